@@ -1,0 +1,58 @@
+"""What every layer stands on: errors, typed documents, the registry, the clock, facts about the host."""
+
+from quickbeam._base.clock import now_ns, utc_timestamp
+from quickbeam._base.documents import Document, parse_document
+from quickbeam._base.errors import (
+    BundleError,
+    ChecksumError,
+    DataError,
+    DocumentError,
+    InputMismatchError,
+    MissingColumnError,
+    MissingExtraError,
+    ModelError,
+    QuickbeamError,
+    SkippedFilesError,
+    UnreadableFileError,
+    UnsafeBundleError,
+    UsageError,
+    VerificationError,
+)
+from quickbeam._base.extras import require
+from quickbeam._base.files import atomic_path, human_bytes, sha256, write_text
+from quickbeam._base.host import Host, host_facts, library_versions
+from quickbeam._base.near import did_you_mean, near_misses
+from quickbeam._base.progress import Advance, progress
+
+__all__ = [
+    "Advance",
+    "BundleError",
+    "ChecksumError",
+    "DataError",
+    "Document",
+    "DocumentError",
+    "Host",
+    "InputMismatchError",
+    "MissingColumnError",
+    "MissingExtraError",
+    "ModelError",
+    "QuickbeamError",
+    "SkippedFilesError",
+    "UnreadableFileError",
+    "UnsafeBundleError",
+    "UsageError",
+    "VerificationError",
+    "atomic_path",
+    "did_you_mean",
+    "host_facts",
+    "human_bytes",
+    "library_versions",
+    "near_misses",
+    "now_ns",
+    "parse_document",
+    "progress",
+    "require",
+    "sha256",
+    "utc_timestamp",
+    "write_text",
+]

@@ -1,0 +1,13 @@
+"""The clock: nanoseconds that never run backwards."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from time import perf_counter_ns
+
+now_ns = perf_counter_ns
+
+
+def utc_timestamp() -> str:
+    """Return the wall-clock time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0).isoformat()

@@ -1,0 +1,92 @@
+"""Typed documents (JSON and YAML) whose errors give the field, the line and the near misses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from quickbeam._base.errors import DocumentError
+from quickbeam._base.near import did_you_mean
+
+
+class Document(BaseModel):
+    """A frozen, typed value that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+
+
+D = TypeVar("D", bound=BaseModel)
+
+
+def parse_document(text: str, kind: type[D], place: str) -> D:
+    """Parse JSON or YAML into `kind`; every error in it is told with its field and line."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error) or type(error).__name__
+        raise DocumentError(f"{place}{where}: not a well-formed document ({problem})") from error
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        told = [_sentence(problem, kind, root) for problem in error.errors()[:5]]
+        more = error.error_count() - len(told)
+        raise DocumentError(f"{place}: {'; '.join(told)}{f' (and {more} more)' if more else ''}") from error
+
+
+def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) -> str:
+    assert isinstance(problem, dict)  # noqa: S101 - pydantic's ErrorDetails
+    location: Sequence[str | int] = problem["loc"]
+    field = ".".join(str(part) for part in location) or "the document"
+    line = _line(root, location)
+    message = str(problem["msg"])
+    if problem["type"] == "extra_forbidden":
+        names = _field_names(kind, location)
+        message = f"unknown field; {did_you_mean(str(location[-1]), names)}".rstrip("; ")
+    elif problem["type"] == "missing":
+        message = "is missing"
+    elif isinstance(problem.get("input"), (str, int, float)):
+        message = f"{message}, not {problem['input']!r}"
+    return f"field {field}{f' (line {line})' if line else ''}: {message}"
+
+
+def _line(node: yaml.Node | None, location: Sequence[str | int]) -> int | None:
+    """Return the line of the deepest node that `location` reaches."""
+    if node is None:
+        return None
+    line = node.start_mark.line + 1
+    for part in location:
+        found = None
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = (node.value[part], node.value[part])
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
+
+
+def _field_names(kind: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Return the names that are allowed where an unknown one stood."""
+    current: object = kind
+    for part in location[:-1]:
+        if isinstance(current, type) and issubclass(current, BaseModel) and str(part) in current.model_fields:
+            current = _inner(current.model_fields[str(part)].annotation)
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _inner(annotation: object) -> object:
+    """Return the document type inside a container annotation such as `tuple[Input, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _inner(argument)
+        if found is not None:
+            return found
+    return None

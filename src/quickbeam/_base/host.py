@@ -1,0 +1,76 @@
+"""Facts about the host and the libraries, kept with every record."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from quickbeam._base.documents import Document
+
+LIBRARIES = (
+    "quickbeam",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "torch",
+    "awkward",
+    "uproot",
+    "pythia8mc",
+    "fastjet",
+)
+INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
+
+
+class Host(Document):
+    """What ran a measurement."""
+
+    cpu: str
+    cores: int
+    memory_bytes: int
+    instruction_sets: tuple[str, ...]
+    system: str
+    python: str
+    versions: dict[str, str]
+
+
+@lru_cache(maxsize=1)
+def host_facts() -> Host:
+    """Return the facts about this host."""
+    import psutil
+
+    cpu, flags = _cpu()
+    return Host(
+        cpu=cpu,
+        cores=len(os.sched_getaffinity(0)),
+        memory_bytes=psutil.virtual_memory().total,
+        instruction_sets=tuple(name for name in INSTRUCTION_SETS if name in flags),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        versions=library_versions(),
+    )
+
+
+def library_versions(libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+    """Return the versions of those libraries that are installed, without importing them."""
+    found = {}
+    for name in libraries:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu() -> tuple[str, frozenset[str]]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), frozenset()
+    facts = dict(part.split(":", 1) for part in lines if ":" in part)
+    table = {key.strip(): value.strip() for key, value in facts.items()}
+    flags = frozenset((table.get("flags") or table.get("Features") or "").split())
+    return table.get("model name", platform.machine()), flags

@@ -1,0 +1,27 @@
+"""Plug-ins, found by entry point: an engine or a bundle is one line in somebody's pyproject.toml."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from quickbeam._base.errors import UsageError
+from quickbeam._base.near import did_you_mean
+
+
+def names(group: str) -> list[str]:
+    """Return the names registered in an entry-point group, sorted."""
+    return sorted({point.name for point in entry_points(group=group)})
+
+
+def find(group: str, name: str, noun: str) -> EntryPoint:
+    """Return one entry point, or say which names are near."""
+    points = {point.name: point for point in entry_points(group=group)}
+    if name not in points:
+        raise UsageError(f"no {noun} is called {name!r}; {did_you_mean(name, sorted(points))}".rstrip("; "))
+    return points[name]
+
+
+def load(group: str, name: str, noun: str) -> Any:
+    """Import what an entry point names."""
+    return find(group, name, noun).load()
