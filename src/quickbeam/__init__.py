@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quickbeam._base import QuickbeamError
     from quickbeam.bundle import Bundle, pack
-    from quickbeam.engines import Session, open, verify  # noqa: A004 - qb.open is the front door
+    from quickbeam.engines import Session, open  # noqa: A004 - qb.open is the front door
     from quickbeam.events import Events
+    from quickbeam.measure import verify
 
 __version__ = "0.1.0"
 
@@ -20,7 +21,7 @@ _HOMES = {
     "Session": "quickbeam.engines",
     "open": "quickbeam.engines",
     "pack": "quickbeam.bundle",
-    "verify": "quickbeam.engines",
+    "verify": "quickbeam.measure",
 }
 
 __all__ = ["Bundle", "Events", "QuickbeamError", "Session", "__version__", "open", "pack", "verify"]

@@ -1,1 +1,37 @@
-"""bundle."""
+"""The packaged model: a directory with the ONNX graph, a typed manifest and golden outputs."""
+
+from quickbeam.bundle.golden import Golden
+from quickbeam.bundle.manifest import Cost, FileEntry, Manifest, Rewrite, WorkingPoint
+from quickbeam.bundle.pack import Packed, evaluate, pack
+from quickbeam.bundle.reference import Reference
+from quickbeam.bundle.sample import draw_inputs, free_sizes, parse_dims, read_samples, rows_of
+from quickbeam.bundle.signature import BATCH, Input, Output, Signature, Tensor, Tolerance
+from quickbeam.bundle.store import BUNDLE_GROUP, Bundle, locate, write_bundle
+
+__all__ = [
+    "BATCH",
+    "BUNDLE_GROUP",
+    "Bundle",
+    "Cost",
+    "FileEntry",
+    "Golden",
+    "Input",
+    "Manifest",
+    "Output",
+    "Packed",
+    "Reference",
+    "Rewrite",
+    "Signature",
+    "Tensor",
+    "Tolerance",
+    "WorkingPoint",
+    "draw_inputs",
+    "evaluate",
+    "free_sizes",
+    "locate",
+    "pack",
+    "parse_dims",
+    "read_samples",
+    "rows_of",
+    "write_bundle",
+]

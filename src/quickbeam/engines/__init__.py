@@ -1,1 +1,20 @@
-"""engines."""
+"""Ways to run a bundle, behind one Session that has passed the gate."""
+
+from quickbeam.engines.engine import ENGINE_GROUP, Engine, Options, Runner, engine_names, find_engine
+from quickbeam.engines.gate import first_difference, out_of_tolerance, pass_gate
+from quickbeam.engines.session import DEFAULT_ENGINE, Session, open  # noqa: A004 - quickbeam.open is the front door
+
+__all__ = [
+    "DEFAULT_ENGINE",
+    "ENGINE_GROUP",
+    "Engine",
+    "Options",
+    "Runner",
+    "Session",
+    "engine_names",
+    "find_engine",
+    "first_difference",
+    "open",
+    "out_of_tolerance",
+    "pass_gate",
+]

@@ -1,0 +1,141 @@
+"""Reading an ONNX model from a stranger: bounded, self-contained, and told what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto
+
+from quickbeam._base import ModelError, UnsafeBundleError, UsageError, human_bytes
+from quickbeam.bundle.signature import DTYPES, Input, Output, Signature
+
+MODEL_BYTES_LIMIT = 1_900_000_000  # protobuf itself ends at 2 GB
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Read and check one ONNX file; external tensor data is refused, it could name any path."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise UsageError(f"cannot read the model {path}: {error.strerror or error}") from error
+    if size > MODEL_BYTES_LIMIT:
+        raise UnsafeBundleError(
+            f"{path} is {human_bytes(size)}; a model may have {human_bytes(MODEL_BYTES_LIMIT)} at most"
+        )
+    return parse_model(path.read_bytes(), str(path))
+
+
+def parse_model(data: bytes, place: str) -> onnx.ModelProto:
+    """Parse and check ONNX bytes."""
+    try:
+        model = onnx.load_model_from_string(data)
+    except (DecodeError, ValueError) as error:
+        raise ModelError(f"{place} is no ONNX model ({str(error).strip() or 'it does not parse'})") from error
+    if not model.graph.output:
+        raise ModelError(f"{place} is no ONNX model: it parses, but its graph has no outputs")
+    refuse_external_data(model, place)
+    try:
+        onnx.checker.check_model(model, full_check=False)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(
+            f"{place} is not a valid ONNX model: {str(error).strip().splitlines()[0]}"
+        ) from error
+    return model
+
+
+def refuse_external_data(model: onnx.ModelProto, place: str) -> None:
+    """Refuse tensors whose data is in another file."""
+    for tensor in _tensors(model):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "?")
+            raise UnsafeBundleError(
+                f"{place} keeps the tensor {tensor.name!r} in another file ({location!r}); a bundle holds one file: "
+                "load it where the other file is with onnx.load and save it again with onnx.save (external data inlined)"
+            )
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    for graph in graphs(model.graph):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield sparse.values
+            yield sparse.indices
+    nodes = [node for graph in graphs(model.graph) for node in graph.node]
+    nodes += [node for function in model.functions for node in function.node]
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield a graph and every graph inside it."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield from graphs(inner)
+
+
+def read_signature(model: onnx.ModelProto, place: str) -> Signature:
+    """Read inputs and outputs off the graph."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if not inputs:
+        raise ModelError(f"{place} has no inputs: there is nothing to feed it with")
+    ins = tuple(Input(**_describe(value, place)) for value in inputs)
+    outs = tuple(Output(**_describe(value, place)) for value in model.graph.output)
+    return Signature(inputs=ins, outputs=outs, rows=_rows(ins))
+
+
+def _rows(inputs: tuple[Input, ...]) -> str:
+    """Guess from the declared shapes; packing proves or corrects the guess."""
+    if any(not spec.shape for spec in inputs):
+        return "none"
+    first = {spec.shape[0] for spec in inputs}
+    if len(first) > 1:
+        return "none"
+    return "free" if isinstance(first.pop(), str) else "fixed"
+
+
+def _describe(value: onnx.ValueInfoProto, place: str) -> dict[str, Any]:
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise ModelError(
+            f"{place}: {value.name!r} is a {(kind or 'value without a type').replace('_type', '')}, not a tensor; "
+            "export the model with plain tensors (scikit-learn: zipmap=False)"
+        )
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type) if tensor.elem_type else np.dtype(object)
+    if dtype.name not in DTYPES:
+        name = TensorProto.DataType.Name(tensor.elem_type).lower()
+        raise ModelError(f"{place}: {value.name!r} holds {name} values; quickbeam takes {', '.join(DTYPES)}")
+    shape: list[int | str] = []
+    for axis, dim in enumerate(tensor.shape.dim):
+        fixed = dim.HasField("dim_value") and dim.dim_value >= 0
+        shape.append(dim.dim_value if fixed else dim.dim_param or f"{value.name}_{axis}")
+    return {"name": value.name, "shape": tuple(shape), "dtype": dtype.name}
+
+
+def count_parameters(model: onnx.ModelProto) -> dict[str, int]:
+    """Count the trained numbers by the first part of their name (`encoder.dense.weight` -> `encoder`).
+
+    Integers (shapes, indices) are no parameters; neither is what is named as a constant of the preprocessing.
+    """
+    counts: dict[str, int] = {}
+    for tensor in model.graph.initializer:
+        group = tensor.name.split(".", 1)[0] if "." in tensor.name else "other"
+        if tensor.data_type in (
+            TensorProto.FLOAT,
+            TensorProto.DOUBLE,
+            TensorProto.FLOAT16,
+            TensorProto.BFLOAT16,
+        ):
+            counts[group] = counts.get(group, 0) + int(np.prod(tensor.dims, dtype=np.int64))
+    return counts

@@ -1,0 +1,96 @@
+"""The truth: a model evaluated in float64 by the ONNX project's own reference implementation.
+
+Slow and obviously right. Every float of the graph (weights, constants, casts) is made a double first, so that the
+result is what the mathematics of the graph gives for these very inputs; integers and booleans stay what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, TensorProto, numpy_helper
+
+from quickbeam._base import ModelError
+from quickbeam.bundle.model import graphs
+from quickbeam.bundle.reference_operators import OWN_OPERATORS
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+TYPE_ATTRIBUTES = {"Cast": "to", "EyeLike": "dtype", "SequenceEmpty": "dtype"}
+
+
+class Reference:
+    """A model in float64: named arrays in, named arrays out."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        """Make the double-precision copy of the graph."""
+        from onnx.reference import ReferenceEvaluator
+
+        doubled = to_float64(model)
+        self._inputs = {v.name: v.type.tensor_type.elem_type for v in doubled.graph.input}
+        self.outputs = [value.name for value in doubled.graph.output]
+        try:
+            self._evaluator = ReferenceEvaluator(doubled, new_ops=list(OWN_OPERATORS))
+        except (NotImplementedError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ModelError(f"the reference engine cannot run this model: {_first_line(error)}") from error
+
+    def __call__(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Evaluate; floats go in and come out as float64."""
+        feeds = {
+            name: array.astype(np.float64) if array.dtype.kind == "f" else array
+            for name, array in arrays.items()
+        }
+        try:
+            with np.errstate(all="ignore"):
+                values = self._evaluator.run(None, feeds)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"the reference engine cannot evaluate this model: {_first_line(error)}"
+            ) from error
+        return {name: np.asarray(value) for name, value in zip(self.outputs, values, strict=True)}
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
+
+
+def to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of the model in which every float is a double."""
+    doubled = onnx.ModelProto()
+    doubled.CopyFrom(model)
+    for graph in graphs(doubled.graph):
+        del graph.value_info[:]
+        for tensor in graph.initializer:
+            _double_tensor(tensor)
+        for value in (*graph.input, *graph.output):
+            if value.type.tensor_type.elem_type in FLOATS:
+                value.type.tensor_type.elem_type = TensorProto.DOUBLE
+        _double_nodes(graph.node)
+    for function in doubled.functions:
+        del function.value_info[:]
+        _double_nodes(function.node)
+    return doubled
+
+
+def _double_nodes(nodes: Sequence[onnx.NodeProto]) -> None:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                _double_tensor(attribute.t)
+            elif attribute.name == TYPE_ATTRIBUTES.get(node.op_type) and attribute.i in FLOATS:
+                attribute.i = TensorProto.DOUBLE
+            elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+                value = np.array(
+                    attribute.f if attribute.name == "value_float" else list(attribute.floats), np.float64
+                )
+                attribute.CopyFrom(onnx.helper.make_attribute("value", numpy_helper.from_array(value)))
+
+
+def _double_tensor(tensor: TensorProto) -> None:
+    if tensor.data_type in FLOATS:
+        values = numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))

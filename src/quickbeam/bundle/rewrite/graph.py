@@ -1,0 +1,66 @@
+"""Small questions that every pass asks of a graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """Return the array behind an initializer, or None where the value is computed."""
+    if value is None or value.const_value is None or not value.is_initializer() or value.is_graph_input():
+        return None
+    return value.const_value.numpy()
+
+
+def only_consumer(value: ir.Value) -> ir.Node | None:
+    """Return the one node that reads a value, or None where there are several or it is a graph output."""
+    consumers = list(value.consumers())
+    return (
+        consumers[0]
+        if len(consumers) == 1 and len(value.uses()) == 1 and not value.is_graph_output()
+        else None
+    )
+
+
+def replace_constant(graph: ir.Graph, node: ir.Node, position: int, array: np.ndarray, fallback: str) -> None:
+    """Give a node a new constant under the old one's name, so that parameters keep their names."""
+    old = node.inputs[position] if position < len(node.inputs) else None
+    name = old.name if old is not None and old.name else fallback
+    if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
+        node.replace_input_with(position, None)
+        graph.initializers.pop(name, None)
+    else:
+        name = fresh_name(graph, name)
+    if position >= len(node.inputs):
+        node.resize_inputs(position + 1)
+    value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(array), name=name))
+    value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
+    graph.register_initializer(value)
+    node.replace_input_with(position, value)
+
+
+def fresh_name(graph: ir.Graph, name: str) -> str:
+    """Return a name that no initializer of the graph has."""
+    count = 0
+    while f"{name}_{count}" in graph.initializers:
+        count += 1
+    return f"{name}_{count}"
+
+
+def ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
+    """Return an attribute of whole numbers."""
+    attribute = node.attributes.get(name)
+    return list(attribute.as_ints()) if attribute is not None else default
+
+
+def integer(node: ir.Node, name: str, default: int) -> int:
+    """Return an attribute of one whole number."""
+    attribute = node.attributes.get(name)
+    return attribute.as_int() if attribute is not None else default
+
+
+def text(node: ir.Node, name: str, default: str) -> str:
+    """Return an attribute that is a word."""
+    attribute = node.attributes.get(name)
+    return attribute.as_string() if attribute is not None else default

@@ -1,0 +1,97 @@
+"""The seam: what a way of running models has to provide. One required method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+from quickbeam._base import ModelError, UsageError, registry
+from quickbeam.bundle import Signature
+
+ENGINE_GROUP = "quickbeam.engines"
+
+Arrays = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of any engine. One thread on one core is the unit of cost on CPU."""
+
+    threads: int = 1
+    chunk: int | None = None  # events per call of the engine; None: chosen from the model's cost
+
+    def __post_init__(self) -> None:
+        """Refuse what no engine can do."""
+        for name in ("threads", "chunk"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise UsageError(f"{name} is {value!r}; it has to be a whole number of at least 1")
+
+
+class Runner:
+    """A loaded model: input arrays in the order of the signature in, output arrays in its order out.
+
+    The arrays are C-contiguous, of the declared types and of one batch of at least one event.
+    """
+
+    thread_safe: bool = True
+
+    def __init__(self, call: Callable[[Arrays], Arrays]) -> None:
+        """Wrap a plain function; engines with more to offer subclass."""
+        self.run = call
+
+    run: Callable[[Arrays], Arrays]
+
+    def bind(self, arrays: Arrays) -> Callable[[], Arrays]:
+        """Return a call on these very buffers; an engine that can hold on to them is faster here."""
+        return partial(self.run, arrays)
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+
+
+class Engine(ABC):
+    """A way to run a bundle. Subclass it, implement `load`, name it in the entry-point group `quickbeam.engines`."""
+
+    name: ClassVar[str]
+    computes: ClassVar[bool] = True
+    """False for an engine that does no work: it measures the harness, is never verified and never decides."""
+    batch_bound: ClassVar[float] = 1e-5
+    """How far, relative to an output's largest value, an event's result may depend on the batch it is in."""
+
+    @abstractmethod
+    def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
+        """Load an ONNX model; raise ModelError where it cannot be run."""
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the version of the library behind the engine."""
+        from quickbeam._base import library_versions
+
+        return library_versions((cls.name,)).get(cls.name, "")
+
+
+def engine_names() -> list[str]:
+    """Return the names of all registered engines."""
+    return registry.names(ENGINE_GROUP)
+
+
+def find_engine(name: str) -> Engine:
+    """Return an engine by name, or say which names are near."""
+    kind = registry.load(ENGINE_GROUP, name, "engine")
+    engine = kind()
+    if not isinstance(engine, Engine):
+        raise UsageError(f"the entry point {name!r} names {kind!r}, which is no Engine")
+    return engine
+
+
+def refuse(engine: str, error: BaseException) -> ModelError:
+    """Map a library's own error to one sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = lines[0] if lines else type(error).__name__
+    return ModelError(f"the engine {engine} cannot run this model: {told[:400]}")

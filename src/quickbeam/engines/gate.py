@@ -1,0 +1,58 @@
+"""The gate: an engine that does not reproduce the golden outputs is not opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from quickbeam._base import VerificationError
+from quickbeam.bundle import Bundle, Golden, Tolerance
+from quickbeam.engines.engine import Arrays
+
+
+def pass_gate(bundle: Bundle, engine: str, run: Callable[[Arrays], Arrays]) -> None:
+    """Replay the golden events together, and the first alone; refuse with the output, the element and the error."""
+    golden = bundle.golden
+    _replay(bundle, engine, run, golden)
+    if bundle.manifest.signature.rows == "free":
+        _replay(bundle, engine, run, golden.first_row())
+
+
+def _replay(bundle: Bundle, engine: str, run: Callable[[Arrays], Arrays], golden: Golden) -> None:
+    signature = bundle.manifest.signature
+    got = run([np.ascontiguousarray(golden.inputs[spec.name]) for spec in signature.inputs])
+    for spec, value in zip(signature.outputs, got, strict=True):
+        problem = first_difference(np.asarray(value), golden.outputs[spec.name], spec.tolerance)
+        if problem:
+            raise VerificationError(
+                f"the engine {engine} does not reproduce the output {spec.name!r} of the bundle {bundle.name}: {problem}; "
+                "it is not opened: use another engine, or see `quickbeam verify` for how far it is off"
+            )
+
+
+def first_difference(value: np.ndarray, golden: np.ndarray, tolerance: Tolerance) -> str:
+    """Return a clause about the worst element out of tolerance, or nothing."""
+    if value.shape != golden.shape:
+        return f"its shape is {value.shape}, the golden one {golden.shape}"
+    bad = out_of_tolerance(value, golden, tolerance)
+    if not bad.any():
+        return ""
+    with np.errstate(all="ignore"):
+        error = np.abs(value.astype(np.float64) - golden.astype(np.float64))
+    index = np.unravel_index(int(np.argmax(np.where(bad, np.nan_to_num(error, nan=np.inf), -1.0))), bad.shape)
+    place = ", ".join(str(int(i)) for i in index)
+    return (
+        f"element [{place}] is {value[index]:.9g}, golden {golden[index]:.9g}, error {error[index]:.3g} "
+        f"> {tolerance.absolute:.3g} + {tolerance.relative:.3g} * |golden| ({int(bad.sum())} of {bad.size} elements are off)"
+    )
+
+
+def out_of_tolerance(value: np.ndarray, golden: np.ndarray, tolerance: Tolerance) -> np.ndarray:
+    """Tell which elements break the tolerance; equal infinities and matching NaNs agree."""
+    if golden.dtype.kind != "f":
+        return np.asarray(value != golden)
+    v, g = value.astype(np.float64), golden.astype(np.float64)
+    with np.errstate(all="ignore"):
+        close = np.abs(v - g) <= tolerance.absolute + tolerance.relative * np.abs(g)
+    return ~(close & np.isfinite(v) | (v == g) | (np.isnan(v) & np.isnan(g)))

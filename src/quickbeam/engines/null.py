@@ -1,0 +1,43 @@
+"""The null engine: no work at all, so that a measurement of it is a measurement of the harness."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quickbeam.bundle import Signature
+from quickbeam.engines.engine import Arrays, Engine, Options, Runner
+
+
+class NullEngine(Engine):
+    """Hands out zeros of the right shape. It is never verified, and nothing may be decided with it."""
+
+    name = "null"
+    computes = False
+
+    def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
+        """Look at nothing but the shapes of the outputs."""
+        del model, options
+        kept: dict[int, Arrays] = {}
+
+        def run(arrays: Arrays) -> Arrays:
+            events = len(arrays[0]) if arrays[0].ndim else 1
+            if events not in kept:
+                kept[events] = _zeros(signature, events)
+            return kept[events]
+
+        return Runner(run)
+
+    @classmethod
+    def version(cls) -> str:
+        """Return our own version: there is no library behind it."""
+        from quickbeam._base import library_versions
+
+        return library_versions(("quickbeam",)).get("quickbeam", "")
+
+
+def _zeros(signature: Signature, events: int) -> Arrays:
+    def shape(dims: tuple[int | str, ...]) -> tuple[int, ...]:
+        inner = tuple(d if isinstance(d, int) else 1 for d in dims)
+        return (events, *inner[1:]) if signature.rows != "none" else inner
+
+    return [np.zeros(shape(spec.shape), spec.dtype) for spec in signature.outputs]

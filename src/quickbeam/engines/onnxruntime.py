@@ -1,0 +1,83 @@
+"""ONNX Runtime on CPU: the default engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from quickbeam.bundle import Signature
+from quickbeam.engines.engine import Arrays, Engine, Options, Runner, refuse
+
+_ERRORS: Any = tuple(
+    kind
+    for name, kind in vars(ort.capi.onnxruntime_pybind11_state).items()
+    if isinstance(kind, type) and issubclass(kind, Exception)
+)
+
+
+class OnnxRuntimeEngine(Engine):
+    """Sequential execution, all graph optimisations, as many threads as asked for (defaults burn 2-3x the CPU)."""
+
+    name = "onnxruntime"
+    batch_bound = 1e-5
+
+    def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
+        """Open a session on the CPU provider."""
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = options.threads
+        settings.inter_op_num_threads = 1
+        settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        settings.log_severity_level = 4
+        try:
+            session = ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        except (*_ERRORS, RuntimeError, ValueError) as error:
+            raise refuse(self.name, error) from error
+        return _OrtRunner(session, signature)
+
+
+class _OrtRunner(Runner):
+    """`run` on fresh arrays; `bind` on buffers that are handed over once (2-10 us less per call)."""
+
+    def __init__(self, session: ort.InferenceSession, signature: Signature) -> None:
+        self._session: Any = session
+        self._inputs = [spec.name for spec in signature.inputs]
+        self._outputs = [spec.name for spec in signature.outputs]
+        super().__init__(self._run_one if len(self._inputs) == 1 else self._run)
+        self._name = self._inputs[0]
+
+    def _run_one(self, arrays: Arrays) -> Arrays:
+        try:
+            return self._session.run(self._outputs, {self._name: arrays[0]})
+        except (*_ERRORS, RuntimeError) as error:
+            raise refuse("onnxruntime", error) from error
+
+    def _run(self, arrays: Arrays) -> Arrays:
+        try:
+            return self._session.run(self._outputs, dict(zip(self._inputs, arrays, strict=True)))
+        except (*_ERRORS, RuntimeError) as error:
+            raise refuse("onnxruntime", error) from error
+
+    def bind(self, arrays: Arrays) -> Callable[[], Arrays]:
+        """Bind inputs and outputs once."""
+        results = [np.array(value, copy=True) for value in self.run(arrays)]
+        binding = self._session.io_binding()
+        for name, array in zip(self._inputs, arrays, strict=True):
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in zip(self._outputs, results, strict=True):
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        run = self._session.run_with_iobinding
+
+        def call() -> Arrays:
+            run(binding)
+            return results
+
+        call.keep_alive = arrays  # type: ignore[attr-defined] # the binding holds addresses only
+        return call
+
+    def close(self) -> None:
+        """Drop the session."""
+        self._session = None

@@ -1,0 +1,129 @@
+"""OpenVINO on CPU."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from quickbeam._base import require
+from quickbeam.bundle import Signature
+from quickbeam.engines.engine import Arrays, Engine, Options, Runner, refuse
+
+STATIC_SHAPES_KEPT = 16
+
+
+class OpenVinoEngine(Engine):
+    """Float32 (it computes in bf16 by default on some CPUs) and one static graph per batch size that comes again."""
+
+    name = "openvino"
+    batch_bound = 1e-5
+
+    def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
+        """Read the ONNX model; it is compiled per shape, on first use."""
+        ov = require("openvino", extra="openvino", purpose="the engine openvino")
+        core = ov.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": options.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            core.read_model(model)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise refuse(self.name, _own_words(error)) from error
+        return _OpenVinoRunner(ov, core, model, settings, signature)
+
+
+def _own_words(error: BaseException) -> BaseException:
+    """OpenVINO's errors begin with source files of its own; keep the line that speaks of the model."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [
+        line
+        for line in lines
+        if line and not line.startswith(("Exception from", "Check '", "[", "File", "While validating"))
+    ]
+    return RuntimeError(told[0] if told else str(error))
+
+
+class _OpenVinoRunner(Runner):
+    """One infer request per compiled shape, guarded by a lock: requests are not re-entrant."""
+
+    def __init__(
+        self, ov: Any, core: Any, model: bytes, settings: dict[str, object], signature: Signature
+    ) -> None:
+        super().__init__(self._run)
+        self._ov, self._core, self._model, self._settings = ov, core, model, settings
+        self._signature = signature
+        self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
+        self._seen: Counter[tuple[tuple[int, ...], ...]] = Counter()
+        self._dynamic: Any = None
+        self._lock = threading.Lock()
+
+    def _compile(self, shapes: tuple[tuple[int, ...], ...] | None) -> Any:
+        model = self._core.read_model(self._model)
+        try:
+            if shapes is not None:
+                model.reshape(
+                    {spec.name: list(s) for spec, s in zip(self._signature.inputs, shapes, strict=True)}
+                )
+            return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+        except RuntimeError as error:
+            raise refuse("openvino", _own_words(error)) from error
+
+    def _request(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
+        """Return a static graph for a shape that comes again, a dynamic one for a shape seen once among many."""
+        if shapes in self._requests:
+            self._requests.move_to_end(shapes)
+            return self._requests[shapes]
+        self._seen[shapes] += 1
+        if len(self._requests) >= STATIC_SHAPES_KEPT and self._seen[shapes] < 2:
+            if self._dynamic is None:
+                self._dynamic = self._compile(None)
+            return self._dynamic
+        if len(self._requests) >= STATIC_SHAPES_KEPT:
+            self._requests.popitem(last=False)
+        self._requests[shapes] = self._compile(shapes)
+        return self._requests[shapes]
+
+    def _run(self, arrays: Arrays) -> Arrays:
+        with self._lock:
+            request = self._request(tuple(array.shape for array in arrays))
+            for index, array in enumerate(arrays):
+                request.set_input_tensor(index, self._ov.Tensor(array, shared_memory=True))
+            try:
+                request.infer()
+            except RuntimeError as error:
+                raise refuse("openvino", _own_words(error)) from error
+            return [
+                np.array(request.get_output_tensor(i).data, copy=True)
+                for i in range(len(self._signature.outputs))
+            ]
+
+    def bind(self, arrays: Arrays) -> Callable[[], Arrays]:
+        """Give a request of its own both its input and its output buffers."""
+        results = list(self._run(arrays))
+        request = self._compile(tuple(array.shape for array in arrays))
+        for index, array in enumerate(arrays):
+            request.set_input_tensor(index, self._ov.Tensor(array, shared_memory=True))
+        for index, array in enumerate(results):
+            request.set_output_tensor(index, self._ov.Tensor(array, shared_memory=True))
+        infer = request.infer
+
+        def call() -> Arrays:
+            infer()
+            return results
+
+        call.keep_alive = arrays  # type: ignore[attr-defined] # the request holds addresses only
+        return call
+
+    def close(self) -> None:
+        """Drop every compiled graph."""
+        with self._lock:
+            self._requests.clear()
+            self._dynamic = None

@@ -1,0 +1,192 @@
+"""The session: an opened, verified engine. Arrays in, arrays out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from quickbeam._base import InputMismatchError, QuickbeamError, UsageError
+from quickbeam.bundle import BATCH, Bundle
+from quickbeam.engines.chunking import choose_chunk, in_chunks
+from quickbeam.engines.engine import Arrays, Engine, Options, Runner, find_engine
+from quickbeam.engines.gate import pass_gate
+
+DEFAULT_ENGINE = "onnxruntime"
+
+
+def open(  # noqa: A001 - quickbeam.open is the front door
+    bundle: str | Path | Bundle, engine: str = DEFAULT_ENGINE, *, threads: int = 1, chunk: int | None = None
+) -> Session:
+    """Open a bundle (a path, or the name of a shipped one) on an engine: load, verify, warm up."""
+    if not isinstance(bundle, Bundle):
+        bundle = Bundle.open(bundle)
+    return Session(bundle, find_engine(engine), Options(threads=threads, chunk=chunk))
+
+
+class Session:
+    """A model on an engine that has passed the gate. Safe to call from several threads."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, options: Options, *, verify: bool = True) -> None:
+        """Load and pass the gate; only measuring how far an engine is off may leave the gate open."""
+        self.bundle, self.engine, self.options = bundle, engine, options
+        self.signature = bundle.manifest.signature
+        self.verified = False
+        self._lock = threading.Lock()
+        self._runner: Runner | None = engine.load(bundle.model_bytes, self.signature, options)
+        self._chunk = self.signature.fixed_batch or options.chunk or choose_chunk(bundle.manifest)
+        self._names = [spec.name for spec in self.signature.outputs]
+        self._score = self._names.index(bundle.manifest.score) if bundle.manifest.score else None
+        self._mend_nan = bundle.manifest.nan == "propagate"
+        first = self.signature.inputs[0]
+        self._simple = len(self.signature.inputs) == 1 and self.signature.rows == "free"
+        self._dtype, self._rank = np.dtype(first.dtype), len(first.shape)
+        self._inner = tuple(d if isinstance(d, int) else -1 for d in first.shape[1:])
+        self._fixed_inner = -1 not in self._inner
+        if verify and engine.computes:
+            try:
+                pass_gate(bundle, engine.name, self._execute)
+            except QuickbeamError:
+                self.close()
+                raise
+            self.verified = True
+
+    def __call__(self, *arrays: np.ndarray, **named: np.ndarray) -> np.ndarray:
+        """Return the score of every event."""
+        if self._score is None:
+            raise UsageError(
+                f"the bundle {self.bundle.name} names no score; call session.run(...) for all outputs "
+                f"({', '.join(self._names)}), or pack it with --score"
+            )
+        if len(arrays) == 1 and not named and self._fits(arrays[0]):
+            outputs = self._run_checked(arrays)
+        else:
+            outputs = self._run_checked(self._checked(arrays, named))
+        return outputs[self._score]
+
+    def run(self, *arrays: np.ndarray, **named: np.ndarray) -> dict[str, np.ndarray]:
+        """Return every output by name."""
+        return dict(zip(self._names, self._run_checked(self._checked(arrays, named)), strict=True))
+
+    def bind(self, *arrays: np.ndarray, **named: np.ndarray) -> Callable[[], Arrays]:
+        """Return a call on these very buffers, for loops that fill them again and again.
+
+        Outputs are overwritten by the next call, and nothing is checked any more: keep shapes, mind NaN yourself.
+        """
+        ordered = self._checked(arrays, named)
+        if self.signature.rows != "none" and len(ordered[0]) > self._chunk:
+            return lambda: in_chunks(self._live().run, ordered, self._chunk)
+        return self._live().bind(ordered)
+
+    @property
+    def chunk(self) -> int:
+        """Return how many events go through the engine at once."""
+        return self._chunk
+
+    def close(self) -> None:
+        """Give back what the engine holds; a closed session says so when it is called."""
+        with self._lock:
+            runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.close()
+
+    def __enter__(self) -> Self:
+        """Return the session itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the session."""
+        self.close()
+
+    def _live(self) -> Runner:
+        runner = self._runner
+        if runner is None:
+            raise UsageError(f"this session on {self.bundle.name} is closed; open the bundle again")
+        return runner
+
+    def _fits(self, array: Any) -> bool:
+        """Tell in well under a microsecond whether one array can go in as it is."""
+        return (
+            self._simple
+            and self._fixed_inner
+            and type(array) is np.ndarray
+            and array.dtype == self._dtype
+            and array.ndim == self._rank
+            and array.shape[1:] == self._inner
+            and array.flags.c_contiguous
+        )
+
+    def _checked(self, arrays: tuple[np.ndarray, ...], named: Mapping[str, np.ndarray]) -> Arrays:
+        """Match arrays to inputs, check them, and lay them out contiguously."""
+        specs = self.signature.inputs
+        if len(arrays) + len(named) != len(specs):
+            raise InputMismatchError(
+                f"{len(arrays) + len(named)} arrays were given, the bundle {self.bundle.name} takes "
+                f"{len(specs)}: {self.signature.describe_inputs()}"
+            )
+        given = {spec.name: array for spec, array in zip(specs, arrays, strict=False)} | dict(named)
+        for name, array in given.items():
+            if not isinstance(array, np.ndarray):
+                raise InputMismatchError(
+                    f"the input {name!r} is a {type(array).__name__}; pass a numpy array"
+                )
+        self.signature.sizes(given)
+        return [np.ascontiguousarray(given[spec.name]) for spec in specs]
+
+    def _run_checked(self, arrays: Arrays) -> Arrays:
+        outputs = self._execute(arrays)
+        if self._mend_nan:
+            for array in arrays:
+                # One multiply-add per number finds any NaN; only then is it looked for event by event.
+                if array.dtype.kind == "f" and not _surely_finite(array):
+                    outputs = self._propagate(array, outputs)
+        return outputs
+
+    def _propagate(self, array: np.ndarray, outputs: Arrays) -> Arrays:
+        """Make an event with a NaN in its input NaN in every output: kernels drop NaNs in maxima and comparisons."""
+        bad = np.isnan(array)
+        if not bad.any():
+            return outputs
+        marked = [np.array(output, copy=True) for output in outputs]
+        rows = bad.reshape(len(array), -1).any(axis=1) if self.signature.rows != "none" else slice(None)
+        for output in marked:
+            if output.dtype.kind == "f":
+                output[rows] = np.nan
+        return marked
+
+    def _execute(self, arrays: Arrays) -> Arrays:
+        runner = self._live()
+        if self.signature.rows == "none":
+            return runner.run(arrays)
+        events = len(arrays[0])
+        if events == 0:
+            return self._empty(arrays)
+        if events > self._chunk:
+            return in_chunks(runner.run, arrays, self._chunk)
+        return runner.run(arrays)
+
+    def _empty(self, arrays: Arrays) -> Arrays:
+        """Answer no events with no results, of the shapes that the golden outputs have."""
+        sizes = self.signature.sizes({s.name: a for s, a in zip(self.signature.inputs, arrays, strict=True)})
+        sizes.pop(BATCH, None)
+        golden = self.bundle.golden.outputs
+        outputs = []
+        for spec in self.signature.outputs:
+            inner = [
+                d if isinstance(d, int) else sizes.get(d, size)
+                for d, size in zip(spec.shape[1:], golden[spec.name].shape[1:], strict=True)
+            ]
+            outputs.append(np.zeros((0, *inner), spec.dtype))
+        return outputs
+
+
+def _surely_finite(array: np.ndarray) -> bool:
+    flat = array.reshape(-1)
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(np.dot(flat, flat)))
