@@ -32,7 +32,8 @@ class RootSink:
         self._counters = {counter_name(name) for name in jagged}
         self._path = path
         branches = {c.name: _branch_type(c) for c in schema if c.name not in self._counters}
-        self._file = uproot.recreate(path, compression=uproot.ZSTD(5))
+        # LZ4 carries a checksum, so that a flipped bit is found on reading, and is read several times faster
+        self._file = uproot.recreate(path, compression=uproot.LZ4(4))
         try:
             # the tree doubles its list of baskets when it is full and is then rewritten: start with enough
             self._tree = self._file.mktree(
