@@ -60,7 +60,8 @@ class Identity:
     def of(cls, columns: Mapping[str, str]) -> Identity:
         """Find the identity among columns and their types."""
         run, block, event = (
-            next((name for name in SPELLINGS[part] if columns.get(name) in _INTEGERS), None) for part in IDENTITY
+            next((name for name in SPELLINGS[part] if columns.get(name) in _INTEGERS), None)
+            for part in IDENTITY
         )
         return cls((run, block, event))
 

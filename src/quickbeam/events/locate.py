@@ -57,7 +57,9 @@ def _expand_url(url: str) -> list[str]:
         raise UsageError(f"no file matches {url!r}")
     protocol, _, rest = url.partition("://")
     chain = rest.partition("::")[2]
-    return [f"{protocol}://{name}::{chain}" if chain else str(system.unstrip_protocol(name)) for name in found]
+    return [
+        f"{protocol}://{name}::{chain}" if chain else str(system.unstrip_protocol(name)) for name in found
+    ]
 
 
 def _near_in_folder(path: Path) -> str:
@@ -65,7 +67,9 @@ def _near_in_folder(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"; there is no folder {folder}"
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    names = sorted(
+        entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")
+    )
     near = near_misses(path.name.replace("*", ""), names)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else did_you_mean(path.name, names)
     return f"; {hint}" if hint else f"; {folder} holds {len(names)} other files"
@@ -95,4 +99,6 @@ def sniff(url: str) -> str:
         if first.startswith(magic):
             return kind
     found = f"it begins with {first!r}" if first else "it is empty"
-    raise UnreadableFileError(f"{url} is of no known format: {found}; known are ROOT, Parquet, HDF5, npy and npz")
+    raise UnreadableFileError(
+        f"{url} is of no known format: {found}; known are ROOT, Parquet, HDF5, npy and npz"
+    )

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from quickbeam.events.batch import Column, Events
 from quickbeam.events.failures import reading
 from quickbeam.events.locate import is_url
+from quickbeam.events.table import probe
 
 _BATCH_EVENTS = 2048  # what is decoded at a time, so that one huge row group does not fill the memory
 _ERRORS: tuple[type[Exception], ...] = (pa.ArrowException,)
@@ -32,7 +33,9 @@ class ParquetSink:
         """Write one batch."""
         table = ak.to_arrow_table(ak.to_packed(events.array), extensionarray=False, list_to32=True)
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd", write_page_checksum=True)
+            self._writer = pq.ParquetWriter(
+                self._path, table.schema, compression="zstd", write_page_checksum=True
+            )
         self._writer.write_table(table, row_group_size=max(len(events), 1))
 
     def close(self) -> None:
@@ -55,12 +58,13 @@ class ParquetTable:
     def __init__(self, url: str) -> None:
         """Read the footer."""
         self.url = url
-        self._handle = fsspec.open(url, "rb").open() if is_url(url) else Path(url).open("rb")
+        self._handle = fsspec.open(url, "rb").open() if is_url(url) else Path(url).open("rb")  # noqa: SIM115 - close() does
         try:
             with reading(url, *_ERRORS):
                 self._file = pq.ParquetFile(self._handle, page_checksum_verification=True)
                 self.entries = int(self._file.metadata.num_rows)
-                self._paths = dict(_columns(self._file.schema_arrow))
+                self._arrow: pa.Schema = self._file.schema_arrow  # pyarrow makes it anew on every access
+                self._paths = dict(_columns(self._arrow))
                 self.columns = {name: self._type(path) for name, path in self._paths.items()}
         except BaseException:
             self._handle.close()
@@ -68,11 +72,13 @@ class ParquetTable:
         self.hidden: dict[str, str] = {}
         self.opaque: dict[str, str] = {}
         self._stream: Iterator[pa.RecordBatch] = iter(())
-        self._streamed: tuple[tuple[str, ...], int] | None = None  # the columns and the row that the stream is at
+        self._streamed: tuple[tuple[str, ...], int] | None = (
+            None  # the columns and the row that the stream is at
+        )
         self._rest: pa.RecordBatch | None = None
 
     def _type(self, path: tuple[str, ...]) -> str:
-        empty = pa.array([], self._file.schema_arrow.field(path[0]).type)
+        empty = pa.array([], self._arrow.field(path[0]).type)
         return str(_plain(empty, path[1:]).type.content)
 
     def usable(self, names: Sequence[str]) -> list[str]:
@@ -80,9 +86,8 @@ class ParquetTable:
         return list(names)
 
     def bytes_per_event(self, names: Sequence[str]) -> float:
-        """Return the uncompressed bytes of the file per event, shared out evenly among its columns."""
-        total = sum(self._file.metadata.row_group(i).total_byte_size for i in range(self._file.num_row_groups))
-        return 2 * total / max(self.entries, 1) * len(names) / max(len(self.columns), 1)
+        """Return the bytes of the first events, per event: encoded pages tell little about their values."""
+        return probe(self, names)
 
     def sizes(self, name: str) -> tuple[int | None, int | None]:
         """Return compressed and uncompressed bytes."""
@@ -110,7 +115,7 @@ class ParquetTable:
             return {name: _plain(columns[self._paths[name][0]], self._paths[name][1:]) for name in names}
 
     def _schema(self, tops: Sequence[str]) -> pa.Schema:
-        return pa.schema([self._file.schema_arrow.field(top) for top in tops])
+        return pa.schema([self._arrow.field(top) for top in tops])
 
     def _seek(self, tops: tuple[str, ...], start: int) -> None:
         """Begin a stream at the row group that holds the row, and drop the rows before it."""
@@ -122,7 +127,9 @@ class ParquetTable:
                 break
             group, row = group + 1, row + rows
         groups = list(range(group, self._file.num_row_groups))
-        self._stream = self._file.iter_batches(_BATCH_EVENTS, row_groups=groups, columns=list(tops), use_threads=False)
+        self._stream = self._file.iter_batches(
+            _BATCH_EVENTS, row_groups=groups, columns=list(tops), use_threads=False
+        )
         self._rest = None
         for _ in self._take(start - row):
             pass

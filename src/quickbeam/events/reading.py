@@ -133,7 +133,9 @@ def read_checked(table: Table, names: Sequence[str], start: int, stop: int) -> d
     for name in names:
         found = len(data[name]) if name in data else 0
         if found != stop - start:
-            raise BrokenFileError(table.url, f"column {name!r} has {found} entries where {stop - start} should be")
+            raise BrokenFileError(
+                table.url, f"column {name!r} has {found} entries where {stop - start} should be"
+            )
     return data
 
 

@@ -11,10 +11,14 @@ import awkward as ak
 import numpy as np
 
 from quickbeam.events.failures import reading
+from quickbeam.events.table import probe
 
 _CARDINALITY = re.compile(r"ROOT::RNTupleCardinality<(?:std::)?(u?int\d+)_t>")
-_ANONYMOUS = re.compile(r"_collection\d+")  # what ROOT's importer calls the list under the columns of a collection
-_PROBE_EVENTS = 64
+_ANONYMOUS = re.compile(
+    r"_collection\d+"
+)  # what ROOT's importer calls the list under the columns of a collection
+_SIMPLE = re.compile(r"(ROOT::VecOps::RVec<|std::vector<)?(?:std::)?(float|double|bool|u?int\d+_t)>?")
+_NUMBERS = {"float": "float32", "double": "float64", "bool": "bool"}
 
 
 class NtupleTable:
@@ -36,18 +40,21 @@ class NtupleTable:
         columns: dict[str, str] = {}
         hidden: dict[str, str] = {}
         with reading(self.url, *self._errors):
+            others = {}
             for name, path in self._fields.items():
-                field = self._ntuple[path[0]]
-                counter = _CARDINALITY.fullmatch(field.typename)
-                if counter:
+                typename = self._ntuple[path[0]].typename
+                if counter := _CARDINALITY.fullmatch(typename):
                     hidden[name] = counter[1]
                 else:
-                    columns[name] = self._type(path)
+                    columns[name] = _simple(typename)
+                    if not columns[name]:
+                        others[name] = path
+            if others:  # uproot takes milliseconds per field for this, so it is asked only where it must be
+                form, _ = self._ntuple.to_akform(
+                    filter_field=_only([".".join(path) for path in others.values()])
+                )
+                columns.update({name: str(_descend_form(form, path).type) for name, path in others.items()})
         return columns, hidden
-
-    def _type(self, path: tuple[str, ...]) -> str:
-        form, _ = self._ntuple.to_akform(filter_field=_only([".".join(path)]))
-        return str(_descend_form(form, path).type)
 
     @property
     def columns(self) -> dict[str, str]:
@@ -65,11 +72,7 @@ class NtupleTable:
 
     def bytes_per_event(self, names: Sequence[str]) -> float:
         """Return the bytes of the first events, per event."""
-        from quickbeam.events.table import layout_bytes
-
-        events = min(self.entries, _PROBE_EVENTS)
-        data = self.read(names, 0, events) if events else {}
-        return sum(map(layout_bytes, data.values())) / max(events, 1)
+        return probe(self, names)
 
     def sizes(self, name: str) -> tuple[int | None, int | None]:  # noqa: ARG002 - pages of a field are not summed
         """Return nothing: pages are shared between a column and its aliases."""
@@ -100,6 +103,15 @@ class NtupleTable:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _simple(typename: str) -> str:
+    """Return the awkward type of a number or a list of numbers, or nothing."""
+    match = _SIMPLE.fullmatch(typename)
+    if not match:
+        return ""
+    number = _NUMBERS.get(match[2], match[2].removesuffix("_t"))
+    return f"var * {number}" if match[1] else number
 
 
 def _only(paths: Sequence[str]) -> Any:

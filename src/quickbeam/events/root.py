@@ -55,7 +55,11 @@ def open_root(url: str, tree: str | None) -> Table:
 
 def open_tree(file: Any, url: str, name: str, kind: str) -> Table:
     """Open one tree of an open file."""
-    return TreeTable(url, file, name, ROOT_ERRORS) if kind == "TTree" else NtupleTable(url, file, name, ROOT_ERRORS)
+    return (
+        TreeTable(url, file, name, ROOT_ERRORS)
+        if kind == "TTree"
+        else NtupleTable(url, file, name, ROOT_ERRORS)
+    )
 
 
 def _pick(file: Any, trees: dict[str, str], asked: str | None, url: str) -> str:
@@ -82,5 +86,3 @@ def _contents(file: Any, url: str) -> str:
     if _OLD_NTUPLE in kinds.values():
         return "it holds an RNTuple of the experimental format, from before ROOT 6.34; convert it with a newer ROOT"
     return "it holds " + ", ".join(f"{name} ({kind})" for name, kind in list(kinds.items())[:6])
-
-

@@ -16,13 +16,33 @@ from quickbeam.events.locate import sniff
 class Table(Protocol):
     """An open table of events in some file."""
 
-    url: str
-    format: str
-    name: str
-    entries: int
-    columns: Mapping[str, str]  # what a reader of everything gets: name -> awkward type
-    hidden: Mapping[str, str]  # layout rather than data, such as nMuon; read only when asked for by name
-    opaque: Mapping[str, str]  # what cannot be read, with its type as the file tells it
+    @property
+    def url(self) -> str:
+        """The file."""
+
+    @property
+    def format(self) -> str:
+        """The format, as people call it."""
+
+    @property
+    def name(self) -> str:
+        """The tree inside the file."""
+
+    @property
+    def entries(self) -> int:
+        """The number of events."""
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """What a reader of everything gets: name -> awkward type."""
+
+    @property
+    def hidden(self) -> Mapping[str, str]:
+        """Layout rather than data, such as nMuon; read only when asked for by name."""
+
+    @property
+    def opaque(self) -> Mapping[str, str]:
+        """What cannot be read, with its type as the file tells it."""
 
     def usable(self, names: Sequence[str]) -> list[str]:
         """Return the columns that can be read in practice."""
@@ -81,6 +101,13 @@ def _missing(table: Table, name: str, known: Mapping[str, str]) -> str:
         return f"{table.url} ({table.name}): column {name!r} is of a type that cannot be read: {table.opaque[name]}"
     hint = did_you_mean(name, known)
     return f"{table.url} ({table.name}) has no column {name!r}{f'; {hint}' if hint else ''}"
+
+
+def probe(table: Table, names: Sequence[str], most: int = 64) -> float:
+    """Return the bytes per event that the first events take."""
+    events = min(table.entries, most)
+    data = table.read(names, 0, events) if events else {}
+    return sum(map(layout_bytes, data.values())) / max(events, 1)
 
 
 def layout_bytes(array: ak.Array) -> int:

@@ -34,7 +34,9 @@ class TreeTable:
         columns: dict[str, str] = {}
         hidden: dict[str, str] = {}
         opaque: dict[str, str] = {}
-        counters = {branch.count_branch.name for branch in self._branches.values() if branch.count_branch is not None}
+        counters = {
+            branch.count_branch.name for branch in self._branches.values() if branch.count_branch is not None
+        }
         with reading(self.url, *self._errors):
             for name, branch in self._branches.items():
                 kind = _type(branch)
@@ -140,5 +142,11 @@ def _type(branch: Any) -> str | None:
         if isinstance(interpretation, uproot.interpretation.identify.UnknownInterpretation):
             return None
         return str(interpretation.awkward_form(branch.file).type)
-    except (uproot.interpretation.objects.CannotBeAwkward, NotImplementedError, TypeError, ValueError, AttributeError):
+    except (
+        uproot.interpretation.objects.CannotBeAwkward,
+        NotImplementedError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ):
         return None
