@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import awkward as ak
 
-from quickbeam._base import SkippedFilesError, UnreadableFileError, UsageError
+from quickbeam._base import UsageError
 from quickbeam.events.batch import IDENTITY, Events
 from quickbeam.events.failures import BrokenFileError
 from quickbeam.events.identity import Identity
 from quickbeam.events.locate import expand
+from quickbeam.events.stream import CHUNK_BYTES, FileStream, salvage
 from quickbeam.events.table import Table, choose, layout_bytes, open_table
-
-CHUNK_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,8 @@ class Chunk:
     synthesised: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class SkippedFile:
-    """A file that could not be read, or not to its end: the events before `entry_reached` were delivered."""
-
-    path: str
-    reason: str
-    entry_reached: int
-
-
-class EventReader:
-    """An iterable of chunks; after an iteration `skipped` lists the files that were given up."""
+class EventReader(FileStream[Chunk]):
+    """An iterable of chunks of events; a file without events gives one empty chunk, so that its columns are known."""
 
     def __init__(
         self,
@@ -51,42 +42,15 @@ class EventReader:
         *,
         skip_bad_files: bool,
     ) -> None:
-        """Remember what to read; nothing is opened before the iteration."""
-        self.files = tuple(files)
-        self.skipped: list[SkippedFile] = []
+        """Remember what to read."""
+        super().__init__(files, skip_bad_files=skip_bad_files)
         self._columns = columns
         self._chunk_bytes = chunk_bytes
         self._tree = tree
-        self._skip = skip_bad_files
 
-    def __iter__(self) -> Iterator[Chunk]:
-        """Read file after file; an empty file gives one empty chunk, so that its columns are known."""
-        self.skipped = []
-        for index, url in enumerate(self.files):
-            try:
-                yield from self._read_file(url, index)
-            except UnreadableFileError as error:
-                if not self._skip:
-                    raise
-                self.skipped.append(SkippedFile(url, str(error), getattr(error, "entry", 0)))
-
-    def count(self) -> int:
-        """Return the number of events that the files say they hold; bad files count nothing where they are skipped."""
-        total = 0
-        for url in self.files:
-            try:
-                with contextlib.closing(open_table(url, self._tree)) as table:
-                    total += table.entries
-            except UnreadableFileError:
-                if not self._skip:
-                    raise
-        return total
-
-    def raise_if_skipped(self) -> None:
-        """Raise SkippedFilesError where files were given up, so that a command ends with its exit code."""
-        if self.skipped:
-            told = "; ".join(skipped.reason for skipped in self.skipped)
-            raise SkippedFilesError(f"{len(self.skipped)} of {len(self.files)} files were skipped: {told}")
+    def _count_file(self, url: str) -> int:
+        with contextlib.closing(open_table(url, self._tree)) as table:
+            return table.entries
 
     def _read_file(self, url: str, index: int) -> Iterator[Chunk]:
         with contextlib.closing(open_table(url, self._tree)) as table:
@@ -100,9 +64,9 @@ class EventReader:
                 try:
                     data = read_checked(table, names, start, stop)
                 except BrokenFileError as error:
-                    reached, data = _salvage(table, names, start, stop)
-                    if reached > start:
-                        yield _chunk(table, identity, wanted, data, start, reached, index)
+                    reached, intact = salvage(partial(read_checked, table, names), start, stop)
+                    if intact is not None:
+                        yield _chunk(table, identity, wanted, intact, start, reached, index)
                     raise error.at(reached, table.entries) from error
                 if stop > start:
                     per_event = max(sum(map(layout_bytes, data.values())) / (stop - start), 1.0)
@@ -137,22 +101,6 @@ def read_checked(table: Table, names: Sequence[str], start: int, stop: int) -> d
                 table.url, f"column {name!r} has {found} entries where {stop - start} should be"
             )
     return data
-
-
-def _salvage(table: Table, names: Sequence[str], start: int, stop: int) -> tuple[int, dict[str, ak.Array]]:
-    """Return the first entry that cannot be read, and the data before it, by bisection."""
-    good, data = start, {}
-    while stop - good > 1:
-        middle = (good + stop) // 2
-        try:
-            read_checked(table, names, good, middle)
-        except BrokenFileError:
-            stop = middle
-        else:
-            good = middle
-    if good > start:
-        data = read_checked(table, names, start, good)
-    return good, data
 
 
 def _chunk(
