@@ -12,6 +12,8 @@ import numpy as np
 from quickbeam._base import require
 from quickbeam.simulate.candidates import Candidates
 
+AXES = ("px", "py", "pz", "E")
+
 
 @dataclass(frozen=True)
 class Jets:
@@ -87,7 +89,7 @@ def grouped(momenta: np.ndarray, offsets: np.ndarray) -> ak.Array:
     """Return the momenta as FastJet takes them: one list of particles per event or jet."""
     content = ak.contents.RecordArray(
         [ak.contents.NumpyArray(np.ascontiguousarray(component)) for component in momenta],
-        ["px", "py", "pz", "E"],
+        list(AXES),
         parameters={"__record__": "Momentum4D"},
     )
     return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), content))

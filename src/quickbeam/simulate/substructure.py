@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import awkward as ak
 import numpy as np
 
-from quickbeam.simulate.jets import Jets, fastjet, grouped, sums
+from quickbeam.simulate.jets import AXES, Jets, fastjet, grouped
 
 ANY_RADIUS = 1000.0  # everything that is given goes into one jet
 SOFT_DROP_Z_CUT = 0.1
@@ -29,43 +32,64 @@ def subjettiness(jets: Jets, momenta: np.ndarray, most: int, radius: float) -> n
 def soft_drop_mass(jets: Jets, momenta: np.ndarray) -> np.ndarray:
     """Return the masses after soft drop with beta = 0 (the modified mass drop) and z_cut = 0.1.
 
-    Each round undoes the last Cambridge/Aachen clustering of all jets at once and follows the harder branch
-    where the softer one is too soft. (FastJet's own grooming is called jet by jet, and ten times slower.)
+    Each round undoes one Cambridge/Aachen clustering in all jets at once, and follows the harder branch where the
+    softer one fails the cut. (FastJet's own grooming does the same, at twenty times the cost.)
     """
-    groomed = np.zeros(len(jets))
-    rows, sizes, names = jets.constituents, jets.multiplicity, np.arange(len(jets))
-    while len(names):
-        owner = np.repeat(np.arange(len(names)), sizes)
-        momentum = sums(momenta[:, rows], owner, len(names))
-        groomed[names] = _mass(momentum)
-        splits = sizes > 1
-        rows, sizes, names = rows[np.repeat(splits, sizes)], sizes[splits], names[splits]
-        if len(names):
-            rows, sizes, names = _harder_branches(rows, sizes, names, momenta)
-    return groomed
+    if len(jets) == 0:
+        return np.zeros(0)
+    tree = _tree(_sequence(momenta[:, jets.constituents], jets.offsets), jets.multiplicity)
+    pt = np.hypot(tree.momenta[0], tree.momenta[1])
+    node, following = tree.root.copy(), np.arange(len(jets))
+    while len(following):
+        following = following[tree.left[node[following]] >= 0]
+        at = node[following]
+        left, right = tree.left[at], at - 1
+        failed = np.minimum(pt[left], pt[right]) < SOFT_DROP_Z_CUT * (pt[left] + pt[right])
+        following = following[failed]
+        node[following] = np.where(pt[left] > pt[right], left, right)[failed]
+    return _mass(tree.momenta[:, node])
 
 
-def _harder_branches(
-    rows: np.ndarray, sizes: np.ndarray, names: np.ndarray, momenta: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the harder branch of each jet whose softer one fails the cut; the others are done."""
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    branches = _sequence(momenta[:, rows], offsets).exclusive_jets_constituent_index(njets=2)
-    inner = ak.to_numpy(ak.flatten(ak.num(branches, axis=2)))
-    local = ak.to_numpy(ak.flatten(branches + offsets[:-1], axis=None))
-    momentum = sums(momenta[:, rows[local]], np.repeat(np.arange(len(inner)), inner), len(inner))
-    pt = np.hypot(momentum[0], momentum[1]).reshape(-1, 2)
-    failed = pt.min(axis=1) < SOFT_DROP_Z_CUT * pt.sum(axis=1)
-    followed = np.zeros_like(pt, bool)
-    followed[np.arange(len(pt)), pt.argmax(axis=1)] = failed
-    kept = np.repeat(followed.ravel(), inner)
-    return rows[local[kept]], inner.reshape(-1, 2)[followed], names[failed]
+@dataclass(frozen=True)
+class _Tree:
+    """Clustering trees of many jets, nodes in postorder: the right child of a node stands just before it."""
+
+    momenta: np.ndarray  # (4, nodes)
+    left: np.ndarray  # the left child of each node, -1 for particles
+    root: np.ndarray  # the node that each jet ends with
 
 
-def _sequence(momenta: np.ndarray, offsets: np.ndarray) -> ak.Array:
+def _tree(sequence: Any, particles: np.ndarray) -> _Tree:
+    """Return the trees of the jets.
+
+    FastJet's unique history order is a postorder. Read as a stack program (a particle pushes, a merger takes two
+    and pushes one), a merger's left child was done when the stack was last as high as after the merger.
+    """
+    nodes = 2 * particles - 1
+    end = np.cumsum(nodes)
+    jet = np.repeat(np.arange(len(particles)), nodes)
+    name = ak.to_numpy(
+        ak.flatten(sequence.unique_history_order()[:, :-1])
+    )  # the last is the jet against the beam
+    particle = name < particles[jet]
+    height = np.cumsum(np.where(particle, 1, -1)) - jet  # each jet before leaves one on the stack
+    alike = np.lexsort((height, jet))
+    same = (height[alike[1:]] == height[alike[:-1]]) & (jet[alike[1:]] == jet[alike[:-1]])
+    left = np.full(len(name), -1)
+    left[alike[1:][same]] = alike[:-1][same]
+    left[particle] = -1
+    momenta = _flat(ak.flatten(sequence.jets()))[:, name + (end - nodes)[jet]]
+    return _Tree(momenta, left, end - 1)
+
+
+def _sequence(momenta: np.ndarray, offsets: np.ndarray) -> Any:
     library = fastjet()
     definition = library.JetDefinition(library.cambridge_algorithm, ANY_RADIUS)
     return library.ClusterSequence(grouped(momenta, offsets), definition)
+
+
+def _flat(momenta: ak.Array) -> np.ndarray:
+    return np.stack([ak.to_numpy(momenta[axis]) for axis in AXES])
 
 
 def _mass(momentum: np.ndarray) -> np.ndarray:
