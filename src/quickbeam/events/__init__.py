@@ -1,5 +1,30 @@
 """Event data: columnar batches of collisions, and the files that they live in."""
 
+from quickbeam.events.arrays import ArrayChunk, ArrayReader, read_arrays
 from quickbeam.events.batch import IDENTITY, Column, Events
+from quickbeam.events.inspecting import FileSummary, inspect_file
+from quickbeam.events.jets import JET_COLUMNS, Jets, leading_jets
+from quickbeam.events.reading import Chunk, EventReader, read_events
+from quickbeam.events.stream import SkippedFile
+from quickbeam.events.writing import EventWriter, open_writer, write_events
 
-__all__ = ["IDENTITY", "Column", "Events"]
+__all__ = [
+    "IDENTITY",
+    "JET_COLUMNS",
+    "ArrayChunk",
+    "ArrayReader",
+    "Chunk",
+    "Column",
+    "EventReader",
+    "EventWriter",
+    "Events",
+    "FileSummary",
+    "Jets",
+    "SkippedFile",
+    "inspect_file",
+    "leading_jets",
+    "open_writer",
+    "read_arrays",
+    "read_events",
+    "write_events",
+]

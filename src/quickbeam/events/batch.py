@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 IDENTITY = ("run", "luminosityBlock", "event")
 
 
+def collection_of(column: str) -> str:
+    """Return the collection that a column belongs to: `FatJet` for `FatJet_pt`."""
+    return column.split("_", 1)[0]
+
+
 @dataclass(frozen=True)
 class Column:
     """One declared column: its name as in NanoAOD and its type, such as `float32` or `var * float32`."""
@@ -74,6 +79,11 @@ class Events:
         """Return the declared columns."""
         inner = self.array.type.content
         return tuple(Column(name, str(inner.content(name))) for name in self.array.fields)
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that the columns hold in memory."""
+        return int(self.array.layout.nbytes)
 
     def collection(self, prefix: str) -> ak.Array:
         """Zip the columns `PREFIX_*` into one array of records per event."""

@@ -1,0 +1,152 @@
+"""Reading plain arrays, such as jets of (jets, 100, 3), from HDF5 and NumPy files in chunks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from quickbeam._base import DataError, UsageError, did_you_mean
+from quickbeam.events.failures import BrokenFileError
+from quickbeam.events.locate import expand, sniff
+from quickbeam.events.stream import CHUNK_BYTES, FileStream, salvage
+
+JET_SHAPE = (100, 3)
+
+
+@dataclass(frozen=True)
+class ArrayChunk:
+    """Rows `start` to `stop` of one dataset."""
+
+    array: np.ndarray
+    file: str
+    dataset: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a file says of one of its arrays."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    compressed_bytes: int | None = None
+
+
+class ArrayFile(Protocol):
+    """An open file of named arrays."""
+
+    @property
+    def datasets(self) -> Mapping[str, Dataset]:
+        """The arrays in it."""
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Read rows of one array."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class ArrayReader(FileStream[ArrayChunk]):
+    """An iterable of chunks of arrays; an empty dataset gives one empty chunk."""
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        dataset: str | None,
+        shape: tuple[int, ...],
+        chunk_bytes: int,
+        *,
+        skip_bad_files: bool,
+    ) -> None:
+        """Remember what to read."""
+        super().__init__(files, skip_bad_files=skip_bad_files)
+        self._dataset = dataset
+        self._shape = shape
+        self._chunk_bytes = chunk_bytes
+
+    def _count_file(self, url: str) -> int:
+        with contextlib.closing(open_arrays(url)) as file:
+            return file.datasets[_pick(file.datasets, self._dataset, self._shape, url)].shape[0]
+
+    def _read_file(self, url: str, index: int) -> Iterator[ArrayChunk]:  # noqa: ARG002 - part of the contract
+        with contextlib.closing(open_arrays(url)) as file:
+            name = _pick(file.datasets, self._dataset, self._shape, url)
+            dataset = file.datasets[name]
+            row_bytes = max(int(np.prod(dataset.shape[1:], dtype=np.int64)) * dataset.dtype.itemsize, 1)
+            step = max(self._chunk_bytes // row_bytes, 1)
+            rows = dataset.shape[0]
+            for start in range(0, max(rows, 1), step):
+                stop = min(start + step, rows)
+                try:
+                    chunk = ArrayChunk(_read_checked(file, url, name, start, stop), url, name, start, stop)
+                except BrokenFileError as error:
+                    reached, intact = salvage(partial(_read_checked, file, url, name), start, stop)
+                    if intact is not None:
+                        yield ArrayChunk(intact, url, name, start, reached)
+                    raise error.at(reached, rows) from error
+                yield chunk
+                del chunk
+
+
+def read_arrays(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    dataset: str | None = None,
+    shape: tuple[int, ...] = JET_SHAPE,
+    chunk_bytes: int = CHUNK_BYTES,
+    skip_bad_files: bool = False,
+) -> ArrayReader:
+    """Read HDF5, npy and npz files in chunks: the dataset that is named, or the only one of (rows, *shape)."""
+    if chunk_bytes < 1:
+        raise UsageError(f"chunk_bytes must be positive, not {chunk_bytes}")
+    return ArrayReader(expand(paths), dataset, shape, chunk_bytes, skip_bad_files=skip_bad_files)
+
+
+def open_arrays(url: str) -> ArrayFile:
+    """Open a file of arrays, whatever its format."""
+    kind = sniff(url)
+    if kind == "hdf5":
+        from quickbeam.events.hdf5 import Hdf5File
+
+        return Hdf5File(url)
+    if kind in {"npy", "npz"}:
+        from quickbeam.events.numpy_files import NumpyFile
+
+        return NumpyFile(url, kind)
+    raise UsageError(f"{url} ({kind}) holds events rather than arrays: read it with read_events")
+
+
+def _read_checked(file: ArrayFile, url: str, name: str, start: int, stop: int) -> np.ndarray:
+    array = file.read(name, start, stop)
+    if len(array) != stop - start:
+        raise BrokenFileError(url, f"dataset {name!r} has {len(array)} rows where {stop - start} should be")
+    return array
+
+
+def _pick(datasets: Mapping[str, Dataset], asked: str | None, shape: tuple[int, ...], url: str) -> str:
+    """Return the dataset that is asked for, or the only one of the right shape."""
+    told = ", ".join(f"{name} {found.shape}" for name, found in list(datasets.items())[:12]) or "nothing"
+    if asked is not None:
+        name = asked.strip("/")
+        if name not in datasets:
+            hint = did_you_mean(name, datasets)
+            raise DataError(f"{url} has no dataset {asked!r}; {hint}".rstrip("; "))
+        if not datasets[name].shape:
+            raise DataError(f"{url}: dataset {asked!r} is a single number, not rows")
+        return name
+    fitting = [name for name, found in datasets.items() if found.shape[1:] == shape]
+    wanted = ", ".join(["rows", *map(str, shape)])
+    if not fitting:
+        raise DataError(f"{url} has no dataset of shape ({wanted}); it holds {told}")
+    if len(fitting) > 1:
+        raise UsageError(
+            f"{url} has several datasets of shape ({wanted}); name one of them: {', '.join(fitting)}"
+        )
+    return fitting[0]

@@ -1,0 +1,70 @@
+"""Foreign errors of readers, mapped once: whatever a library raises on a bad file becomes one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import struct
+import zlib
+from collections.abc import Iterator
+
+from quickbeam._base import MissingExtraError, QuickbeamError, UnreadableFileError
+
+# A corrupt length, offset or type code sends a reader down any of its paths: every one of these has been seen.
+# MemoryError is among them because a corrupt length asks for more memory than there is.
+FOREIGN: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    lzma.LZMAError,
+    struct.error,
+    zlib.error,
+)
+
+
+class BrokenFileError(UnreadableFileError):
+    """A file that cannot be read at all, or not past an entry."""
+
+    def __init__(self, url: str, reason: str, entry: int = 0, entries: int | None = None) -> None:
+        """Say how far the file could be read and why not further."""
+        self.url, self.reason, self.entry, self.entries = url, reason, entry, entries
+        reached = f" past entry {entry} of {entries}" if entries is not None else ""
+        super().__init__(f"{url} cannot be read{reached}: {reason}")
+
+    def at(self, entry: int, entries: int) -> BrokenFileError:
+        """Return the same error with the entry that was reached."""
+        return BrokenFileError(self.url, self.reason, entry, entries)
+
+
+@contextlib.contextmanager
+def reading(url: str, *also: type[Exception]) -> Iterator[None]:
+    """Turn every foreign error of a reader into a BrokenFileError that names the file."""
+    try:
+        yield
+    except QuickbeamError:
+        raise
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{url} needs a library that is not there ({error}): pip install 'quickbeam[remote]'"
+        ) from error
+    except (*FOREIGN, *also) as error:
+        raise BrokenFileError(url, _reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of an error, short, with a word on what it usually means."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    told = f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    return f"truncated or corrupt ({told})"

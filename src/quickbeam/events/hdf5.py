@@ -1,0 +1,63 @@
+"""HDF5 files of numeric arrays."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import fsspec
+import h5py
+import numpy as np
+
+from quickbeam.events.arrays import Dataset
+from quickbeam.events.failures import reading
+from quickbeam.events.locate import is_url
+
+
+class Hdf5File:
+    """The numeric datasets of an HDF5 file, those in groups by their path."""
+
+    def __init__(self, url: str) -> None:
+        """Open the file and list its datasets."""
+        self._url = url
+        self._handle: Any = fsspec.open(url, "rb").open() if is_url(url) else None
+        try:
+            with reading(url):
+                self._file = h5py.File(cast("io.BufferedIOBase", self._handle) or Path(url), "r")
+                self._datasets = _list(self._file)
+        except BaseException:
+            self._close_handle()
+            raise
+
+    @property
+    def datasets(self) -> Mapping[str, Dataset]:
+        """The arrays in it."""
+        return self._datasets
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Read rows of one array."""
+        with reading(self._url):
+            array: np.ndarray = self._file[name][start:stop]
+            return array
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        self._close_handle()
+
+    def _close_handle(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
+
+
+def _list(file: Any) -> dict[str, Dataset]:
+    found: dict[str, Dataset] = {}
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf" and item.shape is not None:
+            found[name] = Dataset(tuple(item.shape), item.dtype, int(item.id.get_storage_size()))
+
+    file.visititems(note)
+    return found

@@ -1,0 +1,152 @@
+"""What is in a file of events or arrays, told without reading more of it than must be."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+
+from quickbeam._base import Document
+from quickbeam.events.arrays import open_arrays
+from quickbeam.events.batch import IDENTITY
+from quickbeam.events.failures import reading
+from quickbeam.events.identity import Identity
+from quickbeam.events.locate import is_url, sniff
+from quickbeam.events.reading import read_events
+from quickbeam.events.table import Table, open_table
+
+
+class ColumnSummary(Document):
+    """One column: its name, its awkward type, its bytes in the file and unpacked where the file tells them."""
+
+    name: str
+    type: str
+    compressed_bytes: int | None = None
+    uncompressed_bytes: int | None = None
+
+
+class TreeSummary(Document):
+    """One tree or table of a file."""
+
+    name: str
+    kind: str
+    entries: int
+
+
+class IdentitySummary(Document):
+    """Where run, luminosity block and event come from (None: made up), and the range of each."""
+
+    run: str | None
+    luminosity_block: str | None
+    event: str | None
+    synthesised: tuple[str, ...]
+    run_range: tuple[int, int] | None = None
+    luminosity_block_range: tuple[int, int] | None = None
+    event_range: tuple[int, int] | None = None
+
+
+class DatasetSummary(Document):
+    """One array of an HDF5 or NumPy file."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    compressed_bytes: int | None
+    uncompressed_bytes: int
+
+
+class FileSummary(Document):
+    """A file: its format, its trees, and the columns of the tree that holds the events, or its datasets."""
+
+    path: str
+    format: str
+    file_bytes: int | None
+    trees: tuple[TreeSummary, ...] = ()
+    tree: str | None = None
+    entries: int | None = None
+    columns: tuple[ColumnSummary, ...] = ()
+    unreadable_columns: tuple[ColumnSummary, ...] = ()
+    identity: IdentitySummary | None = None
+    datasets: tuple[DatasetSummary, ...] = ()
+
+
+def inspect_file(path: str | Path, *, tree: str | None = None) -> FileSummary:
+    """Say what is in a ROOT, Parquet, HDF5 or NumPy file."""
+    url = str(path)
+    kind = sniff(url)
+    size = None if is_url(url) else Path(url).stat().st_size
+    if kind in {"root", "parquet"}:
+        return _events(url, kind, size, tree)
+    with contextlib.closing(open_arrays(url)) as file:
+        datasets = tuple(
+            DatasetSummary(
+                name=name,
+                type=str(found.dtype),
+                shape=found.shape,
+                compressed_bytes=found.compressed_bytes,
+                uncompressed_bytes=int(np.prod(found.shape, dtype=np.int64)) * found.dtype.itemsize,
+            )
+            for name, found in file.datasets.items()
+        )
+    return FileSummary(path=url, format={"hdf5": "HDF5"}.get(kind, kind), file_bytes=size, datasets=datasets)
+
+
+def _events(url: str, kind: str, size: int | None, tree: str | None) -> FileSummary:
+    trees = _trees(url) if kind == "root" else ()
+    with contextlib.closing(open_table(url, tree)) as table:
+        identity = Identity.of({**table.columns, **table.hidden})
+        return FileSummary(
+            path=url,
+            format=table.format,
+            file_bytes=size,
+            trees=trees or (TreeSummary(name=table.name, kind=table.format, entries=table.entries),),
+            tree=table.name,
+            entries=table.entries,
+            columns=tuple(_column(table, name, of) for name, of in {**table.columns, **table.hidden}.items()),
+            unreadable_columns=tuple(ColumnSummary(name=name, type=of) for name, of in table.opaque.items()),
+            identity=_identity(url, tree, identity, table.entries),
+        )
+
+
+def _trees(url: str) -> tuple[TreeSummary, ...]:
+    from quickbeam.events.root import ROOT_ERRORS, open_file, trees_of
+
+    with contextlib.closing(open_file(url)) as file:
+        found = []
+        for name, kind in trees_of(file, url).items():
+            with reading(url, *ROOT_ERRORS):
+                found.append(TreeSummary(name=name, kind=kind, entries=int(file[name].num_entries)))
+        return tuple(found)
+
+
+def _column(table: Table, name: str, kind: str) -> ColumnSummary:
+    compressed, uncompressed = table.sizes(name)
+    return ColumnSummary(name=name, type=kind, compressed_bytes=compressed, uncompressed_bytes=uncompressed)
+
+
+def _identity(url: str, tree: str | None, identity: Identity, entries: int) -> IdentitySummary:
+    run, block, event = identity.sources
+    ranges = _ranges(url, tree) if entries and identity.reads else {}
+    made_up = identity.synthesised
+    return IdentitySummary(
+        run=run,
+        luminosity_block=block,
+        event=event,
+        synthesised=made_up,
+        run_range=None if "run" in made_up else ranges.get("run"),
+        luminosity_block_range=None if "luminosityBlock" in made_up else ranges.get("luminosityBlock"),
+        event_range=None if "event" in made_up else ranges.get("event"),
+    )
+
+
+def _ranges(url: str, tree: str | None) -> dict[str, tuple[int, int]]:
+    """Return the smallest and largest of each part of the identity; only those three columns are read."""
+    ranges: dict[str, tuple[int, int]] = {}
+    for chunk in read_events([url], columns=[], tree=tree):
+        for part in IDENTITY:
+            values = np.asarray(chunk.events[part])
+            low, high = int(values.min()), int(values.max())
+            first, last = ranges.get(part, (low, high))
+            ranges[part] = (min(low, first), max(high, last))
+    return ranges

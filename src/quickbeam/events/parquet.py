@@ -1,0 +1,193 @@
+"""Events in Parquet: one column per branch, streamed by row groups in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from quickbeam.events.batch import Column, Events
+from quickbeam.events.failures import reading
+from quickbeam.events.locate import is_url
+from quickbeam.events.table import probe
+
+_BATCH_EVENTS = 2048  # what is decoded at a time, so that one huge row group does not fill the memory
+_ERRORS: tuple[type[Exception], ...] = (pa.ArrowException,)
+
+
+class ParquetSink:
+    """An open Parquet file; each batch becomes a row group, with a checksum on every page."""
+
+    def __init__(self, path: Path, schema: tuple[Column, ...]) -> None:
+        """Remember the path; the first batch brings the Arrow schema."""
+        self._path = path
+        self._columns = schema
+        self._writer: Any = None
+
+    def append(self, events: Events) -> None:
+        """Write one batch."""
+        table = ak.to_arrow_table(ak.to_packed(events.array), extensionarray=False, list_to32=True)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._path, table.schema, compression="zstd", write_page_checksum=True
+            )
+        self._writer.write_table(table, row_group_size=max(len(events), 1))
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def open_sink(path: Path, schema: tuple[Column, ...]) -> ParquetSink:
+    """Open a Parquet file for batches of one schema."""
+    return ParquetSink(path, schema)
+
+
+class ParquetTable:
+    """The columns of a Parquet file; a column of records is taken apart into `Collection_member`."""
+
+    format = "Parquet"
+    name = "table"
+
+    def __init__(self, url: str) -> None:
+        """Read the footer."""
+        self.url = url
+        self._handle = fsspec.open(url, "rb").open() if is_url(url) else Path(url).open("rb")  # noqa: SIM115 - close() does
+        try:
+            with reading(url, *_ERRORS):
+                self._file = pq.ParquetFile(self._handle, page_checksum_verification=True)
+                self.entries = int(self._file.metadata.num_rows)
+                self._arrow: pa.Schema = self._file.schema_arrow  # pyarrow makes it anew on every access
+                self._paths = dict(_columns(self._arrow))
+                self.columns = {name: self._type(path) for name, path in self._paths.items()}
+        except BaseException:
+            self._handle.close()
+            raise
+        self.hidden: dict[str, str] = {}
+        self.opaque: dict[str, str] = {}
+        self._stream: Iterator[pa.RecordBatch] = iter(())
+        self._streamed: tuple[tuple[str, ...], int] | None = (
+            None  # the columns and the row that the stream is at
+        )
+        self._rest: pa.RecordBatch | None = None
+
+    def _type(self, path: tuple[str, ...]) -> str:
+        empty = pa.array([], self._arrow.field(path[0]).type)
+        return str(_plain(empty, path[1:]).type.content)
+
+    def usable(self, names: Sequence[str]) -> list[str]:
+        """Return all: Parquet describes its types completely."""
+        return list(names)
+
+    def bytes_per_event(self, names: Sequence[str]) -> float:
+        """Return the bytes of the first events, per event: encoded pages tell little about their values."""
+        return probe(self, names)
+
+    def sizes(self, name: str) -> tuple[int | None, int | None]:
+        """Return compressed and uncompressed bytes."""
+        top = self._paths[name]
+        compressed = uncompressed = 0
+        for group in range(self._file.num_row_groups):
+            meta = self._file.metadata.row_group(group)
+            for index in range(meta.num_columns):
+                column = meta.column(index)
+                parts = column.path_in_schema.split(".")
+                if parts[0] == top[0] and (len(top) == 1 or top[-1] in parts):
+                    compressed += column.total_compressed_size
+                    uncompressed += column.total_uncompressed_size
+        return compressed, uncompressed
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
+        """Read a range of rows; a range that follows on the last one goes on where that one stopped."""
+        with reading(self.url, *_ERRORS):
+            tops = tuple(dict.fromkeys(self._paths[name][0] for name in names))
+            if self._streamed != (tops, start):
+                self._seek(tops, start)
+            table = pa.Table.from_batches(list(self._take(stop - start)), self._schema(tops)).combine_chunks()
+            self._streamed = (tops, stop)
+            columns = {top: table.column(top) for top in tops}
+            return {name: _plain(columns[self._paths[name][0]], self._paths[name][1:]) for name in names}
+
+    def _schema(self, tops: Sequence[str]) -> pa.Schema:
+        return pa.schema([self._arrow.field(top) for top in tops])
+
+    def _seek(self, tops: tuple[str, ...], start: int) -> None:
+        """Begin a stream at the row group that holds the row, and drop the rows before it."""
+        self._streamed = None
+        group, row = 0, 0
+        while group < self._file.num_row_groups - 1:
+            rows = self._file.metadata.row_group(group).num_rows
+            if row + rows > start:
+                break
+            group, row = group + 1, row + rows
+        groups = list(range(group, self._file.num_row_groups))
+        self._stream = self._file.iter_batches(
+            _BATCH_EVENTS, row_groups=groups, columns=list(tops), use_threads=False
+        )
+        self._rest = None
+        for _ in self._take(start - row):
+            pass
+
+    def _take(self, count: int) -> Iterator[pa.RecordBatch]:
+        while count > 0:
+            batch = self._rest if self._rest is not None else next(self._stream, None)
+            self._rest = None
+            if batch is None:
+                return  # too few rows: the caller counts
+            if batch.num_rows > count:
+                self._rest = batch.slice(count)
+                batch = batch.slice(0, count)
+            count -= batch.num_rows
+            yield batch
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream, self._rest = iter(()), None
+        self._file.close()
+        self._handle.close()
+
+
+def _columns(schema: pa.Schema) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield (column, path); members of records and of lists of records are columns of their own."""
+    for field in schema:
+        kind = field.type
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            kind = kind.value_type
+        if pa.types.is_struct(kind):
+            for index in range(kind.num_fields):
+                member = kind.field(index).name
+                yield f"{field.name}_{member}", (field.name, member)
+        else:
+            yield field.name, (field.name,)
+
+
+def _plain(column: Any, path: Sequence[str]) -> ak.Array:
+    """Return an Arrow column as awkward, without option types where nothing is missing."""
+    array = ak.from_arrow(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+    for part in path:
+        array = array[part]
+    return ak.Array(_without_options(ak.to_packed(array).layout))
+
+
+def _without_options(layout: ak.contents.Content) -> ak.contents.Content:
+    """Take off option types under which no value is missing; missing floats become NaN."""
+    if layout.is_option:
+        array = ak.Array(layout)
+        if not ak.any(ak.is_none(array)):
+            return _without_options(ak.to_packed(ak.drop_none(array, axis=0)).layout)
+        content = layout.content
+        if content.is_numpy and content.dtype.kind == "f":
+            return ak.to_layout(ak.fill_none(array, content.dtype.type("nan")))
+        return layout
+    if layout.is_list and layout.parameter("__array__") is None:
+        content = _without_options(layout.content)
+        return layout.copy(content=content)
+    if layout.is_record:
+        return layout.copy(contents=[_without_options(content) for content in layout.contents])
+    return layout

@@ -1,0 +1,104 @@
+"""Events to a ROOT TTree as NanoAOD has it: flat branches, one counter `nFatJet` for all of `FatJet_*`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from quickbeam._base import DataError
+from quickbeam.events.batch import Column, Events, collection_of
+
+TREE = "Events"
+TITLE = "Events"
+_JAGGED = re.compile(r"var \* (\w+)")
+_PLAIN = re.compile(r"(?:(\d+) \* )?(\w+)")
+
+
+def counter_name(column: str) -> str:
+    """Return the branch that counts the objects of a jagged column: `nFatJet` for `FatJet_pt`."""
+    return f"n{collection_of(column)}"
+
+
+class RootSink:
+    """An open TTree; each batch becomes one basket per branch."""
+
+    def __init__(self, path: Path, schema: tuple[Column, ...]) -> None:
+        """Create the file and the tree."""
+        jagged = [column.name for column in schema if column.type.startswith("var")]
+        self._counters = {counter_name(name) for name in jagged}
+        self._path = path
+        branches = {c.name: _branch_type(c) for c in schema if c.name not in self._counters}
+        # LZ4 carries a checksum, so that a flipped bit is found on reading, and is read several times faster
+        self._file = uproot.recreate(path, compression=uproot.LZ4(4))
+        try:
+            # the tree doubles its list of baskets when it is full and is then rewritten: start with enough
+            self._tree = self._file.mktree(
+                TREE, branches, title=TITLE, counter_name=counter_name, initial_basket_capacity=64
+            )
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, events: Events) -> None:
+        """Write one batch."""
+        if not len(events):
+            return
+        columns = {}
+        counts: dict[str, tuple[str, np.ndarray]] = {}
+        for name in events.array.fields:
+            if name in self._counters:
+                continue
+            column = ak.to_packed(events.array[name])
+            columns[name] = column
+            if column.ndim > 1 and not column.layout.purelist_isregular:
+                self._check_counts(name, ak.to_numpy(ak.num(column)), counts)
+        self._check_explicit_counters(events, counts)
+        self._tree.extend(columns)
+
+    def _check_counts(
+        self, name: str, lengths: np.ndarray, counts: dict[str, tuple[str, np.ndarray]]
+    ) -> None:
+        """Refuse two columns of one collection with different numbers of objects: they cannot share a counter."""
+        counter = counter_name(name)
+        first, expected = counts.setdefault(counter, (name, lengths))
+        if not np.array_equal(expected, lengths):
+            raise DataError(
+                f"{first} and {name} differ in their number of objects, so {counter} cannot count both: "
+                "rename one, or write Parquet"
+            )
+
+    def _check_explicit_counters(self, events: Events, counts: dict[str, tuple[str, np.ndarray]]) -> None:
+        for counter, (name, lengths) in counts.items():
+            if counter in events and not np.array_equal(ak.to_numpy(events.array[counter]), lengths):
+                raise DataError(f"the column {counter} does not count the objects of {name}")
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+
+def open_sink(path: Path, schema: tuple[Column, ...]) -> RootSink:
+    """Open a ROOT file for batches of one schema."""
+    return RootSink(path, schema)
+
+
+def _branch_type(column: Column) -> object:
+    """Return what uproot wants to be told of a column; it writes numbers, rows of numbers and lists of numbers."""
+    if column.type == "string":
+        return "string"
+    try:
+        if match := _JAGGED.fullmatch(column.type):
+            np.dtype(match[1])
+            return column.type
+        if match := _PLAIN.fullmatch(column.type):
+            kind = np.dtype(match[2])
+            return np.dtype((kind, (int(match[1]),))) if match[1] else kind
+    except TypeError:
+        pass
+    raise DataError(
+        f"a ROOT tree cannot hold {column.name!r} of type {column.type}: drop the column, or write Parquet"
+    )

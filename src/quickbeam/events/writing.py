@@ -1,0 +1,121 @@
+"""Writing events: atomic, streamed, the format chosen by the suffix."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from quickbeam._base import DataError, UsageError, atomic_path, did_you_mean
+from quickbeam.events.batch import Column, Events
+
+# Large enough that a basket or row group compresses well, small enough that a batch of writers fits in memory.
+FLUSH_BYTES = 32_000_000
+
+# suffix -> the module that writes it; imported on use, so that `import quickbeam.events` stays light
+WRITERS = {".root": "quickbeam.events.root_writer", ".parquet": "quickbeam.events.parquet"}
+
+
+class Sink(Protocol):
+    """What a format provides: it takes batches of one schema, and is closed once."""
+
+    def append(self, events: Events) -> None:
+        """Write one batch."""
+
+    def close(self) -> None:
+        """Finish the file."""
+
+
+class EventWriter:
+    """Collects batches of one schema and hands them on in pieces worth compressing."""
+
+    def __init__(self, path: Path, part: Path, flush_bytes: int) -> None:
+        """Prepare to write to `part`, which becomes `path` at success; the file is opened by the first batch."""
+        self.path = path
+        self.events_written = 0
+        self._part = part
+        self._flush_bytes = flush_bytes
+        self._pending: list[Events] = []
+        self._pending_bytes = 0
+        self._schema: tuple[Column, ...] | None = None
+        self._sink: Sink | None = None
+
+    def write(self, events: Events) -> None:
+        """Add a batch; every batch must have the columns and types of the first."""
+        if self._schema is None:
+            _check_types(events.schema, self.path)
+            self._schema = events.schema
+        elif events.schema != self._schema:
+            raise DataError(_difference(self._schema, events.schema, self.path))
+        self._pending.append(events)
+        self._pending_bytes += events.nbytes
+        self.events_written += len(events)
+        if self._pending_bytes >= self._flush_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand on what is pending; a file without any batch, even an empty one, has no columns and is refused."""
+        if self._schema is None:
+            raise UsageError(
+                f"nothing was written to {self.path}: write at least one batch (an empty one carries the columns)"
+            )
+        if not self._pending:
+            return
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        batch = pending[0] if len(pending) == 1 else Events.concatenate(pending)
+        if self._sink is None:
+            self._sink = import_module(WRITERS[self.path.suffix]).open_sink(self._part, batch.schema)
+        self._sink.append(batch)
+
+    def close(self) -> None:
+        """Close the file as it is."""
+        if self._sink is not None:
+            self._sink.close()
+
+
+@contextlib.contextmanager
+def open_writer(path: str | Path, *, flush_bytes: int = FLUSH_BYTES) -> Iterator[EventWriter]:
+    """Open a ROOT or Parquet file for writing; it takes its name only when the block ends without an error."""
+    target = Path(path)
+    if target.suffix not in WRITERS:
+        hint = did_you_mean(target.suffix, WRITERS)
+        raise UsageError(f"cannot tell from {target.name!r} what to write; {hint}")
+    if target.is_dir():
+        raise UsageError(f"cannot write {target}: it is a folder")
+    with atomic_path(target) as part:
+        writer = EventWriter(target, part, flush_bytes)
+        try:
+            yield writer
+            writer.flush()
+        finally:
+            writer.close()
+
+
+def write_events(path: str | Path, events: Events) -> None:
+    """Write one batch as a whole file."""
+    with open_writer(path) as writer:
+        writer.write(events)
+
+
+def _check_types(schema: tuple[Column, ...], path: Path) -> None:
+    unknown = [column.name for column in schema if "unknown" in column.type]
+    if unknown:
+        raise DataError(
+            f"cannot write {path}: {', '.join(unknown)} is empty and has no type; "
+            "give it one, such as ak.values_astype(column, 'float32')"
+        )
+
+
+def _difference(first: tuple[Column, ...], other: tuple[Column, ...], path: Path) -> str:
+    known, found = ({column.name: column.type for column in schema} for schema in (first, other))
+    for name, kind in known.items():
+        if name not in found:
+            return f"{path}: a batch lacks the column {name!r} that the first batch had"
+        if found[name] != kind:
+            return f"{path}: column {name!r} is {found[name]} in a batch, but {kind} in the first"
+    extra = [name for name in found if name not in known]
+    if extra:
+        return f"{path}: a batch has the column {extra[0]!r} that the first batch had not"
+    return f"{path}: a batch has its columns in another order than the first batch"

@@ -1,0 +1,69 @@
+"""One block of events, from the seed to the columns: all that a worker does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quickbeam.events import Events
+from quickbeam.simulate.columns import Block, batch
+from quickbeam.simulate.detector import respond
+from quickbeam.simulate.generator import generator
+from quickbeam.simulate.jets import anti_kt, four_momenta
+from quickbeam.simulate.particles import merge, visible
+from quickbeam.simulate.pileup import pile_up
+from quickbeam.simulate.processes import find_process
+from quickbeam.simulate.seeds import Seeds
+from quickbeam.simulate.settings import Settings, generator_lines
+from quickbeam.simulate.substructure import soft_drop_mass, subjettiness
+from quickbeam.simulate.truth import gen_particles, label_jets
+
+BLOCK_EVENTS = 250  # part of what a seed means: another size gives other events
+FAT_JET_RADIUS, JET_RADIUS = 0.8, 0.4
+TAUS = 3
+TRACE_PT_GEV = 0.1  # softer particles leave nothing, whatever they are
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one block is made from."""
+
+    process: str
+    settings: Settings
+    seed: int
+    block: int
+    events: int
+
+
+def make_block(task: Task) -> Events:
+    """Generate, detect, cluster, and name the columns."""
+    settings, n = task.settings, task.events
+    number = find_process(task.process).number
+    seeds = Seeds(task.seed, number, task.block)
+    make = generator(generator_lines(task.process, settings))
+    record = make(n, seeds.pythia("event"))
+    vertex_z = seeds.stream("vertex").normal(0.0, settings.detector.beam_spot_cm, n)
+    over = pile_up(n, vertex_z, settings, seeds)
+    particles = visible(record, make, settings.detector.eta_max, TRACE_PT_GEV)
+    if over.particles is not None:
+        particles = merge(particles, over.particles)
+    candidates = respond(particles, settings.detector, seeds)
+    momenta = four_momenta(candidates)
+    fat_jets = anti_kt(candidates, momenta, n, FAT_JET_RADIUS, settings.fat_jet_pt_min_gev)
+    return batch(
+        Block(
+            number=task.block,
+            first_event=task.block * BLOCK_EVENTS + 1,
+            process=number,
+            mu=settings.mu,
+            record=record,
+            vertex_z=vertex_z,
+            pile_up=over,
+            candidates=candidates,
+            fat_jets=fat_jets,
+            fat_jet_label=label_jets(record, fat_jets, FAT_JET_RADIUS),
+            fat_jet_soft_drop=soft_drop_mass(fat_jets, momenta),
+            fat_jet_tau=subjettiness(fat_jets, momenta, TAUS, FAT_JET_RADIUS),
+            jets=anti_kt(candidates, momenta, n, JET_RADIUS, settings.jet_pt_min_gev),
+            gen=gen_particles(record),
+        )
+    )

@@ -1,0 +1,172 @@
+"""The columns of a simulated batch, named as in NanoAOD and PFNano."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import awkward as ak
+import numpy as np
+
+from quickbeam.events import Events
+from quickbeam.simulate.candidates import Candidates
+from quickbeam.simulate.generator import Record
+from quickbeam.simulate.jets import Jets
+from quickbeam.simulate.pileup import PileUp
+from quickbeam.simulate.truth import GenParticles
+
+RUN = 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """Everything that is known about one block of events."""
+
+    number: int  # of the block
+    first_event: int  # number of its first event
+    process: int
+    mu: float
+    record: Record
+    vertex_z: np.ndarray
+    pile_up: PileUp
+    candidates: Candidates
+    fat_jets: Jets
+    fat_jet_label: np.ndarray
+    fat_jet_soft_drop: np.ndarray
+    fat_jet_tau: np.ndarray  # (jets, 3)
+    jets: Jets
+    gen: GenParticles
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.record)
+
+
+def batch(block: Block) -> Events:
+    """Return the block as events."""
+    return Events.of(
+        {
+            **_identity(block),
+            **_generator(block),
+            **_pile_up(block),
+            **_candidates(block),
+            **_jets("FatJet", block.fat_jets, block),
+            **_fat_jet_extras(block),
+            **_constituents("FatJetPFCands", block.fat_jets, block),
+            **_jets("Jet", block.jets, block),
+            **_constituents("JetPFCands", block.jets, block),
+            **_gen(block),
+            **_missing(block),
+        }
+    )
+
+
+def _identity(block: Block) -> dict[str, object]:
+    n = len(block)
+    return {
+        "run": np.full(n, RUN, np.uint32),
+        "luminosityBlock": np.full(n, block.number + 1, np.uint32),
+        "event": np.arange(block.first_event, block.first_event + n, dtype=np.uint64),
+        "quickbeam_process": np.full(n, block.process, np.int32),
+    }
+
+
+def _generator(block: Block) -> dict[str, object]:
+    info = block.record.info
+    return {
+        "genWeight": _float(info["weight"]),
+        "Generator_weight": _float(info["weight"]),
+        "Generator_binvar": _float(np.sqrt(np.maximum(info["pT2Hat"], 0.0))),
+        "Generator_scalePDF": _float(np.sqrt(np.maximum(info["Q2Fac"], 0.0))),
+        "Generator_x1": _float(info["x1"]),
+        "Generator_x2": _float(info["x2"]),
+        "Generator_id1": info["id1"].astype(np.int32),
+        "Generator_id2": info["id2"].astype(np.int32),
+    }
+
+
+def _pile_up(block: Block) -> dict[str, object]:
+    return {
+        "Pileup_nPU": block.pile_up.collisions.astype(np.int32),
+        "Pileup_nTrueInt": np.full(len(block), block.mu, np.float32),
+        "PV_npvs": (block.pile_up.vertices + 1).astype(np.int32),
+        "PV_z": _float(block.vertex_z),
+    }
+
+
+def _candidates(block: Block) -> dict[str, object]:
+    found = block.candidates
+    columns = {
+        **{name: _float(getattr(found, name)) for name in ("pt", "eta", "phi", "mass", "d0", "dz")},
+        "pdgId": found.pdg_id.astype(np.int32),
+        "charge": found.charge.astype(np.int32),
+    }
+    return _lists("PFCands", columns, found.offsets(len(block)))
+
+
+def _jets(prefix: str, jets: Jets, block: Block) -> dict[str, object]:
+    columns = {name: _float(getattr(jets, name)) for name in ("pt", "eta", "phi", "mass")}
+    columns["nConstituents"] = jets.multiplicity.astype(np.int32)
+    return _lists(prefix, columns, _jet_offsets(jets, len(block)))
+
+
+def _fat_jet_extras(block: Block) -> dict[str, object]:
+    columns = {
+        "msoftdrop": _float(block.fat_jet_soft_drop),
+        **{f"tau{n + 1}": _float(block.fat_jet_tau[:, n]) for n in range(block.fat_jet_tau.shape[1])},
+        "label": block.fat_jet_label.astype(np.int32),
+    }
+    return _lists("FatJet", columns, _jet_offsets(block.fat_jets, len(block)))
+
+
+def _constituents(prefix: str, jets: Jets, block: Block) -> dict[str, object]:
+    """Return the pairs of indices, both counted within the event."""
+    owner = jets.owner
+    event = jets.event[owner]
+    columns = {
+        "jetIdx": (owner - _jet_offsets(jets, len(block))[event]).astype(np.int32),
+        "pFCandsIdx": (jets.constituents - block.candidates.offsets(len(block))[event]).astype(np.int32),
+    }
+    return _lists(prefix, columns, np.searchsorted(event, np.arange(len(block) + 1)))
+
+
+def _gen(block: Block) -> dict[str, object]:
+    gen = block.gen
+    columns = {
+        **{name: _float(getattr(gen, name)) for name in ("pt", "eta", "phi", "mass")},
+        "pdgId": gen.pdg_id.astype(np.int32),
+        "status": gen.status,
+        "statusFlags": gen.flags,
+        "genPartIdxMother": gen.mother,
+    }
+    return _lists("GenPart", columns, np.searchsorted(gen.event, np.arange(len(block) + 1)))
+
+
+def _missing(block: Block) -> dict[str, object]:
+    found, n = block.candidates, len(block)
+    px = -np.bincount(found.event, found.pt * np.cos(found.phi), minlength=n)
+    py = -np.bincount(found.event, found.pt * np.sin(found.phi), minlength=n)
+    return {
+        "MET_pt": _float(np.hypot(px, py)),
+        "MET_phi": _float(np.arctan2(py, px)),
+        "MET_sumEt": _float(np.bincount(found.event, found.pt, minlength=n)),
+    }
+
+
+def _jet_offsets(jets: Jets, events: int) -> np.ndarray:
+    return np.searchsorted(jets.event, np.arange(events + 1))
+
+
+def _lists(prefix: str, columns: Mapping[str, np.ndarray], offsets: np.ndarray) -> dict[str, object]:
+    """Return the columns of a collection, one list per event."""
+    index = ak.index.Index64(offsets.astype(np.int64))
+    return {
+        f"{prefix}_{name}": ak.Array(
+            ak.contents.ListOffsetArray(index, ak.contents.NumpyArray(np.ascontiguousarray(column)))
+        )
+        for name, column in columns.items()
+    }
+
+
+def _float(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32)

@@ -1,0 +1,118 @@
+"""The physics processes: a table of Pythia settings, no code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from quickbeam._base import UsageError, did_you_mean
+
+HADRONIC_W = ("24:onMode=off", "24:onIfAny=1 2 3 4 5")
+HADRONIC_Z = ("23:onMode=off", "23:onIfAny=1 2 3 4 5")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One row: what Pythia is told, which options apply, and their defaults."""
+
+    number: int  # stands in `quickbeam_process`, and in the seeds: never give it to another process
+    description: str
+    lines: tuple[str, ...]
+    resonance: int | None = None  # PDG id of the particle whose mass is an option
+    mass_gev: float | None = None
+    takes_pt_hat: bool = False
+    pt_hat_gev: float | None = None
+
+
+_TABLE = {
+    "qcd": Process(
+        number=0,
+        description="QCD dijets, with the transverse momentum of the hard scatter above pT-hat",
+        lines=("HardQCD:all=on",),
+        takes_pt_hat=True,
+        pt_hat_gev=400.0,
+    ),
+    "w-prime": Process(
+        number=1,
+        description="W' -> W Z -> qqqq, 1 % width",
+        lines=(
+            "NewGaugeBoson:ffbar2Wprime=on",
+            "Wprime:coup2WZ=1",
+            "34:onMode=off",
+            "34:onIfAll=23 24",
+            *HADRONIC_W,
+            *HADRONIC_Z,
+        ),
+        resonance=34,
+        mass_gev=2000.0,
+    ),
+    "z-prime-tt": Process(
+        number=2,
+        description="Z' -> t tbar with hadronic top decays, 1 % width",
+        lines=(
+            "NewGaugeBoson:ffbar2gmZZprime=on",
+            "Zprime:gmZmode=3",
+            "32:onMode=off",
+            "32:onIfAny=6",
+            *HADRONIC_W,
+        ),
+        resonance=32,
+        mass_gev=2000.0,
+    ),
+    "graviton-ww": Process(
+        number=3,
+        description="Randall-Sundrum bulk graviton -> W W -> qqqq (longitudinal W), 1 % width",
+        lines=(
+            "ExtraDimensionsG*:gg2G*=on",
+            "ExtraDimensionsG*:SMinBulk=on",
+            "ExtraDimensionsG*:VLVL=on",
+            "5100039:onMode=off",
+            "5100039:onIfAny=24",
+            *HADRONIC_W,
+        ),
+        resonance=5100039,
+        mass_gev=2000.0,
+    ),
+    "ttbar": Process(
+        number=4,
+        description="top pairs, all decays",
+        lines=("Top:gg2ttbar=on", "Top:qqbar2ttbar=on"),
+        takes_pt_hat=True,
+    ),
+    "w-lepton": Process(
+        number=5,
+        description="W -> e nu or mu nu",
+        lines=("WeakSingleBoson:ffbar2W=on", "24:onMode=off", "24:onIfAny=11 13"),
+    ),
+    "min-bias": Process(
+        number=6,
+        description="non-diffractive inelastic collisions",
+        lines=("SoftQCD:nonDiffractive=on",),
+    ),
+}
+
+PROCESSES = MappingProxyType(_TABLE)
+
+
+def find_process(name: str) -> Process:
+    """Return one row of the table, or name the near misses."""
+    if name not in PROCESSES:
+        raise UsageError(f"no process is called {name!r}; {did_you_mean(name, PROCESSES)}".rstrip("; "))
+    return PROCESSES[name]
+
+
+def resonance_lines(process: Process, mass_gev: float) -> tuple[str, ...]:
+    """Return the lines that put the resonance at a mass, with a width of 1 % of it.
+
+    The window of 20 % on both sides keeps parton luminosities from filling a tail far below the peak.
+    """
+    if process.resonance is None:
+        return ()
+    number = process.resonance
+    return (
+        f"{number}:m0={mass_gev:.17g}",
+        f"{number}:mWidth={0.01 * mass_gev:.17g}",
+        f"{number}:mMin={0.8 * mass_gev:.17g}",
+        f"{number}:mMax={1.2 * mass_gev:.17g}",
+        f"{number}:doForceWidth=on",
+    )

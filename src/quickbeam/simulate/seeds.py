@@ -1,0 +1,33 @@
+"""Random streams: one per seed, process, block of events and purpose, so that no order of work matters."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+PYTHIA_SEEDS = 900_000_000  # Pythia takes 1 to this
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The source of all randomness of one block."""
+
+    seed: int
+    process: int
+    block: int
+
+    def _sequence(self, purpose: str) -> np.random.SeedSequence:
+        return np.random.SeedSequence((self.seed, self.process, self.block, zlib.crc32(purpose.encode())))
+
+    def stream(self, purpose: str) -> np.random.Generator:
+        """Return the generator of random numbers for one purpose.
+
+        A purpose that draws in event order gives the first events the same numbers however many follow.
+        """
+        return np.random.default_rng(self._sequence(purpose))
+
+    def pythia(self, purpose: str) -> int:
+        """Return the seed for Pythia."""
+        return int(self._sequence(purpose).generate_state(1, np.uint64)[0] % PYTHIA_SEEDS) + 1
