@@ -1,1 +1,6 @@
-"""zoo."""
+"""The reference models: what they are, how each is trained, and the trained ones that are shipped."""
+
+from quickbeam.zoo.models import LATENT_SIZES, MODELS, Recipe, ZooModel
+from quickbeam.zoo.train import train
+
+__all__ = ["LATENT_SIZES", "MODELS", "Recipe", "ZooModel", "train"]

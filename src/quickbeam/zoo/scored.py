@@ -59,7 +59,7 @@ def export(model: nn.Module, beta: float) -> bytes:
         torch.onnx.export(
             Scored(model.eval(), beta).eval(),
             (_example(),),
-            buffer,
+            buffer,  # type: ignore[arg-type] # a file is fine, the annotation forgets it
             input_names=["jets"],
             output_names=list(names),
             dynamic_axes={name: {0: "N"} for name in ("jets", *names)},

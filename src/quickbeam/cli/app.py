@@ -1,0 +1,106 @@
+"""The front of the command line: the group of commands, and the one place where errors end."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+import quickbeam
+from quickbeam._base import QuickbeamError, did_you_mean
+
+COMMANDS = {
+    "bench": "Time engines against each other: latency, throughput, memory, loading.",
+    "demo": "Simulate collisions, score them with the shipped detectors, write a report.",
+    "evaluate": "Measure what a detector tells apart: ROC, efficiencies, baselines.",
+    "inspect": "Tell what is in a bundle, a model or an event file.",
+    "pack": "Make a bundle of an ONNX, TorchScript or Keras 3 model.",
+    "report": "Draw records as one HTML page and figures.",
+    "score": "Score events with a bundle.",
+    "simulate": "Simulate proton-proton collisions.",
+    "train": "Train a reference model and pack it.",
+    "verify": "Compare engines with the float64 reference.",
+}
+INTERRUPTED = 130
+INTERNAL_ERROR = 70
+
+
+class Commands(click.Group):
+    """Commands are imported when they are called, so that `--help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            hint = did_you_mean(cmd_name, COMMANDS)
+            ctx.fail(f"no command is called {cmd_name!r}; {hint}".rstrip("; "))
+        command: click.Command = importlib.import_module(f"quickbeam.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(quickbeam.__version__, prog_name="quickbeam")
+def app() -> None:
+    """From a trained model to a trigger decision inside a time budget, with every step proven.
+
+    Wherever a bundle is asked for, the name of a shipped one (conv-vae, graph-vae) does as well.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every error ends here, as one sentence and an exit code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        app.main(args=arguments, prog_name="quickbeam", standalone_mode=False)
+    except QuickbeamError as error:
+        return _tell(str(error), error.exit_code)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return _tell("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _tell(_operating_system(error), 1)
+    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, never a traceback
+        if os.environ.get("QUICKBEAM_TRACEBACK"):
+            traceback.print_exc()
+        return _tell(
+            f"an error inside quickbeam, please report it: {type(error).__name__}: {error} "
+            "(QUICKBEAM_TRACEBACK=1 shows where)",
+            INTERNAL_ERROR,
+        )
+    return 0
+
+
+def _operating_system(error: OSError) -> str:
+    place = f" {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full, so{place or ' the output'} was not written; nothing half-written is left"
+    return f"the operating system refuses{place}: {error.strerror or error}"
+
+
+def _tell(sentence: str, code: int) -> int:
+    click.echo(f"quickbeam: {sentence}", err=True)
+    return code

@@ -1,0 +1,94 @@
+"""`quickbeam pack`: a model becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from quickbeam._base import UsageError
+from quickbeam.cli.output import json_option, print_json
+
+
+@click.command(
+    name="pack", epilog="Example: quickbeam pack mine.onnx --inputs sample.npz --score score -o mine.qb"
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Bundle to write.")
+@click.option(
+    "--inputs",
+    type=click.Path(path_type=Path),
+    help="Sample inputs (.npz, .npy); drawn from the shapes if absent.",
+)
+@click.option("--score", help="The output that decisions are made on.")
+@click.option("--dims", default="", help="Sizes of free dimensions, as in N=1,n=50.")
+@click.option("--name", help="Name of the bundle; default: the output's.")
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    help="INPUT=BUILDER: how an input is made from events (leading_jets).",
+)
+@click.option("--description", default="")
+@click.option(
+    "--rewrites/--no-rewrites",
+    default=True,
+    show_default=True,
+    help="Apply the graph rewrites that are proven on this model.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the samples that are drawn."
+)
+@json_option
+def command(
+    model: Path,
+    output: Path,
+    inputs: Path | None,
+    score: str | None,
+    dims: str,
+    name: str | None,
+    features: tuple[str, ...],
+    description: str,
+    rewrites: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Pack MODEL (ONNX, TorchScript or Keras 3) with golden outputs made in float64."""
+    from quickbeam.bundle import pack, parse_dims
+    from quickbeam.engines import open as open_session
+
+    packed = pack(
+        model,
+        output,
+        name=name,
+        inputs=inputs,
+        dims=parse_dims(dims),
+        score=score,
+        rewrites=rewrites,
+        seed=seed,
+        description=description,
+        features=_features(features),
+    )
+    open_session(packed.bundle).close()  # a bundle that the default engine refuses is not called packed
+    if as_json:
+        print_json(
+            {
+                "bundle": str(packed.bundle.path),
+                "notes": list(packed.notes),
+                "manifest": packed.bundle.manifest.model_dump(mode="json"),
+            }
+        )
+        return
+    for note in packed.notes:
+        click.echo(f"- {note}")
+    click.echo(f"{packed.bundle.path}: packed; onnxruntime reproduces its golden outputs")
+
+
+def _features(pairs: tuple[str, ...]) -> dict[str, str]:
+    table = {}
+    for pair in pairs:
+        name, sign, builder = pair.partition("=")
+        if not sign or not name or not builder:
+            raise UsageError(f"--feature {pair!r} is not of the form INPUT=BUILDER, as in jets=leading_jets")
+        table[name] = builder
+    return table

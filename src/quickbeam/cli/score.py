@@ -1,0 +1,69 @@
+"""`quickbeam score`: events in, scores out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from quickbeam._base import SkippedFilesError, human_bytes
+from quickbeam.cli.output import json_option, print_json, say, threads_option
+
+
+@click.command(name="score", epilog="Example: quickbeam score conv-vae qcd.root -o scores.parquet")
+@click.argument("bundle")
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Parquet file to write, a row per jet (or array row).",
+)
+@click.option("--engine", default="onnxruntime", show_default=True)
+@threads_option
+@click.option(
+    "--skip-bad-files", is_flag=True, help="Go on after a file that cannot be read; exit code 8 then."
+)
+@click.option("--tree", help="Tree of the ROOT files, where there are several.")
+@click.option(
+    "--chunk-mb",
+    type=click.FloatRange(min=0.001),
+    default=100.0,
+    show_default=True,
+    help="Most data in memory at once.",
+)
+@json_option
+def command(
+    bundle: str,
+    files: tuple[str, ...],
+    output: Path,
+    engine: str,
+    threads: int,
+    skip_bad_files: bool,
+    tree: str | None,
+    chunk_mb: float,
+    as_json: bool,
+) -> None:
+    """Score FILES (ROOT or Parquet events; HDF5 or NumPy arrays) with BUNDLE, through a verified engine."""
+    from quickbeam.engines import open as open_session
+    from quickbeam.trigger import score_files
+
+    with open_session(bundle, engine, threads=threads) as session:
+        facts = score_files(
+            session, files, output, skip_bad_files=skip_bad_files, tree=tree, chunk_bytes=int(chunk_mb * 1e6)
+        )
+    if as_json:
+        print_json(facts)
+    else:
+        per_row = facts.score_ns / max(1, facts.rows) / 1000
+        click.echo(
+            f"{output}: {facts.rows} rows of {facts.events} events ({facts.events_without_rows} without any), "
+            f"{human_bytes(output.stat().st_size)}; {engine} took {per_row:.1f} us per row"
+        )
+    for skipped in facts.skipped:
+        say(f"skipped {skipped}")
+    if facts.skipped:
+        raise SkippedFilesError(
+            f"{len(facts.skipped)} of the files were skipped, at least in part; the rest is in {output}"
+        )

@@ -1,0 +1,73 @@
+"""`quickbeam simulate`: make collisions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from quickbeam._base import now_ns, progress
+from quickbeam.cli.output import json_option, print_json
+
+
+@click.command(
+    name="simulate", epilog="Example: quickbeam simulate qcd -n 20000 --seed 1 --workers 2 -o qcd.root"
+)
+@click.argument("process")
+@click.option("-n", "--events", type=click.IntRange(1), required=True, help="Number of events.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write: .root or .parquet."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="The result depends on it alone."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work."
+)
+@click.option("--pt-hat", type=float, help="Least transverse momentum of the hard scatter, GeV (qcd, ttbar).")
+@click.option("--mass", type=float, help="Mass of the resonance, GeV.")
+@click.option("--mu", type=float, default=0.0, show_default=True, help="Mean number of pile-up collisions.")
+@click.option("--energy", type=float, default=13600.0, show_default=True, help="Centre-of-mass energy, GeV.")
+@click.option("--tune", default="fast", show_default=True, help="fast, or monash for Pythia's full default.")
+@json_option
+def command(
+    process: str,
+    events: int,
+    output: Path,
+    seed: int,
+    workers: int,
+    pt_hat: float | None,
+    mass: float | None,
+    mu: float,
+    energy: float,
+    tune: str,
+    as_json: bool,
+) -> None:
+    """Simulate PROCESS: generator, detector response and jets, in NanoAOD's names.
+
+    PROCESS is one of qcd, w-prime, z-prime-tt, graviton-ww, ttbar, w-lepton, min-bias.
+    """
+    from quickbeam.events import open_writer
+    from quickbeam.simulate import Settings, simulate
+
+    settings = Settings(pt_hat_gev=pt_hat, mass_gev=mass, mu=mu, com_energy_gev=energy, tune=tune)
+    batches = simulate(process, events, seed=seed, workers=workers, settings=settings)
+    start, jets = now_ns(), 0
+    with open_writer(output) as writer, progress(f"simulating {process}", events, "events") as advance:
+        for batch in batches:
+            writer.write(batch)
+            jets += int(sum(len(row) for row in batch["FatJet_pt"]))
+            advance(len(batch))
+    seconds = (now_ns() - start) / 1e9
+    facts = {
+        "file": str(output),
+        "process": process,
+        "events": events,
+        "fat_jets": jets,
+        "seed": seed,
+        "seconds": seconds,
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(f"{output}: {events} {process} events, {jets} fat jets, {events / seconds:.0f} events/s")

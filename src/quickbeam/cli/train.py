@@ -1,0 +1,80 @@
+"""`quickbeam train`: a reference model from event files to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from quickbeam.cli.output import json_option, print_json, say
+
+
+@click.command(name="train", epilog="Example: quickbeam train conv-vae qcd.root -o conv-vae.qb")
+@click.argument("model")
+@click.argument("files", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Bundle to write.")
+@click.option(
+    "--latent", type=click.Choice(["6", "8", "12"]), default="8", show_default=True, help="Size of z."
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), help="At most so many epochs.")
+@click.option("--batch", type=click.IntRange(1), help="Jets per step.")
+@click.option("--jets", type=click.IntRange(20), help="Train on at most so many jets.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; default: torch's own choice.")
+@click.option(
+    "--resume", is_flag=True, help="Go on from the last finished epoch of a killed run, to the same result."
+)
+@json_option
+def command(
+    model: str,
+    files: tuple[str, ...],
+    output: Path,
+    latent: str,
+    seed: int,
+    epochs: int | None,
+    batch: int | None,
+    jets: int | None,
+    device: str,
+    threads: int | None,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Train MODEL (conv-vae, graph-vae) on the leading jets of FILES.
+
+    Checkpoints and metrics.json are kept in OUTPUT.training.
+    """
+    from quickbeam.zoo import train
+
+    def after_epoch(row: dict[str, float]) -> None:
+        say(
+            f"epoch {row['epoch']:.0f}: training loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f} "
+            f"(reconstruction {row['validation_reconstruction']:.4f}, KL {row['validation_kl']:.3f}), learning rate {row['learning_rate']:.1e}"
+        )
+
+    packed = train(
+        model,
+        files,
+        output,
+        latent=int(latent),
+        seed=seed,
+        epochs=epochs,
+        batch=batch,
+        device=device,
+        threads=threads,
+        most_jets=jets,
+        resume=resume,
+        after_epoch=after_epoch,
+    )
+    if as_json:
+        print_json(
+            {
+                "bundle": str(packed.bundle.path),
+                "notes": list(packed.notes),
+                "training": packed.bundle.manifest.training,
+            }
+        )
+    else:
+        click.echo(
+            f"{packed.bundle.path}: {packed.bundle.manifest.training['training_jets']} jets, best epoch {packed.bundle.manifest.training['best_epoch']}"
+        )

@@ -1,0 +1,88 @@
+"""`quickbeam verify`: engines against the float64 reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from quickbeam._base import VerificationError
+from quickbeam.cli.output import engines_of, json_option, print_json, print_table, threads_option
+
+
+@click.command(name="verify", epilog="Example: quickbeam verify conv-vae --engine all")
+@click.argument("bundle")
+@click.option("--engine", default="all", show_default=True, help="An engine, several with commas, or all.")
+@click.option(
+    "--inputs",
+    type=click.Path(path_type=Path),
+    help="Compare on these inputs (.npz) instead of the golden events.",
+)
+@threads_option
+@json_option
+def command(bundle: str, engine: str, inputs: Path | None, threads: int, as_json: bool) -> None:
+    """Compare engines with the float64 reference: errors, matching fractions, decision flips."""
+    from quickbeam.bundle import Bundle, read_samples
+    from quickbeam.measure import verify
+
+    opened = Bundle.open(bundle)
+    arrays = None if inputs is None else read_samples(inputs, opened.manifest.signature)
+    found = [verify(opened, name, inputs=arrays, threads=threads) for name in engines_of(engine)]
+    if as_json:
+        print_json(found)
+    else:
+        _print(opened.name, found)
+    failed = [a for a in found if not a.passed]
+    if failed:
+        raise VerificationError("; ".join(f"{a.engine}: {a.problem}" for a in failed))
+
+
+def _print(name: str, found: list) -> None:  # type: ignore[type-arg] # of Agreement, imported late
+    rows = []
+    for a in found:
+        if not a.outputs:
+            rows.append((a.engine, "cannot run it", "", "", "", "", "", "", "NO"))
+        rows += [
+            (
+                a.engine,
+                o.output,
+                o.values,
+                f"{o.largest_absolute:.2e}",
+                f"{o.largest_relative:.2e}",
+                *(f"{100 * v:.2f}" for v in o.matching.values()),
+                "yes" if a.passed else "NO",
+            )
+            for o in a.outputs
+        ]
+    columns = (
+        "engine",
+        "output",
+        "values",
+        "max |error|",
+        "max rel. error",
+        "% within 0.01 %",
+        "0.1 %",
+        "1 %",
+        "5 %",
+        "passes",
+    )
+    events = found[0].events if found else 0
+    print_table(f"{name}: agreement with float64 on {events} events", columns, rows)
+    flips = [
+        (
+            a.engine,
+            f.working_point,
+            f"{f.threshold:.6g}",
+            f.flips,
+            f.decisions,
+            f"[{f.low:.1e}, {f.high:.1e}]",
+        )
+        for a in found
+        for f in a.flips
+    ]
+    if flips:
+        print_table(
+            "decision flips",
+            ("engine", "working point", "threshold", "flips", "of", "95 % interval of the probability"),
+            flips,
+        )

@@ -1,0 +1,116 @@
+"""Evaluation: a bundle on simulated background and signals, as one record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from quickbeam._base import DataError, Document, Host, UsageError, host_facts, utc_timestamp
+from quickbeam.bundle import Bundle
+from quickbeam.engines import DEFAULT_ENGINE
+from quickbeam.engines import open as open_session
+from quickbeam.measure.discrimination import Discrimination, Histogram, Sample, discriminate, histogram
+from quickbeam.trigger import JET_BASELINES, score_events
+
+# Baselines, larger is more signal-like: tau21 is small for two-pronged jets, so it comes in negated.
+BASELINES: dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
+    "jet mass": lambda columns: columns["FatJet_mass"],
+    "-tau21": lambda columns: -_ratio(columns["FatJet_tau2"], columns["FatJet_tau1"]),
+    "multiplicity": lambda columns: columns["FatJet_nConstituents"],
+    "jet pT": lambda columns: columns["FatJet_pt"],
+}
+
+
+class SampleFacts(Document):
+    """Where the jets came from."""
+
+    name: str
+    files: tuple[str, ...]
+    events: int
+    jets: int
+
+
+class Evaluation(Document):
+    """A bundle's physics: what it tells apart, and what simple variables do on the same jets."""
+
+    kind: str = "evaluation"
+    bundle: str
+    bundle_version: str
+    model_sha256: str
+    engine: str
+    created: str
+    host: Host
+    background: SampleFacts
+    signals: tuple[SampleFacts, ...]
+    figures: tuple[Discrimination, ...]
+    histograms: tuple[Histogram, ...]
+    working_points: dict[str, dict[str, float]]
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    background: Sequence[str],
+    signals: Mapping[str, Sequence[str]],
+    *,
+    engine: str = DEFAULT_ENGINE,
+    seed: int = 0,
+) -> Evaluation:
+    """Score the samples and measure every variable on every signal."""
+    if not signals:
+        raise UsageError("an evaluation needs at least one --signal")
+    with open_session(bundle, engine) as session:
+        score = bundle.manifest.score
+        if score is None:
+            raise UsageError(f"the bundle {bundle.name} names no score to evaluate; pack it with --score")
+        scored = {
+            name: _sample(session, name, files)
+            for name, files in {"background": background, **signals}.items()
+        }
+    samples = [sample for sample, _ in scored.values()]
+    common = [v for v in samples[0].values if all(v in sample.values for sample in samples)]
+    rng = np.random.default_rng(seed)
+    figures = [discriminate(samples[0], s, variable, rng) for s in samples[1:] for variable in common]
+    points = {
+        point.name: {
+            sample.name: float(np.mean(sample.values[score] > point.threshold)) for sample in samples
+        }
+        for point in bundle.manifest.working_points
+    }
+    return Evaluation(
+        bundle=bundle.name,
+        bundle_version=bundle.manifest.version,
+        model_sha256=bundle.manifest.files["model.onnx"].sha256,
+        engine=engine,
+        created=utc_timestamp(),
+        host=host_facts(),
+        background=scored["background"][1],
+        signals=tuple(facts for name, (_, facts) in scored.items() if name != "background"),
+        figures=tuple(figures),
+        histograms=tuple(histogram(samples, variable) for variable in common),
+        working_points=points,
+    )
+
+
+def _sample(session, name: str, files: Sequence[str]) -> tuple[Sample, SampleFacts]:  # type: ignore[no-untyped-def] # noqa: ANN001
+    chunks = list(score_events(session, files, extra=JET_BASELINES))
+    if not sum(len(chunk.jet) for chunk in chunks):
+        raise DataError(f"the sample {name} ({', '.join(map(str, files))}) has no jets to score")
+    columns = {key: np.concatenate([chunk.columns[key] for chunk in chunks]) for key in chunks[0].columns}
+    outputs = {key: np.concatenate([chunk.outputs[key] for chunk in chunks]) for key in chunks[0].outputs}
+    values = {key: value.reshape(len(value), -1)[:, 0] for key, value in outputs.items()}
+    for key, baseline in BASELINES.items():
+        try:
+            values[key] = np.asarray(baseline(columns), np.float64)
+        except KeyError:
+            continue  # the files lack this column: the baseline is left out
+    events = sum(chunk.events for chunk in chunks)
+    jets = sum(len(chunk.jet) for chunk in chunks)
+    return Sample(name, values), SampleFacts(
+        name=name, files=tuple(map(str, files)), events=events, jets=jets
+    )
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return np.where(b > 0, a / np.where(b > 0, b, 1.0), 1.0)

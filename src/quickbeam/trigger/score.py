@@ -1,0 +1,72 @@
+"""Scoring: events in, features made, the session called, scores out with the identity of their events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from quickbeam._base import MissingColumnError, UsageError, did_you_mean, now_ns
+from quickbeam.engines import Session
+from quickbeam.events import JET_COLUMNS, EventReader, Events, leading_jets, read_events
+
+LEADING_JETS = "leading_jets"
+FEATURES = (LEADING_JETS,)
+JETS_PER_EVENT = 2
+JET_BASELINES = ("FatJet_pt", "FatJet_mass", "FatJet_tau1", "FatJet_tau2", "FatJet_nConstituents")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The jets of one chunk of events: identity, index in the event, every output, and columns asked for."""
+
+    identity: np.ndarray  # (jets, 3): run, luminosity block, event
+    jet: np.ndarray
+    outputs: dict[str, np.ndarray]
+    columns: dict[str, np.ndarray]
+    events: int
+    feature_ns: int
+    score_ns: int
+
+
+def score_events(
+    session: Session, files: Sequence[str] | EventReader, *, extra: Sequence[str] = ()
+) -> Iterator[Scored]:
+    """Score the leading jets of every event of the files, chunk by chunk; `extra` names columns to keep with them."""
+    _check_feature(session)
+    reader = (
+        files
+        if isinstance(files, EventReader)
+        else read_events(files, columns=[*JET_COLUMNS, *(f"{n}*" for n in extra)])
+    )
+    for chunk in reader:
+        yield score_batch(session, chunk.events, extra)
+
+
+def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> Scored:
+    """Score the leading jets of a batch of events."""
+    _check_feature(session)
+    start = now_ns()
+    jets = leading_jets(events, jets=JETS_PER_EVENT)
+    middle = now_ns()
+    outputs = session.run(jets.inputs)
+    end = now_ns()
+    columns = {name: jets.take(events, name) for name in extra if name in events}
+    identity = events.identity[jets.event_row]
+    return Scored(identity, jets.jet_index, outputs, columns, len(events), middle - start, end - middle)
+
+
+def _check_feature(session: Session) -> None:
+    spec = session.signature.inputs[0]
+    if len(session.signature.inputs) != 1 or spec.feature is None:
+        raise UsageError(
+            f"the bundle {session.bundle.name} does not say how its inputs are made from events ({session.signature.describe_inputs()}): "
+            "pack it with --feature INPUT=leading_jets, or score arrays (.npz, .h5) instead"
+        )
+    if spec.feature not in FEATURES:
+        raise MissingColumnError(
+            f"no feature builder is called {spec.feature!r}; {did_you_mean(spec.feature, FEATURES)}".rstrip(
+                "; "
+            )
+        )

@@ -1,0 +1,145 @@
+"""Scoring whole files into one Parquet file, chunk by chunk, atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from quickbeam._base import Document, UsageError, atomic_path, now_ns, progress
+from quickbeam.engines import Session
+from quickbeam.events import JET_COLUMNS, ArrayReader, EventReader, read_arrays, read_events
+from quickbeam.trigger.score import score_batch
+
+ARRAY_SUFFIXES = (".h5", ".hdf5", ".npy", ".npz")
+KEPT = ("FatJet_pt", "FatJet_mass")
+
+
+class ScoringFacts(Document):
+    """What a scoring run did: every event is accounted for."""
+
+    output: str
+    bundle: str
+    engine: str
+    events: int
+    rows: int
+    events_without_rows: int
+    feature_ns: int
+    score_ns: int
+    skipped: tuple[str, ...] = ()
+
+
+def score_files(
+    session: Session,
+    files: Sequence[str],
+    output: str | Path,
+    *,
+    skip_bad_files: bool = False,
+    tree: str | None = None,
+    chunk_bytes: int = 100_000_000,
+) -> ScoringFacts:
+    """Score files into a Parquet file; what had to be skipped is told in the facts."""
+    output = Path(output)
+    if output.suffix != ".parquet":
+        raise UsageError(
+            f"scores are written as Parquet; name the output {output.with_suffix('.parquet').name}, not {output.name}"
+        )
+    arrays = all(str(file).endswith(ARRAY_SUFFIXES) for file in files)
+    if arrays:
+        reader: ArrayReader | EventReader = read_arrays(
+            files, chunk_bytes=chunk_bytes, skip_bad_files=skip_bad_files
+        )
+        pieces = _array_pieces(session, reader)
+    else:
+        columns = [*JET_COLUMNS, *(f"{name}*" for name in KEPT)]
+        events = read_events(
+            files, columns=columns, chunk_bytes=chunk_bytes, skip_bad_files=skip_bad_files, tree=tree
+        )
+        reader, pieces = events, _event_pieces(session, events)
+    totals = np.zeros(5, np.int64)  # events, rows, events without rows, feature ns, score ns
+    with atomic_path(output) as part, progress("scoring", None, "rows") as advance:
+        writer: pq.ParquetWriter | None = None
+        try:
+            for columns_of_rows, counts in pieces:
+                table = pa.table(columns_of_rows)
+                writer = writer or pq.ParquetWriter(part, table.schema.with_metadata(_provenance(session)))
+                writer.write_table(table.replace_schema_metadata(None).cast(writer.schema))
+                totals += counts
+                advance(int(counts[1]))
+        finally:
+            if writer is not None:
+                writer.close()
+        if writer is None:
+            raise UsageError(
+                f"nothing could be read from {', '.join(map(str, files))}, so no scores were written"
+            )
+    skipped = tuple(str(entry) for entry in reader.skipped)
+    return ScoringFacts(
+        output=str(output),
+        bundle=session.bundle.name,
+        engine=session.engine.name,
+        events=int(totals[0]),
+        rows=int(totals[1]),
+        events_without_rows=int(totals[2]),
+        feature_ns=int(totals[3]),
+        score_ns=int(totals[4]),
+        skipped=skipped,
+    )
+
+
+Piece = tuple[dict[str, pa.Array], np.ndarray]
+
+
+def _event_pieces(session: Session, reader) -> Iterator[Piece]:  # type: ignore[no-untyped-def] # noqa: ANN001
+    for chunk in reader:
+        scored = score_batch(session, chunk.events, KEPT)
+        run, block, event = scored.identity.T
+        table = {"run": run, "luminosityBlock": block, "event": event, "jet": scored.jet, **scored.columns}
+        with_rows = len(np.unique(scored.identity, axis=0)) if len(scored.jet) else 0
+        counts = [
+            scored.events,
+            len(scored.jet),
+            scored.events - with_rows,
+            scored.feature_ns,
+            scored.score_ns,
+        ]
+        yield _columns(table | scored.outputs), np.array(counts)
+
+
+def _array_pieces(session: Session, reader) -> Iterator[Piece]:  # type: ignore[no-untyped-def] # noqa: ANN001
+    if len(session.signature.inputs) != 1:
+        raise UsageError(
+            f"the bundle {session.bundle.name} takes {session.signature.describe_inputs()}: score its arrays in Python with qb.open"
+        )
+    dtype = session.signature.inputs[0].dtype
+    for chunk in reader:
+        start = now_ns()
+        outputs = session.run(np.ascontiguousarray(chunk.array, dtype))
+        counts = [len(chunk.array), len(chunk.array), 0, 0, now_ns() - start]
+        rows = np.arange(chunk.start, chunk.stop)
+        yield _columns({"row": rows} | outputs), np.array(counts)
+
+
+def _columns(columns: dict[str, np.ndarray]) -> dict[str, pa.Array]:
+    """Make Arrow columns; an output of more than one value per row becomes a list."""
+    made = {}
+    for name, values in columns.items():
+        if values.ndim <= 1:
+            made[name] = pa.array(values)
+        else:
+            width = int(np.prod(values.shape[1:]))
+            made[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
+    return made
+
+
+def _provenance(session: Session) -> dict[bytes, bytes]:
+    manifest = session.bundle.manifest
+    told = {
+        "quickbeam.bundle": manifest.name,
+        "quickbeam.model_sha256": manifest.files["model.onnx"].sha256,
+        "quickbeam.engine": f"{session.engine.name} {session.engine.version()}",
+    }
+    return {key.encode(): value.encode() for key, value in told.items()}

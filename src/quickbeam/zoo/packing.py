@@ -1,0 +1,88 @@
+"""From a trained model to its bundle: export, golden events, working points, card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from quickbeam._base import library_versions
+from quickbeam.bundle import Packed, WorkingPoint, pack
+from quickbeam.bundle.model import parse_model
+from quickbeam.zoo.dataset import TrainingSet
+from quickbeam.zoo.models import ZooModel
+from quickbeam.zoo.scored import Scored, export
+from quickbeam.zoo.training import Trained
+
+WORKING_POINTS = (1e-2, 1e-3)
+FEATURE = "leading_jets"
+
+
+def pack_trained(
+    zoo: ZooModel,
+    trained: Trained,
+    data: TrainingSet,
+    target: Path,
+    *,
+    latent: int,
+    seed: int,
+    files: Sequence[str],
+) -> Packed:
+    """Pack a trained model; thresholds come from the validation jets."""
+    beta = zoo.recipe.beta if zoo.reconstruction == "chamfer" else 0.0005
+    proto = parse_model(export(trained.model, beta), zoo.name)
+    scores = _scores(trained.model, beta, data.validation)
+    return pack(
+        proto,
+        target,
+        name=zoo.name,
+        inputs={"jets": data.validation[:256]},
+        score="score",
+        description=zoo.description,
+        features={"jets": FEATURE},
+        units={"jets": "eta, phi relative to the jet axis; pT in GeV"},
+        working_points=working_points(scores),
+        training={
+            "model": zoo.name,
+            "latent": latent,
+            "seed": seed,
+            "files": [Path(name).name for name in files],
+            "training_jets": len(data.train),
+            "validation_jets": len(data.validation),
+            "mean": data.mean.tolist(),
+            "std": data.std.tolist(),
+            "beta_score": beta,
+            "recipe": asdict(zoo.recipe),
+            "best_epoch": trained.best_epoch,
+            "versions": library_versions(("torch", "numpy", "quickbeam")),
+        },
+        extra={"training.json": json.dumps(trained.history, indent=1) + "\n"},
+    )
+
+
+def working_points(scores: np.ndarray) -> list[WorkingPoint]:
+    """Return thresholds that the validation background passes at 1e-2 and 1e-3, as far as it has the events for it."""
+    points = []
+    for efficiency in WORKING_POINTS:
+        if len(scores) * efficiency >= 10:
+            threshold = float(np.quantile(scores, 1.0 - efficiency))
+            points.append(
+                WorkingPoint(
+                    name=f"background-{efficiency:g}",
+                    threshold=threshold,
+                    background_efficiency=float(np.mean(scores > threshold)),
+                    background=f"{len(scores)} validation jets",
+                )
+            )
+    return points
+
+
+def _scores(model: torch.nn.Module, beta: float, jets: np.ndarray) -> np.ndarray:
+    scored = Scored(model, beta).eval()
+    with torch.inference_mode():
+        pieces = [scored(torch.from_numpy(jets[i : i + 512]))[0].numpy() for i in range(0, len(jets), 512)]
+    return np.concatenate(pieces)

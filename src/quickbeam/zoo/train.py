@@ -1,0 +1,48 @@
+"""Training from files to a bundle: what `quickbeam train` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from quickbeam._base import UsageError, did_you_mean, require
+from quickbeam.bundle import Packed
+from quickbeam.zoo.models import MODELS
+
+
+def train(
+    model: str,
+    files: Sequence[str],
+    target: str | Path,
+    *,
+    latent: int = 8,
+    seed: int = 1,
+    epochs: int | None = None,
+    batch: int | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    most_jets: int | None = None,
+    resume: bool = False,
+    after_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> Packed:
+    """Train a reference model on event files and pack it; the run's state lives in `TARGET.training` until it is done."""
+    if model not in MODELS:
+        raise UsageError(
+            f"no reference model is called {model!r}; {did_you_mean(model, MODELS)}".rstrip("; ")
+        )
+    torch = require("torch", extra="torch", purpose="training")
+    from quickbeam.zoo.dataset import load_jets, split
+    from quickbeam.zoo.packing import pack_trained
+    from quickbeam.zoo.training import Training, with_epochs
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    target = Path(target)
+    zoo = with_epochs(MODELS[model], epochs, batch)
+    data = split(load_jets(files, most_jets), seed)
+    folder = target.with_name(target.name + ".training")
+    run = Training(zoo, data, folder, latent=latent, seed=seed, device=device)
+    if resume:
+        run.resume()
+    trained = run.run(after_epoch)
+    return pack_trained(zoo, trained, data, target, latent=latent, seed=seed, files=files)
