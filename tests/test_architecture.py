@@ -15,8 +15,24 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FILE_LINES = 500
 FUNCTION_LINES = 60
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "core", "misc"}
-HEAVY = ("torch", "openvino", "pythia8mc", "fastjet", "matplotlib", "keras", "memray", "onnxruntime", "uproot", "awkward", "pyarrow", "h5py")
-PACKAGES = ["quickbeam", *(f"quickbeam.{d.name}" for d in sorted(SOURCE.iterdir()) if (d / "__init__.py").is_file())]
+HEAVY = (
+    "torch",
+    "openvino",
+    "pythia8mc",
+    "fastjet",
+    "matplotlib",
+    "keras",
+    "memray",
+    "onnxruntime",
+    "uproot",
+    "awkward",
+    "pyarrow",
+    "h5py",
+)
+PACKAGES = [
+    "quickbeam",
+    *(f"quickbeam.{d.name}" for d in sorted(SOURCE.iterdir()) if (d / "__init__.py").is_file()),
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
@@ -34,26 +50,38 @@ def test_a_file_is_about_one_thing(path: Path) -> None:
 def test_all_names_what_is_there(name: str) -> None:
     module = importlib.import_module(name)
     names = list(module.__all__)
-    assert names == sorted(names, key=lambda n: (not n.isupper(), not n[0].isupper(), n)) or sorted(names) == sorted(set(names))
+    assert names == sorted(names, key=lambda n: (not n.isupper(), not n[0].isupper(), n)) or sorted(
+        names
+    ) == sorted(set(names))
     for public in names:
         assert getattr(module, public) is not None
 
 
 def test_import_quickbeam_pulls_in_no_heavy_library() -> None:
     code = "import sys, quickbeam; print(' '.join(m for m in sys.modules))"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
     assert not loaded & set(HEAVY)
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:
     code = "import sys; from quickbeam.cli.app import app; print(' '.join(m for m in sys.modules))"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
     assert not loaded & set(HEAVY)
 
 
 def test_the_exception_tree_is_drawn_as_it_is() -> None:
     errors = importlib.import_module("quickbeam._base.errors")
-    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.QuickbeamError)]
+    classes = [
+        c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.QuickbeamError)
+    ]
     assert errors.__doc__
     for kind in classes:
         line = next(row for row in errors.__doc__.splitlines() if kind.__name__ in row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -62,11 +63,8 @@ class Session:
                 f"the bundle {self.bundle.name} names no score; call session.run(...) for all outputs "
                 f"({', '.join(self._names)}), or pack it with --score"
             )
-        if len(arrays) == 1 and not named and self._fits(arrays[0]):
-            outputs = self._run_checked(arrays)
-        else:
-            outputs = self._run_checked(self._checked(arrays, named))
-        return outputs[self._score]
+        fits = len(arrays) == 1 and not named and self._fits(arrays[0])
+        return self._run_checked(arrays if fits else self._checked(arrays, named))[self._score]
 
     def run(self, *arrays: np.ndarray, **named: np.ndarray) -> dict[str, np.ndarray]:
         """Return every output by name."""
@@ -188,5 +186,4 @@ class Session:
 
 def _surely_finite(array: np.ndarray) -> bool:
     flat = array.reshape(-1)
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(np.dot(flat, flat)))
+    return math.isfinite(flat.dot(flat))

@@ -1,6 +1,7 @@
 """Measurements, each of which ends in a record: agreement, physics, latency, memory, loading."""
 
 from quickbeam.measure.agreement import Agreement, Flips, OutputAgreement, verify, wilson
+from quickbeam.measure.bench import Bench, run_bench
 from quickbeam.measure.discrimination import (
     Discrimination,
     Estimate,
@@ -10,20 +11,51 @@ from quickbeam.measure.discrimination import (
     histogram,
 )
 from quickbeam.measure.evaluation import Evaluation, SampleFacts, evaluate_bundle
+from quickbeam.measure.harness import Plan, Samples, interleave, interleave_cold
+from quickbeam.measure.processes import measure_load, measure_memory
+from quickbeam.measure.records import (
+    LatencyRow,
+    LoadRow,
+    MemoryRow,
+    Record,
+    Roofline,
+    TrainingCurves,
+    read_records,
+    write_record,
+)
+from quickbeam.measure.roofline import floor_ns, measure_roofline
 
 __all__ = [
     "Agreement",
+    "Bench",
     "Discrimination",
     "Estimate",
     "Evaluation",
     "Flips",
     "Histogram",
+    "LatencyRow",
+    "LoadRow",
+    "MemoryRow",
     "OutputAgreement",
+    "Plan",
+    "Record",
+    "Roofline",
     "Sample",
     "SampleFacts",
+    "Samples",
+    "TrainingCurves",
     "discriminate",
     "evaluate_bundle",
+    "floor_ns",
     "histogram",
+    "interleave",
+    "interleave_cold",
+    "measure_load",
+    "measure_memory",
+    "measure_roofline",
+    "read_records",
+    "run_bench",
     "verify",
     "wilson",
+    "write_record",
 ]

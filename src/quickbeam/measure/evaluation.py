@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class SampleFacts(Document):
 class Evaluation(Document):
     """A bundle's physics: what it tells apart, and what simple variables do on the same jets."""
 
-    kind: str = "evaluation"
+    kind: Literal["evaluation"] = "evaluation"
     bundle: str
     bundle_version: str
     model_sha256: str

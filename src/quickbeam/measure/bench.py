@@ -1,0 +1,136 @@
+"""A benchmark run: verify every engine on every bundle, then time those that passed; one record at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from quickbeam._base import QuickbeamError, UsageError, host_facts, progress, utc_timestamp
+from quickbeam.bundle import Bundle
+from quickbeam.engines import Options, Session, find_engine
+from quickbeam.measure.agreement import Agreement, verify
+from quickbeam.measure.harness import Plan
+from quickbeam.measure.latency import NULL, measure_latency
+from quickbeam.measure.processes import measure_load, measure_memory
+from quickbeam.measure.records import LatencyRow, LoadRow, MemoryRow, Record
+from quickbeam.measure.roofline import measure_roofline
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What to measure."""
+
+    engines: tuple[str, ...]
+    batches: tuple[int, ...] = (1, 8, 16, 64, 256, 1024)
+    threads: int = 1
+    plan: Plan = field(default_factory=Plan)
+    cold: bool = True
+    load: bool = True
+    memory_batches: tuple[int, ...] = ()
+    memory_events: int = 0
+    heap: bool = True
+    seed: int = 0
+
+
+def run_bench(bundles: Sequence[Bundle], bench: Bench) -> Record:
+    """Measure; an engine that does not pass on a bundle is named in the record and not timed there."""
+    if not bench.batches or min(bench.batches) < 1:
+        raise UsageError(f"the batches are {list(bench.batches)}; they have to be at least 1")
+    roofline = measure_roofline()
+    rng = np.random.default_rng(bench.seed)
+    agreement: list[Agreement] = []
+    refused: list[str] = []
+    latency: list[LatencyRow] = []
+    memory: list[MemoryRow] = []
+    load: list[LoadRow] = []
+    with progress("measuring", len(bundles) * 3, "steps") as advance:
+        for bundle in bundles:
+            with contextlib.ExitStack() as stack:
+                sessions = []
+                for name in dict.fromkeys((*bench.engines, NULL)):
+                    session = _open(bundle, name, bench.threads, agreement, refused)
+                    if session is not None:
+                        sessions.append(stack.enter_context(session))
+                batches = _batches(bundle, bench.batches)
+                latency += measure_latency(
+                    sessions, batches, bench.plan, cold=bench.cold, roofline=roofline, rng=rng
+                )
+            advance(1)
+            passed = [s.engine.name for s in sessions if s.verified]
+            load += [measure_load(bundle, name, threads=bench.threads) for name in passed if bench.load]
+            advance(1)
+            memory += _memory(bundle, passed, bench)
+            advance(1)
+    return Record(
+        created=utc_timestamp(),
+        host=host_facts(),
+        options=_options(bench),
+        models={bundle.name: bundle.manifest.files["model.onnx"].sha256 for bundle in bundles},
+        agreement=tuple(agreement),
+        refused=tuple(refused),
+        roofline=roofline,
+        latency=tuple(latency),
+        memory=tuple(memory),
+        load=tuple(load),
+        harness_ns=_harness(latency),
+    )
+
+
+def _open(
+    bundle: Bundle, name: str, threads: int, agreement: list[Agreement], refused: list[str]
+) -> Session | None:
+    """Verify and open one engine, or note why not."""
+    try:
+        engine = find_engine(name)
+        if engine.computes:
+            agreement.append(verify(bundle, name, threads=threads))
+        return Session(bundle, engine, Options(threads=threads))
+    except QuickbeamError as error:
+        refused.append(str(error))
+        return None
+
+
+def _batches(bundle: Bundle, batches: Sequence[int]) -> list[int]:
+    """Return the batch sizes that a graph can take: one with no batch has none, one of a fixed batch takes multiples."""
+    signature = bundle.manifest.signature
+    if signature.rows == "none":
+        return [1]
+    step = signature.fixed_batch or 1
+    return sorted({batch for batch in batches if batch % step == 0} or {step})
+
+
+def _memory(bundle: Bundle, engines: Sequence[str], bench: Bench) -> list[MemoryRow]:
+    rows = []
+    for name in engines:
+        if name == "reference":
+            continue
+        sizes = _batches(bundle, bench.memory_batches) if bench.memory_batches else []
+        rows += [
+            measure_memory(bundle, name, b, 4 * b, threads=bench.threads, heap=bench.heap) for b in sizes
+        ]
+        if bench.memory_events:
+            rows.append(
+                measure_memory(
+                    bundle, name, min(1024, bench.memory_events), bench.memory_events, threads=bench.threads
+                )
+            )
+    return rows
+
+
+def _options(bench: Bench) -> dict[str, int | float | str | list[int] | list[str]]:
+    return {
+        "engines": list(bench.engines),
+        "batches": list(bench.batches),
+        "threads": bench.threads,
+        "rounds": bench.plan.rounds,
+        "block_ms": bench.plan.block_ns / 1e6,
+        "seed": bench.seed,
+    }
+
+
+def _harness(rows: Sequence[LatencyRow]) -> float | None:
+    calls = [row.warm.p50_ns for row in rows if row.engine == NULL and row.mode == "bound" and row.batch == 1]
+    return float(np.median(calls)) if calls else None

@@ -1,0 +1,115 @@
+"""Latency against batch size, warm and cold, all engines interleaved, verified before they are timed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from quickbeam.bundle import Bundle, rows_of
+from quickbeam.engines import Session
+from quickbeam.measure.harness import Plan, Samples, interleave, interleave_cold
+from quickbeam.measure.records import LatencyRow, Ratio, Roofline, Spread
+from quickbeam.measure.roofline import floor_ns
+
+COLD_ROUNDS = 30
+EVICT_BYTES = 160_000_000
+NULL = "null"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An opened session in one mode."""
+
+    session: Session
+    mode: str
+
+    @property
+    def key(self) -> str:
+        """Return a name that is unique in a run."""
+        return f"{self.session.engine.name} {self.mode}"
+
+    def call(self, arrays: Sequence[np.ndarray]) -> Callable[[], object]:
+        """Return what is timed: the session as a user calls it, or the bound call."""
+        session = self.session
+        if self.mode == "bound":
+            return session.bind(*arrays)
+        if session.bundle.manifest.score is not None and len(arrays) == 1:
+            array = arrays[0]
+            return lambda: session(array)
+        return lambda: session.run(*arrays)
+
+
+def events_of(bundle: Bundle, batch: int) -> list[np.ndarray]:
+    """Return a batch of golden events, repeated as often as needed."""
+    signature, golden = bundle.manifest.signature, bundle.golden
+    if signature.rows == "none":
+        return [golden.inputs[spec.name] for spec in signature.inputs]
+    count = len(next(iter(golden.inputs.values())))
+    rows = np.arange(batch) % count
+    picked = rows_of(golden.inputs, rows)
+    return [picked[spec.name] for spec in signature.inputs]
+
+
+def measure_latency(
+    sessions: Sequence[Session],
+    batches: Sequence[int],
+    plan: Plan,
+    *,
+    cold: bool,
+    roofline: Roofline | None,
+    rng: np.random.Generator,
+) -> list[LatencyRow]:
+    """Time one bundle's sessions against each other at every batch size."""
+    contestants = [
+        Contestant(s, mode)
+        for s in sessions
+        for mode in ("call", "bound")
+        if mode == "call" or s.engine.name != "reference"
+    ]
+    rows = []
+    for batch in batches:
+        arrays = events_of(sessions[0].bundle, batch)
+        with contextlib.ExitStack() as stack:
+            calls = {c.key: c.call([np.array(a, copy=True) for a in arrays]) for c in contestants}
+            stack.callback(calls.clear)
+            warm = interleave(calls, plan, rng)
+            evicted = interleave_cold(calls, COLD_ROUNDS, EVICT_BYTES, rng) if cold else {}
+        baseline = next((c.key for c in contestants if c.key == "onnxruntime call"), contestants[0].key)
+        rows += [_row(c, batch, warm, evicted, baseline, roofline) for c in contestants]
+    return rows
+
+
+def _row(
+    contestant: Contestant,
+    batch: int,
+    warm: dict[str, Samples],
+    cold: dict[str, Samples],
+    baseline: str,
+    roofline: Roofline | None,
+) -> LatencyRow:
+    session, found = contestant.session, warm[contestant.key]
+    cost = session.bundle.manifest.cost
+    spread = Spread.of(found)
+    return LatencyRow(
+        bundle=session.bundle.name,
+        engine=session.engine.name,
+        version=session.engine.version(),
+        mode="bound" if contestant.mode == "bound" else "call",
+        batch=batch,
+        chunk=session.chunk,
+        warm=spread,
+        cpu_p50_ns=float(np.median(found.cpu_ns)),
+        cold=Spread.of(cold[contestant.key]) if contestant.key in cold else None,
+        ratio=_ratio(found, warm[baseline], baseline),
+        floor_ns=floor_ns(cost, batch, roofline) if cost is not None and roofline is not None else None,
+        events_per_second=batch / spread.p50_ns * 1e9,
+    )
+
+
+def _ratio(found: Samples, baseline: Samples, name: str) -> Ratio:
+    ratios = np.asarray(found.block_medians_ns) / np.asarray(baseline.block_medians_ns)
+    low, median, high = np.percentile(ratios, [25, 50, 75])
+    return Ratio(baseline=name, median=float(median), low=float(low), high=float(high), rounds=len(ratios))

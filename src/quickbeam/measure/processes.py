@@ -1,0 +1,62 @@
+"""Memory and loading, each in a process of its own: a process remembers everything that ran in it before."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from quickbeam._base import QuickbeamError
+from quickbeam.bundle import Bundle
+from quickbeam.measure.records import LoadRow, MemoryRow
+from quickbeam.measure.roofline import ONE_THREAD
+
+TIMEOUT_S = 1800
+
+
+def measure_memory(
+    bundle: Bundle, engine: str, batch: int, events: int, *, threads: int = 1, heap: bool = False
+) -> MemoryRow:
+    """Run a number of events in batches in a fresh process and follow its memory."""
+    told = _probe("memory", bundle.path, engine, threads, batch, events, int(heap))
+    return MemoryRow(bundle=bundle.name, engine=engine, batch=batch, events=events, **told)
+
+
+def measure_load(bundle: Bundle, engine: str, *, threads: int = 1, processes: int = 5) -> LoadRow:
+    """Import, open, call once and twice, in fresh processes; medians."""
+    told = [_probe("load", bundle.path, engine, threads) for _ in range(processes)]
+    medians = {key: float(np.median([entry[key] for entry in told])) for key in told[0]}
+    return LoadRow(bundle=bundle.name, engine=engine, processes=processes, **medians)
+
+
+def _probe(what: str, path: Path, *arguments: object) -> dict:  # type: ignore[type-arg] # JSON
+    command: Sequence[str] = [
+        sys.executable,
+        "-m",
+        "quickbeam.measure.probe",
+        what,
+        str(path),
+        *map(str, arguments),
+    ]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_S,
+            env=os.environ | ONE_THREAD,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise QuickbeamError(
+            f"the {what} probe of {path} took longer than {TIMEOUT_S} s and was ended"
+        ) from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise QuickbeamError(f"the {what} probe of {path} failed: {last}")
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
