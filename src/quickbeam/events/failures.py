@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import lzma
 import struct
+import tokenize
+import zipfile
 import zlib
 from collections.abc import Iterator
 
 from quickbeam._base import MissingExtraError, QuickbeamError, UnreadableFileError
 
 # A corrupt length, offset or type code sends a reader down any of its paths: every one of these has been seen.
-# MemoryError is among them because a corrupt length asks for more memory than there is.
+# NumPy parses the header of npy as Python, hence SyntaxError; MemoryError is among them because a corrupt length asks for more memory than there is.
 FOREIGN: tuple[type[Exception], ...] = (
     ArithmeticError,
     AssertionError,
@@ -22,10 +24,13 @@ FOREIGN: tuple[type[Exception], ...] = (
     MemoryError,
     OSError,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
     lzma.LZMAError,
     struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
     zlib.error,
 )
 

@@ -13,8 +13,10 @@ from quickbeam.events.batch import IDENTITY
 from quickbeam.events.failures import reading
 from quickbeam.events.identity import Identity
 from quickbeam.events.locate import is_url, sniff
-from quickbeam.events.reading import read_events
+from quickbeam.events.reading import read_checked
 from quickbeam.events.table import Table, open_table
+
+_STEP = 1_000_000
 
 
 class ColumnSummary(Document):
@@ -105,7 +107,7 @@ def _events(url: str, kind: str, size: int | None, tree: str | None) -> FileSumm
             entries=table.entries,
             columns=tuple(_column(table, name, of) for name, of in {**table.columns, **table.hidden}.items()),
             unreadable_columns=tuple(ColumnSummary(name=name, type=of) for name, of in table.opaque.items()),
-            identity=_identity(url, tree, identity, table.entries),
+            identity=_identity(table, identity),
         )
 
 
@@ -125,9 +127,9 @@ def _column(table: Table, name: str, kind: str) -> ColumnSummary:
     return ColumnSummary(name=name, type=kind, compressed_bytes=compressed, uncompressed_bytes=uncompressed)
 
 
-def _identity(url: str, tree: str | None, identity: Identity, entries: int) -> IdentitySummary:
+def _identity(table: Table, identity: Identity) -> IdentitySummary:
     run, block, event = identity.sources
-    ranges = _ranges(url, tree) if entries and identity.reads else {}
+    ranges = _ranges(table, identity) if table.entries and identity.reads else {}
     made_up = identity.synthesised
     return IdentitySummary(
         run=run,
@@ -140,12 +142,14 @@ def _identity(url: str, tree: str | None, identity: Identity, entries: int) -> I
     )
 
 
-def _ranges(url: str, tree: str | None) -> dict[str, tuple[int, int]]:
-    """Return the smallest and largest of each part of the identity; only those three columns are read."""
+def _ranges(table: Table, identity: Identity) -> dict[str, tuple[int, int]]:
+    """Return the smallest and largest of each part of the identity; only those columns are read."""
     ranges: dict[str, tuple[int, int]] = {}
-    for chunk in read_events([url], columns=[], tree=tree):
+    for start in range(0, table.entries, _STEP):
+        stop = min(start + _STEP, table.entries)
+        parts = identity.fill(read_checked(table, identity.reads, start, stop), start, stop, 0)
         for part in IDENTITY:
-            values = np.asarray(chunk.events[part])
+            values = np.asarray(parts[part])
             low, high = int(values.min()), int(values.max())
             first, last = ranges.get(part, (low, high))
             ranges[part] = (min(low, first), max(high, last))

@@ -17,6 +17,7 @@ from quickbeam.events.locate import is_url
 from quickbeam.events.table import probe
 
 _BATCH_EVENTS = 2048  # what is decoded at a time, so that one huge row group does not fill the memory
+_BUFFER_BYTES = 1 << 20  # what is fetched at a time of a column, instead of all of it in a row group
 _ERRORS: tuple[type[Exception], ...] = (pa.ArrowException,)
 
 
@@ -34,7 +35,7 @@ class ParquetSink:
         table = ak.to_arrow_table(ak.to_packed(events.array), extensionarray=False, list_to32=True)
         if self._writer is None:
             self._writer = pq.ParquetWriter(
-                self._path, table.schema, compression="zstd", write_page_checksum=True
+                self._path, table.schema, compression="zstd", use_dictionary=False, write_page_checksum=True
             )
         self._writer.write_table(table, row_group_size=max(len(events), 1))
 
@@ -58,10 +59,13 @@ class ParquetTable:
     def __init__(self, url: str) -> None:
         """Read the footer."""
         self.url = url
-        self._handle = fsspec.open(url, "rb").open() if is_url(url) else Path(url).open("rb")  # noqa: SIM115 - close() does
+        self._handle = fsspec.open(url, "rb").open() if is_url(url) else pa.OSFile(url)
         try:
             with reading(url, *_ERRORS):
-                self._file = pq.ParquetFile(self._handle, page_checksum_verification=True)
+                # pre-buffering is pyarrow's default, and keeps every row group in memory until the file is closed
+                self._file = pq.ParquetFile(
+                    self._handle, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+                )
                 self.entries = int(self._file.metadata.num_rows)
                 self._arrow: pa.Schema = self._file.schema_arrow  # pyarrow makes it anew on every access
                 self._paths = dict(_columns(self._arrow))
@@ -133,6 +137,13 @@ class ParquetTable:
         self._rest = None
         for _ in self._take(start - row):
             pass
+
+    def _batches(self, tops: tuple[str, ...], first: int) -> Iterator[pa.RecordBatch]:
+        """Decode row group after row group; one iterator over all of them would keep the buffers of each."""
+        for group in range(first, self._file.num_row_groups):
+            yield from self._file.iter_batches(
+                _BATCH_EVENTS, row_groups=[group], columns=list(tops), use_threads=False
+            )
 
     def _take(self, count: int) -> Iterator[pa.RecordBatch]:
         while count > 0:

@@ -18,6 +18,7 @@ _ANONYMOUS = re.compile(
     r"_collection\d+"
 )  # what ROOT's importer calls the list under the columns of a collection
 _SIMPLE = re.compile(r"(ROOT::VecOps::RVec<|std::vector<)?(?:std::)?(float|double|bool|u?int\d+_t)>?")
+_FEW = 64
 _NUMBERS = {"float": "float32", "double": "float64", "bool": "bool"}
 
 
@@ -84,6 +85,13 @@ class NtupleTable:
             return {}
         paths = {name: self._fields[name] for name in names}
         with reading(self.url, *self._errors):
+            if len(paths) <= _FEW and all(len(path) == 1 for path in paths.values()):
+                # going through all fields of a NanoAOD costs uproot seconds; a few are faster one by one
+                arrays = {
+                    path[0]: self._ntuple[path[0]].array(entry_start=start, entry_stop=stop, array_cache=None)
+                    for path in paths.values()
+                }
+                return {name: self._column(name, path, arrays) for name, path in paths.items()}
             arrays = self._ntuple.arrays(
                 filter_field=_only([".".join(path) for path in paths.values()]),
                 entry_start=start,

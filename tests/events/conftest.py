@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from quickbeam.events import Events
+
+MakeEvents = Callable[..., Events]
+
+
+@pytest.fixture
+def make_events() -> MakeEvents:
+    """Build events such as the simulation writes; the same arguments give the same events."""
+
+    def make(count: int, *, first: int = 0, constituents: int = 30) -> Events:
+        rng = np.random.default_rng([count, first])
+        n_jets, n_candidates = rng.integers(0, 4, count), rng.integers(0, 2 * constituents, count)
+
+        def lists(counts: np.ndarray, dtype: str) -> ak.Array:
+            # rounded, so that the file compresses and its checksums cover it
+            return ak.unflatten(np.round(rng.normal(0, 20, counts.sum())).astype(dtype), counts)
+
+        return Events.of(
+            {
+                "run": np.full(count, 3, np.uint32),
+                "luminosityBlock": np.full(count, 7, np.uint32),
+                "event": np.arange(first, first + count, dtype=np.uint64),
+                "genWeight": rng.normal(size=count).astype(np.float32),
+                "MET_pt": rng.normal(size=count),
+                "HLT_Jet": rng.random(count) > 0.5,
+                "vertex": rng.normal(size=(count, 3)).astype(np.float32),
+                "FatJet_pt": lists(n_jets, "f4"),
+                "FatJet_jetId": lists(n_jets, "i4"),
+                "FatJet_nBHadrons": lists(n_jets, "u1"),
+                "FatJet_tight": lists(n_jets, "?"),
+                "PFCands_pt": lists(n_candidates, "f4"),
+                "PFCands_pdgId": lists(n_candidates, "i4"),
+                "PFCands_dz": lists(n_candidates, "f8"),
+                "LHEPdfWeight": lists(np.full(count, 5), "f4"),
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def real_file() -> Callable[[str], Path]:
+    """Return a file that an experiment made, or skip."""
+    folder = Path(
+        os.environ.get("QUICKBEAM_TEST_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data")
+    )
+
+    def find(name: str) -> Path:
+        if not (folder / name).exists():
+            pytest.skip(f"{folder / name} is not here: real files are not part of the repository")
+        return folder / name
+
+    return find
+
+
+@pytest.fixture
+def same() -> Callable[[Events, Events], bool]:
+    """Tell whether two batches are the same to the last bit, types included, whatever the order of columns."""
+
+    def compare(left: Events, right: Events) -> bool:
+        return set(left.schema) == set(right.schema) and all(
+            ak.array_equal(left[column.name], right[column.name], equal_nan=True) for column in left.schema
+        )
+
+    return compare

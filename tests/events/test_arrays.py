@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import fsspec
+import h5py
+import numpy as np
+import pytest
+
+from quickbeam._base import DataError, UsageError
+from quickbeam.events import read_arrays
+
+JETS = np.random.default_rng(1).normal(size=(500, 100, 3)).astype(np.float32)
+
+
+def write(path, **datasets):
+    with h5py.File(path, "w") as file:
+        for name, array in datasets.items():
+            file.create_dataset(name.replace("__", "/"), data=array)
+    return path
+
+
+def join(reader):
+    return np.concatenate([chunk.array for chunk in reader])
+
+
+def test_the_only_dataset_of_the_right_shape_is_read_in_bounded_chunks(tmp_path):
+    path = write(tmp_path / "jets.h5", data__jets=JETS, labels=np.zeros(500))
+    chunks = list(read_arrays(path, chunk_bytes=100_000))
+    assert len(chunks) > 5
+    assert max(chunk.array.nbytes for chunk in chunks) <= 100_000
+    assert {chunk.dataset for chunk in chunks} == {"data/jets"}
+    assert np.array_equal(np.concatenate([chunk.array for chunk in chunks]), JETS)
+    assert read_arrays(path).count() == 500
+
+
+def test_a_dataset_is_chosen_by_name_with_near_misses(tmp_path):
+    path = write(tmp_path / "jets.h5", background=JETS, signal=JETS + 1)
+    with pytest.raises(UsageError, match="several datasets of shape .*background, signal"):
+        join(read_arrays(path))
+    assert np.array_equal(join(read_arrays(path, dataset="signal")), JETS + 1)
+    with pytest.raises(DataError, match="no dataset 'signl'; did you mean 'signal'"):
+        join(read_arrays(path, dataset="signl"))
+
+
+def test_no_dataset_of_the_right_shape_lists_what_there_is(tmp_path):
+    path = write(tmp_path / "other.h5", images=np.zeros((4, 28, 28)))
+    with pytest.raises(
+        DataError, match=r"no dataset of shape \(rows, 100, 3\); it holds images \(4, 28, 28\)"
+    ):
+        join(read_arrays(path))
+    assert join(read_arrays(path, shape=(28, 28))).shape == (4, 28, 28)
+
+
+def test_an_empty_dataset_gives_one_empty_chunk(tmp_path):
+    (chunk,) = read_arrays(write(tmp_path / "none.h5", jets=JETS[:0]))
+    assert chunk.array.shape == (0, 100, 3)
+
+
+def test_numpy_files_and_urls_are_read(tmp_path):
+    np.save(tmp_path / "jets.npy", JETS)
+    np.savez(tmp_path / "jets.npz", jets=JETS, other=np.zeros(3))
+    write(tmp_path / "jets.h5", jets=JETS)
+    for suffix in ("npy", "npz", "h5"):
+        path = tmp_path / f"jets.{suffix}"
+        assert np.array_equal(join(read_arrays(path, chunk_bytes=99_999)), JETS)
+        fsspec.filesystem("memory").pipe(f"/arrays/jets.{suffix}", path.read_bytes())
+        assert np.array_equal(join(read_arrays(f"memory://arrays/jets.{suffix}")), JETS)
+
+
+def test_a_pickle_is_not_opened(tmp_path):
+    np.save(tmp_path / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"evil\.npy cannot be read"):
+        join(read_arrays(tmp_path / "evil.npy"))
+
+
+def test_events_are_not_taken_for_arrays(tmp_path, make_events):
+    from quickbeam.events import write_events
+
+    write_events(tmp_path / "events.root", make_events(3))
+    with pytest.raises(UsageError, match="holds events rather than arrays: read it with read_events"):
+        join(read_arrays(tmp_path / "events.root"))

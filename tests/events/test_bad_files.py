@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import random
+
+import h5py
+import numpy as np
+import pytest
+import uproot
+
+from quickbeam._base import QuickbeamError, SkippedFilesError, UnreadableFileError
+from quickbeam.events import Events, open_writer, read_arrays, read_events
+
+EVENTS = 1200
+SUFFIXES = [".root", ".rntuple.root", ".parquet"]
+
+
+@pytest.fixture
+def write_in_baskets(make_events):
+    """Write 1200 events in baskets, clusters or row groups of 150."""
+
+    def write(path) -> Events:
+        batches = [make_events(150, first=150 * i) for i in range(8)]
+        if path.name.endswith(".rntuple.root"):
+            with uproot.recreate(path) as file:
+                ntuple = file.mkrntuple("Events", batches[0].array)
+                for batch in batches[1:]:
+                    ntuple.extend(batch.array)
+        else:
+            with open_writer(path, flush_bytes=1) as writer:
+                for batch in batches:
+                    writer.write(batch)
+        return Events.concatenate(batches)
+
+    return write
+
+
+def read_count(path) -> int:
+    return sum(len(chunk.events) for chunk in read_events(path, chunk_bytes=100_000))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_truncated_file_is_told_wherever_it_ends(tmp_path, write_in_baskets, suffix):
+    path = tmp_path / f"events{suffix}"
+    write_in_baskets(path)
+    whole = path.read_bytes()
+    dice = random.Random(5)
+    for length in [0, 3, 60, len(whole) - 1, *(dice.randrange(len(whole)) for _ in range(12))]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(
+            UnreadableFileError, match=r"events[.a-z]* (cannot be read|is of no known format)"
+        ):
+            read_count(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_flipped_bytes_never_lose_events_in_silence(tmp_path, write_in_baskets, suffix):
+    path = tmp_path / f"events{suffix}"
+    write_in_baskets(path)
+    whole = path.read_bytes()
+    dice = random.Random(6)
+    told = 0
+    for _ in range(30):
+        damaged = bytearray(whole)
+        for _ in range(dice.choice([1, 20])):
+            # structure is at both ends of these formats: half of the damage goes there
+            ends = [dice.randrange(600), len(whole) - 1 - dice.randrange(3000)]
+            damaged[dice.choice([*ends, dice.randrange(len(whole)), dice.randrange(len(whole))])] ^= (
+                dice.randrange(1, 256)
+            )
+        path.write_bytes(damaged)
+        try:
+            assert read_count(path) == EVENTS
+        except QuickbeamError as error:
+            told += 1
+            assert "\n" not in str(error)
+    assert told > 10
+
+
+def test_a_corrupt_basket_gives_the_entry_reached_and_the_events_before_it(tmp_path, write_in_baskets, same):
+    path = tmp_path / "events.root"
+    events = write_in_baskets(path)
+    with uproot.open(path) as file:
+        basket = file["Events"]["PFCands_pt"].basket(4)
+        damaged = bytearray(path.read_bytes())
+        place = (
+            basket.member("fKey").member("fSeekKey")
+            if False
+            else file["Events"]["PFCands_pt"].member("fBasketSeek")[4]
+        )
+    for offset in range(200, 260):
+        damaged[place + offset] ^= 0x55
+    path.write_bytes(damaged)
+    chunks = []
+    with pytest.raises(
+        UnreadableFileError, match=r"events\.root cannot be read past entry 600 of 1200: .*corrupt"
+    ):
+        for chunk in read_events(path):
+            chunks.append(chunk)  # noqa: PERF402 - what came before the error is kept
+    assert same(Events.concatenate([chunk.events for chunk in chunks]), events.select(slice(0, 600)))
+
+
+def test_bad_files_are_skipped_listed_and_in_the_exit_code(tmp_path, write_in_baskets, make_events):
+    for name in "abc":
+        write_in_baskets(tmp_path / f"{name}.root")
+    whole = (tmp_path / "b.root").read_bytes()
+    (tmp_path / "b.root").write_bytes(whole[: len(whole) // 2])
+    reader = read_events(
+        [tmp_path / "a.root", tmp_path / "b.root", tmp_path / "x.root", tmp_path / "c.root"],
+        skip_bad_files=True,
+    )
+    counts = {}
+    for chunk in reader:
+        counts[chunk.file[-6:]] = counts.get(chunk.file[-6:], 0) + len(chunk.events)
+    assert counts["a.root"] == counts["c.root"] == EVENTS
+    assert [skipped.path[-6:] for skipped in reader.skipped] == ["b.root", "x.root"]
+    assert reader.skipped[0].entry_reached == counts.get("b.root", 0)
+    assert "no such file" in reader.skipped[1].reason
+    with pytest.raises(
+        SkippedFilesError, match="2 of 4 files were skipped: .*b.root cannot be read"
+    ) as raised:
+        reader.raise_if_skipped()
+    assert raised.value.exit_code == 8
+
+
+def test_good_files_skip_nothing(tmp_path, write_in_baskets):
+    write_in_baskets(tmp_path / "a.root")
+    reader = read_events(tmp_path / "a.root", skip_bad_files=True)
+    assert sum(len(chunk.events) for chunk in reader) == EVENTS
+    reader.raise_if_skipped()
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npy", ".npz"])
+def test_bad_array_files_are_told_too(tmp_path, suffix):
+    path = tmp_path / f"jets{suffix}"
+    jets = np.round(np.random.default_rng(1).normal(0, 9, (400, 100, 3))).astype(np.float32)
+    if suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file.create_dataset("jets", data=jets, chunks=(20, 100, 3), compression="gzip", fletcher32=True)
+    elif suffix == ".npy":
+        np.save(path, jets)
+    else:
+        np.savez_compressed(path, jets=jets)
+    whole = path.read_bytes()
+    dice = random.Random(7)
+    for round_ in range(30):
+        damaged = bytearray(whole[: dice.randrange(len(whole))] if round_ % 2 else whole)
+        for _ in range(0 if round_ % 2 else 5):
+            damaged[dice.choice([dice.randrange(128), dice.randrange(len(damaged))])] ^= dice.randrange(
+                1, 256
+            )
+        path.write_bytes(damaged)
+        try:
+            assert sum(len(chunk.array) for chunk in read_arrays(path, chunk_bytes=50_000)) == len(jets)
+        except QuickbeamError as error:
+            assert "\n" not in str(error)
+        else:
+            assert round_ % 2 == 0

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+import uproot
+
+from quickbeam.events import FileSummary, inspect_file, write_events
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".root", "ROOT TTree"), (".parquet", "Parquet")])
+def test_a_file_of_events_tells_its_columns_sizes_and_identity(tmp_path, make_events, suffix, kind):
+    path = tmp_path / f"events{suffix}"
+    events = make_events(40, first=1000)
+    write_events(path, events)
+    summary = inspect_file(path)
+    assert (summary.format, summary.entries, summary.file_bytes) == (kind, 40, path.stat().st_size)
+    kinds = {column.name: column.type for column in summary.columns}
+    assert {column.name: column.type for column in events.schema}.items() <= kinds.items()
+    candidates = next(column for column in summary.columns if column.name == "PFCands_pt")
+    assert 0 < candidates.compressed_bytes <= 2 * candidates.uncompressed_bytes
+    identity = summary.identity
+    assert (identity.run, identity.event, identity.synthesised) == ("run", "event", ())
+    assert (identity.run_range, identity.luminosity_block_range, identity.event_range) == (
+        (3, 3),
+        (7, 7),
+        (1000, 1039),
+    )
+    assert FileSummary.model_validate_json(summary.model_dump_json()) == summary
+
+
+def test_all_trees_are_listed_and_a_missing_identity_is_said(tmp_path):
+    with uproot.recreate(tmp_path / "plain.root") as file:
+        file.mktree("Events", {"x": "f8"}).extend({"x": np.arange(3.0)})
+        file.mktree("Runs", {"y": "f8"}).extend({"y": np.arange(2.0)})
+    summary = inspect_file(tmp_path / "plain.root")
+    assert [(tree.name, tree.entries) for tree in summary.trees] == [("Events", 3), ("Runs", 2)]
+    assert summary.identity.synthesised == ("run", "luminosityBlock", "event")
+    assert summary.identity.run_range is None
+    assert inspect_file(tmp_path / "plain.root", tree="Runs").entries == 2
+
+
+def test_datasets_tell_their_shapes(tmp_path):
+    with h5py.File(tmp_path / "jets.h5", "w") as file:
+        file.create_dataset("jets", data=np.zeros((7, 100, 3), np.float32), compression="gzip")
+    np.savez(tmp_path / "jets.npz", jets=np.zeros((7, 100, 3)))
+    (dataset,) = inspect_file(tmp_path / "jets.h5").datasets
+    assert (dataset.name, dataset.type, dataset.shape) == ("jets", "float32", (7, 100, 3))
+    assert dataset.compressed_bytes < dataset.uncompressed_bytes == 7 * 300 * 4
+    assert inspect_file(tmp_path / "jets.npz").datasets[0].shape == (7, 100, 3)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import awkward as ak
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quickbeam._base import DataError
+from quickbeam.events import Events, leading_jets
+from quickbeam.events.jets import wrap_phi
+
+
+def random_events(seed: int, count: int) -> Events:
+    rng = np.random.default_rng(seed)
+    n_jets, n_candidates = rng.integers(0, 5, count), rng.integers(0, 12, count)
+    n_links = np.where((n_jets > 0) & (n_candidates > 0), rng.integers(0, 15, count), 0)
+
+    def lists(counts, values):
+        return ak.unflatten(values.astype("f4"), counts)
+
+    jets, candidates = n_jets.sum(), n_candidates.sum()
+    owner = np.repeat(np.arange(count), n_links)
+    return Events.of(
+        {
+            "run": np.ones(count, int),
+            "luminosityBlock": np.full(count, 2),
+            "event": np.arange(count) + 100,
+            "FatJet_pt": lists(n_jets, rng.integers(1, 6, jets)),
+            "FatJet_eta": lists(n_jets, rng.normal(size=jets)),
+            "FatJet_phi": lists(n_jets, rng.uniform(-np.pi, np.pi, jets)),
+            "FatJetPFCands_jetIdx": ak.unflatten(rng.integers(0, np.maximum(n_jets[owner], 1)), n_links),
+            "FatJetPFCands_pFCandsIdx": ak.unflatten(
+                rng.integers(0, np.maximum(n_candidates[owner], 1)), n_links
+            ),
+            "PFCands_pt": lists(n_candidates, rng.integers(1, 6, candidates)),
+            "PFCands_eta": lists(n_candidates, rng.normal(size=candidates)),
+            "PFCands_phi": lists(n_candidates, rng.uniform(-np.pi, np.pi, candidates)),
+        }
+    )
+
+
+def one_by_one(events: Events, jets: int, constituents: int):
+    """The obviously right reference: a loop over events, jets and constituents."""
+    inputs, rows, indices = [], [], []
+    for row, event in enumerate(events.array.to_list()):
+        for jet in sorted(range(len(event["FatJet_pt"])), key=lambda i: -event["FatJet_pt"][i])[:jets]:
+            links = zip(event["FatJetPFCands_jetIdx"], event["FatJetPFCands_pFCandsIdx"], strict=True)
+            mine = sorted((c for j, c in links if j == jet), key=lambda c: -event["PFCands_pt"][c])
+            image = np.zeros((constituents, 3), np.float32)
+            for slot, c in enumerate(mine[:constituents]):
+                phi = event["PFCands_phi"][c] - event["FatJet_phi"][jet]
+                phi -= 2 * np.pi * round(phi / (2 * np.pi))
+                image[slot] = event["PFCands_eta"][c] - event["FatJet_eta"][jet], phi, event["PFCands_pt"][c]
+            inputs.append(image)
+            rows.append(row)
+            indices.append(jet)
+    return np.array(inputs, np.float32).reshape(-1, constituents, 3), rows, indices
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 6), st.integers(1, 3), st.integers(1, 6))
+def test_jets_are_those_of_the_slow_reference(seed, count, jets, constituents):
+    events = random_events(seed, count)
+    found = leading_jets(events, jets=jets, constituents=constituents)
+    inputs, rows, indices = one_by_one(events, jets, constituents)
+    assert found.inputs.dtype == np.float32
+    assert found.event_row.tolist() == rows
+    assert found.jet_index.tolist() == indices
+    np.testing.assert_allclose(found.inputs, inputs, atol=2e-6)
+
+
+def test_columns_of_jets_and_of_events_follow_the_rows():
+    events = random_events(1, 50)
+    found = leading_jets(events)
+    assert len(found) > 20
+    pt = [events["FatJet_pt"][row][jet] for row, jet in zip(found.event_row, found.jet_index, strict=True)]
+    assert found.take(events, "FatJet_pt").tolist() == pt
+    assert found.take(events, "event").tolist() == (found.event_row + 100).tolist()
+    assert found.n_constituents.tolist() == [int((row[:, 2] > 0).sum()) for row in found.inputs]
+
+
+def test_the_angle_is_wrapped():
+    np.testing.assert_allclose(
+        wrap_phi(np.array([0.1, 6.2, -6.2, 3.2])), [0.1, 6.2 - 2 * np.pi, 2 * np.pi - 6.2, 3.2 - 2 * np.pi]
+    )
+
+
+@pytest.mark.parametrize("column", ["FatJetPFCands_jetIdx", "FatJetPFCands_pFCandsIdx"])
+@pytest.mark.parametrize("wrong", [-1, 99])
+def test_a_link_to_nowhere_is_told_with_its_event(column, wrong):
+    events = random_events(2, 30)
+    row = int(ak.argmax(ak.num(events[column])))
+    lists = events[column].to_list()
+    lists[row][0] = wrong
+    broken = Events(ak.with_field(events.array, lists, column))
+    with pytest.raises(DataError, match=f"{column} is {wrong} in event 1:2:{100 + row}"):
+        leading_jets(broken)
+
+
+def test_real_jets_hold_their_transverse_momentum(real_file):
+    from quickbeam.events import JET_COLUMNS, read_events
+
+    (chunk,) = read_events(real_file("pfnano.root"), columns=JET_COLUMNS)
+    found = leading_jets(chunk.events)
+    assert found.inputs.shape == (20, 100, 3)
+    ratio = found.inputs[:, :, 2].sum(axis=1) / found.take(chunk.events, "FatJet_pt")
+    assert np.all((ratio > 0.85) & (ratio < 1.05))
+    assert np.abs(found.inputs[:, :, :2]).max() < 0.9

@@ -1,0 +1,44 @@
+"""Files that experiments made, where they are present."""
+
+from __future__ import annotations
+
+import pytest
+
+from quickbeam._base import UnreadableFileError
+from quickbeam.events import Events, inspect_file, read_events, write_events
+
+SOME = ["Muon_*", "FatJet_*", "LHEPdfWeight", "MET_pt", "HLT_IsoMu2*", "genWeight", "GenPart_*"]
+
+
+def read_all(path, **options) -> Events:
+    return Events.concatenate([chunk.events for chunk in read_events(path, **options)])
+
+
+def test_nanoaod_as_rntuple_is_the_same_as_its_tree(real_file, same):
+    tree = read_all(real_file("nano_dy.root"), columns=[*SOME, "nMuon"], chunk_bytes=20_000)
+    ntuple = read_all(real_file("nano_dy_rntuple.root"), columns=[*SOME, "nMuon"])
+    assert len(tree) == 40
+    assert len(tree.schema) > 100
+    assert same(tree, ntuple)
+
+
+def test_every_column_of_nanoaod_survives_being_written_and_read(real_file, tmp_path, same):
+    events = read_all(real_file("nano_dy.root"))
+    for suffix in (".root", ".parquet"):
+        write_events(tmp_path / f"copy{suffix}", events)
+        assert same(read_all(tmp_path / f"copy{suffix}"), events)
+
+
+def test_pfnano_is_inspected(real_file):
+    summary = inspect_file(real_file("pfnano.root"))
+    assert (summary.tree, summary.entries) == ("Events", 10)
+    assert {tree.name for tree in summary.trees} >= {"Events", "Runs", "LuminosityBlocks"}
+    assert next(column.type for column in summary.columns if column.name == "PFCands_pt") == "var * float32"
+    assert summary.identity.event_range == (1735801, 1735816)
+
+
+def test_a_file_without_a_directory_is_one_clear_sentence(real_file):
+    with pytest.raises(
+        UnreadableFileError, match=r"bad_delphes\.root holds no tree of events: its directory is empty"
+    ):
+        read_all(real_file("bad_delphes.root"))
