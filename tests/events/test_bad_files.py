@@ -153,3 +153,14 @@ def test_bad_array_files_are_told_too(tmp_path, suffix):
         except QuickbeamError:
             continue
         assert round_ % 2 == 0
+
+
+def test_a_tree_that_says_fewer_events_than_its_branches_hold_is_refused(tmp_path, write_in_baskets):
+    path = tmp_path / "events.root"
+    write_in_baskets(path)
+    said = EVENTS.to_bytes(8, "big")
+    path.write_bytes(path.read_bytes().replace(said, (EVENTS // 2).to_bytes(8, "big"), 1))
+    with uproot.open(path) as file:
+        assert file["Events"].num_entries == EVENTS // 2
+    with pytest.raises(UnreadableFileError, match="has 1200 entries, the tree 600"):
+        read_count(path)
