@@ -14,12 +14,14 @@ from quickbeam.bundle.manifest import Rewrite
 from quickbeam.bundle.reference import Reference
 from quickbeam.bundle.rewrite.drop_identity import drop_identity
 from quickbeam.bundle.rewrite.fold_normalisation import fold_normalisation
+from quickbeam.bundle.rewrite.narrow_transpose import narrow_transpose
 from quickbeam.bundle.rewrite.transpose_to_conv import transpose_to_conv
 
 Pass = Callable[[ir.Graph], int]
 
 PASSES: dict[str, Pass] = {
     "drop-identity": drop_identity,
+    "narrow-transpose": narrow_transpose,
     "transpose-to-conv": transpose_to_conv,
     "fold-normalisation": fold_normalisation,
 }
