@@ -27,7 +27,10 @@ def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
     for name in ("simulate",):
         if any(f"quickbeam {name}" in code or f"quickbeam.{name}" in code for _, code in blocks(page)):
             pytest.importorskip("pythia8mc")
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
     python: list[str] = []
     for language, code in blocks(page):
         if language == "bash":
@@ -38,7 +41,9 @@ def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
