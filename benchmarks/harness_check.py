@@ -1,4 +1,4 @@
-"""Does `bench` tell what an independent timing of the same ONNX file tells? And what does the harness cost?
+"""Does `bench` tell what an independent timing of the same ONNX file tells, and what does the harness cost.
 
 The independent timing knows nothing of quickbeam: onnxruntime, one thread, `run` in a plain loop. Both take turns.
 
