@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from quickbeam.measure import Agreement
-from quickbeam.report.canvas import INK, MARKERS, MUTED, colour, engine_index, label, new_figure
+from quickbeam.report.canvas import INK, MARKERS, MUTED, colour, engine_index, new_figure
 from quickbeam.report.content import Cell, Picture, Row, Table, number, words
 
 LIMITS = {"0.0001": "0.01 %", "0.001": "0.1 %", "0.01": "1 %", "0.05": "5 %"}

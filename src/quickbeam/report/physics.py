@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -145,36 +146,11 @@ def _roc(evaluation: Evaluation, signal: str, suffix: str) -> Picture:
 
 
 def _distribution(evaluation: Evaluation, found: Histogram, suffix: str) -> Picture:
-    mplhep = require("mplhep", extra="plot", purpose=PURPOSE)
     figure, axes = new_figure()
     jets = {f.name: f.jets for f in (evaluation.background, *evaluation.signals)}
-    for index, (name, densities) in enumerate(found.densities.items()):
-        filled = binned(found.edges, densities, jets.get(name, 0))
-        background = name == evaluation.background.name
-        style: dict[str, Any] = (
-            {"histtype": "fill", "alpha": 0.35, "color": MUTED}
-            if background
-            else {
-                "histtype": "step",
-                "color": colour(index - 1),
-                "linestyle": LINES[(index - 1) % len(LINES)],
-                "linewidth": 1.8,
-            }
-        )
-        title = "QCD background" if background else name
-        mplhep.histplot(filled, ax=axes, density=True, yerr=False, label=title, flow="none", **style)
-        if background:
-            mplhep.histplot(
-                filled,
-                ax=axes,
-                density=True,
-                yerr=True,
-                histtype="errorbar",
-                color=MUTED,
-                markersize=0,
-                elinewidth=1,
-                flow="none",
-            )
+    signals = [name for name in found.densities if name != evaluation.background.name]
+    for name, densities in found.densities.items():
+        _shape(axes, name, binned(found.edges, densities, jets.get(name, 0)), signals)
     is_score = found.variable not in BASELINE_NAMES
     heights = [d for values in found.densities.values() for d in values if d > 0]
     if is_score:
@@ -190,10 +166,27 @@ def _distribution(evaluation: Evaluation, found: Histogram, suffix: str) -> Pict
     axes.legend(loc="upper right", ncols=2 if len(found.densities) > 3 else 1)
     label(axes, "simulation, 13.6 TeV")
     plain = found.variable
-    alt = f"Normalised distribution of {plain} for background and {', '.join(n for n in found.densities if n != evaluation.background.name)}."
-    caption = "The first and the last bin hold what lies beyond them."
+    alt = f"Normalised distribution of {plain} for background and {', '.join(signals)}."
+    caption = "Every sample is normalised to one; bars on the background are statistical. The first and the last bin hold what lies beyond them."
     name = f"{'score' if is_score else plain.strip('-').replace(' ', '-')}-{evaluation.bundle}{suffix}"
     return Picture(name, f"{evaluation.bundle}: {plain}", alt, figure, caption, evaluation.bundle)
+
+
+def _shape(axes: Any, name: str, filled: Any, signals: Sequence[str]) -> None:
+    """Draw one sample: the background filled and with errors, a signal as a line."""
+    mplhep = require("mplhep", extra="plot", purpose=PURPOSE)
+    shared = {"ax": axes, "density": True, "flow": "none"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # mplhep wants scipy for errors that are not drawn
+        if name in signals:
+            index = signals.index(name)
+            line = {"color": colour(index), "linestyle": LINES[index % len(LINES)], "linewidth": 1.9}
+            mplhep.histplot(filled, histtype="step", yerr=False, label=name, **line, **shared)
+        else:
+            mplhep.histplot(
+                filled, histtype="fill", color=MUTED, alpha=0.35, yerr=False, label="QCD background", **shared
+            )
+            mplhep.histplot(filled, histtype="errorbar", color=MUTED, markersize=0, elinewidth=1, **shared)
 
 
 def binned(edges: Sequence[float], densities: Sequence[float], jets: int) -> Any:
