@@ -24,7 +24,7 @@ def agreement_picture(found: Sequence[Agreement], suffix: str) -> Picture | None
     if not rows:
         return None
     names = list(dict.fromkeys(name for name, _, _ in rows))
-    figure, axes = new_figure(size=(8.4, 1.9 + 0.36 * len(names)))
+    figure, axes = new_figure(size=(11.0, 1.9 + 0.36 * len(names)))
     engines = sorted({engine for _, engine, _ in rows}, key=engine_index)
     least = 1e-9
     for shift, engine in enumerate(engines):

@@ -224,9 +224,7 @@ def _latency_row(row: LatencyRow) -> Row:
         milliseconds(row.warm.p95_ns),
         milliseconds(row.warm.p99_ns),
         milliseconds(row.cold.p50_ns if row.cold else None),
-        number(row.events_per_second, ".3g")
-        if not real
-        else Cell(f"{row.events_per_second:,.0f}", row.events_per_second),
+        Cell(f"{row.events_per_second:,.0f}", row.events_per_second),
         number(row.ratio.median if row.ratio and real else None, ".2f"),
         Cell(quartiles, row.ratio.low if row.ratio else float("inf")) if real else words("–"),
         number(row.warm.p50_ns / row.floor_ns if row.floor_ns and real else None, ".1f"),

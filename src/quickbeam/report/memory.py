@@ -121,7 +121,7 @@ def memory_table(rows: Sequence[MemoryRow], note: str) -> Table:
 
 def load_picture(rows: Sequence[LoadRow], suffix: str) -> Picture:
     """Draw what getting ready is made of."""
-    figure, axes = new_figure(size=(8.4, 1.6 + 0.42 * len(rows)))
+    figure, axes = new_figure(size=(11.0, 1.6 + 0.42 * len(rows)))
     parts = (("import", "import_ns"), ("open and verify", "open_ns"), ("first call", "first_call_ns"))
     names = [f"{row.bundle}, {row.engine}" for row in rows]
     left = [0.0] * len(rows)

@@ -21,27 +21,35 @@ TITLES = {
     "multiplicity": "constituents of the jet",
 }
 ENDINGS = {
-    "1e-2": r"$\varepsilon_B = 10^{-2}$",
-    "0.01": r"$\varepsilon_B = 10^{-2}$",
-    "0.001": r"$\varepsilon_B = 10^{-3}$",
+    "0.01": "$10^{-2}$",
+    "0.001": "$10^{-3}$",
 }
 
 
 def physics_pictures(evaluation: Evaluation, suffix: str) -> list[Picture]:
-    """Draw one evaluation."""
+    """Draw what one evaluation says of its detector."""
     drawn = [_summary(evaluation, suffix)]
     drawn += [_roc(evaluation, facts.name, suffix) for facts in evaluation.signals]
     score = score_of(evaluation)
-    variables = [h for h in evaluation.histograms if h.variable == score or h.variable in BASELINE_NAMES]
-    drawn += [_distribution(evaluation, h, suffix) for h in variables]
+    drawn += [_distribution(evaluation, h, suffix) for h in evaluation.histograms if h.variable == score]
     return drawn
+
+
+def baseline_pictures(evaluation: Evaluation, suffix: str) -> list[Picture]:
+    """Draw the baselines' distributions: they belong to the samples, not to a detector."""
+    return [
+        _distribution(evaluation, h, suffix) for h in evaluation.histograms if h.variable in BASELINE_NAMES
+    ]
 
 
 def variable_style(evaluation: Evaluation, variable: str) -> dict[str, Any]:
     """Return how a variable is drawn: the score in ink and thick, everything else in its own colour and dashes."""
     if variable == score_of(evaluation):
         return {"color": INK, "linestyle": "-", "linewidth": 2.6, "zorder": 5}
-    names = [*BASELINE_NAMES, *dict.fromkeys(f.variable for f in evaluation.figures)]
+    others = [
+        f.variable for f in evaluation.figures if f.variable not in (*BASELINE_NAMES, score_of(evaluation))
+    ]
+    names = [*BASELINE_NAMES, *dict.fromkeys(others)]
     index = names.index(variable)
     return {"color": colour(index), "linestyle": LINES[index % len(LINES)], "linewidth": 1.7}
 
@@ -91,12 +99,13 @@ def _summary(evaluation: Evaluation, suffix: str) -> Picture:
             axes.axhline(row + 0.5, color=MUTED, alpha=0.25, lw=0.8)
         if column == 0:
             axes.axvline(0.5, color=MUTED, linestyle=":", lw=1.2)
-            axes.set_xlim(min(0.35, axes.get_xlim()[0]), 1.0)
+            axes.set_xlim(min(0.35, axes.get_xlim()[0]), 1.02)
             axes.set_xlabel("area under the ROC curve")
         else:
             axes.set_xlim(left=0)
+            axes.locator_params(axis="x", nbins=5)
             ending = ENDINGS.get(efficiencies[column - 1], efficiencies[column - 1])
-            axes.set_xlabel(f"signal efficiency at {ending}")
+            axes.set_xlabel(f"signal efficiency at background {ending}")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(variables))
     told = "; ".join(
@@ -116,7 +125,7 @@ def _summary(evaluation: Evaluation, suffix: str) -> Picture:
 
 
 def _roc(evaluation: Evaluation, signal: str, suffix: str) -> Picture:
-    figure, axes = new_figure(size=(6.4, 5.6))
+    figure, axes = new_figure(size=(6.4, 6.6))
     least = 1.0 / max(1, evaluation.background.jets)
     found = _of(evaluation, signal)
     for f in found:
@@ -130,7 +139,9 @@ def _roc(evaluation: Evaluation, signal: str, suffix: str) -> Picture:
     axes.set_xlim(0, 1)
     axes.set_xlabel("signal efficiency")
     axes.set_ylabel("background efficiency")
-    axes.legend(loc="lower right", title="AUC", fontsize=10, title_fontsize=10, alignment="left")
+    figure.legend(
+        loc="outside lower center", ncols=2, title="area under the curve", fontsize=10.5, title_fontsize=10.5
+    )
     label(axes, "simulation, 13.6 TeV", signal)
     best = max(found, key=lambda f: f.auc.value)
     alt = f"ROC curves for {signal} against QCD jets, background efficiency on a logarithmic axis; the largest area is that of {_named(evaluation, best.variable)}, {best.auc.value:.3f}."
@@ -168,8 +179,10 @@ def _distribution(evaluation: Evaluation, found: Histogram, suffix: str) -> Pict
     plain = found.variable
     alt = f"Normalised distribution of {plain} for background and {', '.join(signals)}."
     caption = "Every sample is normalised to one; bars on the background are statistical. The first and the last bin hold what lies beyond them."
-    name = f"{'score' if is_score else plain.strip('-').replace(' ', '-')}-{evaluation.bundle}{suffix}"
-    return Picture(name, f"{evaluation.bundle}: {plain}", alt, figure, caption, evaluation.bundle)
+    if is_score:
+        name, model = f"score-{evaluation.bundle}{suffix}", evaluation.bundle
+        return Picture(name, f"{model}: {plain}", alt, figure, caption, model)
+    return Picture(f"{plain.strip('-').replace(' ', '-')}{suffix}", plain, alt, figure, caption)
 
 
 def _shape(axes: Any, name: str, filled: Any, signals: Sequence[str]) -> None:

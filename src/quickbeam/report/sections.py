@@ -11,7 +11,7 @@ from quickbeam.report.agreement import agreement_picture, agreement_table, flips
 from quickbeam.report.content import Picture, Row, Section, Table, words
 from quickbeam.report.latency import latency_pictures, latency_table
 from quickbeam.report.memory import load_picture, load_table, memory_pictures, memory_table
-from quickbeam.report.physics import merit_table, physics_pictures, working_point_table
+from quickbeam.report.physics import baseline_pictures, merit_table, physics_pictures, working_point_table
 from quickbeam.report.training import training_picture
 
 AnyRecord = Record | Evaluation | TrainingCurves
@@ -113,10 +113,10 @@ def _agreement(records: Sequence[Numbered]) -> Section:
 def _physics(evaluations: Sequence[Evaluation]) -> Section:
     pictures: list[Picture] = []
     tables: list[Table] = []
-    seen: dict[str, int] = {}
+    seen: list[str] = []
     for evaluation in evaluations:
-        count = seen.get(evaluation.bundle, 0)
-        seen[evaluation.bundle] = count + 1
+        count = seen.count(evaluation.bundle)
+        seen.append(evaluation.bundle)
         pictures += physics_pictures(evaluation, f"-{count}" if count else "")
         samples = (evaluation.background, *evaluation.signals)
         note = "; ".join(f"{f.name}: {f.jets} jets of {f.events} events" for f in samples)
@@ -125,6 +125,9 @@ def _physics(evaluations: Sequence[Evaluation]) -> Section:
         )
         points = working_point_table(evaluation)
         tables += [points] if points else []
+    samples_drawn = list({repr((e.background, e.signals)): e for e in reversed(evaluations)}.values())[::-1]
+    for index, evaluation in enumerate(samples_drawn):
+        pictures += baseline_pictures(evaluation, f"-{index}" if index else "")
     intro = "Simulated collisions at 13.6 TeV with a parametric detector; per jet. Errors are bootstrap standard errors. Baselines are single variables of the same jets."
     return Section("physics", "Physics", intro, tuple(pictures), tuple(tables))
 
@@ -136,46 +139,25 @@ def _training(histories: Mapping[str, History]) -> Section:
 
 
 def _records(found: Found) -> Section:
-    columns = (
-        "file",
-        "kind",
-        "models",
-        "time (UTC)",
-        "CPU",
-        "cores",
-        "memory",
-        "system",
-        "Python",
-        "versions",
-        "options",
+    columns = ("file", "kind", "models", "time (UTC)", "host", "versions", "options")
+    rows = [
+        Row(tuple(words(cell) for cell in (path.name, record.kind, *_facts(record))))
+        for path, record in found
+    ]
+    tables = (Table("Records", columns, tuple(rows)),) if rows else ()
+    return Section("records", "Records", "What was measured, where, when and with what.", (), tables)
+
+
+def _facts(record: AnyRecord) -> tuple[str, ...]:
+    if isinstance(record, TrainingCurves):
+        return (record.bundle, "–", "–", "–", f"{len(record.history)} epochs")
+    host = record.host
+    where = (
+        f"{host.cpu} ({', '.join(host.instruction_sets)}), {host.cores} cores, "
+        f"{host.memory_bytes / 1e9:.1f} GB, {host.system}, Python {host.python}"
     )
-    rows = []
-    for path, record in found:
-        if isinstance(record, TrainingCurves):
-            cells = [path.name, record.kind, record.bundle, *(["–"] * 8)]
-        else:
-            host = record.host
-            cells = [
-                path.name,
-                record.kind,
-                _models(record),
-                record.created.replace("+00:00", "").replace("T", " "),
-                f"{host.cpu} ({', '.join(host.instruction_sets)})",
-                str(host.cores),
-                f"{host.memory_bytes / 1e9:.1f} GB",
-                host.system,
-                host.python,
-                ", ".join(f"{name} {version}" for name, version in host.versions.items()),
-                _options(record),
-            ]
-        rows.append(Row(tuple(words(cell) for cell in cells)))
-    return Section(
-        "records",
-        "Records",
-        "What was measured, where, when and with what.",
-        (),
-        (Table("Records", columns, tuple(rows)),) if rows else (),
-    )
+    versions = ", ".join(f"{name} {version}" for name, version in host.versions.items())
+    return (_models(record), record.created[:19].replace("T", " "), where, versions, _options(record))
 
 
 def _models(record: Record | Evaluation) -> str:

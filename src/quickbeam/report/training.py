@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from quickbeam.report.canvas import INK, colour, new_figure
+from quickbeam._base import require
+from quickbeam.report.canvas import INK, PURPOSE, colour, new_figure
 from quickbeam.report.content import Picture
 
 PARTS = (("loss", "total loss"), ("reconstruction", "reconstruction loss"), ("kl", "KL divergence"))
@@ -15,6 +16,7 @@ def training_picture(name: str, history: Sequence[Mapping[str, float]], suffix: 
     parts = [(key, title) for key, title in PARTS if any(f"validation_{key}" in row for row in history)]
     if not parts:
         return None
+    ticker = require("matplotlib.ticker", extra="plot", purpose=PURPOSE)
     figure, frames = new_figure(len(parts), size=(4.3 * len(parts), 3.9))
     best = min(
         (row for row in history if "validation_loss" in row),
@@ -35,7 +37,8 @@ def training_picture(name: str, history: Sequence[Mapping[str, float]], suffix: 
         if best is not None:
             axes.axvline(best["epoch"], color=INK, linestyle=":", lw=1.2, label="lowest validation loss")
         axes.set_xlim(min(row["epoch"] for row in history) - 0.5, max(row["epoch"] for row in history) + 0.5)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
         axes.set_xlabel("epoch")
         axes.set_ylabel(title)
     panels[0].legend(loc="upper right")
