@@ -1,0 +1,177 @@
+"""The model card: what a bundle is, and what it honestly can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+
+from quickbeam.bundle import Bundle
+from quickbeam.measure import Evaluation
+from quickbeam.report.merit import BASELINE_NAMES, estimates, losses, pm, score_of
+
+FEW = 10  # background jets above a threshold, below which an efficiency means little
+
+
+def write_card(bundle: Bundle, evaluation: Evaluation) -> str:
+    """Return the model card in Markdown."""
+    parts = (
+        _head(bundle),
+        _signature(bundle),
+        _training(bundle),
+        _samples(bundle, evaluation),
+        _merit(bundle, evaluation),
+        _standing(bundle, evaluation),
+        _working_points(bundle, evaluation),
+        _limits(bundle, evaluation),
+    )
+    return "\n".join(line for part in parts for line in part).rstrip() + "\n"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * len(columns)}"
+    for row in rows:
+        yield f"| {' | '.join(str(cell).replace('|', '/') for cell in row)} |"
+    yield ""
+
+
+def _head(bundle: Bundle) -> Iterator[str]:
+    manifest = bundle.manifest
+    yield f"# Model card: {manifest.name}"
+    yield ""
+    if manifest.description:
+        yield f"{manifest.description}."
+        yield ""
+    yield f"Version {manifest.version}, packed {manifest.created or 'at an unknown time'}; SHA-256 of the model `{manifest.files['model.onnx'].sha256}`."
+    yield ""
+
+
+def _signature(bundle: Bundle) -> Iterator[str]:
+    manifest = bundle.manifest
+    yield "## Inputs and outputs"
+    yield ""
+    rows = [
+        (
+            s.name,
+            kind,
+            s.dtype,
+            "×".join(map(str, s.shape)),
+            s.units or "–",
+            "the anomaly score" if s.name == manifest.score else "",
+        )
+        for kind, specs in (("input", manifest.signature.inputs), ("output", manifest.signature.outputs))
+        for s in specs
+    ]
+    yield from _table(("name", "", "type", "shape", "units", ""), rows)
+    counts = ", ".join(f"{part} {count:,}" for part, count in bundle.parameters.items())
+    yield f"Parameters, counted off the weights: {counts}."
+    if manifest.cost is not None:
+        yield f"One event costs {manifest.cost.flops / 1e6:.2f} MFLOP; the weights take {manifest.cost.weight_bytes / 1e6:.2f} MB."
+    yield ""
+
+
+def _training(bundle: Bundle) -> Iterator[str]:
+    yield "## Training"
+    yield ""
+    training = bundle.manifest.training
+    if not training:
+        yield "The bundle does not say how the model was trained."
+    rows = [(key.replace("_", " "), _plain(value)) for key, value in training.items()]
+    if rows:
+        yield from _table(("what", "value"), rows)
+    yield ""
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_plain, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _samples(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
+    yield "## Samples of this evaluation"
+    yield ""
+    samples = (evaluation.background, *evaluation.signals)
+    rows = [(f.name, ", ".join(PurePath(file).name for file in f.files), f.events, f.jets) for f in samples]
+    yield from _table(("sample", "files", "events", "jets"), rows)
+    yield f"Scored with {evaluation.engine}, {evaluation.created}."
+    trained_on = bundle.manifest.training.get("files")
+    names = {str(name) for name in trained_on} if isinstance(trained_on, list) else set()
+    shared = sorted(names & {PurePath(file).name for f in samples for file in f.files})
+    if shared:
+        yield f"**These files have the names of training files: {', '.join(shared)}. Unless they differ, the figures below are not of independent events.**"
+    yield ""
+
+
+def _merit(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
+    score = _score(bundle, evaluation)
+    for facts in evaluation.signals:
+        found = {f.variable: f for f in evaluation.figures if f.signal == facts.name}
+        if score not in found:
+            continue
+        yield f"## {facts.name} against background"
+        yield ""
+        names = [score, *(name for name in BASELINE_NAMES if name in found)]
+        rows = [
+            (f"**{name}**" if name == score else name, *(pm(e) for e in estimates(found[name]).values()))
+            for name in names
+        ]
+        yield from _table(("variable", *estimates(found[score])), rows)
+    yield "Errors are bootstrap standard errors. A baseline is a single variable of the same jets, without any training."
+    missing = [n for n in BASELINE_NAMES if all(f.variable != n for f in evaluation.figures)]
+    if missing:
+        yield f"Not compared, since the files lack the columns: {', '.join(missing)}."
+    yield ""
+
+
+def _score(bundle: Bundle, evaluation: Evaluation) -> str:
+    return bundle.manifest.score or score_of(evaluation)
+
+
+def _standing(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
+    yield "## Where the detector loses to a baseline"
+    yield ""
+    for sentence in losses(evaluation, _score(bundle, evaluation)):
+        yield f"- {sentence}"
+    yield ""
+
+
+def _working_points(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
+    yield "## Working points"
+    yield ""
+    points = bundle.manifest.working_points
+    if not points:
+        yield "The bundle sets no thresholds."
+        yield ""
+        return
+    samples = [evaluation.background.name, *(f.name for f in evaluation.signals)]
+    rows = []
+    for point in points:
+        passed = evaluation.working_points.get(point.name, {})
+        set_at = f"{point.background_efficiency:.4g}" if point.background_efficiency is not None else "–"
+        found = (f"{passed[s]:.4f}" if s in passed else "–" for s in samples)
+        rows.append(
+            (point.name, f"{point.threshold:.6g}", f"{set_at} ({point.background or 'unknown'})", *found)
+        )
+    yield from _table(("name", "threshold", "set at", *(f"{name} passes" for name in samples)), rows)
+
+
+def _limits(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
+    yield "## Limits of use"
+    yield ""
+    jets = evaluation.background.jets
+    thin = [
+        e
+        for e in (evaluation.figures[0].signal_efficiency if evaluation.figures else {})
+        if jets * float(e) < FEW
+    ]
+    if thin:
+        yield f"- With {jets} background jets fewer than {FEW} lie above the threshold at background {', '.join(thin)}: those figures, and their errors, mean little."
+    yield "- The figures hold for simulated events (Pythia 8, a parametric detector response, no pile-up unless the samples have it), not for data of an experiment."
+    yield "- The score is meant for ranking: it is no probability, and a threshold has to be set anew on the background that it will meet."
+    yield "- An unsupervised detector knows the background of its training only; a signal that looks simpler than the background scores low."
+    if bundle.manifest.nan == "propagate":
+        yield "- A jet with a NaN in its inputs scores NaN."
+    yield ""

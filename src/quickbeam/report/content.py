@@ -1,0 +1,90 @@
+"""What a page is made of: sections of pictures and sortable tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Key = float | str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: what is read, and what it is sorted by."""
+
+    text: str
+    key: Key
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row; `model` is what the page's filter looks at, `mark` colours it (good or bad)."""
+
+    cells: tuple[Cell, ...]
+    model: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be sorted by any column."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure: its file name without suffix, what it shows, and the same in words."""
+
+    name: str
+    title: str
+    alt: str
+    figure: Any  # a matplotlib Figure
+    caption: str = ""
+    model: str = ""
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """One tab of the page."""
+
+    name: str
+    title: str
+    intro: str
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[Table, ...] = ()
+    facts: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether there is nothing to show."""
+        return not (self.pictures or self.tables)
+
+
+def words(text: str) -> Cell:
+    """Return a cell of text."""
+    return Cell(text, text.lower())
+
+
+def number(value: float | None, form: str = "g") -> Cell:
+    """Return a cell of a number; what was not measured sorts last."""
+    return Cell("–", float("inf")) if value is None else Cell(format(value, form), float(value))
+
+
+def milliseconds(nanoseconds: float | None) -> Cell:
+    """Return a time as a cell, with three significant digits."""
+    if nanoseconds is None:
+        return Cell("–", float("inf"))
+    return Cell(significant(nanoseconds / 1e6), nanoseconds)
+
+
+def significant(value: float) -> str:
+    """Return three significant digits, without an exponent where people would not write one."""
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        text = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+        return text if "e" not in text else f"{value:.0f}"
+    return f"{value:.2e}"
