@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickbeam._base import MissingColumnError, UsageError, did_you_mean, now_ns
+from quickbeam._base import MissingColumnError, UsageError, VerificationError, did_you_mean, now_ns
 from quickbeam.engines import Session
 from quickbeam.events import JET_COLUMNS, EventReader, Events, leading_jets, read_events
 
@@ -26,6 +26,7 @@ class Scored:
     outputs: dict[str, np.ndarray]
     columns: dict[str, np.ndarray]
     events: int
+    events_with_jets: int
     feature_ns: int
     score_ns: int
 
@@ -52,10 +53,23 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
     end = now_ns()
     columns = {name: jets.take(events, name) for name in extra if name in events}
     identity = events.identity[jets.event_row]
-    return Scored(identity, jets.jet_index, outputs, columns, len(events), middle - start, end - middle)
+    with_jets = len(np.unique(jets.event_row))
+    return Scored(
+        identity, jets.jet_index, outputs, columns, len(events), with_jets, middle - start, end - middle
+    )
+
+
+def check_decides(session: Session) -> None:
+    """Refuse a session that has not passed the gate: it may be measured, but nothing may be decided with it."""
+    if not session.verified:
+        raise VerificationError(
+            f"the engine {session.engine.name} was not verified on the bundle {session.bundle.name}, so it scores nothing: "
+            "use one that computes, such as onnxruntime"
+        )
 
 
 def _check_feature(session: Session) -> None:
+    check_decides(session)
     spec = session.signature.inputs[0]
     if len(session.signature.inputs) != 1 or spec.feature is None:
         raise UsageError(
