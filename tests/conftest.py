@@ -84,7 +84,7 @@ def conv1d() -> onnx.ModelProto:
 
 
 def particle_net() -> onnx.ModelProto:
-    """kNN by TopK and Gather, edge convolutions, BatchNorm, masked mean: three inputs named as in CMS."""
+    """KNN by TopK and Gather, edge convolutions, BatchNorm, masked mean: three inputs named as in CMS."""
     import torch
 
     class EdgeConvolution(torch.nn.Module):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickbeam._base import MissingColumnError, UsageError, VerificationError, did_you_mean, now_ns
+from quickbeam._base import UsageError, VerificationError, did_you_mean, now_ns
+from quickbeam.bundle import Bundle, Input
 from quickbeam.engines import Session
 from quickbeam.events import JET_COLUMNS, EventReader, Events, leading_jets, read_events
 
@@ -59,6 +60,17 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
     )
 
 
+def inputs_of_events(bundle: Bundle, files: Sequence[str], most: int) -> dict[str, np.ndarray]:
+    """Return a bundle's inputs for the first jets of some files."""
+    spec = _feature_input(bundle)
+    pieces: list[np.ndarray] = []
+    for chunk in read_events(files, columns=JET_COLUMNS):
+        pieces.append(leading_jets(chunk.events, jets=JETS_PER_EVENT).inputs)
+        if sum(map(len, pieces)) >= most:
+            break
+    return {spec.name: np.concatenate(pieces)[:most]}
+
+
 def check_decides(session: Session) -> None:
     """Refuse a session that has not passed the gate: it may be measured, but nothing may be decided with it."""
     if not session.verified:
@@ -70,15 +82,19 @@ def check_decides(session: Session) -> None:
 
 def _check_feature(session: Session) -> None:
     check_decides(session)
-    spec = session.signature.inputs[0]
-    if len(session.signature.inputs) != 1 or spec.feature is None:
+    _feature_input(session.bundle)
+
+
+def _feature_input(bundle: Bundle) -> Input:
+    """Return the one input that is made from events, or say why there is none."""
+    signature = bundle.manifest.signature
+    spec = signature.inputs[0]
+    if len(signature.inputs) != 1 or spec.feature is None:
         raise UsageError(
-            f"the bundle {session.bundle.name} does not say how its inputs are made from events ({session.signature.describe_inputs()}): "
+            f"the bundle {bundle.name} does not say how its inputs are made from events ({signature.describe_inputs()}): "
             "pack it with --feature INPUT=leading_jets, or score arrays (.npz, .h5) instead"
         )
     if spec.feature not in FEATURES:
-        raise MissingColumnError(
-            f"no feature builder is called {spec.feature!r}; {did_you_mean(spec.feature, FEATURES)}".rstrip(
-                "; "
-            )
-        )
+        hint = did_you_mean(spec.feature, FEATURES)
+        raise UsageError(f"no feature builder is called {spec.feature!r}; {hint}".rstrip("; "))
+    return spec
