@@ -84,7 +84,7 @@ def conv1d() -> onnx.ModelProto:
 
 
 def particle_net() -> onnx.ModelProto:
-    """KNN by TopK and Gather, edge convolutions, BatchNorm, masked mean: three inputs named as in CMS."""
+    """Nearest neighbours by TopK and Gather, edge convolutions, BatchNorm, masked mean: three inputs named as in CMS."""
     import torch
 
     class EdgeConvolution(torch.nn.Module):
@@ -309,7 +309,7 @@ def one_node() -> Callable[..., onnx.ModelProto]:
         outputs: int,
         **attributes,
     ):
-        names = [name for name in (*inputs, *constants)]
+        names = [*inputs, *constants]
         made = [f"y{i}" for i in range(outputs)]
         nodes = [helper.make_node(op, names, made, **attributes)]
         graph = helper.make_graph(

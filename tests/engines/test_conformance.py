@@ -146,7 +146,7 @@ def test_wrong_names_and_numbers_of_arrays_are_refused(bundle_of, engine_name, e
     bundle = bundle_of("deep-jet")
     events = events_of(bundle, 4)
     with qb.open(bundle, engine_name) as session:
-        with pytest.raises(InputMismatchError, match="2 arrays were given.*takes 3"):
+        with pytest.raises(InputMismatchError, match=r"2 arrays were given.*takes 3"):
             session.run(*list(events.values())[:2])
         renamed = {("sw" if name == "sv" else name): value for name, value in events.items()}
         with pytest.raises(InputMismatchError, match="no input 'sw'; did you mean 'sv'"):

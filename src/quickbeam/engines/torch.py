@@ -75,10 +75,11 @@ def translate(model: onnx.ModelProto) -> Any:
             values[node.output[0]] = _constant(torch, graph, root, array)
             continue
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
-            near = did_you_mean(node.op_type, OPERATORS)
+            hint = did_you_mean(node.op_type, OPERATORS).removeprefix("did you mean ").rstrip("?")
+            near = f"; near: {hint}" if hint else ""
             raise ModelError(
                 f"the engine torch does not know the operator {node.domain + '.' if node.domain else ''}{node.op_type} "
-                f"(node {node.name or node.output[0]!r}; {near.removeprefix('did you mean ')}): use another engine"
+                f"(node {node.name or node.output[0]!r}{near}): use another engine"
             )
         if node.op_type == "BatchNormalization" and len([name for name in node.output if name]) > 1:
             raise ModelError(

@@ -79,6 +79,8 @@ def _pool(kind: str) -> Callable[[Any], Fn]:
         ceil, count = bool(node.get("ceil_mode", 0)), bool(node.get("count_include_pad", 0))
         if len(node.node.output) > 1:
             raise node.unsupported("indices")
+        if kind == "average" and any(d != 1 for d in dilations):
+            raise node.unsupported("dilations")
 
         def run(x: Any) -> Any:
             wanted = _spatial_pads(node, kernel, list(x.shape[2:]), strides, dilations)

@@ -10,6 +10,7 @@ import onnx
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
+from quickbeam.engines.torch_indexing import INDEXING
 from quickbeam.engines.torch_layers import LAYERS
 
 Fn = Callable[..., Any]
@@ -84,7 +85,7 @@ def _reduce(function: Callable[[Any, list[int], bool], Any]) -> Translate:
 
 def _prod(x: Any, axes: list[int], keep: bool) -> Any:
     for axis in sorted((a % x.dim() for a in axes), reverse=True):
-        x = torch.prod(x, axis, keepdim=keep)
+        x = torch.prod(x, axis, keepdim=keep, dtype=x.dtype)
     return x
 
 
@@ -177,38 +178,6 @@ def _slice(node: Any) -> Fn:
     return run
 
 
-def _gather(node: Any) -> Fn:
-    axis = node.get("axis", 0)
-
-    def run(x: Any, index: Any) -> Any:
-        where = axis % x.dim()
-        flat = torch.where(index < 0, index + x.shape[where], index).reshape(-1).to(torch.int64)
-        taken = torch.index_select(x, where, flat)
-        return taken.reshape((*x.shape[:where], *index.shape, *x.shape[where + 1 :]))
-
-    return run
-
-
-def _gather_elements(node: Any) -> Fn:
-    axis = node.get("axis", 0)
-    return lambda x, index: torch.gather(x, axis, torch.where(index < 0, index + x.shape[axis], index))
-
-
-def _gather_nd(node: Any) -> Fn:
-    if node.get("batch_dims", 0):
-        raise node.unsupported("batch_dims")
-    return lambda x, index: x[tuple(torch.movedim(index, -1, 0))]
-
-
-def _scatter_elements(node: Any) -> Fn:
-    axis, reduction = node.get("axis", 0), node.get("reduction", "none")
-    if reduction != "none":
-        raise node.unsupported(f"the reduction {reduction}")
-    return lambda x, index, updates: torch.scatter(
-        x, axis, torch.where(index < 0, index + x.shape[axis], index), updates
-    )
-
-
 def _expand(_node: Any) -> Fn:
     def run(x: Any, shape: Any) -> Any:
         return torch.broadcast_to(x, np.broadcast_shapes(tuple(x.shape), tuple(_ints(shape))))
@@ -284,7 +253,6 @@ def _pad(node: Any) -> Fn:
     mode, old, filler = node.get("mode", "constant"), node.get("pads"), node.get("value", 0.0)
     if mode not in ("constant", "reflect", "edge"):
         raise node.unsupported(f"the mode {mode}")
-    torch_mode = {"edge": "replicate"}.get(mode, mode)
 
     def run(x: Any, pads: Any = None, value: Any = None, axes: Any = None) -> Any:
         amounts = list(old) if old is not None else _ints(pads)
@@ -292,22 +260,52 @@ def _pad(node: Any) -> Fn:
         full = [[0, 0] for _ in range(x.dim())]
         for i, axis in enumerate(chosen):
             full[axis] = [amounts[i], amounts[i + len(chosen)]]
-        flat = [n for pair in reversed(full) for n in pair]
         if mode == "constant":
+            flat = [n for pair in reversed(full) for n in pair]
             return F.pad(x, flat, value=float(value) if value is not None else filler)
-        return F.pad(x, flat[: 2 * (x.dim() - 2)], mode=torch_mode)
+        for axis, (before, after) in enumerate(full):
+            if before or after:
+                x = torch.index_select(x, axis, _padded_places(x.shape[axis], before, after, mode))
+        return x
 
     return run
+
+
+def _padded_places(size: int, before: int, after: int, mode: str) -> Any:
+    """Return which elements stand where: the edge repeated, or the mirror image without its first."""
+    places = torch.arange(-before, size + after)
+    if mode == "edge":
+        return places.clamp(0, size - 1)
+    period = max(1, 2 * (size - 1))
+    places = places.abs() % period
+    return torch.where(places >= size, period - places, places)
 
 
 def _resize(node: Any) -> Fn:
     if node.get("mode", "nearest") != "nearest":
         raise node.unsupported(f"the mode {node.get('mode')}")
+    if node.node.op_type == "Resize":
+        way = (
+            node.get("coordinate_transformation_mode", "half_pixel"),
+            node.get("nearest_mode", "round_prefer_floor"),
+        )
+        whole = (
+            ("half_pixel", "round_prefer_floor"),
+            ("half_pixel", "round_prefer_ceil"),
+            ("asymmetric", "floor"),
+        )
+        if (
+            way not in whole
+            or node.get("axes")
+            or node.get("keep_aspect_ratio_policy", "stretch") != "stretch"
+        ):
+            raise node.unsupported(f"{way[0]} and {way[1]}, or axes of its own")
+    fixed = node.get("scales")
 
     def run(x: Any, *rest: Any) -> Any:
         given = [value for value in rest if value is not None and value.numel()]
-        scales = given[-1].tolist()
-        if given[-1].dtype == torch.int64:
+        scales = list(fixed) if fixed else given[-1].tolist()
+        if not fixed and given[-1].dtype == torch.int64:
             scales = [size / old for size, old in zip(scales, x.shape, strict=True)]
         for axis, scale in enumerate(scales):
             if scale != 1:
@@ -320,6 +318,8 @@ def _resize(node: Any) -> Fn:
 
 
 def _cast(node: Any) -> Fn:
+    if node.get("to") in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED):
+        raise node.unsupported("text")
     dtype = _torch_dtype(node.get("to"))
     return lambda x: x.to(dtype)
 
@@ -337,12 +337,6 @@ def _div(_node: Any) -> Fn:
 
 def _mod(node: Any) -> Fn:
     return torch.fmod if node.get("fmod", 0) else torch.remainder
-
-
-def _cumsum(node: Any) -> Fn:
-    if node.get("exclusive", 0) or node.get("reverse", 0):
-        raise node.unsupported("exclusive or reverse sums")
-    return lambda x, axis: torch.cumsum(x, int(axis))
 
 
 def _range(_node: Any) -> Fn:
@@ -364,6 +358,11 @@ def _gelu(node: Any) -> Fn:
     return lambda x: F.gelu(x, approximate=approximate)
 
 
+def _selu(node: Any) -> Fn:
+    alpha, gamma = node.get("alpha", 1.6732632423543772), node.get("gamma", 1.0507009873554805)
+    return lambda x: gamma * F.elu(x, alpha)
+
+
 def _hard_sigmoid(node: Any) -> Fn:
     alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)
     return lambda x: torch.clamp(alpha * x + beta, 0, 1)
@@ -382,7 +381,7 @@ OPERATORS: dict[str, Translate] = {
         "Sinh": torch.sinh, "Cosh": torch.cosh, "Asinh": torch.asinh, "Acosh": torch.acosh, "Atanh": torch.atanh,
         "Reciprocal": torch.reciprocal, "Relu": torch.relu, "Softplus": F.softplus, "Softsign": F.softsign, "Mish": F.mish,
         "HardSwish": F.hardswish, "Not": torch.logical_not, "IsNaN": torch.isnan, "IsInf": torch.isinf,
-        "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Pow": torch.pow, "MatMul": torch.matmul,
+        "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Pow": lambda a, b: torch.pow(a, b).to(a.dtype), "CastLike": lambda x, like: x.to(like.dtype), "MatMul": torch.matmul,
         "Equal": torch.eq, "Greater": torch.gt, "GreaterOrEqual": torch.ge, "Less": torch.lt, "LessOrEqual": torch.le,
         "And": torch.logical_and, "Or": torch.logical_or, "Xor": torch.logical_xor,
         "PRelu": lambda x, slope: torch.where(x >= 0, x, x * slope),
@@ -393,21 +392,21 @@ OPERATORS: dict[str, Translate] = {
     }.items()},
     "LeakyRelu": lambda n: lambda x: F.leaky_relu(x, n.get("alpha", 0.01)),
     "Elu": lambda n: lambda x: F.elu(x, n.get("alpha", 1.0)),
-    "Selu": _plain(F.selu), "Celu": lambda n: lambda x: F.celu(x, n.get("alpha", 1.0)), "Gelu": _gelu,
+    "Selu": _selu, "ThresholdedRelu": lambda n: lambda x: F.threshold(x, n.get("alpha", 1.0), 0.0), "Celu": lambda n: lambda x: F.celu(x, n.get("alpha", 1.0)), "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid, "Div": _div, "Mod": _mod, "Where": _where, "Cast": _cast, "Clip": _clip,
     "Max": _many(torch.maximum), "Min": _many(torch.minimum), "Sum": _many(torch.add),
     "Mean": lambda _n: lambda *xs: sum(xs) / len(xs),
-    "ReduceSum": _reduce(lambda x, a, k: torch.sum(x, a, keepdim=k)), "ReduceMean": _reduce(_mean),
+    "ReduceSum": _reduce(lambda x, a, k: torch.sum(x, a, keepdim=k, dtype=x.dtype)), "ReduceMean": _reduce(_mean),
     "ReduceMax": _reduce(lambda x, a, k: torch.amax(x, a, keepdim=k)), "ReduceMin": _reduce(lambda x, a, k: torch.amin(x, a, keepdim=k)),
     "ReduceProd": _reduce(_prod), "ReduceL1": _reduce(lambda x, a, k: torch.sum(torch.abs(x), a, keepdim=k)),
     "ReduceL2": _reduce(lambda x, a, k: torch.sqrt(torch.sum(x * x, a, keepdim=k))),
     "ReduceSumSquare": _reduce(lambda x, a, k: torch.sum(x * x, a, keepdim=k)),
+    "ReduceLogSum": _reduce(lambda x, a, k: torch.log(torch.sum(x, a, keepdim=k))),
     "ReduceLogSumExp": _reduce(lambda x, a, k: torch.logsumexp(x, a, keepdim=k)),
-    "ArgMax": _arg(torch.argmax), "ArgMin": _arg(torch.argmin), "TopK": _topk, "CumSum": _cumsum, "Range": _range,
+    "ArgMax": _arg(torch.argmax), "ArgMin": _arg(torch.argmin), "TopK": _topk, "Range": _range,
     "Softmax": _softmax(torch.softmax), "LogSoftmax": _softmax(torch.log_softmax),
     "Reshape": _reshape, "Flatten": _flatten, "Transpose": _transpose, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
-    "Concat": _concat, "Split": _split, "Slice": _slice, "Gather": _gather, "GatherElements": _gather_elements,
-    "GatherND": _gather_nd, "ScatterElements": _scatter_elements, "Expand": _expand, "Shape": _shape,
+    "Concat": _concat, "Split": _split, "Slice": _slice, "Expand": _expand, "Shape": _shape,
     "ConstantOfShape": _constant_of_shape, "Pad": _pad, "Resize": _resize, "Upsample": _resize, "Gemm": _gemm, "Einsum": _einsum,
-    **LAYERS,
+    **INDEXING, **LAYERS,
 }  # fmt: skip
