@@ -34,7 +34,7 @@ def test_the_only_dataset_of_the_right_shape_is_read_in_bounded_chunks(tmp_path)
 
 def test_a_dataset_is_chosen_by_name_with_near_misses(tmp_path):
     path = write(tmp_path / "jets.h5", background=JETS, signal=JETS + 1)
-    with pytest.raises(UsageError, match="several datasets of shape .*background, signal"):
+    with pytest.raises(UsageError, match=r"several datasets of shape .*background, signal"):
         join(read_arrays(path))
     assert np.array_equal(join(read_arrays(path, dataset="signal")), JETS + 1)
     with pytest.raises(DataError, match="no dataset 'signl'; did you mean 'signal'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -15,28 +16,65 @@ from quickbeam._base.near import did_you_mean
 class Document(BaseModel):
     """A frozen, typed value that refuses unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+    # JSON has no infinities: they are written as words, which are read back as the numbers they were.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="strings")
 
 
 D = TypeVar("D", bound=BaseModel)
+YAML_CHARACTERS_LIMIT = 1_000_000  # the YAML parser takes a second for so much
 
 
 def parse_document(text: str, kind: type[D], place: str) -> D:
     """Parse JSON or YAML into `kind`; every error in it is told with its field and line."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error) or type(error).__name__
-        raise DocumentError(f"{place}{where}: not a well-formed document ({problem})") from error
+    data = _read(text, place)
     try:
         return kind.model_validate(data)
+    except RecursionError as error:
+        raise DocumentError(f"{place}: not a well-formed document (nested too deeply)") from error
     except ValidationError as error:
+        root = _nodes(text)
         told = [_sentence(problem, kind, root) for problem in error.errors()[:5]]
         more = error.error_count() - len(told)
         raise DocumentError(f"{place}: {'; '.join(told)}{f' (and {more} more)' if more else ''}") from error
+
+
+def _read(text: str, place: str) -> object:
+    """Parse JSON, or YAML without aliases: a few lines of them can stand for terabytes."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        problem = error
+        if text.lstrip().startswith(("{", "[")) or len(text) > YAML_CHARACTERS_LIMIT:
+            raise _malformed(place, error) from error
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
+            raise DocumentError(
+                f"{place}: not a well-formed document (aliases are refused: write values out)"
+            )
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _malformed(place, error) from problem
+
+
+def _malformed(place: str, error: Exception) -> DocumentError:
+    mark = getattr(error, "problem_mark", None)
+    where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    if isinstance(error, json.JSONDecodeError):
+        where = f", line {error.lineno}, column {error.colno}"
+    problem = getattr(error, "problem", None) or getattr(error, "msg", None) or str(error)
+    if isinstance(error, RecursionError):
+        problem = "nested too deeply"
+    return DocumentError(f"{place}{where}: not a well-formed document ({problem})")
+
+
+def _nodes(text: str) -> yaml.Node | None:
+    """Return the document with the line of every value, for messages; JSON is YAML."""
+    if len(text) > YAML_CHARACTERS_LIMIT:
+        return None
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
 
 
 def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) -> str:
@@ -51,8 +89,13 @@ def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) ->
     elif problem["type"] == "missing":
         message = "is missing"
     elif isinstance(problem.get("input"), (str, int, float)):
-        message = f"{message}, not {problem['input']!r}"
+        message = f"{message}, not {_short(problem['input'])}"
     return f"field {field}{f' (line {line})' if line else ''}: {message}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _line(node: yaml.Node | None, location: Sequence[str | int]) -> int | None:

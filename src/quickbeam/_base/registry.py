@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from quickbeam._base.errors import UsageError
+from quickbeam._base.errors import MissingExtraError, UsageError
 from quickbeam._base.near import did_you_mean
 
 
@@ -24,4 +24,10 @@ def find(group: str, name: str, noun: str) -> EntryPoint:
 
 def load(group: str, name: str, noun: str) -> Any:
     """Import what an entry point names."""
-    return find(group, name, noun).load()
+    point = find(group, name, noun)
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        raise MissingExtraError(
+            f"the {noun} {name} ({point.value}) cannot be imported: {error}; install what it needs, or leave it out"
+        ) from error

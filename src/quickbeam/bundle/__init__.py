@@ -2,11 +2,11 @@
 
 from quickbeam.bundle.golden import Golden
 from quickbeam.bundle.manifest import Cost, FileEntry, Manifest, Rewrite, WorkingPoint
-from quickbeam.bundle.pack import Packed, evaluate, pack
-from quickbeam.bundle.reference import Reference
+from quickbeam.bundle.pack import Packed, pack
+from quickbeam.bundle.reference import Reference, evaluate
 from quickbeam.bundle.sample import draw_inputs, free_sizes, parse_dims, read_samples, rows_of
-from quickbeam.bundle.signature import BATCH, Input, Output, Signature, Tensor, Tolerance
-from quickbeam.bundle.store import BUNDLE_GROUP, Bundle, locate, write_bundle
+from quickbeam.bundle.signature import BATCH, Input, Output, Signature, Tensor, Tolerance, contiguous
+from quickbeam.bundle.store import BUNDLE_GROUP, Bundle, add_texts, check_target, locate, write_bundle
 
 __all__ = [
     "BATCH",
@@ -25,6 +25,9 @@ __all__ = [
     "Tensor",
     "Tolerance",
     "WorkingPoint",
+    "add_texts",
+    "check_target",
+    "contiguous",
     "draw_inputs",
     "evaluate",
     "free_sizes",

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from quickbeam._base import BundleError
-from quickbeam.bundle.signature import Signature
+from quickbeam._base import BundleError, InputMismatchError
+from quickbeam.bundle.signature import BATCH, Signature, contiguous
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Golden:
 
     def to_bytes(self) -> bytes:
         """Serialise as safetensors."""
-        tensors = {f"input.{k}": np.ascontiguousarray(v) for k, v in self.inputs.items()}
-        tensors |= {f"output.{k}": np.ascontiguousarray(v) for k, v in self.outputs.items()}
+        tensors = {f"input.{k}": contiguous(v) for k, v in self.inputs.items()}
+        tensors |= {f"output.{k}": contiguous(v) for k, v in self.outputs.items()}
         return save_tensors(tensors)
 
     @classmethod
-    def read(cls, path: Path, signature: Signature) -> Golden:
-        """Read and check against the signature."""
+    def parse(cls, data: bytes, signature: Signature, path: Path) -> Golden:
+        """Read safetensors and check them against the signature."""
         try:
-            tensors = load_tensors(path.read_bytes())
-        except (SafetensorError, ValueError, OSError, KeyError) as error:
+            tensors = load_tensors(data)
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"{path} is no safetensors file ({error}); pack the bundle again") from error
         golden = cls(
             {k.removeprefix("input."): v for k, v in tensors.items() if k.startswith("input.")},
@@ -43,7 +43,22 @@ class Golden:
             raise BundleError(
                 f"{path} holds golden outputs {sorted(golden.outputs)}, the manifest declares {sorted(wanted)}"
             )
-        signature.sizes(golden.inputs)
+        try:
+            sizes = signature.sizes(golden.inputs)
+        except InputMismatchError as error:
+            raise BundleError(f"{path} does not fit the manifest: {error}; pack the bundle again") from error
+        if sizes.get(BATCH) == 0:
+            raise BundleError(
+                f"{path} holds no golden events, so nothing could be verified; pack the bundle again"
+            )
+        for spec in signature.outputs:
+            found = golden.outputs[spec.name]
+            events = [found.shape[:1] == (sizes[BATCH],)] if BATCH in sizes else []
+            if found.ndim != len(spec.shape) or not all(events) or not found.size:
+                raise BundleError(
+                    f"{path}: the golden output {spec.name!r} has the shape {found.shape}, the manifest declares {spec}; "
+                    "pack the bundle again"
+                )
         return golden
 
     def first_row(self) -> Golden:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto
 
 from quickbeam._base import ModelError, UnsafeBundleError, UsageError, human_bytes
@@ -41,7 +41,7 @@ def parse_model(data: bytes, place: str) -> onnx.ModelProto:
     refuse_external_data(model, place)
     try:
         onnx.checker.check_model(model, full_check=False)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(
             f"{place} is not a valid ONNX model: {str(error).strip().splitlines()[0]}"
         ) from error
@@ -59,19 +59,15 @@ def refuse_external_data(model: onnx.ModelProto, place: str) -> None:
             )
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    for graph in graphs(model.graph):
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield sparse.values
-            yield sparse.indices
-    nodes = [node for graph in graphs(model.graph) for node in graph.node]
-    nodes += [node for function in model.functions for node in function.node]
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                yield attribute.t
-            yield from attribute.tensors
+def _tensors(message: Message) -> Iterator[TensorProto]:
+    """Yield every tensor wherever it is: in subgraphs, functions, sparse tensors, attributes of a wrong kind."""
+    if isinstance(message, TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if isinstance(value, Message) else value:
+                yield from _tensors(inner)
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -99,9 +95,9 @@ def _rows(inputs: tuple[Input, ...]) -> str:
     if any(not spec.shape for spec in inputs):
         return "none"
     first = {spec.shape[0] for spec in inputs}
-    if len(first) > 1:
-        return "none"
-    return "free" if isinstance(first.pop(), str) else "fixed"
+    if all(isinstance(size, str) for size in first):
+        return "free"  # whatever their names: exporters leave them unnamed, or name them anew for each input
+    return "fixed" if len(first) == 1 and 0 not in first else "none"
 
 
 def _describe(value: onnx.ValueInfoProto, place: str) -> dict[str, Any]:

@@ -10,25 +10,28 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 from quickbeam._base import ModelError
 from quickbeam.bundle.model import graphs
 from quickbeam.bundle.reference_operators import OWN_OPERATORS
+from quickbeam.bundle.sample import rows_of
+from quickbeam.bundle.signature import Signature
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 TYPE_ATTRIBUTES = {"Cast": "to", "EyeLike": "dtype", "SequenceEmpty": "dtype"}
 
 
 class Reference:
-    """A model in float64: named arrays in, named arrays out."""
+    """A model in float64: named arrays in, named arrays out. `double=False` leaves its precision as it is."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, *, double: bool = True) -> None:
         """Make the double-precision copy of the graph."""
         from onnx.reference import ReferenceEvaluator
 
-        doubled = to_float64(model)
-        self._inputs = {v.name: v.type.tensor_type.elem_type for v in doubled.graph.input}
+        self._double = double
+        doubled = to_float64(model) if double else model
         self.outputs = [value.name for value in doubled.graph.output]
         try:
             self._evaluator = ReferenceEvaluator(doubled, new_ops=list(OWN_OPERATORS))
@@ -38,7 +41,7 @@ class Reference:
     def __call__(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Evaluate; floats go in and come out as float64."""
         feeds = {
-            name: array.astype(np.float64) if array.dtype.kind == "f" else array
+            name: array.astype(np.float64) if self._double and array.dtype.kind == "f" else array
             for name, array in arrays.items()
         }
         try:
@@ -53,6 +56,18 @@ class Reference:
         return {name: np.asarray(value) for name, value in zip(self.outputs, values, strict=True)}
 
 
+def evaluate(
+    reference: Reference, signature: Signature, inputs: dict[str, np.ndarray], step: int = 16
+) -> dict[str, np.ndarray]:
+    """Evaluate events in small pieces, so that memory stays bounded."""
+    if signature.rows == "none":
+        return reference(inputs)
+    step = signature.fixed_batch or step
+    count = len(next(iter(inputs.values())))
+    pieces = [reference(rows_of(inputs, slice(i, i + step))) for i in range(0, count, step)]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in reference.outputs}
+
+
 def _first_line(error: Exception) -> str:
     text = str(error).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__
@@ -61,7 +76,7 @@ def _first_line(error: Exception) -> str:
 def to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of the model in which every float is a double."""
     doubled = onnx.ModelProto()
-    doubled.CopyFrom(model)
+    doubled.CopyFrom(onnx.inliner.inline_local_functions(model) if model.functions else model)
     for graph in graphs(doubled.graph):
         del graph.value_info[:]
         for tensor in graph.initializer:
@@ -70,9 +85,6 @@ def to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
             if value.type.tensor_type.elem_type in FLOATS:
                 value.type.tensor_type.elem_type = TensorProto.DOUBLE
         _double_nodes(graph.node)
-    for function in doubled.functions:
-        del function.value_info[:]
-        _double_nodes(function.node)
     return doubled
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from quickbeam._base import InputMismatchError, UnreadableFileError, UsageError, did_you_mean
-from quickbeam.bundle.signature import BATCH, Input, Signature
+from quickbeam.bundle.signature import BATCH, Input, Signature, contiguous
 
 DEFAULT_FREE_DIMENSION = 16
 
@@ -66,26 +68,61 @@ def _draw(spec: Input, shape: tuple[int, ...], rng: np.random.Generator) -> np.n
     return rng.integers(0, 4, shape).astype(dtype)
 
 
-def read_samples(path: Path, signature: Signature) -> dict[str, np.ndarray]:
-    """Read sample inputs from .npz (one array per input) or .npy (a model of one input)."""
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of an .npz file by name; the one of an .npy file has the name ''."""
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UnreadableFileError(
             f"cannot read the samples {path}: {error}; save them with numpy.savez"
         ) from error
-    if isinstance(loaded, np.ndarray):
-        arrays = {signature.inputs[0].name: loaded}
-    else:
-        with loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-    if len(arrays) == 1 == len(signature.inputs):
-        arrays = {signature.inputs[0].name: next(iter(arrays.values()))}
-    _cast(arrays, signature)
-    sizes = signature.sizes(arrays)
-    if sizes.get(BATCH) == 0:
-        raise InputMismatchError(f"the samples {path} hold no events; give at least one")
-    return arrays
+
+
+def read_samples(path: Path, signature: Signature) -> dict[str, np.ndarray]:
+    """Read sample inputs from .npz (one array per input) or .npy (a model of one input)."""
+    return fit_samples(load_arrays(path), signature)
+
+
+def fit_samples(arrays: Mapping[str, np.ndarray], signature: Signature) -> dict[str, np.ndarray]:
+    """Match samples to inputs, make them the declared types, and check them."""
+    fitted = match_samples(arrays, signature)
+    check_samples(fitted, signature)
+    return fitted
+
+
+def match_samples(
+    arrays: Mapping[str, np.ndarray], signature: Signature, *, by_order: bool = False
+) -> dict[str, np.ndarray]:
+    """Match samples to inputs: by name, one to one, or in their order where `numpy.savez` has named them."""
+    names = [spec.name for spec in signature.inputs]
+    fitted = {name: contiguous(array) for name, array in arrays.items()}
+    unnamed = all(name in ("", *(f"arr_{i}" for i in range(len(fitted)))) for name in fitted)
+    if set(fitted) != set(names) and {name.split(".", 1)[0] for name in fitted} == set(names):
+        fitted = {name.split(".", 1)[0]: array for name, array in fitted.items()}
+    elif len(fitted) == len(names) and (
+        len(names) == 1 or unnamed or (by_order and not set(fitted) & set(names))
+    ):
+        fitted = dict(zip(names, fitted.values(), strict=True))
+    missing = [name for name in names if name not in fitted]
+    unknown = [name for name in fitted if name not in names]
+    if missing or unknown:
+        hint = did_you_mean(unknown[0], names) if unknown else ""
+        raise InputMismatchError(
+            f"the samples hold {', '.join(map(repr, fitted)) or 'nothing'}, the model takes {signature.describe_inputs()}; "
+            f"{hint}".rstrip("; ")
+        )
+    _cast(fitted, signature)
+    return fitted
+
+
+def check_samples(arrays: dict[str, np.ndarray], signature: Signature) -> None:
+    """Refuse samples that do not fit the inputs, or hold no events."""
+    if signature.sizes(arrays).get(BATCH) == 0:
+        raise InputMismatchError("the samples hold no events; give at least one")
 
 
 def _cast(arrays: dict[str, np.ndarray], signature: Signature) -> None:
@@ -93,9 +130,10 @@ def _cast(arrays: dict[str, np.ndarray], signature: Signature) -> None:
     for spec in signature.inputs:
         array = arrays.get(spec.name)
         if array is not None and array.dtype.kind == np.dtype(spec.dtype).kind == "f":
-            arrays[spec.name] = array.astype(spec.dtype)
+            with np.errstate(over="ignore"):
+                arrays[spec.name] = array.astype(spec.dtype)
 
 
 def rows_of(arrays: Mapping[str, np.ndarray], rows: Any) -> dict[str, np.ndarray]:
     """Take the same events from every array."""
-    return {name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()}
+    return {name: contiguous(array[rows]) for name, array in arrays.items()}

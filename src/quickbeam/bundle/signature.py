@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from quickbeam._base import Document, InputMismatchError, UsageError, did_you_mean
 
@@ -26,6 +26,11 @@ DTYPES = (
     "uint8",
     "bool",
 )
+
+
+def contiguous(array: np.ndarray) -> np.ndarray:
+    """Return the array laid out in C order; unlike numpy's own function, a scalar stays one."""
+    return np.asarray(array, order="C")
 
 
 class Tensor(Document):
@@ -68,8 +73,8 @@ class Output(Tensor):
 class Signature(Document):
     """The inputs and outputs of a model, and whether its rows are independent events."""
 
-    inputs: tuple[Input, ...]
-    outputs: tuple[Output, ...]
+    inputs: Annotated[tuple[Input, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1)]
     rows: Annotated[
         str,
         Field(
@@ -77,6 +82,23 @@ class Signature(Document):
             description="the leading dimension: free, fixed, or no batch at all",
         ),
     ] = "free"
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Signature:
+        for specs in (self.inputs, self.outputs):
+            names = [spec.name for spec in specs]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"two of the same kind are called {twice!r}")
+        if self.rows != "none":
+            bare = next((spec.name for spec in self.inputs if not spec.shape), None)
+            if bare is not None:
+                raise ValueError(f"{bare!r} has no dimensions, so rows cannot be {self.rows!r}")
+        if self.rows == "fixed" and (
+            len({spec.shape[0] for spec in self.inputs}) > 1 or not self.fixed_batch
+        ):
+            raise ValueError("with rows 'fixed' all inputs begin with the same number")
+        return self
 
     @property
     def fixed_batch(self) -> int | None:

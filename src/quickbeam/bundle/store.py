@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from quickbeam._base import (
 )
 from quickbeam.bundle.golden import Golden
 from quickbeam.bundle.manifest import FileEntry, Manifest
-from quickbeam.bundle.model import MODEL_BYTES_LIMIT, count_parameters, parse_model
+from quickbeam.bundle.model import MODEL_BYTES_LIMIT, count_parameters, parse_model, read_signature
 
 MODEL, MANIFEST, GOLDEN, CARD = "model.onnx", "manifest.json", "golden.safetensors", "CARD.md"
 REQUIRED = (MODEL, GOLDEN)
@@ -64,10 +65,12 @@ class Bundle:
 
     @cached_property
     def model_bytes(self) -> bytes:
-        """Return the ONNX model as bytes."""
-        return (self.path / MODEL).read_bytes()
+        """Return the ONNX model as bytes that are safe to hand to a runtime: packed here, whole, and what is declared."""
+        data = self._bytes(MODEL)
+        self._match(parse_model(data, str(self.path / MODEL)))
+        return data
 
-    @cached_property
+    @property
     def model(self) -> onnx.ModelProto:
         """Return the ONNX model, parsed and checked."""
         return parse_model(self.model_bytes, str(self.path / MODEL))
@@ -75,7 +78,32 @@ class Bundle:
     @cached_property
     def golden(self) -> Golden:
         """Return the golden inputs and outputs."""
-        return Golden.read(self.path / GOLDEN, self.manifest.signature)
+        return Golden.parse(self._bytes(GOLDEN), self.manifest.signature, self.path / GOLDEN)
+
+    def _bytes(self, name: str) -> bytes:
+        """Read a file of the bundle once; what is used is what has the checksum."""
+        file = self.path / name
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise BundleError(f"cannot read {file}: {error.strerror or error}") from error
+        if hashlib.sha256(data).hexdigest() != self.manifest.files[name].sha256:
+            raise ChecksumError(f"{file} was changed while it was open; copy the bundle again")
+        return data
+
+    def _match(self, model: onnx.ModelProto) -> None:
+        """Refuse a graph whose inputs and outputs are not those that the manifest declares, in their order."""
+        found = read_signature(model, str(self.path / MODEL))
+        for kind, declared, there in (
+            ("inputs", self.manifest.signature.inputs, found.inputs),
+            ("outputs", self.manifest.signature.outputs, found.outputs),
+        ):
+            want, got = ([(spec.name, spec.dtype) for spec in specs] for specs in (declared, there))
+            if want != got:
+                raise BundleError(
+                    f"{self.path / MANIFEST}: field signature.{kind}: declares {_listed(want)}, the graph has "
+                    f"{_listed(got)}; pack the bundle again"
+                )
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -92,7 +120,14 @@ class Bundle:
         if name not in self.manifest.files:
             hint = did_you_mean(name, self.manifest.files)
             raise UsageError(f"the bundle {self.name} has no file {name!r}; {hint}".rstrip("; "))
-        return (self.path / name).read_text(encoding="utf-8")
+        try:
+            return self._bytes(name).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{self.path / name} is no text: {error}") from error
+
+
+def _listed(pairs: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} ({dtype})" for name, dtype in pairs)
 
 
 def locate(where: str | Path) -> Path:
@@ -116,10 +151,7 @@ def write_bundle(
     target: Path, manifest: Manifest, model: bytes, golden: Golden, extra: Mapping[str, str] | None = None
 ) -> Bundle:
     """Write a bundle whole: under its final name it is complete or absent."""
-    if target.exists() and not (
-        target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir()))
-    ):
-        raise UsageError(f"{target} exists and is no bundle; name another place or remove it")
+    check_target(target)
     with atomic_path(target) as part:
         part.mkdir()
         (part / MODEL).write_bytes(model)
@@ -134,6 +166,19 @@ def write_bundle(
         document = json.dumps(complete.model_dump(mode="json"), indent=2, allow_nan=False)
         (part / MANIFEST).write_text(document + "\n", encoding="utf-8")
     return Bundle.open(target)
+
+
+def check_target(target: Path) -> None:
+    """Refuse to write where something else than a bundle is; asked before the work, not after it."""
+    bundle = target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir()))
+    if (target.exists() or target.is_symlink()) and (target.is_symlink() or not bundle):
+        raise UsageError(f"{target} exists and is no bundle; name another place or remove it")
+
+
+def add_texts(bundle: Bundle, texts: Mapping[str, str]) -> Bundle:
+    """Put text files, such as a model card, into a bundle: it is written anew, whole, with their checksums."""
+    kept = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
+    return write_bundle(bundle.path, bundle.manifest, bundle.model_bytes, bundle.golden, {**kept, **texts})
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:

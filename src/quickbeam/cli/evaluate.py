@@ -33,6 +33,7 @@ from quickbeam.cli.output import json_option, print_json, print_table
 )
 @click.option("--engine", default="onnxruntime", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--into-bundle", is_flag=True, help="Also put the card and the evaluation into the bundle.")
 @json_option
 def command(
     bundle: str,
@@ -41,17 +42,23 @@ def command(
     output: Path,
     engine: str,
     seed: int,
+    into_bundle: bool,
     as_json: bool,
 ) -> None:
     """Measure AUC and signal efficiencies with bootstrap errors, next to simple baselines; write record, card and report."""
-    from quickbeam.bundle import Bundle
+    from quickbeam.bundle import Bundle, add_texts
     from quickbeam.measure import evaluate_bundle
     from quickbeam.report import write_card, write_report
 
     opened = Bundle.open(bundle)
     found = evaluate_bundle(opened, background, _signals(signal), engine=engine, seed=seed)
     write_text(output / f"evaluation-{opened.name}.json", found.model_dump_json(indent=1) + "\n")
-    write_text(output / f"CARD-{opened.name}.md", write_card(opened, found))
+    card = write_card(opened, found)
+    write_text(output / f"CARD-{opened.name}.md", card)
+    if into_bundle:
+        opened = add_texts(
+            opened, {"CARD.md": card, "evaluation.json": found.model_dump_json(indent=1) + "\n"}
+        )
     write_report([output], output)
     if as_json:
         print_json(found)

@@ -76,7 +76,9 @@ def engines_of(names: str) -> list[str]:
     found = []
     for name in engine_names():
         try:
-            if find_engine(name).computes:
+            engine = find_engine(name)
+            if engine.computes:
+                engine.prepare()
                 found.append(name)
         except MissingExtraError as error:
             say(f"left out: {error}")

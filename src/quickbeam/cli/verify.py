@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from quickbeam._base import VerificationError
+from quickbeam._base import UsageError, VerificationError
 from quickbeam.cli.output import engines_of, json_option, print_json, print_table, threads_option
 
 
@@ -18,15 +18,38 @@ from quickbeam.cli.output import engines_of, json_option, print_json, print_tabl
     type=click.Path(path_type=Path),
     help="Compare on these inputs (.npz) instead of the golden events.",
 )
+@click.option(
+    "--events", multiple=True, help="Compare on the jets of these event files instead; may be repeated."
+)
+@click.option(
+    "--most",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="At most so many jets of --events.",
+)
 @threads_option
 @json_option
-def command(bundle: str, engine: str, inputs: Path | None, threads: int, as_json: bool) -> None:
+def command(
+    bundle: str,
+    engine: str,
+    inputs: Path | None,
+    events: tuple[str, ...],
+    most: int,
+    threads: int,
+    as_json: bool,
+) -> None:
     """Compare engines with the float64 reference: errors, matching fractions, decision flips."""
     from quickbeam.bundle import Bundle, read_samples
     from quickbeam.measure import verify
+    from quickbeam.trigger import inputs_of_events
 
     opened = Bundle.open(bundle)
+    if inputs is not None and events:
+        raise UsageError("--inputs and --events exclude each other: give one of them")
     arrays = None if inputs is None else read_samples(inputs, opened.manifest.signature)
+    if events:
+        arrays = inputs_of_events(opened, events, most)
     found = [verify(opened, name, inputs=arrays, threads=threads) for name in engines_of(engine)]
     if as_json:
         print_json(found)

@@ -40,6 +40,7 @@ class Runner:
     """
 
     thread_safe: bool = True
+    """False where two threads may not call `run` at once: the session then lets one in at a time."""
 
     def __init__(self, call: Callable[[Arrays], Arrays]) -> None:
         """Wrap a plain function; engines with more to offer subclass."""
@@ -63,6 +64,9 @@ class Engine(ABC):
     """False for an engine that does no work: it measures the harness, is never verified and never decides."""
     batch_bound: ClassVar[float] = 1e-5
     """How far, relative to an output's largest value, an event's result may depend on the batch it is in."""
+
+    def prepare(self) -> None:  # noqa: B027 - most engines need nothing
+        """Import the library behind the engine; raise MissingExtraError where it is not installed."""
 
     @abstractmethod
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
@@ -88,6 +92,11 @@ def find_engine(name: str) -> Engine:
     if not isinstance(engine, Engine):
         raise UsageError(f"the entry point {name!r} names {kind!r}, which is no Engine")
     return engine
+
+
+def writable(array: np.ndarray) -> np.ndarray:
+    """Copy a read-only array: some libraries do not promise not to write to what they wrap, and refuse it."""
+    return array if array.flags.writeable else array.copy()
 
 
 def refuse(engine: str, error: BaseException) -> ModelError:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from quickbeam._base import VerificationError
-from quickbeam.bundle import Bundle, Golden, Tolerance
+from quickbeam.bundle import Bundle, Golden, Tolerance, contiguous
 from quickbeam.engines.engine import Arrays
 
 
@@ -21,7 +21,11 @@ def pass_gate(bundle: Bundle, engine: str, run: Callable[[Arrays], Arrays]) -> N
 
 def _replay(bundle: Bundle, engine: str, run: Callable[[Arrays], Arrays], golden: Golden) -> None:
     signature = bundle.manifest.signature
-    got = run([np.ascontiguousarray(golden.inputs[spec.name]) for spec in signature.inputs])
+    got = run([contiguous(golden.inputs[spec.name]) for spec in signature.inputs])
+    if len(got) != len(signature.outputs):
+        raise VerificationError(
+            f"the engine {engine} returns {len(got)} outputs, the bundle {bundle.name} declares {len(signature.outputs)}"
+        )
     for spec, value in zip(signature.outputs, got, strict=True):
         problem = first_difference(np.asarray(value), golden.outputs[spec.name], spec.tolerance)
         if problem:

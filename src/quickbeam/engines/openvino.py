@@ -11,7 +11,7 @@ import numpy as np
 
 from quickbeam._base import require
 from quickbeam.bundle import Signature
-from quickbeam.engines.engine import Arrays, Engine, Options, Runner, refuse
+from quickbeam.engines.engine import Arrays, Engine, Options, Runner, refuse, writable
 
 STATIC_SHAPES_KEPT = 16
 
@@ -21,6 +21,10 @@ class OpenVinoEngine(Engine):
 
     name = "openvino"
     batch_bound = 1e-5
+
+    def prepare(self) -> None:
+        """Import OpenVINO."""
+        require("openvino", extra="openvino", purpose="the engine openvino")
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
         """Read the ONNX model; it is compiled per shape, on first use."""
@@ -94,7 +98,7 @@ class _OpenVinoRunner(Runner):
     def _run(self, arrays: Arrays) -> Arrays:
         with self._lock:
             request = self._request(tuple(array.shape for array in arrays))
-            for index, array in enumerate(arrays):
+            for index, array in enumerate(map(writable, arrays)):
                 request.set_input_tensor(index, self._ov.Tensor(array, shared_memory=True))
             try:
                 request.infer()
@@ -107,6 +111,8 @@ class _OpenVinoRunner(Runner):
 
     def bind(self, arrays: Arrays) -> Callable[[], Arrays]:
         """Give a request of its own both its input and its output buffers."""
+        if not all(array.flags.writeable for array in arrays):
+            return super().bind(arrays)
         results = list(self._run(arrays))
         request = self._compile(tuple(array.shape for array in arrays))
         for index, array in enumerate(arrays):

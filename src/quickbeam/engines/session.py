@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from collections.abc import Callable, Mapping
@@ -11,8 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from quickbeam._base import InputMismatchError, QuickbeamError, UsageError
-from quickbeam.bundle import BATCH, Bundle
+from quickbeam._base import InputMismatchError, UsageError
+from quickbeam.bundle import BATCH, Bundle, contiguous
 from quickbeam.engines.chunking import choose_chunk, in_chunks
 from quickbeam.engines.engine import Arrays, Engine, Options, Runner, find_engine
 from quickbeam.engines.gate import pass_gate
@@ -39,6 +40,7 @@ class Session:
         self.verified = False
         self._lock = threading.Lock()
         self._runner: Runner | None = engine.load(bundle.model_bytes, self.signature, options)
+        self._turn = None if self._runner.thread_safe else threading.Lock()
         self._chunk = self.signature.fixed_batch or options.chunk or choose_chunk(bundle.manifest)
         self._names = [spec.name for spec in self.signature.outputs]
         self._score = self._names.index(bundle.manifest.score) if bundle.manifest.score else None
@@ -51,7 +53,7 @@ class Session:
         if verify and engine.computes:
             try:
                 pass_gate(bundle, engine.name, self._execute)
-            except QuickbeamError:
+            except BaseException:
                 self.close()
                 raise
             self.verified = True
@@ -76,9 +78,16 @@ class Session:
         Outputs are overwritten by the next call, and nothing is checked any more: keep shapes, mind NaN yourself.
         """
         ordered = self._checked(arrays, named)
-        if self.signature.rows != "none" and len(ordered[0]) > self._chunk:
-            return lambda: in_chunks(self._live().run, ordered, self._chunk)
-        return self._live().bind(ordered)
+        given = [*arrays, *named.values()]
+        if not all(any(one is other for other in given) for one in ordered):
+            raise InputMismatchError(
+                "a buffer to bind has to be contiguous, or what is filled in later would not be seen: "
+                "pass numpy.ascontiguousarray(...) and fill that"
+            )
+        runner = self._live()
+        if self.signature.rows != "none" and not 0 < len(ordered[0]) <= self._chunk:
+            return lambda: self._execute(ordered)
+        return runner.bind(ordered)
 
     @property
     def chunk(self) -> int:
@@ -130,12 +139,13 @@ class Session:
             )
         given = {spec.name: array for spec, array in zip(specs, arrays, strict=False)} | dict(named)
         for name, array in given.items():
-            if not isinstance(array, np.ndarray):
+            if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+                hint = " (fill what is masked first)" if isinstance(array, np.ma.MaskedArray) else ""
                 raise InputMismatchError(
-                    f"the input {name!r} is a {type(array).__name__}; pass a numpy array"
+                    f"the input {name!r} is a {type(array).__name__}; pass a numpy array{hint}"
                 )
         self.signature.sizes(given)
-        return [np.ascontiguousarray(given[spec.name]) for spec in specs]
+        return [contiguous(given[spec.name]) for spec in specs]
 
     def _run_checked(self, arrays: Arrays) -> Arrays:
         outputs = self._execute(arrays)
@@ -152,7 +162,7 @@ class Session:
         if not bad.any():
             return outputs
         marked = [np.array(output, copy=True) for output in outputs]
-        rows = bad.reshape(len(array), -1).any(axis=1) if self.signature.rows != "none" else slice(None)
+        rows = bad.reshape(len(array), -1).any(axis=1) if self.signature.rows != "none" else ...
         for output in marked:
             if output.dtype.kind == "f":
                 output[rows] = np.nan
@@ -160,14 +170,19 @@ class Session:
 
     def _execute(self, arrays: Arrays) -> Arrays:
         runner = self._live()
+        run = runner.run if self._turn is None else self._one_at_a_time
         if self.signature.rows == "none":
-            return runner.run(arrays)
+            return run(arrays)
         events = len(arrays[0])
         if events == 0:
             return self._empty(arrays)
         if events > self._chunk:
-            return in_chunks(runner.run, arrays, self._chunk)
-        return runner.run(arrays)
+            return in_chunks(run, arrays, self._chunk)
+        return run(arrays)
+
+    def _one_at_a_time(self, arrays: Arrays) -> Arrays:
+        with self._turn or contextlib.nullcontext():
+            return self._live().run(arrays)
 
     def _empty(self, arrays: Arrays) -> Arrays:
         """Answer no events with no results, of the shapes that the golden outputs have."""
@@ -186,4 +201,5 @@ class Session:
 
 def _surely_finite(array: np.ndarray) -> bool:
     flat = array.reshape(-1)
-    return math.isfinite(flat.dot(flat))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(flat.dot(flat))

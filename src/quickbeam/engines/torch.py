@@ -12,7 +12,9 @@ from onnx import numpy_helper
 from quickbeam._base import ModelError, did_you_mean, require
 from quickbeam.bundle import Signature
 from quickbeam.bundle.model import parse_model
-from quickbeam.engines.engine import Arrays, Engine, Options, Runner, refuse
+from quickbeam.engines.engine import Arrays, Engine, Options, Runner, refuse, writable
+
+SEVERAL = frozenset(["Dropout", "GRU", "LSTM", "Split", "TopK"])  # return tuples, even where one part is used
 
 
 class TorchEngine(Engine):
@@ -20,6 +22,10 @@ class TorchEngine(Engine):
 
     name = "torch"
     batch_bound = 1e-5
+
+    def prepare(self) -> None:
+        """Import torch."""
+        require("torch", extra="torch", purpose="the engine torch")
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
         """Translate; the number of threads is torch's own and global to the process."""
@@ -32,17 +38,19 @@ class TorchEngine(Engine):
         def run(arrays: Arrays) -> Arrays:
             try:
                 with torch.inference_mode():
-                    results = module(*[torch.from_numpy(_writable(array)) for array in arrays])
+                    results = module(*[torch.from_numpy(writable(array)) for array in arrays])
             except (RuntimeError, IndexError, ValueError, TypeError, NotImplementedError) as error:
                 raise refuse(self.name, error) from error
-            return [value.numpy().astype(t, copy=False) for value, t in zip(results, dtypes, strict=True)]
+            return [_own(value, t, arrays) for value, t in zip(results, dtypes, strict=True)]
 
         return Runner(run)
 
 
-def _writable(array: np.ndarray) -> np.ndarray:
-    """Copy read-only arrays: torch cannot promise not to write to what it wraps."""
-    return array if array.flags.writeable else array.copy()
+def _own(value: Any, dtype: np.dtype[Any], arrays: Arrays) -> np.ndarray:
+    """Return a result as an array of its own: a view of an input would change with it."""
+    found: np.ndarray = value.numpy().astype(dtype, copy=False)
+    shared = not found.flags.owndata and any(np.may_share_memory(found, array) for array in arrays)
+    return found.copy() if shared else found
 
 
 def translate(model: onnx.ModelProto) -> Any:
@@ -72,10 +80,15 @@ def translate(model: onnx.ModelProto) -> Any:
                 f"the engine torch does not know the operator {node.domain + '.' if node.domain else ''}{node.op_type} "
                 f"(node {node.name or node.output[0]!r}; {near.removeprefix('did you mean ')}): use another engine"
             )
+        if node.op_type == "BatchNormalization" and len([name for name in node.output if name]) > 1:
+            raise ModelError(
+                f"the engine torch does not know BatchNormalization in training (node {node.name or node.output[0]!r}): "
+                "export the model in evaluation mode"
+            )
         static = [constants.get(name) for name in node.input]
         call = OPERATORS[node.op_type](_Node(node, attributes, static, opset))
         result = graph.call_function(call, tuple(values[name] for name in node.input))
-        if len(node.output) == 1:
+        if len(node.output) == 1 and node.op_type not in SEVERAL:
             values[node.output[0]] = result
         else:
             for index, name in enumerate(node.output):

@@ -258,7 +258,7 @@ def _gemm(node: Any) -> Fn:
     trans_a, trans_b = bool(node.get("transA", 0)), bool(node.get("transB", 0))
     if alpha == 1.0 and beta == 1.0 and not trans_a:
         if trans_b:
-            return lambda a, b, c=None: F.linear(a, b) if c is None or c.dim() != 1 else F.linear(a, b, c)
+            return lambda a, b, c=None: F.linear(a, b, c) if c is None or c.dim() == 1 else F.linear(a, b) + c
         return lambda a, b, c=None: torch.mm(a, b) if c is None else torch.addmm(c, a, b)
 
     def run(a: Any, b: Any, c: Any = None) -> Any:

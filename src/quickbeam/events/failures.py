@@ -24,6 +24,7 @@ FOREIGN: tuple[type[Exception], ...] = (
     MemoryError,
     OSError,
     RuntimeError,
+    StopIteration,
     SyntaxError,
     TypeError,
     ValueError,

@@ -11,7 +11,7 @@ import fsspec
 import h5py
 import numpy as np
 
-from quickbeam.events.arrays import Dataset
+from quickbeam.events.dataset import Dataset
 from quickbeam.events.failures import reading
 from quickbeam.events.locate import is_url
 
@@ -22,7 +22,10 @@ class Hdf5File:
     def __init__(self, url: str) -> None:
         """Open the file and list its datasets."""
         self._url = url
-        self._handle: Any = fsspec.open(url, "rb").open() if is_url(url) else None
+        # fsspec closes the archive or connection under a file together with what opened it: that is kept too
+        self._opener = fsspec.open(url, "rb") if is_url(url) else None
+        with reading(url):
+            self._handle: Any = self._opener.open() if self._opener else None
         try:
             with reading(url):
                 self._file = h5py.File(cast("io.BufferedIOBase", self._handle) or Path(url), "r")

@@ -59,7 +59,10 @@ class ParquetTable:
     def __init__(self, url: str) -> None:
         """Read the footer."""
         self.url = url
-        self._handle = fsspec.open(url, "rb").open() if is_url(url) else pa.OSFile(url)
+        # fsspec closes the archive or connection under a file together with what opened it: that is kept too
+        self._opener = fsspec.open(url, "rb") if is_url(url) else None
+        with reading(url, *_ERRORS):
+            self._handle = self._opener.open() if self._opener else pa.OSFile(url)
         try:
             with reading(url, *_ERRORS):
                 # pre-buffering is pyarrow's default, and keeps every row group in memory until the file is closed

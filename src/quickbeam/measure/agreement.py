@@ -65,7 +65,10 @@ def verify(
     kind = find_engine(engine)
     if not kind.computes:
         raise UsageError(f"the engine {engine} does no work, so there is nothing to verify")
+    kind.prepare()
     golden = bundle.golden
+    if inputs is not None:
+        bundle.manifest.signature.sizes(inputs)
     try:
         with Session(bundle, kind, Options(threads=threads), verify=False) as session:
             got_golden = session.run(**golden.inputs)
@@ -106,6 +109,16 @@ def verify(
 def compare(spec: Output, value: np.ndarray, reference: np.ndarray) -> OutputAgreement:
     """Compare two arrays value by value; equal values, infinities and NaNs included, match exactly."""
     v, r = np.asarray(value, np.float64), np.asarray(reference, np.float64)
+    if v.shape != r.shape:
+        nothing = {f"{limit:g}": 0.0 for limit in MATCHING}
+        return OutputAgreement(
+            output=spec.name,
+            values=int(r.size),
+            largest_absolute=math.inf,
+            largest_relative=math.inf,
+            matching=nothing,
+            out_of_tolerance=int(r.size),
+        )
     same = (v == r) | (np.isnan(v) & np.isnan(r))
     with np.errstate(all="ignore"):
         absolute = np.where(same, 0.0, np.abs(v - r))
@@ -126,6 +139,8 @@ def compare(spec: Output, value: np.ndarray, reference: np.ndarray) -> OutputAgr
 
 def _flips(bundle: Bundle, value: np.ndarray, reference: np.ndarray) -> tuple[Flips, ...]:
     flips = []
+    if value.shape != reference.shape:
+        return ()
     for point in bundle.manifest.working_points:
         decided, right = np.ravel(value) > point.threshold, np.ravel(reference) > point.threshold
         count = int(np.sum(decided != right))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from quickbeam._base import QuickbeamError, UsageError, host_facts, progress, utc_timestamp
+from quickbeam._base import QuickbeamError, UsageError, VerificationError, host_facts, progress, utc_timestamp
 from quickbeam.bundle import Bundle
 from quickbeam.engines import Options, Session, find_engine
 from quickbeam.measure.agreement import Agreement, verify
@@ -39,6 +39,8 @@ def run_bench(bundles: Sequence[Bundle], bench: Bench) -> Record:
     """Measure; an engine that does not pass on a bundle is named in the record and not timed there."""
     if not bench.batches or min(bench.batches) < 1:
         raise UsageError(f"the batches are {list(bench.batches)}; they have to be at least 1")
+    for name in bench.engines:
+        find_engine(name).prepare()
     roofline = measure_roofline()
     rng = np.random.default_rng(bench.seed)
     agreement: list[Agreement] = []
@@ -54,6 +56,10 @@ def run_bench(bundles: Sequence[Bundle], bench: Bench) -> Record:
                     session = _open(bundle, name, bench.threads, agreement, refused)
                     if session is not None:
                         sessions.append(stack.enter_context(session))
+                if not any(session.verified for session in sessions):
+                    raise VerificationError(
+                        f"no engine may be timed on the bundle {bundle.name}: {'; '.join(refused) or 'none was asked for'}"
+                    )
                 batches = _batches(bundle, bench.batches)
                 latency += measure_latency(
                     sessions, batches, bench.plan, cold=bench.cold, roofline=roofline, rng=rng

@@ -99,6 +99,8 @@ class _Ranked:
         weights[~self.is_signal] = b_weights[self.source[~self.is_signal]]
         b = np.cumsum(np.where(self.is_signal, 0.0, weights))[self.last_of_tie]
         s = np.cumsum(np.where(self.is_signal, weights, 0.0))[self.last_of_tie]
+        if not b[-1] or not s[-1]:  # a replica of very few events may draw none of them
+            return self._efficiencies(np.ones(len(b_weights)), np.ones(len(s_weights)))
         return np.concatenate([[0.0], b / b[-1]]), np.concatenate([[0.0], s / s[-1]])
 
     def figures(self, b_weights: np.ndarray, s_weights: np.ndarray) -> tuple[float, ...]:

@@ -60,6 +60,8 @@ def evaluate_bundle(
     """Score the samples and measure every variable on every signal."""
     if not signals:
         raise UsageError("an evaluation needs at least one --signal")
+    if "background" in signals:
+        raise UsageError("a signal cannot be called 'background'; give it a name with --signal NAME=FILE")
     with open_session(bundle, engine) as session:
         score = bundle.manifest.score
         if score is None:

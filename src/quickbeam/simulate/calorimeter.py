@@ -36,8 +36,8 @@ class Calorimeter:
 ECAL = Calorimeter(
     "ecal",
     (
-        CalorimeterRegion(1.479, 0.0174, 0.030, 0.12, 0.006, 0.30),
-        CalorimeterRegion(3.0, 0.0210, 0.050, 0.20, 0.010, 0.40),
+        CalorimeterRegion(1.479, 0.0174, 0.030, 0.05, 0.006, 0.30),
+        CalorimeterRegion(3.0, 0.0210, 0.050, 0.15, 0.010, 0.40),
         CalorimeterRegion(5.0, 0.1750, 1.980, 0.00, 0.090, 1.00, 2),
     ),
 )

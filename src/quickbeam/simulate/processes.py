@@ -44,7 +44,7 @@ _TABLE = {
             *HADRONIC_Z,
         ),
         resonance=34,
-        mass_gev=2000.0,
+        mass_gev=1200.0,
     ),
     "z-prime-tt": Process(
         number=2,
@@ -57,7 +57,7 @@ _TABLE = {
             *HADRONIC_W,
         ),
         resonance=32,
-        mass_gev=2000.0,
+        mass_gev=1200.0,
     ),
     "graviton-ww": Process(
         number=3,
@@ -71,7 +71,7 @@ _TABLE = {
             *HADRONIC_W,
         ),
         resonance=5100039,
-        mass_gev=2000.0,
+        mass_gev=1200.0,
     ),
     "ttbar": Process(
         number=4,

@@ -29,7 +29,11 @@ TUNES = MappingProxyType(
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of a simulation; `None` stands for the default of the process."""
+    """Options of a simulation; `None` stands for the default of the process.
+
+    The tune "fast" takes half the time of "monash". Measured on 2,000 events each: QCD jets above pT-hat 400 have 3 %
+    fewer constituents (46.0 for 47.6), graviton jets 5 % (38.9 for 41.0); mean jet mass, jet pT and tau21 agree within 1 to 2 %.
+    """
 
     pt_hat_gev: float | None = None
     mass_gev: float | None = None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickbeam._base import MissingColumnError, UsageError, did_you_mean, now_ns
+from quickbeam._base import UsageError, VerificationError, did_you_mean, now_ns
+from quickbeam.bundle import Bundle, Input
 from quickbeam.engines import Session
 from quickbeam.events import JET_COLUMNS, EventReader, Events, leading_jets, read_events
 
@@ -26,6 +27,7 @@ class Scored:
     outputs: dict[str, np.ndarray]
     columns: dict[str, np.ndarray]
     events: int
+    events_with_jets: int
     feature_ns: int
     score_ns: int
 
@@ -36,9 +38,7 @@ def score_events(
     """Score the leading jets of every event of the files, chunk by chunk; `extra` names columns to keep with them."""
     _check_feature(session)
     reader = (
-        files
-        if isinstance(files, EventReader)
-        else read_events(files, columns=[*JET_COLUMNS, *(f"{n}*" for n in extra)])
+        files if isinstance(files, EventReader) else read_events(files, columns=JET_COLUMNS, optional=extra)
     )
     for chunk in reader:
         yield score_batch(session, chunk.events, extra)
@@ -54,19 +54,47 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
     end = now_ns()
     columns = {name: jets.take(events, name) for name in extra if name in events}
     identity = events.identity[jets.event_row]
-    return Scored(identity, jets.jet_index, outputs, columns, len(events), middle - start, end - middle)
+    with_jets = len(np.unique(jets.event_row))
+    return Scored(
+        identity, jets.jet_index, outputs, columns, len(events), with_jets, middle - start, end - middle
+    )
+
+
+def inputs_of_events(bundle: Bundle, files: Sequence[str], most: int) -> dict[str, np.ndarray]:
+    """Return a bundle's inputs for the first jets of some files."""
+    spec = _feature_input(bundle)
+    pieces: list[np.ndarray] = []
+    for chunk in read_events(files, columns=JET_COLUMNS):
+        pieces.append(leading_jets(chunk.events, jets=JETS_PER_EVENT).inputs)
+        if sum(map(len, pieces)) >= most:
+            break
+    return {spec.name: np.concatenate(pieces)[:most]}
+
+
+def check_decides(session: Session) -> None:
+    """Refuse a session that has not passed the gate: it may be measured, but nothing may be decided with it."""
+    if not session.verified:
+        raise VerificationError(
+            f"the engine {session.engine.name} was not verified on the bundle {session.bundle.name}, so it scores nothing: "
+            "use one that computes, such as onnxruntime"
+        )
 
 
 def _check_feature(session: Session) -> None:
-    spec = session.signature.inputs[0]
-    if len(session.signature.inputs) != 1 or spec.feature is None:
+    check_decides(session)
+    _feature_input(session.bundle)
+
+
+def _feature_input(bundle: Bundle) -> Input:
+    """Return the one input that is made from events, or say why there is none."""
+    signature = bundle.manifest.signature
+    spec = signature.inputs[0]
+    if len(signature.inputs) != 1 or spec.feature is None:
         raise UsageError(
-            f"the bundle {session.bundle.name} does not say how its inputs are made from events ({session.signature.describe_inputs()}): "
+            f"the bundle {bundle.name} does not say how its inputs are made from events ({signature.describe_inputs()}): "
             "pack it with --feature INPUT=leading_jets, or score arrays (.npz, .h5) instead"
         )
     if spec.feature not in FEATURES:
-        raise MissingColumnError(
-            f"no feature builder is called {spec.feature!r}; {did_you_mean(spec.feature, FEATURES)}".rstrip(
-                "; "
-            )
-        )
+        hint = did_you_mean(spec.feature, FEATURES)
+        raise UsageError(f"no feature builder is called {spec.feature!r}; {hint}".rstrip("; "))
+    return spec

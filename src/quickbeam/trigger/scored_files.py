@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quickbeam._base import Document, UsageError, atomic_path, now_ns, progress
+from quickbeam._base import DataError, Document, InputMismatchError, UsageError, atomic_path, now_ns, progress
 from quickbeam.engines import Session
 from quickbeam.events import JET_COLUMNS, ArrayReader, EventReader, read_arrays, read_events
-from quickbeam.trigger.score import score_batch
+from quickbeam.trigger.score import check_decides, score_batch
 
 ARRAY_SUFFIXES = (".h5", ".hdf5", ".npy", ".npz")
 KEPT = ("FatJet_pt", "FatJet_mass")
@@ -47,6 +47,12 @@ def score_files(
         raise UsageError(
             f"scores are written as Parquet; name the output {output.with_suffix('.parquet').name}, not {output.name}"
         )
+    check_decides(session)
+    if any(
+        "://" not in str(file) and Path(file).exists() and output.exists() and output.samefile(file)
+        for file in files
+    ):
+        raise UsageError(f"the output {output} is one of the files to score; name another")
     arrays = all(str(file).endswith(ARRAY_SUFFIXES) for file in files)
     if arrays:
         reader: ArrayReader | EventReader = read_arrays(
@@ -54,9 +60,13 @@ def score_files(
         )
         pieces = _array_pieces(session, reader)
     else:
-        columns = [*JET_COLUMNS, *(f"{name}*" for name in KEPT)]
         events = read_events(
-            files, columns=columns, chunk_bytes=chunk_bytes, skip_bad_files=skip_bad_files, tree=tree
+            files,
+            columns=JET_COLUMNS,
+            optional=KEPT,
+            chunk_bytes=chunk_bytes,
+            skip_bad_files=skip_bad_files,
+            tree=tree,
         )
         reader, pieces = events, _event_pieces(session, events)
     totals = np.zeros(5, np.int64)  # events, rows, events without rows, feature ns, score ns
@@ -73,8 +83,9 @@ def score_files(
             if writer is not None:
                 writer.close()
         if writer is None:
-            raise UsageError(
-                f"nothing could be read from {', '.join(map(str, files))}, so no scores were written"
+            left_out = "".join(f"; {entry}" for entry in reader.skipped)
+            raise DataError(
+                f"nothing could be read from {', '.join(map(str, files))}, so no scores were written{left_out}"
             )
     skipped = tuple(str(entry) for entry in reader.skipped)
     return ScoringFacts(
@@ -97,16 +108,19 @@ def _event_pieces(session: Session, reader) -> Iterator[Piece]:  # type: ignore[
     for chunk in reader:
         scored = score_batch(session, chunk.events, KEPT)
         run, block, event = scored.identity.T
-        table = {"run": run, "luminosityBlock": block, "event": event, "jet": scored.jet, **scored.columns}
-        with_rows = len(np.unique(scored.identity, axis=0)) if len(scored.jet) else 0
+        table = {"run": run, "luminosityBlock": block, "event": event, "jet": scored.jet}
+        for name in KEPT:  # a file without the column has no values, the others keep theirs
+            table[name] = scored.columns.get(name, np.full(len(scored.jet), np.nan, np.float32)).astype(
+                np.float32
+            )
         counts = [
             scored.events,
             len(scored.jet),
-            scored.events - with_rows,
+            scored.events - scored.events_with_jets,
             scored.feature_ns,
             scored.score_ns,
         ]
-        yield _columns(table | scored.outputs), np.array(counts)
+        yield _columns(_joined(table, scored.outputs)), np.array(counts)
 
 
 def _array_pieces(session: Session, reader) -> Iterator[Piece]:  # type: ignore[no-untyped-def] # noqa: ANN001
@@ -116,11 +130,20 @@ def _array_pieces(session: Session, reader) -> Iterator[Piece]:  # type: ignore[
         )
     dtype = session.signature.inputs[0].dtype
     for chunk in reader:
+        if chunk.array.dtype.kind not in "fiub" or (
+            chunk.array.dtype.kind == "f" and np.dtype(dtype).kind != "f"
+        ):
+            raise InputMismatchError(f"the array to score is {chunk.array.dtype}, the model takes {dtype}")
         start = now_ns()
         outputs = session.run(np.ascontiguousarray(chunk.array, dtype))
         counts = [len(chunk.array), len(chunk.array), 0, 0, now_ns() - start]
         rows = np.arange(chunk.start, chunk.stop)
-        yield _columns({"row": rows} | outputs), np.array(counts)
+        yield _columns(_joined({"row": rows}, outputs)), np.array(counts)
+
+
+def _joined(table: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Join columns and outputs; an output that is called as a column is goes in as `output.NAME`."""
+    return table | {f"output.{name}" if name in table else name: value for name, value in outputs.items()}
 
 
 def _columns(columns: dict[str, np.ndarray]) -> dict[str, pa.Array]:

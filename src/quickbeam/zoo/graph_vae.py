@@ -1,8 +1,7 @@
 """graph-vae: the graph-convolutional variational autoencoder of the HLT anomaly-detection study.
 
 First-order graph convolutions A_hat X W with tanh. Two constituents are joined with the weight 1 - (dR / R0)^2 where
-that is positive: local as nearest neighbours are, but smooth, so that no rounding flips an edge, and one small matrix
-product away from the inputs. A_hat = D^-1/2 A D^-1/2 is applied to the features, never written out.
+that is positive: local as nearest neighbours are, but smooth, so that no rounding flips an edge. A_hat = D^-1/2 A D^-1/2 is applied to the features, never written out.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from quickbeam.zoo.layers import Standardise, constituent_mask
+from quickbeam.zoo.layers import FAR, Standardise, constituent_mask
 
 CONSTITUENTS = 100
 RADIUS = 0.4
@@ -22,14 +21,14 @@ class Adjacency(nn.Module):
 
     def forward(self, jets: Tensor) -> tuple[Tensor, Tensor]:
         """Return A (N, 100, 100) and the square root of its inverse degrees (N, 100, 1)."""
-        mask = constituent_mask(jets).unsqueeze(2)
-        place = jets[:, :, :2] * (1.0 / RADIUS)
-        square = (place * place).sum(2, keepdim=True)
-        left = torch.cat([2.0 * place, 1.0 - square, torch.ones_like(square)], 2) * mask
-        right = torch.cat([place, torch.ones_like(square), -square], 2) * mask
-        adjacency = torch.relu(torch.matmul(left, right.transpose(1, 2)))
-        degrees = adjacency.sum(2, keepdim=True)
-        return adjacency, torch.rsqrt(degrees.clamp(min=1e-6)) * mask
+        mask = constituent_mask(jets)
+        eta, phi = jets[:, :, 0] * (1.0 / RADIUS), jets[:, :, 1] * (1.0 / RADIUS)
+        away = FAR * (1.0 - mask)  # padding is out of everybody's reach, its own included
+        eta_gap = (eta + away).unsqueeze(2) - (eta - away).unsqueeze(1)
+        phi_gap = phi.unsqueeze(2) - phi.unsqueeze(1)
+        adjacency = torch.relu(1.0 - eta_gap * eta_gap - phi_gap * phi_gap)
+        degrees = adjacency.sum(2, keepdim=True)  # a constituent reaches itself, so at least 1
+        return adjacency, torch.rsqrt(degrees.clamp(min=1.0))
 
 
 def propagate(graph: tuple[Tensor, Tensor], features: Tensor) -> Tensor:

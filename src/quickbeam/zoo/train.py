@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from quickbeam._base import UsageError, did_you_mean, require
-from quickbeam.bundle import Packed
+from quickbeam.bundle import Packed, check_target
 from quickbeam.zoo.models import MODELS
 
 
@@ -38,6 +38,7 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     target = Path(target)
+    check_target(target)
     zoo = with_epochs(MODELS[model], epochs, batch)
     data = split(load_jets(files, most_jets), seed)
     folder = target.with_name(target.name + ".training")

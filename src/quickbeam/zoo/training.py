@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quickbeam._base import UsageError, progress, write_text
+from quickbeam._base import DataError, UsageError, progress, write_text
 from quickbeam.zoo import checkpoint
 from quickbeam.zoo.dataset import TrainingSet
 from quickbeam.zoo.layers import Standardise, chamfer_for_training, constituent_mask, divergence
@@ -54,6 +55,7 @@ class Training:
             "latent": latent,
             "seed": seed,
             "jets": len(data.train),
+            "data": hashlib.sha256(data.train.tobytes()).hexdigest(),
             **{key: value for key, value in asdict(self.recipe).items() if key != "epochs"},
         }
 
@@ -63,7 +65,7 @@ class Training:
         if found is None:
             return 0
         tensors, state, setup = found
-        changed = sorted(key for key in self.setup if setup.get(key) != self.setup[key])
+        changed = sorted(key for key in self.setup if key in setup and setup[key] != self.setup[key])
         if changed:
             key = changed[0]
             raise UsageError(
@@ -152,11 +154,21 @@ class Training:
         state, recipe = self.state, self.recipe
         state.epoch = int(row["epoch"])
         state.history.append(row)
+        if not np.isfinite([row["train_loss"], row["validation_loss"]]).all():
+            raise DataError(
+                f"the loss of {self.zoo.name} is not finite in epoch {state.epoch}; the checkpoint of the epoch before stands: "
+                "look for extreme values in the training jets"
+            )
         warm = state.epoch >= recipe.warmup_epochs
         if warm and row["validation_loss"] < state.best_loss * (1.0 - 1e-4):
             state.best_loss, state.best_epoch = row["validation_loss"], state.epoch
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        elif warm and (state.epoch - state.best_epoch) % recipe.patience_decay == 0:
+        elif (
+            not warm
+        ):  # losses under a rising beta do not compare; a run that ends here ends with its last weights
+            state.best_epoch = state.epoch
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        elif (state.epoch - state.best_epoch) % recipe.patience_decay == 0:
             state.learning_rate *= recipe.decay
         checkpoint.save(
             self.folder, checkpoint.pack_state(self.model, self.best, self.optimiser), state, self.setup

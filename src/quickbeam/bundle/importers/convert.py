@@ -45,21 +45,30 @@ def recognise(path: Path) -> str:
     if not path.is_file():
         raise UsageError(f"there is no model file {path}")
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            members = {name.rsplit("/", 1)[-1] for name in archive.namelist()}
-            has_code = any("/code/" in name for name in archive.namelist())
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = {name.rsplit("/", 1)[-1] for name in archive.namelist()}
+                has_code = any("/code/" in name for name in archive.namelist())
+        except (zipfile.BadZipFile, OSError) as error:
+            raise ModelError(f"{path} is a damaged zip archive ({error}); copy it again") from error
         if "model.weights.h5" in members:
             return "Keras 3"
         if has_code:
             return "TorchScript"
         if "data.pkl" in members:
-            raise ModelError(
-                f"{path} is a pickled PyTorch checkpoint, which may run code when it is read; "
-                "save the model with torch.jit.save or torch.onnx.export instead"
-            )
+            raise _pickled(path)
         raise ModelError(f"{path} is a zip archive, but neither TorchScript nor Keras 3")
     with path.open("rb") as handle:
         head = handle.read(8)
     if head.startswith(b"\x89HDF\r\n"):
         raise ModelError(f"{path} is HDF5 (Keras 2); open it with Keras 3 and save it as .keras")
+    if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        raise _pickled(path)
     return "ONNX"
+
+
+def _pickled(path: Path) -> ModelError:
+    return ModelError(
+        f"{path} is pickled (as torch.save does it), which may run code when it is read; "
+        "save the model with torch.jit.save or torch.onnx.export instead"
+    )

@@ -34,7 +34,12 @@ def import_keras(path: Path, samples: dict[str, np.ndarray] | None, dims: dict[s
     names = [tensor.name.split(":")[0] for tensor in model.inputs]
     arrays = [_example(tensor, name, samples, dims) for tensor, name in zip(model.inputs, names, strict=True)]
     tensors = tuple(torch.from_numpy(array) for array in arrays)
-    return export(torch, _as_module(torch, model), tensors, names, path)
+    free = {
+        name: {0: "N"}
+        | {axis: f"{name}_{axis}" for axis, size in enumerate(tensor.shape) if axis and size is None}
+        for tensor, name in zip(model.inputs, names, strict=True)
+    }
+    return export(torch, _as_module(torch, model), tensors, names, path, free)
 
 
 def _example(

@@ -51,17 +51,42 @@ def _order(samples: dict[str, np.ndarray], names: list[str], path: Path) -> list
     )
 
 
+def argument_names(names: list[str]) -> list[str]:
+    """Return TorchScript's names without the numbers that it appends, where they stay apart."""
+    bare = [name.split(".", 1)[0] for name in names]
+    return [b if bare.count(b) == 1 else n.replace(".", "_") for n, b in zip(names, bare, strict=True)]
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
+
+
 def export(
-    torch: object, module: object, tensors: tuple[object, ...], names: list[str], path: Path
+    torch: object,
+    module: object,
+    tensors: tuple[object, ...],
+    names: list[str],
+    path: Path,
+    free: dict[str, dict[int, str]] | None = None,
 ) -> onnx.ModelProto:
-    """Export through torch's own exporter, the leading dimension free."""
+    """Export through torch's own exporter, the leading dimension free and others where `free` names them."""
     import warnings
 
     buffer = io.BytesIO()
-    clean = [name.split(".", 1)[0] for name in names]
-    with torch.no_grad():  # type: ignore[attr-defined] # torch is passed in untyped
-        result = module(*tensors)  # type: ignore[operator]
+    clean = argument_names(names)
+    try:
+        with torch.no_grad():  # type: ignore[attr-defined] # torch is passed in untyped
+            result = module(*tensors)  # type: ignore[operator]
+    except Exception as error:  # a model raises whatever it likes
+        raise ModelError(
+            f"{path} cannot be run on the samples: {_last_line(error)}; check their shapes and types"
+        ) from error
     results = result if isinstance(result, (tuple, list)) else (result,)
+    if not all(isinstance(value, torch.Tensor) for value in results):  # type: ignore[attr-defined]
+        raise ModelError(
+            f"{path} returns a {type(result).__name__} of other things than tensors; return a tensor or a flat tuple of them"
+        )
     outputs = ["output"] if len(results) == 1 else [f"output_{i}" for i in range(len(results))]
     try:
         with warnings.catch_warnings():
@@ -72,7 +97,7 @@ def export(
                 buffer,
                 input_names=clean,
                 output_names=outputs,
-                dynamic_axes={name: {0: "N"} for name in (*clean, *outputs)},
+                dynamic_axes={name: {0: "N"} for name in (*clean, *outputs)} | (free or {}),
                 opset_version=17,
                 dynamo=False,
             )

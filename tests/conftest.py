@@ -1,0 +1,328 @@
+"""Small models of every kind that the field uses, packed once per run; tests name them as `model_name`."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper, parser
+
+from quickbeam.bundle import Bundle, pack
+from quickbeam.engines import engine_names, find_engine
+
+
+def _weights(model: onnx.ModelProto, seed: int = 0, **shapes: tuple[int, ...]) -> onnx.ModelProto:
+    rng = np.random.default_rng(seed)
+    for name, shape in shapes.items():
+        scale = 1.0 / max(1.0, np.sqrt(np.prod(shape[1:])))
+        value = (rng.normal(size=shape) * scale).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    return model
+
+
+def parse(graph: str, opset: int = 17, **shapes: tuple[int, ...]) -> onnx.ModelProto:
+    """Make a model from ONNX's text form, with random weights of the given shapes."""
+    model = parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]>\n{graph}')
+    return _weights(model, **shapes)
+
+
+def exported(module, *inputs, names: tuple[str, ...], opset: int = 17, outputs: tuple[str, ...] = ("score",)):
+    """Export a torch module the way that people do."""
+    import torch
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            inputs,
+            buffer,
+            input_names=list(names),
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "N"} for name in (*names, *outputs)},
+            opset_version=opset,
+            dynamo=False,
+        )
+    return onnx.load_model_from_string(buffer.getvalue())
+
+
+def dense() -> onnx.ModelProto:
+    return parse(
+        """dense (float[N, 12] x) => (float[N, 1] score) {
+            a = Gemm <transB = 1> (x, w1, b1)
+            b = Relu (a)
+            c = MatMul (b, w2)
+            score = Sigmoid (c)
+        }""",
+        w1=(8, 12),
+        b1=(8,),
+        w2=(8, 1),
+    )
+
+
+def conv1d() -> onnx.ModelProto:
+    return parse(
+        """conv (float[N, 3, 20] x) => (float[N] score, float[N, 5] probabilities) {
+            a = Conv <kernel_shape = [3], pads = [1, 1], strides = [2]> (x, w1, b1)
+            b = LeakyRelu <alpha = 0.1> (a)
+            c = MaxPool <kernel_shape = [2], strides = [2]> (b)
+            d = Flatten (c)
+            e = MatMul (d, w2)
+            probabilities = Softmax <axis = 1> (e)
+            axis = Constant <value_ints = [1]> ()
+            score = ReduceSum <keepdims = 0> (e, axis)
+        }""",
+        w1=(6, 3, 3),
+        b1=(6,),
+        w2=(30, 5),
+    )
+
+
+def particle_net() -> onnx.ModelProto:
+    """KNN by TopK and Gather, edge convolutions, BatchNorm, masked mean: three inputs named as in CMS."""
+    import torch
+
+    class EdgeConvolution(torch.nn.Module):
+        def __init__(self, width_in, width_out, k):
+            super().__init__()
+            self.k = k
+            self.layer = torch.nn.Conv2d(2 * width_in, width_out, 1, bias=False)
+            self.norm = torch.nn.BatchNorm2d(width_out)
+            self.norm.running_mean.normal_()
+            self.norm.running_var.uniform_(0.5, 1.5)
+
+        def forward(self, points, features):
+            gaps = points.unsqueeze(3) - points.unsqueeze(2)
+            index = torch.topk(-(gaps * gaps).sum(1), self.k + 1, dim=2)[1][:, :, 1:]
+            n, c, p = features.shape
+            flat = index.reshape(n, 1, p * self.k).expand(n, c, p * self.k)
+            near = torch.gather(features, 2, flat).reshape(n, c, p, self.k)
+            own = features.unsqueeze(3).expand(n, c, p, self.k)
+            return torch.relu(self.norm(self.layer(torch.cat([own, near - own], 1)))).mean(3)
+
+    class ParticleNet(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = EdgeConvolution(4, 6, 3), EdgeConvolution(6, 6, 3)
+            self.head = torch.nn.Linear(6, 2)
+
+        def forward(self, points, features, mask):
+            real = (mask.abs() > 0).float()
+            points = points + 100.0 * (1.0 - real)
+            h = self.second(points, self.first(points, features * real)) * real
+            return torch.softmax(self.head(h.sum(2) / real.sum(2).clamp(min=1.0)), 1)
+
+    torch.manual_seed(0)
+    example = torch.randn(2, 2, 10), torch.randn(2, 4, 10), torch.ones(2, 1, 10)
+    return exported(
+        ParticleNet(), *example, names=("pf_points", "pf_features", "pf_mask"), outputs=("softmax",)
+    )
+
+
+def deep_jet() -> onnx.ModelProto:
+    """1x1 convolutions and an LSTM for each kind of particle, then dense layers."""
+    import torch
+
+    class DeepJet(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cpf, self.sv = torch.nn.Conv1d(6, 4, 1), torch.nn.Conv1d(5, 3, 1)
+            self.lstm = torch.nn.LSTM(4, 5, batch_first=True)
+            self.gru = torch.nn.GRU(3, 4, batch_first=True, bidirectional=True)
+            self.dense = torch.nn.Linear(3 + 5 + 8, 3)
+
+        def forward(self, glob, cpf, sv):
+            c, _ = self.lstm(torch.relu(self.cpf(cpf.transpose(1, 2))).transpose(1, 2))
+            s, _ = self.gru(torch.relu(self.sv(sv.transpose(1, 2))).transpose(1, 2))
+            return self.dense(torch.cat([glob, c[:, -1], s[:, -1]], 1))
+
+    torch.manual_seed(0)
+    example = torch.randn(2, 3), torch.randn(2, 7, 6), torch.randn(2, 4, 5)
+    return exported(DeepJet(), *example, names=("/glob/x", "cpf.x", "sv"), outputs=("/out/logits",))
+
+
+def attention() -> onnx.ModelProto:
+    import torch
+
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.out, self.norm = (
+                torch.nn.Linear(8, 24),
+                torch.nn.Linear(8, 1),
+                torch.nn.LayerNorm(8),
+            )
+
+        def forward(self, x):
+            q, k, v = self.qkv(self.norm(x)).chunk(3, dim=2)
+            weights = torch.softmax(q @ k.transpose(1, 2) / 8**0.5, dim=-1)
+            return self.out(torch.nn.functional.gelu(x + weights @ v)).mean(1)
+
+    torch.manual_seed(0)
+    return exported(Block(), torch.randn(2, 6, 8), names=("x",))
+
+
+def image() -> onnx.ModelProto:
+    return parse(
+        """image (float[N, 1, 6, 6] x) => (float[N, 2, 12, 12] y)
+        <float[3] s = {0.5, 1.0, 2.0}, float[3] o = {0.1, 0.2, 0.3}> {
+            a = Conv <auto_pad = "SAME_UPPER", kernel_shape = [3, 3]> (x, w1)
+            b = BatchNormalization (a, s, o, o, s)
+            c = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (b)
+            d = ConvTranspose <strides = [2, 2], kernel_shape = [2, 2]> (c, w2)
+            scales = Constant <value = float[4] {1.0, 1.0, 2.0, 2.0}> ()
+            y = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"> (d, "", scales)
+        }""",
+        w1=(3, 1, 3, 3),
+        w2=(3, 2, 2, 2),
+    )
+
+
+def embedding() -> onnx.ModelProto:
+    """Whole numbers and booleans in, whole numbers and booleans out, besides floats."""
+    return parse(
+        """embedding (int64[N, 4] kind, bool[N, 4] real, float[N, 4] pt) => (float[N] score, int64[N] leading, bool[N, 4] hard) {
+            e = Gather <axis = 0> (table, kind)
+            f = Cast <to = 1> (real)
+            axes = Constant <value_ints = [2]> ()
+            s = ReduceSum <keepdims = 0> (e, axes)
+            m = Mul (s, f)
+            w = Mul (m, pt)
+            one = Constant <value_ints = [1]> ()
+            score = ReduceSum <keepdims = 0> (w, one)
+            leading = ArgMax <axis = 1, keepdims = 0> (pt)
+            cut = Constant <value_float = 0.5> ()
+            above = Greater (pt, cut)
+            hard = And (above, real)
+        }""",
+        table=(5, 3),
+    )
+
+
+def fixed_batch() -> onnx.ModelProto:
+    return parse(
+        """fixed (float[1, 6] x) => (float[1, 2] score) {
+            shape = Constant <value_ints = [1, 2, 3]> ()
+            a = Reshape (x, shape)
+            b = MatMul (a, w)
+            axes = Constant <value_ints = [1]> ()
+            score = ReduceMean <axes = [1], keepdims = 0> (b)
+        }""",
+        w=(3, 2),
+    )
+
+
+def no_batch() -> onnx.ModelProto:
+    return parse(
+        """single (float[6, 3] x, float scale) => (float score) {
+            a = MatMul (x, w)
+            b = Mul (a, scale)
+            score = ReduceMean <keepdims = 0> (b)
+        }""",
+        w=(3, 2),
+    )
+
+
+def old_opset() -> onnx.ModelProto:
+    """Opset 9: axes, limits, pads and starts as attributes."""
+    return parse(
+        """old (float[N, 4, 5] x) => (float[N, 1] score) {
+            a = Pad <pads = [0, 1, 0, 0, 0, 1], value = 0.5> (x)
+            b = Slice <starts = [1, 0], ends = [5, -1], axes = [1, 2]> (a)
+            c = Clip <min = -1.0, max = 1.0> (b)
+            d = Unsqueeze <axes = [1]> (c)
+            e = Squeeze <axes = [1]> (d)
+            f = ReduceSum <axes = [2], keepdims = 0> (e)
+            g = Softmax <axis = 1> (f)
+            h = Dropout (g)
+            score = Gemm (h, w, b1)
+        }""",
+        opset=9,
+        w=(4, 1),
+        b1=(1, 1),
+    )
+
+
+MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
+    "dense": dense,
+    "conv1d": conv1d,
+    "particle-net": particle_net,
+    "deep-jet": deep_jet,
+    "attention": attention,
+    "image": image,
+    "embedding": embedding,
+    "fixed-batch": fixed_batch,
+    "no-batch": no_batch,
+    "old-opset": old_opset,
+}
+COMPUTING = [name for name in engine_names() if find_engine(name).computes]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that names them on every model and on every engine that is registered."""
+    if "model_name" in metafunc.fixturenames:
+        metafunc.parametrize("model_name", list(MODELS))
+    if "engine_name" in metafunc.fixturenames:
+        metafunc.parametrize("engine_name", COMPUTING)
+
+
+@pytest.fixture(scope="session")
+def bundle_of(tmp_path_factory) -> Callable[[str], Bundle]:
+    """Return the packed bundle of a model by name; made once."""
+    folder: Path = tmp_path_factory.mktemp("bundles")
+    made: dict[str, Bundle] = {}
+
+    def get(name: str) -> Bundle:
+        if name not in made:
+            made[name] = pack(MODELS[name](), folder / f"{name}.qb").bundle
+        return made[name]
+
+    return get
+
+
+@pytest.fixture
+def parse_model() -> Callable[..., onnx.ModelProto]:
+    """Return the maker of models from ONNX's text form."""
+    return parse
+
+
+@pytest.fixture
+def export_model() -> Callable[..., onnx.ModelProto]:
+    """Return the exporter of torch modules."""
+    return exported
+
+
+@pytest.fixture
+def one_node() -> Callable[..., onnx.ModelProto]:
+    """Make a model of one operator: constants become initializers, the first arrays are inputs."""
+
+    def make(
+        op: str,
+        inputs: dict[str, np.ndarray],
+        constants: dict[str, np.ndarray],
+        opset: int,
+        outputs: int,
+        **attributes,
+    ):
+        names = [name for name in (*inputs, *constants)]
+        made = [f"y{i}" for i in range(outputs)]
+        nodes = [helper.make_node(op, names, made, **attributes)]
+        graph = helper.make_graph(
+            nodes,
+            op,
+            [
+                helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
+                for k, v in inputs.items()
+            ],
+            [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in made],
+            [numpy_helper.from_array(v, k) for k, v in constants.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        return onnx.shape_inference.infer_shapes(model)
+
+    return make

@@ -1,0 +1,54 @@
+"""Every ```bash and ```python block of the README and the docs runs, page by page, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+WITH_CODE = [page for page in PAGES if blocks(page)]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
+def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
+    for name in ("simulate",):
+        if any(f"quickbeam {name}" in code or f"quickbeam.{name}" in code for _, code in blocks(page)):
+            pytest.importorskip("pythia8mc")
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    python: list[str] = []
+    for language, code in blocks(page):
+        if language == "bash":
+            _run(["bash", "-euo", "pipefail", "-c", code], tmp_path, environment)
+        else:
+            python.append(code)  # later blocks of a page go on where the earlier ones ended
+            _run([sys.executable, "-c", "\n".join(python)], tmp_path, environment)
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, f"{command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def test_every_link_between_pages_and_every_picture_is_there() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"

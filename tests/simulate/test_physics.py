@@ -1,0 +1,76 @@
+"""What a physicist checks first."""
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from quickbeam.simulate import Label
+
+
+def leading(events, name):
+    return ak.to_numpy(ak.flatten(events[f"FatJet_{name}"][:, :2])).astype(np.float64)
+
+
+def test_qcd_jets_follow_pt_hat(qcd):
+    assert np.all(ak.to_numpy(qcd["Generator_binvar"]) >= 400)
+    assert 420 < leading(qcd, "pt").mean() < 540
+    assert set(leading(qcd, "label")) == {Label.QCD}
+    assert 30 < leading(qcd, "nConstituents").mean() < 60
+
+
+def test_the_w_peak_is_where_it_belongs(graviton):
+    w = leading(graviton, "label") == Label.W
+    assert w.mean() > 0.85
+    assert 75 < np.median(leading(graviton, "msoftdrop")[w]) < 90
+    assert 900 < leading(graviton, "pt").mean() < 1020
+
+
+def test_two_prongs_show(qcd, graviton):
+    def tau21(events):
+        return np.median(leading(events, "tau2") / np.maximum(leading(events, "tau1"), 1e-9))
+
+    assert tau21(graviton) < tau21(qcd) - 0.15
+
+
+def test_jets_carry_what_the_bosons_had(graviton):
+    gen = graviton.collection("GenPart")
+    bosons = gen[(np.abs(gen.pdgId) == 24) & ((gen.statusFlags >> 13) % 2 == 1)]
+    assert np.all(ak.num(bosons) == 2)
+    response = ak.sum(graviton["FatJet_pt"][:, :2], axis=1) / ak.sum(bosons.pt, axis=1)
+    assert np.median(response) == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_mass_option_moves_the_resonance(made):
+    events = made("z-prime-tt", 20, mass_gev=1200.0)
+    gen = events.collection("GenPart")
+    masses = ak.to_numpy(ak.flatten(gen.mass[gen.pdgId == 32]))
+    assert np.median(masses) == pytest.approx(1200, rel=0.03)
+    assert Label.TOP in leading(events, "label")
+
+
+def test_w_prime_holds_a_w_and_a_z(made):
+    labels = leading(made("w-prime", 40), "label")
+    assert (labels == Label.W).mean() == pytest.approx(0.5, abs=0.15)
+    assert (labels == Label.Z).mean() == pytest.approx(0.5, abs=0.15)
+
+
+def test_w_lepton_has_a_lepton_and_missing_momentum(made):
+    events = made("w-lepton", 60)
+    leptons = np.isin(np.abs(events["PFCands_pdgId"]).layout.content.data, (11, 13))
+    hard = ak.flatten(events["PFCands_pt"]).to_numpy() > 20
+    assert (leptons & hard).sum() > 15
+    assert np.median(events["MET_pt"]) > 12
+
+
+def test_pile_up_adds_neutral_energy_and_few_tracks(qcd, made):
+    events = made("qcd", 60, mu=30.0)
+    assert ak.mean(events["Pileup_nPU"]) == pytest.approx(30, abs=3)
+    assert set(ak.to_list(events["Pileup_nTrueInt"])) == {30.0}
+    assert ak.mean(events["PV_npvs"]) > 20
+
+    def count(batch, charged):
+        return ak.mean(ak.sum((batch["PFCands_charge"] != 0) == charged, axis=1))
+
+    assert count(events, charged=False) > 3 * count(qcd, charged=False)
+    assert count(events, charged=True) < 1.4 * count(qcd, charged=True)
+    assert np.median(leading(events, "mass")) > np.median(leading(qcd, "mass"))

@@ -1,0 +1,141 @@
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import awkward as ak
+import numpy as np
+import psutil
+import pytest
+
+from quickbeam._base import UsageError
+from quickbeam.events import Events
+from quickbeam.simulate import PROCESSES, Settings, simulate
+from quickbeam.simulate.blocks import Task, make_block
+
+
+def differing(a: Events, b: Events) -> list[str]:
+    assert a.schema == b.schema
+    return [name for name in a.array.fields if ak.to_list(a[name]) != ak.to_list(b[name])]
+
+
+def test_exactly_n_events_with_consecutive_identity(qcd):
+    assert len(qcd) == 300
+    assert ak.to_list(qcd["event"]) == list(range(1, 301))
+    assert ak.to_list(qcd["luminosityBlock"]) == [1] * 250 + [2] * 50
+    assert set(ak.to_list(qcd["run"])) == {1}
+
+
+def test_workers_do_not_show_in_the_result(qcd):
+    assert differing(qcd, Events.concatenate(simulate("qcd", 300, seed=1, workers=2))) == []
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_block_does_not_depend_on_what_was_made_before_nor_on_how_many_follow(process):
+    task = Task(process, Settings(), seed=5, block=7, events=12)
+    first = make_block(task)
+    make_block(Task(process, Settings(), seed=9, block=1, events=31))
+    assert differing(first, make_block(task)) == []
+    longer = make_block(Task(process, Settings(), seed=5, block=7, events=20))
+    assert differing(first, longer.select(slice(0, 12))) == []
+
+
+def test_pile_up_does_not_depend_on_how_many_events_follow():
+    settings = Settings(mu=3)
+    few, more = (make_block(Task("qcd", settings, seed=5, block=0, events=n)) for n in (5, 9))
+    assert differing(few, more.select(slice(0, 5))) == []
+
+
+def test_another_seed_another_block_and_another_process_give_other_events(qcd):
+    other = next(iter(simulate("qcd", 50, seed=2)))
+    assert np.all(other["MET_pt"] != qcd["MET_pt"][:50])
+    assert np.all(qcd["MET_pt"][:50] != qcd["MET_pt"][250:300])
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: simulate("qdc", 1, seed=1), "'qcd'"),
+        (lambda: simulate("qcd", 0, seed=1), "at least 1"),
+        (lambda: simulate("qcd", 1, seed=-1), "seed is -1"),
+        (lambda: simulate("qcd", 1, seed=1, workers=0), "0 workers"),
+    ],
+)
+def test_a_bad_call_is_told_at_once(call, told):
+    with pytest.raises(UsageError, match=told):
+        call()
+
+
+SCRIPT = """
+from quickbeam.simulate import simulate
+if __name__ == "__main__":
+    try:
+        for batch in simulate("qcd", 1_000_000, seed=1, workers=2):
+            print(len(batch), flush=True)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+@pytest.fixture
+def running(tmp_path):
+    """Start a long simulation in a process group of its own, as a terminal does; wait for the first batch."""
+    script = tmp_path / "long.py"
+    script.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    family: list[psutil.Process] = []
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "250\n"
+        family = psutil.Process(process.pid).children(recursive=True)
+        yield process, family
+    finally:
+        for one in [process, *family]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.communicate()
+
+
+def gone(family: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(family, timeout=10)
+    return not alive
+
+
+def test_interrupt_ends_everything_without_a_traceback(running):
+    process, family = running
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert out.endswith("interrupted\n")
+    assert err == ""
+    assert gone(family)
+
+
+def test_workers_end_with_a_parent_that_is_killed(running):
+    process, family = running
+    process.kill()
+    assert gone(family)
+
+
+def test_leaving_the_loop_early_ends_the_workers():
+    batches = simulate("qcd", 100_000, seed=1, workers=2)
+    next(iter(batches))
+    family = psutil.Process().children(recursive=True)
+    started = time.monotonic()
+    batches.close()
+    assert time.monotonic() - started < 10
+    assert gone([one for one in family if "spawn_main" in " ".join(_command(one))])
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
