@@ -135,6 +135,16 @@ def bench() -> Record:
     )
 
 
+@pytest.fixture(scope="session")
+def small(bench: Record) -> Record:
+    """Return a record of one model on two engines: few figures, quickly drawn."""
+    parts = {}
+    for part in ("latency", "memory", "load", "agreement"):
+        rows = [row for row in getattr(bench, part) if row.bundle == MODELS[0] and row.engine != "torch"]
+        parts[part] = tuple(rows)
+    return bench.model_copy(update=parts)
+
+
 def discrimination(signal: str, variable: str, auc: float) -> Discrimination:
     return Discrimination(
         variable=variable,
@@ -179,6 +189,15 @@ def evaluation_of(model: str) -> Evaluation:
 @pytest.fixture(scope="session")
 def evaluation() -> Evaluation:
     return evaluation_of("conv-vae")
+
+
+@pytest.fixture(scope="session")
+def small_evaluation(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation of one signal, with the distribution of the score alone."""
+    signal = evaluation.signals[0]
+    kept = tuple(f for f in evaluation.figures if f.signal == signal.name)
+    parts = {"signals": (signal,), "figures": kept, "histograms": evaluation.histograms[:1]}
+    return evaluation.model_copy(update=parts)
 
 
 @pytest.fixture(scope="session")

@@ -75,8 +75,8 @@ def test_text_of_records_is_never_markup(report: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "tabs"),
     [
-        ("bench", ["latency", "memory", "loading", "agreement", "records"]),
-        ("evaluation", ["physics", "records"]),
+        ("small", ["latency", "memory", "loading", "agreement", "records"]),
+        ("small_evaluation", ["physics", "records"]),
         ("curves", ["training", "records"]),
     ],
 )
@@ -87,11 +87,13 @@ def test_records_of_one_kind_make_a_page(
     assert re.findall(r'aria-controls="(\w+)"', page.read_text(encoding="utf-8")) == tabs
 
 
-@pytest.mark.parametrize("missing", ["latency", "memory", "load", "agreement"])
-def test_any_part_of_a_bench_may_be_missing(missing: str, tmp_path: Path, put, bench) -> None:
-    record = bench.model_copy(update={missing: (), "roofline": None, "harness_ns": None})
-    text = write_report([put(tmp_path / "in", record)], tmp_path / "out").read_text(encoding="utf-8")
-    assert f'aria-controls="{"loading" if missing == "load" else missing}"' not in text
+@pytest.mark.parametrize("only", ["latency", "memory", "load", "agreement"])
+def test_a_bench_may_hold_one_thing_only(only: str, tmp_path: Path, put, small) -> None:
+    others = {part: () for part in ("latency", "memory", "load", "agreement") if part != only}
+    record = small.model_copy(update={**others, "roofline": None, "harness_ns": None})
+    page = write_report([put(tmp_path / "in", record)], tmp_path / "out")
+    tabs = re.findall(r'aria-controls="(\w+)"', page.read_text(encoding="utf-8"))
+    assert tabs == ["loading" if only == "load" else only, "records"]
 
 
 def test_sparse_rows_are_drawn(tmp_path: Path, put, bench) -> None:
@@ -104,12 +106,12 @@ def test_sparse_rows_are_drawn(tmp_path: Path, put, bench) -> None:
     assert "cold-conv-vae" not in names
 
 
-def test_two_records_keep_their_figures_apart(tmp_path: Path, put, bench) -> None:
-    write_report(
-        [put(tmp_path / "in", bench, bench.model_copy(update={"harness_ns": 1.0}))], tmp_path / "out"
-    )
-    names = {path.stem for path in (tmp_path / "out" / "figures").glob("latency*.png")}
-    assert names == {f"latency-{model}{end}" for model in MODELS for end in ("", "-1")}
+def test_two_records_keep_their_figures_apart(tmp_path: Path, put, small) -> None:
+    one = small.model_copy(update={"latency": (), "memory": (), "agreement": ()})
+    write_report([put(tmp_path / "in", one, one.model_copy(update={"load": one.load[:1]}))], tmp_path / "out")
+    figures = tmp_path / "out" / "figures"
+    assert {path.name for path in figures.glob("*.png")} == {"loading.png", "loading-1.png"}
+    assert (figures / "loading.png").read_bytes() != (figures / "loading-1.png").read_bytes()
 
 
 def test_a_record_named_twice_is_drawn_once(tmp_path: Path, put, curves) -> None:
