@@ -121,6 +121,7 @@ def save(figure: Any, folder: Path, name: str) -> str:
     ):
         with atomic_path(folder / f"{name}.{suffix}") as part:
             figure.savefig(part, format=suffix, facecolor="white", **options)
+        figure.set_layout_engine("none")  # laid out once; every save would lay it out anew
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return inline(buffer.getvalue(), name)

@@ -90,7 +90,7 @@ def _against_events(long: dict[str, MemoryRow], bundle: str, suffix: str) -> Pic
         f"{name} {row.curve[0][1] / MB:.0f} to {row.curve[-1][1] / MB:.0f} MB over {row.events} jets"
         for name, row in long.items()
     )
-    caption = "A flat line: memory does not depend on how many jets were scored."
+    caption = "Where the line is flat, memory does not depend on how many jets were scored."
     alt = f"Resident set of {bundle} against the number of jets done: {told}."
     return Picture(
         f"memory-events-{bundle}{suffix}", f"{bundle}: memory against jets", alt, figure, caption, bundle

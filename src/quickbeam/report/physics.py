@@ -49,8 +49,10 @@ def variable_style(evaluation: Evaluation, variable: str) -> dict[str, Any]:
     others = [
         f.variable for f in evaluation.figures if f.variable not in (*BASELINE_NAMES, score_of(evaluation))
     ]
-    names = [*BASELINE_NAMES, *dict.fromkeys(others)]
-    index = names.index(variable)
+    if variable in BASELINE_NAMES:
+        index = BASELINE_NAMES.index(variable)
+    else:
+        index = len(BASELINE_NAMES) + 2 * list(dict.fromkeys(others)).index(variable)
     return {"color": colour(index), "linestyle": LINES[index % len(LINES)], "linewidth": 1.7}
 
 
@@ -112,7 +114,7 @@ def _summary(evaluation: Evaluation, suffix: str) -> Picture:
         f"{f.signal} {f.auc.value:.3f}" for f in evaluation.figures if f.variable == variables[0]
     )
     alt = f"AUC and signal efficiencies of {evaluation.bundle} and of simple baselines for every signal, with bootstrap errors; AUC of the score: {told}."
-    caption = "Bars: bootstrap standard errors. A marker left of another is worse: where a baseline lies right of the black circle, the detector loses to it."
+    caption = "Bars: bootstrap standard errors. A marker left of another is worse: where a baseline lies right of the circle, the detector loses to it."
     return Picture(
         f"figures-of-merit-{evaluation.bundle}{suffix}",
         f"{evaluation.bundle}: next to the baselines",

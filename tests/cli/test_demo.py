@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from onnx import TensorProto, helper
+
+from quickbeam.bundle import Bundle, pack
+from quickbeam.cli import main
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Bundle:
+    """Pack a detector whose score is the highest transverse momentum in a jet."""
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMax", ["jets"], ["score"], axes=[1, 2], keepdims=0)],
+        "highest",
+        [helper.make_tensor_value_info("jets", TensorProto.FLOAT, ["N", 100, 3])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    features = {"jets": "leading_jets"}
+    return pack(proto, tmp_path / "highest.qb", name="highest", score="score", features=features).bundle
+
+
+@pytest.mark.slow
+def test_the_demo_goes_from_collisions_to_a_report(tmp_path: Path, detector: Bundle, capsys) -> None:
+    pytest.importorskip("pythia8mc", reason="pythia8mc is not installed")
+    output = tmp_path / "demo"
+    arguments = ["demo", "-o", str(output), "--events", "50", "--bundle", str(detector.path), "--json"]
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    told = json.loads(capsys.readouterr().out)
+    assert Path(told["page"]) == output / "index.html"
+    assert "roc-highest-graviton-ww" in (output / "index.html").read_text(encoding="utf-8")
+    assert set(told["times_ms"]) == {"simulation", "features", "scoring, highest"}
+    assert all(ms > 0 for ms in told["times_ms"].values())
+    best = told["most_anomalous"]["highest"]
+    assert [row["score"] for row in best] == sorted((row["score"] for row in best), reverse=True)
+    for row in best:  # both samples number their events from one: the true process has to be the file's own
+        table = pq.read_table(output / f"scores-highest-{row['process']}.parquet").to_pylist()
+        same = [r for r in table if (r["event"], r["jet"]) == (row["event"], row["jet"])]
+        assert [r["score"] for r in same] == [row["score"]]
+    kinds = sorted(path.stem.split("-")[0] for path in (output / "records").iterdir())
+    assert kinds == ["bench", "evaluation"]
+
+
+@pytest.mark.parametrize(("engine", "told"), [("null", "does no work"), ("onnxruntim", "onnxruntime")])
+def test_a_bad_call_is_told_before_anything_is_simulated(
+    engine: str, told: str, tmp_path: Path, detector: Bundle, capsys
+) -> None:
+    arguments = ["demo", "-o", str(tmp_path / "demo"), "--engine", engine, "--bundle", str(detector.path)]
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code not in (0, 70)
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()

@@ -1,0 +1,279 @@
+"""Records made by hand: two models, three engines, two signals; small, but of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from quickbeam._base import Document, Host
+from quickbeam.bundle import Bundle, WorkingPoint, pack
+from quickbeam.measure import (
+    Agreement,
+    Discrimination,
+    Estimate,
+    Evaluation,
+    Flips,
+    LatencyRow,
+    LoadRow,
+    MemoryRow,
+    OutputAgreement,
+    Record,
+    Roofline,
+    SampleFacts,
+    TrainingCurves,
+    histogram,
+)
+from quickbeam.measure import Sample as Values
+from quickbeam.measure.records import Ratio, Spread
+from quickbeam.report import write_report
+
+MODELS = ("conv-vae", "graph-vae")
+ENGINES = {"onnxruntime": 1.0, "openvino": 0.8, "torch": 3.0}
+CREATED = "2026-01-02T03:04:05+00:00"
+HOST = Host(
+    cpu="Test CPU <1>",
+    cores=4,
+    memory_bytes=16_000_000_000,
+    instruction_sets=("avx2",),
+    system="Linux",
+    python="3.11.9",
+    versions={"quickbeam": "0.1.0", "numpy": "2.0"},
+)
+VARIABLES = ("score", "jet mass", "-tau21", "multiplicity", "jet pT")
+
+
+def spread(ns: float) -> Spread:
+    return Spread(calls=100, mean_ns=ns, p50_ns=ns, p95_ns=1.4 * ns, p99_ns=2 * ns)
+
+
+def latency(model: str, engine: str, batch: int, cold: bool = True) -> LatencyRow:
+    ns = 2e5 * ENGINES[engine] * (1 + batch)
+    return LatencyRow(
+        bundle=model,
+        engine=engine,
+        version="1.0",
+        mode="call",
+        batch=batch,
+        chunk=32,
+        warm=spread(ns),
+        cpu_p50_ns=ns,
+        cold=spread(2 * ns) if cold else None,
+        ratio=Ratio(
+            baseline="onnxruntime call",
+            median=ENGINES[engine],
+            low=0.9 * ENGINES[engine],
+            high=1.2 * ENGINES[engine],
+            rounds=9,
+        ),
+        floor_ns=1e4 * batch,
+        events_per_second=batch / ns * 1e9,
+    )
+
+
+def memory(model: str, engine: str, batch: int) -> MemoryRow:
+    return MemoryRow(
+        bundle=model,
+        engine=engine,
+        batch=batch,
+        events=4 * batch,
+        rss_before_bytes=10**8,
+        rss_open_bytes=2 * 10**8,
+        rss_after_bytes=2 * 10**8,
+        rss_peak_bytes=21 * 10**7,
+        allocated_peak_bytes=5 * 10**7,
+        curve=((batch, 2 * 10**8), (2 * batch, 2 * 10**8), (4 * batch, 2 * 10**8)),
+    )
+
+
+def agreement(model: str, engine: str) -> Agreement:
+    if engine == "torch":
+        return Agreement(
+            bundle=model, engine=engine, version="1.0", events=0, passed=False, problem="it uses <Loop>"
+        )
+    output = OutputAgreement(
+        output="score",
+        values=64,
+        largest_absolute=1e-6,
+        largest_relative=2e-7,
+        matching={"0.0001": 0.99999, "0.001": 1.0, "0.01": 1.0, "0.05": 1.0},
+        out_of_tolerance=0,
+    )
+    flips = Flips(
+        working_point="background-0.01", threshold=3.5, decisions=64, flips=1, low=0.0027, high=0.083
+    )
+    return Agreement(
+        bundle=model,
+        engine=engine,
+        version="1.0",
+        events=64,
+        passed=True,
+        outputs=(output,),
+        flips=(flips,),
+    )
+
+
+@pytest.fixture(scope="session")
+def bench() -> Record:
+    pairs = [(model, engine) for model in MODELS for engine in ENGINES]
+    times = {"import_ns": 5e7, "open_ns": 2e8, "first_call_ns": 3e6, "second_call_ns": 1e6}
+    return Record(
+        created=CREATED,
+        host=HOST,
+        options={"engines": list(ENGINES), "batches": [1, 8, 64], "threads": 1},
+        models=dict.fromkeys(MODELS, "ab" * 32),
+        agreement=tuple(agreement(*pair) for pair in pairs),
+        refused=("the engine torch cannot run this model",),
+        roofline=Roofline(flops_per_second=1e11, bytes_per_second={"32000": 1e10}),
+        latency=tuple(latency(*pair, batch) for pair in pairs for batch in (1, 8, 64)),
+        memory=tuple(memory(*pair, batch) for pair in pairs for batch in (1, 64)),
+        load=tuple(LoadRow(bundle=m, engine=e, processes=3, **times) for m, e in pairs),
+        harness_ns=400.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def small(bench: Record) -> Record:
+    """Return a record of one model on two engines: few figures, quickly drawn."""
+    parts = {}
+    for part in ("latency", "memory", "load", "agreement"):
+        rows = [row for row in getattr(bench, part) if row.bundle == MODELS[0] and row.engine != "torch"]
+        parts[part] = tuple(rows)
+    return bench.model_copy(update=parts)
+
+
+def discrimination(signal: str, variable: str, auc: float) -> Discrimination:
+    return Discrimination(
+        variable=variable,
+        signal=signal,
+        auc=Estimate(value=auc, error=0.01),
+        signal_efficiency={
+            "0.01": Estimate(value=auc / 4, error=0.01),
+            "0.001": Estimate(value=auc / 20, error=0.02),
+        },
+        curve=tuple((float(x), float(x ** (1 - auc))) for x in np.geomspace(1e-3, 1, 30)),
+    )
+
+
+def evaluation_of(model: str) -> Evaluation:
+    """Return an evaluation in which the score beats everything on the first signal, and loses to the mass on the second."""
+    aucs = {"graviton-ww": (0.9, 0.8, 0.7, 0.6, 0.5), "z-prime-tt": (0.7, 0.95, 0.705, 0.6, 0.5)}
+    rng = np.random.default_rng(3)
+    samples = [
+        Values(name, {v: rng.gamma(shape, 20, 500) for v in VARIABLES})
+        for name, shape in (("background", 2.0), ("graviton-ww", 4.0), ("z-prime-tt", 6.0))
+    ]
+    facts = [SampleFacts(name=s.name, files=(f"{s.name}.root",), events=250, jets=500) for s in samples]
+    return Evaluation(
+        bundle=model,
+        bundle_version="1",
+        model_sha256="ab" * 32,
+        engine="onnxruntime",
+        created=CREATED,
+        host=HOST,
+        background=facts[0],
+        signals=tuple(facts[1:]),
+        figures=tuple(
+            discrimination(signal, v, a)
+            for signal, values in aucs.items()
+            for v, a in zip(VARIABLES, values, strict=True)
+        ),
+        histograms=tuple(histogram(samples, v) for v in VARIABLES),
+        working_points={"background-0.01": {"background": 0.0102, "graviton-ww": 0.225, "z-prime-tt": 0.17}},
+    )
+
+
+@pytest.fixture(scope="session")
+def evaluation() -> Evaluation:
+    return evaluation_of("conv-vae")
+
+
+@pytest.fixture(scope="session")
+def small_evaluation(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation of one signal, with the distribution of the score alone."""
+    signal = evaluation.signals[0]
+    kept = tuple(f for f in evaluation.figures if f.signal == signal.name)
+    parts = {"signals": (signal,), "figures": kept, "histograms": evaluation.histograms[:1]}
+    return evaluation.model_copy(update=parts)
+
+
+@pytest.fixture(scope="session")
+def curves() -> TrainingCurves:
+    rows = [
+        {"epoch": float(e)}
+        | {
+            f"{kind}_{part}": 10.0 / e
+            for kind in ("train", "validation")
+            for part in ("loss", "reconstruction", "kl")
+        }
+        for e in range(1, 6)
+    ]
+    return TrainingCurves(bundle="conv-vae", history=tuple(rows))
+
+
+@pytest.fixture(scope="session")
+def put() -> Callable[..., Path]:
+    """Write records as files of a folder."""
+
+    def write(folder: Path, *records: Document) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, record in enumerate(records):
+            (folder / f"record-{index}.json").write_text(record.model_dump_json(), encoding="utf-8")
+        return folder
+
+    return write
+
+
+def detector(target: Path, name: str) -> Bundle:
+    """Pack a detector whose score is the sum of a jet's transverse momenta."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Slice", ["jets", "start", "end", "axis"], ["pt"]),
+            helper.make_node("ReduceSum", ["pt", "axes"], ["score"], keepdims=0),
+        ],
+        "sum",
+        [helper.make_tensor_value_info("jets", TensorProto.FLOAT, ["N", 100, 3])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])],
+        [
+            numpy_helper.from_array(np.array(value, np.int64), key)
+            for key, value in {"start": [2], "end": [3], "axis": [2], "axes": [1, 2]}.items()
+        ],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    point = WorkingPoint(
+        name="background-0.01", threshold=3.5, background_efficiency=0.01, background="test jets"
+    )
+    return pack(
+        proto,
+        target,
+        name=name,
+        score="score",
+        description="Sum of transverse momenta",
+        features={"jets": "leading_jets"},
+        units={"jets": "GeV"},
+        working_points=[point],
+        training={"seed": 7, "files": ["qcd_train.root"], "recipe": {"batch": 256}},
+        extra={"training.json": '[{"epoch": 1.0, "train_loss": 2.0, "validation_loss": 2.5}]'},
+    ).bundle
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return detector(tmp_path_factory.mktemp("bundle") / "conv-vae.qb", "conv-vae")
+
+
+@pytest.fixture(scope="session")
+def report(
+    tmp_path_factory: pytest.TempPathFactory,
+    put: Callable[..., Path],
+    bench: Record,
+    evaluation: Evaluation,
+    curves: TrainingCurves,
+) -> Path:
+    """Return the page of a report with records of every kind."""
+    folder = tmp_path_factory.mktemp("report")
+    other = evaluation.model_copy(update={"bundle": "graph-vae"})
+    return write_report([put(folder / "records", bench, evaluation, other, curves)], folder / "out")
