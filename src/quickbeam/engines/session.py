@@ -203,7 +203,7 @@ class Session:
 def _surely_finite(array: np.ndarray) -> bool:
     """Tell cheaply whether an array is free of NaN and infinity; a False may be wrong and is looked into."""
     flat = array.reshape(-1)
-    if flat.size <= SMALL and flat.itemsize >= 4:
-        return math.isfinite(flat.dot(flat))  # one BLAS call, half a microsecond; it warns of nothing
     with np.errstate(over="ignore", invalid="ignore"):
+        if flat.size <= SMALL:
+            return math.isfinite(flat.dot(flat))  # one BLAS call, half a microsecond
         return math.isfinite(np.add.reduce(flat))  # BLAS would wake its threads for a large array
