@@ -1,0 +1,26 @@
+"""Training on a CUDA device, where there is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here"),
+]
+
+
+@pytest.mark.parametrize("model", ["conv-vae", "graph-vae"])
+def test_training_on_a_gpu_ends_in_a_bundle_that_verifies_on_cpu(tmp_path, model):
+    from quickbeam.measure import verify
+    from quickbeam.zoo import train
+
+    rng = np.random.default_rng(0)
+    jets = np.zeros((400, 100, 3), np.float32)
+    jets[:, :40, :2] = rng.normal(0, 0.2, (400, 40, 2))
+    jets[:, :40, 2] = -np.sort(-rng.exponential(8, (400, 40)) - 0.5)
+    np.save(tmp_path / "jets.npy", jets)
+    packed = train(model, [str(tmp_path / "jets.npy")], tmp_path / "m.qb", epochs=2, device="cuda")
+    assert verify(packed.bundle, "onnxruntime").passed
