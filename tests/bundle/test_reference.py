@@ -51,7 +51,7 @@ class Attention(torch.nn.Module):
 
     def forward(self, x):
         q, k, v = self.qkv(self.norm(x)).chunk(3, dim=2)
-        return F.gelu(torch.softmax(q @ k.transpose(1, 2) / 8**0.5, dim=-1) @ v)
+        return torch.relu(torch.softmax(q @ k.transpose(1, 2) / 4.0, dim=-1) @ v)
 
 
 @pytest.mark.parametrize(
