@@ -21,6 +21,14 @@ class Document(BaseModel):
 
 
 D = TypeVar("D", bound=BaseModel)
+OPENING = (
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+)
+CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
+YAML_DEPTH_LIMIT = 100
 YAML_CHARACTERS_LIMIT = 1_000_000  # the YAML parser takes a second for so much
 
 
@@ -47,13 +55,22 @@ def _read(text: str, place: str) -> object:
         if text.lstrip().startswith(("{", "[")) or len(text) > YAML_CHARACTERS_LIMIT:
             raise _malformed(place, error) from error
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
-            raise DocumentError(
-                f"{place}: not a well-formed document (aliases are refused: write values out)"
-            )
+        _refuse_bombs(text, place)
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _malformed(place, error) from problem
+
+
+def _refuse_bombs(text: str, place: str) -> None:
+    depth = 0
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        if isinstance(token, yaml.AliasToken):
+            raise DocumentError(
+                f"{place}: not a well-formed document (aliases are refused: write values out)"
+            )
+        depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
+        if depth > YAML_DEPTH_LIMIT:
+            raise DocumentError(f"{place}: not a well-formed document (nested too deeply)")
 
 
 def _malformed(place: str, error: Exception) -> DocumentError:

@@ -73,6 +73,8 @@ def pack(
     reference = Reference(proto)
     if samples is not None:
         samples = match_samples(samples, signature, by_order=not _is_onnx(model))
+        guess = signature if signature.rows == "fixed" else signature.model_copy(update={"rows": "none"})
+        check_samples(samples, guess)  # what does not fit is told before it is evaluated
     signature, found = prove_rows(signature, reference, samples, dims)
     notes += found
     if samples is None:
@@ -126,6 +128,12 @@ def _import(
         raise ModelError(
             f"{place} draws random numbers ({random.op_type}, node {random.name or random.output[0]!r}), so no answer of it "
             "can be verified: export what is used without them (of a VAE, the mean of z)"
+        )
+    theirs = next((n for g in graphs(proto.graph) for n in g.node if n.domain == "com.microsoft"), None)
+    if theirs is not None:
+        raise ModelError(
+            f"{place} uses {theirs.domain}.{theirs.op_type} (node {theirs.name or theirs.output[0]!r}), which ONNX Runtime's "
+            "optimiser writes and no other engine reads: pack the model as it was before it was optimised"
         )
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)

@@ -71,10 +71,10 @@ def _draw(spec: Input, shape: tuple[int, ...], rng: np.random.Generator) -> np.n
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of an .npz file by name; the one of an .npy file has the name ''."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
+        with path.open("rb") as handle:  # numpy leaves a damaged file open
+            loaded = np.load(handle, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
             return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UnreadableFileError(
@@ -116,6 +116,8 @@ def match_samples(
             f"{hint}".rstrip("; ")
         )
     _cast(fitted, signature)
+    if any(array.shape[:1] == (0,) for array in fitted.values()):
+        raise InputMismatchError("the samples hold no events; give at least one")
     return fitted
 
 

@@ -33,7 +33,7 @@ def import_torchscript(
     if samples is None:
         raise UsageError(
             f"{path} is TorchScript, which declares no shapes: give --inputs sample.npz with one array per argument "
-            f"({', '.join(names)})"
+            f"({', '.join(argument_names(names))})"
         )
     arrays = _order(samples, names, path)
     tensors = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
@@ -42,8 +42,10 @@ def import_torchscript(
 
 def _order(samples: dict[str, np.ndarray], names: list[str], path: Path) -> list[np.ndarray]:
     """Put the samples in the order of the arguments: by name, or as they come where the count fits."""
-    if set(samples) >= set(names):
-        return [samples[name] for name in names]
+    for told in (names, argument_names(names)):
+        if set(samples) >= set(told):
+            return [samples[name] for name in told]
+    names = argument_names(names)
     if len(samples) == len(names):
         return list(samples.values())
     raise UsageError(

@@ -59,7 +59,7 @@ def rewrite(
 
 def _run(run: Pass, model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     irm = ir.from_proto(model)
-    LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=0)(irm)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(irm)
     count = run(irm.graph)
     RemoveUnusedNodesPass()(irm)
     return ir.to_proto(irm), count

@@ -72,7 +72,7 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
         made.outputs[0].name = f"{node.outputs[0].name}/narrow_{index}"
     graph.insert_before(node, new)
     old, last = node.outputs[0], new[-1].outputs[0]
-    name = old.name
+    name, last.type, last.shape = old.name, old.type, old.shape
     old.replace_all_uses_with(last, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     if last.is_graph_output():

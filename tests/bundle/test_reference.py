@@ -1,0 +1,135 @@
+"""The reference engine against torch in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from quickbeam._base import ModelError
+from quickbeam.bundle import Reference
+from quickbeam.bundle.reference import to_float64
+
+F = torch.nn.functional
+
+
+def close(reference, module, export_model, *inputs, names=("x",)):
+    """Compare a module in float64 with its export, evaluated by the reference engine."""
+    inputs = [torch.randn(*shape) for shape in inputs]
+    model = export_model(module, *inputs, names=names)
+    found = Reference(model)({n: x.numpy() for n, x in zip(names, inputs, strict=True)})["score"]
+    with torch.no_grad():
+        expected = module.double()(*[x.double() for x in inputs])
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-10, atol=1e-12)
+
+
+class Last(torch.nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        y, state = self.layer(x)
+        state = state[0] + state[1] if isinstance(state, tuple) else state
+        return torch.cat([y.reshape(y.shape[0], -1), state.transpose(0, 1).reshape(y.shape[0], -1)], 1)
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU])
+@pytest.mark.parametrize("both", [False, True])
+def test_recurrent_layers(export_model, kind, both):
+    torch.manual_seed(1)
+    close(Reference, Last(kind(4, 3, batch_first=True, bidirectional=both)), export_model, (2, 5, 4))
+
+
+class Attention(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.norm = torch.nn.Linear(8, 24), torch.nn.LayerNorm(8)
+
+    def forward(self, x):
+        q, k, v = self.qkv(self.norm(x)).chunk(3, dim=2)
+        return torch.relu(torch.softmax(q @ k.transpose(1, 2) / 4.0, dim=-1) @ v)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (torch.nn.Conv1d(4, 6, 3, padding=1, stride=2, groups=2), (2, 4, 9)),
+        (torch.nn.Conv2d(1, 3, (3, 2), dilation=2), (2, 1, 9, 7)),
+        (torch.nn.ConvTranspose1d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2), (2, 4, 9)),
+        (torch.nn.ConvTranspose2d(3, 2, (3, 2), dilation=(1, 2)), (2, 3, 5, 4)),
+        (torch.nn.MaxPool1d(3, 2, padding=1), (2, 4, 9)),
+        (torch.nn.MaxPool2d(2, ceil_mode=True), (2, 4, 5, 7)),
+        (torch.nn.AvgPool1d(2, 2), (2, 4, 9)),
+        (torch.nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), (2, 2, 7, 7)),
+        (torch.nn.AvgPool2d(3, 2, padding=1), (2, 2, 7, 7)),
+        (Attention(), (2, 5, 8)),
+    ],
+)
+def test_layers(export_model, module, shape):
+    torch.manual_seed(1)
+    close(Reference, module.eval(), export_model, shape)
+
+
+def gru(reset):
+    rng = np.random.default_rng(0)
+    x, w, r, b = (rng.normal(size=s).astype(np.float32) for s in ((4, 2, 3), (1, 15, 3), (1, 15, 5), (1, 30)))
+    node = helper.make_node("GRU", ["x", "w", "r", "b"], ["", "y"], hidden_size=5, linear_before_reset=reset)
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 5])],
+        [numpy_helper.from_array(v, k) for k, v in {"w": w, "r": r, "b": b}.items()],
+    )
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), x
+
+
+@pytest.mark.parametrize("reset", [0, 1])
+def test_both_kinds_of_gru_agree_with_onnx_runtime(reset):
+    import onnxruntime as ort
+
+    model, x = gru(reset)
+    expected = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_allclose(Reference(model)({"x": x})["y"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_it_does_not_know_is_one_sentence():
+    model, x = gru(0)
+    model.graph.node[0].attribute.append(helper.make_attribute("clip", 1.0))
+    with pytest.raises(ModelError, match=r"cannot evaluate this model: recurrent layers with clip"):
+        Reference(model)({"x": x})
+
+
+def test_every_float_becomes_a_double(parse_model):
+    model = parse_model(
+        """m (float[N, 3] x) => (float[N, 3] y) {
+            half = Cast <to = 10> (x)
+            single = Cast <to = 1> (half)
+            shape = Shape (x)
+            ones = ConstantOfShape <value = float[1] {0.1}> (shape)
+            c = Constant <value_float = 0.1> ()
+            a = Add (single, ones)
+            b = Mul (a, c)
+            flag = ReduceSum <keepdims = 0> (x)
+            zero = Constant <value_float = 0.0> ()
+            positive = Greater (flag, zero)
+            y = If (positive) <
+                then_branch = g1 () => (float[N, 3] t) { k = Constant <value_float = 0.1> () \n h = Cast <to = 1> (k) \n t = Mul (b, h) },
+                else_branch = g2 () => (float[N, 3] e) { e = Neg (b) }
+            >
+        }"""
+    )
+    x = np.full((2, 3), 1 / 3)
+    tenth = float(np.float32(0.1))
+    found = Reference(model)({"x": x})["y"]
+    np.testing.assert_allclose(found, (x + tenth) * tenth * tenth, rtol=1e-14)
+    np.testing.assert_allclose(Reference(model)({"x": -x - 1})["y"], -(-x - 1 + tenth) * tenth, rtol=1e-14)
+    doubled = to_float64(model)
+    assert TensorProto.FLOAT not in [
+        v.type.tensor_type.elem_type for v in (*doubled.graph.input, *doubled.graph.output)
+    ]
+    assert onnx.checker.check_model(model) is None  # and the model itself is untouched

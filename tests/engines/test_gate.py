@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import quickbeam as qb
+from quickbeam._base import BundleError, MissingExtraError, UsageError, VerificationError
+from quickbeam.bundle import Bundle, Tolerance
+from quickbeam.engines import Engine, Options, Runner, Session, find_engine, first_difference
+from quickbeam.measure import verify
+
+
+@pytest.fixture
+def tampered(bundle_of, tmp_path):
+    """Change a copy of the model and mend its checksum, as somebody would who means it."""
+
+    def change(edit):
+        target = tmp_path / "tampered.qb"
+        shutil.copytree(bundle_of("dense").path, target)
+        model = onnx.load(target / "model.onnx")
+        edit(model)
+        (target / "model.onnx").write_bytes(model.SerializeToString())
+        manifest = json.loads((target / "manifest.json").read_text())
+        data = (target / "model.onnx").read_bytes()
+        manifest["files"]["model.onnx"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        (target / "manifest.json").write_text(json.dumps(manifest))
+        return target
+
+    return change
+
+
+def test_a_model_that_does_not_reproduce_its_golden_outputs_is_not_opened(tampered, engine_name):
+    def edit(model):
+        weights = numpy_helper.to_array(model.graph.initializer[0]).copy()
+        weights += 0.01
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, model.graph.initializer[0].name))
+
+    place = tampered(edit)
+    told = rf"engine {engine_name} does not reproduce the output 'score' of the bundle dense: element \[\d+, 0\] is 0\.\d+, golden 0\.\d+, error \S+ >"
+    with pytest.raises(VerificationError, match=told):
+        qb.open(place, engine_name)
+    found = verify(place, engine_name)
+    assert not found.passed
+    assert "element [" in found.problem
+    assert found.outputs[0].out_of_tolerance > 0
+
+
+def test_a_graph_that_is_not_the_declared_one_is_refused(tampered, engine_name):
+    def edit(model):
+        model.graph.input[0].name = "y"
+        model.graph.node[0].input[0] = "y"
+
+    with pytest.raises(BundleError, match=r"field signature.inputs: declares x \(float32\), the graph has y"):
+        qb.open(tampered(edit), engine_name)
+
+
+def test_the_null_engine_measures_but_decides_nothing(bundle_of):
+    bundle = bundle_of("dense")
+    with qb.open(bundle, "null") as session:
+        assert not session.verified
+        assert session(np.zeros((5, 12), np.float32)).shape == (5, 1)
+    with pytest.raises(UsageError, match="does no work, so there is nothing to verify"):
+        verify(bundle, "null")
+
+
+def test_an_unknown_engine_is_told_with_its_near_misses(bundle_of):
+    with pytest.raises(UsageError, match="no engine is called 'onnxruntme'; did you mean 'onnxruntime'"):
+        qb.open(bundle_of("dense"), "onnxruntme")
+
+
+def test_a_bundle_without_a_score_says_what_to_call(bundle_of):
+    with (
+        qb.open(bundle_of("conv1d")) as session,
+        pytest.raises(UsageError, match=r"names no score; call session.run.*score, probabilities.*--score"),
+    ):
+        session(bundle_of("conv1d").golden.inputs["x"])
+
+
+class OneAtATime(Engine):
+    """An engine that must not be entered twice."""
+
+    name = "one-at-a-time"
+
+    def load(self, model, signature, options):
+        real = find_engine("onnxruntime").load(model, signature, options)
+        inside = []
+
+        def run(arrays):
+            assert not inside
+            inside.append(True)
+            found = [real.run([row[None] for row in rows])[0] for rows in zip(*arrays, strict=True)]
+            inside.pop()
+            return [np.concatenate(found)]
+
+        runner = Runner(run)
+        runner.thread_safe = False
+        return runner
+
+
+def test_an_engine_that_is_not_thread_safe_is_called_by_one_thread_at_a_time(bundle_of):
+    from concurrent.futures import ThreadPoolExecutor
+
+    bundle = bundle_of("dense")
+    x = bundle.golden.inputs["x"]
+    with Session(bundle, OneAtATime(), Options()) as session, ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(session, [x] * 16))
+    np.testing.assert_allclose(found[0], bundle.golden.outputs["score"], rtol=1e-4, atol=1e-5)
+
+
+class Forgetful(OneAtATime):
+    name = "forgetful"
+
+    def load(self, model, signature, options):
+        return Runner(lambda _arrays: [])
+
+
+def test_an_engine_that_loses_an_output_is_not_opened(bundle_of):
+    with pytest.raises(VerificationError, match="returns 0 outputs, the bundle dense declares 1"):
+        Session(bundle_of("dense"), Forgetful(), Options())
+
+
+def test_a_missing_library_is_told_with_its_install_line(bundle_of, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'quickbeam\[openvino\]'"):
+        verify(bundle_of("dense"), "openvino")
+
+
+@pytest.mark.parametrize(
+    ("value", "golden", "told"),
+    [
+        ([1.0, np.nan], [1.0, 2.0], r"element \[1\] is nan, golden 2"),
+        ([1.0, np.inf], [1.0, np.inf], ""),
+        ([np.nan, 1.0], [np.nan, 1.0], ""),
+        ([np.inf, 1.0], [-np.inf, 1.0], r"element \[0\] is inf, golden -inf"),
+        ([1.0, 2.2], [1.0, 2.0], r"element \[1\] is 2.2, golden 2, error 0.2.*1 of 2"),
+        ([1.0], [1.0, 2.0], r"its shape is \(1,\), the golden one \(2,\)"),
+    ],
+)
+def test_the_first_difference_names_the_element(value, golden, told):
+    import re
+
+    found = first_difference(np.array(value), np.array(golden), Tolerance(absolute=0.01, relative=0.0))
+    assert re.search(told, found) if told else found == ""
+
+
+def test_whole_numbers_have_to_match_exactly():
+    tolerance = Tolerance(absolute=10, relative=10)
+    assert first_difference(np.array([1, 3]), np.array([1, 2]), tolerance)
+
+
+def test_a_bundle_opened_twice_shares_nothing(bundle_of):
+    place = bundle_of("dense").path
+    one, two = qb.open(place), qb.open(Bundle.open(place))
+    one.close()
+    assert two(bundle_of("dense").golden.inputs["x"]).shape[1] == 1

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import quickbeam as qb
+from quickbeam._base import InputMismatchError
+from quickbeam.bundle import Output, Tolerance, WorkingPoint, pack
+from quickbeam.measure import verify, wilson
+from quickbeam.measure.agreement import compare
+
+SPEC = Output(name="y", shape=("N",), tolerance=Tolerance(absolute=0.0, relative=0.01))
+
+
+def test_numbers_on_arrays_made_by_hand():
+    reference = np.array([1.0, 10.0, 100.0, 1000.0, 0.0])
+    value = reference * np.array([1.0, 1.00005, 1.0005, 1.02, 1.0])
+    found = compare(SPEC, value, reference)
+    assert found.values == 5
+    assert found.largest_absolute == pytest.approx(20.0)
+    assert found.largest_relative == pytest.approx(0.02)
+    assert found.matching == {"0.0001": 0.6, "0.001": 0.8, "0.01": 0.8, "0.05": 1.0}
+    assert found.out_of_tolerance == 1
+
+
+def test_not_a_number_and_infinities():
+    found = compare(SPEC, np.array([np.nan, np.inf, 1.0]), np.array([np.nan, np.inf, 1.0]))
+    assert (found.largest_absolute, found.out_of_tolerance, found.matching["0.0001"]) == (0.0, 0, 1.0)
+    found = compare(SPEC, np.array([np.nan, 1.0]), np.array([1.0, 0.0]))
+    assert found.largest_relative == math.inf
+    assert found.matching["0.05"] == 0.0
+
+
+def test_another_shape_agrees_in_nothing():
+    found = compare(SPEC, np.zeros(3), np.zeros(4))
+    assert found.out_of_tolerance == 4
+    assert set(found.matching.values()) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(0, 10, 0.0, 0.27753), (1, 10, 0.01788, 0.40415), (5, 10, 0.23659, 0.76341), (10, 10, 0.72247, 1.0), (0, 0, 0.0, 1.0)],
+)  # fmt: skip
+def test_wilson_intervals_are_the_tabulated_ones(successes, trials, low, high):
+    assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-5)
+
+
+@pytest.fixture
+def working(parse_model, tmp_path):
+    model = parse_model(
+        "m (float[N, 2] x) => (float[N] score) { score = ReduceSum <axes = [1], keepdims = 0> (x) }", 11
+    )
+    points = [WorkingPoint(name="loose", threshold=0.5), WorkingPoint(name="tight", threshold=3.0)]
+    return pack(model, tmp_path / "m.qb", working_points=points).bundle
+
+
+def test_decisions_are_compared_at_every_working_point(working, engine_name):
+    x = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
+    found = verify(working, engine_name, inputs={"x": x})
+    assert found.passed
+    assert found.events == 1000
+    assert [(f.working_point, f.flips, f.decisions) for f in found.flips] == [
+        ("loose", 0, 1000),
+        ("tight", 0, 1000),
+    ]
+    assert found.flips[0].high == pytest.approx(0.00383, abs=1e-4)
+
+
+def test_flips_are_counted():
+    from quickbeam.measure.agreement import _flips
+
+    class Bundle:
+        class manifest:  # noqa: N801 - stands for one
+            working_points = (WorkingPoint(name="w", threshold=0.5),)
+
+    (found,) = _flips(Bundle, np.array([0.4, 0.6, 0.6, 0.4]), np.array([0.6, 0.6, 0.4, 0.4]))
+    assert (found.flips, found.decisions) == (2, 4)
+
+
+def test_inputs_that_do_not_fit_are_the_users_not_the_engines_fault(working):
+    with pytest.raises(InputMismatchError, match="dimension 1 is 3"):
+        verify(working, inputs={"x": np.zeros((4, 3), np.float32)})
+
+
+def test_agreement_survives_json(working):
+    from quickbeam.measure import Agreement
+
+    found = verify(working)
+    bad = found.model_copy(update={"outputs": (compare(SPEC, np.array([1.0]), np.array([0.0])),)})
+    assert Agreement.model_validate_json(bad.model_dump_json()) == bad
+    assert bad.outputs[0].largest_relative == math.inf
+    assert qb.verify is verify

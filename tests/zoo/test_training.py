@@ -1,0 +1,249 @@
+"""Training on a few synthetic jets: killed runs, early stopping, warm-up, wrong options."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import quickbeam as qb
+from quickbeam._base import DataError, UnreadableFileError, UsageError
+from quickbeam.zoo import MODELS, train
+from quickbeam.zoo.checkpoint import CHECKPOINT
+from quickbeam.zoo.dataset import load_jets, split
+from quickbeam.zoo.packing import working_points
+from quickbeam.zoo.training import METRICS, Training, with_epochs
+
+
+def jets_of(count, seed=0):
+    rng = np.random.default_rng(seed)
+    jets = np.zeros((count, 100, 3), np.float32)
+    for jet in jets:
+        n = int(rng.integers(3, 40))
+        jet[:n, :2] = rng.normal(0, 0.2, (n, 2))
+        jet[:n, 2] = np.sort(rng.exponential(20, n))[::-1] + 0.1
+    return jets
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("jets") / "jets.npy"
+    np.save(path, jets_of(200))
+    return path
+
+
+@pytest.fixture
+def training(tmp_path):
+    def make(name="conv-vae", folder="run", seed=1, latent=6, **recipe):
+        zoo = replace(MODELS[name], recipe=replace(MODELS[name].recipe, batch=64, epochs=2, **recipe))
+        return Training(zoo, split(jets_of(60), seed), tmp_path / folder, latent=latent, seed=seed)
+
+    return make
+
+
+RUN = """
+import os, signal, sys
+import torch
+from quickbeam.zoo import train
+torch.set_num_threads(1)
+kill, resume = int(sys.argv[3]), bool(int(sys.argv[4]))
+def after(row):
+    if row["epoch"] == kill:
+        os.kill(os.getpid(), signal.SIGKILL)
+train("conv-vae", [sys.argv[1]], sys.argv[2], latent=6, epochs=3, batch=64, threads=1, resume=resume, after_epoch=after)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_bits(file, tmp_path):
+    def run(target, kill, resume):
+        command = [sys.executable, "-c", RUN, str(file), str(tmp_path / target), str(kill), str(int(resume))]
+        return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ)
+
+    whole = run("whole.qb", 0, False)
+    assert whole.returncode == 0, whole.stderr
+    assert run("killed.qb", 1, False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed.qb").exists()
+    assert len(json.loads((tmp_path / "killed.qb.training" / METRICS).read_text())) == 1
+    assert run("killed.qb", 0, True).returncode == 0
+    one, two = (load_file(tmp_path / f"{name}.qb.training" / CHECKPOINT) for name in ("whole", "killed"))
+    assert set(one) == set(two)
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, two[name], err_msg=name)
+    metrics = [(tmp_path / f"{name}.qb.training" / METRICS).read_text() for name in ("whole", "killed")]
+    assert metrics[0] == metrics[1]
+    bundles = [qb.Bundle.open(tmp_path / f"{name}.qb") for name in ("whole", "killed")]
+    assert bundles[0].model_bytes == bundles[1].model_bytes
+
+
+def test_a_trained_bundle_tells_where_it_comes_from(file, tmp_path):
+    rows = []
+    packed = train(
+        "conv-vae",
+        [str(file)],
+        tmp_path / "m.qb",
+        latent=6,
+        epochs=1,
+        batch=64,
+        threads=1,
+        most_jets=100,
+        after_epoch=rows.append,
+    )
+    manifest = packed.bundle.manifest
+    assert manifest.training["training_jets"] == 90
+    assert manifest.training["validation_jets"] == 10
+    assert manifest.training["files"] == ["jets.npy"]
+    assert manifest.signature.inputs[0].feature == "leading_jets"
+    assert manifest.score == "score"
+    assert json.loads(packed.bundle.text("training.json")) == rows
+    with qb.open(packed.bundle) as session:
+        assert session(jets_of(3)).shape == (3,)
+
+
+def test_seeds_decide_everything(training):
+    histories = []
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run = training(folder=folder, seed=seed)
+        histories.append(run.run().history)
+    assert histories[0] == histories[1]
+    assert histories[0] != histories[2]
+
+
+def test_the_kl_term_warms_up(training):
+    run = training("graph-vae", warmup_epochs=5)
+    run.recipe = replace(run.recipe, epochs=6)
+    trained = run.run()
+    assert [row["beta"] for row in trained.history] == pytest.approx([2.0, 4.0, 6.0, 8.0, 10.0, 10.0])
+
+
+def test_a_run_that_ends_within_the_warm_up_keeps_what_it_learned(training):
+    import torch
+
+    run = training("graph-vae")
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    trained = run.run()
+    assert trained.best_epoch == 2
+    assert not torch.equal(trained.model.state_dict()["encoder.gcn_1.weight"], before["encoder.gcn_1.weight"])
+
+
+def test_it_stops_early_and_decays_the_learning_rate_on_the_way(training):
+    run = training(learning_rate=0.0)  # nothing can be learned, so epoch 1 stays the best
+    run.recipe = replace(run.recipe, epochs=40, patience_decay=2, patience_stop=5)
+    run.state.learning_rate = 1e-30
+    trained = run.run()
+    assert trained.best_epoch == 1
+    assert len(trained.history) == 6
+    rates = [row["learning_rate"] for row in trained.history]
+    assert rates == pytest.approx([1e-30] * 3 + [0.5e-30] * 2 + [0.25e-30])
+
+
+def test_the_best_weights_are_kept_not_the_last(training):
+    import torch
+
+    run = training()
+    run.run()
+    best = {k: v.clone() for k, v in run.best.items()}
+    run.recipe = replace(run.recipe, epochs=3)
+    run.state.learning_rate = 0.3  # ruins the weights
+    trained = run.run()
+    assert trained.best_epoch <= 2
+    assert all(torch.equal(v, trained.model.state_dict()[k]) for k, v in best.items())
+
+
+def test_a_loss_that_is_not_finite_is_told_and_the_checkpoint_stands(training):
+    import torch
+
+    run = training()
+    run.run()
+    kept = (run.folder / CHECKPOINT).read_bytes()
+    run.recipe = replace(run.recipe, epochs=3)
+    with torch.no_grad():
+        next(run.model.parameters()).fill_(float("nan"))
+    with pytest.raises(DataError, match="loss of conv-vae is not finite in epoch 3"):
+        run.run()
+    assert (run.folder / CHECKPOINT).read_bytes() == kept
+
+
+def test_resuming_with_other_options_or_data_is_refused(training):
+    training().run()
+    assert training().resume() == 2
+    with pytest.raises(UsageError, match=r"made with seed = 1, this run has 2|data"):
+        training(seed=2).resume()
+    with pytest.raises(UsageError, match="made with latent = 6, this run has 8"):
+        training(latent=8).resume()
+    other = training()
+    other.setup["data"] = "something else"
+    with pytest.raises(UsageError, match="made with data = "):
+        other.resume()
+    assert training(folder="fresh").resume() == 0
+
+
+def test_a_damaged_checkpoint_is_told(training):
+    run = training()
+    run.run()
+    file = run.folder / CHECKPOINT
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UnreadableFileError, match=r"cannot be read .*remove it to train anew"):
+        training().resume()
+
+
+def test_wrong_options_are_told(file, tmp_path, training):
+    target = tmp_path / "m.qb"
+    with pytest.raises(UsageError, match="no reference model is called 'conv-vea'; did you mean 'conv-vae'"):
+        train("conv-vea", [str(file)], target)
+    with pytest.raises(UsageError, match="latent size is 7; the study used 6, 8, 12"):
+        train("conv-vae", [str(file)], target, latent=7)
+    with pytest.raises(UsageError, match="epochs is 0"):
+        train("conv-vae", [str(file)], target, epochs=0)
+    with pytest.raises(UsageError, match="the device is 'tpu'; it has to be cpu or cuda"):
+        train("conv-vae", [str(file)], target, device="tpu")
+    (tmp_path / "thesis").write_text("x")
+    with pytest.raises(UsageError, match="exists and is no bundle"):  # before the training, not after it
+        train("conv-vae", [str(tmp_path / "absent.npy")], tmp_path / "thesis")
+    with pytest.raises(UsageError, match="batch is -1"):
+        with_epochs(MODELS["conv-vae"], 1, -1)
+
+
+def test_jets_that_cannot_be_trained_on_are_told(tmp_path):
+    with pytest.raises(UsageError, match="5 jets are too few"):
+        split(jets_of(5), 1)
+    with pytest.raises(DataError, match=r"shape \(30, 50, 3\)"):
+        split(jets_of(30)[:, :50], 1)
+    spoiled = jets_of(30)
+    spoiled[7, 0, 0] = np.nan
+    with pytest.raises(DataError, match=r"1 of 30 training jets hold NaN.*jet 7"):
+        split(spoiled, 1)
+    with pytest.raises(DataError, match="no constituents with a transverse momentum"):
+        split(np.zeros((30, 100, 3), np.float32), 1)
+    np.save(tmp_path / "none.npy", jets_of(0))
+    with pytest.raises(DataError, match="no jets in"):
+        load_jets([str(tmp_path / "none.npy")])
+
+
+def test_the_split_keeps_every_jet_and_standardises_on_real_constituents():
+    jets = jets_of(50)
+    data = split(jets, 3)
+    assert len(data.train) == 45
+    assert len(data.validation) == 5
+    together = np.sort(np.concatenate([data.train, data.validation]).sum(axis=(1, 2)))
+    np.testing.assert_array_equal(together, np.sort(jets.sum(axis=(1, 2))))
+    real = data.train[data.train[:, :, 2] > 0]
+    np.testing.assert_allclose(data.mean, real.mean(axis=0), rtol=1e-4, atol=1e-6)
+    assert (split(jets, 4).train[0] != data.train[0]).any()
+
+
+def test_working_points_pass_what_they_say():
+    scores = np.random.default_rng(0).exponential(size=5000).astype(np.float32)
+    (point,) = working_points(scores)  # 5000 jets are too few for 1e-3
+    assert point.name == "background-0.01"
+    assert point.background_efficiency == pytest.approx(0.01, rel=0.02)
+    assert point.background_efficiency == np.mean(scores > point.threshold)
+    assert len(working_points(np.random.default_rng(0).normal(size=20_000))) == 2
+    assert working_points(scores[:100]) == []
