@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from quickbeam._base import DataError, UsageError, did_you_mean
+from quickbeam.events.dataset import ArrayFile, Dataset
 from quickbeam.events.failures import BrokenFileError
 from quickbeam.events.locate import expand, sniff
 from quickbeam.events.stream import CHUNK_BYTES, FileStream, salvage
@@ -28,29 +28,6 @@ class ArrayChunk:
     dataset: str
     start: int
     stop: int
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What a file says of one of its arrays."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    compressed_bytes: int | None = None
-
-
-class ArrayFile(Protocol):
-    """An open file of named arrays."""
-
-    @property
-    def datasets(self) -> Mapping[str, Dataset]:
-        """The arrays in it."""
-
-    def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Read rows of one array."""
-
-    def close(self) -> None:
-        """Close the file."""
 
 
 class ArrayReader(FileStream[ArrayChunk]):

@@ -11,7 +11,7 @@ import fsspec
 import h5py
 import numpy as np
 
-from quickbeam.events.arrays import Dataset
+from quickbeam.events.dataset import Dataset
 from quickbeam.events.failures import reading
 from quickbeam.events.locate import is_url
 

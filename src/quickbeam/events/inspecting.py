@@ -13,8 +13,9 @@ from quickbeam.events.batch import IDENTITY
 from quickbeam.events.failures import reading
 from quickbeam.events.identity import Identity
 from quickbeam.events.locate import is_url, sniff
+from quickbeam.events.opening import open_table
 from quickbeam.events.reading import read_checked
-from quickbeam.events.table import Table, open_table
+from quickbeam.events.table import Table
 
 _STEP = 1_000_000
 

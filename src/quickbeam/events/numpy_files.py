@@ -9,7 +9,7 @@ from typing import Any
 import fsspec
 import numpy as np
 
-from quickbeam.events.arrays import Dataset
+from quickbeam.events.dataset import Dataset
 from quickbeam.events.failures import reading
 from quickbeam.events.locate import is_url
 

@@ -15,8 +15,9 @@ from quickbeam.events.batch import IDENTITY, Events
 from quickbeam.events.failures import BrokenFileError
 from quickbeam.events.identity import Identity
 from quickbeam.events.locate import expand
+from quickbeam.events.opening import open_table
 from quickbeam.events.stream import CHUNK_BYTES, FileStream, salvage
-from quickbeam.events.table import Table, choose, layout_bytes, open_table
+from quickbeam.events.table import Table, choose, layout_bytes
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class EventReader(FileStream[Chunk]):
         chunk_bytes: int,
         tree: str | None,
         *,
+        optional: Sequence[str] = (),
         skip_bad_files: bool,
     ) -> None:
         """Remember what to read."""
         super().__init__(files, skip_bad_files=skip_bad_files)
         self._columns = columns
+        self._optional = optional
         self._chunk_bytes = chunk_bytes
         self._tree = tree
 
@@ -55,7 +58,7 @@ class EventReader(FileStream[Chunk]):
     def _read_file(self, url: str, index: int) -> Iterator[Chunk]:
         with contextlib.closing(open_table(url, self._tree)) as table:
             identity = Identity.of({**table.columns, **table.hidden})
-            wanted = choose(table, self._columns)
+            wanted = choose(table, self._columns, self._optional)
             names = list(dict.fromkeys([*identity.reads, *wanted]))
             per_event = max(table.bytes_per_event(names), 1.0)
             start = 0
@@ -81,14 +84,20 @@ def read_events(
     paths: str | Path | Iterable[str | Path],
     *,
     columns: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
     chunk_bytes: int = CHUNK_BYTES,
     skip_bad_files: bool = False,
     tree: str | None = None,
 ) -> EventReader:
-    """Read ROOT and Parquet files (paths, globs, URLs) in chunks; `columns` may hold globs such as `FatJet_*`."""
+    """Read ROOT and Parquet files (paths, globs, URLs) in chunks; `columns` may hold globs such as `FatJet_*`.
+
+    `optional` names columns that are read where a file has them and left out where it has not.
+    """
     if chunk_bytes < 1:
         raise UsageError(f"chunk_bytes must be positive, not {chunk_bytes}")
-    return EventReader(expand(paths), columns, chunk_bytes, tree, skip_bad_files=skip_bad_files)
+    return EventReader(
+        expand(paths), columns, chunk_bytes, tree, optional=optional, skip_bad_files=skip_bad_files
+    )
 
 
 def read_checked(table: Table, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:

@@ -8,9 +8,7 @@ from typing import Protocol
 
 import awkward as ak
 
-from quickbeam._base import MissingColumnError, UsageError, did_you_mean
-from quickbeam.events.failures import reading
-from quickbeam.events.locate import sniff
+from quickbeam._base import MissingColumnError, did_you_mean
 
 
 class Table(Protocol):
@@ -60,27 +58,15 @@ class Table(Protocol):
         """Close the file."""
 
 
-def open_table(url: str, tree: str | None = None) -> Table:
-    """Open the events of a file, whatever its format."""
-    kind = sniff(url)
-    if kind == "root":
-        from quickbeam.events.root import open_root
+def choose(table: Table, wanted: Sequence[str] | None, optional: Sequence[str] = ()) -> list[str]:
+    """Return the columns that names and globs ask for, in the order of the file; all of them for None.
 
-        return open_root(url, tree)
-    if kind == "parquet":
-        from quickbeam.events.parquet import ParquetTable
-
-        with reading(url):
-            return ParquetTable(url)
-    raise UsageError(f"{url} ({kind}) holds arrays rather than events: read it with read_arrays")
-
-
-def choose(table: Table, wanted: Sequence[str] | None) -> list[str]:
-    """Return the columns that names and globs ask for, in the order of the file; all of them for None."""
+    An optional column that the file lacks is left out; any other is an error.
+    """
     if wanted is None:
         return table.usable(list(table.columns))
     known = {**table.columns, **table.hidden}
-    asked: set[str] = set()
+    asked = set(optional) & set(known)
     globbed: set[str] = set()
     for name in wanted:
         if name in known:

@@ -37,9 +37,7 @@ def score_events(
     """Score the leading jets of every event of the files, chunk by chunk; `extra` names columns to keep with them."""
     _check_feature(session)
     reader = (
-        files
-        if isinstance(files, EventReader)
-        else read_events(files, columns=[*JET_COLUMNS, *(f"{n}*" for n in extra)])
+        files if isinstance(files, EventReader) else read_events(files, columns=JET_COLUMNS, optional=extra)
     )
     for chunk in reader:
         yield score_batch(session, chunk.events, extra)

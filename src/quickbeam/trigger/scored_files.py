@@ -60,9 +60,13 @@ def score_files(
         )
         pieces = _array_pieces(session, reader)
     else:
-        columns = [*JET_COLUMNS, *(f"{name}*" for name in KEPT)]
         events = read_events(
-            files, columns=columns, chunk_bytes=chunk_bytes, skip_bad_files=skip_bad_files, tree=tree
+            files,
+            columns=JET_COLUMNS,
+            optional=KEPT,
+            chunk_bytes=chunk_bytes,
+            skip_bad_files=skip_bad_files,
+            tree=tree,
         )
         reader, pieces = events, _event_pieces(session, events)
     totals = np.zeros(5, np.int64)  # events, rows, events without rows, feature ns, score ns
