@@ -114,7 +114,7 @@ def test_memory_and_loading_are_measured_in_processes_of_their_own(bundle_of):
     assert memory.allocated_peak_bytes > 1000
     load = measure_load(bundle, "onnxruntime", processes=1)
     assert min(load.import_ns, load.open_ns, load.first_call_ns, load.second_call_ns) > 0
-    with pytest.raises(QuickbeamError, match="the load probe of .* failed: no engine is called 'nothing'"):
+    with pytest.raises(QuickbeamError, match=r"the load probe of .* failed: no engine is called 'nothing'"):
         measure_load(bundle, "nothing", processes=1)
 
 

@@ -72,14 +72,14 @@ def test_bad_files_are_skipped_only_when_asked_for(session, jet_file, tmp_path):
     good = str(jet_file("good.root"))
     bad = tmp_path / "bad.root"
     bad.write_bytes(b"root" + b"\0" * 500)
-    with pytest.raises(QuickbeamError, match="bad.root"):
+    with pytest.raises(QuickbeamError, match=r"bad.root"):
         score_files(session, [good, str(bad)], tmp_path / "s.parquet")
     assert not list(tmp_path.glob("*s.parquet*"))
     facts = score_files(session, [good, str(bad)], tmp_path / "s.parquet", skip_bad_files=True)
     assert len(facts.skipped) == 1
     assert "bad.root" in facts.skipped[0]
     assert facts.events == 40
-    with pytest.raises(DataError, match="nothing could be read from .*bad.root"):
+    with pytest.raises(DataError, match=r"nothing could be read from .*bad.root"):
         score_files(session, [str(bad)], tmp_path / "t.parquet", skip_bad_files=True)
     assert not (tmp_path / "t.parquet").exists()
 
