@@ -31,9 +31,14 @@ def test_near_misses():
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     target = tmp_path / "deep" / "er" / "a.txt"
     write_text(target, "one")
-    with pytest.raises(ZeroDivisionError), atomic_path(target) as part:
-        part.write_text("half")
-        raise ZeroDivisionError
+
+    def write_half():
+        with atomic_path(target) as part:
+            part.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
     assert target.read_text() == "one"
     assert [p.name for p in target.parent.iterdir()] == ["a.txt"]
     with pytest.raises(UsageError, match="is not a folder"), atomic_path(target / "below"):
@@ -49,9 +54,14 @@ def test_a_folder_replaces_an_older_one(tmp_path):
             (part / "x").write_text(text)
     assert (target / "x").read_text() == "two"
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
-    with pytest.raises(ZeroDivisionError), atomic_path(target) as part:
-        part.mkdir()
-        raise ZeroDivisionError
+
+    def write_half():
+        with atomic_path(target) as part:
+            part.mkdir()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
@@ -87,7 +97,7 @@ def test_plug_ins_and_extras_that_are_missing_are_told(monkeypatch):
     point = EntryPoint("broken", "nothere:Engine", "quickbeam.engines")
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
     with pytest.raises(
-        MissingExtraError, match="the engine broken .*cannot be imported: No module named 'nothere'"
+        MissingExtraError, match=r"the engine broken .*cannot be imported: No module named 'nothere'"
     ):
         registry.load("quickbeam.engines", "broken", "engine")
 
