@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from quickbeam.trigger.score import check_decides, score_batch
 
 ARRAY_SUFFIXES = (".h5", ".hdf5", ".npy", ".npz")
 KEPT = ("FatJet_pt", "FatJet_mass")
+
+
+Piece = tuple[
+    dict[str, pa.Array], np.ndarray
+]  # columns; events, rows, events without rows, feature ns, score ns
 
 
 class ScoringFacts(Document):
@@ -43,24 +49,14 @@ def score_files(
 ) -> ScoringFacts:
     """Score files into a Parquet file; what had to be skipped is told in the facts."""
     output = Path(output)
-    if output.suffix != ".parquet":
-        raise UsageError(
-            f"scores are written as Parquet; name the output {output.with_suffix('.parquet').name}, not {output.name}"
-        )
+    _check_output(output, files)
     check_decides(session)
-    if any(
-        "://" not in str(file) and Path(file).exists() and output.exists() and output.samefile(file)
-        for file in files
-    ):
-        raise UsageError(f"the output {output} is one of the files to score; name another")
-    arrays = all(str(file).endswith(ARRAY_SUFFIXES) for file in files)
-    if arrays:
-        reader: ArrayReader | EventReader = read_arrays(
-            files, chunk_bytes=chunk_bytes, skip_bad_files=skip_bad_files
-        )
+    reader: ArrayReader | EventReader
+    if all(str(file).endswith(ARRAY_SUFFIXES) for file in files):
+        reader = read_arrays(files, chunk_bytes=chunk_bytes, skip_bad_files=skip_bad_files)
         pieces = _array_pieces(session, reader)
     else:
-        events = read_events(
+        reader = read_events(
             files,
             columns=JET_COLUMNS,
             optional=KEPT,
@@ -68,25 +64,13 @@ def score_files(
             skip_bad_files=skip_bad_files,
             tree=tree,
         )
-        reader, pieces = events, _event_pieces(session, events)
-    totals = np.zeros(5, np.int64)  # events, rows, events without rows, feature ns, score ns
-    with atomic_path(output) as part, progress("scoring", None, "rows") as advance:
-        writer: pq.ParquetWriter | None = None
-        try:
-            for columns_of_rows, counts in pieces:
-                table = pa.table(columns_of_rows)
-                writer = writer or pq.ParquetWriter(part, table.schema.with_metadata(_provenance(session)))
-                writer.write_table(table.replace_schema_metadata(None).cast(writer.schema))
-                totals += counts
-                advance(int(counts[1]))
-        finally:
-            if writer is not None:
-                writer.close()
-        if writer is None:
-            left_out = "".join(f"; {entry}" for entry in reader.skipped)
-            raise DataError(
-                f"nothing could be read from {', '.join(map(str, files))}, so no scores were written{left_out}"
-            )
+        pieces = _event_pieces(session, reader)
+    totals = _write(output, pieces, _provenance(session))
+    if totals is None:
+        left_out = "".join(f"; {entry}" for entry in reader.skipped)
+        raise DataError(
+            f"nothing could be read from {', '.join(map(str, files))}, so no scores were written{left_out}"
+        )
     skipped = tuple(str(entry) for entry in reader.skipped)
     return ScoringFacts(
         output=str(output),
@@ -101,7 +85,31 @@ def score_files(
     )
 
 
-Piece = tuple[dict[str, pa.Array], np.ndarray]
+def _check_output(output: Path, files: Sequence[str]) -> None:
+    """Refuse an output of another format, and one that is an input."""
+    if output.suffix != ".parquet":
+        name = output.with_suffix(".parquet").name
+        raise UsageError(f"scores are written as Parquet; name the output {name}, not {output.name}")
+    local = [Path(file) for file in files if "://" not in str(file)]
+    if output.exists() and any(file.exists() and output.samefile(file) for file in local):
+        raise UsageError(f"the output {output} is one of the files to score; name another")
+
+
+def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]) -> np.ndarray | None:
+    """Write piece by piece, atomically; return the summed counts, or None where there was no piece at all."""
+    totals = np.zeros(5, np.int64)
+    with contextlib.ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+        advance = stack.enter_context(progress("scoring", None, "rows"))
+        for columns, counts in pieces:
+            table = pa.table(columns)
+            if writer is None:
+                part = stack.enter_context(atomic_path(output))
+                writer = stack.enter_context(pq.ParquetWriter(part, table.schema.with_metadata(provenance)))
+            writer.write_table(table.replace_schema_metadata(None).cast(writer.schema))
+            totals += counts
+            advance(int(counts[1]))
+    return None if writer is None else totals
 
 
 def _event_pieces(session: Session, reader) -> Iterator[Piece]:  # type: ignore[no-untyped-def] # noqa: ANN001
