@@ -326,3 +326,79 @@ def one_node() -> Callable[..., onnx.ModelProto]:
         return onnx.shape_inference.infer_shapes(model)
 
     return make
+
+
+@pytest.fixture
+def jet_events():
+    """Make events with jets and their constituents, as NanoAOD has them; every seventh has no jet."""
+    import awkward as ak
+
+    from quickbeam.events import Events
+
+    def make(count: int, *, first: int = 0, mass: bool = True) -> Events:
+        rng = np.random.default_rng([count, first])
+        n_jets = np.where(np.arange(first, first + count) % 7 == 0, 0, rng.integers(1, 4, count))
+        n_links = 5 * n_jets
+
+        def lists(counts, values):
+            return ak.unflatten(np.asarray(values), counts)
+
+        total, links = int(n_jets.sum()), int(n_links.sum())
+        starts = np.repeat(np.cumsum(n_links) - n_links, n_links)
+        columns = {
+            "run": np.ones(count, np.uint32),
+            "luminosityBlock": np.ones(count, np.uint32),
+            "event": np.arange(first, first + count, dtype=np.uint64),
+            "FatJet_pt": lists(n_jets, rng.uniform(200, 900, total).astype(np.float32)),
+            "FatJet_eta": lists(n_jets, rng.normal(0, 1, total).astype(np.float32)),
+            "FatJet_phi": lists(n_jets, rng.uniform(-3, 3, total).astype(np.float32)),
+            "FatJetPFCands_jetIdx": lists(n_links, ((np.arange(links) - starts) // 5).astype(np.int32)),
+            "FatJetPFCands_pFCandsIdx": lists(n_links, (np.arange(links) - starts).astype(np.int32)),
+            "PFCands_pt": lists(n_links, rng.exponential(30, links).astype(np.float32) + 1),
+            "PFCands_eta": lists(n_links, rng.normal(0, 1, links).astype(np.float32)),
+            "PFCands_phi": lists(n_links, rng.uniform(-3, 3, links).astype(np.float32)),
+        }
+        if mass:
+            columns["FatJet_mass"] = lists(n_jets, rng.exponential(50, total).astype(np.float32))
+        return Events.of(columns)
+
+    return make
+
+
+@pytest.fixture
+def jet_file(jet_events, tmp_path):
+    """Write such events to a file."""
+    from quickbeam.events import open_writer
+
+    def write(name: str, count: int = 40, **options) -> Path:
+        with open_writer(tmp_path / name) as writer:
+            writer.write(jet_events(count, **options))
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def jet_bundle(tmp_path_factory) -> Bundle:
+    """Return a detector of a few numbers: the sum of the constituents' pT, and a second output of width 3."""
+    from quickbeam.bundle import WorkingPoint
+
+    model = parse(
+        """jets (float[N, 100, 3] jets) => (float[N] score, float[N, 3] event) {
+            axes = Constant <value_ints = [1]> ()
+            event = ReduceSum <keepdims = 0> (jets, axes)
+            pick = Constant <value = int64 {2}> ()
+            score = Gather <axis = 1> (event, pick)
+        }"""
+    )
+    x = np.abs(np.random.default_rng(0).normal(size=(70, 100, 3))).astype(np.float32)
+    target = tmp_path_factory.mktemp("jets") / "jets.qb"
+    points = [WorkingPoint(name="tight", threshold=150.0)]
+    return pack(
+        model,
+        target,
+        inputs={"jets": x},
+        score="score",
+        features={"jets": "leading_jets"},
+        working_points=points,
+    ).bundle

@@ -1,0 +1,249 @@
+"""Every command as a user calls it: exit codes, JSON, and errors of one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+from quickbeam.cli.app import COMMANDS, _run
+
+
+@pytest.fixture
+def call(capfd):
+    """Run a command in this process; return its exit code, standard output and standard error."""
+
+    def run(*arguments):
+        code = _run([str(a) for a in arguments])
+        told = capfd.readouterr()
+        assert "Traceback" not in told.err
+        return code, told.out, told.err
+
+    return run
+
+
+@pytest.fixture
+def model_file(bundle_of, tmp_path):
+    path = tmp_path / "dense.onnx"
+    onnx.save(bundle_of("dense").model, path)
+    return path
+
+
+def sentence(err):
+    """Return the one line that an error is told in."""
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("quickbeam: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_every_command(call, name):
+    try:
+        code, out, _ = call(name, "--help")
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
+    if code == 70:
+        pytest.skip(f"{name} is not there yet")
+    assert code == 0
+    assert f"quickbeam {name}" in out
+
+
+def test_python_m_quickbeam():
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "quickbeam", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ,
+        )
+
+    shown = run("--help")
+    assert shown.returncode == 0
+    assert all(name in shown.stdout for name in COMMANDS)
+    wrong = run("verfy")
+    assert wrong.returncode == 2
+    assert "did you mean 'verify'" in wrong.stderr
+    missing = run("verify", "absent.qb")
+    assert missing.returncode == 5
+    sentence(missing.stderr)
+
+
+def test_pack_verify_inspect_and_bench(call, model_file, tmp_path):
+    target = tmp_path / "m.qb"
+    code, out, err = call("pack", model_file, "-o", target, "--description", "a test")
+    assert (code, err) == (0, "")
+    assert "onnxruntime reproduces its golden outputs" in out
+    code, out, err = call("verify", target)
+    assert code == 0
+    assert all(name in out for name in ("onnxruntime", "openvino", "torch", "reference", "score"))
+    code, out, _ = call("verify", target, "--engine", "onnxruntime,torch", "--json")
+    assert [entry["engine"] for entry in json.loads(out)] == ["onnxruntime", "torch"]
+    code, out, _ = call("inspect", target, "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["parameters"] == {"other": 112}
+    assert told["inputs"][0]["name"] == "x"
+    assert set(told["checksums"]) == {"model.onnx", "golden.safetensors"}
+    assert "a test" in call("inspect", target)[1]
+    assert json.loads(call("inspect", model_file, "--json")[1])["operators"]["Gemm"] == 1
+    assert "Sigmoid" in call("inspect", model_file)[1]
+
+
+@pytest.mark.slow
+def test_bench(call, bundle_of, tmp_path):
+    arguments = (
+        "bench",
+        bundle_of("dense").path,
+        "--engine",
+        "onnxruntime",
+        "--batch",
+        "1,4",
+        "--rounds",
+        2,
+        "--seconds",
+        0.1,
+    )
+    code, out, err = call(*arguments, "--no-cold", "--no-load", "-o", tmp_path / "r")
+    assert code == 0, err
+    assert "the harness itself takes" in out
+    (record,) = (tmp_path / "r").glob("bench-*.json")
+    assert json.loads(record.read_text())["kind"] == "bench"
+    code, out, _ = call(*arguments, "--no-cold", "--memory", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert len(told["memory"]) == 2
+    assert len(told["load"]) == 1
+
+
+def test_verify_on_given_events(call, bundle_of, tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(30, 12)))
+    code, out, _ = call(
+        "verify", bundle_of("dense").path, "--engine", "torch", "--inputs", tmp_path / "x.npz", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)[0]["events"] == 30
+    code, out, err = call("verify", bundle_of("dense").path, "--inputs", tmp_path / "absent.npz")
+    assert (code, out) == (4, "")
+    sentence(err)
+
+
+def test_an_engine_that_fails_ends_verify_with_its_code(call, parse_model, tmp_path):
+    onnx.save(parse_model("m (float[N, 3] x) => (float[N, 3] y) { y = Hardmax (x) }"), tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=np.eye(3))
+    assert call("pack", tmp_path / "m.onnx", "--inputs", tmp_path / "x.npz", "-o", tmp_path / "m.qb")[0] == 0
+    code, out, err = call("verify", tmp_path / "m.qb", "--engine", "onnxruntime,torch")
+    assert code == 7
+    assert "cannot run it" in out
+    assert "Hardmax" in sentence(err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("verify", "DENSE", "--engine", "null"), 2, "does no work"),
+        (("verify", "DENSE", "--engine", "opnvino"), 2, "did you mean 'openvino'"),
+        (("pack", "absent.onnx", "-o", "m.qb"), 2, "there is no model file"),
+        (("pack", "MODEL", "-o", "m.qb", "--dims", "N:3"), 2, "NAME=NUMBER"),
+        (("pack", "MODEL", "-o", "m.qb", "--score", "scor"), 2, "did you mean 'score'"),
+        (("pack", "MODEL", "-o", "m.qb", "--feature", "x"), 2, "INPUT=BUILDER"),
+        (("inspect", "absent"), 1, "neither a file nor a bundle"),
+        (("bench", "DENSE", "--batch", "1,x"), 2, "no whole numbers|not whole numbers"),
+        (("bench", "DENSE", "--batch", "0"), 2, "at least 1"),
+        (("bench", "DENSE", "--engine", "nothing"), 2, "no engine is called"),
+        (("train", "conv-vea", "x.npy", "-o", "m.qb"), 2, "did you mean 'conv-vae'"),
+        (("train", "conv-vae", "absent.npy", "-o", "m.qb"), None, "absent.npy"),
+        (("score", "DENSE", "absent.root", "-o", "s.parquet"), None, "leading_jets|absent.root"),
+        (("score", "DENSE", "absent.npy", "-o", "s.txt"), 2, "s.parquet"),
+        (("score", "absent.qb", "x.root", "-o", "s.parquet"), 5, "no bundle"),
+    ],
+)
+def test_errors_are_one_sentence_and_leave_nothing(
+    call, bundle_of, model_file, tmp_path, monkeypatch, arguments, code, told
+):
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    names = {"DENSE": bundle_of("dense").path, "MODEL": model_file}
+    before = sorted(tmp_path.iterdir())
+    found, out, err = call(*(names.get(a, a) for a in arguments))
+    assert found == code if code is not None else 0 < found < 10
+    assert out == ""
+    assert re.search(told, sentence(err))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_score(call, jet_bundle, jet_file, tmp_path):
+    good, bad = jet_file("good.root"), tmp_path / "bad.root"
+    bad.write_bytes(b"no file of anybody")
+    output = tmp_path / "s.parquet"
+    code, out, _ = call("score", jet_bundle.path, good, "-o", output, "--json")
+    assert code == 0
+    assert json.loads(out)["events"] == 40
+    code, out, err = call(
+        "score", jet_bundle.path, good, bad, "-o", tmp_path / "t.parquet", "--skip-bad-files"
+    )
+    assert code == 8
+    assert "of 40 events" in out
+    assert "bad.root" in err.splitlines()[0]
+    assert (tmp_path / "t.parquet").exists()
+    code, _, err = call("score", jet_bundle.path, good, bad, "-o", tmp_path / "u.parquet")
+    assert code == 4
+    sentence(err)
+    assert not list(tmp_path.glob("*u.parquet*"))
+    code, _, err = call("score", jet_bundle.path, good, "-o", tmp_path / "u.parquet", "--engine", "null")
+    assert code == 7
+    sentence(err)
+
+
+def test_train(call, tmp_path):
+    rng = np.random.default_rng(0)
+    jets = np.abs(rng.normal(size=(60, 100, 3))).astype(np.float32)
+    np.save(tmp_path / "jets.npy", jets)
+    arguments = (
+        "train",
+        "conv-vae",
+        tmp_path / "jets.npy",
+        "-o",
+        tmp_path / "m.qb",
+        "--epochs",
+        1,
+        "--latent",
+        6,
+        "--threads",
+        1,
+    )
+    code, out, err = call(*arguments, "--json")
+    assert code == 0, err
+    assert json.loads(out)["training"]["training_jets"] == 54
+    assert err.startswith("epoch 1: training loss")
+    code, out, _ = call(*arguments, "--resume")
+    assert code == 0
+    assert "54 jets, best epoch 1" in out
+
+
+def test_an_unforeseen_error_is_a_sentence_too(call, monkeypatch):
+    import quickbeam.cli.inspect as command
+
+    def fail(*_arguments, **_options):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(command, "Path", fail)
+    code, _, err = call("inspect", "x")
+    assert code == 70
+    assert "please report it: ZeroDivisionError" in sentence(err)
+    monkeypatch.setattr(
+        command, "Path", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left", "out.qb"))
+    )
+    code, _, err = call("inspect", "x")
+    assert code == 1
+    assert "the disk is full" in sentence(err)
+    monkeypatch.setattr(command, "Path", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    code, _, err = call("inspect", "x")
+    assert (code, err.strip()) == (130, "quickbeam: interrupted")

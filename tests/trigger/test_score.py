@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import quickbeam as qb
+from quickbeam._base import (
+    DataError,
+    InputMismatchError,
+    QuickbeamError,
+    UsageError,
+    VerificationError,
+)
+from quickbeam.bundle import pack
+from quickbeam.events import leading_jets
+from quickbeam.trigger import score_batch, score_events, score_files
+
+
+@pytest.fixture
+def session(jet_bundle):
+    with qb.open(jet_bundle) as opened:
+        yield opened
+
+
+def test_scores_are_those_of_the_leading_jets(session, jet_events):
+    events = jet_events(30)
+    scored = score_batch(session, events, ["FatJet_pt"])
+    jets = leading_jets(events, jets=2)
+    np.testing.assert_allclose(scored.outputs["score"], jets.inputs[:, :, 2].sum(1), rtol=1e-5)
+    assert scored.events == 30
+    assert scored.events_with_jets == len(np.unique(scored.identity, axis=0))
+    assert set(np.unique(scored.jet)) <= {0, 1, 2}
+    assert len(scored.columns["FatJet_pt"]) == len(scored.jet)
+
+
+@pytest.mark.parametrize("suffix", [".root", ".parquet"])
+def test_every_event_of_every_file_is_accounted_for(session, jet_file, tmp_path, suffix):
+    files = [str(jet_file(f"a{suffix}")), str(jet_file(f"b{suffix}", first=40))]
+    facts = score_files(session, files, tmp_path / "s.parquet", chunk_bytes=3000)
+    table = pq.read_table(tmp_path / "s.parquet")
+    assert facts.events == 80
+    assert facts.rows == table.num_rows
+    assert facts.events_without_rows == 80 - len(set(table["event"].to_pylist())) == 12
+    assert table.schema.names[:4] == ["run", "luminosityBlock", "event", "jet"]
+    assert table["output.event"].type.list_size == 3  # an output that is called as a column is
+    metadata = table.schema.metadata
+    assert metadata[b"quickbeam.bundle"] == b"jets"
+    assert metadata[b"quickbeam.engine"].startswith(b"onnxruntime ")
+    direct = np.concatenate([c.outputs["score"] for c in score_events(session, files)])
+    np.testing.assert_array_equal(table["score"].to_numpy(), direct)
+
+
+def test_events_of_the_same_number_are_counted_apart(session, jet_file, tmp_path):
+    files = [str(jet_file("a.root")), str(jet_file("b.root"))]
+    facts = score_files(session, files, tmp_path / "s.parquet")
+    assert (facts.events, facts.events_without_rows) == (80, 12)
+
+
+def test_a_column_that_only_some_files_have_is_filled(session, jet_file, tmp_path):
+    files = [str(jet_file("a.parquet")), str(jet_file("b.parquet", mass=False))]
+    facts = score_files(session, files, tmp_path / "s.parquet")
+    mass = pq.read_table(tmp_path / "s.parquet")["FatJet_mass"].to_numpy()
+    assert len(mass) == facts.rows
+    assert np.isnan(mass).any()
+    assert not np.isnan(mass).all()
+
+
+def test_bad_files_are_skipped_only_when_asked_for(session, jet_file, tmp_path):
+    good = str(jet_file("good.root"))
+    bad = tmp_path / "bad.root"
+    bad.write_bytes(b"root" + b"\0" * 500)
+    with pytest.raises(QuickbeamError, match=r"bad.root"):
+        score_files(session, [good, str(bad)], tmp_path / "s.parquet")
+    assert not list(tmp_path.glob("*s.parquet*"))
+    facts = score_files(session, [good, str(bad)], tmp_path / "s.parquet", skip_bad_files=True)
+    assert len(facts.skipped) == 1
+    assert "bad.root" in facts.skipped[0]
+    assert facts.events == 40
+    with pytest.raises(DataError, match=r"nothing could be read from .*bad.root"):
+        score_files(session, [str(bad)], tmp_path / "t.parquet", skip_bad_files=True)
+    assert not (tmp_path / "t.parquet").exists()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5"])
+def test_arrays_are_scored_row_by_row(session, tmp_path, suffix):
+    x = np.abs(np.random.default_rng(0).normal(size=(25, 100, 3)))
+    file = tmp_path / f"x{suffix}"
+    if suffix == ".npy":
+        np.save(file, x)
+    elif suffix == ".npz":
+        np.savez(file, jets=x)
+    else:
+        with h5py.File(file, "w") as handle:
+            handle["jets"] = x
+    facts = score_files(session, [str(file)], tmp_path / "s.parquet", chunk_bytes=20_000)
+    table = pq.read_table(tmp_path / "s.parquet")
+    assert facts.rows == 25
+    np.testing.assert_array_equal(table["row"].to_numpy(), np.arange(25))
+    np.testing.assert_allclose(table["score"].to_numpy(), x[:, :, 2].sum(1), rtol=1e-5)
+
+
+def test_arrays_that_do_not_fit_are_told_and_leave_nothing(session, tmp_path, bundle_of):
+    np.save(tmp_path / "flat.npy", np.zeros((5, 3), np.float32))
+    np.save(tmp_path / "complex.npy", np.zeros((5, 100, 3), complex))
+    for name in ("flat.npy", "complex.npy"):
+        with pytest.raises(DataError):
+            score_files(session, [str(tmp_path / name)], tmp_path / "s.parquet")
+    with (
+        qb.open(bundle_of("deep-jet")) as several,
+        pytest.raises(UsageError, match=r"takes .*cpf.x.*in Python with qb.open"),
+    ):
+        score_files(several, [str(tmp_path / "flat.npy")], tmp_path / "s.parquet")
+    with qb.open(bundle_of("embedding")) as several, pytest.raises(UsageError):
+        score_files(several, [str(tmp_path / "flat.npy")], tmp_path / "s.parquet")
+    assert not list(tmp_path.glob("*s.parquet*"))
+    assert issubclass(InputMismatchError, DataError)
+
+
+def test_the_output_may_not_be_an_input(session, jet_file):
+    file = jet_file("a.parquet")
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match="is one of the files to score; name another"):
+        score_files(session, [str(file)], file)
+    assert file.read_bytes() == before
+    with pytest.raises(UsageError, match=r"name the output a.parquet, not a.root"):
+        score_files(session, [str(file)], file.with_suffix(".root"))
+
+
+def test_nothing_is_decided_by_an_unverified_engine(jet_bundle, jet_file, tmp_path):
+    with qb.open(jet_bundle, "null") as session:
+        with pytest.raises(VerificationError, match="engine null was not verified"):
+            score_files(session, [str(jet_file("a.root"))], tmp_path / "s.parquet")
+        with pytest.raises(VerificationError, match="use one that computes"):
+            list(score_events(session, [str(jet_file("a.root"))]))
+
+
+def test_a_bundle_that_does_not_say_how_it_is_fed_is_told(bundle_of, jet_bundle, jet_file, tmp_path):
+    file = str(jet_file("a.root"))
+    with (
+        qb.open(bundle_of("dense")) as session,
+        pytest.raises(UsageError, match=r"pack it with --feature INPUT=leading_jets"),
+    ):
+        score_files(session, [file], tmp_path / "s.parquet")
+    packed = pack(jet_bundle.model, tmp_path / "m.qb", features={"jets": "leading_jet"})
+    with (
+        qb.open(packed.bundle) as session,
+        pytest.raises(QuickbeamError, match="did you mean 'leading_jets'"),
+    ):
+        score_files(session, [file], tmp_path / "s.parquet")
