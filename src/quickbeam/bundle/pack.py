@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,8 +61,9 @@ def pack(
     working_points: Iterable[WorkingPoint] = (),
     training: Mapping[str, object] | None = None,
     extra: Mapping[str, str] | None = None,
+    check: Callable[[Bundle], object] | None = None,
 ) -> Packed:
-    """Pack a model file (ONNX, TorchScript, Keras 3) or an ONNX model into a bundle at `target`."""
+    """Pack a model file (ONNX, TorchScript, Keras 3) or an ONNX model at `target`; what `check` raises leaves nothing there."""
     target = Path(target)
     check_target(target)
     dims = dict(dims or {})
@@ -103,8 +104,9 @@ def pack(
         rewrites=applied,
         training=dict(training or {}),  # type: ignore[arg-type] # pydantic checks that it is JSON
     )
-    bundle = write_bundle(target, manifest, proto.SerializeToString(), golden, extra)
-    return Packed(bundle, tuple(notes))
+    return Packed(
+        write_bundle(target, manifest, proto.SerializeToString(), golden, extra, check), tuple(notes)
+    )
 
 
 def _name(target: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -148,9 +148,14 @@ def locate(where: str | Path) -> Path:
 
 
 def write_bundle(
-    target: Path, manifest: Manifest, model: bytes, golden: Golden, extra: Mapping[str, str] | None = None
+    target: Path,
+    manifest: Manifest,
+    model: bytes,
+    golden: Golden,
+    extra: Mapping[str, str] | None = None,
+    check: Callable[[Bundle], object] | None = None,
 ) -> Bundle:
-    """Write a bundle whole: under its final name it is complete or absent."""
+    """Write a bundle whole: under its final name it is complete, and has passed `check`, or it is absent."""
     check_target(target)
     with atomic_path(target) as part:
         part.mkdir()
@@ -165,6 +170,8 @@ def write_bundle(
         complete = manifest.model_copy(update={"files": entries})
         document = json.dumps(complete.model_dump(mode="json"), indent=2, allow_nan=False)
         (part / MANIFEST).write_text(document + "\n", encoding="utf-8")
+        if check is not None:
+            check(Bundle.open(part))
     return Bundle.open(target)
 
 

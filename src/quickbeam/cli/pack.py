@@ -68,8 +68,8 @@ def command(
         seed=seed,
         description=description,
         features=_features(features),
+        check=lambda bundle: open_session(bundle).close(),  # what the default engine refuses is not packed
     )
-    open_session(packed.bundle).close()  # a bundle that the default engine refuses is not called packed
     if as_json:
         print_json(
             {

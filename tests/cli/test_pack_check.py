@@ -1,0 +1,35 @@
+"""A bundle that the default engine refuses is not left behind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from quickbeam import QuickbeamError
+from quickbeam.bundle import pack
+
+
+def _model():
+    node = helper.make_node("Relu", ["x"], ["y"])
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 3]) for n in "xy")
+    graph = helper.make_graph([node], "g", [x], [y])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_what_the_check_refuses_leaves_nothing_and_keeps_the_old(tmp_path):
+    target = tmp_path / "m.qb"
+    inputs = {"x": np.ones((4, 3), np.float32)}
+
+    def refuse(bundle):
+        assert bundle.golden.outputs["y"].shape == (4, 3)
+        raise QuickbeamError("no")
+
+    with pytest.raises(QuickbeamError, match="^no$"):
+        pack(_model(), target, inputs=inputs, check=refuse)
+    assert list(tmp_path.iterdir()) == []
+    before = pack(_model(), target, inputs=inputs).bundle.manifest
+    with pytest.raises(QuickbeamError, match="^no$"):
+        pack(_model(), target, inputs=inputs, description="newer", check=refuse)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.qb"]
+    assert before.description == ""
