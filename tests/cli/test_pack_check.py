@@ -25,11 +25,11 @@ def test_what_the_check_refuses_leaves_nothing_and_keeps_the_old(tmp_path):
         assert bundle.golden.outputs["y"].shape == (4, 3)
         raise QuickbeamError("no")
 
-    with pytest.raises(QuickbeamError, match="^no$"):
+    with pytest.raises(QuickbeamError, match=r"^no$"):
         pack(_model(), target, inputs=inputs, check=refuse)
     assert list(tmp_path.iterdir()) == []
     before = pack(_model(), target, inputs=inputs).bundle.manifest
-    with pytest.raises(QuickbeamError, match="^no$"):
+    with pytest.raises(QuickbeamError, match=r"^no$"):
         pack(_model(), target, inputs=inputs, description="newer", check=refuse)
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.qb"]
     assert before.description == ""

@@ -16,7 +16,7 @@ from quickbeam.bundle.choose_golden import GOLDEN_EVENTS, choose_golden, is_half
 from quickbeam.bundle.cost import count_cost
 from quickbeam.bundle.golden import Golden
 from quickbeam.bundle.importers import import_model, plain_outputs, recognise
-from quickbeam.bundle.manifest import Manifest, WorkingPoint
+from quickbeam.bundle.manifest import Manifest, Rewrite, WorkingPoint
 from quickbeam.bundle.model import graphs, read_signature
 from quickbeam.bundle.reference import Reference, evaluate
 from quickbeam.bundle.rewrite import rewrite
@@ -83,13 +83,10 @@ def pack(
     check_samples(samples, signature)
     golden = choose_golden(proto, reference, signature, samples, notes)
     signature = _finish(signature, golden, features or {}, units or {}, is_half(proto))
+    applied: tuple[Rewrite, ...] = ()
     if rewrites:
         proto, applied = rewrite(proto, golden.inputs, golden.outputs, signature)
-        notes += [
-            f"rewrite {r.name} applied {r.count} times, largest change {r.largest_error:.1e}" for r in applied
-        ]
-    else:
-        applied = ()
+        notes += map(_told, applied)
     manifest = Manifest(
         schema_version=1,
         name=name or _name(target),
@@ -107,6 +104,10 @@ def pack(
     return Packed(
         write_bundle(target, manifest, proto.SerializeToString(), golden, extra, check), tuple(notes)
     )
+
+
+def _told(rewrite: Rewrite) -> str:
+    return f"rewrite {rewrite.name} applied {rewrite.count} times, largest change {rewrite.largest_error:.1e}"
 
 
 def _name(target: Path) -> str:
