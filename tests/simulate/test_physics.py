@@ -22,7 +22,7 @@ def test_the_w_peak_is_where_it_belongs(graviton):
     w = leading(graviton, "label") == Label.W
     assert w.mean() > 0.85
     assert 75 < np.median(leading(graviton, "msoftdrop")[w]) < 90
-    assert 900 < leading(graviton, "pt").mean() < 1020
+    assert 540 < leading(graviton, "pt").mean() < 640
 
 
 def test_two_prongs_show(qcd, graviton):
