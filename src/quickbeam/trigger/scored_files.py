@@ -53,7 +53,8 @@ def score_files(
     check_decides(session)
     reader: ArrayReader | EventReader
     if all(str(file).endswith(ARRAY_SUFFIXES) for file in files):
-        reader = read_arrays(files, chunk_bytes=chunk_bytes, skip_bad_files=skip_bad_files)
+        row = tuple(d for d in session.signature.inputs[0].shape[1:] if isinstance(d, int))
+        reader = read_arrays(files, shape=row, chunk_bytes=chunk_bytes, skip_bad_files=skip_bad_files)
         pieces = _array_pieces(session, reader)
     else:
         reader = read_events(
