@@ -141,13 +141,6 @@ class ParquetTable:
         for _ in self._take(start - row):
             pass
 
-    def _batches(self, tops: tuple[str, ...], first: int) -> Iterator[pa.RecordBatch]:
-        """Decode row group after row group; one iterator over all of them would keep the buffers of each."""
-        for group in range(first, self._file.num_row_groups):
-            yield from self._file.iter_batches(
-                _BATCH_EVENTS, row_groups=[group], columns=list(tops), use_threads=False
-            )
-
     def _take(self, count: int) -> Iterator[pa.RecordBatch]:
         while count > 0:
             batch = self._rest if self._rest is not None else next(self._stream, None)
