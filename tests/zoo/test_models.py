@@ -10,7 +10,7 @@ import torch
 from quickbeam.bundle import Reference
 from quickbeam.bundle.model import count_parameters
 from quickbeam.zoo import LATENT_SIZES, MODELS
-from quickbeam.zoo.graph_vae import Adjacency
+from quickbeam.zoo.graph_vae import Adjacency, propagate, propagate_narrow
 from quickbeam.zoo.layers import Standardise, chamfer, chamfer_for_training, constituent_mask, divergence
 from quickbeam.zoo.scored import Scored, export
 
@@ -80,11 +80,30 @@ def test_parameters_read_off_the_exported_graph(build, latent):
     assert set(counts) <= {"encoder", "decoder", "standardise", "other"}
 
 
-def test_graph_vae_reconstructs_node_features_from_its_graph(build):
+def test_graph_vae_reconstructs_node_features(build):
     model = build("graph-vae")
     jets = torch.from_numpy(jets_of(4))
     assert model.encode(jets).shape == (4, 8)
-    assert model.decode(model.encode(jets), jets).shape == (4, 100, 3)
+    assert model.decode(model.encode(jets)).shape == (4, 100, 3)
+
+
+def test_both_ways_to_propagate_apply_a_hat(build):
+    jets = torch.from_numpy(jets_of(3)).double()
+    adjacency, root = graph = Adjacency()(jets)
+    a_hat = root * adjacency * root.transpose(1, 2)
+    torch.testing.assert_close(propagate(graph, jets), a_hat @ jets)
+    torch.testing.assert_close(propagate_narrow(graph, jets), a_hat @ jets)
+
+
+def test_graph_vae_layer_by_layer(build):
+    model = build("graph-vae")
+    jets = torch.from_numpy(jets_of(2))
+    assert trace(model.encoder, jets, model.adjacency(jets)) == [
+        ((100, 16), 64),
+        ((100, 16), 272),
+        ((8,), 12_808),
+    ]
+    assert trace(model.decoder, torch.zeros(2, 8)) == [((128,), 1152), ((300,), 38_700)]
 
 
 def test_the_adjacency_is_that_of_its_definition():

@@ -17,7 +17,7 @@ import quickbeam as qb
 from quickbeam._base import DataError, UnreadableFileError, UsageError
 from quickbeam.zoo import MODELS, train
 from quickbeam.zoo.checkpoint import CHECKPOINT
-from quickbeam.zoo.dataset import load_jets, split
+from quickbeam.zoo.dataset import LoadedJets, load_jets, split
 from quickbeam.zoo.packing import working_points
 from quickbeam.zoo.training import METRICS, Training, with_epochs
 
@@ -32,6 +32,11 @@ def jets_of(count, seed=0):
     return jets
 
 
+def alone(jets):
+    """Let every jet be of an event of its own."""
+    return LoadedJets(jets, np.arange(len(jets)))
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("jets") / "jets.npy"
@@ -43,7 +48,7 @@ def file(tmp_path_factory):
 def training(tmp_path):
     def make(name="conv-vae", folder="run", seed=1, latent=6, **recipe):
         zoo = replace(MODELS[name], recipe=replace(MODELS[name].recipe, batch=64, epochs=2, **recipe))
-        return Training(zoo, split(jets_of(60), seed), tmp_path / folder, latent=latent, seed=seed)
+        return Training(zoo, split(alone(jets_of(60)), seed), tmp_path / folder, latent=latent, seed=seed)
 
     return make
 
@@ -97,8 +102,9 @@ def test_a_trained_bundle_tells_where_it_comes_from(file, tmp_path):
         after_epoch=rows.append,
     )
     manifest = packed.bundle.manifest
-    assert manifest.training["training_jets"] == 90
-    assert manifest.training["validation_jets"] == 10
+    assert manifest.training["training_jets"] == 85
+    assert manifest.training["validation_jets"] == 5
+    assert manifest.training["calibration_jets"] == 10
     assert manifest.training["files"] == ["jets.npy"]
     assert manifest.signature.inputs[0].feature == "leading_jets"
     assert manifest.score == "score"
@@ -213,15 +219,17 @@ def test_wrong_options_are_told(file, tmp_path, training):
 
 def test_jets_that_cannot_be_trained_on_are_told(tmp_path):
     with pytest.raises(UsageError, match="5 jets are too few"):
-        split(jets_of(5), 1)
+        split(alone(jets_of(5)), 1)
     with pytest.raises(DataError, match=r"shape \(30, 50, 3\)"):
-        split(jets_of(30)[:, :50], 1)
+        split(alone(jets_of(30)[:, :50]), 1)
     spoiled = jets_of(30)
     spoiled[7, 0, 0] = np.nan
     with pytest.raises(DataError, match=r"1 of 30 training jets hold NaN.*jet 7"):
-        split(spoiled, 1)
+        split(alone(spoiled), 1)
     with pytest.raises(DataError, match="no constituents with a transverse momentum"):
-        split(np.zeros((30, 100, 3), np.float32), 1)
+        split(alone(np.zeros((30, 100, 3), np.float32)), 1)
+    with pytest.raises(UsageError, match="30 jets are of 1 events"):
+        split(LoadedJets(jets_of(30), np.zeros(30, int)), 1)
     np.save(tmp_path / "none.npy", jets_of(0))
     with pytest.raises(DataError, match="no jets in"):
         load_jets([str(tmp_path / "none.npy")])
@@ -229,14 +237,22 @@ def test_jets_that_cannot_be_trained_on_are_told(tmp_path):
 
 def test_the_split_keeps_every_jet_and_standardises_on_real_constituents():
     jets = jets_of(50)
-    data = split(jets, 3)
-    assert len(data.train) == 45
-    assert len(data.validation) == 5
-    together = np.sort(np.concatenate([data.train, data.validation]).sum(axis=(1, 2)))
+    data = split(alone(jets), 3)
+    parts = (data.train, data.validation, data.calibration)
+    assert [len(part) for part in parts] == [42, 3, 5]
+    together = np.sort(np.concatenate(parts).sum(axis=(1, 2)))
     np.testing.assert_array_equal(together, np.sort(jets.sum(axis=(1, 2))))
     real = data.train[data.train[:, :, 2] > 0]
     np.testing.assert_allclose(data.mean, real.mean(axis=0), rtol=1e-4, atol=1e-6)
-    assert (split(jets, 4).train[0] != data.train[0]).any()
+    assert not np.array_equal(split(alone(jets), 4).validation, data.validation)
+
+
+def test_the_jets_of_an_event_stay_together():
+    jets = jets_of(60)
+    jets[:, 0, 0] = np.arange(60) // 2  # the event's number, as a mark
+    data = split(LoadedJets(jets, np.arange(60) // 2), 3)
+    marks = [set(part[:, 0, 0]) for part in (data.train, data.validation, data.calibration)]
+    assert sum(map(len, marks)) == len(set.union(*marks)) == 30
 
 
 def test_working_points_pass_what_they_say():

@@ -82,7 +82,6 @@ class ConvVAE(nn.Module):
         """Return the mean of z, which is what inference uses."""
         return self.encoder(self.standardise(jets))
 
-    def decode(self, z: Tensor, jets: Tensor) -> Tensor:
+    def decode(self, z: Tensor) -> Tensor:
         """Return the reconstructed constituents in physical units."""
-        del jets
         return self.standardise.undo(self.decoder(z))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,26 +12,38 @@ from quickbeam._base import DataError, UsageError, progress
 from quickbeam.events import JET_COLUMNS, leading_jets, read_arrays, read_events
 
 JETS_PER_EVENT = 2
-VALIDATION_FRACTION = 0.1
+VALIDATION_FRACTION, CALIBRATION_FRACTION = 0.05, 0.1
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Jets to train on and jets to validate on, split by a seed, and the standardisation of the former."""
+    """Jets split by event and seed: to train on, to stop the training by, to set thresholds on; the scale of the first."""
 
     train: np.ndarray
     validation: np.ndarray
+    calibration: np.ndarray
     mean: np.ndarray
     std: np.ndarray
 
 
-def load_jets(paths: Sequence[str], most: int | None = None) -> np.ndarray:
-    """Read leading jets from event files, or (jets, 100, 3) arrays from HDF5 and NumPy files."""
+@dataclass(frozen=True)
+class LoadedJets:
+    """Jets (jets, 100, 3) and the running number of the event that each is of."""
+
+    inputs: np.ndarray
+    event: np.ndarray
+
+
+def load_jets(paths: Sequence[str], most: int | None = None) -> LoadedJets:
+    """Read leading jets from event files, or (jets, 100, 3) arrays, a jet a row, from HDF5 and NumPy files."""
     pieces: list[np.ndarray] = []
+    events: list[np.ndarray] = []
     found = 0
     with progress("reading jets", None, "jets") as advance:
-        for jets in _pieces(paths):
-            pieces.append(jets if most is None else jets[: most - found])
+        for jets, event in _pieces(paths):
+            left = len(jets) if most is None else most - found
+            pieces.append(jets[:left])
+            events.append(event[:left])
             found += len(pieces[-1])
             advance(len(jets))
             if most is not None and found >= most:
@@ -40,21 +52,26 @@ def load_jets(paths: Sequence[str], most: int | None = None) -> np.ndarray:
         raise DataError(
             f"no jets in {', '.join(map(str, paths))}: training needs events with FatJet and PFCands"
         )
-    return np.concatenate(pieces)
+    return LoadedJets(np.concatenate(pieces), np.concatenate(events))
 
 
-def _pieces(paths: Sequence[str]):  # type: ignore[no-untyped-def] # noqa: ANN202 - an iterator of float32 (jets, 100, 3)
+def _pieces(paths: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    done = 0
     if all(Path(path).suffix in (".h5", ".hdf5", ".npy", ".npz") for path in paths):
         for path in paths:
             for chunk in read_arrays(path):
-                yield np.asarray(chunk.array, np.float32)
+                yield np.asarray(chunk.array, np.float32), done + np.arange(len(chunk.array))
+                done += len(chunk.array)
         return
     for events in read_events(paths, columns=JET_COLUMNS):
-        yield leading_jets(events.events, jets=JETS_PER_EVENT).inputs
+        jets = leading_jets(events.events, jets=JETS_PER_EVENT)
+        yield jets.inputs, done + jets.event_row
+        done += len(events.events)
 
 
-def split(jets: np.ndarray, seed: int) -> TrainingSet:
-    """Split into training and validation; measure the standardisation on real constituents of the former."""
+def split(loaded: LoadedJets, seed: int) -> TrainingSet:
+    """Split by event, so that two jets of one event never face each other; scale by the real constituents trained on."""
+    jets = loaded.inputs
     if jets.ndim != 3 or jets.shape[1:] != (100, 3):
         raise DataError(f"training jets have the shape {jets.shape}; it has to be (jets, 100, 3)")
     if len(jets) < 20:
@@ -64,11 +81,22 @@ def split(jets: np.ndarray, seed: int) -> TrainingSet:
         raise DataError(
             f"{int(bad.sum())} of {len(jets)} training jets hold NaN or infinity; the first is jet {int(bad.argmax())}"
         )
-    order = np.random.default_rng((seed, 0)).permutation(len(jets))
-    held_out = max(1, int(len(jets) * VALIDATION_FRACTION))
-    train, validation = jets[order[held_out:]], jets[order[:held_out]]
+    events, of_jet = np.unique(loaded.event, return_inverse=True)
+    if len(events) < 3:
+        raise UsageError(
+            f"the {len(jets)} jets are of {len(events)} events; a training needs 3 to split them by event"
+        )
+    order = np.random.default_rng((seed, 0)).permutation(len(events))
+    place = np.empty(len(events))
+    place[order] = np.arange(len(events))
+    validated = max(1.0, len(events) * VALIDATION_FRACTION)
+    calibrated = validated + max(1.0, len(events) * CALIBRATION_FRACTION)
+    of_jet = place[of_jet]
+    train = jets[of_jet >= calibrated]
+    validation, calibration = jets[of_jet < validated], jets[(of_jet >= validated) & (of_jet < calibrated)]
     real = train[train[:, :, 2] > 0]
     if not len(real):
         raise DataError("the training jets have no constituents with a transverse momentum")
     mean, std = real.mean(axis=0, dtype=np.float64), real.std(axis=0, dtype=np.float64)
-    return TrainingSet(train, validation, mean.astype(np.float32), np.maximum(std, 1e-6).astype(np.float32))
+    std = np.maximum(std, 1e-6)
+    return TrainingSet(train, validation, calibration, mean.astype(np.float32), std.astype(np.float32))

@@ -2,6 +2,7 @@
 
 First-order graph convolutions A_hat X W with tanh. Two constituents are joined with the weight 1 - (dR / R0)^2 where
 that is positive: local as nearest neighbours are, but smooth, so that no rounding flips an edge. A_hat = D^-1/2 A D^-1/2 is applied to the features, never written out.
+The decoder sees z alone: the graph holds nearly every position, and a decoder that knew it would rebuild anything.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from quickbeam.zoo.layers import FAR, Standardise, constituent_mask
 
 CONSTITUENTS = 100
 RADIUS = 0.4
-HIDDEN_1, HIDDEN_2 = 32, 16
+HIDDEN_1, HIDDEN_2 = 16, 16
+HIDDEN_DECODER = 128
 
 
 class Adjacency(nn.Module):
@@ -37,6 +39,12 @@ def propagate(graph: tuple[Tensor, Tensor], features: Tensor) -> Tensor:
     return torch.matmul(adjacency, features * root) * root
 
 
+def propagate_narrow(graph: tuple[Tensor, Tensor], features: Tensor) -> Tensor:
+    """Return the same as (features^T A_hat)^T, since A_hat is symmetric: long rows suit a few features better."""
+    adjacency, root = graph
+    return torch.matmul((features * root).transpose(1, 2), adjacency).transpose(1, 2) * root
+
+
 class Encoder(nn.Module):
     """Node features and their graph -> the mean of z."""
 
@@ -49,7 +57,7 @@ class Encoder(nn.Module):
 
     def features(self, x: Tensor, graph: tuple[Tensor, Tensor]) -> Tensor:
         """Return what both heads read: (N, 1600)."""
-        h = torch.tanh(self.gcn_1(propagate(graph, x)))
+        h = torch.tanh(self.gcn_1(propagate_narrow(graph, x)))
         h = torch.tanh(propagate(graph, self.gcn_2(h)))
         return h.flatten(1)
 
@@ -59,24 +67,21 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z -> node features, over the same graph."""
+    """z -> node features."""
 
     def __init__(self, latent: int) -> None:
         """Build the layers in the order in which they are used."""
         super().__init__()
-        self.dense = nn.Linear(latent, CONSTITUENTS * HIDDEN_2)
-        self.gcn_1 = nn.Linear(HIDDEN_2, HIDDEN_1)
-        self.gcn_2 = nn.Linear(HIDDEN_1, 3)
+        self.dense_1 = nn.Linear(latent, HIDDEN_DECODER)
+        self.dense_2 = nn.Linear(HIDDEN_DECODER, CONSTITUENTS * 3)
 
-    def forward(self, z: Tensor, graph: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, z: Tensor) -> Tensor:
         """Decode to standardised node features."""
-        h = torch.tanh(self.dense(z)).reshape(-1, CONSTITUENTS, HIDDEN_2)
-        h = torch.tanh(self.gcn_1(propagate(graph, h)))
-        return propagate(graph, self.gcn_2(h))
+        return self.dense_2(torch.tanh(self.dense_1(z))).reshape(-1, CONSTITUENTS, 3)
 
 
 class GraphVAE(nn.Module):
-    """The whole: standardise, encode and decode over the jet's graph, return to physical units."""
+    """The whole: standardise, encode over the jet's graph, decode, return to physical units."""
 
     def __init__(self, standardise: Standardise, latent: int = 8) -> None:
         """Join the parts; `z_logvar` serves training only."""
@@ -99,6 +104,6 @@ class GraphVAE(nn.Module):
         """Return the mean of z, which is what inference uses."""
         return self.encoder(self._inputs(jets), self.adjacency(jets))
 
-    def decode(self, z: Tensor, jets: Tensor) -> Tensor:
+    def decode(self, z: Tensor) -> Tensor:
         """Return the reconstructed constituents in physical units."""
-        return self.standardise.undo(self.decoder(z, self.adjacency(jets)))
+        return self.standardise.undo(self.decoder(z))

@@ -32,15 +32,15 @@ def pack_trained(
     seed: int,
     files: Sequence[str],
 ) -> Packed:
-    """Pack a trained model; thresholds come from the validation jets."""
+    """Pack a trained model; thresholds come from jets that neither trained it nor stopped its training."""
     beta = zoo.recipe.beta if zoo.reconstruction == "chamfer" else 0.0005
     proto = parse_model(export(trained.model, beta), zoo.name)
-    scores = _scores(trained.model, beta, data.validation)
+    scores = _scores(trained.model, beta, data.calibration)
     return pack(
         proto,
         target,
         name=zoo.name,
-        inputs={"jets": data.validation[:256]},
+        inputs={"jets": data.calibration[:256]},
         score="score",
         description=zoo.description,
         features={"jets": FEATURE},
@@ -53,6 +53,7 @@ def pack_trained(
             "files": [Path(name).name for name in files],
             "training_jets": len(data.train),
             "validation_jets": len(data.validation),
+            "calibration_jets": len(data.calibration),
             "mean": data.mean.tolist(),
             "std": data.std.tolist(),
             "beta_score": beta,
@@ -65,7 +66,7 @@ def pack_trained(
 
 
 def working_points(scores: np.ndarray) -> list[WorkingPoint]:
-    """Return thresholds that the validation background passes at 1e-2 and 1e-3, as far as it has the events for it."""
+    """Return thresholds that the background passes at 1e-2 and 1e-3, as far as it has the events for it."""
     points = []
     for efficiency in WORKING_POINTS:
         if len(scores) * efficiency >= 10:
@@ -75,7 +76,7 @@ def working_points(scores: np.ndarray) -> list[WorkingPoint]:
                     name=f"background-{efficiency:g}",
                     threshold=threshold,
                     background_efficiency=float(np.mean(scores > threshold)),
-                    background=f"{len(scores)} validation jets",
+                    background=f"{len(scores)} calibration jets",
                 )
             )
     return points

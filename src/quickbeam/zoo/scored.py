@@ -19,7 +19,7 @@ class Autoencoder(Protocol):
         """Return the mean of z."""
         ...
 
-    def decode(self, z: Tensor, jets: Tensor) -> Tensor:
+    def decode(self, z: Tensor) -> Tensor:
         """Return the reconstruction."""
         ...
 
@@ -43,7 +43,7 @@ class Scored(nn.Module):
         model: Autoencoder = self._whole[0]  # type: ignore[assignment] # a module with these methods
         z = model.encode(jets)
         mu2 = (z * z).sum(1)
-        reconstruction = chamfer(jets, model.decode(z, jets), constituent_mask(jets), model.standardise.std)
+        reconstruction = chamfer(jets, model.decode(z), constituent_mask(jets), model.standardise.std)
         return reconstruction + (0.5 * self.beta) * mu2, reconstruction, mu2
 
 

@@ -131,7 +131,7 @@ class Training:
         if noise is not None:
             z = mu + torch.exp(0.5 * logvar) * torch.randn(mu.shape, generator=noise, device=self.device)
         mask, std = constituent_mask(jets), model.standardise.std
-        rebuilt = model.decode(z, jets)
+        rebuilt = model.decode(z)
         if self.zoo.reconstruction == "chamfer":
             reconstruction = chamfer_for_training(jets, rebuilt, mask, std).mean()
         else:
