@@ -1,6 +1,7 @@
 """Does `bench` tell what an independent timing of the same ONNX file tells, and what does the harness cost.
 
-The independent timing knows nothing of quickbeam: onnxruntime, one thread, `run` in a plain loop. Both take turns.
+The independent timing knows nothing of quickbeam: onnxruntime, one thread, `run` on the whole batch in a plain loop.
+Both take turns of some ten milliseconds, so that a drifting host drifts for both; each turn gives one ratio.
 
 Usage: python benchmarks/harness_check.py [BUNDLE ...]
 """
@@ -8,6 +9,7 @@ Usage: python benchmarks/harness_check.py [BUNDLE ...]
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from time import perf_counter_ns
 
 import numpy as np
@@ -15,33 +17,35 @@ import onnxruntime as ort
 
 from quickbeam import Bundle
 from quickbeam.engines import Options, Session, find_engine
-from quickbeam.measure import Plan, measure_roofline
+from quickbeam.measure import Plan
 from quickbeam.measure.latency import events_of, measure_latency
 
-ROUNDS = 5
+ROUNDS = 40
+BATCHES = (1, 16, 64, 256)
+TURN = Plan(rounds=1, least_rounds=1, block_ns=12_000_000)
 
 
-def independent_ns(bundle: Bundle, batch: int, chunk: int) -> float:
+def independent(path: str, feeds: dict[str, np.ndarray]) -> Callable[[], float]:
+    """Return a turn of the independent timing: the median of a run of calls, in nanoseconds."""
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = 1
-    session = ort.InferenceSession(bundle.model_bytes, settings, providers=["CPUExecutionProvider"])
-    arrays = events_of(bundle, batch)
-    feeds = {value.name: array for value, array in zip(session.get_inputs(), arrays, strict=True)}
-    pieces = [{k: v[i : i + chunk] for k, v in feeds.items()} for i in range(0, batch, chunk)]
-    times = []
-    for _ in range(5):
-        session.run(None, pieces[0])
-    for _ in range(max(5, min(200, 400 // batch))):
-        begin = perf_counter_ns()
-        for piece in pieces:
-            session.run(None, piece)
-        times.append(perf_counter_ns() - begin)
-    return float(np.median(times))
+    session = ort.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+
+    def turn() -> float:
+        times: list[int] = []
+        for _ in range(3):
+            session.run(None, feeds)
+        while (sum(times) < TURN.block_ns and len(times) < TURN.most_calls) or len(times) < TURN.least_calls:
+            begin = perf_counter_ns()
+            session.run(None, feeds)
+            times.append(perf_counter_ns() - begin)
+        return float(np.median(times))
+
+    return turn
 
 
 def main(names: list[str]) -> None:
-    roofline = measure_roofline()
-    plan = Plan(rounds=5, budget_ns=1_000_000_000)
+    """Print a line per bundle and batch size."""
     rng = np.random.default_rng(0)
     for name in names:
         bundle = Bundle.open(name)
@@ -49,19 +53,25 @@ def main(names: list[str]) -> None:
             Session(bundle, find_engine("onnxruntime"), Options()) as session,
             Session(bundle, find_engine("null"), Options()) as null,
         ):
-            for batch in (1, 16, 64):
-                ratios = []
+            for batch in BATCHES:
+                feeds = dict(zip(bundle.golden.inputs, events_of(bundle, batch), strict=True))
+                turn = independent(str(bundle.path / "model.onnx"), feeds)
+                ratios: dict[str, list[float]] = {}
+                harness = []
                 for _ in range(ROUNDS):
-                    outside = independent_ns(bundle, batch, session.chunk)
-                    rows = measure_latency(
-                        [session, null], [batch], plan, cold=False, roofline=roofline, rng=rng
-                    )
-                    told = next(row for row in rows if row.engine == "onnxruntime" and row.mode == "call")
-                    ratios.append(told.warm.p50_ns / outside)
-                harness = next(row for row in rows if row.engine == "null" and row.mode == "bound")
+                    outside = turn()
+                    rows = measure_latency([session, null], [batch], TURN, cold=False, roofline=None, rng=rng)
+                    for row in rows:
+                        if row.engine == "onnxruntime":
+                            ratios.setdefault(row.mode, []).append(row.warm.p50_ns / outside)
+                        elif row.mode == "bound":
+                            harness.append(row.warm.p50_ns)
+                told = "; ".join(
+                    "{} {:.3f} (quartiles {:.3f} to {:.3f})".format(mode, *np.percentile(found, [50, 25, 75]))
+                    for mode, found in ratios.items()
+                )
                 print(
-                    f"{name} batch {batch}: bench / independent = {np.median(ratios):.3f} "
-                    f"({min(ratios):.3f} to {max(ratios):.3f}); null engine {harness.warm.p50_ns:.0f} ns per bound call"
+                    f"{name} batch {batch}: bench / independent: {told}; null engine {np.median(harness):.0f} ns"
                 )
 
 

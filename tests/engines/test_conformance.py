@@ -84,11 +84,14 @@ def test_no_events_give_no_results(bundle_of, engine_name, name):
                 assert found[spec.name].dtype == spec.dtype
 
 
-def test_bound_buffers_give_the_same_numbers_and_see_what_is_filled_in(bundle_of, engine_name, model_name):
+@pytest.mark.parametrize("chunk", [None, 5])
+def test_bound_buffers_give_the_same_numbers_and_see_what_is_filled_in(
+    bundle_of, engine_name, model_name, chunk
+):
     bundle = bundle_of(model_name)
     golden = {name: array.copy(order="C") for name, array in bundle.golden.inputs.items()}
     buffers = {name: np.zeros_like(array) for name, array in golden.items()}
-    with qb.open(bundle, engine_name) as session:
+    with qb.open(bundle, engine_name, chunk=chunk) as session:
         expected = session.run(**golden)
         call = session.bind(**buffers)
         call()

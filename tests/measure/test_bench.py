@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+import quickbeam as qb
 from quickbeam._base import DataError, QuickbeamError, UsageError, VerificationError
 from quickbeam.measure import (
     Bench,
@@ -77,6 +78,17 @@ def test_a_benchmark_from_end_to_end(bundle_of, bench, tmp_path):
     assert read_records([tmp_path / "r"]) == [(path, record)]
     with pytest.raises(UsageError, match="records are never overwritten"):
         write_record(record, path)
+
+
+def test_a_batch_of_several_chunks_is_also_timed_whole(bundle_of, bench):
+    bundle = bundle_of("dense")
+    with qb.open(bundle) as session:
+        chunk = session.chunk
+    rows = bench([bundle], engines=("onnxruntime",), batches=(chunk, 2 * chunk)).latency
+    seen = {(r.engine, r.mode, r.batch): r.chunk for r in rows}
+    assert seen["onnxruntime", "call", 2 * chunk] == seen["onnxruntime", "bound", 2 * chunk] == chunk
+    assert seen["onnxruntime", "whole", 2 * chunk] == 2 * chunk
+    assert not [key for key in seen if key[1] == "whole" and (key[0] == "null" or key[2] == chunk)]
 
 
 def test_an_engine_that_cannot_run_a_model_is_named_and_the_others_are_timed(bench, parse_model, tmp_path):

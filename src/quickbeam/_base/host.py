@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +23,8 @@ LIBRARIES = (
     "pythia8mc",
     "fastjet",
 )
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+USUAL_CACHE_BYTES = 40_000_000  # where the system does not tell
 INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 
@@ -31,6 +34,7 @@ class Host(Document):
     cpu: str
     cores: int
     memory_bytes: int
+    largest_cache_bytes: int = USUAL_CACHE_BYTES
     instruction_sets: tuple[str, ...]
     system: str
     python: str
@@ -47,6 +51,7 @@ def host_facts() -> Host:
         cpu=cpu,
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=psutil.virtual_memory().total,
+        largest_cache_bytes=_largest_cache(),
         instruction_sets=tuple(name for name in INSTRUCTION_SETS if name in flags),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
@@ -63,6 +68,15 @@ def library_versions(libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _largest_cache() -> int:
+    sizes = []
+    for file in CACHES.glob("index*/size"):
+        found = re.fullmatch(r"(\d+)([KMG]?)", file.read_text(encoding="ascii").strip())
+        if found:
+            sizes.append(int(found[1]) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[found[2]])
+    return max(sizes, default=USUAL_CACHE_BYTES)
 
 
 def _cpu() -> tuple[str, frozenset[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -48,9 +47,18 @@ class Runner:
 
     run: Callable[[Arrays], Arrays]
 
-    def bind(self, arrays: Arrays) -> Callable[[], Arrays]:
-        """Return a call on these very buffers; an engine that can hold on to them is faster here."""
-        return partial(self.run, arrays)
+    def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
+        """Return a call that reads these very buffers and writes those; an engine that can hold on to them is faster here.
+
+        Whoever binds keeps the buffers alive for as long as the call is used.
+        """
+        run = self.run
+
+        def call() -> None:
+            for result, found in zip(results, run(arrays), strict=True):
+                result[...] = found
+
+        return call
 
     def close(self) -> None:
         """Give back what the engine holds."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from quickbeam.bundle import Signature
@@ -25,7 +27,7 @@ class NullEngine(Engine):
                 kept[events] = _zeros(signature, events)
             return kept[events]
 
-        return Runner(run)
+        return _NullRunner(run)
 
     @classmethod
     def version(cls) -> str:
@@ -33,6 +35,19 @@ class NullEngine(Engine):
         from quickbeam._base import library_versions
 
         return library_versions(("quickbeam",)).get("quickbeam", "")
+
+
+class _NullRunner(Runner):
+    """Leaves bound buffers as they are."""
+
+    def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
+        """Return a call that does nothing."""
+        del arrays, results
+        return _nothing
+
+
+def _nothing() -> None:
+    pass
 
 
 def _zeros(signature: Signature, events: int) -> Arrays:

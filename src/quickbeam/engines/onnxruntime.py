@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 
 from quickbeam.bundle import Signature
@@ -61,22 +61,14 @@ class _OrtRunner(Runner):
         except (*_ERRORS, RuntimeError) as error:
             raise refuse("onnxruntime", error) from error
 
-    def bind(self, arrays: Arrays) -> Callable[[], Arrays]:
+    def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
         """Bind inputs and outputs once."""
-        results = [np.array(value, copy=True) for value in self.run(arrays)]
         binding = self._session.io_binding()
         for name, array in zip(self._inputs, arrays, strict=True):
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, array in zip(self._outputs, results, strict=True):
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        run = self._session.run_with_iobinding
-
-        def call() -> Arrays:
-            run(binding)
-            return results
-
-        call.keep_alive = arrays  # type: ignore[attr-defined] # the binding holds addresses only
-        return call
+        return partial(self._session.run_with_iobinding, binding)
 
     def close(self) -> None:
         """Drop the session."""

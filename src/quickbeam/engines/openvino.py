@@ -15,6 +15,8 @@ from quickbeam.engines.engine import Arrays, Engine, Options, Runner, refuse, wr
 
 STATIC_SHAPES_KEPT = 16
 
+_Shapes = tuple[tuple[int, ...], ...]
+
 
 class OpenVinoEngine(Engine):
     """Float32 (it computes in bf16 by default on some CPUs) and one static graph per batch size that comes again."""
@@ -55,6 +57,10 @@ def _own_words(error: BaseException) -> BaseException:
     return RuntimeError(told[0] if told else str(error))
 
 
+def _with_request(compiled: Any) -> tuple[Any, Any]:
+    return compiled, compiled.create_infer_request()
+
+
 class _OpenVinoRunner(Runner):
     """One infer request per compiled shape, guarded by a lock: requests are not re-entrant."""
 
@@ -64,40 +70,40 @@ class _OpenVinoRunner(Runner):
         super().__init__(self._run)
         self._ov, self._core, self._model, self._settings = ov, core, model, settings
         self._signature = signature
-        self._requests: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
-        self._seen: Counter[tuple[tuple[int, ...], ...]] = Counter()
-        self._dynamic: Any = None
+        self._static: OrderedDict[_Shapes, tuple[Any, Any]] = OrderedDict()
+        self._seen: Counter[_Shapes] = Counter()
+        self._dynamic: tuple[Any, Any] | None = None
         self._lock = threading.Lock()
 
-    def _compile(self, shapes: tuple[tuple[int, ...], ...] | None) -> Any:
+    def _compile(self, shapes: _Shapes | None) -> Any:
         model = self._core.read_model(self._model)
         try:
             if shapes is not None:
                 model.reshape(
                     {spec.name: list(s) for spec, s in zip(self._signature.inputs, shapes, strict=True)}
                 )
-            return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+            return self._core.compile_model(model, "CPU", self._settings)
         except RuntimeError as error:
             raise refuse("openvino", _own_words(error)) from error
 
-    def _request(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
-        """Return a static graph for a shape that comes again, a dynamic one for a shape seen once among many."""
-        if shapes in self._requests:
-            self._requests.move_to_end(shapes)
-            return self._requests[shapes]
+    def _compiled(self, shapes: _Shapes) -> tuple[Any, Any]:
+        """Return graph and request: static for a shape that comes again, dynamic for a shape seen once among many."""
+        if shapes in self._static:
+            self._static.move_to_end(shapes)
+            return self._static[shapes]
         self._seen[shapes] += 1
-        if len(self._requests) >= STATIC_SHAPES_KEPT and self._seen[shapes] < 2:
+        if len(self._static) >= STATIC_SHAPES_KEPT and self._seen[shapes] < 2:
             if self._dynamic is None:
-                self._dynamic = self._compile(None)
+                self._dynamic = _with_request(self._compile(None))
             return self._dynamic
-        if len(self._requests) >= STATIC_SHAPES_KEPT:
-            self._requests.popitem(last=False)
-        self._requests[shapes] = self._compile(shapes)
-        return self._requests[shapes]
+        if len(self._static) >= STATIC_SHAPES_KEPT:
+            self._static.popitem(last=False)
+        self._static[shapes] = _with_request(self._compile(shapes))
+        return self._static[shapes]
 
     def _run(self, arrays: Arrays) -> Arrays:
         with self._lock:
-            request = self._request(tuple(array.shape for array in arrays))
+            _, request = self._compiled(tuple(array.shape for array in arrays))
             for index, array in enumerate(map(writable, arrays)):
                 request.set_input_tensor(index, self._ov.Tensor(array, shared_memory=True))
             try:
@@ -109,27 +115,22 @@ class _OpenVinoRunner(Runner):
                 for i in range(len(self._signature.outputs))
             ]
 
-    def bind(self, arrays: Arrays) -> Callable[[], Arrays]:
-        """Give a request of its own both its input and its output buffers."""
+    def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
+        """Give a request of its own, of the same compiled graph, both its input and its output buffers."""
         if not all(array.flags.writeable for array in arrays):
-            return super().bind(arrays)
-        results = list(self._run(arrays))
-        request = self._compile(tuple(array.shape for array in arrays))
+            return super().bind(arrays, results)
+        with self._lock:
+            compiled, _ = self._compiled(tuple(array.shape for array in arrays))
+        request = compiled.create_infer_request()
         for index, array in enumerate(arrays):
             request.set_input_tensor(index, self._ov.Tensor(array, shared_memory=True))
         for index, array in enumerate(results):
             request.set_output_tensor(index, self._ov.Tensor(array, shared_memory=True))
-        infer = request.infer
-
-        def call() -> Arrays:
-            infer()
-            return results
-
-        call.keep_alive = arrays  # type: ignore[attr-defined] # the request holds addresses only
-        return call
+        infer: Callable[[], object] = request.infer
+        return infer
 
     def close(self) -> None:
         """Drop every compiled graph."""
         with self._lock:
-            self._requests.clear()
+            self._static.clear()
             self._dynamic = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from quickbeam._base import host_facts
 from quickbeam.bundle import Bundle, rows_of
 from quickbeam.engines import Session
 from quickbeam.measure.harness import Plan, Samples, interleave, interleave_cold
@@ -15,8 +17,10 @@ from quickbeam.measure.records import LatencyRow, Ratio, Roofline, Spread
 from quickbeam.measure.roofline import floor_ns
 
 COLD_ROUNDS = 30
-EVICT_BYTES = 160_000_000
+EVICTED_CACHES = 4  # so many times the host's largest cache is written between two cold calls
 NULL = "null"
+
+Mode = Literal["call", "bound", "whole"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Contestant:
     """An opened session in one mode."""
 
     session: Session
-    mode: str
+    mode: Mode
 
     @property
     def key(self) -> str:
@@ -36,6 +40,8 @@ class Contestant:
         session = self.session
         if self.mode == "bound":
             return session.bind(*arrays)
+        if self.mode == "whole":
+            return session.bind_in_chunks(arrays, len(arrays[0]))
         if session.bundle.manifest.score is not None and len(arrays) == 1:
             array = arrays[0]
             return lambda: session(array)
@@ -63,23 +69,27 @@ def measure_latency(
     rng: np.random.Generator,
 ) -> list[LatencyRow]:
     """Time one bundle's sessions against each other at every batch size."""
-    contestants = [
-        Contestant(s, mode)
-        for s in sessions
-        for mode in ("call", "bound")
-        if mode == "call" or s.engine.name != "reference"
-    ]
+    evict_bytes = EVICTED_CACHES * host_facts().largest_cache_bytes
     rows = []
     for batch in batches:
+        contestants = [Contestant(s, mode) for s in sessions for mode in _modes(s, batch)]
         arrays = events_of(sessions[0].bundle, batch)
         with contextlib.ExitStack() as stack:
             calls = {c.key: c.call([np.array(a, copy=True) for a in arrays]) for c in contestants}
             stack.callback(calls.clear)
             warm = interleave(calls, plan, rng)
-            evicted = interleave_cold(calls, COLD_ROUNDS, EVICT_BYTES, rng) if cold else {}
+            evicted = interleave_cold(calls, COLD_ROUNDS, evict_bytes, rng) if cold else {}
         baseline = next((c.key for c in contestants if c.key == "onnxruntime call"), contestants[0].key)
         rows += [_row(c, batch, warm, evicted, baseline, roofline) for c in contestants]
     return rows
+
+
+def _modes(session: Session, batch: int) -> tuple[Mode, ...]:
+    """Return what is worth timing: the reference is slow enough once, and a small batch is no chunks anyway."""
+    if session.engine.name == "reference":
+        return ("call",)
+    free = session.signature.rows == "free" and session.engine.computes
+    return ("call", "bound", "whole") if free and batch > session.chunk else ("call", "bound")
 
 
 def _row(
@@ -97,9 +107,9 @@ def _row(
         bundle=session.bundle.name,
         engine=session.engine.name,
         version=session.engine.version(),
-        mode="bound" if contestant.mode == "bound" else "call",
+        mode=contestant.mode,
         batch=batch,
-        chunk=session.chunk,
+        chunk=batch if contestant.mode == "whole" else min(batch, session.chunk),
         warm=spread,
         cpu_p50_ns=float(np.median(found.cpu_ns)),
         cold=Spread.of(cold[contestant.key]) if contestant.key in cold else None,

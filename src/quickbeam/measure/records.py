@@ -55,11 +55,11 @@ class LatencyRow(Document):
     bundle: str
     engine: str
     version: str
-    mode: Literal["call", "bound"] = Field(
-        description="call: session(arrays); bound: buffers handed over once"
+    mode: Literal["call", "bound", "whole"] = Field(
+        description="call: session(arrays); bound: buffers handed over once; whole: bound, and the batch at once, not in chunks"
     )
     batch: int
-    chunk: int
+    chunk: int = Field(description="events per call of the engine")
     warm: Spread
     cpu_p50_ns: float
     cold: Spread | None = None
@@ -78,7 +78,7 @@ class Roofline(Document):
 
 
 class MemoryRow(Document):
-    """Memory of a process of its own."""
+    """Memory of a process of its own; the heap of a second one, since following it costs memory itself."""
 
     bundle: str
     engine: str

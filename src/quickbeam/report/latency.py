@@ -23,6 +23,9 @@ HLT_BUDGET_NS = 100_000_000
 BUDGET = "HLT budget, 100 ms"
 
 
+MODES = ("call", "bound", "whole")  # as a user calls it before the others
+
+
 def latency_pictures(rows: Sequence[LatencyRow], bundle: str, suffix: str) -> list[Picture]:
     """Draw one model's times."""
     mine = [row for row in rows if row.bundle == bundle and row.engine != "null"]
@@ -40,8 +43,8 @@ def by_engine(rows: Sequence[LatencyRow]) -> dict[str, list[LatencyRow]]:
     """Return each engine's rows by batch: as a user calls it, or bound where that is all there is."""
     found: dict[str, list[LatencyRow]] = {}
     for name in sorted({row.engine for row in rows}, key=engine_index):
-        calls = [row for row in rows if row.engine == name and row.mode == "call"]
-        chosen = calls or [row for row in rows if row.engine == name]
+        by_mode = [[row for row in rows if row.engine == name and row.mode == mode] for mode in MODES]
+        chosen = next(mine for mine in by_mode if mine)
         found[name] = sorted(chosen, key=lambda row: row.batch)
     return found
 

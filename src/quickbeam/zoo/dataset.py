@@ -81,7 +81,7 @@ def split(loaded: LoadedJets, seed: int) -> TrainingSet:
         raise DataError(
             f"{int(bad.sum())} of {len(jets)} training jets hold NaN or infinity; the first is jet {int(bad.argmax())}"
         )
-    events, of_jet = np.unique(loaded.event, return_inverse=True)
+    events, event_of_jet = np.unique(loaded.event, return_inverse=True)
     if len(events) < 3:
         raise UsageError(
             f"the {len(jets)} jets are of {len(events)} events; a training needs 3 to split them by event"
@@ -91,7 +91,7 @@ def split(loaded: LoadedJets, seed: int) -> TrainingSet:
     place[order] = np.arange(len(events))
     validated = max(1.0, len(events) * VALIDATION_FRACTION)
     calibrated = validated + max(1.0, len(events) * CALIBRATION_FRACTION)
-    of_jet = place[of_jet]
+    of_jet = place[event_of_jet]
     train = jets[of_jet >= calibrated]
     validation, calibration = jets[of_jet < validated], jets[(of_jet >= validated) & (of_jet < calibrated)]
     real = train[train[:, :, 2] > 0]
