@@ -29,6 +29,7 @@ from quickbeam.bundle.sample import (
     match_samples,
     rows_of,
 )
+from quickbeam.bundle.score_column import with_score_column
 from quickbeam.bundle.signature import Input, Output, Signature
 from quickbeam.bundle.store import Bundle, check_target, write_bundle
 
@@ -70,6 +71,7 @@ def pack(
     raw = load_arrays(Path(inputs)) if isinstance(inputs, (str, Path)) else inputs
     samples = None if raw is None else {name: np.asarray(array) for name, array in raw.items()}
     proto, place, notes = _import(model, samples, dims)
+    proto, score = with_score_column(proto, score)
     signature = read_signature(proto, place)
     reference = Reference(proto)
     if samples is not None:

@@ -20,7 +20,10 @@ from quickbeam.cli.output import json_option, print_json
     type=click.Path(path_type=Path),
     help="Sample inputs (.npz, .npy); drawn from the shapes if absent.",
 )
-@click.option("--score", help="The output that decisions are made on.")
+@click.option(
+    "--score",
+    help="The output that decisions are made on, or one column of it: probabilities:2 adds that column as an output.",
+)
 @click.option("--dims", default="", help="Sizes of free dimensions, as in N=1,n=50.")
 @click.option("--name", help="Name of the bundle; default: the output's.")
 @click.option(

@@ -139,8 +139,8 @@ def compare(spec: Output, value: np.ndarray, reference: np.ndarray) -> OutputAgr
 
 def _flips(bundle: Bundle, value: np.ndarray, reference: np.ndarray) -> tuple[Flips, ...]:
     flips = []
-    if value.shape != reference.shape:
-        return ()
+    if value.shape != reference.shape or value.size != (len(value) if value.ndim else 1):
+        return ()  # a threshold decides on one number per event
     for point in bundle.manifest.working_points:
         decided, right = np.ravel(value) > point.threshold, np.ravel(reference) > point.threshold
         count = int(np.sum(decided != right))

@@ -14,11 +14,13 @@ from quickbeam.engines import open as open_session
 from quickbeam.measure.discrimination import Discrimination, Histogram, Sample, discriminate, histogram
 from quickbeam.trigger import JET_BASELINES, score_events
 
-# Baselines, larger is more signal-like: tau21 is small for two-pronged jets, so it comes in negated.
+# Baselines, larger is more signal-like: tau21 is small for two-pronged jets, so it comes in negated; of the
+# multiplicity either side may be the signal's.
 BASELINES: dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
     "jet mass": lambda columns: columns["FatJet_mass"],
     "-tau21": lambda columns: -_ratio(columns["FatJet_tau2"], columns["FatJet_tau1"]),
     "multiplicity": lambda columns: columns["FatJet_nConstituents"],
+    "-multiplicity": lambda columns: -np.asarray(columns["FatJet_nConstituents"], np.float64),
     "jet pT": lambda columns: columns["FatJet_pt"],
 }
 
@@ -66,6 +68,12 @@ def evaluate_bundle(
         score = bundle.manifest.score
         if score is None:
             raise UsageError(f"the bundle {bundle.name} names no score to evaluate; pack it with --score")
+        golden = bundle.golden.outputs[score]
+        if golden[0].size != 1:
+            raise UsageError(
+                f"the score {score} of the bundle {bundle.name} has {golden[0].size} values per event, an evaluation needs one: "
+                f"pack it with --score {score}:0 (or another column)"
+            )
         scored = {
             name: _sample(session, name, files)
             for name, files in {"background": background, **signals}.items()
@@ -101,7 +109,7 @@ def _sample(session, name: str, files: Sequence[str]) -> tuple[Sample, SampleFac
         raise DataError(f"the sample {name} ({', '.join(map(str, files))}) has no jets to score")
     columns = {key: np.concatenate([chunk.columns[key] for chunk in chunks]) for key in chunks[0].columns}
     outputs = {key: np.concatenate([chunk.outputs[key] for chunk in chunks]) for key in chunks[0].outputs}
-    values = {key: value.reshape(len(value), -1)[:, 0] for key, value in outputs.items()}
+    values = {key: value.reshape(-1) for key, value in outputs.items() if value.size == len(value)}
     for key, baseline in BASELINES.items():
         try:
             values[key] = np.asarray(baseline(columns), np.float64)

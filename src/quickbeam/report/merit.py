@@ -7,7 +7,7 @@ from math import hypot
 
 from quickbeam.measure import Discrimination, Estimate, Evaluation
 
-BASELINE_NAMES = ("jet mass", "-tau21", "multiplicity", "jet pT")
+BASELINE_NAMES = ("jet mass", "-tau21", "multiplicity", "-multiplicity", "jet pT")
 CLEARLY = 2.0  # standard deviations
 
 

@@ -19,6 +19,7 @@ TITLES = {
     "jet pT": r"jet $p_\mathrm{T}$ [GeV]",
     "-tau21": r"$-\tau_{21}$",
     "multiplicity": "constituents of the jet",
+    "-multiplicity": "constituents of the jet, negated",
 }
 ENDINGS = {
     "0.01": "$10^{-2}$",
@@ -36,10 +37,9 @@ def physics_pictures(evaluation: Evaluation, suffix: str) -> list[Picture]:
 
 
 def baseline_pictures(evaluation: Evaluation, suffix: str) -> list[Picture]:
-    """Draw the baselines' distributions: they belong to the samples, not to a detector."""
-    return [
-        _distribution(evaluation, h, suffix) for h in evaluation.histograms if h.variable in BASELINE_NAMES
-    ]
+    """Draw the baselines' distributions, each once: they belong to the samples, not to a detector."""
+    shown = set(BASELINE_NAMES) - {"-multiplicity"}
+    return [_distribution(evaluation, h, suffix) for h in evaluation.histograms if h.variable in shown]
 
 
 def variable_style(evaluation: Evaluation, variable: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class Trained:
     model: nn.Module
     history: list[dict[str, float]]
     best_epoch: int
+    stopped_early: bool  # False: the epochs were used up while the loss may still have fallen
 
 
 class Training:
@@ -88,7 +89,7 @@ class Training:
                 if after_epoch is not None:
                     after_epoch(row)
         self.model.load_state_dict(self.best)
-        return Trained(self.model.cpu().eval(), self.state.history, self.state.best_epoch)
+        return Trained(self.model.cpu().eval(), self.state.history, self.state.best_epoch, self._finished())
 
     def _finished(self) -> bool:
         since = self.state.epoch - max(self.state.best_epoch, self.recipe.warmup_epochs)

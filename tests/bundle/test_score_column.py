@@ -1,0 +1,56 @@
+"""A tagger's score is one of its class probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import quickbeam as qb
+from quickbeam._base import UsageError
+from quickbeam.bundle import WorkingPoint, pack
+from quickbeam.measure import evaluate_bundle, verify
+
+TAGGER = "m (float[N, 3] x) => (float[N, 3] p, float[N, 3] p_2) { p = Softmax (x)\n p_2 = Identity (x) }"
+
+
+@pytest.fixture
+def tagger(parse_model, tmp_path):
+    return lambda score, **options: (
+        pack(parse_model(TAGGER), tmp_path / "m.qb", inputs={"x": np.eye(3)}, score=score, **options).bundle
+    )
+
+
+def test_one_column_of_an_output_is_the_score(tagger):
+    point = WorkingPoint(name="tight", threshold=0.4)
+    bundle = tagger("p:1", working_points=[point])
+    assert bundle.manifest.score == "p_1"
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    with qb.open(bundle) as session:
+        whole = session.run(x)
+        np.testing.assert_array_equal(session(x), whole["p"][:, 1])
+    assert list(whole) == ["p", "p_2", "p_1"]
+    (flips,) = verify(bundle, "onnxruntime").flips
+    assert flips.decisions == len(bundle.golden.inputs["x"])
+
+
+def test_a_name_that_is_taken_is_left_alone(tagger):
+    assert tagger("p:2").manifest.score == "p_2_"
+
+
+def test_columns_that_are_not_there_are_told(tagger):
+    with pytest.raises(UsageError, match=r"the output p \(N×3\) does not have"):
+        tagger("p:3")
+    with pytest.raises(UsageError, match="column 'top' of p; give a number from 0"):
+        tagger("p:top")
+    with pytest.raises(UsageError, match="q:1"):
+        tagger("q:1")
+
+
+def test_several_columns_are_no_score_to_evaluate(parse_model, tmp_path, jet_file):
+    model = parse_model(
+        "m (float[N, 100, 3] x) => (float[N, 100] p) { k = Constant <value_ints = [2]> () p = ReduceSum <keepdims = 0> (x, k) }"
+    )
+    bundle = pack(model, tmp_path / "m.qb", score="p", features={"x": "leading_jets"}).bundle
+    file = str(jet_file("b.root"))
+    with pytest.raises(UsageError, match=r"has 100 values per event.*--score p:0"):
+        evaluate_bundle(bundle, [file], {"s": [file]})
