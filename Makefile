@@ -29,11 +29,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-# torch first and pinned: another release would bring gigabytes of CUDA libraries.
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e '.[simulate,plot]'
 	touch $@
 
+# torch first and pinned: the release that everything is tested with, and the one whose CPU wheel pip may have at hand.
+# Where pip finds only the CUDA build, install the CPU build of this very release into .venv beforehand.
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
