@@ -23,6 +23,7 @@ class Recipe:
     patience_decay: int
     patience_stop: int
     beta: float
+    weight: float  # of the reconstruction, the Chamfer distance per constituent; beta / weight is the balance
     warmup_epochs: int
     batch: int
     epochs: int
@@ -48,7 +49,6 @@ class ZooModel:
     description: str
     build: Callable[[Standardise, int], nn.Module]
     recipe: Recipe
-    reconstruction: str  # the training loss: "chamfer", or "nodes" for the squared error node by node
 
 
 MODELS = {
@@ -58,15 +58,13 @@ MODELS = {
             "conv-vae",
             "Convolutional variational autoencoder on the 100 leading constituents of a jet",
             _conv,
-            Recipe(1e-3, 0.5, 2, 6, beta=0.0005, warmup_epochs=0, batch=256, epochs=40),
-            "chamfer",
+            Recipe(1e-3, 0.5, 2, 6, beta=0.0005, weight=1.0, warmup_epochs=0, batch=256, epochs=80),
         ),
         ZooModel(
             "graph-vae",
             "Graph-convolutional variational autoencoder on the 100 leading constituents of a jet",
             _graph,
-            Recipe(1e-4, 0.5, 2, 6, beta=10.0, warmup_epochs=5, batch=256, epochs=40),
-            "nodes",
+            Recipe(1e-4, 0.5, 2, 6, beta=10.0, weight=20_000.0, warmup_epochs=5, batch=256, epochs=150),
         ),
     )
 }

@@ -33,7 +33,7 @@ def pack_trained(
     files: Sequence[str],
 ) -> Packed:
     """Pack a trained model; thresholds come from jets that neither trained it nor stopped its training."""
-    beta = zoo.recipe.beta if zoo.reconstruction == "chamfer" else 0.0005
+    beta = zoo.recipe.beta / zoo.recipe.weight  # the score has the balance of the loss
     proto = parse_model(export(trained.model, beta), zoo.name)
     scores = _scores(trained.model, beta, data.calibration)
     return pack(

@@ -109,7 +109,7 @@ class Training:
             jets = torch.from_numpy(self.data.train[order[start : start + recipe.batch]]).to(self.device)
             losses = self._losses(jets, beta, noise)
             self.optimiser.zero_grad(set_to_none=True)
-            losses[0].backward()  # type: ignore[no-untyped-call] # torch annotates it not
+            (losses[0] / recipe.weight).backward()  # type: ignore[no-untyped-call] # torch annotates it not
             nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
             self.optimiser.step()
             sums += np.array([float(loss.detach()) for loss in losses]) * len(jets)
@@ -133,13 +133,9 @@ class Training:
             z = mu + torch.exp(0.5 * logvar) * torch.randn(mu.shape, generator=noise, device=self.device)
         mask, std = constituent_mask(jets), model.standardise.std
         rebuilt = model.decode(z)
-        if self.zoo.reconstruction == "chamfer":
-            reconstruction = chamfer_for_training(jets, rebuilt, mask, std).mean()
-        else:
-            error = (((jets - rebuilt) / std) ** 2).sum(2) * mask
-            reconstruction = error.sum(1).mean()
+        reconstruction = chamfer_for_training(jets, rebuilt, mask, std).mean()
         kl = divergence(mu, logvar).mean()
-        return reconstruction + beta * kl, reconstruction, kl
+        return self.recipe.weight * reconstruction + beta * kl, reconstruction, kl
 
     @torch.no_grad()
     def _validate(self, beta: float) -> np.ndarray:
