@@ -64,7 +64,7 @@ MODELS = {
             "graph-vae",
             "Graph-convolutional variational autoencoder on the 100 leading constituents of a jet",
             _graph,
-            Recipe(1e-4, 0.5, 2, 6, beta=10.0, weight=20_000.0, warmup_epochs=5, batch=256, epochs=150),
+            Recipe(1e-4, 0.5, 2, 6, beta=10.0, weight=20_000.0, warmup_epochs=5, batch=64, epochs=150),
         ),
     )
 }

@@ -109,7 +109,7 @@ class Training:
             jets = torch.from_numpy(self.data.train[order[start : start + recipe.batch]]).to(self.device)
             losses = self._losses(jets, beta, noise)
             self.optimiser.zero_grad(set_to_none=True)
-            (losses[0] / recipe.weight).backward()  # type: ignore[no-untyped-call] # torch annotates it not
+            losses[0].backward()  # type: ignore[no-untyped-call] # torch annotates it not
             nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
             self.optimiser.step()
             sums += np.array([float(loss.detach()) for loss in losses]) * len(jets)
