@@ -21,6 +21,7 @@ from quickbeam._base.errors import (
 from quickbeam._base.extras import require
 from quickbeam._base.files import atomic_path, human_bytes, sha256, write_text
 from quickbeam._base.host import Host, host_facts, library_versions
+from quickbeam._base.interrupt import interruptible
 from quickbeam._base.near import did_you_mean, near_misses
 from quickbeam._base.progress import Advance, progress
 
@@ -46,6 +47,7 @@ __all__ = [
     "did_you_mean",
     "host_facts",
     "human_bytes",
+    "interruptible",
     "library_versions",
     "near_misses",
     "now_ns",

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, silence in a pipe."""
+"""Progress of long work: a bar on a terminal, silence in a pipe, and no Ctrl-C lost in either."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from quickbeam._base.interrupt import interruptible
+
 Advance = Callable[[int], None]
 
 
@@ -22,9 +24,20 @@ Advance = Callable[[int], None]
 def progress(label: str, total: int | None, unit: str = "") -> Iterator[Advance]:
     """Yield a function that advances the bar by a number of steps."""
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _steps: None
-        return
+    with contextlib.ExitStack() as stack:
+        check = stack.enter_context(interruptible())
+        show = stack.enter_context(_bar(console, label, total, unit)) if console.is_terminal else None
+
+        def advance(steps: int) -> None:
+            check()
+            if show is not None:
+                show(steps)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _bar(console: Console, label: str, total: int | None, unit: str) -> Iterator[Advance]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

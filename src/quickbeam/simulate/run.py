@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 
-from quickbeam._base import QuickbeamError, UsageError, require
+from quickbeam._base import QuickbeamError, UsageError, interruptible, require
 from quickbeam.events import Events
 from quickbeam.simulate.blocks import BLOCK_EVENTS, Task, make_block
 from quickbeam.simulate.settings import Settings, generator_lines, pile_up_lines
@@ -57,17 +57,20 @@ def _in_parallel(tasks: Iterator[Task], workers: int) -> Iterator[Events]:
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
     pending: deque[Future[Events]] = deque()
-    try:
-        for task in tasks:
-            pending.append(pool.submit(make_block, task))
-            if len(pending) == 2 * workers:
+    with interruptible() as check:
+        try:
+            for task in tasks:
+                pending.append(pool.submit(make_block, task))
+                if len(pending) == 2 * workers:
+                    yield pending.popleft().result()
+                check()
+            while pending:
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    except BrokenProcessPool as error:
-        raise QuickbeamError("a simulation worker died (out of memory?): try fewer workers") from error
-    finally:
-        _stop(pool)
+                check()
+        except BrokenProcessPool as error:
+            raise QuickbeamError("a simulation worker died (out of memory?): try fewer workers") from error
+        finally:
+            _stop(pool)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

@@ -1,0 +1,84 @@
+"""A press of Ctrl-C counts, wherever Python happens to be."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+
+import pytest
+
+from quickbeam._base import interruptible, progress
+
+
+class Pressed:
+    """Presses Ctrl-C while it is finalised, where Python drops what is raised."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass  # the handler runs between two bytecodes
+
+
+@pytest.fixture
+def dropped(monkeypatch):
+    """Collect what Python drops, instead of failing the test for it."""
+    seen = []
+    monkeypatch.setattr("sys.unraisablehook", seen.append)
+    return seen
+
+
+def press():
+    Pressed()
+    gc.collect()
+
+
+def test_a_dropped_interrupt_is_raised_at_the_next_step(dropped):
+    with interruptible() as check:
+        check()
+        press()
+        assert [one.exc_type for one in dropped] == [KeyboardInterrupt]
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_progress_notices_it_too(dropped):
+    with progress("work", 2) as advance:
+        press()
+        assert dropped
+        with pytest.raises(KeyboardInterrupt):
+            advance(1)
+
+
+def test_an_interrupt_that_arrives_is_raised_once(dropped):
+    with interruptible() as check, pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    with interruptible() as check:
+        check()
+    assert not dropped
+
+
+def test_handlers_of_others_and_other_threads_are_left_alone():
+    def mine(number, frame):
+        del number, frame
+
+    before = signal.signal(signal.SIGINT, mine)
+    try:
+        with interruptible() as check:
+            assert signal.getsignal(signal.SIGINT) is mine
+            check()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    found = []
+
+    def work():
+        with interruptible() as check:
+            check()
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [before]
