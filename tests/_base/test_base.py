@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 from pydantic import Field
 
@@ -46,8 +48,11 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert sha256(target) == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
 
 
-def test_a_folder_replaces_an_older_one(tmp_path):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_folder_replaces_an_older_one(tmp_path, monkeypatch, at_once):
     target = tmp_path / "b"
+    if not at_once:  # as on a system that cannot swap two names
+        monkeypatch.setattr("quickbeam._base.files._exchange", lambda *_: False)
     for text in ("one", "two"):
         with atomic_path(target) as part:
             part.mkdir()
@@ -63,6 +68,29 @@ def test_a_folder_replaces_an_older_one(tmp_path):
     with pytest.raises(ZeroDivisionError):
         write_half()
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_bundle_is_never_gone_while_it_is_replaced(tmp_path, monkeypatch):
+    target, seen = tmp_path / "b", []
+    rename = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (rename(a, b), seen.append(target.exists())))
+    for text in ("one", "two"):
+        with atomic_path(target) as part:
+            part.mkdir()
+            (part / "x").write_text(text)
+    assert (target / "x").read_text() == "two"
+    assert seen == [True]  # the first time; later the names are swapped at once
+
+
+def test_a_link_to_a_folder_is_replaced_by_a_folder(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "b"
+    target.symlink_to(tmp_path / "elsewhere")
+    with atomic_path(target) as part:
+        part.mkdir()
+    assert target.is_dir()
+    assert not target.is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "elsewhere"]
 
 
 def test_sizes_as_people_write_them():

@@ -15,7 +15,7 @@ from quickbeam.bundle.reference import to_float64
 F = torch.nn.functional
 
 
-def close(reference, module, export_model, *inputs, names=("x",)):
+def assert_close(reference, module, export_model, *inputs, names=("x",)):
     """Compare a module in float64 with its export, evaluated by the reference engine."""
     inputs = [torch.randn(*shape) for shape in inputs]
     model = export_model(module, *inputs, names=names)
@@ -41,7 +41,7 @@ class Last(torch.nn.Module):
 @pytest.mark.parametrize("both", [False, True])
 def test_recurrent_layers(export_model, kind, both):
     torch.manual_seed(1)
-    close(Reference, Last(kind(4, 3, batch_first=True, bidirectional=both)), export_model, (2, 5, 4))
+    assert_close(Reference, Last(kind(4, 3, batch_first=True, bidirectional=both)), export_model, (2, 5, 4))
 
 
 class Attention(torch.nn.Module):
@@ -71,7 +71,7 @@ class Attention(torch.nn.Module):
 )
 def test_layers(export_model, module, shape):
     torch.manual_seed(1)
-    close(Reference, module.eval(), export_model, shape)
+    assert_close(Reference, module.eval(), export_model, shape)
 
 
 def gru(reset):

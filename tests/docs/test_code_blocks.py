@@ -34,13 +34,13 @@ def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
     python: list[str] = []
     for language, code in blocks(page):
         if language == "bash":
-            _run(["bash", "-euo", "pipefail", "-c", code], tmp_path, environment)
+            assert_runs(["bash", "-euo", "pipefail", "-c", code], tmp_path, environment)
         else:
             python.append(code)  # later blocks of a page go on where the earlier ones ended
-            _run([sys.executable, "-c", "\n".join(python)], tmp_path, environment)
+            assert_runs([sys.executable, "-c", "\n".join(python)], tmp_path, environment)
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+def assert_runs(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import http.server
+import importlib.util
 import random
+import threading
 
 import h5py
 import numpy as np
 import pytest
 import uproot
 
-from quickbeam._base import QuickbeamError, SkippedFilesError, UnreadableFileError
+from quickbeam._base import MissingExtraError, QuickbeamError, SkippedFilesError, UnreadableFileError
 from quickbeam.events import Events, open_writer, read_arrays, read_events
 
 EVENTS = 1200
@@ -164,3 +167,56 @@ def test_a_tree_that_says_fewer_events_than_its_branches_hold_is_refused(tmp_pat
         assert file["Events"].num_entries == EVENTS // 2
     with pytest.raises(UnreadableFileError, match="has 1200 entries, the tree 600"):
         read_count(path)
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Answers every request with the number that the path names."""
+
+    def log_message(self, *_args):
+        pass
+
+    def do_GET(self):
+        self.send_error(int(self.path.strip("/").split(".")[0]))
+
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (401, "the server answered 401"),
+        (403, "the server answered 403"),
+        (404, "there is no such file"),
+        (500, "answered 500"),
+    ],
+)
+def test_what_a_web_server_answers_is_told(status, told):
+    pytest.importorskip("aiohttp", reason="http needs the extra quickbeam[remote]")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{status}.root"
+        with pytest.raises(UnreadableFileError, match=told):
+            next(iter(read_events([url])))
+        server.shutdown()
+
+
+def test_a_server_that_is_not_there_is_told():
+    pytest.importorskip("aiohttp", reason="http needs the extra quickbeam[remote]")
+    with pytest.raises(UnreadableFileError, match="no connection"):
+        next(iter(read_events(["http://127.0.0.1:1/x.root"])))
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "told"),
+    [
+        ("foo://x.root", UnreadableFileError, "fsspec knows no such protocol"),
+        ("root://host//x.root", MissingExtraError, "pip install fsspec-xrootd"),
+        ("s3://bucket/x.root", MissingExtraError, "pip install s3fs"),
+    ],
+)
+def test_a_protocol_that_nothing_reads_is_told(url, kind, told):
+    library = {"root": "fsspec_xrootd", "s3": "s3fs"}.get(url.partition(":")[0])
+    if library and importlib.util.find_spec(library):
+        pytest.skip(f"{library} is installed")
+    with pytest.raises(kind, match=told):
+        next(iter(read_events([url])))

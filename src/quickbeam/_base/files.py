@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import shutil
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quickbeam._base.errors import UsageError
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from Linux's fcntl.h and fs.h
 
 
 @contextlib.contextmanager
@@ -34,7 +37,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
                 os.fsync(handle.fileno())
             os.replace(part, target)
     finally:
-        if part.is_dir():
+        if part.is_dir() and not part.is_symlink():
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)
@@ -42,6 +45,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 def _replace_folder(part: Path, target: Path) -> None:
     """Put a finished folder in place of an older one; the older one is gone only once the new one stands."""
+    if target.exists() and _exchange(part, target):
+        return  # what was there has the name of the part now, and goes as one that failed would
     old = part.with_suffix(".old")
     if target.exists():
         os.replace(target, old)
@@ -55,6 +60,15 @@ def _replace_folder(part: Path, target: Path) -> None:
         shutil.rmtree(old)
     else:
         old.unlink(missing_ok=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names at once, so that a kill in between is not possible; tell whether this system can."""
+    try:
+        swap = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    return bool(swap(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from quickbeam._base import UsageError
 from quickbeam.cli.output import engines_of, json_option, print_json, print_table, say, threads_option
+
+if TYPE_CHECKING:
+    from quickbeam.measure import Record
 
 
 @click.command(
@@ -99,7 +103,8 @@ def _sizes(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def _print(record) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - Record, imported late
+def _print(record: Record) -> None:
+    baselines = {r.ratio.baseline for r in record.latency if r.ratio}
     rows = [
         (
             r.bundle,
@@ -127,7 +132,8 @@ def _print(record) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - Rec
         "ratio",
         "x floor",
     )
-    print_table("latency; ratio to onnxruntime call, round by round", columns, rows)
+    told = f"latency; ratio to {' or '.join(sorted(baselines))}, round by round" if baselines else "latency"
+    print_table(told, columns, rows)
     load = [
         (
             r.bundle,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from quickbeam._base import write_text
 from quickbeam.cli.output import json_option, print_json, print_table
+from quickbeam.cli.reading import reading_options, tell_skipped
+
+if TYPE_CHECKING:
+    from quickbeam.measure import Estimate, Evaluation
 
 
 @click.command(
@@ -34,6 +39,7 @@ from quickbeam.cli.output import json_option, print_json, print_table
 @click.option("--engine", default="onnxruntime", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--into-bundle", is_flag=True, help="Also put the card and the evaluation into the bundle.")
+@reading_options
 @json_option
 def command(
     bundle: str,
@@ -43,6 +49,8 @@ def command(
     engine: str,
     seed: int,
     into_bundle: bool,
+    tree: str | None,
+    skip_bad_files: bool,
     as_json: bool,
 ) -> None:
     """Measure AUC and signal efficiencies with bootstrap errors, next to simple baselines; write record, card and report."""
@@ -51,7 +59,15 @@ def command(
     from quickbeam.report import write_card, write_report
 
     opened = Bundle.open(bundle)
-    found = evaluate_bundle(opened, background, _signals(signal), engine=engine, seed=seed)
+    found = evaluate_bundle(
+        opened,
+        background,
+        _signals(signal),
+        engine=engine,
+        seed=seed,
+        tree=tree,
+        skip_bad_files=skip_bad_files,
+    )
     write_text(output / f"evaluation-{opened.name}.json", found.model_dump_json(indent=1) + "\n")
     card = write_card(opened, found)
     write_text(output / f"CARD-{opened.name}.md", card)
@@ -62,7 +78,12 @@ def command(
     write_report([output], output)
     if as_json:
         print_json(found)
-        return
+    else:
+        _print(found, output)
+    tell_skipped([entry for facts in (found.background, *found.signals) for entry in facts.skipped], output)
+
+
+def _print(found: Evaluation, output: Path) -> None:
     rows = [
         (f.signal, f.variable, _pm(f.auc), *(_pm(e) for e in f.signal_efficiency.values()))
         for f in found.figures
@@ -72,7 +93,7 @@ def command(
     click.echo(f"{output}/index.html")
 
 
-def _pm(estimate) -> str:  # type: ignore[no-untyped-def] # noqa: ANN001 - Estimate, imported late
+def _pm(estimate: Estimate) -> str:
     return f"{estimate.value:.4f} ± {estimate.error:.4f}"
 
 

@@ -10,12 +10,14 @@ import click
 
 from quickbeam._base import BundleError, QuickbeamError, human_bytes
 from quickbeam.cli.output import json_option, print_json, print_table
+from quickbeam.cli.reading import tree_option
 
 
 @click.command(name="inspect", epilog="Example: quickbeam inspect conv-vae --json")
 @click.argument("what")
+@tree_option
 @json_option
-def command(what: str, as_json: bool) -> None:
+def command(what: str, tree: str | None, as_json: bool) -> None:
     """Tell what is in WHAT: a bundle, an ONNX model, or a ROOT, Parquet, HDF5 or NumPy file."""
     from quickbeam.bundle import Bundle
 
@@ -31,7 +33,7 @@ def command(what: str, as_json: bool) -> None:
     elif path.suffix in (".onnx", ".keras", ".pt", ".ts"):
         _model(path, as_json)
     else:
-        _file(what, as_json)
+        _file(what, tree, as_json)
 
 
 def _bundle(bundle: Any, as_json: bool) -> None:
@@ -108,10 +110,10 @@ def _model(path: Path, as_json: bool) -> None:
     click.echo("make a bundle of it with `quickbeam pack`")
 
 
-def _file(what: str, as_json: bool) -> None:
+def _file(what: str, tree: str | None, as_json: bool) -> None:
     from quickbeam.events import inspect_file
 
-    summary = inspect_file(what)
+    summary = inspect_file(what, tree=tree)
     if as_json:
         print_json(summary)
     else:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from quickbeam._base import SkippedFilesError, human_bytes
-from quickbeam.cli.output import json_option, print_json, say, threads_option
+from quickbeam._base import human_bytes
+from quickbeam.cli.output import json_option, print_json, threads_option
+from quickbeam.cli.reading import reading_options, tell_skipped
 
 
 @click.command(name="score", epilog="Example: quickbeam score conv-vae qcd.root -o scores.parquet")
@@ -22,10 +23,7 @@ from quickbeam.cli.output import json_option, print_json, say, threads_option
 )
 @click.option("--engine", default="onnxruntime", show_default=True)
 @threads_option
-@click.option(
-    "--skip-bad-files", is_flag=True, help="Go on after a file that cannot be read; exit code 8 then."
-)
-@click.option("--tree", help="Tree of the ROOT files, where there are several.")
+@reading_options
 @click.option(
     "--chunk-mb",
     type=click.FloatRange(min=0.001),
@@ -61,9 +59,4 @@ def command(
             f"{output}: {facts.rows} rows of {facts.events} events ({facts.events_without_rows} without any), "
             f"{human_bytes(output.stat().st_size)}; {engine} took {per_row:.1f} us per row"
         )
-    for skipped in facts.skipped:
-        say(f"skipped {skipped}")
-    if facts.skipped:
-        raise SkippedFilesError(
-            f"{len(facts.skipped)} of the files were skipped, at least in part; the rest is in {output}"
-        )
+    tell_skipped(facts.skipped, output)

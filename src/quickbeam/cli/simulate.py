@@ -47,6 +47,8 @@ def command(
 
     PROCESS is one of qcd, w-prime, z-prime-tt, graviton-ww, ttbar, w-lepton, min-bias.
     """
+    import awkward as ak
+
     from quickbeam.events import open_writer
     from quickbeam.simulate import Settings, simulate
 
@@ -56,7 +58,7 @@ def command(
     with open_writer(output) as writer, progress(f"simulating {process}", events, "events") as advance:
         for batch in batches:
             writer.write(batch)
-            jets += int(sum(len(row) for row in batch["FatJet_pt"]))
+            jets += int(ak.count(batch["FatJet_pt"]))
             advance(len(batch))
     seconds = (now_ns() - start) / 1e9
     facts = {

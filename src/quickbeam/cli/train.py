@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from quickbeam.cli.output import json_option, print_json, say
+from quickbeam.cli.reading import reading_options, tell_skipped
 
 
 @click.command(name="train", epilog="Example: quickbeam train conv-vae qcd.root -o conv-vae.qb")
@@ -25,6 +26,7 @@ from quickbeam.cli.output import json_option, print_json, say
 @click.option(
     "--resume", is_flag=True, help="Go on from the last finished epoch of a killed run, to the same result."
 )
+@reading_options
 @json_option
 def command(
     model: str,
@@ -38,6 +40,8 @@ def command(
     device: str,
     threads: int | None,
     resume: bool,
+    tree: str | None,
+    skip_bad_files: bool,
     as_json: bool,
 ) -> None:
     """Train MODEL (conv-vae, graph-vae) on the leading jets of FILES.
@@ -64,17 +68,16 @@ def command(
         threads=threads,
         most_jets=jets,
         resume=resume,
+        tree=tree,
+        skip_bad_files=skip_bad_files,
         after_epoch=after_epoch,
     )
+    bundle, told = packed.bundle, packed.bundle.manifest.training
     if as_json:
-        print_json(
-            {
-                "bundle": str(packed.bundle.path),
-                "notes": list(packed.notes),
-                "training": packed.bundle.manifest.training,
-            }
-        )
+        print_json({"bundle": str(bundle.path), "notes": list(packed.notes), "training": told})
     else:
         click.echo(
-            f"{packed.bundle.path}: {packed.bundle.manifest.training['training_jets']} jets, best epoch {packed.bundle.manifest.training['best_epoch']}"
+            f"{bundle.path}: {told['training_jets']} jets, best epoch {told['best_epoch']}, ended {told['ended']}"
         )
+    skipped = told.get("skipped_files", [])
+    tell_skipped(skipped if isinstance(skipped, list) else [], bundle.path)

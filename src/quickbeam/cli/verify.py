@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from quickbeam._base import UsageError, VerificationError
+from quickbeam._base import UsageError, VerificationError, progress
 from quickbeam.cli.output import engines_of, json_option, print_json, print_table, threads_option
+from quickbeam.cli.reading import reading_options, tell_skipped
+
+if TYPE_CHECKING:
+    from quickbeam.events import SkippedFile
+    from quickbeam.measure import Agreement
 
 
 @click.command(name="verify", epilog="Example: quickbeam verify conv-vae --engine all")
@@ -28,6 +35,7 @@ from quickbeam.cli.output import engines_of, json_option, print_json, print_tabl
     show_default=True,
     help="At most so many jets of --events.",
 )
+@reading_options
 @threads_option
 @json_option
 def command(
@@ -36,6 +44,8 @@ def command(
     inputs: Path | None,
     events: tuple[str, ...],
     most: int,
+    tree: str | None,
+    skip_bad_files: bool,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -48,9 +58,14 @@ def command(
     if inputs is not None and events:
         raise UsageError("--inputs and --events exclude each other: give one of them")
     arrays = None if inputs is None else read_samples(inputs, opened.manifest.signature)
+    skipped: list[SkippedFile] = []
     if events:
-        arrays = inputs_of_events(opened, events, most)
-    found = [verify(opened, name, inputs=arrays, threads=threads) for name in engines_of(engine)]
+        arrays, skipped = inputs_of_events(opened, events, most, tree=tree, skip_bad_files=skip_bad_files)
+    engines, found = engines_of(engine), []
+    with progress("verifying", len(engines), "engines") as advance:
+        for name in engines:
+            found.append(verify(opened, name, inputs=arrays, threads=threads))
+            advance(1)
     if as_json:
         print_json(found)
     else:
@@ -58,10 +73,11 @@ def command(
     failed = [a for a in found if not a.passed]
     if failed:
         raise VerificationError("; ".join(f"{a.engine}: {a.problem}" for a in failed))
+    tell_skipped([entry.reason for entry in skipped], "the comparison")
 
 
-def _print(name: str, found: list) -> None:  # type: ignore[type-arg] # of Agreement, imported late
-    rows = []
+def _print(name: str, found: Sequence[Agreement]) -> None:
+    rows: list[tuple[object, ...]] = []
     for a in found:
         if not a.outputs:
             rows.append((a.engine, "cannot run it", "", "", "", "", "", "", "NO"))

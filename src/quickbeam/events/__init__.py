@@ -4,6 +4,7 @@ from quickbeam.events.arrays import ArrayChunk, ArrayReader, read_arrays
 from quickbeam.events.batch import IDENTITY, Column, Events
 from quickbeam.events.inspecting import FileSummary, inspect_file
 from quickbeam.events.jets import JET_COLUMNS, Jets, leading_jets
+from quickbeam.events.locate import holds_arrays
 from quickbeam.events.reading import Chunk, EventReader, read_events
 from quickbeam.events.stream import SkippedFile
 from quickbeam.events.writing import EventWriter, open_writer, write_events
@@ -21,6 +22,7 @@ __all__ = [
     "FileSummary",
     "Jets",
     "SkippedFile",
+    "holds_arrays",
     "inspect_file",
     "leading_jets",
     "open_writer",

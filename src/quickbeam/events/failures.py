@@ -35,6 +35,18 @@ FOREIGN: tuple[type[Exception], ...] = (
     zlib.error,
 )
 
+NOT_FOUND = 404
+
+# what reads a protocol of fsspec, where it is not the extra `remote`
+LIBRARIES = {
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "abfs": "adlfs",
+    "root": "fsspec-xrootd (and XRootD itself, from conda-forge or the system)",
+    "xrootd": "fsspec-xrootd (and XRootD itself, from conda-forge or the system)",
+}
+
 
 class BrokenFileError(UnreadableFileError):
     """A file that cannot be read at all, or not past an entry."""
@@ -58,8 +70,9 @@ def reading(url: str, *also: type[Exception]) -> Iterator[None]:
     except QuickbeamError:
         raise
     except ImportError as error:
+        library = LIBRARIES.get(url.partition("://")[0], "'quickbeam[remote]'")
         raise MissingExtraError(
-            f"{url} needs a library that is not there ({error}): pip install 'quickbeam[remote]'"
+            f"{url} needs a library that is not there ({error}): pip install {library}"
         ) from error
     except (*FOREIGN, *also) as error:
         raise BrokenFileError(url, _reason(error)) from error
@@ -67,10 +80,27 @@ def reading(url: str, *also: type[Exception]) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     """Return the first line of an error, short, with a word on what it usually means."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    told = f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
+    told = f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
+    for cause in _chain(error):  # fsspec calls whatever a server answers a file that is not found
+        status = getattr(cause, "status", None)
+        if isinstance(status, int) and status != NOT_FOUND:
+            return f"the server answered {status} ({_first_line(cause)})"
+        if isinstance(cause, ConnectionError | TimeoutError):
+            return f"no connection ({type(cause).__name__}: {_first_line(cause)})"
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, PermissionError):
         return "permission denied"
+    if isinstance(error, ValueError) and "Protocol not known" in str(error):
+        return "fsspec knows no such protocol; known are file paths, http, https, and what fsspec has plug-ins for"
     return f"truncated or corrupt ({told})"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:160]
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -20,6 +20,22 @@ MAGIC = {
 }
 
 
+# names that tell what is in a file, so that it need not be looked into
+ARRAY_SUFFIXES = frozenset([".h5", ".hdf5", ".npy", ".npz"])
+EVENT_SUFFIXES = frozenset([".root", ".parquet"])
+
+
+def holds_arrays(paths: Iterable[str | Path]) -> bool:
+    """Tell whether the files hold arrays rather than events: by their names, or by the first bytes of the first that has none."""
+    for path in paths:
+        suffix = Path(path).suffix.lower()
+        if suffix in EVENT_SUFFIXES:
+            return False
+        if suffix not in ARRAY_SUFFIXES:
+            return sniff(_expand_one(os.fspath(path))[0]) in {"hdf5", "npy", "npz"}
+    return True
+
+
 def is_url(path: str) -> bool:
     """Tell whether a path is for fsspec rather than for the local file system."""
     return "://" in path

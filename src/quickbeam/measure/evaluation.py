@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
-from quickbeam._base import DataError, Document, Host, UsageError, host_facts, utc_timestamp
+from quickbeam._base import DataError, Document, Host, UsageError, host_facts, progress, utc_timestamp
 from quickbeam.bundle import Bundle
-from quickbeam.engines import DEFAULT_ENGINE
+from quickbeam.engines import DEFAULT_ENGINE, Session
 from quickbeam.engines import open as open_session
+from quickbeam.events import JET_COLUMNS, EventReader, read_events
 from quickbeam.measure.discrimination import Discrimination, Histogram, Sample, discriminate, histogram
 from quickbeam.trigger import JET_BASELINES, score_events
 
@@ -32,6 +34,7 @@ class SampleFacts(Document):
     files: tuple[str, ...]
     events: int
     jets: int
+    skipped: tuple[str, ...] = Field(default=(), description="files that could not be read, at least in part")
 
 
 class Evaluation(Document):
@@ -58,6 +61,8 @@ def evaluate_bundle(
     *,
     engine: str = DEFAULT_ENGINE,
     seed: int = 0,
+    tree: str | None = None,
+    skip_bad_files: bool = False,
 ) -> Evaluation:
     """Score the samples and measure every variable on every signal."""
     if not signals:
@@ -75,13 +80,18 @@ def evaluate_bundle(
                 f"pack it with --score {score}:0 (or another column)"
             )
         scored = {
-            name: _sample(session, name, files)
+            name: _sample(session, name, _reader(files, tree, skip_bad_files))
             for name, files in {"background": background, **signals}.items()
         }
     samples = [sample for sample, _ in scored.values()]
     common = [v for v in samples[0].values if all(v in sample.values for sample in samples)]
     rng = np.random.default_rng(seed)
-    figures = [discriminate(samples[0], s, variable, rng) for s in samples[1:] for variable in common]
+    pairs = [(s, variable) for s in samples[1:] for variable in common]
+    figures = []
+    with progress("bootstrapping", len(pairs), "figures") as advance:
+        for signal, variable in pairs:
+            figures.append(discriminate(samples[0], signal, variable, rng))
+            advance(1)
     points = {
         point.name: {
             sample.name: float(np.mean(sample.values[score] > point.threshold)) for sample in samples
@@ -103,10 +113,21 @@ def evaluate_bundle(
     )
 
 
-def _sample(session, name: str, files: Sequence[str]) -> tuple[Sample, SampleFacts]:  # type: ignore[no-untyped-def] # noqa: ANN001
-    chunks = list(score_events(session, files, extra=JET_BASELINES))
+def _reader(files: Sequence[str], tree: str | None, skip_bad_files: bool) -> EventReader:
+    return read_events(
+        files, columns=JET_COLUMNS, optional=JET_BASELINES, tree=tree, skip_bad_files=skip_bad_files
+    )
+
+
+def _sample(session: Session, name: str, reader: EventReader) -> tuple[Sample, SampleFacts]:
+    chunks = []
+    with progress(f"scoring {name}", reader.count(), "events") as advance:
+        for chunk in score_events(session, reader, extra=JET_BASELINES):
+            chunks.append(chunk)
+            advance(chunk.events)
     if not sum(len(chunk.jet) for chunk in chunks):
-        raise DataError(f"the sample {name} ({', '.join(map(str, files))}) has no jets to score")
+        told = "".join(f"; {entry.reason}" for entry in reader.skipped)
+        raise DataError(f"the sample {name} ({', '.join(reader.files)}) has no jets to score{told}")
     columns = {key: np.concatenate([chunk.columns[key] for chunk in chunks]) for key in chunks[0].columns}
     outputs = {key: np.concatenate([chunk.outputs[key] for chunk in chunks]) for key in chunks[0].outputs}
     values = {key: value.reshape(-1) for key, value in outputs.items() if value.size == len(value)}
@@ -117,8 +138,9 @@ def _sample(session, name: str, files: Sequence[str]) -> tuple[Sample, SampleFac
             continue  # the files lack this column: the baseline is left out
     events = sum(chunk.events for chunk in chunks)
     jets = sum(len(chunk.jet) for chunk in chunks)
+    skipped = tuple(entry.reason for entry in reader.skipped)
     return Sample(name, values), SampleFacts(
-        name=name, files=tuple(map(str, files)), events=events, jets=jets
+        name=name, files=reader.files, events=events, jets=jets, skipped=skipped
     )
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickbeam._base import UsageError, VerificationError, did_you_mean, now_ns
+from quickbeam._base import DataError, UsageError, VerificationError, did_you_mean, now_ns
 from quickbeam.bundle import Bundle, Input
 from quickbeam.engines import Session
-from quickbeam.events import JET_COLUMNS, EventReader, Events, leading_jets, read_events
+from quickbeam.events import JET_COLUMNS, EventReader, Events, SkippedFile, leading_jets, read_events
 
 LEADING_JETS = "leading_jets"
 FEATURES = (LEADING_JETS,)
@@ -60,15 +60,21 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
     )
 
 
-def inputs_of_events(bundle: Bundle, files: Sequence[str], most: int) -> dict[str, np.ndarray]:
-    """Return a bundle's inputs for the first jets of some files."""
+def inputs_of_events(
+    bundle: Bundle, files: Sequence[str], most: int, *, tree: str | None = None, skip_bad_files: bool = False
+) -> tuple[dict[str, np.ndarray], list[SkippedFile]]:
+    """Return a bundle's inputs for the first jets of some files, and the files that were given up."""
     spec = _feature_input(bundle)
     pieces: list[np.ndarray] = []
-    for chunk in read_events(files, columns=JET_COLUMNS):
+    reader = read_events(files, columns=JET_COLUMNS, tree=tree, skip_bad_files=skip_bad_files)
+    for chunk in reader:
         pieces.append(leading_jets(chunk.events, jets=JETS_PER_EVENT).inputs)
         if sum(map(len, pieces)) >= most:
             break
-    return {spec.name: np.concatenate(pieces)[:most]}
+    if not sum(map(len, pieces)):
+        told = "".join(f"; {entry.reason}" for entry in reader.skipped)
+        raise DataError(f"no jets in {', '.join(map(str, files))} to compare on{told}")
+    return {spec.name: np.concatenate(pieces)[:most]}, reader.skipped
 
 
 def check_decides(session: Session) -> None:

@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 
 from quickbeam._base import DataError, Document, InputMismatchError, UsageError, atomic_path, now_ns, progress
 from quickbeam.engines import Session
-from quickbeam.events import JET_COLUMNS, ArrayReader, EventReader, read_arrays, read_events
+from quickbeam.events import JET_COLUMNS, ArrayReader, EventReader, holds_arrays, read_arrays, read_events
 from quickbeam.trigger.score import check_decides, score_batch
 
-ARRAY_SUFFIXES = (".h5", ".hdf5", ".npy", ".npz")
 KEPT = ("FatJet_pt", "FatJet_mass")
 
 
@@ -52,7 +51,7 @@ def score_files(
     _check_output(output, files)
     check_decides(session)
     reader: ArrayReader | EventReader
-    if all(str(file).endswith(ARRAY_SUFFIXES) for file in files):
+    if holds_arrays(files):
         row = tuple(d for d in session.signature.inputs[0].shape[1:] if isinstance(d, int))
         reader = read_arrays(files, shape=row, chunk_bytes=chunk_bytes, skip_bad_files=skip_bad_files)
         pieces = _array_pieces(session, reader)
@@ -113,7 +112,7 @@ def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]
     return None if writer is None else totals
 
 
-def _event_pieces(session: Session, reader) -> Iterator[Piece]:  # type: ignore[no-untyped-def] # noqa: ANN001
+def _event_pieces(session: Session, reader: EventReader) -> Iterator[Piece]:
     for chunk in reader:
         scored = score_batch(session, chunk.events, KEPT)
         run, block, event = scored.identity.T
@@ -132,7 +131,7 @@ def _event_pieces(session: Session, reader) -> Iterator[Piece]:  # type: ignore[
         yield _columns(_joined(table, scored.outputs)), np.array(counts)
 
 
-def _array_pieces(session: Session, reader) -> Iterator[Piece]:  # type: ignore[no-untyped-def] # noqa: ANN001
+def _array_pieces(session: Session, reader: ArrayReader) -> Iterator[Piece]:
     if len(session.signature.inputs) != 1:
         raise UsageError(
             f"the bundle {session.bundle.name} takes {session.signature.describe_inputs()}: score its arrays in Python with qb.open"

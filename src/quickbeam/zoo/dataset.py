@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from quickbeam._base import DataError, UsageError, progress
-from quickbeam.events import JET_COLUMNS, leading_jets, read_arrays, read_events
+from quickbeam.events import (
+    JET_COLUMNS,
+    ArrayChunk,
+    ArrayReader,
+    EventReader,
+    holds_arrays,
+    leading_jets,
+    read_arrays,
+    read_events,
+)
 
 JETS_PER_EVENT = 2
 VALIDATION_FRACTION, CALIBRATION_FRACTION = 0.05, 0.1
@@ -32,15 +40,19 @@ class LoadedJets:
 
     inputs: np.ndarray
     event: np.ndarray
+    skipped: tuple[str, ...] = ()  # files that could not be read, at least in part
 
 
-def load_jets(paths: Sequence[str], most: int | None = None) -> LoadedJets:
+def load_jets(
+    paths: Sequence[str], most: int | None = None, *, tree: str | None = None, skip_bad_files: bool = False
+) -> LoadedJets:
     """Read leading jets from event files, or (jets, 100, 3) arrays, a jet a row, from HDF5 and NumPy files."""
     pieces: list[np.ndarray] = []
     events: list[np.ndarray] = []
     found = 0
+    reader = _reader(paths, tree, skip_bad_files)
     with progress("reading jets", None, "jets") as advance:
-        for jets, event in _pieces(paths):
+        for jets, event in _pieces(reader):
             left = len(jets) if most is None else most - found
             pieces.append(jets[:left])
             events.append(event[:left])
@@ -48,25 +60,32 @@ def load_jets(paths: Sequence[str], most: int | None = None) -> LoadedJets:
             advance(len(jets))
             if most is not None and found >= most:
                 break
+    skipped = tuple(entry.reason for entry in reader.skipped)
     if not found:
         raise DataError(
-            f"no jets in {', '.join(map(str, paths))}: training needs events with FatJet and PFCands"
+            f"no jets in {', '.join(map(str, paths))}: training needs events with FatJet and PFCands{''.join(f'; {e}' for e in skipped)}"
         )
-    return LoadedJets(np.concatenate(pieces), np.concatenate(events))
+    return LoadedJets(np.concatenate(pieces), np.concatenate(events), skipped)
 
 
-def _pieces(paths: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _reader(paths: Sequence[str], tree: str | None, skip_bad_files: bool) -> ArrayReader | EventReader:
+    if holds_arrays(paths):
+        return read_arrays(paths, skip_bad_files=skip_bad_files)
+    return read_events(paths, columns=JET_COLUMNS, tree=tree, skip_bad_files=skip_bad_files)
+
+
+def _pieces(reader: ArrayReader | EventReader) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield jets, and the running number of the event that each is of."""
     done = 0
-    if all(Path(path).suffix in (".h5", ".hdf5", ".npy", ".npz") for path in paths):
-        for path in paths:
-            for chunk in read_arrays(path):
-                yield np.asarray(chunk.array, np.float32), done + np.arange(len(chunk.array))
-                done += len(chunk.array)
-        return
-    for events in read_events(paths, columns=JET_COLUMNS):
-        jets = leading_jets(events.events, jets=JETS_PER_EVENT)
-        yield jets.inputs, done + jets.event_row
-        done += len(events.events)
+    for chunk in reader:
+        if isinstance(chunk, ArrayChunk):
+            count = len(chunk.array)
+            yield np.asarray(chunk.array, np.float32), done + np.arange(count)
+        else:
+            count = len(chunk.events)
+            jets = leading_jets(chunk.events, jets=JETS_PER_EVENT)
+            yield jets.inputs, done + jets.event_row
+        done += count
 
 
 def split(loaded: LoadedJets, seed: int) -> TrainingSet:

@@ -31,6 +31,7 @@ def pack_trained(
     latent: int,
     seed: int,
     files: Sequence[str],
+    skipped: Sequence[str] = (),
 ) -> Packed:
     """Pack a trained model; thresholds come from jets that neither trained it nor stopped its training."""
     beta = zoo.recipe.beta / zoo.recipe.weight  # the score has the balance of the loss
@@ -51,6 +52,7 @@ def pack_trained(
             "latent": latent,
             "seed": seed,
             "files": [Path(name).name for name in files],
+            **({"skipped_files": list(skipped)} if skipped else {}),
             "training_jets": len(data.train),
             "validation_jets": len(data.validation),
             "calibration_jets": len(data.calibration),

@@ -23,6 +23,8 @@ def train(
     threads: int | None = None,
     most_jets: int | None = None,
     resume: bool = False,
+    tree: str | None = None,
+    skip_bad_files: bool = False,
     after_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Packed:
     """Train a reference model on event files and pack it; the run's state lives in `TARGET.training` until it is done."""
@@ -40,10 +42,13 @@ def train(
     target = Path(target)
     check_target(target)
     zoo = with_epochs(MODELS[model], epochs, batch)
-    data = split(load_jets(files, most_jets), seed)
+    loaded = load_jets(files, most_jets, tree=tree, skip_bad_files=skip_bad_files)
+    data = split(loaded, seed)
     folder = target.with_name(target.name + ".training")
     run = Training(zoo, data, folder, latent=latent, seed=seed, device=device)
     if resume:
         run.resume()
     trained = run.run(after_epoch)
-    return pack_trained(zoo, trained, data, target, latent=latent, seed=seed, files=files)
+    return pack_trained(
+        zoo, trained, data, target, latent=latent, seed=seed, files=files, skipped=loaded.skipped
+    )
