@@ -103,6 +103,13 @@ def test_an_engine_that_cannot_run_a_model_is_named_and_the_others_are_timed(ben
         bench([bundle], engines=("torch",), batches=(1,))
 
 
+def test_memory_is_followed_over_batches_and_events(bundle_of, bench):
+    told = {"memory_batches": (2,), "memory_events": 2500, "heap": False}
+    rows = bench([bundle_of("dense")], engines=("onnxruntime",), batches=(1,), **told).memory
+    assert [(r.batch, r.events) for r in rows] == [(2, 8), (1024, 2048)]  # whole batches
+    assert all(r.rss_peak_bytes > 0 and r.allocated_peak_bytes is None for r in rows)
+
+
 def test_wrong_plans_are_told(bundle_of, bench):
     with pytest.raises(UsageError, match="no engine is called 'onnxruntme'"):
         bench([bundle_of("dense")], engines=("onnxruntme",))
@@ -124,6 +131,7 @@ def test_memory_and_loading_are_measured_in_processes_of_their_own(bundle_of):
     assert memory.curve[-1][0] == 30
     assert 0 < memory.rss_before_bytes <= memory.rss_peak_bytes
     assert memory.allocated_peak_bytes > 1000
+    assert measure_memory(bundle, "onnxruntime", 8, 8_000_000, seconds=0).events == 8  # the time is up
     load = measure_load(bundle, "onnxruntime", processes=1)
     assert min(load.import_ns, load.open_ns, load.first_call_ns, load.second_call_ns) > 0
     with pytest.raises(QuickbeamError, match=r"the load probe of .* failed: no engine is called 'nothing'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,10 +41,14 @@ if TYPE_CHECKING:
 @click.option("--cold/--no-cold", default=True, show_default=True, help="Also with evicted caches.")
 @click.option("--load/--no-load", default=True, show_default=True, help="Also import, open and first call.")
 @click.option(
-    "--memory/--no-memory", default=False, show_default=True, help="Also memory against batch size."
+    "--memory/--no-memory", default=True, show_default=True, help="Also memory against batch size and events."
 )
 @click.option(
-    "--memory-events", type=click.IntRange(0), default=0, help="Also memory against so many events."
+    "--memory-events",
+    type=click.IntRange(0),
+    default=10_000,
+    show_default=True,
+    help="Follow the memory over so many events, for 60 s at most.",
 )
 @threads_option
 @json_option
@@ -66,6 +71,9 @@ def command(
     from quickbeam.measure import Bench, Plan, run_bench, write_record
 
     sizes = _sizes(batches)
+    heap = find_spec("memray") is not None
+    if memory and not heap:
+        say("allocations are not followed: that needs memray, pip install 'quickbeam[memory]'")
     engines = tuple(name for name in engines_of(engine) if engine != "all" or name != "reference")
     plan = Plan(rounds=rounds, budget_ns=int(seconds * 1e9), least_rounds=min(5, rounds))
     bench = Bench(
@@ -76,7 +84,9 @@ def command(
         cold=cold,
         load=load,
         memory_batches=sizes if memory else (),
-        memory_events=memory_events,
+        memory_events=memory_events if memory else 0,
+        memory_seconds=60,
+        heap=heap,
     )
     record = run_bench([Bundle.open(name) for name in bundles], bench)
     if output is not None:

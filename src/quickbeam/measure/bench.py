@@ -18,6 +18,8 @@ from quickbeam.measure.processes import measure_load, measure_memory
 from quickbeam.measure.records import LatencyRow, LoadRow, MemoryRow, Record
 from quickbeam.measure.roofline import measure_roofline
 
+EVENTS_BATCH = 1024  # how many at once where memory is followed over many events
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -31,6 +33,7 @@ class Bench:
     load: bool = True
     memory_batches: tuple[int, ...] = ()
     memory_events: int = 0
+    memory_seconds: int = 900  # at most, per process
     heap: bool = True
     seed: int = 0
 
@@ -114,15 +117,24 @@ def _memory(bundle: Bundle, engines: Sequence[str], bench: Bench) -> list[Memory
         if name == "reference":
             continue
         sizes = _batches(bundle, bench.memory_batches) if bench.memory_batches else []
-        rows += [
-            measure_memory(bundle, name, b, 4 * b, threads=bench.threads, heap=bench.heap) for b in sizes
-        ]
+        runs = [(batch, 4 * batch) for batch in sizes]
         if bench.memory_events:
-            rows.append(
-                measure_memory(
-                    bundle, name, min(1024, bench.memory_events), bench.memory_events, threads=bench.threads
-                )
+            (most,) = _batches(bundle, (min(EVENTS_BATCH, bench.memory_events),))[:1]
+            runs.append(
+                (most, max(1, bench.memory_events // most) * most)
+            )  # whole batches: some graphs take no others
+        rows += [
+            measure_memory(
+                bundle,
+                name,
+                batch,
+                events,
+                threads=bench.threads,
+                heap=bench.heap,
+                seconds=bench.memory_seconds,
             )
+            for batch, events in runs
+        ]
     return rows
 
 

@@ -69,8 +69,10 @@ def _heap(wanted: bool) -> Iterator[list[int]]:
         reader.close()
 
 
-def memory(path: str, engine: str, threads: int, batch: int, events: int, heap: int) -> dict[str, object]:
-    """Run events in batches and note the resident set."""
+def memory(
+    path: str, engine: str, threads: int, batch: int, events: int, heap: int, seconds: int
+) -> dict[str, object]:
+    """Run events in batches, for so many seconds at most, and note the resident set."""
     import quickbeam
     from quickbeam.measure.latency import events_of
 
@@ -80,15 +82,19 @@ def memory(path: str, engine: str, threads: int, batch: int, events: int, heap: 
         session = quickbeam.open(path, engine, threads=threads)
         opened = _rss()
         step = max(1, events // batch // CURVE_POINTS)
-        done = 0
+        done, end = 0, perf_counter_ns() + seconds * 1_000_000_000
         for index in range(-(-events // batch)):
             size = min(batch, events - done)
             session.run(*[array.copy() for array in events_of(session.bundle, size)])
             done += size
-            if index % step == 0 or done == events:
+            late = perf_counter_ns() > end
+            if index % step == 0 or done == events or late:
                 curve.append((done, _rss()))
+            if late:
+                break
         session.close()
     return {
+        "events": done,
         "rss_before_bytes": before,
         "rss_open_bytes": opened,
         "rss_after_bytes": _rss(),

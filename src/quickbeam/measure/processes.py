@@ -20,14 +20,21 @@ TIMEOUT_S = 1800
 
 
 def measure_memory(
-    bundle: Bundle, engine: str, batch: int, events: int, *, threads: int = 1, heap: bool = False
+    bundle: Bundle,
+    engine: str,
+    batch: int,
+    events: int,
+    *,
+    threads: int = 1,
+    heap: bool = False,
+    seconds: int = TIMEOUT_S // 2,
 ) -> MemoryRow:
-    """Run a number of events in batches in a fresh process and follow its memory; its heap in a second one."""
-    told = _probe("memory", bundle.path, engine, threads, batch, events, 0)
+    """Run events in batches in a fresh process, until the time is up, and follow its memory; its heap in a second one."""
+    told = _probe("memory", bundle.path, engine, threads, batch, events, 0, seconds)
     if heap:
-        traced = _probe("memory", bundle.path, engine, threads, batch, events, 1)
+        traced = _probe("memory", bundle.path, engine, threads, batch, events, 1, seconds)
         told["allocated_peak_bytes"] = traced["allocated_peak_bytes"]
-    return MemoryRow(bundle=bundle.name, engine=engine, batch=batch, events=events, **told)
+    return MemoryRow(bundle=bundle.name, engine=engine, batch=batch, **told)
 
 
 def measure_load(bundle: Bundle, engine: str, *, threads: int = 1, processes: int = 5) -> LoadRow:
