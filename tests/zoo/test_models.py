@@ -80,6 +80,12 @@ def test_parameters_read_off_the_exported_graph(build, latent):
     assert set(counts) <= {"encoder", "decoder", "standardise", "other"}
 
 
+def test_weights_that_the_exporter_renames_are_counted_where_they_belong(build):
+    counts = count_parameters(onnx.load_model_from_string(export(build("graph-vae"), 0.0005)))
+    assert counts["encoder"] == 64 + 272 + 12_808
+    assert counts["decoder"] == 1152 + 38_700
+
+
 def test_graph_vae_reconstructs_node_features(build):
     model = build("graph-vae")
     jets = torch.from_numpy(jets_of(4))

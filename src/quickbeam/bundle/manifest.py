@@ -60,7 +60,6 @@ class Manifest(Document):
         description="propagate: an event with a NaN input scores NaN; model: the graph handles it",
     )
     working_points: tuple[WorkingPoint, ...] = ()
-    parameters: dict[str, int] = Field(default_factory=dict)
     cost: Cost | None = None
     rewrites: tuple[Rewrite, ...] = ()
     training: dict[str, JsonValue] = Field(default_factory=dict)

@@ -14,6 +14,8 @@ from onnx import TensorProto
 from quickbeam._base import ModelError, UnsafeBundleError, UsageError, human_bytes
 from quickbeam.bundle.signature import DTYPES, Input, Output, Signature
 
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+OTHER = "other"  # what no module owns
 MODEL_BYTES_LIMIT = 1_900_000_000  # protobuf itself ends at 2 GB
 
 
@@ -120,18 +122,29 @@ def _describe(value: onnx.ValueInfoProto, place: str) -> dict[str, Any]:
 
 
 def count_parameters(model: onnx.ModelProto) -> dict[str, int]:
-    """Count the trained numbers by the first part of their name (`encoder.dense.weight` -> `encoder`).
+    """Count the trained numbers by part of the model: `encoder.dense.weight` belongs to `encoder`.
 
-    Integers (shapes, indices) are no parameters; neither is what is named as a constant of the preprocessing.
+    Exporters rename a weight that they transpose (`onnx::MatMul_84`): it belongs where the nodes that read it do
+    (`/encoder/dense/MatMul`). Integers (shapes, indices) are no parameters.
     """
+    readers: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(_part(node.name))
     counts: dict[str, int] = {}
     for tensor in model.graph.initializer:
-        group = tensor.name.split(".", 1)[0] if "." in tensor.name else "other"
-        if tensor.data_type in (
-            TensorProto.FLOAT,
-            TensorProto.DOUBLE,
-            TensorProto.FLOAT16,
-            TensorProto.BFLOAT16,
-        ):
-            counts[group] = counts.get(group, 0) + int(np.prod(tensor.dims, dtype=np.int64))
+        if tensor.data_type in FLOATS:
+            owners = {OTHER}
+            if "." in tensor.name:
+                owners = {tensor.name.split(".", 1)[0]}
+            elif tensor.name.startswith("onnx::"):
+                owners = readers.get(tensor.name, owners)
+            part = next(iter(owners)) if len(owners) == 1 else OTHER
+            counts[part] = counts.get(part, 0) + int(np.prod(tensor.dims, dtype=np.int64))
     return counts
+
+
+def _part(node: str) -> str:
+    """Return the outermost module of a node that is named by its place, as in `/encoder/dense/MatMul`."""
+    path = node.split("/")
+    return path[1] if len(path) > 2 and not path[0] and path[1] else OTHER
