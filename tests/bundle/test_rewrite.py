@@ -226,7 +226,7 @@ def test_a_normalisation_is_folded_into_a_matrix(rewritten, layer, shapes, left)
 def test_a_normalisation_that_cannot_be_folded_stays(rewritten, body):
     used = {k: s for k, s in {"w": (5, 3, 3), "v": (5, 8, 2), "u": (3, 5)}.items() if f", {k})" in body}
     _, applied = rewritten(f"m (float[N, 8, 3] x) => (float[N, k, l] y) {STATISTICS} {{ {body} }}", **used)
-    assert not applied
+    assert "fold-normalisation" not in applied
 
 
 def test_a_normalised_value_that_is_an_output_stays(rewritten):
@@ -282,3 +282,36 @@ def test_a_packed_model_tells_its_rewrites_and_passes_the_gate_everywhere(parse_
     assert plain.bundle.manifest.rewrites == ()
     assert "ConvTranspose" in [n.op_type for n in plain.bundle.model.graph.node]
     assert onnx.checker.check_model(packed.bundle.model) is None
+
+
+def test_short_constants_are_written_out(rewritten):
+    operators, applied = rewritten(
+        f"""m (float[N, 5, 3] x) => (float[N, 5, 3] y) {STATISTICS} {{
+            a = Sub (x, mean) \n b = Abs (a) \n c = Div (b, std) \n d = Abs (c) \n y = Add (mean, d)
+        }}"""
+    )
+    assert operators == ["Sub", "Abs", "Div", "Abs", "Add"]
+    assert applied == {"expand-constants": 3}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "m (float[N, 5, 3] x) => (float[N, 5, 3] y) <float s = {2.0}> { y = Mul (x, s) }",  # a scalar
+        "m (float[N, 3] x) => (float[N, 3] y) <float[3] s = {2.0, 3.0, 4.0}> { y = Mul (x, s) }",  # as wide as it can be
+        "m (float[N, 5, 3] x) => (float[N, 5, 3] y) <float[3] s = {2.0, 3.0, 4.0}> { a = MatMul (x, w) \n y = Add (a, s) }",
+        "m (float[N, 1] x) => (float[N, 3] y) <float[3] s = {2.0, 3.0, 4.0}> { y = Mul (x, s) }",  # the wider one itself
+    ],
+)
+def test_other_constants_stay_short(rewritten, text):
+    shapes = {"w": (3, 3)} if "w)" in text else {}
+    assert "expand-constants" not in rewritten(text, **shapes)[1]
+
+
+def test_written_out_constants_count_once(parse_model, tmp_path):
+    model = parse_model(
+        "m (float[N, 5, 3] x) => (float[N, 5, 3] y) <float[3] s = {2.0, 3.0, 4.0}> { y = Mul (x, s) }"
+    )
+    bundle = pack(model, tmp_path / "m.qb").bundle
+    assert [r.name for r in bundle.manifest.rewrites] == ["expand-constants"]
+    assert sum(bundle.parameters.values()) == 3

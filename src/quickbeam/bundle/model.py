@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from quickbeam._base import ModelError, UnsafeBundleError, UsageError, human_bytes
 from quickbeam.bundle.signature import DTYPES, Input, Output, Signature
 
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+EXPANDED = (
+    "/expanded"  # ends the name of a constant that a rewrite wrote out along the axes it is broadcast over
+)
 OTHER = "other"  # what no module owns
 MODEL_BYTES_LIMIT = 1_900_000_000  # protobuf itself ends at 2 GB
 
@@ -140,8 +143,17 @@ def count_parameters(model: onnx.ModelProto) -> dict[str, int]:
             elif tensor.name.startswith("onnx::"):
                 owners = readers.get(tensor.name, owners)
             part = next(iter(owners)) if len(owners) == 1 else OTHER
-            counts[part] = counts.get(part, 0) + int(np.prod(tensor.dims, dtype=np.int64))
+            counts[part] = counts.get(part, 0) + _numbers(tensor)
     return counts
+
+
+def _numbers(tensor: TensorProto) -> int:
+    """Count the numbers of a constant; those that were written out several times count once."""
+    if EXPANDED not in tensor.name:
+        return int(np.prod(tensor.dims, dtype=np.int64))
+    array = numpy_helper.to_array(tensor)
+    moving = [array.shape[a] for a in range(array.ndim) if (np.diff(array, axis=a) != 0).any()]
+    return int(np.prod(moving, dtype=np.int64))
 
 
 def _part(node: str) -> str:

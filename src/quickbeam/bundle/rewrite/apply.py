@@ -13,6 +13,7 @@ from quickbeam._base import ModelError
 from quickbeam.bundle.manifest import Rewrite
 from quickbeam.bundle.reference import Reference, evaluate
 from quickbeam.bundle.rewrite.drop_identity import drop_identity
+from quickbeam.bundle.rewrite.expand_constants import expand_constants
 from quickbeam.bundle.rewrite.fold_normalisation import fold_normalisation
 from quickbeam.bundle.rewrite.narrow_transpose import narrow_transpose
 from quickbeam.bundle.rewrite.transpose_to_conv import transpose_to_conv
@@ -26,6 +27,7 @@ PASSES: dict[str, Pass] = {
     "narrow-transpose": narrow_transpose,
     "transpose-to-conv": transpose_to_conv,
     "fold-normalisation": fold_normalisation,
+    "expand-constants": expand_constants,
 }
 
 PROOF_EVENTS = 16

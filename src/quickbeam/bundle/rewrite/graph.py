@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import numpy as np
 import onnx_ir as ir
+
+
+def rewrite_each(
+    graph: ir.Graph, operators: Collection[str], rewrite: Callable[[ir.Graph, ir.Node], bool]
+) -> int:
+    """Offer every node of these standard operators to a rewrite; return how many it took."""
+    nodes = [node for node in graph if node.op_type in operators and node.domain in ("", "ai.onnx")]
+    return sum(rewrite(graph, node) for node in nodes)
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:

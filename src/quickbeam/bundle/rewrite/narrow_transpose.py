@@ -12,16 +12,20 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from quickbeam.bundle.rewrite.graph import constant, fresh_name, integer, ints, only_consumer, text
+from quickbeam.bundle.rewrite.graph import (
+    constant,
+    fresh_name,
+    integer,
+    ints,
+    only_consumer,
+    rewrite_each,
+    text,
+)
 
 
 def narrow_transpose(graph: ir.Graph) -> int:
     """Rewrite every such layer; return how many."""
-    count = 0
-    for node in list(graph):
-        if node.op_type == "ConvTranspose" and node.domain in ("", "ai.onnx"):
-            count += _rewrite(graph, node)
-    return count
+    return rewrite_each(graph, {"ConvTranspose"}, _rewrite)
 
 
 def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:

@@ -9,16 +9,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from quickbeam.bundle.rewrite.graph import constant, integer, ints, replace_constant, text
+from quickbeam.bundle.rewrite.graph import constant, integer, ints, replace_constant, rewrite_each, text
 
 
 def transpose_to_conv(graph: ir.Graph) -> int:
     """Rewrite every stride-1 ConvTranspose with constant weights; return how many."""
-    count = 0
-    for node in list(graph):
-        if node.op_type == "ConvTranspose" and node.domain in ("", "ai.onnx"):
-            count += _rewrite(graph, node)
-    return count
+    return rewrite_each(graph, {"ConvTranspose"}, _rewrite)
 
 
 def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
