@@ -18,6 +18,7 @@ from quickbeam.simulate.substructure import soft_drop_mass, subjettiness
 from quickbeam.simulate.truth import gen_particles, label_jets
 
 BLOCK_EVENTS = 250  # part of what a seed means: another size gives other events
+RUNS = 2**32  # NanoAOD keeps run numbers in 32 bits
 FAT_JET_RADIUS, JET_RADIUS = 0.8, 0.4
 TAUS = 3
 TRACE_PT_GEV = 0.1  # softer particles leave nothing, whatever they are
@@ -51,6 +52,7 @@ def make_block(task: Task) -> Events:
     fat_jets = anti_kt(candidates, momenta, n, FAT_JET_RADIUS, settings.fat_jet_pt_min_gev)
     return batch(
         Block(
+            run=task.seed % RUNS,
             number=task.block,
             first_event=task.block * BLOCK_EVENTS + 1,
             process=number,

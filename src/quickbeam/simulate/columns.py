@@ -15,13 +15,13 @@ from quickbeam.simulate.jets import Jets
 from quickbeam.simulate.pileup import PileUp
 from quickbeam.simulate.truth import GenParticles
 
-RUN = 1
 
 
 @dataclass(frozen=True)
 class Block:
     """Everything that is known about one block of events."""
 
+    run: int  # the seed, so that samples of different seeds have no event in common
     number: int  # of the block
     first_event: int  # number of its first event
     process: int
@@ -64,7 +64,7 @@ def batch(block: Block) -> Events:
 def _identity(block: Block) -> dict[str, object]:
     n = len(block)
     return {
-        "run": np.full(n, RUN, np.uint32),
+        "run": np.full(n, block.run, np.uint32),
         "luminosityBlock": np.full(n, block.number + 1, np.uint32),
         "event": np.arange(block.first_event, block.first_event + n, dtype=np.uint64),
         "quickbeam_process": np.full(n, block.process, np.int32),
