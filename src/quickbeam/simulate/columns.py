@@ -16,7 +16,6 @@ from quickbeam.simulate.pileup import PileUp
 from quickbeam.simulate.truth import GenParticles
 
 
-
 @dataclass(frozen=True)
 class Block:
     """Everything that is known about one block of events."""
