@@ -100,7 +100,7 @@ def test_both_kinds_of_gru_agree_with_onnx_runtime(reset):
 def test_what_it_does_not_know_is_one_sentence():
     model, x = gru(0)
     model.graph.node[0].attribute.append(helper.make_attribute("clip", 1.0))
-    with pytest.raises(ModelError, match=r"cannot evaluate this model: recurrent layers with clip"):
+    with pytest.raises(ModelError, match=r"cannot evaluate this model on inputs of .*: recurrent layers with clip"):
         Reference(model)({"x": x})
 
 
@@ -133,3 +133,12 @@ def test_every_float_becomes_a_double(parse_model):
         v.type.tensor_type.elem_type for v in (*doubled.graph.input, *doubled.graph.output)
     ]
     assert onnx.checker.check_model(model) is None  # and the model itself is untouched
+
+
+def test_a_graph_that_holds_the_size_of_its_example_says_so(parse_model):
+    model = parse_model(
+        "m (float[N, P] x) => (float[N, 6] y) { s = Constant <value_ints = [-1, 6]> () \n y = Reshape (x, s) }"
+    )
+    told = r"on inputs of x \(2, 4\): .*; a traced graph may hold the sizes of the example"
+    with pytest.raises(ModelError, match=told):
+        Reference(model)({"x": np.zeros((2, 4), np.float32)})

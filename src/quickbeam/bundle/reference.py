@@ -6,7 +6,7 @@ result is what the mathematics of the graph gives for these very inputs; integer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -51,7 +51,7 @@ class Reference:
             raise
         except Exception as error:
             raise ModelError(
-                f"the reference engine cannot evaluate this model: {_first_line(error)}"
+                f"the reference engine cannot evaluate this model on inputs of {_shapes(arrays)}: {_first_line(error)}{_hint(error)}"
             ) from error
         return {name: np.asarray(value) for name, value in zip(self.outputs, values, strict=True)}
 
@@ -66,6 +66,17 @@ def evaluate(
     count = len(next(iter(inputs.values())))
     pieces = [reference(rows_of(inputs, slice(i, i + step))) for i in range(0, count, step)]
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in reference.outputs}
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> str:
+    return ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+
+
+def _hint(error: Exception) -> str:
+    """Return the mend where shapes do not fit: tracing writes the sizes of the example into the graph."""
+    if any(word in str(error) for word in ("reshape", "broadcast", "shape", "dimension")):
+        return "; a traced graph may hold the sizes of the example it was exported with: pack it with inputs of those sizes (--inputs or --dims)"
+    return ""
 
 
 def _first_line(error: Exception) -> str:
