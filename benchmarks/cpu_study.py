@@ -25,7 +25,7 @@ def main(quick: bool) -> None:
     for bundle in bundles:
         events = 2_000 if quick else MEMORY_EVENTS[bundle.name]
         bench = Bench(
-            engines=("onnxruntime", "torch"),
+            engines=ENGINES,
             batches=(1,),
             plan=Plan(rounds=5, budget_ns=100_000_000),
             cold=False,
