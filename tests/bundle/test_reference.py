@@ -100,7 +100,9 @@ def test_both_kinds_of_gru_agree_with_onnx_runtime(reset):
 def test_what_it_does_not_know_is_one_sentence():
     model, x = gru(0)
     model.graph.node[0].attribute.append(helper.make_attribute("clip", 1.0))
-    with pytest.raises(ModelError, match=r"cannot evaluate this model on inputs of .*: recurrent layers with clip"):
+    with pytest.raises(
+        ModelError, match=r"cannot evaluate this model on inputs of .*: recurrent layers with clip"
+    ):
         Reference(model)({"x": x})
 
 
