@@ -94,22 +94,15 @@ class Session:
         else:
             pieces = [slice(start, start + chunk) for start in range(0, len(arrays[0]), chunk)]
             calls = [runner.bind([a[p] for a in arrays], [r[p] for r in results]) for p in pieces]
-        if len(calls) == 1 and self._turn is None:
-            (one,) = calls
+        if self._turn is None:
+            return _in_turn(calls, results, arrays)
+        lock, every = self._turn, _in_turn(calls, results, arrays)
 
-            def call(_kept: Arrays = arrays) -> Arrays:
-                one()
-                return results
+        def alone() -> Arrays:
+            with lock:
+                return every()
 
-            return call
-
-        def call_all(_kept: Arrays = arrays) -> Arrays:
-            with self._turn or contextlib.nullcontext():
-                for each in calls:
-                    each()
-            return results
-
-        return call_all
+        return alone
 
     @property
     def chunk(self) -> int:
@@ -173,8 +166,7 @@ class Session:
         outputs = self._execute(arrays)
         if self._mend_nan:
             for array in arrays:
-                # A maximum is NaN where any number is, and costs a fraction of looking event by event.
-                if array.dtype.kind == "f" and array.size and _is_nan(np.maximum.reduce(array, axis=None)):
+                if array.dtype.kind == "f" and array.size and _holds_nan(array):
                     outputs = self._propagate(array, outputs)
         return outputs
 
@@ -219,6 +211,26 @@ class Session:
         return outputs
 
 
-def _is_nan(value: Any) -> bool:
-    """Tell whether a number is NaN, without the tenth of a microsecond that a ufunc takes for it."""
-    return bool(value != value)
+def _in_turn(calls: list[Callable[[], object]], results: Arrays, kept: Arrays) -> Callable[[], Arrays]:
+    """Return one call for all: tens of nanoseconds each. The call keeps the arrays alive that are bound."""
+    if len(calls) == 1:
+        (only,) = calls
+
+        def call(_kept: Arrays = kept) -> Arrays:
+            only()
+            return results
+
+        return call
+
+    def call_each(_kept: Arrays = kept) -> Arrays:
+        for each in calls:
+            each()
+        return results
+
+    return call_each
+
+
+def _holds_nan(array: np.ndarray) -> bool:
+    """Tell whether any number is NaN: `argmax` points at the first one, and is a third of the cost of a reduction."""
+    largest = array.item(array.argmax())
+    return bool(largest != largest)
