@@ -62,6 +62,13 @@ def test_w_lepton_has_a_lepton_and_missing_momentum(made):
     assert np.median(events["MET_pt"]) > 12
 
 
+def test_a_w_that_recoils_has_a_jet_across_from_its_leptons(made):
+    events = made("w-lepton", 30, pt_hat_gev=300.0)
+    assert np.all(ak.to_numpy(events["Generator_binvar"]) >= 300)
+    assert ak.mean(ak.any(events["FatJet_pt"] > 250, axis=1)) > 0.8
+    assert np.median(events["MET_pt"]) > 60
+
+
 def test_pile_up_adds_neutral_energy_and_few_tracks(qcd, made):
     events = made("qcd", 60, mu=30.0)
     assert ak.mean(events["Pileup_nPU"]) == pytest.approx(30, abs=3)

@@ -26,6 +26,7 @@ def test_settings_that_make_no_sense_are_refused(options, told):
         ("qcd", {"mass_gev": 2000}, "no resonance"),
         ("qcd", {"pt_hat_gev": 1}, "pT-hat for 'qcd' is 1 GeV"),
         ("qcd", {"pt_hat_gev": 7000}, "pT-hat for 'qcd' is 7000 GeV"),
+        ("w-lepton", {"pt_hat_gev": 1}, "pT-hat for 'w-lepton' is 1 GeV"),
         ("w-prime", {"pt_hat_gev": 100}, "no hard scatter"),
         ("w-prime", {"mass_gev": 20000}, "mass for 'w-prime' is 20000 GeV"),
         ("min-bias", {"pt_hat_gev": 100}, "no hard scatter"),

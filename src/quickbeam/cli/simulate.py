@@ -24,7 +24,9 @@ from quickbeam.cli.output import json_option, print_json
 @click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work."
 )
-@click.option("--pt-hat", type=float, help="Least transverse momentum of the hard scatter, GeV (qcd, ttbar).")
+@click.option(
+    "--pt-hat", type=float, help="Least transverse momentum of the hard scatter, GeV (qcd, ttbar, w-lepton)."
+)
 @click.option("--mass", type=float, help="Mass of the resonance, GeV.")
 @click.option("--mu", type=float, default=0.0, show_default=True, help="Mean number of pile-up collisions.")
 @click.option("--energy", type=float, default=13600.0, show_default=True, help="Centre-of-mass energy, GeV.")

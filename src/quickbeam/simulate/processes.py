@@ -8,6 +8,7 @@ from types import MappingProxyType
 from quickbeam._base import UsageError, did_you_mean
 
 HADRONIC_W = ("24:onMode=off", "24:onIfAny=1 2 3 4 5")
+LEPTONIC_W = ("24:onMode=off", "24:onIfAny=11 13")
 HADRONIC_Z = ("23:onMode=off", "23:onIfAny=1 2 3 4 5")
 
 
@@ -22,6 +23,9 @@ class Process:
     mass_gev: float | None = None
     takes_pt_hat: bool = False
     pt_hat_gev: float | None = None
+    recoil_lines: tuple[
+        str, ...
+    ] = ()  # instead of `lines` where a pT-hat is asked for: a lone boson has none
 
 
 _TABLE = {
@@ -81,8 +85,10 @@ _TABLE = {
     ),
     "w-lepton": Process(
         number=5,
-        description="W -> e nu or mu nu",
-        lines=("WeakSingleBoson:ffbar2W=on", "24:onMode=off", "24:onIfAny=11 13"),
+        description="W -> e nu or mu nu; with a pT-hat, the W recoils against a parton",
+        lines=("WeakSingleBoson:ffbar2W=on", *LEPTONIC_W),
+        takes_pt_hat=True,
+        recoil_lines=("WeakBosonAndParton:qqbar2Wg=on", "WeakBosonAndParton:qg2Wq=on", *LEPTONIC_W),
     ),
     "min-bias": Process(
         number=6,

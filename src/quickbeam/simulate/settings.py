@@ -62,9 +62,10 @@ def _within(what: str, value: float, low: float, high: float, unit: str) -> None
 def generator_lines(name: str, settings: Settings) -> tuple[str, ...]:
     """Return everything that Pythia is told for a process."""
     process = find_process(name)
+    recoils = settings.pt_hat_gev is not None and process.recoil_lines
     return (
         *_beam_lines(settings),
-        *process.lines,
+        *(process.recoil_lines if recoils else process.lines),
         *_mass_lines(name, process, settings),
         *_pt_hat(name, process, settings),
     )
@@ -100,7 +101,7 @@ def _pt_hat(name: str, process: Process, settings: Settings) -> tuple[str, ...]:
     _within(
         f"pT-hat for {name!r}",
         pt_hat_gev,
-        10.0 if process.pt_hat_gev else 0.0,
+        10.0 if process.pt_hat_gev or process.recoil_lines else 0.0,
         0.4 * settings.com_energy_gev,
         " GeV",
     )
