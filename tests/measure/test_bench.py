@@ -103,6 +103,13 @@ def test_an_engine_that_cannot_run_a_model_is_named_and_the_others_are_timed(ben
         bench([bundle], engines=("torch",), batches=(1,))
 
 
+def test_the_harness_alone_can_be_timed(bundle_of, bench):
+    record = bench([bundle_of("dense")], engines=("null",), batches=(1,))
+    assert {(r.engine, r.mode) for r in record.latency} == {("null", "call"), ("null", "bound")}
+    assert record.harness_ns > 0
+    assert record.refused == ()
+
+
 def test_memory_is_followed_over_batches_and_events(bundle_of, bench):
     told = {"memory_batches": (2,), "memory_events": 2500, "heap": False}
     rows = bench([bundle_of("dense")], engines=("onnxruntime",), batches=(1,), **told).memory

@@ -19,13 +19,13 @@ class NullEngine(Engine):
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
         """Look at nothing but the shapes of the outputs."""
         del model, options
-        kept: dict[int, Arrays] = {}
+        kept: dict[tuple[int, ...], Arrays] = {}
 
         def run(arrays: Arrays) -> Arrays:
-            events = len(arrays[0]) if arrays[0].ndim else 1
-            if events not in kept:
-                kept[events] = _zeros(signature, events)
-            return kept[events]
+            shape = arrays[0].shape
+            if shape not in kept:
+                kept[shape] = _zeros(signature, shape[0] if shape else 1)
+            return kept[shape]
 
         return _NullRunner(run)
 

@@ -43,12 +43,15 @@ class Session:
         self._chunk = self.signature.fixed_batch or options.chunk or choose_chunk(bundle.manifest)
         self._names = [spec.name for spec in self.signature.outputs]
         self._score = self._names.index(bundle.manifest.score) if bundle.manifest.score else None
-        self._mend_nan = bundle.manifest.nan == "propagate"
+        self._mend_nan = bundle.manifest.nan == "propagate" and engine.computes
         first = self.signature.inputs[0]
-        self._simple = len(self.signature.inputs) == 1 and self.signature.rows == "free"
+        self._simple = (
+            len(self.signature.inputs) == 1 and self.signature.rows == "free" and self._turn is None
+        )
         self._dtype, self._rank = np.dtype(first.dtype), len(first.shape)
         self._inner = tuple(d if isinstance(d, int) else -1 for d in first.shape[1:])
-        self._fixed_inner = -1 not in self._inner
+        self._simple = self._simple and -1 not in self._inner
+        self._watched = self._mend_nan and self._dtype.kind == "f"
         if verify and engine.computes:
             try:
                 pass_gate(bundle, engine.name, self._execute)
@@ -64,8 +67,12 @@ class Session:
                 f"the bundle {self.bundle.name} names no score; call session.run(...) for all outputs "
                 f"({', '.join(self._names)}), or pack it with --score"
             )
-        fits = len(arrays) == 1 and not named and self._fits(arrays[0])
-        return self._run_checked(arrays if fits else self._checked(arrays, named))[self._score]
+        if len(arrays) != 1 or named or not self._fits(arrays[0]):
+            return self._run_checked(self._checked(arrays, named))[self._score]
+        outputs = self._live().run(arrays)
+        if self._watched and _holds_nan(arrays[0]):
+            outputs = self._propagate(arrays[0], outputs)
+        return outputs[self._score]
 
     def run(self, *arrays: np.ndarray, **named: np.ndarray) -> dict[str, np.ndarray]:
         """Return every output by name."""
@@ -133,14 +140,14 @@ class Session:
         return runner
 
     def _fits(self, array: Any) -> bool:
-        """Tell in well under a microsecond whether one array can go in as it is."""
+        """Tell in well under a microsecond whether one array can go in as it is, in one piece."""
         return (
             self._simple
-            and self._fixed_inner
             and type(array) is np.ndarray
             and array.dtype == self._dtype
             and array.ndim == self._rank
             and array.shape[1:] == self._inner
+            and 0 < len(array) <= self._chunk
             and array.flags.c_contiguous
         )
 
