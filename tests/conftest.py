@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,12 @@ from onnx import TensorProto, helper, numpy_helper, parser
 from quickbeam._base import MissingExtraError
 from quickbeam.bundle import Bundle, pack
 from quickbeam.engines import engine_names, find_engine
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_counts() -> None:
+    """Heed Ctrl-C: a shell's background job ignores it, and so would every process that the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _weights(model: onnx.ModelProto, seed: int = 0, **shapes: tuple[int, ...]) -> onnx.ModelProto:
