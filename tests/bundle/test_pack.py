@@ -332,6 +332,18 @@ def test_the_nan_policy_is_read_off_the_graph(parse_model, packed):
         np.testing.assert_array_equal(session(np.array([[1, np.nan, 2]], np.float32)), [[1, 0, 2]])
 
 
+def test_a_graph_that_passes_lists_on_is_packed(parse_model, packed):
+    model = parse_model(
+        """m (float[N, 3] x) => (float[N, 1] y) {
+            s = SplitToSequence <axis = 1> (x)
+            i = Constant <value = int64 {1}> ()
+            y = SequenceAt (s, i)
+        }"""
+    )
+    golden = packed(model).bundle.golden
+    np.testing.assert_array_equal(golden.outputs["y"][:, 0], golden.inputs["x"][:, 1])
+
+
 def test_cost_counts_multiply_adds(bundle_of):
     cost = bundle_of("dense").manifest.cost
     assert cost.flops == 2 * 12 * 8 + 8 + 2 * 8 + 1

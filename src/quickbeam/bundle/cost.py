@@ -48,7 +48,8 @@ def count_cost(model: onnx.ModelProto, one_event: dict[str, np.ndarray]) -> Cost
     with np.errstate(all="ignore"):
         values = ReferenceEvaluator(doubled, new_ops=list(OWN_OPERATORS)).run(None, feeds, intermediate=True)
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    shapes = {name: np.shape(value) for name, value in values.items()} | weights
+    arrays = {name: value for name, value in values.items() if isinstance(value, (np.ndarray, np.generic))}
+    shapes = {name: array.shape for name, array in arrays.items()} | weights  # a sequence has none
     flops = sum(_flops(node, shapes) for node in model.graph.node)
     return Cost(
         flops=int(flops),

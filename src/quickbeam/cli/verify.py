@@ -80,7 +80,7 @@ def _print(name: str, found: Sequence[Agreement]) -> None:
     rows: list[tuple[object, ...]] = []
     for a in found:
         if not a.outputs:
-            rows.append((a.engine, "cannot run it", "", "", "", "", "", "", "NO"))
+            rows.append((a.engine, "cannot run it", *[""] * 7, "NO"))
         rows += [
             (
                 a.engine,
