@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -304,6 +305,24 @@ def test_external_data_is_refused_wherever_it_hides(copy, hide, engine_name, tmp
         qb.open(copy, engine_name)
     with pytest.raises(UnsafeBundleError):
         pack(copy / "model.onnx", tmp_path / "out.qb")
+
+
+def test_external_data_beside_the_model_is_taken_in(bundle_of, tmp_path):
+    bundle = bundle_of("dense")
+    model = onnx.load_model_from_string(bundle.model_bytes)
+    path = tmp_path / "large.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="large.data", size_threshold=0)
+    packed = pack(path, tmp_path / "large.qb", inputs=bundle.golden.inputs).bundle
+    with qb.open(packed) as session, qb.open(bundle) as other:
+        x = bundle.golden.inputs["x"]
+        np.testing.assert_array_equal(session(x), other(x))
+    (tmp_path / "large.data").write_bytes((tmp_path / "large.data").read_bytes()[:100])
+    with pytest.raises(ModelError, match=r"should be \d+ bytes of large.data from \d+ on.*copy it again"):
+        pack(path, tmp_path / "short.qb")
+    (tmp_path / "large.data").rename(tmp_path / "elsewhere")
+    (tmp_path / "large.data").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnsafeBundleError, match=r"in another file \('large.data'\), which is not beside it"):
+        pack(path, tmp_path / "linked.qb")
 
 
 def test_what_is_no_bundle_is_told(tmp_path, bundle_of):

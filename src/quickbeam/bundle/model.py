@@ -23,7 +23,7 @@ MODEL_BYTES_LIMIT = 1_900_000_000  # protobuf itself ends at 2 GB
 
 
 def load_model(path: Path) -> onnx.ModelProto:
-    """Read and check one ONNX file; external tensor data is refused, it could name any path."""
+    """Read and check one ONNX file; tensors that it keeps in files beside it are taken in, in any other place refused."""
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -32,17 +32,19 @@ def load_model(path: Path) -> onnx.ModelProto:
         raise UnsafeBundleError(
             f"{path} is {human_bytes(size)}; a model may have {human_bytes(MODEL_BYTES_LIMIT)} at most"
         )
-    return parse_model(path.read_bytes(), str(path))
+    return parse_model(path.read_bytes(), str(path), beside=path.parent)
 
 
-def parse_model(data: bytes, place: str) -> onnx.ModelProto:
-    """Parse and check ONNX bytes."""
+def parse_model(data: bytes, place: str, *, beside: Path | None = None) -> onnx.ModelProto:
+    """Parse and check ONNX bytes; external data could name any path, and is taken from the folder `beside` only."""
     try:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError) as error:
         raise ModelError(f"{place} is no ONNX model ({str(error).strip() or 'it does not parse'})") from error
     if not model.graph.output:
         raise ModelError(f"{place} is no ONNX model: it parses, but its graph has no outputs")
+    if beside is not None:
+        _take_in(model, beside, place)
     refuse_external_data(model, place)
     try:
         onnx.checker.check_model(model, full_check=False)
@@ -53,14 +55,47 @@ def parse_model(data: bytes, place: str) -> onnx.ModelProto:
     return model
 
 
+def _take_in(model: onnx.ModelProto, folder: Path, place: str) -> None:
+    """Move tensors from files of this very folder into the model, as exporters of large models leave them there."""
+    left = MODEL_BYTES_LIMIT
+    for tensor in _tensors(model):
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        told = {entry.key: entry.value for entry in tensor.external_data}
+        file = folder / told.get("location", "")
+        if file.parent != folder or file.is_symlink() or not file.is_file():
+            continue  # is refused with the name of the tensor
+        try:
+            start, length = int(told.get("offset", 0)), int(told.get("length", file.stat().st_size))
+        except ValueError as error:
+            raise ModelError(
+                f"{place}: the tensor {tensor.name!r} names no part of {file.name} ({error})"
+            ) from error
+        left -= length
+        if left < 0:
+            raise UnsafeBundleError(
+                f"{place} has more than {human_bytes(MODEL_BYTES_LIMIT)} with the tensors in {file.name}"
+            )
+        with file.open("rb") as handle:
+            handle.seek(max(start, 0))
+            tensor.raw_data = handle.read(max(length, 0))
+        if min(start, length) < 0 or len(tensor.raw_data) != length:
+            raise ModelError(
+                f"{place}: the tensor {tensor.name!r} should be {length} bytes of {file.name} from {start} on, "
+                f"which has {human_bytes(file.stat().st_size)}: copy it again"
+            )
+        tensor.ClearField("external_data")
+        tensor.data_location = TensorProto.DEFAULT
+
+
 def refuse_external_data(model: onnx.ModelProto, place: str) -> None:
     """Refuse tensors whose data is in another file."""
     for tensor in _tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL:
             location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "?")
             raise UnsafeBundleError(
-                f"{place} keeps the tensor {tensor.name!r} in another file ({location!r}); a bundle holds one file: "
-                "load it where the other file is with onnx.load and save it again with onnx.save (external data inlined)"
+                f"{place} keeps the tensor {tensor.name!r} in another file ({location!r}), which is not beside it; a bundle "
+                "holds one file: put both into one folder and pack again (external data inlined)"
             )
 
 
