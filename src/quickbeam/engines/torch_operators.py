@@ -168,7 +168,7 @@ def _slice(node: Any) -> Fn:
             size = x.shape[axis]
             if step > 0:
                 index = [slice(None)] * x.dim()
-                index[axis] = slice(start, end, step)
+                index[axis] = slice(*slice(start, end, step).indices(size))  # torch warns of ends far beyond
                 x = x[tuple(index)]
             else:
                 rows = range(size)[slice(start, end if end > -size - 1 else None, step)]
