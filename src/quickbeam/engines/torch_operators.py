@@ -200,8 +200,9 @@ def _shape(node: Any) -> Fn:
 def _topk(node: Any) -> Fn:
     axis, largest, ordered = node.get("axis", -1), bool(node.get("largest", 1)), bool(node.get("sorted", 1))
 
-    def run(x: Any, k: Any) -> Any:
-        return torch.topk(x, int(k.reshape(-1)[0]), dim=axis, largest=largest, sorted=ordered)
+    def run(x: Any, k: Any = None) -> Any:
+        count = node.get("k") if k is None else int(k.reshape(-1)[0])  # an attribute before opset 10
+        return torch.topk(x, count, dim=axis, largest=largest, sorted=ordered)
 
     return run
 
