@@ -21,6 +21,8 @@ DOUBLE = np.array([1, 1, 2, 2], np.float32)
 CASES = [
     *[("BatchNormalization", opset, (4, 3, 5), NORM, {}) for opset in (7, 9, 11, 13, 14, 15, 17)],
     *[("BatchNormalization", opset, (4, 3), NORM, {"epsilon": 0.1}) for opset in (9, 15)],
+    ("BatchNormalization", 7, (4, 3), NORM, {"spatial": 0}),
+    ("BatchNormalization", 7, (4, 3, 5), [np.outer(c, np.arange(1, 6)) for c in NORM], {"spatial": 0}),
     *[
         (op, opset, (2, 3, 4), [], axis)
         for op in ("Softmax", "LogSoftmax")

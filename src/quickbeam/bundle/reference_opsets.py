@@ -22,9 +22,9 @@ class BatchNormalization(OpRun):
             raise NotImplementedError(
                 "BatchNormalization in training mode: export the model after model.eval()"
             )
-        if options.get("spatial") == 0:
-            raise NotImplementedError("BatchNormalization with spatial=0")
         wide = (-1, *[1] * (x.ndim - 2))
+        if options.get("spatial") == 0:  # below opset 9: one mean for every element instead of every channel
+            wide = x.shape[1:]
         epsilon = 1e-5 if options.get("epsilon") is None else options["epsilon"]
         factor = scale / np.sqrt(var + epsilon)
         return ((x - mean.reshape(wide)) * factor.reshape(wide) + bias.reshape(wide),)
