@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -20,6 +21,25 @@ GOLDEN_BYTES = 4_000_000
 GOLDEN_LEAST = 4
 ULP = 2.0**-23
 HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+QUANTISED = frozenset(
+    [
+        "QuantizeLinear",
+        "DynamicQuantizeLinear",
+        "QLinearConv",
+        "QLinearMatMul",
+        "ConvInteger",
+        "MatMulInteger",
+    ]
+)
+
+Precision = Literal["single", "half", "quantised"]
+# absolute, in units of the output's largest value, and relative. Engines that fuse integer steps round elsewhere: two steps of 8 bits.
+TOLERANCES: dict[Precision, tuple[float, float]] = {
+    "single": (1e-5, 1e-3),
+    "half": (1e-2, 2e-2),
+    "quantised": (2 / 127, 2e-2),
+}
 
 Arrays = dict[str, np.ndarray]
 
@@ -56,18 +76,24 @@ def choose_golden(
     return Golden(inputs, outputs)
 
 
-def tolerance_of(value: np.ndarray, half: bool) -> Tolerance:
+def tolerance_of(value: np.ndarray, precision: Precision) -> Tolerance:
     """Return a tolerance in proportion to an output's values, and to the precision that the model computes in."""
     if value.dtype.kind != "f":
         return Tolerance(absolute=0, relative=0)
     finite = np.abs(value[np.isfinite(value)])
     scale = float(finite.max()) if finite.size else 1.0
-    absolute, relative = (1e-2, 2e-2) if half else (1e-5, 1e-3)
+    absolute, relative = TOLERANCES[precision]
     return Tolerance(absolute=max(absolute * scale, 1e-12), relative=relative)
 
 
-def is_half(model: onnx.ModelProto) -> bool:
-    """Tell whether any number of the model has half precision."""
+def precision_of(model: onnx.ModelProto) -> Precision:
+    """Tell the coarsest kind of numbers that the model computes with."""
+    if any(node.op_type in QUANTISED for graph in graphs(model.graph) for node in graph.node):
+        return "quantised"
+    return "half" if _is_half(model) else "single"
+
+
+def _is_half(model: onnx.ModelProto) -> bool:
     for graph in graphs(model.graph):
         if any(tensor.data_type in HALF for tensor in graph.initializer):
             return True
@@ -81,10 +107,10 @@ def is_half(model: onnx.ModelProto) -> bool:
 
 def _moved(outputs: Arrays, others: Arrays, share: float, model: onnx.ModelProto) -> np.ndarray:
     """Tell which events moved by more than a share of the relative tolerance (and all of the absolute one)."""
-    half = is_half(model)
+    precision = precision_of(model)
     moved = np.zeros(len(next(iter(outputs.values()))), dtype=bool)
     for name, value in outputs.items():
-        limit = tolerance_of(value, half)
+        limit = tolerance_of(value, precision)
         if value.dtype.kind == "f":
             with np.errstate(all="ignore"):
                 gap = np.abs(value - others[name].astype(np.float64))

@@ -12,6 +12,9 @@ from quickbeam.bundle.signature import Signature
 SCHEMA_VERSION = 1
 
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
+
+
 class WorkingPoint(Document):
     """A threshold on the score, and what passed it when it was set."""
 
@@ -48,7 +51,7 @@ class Manifest(Document):
     """Everything about a bundle but its weights."""
 
     schema_version: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     version: str = "1"
     description: str = ""
     created: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,12 @@ import numpy as np
 import onnx
 import onnx.inliner
 
-from quickbeam._base import ModelError, library_versions, utc_timestamp
-from quickbeam.bundle.choose_golden import GOLDEN_EVENTS, choose_golden, is_half, tolerance_of
+from quickbeam._base import ModelError, UsageError, did_you_mean, library_versions, utc_timestamp
+from quickbeam.bundle.choose_golden import GOLDEN_EVENTS, Precision, choose_golden, precision_of, tolerance_of
 from quickbeam.bundle.cost import count_cost
 from quickbeam.bundle.golden import Golden
 from quickbeam.bundle.importers import import_model, plain_outputs, recognise
-from quickbeam.bundle.manifest import Manifest, Rewrite, WorkingPoint
+from quickbeam.bundle.manifest import NAME, Manifest, Rewrite, WorkingPoint
 from quickbeam.bundle.model import graphs, read_signature
 from quickbeam.bundle.reference import Reference, evaluate
 from quickbeam.bundle.rewrite import rewrite
@@ -67,6 +68,7 @@ def pack(
     """Pack a model file (ONNX, TorchScript, Keras 3) or an ONNX model at `target`; what `check` raises leaves nothing there."""
     target = Path(target)
     check_target(target)
+    name = _name(target, name)
     dims = dict(dims or {})
     raw = load_arrays(Path(inputs)) if isinstance(inputs, (str, Path)) else inputs
     samples = None if raw is None else {name: np.asarray(array) for name, array in raw.items()}
@@ -84,14 +86,14 @@ def pack(
         samples = _draw(signature, dims, np.random.default_rng(seed), notes)
     check_samples(samples, signature)
     golden = choose_golden(proto, reference, signature, samples, notes)
-    signature = _finish(signature, golden, features or {}, units or {}, is_half(proto))
+    signature = _finish(signature, golden, features or {}, units or {}, precision_of(proto))
     applied: tuple[Rewrite, ...] = ()
     if rewrites:
         proto, applied = rewrite(proto, golden.inputs, golden.outputs, signature)
         notes += map(_told, applied)
     manifest = Manifest(
         schema_version=1,
-        name=name or _name(target),
+        name=name,
         description=description,
         created=utc_timestamp(),
         producer=library_versions(("quickbeam", "onnx", "torch", "keras")),
@@ -112,8 +114,16 @@ def _told(rewrite: Rewrite) -> str:
     return f"rewrite {rewrite.name} applied {rewrite.count} times, largest change {rewrite.largest_error:.1e}"
 
 
-def _name(target: Path) -> str:
-    return target.name.removesuffix(".qb") or "model"
+def _name(target: Path, name: str | None) -> str:
+    """Return the name that is asked for, or the target's; names travel to servers and file systems of all kinds."""
+    found = name or target.name.removesuffix(".qb") or "model"
+    if not re.fullmatch(NAME, found):
+        mend = "choose another" if name else "name the output otherwise, or give --name"
+        raise UsageError(
+            f"a bundle cannot be called {found!r}: a name has up to 100 letters, digits and . _ + - (no accents, no spaces), "
+            f"and begins with a letter or digit; {mend}"
+        )
+    return found
 
 
 def _is_onnx(model: str | Path | onnx.ModelProto) -> bool:
@@ -179,7 +189,11 @@ def _batch_names(signature: Signature) -> set[str]:
 
 
 def _finish(
-    signature: Signature, golden: Golden, features: Mapping[str, str], units: Mapping[str, str], half: bool
+    signature: Signature,
+    golden: Golden,
+    features: Mapping[str, str],
+    units: Mapping[str, str],
+    precision: Precision,
 ) -> Signature:
     """Fill in what only the golden outputs tell: ranks, and tolerances in proportion to the values."""
     outputs = []
@@ -190,8 +204,11 @@ def _finish(
             if len(spec.shape) == value.ndim
             else tuple(f"{spec.name}_{i}" for i in range(value.ndim))
         )
-        tolerance = tolerance_of(value, half)
+        tolerance = tolerance_of(value, precision)
         outputs.append(Output(**{**spec.model_dump(), "shape": shape, "tolerance": tolerance}))
+    names = [spec.name for spec in signature.inputs]
+    for unknown in sorted({*features, *units} - set(names)):
+        raise UsageError(f"the model has no input {unknown!r}; {did_you_mean(unknown, names)}".rstrip("; "))
     inputs = [
         Input(**{**spec.model_dump(), "feature": features.get(spec.name), "units": units.get(spec.name, "")})
         for spec in signature.inputs

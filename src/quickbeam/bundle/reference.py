@@ -20,6 +20,17 @@ from quickbeam.bundle.sample import rows_of
 from quickbeam.bundle.signature import Signature
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+# operators for trees and the like answer in float32, whatever they are fed: which of their outputs are numbers
+SINGLE_OUTPUTS = {
+    "TreeEnsembleClassifier": 1,
+    "TreeEnsembleRegressor": 0,
+    "LinearClassifier": 1,
+    "LinearRegressor": 0,
+    "SVMClassifier": 1,
+    "SVMRegressor": 0,
+    "Scaler": 0,
+    "Normalizer": 0,
+}
 TYPE_ATTRIBUTES = {"Cast": "to", "EyeLike": "dtype", "SequenceEmpty": "dtype"}
 
 
@@ -74,7 +85,9 @@ def _shapes(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _hint(error: Exception) -> str:
     """Return the mend where shapes do not fit: tracing writes the sizes of the example into the graph."""
-    if any(word in str(error) for word in ("reshape", "broadcast", "shape", "dimension")):
+    if any(
+        word in str(error) for word in ("reshape", "broadcast", "dimension", "shapes (")
+    ) and "type" not in str(error):
         return "; a traced graph may hold the sizes of the example it was exported with: pack it with inputs of those sizes (--inputs or --dims)"
     return ""
 
@@ -96,7 +109,23 @@ def to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
             if value.type.tensor_type.elem_type in FLOATS:
                 value.type.tensor_type.elem_type = TensorProto.DOUBLE
         _double_nodes(graph.node)
+        _double_results(graph)
     return doubled
+
+
+def _double_results(graph: onnx.GraphProto) -> None:
+    """Make doubles of what operators of ai.onnx.ml return, or the next addition would find two kinds of numbers."""
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        graph.node.append(node)
+        place = SINGLE_OUTPUTS.get(node.op_type) if node.domain == "ai.onnx.ml" else None
+        if place is not None and place < len(node.output) and node.output[place]:
+            name = node.output[place]
+            graph.node[-1].output[place] = f"{name}/single"
+            graph.node.append(
+                onnx.helper.make_node("Cast", [f"{name}/single"], [name], to=TensorProto.DOUBLE)
+            )
 
 
 def _double_nodes(nodes: Sequence[onnx.NodeProto]) -> None:

@@ -12,7 +12,14 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_average_pool import AveragePool_19 as _SlowAveragePool
 from onnx.reference.ops.op_max_pool import MaxPool as _SlowMaxPool
 
-from quickbeam.bundle.reference_opsets import BatchNormalization, LogSoftmax, Resize, Softmax, Upsample
+from quickbeam.bundle.reference_opsets import (
+    BatchNormalization,
+    DequantizeLinear,
+    LogSoftmax,
+    Resize,
+    Softmax,
+    Upsample,
+)
 from quickbeam.bundle.reference_recurrent import GRU, LSTM
 
 
@@ -101,6 +108,7 @@ OWN_OPERATORS = (
     MaxPool,
     AveragePool,
     BatchNormalization,
+    DequantizeLinear,
     Softmax,
     LogSoftmax,
     Resize,

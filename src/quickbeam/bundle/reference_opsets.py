@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_23 as _DequantizeLinear
 from onnx.reference.ops.op_resize import Resize as _Resize
 
 
@@ -57,6 +58,14 @@ class LogSoftmax(Softmax):
     """The logarithm of the softmax."""
 
     function = staticmethod(_log_softmax)
+
+
+class DequantizeLinear(_DequantizeLinear):
+    """The numbers that integers stand for; the ONNX project's own begins at opset 19."""
+
+    def _run(self, x, scale, zero=None, axis=None, block_size=None, output_dtype=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG002 - floats are doubles here
+        given = [x, scale] if zero is None else [x, scale, zero]
+        return super()._run(*given, axis=1 if axis is None else axis, block_size=block_size or 0)
 
 
 class Resize(_Resize):

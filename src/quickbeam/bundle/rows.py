@@ -36,16 +36,38 @@ def prove_rows(
     alone = [_attempt(reference, rows_of(probe, slice(i, i + 1))) for i in range(PROBE_EVENTS)]
     answers = [one for one in alone if isinstance(one, dict)]
     if isinstance(together, ModelError):
-        if len(answers) < PROBE_EVENTS:
-            tried = ", ".join(f"{k}={v}" for k, v in sorted(sizes.items()) if k != BATCH)
-            hint = "" if samples is not None else f"; sizes tried: {tried} (choose others with --dims)"
-            raise ModelError(f"{together}{hint}") from together
-        return _one_by_one(signature), [ONE_BY_ONE]
+        if len(answers) == PROBE_EVENTS:
+            return _one_by_one(signature), [ONE_BY_ONE]
+        return _prove_whole(signature, reference, samples, dims, together, sizes)
     if len(answers) == PROBE_EVENTS and all(
         _close(value, _stacked([one[name] for one in answers])) for name, value in together.items()
     ):
         return signature, []
     return signature.model_copy(update={"rows": "none"}), [COUPLED]
+
+
+def _prove_whole(
+    signature: Signature,
+    reference: Reference,
+    samples: Arrays | None,
+    dims: Mapping[str, int],
+    error: ModelError,
+    sizes: Mapping[str, int],
+) -> tuple[Signature, list[str]]:
+    """Where rows cannot be taken by themselves: nodes and edges of one graph, which only make sense together."""
+    none = signature.model_copy(update={"rows": "none"})
+    if samples is not None:
+        hint = ""
+        whole = _attempt(reference, samples)
+    else:
+        tried = ", ".join(f"{k}={v}" for k, v in sorted(sizes.items()) if k != BATCH)
+        hint = f"; sizes tried: {tried} (choose others with --dims)"
+        known = {d for spec in signature.inputs for d in spec.shape if isinstance(d, str)}
+        chosen = free_sizes(none, {k: v for k, v in dims.items() if k in known}, 1)
+        whole = _attempt(reference, draw_inputs(none, chosen, np.random.default_rng(1)))
+    if isinstance(whole, ModelError):
+        raise ModelError(f"{error}{hint}") from error
+    return none, [COUPLED]
 
 
 def _prove_fixed(

@@ -77,8 +77,9 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
                 return {"": loaded}
             return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        told = "it holds no plain arrays of numbers" if "pickle" in str(error) else str(error)
         raise UnreadableFileError(
-            f"cannot read the samples {path}: {error}; save them with numpy.savez"
+            f"cannot read the samples {path}: {told}; save them with numpy.savez"
         ) from error
 
 

@@ -79,10 +79,10 @@ def _bundle(bundle: Any, as_json: bool) -> None:
 
 
 def _model(path: Path, as_json: bool) -> None:
-    from quickbeam.bundle.importers import import_model
+    from quickbeam.bundle.importers import import_model, plain_outputs
     from quickbeam.bundle.model import count_parameters, read_signature
 
-    model = import_model(path)
+    model, _ = plain_outputs(import_model(path))
     signature = read_signature(model, str(path))
     counts: dict[str, int] = {}
     for node in model.graph.node:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from quickbeam._base import UsageError
+from quickbeam._base import UsageError, VerificationError, did_you_mean
 from quickbeam.cli.output import json_option, print_json
 
 
@@ -40,6 +40,12 @@ from quickbeam.cli.output import json_option, print_json
     help="Apply the graph rewrites that are proven on this model.",
 )
 @click.option(
+    "--engine",
+    default="onnxruntime",
+    show_default=True,
+    help="The engine that has to reproduce the golden outputs before anything is written.",
+)
+@click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the samples that are drawn."
 )
 @json_option
@@ -53,12 +59,26 @@ def command(
     features: tuple[str, ...],
     description: str,
     rewrites: bool,
+    engine: str,
     seed: int,
     as_json: bool,
 ) -> None:
     """Pack MODEL (ONNX, TorchScript or Keras 3) with golden outputs made in float64."""
-    from quickbeam.bundle import pack, parse_dims
+    from quickbeam.bundle import Bundle, pack, parse_dims
+    from quickbeam.engines import find_engine
     from quickbeam.engines import open as open_session
+
+    find_engine(engine).prepare()
+
+    def check(bundle: Bundle) -> None:
+        try:
+            open_session(bundle, engine).close()
+        except VerificationError as error:
+            told = str(error).split("; it is not opened")[0]
+            raise VerificationError(
+                f"{told}; nothing was packed: the model may need more than float32 gives or real inputs (--inputs), a rewrite may "
+                "not suit it (--no-rewrites), or another engine may do (--engine reference packs it in any case)"
+            ) from error
 
     packed = pack(
         model,
@@ -71,7 +91,7 @@ def command(
         seed=seed,
         description=description,
         features=_features(features),
-        check=lambda bundle: open_session(bundle).close(),  # what the default engine refuses is not packed
+        check=check,
     )
     if as_json:
         print_json(
@@ -84,14 +104,20 @@ def command(
         return
     for note in packed.notes:
         click.echo(f"- {note}")
-    click.echo(f"{packed.bundle.path}: packed; onnxruntime reproduces its golden outputs")
+    click.echo(f"{packed.bundle.path}: packed; {engine} reproduces its golden outputs")
 
 
 def _features(pairs: tuple[str, ...]) -> dict[str, str]:
+    from quickbeam.trigger import FEATURES
+
     table = {}
     for pair in pairs:
         name, sign, builder = pair.partition("=")
         if not sign or not name or not builder:
             raise UsageError(f"--feature {pair!r} is not of the form INPUT=BUILDER, as in jets=leading_jets")
+        if builder not in FEATURES:
+            raise UsageError(
+                f"no feature builder is called {builder!r}; {did_you_mean(builder, FEATURES)}".rstrip("; ")
+            )
         table[name] = builder
     return table

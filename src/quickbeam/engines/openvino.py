@@ -40,10 +40,10 @@ class OpenVinoEngine(Engine):
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            core.read_model(model)
+            used = {name for port in core.read_model(model).inputs for name in port.names}
         except (RuntimeError, ValueError, TypeError) as error:
             raise refuse(self.name, _own_words(error)) from error
-        return _OpenVinoRunner(ov, core, model, settings, signature)
+        return _OpenVinoRunner(ov, core, model, settings, signature, used)
 
 
 def _own_words(error: BaseException) -> BaseException:
@@ -52,7 +52,10 @@ def _own_words(error: BaseException) -> BaseException:
     told = [
         line
         for line in lines
-        if line and not line.startswith(("Exception from", "Check '", "[", "File", "While validating"))
+        if line
+        and not line.startswith(
+            ("Exception from", "Check '", "[", "File", "While validating", "FrontEnd API")
+        )
     ]
     return RuntimeError(told[0] if told else str(error))
 
@@ -89,11 +92,19 @@ class _OpenVinoRunner(Runner):
     """One infer request per compiled shape, guarded by a lock: requests are not re-entrant."""
 
     def __init__(
-        self, ov: Any, core: Any, model: bytes, settings: dict[str, object], signature: Signature
+        self,
+        ov: Any,
+        core: Any,
+        model: bytes,
+        settings: dict[str, object],
+        signature: Signature,
+        used: set[str],
     ) -> None:
         super().__init__(self._run)
         self._ov, self._core, self._model, self._settings = ov, core, model, settings
         self._signature = signature
+        # an input that nothing reads is not there in OpenVINO's model
+        self._used = [i for i, spec in enumerate(signature.inputs) if spec.name in used]
         self._static: OrderedDict[_Shapes, _Request] = OrderedDict()
         self._seen: Counter[_Shapes] = Counter()
         self._dynamic: _Request | None = None
@@ -103,9 +114,8 @@ class _OpenVinoRunner(Runner):
         model = self._core.read_model(self._model)
         try:
             if shapes is not None:
-                model.reshape(
-                    {spec.name: list(s) for spec, s in zip(self._signature.inputs, shapes, strict=True)}
-                )
+                names = [self._signature.inputs[i].name for i in self._used]
+                model.reshape({name: list(s) for name, s in zip(names, shapes, strict=True)})
             return self._core.compile_model(model, "CPU", self._settings)
         except RuntimeError as error:
             raise refuse("openvino", _own_words(error)) from error
@@ -125,7 +135,12 @@ class _OpenVinoRunner(Runner):
         self._static[shapes] = _Request(self._compile(shapes))
         return self._static[shapes]
 
+    def _read(self, arrays: Arrays) -> Arrays:
+        """Return the arrays that the graph reads."""
+        return arrays if len(self._used) == len(arrays) else [arrays[i] for i in self._used]
+
     def _run(self, arrays: Arrays) -> Arrays:
+        arrays = self._read(arrays)
         with self._lock:
             request = self._request(tuple([array.shape for array in arrays]))
             try:
@@ -137,6 +152,7 @@ class _OpenVinoRunner(Runner):
         """Give a request of its own, of the same compiled graph, both its input and its output buffers."""
         if not all(array.flags.writeable for array in arrays):
             return super().bind(arrays, results)
+        arrays = self._read(arrays)
         with self._lock:
             compiled = self._request(tuple([array.shape for array in arrays])).compiled
         request = compiled.create_infer_request()

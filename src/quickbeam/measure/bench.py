@@ -59,11 +59,18 @@ def run_bench(bundles: Sequence[Bundle], bench: Bench) -> Record:
                     session = _open(bundle, name, bench.threads, agreement, refused)
                     if session is not None:
                         sessions.append(stack.enter_context(session))
-                if refused and not any(session.verified for session in sessions):
+                if any(find_engine(name).computes for name in bench.engines) and not any(
+                    s.verified for s in sessions
+                ):
                     raise VerificationError(
                         f"no engine may be timed on the bundle {bundle.name}: {'; '.join(refused)}"
                     )
                 batches = _batches(bundle, bench.batches)
+                left_out = sorted(set(bench.batches) - set(batches))
+                if left_out:
+                    refused.append(
+                        f"{bundle.name} with batches of {', '.join(map(str, left_out))}: {_batch_rule(bundle)}"
+                    )
                 latency += measure_latency(
                     sessions, batches, bench.plan, cold=bench.cold, roofline=roofline, rng=rng
                 )
@@ -109,6 +116,11 @@ def _batches(bundle: Bundle, batches: Sequence[int]) -> list[int]:
         return [1]
     step = signature.fixed_batch or 1
     return sorted({batch for batch in batches if batch % step == 0} or {step})
+
+
+def _batch_rule(bundle: Bundle) -> str:
+    step = bundle.manifest.signature.fixed_batch
+    return f"its graph takes {step} events at a time" if step else "its graph has no batch"
 
 
 def _memory(bundle: Bundle, engines: Sequence[str], bench: Bench) -> list[MemoryRow]:

@@ -30,7 +30,7 @@ def load(path: str, engine: str, threads: int) -> dict[str, float]:
     imported = perf_counter_ns()
     session = quickbeam.open(path, engine, threads=threads)
     opened = perf_counter_ns()
-    arrays = events_of(session.bundle, 1)
+    arrays = events_of(session.bundle, session.signature.fixed_batch or 1)
     ready = perf_counter_ns()
     session.run(*arrays)
     first = perf_counter_ns()
