@@ -20,7 +20,7 @@ from quickbeam.bundle.reference_opsets import (
     Softmax,
     Upsample,
 )
-from quickbeam.bundle.reference_recurrent import GRU, LSTM
+from quickbeam.bundle.reference_recurrent import GRU, LSTM, RNN
 
 
 class ConvTranspose(OpRun):
@@ -104,6 +104,7 @@ class AveragePool(_SlowAveragePool):
 OWN_OPERATORS = (
     LSTM,
     GRU,
+    RNN,
     ConvTranspose,
     MaxPool,
     AveragePool,
