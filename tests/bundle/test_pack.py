@@ -288,6 +288,100 @@ def test_decision_trees_keep_their_probabilities(packed, zipmap):
             assert "\n" not in found.problem
 
 
+def test_numbers_of_trees_go_on_in_double_precision(packed):
+    model = tree_classifier(zipmap=False)
+    graph = model.graph
+    del graph.output[:]
+    graph.initializer.append(numpy_helper.from_array(np.float32([0.1, 0.2]), "shift"))
+    graph.node.append(helper.make_node("Add", ["probabilities", "shift"], ["y"]))
+    graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2]))
+    with qb.open(packed(model).bundle) as session:
+        np.testing.assert_allclose(session(np.zeros((1, 3), np.float32)), [[1.0, 0.3]], rtol=1e-6)
+
+
+def quantised(opset):
+    """A dense layer as a static quantisation writes it: integers between QuantizeLinear and DequantizeLinear."""
+    rng = np.random.default_rng(2)
+    values = {
+        "s": np.float32(0.02),
+        "z": np.uint8(128),
+        "w": rng.integers(-127, 127, (6, 3), dtype=np.int8),
+        "ws": np.float32(0.01),
+        "wz": np.int8(0),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
+        helper.make_node("MatMul", ["xd", "wd"], ["m"]),
+        helper.make_node("Sigmoid", ["m"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "quantised",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in values.items()],
+    )
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", opset)])
+
+
+@pytest.mark.parametrize("opset", [10, 13, 17, 19])
+def test_quantised_models_are_packed_with_a_tolerance_of_their_steps(packed, opset):
+    bundle = packed(quantised(opset)).bundle
+    assert bundle.manifest.signature.outputs[0].tolerance.relative == pytest.approx(0.02)
+    for engine in ("onnxruntime", "openvino"):
+        assert verify(bundle, engine).passed
+
+
+def test_neighbours_by_index_are_one_graph_and_no_batch(parse_model, packed):
+    model = parse_model(
+        "m (float[n, 3] x, int64[n, 2] nbr) => (float[n, 2, 3] y) { y = Gather <axis = 0> (x, nbr) }"
+    )
+    rng = np.random.default_rng(0)
+    inputs = {"x": rng.normal(size=(20, 3)), "nbr": rng.integers(0, 20, (20, 2))}
+    made = packed(model, inputs=inputs)
+    assert made.bundle.manifest.signature.rows == "none"
+    assert "no chunking" in made.notes[0]
+    with qb.open(made.bundle) as session:
+        expected = inputs["x"].astype(np.float32)[inputs["nbr"]]
+        np.testing.assert_array_equal(session(inputs["x"].astype(np.float32), inputs["nbr"]), expected)
+
+
+def test_sizes_of_nodes_and_edges_can_be_given(parse_model, packed):
+    model = parse_model(
+        "m (float[nodes, 3] x, int64[edges] e) => (float[edges, 3] y) { y = Gather <axis = 0> (x, e) }"
+    )
+    golden = packed(model, dims={"nodes": 20, "edges": 50}).bundle.golden
+    assert golden.inputs["x"].shape == (20, 3)
+    assert golden.outputs["y"].shape == (50, 3)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torch", "reference"])
+def test_an_input_that_nothing_reads_is_taken_and_left(parse_model, packed, engine):
+    model = parse_model("m (float[N, 2] u, float[N, 3] x) => (float[N, 3] y) { y = Relu (x) }")
+    with qb.open(packed(model).bundle, engine) as session:
+        u, x = np.ones((4, 2), np.float32), np.arange(12, dtype=np.float32).reshape(4, 3) - 6
+        np.testing.assert_array_equal(session(u, x), np.maximum(x, 0))
+        np.testing.assert_array_equal(session.bind(u, x)()[0], np.maximum(x, 0))
+
+
+@pytest.mark.parametrize("name", ["my model", "modèle", "_x", "x(1)", "n" * 120])
+def test_a_name_that_does_not_travel_is_refused(bundle_of, tmp_path, name):
+    with pytest.raises(
+        UsageError, match=r"a bundle cannot be called .*; name the output otherwise, or give --name"
+    ):
+        pack(bundle_of("dense").model, tmp_path / f"{name}.qb")
+    with pytest.raises(UsageError, match="; choose another"):
+        pack(bundle_of("dense").model, tmp_path / "m.qb", name=name)
+    assert pack(bundle_of("dense").model, tmp_path / f"{name}.qb", name="plain").bundle.name == "plain"
+
+
+def test_features_and_units_belong_to_inputs(bundle_of, packed):
+    with pytest.raises(UsageError, match="the model has no input 'y'; known: x"):
+        packed(bundle_of("dense").model, features={"y": "leading_jets"})
+
+
 def test_a_model_of_text_is_refused(packed):
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],

@@ -121,6 +121,20 @@ def test_verify_on_given_events(call, bundle_of, tmp_path):
     sentence(err)
 
 
+def test_what_no_float32_reproduces_is_told_with_what_to_try(call, parse_model, tmp_path):
+    softmax = "m (float[N, 3] x) => (float[N, 3] y) { e = Exp (x) \n s = ReduceSum (e, a) \n y = Div (e, s) }"
+    model = parse_model(softmax)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.int64([1]), "a"))
+    onnx.save(model, tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=100 + np.random.default_rng(0).normal(size=(20, 3)))
+    arguments = ("pack", tmp_path / "m.onnx", "--inputs", tmp_path / "x.npz", "-o", tmp_path / "m.qb")
+    code, out, err = call(*arguments)
+    assert (code, out) == (7, "")
+    assert "nothing was packed" in sentence(err)
+    assert not (tmp_path / "m.qb").exists()
+    assert call(*arguments, "--engine", "reference")[0] == 0
+
+
 def test_an_engine_that_fails_ends_verify_with_its_code(call, parse_model, tmp_path):
     onnx.save(parse_model("m (float[N, 3] x) => (float[N, 3] y) { y = Hardmax (x) }"), tmp_path / "m.onnx")
     np.savez(tmp_path / "x.npz", x=np.eye(3))
@@ -140,6 +154,8 @@ def test_an_engine_that_fails_ends_verify_with_its_code(call, parse_model, tmp_p
         (("pack", "MODEL", "-o", "m.qb", "--dims", "N:3"), 2, "NAME=NUMBER"),
         (("pack", "MODEL", "-o", "m.qb", "--score", "scor"), 2, "did you mean 'score'"),
         (("pack", "MODEL", "-o", "m.qb", "--feature", "x"), 2, "INPUT=BUILDER"),
+        (("pack", "MODEL", "-o", "m.qb", "--feature", "x=leading_jest"), 2, "did you mean 'leading_jets'"),
+        (("pack", "MODEL", "-o", "m.qb", "--engine", "onnx"), 2, "no engine is called 'onnx'"),
         (("inspect", "absent"), 1, "neither a file nor a bundle"),
         (("bench", "DENSE", "--batch", "1,x"), 2, "no whole numbers|not whole numbers"),
         (("bench", "DENSE", "--batch", "0"), 2, "at least 1"),

@@ -103,6 +103,17 @@ def test_an_engine_that_cannot_run_a_model_is_named_and_the_others_are_timed(ben
         bench([bundle], engines=("torch",), batches=(1,))
 
 
+def test_batches_that_a_graph_cannot_take_are_named(bench, parse_model, tmp_path):
+    from quickbeam.bundle import pack
+
+    model = parse_model("m (float[8, 3] x) => (float[8, 3] y) { y = Sigmoid (x) }")
+    bundle = pack(model, tmp_path / "eight.qb").bundle
+    record = bench([bundle], engines=("onnxruntime",), batches=(1, 16))
+    assert {row.batch for row in record.latency} == {16}
+    assert record.refused == ("eight with batches of 1: its graph takes 8 events at a time",)
+    assert measure_load(bundle, "onnxruntime").first_call_ns > 0
+
+
 def test_the_harness_alone_can_be_timed(bundle_of, bench):
     record = bench([bundle_of("dense")], engines=("null",), batches=(1,))
     assert {(r.engine, r.mode) for r in record.latency} == {("null", "call"), ("null", "bound")}
