@@ -70,8 +70,7 @@ def pack(
     check_target(target)
     name = _name(target, name)
     dims = dict(dims or {})
-    raw = load_arrays(Path(inputs)) if isinstance(inputs, (str, Path)) else inputs
-    samples = None if raw is None else {name: np.asarray(array) for name, array in raw.items()}
+    samples = _given(inputs)
     proto, place, notes = _import(model, samples, dims)
     proto, score = with_score_column(proto, score)
     signature = read_signature(proto, place)
@@ -108,6 +107,11 @@ def pack(
     return Packed(
         write_bundle(target, manifest, proto.SerializeToString(), golden, extra, check), tuple(notes)
     )
+
+
+def _given(inputs: str | Path | Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
+    raw = load_arrays(Path(inputs)) if isinstance(inputs, (str, Path)) else inputs
+    return None if raw is None else {name: np.asarray(array) for name, array in raw.items()}
 
 
 def _told(rewrite: Rewrite) -> str:
