@@ -238,6 +238,38 @@ def test_what_it_does_not_know_is_one_sentence(one_node, case):
     assert len(str(told.value)) < 400
 
 
+def test_branches_that_look_at_the_values_around_them(parse_model):
+    """The torch exporter writes an If where it cannot know whether an axis has one element."""
+    model = parse_model(
+        """m (float[N, 3] x) => (float[N, 3] y, float[N, 3] z) {
+            k = Constant <value_float = 2.0> ()
+            a = Mul (x, k)
+            zero = Constant <value_float = 0.0> ()
+            s = ReduceSum <keepdims = 0> (x)
+            positive = Greater (s, zero)
+            y, z = If (positive) <
+                then_branch = t () => (float[N, 3] p, float[N, 3] q) { p = Add (a, x)
+                    q = Mul (a, k) },
+                else_branch = e () => (float[N, 3] p, float[N, 3] q) { h = Constant <value_float = 0.5> ()
+                    p = Mul (a, h)
+                    q = Sub (x, a) }
+            >
+        }"""
+    )
+    signature = Signature.model_validate(
+        {
+            "inputs": [{"name": "x", "shape": ["N", 3]}],
+            "outputs": [{"name": name, "shape": ["N", 3]} for name in "yz"],
+        }
+    )
+    runner = find_engine("torch").load(model.SerializeToString(), signature, Options())
+    session = ort.InferenceSession(model.SerializeToString())
+    for sign in (1.0, -1.0):
+        x = sign * np.abs(f(4, 3))
+        for found, expected in zip(runner.run([x]), session.run(None, {"x": x}), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_an_unknown_operator_is_named_with_its_node(parse_model):
     model = parse_model("m (float[N, 3] x) => (float[N, 3] y) { y = Hardmax (x) }")
     signature = Signature.model_validate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,49 +56,90 @@ def _own(value: Any, dtype: np.dtype[Any], arrays: Arrays) -> np.ndarray:
 
 def translate(model: onnx.ModelProto) -> Any:
     """Make a torch.fx module of an ONNX graph."""
-    torch = require("torch", extra="torch", purpose="the engine torch")
-    from quickbeam.engines.torch_operators import OPERATORS
-
-    graph, root = torch.fx.Graph(), torch.nn.Module()
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+    return _module(model.graph, opset, (), {})
+
+
+def _module(proto: onnx.GraphProto, opset: int, outer: Sequence[str], known: Mapping[str, np.ndarray]) -> Any:
+    """Translate a graph, or a branch of one: `outer` are the values that it takes from around it, some of them constant."""
+    torch = require("torch", extra="torch", purpose="the engine torch")
+    graph, root = torch.fx.Graph(), torch.nn.Module()
     values: dict[str, Any] = {"": None}
-    constants: dict[str, np.ndarray] = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    for value in model.graph.input:
-        if value.name not in constants:
-            values[value.name] = graph.placeholder(f"input_{len(values)}")
-    for name, array in constants.items():
+    own = {t.name: numpy_helper.to_array(t) for t in proto.initializer}
+    for name in (*outer, *(value.name for value in proto.input if value.name not in own)):
+        values[name] = graph.placeholder(f"input_{len(values)}")
+    constants = {**known, **own}
+    for name, array in own.items():
         values[name] = _constant(torch, graph, root, array)
-    for node in model.graph.node:
+    for node in proto.node:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type == "Constant":
             array = _constant_node(node, attributes)
             constants[node.output[0]] = array
             values[node.output[0]] = _constant(torch, graph, root, array)
             continue
-        if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
-            hint = did_you_mean(node.op_type, OPERATORS).removeprefix("did you mean ").rstrip("?")
-            near = f"; near: {hint}" if hint else ""
-            raise ModelError(
-                f"the engine torch does not know the operator {node.domain + '.' if node.domain else ''}{node.op_type} "
-                f"(node {node.name or node.output[0]!r}{near}): use another engine"
+        if node.op_type == "If":
+            free = sorted({name for branch in attributes.values() for name in _taken(branch)})
+            inside = {name: constants[name] for name in free if name in constants}
+            then, other = (
+                _module(attributes[name], opset, free, inside) for name in ("then_branch", "else_branch")
             )
-        if node.op_type == "BatchNormalization" and len([name for name in node.output if name]) > 1:
-            raise ModelError(
-                f"the engine torch does not know BatchNormalization in training (node {node.name or node.output[0]!r}): "
-                "export the model in evaluation mode"
-            )
-        static = [constants.get(name) for name in node.input]
-        call = OPERATORS[node.op_type](_Node(node, attributes, static, opset))
-        result = graph.call_function(call, tuple(values[name] for name in node.input))
-        if len(node.output) == 1 and node.op_type not in SEVERAL:
+            inputs = (values[node.input[0]], *(values[name] for name in free))
+            result = graph.call_function(_branch(then, other), inputs)
+        else:
+            static = [constants.get(name) for name in node.input]
+            call = _operator(_Node(node, attributes, static, opset))
+            result = graph.call_function(call, tuple(values[name] for name in node.input))
+        if len(node.output) == 1 and node.op_type not in (*SEVERAL, "If"):
             values[node.output[0]] = result
         else:
             for index, name in enumerate(node.output):
                 if name:
                     values[name] = graph.call_function(operator.getitem, (result, index))
-    graph.output(tuple(values[value.name] for value in model.graph.output))
+    graph.output(tuple(values[value.name] for value in proto.output))
     graph.eliminate_dead_code()
     return torch.fx.GraphModule(root, graph).eval()
+
+
+def _branch(then: Any, other: Any) -> Any:
+    def run(condition: Any, *values: Any) -> Any:
+        return (then if bool(condition) else other)(*values)
+
+    return run
+
+
+def _taken(proto: onnx.GraphProto) -> set[str]:
+    """Return the names that a branch takes from the graph around it."""
+    defined = {t.name for t in proto.initializer} | {value.name for value in proto.input} | {""}
+    taken: set[str] = set()
+    for node in proto.node:
+        taken |= set(node.input) - defined
+        for attribute in node.attribute:
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                taken |= _taken(inner) - defined
+        defined |= set(node.output)
+    return taken | ({value.name for value in proto.output} - defined)
+
+
+def _operator(node: _Node) -> Any:
+    """Return the translation of one node, or say that there is none."""
+    from quickbeam.engines.torch_operators import OPERATORS
+
+    proto = node.node
+    place = proto.name or proto.output[0]
+    if proto.domain not in ("", "ai.onnx") or proto.op_type not in OPERATORS:
+        hint = did_you_mean(proto.op_type, OPERATORS).removeprefix("did you mean ").rstrip("?")
+        near = f"; near: {hint}" if hint else ""
+        raise ModelError(
+            f"the engine torch does not know the operator {proto.domain + '.' if proto.domain else ''}{proto.op_type} "
+            f"(node {place!r}{near}): use another engine"
+        )
+    if proto.op_type == "BatchNormalization" and len([name for name in proto.output if name]) > 1:
+        raise ModelError(
+            f"the engine torch does not know BatchNormalization in training (node {place!r}): "
+            "export the model in evaluation mode"
+        )
+    return OPERATORS[proto.op_type](node)
 
 
 class _Node:
