@@ -278,6 +278,7 @@ def test_decision_trees_keep_their_probabilities(packed, zipmap):
     made = packed(tree_classifier(zipmap))
     assert [spec.name for spec in made.bundle.manifest.signature.outputs] == ["probabilities"]
     assert any("'label' holds no numbers and is left out" in note for note in made.notes)
+    assert made.bundle.manifest.cost is None  # no floor is better than a false one
     with qb.open(made.bundle) as session:
         x = np.array([[0, 0, 0], [0, 1, 0]], np.float32)
         np.testing.assert_allclose(session(x), [[0.9, 0.1], [0.2, 0.8]], rtol=1e-6)

@@ -37,8 +37,10 @@ FREE_OPS = frozenset(
 )
 
 
-def count_cost(model: onnx.ModelProto, one_event: dict[str, np.ndarray]) -> Cost:
-    """Evaluate the graph once and count: 2 flops per multiply-add, 1 per element of anything else."""
+def count_cost(model: onnx.ModelProto, one_event: dict[str, np.ndarray]) -> Cost | None:
+    """Evaluate the graph once and count: 2 flops per multiply-add, 1 per element of anything else; trees are not counted."""
+    if any(node.domain == "ai.onnx.ml" for node in model.graph.node):
+        return None  # which part of a tree is walked, and what it weighs, stands in no shape
     from onnx.reference import ReferenceEvaluator
 
     from quickbeam.bundle.reference_operators import OWN_OPERATORS
