@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from quickbeam.engines.engine import Arrays, Engine, Options, Runner, find_engin
 from quickbeam.engines.gate import pass_gate
 
 DEFAULT_ENGINE = "onnxruntime"
+SHAPES_KNOWN = 256
 
 
 def open(  # noqa: A001 - quickbeam.open is the front door
@@ -43,15 +44,10 @@ class Session:
         self._chunk = self.signature.fixed_batch or options.chunk or choose_chunk(bundle.manifest)
         self._names = [spec.name for spec in self.signature.outputs]
         self._score = self._names.index(bundle.manifest.score) if bundle.manifest.score else None
-        self._mend_nan = bundle.manifest.nan == "propagate" and engine.computes
-        first = self.signature.inputs[0]
-        self._simple = (
-            len(self.signature.inputs) == 1 and self.signature.rows == "free" and self._turn is None
-        )
-        self._dtype, self._rank = np.dtype(first.dtype), len(first.shape)
-        self._inner = tuple(d if isinstance(d, int) else -1 for d in first.shape[1:])
-        self._simple = self._simple and -1 not in self._inner
-        self._watched = self._mend_nan and self._dtype.kind == "f"
+        self._dtypes = [np.dtype(spec.dtype) for spec in self.signature.inputs]
+        mends = bundle.manifest.nan == "propagate" and engine.computes
+        self._watched = [i for i, dtype in enumerate(self._dtypes) if mends and dtype.kind == "f"]
+        self._known: set[tuple[tuple[int, ...], ...]] = set()
         if verify and engine.computes:
             try:
                 pass_gate(bundle, engine.name, self._execute)
@@ -67,16 +63,11 @@ class Session:
                 f"the bundle {self.bundle.name} names no score; call session.run(...) for all outputs "
                 f"({', '.join(self._names)}), or pack it with --score"
             )
-        if len(arrays) != 1 or named or not self._fits(arrays[0]):
-            return self._run_checked(self._checked(arrays, named))[self._score]
-        outputs = self._live().run(arrays)
-        if self._watched and _holds_nan(arrays[0]):
-            outputs = self._propagate(arrays[0], outputs)
-        return outputs[self._score]
+        return self._outputs(arrays, named)[self._score]
 
     def run(self, *arrays: np.ndarray, **named: np.ndarray) -> dict[str, np.ndarray]:
         """Return every output by name."""
-        return dict(zip(self._names, self._run_checked(self._checked(arrays, named)), strict=True))
+        return dict(zip(self._names, self._outputs(arrays, named), strict=True))
 
     def bind(self, *arrays: np.ndarray, **named: np.ndarray) -> Callable[[], Arrays]:
         """Return a call on these very buffers, for loops that fill them again and again.
@@ -139,17 +130,43 @@ class Session:
             raise UsageError(f"this session on {self.bundle.name} is closed; open the bundle again")
         return runner
 
-    def _fits(self, array: Any) -> bool:
-        """Tell in well under a microsecond whether one array can go in as it is, in one piece."""
-        return (
-            self._simple
-            and type(array) is np.ndarray
-            and array.dtype == self._dtype
-            and array.ndim == self._rank
-            and array.shape[1:] == self._inner
-            and 0 < len(array) <= self._chunk
-            and array.flags.c_contiguous
-        )
+    def _outputs(self, arrays: tuple[np.ndarray, ...], named: Mapping[str, np.ndarray]) -> Arrays:
+        """Check what came in, run it, and let NaN come through; shapes that were checked before take the short way."""
+        if named or not self._familiar(arrays):
+            checked = self._checked(arrays, named)
+            outputs = self._execute(checked)
+            self._remember(checked)
+        else:
+            checked, outputs = arrays, self._live().run(arrays)
+        for index in self._watched:
+            if checked[index].size and _holds_nan(checked[index]):
+                outputs = self._propagate(checked[index], outputs)
+        return outputs
+
+    def _familiar(self, arrays: tuple[np.ndarray, ...]) -> bool:
+        """Tell in about a microsecond whether arrays can go in as they are, in one piece."""
+        if len(arrays) == 1:
+            array = arrays[0]
+            return (
+                type(array) is np.ndarray
+                and (array.shape,) in self._known
+                and array.dtype == self._dtypes[0]
+                and array.flags.c_contiguous
+            )
+        if any(type(array) is not np.ndarray for array in arrays):
+            return False
+        if tuple([array.shape for array in arrays]) not in self._known:
+            return False
+        pairs = zip(arrays, self._dtypes, strict=True)
+        return all(array.dtype == dtype and array.flags.c_contiguous for array, dtype in pairs)
+
+    def _remember(self, checked: Arrays) -> None:
+        """Note shapes that were found to fit, where the engine takes them at once and lets threads in together."""
+        whole = self.signature.rows == "none" or 0 < len(checked[0]) <= self._chunk
+        if whole and self._turn is None:
+            if len(self._known) >= SHAPES_KNOWN:
+                self._known.clear()
+            self._known.add(tuple(array.shape for array in checked))
 
     def _checked(self, arrays: tuple[np.ndarray, ...], named: Mapping[str, np.ndarray]) -> Arrays:
         """Match arrays to inputs, check them, and lay them out contiguously."""
@@ -168,14 +185,6 @@ class Session:
                 )
         self.signature.sizes(given)
         return [contiguous(given[spec.name]) for spec in specs]
-
-    def _run_checked(self, arrays: Arrays) -> Arrays:
-        outputs = self._execute(arrays)
-        if self._mend_nan:
-            for array in arrays:
-                if array.dtype.kind == "f" and array.size and _holds_nan(array):
-                    outputs = self._propagate(array, outputs)
-        return outputs
 
     def _propagate(self, array: np.ndarray, outputs: Arrays) -> Arrays:
         """Make an event with a NaN in its input NaN in every output: kernels drop NaNs in maxima and comparisons."""
