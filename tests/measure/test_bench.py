@@ -64,7 +64,7 @@ def test_a_benchmark_from_end_to_end(bundle_of, bench, tmp_path):
     bundles = [bundle_of("dense"), bundle_of("fixed-batch"), bundle_of("no-batch")]
     record = bench(bundles, engines=("onnxruntime", "torch"), batches=(1, 8))
     seen = {(r.bundle, r.engine, r.mode, r.batch) for r in record.latency}
-    assert len(seen) == len(record.latency) == 6 * 2 + 6 * 2 + 6
+    assert len(seen) == len(record.latency) == 2 * 8 + (8 + 6) + 8
     for row in record.latency:
         assert 0 < row.warm.p50_ns <= row.warm.p95_ns <= row.warm.p99_ns
         assert row.ratio.baseline == "onnxruntime call"
@@ -80,15 +80,18 @@ def test_a_benchmark_from_end_to_end(bundle_of, bench, tmp_path):
         write_record(record, path)
 
 
-def test_a_batch_of_several_chunks_is_also_timed_whole(bundle_of, bench):
+def test_a_batch_of_several_chunks_is_cut_but_for_the_plain_engine(bundle_of, bench):
     bundle = bundle_of("dense")
     with qb.open(bundle) as session:
         chunk = session.chunk
+        x = np.concatenate([bundle.golden.inputs["x"]] * (2 * chunk // 64 + 1))[: 2 * chunk]
+        np.testing.assert_allclose(session.plain(x)()[0], session(x), rtol=1e-5)
     rows = bench([bundle], engines=("onnxruntime",), batches=(chunk, 2 * chunk)).latency
     seen = {(r.engine, r.mode, r.batch): r.chunk for r in rows}
     assert seen["onnxruntime", "call", 2 * chunk] == seen["onnxruntime", "bound", 2 * chunk] == chunk
-    assert seen["onnxruntime", "whole", 2 * chunk] == 2 * chunk
-    assert not [key for key in seen if key[1] == "whole" and (key[0] == "null" or key[2] == chunk)]
+    assert seen["onnxruntime", "plain", 2 * chunk] == 2 * chunk
+    assert seen["onnxruntime", "plain", chunk] == chunk
+    assert ("null", "plain", chunk) not in seen
 
 
 def test_an_engine_that_cannot_run_a_model_is_named_and_the_others_are_timed(bench, parse_model, tmp_path):

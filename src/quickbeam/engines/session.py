@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -81,10 +82,17 @@ class Session:
                 "a buffer to bind has to be contiguous, or what is filled in later would not be seen: "
                 "pass numpy.ascontiguousarray(...) and fill that"
             )
-        return self.bind_in_chunks(ordered, self._chunk)
+        return self._bind_in_chunks(ordered, self._chunk)
 
-    def bind_in_chunks(self, arrays: Arrays, chunk: int) -> Callable[[], Arrays]:
-        """Do the same with arrays in the order of the signature, `chunk` events at a time instead of the session's own."""
+    def plain(self, *arrays: np.ndarray) -> Callable[[], Arrays]:
+        """Return a call of the engine alone, on all events at once: what a plain loop over its library would measure.
+
+        Nothing is checked, nothing is cut into chunks, and NaN is what the engine makes of it.
+        """
+        ordered, run = self._checked(arrays, {}), self._live().run
+        return partial(run if self._turn is None else self._one_at_a_time, ordered)
+
+    def _bind_in_chunks(self, arrays: Arrays, chunk: int) -> Callable[[], Arrays]:
         runner = self._live()
         results = [np.array(output, copy=True) for output in self._execute(arrays)]
         if self.signature.rows == "none" or 0 < len(arrays[0]) <= chunk:

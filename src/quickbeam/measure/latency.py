@@ -20,7 +20,7 @@ COLD_ROUNDS = 30
 EVICTED_CACHES = 4  # so many times the host's largest cache is written between two cold calls
 NULL = "null"
 
-Mode = Literal["call", "bound", "whole"]
+Mode = Literal["call", "bound", "plain"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Contestant:
         session = self.session
         if self.mode == "bound":
             return session.bind(*arrays)
-        if self.mode == "whole":
-            return session.bind_in_chunks(arrays, len(arrays[0]))
+        if self.mode == "plain":
+            return session.plain(*arrays)
         if session.bundle.manifest.score is not None and len(arrays) == 1:
             array = arrays[0]
             return lambda: session(array)
@@ -85,11 +85,11 @@ def measure_latency(
 
 
 def _modes(session: Session, batch: int) -> tuple[Mode, ...]:
-    """Return what is worth timing: the reference is slow enough once, and a small batch is no chunks anyway."""
+    """Return what is worth timing: the reference is slow enough once, and a graph of a fixed batch takes no other."""
     if session.engine.name == "reference":
         return ("call",)
-    free = session.signature.rows == "free" and session.engine.computes
-    return ("call", "bound", "whole") if free and batch > session.chunk else ("call", "bound")
+    at_once = session.engine.computes and batch == (session.signature.fixed_batch or batch)
+    return ("call", "bound", "plain") if at_once else ("call", "bound")
 
 
 def _row(
@@ -109,7 +109,7 @@ def _row(
         version=session.engine.version(),
         mode=contestant.mode,
         batch=batch,
-        chunk=batch if contestant.mode == "whole" else min(batch, session.chunk),
+        chunk=batch if contestant.mode == "plain" else min(batch, session.chunk),
         warm=spread,
         cpu_p50_ns=float(np.median(found.cpu_ns)),
         cold=Spread.of(cold[contestant.key]) if contestant.key in cold else None,

@@ -55,8 +55,8 @@ class LatencyRow(Document):
     bundle: str
     engine: str
     version: str
-    mode: Literal["call", "bound", "whole"] = Field(
-        description="call: session(arrays); bound: buffers handed over once; whole: bound, and the batch at once, not in chunks"
+    mode: Literal["call", "bound", "plain"] = Field(
+        description="call: session(arrays); bound: buffers handed over once; plain: the engine alone on the batch at once, as a loop over its library"
     )
     batch: int
     chunk: int = Field(description="events per call of the engine")

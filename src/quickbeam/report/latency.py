@@ -23,7 +23,8 @@ HLT_BUDGET_NS = 100_000_000
 BUDGET = "HLT budget, 100 ms"
 
 
-MODES = ("call", "bound", "whole")  # as a user calls it before the others
+# as a user calls it before the others, and what a legend says of it
+MODES = {"call": "", "bound": ", bound buffers", "plain": ", engine alone"}
 
 
 def latency_pictures(rows: Sequence[LatencyRow], bundle: str, suffix: str) -> list[Picture]:
@@ -156,7 +157,6 @@ def _ratios(rows: list[LatencyRow], bundle: str, suffix: str) -> Picture:
         found = [(row.batch * 1.05 ** (shift - 1), row.ratio) for row in mine if row.ratio]
         y = [ratio.median for _, ratio in found]
         errors = [[r.median - r.low for _, r in found], [r.high - r.median for _, r in found]]
-        mode = "" if mine[0].mode == "call" else ", bound buffers"
         axes.errorbar(
             [x for x, _ in found],
             y,
@@ -164,7 +164,7 @@ def _ratios(rows: list[LatencyRow], bundle: str, suffix: str) -> Picture:
             color=colour(index),
             marker=MARKERS[index % len(MARKERS)],
             capsize=3,
-            label=name + mode,
+            label=name + MODES[mine[0].mode],
         )
     axes.axhline(1.0, color=INK, linestyle="--", linewidth=1.2)
     axes.set_yscale("log")
