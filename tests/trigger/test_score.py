@@ -128,6 +128,15 @@ def test_the_output_may_not_be_an_input(session, jet_file):
         score_files(session, [str(file)], file.with_suffix(".root"))
 
 
+@pytest.mark.parametrize("form", ["{folder}/a*.parquet", "file://{folder}/a.parquet", "file://{folder}/*"])
+def test_the_output_may_not_be_an_input_by_another_name(session, jet_file, form):
+    file = jet_file("a.parquet")
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match="is one of the files to score; name another"):
+        score_files(session, [form.format(folder=file.parent)], file)
+    assert file.read_bytes() == before
+
+
 def test_nothing_is_decided_by_an_unverified_engine(jet_bundle, jet_file, tmp_path):
     with qb.open(jet_bundle, "null") as session:
         with pytest.raises(VerificationError, match="engine null was not verified"):

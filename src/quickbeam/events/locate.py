@@ -41,6 +41,15 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def local_path(path: str) -> Path | None:
+    """Return where a path or URL (`file:///x`, `simplecache::file:///x`) lies on this machine, or None."""
+    inner = path.rpartition("::")[2] if is_url(path) else path
+    protocol, mark, rest = inner.partition("://")
+    if not mark:
+        return Path(inner)
+    return Path(rest) if protocol in {"file", "local"} else None
+
+
 def expand(paths: str | Path | Iterable[str | Path]) -> list[str]:
     """Return the files that paths, globs and URLs name; the files of a glob come sorted."""
     given = [paths] if isinstance(paths, str | Path) else list(paths)

@@ -12,7 +12,15 @@ import pyarrow.parquet as pq
 
 from quickbeam._base import DataError, Document, InputMismatchError, UsageError, atomic_path, now_ns, progress
 from quickbeam.engines import Session
-from quickbeam.events import JET_COLUMNS, ArrayReader, EventReader, holds_arrays, read_arrays, read_events
+from quickbeam.events import (
+    JET_COLUMNS,
+    ArrayReader,
+    EventReader,
+    holds_arrays,
+    local_path,
+    read_arrays,
+    read_events,
+)
 from quickbeam.trigger.score import check_decides, score_batch
 
 KEPT = ("FatJet_pt", "FatJet_mass")
@@ -48,7 +56,7 @@ def score_files(
 ) -> ScoringFacts:
     """Score files into a Parquet file; what had to be skipped is told in the facts."""
     output = Path(output)
-    _check_output(output, files)
+    _check_format(output)
     check_decides(session)
     reader: ArrayReader | EventReader
     if holds_arrays(files):
@@ -65,6 +73,7 @@ def score_files(
             tree=tree,
         )
         pieces = _event_pieces(session, reader)
+    _check_no_input(output, reader.files)
     totals = _write(output, pieces, _provenance(session))
     if totals is None:
         left_out = "".join(f"; {entry}" for entry in reader.skipped)
@@ -85,14 +94,20 @@ def score_files(
     )
 
 
-def _check_output(output: Path, files: Sequence[str]) -> None:
-    """Refuse an output of another format, and one that is an input."""
+def _check_format(output: Path) -> None:
     if output.suffix != ".parquet":
         name = output.with_suffix(".parquet").name
         raise UsageError(f"scores are written as Parquet; name the output {name}, not {output.name}")
-    local = [Path(file) for file in files if "://" not in str(file)]
-    if output.exists() and any(file.exists() and output.samefile(file) for file in local):
-        raise UsageError(f"the output {output} is one of the files to score; name another")
+
+
+def _check_no_input(output: Path, files: Sequence[str]) -> None:
+    """Refuse an output that is one of the files that globs and URLs turned out to be."""
+    if not output.exists():
+        return
+    for file in files:
+        local = local_path(file)
+        if local is not None and local.exists() and output.samefile(local):
+            raise UsageError(f"the output {output} is one of the files to score; name another")
 
 
 def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]) -> np.ndarray | None:
