@@ -158,3 +158,24 @@ def test_a_bundle_that_does_not_say_how_it_is_fed_is_told(bundle_of, jet_bundle,
         pytest.raises(QuickbeamError, match="did you mean 'leading_jets'"),
     ):
         score_files(session, [file], tmp_path / "s.parquet")
+
+
+@pytest.mark.parametrize("kind", ["coupled", "number"])
+def test_a_bundle_that_cannot_be_cut_is_refused_before_anything_is_read(parse_model, tmp_path, kind):
+    ends = {"coupled": "y = Sub (x, s)", "number": "y = ReduceMean <keepdims = 0> (s)"}
+    shape = {"coupled": "[N, 100, 3]", "number": ""}
+    model = parse_model(
+        f"""m (float[N, 100, 3] x) => (float{shape[kind]} y) {{
+            s = ReduceMean <axes = [0], keepdims = 1> (x)
+            {ends[kind]}
+        }}"""
+    )
+    packed = pack(model, tmp_path / "m.qb", features={"x": "leading_jets"})
+    with qb.open(packed.bundle) as session:
+        for absent in ("a.npy", "a.root"):
+            with pytest.raises(
+                UsageError, match=r"cannot be scored in pieces.*with qb.open on one set of arrays"
+            ):
+                score_files(session, [str(tmp_path / absent)], tmp_path / "s.parquet")
+        with pytest.raises(UsageError, match="cannot be scored in pieces"):
+            next(score_events(session, [str(tmp_path / "a.root")]))

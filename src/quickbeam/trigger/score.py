@@ -86,8 +86,18 @@ def check_decides(session: Session) -> None:
         )
 
 
+def check_rows(session: Session) -> None:
+    """Refuse a bundle whose events cannot be scored piece by piece: where the cuts fall would change the scores."""
+    if session.signature.rows == "none":
+        raise UsageError(
+            f"the bundle {session.bundle.name} ({session.signature.describe_inputs()}) cannot be scored in pieces, as its "
+            "events influence each other or its outputs have no row per event: run it in Python with qb.open on one set of arrays"
+        )
+
+
 def _check_feature(session: Session) -> None:
     check_decides(session)
+    check_rows(session)
     _feature_input(session.bundle)
 
 

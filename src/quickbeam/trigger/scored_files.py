@@ -21,7 +21,7 @@ from quickbeam.events import (
     read_arrays,
     read_events,
 )
-from quickbeam.trigger.score import check_decides, score_batch
+from quickbeam.trigger.score import check_decides, check_rows, score_batch
 
 KEPT = ("FatJet_pt", "FatJet_mass")
 
@@ -58,6 +58,7 @@ def score_files(
     output = Path(output)
     _check_format(output)
     check_decides(session)
+    check_rows(session)
     reader: ArrayReader | EventReader
     if holds_arrays(files):
         row = tuple(d for d in session.signature.inputs[0].shape[1:] if isinstance(d, int))
