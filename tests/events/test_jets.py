@@ -98,6 +98,18 @@ def test_a_link_to_nowhere_is_told_with_its_event(column, wrong):
         leading_jets(broken)
 
 
+def test_a_missing_value_is_told_with_its_event():
+    for column in ("FatJetPFCands_jetIdx", "PFCands_pt"):
+        array = random_events(3, 20).array
+        row = int(np.flatnonzero(ak.to_numpy(ak.num(array[column])))[0])
+        gone = ak.local_index(array[column]) == 0
+        gone = gone & (np.arange(20) == row)
+        with pytest.raises(
+            DataError, match=f"{column} has no value in event 1:2:{100 + row} .*leave the events out"
+        ):
+            leading_jets(Events(ak.with_field(array, ak.mask(array[column], ~gone), column)))
+
+
 def test_real_jets_hold_their_transverse_momentum(real_file):
     from quickbeam.events import JET_COLUMNS, read_events
 

@@ -247,3 +247,17 @@ def test_events_without_identity_or_of_uneven_length_are_refused():
         Events.of({"event": [1]})
     with pytest.raises(DataError, match="differ in length"):
         Events.of({"run": [1], "luminosityBlock": [1], "event": [1, 2]})
+
+
+def test_an_event_without_a_number_is_told_with_file_column_and_entry(tmp_path):
+    path = tmp_path / "a.parquet"
+    run = pa.array([1, 1, None, 1, None], pa.uint32())
+    pq.write_table(
+        pa.table({"run": run, "luminosityBlock": [1] * 5, "event": range(5), "x": [0.5] * 5}), path
+    )
+    with pytest.raises(
+        DataError, match=r"a.parquet: the column 'run' has no value at entry 2 .*fill the values in"
+    ):
+        list(read_events(path, columns=["x"], chunk_bytes=1))
+    with pytest.raises(DataError, match="'event' has no value at row 1"):
+        _ = Events.of({"run": [1, 1], "luminosityBlock": [1, 1], "event": ak.Array([7, None])}).identity

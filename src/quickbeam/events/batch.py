@@ -98,7 +98,17 @@ class Events:
     @property
     def identity(self) -> np.ndarray:
         """Return (events, 3) integers: run, luminosity block, event."""
+        for name in IDENTITY:
+            gaps = missing(self.array[name])
+            if len(gaps):
+                raise DataError(f"the column {name!r} has no value at row {gaps[0]}: every event needs one")
         return np.stack([ak.to_numpy(self.array[name]).astype(np.int64) for name in IDENTITY], axis=1)
+
+
+def missing(column: ak.Array) -> np.ndarray:
+    """Return the rows that have no value."""
+    rows: np.ndarray = np.flatnonzero(ak.to_numpy(ak.is_none(column)))
+    return rows
 
 
 def _plain(column: object) -> ak.Array:

@@ -123,9 +123,8 @@ def _check_range(
     bad = np.flatnonzero((index < 0) | (index >= counts[link_event]))
     if len(bad):
         row = int(link_event[bad[0]])
-        run, block, event = events.identity[row]
         raise DataError(
-            f"{name} is {index[bad[0]]} in event {run}:{block}:{event}, which has {counts[row]} of what it points at"
+            f"{name} is {index[bad[0]]} in event {_named(events, row)}, which has {counts[row]} of what it points at"
             f" ({len(bad)} such entries in this batch)"
         )
 
@@ -136,8 +135,20 @@ def _counts(events: Events, name: str) -> np.ndarray:
 
 
 def _flat(events: Events, name: str) -> np.ndarray:
-    flat: np.ndarray = np.asarray(ak.to_numpy(ak.flatten(events[name])))
+    """Return the values of all events in one row, after proving that none is missing."""
+    column = events[name]
+    rows = np.flatnonzero(ak.to_numpy(ak.any(ak.is_none(column, axis=1), axis=1)))
+    if len(rows):
+        raise DataError(
+            f"{name} has no value in event {_named(events, int(rows[0]))} ({len(rows)} such events in this batch): "
+            "fill the values in, or leave the events out"
+        )
+    flat: np.ndarray = np.asarray(ak.to_numpy(ak.flatten(column)))
     return flat
+
+
+def _named(events: Events, row: int) -> str:
+    return ":".join(map(str, events.identity[row]))
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:
