@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import awkward as ak
 import h5py
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from quickbeam._base import (
     VerificationError,
 )
 from quickbeam.bundle import pack
-from quickbeam.events import leading_jets
+from quickbeam.events import Events, leading_jets, write_events
 from quickbeam.trigger import score_batch, score_events, score_files
 
 
@@ -179,3 +180,18 @@ def test_a_bundle_that_cannot_be_cut_is_refused_before_anything_is_read(parse_mo
                 score_files(session, [str(tmp_path / absent)], tmp_path / "s.parquet")
         with pytest.raises(UsageError, match="cannot be scored in pieces"):
             next(score_events(session, [str(tmp_path / "a.root")]))
+
+
+def test_what_is_wrong_with_events_is_told_with_their_file(session, jet_events, tmp_path):
+    array = jet_events(20).array
+    write_events(tmp_path / "a.parquet", Events(ak.with_field(array, np.ones(20, "f4"), "FatJet_pt")))
+    write_events(
+        tmp_path / "b.parquet",
+        Events(ak.with_field(array, array["FatJetPFCands_jetIdx"] + 3, "FatJetPFCands_jetIdx")),
+    )
+    for name, told in (("a", "FatJet_pt is float32"), ("b", "FatJetPFCands_jetIdx is 3 in event 1:1:1")):
+        file = str(tmp_path / f"{name}.parquet")
+        with pytest.raises(DataError, match=f"{name}.parquet: {told}"):
+            score_files(session, [file], tmp_path / "s.parquet")
+        with pytest.raises(DataError, match=f"{name}.parquet: {told}"):
+            list(score_events(session, [file]))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from quickbeam._base import DataError, UsageError, VerificationError, did_you_mean, now_ns
+from quickbeam._base import (
+    DataError,
+    InputMismatchError,
+    MissingColumnError,
+    UsageError,
+    VerificationError,
+    did_you_mean,
+    now_ns,
+)
 from quickbeam.bundle import Bundle, Input
 from quickbeam.engines import Session
 from quickbeam.events import JET_COLUMNS, EventReader, Events, SkippedFile, leading_jets, read_events
@@ -41,7 +50,9 @@ def score_events(
         files if isinstance(files, EventReader) else read_events(files, columns=JET_COLUMNS, optional=extra)
     )
     for chunk in reader:
-        yield score_batch(session, chunk.events, extra)
+        with of_file(chunk.file):
+            scored = score_batch(session, chunk.events, extra)
+        yield scored
 
 
 def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> Scored:
@@ -68,13 +79,25 @@ def inputs_of_events(
     pieces: list[np.ndarray] = []
     reader = read_events(files, columns=JET_COLUMNS, tree=tree, skip_bad_files=skip_bad_files)
     for chunk in reader:
-        pieces.append(leading_jets(chunk.events, jets=JETS_PER_EVENT).inputs)
+        with of_file(chunk.file):
+            pieces.append(leading_jets(chunk.events, jets=JETS_PER_EVENT).inputs)
         if sum(map(len, pieces)) >= most:
             break
     if not sum(map(len, pieces)):
         told = "".join(f"; {entry.reason}" for entry in reader.skipped)
         raise DataError(f"no jets in {', '.join(map(str, files))} to compare on{told}")
     return {spec.name: np.concatenate(pieces)[:most]}, reader.skipped
+
+
+@contextlib.contextmanager
+def of_file(file: str) -> Iterator[None]:
+    """Name the file in whatever is wrong with its events."""
+    try:
+        yield
+    except (InputMismatchError, MissingColumnError) as error:
+        raise type(error)(f"{file}: {error}") from error
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
 
 
 def check_decides(session: Session) -> None:

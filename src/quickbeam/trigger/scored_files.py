@@ -21,7 +21,7 @@ from quickbeam.events import (
     read_arrays,
     read_events,
 )
-from quickbeam.trigger.score import check_decides, check_rows, score_batch
+from quickbeam.trigger.score import check_decides, check_rows, of_file, score_batch
 
 KEPT = ("FatJet_pt", "FatJet_mass")
 
@@ -130,7 +130,8 @@ def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]
 
 def _event_pieces(session: Session, reader: EventReader) -> Iterator[Piece]:
     for chunk in reader:
-        scored = score_batch(session, chunk.events, KEPT)
+        with of_file(chunk.file):
+            scored = score_batch(session, chunk.events, KEPT)
         run, block, event = scored.identity.T
         table = {"run": run, "luminosityBlock": block, "event": event, "jet": scored.jet}
         for name in KEPT:  # a file without the column has no values, the others keep theirs
