@@ -195,3 +195,32 @@ def test_what_is_wrong_with_events_is_told_with_their_file(session, jet_events, 
             score_files(session, [file], tmp_path / "s.parquet")
         with pytest.raises(DataError, match=f"{name}.parquet: {told}"):
             list(score_events(session, [file]))
+
+
+def test_among_several_datasets_the_tree_names_one(session, tmp_path):
+    x = np.abs(np.random.default_rng(0).normal(size=(5, 100, 3))).astype(np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as handle:
+        handle["one"], handle["two"], handle["flat"] = x, 2 * x, x[:, 0]
+    file, output = str(tmp_path / "a.h5"), tmp_path / "s.parquet"
+    with pytest.raises(UsageError, match=r"name one of them .*--tree.*: one, two"):
+        score_files(session, [file], output)
+    score_files(session, [file], output, tree="two")
+    np.testing.assert_allclose(pq.read_table(output)["score"].to_numpy(), 2 * x[:, :, 2].sum(1), rtol=1e-5)
+    with pytest.raises(DataError, match=r"no dataset 'twoo'; did you mean 'two'"):
+        score_files(session, [file], output, tree="twoo")
+    with pytest.raises(InputMismatchError, match=r"a.h5: the input 'jets' has the shape \(5, 3\)"):
+        score_files(session, [file], output, tree="flat")
+
+
+def test_a_free_inner_dimension_takes_any_size(parse_model, tmp_path):
+    model = parse_model(
+        """m (float[N, t, 6] x) => (float[N] y) { y = ReduceSum <keepdims = 0> (x, a) }""".replace(
+            "{", "{ a = Constant <value_ints = [1, 2]> ()"
+        )
+    )
+    x = np.random.default_rng(0).normal(size=(9, 15, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    with qb.open(pack(model, tmp_path / "m.qb").bundle) as session:
+        score_files(session, [str(tmp_path / "x.npy")], tmp_path / "s.parquet")
+    scores = pq.read_table(tmp_path / "s.parquet")["y"].to_numpy()
+    np.testing.assert_allclose(scores, x.sum((1, 2)), rtol=1e-4, atol=1e-5)

@@ -95,7 +95,14 @@ def inspect_file(path: str | Path, *, tree: str | None = None) -> FileSummary:
             )
             for name, found in file.datasets.items()
         )
-    return FileSummary(path=url, format={"hdf5": "HDF5"}.get(kind, kind), file_bytes=size, datasets=datasets)
+        others = tuple(ColumnSummary(name=name, type=what) for name, what in file.others.items())
+    return FileSummary(
+        path=url,
+        format={"hdf5": "HDF5"}.get(kind, kind),
+        file_bytes=size,
+        datasets=datasets,
+        unreadable_columns=others,
+    )
 
 
 def _events(url: str, kind: str, size: int | None, tree: str | None) -> FileSummary:

@@ -54,15 +54,20 @@ def score_files(
     tree: str | None = None,
     chunk_bytes: int = 100_000_000,
 ) -> ScoringFacts:
-    """Score files into a Parquet file; what had to be skipped is told in the facts."""
+    """Score files into a Parquet file; `tree` may also name a dataset of arrays; the facts tell what was skipped."""
     output = Path(output)
     _check_format(output)
     check_decides(session)
     check_rows(session)
     reader: ArrayReader | EventReader
     if holds_arrays(files):
-        row = tuple(d for d in session.signature.inputs[0].shape[1:] if isinstance(d, int))
-        reader = read_arrays(files, shape=row, chunk_bytes=chunk_bytes, skip_bad_files=skip_bad_files)
+        reader = read_arrays(
+            files,
+            dataset=tree,
+            shape=session.signature.inputs[0].shape[1:],
+            chunk_bytes=chunk_bytes,
+            skip_bad_files=skip_bad_files,
+        )
         pieces = _array_pieces(session, reader)
     else:
         reader = read_events(
@@ -155,15 +160,19 @@ def _array_pieces(session: Session, reader: ArrayReader) -> Iterator[Piece]:
         )
     dtype = session.signature.inputs[0].dtype
     for chunk in reader:
-        if chunk.array.dtype.kind not in "fiub" or (
-            chunk.array.dtype.kind == "f" and np.dtype(dtype).kind != "f"
-        ):
-            raise InputMismatchError(f"the array to score is {chunk.array.dtype}, the model takes {dtype}")
-        start = now_ns()
-        outputs = session.run(np.ascontiguousarray(chunk.array, dtype))
+        with of_file(chunk.file):
+            _check_dtype(chunk.array.dtype, np.dtype(dtype))
+            start = now_ns()
+            outputs = session.run(np.ascontiguousarray(chunk.array, dtype))
         counts = [len(chunk.array), len(chunk.array), 0, 0, now_ns() - start]
         rows = np.arange(chunk.start, chunk.stop)
         yield _columns(_joined({"row": rows}, outputs)), np.array(counts)
+
+
+def _check_dtype(found: np.dtype, taken: np.dtype) -> None:
+    """Refuse what cannot be made into the model's type without a loss that nobody asked for."""
+    if found.kind not in "fiub" or (found.kind == "f" and taken.kind != "f"):
+        raise InputMismatchError(f"the array to score is {found}, the model takes {taken}")
 
 
 def _joined(table: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
