@@ -224,3 +224,23 @@ def test_a_free_inner_dimension_takes_any_size(parse_model, tmp_path):
         score_files(session, [str(tmp_path / "x.npy")], tmp_path / "s.parquet")
     scores = pq.read_table(tmp_path / "s.parquet")["y"].to_numpy()
     np.testing.assert_allclose(scores, x.sum((1, 2)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_fixed_batch_is_kept_whole_whatever_the_chunks(parse_model, tmp_path):
+    model = parse_model("m (float[8, 20] x) => (float[8, 4] y) { y = MatMul (x, w) }", w=(20, 4))
+    x = np.random.default_rng(0).normal(size=(50, 20)).astype(np.float32)
+    np.save(tmp_path / "whole.npy", x[:48])
+    np.save(tmp_path / "more.npy", x)
+    with qb.open(pack(model, tmp_path / "m.qb").bundle) as session:
+        expected = session.run(x[:48])["y"]
+        for chunk_bytes in (1, 1000, 10**8):
+            score_files(
+                session, [str(tmp_path / "whole.npy")], tmp_path / "s.parquet", chunk_bytes=chunk_bytes
+            )
+            scores = np.array(pq.read_table(tmp_path / "s.parquet")["y"].to_pylist(), np.float32)
+            np.testing.assert_array_equal(scores, expected)
+        with pytest.raises(
+            InputMismatchError, match=r"more.npy: dataset 'more' holds 50 rows.* 8 at a time.*to 56"
+        ):
+            score_files(session, [str(tmp_path / "more.npy")], tmp_path / "t.parquet", chunk_bytes=1000)
+    assert not (tmp_path / "t.parquet").exists()

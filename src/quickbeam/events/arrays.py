@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quickbeam._base import DataError, UsageError, did_you_mean
+from quickbeam._base import DataError, InputMismatchError, UsageError, did_you_mean
 from quickbeam.events.dataset import ArrayFile
 from quickbeam.events.failures import BrokenFileError
 from quickbeam.events.locate import expand, sniff
@@ -40,6 +40,7 @@ class ArrayReader(FileStream[ArrayChunk]):
         shape: Sequence[int | str],
         chunk_bytes: int,
         *,
+        multiple_of: int = 1,
         skip_bad_files: bool,
     ) -> None:
         """Remember what to read."""
@@ -47,6 +48,7 @@ class ArrayReader(FileStream[ArrayChunk]):
         self._dataset = dataset
         self._shape = shape
         self._chunk_bytes = chunk_bytes
+        self._multiple_of = multiple_of
 
     def _count_file(self, url: str) -> int:
         with contextlib.closing(open_arrays(url)) as file:
@@ -57,16 +59,23 @@ class ArrayReader(FileStream[ArrayChunk]):
             name = _pick(file, self._dataset, self._shape, url)
             dataset = file.datasets[name]
             row_bytes = max(int(np.prod(dataset.shape[1:], dtype=np.int64)) * dataset.dtype.itemsize, 1)
-            step = max(self._chunk_bytes // row_bytes, 1)
+            group = self._multiple_of
+            step = max(self._chunk_bytes // row_bytes // group, 1) * group
             rows = dataset.shape[0]
+            if rows % group:
+                raise InputMismatchError(
+                    f"{url}: dataset {name!r} holds {rows} rows, which have to come {group} at a time: "
+                    f"pad it to {rows + group - rows % group}, or leave out the last {rows % group}"
+                )
             for start in range(0, max(rows, 1), step):
                 stop = min(start + step, rows)
                 try:
                     chunk = ArrayChunk(_read_checked(file, url, name, start, stop), url, name, start, stop)
                 except BrokenFileError as error:
                     reached, intact = salvage(partial(_read_checked, file, url, name), start, stop)
-                    if intact is not None:
-                        yield ArrayChunk(intact, url, name, start, reached)
+                    reached -= (reached - start) % group
+                    if intact is not None and reached > start:
+                        yield ArrayChunk(intact[: reached - start], url, name, start, reached)
                     raise error.at(reached, rows) from error
                 yield chunk
                 del chunk
@@ -78,15 +87,20 @@ def read_arrays(
     dataset: str | None = None,
     shape: Sequence[int | str] = JET_SHAPE,
     chunk_bytes: int = CHUNK_BYTES,
+    multiple_of: int = 1,
     skip_bad_files: bool = False,
 ) -> ArrayReader:
     """Read HDF5, npy and npz files in chunks: the dataset that is named, or the only one of (rows, *shape).
 
-    A name in the shape stands for any size.
+    A name in the shape stands for any size. Every chunk has a multiple of `multiple_of` rows.
     """
     if chunk_bytes < 1:
         raise UsageError(f"chunk_bytes must be positive, not {chunk_bytes}")
-    return ArrayReader(expand(paths), dataset, shape, chunk_bytes, skip_bad_files=skip_bad_files)
+    if multiple_of < 1:
+        raise UsageError(f"multiple_of must be positive, not {multiple_of}")
+    return ArrayReader(
+        expand(paths), dataset, shape, chunk_bytes, multiple_of=multiple_of, skip_bad_files=skip_bad_files
+    )
 
 
 def open_arrays(url: str) -> ArrayFile:

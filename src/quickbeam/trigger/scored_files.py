@@ -66,6 +66,7 @@ def score_files(
             dataset=tree,
             shape=session.signature.inputs[0].shape[1:],
             chunk_bytes=chunk_bytes,
+            multiple_of=session.signature.fixed_batch or 1,
             skip_bad_files=skip_bad_files,
         )
         pieces = _array_pieces(session, reader)
