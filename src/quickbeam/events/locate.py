@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Iterable
@@ -20,20 +21,18 @@ MAGIC = {
 }
 
 
-# names that tell what is in a file, so that it need not be looked into
+ARRAY_KINDS = frozenset(["hdf5", "npy", "npz"])
+# names that tell what is in a file that cannot be looked into
 ARRAY_SUFFIXES = frozenset([".h5", ".hdf5", ".npy", ".npz"])
-EVENT_SUFFIXES = frozenset([".root", ".parquet"])
 
 
 def holds_arrays(paths: Iterable[str | Path]) -> bool:
-    """Tell whether the files hold arrays rather than events: by their names, or by the first bytes of the first that has none."""
-    for path in paths:
-        suffix = Path(path).suffix.lower()
-        if suffix in EVENT_SUFFIXES:
-            return False
-        if suffix not in ARRAY_SUFFIXES:
-            return sniff(_expand_one(os.fspath(path))[0]) in {"hdf5", "npy", "npz"}
-    return True
+    """Tell whether the files hold arrays rather than events: by the first that can be read, else by their names."""
+    found = expand(paths)
+    for path in found:
+        with contextlib.suppress(UnreadableFileError):
+            return sniff(path) in ARRAY_KINDS
+    return all(Path(path).suffix.lower() in ARRAY_SUFFIXES for path in found)
 
 
 def is_url(path: str) -> bool:
