@@ -69,6 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> int:
     try:
         app.main(args=arguments, prog_name="quickbeam", standalone_mode=False)
+        sys.stdout.flush()  # a reader that has gone is to be noticed here, not when the interpreter ends
     except QuickbeamError as error:
         return _tell(str(error), error.exit_code)
     except click.exceptions.Exit as error:
@@ -81,6 +82,10 @@ def _run(arguments: list[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # click and rich end the program themselves
+            return 0
+        raise
     except OSError as error:
         return _tell(_operating_system(error), 1)
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, never a traceback
