@@ -79,13 +79,12 @@ def _run(arguments: list[str] | None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _tell("interrupted", INTERRUPTED)
-    except BrokenPipeError:
+    except (
+        BrokenPipeError,
+        SystemExit,
+    ):  # click and rich end the program themselves where the reader has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except SystemExit as error:
-        if isinstance(error.__context__, BrokenPipeError):  # click and rich end the program themselves
-            return 0
-        raise
     except OSError as error:
         return _tell(_operating_system(error), 1)
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, never a traceback
