@@ -258,3 +258,22 @@ def test_what_is_in_a_file_decides_not_its_name(session, jet_file, tmp_path):
     files = [str(tmp_path / "bad.h5"), str(events)]
     facts = score_files(session, files, tmp_path / "s.parquet", skip_bad_files=True)
     assert (facts.events, len(facts.skipped)) == (40, 1)
+
+
+def test_event_numbers_are_written_as_they_are(session, jet_events, tmp_path):
+    array = jet_events(20).array
+    numbers = {
+        "large": np.arange(20, dtype=np.uint64) + np.uint64(2**64 - 20),
+        "negative": np.arange(20) - 30,
+    }
+    for name, event in numbers.items():
+        file = tmp_path / f"{name}.parquet"
+        write_events(file, Events(ak.with_field(array, event, "event")))
+        score_files(session, [str(file)], tmp_path / "s.parquet")
+        assert set(pq.read_table(tmp_path / "s.parquet")["event"].to_pylist()) <= set(event.tolist())
+    files = [str(tmp_path / f"{name}.parquet") for name in numbers]
+    with pytest.raises(DataError, match="do not fit one type"):
+        score_files(session, files, tmp_path / "t.parquet")
+    both = ak.with_field(ak.with_field(array, numbers["large"], "event"), np.full(20, -1), "run")
+    with pytest.raises(DataError, match="too large to stand beside negative ones"):
+        score_batch(session, Events(both))

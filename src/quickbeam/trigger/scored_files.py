@@ -128,10 +128,20 @@ def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]
             if writer is None:
                 part = stack.enter_context(atomic_path(output))
                 writer = stack.enter_context(pq.ParquetWriter(part, table.schema.with_metadata(provenance)))
-            writer.write_table(table.replace_schema_metadata(None).cast(writer.schema))
+            writer.write_table(_cast(table, writer.schema))
             totals += counts
             advance(int(counts[1]))
     return None if writer is None else totals
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give a piece the types of the first one."""
+    try:
+        return table.replace_schema_metadata(None).cast(schema)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"the files cannot be scored into one, as their numbers do not fit one type ({error}): score them one by one"
+        ) from error
 
 
 def _event_pieces(session: Session, reader: EventReader) -> Iterator[Piece]:
