@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from quickbeam._base import DataError, Document, InputMismatchError, UsageError, atomic_path, now_ns, progress
 from quickbeam.engines import Session
 from quickbeam.events import (
+    IDENTITY,
     JET_COLUMNS,
     ArrayReader,
     EventReader,
@@ -43,6 +44,7 @@ class ScoringFacts(Document):
     feature_ns: int
     score_ns: int
     skipped: tuple[str, ...] = ()
+    made_up: tuple[str, ...] = ()  # the columns of the identity that a file lacked, such as run
 
 
 def score_files(
@@ -60,6 +62,7 @@ def score_files(
     check_decides(session)
     check_rows(session)
     reader: ArrayReader | EventReader
+    made_up: set[str] = set()
     if holds_arrays(files):
         reader = read_arrays(
             files,
@@ -79,7 +82,7 @@ def score_files(
             skip_bad_files=skip_bad_files,
             tree=tree,
         )
-        pieces = _event_pieces(session, reader)
+        pieces = _event_pieces(session, reader, made_up)
     _check_no_input(output, reader.files)
     totals = _write(output, pieces, _provenance(session))
     if totals is None:
@@ -98,6 +101,7 @@ def score_files(
         feature_ns=int(totals[3]),
         score_ns=int(totals[4]),
         skipped=skipped,
+        made_up=tuple(part for part in IDENTITY if part in made_up),
     )
 
 
@@ -144,8 +148,10 @@ def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
         ) from error
 
 
-def _event_pieces(session: Session, reader: EventReader) -> Iterator[Piece]:
+def _event_pieces(session: Session, reader: EventReader, made_up: set[str]) -> Iterator[Piece]:
+    """Score events; what of their identity had to be made up is added to `made_up`."""
     for chunk in reader:
+        made_up.update(chunk.synthesised)
         with of_file(chunk.file):
             scored = score_batch(session, chunk.events, KEPT)
         run, block, event = scored.identity.T
