@@ -134,6 +134,20 @@ def test_a_column_of_the_wrong_kind_is_told_with_what_is_needed(column, values, 
         leading_jets(Events(ak.with_field(random_events(3, 20).array, values, column)))
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (ak.Array(["ab"] * 20), "FatJet_mass is string in every event"),
+        (ak.Array([[None, 1]] * 20), r"FatJet_mass has no value in event 1:2:100"),
+        (ak.Array([[1.0] * 9] * 20), r"FatJet_pt and FatJet_mass differ in length"),
+    ],
+)
+def test_a_column_that_does_not_follow_the_jets_is_told(values, told):
+    events = Events(ak.with_field(random_events(3, 20).array, values, "FatJet_mass"))
+    with pytest.raises(DataError, match=told):
+        leading_jets(events).take(events, "FatJet_mass")
+
+
 def test_lists_of_a_fixed_length_and_batches_without_jets_are_fine():
     array = random_events(3, 4).array
     for column in array.fields:

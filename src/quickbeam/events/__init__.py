@@ -2,6 +2,7 @@
 
 from quickbeam.events.arrays import ArrayChunk, ArrayReader, read_arrays
 from quickbeam.events.batch import IDENTITY, Column, Events
+from quickbeam.events.failures import of_file
 from quickbeam.events.inspecting import FileSummary, inspect_file
 from quickbeam.events.jets import JET_COLUMNS, Jets, leading_jets
 from quickbeam.events.locate import holds_arrays, local_path
@@ -26,6 +27,7 @@ __all__ = [
     "inspect_file",
     "leading_jets",
     "local_path",
+    "of_file",
     "open_writer",
     "read_arrays",
     "read_events",

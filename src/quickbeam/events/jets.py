@@ -51,8 +51,10 @@ class Jets:
     def take(self, events: Events, column: str) -> np.ndarray:
         """Return a column of these jets (`FatJet_mass`) or of their events (`MET_pt`), one value per jet."""
         values = events[column]
-        if values.ndim == 1:
+        if values.ndim == 1 and isinstance(values.type.content, NumpyType):
             return np.asarray(ak.to_numpy(values))[self.event_row]
+        _check_numbers(events, column)
+        _check_lengths(events, [f"{JET}_pt", column])
         starts = _starts(ak.to_numpy(ak.num(values)))
         return np.asarray(ak.to_numpy(ak.flatten(values)))[starts[self.event_row] + self.jet_index]
 
@@ -162,7 +164,7 @@ def _check_numbers(events: Events, name: str) -> None:
 def _is_number(kind: object) -> bool:
     """Tell whether a type is a number's; the unknown type is that of lists that are all empty."""
     if isinstance(kind, NumpyType):
-        return kind.primitive.startswith(("int", "uint", "float"))
+        return kind.primitive.startswith(("int", "uint", "float", "bool"))
     return isinstance(kind, UnknownType)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,8 +9,6 @@ import numpy as np
 
 from quickbeam._base import (
     DataError,
-    InputMismatchError,
-    MissingColumnError,
     UsageError,
     VerificationError,
     did_you_mean,
@@ -19,7 +16,7 @@ from quickbeam._base import (
 )
 from quickbeam.bundle import Bundle, Input
 from quickbeam.engines import Session
-from quickbeam.events import JET_COLUMNS, EventReader, Events, SkippedFile, leading_jets, read_events
+from quickbeam.events import JET_COLUMNS, EventReader, Events, SkippedFile, leading_jets, of_file, read_events
 
 LEADING_JETS = "leading_jets"
 FEATURES = (LEADING_JETS,)
@@ -87,17 +84,6 @@ def inputs_of_events(
         told = "".join(f"; {entry.reason}" for entry in reader.skipped)
         raise DataError(f"no jets in {', '.join(map(str, files))} to compare on{told}")
     return {spec.name: np.concatenate(pieces)[:most]}, reader.skipped
-
-
-@contextlib.contextmanager
-def of_file(file: str) -> Iterator[None]:
-    """Name the file in whatever is wrong with its events."""
-    try:
-        yield
-    except (InputMismatchError, MissingColumnError) as error:
-        raise type(error)(f"{file}: {error}") from error
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from error
 
 
 def check_decides(session: Session) -> None:

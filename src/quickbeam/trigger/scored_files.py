@@ -19,10 +19,11 @@ from quickbeam.events import (
     EventReader,
     holds_arrays,
     local_path,
+    of_file,
     read_arrays,
     read_events,
 )
-from quickbeam.trigger.score import check_decides, check_rows, of_file, score_batch
+from quickbeam.trigger.score import check_decides, check_rows, score_batch
 
 KEPT = ("FatJet_pt", "FatJet_mass")
 
