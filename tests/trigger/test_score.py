@@ -277,3 +277,20 @@ def test_event_numbers_are_written_as_they_are(session, jet_events, tmp_path):
     both = ak.with_field(ak.with_field(array, numbers["large"], "event"), np.full(20, -1), "run")
     with pytest.raises(DataError, match="too large to stand beside negative ones"):
         score_batch(session, Events(both))
+
+
+def test_events_are_scored_by_a_fixed_batch_whatever_the_chunks(parse_model, jet_file, tmp_path):
+    graph = "m (float[{n}, 100, 3] x) => (float[{n}, 3] y) {{ a = Constant <value_ints = [1]> () y = ReduceSum <keepdims = 0> (x, a) }}"
+    file, found = str(jet_file("a.parquet")), {}
+    for n, chunk_bytes in (("N", 10**8), ("8", 10**8), ("8", 3000)):
+        packed = pack(
+            parse_model(graph.format(n=n)), tmp_path / f"{n}{chunk_bytes}.qb", features={"x": "leading_jets"}
+        )
+        with qb.open(packed.bundle) as session:
+            facts = score_files(session, [file], tmp_path / "s.parquet", chunk_bytes=chunk_bytes)
+        assert facts.rows % 8
+        found[n, chunk_bytes] = pq.read_table(tmp_path / "s.parquet")
+    first, *others = found.values()
+    for table in others:
+        assert table["event"].to_pylist() == first["event"].to_pylist()
+        np.testing.assert_allclose(table["y"].to_pylist(), first["y"].to_pylist(), rtol=1e-5, atol=1e-4)

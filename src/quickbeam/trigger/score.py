@@ -58,7 +58,7 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
     start = now_ns()
     jets = leading_jets(events, jets=JETS_PER_EVENT)
     middle = now_ns()
-    outputs = session.run(jets.inputs)
+    outputs = _run_padded(session, jets.inputs)
     end = now_ns()
     columns = {name: jets.take(events, name) for name in extra if name in events}
     identity = events.identity[jets.event_row]
@@ -66,6 +66,15 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
     return Scored(
         identity, jets.jet_index, outputs, columns, len(events), with_jets, middle - start, end - middle
     )
+
+
+def _run_padded(session: Session, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Run any number of jets: a graph of a fixed batch gets the last one again until a batch is full."""
+    short = -len(rows) % (session.signature.fixed_batch or 1)
+    if not short:
+        return session.run(rows)
+    outputs = session.run(np.concatenate([rows, np.repeat(rows[-1:], short, axis=0)]))
+    return {name: values[: len(rows)] for name, values in outputs.items()}
 
 
 def inputs_of_events(
