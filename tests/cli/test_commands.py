@@ -250,3 +250,14 @@ def test_an_unforeseen_error_is_a_sentence_too(call, monkeypatch):
     monkeypatch.setattr(command, "Path", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     code, _, err = call("inspect", "x")
     assert (code, err.strip()) == (130, "quickbeam: interrupted")
+
+
+@pytest.mark.parametrize("options", [["inspect"], ["inspect", "--json"]])
+def test_a_reader_that_goes_away_is_no_error(jet_bundle, options):
+    read, write = os.pipe()
+    os.close(read)
+    code = "from quickbeam.cli import main; main()"
+    command = [sys.executable, "-c", code, *options, str(jet_bundle.path)]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")

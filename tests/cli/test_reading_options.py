@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import uproot
 
 from quickbeam.events import open_writer
 
@@ -95,3 +96,16 @@ def test_a_file_without_a_telling_name_is_looked_into(call, jet_bundle, jet_even
     )
     assert code == 0, err
     assert json.loads(out)["events"] == 10
+
+
+def test_event_numbers_that_had_to_be_made_up_are_told(call, jet_bundle, jet_events, jet_file, tmp_path):
+    columns = jet_events(10).array
+    with uproot.recreate(tmp_path / "bare.root") as file:
+        file["Events"] = {name: columns[name] for name in columns.fields if name not in ("run", "event")}
+    output = tmp_path / "s.parquet"
+    code, out, err = call("score", jet_bundle.path, tmp_path / "bare.root", "-o", output, "--json")
+    assert code == 0, err
+    assert json.loads(out)["made_up"] == ["run", "event"]
+    assert "made up, as not every file has it: run, event (run 0" in err
+    code, out, err = call("score", jet_bundle.path, jet_file("whole.root"), "-o", output)
+    assert (code, err) == (0, "")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quickbeam._base import DataError, UsageError
-from quickbeam.events import read_arrays
+from quickbeam.events import inspect_file, read_arrays
 
 JETS = np.random.default_rng(1).normal(size=(500, 100, 3)).astype(np.float32)
 
@@ -68,7 +68,7 @@ def test_numpy_files_and_urls_are_read(tmp_path):
 
 def test_a_pickle_is_not_opened(tmp_path):
     np.save(tmp_path / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"evil\.npy cannot be read"):
+    with pytest.raises(DataError, match=r"evil\.npy holds Python objects \(a pickle\)"):
         join(read_arrays(tmp_path / "evil.npy"))
 
 
@@ -78,3 +78,39 @@ def test_events_are_not_taken_for_arrays(tmp_path, make_events):
     write_events(tmp_path / "events.root", make_events(3))
     with pytest.raises(UsageError, match="holds events rather than arrays: read it with read_events"):
         join(read_arrays(tmp_path / "events.root"))
+
+
+def test_a_pickle_beside_an_array_leaves_the_array_readable(tmp_path):
+    np.savez(
+        tmp_path / "a.npz", jets=JETS[:5], names=np.array([{"a": 1}], dtype=object), kinds=np.array(["x"])
+    )
+    assert np.array_equal(join(read_arrays(tmp_path / "a.npz")), JETS[:5])
+    with pytest.raises(DataError, match=r"dataset 'names' is Python objects .*only plain numbers"):
+        join(read_arrays(tmp_path / "a.npz", dataset="names"))
+    listed = inspect_file(tmp_path / "a.npz")
+    assert [column.name for column in listed.unreadable_columns] == ["names", "kinds"]
+
+
+def test_tables_and_links_of_hdf5_are_told_with_what_is_needed(tmp_path):
+    table = np.zeros(10, [("eta", "f4"), ("phi", "f4")])
+    path = write(tmp_path / "table.h5", jets=table)
+    with pytest.raises(
+        DataError, match=r"it holds jets \(a table \(10,\) of the fields eta, phi\).*plain numbers"
+    ):
+        join(read_arrays(path))
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        file["jets"] = h5py.ExternalLink("there.h5", "/data")
+    with pytest.raises(DataError, match=r"jets \(a link into another file: give there.h5 itself\)"):
+        join(read_arrays(tmp_path / "link.h5"))
+
+
+def test_a_name_in_the_shape_stands_for_any_size(tmp_path):
+    path = write(
+        tmp_path / "a.h5", series=np.ones((7, 15, 6)), flat=np.ones((7, 6)), square=np.ones((7, 4, 4))
+    )
+    assert next(iter(read_arrays(path, shape=("t", 6)))).dataset == "series"
+    assert next(iter(read_arrays(path, shape=("t", "t")))).dataset == "square"
+    with pytest.raises(
+        DataError, match=r"no dataset of shape \(rows, t, 5\); it holds .*series \(7, 15, 6\)"
+    ):
+        join(read_arrays(path, shape=("t", 5)))

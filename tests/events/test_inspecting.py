@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import uproot
 
@@ -48,3 +50,13 @@ def test_datasets_tell_their_shapes(tmp_path):
     assert (dataset.name, dataset.type, dataset.shape) == ("jets", "float32", (7, 100, 3))
     assert dataset.compressed_bytes < dataset.uncompressed_bytes == 7 * 300 * 4
     assert inspect_file(tmp_path / "jets.npz").datasets[0].shape == (7, 100, 3)
+
+
+def test_missing_event_numbers_are_counted(tmp_path):
+    pq.write_table(
+        pa.table({"run": pa.array([None] * 3, pa.int64()), "event": pa.array([4, None, 9], pa.uint64())}),
+        tmp_path / "a.parquet",
+    )
+    identity = inspect_file(tmp_path / "a.parquet").identity
+    assert identity.missing == {"run": 3, "event": 1}
+    assert (identity.run_range, identity.event_range) == (None, (4, 9))

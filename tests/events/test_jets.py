@@ -98,6 +98,70 @@ def test_a_link_to_nowhere_is_told_with_its_event(column, wrong):
         leading_jets(broken)
 
 
+def test_a_missing_value_is_told_with_its_event():
+    for column in ("FatJetPFCands_jetIdx", "PFCands_pt"):
+        array = random_events(3, 20).array
+        row = int(np.flatnonzero(ak.to_numpy(ak.num(array[column])))[0])
+        gone = ak.local_index(array[column]) == 0
+        gone = gone & (np.arange(20) == row)
+        with pytest.raises(
+            DataError, match=f"{column} has no value in event 1:2:{100 + row} .*leave the events out"
+        ):
+            leading_jets(Events(ak.with_field(array, ak.mask(array[column], ~gone), column)))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "told"),
+    [
+        (
+            "FatJet_pt",
+            np.ones(20, "f4"),
+            r"FatJet_pt is float32 in every event, but a list of numbers is needed",
+        ),
+        ("PFCands_pt", ak.Array([["a"]] * 20), r"PFCands_pt is var \* string"),
+        ("FatJet_phi", ak.Array(["ab"] * 20), r"FatJet_phi is string"),
+        ("FatJet_eta", ak.Array([[[1.0]]] * 20), r"FatJet_eta is var \* var \* float64"),
+        ("FatJet_pt", ak.Array([[1.0], None] * 10), r"FatJet_pt has no value in event 1:2:101 \(10 such"),
+        (
+            "FatJet_eta",
+            ak.Array([[1.0] * 9] * 20),
+            r"FatJet_pt and FatJet_eta differ in length in event 1:2:100",
+        ),
+    ],
+)
+def test_a_column_of_the_wrong_kind_is_told_with_what_is_needed(column, values, told):
+    with pytest.raises(DataError, match=told):
+        leading_jets(Events(ak.with_field(random_events(3, 20).array, values, column)))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (ak.Array(["ab"] * 20), "FatJet_mass is string in every event"),
+        (ak.Array([[None, 1]] * 20), r"FatJet_mass has no value in event 1:2:100"),
+        (ak.Array([[1.0] * 9] * 20), r"FatJet_pt and FatJet_mass differ in length"),
+    ],
+)
+def test_a_column_that_does_not_follow_the_jets_is_told(values, told):
+    events = Events(ak.with_field(random_events(3, 20).array, values, "FatJet_mass"))
+    with pytest.raises(DataError, match=told):
+        leading_jets(events).take(events, "FatJet_mass")
+
+
+def test_lists_of_a_fixed_length_and_batches_without_jets_are_fine():
+    array = random_events(3, 4).array
+    for column in array.fields:
+        if column.startswith("FatJetPFCands"):
+            array = ak.with_field(array, [[]] * 4, column)
+        elif column.startswith("FatJet"):
+            array = ak.with_field(array, np.ones((4, 3)), column)
+    assert len(leading_jets(Events(array), jets=2)) == 8
+    for column in array.fields:
+        if column.startswith("FatJet"):
+            array = ak.with_field(array, [[]] * 4, column)
+    assert len(leading_jets(Events(array))) == 0
+
+
 def test_real_jets_hold_their_transverse_momentum(real_file):
     from quickbeam.events import JET_COLUMNS, read_events
 

@@ -247,3 +247,31 @@ def test_events_without_identity_or_of_uneven_length_are_refused():
         Events.of({"event": [1]})
     with pytest.raises(DataError, match="differ in length"):
         Events.of({"run": [1], "luminosityBlock": [1], "event": [1, 2]})
+
+
+def test_an_event_without_a_number_is_told_with_file_column_and_entry(tmp_path):
+    path = tmp_path / "a.parquet"
+    run = pa.array([1, 1, None, 1, None], pa.uint32())
+    pq.write_table(
+        pa.table({"run": run, "luminosityBlock": [1] * 5, "event": range(5), "x": [0.5] * 5}), path
+    )
+    with pytest.raises(
+        DataError, match=r"a.parquet: the column 'run' has no value at entry 2 .*fill the values in"
+    ):
+        list(read_events(path, columns=["x"], chunk_bytes=1))
+    with pytest.raises(DataError, match="'event' has no value at row 1"):
+        _ = Events.of({"run": [1, 1], "luminosityBlock": [1, 1], "event": ak.Array([7, None])}).identity
+
+
+def test_a_parquet_type_that_cannot_be_read_spoils_no_other_column(tmp_path):
+    prices = pa.array([1, 2], pa.decimal128(9, 2))
+    labels = pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64()))
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"event": [5, 6], "x": [0.5, 1.5], "price": prices, "label": labels}), path)
+    (chunk,) = read_events(path)
+    assert chunk.events["x"].to_list() == [0.5, 1.5]
+    assert not {"price", "label"} & set(chunk.events.array.fields)
+    with pytest.raises(
+        MissingColumnError, match=r"'price' is of a type that cannot be read: decimal128\(9, 2\)"
+    ):
+        list(read_events(path, columns=["price"]))

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+
+import awkward as ak
 import h5py
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +17,7 @@ from quickbeam._base import (
     VerificationError,
 )
 from quickbeam.bundle import pack
-from quickbeam.events import leading_jets
+from quickbeam.events import Events, leading_jets, write_events
 from quickbeam.trigger import score_batch, score_events, score_files
 
 
@@ -76,7 +79,7 @@ def test_bad_files_are_skipped_only_when_asked_for(session, jet_file, tmp_path):
     assert not list(tmp_path.glob("*s.parquet*"))
     facts = score_files(session, [good, str(bad)], tmp_path / "s.parquet", skip_bad_files=True)
     assert len(facts.skipped) == 1
-    assert "bad.root" in facts.skipped[0]
+    assert re.match(r"\S*bad\.root holds no tree", facts.skipped[0])
     assert facts.events == 40
     with pytest.raises(DataError, match=r"nothing could be read from .*bad.root"):
         score_files(session, [str(bad)], tmp_path / "t.parquet", skip_bad_files=True)
@@ -128,6 +131,15 @@ def test_the_output_may_not_be_an_input(session, jet_file):
         score_files(session, [str(file)], file.with_suffix(".root"))
 
 
+@pytest.mark.parametrize("form", ["{folder}/a*.parquet", "file://{folder}/a.parquet", "file://{folder}/*"])
+def test_the_output_may_not_be_an_input_by_another_name(session, jet_file, form):
+    file = jet_file("a.parquet")
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match="is one of the files to score; name another"):
+        score_files(session, [form.format(folder=file.parent)], file)
+    assert file.read_bytes() == before
+
+
 def test_nothing_is_decided_by_an_unverified_engine(jet_bundle, jet_file, tmp_path):
     with qb.open(jet_bundle, "null") as session:
         with pytest.raises(VerificationError, match="engine null was not verified"):
@@ -149,3 +161,136 @@ def test_a_bundle_that_does_not_say_how_it_is_fed_is_told(bundle_of, jet_bundle,
         pytest.raises(QuickbeamError, match="did you mean 'leading_jets'"),
     ):
         score_files(session, [file], tmp_path / "s.parquet")
+
+
+@pytest.mark.parametrize("kind", ["coupled", "number"])
+def test_a_bundle_that_cannot_be_cut_is_refused_before_anything_is_read(parse_model, tmp_path, kind):
+    ends = {"coupled": "y = Sub (x, s)", "number": "y = ReduceMean <keepdims = 0> (s)"}
+    shape = {"coupled": "[N, 100, 3]", "number": ""}
+    model = parse_model(
+        f"""m (float[N, 100, 3] x) => (float{shape[kind]} y) {{
+            s = ReduceMean <axes = [0], keepdims = 1> (x)
+            {ends[kind]}
+        }}"""
+    )
+    packed = pack(model, tmp_path / "m.qb", features={"x": "leading_jets"})
+    with qb.open(packed.bundle) as session:
+        for absent in ("a.npy", "a.root"):
+            with pytest.raises(
+                UsageError, match=r"cannot be scored in pieces.*with qb.open on one set of arrays"
+            ):
+                score_files(session, [str(tmp_path / absent)], tmp_path / "s.parquet")
+        with pytest.raises(UsageError, match="cannot be scored in pieces"):
+            next(score_events(session, [str(tmp_path / "a.root")]))
+
+
+def test_what_is_wrong_with_events_is_told_with_their_file(session, jet_events, tmp_path):
+    array = jet_events(20).array
+    write_events(tmp_path / "a.parquet", Events(ak.with_field(array, np.ones(20, "f4"), "FatJet_pt")))
+    write_events(
+        tmp_path / "b.parquet",
+        Events(ak.with_field(array, array["FatJetPFCands_jetIdx"] + 3, "FatJetPFCands_jetIdx")),
+    )
+    for name, told in (("a", "FatJet_pt is float32"), ("b", "FatJetPFCands_jetIdx is 3 in event 1:1:1")):
+        file = str(tmp_path / f"{name}.parquet")
+        with pytest.raises(DataError, match=f"{name}.parquet: {told}"):
+            score_files(session, [file], tmp_path / "s.parquet")
+        with pytest.raises(DataError, match=f"{name}.parquet: {told}"):
+            list(score_events(session, [file]))
+
+
+def test_among_several_datasets_the_tree_names_one(session, tmp_path):
+    x = np.abs(np.random.default_rng(0).normal(size=(5, 100, 3))).astype(np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as handle:
+        handle["one"], handle["two"], handle["flat"] = x, 2 * x, x[:, 0]
+    file, output = str(tmp_path / "a.h5"), tmp_path / "s.parquet"
+    with pytest.raises(UsageError, match=r"name one of them .*--tree.*: one, two"):
+        score_files(session, [file], output)
+    score_files(session, [file], output, tree="two")
+    np.testing.assert_allclose(pq.read_table(output)["score"].to_numpy(), 2 * x[:, :, 2].sum(1), rtol=1e-5)
+    with pytest.raises(DataError, match=r"no dataset 'twoo'; did you mean 'two'"):
+        score_files(session, [file], output, tree="twoo")
+    with pytest.raises(InputMismatchError, match=r"a.h5: the input 'jets' has the shape \(5, 3\)"):
+        score_files(session, [file], output, tree="flat")
+
+
+def test_a_free_inner_dimension_takes_any_size(parse_model, tmp_path):
+    model = parse_model(
+        """m (float[N, t, 6] x) => (float[N] y) { y = ReduceSum <keepdims = 0> (x, a) }""".replace(
+            "{", "{ a = Constant <value_ints = [1, 2]> ()"
+        )
+    )
+    x = np.random.default_rng(0).normal(size=(9, 15, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    with qb.open(pack(model, tmp_path / "m.qb").bundle) as session:
+        score_files(session, [str(tmp_path / "x.npy")], tmp_path / "s.parquet")
+    scores = pq.read_table(tmp_path / "s.parquet")["y"].to_numpy()
+    np.testing.assert_allclose(scores, x.sum((1, 2)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_fixed_batch_is_kept_whole_whatever_the_chunks(parse_model, tmp_path):
+    model = parse_model("m (float[8, 20] x) => (float[8, 4] y) { y = MatMul (x, w) }", w=(20, 4))
+    x = np.random.default_rng(0).normal(size=(50, 20)).astype(np.float32)
+    np.save(tmp_path / "whole.npy", x[:48])
+    np.save(tmp_path / "more.npy", x)
+    with qb.open(pack(model, tmp_path / "m.qb").bundle) as session:
+        expected = session.run(x[:48])["y"]
+        for chunk_bytes in (1, 1000, 10**8):
+            score_files(
+                session, [str(tmp_path / "whole.npy")], tmp_path / "s.parquet", chunk_bytes=chunk_bytes
+            )
+            scores = np.array(pq.read_table(tmp_path / "s.parquet")["y"].to_pylist(), np.float32)
+            np.testing.assert_array_equal(scores, expected)
+        with pytest.raises(
+            InputMismatchError, match=r"more.npy: dataset 'more' holds 50 rows.* 8 at a time.*to 56"
+        ):
+            score_files(session, [str(tmp_path / "more.npy")], tmp_path / "t.parquet", chunk_bytes=1000)
+    assert not (tmp_path / "t.parquet").exists()
+
+
+def test_what_is_in_a_file_decides_not_its_name(session, jet_file, tmp_path):
+    events = jet_file("e.root").rename(tmp_path / "e.h5")
+    assert score_files(session, [str(events)], tmp_path / "s.parquet").events == 40
+    with h5py.File(tmp_path / "x.root", "w") as handle:
+        handle["jets"] = np.ones((7, 100, 3), np.float32)
+    assert score_files(session, [str(tmp_path / "x.root")], tmp_path / "s.parquet").rows == 7
+    (tmp_path / "bad.h5").write_bytes(b"")
+    files = [str(tmp_path / "bad.h5"), str(events)]
+    facts = score_files(session, files, tmp_path / "s.parquet", skip_bad_files=True)
+    assert (facts.events, len(facts.skipped)) == (40, 1)
+
+
+def test_event_numbers_are_written_as_they_are(session, jet_events, tmp_path):
+    array = jet_events(20).array
+    numbers = {
+        "large": np.arange(20, dtype=np.uint64) + np.uint64(2**64 - 20),
+        "negative": np.arange(20) - 30,
+    }
+    for name, event in numbers.items():
+        file = tmp_path / f"{name}.parquet"
+        write_events(file, Events(ak.with_field(array, event, "event")))
+        score_files(session, [str(file)], tmp_path / "s.parquet")
+        assert set(pq.read_table(tmp_path / "s.parquet")["event"].to_pylist()) <= set(event.tolist())
+    files = [str(tmp_path / f"{name}.parquet") for name in numbers]
+    with pytest.raises(DataError, match="do not fit one type"):
+        score_files(session, files, tmp_path / "t.parquet")
+    both = ak.with_field(ak.with_field(array, numbers["large"], "event"), np.full(20, -1), "run")
+    with pytest.raises(DataError, match="too large to stand beside negative ones"):
+        score_batch(session, Events(both))
+
+
+def test_events_are_scored_by_a_fixed_batch_whatever_the_chunks(parse_model, jet_file, tmp_path):
+    graph = "m (float[{n}, 100, 3] x) => (float[{n}, 3] y) {{ a = Constant <value_ints = [1]> () y = ReduceSum <keepdims = 0> (x, a) }}"
+    file, found = str(jet_file("a.parquet")), {}
+    for n, chunk_bytes in (("N", 10**8), ("8", 10**8), ("8", 3000)):
+        packed = pack(
+            parse_model(graph.format(n=n)), tmp_path / f"{n}{chunk_bytes}.qb", features={"x": "leading_jets"}
+        )
+        with qb.open(packed.bundle) as session:
+            facts = score_files(session, [file], tmp_path / "s.parquet", chunk_bytes=chunk_bytes)
+        assert facts.rows % 8
+        found[n, chunk_bytes] = pq.read_table(tmp_path / "s.parquet")
+    first, *others = found.values()
+    for table in others:
+        assert table["event"].to_pylist() == first["event"].to_pylist()
+        np.testing.assert_allclose(table["y"].to_pylist(), first["y"].to_pylist(), rtol=1e-5, atol=1e-4)

@@ -263,3 +263,10 @@ def test_working_points_pass_what_they_say():
     assert point.background_efficiency == np.mean(scores > point.threshold)
     assert len(working_points(np.random.default_rng(0).normal(size=20_000))) == 2
     assert working_points(scores[:100]) == []
+
+
+def test_a_dataset_is_named_by_the_tree(tmp_path):
+    np.savez(tmp_path / "a.npz", one=jets_of(5), two=jets_of(7), flat=np.zeros((5, 3), np.float32))
+    assert len(load_jets([str(tmp_path / "a.npz")], tree="two").inputs) == 7
+    with pytest.raises(DataError, match=r"a.npz: dataset 'flat' has the shape \(5, 3\)"):
+        load_jets([str(tmp_path / "a.npz")], tree="flat")

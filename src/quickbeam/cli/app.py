@@ -69,6 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> int:
     try:
         app.main(args=arguments, prog_name="quickbeam", standalone_mode=False)
+        sys.stdout.flush()  # a reader that has gone is to be noticed here, not when the interpreter ends
     except QuickbeamError as error:
         return _tell(str(error), error.exit_code)
     except click.exceptions.Exit as error:
@@ -78,7 +79,10 @@ def _run(arguments: list[str] | None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _tell("interrupted", INTERRUPTED)
-    except BrokenPipeError:
+    except (
+        BrokenPipeError,
+        SystemExit,
+    ):  # click and rich end the program themselves where the reader has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

@@ -15,7 +15,9 @@ F = Callable[..., Any]
 
 def tree_option(function: F) -> F:
     """Add `--tree`."""
-    return click.option("--tree", help="Tree of the ROOT files, where there are several.")(function)
+    return click.option(
+        "--tree", help="Tree of the ROOT files, or dataset of the HDF5 or npz files, where there are several."
+    )(function)
 
 
 def reading_options(function: F) -> F:

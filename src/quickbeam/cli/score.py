@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from quickbeam._base import human_bytes
-from quickbeam.cli.output import json_option, print_json, threads_option
+from quickbeam.cli.output import json_option, print_json, say, threads_option
 from quickbeam.cli.reading import reading_options, tell_skipped
 
 
@@ -58,5 +58,10 @@ def command(
         click.echo(
             f"{output}: {facts.rows} rows of {facts.events} events ({facts.events_without_rows} without any), "
             f"{human_bytes(output.stat().st_size)}; {engine} took {per_row:.1f} us per row"
+        )
+    if facts.made_up:
+        say(
+            f"made up, as not every file has it: {', '.join(facts.made_up)} "
+            "(run 0, as luminosityBlock the number of the file from 1, as event the number of the entry from 0)"
         )
     tell_skipped(facts.skipped, output)

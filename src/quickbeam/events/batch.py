@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
@@ -97,8 +97,29 @@ class Events:
 
     @property
     def identity(self) -> np.ndarray:
-        """Return (events, 3) integers: run, luminosity block, event."""
-        return np.stack([ak.to_numpy(self.array[name]).astype(np.int64) for name in IDENTITY], axis=1)
+        """Return (events, 3) integers: run, luminosity block, event; unsigned, unless one of them is negative."""
+        for name in IDENTITY:
+            gaps = missing(self.array[name])
+            if len(gaps):
+                raise DataError(f"the column {name!r} has no value at row {gaps[0]}: every event needs one")
+        columns = [np.asarray(ak.to_numpy(self.array[name])) for name in IDENTITY]
+        negative = any(column.dtype.kind != "u" and (column < 0).any() for column in columns)
+        return np.stack([_whole(c, np.int64 if negative else np.uint64) for c in columns], axis=1)
+
+
+def _whole(column: np.ndarray, kind: type[np.integer[Any]]) -> np.ndarray:
+    """Return integers of another type, or refuse what it cannot hold: event numbers of 2**63 and more are in use."""
+    if len(column) and int(column.max()) > np.iinfo(kind).max:
+        raise DataError(
+            f"the event number {column.max()} is too large to stand beside negative ones: make all of them positive"
+        )
+    return column.astype(kind)
+
+
+def missing(column: ak.Array) -> np.ndarray:
+    """Return the rows that have no value."""
+    rows: np.ndarray = np.flatnonzero(ak.to_numpy(ak.is_none(column)))
+    return rows
 
 
 def _plain(column: object) -> ak.Array:

@@ -25,6 +25,10 @@ class ArrayFile(Protocol):
     def datasets(self) -> Mapping[str, Dataset]:
         """The arrays in it."""
 
+    @property
+    def others(self) -> Mapping[str, str]:
+        """What is in it besides and cannot be read: name -> what it is."""
+
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """Read rows of one array."""
 

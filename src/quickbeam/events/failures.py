@@ -10,7 +10,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from quickbeam._base import MissingExtraError, QuickbeamError, UnreadableFileError
+from quickbeam._base import (
+    DataError,
+    InputMismatchError,
+    MissingColumnError,
+    MissingExtraError,
+    QuickbeamError,
+    UnreadableFileError,
+)
 
 # A corrupt length, offset or type code sends a reader down any of its paths: every one of these has been seen.
 # NumPy parses the header of npy as Python, hence SyntaxError; MemoryError is among them because a corrupt length asks for more memory than there is.
@@ -76,6 +83,17 @@ def reading(url: str, *also: type[Exception]) -> Iterator[None]:
         ) from error
     except (*FOREIGN, *also) as error:
         raise BrokenFileError(url, _reason(error)) from error
+
+
+@contextlib.contextmanager
+def of_file(file: str) -> Iterator[None]:
+    """Name the file in whatever is wrong with its events."""
+    try:
+        yield
+    except (InputMismatchError, MissingColumnError) as error:
+        raise type(error)(f"{file}: {error}") from error
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
 
 
 def _reason(error: BaseException) -> str:

@@ -15,6 +15,8 @@ from quickbeam.events.dataset import Dataset
 from quickbeam.events.failures import reading
 from quickbeam.events.locate import is_url
 
+_FIELDS = 6  # how many fields of a compound type are told
+
 
 class Hdf5File:
     """The numeric datasets of an HDF5 file, those in groups by their path."""
@@ -29,7 +31,7 @@ class Hdf5File:
         try:
             with reading(url):
                 self._file = h5py.File(cast("io.BufferedIOBase", self._handle) or Path(url), "r")
-                self._datasets = _list(self._file)
+                self._datasets, self.others = _list(self._file)
         except BaseException:
             self._close_handle()
             raise
@@ -55,12 +57,32 @@ class Hdf5File:
             self._handle.close()
 
 
-def _list(file: Any) -> dict[str, Dataset]:
+def _list(file: Any) -> tuple[dict[str, Dataset], dict[str, str]]:
+    """Return the datasets of numbers, and what else there is: name -> what it is."""
     found: dict[str, Dataset] = {}
+    others: dict[str, str] = {}
 
     def note(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf" and item.shape is not None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.dtype.kind in "biuf" and item.shape is not None:
             found[name] = Dataset(tuple(item.shape), item.dtype, int(item.id.get_storage_size()))
+        else:
+            others[name] = _describe(item)
+
+    def note_link(name: str, link: Any) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            others[name] = f"a link into another file: give {link.filename} itself"
 
     file.visititems(note)
-    return found
+    file.visititems_links(note_link)
+    return found, others
+
+
+def _describe(item: Any) -> str:
+    if item.shape is None:
+        return "empty"
+    if item.dtype.names is None:
+        return f"of type {item.dtype}"
+    fields = ", ".join(item.dtype.names[:_FIELDS]) + (", ..." if len(item.dtype.names) > _FIELDS else "")
+    return f"a table {tuple(item.shape)} of the fields {fields}"

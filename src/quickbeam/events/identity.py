@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import awkward as ak
 import numpy as np
 
-from quickbeam.events.batch import IDENTITY
+from quickbeam._base import DataError
+from quickbeam.events.batch import IDENTITY, missing
 
 # canonical name -> what NanoAOD, ATLAS DAOD_PHYSLITE and plain trees call it, in order of preference
 SPELLINGS = {
@@ -74,6 +75,18 @@ class Identity:
     def synthesised(self) -> tuple[str, ...]:
         """Return the parts that the file does not have and that are made up."""
         return tuple(part for part, source in zip(IDENTITY, self.sources, strict=True) if source is None)
+
+    def check(self, data: Mapping[str, ak.Array], start: int, url: str) -> None:
+        """Refuse events of which a number is missing: an event that cannot be named cannot be accounted for."""
+        for part, source in zip(IDENTITY, self.sources, strict=True):
+            if source is None:
+                continue
+            gaps = missing(data[source])
+            if len(gaps):
+                raise DataError(
+                    f"{url}: the column {source!r} has no value at entry {start + gaps[0]} ({len(gaps)} such entries "
+                    f"among those read), but every event needs its {part}: fill the values in, or leave the column out to have it made up"
+                )
 
     def fill(self, data: Mapping[str, ak.Array], start: int, stop: int, file_index: int) -> dict[str, object]:
         """Return run, luminosity block and event; a made-up event is (0, file number from 1, entry)."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
+from pydantic import Field
 
 from quickbeam._base import Document
 from quickbeam.events.arrays import open_arrays
@@ -38,7 +40,7 @@ class TreeSummary(Document):
 
 
 class IdentitySummary(Document):
-    """Where run, luminosity block and event come from (None: made up), and the range of each."""
+    """Where run, luminosity block and event come from (None: made up), the range of each, and how often it is missing."""
 
     run: str | None
     luminosity_block: str | None
@@ -47,6 +49,7 @@ class IdentitySummary(Document):
     run_range: tuple[int, int] | None = None
     luminosity_block_range: tuple[int, int] | None = None
     event_range: tuple[int, int] | None = None
+    missing: dict[str, int] = Field(default_factory=dict)
 
 
 class DatasetSummary(Document):
@@ -92,7 +95,14 @@ def inspect_file(path: str | Path, *, tree: str | None = None) -> FileSummary:
             )
             for name, found in file.datasets.items()
         )
-    return FileSummary(path=url, format={"hdf5": "HDF5"}.get(kind, kind), file_bytes=size, datasets=datasets)
+        others = tuple(ColumnSummary(name=name, type=what) for name, what in file.others.items())
+    return FileSummary(
+        path=url,
+        format={"hdf5": "HDF5"}.get(kind, kind),
+        file_bytes=size,
+        datasets=datasets,
+        unreadable_columns=others,
+    )
 
 
 def _events(url: str, kind: str, size: int | None, tree: str | None) -> FileSummary:
@@ -130,7 +140,7 @@ def _column(table: Table, name: str, kind: str) -> ColumnSummary:
 
 def _identity(table: Table, identity: Identity) -> IdentitySummary:
     run, block, event = identity.sources
-    ranges = _ranges(table, identity) if table.entries and identity.reads else {}
+    ranges, gaps = _ranges(table, identity) if table.entries and identity.reads else ({}, {})
     made_up = identity.synthesised
     return IdentitySummary(
         run=run,
@@ -140,18 +150,24 @@ def _identity(table: Table, identity: Identity) -> IdentitySummary:
         run_range=None if "run" in made_up else ranges.get("run"),
         luminosity_block_range=None if "luminosityBlock" in made_up else ranges.get("luminosityBlock"),
         event_range=None if "event" in made_up else ranges.get("event"),
+        missing=gaps,
     )
 
 
-def _ranges(table: Table, identity: Identity) -> dict[str, tuple[int, int]]:
-    """Return the smallest and largest of each part of the identity; only those columns are read."""
+def _ranges(table: Table, identity: Identity) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+    """Return the smallest and largest of each part of the identity, and how often it is missing; only its columns are read."""
     ranges: dict[str, tuple[int, int]] = {}
+    gaps: dict[str, int] = {}
     for start in range(0, table.entries, _STEP):
-        stop = min(start + _STEP, table.entries)
-        parts = identity.fill(read_checked(table, identity.reads, start, stop), start, stop, 0)
-        for part in IDENTITY:
-            values = np.asarray(parts[part])
-            low, high = int(values.min()), int(values.max())
-            first, last = ranges.get(part, (low, high))
-            ranges[part] = (min(low, first), max(high, last))
-    return ranges
+        data = read_checked(table, identity.reads, start, min(start + _STEP, table.entries))
+        for part, source in zip(IDENTITY, identity.sources, strict=True):
+            if source is None:
+                continue
+            values = ak.to_numpy(ak.drop_none(data[source]))
+            if len(values) < len(data[source]):
+                gaps[part] = gaps.get(part, 0) + len(data[source]) - len(values)
+            if len(values):
+                low, high = int(values.min()), int(values.max())
+                first, last = ranges.get(part, (low, high))
+                ranges[part] = (min(low, first), max(high, last))
+    return ranges, gaps

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import awkward as ak
 import numpy as np
+from awkward.types import ListType, NumpyType, OptionType, RegularType, UnknownType
 
 from quickbeam._base import DataError
-from quickbeam.events.batch import Events
+from quickbeam.events.batch import Events, missing
 
 JET = "FatJet"
 LINK = "FatJetPFCands"  # one entry per (jet, candidate) pair, as PFNano has it
@@ -50,14 +51,20 @@ class Jets:
     def take(self, events: Events, column: str) -> np.ndarray:
         """Return a column of these jets (`FatJet_mass`) or of their events (`MET_pt`), one value per jet."""
         values = events[column]
-        if values.ndim == 1:
+        if values.ndim == 1 and isinstance(values.type.content, NumpyType):
             return np.asarray(ak.to_numpy(values))[self.event_row]
+        _check_numbers(events, column)
+        _check_lengths(events, [f"{JET}_pt", column])
         starts = _starts(ak.to_numpy(ak.num(values)))
         return np.asarray(ak.to_numpy(ak.flatten(values)))[starts[self.event_row] + self.jet_index]
 
 
 def leading_jets(events: Events, *, jets: int = 2, constituents: int = 100) -> Jets:
     """Return the leading jets of every event by pT, and of each its leading constituents by pT."""
+    for name in JET_COLUMNS:
+        _check_numbers(events, name)
+    for collection in (JET, LINK, CANDIDATE):
+        _check_lengths(events, [name for name in JET_COLUMNS if name.startswith(f"{collection}_")])
     event_row, jet_index = _leading(events[f"{JET}_pt"], jets)
     link_event, jet, candidate = _links(events)
     jet_starts = _starts(_counts(events, f"{JET}_pt"))
@@ -106,10 +113,6 @@ def _links(events: Events) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return event row, jet index and candidate index of every link, after proving that they point at something."""
     jet_name, candidate_name = f"{LINK}_jetIdx", f"{LINK}_pFCandsIdx"
     counts = _counts(events, jet_name)
-    if not np.array_equal(counts, _counts(events, candidate_name)):
-        raise DataError(
-            f"{jet_name} and {candidate_name} differ in length, so the links of jets cannot be followed"
-        )
     link_event = np.repeat(np.arange(len(counts)), counts)
     jet, candidate = (_flat(events, name).astype(np.int64) for name in (jet_name, candidate_name))
     _check_range(events, jet_name, link_event, jet, _counts(events, f"{JET}_pt"))
@@ -123,9 +126,8 @@ def _check_range(
     bad = np.flatnonzero((index < 0) | (index >= counts[link_event]))
     if len(bad):
         row = int(link_event[bad[0]])
-        run, block, event = events.identity[row]
         raise DataError(
-            f"{name} is {index[bad[0]]} in event {run}:{block}:{event}, which has {counts[row]} of what it points at"
+            f"{name} is {index[bad[0]]} in event {_named(events, row)}, which has {counts[row]} of what it points at"
             f" ({len(bad)} such entries in this batch)"
         )
 
@@ -138,6 +140,56 @@ def _counts(events: Events, name: str) -> np.ndarray:
 def _flat(events: Events, name: str) -> np.ndarray:
     flat: np.ndarray = np.asarray(ak.to_numpy(ak.flatten(events[name])))
     return flat
+
+
+def _check_numbers(events: Events, name: str) -> None:
+    """Refuse a column that is no list of numbers per event, and one in which a list or a number is missing."""
+    column = events[name]
+    found = column.type.content
+    lists = found.content if isinstance(found, OptionType) else found
+    plain = isinstance(lists, ListType | RegularType) and lists.parameter("__array__") is None
+    inner = lists.content if plain else found
+    values = inner.content if isinstance(inner, OptionType) else inner
+    if not plain or not _is_number(values):
+        raise DataError(
+            f"{name} is {found} in every event, but a list of numbers is needed (such as var * float32): "
+            "write it so, or name another tree"
+        )
+    if lists is not found:
+        _check_complete(events, name, missing(column))
+    if values is not inner:
+        _check_complete(events, name, np.flatnonzero(ak.to_numpy(ak.any(ak.is_none(column, axis=1), axis=1))))
+
+
+def _is_number(kind: object) -> bool:
+    """Tell whether a type is a number's; the unknown type is that of lists that are all empty."""
+    if isinstance(kind, NumpyType):
+        return kind.primitive.startswith(("int", "uint", "float", "bool"))
+    return isinstance(kind, UnknownType)
+
+
+def _check_complete(events: Events, name: str, rows: np.ndarray) -> None:
+    if len(rows):
+        raise DataError(
+            f"{name} has no value in event {_named(events, int(rows[0]))} ({len(rows)} such events in this batch): "
+            "fill the values in, or leave the events out"
+        )
+
+
+def _check_lengths(events: Events, names: list[str]) -> None:
+    """Refuse columns of one collection that differ in their number of objects."""
+    counts = _counts(events, names[0])
+    for name in names[1:]:
+        differ = np.flatnonzero(counts != _counts(events, name))
+        if len(differ):
+            raise DataError(
+                f"{names[0]} and {name} differ in length in event {_named(events, int(differ[0]))} "
+                f"({len(differ)} such events in this batch), so they do not tell of the same objects: write the file anew"
+            )
+
+
+def _named(events: Events, row: int) -> str:
+    return ":".join(map(str, events.identity[row]))
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:

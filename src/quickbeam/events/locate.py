@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Iterable
@@ -20,25 +21,32 @@ MAGIC = {
 }
 
 
-# names that tell what is in a file, so that it need not be looked into
+ARRAY_KINDS = frozenset(["hdf5", "npy", "npz"])
+# names that tell what is in a file that cannot be looked into
 ARRAY_SUFFIXES = frozenset([".h5", ".hdf5", ".npy", ".npz"])
-EVENT_SUFFIXES = frozenset([".root", ".parquet"])
 
 
 def holds_arrays(paths: Iterable[str | Path]) -> bool:
-    """Tell whether the files hold arrays rather than events: by their names, or by the first bytes of the first that has none."""
-    for path in paths:
-        suffix = Path(path).suffix.lower()
-        if suffix in EVENT_SUFFIXES:
-            return False
-        if suffix not in ARRAY_SUFFIXES:
-            return sniff(_expand_one(os.fspath(path))[0]) in {"hdf5", "npy", "npz"}
-    return True
+    """Tell whether the files hold arrays rather than events: by the first that can be read, else by their names."""
+    found = expand(paths)
+    for path in found:
+        with contextlib.suppress(UnreadableFileError):
+            return sniff(path) in ARRAY_KINDS
+    return all(Path(path).suffix.lower() in ARRAY_SUFFIXES for path in found)
 
 
 def is_url(path: str) -> bool:
     """Tell whether a path is for fsspec rather than for the local file system."""
     return "://" in path
+
+
+def local_path(path: str) -> Path | None:
+    """Return where a path or URL (`file:///x`, `simplecache::file:///x`) lies on this machine, or None."""
+    inner = path.rpartition("::")[2] if is_url(path) else path
+    protocol, mark, rest = inner.partition("://")
+    if not mark:
+        return Path(inner)
+    return Path(rest) if protocol in {"file", "local"} else None
 
 
 def expand(paths: str | Path | Iterable[str | Path]) -> list[str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import numpy as np
 
+from quickbeam._base import UnreadableFileError
 from quickbeam.events.dataset import Dataset
 from quickbeam.events.failures import reading
 from quickbeam.events.locate import is_url
+
+PICKLED = "Python objects (a pickle), which are never loaded"
 
 
 class NumpyFile:
@@ -20,22 +24,41 @@ class NumpyFile:
     def __init__(self, url: str, kind: str) -> None:
         """Open the file; the arrays of an npz are read as a whole, as that format has no other way."""
         self._url = url
+        self.others: dict[str, str] = {}
         with reading(url):
-            if kind == "npy" and not is_url(url):
-                self._arrays: dict[str, Any] = {
-                    Path(url).stem: np.load(url, mmap_mode="r", allow_pickle=False)
-                }
+            self._arrays = self._load(url, kind)
+        if kind == "npy" and self.others:
+            raise UnreadableFileError(f"{url} holds {PICKLED}: save numbers, such as array.astype('float32')")
+        self._datasets = {}
+        for name, array in self._arrays.items():
+            if array.dtype.kind in "biuf":
+                self._datasets[name] = Dataset(array.shape, array.dtype)
             else:
-                with fsspec.open(url, "rb") as handle:
-                    loaded = np.load(handle, allow_pickle=False)
-                    self._arrays = (
-                        {Path(url).stem: loaded} if kind == "npy" else {n: loaded[n] for n in loaded.files}
-                    )
-        self._datasets = {
-            name: Dataset(array.shape, array.dtype)
-            for name, array in self._arrays.items()
-            if array.dtype.kind in "biuf"
-        }
+                self.others[name] = str(array.dtype)
+
+    def _load(self, url: str, kind: str) -> dict[str, Any]:
+        if kind == "npy" and not is_url(url):
+            return self._take(Path(url).stem, lambda: np.load(url, mmap_mode="r", allow_pickle=False))
+        with fsspec.open(url, "rb") as handle:
+            if kind == "npy":
+                return self._take(Path(url).stem, lambda: np.load(handle, allow_pickle=False))
+            archive = np.load(handle, allow_pickle=False)
+            arrays: dict[str, Any] = {}
+            for name in archive.files:
+                arrays |= self._take(name, partial(archive.__getitem__, name))
+            return arrays
+
+    def _take(self, name: str, load: Callable[[], Any]) -> dict[str, Any]:
+        """Return an array under its name; one of Python objects goes to the others, as it is a pickle."""
+        try:
+            return {name: load()}
+        except ValueError as error:
+            if not any(
+                words in str(error) for words in ("Python objects in dtype", "Object arrays cannot be")
+            ):
+                raise
+            self.others[name] = PICKLED
+            return {}
 
     @property
     def datasets(self) -> Mapping[str, Dataset]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quickbeam.events.batch import Column, Events
-from quickbeam.events.failures import reading
+from quickbeam.events.failures import FOREIGN, reading
 from quickbeam.events.locate import is_url
 from quickbeam.events.table import probe
 
@@ -72,21 +72,28 @@ class ParquetTable:
                 self.entries = int(self._file.metadata.num_rows)
                 self._arrow: pa.Schema = self._file.schema_arrow  # pyarrow makes it anew on every access
                 self._paths = dict(_columns(self._arrow))
-                self.columns = {name: self._type(path) for name, path in self._paths.items()}
+                self.columns, self.opaque = self._types()
         except BaseException:
             self._handle.close()
             raise
         self.hidden: dict[str, str] = {}
-        self.opaque: dict[str, str] = {}
         self._stream: Iterator[pa.RecordBatch] = iter(())
         self._streamed: tuple[tuple[str, ...], int] | None = (
             None  # the columns and the row that the stream is at
         )
         self._rest: pa.RecordBatch | None = None
 
-    def _type(self, path: tuple[str, ...]) -> str:
-        empty = pa.array([], self._arrow.field(path[0]).type)
-        return str(_plain(empty, path[1:]).type.content)
+    def _types(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return columns and opaque: name -> type; awkward has no counterpart of some of Arrow's types, such as decimal and map."""
+        columns: dict[str, str] = {}
+        opaque: dict[str, str] = {}
+        for name, path in self._paths.items():
+            arrow = self._arrow.field(path[0]).type
+            try:
+                columns[name] = str(_plain(pa.array([], arrow), path[1:]).type.content)
+            except (*FOREIGN, *_ERRORS):
+                opaque[name] = str(arrow)
+        return columns, opaque
 
     def usable(self, names: Sequence[str]) -> list[str]:
         """Return all: Parquet describes its types completely."""

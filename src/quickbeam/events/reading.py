@@ -121,6 +121,7 @@ def _chunk(
     stop: int,
     index: int,
 ) -> Chunk:
+    identity.check(data, start, table.url)
     columns = identity.fill(data, start, stop, index)
     columns.update({name: data[name] for name in wanted if name not in IDENTITY})
     return Chunk(Events.of(columns), table.url, start, stop, identity.synthesised)

@@ -24,6 +24,10 @@ class SkippedFile:
     reason: str
     entry_reached: int
 
+    def __str__(self) -> str:
+        """Return the reason, which names the file."""
+        return self.reason if self.path in self.reason else f"{self.path}: {self.reason}"
+
 
 class FileStream(ABC, Generic[C]):
     """An iterable of chunks of several files; after an iteration `skipped` lists the files that were given up."""

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickbeam._base import DataError, UsageError, VerificationError, did_you_mean, now_ns
+from quickbeam._base import (
+    DataError,
+    UsageError,
+    VerificationError,
+    did_you_mean,
+    now_ns,
+)
 from quickbeam.bundle import Bundle, Input
 from quickbeam.engines import Session
-from quickbeam.events import JET_COLUMNS, EventReader, Events, SkippedFile, leading_jets, read_events
+from quickbeam.events import JET_COLUMNS, EventReader, Events, SkippedFile, leading_jets, of_file, read_events
 
 LEADING_JETS = "leading_jets"
 FEATURES = (LEADING_JETS,)
@@ -41,7 +47,9 @@ def score_events(
         files if isinstance(files, EventReader) else read_events(files, columns=JET_COLUMNS, optional=extra)
     )
     for chunk in reader:
-        yield score_batch(session, chunk.events, extra)
+        with of_file(chunk.file):
+            scored = score_batch(session, chunk.events, extra)
+        yield scored
 
 
 def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> Scored:
@@ -50,7 +58,7 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
     start = now_ns()
     jets = leading_jets(events, jets=JETS_PER_EVENT)
     middle = now_ns()
-    outputs = session.run(jets.inputs)
+    outputs = _run_padded(session, jets.inputs)
     end = now_ns()
     columns = {name: jets.take(events, name) for name in extra if name in events}
     identity = events.identity[jets.event_row]
@@ -58,6 +66,15 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
     return Scored(
         identity, jets.jet_index, outputs, columns, len(events), with_jets, middle - start, end - middle
     )
+
+
+def _run_padded(session: Session, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Run any number of jets: a graph of a fixed batch gets the last one again until a batch is full."""
+    short = -len(rows) % (session.signature.fixed_batch or 1)
+    if not short:
+        return session.run(rows)
+    outputs = session.run(np.concatenate([rows, np.repeat(rows[-1:], short, axis=0)]))
+    return {name: values[: len(rows)] for name, values in outputs.items()}
 
 
 def inputs_of_events(
@@ -68,7 +85,8 @@ def inputs_of_events(
     pieces: list[np.ndarray] = []
     reader = read_events(files, columns=JET_COLUMNS, tree=tree, skip_bad_files=skip_bad_files)
     for chunk in reader:
-        pieces.append(leading_jets(chunk.events, jets=JETS_PER_EVENT).inputs)
+        with of_file(chunk.file):
+            pieces.append(leading_jets(chunk.events, jets=JETS_PER_EVENT).inputs)
         if sum(map(len, pieces)) >= most:
             break
     if not sum(map(len, pieces)):
@@ -86,8 +104,18 @@ def check_decides(session: Session) -> None:
         )
 
 
+def check_rows(session: Session) -> None:
+    """Refuse a bundle whose events cannot be scored piece by piece: where the cuts fall would change the scores."""
+    if session.signature.rows == "none":
+        raise UsageError(
+            f"the bundle {session.bundle.name} ({session.signature.describe_inputs()}) cannot be scored in pieces, as its "
+            "events influence each other or its outputs have no row per event: run it in Python with qb.open on one set of arrays"
+        )
+
+
 def _check_feature(session: Session) -> None:
     check_decides(session)
+    check_rows(session)
     _feature_input(session.bundle)
 
 

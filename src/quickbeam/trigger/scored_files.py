@@ -12,8 +12,18 @@ import pyarrow.parquet as pq
 
 from quickbeam._base import DataError, Document, InputMismatchError, UsageError, atomic_path, now_ns, progress
 from quickbeam.engines import Session
-from quickbeam.events import JET_COLUMNS, ArrayReader, EventReader, holds_arrays, read_arrays, read_events
-from quickbeam.trigger.score import check_decides, score_batch
+from quickbeam.events import (
+    IDENTITY,
+    JET_COLUMNS,
+    ArrayReader,
+    EventReader,
+    holds_arrays,
+    local_path,
+    of_file,
+    read_arrays,
+    read_events,
+)
+from quickbeam.trigger.score import check_decides, check_rows, score_batch
 
 KEPT = ("FatJet_pt", "FatJet_mass")
 
@@ -35,6 +45,7 @@ class ScoringFacts(Document):
     feature_ns: int
     score_ns: int
     skipped: tuple[str, ...] = ()
+    made_up: tuple[str, ...] = ()  # the columns of the identity that a file lacked, such as run
 
 
 def score_files(
@@ -46,14 +57,22 @@ def score_files(
     tree: str | None = None,
     chunk_bytes: int = 100_000_000,
 ) -> ScoringFacts:
-    """Score files into a Parquet file; what had to be skipped is told in the facts."""
+    """Score files into a Parquet file; `tree` may also name a dataset of arrays; the facts tell what was skipped."""
     output = Path(output)
-    _check_output(output, files)
+    _check_format(output)
     check_decides(session)
+    check_rows(session)
     reader: ArrayReader | EventReader
+    made_up: set[str] = set()
     if holds_arrays(files):
-        row = tuple(d for d in session.signature.inputs[0].shape[1:] if isinstance(d, int))
-        reader = read_arrays(files, shape=row, chunk_bytes=chunk_bytes, skip_bad_files=skip_bad_files)
+        reader = read_arrays(
+            files,
+            dataset=tree,
+            shape=session.signature.inputs[0].shape[1:],
+            chunk_bytes=chunk_bytes,
+            multiple_of=session.signature.fixed_batch or 1,
+            skip_bad_files=skip_bad_files,
+        )
         pieces = _array_pieces(session, reader)
     else:
         reader = read_events(
@@ -64,7 +83,8 @@ def score_files(
             skip_bad_files=skip_bad_files,
             tree=tree,
         )
-        pieces = _event_pieces(session, reader)
+        pieces = _event_pieces(session, reader, made_up)
+    _check_no_input(output, reader.files)
     totals = _write(output, pieces, _provenance(session))
     if totals is None:
         left_out = "".join(f"; {entry}" for entry in reader.skipped)
@@ -82,17 +102,24 @@ def score_files(
         feature_ns=int(totals[3]),
         score_ns=int(totals[4]),
         skipped=skipped,
+        made_up=tuple(part for part in IDENTITY if part in made_up),
     )
 
 
-def _check_output(output: Path, files: Sequence[str]) -> None:
-    """Refuse an output of another format, and one that is an input."""
+def _check_format(output: Path) -> None:
     if output.suffix != ".parquet":
         name = output.with_suffix(".parquet").name
         raise UsageError(f"scores are written as Parquet; name the output {name}, not {output.name}")
-    local = [Path(file) for file in files if "://" not in str(file)]
-    if output.exists() and any(file.exists() and output.samefile(file) for file in local):
-        raise UsageError(f"the output {output} is one of the files to score; name another")
+
+
+def _check_no_input(output: Path, files: Sequence[str]) -> None:
+    """Refuse an output that is one of the files that globs and URLs turned out to be."""
+    if not output.exists():
+        return
+    for file in files:
+        local = local_path(file)
+        if local is not None and local.exists() and output.samefile(local):
+            raise UsageError(f"the output {output} is one of the files to score; name another")
 
 
 def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]) -> np.ndarray | None:
@@ -106,15 +133,28 @@ def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]
             if writer is None:
                 part = stack.enter_context(atomic_path(output))
                 writer = stack.enter_context(pq.ParquetWriter(part, table.schema.with_metadata(provenance)))
-            writer.write_table(table.replace_schema_metadata(None).cast(writer.schema))
+            writer.write_table(_cast(table, writer.schema))
             totals += counts
             advance(int(counts[1]))
     return None if writer is None else totals
 
 
-def _event_pieces(session: Session, reader: EventReader) -> Iterator[Piece]:
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give a piece the types of the first one."""
+    try:
+        return table.replace_schema_metadata(None).cast(schema)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"the files cannot be scored into one, as their numbers do not fit one type ({error}): score them one by one"
+        ) from error
+
+
+def _event_pieces(session: Session, reader: EventReader, made_up: set[str]) -> Iterator[Piece]:
+    """Score events; what of their identity had to be made up is added to `made_up`."""
     for chunk in reader:
-        scored = score_batch(session, chunk.events, KEPT)
+        made_up.update(chunk.synthesised)
+        with of_file(chunk.file):
+            scored = score_batch(session, chunk.events, KEPT)
         run, block, event = scored.identity.T
         table = {"run": run, "luminosityBlock": block, "event": event, "jet": scored.jet}
         for name in KEPT:  # a file without the column has no values, the others keep theirs
@@ -138,15 +178,19 @@ def _array_pieces(session: Session, reader: ArrayReader) -> Iterator[Piece]:
         )
     dtype = session.signature.inputs[0].dtype
     for chunk in reader:
-        if chunk.array.dtype.kind not in "fiub" or (
-            chunk.array.dtype.kind == "f" and np.dtype(dtype).kind != "f"
-        ):
-            raise InputMismatchError(f"the array to score is {chunk.array.dtype}, the model takes {dtype}")
-        start = now_ns()
-        outputs = session.run(np.ascontiguousarray(chunk.array, dtype))
+        with of_file(chunk.file):
+            _check_dtype(chunk.array.dtype, np.dtype(dtype))
+            start = now_ns()
+            outputs = session.run(np.ascontiguousarray(chunk.array, dtype))
         counts = [len(chunk.array), len(chunk.array), 0, 0, now_ns() - start]
         rows = np.arange(chunk.start, chunk.stop)
         yield _columns(_joined({"row": rows}, outputs)), np.array(counts)
+
+
+def _check_dtype(found: np.dtype, taken: np.dtype) -> None:
+    """Refuse what cannot be made into the model's type without a loss that nobody asked for."""
+    if found.kind not in "fiub" or (found.kind == "f" and taken.kind != "f"):
+        raise InputMismatchError(f"the array to score is {found}, the model takes {taken}")
 
 
 def _joined(table: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

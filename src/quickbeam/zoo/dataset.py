@@ -15,11 +15,13 @@ from quickbeam.events import (
     EventReader,
     holds_arrays,
     leading_jets,
+    of_file,
     read_arrays,
     read_events,
 )
 
 JETS_PER_EVENT = 2
+JET_SHAPE = (100, 3)
 VALIDATION_FRACTION, CALIBRATION_FRACTION = 0.05, 0.1
 
 
@@ -70,7 +72,7 @@ def load_jets(
 
 def _reader(paths: Sequence[str], tree: str | None, skip_bad_files: bool) -> ArrayReader | EventReader:
     if holds_arrays(paths):
-        return read_arrays(paths, skip_bad_files=skip_bad_files)
+        return read_arrays(paths, dataset=tree, skip_bad_files=skip_bad_files)
     return read_events(paths, columns=JET_COLUMNS, tree=tree, skip_bad_files=skip_bad_files)
 
 
@@ -80,10 +82,15 @@ def _pieces(reader: ArrayReader | EventReader) -> Iterator[tuple[np.ndarray, np.
     for chunk in reader:
         if isinstance(chunk, ArrayChunk):
             count = len(chunk.array)
+            if chunk.array.shape[1:] != JET_SHAPE:
+                raise DataError(
+                    f"{chunk.file}: dataset {chunk.dataset!r} has the shape {chunk.array.shape}, training needs (jets, 100, 3)"
+                )
             yield np.asarray(chunk.array, np.float32), done + np.arange(count)
         else:
             count = len(chunk.events)
-            jets = leading_jets(chunk.events, jets=JETS_PER_EVENT)
+            with of_file(chunk.file):
+                jets = leading_jets(chunk.events, jets=JETS_PER_EVENT)
             yield jets.inputs, done + jets.event_row
         done += count
 
