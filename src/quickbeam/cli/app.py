@@ -79,12 +79,12 @@ def _run(arguments: list[str] | None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _tell("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        return _leave_quietly()
     except (
-        BrokenPipeError,
-        SystemExit,
-    ):  # click and rich end the program themselves where the reader has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        SystemExit
+    ) as error:  # click and rich end the program themselves, with 1, where the reader has gone
+        return _leave_quietly() if error.code == 1 else int(error.code or 0)
     except OSError as error:
         return _tell(_operating_system(error), 1)
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, never a traceback
@@ -103,6 +103,11 @@ def _operating_system(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"the disk is full, so{place or ' the output'} was not written; nothing half-written is left"
     return f"the operating system refuses{place}: {error.strerror or error}"
+
+
+def _leave_quietly() -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _tell(sentence: str, code: int) -> int:
