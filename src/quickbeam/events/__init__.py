@@ -3,6 +3,7 @@
 from quickbeam.events.arrays import ArrayChunk, ArrayReader, read_arrays
 from quickbeam.events.batch import IDENTITY, Column, Events
 from quickbeam.events.failures import of_file
+from quickbeam.events.columns import ColumnData, Frame, Jagged, columns_of
 from quickbeam.events.inspecting import FileSummary, inspect_file
 from quickbeam.events.jets import JET_COLUMNS, Jets, leading_jets
 from quickbeam.events.locate import holds_arrays, local_path
@@ -17,12 +18,16 @@ __all__ = [
     "ArrayReader",
     "Chunk",
     "Column",
+    "ColumnData",
     "EventReader",
     "EventWriter",
     "Events",
     "FileSummary",
+    "Frame",
+    "Jagged",
     "Jets",
     "SkippedFile",
+    "columns_of",
     "holds_arrays",
     "inspect_file",
     "leading_jets",

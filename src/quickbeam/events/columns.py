@@ -1,0 +1,125 @@
+"""Columns as plain arrays: what a trigger works on, where an awkward array would cost more than the decision.
+
+A column holds one value per event (an array) or a list per event (`Jagged`). A `Frame` is some rows of such
+columns; a row is taken from a column when it is asked for, so that a stage pays for what it reads and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import awkward as ak
+import numpy as np
+
+from quickbeam._base import DataError, MissingColumnError, did_you_mean
+from quickbeam.events.batch import Events
+
+
+@dataclass(frozen=True, slots=True)
+class Jagged:
+    """A list of values per event: those of event i are `values[offsets[i]:offsets[i + 1]]`."""
+
+    offsets: np.ndarray
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.offsets) - 1
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Return how many values each event has."""
+        counted: np.ndarray = np.diff(self.offsets)
+        return counted
+
+    @property
+    def flat(self) -> np.ndarray:
+        """Return the values of all events, one after the other."""
+        return self.values[self.offsets[0] : self.offsets[-1]]
+
+    def take(self, rows: np.ndarray) -> Jagged:
+        """Return the lists of some events."""
+        starts, counts = self.offsets[rows], self.counts[rows]
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        index = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts)
+        return Jagged(offsets, self.values[index])
+
+
+ColumnData = np.ndarray | Jagged
+
+
+class Frame:
+    """Some events' columns: all of `parent`, a range of it, or chosen rows of it."""
+
+    __slots__ = ("_cut", "_parent", "_rows", "_size")
+
+    def __init__(
+        self, parent: Mapping[str, ColumnData], size: int, rows: slice | np.ndarray | None = None
+    ) -> None:
+        """Remember where the rows are; `size` is how many."""
+        self._parent, self._size, self._rows = parent, size, rows
+        self._cut: dict[str, ColumnData] = {}
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return self._size
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a column is there."""
+        return name in self._parent
+
+    def __getitem__(self, name: str) -> ColumnData:
+        """Return these rows of a column, or name the near misses."""
+        if self._rows is None:
+            return self._column(name)
+        found = self._cut.get(name)
+        if found is None:
+            found = self._cut[name] = _cut(self._column(name), self._rows)
+        return found
+
+    def _column(self, name: str) -> ColumnData:
+        try:
+            return self._parent[name]
+        except KeyError:
+            hint = did_you_mean(name, list(self._parent))
+            raise MissingColumnError(f"the events have no column {name!r}; {hint}".rstrip("; ")) from None
+
+    def rows(self, start: int, stop: int) -> Frame:
+        """Return a range of the events of a whole frame."""
+        return Frame(self._parent, stop - start, slice(start, stop))
+
+    def take(self, rows: np.ndarray) -> Frame:
+        """Return chosen events of a whole frame."""
+        return Frame(self._parent, len(rows), rows)
+
+
+def _cut(column: ColumnData, rows: slice | np.ndarray) -> ColumnData:
+    if isinstance(column, np.ndarray):
+        return column[rows]
+    if isinstance(rows, slice):
+        return Jagged(column.offsets[rows.start : rows.stop + 1], column.values)
+    return column.take(rows)
+
+
+def columns_of(events: Events, names: Iterable[str] | None = None) -> dict[str, ColumnData]:
+    """Return the columns of a batch as plain arrays, without a copy where awkward has them packed."""
+    return {name: _plain(name, events[name]) for name in (events.array.fields if names is None else names)}
+
+
+def _plain(name: str, column: ak.Array) -> ColumnData:
+    layout = column.layout
+    text = layout.parameter("__array__") in ("string", "bytestring")
+    if layout.is_list and not layout.is_regular and not text and layout.content.is_numpy:
+        packed = layout.to_ListOffsetArray64(True).to_packed()
+        return Jagged(packed.offsets.data, packed.content.data)
+    try:
+        found = np.asarray(ak.to_numpy(column, allow_missing=False))
+    except (ValueError, TypeError):
+        found = np.empty(0, object)
+    if found.dtype.kind not in "biuf":
+        raise DataError(
+            f"a trigger cannot read the column {name!r} of type {column.type.content}: it takes numbers and lists of numbers"
+        )
+    return found
