@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import warnings
 from collections.abc import Callable
@@ -423,3 +424,18 @@ def jet_bundle(tmp_path_factory) -> Bundle:
         features={"jets": "leading_jets"},
         working_points=points,
     ).bundle
+
+
+@pytest.fixture
+def real_file() -> Callable[[str], Path]:
+    """Return a file that an experiment made, or skip."""
+    folder = Path(
+        os.environ.get("QUICKBEAM_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data")
+    )
+
+    def find(name: str) -> Path:
+        if not (folder / name).exists():
+            pytest.skip(f"{folder / name} is not here: real files are not part of the repository")
+        return folder / name
+
+    return find

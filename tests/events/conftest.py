@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import awkward as ak
 import numpy as np
@@ -46,21 +44,6 @@ def make_events() -> MakeEvents:
         )
 
     return make
-
-
-@pytest.fixture
-def real_file() -> Callable[[str], Path]:
-    """Return a file that an experiment made, or skip."""
-    folder = Path(
-        os.environ.get("QUICKBEAM_TEST_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data")
-    )
-
-    def find(name: str) -> Path:
-        if not (folder / name).exists():
-            pytest.skip(f"{folder / name} is not here: real files are not part of the repository")
-        return folder / name
-
-    return find
 
 
 @pytest.fixture

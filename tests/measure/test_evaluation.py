@@ -5,7 +5,7 @@ import pytest
 
 import quickbeam as qb
 from quickbeam._base import DataError, UsageError
-from quickbeam.events import leading_jets
+from quickbeam.features import leading_jets
 from quickbeam.measure import evaluate_bundle, read_records, write_record
 
 

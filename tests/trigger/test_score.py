@@ -17,7 +17,8 @@ from quickbeam._base import (
     VerificationError,
 )
 from quickbeam.bundle import pack
-from quickbeam.events import Events, leading_jets, write_events
+from quickbeam.events import Events, write_events
+from quickbeam.features import leading_jets
 from quickbeam.trigger import score_batch, score_events, score_files
 
 

@@ -13,7 +13,7 @@ import awkward as ak
 import numpy as np
 
 from quickbeam._base import DataError, MissingColumnError, did_you_mean
-from quickbeam.events.batch import Events
+from quickbeam.events.batch import IDENTITY, Events
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,10 @@ class Frame:
             hint = did_you_mean(name, list(self._parent))
             raise MissingColumnError(f"the events have no column {name!r}; {hint}".rstrip("; ")) from None
 
+    def named(self, row: int) -> str:
+        """Return run:block:event of a row, for messages."""
+        return ":".join(str(np.asarray(self[name])[row]) for name in IDENTITY)
+
     def rows(self, start: int, stop: int) -> Frame:
         """Return a range of the events of a whole frame."""
         return Frame(self._parent, stop - start, slice(start, stop))
@@ -111,9 +115,12 @@ def columns_of(events: Events, names: Iterable[str] | None = None) -> dict[str, 
 def _plain(name: str, column: ak.Array) -> ColumnData:
     layout = column.layout
     text = layout.parameter("__array__") in ("string", "bytestring")
-    if layout.is_list and not layout.is_regular and not text and layout.content.is_numpy:
+    if layout.is_list and not layout.is_regular and not text and layout.purelist_depth == 2:
         packed = layout.to_ListOffsetArray64(True).to_packed()
-        return Jagged(packed.offsets.data, packed.content.data)
+        if packed.content.is_unknown:  # lists that are all empty
+            return Jagged(packed.offsets.data, np.empty(0, np.float32))
+        if packed.content.is_numpy:
+            return Jagged(packed.offsets.data, packed.content.data)
     try:
         found = np.asarray(ak.to_numpy(column, allow_missing=False))
     except (ValueError, TypeError):

@@ -12,7 +12,8 @@ from quickbeam._base import DataError, Document, Host, UsageError, host_facts, p
 from quickbeam.bundle import Bundle
 from quickbeam.engines import DEFAULT_ENGINE, Session
 from quickbeam.engines import open as open_session
-from quickbeam.events import JET_COLUMNS, EventReader, read_events
+from quickbeam.events import EventReader, read_events
+from quickbeam.features import JET_COLUMNS
 from quickbeam.measure.discrimination import Discrimination, Histogram, Sample, discriminate, histogram
 from quickbeam.trigger import JET_BASELINES, score_events
 

@@ -16,7 +16,8 @@ from quickbeam._base import (
 )
 from quickbeam.bundle import Bundle, Input
 from quickbeam.engines import Session
-from quickbeam.events import JET_COLUMNS, EventReader, Events, SkippedFile, leading_jets, of_file, read_events
+from quickbeam.events import EventReader, Events, SkippedFile, of_file, read_events
+from quickbeam.features import JET_COLUMNS, leading_jets
 
 LEADING_JETS = "leading_jets"
 FEATURES = (LEADING_JETS,)

@@ -14,7 +14,6 @@ from quickbeam._base import DataError, Document, InputMismatchError, UsageError,
 from quickbeam.engines import Session
 from quickbeam.events import (
     IDENTITY,
-    JET_COLUMNS,
     ArrayReader,
     EventReader,
     holds_arrays,
@@ -23,6 +22,7 @@ from quickbeam.events import (
     read_arrays,
     read_events,
 )
+from quickbeam.features import JET_COLUMNS
 from quickbeam.trigger.score import check_decides, check_rows, score_batch
 
 KEPT = ("FatJet_pt", "FatJet_mass")

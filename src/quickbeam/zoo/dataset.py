@@ -9,16 +9,15 @@ import numpy as np
 
 from quickbeam._base import DataError, UsageError, progress
 from quickbeam.events import (
-    JET_COLUMNS,
     ArrayChunk,
     ArrayReader,
     EventReader,
     holds_arrays,
-    leading_jets,
     of_file,
     read_arrays,
     read_events,
 )
+from quickbeam.features import JET_COLUMNS, leading_jets
 
 JETS_PER_EVENT = 2
 JET_SHAPE = (100, 3)

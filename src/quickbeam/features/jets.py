@@ -9,7 +9,8 @@ import numpy as np
 from awkward.types import ListType, NumpyType, OptionType, RegularType, UnknownType
 
 from quickbeam._base import DataError
-from quickbeam.events.batch import Events, missing
+from quickbeam.events import IDENTITY, Events, Frame, Jagged, columns_of, missing
+from quickbeam.features.rows import Feature, Rows
 
 JET = "FatJet"
 LINK = "FatJetPFCands"  # one entry per (jet, candidate) pair, as PFNano has it
@@ -54,21 +55,27 @@ class Jets:
         if values.ndim == 1 and isinstance(values.type.content, NumpyType):
             return np.asarray(ak.to_numpy(values))[self.event_row]
         _check_numbers(events, column)
-        _check_lengths(events, [f"{JET}_pt", column])
-        starts = _starts(ak.to_numpy(ak.num(values)))
-        return np.asarray(ak.to_numpy(ak.flatten(values)))[starts[self.event_row] + self.jet_index]
+        frame = Frame(columns_of(events, (*IDENTITY, f"{JET}_pt", column)), len(events))
+        _check_lengths(frame, [f"{JET}_pt", column])
+        lists = _lists(frame, column)
+        return lists.flat[_starts(lists)[self.event_row] + self.jet_index]
 
 
 def leading_jets(events: Events, *, jets: int = 2, constituents: int = 100) -> Jets:
     """Return the leading jets of every event by pT, and of each its leading constituents by pT."""
     for name in JET_COLUMNS:
         _check_numbers(events, name)
+    return jets_of(Frame(columns_of(events, (*IDENTITY, *JET_COLUMNS)), len(events)), jets, constituents)
+
+
+def jets_of(frame: Frame, jets: int = 2, constituents: int = 100) -> Jets:
+    """Return the same of plain columns: what a trigger calls, be it for one event."""
     for collection in (JET, LINK, CANDIDATE):
-        _check_lengths(events, [name for name in JET_COLUMNS if name.startswith(f"{collection}_")])
-    event_row, jet_index = _leading(events[f"{JET}_pt"], jets)
-    link_event, jet, candidate = _links(events)
-    jet_starts = _starts(_counts(events, f"{JET}_pt"))
-    candidate_starts = _starts(_counts(events, f"{CANDIDATE}_pt"))
+        _check_lengths(frame, [name for name in JET_COLUMNS if name.startswith(f"{collection}_")])
+    jet_pt, candidate_pt = _lists(frame, f"{JET}_pt"), _lists(frame, f"{CANDIDATE}_pt")
+    jet_starts, candidate_starts = _starts(jet_pt), _starts(candidate_pt)
+    event_row, jet_index = _leading(jet_pt, jets)
+    link_event, jet, candidate = _links(frame, jet_pt.counts, candidate_pt.counts)
 
     selected = jet_starts[event_row] + jet_index  # of each output row, its jet among all jets of the batch
     row_of_jet = np.full(int(jet_starts[-1]), -1)
@@ -77,7 +84,7 @@ def leading_jets(events: Events, *, jets: int = 2, constituents: int = 100) -> J
     kept = row >= 0
     row, source = row[kept], (candidate_starts[link_event] + candidate)[kept]
 
-    pt = _flat(events, f"{CANDIDATE}_pt")[source]
+    pt = candidate_pt.flat[source]
     order = np.lexsort((-pt, row))  # by row, then falling pT; equal pT keep the order of the file
     row, source, pt = row[order], source[order], pt[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
@@ -86,12 +93,25 @@ def leading_jets(events: Events, *, jets: int = 2, constituents: int = 100) -> J
 
     axis = selected[row]
     inputs = np.zeros((len(selected), constituents, 3), np.float32)
-    inputs[row, rank, 0] = _flat(events, f"{CANDIDATE}_eta")[source] - _flat(events, f"{JET}_eta")[axis]
+    inputs[row, rank, 0] = _flat(frame, f"{CANDIDATE}_eta")[source] - _flat(frame, f"{JET}_eta")[axis]
     inputs[row, rank, 1] = wrap_phi(
-        _flat(events, f"{CANDIDATE}_phi")[source] - _flat(events, f"{JET}_phi")[axis]
+        _flat(frame, f"{CANDIDATE}_phi")[source] - _flat(frame, f"{JET}_phi")[axis]
     )
     inputs[row, rank, 2] = pt
     return Jets(inputs, event_row, jet_index)
+
+
+def _two_leading(frame: Frame) -> Rows:
+    """Return the two leading jets of every event as rows."""
+    found = jets_of(frame)
+    return Rows(
+        found.inputs,
+        np.searchsorted(found.event_row, np.arange(len(frame) + 1)),
+        {"jet": found.jet_index},
+    )
+
+
+LEADING_JETS = Feature("leading_jets", JET_COLUMNS, ("jet",), _two_leading)
 
 
 def wrap_phi(phi: np.ndarray) -> np.ndarray:
@@ -100,46 +120,55 @@ def wrap_phi(phi: np.ndarray) -> np.ndarray:
     return wrapped
 
 
-def _leading(pt: ak.Array, jets: int) -> tuple[np.ndarray, np.ndarray]:
+def _leading(pt: Jagged, jets: int) -> tuple[np.ndarray, np.ndarray]:
     """Return event row and jet index of the leading jets; equal pT keep the order of the file."""
-    order = ak.argsort(pt, axis=1, ascending=False, stable=True)[:, :jets]
-    counts = ak.to_numpy(ak.num(order))
-    return np.repeat(np.arange(len(counts)), counts), np.asarray(
-        ak.to_numpy(ak.flatten(order)), dtype=np.int64
-    )
+    counts = pt.counts
+    owner = np.repeat(np.arange(len(counts)), counts)
+    order = np.lexsort((-pt.flat.astype(np.float64), owner))
+    rank = np.arange(len(order)) - _starts(pt)[owner]
+    first = order[rank < jets]
+    return owner[first], first - _starts(pt)[owner[first]]
 
 
-def _links(events: Events) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _links(
+    frame: Frame, jets: np.ndarray, candidates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return event row, jet index and candidate index of every link, after proving that they point at something."""
     jet_name, candidate_name = f"{LINK}_jetIdx", f"{LINK}_pFCandsIdx"
-    counts = _counts(events, jet_name)
+    counts = _lists(frame, jet_name).counts
     link_event = np.repeat(np.arange(len(counts)), counts)
-    jet, candidate = (_flat(events, name).astype(np.int64) for name in (jet_name, candidate_name))
-    _check_range(events, jet_name, link_event, jet, _counts(events, f"{JET}_pt"))
-    _check_range(events, candidate_name, link_event, candidate, _counts(events, f"{CANDIDATE}_pt"))
+    jet, candidate = (_flat(frame, name).astype(np.int64) for name in (jet_name, candidate_name))
+    _check_range(frame, jet_name, link_event, jet, jets)
+    _check_range(frame, candidate_name, link_event, candidate, candidates)
     return link_event, jet, candidate
 
 
 def _check_range(
-    events: Events, name: str, link_event: np.ndarray, index: np.ndarray, counts: np.ndarray
+    frame: Frame, name: str, link_event: np.ndarray, index: np.ndarray, counts: np.ndarray
 ) -> None:
     bad = np.flatnonzero((index < 0) | (index >= counts[link_event]))
     if len(bad):
         row = int(link_event[bad[0]])
         raise DataError(
-            f"{name} is {index[bad[0]]} in event {_named(events, row)}, which has {counts[row]} of what it points at"
+            f"{name} is {index[bad[0]]} in event {frame.named(row)}, which has {counts[row]} of what it points at"
             f" ({len(bad)} such entries in this batch)"
         )
 
 
-def _counts(events: Events, name: str) -> np.ndarray:
-    counts: np.ndarray = ak.to_numpy(ak.num(events[name]))
-    return counts
+def _lists(frame: Frame, name: str) -> Jagged:
+    column = frame[name]
+    if isinstance(column, np.ndarray) and column.ndim == 2:
+        events, length = column.shape
+        return Jagged(np.arange(events + 1) * length, column.reshape(-1))
+    if not isinstance(column, Jagged):
+        raise DataError(
+            f"{name} has one value per event, but a list of numbers is needed (such as var * float32)"
+        )
+    return column
 
 
-def _flat(events: Events, name: str) -> np.ndarray:
-    flat: np.ndarray = np.asarray(ak.to_numpy(ak.flatten(events[name])))
-    return flat
+def _flat(frame: Frame, name: str) -> np.ndarray:
+    return _lists(frame, name).flat
 
 
 def _check_numbers(events: Events, name: str) -> None:
@@ -176,14 +205,17 @@ def _check_complete(events: Events, name: str, rows: np.ndarray) -> None:
         )
 
 
-def _check_lengths(events: Events, names: list[str]) -> None:
+def _check_lengths(frame: Frame, names: list[str]) -> None:
     """Refuse columns of one collection that differ in their number of objects."""
-    counts = _counts(events, names[0])
+    first = _lists(frame, names[0])
     for name in names[1:]:
-        differ = np.flatnonzero(counts != _counts(events, name))
+        other = _lists(frame, name)
+        if other.offsets is first.offsets:
+            continue
+        differ = np.flatnonzero(first.counts != other.counts)
         if len(differ):
             raise DataError(
-                f"{names[0]} and {name} differ in length in event {_named(events, int(differ[0]))} "
+                f"{names[0]} and {name} differ in length in event {frame.named(int(differ[0]))} "
                 f"({len(differ)} such events in this batch), so they do not tell of the same objects: write the file anew"
             )
 
@@ -192,6 +224,7 @@ def _named(events: Events, row: int) -> str:
     return ":".join(map(str, events.identity[row]))
 
 
-def _starts(counts: np.ndarray) -> np.ndarray:
-    """Return where each event begins in the flat array, and after the last one the length of the whole."""
-    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+def _starts(lists: Jagged) -> np.ndarray:
+    """Return where each event begins in the flat values, and after the last one their number."""
+    starts: np.ndarray = lists.offsets - lists.offsets[0]
+    return starts
