@@ -112,7 +112,7 @@ def test_a_manifest_error_gives_field_and_line(copy, change, told, at):
     with pytest.raises(DocumentError, match=told) as error:
         Bundle.open(copy)
     if at:
-        assert f"(line {line_of(copy, at)})" in str(error.value)
+        assert f"(line {line_of(copy, at)}, column " in str(error.value)
 
 
 def test_a_broken_manifest_gives_its_line(copy):

@@ -1,7 +1,7 @@
 """What every layer stands on: errors, typed documents, the registry, the clock, facts about the host."""
 
 from quickbeam._base.clock import now_ns, utc_timestamp
-from quickbeam._base.documents import Document, parse_document
+from quickbeam._base.documents import Document, parse_document, place_in
 from quickbeam._base.errors import (
     BundleError,
     ChecksumError,
@@ -52,6 +52,7 @@ __all__ = [
     "near_misses",
     "now_ns",
     "parse_document",
+    "place_in",
     "progress",
     "require",
     "sha256",

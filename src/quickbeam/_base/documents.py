@@ -98,7 +98,7 @@ def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) ->
     assert isinstance(problem, dict)  # noqa: S101 - pydantic's ErrorDetails
     location: Sequence[str | int] = problem["loc"]
     field = ".".join(str(part) for part in location) or "the document"
-    line = _line(root, location)
+    place = _place(root, location)
     message = str(problem["msg"])
     if problem["type"] == "extra_forbidden":
         names = _field_names(kind, location)
@@ -107,7 +107,7 @@ def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) ->
         message = "is missing"
     elif isinstance(problem.get("input"), (str, int, float)):
         message = f"{message}, not {_short(problem['input'])}"
-    return f"field {field}{f' (line {line})' if line else ''}: {message}"
+    return f"field {field}{f' ({place})' if place else ''}: {message}"
 
 
 def _short(value: object) -> str:
@@ -115,11 +115,11 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _line(node: yaml.Node | None, location: Sequence[str | int]) -> int | None:
-    """Return the line of the deepest node that `location` reaches."""
+def _place(node: yaml.Node | None, location: Sequence[str | int]) -> str:
+    """Return line and column of the deepest node that `location` reaches."""
     if node is None:
-        return None
-    line = node.start_mark.line + 1
+        return ""
+    mark = node.start_mark
     for part in location:
         found = None
         if isinstance(node, yaml.MappingNode):
@@ -128,8 +128,13 @@ def _line(node: yaml.Node | None, location: Sequence[str | int]) -> int | None:
             found = (node.value[part], node.value[part])
         if found is None:
             break
-        line, node = found[0].start_mark.line + 1, found[1]
-    return line
+        mark, node = found[0].start_mark, found[1]
+    return f"line {mark.line + 1}, column {mark.column + 1}"
+
+
+def place_in(text: str, location: Sequence[str | int]) -> str:
+    """Return where in a document a field stands, for messages about what a type alone cannot tell."""
+    return _place(_nodes(text), location)
 
 
 def _field_names(kind: type[BaseModel], location: Sequence[str | int]) -> list[str]:

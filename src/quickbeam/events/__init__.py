@@ -2,7 +2,7 @@
 
 from quickbeam.events.arrays import ArrayChunk, ArrayReader, read_arrays
 from quickbeam.events.batch import IDENTITY, Column, Events, missing
-from quickbeam.events.columns import ColumnData, Frame, Jagged, columns_of
+from quickbeam.events.columns import ColumnData, Frame, Jagged, columns_of, plain_column
 from quickbeam.events.failures import of_file
 from quickbeam.events.inspecting import FileSummary, inspect_file
 from quickbeam.events.locate import holds_arrays, local_path
@@ -31,6 +31,7 @@ __all__ = [
     "missing",
     "of_file",
     "open_writer",
+    "plain_column",
     "read_arrays",
     "read_events",
     "write_events",

@@ -68,27 +68,39 @@ class Frame:
 
     def __contains__(self, name: object) -> bool:
         """Tell whether a column is there."""
-        return name in self._parent
+        return name in self._cut or name in self._parent
 
     def __getitem__(self, name: str) -> ColumnData:
         """Return these rows of a column, or name the near misses."""
-        if self._rows is None:
-            return self._column(name)
         found = self._cut.get(name)
         if found is None:
-            found = self._cut[name] = _cut(self._column(name), self._rows)
+            found = self._column(name)
+            if self._rows is not None:
+                found = self._cut[name] = _cut(found, self._rows)
         return found
 
     def _column(self, name: str) -> ColumnData:
         try:
             return self._parent[name]
         except KeyError:
-            hint = did_you_mean(name, list(self._parent))
+            hint = did_you_mean(name, [*self._parent, *self._cut])
             raise MissingColumnError(f"the events have no column {name!r}; {hint}".rstrip("; ")) from None
 
     def named(self, row: int) -> str:
         """Return run:block:event of a row, for messages."""
         return ":".join(str(np.asarray(self[name])[row]) for name in IDENTITY)
+
+    def with_columns(self, added: Mapping[str, ColumnData]) -> Frame:
+        """Return the same events with columns added, one entry per event of this frame."""
+        if not added:
+            return self
+        frame = Frame(self._parent, self._size, self._rows)
+        frame._cut = {**self._cut, **added}
+        return frame
+
+    def add(self, name: str, column: ColumnData) -> None:
+        """Add a column to this frame alone, one entry per event of it."""
+        self._cut[name] = column
 
     def rows(self, start: int, stop: int) -> Frame:
         """Return a range of the events of a whole frame."""
@@ -109,10 +121,11 @@ def _cut(column: ColumnData, rows: slice | np.ndarray) -> ColumnData:
 
 def columns_of(events: Events, names: Iterable[str] | None = None) -> dict[str, ColumnData]:
     """Return the columns of a batch as plain arrays, without a copy where awkward has them packed."""
-    return {name: _plain(name, events[name]) for name in (events.array.fields if names is None else names)}
+    return {name: plain_column(name, events[name]) for name in (events.array.fields if names is None else names)}
 
 
-def _plain(name: str, column: ak.Array) -> ColumnData:
+def plain_column(name: str, column: ak.Array) -> ColumnData:
+    """Return an awkward column as plain arrays, or say why a trigger cannot read it."""
     layout = column.layout
     text = layout.parameter("__array__") in ("string", "bytestring")
     if layout.is_list and not layout.is_regular and not text and layout.purelist_depth == 2:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from quickbeam._base import DataError, UsageError, did_you_mean
-from quickbeam.events import Frame, Jagged
+from quickbeam.events import ColumnData, Frame, Jagged
 
 Value = Any  # a number, one value per event, or a Jagged
 _Step = Callable[["_Run"], Value]
@@ -78,20 +78,35 @@ class Expression:
 
     def __call__(self, frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
         """Return one value per event, and a mask of the events that a NaN left undecided (None: not one)."""
-        run = _Run(frame)
-        with np.errstate(all="ignore"):
-            value = self._step(run)
+        value, undecided = self.quantity(frame)
         if isinstance(value, Jagged):
             raise UsageError(
                 f"{self.text!r} has a list per event; make one value of it with any(...), count(...) or max(...)"
             )
-        if not isinstance(value, np.ndarray) or value.ndim == 0:
+        return value, undecided
+
+    def quantity(self, frame: Frame) -> tuple[ColumnData, np.ndarray | None]:
+        """Return the same, where a list per event is as good."""
+        run = _Run(frame)
+        with np.errstate(all="ignore"):
+            value = self._step(run)
+        if not isinstance(value, Jagged) and (not isinstance(value, np.ndarray) or value.ndim == 0):
             value = np.full(len(frame), value)
         return value, run.undecided
 
 
-def parse_expression(text: str) -> Expression:
-    """Compile a selection; what is not understood is told with its column in the text."""
+Threshold = Callable[..., float]
+
+
+def _no_threshold(*names: str) -> float:
+    raise UsageError(f"there is no threshold {', '.join(names)} here")
+
+
+def parse_expression(text: str, threshold: Threshold = _no_threshold) -> Expression:
+    """Compile a selection; what is not understood is told with its column in the text.
+
+    `threshold` gives the number behind threshold('name') and threshold('stage', 'working point').
+    """
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -101,7 +116,7 @@ def parse_expression(text: str) -> Expression:
             else " to its end"
         )
         raise UsageError(f"the expression {text!r} does not parse{where}") from error
-    compiler = _Compiler(text)
+    compiler = _Compiler(text, threshold)
     try:
         step = compiler.step(tree.body)
     except RecursionError as error:
@@ -112,8 +127,9 @@ def parse_expression(text: str) -> Expression:
 class _Compiler:
     """Turns a syntax tree into one call per node, once; evaluating it never looks at the text again."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, threshold: Threshold) -> None:
         self.text = text
+        self.threshold = threshold
         self.names: set[str] = set()
 
     def step(self, node: ast.expr) -> _Step:
@@ -136,6 +152,8 @@ class _Compiler:
                 return self._joined(np.logical_and if isinstance(op, ast.And) else np.logical_or, parts)
             case ast.Compare():
                 return self._comparison(node)
+            case ast.Call(func=ast.Name(id="threshold"), args=arguments, keywords=[]):
+                return self._threshold(node, arguments)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 return self._call(node, name, arguments)
         raise self._unknown(node, f"{ast.unparse(node)!r} is not understood")
@@ -168,6 +186,18 @@ class _Compiler:
 
         return compare
 
+    def _threshold(self, node: ast.expr, arguments: list[ast.expr]) -> _Step:
+        names = [a.value for a in arguments if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        if len(names) != len(arguments) or not 1 <= len(names) <= 2:  # noqa: PLR2004 - a name, or stage and point
+            raise self._unknown(
+                node, "threshold takes a name in quotes, or a stage and its working point: threshold('anomaly', 'tight')"
+            )
+        try:
+            number = np.float64(self.threshold(*names))  # not weak: scores are compared in double precision
+        except UsageError as error:
+            raise self._unknown(node, str(error)) from error
+        return lambda _: number
+
     def _call(self, node: ast.Call, name: str, arguments: list[ast.expr]) -> _Step:
         known = {
             **{key: count for key, (count, _) in _ELEMENTWISE.items()},
@@ -176,7 +206,7 @@ class _Compiler:
         }
         if name not in known:
             raise self._unknown(
-                node, f"no function is called {name!r}; {did_you_mean(name, sorted(known))}".rstrip("; ")
+                node, f"no function is called {name!r}; {did_you_mean(name, sorted([*known, 'threshold']))}".rstrip("; ")
             )
         if len(arguments) != known[name]:
             told = " (the list, the place from 0, what counts where there is none)" if name == "at" else ""

@@ -1,0 +1,22 @@
+"""Steps of a trigger: expressions, models, and what users write."""
+
+from quickbeam.trigger.stages.expression import Expression, parse_expression
+from quickbeam.trigger.stages.models import model_stages, run_rows
+from quickbeam.trigger.stages.python import python_stage
+from quickbeam.trigger.stages.simple import define_stage, keep_stage
+from quickbeam.trigger.stages.stage import Added, Stage, UserStage, of_user, stage
+
+__all__ = [
+    "Added",
+    "Expression",
+    "Stage",
+    "UserStage",
+    "define_stage",
+    "keep_stage",
+    "model_stages",
+    "of_user",
+    "parse_expression",
+    "python_stage",
+    "run_rows",
+    "stage",
+]
