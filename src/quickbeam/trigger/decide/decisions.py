@@ -1,0 +1,67 @@
+"""What became of events: exactly one of accepted, rejected and debug, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from quickbeam.events import ColumnData
+
+
+class Reason(IntEnum):
+    """Why an event is in the debug stream; 0 where it is not."""
+
+    NONE = 0
+    RAISED = 1  # a stage raised an exception, or broke its contract
+    NOT_FINITE = 2  # a score is NaN or infinite
+    UNDECIDED = 3  # a condition met a NaN: it is neither true nor false
+    TIME_OUT = 4  # the time of the event or of a path ran out
+
+
+class Outcome(IntEnum):
+    """Through which door an event left."""
+
+    REJECTED = 0
+    ACCEPTED = 1
+    DEBUG = 2
+
+
+@dataclass
+class Decisions:
+    """The decisions on a batch of events."""
+
+    paths: np.ndarray  # (events, paths), true where a path accepts
+    reason: np.ndarray  # Reason of every event
+    stage: np.ndarray  # the operation that sent it to debug, -1 where none did
+    spent_ns: np.ndarray  # time in stages and conditions of every event
+    message: dict[int, str] = field(default_factory=dict)
+    added: Mapping[str, ColumnData] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, events: int, paths: int) -> Decisions:
+        """Return decisions on events that nothing has looked at."""
+        return cls(
+            np.zeros((events, paths), bool),
+            np.zeros(events, np.int8),
+            np.full(events, -1, np.int16),
+            np.zeros(events, np.float64),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.reason)
+
+    @property
+    def outcome(self) -> np.ndarray:
+        """Return the door of every event: debug goes before accepted."""
+        accepted = np.where(self.paths.any(axis=1), Outcome.ACCEPTED, Outcome.REJECTED)
+        return np.where(self.reason != Reason.NONE, Outcome.DEBUG, accepted).astype(np.int8)
+
+    def fault(self, event: int, reason: Reason, operation: int, message: str) -> None:
+        """Send an event to debug; the first reason stands."""
+        if self.reason[event] == Reason.NONE:
+            self.reason[event], self.stage[event] = reason, operation
+            self.message[event] = message

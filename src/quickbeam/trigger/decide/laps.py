@@ -1,0 +1,35 @@
+"""Times of operations, as they fall: collected as plain numbers, summed up when a unit of work is done."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+
+
+class Laps:
+    """For each label the nanoseconds per event, and how many events each number stands for."""
+
+    __slots__ = ("counts", "total_ns", "values")
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.values: dict[str, array[float]] = {}
+        self.counts: dict[str, array[int]] = {}
+        self.total_ns: dict[str, int] = {}
+
+    def add(self, label: str, elapsed_ns: int, events: int) -> None:
+        """Book a time that some events took together."""
+        values = self.values.get(label)
+        if values is None:
+            values = self.values[label] = array("d")
+            self.counts[label] = array("q")
+            self.total_ns[label] = 0
+        self.total_ns[label] += elapsed_ns
+        if events:
+            values.append(elapsed_ns / events)
+            self.counts[label].append(events)
+
+    def of(self, label: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of one label, and how many events each stands for."""
+        return np.asarray(self.values[label]), np.asarray(self.counts[label])
