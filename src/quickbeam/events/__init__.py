@@ -5,7 +5,8 @@ from quickbeam.events.batch import IDENTITY, Column, Events, missing
 from quickbeam.events.columns import ColumnData, Frame, Jagged, columns_of, plain_column
 from quickbeam.events.failures import of_file
 from quickbeam.events.inspecting import FileSummary, inspect_file
-from quickbeam.events.locate import holds_arrays, local_path
+from quickbeam.events.locate import expand, holds_arrays, local_path
+from quickbeam.events.ranges import BrokenRange, EventFile, Intact
 from quickbeam.events.reading import Chunk, EventReader, read_events
 from quickbeam.events.stream import SkippedFile
 from quickbeam.events.writing import EventWriter, open_writer, write_events
@@ -14,17 +15,21 @@ __all__ = [
     "IDENTITY",
     "ArrayChunk",
     "ArrayReader",
+    "BrokenRange",
     "Chunk",
     "Column",
     "ColumnData",
+    "EventFile",
     "EventReader",
     "EventWriter",
     "Events",
     "FileSummary",
     "Frame",
+    "Intact",
     "Jagged",
     "SkippedFile",
     "columns_of",
+    "expand",
     "holds_arrays",
     "inspect_file",
     "local_path",

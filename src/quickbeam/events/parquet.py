@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ _ERRORS: tuple[type[Exception], ...] = (pa.ArrowException,)
 class ParquetSink:
     """An open Parquet file; each batch becomes a row group, with a checksum on every page."""
 
-    def __init__(self, path: Path, schema: tuple[Column, ...]) -> None:
+    def __init__(self, path: Path, schema: tuple[Column, ...], facts: Mapping[str, str]) -> None:
         """Remember the path; the first batch brings the Arrow schema."""
         self._path = path
         self._columns = schema
+        self._facts = facts
         self._writer: Any = None
 
     def append(self, events: Events) -> None:
@@ -35,9 +36,13 @@ class ParquetSink:
         table = ak.to_arrow_table(ak.to_packed(events.array), extensionarray=False, list_to32=True)
         if self._writer is None:
             self._writer = pq.ParquetWriter(
-                self._path, table.schema, compression="zstd", use_dictionary=False, write_page_checksum=True
+                self._path, table.schema.with_metadata(self._metadata(table)), compression="zstd", use_dictionary=False, write_page_checksum=True
             )
-        self._writer.write_table(table, row_group_size=max(len(events), 1))
+        self._writer.write_table(table.cast(self._writer.schema), row_group_size=max(len(events), 1))
+
+    def _metadata(self, table: pa.Table) -> dict[bytes, bytes]:
+        facts = {name.encode(): text.encode() for name, text in self._facts.items()}
+        return {**(table.schema.metadata or {}), **facts}
 
     def close(self) -> None:
         """Finish the file."""
@@ -45,9 +50,9 @@ class ParquetSink:
             self._writer.close()
 
 
-def open_sink(path: Path, schema: tuple[Column, ...]) -> ParquetSink:
-    """Open a Parquet file for batches of one schema."""
-    return ParquetSink(path, schema)
+def open_sink(path: Path, schema: tuple[Column, ...], facts: Mapping[str, str]) -> ParquetSink:
+    """Open a Parquet file for batches of one schema; facts go into its metadata."""
+    return ParquetSink(path, schema, facts)
 
 
 class ParquetTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import awkward as ak
@@ -26,7 +27,7 @@ def counter_name(column: str) -> str:
 class RootSink:
     """An open TTree; each batch becomes one basket per branch."""
 
-    def __init__(self, path: Path, schema: tuple[Column, ...]) -> None:
+    def __init__(self, path: Path, schema: tuple[Column, ...], facts: Mapping[str, str]) -> None:
         """Create the file and the tree."""
         jagged = [column.name for column in schema if column.type.startswith("var")]
         self._counters = {counter_name(name) for name in jagged}
@@ -35,6 +36,8 @@ class RootSink:
         # LZ4 carries a checksum, so that a flipped bit is found on reading, and is read several times faster
         self._file = uproot.recreate(path, compression=uproot.LZ4(4))
         try:
+            for name, text in facts.items():
+                self._file[name.replace(".", "_")] = text
             # the tree doubles its list of baskets when it is full and is then rewritten: start with enough
             self._tree = self._file.mktree(
                 TREE, branches, title=TITLE, counter_name=counter_name, initial_basket_capacity=64
@@ -81,9 +84,18 @@ class RootSink:
         self._file.close()
 
 
-def open_sink(path: Path, schema: tuple[Column, ...]) -> RootSink:
-    """Open a ROOT file for batches of one schema."""
-    return RootSink(path, schema)
+def open_sink(path: Path, schema: tuple[Column, ...], facts: Mapping[str, str]) -> RootSink:
+    """Open a ROOT file for batches of one schema; facts become strings beside the tree."""
+    return RootSink(path, schema, facts)
+
+
+def tree_holds(column: Column) -> bool:
+    """Tell whether a ROOT tree can hold a column."""
+    try:
+        _branch_type(column)
+    except DataError:
+        return False
+    return True
 
 
 def _branch_type(column: Column) -> object:

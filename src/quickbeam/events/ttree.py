@@ -107,6 +107,10 @@ class TreeTable:
             )
             return {name: arrays[self._paths[name]] for name in names if self._paths[name] in arrays}
 
+    def seams(self, names: Sequence[str]) -> list[int]:
+        """Return the entries at which a basket of one of the branches begins: a basket is read whole or not at all."""
+        return sorted({int(entry) for name in names for entry in self._branches[name].entry_offsets[:-1]})
+
     def _check_entries(self, name: str) -> None:
         found = int(self._branches[name].num_entries)
         if found != self.entries:

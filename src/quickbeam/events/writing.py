@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -31,12 +31,15 @@ class Sink(Protocol):
 class EventWriter:
     """Collects batches of one schema and hands them on in pieces worth compressing."""
 
-    def __init__(self, path: Path, part: Path, flush_bytes: int) -> None:
+    def __init__(
+        self, path: Path, part: Path, flush_bytes: int, facts: Mapping[str, str] | None = None
+    ) -> None:
         """Prepare to write to `part`, which becomes `path` at success; the file is opened by the first batch."""
         self.path = path
         self.events_written = 0
         self._part = part
         self._flush_bytes = flush_bytes
+        self._facts = dict(facts or {})
         self._pending: list[Events] = []
         self._pending_bytes = 0
         self._schema: tuple[Column, ...] | None = None
@@ -66,7 +69,9 @@ class EventWriter:
         pending, self._pending, self._pending_bytes = self._pending, [], 0
         batch = pending[0] if len(pending) == 1 else Events.concatenate(pending)
         if self._sink is None:
-            self._sink = import_module(WRITERS[self.path.suffix]).open_sink(self._part, batch.schema)
+            self._sink = import_module(WRITERS[self.path.suffix]).open_sink(
+                self._part, batch.schema, self._facts
+            )
         self._sink.append(batch)
 
     def close(self) -> None:
@@ -76,8 +81,13 @@ class EventWriter:
 
 
 @contextlib.contextmanager
-def open_writer(path: str | Path, *, flush_bytes: int = FLUSH_BYTES) -> Iterator[EventWriter]:
-    """Open a ROOT or Parquet file for writing; it takes its name only when the block ends without an error."""
+def open_writer(
+    path: str | Path, *, flush_bytes: int = FLUSH_BYTES, facts: Mapping[str, str] | None = None
+) -> Iterator[EventWriter]:
+    """Open a ROOT or Parquet file for writing; it takes its name only when the block ends without an error.
+
+    `facts` are texts that are kept in the file: where the events come from.
+    """
     target = Path(path)
     if target.suffix not in WRITERS:
         hint = did_you_mean(target.suffix, WRITERS)
@@ -85,7 +95,7 @@ def open_writer(path: str | Path, *, flush_bytes: int = FLUSH_BYTES) -> Iterator
     if target.is_dir():
         raise UsageError(f"cannot write {target}: it is a folder")
     with atomic_path(target) as part:
-        writer = EventWriter(target, part, flush_bytes)
+        writer = EventWriter(target, part, flush_bytes, facts)
         try:
             yield writer
             writer.flush()

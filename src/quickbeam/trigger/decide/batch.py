@@ -37,8 +37,6 @@ class _Batch:
             wanted = self.alive[:, operation.paths].any(axis=1)
             rows = np.flatnonzero(wanted)
             if not len(rows):
-                if operation.stage is not None:
-                    self._never_ran(operation)
                 continue
             frame = self.whole if len(rows) == self.events else self.whole.take(rows)
             if operation.stage is not None:
@@ -48,9 +46,6 @@ class _Batch:
         self.found.paths = self.alive
         self.found.added = self.added
         return self.found
-
-    def _never_ran(self, operation: Operation) -> None:
-        """Later stages find no column of it, and are wanted by nobody either."""
 
     def _compute(self, index: int, operation: Operation, rows: np.ndarray, frame: Frame) -> None:
         stage = operation.stage
@@ -99,7 +94,9 @@ class _Batch:
                 self._fault(rows[added.undecided], index, Reason.UNDECIDED, "a comparison met NaN")
         for name in stage.adds:
             parts: list[Piece] = [(rows, added.columns[name]) for rows, added in pieces]
-            self.columns[name] = self.added[name] = scatter(self.events, parts)
+            self.columns[name] = scatter(self.events, parts)
+            if stage.kind != "features":
+                self.added[name] = self.columns[name]
 
     def _test(self, index: int, operation: Operation, rows: np.ndarray, frame: Frame) -> None:
         (path,) = operation.paths

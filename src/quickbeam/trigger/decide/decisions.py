@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 
 from quickbeam.events import ColumnData
+from quickbeam.trigger.decide.scatter import scatter
 
 
 class Reason(IntEnum):
@@ -48,6 +49,35 @@ class Decisions:
             np.zeros(events, np.int8),
             np.full(events, -1, np.int16),
             np.zeros(events, np.float64),
+        )
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Decisions]) -> Decisions:
+        """Return the decisions on batches that follow each other."""
+        starts = np.cumsum([0, *map(len, pieces)])
+        names = dict.fromkeys(name for piece in pieces for name in piece.added)
+        added = {
+            name: scatter(
+                int(starts[-1]),
+                [
+                    (np.arange(start, start + len(piece)), piece.added[name])
+                    for start, piece in zip(starts, pieces, strict=False)
+                    if name in piece.added
+                ],
+            )
+            for name in names
+        }
+        return cls(
+            np.concatenate([piece.paths for piece in pieces]),
+            np.concatenate([piece.reason for piece in pieces]),
+            np.concatenate([piece.stage for piece in pieces]),
+            np.concatenate([piece.spent_ns for piece in pieces]),
+            {
+                int(start) + event: told
+                for start, piece in zip(starts, pieces, strict=False)
+                for event, told in piece.message.items()
+            },
+            added,
         )
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from quickbeam._base import now_ns
-from quickbeam.events import ColumnData, Frame
+from quickbeam.events import ColumnData, Frame, Jagged
 from quickbeam.trigger.decide.decisions import Decisions, Reason
 from quickbeam.trigger.decide.faults import not_finite, told
 from quickbeam.trigger.decide.laps import Laps
@@ -31,6 +31,7 @@ def decide_single(program: Program, columns: Mapping[str, ColumnData], events: i
     operations = [(index, op, op.mask) for index, op in enumerate(program.operations)]
     bits = [1 << index for index in range(len(program.paths))]
     every = sum(bits)
+    watched = frozenset(program.watched)
     scaled = any(prescale > 1 for prescale in program.prescales)
     for event in range(events):
         begin = now_ns()
@@ -47,6 +48,8 @@ def decide_single(program: Program, columns: Mapping[str, ColumnData], events: i
             state.alive = 0
         if state.alive:
             found.paths[event] = [bool(state.alive & bit) for bit in bits]
+        elif not found.reason[event]:  # of rejected events only what histograms want is kept
+            state.added = [entry for entry in state.added if entry[0] in watched]
         for name, column in state.added:
             rows, parts = pieces.setdefault(name, ([], []))
             rows.append(event)
@@ -87,7 +90,8 @@ class _Event:
             for name in stage.adds:
                 column = added.columns[name]
                 self.frame.add(name, column)
-                self.added.append((name, column))
+                if stage.kind != "features":
+                    self.added.append((name, column))
             if stage.finite and not_finite(stage, added) is not None:
                 self._spend(operation, elapsed)
                 raise _Fault(Reason.NOT_FINITE, f"the stage {stage.name} gave NaN or infinity")
@@ -117,8 +121,6 @@ class _Event:
 
 
 def _joined(rows: np.ndarray, parts: list[ColumnData]) -> tuple[np.ndarray, ColumnData]:
-    from quickbeam.events import Jagged
-
     if isinstance(parts[0], Jagged):
         lists = [part for part in parts if isinstance(part, Jagged)]
         offsets = np.zeros(len(lists) + 1, np.int64)

@@ -94,7 +94,7 @@ def compile_menu(source: MenuSource, plugged: dict[str, UserStage] | None = None
     try:
         builder = _Builder(source, stages, plugged or {})
         builder.add_stages()
-        program = order(builder.paths(), stages, source.menu)
+        program = order(builder.paths(), stages, source.menu, builder.histograms())
         _check_streams(source)
     except BaseException:
         for made in stages.values():
@@ -180,6 +180,15 @@ class _Builder:
         """Return the steps of every path; what a step reads and no earlier one made is made before it."""
         return {
             path: self._steps(path, spec.steps) for path, spec in self.source.menu.paths.items()
+        }
+
+    def histograms(self) -> dict[str, Expression]:
+        """Return what is filled into each histogram."""
+        return {
+            name: self._guarded(
+                ("histograms", name, "of"), lambda text=spec.of: parse_expression(text, self.threshold)  # type: ignore[misc]
+            )
+            for name, spec in self.source.menu.histograms.items()
         }
 
     def _steps(self, path: str, texts: Sequence[str]) -> list[Step]:

@@ -47,9 +47,16 @@ class Program:
     micro_batch: int
     operations: tuple[Operation, ...]
     reads: tuple[str, ...]  # columns of the input
+    watched: tuple[str, ...]  # columns that stages add and that are wanted of every event, for histograms
+    histograms: Mapping[str, Expression]
 
 
-def order(paths: Mapping[str, Sequence[Step]], stages: Mapping[str, Stage], menu: Menu) -> Program:
+def order(
+    paths: Mapping[str, Sequence[Step]],
+    stages: Mapping[str, Stage],
+    menu: Menu,
+    histograms: Mapping[str, Expression],
+) -> Program:
     """Merge the steps of all paths into one line.
 
     Conditions are tested as soon as a path comes to them. Of the stages that paths wait for, one is taken that no
@@ -74,6 +81,8 @@ def order(paths: Mapping[str, Sequence[Step]], stages: Mapping[str, Stage], menu
         done.add(chosen)
     added = {column for stage in stages.values() for column in stage.adds}
     reads = [c for op in operations for c in (op.stage or op.expression).reads if c not in added]  # type: ignore[union-attr] # one of both
+    drawn = dict.fromkeys(column for expression in histograms.values() for column in expression.reads)
+    reads += [column for column in drawn if column not in added]
     return Program(
         names,
         tuple(menu.paths[name].prescale for name in names),
@@ -82,6 +91,8 @@ def order(paths: Mapping[str, Sequence[Step]], stages: Mapping[str, Stage], menu
         menu.micro_batch,
         tuple(operations),
         tuple(dict.fromkeys(reads)),
+        tuple(column for column in drawn if column in added),
+        histograms,
     )
 
 

@@ -1,0 +1,19 @@
+"""The run of a menu over files: nothing lost, whatever happens."""
+
+from quickbeam.trigger.run.documents import Counts, Plan, RunSummary, Unit, UnitResult, Unreadable
+from quickbeam.trigger.run.merge import ConservationError
+from quickbeam.trigger.run.run import process_start_ns, run_menu
+from quickbeam.trigger.run.times import TimeSum
+
+__all__ = [
+    "ConservationError",
+    "Counts",
+    "Plan",
+    "RunSummary",
+    "TimeSum",
+    "Unit",
+    "UnitResult",
+    "Unreadable",
+    "process_start_ns",
+    "run_menu",
+]

@@ -1,0 +1,134 @@
+"""The papers of a run: what was planned, what became of each unit of work, and the whole in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from quickbeam._base import Document, Host
+from quickbeam.trigger.run.times import TimeSum
+
+Mode = Literal["batch", "event"]
+
+
+class InputFile(Document):
+    """A file to read; `problem` where it cannot even be opened, so that nobody knows what is in it."""
+
+    url: str
+    entries: int = 0
+    bytes: int | None = None
+    problem: str | None = None
+
+
+class Plan(Document):
+    """What a run does, fixed before the first event; a resumed run does the same."""
+
+    quickbeam: str
+    menu: str  # the text
+    place: str
+    folder: str
+    mode: Mode
+    tree: str | None
+    unit_events: int
+    files: tuple[InputFile, ...]
+
+    def units(self) -> Iterator[Unit]:
+        """Yield the units of work, in order."""
+        number = 0
+        for index, file in enumerate(self.files):
+            for start in range(0, file.entries, self.unit_events):
+                yield Unit(
+                    number=number, file=index, start=start, stop=min(file.entries, start + self.unit_events)
+                )
+                number += 1
+
+
+class Unit(Document):
+    """A range of entries of one file: what is decided and committed as a whole."""
+
+    number: int
+    file: int
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """Return the name of its folder."""
+        return f"{self.number:07d}"
+
+
+class Unreadable(Document):
+    """Entries that were booked, since they could not be read."""
+
+    file: str
+    start: int
+    stop: int
+    reason: str
+
+
+class Counts(Document):
+    """Events by door. Every event that entered is in exactly one of accepted, rejected, debug, unreadable."""
+
+    entered: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    debug: int = 0
+    unreadable: int = 0
+    paths: dict[str, int] = {}
+    streams: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+
+    @property
+    def balanced(self) -> bool:
+        """Tell whether every event left through one door."""
+        return self.entered == self.accepted + self.rejected + self.debug + self.unreadable
+
+    def plus(self, other: Counts) -> Counts:
+        """Return the sum of both."""
+        fields = {
+            name: getattr(self, name) + getattr(other, name)
+            for name in ("entered", "accepted", "rejected", "debug", "unreadable")
+        }
+        tables = {
+            name: {
+                key: getattr(self, name).get(key, 0) + getattr(other, name).get(key, 0)
+                for key in {**getattr(self, name), **getattr(other, name)}
+            }
+            for name in ("paths", "streams", "reasons")
+        }
+        return Counts(**fields, **tables)
+
+
+class UnitResult(Document):
+    """What became of a unit."""
+
+    unit: Unit
+    counts: Counts
+    unreadable: tuple[Unreadable, ...] = ()
+    times: dict[str, TimeSum] = {}
+    histograms: dict[str, tuple[int, ...]] = {}
+    made_up: tuple[str, ...] = ()
+
+
+class RunSummary(Document):
+    """The whole of a run."""
+
+    kind: Literal["run"] = "run"
+    quickbeam: str
+    menu: str
+    mode: Mode
+    started: str
+    host: Host
+    versions: dict[str, str]
+    models: dict[str, dict[str, str]]
+    workers: int
+    wall_ns: int
+    counts: Counts
+    files: tuple[InputFile, ...]
+    unreadable: tuple[Unreadable, ...]
+    times: dict[str, TimeSum]
+    kinds: dict[str, str]
+    histograms: dict[str, tuple[int, ...]] = {}
+    outputs: dict[str, str] = {}
+    made_up: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()

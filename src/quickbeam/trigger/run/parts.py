@@ -1,0 +1,90 @@
+"""What a unit of work leaves behind: one folder, that appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from quickbeam._base import parse_document
+from quickbeam.events import Events, write_events
+from quickbeam.trigger.run.documents import Unit, UnitResult
+
+UNITS, DECISIONS, RESULT, DEBUG = "units", "decisions.parquet", "result.json", "debug"
+
+
+def stream_file(name: str) -> str:
+    """Return the file of a stream in a unit's folder."""
+    return f"stream-{name}.parquet"
+
+
+@contextlib.contextmanager
+def unit_folder(out: Path, unit: Unit) -> Iterator[Path]:
+    """Yield a folder to fill; at the end it takes the unit's name, unless another worker was there before."""
+    units = out / UNITS
+    units.mkdir(parents=True, exist_ok=True)
+    part = units / f".{unit.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
+    part.mkdir()
+    try:
+        yield part
+        _sync(part)
+        with contextlib.suppress(OSError):  # another worker has done the same unit: both results are the same
+            part.rename(units / unit.name)
+        if not (units / unit.name / RESULT).is_file():
+            raise OSError(f"the unit {unit.name} could not be committed in {units}")
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Bring all to the disk before the name: a power cut may lose a unit, but leaves none in pieces."""
+    for path in folder.iterdir():
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def write_part(path: Path, events: Events) -> None:
+    """Write the events of one stream."""
+    write_events(path, events)
+
+
+def write_decisions(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Write a row per event that was decided."""
+    pq.write_table(pa.table(dict(columns)), path, compression="zstd")
+
+
+def write_result(folder: Path, result: UnitResult) -> None:
+    """Write what became of the unit."""
+    (folder / RESULT).write_text(result.model_dump_json() + "\n", encoding="utf-8")
+
+
+def committed(out: Path) -> dict[int, Path]:
+    """Return the folders of the units that are done, by number."""
+    units = out / UNITS
+    if not units.is_dir():
+        return {}
+    return {
+        int(path.name): path
+        for path in sorted(units.iterdir())
+        if path.name.isdigit() and (path / RESULT).is_file()
+    }
+
+
+def read_result(folder: Path) -> UnitResult:
+    """Read what became of a unit."""
+    return parse_document((folder / RESULT).read_text(encoding="utf-8"), UnitResult, str(folder / RESULT))
+
+
+def sweep(out: Path) -> None:
+    """Remove what killed workers left half-done."""
+    units = out / UNITS
+    if units.is_dir():
+        for path in units.glob(".*.part"):
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,127 @@
+"""What a run will do: looked at and written down before the first event, so that a resumed run does the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import quickbeam
+from quickbeam._base import (
+    DataError,
+    MissingColumnError,
+    UnreadableFileError,
+    UsageError,
+    did_you_mean,
+    parse_document,
+    progress,
+    write_text,
+)
+from quickbeam.events import EventFile, expand, local_path
+from quickbeam.trigger.menu import Compiled
+from quickbeam.trigger.run.documents import InputFile, Mode, Plan
+
+PLAN = "plan.json"
+UNIT_EVENTS = 5000
+_NUMBERS = re.compile(r"(var \* |\d+ \* )?(\?)?(bool|u?int\d+|float\d+)")
+
+
+def make_plan(
+    compiled: Compiled,
+    files: Sequence[str | Path],
+    *,
+    mode: Mode,
+    tree: str | None,
+    unit_events: int | None,
+) -> Plan:
+    """Look at every file: what it holds, and whether it has the columns that the menu reads."""
+    if unit_events is not None and unit_events < 1:
+        raise UsageError(f"unit_events is {unit_events}; it has to be at least 1")
+    source = compiled.source
+    tree = tree if tree is not None else source.menu.source.tree
+    urls = expand(files)
+    with progress("looking at files", len(urls), "files") as advance:
+        found = []
+        for index, url in enumerate(urls):
+            found.append(_look(compiled, url, tree, index))
+            advance(1)
+    if all(file.problem for file in found):
+        raise UnreadableFileError(f"no file can be read: {found[0].problem}")
+    return Plan(
+        quickbeam=quickbeam.__version__,
+        menu=source.text,
+        place=source.place,
+        folder=str(source.folder),
+        mode=mode,
+        tree=tree,
+        unit_events=unit_events or UNIT_EVENTS,
+        files=tuple(found),
+    )
+
+
+def _look(compiled: Compiled, url: str, tree: str | None, index: int) -> InputFile:
+    local = local_path(url)
+    try:
+        with EventFile(url, tree, index) as file:
+            _check_columns(compiled, file)
+            size = local.stat().st_size if local is not None and local.exists() else None
+            return InputFile(url=url, entries=file.entries, bytes=size)
+    except UnreadableFileError as error:
+        return InputFile(url=url, problem=str(error))
+
+
+def _check_columns(compiled: Compiled, file: EventFile) -> None:
+    """Refuse a file that lacks what the menu reads, or has it of another type."""
+    program, menu = compiled.program, compiled.menu
+    users = {column: op.label for op in reversed(program.operations) for column in _reads(op)}
+    for column in program.reads:
+        if column not in file.columns:
+            hint = did_you_mean(column, list(file.columns))
+            by = f", which {users[column]!r} reads" if column in users else ""
+            raise MissingColumnError(f"{file.url} has no column {column!r}{by}; {hint}".rstrip("; "))
+        if not _NUMBERS.fullmatch(file.columns[column]):
+            raise DataError(
+                f"{file.url}: the column {column!r} is {file.columns[column]}; a trigger takes numbers and lists of numbers"
+            )
+    for column, kind in menu.source.columns.items():
+        found = file.columns.get(column)
+        if found != kind:
+            hint = "" if found else f"; {did_you_mean(column, list(file.columns))}"
+            raise DataError(
+                f"{file.url}: the menu's source wants {column!r} as {kind}, the file has {found or 'no such column'}{hint}".rstrip("; ")
+            )
+    for stream in menu.streams.values():
+        if stream.keep != "all":
+            file.choose(list(stream.keep))
+
+
+def _reads(operation: object) -> tuple[str, ...]:
+    stage = getattr(operation, "stage", None)
+    reads: tuple[str, ...] = (stage or operation.expression).reads  # type: ignore[attr-defined] # an operation has one of both
+    return reads
+
+
+def write_plan(out: Path, plan: Plan) -> None:
+    """Write the plan down."""
+    write_text(out / PLAN, plan.model_dump_json(indent=1) + "\n")
+
+
+def read_plan(out: Path) -> Plan | None:
+    """Return the plan of a run that was begun here, if one was."""
+    path = out / PLAN
+    return parse_document(path.read_text(encoding="utf-8"), Plan, str(path)) if path.is_file() else None
+
+
+def check_same(old: Plan, new: Plan, out: Path) -> None:
+    """Refuse to go on with another menu or other files than the run began with."""
+    if old.menu != new.menu:
+        raise UsageError(f"{out} was begun with another menu: resume with that one, or write to another folder")
+    if old.mode != new.mode:
+        raise UsageError(f"{out} was begun in the mode {old.mode}, not {new.mode}: resume in that one")
+    before, now = ({(f.url, f.entries, f.bytes) for f in plan.files} for plan in (old, new))
+    for url, entries, size in sorted(before ^ now, key=str):
+        which = "was there when it began" if (url, entries, size) in before else "is there now"
+        raise UsageError(
+            f"{out} was begun with other files: {url} with {entries} events and {size} bytes {which}; "
+            "resume with the same files, or write to another folder"
+        )

@@ -1,0 +1,303 @@
+"""One unit of work, from reading to its committed folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from quickbeam._base import DataError, now_ns
+from quickbeam.events import Column, ColumnData, EventFile, Events, Frame, Intact, Jagged, columns_of
+from quickbeam.trigger.decide import Decisions, Laps, Outcome, Reason, decide_batch, decide_single
+from quickbeam.trigger.menu import Compiled
+from quickbeam.trigger.run import parts
+from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult, Unreadable
+from quickbeam.trigger.run.output import debug_columns, stream_columns
+from quickbeam.trigger.run.times import summed
+
+READING, KEPT, SETUP, WRITING, UNIT = "reading", "reading what is kept", "event setup", "writing", "unit"
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read for a unit, and how long it took."""
+
+    unit: Unit
+    intact: Intact
+    made_up: tuple[str, ...]
+    elapsed_ns: int
+
+
+class Worker:
+    """Decides units; keeps its models and the file that it reads open."""
+
+    def __init__(self, plan: Plan, compiled: Compiled, out: Path) -> None:
+        """Take over opened models."""
+        self.plan, self.compiled, self.out = plan, compiled, out
+        self._ahead = _Files(plan)  # what is read ahead in another thread has its own handles
+        self._kept = _Files(plan)
+
+    def read(self, unit: Unit) -> Read:
+        """Read the columns that decisions need; safe to call in another thread than `work`."""
+        start = now_ns()
+        names = self.compiled.program.reads
+        try:
+            file = self._ahead.open(unit.file)
+            intact, made_up = file.read_intact(file.choose(names), unit.start, unit.stop), file.made_up
+        except DataError as error:  # it could be opened when the run was planned: it is booked as it is now
+            intact, made_up = parts_of_nothing(unit, str(error)), ()
+        return Read(unit, intact, made_up, now_ns() - start)
+
+    def work(self, read: Read) -> UnitResult:
+        """Decide, write, commit."""
+        return _UnitWork(self, read).commit()
+
+    def kept(self, unit: Unit, streams: list[str], rows: np.ndarray) -> dict[str, Intact]:
+        """Read what streams keep of some entries; `debug` keeps all."""
+        file = self._kept.open(unit.file)
+        start, stop = int(rows.min()), int(rows.max()) + 1
+        wanted = {name: self._kept_columns(file, name) for name in streams}
+        every = list(dict.fromkeys(column for columns in wanted.values() for column in columns))
+        intact = file.read_intact(every, start, stop)
+        return {name: _narrowed(intact, wanted[name]) for name in streams}
+
+    def _kept_columns(self, file: EventFile, stream: str) -> list[str]:
+        spec = self.compiled.menu.streams.get(stream) if stream != parts.DEBUG else None
+        names = file.choose(["*"]) if spec is None or spec.keep == "all" else file.choose(list(spec.keep))
+        if spec is not None and spec.format == "parquet":
+            return names
+        return root_columns(file, names)
+
+    def close(self) -> None:
+        """Close files; the models are whose they were."""
+        self._ahead.close()
+        self._kept.close()
+
+    def __enter__(self) -> Self:
+        """Return the worker itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close files."""
+        self.close()
+
+
+def parts_of_nothing(unit: Unit, reason: str) -> Intact:
+    """Return a unit of which nothing could be read."""
+    from quickbeam.events import BrokenRange
+
+    return Intact(None, np.empty(0, np.int64), (BrokenRange(unit.start, unit.stop, reason),))
+
+
+def root_columns(file: EventFile, names: list[str]) -> list[str]:
+    """Return those columns that a ROOT tree can hold."""
+    from quickbeam.events.root_writer import tree_holds
+
+    return [name for name in names if tree_holds(Column(name, file.columns[name]))]
+
+
+def _narrowed(intact: Intact, names: list[str]) -> Intact:
+    if intact.events is None:
+        return intact
+    keep = ["run", "luminosityBlock", "event", *names]
+    return Intact(Events(intact.events.array[keep]), intact.entries, intact.broken)
+
+
+class _Files:
+    """The one open file of a reader: units of a file follow each other."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._open: tuple[int, EventFile] | None = None
+
+    def open(self, index: int) -> EventFile:
+        if self._open is None or self._open[0] != index:
+            self.close()
+            self._open = (index, EventFile(self._plan.files[index].url, self._plan.tree, index))
+        return self._open[1]
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+
+class _UnitWork:
+    """The work on one unit."""
+
+    def __init__(self, worker: Worker, read: Read) -> None:
+        self.worker, self.unit = worker, read.unit
+        self.program, self.menu = worker.compiled.program, worker.compiled.menu
+        self.begin = now_ns()
+        self.laps = Laps()
+        self.read = read
+        self.entries = read.intact.entries
+        self.events = read.intact.events
+        self.broken = [
+            Unreadable(file=self._file(), start=b.start, stop=b.stop, reason=b.reason)
+            for b in read.intact.broken
+        ]
+        self.laps.add(READING, read.elapsed_ns, len(self.entries))
+
+    def _file(self) -> str:
+        return self.worker.plan.files[self.unit.file].url
+
+    def commit(self) -> UnitResult:
+        columns, found = self._decide()
+        outcome = found.outcome
+        kept = self._read_kept(outcome, found)
+        with parts.unit_folder(self.worker.out, self.unit) as folder:
+            start = now_ns()
+            lost = self._write_streams(folder, outcome, found, kept)
+            outcome = np.where(lost, -1, outcome)
+            parts.write_decisions(folder / parts.DECISIONS, self._decisions(columns, outcome, found))
+            histograms = self._histograms(columns, found, ~lost)
+            self.laps.add(WRITING, now_ns() - start, len(self.entries))
+            self.laps.add(UNIT, now_ns() - self.begin, len(self.entries))
+            result = UnitResult(
+                unit=self.unit,
+                counts=self._counts(outcome, found),
+                unreadable=tuple(self.broken),
+                times=summed(self.laps),
+                histograms=histograms,
+                made_up=self.read.made_up,
+            )
+            parts.write_result(folder, result)
+        return result
+
+    def _decide(self) -> tuple[dict[str, ColumnData], Decisions]:
+        count = len(self.entries)
+        if self.events is None:
+            return {}, Decisions.empty(0, len(self.program.paths))
+        start = now_ns()
+        columns = columns_of(self.events)
+        self.laps.add(SETUP, now_ns() - start, count)
+        if self.worker.plan.mode == "event":
+            return columns, decide_single(self.program, columns, count, self.laps)
+        size = self.program.micro_batch
+        frame = Frame(columns, count)
+        pieces = []
+        for a in range(0, count, size):
+            b = min(count, a + size)
+            cut = {name: frame.rows(a, b)[name] for name in columns} if (a, b) != (0, count) else columns
+            pieces.append(decide_batch(self.program, cut, b - a, self.laps))
+        return columns, Decisions.joined(pieces) if pieces else Decisions.empty(0, len(self.program.paths))
+
+    def _streams_of(self, found: Decisions) -> dict[str, np.ndarray]:
+        """Return for each stream a mask of the events that it takes."""
+        index = {name: i for i, name in enumerate(self.program.paths)}
+        accepted = found.outcome == Outcome.ACCEPTED
+        streams = {
+            name: accepted & found.paths[:, [index[path] for path in spec.paths]].any(axis=1)
+            for name, spec in self.menu.streams.items()
+        }
+        streams[parts.DEBUG] = found.outcome == Outcome.DEBUG
+        return streams
+
+    def _read_kept(self, outcome: np.ndarray, found: Decisions) -> dict[str, Intact]:
+        wanted = [name for name, mask in self._streams_of(found).items() if mask.any()]
+        if not wanted:
+            return {}
+        start = now_ns()
+        rows = self.entries[outcome != Outcome.REJECTED]
+        kept = self.worker.kept(self.unit, wanted, rows)
+        self.laps.add(KEPT, now_ns() - start, len(self.entries))
+        return kept
+
+    def _write_streams(
+        self, folder: Path, outcome: np.ndarray, found: Decisions, kept: dict[str, Intact]
+    ) -> np.ndarray:
+        """Write what each stream takes; return the events of which not all that is kept could be read."""
+        lost = np.zeros(len(outcome), bool)
+        for intact in kept.values():
+            readable = np.isin(self.entries, intact.entries)
+            lost |= (outcome != Outcome.REJECTED) & ~readable
+        if lost.any():
+            broken = next(b for intact in kept.values() for b in intact.broken)
+            self._book(self.entries[lost], broken.reason)
+        for name, mask in self._streams_of(found).items():
+            rows = np.flatnonzero(mask & ~lost)
+            if not len(rows):
+                continue
+            intact = kept[name]
+            assert intact.events is not None  # noqa: S101 - rows that are lost are left out
+            events = intact.events.select(np.searchsorted(intact.entries, self.entries[rows]))
+            added = (
+                debug_columns(self.program, found, rows, self._file(), self.entries[rows])
+                if name == parts.DEBUG
+                else stream_columns(self.program, found, rows)
+            )
+            parts.write_part(folder / parts.stream_file(name), with_columns(events, added))
+        return lost
+
+    def _book(self, entries: np.ndarray, reason: str) -> None:
+        for entry in entries.tolist():
+            if self.broken and self.broken[-1].stop == entry and self.broken[-1].reason == reason:
+                last = self.broken.pop()
+                self.broken.append(last.model_copy(update={"stop": entry + 1}))
+            else:
+                self.broken.append(
+                    Unreadable(file=self._file(), start=entry, stop=entry + 1, reason=reason)
+                )
+
+    def _decisions(
+        self, columns: dict[str, ColumnData], outcome: np.ndarray, found: Decisions
+    ) -> dict[str, np.ndarray]:
+        identity = {
+            name: np.asarray(columns[name]) if columns else np.empty(0, np.uint64)
+            for name in ("run", "luminosityBlock", "event")
+        }
+        return {
+            **{name: column.astype(np.int64 if name != "event" else np.uint64) for name, column in identity.items()},
+            "file": np.full(len(outcome), self.unit.file, np.int32),
+            "entry": self.entries.astype(np.int64),
+            "outcome": outcome.astype(np.int8),
+            "reason": found.reason,
+            **{f"HLT_{path}": found.paths[:, i] for i, path in enumerate(self.program.paths)},
+        }
+
+    def _counts(self, outcome: np.ndarray, found: Decisions) -> Counts:
+        fine = outcome == Outcome.ACCEPTED
+        streams = self._streams_of(found)
+        return Counts(
+            entered=self.unit.stop - self.unit.start,
+            accepted=int(fine.sum()),
+            rejected=int((outcome == Outcome.REJECTED).sum()),
+            debug=int((outcome == Outcome.DEBUG).sum()),
+            unreadable=sum(b.stop - b.start for b in self.broken),
+            paths={path: int((found.paths[:, i] & fine).sum()) for i, path in enumerate(self.program.paths)},
+            streams={name: int((mask & (outcome >= 0)).sum()) for name, mask in streams.items()},
+            reasons={
+                Reason(code).name.lower(): int(count)
+                for code, count in enumerate(np.bincount(found.reason[outcome == Outcome.DEBUG], minlength=5))
+                if code and count
+            },
+        )
+
+    def _histograms(
+        self, columns: dict[str, ColumnData], found: Decisions, rows: np.ndarray
+    ) -> dict[str, tuple[int, ...]]:
+        if not self.menu.histograms or not len(rows):
+            return {}
+        frame = Frame({**columns, **found.added}, len(rows))
+        made = {}
+        for name, expression in self.program.histograms.items():
+            spec = self.menu.histograms[name]
+            if not all(column in frame for column in expression.reads):
+                continue  # no event of this unit came so far
+            value, _ = expression.quantity(frame)
+            flat = value.take(np.flatnonzero(rows)).flat if isinstance(value, Jagged) else value[rows]
+            flat = flat[np.isfinite(flat)]
+            inner, _ = np.histogram(flat, spec.bins, (spec.low, spec.high))
+            made[name] = (int((flat < spec.low).sum()), *map(int, inner), int((flat > spec.high).sum()))
+        return made
+
+
+def with_columns(events: Events, added: dict[str, object]) -> Events:
+    """Return events with columns added; one that is there already, as in a debug file that is run again, is replaced."""
+    return Events.of({**{name: events[name] for name in events.array.fields}, **added})
