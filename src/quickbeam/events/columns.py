@@ -121,7 +121,9 @@ def _cut(column: ColumnData, rows: slice | np.ndarray) -> ColumnData:
 
 def columns_of(events: Events, names: Iterable[str] | None = None) -> dict[str, ColumnData]:
     """Return the columns of a batch as plain arrays, without a copy where awkward has them packed."""
-    return {name: plain_column(name, events[name]) for name in (events.array.fields if names is None else names)}
+    return {
+        name: plain_column(name, events[name]) for name in (events.array.fields if names is None else names)
+    }
 
 
 def plain_column(name: str, column: ak.Array) -> ColumnData:

@@ -36,7 +36,11 @@ class ParquetSink:
         table = ak.to_arrow_table(ak.to_packed(events.array), extensionarray=False, list_to32=True)
         if self._writer is None:
             self._writer = pq.ParquetWriter(
-                self._path, table.schema.with_metadata(self._metadata(table)), compression="zstd", use_dictionary=False, write_page_checksum=True
+                self._path,
+                table.schema.with_metadata(self._metadata(table)),
+                compression="zstd",
+                use_dictionary=False,
+                write_page_checksum=True,
             )
         self._writer.write_table(table.cast(self._writer.schema), row_group_size=max(len(events), 1))
 

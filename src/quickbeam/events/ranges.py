@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -116,7 +117,7 @@ def _around(
     read: Callable[[int, int], Events], edges: Sequence[int]
 ) -> tuple[list[_Piece], list[BrokenRange]]:
     """Read what is between edges, and halves of what fails, as long as the attempts last."""
-    todo = [(a, b) for a, b in zip(edges, edges[1:], strict=False)][::-1]
+    todo = [(a, b) for a, b in pairwise(edges)][::-1]
     pieces: list[_Piece] = []
     broken: list[BrokenRange] = []
     attempts = max(READS_MOST, 2 * len(todo))

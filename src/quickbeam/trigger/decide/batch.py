@@ -89,7 +89,9 @@ class _Batch:
         for rows, added in pieces:
             bad = not_finite(stage, added)
             if bad is not None:
-                self._fault(rows[bad], index, Reason.NOT_FINITE, f"the stage {stage.name} gave NaN or infinity")
+                self._fault(
+                    rows[bad], index, Reason.NOT_FINITE, f"the stage {stage.name} gave NaN or infinity"
+                )
             if added.undecided is not None:
                 self._fault(rows[added.undecided], index, Reason.UNDECIDED, "a comparison met NaN")
         for name in stage.adds:

@@ -20,6 +20,7 @@ class Reason(IntEnum):
     NOT_FINITE = 2  # a score is NaN or infinite
     UNDECIDED = 3  # a condition met a NaN: it is neither true nor false
     TIME_OUT = 4  # the time of the event or of a path ran out
+    DIED = 5  # the process that decided it died or hung, again and again
 
 
 class Outcome(IntEnum):

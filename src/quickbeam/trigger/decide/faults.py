@@ -17,7 +17,7 @@ def not_finite(stage: Stage, added: Added) -> np.ndarray | None:
         if values.dtype.kind != "f" or not values.size or _all_finite(values):
             continue
         found = _events(column, ~np.isfinite(values))
-        bad = found if bad is None else bad | found
+        bad = found if bad is None else np.logical_or(bad, found)
     return bad
 
 
@@ -29,7 +29,8 @@ def _all_finite(values: np.ndarray) -> bool:
 
 def _events(column: ColumnData, bad: np.ndarray) -> np.ndarray:
     if not isinstance(column, Jagged):
-        return bad.reshape(len(bad), -1).any(axis=1)
+        rows: np.ndarray = bad.reshape(len(bad), -1).any(axis=1)
+        return rows
     owner = np.repeat(np.arange(len(column)), column.counts)
     marked = np.zeros(len(column), bool)
     marked[owner[bad.reshape(len(bad), -1).any(axis=1)]] = True

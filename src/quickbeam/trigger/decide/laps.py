@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import numpy as np
 
@@ -10,16 +11,19 @@ import numpy as np
 class Laps:
     """For each label the nanoseconds per event, and how many events each number stands for."""
 
-    __slots__ = ("counts", "total_ns", "values")
+    __slots__ = ("counts", "pulse", "total_ns", "values")
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    def __init__(self, pulse: Any = None) -> None:
+        """Begin with nothing; `pulse.value` is counted up with every time, as a sign of life."""
+        self.pulse = pulse
         self.values: dict[str, array[float]] = {}
         self.counts: dict[str, array[int]] = {}
         self.total_ns: dict[str, int] = {}
 
     def add(self, label: str, elapsed_ns: int, events: int) -> None:
         """Book a time that some events took together."""
+        if self.pulse is not None:
+            self.pulse.value += 1
         values = self.values.get(label)
         if values is None:
             values = self.values[label] = array("d")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -23,8 +23,15 @@ class _Fault(Exception):  # noqa: N818 - no error: it ends the work on an event
         self.reason, self.message = reason, message
 
 
-def decide_single(program: Program, columns: Mapping[str, ColumnData], events: int, laps: Laps) -> Decisions:
-    """Decide events one after the other."""
+def decide_single(
+    program: Program,
+    columns: Mapping[str, ColumnData],
+    events: int,
+    laps: Laps,
+    *,
+    before: Callable[[int], bool] | None = None,
+) -> Decisions:
+    """Decide events one after the other; `before` is told of each, and says whether it is deadly."""
     found = Decisions.empty(events, len(program.paths))
     wanted = looked_at(program, Frame(columns, events))
     pieces: dict[str, tuple[list[int], list[ColumnData]]] = {}
@@ -35,6 +42,9 @@ def decide_single(program: Program, columns: Mapping[str, ColumnData], events: i
     scaled = any(prescale > 1 for prescale in program.prescales)
     for event in range(events):
         begin = now_ns()
+        if before is not None and before(event):
+            found.fault(event, Reason.DIED, -1, "the process that decided this event died or hung")
+            continue
         frame = Frame(columns, 1, slice(event, event + 1))
         alive = sum(bit for bit, on in zip(bits, wanted[event], strict=True) if on) if scaled else every
         state = _Event(program, frame, laps, alive)

@@ -126,7 +126,8 @@ class _Builder:
         if spec.define is not None:
             parsed = {
                 column: self._guarded(
-                    ("stages", name, "define", column), lambda t=text: parse_expression(t, self.threshold)  # type: ignore[misc]
+                    ("stages", name, "define", column),
+                    lambda t=text: parse_expression(t, self.threshold),  # type: ignore[misc]
                 )
                 for column, text in spec.define.items()
             }
@@ -165,28 +166,31 @@ class _Builder:
         spec = menu.stages.get(stage)
         if spec is None or spec.bundle is None:
             models = [name for name, other in menu.stages.items() if other.bundle]
-            raise UsageError(f"no stage with a bundle is called {stage!r}; {did_you_mean(stage, models)}".rstrip("; "))
+            raise UsageError(
+                f"no stage with a bundle is called {stage!r}; {did_you_mean(stage, models)}".rstrip("; ")
+            )
         if stage not in self.bundles:
             where = spec.bundle if self._is_shipped(spec.bundle) else self.source.folder / spec.bundle
             self.bundles[stage] = Bundle.open(where)
         points = {p.name: p.threshold for p in self.bundles[stage].manifest.working_points}
         if point not in points:
             raise UsageError(
-                f"the bundle {spec.bundle} has no working point {point!r}; {did_you_mean(point, list(points))}".rstrip("; ")
+                f"the bundle {spec.bundle} has no working point {point!r}; {did_you_mean(point, list(points))}".rstrip(
+                    "; "
+                )
             )
         return points[point]
 
     def paths(self) -> dict[str, list[Step]]:
         """Return the steps of every path; what a step reads and no earlier one made is made before it."""
-        return {
-            path: self._steps(path, spec.steps) for path, spec in self.source.menu.paths.items()
-        }
+        return {path: self._steps(path, spec.steps) for path, spec in self.source.menu.paths.items()}
 
     def histograms(self) -> dict[str, Expression]:
         """Return what is filled into each histogram."""
         return {
             name: self._guarded(
-                ("histograms", name, "of"), lambda text=spec.of: parse_expression(text, self.threshold)  # type: ignore[misc]
+                ("histograms", name, "of"),
+                lambda text=spec.of: parse_expression(text, self.threshold),  # type: ignore[misc]
             )
             for name, spec in self.source.menu.histograms.items()
         }
@@ -209,13 +213,17 @@ class _Builder:
             self._require_reads(expression.reads, steps, location, ())
             steps.append(Condition(text, expression, path))
         if not any(isinstance(step, Condition) for step in steps):
-            raise self.source.wrong(("paths", path, "steps"), "none of its steps selects anything: add a condition")
+            raise self.source.wrong(
+                ("paths", path, "steps"), "none of its steps selects anything: add a condition"
+            )
         return steps
 
     def _is_column(self, name: str) -> bool:
         return any(name in stage.adds for stage in self.stages.values()) or "_" in name
 
-    def _require(self, name: str, steps: list[Step], location: Sequence[str | int], above: tuple[str, ...]) -> None:
+    def _require(
+        self, name: str, steps: list[Step], location: Sequence[str | int], above: tuple[str, ...]
+    ) -> None:
         if name in above:
             raise self.source.wrong(location, f"the stages {' -> '.join((*above, name))} wait for each other")
         if name in steps:
@@ -250,12 +258,12 @@ def _check_streams(source: MenuSource) -> None:
         for index, path in enumerate(stream.paths):
             if path not in menu.paths:
                 hint = did_you_mean(path, list(menu.paths))
-                raise source.wrong(("streams", name, "paths", index), f"no path is called {path!r}; {hint}".rstrip("; "))
+                raise source.wrong(
+                    ("streams", name, "paths", index), f"no path is called {path!r}; {hint}".rstrip("; ")
+                )
     if not menu.streams:
         raise source.wrong((), "the menu has no streams: accepted events would go nowhere")
     streamed = {path for stream in menu.streams.values() for path in stream.paths}
     for path in menu.paths:
         if path not in streamed:
             raise source.wrong(("paths", path), "no stream takes its events")
-
-

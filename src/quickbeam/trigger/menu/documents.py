@@ -109,7 +109,7 @@ class Menu(Document):
     version: int = 1
     budget: Duration | None = Field(None, description="Time that an event may take in all: 100ms.")
     micro_batch: int = Field(256, ge=1, le=65_536, description="Events that are decided together.")
-    source: Source = Source()
+    source: Source = Field(default_factory=lambda: Source(tree=None))
     thresholds: dict[Name, float] = Field(default_factory=dict, description="Numbers with a name.")
     stages: dict[Name, StageSpec] = Field(default_factory=dict)
     paths: dict[Name, PathSpec] = Field(min_length=1)

@@ -1,5 +1,6 @@
 """The run of a menu over files: nothing lost, whatever happens."""
 
+from quickbeam.trigger.run.account import TimeLine, account, beside
 from quickbeam.trigger.run.documents import Counts, Plan, RunSummary, Unit, UnitResult, Unreadable
 from quickbeam.trigger.run.merge import ConservationError
 from quickbeam.trigger.run.run import process_start_ns, run_menu
@@ -10,10 +11,13 @@ __all__ = [
     "Counts",
     "Plan",
     "RunSummary",
+    "TimeLine",
     "TimeSum",
     "Unit",
     "UnitResult",
     "Unreadable",
+    "account",
+    "beside",
     "process_start_ns",
     "run_menu",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from pydantic import Field
+
 from quickbeam._base import Document, Host
 from quickbeam.trigger.run.times import TimeSum
 
@@ -74,9 +76,9 @@ class Counts(Document):
     rejected: int = 0
     debug: int = 0
     unreadable: int = 0
-    paths: dict[str, int] = {}
-    streams: dict[str, int] = {}
-    reasons: dict[str, int] = {}
+    paths: dict[str, int] = Field(default_factory=dict)
+    streams: dict[str, int] = Field(default_factory=dict)
+    reasons: dict[str, int] = Field(default_factory=dict)
 
     @property
     def balanced(self) -> bool:
@@ -85,18 +87,17 @@ class Counts(Document):
 
     def plus(self, other: Counts) -> Counts:
         """Return the sum of both."""
-        fields = {
-            name: getattr(self, name) + getattr(other, name)
-            for name in ("entered", "accepted", "rejected", "debug", "unreadable")
-        }
-        tables = {
-            name: {
-                key: getattr(self, name).get(key, 0) + getattr(other, name).get(key, 0)
-                for key in {**getattr(self, name), **getattr(other, name)}
+        mine, theirs = self.model_dump(), other.model_dump()
+        return Counts.model_validate(
+            {
+                name: _added(value, theirs[name]) if isinstance(value, dict) else value + theirs[name]
+                for name, value in mine.items()
             }
-            for name in ("paths", "streams", "reasons")
-        }
-        return Counts(**fields, **tables)
+        )
+
+
+def _added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
 
 
 class UnitResult(Document):
@@ -105,8 +106,8 @@ class UnitResult(Document):
     unit: Unit
     counts: Counts
     unreadable: tuple[Unreadable, ...] = ()
-    times: dict[str, TimeSum] = {}
-    histograms: dict[str, tuple[int, ...]] = {}
+    times: dict[str, TimeSum] = Field(default_factory=dict)
+    histograms: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     made_up: tuple[str, ...] = ()
 
 
@@ -128,7 +129,7 @@ class RunSummary(Document):
     unreadable: tuple[Unreadable, ...]
     times: dict[str, TimeSum]
     kinds: dict[str, str]
-    histograms: dict[str, tuple[int, ...]] = {}
-    outputs: dict[str, str] = {}
+    histograms: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    outputs: dict[str, str] = Field(default_factory=dict)
     made_up: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()

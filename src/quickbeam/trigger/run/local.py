@@ -5,20 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+from quickbeam._base import now_ns
 from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run.documents import Plan, Unit, UnitResult
-from quickbeam.trigger.run.worker import Read, Worker
+from quickbeam.trigger.run.worker import Care, Read, Worker
 
 
-def run_here(plan: Plan, compiled: Compiled, out: Path, units: Iterable[Unit]) -> Iterator[UnitResult]:
-    """Do units one after the other; `units` is asked for the next one as soon as one is begun."""
-    with Worker(plan, compiled, out) as worker, ThreadPoolExecutor(1) as reader:
-        ahead: Future[Read] | None = None
-        for unit in units:
-            following = reader.submit(worker.read, unit)
+def run_here(
+    plan: Plan,
+    compiled: Compiled,
+    out: Path,
+    work: Iterable[tuple[Unit, Care] | None],
+    pulse: Any = None,
+) -> Iterator[UnitResult]:
+    """Do units one after the other; `work` is asked for the next one as soon as one is begun; it says None
+    where it has none yet, and what is in hand is done first.
+    """
+    with Worker(plan, compiled, out, pulse) as worker, ThreadPoolExecutor(1) as reader:
+        ahead: tuple[Future[Read], Care] | None = None
+        for entry in work:
+            following = None if entry is None else (reader.submit(worker.read, entry[0]), entry[1])
             if ahead is not None:
-                yield worker.work(ahead.result())
+                yield _done(worker, *ahead)
             ahead = following
         if ahead is not None:
-            yield worker.work(ahead.result())
+            yield _done(worker, *ahead)
+
+
+def _done(worker: Worker, ahead: Future[Read], care: Care) -> UnitResult:
+    start = now_ns()
+    read = ahead.result()
+    return worker.work(read, care, waited_ns=now_ns() - start)

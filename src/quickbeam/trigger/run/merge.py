@@ -31,7 +31,9 @@ def check_complete(plan: Plan, done: Mapping[int, Path], results: Mapping[int, U
             raise ConservationError(f"the unit {unit.name} ({_told(plan, unit)}) is missing")
         result = results[unit.number]
         if result.unit != unit:
-            raise ConservationError(f"the unit {unit.name} holds {_told(plan, result.unit)}, not {_told(plan, unit)}")
+            raise ConservationError(
+                f"the unit {unit.name} holds {_told(plan, result.unit)}, not {_told(plan, unit)}"
+            )
         if result.counts.entered != unit.stop - unit.start or not result.counts.balanced:
             raise ConservationError(f"the counts of {_told(plan, unit)} do not balance: {result.counts}")
         total = total.plus(result.counts)
@@ -55,7 +57,7 @@ def merge_decisions(target: Path, folders: Sequence[Path], expected: int) -> Non
             rows += table.num_rows
             writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")
             pending.append(table)
-            if sum(t.num_rows for t in pending) >= 100_000:  # noqa: PLR2004 - a row group worth compressing
+            if sum(t.num_rows for t in pending) >= 100_000:
                 writer.write_table(pa.concat_tables(pending))
                 pending = []
         if writer is not None:
@@ -121,7 +123,9 @@ def _schema(path: Path) -> Schema:
 def _is_added(schema: Schema, name: str) -> bool:
     """Tell whether a stage may have added a column: those follow on the bits."""
     names = [column.name for column in schema]
-    first = next((i for i, n in enumerate(names) if n.startswith("HLT_") and n.endswith("_prescale")), len(names))
+    first = next(
+        (i for i, n in enumerate(names) if n.startswith("HLT_") and n.endswith("_prescale")), len(names)
+    )
     return names.index(name) > first and not name.startswith("HLT_")
 
 
@@ -145,14 +149,18 @@ def _filled(events: Events, schema: Schema) -> Events:
             same = str(array.type.content) == column.type
             columns[column.name] = array if same else ak.values_astype(array, kind)
         elif prefix == "var":
-            columns[column.name] = ak.values_astype(ak.unflatten(np.empty(0), np.zeros(len(events), int)), kind)
+            columns[column.name] = ak.values_astype(
+                ak.unflatten(np.empty(0), np.zeros(len(events), int)), kind
+            )
         else:
             dtype = np.dtype(kind)
             columns[column.name] = np.full(len(events), np.nan if dtype.kind == "f" else 0, dtype)
     return Events.of(columns)
 
 
-def provenance(plan: Plan, models: Mapping[str, Mapping[str, str]], versions: Mapping[str, str]) -> dict[str, str]:
+def provenance(
+    plan: Plan, models: Mapping[str, Mapping[str, str]], versions: Mapping[str, str]
+) -> dict[str, str]:
     """Return what is written into every file of a run."""
     return {
         "quickbeam.menu": plan.menu,

@@ -82,9 +82,24 @@ def read_result(folder: Path) -> UnitResult:
     return parse_document((folder / RESULT).read_text(encoding="utf-8"), UnitResult, str(folder / RESULT))
 
 
+def note_of(out: Path, unit: Unit) -> Path:
+    """Return where a careful worker notes the entry that it has in flight."""
+    return out / UNITS / f".{unit.name}.in-flight"
+
+
+def entry_in_flight(out: Path, unit: Unit) -> int | None:
+    """Return the entry that a worker had in flight when it died."""
+    try:
+        return int.from_bytes(note_of(out, unit).read_bytes(), "little", signed=True)
+    except FileNotFoundError:
+        return None
+
+
 def sweep(out: Path) -> None:
     """Remove what killed workers left half-done."""
     units = out / UNITS
     if units.is_dir():
         for path in units.glob(".*.part"):
             shutil.rmtree(path, ignore_errors=True)
+        for path in units.glob(".*.in-flight"):
+            path.unlink(missing_ok=True)

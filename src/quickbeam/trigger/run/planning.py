@@ -18,7 +18,7 @@ from quickbeam._base import (
     write_text,
 )
 from quickbeam.events import EventFile, expand, local_path
-from quickbeam.trigger.menu import Compiled
+from quickbeam.trigger.menu import Compiled, Menu, MenuSource
 from quickbeam.trigger.run.documents import InputFile, Mode, Plan
 
 PLAN = "plan.json"
@@ -88,7 +88,9 @@ def _check_columns(compiled: Compiled, file: EventFile) -> None:
         if found != kind:
             hint = "" if found else f"; {did_you_mean(column, list(file.columns))}"
             raise DataError(
-                f"{file.url}: the menu's source wants {column!r} as {kind}, the file has {found or 'no such column'}{hint}".rstrip("; ")
+                f"{file.url}: the menu's source wants {column!r} as {kind}, the file has {found or 'no such column'}{hint}".rstrip(
+                    "; "
+                )
             )
     for stream in menu.streams.values():
         if stream.keep != "all":
@@ -112,10 +114,17 @@ def read_plan(out: Path) -> Plan | None:
     return parse_document(path.read_text(encoding="utf-8"), Plan, str(path)) if path.is_file() else None
 
 
+def menu_of_plan(plan: Plan) -> MenuSource:
+    """Return the menu that a plan was made for."""
+    return MenuSource(parse_document(plan.menu, Menu, plan.place), plan.menu, plan.place, Path(plan.folder))
+
+
 def check_same(old: Plan, new: Plan, out: Path) -> None:
     """Refuse to go on with another menu or other files than the run began with."""
     if old.menu != new.menu:
-        raise UsageError(f"{out} was begun with another menu: resume with that one, or write to another folder")
+        raise UsageError(
+            f"{out} was begun with another menu: resume with that one, or write to another folder"
+        )
     if old.mode != new.mode:
         raise UsageError(f"{out} was begun in the mode {old.mode}, not {new.mode}: resume in that one")
     before, now = ({(f.url, f.entries, f.bytes) for f in plan.files} for plan in (old, new))

@@ -29,12 +29,13 @@ from quickbeam.trigger.run.documents import Mode, Plan, RunSummary, UnitResult
 from quickbeam.trigger.run.local import run_here
 from quickbeam.trigger.run.merge import check_complete, merge_decisions, merge_stream, provenance
 from quickbeam.trigger.run.planning import check_same, make_plan, read_plan, write_plan
-from quickbeam.trigger.run.times import merged, summed
+from quickbeam.trigger.run.times import MERGING, PLANNING, STARTING, merged, summed
+from quickbeam.trigger.run.worker import Care
 from quickbeam.trigger.run.workers import run_in_processes
 from quickbeam.trigger.stages import UserStage
 
 SUMMARY, LOCK = "run.json", ".lock"
-STARTING, PLANNING, MERGING = "starting", "planning", "joining streams"
+STUCK_S = 300.0
 
 
 def run_menu(
@@ -48,6 +49,7 @@ def run_menu(
     tree: str | None = None,
     unit_events: int | None = None,
     plugged: dict[str, UserStage] | None = None,
+    stuck_s: float = STUCK_S,
     since_ns: int | None = None,
 ) -> RunSummary:
     """Run a menu over files of events; `since_ns` (of the clock) is when the work began, where that was before this call."""
@@ -63,7 +65,7 @@ def run_menu(
         laps.add(PLANNING, now_ns() - start, 0)
         if finished is not None:
             return finished
-        _work(plan, compiled, out, workers, plugged)
+        _work(plan, compiled, out, workers, plugged, stuck_s)
         start = now_ns()
         done = parts.committed(out)
         results = {number: parts.read_result(folder) for number, folder in done.items()}
@@ -85,7 +87,7 @@ def run_menu(
             files=plan.files,
             unreadable=tuple(entry for result in ordered for entry in result.unreadable),
             times=_times(ordered, laps),
-            kinds={stage.name: stage.kind for stage in compiled.stages.values()},
+            kinds={op.label: op.stage.kind if op.stage else "filter" for op in compiled.program.operations},
             histograms=_histograms(ordered),
             outputs=outputs,
             made_up=tuple(sorted({part for result in ordered for part in result.made_up})),
@@ -106,7 +108,9 @@ def _locked(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(f"another run is writing to {out}: wait for it, or write to another folder") from error
+            raise UsageError(
+                f"another run is writing to {out}: wait for it, or write to another folder"
+            ) from error
         yield
 
 
@@ -132,7 +136,9 @@ def _planned(
 ) -> Plan:
     old = read_plan(out)
     if old is not None and not resume:
-        raise UsageError(f"{out} holds a run that did not end: go on with --resume, or write to another folder")
+        raise UsageError(
+            f"{out} holds a run that did not end: go on with --resume, or write to another folder"
+        )
     new = make_plan(
         compiled, files, mode=mode, tree=tree, unit_events=old.unit_events if old is not None else unit_events
     )
@@ -144,7 +150,12 @@ def _planned(
 
 
 def _work(
-    plan: Plan, compiled: Compiled, out: Path, workers: int, plugged: dict[str, UserStage] | None
+    plan: Plan,
+    compiled: Compiled,
+    out: Path,
+    workers: int,
+    plugged: dict[str, UserStage] | None,
+    stuck_s: float,
 ) -> None:
     parts.sweep(out)
     done = parts.committed(out)
@@ -154,9 +165,9 @@ def _work(
     with progress("deciding", total, "events") as advance:
         advance(total - sum(unit.stop - unit.start for unit in left))
         results: Iterator[UnitResult] = (
-            run_here(plan, compiled, out, left)
+            run_here(plan, compiled, out, ((unit, Care()) for unit in left))
             if workers == 1
-            else run_in_processes(plan, out, left, workers, plugged or {})
+            else run_in_processes(plan, out, left, workers, plugged or {}, stuck_s)
         )
         for result in results:
             advance(result.counts.entered)

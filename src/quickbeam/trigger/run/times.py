@@ -9,6 +9,11 @@ from quickbeam.trigger.decide import Laps
 
 STEP = 1.01
 
+# what a run books beside its stages and conditions
+READING, WAITING, KEPT = "reading", "waiting for reading", "reading what is kept"
+SETUP, WRITING, UNIT = "event setup", "writing", "unit"
+STARTING, PLANNING, MERGING = "starting", "planning", "joining streams"
+
 
 class TimeSum(Document):
     """The times of one label: over `events` events, `total_ns` in all; sparse counts of times per event."""

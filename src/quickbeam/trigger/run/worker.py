@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,9 +17,7 @@ from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult, Unreadable
 from quickbeam.trigger.run.output import debug_columns, stream_columns
-from quickbeam.trigger.run.times import summed
-
-READING, KEPT, SETUP, WRITING, UNIT = "reading", "reading what is kept", "event setup", "writing", "unit"
+from quickbeam.trigger.run.times import KEPT, READING, SETUP, UNIT, WAITING, WRITING, summed
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,20 @@ class Read:
     elapsed_ns: int
 
 
+@dataclass(frozen=True)
+class Care:
+    """How carefully a unit is to be done: event by event with a note of the one in flight, past those that kill."""
+
+    careful: bool = False
+    deadly: frozenset[int] = frozenset()  # entries
+
+
 class Worker:
     """Decides units; keeps its models and the file that it reads open."""
 
-    def __init__(self, plan: Plan, compiled: Compiled, out: Path) -> None:
-        """Take over opened models."""
+    def __init__(self, plan: Plan, compiled: Compiled, out: Path, pulse: Any = None) -> None:
+        """Take over opened models; `pulse` is where signs of life go."""
+        self.pulse = pulse
         self.plan, self.compiled, self.out = plan, compiled, out
         self._ahead = _Files(plan)  # what is read ahead in another thread has its own handles
         self._kept = _Files(plan)
@@ -51,9 +59,9 @@ class Worker:
             intact, made_up = parts_of_nothing(unit, str(error)), ()
         return Read(unit, intact, made_up, now_ns() - start)
 
-    def work(self, read: Read) -> UnitResult:
-        """Decide, write, commit."""
-        return _UnitWork(self, read).commit()
+    def work(self, read: Read, care: Care, waited_ns: int = 0) -> UnitResult:
+        """Decide, write, commit; `waited_ns` is how long the reading kept this from beginning."""
+        return _UnitWork(self, read, care, waited_ns).commit()
 
     def kept(self, unit: Unit, streams: list[str], rows: np.ndarray) -> dict[str, Intact]:
         """Read what streams keep of some entries; `debug` keeps all."""
@@ -130,11 +138,11 @@ class _Files:
 class _UnitWork:
     """The work on one unit."""
 
-    def __init__(self, worker: Worker, read: Read) -> None:
-        self.worker, self.unit = worker, read.unit
+    def __init__(self, worker: Worker, read: Read, care: Care, waited_ns: int) -> None:
+        self.worker, self.unit, self.care = worker, read.unit, care
         self.program, self.menu = worker.compiled.program, worker.compiled.menu
         self.begin = now_ns()
-        self.laps = Laps()
+        self.laps = Laps(worker.pulse)
         self.read = read
         self.entries = read.intact.entries
         self.events = read.intact.events
@@ -143,6 +151,7 @@ class _UnitWork:
             for b in read.intact.broken
         ]
         self.laps.add(READING, read.elapsed_ns, len(self.entries))
+        self.laps.add(WAITING, waited_ns, len(self.entries))
 
     def _file(self) -> str:
         return self.worker.plan.files[self.unit.file].url
@@ -177,6 +186,8 @@ class _UnitWork:
         start = now_ns()
         columns = columns_of(self.events)
         self.laps.add(SETUP, now_ns() - start, count)
+        if self.care.careful:
+            return columns, self._decide_carefully(columns)
         if self.worker.plan.mode == "event":
             return columns, decide_single(self.program, columns, count, self.laps)
         size = self.program.micro_batch
@@ -187,6 +198,18 @@ class _UnitWork:
             cut = {name: frame.rows(a, b)[name] for name in columns} if (a, b) != (0, count) else columns
             pieces.append(decide_batch(self.program, cut, b - a, self.laps))
         return columns, Decisions.joined(pieces) if pieces else Decisions.empty(0, len(self.program.paths))
+
+    def _decide_carefully(self, columns: dict[str, ColumnData]) -> Decisions:
+        note = parts.note_of(self.worker.out, self.unit)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with note.open("wb", buffering=0) as handle:
+
+            def before(row: int) -> bool:
+                entry = int(self.entries[row])
+                os.pwrite(handle.fileno(), entry.to_bytes(8, "little", signed=True), 0)
+                return entry in self.care.deadly
+
+            return decide_single(self.program, columns, len(self.entries), self.laps, before=before)
 
     def _streams_of(self, found: Decisions) -> dict[str, np.ndarray]:
         """Return for each stream a mask of the events that it takes."""
@@ -241,9 +264,7 @@ class _UnitWork:
                 last = self.broken.pop()
                 self.broken.append(last.model_copy(update={"stop": entry + 1}))
             else:
-                self.broken.append(
-                    Unreadable(file=self._file(), start=entry, stop=entry + 1, reason=reason)
-                )
+                self.broken.append(Unreadable(file=self._file(), start=entry, stop=entry + 1, reason=reason))
 
     def _decisions(
         self, columns: dict[str, ColumnData], outcome: np.ndarray, found: Decisions
@@ -253,7 +274,10 @@ class _UnitWork:
             for name in ("run", "luminosityBlock", "event")
         }
         return {
-            **{name: column.astype(np.int64 if name != "event" else np.uint64) for name, column in identity.items()},
+            **{
+                name: column.astype(np.int64 if name != "event" else np.uint64)
+                for name, column in identity.items()
+            },
             "file": np.full(len(outcome), self.unit.file, np.int32),
             "entry": self.entries.astype(np.int64),
             "outcome": outcome.astype(np.int8),
@@ -274,7 +298,9 @@ class _UnitWork:
             streams={name: int((mask & (outcome >= 0)).sum()) for name, mask in streams.items()},
             reasons={
                 Reason(code).name.lower(): int(count)
-                for code, count in enumerate(np.bincount(found.reason[outcome == Outcome.DEBUG], minlength=5))
+                for code, count in enumerate(
+                    np.bincount(found.reason[outcome == Outcome.DEBUG], minlength=len(Reason))
+                )
                 if code and count
             },
         )

@@ -1,16 +1,210 @@
-"""Units done by processes of their own."""
+"""Units done by processes of their own: one that dies or hangs costs time, never an event.
+
+A unit whose worker died is done again. If it dies again, its events are decided one by one with a note of the one in
+flight, so that the event that kills its process is found, and goes to the debug stream; all others are decided as usual.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
+from ctypes import c_int64
+from multiprocessing.connection import Connection, wait
+from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
+from typing import Any
 
+from quickbeam._base import QuickbeamError, UsageError, interruptible, now_ns
+from quickbeam.trigger.menu import MenuSource, compile_menu
+from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.documents import Plan, Unit, UnitResult
+from quickbeam.trigger.run.local import run_here
+from quickbeam.trigger.run.planning import menu_of_plan
+from quickbeam.trigger.run.worker import Care
 from quickbeam.trigger.stages import UserStage
+
+WORKERS_MAX = 1024
+IN_FLIGHT = 2  # units per worker: one is read while the other is decided
+DEATHS_MOST = 50  # of one unit; more than that is no matter of single events
+_Work = tuple[Unit, Care]
 
 
 def run_in_processes(
-    plan: Plan, out: Path, units: Sequence[Unit], workers: int, plugged: dict[str, UserStage]
+    plan: Plan,
+    out: Path,
+    units: Sequence[Unit],
+    workers: int,
+    plugged: dict[str, UserStage],
+    stuck_s: float,
 ) -> Iterator[UnitResult]:
-    """Do units on several processes."""
-    raise NotImplementedError
+    """Do units on several processes; a worker that shows no sign of life for `stuck_s` is ended."""
+    if not 1 <= workers <= WORKERS_MAX:
+        raise UsageError(f"{workers} workers were asked for; it takes 1 to {WORKERS_MAX}")
+    pool = _Pool(plan, out, units, plugged, stuck_s)
+    try:
+        yield from pool.run(min(workers, max(1, len(units))))
+    finally:
+        pool.stop()
+
+
+class _Process:
+    """One worker and what it has to do."""
+
+    def __init__(self, plan: Plan, out: Path, plugged: dict[str, UserStage]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pulse = RawValue(c_int64, 0)
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_serve, args=(theirs, plan, out, plugged, self.pulse), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        self.work: deque[_Work] = deque()
+        self.seen, self.seen_ns = -1, now_ns()
+
+    def give(self, work: _Work | None) -> None:
+        """Send a unit, or the word that there is none any more."""
+        if work is not None:
+            self.work.append(work)
+        with contextlib.suppress(OSError):  # it is dead, which the next look at it tells
+            self.connection.send(work)
+
+    def is_stuck(self, stuck_s: float) -> bool:
+        """Tell whether it has work and has not moved for a time."""
+        pulse = self.pulse.value
+        if pulse != self.seen or not self.work:
+            self.seen, self.seen_ns = pulse, now_ns()
+        return now_ns() - self.seen_ns > stuck_s * 1e9
+
+
+class _Pool:
+    def __init__(
+        self, plan: Plan, out: Path, units: Sequence[Unit], plugged: dict[str, UserStage], stuck_s: float
+    ) -> None:
+        self.plan, self.out, self.plugged, self.stuck_s = plan, out, plugged, stuck_s
+        self.left: deque[_Work] = deque((unit, Care()) for unit in units)
+        self.deaths: dict[int, int] = {}
+        self.processes: list[_Process] = []
+
+    def run(self, workers: int) -> Iterator[UnitResult]:
+        with interruptible() as check:
+            self.processes = [self._start() for _ in range(workers)]
+            while any(process.work for process in self.processes) or self.left:
+                check()
+                waited = {p.connection: p for p in self.processes}
+                for connection in wait(list(waited), timeout=0.5):
+                    process = waited[connection]  # type: ignore[index] # only connections are waited for
+                    result = self._hear(process)
+                    if result is not None:
+                        yield result
+                for process in self.processes:
+                    if process.is_stuck(self.stuck_s):
+                        process.process.kill()  # its end is heard at the next turn
+            for process in self.processes:
+                process.give(None)
+
+    def _start(self) -> _Process:
+        process = _Process(self.plan, self.out, self.plugged)
+        while self.left and len(process.work) < IN_FLIGHT:
+            process.give(self.left.popleft())
+        return process
+
+    def _hear(self, process: _Process) -> UnitResult | None:
+        """Take a result, or note the end of a worker."""
+        try:
+            kind, content = process.connection.recv()
+        except (EOFError, OSError):
+            self._bury(process)
+            return None
+        if kind == "failed":
+            raise _rebuilt(content)
+        process.work.popleft()
+        if self.left:
+            process.give(self.left.popleft())
+        result: UnitResult = content
+        return result
+
+    def _bury(self, process: _Process) -> None:
+        """Give the work of a dead worker to a new one; what it died of is looked for the second time."""
+        process.process.join()
+        process.connection.close()
+        self.processes.remove(process)
+        work = list(process.work)
+        if work:
+            work[0] = self._suspect(*work[0], code=process.process.exitcode)
+            self.left.extendleft(reversed(work))
+        if self.left:
+            self.processes.append(self._start())
+
+    def _suspect(self, unit: Unit, care: Care, code: int | None) -> _Work:
+        deaths = self.deaths[unit.number] = self.deaths.get(unit.number, 0) + 1
+        if deaths > DEATHS_MOST:
+            raise QuickbeamError(
+                f"the worker died {deaths} times (exit code {code}) on entries {unit.start} to {unit.stop} of "
+                f"{self.plan.files[unit.file].url}: more than single events are wrong there; what is done stays, go on with --resume"
+            )
+        if not care.careful:
+            return unit, Care(careful=deaths > 1)
+        entry = parts.entry_in_flight(self.out, unit)
+        return unit, Care(careful=True, deadly=care.deadly | ({entry} if entry is not None else set()))
+
+    def stop(self) -> None:
+        """End what still runs."""
+        for process in self.processes:
+            process.process.join(timeout=0.0 if process.work else 5.0)
+            if process.process.is_alive():
+                process.process.kill()
+                process.process.join()
+            process.connection.close()
+        parts.sweep(self.out)
+
+
+def _serve(connection: Connection, plan: Plan, out: Path, plugged: dict[str, UserStage], pulse: Any) -> None:
+    """Be a worker: units come in by the connection, results go out by it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    source: MenuSource = menu_of_plan(plan)
+
+    def units() -> Iterator[_Work | None]:
+        holding = False
+        while True:
+            if holding and not connection.poll():
+                holding = False
+                yield None  # nothing to read ahead: what is in hand is to be done
+                continue
+            try:
+                work = connection.recv()
+            except EOFError:  # the parent is gone
+                return
+            if work is None:
+                return
+            holding = True
+            yield work
+
+    try:
+        with compile_menu(source, plugged) as compiled:
+            for result in run_here(plan, compiled, out, units(), pulse):
+                connection.send(("done", result))
+    except BrokenPipeError:
+        os._exit(1)
+    except (QuickbeamError, OSError) as error:
+        with contextlib.suppress(OSError):
+            connection.send(("failed", _packed(error)))
+
+
+def _packed(error: Exception) -> tuple[str, tuple[Any, ...]]:
+    if isinstance(error, OSError):
+        return "OSError", (error.errno, error.strerror, error.filename)
+    return type(error).__name__, (str(error), getattr(error, "exit_code", 1))
+
+
+def _rebuilt(packed: tuple[str, tuple[Any, ...]]) -> Exception:
+    name, content = packed
+    if name == "OSError":
+        return OSError(*content)
+    error = QuickbeamError(content[0])
+    error.exit_code = content[1]  # of this one error
+    return error

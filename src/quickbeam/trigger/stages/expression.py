@@ -188,9 +188,10 @@ class _Compiler:
 
     def _threshold(self, node: ast.expr, arguments: list[ast.expr]) -> _Step:
         names = [a.value for a in arguments if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-        if len(names) != len(arguments) or not 1 <= len(names) <= 2:  # noqa: PLR2004 - a name, or stage and point
+        if len(names) != len(arguments) or not 1 <= len(names) <= 2:
             raise self._unknown(
-                node, "threshold takes a name in quotes, or a stage and its working point: threshold('anomaly', 'tight')"
+                node,
+                "threshold takes a name in quotes, or a stage and its working point: threshold('anomaly', 'tight')",
             )
         try:
             number = np.float64(self.threshold(*names))  # not weak: scores are compared in double precision
@@ -206,7 +207,10 @@ class _Compiler:
         }
         if name not in known:
             raise self._unknown(
-                node, f"no function is called {name!r}; {did_you_mean(name, sorted([*known, 'threshold']))}".rstrip("; ")
+                node,
+                f"no function is called {name!r}; {did_you_mean(name, sorted([*known, 'threshold']))}".rstrip(
+                    "; "
+                ),
             )
         if len(arguments) != known[name]:
             told = " (the list, the place from 0, what counts where there is none)" if name == "at" else ""

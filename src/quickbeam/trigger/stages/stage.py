@@ -69,12 +69,12 @@ def of_user(name: str, user: UserStage) -> Stage:
     return Stage(name, "python", user.reads, user.adds, run)
 
 
-def checked(
-    name: str, adds: tuple[str, ...], found: object, events: int
-) -> dict[str, ColumnData]:
+def checked(name: str, adds: tuple[str, ...], found: object, events: int) -> dict[str, ColumnData]:
     """Return the columns that a stage added, or say how they break its contract."""
     if not isinstance(found, Mapping) or set(found) != set(adds):
-        told = f"returned {sorted(found)}" if isinstance(found, Mapping) else f"returned {type(found).__name__}"
+        told = (
+            f"returned {sorted(found)}" if isinstance(found, Mapping) else f"returned {type(found).__name__}"
+        )
         raise DataError(f"the stage {name} declares that it adds {sorted(adds)}, but it {told}")
     columns = {column: _column(name, column, found[column]) for column in adds}
     for column, data in columns.items():

@@ -1,0 +1,115 @@
+"""`quickbeam run`: a menu decides events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from quickbeam._base import SkippedFilesError
+from quickbeam.cli.output import json_option, print_json, print_table, say
+
+
+@click.command(
+    name="run",
+    epilog="Example: quickbeam run menu.yaml 'data/*.root' -o out/ --workers 2. "
+    "A run that was stopped, killed, or ran out of disk goes on with --resume and ends in the same output.",
+)
+@click.argument("menu", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for streams, decisions, report.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine."
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["batch", "event"]),
+    default="batch",
+    show_default=True,
+    help="Micro-batches (throughput), or one event at a time (latency: every event is timed).",
+)
+@click.option("--resume", is_flag=True, help="Go on with a run that did not end.")
+@click.option("--tree", help="Name of the tree, where the menu does not say.")
+@click.option("--unit-events", type=click.IntRange(1), help="Events that are committed together (5000).")
+@click.option(
+    "--stuck",
+    type=click.FloatRange(min=1),
+    default=300.0,
+    show_default=True,
+    help="Seconds without a sign of life after which a worker is ended (with --workers 2 or more).",
+)
+@json_option
+def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
+    """Decide the events of FILES by MENU; accepted ones go to streams, doubtful ones to debug, and all are counted."""
+    from quickbeam.trigger import load_menu, process_start_ns, run_menu
+
+    since_ns = process_start_ns()
+    summary = run_menu(
+        load_menu(menu),
+        files,
+        output,
+        mode=options["mode"],
+        workers=options["workers"],
+        resume=options["resume"],
+        tree=options["tree"],
+        unit_events=options["unit_events"],
+        stuck_s=options["stuck"],
+        since_ns=since_ns,
+    )
+    if as_json:
+        print_json(summary)
+    else:
+        _print(summary, output)
+    for entry in summary.unreadable:
+        say(f"unreadable: entries {entry.start} to {entry.stop} of {entry.file}: {entry.reason}")
+    unopened = [file.problem for file in summary.files if file.problem]
+    for problem in unopened:
+        say(f"unreadable: {problem}")
+    if summary.unreadable or unopened:
+        raise SkippedFilesError(
+            f"all else is decided, but {summary.counts.unreadable} events could not be read, and {len(unopened)} files not be opened"
+        )
+
+
+def _print(summary: Any, output: Path) -> None:
+    from quickbeam.trigger import account, beside
+
+    counts = summary.counts
+    click.echo(
+        f"{counts.entered} events: {counts.accepted} accepted, {counts.rejected} rejected, {counts.debug} debug, "
+        f"{counts.unreadable} unreadable; {summary.wall_ns / 1e9:.1f} s"
+    )
+    share = max(1, counts.entered)
+    print_table(
+        "paths",
+        ("path", "accepted", "%"),
+        [(p, n, f"{100 * n / share:.3f}") for p, n in counts.paths.items()],
+    )
+    streams = [(s, n, summary.outputs.get(s, "-")) for s, n in counts.streams.items()]
+    print_table("streams", ("stream", "events", "file"), streams)
+    if counts.reasons:
+        print_table("debug", ("reason", "events"), list(counts.reasons.items()))
+    print_table(
+        "time",
+        ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
+        [_row(line) for line in (*account(summary), *beside(summary))],
+    )
+    click.echo(f"all in {output}")
+
+
+def _row(line: Any) -> tuple[str, ...]:
+    values = (line.mean_ns, line.p50_ns, line.p95_ns, line.p99_ns, line.p999_ns, line.most_ns)
+    return (
+        line.part,
+        line.label,
+        str(line.events),
+        *("-" if v != v else f"{v / 1e3:.1f}" for v in values),
+        f"{100 * line.share:.1f}",
+    )
