@@ -29,8 +29,7 @@ def _all_finite(values: np.ndarray) -> bool:
 
 def _events(column: ColumnData, bad: np.ndarray) -> np.ndarray:
     if not isinstance(column, Jagged):
-        rows: np.ndarray = bad.reshape(len(bad), -1).any(axis=1)
-        return rows
+        return np.asarray(bad.reshape(len(bad), -1).any(axis=1))
     owner = np.repeat(np.arange(len(column)), column.counts)
     marked = np.zeros(len(column), bool)
     marked[owner[bad.reshape(len(bad), -1).any(axis=1)]] = True

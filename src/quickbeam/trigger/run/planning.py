@@ -128,7 +128,7 @@ def check_same(old: Plan, new: Plan, out: Path) -> None:
     if old.mode != new.mode:
         raise UsageError(f"{out} was begun in the mode {old.mode}, not {new.mode}: resume in that one")
     before, now = ({(f.url, f.entries, f.bytes) for f in plan.files} for plan in (old, new))
-    for url, entries, size in sorted(before ^ now, key=str):
+    for url, entries, size in [*sorted(before - now, key=str), *sorted(now - before, key=str)]:
         which = "was there when it began" if (url, entries, size) in before else "is there now"
         raise UsageError(
             f"{out} was begun with other files: {url} with {entries} events and {size} bytes {which}; "

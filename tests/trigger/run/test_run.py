@@ -1,0 +1,149 @@
+"""What a run writes, and that each event leaves through one door."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import uproot
+
+from quickbeam._base import MissingColumnError, UsageError
+from quickbeam.events import read_events
+from quickbeam.trigger import Menu, PathSpec, StreamSpec, load_menu, menu_of, run_menu, stage
+
+
+def spread_of(events):
+    return np.array([max(pt) - min(pt) if len(pt) else 0.0 for pt in events["Jet_pt"].to_list()], np.float32)
+
+
+def test_events_go_where_the_menu_says(menu_file, event_file, tmp_path, make_events):
+    events = make_events(1000)
+    summary = run_menu(load_menu(menu_file), [event_file("a.root", 1000)], tmp_path / "out", unit_events=300)
+    ht = np.array([sum(pt for pt in jets if pt > 30) for jets in events["Jet_pt"].to_list()])
+    met, spread = events["MET_pt"].to_numpy(), spread_of(events)
+    decided = {k: np.array(v) for k, v in pq.read_table(tmp_path / "out" / "decisions.parquet").to_pydict().items()}
+    assert decided["entry"].tolist() == list(range(1000))
+    assert decided["HLT_met"].tolist() == (met > 60).tolist()
+    assert decided["HLT_hard"].tolist() == (ht > 200).tolist()
+    looked_at = decided["HLT_wide"]
+    assert not (looked_at & ~((met > 20) & (spread > 50))).any()
+    assert 0.2 < looked_at.sum() / ((met > 20) & (spread > 50)).sum() < 0.47  # a prescale of three
+    counts = summary.counts
+    assert counts.entered == 1000 == counts.accepted + counts.rejected
+    assert counts.debug == counts.unreadable == 0
+    with uproot.open(tmp_path / "out" / "jets.root") as file:
+        jets = file["Events"].arrays()
+        assert "HT > 200" in file["quickbeam_menu"]
+    wanted = np.flatnonzero((ht > 200) | looked_at)
+    assert jets["event"].tolist() == wanted.tolist()
+    assert jets["Jet_pt"].tolist() == events["Jet_pt"][wanted].tolist()
+    assert jets["HLT_wide_prescale"].tolist() == [3] * len(wanted)
+    assert np.allclose(jets["HT"].to_numpy(), ht[wanted])
+    slim = next(iter(read_events(tmp_path / "out" / "met.parquet"))).events
+    assert "trouble" not in slim
+    assert slim["event"].to_list() == np.flatnonzero(met > 60).tolist()
+    assert sum(summary.histograms["ht"]) == 1000
+
+
+def test_both_modes_any_workers_and_any_units_decide_the_same(menu_file, event_file, tmp_path, content):
+    files = [event_file("a.root", 700), event_file("b.root", 500, seed=2)]
+    found = []
+    for number, options in enumerate(
+        ({}, {"mode": "event"}, {"workers": 2, "unit_events": 97}, {"unit_events": 1000})
+    ):
+        run_menu(load_menu(menu_file), files, tmp_path / f"out{number}", **options)
+        found.append(content(tmp_path / f"out{number}"))
+    assert pq.read_table(tmp_path / "out0" / "decisions.parquet")["event"].to_pylist() == [*range(700), *range(500)]
+    assert found[0] == found[1] == found[2] == found[3]
+
+
+def test_doubtful_events_go_to_debug_and_can_be_run_again(menu_file, event_file, tmp_path, make_events):
+    met = make_events(400)["MET_pt"].to_numpy()
+    looked_at, passed_over = np.flatnonzero(met > 20), np.flatnonzero(met <= 20)
+    trouble = {int(looked_at[5]): 1, int(looked_at[70]): 1, int(looked_at[-1]): 2, int(passed_over[0]): 1}
+    path = event_file("a.root", 400, trouble=trouble)
+    menu_file.write_text(menu_file.read_text().replace("budget: 10s", "budget: 200ms").replace("prescale: 3", "prescale: 1"))
+    for mode in ("batch", "event"):  # in a micro-batch an event's time is its share: one slow one is no time-out
+        codes = (1,) if mode == "batch" else (1, 2)
+        expected = {event: code for event, code in trouble.items() if met[event] > 20 and code in codes}
+        out = tmp_path / mode
+        summary = run_menu(load_menu(menu_file), [path], out, mode=mode, unit_events=150)
+        assert summary.counts.debug == len(expected)
+        assert summary.counts.balanced
+        debug = next(iter(read_events(out / "debug.root"))).events
+        assert dict(zip(debug["debug_entry"].to_list(), debug["debug_reason"].to_list(), strict=True)) == {
+            event: "raised" if code == 1 else "time_out" for event, code in expected.items()
+        }
+        assert debug["debug_stage"].to_list() == ["mine"] * len(expected)
+        assert any("no such jet" in told for told in debug["debug_message"].to_list())
+        assert set(debug["debug_entry"].to_list()).isdisjoint(
+            pq.read_table(out / "decisions.parquet", filters=[("outcome", "!=", 2)])["entry"].to_pylist()
+        )
+    again = run_menu(load_menu(menu_file), [tmp_path / "event" / "debug.root"], tmp_path / "again", mode="event")
+    assert again.counts.entered == again.counts.debug == len(expected)
+
+
+def test_not_finite_and_undecided_events_go_to_debug(tmp_path, make_events):
+    from quickbeam.events import Events, write_events
+
+    events = make_events(50)
+    met = events["MET_pt"].to_numpy().copy()
+    met[[3, 30]] = np.nan
+    columns = {name: events[name] for name in events.array.fields}
+    write_events(tmp_path / "a.root", Events.of({**columns, "MET_pt": met}))
+    menu = Menu(
+        menu="nan",
+        paths={"met": PathSpec(steps=("MET_pt > 60",)), "jets": PathSpec(steps=("count(Jet_pt > 0) >= 0",))},
+        streams={"all": StreamSpec(paths=("met", "jets"))},
+    )
+    summary = run_menu(menu_of(menu), [tmp_path / "a.root"], tmp_path / "out")
+    assert summary.counts.reasons == {"undecided": 2}
+    assert summary.counts.accepted == 48
+
+
+def test_stages_that_break_their_contract_are_named(tmp_path, event_file):
+    @stage(reads=["MET_pt"], adds=["double"])
+    def doubled(events):
+        if len(events) == 1 and events["MET_pt"][0] < 50:
+            return {"double": events["MET_pt"] * 2}
+        if len(events) == 1:
+            events["MET_pt"][0] = 0.0
+        return {"double": np.zeros(len(events) + 1)}
+
+    menu = Menu(
+        menu="contract",
+        paths={"double": PathSpec(steps=("double > 0",))},
+        streams={"all": StreamSpec(paths=("double",))},
+    )
+    path = event_file("a.root", 100)
+    summary = run_menu(menu_of(menu), [path], tmp_path / "out", plugged={"doubled": doubled})
+    debug = next(iter(read_events(tmp_path / "out" / "debug.root"))).events
+    assert summary.counts.accepted + summary.counts.debug == 100
+    assert set(debug["debug_stage"].to_list()) == {"doubled"}
+    assert all("read-only" in told for told in debug["debug_message"].to_list())
+
+
+def test_bad_calls_are_told_before_the_first_event(menu_file, event_file, tmp_path, make_events):
+    path = event_file("a.root", 10)
+    menu_file.write_text(menu_file.read_text().replace("MET_pt > 60", "MET_pT > 60"))
+    with pytest.raises(MissingColumnError, match=r"a.root has no column 'MET_pT', which 'MET_pT > 60' reads; did you mean 'MET_pt'"):
+        run_menu(load_menu(menu_file), [path], tmp_path / "out")
+    menu_file.write_text(menu_file.read_text().replace("MET_pT > 60", "MET_pt > 60"))
+    run_menu(load_menu(menu_file), [path], tmp_path / "out2")
+    with pytest.raises(UsageError, match="holds a finished run"):
+        run_menu(load_menu(menu_file), [path], tmp_path / "out2")
+    assert run_menu(load_menu(menu_file), [path], tmp_path / "out2", resume=True).counts.entered == 10
+
+
+def test_the_account_adds_up(menu_file, event_file, tmp_path):
+    from quickbeam.trigger import account
+
+    summary = run_menu(load_menu(menu_file), [event_file("a.root", 2000)], tmp_path / "out")
+    lines = account(summary)
+    assert sum(line.total_ns for line in lines) == summary.wall_ns * summary.workers
+    assert {"kinematics", "mine", "writing", "starting"} <= {line.label for line in lines}
+    assert all(line.total_ns >= 0 for line in lines)
+    written = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert written["counts"]["entered"] == 2000
