@@ -7,7 +7,6 @@ columns; a row is taken from a column when it is asked for, so that a stage pays
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import awkward as ak
 import numpy as np
@@ -16,12 +15,14 @@ from quickbeam._base import DataError, MissingColumnError, did_you_mean
 from quickbeam.events.batch import IDENTITY, Events
 
 
-@dataclass(frozen=True, slots=True)
 class Jagged:
-    """A list of values per event: those of event i are `values[offsets[i]:offsets[i + 1]]`."""
+    """A list of values per event: those of event i are `values[offsets[i]:offsets[i + 1]]`. Never changed once made."""
 
-    offsets: np.ndarray
-    values: np.ndarray
+    __slots__ = ("_flat", "offsets", "values")
+
+    def __init__(self, offsets: np.ndarray, values: np.ndarray, flat: np.ndarray | None = None) -> None:
+        """Keep both; `flat` where the caller has it."""
+        self.offsets, self.values, self._flat = offsets, values, flat
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -30,13 +31,30 @@ class Jagged:
     @property
     def counts(self) -> np.ndarray:
         """Return how many values each event has."""
-        counted: np.ndarray = np.diff(self.offsets)
+        offsets = self.offsets
+        counted: np.ndarray = offsets[1:] - offsets[:-1]
         return counted
 
     @property
     def flat(self) -> np.ndarray:
         """Return the values of all events, one after the other."""
-        return self.values[self.offsets[0] : self.offsets[-1]]
+        if self._flat is None:
+            self._flat = self.values[self.offsets[0] : self.offsets[-1]]
+        return self._flat
+
+    def matches(self, other: Jagged) -> bool:
+        """Tell whether each event has as many values in both."""
+        if self.offsets is other.offsets:
+            return True
+        if len(self.flat) != len(other.flat) or len(self.offsets) != len(other.offsets):
+            return False
+        return len(self.offsets) == 2 or bool((self.counts == other.counts).all())
+
+    def row(self, event: int) -> Jagged:
+        """Return one event's list."""
+        offsets = self.offsets[event : event + 2]
+        start, stop = offsets.tolist()
+        return Jagged(offsets, self.values, self.values[start:stop])
 
     def take(self, rows: np.ndarray) -> Jagged:
         """Return the lists of some events."""
@@ -98,9 +116,13 @@ class Frame:
         frame._cut = {**self._cut, **added}
         return frame
 
-    def add(self, name: str, column: ColumnData) -> None:
-        """Add a column to this frame alone, one entry per event of it."""
-        self._cut[name] = column
+    def add_all(self, columns: Mapping[str, ColumnData]) -> None:
+        """Add columns to this frame alone, one entry per event of it."""
+        self._cut.update(columns)
+
+    def added(self, name: str) -> ColumnData | None:
+        """Return a column that was added or cut, or None."""
+        return self._cut.get(name)
 
     def rows(self, start: int, stop: int) -> Frame:
         """Return a range of the events of a whole frame."""
@@ -114,6 +136,8 @@ class Frame:
 def _cut(column: ColumnData, rows: slice | np.ndarray) -> ColumnData:
     if isinstance(column, np.ndarray):
         return column[rows]
+    if isinstance(rows, slice) and rows.stop - rows.start == 1:
+        return column.row(rows.start)
     if isinstance(rows, slice):
         return Jagged(column.offsets[rows.start : rows.stop + 1], column.values)
     return column.take(rows)

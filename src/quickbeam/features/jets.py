@@ -210,7 +210,7 @@ def _check_lengths(frame: Frame, names: list[str]) -> None:
     first = _lists(frame, names[0])
     for name in names[1:]:
         other = _lists(frame, name)
-        if other.offsets is first.offsets:
+        if first.matches(other):
             continue
         differ = np.flatnonzero(first.counts != other.counts)
         if len(differ):

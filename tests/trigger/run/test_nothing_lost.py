@@ -19,7 +19,17 @@ from quickbeam.trigger import ConservationError, load_menu, run_menu
 
 
 def start(menu, files, out, *options):
-    command = [sys.executable, "-m", "quickbeam", "run", str(menu), *map(str, files), "-o", str(out), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "quickbeam",
+        "run",
+        str(menu),
+        *map(str, files),
+        "-o",
+        str(out),
+        *options,
+    ]
     return subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -126,7 +136,9 @@ def test_what_cannot_be_read_is_booked_and_all_else_decided(menu_file, event_fil
     summary = run_menu(load_menu(menu_file), [path, gone, fine], tmp_path / "out")
     assert summary.counts.balanced
     assert summary.counts.entered == 6050
-    assert [(entry.file, entry.start, entry.stop) for entry in summary.unreadable] == [(str(path), 2000, 3000)]
+    assert [(entry.file, entry.start, entry.stop) for entry in summary.unreadable] == [
+        (str(path), 2000, 3000)
+    ]
     assert [file.problem is not None for file in summary.files] == [False, True, False]
     decided = pq.read_table(tmp_path / "out" / "decisions.parquet").to_pydict()
     assert decided["entry"] == [*range(2000), *range(3000, 6000), *range(50)]
@@ -135,7 +147,12 @@ def test_what_cannot_be_read_is_booked_and_all_else_decided(menu_file, event_fil
 def test_a_full_disk_stops_the_run_which_resumes(menu_file, event_file, tmp_path, content):
     small = tmp_path / "small"
     small.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", small], check=False, capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", small], check=False, capture_output=True
+        ).returncode
+    ):
         pytest.skip("a small file system needs the right to mount")
     try:
         files = [event_file("a.root", 4000)]

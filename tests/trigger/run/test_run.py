@@ -23,7 +23,9 @@ def test_events_go_where_the_menu_says(menu_file, event_file, tmp_path, make_eve
     summary = run_menu(load_menu(menu_file), [event_file("a.root", 1000)], tmp_path / "out", unit_events=300)
     ht = np.array([sum(pt for pt in jets if pt > 30) for jets in events["Jet_pt"].to_list()])
     met, spread = events["MET_pt"].to_numpy(), spread_of(events)
-    decided = {k: np.array(v) for k, v in pq.read_table(tmp_path / "out" / "decisions.parquet").to_pydict().items()}
+    decided = {
+        k: np.array(v) for k, v in pq.read_table(tmp_path / "out" / "decisions.parquet").to_pydict().items()
+    }
     assert decided["entry"].tolist() == list(range(1000))
     assert decided["HLT_met"].tolist() == (met > 60).tolist()
     assert decided["HLT_hard"].tolist() == (ht > 200).tolist()
@@ -55,7 +57,10 @@ def test_both_modes_any_workers_and_any_units_decide_the_same(menu_file, event_f
     ):
         run_menu(load_menu(menu_file), files, tmp_path / f"out{number}", **options)
         found.append(content(tmp_path / f"out{number}"))
-    assert pq.read_table(tmp_path / "out0" / "decisions.parquet")["event"].to_pylist() == [*range(700), *range(500)]
+    assert pq.read_table(tmp_path / "out0" / "decisions.parquet")["event"].to_pylist() == [
+        *range(700),
+        *range(500),
+    ]
     assert found[0] == found[1] == found[2] == found[3]
 
 
@@ -64,8 +69,13 @@ def test_doubtful_events_go_to_debug_and_can_be_run_again(menu_file, event_file,
     looked_at, passed_over = np.flatnonzero(met > 20), np.flatnonzero(met <= 20)
     trouble = {int(looked_at[5]): 1, int(looked_at[70]): 1, int(looked_at[-1]): 2, int(passed_over[0]): 1}
     path = event_file("a.root", 400, trouble=trouble)
-    menu_file.write_text(menu_file.read_text().replace("budget: 10s", "budget: 200ms").replace("prescale: 3", "prescale: 1"))
-    for mode in ("batch", "event"):  # in a micro-batch an event's time is its share: one slow one is no time-out
+    menu_file.write_text(
+        menu_file.read_text().replace("budget: 10s", "budget: 200ms").replace("prescale: 3", "prescale: 1")
+    )
+    for mode in (
+        "batch",
+        "event",
+    ):  # in a micro-batch an event's time is its share: one slow one is no time-out
         codes = (1,) if mode == "batch" else (1, 2)
         expected = {event: code for event, code in trouble.items() if met[event] > 20 and code in codes}
         out = tmp_path / mode
@@ -81,7 +91,9 @@ def test_doubtful_events_go_to_debug_and_can_be_run_again(menu_file, event_file,
         assert set(debug["debug_entry"].to_list()).isdisjoint(
             pq.read_table(out / "decisions.parquet", filters=[("outcome", "!=", 2)])["entry"].to_pylist()
         )
-    again = run_menu(load_menu(menu_file), [tmp_path / "event" / "debug.root"], tmp_path / "again", mode="event")
+    again = run_menu(
+        load_menu(menu_file), [tmp_path / "event" / "debug.root"], tmp_path / "again", mode="event"
+    )
     assert again.counts.entered == again.counts.debug == len(expected)
 
 
@@ -128,7 +140,10 @@ def test_stages_that_break_their_contract_are_named(tmp_path, event_file):
 def test_bad_calls_are_told_before_the_first_event(menu_file, event_file, tmp_path, make_events):
     path = event_file("a.root", 10)
     menu_file.write_text(menu_file.read_text().replace("MET_pt > 60", "MET_pT > 60"))
-    with pytest.raises(MissingColumnError, match=r"a.root has no column 'MET_pT', which 'MET_pT > 60' reads; did you mean 'MET_pt'"):
+    with pytest.raises(
+        MissingColumnError,
+        match=r"a.root has no column 'MET_pT', which 'MET_pT > 60' reads; did you mean 'MET_pt'",
+    ):
         run_menu(load_menu(menu_file), [path], tmp_path / "out")
     menu_file.write_text(menu_file.read_text().replace("MET_pT > 60", "MET_pt > 60"))
     run_menu(load_menu(menu_file), [path], tmp_path / "out2")

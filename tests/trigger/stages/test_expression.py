@@ -6,7 +6,7 @@ import pytest
 
 from quickbeam._base import DataError, QuickbeamError, UsageError
 from quickbeam.events import Events, Frame, columns_of
-from quickbeam.trigger.expression import parse_expression
+from quickbeam.trigger.stages import parse_expression
 
 N = 400
 

@@ -14,12 +14,13 @@ from quickbeam.trigger.decide.laps import Laps
 from quickbeam.trigger.decide.prescale import looked_at
 from quickbeam.trigger.decide.scatter import Piece, scatter
 from quickbeam.trigger.menu import Operation, Program, told_ns
-from quickbeam.trigger.stages import Added
+from quickbeam.trigger.stages import Added, per_event
 
 
 def decide_batch(program: Program, columns: Mapping[str, ColumnData], events: int, laps: Laps) -> Decisions:
     """Decide some events together."""
-    return _Batch(program, columns, events, laps).decide()
+    with np.errstate(all="ignore"):
+        return _Batch(program, columns, events, laps).decide()
 
 
 class _Batch:
@@ -87,7 +88,7 @@ class _Batch:
         stage = operation.stage
         assert stage is not None  # noqa: S101
         for rows, added in pieces:
-            bad = not_finite(stage, added)
+            bad = not_finite(stage, added.columns)
             if bad is not None:
                 self._fault(
                     rows[bad], index, Reason.NOT_FINITE, f"the stage {stage.name} gave NaN or infinity"
@@ -104,7 +105,9 @@ class _Batch:
         (path,) = operation.paths
         start = now_ns()
         try:
-            passed, undecided = operation.expression(frame)  # type: ignore[misc] # conditions have one
+            assert operation.expression is not None  # noqa: S101 - conditions have one
+            value, undecided = operation.expression.evaluate(frame)
+            passed = per_event(operation.expression, value)
         except Exception as error:  # noqa: BLE001 - as above
             if len(rows) == 1:
                 self._fault(rows, index, Reason.RAISED, told(error))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from quickbeam.events import ColumnData, Jagged
-from quickbeam.trigger.stages import Added, Stage
+from quickbeam.trigger.stages import Stage
 
 
-def not_finite(stage: Stage, added: Added) -> np.ndarray | None:
+def not_finite(stage: Stage, added: Mapping[str, ColumnData]) -> np.ndarray | None:
     """Return a mask of the events whose score is NaN or infinite, or None where all are finite."""
     bad: np.ndarray | None = None
     for name in stage.finite:
-        column = added.columns[name]
+        column = added[name]
         values = column.flat if isinstance(column, Jagged) else column
         if values.dtype.kind != "f" or not values.size or _all_finite(values):
             continue
@@ -22,9 +24,9 @@ def not_finite(stage: Stage, added: Added) -> np.ndarray | None:
 
 
 def _all_finite(values: np.ndarray) -> bool:
-    """Tell by one product, which is NaN or infinite where any factor is; overflow of finite numbers is looked at twice."""
-    total = float(np.add.reduce(values, axis=None) * 0.0)
-    return total == 0.0 or bool(np.isfinite(values).all())
+    """Tell by one sum, which is NaN or infinite where any factor is; overflow of finite numbers is looked at twice."""
+    total = float(np.add.reduce(values, axis=None))
+    return total - total == 0.0 or bool(np.isfinite(values).all())
 
 
 def _events(column: ColumnData, bad: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,16 @@ class Laps:
         if events:
             values.append(elapsed_ns / events)
             self.counts[label].append(events)
+
+    def add_each(self, label: str, elapsed_ns: Sequence[int]) -> None:
+        """Book times that single events took."""
+        if not len(elapsed_ns):
+            return
+        if label not in self.values:
+            self.values[label], self.counts[label], self.total_ns[label] = array("d"), array("q"), 0
+        self.total_ns[label] += sum(elapsed_ns)
+        self.values[label].extend(elapsed_ns)
+        self.counts[label].extend([1] * len(elapsed_ns))
 
     def of(self, label: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the numbers of one label, and how many events each stands for."""

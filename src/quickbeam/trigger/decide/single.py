@@ -1,12 +1,17 @@
-"""Deciding event by event: one event in flight, every event timed."""
+"""Deciding event by event: one event in flight, every event timed.
+
+What stands between the steps is the framework's own cost, paid for every event: hence one flat loop, and no call
+that is not needed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from time import perf_counter_ns
+from typing import NamedTuple
 
 import numpy as np
 
-from quickbeam._base import now_ns
 from quickbeam.events import ColumnData, Frame, Jagged
 from quickbeam.trigger.decide.decisions import Decisions, Reason
 from quickbeam.trigger.decide.faults import not_finite, told
@@ -14,6 +19,7 @@ from quickbeam.trigger.decide.laps import Laps
 from quickbeam.trigger.decide.prescale import looked_at
 from quickbeam.trigger.decide.scatter import scatter
 from quickbeam.trigger.menu import Operation, Program, told_ns
+from quickbeam.trigger.stages import Expression, Stage, per_event
 
 EVENT = "event"  # the label under which the whole of an event is booked
 
@@ -21,6 +27,17 @@ EVENT = "event"  # the label under which the whole of an event is booked
 class _Fault(Exception):  # noqa: N818 - no error: it ends the work on an event
     def __init__(self, reason: Reason, message: str) -> None:
         self.reason, self.message = reason, message
+
+
+class _Step(NamedTuple):
+    """An operation, laid out for the loop."""
+
+    mask: int
+    stage: Stage | None
+    expression: Expression | None
+    label: str
+    limits: tuple[tuple[int, int], ...]  # path, and its budget
+    times: list[int]
 
 
 def decide_single(
@@ -33,107 +50,144 @@ def decide_single(
 ) -> Decisions:
     """Decide events one after the other; `before` is told of each, and says whether it is deadly."""
     found = Decisions.empty(events, len(program.paths))
-    wanted = looked_at(program, Frame(columns, events))
-    pieces: dict[str, tuple[list[int], list[ColumnData]]] = {}
-    operations = [(index, op, op.mask) for index, op in enumerate(program.operations)]
-    bits = [1 << index for index in range(len(program.paths))]
-    every = sum(bits)
-    watched = frozenset(program.watched)
-    scaled = any(prescale > 1 for prescale in program.prescales)
-    for event in range(events):
-        begin = now_ns()
-        if before is not None and before(event):
-            found.fault(event, Reason.DIED, -1, "the process that decided this event died or hung")
-            continue
-        frame = Frame(columns, 1, slice(event, event + 1))
-        alive = sum(bit for bit, on in zip(bits, wanted[event], strict=True) if on) if scaled else every
-        state = _Event(program, frame, laps, alive)
-        at = -1
-        try:
-            for at, operation, mask in operations:  # noqa: B007 - told where the work ended
-                if state.alive & mask:
-                    state.step(operation, mask)
-        except _Fault as fault:
-            found.fault(event, fault.reason, at, fault.message)
-            state.alive = 0
-        if state.alive:
-            found.paths[event] = [bool(state.alive & bit) for bit in bits]
-        elif not found.reason[event]:  # of rejected events only what histograms want is kept
-            state.added = [entry for entry in state.added if entry[0] in watched]
-        for name, column in state.added:
-            rows, parts = pieces.setdefault(name, ([], []))
-            rows.append(event)
-            parts.append(column)
-        found.spent_ns[event] = state.spent
-        laps.add(EVENT, now_ns() - begin, 1)
-    found.added = {
-        name: scatter(events, [_joined(np.array(rows), parts)]) for name, (rows, parts) in pieces.items()
-    }
+    steps = [_step(program, operation) for operation in program.operations]
+    wanted = _bits(looked_at(program, Frame(columns, events)))
+    kept = _Kept(frozenset(program.watched))
+    whole: list[int] = []
+    with np.errstate(all="ignore"):
+        for event in range(events):
+            begin = perf_counter_ns()
+            if before is not None and before(event):
+                found.fault(event, Reason.DIED, -1, "the process that decided this event died or hung")
+                continue
+            if laps.pulse is not None:
+                laps.pulse.value += 1
+            frame = Frame(columns, 1, slice(event, event + 1))
+            alive = _decide(program, steps, frame, wanted[event], found, event)
+            kept.take(event, frame, steps, all_of_it=bool(alive or found.reason[event]))
+            if alive:
+                found.paths[event] = [bool(alive >> path & 1) for path in range(len(program.paths))]
+            whole.append(perf_counter_ns() - begin)
+    for step in steps:
+        laps.add_each(step.label, step.times)
+    laps.add_each(EVENT, whole)
+    found.added = kept.columns(events)
     return found
 
 
-class _Event:
-    """One event on its way through the program."""
-
-    __slots__ = ("added", "alive", "frame", "laps", "path_ns", "program", "spent")
-
-    def __init__(self, program: Program, frame: Frame, laps: Laps, alive: int) -> None:
-        self.program, self.frame, self.laps, self.alive = program, frame, laps, alive
-        self.added: list[tuple[str, ColumnData]] = []
-        self.spent = 0
-        self.path_ns: dict[int, int] = {}
-
-    def step(self, operation: Operation, mask: int) -> None:
-        start = now_ns()
-        stage = operation.stage
-        try:
-            if stage is None:
-                passed, undecided = operation.expression(self.frame)  # type: ignore[misc] # conditions have one
-            else:
-                added = stage.run(self.frame)
-                undecided = added.undecided
-        except Exception as error:
-            self._spend(operation, now_ns() - start)
-            raise _Fault(Reason.RAISED, told(error)) from error
-        elapsed = now_ns() - start
-        if stage is not None:
-            for name in stage.adds:
-                column = added.columns[name]
-                self.frame.add(name, column)
-                if stage.kind != "features":
-                    self.added.append((name, column))
-            if stage.finite and not_finite(stage, added) is not None:
-                self._spend(operation, elapsed)
-                raise _Fault(Reason.NOT_FINITE, f"the stage {stage.name} gave NaN or infinity")
-        elif not passed[0]:
-            self.alive &= ~mask
-        self._spend(operation, elapsed)
-        if undecided is not None and undecided[0]:
-            at = "" if stage is not None else f"{operation.label}: "
-            raise _Fault(Reason.UNDECIDED, f"{at}a comparison met NaN")
-        self._check_time(operation, elapsed)
-
-    def _spend(self, operation: Operation, elapsed: int) -> None:
-        self.laps.add(operation.label, elapsed, 1)
-        self.spent += elapsed
-
-    def _check_time(self, operation: Operation, elapsed: int) -> None:
-        budget = self.program.budget_ns
-        if budget is not None and self.spent > budget:
-            raise _Fault(Reason.TIME_OUT, f"more than {told_ns(budget)} for the event")
-        for path in operation.paths:
-            limit = self.program.budgets_ns[path]
-            if limit is not None and self.alive >> path & 1:
-                self.path_ns[path] = self.path_ns.get(path, 0) + elapsed
-                if self.path_ns[path] > limit:
-                    name = self.program.paths[path]
-                    raise _Fault(Reason.TIME_OUT, f"more than {told_ns(limit)} on the path {name}")
+def _step(program: Program, operation: Operation) -> _Step:
+    budgets = ((path, program.budgets_ns[path]) for path in operation.paths)
+    limits = tuple((path, budget) for path, budget in budgets if budget is not None)
+    return _Step(operation.mask, operation.stage, operation.expression, operation.label, limits, [])
 
 
-def _joined(rows: np.ndarray, parts: list[ColumnData]) -> tuple[np.ndarray, ColumnData]:
+def _bits(wanted: np.ndarray) -> list[int]:
+    """Return the paths that look at each event, as bits of one number."""
+    if wanted.all():
+        return [(1 << wanted.shape[1]) - 1] * len(wanted)
+    packed = np.packbits(wanted, axis=1, bitorder="little")
+    return [int.from_bytes(row.tobytes(), "little") for row in packed]
+
+
+def _decide(
+    program: Program, steps: list[_Step], frame: Frame, alive: int, found: Decisions, event: int
+) -> int:
+    """Take one event through the program; return the paths that accept it."""
+    spent, budget, on_paths = 0, program.budget_ns, dict.fromkeys(range(len(program.paths)), 0)
+    at, start, times = 0, 0, steps[0].times
+    clock = perf_counter_ns
+    try:
+        for at, step in enumerate(steps):  # noqa: B007 - told in a fault
+            if not alive & step.mask:
+                continue
+            times = step.times
+            start = clock()
+            passed, undecided = _run(step, frame)
+            elapsed = clock() - start
+            times.append(elapsed)
+            spent += elapsed
+            if not passed:
+                alive &= ~step.mask
+            if (undecided is not None and undecided[0]) or (budget is not None and spent > budget):
+                _fault(step, undecided, budget)
+            if step.limits:
+                _check_paths(program, step, alive, on_paths, elapsed)
+    except _Fault as fault:
+        found.fault(event, fault.reason, at, fault.message)
+        alive = 0
+    except Exception as error:  # noqa: BLE001 - whatever a stage raises: no event is lost by it
+        times.append(clock() - start)
+        found.fault(event, Reason.RAISED, at, told(error))
+        alive = 0
+    found.spent_ns[event] = spent
+    return alive
+
+
+def _run(step: _Step, frame: Frame) -> tuple[bool, np.ndarray | None]:
+    """Do one operation: tell whether a condition is passed, and whether it met a NaN."""
+    stage = step.stage
+    if stage is None:
+        value, undecided = step.expression.evaluate(frame)  # type: ignore[union-attr] # an operation has one of both
+        return bool(value[0]) if type(value) is np.ndarray else _refuse(step, value), undecided
+    added, undecided = stage.run(frame)
+    frame.add_all(added)
+    if stage.finite and not_finite(stage, added) is not None:
+        raise _Fault(Reason.NOT_FINITE, f"the stage {stage.name} gave NaN or infinity")
+    return True, undecided
+
+
+def _refuse(step: _Step, value: ColumnData) -> bool:
+    assert step.expression is not None  # noqa: S101 - it has just been evaluated
+    return bool(per_event(step.expression, value)[0])
+
+
+def _fault(step: _Step, undecided: np.ndarray | None, budget: int | None) -> None:
+    if undecided is not None and undecided[0]:
+        raise _Fault(Reason.UNDECIDED, f"{step.label}: a comparison met NaN")
+    raise _Fault(Reason.TIME_OUT, f"more than {told_ns(budget or 0)} for the event")
+
+
+def _check_paths(program: Program, step: _Step, alive: int, on_paths: dict[int, int], elapsed: int) -> None:
+    """Book a time on the paths that wanted it, and end the event where the time of one is over."""
+    for path, limit in step.limits:
+        if alive >> path & 1:
+            on_paths[path] += elapsed
+            if on_paths[path] > limit:
+                name = program.paths[path]
+                raise _Fault(Reason.TIME_OUT, f"more than {told_ns(limit)} on the path {name}")
+
+
+class _Kept:
+    """What stages added and somebody wants: histograms of every event, streams of those that they take."""
+
+    def __init__(self, watched: frozenset[str]) -> None:
+        self.watched = watched
+        self.found: dict[str, tuple[list[int], list[ColumnData]]] = {}
+
+    def take(self, event: int, frame: Frame, steps: list[_Step], *, all_of_it: bool) -> None:
+        if not all_of_it and not self.watched:
+            return
+        for step in steps:
+            if step.stage is None or step.stage.kind == "features":
+                continue
+            for name in step.stage.adds:
+                column = frame.added(name) if all_of_it or name in self.watched else None
+                if column is not None:
+                    rows, parts = self.found.setdefault(name, ([], []))
+                    rows.append(event)
+                    parts.append(column)
+
+    def columns(self, events: int) -> dict[str, ColumnData]:
+        return {
+            name: scatter(events, [(np.array(rows), _joined(parts))])
+            for name, (rows, parts) in self.found.items()
+        }
+
+
+def _joined(parts: list[ColumnData]) -> ColumnData:
     if isinstance(parts[0], Jagged):
-        lists = [part for part in parts if isinstance(part, Jagged)]
+        lists = [part.flat for part in parts if isinstance(part, Jagged)]
         offsets = np.zeros(len(lists) + 1, np.int64)
-        np.cumsum([len(part.flat) for part in lists], out=offsets[1:])
-        return rows, Jagged(offsets, np.concatenate([part.flat for part in lists]))
-    return rows, np.concatenate([part for part in parts if isinstance(part, np.ndarray)])
+        np.cumsum([len(flat) for flat in lists], out=offsets[1:])
+        return Jagged(offsets, np.concatenate(lists))
+    return np.concatenate([part for part in parts if isinstance(part, np.ndarray)])

@@ -1,6 +1,6 @@
 """Steps of a trigger: expressions, models, and what users write."""
 
-from quickbeam.trigger.stages.expression import Expression, parse_expression
+from quickbeam.trigger.stages.expression import Expression, parse_expression, per_event
 from quickbeam.trigger.stages.models import model_stages, run_rows
 from quickbeam.trigger.stages.python import python_stage
 from quickbeam.trigger.stages.simple import define_stage, keep_stage
@@ -16,6 +16,7 @@ __all__ = [
     "model_stages",
     "of_user",
     "parse_expression",
+    "per_event",
     "python_stage",
     "run_rows",
     "stage",

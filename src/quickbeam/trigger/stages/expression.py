@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from quickbeam._base import DataError, UsageError, did_you_mean
+from quickbeam._base import UsageError, did_you_mean
 from quickbeam.events import ColumnData, Frame, Jagged
+from quickbeam.trigger.stages.arithmetic import REDUCTIONS, Value, element, mapped, nan_events, reduced
 
-Value = Any  # a number, one value per event, or a Jagged
 _Step = Callable[["_Run"], Value]
 
 _ARITHMETIC: dict[type[ast.operator], Callable[..., Any]] = {
@@ -56,17 +56,6 @@ class _Run:
     frame: Frame
     undecided: np.ndarray | None = None
 
-    def met_nan(self, value: Value) -> None:
-        """Note the events in which a value is NaN."""
-        values = value.flat if isinstance(value, Jagged) else value
-        if getattr(values, "dtype", None) is None or values.dtype.kind != "f":
-            return
-        bad = np.isnan(values)
-        if not bad.any():
-            return
-        events = _per_event(np.add, value, bad) > 0 if isinstance(value, Jagged) else bad
-        self.undecided = events if self.undecided is None else self.undecided | events
-
 
 @dataclass(frozen=True)
 class Expression:
@@ -79,20 +68,29 @@ class Expression:
     def __call__(self, frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
         """Return one value per event, and a mask of the events that a NaN left undecided (None: not one)."""
         value, undecided = self.quantity(frame)
-        if isinstance(value, Jagged):
-            raise UsageError(
-                f"{self.text!r} has a list per event; make one value of it with any(...), count(...) or max(...)"
-            )
-        return value, undecided
+        return per_event(self, value), undecided
 
     def quantity(self, frame: Frame) -> tuple[ColumnData, np.ndarray | None]:
         """Return the same, where a list per event is as good."""
-        run = _Run(frame)
         with np.errstate(all="ignore"):
-            value = self._step(run)
+            return self.evaluate(frame)
+
+    def evaluate(self, frame: Frame) -> tuple[ColumnData, np.ndarray | None]:
+        """Return the same, for callers that have turned numpy's warnings off themselves."""
+        run = _Run(frame)
+        value = self._step(run)
         if not isinstance(value, Jagged) and (not isinstance(value, np.ndarray) or value.ndim == 0):
             value = np.full(len(frame), value)
         return value, run.undecided
+
+
+def per_event(expression: Expression, value: ColumnData) -> np.ndarray:
+    """Return one value per event, or say that it is a list."""
+    if isinstance(value, Jagged):
+        raise UsageError(
+            f"{expression.text!r} has a list per event; make one value of it with any(...), count(...) or max(...)"
+        )
+    return value
 
 
 Threshold = Callable[..., float]
@@ -143,10 +141,10 @@ class _Compiler:
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() | ast.Not() as op, operand=operand):
                 inner = self.step(operand)
                 function = {ast.USub: np.negative, ast.UAdd: np.positive, ast.Not: np.logical_not}[type(op)]
-                return lambda run: _map(self.text, function, inner(run))
+                return lambda run: mapped(self.text, function, inner(run))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
                 first, second, arithmetic = self.step(left), self.step(right), _ARITHMETIC[type(op)]
-                return lambda run: _map(self.text, arithmetic, first(run), second(run))
+                return lambda run: mapped(self.text, arithmetic, first(run), second(run))
             case ast.BoolOp(op=op, values=values):
                 parts = [self.step(value) for value in values]
                 return self._joined(np.logical_and if isinstance(op, ast.And) else np.logical_or, parts)
@@ -162,7 +160,7 @@ class _Compiler:
         def run_all(run: _Run) -> Value:
             value = parts[0](run)
             for part in parts[1:]:
-                value = _map(self.text, function, value, part(run))
+                value = mapped(self.text, function, value, part(run))
             return value
 
         return run_all
@@ -178,10 +176,12 @@ class _Compiler:
         def compare(run: _Run) -> Value:
             values = [operand(run) for operand in operands]
             for value in values:
-                run.met_nan(value)
-            result = _map(self.text, functions[0], values[0], values[1])
+                bad = nan_events(value)
+                if bad is not None:
+                    run.undecided = bad if run.undecided is None else run.undecided | bad
+            result = mapped(self.text, functions[0], values[0], values[1])
             for function, left, right in zip(functions[1:], values[1:], values[2:], strict=False):
-                result = _map(self.text, np.logical_and, result, _map(self.text, function, left, right))
+                result = mapped(self.text, np.logical_and, result, mapped(self.text, function, left, right))
             return result
 
         return compare
@@ -202,7 +202,7 @@ class _Compiler:
     def _call(self, node: ast.Call, name: str, arguments: list[ast.expr]) -> _Step:
         known = {
             **{key: count for key, (count, _) in _ELEMENTWISE.items()},
-            **dict.fromkeys(_REDUCTIONS, 1),
+            **dict.fromkeys(REDUCTIONS, 1),
             "at": 3,
         }
         if name not in known:
@@ -218,77 +218,11 @@ class _Compiler:
         steps = [self.step(argument) for argument in arguments]
         if name in _ELEMENTWISE:
             function = _ELEMENTWISE[name][1]
-            return lambda run: _map(self.text, function, *(step(run) for step in steps))
+            return lambda run: mapped(self.text, function, *(step(run) for step in steps))
         if name == "at":
-            return lambda run: _at(self.text, *(step(run) for step in steps))
-        reduction = _REDUCTIONS[name]
-        return lambda run: _reduce(self.text, name, reduction, steps[0](run))
+            return lambda run: element(self.text, *(step(run) for step in steps))
+        reduction = REDUCTIONS[name]
+        return lambda run: reduced(self.text, name, reduction, steps[0](run))
 
     def _unknown(self, node: ast.expr, told: str) -> UsageError:
         return UsageError(f"the expression {self.text!r}, character {node.col_offset + 1}: {told}")
-
-
-def _map(text: str, function: Callable[..., Any], *values: Value) -> Value:
-    """Work element by element; a value per event goes along with each element of that event's list."""
-    lists = [value for value in values if isinstance(value, Jagged)]
-    if not lists:
-        return function(*values)
-    offsets = lists[0].offsets
-    for other in lists[1:]:
-        if other.offsets is not offsets and not np.array_equal(other.counts, lists[0].counts):
-            raise DataError(f"{text!r} joins lists of different lengths, such as those of two collections")
-    counts = None
-    flat = []
-    for value in values:
-        if isinstance(value, Jagged):
-            flat.append(value.flat)
-        elif isinstance(value, np.ndarray) and value.ndim:
-            counts = lists[0].counts if counts is None else counts
-            flat.append(np.repeat(value, counts))
-        else:
-            flat.append(value)
-    return Jagged(offsets - offsets[0] if offsets[0] else offsets, function(*flat))
-
-
-def _per_event(function: np.ufunc, value: Jagged, flat: np.ndarray, empty: float = 0) -> np.ndarray:
-    """Reduce each event's part of `flat`; `empty` stands for an event with no elements."""
-    starts, counts = value.offsets[:-1] - value.offsets[0], value.counts
-    kind = flat.dtype if flat.dtype.kind != "b" else np.dtype(np.int64)
-    if not np.isfinite(empty) and kind.kind != "f":
-        kind = np.dtype(np.float64)
-    result = np.full(len(counts), empty, kind)
-    filled = counts > 0
-    if filled.any():
-        result[filled] = function.reduceat(flat.astype(kind, copy=False), starts[filled])
-    return result
-
-
-def _sum_kind(flat: np.ndarray) -> np.ndarray:
-    return flat.astype(np.float64) if flat.dtype.kind == "f" else flat
-
-
-_REDUCTIONS: dict[str, Callable[[Jagged], np.ndarray]] = {
-    "count": lambda v: _per_event(np.add, v, v.flat.astype(bool)),
-    "any": lambda v: _per_event(np.add, v, v.flat.astype(bool)) > 0,
-    "all": lambda v: _per_event(np.add, v, ~v.flat.astype(bool)) == 0,
-    "sum": lambda v: _per_event(np.add, v, _sum_kind(v.flat)),
-    "max": lambda v: _per_event(np.maximum, v, v.flat, -np.inf),
-    "min": lambda v: _per_event(np.minimum, v, v.flat, np.inf),
-}
-
-
-def _reduce(text: str, name: str, function: Callable[[Jagged], np.ndarray], value: Value) -> np.ndarray:
-    if not isinstance(value, Jagged):
-        raise UsageError(f"{text!r}: {name}(...) takes a list per event, and got one value")
-    return function(value)
-
-
-def _at(text: str, value: Value, place: Value, other: Value) -> np.ndarray:
-    """Return the element at a place of each event's list, or what counts where it is shorter."""
-    if not isinstance(value, Jagged) or not isinstance(place, int) or place < 0:
-        raise UsageError(f"{text!r}: at(...) takes a list per event and a whole number from 0 on")
-    there = value.counts > place
-    kind = np.result_type(value.values.dtype, np.min_scalar_type(other))
-    found = np.full(len(value), other, kind)
-    found[there] = value.values[value.offsets[:-1][there] + place]
-    return found

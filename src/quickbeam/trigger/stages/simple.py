@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from quickbeam.events import ColumnData, Frame
-from quickbeam.trigger.stages.expression import Expression
+from quickbeam.trigger.stages.expression import Expression, per_event
 from quickbeam.trigger.stages.stage import Added, Stage
 
 
@@ -24,7 +24,7 @@ def define_stage(name: str, expressions: Mapping[str, Expression]) -> Stage:
         added: dict[str, ColumnData] = {}
         undecided: np.ndarray | None = None
         for column, expression in expressions.items():
-            added[column], doubt = expression.quantity(frame.with_columns(added))
+            added[column], doubt = expression.evaluate(frame.with_columns(added))
             if doubt is not None:
                 undecided = doubt if undecided is None else undecided | doubt
         return Added(added, undecided)
@@ -36,7 +36,7 @@ def keep_stage(name: str, expression: Expression) -> Stage:
     """Return a stage that adds one column of true and false, called as the stage is."""
 
     def run(frame: Frame) -> Added:
-        passed, undecided = expression(frame)
-        return Added({name: passed.astype(bool, copy=False)}, undecided)
+        passed, undecided = expression.evaluate(frame)
+        return Added({name: per_event(expression, passed).astype(bool, copy=False)}, undecided)
 
     return Stage(name, "filter", expression.reads, (name,), run)
