@@ -30,6 +30,7 @@ HEAVY = (
     "awkward",
     "pyarrow",
     "h5py",
+    "distributed",
 )
 # What may import a heavy library when it is imported itself: adapters, and modules that only lazy code reaches.
 ADAPTERS = {

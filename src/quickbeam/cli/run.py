@@ -28,6 +28,7 @@ from quickbeam.cli.output import json_option, print_json, print_table, say
 @click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine."
 )
+@click.option("--scheduler", help="Address of a Dask scheduler, whose workers do the work: tcp://HOST:8786.")
 @click.option(
     "--mode",
     type=click.Choice(["batch", "event"]),
@@ -57,6 +58,7 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         output,
         mode=options["mode"],
         workers=options["workers"],
+        scheduler=options["scheduler"],
         resume=options["resume"],
         tree=options["tree"],
         unit_events=options["unit_events"],

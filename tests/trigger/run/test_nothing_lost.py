@@ -50,8 +50,8 @@ def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_output(
     files = [event_file("a.root", 1500), event_file("b.root", 900, seed=2)]
     run_menu(load_menu(menu_file), files, tmp_path / "calm", unit_events=40)
     moments = random.Random(int(workers))
-    out, kills = tmp_path / "out", 0
-    for _ in range(60):
+    out = tmp_path / "out"
+    for kills in range(60):
         options = ["--unit-events", "40", "--workers", workers, *(["--resume"] if kills else [])]
         process = start(menu_file, files, out, *options)
         wait_for_units(process, out, moments)
@@ -60,7 +60,6 @@ def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_output(
         process.communicate()
         for child in children:
             wait_for_end(child)
-        kills += 1
         if process.returncode == 0:
             break
     process = start(menu_file, files, out, "--unit-events", "40", "--resume")
@@ -182,7 +181,7 @@ def test_a_missing_or_doctored_unit_is_never_passed_over(menu_file, event_file, 
         return dict(list(found.items())[:-1]) if len(found) > 2 else found
 
     monkeypatch.setattr(module.parts, "committed", lose_one)
-    with pytest.raises(ConservationError, match="entries 200 to 300 of .*a.root"):
+    with pytest.raises(ConservationError, match=r"entries 200 to 300 of .*a\.root"):
         run_menu(load_menu(menu_file), [path], tmp_path / "out", unit_events=100)
 
 

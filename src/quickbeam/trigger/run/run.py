@@ -25,6 +25,7 @@ from quickbeam._base import (
 from quickbeam.trigger.decide import Laps
 from quickbeam.trigger.menu import Compiled, MenuSource, compile_menu
 from quickbeam.trigger.run import parts
+from quickbeam.trigger.run.dask import run_on_dask
 from quickbeam.trigger.run.documents import Mode, Plan, RunSummary, UnitResult
 from quickbeam.trigger.run.local import run_here
 from quickbeam.trigger.run.merge import check_complete, merge_decisions, merge_stream, provenance
@@ -45,6 +46,7 @@ def run_menu(
     *,
     mode: Mode = "batch",
     workers: int = 1,
+    scheduler: str | None = None,
     resume: bool = False,
     tree: str | None = None,
     unit_events: int | None = None,
@@ -65,7 +67,7 @@ def run_menu(
         laps.add(PLANNING, now_ns() - start, 0)
         if finished is not None:
             return finished
-        _work(plan, compiled, out, workers, plugged, stuck_s)
+        _work(plan, compiled, out, workers, plugged, stuck_s, scheduler)
         start = now_ns()
         done = parts.committed(out)
         results = {number: parts.read_result(folder) for number, folder in done.items()}
@@ -156,6 +158,7 @@ def _work(
     workers: int,
     plugged: dict[str, UserStage] | None,
     stuck_s: float,
+    scheduler: str | None,
 ) -> None:
     parts.sweep(out)
     done = parts.committed(out)
@@ -164,11 +167,13 @@ def _work(
     total = sum(unit.stop - unit.start for unit in units)
     with progress("deciding", total, "events") as advance:
         advance(total - sum(unit.stop - unit.start for unit in left))
-        results: Iterator[UnitResult] = (
-            run_here(plan, compiled, out, ((unit, Care()) for unit in left))
-            if workers == 1
-            else run_in_processes(plan, out, left, workers, plugged or {}, stuck_s)
-        )
+        results: Iterator[UnitResult]
+        if scheduler is not None:
+            results = run_on_dask(plan, out, left, scheduler, plugged or {})
+        elif workers > 1:
+            results = run_in_processes(plan, out, left, workers, plugged or {}, stuck_s)
+        else:
+            results = run_here(plan, compiled, out, ((unit, Care()) for unit in left))
         for result in results:
             advance(result.counts.entered)
 

@@ -1,0 +1,119 @@
+"""Units done by the workers of a Dask cluster, on any number of machines that share a file system."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from quickbeam._base import DataError, QuickbeamError, UsageError, interruptible, require
+from quickbeam.trigger.menu import compile_menu
+from quickbeam.trigger.run import parts
+from quickbeam.trigger.run.documents import Plan, Unit, UnitResult
+from quickbeam.trigger.run.planning import menu_of_plan, read_plan
+from quickbeam.trigger.run.worker import Care, Worker
+from quickbeam.trigger.stages import UserStage
+
+CONNECT_S = 10
+AHEAD = 3  # units per thread that wait at a worker, so that none runs dry
+DEATHS_MOST = 20  # of one unit, each of them several workers' as the cluster's own settings have it
+
+_workers = threading.local()
+
+
+def run_on_dask(
+    plan: Plan, out: Path, units: Sequence[Unit], scheduler: str, plugged: dict[str, UserStage]
+) -> Iterator[UnitResult]:
+    """Do units on a cluster; a worker that dies is replaced by the cluster, and its units are done again."""
+    distributed = require("distributed", extra="dask", purpose="running on a Dask cluster")
+    try:
+        client = distributed.Client(scheduler, timeout=CONNECT_S)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+    with client:
+        yield from _Cluster(client, distributed, plan, out.resolve(), plugged).run(units)
+
+
+class _Cluster:
+    def __init__(
+        self, client: Any, distributed: Any, plan: Plan, out: Path, plugged: dict[str, UserStage]
+    ) -> None:
+        self.client, self.distributed, self.plan, self.out = client, distributed, plan, out
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise UsageError("the Dask scheduler has no workers: start some with `dask worker`")
+        self.ahead = AHEAD * threads
+        self.job = (str(out), hashlib.sha256(plan.model_dump_json().encode()).hexdigest(), plugged)
+        self.deaths: dict[int, int] = {}
+
+    def run(self, units: Sequence[Unit]) -> Iterator[UnitResult]:
+        left = iter(units)
+        done = self.distributed.as_completed()
+        work: dict[Any, tuple[Unit, Care]] = {}
+
+        def submit(unit: Unit, care: Care) -> None:
+            future = self.client.submit(_task, self.job, unit, care, pure=False)
+            work[future] = (unit, care)
+            done.add(future)
+
+        with interruptible() as check:
+            for unit in islice(left, self.ahead):
+                submit(unit, Care())
+            for future in done:
+                check()
+                unit, care = work.pop(future)
+                result = self._result(future, unit)
+                if result is None:
+                    submit(unit, self._careful(unit, care))
+                    continue
+                for following in islice(left, 1):
+                    submit(following, Care())
+                yield result
+
+    def _result(self, future: Any, unit: Unit) -> UnitResult | None:
+        """Return what a task gave, or None where its workers died."""
+        try:
+            result: UnitResult = future.result()
+        except (self.distributed.KilledWorker, CancelledError):
+            return None
+        if not (self.out / parts.UNITS / unit.name / parts.RESULT).is_file():
+            raise DataError(
+                f"a worker of the cluster has decided the unit {unit.name}, but it is not in {self.out}: "
+                "the workers have to share this folder, under the same path"
+            )
+        return result
+
+    def _careful(self, unit: Unit, care: Care) -> Care:
+        deaths = self.deaths[unit.number] = self.deaths.get(unit.number, 0) + 1
+        if deaths > DEATHS_MOST:
+            raise QuickbeamError(
+                f"workers died again and again on entries {unit.start} to {unit.stop} of {self.plan.files[unit.file].url}: "
+                "what is done stays, go on with --resume"
+            )
+        if not care.careful:
+            return Care(careful=True)
+        entry = parts.entry_in_flight(self.out, unit)
+        return Care(careful=True, deadly=care.deadly | ({entry} if entry is not None else set()))
+
+
+def _task(job: tuple[str, str, dict[str, UserStage]], unit: Unit, care: Care) -> UnitResult:
+    """Do a unit in a thread of a worker, which keeps its models open from one unit to the next."""
+    out, digest, plugged = job
+    if getattr(_workers, "key", None) != (out, digest):
+        with contextlib.suppress(AttributeError):
+            _workers.worker.close()
+            _workers.worker.compiled.close()
+        plan = read_plan(Path(out))
+        if plan is None or hashlib.sha256(plan.model_dump_json().encode()).hexdigest() != digest:
+            raise DataError(
+                f"this worker sees no plan of the run in {out}, or another one: workers have to share the folder, under the same path"
+            )
+        _workers.worker = Worker(plan, compile_menu(menu_of_plan(plan), plugged), Path(out))
+        _workers.key = (out, digest)
+    worker: Worker = _workers.worker
+    return worker.work(worker.read(unit), care)
