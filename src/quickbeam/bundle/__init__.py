@@ -6,7 +6,15 @@ from quickbeam.bundle.pack import Packed, pack
 from quickbeam.bundle.reference import Reference, evaluate
 from quickbeam.bundle.sample import draw_inputs, free_sizes, parse_dims, read_samples, rows_of
 from quickbeam.bundle.signature import BATCH, Input, Output, Signature, Tensor, Tolerance, contiguous
-from quickbeam.bundle.store import BUNDLE_GROUP, Bundle, add_texts, check_target, locate, write_bundle
+from quickbeam.bundle.store import (
+    BUNDLE_GROUP,
+    Bundle,
+    add_texts,
+    check_target,
+    locate,
+    with_working_points,
+    write_bundle,
+)
 
 __all__ = [
     "BATCH",
@@ -36,5 +44,6 @@ __all__ = [
     "parse_dims",
     "read_samples",
     "rows_of",
+    "with_working_points",
     "write_bundle",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from quickbeam._base import (
     sha256,
 )
 from quickbeam.bundle.golden import Golden
-from quickbeam.bundle.manifest import FileEntry, Manifest
+from quickbeam.bundle.manifest import FileEntry, Manifest, WorkingPoint
 from quickbeam.bundle.model import MODEL_BYTES_LIMIT, count_parameters, parse_model, read_signature
 
 MODEL, MANIFEST, GOLDEN, CARD = "model.onnx", "manifest.json", "golden.safetensors", "CARD.md"
@@ -186,6 +186,14 @@ def add_texts(bundle: Bundle, texts: Mapping[str, str]) -> Bundle:
     """Put text files, such as a model card, into a bundle: it is written anew, whole, with their checksums."""
     kept = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
     return write_bundle(bundle.path, bundle.manifest, bundle.model_bytes, bundle.golden, {**kept, **texts})
+
+
+def with_working_points(bundle: Bundle, points: Sequence[WorkingPoint], target: Path) -> Bundle:
+    """Write a copy of a bundle that has more working points; one of the same name is replaced."""
+    named = {point.name: point for point in (*bundle.manifest.working_points, *points)}
+    manifest = bundle.manifest.model_copy(update={"working_points": tuple(named.values())})
+    kept = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
+    return write_bundle(target, manifest, bundle.model_bytes, bundle.golden, kept)
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:

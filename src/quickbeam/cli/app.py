@@ -15,11 +15,13 @@ from quickbeam._base import QuickbeamError, did_you_mean
 
 COMMANDS = {
     "bench": "Time engines against each other: latency, throughput, memory, loading.",
+    "compare": "Compare two runs of a menu: events gained and lost, rates, time.",
     "demo": "Simulate collisions, score them with the shipped detectors, write a report.",
     "evaluate": "Measure what a detector tells apart: ROC, efficiencies, baselines.",
     "inspect": "Tell what is in a bundle, a model or an event file.",
     "menu": "Check a trigger menu and tell its order of work; its JSON Schema.",
     "pack": "Make a bundle of an ONNX, TorchScript or Keras 3 model.",
+    "rates": "Measure the rates of a menu, and tune thresholds for a rate.",
     "report": "Draw records as one HTML page and figures.",
     "run": "Run a trigger menu over events.",
     "score": "Score events with a bundle.",

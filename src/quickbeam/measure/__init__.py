@@ -2,6 +2,7 @@
 
 from quickbeam.measure.agreement import Agreement, Flips, OutputAgreement, verify, wilson
 from quickbeam.measure.bench import Bench, run_bench
+from quickbeam.measure.comparison import PathChange, RunComparison, compare_runs
 from quickbeam.measure.discrimination import (
     Discrimination,
     Estimate,
@@ -13,6 +14,8 @@ from quickbeam.measure.discrimination import (
 from quickbeam.measure.evaluation import Evaluation, SampleFacts, evaluate_bundle
 from quickbeam.measure.harness import Plan, Samples, interleave, interleave_cold
 from quickbeam.measure.processes import measure_load, measure_memory
+from quickbeam.measure.rate_study import Exchange, compare_models, study_rates, write_tuned
+from quickbeam.measure.rates import PathRate, Rate, RateRecord, Tuned, TurnOn, rate_hz
 from quickbeam.measure.records import (
     LatencyRow,
     LoadRow,
@@ -24,6 +27,7 @@ from quickbeam.measure.records import (
     write_record,
 )
 from quickbeam.measure.roofline import floor_ns, measure_roofline
+from quickbeam.measure.samples import SampleList, SampleSpec, load_samples
 
 __all__ = [
     "Agreement",
@@ -31,31 +35,47 @@ __all__ = [
     "Discrimination",
     "Estimate",
     "Evaluation",
+    "Exchange",
     "Flips",
     "Histogram",
     "LatencyRow",
     "LoadRow",
     "MemoryRow",
     "OutputAgreement",
+    "PathChange",
+    "PathRate",
     "Plan",
+    "Rate",
+    "RateRecord",
     "Record",
     "Roofline",
+    "RunComparison",
     "Sample",
     "SampleFacts",
+    "SampleList",
+    "SampleSpec",
     "Samples",
     "TrainingCurves",
+    "Tuned",
+    "TurnOn",
+    "compare_models",
+    "compare_runs",
     "discriminate",
     "evaluate_bundle",
     "floor_ns",
     "histogram",
     "interleave",
     "interleave_cold",
+    "load_samples",
     "measure_load",
     "measure_memory",
     "measure_roofline",
+    "rate_hz",
     "read_records",
     "run_bench",
+    "study_rates",
     "verify",
     "wilson",
     "write_record",
+    "write_tuned",
 ]

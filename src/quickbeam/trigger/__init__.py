@@ -1,6 +1,8 @@
 """The way from events to decisions: menus, their runs, and plain scoring."""
 
+from quickbeam.trigger.decide import Decisions, Laps, Outcome, Reason, decide_batch
 from quickbeam.trigger.menu import (
+    Compiled,
     Menu,
     MenuSource,
     PathSpec,
@@ -18,6 +20,8 @@ from quickbeam.trigger.run import (
     account,
     beside,
     process_start_ns,
+    read_decisions,
+    read_summary,
     run_menu,
 )
 from quickbeam.trigger.score import (
@@ -30,16 +34,23 @@ from quickbeam.trigger.score import (
     score_events,
 )
 from quickbeam.trigger.scored_files import ScoringFacts, score_files
-from quickbeam.trigger.stages import UserStage, stage
+from quickbeam.trigger.stages import Cut, Expression, UserStage, find_cut, parse_expression, stage
 
 __all__ = [
     "FEATURES",
     "JET_BASELINES",
     "LEADING_JETS",
+    "Compiled",
     "ConservationError",
+    "Cut",
+    "Decisions",
+    "Expression",
+    "Laps",
     "Menu",
     "MenuSource",
+    "Outcome",
     "PathSpec",
+    "Reason",
     "RunSummary",
     "Scored",
     "ScoringFacts",
@@ -50,11 +61,16 @@ __all__ = [
     "account",
     "beside",
     "compile_menu",
+    "decide_batch",
+    "find_cut",
     "inputs_of_events",
     "load_menu",
     "menu_of",
     "menu_schema",
+    "parse_expression",
     "process_start_ns",
+    "read_decisions",
+    "read_summary",
     "run_menu",
     "score_batch",
     "score_events",

@@ -23,6 +23,7 @@ from quickbeam.trigger.stages import (
     parse_expression,
     python_stage,
 )
+from quickbeam.trigger.stages.expression import Threshold
 from quickbeam.trigger.stages.stage import UserStage
 
 
@@ -62,9 +63,11 @@ def menu_of(menu: Menu) -> MenuSource:
 class Compiled:
     """A program with its opened models; close it when it is done."""
 
-    def __init__(self, source: MenuSource, stages: dict[str, Stage], program: Program) -> None:
+    def __init__(
+        self, source: MenuSource, stages: dict[str, Stage], program: Program, threshold: Threshold
+    ) -> None:
         """Keep what was made."""
-        self.source, self.stages, self.program = source, stages, program
+        self.source, self.stages, self.program, self.threshold = source, stages, program, threshold
 
     @property
     def menu(self) -> Menu:
@@ -101,7 +104,7 @@ def compile_menu(source: MenuSource, plugged: dict[str, UserStage] | None = None
             if made.close is not None:
                 made.close()
         raise
-    return Compiled(source, stages, program)
+    return Compiled(source, stages, program, builder.threshold)
 
 
 class _Builder:

@@ -3,7 +3,8 @@
 from quickbeam.trigger.run.account import TimeLine, account, beside
 from quickbeam.trigger.run.documents import Counts, Plan, RunSummary, Unit, UnitResult, Unreadable
 from quickbeam.trigger.run.merge import ConservationError
-from quickbeam.trigger.run.run import process_start_ns, run_menu
+from quickbeam.trigger.run.parts import read_decisions
+from quickbeam.trigger.run.run import process_start_ns, read_summary, run_menu
 from quickbeam.trigger.run.times import TimeSum
 
 __all__ = [
@@ -19,5 +20,7 @@ __all__ = [
     "account",
     "beside",
     "process_start_ns",
+    "read_decisions",
+    "read_summary",
     "run_menu",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quickbeam._base import parse_document
+from quickbeam._base import DataError, parse_document
 from quickbeam.events import Events, write_events
 from quickbeam.trigger.run.documents import Unit, UnitResult
 
@@ -103,3 +103,13 @@ def sweep(out: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         for path in units.glob(".*.in-flight"):
             path.unlink(missing_ok=True)
+
+
+def read_decisions(out: Path) -> dict[str, np.ndarray]:
+    """Read the decisions of a finished run: a row per event that could be read."""
+    path = out / DECISIONS
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {error}; is {out} the folder of a finished run?") from error
+    return {name: table[name].to_numpy() for name in table.column_names}

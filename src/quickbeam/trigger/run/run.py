@@ -123,6 +123,14 @@ def _finished(out: Path, resume: bool) -> RunSummary | None:
     if not resume:
         raise UsageError(f"{out} holds a finished run: write to another folder, or remove it")
     shutil.rmtree(out / parts.UNITS, ignore_errors=True)
+    return read_summary(out)
+
+
+def read_summary(out: Path) -> RunSummary:
+    """Read what a finished run says of itself."""
+    path = out / SUMMARY
+    if not path.is_file():
+        raise UsageError(f"{out} holds no finished run: there is no {SUMMARY}")
     return parse_document(path.read_text(encoding="utf-8"), RunSummary, str(path))
 
 

@@ -1,6 +1,6 @@
 """Steps of a trigger: expressions, models, and what users write."""
 
-from quickbeam.trigger.stages.expression import Expression, parse_expression, per_event
+from quickbeam.trigger.stages.expression import Cut, Expression, find_cut, parse_expression, per_event
 from quickbeam.trigger.stages.models import model_stages, run_rows
 from quickbeam.trigger.stages.python import python_stage
 from quickbeam.trigger.stages.simple import define_stage, keep_stage
@@ -8,10 +8,12 @@ from quickbeam.trigger.stages.stage import Added, Stage, UserStage, of_user, sta
 
 __all__ = [
     "Added",
+    "Cut",
     "Expression",
     "Stage",
     "UserStage",
     "define_stage",
+    "find_cut",
     "keep_stage",
     "model_stages",
     "of_user",

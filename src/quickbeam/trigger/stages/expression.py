@@ -226,3 +226,36 @@ class _Compiler:
 
     def _unknown(self, node: ast.expr, told: str) -> UsageError:
         return UsageError(f"the expression {self.text!r}, character {node.col_offset + 1}: {told}")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A comparison of a quantity with a threshold that has a name."""
+
+    value: str
+    names: tuple[str, ...]
+    inclusive: bool
+
+    def renamed(self, point: str) -> str:
+        """Return the same cut at another working point."""
+        quoted = ", ".join(map(repr, (*self.names[:-1], point)))
+        return f"{self.value} {'>=' if self.inclusive else '>'} threshold({quoted})"
+
+
+def find_cut(text: str) -> Cut | None:
+    """Return the cut that an expression is, or None where it is something else."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    match tree:
+        case ast.Compare(
+            left=left,
+            ops=[ast.Gt() | ast.GtE() as op],
+            comparators=[ast.Call(func=ast.Name(id="threshold"), args=arguments)],
+        ):
+            names = tuple(
+                a.value for a in arguments if isinstance(a, ast.Constant) and isinstance(a.value, str)
+            )
+            return Cut(ast.unparse(left), names, isinstance(op, ast.GtE))
+    return None
