@@ -229,7 +229,7 @@ def write_tuned(source: MenuSource, record: RateRecord, out: Path) -> list[Path]
     """Write the found thresholds: working points into copies of the bundles, and a menu that uses them."""
     written: list[Path] = []
     data = source.menu.model_dump(mode="json", exclude_defaults=True)
-    for spec in data["stages"].values():
+    for spec in data.get("stages", {}).values():
         for kind in ("bundle", "python"):  # what the menu names beside itself is found from the new place too
             place = source.folder / spec.get(kind, "").partition(":")[0]
             if spec.get(kind) and place.exists() and place != source.folder:
