@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from quickbeam._base import write_text
-from quickbeam.cli.output import json_option, print_json, print_table
+from quickbeam._base import MissingExtraError, write_text
+from quickbeam.cli.output import json_option, print_json, print_table, say
 
 
 @click.command(
@@ -59,6 +59,7 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
         if options["before"]
         else []
     )
+    _draw(output)
     if as_json:
         print_json(
             {
@@ -71,6 +72,16 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
     for path in written:
         click.echo(f"written: {path}")
     click.echo(f"all in {output}")
+
+
+def _draw(output: Path) -> None:
+    """Draw the figures, where the libraries that draw are installed."""
+    from quickbeam.report import write_report
+
+    try:
+        write_report([output / "rates.json"], output)
+    except MissingExtraError as error:
+        say(f"no figures were drawn: {error}")
 
 
 def _told(rate: Any) -> str:

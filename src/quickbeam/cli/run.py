@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from quickbeam._base import SkippedFilesError
+from quickbeam._base import MissingExtraError, SkippedFilesError
 from quickbeam.cli.output import json_option, print_json, print_table, say
 
 
@@ -46,6 +46,7 @@ from quickbeam.cli.output import json_option, print_json, print_table, say
     show_default=True,
     help="Seconds without a sign of life after which a worker is ended (with --workers 2 or more).",
 )
+@click.option("--page/--no-page", default=True, help="Draw the page of the run: index.html and figures.")
 @json_option
 def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
     """Decide the events of FILES by MENU; accepted ones go to streams, doubtful ones to debug, and all are counted."""
@@ -69,6 +70,8 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         print_json(summary)
     else:
         _print(summary, output)
+    if options["page"]:
+        _draw(output)
     for entry in summary.unreadable:
         say(f"unreadable: entries {entry.start} to {entry.stop} of {entry.file}: {entry.reason}")
     unopened = [file.problem for file in summary.files if file.problem]
@@ -104,6 +107,18 @@ def _print(summary: Any, output: Path) -> None:
         [_row(line) for line in (*account(summary), *beside(summary))],
     )
     click.echo(f"all in {output}")
+
+
+def _draw(output: Path) -> None:
+    """Write the page of the run, where the libraries that draw are installed."""
+    from quickbeam.report import write_report
+
+    try:
+        page = write_report([output / "run.json"], output)
+    except MissingExtraError as error:
+        say(f"no page was drawn: {error}")
+    else:
+        say(f"the page: file://{page.resolve()}")
 
 
 def _row(line: Any) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from quickbeam.measure.processes import measure_load, measure_memory
 from quickbeam.measure.rate_study import Exchange, compare_models, study_rates, write_tuned
 from quickbeam.measure.rates import PathRate, Rate, RateRecord, Tuned, TurnOn, rate_hz
 from quickbeam.measure.records import (
+    AnyKind,
     LatencyRow,
     LoadRow,
     MemoryRow,
@@ -31,6 +32,7 @@ from quickbeam.measure.samples import SampleList, SampleSpec, load_samples
 
 __all__ = [
     "Agreement",
+    "AnyKind",
     "Bench",
     "Discrimination",
     "Estimate",

@@ -14,6 +14,8 @@ from quickbeam._base import DataError, Document, Host, UsageError, write_text
 from quickbeam.measure.agreement import Agreement
 from quickbeam.measure.evaluation import Evaluation
 from quickbeam.measure.harness import Samples
+from quickbeam.measure.rates import RateRecord
+from quickbeam.trigger import RunSummary
 
 
 class Spread(Document):
@@ -130,8 +132,9 @@ class TrainingCurves(Document):
     history: tuple[dict[str, float], ...]
 
 
-AnyRecord = Annotated[Record | Evaluation | TrainingCurves, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[Record | Evaluation | TrainingCurves] = TypeAdapter(AnyRecord)
+AnyKind = Record | Evaluation | TrainingCurves | RunSummary | RateRecord
+KINDS = ("bench", "evaluation", "training", "run", "rates")
+_ADAPTER: TypeAdapter[AnyKind] = TypeAdapter(Annotated[AnyKind, Field(discriminator="kind")])
 
 
 def write_record(record: Document, path: Path) -> Path:
@@ -142,7 +145,7 @@ def write_record(record: Document, path: Path) -> Path:
     return path
 
 
-def read_records(places: Iterable[Path]) -> list[tuple[Path, Record | Evaluation | TrainingCurves]]:
+def read_records(places: Iterable[Path]) -> list[tuple[Path, AnyKind]]:
     """Read records from files and folders; files that are no records are refused by name, folders may hold other files."""
     found = []
     for place in places:
@@ -158,12 +161,12 @@ def read_records(places: Iterable[Path]) -> list[tuple[Path, Record | Evaluation
     return found
 
 
-def _read(file: Path) -> Record | Evaluation | TrainingCurves | None:
+def _read(file: Path) -> AnyKind | None:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"the record {file} cannot be read ({error}); remove it or measure again") from error
-    if not isinstance(data, dict) or data.get("kind") not in ("bench", "evaluation", "training"):
+    if not isinstance(data, dict) or data.get("kind") not in KINDS:
         return None
     try:
         return _ADAPTER.validate_python(data)

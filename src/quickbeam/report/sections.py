@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from quickbeam.measure import Evaluation, Record, TrainingCurves
+from quickbeam.measure import AnyKind, Evaluation, RateRecord, Record, TrainingCurves
 from quickbeam.report.agreement import agreement_picture, agreement_table, flips_table
 from quickbeam.report.content import Picture, Row, Section, Table, words
 from quickbeam.report.latency import latency_pictures, latency_table
 from quickbeam.report.memory import load_picture, load_table, memory_pictures, memory_table
 from quickbeam.report.physics import baseline_pictures, merit_table, physics_pictures, working_point_table
+from quickbeam.report.rates import rate_pictures, rate_tables
 from quickbeam.report.training import training_picture
+from quickbeam.report.trigger import doors, run_pictures, run_tables
+from quickbeam.trigger import RunSummary
 
-AnyRecord = Record | Evaluation | TrainingCurves
-Found = Sequence[tuple[Path, AnyRecord]]
+Found = Sequence[tuple[Path, AnyKind]]
 History = tuple[Mapping[str, float], ...]
 
 
@@ -40,6 +42,8 @@ def sections(found: Found, histories: Mapping[str, History]) -> list[Section]:
     numbered = [Numbered(r, f"-{i}" if i else "") for i, r in enumerate(benches)]
     evaluations = [record for _, record in found if isinstance(record, Evaluation)]
     made = [
+        _runs([record for _, record in found if isinstance(record, RunSummary)]),
+        _rates([record for _, record in found if isinstance(record, RateRecord)]),
         _latency(numbered),
         _memory(numbered),
         _loading(numbered),
@@ -49,6 +53,51 @@ def sections(found: Found, histories: Mapping[str, History]) -> list[Section]:
         _records(found),
     ]
     return [section for section in made if not section.empty]
+
+
+def _suffixes(names: Sequence[str]) -> list[str]:
+    """Return what keeps the pictures of records of one name apart."""
+    return [f"-{names[:i].count(name)}" if name in names[:i] else "" for i, name in enumerate(names)]
+
+
+def _host(record: RunSummary | RateRecord) -> str:
+    return f"{record.host.cpu}, {record.host.cores} cores; {record.created}"
+
+
+def _runs(runs: Sequence[RunSummary]) -> Section:
+    suffixes = _suffixes([run.menu for run in runs])
+    named = [(run, f"-{run.menu}{suffix}") for run, suffix in zip(runs, suffixes, strict=True)]
+    pictures = [picture for run, suffix in named for picture in run_pictures(run, suffix)]
+    tables = [
+        table
+        for run in runs
+        for table in run_tables(
+            run,
+            f"{run.mode} mode, {run.workers} worker{'s' if run.workers > 1 else ''}, {run.wall_ns / 1e9:.1f} s; {_host(run)}",
+        )
+    ]
+    return Section(
+        "trigger",
+        "Trigger",
+        f"Every event left through one door. {doors(runs)}.",
+        tuple(pictures),
+        tuple(tables),
+    )
+
+
+def _rates(records: Sequence[RateRecord]) -> Section:
+    suffixes = _suffixes([record.menu for record in records])
+    named = [(record, f"-{record.menu}{suffix}") for record, suffix in zip(records, suffixes, strict=True)]
+    pictures = [picture for record, suffix in named for picture in rate_pictures(record, suffix)]
+    tables = [
+        table
+        for record in records
+        for table in rate_tables(
+            record, "; ".join([*(f"{n}: {c} events" for n, c in record.samples.items()), _host(record)])
+        )
+    ]
+    intro = "Rates of background samples, weighted by cross-section to the input rate; errors are those of the simulated events."
+    return Section("rates", "Rates", intro, tuple(pictures), tuple(tables))
 
 
 def _latency(records: Sequence[Numbered]) -> Section:
@@ -148,24 +197,32 @@ def _records(found: Found) -> Section:
     return Section("records", "Records", "What was measured, where, when and with what.", (), tables)
 
 
-def _facts(record: AnyRecord) -> tuple[str, ...]:
+def _facts(record: AnyKind) -> tuple[str, ...]:
     if isinstance(record, TrainingCurves):
         return (record.bundle, "–", "–", "–", f"{len(record.history)} epochs")
     host = record.host
+    versions = ", ".join(f"{name} {version}" for name, version in host.versions.items())
     where = (
         f"{host.cpu} ({', '.join(host.instruction_sets)}), {host.cores} cores, "
         f"{host.memory_bytes / 1e9:.1f} GB, {host.system}, Python {host.python}"
     )
-    versions = ", ".join(f"{name} {version}" for name, version in host.versions.items())
     return (_models(record), record.created[:19].replace("T", " "), where, versions, _options(record))
 
 
-def _models(record: Record | Evaluation) -> str:
+def _models(record: Record | Evaluation | RunSummary | RateRecord) -> str:
+    if isinstance(record, RateRecord):
+        return record.menu
+    if isinstance(record, RunSummary):
+        return ", ".join(f"{m['bundle']} (SHA-256 {m['model_sha256'][:12]}…)" for m in record.models.values())
     models = record.models if isinstance(record, Record) else {record.bundle: record.model_sha256}
     return ", ".join(f"{name} (SHA-256 {digest[:12]}…)" for name, digest in models.items())
 
 
-def _options(record: Record | Evaluation) -> str:
+def _options(record: Record | Evaluation | RunSummary | RateRecord) -> str:
+    if isinstance(record, RunSummary):
+        return f"menu {record.menu}, {record.mode} mode, {record.workers} workers"
+    if isinstance(record, RateRecord):
+        return f"input {record.input_hz:g} Hz"
     if isinstance(record, Evaluation):
         return f"engine {record.engine}"
     return ", ".join(

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 from quickbeam._base import DataError, progress, require, write_text
 from quickbeam.bundle import Bundle
-from quickbeam.measure import Evaluation, Record, TrainingCurves, read_records
+from quickbeam.measure import AnyKind, Evaluation, RateRecord, Record, TrainingCurves, read_records
+from quickbeam.trigger import RunSummary
 
 if TYPE_CHECKING:
     from quickbeam.report.content import Picture, Section
     from quickbeam.report.sections import History
 
 PAGE, FIGURES, HISTORY = "index.html", "figures", "training.json"
-KINDS = "a bench record, an evaluation or loss curves"
+KINDS = "a bench record, an evaluation, a run, rates or loss curves"
+DATED = (Record, Evaluation, RunSummary, RateRecord)
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ def write_report(places: Sequence[Path], output: Path, *, bundles: Sequence[Bund
 
 
 def _unique(
-    found: list[tuple[Path, Record | Evaluation | TrainingCurves]],
-) -> list[tuple[Path, Record | Evaluation | TrainingCurves]]:
+    found: list[tuple[Path, AnyKind]],
+) -> list[tuple[Path, AnyKind]]:
     """Drop what was found twice, since places may lie in each other."""
     return list({path.resolve(): (path, record) for path, record in found}.values())
 
@@ -102,8 +104,8 @@ def _render(
     template = environment.from_string(
         files("quickbeam.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     )
-    dated = [record.created for record in records if isinstance(record, (Record, Evaluation))]
-    hosts = sorted({record.host.cpu for record in records if isinstance(record, (Record, Evaluation))})
+    dated = [record.created for record in records if isinstance(record, DATED)]
+    hosts = sorted({record.host.cpu for record in records if isinstance(record, DATED)})
     text = template.render(
         sections=made,
         drawn=drawn,

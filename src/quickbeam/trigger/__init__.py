@@ -16,7 +16,9 @@ from quickbeam.trigger.menu import (
 )
 from quickbeam.trigger.run import (
     ConservationError,
+    HistogramSum,
     RunSummary,
+    TimeLine,
     account,
     beside,
     process_start_ns,
@@ -45,6 +47,7 @@ __all__ = [
     "Cut",
     "Decisions",
     "Expression",
+    "HistogramSum",
     "Laps",
     "Menu",
     "MenuSource",
@@ -57,6 +60,7 @@ __all__ = [
     "Source",
     "StageSpec",
     "StreamSpec",
+    "TimeLine",
     "UserStage",
     "account",
     "beside",

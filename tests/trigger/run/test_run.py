@@ -46,7 +46,10 @@ def test_events_go_where_the_menu_says(menu_file, event_file, tmp_path, make_eve
     slim = next(iter(read_events(tmp_path / "out" / "met.parquet"))).events
     assert "trouble" not in slim
     assert slim["event"].to_list() == np.flatnonzero(met > 60).tolist()
-    assert sum(summary.histograms["ht"]) == 1000
+    filled = summary.histograms["ht"]
+    assert filled.below + sum(filled.counts) + filled.above == 1000
+    with uproot.open(tmp_path / "out" / "histograms.root") as file:
+        assert file["ht"].values().tolist() == np.histogram(ht, 20, (0, 1000))[0].tolist()
 
 
 def test_both_modes_any_workers_and_any_units_decide_the_same(menu_file, event_file, tmp_path, content):

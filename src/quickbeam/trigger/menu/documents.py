@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
 
 from quickbeam._base import Document
+from quickbeam.engines import DEFAULT_ENGINE
 
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|ms|s)")
@@ -15,16 +16,14 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|ms|s)")
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
-def duration_ns(value: object) -> object:
-    """Return nanoseconds of a time as people write it, such as 100ms; anything else goes on to be refused."""
-    if isinstance(value, str):
-        found = _DURATION.fullmatch(value.strip())
-        if not found or not float(found[1]):
-            raise ValueError("a time is a positive number with its unit: 50us, 100ms, 2s")
-        return round(float(found[1]) * _UNITS_NS[found[2]])
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def duration_ns(value: object) -> int:
+    """Return nanoseconds of a time as people write it, such as 100ms."""
+    found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not found:
         raise ValueError("a time needs its unit: 50us, 100ms, 2s")
-    return value
+    if not float(found[1]):
+        raise ValueError("a time has to be more than nothing")
+    return round(float(found[1]) * _UNITS_NS[found[2]])
 
 
 def told_ns(value: int) -> str:
@@ -58,7 +57,7 @@ class StageSpec(Document):
     keep: str | None = Field(None, description="A selection by name: an expression that is true or false.")
     bundle: str | None = Field(None, description="A model: path of a bundle, or the name of a shipped one.")
     python: str | None = Field(None, description="A function with @stage: `module:name` or `file.py:name`.")
-    engine: str = Field("onnxruntime", description="What runs the bundle.")
+    engine: str = Field(DEFAULT_ENGINE, description="What runs the bundle.")
     batch: int | None = Field(None, ge=1, description="Rows per call of the engine; chosen if left out.")
 
     @model_validator(mode="after")
@@ -66,7 +65,7 @@ class StageSpec(Document):
         kinds = [kind for kind in ("define", "keep", "bundle", "python") if getattr(self, kind) is not None]
         if len(kinds) != 1:
             raise ValueError(f"a stage is one of define, keep, bundle, python; this one is {kinds or 'none'}")
-        if self.bundle is None and {"engine", "batch"} & self.model_fields_set:
+        if self.bundle is None and (self.engine != DEFAULT_ENGINE or self.batch is not None):
             raise ValueError("engine and batch are for stages with a bundle")
         return self
 

@@ -1,7 +1,15 @@
 """The run of a menu over files: nothing lost, whatever happens."""
 
 from quickbeam.trigger.run.account import TimeLine, account, beside
-from quickbeam.trigger.run.documents import Counts, Plan, RunSummary, Unit, UnitResult, Unreadable
+from quickbeam.trigger.run.documents import (
+    Counts,
+    HistogramSum,
+    Plan,
+    RunSummary,
+    Unit,
+    UnitResult,
+    Unreadable,
+)
 from quickbeam.trigger.run.merge import ConservationError
 from quickbeam.trigger.run.parts import read_decisions
 from quickbeam.trigger.run.run import process_start_ns, read_summary, run_menu
@@ -10,6 +18,7 @@ from quickbeam.trigger.run.times import TimeSum
 __all__ = [
     "ConservationError",
     "Counts",
+    "HistogramSum",
     "Plan",
     "RunSummary",
     "TimeLine",

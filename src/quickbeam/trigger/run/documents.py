@@ -111,6 +111,16 @@ class UnitResult(Document):
     made_up: tuple[str, ...] = ()
 
 
+class HistogramSum(Document):
+    """A filled histogram; below the first edge and above the last count too."""
+
+    low: float
+    high: float
+    below: int
+    counts: tuple[int, ...]
+    above: int
+
+
 class RunSummary(Document):
     """The whole of a run."""
 
@@ -118,7 +128,7 @@ class RunSummary(Document):
     quickbeam: str
     menu: str
     mode: Mode
-    started: str
+    created: str
     host: Host
     versions: dict[str, str]
     models: dict[str, dict[str, str]]
@@ -129,7 +139,7 @@ class RunSummary(Document):
     unreadable: tuple[Unreadable, ...]
     times: dict[str, TimeSum]
     kinds: dict[str, str]
-    histograms: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    histograms: dict[str, HistogramSum] = Field(default_factory=dict)
     outputs: dict[str, str] = Field(default_factory=dict)
     made_up: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 import quickbeam
 from quickbeam._base import (
     UsageError,
+    atomic_path,
     host_facts,
     library_versions,
     now_ns,
@@ -26,7 +28,7 @@ from quickbeam.trigger.decide import Laps
 from quickbeam.trigger.menu import Compiled, MenuSource, compile_menu
 from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.dask import run_on_dask
-from quickbeam.trigger.run.documents import Mode, Plan, RunSummary, UnitResult
+from quickbeam.trigger.run.documents import HistogramSum, Mode, Plan, RunSummary, UnitResult
 from quickbeam.trigger.run.local import run_here
 from quickbeam.trigger.run.merge import check_complete, merge_decisions, merge_stream, provenance
 from quickbeam.trigger.run.planning import check_same, make_plan, read_plan, write_plan
@@ -35,7 +37,7 @@ from quickbeam.trigger.run.worker import Care
 from quickbeam.trigger.run.workers import run_in_processes
 from quickbeam.trigger.stages import UserStage
 
-SUMMARY, LOCK = "run.json", ".lock"
+SUMMARY, LOCK, HISTOGRAMS = "run.json", ".lock", "histograms.root"
 STUCK_S = 300.0
 
 
@@ -57,7 +59,7 @@ def run_menu(
     """Run a menu over files of events; `since_ns` (of the clock) is when the work began, where that was before this call."""
     begin = now_ns() if since_ns is None else since_ns
     out = Path(out)
-    started = utc_timestamp()
+    created = utc_timestamp()
     laps = Laps()
     with _locked(out), compile_menu(source, plugged) as compiled:
         laps.add(STARTING, now_ns() - begin, 0)
@@ -79,7 +81,7 @@ def run_menu(
             quickbeam=quickbeam.__version__,
             menu=source.menu.menu,
             mode=mode,
-            started=started,
+            created=created,
             host=host_facts(),
             versions=library_versions(),
             models=_models(compiled),
@@ -90,10 +92,12 @@ def run_menu(
             unreadable=tuple(entry for result in ordered for entry in result.unreadable),
             times=_times(ordered, laps),
             kinds={op.label: op.stage.kind if op.stage else "filter" for op in compiled.program.operations},
-            histograms=_histograms(ordered),
+            histograms=_histograms(ordered, compiled),
             outputs=outputs,
             made_up=tuple(sorted({part for result in ordered for part in result.made_up})),
         )
+        if summary.histograms:
+            _write_histograms(out / HISTOGRAMS, summary.histograms)
         write_text(out / SUMMARY, summary.model_dump_json(indent=1) + "\n")
         shutil.rmtree(out / parts.UNITS, ignore_errors=True)
         return summary
@@ -216,13 +220,29 @@ def _times(results: Sequence[UnitResult], laps: Laps) -> dict:  # type: ignore[t
     return {**summed(laps), **times}
 
 
-def _histograms(results: Sequence[UnitResult]) -> dict[str, tuple[int, ...]]:
-    names = dict.fromkeys(name for result in results for name in result.histograms)
+def _histograms(results: Sequence[UnitResult], compiled: Compiled) -> dict[str, HistogramSum]:
     made = {}
-    for name in names:
+    for name, spec in compiled.menu.histograms.items():
         filled = [result.histograms[name] for result in results if name in result.histograms]
-        made[name] = tuple(sum(column) for column in zip(*filled, strict=True))
+        below, *counts, above = (
+            (sum(column) for column in zip(*filled, strict=True)) if filled else (0,) * (spec.bins + 2)
+        )
+        made[name] = HistogramSum(
+            low=spec.low, high=spec.high, below=below, counts=tuple(counts), above=above
+        )
     return made
+
+
+def _write_histograms(target: Path, filled: dict[str, HistogramSum]) -> None:
+    """Write histograms as ROOT's TH1D, which PyROOT, uproot and hist read."""
+    import uproot
+
+    with atomic_path(target) as part, uproot.recreate(part) as file:
+        for name, one in filled.items():
+            file[name] = (
+                np.array(one.counts, np.float64),
+                np.linspace(one.low, one.high, len(one.counts) + 1),
+            )
 
 
 def process_start_ns() -> int:
