@@ -5,6 +5,7 @@ from quickbeam._base.documents import Document, parse_document, place_in
 from quickbeam._base.errors import (
     BundleError,
     ChecksumError,
+    ConservationError,
     DataError,
     DocumentError,
     InputMismatchError,
@@ -29,6 +30,7 @@ __all__ = [
     "Advance",
     "BundleError",
     "ChecksumError",
+    "ConservationError",
     "DataError",
     "Document",
     "DocumentError",

@@ -13,7 +13,8 @@
     │   └── UnsafeBundleError          a bundle reaches outside itself or is too large
     ├── ModelError                 6   a model uses what an engine or importer cannot run
     ├── VerificationError          7   an engine does not reproduce the golden outputs
-    └── SkippedFilesError          8   the work is done, but files were skipped on the way
+    ├── SkippedFilesError          8   the work is done, but files were skipped on the way
+    └── ConservationError          9   events are missing, or there twice: nothing of such a run may be used
 
 An error names the value, the place, the near misses and the mend, in one sentence.
 """
@@ -91,3 +92,9 @@ class SkippedFilesError(QuickbeamError):
     """The work is done, but files were skipped on the way."""
 
     exit_code = 8
+
+
+class ConservationError(QuickbeamError):
+    """Events are missing, or there twice: nothing of such a run may be used."""
+
+    exit_code = 9

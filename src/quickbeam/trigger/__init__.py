@@ -15,7 +15,6 @@ from quickbeam.trigger.menu import (
     menu_schema,
 )
 from quickbeam.trigger.run import (
-    ConservationError,
     HistogramSum,
     RunSummary,
     TimeLine,
@@ -43,7 +42,6 @@ __all__ = [
     "JET_BASELINES",
     "LEADING_JETS",
     "Compiled",
-    "ConservationError",
     "Cut",
     "Decisions",
     "Expression",

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from quickbeam._base import ConservationError
 from quickbeam.events import open_writer
-from quickbeam.trigger import ConservationError, load_menu, run_menu
+from quickbeam.trigger import load_menu, run_menu
 
 
 def start(menu, files, out, *options):

@@ -10,13 +10,11 @@ from quickbeam.trigger.run.documents import (
     UnitResult,
     Unreadable,
 )
-from quickbeam.trigger.run.merge import ConservationError
 from quickbeam.trigger.run.parts import read_decisions
 from quickbeam.trigger.run.run import process_start_ns, read_summary, run_menu
 from quickbeam.trigger.run.times import TimeSum
 
 __all__ = [
-    "ConservationError",
     "Counts",
     "HistogramSum",
     "Plan",

@@ -11,16 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quickbeam._base import QuickbeamError, atomic_path
+from quickbeam._base import ConservationError, atomic_path
 from quickbeam.events import Column, Events, open_writer, read_events
 from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult
-
-
-class ConservationError(QuickbeamError):
-    """Events are missing, or there twice: nothing of such a run may be used."""
-
-    exit_code = 9
 
 
 def check_complete(plan: Plan, done: Mapping[int, Path], results: Mapping[int, UnitResult]) -> Counts:
