@@ -59,8 +59,8 @@ def host_facts() -> Host:
     )
 
 
-def library_versions(libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
-    """Return the versions of those libraries that are installed, without importing them."""
+@lru_cache(maxsize=8)
+def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for name in libraries:
         try:
@@ -68,6 +68,11 @@ def library_versions(libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def library_versions(libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+    """Return the versions of those libraries that are installed, without importing them."""
+    return dict(_versions(libraries))
 
 
 def _largest_cache() -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from quickbeam._base import DataError, MissingColumnError
 from quickbeam.events.batch import IDENTITY, Events
-from quickbeam.events.identity import Identity
+from quickbeam.events.identity import SPELLINGS, Identity
 from quickbeam.events.opening import open_table
 from quickbeam.events.reading import read_checked
 from quickbeam.events.table import choose
@@ -46,7 +46,16 @@ class EventFile:
         self.url, self.index = url, index
         self._table = open_table(url, tree)
         self.entries = self._table.entries
-        self._identity = Identity.of({**self._table.columns, **self._table.hidden})
+        spelled = (name for names in SPELLINGS.values() for name in names)
+        self._identity = Identity.of({name: kind for name in spelled if (kind := self.type_of(name))})
+
+    def type_of(self, name: str) -> str | None:
+        """Return the type of a column, or None where it is not there; cheaper than a look at all of them."""
+        direct = getattr(self._table, "type_of", None)
+        found: str | None = (
+            direct(name) if direct else self._table.columns.get(name) or self._table.hidden.get(name)
+        )
+        return found
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -62,7 +71,9 @@ class EventFile:
     def choose(self, names: Sequence[str]) -> list[str]:
         """Return the columns that names and globs mean, without the identity, or name the near misses."""
         plain = [name for name in names if name not in IDENTITY]
-        return [name for name in choose(self._table, plain, ()) if name not in IDENTITY] if plain else []
+        if all(self.type_of(name) for name in plain):  # as in most units: nothing to look up
+            return plain
+        return [name for name in choose(self._table, plain, ()) if name not in IDENTITY]
 
     def bytes_per_event(self, names: Sequence[str]) -> float:
         """Return a first guess of the bytes that columns take per event."""

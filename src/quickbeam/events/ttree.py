@@ -46,6 +46,15 @@ class TreeTable:
                     (hidden if name in counters else columns)[name] = kind
         return columns, hidden, opaque
 
+    def type_of(self, name: str) -> str | None:
+        """Return the type of one column or counter without looking at all others, or None where it is not there."""
+        if "_types" in self.__dict__:
+            return self.columns.get(name) or self.hidden.get(name)
+        if name not in self._branches:
+            return None
+        with reading(self.url, *self._errors):
+            return _type(self._branches[name])
+
     @property
     def columns(self) -> dict[str, str]:
         """Return what holds data."""

@@ -49,7 +49,7 @@ def merge_decisions(target: Path, folders: Sequence[Path], expected: int) -> Non
         for folder in folders:
             table = pq.read_table(folder / parts.DECISIONS)
             rows += table.num_rows
-            writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")
+            writer = writer or pq.ParquetWriter(part, table.schema, **parts.COMPACT)
             pending.append(table)
             if sum(t.num_rows for t in pending) >= 100_000:
                 writer.write_table(pa.concat_tables(pending))

@@ -9,14 +9,21 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quickbeam._base import DataError, parse_document
-from quickbeam.events import Events, write_events
+from quickbeam.events import Events
 from quickbeam.trigger.run.documents import Unit, UnitResult
 
+# numbers that rise by one take next to nothing as differences
+COMPACT = {
+    "compression": "lz4",
+    "use_dictionary": ["run", "luminosityBlock", "file"],
+    "column_encoding": {"event": "DELTA_BINARY_PACKED", "entry": "DELTA_BINARY_PACKED"},
+}
 UNITS, DECISIONS, RESULT, DEBUG = "units", "decisions.parquet", "result.json", "debug"
 
 
@@ -52,12 +59,13 @@ def _sync(folder: Path) -> None:
 
 def write_part(path: Path, events: Events) -> None:
     """Write the events of one stream."""
-    write_events(path, events)
+    table = ak.to_arrow_table(ak.to_packed(events.array), extensionarray=False, list_to32=True)
+    pq.write_table(table, path, compression="lz4", use_dictionary=False)
 
 
 def write_decisions(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     """Write a row per event that was decided."""
-    pq.write_table(pa.table(dict(columns)), path, compression="zstd")
+    pq.write_table(pa.table(dict(columns)), path, **COMPACT)
 
 
 def write_result(folder: Path, result: UnitResult) -> None:

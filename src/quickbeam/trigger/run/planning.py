@@ -17,12 +17,13 @@ from quickbeam._base import (
     progress,
     write_text,
 )
-from quickbeam.events import EventFile, expand, local_path
+from quickbeam.events import IDENTITY, EventFile, expand, local_path
 from quickbeam.trigger.menu import Compiled, Menu, MenuSource
 from quickbeam.trigger.run.documents import InputFile, Mode, Plan
 
 PLAN = "plan.json"
 UNIT_EVENTS = 5000
+_IDENTITY_KIND = "uint64"
 _NUMBERS = re.compile(r"(var \* |\d+ \* )?(\?)?(bool|u?int\d+|float\d+)")
 
 
@@ -75,16 +76,17 @@ def _check_columns(compiled: Compiled, file: EventFile) -> None:
     program, menu = compiled.program, compiled.menu
     users = {column: op.label for op in reversed(program.operations) for column in _reads(op)}
     for column in program.reads:
-        if column not in file.columns:
+        kind = _IDENTITY_KIND if column in IDENTITY else file.type_of(column)
+        if kind is None:
             hint = did_you_mean(column, list(file.columns))
             by = f", which {users[column]!r} reads" if column in users else ""
             raise MissingColumnError(f"{file.url} has no column {column!r}{by}; {hint}".rstrip("; "))
-        if not _NUMBERS.fullmatch(file.columns[column]):
+        if not _NUMBERS.fullmatch(kind):
             raise DataError(
-                f"{file.url}: the column {column!r} is {file.columns[column]}; a trigger takes numbers and lists of numbers"
+                f"{file.url}: the column {column!r} is {kind}; a trigger takes numbers and lists of numbers"
             )
     for column, kind in menu.source.columns.items():
-        found = file.columns.get(column)
+        found = file.type_of(column)
         if found != kind:
             hint = "" if found else f"; {did_you_mean(column, list(file.columns))}"
             raise DataError(

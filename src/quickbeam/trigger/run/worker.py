@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +21,8 @@ from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult, Unreadable
 from quickbeam.trigger.run.output import debug_columns, stream_columns
 from quickbeam.trigger.run.times import KEPT, READING, SETUP, UNIT, WAITING, WRITING, summed
+
+FILES_OPEN = 2
 
 
 @dataclass(frozen=True)
@@ -45,16 +50,16 @@ class Worker:
         """Take over opened models; `pulse` is where signs of life go."""
         self.pulse = pulse
         self.plan, self.compiled, self.out = plan, compiled, out
-        self._ahead = _Files(plan)  # what is read ahead in another thread has its own handles
-        self._kept = _Files(plan)
+        self._files = _Files(plan)
+        self._columns: dict[tuple[int, str], list[str]] = {}
 
     def read(self, unit: Unit) -> Read:
         """Read the columns that decisions need; safe to call in another thread than `work`."""
         start = now_ns()
         names = self.compiled.program.reads
         try:
-            file = self._ahead.open(unit.file)
-            intact, made_up = file.read_intact(file.choose(names), unit.start, unit.stop), file.made_up
+            with self._files.opened(unit.file) as file:
+                intact, made_up = file.read_intact(file.choose(names), unit.start, unit.stop), file.made_up
         except DataError as error:  # it could be opened when the run was planned: it is booked as it is now
             intact, made_up = parts_of_nothing(unit, str(error)), ()
         return Read(unit, intact, made_up, now_ns() - start)
@@ -63,26 +68,33 @@ class Worker:
         """Decide, write, commit; `waited_ns` is how long the reading kept this from beginning."""
         return _UnitWork(self, read, care, waited_ns).commit()
 
-    def kept(self, unit: Unit, streams: list[str], rows: np.ndarray) -> dict[str, Intact]:
-        """Read what streams keep of some entries; `debug` keeps all."""
-        file = self._kept.open(unit.file)
-        start, stop = int(rows.min()), int(rows.max()) + 1
-        wanted = {name: self._kept_columns(file, name) for name in streams}
-        every = list(dict.fromkeys(column for columns in wanted.values() for column in columns))
-        intact = file.read_intact(every, start, stop)
+    def kept(self, read: Read, streams: list[str], rows: np.ndarray) -> dict[str, Intact]:
+        """Return what streams keep of some entries; what was read for the decision is not read again."""
+        wanted = {name: self._kept_columns(read.unit.file, name) for name in streams}
+        every = dict.fromkeys(column for columns in wanted.values() for column in columns)
+        intact = read.intact
+        assert intact.events is not None  # noqa: S101 - there are rows
+        missing = [column for column in every if column not in intact.events]
+        if missing:
+            with self._files.opened(read.unit.file) as file:
+                more = file.read_intact(missing, int(rows.min()), int(rows.max()) + 1)
+            intact = _joined(intact, more, missing)
         return {name: _narrowed(intact, wanted[name]) for name in streams}
 
-    def _kept_columns(self, file: EventFile, stream: str) -> list[str]:
-        spec = self.compiled.menu.streams.get(stream) if stream != parts.DEBUG else None
-        names = file.choose(["*"]) if spec is None or spec.keep == "all" else file.choose(list(spec.keep))
-        if spec is not None and spec.format == "parquet":
-            return names
-        return root_columns(file, names)
+    def _kept_columns(self, index: int, stream: str) -> list[str]:
+        """Return the columns of a file that a stream keeps; `debug` keeps all."""
+        if (index, stream) not in self._columns:
+            spec = self.compiled.menu.streams.get(stream) if stream != parts.DEBUG else None
+            with self._files.opened(index) as file:
+                names = file.choose(["*"] if spec is None or spec.keep == "all" else list(spec.keep))
+                if spec is None or spec.format == "root":
+                    names = root_columns(file, names)
+            self._columns[index, stream] = names
+        return self._columns[index, stream]
 
     def close(self) -> None:
         """Close files; the models are whose they were."""
-        self._ahead.close()
-        self._kept.close()
+        self._files.close()
 
     def __enter__(self) -> Self:
         """Return the worker itself."""
@@ -109,6 +121,20 @@ def root_columns(file: EventFile, names: list[str]) -> list[str]:
     return [name for name in names if tree_holds(Column(name, file.columns[name]))]
 
 
+def _joined(first: Intact, more: Intact, names: list[str]) -> Intact:
+    """Return the events of which both parts could be read, with the columns of both."""
+    assert first.events is not None  # noqa: S101 - as above
+    if more.events is None:
+        return more
+    entries, here, there = np.intersect1d(
+        first.entries, more.entries, assume_unique=True, return_indices=True
+    )
+    events = first.events.select(here)
+    found = more.events.select(there)
+    columns = {name: events[name] for name in events.array.fields} | {name: found[name] for name in names}
+    return Intact(Events.of(columns), entries, more.broken)
+
+
 def _narrowed(intact: Intact, names: list[str]) -> Intact:
     if intact.events is None:
         return intact
@@ -117,22 +143,26 @@ def _narrowed(intact: Intact, names: list[str]) -> Intact:
 
 
 class _Files:
-    """The one open file of a reader: units of a file follow each other."""
+    """The open files of a worker: what is read ahead may be of the next one already. One thread at a time."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._open: tuple[int, EventFile] | None = None
+        self._lock = threading.Lock()
+        self._open: dict[int, EventFile] = {}
 
-    def open(self, index: int) -> EventFile:
-        if self._open is None or self._open[0] != index:
-            self.close()
-            self._open = (index, EventFile(self._plan.files[index].url, self._plan.tree, index))
-        return self._open[1]
+    @contextmanager
+    def opened(self, index: int) -> Iterator[EventFile]:
+        with self._lock:
+            if index not in self._open:
+                while len(self._open) >= FILES_OPEN:
+                    self._open.pop(min(self._open)).close()
+                self._open[index] = EventFile(self._plan.files[index].url, self._plan.tree, index)
+            yield self._open[index]
 
     def close(self) -> None:
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
 
 
 class _UnitWork:
@@ -228,7 +258,7 @@ class _UnitWork:
             return {}
         start = now_ns()
         rows = self.entries[outcome != Outcome.REJECTED]
-        kept = self.worker.kept(self.unit, wanted, rows)
+        kept = self.worker.kept(self.read, wanted, rows)
         self.laps.add(KEPT, now_ns() - start, len(self.entries))
         return kept
 
