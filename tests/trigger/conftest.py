@@ -120,5 +120,10 @@ def content(out: Path) -> dict[str, str]:
             found[path.name] = repr(pq.read_table(path).to_pydict())  # as text, in which NaN is NaN
         elif path.suffix == ".root":
             with uproot.open(path) as file:
-                found[path.name] = repr(file["Events"].arrays(library="ak").to_list())
+                if "Events" in file:
+                    found[path.name] = repr(file["Events"].arrays(library="ak").to_list())
+                else:
+                    found[path.name] = repr(
+                        {key: file[key].values().tolist() for key in file.keys(cycle=False)}
+                    )
     return found

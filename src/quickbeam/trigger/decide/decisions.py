@@ -88,8 +88,9 @@ class Decisions:
     @property
     def outcome(self) -> np.ndarray:
         """Return the door of every event: debug goes before accepted."""
-        accepted = np.where(self.paths.any(axis=1), Outcome.ACCEPTED, Outcome.REJECTED)
-        return np.where(self.reason != Reason.NONE, Outcome.DEBUG, accepted).astype(np.int8)
+        outcome = np.asarray(self.paths.any(axis=1), np.int8)  # rejected is 0, accepted 1
+        outcome[self.reason != Reason.NONE] = Outcome.DEBUG
+        return outcome
 
     def fault(self, event: int, reason: Reason, operation: int, message: str) -> None:
         """Send an event to debug; the first reason stands."""

@@ -109,6 +109,7 @@ class UnitResult(Document):
     times: dict[str, TimeSum] = Field(default_factory=dict)
     histograms: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     made_up: tuple[str, ...] = ()
+    sizes: dict[str, int] = Field(default_factory=dict)  # of the files beside it
 
 
 class HistogramSum(Document):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quickbeam._base import now_ns
+from quickbeam.events import EventFile
 from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run.documents import Plan, Unit, UnitResult
 from quickbeam.trigger.run.worker import Care, Read, Worker
@@ -19,11 +20,12 @@ def run_here(
     out: Path,
     work: Iterable[tuple[Unit, Care] | None],
     pulse: Any = None,
+    held: dict[int, EventFile] | None = None,
 ) -> Iterator[UnitResult]:
     """Do units one after the other; `work` is asked for the next one as soon as one is begun; it says None
     where it has none yet, and what is in hand is done first.
     """
-    with Worker(plan, compiled, out, pulse) as worker, ThreadPoolExecutor(1) as reader:
+    with Worker(plan, compiled, out, pulse, held) as worker, ThreadPoolExecutor(1) as reader:
         ahead: tuple[Future[Read], Care] | None = None
         for entry in work:
             following = None if entry is None else (reader.submit(worker.read, entry[0]), entry[1])

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quickbeam._base import DataError, parse_document
+from quickbeam._base import DataError, DocumentError, parse_document
 from quickbeam.events import Events
 from quickbeam.trigger.run.documents import Unit, UnitResult
 
@@ -41,7 +41,6 @@ def unit_folder(out: Path, unit: Unit) -> Iterator[Path]:
     part.mkdir()
     try:
         yield part
-        _sync(part)
         with contextlib.suppress(OSError):  # another worker has done the same unit: both results are the same
             part.rename(units / unit.name)
         if not (units / unit.name / RESULT).is_file():
@@ -50,17 +49,10 @@ def unit_folder(out: Path, unit: Unit) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _sync(folder: Path) -> None:
-    """Bring all to the disk before the name: a power cut may lose a unit, but leaves none in pieces."""
-    for path in folder.iterdir():
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
-
-
 def write_part(path: Path, events: Events) -> None:
     """Write the events of one stream."""
     table = ak.to_arrow_table(ak.to_packed(events.array), extensionarray=False, list_to32=True)
-    pq.write_table(table, path, compression="lz4", use_dictionary=False)
+    pq.write_table(table, path, compression="lz4", use_dictionary=False, write_page_checksum=True)
 
 
 def write_decisions(path: Path, columns: Mapping[str, np.ndarray]) -> None:
@@ -69,20 +61,31 @@ def write_decisions(path: Path, columns: Mapping[str, np.ndarray]) -> None:
 
 
 def write_result(folder: Path, result: UnitResult) -> None:
-    """Write what became of the unit."""
-    (folder / RESULT).write_text(result.model_dump_json() + "\n", encoding="utf-8")
+    """Write what became of the unit, last, with the sizes of its files: a power cut may leave some of them in pieces."""
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    complete = result.model_copy(update={"sizes": sizes})
+    (folder / RESULT).write_text(complete.model_dump_json() + "\n", encoding="utf-8")
 
 
 def committed(out: Path) -> dict[int, Path]:
-    """Return the folders of the units that are done, by number."""
-    units = out / UNITS
-    if not units.is_dir():
-        return {}
-    return {
-        int(path.name): path
-        for path in sorted(units.iterdir())
-        if path.name.isdigit() and (path / RESULT).is_file()
-    }
+    """Return the folders of the units that are done, by number; what is not whole is removed, and done again."""
+    units, found = out / UNITS, {}
+    if units.is_dir():
+        for path in sorted(units.iterdir()):
+            if path.name.isdigit():
+                if _is_whole(path):
+                    found[int(path.name)] = path
+                else:
+                    shutil.rmtree(path, ignore_errors=True)
+    return found
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        sizes = read_result(folder).sizes
+    except (OSError, DocumentError):
+        return False
+    return all((folder / name).is_file() and (folder / name).stat().st_size == n for name, n in sizes.items())
 
 
 def read_result(folder: Path) -> UnitResult:

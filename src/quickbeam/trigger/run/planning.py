@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import quickbeam
@@ -23,6 +24,7 @@ from quickbeam.trigger.run.documents import InputFile, Mode, Plan
 
 PLAN = "plan.json"
 UNIT_EVENTS = 5000
+FILES_OPEN = 2
 _IDENTITY_KIND = "uint64"
 _NUMBERS = re.compile(r"(var \* |\d+ \* )?(\?)?(bool|u?int\d+|float\d+)")
 
@@ -34,8 +36,12 @@ def make_plan(
     mode: Mode,
     tree: str | None,
     unit_events: int | None,
+    held: dict[int, EventFile] | None = None,
 ) -> Plan:
-    """Look at every file: what it holds, and whether it has the columns that the menu reads."""
+    """Look at every file: what it holds, and whether it has the columns that the menu reads.
+
+    The first files are left open in `held`, for whoever reads them next.
+    """
     if unit_events is not None and unit_events < 1:
         raise UsageError(f"unit_events is {unit_events}; it has to be at least 1")
     source = compiled.source
@@ -44,7 +50,7 @@ def make_plan(
     with progress("looking at files", len(urls), "files") as advance:
         found = []
         for index, url in enumerate(urls):
-            found.append(_look(compiled, url, tree, index))
+            found.append(_look(compiled, url, tree, index, held))
             advance(1)
     if all(file.problem for file in found):
         raise UnreadableFileError(f"no file can be read: {found[0].problem}")
@@ -60,12 +66,18 @@ def make_plan(
     )
 
 
-def _look(compiled: Compiled, url: str, tree: str | None, index: int) -> InputFile:
+def _look(
+    compiled: Compiled, url: str, tree: str | None, index: int, held: dict[int, EventFile] | None
+) -> InputFile:
     local = local_path(url)
     try:
-        with EventFile(url, tree, index) as file:
+        with ExitStack() as stack:
+            file = stack.enter_context(EventFile(url, tree, index))
             _check_columns(compiled, file)
             size = local.stat().st_size if local is not None and local.exists() else None
+            if held is not None and len(held) < FILES_OPEN:
+                held[index] = file
+                stack.pop_all()
             return InputFile(url=url, entries=file.entries, bytes=size)
     except UnreadableFileError as error:
         return InputFile(url=url, problem=str(error))

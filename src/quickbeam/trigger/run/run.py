@@ -24,6 +24,7 @@ from quickbeam._base import (
     utc_timestamp,
     write_text,
 )
+from quickbeam.events import EventFile
 from quickbeam.trigger.decide import Laps
 from quickbeam.trigger.menu import Compiled, MenuSource, compile_menu
 from quickbeam.trigger.run import parts
@@ -65,11 +66,22 @@ def run_menu(
         laps.add(STARTING, now_ns() - begin, 0)
         finished = _finished(out, resume)
         start = now_ns()
-        plan = _planned(compiled, files, out, mode=mode, resume=resume, tree=tree, unit_events=unit_events)
+        here = workers == 1 and scheduler is None
+        held: dict[int, EventFile] = {}
+        plan = _planned(
+            compiled,
+            files,
+            out,
+            mode=mode,
+            resume=resume,
+            tree=tree,
+            unit_events=unit_events,
+            held=held if here else None,
+        )
         laps.add(PLANNING, now_ns() - start, 0)
         if finished is not None:
             return finished
-        _work(plan, compiled, out, workers, plugged, stuck_s, scheduler)
+        _work(plan, compiled, out, workers, plugged, stuck_s, scheduler, held)
         start = now_ns()
         done = parts.committed(out)
         results = {number: parts.read_result(folder) for number, folder in done.items()}
@@ -147,6 +159,7 @@ def _planned(
     resume: bool,
     tree: str | None,
     unit_events: int | None,
+    held: dict[int, EventFile] | None,
 ) -> Plan:
     old = read_plan(out)
     if old is not None and not resume:
@@ -154,7 +167,12 @@ def _planned(
             f"{out} holds a run that did not end: go on with --resume, or write to another folder"
         )
     new = make_plan(
-        compiled, files, mode=mode, tree=tree, unit_events=old.unit_events if old is not None else unit_events
+        compiled,
+        files,
+        mode=mode,
+        tree=tree,
+        unit_events=old.unit_events if old is not None else unit_events,
+        held=held,
     )
     if old is None:
         write_plan(out, new)
@@ -171,6 +189,7 @@ def _work(
     plugged: dict[str, UserStage] | None,
     stuck_s: float,
     scheduler: str | None,
+    held: dict[int, EventFile],
 ) -> None:
     parts.sweep(out)
     done = parts.committed(out)
@@ -185,7 +204,7 @@ def _work(
         elif workers > 1:
             results = run_in_processes(plan, out, left, workers, plugged or {}, stuck_s)
         else:
-            results = run_here(plan, compiled, out, ((unit, Care()) for unit in left))
+            results = run_here(plan, compiled, out, ((unit, Care()) for unit in left), held=held)
         for result in results:
             advance(result.counts.entered)
 

@@ -20,9 +20,8 @@ from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult, Unreadable
 from quickbeam.trigger.run.output import debug_columns, stream_columns
+from quickbeam.trigger.run.planning import FILES_OPEN
 from quickbeam.trigger.run.times import KEPT, READING, SETUP, UNIT, WAITING, WRITING, summed
-
-FILES_OPEN = 2
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,18 @@ class Care:
 class Worker:
     """Decides units; keeps its models and the file that it reads open."""
 
-    def __init__(self, plan: Plan, compiled: Compiled, out: Path, pulse: Any = None) -> None:
-        """Take over opened models; `pulse` is where signs of life go."""
+    def __init__(
+        self,
+        plan: Plan,
+        compiled: Compiled,
+        out: Path,
+        pulse: Any = None,
+        held: dict[int, EventFile] | None = None,
+    ) -> None:
+        """Take over opened models and files; `pulse` is where signs of life go."""
         self.pulse = pulse
         self.plan, self.compiled, self.out = plan, compiled, out
-        self._files = _Files(plan)
+        self._files = _Files(plan, held or {})
         self._columns: dict[tuple[int, str], list[str]] = {}
 
     def read(self, unit: Unit) -> Read:
@@ -145,10 +151,10 @@ def _narrowed(intact: Intact, names: list[str]) -> Intact:
 class _Files:
     """The open files of a worker: what is read ahead may be of the next one already. One thread at a time."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, held: dict[int, EventFile]) -> None:
         self._plan = plan
         self._lock = threading.Lock()
-        self._open: dict[int, EventFile] = {}
+        self._open = dict(held)
 
     @contextmanager
     def opened(self, index: int) -> Iterator[EventFile]:
@@ -189,7 +195,8 @@ class _UnitWork:
     def commit(self) -> UnitResult:
         columns, found = self._decide()
         outcome = found.outcome
-        kept = self._read_kept(outcome, found)
+        self.streams = self._streams_of(found, outcome)
+        kept = self._read_kept(outcome)
         with parts.unit_folder(self.worker.out, self.unit) as folder:
             start = now_ns()
             lost = self._write_streams(folder, outcome, found, kept)
@@ -241,19 +248,19 @@ class _UnitWork:
 
             return decide_single(self.program, columns, len(self.entries), self.laps, before=before)
 
-    def _streams_of(self, found: Decisions) -> dict[str, np.ndarray]:
+    def _streams_of(self, found: Decisions, outcome: np.ndarray) -> dict[str, np.ndarray]:
         """Return for each stream a mask of the events that it takes."""
         index = {name: i for i, name in enumerate(self.program.paths)}
-        accepted = found.outcome == Outcome.ACCEPTED
+        accepted = outcome == Outcome.ACCEPTED
         streams = {
             name: accepted & found.paths[:, [index[path] for path in spec.paths]].any(axis=1)
             for name, spec in self.menu.streams.items()
         }
-        streams[parts.DEBUG] = found.outcome == Outcome.DEBUG
+        streams[parts.DEBUG] = outcome == Outcome.DEBUG
         return streams
 
-    def _read_kept(self, outcome: np.ndarray, found: Decisions) -> dict[str, Intact]:
-        wanted = [name for name, mask in self._streams_of(found).items() if mask.any()]
+    def _read_kept(self, outcome: np.ndarray) -> dict[str, Intact]:
+        wanted = [name for name, mask in self.streams.items() if mask.any()]
         if not wanted:
             return {}
         start = now_ns()
@@ -273,7 +280,7 @@ class _UnitWork:
         if lost.any():
             broken = next(b for intact in kept.values() for b in intact.broken)
             self._book(self.entries[lost], broken.reason)
-        for name, mask in self._streams_of(found).items():
+        for name, mask in self.streams.items():
             rows = np.flatnonzero(mask & ~lost)
             if not len(rows):
                 continue
@@ -317,7 +324,6 @@ class _UnitWork:
 
     def _counts(self, outcome: np.ndarray, found: Decisions) -> Counts:
         fine = outcome == Outcome.ACCEPTED
-        streams = self._streams_of(found)
         return Counts(
             entered=self.unit.stop - self.unit.start,
             accepted=int(fine.sum()),
@@ -325,7 +331,7 @@ class _UnitWork:
             debug=int((outcome == Outcome.DEBUG).sum()),
             unreadable=sum(b.stop - b.start for b in self.broken),
             paths={path: int((found.paths[:, i] & fine).sum()) for i, path in enumerate(self.program.paths)},
-            streams={name: int((mask & (outcome >= 0)).sum()) for name, mask in streams.items()},
+            streams={name: int((mask & (outcome >= 0)).sum()) for name, mask in self.streams.items()},
             reasons={
                 Reason(code).name.lower(): int(count)
                 for code, count in enumerate(
