@@ -24,10 +24,14 @@ from quickbeam.measure.records import (
     write_record,
 )
 from quickbeam.measure.roofline import floor_ns, measure_roofline
+from quickbeam.measure.selection import ClassFacts, ClassSample, Selection, classes_of, evaluate_classes
+from quickbeam.measure.selectors import Scores, Selector, measure_selectors
 
 __all__ = [
     "Agreement",
     "Bench",
+    "ClassFacts",
+    "ClassSample",
     "Discrimination",
     "Estimate",
     "Evaluation",
@@ -43,9 +47,14 @@ __all__ = [
     "Sample",
     "SampleFacts",
     "Samples",
+    "Scores",
+    "Selection",
+    "Selector",
     "TrainingCurves",
+    "classes_of",
     "discriminate",
     "evaluate_bundle",
+    "evaluate_classes",
     "floor_ns",
     "histogram",
     "interleave",
@@ -53,6 +62,7 @@ __all__ = [
     "measure_load",
     "measure_memory",
     "measure_roofline",
+    "measure_selectors",
     "read_records",
     "run_bench",
     "verify",
