@@ -43,7 +43,7 @@ def lepton_event_of(frame: Frame) -> Rows:
         met, met_phi = (values_of(frame, name)[leptons.event] for name in ("MET_pt", "MET_phi"))
         d_phi = np.abs(wrap_phi(met_phi - phi))
         inputs[:, 6], inputs[:, 8] = met, d_phi
-        inputs[:, 7] = np.sqrt(2.0 * pt * met * (1.0 - np.cos(d_phi)))
+        inputs[:, 7] = 2.0 * np.sqrt(pt * met) * np.sin(d_phi / 2.0)  # no cancellation at small angles
         inputs[:, 9:15] = np.stack([pt, np.abs(eta), isolation, np.abs(d0), charge, leptons.muon], axis=1)
         inputs[:, 15] = pt / np.where(own > 0, own, pt)
     return Rows(inputs, leptons.offsets(len(frame)))
