@@ -57,6 +57,7 @@ _UNITS = {
     "event": "GeV, cm, numbers of jets: quickbeam.features.LEPTON_EVENT_VALUES",
 }
 _TOPOLOGY_CLASSES = ("qcd", "w", "ttbar")
+_RECURRENT = Fit(learning_rate=2e-3, patience_stop=5, epochs=30)
 
 
 def _one(name: str, description: str, features: Mapping[str, str], fit: Fit) -> Classifier:
@@ -68,10 +69,16 @@ CLASSIFIERS = {
     model.name: model
     for model in (
         _one(
-            "topology-gru", "Topology classifier: GRU on the particles around the lepton", _PARTICLES, Fit()
+            "topology-gru",
+            "Topology classifier: GRU on the particles around the lepton",
+            _PARTICLES,
+            _RECURRENT,
         ),
         _one(
-            "topology-lstm", "Topology classifier: LSTM on the particles around the lepton", _PARTICLES, Fit()
+            "topology-lstm",
+            "Topology classifier: LSTM on the particles around the lepton",
+            _PARTICLES,
+            _RECURRENT,
         ),
         _one(
             "topology-hlf",
@@ -79,7 +86,12 @@ CLASSIFIERS = {
             _EVENT,
             Fit(epochs=100),
         ),
-        _one("topology-both", "Topology classifier: GRU and high-level features", _PARTICLES | _EVENT, Fit()),
+        _one(
+            "topology-both",
+            "Topology classifier: GRU and high-level features",
+            _PARTICLES | _EVENT,
+            _RECURRENT,
+        ),
     )
 }
 
