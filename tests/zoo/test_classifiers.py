@@ -20,6 +20,7 @@ from quickbeam.zoo.classified import class_points, pack_classifier
 from quickbeam.zoo.classifiers import with_numbers
 from quickbeam.zoo.labelled import Labelled, split_classes
 from quickbeam.zoo.supervised import SupervisedTraining
+from quickbeam.zoo.topology import mirrored
 
 ROWS = 150
 
@@ -82,6 +83,16 @@ def test_what_stands_in_the_padding_does_not_count(name, tmp_path):
     assert torch.equal(one, two)
 
 
+def test_mirrored_particles_keep_all_but_the_signs_of_their_angles():
+    particles = torch.from_numpy(rows_of("topology-gru").inputs["particles"])
+    found = mirrored(particles)
+    assert torch.equal(found.abs(), particles.abs())
+    ratio = found[:, 0, 1:3] / particles[:, 0, 1:3]
+    assert {tuple(row) for row in ratio.tolist()} == {(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)}
+    others = [0, *range(3, 11)]
+    assert torch.equal(found[:, :, others], particles[:, :, others])
+
+
 def test_a_classifier_learns_what_tells_the_classes_apart(tmp_path):
     trained = training(tmp_path / "run", epochs=25, learning_rate=1e-2).run()
     assert trained.history[0]["validation_loss"] > 0.7
@@ -92,10 +103,12 @@ def test_a_classifier_learns_what_tells_the_classes_apart(tmp_path):
     assert last["validation_accuracy"] > 0.55
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
-    whole = training(tmp_path / "whole", epochs=3).run().history
-    training(tmp_path / "parts", epochs=1).run()
-    run = training(tmp_path / "parts", epochs=3)
+@pytest.mark.parametrize("name", ["topology-hlf", "topology-gru"])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, tmp_path):
+    whole = training(tmp_path / "whole", name, epochs=3).run().history
+    training(tmp_path / "parts", name, epochs=1).run()
+    torch.manual_seed(99)
+    run = training(tmp_path / "parts", name, epochs=3)
     assert run.resume() == 1
     assert run.run().history == whole
     one, two = (load_file(tmp_path / name / CHECKPOINT) for name in ("whole", "parts"))

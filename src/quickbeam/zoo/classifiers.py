@@ -57,7 +57,7 @@ _UNITS = {
     "event": "GeV, cm, numbers of jets: quickbeam.features.LEPTON_EVENT_VALUES",
 }
 _TOPOLOGY_CLASSES = ("qcd", "w", "ttbar")
-_RECURRENT = Fit(learning_rate=2e-3, patience_stop=5, epochs=30)
+_RECURRENT = Fit(learning_rate=2e-3, patience_stop=5, epochs=32)
 
 
 def _one(name: str, description: str, features: Mapping[str, str], fit: Fit) -> Classifier:

@@ -81,11 +81,14 @@ class SupervisedTraining:
         return self.state.epoch - self.state.best_epoch >= self.fit.patience_stop
 
     def _epoch(self, advance: Callable[[int], None]) -> dict[str, float]:
-        """Train for one epoch; its order follows from the seed and the epoch."""
+        """Train for one epoch; all its random numbers follow from the seed and the epoch."""
         epoch = self.state.epoch + 1
         for group in self.optimiser.param_groups:
             group["lr"] = self.state.learning_rate
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.data.train))
+        torch.manual_seed(
+            self.seed * 1_000_003 + epoch
+        )  # what a model draws while it trains, such as dropout
         self.model.train()
         total, weights = 0.0, 0.0
         for start in range(0, len(order), self.fit.batch):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 HIDDEN = 48
 WIDTH = 32
 D0_SCALE_CM = 0.01  # d0 / (|d0| + this): the resolution is a fraction, a decay length a multiple of it
-PARTICLE_PT, PARTICLE_D0 = 0, 4
+PARTICLE_PT, PARTICLE_ANGLES, PARTICLE_D0 = 0, [1, 2], 4
 EVENT_ENERGIES = (0, 3, 4, 6, 7, 9)
 EVENT_D0 = 12
 
@@ -70,11 +70,20 @@ class Recurrent(nn.Module):
 
     def forward(self, particles: Tensor) -> Tensor:
         """Read the particles, the lepton last."""
+        if self.training:
+            particles = mirrored(particles)
         mask = (particles[:, :, :1] > 0).to(particles.dtype)
         steps = (self.scale(particles) * mask)[:, self.backwards].transpose(0, 1)
         states, _ = self.recurrent(steps)
         last: Tensor = states[-1]
         return last
+
+
+def mirrored(particles: Tensor) -> Tensor:
+    """Turn eta and phi of half of the events over, each by itself: nature does not know one side from the other."""
+    signs = torch.ones(len(particles), 1, particles.shape[2])
+    signs[:, :, PARTICLE_ANGLES] = torch.randint(0, 2, (len(particles), 1, 2)) * 2.0 - 1.0
+    return particles * signs.to(particles.device)
 
 
 class HighLevel(nn.Module):
