@@ -37,7 +37,7 @@ def evaluate_class_files(
     write_text(output / f"CARD-{bundle.name}.md", card)
     draw_selectors([found], output, f"selectors-{bundle.name}")
     if into_bundle:
-        add_texts(bundle, {"CARD.md": card, "selection.json": record})
+        add_texts(bundle, {"CARD.md": card, "selection.json": found.model_dump_json() + "\n"})
     if as_json:
         print_json(found)
     else:

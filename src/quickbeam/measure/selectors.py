@@ -100,5 +100,5 @@ def _measure(
         auc=auc,
         passing=dict(zip(classes, passing, strict=True)),
         removed=removed,
-        curve=tuple(zip(grid.tolist(), curve.tolist(), strict=True)),
+        curve=tuple((float(f"{x:.5g}"), float(f"{y:.5g}")) for x, y in zip(grid, curve, strict=True)),
     )

@@ -28,6 +28,6 @@ def draw_selectors(found: Sequence[Selection], folder: Path, name: str) -> Path:
             axes.set_xlabel(f"efficiency for {signal}")
             axes.set_ylabel("efficiency for the others")
             axes.legend(loc="upper left", fontsize=9.5, title="area under the curve", title_fontsize=9.5)
-            label(axes, "simulation", signal)
+            label(axes, "", f"simulation, {signal}")  # three frames leave no room beside the name
         save(figure, folder, name)
     return folder / f"{name}.png"
