@@ -175,3 +175,15 @@ def test_a_list_where_a_number_belongs_is_told():
     frame._parent["Electron_eta"].values[:] = frame._parent["Electron_pfRelIso03_all"].values[:] = 0.0
     with pytest.raises(DataError, match="MET_pt has a list in every event"):
         LEPTON_EVENT.build(frame)
+
+
+@pytest.mark.parametrize("column", ["MET_pt", "MET_phi", "Jet_phi", "Jet_pt", "PFCands_pt", "PFCands_phi"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_ends_no_run(column, value):
+    e = event(np.random.default_rng(1), (1, 0, 9, 4))
+    e["Electron_pt"][:], e["Electron_eta"][:], e["Electron_pfRelIso03_all"][:] = 60.0, 0.0, 0.0
+    e[column] = np.float64(value) if column.startswith("MET") else np.append(value, e[column][1:])
+    frame = frame_of([e])
+    assert len(PARTICLE_LIST.build(frame)) == len(LEPTON_EVENT.build(frame)) == 1
+    if column.startswith("MET"):
+        assert not np.isfinite(LEPTON_EVENT.build(frame).inputs).all()

@@ -33,12 +33,6 @@ class Leptons:
         found: np.ndarray = np.searchsorted(self.event, np.arange(events + 1))
         return found
 
-    def members(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the lepton's row and the place in the flat values, of every object in an event with a lepton."""
-        begin, end = starts[self.event], starts[self.event + 1]
-        row = np.repeat(np.arange(len(self)), end - begin)
-        return row, np.arange(len(row)) + (end - np.cumsum(end - begin))[row]
-
 
 def leading_leptons(frame: Frame) -> Leptons:
     """Return the hardest lepton above 23 GeV, within 2.4, with a relative isolation below 0.8, of each event."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 
 from quickbeam.events import Frame
-from quickbeam.features.lepton import LEPTON_COLUMNS, Leptons, leading_leptons
-from quickbeam.features.lists import collection, values_of, wrap_phi
+from quickbeam.features.lepton import LEPTON_COLUMNS, leading_leptons
+from quickbeam.features.lists import collection, values_of
 from quickbeam.features.rows import Feature, Rows
 
 JET_PT_MIN_GEV, JET_ETA_MAX = 30.0, 2.4
@@ -38,39 +41,53 @@ def lepton_event_of(frame: Frame) -> Rows:
     leptons = leading_leptons(frame)
     inputs = np.zeros((len(leptons), len(LEPTON_EVENT_VALUES)), np.float32)
     if len(leptons):
-        pt, eta, phi, isolation, charge, d0 = leptons.values.T
-        inputs[:, :6], own = _jets(frame, leptons)
-        met, met_phi = (values_of(frame, name)[leptons.event] for name in ("MET_pt", "MET_phi"))
-        d_phi = np.abs(wrap_phi(met_phi - phi))
-        inputs[:, 6], inputs[:, 8] = met, d_phi
-        inputs[:, 7] = 2.0 * np.sqrt(pt * met) * np.sin(d_phi / 2.0)  # no cancellation at small angles
-        inputs[:, 9:15] = np.stack([pt, np.abs(eta), isolation, np.abs(d0), charge, leptons.muon], axis=1)
-        inputs[:, 15] = pt / np.where(own > 0, own, pt)
+        starts, columns = collection(frame, JET_COLUMNS)
+        met, met_phi = (values_of(frame, name) for name in ("MET_pt", "MET_phi"))
+        for row, event in enumerate(leptons.event.tolist()):
+            begin, end = starts[event], starts[event + 1]
+            jets = zip(*(column[begin:end].tolist() for column in columns), strict=True)
+            lepton, muon = leptons.values[row].tolist(), float(leptons.muon[row])
+            inputs[row] = _values(lepton, muon, jets, float(met[event]), float(met_phi[event]))
     return Rows(inputs, leptons.offsets(len(frame)))
 
 
-def _jets(frame: Frame, leptons: Leptons) -> tuple[np.ndarray, np.ndarray]:
-    """Return the six numbers of the jets, and the pT of those that are the lepton's own."""
-    n = len(leptons)
-    starts, columns = collection(frame, JET_COLUMNS)
-    row, source = leptons.members(starts)
-    pt, eta, phi, tag = (column[source] for column in columns)
-    d_eta, d_phi = eta - leptons.values[row, 1], wrap_phi(phi - leptons.values[row, 2])
-    near = d_eta * d_eta + d_phi * d_phi < JET_IS_LEPTON**2
-    own = np.bincount(row[near], pt[near], minlength=n)
-    kept = ~near & (pt > JET_PT_MIN_GEV) & (np.abs(eta) < JET_ETA_MAX)
-    row, pt, tag = row[kept], pt[kept], tag[kept]
-    order = np.lexsort((-pt, row))
-    row, pt, tag = row[order], pt[order], tag[order]
-    rank = np.arange(len(row)) - np.searchsorted(row, row)
-    found = np.zeros((n, 6), np.float32)
-    found[:, 0] = np.bincount(row, pt, minlength=n)
-    found[:, 1] = np.bincount(row, minlength=n)
-    found[:, 2] = np.bincount(row[tag > B_TAG], minlength=n)
-    for place in (0, 1):
-        found[row[rank == place], 3 + place] = pt[rank == place]
-    np.maximum.at(found[:, 5], row, tag)
-    return found, own
+def _values(
+    lepton: list[float], muon: float, jets: Iterable[tuple[float, ...]], met: float, met_phi: float
+) -> tuple[float, ...]:
+    """Return the values of one event; for its few jets plain numbers are faster than arrays."""
+    lepton_pt, lepton_eta, lepton_phi, isolation, charge, d0 = lepton
+    own, pts, tags = 0.0, [], []
+    for pt, eta, phi, tag in jets:
+        if math.hypot(eta - lepton_eta, _turn(phi - lepton_phi)) < JET_IS_LEPTON:
+            own += pt
+        elif pt > JET_PT_MIN_GEV and abs(eta) < JET_ETA_MAX:
+            pts.append(pt)
+            tags.append(tag)
+    leading, second, *_ = *sorted(pts, reverse=True), 0.0, 0.0
+    d_phi = abs(_turn(met_phi - lepton_phi))
+    return (
+        sum(pts),
+        len(pts),
+        sum(tag > B_TAG for tag in tags),
+        leading,
+        second,
+        max(0.0, *tags) if tags else 0.0,
+        met,
+        2.0 * math.sqrt(max(lepton_pt * met, 0.0)) * math.sin(d_phi / 2.0),  # no cancellation at small angles
+        d_phi,
+        lepton_pt,
+        abs(lepton_eta),
+        isolation,
+        abs(d0),
+        charge,
+        muon,
+        lepton_pt / own if own > 0 else 1.0,
+    )
+
+
+def _turn(angle: float) -> float:
+    """Return an angle in [-pi, pi], NaN for what is none."""
+    return math.remainder(angle, math.tau) if math.isfinite(angle) else math.nan
 
 
 LEPTON_EVENT = Feature(
