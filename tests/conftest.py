@@ -439,3 +439,28 @@ def real_file() -> Callable[[str], Path]:
         return folder / name
 
     return find
+
+
+@pytest.fixture
+def lepton_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write files of made-up events, most of them with a lepton that the topology classifiers take."""
+    from quickbeam.events import IDENTITY, Events, open_writer
+    from quickbeam.features import find_feature
+
+    def write(name: str, count: int, seed: int, lepton_pt: float = 40.0) -> Path:
+        rng = np.random.default_rng(seed)
+        columns: dict[str, object] = {key: np.arange(1, count + 1) for key in IDENTITY}
+        for key in sorted({*find_feature("lepton_event").reads, *find_feature("particle_list").reads}):
+            values = np.abs(rng.normal(size=(count, 2)))
+            if key.endswith("_pt"):
+                values = values * 10 + lepton_pt
+            if key.endswith("pfRelIso03_all"):
+                values = values / 10
+            if key.endswith(("pdgId", "charge")):
+                values = np.ones((count, 2), int)
+            columns[key] = values[:, 0] if key.startswith("MET") else values.tolist()
+        with open_writer(tmp_path / f"{name}.parquet") as writer:
+            writer.write(Events.of(columns))
+        return tmp_path / f"{name}.parquet"
+
+    return write

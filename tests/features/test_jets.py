@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from quickbeam._base import DataError
 from quickbeam.events import Events
 from quickbeam.features import leading_jets
-from quickbeam.features.jets import wrap_phi
+from quickbeam.features.lists import wrap_phi
 
 
 def random_events(seed: int, count: int) -> Events:

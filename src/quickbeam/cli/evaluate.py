@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from quickbeam._base import write_text
+from quickbeam.cli.evaluate_classes import evaluate_class_files
 from quickbeam.cli.output import json_option, print_json, print_table
 from quickbeam.cli.reading import reading_options, tell_skipped
 
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
 @click.option(
     "--background",
     multiple=True,
-    required=True,
     help="Background events, independent of the training; may be repeated.",
 )
+@click.option("--signal", multiple=True, help="Signal events, FILE or NAME=FILE; may be repeated.")
 @click.option(
-    "--signal", multiple=True, required=True, help="Signal events, FILE or NAME=FILE; may be repeated."
+    "--class",
+    "classes",
+    multiple=True,
+    metavar="NAME=FILE[@RATE]",
+    help="Events of a class of a classifier, and the rate that they stand for; may be repeated.",
 )
 @click.option(
     "-o",
@@ -45,6 +50,7 @@ def command(
     bundle: str,
     background: tuple[str, ...],
     signal: tuple[str, ...],
+    classes: tuple[str, ...],
     output: Path,
     engine: str,
     seed: int,
@@ -53,20 +59,28 @@ def command(
     skip_bad_files: bool,
     as_json: bool,
 ) -> None:
-    """Measure AUC and signal efficiencies with bootstrap errors, next to simple baselines; write record, card and report."""
+    """Measure AUC and signal efficiencies with bootstrap errors, next to simple baselines; write record, card and report.
+
+    With --class: AUC of every class and the rate that goes away at 99 % signal efficiency.
+    """
     from quickbeam.bundle import Bundle, add_texts
     from quickbeam.measure import evaluate_bundle
     from quickbeam.report import write_card, write_report
 
     opened = Bundle.open(bundle)
+    options: dict[str, Any] = {"engine": engine, "seed": seed, "tree": tree, "skip_bad_files": skip_bad_files}
+    if classes:
+        if background or signal:
+            raise click.UsageError("--class excludes --background and --signal")
+        evaluate_class_files(opened, classes, output, options, into_bundle=into_bundle, as_json=as_json)
+        return
+    if not (background and signal):
+        raise click.UsageError("a detector takes --background and --signal, a classifier --class")
     found = evaluate_bundle(
         opened,
         background,
         _signals(signal),
-        engine=engine,
-        seed=seed,
-        tree=tree,
-        skip_bad_files=skip_bad_files,
+        **options,
     )
     write_text(output / f"evaluation-{opened.name}.json", found.model_dump_json(indent=1) + "\n")
     card = write_card(opened, found)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from quickbeam._base import SkippedFilesError
+from quickbeam._base import SkippedFilesError, UsageError
 from quickbeam.cli.output import say
 
 F = Callable[..., Any]
@@ -36,3 +36,14 @@ def tell_skipped(skipped: Sequence[object], result: object) -> None:
         raise SkippedFilesError(
             f"{len(skipped)} of the files were skipped, at least in part; the rest is in {result}"
         )
+
+
+def by_class(given: Sequence[str]) -> dict[str, list[str]]:
+    """Return the files of every class out of NAME=FILE, in the order in which the classes came."""
+    classes: dict[str, list[str]] = {}
+    for entry in given:
+        name, sign, file = entry.partition("=")
+        if not (name and sign and file):
+            raise UsageError(f"--class takes NAME=FILE, not {entry!r}")
+        classes.setdefault(name, []).append(file)
+    return classes

@@ -25,7 +25,9 @@ from quickbeam.cli.output import json_option, print_json
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work."
 )
 @click.option(
-    "--pt-hat", type=float, help="Least transverse momentum of the hard scatter, GeV (qcd, ttbar, w-lepton)."
+    "--pt-hat",
+    type=float,
+    help="Least transverse momentum of the hard scatter, GeV (qcd, qcd-lepton, qcd-fake, ttbar, w-lepton).",
 )
 @click.option("--mass", type=float, help="Mass of the resonance, GeV.")
 @click.option("--mu", type=float, default=0.0, show_default=True, help="Mean number of pile-up collisions.")
@@ -47,7 +49,7 @@ def command(
 ) -> None:
     """Simulate PROCESS: generator, detector response and jets, in NanoAOD's names.
 
-    PROCESS is one of qcd, w-prime, z-prime-tt, graviton-ww, ttbar, w-lepton, min-bias.
+    PROCESS is one of qcd, w-prime, z-prime-tt, graviton-ww, ttbar, w-lepton, min-bias, qcd-lepton, qcd-fake.
     """
     import awkward as ak
 

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from quickbeam.cli.output import json_option, print_json, say
-from quickbeam.cli.reading import reading_options, tell_skipped
+from quickbeam.cli.reading import by_class, reading_options, tell_skipped
 
 
 @click.command(name="train", epilog="Example: quickbeam train conv-vae qcd.root -o conv-vae.qb")
 @click.argument("model")
-@click.argument("files", nargs=-1, required=True)
+@click.argument("files", nargs=-1)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Bundle to write.")
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Events of a class, for a classifier instead of FILES; may be repeated, several files of a class too.",
+)
 @click.option(
     "--latent", type=click.Choice(["6", "8", "12"]), default="8", show_default=True, help="Size of z."
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), help="At most so many epochs.")
-@click.option("--batch", type=click.IntRange(1), help="Jets per step.")
-@click.option("--jets", type=click.IntRange(20), help="Train on at most so many jets.")
+@click.option("--batch", type=click.IntRange(1), help="Jets or events per step.")
+@click.option(
+    "--jets", type=click.IntRange(20), help="Train on at most so many jets, or events of each class."
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; default: torch's own choice.")
 @click.option(
@@ -32,6 +42,7 @@ def command(
     model: str,
     files: tuple[str, ...],
     output: Path,
+    classes: tuple[str, ...],
     latent: str,
     seed: int,
     epochs: int | None,
@@ -44,40 +55,54 @@ def command(
     skip_bad_files: bool,
     as_json: bool,
 ) -> None:
-    """Train MODEL (conv-vae, graph-vae) on the leading jets of FILES.
+    """Train MODEL on FILES (conv-vae, graph-vae: leading jets) or on classes (topology-gru, -lstm, -hlf, -both).
 
     Checkpoints and metrics.json are kept in OUTPUT.training.
     """
-    from quickbeam.zoo import train
+    from quickbeam.zoo import CLASSIFIERS, train, train_classifier
 
-    def after_epoch(row: dict[str, float]) -> None:
-        say(
-            f"epoch {row['epoch']:.0f}: training loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f} "
-            f"(reconstruction {row['validation_reconstruction']:.4f}, KL {row['validation_kl']:.3f}), learning rate {row['learning_rate']:.1e}"
-        )
-
-    packed = train(
-        model,
-        files,
-        output,
-        latent=int(latent),
-        seed=seed,
-        epochs=epochs,
-        batch=batch,
-        device=device,
-        threads=threads,
-        most_jets=jets,
-        resume=resume,
-        tree=tree,
-        skip_bad_files=skip_bad_files,
-        after_epoch=after_epoch,
-    )
+    shared: dict[str, Any] = {
+        "seed": seed,
+        "epochs": epochs,
+        "batch": batch,
+        "device": device,
+        "threads": threads,
+        "resume": resume,
+        "tree": tree,
+        "skip_bad_files": skip_bad_files,
+        "after_epoch": _tell,
+    }
+    if classes and files:
+        raise click.UsageError("FILES and --class exclude each other: a classifier takes its files by class")
+    if classes or (model in CLASSIFIERS and not files):
+        packed = train_classifier(model, by_class(classes), output, most_rows=jets, **shared)
+    elif files:
+        packed = train(model, files, output, latent=int(latent), most_jets=jets, **shared)
+    else:
+        raise click.UsageError("Missing argument 'FILES...'.")
     bundle, told = packed.bundle, packed.bundle.manifest.training
     if as_json:
         print_json({"bundle": str(bundle.path), "notes": list(packed.notes), "training": told})
     else:
-        click.echo(
-            f"{bundle.path}: {told['training_jets']} jets, best epoch {told['best_epoch']}, ended {told['ended']}"
-        )
+        rows = told.get("training_rows")
+        size = f"{told['training_jets']} jets" if rows is None else f"{_plain(rows)} events"
+        click.echo(f"{bundle.path}: {size}, best epoch {told['best_epoch']}, ended {told['ended']}")
     skipped = told.get("skipped_files", [])
     tell_skipped(skipped if isinstance(skipped, list) else [], bundle.path)
+
+
+def _tell(row: dict[str, float]) -> None:
+    if "validation_accuracy" in row:
+        details = f"accuracy {row['validation_accuracy']:.4f}"
+    else:
+        details = f"reconstruction {row['validation_reconstruction']:.4f}, KL {row['validation_kl']:.3f}"
+    say(
+        f"epoch {row['epoch']:.0f}: training loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f} "
+        f"({details}), learning rate {row['learning_rate']:.1e}"
+    )
+
+
+def _plain(rows: object) -> str:
+    return (
+        ", ".join(f"{count} {name}" for name, count in rows.items()) if isinstance(rows, dict) else str(rows)
+    )

@@ -1,16 +1,25 @@
 """What models read, made of the columns of events."""
 
+from quickbeam.features.inputs import InputRows, columns_read, find_inputs, input_rows
 from quickbeam.features.jets import JET_COLUMNS, Jets, jets_of, leading_jets
+from quickbeam.features.lepton_event import LEPTON_EVENT_VALUES
+from quickbeam.features.particles import PARTICLE_VALUES
 from quickbeam.features.rows import FEATURE_GROUP, Feature, Rows, feature_names, find_feature
 
 __all__ = [
     "FEATURE_GROUP",
     "JET_COLUMNS",
+    "LEPTON_EVENT_VALUES",
+    "PARTICLE_VALUES",
     "Feature",
+    "InputRows",
     "Jets",
     "Rows",
+    "columns_read",
     "feature_names",
     "find_feature",
+    "find_inputs",
+    "input_rows",
     "jets_of",
     "leading_jets",
 ]

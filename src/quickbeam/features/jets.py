@@ -10,6 +10,7 @@ from awkward.types import ListType, NumpyType, OptionType, RegularType, UnknownT
 
 from quickbeam._base import DataError
 from quickbeam.events import IDENTITY, Events, Frame, Jagged, columns_of, missing
+from quickbeam.features.lists import check_lengths, lists_of, starts_of, wrap_phi
 from quickbeam.features.rows import Feature, Rows
 
 JET = "FatJet"
@@ -56,9 +57,9 @@ class Jets:
             return np.asarray(ak.to_numpy(values))[self.event_row]
         _check_numbers(events, column)
         frame = Frame(columns_of(events, (*IDENTITY, f"{JET}_pt", column)), len(events))
-        _check_lengths(frame, [f"{JET}_pt", column])
-        lists = _lists(frame, column)
-        return lists.flat[_starts(lists)[self.event_row] + self.jet_index]
+        check_lengths(frame, [f"{JET}_pt", column])
+        lists = lists_of(frame, column)
+        return lists.flat[starts_of(lists)[self.event_row] + self.jet_index]
 
 
 def leading_jets(events: Events, *, jets: int = 2, constituents: int = 100) -> Jets:
@@ -71,9 +72,9 @@ def leading_jets(events: Events, *, jets: int = 2, constituents: int = 100) -> J
 def jets_of(frame: Frame, jets: int = 2, constituents: int = 100) -> Jets:
     """Return the same of plain columns: what a trigger calls, be it for one event."""
     for collection in (JET, LINK, CANDIDATE):
-        _check_lengths(frame, [name for name in JET_COLUMNS if name.startswith(f"{collection}_")])
-    jet_pt, candidate_pt = _lists(frame, f"{JET}_pt"), _lists(frame, f"{CANDIDATE}_pt")
-    jet_starts, candidate_starts = _starts(jet_pt), _starts(candidate_pt)
+        check_lengths(frame, [name for name in JET_COLUMNS if name.startswith(f"{collection}_")])
+    jet_pt, candidate_pt = lists_of(frame, f"{JET}_pt"), lists_of(frame, f"{CANDIDATE}_pt")
+    jet_starts, candidate_starts = starts_of(jet_pt), starts_of(candidate_pt)
     event_row, jet_index = _leading(jet_pt, jets)
     link_event, jet, candidate = _links(frame, jet_pt.counts, candidate_pt.counts)
 
@@ -114,20 +115,14 @@ def _two_leading(frame: Frame) -> Rows:
 LEADING_JETS = Feature("leading_jets", JET_COLUMNS, ("jet",), _two_leading)
 
 
-def wrap_phi(phi: np.ndarray) -> np.ndarray:
-    """Return an angle in [-pi, pi]."""
-    wrapped: np.ndarray = phi - 2 * np.pi * np.round(phi / (2 * np.pi))
-    return wrapped
-
-
 def _leading(pt: Jagged, jets: int) -> tuple[np.ndarray, np.ndarray]:
     """Return event row and jet index of the leading jets; equal pT keep the order of the file."""
     counts = pt.counts
     owner = np.repeat(np.arange(len(counts)), counts)
     order = np.lexsort((-pt.flat.astype(np.float64), owner))
-    rank = np.arange(len(order)) - _starts(pt)[owner]
+    rank = np.arange(len(order)) - starts_of(pt)[owner]
     first = order[rank < jets]
-    return owner[first], first - _starts(pt)[owner[first]]
+    return owner[first], first - starts_of(pt)[owner[first]]
 
 
 def _links(
@@ -135,7 +130,7 @@ def _links(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return event row, jet index and candidate index of every link, after proving that they point at something."""
     jet_name, candidate_name = f"{LINK}_jetIdx", f"{LINK}_pFCandsIdx"
-    counts = _lists(frame, jet_name).counts
+    counts = lists_of(frame, jet_name).counts
     link_event = np.repeat(np.arange(len(counts)), counts)
     jet, candidate = (_flat(frame, name).astype(np.int64) for name in (jet_name, candidate_name))
     _check_range(frame, jet_name, link_event, jet, jets)
@@ -155,20 +150,8 @@ def _check_range(
         )
 
 
-def _lists(frame: Frame, name: str) -> Jagged:
-    column = frame[name]
-    if isinstance(column, np.ndarray) and column.ndim == 2:
-        events, length = column.shape
-        return Jagged(np.arange(events + 1) * length, column.reshape(-1))
-    if not isinstance(column, Jagged):
-        raise DataError(
-            f"{name} has one value per event, but a list of numbers is needed (such as var * float32)"
-        )
-    return column
-
-
 def _flat(frame: Frame, name: str) -> np.ndarray:
-    return _lists(frame, name).flat
+    return lists_of(frame, name).flat
 
 
 def _check_numbers(events: Events, name: str) -> None:
@@ -205,26 +188,5 @@ def _check_complete(events: Events, name: str, rows: np.ndarray) -> None:
         )
 
 
-def _check_lengths(frame: Frame, names: list[str]) -> None:
-    """Refuse columns of one collection that differ in their number of objects."""
-    first = _lists(frame, names[0])
-    for name in names[1:]:
-        other = _lists(frame, name)
-        if first.matches(other):
-            continue
-        differ = np.flatnonzero(first.counts != other.counts)
-        if len(differ):
-            raise DataError(
-                f"{names[0]} and {name} differ in length in event {frame.named(int(differ[0]))} "
-                f"({len(differ)} such events in this batch), so they do not tell of the same objects: write the file anew"
-            )
-
-
 def _named(events: Events, row: int) -> str:
     return ":".join(map(str, events.identity[row]))
-
-
-def _starts(lists: Jagged) -> np.ndarray:
-    """Return where each event begins in the flat values, and after the last one their number."""
-    starts: np.ndarray = lists.offsets - lists.offsets[0]
-    return starts

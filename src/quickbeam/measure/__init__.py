@@ -29,11 +29,15 @@ from quickbeam.measure.records import (
 )
 from quickbeam.measure.roofline import floor_ns, measure_roofline
 from quickbeam.measure.samples import SampleList, SampleSpec, load_samples
+from quickbeam.measure.selection import ClassFacts, ClassSample, Selection, classes_of, evaluate_classes
+from quickbeam.measure.selectors import Scores, Selector, measure_selectors
 
 __all__ = [
     "Agreement",
     "AnyKind",
     "Bench",
+    "ClassFacts",
+    "ClassSample",
     "Discrimination",
     "Estimate",
     "Evaluation",
@@ -57,13 +61,18 @@ __all__ = [
     "SampleList",
     "SampleSpec",
     "Samples",
+    "Scores",
+    "Selection",
+    "Selector",
     "TrainingCurves",
     "Tuned",
     "TurnOn",
+    "classes_of",
     "compare_models",
     "compare_runs",
     "discriminate",
     "evaluate_bundle",
+    "evaluate_classes",
     "floor_ns",
     "histogram",
     "interleave",
@@ -72,6 +81,7 @@ __all__ = [
     "measure_load",
     "measure_memory",
     "measure_roofline",
+    "measure_selectors",
     "rate_hz",
     "read_records",
     "run_bench",

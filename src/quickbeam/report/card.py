@@ -15,9 +15,9 @@ FEW = 10  # background jets above a threshold, below which an efficiency means l
 def write_card(bundle: Bundle, evaluation: Evaluation) -> str:
     """Return the model card in Markdown."""
     parts = (
-        _head(bundle),
-        _signature(bundle),
-        _training(bundle),
+        head(bundle),
+        signature(bundle, "the anomaly score"),
+        training_of(bundle),
         _samples(bundle, evaluation),
         _merit(bundle, evaluation),
         _standing(bundle, evaluation),
@@ -27,7 +27,8 @@ def write_card(bundle: Bundle, evaluation: Evaluation) -> str:
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Write a table in Markdown."""
     yield f"| {' | '.join(columns)} |"
     yield f"|{'---|' * len(columns)}"
     for row in rows:
@@ -35,7 +36,8 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator
     yield ""
 
 
-def _head(bundle: Bundle) -> Iterator[str]:
+def head(bundle: Bundle) -> Iterator[str]:
+    """Say which bundle it is."""
     manifest = bundle.manifest
     yield f"# Model card: {manifest.name}"
     yield ""
@@ -46,7 +48,8 @@ def _head(bundle: Bundle) -> Iterator[str]:
     yield ""
 
 
-def _signature(bundle: Bundle) -> Iterator[str]:
+def signature(bundle: Bundle, score: str) -> Iterator[str]:
+    """Tell inputs, outputs and what the score is, parameters and cost."""
     manifest = bundle.manifest
     yield "## Inputs and outputs"
     yield ""
@@ -57,12 +60,12 @@ def _signature(bundle: Bundle) -> Iterator[str]:
             s.dtype,
             "×".join(map(str, s.shape)),
             s.units or "–",
-            "the anomaly score" if s.name == manifest.score else "",
+            score if s.name == manifest.score else "",
         )
         for kind, specs in (("input", manifest.signature.inputs), ("output", manifest.signature.outputs))
         for s in specs
     ]
-    yield from _table(("name", "", "type", "shape", "units", ""), rows)
+    yield from table(("name", "", "type", "shape", "units", ""), rows)
     counts = ", ".join(f"{part} {count:,}" for part, count in bundle.parameters.items())
     yield f"Parameters, counted off the weights: {counts}."
     if manifest.cost is not None:
@@ -70,7 +73,8 @@ def _signature(bundle: Bundle) -> Iterator[str]:
     yield ""
 
 
-def _training(bundle: Bundle) -> Iterator[str]:
+def training_of(bundle: Bundle) -> Iterator[str]:
+    """Tell how it was trained."""
     yield "## Training"
     yield ""
     training = bundle.manifest.training
@@ -78,7 +82,7 @@ def _training(bundle: Bundle) -> Iterator[str]:
         yield "The bundle does not say how the model was trained."
     rows = [(key.replace("_", " "), _plain(value)) for key, value in training.items()]
     if rows:
-        yield from _table(("what", "value"), rows)
+        yield from table(("what", "value"), rows)
     yield ""
 
 
@@ -95,7 +99,7 @@ def _samples(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
     yield ""
     samples = (evaluation.background, *evaluation.signals)
     rows = [(f.name, ", ".join(PurePath(file).name for file in f.files), f.events, f.jets) for f in samples]
-    yield from _table(("sample", "files", "events", "jets"), rows)
+    yield from table(("sample", "files", "events", "jets"), rows)
     yield f"Scored with {evaluation.engine}, {evaluation.created}."
     trained_on = bundle.manifest.training.get("files")
     names = {str(name) for name in trained_on} if isinstance(trained_on, list) else set()
@@ -118,7 +122,7 @@ def _merit(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
             (f"**{name}**" if name == score else name, *(pm(e) for e in estimates(found[name]).values()))
             for name in names
         ]
-        yield from _table(("variable", *estimates(found[score])), rows)
+        yield from table(("variable", *estimates(found[score])), rows)
     yield "Errors are bootstrap standard errors. A baseline is a single variable of the same jets, without any training."
     missing = [n for n in BASELINE_NAMES if all(f.variable != n for f in evaluation.figures)]
     if missing:
@@ -155,7 +159,7 @@ def _working_points(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
         rows.append(
             (point.name, f"{point.threshold:.6g}", f"{set_at} ({point.background or 'unknown'})", *found)
         )
-    yield from _table(("name", "threshold", "set at", *(f"{name} passes" for name in samples)), rows)
+    yield from table(("name", "threshold", "set at", *(f"{name} passes" for name in samples)), rows)
 
 
 def _limits(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from quickbeam.events import Events
 from quickbeam.simulate.columns import Block, batch
 from quickbeam.simulate.detector import respond
+from quickbeam.simulate.filters import make_passing
+from quickbeam.simulate.flavour import b_tag, jet_flavour
 from quickbeam.simulate.generator import generator
 from quickbeam.simulate.jets import anti_kt, four_momenta
+from quickbeam.simulate.leptons import electrons, muons, neutral_density
 from quickbeam.simulate.particles import merge, visible
 from quickbeam.simulate.pileup import pile_up
 from quickbeam.simulate.processes import find_process
@@ -38,10 +41,12 @@ class Task:
 def make_block(task: Task) -> Events:
     """Generate, detect, cluster, and name the columns."""
     settings, n = task.settings, task.events
-    number = find_process(task.process).number
+    process = find_process(task.process)
+    number = process.number
     seeds = Seeds(task.seed, number, task.block)
     make = generator(generator_lines(task.process, settings))
-    record = make(n, seeds.pythia("event"))
+    wanted = process.wanted
+    record = make_passing(make, n, wanted, seeds)[0] if wanted else make(n, seeds.pythia("event"))
     vertex_z = seeds.stream("vertex").normal(0.0, settings.detector.beam_spot_cm, n)
     over = pile_up(n, vertex_z, settings, seeds)
     particles = visible(record, make, settings.detector.eta_max, TRACE_PT_GEV)
@@ -50,6 +55,10 @@ def make_block(task: Task) -> Events:
     candidates = respond(particles, settings.detector, seeds)
     momenta = four_momenta(candidates)
     fat_jets = anti_kt(candidates, momenta, n, FAT_JET_RADIUS, settings.fat_jet_pt_min_gev)
+    jets = anti_kt(candidates, momenta, n, JET_RADIUS, settings.jet_pt_min_gev)
+    flavour = jet_flavour(record, jets)
+    gen, density = gen_particles(record), neutral_density(candidates, n)
+    fakes = process.fake_electron_rate or settings.detector.fake_electron_rate
     return batch(
         Block(
             run=task.seed % RUNS,
@@ -65,7 +74,11 @@ def make_block(task: Task) -> Events:
             fat_jet_label=label_jets(record, fat_jets, FAT_JET_RADIUS),
             fat_jet_soft_drop=soft_drop_mass(fat_jets, momenta),
             fat_jet_tau=subjettiness(fat_jets, momenta, TAUS, FAT_JET_RADIUS),
-            jets=anti_kt(candidates, momenta, n, JET_RADIUS, settings.jet_pt_min_gev),
-            gen=gen_particles(record),
+            jets=jets,
+            jet_flavour=flavour,
+            jet_b_tag=b_tag(jets, flavour, seeds),
+            muons=muons(candidates, density, gen, record),
+            electrons=electrons(candidates, density, gen, record, seeds, fakes),
+            gen=gen,
         )
     )

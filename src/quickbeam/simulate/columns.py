@@ -12,6 +12,7 @@ from quickbeam.events import Events
 from quickbeam.simulate.candidates import Candidates
 from quickbeam.simulate.generator import Record
 from quickbeam.simulate.jets import Jets
+from quickbeam.simulate.leptons import Leptons
 from quickbeam.simulate.pileup import PileUp
 from quickbeam.simulate.truth import GenParticles
 
@@ -34,6 +35,10 @@ class Block:
     fat_jet_soft_drop: np.ndarray
     fat_jet_tau: np.ndarray  # (jets, 3)
     jets: Jets
+    jet_flavour: np.ndarray
+    jet_b_tag: np.ndarray
+    muons: Leptons
+    electrons: Leptons
     gen: GenParticles
 
     def __len__(self) -> int:
@@ -53,7 +58,10 @@ def batch(block: Block) -> Events:
             **_fat_jet_extras(block),
             **_constituents("FatJetPFCands", block.fat_jets, block),
             **_jets("Jet", block.jets, block),
+            **_jet_extras(block),
             **_constituents("JetPFCands", block.jets, block),
+            **_leptons("Muon", block.muons, block),
+            **_leptons("Electron", block.electrons, block),
             **_gen(block),
             **_missing(block),
         }
@@ -116,6 +124,24 @@ def _fat_jet_extras(block: Block) -> dict[str, object]:
         "label": block.fat_jet_label.astype(np.int32),
     }
     return _lists("FatJet", columns, _jet_offsets(block.fat_jets, len(block)))
+
+
+def _jet_extras(block: Block) -> dict[str, object]:
+    columns = {"hadronFlavour": block.jet_flavour.astype(np.int32), "btag": _float(block.jet_b_tag)}
+    return _lists("Jet", columns, _jet_offsets(block.jets, len(block)))
+
+
+def _leptons(prefix: str, leptons: Leptons, block: Block) -> dict[str, object]:
+    columns = {
+        **{name: _float(getattr(leptons, name)) for name in ("pt", "eta", "phi", "mass", "dz")},
+        "charge": leptons.charge.astype(np.int32),
+        "pdgId": leptons.pdg_id,
+        "pfRelIso03_all": _float(leptons.isolation),
+        "dxy": _float(leptons.d0),
+        "genPartIdx": leptons.gen_index,
+        "genPartFlav": leptons.gen_flavour.astype(np.uint8),
+    }
+    return _lists(prefix, columns, np.searchsorted(leptons.event, np.arange(len(block) + 1)))
 
 
 def _constituents(prefix: str, jets: Jets, block: Block) -> dict[str, object]:

@@ -30,6 +30,7 @@ class Detector:
     hcal: Calorimeter = HCAL
     beam_spot_cm: float = 4.5  # width of the luminous region along the beam
     charged_pile_up_dz_cm: float = 0.1  # tracks of other vertices beyond this are removed
+    fake_electron_rate: float = 0.003  # of charged hadrons above 5 GeV that are taken for electrons
 
     @property
     def eta_max(self) -> float:

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from quickbeam._base import UsageError, did_you_mean
+from quickbeam.simulate.filters import IsolatedParticle
 
 HADRONIC_W = ("24:onMode=off", "24:onIfAny=1 2 3 4 5")
 LEPTONIC_W = ("24:onMode=off", "24:onIfAny=11 13")
+# Hadrons with an anti-bottom quark decay to e or mu; those with a bottom quark as they like.
+LEPTONIC_B = tuple(
+    line for meson in (511, 521, 531) for line in (f"{meson}:onMode=3", f"{meson}:onPosIfAny=11 13")
+)
+CHARGED_HADRONS = (211, 321, 2212)
 HADRONIC_Z = ("23:onMode=off", "23:onIfAny=1 2 3 4 5")
 
 
@@ -26,6 +32,8 @@ class Process:
     recoil_lines: tuple[
         str, ...
     ] = ()  # instead of `lines` where a pT-hat is asked for: a lone boson has none
+    wanted: IsolatedParticle | None = None  # a filter behind the generator
+    fake_electron_rate: float | None = None  # instead of the detector's
 
 
 _TABLE = {
@@ -94,6 +102,23 @@ _TABLE = {
         number=6,
         description="non-diffractive inelastic collisions",
         lines=("SoftQCD:nonDiffractive=on",),
+    ),
+    "qcd-lepton": Process(
+        number=20,
+        description="b and c quark pairs with an isolated e or mu; B mesons on one side decay to leptons",
+        lines=("HardQCD:hardbbbar=on", "HardQCD:hardccbar=on", *LEPTONIC_B),
+        takes_pt_hat=True,
+        pt_hat_gev=40.0,
+        wanted=IsolatedParticle(kinds=(11, 13)),
+    ),
+    "qcd-fake": Process(
+        number=21,
+        description="QCD dijets with an isolated charged hadron, and all of them taken for electrons",
+        lines=("HardQCD:all=on",),
+        takes_pt_hat=True,
+        pt_hat_gev=40.0,
+        wanted=IsolatedParticle(kinds=CHARGED_HADRONS),
+        fake_electron_rate=1.0,
     ),
 }
 

@@ -30,6 +30,7 @@ class GenParticles:
     """The hard process, resonances with their daughters, and leptons."""
 
     event: np.ndarray
+    row: np.ndarray  # in the record
     pdg_id: np.ndarray
     status: np.ndarray
     flags: np.ndarray
@@ -60,6 +61,7 @@ def gen_particles(record: Record) -> GenParticles:
     status = record.status[rows]
     return GenParticles(
         event=event,
+        row=rows,
         pdg_id=record.pdg_id[rows],
         status=np.where(status > 0, 1, np.abs(status)).astype(np.int32),
         flags=_flags(record, rows),

@@ -1,6 +1,17 @@
 """The reference models: what they are, how each is trained, and the trained ones that are shipped."""
 
+from quickbeam.zoo.classifiers import CLASSIFIERS, Classifier, Fit
 from quickbeam.zoo.models import LATENT_SIZES, MODELS, Recipe, ZooModel
-from quickbeam.zoo.train import train
+from quickbeam.zoo.train import train, train_classifier
 
-__all__ = ["LATENT_SIZES", "MODELS", "Recipe", "ZooModel", "train"]
+__all__ = [
+    "CLASSIFIERS",
+    "LATENT_SIZES",
+    "MODELS",
+    "Classifier",
+    "Fit",
+    "Recipe",
+    "ZooModel",
+    "train",
+    "train_classifier",
+]

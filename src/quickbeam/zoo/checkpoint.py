@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from quickbeam._base import UnreadableFileError, atomic_path
+from quickbeam._base import UnreadableFileError, UsageError, atomic_path
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -48,6 +48,22 @@ def load(folder: Path) -> tuple[dict[str, torch.Tensor], Progress, dict[str, Any
         raise UnreadableFileError(
             f"the checkpoint {path} cannot be read ({error}); remove it to train anew"
         ) from error
+
+
+def load_matching(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, torch.Tensor], Progress] | None:
+    """Read the last checkpoint, and refuse one that was made with other options."""
+    found = load(folder)
+    if found is None:
+        return None
+    tensors, state, setup = found
+    changed = sorted(key for key in wanted if key in setup and setup[key] != wanted[key])
+    if changed:
+        key = changed[0]
+        raise UsageError(
+            f"the checkpoint in {folder} was made with {key} = {setup.get(key)}, this run has {wanted[key]}: "
+            "give the same options, or leave --resume away to start anew"
+        )
+    return tensors, state
 
 
 def pack_state(

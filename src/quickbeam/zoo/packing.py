@@ -16,7 +16,7 @@ from quickbeam.bundle.model import parse_model
 from quickbeam.zoo.dataset import TrainingSet
 from quickbeam.zoo.models import ZooModel
 from quickbeam.zoo.scored import Scored, export
-from quickbeam.zoo.training import Trained
+from quickbeam.zoo.training import Trained, ended
 
 WORKING_POINTS = (1e-2, 1e-3)
 FEATURE = "leading_jets"
@@ -61,18 +61,10 @@ def pack_trained(
             "beta_score": beta,
             "recipe": asdict(zoo.recipe),
             "best_epoch": trained.best_epoch,
-            "ended": _ended(trained, zoo.recipe.patience_stop),
+            "ended": ended(trained, zoo.recipe.patience_stop),
             "versions": library_versions(("torch", "numpy", "quickbeam")),
         },
         extra={"training.json": json.dumps(trained.history, indent=1) + "\n"},
-    )
-
-
-def _ended(trained: Trained, patience: int) -> str:
-    if trained.stopped_early:
-        return f"by early stopping after epoch {len(trained.history)}: {patience} epochs without a lower validation loss"
-    return (
-        f"with its last epoch, {len(trained.history)}, not by early stopping: a longer training may do better"
     )
 
 

@@ -16,5 +16,25 @@ def graph_vae() -> Path:
     return _place("graph-vae.qb")
 
 
+def topology_gru() -> Path:
+    """Return where the shipped topology-gru is."""
+    return _place("topology-gru.qb")
+
+
+def topology_lstm() -> Path:
+    """Return where the shipped topology-lstm is."""
+    return _place("topology-lstm.qb")
+
+
+def topology_hlf() -> Path:
+    """Return where the shipped topology-hlf is."""
+    return _place("topology-hlf.qb")
+
+
+def topology_both() -> Path:
+    """Return where the shipped topology-both is."""
+    return _place("topology-both.qb")
+
+
 def _place(name: str) -> Path:
     return Path(str(files("quickbeam.zoo"))) / "bundles" / name

@@ -44,7 +44,7 @@ class Training:
                 f"the latent size is {latent}; the study used {', '.join(map(str, LATENT_SIZES))}"
             )
         self.zoo, self.recipe, self.data, self.folder, self.seed = zoo, zoo.recipe, data, folder, seed
-        self.device = _device(device)
+        self.device = find_device(device)
         torch.manual_seed(seed)
         standardise = Standardise(torch.from_numpy(data.mean), torch.from_numpy(data.std))
         self.model = zoo.build(standardise, latent).to(self.device)
@@ -62,17 +62,10 @@ class Training:
 
     def resume(self) -> int:
         """Restore the last checkpoint, if there is one; return the epochs that are done."""
-        found = checkpoint.load(self.folder)
+        found = checkpoint.load_matching(self.folder, self.setup)
         if found is None:
             return 0
-        tensors, state, setup = found
-        changed = sorted(key for key in self.setup if key in setup and setup[key] != self.setup[key])
-        if changed:
-            key = changed[0]
-            raise UsageError(
-                f"the checkpoint in {self.folder} was made with {key} = {setup.get(key)}, this run has {self.setup[key]}: "
-                "give the same options, or leave --resume away to start anew"
-            )
+        tensors, state = found
         self.best = checkpoint.unpack_state(tensors, self.model, self.optimiser)
         self.state = state
         return state.epoch
@@ -173,7 +166,8 @@ class Training:
         write_text(self.folder / METRICS, json.dumps(state.history, indent=1) + "\n")
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """Return the device of that name, or say why there is none."""
     if name not in ("cpu", "cuda"):
         raise UsageError(f"the device is {name!r}; it has to be cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
@@ -188,3 +182,12 @@ def with_epochs(zoo: ZooModel, epochs: int | None, batch: int | None = None) -> 
         if value is not None and value < 1:
             raise UsageError(f"{what} is {value}; it has to be at least 1")
     return replace(zoo, recipe=replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch))
+
+
+def ended(trained: Trained, patience: int) -> str:
+    """Say how a training ended."""
+    if trained.stopped_early:
+        return f"by early stopping after epoch {len(trained.history)}: {patience} epochs without a lower validation loss"
+    return (
+        f"with its last epoch, {len(trained.history)}, not by early stopping: a longer training may do better"
+    )

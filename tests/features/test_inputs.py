@@ -1,0 +1,46 @@
+"""Several features as the inputs of one model."""
+
+import numpy as np
+import pytest
+
+from quickbeam._base import UsageError
+from quickbeam.events import read_events
+from quickbeam.features import Feature, Rows, columns_read, find_inputs, input_rows
+
+
+@pytest.fixture
+def events(lepton_file):
+    columns = columns_read(find_inputs({"particles": "particle_list", "event": "lepton_event"}))
+    return next(iter(read_events(lepton_file("events", 30, 1), columns=columns))).events
+
+
+def test_all_inputs_have_the_rows_of_the_same_events(events):
+    features = find_inputs({"particles": "particle_list", "event": "lepton_event"})
+    found = input_rows(features, events)
+    assert 0 < len(found) < 31
+    assert {name: values.shape for name, values in found.inputs.items()} == {
+        "particles": (len(found), 100, 11),
+        "event": (len(found), 16),
+    }
+    lepton_pt = found.inputs["event"][:, 9]
+    assert np.array_equal(found.inputs["particles"][:, 0, 0], lepton_pt)
+
+
+def test_a_column_is_read_once():
+    columns = columns_read(find_inputs({"particles": "particle_list", "event": "lepton_event"}))
+    assert len(set(columns)) == len(columns)
+    assert {"Muon_pt", "PFCands_d0", "Jet_btag", "MET_phi"} <= set(columns)
+
+
+def test_features_with_other_rows_are_refused(events):
+    one_each = Feature(
+        "one_each", (), (), lambda frame: Rows(np.zeros((len(frame), 1)), np.arange(len(frame) + 1))
+    )
+    two_each = Feature(
+        "two_each", (), (), lambda frame: Rows(np.zeros((2 * len(frame), 1)), 2 * np.arange(len(frame) + 1))
+    )
+    with pytest.raises(
+        UsageError,
+        match=r"the inputs a \(one_each\) and b \(two_each\) have rows for different events \(30 and 60\)",
+    ):
+        input_rows({"a": one_each, "b": two_each}, events)

@@ -1,0 +1,49 @@
+"""The shipped topology classifiers do what they are for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import quickbeam as qb
+from quickbeam.bundle import Bundle
+from quickbeam.events import Events
+from quickbeam.features import columns_read, find_inputs, input_rows
+from quickbeam.measure import verify
+from quickbeam.simulate import Settings, simulate
+from quickbeam.zoo import CLASSIFIERS
+
+
+@pytest.fixture(scope="module")
+def samples():
+    def made(process, n):
+        return Events.concatenate(simulate(process, n, seed=77, settings=Settings(mu=20)))
+
+    return {"qcd": made("qcd-lepton", 25), "w": made("w-lepton", 60), "ttbar": made("ttbar", 80)}
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_shipped_classifier_agrees_with_float64_on_every_engine(name):
+    bundle = Bundle.open(name)
+    for engine in ("onnxruntime", "openvino", "torch"):
+        assert verify(bundle, engine).passed
+    assert bundle.text("CARD.md").startswith(f"# Model card: {name}")
+    assert "names of training files" not in bundle.text("CARD.md")
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_it_tells_simulated_events_apart(name, samples):
+    bundle = Bundle.open(name)
+    features = find_inputs({spec.name: spec.feature for spec in bundle.manifest.signature.inputs})
+    assert set(columns_read(features)) <= set(samples["w"].array.fields)
+    with qb.open(bundle) as session:
+        found = {key: session.run(**input_rows(features, events).inputs) for key, events in samples.items()}
+    means = {key: float(np.mean(outputs["score"])) for key, outputs in found.items()}
+    assert means["qcd"] < 0.4 < 0.85 < min(means["w"], means["ttbar"])
+    for number, key in ((1, "w"), (2, "ttbar")):
+        assert np.mean(found[key]["probabilities"].argmax(1) == number) > 0.75
+
+
+def test_the_shipped_classifiers_are_small():
+    sizes = [f.stat().st_size for name in CLASSIFIERS for f in Bundle.open(name).path.iterdir()]
+    assert sum(sizes) < 2_000_000
