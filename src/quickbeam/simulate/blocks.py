@@ -9,6 +9,7 @@ from quickbeam.simulate.columns import Block, batch
 from quickbeam.simulate.detector import respond
 from quickbeam.simulate.generator import generator
 from quickbeam.simulate.jets import anti_kt, four_momenta
+from quickbeam.simulate.low_level import low_level
 from quickbeam.simulate.particles import merge, visible
 from quickbeam.simulate.pileup import pile_up
 from quickbeam.simulate.processes import find_process
@@ -67,5 +68,8 @@ def make_block(task: Task) -> Events:
             fat_jet_tau=subjettiness(fat_jets, momenta, TAUS, FAT_JET_RADIUS),
             jets=anti_kt(candidates, momenta, n, JET_RADIUS, settings.jet_pt_min_gev),
             gen=gen_particles(record),
+            low_level=low_level(particles, vertex_z, settings.detector, seeds)
+            if settings.low_level
+            else None,
         )
     )
