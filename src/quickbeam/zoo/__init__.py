@@ -1,6 +1,17 @@
 """The reference models: what they are, how each is trained, and the trained ones that are shipped."""
 
 from quickbeam.zoo.models import LATENT_SIZES, MODELS, Recipe, ZooModel
+from quickbeam.zoo.taggers import TAGGERS, Tagger, TaggerRecipe, Truth
 from quickbeam.zoo.train import train
 
-__all__ = ["LATENT_SIZES", "MODELS", "Recipe", "ZooModel", "train"]
+__all__ = [
+    "LATENT_SIZES",
+    "MODELS",
+    "TAGGERS",
+    "Recipe",
+    "Tagger",
+    "TaggerRecipe",
+    "Truth",
+    "ZooModel",
+    "train",
+]

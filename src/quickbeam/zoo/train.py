@@ -8,6 +8,7 @@ from pathlib import Path
 from quickbeam._base import UsageError, did_you_mean, require
 from quickbeam.bundle import Packed, check_target
 from quickbeam.zoo.models import MODELS
+from quickbeam.zoo.taggers import TAGGERS
 
 
 def train(
@@ -15,6 +16,7 @@ def train(
     files: Sequence[str],
     target: str | Path,
     *,
+    signal: Sequence[str] = (),
     latent: int = 8,
     seed: int = 1,
     epochs: int | None = None,
@@ -28,10 +30,9 @@ def train(
     after_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Packed:
     """Train a reference model on event files and pack it; the run's state lives in `TARGET.training` until it is done."""
-    if model not in MODELS:
-        raise UsageError(
-            f"no reference model is called {model!r}; {did_you_mean(model, MODELS)}".rstrip("; ")
-        )
+    if model not in MODELS and model not in TAGGERS:
+        known = (*MODELS, *TAGGERS)
+        raise UsageError(f"no reference model is called {model!r}; {did_you_mean(model, known)}".rstrip("; "))
     torch = require("torch", extra="torch", purpose="training")
     from quickbeam.zoo.dataset import load_jets, split
     from quickbeam.zoo.packing import pack_trained
@@ -41,6 +42,25 @@ def train(
         torch.set_num_threads(threads)
     target = Path(target)
     check_target(target)
+    if model in TAGGERS:
+        from quickbeam.zoo.train_tagger import train_tagger
+
+        return train_tagger(
+            model,
+            files,
+            signal,
+            target,
+            seed=seed,
+            epochs=epochs,
+            batch=batch,
+            most=most_jets,
+            resume=resume,
+            tree=tree,
+            skip_bad_files=skip_bad_files,
+            after_epoch=after_epoch,
+        )
+    if signal:
+        raise UsageError(f"{model} learns from background alone: leave --signal away")
     zoo = with_epochs(MODELS[model], epochs, batch)
     loaded = load_jets(files, most_jets, tree=tree, skip_bad_files=skip_bad_files)
     data = split(loaded, seed)
