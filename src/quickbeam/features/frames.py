@@ -36,6 +36,7 @@ JET_PT_MIN_GEV = 20.0
 SEED_ETA_MAX = 2.4
 EGAMMA_SIZE, JET_SIZE = 32, 128
 ABOUT = ("eta", "phi", "pt")
+ABOUT_JET = (*ABOUT, "jet")
 
 
 def egamma_frames(frame: Frame) -> Rows:
@@ -81,7 +82,7 @@ def jet_frames(frame: Frame, jets: str, pixels: bool) -> Rows:
     owner = np.searchsorted(found.offsets, able, "right") - 1
     best = leading(owner, found["pt"][able], JETS_PER_EVENT)
     event, seeds = owner[best], able[best]
-    about = {name: found[name][seeds] for name in ABOUT}
+    about = {name: found[name][seeds] for name in ABOUT} | {"jet": seeds - found.offsets[event]}
     crops = crops_about(
         event, image_row(about["eta"]), image_column(about["phi"]), 8 if pixels else 5, JET_SIZE
     )
@@ -103,18 +104,18 @@ EGAMMA_FRAMES = Feature("egamma_frames", ECAL, ABOUT, egamma_frames)
 QUARK_GLUON_FRAMES = Feature(
     "quark_gluon_frames",
     (*_jet_columns("Jet"), *TRACKS, *ECAL, *HCAL),
-    ABOUT,
+    ABOUT_JET,
     partial(jet_frames, jets="Jet", pixels=False),
 )
 TOP_FRAMES = Feature(
     "top_frames",
     (*_jet_columns("FatJet"), *TRACKS, *PIXELS, *ECAL, *HCAL),
-    ABOUT,
+    ABOUT_JET,
     partial(jet_frames, jets="FatJet", pixels=True),
 )
 TAU_FRAMES = Feature(
     "tau_frames",
     (*_jet_columns("Jet"), *TRACKS, *PIXELS, *ECAL, *HCAL),
-    ABOUT,
+    ABOUT_JET,
     partial(jet_frames, jets="Jet", pixels=True),
 )

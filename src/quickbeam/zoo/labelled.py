@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -78,6 +78,7 @@ class Labelled:
     events: int
     files: tuple[str, ...]
     skipped: tuple[str, ...]
+    columns: dict[str, np.ndarray] = field(default_factory=dict)  # of the jets that are the seeds
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -92,18 +93,26 @@ def load_labelled(
     most: int | None = None,
     tree: str | None = None,
     skip_bad_files: bool = False,
+    extra: Sequence[str] = (),
 ) -> Labelled:
-    """Read the frames of signal or of background from event files with low-level information and truth."""
+    """Read the frames of signal or of background from event files with low-level information and truth.
+
+    `extra` names columns of the jets that the frames are about, such as `FatJet_mass`; those that are there are kept.
+    """
     feature = find_feature(tagger.feature)
     columns = tuple(dict.fromkeys((*feature.reads, *GEN)))
-    reader = read_events(files, columns=columns, tree=tree, skip_bad_files=skip_bad_files)
+    reader = read_events(files, columns=columns, optional=extra, tree=tree, skip_bad_files=skip_bad_files)
     shape = (len(tagger.channels), tagger.size, tagger.size)
     parts, numbers, momenta = [SparseFrames.of([], shape)], [np.zeros(0, np.int64)], [np.zeros(0)]
+    more: dict[str, list[np.ndarray]] = {}
     done = found = 0
     what = "signal" if signal else "background"
     with progress(f"frames of {what}", None, "frames") as advance:
         for chunk in reader:
-            whole = Frame(columns_of(chunk.events, (*IDENTITY, *columns)), len(chunk.events))
+            whole = Frame(
+                columns_of(chunk.events, (*IDENTITY, *columns, *(n for n in extra if n in chunk.events))),
+                len(chunk.events),
+            )
             for start in range(0, len(whole), EVENTS_AT_ONCE):
                 frame = whole.rows(start, min(start + EVENTS_AT_ONCE, len(whole)))
                 with of_file(chunk.file):
@@ -113,6 +122,8 @@ def load_labelled(
                 owner = np.searchsorted(rows.offsets, kept, "right") - 1
                 numbers.append(owner + start + done)
                 momenta.append(rows.about["pt"][kept])
+                for name in (n for n in extra if n in frame):
+                    more.setdefault(name, []).append(_of_jets(frame, name, owner, rows.about["jet"][kept]))
                 found += len(kept)
                 advance(len(kept))
             done += len(whole)
@@ -131,7 +142,13 @@ def load_labelled(
         done,
         tuple(map(str, reader.files)),
         skipped,
+        {name: np.concatenate(pieces) for name, pieces in more.items()},
     )
+
+
+def _of_jets(frame: Frame, name: str, owner: np.ndarray, jet: np.ndarray) -> np.ndarray:
+    lists = _of_events(frame, name)
+    return np.array([lists[event][index] for event, index in zip(owner, jet, strict=True)], np.float64)
 
 
 def _matches(truth: Truth, frame: Frame, rows: Rows, *, signal: bool) -> np.ndarray:
