@@ -21,7 +21,8 @@ ROWS = 350  # pixels in eta: up to |eta| = 3.05
 TOWER = 5  # a tower of the hadronic calorimeter is so many pixels wide in both directions
 TOWER_ROWS, TOWER_COLUMNS = ROWS // TOWER, COLUMNS // TOWER
 OUTSIDE = -(2**20)
-PAIRS_AT_ONCE = 20_000
+BUSY = 3_000  # points of an event, from which on events are taken one by one
+TOGETHER = 10_000  # points of events that are taken together: what a processor keeps at hand
 PIXEL_RADII_CM = (2.9, 6.8, 10.9)
 
 ECAL = ("EcalCell_et", "EcalCell_eta", "EcalCell_phi")
@@ -144,12 +145,13 @@ def add_points(crops: Crops, frame: Frame, points: Sequence[Points]) -> None:
 
 
 def _portions(crops: Crops, points: Sequence[Points]) -> list[slice]:
-    """Return runs of crops with so few pairs of crop and point that a processor keeps them at hand."""
-    if len(points[0].of.offsets) == 2:
-        return [slice(0, len(crops.event))]
-    pairs = sum(np.diff(p.of.offsets)[crops.event] for p in points)
-    portion = np.cumsum(pairs) // PAIRS_AT_ONCE
-    edges = [0, *(np.flatnonzero(np.diff(portion)) + 1).tolist(), len(crops.event)]
+    """Return runs of crops to work on at a time: single events where they are busy, many events where they are quiet."""
+    events, count = len(points[0].of.offsets) - 1, len(crops.event)
+    total = sum(len(p.eta) for p in points)
+    if events == 1 or not count:
+        return [slice(0, count)]
+    run = crops.event if total > BUSY * events else crops.event // max(1, TOGETHER * events // max(1, total))
+    edges = [0, *(np.flatnonzero(np.diff(run)) + 1).tolist(), count]
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
@@ -157,20 +159,29 @@ def _beside(
     crops: Crops, points: Sequence[Points], columns: np.ndarray, some: slice
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the pairs (crop, point) of one event that agree in phi, and the column of each in its crop."""
-    if len(points[0].of.offsets) == 2:  # one event: every crop meets every point
-        column = columns - crops.left[:, None]
+    event, left = crops.event[some], crops.left[some]
+    begins = np.cumsum([0, *(len(p.eta) for p in points)])
+    if len(event) and event[0] == event[-1]:  # of one event every crop meets every point
+        spans = [
+            (b + p.of.offsets[event[0]], b + p.of.offsets[event[0] + 1])
+            for p, b in zip(points, begins, strict=False)
+        ]
+        alone = len(points[0].of.offsets) == 2
+        source = None if alone else np.concatenate([np.arange(a, b) for a, b in spans])
+        mine = columns if source is None else columns[source]
+        column = mine - left[:, None]
         column += COLUMNS * (column < 0)
         kept = np.flatnonzero(column < crops.size)
-        near = kept // max(1, len(columns))
-        return near, kept - near * len(columns), column.reshape(-1)[kept]
-    pairs = [same_event(crops.event[some], p.of.offsets) for p in points]
-    begins = np.cumsum([0, *(len(p.eta) for p in points)])
-    near = np.concatenate([pair[0] for pair in pairs]) + some.start
+        near = kept // max(1, len(mine))
+        hit = kept - near * len(mine)
+        return near + some.start, hit if source is None else source[hit], column.reshape(-1)[kept]
+    pairs = [same_event(event, p.of.offsets) for p in points]
+    near = np.concatenate([pair[0] for pair in pairs])
     hit = np.concatenate([pair[1] + begin for pair, begin in zip(pairs, begins, strict=False)])
-    column = columns[hit] - crops.left[near]
+    column = columns[hit] - left[near]
     column += COLUMNS * (column < 0)
     kept = np.flatnonzero(column < crops.size)
-    return near[kept], hit[kept], column[kept]
+    return near[kept] + some.start, hit[kept], column[kept]
 
 
 def add_towers(crops: Crops, frame: Frame, channel: int) -> None:
@@ -181,14 +192,19 @@ def add_towers(crops: Crops, frame: Frame, channel: int) -> None:
     towers = collection(frame, "HcalTower", ("eta", "phi", "et"))
     places = {name: towers[name] for name in ("eta", "phi")}
     check_finite(frame, [(towers, places)], float(towers["eta"].sum() + towers["phi"].sum()))
-    change = np.append(True, crops.event[1:] != crops.event[:-1])[: len(crops.event)]
-    events, of_crop = crops.event[change], np.cumsum(change) - 1
-    near, hit = same_event(events, towers.offsets)
-    row, column = image_row(towers["eta"])[hit], image_column(towers["phi"])[hit]
-    inside = np.flatnonzero(row >= 0)
-    place = (near[inside] * (TOWER_ROWS + 1) + row[inside] // TOWER) * TOWER_COLUMNS + column[inside] // TOWER
+    row, column = image_row(towers["eta"]), image_column(towers["phi"])
+    et = towers["et"].astype(np.float32, copy=False)
+    events, of_crop = crops.event[:1], np.zeros(len(crops.event), np.int64)
+    place = row // TOWER * TOWER_COLUMNS + column // TOWER
+    inside = row >= 0
+    if len(towers.offsets) > 2:
+        events, of_crop = np.unique(crops.event, return_inverse=True)
+        near, hit = same_event(events, towers.offsets)
+        place = place[hit] + near * ((TOWER_ROWS + 1) * TOWER_COLUMNS)
+        inside, et = inside[hit], et[hit]
     image = np.zeros((len(events), TOWER_ROWS + 1, TOWER_COLUMNS), np.float32)  # the last row lies outside
-    np.add.at(image.reshape(-1), place, towers["et"][hit[inside]].astype(np.float32, copy=False))
+    if len(events):
+        np.add.at(image.reshape(-1), place[inside], et[inside])
     image /= TOWER**2
     crops.frames[:, channel] = _spread(crops, image, of_crop)
 
