@@ -21,7 +21,6 @@ from quickbeam.features import Feature, find_feature
 from quickbeam.zoo import TAGGERS
 from quickbeam.zoo.labelled import load_labelled
 
-RECORDS = Path(__file__).parent / "records"
 ENGINES = ("onnxruntime", "openvino", "torch")
 EVENTS, BATCH = 200, 50
 
@@ -30,16 +29,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("background")
     parser.add_argument("signal")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("-o", "--output", type=Path, help="picture to draw")
+    parser.add_argument("--record", type=Path, help="JSON file to write")
     given = parser.parse_args()
     rows = [row for name in TAGGERS for row in times(name, given.background)]
     for row in rows:
         print(json.dumps(row))
-    RECORDS.mkdir(exist_ok=True)
-    stamp = utc_timestamp()
-    record = {"created": stamp, "host": host_facts().model_dump(), "file": given.background, "rows": rows}
-    name = f"image-taggers-{stamp[:19].replace(':', '').replace('-', '')}.json"
-    (RECORDS / name).write_text(json.dumps(record, indent=1) + "\n")
+    if given.record is not None:
+        record = {"created": utc_timestamp(), "host": host_facts().model_dump(), "rows": rows}
+        given.record.write_text(json.dumps(record, indent=1) + "\n")
     if given.output is not None:
         picture(given.background, given.signal, given.output)
 
@@ -128,7 +126,7 @@ def picture(background: str, signal: str, output: Path) -> None:
             drawn, ax=axes[:, column], location="bottom", shrink=0.9, label=f"mean {unit} per pixel"
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=90)
+    figure.savefig(output, dpi=75)
 
 
 def _mean_frame(dense: Callable[[np.ndarray], np.ndarray], count: int) -> np.ndarray:
