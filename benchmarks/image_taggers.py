@@ -18,7 +18,7 @@ from quickbeam._base import host_facts, utc_timestamp
 from quickbeam.engines import open as open_session
 from quickbeam.events import IDENTITY, Frame, columns_of, read_events
 from quickbeam.features import Feature, find_feature
-from quickbeam.zoo import TAGGERS
+from quickbeam.zoo import TAGGERS, Reading
 from quickbeam.zoo.labelled import load_labelled
 
 ENGINES = ("onnxruntime", "openvino", "torch")
@@ -98,8 +98,8 @@ def picture(background: str, signal: str, output: Path) -> None:
 
     tagger = TAGGERS["top"]
     kinds = {
-        "top": load_labelled(tagger, [signal], signal=True, most=800),
-        "QCD": load_labelled(tagger, [background], signal=False, most=800),
+        "top": load_labelled(tagger, [signal], signal=True, reading=Reading(most=800)),
+        "QCD": load_labelled(tagger, [background], signal=False, reading=Reading(most=800)),
     }
     means = {kind: _mean_frame(one.frames.dense, len(one)) for kind, one in kinds.items()}
     shown = [i for i, name in enumerate(tagger.channels) if name not in ("d0", "dz")]

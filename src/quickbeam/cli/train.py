@@ -56,15 +56,6 @@ def command(
     """
     from quickbeam.zoo import train
 
-    def after_epoch(row: dict[str, float]) -> None:
-        parts = ""
-        if "validation_kl" in row:
-            parts = f"(reconstruction {row['validation_reconstruction']:.4f}, KL {row['validation_kl']:.3f})"
-        say(
-            f"epoch {row['epoch']:.0f}: training loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f} "
-            f"{parts}, learning rate {row['learning_rate']:.1e}".replace(" ,", ",")
-        )
-
     packed = train(
         model,
         files,
@@ -80,7 +71,7 @@ def command(
         resume=resume,
         tree=tree,
         skip_bad_files=skip_bad_files,
-        after_epoch=after_epoch,
+        after_epoch=_say_epoch,
     )
     bundle, told = packed.bundle, packed.bundle.manifest.training
     if as_json:
@@ -94,3 +85,13 @@ def command(
         click.echo(f"{bundle.path}: {size}, best epoch {told['best_epoch']}, ended {told['ended']}")
     skipped = told.get("skipped_files", [])
     tell_skipped(skipped if isinstance(skipped, list) else [], bundle.path)
+
+
+def _say_epoch(row: dict[str, float]) -> None:
+    parts = ""
+    if "validation_kl" in row:
+        parts = f" (reconstruction {row['validation_reconstruction']:.4f}, KL {row['validation_kl']:.3f})"
+    say(
+        f"epoch {row['epoch']:.0f}: training loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f}{parts}, "
+        f"learning rate {row['learning_rate']:.1e}"
+    )

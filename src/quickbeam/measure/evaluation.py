@@ -17,7 +17,7 @@ from quickbeam.features import JET_COLUMNS
 from quickbeam.measure.discrimination import Discrimination, Histogram, Sample, discriminate, histogram
 from quickbeam.measure.tagging import tagged_samples, tagger_of
 from quickbeam.trigger import JET_BASELINES, score_events
-from quickbeam.zoo import Tagger
+from quickbeam.zoo import Reading, Tagger
 
 # Baselines, larger is more signal-like: tau21 is small for two-pronged jets, so it comes in negated; of the
 # multiplicity either side may be the signal's.
@@ -90,7 +90,7 @@ def evaluate_bundle(
                 for name, files in samples_of.items()
             }
         else:
-            scored = _tagged(session, tagger, samples_of, seed, tree, skip_bad_files)
+            scored = _tagged(session, tagger, samples_of, seed, Reading(None, tree, skip_bad_files))
     samples = [sample for sample, _ in scored.values()]
     common = [v for v in samples[0].values if all(v in sample.values for sample in samples)]
     rng = np.random.default_rng(seed)
@@ -100,12 +100,6 @@ def evaluate_bundle(
         for signal, variable in pairs:
             figures.append(discriminate(samples[0], signal, variable, rng))
             advance(1)
-    points = {
-        point.name: {
-            sample.name: float(np.mean(sample.values[score] > point.threshold)) for sample in samples
-        }
-        for point in bundle.manifest.working_points
-    }
     return Evaluation(
         bundle=bundle.name,
         bundle_version=bundle.manifest.version,
@@ -117,8 +111,18 @@ def evaluate_bundle(
         signals=tuple(facts for name, (_, facts) in scored.items() if name != "background"),
         figures=tuple(figures),
         histograms=tuple(histogram(samples, variable) for variable in common),
-        working_points=points,
+        working_points=_passed(bundle, score, samples),
     )
+
+
+def _passed(bundle: Bundle, score: str, samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+    """Return the share of each sample that passes each working point."""
+    return {
+        point.name: {
+            sample.name: float(np.mean(sample.values[score] > point.threshold)) for sample in samples
+        }
+        for point in bundle.manifest.working_points
+    }
 
 
 def _reader(files: Sequence[str], tree: str | None, skip_bad_files: bool) -> EventReader:
@@ -153,14 +157,9 @@ def _sample(session: Session, name: str, reader: EventReader) -> tuple[Sample, S
 
 
 def _tagged(
-    session: Session,
-    tagger: Tagger,
-    files: Mapping[str, Sequence[str]],
-    seed: int,
-    tree: str | None,
-    skip_bad_files: bool,
+    session: Session, tagger: Tagger, files: Mapping[str, Sequence[str]], seed: int, reading: Reading
 ) -> dict[str, tuple[Sample, SampleFacts]]:
-    found = tagged_samples(session, tagger, files, seed=seed, tree=tree, skip_bad_files=skip_bad_files)
+    found = tagged_samples(session, tagger, files, seed=seed, reading=reading)
     return {
         name: (
             sample,

@@ -11,7 +11,7 @@ from quickbeam.bundle import Bundle
 from quickbeam.engines import Session
 from quickbeam.features import find_feature
 from quickbeam.measure.discrimination import Sample
-from quickbeam.zoo import TAGGERS, Tagger
+from quickbeam.zoo import TAGGERS, Reading, Tagger
 from quickbeam.zoo.labelled import Labelled, load_labelled, same_spectrum
 
 FRAMES_AT_ONCE = 64
@@ -32,8 +32,7 @@ def tagged_samples(
     files: Mapping[str, Sequence[str]],
     *,
     seed: int,
-    tree: str | None,
-    skip_bad_files: bool,
+    reading: Reading,
 ) -> dict[str, tuple[Sample, Labelled]]:
     """Return background and signal, drawn to have one spectrum of the seeds' transverse momentum, and what they are of."""
     if len(files) != 2:
@@ -48,8 +47,7 @@ def tagged_samples(
             tagger,
             paths,
             signal=name != "background",
-            tree=tree,
-            skip_bad_files=skip_bad_files,
+            reading=reading,
             extra=extra,
         )
         for name, paths in files.items()

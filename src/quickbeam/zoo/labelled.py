@@ -10,7 +10,7 @@ import numpy as np
 from quickbeam._base import DataError, progress
 from quickbeam.events import IDENTITY, Frame, columns_of, of_file, read_events
 from quickbeam.features import Rows, find_feature
-from quickbeam.zoo.taggers import Tagger, Truth
+from quickbeam.zoo.taggers import Reading, Tagger, Truth
 
 GEN = ("GenPart_pdgId", "GenPart_status", "GenPart_statusFlags", "GenPart_eta", "GenPart_phi")
 IS_HARD_PROCESS = 1 << 7
@@ -90,9 +90,7 @@ def load_labelled(
     files: Sequence[str],
     *,
     signal: bool,
-    most: int | None = None,
-    tree: str | None = None,
-    skip_bad_files: bool = False,
+    reading: Reading = Reading(),  # noqa: B008 - frozen
     extra: Sequence[str] = (),
 ) -> Labelled:
     """Read the frames of signal or of background from event files with low-level information and truth.
@@ -101,7 +99,9 @@ def load_labelled(
     """
     feature = find_feature(tagger.feature)
     columns = tuple(dict.fromkeys((*feature.reads, *GEN)))
-    reader = read_events(files, columns=columns, optional=extra, tree=tree, skip_bad_files=skip_bad_files)
+    reader = read_events(
+        files, columns=columns, optional=extra, tree=reading.tree, skip_bad_files=reading.skip_bad_files
+    )
     shape = (len(tagger.channels), tagger.size, tagger.size)
     parts, numbers, momenta = [SparseFrames.of([], shape)], [np.zeros(0, np.int64)], [np.zeros(0)]
     more: dict[str, list[np.ndarray]] = {}
@@ -127,7 +127,7 @@ def load_labelled(
                 found += len(kept)
                 advance(len(kept))
             done += len(whole)
-            if most is not None and found >= most:
+            if reading.most is not None and found >= reading.most:
                 break
     skipped = tuple(entry.reason for entry in reader.skipped)
     if not found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TRACKS = ("track pT", "d0", "dz")
 PIXELS = ("pixel layer 1", "pixel layer 2", "pixel layer 3")
@@ -47,6 +47,21 @@ class Tagger:
     size: int
     truth: Truth
     recipe: TaggerRecipe = TaggerRecipe()
+
+    def with_recipe(self, epochs: int | None, batch: int | None) -> Tagger:
+        """Return the tagger with other numbers in its recipe."""
+        recipe = self.recipe
+        changed = replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch)
+        return replace(self, recipe=changed)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How event files are read for frames."""
+
+    most: int | None = None  # frames of a kind, or a few more
+    tree: str | None = None
+    skip_bad_files: bool = False
 
 
 TAGGERS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from quickbeam._base import UsageError, did_you_mean, require
 from quickbeam.bundle import Packed, check_target
 from quickbeam.zoo.models import MODELS
-from quickbeam.zoo.taggers import TAGGERS
+from quickbeam.zoo.taggers import TAGGERS, Reading
 
 
 def train(
@@ -30,12 +30,11 @@ def train(
     after_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Packed:
     """Train a reference model on event files and pack it; the run's state lives in `TARGET.training` until it is done."""
-    if model not in MODELS and model not in TAGGERS:
-        known = (*MODELS, *TAGGERS)
-        raise UsageError(f"no reference model is called {model!r}; {did_you_mean(model, known)}".rstrip("; "))
+    _check(model, signal)
     torch = require("torch", extra="torch", purpose="training")
     from quickbeam.zoo.dataset import load_jets, split
     from quickbeam.zoo.packing import pack_trained
+    from quickbeam.zoo.train_tagger import train_tagger
     from quickbeam.zoo.training import Training, with_epochs
 
     if threads is not None:
@@ -43,24 +42,11 @@ def train(
     target = Path(target)
     check_target(target)
     if model in TAGGERS:
-        from quickbeam.zoo.train_tagger import train_tagger
-
+        tagger = TAGGERS[model].with_recipe(epochs, batch)
+        reading = Reading(most_jets, tree, skip_bad_files)
         return train_tagger(
-            model,
-            files,
-            signal,
-            target,
-            seed=seed,
-            epochs=epochs,
-            batch=batch,
-            most=most_jets,
-            resume=resume,
-            tree=tree,
-            skip_bad_files=skip_bad_files,
-            after_epoch=after_epoch,
+            tagger, files, signal, target, seed=seed, reading=reading, resume=resume, after_epoch=after_epoch
         )
-    if signal:
-        raise UsageError(f"{model} learns from background alone: leave --signal away")
     zoo = with_epochs(MODELS[model], epochs, batch)
     loaded = load_jets(files, most_jets, tree=tree, skip_bad_files=skip_bad_files)
     data = split(loaded, seed)
@@ -72,3 +58,13 @@ def train(
     return pack_trained(
         zoo, trained, data, target, latent=latent, seed=seed, files=files, skipped=loaded.skipped
     )
+
+
+def _check(model: str, signal: Sequence[str]) -> None:
+    if model not in MODELS and model not in TAGGERS:
+        known = (*MODELS, *TAGGERS)
+        raise UsageError(f"no reference model is called {model!r}; {did_you_mean(model, known)}".rstrip("; "))
+    if model in MODELS and signal:
+        raise UsageError(f"{model} learns from background alone: leave --signal away")
+    if model in TAGGERS and not signal:
+        raise UsageError(f"{model} tells signal from background: name the signal's files with --signal FILE")

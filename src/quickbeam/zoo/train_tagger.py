@@ -4,55 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from quickbeam._base import UsageError, library_versions
+from quickbeam._base import library_versions
 from quickbeam.bundle import Packed, WorkingPoint, pack
 from quickbeam.bundle.model import parse_model
 from quickbeam.zoo.labelled import Labelled, load_labelled
 from quickbeam.zoo.simple_net import export
 from quickbeam.zoo.supervised import Supervised, TaggedSet, split_labelled
-from quickbeam.zoo.taggers import TAGGERS, Tagger
+from quickbeam.zoo.taggers import Reading, Tagger
 
 WORKING_POINTS = (0.3, 0.1, 1e-2)
 GOLDEN_BYTES = 700_000  # of frames: a bundle of a few small layers should not be mostly its examples
 
 
 def train_tagger(
-    name: str,
+    tagger: Tagger,
     background: Sequence[str],
     signal: Sequence[str],
     target: Path,
     *,
     seed: int = 1,
-    epochs: int | None = None,
-    batch: int | None = None,
-    most: int | None = None,
+    reading: Reading = Reading(),  # noqa: B008 - frozen
     resume: bool = False,
-    tree: str | None = None,
-    skip_bad_files: bool = False,
     after_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Packed:
     """Train a tagger and pack it; which seeds of a file are signal and which background, the generator's truth tells."""
-    if not signal:
-        raise UsageError(f"{name} tells signal from background: name the signal's files with --signal FILE")
-    tagger = TAGGERS[name]
-    recipe = tagger.recipe
-    tagger = replace(
-        tagger, recipe=replace(recipe, epochs=epochs or recipe.epochs, batch=batch or recipe.batch)
-    )
     kinds = {
-        kind: load_labelled(
-            tagger,
-            files,
-            signal=kind == "signal",
-            most=most,
-            tree=tree,
-            skip_bad_files=skip_bad_files,
-        )
+        kind: load_labelled(tagger, files, signal=kind == "signal", reading=reading)
         for kind, files in (("signal", signal), ("background", background))
     }
     data = split_labelled(kinds["signal"], kinds["background"], seed)
