@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -38,34 +37,32 @@ class Collection:
 
 def collection(frame: Frame, prefix: str, names: tuple[str, ...]) -> Collection:
     """Return a collection, after proving that its columns are lists of one length."""
-    lists = [_lists(frame, f"{prefix}_{name}") for name in names]
-    flat = {name: one.flat for name, one in zip(names, lists, strict=True)}
-    first = lists[0]
+    first = _lists(frame, f"{prefix}_{names[0]}")
     offsets = first.offsets - first.offsets[0]
-    for name, other in zip(names, lists, strict=True):
-        same = len(flat[name]) == offsets[-1]
-        if same and len(frame) > 1 and other.offsets is not first.offsets:
-            same = bool((other.offsets - other.offsets[0] == offsets).all())
-        if not same:
+    flat = {names[0]: first.flat}
+    count, many = len(flat[names[0]]), len(offsets) > 2
+    for name in names[1:]:
+        other = _lists(frame, f"{prefix}_{name}")
+        values = flat[name] = other.flat
+        if len(values) != count or (
+            many
+            and other.offsets is not first.offsets
+            and not (other.offsets - other.offsets[0] == offsets).all()
+        ):
             _tell_lengths(frame, f"{prefix}_{names[0]}", first, f"{prefix}_{name}", other)
     return Collection(prefix, offsets, flat)
 
 
-def check_finite(
-    frame: Frame, parts: Sequence[tuple[Collection, Mapping[str, np.ndarray]]], total: float
-) -> None:
-    """Refuse columns whose sum is no finite number, and name the first event that spoils it."""
-    if math.isfinite(total):
-        return
-    for objects, columns in parts:
-        for name, values in columns.items():
-            bad = np.flatnonzero(~np.isfinite(values))
-            if len(bad):
-                row = int(np.searchsorted(objects.offsets, bad[0], "right")) - 1
-                raise DataError(
-                    f"{objects.prefix}_{name} is {values[bad[0]]} in event {frame.named(row)} ({len(bad)} such entries in "
-                    "this batch), so it has no place in an image: leave the event out"
-                )
+def check_finite(frame: Frame, objects: Collection, columns: Mapping[str, np.ndarray]) -> None:
+    """Refuse columns that hold no finite number somewhere, and name the first event with one."""
+    for name, values in columns.items():
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            row = int(np.searchsorted(objects.offsets, bad[0], "right")) - 1
+            raise DataError(
+                f"{objects.prefix}_{name} is {values[bad[0]]} in event {frame.named(row)} ({len(bad)} such entries in "
+                "this batch), so it has no place in an image: leave the event out"
+            )
 
 
 def same_event(rows: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,14 +84,14 @@ def leading(event: np.ndarray, size: np.ndarray, most: int) -> np.ndarray:
 
 def _lists(frame: Frame, name: str) -> Jagged:
     column = frame[name]
-    if isinstance(column, np.ndarray) and column.ndim == 2:
+    if isinstance(column, Jagged):
+        return column
+    if column.ndim == 2:
         events, length = column.shape
         return Jagged(np.arange(events + 1) * length, column.reshape(-1))
-    if not isinstance(column, Jagged):
-        raise DataError(
-            f"{name} has one value per event, but a list of numbers is needed (such as var * float32)"
-        )
-    return column
+    raise DataError(
+        f"{name} has one value per event, but a list of numbers is needed (such as var * float32)"
+    )
 
 
 def _tell_lengths(frame: Frame, first: str, mine: Jagged, second: str, other: Jagged) -> NoReturn:

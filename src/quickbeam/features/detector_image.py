@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 
 import numpy as np
 
@@ -56,19 +57,21 @@ def crops_about(event: np.ndarray, row: np.ndarray, column: np.ndarray, channels
 
 def image_row(eta: np.ndarray) -> np.ndarray:
     """Return the row of the image, far outside where there is none."""
-    row = np.floor(np.multiply(eta, 1.0 / WIDTH, dtype=np.float64))
+    row = np.floor(eta.astype(np.float64) * (1.0 / WIDTH)).astype(np.int32)
     row += ROWS // 2
-    row[(row < 0) | (row >= ROWS)] = OUTSIDE
-    return row.astype(np.int32)
+    row[row.view(np.uint32) >= ROWS] = OUTSIDE
+    return row
 
 
 def image_column(phi: np.ndarray) -> np.ndarray:
     """Return the column of the image."""
-    column = np.add(phi, np.pi, dtype=np.float64)
-    column *= 1.0 / WIDTH
-    np.floor(column, out=column)
-    column -= COLUMNS * np.floor(column * (1.0 / COLUMNS))
-    return column.astype(np.int32)
+    turned = phi.astype(np.float64)
+    turned += np.pi
+    turned *= 1.0 / WIDTH
+    column = np.floor(turned, out=turned).astype(np.int32)
+    beyond = column.view(np.uint32) >= COLUMNS
+    column[beyond] %= COLUMNS
+    return column
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,14 @@ class Points:
     eta: np.ndarray
     value: np.ndarray
     channel: int | np.ndarray
+
+    def channels(self, area: int) -> np.ndarray:
+        """Return where the channel of each point begins in a crop whose channels have so many pixels."""
+        if isinstance(self.channel, int):
+            begins = np.empty(len(self.eta), np.int64)
+            begins.fill(self.channel * area)
+            return begins
+        return self.channel * area
 
 
 def track_points(frame: Frame, channel: int) -> list[Points]:
@@ -123,22 +134,20 @@ def seen_from(shift: np.ndarray, eta: np.ndarray) -> np.ndarray:
 
 def add_points(crops: Crops, frame: Frame, points: Sequence[Points]) -> None:
     """Add points to the crops. All kinds go one way together: for a single event the number of steps is what costs."""
-    eta, phi = (
-        np.concatenate([p.eta for p in points]),
-        np.concatenate([p.of["phi"] for p in points]),
-    )
-    check_finite(
-        frame, [(p.of, {"eta": p.eta, "phi": p.of["phi"]}) for p in points], float(eta.sum() + phi.sum())
-    )
+    eta = np.concatenate([p.eta for p in points])
+    phi = np.concatenate([p.of["phi"] for p in points])
+    if not isfinite(float(eta.sum()) + float(phi.sum())):
+        for p in points:
+            check_finite(frame, p.of, {"eta": p.eta, "phi": p.of["phi"]})
     value = np.concatenate([p.value for p in points], dtype=np.float32)
     area = crops.size**2
-    channel = np.concatenate([np.full(len(p.eta), p.channel) * area for p in points])
-    rows, columns = image_row(eta), image_column(phi)
+    channel = np.concatenate([p.channels(area) for p in points])
+    columns = image_column(phi)
     flat = crops.frames.reshape(-1)
     for some in _portions(crops, points):
         near, hit, column = _beside(crops, points, columns, some)
-        row = rows[hit] - crops.top[near]
-        kept = np.flatnonzero(row.view(np.uint32) < crops.size)
+        row = image_row(eta[hit]) - crops.top[near]
+        kept = (row.view(np.uint32) < crops.size).nonzero()[0]
         near, hit = near[kept], hit[kept]
         where = near * (crops.frames.shape[1] * area) + channel[hit] + row[kept] * crops.size + column[kept]
         np.add.at(flat, where, value[hit])
@@ -162,16 +171,14 @@ def _beside(
     event, left = crops.event[some], crops.left[some]
     begins = np.cumsum([0, *(len(p.eta) for p in points)])
     if len(event) and event[0] == event[-1]:  # of one event every crop meets every point
-        spans = [
-            (b + p.of.offsets[event[0]], b + p.of.offsets[event[0] + 1])
-            for p, b in zip(points, begins, strict=False)
-        ]
-        alone = len(points[0].of.offsets) == 2
-        source = None if alone else np.concatenate([np.arange(a, b) for a, b in spans])
+        source = None
+        if len(points[0].of.offsets) > 2:
+            spans = [p.of.offsets[event[0] : event[0] + 2] + b for p, b in zip(points, begins, strict=False)]
+            source = np.concatenate([np.arange(a, b) for a, b in spans])
         mine = columns if source is None else columns[source]
         column = mine - left[:, None]
         column += COLUMNS * (column < 0)
-        kept = np.flatnonzero(column < crops.size)
+        kept = (column < crops.size).reshape(-1).nonzero()[0]
         near = kept // max(1, len(mine))
         hit = kept - near * len(mine)
         return near + some.start, hit if source is None else source[hit], column.reshape(-1)[kept]
@@ -190,8 +197,8 @@ def add_towers(crops: Crops, frame: Frame, channel: int) -> None:
     The towers of an event are few: their image is built once per event, and each crop reads from it what it needs.
     """
     towers = collection(frame, "HcalTower", ("eta", "phi", "et"))
-    places = {name: towers[name] for name in ("eta", "phi")}
-    check_finite(frame, [(towers, places)], float(towers["eta"].sum() + towers["phi"].sum()))
+    if not isfinite(float(towers["eta"].sum()) + float(towers["phi"].sum())):
+        check_finite(frame, towers, {name: towers[name] for name in ("eta", "phi")})
     row, column = image_row(towers["eta"]), image_column(towers["phi"])
     et = towers["et"].astype(np.float32, copy=False)
     events, of_crop = crops.event[:1], np.zeros(len(crops.event), np.int64)
