@@ -27,12 +27,15 @@ from quickbeam.cli.output import json_option, print_json
 @click.option(
     "--pt-hat",
     type=float,
-    help="Least transverse momentum of the hard scatter, GeV (qcd, qcd-lepton, qcd-fake, ttbar, w-lepton).",
+    help="Least transverse momentum of the hard scatter, GeV (qcd, qcd-lepton, qcd-fake, ttbar, w-lepton, photon-jet, z-ee).",
 )
 @click.option("--mass", type=float, help="Mass of the resonance, GeV.")
 @click.option("--mu", type=float, default=0.0, show_default=True, help="Mean number of pile-up collisions.")
 @click.option("--energy", type=float, default=13600.0, show_default=True, help="Centre-of-mass energy, GeV.")
 @click.option("--tune", default="fast", show_default=True, help="fast, or monash for Pythia's full default.")
+@click.option(
+    "--low-level", is_flag=True, help="Keep calorimeter cells, all tracks and pixel hits (large files)."
+)
 @json_option
 def command(
     process: str,
@@ -45,18 +48,22 @@ def command(
     mu: float,
     energy: float,
     tune: str,
+    low_level: bool,
     as_json: bool,
 ) -> None:
     """Simulate PROCESS: generator, detector response and jets, in NanoAOD's names.
 
-    PROCESS is one of qcd, w-prime, z-prime-tt, graviton-ww, ttbar, w-lepton, min-bias, qcd-lepton, qcd-fake.
+    PROCESS is one of qcd, w-prime, z-prime-tt, graviton-ww, ttbar, w-lepton, min-bias, qcd-lepton, qcd-fake, photon-jet,
+    z-ee, z-prime-tautau.
     """
     import awkward as ak
 
     from quickbeam.events import open_writer
     from quickbeam.simulate import Settings, simulate
 
-    settings = Settings(pt_hat_gev=pt_hat, mass_gev=mass, mu=mu, com_energy_gev=energy, tune=tune)
+    settings = Settings(
+        pt_hat_gev=pt_hat, mass_gev=mass, mu=mu, com_energy_gev=energy, tune=tune, low_level=low_level
+    )
     batches = simulate(process, events, seed=seed, workers=workers, settings=settings)
     start, jets = now_ns(), 0
     with open_writer(output) as writer, progress(f"simulating {process}", events, "events") as advance:

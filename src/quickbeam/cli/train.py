@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,18 @@ from quickbeam.cli.reading import by_class, reading_options, tell_skipped
     help="Events of a class, for a classifier instead of FILES; may be repeated, several files of a class too.",
 )
 @click.option(
+    "--signal", multiple=True, help="Signal events of a tagger, FILES being its background; may be repeated."
+)
+@click.option(
     "--latent", type=click.Choice(["6", "8", "12"]), default="8", show_default=True, help="Size of z."
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), help="At most so many epochs.")
-@click.option("--batch", type=click.IntRange(1), help="Jets or events per step.")
+@click.option("--batch", type=click.IntRange(1), help="Jets, frames or events per step.")
 @click.option(
-    "--jets", type=click.IntRange(20), help="Train on at most so many jets, or events of each class."
+    "--jets",
+    type=click.IntRange(20),
+    help="Train on at most so many jets, frames of each kind, or events of each class.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; default: torch's own choice.")
@@ -43,6 +49,7 @@ def command(
     files: tuple[str, ...],
     output: Path,
     classes: tuple[str, ...],
+    signal: tuple[str, ...],
     latent: str,
     seed: int,
     epochs: int | None,
@@ -55,7 +62,8 @@ def command(
     skip_bad_files: bool,
     as_json: bool,
 ) -> None:
-    """Train MODEL on FILES (conv-vae, graph-vae: leading jets) or on classes (topology-gru, -lstm, -hlf, -both).
+    """Train MODEL on FILES: conv-vae, graph-vae on leading jets; the taggers egamma, quark-gluon, top, tau on background
+    FILES and --signal; topology-gru, -lstm, -hlf, -both on --class files.
 
     Checkpoints and metrics.json are kept in OUTPUT.training.
     """
@@ -77,32 +85,33 @@ def command(
     if classes or (model in CLASSIFIERS and not files):
         packed = train_classifier(model, by_class(classes), output, most_rows=jets, **shared)
     elif files:
-        packed = train(model, files, output, latent=int(latent), most_jets=jets, **shared)
+        packed = train(model, files, output, signal=signal, latent=int(latent), most_jets=jets, **shared)
     else:
         raise click.UsageError("Missing argument 'FILES...'.")
     bundle, told = packed.bundle, packed.bundle.manifest.training
     if as_json:
         print_json({"bundle": str(bundle.path), "notes": list(packed.notes), "training": told})
     else:
-        rows = told.get("training_rows")
-        size = f"{told['training_jets']} jets" if rows is None else f"{_plain(rows)} events"
-        click.echo(f"{bundle.path}: {size}, best epoch {told['best_epoch']}, ended {told['ended']}")
+        click.echo(f"{bundle.path}: {_size(told)}, best epoch {told['best_epoch']}, ended {told['ended']}")
     skipped = told.get("skipped_files", [])
     tell_skipped(skipped if isinstance(skipped, list) else [], bundle.path)
 
 
 def _tell(row: dict[str, float]) -> None:
+    details = ""
     if "validation_accuracy" in row:
-        details = f"accuracy {row['validation_accuracy']:.4f}"
-    else:
-        details = f"reconstruction {row['validation_reconstruction']:.4f}, KL {row['validation_kl']:.3f}"
+        details = f" (accuracy {row['validation_accuracy']:.4f})"
+    elif "validation_kl" in row:
+        details = f" (reconstruction {row['validation_reconstruction']:.4f}, KL {row['validation_kl']:.3f})"
     say(
-        f"epoch {row['epoch']:.0f}: training loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f} "
-        f"({details}), learning rate {row['learning_rate']:.1e}"
+        f"epoch {row['epoch']:.0f}: training loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f}{details}, "
+        f"learning rate {row['learning_rate']:.1e}"
     )
 
 
-def _plain(rows: object) -> str:
-    return (
-        ", ".join(f"{count} {name}" for name, count in rows.items()) if isinstance(rows, dict) else str(rows)
-    )
+def _size(told: Mapping[str, object]) -> str:
+    """Return what a model was trained on."""
+    if "training_rows" in told:
+        rows = told["training_rows"]
+        return f"{', '.join(f'{n} {name}' for name, n in rows.items()) if isinstance(rows, dict) else rows} events"
+    return f"{told['training_jets']} jets" if "training_jets" in told else f"{told['training_frames']} frames"

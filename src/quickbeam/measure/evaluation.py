@@ -15,7 +15,9 @@ from quickbeam.engines import open as open_session
 from quickbeam.events import EventReader, read_events
 from quickbeam.features import JET_COLUMNS
 from quickbeam.measure.discrimination import Discrimination, Histogram, Sample, discriminate, histogram
+from quickbeam.measure.tagging import tagged_samples, tagger_of
 from quickbeam.trigger import JET_BASELINES, score_events
+from quickbeam.zoo import Reading, Tagger
 
 # Baselines, larger is more signal-like: tau21 is small for two-pronged jets, so it comes in negated; of the
 # multiplicity either side may be the signal's.
@@ -80,10 +82,15 @@ def evaluate_bundle(
                 f"the score {score} of the bundle {bundle.name} has {golden[0].size} values per event, an evaluation needs one: "
                 f"pack it with --score {score}:0 (or another column)"
             )
-        scored = {
-            name: _sample(session, name, _reader(files, tree, skip_bad_files))
-            for name, files in {"background": background, **signals}.items()
-        }
+        samples_of = {"background": background, **signals}
+        tagger = tagger_of(bundle)
+        if tagger is None:
+            scored = {
+                name: _sample(session, name, _reader(files, tree, skip_bad_files))
+                for name, files in samples_of.items()
+            }
+        else:
+            scored = _tagged(session, tagger, samples_of, seed, Reading(None, tree, skip_bad_files))
     samples = [sample for sample, _ in scored.values()]
     common = [v for v in samples[0].values if all(v in sample.values for sample in samples)]
     rng = np.random.default_rng(seed)
@@ -93,12 +100,6 @@ def evaluate_bundle(
         for signal, variable in pairs:
             figures.append(discriminate(samples[0], signal, variable, rng))
             advance(1)
-    points = {
-        point.name: {
-            sample.name: float(np.mean(sample.values[score] > point.threshold)) for sample in samples
-        }
-        for point in bundle.manifest.working_points
-    }
     return Evaluation(
         bundle=bundle.name,
         bundle_version=bundle.manifest.version,
@@ -110,8 +111,18 @@ def evaluate_bundle(
         signals=tuple(facts for name, (_, facts) in scored.items() if name != "background"),
         figures=tuple(figures),
         histograms=tuple(histogram(samples, variable) for variable in common),
-        working_points=points,
+        working_points=_passed(bundle, score, samples),
     )
+
+
+def _passed(bundle: Bundle, score: str, samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+    """Return the share of each sample that passes each working point."""
+    return {
+        point.name: {
+            sample.name: float(np.mean(sample.values[score] > point.threshold)) for sample in samples
+        }
+        for point in bundle.manifest.working_points
+    }
 
 
 def _reader(files: Sequence[str], tree: str | None, skip_bad_files: bool) -> EventReader:
@@ -143,6 +154,19 @@ def _sample(session: Session, name: str, reader: EventReader) -> tuple[Sample, S
     return Sample(name, values), SampleFacts(
         name=name, files=reader.files, events=events, jets=jets, skipped=skipped
     )
+
+
+def _tagged(
+    session: Session, tagger: Tagger, files: Mapping[str, Sequence[str]], seed: int, reading: Reading
+) -> dict[str, tuple[Sample, SampleFacts]]:
+    found = tagged_samples(session, tagger, files, seed=seed, reading=reading)
+    return {
+        name: (
+            sample,
+            SampleFacts(name=name, files=one.files, events=one.events, jets=len(sample), skipped=one.skipped),
+        )
+        for name, (sample, one) in found.items()
+    }
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:

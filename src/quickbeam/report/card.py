@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from quickbeam.bundle import Bundle
 from quickbeam.measure import Evaluation
-from quickbeam.report.merit import BASELINE_NAMES, estimates, losses, pm, score_of
+from quickbeam.report.merit import BASELINE_NAMES, OF_FRAMES, estimates, losses, pm, score_of
 
 FEW = 10  # background jets above a threshold, below which an efficiency means little
 
@@ -16,7 +16,7 @@ def write_card(bundle: Bundle, evaluation: Evaluation) -> str:
     """Return the model card in Markdown."""
     parts = (
         head(bundle),
-        signature(bundle, "the anomaly score"),
+        signature(bundle, role(bundle)),
         training_of(bundle),
         _samples(bundle, evaluation),
         _merit(bundle, evaluation),
@@ -73,6 +73,18 @@ def signature(bundle: Bundle, score: str) -> Iterator[str]:
     yield ""
 
 
+def _supervised(bundle: Bundle) -> bool:
+    """Tell whether the model was trained on signal too."""
+    return "signal_files" in bundle.manifest.training
+
+
+def role(bundle: Bundle) -> str:
+    """Return what the score is."""
+    return (
+        "the probability of the signal, were both as frequent" if _supervised(bundle) else "the anomaly score"
+    )
+
+
 def training_of(bundle: Bundle) -> Iterator[str]:
     """Tell how it was trained."""
     yield "## Training"
@@ -124,7 +136,13 @@ def _merit(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
         ]
         yield from table(("variable", *estimates(found[score])), rows)
     yield "Errors are bootstrap standard errors. A baseline is a single variable of the same jets, without any training."
-    missing = [n for n in BASELINE_NAMES if all(f.variable != n for f in evaluation.figures)]
+    if any(f.variable in OF_FRAMES for f in evaluation.figures):
+        yield "Frames of signal and background were drawn to have one spectrum of jet pT (of the seed). Width is the mean distance of the calorimeters' energy from the middle of the frame, multiplicity the number of candidates in the jet."
+        yield ""
+        return
+    missing = [
+        n for n in BASELINE_NAMES if n not in OF_FRAMES and all(f.variable != n for f in evaluation.figures)
+    ]
     if missing:
         yield f"Not compared, since the files lack the columns: {', '.join(missing)}."
     yield ""
@@ -174,8 +192,12 @@ def _limits(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
     if thin:
         yield f"- With {jets} background jets fewer than {FEW} lie above the threshold at background {', '.join(thin)}: those figures, and their errors, mean little."
     yield "- The figures hold for simulated events (Pythia 8, a parametric detector response, no pile-up unless the samples have it), not for data of an experiment."
-    yield "- The score is meant for ranking: it is no probability, and a threshold has to be set anew on the background that it will meet."
-    yield "- An unsupervised detector knows the background of its training only; a signal that looks simpler than the background scores low."
+    if _supervised(bundle):
+        yield "- A threshold has to be set anew on the background that it will meet: what the network calls probable was learnt on equal shares of one simulation."
+        yield "- Images hold what this simulation puts into them. Showers are shared out by a parametric shape, noise in empty cells and the bending of tracks before the calorimeter are simplified or absent; another pile-up than that of the training changes the images."
+    else:
+        yield "- The score is meant for ranking: it is no probability, and a threshold has to be set anew on the background that it will meet."
+        yield "- An unsupervised detector knows the background of its training only; a signal that looks simpler than the background scores low."
     if bundle.manifest.nan == "propagate":
         yield "- A jet with a NaN in its inputs scores NaN."
     yield ""

@@ -7,7 +7,8 @@ from math import hypot
 
 from quickbeam.measure import Discrimination, Estimate, Evaluation
 
-BASELINE_NAMES = ("jet mass", "-tau21", "multiplicity", "-multiplicity", "jet pT")
+BASELINE_NAMES = ("jet mass", "-tau21", "multiplicity", "-multiplicity", "jet pT", "width", "-width")
+OF_FRAMES = ("width", "-width")  # baselines that only frames have
 CLEARLY = 2.0  # standard deviations
 
 

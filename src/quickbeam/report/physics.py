@@ -38,7 +38,7 @@ def physics_pictures(evaluation: Evaluation, suffix: str) -> list[Picture]:
 
 def baseline_pictures(evaluation: Evaluation, suffix: str) -> list[Picture]:
     """Draw the baselines' distributions, each once: they belong to the samples, not to a detector."""
-    shown = set(BASELINE_NAMES) - {"-multiplicity"}
+    shown = set(BASELINE_NAMES) - {"-multiplicity", "-width"}
     return [_distribution(evaluation, h, suffix) for h in evaluation.histograms if h.variable in shown]
 
 

@@ -12,6 +12,7 @@ from quickbeam.simulate.flavour import b_tag, jet_flavour
 from quickbeam.simulate.generator import generator
 from quickbeam.simulate.jets import anti_kt, four_momenta
 from quickbeam.simulate.leptons import electrons, muons, neutral_density
+from quickbeam.simulate.low_level import low_level
 from quickbeam.simulate.particles import merge, visible
 from quickbeam.simulate.pileup import pile_up
 from quickbeam.simulate.processes import find_process
@@ -80,5 +81,8 @@ def make_block(task: Task) -> Events:
             muons=muons(candidates, density, gen, record),
             electrons=electrons(candidates, density, gen, record, seeds, fakes),
             gen=gen,
+            low_level=low_level(particles, vertex_z, settings.detector, seeds)
+            if settings.low_level
+            else None,
         )
     )

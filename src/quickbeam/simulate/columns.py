@@ -13,6 +13,7 @@ from quickbeam.simulate.candidates import Candidates
 from quickbeam.simulate.generator import Record
 from quickbeam.simulate.jets import Jets
 from quickbeam.simulate.leptons import Leptons
+from quickbeam.simulate.low_level import LowLevel
 from quickbeam.simulate.pileup import PileUp
 from quickbeam.simulate.truth import GenParticles
 
@@ -40,6 +41,7 @@ class Block:
     muons: Leptons
     electrons: Leptons
     gen: GenParticles
+    low_level: LowLevel | None = None
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -64,6 +66,7 @@ def batch(block: Block) -> Events:
             **_leptons("Electron", block.electrons, block),
             **_gen(block),
             **_missing(block),
+            **_low_level(block),
         }
     )
 
@@ -176,6 +179,23 @@ def _missing(block: Block) -> dict[str, object]:
         "MET_phi": _float(np.arctan2(py, px)),
         "MET_sumEt": _float(np.bincount(found.event, found.pt, minlength=n)),
     }
+
+
+def _low_level(block: Block) -> dict[str, object]:
+    found = block.low_level
+    if found is None:
+        return {}
+    columns: dict[str, object] = {}
+    for prefix, part, names in (
+        ("EcalCell", found.crystals, ("et", "eta", "phi")),
+        ("HcalTower", found.towers, ("et", "eta", "phi")),
+        ("Track", found.tracks, ("pt", "eta", "phi", "d0", "dz", "charge")),
+        ("PixelHit", found.hits, ("layer", "eta", "phi")),
+    ):
+        values = {name: np.asarray(getattr(part, name)) for name in names}
+        typed = {n: v.astype(np.float32 if v.dtype.kind == "f" else np.int32) for n, v in values.items()}
+        columns |= _lists(prefix, typed, np.searchsorted(part.event, np.arange(len(block) + 1)))
+    return columns
 
 
 def _jet_offsets(jets: Jets, events: int) -> np.ndarray:

@@ -43,7 +43,7 @@ def respond(particles: Particles, detector: Detector, seeds: Seeds) -> Candidate
     found, tracked = tracks(particles, detector.tracker, detector.hcal, detector.ecal, seeds)
     foreign = np.abs(found.dz) > detector.charged_pile_up_dz_cm
     found = found.take(~(foreign & found.pile_up))
-    rest = particles.take(~tracked & _reaches_calorimeter(particles, detector.tracker))
+    rest = particles.take(~tracked & reaches_calorimeter(particles, detector.tracker))
     electromagnetic = np.isin(np.abs(rest.pdg_id), (11, 22))
     muon = np.abs(rest.pdg_id) == 13
     photons = clusters(rest.take(electromagnetic), detector.ecal, 22, seeds)
@@ -51,6 +51,6 @@ def respond(particles: Particles, detector: Detector, seeds: Seeds) -> Candidate
     return concatenate([found, photons, hadrons]).by_falling_pt()
 
 
-def _reaches_calorimeter(particles: Particles, tracker: Tracker) -> np.ndarray:
+def reaches_calorimeter(particles: Particles, tracker: Tracker) -> np.ndarray:
     """Tell which particles the field does not curl up before the calorimeters."""
     return (particles.charge == 0) | (particles.pt > tracker.curl_up_pt_gev)

@@ -15,6 +15,7 @@ LEPTONIC_B = tuple(
     line for meson in (511, 521, 531) for line in (f"{meson}:onMode=3", f"{meson}:onPosIfAny=11 13")
 )
 CHARGED_HADRONS = (211, 321, 2212)
+ELECTRON_Z = ("23:onMode=off", "23:onIfAny=11", "23:mMin=60.0")
 HADRONIC_Z = ("23:onMode=off", "23:onIfAny=1 2 3 4 5")
 
 
@@ -119,6 +120,33 @@ _TABLE = {
         pt_hat_gev=40.0,
         wanted=IsolatedParticle(kinds=CHARGED_HADRONS),
         fake_electron_rate=1.0,
+    ),
+    "photon-jet": Process(
+        number=22,
+        description="prompt photon and a parton, with the transverse momentum of the hard scatter above pT-hat",
+        lines=("PromptPhoton:qg2qgamma=on", "PromptPhoton:qqbar2ggamma=on"),
+        takes_pt_hat=True,
+        pt_hat_gev=30.0,
+    ),
+    "z-ee": Process(
+        number=23,
+        description="Z/gamma* -> e e above 60 GeV; with a pT-hat, the boson recoils against a parton",
+        lines=("WeakSingleBoson:ffbar2gmZ=on", *ELECTRON_Z),
+        takes_pt_hat=True,
+        recoil_lines=("WeakBosonAndParton:qqbar2gmZg=on", "WeakBosonAndParton:qg2gmZq=on", *ELECTRON_Z),
+    ),
+    "z-prime-tautau": Process(
+        number=24,
+        description="Z' -> tau tau with hadronic tau decays, 1 % width",
+        lines=(
+            "NewGaugeBoson:ffbar2gmZZprime=on",
+            "Zprime:gmZmode=3",
+            "32:onMode=off",
+            "32:onIfAny=15",
+            "15:offIfAny=11 13",
+        ),
+        resonance=32,
+        mass_gev=500.0,
     ),
 }
 

@@ -42,6 +42,7 @@ class Settings:
     tune: str = "fast"
     fat_jet_pt_min_gev: float = 170.0
     jet_pt_min_gev: float = 20.0
+    low_level: bool = False  # keep calorimeter cells, all tracks and pixel hits with each event
     detector: Detector = field(default_factory=Detector)
 
     def __post_init__(self) -> None:

@@ -103,7 +103,22 @@ def _worth_keeping(record: Record) -> np.ndarray:
     daughter = last[mother] & (record.mother > 0)
     pt = np.hypot(record.momentum[0], record.momentum[1])
     lepton = np.isin(kind, LEPTONS) & (record.status > 0) & (pt > LEPTON_PT_MIN_GEV)
-    return hard | last | daughter | lepton
+    return hard | last | daughter | lepton | _prompt_photons(record, hard & (kind == 22))
+
+
+def _prompt_photons(record: Record, hard: np.ndarray) -> np.ndarray:
+    """Return which particles are photons of the hard process as they leave, after recoils."""
+    row = np.flatnonzero(hard)
+    begin = record.offsets[:-1][record.collision[row]]
+    while True:  # climb down through the copies
+        below = begin + record.daughter1[row]
+        copy = (record.daughter1[row] > 0) & (record.pdg_id[below] == 22)
+        if not copy.any():
+            break
+        row = np.where(copy, below, row)
+    kept = np.zeros(len(record.pdg_id), bool)
+    kept[row] = True
+    return kept
 
 
 def _last_copy(record: Record) -> np.ndarray:

@@ -36,5 +36,25 @@ def topology_both() -> Path:
     return _place("topology-both.qb")
 
 
+def egamma() -> Path:
+    """Return where the shipped electron-photon tagger is."""
+    return _place("egamma.qb")
+
+
+def quark_gluon() -> Path:
+    """Return where the shipped quark-gluon tagger is."""
+    return _place("quark-gluon.qb")
+
+
+def top() -> Path:
+    """Return where the shipped top tagger is."""
+    return _place("top.qb")
+
+
+def tau() -> Path:
+    """Return where the shipped tau tagger is."""
+    return _place("tau.qb")
+
+
 def _place(name: str) -> Path:
     return Path(str(files("quickbeam.zoo"))) / "bundles" / name

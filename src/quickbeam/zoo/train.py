@@ -9,6 +9,7 @@ from quickbeam._base import UsageError, did_you_mean, require
 from quickbeam.bundle import Packed, check_target
 from quickbeam.zoo.classifiers import CLASSIFIERS, with_numbers
 from quickbeam.zoo.models import MODELS
+from quickbeam.zoo.taggers import TAGGERS, Reading
 
 
 def train(
@@ -16,6 +17,7 @@ def train(
     files: Sequence[str],
     target: str | Path,
     *,
+    signal: Sequence[str] = (),
     latent: int = 8,
     seed: int = 1,
     epochs: int | None = None,
@@ -29,23 +31,23 @@ def train(
     after_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Packed:
     """Train a reference model on event files and pack it; the run's state lives in `TARGET.training` until it is done."""
-    if model in CLASSIFIERS:
-        raise UsageError(
-            f"{model} learns from classes: give --class NAME=FILE for each of {', '.join(CLASSIFIERS[model].classes)}"
-        )
-    if model not in MODELS:
-        raise UsageError(
-            f"no reference model is called {model!r}; {did_you_mean(model, MODELS)}".rstrip("; ")
-        )
+    _check(model, signal)
     torch = require("torch", extra="torch", purpose="training")
     from quickbeam.zoo.dataset import load_jets, split
     from quickbeam.zoo.packing import pack_trained
+    from quickbeam.zoo.train_tagger import train_tagger
     from quickbeam.zoo.training import Training, with_epochs
 
     if threads is not None:
         torch.set_num_threads(threads)
     target = Path(target)
     check_target(target)
+    if model in TAGGERS:
+        tagger = TAGGERS[model].with_recipe(epochs, batch)
+        reading = Reading(most_jets, tree, skip_bad_files)
+        return train_tagger(
+            tagger, files, signal, target, seed=seed, reading=reading, resume=resume, after_epoch=after_epoch
+        )
     zoo = with_epochs(MODELS[model], epochs, batch)
     loaded = load_jets(files, most_jets, tree=tree, skip_bad_files=skip_bad_files)
     data = split(loaded, seed)
@@ -98,3 +100,17 @@ def train_classifier(
         run.resume()
     trained = run.run(after_epoch)
     return pack_classifier(classifier, trained, data, target, seed=seed, files=files, skipped=loaded.skipped)
+
+
+def _check(model: str, signal: Sequence[str]) -> None:
+    if model in CLASSIFIERS:
+        raise UsageError(
+            f"{model} learns from classes: give --class NAME=FILE for each of {', '.join(CLASSIFIERS[model].classes)}"
+        )
+    if model not in MODELS and model not in TAGGERS:
+        known = (*MODELS, *TAGGERS, *CLASSIFIERS)
+        raise UsageError(f"no reference model is called {model!r}; {did_you_mean(model, known)}".rstrip("; "))
+    if model in MODELS and signal:
+        raise UsageError(f"{model} learns from background alone: leave --signal away")
+    if model in TAGGERS and not signal:
+        raise UsageError(f"{model} tells signal from background: name the signal's files with --signal FILE")
