@@ -127,6 +127,10 @@ def _print(record: Any, exchanged: list[Any]) -> None:
             for i, path in enumerate(paths)
         ],
     )
+    _print_tuned(record, exchanged)
+
+
+def _print_tuned(record: Any, exchanged: list[Any]) -> None:
     if record.tuned:
         print_table(
             "tuned thresholds",

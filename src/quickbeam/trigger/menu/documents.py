@@ -107,7 +107,12 @@ class Menu(Document):
     menu: str = Field(description="Its name.")
     version: int = 1
     budget: Duration | None = Field(None, description="Time that an event may take in all: 100ms.")
-    micro_batch: int = Field(256, ge=1, le=65_536, description="Events that are decided together.")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        le=65_536,
+        description="Events that are decided together; chosen by what models read if left out.",
+    )
     source: Source = Field(default_factory=lambda: Source(tree=None))
     thresholds: dict[Name, float] = Field(default_factory=dict, description="Numbers with a name.")
     stages: dict[Name, StageSpec] = Field(default_factory=dict)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from quickbeam.trigger.menu.documents import Menu
 from quickbeam.trigger.stages import Expression, Stage
 
+EVENTS_TOGETHER, ROWS_BYTES = 256, 16_000_000
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -88,7 +90,7 @@ def order(
         tuple(menu.paths[name].prescale for name in names),
         tuple(menu.paths[name].budget for name in names),
         menu.budget,
-        menu.micro_batch,
+        menu.micro_batch or micro_batch(stages),
         tuple(operations),
         tuple(dict.fromkeys(reads)),
         tuple(column for column in drawn if column in added),
@@ -101,3 +103,9 @@ def _choose(waiting: Sequence[str], left: Mapping[str, Sequence[Step]]) -> str:
         return sum(stage in steps[1:] for steps in left.values())
 
     return min(dict.fromkeys(waiting), key=later)
+
+
+def micro_batch(stages: Mapping[str, Stage]) -> int:
+    """Return how many events are decided together: fewer where models read images, so that they fit in a cache."""
+    largest = max((stage.row_bytes for stage in stages.values()), default=0)
+    return max(8, min(EVENTS_TOGETHER, ROWS_BYTES // max(1, largest)))

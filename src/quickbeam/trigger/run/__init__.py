@@ -10,8 +10,9 @@ from quickbeam.trigger.run.documents import (
     UnitResult,
     Unreadable,
 )
+from quickbeam.trigger.run.finish import read_summary
 from quickbeam.trigger.run.parts import read_decisions
-from quickbeam.trigger.run.run import process_start_ns, read_summary, run_menu
+from quickbeam.trigger.run.run import process_start_ns, run_menu
 from quickbeam.trigger.run.times import TimeSum
 
 __all__ = [

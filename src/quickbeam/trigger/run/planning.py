@@ -23,7 +23,7 @@ from quickbeam.trigger.menu import Compiled, Menu, MenuSource
 from quickbeam.trigger.run.documents import InputFile, Mode, Plan
 
 PLAN = "plan.json"
-UNIT_EVENTS = 5000
+UNIT_EVENTS, UNIT_EVENTS_LEAST, UNIT_BYTES = 5000, 50, 100_000_000
 FILES_OPEN = 2
 _IDENTITY_KIND = "uint64"
 _NUMBERS = re.compile(r"(var \* |\d+ \* )?(\?)?(bool|u?int\d+|float\d+)")
@@ -61,9 +61,17 @@ def make_plan(
         folder=str(source.folder),
         mode=mode,
         tree=tree,
-        unit_events=unit_events or UNIT_EVENTS,
+        unit_events=unit_events or _unit_events(compiled, found, tree),
         files=tuple(found),
     )
+
+
+def _unit_events(compiled: Compiled, files: Sequence[InputFile], tree: str | None) -> int:
+    """Return how many events are committed together: as many as fit in memory with what decisions read."""
+    index = next(i for i, file in enumerate(files) if not file.problem)
+    with EventFile(files[index].url, tree, index) as file:
+        per_event = file.bytes_per_event(file.choose(compiled.program.reads))
+    return max(UNIT_EVENTS_LEAST, min(UNIT_EVENTS, int(UNIT_BYTES / max(per_event, 1.0))))
 
 
 def _look(

@@ -77,12 +77,15 @@ def _model_stage(name: str, session: Session, features: list[Feature]) -> Stage:
         return Added(columns)
 
     manifest = session.bundle.manifest
+    row_bytes = max(golden[:1].nbytes for golden in session.bundle.golden.inputs.values())
     facts = {
         "bundle": manifest.name,
         "model_sha256": manifest.files["model.onnx"].sha256,
         "engine": f"{session.engine.name} {session.engine.version()}",
     }
-    return Stage(name, "model", reads, (*outputs, *about), run, tuple(outputs), facts, session.close)
+    return Stage(
+        name, "model", reads, (*outputs, *about), run, tuple(outputs), facts, session.close, row_bytes
+    )
 
 
 def _columns_of_outputs(name: str, outputs: Sequence[Output]) -> dict[str, tuple[str, int | None]]:

@@ -31,6 +31,7 @@ class Stage:
     finite: tuple[str, ...] = ()  # columns in which a NaN or infinity is a fault
     facts: Mapping[str, str] | None = None  # provenance: checksums, versions
     close: Callable[[], None] | None = None
+    row_bytes: int = 0  # of one row of a model's input
 
 
 @dataclass(frozen=True)
