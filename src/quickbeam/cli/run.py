@@ -46,7 +46,7 @@ from quickbeam.cli.output import json_option, print_json, print_table, say
     show_default=True,
     help="Seconds without a sign of life after which a worker is ended (with --workers 2 or more).",
 )
-@click.option("--page/--no-page", default=True, help="Draw the page of the run: index.html and figures.")
+@click.option("--page", is_flag=True, help="Draw the page of the run too: index.html and figures.")
 @json_option
 def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
     """Decide the events of FILES by MENU; accepted ones go to streams, doubtful ones to debug, and all are counted."""

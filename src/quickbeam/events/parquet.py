@@ -54,8 +54,11 @@ class ParquetSink:
             self._writer.close()
 
 
-def open_sink(path: Path, schema: tuple[Column, ...], facts: Mapping[str, str]) -> ParquetSink:
-    """Open a Parquet file for batches of one schema; facts go into its metadata."""
+def open_sink(
+    path: Path, schema: tuple[Column, ...], facts: Mapping[str, str], counters: Mapping[str, str]
+) -> ParquetSink:
+    """Open a Parquet file for batches of one schema; facts go into its metadata, and lists need no counters."""
+    del counters
     return ParquetSink(path, schema, facts)
 
 

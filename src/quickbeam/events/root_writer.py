@@ -27,10 +27,13 @@ def counter_name(column: str) -> str:
 class RootSink:
     """An open TTree; each batch becomes one basket per branch."""
 
-    def __init__(self, path: Path, schema: tuple[Column, ...], facts: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: Path, schema: tuple[Column, ...], facts: Mapping[str, str], counters: Mapping[str, str]
+    ) -> None:
         """Create the file and the tree."""
         jagged = [column.name for column in schema if column.type.startswith("var")]
-        self._counters = {counter_name(name) for name in jagged}
+        self._named = dict(counters)
+        self._counters = {self._counter(name) for name in jagged}
         self._path = path
         branches = {c.name: _branch_type(c) for c in schema if c.name not in self._counters}
         # LZ4 carries a checksum, so that a flipped bit is found on reading, and is read several times faster
@@ -40,11 +43,14 @@ class RootSink:
                 self._file[name.replace(".", "_")] = text
             # the tree doubles its list of baskets when it is full and is then rewritten: start with enough
             self._tree = self._file.mktree(
-                TREE, branches, title=TITLE, counter_name=counter_name, initial_basket_capacity=64
+                TREE, branches, title=TITLE, counter_name=self._counter, initial_basket_capacity=64
             )
         except BaseException:
             self._file.close()
             raise
+
+    def _counter(self, column: str) -> str:
+        return self._named.get(column) or counter_name(column)
 
     def append(self, events: Events) -> None:
         """Write one batch."""
@@ -66,7 +72,7 @@ class RootSink:
         self, name: str, lengths: np.ndarray, counts: dict[str, tuple[str, np.ndarray]]
     ) -> None:
         """Refuse two columns of one collection with different numbers of objects: they cannot share a counter."""
-        counter = counter_name(name)
+        counter = self._counter(name)
         first, expected = counts.setdefault(counter, (name, lengths))
         if not np.array_equal(expected, lengths):
             raise DataError(
@@ -84,9 +90,11 @@ class RootSink:
         self._file.close()
 
 
-def open_sink(path: Path, schema: tuple[Column, ...], facts: Mapping[str, str]) -> RootSink:
+def open_sink(
+    path: Path, schema: tuple[Column, ...], facts: Mapping[str, str], counters: Mapping[str, str]
+) -> RootSink:
     """Open a ROOT file for batches of one schema; facts become strings beside the tree."""
-    return RootSink(path, schema, facts)
+    return RootSink(path, schema, facts, counters)
 
 
 def tree_holds(column: Column) -> bool:

@@ -32,14 +32,19 @@ class EventWriter:
     """Collects batches of one schema and hands them on in pieces worth compressing."""
 
     def __init__(
-        self, path: Path, part: Path, flush_bytes: int, facts: Mapping[str, str] | None = None
+        self,
+        path: Path,
+        part: Path,
+        flush_bytes: int,
+        facts: Mapping[str, str] | None = None,
+        counters: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare to write to `part`, which becomes `path` at success; the file is opened by the first batch."""
         self.path = path
         self.events_written = 0
         self._part = part
         self._flush_bytes = flush_bytes
-        self._facts = dict(facts or {})
+        self._facts, self._named_counters = dict(facts or {}), dict(counters or {})
         self._pending: list[Events] = []
         self._pending_bytes = 0
         self._schema: tuple[Column, ...] | None = None
@@ -70,7 +75,7 @@ class EventWriter:
         batch = pending[0] if len(pending) == 1 else Events.concatenate(pending)
         if self._sink is None:
             self._sink = import_module(WRITERS[self.path.suffix]).open_sink(
-                self._part, batch.schema, self._facts
+                self._part, batch.schema, self._facts, self._named_counters
             )
         self._sink.append(batch)
 
@@ -82,11 +87,16 @@ class EventWriter:
 
 @contextlib.contextmanager
 def open_writer(
-    path: str | Path, *, flush_bytes: int = FLUSH_BYTES, facts: Mapping[str, str] | None = None
+    path: str | Path,
+    *,
+    flush_bytes: int = FLUSH_BYTES,
+    facts: Mapping[str, str] | None = None,
+    counters: Mapping[str, str] | None = None,
 ) -> Iterator[EventWriter]:
     """Open a ROOT or Parquet file for writing; it takes its name only when the block ends without an error.
 
-    `facts` are texts that are kept in the file: where the events come from.
+    `facts` are texts that are kept in the file: where the events come from. `counters` names the branch that counts the
+    entries of a column in ROOT, where that is not the one of its collection.
     """
     target = Path(path)
     if target.suffix not in WRITERS:
@@ -95,7 +105,7 @@ def open_writer(
     if target.is_dir():
         raise UsageError(f"cannot write {target}: it is a folder")
     with atomic_path(target) as part:
-        writer = EventWriter(target, part, flush_bytes, facts)
+        writer = EventWriter(target, part, flush_bytes, facts, counters)
         try:
             yield writer
             writer.flush()

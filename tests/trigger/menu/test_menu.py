@@ -99,8 +99,8 @@ def test_other_errors_keep_their_kind_and_get_the_place(tmp_path):
         BundleError, match=r"field stages.odd \(line 8, column 3\): there is no bundle .*conv-vea"
     ):
         order(tmp_path, GOOD.replace("bundle: conv-vae", "bundle: conv-vea"))
-    with pytest.raises(UsageError, match="cannot be read"):
-        load_menu(tmp_path / "nothing.yaml")
+    with pytest.raises(UsageError, match=r"there is no menu .*menus.yaml'; did you mean 'menu.yaml'"):
+        load_menu(tmp_path / "menus.yaml")
 
 
 def test_python_stages_are_found_beside_the_menu_or_told(tmp_path):

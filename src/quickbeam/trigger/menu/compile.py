@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -44,13 +45,26 @@ class MenuSource:
 
 
 def load_menu(path: str | Path) -> MenuSource:
-    """Read a menu from a file."""
-    path = Path(path)
+    """Read a menu from a file, or a shipped one by its name."""
+    path = _shipped(path) if not Path(path).exists() else Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the menu {path} cannot be read: {error}") from error
     return MenuSource(parse_document(text, Menu, str(path)), text, str(path), path.resolve().parent)
+
+
+def _shipped(name: str | Path) -> Path:
+    """Return the file of a shipped menu."""
+    found = Path(str(files("quickbeam.trigger"))) / "menus"
+    names = sorted(path.stem for path in found.glob("*.yaml"))
+    if str(name) not in names:
+        folder = Path(name).parent
+        beside = sorted(path.name for path in folder.glob("*.y*ml")) if folder.is_dir() else []
+        raise UsageError(
+            f"there is no menu {str(name)!r}; {did_you_mean(str(name), [*names, *beside])}".rstrip("; ")
+        )
+    return found / f"{name}.yaml"
 
 
 def menu_of(menu: Menu) -> MenuSource:

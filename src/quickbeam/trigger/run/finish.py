@@ -80,6 +80,7 @@ def _join(
 ) -> dict[str, str]:
     """Write the files of the run."""
     facts = provenance(plan, _models(compiled), library_versions())
+    counters = _counters(compiled)
     decided = sum(r.counts.accepted + r.counts.rejected + r.counts.debug for r in ordered)
     merge_decisions(out / parts.DECISIONS, folders, decided)
     outputs = {"decisions": parts.DECISIONS}
@@ -89,9 +90,18 @@ def _join(
         for name, suffix in formats.items():
             files = [f for folder in folders if (f := folder / parts.stream_file(name)).is_file()]
             if files:
-                made = merge_stream(out / f"{name}.{suffix}", files, expected[name], facts, advance)
+                made = merge_stream(out / f"{name}.{suffix}", files, expected[name], facts, counters, advance)
                 outputs.update({path.stem: path.name for path in made})
     return outputs
+
+
+def _counters(compiled: Compiled) -> dict[str, str]:
+    """Return what counts the entries of the lists that stages add: those of a model belong together, others stand alone."""
+    return {
+        column: f"n{stage.name if stage.kind == 'model' else column}"
+        for stage in compiled.stages.values()
+        for column in stage.adds
+    }
 
 
 def _models(compiled: Compiled) -> dict[str, dict[str, str]]:

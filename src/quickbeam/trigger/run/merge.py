@@ -69,6 +69,7 @@ def merge_stream(
     files: Sequence[Path],
     expected: int,
     facts: Mapping[str, str],
+    counters: Mapping[str, str],
     advance: Callable[[int], None],
 ) -> list[Path]:
     """Join the parts of a stream; files whose events have other columns of their own go into a file of their own."""
@@ -76,7 +77,7 @@ def merge_stream(
     outputs: list[Path] = []
     for number, (schema, group) in enumerate(_by_schema(files).items(), 1):
         output = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
-        with open_writer(output, facts=facts) as writer:
+        with open_writer(output, facts=facts, counters=counters) as writer:
             for path in group:
                 for chunk in read_events(path):
                     writer.write(_filled(chunk.events, schema))
