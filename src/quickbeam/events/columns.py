@@ -71,7 +71,7 @@ ColumnData = np.ndarray | Jagged
 class Frame:
     """Some events' columns: all of `parent`, a range of it, or chosen rows of it."""
 
-    __slots__ = ("_cut", "_parent", "_rows", "_size")
+    __slots__ = ("_cut", "_parent", "_rows", "_size", "_spans")
 
     def __init__(
         self, parent: Mapping[str, ColumnData], size: int, rows: slice | np.ndarray | None = None
@@ -79,6 +79,9 @@ class Frame:
         """Remember where the rows are; `size` is how many."""
         self._parent, self._size, self._rows = parent, size, rows
         self._cut: dict[str, ColumnData] = {}
+        self._spans: dict[
+            int, tuple[np.ndarray, int, int]
+        ] = {}  # of one event, by the offsets that columns share
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -94,8 +97,21 @@ class Frame:
         if found is None:
             found = self._column(name)
             if self._rows is not None:
-                found = self._cut[name] = _cut(found, self._rows)
+                if self._size == 1 and type(found) is Jagged and type(self._rows) is slice:
+                    found = self._cut[name] = self._list(found)
+                else:
+                    found = self._cut[name] = _cut(found, self._rows)
         return found
+
+    def _list(self, column: Jagged) -> Jagged:
+        """Return the list of the one event; columns of a collection share where it begins and ends."""
+        span = self._spans.get(id(column.offsets))
+        if span is None:
+            start = self._rows.start  # type: ignore[union-attr] # a slice, as was just seen
+            offsets = column.offsets[start : start + 2]
+            first, last = offsets.tolist()
+            span = self._spans[id(column.offsets)] = (offsets, first, last)
+        return Jagged(span[0], column.values, column.values[span[1] : span[2]])
 
     def _column(self, name: str) -> ColumnData:
         try:
@@ -120,6 +136,11 @@ class Frame:
         """Add columns to this frame alone, one entry per event of it."""
         self._cut.update(columns)
 
+    def drop(self, names: Iterable[str]) -> None:
+        """Let go of columns that were added."""
+        for name in names:
+            self._cut.pop(name, None)
+
     def added(self, name: str) -> ColumnData | None:
         """Return a column that was added or cut, or None."""
         return self._cut.get(name)
@@ -136,8 +157,6 @@ class Frame:
 def _cut(column: ColumnData, rows: slice | np.ndarray) -> ColumnData:
     if isinstance(column, np.ndarray):
         return column[rows]
-    if isinstance(rows, slice) and rows.stop - rows.start == 1:
-        return column.row(rows.start)
     if isinstance(rows, slice):
         return Jagged(column.offsets[rows.start : rows.stop + 1], column.values)
     return column.take(rows)

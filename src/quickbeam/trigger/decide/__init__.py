@@ -3,6 +3,6 @@
 from quickbeam.trigger.decide.batch import decide_batch
 from quickbeam.trigger.decide.decisions import Decisions, Outcome, Reason
 from quickbeam.trigger.decide.laps import Laps
-from quickbeam.trigger.decide.single import EVENT, decide_single
+from quickbeam.trigger.decide.single import EVENT, SETUP, decide_single
 
-__all__ = ["EVENT", "Decisions", "Laps", "Outcome", "Reason", "decide_batch", "decide_single"]
+__all__ = ["EVENT", "SETUP", "Decisions", "Laps", "Outcome", "Reason", "decide_batch", "decide_single"]

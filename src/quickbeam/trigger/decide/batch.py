@@ -66,6 +66,8 @@ class _Batch:
             self._one_by_one(index, operation, rows)
             return
         self._take(index, operation, [(rows, added)])
+        for name in operation.drops:
+            self.columns.pop(name, None)
         self._spend(index, operation, rows, elapsed)
 
     def _one_by_one(self, index: int, operation: Operation, rows: np.ndarray) -> None:

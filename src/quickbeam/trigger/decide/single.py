@@ -21,7 +21,8 @@ from quickbeam.trigger.decide.scatter import scatter
 from quickbeam.trigger.menu import Operation, Program, told_ns
 from quickbeam.trigger.stages import Expression, Stage, per_event
 
-EVENT = "event"  # the label under which the whole of an event is booked
+# the labels under which the whole of an event is booked, and taking it up and letting it go
+EVENT, SETUP = "event", "event setup"
 
 
 class _Fault(Exception):  # noqa: N818 - no error: it ends the work on an event
@@ -37,6 +38,7 @@ class _Step(NamedTuple):
     expression: Expression | None
     label: str
     limits: tuple[tuple[int, int], ...]  # path, and its budget
+    drops: tuple[str, ...]
     times: list[int]
 
 
@@ -52,8 +54,10 @@ def decide_single(
     found = Decisions.empty(events, len(program.paths))
     steps = [_step(program, operation) for operation in program.operations]
     wanted = _bits(looked_at(program, Frame(columns, events)))
-    kept = _Kept(frozenset(program.watched))
+    kept = _Kept(program)
     whole: list[int] = []
+    setup: list[int] = []
+    accepted = [0] * events
     with np.errstate(all="ignore"):
         for event in range(events):
             begin = perf_counter_ns()
@@ -62,15 +66,19 @@ def decide_single(
                 continue
             if laps.pulse is not None:
                 laps.pulse.value += 1
-            frame = Frame(columns, 1, slice(event, event + 1))
+            start = perf_counter_ns()
+            frame = Frame(columns, 1, slice(event, event + 1))  # and the event before is let go
+            setup.append(perf_counter_ns() - start)
             alive = _decide(program, steps, frame, wanted[event], found, event)
-            kept.take(event, frame, steps, all_of_it=bool(alive or found.reason[event]))
-            if alive:
-                found.paths[event] = [bool(alive >> path & 1) for path in range(len(program.paths))]
+            kept.take(event, frame, all_of_it=bool(alive or found.reason[event]))
+            accepted[event] = alive
             whole.append(perf_counter_ns() - begin)
     for step in steps:
         laps.add_each(step.label, step.times)
+    laps.add_each(SETUP, setup)
     laps.add_each(EVENT, whole)
+    for path in range(len(program.paths)):
+        found.paths[:, path] = [alive >> path & 1 for alive in accepted]
     found.added = kept.columns(events)
     return found
 
@@ -78,7 +86,9 @@ def decide_single(
 def _step(program: Program, operation: Operation) -> _Step:
     budgets = ((path, program.budgets_ns[path]) for path in operation.paths)
     limits = tuple((path, budget) for path, budget in budgets if budget is not None)
-    return _Step(operation.mask, operation.stage, operation.expression, operation.label, limits, [])
+    return _Step(
+        operation.mask, operation.stage, operation.expression, operation.label, limits, operation.drops, []
+    )
 
 
 def _bits(wanted: np.ndarray) -> list[int]:
@@ -93,7 +103,8 @@ def _decide(
     program: Program, steps: list[_Step], frame: Frame, alive: int, found: Decisions, event: int
 ) -> int:
     """Take one event through the program; return the paths that accept it."""
-    spent, budget, on_paths = 0, program.budget_ns, dict.fromkeys(range(len(program.paths)), 0)
+    spent, budget = 0, program.budget_ns
+    on_paths: dict[int, int] = {}
     at, start, times = 0, 0, steps[0].times
     clock = perf_counter_ns
     try:
@@ -131,6 +142,8 @@ def _run(step: _Step, frame: Frame) -> tuple[bool, np.ndarray | None]:
         return bool(value[0]) if type(value) is np.ndarray else _refuse(step, value), undecided
     added, undecided = stage.run(frame)
     frame.add_all(added)
+    if step.drops:
+        frame.drop(step.drops)
     if stage.finite and not_finite(stage, added) is not None:
         raise _Fault(Reason.NOT_FINITE, f"the stage {stage.name} gave NaN or infinity")
     return True, undecided
@@ -151,7 +164,7 @@ def _check_paths(program: Program, step: _Step, alive: int, on_paths: dict[int, 
     """Book a time on the paths that wanted it, and end the event where the time of one is over."""
     for path, limit in step.limits:
         if alive >> path & 1:
-            on_paths[path] += elapsed
+            on_paths[path] = on_paths.get(path, 0) + elapsed
             if on_paths[path] > limit:
                 name = program.paths[path]
                 raise _Fault(Reason.TIME_OUT, f"more than {told_ns(limit)} on the path {name}")
@@ -160,22 +173,23 @@ def _check_paths(program: Program, step: _Step, alive: int, on_paths: dict[int, 
 class _Kept:
     """What stages added and somebody wants: histograms of every event, streams of those that they take."""
 
-    def __init__(self, watched: frozenset[str]) -> None:
-        self.watched = watched
+    def __init__(self, program: Program) -> None:
+        stages = [
+            op.stage for op in program.operations if op.stage is not None and op.stage.kind != "features"
+        ]
+        self.watched = program.watched
+        self.every = tuple(name for stage in stages for name in stage.adds)
         self.found: dict[str, tuple[list[int], list[ColumnData]]] = {}
 
-    def take(self, event: int, frame: Frame, steps: list[_Step], *, all_of_it: bool) -> None:
-        if not all_of_it and not self.watched:
-            return
-        for step in steps:
-            if step.stage is None or step.stage.kind == "features":
-                continue
-            for name in step.stage.adds:
-                column = frame.added(name) if all_of_it or name in self.watched else None
-                if column is not None:
-                    rows, parts = self.found.setdefault(name, ([], []))
-                    rows.append(event)
-                    parts.append(column)
+    def take(self, event: int, frame: Frame, *, all_of_it: bool) -> None:
+        for name in self.every if all_of_it else self.watched:
+            column = frame.added(name)
+            if column is not None:
+                if name not in self.found:
+                    self.found[name] = ([], [])
+                rows, parts = self.found[name]
+                rows.append(event)
+                parts.append(column)
 
     def columns(self, events: int) -> dict[str, ColumnData]:
         return {

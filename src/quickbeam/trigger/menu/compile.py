@@ -62,7 +62,7 @@ def _shipped(name: str | Path) -> Path:
         folder = Path(name).parent
         beside = sorted(path.name for path in folder.glob("*.y*ml")) if folder.is_dir() else []
         raise UsageError(
-            f"there is no menu {str(name)!r}; {did_you_mean(str(name), [*names, *beside])}".rstrip("; ")
+            f"there is no menu {str(name)!r}; {did_you_mean(Path(name).name, [*names, *beside])}".rstrip("; ")
         )
     return found / f"{name}.yaml"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quickbeam.trigger.menu.documents import Menu
 from quickbeam.trigger.stages import Expression, Stage
@@ -31,6 +31,7 @@ class Operation:
     paths: tuple[int, ...]
     stage: Stage | None = None
     expression: Expression | None = None
+    drops: tuple[str, ...] = ()  # rows of features that nobody reads after this
 
     @property
     def mask(self) -> int:
@@ -91,10 +92,27 @@ def order(
         tuple(menu.paths[name].budget for name in names),
         menu.budget,
         menu.micro_batch or micro_batch(stages),
-        tuple(operations),
+        _dropping(operations),
         tuple(dict.fromkeys(reads)),
         tuple(column for column in drawn if column in added),
         histograms,
+    )
+
+
+def _dropping(operations: Sequence[Operation]) -> tuple[Operation, ...]:
+    """Note with each operation the features that it is the last to read: they are large, and go as early as they can."""
+    last: dict[str, int] = {}
+    for index, operation in enumerate(operations):
+        stage = operation.stage
+        if stage is not None and stage.kind == "features":
+            last.update(dict.fromkeys(stage.adds, index))
+        reads = (
+            stage.reads if stage is not None else operation.expression.reads if operation.expression else ()
+        )
+        last.update({name: index for name in reads if name in last})
+    return tuple(
+        replace(operation, drops=tuple(name for name, at in last.items() if at == index))
+        for index, operation in enumerate(operations)
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from quickbeam._base import Document
-from quickbeam.trigger.decide import EVENT
+from quickbeam.trigger.decide import EVENT, SETUP
 from quickbeam.trigger.run.documents import RunSummary
 from quickbeam.trigger.run.times import (
     KEPT,
     MERGING,
     PLANNING,
     READING,
-    SETUP,
     STARTING,
     UNIT,
     WAITING,

@@ -11,7 +11,7 @@ STEP = 1.01
 
 # what a run books beside its stages and conditions
 READING, WAITING, KEPT = "reading", "waiting for reading", "reading what is kept"
-SETUP, WRITING, UNIT = "event setup", "writing", "unit"
+WRITING, UNIT = "writing", "unit"
 STARTING, PLANNING, MERGING = "starting", "planning", "joining streams"
 
 

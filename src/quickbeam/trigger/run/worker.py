@@ -15,13 +15,13 @@ import numpy as np
 
 from quickbeam._base import DataError, now_ns
 from quickbeam.events import Column, ColumnData, EventFile, Events, Frame, Intact, Jagged, columns_of
-from quickbeam.trigger.decide import Decisions, Laps, Outcome, Reason, decide_batch, decide_single
+from quickbeam.trigger.decide import SETUP, Decisions, Laps, Outcome, Reason, decide_batch, decide_single
 from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult, Unreadable
 from quickbeam.trigger.run.output import debug_columns, stream_columns
 from quickbeam.trigger.run.planning import FILES_OPEN
-from quickbeam.trigger.run.times import KEPT, READING, SETUP, UNIT, WAITING, WRITING, summed
+from quickbeam.trigger.run.times import KEPT, READING, UNIT, WAITING, WRITING, summed
 
 
 @dataclass(frozen=True)
