@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from quickbeam._base import DataError, MissingColumnError
-from quickbeam.events.batch import IDENTITY, Events
+from quickbeam.events.batch import IDENTITY, Column, Events
 from quickbeam.events.identity import SPELLINGS, Identity
 from quickbeam.events.opening import open_table
 from quickbeam.events.reading import read_checked
@@ -62,6 +62,11 @@ class EventFile:
         """Return what can be read, with its types; identity is always there."""
         types = dict(zip(IDENTITY, ("uint32", "uint32", "uint64"), strict=True))
         return {**types, **self._table.columns}
+
+    @property
+    def schema(self) -> tuple[Column, ...]:
+        """Return the columns as they are in the file, without reading an event."""
+        return tuple(Column(name, kind) for name, kind in self._table.columns.items())
 
     @property
     def made_up(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quickbeam._base import ConservationError, atomic_path
-from quickbeam.events import Column, Events, open_writer, read_events
+from quickbeam.events import Column, EventFile, Events, open_writer, read_events
 from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult
 
@@ -111,8 +111,8 @@ def _by_schema(files: Sequence[Path]) -> dict[Schema, list[Path]]:
 
 
 def _schema(path: Path) -> Schema:
-    chunk = next(iter(read_events(path)))
-    return chunk.events.schema
+    with EventFile(str(path)) as file:
+        return file.schema
 
 
 def _is_added(schema: Schema, name: str) -> bool:
