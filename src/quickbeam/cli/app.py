@@ -16,7 +16,7 @@ from quickbeam._base import QuickbeamError, did_you_mean
 COMMANDS = {
     "bench": "Time engines against each other: latency, throughput, memory, loading.",
     "compare": "Compare two runs of a menu: events gained and lost, rates, time.",
-    "demo": "Simulate collisions, score them with the shipped detectors, write a report.",
+    "demo": "Simulate collisions, decide them by the shipped menu, score them, write a report.",
     "evaluate": "Measure what a detector tells apart: ROC, efficiencies, baselines.",
     "inspect": "Tell what is in a bundle, a model or an event file.",
     "menu": "Check a trigger menu and tell its order of work; its JSON Schema.",

@@ -1,4 +1,4 @@
-"""`quickbeam demo`: from collisions to scores, times and a report."""
+"""`quickbeam demo`: from collisions to decisions, scores, times and a report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quickbeam._base import UsageError, VerificationError, now_ns, progress
+from quickbeam.cli.demo_trigger import print_trigger, run_shipped, told
 from quickbeam.cli.output import json_option, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Simulated:
 def command(
     output: Path, events: int, seed: int, engine: str, bundles: tuple[str, ...], as_json: bool
 ) -> None:
-    """Simulate collisions, score them with the shipped detectors, write a report."""
+    """Simulate collisions, decide them by the shipped menu, score them with the shipped detectors, write a report."""
     from quickbeam.bundle import Bundle
     from quickbeam.engines import find_engine
     from quickbeam.report import write_report
@@ -72,6 +73,10 @@ def command(
     ]
     step(f"Verifying {engine} against the float64 reference")
     _verify(opened, engine, as_json)
+    step("Deciding every event by the shipped trigger menu, one at a time")
+    summary, rates, decided = run_shipped({s.process: s.file for s in samples}, output)
+    if not as_json:
+        print_trigger(summary, rates)
     step("Scoring the two leading jets of every event")
     facts = {bundle.name: _score(bundle, engine, samples, output) for bundle in opened}
     processes = [sample.process for sample in samples]
@@ -82,9 +87,16 @@ def command(
         _print_times(times)
     step("Measuring: what the detectors tell apart, and how fast they are")
     records = _measure(opened, engine, samples, output / "records", seed)
-    page = write_report(records, output, bundles=opened)
+    page = write_report([*decided, *records], output, bundles=opened)
     if as_json:
-        print_json({"page": str(page), "times_ms": times, "most_anomalous": anomalous})
+        print_json(
+            {
+                "page": str(page),
+                "trigger": told(summary, rates),
+                "times_ms": times,
+                "most_anomalous": anomalous,
+            }
+        )
     else:
         click.echo(f"The report: {page.resolve().as_uri()}")
 
@@ -115,7 +127,7 @@ def _simulate(process: str, events: int, seed: int, output: Path, mass_gev: floa
     from quickbeam.simulate import Settings, simulate
 
     file, start = output / f"{process}.root", now_ns()
-    batches = simulate(process, events, seed=seed, settings=Settings(mass_gev=mass_gev))
+    batches = simulate(process, events, seed=seed, settings=Settings(mass_gev=mass_gev, low_level=True))
     with open_writer(file) as writer, progress(f"simulating {process}", events, "events") as advance:
         for batch in batches:
             writer.write(batch)
