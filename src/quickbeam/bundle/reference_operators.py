@@ -61,7 +61,9 @@ def _transpose_pads(options: dict[str, Any], full: list[int], same: list[int]) -
         return list(options.get("pads") or [0] * 2 * len(full))
     totals = [f - n for f, n in zip(full, asked[-len(full) :], strict=True)]
     if min(totals) < 0:
-        raise NotImplementedError(f"ConvTranspose to an output_shape of {asked}, beyond what it fills")
+        raise NotImplementedError(
+            f"ConvTranspose to an output_shape of {asked}, beyond what it fills: ask for at most {full}"
+        )
     small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
     return small + large if auto == "SAME_UPPER" else large + small
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from onnx.reference.op_run import OpRun
@@ -65,97 +65,131 @@ def _alive(lens: np.ndarray | None, t: int) -> np.ndarray | bool:
     return True if lens is None else (np.asarray(lens) > t)[:, None]
 
 
-class LSTM(OpRun):
-    """The LSTM of ONNX: gates in the order input, output, forget, cell."""
+Step = Callable[..., tuple[np.ndarray, ...]]
+
+
+class _Recurrent(OpRun):
+    """What all recurrent layers share: directions, sequences of different lengths, layouts. A layer adds its step."""
+
+    functions: ClassVar[tuple[str, ...]]
+    states: ClassVar[int] = 1
+
+    def _step(
+        self,
+        w: np.ndarray,
+        r: np.ndarray,
+        biases: Any,
+        peepholes: Any,
+        functions: Any,
+        options: dict[str, Any],
+    ) -> Step:
+        """Return what makes the next states of one direction of an input and the states."""
+        raise NotImplementedError
 
     def _run(self, X, W, R, B=None, sequence_lens=None, initial_h=None, initial_c=None, P=None, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN003, ANN202, N803
         x = X.transpose(1, 0, 2) if options.get("layout") else X
         length, batch, _ = x.shape
         directions, hidden = R.shape[0], R.shape[2]
         _refuse_clip(options)
-        if options.get("input_forget"):
-            raise NotImplementedError("LSTM with input_forget")
-        functions = _activations(options, ("sigmoid", "tanh", "tanh"), directions)
+        functions = _activations(options, self.functions, directions)
         y = np.zeros((length, directions, batch, hidden), x.dtype)
-        last_h = np.zeros((directions, batch, hidden), x.dtype)
-        last_c = np.zeros_like(last_h)
+        last = np.zeros((self.states, directions, batch, hidden), x.dtype)
         for d in range(directions):
-            f, g, k = functions[d]
-            bias = 0.0 if B is None else B[d, : 4 * hidden] + B[d, 4 * hidden :]
-            pi, po, pf = np.split(P[d], 3) if P is not None else (0.0, 0.0, 0.0)
-            h = np.zeros((batch, hidden), x.dtype) if initial_h is None else _initial(initial_h, d, options)
-            c = np.zeros((batch, hidden), x.dtype) if initial_c is None else _initial(initial_c, d, options)
+            biases = np.split(np.zeros(2 * W.shape[1]) if B is None else B[d], 2)
+            peepholes = None if P is None else P[d]
+            step = self._step(W[d], R[d], biases, peepholes, functions[d], options)
+            for state, initial in zip(last, (initial_h, initial_c), strict=False):
+                if initial is not None:
+                    state[d] = initial[:, d] if options.get("layout") else initial[d]
             for t in _steps(options.get("direction") or "forward", d, length):
-                i, o, r, cell = np.split(x[t] @ W[d].T + h @ R[d].T + bias, 4, axis=1)
-                c_next = f(r + pf * c) * c + f(i + pi * c) * g(cell)
                 alive = _alive(sequence_lens, t)
-                h, c = np.where(alive, f(o + po * c_next) * k(c_next), h), np.where(alive, c_next, c)
-                y[t, d] = np.where(alive, h, 0.0)
-            last_h[d], last_c[d] = h, c
-        return _laid_out(y, options), *(_laid_out_state(s, options) for s in (last_h, last_c))
+                for state, following in zip(last, step(x[t], *last[:, d]), strict=True):
+                    state[d] = np.where(alive, following, state[d])
+                y[t, d] = np.where(alive, last[0, d], 0.0)
+        if options.get("layout"):
+            return y.transpose(2, 0, 1, 3), *(state.transpose(1, 0, 2) for state in last)
+        return y, *last
 
 
-class GRU(OpRun):
+class LSTM(_Recurrent):
+    """The LSTM of ONNX: gates in the order input, output, forget, cell."""
+
+    functions = ("sigmoid", "tanh", "tanh")
+    states = 2
+
+    def _step(
+        self,
+        w: np.ndarray,
+        r: np.ndarray,
+        biases: Any,
+        peepholes: Any,
+        functions: Any,
+        options: dict[str, Any],
+    ) -> Step:
+        if options.get("input_forget"):
+            raise NotImplementedError(
+                "LSTM with input_forget: export the model with separate input and forget gates"
+            )
+        f, g, k = functions
+        bias = sum(biases)
+        pi, po, pf = (0.0, 0.0, 0.0) if peepholes is None else np.split(peepholes, 3)
+
+        def step(x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, ...]:
+            enter, leave, keep, cell = np.split(x @ w.T + h @ r.T + bias, 4, axis=1)
+            c_next = f(keep + pf * c) * c + f(enter + pi * c) * g(cell)
+            return f(leave + po * c_next) * k(c_next), c_next
+
+        return step
+
+
+class GRU(_Recurrent):
     """The GRU of ONNX: gates in the order update, reset, hidden."""
 
-    def _run(self, X, W, R, B=None, sequence_lens=None, initial_h=None, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN003, ANN202, N803
-        x = X.transpose(1, 0, 2) if options.get("layout") else X
-        length, batch, _ = x.shape
-        directions, hidden = R.shape[0], R.shape[2]
-        _refuse_clip(options)
-        functions = _activations(options, ("sigmoid", "tanh"), directions)
-        y = np.zeros((length, directions, batch, hidden), x.dtype)
-        last = np.zeros((directions, batch, hidden), x.dtype)
-        for d in range(directions):
-            f, g = functions[d]
-            wb, rb = (np.zeros(3 * hidden),) * 2 if B is None else (B[d, : 3 * hidden], B[d, 3 * hidden :])
-            h = np.zeros((batch, hidden), x.dtype) if initial_h is None else _initial(initial_h, d, options)
-            for t in _steps(options.get("direction") or "forward", d, length):
-                xz, xr, xh = np.split(x[t] @ W[d].T + wb, 3, axis=1)
-                rz, rr, _ = np.split(h @ R[d].T + rb, 3, axis=1)
-                z, r = f(xz + rz), f(xr + rr)
-                hidden_weights, hidden_bias = R[d, 2 * hidden :], rb[2 * hidden :]
-                if options.get("linear_before_reset"):
-                    candidate = g(xh + r * (h @ hidden_weights.T + hidden_bias))
-                else:
-                    candidate = g(xh + (r * h) @ hidden_weights.T + hidden_bias)
-                alive = _alive(sequence_lens, t)
-                h = np.where(alive, (1 - z) * candidate + z * h, h)
-                y[t, d] = np.where(alive, h, 0.0)
-            last[d] = h
-        return _laid_out(y, options), _laid_out_state(last, options)
+    functions = ("sigmoid", "tanh")
+
+    def _step(
+        self,
+        w: np.ndarray,
+        r: np.ndarray,
+        biases: Any,
+        peepholes: Any,
+        functions: Any,
+        options: dict[str, Any],
+    ) -> Step:
+        del peepholes
+        f, g = functions
+        wb, rb = biases
+        r_gates, r_hidden = np.split(r, [2 * r.shape[1]])
+        rb_gates, rb_hidden = np.split(rb, [2 * r.shape[1]])
+
+        def step(x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, ...]:
+            x_update, x_reset, x_hidden = np.split(x @ w.T + wb, 3, axis=1)
+            h_update, h_reset = np.split(h @ r_gates.T + rb_gates, 2, axis=1)
+            update, reset = f(x_update + h_update), f(x_reset + h_reset)
+            if options.get("linear_before_reset"):
+                candidate = g(x_hidden + reset * (h @ r_hidden.T + rb_hidden))
+            else:
+                candidate = g(x_hidden + (reset * h) @ r_hidden.T + rb_hidden)
+            return ((1 - update) * candidate + update * h,)
+
+        return step
 
 
-class RNN(OpRun):
+class RNN(_Recurrent):
     """The plain recurrent layer of ONNX."""
 
-    def _run(self, X, W, R, B=None, sequence_lens=None, initial_h=None, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN003, ANN202, N803
-        x = X.transpose(1, 0, 2) if options.get("layout") else X
-        length, batch, _ = x.shape
-        directions, hidden = R.shape[0], R.shape[2]
-        _refuse_clip(options)
-        functions = _activations(options, ("tanh",), directions)
-        y = np.zeros((length, directions, batch, hidden), x.dtype)
-        last = np.zeros((directions, batch, hidden), x.dtype)
-        for d in range(directions):
-            (f,) = functions[d]
-            bias = 0.0 if B is None else B[d, :hidden] + B[d, hidden:]
-            h = np.zeros((batch, hidden), x.dtype) if initial_h is None else _initial(initial_h, d, options)
-            for t in _steps(options.get("direction") or "forward", d, length):
-                alive = _alive(sequence_lens, t)
-                h = np.where(alive, f(x[t] @ W[d].T + h @ R[d].T + bias), h)
-                y[t, d] = np.where(alive, h, 0.0)
-            last[d] = h
-        return _laid_out(y, options), _laid_out_state(last, options)
+    functions = ("tanh",)
 
-
-def _initial(state: np.ndarray, direction: int, options: dict[str, Any]) -> np.ndarray:
-    return state[:, direction] if options.get("layout") else state[direction]
-
-
-def _laid_out(y: np.ndarray, options: dict[str, Any]) -> np.ndarray:
-    return y.transpose(2, 0, 1, 3) if options.get("layout") else y
-
-
-def _laid_out_state(state: np.ndarray, options: dict[str, Any]) -> np.ndarray:
-    return state.transpose(1, 0, 2) if options.get("layout") else state
+    def _step(
+        self,
+        w: np.ndarray,
+        r: np.ndarray,
+        biases: Any,
+        peepholes: Any,
+        functions: Any,
+        options: dict[str, Any],
+    ) -> Step:
+        del peepholes, options
+        (f,) = functions
+        bias = sum(biases)
+        return lambda x, h: (f(x @ w.T + h @ r.T + bias),)

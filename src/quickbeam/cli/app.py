@@ -85,9 +85,7 @@ def _run(arguments: list[str] | None) -> int:
         return _tell("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return _leave_quietly()
-    except (
-        SystemExit
-    ) as error:  # click and rich end the program themselves, with 1, where the reader has gone
+    except SystemExit as error:  # click and rich leave by themselves, with 1, where the reader has gone
         return _leave_quietly() if error.code == 1 else int(error.code or 0)
     except OSError as error:
         return _tell(_operating_system(error), 1)

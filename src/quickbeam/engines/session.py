@@ -82,7 +82,7 @@ class Session:
                 "a buffer to bind has to be contiguous, or what is filled in later would not be seen: "
                 "pass numpy.ascontiguousarray(...) and fill that"
             )
-        return self._bind_in_chunks(ordered, self._chunk)
+        return self._bound(ordered)
 
     def plain(self, *arrays: np.ndarray) -> Callable[[], Arrays]:
         """Return a call of the engine alone, on all events at once: what a plain loop over its library would measure.
@@ -92,8 +92,8 @@ class Session:
         ordered, run = self._checked(arrays, {}), self._live().run
         return partial(run if self._turn is None else self._one_at_a_time, ordered)
 
-    def _bind_in_chunks(self, arrays: Arrays, chunk: int) -> Callable[[], Arrays]:
-        runner = self._live()
+    def _bound(self, arrays: Arrays) -> Callable[[], Arrays]:
+        runner, chunk = self._live(), self._chunk
         results = [np.array(output, copy=True) for output in self._execute(arrays)]
         if self.signature.rows == "none" or 0 < len(arrays[0]) <= chunk:
             calls = [runner.bind(arrays, results)]

@@ -7,13 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickbeam._base import (
-    DataError,
-    UsageError,
-    VerificationError,
-    did_you_mean,
-    now_ns,
-)
+from quickbeam._base import DataError, UsageError, VerificationError, did_you_mean, now_ns
 from quickbeam.bundle import Bundle, Input
 from quickbeam.engines import Session
 from quickbeam.events import EventReader, Events, SkippedFile, of_file, read_events
