@@ -114,6 +114,7 @@ def test_an_event_that_kills_workers_goes_to_debug(menu_file, event_file, tmp_pa
     summary = run_menu(load_menu(menu_file), [path], tmp_path / "out", scheduler=cluster[0], unit_events=100)
     assert summary.counts.reasons == {"died": 1}
     assert summary.counts.entered == 300
+    assert summary.workers == 2
 
 
 def test_no_scheduler_is_told(menu_file, event_file, tmp_path):

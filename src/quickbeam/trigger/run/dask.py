@@ -26,32 +26,35 @@ DEATHS_MOST = 20  # of one unit, each of them several workers' as the cluster's 
 _workers = threading.local()
 
 
-def run_on_dask(
-    plan: Plan, out: Path, units: Sequence[Unit], scheduler: str, plugged: dict[str, UserStage]
-) -> Iterator[UnitResult]:
-    """Do units on a cluster; a worker that dies is replaced by the cluster, and its units are done again."""
+@contextlib.contextmanager
+def dask_cluster(plan: Plan, out: Path, scheduler: str, plugged: dict[str, UserStage]) -> Iterator[Cluster]:
+    """Yield a cluster that does units; a worker that dies is replaced by it, and its units are done again."""
     distributed = require("distributed", extra="dask", purpose="running on a Dask cluster")
     try:
         client = distributed.Client(scheduler, timeout=CONNECT_S)
     except (OSError, ValueError) as error:
         raise UsageError(f"no Dask scheduler answers at {scheduler}: {error}") from error
     with client:
-        yield from _Cluster(client, distributed, plan, out.resolve(), plugged).run(units)
+        yield Cluster(client, distributed, plan, out.resolve(), plugged)
 
 
-class _Cluster:
+class Cluster:
+    """The workers that a scheduler has; `threads` is how many units they do at a time."""
+
     def __init__(
         self, client: Any, distributed: Any, plan: Plan, out: Path, plugged: dict[str, UserStage]
     ) -> None:
+        """Ask the scheduler for its workers."""
         self.client, self.distributed, self.plan, self.out = client, distributed, plan, out
-        threads = sum(client.nthreads().values())
-        if not threads:
+        self.threads = sum(client.nthreads().values())
+        if not self.threads:
             raise UsageError("the Dask scheduler has no workers: start some with `dask worker`")
-        self.ahead = AHEAD * threads
+        self.ahead = AHEAD * self.threads
         self.job = (str(out), hashlib.sha256(plan.model_dump_json().encode()).hexdigest(), plugged)
         self.deaths: dict[int, int] = {}
 
     def run(self, units: Sequence[Unit]) -> Iterator[UnitResult]:
+        """Do units, in any order."""
         left = iter(units)
         done = self.distributed.as_completed()
         work: dict[Any, tuple[Unit, Care]] = {}

@@ -6,7 +6,7 @@ import fcntl
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -21,7 +21,7 @@ from quickbeam.events import EventFile
 from quickbeam.trigger.decide import Laps
 from quickbeam.trigger.menu import Compiled, MenuSource, compile_menu
 from quickbeam.trigger.run import parts
-from quickbeam.trigger.run.dask import run_on_dask
+from quickbeam.trigger.run.dask import dask_cluster
 from quickbeam.trigger.run.documents import Mode, Plan, RunSummary, UnitResult
 from quickbeam.trigger.run.finish import SUMMARY, finish, read_summary
 from quickbeam.trigger.run.local import run_here
@@ -74,7 +74,7 @@ def run_menu(
         laps.add(PLANNING, now_ns() - start, 0)
         if finished is not None:
             return finished
-        _work(plan, compiled, out, workers, plugged, stuck_s, scheduler, held)
+        workers = _work(plan, compiled, out, workers, plugged, stuck_s, scheduler, held)
         return finish(plan, compiled, out, laps, created=created, begin_ns=begin, workers=workers)
 
 
@@ -145,23 +145,26 @@ def _work(
     stuck_s: float,
     scheduler: str | None,
     held: dict[int, EventFile],
-) -> None:
+) -> int:
+    """Do what is left to do; return how many workers shared it."""
     parts.sweep(out)
     done = parts.committed(out)
     units = list(plan.units())
     left = [unit for unit in units if unit.number not in done]
     total = sum(unit.stop - unit.start for unit in units)
-    with progress("deciding", total, "events") as advance:
+    with progress("deciding", total, "events") as advance, ExitStack() as stack:
         advance(total - sum(unit.stop - unit.start for unit in left))
         results: Iterator[UnitResult]
         if scheduler is not None:
-            results = run_on_dask(plan, out, left, scheduler, plugged or {})
+            cluster = stack.enter_context(dask_cluster(plan, out, scheduler, plugged or {}))
+            results, workers = cluster.run(left), cluster.threads
         elif workers > 1:
             results = run_in_processes(plan, out, left, workers, plugged or {}, stuck_s)
         else:
             results = run_here(plan, compiled, out, ((unit, Care()) for unit in left), held=held)
         for result in results:
             advance(result.counts.entered)
+    return workers
 
 
 def process_start_ns() -> int:
