@@ -10,6 +10,8 @@ import click
 from quickbeam._base import MissingExtraError, SkippedFilesError
 from quickbeam.cli.output import json_option, print_json, print_table, say
 
+UNREADABLE_TOLD = 20
+
 
 @click.command(
     name="run",
@@ -72,15 +74,22 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         _print(summary, output)
     if options["page"]:
         _draw(output)
-    for entry in summary.unreadable:
-        say(f"unreadable: entries {entry.start} to {entry.stop} of {entry.file}: {entry.reason}")
+    _tell_unreadable(summary, output)
+
+
+def _tell_unreadable(summary: Any, output: Path) -> None:
+    """Say what could not be read, and end with the exit code of that."""
+    ranges = [f"entries {e.start} to {e.stop} of {e.file}: {e.reason}" for e in summary.unreadable]
     unopened = [file.problem for file in summary.files if file.problem]
-    for problem in unopened:
-        say(f"unreadable: {problem}")
-    if summary.unreadable or unopened:
-        raise SkippedFilesError(
-            f"all else is decided, but {summary.counts.unreadable} events could not be read, and {len(unopened)} files not be opened"
-        )
+    every = [*unopened, *ranges]
+    for line in every[:UNREADABLE_TOLD]:
+        say(f"unreadable: {line}")
+    if len(every) > UNREADABLE_TOLD:
+        say(f"unreadable: {len(every) - UNREADABLE_TOLD} more, in {output / 'run.json'}")
+    told = [f"{summary.counts.unreadable} events could not be read"] if ranges else []
+    told += [f"{len(unopened)} files could not be opened"] if unopened else []
+    if told:
+        raise SkippedFilesError(f"all else is decided, but {' and '.join(told)}")
 
 
 def _print(summary: Any, output: Path) -> None:
