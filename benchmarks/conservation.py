@@ -45,7 +45,7 @@ WORKER_KILLS = 0.01  # in each hundredth of a second
 
 MENU = """
 menu: conservation
-budget: 50ms
+budget: 500ms
 stages:
   kinematics: {define: {HT: "sum(where(Jet_pt > 30, Jet_pt, 0))"}}
   mine: {python: "mine.py:spread"}
@@ -72,7 +72,7 @@ def spread(events):
         if code == 2:
             out[i] = np.nan
         if code == 3:
-            time.sleep(0.06 * len(events))
+            time.sleep(0.6 * len(events))
         if code == 4:
             os.kill(os.getpid(), 9)
         if code == 5:
@@ -150,9 +150,10 @@ def disturbed(folder: Path, moments: random.Random, lasts_s: float, kills: int) 
         options = ["--resume"] if (out / "plan.json").exists() else []
         if not options:
             shutil.rmtree(out, ignore_errors=True)  # killed before it had a plan
-        process = subprocess.Popen(
-            command(folder, out, *options), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with (folder / "errors").open("wb") as errors:
+            process = subprocess.Popen(
+                command(folder, out, *options), stdout=subprocess.DEVNULL, stderr=errors
+            )
         until = time.monotonic() + moments.uniform(0.2, lasts_s)
         while process.poll() is None and time.monotonic() < until:
             time.sleep(0.01)

@@ -130,6 +130,39 @@ def test_turn_on_rises_where_the_threshold_is(study):
     assert np.nanmin(efficiency[middle > 70]) == 1.0
 
 
+def test_the_roc_of_a_path_is_that_of_its_quantity(tmp_path, study):
+    _, _, qcd, top = study
+    (tmp_path / "signal.yaml").write_text(
+        "samples:\n  qcd: {files: [qcd.root], cross_section_pb: 1}\n"
+        "  top: {files: [top.root], cross_section_pb: 1, kind: signal}\n"
+    )
+    record = study_rates(
+        load_menu(tmp_path / "menu.yaml"), load_samples(tmp_path / "signal.yaml"), input_hz=1e5
+    )
+    curve = next(c for c in record.rocs if c.path == "met")
+    rate, found = np.array(curve.rate_hz), np.array(curve.efficiency["top"])
+    assert (np.diff(rate) > 0).all()
+    assert (np.diff(found) >= 0).all()
+    assert rate[-1] == pytest.approx(1e5)
+    assert found[-1] == pytest.approx(1.0)
+    assert curve.now_hz == pytest.approx(1e5 * (qcd > 50).mean(), rel=1e-6)
+    assert curve.now["top"] == pytest.approx((top > 50).mean(), rel=1e-6)
+    for at in (1e2, 1e3, 1e4):
+        place = np.searchsorted(rate, at, "right") - 1
+        edge = np.sort(qcd)[-round(rate[place] / 1e5 * len(qcd))]
+        assert found[place] == pytest.approx((top >= edge).mean(), abs=2e-3)
+    assert not study_rates(
+        load_menu(tmp_path / "menu.yaml"), load_samples(tmp_path / "samples.yaml"), input_hz=1.0
+    ).rocs
+
+
+def test_a_path_that_a_change_leaves_alone_gains_and_loses_nothing(study):
+    menu, samples, _, _ = study
+    for change in compare_models(menu, menu, samples, input_hz=1e5):
+        assert change.gained_hz == change.lost_hz == 0.0
+        assert not any({**change.gained, **change.lost}.values()), change
+
+
 def test_a_bundle_gets_the_found_working_point(tmp_path, jet_bundle, jet_file):
     (tmp_path / "menu.yaml").write_text(
         f"menu: jets\nstages:\n  odd: {{bundle: {jet_bundle.path}}}\npaths:\n  odd:\n    steps:\n"

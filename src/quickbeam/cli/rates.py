@@ -51,24 +51,18 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
         turn_ons=options["turn_ons"],
         tree=options["tree"],
     )
+    if options["before"]:
+        before = load_menu(options["before"])
+        changed = compare_models(before, source, found, input_hz=input_hz, tree=options["tree"])
+        record = record.model_copy(update={"before": before.menu.menu, "changed": tuple(changed)})
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "rates.json", record.model_dump_json(indent=1) + "\n")
     written = write_tuned(source, record, output) if record.tuned else []
-    exchanged = (
-        compare_models(load_menu(options["before"]), source, found, input_hz=input_hz, tree=options["tree"])
-        if options["before"]
-        else []
-    )
     _draw(output)
     if as_json:
-        print_json(
-            {
-                "rates": record.model_dump(mode="json"),
-                "changed": [e.model_dump(mode="json") for e in exchanged],
-            }
-        )
+        print_json(record)
         return
-    _print(record, exchanged)
+    _print(record)
     for path in written:
         click.echo(f"written: {path}")
     click.echo(f"all in {output}")
@@ -90,7 +84,7 @@ def _told(rate: Any) -> str:
     return f"{rate.hz:.4g} ± {rate.error_hz:.2g}"
 
 
-def _print(record: Any, exchanged: list[Any]) -> None:
+def _print(record: Any) -> None:
     names = list(record.samples)
     print_table(
         f"rates at {record.input_hz:g} Hz input, in Hz",
@@ -127,10 +121,10 @@ def _print(record: Any, exchanged: list[Any]) -> None:
             for i, path in enumerate(paths)
         ],
     )
-    _print_tuned(record, exchanged)
+    _print_tuned(record)
 
 
-def _print_tuned(record: Any, exchanged: list[Any]) -> None:
+def _print_tuned(record: Any) -> None:
     if record.tuned:
         print_table(
             "tuned thresholds",
@@ -146,7 +140,7 @@ def _print_tuned(record: Any, exchanged: list[Any]) -> None:
                 for t in record.tuned
             ],
         )
-    if exchanged:
+    if record.changed:
         print_table(
             "the changed model at the rate of before",
             ("path", "threshold before", "now", "rate Hz", "gained Hz", "lost Hz"),
@@ -159,6 +153,6 @@ def _print_tuned(record: Any, exchanged: list[Any]) -> None:
                     f"{e.gained_hz:.4g}",
                     f"{e.lost_hz:.4g}",
                 )
-                for e in exchanged
+                for e in record.changed
             ],
         )

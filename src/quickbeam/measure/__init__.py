@@ -14,8 +14,9 @@ from quickbeam.measure.discrimination import (
 from quickbeam.measure.evaluation import Evaluation, SampleFacts, evaluate_bundle
 from quickbeam.measure.harness import Plan, Samples, interleave, interleave_cold
 from quickbeam.measure.processes import measure_load, measure_memory
-from quickbeam.measure.rate_study import Exchange, compare_models, study_rates, write_tuned
-from quickbeam.measure.rates import PathRate, Rate, RateRecord, Tuned, TurnOn, rate_hz
+from quickbeam.measure.rate_record import Exchange, PathRate, Rate, RateRecord, Roc, Tuned, TurnOn
+from quickbeam.measure.rate_study import compare_models, study_rates, write_tuned
+from quickbeam.measure.rates import rate_hz
 from quickbeam.measure.records import (
     AnyKind,
     LatencyRow,
@@ -54,6 +55,7 @@ __all__ = [
     "Rate",
     "RateRecord",
     "Record",
+    "Roc",
     "Roofline",
     "RunComparison",
     "Sample",

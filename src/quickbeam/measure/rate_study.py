@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from quickbeam._base import Document, UsageError, host_facts, utc_timestamp, write_text
+from quickbeam._base import UsageError, host_facts, utc_timestamp, write_text
 from quickbeam.bundle import Bundle, WorkingPoint, with_working_points
+from quickbeam.measure.rate_record import Exchange, RateRecord, Roc, Tuned
 from quickbeam.measure.rates import (
-    RateRecord,
-    Tuned,
     overlaps,
     path_rates,
     rate_of,
+    roc,
     stream_rate,
     targets_of,
+    threshold_for,
     tune,
     turn_on,
 )
@@ -66,6 +67,7 @@ def study_rates(
         menu=menu.menu,
         input_hz=input_hz,
         samples={name: int((seen.seen.sample == index).sum()) for name, index in names.items()},
+        kinds=dict(zip(seen.seen.names, seen.seen.kinds, strict=True)),
         paths=rates,
         total=total,
         streams={
@@ -75,6 +77,7 @@ def study_rates(
         debug=rate_of(seen.seen, input_hz, seen.seen.debug),
         overlap_hz=tuple(map(tuple, both.tolist())),
         correlation=tuple(map(tuple, correlation.tolist())),
+        rocs=_rocs(seen, values, menu, input_hz),
         tuned=tuple(_tuned(seen, values, menu, path, target, input_hz) for path, target in wanted.items()),
         turn_ons=tuple(
             turn_on(
@@ -152,6 +155,26 @@ def _tuned(
     )
 
 
+def _rocs(found: _Open, values: Mapping[str, np.ndarray], menu: Menu, input_hz: float) -> tuple[Roc, ...]:
+    """Return the curve of every path that cuts on a threshold, where there is a signal to be efficient for."""
+    if found.seen.background.all():
+        return ()
+    paths = list(menu.paths)
+    curves = [
+        roc(
+            found.seen,
+            input_hz,
+            path=path,
+            prescale=menu.paths[path].prescale,
+            loose=found.loose[:, paths.index(path)],
+            values=value,
+            passed=found.seen.paths[:, paths.index(path)],
+        )
+        for path, value in values.items()
+    ]
+    return tuple(curve for curve in curves if curve is not None)
+
+
 def _quantities(turn_ons: Sequence[str], paths: Sequence[str]) -> dict[str, str]:
     return {f"turn-on {path} {text}": text for path, text in _pairs(turn_ons, paths)}
 
@@ -164,19 +187,6 @@ def _pairs(turn_ons: Sequence[str], paths: Sequence[str]) -> list[tuple[str, str
             raise UsageError(f"{entry!r} is no turn-on: write PATH=EXPRESSION with one of {', '.join(paths)}")
         pairs.append((path, text))
     return pairs
-
-
-class Exchange(Document):
-    """What changes on a path when a model does, at the same rate."""
-
-    path: str
-    threshold_before: float
-    threshold: float
-    rate_hz: float
-    gained_hz: float
-    lost_hz: float
-    gained: dict[str, int]
-    lost: dict[str, int]
 
 
 def compare_models(
@@ -192,24 +202,16 @@ def compare_models(
         index, other = list(after.menu.paths).index(path), list(before.menu.paths).index(path)
         passed_before = old.seen.paths[:, other]
         rate = rate_of(old.seen, input_hz, passed_before).hz
-        tuned = tune(
-            new.seen,
-            input_hz,
-            path=path,
-            place=(None, "same rate"),
-            prescale=1,
-            loose=new.loose[:, index],
-            values=new_values[path],
-            target_hz=rate * (1 + 1e-9),
-        )
-        passed = new.loose[:, index] & (new_values[path] > tuned.threshold)
+        loose, values = new.loose[:, index], new_values[path]
+        threshold = threshold_for(new.seen, input_hz, loose=loose, values=values, target_hz=rate)
+        passed = loose & (values > threshold)
         gained, lost = passed & ~passed_before, passed_before & ~passed
         names = list(enumerate(new.seen.names))
         exchanged.append(
             Exchange(
                 path=path,
                 threshold_before=_threshold_of(before, old.cuts[path]),
-                threshold=tuned.threshold,
+                threshold=threshold,
                 rate_hz=rate,
                 gained_hz=rate_of(new.seen, input_hz, gained).hz,
                 lost_hz=rate_of(new.seen, input_hz, lost).hz,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
-from quickbeam._base import DataError, Document, Host, UsageError, did_you_mean
+from quickbeam._base import DataError, UsageError, did_you_mean
+from quickbeam.measure.rate_record import PathRate, Rate, Roc, Tuned, TurnOn
 from quickbeam.measure.samples import Seen
 
 _UNITS_HZ = {"mHz": 1e-3, "Hz": 1.0, "kHz": 1e3, "MHz": 1e6}
 _RATE = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(mHz|Hz|kHz|MHz)")
 BOOTSTRAPS = 200
 CURVE_POINTS = 200
+ROC_POINTS = 60
 
 
 def rate_hz(text: str) -> float:
@@ -23,70 +24,6 @@ def rate_hz(text: str) -> float:
     if not found or not float(found[1]):
         raise UsageError(f"{text!r} is no rate: write a number and mHz, Hz, kHz or MHz, such as 100kHz")
     return float(found[1]) * _UNITS_HZ[found[2]]
-
-
-class Rate(Document):
-    """A rate and its statistical error; `events` is how many simulated events it rests on."""
-
-    hz: float
-    error_hz: float
-    events: int
-    upper_hz: float | None = None  # at 95 % confidence, where no event passes
-
-
-class PathRate(Document):
-    """What one path does: with its prescale, alone, and which share of each sample it takes without prescale."""
-
-    path: str
-    prescale: int
-    rate: Rate
-    unique: Rate
-    efficiency: dict[str, float]
-
-
-class Tuned(Document):
-    """A threshold for a rate, with the interval that the samples leave open."""
-
-    path: str
-    stage: str | None
-    point: str
-    target_hz: float
-    threshold: float
-    low: float
-    high: float
-    rate: Rate
-    curve: tuple[tuple[float, float, float], ...]  # threshold, rate, error
-    efficiency: dict[str, float]  # of each sample, at this threshold
-
-
-class RateRecord(Document):
-    """A study of rates."""
-
-    kind: Literal["rates"] = "rates"
-    created: str
-    host: Host
-    menu: str
-    input_hz: float
-    samples: dict[str, int]
-    paths: tuple[PathRate, ...]
-    total: Rate
-    streams: dict[str, Rate]
-    debug: Rate
-    overlap_hz: tuple[tuple[float, ...], ...]
-    correlation: tuple[tuple[float, ...], ...]
-    tuned: tuple[Tuned, ...] = ()
-    turn_ons: tuple[TurnOn, ...] = ()
-
-
-class TurnOn(Document):
-    """The efficiency of a path over a quantity."""
-
-    path: str
-    quantity: str
-    edges: tuple[float, ...]
-    efficiency: dict[str, tuple[float, ...]]
-    low: dict[str, tuple[float, ...]]
-    high: dict[str, tuple[float, ...]]
 
 
 def rate_of(seen: Seen, input_hz: float, passed: np.ndarray) -> Rate:
@@ -206,14 +143,61 @@ def tune(
 
 def _threshold(ranked: np.ndarray, share: np.ndarray, target_hz: float) -> float:
     """Return the largest value that too much would be let through with; what is above it passes."""
-    first = int(np.searchsorted(np.cumsum(share), target_hz, side="right"))
-    return float(ranked[min(first, len(ranked) - 1)])
+    first = int(np.searchsorted(np.cumsum(share), target_hz * (1 + 1e-9), side="right"))
+    return float(ranked[first] if first < len(ranked) else np.nextafter(ranked[-1], -np.inf))
+
+
+def threshold_for(
+    seen: Seen, input_hz: float, *, loose: np.ndarray, values: np.ndarray, target_hz: float
+) -> float:
+    """Return the loosest threshold that keeps within a rate; where all that there is does not exceed it, one that all pass."""
+    chosen = loose & seen.background & np.isfinite(values)
+    if not chosen.any():
+        return -np.inf
+    order = np.argsort(-values[chosen], kind="stable")
+    return _threshold(values[chosen][order], seen.share[chosen][order] * input_hz, target_hz)
 
 
 def _curve(ranked: np.ndarray, share: np.ndarray) -> tuple[tuple[float, float, float], ...]:
     total, error = np.cumsum(share), np.sqrt(np.cumsum(share**2))
     places = np.unique(np.geomspace(1, len(ranked), min(CURVE_POINTS, len(ranked))).astype(int)) - 1
     return tuple((float(ranked[i]), float(total[i]), float(error[i])) for i in places)
+
+
+def roc(
+    seen: Seen,
+    input_hz: float,
+    *,
+    path: str,
+    prescale: int,
+    loose: np.ndarray,
+    values: np.ndarray,
+    passed: np.ndarray,
+) -> Roc | None:
+    """Return which share of each sample a path takes, at every rate that its threshold could give it; None without any."""
+    chosen = loose & np.isfinite(values)
+    ranked = np.argsort(np.where(chosen, -values, np.inf), kind="stable")[: int(chosen.sum())]
+    rate = np.cumsum(np.where(seen.background, seen.share, 0.0)[ranked]) * input_hz / prescale
+    if not len(rate) or not rate[-1]:
+        return None
+    first = int(
+        np.searchsorted(rate, 0.0, side="right")
+    )  # where a background event passes for the first time
+    wanted = np.geomspace(rate[first], rate[-1], ROC_POINTS)
+    # of each rate the loosest threshold that keeps within it; a hair more, as sums of the same numbers differ by a bit
+    places = np.unique(np.searchsorted(rate, wanted * (1 + 1e-9), side="right") - 1)
+    shares = {}
+    for index, name in enumerate(seen.names):
+        mine = seen.sample == index
+        found = np.cumsum(np.where(mine, seen.share, 0.0)[ranked]) / seen.share[mine].sum()
+        shares[name] = tuple(found[places].tolist())
+    return Roc(
+        path=path,
+        rate_hz=tuple(rate[places].tolist()),
+        efficiency=shares,
+        now_hz=rate_of(seen, input_hz, passed / prescale).hz,
+        now=efficiencies(seen, passed),
+    )
 
 
 def targets_of(texts: Sequence[str], paths: Sequence[str]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from quickbeam._base import DataError, Document, Host, UsageError, write_text
 from quickbeam.measure.agreement import Agreement
 from quickbeam.measure.evaluation import Evaluation
 from quickbeam.measure.harness import Samples
-from quickbeam.measure.rates import RateRecord
+from quickbeam.measure.rate_record import RateRecord
 from quickbeam.trigger import RunSummary
 
 

@@ -108,9 +108,14 @@ def plain_log(axis: Any) -> None:
     ticker = require("matplotlib.ticker", extra="plot", purpose=PURPOSE)
     axis.set_major_formatter(
         ticker.FuncFormatter(
-            lambda value, _: f"{value:g}" if 1e-3 <= value < 1e5 else f"$10^{{{f'{value:.0e}'[2:]}}}$"
+            lambda value, _: f"{value:g}" if 1e-3 <= value < 1e5 else f"$10^{{{int(f'{value:.0e}'[2:])}}}$"
         )
     )
+    low, high = axis.get_view_interval()
+    if 0 < low < high < 10 * low:  # less than a decade: the ticks between speak too
+        axis.set_minor_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def save(figure: Any, folder: Path, name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from quickbeam.measure import Rate, RateRecord, Tuned, TurnOn
+from quickbeam.measure import Rate, RateRecord, Roc, Tuned, TurnOn
 from quickbeam.report.canvas import INK, MARKERS, MUTED, colour, label, new_figure, plain_log
 from quickbeam.report.content import Cell, Picture, Row, Table, number, words
 
@@ -16,6 +16,7 @@ def rate_pictures(record: RateRecord, suffix: str) -> list[Picture]:
     drawn = [_paths(record, suffix), _overlap(record, suffix)]
     drawn += [_threshold(record, tuned, suffix) for tuned in record.tuned]
     drawn += [_efficiency(record, tuned, suffix) for tuned in record.tuned]
+    drawn += [_roc(record, curve, suffix) for curve in record.rocs]
     drawn += [
         _turn_on(
             record,
@@ -24,7 +25,7 @@ def rate_pictures(record: RateRecord, suffix: str) -> list[Picture]:
         )
         for i, found in enumerate(record.turn_ons)
     ]
-    return drawn
+    return [*drawn, _changed(record, suffix)] if record.changed else drawn
 
 
 def _paths(record: RateRecord, suffix: str) -> Picture:
@@ -129,6 +130,62 @@ def _efficiency(record: RateRecord, tuned: Tuned, suffix: str) -> Picture:
     told = ", ".join(f"{name} {100 * value:.3g} %" for name, value in tuned.efficiency.items())
     return Picture(
         f"efficiency-{tuned.path}{suffix}", f"{tuned.path}: what passes", told, figure, "", record.menu
+    )
+
+
+def _roc(record: RateRecord, curve: Roc, suffix: str) -> Picture:
+    figure, axes = new_figure()
+    names = [name for name in curve.efficiency if record.kinds.get(name) == "signal"]
+    for index, name in enumerate(names):
+        look = {"color": colour(index)}
+        axes.plot(curve.rate_hz, curve.efficiency[name], drawstyle="steps-post", label=name, **look)
+        axes.plot(curve.now_hz, curve.now[name], marker=MARKERS[index % len(MARKERS)], **look)
+    axes.axvline(curve.now_hz, color=MUTED, linestyle=":", label=f"now, {curve.now_hz:.3g} Hz")
+    axes.set_xscale("log")
+    plain_log(axes.xaxis)
+    axes.set_ylim(0, 1.25 * max(1e-3, *(curve.efficiency[name][-1] for name in names)))
+    axes.set_xlabel(f"rate of {curve.path} [Hz]")
+    axes.set_ylabel("efficiency for the signal")
+    axes.legend(ncols=2)
+    label(axes, curve.path, f"input {record.input_hz:g} Hz")
+    told = ", ".join(f"{name} {100 * curve.now[name]:.3g} %" for name in names)
+    return Picture(
+        f"roc-{curve.path}{suffix}",
+        f"{curve.path}: ROC",
+        f"at {curve.now_hz:.4g} Hz: {told}",
+        figure,
+        "As the threshold of the path moves; its other steps stay.",
+        record.menu,
+    )
+
+
+def _changed(record: RateRecord, suffix: str) -> Picture:
+    figure, axes = new_figure(size=(6.4, 1.8 + 0.5 * len(record.changed)))
+    for place, change in enumerate(reversed(record.changed)):
+        kept = change.rate_hz - change.lost_hz
+        axes.barh(place, kept, color=MUTED, height=0.6)
+        axes.barh(place, change.gained_hz, left=kept, color=colour(0), height=0.6)
+        axes.barh(place, -change.lost_hz, color=colour(1), height=0.6)
+    for look, told in ((MUTED, "in both"), (colour(0), "gained"), (colour(1), "lost")):
+        axes.barh([0], [0], color=look, label=told)
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks(
+        range(len(record.changed)), [change.path for change in reversed(record.changed)], fontsize=11
+    )
+    axes.set_ylim(-0.7, len(record.changed) + 0.3)
+    axes.margins(x=0.08)
+    axes.set_xlabel("rate [Hz]")
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.legend(ncols=3, loc="upper right")
+    label(axes, record.menu, f"at the rates of {record.before}")
+    told = ", ".join(f"{c.path} +{c.gained_hz:.3g} -{c.lost_hz:.3g} Hz" for c in record.changed)
+    return Picture(
+        f"changed{suffix}",
+        f"{record.menu}: events gained and lost",
+        told,
+        figure,
+        f"Against {record.before}, each path tuned to its rate there.",
+        record.menu,
     )
 
 
