@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import awkward as ak
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -165,3 +166,22 @@ def test_the_account_adds_up(menu_file, event_file, tmp_path):
     assert all(line.total_ns >= 0 for line in lines)
     written = json.loads((tmp_path / "out" / "run.json").read_text())
     assert written["counts"]["entered"] == 2000
+
+
+@pytest.mark.parametrize("mode", ["batch", "event"])
+def test_a_histogram_counts_only_events_that_came_so_far(tmp_path, event_file, make_events, mode):
+    menu = Menu.model_validate(
+        {
+            "menu": "late",
+            "micro_batch": 64,
+            "stages": {"jets": {"define": {"n_jets": "count(Jet_pt > 30)"}}},
+            "paths": {"late": {"steps": ["MET_pt > 60", "n_jets >= 2"]}},
+            "streams": {"late": {"paths": ["late"]}},
+            "histograms": {"n_jets": {"of": "n_jets", "bins": 10, "low": -0.5, "high": 9.5}},
+        }
+    )
+    found = run_menu(menu_of(menu), [event_file("a.root", 500)], tmp_path / "out", mode=mode)
+    events = make_events(500)
+    late = events["MET_pt"].to_numpy() > 60
+    jets = ak.to_numpy(ak.sum(events["Jet_pt"] > 30, axis=1))[late]
+    assert list(found.histograms["n_jets"].counts) == np.histogram(jets, 10, (-0.5, 9.5))[0].tolist()

@@ -31,6 +31,7 @@ class _Batch:
         self.found = Decisions.empty(events, len(program.paths))
         self.alive = looked_at(program, self.whole)
         self.added: dict[str, ColumnData] = {}
+        self.computed: dict[str, np.ndarray] = {}
         self.path_ns = np.zeros(self.alive.shape) if any(program.budgets_ns) else None
 
     def decide(self) -> Decisions:
@@ -45,7 +46,7 @@ class _Batch:
             else:
                 self._test(index, operation, rows, frame)
         self.found.paths = self.alive
-        self.found.added = self.added
+        self.found.added, self.found.computed = self.added, self.computed
         return self.found
 
     def _compute(self, index: int, operation: Operation, rows: np.ndarray, frame: Frame) -> None:
@@ -97,11 +98,14 @@ class _Batch:
                 )
             if added.undecided is not None:
                 self._fault(rows[added.undecided], index, Reason.UNDECIDED, "a comparison met NaN")
+        computed = np.zeros(self.events, bool)
+        for rows, _ in pieces:
+            computed[rows] = True
         for name in stage.adds:
             parts: list[Piece] = [(rows, added.columns[name]) for rows, added in pieces]
             self.columns[name] = scatter(self.events, parts)
             if stage.kind != "features":
-                self.added[name] = self.columns[name]
+                self.added[name], self.computed[name] = self.columns[name], computed
 
     def _test(self, index: int, operation: Operation, rows: np.ndarray, frame: Frame) -> None:
         (path,) = operation.paths

@@ -28,9 +28,12 @@ class Collected:
             return None
         return self._pieces.setdefault(stage.adds, []).append
 
-    def columns(self, events: int, kept: np.ndarray) -> dict[str, ColumnData]:
-        """Return the columns over all events: those for histograms of each, others of the kept events alone."""
+    def columns(self, events: int, kept: np.ndarray) -> tuple[dict[str, ColumnData], dict[str, np.ndarray]]:
+        """Return the columns over all events, those for histograms of each, others of the kept events alone; and of
+        each for which events it was computed.
+        """
         found: dict[str, ColumnData] = {}
+        computed: dict[str, np.ndarray] = {}
         wanted = kept.tolist()
         for names, pieces in self._pieces.items():
             chosen = [piece for piece in pieces if wanted[piece[0]]]
@@ -38,9 +41,11 @@ class Collected:
                 mine = pieces if name in self._watched else chosen
                 if mine:
                     rows = np.array([event for event, _ in mine])
+                    computed[name] = np.zeros(events, bool)
+                    computed[name][rows] = True
                     found[name] = scatter(events, [(rows, _joined([added[name] for _, added in mine]))])
         self._pieces.clear()
-        return found
+        return found, computed
 
 
 def _joined(parts: list[ColumnData]) -> ColumnData:

@@ -41,6 +41,9 @@ class Decisions:
     spent_ns: np.ndarray  # time in stages and conditions of every event
     message: dict[int, str] = field(default_factory=dict)
     added: Mapping[str, ColumnData] = field(default_factory=dict)
+    computed: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # of each such column: for which events it was
 
     @classmethod
     def empty(cls, events: int, paths: int) -> Decisions:
@@ -68,6 +71,10 @@ class Decisions:
             )
             for name in names
         }
+        computed = {
+            name: np.concatenate([piece.computed.get(name, np.zeros(len(piece), bool)) for piece in pieces])
+            for name in names
+        }
         return cls(
             np.concatenate([piece.paths for piece in pieces]),
             np.concatenate([piece.reason for piece in pieces]),
@@ -79,6 +86,7 @@ class Decisions:
                 for event, told in piece.message.items()
             },
             added,
+            computed,
         )
 
     def __len__(self) -> int:

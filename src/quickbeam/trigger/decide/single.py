@@ -95,7 +95,7 @@ def decide_single(
             times.events.append(clock() - begin)
     times.book(program, laps)
     found.paths = _masks(accepted, len(program.paths))
-    found.added = collected.columns(events, found.outcome != Outcome.REJECTED)
+    found.added, found.computed = collected.columns(events, found.outcome != Outcome.REJECTED)
     return found
 
 

@@ -353,7 +353,10 @@ class _UnitWork:
             if not all(column in frame for column in expression.reads):
                 continue  # no event of this unit came so far
             value, _ = expression.quantity(frame)
-            flat = value.take(np.flatnonzero(rows)).flat if isinstance(value, Jagged) else value[rows]
+            there = rows.copy()
+            for column in expression.reads:
+                there &= found.computed.get(column, True)
+            flat = value.take(np.flatnonzero(there)).flat if isinstance(value, Jagged) else value[there]
             flat = flat[np.isfinite(flat)]
             inner, _ = np.histogram(flat, spec.bins, (spec.low, spec.high))
             made[name] = (int((flat < spec.low).sum()), *map(int, inner), int((flat > spec.high).sum()))
