@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -169,5 +170,9 @@ def _work(
 
 def process_start_ns() -> int:
     """Return when this process began, on the clock that times are taken with."""
-    age_s = time.time() - psutil.Process().create_time()
+    try:  # ticks since the machine began; psutil adds them to a time of day that is rounded to seconds
+        begun = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - int(begun) / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        age_s = time.time() - psutil.Process().create_time()
     return now_ns() - round(age_s * 1e9)
