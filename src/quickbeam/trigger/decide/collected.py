@@ -6,45 +6,64 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from quickbeam.events import ColumnData, Jagged
+from quickbeam.events import ColumnData, Frame, Jagged
 from quickbeam.trigger.decide.scatter import scatter
 from quickbeam.trigger.menu import Program
 from quickbeam.trigger.stages import Stage
 
-_Piece = tuple[int, Mapping[str, ColumnData]]  # an event, and what a stage added to it
+
+class _Column:
+    """A column as it comes in, piece by piece."""
+
+    __slots__ = ("parts", "rows")
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.parts: list[ColumnData] = []
 
 
 class Collected:
-    """Takes what stages add with one call per stage and event, and makes columns of it when all events are done."""
+    """Takes little of an event that is rejected, and all that was added to one that is kept."""
 
     def __init__(self, program: Program) -> None:
-        """Keep a list for each stage; the rows of features are large and wanted by nobody later."""
+        """Prepare a column for everything but the rows of features, which are large and wanted by nobody later."""
+        stages = [op.stage for op in program.operations if op.stage is not None]
+        names = dict.fromkeys(name for stage in stages if stage.kind != "features" for name in stage.adds)
         self._watched = frozenset(program.watched)
-        self._pieces: dict[tuple[str, ...], list[_Piece]] = {}
+        self._columns = {name: _Column() for name in names}
+        self._others = [(name, column) for name, column in self._columns.items() if name not in self._watched]
 
-    def taker(self, stage: Stage) -> Callable[[_Piece], None] | None:
-        """Return what takes the additions of a stage."""
-        if stage.kind == "features":
+    def watcher(self, stage: Stage) -> Callable[[int, Mapping[str, ColumnData]], None] | None:
+        """Return what takes those columns of a stage that are wanted of every event, or None where none is."""
+        mine = [(name, self._columns[name]) for name in stage.adds if name in self._watched]
+        if stage.kind == "features" or not mine:
             return None
-        return self._pieces.setdefault(stage.adds, []).append
 
-    def columns(self, events: int, kept: np.ndarray) -> tuple[dict[str, ColumnData], dict[str, np.ndarray]]:
-        """Return the columns over all events, those for histograms of each, others of the kept events alone; and of
-        each for which events it was computed.
-        """
+        def watch(event: int, added: Mapping[str, ColumnData]) -> None:
+            for name, column in mine:
+                column.rows.append(event)
+                column.parts.append(added[name])
+
+        return watch
+
+    def keep(self, event: int, frame: Frame) -> None:
+        """Take the rest of what was added to an event."""
+        for name, column in self._others:
+            part = frame.added(name)
+            if part is not None:
+                column.rows.append(event)
+                column.parts.append(part)
+
+    def columns(self, events: int) -> tuple[dict[str, ColumnData], dict[str, np.ndarray]]:
+        """Return the columns over all events, and of each for which events it is there."""
         found: dict[str, ColumnData] = {}
         computed: dict[str, np.ndarray] = {}
-        wanted = kept.tolist()
-        for names, pieces in self._pieces.items():
-            chosen = [piece for piece in pieces if wanted[piece[0]]]
-            for name in names:
-                mine = pieces if name in self._watched else chosen
-                if mine:
-                    rows = np.array([event for event, _ in mine])
-                    computed[name] = np.zeros(events, bool)
-                    computed[name][rows] = True
-                    found[name] = scatter(events, [(rows, _joined([added[name] for _, added in mine]))])
-        self._pieces.clear()
+        for name, column in self._columns.items():
+            if column.rows:
+                rows = np.array(column.rows)
+                computed[name] = np.zeros(events, bool)
+                computed[name][rows] = True
+                found[name] = scatter(events, [(rows, _joined(column.parts))])
         return found, computed
 
 

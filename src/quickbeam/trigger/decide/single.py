@@ -16,7 +16,7 @@ import numpy as np
 
 from quickbeam.events import ColumnData, Frame
 from quickbeam.trigger.decide.collected import Collected
-from quickbeam.trigger.decide.decisions import Decisions, Outcome, Reason
+from quickbeam.trigger.decide.decisions import Decisions, Reason
 from quickbeam.trigger.decide.faults import not_finite, told
 from quickbeam.trigger.decide.laps import Laps
 from quickbeam.trigger.decide.prescale import looked_at
@@ -91,11 +91,13 @@ def decide_single(
             start = clock()
             frame = Frame(columns, 1, slice(event, event + 1))  # and the event before is let go
             times.setups.append(clock() - start)
-            accepted[event] = decide(frame, wanted[event], event)
+            accepted[event] = alive = decide(frame, wanted[event], event)
+            if alive:
+                collected.keep(event, frame)
             times.events.append(clock() - begin)
     times.book(program, laps)
     found.paths = _masks(accepted, len(program.paths))
-    found.added, found.computed = collected.columns(events, found.outcome != Outcome.REJECTED)
+    found.added, found.computed = collected.columns(events)
     return found
 
 
@@ -188,7 +190,7 @@ def _condition(operation: Operation) -> Callable[[Frame, int], bool]:
 
 
 def _computation(stage: Stage, drops: tuple[str, ...], collected: Collected) -> Callable[[Frame, int], bool]:
-    compute, finite, take = stage.run, bool(stage.finite), collected.taker(stage)
+    compute, finite, watch = stage.run, bool(stage.finite), collected.watcher(stage)
 
     def run(frame: Frame, event: int) -> bool:
         added, undecided = compute(frame)
@@ -197,8 +199,8 @@ def _computation(stage: Stage, drops: tuple[str, ...], collected: Collected) -> 
             frame.drop(drops)
         if finite and not_finite(stage, added) is not None:
             raise _Fault(Reason.NOT_FINITE, f"the stage {stage.name} gave NaN or infinity")
-        if take is not None:
-            take((event, added))
+        if watch is not None:
+            watch(event, added)
         if undecided is not None and undecided[0]:
             raise _Fault(Reason.UNDECIDED, f"{stage.name}: a comparison met NaN")
         return True
