@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from quickbeam._base import Document, Host
 from quickbeam.bundle import Bundle, WorkingPoint, pack
+from quickbeam.events import Events, write_events
 from quickbeam.measure import (
     Agreement,
     Discrimination,
@@ -21,15 +23,20 @@ from quickbeam.measure import (
     LoadRow,
     MemoryRow,
     OutputAgreement,
+    RateRecord,
     Record,
     Roofline,
     SampleFacts,
     TrainingCurves,
+    compare_models,
     histogram,
+    load_samples,
+    study_rates,
 )
 from quickbeam.measure import Sample as Values
 from quickbeam.measure.records import Ratio, Spread
 from quickbeam.report import write_report
+from quickbeam.trigger import RunSummary, load_menu, run_menu
 
 MODELS = ("conv-vae", "graph-vae")
 ENGINES = {"onnxruntime": 1.0, "openvino": 0.8, "torch": 3.0}
@@ -265,6 +272,50 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return detector(tmp_path_factory.mktemp("bundle") / "conv-vae.qb", "conv-vae")
 
 
+MENU = """
+menu: first
+thresholds: {tight: 50}
+stages:
+  sums: {define: {HT: sum(Jet_pt)}}
+paths:
+  met:
+    steps: [HT > 20, "MET_pt > threshold('tight')"]
+  busy: {steps: [HT > 100], prescale: 2}
+streams:
+  physics: {paths: [met, busy]}
+histograms:
+  HT: {of: HT, bins: 20, low: 0, high: 400}
+"""
+
+
+@pytest.fixture(scope="session")
+def trigger(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSummary, RateRecord]:
+    """Run a small menu, and study its rates on two samples."""
+    folder = tmp_path_factory.mktemp("trigger")
+    rng = np.random.default_rng(4)
+    for number, (name, scale) in enumerate((("qcd", 20.0), ("top", 60.0))):
+        jets = rng.integers(0, 6, 800)
+        columns = {
+            "run": np.full(800, number + 1, np.uint32),
+            "luminosityBlock": np.ones(800, np.uint32),
+            "event": np.arange(800, dtype=np.uint64),
+            "MET_pt": rng.exponential(scale, 800).astype("f4"),
+            "Jet_pt": ak.unflatten(rng.exponential(30, jets.sum()).astype("f4"), jets),
+        }
+        write_events(folder / f"{name}.parquet", Events.of(columns))
+    (folder / "menu.yaml").write_text(MENU)
+    (folder / "before.yaml").write_text(MENU.replace("sum(Jet_pt)", "sum(Jet_pt) + 0 * count(Jet_pt > 0)"))
+    (folder / "samples.yaml").write_text(
+        "samples:\n  qcd: {files: [qcd.parquet], cross_section_pb: 1}\n"
+        "  top: {files: [top.parquet], cross_section_pb: 1, kind: signal}\n"
+    )
+    menu, samples = load_menu(folder / "menu.yaml"), load_samples(folder / "samples.yaml")
+    summary = run_menu(menu, [folder / "qcd.parquet"], folder / "out", mode="event")
+    rates = study_rates(menu, samples, input_hz=1e5, targets=["met=2kHz"], turn_ons=["met=MET_pt"])
+    changed = compare_models(load_menu(folder / "before.yaml"), menu, samples, input_hz=1e5)
+    return summary, rates.model_copy(update={"before": "before", "changed": tuple(changed)})
+
+
 @pytest.fixture(scope="session")
 def report(
     tmp_path_factory: pytest.TempPathFactory,
@@ -272,8 +323,10 @@ def report(
     bench: Record,
     evaluation: Evaluation,
     curves: TrainingCurves,
+    trigger: tuple[RunSummary, RateRecord],
 ) -> Path:
     """Return the page of a report with records of every kind."""
     folder = tmp_path_factory.mktemp("report")
     other = evaluation.model_copy(update={"bundle": "graph-vae"})
-    return write_report([put(folder / "records", bench, evaluation, other, curves)], folder / "out")
+    records = put(folder / "records", bench, evaluation, other, curves, *trigger)
+    return write_report([records], folder / "out")

@@ -41,6 +41,8 @@ def seen(browser, report: Path) -> Iterator[SimpleNamespace]:
 def test_every_tab_shows_its_section_and_no_other(seen) -> None:
     tabs = seen.page.locator("[role=tab]")
     assert tabs.all_inner_texts() == [
+        "Trigger",
+        "Rates",
         "Latency",
         "Memory",
         "Loading",
@@ -59,12 +61,23 @@ def test_every_tab_shows_its_section_and_no_other(seen) -> None:
 def test_the_keyboard_moves_between_tabs(seen) -> None:
     seen.page.locator("[role=tab]").first.focus()
     seen.page.keyboard.press("ArrowRight")
-    assert seen.page.locator("#memory").is_visible()
+    assert seen.page.locator("#rates").is_visible()
     seen.page.keyboard.press("End")
     assert seen.page.locator("#records").is_visible()
 
 
+def test_the_trigger_tells_paths_streams_and_times(seen) -> None:
+    texts = " ".join(seen.page.locator("#trigger table").all_text_contents())
+    for word in ("met", "busy", "physics", "HT", "writing", "framework"):
+        assert word in texts
+    seen.page.locator("[role=tab]", has_text="Rates").click()
+    titles = seen.page.locator("#rates figure").all_inner_texts()
+    for word in ("rates", "overlap", "ROC", "turn-on", "rate against threshold", "gained and lost"):
+        assert any(word in title for title in titles), (word, titles)
+
+
 def test_a_table_sorts_by_number_both_ways(seen) -> None:
+    seen.page.locator("[role=tab]", has_text="Latency").click()
     table = seen.page.locator("#latency table").first
     column = table.locator("th").all_inner_texts()
     place = next(i for i, text in enumerate(column) if text.startswith("p50")) + 1
@@ -83,6 +96,7 @@ def test_a_table_sorts_by_number_both_ways(seen) -> None:
 
 
 def test_the_filter_leaves_one_model(seen) -> None:
+    seen.page.locator("[role=tab]", has_text="Latency").click()
     seen.page.get_by_label("Model").select_option("graph-vae")
     shown = {
         f.get_attribute("data-model") for f in seen.page.locator("#latency figure").all() if f.is_visible()

@@ -21,6 +21,10 @@ def test_every_figure_is_there_as_png_and_pdf(report: Path) -> None:
     expected |= {f"{kind}-{model}" for kind in ("memory-batch", "memory-events", "score") for model in MODELS}
     expected |= {f"roc-{model}-{signal}" for model in MODELS for signal in ("graviton-ww", "z-prime-tt")}
     expected |= {f"figures-of-merit-{model}" for model in MODELS}
+    expected |= {
+        f"{kind}-first" for kind in ("time", "event-time", "filled-HT", "rates", "overlap", "changed")
+    }
+    expected |= {f"{kind}-met-first" for kind in ("threshold", "efficiency", "roc")} | {"turn-on-met-first-0"}
     expected |= {"jet-mass", "tau21", "multiplicity", "jet-pT", "loading", "agreement", "loss-conv-vae"}
     assert names == expected
     for name in names:

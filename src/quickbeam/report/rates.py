@@ -45,7 +45,7 @@ def _paths(record: RateRecord, suffix: str) -> Picture:
     axes.set_xlabel("rate [Hz]")
     axes.legend(ncols=2, loc="upper right")
     label(axes, record.menu, f"input {record.input_hz:g} Hz")
-    told = ", ".join(f"{path.path} {path.rate.hz:.4g} Hz" for path in record.paths)
+    told = "rate of each path: " + ", ".join(f"{path.path} {path.rate.hz:.4g} Hz" for path in record.paths)
     return Picture(
         f"rates{suffix}",
         f"{record.menu}: rates",
@@ -60,7 +60,10 @@ def _overlap(record: RateRecord, suffix: str) -> Picture:
     names = [path.path for path in record.paths]
     values = np.array(record.correlation)
     figure, axes = new_figure(size=(5.6 + 0.2 * len(names), 4.4 + 0.2 * len(names)))
-    axes.imshow(np.nan_to_num(values), cmap="RdBu_r", vmin=-1, vmax=1)
+    edges = np.arange(len(names) + 1) - 0.5
+    axes.pcolormesh(edges, edges, np.nan_to_num(values), cmap="RdBu_r", vmin=-1, vmax=1)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
     for i, row in enumerate(record.overlap_hz):
         for j, hz in enumerate(row):
             light = abs(np.nan_to_num(values[i, j])) > 0.6
@@ -81,7 +84,7 @@ def _overlap(record: RateRecord, suffix: str) -> Picture:
     return Picture(
         f"overlap{suffix}",
         f"{record.menu}: overlap",
-        "rate shared by each pair of paths",
+        f"rate shared by each pair of the paths {', '.join(names)}, and how their decisions go together",
         figure,
         "",
         record.menu,
@@ -105,7 +108,7 @@ def _threshold(record: RateRecord, tuned: Tuned, suffix: str) -> Picture:
     axes.set_ylabel("rate [Hz]")
     axes.legend()
     label(axes, tuned.path, f"input {record.input_hz:g} Hz")
-    told = f"{tuned.target_hz:g} Hz at {tuned.threshold:.4g}"
+    told = f"the rate falls with the threshold and is {tuned.target_hz:g} Hz at {tuned.threshold:.4g}"
     return Picture(
         f"threshold-{tuned.path}{suffix}",
         f"{tuned.path}: rate against threshold",
@@ -127,7 +130,8 @@ def _efficiency(record: RateRecord, tuned: Tuned, suffix: str) -> Picture:
     axes.set_xlabel(f"events that pass {tuned.path} [%]")
     axes.tick_params(axis="y", which="both", length=0)
     label(axes, tuned.path, f"at {tuned.rate.hz:.3g} Hz")
-    told = ", ".join(f"{name} {100 * value:.3g} %" for name, value in tuned.efficiency.items())
+    shares = ", ".join(f"{name} {100 * value:.3g} %" for name, value in tuned.efficiency.items())
+    told = f"share of each sample that passes {tuned.path} at {tuned.rate.hz:.3g} Hz: {shares}"
     return Picture(
         f"efficiency-{tuned.path}{suffix}", f"{tuned.path}: what passes", told, figure, "", record.menu
     )
@@ -152,7 +156,7 @@ def _roc(record: RateRecord, curve: Roc, suffix: str) -> Picture:
     return Picture(
         f"roc-{curve.path}{suffix}",
         f"{curve.path}: ROC",
-        f"at {curve.now_hz:.4g} Hz: {told}",
+        f"efficiency for the signal against the rate of {curve.path}; at {curve.now_hz:.4g} Hz: {told}",
         figure,
         "As the threshold of the path moves; its other steps stay.",
         record.menu,
@@ -178,7 +182,9 @@ def _changed(record: RateRecord, suffix: str) -> Picture:
     axes.tick_params(axis="y", which="both", length=0)
     axes.legend(ncols=3, loc="upper right")
     label(axes, record.menu, f"at the rates of {record.before}")
-    told = ", ".join(f"{c.path} +{c.gained_hz:.3g} -{c.lost_hz:.3g} Hz" for c in record.changed)
+    told = "rates gained and lost at the same rate: " + ", ".join(
+        f"{c.path} +{c.gained_hz:.3g} -{c.lost_hz:.3g} Hz" for c in record.changed
+    )
     return Picture(
         f"changed{suffix}",
         f"{record.menu}: events gained and lost",
@@ -212,7 +218,7 @@ def _turn_on(record: RateRecord, found: TurnOn, suffix: str) -> Picture:
     return Picture(
         f"turn-on-{found.path}{suffix}",
         f"{found.path}: turn-on",
-        f"efficiency over {found.quantity}",
+        f"efficiency of the path {found.path} over {found.quantity}, with intervals",
         figure,
         "",
         record.menu,

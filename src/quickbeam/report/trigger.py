@@ -72,7 +72,10 @@ def _spread(run: RunSummary, suffix: str) -> Picture | None:
     axes.set_ylabel("events")
     axes.legend()
     label(axes, run.menu, "one event at a time")
-    told = f"median {significant(whole.p50_ns / 1e6)} ms, p99.9 {significant(whole.p999_ns / 1e6)} ms"
+    told = (
+        f"time per event: median {significant(whole.p50_ns / 1e6)} ms, p99.9 {significant(whole.p999_ns / 1e6)} ms, "
+        f"longest {significant(whole.most_ns / 1e6)} ms"
+    )
     return Picture(f"event-time{suffix}", f"{run.menu}: time per event", told, figure, "", run.menu)
 
 
@@ -85,7 +88,8 @@ def _histogram(name: str, filled: HistogramSum, suffix: str) -> Picture:
     axes.set_ylabel("entries")
     axes.set_xlim(filled.low, filled.high)
     label(axes, "", f"{filled.below} below, {filled.above} above")
-    return Picture(f"filled-{name}{suffix}", name, f"histogram of {name}", figure)
+    told = f"histogram of {name}: {sum(filled.counts)} entries, {filled.below} below and {filled.above} above its edges"
+    return Picture(f"filled-{name}{suffix}", name, told, figure)
 
 
 def run_tables(run: RunSummary, note: str) -> list[Table]:
