@@ -12,9 +12,11 @@ import uproot
 
 from quickbeam._base import DataError
 from quickbeam.events.batch import Column, Events, collection_of
+from quickbeam.events.root_header import linear_headers
 
 TREE = "Events"
 TITLE = "Events"
+BASKETS = 4
 _JAGGED = re.compile(r"var \* (\w+)")
 _PLAIN = re.compile(r"(?:(\d+) \* )?(\w+)")
 
@@ -41,10 +43,16 @@ class RootSink:
         try:
             for name, text in facts.items():
                 self._file[name.replace(".", "_")] = text
-            # the tree doubles its list of baskets when it is full and is then rewritten: start with enough
-            self._tree = self._file.mktree(
-                TREE, branches, title=TITLE, counter_name=self._counter, initial_basket_capacity=64
-            )
+            # the header has room for so many baskets; when they are full it is written anew with room for twice as many
+            with linear_headers():
+                self._tree = self._file.mktree(
+                    TREE,
+                    branches,
+                    title=TITLE,
+                    counter_name=self._counter,
+                    initial_basket_capacity=BASKETS,
+                    resize_factor=2.0,
+                )
         except BaseException:
             self._file.close()
             raise
@@ -112,8 +120,9 @@ def _branch_type(column: Column) -> object:
         return "string"
     try:
         if match := _JAGGED.fullmatch(column.type):
-            np.dtype(match[1])
-            return column.type
+            return ak.types.ListType(
+                ak.types.NumpyType(str(np.dtype(match[1])))
+            )  # uproot parses text anew each time
         if match := _PLAIN.fullmatch(column.type):
             kind = np.dtype(match[2])
             return np.dtype((kind, (int(match[1]),))) if match[1] else kind
