@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import awkward as ak
 import numpy as np
 import uproot
 
 from quickbeam._base import DataError
-from quickbeam.events.batch import Column, Events, collection_of
+from quickbeam.events.arrow import array_of, columns_of_schema
+from quickbeam.events.batch import Column, collection_of
 from quickbeam.events.root_header import linear_headers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TREE = "Events"
 TITLE = "Events"
@@ -30,14 +35,13 @@ class RootSink:
     """An open TTree; each batch becomes one basket per branch."""
 
     def __init__(
-        self, path: Path, schema: tuple[Column, ...], facts: Mapping[str, str], counters: Mapping[str, str]
+        self, path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
     ) -> None:
         """Create the file and the tree."""
-        jagged = [column.name for column in schema if column.type.startswith("var")]
+        columns = columns_of_schema(schema)
         self._named = dict(counters)
-        self._counters = {self._counter(name) for name in jagged}
-        self._path = path
-        branches = {c.name: _branch_type(c) for c in schema if c.name not in self._counters}
+        self._counters = {self._counter(c.name) for c in columns if c.type.startswith("var")}
+        branches = {c.name: _branch_type(c) for c in columns if c.name not in self._counters}
         # LZ4 carries a checksum, so that a flipped bit is found on reading, and is read several times faster
         self._file = uproot.recreate(path, compression=uproot.LZ4(4))
         try:
@@ -60,21 +64,28 @@ class RootSink:
     def _counter(self, column: str) -> str:
         return self._named.get(column) or counter_name(column)
 
-    def append(self, events: Events) -> None:
+    def append(self, table: pa.Table) -> None:
         """Write one batch."""
-        if not len(events):
+        if not len(table):
             return
-        columns = {}
+        data, given = {}, {}
         counts: dict[str, tuple[str, np.ndarray]] = {}
-        for name in events.array.fields:
+        for name, column in zip(table.column_names, table.columns, strict=True):
             if name in self._counters:
+                given[name] = column.to_numpy()
                 continue
-            column = ak.to_packed(events.array[name])
-            columns[name] = column
-            if column.ndim > 1 and not column.layout.purelist_isregular:
-                self._check_counts(name, ak.to_numpy(ak.num(column)), counts)
-        self._check_explicit_counters(events, counts)
-        self._tree.extend(columns)
+            array = array_of(column)
+            data[name] = array.layout.data if array.layout.is_numpy else array
+            if (
+                array.layout.is_list
+                and not array.layout.is_regular
+                and array.layout.parameter("__array__") is None
+            ):
+                self._check_counts(name, np.diff(array.layout.offsets.data), counts)
+        for counter, (name, lengths) in counts.items():
+            if counter in given and not np.array_equal(given[counter], lengths):
+                raise DataError(f"the column {counter} does not count the objects of {name}")
+        self._tree.extend(data)
 
     def _check_counts(
         self, name: str, lengths: np.ndarray, counts: dict[str, tuple[str, np.ndarray]]
@@ -88,18 +99,13 @@ class RootSink:
                 "rename one, or write Parquet"
             )
 
-    def _check_explicit_counters(self, events: Events, counts: dict[str, tuple[str, np.ndarray]]) -> None:
-        for counter, (name, lengths) in counts.items():
-            if counter in events and not np.array_equal(ak.to_numpy(events.array[counter]), lengths):
-                raise DataError(f"the column {counter} does not count the objects of {name}")
-
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
 
 
 def open_sink(
-    path: Path, schema: tuple[Column, ...], facts: Mapping[str, str], counters: Mapping[str, str]
+    path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
 ) -> RootSink:
     """Open a ROOT file for batches of one schema; facts become strings beside the tree."""
     return RootSink(path, schema, facts, counters)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import awkward as ak
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quickbeam._base import DataError, DocumentError, parse_document
 from quickbeam.events import Events
+from quickbeam.events.arrow import table_of
 from quickbeam.trigger.run.documents import Unit, UnitResult
 
 # numbers that rise by one take next to nothing as differences
@@ -24,6 +25,7 @@ COMPACT = {
     "use_dictionary": ["run", "luminosityBlock", "file"],
     "column_encoding": {"event": "DELTA_BINARY_PACKED", "entry": "DELTA_BINARY_PACKED"},
 }
+ADDED = b"quickbeam.added"  # in the metadata of a part
 UNITS, DECISIONS, RESULT, DEBUG = "units", "decisions.parquet", "result.json", "debug"
 
 
@@ -49,10 +51,21 @@ def unit_folder(out: Path, unit: Unit) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def write_part(path: Path, events: Events) -> None:
-    """Write the events of one stream."""
-    table = ak.to_arrow_table(ak.to_packed(events.array), extensionarray=False, list_to32=True)
+def write_part(path: Path, events: Events, added: Sequence[str] = ()) -> None:
+    """Write the events of one stream; `added` names the columns that stages made."""
+    table = table_of(events).replace_schema_metadata({ADDED: json.dumps(list(added))})
     pq.write_table(table, path, compression="lz4", use_dictionary=False, write_page_checksum=True)
+
+
+def read_part(path: Path) -> pa.Table:
+    """Read the events of one stream, and prove that they are what was written."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+            return file.read(use_threads=False)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{path} cannot be read: {error}; remove its folder and go on with --resume"
+        ) from error
 
 
 def write_decisions(path: Path, columns: Mapping[str, np.ndarray]) -> None:

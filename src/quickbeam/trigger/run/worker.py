@@ -292,7 +292,11 @@ class _UnitWork:
                 if name == parts.DEBUG
                 else stream_columns(self.program, found, rows)
             )
-            parts.write_part(folder / parts.stream_file(name), with_columns(events, added))
+            parts.write_part(
+                folder / parts.stream_file(name),
+                with_columns(events, added),
+                [n for n in found.added if n in added],
+            )
         return lost
 
     def _book(self, entries: np.ndarray, reason: str) -> None:
