@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import awkward as ak
 import numpy as np
@@ -26,9 +26,24 @@ def table_of(events: Events) -> pa.Table:
     record = events.array.layout
     while record.is_indexed:
         record = record.project()
+    return _table({name: record[name] for name in record.fields})
+
+
+def with_columns(table: pa.Table, added: Mapping[str, object]) -> pa.Table:
+    """Return a table with columns added, which are numpy's or awkward's; one that is there already is replaced."""
+    more = _table({name: ak.to_layout(column) for name, column in added.items()})
+    columns = {**_named(table), **_named(more)}
+    fields = [more.field(name) if name in added else table.field(name) for name in columns]
+    return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
+
+
+def _named(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def _table(contents: Mapping[str, ak.contents.Content]) -> pa.Table:
     arrays, fields = [], []
-    for name in record.fields:
-        content = record[name]
+    for name, content in contents.items():
         array = _numbers(content)
         nullable = False
         if array is None:

@@ -15,8 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quickbeam._base import DataError, DocumentError, parse_document
-from quickbeam.events import Events
-from quickbeam.events.arrow import table_of
 from quickbeam.trigger.run.documents import Unit, UnitResult
 
 # numbers that rise by one take next to nothing as differences
@@ -51,9 +49,9 @@ def unit_folder(out: Path, unit: Unit) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def write_part(path: Path, events: Events, added: Sequence[str] = ()) -> None:
+def write_part(path: Path, table: pa.Table, added: Sequence[str] = ()) -> None:
     """Write the events of one stream; `added` names the columns that stages made."""
-    table = table_of(events).replace_schema_metadata({ADDED: json.dumps(list(added))})
+    table = table.replace_schema_metadata({ADDED: json.dumps(list(added))})
     pq.write_table(table, path, compression="lz4", use_dictionary=False, write_page_checksum=True)
 
 
