@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from quickbeam.trigger.run.parts import ADDED
+from quickbeam.trigger.run.parts import ADDED, part_schema
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ def groups_of(paths: Sequence[Path]) -> list[Group]:
     kinds: list[pa.Schema] = []  # parts are many, their schemas few
     members: dict[int, list[Path]] = {}
     for path in paths:
-        schema = pq.read_schema(path)
+        schema = part_schema(path)
         kind = next(
             (i for i, known in enumerate(kinds) if schema.equals(known, check_metadata=True)), len(kinds)
         )
