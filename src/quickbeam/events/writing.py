@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Large enough that a basket or row group compresses well, small enough that a batch of writers fits in memory.
 FLUSH_BYTES = 32_000_000
+MOST_PENDING = 64  # batches
 
 # suffix -> the module that writes it; imported on use, so that `import quickbeam.events` stays light
 WRITERS = {".root": "quickbeam.events.root_writer", ".parquet": "quickbeam.events.parquet"}
@@ -67,8 +68,12 @@ class EventWriter:
         elif not table.schema.equals(self._schema):
             _check_same(self._schema, table.schema, self.path)
             table = table.cast(self._schema)
+        if (
+            len(self._pending) == MOST_PENDING
+        ):  # many small ones would take more memory for their bounds than for data
+            self._pending = [_joined(self._pending)]
         self._pending.append(table)
-        self._pending_bytes += table.nbytes
+        self._pending_bytes += table.get_total_buffer_size()
         self.events_written += len(table)
         if self._pending_bytes >= self._flush_bytes:
             self.flush()
@@ -131,7 +136,7 @@ def write_events(path: str | Path, events: Events) -> None:
 def _joined(tables: list[pa.Table]) -> pa.Table:
     import pyarrow as pa
 
-    return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
+    return tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
 
 
 def _check_types(schema: pa.Schema, path: Path) -> None:
