@@ -74,6 +74,8 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         _draw(output)
     for entry in summary.unreadable:
         say(f"unreadable: entries {entry.start} to {entry.stop} of {entry.file}: {entry.reason}")
+    for columns in summary.left_out:
+        say(f"left out, since a ROOT tree cannot hold them: {columns}")
     unopened = [file.problem for file in summary.files if file.problem]
     for problem in unopened:
         say(f"unreadable: {problem}")

@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 TREE = "Events"
 TITLE = "Events"
 BASKETS = 4
-_JAGGED = re.compile(r"var \* (\w+)")
-_PLAIN = re.compile(r"(?:(\d+) \* )?(\w+)")
+_TYPE = re.compile(r"(?:(?P<list>var \* )|(?P<sizes>(?:\d+ \* )*))(?P<number>\w+)")
+_KINDS = (
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    "float32",
+    "float64",
+)
+_WRITTEN_AS = {kind: kind for kind in _KINDS} | {"float16": "float32"}
 
 
 def counter_name(column: str) -> str:
@@ -121,19 +127,15 @@ def tree_holds(column: Column) -> bool:
 
 
 def _branch_type(column: Column) -> object:
-    """Return what uproot wants to be told of a column; it writes numbers, rows of numbers and lists of numbers."""
+    """Return what uproot wants to be told of a column; it writes numbers, rows of numbers, lists of numbers, and texts."""
     if column.type == "string":
         return "string"
-    try:
-        if match := _JAGGED.fullmatch(column.type):
-            return ak.types.ListType(
-                ak.types.NumpyType(str(np.dtype(match[1])))
-            )  # uproot parses text anew each time
-        if match := _PLAIN.fullmatch(column.type):
-            kind = np.dtype(match[2])
-            return np.dtype((kind, (int(match[1]),))) if match[1] else kind
-    except TypeError:
-        pass
-    raise DataError(
-        f"a ROOT tree cannot hold {column.name!r} of type {column.type}: drop the column, or write Parquet"
-    )
+    match = _TYPE.fullmatch(column.type)
+    if match is None or match["number"] not in _WRITTEN_AS:
+        raise DataError(
+            f"a ROOT tree cannot hold {column.name!r} of type {column.type}: drop the column, or write Parquet"
+        )
+    number = np.dtype(_WRITTEN_AS[match["number"]])
+    if match["list"]:  # not as text, which uproot would parse anew each time
+        return ak.types.ListType(ak.types.NumpyType(str(number)))
+    return np.dtype((number, tuple(int(size) for size in match["sizes"].split(" * ")[:-1])))

@@ -58,12 +58,14 @@ class EventWriter:
         """Add a batch; every batch must have the columns and types of the first."""
         from quickbeam.events.arrow import table_of
 
-        self.write_table(table_of(events))
+        table = table_of(events)
+        if self._schema is None:
+            _check_types(table.schema, self.path)
+        self.write_table(table)
 
     def write_table(self, table: pa.Table) -> None:
         """Add a batch that is an Arrow table of events."""
         if self._schema is None:
-            _check_types(table.schema, self.path)
             self._schema = table.schema
         elif not table.schema.equals(self._schema):
             _check_same(self._schema, table.schema, self.path)

@@ -2,57 +2,113 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from quickbeam.trigger.run.parts import ADDED, part_schema
+from quickbeam.trigger.menu import Compiled
+from quickbeam.trigger.run.documents import PartNotes
+from quickbeam.trigger.run.parts import notes_of, part_schema
 
 
 @dataclass(frozen=True)
 class Group:
-    """Parts whose events have the same columns of their own, and the columns of all of them."""
+    """Parts whose events have the same columns of their own; the columns of all, and the notes on all."""
 
     schema: pa.Schema
+    notes: PartNotes
     parts: tuple[Path, ...]
+
+    def without(self, names: Sequence[str]) -> Group:
+        """Leave out columns that a format cannot hold."""
+        schema = pa.schema([field for field in self.schema if field.name not in set(names)])
+        left_out = tuple(dict.fromkeys([*self.notes.left_out, *names]))
+        return replace(self, schema=schema, notes=self.notes.model_copy(update={"left_out": left_out}))
 
 
 def groups_of(paths: Sequence[Path]) -> list[Group]:
     """Group the parts of a stream, in their order."""
     kinds: list[pa.Schema] = []  # parts are many, their schemas few
-    members: dict[int, list[Path]] = {}
+    kind_of: dict[Path, int] = {}
     for path in paths:
         schema = part_schema(path)
-        kind = next(
-            (i for i, known in enumerate(kinds) if schema.equals(known, check_metadata=True)), len(kinds)
-        )
-        if kind == len(kinds):
+        known = (i for i, kind in enumerate(kinds) if schema.equals(kind, check_metadata=True))
+        kind_of[path] = next(known, len(kinds))
+        if kind_of[path] == len(kinds):
             kinds.append(schema)
-        members.setdefault(kind, []).append(path)
+    notes = [notes_of(schema) for schema in kinds]
     alike: dict[frozenset[tuple[str, pa.DataType]], list[int]] = {}
     for kind, schema in enumerate(kinds):
-        alike.setdefault(_own(schema), []).append(kind)
-    order = {path: number for number, path in enumerate(paths)}
+        alike.setdefault(_own(schema, notes[kind]), []).append(kind)
     return [
         Group(
-            _together([kinds[kind] for kind in same]),
-            tuple(sorted((path for kind in same for path in members[kind]), key=order.__getitem__)),
+            _together([(kinds[kind], notes[kind]) for kind in same]),
+            _all_notes([notes[kind] for kind in same]),
+            tuple(path for path in paths if kind_of[path] in same),
         )
         for same in alike.values()
     ]
 
 
-def _added(schema: pa.Schema) -> set[str]:
-    return set(json.loads((schema.metadata or {}).get(ADDED, b"[]")))
+def _all_notes(notes: Sequence[PartNotes]) -> PartNotes:
+    return PartNotes.model_validate(
+        {
+            name: tuple(dict.fromkeys(column for one in notes for column in getattr(one, name)))
+            for name in PartNotes.model_fields
+        }
+    )
 
 
-def _own(schema: pa.Schema) -> frozenset[tuple[str, pa.DataType]]:
+def counters_of(compiled: Compiled) -> dict[str, str]:
+    """Return what counts the entries of the lists that stages add: those of a model belong together, others stand alone."""
+    return {
+        column: f"n{stage.name if stage.kind == 'model' else column}"
+        for stage in compiled.stages.values()
+        for column in stage.adds
+    }
+
+
+def alone(table: pa.Table, counters: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the lists that cannot share the branch that counts their collection, since it counts others."""
+    from quickbeam.events.root_writer import counter_name
+
+    offsets: dict[str, np.ndarray] = {}
+    odd = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if not pa.types.is_list(column.type) or column.null_count:
+            continue
+        counter = counters.get(name) or counter_name(name)
+        found = _offsets(column)
+        first = offsets.get(counter)
+        if first is None:
+            first = offsets[counter] = _counted(table, counter, found)
+        if len(first) != len(found) or (first is not found and not np.array_equal(first, found)):
+            odd.append(name)
+    return tuple(odd)
+
+
+def _offsets(column: pa.ChunkedArray) -> np.ndarray:
+    whole = column.combine_chunks()
+    offsets: np.ndarray = whole.offsets.to_numpy()
+    return offsets - offsets[0]
+
+
+def _counted(table: pa.Table, counter: str, offsets: np.ndarray) -> np.ndarray:
+    """Return the offsets that a counter among the columns tells, which have to be those of the lists it counts."""
+    if counter not in table.column_names:
+        return offsets
+    column = table.column(counter)
+    if not pa.types.is_integer(column.type) or column.null_count:
+        return np.empty(0, np.int64)
+    return np.concatenate([[0], np.cumsum(column.to_numpy())])
+
+
+def _own(schema: pa.Schema, notes: PartNotes) -> frozenset[tuple[str, pa.DataType]]:
     """Return the columns that no stage added; whether values may be missing in them makes no difference."""
-    added = _added(schema)
+    added = set(notes.added)
     return frozenset((field.name, _nullable(field).type) for field in schema if field.name not in added)
 
 
@@ -63,14 +119,14 @@ def _nullable(field: pa.Field) -> pa.Field:
     return field.with_nullable(True)
 
 
-def _together(schemas: Sequence[pa.Schema]) -> pa.Schema:
+def _together(kinds: Sequence[tuple[pa.Schema, PartNotes]]) -> pa.Schema:
     """Return the columns of all: own ones may lack values where they do in any, added ones are of the widest type."""
-    if len(schemas) == 1:
-        return schemas[0].remove_metadata()
+    if len(kinds) == 1:
+        return kinds[0][0].remove_metadata()
     added: dict[str, pa.Field] = {}
     own = []
-    for schema in schemas:
-        names = _added(schema)
+    for schema, notes in kinds:
+        names = set(notes.added)
         own.append(pa.schema([field for field in schema if field.name not in names]))
         for field in schema:
             if field.name in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,9 +12,11 @@ import pyarrow.parquet as pq
 
 from quickbeam._base import ConservationError, atomic_path
 from quickbeam.events import open_writer
+from quickbeam.events.arrow import columns_of_schema
 from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.columns import filled, groups_of
 from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult
+from quickbeam.trigger.run.kept import not_for_trees
 
 
 def check_complete(plan: Plan, done: Mapping[int, Path], results: Mapping[int, UnitResult]) -> Counts:
@@ -63,6 +66,14 @@ def merge_decisions(target: Path, folders: Sequence[Path], expected: int) -> Non
         raise ConservationError(f"{target} would hold {rows} decisions, but {expected} events were decided")
 
 
+@dataclass(frozen=True)
+class Joined:
+    """A file of a stream, and the columns of the input that its format cannot hold."""
+
+    path: Path
+    left_out: tuple[str, ...] = ()
+
+
 def merge_stream(
     target: Path,
     files: Sequence[Path],
@@ -70,19 +81,22 @@ def merge_stream(
     facts: Mapping[str, str],
     counters: Mapping[str, str],
     advance: Callable[[int], None],
-) -> list[Path]:
+) -> list[Joined]:
     """Join the parts of a stream; files whose events have other columns of their own go into a file of their own."""
     written = 0
-    outputs: list[Path] = []
+    outputs: list[Joined] = []
     for number, group in enumerate(groups_of(files), 1):
+        if target.suffix == ".root":  # of some columns it shows late that values are missing
+            group = group.without(not_for_trees(columns_of_schema(group.schema)))  # noqa: PLW2901 - the same, narrower
         output = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
-        with open_writer(output, facts=facts, counters=counters) as writer:
+        own = {name: f"n{name}" for name in group.notes.alone}
+        with open_writer(output, facts=facts, counters={**counters, **own}) as writer:
             for path in group.parts:
                 table = parts.read_part(path)
                 writer.write_table(filled(table, group.schema))
                 written += len(table)
                 advance(len(table))
-        outputs.append(output)
+        outputs.append(Joined(output, group.notes.left_out))
     if written != expected:
         raise ConservationError(f"{target} holds {written} events, but its stream took {expected}")
     return outputs

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import struct
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 from pyarrow import ipc
 
 from quickbeam._base import DataError, DocumentError, parse_document
-from quickbeam.trigger.run.documents import Unit, UnitResult
+from quickbeam.trigger.run.documents import PartNotes, Unit, UnitResult
 
 # numbers that rise by one take next to nothing as differences
 COMPACT = {
@@ -26,7 +25,7 @@ COMPACT = {
     "use_dictionary": ["run", "luminosityBlock", "file"],
     "column_encoding": {"event": "DELTA_BINARY_PACKED", "entry": "DELTA_BINARY_PACKED"},
 }
-ADDED = b"quickbeam.added"  # in the metadata of a part
+NOTES = b"quickbeam.notes"  # in the metadata of a part
 _LZ4 = ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 _CHECKSUM = struct.Struct("<I")  # of all before it
 UNITS, DECISIONS, RESULT, DEBUG = "units", "decisions.parquet", "result.json", "debug"
@@ -54,12 +53,12 @@ def unit_folder(out: Path, unit: Unit) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def write_part(path: Path, table: pa.Table, added: Sequence[str] = ()) -> None:
-    """Write the events of one stream; `added` names the columns that stages made.
+def write_part(path: Path, table: pa.Table, notes: PartNotes) -> None:
+    """Write the events of one stream.
 
     Arrow's own format, as Parquet takes 0.1 s for the 1500 columns of NanoAOD however few the events; a checksum follows.
     """
-    table = table.replace_schema_metadata({ADDED: json.dumps(list(added))})
+    table = table.replace_schema_metadata({NOTES: notes.model_dump_json()})
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, table.schema, options=_LZ4) as writer:
         writer.write_table(table)
@@ -82,9 +81,14 @@ def read_part(path: Path) -> pa.Table:
 
 
 def part_schema(path: Path) -> pa.Schema:
-    """Return the columns of one stream's events."""
+    """Return the columns of one stream's events, with the notes on them as metadata."""
     with pa.OSFile(str(path)) as file, ipc.open_stream(file) as reader:
         return reader.schema
+
+
+def notes_of(schema: pa.Schema) -> PartNotes:
+    """Return the notes on a part."""
+    return PartNotes.model_validate_json((schema.metadata or {}).get(NOTES, b"{}"))
 
 
 def write_decisions(path: Path, columns: Mapping[str, np.ndarray]) -> None:

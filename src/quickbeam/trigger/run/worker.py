@@ -12,13 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
 
 from quickbeam._base import DataError, now_ns
 from quickbeam.events import (
     IDENTITY,
     BrokenRange,
-    Column,
     ColumnData,
     EventFile,
     Events,
@@ -31,7 +29,9 @@ from quickbeam.events.arrow import table_of, with_columns
 from quickbeam.trigger.decide import SETUP, Decisions, Laps, Outcome, Reason, decide_batch, decide_single
 from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run import parts
-from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult, Unreadable
+from quickbeam.trigger.run.columns import alone, counters_of
+from quickbeam.trigger.run.documents import Counts, PartNotes, Plan, Unit, UnitResult, Unreadable
+from quickbeam.trigger.run.kept import Kept, both, kept_columns
 from quickbeam.trigger.run.output import debug_columns, stream_columns
 from quickbeam.trigger.run.planning import FILES_OPEN
 from quickbeam.trigger.run.times import KEPT, READING, UNIT, WAITING, WRITING, summed
@@ -55,30 +55,6 @@ class Care:
     deadly: frozenset[int] = frozenset()  # entries
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What a stream keeps of a unit: a table of the events that could be read, and the entry of each."""
-
-    table: pa.Table | None
-    entries: np.ndarray
-    broken: tuple[BrokenRange, ...] = ()
-
-
-def _both(
-    table: pa.Table, entries: np.ndarray, other: pa.Table, others: np.ndarray
-) -> tuple[pa.Table, np.ndarray]:
-    """Return the events of which both parts could be read, with the columns of both."""
-    common, here, there = np.intersect1d(entries, others, assume_unique=True, return_indices=True)
-    table, other = take(table, here), take(other, there)
-    schema = pa.schema([*table.schema, *other.schema])
-    return pa.Table.from_arrays([*table.columns, *other.columns], schema=schema), common
-
-
-def take(table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """Return some events; all of them in their order are not copied."""
-    return table if np.array_equal(rows, np.arange(len(table))) else table.take(pa.array(rows))
-
-
 class Worker:
     """Decides units; keeps its models and the file that it reads open."""
 
@@ -94,7 +70,8 @@ class Worker:
         self.pulse = pulse
         self.plan, self.compiled, self.out = plan, compiled, out
         self._files = _Files(plan, held or {})
-        self._columns: dict[tuple[int, str], list[str]] = {}
+        self._columns: dict[tuple[int, str], tuple[list[str], tuple[str, ...]]] = {}
+        self.counters = counters_of(compiled)
 
     def read(self, unit: Unit) -> Read:
         """Read the columns that decisions need; safe to call in another thread than `work`."""
@@ -113,8 +90,9 @@ class Worker:
 
     def kept(self, read: Read, streams: list[str], rows: np.ndarray) -> dict[str, Kept]:
         """Return what streams keep of some entries; what was read for the decision is not read again."""
-        wanted = {name: [*IDENTITY, *self._kept_columns(read.unit.file, name)] for name in streams}
-        every = dict.fromkeys(column for columns in wanted.values() for column in columns)
+        columns = {name: self._kept_columns(read.unit.file, name) for name in streams}
+        wanted = {name: [*IDENTITY, *names] for name, (names, _) in columns.items()}
+        every = dict.fromkeys(column for names in wanted.values() for column in names)
         intact = read.intact
         assert intact.events is not None  # noqa: S101 - there are rows
         missing = [column for column in every if column not in intact.events]
@@ -126,18 +104,14 @@ class Worker:
             if more.events is None:
                 return dict.fromkeys(streams, Kept(None, more.entries, more.broken))
             broken = more.broken
-            table, entries = _both(table, entries, table_of(more.events).select(missing), more.entries)
-        return {name: Kept(table.select(wanted[name]), entries, broken) for name in streams}
+            table, entries = both(table, entries, table_of(more.events).select(missing), more.entries)
+        return {name: Kept(table.select(wanted[name]), entries, broken, columns[name][1]) for name in streams}
 
-    def _kept_columns(self, index: int, stream: str) -> list[str]:
-        """Return the columns of a file that a stream keeps; `debug` keeps all."""
+    def _kept_columns(self, index: int, stream: str) -> tuple[list[str], tuple[str, ...]]:
+        """Return the columns of a file that a stream keeps, and those that it cannot."""
         if (index, stream) not in self._columns:
-            spec = self.compiled.menu.streams.get(stream) if stream != parts.DEBUG else None
             with self._files.opened(index) as file:
-                names = file.choose(["*"] if spec is None or spec.keep == "all" else list(spec.keep))
-                if spec is None or spec.format == "root":
-                    names = root_columns(file, names)
-            self._columns[index, stream] = names
+                self._columns[index, stream] = kept_columns(self.compiled, file, stream)
         return self._columns[index, stream]
 
     def close(self) -> None:
@@ -158,13 +132,6 @@ class Worker:
 def parts_of_nothing(unit: Unit, reason: str) -> Intact:
     """Return a unit of which nothing could be read."""
     return Intact(None, np.empty(0, np.int64), (BrokenRange(unit.start, unit.stop, reason),))
-
-
-def root_columns(file: EventFile, names: list[str]) -> list[str]:
-    """Return those columns that a ROOT tree can hold."""
-    from quickbeam.events.root_writer import tree_holds
-
-    return [name for name in names if tree_holds(Column(name, file.columns[name]))]
 
 
 class _Files:
@@ -308,9 +275,13 @@ class _UnitWork:
                 if name == parts.DEBUG
                 else stream_columns(self.program, found, rows)
             )
-            events = take(kept[name].table, np.searchsorted(kept[name].entries, self.entries[rows]))
-            stages = [column for column in found.added if column in added]
-            parts.write_part(folder / parts.stream_file(name), with_columns(events, added), stages)
+            table = with_columns(kept[name].rows(self.entries[rows]), added)
+            notes = PartNotes(
+                added=tuple(column for column in found.added if column in added),
+                alone=alone(table, self.worker.counters),
+                left_out=kept[name].left_out,
+            )
+            parts.write_part(folder / parts.stream_file(name), table, notes)
         return lost
 
     def _book(self, entries: np.ndarray, reason: str) -> None:
