@@ -62,7 +62,7 @@ def _numbers(content: ak.contents.Content) -> pa.Array | None:
         return None
     if content.is_numpy:
         data = content.data
-        plain = data.ndim == 1 and data.dtype.kind in "biuf" and data.dtype.isnative
+        plain = data.ndim == 1 and data.dtype.kind in "biuf"
         return pa.array(np.ascontiguousarray(data)) if plain else None
     if content.is_list and not content.is_regular:
         packed = content.to_ListOffsetArray64(True)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run.documents import PartNotes
 from quickbeam.trigger.run.parts import notes_of, part_schema
 
@@ -60,50 +59,6 @@ def _all_notes(notes: Sequence[PartNotes]) -> PartNotes:
             for name in PartNotes.model_fields
         }
     )
-
-
-def counters_of(compiled: Compiled) -> dict[str, str]:
-    """Return what counts the entries of the lists that stages add: those of a model belong together, others stand alone."""
-    return {
-        column: f"n{stage.name if stage.kind == 'model' else column}"
-        for stage in compiled.stages.values()
-        for column in stage.adds
-    }
-
-
-def alone(table: pa.Table, counters: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the lists that cannot share the branch that counts their collection, since it counts others."""
-    from quickbeam.events.root_writer import counter_name
-
-    offsets: dict[str, np.ndarray] = {}
-    odd = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if not pa.types.is_list(column.type) or column.null_count:
-            continue
-        counter = counters.get(name) or counter_name(name)
-        found = _offsets(column)
-        first = offsets.get(counter)
-        if first is None:
-            first = offsets[counter] = _counted(table, counter, found)
-        if len(first) != len(found) or (first is not found and not np.array_equal(first, found)):
-            odd.append(name)
-    return tuple(odd)
-
-
-def _offsets(column: pa.ChunkedArray) -> np.ndarray:
-    whole = column.combine_chunks()
-    offsets: np.ndarray = whole.offsets.to_numpy()
-    return offsets - offsets[0]
-
-
-def _counted(table: pa.Table, counter: str, offsets: np.ndarray) -> np.ndarray:
-    """Return the offsets that a counter among the columns tells, which have to be those of the lists it counts."""
-    if counter not in table.column_names:
-        return offsets
-    column = table.column(counter)
-    if not pa.types.is_integer(column.type) or column.null_count:
-        return np.empty(0, np.int64)
-    return np.concatenate([[0], np.cumsum(column.to_numpy())])
 
 
 def _own(schema: pa.Schema, notes: PartNotes) -> frozenset[tuple[str, pa.DataType]]:

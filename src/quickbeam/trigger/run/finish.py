@@ -24,7 +24,7 @@ from quickbeam.events import EventFile
 from quickbeam.trigger.decide import Laps
 from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run import parts
-from quickbeam.trigger.run.columns import counters_of
+from quickbeam.trigger.run.counters import counters_of
 from quickbeam.trigger.run.documents import HistogramSum, PartNotes, Plan, RunSummary, UnitResult
 from quickbeam.trigger.run.kept import no_events
 from quickbeam.trigger.run.merge import Joined, check_complete, merge_decisions, merge_stream, provenance

@@ -15,6 +15,7 @@ from quickbeam.events import open_writer
 from quickbeam.events.arrow import columns_of_schema
 from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.columns import filled, groups_of
+from quickbeam.trigger.run.counters import own_counters
 from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult
 from quickbeam.trigger.run.kept import not_for_trees
 
@@ -89,8 +90,8 @@ def merge_stream(
         if target.suffix == ".root":  # of some columns it shows late that values are missing
             group = group.without(not_for_trees(columns_of_schema(group.schema)))  # noqa: PLW2901 - the same, narrower
         output = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
-        own = {name: f"n{name}" for name in group.notes.alone}
-        with open_writer(output, facts=facts, counters={**counters, **own}) as writer:
+        named = own_counters(group.schema, counters, group.notes.alone)
+        with open_writer(output, facts=facts, counters=named) as writer:
             for path in group.parts:
                 table = parts.read_part(path)
                 writer.write_table(filled(table, group.schema))

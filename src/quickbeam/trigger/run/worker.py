@@ -29,7 +29,7 @@ from quickbeam.events.arrow import table_of, with_columns
 from quickbeam.trigger.decide import SETUP, Decisions, Laps, Outcome, Reason, decide_batch, decide_single
 from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run import parts
-from quickbeam.trigger.run.columns import alone, counters_of
+from quickbeam.trigger.run.counters import alone, counters_of
 from quickbeam.trigger.run.documents import Counts, PartNotes, Plan, Unit, UnitResult, Unreadable
 from quickbeam.trigger.run.kept import Kept, both, kept_columns
 from quickbeam.trigger.run.output import debug_columns, stream_columns
