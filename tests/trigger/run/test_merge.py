@@ -35,21 +35,23 @@ def join(target, files, expected):
 
 @pytest.fixture
 def uneven(tmp_path):
-    lists = pa.list_(pa.field("item", pa.int32(), nullable=False))
+    lists, gaps = pa.list_(pa.field("item", pa.int32(), nullable=False)), pa.list_(pa.int32())
     return [
         part(
             tmp_path,
             0,
             2,
             x=pa.array([1, 2], pa.int32()),
+            y=pa.array([[1], []], lists),
             added={"score": pa.array([0.5, 1.5], pa.float32())},
         ),
-        part(tmp_path, 1, 1, x=pa.array([3], pa.int32())),
+        part(tmp_path, 1, 1, x=pa.array([3], pa.int32()), y=pa.array([[2]], lists)),
         part(
             tmp_path,
             2,
             2,
             x=pa.array([4, None], pa.int32()),
+            y=pa.array([[3, None], [4]], gaps),
             added={
                 "ids": pa.array([[7], [8, 9]], lists),
                 "score": pa.array([2.1, 2.2], pa.float64()),
@@ -64,6 +66,7 @@ def test_what_no_stage_made_in_a_part_is_nan_zero_or_empty(tmp_path, uneven):
     (made,) = join(tmp_path / "s.parquet", uneven, 5)
     table = pq.read_table(made)
     assert table["x"].to_pylist() == [1, 2, 3, 4, None]
+    assert table["y"].to_pylist() == [[1], [], [2], [3, None], [4]]
     assert table["ids"].to_pylist() == [[], [], [], [7], [8, 9]]
     assert str(table["score"].to_pylist()) == "[0.5, 1.5, nan, 2.1, 2.2]"
     assert table["seen"].to_pylist() == [False, False, False, True, False]
@@ -74,7 +77,7 @@ def test_what_no_stage_made_in_a_part_is_nan_zero_or_empty(tmp_path, uneven):
     assert parts.NOTES not in table.schema.metadata
 
 
-def test_in_a_tree_as_well_without_the_column_that_lacks_a_value(tmp_path, uneven):
+def test_in_a_tree_as_well_without_the_columns_that_lack_a_value(tmp_path, uneven):
     (made,) = join(tmp_path / "s.root", uneven, 5)
     with uproot.open(made) as file:
         tree = file["Events"]
