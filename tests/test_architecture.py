@@ -38,7 +38,7 @@ ADAPTERS = {
     "torch": {"engines/torch_*.py", "zoo/*.py"},
     "awkward": {"events/*.py", "features/jets.py", "simulate/*.py", "trigger/run/*.py"},
     "uproot": {"events/*root*.py", "events/ttree.py"},
-    "pyarrow": {"events/parquet.py", "trigger/run/*.py", "trigger/scored_files.py"},
+    "pyarrow": {"events/arrow.py", "events/parquet.py", "trigger/run/*.py", "trigger/scored_files.py"},
     "h5py": {"events/hdf5.py"},
 }
 PACKAGES = [

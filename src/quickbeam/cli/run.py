@@ -74,6 +74,8 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         _print(summary, output)
     if options["page"]:
         _draw(output)
+    for columns in summary.left_out:
+        say(f"left out, since a ROOT tree cannot hold them: {columns}")
     _tell_unreadable(summary, output)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import awkward as ak
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quickbeam.events.batch import Column, Events
+from quickbeam.events.arrow import array_of, type_of
 from quickbeam.events.failures import FOREIGN, reading
 from quickbeam.events.locate import is_url
 from quickbeam.events.table import probe
@@ -24,38 +23,28 @@ _ERRORS: tuple[type[Exception], ...] = (pa.ArrowException,)
 class ParquetSink:
     """An open Parquet file; each batch becomes a row group, with a checksum on every page."""
 
-    def __init__(self, path: Path, schema: tuple[Column, ...], facts: Mapping[str, str]) -> None:
-        """Remember the path; the first batch brings the Arrow schema."""
-        self._path = path
-        self._columns = schema
-        self._facts = facts
-        self._writer: Any = None
+    def __init__(self, path: Path, schema: pa.Schema, facts: Mapping[str, str]) -> None:
+        """Open the file."""
+        metadata = {name.encode(): text.encode() for name, text in facts.items()}
+        self._writer = pq.ParquetWriter(
+            path,
+            schema.with_metadata(metadata),
+            compression="zstd",
+            use_dictionary=False,
+            write_page_checksum=True,
+        )
 
-    def append(self, events: Events) -> None:
+    def append(self, table: pa.Table) -> None:
         """Write one batch."""
-        table = ak.to_arrow_table(ak.to_packed(events.array), extensionarray=False, list_to32=True)
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(
-                self._path,
-                table.schema.with_metadata(self._metadata(table)),
-                compression="zstd",
-                use_dictionary=False,
-                write_page_checksum=True,
-            )
-        self._writer.write_table(table.cast(self._writer.schema), row_group_size=max(len(events), 1))
-
-    def _metadata(self, table: pa.Table) -> dict[bytes, bytes]:
-        facts = {name.encode(): text.encode() for name, text in self._facts.items()}
-        return {**(table.schema.metadata or {}), **facts}
+        self._writer.write_table(table, row_group_size=max(len(table), 1))
 
     def close(self) -> None:
         """Finish the file."""
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
 
 
 def open_sink(
-    path: Path, schema: tuple[Column, ...], facts: Mapping[str, str], counters: Mapping[str, str]
+    path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
 ) -> ParquetSink:
     """Open a Parquet file for batches of one schema; facts go into its metadata, and lists need no counters."""
     del counters
@@ -102,7 +91,11 @@ class ParquetTable:
         for name, path in self._paths.items():
             arrow = self._arrow.field(path[0]).type
             try:
-                columns[name] = str(_plain(pa.array([], arrow), path[1:]).type.content)
+                columns[name] = (
+                    type_of(arrow)
+                    if len(path) == 1
+                    else str(array_of(pa.array([], arrow), path[1:]).type.content)
+                )
             except (*FOREIGN, *_ERRORS):
                 opaque[name] = str(arrow)
         return columns, opaque
@@ -138,7 +131,7 @@ class ParquetTable:
             table = pa.Table.from_batches(list(self._take(stop - start)), self._schema(tops)).combine_chunks()
             self._streamed = (tops, stop)
             columns = {top: table.column(top) for top in tops}
-            return {name: _plain(columns[self._paths[name][0]], self._paths[name][1:]) for name in names}
+            return {name: array_of(columns[self._paths[name][0]], self._paths[name][1:]) for name in names}
 
     def _schema(self, tops: Sequence[str]) -> pa.Schema:
         return pa.schema([self._arrow.field(top) for top in tops])
@@ -191,29 +184,3 @@ def _columns(schema: pa.Schema) -> Iterator[tuple[str, tuple[str, ...]]]:
                 yield f"{field.name}_{member}", (field.name, member)
         else:
             yield field.name, (field.name,)
-
-
-def _plain(column: Any, path: Sequence[str]) -> ak.Array:
-    """Return an Arrow column as awkward, without option types where nothing is missing."""
-    array = ak.from_arrow(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
-    for part in path:
-        array = array[part]
-    return ak.Array(_without_options(ak.to_packed(array).layout))
-
-
-def _without_options(layout: ak.contents.Content) -> ak.contents.Content:
-    """Take off option types under which no value is missing; missing floats become NaN."""
-    if layout.is_option:
-        array = ak.Array(layout)
-        if not ak.any(ak.is_none(array)):
-            return _without_options(ak.to_packed(ak.drop_none(array, axis=0)).layout)
-        content = layout.content
-        if content.is_numpy and content.dtype.kind == "f":
-            return ak.to_layout(ak.fill_none(array, content.dtype.type("nan")))
-        return layout
-    if layout.is_list and layout.parameter("__array__") is None:
-        content = _without_options(layout.content)
-        return layout.copy(content=content)
-    if layout.is_record:
-        return layout.copy(contents=[_without_options(content) for content in layout.contents])
-    return layout

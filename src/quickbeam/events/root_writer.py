@@ -5,18 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import awkward as ak
 import numpy as np
 import uproot
 
 from quickbeam._base import DataError
-from quickbeam.events.batch import Column, Events, collection_of
+from quickbeam.events.arrow import array_of, columns_of_schema
+from quickbeam.events.batch import Column, collection_of
+from quickbeam.events.root_header import linear_headers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TREE = "Events"
 TITLE = "Events"
-_JAGGED = re.compile(r"var \* (\w+)")
-_PLAIN = re.compile(r"(?:(\d+) \* )?(\w+)")
+BASKETS = 4
+_TYPE = re.compile(r"(?:(?P<list>var \* )|(?P<sizes>(?:\d+ \* )*))(?P<number>\w+)")
+_KINDS = (
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    "float32",
+    "float64",
+)
+_WRITTEN_AS = {kind: kind for kind in _KINDS} | {"float16": "float32"}
 
 
 def counter_name(column: str) -> str:
@@ -28,23 +41,28 @@ class RootSink:
     """An open TTree; each batch becomes one basket per branch."""
 
     def __init__(
-        self, path: Path, schema: tuple[Column, ...], facts: Mapping[str, str], counters: Mapping[str, str]
+        self, path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
     ) -> None:
         """Create the file and the tree."""
-        jagged = [column.name for column in schema if column.type.startswith("var")]
+        columns = columns_of_schema(schema)
         self._named = dict(counters)
-        self._counters = {self._counter(name) for name in jagged}
-        self._path = path
-        branches = {c.name: _branch_type(c) for c in schema if c.name not in self._counters}
+        self._counters = {self._counter(c.name) for c in columns if c.type.startswith("var")}
+        branches = {c.name: _branch_type(c) for c in columns if c.name not in self._counters}
         # LZ4 carries a checksum, so that a flipped bit is found on reading, and is read several times faster
         self._file = uproot.recreate(path, compression=uproot.LZ4(4))
         try:
             for name, text in facts.items():
                 self._file[name.replace(".", "_")] = text
-            # the tree doubles its list of baskets when it is full and is then rewritten: start with enough
-            self._tree = self._file.mktree(
-                TREE, branches, title=TITLE, counter_name=self._counter, initial_basket_capacity=64
-            )
+            # the header has room for so many baskets; when they are full it is written anew with room for twice as many
+            with linear_headers():
+                self._tree = self._file.mktree(
+                    TREE,
+                    branches,
+                    title=TITLE,
+                    counter_name=self._counter,
+                    initial_basket_capacity=BASKETS,
+                    resize_factor=2.0,
+                )
         except BaseException:
             self._file.close()
             raise
@@ -52,21 +70,28 @@ class RootSink:
     def _counter(self, column: str) -> str:
         return self._named.get(column) or counter_name(column)
 
-    def append(self, events: Events) -> None:
+    def append(self, table: pa.Table) -> None:
         """Write one batch."""
-        if not len(events):
+        if not len(table):
             return
-        columns = {}
+        data, given = {}, {}
         counts: dict[str, tuple[str, np.ndarray]] = {}
-        for name in events.array.fields:
+        for name, column in zip(table.column_names, table.columns, strict=True):
             if name in self._counters:
+                given[name] = column.to_numpy()
                 continue
-            column = ak.to_packed(events.array[name])
-            columns[name] = column
-            if column.ndim > 1 and not column.layout.purelist_isregular:
-                self._check_counts(name, ak.to_numpy(ak.num(column)), counts)
-        self._check_explicit_counters(events, counts)
-        self._tree.extend(columns)
+            array = array_of(column)
+            data[name] = array.layout.data if array.layout.is_numpy else array
+            if (
+                array.layout.is_list
+                and not array.layout.is_regular
+                and array.layout.parameter("__array__") is None
+            ):
+                self._check_counts(name, np.diff(array.layout.offsets.data), counts)
+        for counter, (name, lengths) in counts.items():
+            if counter in given and not np.array_equal(given[counter], lengths):
+                raise DataError(f"the column {counter} does not count the objects of {name}")
+        self._tree.extend(data)
 
     def _check_counts(
         self, name: str, lengths: np.ndarray, counts: dict[str, tuple[str, np.ndarray]]
@@ -80,18 +105,13 @@ class RootSink:
                 "rename one, or write Parquet"
             )
 
-    def _check_explicit_counters(self, events: Events, counts: dict[str, tuple[str, np.ndarray]]) -> None:
-        for counter, (name, lengths) in counts.items():
-            if counter in events and not np.array_equal(ak.to_numpy(events.array[counter]), lengths):
-                raise DataError(f"the column {counter} does not count the objects of {name}")
-
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
 
 
 def open_sink(
-    path: Path, schema: tuple[Column, ...], facts: Mapping[str, str], counters: Mapping[str, str]
+    path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
 ) -> RootSink:
     """Open a ROOT file for batches of one schema; facts become strings beside the tree."""
     return RootSink(path, schema, facts, counters)
@@ -107,18 +127,15 @@ def tree_holds(column: Column) -> bool:
 
 
 def _branch_type(column: Column) -> object:
-    """Return what uproot wants to be told of a column; it writes numbers, rows of numbers and lists of numbers."""
+    """Return what uproot wants to be told of a column; it writes numbers, rows of numbers, lists of numbers, and texts."""
     if column.type == "string":
         return "string"
-    try:
-        if match := _JAGGED.fullmatch(column.type):
-            np.dtype(match[1])
-            return column.type
-        if match := _PLAIN.fullmatch(column.type):
-            kind = np.dtype(match[2])
-            return np.dtype((kind, (int(match[1]),))) if match[1] else kind
-    except TypeError:
-        pass
-    raise DataError(
-        f"a ROOT tree cannot hold {column.name!r} of type {column.type}: drop the column, or write Parquet"
-    )
+    match = _TYPE.fullmatch(column.type)
+    if match is None or match["number"] not in _WRITTEN_AS:
+        raise DataError(
+            f"a ROOT tree cannot hold {column.name!r} of type {column.type}: drop the column, or write Parquet"
+        )
+    number = np.dtype(_WRITTEN_AS[match["number"]])
+    if match["list"]:  # not as text, which uproot would parse anew each time
+        return ak.types.ListType(ak.types.NumpyType(str(number)))
+    return np.dtype((number, tuple(int(size) for size in match["sizes"].split(" * ")[:-1])))

@@ -6,13 +6,17 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from quickbeam._base import DataError, UsageError, atomic_path, did_you_mean
 from quickbeam.events.batch import Column, Events
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 # Large enough that a basket or row group compresses well, small enough that a batch of writers fits in memory.
 FLUSH_BYTES = 32_000_000
+MOST_PENDING = 64  # batches
 
 # suffix -> the module that writes it; imported on use, so that `import quickbeam.events` stays light
 WRITERS = {".root": "quickbeam.events.root_writer", ".parquet": "quickbeam.events.parquet"}
@@ -21,7 +25,7 @@ WRITERS = {".root": "quickbeam.events.root_writer", ".parquet": "quickbeam.event
 class Sink(Protocol):
     """What a format provides: it takes batches of one schema, and is closed once."""
 
-    def append(self, events: Events) -> None:
+    def append(self, table: pa.Table) -> None:
         """Write one batch."""
 
     def close(self) -> None:
@@ -45,21 +49,34 @@ class EventWriter:
         self._part = part
         self._flush_bytes = flush_bytes
         self._facts, self._named_counters = dict(facts or {}), dict(counters or {})
-        self._pending: list[Events] = []
+        self._pending: list[pa.Table] = []
         self._pending_bytes = 0
-        self._schema: tuple[Column, ...] | None = None
+        self._schema: pa.Schema | None = None
         self._sink: Sink | None = None
 
     def write(self, events: Events) -> None:
         """Add a batch; every batch must have the columns and types of the first."""
+        from quickbeam.events.arrow import table_of
+
+        table = table_of(events)
         if self._schema is None:
-            _check_types(events.schema, self.path)
-            self._schema = events.schema
-        elif events.schema != self._schema:
-            raise DataError(_difference(self._schema, events.schema, self.path))
-        self._pending.append(events)
-        self._pending_bytes += events.nbytes
-        self.events_written += len(events)
+            _check_types(table.schema, self.path)
+        self.write_table(table)
+
+    def write_table(self, table: pa.Table) -> None:
+        """Add a batch that is an Arrow table of events."""
+        if self._schema is None:
+            self._schema = table.schema
+        elif not table.schema.equals(self._schema):
+            _check_same(self._schema, table.schema, self.path)
+            table = table.cast(self._schema)
+        if (
+            len(self._pending) == MOST_PENDING
+        ):  # many small ones would take more memory for their bounds than for data
+            self._pending = [_joined(self._pending)]
+        self._pending.append(table)
+        self._pending_bytes += table.get_total_buffer_size()
+        self.events_written += len(table)
         if self._pending_bytes >= self._flush_bytes:
             self.flush()
 
@@ -72,12 +89,11 @@ class EventWriter:
         if not self._pending:
             return
         pending, self._pending, self._pending_bytes = self._pending, [], 0
-        batch = pending[0] if len(pending) == 1 else Events.concatenate(pending)
         if self._sink is None:
             self._sink = import_module(WRITERS[self.path.suffix]).open_sink(
-                self._part, batch.schema, self._facts, self._named_counters
+                self._part, self._schema, self._facts, self._named_counters
             )
-        self._sink.append(batch)
+        self._sink.append(_joined(pending))
 
     def close(self) -> None:
         """Close the file as it is."""
@@ -119,13 +135,30 @@ def write_events(path: str | Path, events: Events) -> None:
         writer.write(events)
 
 
-def _check_types(schema: tuple[Column, ...], path: Path) -> None:
-    unknown = [column.name for column in schema if "unknown" in column.type]
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    import pyarrow as pa
+
+    return tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
+
+
+def _check_types(schema: pa.Schema, path: Path) -> None:
+    from quickbeam.events.arrow import columns_of_schema
+
+    unknown = [column.name for column in columns_of_schema(schema) if "unknown" in column.type]
     if unknown:
         raise DataError(
             f"cannot write {path}: {', '.join(unknown)} is empty and has no type; "
             "give it one, such as ak.values_astype(column, 'float32')"
         )
+
+
+def _check_same(first: pa.Schema, other: pa.Schema, path: Path) -> None:
+    """Refuse a batch with other columns or types; Arrow may have more than one of its own for one of awkward's."""
+    from quickbeam.events.arrow import columns_of_schema
+
+    one, two = columns_of_schema(first), columns_of_schema(other)
+    if one != two:
+        raise DataError(_difference(one, two, path))
 
 
 def _difference(first: tuple[Column, ...], other: tuple[Column, ...], path: Path) -> str:

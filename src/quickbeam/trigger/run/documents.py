@@ -112,6 +112,14 @@ class UnitResult(Document):
     sizes: dict[str, int] = Field(default_factory=dict)  # of the files beside it
 
 
+class PartNotes(Document):
+    """What is to be known of a unit's part of a stream beside its columns."""
+
+    added: tuple[str, ...] = ()  # the columns that stages made
+    alone: tuple[str, ...] = ()  # the lists that differ in length from others of their collection
+    left_out: tuple[str, ...] = ()  # the columns of the input that the format cannot hold
+
+
 class HistogramSum(Document):
     """A filled histogram; below the first edge and above the last count too."""
 

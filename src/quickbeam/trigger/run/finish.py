@@ -10,6 +10,7 @@ import numpy as np
 
 import quickbeam
 from quickbeam._base import (
+    DataError,
     UsageError,
     atomic_path,
     host_facts,
@@ -19,11 +20,14 @@ from quickbeam._base import (
     progress,
     write_text,
 )
+from quickbeam.events import EventFile
 from quickbeam.trigger.decide import Laps
 from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run import parts
-from quickbeam.trigger.run.documents import HistogramSum, Plan, RunSummary, UnitResult
-from quickbeam.trigger.run.merge import check_complete, merge_decisions, merge_stream, provenance
+from quickbeam.trigger.run.counters import counters_of
+from quickbeam.trigger.run.documents import HistogramSum, PartNotes, Plan, RunSummary, UnitResult
+from quickbeam.trigger.run.kept import no_events
+from quickbeam.trigger.run.merge import Joined, check_complete, merge_decisions, merge_stream, provenance
 from quickbeam.trigger.run.times import MERGING, TimeSum, merged, summed
 
 SUMMARY, HISTOGRAMS = "run.json", "histograms.root"
@@ -59,7 +63,12 @@ def finish(
         times=_times(ordered, laps),
         kinds={op.label: op.stage.kind if op.stage else "filter" for op in compiled.program.operations},
         histograms=histograms,
-        outputs=outputs,
+        outputs={name: joined.path.name for name, joined in outputs.items()},
+        left_out=tuple(
+            f"{joined.path.name}: {', '.join(joined.left_out)}"
+            for joined in outputs.values()
+            if joined.left_out
+        ),
         made_up=tuple(sorted({part for result in ordered for part in result.made_up})),
     )
     write_text(out / SUMMARY, summary.model_dump_json(indent=1) + "\n")
@@ -77,31 +86,38 @@ def read_summary(out: Path) -> RunSummary:
 
 def _join(
     plan: Plan, compiled: Compiled, out: Path, folders: Sequence[Path], ordered: Sequence[UnitResult]
-) -> dict[str, str]:
+) -> dict[str, Joined]:
     """Write the files of the run."""
     facts = provenance(plan, _models(compiled), library_versions())
-    counters = _counters(compiled)
+    counters = counters_of(compiled)
     decided = sum(r.counts.accepted + r.counts.rejected + r.counts.debug for r in ordered)
     merge_decisions(out / parts.DECISIONS, folders, decided)
-    outputs = {"decisions": parts.DECISIONS}
+    outputs = {"decisions": Joined(out / parts.DECISIONS)}
     formats = {name: spec.format for name, spec in compiled.menu.streams.items()} | {parts.DEBUG: "root"}
     expected = {name: sum(r.counts.streams.get(name, 0) for r in ordered) for name in formats}
     with progress("joining streams", sum(expected.values()), "events") as advance:
         for name, suffix in formats.items():
             files = [f for folder in folders if (f := folder / parts.stream_file(name)).is_file()]
+            if not files and name != parts.DEBUG:
+                files = _nothing(plan, compiled, out, name)
             if files:
                 made = merge_stream(out / f"{name}.{suffix}", files, expected[name], facts, counters, advance)
-                outputs.update({path.stem: path.name for path in made})
+                outputs.update({joined.path.stem: joined for joined in made})
     return outputs
 
 
-def _counters(compiled: Compiled) -> dict[str, str]:
-    """Return what counts the entries of the lists that stages add: those of a model belong together, others stand alone."""
-    return {
-        column: f"n{stage.name if stage.kind == 'model' else column}"
-        for stage in compiled.stages.values()
-        for column in stage.adds
-    }
+def _nothing(plan: Plan, compiled: Compiled, out: Path, stream: str) -> list[Path]:
+    """Return a part without events, for a stream that took none: whoever reads the file finds its columns."""
+    index = next(i for i, file in enumerate(plan.files) if not file.problem)
+    part = out / parts.UNITS / parts.stream_file(stream)
+    try:
+        with EventFile(plan.files[index].url, plan.tree, index) as file:
+            table, left_out = no_events(compiled, file, stream)
+    except DataError:  # it could be read when the run was planned
+        return []
+    part.parent.mkdir(parents=True, exist_ok=True)
+    parts.write_part(part, table, PartNotes(left_out=left_out))
+    return [part]
 
 
 def _models(compiled: Compiled) -> dict[str, dict[str, str]]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import awkward as ak
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quickbeam._base import ConservationError, atomic_path
-from quickbeam.events import Column, EventFile, Events, open_writer, read_events
+from quickbeam.events import open_writer
+from quickbeam.events.arrow import columns_of_schema
 from quickbeam.trigger.run import parts
+from quickbeam.trigger.run.columns import filled, groups_of
+from quickbeam.trigger.run.counters import own_counters
 from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult
+from quickbeam.trigger.run.kept import not_for_trees
 
 
 def check_complete(plan: Plan, done: Mapping[int, Path], results: Mapping[int, UnitResult]) -> Counts:
@@ -64,6 +67,14 @@ def merge_decisions(target: Path, folders: Sequence[Path], expected: int) -> Non
         raise ConservationError(f"{target} would hold {rows} decisions, but {expected} events were decided")
 
 
+@dataclass(frozen=True)
+class Joined:
+    """A file of a stream, and the columns of the input that its format cannot hold."""
+
+    path: Path
+    left_out: tuple[str, ...] = ()
+
+
 def merge_stream(
     target: Path,
     files: Sequence[Path],
@@ -71,86 +82,25 @@ def merge_stream(
     facts: Mapping[str, str],
     counters: Mapping[str, str],
     advance: Callable[[int], None],
-) -> list[Path]:
+) -> list[Joined]:
     """Join the parts of a stream; files whose events have other columns of their own go into a file of their own."""
     written = 0
-    outputs: list[Path] = []
-    for number, (schema, group) in enumerate(_by_schema(files).items(), 1):
+    outputs: list[Joined] = []
+    for number, group in enumerate(groups_of(files), 1):
+        if target.suffix == ".root":  # of some columns it shows late that values are missing
+            group = group.without(not_for_trees(columns_of_schema(group.schema)))  # noqa: PLW2901 - the same, narrower
         output = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
-        with open_writer(output, facts=facts, counters=counters) as writer:
-            for path in group:
-                for chunk in read_events(path):
-                    writer.write(_filled(chunk.events, schema))
-                    written += len(chunk.events)
-                    advance(len(chunk.events))
-        outputs.append(output)
+        named = own_counters(group.schema, counters, group.notes.alone)
+        with open_writer(output, facts=facts, counters=named) as writer:
+            for path in group.parts:
+                table = parts.read_part(path)
+                writer.write_table(filled(table, group.schema))
+                written += len(table)
+                advance(len(table))
+        outputs.append(Joined(output, group.notes.left_out))
     if written != expected:
         raise ConservationError(f"{target} holds {written} events, but its stream took {expected}")
     return outputs
-
-
-Schema = tuple[Column, ...]
-
-
-def _by_schema(files: Sequence[Path]) -> dict[Schema, list[Path]]:
-    """Group parts by the columns of their events; what stages added may be missing in a part, where no stage came so far."""
-    groups: dict[tuple[Column, ...], list[tuple[Path, Schema]]] = {}
-    for path in files:
-        schema = _schema(path)
-        own = tuple(column for column in schema if not _is_added(schema, column.name))
-        groups.setdefault(own, []).append((path, schema))
-    merged: dict[Schema, list[Path]] = {}
-    for own, members in groups.items():
-        added: dict[str, str] = {}
-        for _, schema in members:
-            for column in schema:
-                if _is_added(schema, column.name):
-                    added[column.name] = _wider(added.get(column.name), column.type)
-        merged[(*own, *(Column(name, kind) for name, kind in added.items()))] = [path for path, _ in members]
-    return merged
-
-
-def _schema(path: Path) -> Schema:
-    with EventFile(str(path)) as file:
-        return file.schema
-
-
-def _is_added(schema: Schema, name: str) -> bool:
-    """Tell whether a stage may have added a column: those follow on the bits."""
-    names = [column.name for column in schema]
-    first = next(
-        (i for i, n in enumerate(names) if n.startswith("HLT_") and n.endswith("_prescale")), len(names)
-    )
-    return names.index(name) > first and not name.startswith("HLT_")
-
-
-def _wider(one: str | None, other: str) -> str:
-    if one is None or one == other or "unknown" in one:
-        return other
-    if "unknown" in other:
-        return one
-    prefix = "var * " if one.startswith("var * ") else ""
-    kinds = [np.dtype(kind.removeprefix("var * ")) for kind in (one, other)]
-    return prefix + str(np.result_type(*kinds))
-
-
-def _filled(events: Events, schema: Schema) -> Events:
-    """Give a part the columns and types of all: NaN, 0 or an empty list where no stage came so far."""
-    columns: dict[str, object] = {}
-    for column in schema:
-        prefix, _, kind = column.type.rpartition(" * ")
-        if column.name in events:
-            array = events[column.name]
-            same = str(array.type.content) == column.type
-            columns[column.name] = array if same else ak.values_astype(array, kind)
-        elif prefix == "var":
-            columns[column.name] = ak.values_astype(
-                ak.unflatten(np.empty(0), np.zeros(len(events), int)), kind
-            )
-        else:
-            dtype = np.dtype(kind)
-            columns[column.name] = np.full(len(events), np.nan if dtype.kind == "f" else 0, dtype)
-    return Events.of(columns)
 
 
 def provenance(

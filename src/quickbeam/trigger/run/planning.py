@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import quickbeam
@@ -61,15 +61,17 @@ def make_plan(
         folder=str(source.folder),
         mode=mode,
         tree=tree,
-        unit_events=unit_events or _unit_events(compiled, found, tree),
+        unit_events=unit_events or _unit_events(compiled, found, tree, held or {}),
         files=tuple(found),
     )
 
 
-def _unit_events(compiled: Compiled, files: Sequence[InputFile], tree: str | None) -> int:
+def _unit_events(
+    compiled: Compiled, files: Sequence[InputFile], tree: str | None, held: dict[int, EventFile]
+) -> int:
     """Return how many events are committed together: as many as fit in memory with what decisions read."""
     index = next(i for i, file in enumerate(files) if not file.problem)
-    with EventFile(files[index].url, tree, index) as file:
+    with nullcontext(held[index]) if index in held else EventFile(files[index].url, tree, index) as file:
         per_event = file.bytes_per_event(file.choose(compiled.program.reads))
     return max(UNIT_EVENTS_LEAST, min(UNIT_EVENTS, int(UNIT_BYTES / max(per_event, 1.0))))
 

@@ -14,11 +14,24 @@ from typing import Any, Self
 import numpy as np
 
 from quickbeam._base import DataError, now_ns
-from quickbeam.events import Column, ColumnData, EventFile, Events, Frame, Intact, Jagged, columns_of
+from quickbeam.events import (
+    IDENTITY,
+    BrokenRange,
+    ColumnData,
+    EventFile,
+    Events,
+    Frame,
+    Intact,
+    Jagged,
+    columns_of,
+)
+from quickbeam.events.arrow import table_of, with_columns
 from quickbeam.trigger.decide import SETUP, Decisions, Laps, Outcome, Reason, decide_batch, decide_single
 from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run import parts
-from quickbeam.trigger.run.documents import Counts, Plan, Unit, UnitResult, Unreadable
+from quickbeam.trigger.run.counters import alone, counters_of
+from quickbeam.trigger.run.documents import Counts, PartNotes, Plan, Unit, UnitResult, Unreadable
+from quickbeam.trigger.run.kept import Kept, both, kept_columns
 from quickbeam.trigger.run.output import debug_columns, stream_columns
 from quickbeam.trigger.run.planning import FILES_OPEN
 from quickbeam.trigger.run.times import KEPT, READING, UNIT, WAITING, WRITING, summed
@@ -57,7 +70,8 @@ class Worker:
         self.pulse = pulse
         self.plan, self.compiled, self.out = plan, compiled, out
         self._files = _Files(plan, held or {})
-        self._columns: dict[tuple[int, str], list[str]] = {}
+        self._columns: dict[tuple[int, str], tuple[list[str], tuple[str, ...]]] = {}
+        self.counters = counters_of(compiled)
 
     def read(self, unit: Unit) -> Read:
         """Read the columns that decisions need; safe to call in another thread than `work`."""
@@ -74,28 +88,30 @@ class Worker:
         """Decide, write, commit; `waited_ns` is how long the reading kept this from beginning."""
         return _UnitWork(self, read, care, waited_ns).commit()
 
-    def kept(self, read: Read, streams: list[str], rows: np.ndarray) -> dict[str, Intact]:
+    def kept(self, read: Read, streams: list[str], rows: np.ndarray) -> dict[str, Kept]:
         """Return what streams keep of some entries; what was read for the decision is not read again."""
-        wanted = {name: self._kept_columns(read.unit.file, name) for name in streams}
-        every = dict.fromkeys(column for columns in wanted.values() for column in columns)
+        columns = {name: self._kept_columns(read.unit.file, name) for name in streams}
+        wanted = {name: [*IDENTITY, *names] for name, (names, _) in columns.items()}
+        every = dict.fromkeys(column for names in wanted.values() for column in names)
         intact = read.intact
         assert intact.events is not None  # noqa: S101 - there are rows
         missing = [column for column in every if column not in intact.events]
+        known = [column for column in every if column not in missing]
+        table, entries, broken = table_of(Events(intact.events.array[known])), intact.entries, intact.broken
         if missing:
             with self._files.opened(read.unit.file) as file:
                 more = file.read_intact(missing, int(rows.min()), int(rows.max()) + 1)
-            intact = _joined(intact, more, missing)
-        return {name: _narrowed(intact, wanted[name]) for name in streams}
+            if more.events is None:
+                return dict.fromkeys(streams, Kept(None, more.entries, more.broken))
+            broken = more.broken
+            table, entries = both(table, entries, table_of(more.events).select(missing), more.entries)
+        return {name: Kept(table.select(wanted[name]), entries, broken, columns[name][1]) for name in streams}
 
-    def _kept_columns(self, index: int, stream: str) -> list[str]:
-        """Return the columns of a file that a stream keeps; `debug` keeps all."""
+    def _kept_columns(self, index: int, stream: str) -> tuple[list[str], tuple[str, ...]]:
+        """Return the columns of a file that a stream keeps, and those that it cannot."""
         if (index, stream) not in self._columns:
-            spec = self.compiled.menu.streams.get(stream) if stream != parts.DEBUG else None
             with self._files.opened(index) as file:
-                names = file.choose(["*"] if spec is None or spec.keep == "all" else list(spec.keep))
-                if spec is None or spec.format == "root":
-                    names = root_columns(file, names)
-            self._columns[index, stream] = names
+                self._columns[index, stream] = kept_columns(self.compiled, file, stream)
         return self._columns[index, stream]
 
     def close(self) -> None:
@@ -115,37 +131,7 @@ class Worker:
 
 def parts_of_nothing(unit: Unit, reason: str) -> Intact:
     """Return a unit of which nothing could be read."""
-    from quickbeam.events import BrokenRange
-
     return Intact(None, np.empty(0, np.int64), (BrokenRange(unit.start, unit.stop, reason),))
-
-
-def root_columns(file: EventFile, names: list[str]) -> list[str]:
-    """Return those columns that a ROOT tree can hold."""
-    from quickbeam.events.root_writer import tree_holds
-
-    return [name for name in names if tree_holds(Column(name, file.columns[name]))]
-
-
-def _joined(first: Intact, more: Intact, names: list[str]) -> Intact:
-    """Return the events of which both parts could be read, with the columns of both."""
-    assert first.events is not None  # noqa: S101 - as above
-    if more.events is None:
-        return more
-    entries, here, there = np.intersect1d(
-        first.entries, more.entries, assume_unique=True, return_indices=True
-    )
-    events = first.events.select(here)
-    found = more.events.select(there)
-    columns = {name: events[name] for name in events.array.fields} | {name: found[name] for name in names}
-    return Intact(Events.of(columns), entries, more.broken)
-
-
-def _narrowed(intact: Intact, names: list[str]) -> Intact:
-    if intact.events is None:
-        return intact
-    keep = ["run", "luminosityBlock", "event", *names]
-    return Intact(Events(intact.events.array[keep]), intact.entries, intact.broken)
 
 
 class _Files:
@@ -259,7 +245,7 @@ class _UnitWork:
         streams[parts.DEBUG] = outcome == Outcome.DEBUG
         return streams
 
-    def _read_kept(self, outcome: np.ndarray) -> dict[str, Intact]:
+    def _read_kept(self, outcome: np.ndarray) -> dict[str, Kept]:
         wanted = [name for name, mask in self.streams.items() if mask.any()]
         if not wanted:
             return {}
@@ -270,29 +256,32 @@ class _UnitWork:
         return kept
 
     def _write_streams(
-        self, folder: Path, outcome: np.ndarray, found: Decisions, kept: dict[str, Intact]
+        self, folder: Path, outcome: np.ndarray, found: Decisions, kept: dict[str, Kept]
     ) -> np.ndarray:
         """Write what each stream takes; return the events of which not all that is kept could be read."""
         lost = np.zeros(len(outcome), bool)
-        for intact in kept.values():
-            readable = np.isin(self.entries, intact.entries)
+        for found_of in kept.values():
+            readable = np.isin(self.entries, found_of.entries)
             lost |= (outcome != Outcome.REJECTED) & ~readable
         if lost.any():
-            broken = next(b for intact in kept.values() for b in intact.broken)
+            broken = next(b for found_of in kept.values() for b in found_of.broken)
             self._book(self.entries[lost], broken.reason)
         for name, mask in self.streams.items():
             rows = np.flatnonzero(mask & ~lost)
             if not len(rows):
                 continue
-            intact = kept[name]
-            assert intact.events is not None  # noqa: S101 - rows that are lost are left out
-            events = intact.events.select(np.searchsorted(intact.entries, self.entries[rows]))
             added = (
                 debug_columns(self.program, found, rows, self._file(), self.entries[rows])
                 if name == parts.DEBUG
                 else stream_columns(self.program, found, rows)
             )
-            parts.write_part(folder / parts.stream_file(name), with_columns(events, added))
+            table = with_columns(kept[name].rows(self.entries[rows]), added)
+            notes = PartNotes(
+                added=tuple(column for column in found.added if column in added),
+                alone=alone(table, self.worker.counters),
+                left_out=kept[name].left_out,
+            )
+            parts.write_part(folder / parts.stream_file(name), table, notes)
         return lost
 
     def _book(self, entries: np.ndarray, reason: str) -> None:
@@ -361,8 +350,3 @@ class _UnitWork:
             inner, _ = np.histogram(flat, spec.bins, (spec.low, spec.high))
             made[name] = (int((flat < spec.low).sum()), *map(int, inner), int((flat > spec.high).sum()))
         return made
-
-
-def with_columns(events: Events, added: dict[str, object]) -> Events:
-    """Return events with columns added; one that is there already, as in a debug file that is run again, is replaced."""
-    return Events.of({**{name: events[name] for name in events.array.fields}, **added})
