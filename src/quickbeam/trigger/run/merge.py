@@ -50,7 +50,7 @@ def merge_decisions(target: Path, folders: Sequence[Path], expected: int) -> Non
         writer: pq.ParquetWriter | None = None
         pending: list[pa.Table] = []
         for folder in folders:
-            table = pq.read_table(folder / parts.DECISIONS)
+            table = parts.read_part(folder / parts.DECIDED)
             rows += table.num_rows
             writer = writer or pq.ParquetWriter(part, table.schema, **parts.COMPACT)
             pending.append(table)

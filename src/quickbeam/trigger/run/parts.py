@@ -8,7 +8,7 @@ import shutil
 import struct
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ NOTES = b"quickbeam.notes"  # in the metadata of a part
 _LZ4 = ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 _CHECKSUM = struct.Struct("<I")  # of all before it
 UNITS, DECISIONS, RESULT, DEBUG = "units", "decisions.parquet", "result.json", "debug"
+DECIDED = "decisions.arrow"  # of a unit
 
 
 def stream_file(name: str) -> str:
@@ -53,12 +54,13 @@ def unit_folder(out: Path, unit: Unit) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def write_part(path: Path, table: pa.Table, notes: PartNotes) -> None:
-    """Write the events of one stream.
+def write_part(path: Path, table: pa.Table, notes: PartNotes | None = None) -> None:
+    """Write a table of a unit: the events of one stream, or its decisions.
 
     Arrow's own format, as Parquet takes 0.1 s for the 1500 columns of NanoAOD however few the events; a checksum follows.
     """
-    table = table.replace_schema_metadata({NOTES: notes.model_dump_json()})
+    if notes is not None:
+        table = table.replace_schema_metadata({NOTES: notes.model_dump_json()})
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, table.schema, options=_LZ4) as writer:
         writer.write_table(table)
@@ -69,7 +71,7 @@ def write_part(path: Path, table: pa.Table, notes: PartNotes) -> None:
 
 
 def read_part(path: Path) -> pa.Table:
-    """Read the events of one stream, and prove that they are what was written."""
+    """Read a table of a unit, and prove that it is what was written."""
     data = path.read_bytes()
     end = len(data) - _CHECKSUM.size
     if end < 0 or _CHECKSUM.pack(zlib.crc32(memoryview(data)[:end])) != data[end:]:
@@ -89,11 +91,6 @@ def part_schema(path: Path) -> pa.Schema:
 def notes_of(schema: pa.Schema) -> PartNotes:
     """Return the notes on a part."""
     return PartNotes.model_validate_json((schema.metadata or {}).get(NOTES, b"{}"))
-
-
-def write_decisions(path: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Write a row per event that was decided."""
-    pq.write_table(pa.table(dict(columns)), path, **COMPACT)
 
 
 def write_result(folder: Path, result: UnitResult) -> None:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 
 from quickbeam._base import DataError, now_ns
 from quickbeam.events import (
@@ -187,7 +188,7 @@ class _UnitWork:
             start = now_ns()
             lost = self._write_streams(folder, outcome, found, kept)
             outcome = np.where(lost, -1, outcome)
-            parts.write_decisions(folder / parts.DECISIONS, self._decisions(columns, outcome, found))
+            parts.write_part(folder / parts.DECIDED, pa.table(self._decisions(columns, outcome, found)))
             histograms = self._histograms(columns, found, ~lost)
             self.laps.add(WRITING, now_ns() - start, len(self.entries))
             self.laps.add(UNIT, now_ns() - self.begin, len(self.entries))
