@@ -1,6 +1,6 @@
 """What models read, made of the columns of events."""
 
-from quickbeam.features.inputs import InputRows, columns_read, find_inputs, input_rows
+from quickbeam.features.inputs import InputRows, columns_read, find_inputs, frame_read, input_rows
 from quickbeam.features.jets import JET_COLUMNS, Jets, jets_of, leading_jets
 from quickbeam.features.lepton_event import LEPTON_EVENT_VALUES
 from quickbeam.features.particles import PARTICLE_VALUES
@@ -19,6 +19,7 @@ __all__ = [
     "feature_names",
     "find_feature",
     "find_inputs",
+    "frame_read",
     "input_rows",
     "jets_of",
     "leading_jets",

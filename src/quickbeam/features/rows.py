@@ -34,6 +34,7 @@ class Feature:
     reads: tuple[str, ...]
     about: tuple[str, ...]
     build: Callable[[Frame], Rows]
+    jets: str | None = None  # the collection, such as FatJet, whose objects `jet` of `about` counts
 
 
 def feature_names() -> list[str]:
