@@ -38,6 +38,7 @@ SEED_ETA_MAX = 2.4
 EGAMMA_SIZE, JET_SIZE = 32, 128
 ABOUT = ("eta", "phi", "pt")
 ABOUT_JET = (*ABOUT, "jet")
+NEEDS = "low-level columns, which `quickbeam simulate --low-level` writes"
 
 
 def egamma_frames(frame: Frame) -> Rows:
@@ -102,10 +103,10 @@ def jet_frames(frame: Frame, jets: str, pixels: bool) -> Rows:
 def _of_jets(name: str, jets: str, pixels: bool) -> Feature:
     reads = (*(f"{jets}_{what}" for what in ("pt", "eta", "phi")), *TRACKS, *(PIXELS if pixels else ()))
     build = partial(jet_frames, jets=jets, pixels=pixels)
-    return Feature(name, (*reads, *ECAL, *HCAL), ABOUT_JET, build, jets)
+    return Feature(name, (*reads, *ECAL, *HCAL), ABOUT_JET, build, jets, NEEDS)
 
 
-EGAMMA_FRAMES = Feature("egamma_frames", ECAL, ABOUT, egamma_frames)
+EGAMMA_FRAMES = Feature("egamma_frames", ECAL, ABOUT, egamma_frames, needs=NEEDS)
 QUARK_GLUON_FRAMES = _of_jets("quark_gluon_frames", "Jet", pixels=False)
 TOP_FRAMES = _of_jets("top_frames", "FatJet", pixels=True)
 TAU_FRAMES = _of_jets("tau_frames", "Jet", pixels=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from quickbeam._base import UsageError
+from quickbeam._base import MissingColumnError, UsageError
 from quickbeam.events import IDENTITY, Events, Frame, columns_of
 from quickbeam.features.lists import check_lengths, lists_of, starts_of
 from quickbeam.features.rows import Feature, find_feature
@@ -55,6 +57,19 @@ def find_inputs(names: Mapping[str, str]) -> dict[str, Feature]:
 def columns_read(features: Mapping[str, Feature]) -> tuple[str, ...]:
     """Return the columns that some features read, each once."""
     return tuple(dict.fromkeys(column for feature in features.values() for column in feature.reads))
+
+
+@contextmanager
+def telling_needs(features: Mapping[str, Feature]) -> Iterator[None]:
+    """Say what a feature needs of a file that lacks a column."""
+    try:
+        yield
+    except MissingColumnError as error:
+        needy = next((feature for feature in features.values() if feature.needs), None)
+        if needy is None:
+            raise
+        lacks = re.sub("; (did you mean|known:) .*", "", str(error))  # near misses are of no help here
+        raise MissingColumnError(f"{lacks}: {needy.name} needs {needy.needs}") from error
 
 
 def frame_read(features: Mapping[str, Feature], events: Events, more: Iterable[str] = ()) -> Frame:

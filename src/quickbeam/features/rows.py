@@ -35,6 +35,7 @@ class Feature:
     about: tuple[str, ...]
     build: Callable[[Frame], Rows]
     jets: str | None = None  # the collection, such as FatJet, whose objects `jet` of `about` counts
+    needs: str = ""  # of a file; told where one lacks what is read
 
 
 def feature_names() -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from quickbeam._base import DataError, progress
 from quickbeam.events import EventReader, Frame, of_file, read_events
-from quickbeam.features import Feature, InputRows, columns_read, frame_read, input_rows
+from quickbeam.features import Feature, InputRows, columns_read, frame_read, input_rows, telling_needs
 from quickbeam.zoo.classifiers import Reading
 from quickbeam.zoo.stores import SparseRows, Store, joined, take
 
@@ -66,7 +66,7 @@ def read_class(
     )
     parts: list[ClassRows] = []
     found = done = 0
-    with progress(f"reading {wanted.name}", reader.count(), "events") as advance:
+    with telling_needs(features), progress(f"reading {wanted.name}", reader.count(), "events") as advance:
         for part in _parts(features, reader, wanted):
             parts.append(part)
             found, done = found + len(part), done + part.events
