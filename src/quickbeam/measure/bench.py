@@ -13,7 +13,7 @@ from quickbeam.bundle import Bundle
 from quickbeam.engines import Options, Session, find_engine
 from quickbeam.measure.agreement import Agreement, verify
 from quickbeam.measure.harness import Plan
-from quickbeam.measure.latency import NULL, measure_latency
+from quickbeam.measure.latency import MODES, NULL, Mode, measure_latency
 from quickbeam.measure.processes import measure_load, measure_memory
 from quickbeam.measure.records import LatencyRow, LoadRow, MemoryRow, Record
 from quickbeam.measure.roofline import measure_roofline
@@ -28,6 +28,7 @@ class Bench:
     engines: tuple[str, ...]
     batches: tuple[int, ...] = (1, 8, 16, 64, 256, 1024)
     threads: int = 1
+    modes: tuple[Mode, ...] = MODES
     plan: Plan = field(default_factory=Plan)
     cold: bool = True
     load: bool = True
@@ -72,7 +73,13 @@ def run_bench(bundles: Sequence[Bundle], bench: Bench) -> Record:
                         f"{bundle.name} with batches of {', '.join(map(str, left_out))}: {_batch_rule(bundle)}"
                     )
                 latency += measure_latency(
-                    sessions, batches, bench.plan, cold=bench.cold, roofline=roofline, rng=rng
+                    sessions,
+                    batches,
+                    bench.plan,
+                    cold=bench.cold,
+                    roofline=roofline,
+                    rng=rng,
+                    modes=bench.modes,
                 )
             advance(1)
             passed = [s.engine.name for s in sessions if s.verified]
