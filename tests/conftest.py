@@ -464,3 +464,36 @@ def lepton_file(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / f"{name}.parquet"
 
     return write
+
+
+@pytest.fixture
+def low_level_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write files of made-up events with all that the frames of the image taggers are made of; every fourth has no jet."""
+    from quickbeam.events import IDENTITY, Events, open_writer
+    from quickbeam.features import find_feature
+
+    names = {
+        key
+        for name in ("egamma", "quark_gluon", "top", "tau")
+        for key in find_feature(f"{name}_frames").reads
+    }
+
+    def write(name: str, count: int, seed: int) -> Path:
+        rng = np.random.default_rng(seed)
+        columns: dict[str, object] = {key: np.arange(1, count + 1) for key in IDENTITY}
+        for key in sorted({*names, "Jet_mass", "FatJet_mass"}):
+            prefix, _, what = key.partition("_")
+            lengths = np.full(count, 3 if "Jet" in prefix else 5)
+            if "Jet" in prefix:
+                lengths[::4] = 0
+            if prefix == "PV":
+                columns[key] = rng.normal(0, 3, count)
+                continue
+            draw = {"eta": (-1, 1), "phi": (-3, 3), "layer": (1, 4), "d0": (-0.1, 0.1)}.get(what, (30, 60))
+            values = rng.uniform(*draw, lengths.sum()).astype(np.int32 if what == "layer" else np.float32)
+            columns[key] = [part.tolist() for part in np.split(values, np.cumsum(lengths)[:-1])]
+        with open_writer(tmp_path / f"{name}.parquet") as writer:
+            writer.write(Events.of(columns))
+        return tmp_path / f"{name}.parquet"
+
+    return write

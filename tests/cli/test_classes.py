@@ -77,10 +77,30 @@ def test_wrong_options_are_told(call, bundle, tmp_path, options, code, told):
     assert told in err
 
 
+def test_a_classifier_scores_files_and_is_verified_on_them(call, bundle, lepton_file, tmp_path):
+    file = lepton_file("some", 20, 3)
+    code, out, err = call("score", bundle, file, "-o", tmp_path / "s.parquet", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["events"] == 20
+    assert told["rows"] + told["events_without_rows"] == 20
+    code, out, err = call("verify", bundle, "--engine", "onnxruntime", "--events", file)
+    assert code == 0, err
+    assert f"on {told['rows']} events" in " ".join(out.split())
+    code, _, err = call("evaluate", bundle, "--background", file, "--signal", file, "-o", tmp_path / "out")
+    assert code == 2
+    assert "scores no jets" in err
+    assert "--class NAME=FILE" in err
+
+
 def test_files_and_classes_exclude_each_other(call, tmp_path):
     code, _, err = call("train", "topology-gru", "a.root", "--class", "qcd=b.root", "-o", tmp_path / "m.qb")
     assert code == 2
     assert "exclude each other" in err
+    signal = ("--class", "background=a.root", "--signal", "b.root")
+    code, _, err = call("train", "egamma", *signal, "-o", tmp_path / "m.qb")
+    assert code == 2
+    assert "--signal and --class exclude each other" in err
     code, _, err = call("train", "conv-vae", "-o", tmp_path / "m.qb")
     assert code == 2
     assert "FILES" in err

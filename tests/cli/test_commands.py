@@ -153,7 +153,7 @@ def test_an_engine_that_fails_ends_verify_with_its_code(call, parse_model, tmp_p
         (("pack", "absent.onnx", "-o", "m.qb"), 2, "there is no model file"),
         (("pack", "MODEL", "-o", "m.qb", "--dims", "N:3"), 2, "NAME=NUMBER"),
         (("pack", "MODEL", "-o", "m.qb", "--score", "scor"), 2, "did you mean 'score'"),
-        (("pack", "MODEL", "-o", "m.qb", "--feature", "x"), 2, "INPUT=BUILDER"),
+        (("pack", "MODEL", "-o", "m.qb", "--feature", "x"), 2, "INPUT=FEATURE"),
         (("pack", "MODEL", "-o", "m.qb", "--feature", "x=leading_jest"), 2, "did you mean 'leading_jets'"),
         (("pack", "MODEL", "-o", "m.qb", "--engine", "onnx"), 2, "no engine is called 'onnx'"),
         (("inspect", "absent"), 1, "neither a file nor a bundle"),

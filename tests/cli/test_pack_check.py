@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from quickbeam import QuickbeamError
-from quickbeam.bundle import pack
+from quickbeam.bundle import Bundle, pack
 
 
 def _model():
@@ -33,3 +33,13 @@ def test_what_the_check_refuses_leaves_nothing_and_keeps_the_old(tmp_path):
         pack(_model(), target, inputs=inputs, description="newer", check=refuse)
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.qb"]
     assert before.description == ""
+
+
+@pytest.mark.parametrize("feature", ["lepton_event", "top_frames", "leading_jets"])
+def test_any_feature_that_is_registered_may_make_an_input(call, tmp_path, feature):
+    import onnx
+
+    onnx.save(_model(), tmp_path / "m.onnx")
+    code, _, err = call("pack", tmp_path / "m.onnx", "-o", tmp_path / "m.qb", "--feature", f"x={feature}")
+    assert code == 0, err
+    assert Bundle.open(tmp_path / "m.qb").manifest.signature.inputs[0].feature == feature

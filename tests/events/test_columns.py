@@ -51,3 +51,20 @@ def test_a_column_that_is_no_number_is_refused():
     named = Events.of({**{n: events[n] for n in events.array.fields}, "name": ak.Array(["a"])})
     with pytest.raises(DataError, match=r"cannot read the column 'name' of type string"):
         columns_of(named)
+
+
+@pytest.mark.parametrize(
+    ("column", "event", "count"),
+    [
+        ([[1.0], [None, 2.0], [None]], "1:1:1", 2),
+        ([[1.0], [], None], "2:2:2", 1),
+        ([1.0, None, 3.0], "1:1:1", 1),
+    ],
+)
+def test_a_list_or_number_that_is_missing_is_told_with_its_event(column, event, count):
+    numbers = np.arange(3, dtype=np.uint64)
+    events = Events.of(
+        {"run": numbers, "luminosityBlock": numbers, "event": numbers, "Jet_pt": ak.Array(column)}
+    )
+    with pytest.raises(DataError, match=f"Jet_pt has no value in event {event} \\({count} such events"):
+        columns_of(events)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from quickbeam._base import UsageError
-from quickbeam.events import read_events
-from quickbeam.features import Feature, Rows, columns_read, find_inputs, input_rows
+from quickbeam._base import DataError, UsageError
+from quickbeam.events import Frame, Jagged, read_events
+from quickbeam.features import Feature, InputRows, Rows, columns_read, find_inputs, input_rows
 
 
 @pytest.fixture
@@ -44,3 +44,24 @@ def test_features_with_other_rows_are_refused(events):
         match=r"the inputs a \(one_each\) and b \(two_each\) have rows for different events \(30 and 60\)",
     ):
         input_rows({"a": one_each, "b": two_each}, events)
+
+
+def test_a_column_is_told_of_the_jets_of_rows_or_of_their_events():
+    frame = Frame(
+        {
+            **dict.fromkeys(("run", "luminosityBlock", "event"), np.arange(3)),
+            "MET_pt": np.array([1.0, 2.0, 3.0]),
+            "Jet_pt": Jagged(np.array([0, 2, 2, 3]), np.array([50.0, 40.0, 30.0])),
+            "Jet_mass": Jagged(np.array([0, 2, 2, 3]), np.array([5.0, 4.0, 3.0])),
+            "Jet_short": Jagged(np.array([0, 1, 1, 2]), np.array([5.0, 4.0])),
+            "Muon_pt": Jagged(np.array([0, 1, 1, 1]), np.array([9.0])),
+        },
+        3,
+    )
+    rows = InputRows({"x": np.zeros((2, 1))}, np.array([0, 1, 1, 2]), {"jet": np.array([1, 0])}, "Jet")
+    assert rows.take(frame, "Jet_mass").tolist() == [4.0, 3.0]
+    assert rows.take(frame, "MET_pt").tolist() == [1.0, 3.0]
+    with pytest.raises(UsageError, match="Muon_pt is a list in every event"):
+        rows.take(frame, "Muon_pt")
+    with pytest.raises(DataError, match=r"Jet_pt and Jet_short differ in length in event 0:0:0"):
+        rows.take(frame, "Jet_short")

@@ -94,6 +94,11 @@ def test_a_batch_of_several_chunks_is_cut_but_for_the_plain_engine(bundle_of, be
     assert ("null", "plain", chunk) not in seen
 
 
+def test_only_the_modes_that_are_asked_for_are_timed(bundle_of, bench):
+    record = bench([bundle_of("dense")], engines=("onnxruntime",), batches=(1, 4), modes=("call",))
+    assert {(r.engine, r.mode) for r in record.latency} == {("onnxruntime", "call"), ("null", "call")}
+
+
 def test_an_engine_that_cannot_run_a_model_is_named_and_the_others_are_timed(bench, parse_model, tmp_path):
     from quickbeam.bundle import pack
 

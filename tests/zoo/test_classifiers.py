@@ -14,12 +14,12 @@ from safetensors.numpy import load_file
 import quickbeam as qb
 from quickbeam._base import DataError, UsageError
 from quickbeam.measure import verify
-from quickbeam.zoo import CLASSIFIERS, train, train_classifier
+from quickbeam.zoo import CLASSIFIERS, TOPOLOGIES, train, train_classifier
 from quickbeam.zoo.checkpoint import CHECKPOINT
-from quickbeam.zoo.classified import class_points, pack_classifier
-from quickbeam.zoo.classifiers import with_numbers
+from quickbeam.zoo.classified import pack_classifier
 from quickbeam.zoo.labelled import Labelled, split_classes
 from quickbeam.zoo.supervised import SupervisedTraining
+from quickbeam.zoo.thresholds import class_points
 from quickbeam.zoo.topology import mirrored
 
 ROWS = 150
@@ -44,12 +44,12 @@ def rows_of(name="topology-hlf", seed=0):
 
 
 def training(folder, name="topology-hlf", seed=1, epochs=2, **numbers):
-    model = with_numbers(CLASSIFIERS[name], epochs, 64)
-    model = replace(model, fit=replace(model.fit, **numbers))
-    return SupervisedTraining(model, split_classes(rows_of(name), seed), folder, seed=seed)
+    model = CLASSIFIERS[name]
+    model = replace(model, recipe=replace(model.recipe, epochs=epochs, batch=64, **numbers))
+    return SupervisedTraining(model, split_classes(rows_of(name), seed, 0.1), folder, seed=seed)
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", TOPOLOGIES)
 def test_every_classifier_is_packed_and_verifies_on_every_engine(name, tmp_path):
     torch.set_num_threads(1)
     run = training(tmp_path / "run", name, epochs=1)
@@ -134,7 +134,7 @@ def test_training_stops_when_the_validation_loss_no_longer_falls(tmp_path):
 def test_the_split_is_by_event_and_keeps_every_row_and_class():
     rows = rows_of()
     twice = replace(rows, event=rows.event // 6 * 3 + rows.label)  # two rows an event
-    split = split_classes(twice, 1)
+    split = split_classes(twice, 1, 0.1)
     parts = (split.train, split.validation, split.calibration)
     assert sum(map(len, parts)) == ROWS
     events = [set(part.event.tolist()) for part in parts]

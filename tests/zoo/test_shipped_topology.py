@@ -11,7 +11,7 @@ from quickbeam.events import Events
 from quickbeam.features import columns_read, find_inputs, input_rows
 from quickbeam.measure import verify
 from quickbeam.simulate import Settings, simulate
-from quickbeam.zoo import CLASSIFIERS
+from quickbeam.zoo import TOPOLOGIES
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def samples():
     return {"qcd": made("qcd-lepton", 25), "w": made("w-lepton", 60), "ttbar": made("ttbar", 80)}
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", TOPOLOGIES)
 def test_a_shipped_classifier_agrees_with_float64_on_every_engine(name):
     bundle = Bundle.open(name)
     for engine in ("onnxruntime", "openvino", "torch"):
@@ -31,7 +31,7 @@ def test_a_shipped_classifier_agrees_with_float64_on_every_engine(name):
     assert "names of training files" not in bundle.text("CARD.md")
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", TOPOLOGIES)
 def test_it_tells_simulated_events_apart(name, samples):
     bundle = Bundle.open(name)
     features = find_inputs({spec.name: spec.feature for spec in bundle.manifest.signature.inputs})
@@ -45,5 +45,5 @@ def test_it_tells_simulated_events_apart(name, samples):
 
 
 def test_the_shipped_classifiers_are_small():
-    sizes = [f.stat().st_size for name in CLASSIFIERS for f in Bundle.open(name).path.iterdir()]
+    sizes = [f.stat().st_size for name in TOPOLOGIES for f in Bundle.open(name).path.iterdir()]
     assert sum(sizes) < 2_000_000

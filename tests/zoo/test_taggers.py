@@ -17,10 +17,11 @@ from quickbeam.engines import open as open_session
 from quickbeam.events import IDENTITY, Events, Frame, columns_of, open_writer
 from quickbeam.features import find_feature
 from quickbeam.measure import evaluate_bundle
-from quickbeam.zoo import TAGGERS, train
-from quickbeam.zoo.simple_net import SimpleNet, Tagging, export
-from quickbeam.zoo.tagger_data import SparseFrames, load_labelled, same_spectrum
-from quickbeam.zoo.tagger_training import mirrored
+from quickbeam.zoo import TAGGERS, Reading, train
+from quickbeam.zoo.classified import Classified, export_classified
+from quickbeam.zoo.simple_net import SimpleNet, mirrored
+from quickbeam.zoo.stores import SparseRows, joined, take
+from quickbeam.zoo.truth_frames import load_kind, same_spectrum
 
 CRYSTAL = 2 * np.pi / 360
 
@@ -83,7 +84,9 @@ def test_a_trained_tagger_tells_what_it_learnt_and_says_how_it_reads_events(trai
     manifest = trained.bundle.manifest
     assert manifest.signature.inputs[0].feature == "egamma_frames"
     assert manifest.score == "score"
-    assert manifest.training["training_frames"] > 150
+    assert manifest.training["classes"] == ["background", "signal"]
+    assert sum(manifest.training["training_rows"].values()) > 150
+    assert manifest.training["signal_files"] == ["electrons.parquet"]
     assert {p.name for p in manifest.working_points} <= {
         "background-0.3",
         "background-0.1",
@@ -166,9 +169,9 @@ def test_a_seed_near_both_kinds_is_neither(tmp_path):
     for name, values in both.items():
         array = ak.with_field(array, values, name)
     path = written(tmp_path / "both.parquet", Events(array))
-    for signal in (True, False):
-        with pytest.raises(DataError, match=r"no (signal|background) of egamma"):
-            load_labelled(TAGGERS["egamma"], [path], signal=signal)
+    for kind in ("signal", "background"):
+        with pytest.raises(DataError, match=f"no {kind} of egamma"):
+            load_kind(TAGGERS["egamma"], [path], kind, Reading())
 
 
 @pytest.mark.parametrize("name", TAGGERS)
@@ -182,22 +185,25 @@ def test_the_exported_graph_is_the_network_and_stays_finite(name):
     frames[2] = 1e6
     if len(tagger.channels) > 1:
         frames[:, 1:3] *= -1
-    found = Reference(onnx.load_model_from_string(export(net, len(tagger.channels), tagger.size)))(
+    found = Reference(onnx.load_model_from_string(export_classified(net, {"frames": frames})))(
         {"frames": frames}
     )
+    assert list(found) == ["score"]
     with torch.no_grad():
-        expected = Tagging(net).double().eval()(torch.from_numpy(frames).double())
+        (expected,) = Classified(net).double().eval()(torch.from_numpy(frames).double())
     np.testing.assert_allclose(found["score"], expected.numpy(), rtol=1e-5, atol=1e-9)
     assert np.isfinite(found["score"]).all()
 
 
-def test_sparse_frames_are_the_frames():
+def test_sparse_rows_are_the_rows():
     rng = np.random.default_rng(1)
     frames = rng.normal(size=(7, 2, 4, 4)).astype(np.float32) * (rng.random((7, 2, 4, 4)) < 0.3)
-    sparse = SparseFrames.of([frames[:3], frames[3:3], frames[3:]], (2, 4, 4))
+    sparse = joined([SparseRows.of(part) for part in (frames[:3], frames[3:3], frames[3:])])
     rows = np.array([6, 0, 0, 3])
-    np.testing.assert_array_equal(sparse.dense(rows), frames[rows])
-    np.testing.assert_array_equal(SparseFrames.joined([sparse, sparse]).dense(rows + 7), frames[rows])
+    np.testing.assert_array_equal(sparse[rows], frames[rows])
+    np.testing.assert_array_equal(joined([sparse, sparse])[rows + 7], frames[rows])
+    np.testing.assert_array_equal(take(sparse, rows)[np.arange(4)], frames[rows])
+    assert take(sparse, rows).tobytes() != take(sparse, rows[::-1]).tobytes()
 
 
 def test_both_kinds_get_one_spectrum():
@@ -211,22 +217,23 @@ def test_both_kinds_get_one_spectrum():
 
 
 def test_a_mirrored_frame_has_its_impact_parameters_turned_with_it():
-    frames = np.random.default_rng(1).normal(size=(2, 5, 4, 4)).astype(np.float32)
+    frames = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 5, 4, 4)).astype(np.float32))
     channels = TAGGERS["quark-gluon"].channels
     seen = set()
     for seed in range(12):
-        found = mirrored(frames, channels, np.random.default_rng(seed))
-        in_eta = np.array_equal(found[:, 0], frames[:, 0, ::-1]) or np.array_equal(
-            found[:, 0], frames[:, 0, ::-1, ::-1]
-        )
-        in_phi = np.array_equal(found[:, 0], frames[:, 0, :, ::-1]) or np.array_equal(
-            found[:, 0], frames[:, 0, ::-1, ::-1]
-        )
-        turned = frames[:, :, :: -1 if in_eta else 1, :: -1 if in_phi else 1]
-        np.testing.assert_array_equal(found[:, 1], turned[:, 1] * (-1 if in_phi else 1))
-        np.testing.assert_array_equal(found[:, 2], turned[:, 2] * (-1 if in_eta else 1))
-        np.testing.assert_array_equal(found[:, 3:], turned[:, 3:])
-        seen.add((in_eta, in_phi))
+        torch.manual_seed(seed)
+        found = mirrored(frames, channels)
+        turned = {
+            (in_eta, in_phi): frames.flip([axis for axis, is_so in ((2, in_eta), (3, in_phi)) if is_so])
+            for in_eta in (False, True)
+            for in_phi in (False, True)
+        }
+        (how,) = [key for key, value in turned.items() if torch.equal(found[:, 0], value[:, 0])]
+        in_eta, in_phi = how
+        assert torch.equal(found[:, 1], turned[how][:, 1] * (-1 if in_phi else 1))
+        assert torch.equal(found[:, 2], turned[how][:, 2] * (-1 if in_eta else 1))
+        assert torch.equal(found[:, 3:], turned[how][:, 3:])
+        seen.add(how)
     assert len(seen) == 4
 
 
@@ -235,7 +242,7 @@ def test_the_shipped_tagger_reads_its_frames_and_says_what_it_can_do(name):
     bundle = Bundle.open(name)
     spec = bundle.manifest.signature.inputs[0]
     tagger = TAGGERS[name]
-    assert spec.feature == tagger.feature
+    assert spec.feature == tagger.features[spec.name]
     assert spec.shape[1:] == (len(tagger.channels), tagger.size, tagger.size)
     assert "AUC" in (bundle.path / "CARD.md").read_text()
     assert sum(f.stat().st_size for f in bundle.path.iterdir()) < 1_000_000

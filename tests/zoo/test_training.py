@@ -18,8 +18,10 @@ from quickbeam._base import DataError, UnreadableFileError, UsageError
 from quickbeam.zoo import MODELS, train
 from quickbeam.zoo.checkpoint import CHECKPOINT
 from quickbeam.zoo.dataset import LoadedJets, load_jets, split
-from quickbeam.zoo.packing import working_points
-from quickbeam.zoo.training import METRICS, Training, with_epochs
+from quickbeam.zoo.loop import METRICS
+from quickbeam.zoo.recipe import with_numbers
+from quickbeam.zoo.thresholds import background_points
+from quickbeam.zoo.training import Training
 
 
 def jets_of(count, seed=0):
@@ -214,7 +216,7 @@ def test_wrong_options_are_told(file, tmp_path, training):
     with pytest.raises(UsageError, match="exists and is no bundle"):  # before the training, not after it
         train("conv-vae", [str(tmp_path / "absent.npy")], tmp_path / "thesis")
     with pytest.raises(UsageError, match="batch is -1"):
-        with_epochs(MODELS["conv-vae"], 1, -1)
+        with_numbers(MODELS["conv-vae"].recipe, 1, -1)
 
 
 def test_jets_that_cannot_be_trained_on_are_told(tmp_path):
@@ -257,12 +259,13 @@ def test_the_jets_of_an_event_stay_together():
 
 def test_working_points_pass_what_they_say():
     scores = np.random.default_rng(0).exponential(size=5000).astype(np.float32)
-    (point,) = working_points(scores)  # 5000 jets are too few for 1e-3
+    (point,) = background_points(scores, (1e-2, 1e-3), "jets")  # 5000 jets are too few for 1e-3
     assert point.name == "background-0.01"
     assert point.background_efficiency == pytest.approx(0.01, rel=0.02)
     assert point.background_efficiency == np.mean(scores > point.threshold)
-    assert len(working_points(np.random.default_rng(0).normal(size=20_000))) == 2
-    assert working_points(scores[:100]) == []
+    assert point.background == "5000 calibration jets"
+    assert len(background_points(np.random.default_rng(0).normal(size=20_000), (1e-2, 1e-3), "jets")) == 2
+    assert background_points(scores[:100], (1e-2, 1e-3), "jets") == []
 
 
 def test_a_dataset_is_named_by_the_tree(tmp_path):

@@ -30,7 +30,8 @@ from quickbeam.cli.output import json_option, print_json
     "--feature",
     "features",
     multiple=True,
-    help="INPUT=BUILDER: how an input is made from events (leading_jets).",
+    help="INPUT=FEATURE: how an input is made from events, such as jets=leading_jets, particles=particle_list or a feature of a "
+    "package of your own; may be repeated.",
 )
 @click.option("--description", default="")
 @click.option(
@@ -108,16 +109,15 @@ def command(
 
 
 def _features(pairs: tuple[str, ...]) -> dict[str, str]:
-    from quickbeam.trigger import FEATURES
+    from quickbeam.features import feature_names
 
     table = {}
     for pair in pairs:
-        name, sign, builder = pair.partition("=")
-        if not sign or not name or not builder:
-            raise UsageError(f"--feature {pair!r} is not of the form INPUT=BUILDER, as in jets=leading_jets")
-        if builder not in FEATURES:
-            raise UsageError(
-                f"no feature builder is called {builder!r}; {did_you_mean(builder, FEATURES)}".rstrip("; ")
-            )
-        table[name] = builder
+        name, sign, feature = pair.partition("=")
+        if not sign or not name or not feature:
+            raise UsageError(f"--feature {pair!r} is not of the form INPUT=FEATURE, as in jets=leading_jets")
+        if feature not in feature_names():
+            hint = did_you_mean(feature, feature_names())
+            raise UsageError(f"no feature is called {feature!r}; {hint}".rstrip("; "))
+        table[name] = feature
     return table

@@ -19,7 +19,7 @@ from quickbeam.cli.reading import reading_options, tell_skipped
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="Parquet file to write, a row per jet (or array row).",
+    help="Parquet file to write, a row per jet, frame, lepton or array row.",
 )
 @click.option("--engine", default="onnxruntime", show_default=True)
 @threads_option
@@ -43,7 +43,15 @@ def command(
     chunk_mb: float,
     as_json: bool,
 ) -> None:
-    """Score FILES (ROOT or Parquet events; HDF5 or NumPy arrays) with BUNDLE, through a verified engine."""
+    """Score FILES (ROOT or Parquet events; HDF5 or NumPy arrays) with BUNDLE, through a verified engine.
+
+    What BUNDLE reads decides what a row of the table is: conv-vae and graph-vae score the two leading jets of an event,
+    topology-* the event around its leading lepton, egamma up to four seeds in the calorimeter, quark-gluon, top and tau the two
+    leading jets. An event may thus have no row, one or several, one after the other; what came of every event is told at the end.
+
+    Columns: run, luminosityBlock, event; what tells the rows of an event apart (jet, its number among the event's jets, with its
+    pt and mass; eta, phi, pt of a seed); then every output, such as score. Arrays have row, then every output.
+    """
     from quickbeam.engines import open as open_session
     from quickbeam.trigger import score_files
 
@@ -54,10 +62,10 @@ def command(
     if as_json:
         print_json(facts)
     else:
-        per_row = facts.score_ns / max(1, facts.rows) / 1000
+        took = f"; {engine} took {facts.score_ns / facts.rows / 1000:.1f} us per row" if facts.rows else ""
         click.echo(
             f"{output}: {facts.rows} rows of {facts.events} events ({facts.events_without_rows} without any), "
-            f"{human_bytes(output.stat().st_size)}; {engine} took {per_row:.1f} us per row"
+            f"{human_bytes(output.stat().st_size)}{took}"
         )
     if facts.made_up:
         say(

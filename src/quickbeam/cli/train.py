@@ -67,7 +67,7 @@ def command(
 
     Checkpoints and metrics.json are kept in OUTPUT.training.
     """
-    from quickbeam.zoo import CLASSIFIERS, train, train_classifier
+    from quickbeam.zoo import TOPOLOGIES, train, train_classifier
 
     shared: dict[str, Any] = {
         "seed": seed,
@@ -82,7 +82,11 @@ def command(
     }
     if classes and files:
         raise click.UsageError("FILES and --class exclude each other: a classifier takes its files by class")
-    if classes or (model in CLASSIFIERS and not files):
+    if classes and signal:
+        raise click.UsageError(
+            "--signal and --class exclude each other: a tagger takes --class signal=FILE as well"
+        )
+    if classes or (model in TOPOLOGIES and not files):
         packed = train_classifier(model, by_class(classes), output, most_rows=jets, **shared)
     elif files:
         packed = train(model, files, output, signal=signal, latent=int(latent), most_jets=jets, **shared)
@@ -111,7 +115,7 @@ def _tell(row: dict[str, float]) -> None:
 
 def _size(told: Mapping[str, object]) -> str:
     """Return what a model was trained on."""
-    if "training_rows" in told:
-        rows = told["training_rows"]
-        return f"{', '.join(f'{n} {name}' for name, n in rows.items()) if isinstance(rows, dict) else rows} events"
-    return f"{told['training_jets']} jets" if "training_jets" in told else f"{told['training_frames']} frames"
+    rows = told.get("training_rows")
+    if isinstance(rows, dict):
+        return f"{', '.join(f'{count} {name}' for name, count in rows.items())} {told['rows']}"
+    return f"{told['training_jets']} jets"

@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     help="Compare on these inputs (.npz) instead of the golden events.",
 )
 @click.option(
-    "--events", multiple=True, help="Compare on the jets of these event files instead; may be repeated."
+    "--events",
+    multiple=True,
+    help="Compare on what these event files hold (jets, frames, leptons) instead; may be repeated.",
 )
 @click.option(
     "--most",
     type=click.IntRange(1),
     default=2000,
     show_default=True,
-    help="At most so many jets of --events.",
+    help="At most so many rows of --events.",
 )
 @reading_options
 @threads_option

@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 
 from quickbeam._base import DataError, MissingColumnError, did_you_mean
-from quickbeam.events.batch import IDENTITY, Events
+from quickbeam.events.batch import IDENTITY, Events, missing
 
 
 class Jagged:
@@ -164,9 +164,28 @@ def _cut(column: ColumnData, rows: slice | np.ndarray) -> ColumnData:
 
 def columns_of(events: Events, names: Iterable[str] | None = None) -> dict[str, ColumnData]:
     """Return the columns of a batch as plain arrays, without a copy where awkward has them packed."""
-    return {
-        name: plain_column(name, events[name]) for name in (events.array.fields if names is None else names)
-    }
+    found = {}
+    for name in events.array.fields if names is None else names:
+        try:
+            found[name] = plain_column(name, events[name])
+        except DataError:
+            _check_complete(events, name)
+            raise
+    return found
+
+
+def _check_complete(events: Events, name: str) -> None:
+    """Refuse a column in which a list or a number is missing, and name the first event without one."""
+    column = events[name]
+    rows = missing(column)
+    if not len(rows) and column.ndim > 1:
+        rows = np.flatnonzero(ak.to_numpy(ak.any(ak.is_none(column, axis=1), axis=1)))
+    if len(rows):
+        event = ":".join(map(str, events.identity[rows[0]])) if name not in IDENTITY else f"{rows[0]}"
+        raise DataError(
+            f"{name} has no value in event {event} ({len(rows)} such events in this batch): "
+            "fill the values in, or leave the events out"
+        )
 
 
 def plain_column(name: str, column: ak.Array) -> ColumnData:

@@ -1,6 +1,13 @@
 """What models read, made of the columns of events."""
 
-from quickbeam.features.inputs import InputRows, columns_read, find_inputs, input_rows
+from quickbeam.features.inputs import (
+    InputRows,
+    columns_read,
+    find_inputs,
+    frame_read,
+    input_rows,
+    telling_needs,
+)
 from quickbeam.features.jets import JET_COLUMNS, Jets, jets_of, leading_jets
 from quickbeam.features.lepton_event import LEPTON_EVENT_VALUES
 from quickbeam.features.particles import PARTICLE_VALUES
@@ -19,7 +26,9 @@ __all__ = [
     "feature_names",
     "find_feature",
     "find_inputs",
+    "frame_read",
     "input_rows",
     "jets_of",
     "leading_jets",
+    "telling_needs",
 ]

@@ -38,6 +38,7 @@ SEED_ETA_MAX = 2.4
 EGAMMA_SIZE, JET_SIZE = 32, 128
 ABOUT = ("eta", "phi", "pt")
 ABOUT_JET = (*ABOUT, "jet")
+NEEDS = "low-level columns, which `quickbeam simulate --low-level` writes"
 
 
 def egamma_frames(frame: Frame) -> Rows:
@@ -99,26 +100,13 @@ def jet_frames(frame: Frame, jets: str, pixels: bool) -> Rows:
     return Rows(crops.frames, np.searchsorted(event, np.arange(len(frame) + 1)), about)
 
 
-def _jet_columns(jets: str) -> tuple[str, ...]:
-    return (f"{jets}_pt", f"{jets}_eta", f"{jets}_phi")
+def _of_jets(name: str, jets: str, pixels: bool) -> Feature:
+    reads = (*(f"{jets}_{what}" for what in ("pt", "eta", "phi")), *TRACKS, *(PIXELS if pixels else ()))
+    build = partial(jet_frames, jets=jets, pixels=pixels)
+    return Feature(name, (*reads, *ECAL, *HCAL), ABOUT_JET, build, jets, NEEDS)
 
 
-EGAMMA_FRAMES = Feature("egamma_frames", ECAL, ABOUT, egamma_frames)
-QUARK_GLUON_FRAMES = Feature(
-    "quark_gluon_frames",
-    (*_jet_columns("Jet"), *TRACKS, *ECAL, *HCAL),
-    ABOUT_JET,
-    partial(jet_frames, jets="Jet", pixels=False),
-)
-TOP_FRAMES = Feature(
-    "top_frames",
-    (*_jet_columns("FatJet"), *TRACKS, *PIXELS, *ECAL, *HCAL),
-    ABOUT_JET,
-    partial(jet_frames, jets="FatJet", pixels=True),
-)
-TAU_FRAMES = Feature(
-    "tau_frames",
-    (*_jet_columns("Jet"), *TRACKS, *PIXELS, *ECAL, *HCAL),
-    ABOUT_JET,
-    partial(jet_frames, jets="Jet", pixels=True),
-)
+EGAMMA_FRAMES = Feature("egamma_frames", ECAL, ABOUT, egamma_frames, needs=NEEDS)
+QUARK_GLUON_FRAMES = _of_jets("quark_gluon_frames", "Jet", pixels=False)
+TOP_FRAMES = _of_jets("top_frames", "FatJet", pixels=True)
+TAU_FRAMES = _of_jets("tau_frames", "Jet", pixels=True)

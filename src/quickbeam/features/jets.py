@@ -112,7 +112,7 @@ def _two_leading(frame: Frame) -> Rows:
     )
 
 
-LEADING_JETS = Feature("leading_jets", JET_COLUMNS, ("jet",), _two_leading)
+LEADING_JETS = Feature("leading_jets", JET_COLUMNS, ("jet",), _two_leading, JET)
 
 
 def _leading(pt: Jagged, jets: int) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,8 @@ class Feature:
     reads: tuple[str, ...]
     about: tuple[str, ...]
     build: Callable[[Frame], Rows]
+    jets: str | None = None  # the collection, such as FatJet, whose objects `jet` of `about` counts
+    needs: str = ""  # of a file; told where one lacks what is read
 
 
 def feature_names() -> list[str]:

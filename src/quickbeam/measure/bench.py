@@ -13,9 +13,9 @@ from quickbeam.bundle import Bundle
 from quickbeam.engines import Options, Session, find_engine
 from quickbeam.measure.agreement import Agreement, verify
 from quickbeam.measure.harness import Plan
-from quickbeam.measure.latency import NULL, measure_latency
+from quickbeam.measure.latency import MODES, NULL, Mode, measure_latency
 from quickbeam.measure.processes import measure_load, measure_memory
-from quickbeam.measure.records import LatencyRow, LoadRow, MemoryRow, Record
+from quickbeam.measure.records import LatencyRow, LoadRow, MemoryRow, Record, Roofline
 from quickbeam.measure.roofline import measure_roofline
 
 EVENTS_BATCH = 1024  # how many at once where memory is followed over many events
@@ -28,6 +28,7 @@ class Bench:
     engines: tuple[str, ...]
     batches: tuple[int, ...] = (1, 8, 16, 64, 256, 1024)
     threads: int = 1
+    modes: tuple[Mode, ...] = MODES
     plan: Plan = field(default_factory=Plan)
     cold: bool = True
     load: bool = True
@@ -71,9 +72,7 @@ def run_bench(bundles: Sequence[Bundle], bench: Bench) -> Record:
                     refused.append(
                         f"{bundle.name} with batches of {', '.join(map(str, left_out))}: {_batch_rule(bundle)}"
                     )
-                latency += measure_latency(
-                    sessions, batches, bench.plan, cold=bench.cold, roofline=roofline, rng=rng
-                )
+                latency += _latency(sessions, batches, bench, roofline, rng)
             advance(1)
             passed = [s.engine.name for s in sessions if s.verified]
             load += [measure_load(bundle, name, threads=bench.threads) for name in passed if bench.load]
@@ -92,6 +91,18 @@ def run_bench(bundles: Sequence[Bundle], bench: Bench) -> Record:
         memory=tuple(memory),
         load=tuple(load),
         harness_ns=_harness(latency),
+    )
+
+
+def _latency(
+    sessions: Sequence[Session],
+    batches: Sequence[int],
+    bench: Bench,
+    roofline: Roofline,
+    rng: np.random.Generator,
+) -> list[LatencyRow]:
+    return measure_latency(
+        sessions, batches, bench.plan, cold=bench.cold, roofline=roofline, rng=rng, modes=bench.modes
     )
 
 

@@ -13,20 +13,21 @@ from quickbeam.bundle import Bundle
 from quickbeam.engines import DEFAULT_ENGINE, Session
 from quickbeam.engines import open as open_session
 from quickbeam.events import EventReader, read_events
-from quickbeam.features import JET_COLUMNS
+from quickbeam.features import columns_read
 from quickbeam.measure.discrimination import Discrimination, Histogram, Sample, discriminate, histogram
 from quickbeam.measure.tagging import tagged_samples, tagger_of
-from quickbeam.trigger import JET_BASELINES, score_events
+from quickbeam.trigger import features_of, score_events
 from quickbeam.zoo import Reading, Tagger
 
+PROPERTIES = ("pt", "mass", "tau1", "tau2", "nConstituents")  # of the jets that are scored
 # Baselines, larger is more signal-like: tau21 is small for two-pronged jets, so it comes in negated; of the
 # multiplicity either side may be the signal's.
 BASELINES: dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
-    "jet mass": lambda columns: columns["FatJet_mass"],
-    "-tau21": lambda columns: -_ratio(columns["FatJet_tau2"], columns["FatJet_tau1"]),
-    "multiplicity": lambda columns: columns["FatJet_nConstituents"],
-    "-multiplicity": lambda columns: -np.asarray(columns["FatJet_nConstituents"], np.float64),
-    "jet pT": lambda columns: columns["FatJet_pt"],
+    "jet mass": lambda columns: columns["mass"],
+    "-tau21": lambda columns: -_ratio(columns["tau2"], columns["tau1"]),
+    "multiplicity": lambda columns: columns["nConstituents"],
+    "-multiplicity": lambda columns: -np.asarray(columns["nConstituents"], np.float64),
+    "jet pT": lambda columns: columns["pt"],
 }
 
 
@@ -85,8 +86,9 @@ def evaluate_bundle(
         samples_of = {"background": background, **signals}
         tagger = tagger_of(bundle)
         if tagger is None:
+            jets = _jets(bundle)
             scored = {
-                name: _sample(session, name, _reader(files, tree, skip_bad_files))
+                name: _sample(session, name, _reader(bundle, jets, files, tree, skip_bad_files), jets)
                 for name, files in samples_of.items()
             }
         else:
@@ -125,22 +127,43 @@ def _passed(bundle: Bundle, score: str, samples: Sequence[Sample]) -> dict[str, 
     }
 
 
-def _reader(files: Sequence[str], tree: str | None, skip_bad_files: bool) -> EventReader:
+def _jets(bundle: Bundle) -> str:
+    """Return the collection of the jets that a bundle scores, or say that it scores none."""
+    jets = next(iter(features_of(bundle).values())).jets
+    if jets is None:
+        raise UsageError(
+            f"the bundle {bundle.name} ({bundle.manifest.signature.describe_inputs()}) scores no jets: a classifier of events is "
+            "evaluated on its classes, with --class NAME=FILE for each"
+        )
+    return jets
+
+
+def _reader(
+    bundle: Bundle, jets: str, files: Sequence[str], tree: str | None, skip_bad_files: bool
+) -> EventReader:
     return read_events(
-        files, columns=JET_COLUMNS, optional=JET_BASELINES, tree=tree, skip_bad_files=skip_bad_files
+        files,
+        columns=columns_read(features_of(bundle)),
+        optional=[f"{jets}_{name}" for name in PROPERTIES],
+        tree=tree,
+        skip_bad_files=skip_bad_files,
     )
 
 
-def _sample(session: Session, name: str, reader: EventReader) -> tuple[Sample, SampleFacts]:
+def _sample(session: Session, name: str, reader: EventReader, jets: str) -> tuple[Sample, SampleFacts]:
     chunks = []
     with progress(f"scoring {name}", reader.count(), "events") as advance:
-        for chunk in score_events(session, reader, extra=JET_BASELINES):
+        for chunk in score_events(session, reader, extra=[f"{jets}_{what}" for what in PROPERTIES]):
             chunks.append(chunk)
             advance(chunk.events)
-    if not sum(len(chunk.jet) for chunk in chunks):
+    if not sum(map(len, chunks)):
         told = "".join(f"; {entry.reason}" for entry in reader.skipped)
         raise DataError(f"the sample {name} ({', '.join(reader.files)}) has no jets to score{told}")
-    columns = {key: np.concatenate([chunk.columns[key] for chunk in chunks]) for key in chunks[0].columns}
+    everywhere = [key for key in chunks[0].columns if all(key in chunk.columns for chunk in chunks)]
+    columns = {
+        key.removeprefix(f"{jets}_"): np.concatenate([chunk.columns[key] for chunk in chunks])
+        for key in everywhere
+    }
     outputs = {key: np.concatenate([chunk.outputs[key] for chunk in chunks]) for key in chunks[0].outputs}
     values = {key: value.reshape(-1) for key, value in outputs.items() if value.size == len(value)}
     for key, baseline in BASELINES.items():
@@ -149,10 +172,9 @@ def _sample(session: Session, name: str, reader: EventReader) -> tuple[Sample, S
         except KeyError:
             continue  # the files lack this column: the baseline is left out
     events = sum(chunk.events for chunk in chunks)
-    jets = sum(len(chunk.jet) for chunk in chunks)
     skipped = tuple(entry.reason for entry in reader.skipped)
     return Sample(name, values), SampleFacts(
-        name=name, files=reader.files, events=events, jets=jets, skipped=skipped
+        name=name, files=reader.files, events=events, jets=sum(map(len, chunks)), skipped=skipped
     )
 
 

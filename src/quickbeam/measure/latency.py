@@ -21,6 +21,7 @@ EVICTED_CACHES = 4  # so many times the host's largest cache is written between 
 NULL = "null"
 
 Mode = Literal["call", "bound", "plain"]
+MODES: tuple[Mode, ...] = ("call", "bound", "plain")
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,13 @@ def measure_latency(
     cold: bool,
     roofline: Roofline | None,
     rng: np.random.Generator,
+    modes: Sequence[Mode] = MODES,
 ) -> list[LatencyRow]:
-    """Time one bundle's sessions against each other at every batch size."""
+    """Time one bundle's sessions against each other at every batch size, in those of the modes that suit them."""
     evict_bytes = EVICTED_CACHES * host_facts().largest_cache_bytes
     rows = []
     for batch in batches:
-        contestants = [Contestant(s, mode) for s in sessions for mode in _modes(s, batch)]
+        contestants = [Contestant(s, mode) for s in sessions for mode in _modes(s, batch) if mode in modes]
         arrays = events_of(sessions[0].bundle, batch)
         with contextlib.ExitStack() as stack:
             calls = {c.key: c.call([np.array(a, copy=True) for a in arrays]) for c in contestants}
@@ -89,7 +91,7 @@ def _modes(session: Session, batch: int) -> tuple[Mode, ...]:
     if session.engine.name == "reference":
         return ("call",)
     at_once = session.engine.computes and batch == (session.signature.fixed_batch or batch)
-    return ("call", "bound", "plain") if at_once else ("call", "bound")
+    return MODES if at_once else ("call", "bound")
 
 
 def _row(

@@ -9,21 +9,21 @@ import numpy as np
 from quickbeam._base import UsageError, progress
 from quickbeam.bundle import Bundle
 from quickbeam.engines import Session
-from quickbeam.features import find_feature
+from quickbeam.features import find_inputs
 from quickbeam.measure.discrimination import Sample
 from quickbeam.zoo import TAGGERS, Reading, Tagger
-from quickbeam.zoo.tagger_data import Labelled, load_labelled, same_spectrum
+from quickbeam.zoo.class_rows import ClassRows
+from quickbeam.zoo.truth_frames import load_kind, same_spectrum
 
 FRAMES_AT_ONCE = 64
-JETS = ("FatJet", "Jet")
 COLUMNS = ("mass", "tau1", "tau2", "nConstituents")
 
 
 def tagger_of(bundle: Bundle) -> Tagger | None:
     """Return the tagger whose frames a bundle reads, if it reads any."""
-    feature = bundle.manifest.signature.inputs[0].feature
-    by_name = {tagger.feature: tagger for tagger in TAGGERS.values()}
-    return TAGGERS.get(bundle.name) if bundle.name in TAGGERS else by_name.get(feature or "")
+    features = [spec.feature for spec in bundle.manifest.signature.inputs]
+    same = (tagger for tagger in TAGGERS.values() if list(tagger.features.values()) == features)
+    return TAGGERS.get(bundle.name) or next(same, None)
 
 
 def tagged_samples(
@@ -33,26 +33,20 @@ def tagged_samples(
     *,
     seed: int,
     reading: Reading,
-) -> dict[str, tuple[Sample, Labelled]]:
+) -> dict[str, tuple[Sample, ClassRows]]:
     """Return background and signal, drawn to have one spectrum of the seeds' transverse momentum, and what they are of."""
     if len(files) != 2:
         raise UsageError(
             "a tagger is evaluated on one signal at a time, since background and signal are brought to one spectrum: "
             "give one --signal"
         )
-    prefix = _jets(tagger)
-    extra = () if prefix is None else tuple(f"{prefix}_{name}" for name in COLUMNS)
+    (feature,) = find_inputs(tagger.features).values()
+    extra = () if feature.jets is None else tuple(f"{feature.jets}_{name}" for name in COLUMNS)
     loaded = {
-        name: load_labelled(
-            tagger,
-            paths,
-            signal=name != "background",
-            reading=reading,
-            extra=extra,
-        )
+        name: load_kind(tagger, paths, "background" if name == "background" else "signal", reading, extra)
         for name, paths in files.items()
     }
-    first, second = (one.pt for one in loaded.values())
+    first, second = (one.about["pt"] for one in loaded.values())
     kept = same_spectrum(first, second, seed)
     return {
         name: (Sample(name, _values(session, tagger, name, one, rows)), one)
@@ -60,26 +54,21 @@ def tagged_samples(
     }
 
 
-def _jets(tagger: Tagger) -> str | None:
-    reads = find_feature(tagger.feature).reads
-    return next((prefix for prefix in JETS if f"{prefix}_pt" in reads), None)
-
-
 def _values(
-    session: Session, tagger: Tagger, name: str, one: Labelled, rows: np.ndarray
+    session: Session, tagger: Tagger, name: str, one: ClassRows, rows: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return scores and baselines, one value per frame."""
     scores, widths = [], []
     with progress(f"scoring {name}", len(rows), "frames") as advance:
         for start in range(0, len(rows), FRAMES_AT_ONCE):
-            frames = one.frames.dense(rows[start : start + FRAMES_AT_ONCE])
+            frames = one.inputs["frames"][rows[start : start + FRAMES_AT_ONCE]]
             scores.append(session.run(frames)[session.bundle.manifest.score or "score"].reshape(-1))
             widths.append(_width(frames, tagger))
             advance(len(frames))
-    columns = {key.split("_", 1)[1]: values[rows] for key, values in one.columns.items()}
+    columns = {key.split("_", 1)[1]: values[rows] for key, values in one.about.items() if "_" in key}
     width = np.concatenate(widths)
     values = {session.bundle.manifest.score or "score": np.concatenate(scores), **_baselines(columns)}
-    return values | {"jet pT": one.pt[rows].astype(np.float64), "width": width, "-width": -width}
+    return values | {"jet pT": one.about["pt"][rows].astype(np.float64), "width": width, "-width": -width}
 
 
 def _baselines(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

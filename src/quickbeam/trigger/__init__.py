@@ -26,10 +26,8 @@ from quickbeam.trigger.run import (
     run_menu,
 )
 from quickbeam.trigger.score import (
-    FEATURES,
-    JET_BASELINES,
-    LEADING_JETS,
     Scored,
+    features_of,
     inputs_of_events,
     score_batch,
     score_events,
@@ -38,9 +36,6 @@ from quickbeam.trigger.scored_files import ScoringFacts, score_files
 from quickbeam.trigger.stages import Cut, Expression, UserStage, find_cut, parse_expression, stage
 
 __all__ = [
-    "FEATURES",
-    "JET_BASELINES",
-    "LEADING_JETS",
     "Compiled",
     "Cut",
     "Decisions",
@@ -64,6 +59,7 @@ __all__ = [
     "beside",
     "compile_menu",
     "decide_batch",
+    "features_of",
     "find_cut",
     "inputs_of_events",
     "load_menu",

@@ -2,92 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from quickbeam._base import DataError, UsageError, VerificationError, did_you_mean, now_ns
-from quickbeam.bundle import Bundle, Input
+from quickbeam._base import DataError, UsageError, VerificationError, now_ns
+from quickbeam.bundle import Bundle
 from quickbeam.engines import Session
-from quickbeam.events import EventReader, Events, SkippedFile, of_file, read_events
-from quickbeam.features import JET_COLUMNS, leading_jets
+from quickbeam.events import EventReader, Events, Frame, SkippedFile, of_file, read_events
+from quickbeam.features import (
+    Feature,
+    InputRows,
+    columns_read,
+    find_inputs,
+    frame_read,
+    input_rows,
+    telling_needs,
+)
 
-LEADING_JETS = "leading_jets"
-FEATURES = (LEADING_JETS,)
-JETS_PER_EVENT = 2
-JET_BASELINES = ("FatJet_pt", "FatJet_mass", "FatJet_tau1", "FatJet_tau2", "FatJet_nConstituents")
+PIECE_BYTES = 32_000_000  # of a model's inputs: so much is made of events at a time
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The jets of one chunk of events: identity, index in the event, every output, and columns asked for."""
+    """The rows of a batch of events: one per jet, frame or lepton, as the model's features have it; an event may have none.
 
-    identity: np.ndarray  # (jets, 3): run, luminosity block, event
-    jet: np.ndarray
+    Rows stand in the order of their events, those of one event in the order of its feature. `about` is what the feature
+    tells of each: `jet`, its number among the jets of its event, or `eta`, `phi` and `pt` of the seed of a frame.
+    """
+
+    identity: np.ndarray  # (rows, 3): run, luminosity block, event
+    about: Mapping[str, np.ndarray]
     outputs: dict[str, np.ndarray]
-    columns: dict[str, np.ndarray]
+    columns: dict[str, np.ndarray]  # that were asked for
     events: int
-    events_with_jets: int
+    events_with_rows: int
     feature_ns: int
     score_ns: int
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.identity)
 
 
 def score_events(
     session: Session, files: Sequence[str] | EventReader, *, extra: Sequence[str] = ()
 ) -> Iterator[Scored]:
-    """Score the leading jets of every event of the files, chunk by chunk; `extra` names columns to keep with them."""
-    _check_feature(session)
+    """Score every event of the files, chunk by chunk; `extra` names columns to keep with the rows."""
+    features = check_scores(session)
     reader = (
-        files if isinstance(files, EventReader) else read_events(files, columns=JET_COLUMNS, optional=extra)
+        files
+        if isinstance(files, EventReader)
+        else read_events(files, columns=columns_read(features), optional=extra)
     )
-    for chunk in reader:
-        with of_file(chunk.file):
-            scored = score_batch(session, chunk.events, extra)
-        yield scored
+    with telling_needs(features):
+        for chunk in reader:
+            with of_file(chunk.file):
+                scored = score_batch(session, chunk.events, extra)
+            yield scored
 
 
 def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> Scored:
-    """Score the leading jets of a batch of events."""
-    _check_feature(session)
+    """Score a batch of events; `extra` names columns of the events, or of the jets that the rows are about."""
+    features = check_scores(session)
+    there = [name for name in extra if name in events]
     start = now_ns()
-    jets = leading_jets(events, jets=JETS_PER_EVENT)
-    middle = now_ns()
-    outputs = _run_padded(session, jets.inputs)
-    end = now_ns()
-    columns = {name: jets.take(events, name) for name in extra if name in events}
-    identity = events.identity[jets.event_row]
-    with_jets = len(np.unique(jets.event_row))
+    whole = frame_read(features, events, there)
+    feature_ns, score_ns = now_ns() - start, 0
+    pieces, found = [], []
+    for first, frame in _pieces(whole, events_at_once(session.bundle)):
+        start = now_ns()
+        rows = input_rows(features, frame)
+        middle = now_ns()
+        outputs = run_rows(session, list(rows.inputs.values()))
+        score_ns += now_ns() - middle
+        feature_ns += middle - start
+        columns = {name: rows.take(frame, name) for name in there}
+        pieces.append((first + rows.event, rows.about))
+        found.append((outputs, columns))
+    event = np.concatenate([event for event, _ in pieces])
     return Scored(
-        identity, jets.jet_index, outputs, columns, len(events), with_jets, middle - start, end - middle
+        events.identity[event],
+        _joined([about for _, about in pieces]),
+        _joined([outputs for outputs, _ in found]),
+        _joined([columns for _, columns in found]),
+        len(events),
+        len(np.unique(event)),
+        feature_ns,
+        score_ns,
     )
 
 
-def _run_padded(session: Session, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Run any number of jets: a graph of a fixed batch gets the last one again until a batch is full."""
-    short = -len(rows) % (session.signature.fixed_batch or 1)
-    if not short:
-        return session.run(rows)
-    outputs = session.run(np.concatenate([rows, np.repeat(rows[-1:], short, axis=0)]))
-    return {name: values[: len(rows)] for name, values in outputs.items()}
+def events_at_once(bundle: Bundle) -> int:
+    """Return of how many events the inputs may be in memory at a time: those of frames are large."""
+    row_bytes = sum(golden[:1].nbytes for golden in bundle.golden.inputs.values())
+    return max(1, PIECE_BYTES // max(1, row_bytes))
+
+
+def run_rows(session: Session, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Run any number of rows: a graph of a fixed batch gets the last one again until a batch is full."""
+    count = len(rows[0])
+    short = -count % (session.signature.fixed_batch or 1)
+    arrays = [np.ascontiguousarray(row) for row in rows]
+    if short and count:
+        arrays = [np.concatenate([row, np.repeat(row[-1:], short, axis=0)]) for row in arrays]
+    return {name: values[:count] for name, values in session.run(*arrays).items()}
 
 
 def inputs_of_events(
     bundle: Bundle, files: Sequence[str], most: int, *, tree: str | None = None, skip_bad_files: bool = False
 ) -> tuple[dict[str, np.ndarray], list[SkippedFile]]:
-    """Return a bundle's inputs for the first jets of some files, and the files that were given up."""
-    spec = _feature_input(bundle)
-    pieces: list[np.ndarray] = []
-    reader = read_events(files, columns=JET_COLUMNS, tree=tree, skip_bad_files=skip_bad_files)
-    for chunk in reader:
-        with of_file(chunk.file):
-            pieces.append(leading_jets(chunk.events, jets=JETS_PER_EVENT).inputs)
+    """Return a bundle's inputs for the first rows of some files, and the files that were given up."""
+    features = features_of(bundle)
+    pieces: list[InputRows] = []
+    reader = read_events(files, columns=columns_read(features), tree=tree, skip_bad_files=skip_bad_files)
+    for rows in _rows_of_files(features, reader, events_at_once(bundle)):
+        pieces.append(rows)
         if sum(map(len, pieces)) >= most:
             break
     if not sum(map(len, pieces)):
         told = "".join(f"; {entry.reason}" for entry in reader.skipped)
-        raise DataError(f"no jets in {', '.join(map(str, files))} to compare on{told}")
-    return {spec.name: np.concatenate(pieces)[:most]}, reader.skipped
+        raise DataError(
+            f"no events of {', '.join(map(str, files))} have {_named(features)} to compare on{told}"
+        )
+    return {
+        name: np.concatenate([p.inputs[name] for p in pieces])[:most] for name in features
+    }, reader.skipped
+
+
+def features_of(bundle: Bundle) -> dict[str, Feature]:
+    """Return the feature that every input is made with from events, or say for which one there is none."""
+    inputs = bundle.manifest.signature.inputs
+    names = {spec.name: spec.feature for spec in inputs if spec.feature is not None}
+    if len(names) < len(inputs):
+        raise UsageError(
+            f"the bundle {bundle.name} does not say how its inputs are made from events "
+            f"({bundle.manifest.signature.describe_inputs()}): pack it with --feature INPUT=FEATURE for each of them, such as "
+            "leading_jets, or score arrays (.npz, .h5) instead"
+        )
+    return find_inputs(names)
 
 
 def check_decides(session: Session) -> None:
@@ -108,22 +162,33 @@ def check_rows(session: Session) -> None:
         )
 
 
-def _check_feature(session: Session) -> None:
+def check_scores(session: Session) -> dict[str, Feature]:
+    """Refuse a session that cannot score events; return the features of its inputs."""
     check_decides(session)
     check_rows(session)
-    _feature_input(session.bundle)
+    return features_of(session.bundle)
 
 
-def _feature_input(bundle: Bundle) -> Input:
-    """Return the one input that is made from events, or say why there is none."""
-    signature = bundle.manifest.signature
-    spec = signature.inputs[0]
-    if len(signature.inputs) != 1 or spec.feature is None:
-        raise UsageError(
-            f"the bundle {bundle.name} does not say how its inputs are made from events ({signature.describe_inputs()}): "
-            "pack it with --feature INPUT=leading_jets, or score arrays (.npz, .h5) instead"
-        )
-    if spec.feature not in FEATURES:
-        hint = did_you_mean(spec.feature, FEATURES)
-        raise UsageError(f"no feature builder is called {spec.feature!r}; {hint}".rstrip("; "))
-    return spec
+def _rows_of_files(features: Mapping[str, Feature], reader: EventReader, at_once: int) -> Iterator[InputRows]:
+    with telling_needs(features):
+        for chunk in reader:
+            with of_file(chunk.file):
+                whole = frame_read(features, chunk.events)
+            for _, frame in _pieces(whole, at_once):
+                with of_file(chunk.file):
+                    rows = input_rows(features, frame)
+                yield rows
+
+
+def _pieces(whole: Frame, at_once: int) -> Iterator[tuple[int, Frame]]:
+    """Yield so many events at a time, with the place of the first one; of no events one empty piece."""
+    for start in range(0, max(1, len(whole)), at_once):
+        yield start, whole.rows(start, min(start + at_once, len(whole)))
+
+
+def _joined(pieces: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _named(features: Mapping[str, Feature]) -> str:
+    return " and ".join(feature.name for feature in features.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +22,15 @@ from quickbeam.events import (
     read_arrays,
     read_events,
 )
-from quickbeam.features import JET_COLUMNS
-from quickbeam.trigger.score import check_decides, check_rows, score_batch
+from quickbeam.features import Feature, columns_read, telling_needs
+from quickbeam.trigger.score import Scored, check_decides, check_rows, features_of, score_batch
 
-KEPT = ("FatJet_pt", "FatJet_mass")
+KEPT = ("pt", "mass")  # of the jets that rows are about
 
+COUNTS = ("events", "rows", "events_without_rows", "feature_ns", "score_ns")
 
-Piece = tuple[
-    dict[str, pa.Array], np.ndarray
-]  # columns; events, rows, events without rows, feature ns, score ns
+# columns, and a number for each of the counts
+Piece = tuple[dict[str, pa.Array], np.ndarray]
 
 
 class ScoringFacts(Document):
@@ -57,33 +57,22 @@ def score_files(
     tree: str | None = None,
     chunk_bytes: int = 100_000_000,
 ) -> ScoringFacts:
-    """Score files into a Parquet file; `tree` may also name a dataset of arrays; the facts tell what was skipped."""
+    """Score files into a Parquet file; `tree` may also name a dataset of arrays; the facts tell what was skipped.
+
+    Of events the table has a row for each jet, frame or lepton that the model's features find, so that an event has none, one
+    or several, one after the other: `run`, `luminosityBlock` and `event`, then what the feature tells of the row (`jet`, the
+    number of the jet in its event; `eta`, `phi`, `pt` of the seed of a frame), `FatJet_pt` and `FatJet_mass` where rows are
+    of such jets (`Jet_mass` likewise), then every output. Of arrays it has a row for each of theirs: `row`, then every output.
+    """
     output = Path(output)
     _check_format(output)
     check_decides(session)
     check_rows(session)
-    reader: ArrayReader | EventReader
     made_up: set[str] = set()
     if holds_arrays(files):
-        reader = read_arrays(
-            files,
-            dataset=tree,
-            shape=session.signature.inputs[0].shape[1:],
-            chunk_bytes=chunk_bytes,
-            multiple_of=session.signature.fixed_batch or 1,
-            skip_bad_files=skip_bad_files,
-        )
-        pieces = _array_pieces(session, reader)
+        reader, pieces = _arrays(session, files, tree, chunk_bytes, skip_bad_files)
     else:
-        reader = read_events(
-            files,
-            columns=JET_COLUMNS,
-            optional=KEPT,
-            chunk_bytes=chunk_bytes,
-            skip_bad_files=skip_bad_files,
-            tree=tree,
-        )
-        pieces = _event_pieces(session, reader, made_up)
+        reader, pieces = _events(session, files, tree, chunk_bytes, skip_bad_files, made_up)
     _check_no_input(output, reader.files)
     totals = _write(output, pieces, _provenance(session))
     if totals is None:
@@ -91,19 +80,50 @@ def score_files(
         raise DataError(
             f"nothing could be read from {', '.join(map(str, files))}, so no scores were written{left_out}"
         )
-    skipped = tuple(str(entry) for entry in reader.skipped)
+    counts = dict(zip(COUNTS, totals.tolist(), strict=True))
     return ScoringFacts(
         output=str(output),
         bundle=session.bundle.name,
         engine=session.engine.name,
-        events=int(totals[0]),
-        rows=int(totals[1]),
-        events_without_rows=int(totals[2]),
-        feature_ns=int(totals[3]),
-        score_ns=int(totals[4]),
-        skipped=skipped,
+        skipped=tuple(str(entry) for entry in reader.skipped),
         made_up=tuple(part for part in IDENTITY if part in made_up),
+        **counts,
     )
+
+
+def _arrays(
+    session: Session, files: Sequence[str], tree: str | None, chunk_bytes: int, skip_bad_files: bool
+) -> tuple[ArrayReader | EventReader, Iterator[Piece]]:
+    reader = read_arrays(
+        files,
+        dataset=tree,
+        shape=session.signature.inputs[0].shape[1:],
+        chunk_bytes=chunk_bytes,
+        multiple_of=session.signature.fixed_batch or 1,
+        skip_bad_files=skip_bad_files,
+    )
+    return reader, _array_pieces(session, reader)
+
+
+def _events(
+    session: Session,
+    files: Sequence[str],
+    tree: str | None,
+    chunk_bytes: int,
+    skip_bad_files: bool,
+    made_up: set[str],
+) -> tuple[ArrayReader | EventReader, Iterator[Piece]]:
+    features = features_of(session.bundle)
+    kept = _kept(features)
+    reader = read_events(
+        files,
+        columns=columns_read(features),
+        optional=kept,
+        chunk_bytes=chunk_bytes,
+        skip_bad_files=skip_bad_files,
+        tree=tree,
+    )
+    return reader, _event_pieces(session, reader, kept, made_up)
 
 
 def _check_format(output: Path) -> None:
@@ -124,7 +144,7 @@ def _check_no_input(output: Path, files: Sequence[str]) -> None:
 
 def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]) -> np.ndarray | None:
     """Write piece by piece, atomically; return the summed counts, or None where there was no piece at all."""
-    totals = np.zeros(5, np.int64)
+    totals = np.zeros(len(COUNTS), np.int64)
     with contextlib.ExitStack() as stack:
         writer: pq.ParquetWriter | None = None
         advance = stack.enter_context(progress("scoring", None, "rows"))
@@ -149,26 +169,33 @@ def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
         ) from error
 
 
-def _event_pieces(session: Session, reader: EventReader, made_up: set[str]) -> Iterator[Piece]:
+def _kept(features: Mapping[str, Feature]) -> tuple[str, ...]:
+    """Return the columns of the rows' jets that are told with them, besides what their feature tells."""
+    first = next(iter(features.values()))
+    return tuple(f"{first.jets}_{what}" for what in KEPT if first.jets and what not in first.about)
+
+
+def _event_pieces(
+    session: Session, reader: EventReader, kept: Sequence[str], made_up: set[str]
+) -> Iterator[Piece]:
     """Score events; what of their identity had to be made up is added to `made_up`."""
-    for chunk in reader:
-        made_up.update(chunk.synthesised)
-        with of_file(chunk.file):
-            scored = score_batch(session, chunk.events, KEPT)
-        run, block, event = scored.identity.T
-        table = {"run": run, "luminosityBlock": block, "event": event, "jet": scored.jet}
-        for name in KEPT:  # a file without the column has no values, the others keep theirs
-            table[name] = scored.columns.get(name, np.full(len(scored.jet), np.nan, np.float32)).astype(
-                np.float32
-            )
-        counts = [
-            scored.events,
-            len(scored.jet),
-            scored.events - scored.events_with_jets,
-            scored.feature_ns,
-            scored.score_ns,
-        ]
-        yield _columns(_joined(table, scored.outputs)), np.array(counts)
+    features = features_of(session.bundle)
+    with telling_needs(features):
+        for chunk in reader:
+            made_up.update(chunk.synthesised)
+            with of_file(chunk.file):
+                scored = score_batch(session, chunk.events, kept)
+            yield _table(scored, kept)
+
+
+def _table(scored: Scored, kept: Sequence[str]) -> Piece:
+    table = {**dict(zip(IDENTITY, scored.identity.T, strict=True)), **scored.about}
+    for name in kept:  # a file without the column has no values, the others keep theirs
+        values = scored.columns.get(name, np.full(len(scored), np.nan, np.float32))
+        table[name] = values.astype(np.float32)
+    without = scored.events - scored.events_with_rows
+    counts = [scored.events, len(scored), without, scored.feature_ns, scored.score_ns]
+    return _columns(_joined(table, scored.outputs)), np.array(counts)
 
 
 def _array_pieces(session: Session, reader: ArrayReader) -> Iterator[Piece]:

@@ -1,8 +1,8 @@
 """The reference models: what they are, how each is trained, and the trained ones that are shipped."""
 
-from quickbeam.zoo.classifiers import CLASSIFIERS, Classifier, Fit
-from quickbeam.zoo.models import LATENT_SIZES, MODELS, Recipe, ZooModel
-from quickbeam.zoo.taggers import TAGGERS, Reading, Tagger, TaggerRecipe, Truth
+from quickbeam.zoo.classifiers import CLASSIFIERS, TAGGERS, TOPOLOGIES, Classifier, Reading, Tagger, Truth
+from quickbeam.zoo.models import LATENT_SIZES, MODELS, DetectorRecipe, ZooModel
+from quickbeam.zoo.recipe import Recipe
 from quickbeam.zoo.train import train, train_classifier
 
 __all__ = [
@@ -10,12 +10,12 @@ __all__ = [
     "LATENT_SIZES",
     "MODELS",
     "TAGGERS",
+    "TOPOLOGIES",
     "Classifier",
-    "Fit",
+    "DetectorRecipe",
     "Reading",
     "Recipe",
     "Tagger",
-    "TaggerRecipe",
     "Truth",
     "ZooModel",
     "train",

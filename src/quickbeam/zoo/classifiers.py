@@ -3,103 +3,162 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quickbeam._base import UsageError
+from quickbeam.zoo.recipe import Recipe
+from quickbeam.zoo.stores import Store
 
 if TYPE_CHECKING:
     from torch import nn
 
-Build = Callable[[Mapping[str, np.ndarray], int], "nn.Module"]
+Build = Callable[[Mapping[str, Store]], "nn.Module"]
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Numbers of a supervised training: Adam on the cross entropy, every class counting the same."""
+class Reading:
+    """How event files are read."""
 
-    learning_rate: float = 1e-3
-    decay: float = (
-        0.5  # factor on the learning rate when the validation loss has not fallen for `patience_decay` epochs
-    )
-    patience_decay: int = 2
-    patience_stop: int = 6
-    batch: int = 256
-    epochs: int = 40
+    most: int | None = None  # rows of a class
+    tree: str | None = None
+    skip_bad_files: bool = False
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """One classifier; its module takes the inputs in order and returns a logit per class."""
+    """One classifier; its module takes the inputs in order and returns a logit per class, or the one of signal over background."""
 
     name: str
     description: str
     features: Mapping[str, str]  # by input
     units: Mapping[str, str]
     classes: tuple[str, ...]  # the first is the background: the score is the probability of all others
-    build: Build  # from the inputs trained on, for the scale of what is inside the graph, and the number of classes
-    fit: Fit = Fit()
+    build: Build  # from the inputs trained on, for the scale of what is inside the graph
+    recipe: Recipe
+    calibration: float = 0.1  # of the events of each class, kept for thresholds
+    background_efficiencies: tuple[float, ...] = ()  # of its working points; none: 99 % of each signal
+    rows: str = "events"  # what a row is of
 
 
-def _topology(name: str, inputs: Mapping[str, np.ndarray], classes: int) -> nn.Module:
-    from quickbeam.zoo import topology
+@dataclass(frozen=True)
+class Truth:
+    """Which seeds count, by the generated particles near them; a seed near both kinds is left out."""
 
-    return topology.build(name, inputs, classes)
+    signal: tuple[int, ...]  # absolute PDG ids
+    background: tuple[int, ...]  # none: whatever is not near a signal particle
+    radius: float
+    pt_min_gev: float  # of the seed
 
 
-_PARTICLES = {"particles": "particle_list"}
-_EVENT = {"event": "lepton_event"}
-_UNITS = {
+@dataclass(frozen=True, kw_only=True)
+class Tagger(Classifier):
+    """A classifier of frames of the detector's image, each by the generated particles near its seed, whatever the file."""
+
+    channels: tuple[str, ...]
+    size: int
+    truth: Truth
+
+
+_TOPOLOGY_UNITS = {
     "particles": "pT in GeV; eta, phi relative to the lepton; charge; d0 in cm; isolation; five types",
     "event": "GeV, cm, numbers of jets: quickbeam.features.LEPTON_EVENT_VALUES",
 }
-_TOPOLOGY_CLASSES = ("qcd", "w", "ttbar")
-_RECURRENT = Fit(learning_rate=2e-3, patience_stop=5, epochs=32)
+_PARTICLES, _EVENT = {"particles": "particle_list"}, {"event": "lepton_event"}
+_RECURRENT = Recipe(learning_rate=2e-3, patience_stop=5, epochs=32)
 
 
-def _one(name: str, description: str, features: Mapping[str, str], fit: Fit) -> Classifier:
-    units = {key: _UNITS[key] for key in features}
-    return Classifier(name, description, features, units, _TOPOLOGY_CLASSES, partial(_topology, name), fit)
+def _topology(name: str, what: str, features: Mapping[str, str], recipe: Recipe) -> Classifier:
+    return Classifier(
+        name,
+        f"Topology classifier: {what}",
+        features,
+        {key: _TOPOLOGY_UNITS[key] for key in features},
+        ("qcd", "w", "ttbar"),
+        partial(_topology_net, name),
+        recipe,
+    )
 
 
-CLASSIFIERS = {
-    model.name: model
-    for model in (
-        _one(
-            "topology-gru",
-            "Topology classifier: GRU on the particles around the lepton",
-            _PARTICLES,
-            _RECURRENT,
+def _topology_net(name: str, inputs: Mapping[str, Store]) -> nn.Module:
+    from quickbeam.zoo import topology
+
+    return topology.build(name, {key: store[np.arange(len(store))] for key, store in inputs.items()}, 3)
+
+
+TRACKS = ("track pT", "d0", "dz")
+PIXELS = ("pixel layer 1", "pixel layer 2", "pixel layer 3")
+CALORIMETERS = ("ECAL", "HCAL")
+QUARKS = (1, 2, 3, 4, 5)
+GLUON, ELECTRON, TAU, PHOTON, TOP = 21, 11, 15, 22, 6
+
+
+def _tagger(name: str, description: str, channels: tuple[str, ...], size: int, truth: Truth) -> Tagger:
+    return Tagger(
+        name,
+        description,
+        {"frames": f"{name.replace('-', '_')}_frames"},
+        {"frames": f"{', '.join(channels)}: GeV, cm, hits"},
+        ("background", "signal"),
+        partial(_simple_net, channels, size),
+        Recipe(weight_decay=1e-4, patience_stop=5, batch=64, epochs=20),
+        calibration=0.15,
+        background_efficiencies=(0.3, 0.1, 1e-2),
+        rows="frames",
+        channels=channels,
+        size=size,
+        truth=truth,
+    )
+
+
+def _simple_net(channels: tuple[str, ...], size: int, _: Mapping[str, Store]) -> nn.Module:
+    from quickbeam.zoo.simple_net import SimpleNet
+
+    return SimpleNet(channels, size)
+
+
+TAGGERS = {
+    tagger.name: tagger
+    for tagger in (
+        _tagger(
+            "egamma",
+            "Electrons against photons: a convolutional network on 32 x 32 crystals of the electromagnetic calorimeter",
+            ("ECAL",),
+            32,
+            Truth((ELECTRON,), (PHOTON,), 0.15, 20.0),
         ),
-        _one(
-            "topology-lstm",
-            "Topology classifier: LSTM on the particles around the lepton",
-            _PARTICLES,
-            _RECURRENT,
+        _tagger(
+            "quark-gluon",
+            "Quark against gluon jets: a convolutional network on images of tracks and calorimeters",
+            (*TRACKS, *CALORIMETERS),
+            128,
+            Truth(QUARKS, (GLUON,), 0.3, 50.0),
         ),
-        _one(
-            "topology-hlf",
-            "Topology classifier: dense network on high-level features",
-            _EVENT,
-            Fit(epochs=100),
+        _tagger(
+            "top",
+            "Hadronic top decays against other jets: a convolutional network on images of tracks, pixel hits and calorimeters",
+            (*TRACKS, *PIXELS, *CALORIMETERS),
+            128,
+            Truth((TOP,), (), 0.4, 200.0),
         ),
-        _one(
-            "topology-both",
-            "Topology classifier: GRU and high-level features",
-            _PARTICLES | _EVENT,
-            _RECURRENT,
+        _tagger(
+            "tau",
+            "Hadronic tau decays against other jets: a convolutional network on images of tracks, pixel hits and calorimeters",
+            (*TRACKS, *PIXELS, *CALORIMETERS),
+            128,
+            Truth((TAU,), (), 0.2, 30.0),
         ),
     )
 }
-
-
-def with_numbers(classifier: Classifier, epochs: int | None, batch: int | None = None) -> Classifier:
-    """Return the classifier with other numbers in its recipe."""
-    fit = classifier.fit
-    for value, what in ((epochs, "epochs"), (batch, "batch")):
-        if value is not None and value < 1:
-            raise UsageError(f"{what} is {value}; it has to be at least 1")
-    return replace(classifier, fit=replace(fit, epochs=epochs or fit.epochs, batch=batch or fit.batch))
+TOPOLOGIES = {
+    model.name: model
+    for model in (
+        _topology("topology-gru", "GRU on the particles around the lepton", _PARTICLES, _RECURRENT),
+        _topology("topology-lstm", "LSTM on the particles around the lepton", _PARTICLES, _RECURRENT),
+        _topology("topology-hlf", "dense network on high-level features", _EVENT, Recipe(epochs=100)),
+        _topology("topology-both", "GRU and high-level features", _PARTICLES | _EVENT, _RECURRENT),
+    )
+}
+CLASSIFIERS: dict[str, Classifier] = TOPOLOGIES | TAGGERS

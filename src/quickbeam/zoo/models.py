@@ -1,10 +1,12 @@
-"""The reference models: what each is and how it is trained, as data."""
+"""The reference detectors, which learn from background alone: what each is and how it is trained, as data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from quickbeam.zoo.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,18 +17,13 @@ LATENT_SIZES = (6, 8, 12)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Numbers of the training."""
+class DetectorRecipe(Recipe):
+    """Numbers of an autoencoder's training."""
 
-    learning_rate: float
-    decay: float  # factor on the learning rate when the validation loss has not fallen for `patience_decay` epochs
-    patience_decay: int
-    patience_stop: int
-    beta: float
-    weight: float  # of the reconstruction, the Chamfer distance per constituent; beta / weight is the balance
-    warmup_epochs: int
-    batch: int
-    epochs: int
+    beta: float = 1.0
+    weight: float = (
+        1.0  # of the reconstruction, the Chamfer distance per constituent; beta / weight is the balance
+    )
 
 
 def _conv(standardise: Standardise, latent: int) -> nn.Module:
@@ -43,12 +40,12 @@ def _graph(standardise: Standardise, latent: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class ZooModel:
-    """One reference model."""
+    """One reference detector."""
 
     name: str
     description: str
     build: Callable[[Standardise, int], nn.Module]
-    recipe: Recipe
+    recipe: DetectorRecipe
 
 
 MODELS = {
@@ -58,13 +55,15 @@ MODELS = {
             "conv-vae",
             "Convolutional variational autoencoder on the 100 leading constituents of a jet",
             _conv,
-            Recipe(1e-3, 0.5, 2, 6, beta=0.0005, weight=1.0, warmup_epochs=0, batch=256, epochs=80),
+            DetectorRecipe(beta=0.0005, weight=1.0, epochs=80),
         ),
         ZooModel(
             "graph-vae",
             "Graph-convolutional variational autoencoder on the 100 leading constituents of a jet",
             _graph,
-            Recipe(1e-4, 0.5, 2, 6, beta=10.0, weight=20_000.0, warmup_epochs=5, batch=64, epochs=150),
+            DetectorRecipe(
+                learning_rate=1e-4, beta=10.0, weight=20_000.0, warmup_epochs=5, batch=64, epochs=150
+            ),
         ),
     )
 }

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from quickbeam._base import library_versions
-from quickbeam.bundle import Packed, WorkingPoint, pack
+from quickbeam.bundle import Packed, pack
 from quickbeam.bundle.model import parse_model
 from quickbeam.zoo.dataset import TrainingSet
+from quickbeam.zoo.loop import Trained, ended
 from quickbeam.zoo.models import ZooModel
 from quickbeam.zoo.scored import Scored, export
-from quickbeam.zoo.training import Trained, ended
+from quickbeam.zoo.thresholds import background_points
 
 WORKING_POINTS = (1e-2, 1e-3)
 FEATURE = "leading_jets"
@@ -46,7 +47,7 @@ def pack_trained(
         description=zoo.description,
         features={"jets": FEATURE},
         units={"jets": "eta, phi relative to the jet axis; pT in GeV"},
-        working_points=working_points(scores),
+        working_points=background_points(scores, WORKING_POINTS, "jets"),
         training={
             "model": zoo.name,
             "latent": latent,
@@ -66,23 +67,6 @@ def pack_trained(
         },
         extra={"training.json": json.dumps(trained.history, indent=1) + "\n"},
     )
-
-
-def working_points(scores: np.ndarray) -> list[WorkingPoint]:
-    """Return thresholds that the background passes at 1e-2 and 1e-3, as far as it has the events for it."""
-    points = []
-    for efficiency in WORKING_POINTS:
-        if len(scores) * efficiency >= 10:
-            threshold = float(np.quantile(scores, 1.0 - efficiency))
-            points.append(
-                WorkingPoint(
-                    name=f"background-{efficiency:g}",
-                    threshold=threshold,
-                    background_efficiency=float(np.mean(scores > threshold)),
-                    background=f"{len(scores)} calibration jets",
-                )
-            )
-    return points
 
 
 def _scores(model: torch.nn.Module, beta: float, jets: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from quickbeam.zoo.export import export_graph
 from quickbeam.zoo.layers import Standardise, chamfer, constituent_mask
 
 
@@ -49,27 +50,6 @@ class Scored(nn.Module):
 
 def export(model: nn.Module, beta: float) -> bytes:
     """Export the scored model as ONNX bytes with a free batch dimension."""
-    import io
-    import warnings
-
-    buffer = io.BytesIO()
-    names = Scored.OUTPUTS
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            Scored(model.eval(), beta).eval(),
-            (_example(),),
-            buffer,  # type: ignore[arg-type] # a file is fine, the annotation forgets it
-            input_names=["jets"],
-            output_names=list(names),
-            dynamic_axes={name: {0: "N"} for name in ("jets", *names)},
-            opset_version=17,
-            dynamo=False,
-        )
-    return buffer.getvalue()
-
-
-def _example() -> Tensor:
     jets = torch.zeros(2, 100, 3)
     jets[:, :10, 2] = 1.0
-    return jets
+    return export_graph(Scored(model.eval(), beta), {"jets": jets}, Scored.OUTPUTS)

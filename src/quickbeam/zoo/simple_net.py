@@ -1,9 +1,6 @@
-"""SimpleNet: a small convolutional network on frames, with its preprocessing and its probability in the graph."""
+"""SimpleNet: a small convolutional network on frames, with its preprocessing in the graph."""
 
 from __future__ import annotations
-
-import io
-import warnings
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -43,6 +40,7 @@ class SimpleNet(nn.Module):
     def __init__(self, channels: tuple[str, ...], size: int) -> None:
         """Build the layers in the order in which they are used; large frames begin with a stride."""
         super().__init__()
+        self.channels = channels
         self.prepare = Prepare(channels)
         stride = 2 if size > 64 else 1
         self.conv_1 = nn.Conv2d(len(channels), 16, 5, stride=stride, padding=2)
@@ -55,6 +53,8 @@ class SimpleNet(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return the logit (N,)."""
+        if self.training:
+            frames = mirrored(frames, self.channels)
         h = F.max_pool2d(F.relu(self.conv_1(self.prepare(frames))), 2)
         h = F.max_pool2d(F.relu(self.conv_2(h)), 2)
         h = F.max_pool2d(F.relu(self.conv_3(h)), self.pool)
@@ -62,34 +62,10 @@ class SimpleNet(nn.Module):
         return self.dense_2(h).squeeze(1)
 
 
-class Tagging(nn.Module):
-    """The graph that is shipped: frames in, the probability of the signal out."""
-
-    def __init__(self, net: SimpleNet) -> None:
-        """Take over the parts, so that parameters are named after them."""
-        super().__init__()
-        for name, part in net.named_children():
-            self.add_module(name, part)
-        self._whole = (net,)  # a tuple hides it from the module tree
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """Score frames; equal numbers of signal and background are the prior."""
-        return torch.sigmoid(self._whole[0](frames))
-
-
-def export(net: SimpleNet, channels: int, size: int) -> bytes:
-    """Export as ONNX bytes with a free batch dimension."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            Tagging(net.eval()).eval(),
-            (torch.zeros(2, channels, size, size),),
-            buffer,  # type: ignore[arg-type] # a file is fine, the annotation forgets it
-            input_names=["frames"],
-            output_names=["score"],
-            dynamic_axes={"frames": {0: "N"}, "score": {0: "N"}},
-            opset_version=17,
-            dynamo=False,
-        )
-    return buffer.getvalue()
+def mirrored(frames: Tensor, channels: tuple[str, ...]) -> Tensor:
+    """Return the frames of a batch turned over in eta, in phi, or not: nature does not mind, dz and d0 change their signs."""
+    for axis, name in ((2, "dz"), (3, "d0")):
+        if torch.rand(()) < 0.5:
+            signs = torch.tensor([-1.0 if channel == name else 1.0 for channel in channels])
+            frames = frames.flip(axis) * signs.reshape(-1, 1, 1).to(frames.device)
+    return frames

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from quickbeam._base import UsageError, did_you_mean, require
 from quickbeam.bundle import Packed, check_target
-from quickbeam.zoo.classifiers import CLASSIFIERS, with_numbers
+from quickbeam.zoo.classifiers import CLASSIFIERS, TAGGERS, Reading, Tagger
 from quickbeam.zoo.models import MODELS
-from quickbeam.zoo.taggers import TAGGERS, Reading
+from quickbeam.zoo.recipe import with_numbers
 
 
 def train(
@@ -30,34 +31,42 @@ def train(
     skip_bad_files: bool = False,
     after_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Packed:
-    """Train a reference model on event files and pack it; the run's state lives in `TARGET.training` until it is done."""
+    """Train a detector on background, or a tagger on background and signal, and pack it.
+
+    The run's state lives in `TARGET.training` until it is done.
+    """
     _check(model, signal)
-    torch = require("torch", extra="torch", purpose="training")
+    if model in TAGGERS:
+        return train_classifier(
+            model,
+            {"background": files, "signal": signal},
+            target,
+            seed=seed,
+            epochs=epochs,
+            batch=batch,
+            device=device,
+            threads=threads,
+            most_rows=most_jets,
+            resume=resume,
+            tree=tree,
+            skip_bad_files=skip_bad_files,
+            after_epoch=after_epoch,
+        )
+    folder = _prepare(target, threads)
     from quickbeam.zoo.dataset import load_jets, split
     from quickbeam.zoo.packing import pack_trained
-    from quickbeam.zoo.train_tagger import train_tagger
-    from quickbeam.zoo.training import Training, with_epochs
+    from quickbeam.zoo.training import Training
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    target = Path(target)
-    check_target(target)
-    if model in TAGGERS:
-        tagger = TAGGERS[model].with_recipe(epochs, batch)
-        reading = Reading(most_jets, tree, skip_bad_files)
-        return train_tagger(
-            tagger, files, signal, target, seed=seed, reading=reading, resume=resume, after_epoch=after_epoch
-        )
-    zoo = with_epochs(MODELS[model], epochs, batch)
+    zoo = MODELS[model]
+    zoo = replace(zoo, recipe=with_numbers(zoo.recipe, epochs, batch))
     loaded = load_jets(files, most_jets, tree=tree, skip_bad_files=skip_bad_files)
     data = split(loaded, seed)
-    folder = target.with_name(target.name + ".training")
     run = Training(zoo, data, folder, latent=latent, seed=seed, device=device)
     if resume:
         run.resume()
     trained = run.run(after_epoch)
     return pack_trained(
-        zoo, trained, data, target, latent=latent, seed=seed, files=files, skipped=loaded.skipped
+        zoo, trained, data, Path(target), latent=latent, seed=seed, files=files, skipped=loaded.skipped
     )
 
 
@@ -81,36 +90,46 @@ def train_classifier(
     if model not in CLASSIFIERS:
         known = did_you_mean(model, CLASSIFIERS)
         raise UsageError(f"no classifier is called {model!r}; {known}".rstrip("; "))
-    torch = require("torch", extra="torch", purpose="training")
+    folder = _prepare(target, threads)
     from quickbeam.zoo.classified import pack_classifier
-    from quickbeam.zoo.labelled import check_classes, load_classes, split_classes
+    from quickbeam.zoo.labelled import check_classes, load_by_file, split_classes
     from quickbeam.zoo.supervised import SupervisedTraining
+    from quickbeam.zoo.truth_frames import load_by_truth
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    target = Path(target)
-    check_target(target)
-    classifier = with_numbers(CLASSIFIERS[model], epochs, batch)
+    classifier = CLASSIFIERS[model]
+    classifier = replace(classifier, recipe=with_numbers(classifier.recipe, epochs, batch))
     check_classes(classifier, files)
-    loaded = load_classes(classifier, files, most_rows, tree=tree, skip_bad_files=skip_bad_files)
-    data = split_classes(loaded, seed)
-    folder = target.with_name(target.name + ".training")
+    reading = Reading(most_rows, tree, skip_bad_files)
+    if isinstance(classifier, Tagger):
+        loaded = load_by_truth(classifier, files, reading, seed)
+    else:
+        loaded = load_by_file(classifier, files, reading)
+    data = split_classes(loaded, seed, classifier.calibration)
     run = SupervisedTraining(classifier, data, folder, seed=seed, device=device)
     if resume:
         run.resume()
     trained = run.run(after_epoch)
-    return pack_classifier(classifier, trained, data, target, seed=seed, files=files, skipped=loaded.skipped)
+    return pack_classifier(classifier, trained, data, Path(target), seed=seed, files=files)
+
+
+def _prepare(target: str | Path, threads: int | None) -> Path:
+    """See that there is torch and that the target may be written; return the folder of the run's state."""
+    torch = require("torch", extra="torch", purpose="training")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    target = Path(target)
+    check_target(target)
+    return target.with_name(target.name + ".training")
 
 
 def _check(model: str, signal: Sequence[str]) -> None:
-    if model in CLASSIFIERS:
-        raise UsageError(
-            f"{model} learns from classes: give --class NAME=FILE for each of {', '.join(CLASSIFIERS[model].classes)}"
-        )
-    if model not in MODELS and model not in TAGGERS:
-        known = (*MODELS, *TAGGERS, *CLASSIFIERS)
+    if model not in MODELS and model not in CLASSIFIERS:
+        known = (*MODELS, *CLASSIFIERS)
         raise UsageError(f"no reference model is called {model!r}; {did_you_mean(model, known)}".rstrip("; "))
     if model in MODELS and signal:
         raise UsageError(f"{model} learns from background alone: leave --signal away")
     if model in TAGGERS and not signal:
         raise UsageError(f"{model} tells signal from background: name the signal's files with --signal FILE")
+    if model in CLASSIFIERS and model not in TAGGERS:
+        classes = ", ".join(CLASSIFIERS[model].classes)
+        raise UsageError(f"{model} learns from classes: give --class NAME=FILE for each of {classes}")

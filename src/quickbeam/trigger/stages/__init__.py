@@ -1,7 +1,7 @@
 """Steps of a trigger: expressions, models, and what users write."""
 
 from quickbeam.trigger.stages.expression import Cut, Expression, find_cut, parse_expression, per_event
-from quickbeam.trigger.stages.models import model_stages, run_rows
+from quickbeam.trigger.stages.models import model_stages
 from quickbeam.trigger.stages.python import python_stage
 from quickbeam.trigger.stages.simple import define_stage, keep_stage
 from quickbeam.trigger.stages.stage import Added, Stage, UserStage, of_user, stage
@@ -20,6 +20,5 @@ __all__ = [
     "parse_expression",
     "per_event",
     "python_stage",
-    "run_rows",
     "stage",
 ]

@@ -13,7 +13,7 @@ from quickbeam.engines import Session
 from quickbeam.engines import open as open_session
 from quickbeam.events import Frame, Jagged
 from quickbeam.features import Feature, find_feature
-from quickbeam.trigger.score import check_decides, check_rows
+from quickbeam.trigger.score import check_decides, check_rows, run_rows
 from quickbeam.trigger.stages.stage import Added, Stage
 
 WIDTH_MAX = 16
@@ -104,13 +104,3 @@ def _rows(frame: Frame, name: str) -> Jagged:
     column = frame[name]
     assert isinstance(column, Jagged)  # noqa: S101 - feature stages add nothing else
     return column
-
-
-def run_rows(session: Session, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Run any number of rows: a graph of a fixed batch gets the last one again until a batch is full."""
-    count = len(rows[0])
-    short = -count % (session.signature.fixed_batch or 1)
-    arrays = [np.ascontiguousarray(row) for row in rows]
-    if short and count:
-        arrays = [np.concatenate([row, np.repeat(row[-1:], short, axis=0)]) for row in arrays]
-    return {name: values[:count] for name, values in session.run(*arrays).items()}
