@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 # Large enough that a basket or row group compresses well, small enough that a batch of writers fits in memory.
 FLUSH_BYTES = 32_000_000
-MOST_PENDING = 64  # batches
+FLUSH_BYTES_PER_COLUMN = (
+    40_000  # a basket or column chunk costs as much as some thousand bytes, whatever it holds
+)
+MOST_PENDING = 64  # batches; many small ones would take more memory for their bounds than for their data
 
 # suffix -> the module that writes it; imported on use, so that `import quickbeam.events` stays light
 WRITERS = {".root": "quickbeam.events.root_writer", ".parquet": "quickbeam.events.parquet"}
@@ -39,7 +42,7 @@ class EventWriter:
         self,
         path: Path,
         part: Path,
-        flush_bytes: int,
+        flush_bytes: int | None = None,
         facts: Mapping[str, str] | None = None,
         counters: Mapping[str, str] | None = None,
     ) -> None:
@@ -70,14 +73,13 @@ class EventWriter:
         elif not table.schema.equals(self._schema):
             _check_same(self._schema, table.schema, self.path)
             table = table.cast(self._schema)
-        if (
-            len(self._pending) == MOST_PENDING
-        ):  # many small ones would take more memory for their bounds than for data
+        if len(self._pending) == MOST_PENDING:
             self._pending = [_joined(self._pending)]
         self._pending.append(table)
         self._pending_bytes += table.get_total_buffer_size()
         self.events_written += len(table)
-        if self._pending_bytes >= self._flush_bytes:
+        most = self._flush_bytes or max(FLUSH_BYTES, FLUSH_BYTES_PER_COLUMN * table.num_columns)
+        if self._pending_bytes >= most:
             self.flush()
 
     def flush(self) -> None:
@@ -105,7 +107,7 @@ class EventWriter:
 def open_writer(
     path: str | Path,
     *,
-    flush_bytes: int = FLUSH_BYTES,
+    flush_bytes: int | None = None,
     facts: Mapping[str, str] | None = None,
     counters: Mapping[str, str] | None = None,
 ) -> Iterator[EventWriter]:
