@@ -123,7 +123,7 @@ def test_plug_ins_and_extras_that_are_missing_are_told(monkeypatch):
     from importlib.metadata import EntryPoint
 
     point = EntryPoint("broken", "nothere:Engine", "quickbeam.engines")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    monkeypatch.setattr(registry, "_points", lambda group, path: {point.name: point})
     with pytest.raises(
         MissingExtraError, match=r"the engine broken .*cannot be imported: No module named 'nothere'"
     ):

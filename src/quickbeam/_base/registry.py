@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -11,12 +13,19 @@ from quickbeam._base.near import did_you_mean
 
 def names(group: str) -> list[str]:
     """Return the names registered in an entry-point group, sorted."""
-    return sorted({point.name for point in entry_points(group=group)})
+    return sorted(_points(group, tuple(sys.path)))
+
+
+@cache
+def _points(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Look through what is installed, once per group and path: a look takes some 15 ms."""
+    del path
+    return {point.name: point for point in entry_points(group=group)}
 
 
 def find(group: str, name: str, noun: str) -> EntryPoint:
     """Return one entry point, or say which names are near."""
-    points = {point.name: point for point in entry_points(group=group)}
+    points = _points(group, tuple(sys.path))
     if name not in points:
         raise UsageError(f"no {noun} is called {name!r}; {did_you_mean(name, sorted(points))}".rstrip("; "))
     return points[name]

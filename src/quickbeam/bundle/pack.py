@@ -20,7 +20,6 @@ from quickbeam.bundle.importers import import_model, plain_outputs, recognise
 from quickbeam.bundle.manifest import NAME, Manifest, Rewrite, WorkingPoint
 from quickbeam.bundle.model import graphs, read_signature
 from quickbeam.bundle.reference import Reference, evaluate
-from quickbeam.bundle.rewrite import rewrite
 from quickbeam.bundle.rows import prove_rows
 from quickbeam.bundle.sample import (
     check_samples,
@@ -86,10 +85,8 @@ def pack(
     check_samples(samples, signature)
     golden = choose_golden(proto, reference, signature, samples, notes)
     signature = _finish(signature, golden, features or {}, units or {}, precision_of(proto))
-    applied: tuple[Rewrite, ...] = ()
-    if rewrites:
-        proto, applied = rewrite(proto, golden.inputs, golden.outputs, signature)
-        notes += map(_told, applied)
+    proto, applied = _rewritten(proto, golden, signature) if rewrites else (proto, ())
+    notes += map(_told, applied)
     manifest = Manifest(
         schema_version=1,
         name=name,
@@ -112,6 +109,14 @@ def pack(
 def _given(inputs: str | Path | Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
     raw = load_arrays(Path(inputs)) if isinstance(inputs, (str, Path)) else inputs
     return None if raw is None else {name: np.asarray(array) for name, array in raw.items()}
+
+
+def _rewritten(
+    proto: onnx.ModelProto, golden: Golden, signature: Signature
+) -> tuple[onnx.ModelProto, tuple[Rewrite, ...]]:
+    from quickbeam.bundle.rewrite import rewrite  # takes 0.4 s to load, which only packing has to pay
+
+    return rewrite(proto, golden.inputs, golden.outputs, signature)
 
 
 def _told(rewrite: Rewrite) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import awkward as ak
@@ -99,6 +100,12 @@ class ParquetTable:
             except (*FOREIGN, *_ERRORS):
                 opaque[name] = str(arrow)
         return columns, opaque
+
+    def clusters(self, names: Sequence[str]) -> list[int]:
+        """Return the rows at which a row group begins."""
+        del names
+        groups = range(self._file.num_row_groups)
+        return [0, *accumulate(self._file.metadata.row_group(group).num_rows for group in groups)][:-1]
 
     def usable(self, names: Sequence[str]) -> list[str]:
         """Return all: Parquet describes its types completely."""

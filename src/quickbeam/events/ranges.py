@@ -106,6 +106,13 @@ class EventFile:
         entries = np.concatenate([np.arange(a, b) for a, b, _ in pieces])
         return Intact(Events.concatenate([events for _, _, events in pieces]), entries, tuple(broken))
 
+    def clusters(self, names: Sequence[str]) -> Sequence[int]:
+        """Return the entries at which storage begins anew for all of the columns, where the format tells: a range that
+        begins and ends there is read without a look at its neighbours.
+        """
+        clusters = getattr(self._table, "clusters", None)
+        return clusters([*self._identity.reads, *names]) if clusters is not None else ()
+
     def _seams(self, names: Sequence[str]) -> Sequence[int]:
         """Return the entries at which a new piece of storage begins, where the format tells."""
         seams = getattr(self._table, "seams", None)

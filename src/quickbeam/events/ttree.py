@@ -120,6 +120,11 @@ class TreeTable:
         """Return the entries at which a basket of one of the branches begins: a basket is read whole or not at all."""
         return sorted({int(entry) for name in names for entry in self._branches[name].entry_offsets[:-1]})
 
+    def clusters(self, names: Sequence[str]) -> list[int]:
+        """Return the entries at which a basket of every one of the branches begins."""
+        begins = [{int(entry) for entry in self._branches[name].entry_offsets[:-1]} for name in names]
+        return sorted(set.intersection(*begins)) if begins else []
+
     def _check_entries(self, name: str) -> None:
         found = int(self._branches[name].num_entries)
         if found != self.entries:

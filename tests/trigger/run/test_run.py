@@ -185,3 +185,18 @@ def test_a_histogram_counts_only_events_that_came_so_far(tmp_path, event_file, m
     late = events["MET_pt"].to_numpy() > 60
     jets = ak.to_numpy(ak.sum(events["Jet_pt"] > 30, axis=1))[late]
     assert list(found.histograms["n_jets"].counts) == np.histogram(jets, 10, (-0.5, 9.5))[0].tolist()
+
+
+def test_units_begin_where_the_storage_does():
+    from quickbeam.trigger.run.documents import InputFile
+
+    even = InputFile(url="a", entries=1000, clusters=(0, 250, 500, 750))
+    assert list(even.ranges(300)) == [(0, 250), (250, 500), (500, 750), (750, 1000)]
+    assert list(even.ranges(200)) == [(0, 250), (250, 500), (500, 750), (750, 950), (950, 1000)]
+    assert list(InputFile(url="a", entries=70).ranges(30)) == [(0, 30), (30, 60), (60, 70)]
+    for size in (1, 7, 49, 90, 251, 5000):
+        for clusters in ((), (0,), (0, 3, 10, 400, 999), tuple(range(1000))):
+            ranges = list(InputFile(url="a", entries=1000, clusters=clusters).ranges(size))
+            assert [a for a, _ in ranges] == [0, *(b for _, b in ranges[:-1])]
+            assert ranges[-1][1] == 1000
+            assert all(0 < b - a <= 2 * size for a, b in ranges)

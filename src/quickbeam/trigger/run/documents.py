@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Literal
 
@@ -20,6 +21,20 @@ class InputFile(Document):
     entries: int = 0
     bytes: int | None = None
     problem: str | None = None
+    clusters: tuple[int, ...] = ()  # entries at which units should begin, where the file tells
+
+    def ranges(self, size: int) -> Iterator[tuple[int, int]]:
+        """Yield ranges of about so many entries: from cluster to cluster, or of exactly that size where there are none."""
+        start = 0
+        while start < self.entries:
+            stop = start + size
+            place = bisect_right(self.clusters, stop)
+            if place and self.clusters[place - 1] > start:
+                stop = self.clusters[place - 1]
+            elif place < len(self.clusters) and self.clusters[place] <= start + 2 * size:
+                stop = self.clusters[place]
+            yield start, min(stop, self.entries)
+            start = stop
 
 
 class Plan(Document):
@@ -38,10 +53,8 @@ class Plan(Document):
         """Yield the units of work, in order."""
         number = 0
         for index, file in enumerate(self.files):
-            for start in range(0, file.entries, self.unit_events):
-                yield Unit(
-                    number=number, file=index, start=start, stop=min(file.entries, start + self.unit_events)
-                )
+            for start, stop in file.ranges(self.unit_events):
+                yield Unit(number=number, file=index, start=start, stop=stop)
                 number += 1
 
 

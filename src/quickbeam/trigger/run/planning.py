@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
+import numpy as np
+
 import quickbeam
 from quickbeam._base import (
     DataError,
@@ -24,7 +26,9 @@ from quickbeam.trigger.run.documents import InputFile, Mode, Plan
 
 PLAN = "plan.json"
 UNIT_EVENTS, UNIT_EVENTS_LEAST, UNIT_BYTES = 5000, 50, 100_000_000
+UNITS_PER_WORKER = 16  # at the end one worker waits for another's last unit
 FILES_OPEN = 2
+CLUSTERS_MOST = 10_000
 _IDENTITY_KIND = "uint64"
 _NUMBERS = re.compile(r"(var \* |\d+ \* )?(\?)?(bool|u?int\d+|float\d+)")
 
@@ -36,6 +40,7 @@ def make_plan(
     mode: Mode,
     tree: str | None,
     unit_events: int | None,
+    workers: int = 1,
     held: dict[int, EventFile] | None = None,
 ) -> Plan:
     """Look at every file: what it holds, and whether it has the columns that the menu reads.
@@ -50,7 +55,7 @@ def make_plan(
     with progress("looking at files", len(urls), "files") as advance:
         found = []
         for index, url in enumerate(urls):
-            found.append(_look(compiled, url, tree, index, held))
+            found.append(_look(compiled, url, tree, index, held, clusters=unit_events is None))
             advance(1)
     if all(file.problem for file in found):
         raise UnreadableFileError(f"no file can be read: {found[0].problem}")
@@ -61,23 +66,38 @@ def make_plan(
         folder=str(source.folder),
         mode=mode,
         tree=tree,
-        unit_events=unit_events or _unit_events(compiled, found, tree, held or {}),
+        unit_events=unit_events or _unit_events(compiled, found, tree, workers, held or {}),
         files=tuple(found),
     )
 
 
 def _unit_events(
-    compiled: Compiled, files: Sequence[InputFile], tree: str | None, held: dict[int, EventFile]
+    compiled: Compiled, files: Sequence[InputFile], tree: str | None, workers: int, held: dict[int, EventFile]
 ) -> int:
-    """Return how many events are committed together: as many as fit in memory with what decisions read."""
+    """Return how many events are committed together: as many as fit in memory with what decisions read, and few
+    enough that all workers have something to do until the end.
+    """
     index = next(i for i, file in enumerate(files) if not file.problem)
     with nullcontext(held[index]) if index in held else EventFile(files[index].url, tree, index) as file:
         per_event = file.bytes_per_event(file.choose(compiled.program.reads))
-    return max(UNIT_EVENTS_LEAST, min(UNIT_EVENTS, int(UNIT_BYTES / max(per_event, 1.0))))
+    fitting = min(UNIT_EVENTS, int(UNIT_BYTES / max(per_event, 1.0)))
+    if workers > 1:
+        steps = np.diff(files[index].clusters) if len(files[index].clusters) > 1 else np.zeros(1, int)
+        each = sum(file.entries for file in files) // (UNITS_PER_WORKER * workers)
+        fitting = min(
+            fitting, max(each, int(np.median(steps)))
+        )  # less than a cluster would be read again and again
+    return max(UNIT_EVENTS_LEAST, fitting)
 
 
 def _look(
-    compiled: Compiled, url: str, tree: str | None, index: int, held: dict[int, EventFile] | None
+    compiled: Compiled,
+    url: str,
+    tree: str | None,
+    index: int,
+    held: dict[int, EventFile] | None,
+    *,
+    clusters: bool,
 ) -> InputFile:
     local = local_path(url)
     try:
@@ -85,10 +105,11 @@ def _look(
             file = stack.enter_context(EventFile(url, tree, index))
             _check_columns(compiled, file)
             size = local.stat().st_size if local is not None and local.exists() else None
+            begins = tuple(file.clusters(file.choose(compiled.program.reads))) if clusters else ()
             if held is not None and len(held) < FILES_OPEN:
                 held[index] = file
                 stack.pop_all()
-            return InputFile(url=url, entries=file.entries, bytes=size)
+            return InputFile(url=url, entries=file.entries, bytes=size, clusters=begins[:CLUSTERS_MOST])
     except UnreadableFileError as error:
         return InputFile(url=url, problem=str(error))
 

@@ -34,6 +34,7 @@ from quickbeam.trigger.stages import UserStage
 
 LOCK = ".lock"
 STUCK_S = 300.0
+CLUSTER = 32  # workers that a cluster is planned for
 
 
 def run_menu(
@@ -70,6 +71,7 @@ def run_menu(
             resume=resume,
             tree=tree,
             unit_events=unit_events,
+            workers=workers if scheduler is None else CLUSTER,
             held=held if here else None,
         )
         laps.add(PLANNING, now_ns() - start, 0)
@@ -115,6 +117,7 @@ def _planned(
     resume: bool,
     tree: str | None,
     unit_events: int | None,
+    workers: int,
     held: dict[int, EventFile] | None,
 ) -> Plan:
     old = read_plan(out)
@@ -128,6 +131,7 @@ def _planned(
         mode=mode,
         tree=tree,
         unit_events=old.unit_events if old is not None else unit_events,
+        workers=workers,
         held=held,
     )
     if old is None:
