@@ -25,14 +25,15 @@ class InputFile(Document):
 
     def ranges(self, size: int) -> Iterator[tuple[int, int]]:
         """Yield ranges of about so many entries: from cluster to cluster, or of exactly that size where there are none."""
+        edges = (*self.clusters, self.entries) if self.clusters else ()
         start = 0
         while start < self.entries:
             stop = start + size
-            place = bisect_right(self.clusters, stop)
-            if place and self.clusters[place - 1] > start:
-                stop = self.clusters[place - 1]
-            elif place < len(self.clusters) and self.clusters[place] <= start + 2 * size:
-                stop = self.clusters[place]
+            place = bisect_right(edges, stop)
+            if place and edges[place - 1] > start:
+                stop = edges[place - 1]
+            elif place < len(edges) and edges[place] <= start + 2 * size:
+                stop = edges[place]
             yield start, min(stop, self.entries)
             start = stop
 
