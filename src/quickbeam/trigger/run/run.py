@@ -29,7 +29,7 @@ from quickbeam.trigger.run.local import run_here
 from quickbeam.trigger.run.planning import check_same, make_plan, read_plan, write_plan
 from quickbeam.trigger.run.times import PLANNING, STARTING
 from quickbeam.trigger.run.worker import Care
-from quickbeam.trigger.run.workers import run_in_processes
+from quickbeam.trigger.run.workers import WorkerProcess, run_in_processes, worker_processes
 from quickbeam.trigger.stages import UserStage
 
 LOCK = ".lock"
@@ -57,11 +57,14 @@ def run_menu(
     out = Path(out)
     created = utc_timestamp()
     laps = Laps()
-    with _locked(out), compile_menu(source, plugged) as compiled:
+    here = workers == 1 and scheduler is None
+    with _locked(out), ExitStack() as stack:
+        apart = not here and scheduler is None
+        started = stack.enter_context(worker_processes(workers)) if apart else []
+        compiled = stack.enter_context(compile_menu(source, plugged))
         laps.add(STARTING, now_ns() - begin, 0)
         finished = _finished(out, resume)
         start = now_ns()
-        here = workers == 1 and scheduler is None
         held: dict[int, EventFile] = {}
         plan = _planned(
             compiled,
@@ -77,7 +80,7 @@ def run_menu(
         laps.add(PLANNING, now_ns() - start, 0)
         if finished is not None:
             return finished
-        workers = _work(plan, compiled, out, workers, plugged, stuck_s, scheduler, held)
+        workers = _work(plan, compiled, out, started, plugged, stuck_s, scheduler, held)
         return finish(plan, compiled, out, laps, created=created, begin_ns=begin, workers=workers)
 
 
@@ -145,7 +148,7 @@ def _work(
     plan: Plan,
     compiled: Compiled,
     out: Path,
-    workers: int,
+    started: list[WorkerProcess],
     plugged: dict[str, UserStage] | None,
     stuck_s: float,
     scheduler: str | None,
@@ -157,14 +160,17 @@ def _work(
     units = list(plan.units())
     left = [unit for unit in units if unit.number not in done]
     total = sum(unit.stop - unit.start for unit in units)
+    workers = max(1, len(started))
     with progress("deciding", total, "events") as advance, ExitStack() as stack:
         advance(total - sum(unit.stop - unit.start for unit in left))
         results: Iterator[UnitResult]
-        if scheduler is not None:
+        if not left:
+            results = iter(())
+        elif scheduler is not None:
             cluster = stack.enter_context(dask_cluster(plan, out, scheduler, plugged or {}))
             results, workers = cluster.run(left), cluster.threads
-        elif workers > 1:
-            results = run_in_processes(plan, out, left, workers, plugged or {}, stuck_s)
+        elif started:
+            results = run_in_processes(plan, out, left, started, plugged or {}, stuck_s)
         else:
             results = run_here(plan, compiled, out, ((unit, Care()) for unit in left), held=held)
         for result in results:

@@ -33,43 +33,70 @@ DEATHS_MOST = 50  # of one unit; more than that is no matter of single events
 _Work = tuple[Unit, Care]
 
 
+@contextlib.contextmanager
+def worker_processes(workers: int) -> Iterator[list[WorkerProcess]]:
+    """Start workers, which load their libraries while the run is still being planned; end those that are left over."""
+    if not 1 <= workers <= WORKERS_MAX:
+        raise UsageError(f"{workers} workers were asked for; it takes 1 to {WORKERS_MAX}")
+    started: list[WorkerProcess] = []
+    try:
+        started.extend(WorkerProcess() for _ in range(workers))
+        yield started
+    finally:
+        for process in started:
+            process.end()
+
+
 def run_in_processes(
     plan: Plan,
     out: Path,
     units: Sequence[Unit],
-    workers: int,
+    started: list[WorkerProcess],
     plugged: dict[str, UserStage],
     stuck_s: float,
 ) -> Iterator[UnitResult]:
-    """Do units on several processes; a worker that shows no sign of life for `stuck_s` is ended."""
-    if not 1 <= workers <= WORKERS_MAX:
-        raise UsageError(f"{workers} workers were asked for; it takes 1 to {WORKERS_MAX}")
-    pool = _Pool(plan, out, units, plugged, stuck_s)
+    """Do units on processes that were started; a worker that shows no sign of life for `stuck_s` is ended."""
+    pool = _Pool(plan, out, units, started, plugged, stuck_s)
     try:
-        yield from pool.run(min(workers, max(1, len(units))))
+        yield from pool.run(min(len(started), max(1, len(units))))
     finally:
         pool.stop()
 
 
-class _Process:
+class WorkerProcess:
     """One worker and what it has to do."""
 
-    def __init__(self, plan: Plan, out: Path, plugged: dict[str, UserStage]) -> None:
+    def __init__(self) -> None:
+        """Start the process."""
         context = multiprocessing.get_context("spawn")
         self.pulse = RawValue(c_int64, 0)
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(
-            target=_serve, args=(theirs, plan, out, plugged, self.pulse), daemon=True
-        )
+        self.process = context.Process(target=_serve, args=(theirs, self.pulse), daemon=True)
         self.process.start()
         theirs.close()
         self.work: deque[_Work] = deque()
         self.seen, self.seen_ns = -1, now_ns()
+        self.dismissed = False
+
+    def employ(self, plan: Plan, out: Path, plugged: dict[str, UserStage]) -> None:
+        """Tell what the run is."""
+        with contextlib.suppress(OSError):  # it is dead, as below
+            self.connection.send((plan, out, plugged))
+        self.seen_ns = now_ns()
+
+    def end(self) -> None:
+        """End it: at once where it has work or never had any, else when it has put away its things."""
+        self.process.join(timeout=5.0 if self.dismissed else 0.0)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.connection.close()
 
     def give(self, work: _Work | None) -> None:
         """Send a unit, or the word that there is none any more."""
         if work is not None:
             self.work.append(work)
+        self.dismissed = work is None
         with contextlib.suppress(OSError):  # it is dead, which the next look at it tells
             self.connection.send(work)
 
@@ -83,12 +110,19 @@ class _Process:
 
 class _Pool:
     def __init__(
-        self, plan: Plan, out: Path, units: Sequence[Unit], plugged: dict[str, UserStage], stuck_s: float
+        self,
+        plan: Plan,
+        out: Path,
+        units: Sequence[Unit],
+        started: list[WorkerProcess],
+        plugged: dict[str, UserStage],
+        stuck_s: float,
     ) -> None:
+        self.started = started
         self.plan, self.out, self.plugged, self.stuck_s = plan, out, plugged, stuck_s
         self.left: deque[_Work] = deque((unit, Care()) for unit in units)
         self.deaths: dict[int, int] = {}
-        self.processes: list[_Process] = []
+        self.processes: list[WorkerProcess] = []
 
     def run(self, workers: int) -> Iterator[UnitResult]:
         with interruptible() as check:
@@ -107,13 +141,14 @@ class _Pool:
             for process in self.processes:
                 process.give(None)
 
-    def _start(self) -> _Process:
-        process = _Process(self.plan, self.out, self.plugged)
+    def _start(self) -> WorkerProcess:
+        process = self.started.pop() if self.started else WorkerProcess()
+        process.employ(self.plan, self.out, self.plugged)
         while self.left and len(process.work) < IN_FLIGHT:
             process.give(self.left.popleft())
         return process
 
-    def _hear(self, process: _Process) -> UnitResult | None:
+    def _hear(self, process: WorkerProcess) -> UnitResult | None:
         """Take a result, or note the end of a worker."""
         try:
             kind, content = process.connection.recv()
@@ -128,7 +163,7 @@ class _Pool:
         result: UnitResult = content
         return result
 
-    def _bury(self, process: _Process) -> None:
+    def _bury(self, process: WorkerProcess) -> None:
         """Give the work of a dead worker to a new one; what it died of is looked for the second time."""
         process.process.join()
         process.connection.close()
@@ -155,17 +190,17 @@ class _Pool:
     def stop(self) -> None:
         """End what still runs."""
         for process in self.processes:
-            process.process.join(timeout=0.0 if process.work else 5.0)
-            if process.process.is_alive():
-                process.process.kill()
-                process.process.join()
-            process.connection.close()
+            process.end()
         parts.sweep(self.out)
 
 
-def _serve(connection: Connection, plan: Plan, out: Path, plugged: dict[str, UserStage], pulse: Any) -> None:
-    """Be a worker: units come in by the connection, results go out by it."""
+def _serve(connection: Connection, pulse: Any) -> None:
+    """Be a worker: the run and its units come in by the connection, results go out by it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    try:
+        plan, out, plugged = connection.recv()
+    except EOFError:  # the parent is gone
+        return
     source: MenuSource = menu_of_plan(plan)
 
     def units() -> Iterator[_Work | None]:
