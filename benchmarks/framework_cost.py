@@ -1,0 +1,129 @@
+"""What the framework itself takes of an event: all time of deciding that is not in a stage or a condition.
+
+Two ways. `running`: the menu as it is; after each model the framework's code and data are found in cold caches, and that is
+counted as its own. `by itself`: the same menu over the same events, but stages hand out what they gave in a first pass, so
+that little but the framework runs. For both: event by event, and in micro-batches.
+
+Usage: python benchmarks/framework_cost.py FILE [--menu hlt] [--keep]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from quickbeam._base import host_facts, utc_timestamp
+from quickbeam.events import Frame, columns_of, read_events
+from quickbeam.trigger import compile_menu, load_menu
+from quickbeam.trigger.decide import EVENT, Laps, decide_batch, decide_single
+from quickbeam.trigger.menu import Program
+from quickbeam.trigger.stages import Added, Stage
+
+ROUNDS = 5
+
+
+def with_stages(program: Program, changed: Callable[[Stage], Stage]) -> Program:
+    """Return the program with other stages."""
+    operations = [replace(op, stage=changed(op.stage)) if op.stage else op for op in program.operations]
+    return replace(program, operations=tuple(operations))
+
+
+def recorded(memory: dict[str, list[Added]]) -> Callable[[Stage], Stage]:
+    """Return a way to make stages remember what they give, in the order of their calls."""
+
+    def remember(stage: Stage) -> Stage:
+        def run(frame: Frame) -> Added:
+            memory.setdefault(stage.name, []).append(stage.run(frame))
+            return memory[stage.name][-1]
+
+        return replace(stage, run=run)
+
+    return remember
+
+
+def replayed(memory: dict[str, list[Added]]) -> Callable[[Stage], Stage]:
+    """Return a way to make stages hand out what they gave."""
+
+    def repeat(stage: Stage) -> Stage:
+        given: Iterator[Added] = iter(memory.get(stage.name, ()))
+        return replace(stage, run=lambda _: next(given))
+
+    return repeat
+
+
+def own(decide: Callable[[Program, Laps], object], program: Program, events: int) -> tuple[float, float]:
+    """Return the whole time per event, and what of it is in no stage, condition, or in taking events up and letting them go."""
+    laps = Laps()
+    start = time.perf_counter_ns()
+    decide(program, laps)
+    whole = time.perf_counter_ns() - start
+    inside = sum(total for label, total in laps.total_ns.items() if label != EVENT)
+    return whole / events / 1e3, (whole - inside) / events / 1e3
+
+
+def main() -> None:
+    """Take turns, and print the medians."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file")
+    parser.add_argument("--menu", default="hlt")
+    parser.add_argument("--keep", action="store_true", help="write a record")
+    options = parser.parse_args()
+    found: dict[str, list[tuple[float, float]]] = {}
+    with compile_menu(load_menu(options.menu)) as compiled:
+        chunk = next(iter(read_events(options.file, columns=compiled.program.reads)))
+        columns, events = columns_of(chunk.events), len(chunk.events)
+        size = compiled.program.micro_batch
+        pieces = [
+            (min(size, events - a), Frame(columns, events).rows(a, min(events, a + size)))
+            for a in range(0, events, size)
+        ]
+        cut = [(count, {name: frame[name] for name in columns}) for count, frame in pieces]
+
+        def single(program: Program, laps: Laps) -> object:
+            return decide_single(program, columns, events, laps)
+
+        def batches(program: Program, laps: Laps) -> object:
+            return [decide_batch(program, some, count, laps) for count, some in cut]
+
+        for name, decide in {"event by event": single, "micro-batches": batches}.items():
+            memory: dict[str, list[Added]] = {}
+            decide(with_stages(compiled.program, recorded(memory)), Laps())
+            for _ in range(ROUNDS):
+                found.setdefault(f"{name}, running", []).append(own(decide, compiled.program, events))
+                alone = with_stages(compiled.program, replayed(memory))
+                found.setdefault(f"{name}, by itself", []).append(own(decide, alone, events))
+    medians = {
+        name: [sorted(part)[ROUNDS // 2] for part in zip(*turns, strict=True)]
+        for name, turns in found.items()
+    }
+    for name, (whole, mine) in medians.items():
+        print(
+            f"{name:28s} {whole:9.1f} us per event, of which the framework {mine:6.1f} us ({100 * mine / whole:.1f} %)"
+        )
+    if options.keep:
+        record = {
+            "kind": "framework",
+            "created": utc_timestamp(),
+            "host": host_facts().model_dump(mode="json"),
+            "menu": options.menu,
+            "events": events,
+            "us_per_event": {
+                name: {"whole": whole, "framework": mine} for name, (whole, mine) in medians.items()
+            },
+        }
+        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        path = Path(__file__).parent / "records" / f"framework-{stamp}.json"
+        path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
