@@ -13,6 +13,7 @@ import uproot
 from quickbeam._base import MissingColumnError, UsageError
 from quickbeam.events import read_events
 from quickbeam.trigger import Menu, PathSpec, StreamSpec, load_menu, menu_of, run_menu, stage
+from quickbeam.trigger.run.documents import InputFile, Plan
 
 
 def spread_of(events):
@@ -188,8 +189,6 @@ def test_a_histogram_counts_only_events_that_came_so_far(tmp_path, event_file, m
 
 
 def test_units_begin_where_the_storage_does():
-    from quickbeam.trigger.run.documents import InputFile
-
     even = InputFile(url="a", entries=1000, clusters=(0, 250, 500, 750))
     assert list(even.ranges(300)) == [(0, 250), (250, 500), (500, 750), (750, 1000)]
     assert list(even.ranges(200)) == [(0, 250), (250, 500), (500, 750), (750, 1000)]
@@ -200,3 +199,15 @@ def test_units_begin_where_the_storage_does():
             assert [a for a, _ in ranges] == [0, *(b for _, b in ranges[:-1])]
             assert ranges[-1][1] == 1000
             assert all(0 < b - a <= 2 * size for a, b in ranges)
+
+
+def test_units_at_the_end_are_small_where_workers_share(menu_file, event_file, tmp_path, content):
+    files = [event_file("a.root", 4000), event_file("b.root", 900, seed=2)]
+    run_menu(load_menu(menu_file), files, tmp_path / "one")
+    run_menu(load_menu(menu_file), files, tmp_path / "two", workers=2)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    plan = json.loads((tmp_path / "two" / "plan.json").read_text())
+    assert plan["fine_events"] == 4900 // 8
+    sizes = [unit.stop - unit.start for unit in Plan.model_validate(plan).units()]
+    assert sum(sizes) == 4900
+    assert max(sizes[-3:]) < 0.6 * sizes[0]

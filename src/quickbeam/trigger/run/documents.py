@@ -12,6 +12,7 @@ from quickbeam._base import Document, Host
 from quickbeam.trigger.run.times import TimeSum
 
 Mode = Literal["batch", "event"]
+FINER = 4  # so many units where one would be, at the end of a run
 
 
 class InputFile(Document):
@@ -49,14 +50,18 @@ class Plan(Document):
     tree: str | None
     unit_events: int
     files: tuple[InputFile, ...]
+    fine_events: int = 0  # so many events at the end come in smaller units, that workers end together
 
     def units(self) -> Iterator[Unit]:
         """Yield the units of work, in order."""
-        number = 0
+        number, left = 0, sum(file.entries for file in self.files)
         for index, file in enumerate(self.files):
             for start, stop in file.ranges(self.unit_events):
-                yield Unit(number=number, file=index, start=start, stop=stop)
-                number += 1
+                size = stop - start if left > self.fine_events else -(-(stop - start) // FINER)
+                left -= stop - start
+                for first in range(start, stop, size):
+                    yield Unit(number=number, file=index, start=first, stop=min(stop, first + size))
+                    number += 1
 
 
 class Unit(Document):

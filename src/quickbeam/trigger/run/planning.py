@@ -26,7 +26,10 @@ from quickbeam.trigger.run.documents import InputFile, Mode, Plan
 
 PLAN = "plan.json"
 UNIT_EVENTS, UNIT_EVENTS_LEAST, UNIT_BYTES = 5000, 50, 100_000_000
-UNITS_PER_WORKER = 16  # at the end one worker waits for another's last unit
+UNITS_PER_WORKER = 16
+FINE_SHARE = (
+    8  # the last eighth of the events comes in small units: at the end workers wait for another's last one
+)
 FILES_OPEN = 2
 CLUSTERS_MOST = 10_000
 _IDENTITY_KIND = "uint64"
@@ -68,6 +71,9 @@ def make_plan(
         tree=tree,
         unit_events=unit_events or _unit_events(compiled, found, tree, workers, held or {}),
         files=tuple(found),
+        fine_events=sum(file.entries for file in found) // FINE_SHARE
+        if unit_events is None and workers > 1
+        else 0,
     )
 
 
