@@ -201,12 +201,13 @@ def test_units_begin_where_the_storage_does():
             assert all(0 < b - a <= 2 * size for a, b in ranges)
 
 
-def test_units_at_the_end_are_small_where_workers_share(menu_file, event_file, tmp_path, content):
+def test_units_are_the_same_for_any_workers_and_small_at_the_end(menu_file, event_file, tmp_path, content):
     files = [event_file("a.root", 4000), event_file("b.root", 900, seed=2)]
     run_menu(load_menu(menu_file), files, tmp_path / "one")
     run_menu(load_menu(menu_file), files, tmp_path / "two", workers=2)
     assert content(tmp_path / "one") == content(tmp_path / "two")
     plan = json.loads((tmp_path / "two" / "plan.json").read_text())
+    assert plan == json.loads((tmp_path / "one" / "plan.json").read_text())
     assert plan["fine_events"] == 4900 // 8
     sizes = [unit.stop - unit.start for unit in Plan.model_validate(plan).units()]
     assert sum(sizes) == 4900

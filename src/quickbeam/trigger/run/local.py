@@ -1,4 +1,4 @@
-"""Units done in this process: the next one is read while one is decided."""
+"""Units done in this process: the next one is read while one is decided, or, event by event, when it is done."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ def run_here(
     """Do units one after the other; `work` is asked for the next one as soon as one is begun; it says None
     where it has none yet, and what is in hand is done first.
     """
+    if plan.mode == "event":
+        yield from _one_after_the_other(Worker(plan, compiled, out, pulse, held), work)
+        return
     with Worker(plan, compiled, out, pulse, held) as worker, ThreadPoolExecutor(1) as reader:
         ahead: tuple[Future[Read], Care] | None = None
         for entry in work:
@@ -34,6 +37,16 @@ def run_here(
             ahead = following
         if ahead is not None:
             yield _done(worker, *ahead)
+
+
+def _one_after_the_other(worker: Worker, work: Iterable[tuple[Unit, Care] | None]) -> Iterator[UnitResult]:
+    """Read between units: a thread that reads would hold up the event in flight, by tens of milliseconds."""
+    with worker:
+        for entry in work:
+            if entry is not None:
+                start = now_ns()
+                read = worker.read(entry[0])
+                yield worker.work(read, entry[1], waited_ns=now_ns() - start)
 
 
 def _done(worker: Worker, ahead: Future[Read], care: Care) -> UnitResult:

@@ -26,7 +26,9 @@ from quickbeam.trigger.run.documents import InputFile, Mode, Plan
 
 PLAN = "plan.json"
 UNIT_EVENTS, UNIT_EVENTS_LEAST, UNIT_BYTES = 5000, 50, 100_000_000
-UNITS_PER_WORKER = 16
+UNITS_LEAST = (
+    32  # for any number of workers the same, since which events are decided together moves scores by a bit
+)
 FINE_SHARE = (
     8  # the last eighth of the events comes in small units: at the end workers wait for another's last one
 )
@@ -43,7 +45,6 @@ def make_plan(
     mode: Mode,
     tree: str | None,
     unit_events: int | None,
-    workers: int = 1,
     held: dict[int, EventFile] | None = None,
 ) -> Plan:
     """Look at every file: what it holds, and whether it has the columns that the menu reads.
@@ -69,31 +70,26 @@ def make_plan(
         folder=str(source.folder),
         mode=mode,
         tree=tree,
-        unit_events=unit_events or _unit_events(compiled, found, tree, workers, held or {}),
+        unit_events=unit_events or _unit_events(compiled, found, tree, held or {}),
         files=tuple(found),
-        fine_events=sum(file.entries for file in found) // FINE_SHARE
-        if unit_events is None and workers > 1
-        else 0,
+        fine_events=0 if unit_events else sum(file.entries for file in found) // FINE_SHARE,
     )
 
 
 def _unit_events(
-    compiled: Compiled, files: Sequence[InputFile], tree: str | None, workers: int, held: dict[int, EventFile]
+    compiled: Compiled, files: Sequence[InputFile], tree: str | None, held: dict[int, EventFile]
 ) -> int:
     """Return how many events are committed together: as many as fit in memory with what decisions read, and few
-    enough that all workers have something to do until the end.
+    enough that there is work for several workers until the end.
     """
     index = next(i for i, file in enumerate(files) if not file.problem)
     with nullcontext(held[index]) if index in held else EventFile(files[index].url, tree, index) as file:
         per_event = file.bytes_per_event(file.choose(compiled.program.reads))
     fitting = min(UNIT_EVENTS, int(UNIT_BYTES / max(per_event, 1.0)))
-    if workers > 1:
-        steps = np.diff(files[index].clusters) if len(files[index].clusters) > 1 else np.zeros(1, int)
-        each = sum(file.entries for file in files) // (UNITS_PER_WORKER * workers)
-        fitting = min(
-            fitting, max(each, int(np.median(steps)))
-        )  # less than a cluster would be read again and again
-    return max(UNIT_EVENTS_LEAST, fitting)
+    clusters = np.diff(files[index].clusters) if len(files[index].clusters) > 1 else np.zeros(1, int)
+    each = sum(file.entries for file in files) // UNITS_LEAST
+    # less than a cluster would be read again and again
+    return max(UNIT_EVENTS_LEAST, min(fitting, max(each, int(np.median(clusters)))))
 
 
 def _look(

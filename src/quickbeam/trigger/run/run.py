@@ -34,7 +34,6 @@ from quickbeam.trigger.stages import UserStage
 
 LOCK = ".lock"
 STUCK_S = 300.0
-CLUSTER = 32  # workers that a cluster is planned for
 
 
 def run_menu(
@@ -74,7 +73,6 @@ def run_menu(
             resume=resume,
             tree=tree,
             unit_events=unit_events,
-            workers=workers if scheduler is None else CLUSTER,
             held=held if here else None,
         )
         laps.add(PLANNING, now_ns() - start, 0)
@@ -120,7 +118,6 @@ def _planned(
     resume: bool,
     tree: str | None,
     unit_events: int | None,
-    workers: int,
     held: dict[int, EventFile] | None,
 ) -> Plan:
     old = read_plan(out)
@@ -134,7 +131,6 @@ def _planned(
         mode=mode,
         tree=tree,
         unit_events=old.unit_events if old is not None else unit_events,
-        workers=workers,
         held=held,
     )
     if old is None:
