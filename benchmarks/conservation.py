@@ -174,8 +174,14 @@ def disturbed(folder: Path, moments: random.Random, lasts_s: float, kills: int) 
 def kill_a_worker(pid: int, moments: random.Random) -> bool:
     """Kill one of the worker processes of a run."""
     try:
+        helpers = psutil.Process(
+            pid
+        ).children()  # among them the one that workers are forked from: it is killed too
         workers = [
-            child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())
+            child
+            for helper in helpers
+            for child in [helper, *helper.children()]
+            if "forkserver" in " ".join(child.cmdline())
         ]
         if not workers:
             return False

@@ -23,6 +23,7 @@ from quickbeam._base.extras import require
 from quickbeam._base.files import atomic_path, human_bytes, sha256, write_text
 from quickbeam._base.host import Host, host_facts, library_versions
 from quickbeam._base.interrupt import interruptible
+from quickbeam._base.loaded import processes_with
 from quickbeam._base.near import did_you_mean, near_misses
 from quickbeam._base.progress import Advance, progress
 
@@ -55,6 +56,7 @@ __all__ = [
     "now_ns",
     "parse_document",
     "place_in",
+    "processes_with",
     "progress",
     "require",
     "sha256",

@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from quickbeam._base.interrupt import interruptible
 
@@ -23,10 +14,9 @@ Advance = Callable[[int], None]
 @contextlib.contextmanager
 def progress(label: str, total: int | None, unit: str = "") -> Iterator[Advance]:
     """Yield a function that advances the bar by a number of steps."""
-    console = Console(stderr=True)
     with contextlib.ExitStack() as stack:
         check = stack.enter_context(interruptible())
-        show = stack.enter_context(_bar(console, label, total, unit)) if console.is_terminal else None
+        show = stack.enter_context(_bar(label, total, unit)) if sys.stderr.isatty() else None
 
         def advance(steps: int) -> None:
             check()
@@ -37,7 +27,17 @@ def progress(label: str, total: int | None, unit: str = "") -> Iterator[Advance]
 
 
 @contextlib.contextmanager
-def _bar(console: Console, label: str, total: int | None, unit: str) -> Iterator[Advance]:
+def _bar(label: str, total: int | None, unit: str) -> Iterator[Advance]:
+    from rich.console import Console  # only here: loading it takes 50 ms
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -46,6 +46,6 @@ def _bar(console: Console, label: str, total: int | None, unit: str) -> Iterator
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda steps: bar.advance(task, steps)

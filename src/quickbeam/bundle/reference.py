@@ -15,7 +15,6 @@ from onnx import AttributeProto, TensorProto, numpy_helper
 
 from quickbeam._base import ModelError
 from quickbeam.bundle.model import graphs
-from quickbeam.bundle.reference_operators import OWN_OPERATORS
 from quickbeam.bundle.sample import rows_of
 from quickbeam.bundle.signature import Signature
 
@@ -40,6 +39,8 @@ class Reference:
     def __init__(self, model: onnx.ModelProto, *, double: bool = True) -> None:
         """Make the double-precision copy of the graph."""
         from onnx.reference import ReferenceEvaluator
+
+        from quickbeam.bundle.reference_operators import OWN_OPERATORS
 
         self._double = double
         doubled = to_float64(model) if double else model

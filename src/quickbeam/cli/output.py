@@ -9,8 +9,6 @@ from typing import Any
 
 import click
 from pydantic import BaseModel
-from rich.console import Console
-from rich.table import Table
 
 F = Callable[..., Any]
 
@@ -52,6 +50,9 @@ def _finite(data: Any) -> Any:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; the first column is left-aligned, numbers are right-aligned."""
+    from rich.console import Console  # only here: loading it takes 50 ms
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for index, name in enumerate(columns):
         table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")

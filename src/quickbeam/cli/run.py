@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from quickbeam._base import MissingExtraError, SkippedFilesError
+from quickbeam._base import MissingExtraError, SkippedFilesError, processes_with
 from quickbeam.cli.output import json_option, print_json, print_table, say
 
 UNREADABLE_TOLD = 20
+WORKERS_LOAD = ("quickbeam.trigger.run.workers", "quickbeam.events.root")
 
 
 @click.command(
@@ -52,6 +53,8 @@ UNREADABLE_TOLD = 20
 @json_option
 def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
     """Decide the events of FILES by MENU; accepted ones go to streams, doubtful ones to debug, and all are counted."""
+    if options["workers"] > 1 and options["scheduler"] is None:
+        processes_with(WORKERS_LOAD)  # they load beside this process
     from quickbeam.trigger import load_menu, process_start_ns, run_menu
 
     since_ns = process_start_ns()

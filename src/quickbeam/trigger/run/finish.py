@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +35,26 @@ SUMMARY, HISTOGRAMS = "run.json", "histograms.root"
 
 
 def finish(
-    plan: Plan, compiled: Compiled, out: Path, laps: Laps, *, created: str, begin_ns: int, workers: int
+    plan: Plan,
+    compiled: Compiled,
+    out: Path,
+    laps: Laps,
+    *,
+    created: str,
+    begin_ns: int,
+    workers: int,
+    held: Mapping[int, EventFile],
 ) -> RunSummary:
-    """Prove that all is there, write the files of the run, and sum it up; only then the units go."""
+    """Prove that all is there, write the files of the run, and sum it up; only then the units go.
+
+    `held` are files of the input that are open.
+    """
     start = now_ns()
     done = parts.committed(out)
     results = {number: parts.read_result(folder) for number, folder in done.items()}
     counts = check_complete(plan, done, results)
     ordered = [results[n] for n in sorted(results)]
-    outputs = _join(plan, compiled, out, [done[n] for n in sorted(done)], ordered)
+    outputs = _join(plan, compiled, out, [done[n] for n in sorted(done)], ordered, held)
     histograms = _histograms(ordered, compiled)
     if histograms:
         _write_histograms(out / HISTOGRAMS, histograms)
@@ -85,7 +97,12 @@ def read_summary(out: Path) -> RunSummary:
 
 
 def _join(
-    plan: Plan, compiled: Compiled, out: Path, folders: Sequence[Path], ordered: Sequence[UnitResult]
+    plan: Plan,
+    compiled: Compiled,
+    out: Path,
+    folders: Sequence[Path],
+    ordered: Sequence[UnitResult],
+    held: Mapping[int, EventFile],
 ) -> dict[str, Joined]:
     """Write the files of the run."""
     facts = provenance(plan, _models(compiled), library_versions())
@@ -99,19 +116,24 @@ def _join(
         for name, suffix in formats.items():
             files = [f for folder in folders if (f := folder / parts.stream_file(name)).is_file()]
             if not files and name != parts.DEBUG:
-                files = _nothing(plan, compiled, out, name)
+                files = _nothing(plan, compiled, out, name, held)
             if files:
                 made = merge_stream(out / f"{name}.{suffix}", files, expected[name], facts, counters, advance)
                 outputs.update({joined.path.stem: joined for joined in made})
     return outputs
 
 
-def _nothing(plan: Plan, compiled: Compiled, out: Path, stream: str) -> list[Path]:
+def _nothing(
+    plan: Plan, compiled: Compiled, out: Path, stream: str, held: Mapping[int, EventFile]
+) -> list[Path]:
     """Return a part without events, for a stream that took none: whoever reads the file finds its columns."""
     index = next(i for i, file in enumerate(plan.files) if not file.problem)
     part = out / parts.UNITS / parts.stream_file(stream)
     try:
-        with EventFile(plan.files[index].url, plan.tree, index) as file:
+        open_now = (
+            nullcontext(held[index]) if index in held else EventFile(plan.files[index].url, plan.tree, index)
+        )
+        with open_now as file:
             table, left_out = no_events(compiled, file, stream)
     except DataError:  # it could be read when the run was planned
         return []

@@ -15,6 +15,7 @@ import psutil
 from quickbeam._base import (
     UsageError,
     now_ns,
+    processes_with,
     progress,
     utc_timestamp,
 )
@@ -29,7 +30,7 @@ from quickbeam.trigger.run.local import run_here
 from quickbeam.trigger.run.planning import check_same, make_plan, read_plan, write_plan
 from quickbeam.trigger.run.times import PLANNING, STARTING
 from quickbeam.trigger.run.worker import Care
-from quickbeam.trigger.run.workers import WorkerProcess, run_in_processes, worker_processes
+from quickbeam.trigger.run.workers import WORKERS_LOAD, WorkerProcess, run_in_processes, worker_processes
 from quickbeam.trigger.stages import UserStage
 
 LOCK = ".lock"
@@ -59,12 +60,15 @@ def run_menu(
     here = workers == 1 and scheduler is None
     with _locked(out), ExitStack() as stack:
         apart = not here and scheduler is None
-        started = stack.enter_context(worker_processes(workers)) if apart else []
+        if apart:
+            processes_with(WORKERS_LOAD)  # beside this one
         compiled = stack.enter_context(compile_menu(source, plugged))
+        started = stack.enter_context(worker_processes(workers, source, plugged or {})) if apart else []
         laps.add(STARTING, now_ns() - begin, 0)
         finished = _finished(out, resume)
         start = now_ns()
         held: dict[int, EventFile] = {}
+        stack.callback(_close, held)
         plan = _planned(
             compiled,
             files,
@@ -73,13 +77,18 @@ def run_menu(
             resume=resume,
             tree=tree,
             unit_events=unit_events,
-            held=held if here else None,
+            held=held,
         )
         laps.add(PLANNING, now_ns() - start, 0)
         if finished is not None:
             return finished
         workers = _work(plan, compiled, out, started, plugged, stuck_s, scheduler, held)
-        return finish(plan, compiled, out, laps, created=created, begin_ns=begin, workers=workers)
+        return finish(plan, compiled, out, laps, created=created, begin_ns=begin, workers=workers, held=held)
+
+
+def _close(held: dict[int, EventFile]) -> None:
+    for file in held.values():
+        file.close()
 
 
 @contextmanager
@@ -118,7 +127,7 @@ def _planned(
     resume: bool,
     tree: str | None,
     unit_events: int | None,
-    held: dict[int, EventFile] | None,
+    held: dict[int, EventFile],
 ) -> Plan:
     old = read_plan(out)
     if old is not None and not resume:
@@ -166,7 +175,7 @@ def _work(
             cluster = stack.enter_context(dask_cluster(plan, out, scheduler, plugged or {}))
             results, workers = cluster.run(left), cluster.threads
         elif started:
-            results = run_in_processes(plan, out, left, started, plugged or {}, stuck_s)
+            results = run_in_processes(plan, out, left, started, stuck_s)
         else:
             results = run_here(plan, compiled, out, ((unit, Care()) for unit in left), held=held)
         for result in results:

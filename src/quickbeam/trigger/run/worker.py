@@ -32,7 +32,7 @@ from quickbeam.trigger.menu import Compiled
 from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.counters import alone, counters_of
 from quickbeam.trigger.run.documents import Counts, PartNotes, Plan, Unit, UnitResult, Unreadable
-from quickbeam.trigger.run.kept import Kept, both, kept_columns
+from quickbeam.trigger.run.kept import Kept, both, kept_columns, take
 from quickbeam.trigger.run.output import debug_columns, stream_columns
 from quickbeam.trigger.run.planning import FILES_OPEN
 from quickbeam.trigger.run.times import KEPT, READING, UNIT, WAITING, WRITING, summed
@@ -67,10 +67,10 @@ class Worker:
         pulse: Any = None,
         held: dict[int, EventFile] | None = None,
     ) -> None:
-        """Take over opened models and files; `pulse` is where signs of life go."""
+        """Use opened models, and files that are `held` for it; `pulse` is where signs of life go."""
         self.pulse = pulse
         self.plan, self.compiled, self.out = plan, compiled, out
-        self._files = _Files(plan, held or {})
+        self._files = _Files(plan, held)
         self._columns: dict[tuple[int, str], tuple[list[str], tuple[str, ...]]] = {}
         self.counters = counters_of(compiled)
 
@@ -98,7 +98,8 @@ class Worker:
         assert intact.events is not None  # noqa: S101 - there are rows
         missing = [column for column in every if column not in intact.events]
         known = [column for column in every if column not in missing]
-        table, entries, broken = table_of(Events(intact.events.array[known])), intact.entries, intact.broken
+        entries, broken = rows, intact.broken
+        table = take(table_of(Events(intact.events.array[known])), np.searchsorted(intact.entries, rows))
         if missing:
             with self._files.opened(read.unit.file) as file:
                 more = file.read_intact(missing, int(rows.min()), int(rows.max()) + 1)
@@ -116,7 +117,7 @@ class Worker:
         return self._columns[index, stream]
 
     def close(self) -> None:
-        """Close files; the models are whose they were."""
+        """Close files, but those that were held before; the models are whose they were."""
         self._files.close()
 
     def __enter__(self) -> Self:
@@ -138,10 +139,10 @@ def parts_of_nothing(unit: Unit, reason: str) -> Intact:
 class _Files:
     """The open files of a worker: what is read ahead may be of the next one already. One thread at a time."""
 
-    def __init__(self, plan: Plan, held: dict[int, EventFile]) -> None:
+    def __init__(self, plan: Plan, held: dict[int, EventFile] | None) -> None:
         self._plan = plan
         self._lock = threading.Lock()
-        self._open = dict(held)
+        self._open, self._mine = (held, False) if held is not None else ({}, True)
 
     @contextmanager
     def opened(self, index: int) -> Iterator[EventFile]:
@@ -153,9 +154,10 @@ class _Files:
             yield self._open[index]
 
     def close(self) -> None:
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
+        if self._mine:
+            for file in self._open.values():
+                file.close()
+            self._open.clear()
 
 
 class _UnitWork:

@@ -7,40 +7,50 @@ flight, so that the event that kills its process is found, and goes to the debug
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+import importlib
 import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from ctypes import c_int64
+from functools import reduce
 from multiprocessing.connection import Connection, wait
 from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import Any
 
-from quickbeam._base import QuickbeamError, UsageError, interruptible, now_ns
+from quickbeam._base import (
+    QuickbeamError,
+    UsageError,
+    interruptible,
+    now_ns,
+    processes_with,
+)
 from quickbeam.trigger.menu import MenuSource, compile_menu
 from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.documents import Plan, Unit, UnitResult
 from quickbeam.trigger.run.local import run_here
-from quickbeam.trigger.run.planning import menu_of_plan
 from quickbeam.trigger.run.worker import Care
 from quickbeam.trigger.stages import UserStage
 
+WORKERS_LOAD = (__name__, "quickbeam.events.root")
 WORKERS_MAX = 1024
 IN_FLIGHT = 2  # units per worker: one is read while the other is decided
+STARTS_MOST = 5  # that fail one after the other
 DEATHS_MOST = 50  # of one unit; more than that is no matter of single events
 _Work = tuple[Unit, Care]
 
 
 @contextlib.contextmanager
-def worker_processes(workers: int) -> Iterator[list[WorkerProcess]]:
-    """Start workers, which load their libraries while the run is still being planned; end those that are left over."""
+def worker_processes(
+    workers: int, source: MenuSource, plugged: dict[str, UserStage]
+) -> Iterator[list[WorkerProcess]]:
+    """Start workers, which open their models while the run is still being planned; end those that are left over."""
     if not 1 <= workers <= WORKERS_MAX:
         raise UsageError(f"{workers} workers were asked for; it takes 1 to {WORKERS_MAX}")
     started: list[WorkerProcess] = []
     try:
-        started.extend(WorkerProcess() for _ in range(workers))
+        started.extend(WorkerProcess(source, plugged) for _ in range(workers))
         yield started
     finally:
         for process in started:
@@ -52,11 +62,10 @@ def run_in_processes(
     out: Path,
     units: Sequence[Unit],
     started: list[WorkerProcess],
-    plugged: dict[str, UserStage],
     stuck_s: float,
 ) -> Iterator[UnitResult]:
     """Do units on processes that were started; a worker that shows no sign of life for `stuck_s` is ended."""
-    pool = _Pool(plan, out, units, started, plugged, stuck_s)
+    pool = _Pool(plan, out, units, started, stuck_s)
     try:
         yield from pool.run(min(len(started), max(1, len(units))))
     finally:
@@ -66,9 +75,11 @@ def run_in_processes(
 class WorkerProcess:
     """One worker and what it has to do."""
 
-    def __init__(self) -> None:
-        """Start the process."""
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, source: MenuSource, plugged: dict[str, UserStage]) -> None:
+        """Start the process, and let it open the models of a menu."""
+        self.menu = (source, plugged)
+        stages = {name: _address(name, user) for name, user in plugged.items()}
+        context = processes_with(WORKERS_LOAD)
         self.pulse = RawValue(c_int64, 0)
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, self.pulse), daemon=True)
@@ -76,13 +87,17 @@ class WorkerProcess:
         theirs.close()
         self.work: deque[_Work] = deque()
         self.seen, self.seen_ns = -1, now_ns()
-        self.dismissed = False
+        self.dismissed = self.ready = False
+        self._send((dict(os.environ), source, stages))
 
-    def employ(self, plan: Plan, out: Path, plugged: dict[str, UserStage]) -> None:
+    def employ(self, plan: Plan, out: Path) -> None:
         """Tell what the run is."""
-        with contextlib.suppress(OSError):  # it is dead, as below
-            self.connection.send((plan, out, plugged))
+        self._send((plan, out))
         self.seen_ns = now_ns()
+
+    def again(self) -> WorkerProcess:
+        """Start another one for the same menu."""
+        return WorkerProcess(*self.menu)
 
     def end(self) -> None:
         """End it: at once where it has work or never had any, else when it has put away its things."""
@@ -97,8 +112,11 @@ class WorkerProcess:
         if work is not None:
             self.work.append(work)
         self.dismissed = work is None
+        self._send(work)
+
+    def _send(self, what: object) -> None:
         with contextlib.suppress(OSError):  # it is dead, which the next look at it tells
-            self.connection.send(work)
+            self.connection.send(what)
 
     def is_stuck(self, stuck_s: float) -> bool:
         """Tell whether it has work and has not moved for a time."""
@@ -115,18 +133,18 @@ class _Pool:
         out: Path,
         units: Sequence[Unit],
         started: list[WorkerProcess],
-        plugged: dict[str, UserStage],
         stuck_s: float,
     ) -> None:
         self.started = started
-        self.plan, self.out, self.plugged, self.stuck_s = plan, out, plugged, stuck_s
+        self.plan, self.out, self.stuck_s = plan, out, stuck_s
         self.left: deque[_Work] = deque((unit, Care()) for unit in units)
         self.deaths: dict[int, int] = {}
+        self.failed_starts = 0
         self.processes: list[WorkerProcess] = []
 
     def run(self, workers: int) -> Iterator[UnitResult]:
         with interruptible() as check:
-            self.processes = [self._start() for _ in range(workers)]
+            self.processes = [self._employed(self.started.pop()) for _ in range(workers)]
             while any(process.work for process in self.processes) or self.left:
                 check()
                 waited = {p.connection: p for p in self.processes}
@@ -141,9 +159,8 @@ class _Pool:
             for process in self.processes:
                 process.give(None)
 
-    def _start(self) -> WorkerProcess:
-        process = self.started.pop() if self.started else WorkerProcess()
-        process.employ(self.plan, self.out, self.plugged)
+    def _employed(self, process: WorkerProcess) -> WorkerProcess:
+        process.employ(self.plan, self.out)
         while self.left and len(process.work) < IN_FLIGHT:
             process.give(self.left.popleft())
         return process
@@ -157,6 +174,9 @@ class _Pool:
             return None
         if kind == "failed":
             raise _rebuilt(content)
+        if kind == "ready":
+            process.ready, self.failed_starts = True, 0
+            return None
         process.work.popleft()
         if self.left:
             process.give(self.left.popleft())
@@ -168,12 +188,22 @@ class _Pool:
         process.process.join()
         process.connection.close()
         self.processes.remove(process)
-        work = list(process.work)
-        if work:
-            work[0] = self._suspect(*work[0], code=process.process.exitcode)
-            self.left.extendleft(reversed(work))
+        work, code = list(process.work), process.process.exitcode
+        if not process.ready:
+            self._count_failed_start(code)
+        elif work:
+            work[0] = self._suspect(*work[0], code)
+        self.left.extendleft(reversed(work))
         if self.left:
-            self.processes.append(self._start())
+            self.processes.append(self._employed(process.again()))
+
+    def _count_failed_start(self, code: int | None) -> None:
+        self.failed_starts += 1
+        if self.failed_starts >= STARTS_MOST:
+            raise QuickbeamError(
+                f"workers ended (exit code {code}) {STARTS_MOST} times before they had opened the menu; what they wrote says why; "
+                "a script that runs a menu with several workers does so under `if __name__ == '__main__':`"
+            )
 
     def _suspect(self, unit: Unit, care: Care, code: int | None) -> _Work:
         deaths = self.deaths[unit.number] = self.deaths.get(unit.number, 0) + 1
@@ -195,13 +225,8 @@ class _Pool:
 
 
 def _serve(connection: Connection, pulse: Any) -> None:
-    """Be a worker: the run and its units come in by the connection, results go out by it."""
+    """Be a worker: the menu, the run and its units come in by the connection, results go out by it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
-    try:
-        plan, out, plugged = connection.recv()
-    except EOFError:  # the parent is gone
-        return
-    source: MenuSource = menu_of_plan(plan)
 
     def units() -> Iterator[_Work | None]:
         holding = False
@@ -220,14 +245,41 @@ def _serve(connection: Connection, pulse: Any) -> None:
             yield work
 
     try:
+        environment, source, stages = connection.recv()
+        os.environ.clear()
+        os.environ.update(environment)
+        plugged = {name: _stage_at(*address) for name, address in stages.items()}
         with compile_menu(source, plugged) as compiled:
+            connection.send(("ready", None))
+            plan, out = connection.recv()
             for result in run_here(plan, compiled, out, units(), pulse):
                 connection.send(("done", result))
     except BrokenPipeError:
         os._exit(1)
+    except EOFError:  # the parent is gone
+        return
     except (QuickbeamError, OSError) as error:
         with contextlib.suppress(OSError):
             connection.send(("failed", _packed(error)))
+
+
+_Address = tuple[str, str, tuple[str, ...], tuple[str, ...]]
+
+
+def _address(name: str, user: UserStage) -> _Address:
+    """Return where a worker finds a stage; functions themselves cannot be sent."""
+    function = user.function
+    if "<" in function.__qualname__:
+        raise UsageError(
+            f"the stage {name} is made inside a function ({function.__qualname__}): "
+            "several workers find it only at the top level of a module; put it there, or run one worker"
+        )
+    return function.__module__, function.__qualname__, user.reads, user.adds
+
+
+def _stage_at(module: str, name: str, reads: tuple[str, ...], adds: tuple[str, ...]) -> UserStage:
+    found = reduce(getattr, name.split("."), importlib.import_module(module))
+    return found if isinstance(found, UserStage) else UserStage(found, reads, adds)  # type: ignore[arg-type] # it was one
 
 
 def _packed(error: Exception) -> tuple[str, tuple[Any, ...]]:
