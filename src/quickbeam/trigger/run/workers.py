@@ -7,6 +7,7 @@ flight, so that the event that kills its process is found, and goes to the debug
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -250,6 +251,7 @@ def _serve(connection: Connection, pulse: Any) -> None:
         os.environ.update(environment)
         plugged = {name: _stage_at(*address) for name, address in stages.items()}
         with compile_menu(source, plugged) as compiled:
+            gc.freeze()  # as it would be looked through for cycles in the midst of an event
             connection.send(("ready", None))
             plan, out = connection.recv()
             for result in run_here(plan, compiled, out, units(), pulse):
