@@ -55,7 +55,9 @@ class _Times:
     def book(self, program: Program, laps: Laps) -> None:
         """Sort the times of operations by operation, and hand all to `laps`."""
         elapsed, at = np.divmod(np.asarray(self.operations), self.radix)
-        order = np.argsort(at, kind="stable")
+        order = np.argsort(
+            at.astype(np.min_scalar_type(self.radix)), kind="stable"
+        )  # small numbers are sorted by counting
         ends = np.searchsorted(at[order], np.arange(self.radix + 1))
         elapsed = elapsed[order]
         for index, operation in enumerate(program.operations):
