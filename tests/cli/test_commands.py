@@ -241,6 +241,10 @@ def test_an_unforeseen_error_is_a_sentence_too(call, monkeypatch):
     code, _, err = call("inspect", "x")
     assert code == 70
     assert "please report it: ZeroDivisionError" in sentence(err)
+    monkeypatch.setattr(command, "Path", lambda *_: (_ for _ in ()).throw(EOFError("cut short")))
+    code, _, err = call("inspect", "x")
+    assert code == 70
+    assert "please report it: EOFError: cut short" in err
     monkeypatch.setattr(
         command, "Path", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left", "out.qb"))
     )

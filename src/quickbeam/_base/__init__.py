@@ -23,8 +23,8 @@ from quickbeam._base.extras import require
 from quickbeam._base.files import atomic_path, human_bytes, sha256, write_text
 from quickbeam._base.host import Host, host_facts, library_versions
 from quickbeam._base.interrupt import interruptible
-from quickbeam._base.loaded import processes_with
 from quickbeam._base.near import did_you_mean, near_misses
+from quickbeam._base.processes import end_with_parent, processes_with
 from quickbeam._base.progress import Advance, progress
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "VerificationError",
     "atomic_path",
     "did_you_mean",
+    "end_with_parent",
     "host_facts",
     "human_bytes",
     "interruptible",

@@ -85,7 +85,9 @@ def _run(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for Ctrl-D
+            return _internal(error.__cause__)
         return _tell("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return _leave_quietly()
@@ -94,14 +96,18 @@ def _run(arguments: list[str] | None) -> int:
     except OSError as error:
         return _tell(_operating_system(error), 1)
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, never a traceback
-        if os.environ.get("QUICKBEAM_TRACEBACK"):
-            traceback.print_exc()
-        return _tell(
-            f"an error inside quickbeam, please report it: {type(error).__name__}: {error} "
-            "(QUICKBEAM_TRACEBACK=1 shows where)",
-            INTERNAL_ERROR,
-        )
+        return _internal(error)
     return 0
+
+
+def _internal(error: BaseException) -> int:
+    if os.environ.get("QUICKBEAM_TRACEBACK"):
+        traceback.print_exception(error)
+    return _tell(
+        f"an error inside quickbeam, please report it: {type(error).__name__}: {error} "
+        "(QUICKBEAM_TRACEBACK=1 shows where)",
+        INTERNAL_ERROR,
+    )
 
 
 def _operating_system(error: OSError) -> str:

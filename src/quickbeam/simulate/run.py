@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
 
-from quickbeam._base import QuickbeamError, UsageError, interruptible, require
+from quickbeam._base import QuickbeamError, UsageError, end_with_parent, interruptible, require
 from quickbeam.events import Events
 from quickbeam.simulate.blocks import BLOCK_EVENTS, Task, make_block
 from quickbeam.simulate.settings import Settings, generator_lines, pile_up_lines
@@ -86,11 +83,4 @@ def _stop(pool: ProcessPoolExecutor) -> None:
 def _start_worker() -> None:
     """Leave Ctrl-C to the parent, and end when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    end_with_parent()

@@ -48,34 +48,66 @@ def test_a_stage_inside_a_function_is_refused(menu_file, event_file, tmp_path):
         )
 
 
-def test_what_workers_are_forked_from_may_die(menu_file, event_file, tmp_path, content):
-    path = event_file("a.root", 3000)
-    run_menu(load_menu(menu_file), [path], tmp_path / "calm", unit_events=20)
+def start(menu, path, out):
     command = [
         sys.executable,
         "-m",
         "quickbeam",
         "run",
-        str(menu_file),
+        str(menu),
         str(path),
         "-o",
-        str(tmp_path / "out"),
+        str(out),
+        "--workers",
+        "2",
     ]
-    process = subprocess.Popen(
-        [*command, "--workers", "2", "--unit-events", "20"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    return subprocess.Popen([*command, "--unit-events", "20"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def servers_of(process):
+    """Return what the workers of a run are forked from."""
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "forkserver" in " ".join(child.cmdline())]
+
+
+def workers_of(process):
+    return [worker for server in servers_of(process) for worker in server.children()]
+
+
+def test_what_workers_are_forked_from_may_die(menu_file, event_file, tmp_path, content):
+    path = event_file("a.root", 3000)
+    run_menu(load_menu(menu_file), [path], tmp_path / "calm", unit_events=20)
+    process = start(menu_file, path, tmp_path / "out")
     while process.poll() is None and len(list((tmp_path / "out").glob("units/0*"))) < 5:
         time.sleep(0.005)
-    servers = [
-        child for child in psutil.Process(process.pid).children() if "forkserver" in " ".join(child.cmdline())
-    ]
-    for child in [*servers, *(worker for server in servers for worker in server.children())]:
-        child.kill()
+    servers = servers_of(process)
+    for server in servers:
+        server.kill()
     _, errors = process.communicate(timeout=120)
     assert servers
     assert process.returncode == 0, errors
     assert read_summary(tmp_path / "out").counts.balanced
     assert content(tmp_path / "out") == content(tmp_path / "calm")
+
+
+def test_a_worker_that_hangs_does_not_outlive_a_run_that_was_killed(
+    menu_file, event_file, tmp_path, make_events
+):
+    menu_file.write_text(menu_file.read_text().replace("prescale: 3", "prescale: 1"))
+    endless = int(np.flatnonzero(make_events(100)["MET_pt"].to_numpy() > 20)[3])
+    process = start(menu_file, event_file("a.root", 100, trouble={endless: 4}), tmp_path / "out")
+    deadline = time.monotonic() + 60
+    while (
+        len(list((tmp_path / "out").glob("units/0*"))) < 3
+    ):  # all but that of the endless one, and the one behind it
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    workers = workers_of(process)
+    process.kill()
+    process.communicate(timeout=30)  # nobody holds its pipes
+    gone, alive = psutil.wait_procs(workers, timeout=20)
+    assert gone
+    assert not alive
 
 
 def test_a_script_without_its_guard_is_told_about_it(menu_file, event_file, tmp_path):

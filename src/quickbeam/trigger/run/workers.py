@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from ctypes import c_int64
 from functools import reduce
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 from quickbeam._base import (
     QuickbeamError,
     UsageError,
+    end_with_parent,
     interruptible,
     now_ns,
     processes_with,
@@ -80,11 +82,9 @@ class WorkerProcess:
         """Start the process, and let it open the models of a menu."""
         self.menu = (source, plugged)
         stages = {name: _address(name, user) for name, user in plugged.items()}
-        context = processes_with(WORKERS_LOAD)
         self.pulse = RawValue(c_int64, 0)
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.pulse), daemon=True)
-        self.process.start()
+        self.connection, theirs = Pipe()
+        self.process = _started(theirs, self.pulse)
         theirs.close()
         self.work: deque[_Work] = deque()
         self.seen, self.seen_ns = -1, now_ns()
@@ -125,6 +125,19 @@ class WorkerProcess:
         if pulse != self.seen or not self.work:
             self.seen, self.seen_ns = pulse, now_ns()
         return now_ns() - self.seen_ns > stuck_s * 1e9
+
+
+def _started(connection: Connection, pulse: Any) -> BaseProcess:
+    for attempt in range(STARTS_MOST):
+        process = processes_with(WORKERS_LOAD).Process(target=_serve, args=(connection, pulse), daemon=True)
+        try:
+            process.start()
+        except (EOFError, OSError) as error:  # what it is forked from has died meanwhile
+            if attempt == STARTS_MOST - 1:
+                raise QuickbeamError(f"no worker can be started: {type(error).__name__}: {error}") from error
+        else:
+            break
+    return process
 
 
 class _Pool:
@@ -227,6 +240,7 @@ class _Pool:
 
 def _serve(connection: Connection, pulse: Any) -> None:
     """Be a worker: the menu, the run and its units come in by the connection, results go out by it."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
 
     def units() -> Iterator[_Work | None]:
