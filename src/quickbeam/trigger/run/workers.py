@@ -11,6 +11,7 @@ import gc
 import importlib
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from ctypes import c_int64
@@ -39,6 +40,7 @@ from quickbeam.trigger.stages import UserStage
 WORKERS_LOAD = (__name__, "quickbeam.events.root")
 WORKERS_MAX = 1024
 IN_FLIGHT = 2  # units per worker: one is read while the other is decided
+RESTART_S = 0.1
 STARTS_MOST = 5  # that fail one after the other
 DEATHS_MOST = 50  # of one unit; more than that is no matter of single events
 _Work = tuple[Unit, Care]
@@ -135,6 +137,7 @@ def _started(connection: Connection, pulse: Any) -> BaseProcess:
         except (EOFError, OSError) as error:  # what it is forked from has died meanwhile
             if attempt == STARTS_MOST - 1:
                 raise QuickbeamError(f"no worker can be started: {type(error).__name__}: {error}") from error
+            time.sleep(RESTART_S)  # for the system to notice it, so that another one is started
         else:
             break
     return process
