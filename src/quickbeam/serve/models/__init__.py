@@ -1,0 +1,1 @@
+"""Models that are served: where they come from, when they run, and with whom."""

@@ -1,0 +1,285 @@
+"""Who runs when, and with whom: the queue of one model.
+
+All of it happens in the thread of the event loop; a model that takes long runs in a thread of its own. Requests that are
+waiting are done together where the model's batching allows, rows of one request beside those of another and handed back by
+their places. What has expired, or was cancelled, is never computed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from time import monotonic_ns, perf_counter_ns
+
+import numpy as np
+
+from quickbeam._base import QuickbeamError
+from quickbeam.serve.models.model import Batching, Level, Model, Run
+from quickbeam.serve.models.statistics import Statistics
+from quickbeam.serve.protocol.messages import Answer, Asking, Fault, Refusal
+
+WAITING_MOST = 4096  # requests of one model, where it does not say itself
+_ALONE = Batching()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    asking: Asking
+    rows: int
+    kind: tuple[
+        tuple[str, tuple[int, ...]], ...
+    ]  # only requests with the same inputs, of the same shapes, go together
+    since_ns: int
+    deadline_ns: int | None
+
+
+class Scheduler:
+    """The queue of a model, and its instances."""
+
+    def __init__(self, model: Model, loop: asyncio.AbstractEventLoop, statistics: Statistics) -> None:
+        """Begin with nothing to do."""
+        self.model, self.spec, self.statistics, self._loop = model, model.spec, statistics, loop
+        self._batching = model.spec.batching or _ALONE
+        self._levels: list[deque[_Waiting]] = [deque() for _ in self._batching.levels]
+        self._late: deque[_Waiting] = deque()
+        self._count = 0
+        self._free = list(range(len(model.instances)))
+        self._threads: list[_Thread | None] = [None] * len(model.instances)
+        self._due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self.running = 0
+        self.on_idle: Callable[[], None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Return how many requests wait."""
+        return self._count
+
+    def submit(self, asking: Asking) -> None:
+        """Take a request, or refuse it at once."""
+        if self._closed:
+            raise Refusal(Fault.UNAVAILABLE, f"the model {self.spec.name!r} is being unloaded")
+        rows = self.spec.rows_of(asking.inputs)
+        asking.inputs = {
+            spec.name: asking.inputs[spec.name] for spec in self.spec.inputs if spec.name in asking.inputs
+        }
+        level = self._level(asking)
+        rules = self._batching.levels[level]
+        if len(self._levels[level]) >= (rules.most or WAITING_MOST):
+            raise Refusal(
+                Fault.UNAVAILABLE,
+                f"too many requests wait for the model {self.spec.name!r}: {len(self._levels[level])}",
+            )
+        now = monotonic_ns()
+        kind = tuple([(name, array.shape[1:]) for name, array in asking.inputs.items()])
+        self._levels[level].append(_Waiting(asking, rows, kind, now, _deadline(asking, rules, now)))
+        self._count += 1
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._dispatch)
+
+    def _level(self, asking: Asking) -> int:
+        asked = asking.parameters.get("priority", 0)
+        if not isinstance(asked, int) or asked < 0:
+            raise Refusal(Fault.INVALID, f"the priority is {asked!r}; it has to be a whole number")
+        levels = len(self._batching.levels)
+        return self._batching.default_level if not asked or levels == 1 else min(asked, levels) - 1
+
+    def _dispatch(self) -> None:
+        self._due = False
+        while self._free and self._count:
+            batch = self._take()
+            if not batch:
+                return
+            instance = self._free.pop()
+            self.running += 1
+            if self.model.quick:
+                self._finish(
+                    instance, batch, *_run(self.model.instances[instance], batch, bool(self.spec.max_batch))
+                )
+            else:
+                thread = self._threads[instance]
+                if thread is None:
+                    thread = self._threads[instance] = _Thread(
+                        self.model.instances[instance], bool(self.spec.max_batch)
+                    )
+                thread.work.put((batch, instance, self._hear))
+
+    def _hear(self, *done: object) -> None:
+        """Take a result in the thread of the loop."""
+        self._loop.call_soon_threadsafe(self._finish_and_go_on, done)
+
+    def _finish_and_go_on(self, done: tuple[object, ...]) -> None:
+        self._finish(*done)  # type: ignore[arg-type] # as `_Thread` gives them
+        self._dispatch()
+
+    def _take(self) -> list[_Waiting]:
+        """Return the next requests to be done together, or none where the first may wait for more."""
+        self._drop_expired()
+        queue = next((level for level in (*self._levels, self._late) if level), None)
+        if queue is None:
+            return []
+        if self.spec.batching is None:
+            self._count -= 1
+            return [queue.popleft()]
+        first, most, now = queue[0], self.spec.max_batch, monotonic_ns()
+        taken, rows = 0, 0
+        for waiting in queue:
+            if waiting.kind != first.kind or rows + waiting.rows > most or _is_over(waiting, now):
+                break
+            taken, rows = taken + 1, rows + waiting.rows
+        whole = taken < len(queue) or rows >= most or any(rows >= size for size in self._batching.preferred)
+        waited = now - first.since_ns
+        if not whole and waited < self._batching.delay_ns:
+            if self._timer is None:
+                self._timer = self._loop.call_later((self._batching.delay_ns - waited) / 1e9, self._wake)
+            return []
+        self._count -= taken
+        return [queue.popleft() for _ in range(taken)]
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._dispatch()
+
+    def _drop_expired(self) -> None:
+        """Refuse what waited too long, and forget what nobody waits for any more."""
+        now = monotonic_ns()
+        for level, queue in enumerate(self._levels):
+            rules = self._batching.levels[level]
+            while queue and _is_over(queue[0], now):
+                waiting = queue.popleft()
+                if rules.delays and not waiting.asking.cancelled():
+                    waiting.deadline_ns = waiting.asking.deadline_ns
+                    self._late.append(waiting)
+                    continue
+                self._expire(waiting)
+        while self._late and _is_over(self._late[0], now):
+            self._expire(self._late.popleft())
+
+    def _expire(self, waiting: _Waiting) -> None:
+        self._count -= 1
+        self.statistics.fail(monotonic_ns() - waiting.since_ns)
+        if not waiting.asking.cancelled():
+            waiting.asking.refuse(
+                Refusal(
+                    Fault.EXPIRED, f"the request for {self.spec.name!r} waited too long, and was not computed"
+                )
+            )
+
+    def _finish(
+        self,
+        instance: int,
+        batch: list[_Waiting],
+        outputs: Sequence[np.ndarray] | Exception,
+        times: tuple[int, int, int],
+    ) -> None:
+        """Hand each request what is its own."""
+        self.running -= 1
+        self._free.append(instance)
+        if isinstance(outputs, Exception):
+            for waiting in batch:
+                self.statistics.fail(monotonic_ns() - waiting.since_ns)
+                waiting.asking.refuse(
+                    Refusal(Fault.INTERNAL, f"the model {self.spec.name!r} failed: {outputs}")
+                )
+        else:
+            self._answer(batch, outputs, times)
+        if self.on_idle is not None and not self._count and not self.running:
+            self.on_idle()
+
+    def _answer(
+        self, batch: list[_Waiting], outputs: Sequence[np.ndarray], times: tuple[int, int, int]
+    ) -> None:
+        spec, start = self.spec, perf_counter_ns()
+        rows = sum(waiting.rows for waiting in batch)
+        if (
+            spec.max_batch
+            and len(batch) > 1
+            and any(not output.ndim or len(output) != rows for output in outputs)
+        ):
+            for waiting in batch:
+                waiting.asking.refuse(
+                    Refusal(
+                        Fault.INTERNAL, f"the model {spec.name!r} gave another number of rows than it got"
+                    )
+                )
+            return
+        begin = 0
+        for waiting in batch:
+            end = begin + waiting.rows
+            asking = waiting.asking
+            chosen = spec.chosen(asking.wanted)
+            own = outputs if len(batch) == 1 else [output[begin:end] for output in outputs]
+            begin = end
+            asking.answer(Answer(spec.name, spec.version, {spec.outputs[i].name: own[i] for i in chosen}))
+        self.statistics.execution(
+            [monotonic_ns() - waiting.since_ns for waiting in batch],
+            rows if spec.max_batch else 1,
+            times,
+            perf_counter_ns() - start,
+        )
+
+    def close(self) -> None:
+        """Take nothing any more; what waits is done."""
+        self._closed = True
+
+    def end(self) -> None:
+        """End the threads."""
+        for thread in self._threads:
+            if thread is not None:
+                thread.work.put(None)
+
+
+def _deadline(asking: Asking, rules: Level, now: int) -> int | None:
+    """Return until when a request may wait: its own deadline, or the queue's."""
+    own = asking.parameters.get("timeout")
+    limit = rules.timeout_ns
+    if isinstance(own, int) and own > 0 and (rules.may_shorten or not limit):
+        limit = min(limit or own * 1000, own * 1000)
+    until = now + limit if limit else None
+    if asking.deadline_ns is None or until is None:
+        return until if asking.deadline_ns is None else asking.deadline_ns
+    return min(until, asking.deadline_ns)
+
+
+def _is_over(waiting: _Waiting, now: int) -> bool:
+    return (waiting.deadline_ns is not None and now >= waiting.deadline_ns) or waiting.asking.cancelled()
+
+
+def _run(
+    run: Run, batch: list[_Waiting], has_rows: bool
+) -> tuple[Sequence[np.ndarray] | Exception, tuple[int, int, int]]:
+    """Run a batch; return outputs, and how long input and model took, and when it began."""
+    start = perf_counter_ns()
+    try:
+        if len(batch) == 1:
+            arrays = list(batch[0].asking.inputs.values())
+        else:
+            names = list(batch[0].asking.inputs)
+            arrays = [np.concatenate([waiting.asking.inputs[name] for waiting in batch]) for name in names]
+        ready = perf_counter_ns()
+        outputs = run(arrays)
+        return outputs, (start, ready - start, perf_counter_ns() - ready)
+    except (QuickbeamError, ValueError, RuntimeError, TypeError, MemoryError) as error:
+        del has_rows
+        return error, (start, 0, 0)
+
+
+class _Thread:
+    """A thread that runs one instance."""
+
+    def __init__(self, run: Run, has_rows: bool) -> None:
+        self.work: SimpleQueue[tuple[list[_Waiting], int, Callable[..., None]] | None] = SimpleQueue()
+        self._run, self._has_rows = run, has_rows
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while (job := self.work.get()) is not None:
+            batch, instance, hear = job
+            outputs, times = _run(self._run, batch, self._has_rows)
+            hear(instance, batch, outputs, times)

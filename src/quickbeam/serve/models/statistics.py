@@ -1,0 +1,56 @@
+"""What a model has done so far, counted as Triton counts it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+
+class Duration:
+    """How often, and how long in all."""
+
+    __slots__ = ("count", "total_ns")
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.count = self.total_ns = 0
+
+    def add(self, elapsed_ns: int, count: int = 1) -> None:
+        """Count more."""
+        self.count += count
+        self.total_ns += elapsed_ns
+
+
+class Statistics:
+    """The counters of one version of a model."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.success, self.failure, self.queue = Duration(), Duration(), Duration()
+        self.input, self.infer, self.output = Duration(), Duration(), Duration()
+        self.inferences = self.executions = self.last_ms = 0
+        self.batches: dict[int, tuple[Duration, Duration, Duration]] = {}
+
+    def fail(self, elapsed_ns: int) -> None:
+        """Count a request that was not answered."""
+        self.failure.add(elapsed_ns)
+
+    def execution(
+        self, elapsed_ns: Sequence[int], rows: int, times: tuple[int, int, int], output_ns: int
+    ) -> None:
+        """Count one execution: how long each of its requests took, and its own parts."""
+        _, input_ns, infer_ns = times
+        requests = len(elapsed_ns)
+        total = sum(elapsed_ns)
+        self.success.add(total, requests)
+        spent = input_ns + infer_ns + output_ns
+        self.queue.add(max(0, total - requests * spent), requests)
+        for duration, one in ((self.input, input_ns), (self.infer, infer_ns), (self.output, output_ns)):
+            duration.add(one * requests, requests)
+        self.inferences += rows
+        self.executions += 1
+        self.last_ms = int(time.time() * 1000)
+        if rows not in self.batches:
+            self.batches[rows] = (Duration(), Duration(), Duration())
+        for duration, one in zip(self.batches[rows], (input_ns, infer_ns, output_ns), strict=True):
+            duration.add(one)

@@ -1,0 +1,280 @@
+"""ModelInfer's messages, read and written quickly.
+
+A client asks for the same thing again and again: what it says besides the numbers and the id is understood once and looked
+up by its bytes; the numbers are never copied. Anything out of the ordinary is left to protobuf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2 as pb
+
+from quickbeam._base import UsageError
+from quickbeam.serve.protocol.messages import Answer, Fault, Parameter, Refusal, Wanted
+from quickbeam.serve.protocol.tensors import datatype_of, dtype_of, elements, from_raw, to_raw
+
+ID, RAW_INPUT, RAW_OUTPUT = 3, 7, 6
+_LENGTH_DELIMITED = 2
+HEADS_KNOWN, HEAD_BYTES_MOST = 512, 1 << 13
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    "INT64": "int64_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An input as it is described; `array` where its numbers stand in the message's own fields."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    array: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a request says besides its id and its numbers."""
+
+    model: str
+    version: str
+    parameters: Mapping[str, Parameter]
+    inputs: tuple[Given, ...]
+    wanted: tuple[Wanted, ...]
+
+
+class Requests:
+    """Reads requests; knows those that came before."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._known: dict[bytes, Head] = {}
+
+    def read(self, message: Buffer) -> tuple[Head, str, list[memoryview]]:
+        """Return the head of a request, its id and its raw inputs; raise Refusal where it is no request."""
+        view = memoryview(message)
+        try:
+            key, request_id, raws = _taken_apart(view)
+        except (IndexError, UnicodeDecodeError):
+            raise Refusal(Fault.INVALID, "the message is no ModelInferRequest") from None
+        head = self._known.get(key)
+        if head is None:
+            head = _head(key)
+            if len(key) <= HEAD_BYTES_MOST and all(given.array is None for given in head.inputs):
+                if len(self._known) >= HEADS_KNOWN:
+                    self._known.clear()
+                self._known[key] = head
+        return head, request_id, raws
+
+
+def _varint(view: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = view[position]
+        position += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise IndexError
+
+
+def _taken_apart(view: memoryview) -> tuple[bytes, str, list[memoryview]]:
+    """Cut the id and the raw inputs out of a message; return what is left, and both."""
+    position, end, kept_from = 0, len(view), 0
+    kept: list[bytes] = []
+    raws: list[memoryview] = []
+    request_id = ""
+    while position < end:
+        start = position
+        tag = view[position]
+        position += 1
+        if tag > 127:
+            tag, position = _varint(view, start)
+        if tag & 7 != _LENGTH_DELIMITED:  # every field of the message is: protobuf says what is wrong
+            raise IndexError
+        size = view[position]
+        position += 1
+        if size > 127:
+            size, position = _varint(view, position - 1)
+        stop = position + size
+        if stop > end:
+            raise IndexError
+        number = tag >> 3
+        if number in {ID, RAW_INPUT}:
+            if number == RAW_INPUT:
+                raws.append(view[position:stop])
+            else:
+                request_id = str(view[position:stop], "utf-8")
+            if kept_from < start:
+                kept.append(bytes(view[kept_from:start]))
+            kept_from = stop
+        position = stop
+    if kept_from < end:
+        kept.append(bytes(view[kept_from:end]))
+    return kept[0] if len(kept) == 1 else b"".join(kept), request_id, raws
+
+
+def _head(message: bytes) -> Head:
+    try:
+        found = pb.ModelInferRequest.FromString(message)
+    except DecodeError:
+        raise Refusal(Fault.INVALID, "the message is no ModelInferRequest") from None
+    return Head(
+        model=found.model_name,
+        version=found.model_version,
+        parameters=parameters_of(found.parameters),
+        inputs=tuple(_given(one) for one in found.inputs),
+        wanted=tuple(Wanted(one.name, parameters_of(one.parameters)) for one in found.outputs),
+    )
+
+
+def parameters_of(found: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Return parameters as plain values."""
+    return {
+        name: getattr(value, kind)
+        for name, value in found.items()
+        if (kind := value.WhichOneof("parameter_choice"))
+    }
+
+
+def _given(found: Any) -> Given:
+    shape, name = tuple(found.shape), found.name
+    try:
+        dtype = dtype_of(found.datatype)
+        array = None
+        if found.HasField("contents"):
+            kept = _CONTENTS.get(found.datatype)
+            values = getattr(found.contents, kept) if kept else ()
+            count = elements(shape, f"the input {name!r}")
+            if len(values) == count:
+                array = np.array(values, dtype).reshape(shape)
+    except (UsageError, OverflowError) as error:
+        raise Refusal(Fault.INVALID, str(error)) from None
+    if array is None and found.HasField("contents"):
+        raise Refusal(
+            Fault.INVALID,
+            f"the input {name!r} holds {len(values)} {found.datatype} in its contents; its shape {list(shape)} takes {count}",
+        )
+    return Given(name, found.datatype, shape, parameters_of(found.parameters), array)
+
+
+def arrays_of(
+    head: Head, raws: Sequence[memoryview], shared: Mapping[str, Any] | None = None
+) -> dict[str, np.ndarray]:
+    """Return a request's inputs; `shared` are those that lie in shared memory, by name."""
+    shared = shared or {}
+    plain = [given for given in head.inputs if given.array is None and given.name not in shared]
+    if len(raws) != len(plain):
+        raise Refusal(Fault.INVALID, f"{len(raws)} raw inputs came for {len(plain)} inputs without contents")
+    if len({given.name for given in head.inputs}) != len(head.inputs):
+        raise Refusal(Fault.INVALID, "an input came twice")
+    found: dict[str, np.ndarray] = {}
+    following = iter(raws)
+    try:
+        for given in head.inputs:
+            if given.array is not None:
+                array = given.array
+            else:
+                raw = shared[given.name] if given.name in shared else next(following)
+                array = from_raw(raw, given.datatype, given.shape, given.name)
+            found[given.name] = array
+    except UsageError as error:
+        raise Refusal(Fault.INVALID, str(error)) from None
+    return found
+
+
+class Answers:
+    """Writes answers; knows the heads of those that it wrote before."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._known: dict[Any, bytes] = {}
+
+    def write(
+        self, answer: Answer, request_id: str, placed: Mapping[str, Mapping[str, Parameter]] | None = None
+    ) -> tuple[int, list[Any]]:
+        """Return an answer's size and its pieces; outputs that are `placed` in shared memory have parameters instead of bytes."""
+        if placed or answer.parameters:
+            return _plainly(answer, request_id, placed or {})
+        outputs = answer.outputs
+        key = (
+            answer.model,
+            answer.version,
+            *[(name, array.dtype, array.shape) for name, array in outputs.items()],
+        )
+        head = self._known.get(key)
+        if head is None:
+            head = _described(answer, {}).SerializeToString()
+            if len(self._known) >= HEADS_KNOWN:
+                self._known.clear()
+            self._known[key] = head
+        pieces: list[Any] = [head]
+        size = len(head)
+        if request_id:
+            encoded = request_id.encode()
+            pieces.append(_field(ID, len(encoded)) + encoded)
+            size += len(pieces[-1])
+        for array in outputs.values():
+            raw = to_raw(array)
+            tag = _field(RAW_OUTPUT, len(raw))
+            pieces += (tag, raw)
+            size += len(tag) + len(raw)
+        return size, pieces
+
+
+def _field(number: int, size: int) -> bytes:
+    """Return the tag and the length of a field."""
+    if size < 128:
+        return bytes((number << 3 | _LENGTH_DELIMITED, size))
+    encoded = bytearray((number << 3 | _LENGTH_DELIMITED,))
+    while size > 127:
+        encoded.append(size & 127 | 128)
+        size >>= 7
+    encoded.append(size)
+    return bytes(encoded)
+
+
+def _described(answer: Answer, placed: Mapping[str, Mapping[str, Parameter]]) -> Any:
+    message = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version)
+    set_parameters(message.parameters, answer.parameters)
+    for name, array in answer.outputs.items():
+        output = message.outputs.add(name=name, datatype=datatype_of(array.dtype), shape=array.shape)
+        set_parameters(output.parameters, placed.get(name, {}))
+    return message
+
+
+def _plainly(
+    answer: Answer, request_id: str, placed: Mapping[str, Mapping[str, Parameter]]
+) -> tuple[int, list[Any]]:
+    message = _described(answer, placed)
+    message.id = request_id
+    for name, array in answer.outputs.items():
+        if name not in placed:
+            message.raw_output_contents.append(bytes(to_raw(array)))
+    encoded = message.SerializeToString()
+    return len(encoded), [encoded]
+
+
+def set_parameters(target: Any, parameters: Mapping[str, Parameter]) -> None:
+    """Fill a map of parameters."""
+    for name, value in parameters.items():
+        kind = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}[
+            type(value)
+        ]
+        setattr(target[name], kind, value)

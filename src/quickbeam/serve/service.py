@@ -1,0 +1,80 @@
+"""The service, whichever way requests come: models that are loaded, and what is asked of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import quickbeam
+from quickbeam._base import did_you_mean
+from quickbeam.serve.models.model import Model
+from quickbeam.serve.models.scheduler import Scheduler
+from quickbeam.serve.models.statistics import Statistics
+from quickbeam.serve.protocol.messages import Asking, Fault, Refusal
+
+NAME = "quickbeam"
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "schedule_policy",
+    "statistics",
+    "system_shared_memory",
+)
+
+
+@dataclass
+class Loaded:
+    """A version of a model that answers."""
+
+    model: Model
+    scheduler: Scheduler
+    statistics: Statistics
+
+
+@dataclass
+class Service:
+    """All models that are loaded, by name and version."""
+
+    loop: asyncio.AbstractEventLoop
+    models: dict[str, dict[str, Loaded]] = field(default_factory=dict)
+    ready: bool = False
+    version: str = quickbeam.__version__
+
+    def add(self, model: Model) -> None:
+        """Let a model answer."""
+        statistics = Statistics()
+        loaded = Loaded(model, Scheduler(model, self.loop, statistics), statistics)
+        self.models.setdefault(model.spec.name, {})[model.spec.version] = loaded
+
+    def find(self, name: str, version: str = "") -> Loaded:
+        """Return a version of a model, the newest where none is asked for."""
+        versions = self.models.get(name)
+        if not versions:
+            hint = did_you_mean(name, list(self.models))
+            raise Refusal(Fault.NOT_FOUND, f"there is no model {name[:200]!r}; {hint}".rstrip("; "))
+        if not version:
+            return versions[max(versions, key=_number)]
+        if version not in versions:
+            raise Refusal(
+                Fault.NOT_FOUND,
+                f"the model {name!r} has no version {version[:40]!r}; it has {', '.join(sorted(versions, key=_number))}",
+            )
+        return versions[version]
+
+    def infer(self, asking: Asking) -> None:
+        """Take a request; raise Refusal where it is refused at once."""
+        loaded = self.find(asking.model, asking.version)
+        loaded.model.spec.chosen(asking.wanted)
+        loaded.scheduler.submit(asking)
+
+    def every(self) -> Iterator[Loaded]:
+        """Return all that is loaded."""
+        for versions in self.models.values():
+            yield from versions.values()
+
+
+def _number(version: str) -> tuple[int, str]:
+    return (int(version), "") if version.isdigit() else (-1, version)

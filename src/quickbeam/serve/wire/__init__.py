@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: the protocols under the service."""

@@ -1,0 +1,588 @@
+"""HTTP/2 without I/O, for gRPC: bytes in, bytes out, either end of a connection.
+
+RFC 9113, less what gRPC has no use for: push is refused, priorities are read and not heeded. Large payloads are received
+where they are to be: `get_buffer` hands out the place in the message that is being filled. Written by hand because what
+there is costs several times as much per request as the protocol's budget allows (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from enum import IntEnum
+from typing import Any
+
+from hpack import Decoder, Encoder
+from hpack.exceptions import HPACKError
+from hpack.table import HeaderTable
+
+Header = tuple[bytes, bytes]
+Chunk = bytes | bytearray | memoryview
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
+    range(10)
+)
+END_STREAM = ACK = 0x1
+END_HEADERS, PADDED, PRIORITISED = 0x4, 0x8, 0x20
+(
+    HEADER_TABLE_SIZE,
+    ENABLE_PUSH,
+    MAX_CONCURRENT_STREAMS,
+    INITIAL_WINDOW_SIZE,
+    MAX_FRAME_SIZE,
+    MAX_HEADER_LIST_SIZE,
+) = range(1, 7)
+
+WINDOW_START, WINDOW_MOST = 65_535, (1 << 31) - 1
+FRAME_HEAD, FRAME_START = 9, 16_384
+FRAME_MOST = (1 << 24) - 1
+SCRATCH_BYTES = 1 << 18
+HEADER_BYTES_MOST = 1 << 16  # of a block as it travels, and of its headers as they are read
+DIRECT_BYTES = 1 << 14  # payloads with more than this to come are received where they are to be
+STREAM_WINDOW = 1 << 24
+CONNECTION_WINDOW = WINDOW_MOST
+BLOCKS_KNOWN = 256
+RESETS_MOST = 1000  # more of them than answers: somebody makes streams only to cancel them
+
+_FRAME = struct.Struct(">HBBBI")
+_U32, _SETTING = struct.Struct(">I"), struct.Struct(">HI")
+
+
+class Code(IntEnum):
+    """Error codes of HTTP/2."""
+
+    NO_ERROR = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    FLOW_CONTROL_ERROR = 3
+    STREAM_CLOSED = 5
+    FRAME_SIZE_ERROR = 6
+    REFUSED_STREAM = 7
+    CANCEL = 8
+    COMPRESSION_ERROR = 9
+    ENHANCE_YOUR_CALM = 11
+
+
+class BrokenConnection(Exception):  # noqa: N818 - the peer's error, not ours
+    """The peer breaks the protocol, so that nothing on this connection means anything any more."""
+
+    def __init__(self, code: Code, told: str) -> None:
+        """Keep what the peer is told."""
+        super().__init__(told)
+        self.code = code
+
+
+class _Table(HeaderTable):
+    """The dynamic table of headers, which counts how often it was changed."""
+
+    changes = 0
+
+    def add(self, name: bytes, value: bytes) -> None:
+        self.changes += 1
+        super().add(name, value)
+
+    @HeaderTable.maxsize.setter  # type: ignore[attr-defined] # a property
+    def maxsize(self, newmax: int) -> None:
+        self.changes += 1
+        HeaderTable.maxsize.fset(self, newmax)  # type: ignore[attr-defined]
+
+
+class Stream:
+    """One exchange. Subclasses say what becomes of headers and data; views of data are valid during the call alone."""
+
+    __slots__ = ("closed", "connection", "ended", "held", "id", "received", "window")
+
+    def __init__(self, connection: Connection, stream_id: int) -> None:
+        """Begin an exchange."""
+        self.connection, self.id = connection, stream_id
+        self.window = connection.peer_window  # what may still be sent
+        self.held: deque[tuple[Chunk, bool]] | None = (
+            None  # what waits for the window, and whether it ends the stream
+        )
+        self.received = 0  # bytes since the window was last opened
+        self.ended = False  # by the peer
+        self.closed = False  # by both, or by a reset
+
+    def on_headers(self, headers: Any) -> None:
+        """Take headers or trailers, as the connection understands them."""
+
+    def on_data(self, data: memoryview) -> None:
+        """Take a piece of data."""
+
+    def on_end(self) -> None:
+        """Notice that the peer has sent all."""
+
+    def on_reset(self, code: int) -> None:
+        """Notice that the peer, or the end of the connection, has cut the exchange off."""
+
+    def room(self, size: int) -> memoryview | None:
+        """Return where at most so many coming bytes of data belong, where that is known."""
+        del size
+        return None
+
+    def filled(self, size: int) -> None:
+        """Notice that so many bytes have come to where `room` said."""
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """Return a frame."""
+    size = len(payload)
+    return _FRAME.pack(size >> 8, size & 0xFF, kind, flags, stream) + payload
+
+
+class Connection:
+    """One end of a connection. `write` takes what is to be sent; `accept` makes the streams that the peer begins."""
+
+    def __init__(
+        self,
+        write: Callable[[list[Chunk]], object],
+        accept: Callable[[Connection, int], Stream] | None = None,
+        *,
+        streams_most: int = 1000,
+        understand: Callable[[list[Header]], Any] = list,
+    ) -> None:
+        """Begin; the end that has no `accept` is the one that asks. `understand` reads headers for `on_headers`."""
+        self._write, self._accept, self._streams_most, self._understand = (
+            write,
+            accept,
+            streams_most,
+            understand,
+        )
+        self.streams: dict[int, Stream] = {}
+        self.peer_window, self.peer_frame, self.peer_streams = WINDOW_START, FRAME_START, 100
+        self.closed = False
+        self.leaving = False  # the peer begins nothing any more
+        self._window = WINDOW_START
+        self._received = 0
+        self._decoder, self._encoder = Decoder(HEADER_BYTES_MOST), Encoder()
+        self._table = self._decoder.header_table = _Table()
+        self._blocks: dict[bytes, Any] = {}  # headers that were read before, and what they mean
+        self._next, self._last = 1, 0
+        self._resets = 0
+        self._block: tuple[Stream | None, bytearray, bool] | None = None  # headers of which more is to come
+        self._scratch = memoryview(bytearray(SCRATCH_BYTES))
+        self._have = 0
+        self._due: tuple[Stream | None, int, bool] | None = None  # data of which more is to come
+        self._padding = 0  # that follows them
+        self._direct: memoryview | None = None
+        self._out: list[Chunk] = []
+        self._greeted = accept is None
+        settings = [(MAX_CONCURRENT_STREAMS, streams_most), (INITIAL_WINDOW_SIZE, STREAM_WINDOW)]
+        settings += [(MAX_FRAME_SIZE, FRAME_MOST), (MAX_HEADER_LIST_SIZE, HEADER_BYTES_MOST)]
+        settings += [(ENABLE_PUSH, 0)] if accept is None else []
+        if accept is None:
+            self._out.append(PREFACE)
+        self._out.append(frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*pair) for pair in settings)))
+        self._out.append(frame(WINDOW_UPDATE, 0, 0, _U32.pack(CONNECTION_WINDOW - WINDOW_START)))
+
+    # what comes in
+
+    def get_buffer(self) -> memoryview:
+        """Return where the next bytes belong."""
+        return self._direct if self._direct is not None else self._scratch[self._have :]
+
+    def buffer_updated(self, size: int) -> None:
+        """Work on bytes that have come to where `get_buffer` said."""
+        try:
+            if self._direct is None:
+                self._have += size
+                self._parse()
+            else:
+                self._take_direct(size)
+        except BrokenConnection as error:
+            self._break(error.code, str(error))
+        self.flush()
+
+    def receive(self, data: Chunk) -> None:
+        """Work on bytes that came elsewhere."""
+        view = memoryview(data)
+        while view and not self.closed:
+            buffer = self.get_buffer()
+            size = min(len(buffer), len(view))
+            buffer[:size] = view[:size]
+            self.buffer_updated(size)
+            view = view[size:]
+
+    def _take_direct(self, size: int) -> None:
+        stream, left, ends = self._due  # type: ignore[misc] # there is a place, so data are due
+        assert stream is not None  # noqa: S101 - as `_expect` gives a place of a stream alone
+        stream.filled(size)
+        self._expect(stream, left - size, ends)
+        self._aim()
+
+    def _expect(self, stream: Stream | None, left: int, ends: bool) -> None:
+        """Wait for the rest of a payload, or end it."""
+        self._due = None
+        if stream is not None and stream.closed:
+            stream = None
+        if left:
+            self._due = (stream, left, ends)
+            return
+        if self._padding:
+            self._due, self._padding = (None, self._padding, False), 0
+        if ends and stream is not None:
+            self._end(stream)
+
+    def _parse(self) -> None:
+        scratch, have = self._scratch, self._have
+        position = 0 if self._greeted else self._greet()
+        while not self.closed:
+            taken = self._take_due(position) if self._due is not None else self._take_frame(position)
+            if not taken:
+                break
+            position += taken
+        self._have = have - position
+        if position and self._have:
+            scratch[: self._have] = bytes(scratch[position:have])
+        self._aim()
+
+    def _aim(self) -> None:
+        """Let the rest of a large payload come to its place, now that nothing is in between."""
+        self._direct = None
+        if self._due is not None and not self._have and not self.closed:
+            stream, left, _ = self._due
+            if stream is not None and left > DIRECT_BYTES:
+                self._direct = stream.room(left)
+
+    def _greet(self) -> int:
+        """Look at the first bytes of the peer that asks; return how many are taken."""
+        begun = min(self._have, len(PREFACE))
+        if self._scratch[:begun] != PREFACE[:begun]:
+            raise BrokenConnection(Code.PROTOCOL_ERROR, "this is no HTTP/2 with prior knowledge")
+        self._greeted = begun == len(PREFACE)
+        return begun if self._greeted else 0
+
+    def _take_due(self, position: int) -> int:
+        """Take more of a payload; return how much."""
+        stream, left, ends = self._due  # type: ignore[misc] # as was just seen
+        size = min(left, self._have - position)
+        if size:
+            if stream is not None and not stream.closed:
+                stream.on_data(self._scratch[position : position + size])
+            self._expect(stream, left - size, ends)
+        return size
+
+    def _take_frame(self, position: int) -> int:
+        """Take a frame, or the head of one with data; return how many bytes that was."""
+        have = self._have - position
+        if have < FRAME_HEAD or not self._greeted:
+            return 0
+        high, low, kind, flags, stream_id = _FRAME.unpack_from(self._scratch, position)
+        size, stream_id, begin = high << 8 | low, stream_id & WINDOW_MOST, position + FRAME_HEAD
+        if kind == DATA and self._block is None:
+            if flags & PADDED and have == FRAME_HEAD:
+                return 0
+            return FRAME_HEAD + self._begin_data(stream_id, size, flags, begin)
+        if size > HEADER_BYTES_MOST:
+            raise BrokenConnection(Code.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
+        if have - FRAME_HEAD < size:
+            return 0
+        self._take(kind, flags, stream_id, bytes(self._scratch[begin : begin + size]))
+        return FRAME_HEAD + size
+
+    def _begin_data(self, stream_id: int, size: int, flags: int, at: int) -> int:
+        """Begin a frame of data; return how much of it is taken already."""
+        if not stream_id or (stream_id > self._last and self._accept is not None):
+            raise BrokenConnection(Code.PROTOCOL_ERROR, "data on a stream that never began")
+        stream = self.streams.get(stream_id)
+        if stream is not None and stream.ended:
+            self.reset(stream, Code.STREAM_CLOSED)
+            stream = None
+        self._received += size
+        if self._received > CONNECTION_WINDOW // 4:
+            self._out.append(frame(WINDOW_UPDATE, 0, 0, _U32.pack(self._received)))
+            self._received = 0
+        ends = bool(flags & END_STREAM)
+        if stream is not None and not ends:
+            stream.received += size
+            if stream.received > STREAM_WINDOW // 4:
+                self._out.append(frame(WINDOW_UPDATE, 0, stream_id, _U32.pack(stream.received)))
+                stream.received = 0
+        if not flags & PADDED:
+            self._expect(stream, size, ends)
+            return 0
+        self._padding = self._scratch[at]
+        if self._padding >= size:
+            raise BrokenConnection(Code.PROTOCOL_ERROR, "more padding than data")
+        self._expect(stream, size - 1 - self._padding, ends)
+        return 1
+
+    def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is not None and kind != CONTINUATION:
+            raise BrokenConnection(Code.PROTOCOL_ERROR, "headers were interrupted")
+        match kind:
+            case 1:  # HEADERS
+                self._take_headers(flags, stream_id, payload)
+            case 3:  # RST_STREAM
+                self._take_reset(stream_id, payload)
+            case 4:  # SETTINGS
+                self._take_settings(flags, stream_id, payload)
+            case 6:  # PING
+                if len(payload) != 8 or stream_id:
+                    raise BrokenConnection(Code.FRAME_SIZE_ERROR, "a ping has eight bytes")
+                if not flags & ACK:
+                    self._out.append(frame(PING, ACK, 0, payload))
+            case 7:  # GOAWAY
+                self.leaving = True
+            case 8:  # WINDOW_UPDATE
+                self._take_window(stream_id, payload)
+            case 9:  # CONTINUATION
+                self._take_continuation(flags, stream_id, payload)
+            case 5:  # PUSH_PROMISE
+                raise BrokenConnection(Code.PROTOCOL_ERROR, "a push was promised")
+            case _:  # priorities, and what later versions may bring, is not heeded
+                pass
+
+    def _take_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        start = 0
+        stop = len(payload)
+        if flags & PADDED:
+            stop -= payload[0] if payload else 1
+            start = 1
+        if flags & PRIORITISED:
+            start += 5
+        if start > stop:
+            raise BrokenConnection(Code.PROTOCOL_ERROR, "more padding than headers")
+        stream = self._stream_of(stream_id)
+        ends = bool(flags & END_STREAM)
+        block = payload[start:stop] if start or stop != len(payload) else payload
+        if flags & END_HEADERS:
+            self._headers(stream, block, ends)
+        else:
+            self._block = (stream, bytearray(block), ends)
+            self._block_id = stream_id
+
+    def _take_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is None or stream_id != self._block_id:
+            raise BrokenConnection(Code.PROTOCOL_ERROR, "headers go on that never began")
+        stream, block, ends = self._block
+        block += payload
+        if len(block) > HEADER_BYTES_MOST:
+            raise BrokenConnection(Code.ENHANCE_YOUR_CALM, "too many headers")
+        if flags & END_HEADERS:
+            self._block = None
+            self._headers(stream, bytes(block), ends)
+
+    def _stream_of(self, stream_id: int) -> Stream | None:
+        """Return the stream that headers belong to, which may be a new one, or None where it is gone or refused."""
+        stream = self.streams.get(stream_id)
+        if stream is not None or self._accept is None or stream_id <= self._last:
+            if not stream_id:
+                raise BrokenConnection(Code.PROTOCOL_ERROR, "headers on no stream")
+            return stream
+        if not stream_id & 1:
+            raise BrokenConnection(Code.PROTOCOL_ERROR, "a stream with an even number")
+        self._last = stream_id
+        if len(self.streams) >= self._streams_most or self.leaving:
+            self._out.append(frame(RST_STREAM, 0, stream_id, _U32.pack(Code.REFUSED_STREAM)))
+            return None
+        stream = self.streams[stream_id] = self._accept(self, stream_id)
+        return stream
+
+    def _headers(self, stream: Stream | None, block: bytes, ends: bool) -> None:
+        """Read a block of headers; one that says the same again, and leaves the table alone, is not read again."""
+        headers = self._blocks.get(block)
+        if headers is None:
+            before = self._table.changes
+            try:
+                headers = self._understand(list(self._decoder.decode(block, raw=True)))
+            except (HPACKError, IndexError, ValueError) as error:
+                raise BrokenConnection(
+                    Code.COMPRESSION_ERROR, f"headers that cannot be read: {error}"
+                ) from error
+            if self._table.changes != before:
+                self._blocks.clear()
+            elif len(self._blocks) < BLOCKS_KNOWN:
+                self._blocks[block] = headers
+        if stream is None:
+            return
+        if stream.ended:
+            self.reset(stream, Code.STREAM_CLOSED)
+            return
+        stream.on_headers(headers)
+        if ends and not stream.closed:
+            self._end(stream)
+
+    def _end(self, stream: Stream) -> None:
+        stream.ended = True
+        stream.on_end()
+
+    def _take_reset(self, stream_id: int, payload: bytes) -> None:
+        if len(payload) != 4 or not stream_id:
+            raise BrokenConnection(Code.FRAME_SIZE_ERROR, "a reset has four bytes")
+        stream = self.streams.pop(stream_id, None)
+        if stream is None:
+            return
+        self._resets += 1
+        if self._resets > RESETS_MOST and self._accept is not None:
+            raise BrokenConnection(Code.ENHANCE_YOUR_CALM, "streams are made only to be cancelled")
+        stream.closed = True
+        stream.on_reset(_U32.unpack(payload)[0])
+
+    def _take_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id or len(payload) % 6 or (flags & ACK and payload):
+            raise BrokenConnection(Code.FRAME_SIZE_ERROR, "settings of a wrong size")
+        if flags & ACK:
+            return
+        for key, value in _SETTING.iter_unpack(payload):
+            if key == INITIAL_WINDOW_SIZE:
+                if value > WINDOW_MOST:
+                    raise BrokenConnection(Code.FLOW_CONTROL_ERROR, "a window too large")
+                grown, self.peer_window = value - self.peer_window, value
+                for stream in list(self.streams.values()):
+                    stream.window += grown
+                    self._send_held(stream)
+            elif key == MAX_FRAME_SIZE:
+                if not FRAME_START <= value <= FRAME_MOST:
+                    raise BrokenConnection(Code.PROTOCOL_ERROR, "a frame size that is not allowed")
+                self.peer_frame = value
+            elif key == MAX_CONCURRENT_STREAMS:
+                self.peer_streams = value
+            elif key == HEADER_TABLE_SIZE:
+                self._encoder.header_table_size = min(value, 4096)
+        self._out.append(frame(SETTINGS, ACK, 0))
+
+    def _take_window(self, stream_id: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise BrokenConnection(Code.FRAME_SIZE_ERROR, "a window update has four bytes")
+        grown = _U32.unpack(payload)[0] & WINDOW_MOST
+        if not stream_id:
+            self._window += grown
+            if not grown or self._window > WINDOW_MOST:
+                raise BrokenConnection(
+                    Code.FLOW_CONTROL_ERROR, "a window that is too large, or does not grow"
+                )
+            for waiting in [one for one in self.streams.values() if one.held]:
+                self._send_held(waiting)
+            return
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            return
+        stream.window += grown
+        if not grown or stream.window > WINDOW_MOST:
+            self.reset(stream, Code.FLOW_CONTROL_ERROR)
+        else:
+            self._send_held(stream)
+
+    # what goes out
+
+    def begin(
+        self, make: Callable[[Connection, int], Stream], headers: Iterable[Header], *, ends: bool = False
+    ) -> Stream:
+        """Begin a stream, as the end that asks."""
+        stream_id, self._next = self._next, self._next + 2
+        stream = self.streams[stream_id] = make(self, stream_id)
+        self.send_headers(stream, self._encoder.encode(headers), ends=ends)
+        return stream
+
+    def send_headers(self, stream: Stream, block: bytes, *, ends: bool = False) -> None:
+        """Send headers, or trailers behind all data."""
+        if stream.closed:
+            return
+        if stream.held:
+            stream.held.append(
+                (frame(HEADERS, END_HEADERS | (END_STREAM if ends else 0), stream.id, block), ends)
+            )
+            return
+        self._out.append(frame(HEADERS, END_HEADERS | (END_STREAM if ends else 0), stream.id, block))
+        if ends:
+            self._finish(stream)
+
+    def send_data(self, stream: Stream, chunks: Sequence[Chunk], *, ends: bool = False) -> None:
+        """Send data as far as the peer's windows go; the rest follows when they open."""
+        if stream.closed:
+            return
+        size = sum(map(len, chunks))
+        if not stream.held and size <= self.peer_frame and size <= stream.window and size <= self._window:
+            stream.window -= size
+            self._window -= size
+            self._out.append(_FRAME.pack(size >> 8, size & 0xFF, DATA, END_STREAM if ends else 0, stream.id))
+            self._out += chunks
+            if ends:
+                self._finish(stream)
+            return
+        stream.held = stream.held or deque()
+        stream.held.extend((memoryview(chunk), False) for chunk in chunks)
+        if ends:
+            stream.held.append((memoryview(b""), True))
+        self._send_held(stream)
+
+    def _send_held(self, stream: Stream) -> None:
+        held = stream.held
+        while held and not stream.closed:
+            chunk, ends = held[0]
+            if not isinstance(chunk, memoryview):  # headers, which no window bounds
+                held.popleft()
+                self._out.append(chunk)
+            else:
+                size = min(len(chunk), self.peer_frame, stream.window, self._window)
+                if size <= 0 and len(chunk):
+                    return
+                stream.window -= size
+                self._window -= size
+                last = ends and size == len(chunk)
+                self._out.append(
+                    _FRAME.pack(size >> 8, size & 0xFF, DATA, END_STREAM if last else 0, stream.id)
+                )
+                self._out.append(chunk[:size])
+                if size < len(chunk):
+                    held[0] = (chunk[size:], ends)
+                    continue
+                held.popleft()
+            if ends:
+                self._finish(stream)
+
+    def _finish(self, stream: Stream) -> None:
+        """Note that this end has sent all."""
+        if stream.ended or self._accept is not None:
+            if not stream.ended:  # the answer is complete before the question: nothing more of it is wanted
+                self._out.append(frame(RST_STREAM, 0, stream.id, _U32.pack(Code.NO_ERROR)))
+            stream.closed = True
+            self.streams.pop(stream.id, None)
+            self._resets = max(0, self._resets - 1)
+
+    def reset(self, stream: Stream, code: Code) -> None:
+        """Cut an exchange off."""
+        if not stream.closed:
+            stream.closed = True
+            self.streams.pop(stream.id, None)
+            self._out.append(frame(RST_STREAM, 0, stream.id, _U32.pack(code)))
+            stream.on_reset(code)
+
+    def forget(self, stream: Stream) -> None:
+        """Let go of a stream that is over at both ends."""
+        stream.closed = True
+        self.streams.pop(stream.id, None)
+
+    def leave(self) -> None:
+        """Tell the peer that nothing new is taken; what runs is finished."""
+        self.leaving = True
+        self._out.append(frame(GOAWAY, 0, 0, _U32.pack(self._last) + _U32.pack(Code.NO_ERROR)))
+        self.flush()
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self._out.append(frame(PING, 0, 0, b"quickbea"))
+        self.flush()
+
+    def _break(self, code: Code, told: str) -> None:
+        payload = _U32.pack(self._last) + _U32.pack(code) + told.encode()[:200]
+        self._out.append(frame(GOAWAY, 0, 0, payload))
+        self.lost()
+
+    def lost(self) -> None:
+        """Notice that the connection is gone."""
+        self.closed = True
+        self._due = self._direct = None
+        for stream in list(self.streams.values()):
+            stream.closed = True
+            stream.on_reset(Code.CANCEL)
+        self.streams.clear()
+
+    def flush(self) -> None:
+        """Hand on what is to be sent."""
+        if self._out:
+            out, self._out = self._out, []
+            self._write(out)
