@@ -1,0 +1,1 @@
+"""The doors of the service: what may be asked through gRPC, and through HTTP."""
