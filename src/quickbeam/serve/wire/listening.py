@@ -58,6 +58,15 @@ class GrpcProtocol(asyncio.BufferedProtocol):
         """Go on."""
         self._transport.resume_reading()
 
+    def close(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+    def leave(self) -> None:
+        """Take nothing new; what runs is finished, and then the connection is closed."""
+        if self.connection is not None and not self.connection.closed:
+            self.connection.leave()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         del exc
