@@ -9,18 +9,21 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
-from quickbeam.serve.protocol.infer import Answers, Requests, arrays_of
-from quickbeam.serve.protocol.messages import Answer, Asking, Refusal
+from quickbeam.serve.protocol.infer import STREAM_RESPONSE, Answers, Head, Requests, arrays_of, field_head
+from quickbeam.serve.protocol.messages import Answer, Asking, Fault, Refusal
+from quickbeam.serve.protocol.placing import REGION, SIZE, place_of, placed_in
+from quickbeam.serve.protocol.tensors import to_raw
 from quickbeam.serve.service import EXTENSIONS, NAME, Service
+from quickbeam.serve.shared_memory import SharedMemory
 from quickbeam.serve.wire.grpc import Call, Method, Status
 from quickbeam.serve.wire.http2 import Chunk
 
 PREFIX = "/inference.GRPCInferenceService/"
 
 
-def methods(service: Service) -> dict[str, Method]:
+def methods(service: Service, shared: SharedMemory) -> dict[str, Method]:
     """Return what answers each method."""
-    infer = _Infer(service)
+    infer = _Infer(service, shared)
     plain: dict[str, tuple[Any, Callable[[Any], Any]]] = {
         "ServerLive": (pb.ServerLiveRequest, lambda _: pb.ServerLiveResponse(live=True)),
         "ServerReady": (pb.ServerReadyRequest, lambda _: pb.ServerReadyResponse(ready=service.ready)),
@@ -30,9 +33,28 @@ def methods(service: Service) -> dict[str, Method]:
         ),
         "ModelReady": (pb.ModelReadyRequest, partial(_model_ready, service)),
         "ModelMetadata": (pb.ModelMetadataRequest, partial(_model_metadata, service)),
+        "SystemSharedMemoryStatus": (pb.SystemSharedMemoryStatusRequest, partial(_shared_status, shared)),
+        "SystemSharedMemoryRegister": (
+            pb.SystemSharedMemoryRegisterRequest,
+            partial(_shared_register, shared),
+        ),
+        "SystemSharedMemoryUnregister": (
+            pb.SystemSharedMemoryUnregisterRequest,
+            partial(_shared_unregister, shared),
+        ),
+        "CudaSharedMemoryStatus": (
+            pb.CudaSharedMemoryStatusRequest,
+            lambda _: pb.CudaSharedMemoryStatusResponse(),
+        ),
+        "CudaSharedMemoryRegister": (pb.CudaSharedMemoryRegisterRequest, _no_cuda),
+        "CudaSharedMemoryUnregister": (
+            pb.CudaSharedMemoryUnregisterRequest,
+            lambda _: pb.CudaSharedMemoryUnregisterResponse(),
+        ),
     }
     found = {PREFIX + name: Method(partial(_answer, kind, act)) for name, (kind, act) in plain.items()}
-    found[PREFIX + "ModelInfer"] = Method(infer.take)
+    found[PREFIX + "ModelInfer"] = Method(infer.one)
+    found[PREFIX + "ModelStreamInfer"] = Method(infer.next, infer.no_more)
     return found
 
 
@@ -69,38 +91,140 @@ def _model_metadata(service: Service, asked: Any) -> Any:
     return found
 
 
-class _Infer:
-    def __init__(self, service: Service) -> None:
-        self._infer, self._requests, self._answers = service.infer, Requests(), Answers()
+def _shared_status(shared: SharedMemory, asked: Any) -> Any:
+    found = pb.SystemSharedMemoryStatusResponse()
+    for region in shared.status(asked.name):
+        one = found.regions[region.name]
+        one.name, one.key, one.offset, one.byte_size = (
+            region.name,
+            region.key,
+            region.offset,
+            region.byte_size,
+        )
+    return found
 
-    def take(self, call: Call, message: Chunk) -> None:
+
+def _shared_register(shared: SharedMemory, asked: Any) -> Any:
+    shared.register(asked.name, asked.key, asked.offset, asked.byte_size)
+    return pb.SystemSharedMemoryRegisterResponse()
+
+
+def _shared_unregister(shared: SharedMemory, asked: Any) -> Any:
+    shared.unregister(asked.name)
+    return pb.SystemSharedMemoryUnregisterResponse()
+
+
+def _no_cuda(asked: Any) -> Any:
+    raise Refusal(
+        Fault.UNIMPLEMENTED,
+        f"the region {asked.name[:200]!r} is on a GPU; this server runs on CPU: use system shared memory",
+    )
+
+
+class _Infer:
+    """ModelInfer, and the same on a stream."""
+
+    def __init__(self, service: Service, shared: SharedMemory) -> None:
+        self._service, self._shared = service, shared
+        self._requests, self._answers = Requests(), Answers()
+
+    def one(self, call: Call, message: Chunk) -> None:
+        """Answer a call."""
+
+        def answer(size: int, pieces: list[Any]) -> None:
+            call.answer(size, pieces)
+            call.connection.flush()
+
+        def refuse(status: Status, told: str) -> None:
+            call.fail(status, told)
+            call.connection.flush()
+
+        self._take(call, message, answer, refuse)
+
+    def next(self, call: Call, message: Chunk) -> None:
+        """Answer one message of a stream; an error is a message too, and the stream goes on."""
+        call.open_answers += 1
+
+        def done() -> None:
+            call.open_answers -= 1
+            if call.ended and not call.open_answers:
+                call.finish()
+            call.connection.flush()
+
+        def answer(size: int, pieces: list[Any]) -> None:
+            prefix = field_head(STREAM_RESPONSE, size)
+            call.send(len(prefix) + size, [prefix, *pieces])
+            done()
+
+        def refuse(status: Status, told: str) -> None:
+            del status
+            refusal = pb.ModelStreamInferResponse(error_message=told).SerializeToString()
+            call.send(len(refusal), [refusal])
+            done()
+
+        self._take(call, message, answer, refuse)
+
+    def no_more(self, call: Call) -> None:
+        """End a stream when all its messages are answered."""
+        if not call.open_answers:
+            call.finish()
+
+    def _take(
+        self,
+        call: Call,
+        message: Chunk,
+        answer: Callable[[int, list[Any]], None],
+        refuse: Callable[[Status, str], None],
+    ) -> None:
+        request_id = ""
         try:
             head, request_id, raws = self._requests.read(message)
-            inputs = arrays_of(head, raws)
+            placed = placed_in(head)
+            inputs = arrays_of(head, raws, self._shared_inputs(head))
 
-            def answer(found: Answer) -> None:
-                call.answer(*self._answers.write(found, request_id))
-                call.connection.flush()
+            def hear(found: Answer) -> None:
+                try:
+                    if placed:
+                        self._lay_down(found, placed)
+                    answer(*self._answers.write(found, request_id, placed))
+                except Refusal as refusal:
+                    tell(refusal)
 
-            def refuse(refusal: Refusal) -> None:
-                call.fail(
+            def tell(refusal: Refusal) -> None:
+                refuse(
                     Status(refusal.fault.grpc),
                     f"[request id: {request_id}] {refusal}" if request_id else str(refusal),
                 )
-                call.connection.flush()
 
             asking = Asking(
                 head.model,
                 head.version,
                 request_id,
                 inputs,
-                answer,
-                refuse,
+                hear,
+                tell,
                 head.wanted,
                 head.parameters,
                 call.deadline_ns,
                 cancelled=lambda: call.cancelled,
             )
-            self._infer(asking)
+            self._service.infer(asking)
         except Refusal as refusal:
-            call.fail(Status(refusal.fault.grpc), str(refusal))
+            refuse(
+                Status(refusal.fault.grpc),
+                f"[request id: {request_id}] {refusal}" if request_id else str(refusal),
+            )
+
+    def _shared_inputs(self, head: Head) -> dict[str, memoryview]:
+        return {
+            given.name: self._shared.read(*place_of(given.parameters, f"the input {given.name!r}"))
+            for given in head.inputs
+            if REGION in given.parameters
+        }
+
+    def _lay_down(self, found: Answer, placed: dict[str, dict[str, Any]]) -> None:
+        for name, parameters in placed.items():
+            if name in found.outputs:
+                raw = to_raw(found.outputs[name])
+                self._shared.write(*place_of(parameters, f"the output {name!r}"), raw)
+                parameters[SIZE] = len(raw)

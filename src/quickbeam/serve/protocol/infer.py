@@ -19,6 +19,7 @@ from quickbeam.serve.protocol.messages import Answer, Fault, Parameter, Refusal,
 from quickbeam.serve.protocol.tensors import datatype_of, dtype_of, elements, from_raw, to_raw
 
 ID, RAW_INPUT, RAW_OUTPUT = 3, 7, 6
+STREAM_RESPONSE = 2  # of ModelStreamInferResponse
 _LENGTH_DELIMITED = 2
 HEADS_KNOWN, HEAD_BYTES_MOST = 512, 1 << 13
 _CONTENTS = {
@@ -228,17 +229,17 @@ class Answers:
         size = len(head)
         if request_id:
             encoded = request_id.encode()
-            pieces.append(_field(ID, len(encoded)) + encoded)
+            pieces.append(field_head(ID, len(encoded)) + encoded)
             size += len(pieces[-1])
         for array in outputs.values():
             raw = to_raw(array)
-            tag = _field(RAW_OUTPUT, len(raw))
+            tag = field_head(RAW_OUTPUT, len(raw))
             pieces += (tag, raw)
             size += len(tag) + len(raw)
         return size, pieces
 
 
-def _field(number: int, size: int) -> bytes:
+def field_head(number: int, size: int) -> bytes:
     """Return the tag and the length of a field."""
     if size < 128:
         return bytes((number << 3 | _LENGTH_DELIMITED, size))

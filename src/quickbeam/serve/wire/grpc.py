@@ -10,9 +10,9 @@ from time import monotonic_ns
 from typing import NamedTuple
 from urllib.parse import quote
 
-from quickbeam.serve.wire.http2 import Chunk, Connection, Header, Stream
+from quickbeam.serve.wire.http2 import Chunk, Connection, Header
+from quickbeam.serve.wire.messages import Messages, prefix_of, unpacked
 
-PREFIX_BYTES = 5
 _UNITS = {"H": 3_600_000_000_000, "M": 60_000_000_000, "S": 1_000_000_000, "m": 1_000_000, "u": 1_000, "n": 1}
 _DIGITS_MOST = 8
 
@@ -108,22 +108,19 @@ class Rules:
     release: Callable[[int], None] = lambda _: None
 
 
-class Call(Stream):
+class Call(Messages):
     """A call that came in. It is answered by `answer`, or by any number of `send` and `finish`, or ended by `fail`."""
 
     __slots__ = (
         "_answering",
         "_asked",
-        "_filled",
-        "_message",
         "_method",
-        "_packed",
-        "_prefix",
         "_reserved",
         "_waiting",
         "cancelled",
         "deadline_ns",
         "on_cancel",
+        "open_answers",
         "rules",
     )
 
@@ -133,14 +130,13 @@ class Call(Stream):
         self.rules = rules
         self.deadline_ns: int | None = None  # on the monotonic clock
         self.cancelled = False
+        self.open_answers = 0  # for whoever answers a stream
         self.on_cancel: Callable[[], None] | None = None
         self._asked: Asked | None = None
         self._method: Method | None = None
-        self._prefix = b""
-        self._message: bytearray | None = None
-        self._filled = self._reserved = 0
+        self._reserved = 0
         self._waiting: Chunk | None = None  # the one message of a call that has only one
-        self._packed = self._answering = False
+        self._answering = False
 
     # what comes in
 
@@ -162,30 +158,8 @@ class Call(Stream):
         elif headers.timeout_ns is not None:
             self.deadline_ns = monotonic_ns() + headers.timeout_ns
 
-    def on_data(self, data: memoryview) -> None:
-        """Take a piece of the messages."""
-        while len(data) and not self.closed:
-            if self._message is not None:
-                size = min(len(data), len(self._message) - self._filled)
-                self._message[self._filled : self._filled + size] = data[:size]
-                data = data[size:]
-                self.filled(size)
-                continue
-            if not self._prefix and len(data) >= PREFIX_BYTES:
-                prefix, rest = data[:PREFIX_BYTES], data[PREFIX_BYTES:]
-            else:
-                size = PREFIX_BYTES - len(self._prefix)
-                self._prefix += bytes(data[:size])
-                prefix, rest = memoryview(self._prefix), data[size:]
-                if len(prefix) < PREFIX_BYTES:
-                    return
-            data = self._begin_message(prefix[0], int.from_bytes(prefix[1:], "big"), rest)
-
-    def _begin_message(self, compressed: int, size: int, rest: memoryview) -> memoryview:
-        """Begin a message; return what lies behind it."""
-        self._prefix = b""
-        if compressed:
-            self._packed = True
+    def admit(self, size: int) -> bool:
+        """Take memory for a message, or end the call."""
         if size > self.rules.message_bytes_most:
             self.fail(
                 Status.RESOURCE_EXHAUSTED,
@@ -197,42 +171,21 @@ class Call(Stream):
             )
         else:
             self._reserved += size
-            if len(rest) >= size:
-                self._complete(bytes(rest[:size]))
-                return rest[size:]
-            self._message, self._filled = bytearray(size), 0
-        return rest
+            return True
+        return False
 
-    def room(self, size: int) -> memoryview | None:
-        """Return where the rest of the message is to be."""
-        if self._message is None:
-            return None
-        return memoryview(self._message)[self._filled : self._filled + size]
-
-    def filled(self, size: int) -> None:
-        """Notice that more of the message is there."""
-        self._filled += size
-        message = self._message
-        if message is not None and self._filled == len(message):
-            self._message = None
-            self._complete(message)
-
-    def _complete(self, message: Chunk) -> None:
-        if self._packed:
-            self._packed = False
-            unpacked = self._unpacked(message)
-            if unpacked is None:
-                return
-            message = unpacked
+    def on_message(self, message: Chunk, packed: bool) -> None:
+        """Keep the one message of a call until the end; those of a stream are answered as they come."""
+        found = self._unpacked(message) if packed else message
         method = self._method
-        if method is None:
+        if found is None or method is None:
             return
         if method.streams:
-            method.message(self, message)
+            method.message(self, found)
         elif self._waiting is not None:
             self.fail(Status.INVALID_ARGUMENT, "this method takes one message, and more came")
         else:
-            self._waiting = message
+            self._waiting = found
 
     def _unpacked(self, message: Chunk) -> bytes | None:
         """Return a message that was compressed, or end the call."""
@@ -245,17 +198,15 @@ class Call(Stream):
             return None
         most = self.rules.message_bytes_most
         try:
-            inflate = zlib.decompressobj(zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
-            found = inflate.decompress(message, most)
+            found = unpacked(message, encoding, most)
         except zlib.error as error:
             self.fail(Status.INVALID_ARGUMENT, f"the message is no {encoding}: {error}")
             return None
-        if inflate.unconsumed_tail or not inflate.eof:
+        if found is None:
             self.fail(
                 Status.RESOURCE_EXHAUSTED,
                 f"the message is cut short, or more than {most} bytes when unpacked",
             )
-            return None
         return found
 
     def on_end(self) -> None:
@@ -263,7 +214,7 @@ class Call(Stream):
         method = self._method
         if self.closed or method is None:
             return
-        if self._message is not None or self._prefix:
+        if self.is_cut_short:
             self.fail(Status.INVALID_ARGUMENT, "the call ended in the midst of a message")
         elif method.half_closed is not None:
             method.half_closed(self)
@@ -282,7 +233,8 @@ class Call(Stream):
             self.on_cancel()
 
     def _release(self) -> None:
-        self._message = self._waiting = None
+        self.let_go()
+        self._waiting = None
         if self._reserved:
             self.rules.release(self._reserved)
             self._reserved = 0
@@ -296,7 +248,7 @@ class Call(Stream):
         connection = self.connection
         self._release()
         connection.send_headers(self, _HEAD)
-        connection.send_data(self, (b"\0" + size.to_bytes(4, "big"), *chunks))
+        connection.send_data(self, (prefix_of(size), *chunks))
         connection.send_headers(self, _DONE, ends=True)
 
     def send(self, size: int, chunks: Sequence[Chunk]) -> None:
@@ -306,7 +258,7 @@ class Call(Stream):
         if not self._answering:
             self._answering = True
             self.connection.send_headers(self, _HEAD)
-        self.connection.send_data(self, (b"\0" + size.to_bytes(4, "big"), *chunks))
+        self.connection.send_data(self, (prefix_of(size), *chunks))
 
     def finish(self) -> None:
         """End a call that had several answers."""
