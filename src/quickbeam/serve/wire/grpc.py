@@ -17,16 +17,16 @@ _UNITS = {"H": 3_600_000_000_000, "M": 60_000_000_000, "S": 1_000_000_000, "m": 
 _DIGITS_MOST = 8
 
 
-def _literal(name: bytes, value: bytes) -> bytes:
+def literal(name: bytes, value: bytes) -> bytes:
     """Return a header that no table keeps."""
     assert len(name) < 127 and len(value) < 127  # noqa: S101, PT018 - of one byte each, as ours are
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
 _OK = b"\x88"  # :status 200, from the static table
-_HEAD = _OK + _literal(b"content-type", b"application/grpc")
-_DONE = _literal(b"grpc-status", b"0")
-_NOT_GRPC = b"\x08\x03415" + _literal(b"content-type", b"text/plain")
+_HEAD = _OK + literal(b"content-type", b"application/grpc")
+_DONE = literal(b"grpc-status", b"0")
+_NOT_GRPC = b"\x08\x03415" + literal(b"content-type", b"text/plain")
 
 
 class Status(IntEnum):
@@ -286,7 +286,7 @@ class Call(Messages):
 def _long_literal(name: bytes, value: bytes) -> bytes:
     size = len(value)
     if size < 127:
-        return _literal(name, value)
+        return literal(name, value)
     rest, encoded = size - 127, bytearray(b"\x7f")
     while rest >= 128:
         encoded.append(rest & 127 | 128)

@@ -11,12 +11,13 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
 from hpack.table import HeaderTable
 
+S = TypeVar("S", bound="Stream")
 Header = tuple[bytes, bytes]
 Chunk = bytes | bytearray | memoryview
 
@@ -468,13 +469,16 @@ class Connection:
 
     # what goes out
 
-    def begin(
-        self, make: Callable[[Connection, int], Stream], headers: Iterable[Header], *, ends: bool = False
-    ) -> Stream:
+    def encoded(self, headers: Iterable[tuple[str, str]]) -> bytes:
+        """Return a block of headers; they have to be sent in the order in which they were encoded."""
+        return self._encoder.encode(headers)
+
+    def open(self, make: Callable[[Connection, int], S], block: bytes) -> S:
         """Begin a stream, as the end that asks."""
         stream_id, self._next = self._next, self._next + 2
-        stream = self.streams[stream_id] = make(self, stream_id)
-        self.send_headers(stream, self._encoder.encode(headers), ends=ends)
+        stream = make(self, stream_id)
+        self.streams[stream_id] = stream
+        self.send_headers(stream, block)
         return stream
 
     def send_headers(self, stream: Stream, block: bytes, *, ends: bool = False) -> None:

@@ -1,0 +1,1 @@
+"""The client: models on servers, with as many requests in flight as one likes."""
