@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -58,18 +59,39 @@ class Head:
     wanted: tuple[Wanted, ...]
 
 
+class _Layout(NamedTuple):
+    """Where everything was in a message: the next one of the same size is most likely the same but for id and numbers."""
+
+    id_start: int
+    id_stop: int
+    before: bytes  # the id
+    raw_start: int
+    between: bytes  # the id and the first raw input
+    heads: tuple[tuple[int, int, bytes], ...]  # of the other raw inputs, where they are and what they say
+    raws: tuple[tuple[int, int], ...]
+    head: Head
+
+
 class Requests:
     """Reads requests; knows those that came before."""
 
     def __init__(self) -> None:
         """Know none."""
         self._known: dict[bytes, Head] = {}
+        self._layouts: dict[int, _Layout] = {}  # by the size of the message
 
     def read(self, message: Buffer) -> tuple[Head, str, list[memoryview]]:
         """Return the head of a request, its id and its raw inputs; raise Refusal where it is no request."""
         view = memoryview(message)
+        layout = self._layouts.get(len(view))
+        if layout is not None and _is_like(view, layout):
+            try:
+                request_id = str(view[layout.id_start : layout.id_stop], "utf-8")
+            except UnicodeDecodeError:
+                raise Refusal(Fault.INVALID, "the id of the request is no text") from None
+            return layout.head, request_id, [view[start:stop] for start, stop in layout.raws]
         try:
-            key, request_id, raws = _taken_apart(view)
+            key, request_id, raws, places = _taken_apart(view)
         except (IndexError, UnicodeDecodeError):
             raise Refusal(Fault.INVALID, "the message is no ModelInferRequest") from None
         head = self._known.get(key)
@@ -79,7 +101,42 @@ class Requests:
                 if len(self._known) >= HEADS_KNOWN:
                     self._known.clear()
                 self._known[key] = head
+        if key in self._known:
+            self._learn(view, head, places)
         return head, request_id, raws
+
+    def _learn(self, view: memoryview, head: Head, places: list[tuple[int, int, int, int]]) -> None:
+        """Note where everything was, if the id comes once and before the numbers, and nothing behind them."""
+        ids = [place for place in places if place[0] == ID]
+        raws = [place for place in places if place[0] == RAW_INPUT]
+        first = raws[0][1] if raws else len(view)
+        at_end = all(one[3] == two[1] for one, two in pairwise(raws)) and (
+            not raws or raws[-1][3] == len(view)
+        )
+        if len(ids) > 1 or not at_end or (ids and ids[0][3] > first):
+            return
+        start, stop = (ids[0][2], ids[0][3]) if ids else (0, 0)
+        begin = raws[0][2] if raws else len(view)
+        if len(self._layouts) >= HEADS_KNOWN:
+            self._layouts.clear()
+        self._layouts[len(view)] = _Layout(
+            start,
+            stop,
+            bytes(view[:start]),
+            begin,
+            bytes(view[stop:begin]),
+            tuple((place[1], place[2], bytes(view[place[1] : place[2]])) for place in raws[1:]),
+            tuple((place[2], place[3]) for place in raws),
+            head,
+        )
+
+
+def _is_like(view: memoryview, layout: _Layout) -> bool:
+    return (
+        view[layout.id_stop : layout.raw_start] == layout.between
+        and view[: layout.id_start] == layout.before
+        and all(view[start:stop] == head for start, stop, head in layout.heads)
+    )
 
 
 def _varint(view: memoryview, position: int) -> tuple[int, int]:
@@ -95,11 +152,12 @@ def _varint(view: memoryview, position: int) -> tuple[int, int]:
             raise IndexError
 
 
-def _taken_apart(view: memoryview) -> tuple[bytes, str, list[memoryview]]:
-    """Cut the id and the raw inputs out of a message; return what is left, and both."""
+def _taken_apart(view: memoryview) -> tuple[bytes, str, list[memoryview], list[tuple[int, int, int, int]]]:
+    """Cut the id and the raw inputs out of a message; return what is left, both, and where they were."""
     position, end, kept_from = 0, len(view), 0
     kept: list[bytes] = []
     raws: list[memoryview] = []
+    places: list[tuple[int, int, int, int]] = []  # number, beginning with its head and without, end
     request_id = ""
     while position < end:
         start = position
@@ -122,13 +180,14 @@ def _taken_apart(view: memoryview) -> tuple[bytes, str, list[memoryview]]:
                 raws.append(view[position:stop])
             else:
                 request_id = str(view[position:stop], "utf-8")
+            places.append((number, start, position, stop))
             if kept_from < start:
                 kept.append(bytes(view[kept_from:start]))
             kept_from = stop
         position = stop
     if kept_from < end:
         kept.append(bytes(view[kept_from:end]))
-    return kept[0] if len(kept) == 1 else b"".join(kept), request_id, raws
+    return kept[0] if len(kept) == 1 else b"".join(kept), request_id, raws, places
 
 
 def _head(message: bytes) -> Head:

@@ -245,11 +245,8 @@ class Call(Messages):
         """Send the one answer, of so many bytes, and end the call."""
         if self.closed:
             return
-        connection = self.connection
         self._release()
-        connection.send_headers(self, _HEAD)
-        connection.send_data(self, (prefix_of(size), *chunks))
-        connection.send_headers(self, _DONE, ends=True)
+        self.connection.send_whole(self, _HEAD, (prefix_of(size), *chunks), _DONE)
 
     def send(self, size: int, chunks: Sequence[Chunk]) -> None:
         """Send one of several answers."""

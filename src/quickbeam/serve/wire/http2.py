@@ -41,6 +41,7 @@ FRAME_HEAD, FRAME_START = 9, 16_384
 FRAME_MOST = (1 << 24) - 1
 SCRATCH_BYTES = 1 << 18
 HEADER_BYTES_MOST = 1 << 16  # of a block as it travels, and of its headers as they are read
+JOINED_MOST = 1 << 14  # bytes of an answer that are sent in one piece
 DIRECT_BYTES = 1 << 14  # payloads with more than this to come are received where they are to be
 STREAM_WINDOW = 1 << 24
 CONNECTION_WINDOW = WINDOW_MOST
@@ -302,6 +303,11 @@ class Connection:
                 self._out.append(frame(WINDOW_UPDATE, 0, stream_id, _U32.pack(stream.received)))
                 stream.received = 0
         if not flags & PADDED:
+            if stream is not None and self._have - at >= size:  # it is all here, as with most messages
+                stream.on_data(self._scratch[at : at + size])
+                if ends and not stream.closed:
+                    self._end(stream)
+                return size
             self._expect(stream, size, ends)
             return 0
         self._padding = self._scratch[at]
@@ -493,6 +499,40 @@ class Connection:
         self._out.append(frame(HEADERS, END_HEADERS | (END_STREAM if ends else 0), stream.id, block))
         if ends:
             self._finish(stream)
+
+    def send_whole(self, stream: Stream, head: bytes, chunks: Sequence[Chunk], trailers: bytes) -> None:
+        """Send headers, data and trailers: all that there is to say on a stream."""
+        if stream.closed:
+            return
+        size = sum(map(len, chunks))
+        if (
+            size > JOINED_MOST
+            or stream.held
+            or size > stream.window
+            or size > self._window
+            or size > self.peer_frame
+        ):
+            self.send_headers(stream, head)
+            self.send_data(stream, chunks)
+            self.send_headers(stream, trailers, ends=True)
+            return
+        self._window -= size
+        number = stream.id
+        self._out.append(
+            b"".join(
+                (
+                    _FRAME.pack(len(head) >> 8, len(head) & 0xFF, HEADERS, END_HEADERS, number),
+                    head,
+                    _FRAME.pack(size >> 8, size & 0xFF, DATA, 0, number),
+                    *chunks,
+                    _FRAME.pack(
+                        len(trailers) >> 8, len(trailers) & 0xFF, HEADERS, END_HEADERS | END_STREAM, number
+                    ),
+                    trailers,
+                )
+            )
+        )
+        self._finish(stream)
 
     def send_data(self, stream: Stream, chunks: Sequence[Chunk], *, ends: bool = False) -> None:
         """Send data as far as the peer's windows go; the rest follows when they open."""

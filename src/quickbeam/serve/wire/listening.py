@@ -29,7 +29,10 @@ class GrpcProtocol(asyncio.BufferedProtocol):
         self.connection.flush()
 
     def _send(self, chunks: list[Chunk]) -> None:
-        self._transport.writelines(chunks)
+        if len(chunks) == 1:
+            self._transport.write(chunks[0])
+        else:
+            self._transport.writelines(chunks)
         if self.connection is not None and self.connection.closed:
             self._transport.close()
 

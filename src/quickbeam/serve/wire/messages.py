@@ -37,6 +37,16 @@ class Messages(Stream):
 
     def on_data(self, data: memoryview) -> None:
         """Take a piece of the messages."""
+        size = len(data) - PREFIX_BYTES
+        if (
+            self._message is None
+            and not self._prefix
+            and size >= 0
+            and size == int.from_bytes(data[1:PREFIX_BYTES], "big")
+        ):
+            if self.admit(size):  # one whole message, as most are
+                self.on_message(bytes(data[PREFIX_BYTES:]), bool(data[0]))
+            return
         while len(data) and not self.closed:
             if self._message is not None:
                 size = min(len(data), len(self._message) - self._filled)
