@@ -281,7 +281,7 @@ def engine_parameters() -> list[object]:
         except MissingExtraError as error:
             found.append(pytest.param(name, marks=pytest.mark.skip(reason=str(error))))
         else:
-            found += [name] if engine.computes else []
+            found += [name] if engine.computes and engine.here else []
     return found
 
 

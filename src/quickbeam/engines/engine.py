@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
 from quickbeam._base import ModelError, UsageError, registry
-from quickbeam.bundle import Signature
+from quickbeam.bundle import Bundle, Signature
 
 ENGINE_GROUP = "quickbeam.engines"
 
 Arrays = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Where models run that do not run here."""
+
+    servers: tuple[str, ...]  # grpc://HOST:PORT
+    fallback: str | None = None  # the engine that stands in when none of them answers
+    timeout_s: float = 1.0  # of one call to one server
+    token: str | None = None
+    names: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of bundles, where the servers call them otherwise
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,7 @@ class Options:
 
     threads: int = 1
     chunk: int | None = None  # events per call of the engine; None: chosen from the model's cost
+    remote: Remote | None = None  # for the engine of that name
 
     def __post_init__(self) -> None:
         """Refuse what no engine can do."""
@@ -70,6 +84,8 @@ class Engine(ABC):
     name: ClassVar[str]
     computes: ClassVar[bool] = True
     """False for an engine that does no work: it measures the harness, is never verified and never decides."""
+    here: ClassVar[bool] = True
+    """False for an engine that computes elsewhere, and has to be told where."""
     batch_bound: ClassVar[float] = 1e-5
     """How far, relative to an output's largest value, an event's result may depend on the batch it is in."""
 
@@ -79,6 +95,10 @@ class Engine(ABC):
     @abstractmethod
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
         """Load an ONNX model; raise ModelError where it cannot be run."""
+
+    def open(self, bundle: Bundle, options: Options) -> Runner:
+        """Open a bundle; an engine that needs more of it than its model has a way of its own."""
+        return self.load(bundle.model_bytes, bundle.manifest.signature, options)
 
     @classmethod
     def version(cls) -> str:

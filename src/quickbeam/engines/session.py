@@ -15,7 +15,7 @@ import numpy as np
 from quickbeam._base import InputMismatchError, UsageError
 from quickbeam.bundle import BATCH, Bundle, contiguous
 from quickbeam.engines.chunking import choose_chunk, in_chunks
-from quickbeam.engines.engine import Arrays, Engine, Options, Runner, find_engine
+from quickbeam.engines.engine import Arrays, Engine, Options, Remote, Runner, find_engine
 from quickbeam.engines.gate import pass_gate
 
 DEFAULT_ENGINE = "onnxruntime"
@@ -23,12 +23,17 @@ SHAPES_KNOWN = 256
 
 
 def open(  # noqa: A001 - quickbeam.open is the front door
-    bundle: str | Path | Bundle, engine: str = DEFAULT_ENGINE, *, threads: int = 1, chunk: int | None = None
+    bundle: str | Path | Bundle,
+    engine: str = DEFAULT_ENGINE,
+    *,
+    threads: int = 1,
+    chunk: int | None = None,
+    remote: Remote | None = None,
 ) -> Session:
     """Open a bundle (a path, or the name of a shipped one) on an engine: load, verify, warm up."""
     if not isinstance(bundle, Bundle):
         bundle = Bundle.open(bundle)
-    return Session(bundle, find_engine(engine), Options(threads=threads, chunk=chunk))
+    return Session(bundle, find_engine(engine), Options(threads=threads, chunk=chunk, remote=remote))
 
 
 class Session:
@@ -40,7 +45,7 @@ class Session:
         self.signature = bundle.manifest.signature
         self.verified = False
         self._lock = threading.Lock()
-        self._runner: Runner | None = engine.load(bundle.model_bytes, self.signature, options)
+        self._runner: Runner | None = engine.open(bundle, options)
         self._turn = None if self._runner.thread_safe else threading.Lock()
         self._chunk = self.signature.fixed_batch or options.chunk or choose_chunk(bundle.manifest)
         self._names = [spec.name for spec in self.signature.outputs]

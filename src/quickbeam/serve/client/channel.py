@@ -115,6 +115,12 @@ class Channel:
         """Tell whether nothing can be asked any more."""
         return self._connection.closed
 
+    def is_stale(self) -> bool:
+        """Tell whether the server has closed the connection, or is about to, while nobody looked."""
+        if not self._connection.closed:
+            self._receive()
+        return self._connection.closed or self._connection.leaving
+
     @property
     def under_way(self) -> int:
         """Return how many calls wait for an answer."""

@@ -91,7 +91,7 @@ class Requests:
                 raise Refusal(Fault.INVALID, "the id of the request is no text") from None
             return layout.head, request_id, [view[start:stop] for start, stop in layout.raws]
         try:
-            key, request_id, raws, places = _taken_apart(view)
+            key, request_id, raws, places = taken_apart(view, RAW_INPUT)
         except (IndexError, UnicodeDecodeError):
             raise Refusal(Fault.INVALID, "the message is no ModelInferRequest") from None
         head = self._known.get(key)
@@ -152,8 +152,10 @@ def _varint(view: memoryview, position: int) -> tuple[int, int]:
             raise IndexError
 
 
-def _taken_apart(view: memoryview) -> tuple[bytes, str, list[memoryview], list[tuple[int, int, int, int]]]:
-    """Cut the id and the raw inputs out of a message; return what is left, both, and where they were."""
+def taken_apart(
+    view: memoryview, raw_number: int
+) -> tuple[bytes, str, list[memoryview], list[tuple[int, int, int, int]]]:
+    """Cut the id and the raw tensors out of a message; return what is left, both, and where they were."""
     position, end, kept_from = 0, len(view), 0
     kept: list[bytes] = []
     raws: list[memoryview] = []
@@ -175,8 +177,8 @@ def _taken_apart(view: memoryview) -> tuple[bytes, str, list[memoryview], list[t
         if stop > end:
             raise IndexError
         number = tag >> 3
-        if number in {ID, RAW_INPUT}:
-            if number == RAW_INPUT:
+        if number in {ID, raw_number}:
+            if number == raw_number:
                 raws.append(view[position:stop])
             else:
                 request_id = str(view[position:stop], "utf-8")

@@ -1,0 +1,110 @@
+"""One model on one server: arrays to the bytes of a request, and the bytes of an answer to arrays."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2 as pb
+
+from quickbeam._base import UsageError
+from quickbeam.bundle import Signature
+from quickbeam.serve.client.channel import CallError
+from quickbeam.serve.protocol.infer import ID, RAW_INPUT, RAW_OUTPUT, field_head, taken_apart
+from quickbeam.serve.protocol.tensors import datatype_of, from_raw, to_raw
+from quickbeam.serve.wire.grpc import Status
+from quickbeam.serve.wire.http2 import Chunk
+
+PATH = "/inference.GRPCInferenceService/ModelInfer"
+KNOWN = 512
+
+
+class _Described(NamedTuple):
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class Codec:
+    """Requests for a model, and what comes back; what was asked before is not put together again."""
+
+    def __init__(self, model: str, version: str, signature: Signature) -> None:
+        """Know the names and types of a model."""
+        self._model, self._version = model, version
+        self._inputs = [(spec.name, datatype_of(np.dtype(spec.dtype))) for spec in signature.inputs]
+        self._outputs = [(spec.name, np.dtype(spec.dtype)) for spec in signature.outputs]
+        self._heads: dict[tuple[tuple[int, ...], ...], bytes] = {}
+        self._answers: dict[bytes, tuple[_Described, ...]] = {}
+        self._numbers = itertools.count(1)
+        self._prefix = f"{os.getpid():x}-"
+
+    def request(self, arrays: Sequence[np.ndarray]) -> tuple[int, list[Chunk]]:
+        """Return a request's size and pieces; the arrays' bytes are not copied."""
+        shapes = tuple([array.shape for array in arrays])
+        head = self._heads.get(shapes)
+        if head is None:
+            head = self._head(shapes)
+        number = f"{self._prefix}{next(self._numbers):x}".encode()
+        pieces: list[Chunk] = [head + field_head(ID, len(number)) + number]
+        size = len(pieces[0])
+        for array in arrays:
+            raw = to_raw(array)
+            tag = field_head(RAW_INPUT, len(raw))
+            pieces += (tag, raw)
+            size += len(tag) + len(raw)
+        return size, pieces
+
+    def _head(self, shapes: tuple[tuple[int, ...], ...]) -> bytes:
+        message = pb.ModelInferRequest(model_name=self._model, model_version=self._version)
+        for (name, datatype), shape in zip(self._inputs, shapes, strict=True):
+            message.inputs.add(name=name, datatype=datatype, shape=shape)
+        for name, _ in self._outputs:
+            message.outputs.add(name=name)
+        if len(self._heads) >= KNOWN:
+            self._heads.clear()
+        head: bytes = message.SerializeToString()
+        self._heads[shapes] = head
+        return head
+
+    def outputs(self, message: Chunk) -> list[np.ndarray]:
+        """Return the outputs in an answer; what is no answer of this model is the server's fault."""
+        try:
+            key, _, raws, _ = taken_apart(memoryview(message), RAW_OUTPUT)
+            described = self._answers.get(key)
+            if described is None:
+                described = self._described(key)
+            if len(raws) != len(described):
+                raise CallError(
+                    Status.INTERNAL,
+                    f"the server answered with {len(raws)} tensors for {len(described)} outputs",
+                )
+            return [
+                self._checked(from_raw(raw, one.datatype, one.shape, one.name), dtype, one.name)
+                for raw, one, (_, dtype) in zip(raws, described, self._outputs, strict=True)
+            ]
+        except (IndexError, ValueError, DecodeError, UsageError) as error:
+            raise CallError(Status.INTERNAL, f"the server's answer cannot be read: {error}") from error
+
+    def _described(self, key: bytes) -> tuple[_Described, ...]:
+        message: Any = pb.ModelInferResponse.FromString(key)
+        described = tuple(_Described(one.name, one.datatype, tuple(one.shape)) for one in message.outputs)
+        names = [name for name, _ in self._outputs]
+        if [one.name for one in described] != names:
+            found = ", ".join(one.name for one in described)
+            raise CallError(
+                Status.INTERNAL, f"the server answered with {found or 'nothing'}, not with {', '.join(names)}"
+            )
+        if len(self._answers) >= KNOWN:
+            self._answers.clear()
+        self._answers[key] = described
+        return described
+
+    @staticmethod
+    def _checked(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+        if array.dtype != dtype:
+            raise CallError(Status.INTERNAL, f"the server gave {name!r} as {array.dtype}, not as {dtype}")
+        return array
