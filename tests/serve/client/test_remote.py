@@ -1,0 +1,181 @@
+"""The engine `remote`, and servers that refuse, hang, answer nonsense, die and come back."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+import quickbeam as qb
+from quickbeam._base import ModelError, UsageError
+from quickbeam.bundle import Bundle, locate
+from quickbeam.engines import Remote
+
+
+class Trap:
+    """A server that takes connections and does something else with them."""
+
+    def __init__(self, act) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.taken = []
+        self.act = act
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.taken.append(connection)
+            self.act(connection)
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join()
+        for connection in self.taken:
+            connection.close()
+
+
+@pytest.fixture
+def trap():
+    """Set traps that end with the test."""
+    traps = []
+
+    def set_trap(act):
+        traps.append(Trap(act))
+        return traps[-1]
+
+    yield set_trap
+    for one in traps:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return Bundle.open("conv-vae")
+
+
+@pytest.fixture
+def jets(bundle):
+    return bundle.golden.inputs["jets"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_server_gives_what_the_engine_behind_it_gives(start_server, bundle, jets):
+    server = start_server(locate("conv-vae"))
+    with (
+        qb.open(bundle, "onnxruntime") as here,
+        qb.open(bundle, "remote", remote=Remote((f"grpc://{server.address}",))) as there,
+    ):
+        assert there.verified
+        for size in (1, 2, 7, len(jets)):
+            for name, value in here.run(jets[:size]).items():
+                np.testing.assert_array_equal(there.run(jets[:size])[name], value)
+        assert there(jets[:0]).shape == (0,)
+
+
+def test_without_servers_it_says_so(bundle):
+    with pytest.raises(UsageError, match=r"the engine remote needs servers"):
+        qb.open(bundle, "remote")
+    with pytest.raises(
+        ModelError, match=r"no server has answered for conv-vae: 127.0.0.1:\d+: .* cannot be reached"
+    ):
+        qb.open(bundle, "remote", remote=Remote((f"127.0.0.1:{free_port()}",)))
+
+
+def test_a_model_that_is_not_there_is_told_in_the_words_of_the_server(start_server, bundle):
+    server = start_server()
+    with pytest.raises(ModelError, match="there is no model 'conv-vae'"):
+        qb.open(bundle, "remote", remote=Remote((server.address,)))
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda connection: None,  # never says a word
+        lambda connection: connection.close(),
+        lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        lambda connection: connection.sendall(bytes(range(256)) * 100),
+        lambda connection: connection.sendall(
+            b"\0\0\0\4\0\0\0\0\0" + b"\0\0\5\1\4\0\0\0\1\x88\xff\xff\xff\xff"
+        ),
+    ],
+    ids=["silent", "closes", "HTTP/1", "garbage", "wrong headers"],
+)
+def test_a_server_that_is_none_costs_time_and_no_event(trap, start_server, bundle, jets, act):
+    bad = trap(act)
+    remote = Remote((bad.address,), fallback="onnxruntime", timeout_s=0.05)
+    with qb.open(bundle, "onnxruntime") as here, qb.open(bundle, "remote", remote=remote) as there:
+        np.testing.assert_array_equal(there(jets), here(jets))
+        assert set(there._runner.answered_by) == {"fallback"}
+    good = start_server(locate("conv-vae"))
+    remote = Remote((bad.address, good.address), timeout_s=0.2)
+    with qb.open(bundle, "remote", remote=remote) as there:
+        assert there(jets).shape == (len(jets),)
+        assert set(there._runner.answered_by) == {good.address}
+
+
+def test_a_server_that_dies_and_comes_back_is_used_again(start_server, bundle, jets):
+    server = start_server(locate("conv-vae"))
+    remote = Remote((server.address,), fallback="onnxruntime", timeout_s=1.0)
+    with qb.open(bundle, "onnxruntime") as here, qb.open(bundle, "remote", remote=remote) as there:
+        few = jets[:8]
+        expected = here(few)
+        answered = there._runner.answered_by
+        np.testing.assert_array_equal(there(few), expected)
+        before = dict(answered)
+        server.close()
+        for _ in range(5):
+            np.testing.assert_array_equal(there(few), expected)
+        assert answered["fallback"] == 5
+        assert answered[server.address] == before[server.address]
+        start_server(locate("conv-vae"), port=server.port)
+        there._runner._servers.all[0].rests_until = 0.0  # its rest is over
+        np.testing.assert_array_equal(there(few), expected)
+        assert answered[server.address] == before[server.address] + 1
+
+
+def test_a_server_with_another_model_of_the_name_is_not_believed(start_server, bundle, jets):
+    server = start_server(locate("conv-vae"))
+    session = server.service.find("conv-vae").model
+    right = session.instances[0]
+    session.instances[0] = lambda arrays: [output * 1.1 for output in right(arrays)]
+    remote = Remote((server.address,), fallback="onnxruntime")
+    with qb.open(bundle, "onnxruntime") as here, qb.open(bundle, "remote", remote=remote) as there:
+        np.testing.assert_array_equal(there(jets), here(jets))
+        assert set(there._runner.answered_by) == {"fallback"}
+        assert "does not reproduce the golden output" in there._runner._servers.all[0].last_error
+    with pytest.raises(ModelError, match="does not reproduce the golden output"):
+        qb.open(bundle, "remote", remote=Remote((server.address,)))
+
+
+def test_threads_share_a_session(start_server, bundle, jets):
+    server = start_server(locate("conv-vae"))
+    found: dict[int, np.ndarray] = {}
+    with (
+        qb.open(bundle, "onnxruntime") as here,
+        qb.open(bundle, "remote", remote=Remote((server.address,), timeout_s=20)) as there,
+    ):
+
+        def work(number):
+            for _ in range(10):
+                found[number] = there(jets[number : number + 3])
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for number, scores in found.items():
+            np.testing.assert_allclose(scores, here(jets[number : number + 3]), rtol=1e-5)

@@ -1,0 +1,89 @@
+"""Servers on loopback, in threads of the test's own process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quickbeam.serve.fronts.grpc_methods import methods
+from quickbeam.serve.models.bundles import open_bundle
+from quickbeam.serve.models.model import Batching, Model, ModelSpec, Spec
+from quickbeam.serve.service import Service
+from quickbeam.serve.shared_memory import SharedMemory
+from quickbeam.serve.wire.grpc import Rules
+from quickbeam.serve.wire.listening import GrpcProtocol
+
+
+class LocalServer:
+    """A server in a thread; `double` is a model that doubles what it gets, and `batches` how much it got at a time."""
+
+    def __init__(self, *bundles: Path, port: int = 0) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.service = Service(self.loop)
+        self.shared = SharedMemory()
+        self.connections: set[GrpcProtocol] = set()
+        self.batches: list[int] = []
+        self.failure: Exception | None = None
+        spec = ModelSpec(
+            "double", "1", "test", (Spec("x", "FP32", (-1,)),), (Spec("y", "FP32", (-1,)),), 64, Batching()
+        )
+        self.service.add(Model(spec, [self._double], quick=True))
+        for path in bundles:
+            self.service.add(open_bundle(path, "onnxruntime", 1, 1))
+        self.service.ready = True
+        rules = Rules(methods(self.service, self.shared), 1 << 26)
+        started = threading.Event()
+
+        async def serve() -> None:
+            self.server = await self.loop.create_server(
+                lambda: GrpcProtocol(rules, self.connections), "127.0.0.1", port
+            )
+            self.port = self.server.sockets[0].getsockname()[1]
+            started.set()
+
+        def run() -> None:
+            self.loop.run_until_complete(serve())
+            self.loop.run_forever()
+            self.loop.close()
+
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+        assert started.wait(10)
+        self.address = f"127.0.0.1:{self.port}"
+
+    def _double(self, arrays):
+        self.batches.append(len(arrays[0]))
+        if self.failure is not None:
+            raise self.failure
+        return [arrays[0] * np.float32(2)]
+
+    def close(self) -> None:
+        async def end() -> None:
+            self.server.close()
+            for connection in list(self.connections):
+                connection.close()
+            await asyncio.sleep(0.01)
+            self.shared.unregister()
+            self.loop.stop()
+
+        if self.thread.is_alive():
+            asyncio.run_coroutine_threadsafe(end(), self.loop)
+            self.thread.join()
+
+
+@pytest.fixture
+def start_server():
+    """Start servers that end with the test."""
+    servers = []
+
+    def start(*bundles, port=0):
+        servers.append(LocalServer(*bundles, port=port))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
