@@ -10,7 +10,7 @@ import select
 import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from urllib.parse import unquote
 
@@ -115,6 +115,17 @@ class Channel:
         """Tell whether nothing can be asked any more."""
         return self._connection.closed
 
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._socket.fileno()
+
+    def read(self) -> None:
+        """Take what has come, and send what could not be sent before."""
+        while not self._connection.closed and self._receive():
+            pass
+        if self._outbox:
+            self._send(monotonic_ns())
+
     def is_stale(self) -> bool:
         """Tell whether the server has closed the connection, or is about to, while nobody looked."""
         if not self._connection.closed:
@@ -134,6 +145,7 @@ class Channel:
         *,
         timeout_ns: int | None = None,
         half_close: bool = True,
+        make: Callable[[Connection, int], Exchange] = Exchange,
     ) -> Exchange:
         """Send a call; its answer is waited for later."""
         connection = self._connection
@@ -142,7 +154,7 @@ class Channel:
         block = self._block(path)
         if timeout_ns is not None:
             block += literal(b"grpc-timeout", b"%dm" % max(1, min(99_999_999, timeout_ns // 1_000_000)))
-        exchange = connection.open(Exchange, block)
+        exchange = connection.open(make, block)
         connection.send_data(exchange, (prefix_of(size), *pieces), ends=half_close)
         connection.flush()
         self._send(None if timeout_ns is None else monotonic_ns() + timeout_ns)

@@ -1,0 +1,183 @@
+"""The loop that sends requests when they are due and notes when answers come: one thread, any number in flight."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic_ns
+
+from quickbeam.measure.traffic.scenarios import Scenario, Traffic, poisson_arrivals_ns
+from quickbeam.serve.client.channel import CallError, Channel, Exchange
+from quickbeam.serve.client.inference import PATH
+from quickbeam.serve.wire.http2 import Chunk, Connection
+
+SPIN_NS = 1_200_000  # waits that are shorter are not slept through: the system wakes in milliseconds
+DRAIN_NS = 2_000_000_000
+
+
+@dataclass
+class Outcome:
+    """What became of requests: a row each, in the order of their ends."""
+
+    scheduled_ns: list[int] = field(default_factory=list)
+    sent_ns: list[int] = field(default_factory=list)
+    done_ns: list[int] = field(default_factory=list)
+    errors: dict[str, int] = field(default_factory=dict)
+    unanswered: int = 0
+    begin_ns: int = 0
+    end_ns: int = 0
+
+
+class _Timed(Exchange):
+    """A call that notes when it ended."""
+
+    __slots__ = ("done_ns", "finished", "scheduled_ns", "sent_ns")
+
+    finished: list[_Timed]
+    scheduled_ns: int
+    sent_ns: int
+    done_ns: int
+
+    def on_end(self) -> None:
+        """Note the time."""
+        super().on_end()
+        self.done_ns = monotonic_ns()
+        self.finished.append(self)
+
+    def on_reset(self, code: int) -> None:
+        """Note the time."""
+        if not self.done:
+            super().on_reset(code)
+            self.done_ns = monotonic_ns()
+            self.finished.append(self)
+
+
+class Driver:
+    """Sends prepared requests over some connections."""
+
+    def __init__(
+        self,
+        address: str,
+        requests: Sequence[tuple[int, Sequence[Chunk]]],
+        *,
+        connections: int = 1,
+        token: str | None = None,
+    ) -> None:
+        """Connect."""
+        self._channels = [Channel(address, token=token) for _ in range(connections)]
+        self._poll = select.poll()
+        self._by_descriptor = {channel.fileno(): channel for channel in self._channels}
+        for descriptor in self._by_descriptor:
+            self._poll.register(descriptor, select.POLLIN)
+        self._requests = list(requests)
+        self._number = 0
+        self._finished: list[_Timed] = []
+        self._under_way = 0
+
+    def run(self, traffic: Traffic) -> Outcome:
+        """Let traffic flow; what comes during the warm-up is sent and not counted."""
+        outcome = Outcome()
+        begin = monotonic_ns()
+        outcome.begin_ns = begin + round(traffic.warm_up_s * 1e9)
+        outcome.end_ns = outcome.begin_ns + round(traffic.seconds * 1e9)
+        if traffic.scenario is Scenario.SERVER:
+            self._open_loop(traffic, begin, outcome)
+        elif traffic.scenario is Scenario.MULTI_STREAM:
+            self._in_rounds(traffic, outcome)
+        else:
+            self._closed_loop(traffic, outcome)
+        self._drain(traffic, outcome)
+        return outcome
+
+    def _open_loop(self, traffic: Traffic, begin: int, outcome: Outcome) -> None:
+        assert traffic.rate_hz is not None  # noqa: S101 - as the scenario demands
+        whole_s = traffic.warm_up_s + traffic.seconds
+        for due in (poisson_arrivals_ns(traffic.rate_hz, whole_s, traffic.seed) + begin).tolist():
+            while (now := monotonic_ns()) < due:
+                self._hear(due - now)
+                self._book(outcome)
+            self._send(due, traffic)
+            self._book(outcome)
+
+    def _closed_loop(self, traffic: Traffic, outcome: Outcome) -> None:
+        for _ in range(traffic.streams):
+            self._send(monotonic_ns(), traffic)
+        while (now := monotonic_ns()) < outcome.end_ns:
+            self._hear(outcome.end_ns - now)
+            for _ in range(self._book(outcome)):
+                self._send(monotonic_ns(), traffic)
+
+    def _in_rounds(self, traffic: Traffic, outcome: Outcome) -> None:
+        while monotonic_ns() < outcome.end_ns:
+            begin = monotonic_ns()
+            for _ in range(traffic.streams):
+                self._send(begin, traffic)
+            last, failed = begin, False
+            while self._under_way:
+                self._hear(round(traffic.timeout_s * 1e9))
+                for exchange in self._finished:
+                    last = max(last, exchange.done_ns)
+                    failed = failed or exchange.failure is not None
+                    if exchange.failure is not None:
+                        self._blame(exchange, outcome)
+                self._under_way -= len(self._finished)
+                self._finished.clear()
+            if not failed and begin >= outcome.begin_ns:
+                outcome.scheduled_ns.append(begin)
+                outcome.sent_ns.append(begin)
+                outcome.done_ns.append(last)
+
+    def _send(self, scheduled_ns: int, traffic: Traffic) -> None:
+        number, self._number = self._number, self._number + 1
+        channel = self._channels[number % len(self._channels)]
+        size, pieces = self._requests[number % len(self._requests)]
+
+        def make(connection: Connection, stream_id: int) -> _Timed:
+            exchange = _Timed(connection, stream_id)
+            exchange.finished = self._finished
+            exchange.scheduled_ns = scheduled_ns
+            exchange.sent_ns = monotonic_ns()
+            return exchange
+
+        self._under_way += 1
+        channel.begin(PATH, size, pieces, timeout_ns=round(traffic.timeout_s * 1e9), make=make)
+
+    def _hear(self, most_ns: int) -> None:
+        """Read what has come; wait for it at most so long."""
+        wait_ms = 0 if most_ns < SPIN_NS else (most_ns - SPIN_NS) // 1_000_000 + 1
+        for descriptor, _ in self._poll.poll(wait_ms):
+            self._by_descriptor[descriptor].read()
+
+    def _book(self, outcome: Outcome) -> int:
+        """Note what has ended; return how many that were."""
+        finished = self._finished
+        for exchange in finished:
+            if exchange.failure is not None:
+                self._blame(exchange, outcome)
+            elif outcome.begin_ns <= exchange.scheduled_ns < outcome.end_ns:
+                outcome.scheduled_ns.append(exchange.scheduled_ns)
+                outcome.sent_ns.append(exchange.sent_ns)
+                outcome.done_ns.append(exchange.done_ns)
+        count = len(finished)
+        self._under_way -= count
+        finished.clear()
+        return count
+
+    def _blame(self, exchange: Exchange, outcome: Outcome) -> None:
+        told = str(exchange.failure)
+        outcome.errors[told] = outcome.errors.get(told, 0) + 1
+        if any(channel.closed for channel in self._channels):
+            raise exchange.failure or CallError
+
+    def _drain(self, traffic: Traffic, outcome: Outcome) -> None:
+        until = monotonic_ns() + round(traffic.timeout_s * 1e9) + DRAIN_NS
+        while self._under_way and (now := monotonic_ns()) < until:
+            self._hear(until - now)
+            self._book(outcome)
+        outcome.unanswered = self._under_way
+
+    def close(self) -> None:
+        """Close the connections."""
+        for channel in self._channels:
+            channel.close()
