@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "Simulate collisions, decide them by the shipped menu, score them, write a report.",
     "evaluate": "Measure what a detector tells apart: ROC, efficiencies, baselines.",
     "inspect": "Tell what is in a bundle, a model or an event file.",
+    "load": "Load an inference server: latency and throughput as a client sees them.",
     "menu": "Check a trigger menu and tell its order of work; its JSON Schema.",
     "pack": "Make a bundle of an ONNX, TorchScript or Keras 3 model.",
     "rates": "Measure the rates of a menu, and tune thresholds for a rate.",

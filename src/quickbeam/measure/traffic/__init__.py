@@ -1,1 +1,23 @@
 """Loading a server: requests as they come in real life, and what became of each."""
+
+from quickbeam.measure.traffic.scenarios import Scenario, Traffic, poisson_arrivals_ns
+from quickbeam.measure.traffic.study import (
+    LoadPoint,
+    ServerTime,
+    Target,
+    TrafficRecord,
+    study_traffic,
+    write_traffic,
+)
+
+__all__ = [
+    "LoadPoint",
+    "Scenario",
+    "ServerTime",
+    "Target",
+    "Traffic",
+    "TrafficRecord",
+    "poisson_arrivals_ns",
+    "study_traffic",
+    "write_traffic",
+]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 from tritonclient.grpc import service_pb2 as pb
 
-from quickbeam._base import Document, Host, UsageError, did_you_mean, host_facts, utc_timestamp
+from quickbeam._base import Document, Host, UsageError, did_you_mean, host_facts, utc_timestamp, write_text
 from quickbeam.measure.traffic.driver import Driver, Outcome
 from quickbeam.measure.traffic.scenarios import Traffic
 from quickbeam.serve.client.channel import CallError, Channel
@@ -229,12 +230,16 @@ def _server_time(before: np.ndarray, after: np.ndarray) -> ServerTime | None:
 
 
 def study_traffic(
-    target: Target, loads: Sequence[Traffic], advance: Callable[[LoadPoint], None] = lambda _: None
+    target: Target,
+    loads: Sequence[Traffic],
+    advance: Callable[[LoadPoint], None] = lambda _: None,
+    *,
+    connections: int = 1,
 ) -> TrafficRecord:
     """Let one load after the other flow."""
     points = []
     for traffic in loads:
-        points.append(target.load(traffic))
+        points.append(target.load(traffic, connections=connections))
         advance(points[-1])
     return TrafficRecord(
         created=utc_timestamp(),
@@ -245,3 +250,12 @@ def study_traffic(
         platform=target.platform,
         points=tuple(points),
     )
+
+
+def write_traffic(record: TrafficRecord, folder: Path) -> Path:
+    """Write a record; its name says what and when."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = record.created[:19].replace("-", "").replace(":", "")
+    path = folder / f"traffic-{record.model}-{stamp}.json"
+    write_text(path, record.model_dump_json(indent=1) + "\n")
+    return path
