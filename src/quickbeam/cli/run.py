@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from quickbeam._base import MissingExtraError, SkippedFilesError, processes_with
+from quickbeam._base import MissingExtraError, SkippedFilesError, UsageError, processes_with
 from quickbeam.cli.output import json_option, print_json, print_table, say
 
 UNREADABLE_TOLD = 20
@@ -50,6 +50,15 @@ WORKERS_LOAD = ("quickbeam.trigger.run.workers", "quickbeam.events.root")
     show_default=True,
     help="Seconds without a sign of life after which a worker is ended (with --workers 2 or more).",
 )
+@click.option("--remote", help="Servers that run the models: grpc://HOST:PORT, several with commas.")
+@click.option("--fallback", help="The engine that stands in when no server answers, such as onnxruntime.")
+@click.option(
+    "--server-timeout",
+    type=click.FloatRange(min=0.001),
+    default=1.0,
+    show_default=True,
+    help="Seconds that a server may take for a call, before another one is asked.",
+)
 @click.option("--page", is_flag=True, help="Draw the page of the run too: index.html and figures.")
 @json_option
 def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
@@ -72,6 +81,7 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         unit_events=options["unit_events"],
         stuck_s=options["stuck"],
         since_ns=since_ns,
+        remote=_remote(options),
     )
     if as_json:
         print_json(summary)
@@ -82,6 +92,18 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
     for columns in summary.left_out:
         say(f"left out, since a ROOT tree cannot hold them: {columns}")
     _tell_unreadable(summary, output)
+
+
+def _remote(options: dict[str, Any]) -> Any:
+    """Return where models run, if not here."""
+    from quickbeam.engines import Remote
+
+    if not options["remote"]:
+        if options["fallback"]:
+            raise UsageError("--fallback stands in for servers: name them with --remote")
+        return None
+    servers = tuple(one.strip() for one in options["remote"].split(",") if one.strip())
+    return Remote(servers, options["fallback"], options["server_timeout"])
 
 
 def _tell_unreadable(summary: Any, output: Path) -> None:

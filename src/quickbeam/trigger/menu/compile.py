@@ -12,6 +12,7 @@ from typing import Self
 
 from quickbeam._base import DocumentError, QuickbeamError, UsageError, did_you_mean, parse_document, place_in
 from quickbeam.bundle import Bundle
+from quickbeam.engines import Remote
 from quickbeam.trigger.menu.documents import Menu, StageSpec
 from quickbeam.trigger.menu.program import Condition, Program, Step, order
 from quickbeam.trigger.stages import (
@@ -27,6 +28,8 @@ from quickbeam.trigger.stages import (
 from quickbeam.trigger.stages.expression import Threshold
 from quickbeam.trigger.stages.stage import UserStage
 
+REMOTE = "remote"  # the engine that asks servers
+
 
 @dataclass(frozen=True)
 class MenuSource:
@@ -36,6 +39,12 @@ class MenuSource:
     text: str
     place: str
     folder: Path
+    remote: Remote | None = None  # where the models run that do not run here
+
+    def engine_of(self, spec: StageSpec) -> str:
+        """Return what runs a bundle: with servers given, these, but for stages that name another engine."""
+        named = "engine" in spec.model_fields_set
+        return REMOTE if self.remote is not None and not named else spec.engine
 
     def wrong(self, location: Sequence[str | int], told: str) -> DocumentError:
         """Return an error at a field of the menu."""
@@ -153,7 +162,9 @@ class _Builder:
             return [keep_stage(name, parse_expression(spec.keep, self.threshold))]
         if spec.bundle is not None:
             where = spec.bundle if self._is_shipped(spec.bundle) else self.source.folder / spec.bundle
-            model, features = model_stages(name, where, spec.engine, spec.batch)
+            model, features = model_stages(
+                name, where, self.source.engine_of(spec), spec.batch, self.source.remote
+            )
             return [*(f for f in features if f.name not in self.stages), model]
         return [python_stage(name, str(spec.python), self.source.folder)]
 

@@ -51,6 +51,9 @@ class Plan(Document):
     unit_events: int
     files: tuple[InputFile, ...]
     fine_events: int = 0  # so many events at the end come in smaller units, that workers end together
+    servers: tuple[str, ...] = ()  # where models run that do not run here
+    fallback: str | None = None  # the engine that stands in for them
+    server_timeout_s: float = 1.0
 
     def units(self) -> Iterator[Unit]:
         """Yield the units of work, in order."""

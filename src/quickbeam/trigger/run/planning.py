@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from quickbeam._base import (
     progress,
     write_text,
 )
+from quickbeam.engines import Remote
 from quickbeam.events import IDENTITY, EventFile, expand, local_path
 from quickbeam.trigger.menu import Compiled, Menu, MenuSource
 from quickbeam.trigger.run.documents import InputFile, Mode, Plan
@@ -73,7 +75,15 @@ def make_plan(
         unit_events=unit_events or _unit_events(compiled, found, tree, held or {}),
         files=tuple(found),
         fine_events=0 if unit_events else sum(file.entries for file in found) // FINE_SHARE,
+        **_where(source.remote),
     )
+
+
+def _where(remote: Remote | None) -> dict[str, Any]:
+    """Return what a plan says of servers; a token is told to nobody, so that workers elsewhere have none."""
+    if remote is None:
+        return {}
+    return {"servers": remote.servers, "fallback": remote.fallback, "server_timeout_s": remote.timeout_s}
 
 
 def _unit_events(
@@ -163,7 +173,9 @@ def read_plan(out: Path) -> Plan | None:
 
 def menu_of_plan(plan: Plan) -> MenuSource:
     """Return the menu that a plan was made for."""
-    return MenuSource(parse_document(plan.menu, Menu, plan.place), plan.menu, plan.place, Path(plan.folder))
+    remote = Remote(plan.servers, plan.fallback, plan.server_timeout_s) if plan.servers else None
+    menu = parse_document(plan.menu, Menu, plan.place)
+    return MenuSource(menu, plan.menu, plan.place, Path(plan.folder), remote)
 
 
 def check_same(old: Plan, new: Plan, out: Path) -> None:

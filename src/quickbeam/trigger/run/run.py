@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from quickbeam._base import (
     progress,
     utc_timestamp,
 )
+from quickbeam.engines import Remote
 from quickbeam.events import EventFile
 from quickbeam.trigger.decide import Laps
 from quickbeam.trigger.menu import Compiled, MenuSource, compile_menu
@@ -51,8 +53,13 @@ def run_menu(
     plugged: dict[str, UserStage] | None = None,
     stuck_s: float = STUCK_S,
     since_ns: int | None = None,
+    remote: Remote | None = None,
 ) -> RunSummary:
-    """Run a menu over files of events; `since_ns` (of the clock) is when the work began, where that was before this call."""
+    """Run a menu over files of events; `since_ns` (of the clock) is when the work began, where that was before this call.
+
+    With `remote`, the bundles of stages that name no engine run on servers.
+    """
+    source = replace(source, remote=remote or source.remote)
     begin = now_ns() if since_ns is None else since_ns
     out = Path(out)
     created = utc_timestamp()
@@ -146,6 +153,10 @@ def _planned(
         write_plan(out, new)
         return new
     check_same(old, new, out)
+    old = old.model_copy(
+        update={name: getattr(new, name) for name in ("servers", "fallback", "server_timeout_s")}
+    )
+    write_plan(out, old)  # servers may be others than before
     return old
 
 

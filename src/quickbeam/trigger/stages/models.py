@@ -9,7 +9,7 @@ import numpy as np
 
 from quickbeam._base import DataError, UsageError
 from quickbeam.bundle import Output
-from quickbeam.engines import Session
+from quickbeam.engines import Remote, Session
 from quickbeam.engines import open as open_session
 from quickbeam.events import Frame, Jagged
 from quickbeam.features import Feature, find_feature
@@ -33,9 +33,11 @@ def feature_stage(feature: Feature) -> Stage:
     return Stage(feature.name, "features", feature.reads, adds, run)
 
 
-def model_stages(name: str, bundle: str | Path, engine: str, chunk: int | None) -> tuple[Stage, list[Stage]]:
+def model_stages(
+    name: str, bundle: str | Path, engine: str, chunk: int | None, remote: Remote | None = None
+) -> tuple[Stage, list[Stage]]:
     """Open a bundle through its gate; return its stage, and the stages that make its inputs."""
-    session = open_session(bundle, engine, chunk=chunk)
+    session = open_session(bundle, engine, chunk=chunk, remote=remote)
     try:
         check_decides(session)
         check_rows(session)

@@ -1,0 +1,65 @@
+"""A menu whose model runs on a server: the same decisions, whatever becomes of the server."""
+
+from __future__ import annotations
+
+import threading
+
+import pyarrow.parquet as pq
+import pytest
+
+from quickbeam._base import QuickbeamError
+from quickbeam.bundle import locate
+from quickbeam.engines import Remote
+from quickbeam.events import open_writer
+from quickbeam.simulate import simulate
+from quickbeam.trigger import Menu, menu_of, run_menu
+
+MENU = Menu.model_validate(
+    {
+        "menu": "far",
+        "stages": {"anomaly": {"bundle": "conv-vae"}},
+        "paths": {"odd": {"steps": ["max(anomaly_score) > threshold('anomaly', 'background-0.01')"]}},
+        "streams": {"odd": {"paths": ["odd"], "format": "parquet"}},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory):
+    path = tmp_path_factory.mktemp("events") / "qcd.root"
+    with open_writer(path) as writer:
+        for batch in simulate("qcd", 120, seed=5):
+            writer.write(batch)
+    return path
+
+
+def decisions(folder):
+    return pq.read_table(folder / "decisions.parquet")
+
+
+def test_decisions_are_the_same_though_the_server_dies(start_server, events, tmp_path):
+    run_menu(menu_of(MENU), [events], tmp_path / "here", unit_events=10)
+    server = start_server(locate("conv-vae"))
+    remote = Remote((server.address,), fallback="onnxruntime")
+    run_menu(menu_of(MENU), [events], tmp_path / "there", unit_events=10, remote=remote)
+    assert decisions(tmp_path / "there").equals(decisions(tmp_path / "here"))
+    answered = server.service.find("conv-vae").statistics.success.count
+    assert answered > 10
+    dying = threading.Timer(0.4, server.close)
+    dying.start()
+    run_menu(menu_of(MENU), [events], tmp_path / "dying", unit_events=1, workers=2, remote=remote)
+    dying.join()
+    assert decisions(tmp_path / "dying").equals(decisions(tmp_path / "here"))
+
+
+def test_without_a_fallback_a_run_stops_and_goes_on_when_servers_are_back(start_server, events, tmp_path):
+    server = start_server(locate("conv-vae"))
+    server.close()
+    with pytest.raises(QuickbeamError, match="no server has answered for conv-vae"):
+        run_menu(menu_of(MENU), [events], tmp_path / "out", remote=Remote((server.address,)))
+    other = start_server(locate("conv-vae"))
+    summary = run_menu(
+        menu_of(MENU), [events], tmp_path / "out", remote=Remote((other.address,)), resume=True
+    )
+    assert summary.counts.balanced
+    assert summary.counts.entered == 120
