@@ -160,11 +160,12 @@ def backend_of(config: Any, version_folder: Path | None, place: str) -> str:
         return BACKENDS[config.backend]
     if config.platform:
         return PLATFORMS[config.platform]
-    names = [config.default_model_filename] if config.default_model_filename else list(FILES.values())
-    for name in names:
-        for backend, file in FILES.items():
-            if name.endswith(file[5:]) and version_folder is not None and (version_folder / name).exists():
-                return backend
+    named = config.default_model_filename
+    for backend, file in FILES.items():
+        is_there = version_folder is not None and (version_folder / file).exists()
+        if named.endswith(Path(file).suffix) or (not named and is_there):
+            return backend
+    names = [named] if named else list(FILES.values())
     raise ModelError(
         f"{place}: field backend is missing, and no version has a file {' or '.join(names)}; "
         'write backend: "onnxruntime" or "pytorch"'

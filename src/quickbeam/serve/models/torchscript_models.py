@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from quickbeam._base import ModelError, did_you_mean, require
+from quickbeam._base import ModelError, VerificationError, did_you_mean, require
 from quickbeam.engines.engine import refuse
 from quickbeam.serve.models.model import Model, Run, Spec
 from quickbeam.serve.models.triton_config import Configured, reshaped
@@ -100,7 +100,7 @@ def chosen(found: Any, outputs: Sequence[Spec]) -> list[Any]:
     names = [spec.name for spec in outputs]
     if isinstance(found, Mapping):
         if missing := next((name for name in names if name not in found), None):
-            raise ValueError(
+            raise VerificationError(
                 f"forward gives no {missing!r}; {did_you_mean(missing, [str(key) for key in found])}"
             )
         return [found[name] for name in names]
@@ -108,14 +108,18 @@ def chosen(found: Any, outputs: Sequence[Spec]) -> list[Any]:
     matches = [_PLACE.fullmatch(name) for name in names]
     places = [int(match[1]) for match in matches if match] if all(matches) else list(range(len(names)))
     if max(places) >= len(several):
-        raise ValueError(f"forward gives {len(several)} outputs; the configuration names {', '.join(names)}")
+        raise VerificationError(
+            f"forward gives {len(several)} outputs; the configuration names {', '.join(names)}"
+        )
     return [several[place] for place in places]
 
 
 def _array(configured: Configured, spec: Spec, tensor: Any) -> np.ndarray:
     found: np.ndarray = tensor.detach().numpy()
     if found.dtype != dtype_of(spec.datatype):
-        raise TypeError(f"the output {spec.name!r} is {found.dtype}; the configuration says {spec.datatype}")
+        raise VerificationError(
+            f"the output {spec.name!r} is {found.dtype}; the configuration says {spec.datatype}"
+        )
     reshape = configured.reshapes.get(spec.name)
     return (
         found

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from quickbeam._base import ModelError, QuickbeamError, did_you_mean
+from quickbeam._base import ModelError, QuickbeamError, VerificationError, did_you_mean
 from quickbeam.serve.models.model import Model, Run, Spec
 from quickbeam.serve.models.triton_config import Configured, confined
 from quickbeam.serve.protocol.tensors import datatype_of, dtype_of, from_raw
@@ -148,6 +148,8 @@ def warm_up(configured: Configured, runs: Sequence[Run]) -> Warm:
         arrays = request_of(configured, 1, free)
         try:
             first, *_ = [run(arrays) for run in runs]
+        except VerificationError:
+            raise
         except QuickbeamError as error:
             told = told or str(error)
             continue
@@ -155,6 +157,8 @@ def warm_up(configured: Configured, runs: Sequence[Run]) -> Warm:
         return Warm(request_of(configured, 1, free, np.random.default_rng(0)), "yes")
     if samples:
         return Warm(None, "yes, by its samples")
+    if not any(-1 in spec.shape or spec.datatype == "BYTES" for spec in configured.inputs):
+        raise ModelError(f"{configured.place}: the model cannot be run on zeros of its own shapes: {told}")
     return Warm(None, f"no: it does not take zeros ({told}); name a sample in model_warmup")
 
 
