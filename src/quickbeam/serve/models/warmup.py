@@ -22,6 +22,8 @@ FREE_SIZES = (1, 16, 64, 128)  # graphs of neighbours need more particles than n
 SAMPLE_BYTES_MOST = 1 << 30
 APART = 1e-2  # of an output's largest value: what rows may differ by in a batch, or from the reference
 
+LEAST = 1e-3
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -34,10 +36,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Warm:
-    """What the first calls gave; `arrays` is a request of one row, or None where no drawn one could be run."""
+    """What the first calls gave; `free` is the size of free dimensions that could be run, if any could."""
 
-    arrays: list[np.ndarray] | None
+    arrays: list[np.ndarray] | None  # of one row
     told: str
+    free: int = 1
 
 
 def configured_samples(configured: Configured) -> list[Sample]:
@@ -154,7 +157,7 @@ def warm_up(configured: Configured, runs: Sequence[Run]) -> Warm:
             told = told or str(error)
             continue
         check_outputs(configured, arrays, first)
-        return Warm(request_of(configured, 1, free, np.random.default_rng(0)), "yes")
+        return Warm(request_of(configured, 1, free, np.random.default_rng(0)), "yes", free)
     if samples:
         return Warm(None, "yes, by its samples")
     if not any(-1 in spec.shape or spec.datatype == "BYTES" for spec in configured.inputs):
@@ -209,10 +212,13 @@ def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
     if found.dtype.kind != "f":
         return 0.0
     first, second = found.astype(np.float64), expected.astype(np.float64)
+    if (np.isnan(first) & np.isfinite(second)).any():
+        return math.inf
     finite = np.isfinite(first) & np.isfinite(second)
     if not finite.any():
         return 0.0  # nothing to compare by
-    scale = float(np.abs(second[finite]).max()) or 1.0
+    # A score of 1e-30 is nothing in single precision: below this no relative difference is told.
+    scale = max(float(np.abs(second[finite]).max()), LEAST)
     return float(np.abs(first[finite] - second[finite]).max()) / scale
 
 
