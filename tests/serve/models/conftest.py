@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -81,8 +82,22 @@ version_policy: { latest: { num_versions: 1 } }
 dynamic_batching {
   preferred_batch_size: [ 1 ]
 }
+optimization {
+  graph {
+    level: -1
+  }
+}
 parameters { key: "intra_op_thread_count" value: { string_value: "1" } }
 instance_group [ { kind: KIND_GPU count: 2 } ]
+model_repository_agents {
+  agents [{
+    name: "checksum"
+    parameters {
+      key: "MD5:1/model.onnx"
+      value: "MD5SUM"
+    }
+  }]
+}
 """
 
 
@@ -116,7 +131,8 @@ def write_model(tmp_path) -> Callable[..., Path]:
 def particle_net(write_model, parse_model) -> Path:
     """Write a model of three inputs with any number of particles; return its folder."""
     model = parse_model(PARTICLE_NET, w1=(5, 4, 1), w2=(5, 3))
-    folder = write_model("particlenet", PARTICLE_NET_CONFIG, v1=model)
+    md5 = hashlib.md5(model.SerializeToString(), usedforsecurity=False).hexdigest()
+    folder = write_model("particlenet", PARTICLE_NET_CONFIG.replace("MD5SUM", md5), v1=model)
     (folder / "particlenet_labels.txt").write_text("QCD\nTop\nHiggs\n")
     return folder
 

@@ -10,7 +10,7 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from quickbeam._base import ModelError, QuickbeamError, UsageError
+from quickbeam._base import ChecksumError, ModelError, QuickbeamError, UnsafeBundleError, UsageError
 from quickbeam.serve.models.opening import Settings, open_place
 from quickbeam.serve.models.places import find_places
 
@@ -79,6 +79,34 @@ def test_a_particle_tagger_is_served_as_it_lies_there(particle_net, serve, clien
     config = client.get_model_config("particlenet").config
     assert [one.name for one in config.input] == ["pf_points", "pf_features", "pf_mask"]
     assert config.backend == "onnxruntime"
+
+
+def test_a_file_that_has_not_its_checksum_is_refused(particle_net):
+    text = (particle_net / "config.pbtxt").read_text()
+    model = particle_net / "1" / "model.onnx"
+    model.write_bytes(model.read_bytes() + b"\n")
+    with pytest.raises(ChecksumError, match=r"model\.onnx is not the file that .*config\.pbtxt names"):
+        opened(particle_net, name="particlenet")
+    (particle_net / "config.pbtxt").write_text(text.replace("MD5:1/", "MD5:../"))
+    with pytest.raises(ModelError, match="no path within the model's folder"):
+        opened(particle_net, name="particlenet")
+
+
+def test_without_its_labels_a_model_is_served_nevertheless(particle_net):
+    (particle_net / "particlenet_labels.txt").unlink()
+    (model,) = opened(particle_net, name="particlenet")
+    assert model.spec.outputs[0].labels == ()
+    assert "its classes have no names" in model.spec.facts["notes"]
+
+
+def test_links_may_lead_into_a_directory_that_is_named_as_well(write_model, scale_model, tmp_path):
+    folder = write_model("m", SCALE, v1=scale_model())
+    (tmp_path / "files").mkdir()
+    (folder / "1" / "model.onnx").rename(tmp_path / "files" / "scale.onnx")
+    (folder / "1" / "model.onnx").symlink_to(tmp_path / "files" / "scale.onnx")
+    with pytest.raises(UnsafeBundleError, match="name the directory that it leads to as well"):
+        opened(folder)
+    assert open_place(find_places([folder.parent, tmp_path / "files"])["m"], Settings())
 
 
 def test_versions_are_served_side_by_side(write_model, scale_model, serve, client_of):

@@ -25,7 +25,6 @@ _UNSUPPORTED = {
     "sequence_batching": "models that keep a state between requests are not served; give the state in and out as tensors",
     "batch_input": "inputs that are made of a ragged batch are not served; pad the inputs in the client",
     "batch_output": "outputs that are scattered over a ragged batch are not served; pad the inputs in the client",
-    "model_repository_agents": "repository agents are not run; remove the field once the files are checked",
     "runtime": "another runtime of a backend cannot be chosen; remove the field",
 }
 # Fields that change how fast a model is on other machines, at most.
@@ -103,6 +102,12 @@ def _unsupported(config: Any) -> Iterator[str]:
             "field model_operations.op_library_filename: libraries of custom operators are not loaded; export the "
             "model with standard operators"
         )
+    for agent in config.model_repository_agents.agents:
+        if agent.name != "checksum":
+            yield (
+                f"field model_repository_agents: there is no agent {agent.name!r}; checksum is known, do what others do "
+                "before and remove them"
+            )
     for kind, tensors in (("input", config.input), ("output", config.output)):
         for tensor in tensors:
             yield from _unsupported_tensor(f"{kind} {tensor.name!r}", tensor)
@@ -136,6 +141,20 @@ def _unsupported_backend(config: Any) -> Iterator[str]:
         yield f"field platform: {config.platform!r} is not served here; {told}"
     if config.backend and config.platform and PLATFORMS.get(config.platform) != config.backend:
         yield f"field platform: {config.platform!r} does not go with the backend {config.backend!r}; remove one of them"
+
+
+def checksums(config: Any, place: str) -> dict[str, str]:
+    """Return the MD5 that files have to have, by their path in the model's folder, as Triton's checksum agent reads them."""
+    found = {}
+    for agent in config.model_repository_agents.agents:
+        for key, value in agent.parameters.items():
+            algorithm, _, name = key.partition(":")
+            if algorithm != "MD5" or not name:
+                raise ModelError(
+                    f"{place}: field model_repository_agents: {key!r} is not of the form MD5:1/model.onnx"
+                )
+            found[name] = value.strip().lower()
+    return found
 
 
 def without_effect(config: Any) -> list[str]:

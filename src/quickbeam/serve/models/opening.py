@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quickbeam._base import ModelError, UnsafeBundleError, did_you_mean
+from quickbeam._base import ChecksumError, ModelError, UnsafeBundleError, did_you_mean
 from quickbeam.serve.models.bundles import open_bundle
-from quickbeam.serve.models.config_text import FILES, backend_of, read_config
+from quickbeam.serve.models.config_text import FILES, backend_of, checksums, read_config
 from quickbeam.serve.models.model import Model
-from quickbeam.serve.models.places import CONFIG, Kind, Place, inside
-from quickbeam.serve.models.triton_config import Configured, empty_config, understand, versions_of
+from quickbeam.serve.models.places import CONFIG, Kind, Place, confine
+from quickbeam.serve.models.triton_config import Configured, confined, empty_config, understand, versions_of
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ def open_place(place: Place, settings: Settings) -> list[Model]:
 def read_place(place: Place) -> tuple[Configured, list[str]]:
     """Return the complete configuration of a Triton model, and which versions are served."""
     path = place.folder / CONFIG
-    if path.is_symlink() and not inside(path, place.root):
-        raise UnsafeBundleError(f"{path} is a link that leads out of {place.root}: copy the file there")
+    confine(path, place.roots)
     config = read_config(path) if path.exists() else empty_config()
     if config.name and config.name != place.name:
         raise ModelError(
@@ -57,6 +57,7 @@ def read_place(place: Place) -> tuple[Configured, list[str]]:
         raise ModelError(
             f"{place.folder} has no folder of a version, such as {place.folder.name}/1/model.onnx"
         )
+    _check_sums(place, config, str(path))
     newest = place.folder / versions[-1]
     backend = backend_of(config, newest, str(path))
     if not config.input or not config.output:
@@ -68,7 +69,24 @@ def read_place(place: Place) -> tuple[Configured, list[str]]:
 
         file = newest / (config.default_model_filename or FILES[backend])
         complete(config, _checked(place, file))
-    return understand(config, str(path), place.folder, backend), versions
+    return understand(config, str(path), place.folder, backend, place.roots), versions
+
+
+def _check_sums(place: Place, config: Any, where: str) -> None:
+    """Hold files against their sums, as Triton's checksum agent does: CMS's repositories have one for every model."""
+    for name, wanted in checksums(config, where).items():
+        try:
+            file = confined(place.folder, name, place.roots)
+            with file.open("rb") as handle:
+                found = hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{where}: field model_repository_agents: cannot read {name!r}: {error}"
+            ) from error
+        if found != wanted:
+            raise ChecksumError(
+                f"{file} is not the file that {where} names (MD5 {found}, not {wanted[:40]}); copy it again"
+            )
 
 
 def _file(place: Place, configured: Configured, version: str) -> Path:
@@ -79,8 +97,7 @@ def _checked(place: Place, file: Path) -> Path:
     """Return a model's file; Triton lets a folder of that name hold it, with the data beside it."""
     if file.is_dir():
         file /= file.name
-    if not inside(file, place.root):
-        raise UnsafeBundleError(f"{file} is a link that leads out of {place.root}: copy the file there")
+    confine(file, place.roots)
     if not file.is_file():
         near = did_you_mean(
             file.name, [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from quickbeam._base import UsageError
+from quickbeam._base import UnsafeBundleError, UsageError
 from quickbeam.bundle import locate
 
 MANIFEST, CONFIG = "manifest.json", "config.pbtxt"
@@ -31,7 +31,7 @@ class Place:
 
     name: str
     folder: Path
-    root: Path  # nothing outside it is read
+    roots: tuple[Path, ...]  # all directories that were given, its own the last: nothing outside them is read
     kind: Kind
     trouble: str = ""  # why it cannot be opened
 
@@ -39,8 +39,9 @@ class Place:
 def find_places(given: Sequence[str | Path]) -> dict[str, Place]:
     """Look through repositories, folders of bundles, bundles, and names of shipped bundles; return models by name."""
     found: dict[str, Place] = {}
-    for one in given:
-        for place in _places_in(one):
+    paths = [path if (path := Path(one)).is_dir() else locate(one) for one in given]
+    for path in paths:
+        for place in _places_in(path, (*(other for other in paths if other != path), path)):
             first = found.get(place.name)
             if first is not None and first.folder != place.folder:
                 trouble = (
@@ -51,12 +52,9 @@ def find_places(given: Sequence[str | Path]) -> dict[str, Place]:
     return found
 
 
-def _places_in(given: str | Path) -> Iterator[Place]:
-    path = Path(given)
-    if not path.is_dir():
-        path = locate(given)
+def _places_in(path: Path, roots: tuple[Path, ...]) -> Iterator[Place]:
     if (path / MANIFEST).is_file():
-        yield _bundle(path, path)
+        yield _bundle(path, roots)
         return
     if _is_triton(path):
         raise UsageError(
@@ -65,18 +63,30 @@ def _places_in(given: str | Path) -> Iterator[Place]:
     for entry in sorted(path.iterdir()):
         if entry.name.startswith(".") or not entry.is_dir():
             continue
-        if not inside(entry, path):
-            told = f"{entry} is a link that leads out of {path}: copy the model there"
-            yield Place(entry.name, entry, path, Kind.TRITON, told)
+        if not inside(entry, roots):
+            yield Place(entry.name, entry, roots, Kind.TRITON, _leads_out(entry, roots))
         elif (entry / MANIFEST).is_file():
-            yield _bundle(entry, path)
+            yield _bundle(entry, roots)
         elif _is_triton(entry):
             trouble = (
                 ""
                 if NAME.fullmatch(entry.name)
                 else f"{entry.name!r} is no name of a model: rename the folder"
             )
-            yield Place(entry.name, entry, path, Kind.TRITON, trouble)
+            yield Place(entry.name, entry, roots, Kind.TRITON, trouble)
+
+
+def confine(path: Path, roots: Sequence[Path]) -> None:
+    """Refuse a file or folder that lies outside all of the directories that were given."""
+    if not inside(path, roots):
+        raise UnsafeBundleError(_leads_out(path, roots))
+
+
+def _leads_out(path: Path, roots: Sequence[Path]) -> str:
+    return (
+        f"{path} is a link that leads out of {roots[-1]}, to {path.resolve()}: copy the file there, or name the "
+        "directory that it leads to as well"
+    )
 
 
 def _is_triton(folder: Path) -> bool:
@@ -85,7 +95,7 @@ def _is_triton(folder: Path) -> bool:
     )
 
 
-def _bundle(folder: Path, root: Path) -> Place:
+def _bundle(folder: Path, roots: tuple[Path, ...]) -> Place:
     """Read a bundle's name only; it is checked when it is opened."""
     name = folder.resolve().name.removesuffix(".qb")
     manifest = folder / MANIFEST
@@ -96,12 +106,13 @@ def _bundle(folder: Path, root: Path) -> Place:
                 name = told["name"]
     except (OSError, ValueError, RecursionError):
         pass  # opening it will say what is wrong
-    return Place(name, folder, root, Kind.BUNDLE)
+    return Place(name, folder, roots, Kind.BUNDLE)
 
 
-def inside(path: Path, root: Path) -> bool:
-    """Tell whether a path, with all its links followed, is in a folder."""
+def inside(path: Path, roots: Sequence[Path]) -> bool:
+    """Tell whether a path, with all its links followed, is in one of several directories."""
     try:
-        return path.resolve().is_relative_to(root.resolve())
+        whole = path.resolve()
+        return any(whole.is_relative_to(root.resolve()) for root in roots)
     except (OSError, RuntimeError):  # a ring of links
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,11 @@ class Configured:
         return self.reshapes[spec.name].inner if spec.name in self.reshapes else spec.shape
 
 
-def understand(config: Any, place: str, folder: Path, backend: str) -> Configured:
-    """Turn a configuration whose inputs and outputs are known into what is served; what Triton fills in is filled in."""
+def understand(config: Any, place: str, folder: Path, backend: str, roots: Sequence[Path] = ()) -> Configured:
+    """Turn a configuration whose inputs and outputs are known into what is served; what Triton fills in is filled in.
+
+    Files that it names may be links into `roots`, or into the model's own folder.
+    """
     if config.max_batch_size < 0:
         raise ModelError(
             f"{place}: field max_batch_size is {config.max_batch_size}; write 0 for a model without a batch"
@@ -105,8 +108,8 @@ def understand(config: Any, place: str, folder: Path, backend: str) -> Configure
             f"{place}: field default_model_filename: {config.default_model_filename!r} is no plain file name"
         )
     reshapes: dict[str, Reshape] = {}
-    inputs = tuple(_tensor(one, "input", place, folder, reshapes) for one in config.input)
-    outputs = tuple(_tensor(one, "output", place, folder, reshapes) for one in config.output)
+    inputs = tuple(_tensor(one, "input", place, reshapes) for one in config.input)
+    outputs = tuple(_tensor(one, "output", place, reshapes) for one in config.output)
     for kind, specs in (("input", inputs), ("output", outputs)):
         names = [spec.name for spec in specs]
         if not names:
@@ -114,6 +117,8 @@ def understand(config: Any, place: str, folder: Path, backend: str) -> Configure
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ModelError(f"{place}: two entries of {kind} are called {twice!r}; remove one")
     batching, notes = _batching(config, place), without_effect(config)
+    found = [_labels(one, place, folder, (folder, *roots), notes) for one in config.output]
+    outputs = tuple(replace(spec, labels=labels) for spec, labels in zip(outputs, found, strict=True))
     instances = _instances(config, place)
     _fill_in(config, backend, instances)
     parameters = {name: value.string_value for name, value in config.parameters.items()}
@@ -143,7 +148,7 @@ def _fill_in(config: Any, backend: str, instances: int) -> None:
         config.instance_group.add(name=config.name, kind=pb.ModelInstanceGroup.KIND_CPU, count=instances)
 
 
-def _tensor(one: Any, kind: str, place: str, folder: Path, reshapes: dict[str, Reshape]) -> Spec:
+def _tensor(one: Any, kind: str, place: str, reshapes: dict[str, Reshape]) -> Spec:
     if not one.name:
         raise ModelError(f"{place}: field {kind}.name is missing; every {kind} has a name")
     which = f"{kind} {one.name!r}"
@@ -163,8 +168,7 @@ def _tensor(one: Any, kind: str, place: str, folder: Path, reshapes: dict[str, R
                 f"{place}: field reshape of {which}: {list(inner)} has not as many elements as dims {list(shape)}"
             )
         reshapes[one.name] = Reshape(shape, inner)
-    labels = _labels(one, which, place, folder) if kind == "output" and one.label_filename else ()
-    return Spec(one.name, datatype, shape, kind == "input" and one.optional, labels=labels)
+    return Spec(one.name, datatype, shape, kind == "input" and one.optional)
 
 
 def _dims(dims: Sequence[int], where: str) -> tuple[int, ...]:
@@ -174,21 +178,33 @@ def _dims(dims: Sequence[int], where: str) -> tuple[int, ...]:
     return tuple(dims)
 
 
-def _labels(one: Any, which: str, place: str, folder: Path) -> tuple[str, ...]:
+def _labels(one: Any, place: str, folder: Path, roots: Sequence[Path], notes: list[str]) -> tuple[str, ...]:
+    """Return the names of an output's elements; without the file, classification answers with their places alone."""
+    if not one.label_filename:
+        return ()
+    which = f"label_filename of output {one.name!r}"
     try:
-        text = confined(folder, one.label_filename).read_text(encoding="utf-8")
+        path = confined(folder, one.label_filename, roots)
+        if not path.is_file():
+            notes.append(
+                f"{which}: there is no {one.label_filename!r} in {folder.name}, so its classes have no names"
+            )
+            return ()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ModelError(
-            f"{place}: field label_filename of {which}: cannot read {one.label_filename!r} in {folder}: {error}"
+            f"{place}: field {which}: cannot read {one.label_filename!r} in {folder}: {error}"
         ) from error
     return tuple(line.strip() for line in text.splitlines())
 
 
-def confined(folder: Path, name: str) -> Path:
-    """Return a file of a folder; raise ValueError where its name, or a link, leads out of it."""
+def confined(folder: Path, name: str, roots: Sequence[Path]) -> Path:
+    """Return a file of a folder; raise ValueError where its name leads out of it, or a link out of all `roots`."""
+    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError("it is no path within the model's folder")
     path = (folder / name).resolve()
-    if not name or "\0" in name or not path.is_relative_to(folder.resolve()):
-        raise ValueError("it leads out of the model's folder")
+    if not any(path.is_relative_to(root.resolve()) for root in roots):
+        raise ValueError(f"it is a link that leads out of {roots[-1]}")
     return path
 
 

@@ -97,7 +97,8 @@ def _from_file(
 ) -> np.ndarray:
     """Read raw data of a whole batch, or of one row that is repeated."""
     try:
-        raw = confined(configured.folder / "warmup", name).read_bytes()
+        folder = configured.folder / "warmup"
+        raw = confined(folder, name, (folder,)).read_bytes()
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{where}: cannot read input_data_file {name!r} in {configured.folder / 'warmup'}: {error}"
