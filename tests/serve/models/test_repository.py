@@ -390,6 +390,28 @@ def test_a_reload_under_traffic_loses_nothing(write_model, scale_model, serve, c
     assert len(set(found)) > 1
 
 
+def test_what_was_replaced_is_closed(write_model, scale_model, serve):
+    write_model("scale", SCALE, v1=scale_model())
+    server = serve()
+    old, closed = server.service.find("scale"), threading.Event()
+    old.model.close = closed.set
+    server.call(server.repository.load("scale"))
+    assert closed.wait(20)
+    assert server.service.find("scale") is not old
+    new, closed_too = server.service.find("scale"), threading.Event()
+    new.model.close = closed_too.set
+    server.call(server.repository.unload("scale"))
+    assert closed_too.is_set()
+
+
+def test_sizes_that_only_the_graph_knows_are_asked_of_requests(write_model, scale_model, serve, client_of):
+    write_model("scale", SCALE.replace("dims: [ 3 ]", "dims: [ -1 ]"), v1=scale_model())
+    client = client_of(serve())
+    assert infer(client, "scale", "y", x=X).tolist() == (2 * X).tolist()
+    with pytest.raises(InferenceServerException, match=r"has the shape \[-1, 3\]; the request has \[2, 2\]"):
+        infer(client, "scale", "y", x=X[:, :2].copy())
+
+
 @pytest.mark.parametrize("name", ["../secret", "a/b", "..", "/etc", ".hidden", "", "a\\b", "x" * 300, "a\0b"])
 def test_a_name_is_never_a_path(write_model, scale_model, serve, client_of, name):
     write_model("scale", SCALE, v1=scale_model())

@@ -197,6 +197,39 @@ def test_waiting_requests_are_done_together_up_to_the_batch():
     assert gate.ran == [[-1], [0, 1, 2, 10, 11, 12], [20, 21, 22]]
 
 
+def test_other_shapes_wait_for_their_own_batch():
+    gate = Gate()
+
+    async def act(loop, scheduler):
+        first = await gate.hold(loop, scheduler)
+        others = [
+            ask(loop, {"x": np.full((1, width), i, np.float32)}) for i, width in enumerate((1, 1, 2, 2))
+        ]
+        for one in others:
+            scheduler.submit(one.asking)
+        gate.open.set()
+        await asyncio.gather(first.done, *[one.done for one in others])
+
+    play(model(gate, batching=Batching()), act)
+    assert gate.ran == [[-1], [0, 1], [2, 3]]
+
+
+def test_what_expired_behind_another_is_not_taken_along():
+    gate = Gate()
+
+    async def act(loop, scheduler):
+        first = await gate.hold(loop, scheduler)
+        patient, late = ask(loop, rows(1)), ask(loop, rows(2), timeout=1000)
+        scheduler.submit(patient.asking)
+        scheduler.submit(late.asking)
+        await asyncio.sleep(0.01)
+        gate.open.set()
+        await asyncio.gather(first.done, patient.done, late.done)
+
+    play(model(gate, batching=Batching()), act)
+    assert gate.ran == [[-1], [1]]
+
+
 def test_without_batching_each_runs_by_itself():
     gate = Gate()
 
@@ -254,7 +287,7 @@ def test_a_preferred_size_is_not_waited_for_any_longer():
         await asyncio.gather(*[one.done for one in asked[:4]])
         assert not asked[4].done.done()
 
-    play(model(run, batching=Batching((2, 4), 10**10), quick=True), act)
+    play(model(run, batching=Batching((2, 4), 10**12), quick=True), act)
     assert ran == [4, 1]  # the last one when the queue was closed
 
 
