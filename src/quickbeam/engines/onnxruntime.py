@@ -11,11 +11,25 @@ import onnxruntime as ort
 from quickbeam.bundle import Signature
 from quickbeam.engines.engine import Arrays, Engine, Options, Runner, refuse
 
-_ERRORS: Any = tuple(
+ORT_ERRORS: Any = tuple(
     kind
     for name, kind in vars(ort.capi.onnxruntime_pybind11_state).items()
     if isinstance(kind, type) and issubclass(kind, Exception)
 )
+
+
+def open_session(model: bytes, threads: int) -> ort.InferenceSession:
+    """Open a session on the CPU provider, or say why the model cannot be run."""
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    settings.log_severity_level = 4
+    try:
+        return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    except (*ORT_ERRORS, RuntimeError, ValueError) as error:
+        raise refuse("onnxruntime", error) from error
 
 
 class OnnxRuntimeEngine(Engine):
@@ -26,16 +40,7 @@ class OnnxRuntimeEngine(Engine):
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
         """Open a session on the CPU provider."""
-        settings = ort.SessionOptions()
-        settings.intra_op_num_threads = options.threads
-        settings.inter_op_num_threads = 1
-        settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        settings.log_severity_level = 4
-        try:
-            session = ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-        except (*_ERRORS, RuntimeError, ValueError) as error:
-            raise refuse(self.name, error) from error
+        session = open_session(model, options.threads)
         return _OrtRunner(session, signature)
 
 
@@ -52,13 +57,13 @@ class _OrtRunner(Runner):
     def _run_one(self, arrays: Arrays) -> Arrays:
         try:
             return self._session.run(self._outputs, {self._name: arrays[0]})
-        except (*_ERRORS, RuntimeError) as error:
+        except (*ORT_ERRORS, RuntimeError) as error:
             raise refuse("onnxruntime", error) from error
 
     def _run(self, arrays: Arrays) -> Arrays:
         try:
             return self._session.run(self._outputs, dict(zip(self._inputs, arrays, strict=True)))
-        except (*_ERRORS, RuntimeError) as error:
+        except (*ORT_ERRORS, RuntimeError) as error:
             raise refuse("onnxruntime", error) from error
 
     def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import quickbeam
@@ -45,9 +45,18 @@ class Service:
 
     def add(self, model: Model) -> None:
         """Let a model answer."""
+        self.models.setdefault(model.spec.name, {})[model.spec.version] = self._loaded(model)
+
+    def _loaded(self, model: Model) -> Loaded:
         statistics = Statistics()
-        loaded = Loaded(model, Scheduler(model, self.loop, statistics), statistics)
-        self.models.setdefault(model.spec.name, {})[model.spec.version] = loaded
+        return Loaded(model, Scheduler(model, self.loop, statistics), statistics)
+
+    def replace(self, name: str, models: Sequence[Model]) -> list[Loaded]:
+        """Let these versions answer instead of all of that name; return those that answered before."""
+        before = self.models.pop(name, {})
+        if models:
+            self.models[name] = {model.spec.version: self._loaded(model) for model in models}
+        return list(before.values())
 
     def find(self, name: str, version: str = "") -> Loaded:
         """Return a version of a model, the newest where none is asked for."""

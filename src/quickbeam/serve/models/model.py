@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from quickbeam.serve.protocol.messages import Fault, Refusal, Wanted
 from quickbeam.serve.protocol.tensors import dtype_of
 
-Run = Callable[[list[np.ndarray]], Sequence[np.ndarray]]
+Run = Callable[[list[Any]], Sequence[np.ndarray]]  # arrays; None for an optional input that was left out
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Spec:
     shape: tuple[int, ...]
     optional: bool = False
     free_batch: bool = False  # an output whose leading dimension is no row of its input
+    labels: tuple[str, ...] = ()  # of an output's elements, for the protocol's classification
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class ModelSpec:
                         f"the inputs of {self.name!r} differ in their first dimension: {rows} and {len(array)}",
                     )
                 rows = len(array)
+        if self.max_batch and rows < 0:
+            raise Refusal(Fault.INVALID, f"the request for {self.name!r} has no input at all")
         if rows > self.max_batch:
             raise Refusal(
                 Fault.INVALID, f"a batch of {rows} is more than {self.name!r} takes: {self.max_batch}"
@@ -131,3 +135,4 @@ class Model:
     instances: list[Run]
     close: Callable[[], None] = lambda: None
     quick: bool = False  # so quick that handing it to a thread would cost more
+    config: Any = None  # the ModelConfig that it was opened with, where it has one

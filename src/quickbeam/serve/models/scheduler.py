@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import monotonic_ns, perf_counter_ns
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,18 @@ from quickbeam.serve.protocol.messages import Answer, Asking, Fault, Refusal
 
 WAITING_MOST = 4096  # requests of one model, where it does not say itself
 _ALONE = Batching()
+_FAILURES = (  # whatever a model raises: its requests are told
+    QuickbeamError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    MemoryError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    OSError,
+)
 
 
 @dataclass(slots=True)
@@ -37,6 +50,14 @@ class _Waiting:
     deadline_ns: int | None
 
 
+@dataclass(slots=True)
+class _Batch:
+    """A batch that runs, and what came of it, until those before it are answered."""
+
+    waiting: list[_Waiting]
+    done: tuple[Sequence[np.ndarray] | Exception, tuple[int, int, int]] | None = None
+
+
 class Scheduler:
     """The queue of a model, and its instances."""
 
@@ -45,12 +66,18 @@ class Scheduler:
         self.model, self.spec, self.statistics, self._loop = model, model.spec, statistics, loop
         self._batching = model.spec.batching or _ALONE
         self._levels: list[deque[_Waiting]] = [deque() for _ in self._batching.levels]
-        self._late: deque[_Waiting] = deque()
+        self._late: list[deque[_Waiting]] = [deque() for _ in self._levels]
+        # In the order in which they are served: what waited too long comes behind its own level, and before the next.
+        self._queues = [queue for pair in zip(self._levels, self._late, strict=True) for queue in pair]
+        self._again: deque[_Waiting] = deque()  # of a batch that failed: each by itself now
+        self._names = [spec.name for spec in model.spec.inputs]
+        self._batches: deque[_Batch] = deque()  # that run, in their order, where answers have to keep it
         self._count = 0
         self._free = list(range(len(model.instances)))
         self._threads: list[_Thread | None] = [None] * len(model.instances)
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
         self._closed = False
         self.running = 0
         self.on_idle: Callable[[], None] | None = None
@@ -70,45 +97,58 @@ class Scheduler:
         }
         level = self._level(asking)
         rules = self._batching.levels[level]
-        if len(self._levels[level]) >= (rules.most or WAITING_MOST):
+        if self._is_full(level):
             raise Refusal(
                 Fault.UNAVAILABLE,
-                f"too many requests wait for the model {self.spec.name!r}: {len(self._levels[level])}",
+                f"too many requests wait for the model {self.spec.name!r}: {len(self._levels[level]) + len(self._late[level])}",
             )
         now = monotonic_ns()
         kind = tuple([(name, array.shape[1:]) for name, array in asking.inputs.items()])
         self._levels[level].append(_Waiting(asking, rows, kind, now, _deadline(asking, rules, now)))
         self._count += 1
+        self._soon()
+
+    def _soon(self) -> None:
         if not self._due:
             self._due = True
             self._loop.call_soon(self._dispatch)
 
+    def _is_full(self, level: int) -> bool:
+        queue, late = self._levels[level], self._late[level]
+        most = self._batching.levels[level].most or WAITING_MOST
+        if len(queue) + len(late) < most:
+            return False
+        self._drop_expired()  # what nobody waits for any more takes nobody's place
+        return len(queue) + len(late) >= most
+
     def _level(self, asking: Asking) -> int:
         asked = asking.parameters.get("priority", 0)
-        if not isinstance(asked, int) or asked < 0:
+        if not isinstance(asked, int) or isinstance(asked, bool) or asked < 0:
             raise Refusal(Fault.INVALID, f"the priority is {asked!r}; it has to be a whole number")
         levels = len(self._batching.levels)
-        return self._batching.default_level if not asked or levels == 1 else min(asked, levels) - 1
+        return asked - 1 if 1 <= asked <= levels else self._batching.default_level
 
     def _dispatch(self) -> None:
         self._due = False
         while self._free and self._count:
             batch = self._take()
             if not batch:
-                return
+                break
             instance = self._free.pop()
             self.running += 1
+            if self._batching.keeps_order:
+                self._batches.append(_Batch(batch))
+            run = self.model.instances[instance]
             if self.model.quick:
-                self._finish(
-                    instance, batch, *_run(self.model.instances[instance], batch, bool(self.spec.max_batch))
-                )
+                self._finish(instance, batch, *_run(run, batch, self._names))
             else:
                 thread = self._threads[instance]
                 if thread is None:
-                    thread = self._threads[instance] = _Thread(
-                        self.model.instances[instance], bool(self.spec.max_batch)
-                    )
+                    thread = self._threads[instance] = _Thread(run, self._names)
                 thread.work.put((batch, instance, self._hear))
+        if self.on_idle is not None and not self._count and not self.running:
+            on_idle, self.on_idle = self.on_idle, None
+            on_idle()
 
     def _hear(self, *done: object) -> None:
         """Take a result in the thread of the loop."""
@@ -120,46 +160,63 @@ class Scheduler:
 
     def _take(self) -> list[_Waiting]:
         """Return the next requests to be done together, or none where the first may wait for more."""
-        self._drop_expired()
-        queue = next((level for level in (*self._levels, self._late) if level), None)
+        now = monotonic_ns()
+        self._drop_expired(now)
+        queue = next((level for level in (self._again, *self._queues) if level), None)
         if queue is None:
             return []
-        if self.spec.batching is None:
-            self._count -= 1
-            return [queue.popleft()]
-        first, most, now = queue[0], self.spec.max_batch, monotonic_ns()
-        taken, rows = 0, 0
+        taken = 1
+        if self.spec.batching is not None and self.spec.max_batch and queue is not self._again:
+            taken = self._together(queue, now)
+        self._count -= taken
+        return [queue.popleft() for _ in range(taken)]
+
+    def _together(self, queue: deque[_Waiting], now: int) -> int:
+        """Return how many of a queue are done together now; 0 where the first may wait for more."""
+        first, most, preferred = queue[0], self.spec.max_batch, self._batching.preferred
+        taken = rows = liked = 0
+        until = first.since_ns + self._batching.delay_ns
         for waiting in queue:
             if waiting.kind != first.kind or rows + waiting.rows > most or _is_over(waiting, now):
                 break
             taken, rows = taken + 1, rows + waiting.rows
-        whole = taken < len(queue) or rows >= most or any(rows >= size for size in self._batching.preferred)
-        waited = now - first.since_ns
-        if not whole and waited < self._batching.delay_ns:
-            if self._timer is None:
-                self._timer = self._loop.call_later((self._batching.delay_ns - waited) / 1e9, self._wake)
-            return []
-        self._count -= taken
-        return [queue.popleft() for _ in range(taken)]
+            if rows in preferred:
+                liked = taken
+            if waiting.deadline_ns is not None:  # half of its time is left for being computed
+                until = min(until, (waiting.since_ns + waiting.deadline_ns) // 2)
+        if now >= until or self._closed:
+            return taken
+        if liked:
+            return liked
+        if taken < len(queue) or rows >= (preferred[-1] if preferred else most):
+            return taken
+        if self._timer is None or self._timer_ns > until:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_ns = until
+            self._timer = self._loop.call_later((until - now) / 1e9, self._wake)
+        return 0
 
     def _wake(self) -> None:
         self._timer = None
         self._dispatch()
 
-    def _drop_expired(self) -> None:
+    def _drop_expired(self, now: int = 0) -> None:
         """Refuse what waited too long, and forget what nobody waits for any more."""
-        now = monotonic_ns()
-        for level, queue in enumerate(self._levels):
-            rules = self._batching.levels[level]
+        now = now or monotonic_ns()
+        for rules, queue, late in zip(self._batching.levels, self._levels, self._late, strict=True):
             while queue and _is_over(queue[0], now):
                 waiting = queue.popleft()
-                if rules.delays and not waiting.asking.cancelled():
-                    waiting.deadline_ns = waiting.asking.deadline_ns
-                    self._late.append(waiting)
-                    continue
-                self._expire(waiting)
-        while self._late and _is_over(self._late[0], now):
-            self._expire(self._late.popleft())
+                own = waiting.asking.deadline_ns
+                if rules.delays and not waiting.asking.cancelled() and (own is None or now < own):
+                    waiting.deadline_ns = own
+                    late.append(waiting)
+                else:
+                    self._expire(waiting)
+            while late and _is_over(late[0], now):
+                self._expire(late.popleft())
+        while self._again and _is_over(self._again[0], now):
+            self._expire(self._again.popleft())
 
     def _expire(self, waiting: _Waiting) -> None:
         self._count -= 1
@@ -181,16 +238,29 @@ class Scheduler:
         """Hand each request what is its own."""
         self.running -= 1
         self._free.append(instance)
-        if isinstance(outputs, Exception):
-            for waiting in batch:
-                self.statistics.fail(monotonic_ns() - waiting.since_ns)
-                waiting.asking.refuse(
-                    Refusal(Fault.INTERNAL, f"the model {self.spec.name!r} failed: {outputs}")
-                )
-        else:
+        if not self._batching.keeps_order:
+            self._hand_back(batch, outputs, times)
+            return
+        next(one for one in self._batches if one.waiting is batch).done = (outputs, times)
+        while self._batches and (done := self._batches[0].done) is not None:
+            self._hand_back(self._batches.popleft().waiting, *done)
+
+    def _hand_back(
+        self, batch: list[_Waiting], outputs: Sequence[np.ndarray] | Exception, times: tuple[int, int, int]
+    ) -> None:
+        if not isinstance(outputs, Exception):
             self._answer(batch, outputs, times)
-        if self.on_idle is not None and not self._count and not self.running:
-            self.on_idle()
+        elif len(batch) > 1:  # the fault of one of them: the others are not to suffer for it
+            self._again.extend(batch)
+            self._count += len(batch)
+            self._soon()
+        else:
+            self._fail(batch, f"the model {self.spec.name!r} failed: {outputs}")
+
+    def _fail(self, batch: list[_Waiting], told: str) -> None:
+        for waiting in batch:
+            self.statistics.fail(monotonic_ns() - waiting.since_ns)
+            waiting.asking.refuse(Refusal(Fault.INTERNAL, told))
 
     def _answer(
         self, batch: list[_Waiting], outputs: Sequence[np.ndarray], times: tuple[int, int, int]
@@ -202,12 +272,7 @@ class Scheduler:
             and len(batch) > 1
             and any(not output.ndim or len(output) != rows for output in outputs)
         ):
-            for waiting in batch:
-                waiting.asking.refuse(
-                    Refusal(
-                        Fault.INTERNAL, f"the model {spec.name!r} gave another number of rows than it got"
-                    )
-                )
+            self._fail(batch, f"the model {spec.name!r} gave another number of rows than it got")
             return
         begin = 0
         for waiting in batch:
@@ -224,9 +289,11 @@ class Scheduler:
             perf_counter_ns() - start,
         )
 
-    def close(self) -> None:
-        """Take nothing any more; what waits is done."""
+    def close(self, on_idle: Callable[[], None] | None = None) -> None:
+        """Take nothing any more; what waits is done, and then `on_idle` is called, once, in the thread of the loop."""
         self._closed = True
+        self.on_idle = on_idle
+        self._soon()
 
     def end(self) -> None:
         """End the threads."""
@@ -252,34 +319,39 @@ def _is_over(waiting: _Waiting, now: int) -> bool:
 
 
 def _run(
-    run: Run, batch: list[_Waiting], has_rows: bool
+    run: Run, batch: list[_Waiting], names: Sequence[str]
 ) -> tuple[Sequence[np.ndarray] | Exception, tuple[int, int, int]]:
     """Run a batch; return outputs, and how long input and model took, and when it began."""
     start = perf_counter_ns()
     try:
+        arrays: list[Any]
         if len(batch) == 1:
-            arrays = list(batch[0].asking.inputs.values())
-        else:
-            names = list(batch[0].asking.inputs)
-            arrays = [np.concatenate([waiting.asking.inputs[name] for waiting in batch]) for name in names]
+            own = batch[0].asking.inputs
+            arrays = list(own.values()) if len(own) == len(names) else [own.get(name) for name in names]
+        else:  # requests of one kind have the same inputs
+            given = batch[0].asking.inputs
+            arrays = [
+                np.concatenate([waiting.asking.inputs[name] for waiting in batch]) if name in given else None
+                for name in names
+            ]
         ready = perf_counter_ns()
         outputs = run(arrays)
         return outputs, (start, ready - start, perf_counter_ns() - ready)
-    except (QuickbeamError, ValueError, RuntimeError, TypeError, MemoryError) as error:
-        del has_rows
+    except _FAILURES as error:
         return error, (start, 0, 0)
 
 
 class _Thread:
     """A thread that runs one instance."""
 
-    def __init__(self, run: Run, has_rows: bool) -> None:
+    def __init__(self, run: Run, names: Sequence[str]) -> None:
         self.work: SimpleQueue[tuple[list[_Waiting], int, Callable[..., None]] | None] = SimpleQueue()
-        self._run, self._has_rows = run, has_rows
+        self._run, self._names = run, names
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
         while (job := self.work.get()) is not None:
             batch, instance, hear = job
-            outputs, times = _run(self._run, batch, self._has_rows)
+            outputs, times = _run(self._run, batch, self._names)
             hear(instance, batch, outputs, times)
+            del job, batch, outputs  # or the last arrays would be kept until the next request

@@ -1,0 +1,116 @@
+"""From a folder to models that are ready: bundles behind the gate, models of a Triton repository as configured."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quickbeam._base import ChecksumError, ModelError, UnsafeBundleError, did_you_mean
+from quickbeam.serve.models.bundles import open_bundle
+from quickbeam.serve.models.config_text import FILES, backend_of, checksums, read_config
+from quickbeam.serve.models.model import Model
+from quickbeam.serve.models.places import CONFIG, Kind, Place, confine
+from quickbeam.serve.models.triton_config import Configured, confined, empty_config, understand, versions_of
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How bundles are run; a Triton model's own configuration says it itself."""
+
+    engine: str = "onnxruntime"
+    instances: int = 1
+    threads: int = 1
+
+
+def open_place(place: Place, settings: Settings) -> list[Model]:
+    """Open every version that is served; all are ready, or none."""
+    if place.trouble:
+        raise UnsafeBundleError(place.trouble)
+    if place.kind is Kind.BUNDLE:
+        return [open_bundle(place.folder, settings.engine, settings.instances, settings.threads)]
+    configured, versions = read_place(place)
+    models: list[Model] = []
+    try:
+        for version in versions:
+            models.append(_open(configured, version, _file(place, configured, version)))  # noqa: PERF401 - those before are closed
+    except BaseException:
+        for model in models:
+            model.close()
+        raise
+    return models
+
+
+def read_place(place: Place) -> tuple[Configured, list[str]]:
+    """Return the complete configuration of a Triton model, and which versions are served."""
+    path = place.folder / CONFIG
+    confine(path, place.roots)
+    config = read_config(path) if path.exists() else empty_config()
+    if config.name and config.name != place.name:
+        raise ModelError(
+            f"{path}: field name is {config.name!r}, the folder is {place.name!r}: make them the same"
+        )
+    config.name = place.name
+    versions = versions_of(config, place.folder)
+    if not versions:
+        raise ModelError(
+            f"{place.folder} has no folder of a version, such as {place.folder.name}/1/model.onnx"
+        )
+    _check_sums(place, config, str(path))
+    newest = place.folder / versions[-1]
+    backend = backend_of(config, newest, str(path))
+    if not config.input or not config.output:
+        if backend != "onnxruntime":
+            raise ModelError(
+                f"{path}: field input or output is missing; only ONNX models tell them themselves"
+            )
+        from quickbeam.serve.models.onnx_models import complete
+
+        file = newest / (config.default_model_filename or FILES[backend])
+        complete(config, _checked(place, file))
+    return understand(config, str(path), place.folder, backend, place.roots), versions
+
+
+def _check_sums(place: Place, config: Any, where: str) -> None:
+    """Hold files against their sums, as Triton's checksum agent does: CMS's repositories have one for every model."""
+    for name, wanted in checksums(config, where).items():
+        try:
+            file = confined(place.folder, name, place.roots)
+            with file.open("rb") as handle:
+                found = hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{where}: field model_repository_agents: cannot read {name!r}: {error}"
+            ) from error
+        if found != wanted:
+            raise ChecksumError(
+                f"{file} is not the file that {where} names (MD5 {found}, not {wanted[:40]}); copy it again"
+            )
+
+
+def _file(place: Place, configured: Configured, version: str) -> Path:
+    return _checked(place, place.folder / version / configured.config.default_model_filename)
+
+
+def _checked(place: Place, file: Path) -> Path:
+    """Return a model's file; Triton lets a folder of that name hold it, with the data beside it."""
+    if file.is_dir():
+        file /= file.name
+    confine(file, place.roots)
+    if not file.is_file():
+        near = did_you_mean(
+            file.name, [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+        )
+        raise ModelError(f"there is no {file}; {near or 'copy it there, or set default_model_filename'}")
+    return file
+
+
+def _open(configured: Configured, version: str, file: Path) -> Model:
+    opener: Any
+    if configured.backend == "onnxruntime":
+        from quickbeam.serve.models.onnx_models import open_onnx as opener
+    else:
+        from quickbeam.serve.models.torchscript_models import open_torchscript as opener
+    model: Model = opener(configured, version, file)
+    return model

@@ -1,0 +1,182 @@
+"""Small models of a Triton repository, and a server that has them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import onnx
+import pytest
+
+from quickbeam.serve.fronts.grpc_methods import PREFIX, methods
+from quickbeam.serve.fronts.grpc_repository import repository_methods, take
+from quickbeam.serve.models.repository import Repository
+from quickbeam.serve.service import Service
+from quickbeam.serve.wire.grpc import Method, Rules
+from quickbeam.serve.wire.listening import GrpcProtocol
+
+SCALE = """scale (float[N, 3] x) => (float[N, 3] y) {{
+    factor = Constant <value_float = {0}> ()
+    y = Mul (x, factor)
+}}"""
+SCALE_CONFIG = """
+platform: "onnxruntime_onnx"
+max_batch_size: 8
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 3 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 3 ] } ]
+dynamic_batching { }
+"""
+# Neighbours of every particle by distance, as in ParticleNet: fewer particles than neighbours cannot be run.
+PARTICLE_NET = """pn (float[N, 2, P] pf_points, float[N, 4, P] pf_features, float[N, 1, P] pf_mask) => (float[N, 3] softmax) {
+    t = Transpose <perm = [0, 2, 1]> (pf_points)
+    d = MatMul (t, pf_points)
+    k = Constant <value_ints = [7]> ()
+    near, index = TopK <axis = 2> (d, k)
+    last = Constant <value_ints = [2]> ()
+    s = ReduceSum <keepdims = 0> (near, last)
+    middle = Constant <value_ints = [1]> ()
+    u = Unsqueeze (s, middle)
+    m = Mul (pf_features, pf_mask)
+    c = Conv <kernel_shape = [1]> (m, w1)
+    r = Add (c, u)
+    a = Relu (r)
+    p = ReduceMean <axes = [2], keepdims = 0> (a)
+    l = MatMul (p, w2)
+    softmax = Softmax <axis = 1> (l)
+}"""
+PARTICLE_NET_CONFIG = """
+name: "particlenet"
+platform: "onnxruntime_onnx"
+max_batch_size: 1
+input [
+  {
+    name: "pf_points"
+    data_type: TYPE_FP32
+    dims: [ 2, -1 ]
+  },
+  {
+    name: "pf_features"
+    data_type: TYPE_FP32
+    dims: [ 4, -1 ]
+  },
+  {
+    name: "pf_mask"
+    data_type: TYPE_FP32
+    dims: [ 1, -1 ]
+  }
+]
+output [
+  {
+    name: "softmax"
+    data_type: TYPE_FP32
+    dims: [ 3 ]
+    label_filename: "particlenet_labels.txt"
+  }
+]
+version_policy: { latest: { num_versions: 1 } }
+dynamic_batching {
+  preferred_batch_size: [ 1 ]
+}
+optimization {
+  graph {
+    level: -1
+  }
+}
+parameters { key: "intra_op_thread_count" value: { string_value: "1" } }
+instance_group [ { kind: KIND_GPU count: 2 } ]
+model_repository_agents {
+  agents [{
+    name: "checksum"
+    parameters {
+      key: "MD5:1/model.onnx"
+      value: "MD5SUM"
+    }
+  }]
+}
+"""
+
+
+@pytest.fixture
+def scale_model(parse_model) -> Callable[..., bytes]:
+    """Make a model that multiplies three numbers by a factor."""
+    return lambda factor=2.0: parse_model(SCALE.format(factor)).SerializeToString()
+
+
+@pytest.fixture
+def write_model(tmp_path) -> Callable[..., Path]:
+    """Write a model into a repository: its configuration, and a file for every version."""
+
+    def write(
+        name: str, config: str | None, file: str = "model.onnx", **versions: bytes | onnx.ModelProto
+    ) -> Path:
+        folder = tmp_path / "models" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if config is not None:
+            (folder / "config.pbtxt").write_text(config)
+        for version, data in versions.items():
+            (folder / version.strip("v")).mkdir(exist_ok=True)
+            whole = data if isinstance(data, bytes) else data.SerializeToString()
+            (folder / version.strip("v") / file).write_bytes(whole)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def particle_net(write_model, parse_model) -> Path:
+    """Write a model of three inputs with any number of particles; return its folder."""
+    model = parse_model(PARTICLE_NET, w1=(5, 4, 1), w2=(5, 3))
+    md5 = hashlib.md5(model.SerializeToString(), usedforsecurity=False).hexdigest()
+    folder = write_model("particlenet", PARTICLE_NET_CONFIG.replace("MD5SUM", md5), v1=model)
+    (folder / "particlenet_labels.txt").write_text("QCD\nTop\nHiggs\n")
+    return folder
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Serve directories in a thread of their own: a port, the service, the repository, and a way to call coroutines."""
+    running: list[SimpleNamespace] = []
+
+    def start(*given) -> SimpleNamespace:
+        found = SimpleNamespace(loop=asyncio.new_event_loop())
+        found.thread = threading.Thread(target=found.loop.run_forever, daemon=True)
+        found.thread.start()
+        found.call = lambda act: asyncio.run_coroutine_threadsafe(act, found.loop).result(60)
+
+        async def begin() -> None:
+            found.service = Service(found.loop)
+            found.repository = Repository(given or [tmp_path / "models"], found.service)
+            await found.repository.load_all()
+            more = repository_methods(found.service, found.repository)
+            table = methods(found.service) | {
+                PREFIX + name: Method(partial(take, kind, act)) for name, (kind, act) in more.items()
+            }
+            rules = Rules(table, 1 << 26)
+            found.connections = set()
+            found.server = await found.loop.create_server(
+                lambda: GrpcProtocol(rules, found.connections), "127.0.0.1", 0
+            )
+            found.port = found.server.sockets[0].getsockname()[1]
+
+        running.append(found)
+        found.call(begin())
+        return found
+
+    yield start
+    for found in running:
+
+        async def end(found=found) -> None:
+            found.server.close()
+            for connection in list(found.connections):
+                connection._transport.close()
+            await found.repository.close()
+
+        found.call(end())
+        found.loop.call_soon_threadsafe(found.loop.stop)
+        found.thread.join(10)
+        found.loop.close()

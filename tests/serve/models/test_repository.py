@@ -1,0 +1,502 @@
+"""Repositories on disk, served: what clients of Triton see of them, while models come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from quickbeam._base import ChecksumError, ModelError, QuickbeamError, UnsafeBundleError, UsageError
+from quickbeam.serve.models.opening import Settings, open_place
+from quickbeam.serve.models.places import find_places
+
+
+@pytest.fixture
+def client_of():
+    clients: list[triton.InferenceServerClient] = []
+
+    def connect(server) -> triton.InferenceServerClient:
+        clients.append(triton.InferenceServerClient(f"127.0.0.1:{server.port}"))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+def infer(client, model, output, version="", **arrays):
+    inputs = []
+    for name, array in arrays.items():
+        datatype = {"f": "FP32", "O": "BYTES", "i": "INT64"}[array.dtype.kind]
+        inputs.append(triton.InferInput(name, array.shape, datatype))
+        inputs[-1].set_data_from_numpy(array)
+    return client.infer(model, inputs, model_version=version, client_timeout=20).as_numpy(output)
+
+
+def opened(write, *, name="m"):
+    """Open a model as it is written, or raise what is wrong with it."""
+    return open_place(find_places([write.parent])[name], Settings())
+
+
+def states(client):
+    return {
+        (one.name, one.version): (one.state, one.reason) for one in client.get_model_repository_index().models
+    }
+
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+SCALE = """
+max_batch_size: 8
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 3 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 3 ] } ]
+dynamic_batching { }
+"""
+
+
+def test_a_particle_tagger_is_served_as_it_lies_there(particle_net, serve, client_of):
+    server = serve()
+    client = client_of(server)
+    rng = np.random.default_rng(1)
+    for particles in (8, 50, 8):
+        arrays = {
+            "pf_points": rng.normal(size=(1, 2, particles)).astype(np.float32),
+            "pf_features": rng.normal(size=(1, 4, particles)).astype(np.float32),
+            "pf_mask": np.ones((1, 1, particles), np.float32),
+        }
+        scores = infer(client, "particlenet", "softmax", **arrays)
+        assert scores.shape == (1, 3)
+        assert scores.sum() == pytest.approx(1)
+    loaded = server.service.find("particlenet")
+    assert len(loaded.model.instances) == 2
+    assert loaded.model.spec.outputs[0].labels == ("QCD", "Top", "Higgs")
+    assert loaded.model.spec.facts["verified"].startswith("yes")
+    assert loaded.model.spec.facts["warm"] == "yes"
+    assert "runs on the CPU here" in loaded.model.spec.facts["notes"]
+    config = client.get_model_config("particlenet").config
+    assert [one.name for one in config.input] == ["pf_points", "pf_features", "pf_mask"]
+    assert config.backend == "onnxruntime"
+
+
+def test_a_file_that_has_not_its_checksum_is_refused(particle_net):
+    text = (particle_net / "config.pbtxt").read_text()
+    model = particle_net / "1" / "model.onnx"
+    model.write_bytes(model.read_bytes() + b"\n")
+    with pytest.raises(ChecksumError, match=r"model\.onnx is not the file that .*config\.pbtxt names"):
+        opened(particle_net, name="particlenet")
+    (particle_net / "config.pbtxt").write_text(text.replace("MD5:1/", "MD5:../"))
+    with pytest.raises(ModelError, match="no path within the model's folder"):
+        opened(particle_net, name="particlenet")
+
+
+def test_without_its_labels_a_model_is_served_nevertheless(particle_net):
+    (particle_net / "particlenet_labels.txt").unlink()
+    (model,) = opened(particle_net, name="particlenet")
+    assert model.spec.outputs[0].labels == ()
+    assert "its classes have no names" in model.spec.facts["notes"]
+
+
+def test_links_may_lead_into_a_directory_that_is_named_as_well(write_model, scale_model, tmp_path):
+    folder = write_model("m", SCALE, v1=scale_model())
+    (tmp_path / "files").mkdir()
+    (folder / "1" / "model.onnx").rename(tmp_path / "files" / "scale.onnx")
+    (folder / "1" / "model.onnx").symlink_to(tmp_path / "files" / "scale.onnx")
+    with pytest.raises(UnsafeBundleError, match="name the directory that it leads to as well"):
+        opened(folder)
+    assert open_place(find_places([folder.parent, tmp_path / "files"])["m"], Settings())
+
+
+def test_versions_are_served_side_by_side(write_model, scale_model, serve, client_of):
+    write_model("scale", SCALE + "version_policy { all { } }", v1=scale_model(1.0), v2=scale_model(2.0))
+    client = client_of(serve())
+    assert infer(client, "scale", "y", "1", x=X).tolist() == X.tolist()
+    assert infer(client, "scale", "y", x=X).tolist() == (2 * X).tolist()
+    assert states(client) == {("scale", "1"): ("READY", ""), ("scale", "2"): ("READY", "")}
+
+
+def test_without_a_configuration_the_graph_tells(write_model, scale_model, serve, client_of):
+    write_model("bare", None, v1=scale_model(3.0))
+    client = client_of(serve())
+    assert infer(client, "bare", "y", x=X).tolist() == (3 * X).tolist()
+    config = client.get_model_config("bare").config
+    assert config.max_batch_size == 4
+    assert config.HasField("dynamic_batching")
+    assert list(config.input[0].dims) == [3]
+
+
+def test_a_graph_without_a_free_batch_is_completed_with_its_whole_shape(
+    write_model, parse_model, serve, client_of
+):
+    write_model(
+        "whole",
+        "",
+        v1=parse_model(
+            "whole (float[2, 3] x) => (float[2] y) { a = Constant <value_ints = [1]> () y = ReduceSum <keepdims = 0> (x, a) }"
+        ),
+    )
+    client = client_of(serve())
+    assert client.get_model_config("whole").config.max_batch_size == 0
+    assert infer(client, "whole", "y", x=X).tolist() == [3, 12]
+
+
+def test_strings_go_in_and_come_out(write_model, parse_model, serve, client_of):
+    write_model(
+        "echo", None, v1=parse_model("echo (string[N, 2] s) => (string[N, 2] t) { t = Identity (s) }")
+    )
+    client = client_of(serve())
+    text = np.array([["Z→ττ", "jet"]], object)
+    assert [item.decode() for item in infer(client, "echo", "t", s=text).ravel()] == ["Z→ττ", "jet"]
+    with pytest.raises(InferenceServerException, match="is no UTF-8"):
+        infer(client, "echo", "t", s=np.array([[b"\xff", b"a"]], object))
+
+
+def test_a_column_of_numbers_is_what_the_graph_takes_as_numbers(write_model, parse_model, serve, client_of):
+    config = """
+max_batch_size: 4
+input { name: "x" data_type: TYPE_FP32 dims: [ 1 ] reshape { shape: [ ] } }
+output { name: "y" data_type: TYPE_FP32 dims: [ 1, 1 ] reshape { shape: [ ] } }
+"""
+    write_model("flat", config, v1=parse_model("flat (float[N] x) => (float[N] y) { y = Neg (x) }"))
+    client = client_of(serve())
+    assert infer(client, "flat", "y", x=np.array([[1], [2]], np.float32)).tolist() == [[[-1]], [[-2]]]
+
+
+def test_an_optional_input_has_the_default_of_the_graph(write_model, parse_model, serve, client_of):
+    model = parse_model("opt (float[N, 3] x, float[1, 3] b) => (float[N, 3] y) { y = Add (x, b) }", b=(1, 3))
+    config = """
+max_batch_size: 0
+input [ { name: "x" data_type: TYPE_FP32 dims: [ -1, 3 ] }, { name: "b" data_type: TYPE_FP32 dims: [ 1, 3 ] optional: true } ]
+output { name: "y" data_type: TYPE_FP32 dims: [ -1, 3 ] }
+"""
+    write_model("opt", config, v1=model)
+    client = client_of(serve())
+    default = np.frombuffer(model.graph.initializer[0].raw_data, np.float32)
+    np.testing.assert_allclose(infer(client, "opt", "y", x=X), X + default)
+    np.testing.assert_allclose(infer(client, "opt", "y", x=X, b=np.ones((1, 3), np.float32)), X + 1)
+
+
+def test_data_beside_the_model_is_taken_in_and_no_other(write_model, parse_model, tmp_path):
+    import onnx
+
+    model = parse_model("big (float[N, 3] x) => (float[N, 3] y) { y = MatMul (x, w) }", w=(3, 3))
+    folder = write_model("m", None, v1=model)
+    onnx.save(
+        model, folder / "1" / "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    assert opened(folder)[0].spec.facts["verified"].startswith("yes")
+    (folder / "1" / "w.bin").rename(tmp_path / "w.bin")
+    (folder / "1" / "w.bin").symlink_to(tmp_path / "w.bin")
+    with pytest.raises(QuickbeamError, match="keeps the tensor 'w' in another file"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (('name: "x"', 'name: "X"'), "has no input 'X'; did you mean 'x'"),
+        (('name: "y"', 'name: "z"'), "has no output 'z'"),
+        (("dims: [ 3 ]", "dims: [ 4 ]"), r"input 'x' has dims \[4\]; the graph has \[3\] behind the batch"),
+        (("TYPE_FP32", "TYPE_FP64"), "input 'x' has data_type FP64; the graph has FP32"),
+        (("max_batch_size: 8", "max_batch_size: 0"), r"has dims \[3\]; the graph has \[-1, 3\]"),
+        (
+            ("max_batch_size: 8", 'max_batch_size: 8 name: "other"'),
+            "field name is 'other', the folder is 'm'",
+        ),
+        (
+            ("max_batch_size: 8", 'max_batch_size: 8 default_model_filename: "modle.onnx"'),
+            "there is no .*modle.onnx; did you mean 'model.onnx'",
+        ),
+        (("dims: [ 3 ] } ]\noutput", "dims: [ 3 ] optional: true } ]\noutput"), "'x' is optional, but"),
+        (
+            (
+                "dynamic_batching { }",
+                'parameters { key: "intra_op_thread_count" value { string_value: "many" } }',
+            ),
+            "write a whole number",
+        ),
+    ],
+)
+def test_a_configuration_that_does_not_fit_its_graph_is_refused(write_model, scale_model, change, told):
+    folder = write_model("m", SCALE.replace(*change, 1), v1=scale_model())
+    with pytest.raises(ModelError, match=told):
+        opened(folder)
+
+
+def test_a_graph_of_one_row_is_no_graph_with_a_batch(write_model, parse_model):
+    folder = write_model("m", SCALE, v1=parse_model("one (float[1, 3] x) => (float[1, 3] y) { y = Neg (x) }"))
+    with pytest.raises(ModelError, match="max_batch_size is 8, but the graph has the fixed shape"):
+        opened(folder)
+
+
+def test_rows_that_depend_on_their_neighbours_are_never_joined(write_model, parse_model):
+    mixed = parse_model(
+        "mix (float[N, 3] x) => (float[N, 3] y) { a = Constant <value_ints = [0]> () m = ReduceMean <axes = [0]> (x) y = Sub (x, m) }"
+    )
+    folder = write_model("m", SCALE, v1=mixed)
+    (model,) = opened(folder)
+    assert model.spec.batching is None
+    assert "depend on the rows beside" in model.spec.facts["batching"]
+
+
+def test_a_model_that_is_off_the_reference_is_refused(write_model, parse_model, monkeypatch):
+    from quickbeam.serve.models import onnx_models
+
+    folder = write_model("m", SCALE, v1=parse_model("s (float[N, 3] x) => (float[N, 3] y) { y = Neg (x) }"))
+    wrong = parse_model("s (float[N, 3] x) => (float[N, 3] y) { y = Abs (x) }")
+    true_open = onnx_models.open_session
+    monkeypatch.setattr(
+        onnx_models, "open_session", lambda data, threads: true_open(wrong.SerializeToString(), threads)
+    )
+    with pytest.raises(QuickbeamError, match="output 'y' is off the float64 reference by"):
+        opened(folder)
+    skip = 'parameters { key: "quickbeam_verify" value { string_value: "false" } }'
+    (folder / "config.pbtxt").write_text(SCALE + skip)
+    assert opened(folder)[0].spec.facts["verified"].startswith("no: switched off")
+
+
+def test_a_sample_that_fails_keeps_the_model_out(write_model, parse_model):
+    gather = parse_model("g (int64[N, 1] x) => (float[N, 1, 3] y) { y = Gather <axis = 0> (t, x) }", t=(5, 3))
+    config = """
+max_batch_size: 4
+input { name: "x" data_type: TYPE_INT64 dims: [ 1 ] }
+output { name: "y" data_type: TYPE_FP32 dims: [ 1, 3 ] }
+model_warmup { name: "beyond" batch_size: 1 inputs { key: "x" value { data_type: TYPE_INT64 dims: [ 1 ] input_data_file: "nine" } } }
+"""
+    folder = write_model("m", config, v1=gather)
+    (folder / "warmup").mkdir()
+    (folder / "warmup" / "nine").write_bytes(np.array([9], np.int64).tobytes())
+    with pytest.raises(ModelError, match="model_warmup 'beyond' fails"):
+        opened(folder)
+    (folder / "warmup" / "nine").write_bytes(np.array([4], np.int64).tobytes())
+    assert opened(folder)[0].spec.facts["warm"] == "yes"
+
+
+def test_one_bad_request_of_a_batch_leaves_the_others_alone(write_model, parse_model, serve, client_of):
+    gather = parse_model("g (int64[N, 1] x) => (float[N, 1, 3] y) { y = Gather <axis = 0> (t, x) }", t=(5, 3))
+    config = """
+max_batch_size: 8
+input { name: "x" data_type: TYPE_INT64 dims: [ 1 ] }
+output { name: "y" data_type: TYPE_FP32 dims: [ 1, 3 ] }
+dynamic_batching { max_queue_delay_microseconds: 200000 preferred_batch_size: [ 8 ] }
+"""
+    write_model("gather", config, v1=gather)
+    client = client_of(serve())
+    found: list[object] = []
+    together = threading.Event()
+
+    def hear(result, error):
+        found.append(error or result)
+        if len(found) == 8:
+            together.set()
+
+    for index in (0, 1, 2, 9, 3, 4, 0, 1):
+        put = triton.InferInput("x", [1, 1], "INT64")
+        put.set_data_from_numpy(np.array([[index]], np.int64))
+        client.async_infer("gather", [put], hear)
+    assert together.wait(20)
+    errors = [one for one in found if isinstance(one, InferenceServerException)]
+    assert len(errors) == 1
+    assert "failed" in str(errors[0])
+
+
+def test_statistics_count_requests_rows_and_batches(write_model, scale_model, serve, client_of):
+    write_model("scale", SCALE, v1=scale_model())
+    client = client_of(serve())
+    for _ in range(3):
+        infer(client, "scale", "y", x=X)
+    (found,) = client.get_inference_statistics("scale").model_stats
+    assert (found.inference_count, found.execution_count) == (6, 3)
+    assert found.inference_stats.success.count == 3
+    assert found.inference_stats.success.ns >= found.inference_stats.compute_infer.ns > 0
+    assert [(one.batch_size, one.compute_infer.count) for one in found.batch_stats] == [(2, 3)]
+    assert found.last_inference > 0
+    assert len(client.get_inference_statistics().model_stats) == 1
+    with pytest.raises(InferenceServerException, match="there is no model 'scael'"):
+        client.get_inference_statistics("scael")
+
+
+def test_a_model_that_cannot_be_loaded_keeps_nobody_else_from_it(write_model, scale_model, serve, client_of):
+    write_model("broken", SCALE, v1=b"no model at all")
+    write_model("odd", SCALE.replace("dynamic_batching", "sequence_batching"), v1=scale_model())
+    write_model("scale", SCALE, v1=scale_model())
+    server = serve()
+    client = client_of(server)
+    found = states(client)
+    assert found["scale", "1"] == ("READY", "")
+    assert found["broken", ""][0] == "UNAVAILABLE"
+    assert "is no ONNX model" in found["broken", ""][1]
+    assert "field sequence_batching" in found["odd", ""][1]
+    assert not client.is_model_ready("broken")
+    assert client.is_model_ready("scale")
+    assert not server.repository.is_ready
+    assert [one.name for one in server.repository.index(only_ready=True)] == ["scale"]
+
+
+def test_models_come_and_go(write_model, scale_model, serve, client_of):
+    write_model("scale", SCALE, v1=scale_model(1.0))
+    client = client_of(serve())
+    client.unload_model("scale")
+    assert states(client) == {("scale", "1"): ("UNAVAILABLE", "unloaded")}
+    with pytest.raises(InferenceServerException, match="there is no model 'scale'"):
+        infer(client, "scale", "y", x=X)
+    client.load_model("scale")
+    assert infer(client, "scale", "y", x=X).tolist() == X.tolist()
+    write_model("later", SCALE, v1=scale_model(5.0))
+    client.load_model("later")
+    assert infer(client, "later", "y", x=X).tolist() == (5 * X).tolist()
+
+
+def test_a_reload_that_fails_leaves_the_old_one_at_work(write_model, scale_model, serve, client_of):
+    write_model("scale", SCALE, v1=scale_model(1.0))
+    client = client_of(serve())
+    write_model("scale", SCALE, v1=b"torn")
+    with pytest.raises(InferenceServerException, match="is no ONNX model"):
+        client.load_model("scale")
+    assert infer(client, "scale", "y", x=X).tolist() == X.tolist()
+    state, reason = states(client)["scale", "1"]
+    assert state == "READY"
+    assert "goes on" in reason
+
+
+def test_a_reload_under_traffic_loses_nothing(write_model, scale_model, serve, client_of):
+    write_model("scale", SCALE, v1=scale_model(1.0))
+    server = serve()
+    client, stop, found = client_of(server), threading.Event(), []
+    failed: list[Exception] = []
+
+    def press():
+        other = client_of(server)
+        while not stop.is_set():
+            try:
+                found.append(infer(other, "scale", "y", x=X)[0, 1])
+            except InferenceServerException as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=press) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for factor in (2.0, 3.0, 4.0, 5.0):
+        write_model("scale", SCALE, v1=scale_model(factor))
+        client.load_model("scale")
+        assert infer(client, "scale", "y", x=X)[0, 1] == factor  # the old one answers no more
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert failed == []
+    assert set(found) <= {1, 2, 3, 4, 5}
+    assert len(set(found)) > 1
+
+
+def test_what_was_replaced_is_closed(write_model, scale_model, serve):
+    write_model("scale", SCALE, v1=scale_model())
+    server = serve()
+    old, closed = server.service.find("scale"), threading.Event()
+    old.model.close = closed.set
+    server.call(server.repository.load("scale"))
+    assert closed.wait(20)
+    assert server.service.find("scale") is not old
+    new, closed_too = server.service.find("scale"), threading.Event()
+    new.model.close = closed_too.set
+    server.call(server.repository.unload("scale"))
+    assert closed_too.is_set()
+
+
+def test_sizes_that_only_the_graph_knows_are_asked_of_requests(write_model, scale_model, serve, client_of):
+    write_model("scale", SCALE.replace("dims: [ 3 ]", "dims: [ -1 ]"), v1=scale_model())
+    client = client_of(serve())
+    assert infer(client, "scale", "y", x=X).tolist() == (2 * X).tolist()
+    with pytest.raises(InferenceServerException, match=r"has the shape \[-1, 3\]; the request has \[2, 2\]"):
+        infer(client, "scale", "y", x=X[:, :2].copy())
+
+
+@pytest.mark.parametrize("name", ["../secret", "a/b", "..", "/etc", ".hidden", "", "a\\b", "x" * 300, "a\0b"])
+def test_a_name_is_never_a_path(write_model, scale_model, serve, client_of, name):
+    write_model("scale", SCALE, v1=scale_model())
+    client = client_of(serve())
+    for act in (client.load_model, client.unload_model):
+        with pytest.raises(InferenceServerException, match="is no name of a model"):
+            act(name)
+
+
+def test_links_that_lead_out_of_the_repository_are_refused(
+    write_model, scale_model, tmp_path, serve, client_of
+):
+    folder = write_model("away", SCALE, v1=scale_model())
+    folder.rename(tmp_path / "elsewhere")
+    write_model("scale", SCALE, v1=scale_model())
+    (tmp_path / "models" / "away").symlink_to(tmp_path / "elsewhere")
+    for inner in ("1", "1/model.onnx", "config.pbtxt"):
+        name = f"file-{inner.replace('/', '-')}"
+        copy = write_model(name, SCALE, v1=scale_model())
+        (copy / inner).rename(tmp_path / name)
+        (copy / inner).symlink_to(tmp_path / name)
+    (tmp_path / "models" / "alias").symlink_to(tmp_path / "models" / "scale")
+    client = client_of(serve())
+    found = states(client)
+    assert found.pop(("scale", "1"))[0] == "READY"
+    assert found.pop(("alias", "1"))[0] == "READY"
+    assert len(found) == 4
+    for state, reason in found.values():
+        assert state == "UNAVAILABLE"
+        assert "leads out of" in reason
+
+
+def test_two_models_of_one_name_are_as_good_as_none(write_model, scale_model, tmp_path, serve, client_of):
+    first = write_model("scale", SCALE, v1=scale_model())
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "scale").mkdir()
+    (tmp_path / "more" / "scale" / "config.pbtxt").write_text("")
+    client = client_of(serve(first.parent, tmp_path / "more"))
+    state, reason = states(client)["scale", ""]
+    assert state == "UNAVAILABLE"
+    assert "rename one" in reason
+
+
+def test_bundles_are_served_beside_triton_models(bundle_of, write_model, scale_model, serve, client_of):
+    write_model("scale", SCALE, v1=scale_model())
+    dense = bundle_of("dense")
+    server = serve(dense.path, write_model("scale", SCALE).parent)
+    client = client_of(server)
+    assert {name for name, _ in states(client)} == {dense.name, "scale"}
+    signature = dense.manifest.signature
+    arrays = {spec.name: dense.golden.inputs[spec.name][:2] for spec in signature.inputs}
+    found = infer(client, dense.name, signature.outputs[0].name, **arrays)
+    np.testing.assert_allclose(
+        found, dense.golden.outputs[signature.outputs[0].name][:2], rtol=1e-4, atol=1e-5
+    )
+    assert client.get_model_config(dense.name).config.max_batch_size > 0
+
+
+def test_a_folder_of_bundles_is_found(bundle_of, tmp_path):
+    parent = bundle_of("dense").path.parent
+    assert bundle_of("dense").name in find_places([parent])
+
+
+def test_one_model_is_no_repository(write_model, scale_model):
+    with pytest.raises(UsageError, match="name the folder that holds it"):
+        find_places([write_model("scale", SCALE, v1=scale_model())])
+
+
+def test_loading_does_not_stop_the_loop(write_model, scale_model, serve, client_of, monkeypatch):
+    from quickbeam.serve.models import repository
+
+    write_model("scale", SCALE, v1=scale_model(1.0))
+    server = serve()
+    client, other = client_of(server), client_of(server)
+    let_go, entered, true_open = threading.Event(), threading.Event(), repository.open_place
+
+    def slow(place, settings):
+        entered.set()
+        assert let_go.wait(20)
+        return true_open(place, settings)
+
+    monkeypatch.setattr(repository, "open_place", slow)
+    loading = asyncio.run_coroutine_threadsafe(server.repository.load("scale"), server.loop)
+    assert entered.wait(20)
+    assert infer(client, "scale", "y", x=X).tolist() == X.tolist()
+    assert other.is_server_live()
+    let_go.set()
+    loading.result(20)

@@ -1,0 +1,110 @@
+"""TorchScript models: inputs by place or by name, whatever forward gives."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+
+from quickbeam._base import ModelError, QuickbeamError
+from quickbeam.serve.models.opening import Settings, open_place
+from quickbeam.serve.models.places import find_places
+from quickbeam.serve.models.torchscript_models import input_places
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+CONFIG = """
+platform: "pytorch_libtorch"
+max_batch_size: 8
+input [ {{ name: "{0}" data_type: TYPE_FP32 dims: [ 2 ] }}, {{ name: "{1}" data_type: TYPE_FP32 dims: [ 2 ] }} ]
+output [ {{ name: "OUTPUT__0" data_type: TYPE_FP32 dims: [ 2 ] }} ]
+dynamic_batching {{ }}
+"""
+A, B = np.array([[5, 7]], np.float32), np.array([[1, 2]], np.float32)
+
+
+class Minus(torch.nn.Module):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return left - right
+
+
+class Both(torch.nn.Module):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return left - right, left + right
+
+
+class Named(torch.nn.Module):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"sum": left + right, "difference": left - right}
+
+
+def scripted(module: torch.nn.Module) -> bytes:
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(module), file)
+    return file.getvalue()
+
+
+def opened(folder):
+    (model,) = open_place(find_places([folder.parent])["m"], Settings())
+    return model
+
+
+@pytest.mark.parametrize(
+    ("names", "given"),
+    [
+        (("INPUT__0", "INPUT__1"), (A, B)),
+        (("b__1", "a__0"), (B, A)),
+        (("right", "left"), (B, A)),
+        (("p", "q"), (A, B)),
+    ],
+)
+def test_inputs_go_where_their_names_say(write_model, names, given):
+    model = opened(write_model("m", CONFIG.format(*names), "model.pt", v1=scripted(Minus())))
+    assert model.spec.platform == "pytorch_libtorch"
+    for array in given:
+        array.flags.writeable = False
+    assert model.instances[0](list(given))[0].tolist() == [[4, 5]]
+
+
+def test_outputs_go_by_place_or_by_name(write_model):
+    config = CONFIG.format("INPUT__0", "INPUT__1")
+    second = config.replace("OUTPUT__0", "OUTPUT__1")
+    assert opened(write_model("m", second, "model.pt", v1=scripted(Both()))).instances[0]([A, B])[
+        0
+    ].tolist() == [[6, 9]]
+    named = config.replace("OUTPUT__0", "difference")
+    assert opened(write_model("m", named, "model.pt", v1=scripted(Named()))).instances[0]([A, B])[
+        0
+    ].tolist() == [[4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("OUTPUT__0", "OUTPUT__3"), "forward gives 1 outputs; the configuration names OUTPUT__3"),
+        (("dims: [ 2 ] } ]\ndynamic", "dims: [ 3 ] } ]\ndynamic"), "the model gives FP32"),
+    ],
+)
+def test_outputs_that_are_not_there_are_told(write_model, change, told):
+    config = CONFIG.format("INPUT__0", "INPUT__1")
+    assert change[0] in config
+    with pytest.raises(QuickbeamError, match=told):
+        opened(write_model("m", config.replace(*change), "model.pt", v1=scripted(Minus())))
+
+
+def test_what_is_no_model_is_told(write_model):
+    with pytest.raises(ModelError, match="the engine torch cannot run this model"):
+        opened(write_model("m", CONFIG.format("a", "b"), "model.pt", v1=b"nothing"))
+
+
+def test_a_configuration_is_needed(write_model):
+    with pytest.raises(ModelError, match="only ONNX models tell them themselves"):
+        opened(write_model("m", None, "model.pt", v1=scripted(Minus())))
+
+
+def test_places_that_do_not_count_up_are_refused():
+    with pytest.raises(ModelError, match="are not numbered 0 to 1"):
+        input_places(["a__0", "a__2"], ["x", "y"], "config.pbtxt")
+    with pytest.raises(ModelError, match="forward takes no 'lefd'"):
+        input_places(["lefd", "right"], ["left", "right"], "config.pbtxt")
