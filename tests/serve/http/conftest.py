@@ -6,13 +6,13 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from types import SimpleNamespace
 
-import ml_dtypes
 import numpy as np
+import pytest
 
 from quickbeam.serve.fronts.metrics import metrics
 from quickbeam.serve.fronts.rest import rest
@@ -21,7 +21,7 @@ from quickbeam.serve.models.model import Batching, Model, ModelSpec, Spec
 from quickbeam.serve.protocol.messages import Fault, Refusal
 from quickbeam.serve.protocol.tensors import DTYPES
 from quickbeam.serve.service import Service
-from quickbeam.serve.wire.http1 import HttpLimits, HttpRules, Request
+from quickbeam.serve.wire.http1 import HttpLimits, HttpRules
 from quickbeam.serve.wire.http1_listening import HttpProtocol, drained
 
 
@@ -172,7 +172,11 @@ class Served:
             answer = connection.getresponse()
             raw = answer.read()
             kind = answer.headers.get("content-type", "")
-            found = json.loads(raw) if raw and kind == "application/json" and "content-encoding" not in answer.headers else None
+            found = (
+                json.loads(raw)
+                if raw and kind == "application/json" and "content-encoding" not in answer.headers
+                else None
+            )
             return SimpleNamespace(status=answer.status, headers=answer.headers, raw=raw, json=found)
         finally:
             connection.close()
@@ -283,4 +287,28 @@ def example(datatype: str) -> np.ndarray:
     return rng.normal(size=(2, 3)).astype(dtype)
 
 
-__all__ = ["Request", "echo", "everything", "example", "ml_dtypes", "models", "serving"]
+@pytest.fixture(scope="session")
+def served() -> Iterator[Served]:
+    """A server that every test may use, and that stays as it is."""
+    with serving() as found:
+        yield found
+        assert found.errors == []
+        assert found.reserved == 0
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """What runs a server of one's own, as a context."""
+    return serving
+
+
+@pytest.fixture
+def values():
+    """Two rows of three values that need all of a type, by the type's name."""
+    return example
+
+
+@pytest.fixture
+def rest_of():
+    """All that comes on a socket until the other end closes."""
+    return everything
