@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection
 from types import SimpleNamespace
 
@@ -40,14 +41,14 @@ def echo(name: str, datatype: str, shape: tuple[int, ...] = (-1,), most: int = 1
 
 
 def slow(name: str, gate: threading.Event) -> Model:
-    """Return a model that waits for a gate to open."""
+    """Return a model that does one request at a time, and waits for a gate to open."""
     model = echo(name, "FP32")
 
     def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
         gate.wait(20)
         return [arrays[0]]
 
-    return Model(model.spec, [run])
+    return Model(replace(model.spec, batching=None), [run])
 
 
 def broken(name: str) -> Model:

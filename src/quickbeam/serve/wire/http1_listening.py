@@ -129,7 +129,10 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def _mind_reading(self) -> None:
         """Read no more from a peer that does not read, or that asks faster than it is answered."""
-        full = len(self._queue) >= self._limits.pipeline_most
+        coming = (
+            self._reader.phase is Phase.BODY
+        )  # the last one, which can only be answered if reading goes on
+        full = len(self._queue) - coming >= self._limits.pipeline_most
         paused = (full or self._write_paused) and not self._lingering
         if paused != self._read_paused and not self._transport.is_closing():
             self._read_paused = paused
