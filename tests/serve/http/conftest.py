@@ -222,7 +222,7 @@ def models(gate: threading.Event, bundles=()) -> list[Model]:
 
 
 @contextmanager
-def serving(*, limits=HttpLimits(), admit=lambda _: None, bundles=(), tls=None, uvloop=False):  # noqa: B008
+def serving(*, limits=HttpLimits(), admit=lambda _: None, bundles=(), tls=None, uvloop=False, bare=False):  # noqa: B008
     """Run a server."""
     served, ready = Served(), threading.Event()
     stop: list[Callable[[], None]] = []
@@ -237,7 +237,11 @@ def serving(*, limits=HttpLimits(), admit=lambda _: None, bundles=(), tls=None, 
         ended = asyncio.Event()
         stop.append(lambda: loop.call_soon_threadsafe(ended.set))
         rules = HttpRules(
-            rest(service, served.repository, served.regions), limits, admit, served.reserve, served.release
+            rest(service) if bare else rest(service, served.repository, served.regions),
+            limits,
+            admit,
+            served.reserve,
+            served.release,
         )
         beside = HttpRules(metrics(service), limits)
         server = await loop.create_server(
