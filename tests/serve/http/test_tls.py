@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from quickbeam._base import UsageError
-from quickbeam.serve.wire.http1 import Request
+from quickbeam.serve.wire.http1 import HttpLimits, Request
 from quickbeam.serve.wire.tls import Tokens, server_context
 
 TOKEN = "a-token-of-enough-characters"  # noqa: S105 - of a test
@@ -87,6 +87,17 @@ def test_requests_travel_through_tls(serve, papers, uvloop):
         status, raw, protocol = ask(served.port, papers)
         assert (status, b"lacks the input" in raw, protocol) == (400, True, "http/1.1")
         assert served.errors == []
+
+
+@pytest.mark.parametrize("uvloop", [False, True])
+def test_who_sends_too_much_can_read_why(serve, papers, uvloop):
+    context = server_context(papers / "server.pem", papers / "server.key")
+    client = ssl.create_default_context(cafile=papers / "authority.pem")
+    limits = HttpLimits(body_bytes_most=1000, linger_s=5)
+    with serve(tls=context, uvloop=uvloop, limits=limits) as served, served.socket() as plain:
+        with client.wrap_socket(plain, server_hostname="127.0.0.1") as one:
+            one.sendall(b"POST /v2 HTTP/1.1\r\nContent-Length: 9000000\r\n\r\n" + b" " * 9_000_000)
+            assert one.recv(1000).startswith(b"HTTP/1.1 413")
 
 
 def test_who_does_not_speak_tls_is_cut_off(serve, papers):

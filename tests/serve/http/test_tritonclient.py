@@ -48,12 +48,18 @@ def test_it_finds_everything(triton):
         triton.load_model("absent")
 
 
-@pytest.mark.parametrize("datatype", [name for name in DTYPES if name != "BF16"])
-@pytest.mark.parametrize(("sent", "got"), [(True, True), (True, False), (False, True), (False, False)])
+@pytest.mark.parametrize(
+    ("datatype", "sent", "got"),
+    [
+        (name, sent, got)
+        for name in DTYPES
+        for sent in (True, False)
+        for got in (True, False)
+        if name != "BF16" and (name != "FP16" or (sent and got))  # JSON cannot hold it
+    ],
+)
 def test_every_type_both_ways(triton, values, datatype, sent, got):
     x = values(datatype)
-    if datatype == "FP16" and not (sent and got):
-        pytest.skip("JSON cannot hold it")
     if datatype == "BYTES" and not sent:
         x = np.array([["a", "b", "c"], ["d", "µ", ""]], object)
     wanted = client.InferRequestedOutput("y", binary_data=got)

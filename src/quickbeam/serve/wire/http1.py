@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -81,9 +81,7 @@ class Request:
         "closes",
         "headers",
         "is_old",
-        "kept",
         "method",
-        "on_cancel",
         "reply",
         "reserved",
         "target",
@@ -95,13 +93,11 @@ class Request:
         self.method, self.target, self.headers = method, target, headers
         self.body: Buffer = b""
         self.cancelled = False  # nobody waits for the answer any more
-        self.on_cancel: Callable[[], None] | None = None
         self.closes = False  # the connection ends with the answer
         self.is_old = False  # HTTP/1.0
         self.awaits_continue = False
         self.reserved = 0  # bytes
         self.reply: tuple[int, Sequence[Field], Sequence[Buffer]] | None = None
-        self.kept: Any = None  # what the handler likes to keep
 
     def header(self, name: bytes) -> str:
         """Return a header, nothing where it did not come."""
@@ -153,6 +149,7 @@ class Reader:
         self._parser = HttpRequestParser(self)
         self.phase = Phase.IDLE
         self.received = 0  # bytes of the body that is coming
+        self.is_broken = False  # ended in the midst of what the peer sends
         self._quiet = 0  # bytes that led to nothing yet
         self._moved = self._direct = False
         self._url = b""
@@ -226,6 +223,7 @@ class Reader:
             request = Request(self._connection, "", "", {})
             self._connection.begun(request)
         self.end()
+        self.is_broken = True
         request.closes, request.awaits_continue = True, False
         request.fail(status, told, headers)
 

@@ -109,12 +109,14 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._forget()
         if self._lingering or self._transport.is_closing():
             return
-        if not self._half_closed and self._transport.can_write_eof():
-            self._lingering, self._since = True, self._loop.time()
-            self._transport.write_eof()
-            self._mind_reading()
-        else:
+        can_write_eof = self._transport.can_write_eof()  # not with TLS
+        if self._half_closed or not (can_write_eof or self._reader.is_broken):
             self._transport.close()
+            return
+        self._lingering, self._since = True, self._loop.time()
+        if can_write_eof:
+            self._transport.write_eof()
+        self._mind_reading()
 
     def _forget(self) -> None:
         """Tell whoever works on a request that nobody waits for it any more."""
@@ -122,8 +124,6 @@ class HttpProtocol(asyncio.BufferedProtocol):
             request = self._queue.popleft()
             self._release(request)
             request.cancelled = True
-            if request.on_cancel is not None:
-                request.on_cancel()
 
     # how fast
 
