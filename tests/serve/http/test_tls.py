@@ -94,10 +94,13 @@ def test_who_sends_too_much_can_read_why(serve, papers, uvloop):
     context = server_context(papers / "server.pem", papers / "server.key")
     client = ssl.create_default_context(cafile=papers / "authority.pem")
     limits = HttpLimits(body_bytes_most=1000, linger_s=5)
-    with serve(tls=context, uvloop=uvloop, limits=limits) as served, served.socket() as plain:
-        with client.wrap_socket(plain, server_hostname="127.0.0.1") as one:
-            one.sendall(b"POST /v2 HTTP/1.1\r\nContent-Length: 9000000\r\n\r\n" + b" " * 9_000_000)
-            assert one.recv(1000).startswith(b"HTTP/1.1 413")
+    with (
+        serve(tls=context, uvloop=uvloop, limits=limits) as served,
+        served.socket() as plain,
+        client.wrap_socket(plain, server_hostname="127.0.0.1") as one,
+    ):
+        one.sendall(b"POST /v2 HTTP/1.1\r\nContent-Length: 9000000\r\n\r\n" + b" " * 9_000_000)
+        assert one.recv(1000).startswith(b"HTTP/1.1 413")
 
 
 def test_who_does_not_speak_tls_is_cut_off(serve, papers):

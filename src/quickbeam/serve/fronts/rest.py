@@ -18,6 +18,8 @@ from quickbeam.serve.protocol.regions import Regions
 from quickbeam.serve.service import EXTENSIONS, NAME, Loaded, Service
 from quickbeam.serve.wire.http1 import JSON, Request
 
+TARGETS_KNOWN = 512
+
 
 class Repository(Protocol):
     """What loads and unloads models; every method raises Refusal where it cannot do what is asked."""
@@ -70,6 +72,7 @@ class _Rest:
         self._service, self._repository, self._shared = service, repository, shared
         labels = repository.labels_of if repository is not None else lambda *_: {}
         self._infer = RestInfer(service, shared, labels)
+        self._infer_targets: dict[str, Asked] = {}  # those that came before
         self._tasks: set[asyncio.Task[None]] = set()
         self._plain: dict[str, tuple[str, Callable[[Request], None]]] = {
             "health/live": ("GET", lambda request: request.answer(200, (), ())),
@@ -103,6 +106,10 @@ class _Rest:
             request.fail(refusal.fault.http, str(refusal))
 
     def _route(self, request: Request) -> None:
+        asked = self._infer_targets.get(request.target)
+        if asked is not None and request.method == "POST":
+            self._infer.take(request, asked)
+            return
         target = request.target.partition("?")[0]
         if not target.startswith("/"):
             target = _path_of(request.target)
@@ -129,8 +136,14 @@ class _Rest:
         what = self._of_models.get("/".join(rest_of))
         if what is None or not name:
             raise _nothing(request)
-        if _allows(request, what[0]):
-            what[1](request, Asked(name, version))
+        asked = Asked(name, version)
+        if not _allows(request, what[0]):
+            return
+        if rest_of == ["infer"] and name in self._service.models:
+            if len(self._infer_targets) >= TARGETS_KNOWN:
+                self._infer_targets.clear()
+            self._infer_targets[request.target] = asked
+        what[1](request, asked)
 
     def _route_other(self, request: Request, parts: list[str]) -> None:
         kind, last = parts[0], parts[-1]

@@ -46,9 +46,9 @@ class RestInfer:
             head, request_id, raws = _plain_bytes(spec, request.body)
         else:
             head, request_id, raws = self._requests.read(request.body, head_bytes)
-        binary = binary_outputs(head, [one.name for one in spec.outputs])
-        counts = class_counts(head.wanted)
-        places = output_places(head.wanted, self._regions)
+        binary = binary_outputs(head, frozenset([one.name for one in spec.outputs]))
+        counts = class_counts(head.wanted) if head.wanted else {}
+        places = output_places(head.wanted, self._regions) if head.wanted else {}
         inputs = arrays_of(head, raws, read_inputs(head.inputs, self._regions))
 
         def answer(found: Answer) -> None:

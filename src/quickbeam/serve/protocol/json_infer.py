@@ -6,7 +6,7 @@ The numbers behind it are never copied. A head that came before is looked up by 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from quickbeam._base import UsageError
@@ -162,13 +162,13 @@ def _raws(head: Head, rest: memoryview) -> list[memoryview]:
     return found
 
 
-def binary_outputs(head: Head, names: Sequence[str]) -> frozenset[str]:
+def binary_outputs(head: Head, names: frozenset[str]) -> frozenset[str]:
     """Return which outputs are asked for as bytes."""
     default = head.parameters.get(ALL_BINARY, False)
     if type(default) is not bool:
         _wrong(f"the request.parameters.{ALL_BINARY} has to be true or false")
     if not head.wanted:
-        return frozenset(names if default else ())
+        return names if default else frozenset()
     return frozenset(one.name for one in head.wanted if one.parameters.get(BINARY, default))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from http import HTTPStatus
 from typing import Protocol
 
@@ -22,6 +21,9 @@ Field = tuple[bytes, bytes]
 
 SCRATCH_BYTES = 1 << 16
 DIRECT_BYTES = 1 << 14  # bodies with more than this to come are received where they are to be
+IDLE, HEAD, BODY, ENDED = range(
+    4
+)  # where the reading of a connection stands; ended, nothing is read any more
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 JSON: Field = (b"content-type", b"application/json")
 _LINES = {
@@ -131,15 +133,6 @@ class Request:
         return found
 
 
-class Phase(Enum):
-    """Where the reading of a connection stands."""
-
-    IDLE = 0
-    HEAD = 1
-    BODY = 2
-    ENDED = 3  # nothing is read any more
-
-
 class Reader:
     """Makes requests of bytes."""
 
@@ -147,7 +140,7 @@ class Reader:
         """Begin to read."""
         self._rules, self._limits, self._connection = rules, rules.limits, connection
         self._parser = HttpRequestParser(self)
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.received = 0  # bytes of the body that is coming
         self.is_broken = False  # ended in the midst of what the peer sends
         self._quiet = 0  # bytes that led to nothing yet
@@ -179,7 +172,7 @@ class Reader:
             self._hand_over()
 
     def _feed(self, data: memoryview) -> None:
-        if self.phase is Phase.ENDED:
+        if self.phase == ENDED:
             return
         self._moved = False
         try:
@@ -191,8 +184,8 @@ class Reader:
         self._hand_over()
         self._quiet = 0 if self._moved else self._quiet + len(data)
         if self._quiet > self._limits.head_bytes_most:
-            self._too_long()
-        if self.phase is Phase.BODY and self._length is not None:
+            self.broken(431, f"the head of the request is longer than {self._limits.head_bytes_most} bytes")
+        if self.phase == BODY and self._length is not None:
             self._direct = self._length - self.received >= DIRECT_BYTES
             if self._direct and self._body is None:
                 self._body = bytearray(self._length)
@@ -205,18 +198,18 @@ class Reader:
 
     def end(self) -> None:
         """Read nothing any more."""
-        self.phase, self._direct = Phase.ENDED, False
+        self.phase, self._direct = ENDED, False
         self._request = self._whole = self._body = None
 
     def cut(self) -> None:
         """Notice that nothing more will come."""
-        if self.phase in (Phase.HEAD, Phase.BODY):
+        if self.phase in (HEAD, BODY):
             self.broken(400, "the request was cut short")
         self.end()
 
     def broken(self, status: int, told: str, *headers: Field) -> None:
         """Answer what is being read with an error, the last answer of this connection."""
-        if self.phase is Phase.ENDED:
+        if self.phase == ENDED:
             return
         request = self._request
         if request is None:
@@ -227,15 +220,12 @@ class Reader:
         request.closes, request.awaits_continue = True, False
         request.fail(status, told, headers)
 
-    def _too_long(self) -> None:
-        self.broken(431, f"the head of the request is longer than {self._limits.head_bytes_most} bytes")
-
     # what the parser calls
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        if self.phase is not Phase.ENDED:
-            self.phase = Phase.HEAD
+        if self.phase != ENDED:
+            self.phase = HEAD
             self._url, self._headers, self.received = b"", {}, 0
 
     def on_url(self, piece: bytes) -> None:
@@ -244,7 +234,7 @@ class Reader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; what comes behind a body in chunks is not heeded."""
-        if self.phase is not Phase.HEAD:
+        if self.phase != HEAD:
             return
         name = name.lower()
         before = self._headers.get(name)
@@ -252,7 +242,7 @@ class Reader:
 
     def on_headers_complete(self) -> None:
         """Decide whether the body is let in."""
-        if self.phase is Phase.ENDED:
+        if self.phase == ENDED:
             return
         self._moved = True
         parser, headers = self._parser, self._headers
@@ -260,15 +250,13 @@ class Reader:
         request = Request(self._connection, method, self._url.decode("latin-1"), headers)
         request.closes = not parser.should_keep_alive()
         request.is_old = parser.get_http_version() == "1.0"
-        self.phase, self._request, self._whole, self._body = Phase.BODY, request, None, None
+        self.phase, self._request, self._whole, self._body = BODY, request, None, None
         length = headers.get(b"content-length")
         self._length = None if length is None else int(length)
         expects = b"expect" in headers and not request.is_old
         request.awaits_continue = expects
         self._connection.begun(request)
-        if sum(len(name) + len(value) for name, value in headers.items()) > self._limits.head_bytes_most:
-            self._too_long()
-        elif expects and headers[b"expect"].lower() != b"100-continue":
+        if expects and headers[b"expect"].lower() != b"100-continue":
             self.broken(417, f"what Expect asks for is not known: {request.header(b'expect')[:40]!r}")
         elif headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             self.broken(501, "of all transfer encodings, only chunked is understood")
@@ -293,7 +281,7 @@ class Reader:
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
-        if self.phase is Phase.ENDED:
+        if self.phase == ENDED:
             return
         self._moved = True
         size = len(piece)
@@ -315,7 +303,7 @@ class Reader:
     def on_message_complete(self) -> None:
         """Take a request that is all there."""
         request = self._request
-        if self.phase is Phase.ENDED or request is None:
+        if self.phase == ENDED or request is None:
             return
         self._moved = True
         body: Buffer = self._whole or self._body or b""
@@ -328,7 +316,7 @@ class Reader:
                 return
         request.body = body
         request.awaits_continue = False
-        self._request, self._whole, self._body, self.phase = None, None, None, Phase.IDLE
+        self._request, self._whole, self._body, self.phase = None, None, None, IDLE
         if request.closes:
             self.end()
         self._done.append(request)

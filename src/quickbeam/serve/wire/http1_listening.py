@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from quickbeam.serve.wire.http1 import CONTINUE, HttpRules, Phase, Reader, Request
+from quickbeam.serve.wire.http1 import BODY, CONTINUE, ENDED, HEAD, IDLE, HttpRules, Reader, Request
 
 
 class HttpProtocol(asyncio.BufferedProtocol):
@@ -22,7 +22,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._since = self._unread_since = 0.0
         self._had, self._unread = 0, 0  # bytes: of a body then, and of answers that the peer has not read
-        self._phase = Phase.IDLE
+        self._phase = IDLE
         self._write_paused = self._read_paused = False
         self._draining = self._lingering = self._half_closed = False
 
@@ -46,15 +46,12 @@ class HttpProtocol(asyncio.BufferedProtocol):
             return
         reader = self._reader
         reader.buffer_updated(nbytes)
-        if (
-            reader.phase is not self._phase
-            or abs(reader.received - self._had) >= self._limits.body_bytes_least
-        ):
+        if reader.phase != self._phase or abs(reader.received - self._had) >= self._limits.body_bytes_least:
             self._enter(reader.phase)
         if len(self._queue) >= self._limits.pipeline_most:
             self._mind_reading()
 
-    def _enter(self, phase: Phase) -> None:
+    def _enter(self, phase: int) -> None:
         self._phase, self._had, self._since = phase, self._reader.received, self._loop.time()
 
     def begun(self, request: Request) -> None:
@@ -83,7 +80,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         while queue and queue[0].reply is not None:
             first = queue.popleft()
             self._release(first)
-            if self._draining and not queue and self._reader.phase in (Phase.IDLE, Phase.ENDED):
+            if self._draining and not queue and self._reader.phase in (IDLE, ENDED):
                 first.closes = True
             self._transport.writelines(first.written())
             if first.closes:
@@ -129,9 +126,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def _mind_reading(self) -> None:
         """Read no more from a peer that does not read, or that asks faster than it is answered."""
-        coming = (
-            self._reader.phase is Phase.BODY
-        )  # the last one, which can only be answered if reading goes on
+        coming = self._reader.phase == BODY  # the last one, which can only be answered if reading goes on
         full = len(self._queue) - coming >= self._limits.pipeline_most
         paused = (full or self._write_paused) and not self._lingering
         if paused != self._read_paused and not self._transport.is_closing():
@@ -168,11 +163,11 @@ class HttpProtocol(asyncio.BufferedProtocol):
                 self._transport.abort()
         elif self._read_paused:
             return
-        elif phase is Phase.HEAD and now - self._since > limits.head_s:
+        elif phase == HEAD and now - self._since > limits.head_s:
             self._reader.broken(408, f"the head of the request took longer than {limits.head_s:g} s")
-        elif phase is Phase.BODY and now - self._since > limits.body_s:
+        elif phase == BODY and now - self._since > limits.body_s:
             self._reader.broken(408, f"hardly anything of the body came within {limits.body_s:g} s")
-        elif phase is Phase.IDLE and not self._queue and now - self._since > limits.idle_s:
+        elif phase == IDLE and not self._queue and now - self._since > limits.idle_s:
             self._transport.close()
 
     # the end
@@ -180,7 +175,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def drain(self) -> None:
         """Answer what has come, and close."""
         self._draining = True
-        if not self._queue and self._reader.phase in (Phase.IDLE, Phase.ENDED) and not self._lingering:
+        if not self._queue and self._reader.phase in (IDLE, ENDED) and not self._lingering:
             self._reader.end()
             self._transport.close()
 
