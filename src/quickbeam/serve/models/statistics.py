@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
+
+LATENCY_EDGES_NS = (  # 10 us to 10 s
+    *(int(edge * scale) for scale in (1e4, 1e5, 1e6, 1e7, 1e8, 1e9) for edge in (1, 2.5, 5)),
+    10_000_000_000,
+)
 
 
 class Duration:
@@ -21,6 +27,22 @@ class Duration:
         self.total_ns += elapsed_ns
 
 
+class Histogram:
+    """How often something took how long: up to each edge, and longer."""
+
+    __slots__ = ("counts", "total_ns")
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.counts = [0] * (len(LATENCY_EDGES_NS) + 1)
+        self.total_ns = 0
+
+    def add(self, elapsed_ns: int) -> None:
+        """Count one more."""
+        self.counts[bisect_left(LATENCY_EDGES_NS, elapsed_ns)] += 1
+        self.total_ns += elapsed_ns
+
+
 class Statistics:
     """The counters of one version of a model."""
 
@@ -28,6 +50,7 @@ class Statistics:
         """Begin at nothing."""
         self.success, self.failure, self.queue = Duration(), Duration(), Duration()
         self.input, self.infer, self.output = Duration(), Duration(), Duration()
+        self.latency = Histogram()  # of requests that were answered
         self.inferences = self.executions = self.last_ms = 0
         self.batches: dict[int, tuple[Duration, Duration, Duration]] = {}
 
@@ -42,6 +65,8 @@ class Statistics:
         _, input_ns, infer_ns = times
         requests = len(elapsed_ns)
         total = sum(elapsed_ns)
+        for one in elapsed_ns:
+            self.latency.add(one)
         self.success.add(total, requests)
         spent = input_ns + infer_ns + output_ns
         self.queue.add(max(0, total - requests * spent), requests)

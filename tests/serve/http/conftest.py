@@ -1,0 +1,319 @@
+"""A server on loopback in a thread of its own, with models that do next to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.client import HTTPConnection
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from quickbeam.serve.fronts.metrics import metrics
+from quickbeam.serve.fronts.rest import rest
+from quickbeam.serve.models.bundles import open_bundle
+from quickbeam.serve.models.model import Batching, Model, ModelSpec, Spec
+from quickbeam.serve.protocol.messages import Fault, Refusal
+from quickbeam.serve.protocol.tensors import DTYPES
+from quickbeam.serve.service import Service
+from quickbeam.serve.wire.http1 import HttpLimits, HttpRules
+from quickbeam.serve.wire.http1_listening import HttpProtocol, drained
+
+
+def echo(name: str, datatype: str, shape: tuple[int, ...] = (-1,), most: int = 1 << 16) -> Model:
+    """Return a model whose output is its input."""
+    spec = ModelSpec(
+        name,
+        "1",
+        "null",
+        (Spec("x", datatype, shape),),
+        (Spec("y", datatype, shape),),
+        most,
+        Batching() if most else None,
+    )
+    return Model(spec, [lambda arrays: [arrays[0]]], quick=True)
+
+
+def slow(name: str, gate: threading.Event) -> Model:
+    """Return a model that does one request at a time, and waits for a gate to open."""
+    model = echo(name, "FP32")
+
+    def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
+        gate.wait(20)
+        return [arrays[0]]
+
+    return Model(replace(model.spec, batching=None), [run])
+
+
+def broken(name: str) -> Model:
+    """Return a model that fails."""
+
+    def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
+        raise ValueError("it fell over")
+
+    return Model(echo(name, "FP32").spec, [run], quick=True)
+
+
+class FakeRepository:
+    """A repository in memory."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, str | None] = {}
+
+    def index(self):
+        known = [{"name": "other", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"}]
+        return [
+            {"name": name, "version": "1", "state": "READY", "reason": ""} for name in self.loaded
+        ] + known
+
+    async def load(self, name, config):
+        await asyncio.sleep(0)
+        if name == "absent":
+            raise Refusal(Fault.NOT_FOUND, "there is no model 'absent' in the repository")
+        if name == "wrong":
+            raise KeyError("a fault of the server's own")
+        self.loaded[name] = config
+
+    async def unload(self, name, dependents):
+        await asyncio.sleep(0)
+        del self.loaded[name]
+
+    def config_of(self, name, version):
+        return {"name": name, "platform": "null", "max_batch_size": 8}
+
+    def labels_of(self, name, version):
+        return {"y": ["cat", "dog"]}
+
+
+class FakeRegions:
+    """Shared memory that nobody shares."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, tuple[str, int, bytearray]] = {}
+
+    def _region(self, name):
+        if name not in self.kept:
+            raise Refusal(Fault.NOT_FOUND, f"there is no region {name!r}")
+        return self.kept[name]
+
+    def status(self, name):
+        names = [name] if name else list(self.kept)
+        return [
+            {"name": one, "key": key, "offset": offset, "byte_size": len(raw)}
+            for one in names
+            for key, offset, raw in [self._region(one)]
+        ]
+
+    def register(self, name, key, offset, byte_size):
+        if name in self.kept:
+            raise Refusal(Fault.EXISTS, f"the region {name!r} is there already")
+        self.kept[name] = (key, offset, bytearray(byte_size))
+
+    def unregister(self, name):
+        if name:
+            self.kept.pop(name, None)
+        else:
+            self.kept.clear()
+
+    def read(self, region, offset, size):
+        return memoryview(self._region(region)[2])[offset : offset + size]
+
+    def write(self, region, offset, size, raw):
+        self._region(region)[2][offset : offset + size] = raw
+
+
+class Served:
+    """A server that runs: where it listens, and what stands behind it."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.repository, self.regions = FakeRepository(), FakeRegions()
+        self.connections: set[HttpProtocol] = set()
+        self.reserved = self.reserved_most = 0
+        self.budget = 1 << 30
+        self.errors: list[dict] = []
+        self.port = self.metrics_port = 0
+        self.service: Service
+        self.loop: asyncio.AbstractEventLoop
+
+    def reserve(self, size: int) -> bool:
+        if self.reserved + size > self.budget:
+            return False
+        self.reserved += size
+        self.reserved_most = max(self.reserved, self.reserved_most)
+        return True
+
+    def release(self, size: int) -> None:
+        self.reserved -= size
+
+    def call(self, act: Callable[[], object]) -> object:
+        """Run something in the thread of the server."""
+
+        async def run() -> object:
+            return act()
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(20)
+
+    def drain(self, seconds: float):
+        return asyncio.run_coroutine_threadsafe(drained(self.connections, seconds), self.loop)
+
+    def ask(self, method: str, path: str, body=None, headers=None) -> SimpleNamespace:
+        """Ask once, on a connection of its own."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            if isinstance(body, dict):
+                body = json.dumps(body).encode()
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            raw = answer.read()
+            kind = answer.headers.get("content-type", "")
+            found = (
+                json.loads(raw)
+                if raw and kind == "application/json" and "content-encoding" not in answer.headers
+                else None
+            )
+            return SimpleNamespace(status=answer.status, headers=answer.headers, raw=raw, json=found)
+        finally:
+            connection.close()
+
+    def talk(self, raw: bytes, *, ends: bool = False, seconds: float = 10) -> bytes:
+        """Send bytes as they are; return all that comes until the server closes."""
+        with self.socket(seconds) as one:
+            try:
+                one.sendall(raw)
+                if ends:
+                    one.shutdown(socket.SHUT_WR)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            return everything(one)
+
+    def socket(self, seconds: float = 10) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=seconds)
+
+
+def everything(one: socket.socket) -> bytes:
+    """Read until the other end closes."""
+    found = []
+    try:
+        while piece := one.recv(1 << 16):
+            found.append(piece)
+    except ConnectionResetError:
+        pass
+    return b"".join(found)
+
+
+def models(gate: threading.Event, bundles=()) -> list[Model]:
+    every = [echo(f"echo-{datatype.lower()}", datatype) for datatype in DTYPES]
+    return [
+        *every,
+        echo("null", "FP32"),
+        echo("square", "FP32", (2, 2)),
+        echo("plain", "FP32", (-1,), 0),
+        slow("slow", gate),
+        broken("broken"),
+        *[open_bundle(path, "onnxruntime", 1, 1) for path in bundles],
+    ]
+
+
+@contextmanager
+def serving(*, limits=HttpLimits(), admit=lambda _: None, bundles=(), tls=None, uvloop=False, bare=False):  # noqa: B008
+    """Run a server."""
+    served, ready = Served(), threading.Event()
+    stop: list[Callable[[], None]] = []
+
+    async def main() -> None:
+        loop = served.loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: served.errors.append(context))
+        service = served.service = Service(loop)
+        for model in models(served.gate, bundles):
+            service.add(model)
+        service.ready = True
+        ended = asyncio.Event()
+        stop.append(lambda: loop.call_soon_threadsafe(ended.set))
+        rules = HttpRules(
+            rest(service) if bare else rest(service, served.repository, served.regions),
+            limits,
+            admit,
+            served.reserve,
+            served.release,
+        )
+        beside = HttpRules(metrics(service), limits)
+        server = await loop.create_server(
+            lambda: HttpProtocol(rules, served.connections), "127.0.0.1", 0, ssl=tls
+        )
+        other = await loop.create_server(lambda: HttpProtocol(beside, served.connections), "127.0.0.1", 0)
+        served.port = server.sockets[0].getsockname()[1]
+        served.metrics_port = other.sockets[0].getsockname()[1]
+        ready.set()
+        await ended.wait()
+        server.close()
+        other.close()
+        await drained(served.connections, 1)
+        for one in service.every():
+            one.scheduler.end()
+
+    def run() -> None:
+        if uvloop:
+            import uvloop as fast
+
+            fast.run(main())
+        else:
+            asyncio.run(main())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield served
+    finally:
+        served.gate.set()
+        stop[0]()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def example(datatype: str) -> np.ndarray:
+    """Return two rows of three values that need all of a type."""
+    rng = np.random.default_rng(1)
+    dtype = DTYPES[datatype]
+    if datatype == "BYTES":
+        return np.array([[b"", b"a", "µ".encode()], [b"\0\0", b"longer than most", b"{}"]], object)
+    if datatype == "BOOL":
+        return np.array([[True, False, True], [False, False, True]])
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return np.array([[limits.min, limits.max, 0], [1, 2, limits.max - 1]], dtype)
+    return rng.normal(size=(2, 3)).astype(dtype)
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Served]:
+    """A server that every test may use, and that stays as it is."""
+    with serving() as found:
+        yield found
+        assert found.errors == []
+        assert found.reserved == 0
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """What runs a server of one's own, as a context."""
+    return serving
+
+
+@pytest.fixture
+def values():
+    """Two rows of three values that need all of a type, by the type's name."""
+    return example
+
+
+@pytest.fixture
+def rest_of():
+    """All that comes on a socket until the other end closes."""
+    return everything

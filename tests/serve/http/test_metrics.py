@@ -1,0 +1,102 @@
+"""Metrics as Prometheus reads them."""
+
+from http.client import HTTPConnection
+
+import pytest
+
+NAMES = {
+    "nv_inference_request_success",
+    "nv_inference_request_failure",
+    "nv_inference_count",
+    "nv_inference_exec_count",
+    "nv_inference_request_duration_us",
+    "nv_inference_queue_duration_us",
+    "nv_inference_compute_input_duration_us",
+    "nv_inference_compute_infer_duration_us",
+    "nv_inference_compute_output_duration_us",
+    "nv_inference_pending_request_count",
+    "nv_cpu_utilization",
+    "nv_cpu_memory_total_bytes",
+    "nv_cpu_memory_used_bytes",
+}
+
+
+def scrape(served, path="/metrics", method="GET"):
+    connection = HTTPConnection("127.0.0.1", served.metrics_port, timeout=10)
+    connection.request(method, path)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer, text
+
+
+def samples(text):
+    parser = pytest.importorskip("prometheus_client.parser")
+    return list(parser.text_string_to_metric_families(text))
+
+
+def test_what_was_done_is_counted_under_the_names_of_triton(serve):
+    asked = {"inputs": [{"name": "x", "shape": [3, 1], "datatype": "FP32", "data": [1, 2, 3]}]}
+    with serve() as served:
+        for _ in range(4):
+            served.ask("POST", "/v2/models/null/infer", asked)
+        served.ask("POST", "/v2/models/broken/infer", asked)
+        answer, text = scrape(served)
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")} >= NAMES
+    found = {
+        (one.name.removesuffix("_total"), one.labels.get("model"), one.labels.get("version")): one.value
+        for family in samples(text)
+        for one in family.samples
+        if "le" not in one.labels
+    }
+
+    def value(name, model="null"):
+        return found[name, model, "1"]
+
+    assert value("nv_inference_request_success") == 4
+    assert value("nv_inference_count") == 12
+    assert value("nv_inference_exec_count") == 4
+    assert value("nv_inference_request_failure", "broken") == 1
+    assert value("nv_inference_pending_request_count") == 0
+    assert value("nv_inference_request_duration_us") >= value("nv_inference_queue_duration_us") >= 0
+    assert value("quickbeam_request_latency_seconds_count") == 4
+    duration_s = value("nv_inference_request_duration_us") / 1e6
+    assert value("quickbeam_request_latency_seconds_sum") == pytest.approx(duration_s, abs=1e-6)
+    assert found["nv_cpu_memory_total_bytes", None, None] > found["nv_cpu_memory_used_bytes", None, None] > 0
+    assert 0 <= found["nv_cpu_utilization", None, None] <= 1
+
+
+def test_buckets_add_up(serve):
+    with serve() as served:
+        latency = served.service.find("null").statistics.latency
+        for elapsed_ns in (1, 10_000, 10_001, 3_000_000, 60_000_000_000):
+            served.call(lambda one=elapsed_ns: latency.add(one))
+        _, text = scrape(served)
+    (family,) = [one for one in samples(text) if one.name == "quickbeam_request_latency_seconds"]
+    buckets = {
+        one.labels["le"]: one.value
+        for one in family.samples
+        if one.labels["model"] == "null" and "le" in one.labels
+    }
+    assert buckets["1e-05"] == 2  # an edge belongs to its bucket
+    assert buckets["2.5e-05"] == 3
+    assert (buckets["0.0025"], buckets["0.005"], buckets["10"], buckets["+Inf"]) == (3, 4, 4, 5)
+    assert list(buckets.values()) == sorted(buckets.values())
+
+
+def test_names_of_models_are_escaped(serve):
+    with serve() as served:
+        loaded = served.service.find("null")
+        name = 'a "quoted"\\\nname'
+        served.call(lambda: served.service.models.update({name: {'"': loaded}}))
+        object.__setattr__(loaded.model.spec, "name", name)
+        _, text = scrape(served)
+    assert any(one.labels.get("model") == name for family in samples(text) for one in family.samples)
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status"), [("/", "GET", 404), ("/metrics", "POST", 405), ("/metrics", "HEAD", 200)]
+)
+def test_nothing_else_is_there(served, path, method, status):
+    assert scrape(served, path, method)[0].status == status
