@@ -27,6 +27,7 @@ COMMANDS = {
     "report": "Draw records as one HTML page and figures.",
     "run": "Run a trigger menu over events.",
     "score": "Score events with a bundle.",
+    "serve": "Serve models over the KServe v2 / Triton protocol.",
     "simulate": "Simulate proton-proton collisions.",
     "train": "Train a reference model and pack it.",
     "verify": "Compare engines with the float64 reference.",

@@ -1,1 +1,1 @@
-"""Inference as a service: models answered for over the KServe v2 / Triton protocol, and the client of it."""
+"""Inference as a service: the server (`quickbeam.serve.server`) of the KServe v2 / Triton protocol, and its client."""

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
-from quickbeam.serve.protocol.infer import STREAM_RESPONSE, Answers, Head, Requests, arrays_of, field_head
+from quickbeam.serve.fronts.grpc_repository import repository_methods, take
+from quickbeam.serve.models.repository import Repository
+from quickbeam.serve.protocol.infer import STREAM_RESPONSE, Answers, Requests, arrays_of, field_head
 from quickbeam.serve.protocol.messages import Answer, Asking, Fault, Refusal
-from quickbeam.serve.protocol.placing import REGION, SIZE, place_of, placed_in
-from quickbeam.serve.protocol.tensors import to_raw
+from quickbeam.serve.protocol.regions import output_places, read_inputs, write_outputs
 from quickbeam.serve.service import EXTENSIONS, NAME, Service
 from quickbeam.serve.shared_memory import SharedMemory
 from quickbeam.serve.wire.grpc import Call, Method, Status
@@ -21,8 +21,10 @@ from quickbeam.serve.wire.http2 import Chunk
 PREFIX = "/inference.GRPCInferenceService/"
 
 
-def methods(service: Service, shared: SharedMemory) -> dict[str, Method]:
-    """Return what answers each method."""
+def methods(
+    service: Service, shared: SharedMemory, repository: Repository | None = None
+) -> dict[str, Method]:
+    """Return what answers each method; without a repository nothing is loaded or unloaded."""
     infer = _Infer(service, shared)
     plain: dict[str, tuple[Any, Callable[[Any], Any]]] = {
         "ServerLive": (pb.ServerLiveRequest, lambda _: pb.ServerLiveResponse(live=True)),
@@ -52,21 +54,11 @@ def methods(service: Service, shared: SharedMemory) -> dict[str, Method]:
             lambda _: pb.CudaSharedMemoryUnregisterResponse(),
         ),
     }
-    found = {PREFIX + name: Method(partial(_answer, kind, act)) for name, (kind, act) in plain.items()}
+    plain.update(repository_methods(service, repository))
+    found = {PREFIX + name: Method(partial(take, kind, act)) for name, (kind, act) in plain.items()}
     found[PREFIX + "ModelInfer"] = Method(infer.one)
     found[PREFIX + "ModelStreamInfer"] = Method(infer.next, infer.no_more)
     return found
-
-
-def _answer(kind: Any, act: Callable[[Any], Any], call: Call, message: Chunk) -> None:
-    try:
-        answer = act(kind.FromString(bytes(message))).SerializeToString()
-    except DecodeError:
-        call.fail(Status.INVALID_ARGUMENT, f"the message is no {kind.__name__}")
-    except Refusal as refusal:
-        call.fail(Status(refusal.fault.grpc), str(refusal))
-    else:
-        call.answer(len(answer), [answer])
 
 
 def _model_ready(service: Service, asked: Any) -> Any:
@@ -179,13 +171,12 @@ class _Infer:
         request_id = ""
         try:
             head, request_id, raws = self._requests.read(message)
-            placed = placed_in(head)
-            inputs = arrays_of(head, raws, self._shared_inputs(head))
+            places = output_places(head.wanted, self._shared)
+            inputs = arrays_of(head, raws, read_inputs(head.inputs, self._shared))
 
             def hear(found: Answer) -> None:
                 try:
-                    if placed:
-                        self._lay_down(found, placed)
+                    placed = write_outputs(found.outputs, places, self._shared) if places else None
                     answer(*self._answers.write(found, request_id, placed))
                 except Refusal as refusal:
                     tell(refusal)
@@ -214,17 +205,3 @@ class _Infer:
                 Status(refusal.fault.grpc),
                 f"[request id: {request_id}] {refusal}" if request_id else str(refusal),
             )
-
-    def _shared_inputs(self, head: Head) -> dict[str, memoryview]:
-        return {
-            given.name: self._shared.read(*place_of(given.parameters, f"the input {given.name!r}"))
-            for given in head.inputs
-            if REGION in given.parameters
-        }
-
-    def _lay_down(self, found: Answer, placed: dict[str, dict[str, Any]]) -> None:
-        for name, parameters in placed.items():
-            if name in found.outputs:
-                raw = to_raw(found.outputs[name])
-                self._shared.write(*place_of(parameters, f"the output {name!r}"), raw)
-                parameters[SIZE] = len(raw)

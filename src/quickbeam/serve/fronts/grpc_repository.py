@@ -24,11 +24,15 @@ Act = Callable[[Any], Any]
 _pending: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
 
-def repository_methods(service: Service, repository: Repository) -> dict[str, tuple[Any, Act]]:
+def repository_methods(service: Service, repository: Repository | None) -> dict[str, tuple[Any, Act]]:
     """Return, by the method's name, the type of its request and its act; `RepositoryModelLoad` and `...Unload` are coroutines."""
-    return {
+    told: dict[str, tuple[Any, Act]] = {
         "ModelConfig": (pb.ModelConfigRequest, partial(_config, service)),
         "ModelStatistics": (pb.ModelStatisticsRequest, partial(_statistics, service)),
+    }
+    if repository is None:
+        return told
+    return told | {
         "RepositoryIndex": (pb.RepositoryIndexRequest, partial(_index, repository)),
         "RepositoryModelLoad": (pb.RepositoryModelLoadRequest, partial(_load, repository)),
         "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest, partial(_unload, repository)),

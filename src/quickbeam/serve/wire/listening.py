@@ -61,6 +61,13 @@ class GrpcProtocol(asyncio.BufferedProtocol):
         """Go on."""
         self._transport.resume_reading()
 
+    @property
+    def under_way(self) -> int:
+        """Return how many calls are not answered yet, and whether an answer is not sent yet."""
+        if self.connection is None:
+            return 0
+        return len(self.connection.streams) + bool(self._transport.get_write_buffer_size())
+
     def close(self) -> None:
         """Cut the connection."""
         self._transport.abort()

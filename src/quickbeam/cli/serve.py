@@ -1,0 +1,113 @@
+"""`quickbeam serve`: models behind the KServe v2 / Triton protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from quickbeam._base import QuickbeamError
+from quickbeam.cli.output import say
+
+PORT = click.IntRange(0, 65535)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(
+    name="serve",
+    epilog="Example: quickbeam serve models/ --grpc 8001 --http 8000 --metrics 8002. "
+    "Ready when every model is loaded, verified and warm; SIGTERM finishes what is under way.",
+)
+@click.argument("models", nargs=-1, required=True)
+@click.option(
+    "--grpc", type=PORT, default=8001, show_default=True, help="Port of gRPC; 0 for any that is free."
+)
+@click.option("--http", type=PORT, default=8000, show_default=True, help="Port of HTTP.")
+@click.option(
+    "--metrics", type=PORT, default=8002, show_default=True, help="Port of the metrics, for Prometheus."
+)
+@click.option("--no-http", is_flag=True, help="No HTTP, only gRPC and metrics.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen at; anything else than loopback wants TLS and tokens.",
+)
+@click.option(
+    "--engine",
+    default="onnxruntime",
+    show_default=True,
+    help="What runs bundles; null computes nothing, and shows what the protocol costs.",
+)
+@click.option(
+    "--instances",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Of each bundle, that run at a time.",
+)
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Per instance.")
+@click.option("--certificate", type=FILE, help="TLS: certificate of the server (PEM).")
+@click.option("--key", type=FILE, help="TLS: its key.")
+@click.option("--client-ca", type=FILE, help="mTLS: clients show a certificate that this one signed.")
+@click.option(
+    "--tokens", type=FILE, help="A file of bearer tokens, one per line, readable by its owner alone."
+)
+@click.option(
+    "--max-request", type=click.IntRange(1), default=64, show_default=True, help="MB of one request."
+)
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="MB of all requests in the server.",
+)
+@click.option("--no-model-control", is_flag=True, help="Clients may not load and unload models.")
+@click.option(
+    "--drain",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds to finish what is under way at the end.",
+)
+def command(models: tuple[str, ...], **options: Any) -> None:
+    """Serve MODELS: bundles, directories of bundles, Triton model repositories as they are, names of shipped bundles."""
+    from quickbeam.serve.models.opening import Settings
+    from quickbeam.serve.server import Doors, Guard, ServerSettings, run_server
+
+    settings = ServerSettings(
+        models,
+        Doors(
+            options["host"],
+            options["grpc"],
+            None if options["no_http"] else options["http"],
+            options["metrics"],
+        ),
+        Guard(
+            options["certificate"],
+            options["key"],
+            options["client_ca"],
+            options["tokens"],
+            options["max_request"] << 20,
+            options["max_bytes"] << 20,
+            not options["no_model_control"],
+        ),
+        Settings(options["engine"], options["instances"], options["threads"]),
+        options["drain"],
+    )
+    left = run_server(settings, _tell)
+    if left:
+        raise QuickbeamError(
+            f"{left} requests were cut off: they were not done within --drain {options['drain']:g} s"
+        )
+
+
+def _tell(listening: Any) -> None:
+    for name, address in listening.addresses.items():
+        scheme = "grpc" if name == "grpc" else "http"
+        say(f"{name}: {scheme}://{address}{'/metrics' if name == 'metrics' else ''}")
+    for one in listening.repository.index():
+        say(f"{one.state}: {one.name} {one.version}{f': {one.reason}' if one.reason else ''}".rstrip())
+    say("ready" if listening.service.ready else "not ready: see above")
