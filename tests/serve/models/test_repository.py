@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from quickbeam._base import ChecksumError, ModelError, QuickbeamError, UnsafeBundleError, UsageError
@@ -225,6 +227,13 @@ def test_a_configuration_that_does_not_fit_its_graph_is_refused(write_model, sca
         opened(folder)
 
 
+def test_sizes_beyond_all_memory_are_refused_and_not_tried(write_model, parse_model):
+    config = SCALE.replace("dims: [ 3 ]", "dims: [ 1000000000000 ]")
+    folder = write_model("m", config, v1=parse_model("n (float[N, K] x) => (float[N, K] y) { y = Neg (x) }"))
+    with pytest.raises(ModelError, match="give it smaller dims"):
+        opened(folder)
+
+
 def test_a_graph_of_one_row_is_no_graph_with_a_batch(write_model, parse_model):
     folder = write_model("m", SCALE, v1=parse_model("one (float[1, 3] x) => (float[1, 3] y) { y = Neg (x) }"))
     with pytest.raises(ModelError, match="max_batch_size is 8, but the graph has the fixed shape"):
@@ -388,6 +397,26 @@ def test_a_reload_under_traffic_loses_nothing(write_model, scale_model, serve, c
     assert failed == []
     assert set(found) <= {1, 2, 3, 4, 5}
     assert len(set(found)) > 1
+
+
+def test_the_index_tells_who_is_ready(write_model, scale_model, serve, client_of):
+    write_model("broken", SCALE, v1=b"nothing")
+    write_model("scale", SCALE, v1=scale_model())
+    client = client_of(serve())
+    stub = client._client_stub
+    found = stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(ready=True)).models
+    assert [one.name for one in found] == ["scale"]
+    with pytest.raises(grpc.RpcError, match="leave repository_name empty"):
+        stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(repository_name="x"))
+
+
+def test_models_come_from_the_repository_only(write_model, scale_model, serve, client_of):
+    write_model("scale", SCALE, v1=scale_model())
+    client = client_of(serve())
+    with pytest.raises(
+        InferenceServerException, match=r"parameter '(config|file:1/model\.onnx)' is not supported"
+    ):
+        client.load_model("scale", config="{}", files={"file:1/model.onnx": scale_model()})
 
 
 def test_what_was_replaced_is_closed(write_model, scale_model, serve):

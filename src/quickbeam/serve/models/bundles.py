@@ -10,11 +10,10 @@ import numpy as np
 
 from quickbeam.bundle import Bundle, Tensor
 from quickbeam.engines import Options, Session, find_engine
-from quickbeam.serve.models.model import Batching, Model, ModelSpec, Run, Spec
+from quickbeam.serve.models.model import QUICK_NS, Batching, Model, ModelSpec, Run, Spec
 from quickbeam.serve.protocol.tensors import datatype_of
 
 ROWS_MOST = 1 << 16
-QUICK_NS = 1_000_000  # a call of one event that takes less runs in the thread of the event loop
 TRIES = 5
 
 

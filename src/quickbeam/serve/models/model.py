@@ -8,10 +8,24 @@ from typing import Any
 
 import numpy as np
 
+from quickbeam._base import QuickbeamError
 from quickbeam.serve.protocol.messages import Fault, Refusal, Wanted
 from quickbeam.serve.protocol.tensors import dtype_of
 
 Run = Callable[[list[Any]], Sequence[np.ndarray]]  # arrays; None for an optional input that was left out
+QUICK_NS = 1_000_000  # a call of one row that takes less runs in the thread of the event loop
+FAILURES = (  # whatever a model raises, also when it is opened: who asked is told
+    QuickbeamError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    MemoryError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    OSError,
+)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from quickbeam._base import QuickbeamError, did_you_mean
-from quickbeam.serve.models.model import Model
+from quickbeam.serve.models.model import FAILURES, Model
 from quickbeam.serve.models.opening import Settings, open_place
 from quickbeam.serve.models.places import NAME, Place, find_places
 from quickbeam.serve.models.scheduler import Scheduler
@@ -119,9 +119,10 @@ class Repository:
             known.state = before if before is State.READY else State.LOADING
             try:
                 models = await self._in_thread(partial(open_place, place, self._settings))
-            except (QuickbeamError, OSError, MemoryError) as error:
+            except FAILURES as error:
                 kept = " (the one that was loaded before goes on)" if before is State.READY else ""
-                known.reason = f"{error}{kept}"
+                told = str(error) or type(error).__name__
+                known.reason = f"{told}{kept}"
                 if before is not State.READY:
                     known.state = State.UNAVAILABLE
                 raise Refusal(Fault.INVALID, f"failed to load {name!r}: {known.reason}") from error

@@ -18,25 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from quickbeam._base import QuickbeamError
-from quickbeam.serve.models.model import Batching, Level, Model, Run
+from quickbeam.serve.models.model import FAILURES, Batching, Level, Model, Run
 from quickbeam.serve.models.statistics import Statistics
 from quickbeam.serve.protocol.messages import Answer, Asking, Fault, Refusal
 
 WAITING_MOST = 4096  # requests of one model, where it does not say itself
 _ALONE = Batching()
-_FAILURES = (  # whatever a model raises: its requests are told
-    QuickbeamError,
-    ValueError,
-    RuntimeError,
-    TypeError,
-    MemoryError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    OSError,
-)
 
 
 @dataclass(slots=True)
@@ -337,7 +324,7 @@ def _run(
         ready = perf_counter_ns()
         outputs = run(arrays)
         return outputs, (start, ready - start, perf_counter_ns() - ready)
-    except _FAILURES as error:
+    except FAILURES as error:
         return error, (start, 0, 0)
 
 

@@ -12,11 +12,10 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
 from quickbeam._base import ModelError, QuickbeamError, VerificationError, did_you_mean
-from quickbeam.serve.models.model import Model, Run, Spec
+from quickbeam.serve.models.model import QUICK_NS, Model, Run, Spec
 from quickbeam.serve.models.triton_config import Configured, confined
 from quickbeam.serve.protocol.tensors import datatype_of, dtype_of, from_raw
 
-QUICK_NS = 1_000_000  # a call of one row that takes less runs in the thread of the event loop
 TRIES = 5
 FREE_SIZES = (1, 16, 64, 128)  # graphs of neighbours need more particles than neighbours
 SAMPLE_BYTES_MOST = 1 << 30
@@ -131,6 +130,11 @@ def request_of(
     found = []
     for spec in configured.inputs:
         shape = tuple(free if size == -1 else size for size in spec.shape)
+        if math.prod(shape) * rows * dtype_of(spec.datatype).itemsize > SAMPLE_BYTES_MOST:
+            raise ModelError(
+                f"{configured.place}: a row of input {spec.name!r} with {list(shape)} has more than {SAMPLE_BYTES_MOST} "
+                "bytes; give it smaller dims"
+            )
         found.append(drawn(spec, (rows, *shape) if configured.max_batch else shape, rng))
     return found
 
