@@ -6,18 +6,17 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import onnx
 import pytest
 
-from quickbeam.serve.fronts.grpc_methods import PREFIX, methods
-from quickbeam.serve.fronts.grpc_repository import repository_methods, take
+from quickbeam.serve.fronts.grpc_methods import methods
 from quickbeam.serve.models.repository import Repository
 from quickbeam.serve.service import Service
-from quickbeam.serve.wire.grpc import Method, Rules
+from quickbeam.serve.shared_memory import SharedMemory
+from quickbeam.serve.wire.grpc import Rules
 from quickbeam.serve.wire.listening import GrpcProtocol
 
 SCALE = """scale (float[N, 3] x) => (float[N, 3] y) {{
@@ -152,11 +151,7 @@ def serve(tmp_path):
             found.service = Service(found.loop)
             found.repository = Repository(given or [tmp_path / "models"], found.service)
             await found.repository.load_all()
-            more = repository_methods(found.service, found.repository)
-            table = methods(found.service) | {
-                PREFIX + name: Method(partial(take, kind, act)) for name, (kind, act) in more.items()
-            }
-            rules = Rules(table, 1 << 26)
+            rules = Rules(methods(found.service, SharedMemory(), found.repository), 1 << 26)
             found.connections = set()
             found.server = await found.loop.create_server(
                 lambda: GrpcProtocol(rules, found.connections), "127.0.0.1", 0
