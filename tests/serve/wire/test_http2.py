@@ -9,8 +9,7 @@ from hpack import Decoder, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickbeam.serve.wire.grpc import Call, Method, Rules, understand
-from quickbeam.serve.wire.http2 import (
+from quickbeam.serve.wire.frames import (
     ACK,
     CONTINUATION,
     DATA,
@@ -28,9 +27,10 @@ from quickbeam.serve.wire.http2 import (
     SETTINGS,
     WINDOW_UPDATE,
     Code,
-    Connection,
     frame,
 )
+from quickbeam.serve.wire.grpc import Call, Method, Rules, understand
+from quickbeam.serve.wire.http2 import Connection
 
 ASKED = [
     (":method", "POST"),

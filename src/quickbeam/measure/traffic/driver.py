@@ -10,7 +10,8 @@ from time import monotonic_ns
 from quickbeam.measure.traffic.scenarios import Scenario, Traffic, poisson_arrivals_ns
 from quickbeam.serve.client.channel import CallError, Channel, Exchange
 from quickbeam.serve.client.inference import PATH
-from quickbeam.serve.wire.http2 import Chunk, Connection
+from quickbeam.serve.wire.frames import Chunk
+from quickbeam.serve.wire.sending import Sending
 
 SPIN_NS = 1_200_000  # waits that are shorter are not slept through: the system wakes in milliseconds
 DRAIN_NS = 2_000_000_000
@@ -133,7 +134,7 @@ class Driver:
         channel = self._channels[number % len(self._channels)]
         size, pieces = self._requests[number % len(self._requests)]
 
-        def make(connection: Connection, stream_id: int) -> _Timed:
+        def make(connection: Sending, stream_id: int) -> _Timed:
             exchange = _Timed(connection, stream_id)
             exchange.finished = self._finished
             exchange.scheduled_ns = scheduled_ns

@@ -15,7 +15,7 @@ from quickbeam.measure.traffic.driver import Driver, Outcome
 from quickbeam.measure.traffic.scenarios import Traffic
 from quickbeam.serve.client.channel import CallError, Channel
 from quickbeam.serve.protocol.tensors import dtype_of, to_raw
-from quickbeam.serve.wire.http2 import Chunk
+from quickbeam.serve.wire.frames import Chunk
 
 SERVICE = "/inference.GRPCInferenceService/"
 VARIANTS = 16  # different inputs, sent in turn

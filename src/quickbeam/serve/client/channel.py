@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from urllib.parse import unquote
 
+from quickbeam.serve.wire.frames import Chunk, Code, Header
 from quickbeam.serve.wire.grpc import Status, literal
-from quickbeam.serve.wire.http2 import Chunk, Code, Connection, Header
+from quickbeam.serve.wire.http2 import Connection
 from quickbeam.serve.wire.messages import Messages, prefix_of
+from quickbeam.serve.wire.sending import Sending
 
 PIECES_MOST = 64  # that one call of the system takes
 ANSWER_BYTES_MOST = 1 << 31
@@ -36,7 +38,7 @@ class Exchange(Messages):
 
     __slots__ = ("done", "failure", "messages", "trailers")
 
-    def __init__(self, connection: Connection, stream_id: int) -> None:
+    def __init__(self, connection: Sending, stream_id: int) -> None:
         """Begin a call."""
         super().__init__(connection, stream_id)
         self.messages: deque[Chunk] = deque()
@@ -145,7 +147,7 @@ class Channel:
         *,
         timeout_ns: int | None = None,
         half_close: bool = True,
-        make: Callable[[Connection, int], Exchange] = Exchange,
+        make: Callable[[Sending, int], Exchange] = Exchange,
     ) -> Exchange:
         """Send a call; its answer is waited for later."""
         connection = self._connection

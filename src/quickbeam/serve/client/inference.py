@@ -16,8 +16,8 @@ from quickbeam.bundle import Signature
 from quickbeam.serve.client.channel import CallError
 from quickbeam.serve.protocol.infer import ID, RAW_INPUT, RAW_OUTPUT, field_head, taken_apart
 from quickbeam.serve.protocol.tensors import datatype_of, from_raw, to_raw
+from quickbeam.serve.wire.frames import Chunk
 from quickbeam.serve.wire.grpc import Status
-from quickbeam.serve.wire.http2 import Chunk
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
 KNOWN = 512

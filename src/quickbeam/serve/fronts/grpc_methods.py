@@ -15,8 +15,8 @@ from quickbeam.serve.protocol.messages import Answer, Asking, Fault, Refusal
 from quickbeam.serve.protocol.regions import output_places, read_inputs, write_outputs
 from quickbeam.serve.service import EXTENSIONS, NAME, Service
 from quickbeam.serve.shared_memory import SharedMemory
+from quickbeam.serve.wire.frames import Chunk
 from quickbeam.serve.wire.grpc import Call, Method, Status
-from quickbeam.serve.wire.http2 import Chunk
 
 PREFIX = "/inference.GRPCInferenceService/"
 

@@ -16,8 +16,8 @@ from quickbeam.serve.models.statistics import Duration
 from quickbeam.serve.models.triton_config import config_of
 from quickbeam.serve.protocol.messages import Fault, Refusal
 from quickbeam.serve.service import Loaded, Service
+from quickbeam.serve.wire.frames import Chunk
 from quickbeam.serve.wire.grpc import Call, Status
-from quickbeam.serve.wire.http2 import Chunk
 
 # An act takes the request and returns the answer, or a coroutine of it; it raises Refusal where it refuses.
 Act = Callable[[Any], Any]

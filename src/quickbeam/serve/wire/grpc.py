@@ -10,8 +10,9 @@ from time import monotonic_ns
 from typing import NamedTuple
 from urllib.parse import quote
 
-from quickbeam.serve.wire.http2 import Chunk, Connection, Header
+from quickbeam.serve.wire.frames import Chunk, Header
 from quickbeam.serve.wire.messages import Messages, prefix_of, unpacked
+from quickbeam.serve.wire.sending import Sending
 
 _UNITS = {"H": 3_600_000_000_000, "M": 60_000_000_000, "S": 1_000_000_000, "m": 1_000_000, "u": 1_000, "n": 1}
 _DIGITS_MOST = 8
@@ -124,7 +125,7 @@ class Call(Messages):
         "rules",
     )
 
-    def __init__(self, connection: Connection, stream_id: int, rules: Rules) -> None:
+    def __init__(self, connection: Sending, stream_id: int, rules: Rules) -> None:
         """Begin a call."""
         super().__init__(connection, stream_id)
         self.rules = rules

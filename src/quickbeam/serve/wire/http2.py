@@ -7,73 +7,56 @@ there is costs several times as much per request as the protocol's budget allows
 
 from __future__ import annotations
 
-import struct
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from enum import IntEnum
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
-from hpack import Decoder, Encoder
+from hpack import Decoder
 from hpack.exceptions import HPACKError
 from hpack.table import HeaderTable
 
-S = TypeVar("S", bound="Stream")
-Header = tuple[bytes, bytes]
-Chunk = bytes | bytearray | memoryview
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
-    range(10)
-)
-END_STREAM = ACK = 0x1
-END_HEADERS, PADDED, PRIORITISED = 0x4, 0x8, 0x20
-(
-    HEADER_TABLE_SIZE,
+from quickbeam.serve.wire.frames import (
+    ACK,
+    BLOCKS_KNOWN,
+    CONNECTION_WINDOW,
+    CONTINUATION,
+    DATA,
+    DIRECT_BYTES,
     ENABLE_PUSH,
-    MAX_CONCURRENT_STREAMS,
+    END_HEADERS,
+    END_STREAM,
+    FRAME,
+    FRAME_HEAD,
+    FRAME_MOST,
+    FRAME_START,
+    GOAWAY,
+    HEADER_BYTES_MOST,
+    HEADER_TABLE_SIZE,
     INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
     MAX_FRAME_SIZE,
     MAX_HEADER_LIST_SIZE,
-) = range(1, 7)
-
-WINDOW_START, WINDOW_MOST = 65_535, (1 << 31) - 1
-FRAME_HEAD, FRAME_START = 9, 16_384
-FRAME_MOST = (1 << 24) - 1
-SCRATCH_BYTES = 1 << 18
-HEADER_BYTES_MOST = 1 << 16  # of a block as it travels, and of its headers as they are read
-JOINED_MOST = 1 << 14  # bytes of an answer that are sent in one piece
-DIRECT_BYTES = 1 << 14  # payloads with more than this to come are received where they are to be
-STREAM_WINDOW = 1 << 24
-CONNECTION_WINDOW = WINDOW_MOST
-BLOCKS_KNOWN = 256
-RESETS_MOST = 1000  # more of them than answers: somebody makes streams only to cancel them
-
-_FRAME = struct.Struct(">HBBBI")
-_U32, _SETTING = struct.Struct(">I"), struct.Struct(">HI")
-
-
-class Code(IntEnum):
-    """Error codes of HTTP/2."""
-
-    NO_ERROR = 0
-    PROTOCOL_ERROR = 1
-    INTERNAL_ERROR = 2
-    FLOW_CONTROL_ERROR = 3
-    STREAM_CLOSED = 5
-    FRAME_SIZE_ERROR = 6
-    REFUSED_STREAM = 7
-    CANCEL = 8
-    COMPRESSION_ERROR = 9
-    ENHANCE_YOUR_CALM = 11
-
-
-class BrokenConnection(Exception):  # noqa: N818 - the peer's error, not ours
-    """The peer breaks the protocol, so that nothing on this connection means anything any more."""
-
-    def __init__(self, code: Code, told: str) -> None:
-        """Keep what the peer is told."""
-        super().__init__(told)
-        self.code = code
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITISED,
+    RESETS_MOST,
+    RST_STREAM,
+    SCRATCH_BYTES,
+    SETTING,
+    SETTINGS,
+    STREAM_WINDOW,
+    U32,
+    WINDOW_MOST,
+    WINDOW_START,
+    WINDOW_UPDATE,
+    BrokenConnection,
+    Chunk,
+    Code,
+    Header,
+    Stream,
+    frame,
+)
+from quickbeam.serve.wire.sending import Sending
 
 
 class _Table(HeaderTable):
@@ -91,50 +74,7 @@ class _Table(HeaderTable):
         HeaderTable.maxsize.fset(self, newmax)  # type: ignore[attr-defined]
 
 
-class Stream:
-    """One exchange. Subclasses say what becomes of headers and data; views of data are valid during the call alone."""
-
-    __slots__ = ("closed", "connection", "ended", "held", "id", "received", "window")
-
-    def __init__(self, connection: Connection, stream_id: int) -> None:
-        """Begin an exchange."""
-        self.connection, self.id = connection, stream_id
-        self.window = connection.peer_window  # what may still be sent
-        self.held: deque[tuple[Chunk, bool]] | None = (
-            None  # what waits for the window, and whether it ends the stream
-        )
-        self.received = 0  # bytes since the window was last opened
-        self.ended = False  # by the peer
-        self.closed = False  # by both, or by a reset
-
-    def on_headers(self, headers: Any) -> None:
-        """Take headers or trailers, as the connection understands them."""
-
-    def on_data(self, data: memoryview) -> None:
-        """Take a piece of data."""
-
-    def on_end(self) -> None:
-        """Notice that the peer has sent all."""
-
-    def on_reset(self, code: int) -> None:
-        """Notice that the peer, or the end of the connection, has cut the exchange off."""
-
-    def room(self, size: int) -> memoryview | None:
-        """Return where at most so many coming bytes of data belong, where that is known."""
-        del size
-        return None
-
-    def filled(self, size: int) -> None:
-        """Notice that so many bytes have come to where `room` said."""
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Return a frame."""
-    size = len(payload)
-    return _FRAME.pack(size >> 8, size & 0xFF, kind, flags, stream) + payload
-
-
-class Connection:
+class Connection(Sending):
     """One end of a connection. `write` takes what is to be sent; `accept` makes the streams that the peer begins."""
 
     def __init__(
@@ -146,38 +86,26 @@ class Connection:
         understand: Callable[[list[Header]], Any] = list,
     ) -> None:
         """Begin; the end that has no `accept` is the one that asks. `understand` reads headers for `on_headers`."""
-        self._write, self._accept, self._streams_most, self._understand = (
-            write,
-            accept,
-            streams_most,
-            understand,
-        )
-        self.streams: dict[int, Stream] = {}
-        self.peer_window, self.peer_frame, self.peer_streams = WINDOW_START, FRAME_START, 100
-        self.closed = False
-        self.leaving = False  # the peer begins nothing any more
-        self._window = WINDOW_START
+        super().__init__(write, asks=accept is None)
+        self._accept, self._streams_most, self._understand = accept, streams_most, understand
         self._received = 0
-        self._decoder, self._encoder = Decoder(HEADER_BYTES_MOST), Encoder()
+        self._decoder = Decoder(HEADER_BYTES_MOST)
         self._table = self._decoder.header_table = _Table()
         self._blocks: dict[bytes, Any] = {}  # headers that were read before, and what they mean
-        self._next, self._last = 1, 0
-        self._resets = 0
         self._block: tuple[Stream | None, bytearray, bool] | None = None  # headers of which more is to come
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         self._have = 0
         self._due: tuple[Stream | None, int, bool] | None = None  # data of which more is to come
         self._padding = 0  # that follows them
         self._direct: memoryview | None = None
-        self._out: list[Chunk] = []
         self._greeted = accept is None
         settings = [(MAX_CONCURRENT_STREAMS, streams_most), (INITIAL_WINDOW_SIZE, STREAM_WINDOW)]
         settings += [(MAX_FRAME_SIZE, FRAME_MOST), (MAX_HEADER_LIST_SIZE, HEADER_BYTES_MOST)]
         settings += [(ENABLE_PUSH, 0)] if accept is None else []
         if accept is None:
             self._out.append(PREFACE)
-        self._out.append(frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*pair) for pair in settings)))
-        self._out.append(frame(WINDOW_UPDATE, 0, 0, _U32.pack(CONNECTION_WINDOW - WINDOW_START)))
+        self._out.append(frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*pair) for pair in settings)))
+        self._out.append(frame(WINDOW_UPDATE, 0, 0, U32.pack(CONNECTION_WINDOW - WINDOW_START)))
 
     # what comes in
 
@@ -271,7 +199,7 @@ class Connection:
         have = self._have - position
         if have < FRAME_HEAD or not self._greeted:
             return 0
-        high, low, kind, flags, stream_id = _FRAME.unpack_from(self._scratch, position)
+        high, low, kind, flags, stream_id = FRAME.unpack_from(self._scratch, position)
         size, stream_id, begin = high << 8 | low, stream_id & WINDOW_MOST, position + FRAME_HEAD
         if kind == DATA and self._block is None:
             if flags & PADDED and have == FRAME_HEAD:
@@ -294,13 +222,13 @@ class Connection:
             stream = None
         self._received += size
         if self._received > CONNECTION_WINDOW // 4:
-            self._out.append(frame(WINDOW_UPDATE, 0, 0, _U32.pack(self._received)))
+            self._out.append(frame(WINDOW_UPDATE, 0, 0, U32.pack(self._received)))
             self._received = 0
         ends = bool(flags & END_STREAM)
         if stream is not None and not ends:
             stream.received += size
             if stream.received > STREAM_WINDOW // 4:
-                self._out.append(frame(WINDOW_UPDATE, 0, stream_id, _U32.pack(stream.received)))
+                self._out.append(frame(WINDOW_UPDATE, 0, stream_id, U32.pack(stream.received)))
                 stream.received = 0
         if not flags & PADDED:
             if stream is not None and self._have - at >= size:  # it is all here, as with most messages
@@ -383,7 +311,7 @@ class Connection:
             raise BrokenConnection(Code.PROTOCOL_ERROR, "a stream with an even number")
         self._last = stream_id
         if len(self.streams) >= self._streams_most or self.leaving:
-            self._out.append(frame(RST_STREAM, 0, stream_id, _U32.pack(Code.REFUSED_STREAM)))
+            self._out.append(frame(RST_STREAM, 0, stream_id, U32.pack(Code.REFUSED_STREAM)))
             return None
         stream = self.streams[stream_id] = self._accept(self, stream_id)
         return stream
@@ -426,14 +354,14 @@ class Connection:
         if self._resets > RESETS_MOST and self._accept is not None:
             raise BrokenConnection(Code.ENHANCE_YOUR_CALM, "streams are made only to be cancelled")
         stream.closed = True
-        stream.on_reset(_U32.unpack(payload)[0])
+        stream.on_reset(U32.unpack(payload)[0])
 
     def _take_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id or len(payload) % 6 or (flags & ACK and payload):
             raise BrokenConnection(Code.FRAME_SIZE_ERROR, "settings of a wrong size")
         if flags & ACK:
             return
-        for key, value in _SETTING.iter_unpack(payload):
+        for key, value in SETTING.iter_unpack(payload):
             if key == INITIAL_WINDOW_SIZE:
                 if value > WINDOW_MOST:
                     raise BrokenConnection(Code.FLOW_CONTROL_ERROR, "a window too large")
@@ -454,7 +382,7 @@ class Connection:
     def _take_window(self, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise BrokenConnection(Code.FRAME_SIZE_ERROR, "a window update has four bytes")
-        grown = _U32.unpack(payload)[0] & WINDOW_MOST
+        grown = U32.unpack(payload)[0] & WINDOW_MOST
         if not stream_id:
             self._window += grown
             if not grown or self._window > WINDOW_MOST:
@@ -473,146 +401,8 @@ class Connection:
         else:
             self._send_held(stream)
 
-    # what goes out
-
-    def encoded(self, headers: Iterable[tuple[str, str]]) -> bytes:
-        """Return a block of headers; they have to be sent in the order in which they were encoded."""
-        return self._encoder.encode(headers)
-
-    def open(self, make: Callable[[Connection, int], S], block: bytes) -> S:
-        """Begin a stream, as the end that asks."""
-        stream_id, self._next = self._next, self._next + 2
-        stream = make(self, stream_id)
-        self.streams[stream_id] = stream
-        self.send_headers(stream, block)
-        return stream
-
-    def send_headers(self, stream: Stream, block: bytes, *, ends: bool = False) -> None:
-        """Send headers, or trailers behind all data."""
-        if stream.closed:
-            return
-        if stream.held:
-            stream.held.append(
-                (frame(HEADERS, END_HEADERS | (END_STREAM if ends else 0), stream.id, block), ends)
-            )
-            return
-        self._out.append(frame(HEADERS, END_HEADERS | (END_STREAM if ends else 0), stream.id, block))
-        if ends:
-            self._finish(stream)
-
-    def send_whole(self, stream: Stream, head: bytes, chunks: Sequence[Chunk], trailers: bytes) -> None:
-        """Send headers, data and trailers: all that there is to say on a stream."""
-        if stream.closed:
-            return
-        size = sum(map(len, chunks))
-        if (
-            size > JOINED_MOST
-            or stream.held
-            or size > stream.window
-            or size > self._window
-            or size > self.peer_frame
-        ):
-            self.send_headers(stream, head)
-            self.send_data(stream, chunks)
-            self.send_headers(stream, trailers, ends=True)
-            return
-        self._window -= size
-        number = stream.id
-        self._out.append(
-            b"".join(
-                (
-                    _FRAME.pack(len(head) >> 8, len(head) & 0xFF, HEADERS, END_HEADERS, number),
-                    head,
-                    _FRAME.pack(size >> 8, size & 0xFF, DATA, 0, number),
-                    *chunks,
-                    _FRAME.pack(
-                        len(trailers) >> 8, len(trailers) & 0xFF, HEADERS, END_HEADERS | END_STREAM, number
-                    ),
-                    trailers,
-                )
-            )
-        )
-        self._finish(stream)
-
-    def send_data(self, stream: Stream, chunks: Sequence[Chunk], *, ends: bool = False) -> None:
-        """Send data as far as the peer's windows go; the rest follows when they open."""
-        if stream.closed:
-            return
-        size = sum(map(len, chunks))
-        if not stream.held and size <= self.peer_frame and size <= stream.window and size <= self._window:
-            stream.window -= size
-            self._window -= size
-            self._out.append(_FRAME.pack(size >> 8, size & 0xFF, DATA, END_STREAM if ends else 0, stream.id))
-            self._out += chunks
-            if ends:
-                self._finish(stream)
-            return
-        stream.held = stream.held or deque()
-        stream.held.extend((memoryview(chunk), False) for chunk in chunks)
-        if ends:
-            stream.held.append((memoryview(b""), True))
-        self._send_held(stream)
-
-    def _send_held(self, stream: Stream) -> None:
-        held = stream.held
-        while held and not stream.closed:
-            chunk, ends = held[0]
-            if not isinstance(chunk, memoryview):  # headers, which no window bounds
-                held.popleft()
-                self._out.append(chunk)
-            else:
-                size = min(len(chunk), self.peer_frame, stream.window, self._window)
-                if size <= 0 and len(chunk):
-                    return
-                stream.window -= size
-                self._window -= size
-                last = ends and size == len(chunk)
-                self._out.append(
-                    _FRAME.pack(size >> 8, size & 0xFF, DATA, END_STREAM if last else 0, stream.id)
-                )
-                self._out.append(chunk[:size])
-                if size < len(chunk):
-                    held[0] = (chunk[size:], ends)
-                    continue
-                held.popleft()
-            if ends:
-                self._finish(stream)
-
-    def _finish(self, stream: Stream) -> None:
-        """Note that this end has sent all."""
-        if stream.ended or self._accept is not None:
-            if not stream.ended:  # the answer is complete before the question: nothing more of it is wanted
-                self._out.append(frame(RST_STREAM, 0, stream.id, _U32.pack(Code.NO_ERROR)))
-            stream.closed = True
-            self.streams.pop(stream.id, None)
-            self._resets = max(0, self._resets - 1)
-
-    def reset(self, stream: Stream, code: Code) -> None:
-        """Cut an exchange off."""
-        if not stream.closed:
-            stream.closed = True
-            self.streams.pop(stream.id, None)
-            self._out.append(frame(RST_STREAM, 0, stream.id, _U32.pack(code)))
-            stream.on_reset(code)
-
-    def forget(self, stream: Stream) -> None:
-        """Let go of a stream that is over at both ends."""
-        stream.closed = True
-        self.streams.pop(stream.id, None)
-
-    def leave(self) -> None:
-        """Tell the peer that nothing new is taken; what runs is finished."""
-        self.leaving = True
-        self._out.append(frame(GOAWAY, 0, 0, _U32.pack(self._last) + _U32.pack(Code.NO_ERROR)))
-        self.flush()
-
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        self._out.append(frame(PING, 0, 0, b"quickbea"))
-        self.flush()
-
     def _break(self, code: Code, told: str) -> None:
-        payload = _U32.pack(self._last) + _U32.pack(code) + told.encode()[:200]
+        payload = U32.pack(self._last) + U32.pack(code) + told.encode()[:200]
         self._out.append(frame(GOAWAY, 0, 0, payload))
         self.lost()
 
@@ -624,9 +414,3 @@ class Connection:
             stream.closed = True
             stream.on_reset(Code.CANCEL)
         self.streams.clear()
-
-    def flush(self) -> None:
-        """Hand on what is to be sent."""
-        if self._out:
-            out, self._out = self._out, []
-            self._write(out)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from quickbeam.serve.wire.frames import Chunk
 from quickbeam.serve.wire.grpc import Call, Rules, understand
-from quickbeam.serve.wire.http2 import Chunk, Connection
+from quickbeam.serve.wire.http2 import Connection
 
 
 class GrpcProtocol(asyncio.BufferedProtocol):

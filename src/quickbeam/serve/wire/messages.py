@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from quickbeam.serve.wire.http2 import Chunk, Connection, Stream
+from quickbeam.serve.wire.frames import Chunk, Stream
+from quickbeam.serve.wire.sending import Sending
 
 PREFIX_BYTES = 5
 
@@ -14,7 +15,7 @@ class Messages(Stream):
 
     __slots__ = ("_filled", "_message", "_packed", "_prefix")
 
-    def __init__(self, connection: Connection, stream_id: int) -> None:
+    def __init__(self, connection: Sending, stream_id: int) -> None:
         """Begin with nothing."""
         super().__init__(connection, stream_id)
         self._prefix = b""
