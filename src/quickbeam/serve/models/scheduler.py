@@ -54,9 +54,11 @@ class Scheduler:
         self._batching = model.spec.batching or _ALONE
         self._levels: list[deque[_Waiting]] = [deque() for _ in self._batching.levels]
         self._late: list[deque[_Waiting]] = [deque() for _ in self._levels]
-        # In the order in which they are served: what waited too long comes behind its own level, and before the next.
-        self._queues = [queue for pair in zip(self._levels, self._late, strict=True) for queue in pair]
         self._again: deque[_Waiting] = deque()  # of a batch that failed: each by itself now
+        pairs = list(zip(self._levels, self._late, strict=True))
+        # Served in this order: what waited too long comes behind its own level, and before the next.
+        self._queues = [self._again, *(queue for pair in pairs for queue in pair)]
+        self._by_level = [(*pair, rules) for pair, rules in zip(pairs, self._batching.levels, strict=True)]
         self._names = [spec.name for spec in model.spec.inputs]
         self._batches: deque[_Batch] = deque()  # that run, in their order, where answers have to keep it
         self._count = 0
@@ -149,8 +151,10 @@ class Scheduler:
         """Return the next requests to be done together, or none where the first may wait for more."""
         now = monotonic_ns()
         self._drop_expired(now)
-        queue = next((level for level in (self._again, *self._queues) if level), None)
-        if queue is None:
+        for queue in self._queues:
+            if queue:
+                break
+        else:
             return []
         taken = 1
         if self.spec.batching is not None and self.spec.max_batch and queue is not self._again:
@@ -191,7 +195,7 @@ class Scheduler:
     def _drop_expired(self, now: int = 0) -> None:
         """Refuse what waited too long, and forget what nobody waits for any more."""
         now = now or monotonic_ns()
-        for rules, queue, late in zip(self._batching.levels, self._levels, self._late, strict=True):
+        for queue, late, rules in self._by_level:
             while queue and _is_over(queue[0], now):
                 waiting = queue.popleft()
                 own = waiting.asking.deadline_ns
