@@ -60,6 +60,11 @@ def broken(name: str) -> Model:
     return Model(echo(name, "FP32").spec, [run], quick=True)
 
 
+def strange(name: str) -> Model:
+    """Return a model that gives what the protocol has no words for."""
+    return Model(echo(name, "FP32").spec, [lambda arrays: [arrays[0].astype(complex)]], quick=True)
+
+
 class FakeRepository:
     """A repository in memory."""
 
@@ -217,6 +222,7 @@ def models(gate: threading.Event, bundles=()) -> list[Model]:
         echo("plain", "FP32", (-1,), 0),
         slow("slow", gate),
         broken("broken"),
+        strange("strange"),
         *[open_bundle(path, "onnxruntime", 1, 1) for path in bundles],
     ]
 

@@ -257,6 +257,21 @@ def test_bodies_have_a_bound_however_they_come(serve):
         assert served.reserved_most < 3 << 20
 
 
+def test_who_sends_too_much_can_read_why(serve):
+    with serve(limits=HttpLimits(body_bytes_most=1000, linger_s=5)) as served, served.socket() as one:
+        one.sendall(b"POST /v2 HTTP/1.1\r\nContent-Length: 20000000\r\n\r\n" + b" " * 20_000_000)
+        assert statuses(one.recv(1000)) == [413]
+
+
+def test_unpacking_takes_its_memory_from_what_all_bodies_have(serve):
+    with serve() as served:
+        served.budget = 1000
+        body = gzip.compress(b" " * 5000)
+        head = b"POST /v2/models/null/infer HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+        assert statuses(served.talk(head % len(body) + body)) == [503]
+        assert served.reserved == 0
+
+
 @pytest.mark.parametrize(
     ("coding", "body", "status"),
     [

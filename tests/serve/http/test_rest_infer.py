@@ -229,6 +229,26 @@ def test_what_is_no_request_is_refused(served, body):
     assert (answer.status, list(answer.json)) == (400, ["error"])
 
 
+def test_bytes_behind_the_inputs_are_refused(served):
+    body, headers = with_bytes(np.ones((1, 2), np.float32), "FP32")
+    answer = served.ask("POST", INFER.format("null"), body + b"ab", headers)
+    assert (answer.status, "2 bytes follow the inputs" in answer.json["error"]) == (400, True)
+
+
+def test_strings_of_the_same_shape_have_their_own_sizes(served):
+    for text in (b"a", b"longer", b""):
+        x = np.array([[text]], object)
+        body, headers = with_bytes(x, "BYTES", parameters={"binary_data_output": True})
+        told, raw = taken_apart(served.ask("POST", INFER.format("echo-bytes"), body, headers))
+        assert told["outputs"][0]["parameters"]["binary_data_size"] == len(raw) == 4 + len(text)
+
+
+def test_an_answer_that_cannot_be_written_fails_alone(served):
+    answer = served.ask("POST", INFER.format("strange"), given())
+    assert (answer.status, "complex128" in answer.json["error"]) == (500, True)
+    assert served.ask("POST", INFER.format("null"), given()).status == 200
+
+
 def test_a_model_that_fails_and_one_that_is_not_there(served):
     answer = served.ask("POST", INFER.format("broken"), {**given(), "id": "seven"})
     assert (answer.status, "it fell over" in answer.json["error"], "seven" in answer.json["error"]) == (
