@@ -14,34 +14,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import monotonic_ns, perf_counter_ns
-from typing import Any
 
 import numpy as np
 
-from quickbeam.serve.models.model import FAILURES, Batching, Level, Model, Run
+from quickbeam.serve.models.model import FAILURES, Batching, Model, Run
 from quickbeam.serve.models.statistics import Statistics
-from quickbeam.serve.protocol.messages import Answer, Asking, Fault, Refusal
+from quickbeam.serve.models.tickets import AskingTicket, Ticket
+from quickbeam.serve.protocol.messages import Asking, Fault, Refusal
 
 WAITING_MOST = 4096  # requests of one model, where it does not say itself
 _ALONE = Batching()
 
 
 @dataclass(slots=True)
-class _Waiting:
-    asking: Asking
-    rows: int
-    kind: tuple[
-        tuple[str, tuple[int, ...]], ...
-    ]  # only requests with the same inputs, of the same shapes, go together
-    since_ns: int
-    deadline_ns: int | None
-
-
-@dataclass(slots=True)
 class _Batch:
     """A batch that runs, and what came of it, until those before it are answered."""
 
-    waiting: list[_Waiting]
+    waiting: list[Ticket]
     done: tuple[Sequence[np.ndarray] | Exception, tuple[int, int, int]] | None = None
 
 
@@ -51,15 +40,15 @@ class Scheduler:
     def __init__(self, model: Model, loop: asyncio.AbstractEventLoop, statistics: Statistics) -> None:
         """Begin with nothing to do."""
         self.model, self.spec, self.statistics, self._loop = model, model.spec, statistics, loop
-        self._batching = model.spec.batching or _ALONE
-        self._levels: list[deque[_Waiting]] = [deque() for _ in self._batching.levels]
-        self._late: list[deque[_Waiting]] = [deque() for _ in self._levels]
-        self._again: deque[_Waiting] = deque()  # of a batch that failed: each by itself now
+        self.batching = model.spec.batching or _ALONE
+        self._levels: list[deque[Ticket]] = [deque() for _ in self.batching.levels]
+        self._late: list[deque[Ticket]] = [deque() for _ in self._levels]
+        self._again: deque[Ticket] = deque()  # of a batch that failed: each by itself now
         pairs = list(zip(self._levels, self._late, strict=True))
         # Served in this order: what waited too long comes behind its own level, and before the next.
         self._queues = [self._again, *(queue for pair in pairs for queue in pair)]
-        self._by_level = [(*pair, rules) for pair, rules in zip(pairs, self._batching.levels, strict=True)]
-        self._names = [spec.name for spec in model.spec.inputs]
+        self._by_level = [(*pair, rules) for pair, rules in zip(pairs, self.batching.levels, strict=True)]
+        self._most = [level.most or WAITING_MOST for level in self.batching.levels]
         self._batches: deque[_Batch] = deque()  # that run, in their order, where answers have to keep it
         self._count = 0
         self._free = list(range(len(model.instances)))
@@ -78,44 +67,41 @@ class Scheduler:
 
     def submit(self, asking: Asking) -> None:
         """Take a request, or refuse it at once."""
+        self.take(AskingTicket(asking, self.spec, self.batching))
+
+    def take(self, ticket: Ticket) -> None:
+        """Take a request that was checked, or refuse it at once."""
+        prepared = ticket.prepared
         if self._closed:
             raise Refusal(Fault.UNAVAILABLE, f"the model {self.spec.name!r} is being unloaded")
-        rows = self.spec.rows_of(asking.inputs)
-        asking.inputs = {
-            spec.name: asking.inputs[spec.name] for spec in self.spec.inputs if spec.name in asking.inputs
-        }
-        level = self._level(asking)
-        rules = self._batching.levels[level]
-        if self._is_full(level):
-            raise Refusal(
-                Fault.UNAVAILABLE,
-                f"too many requests wait for the model {self.spec.name!r}: {len(self._levels[level]) + len(self._late[level])}",
-            )
-        now = monotonic_ns()
-        kind = tuple([(name, array.shape[1:]) for name, array in asking.inputs.items()])
-        self._levels[level].append(_Waiting(asking, rows, kind, now, _deadline(asking, rules, now)))
+        queue = self._levels[prepared.level]
+        if len(queue) >= self._most[prepared.level] or self._late[prepared.level]:
+            self._refuse_if_full(prepared.level)
+        now = ticket.since_ns = monotonic_ns()
+        ticket.until_ns = ticket.own_ns
+        if prepared.limit_ns:
+            until = now + prepared.limit_ns
+            ticket.until_ns = until if ticket.own_ns is None else min(until, ticket.own_ns)
+        queue.append(ticket)
         self._count += 1
-        self._soon()
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._dispatch)
 
     def _soon(self) -> None:
         if not self._due:
             self._due = True
             self._loop.call_soon(self._dispatch)
 
-    def _is_full(self, level: int) -> bool:
-        queue, late = self._levels[level], self._late[level]
-        most = self._batching.levels[level].most or WAITING_MOST
-        if len(queue) + len(late) < most:
-            return False
-        self._drop_expired()  # what nobody waits for any more takes nobody's place
-        return len(queue) + len(late) >= most
-
-    def _level(self, asking: Asking) -> int:
-        asked = asking.parameters.get("priority", 0)
-        if not isinstance(asked, int) or isinstance(asked, bool) or asked < 0:
-            raise Refusal(Fault.INVALID, f"the priority is {asked!r}; it has to be a whole number")
-        levels = len(self._batching.levels)
-        return asked - 1 if 1 <= asked <= levels else self._batching.default_level
+    def _refuse_if_full(self, level: int) -> None:
+        queue, late, most = self._levels[level], self._late[level], self._most[level]
+        if len(queue) + len(late) >= most:
+            self._drop_expired()  # what nobody waits for any more takes nobody's place
+        if len(queue) + len(late) >= most:
+            raise Refusal(
+                Fault.UNAVAILABLE,
+                f"too many requests wait for the model {self.spec.name!r}: {len(queue) + len(late)}",
+            )
 
     def _dispatch(self) -> None:
         self._due = False
@@ -125,15 +111,15 @@ class Scheduler:
                 break
             instance = self._free.pop()
             self.running += 1
-            if self._batching.keeps_order:
+            if self.batching.keeps_order:
                 self._batches.append(_Batch(batch))
             run = self.model.instances[instance]
             if self.model.quick:
-                self._finish(instance, batch, *_run(run, batch, self._names))
+                self._finish(instance, batch, *_run(run, batch))
             else:
                 thread = self._threads[instance]
                 if thread is None:
-                    thread = self._threads[instance] = _Thread(run, self._names)
+                    thread = self._threads[instance] = _Thread(run)
                 thread.work.put((batch, instance, self._hear))
         if self.on_idle is not None and not self._count and not self.running:
             on_idle, self.on_idle = self.on_idle, None
@@ -147,7 +133,7 @@ class Scheduler:
         self._finish(*done)  # type: ignore[arg-type] # as `_Thread` gives them
         self._dispatch()
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Ticket]:
         """Return the next requests to be done together, or none where the first may wait for more."""
         now = monotonic_ns()
         self._drop_expired(now)
@@ -162,19 +148,23 @@ class Scheduler:
         self._count -= taken
         return [queue.popleft() for _ in range(taken)]
 
-    def _together(self, queue: deque[_Waiting], now: int) -> int:
+    def _together(self, queue: deque[Ticket], now: int) -> int:
         """Return how many of a queue are done together now; 0 where the first may wait for more."""
-        first, most, preferred = queue[0], self.spec.max_batch, self._batching.preferred
+        first, most, preferred = queue[0], self.spec.max_batch, self.batching.preferred
         taken = rows = liked = 0
-        until = first.since_ns + self._batching.delay_ns
+        until = first.since_ns + self.batching.delay_ns
         for waiting in queue:
-            if waiting.kind != first.kind or rows + waiting.rows > most or _is_over(waiting, now):
+            if (
+                waiting.prepared.kind != first.prepared.kind
+                or rows + waiting.prepared.rows > most
+                or waiting.is_over(now)
+            ):
                 break
-            taken, rows = taken + 1, rows + waiting.rows
+            taken, rows = taken + 1, rows + waiting.prepared.rows
             if rows in preferred:
                 liked = taken
-            if waiting.deadline_ns is not None:  # half of its time is left for being computed
-                until = min(until, (waiting.since_ns + waiting.deadline_ns) // 2)
+            if waiting.until_ns is not None:  # half of its time is left for being computed
+                until = min(until, (waiting.since_ns + waiting.until_ns) // 2)
         if now >= until or self._closed:
             return taken
         if liked:
@@ -196,24 +186,24 @@ class Scheduler:
         """Refuse what waited too long, and forget what nobody waits for any more."""
         now = now or monotonic_ns()
         for queue, late, rules in self._by_level:
-            while queue and _is_over(queue[0], now):
+            while queue and queue[0].is_over(now):
                 waiting = queue.popleft()
-                own = waiting.asking.deadline_ns
-                if rules.delays and not waiting.asking.cancelled() and (own is None or now < own):
-                    waiting.deadline_ns = own
+                own = waiting.own_ns
+                if rules.delays and not waiting.is_cancelled() and (own is None or now < own):
+                    waiting.until_ns = own
                     late.append(waiting)
                 else:
                     self._expire(waiting)
-            while late and _is_over(late[0], now):
+            while late and late[0].is_over(now):
                 self._expire(late.popleft())
-        while self._again and _is_over(self._again[0], now):
+        while self._again and self._again[0].is_over(now):
             self._expire(self._again.popleft())
 
-    def _expire(self, waiting: _Waiting) -> None:
+    def _expire(self, waiting: Ticket) -> None:
         self._count -= 1
         self.statistics.fail(monotonic_ns() - waiting.since_ns)
-        if not waiting.asking.cancelled():
-            waiting.asking.refuse(
+        if not waiting.is_cancelled():
+            waiting.refuse(
                 Refusal(
                     Fault.EXPIRED, f"the request for {self.spec.name!r} waited too long, and was not computed"
                 )
@@ -222,14 +212,14 @@ class Scheduler:
     def _finish(
         self,
         instance: int,
-        batch: list[_Waiting],
+        batch: list[Ticket],
         outputs: Sequence[np.ndarray] | Exception,
         times: tuple[int, int, int],
     ) -> None:
         """Hand each request what is its own."""
         self.running -= 1
         self._free.append(instance)
-        if not self._batching.keeps_order:
+        if not self.batching.keeps_order:
             self._hand_back(batch, outputs, times)
             return
         next(one for one in self._batches if one.waiting is batch).done = (outputs, times)
@@ -237,7 +227,7 @@ class Scheduler:
             self._hand_back(self._batches.popleft().waiting, *done)
 
     def _hand_back(
-        self, batch: list[_Waiting], outputs: Sequence[np.ndarray] | Exception, times: tuple[int, int, int]
+        self, batch: list[Ticket], outputs: Sequence[np.ndarray] | Exception, times: tuple[int, int, int]
     ) -> None:
         if not isinstance(outputs, Exception):
             self._answer(batch, outputs, times)
@@ -248,16 +238,16 @@ class Scheduler:
         else:
             self._fail(batch, f"the model {self.spec.name!r} failed: {outputs}")
 
-    def _fail(self, batch: list[_Waiting], told: str) -> None:
+    def _fail(self, batch: list[Ticket], told: str) -> None:
         for waiting in batch:
             self.statistics.fail(monotonic_ns() - waiting.since_ns)
-            waiting.asking.refuse(Refusal(Fault.INTERNAL, told))
+            waiting.refuse(Refusal(Fault.INTERNAL, told))
 
     def _answer(
-        self, batch: list[_Waiting], outputs: Sequence[np.ndarray], times: tuple[int, int, int]
+        self, batch: list[Ticket], outputs: Sequence[np.ndarray], times: tuple[int, int, int]
     ) -> None:
         spec, start = self.spec, perf_counter_ns()
-        rows = sum(waiting.rows for waiting in batch)
+        rows = sum([waiting.prepared.rows for waiting in batch])
         if (
             spec.max_batch
             and len(batch) > 1
@@ -265,20 +255,17 @@ class Scheduler:
         ):
             self._fail(batch, f"the model {spec.name!r} gave another number of rows than it got")
             return
-        begin = 0
-        for waiting in batch:
-            end = begin + waiting.rows
-            asking = waiting.asking
-            chosen = spec.chosen(asking.wanted)
-            own = outputs if len(batch) == 1 else [output[begin:end] for output in outputs]
-            begin = end
-            asking.answer(Answer(spec.name, spec.version, {spec.outputs[i].name: own[i] for i in chosen}))
-        self.statistics.execution(
-            [monotonic_ns() - waiting.since_ns for waiting in batch],
-            rows if spec.max_batch else 1,
-            times,
-            perf_counter_ns() - start,
-        )
+        if len(batch) == 1:
+            batch[0].hear(outputs)
+        else:
+            begin = 0
+            for waiting in batch:
+                end = begin + waiting.prepared.rows
+                waiting.hear([output[begin:end] for output in outputs])
+                begin = end
+        now = monotonic_ns()
+        elapsed = [now - waiting.since_ns for waiting in batch]
+        self.statistics.execution(elapsed, rows if spec.max_batch else 1, times, perf_counter_ns() - start)
 
     def close(self, on_idle: Callable[[], None] | None = None) -> None:
         """Take nothing any more; what waits is done, and then `on_idle` is called, once, in the thread of the loop."""
@@ -293,37 +280,15 @@ class Scheduler:
                 thread.work.put(None)
 
 
-def _deadline(asking: Asking, rules: Level, now: int) -> int | None:
-    """Return until when a request may wait: its own deadline, or the queue's."""
-    own = asking.parameters.get("timeout")
-    limit = rules.timeout_ns
-    if isinstance(own, int) and own > 0 and (rules.may_shorten or not limit):
-        limit = min(limit or own * 1000, own * 1000)
-    until = now + limit if limit else None
-    if asking.deadline_ns is None or until is None:
-        return until if asking.deadline_ns is None else asking.deadline_ns
-    return min(until, asking.deadline_ns)
-
-
-def _is_over(waiting: _Waiting, now: int) -> bool:
-    return (waiting.deadline_ns is not None and now >= waiting.deadline_ns) or waiting.asking.cancelled()
-
-
-def _run(
-    run: Run, batch: list[_Waiting], names: Sequence[str]
-) -> tuple[Sequence[np.ndarray] | Exception, tuple[int, int, int]]:
+def _run(run: Run, batch: list[Ticket]) -> tuple[Sequence[np.ndarray] | Exception, tuple[int, int, int]]:
     """Run a batch; return outputs, and how long input and model took, and when it began."""
     start = perf_counter_ns()
     try:
-        arrays: list[Any]
-        if len(batch) == 1:
-            own = batch[0].asking.inputs
-            arrays = list(own.values()) if len(own) == len(names) else [own.get(name) for name in names]
-        else:  # requests of one kind have the same inputs
-            given = batch[0].asking.inputs
+        arrays = batch[0].arrays
+        if len(batch) > 1:  # requests of one kind have the same inputs
             arrays = [
-                np.concatenate([waiting.asking.inputs[name] for waiting in batch]) if name in given else None
-                for name in names
+                None if one is None else np.concatenate([waiting.arrays[place] for waiting in batch])
+                for place, one in enumerate(arrays)
             ]
         ready = perf_counter_ns()
         outputs = run(arrays)
@@ -335,14 +300,14 @@ def _run(
 class _Thread:
     """A thread that runs one instance."""
 
-    def __init__(self, run: Run, names: Sequence[str]) -> None:
-        self.work: SimpleQueue[tuple[list[_Waiting], int, Callable[..., None]] | None] = SimpleQueue()
-        self._run, self._names = run, names
+    def __init__(self, run: Run) -> None:
+        self.work: SimpleQueue[tuple[list[Ticket], int, Callable[..., None]] | None] = SimpleQueue()
+        self._run = run
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
         while (job := self.work.get()) is not None:
             batch, instance, hear = job
-            outputs, times = _run(self._run, batch, self._names)
+            outputs, times = _run(self._run, batch)
             hear(instance, batch, outputs, times)
             del job, batch, outputs  # or the last arrays would be kept until the next request

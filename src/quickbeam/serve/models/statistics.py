@@ -63,19 +63,26 @@ class Statistics:
     ) -> None:
         """Count one execution: how long each of its requests took, and its own parts."""
         _, input_ns, infer_ns = times
-        requests = len(elapsed_ns)
-        total = sum(elapsed_ns)
+        requests, total = len(elapsed_ns), sum(elapsed_ns)
+        counts = self.latency.counts
         for one in elapsed_ns:
-            self.latency.add(one)
-        self.success.add(total, requests)
-        spent = input_ns + infer_ns + output_ns
-        self.queue.add(max(0, total - requests * spent), requests)
-        for duration, one in ((self.input, input_ns), (self.infer, infer_ns), (self.output, output_ns)):
-            duration.add(one * requests, requests)
+            counts[bisect_left(LATENCY_EDGES_NS, one)] += 1
+        self.latency.total_ns += total
+        waited = total - requests * (input_ns + infer_ns + output_ns)
+        parts = ((self.success, total), (self.queue, max(0, waited)), (self.input, input_ns * requests))
+        for duration, spent in (
+            *parts,
+            (self.infer, infer_ns * requests),
+            (self.output, output_ns * requests),
+        ):
+            duration.count += requests
+            duration.total_ns += spent
         self.inferences += rows
         self.executions += 1
-        self.last_ms = int(time.time() * 1000)
-        if rows not in self.batches:
-            self.batches[rows] = (Duration(), Duration(), Duration())
-        for duration, one in zip(self.batches[rows], (input_ns, infer_ns, output_ns), strict=True):
-            duration.add(one)
+        self.last_ms = time.time_ns() // 1_000_000
+        batch = self.batches.get(rows)
+        if batch is None:
+            batch = self.batches[rows] = (Duration(), Duration(), Duration())
+        for duration, spent in zip(batch, (input_ns, infer_ns, output_ns), strict=True):
+            duration.count += 1
+            duration.total_ns += spent
