@@ -41,10 +41,12 @@ class Service:
     loop: asyncio.AbstractEventLoop
     models: dict[str, dict[str, Loaded]] = field(default_factory=dict)
     ready: bool = False
+    generation: int = 0  # counts up when other models answer than before
     version: str = quickbeam.__version__
 
     def add(self, model: Model) -> None:
         """Let a model answer."""
+        self.generation += 1
         self.models.setdefault(model.spec.name, {})[model.spec.version] = self._loaded(model)
 
     def _loaded(self, model: Model) -> Loaded:
@@ -53,6 +55,7 @@ class Service:
 
     def replace(self, name: str, models: Sequence[Model]) -> list[Loaded]:
         """Let these versions answer instead of all of that name; return those that answered before."""
+        self.generation += 1
         before = self.models.pop(name, {})
         if models:
             self.models[name] = {model.spec.version: self._loaded(model) for model in models}

@@ -8,15 +8,13 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
+from quickbeam.serve.fronts.grpc_infer import Inference
 from quickbeam.serve.fronts.grpc_repository import repository_methods, take
 from quickbeam.serve.models.repository import Repository
-from quickbeam.serve.protocol.infer import STREAM_RESPONSE, Answers, Requests, arrays_of, field_head
-from quickbeam.serve.protocol.messages import Answer, Asking, Fault, Refusal
-from quickbeam.serve.protocol.regions import output_places, read_inputs, write_outputs
+from quickbeam.serve.protocol.messages import Fault, Refusal
 from quickbeam.serve.service import EXTENSIONS, NAME, Service
 from quickbeam.serve.shared_memory import SharedMemory
-from quickbeam.serve.wire.frames import Chunk
-from quickbeam.serve.wire.grpc import Call, Method, Status
+from quickbeam.serve.wire.grpc import Method
 
 PREFIX = "/inference.GRPCInferenceService/"
 
@@ -25,7 +23,7 @@ def methods(
     service: Service, shared: SharedMemory, repository: Repository | None = None
 ) -> dict[str, Method]:
     """Return what answers each method; without a repository nothing is loaded or unloaded."""
-    infer = _Infer(service, shared)
+    infer = Inference(service, shared)
     plain: dict[str, tuple[Any, Callable[[Any], Any]]] = {
         "ServerLive": (pb.ServerLiveRequest, lambda _: pb.ServerLiveResponse(live=True)),
         "ServerReady": (pb.ServerReadyRequest, lambda _: pb.ServerReadyResponse(ready=service.ready)),
@@ -111,97 +109,3 @@ def _no_cuda(asked: Any) -> Any:
         Fault.UNIMPLEMENTED,
         f"the region {asked.name[:200]!r} is on a GPU; this server runs on CPU: use system shared memory",
     )
-
-
-class _Infer:
-    """ModelInfer, and the same on a stream."""
-
-    def __init__(self, service: Service, shared: SharedMemory) -> None:
-        self._service, self._shared = service, shared
-        self._requests, self._answers = Requests(), Answers()
-
-    def one(self, call: Call, message: Chunk) -> None:
-        """Answer a call."""
-
-        def answer(size: int, pieces: list[Any]) -> None:
-            call.answer(size, pieces)
-            call.connection.flush()
-
-        def refuse(status: Status, told: str) -> None:
-            call.fail(status, told)
-            call.connection.flush()
-
-        self._take(call, message, answer, refuse)
-
-    def next(self, call: Call, message: Chunk) -> None:
-        """Answer one message of a stream; an error is a message too, and the stream goes on."""
-        call.open_answers += 1
-
-        def done() -> None:
-            call.open_answers -= 1
-            if call.ended and not call.open_answers:
-                call.finish()
-            call.connection.flush()
-
-        def answer(size: int, pieces: list[Any]) -> None:
-            prefix = field_head(STREAM_RESPONSE, size)
-            call.send(len(prefix) + size, [prefix, *pieces])
-            done()
-
-        def refuse(status: Status, told: str) -> None:
-            del status
-            refusal = pb.ModelStreamInferResponse(error_message=told).SerializeToString()
-            call.send(len(refusal), [refusal])
-            done()
-
-        self._take(call, message, answer, refuse)
-
-    def no_more(self, call: Call) -> None:
-        """End a stream when all its messages are answered."""
-        if not call.open_answers:
-            call.finish()
-
-    def _take(
-        self,
-        call: Call,
-        message: Chunk,
-        answer: Callable[[int, list[Any]], None],
-        refuse: Callable[[Status, str], None],
-    ) -> None:
-        request_id = ""
-        try:
-            head, request_id, raws = self._requests.read(message)
-            places = output_places(head.wanted, self._shared)
-            inputs = arrays_of(head, raws, read_inputs(head.inputs, self._shared))
-
-            def hear(found: Answer) -> None:
-                try:
-                    placed = write_outputs(found.outputs, places, self._shared) if places else None
-                    answer(*self._answers.write(found, request_id, placed))
-                except Refusal as refusal:
-                    tell(refusal)
-
-            def tell(refusal: Refusal) -> None:
-                refuse(
-                    Status(refusal.fault.grpc),
-                    f"[request id: {request_id}] {refusal}" if request_id else str(refusal),
-                )
-
-            asking = Asking(
-                head.model,
-                head.version,
-                request_id,
-                inputs,
-                hear,
-                tell,
-                head.wanted,
-                head.parameters,
-                call.deadline_ns,
-                cancelled=lambda: call.cancelled,
-            )
-            self._service.infer(asking)
-        except Refusal as refusal:
-            refuse(
-                Status(refusal.fault.grpc),
-                f"[request id: {request_id}] {refusal}" if request_id else str(refusal),
-            )

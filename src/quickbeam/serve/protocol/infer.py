@@ -261,6 +261,31 @@ def arrays_of(
     return found
 
 
+def sizes_of(head: Head) -> tuple[tuple[np.dtype, tuple[int, ...], int], ...] | None:
+    """Return type, shape and bytes of the inputs of a request whose numbers all travel raw, None for any other."""
+    if any(given.array is not None or given.datatype == "BYTES" for given in head.inputs):
+        return None
+    found = []
+    for given in head.inputs:
+        dtype = dtype_of(given.datatype)
+        try:
+            found.append(
+                (dtype, given.shape, elements(given.shape, f"the input {given.name!r}") * dtype.itemsize)
+            )
+        except UsageError as error:
+            raise Refusal(Fault.INVALID, str(error)) from None
+    return tuple(found)
+
+
+def plain_arrays(
+    head: Head, raws: Sequence[memoryview], sizes: Sequence[tuple[np.dtype, tuple[int, ...], int]]
+) -> list[np.ndarray]:
+    """Return a request's inputs in its order, where they lie in the message."""
+    if len(raws) != len(sizes) or [len(raw) for raw in raws] != [size for _, _, size in sizes]:
+        arrays_of(head, raws)  # which says what is wrong
+    return [np.ndarray(shape, dtype, raw) for (dtype, shape, _), raw in zip(sizes, raws, strict=True)]
+
+
 class Answers:
     """Writes answers; knows the heads of those that it wrote before."""
 
@@ -275,13 +300,18 @@ class Answers:
         if placed or answer.parameters:
             return _plainly(answer, request_id, placed or {})
         outputs = answer.outputs
-        key = (
-            answer.model,
-            answer.version,
-            *[(name, array.dtype, array.shape) for name, array in outputs.items()],
+        return self.write_plain(
+            answer.model, answer.version, tuple(outputs), list(outputs.values()), request_id
         )
+
+    def write_plain(
+        self, model: str, version: str, names: tuple[str, ...], arrays: Sequence[np.ndarray], request_id: str
+    ) -> tuple[int, list[Any]]:
+        """Write outputs and nothing else."""
+        key = (model, version, names, *[(array.shape, array.dtype.str) for array in arrays])
         head = self._known.get(key)
         if head is None:
+            answer = Answer(model, version, dict(zip(names, arrays, strict=True)))
             head = _described(answer, {}).SerializeToString()
             if len(self._known) >= HEADS_KNOWN:
                 self._known.clear()
@@ -292,7 +322,7 @@ class Answers:
             encoded = request_id.encode()
             pieces.append(field_head(ID, len(encoded)) + encoded)
             size += len(pieces[-1])
-        for array in outputs.values():
+        for array in arrays:
             raw = to_raw(array)
             tag = field_head(RAW_OUTPUT, len(raw))
             pieces += (tag, raw)
