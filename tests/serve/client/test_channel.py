@@ -84,8 +84,9 @@ def test_a_call_that_is_not_answered_in_time_is_cancelled(start_server):
 
 def test_an_expired_request_is_not_computed(start_server):
     server = start_server()
-    model = server.service.find("double").model
-    quick, model.quick = model.instances[0], False
+    double = server.service.find("double")
+    model, double.scheduler._quick_rows = double.model, 0  # it runs in a thread
+    quick = model.instances[0]
 
     def slow(arrays):
         time.sleep(0.2)

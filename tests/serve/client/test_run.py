@@ -40,7 +40,7 @@ def decisions(folder):
 def test_decisions_are_the_same_though_the_server_dies(start_server, events, tmp_path):
     run_menu(menu_of(MENU), [events], tmp_path / "here", unit_events=10)
     server = start_server(locate("conv-vae"))
-    remote = Remote((server.address,), fallback="onnxruntime")
+    remote = Remote((server.address,), fallback="onnxruntime", timeout_s=20)
     run_menu(menu_of(MENU), [events], tmp_path / "there", unit_events=10, remote=remote)
     assert decisions(tmp_path / "there").equals(decisions(tmp_path / "here"))
     answered = server.service.find("conv-vae").statistics.success.count
@@ -59,7 +59,7 @@ def test_without_a_fallback_a_run_stops_and_goes_on_when_servers_are_back(start_
         run_menu(menu_of(MENU), [events], tmp_path / "out", remote=Remote((server.address,)))
     other = start_server(locate("conv-vae"))
     summary = run_menu(
-        menu_of(MENU), [events], tmp_path / "out", remote=Remote((other.address,)), resume=True
+        menu_of(MENU), [events], tmp_path / "out", remote=Remote((other.address,), timeout_s=20), resume=True
     )
     assert summary.counts.balanced
     assert summary.counts.entered == 120

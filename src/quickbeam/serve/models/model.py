@@ -59,6 +59,7 @@ class Batching:
     levels: tuple[Level, ...] = (Level(),)  # by priority, the most urgent first
     default_level: int = 0
     keeps_order: bool = False
+    merged_most: int = 0  # rows of requests together, where more only take longer; 0: a whole batch
 
 
 @dataclass(frozen=True)

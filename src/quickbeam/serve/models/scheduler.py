@@ -17,11 +17,12 @@ from time import monotonic_ns, perf_counter_ns
 
 import numpy as np
 
-from quickbeam.serve.models.model import FAILURES, Batching, Model, Run
+from quickbeam.serve.models.model import FAILURES, QUICK_NS, Batching, Model, Run
 from quickbeam.serve.models.statistics import Statistics
 from quickbeam.serve.models.tickets import AskingTicket, Ticket
 from quickbeam.serve.protocol.messages import Asking, Fault, Refusal
 
+QUICK_ROWS_FIRST = 64
 WAITING_MOST = 4096  # requests of one model, where it does not say itself
 _ALONE = Batching()
 
@@ -48,10 +49,14 @@ class Scheduler:
         # Served in this order: what waited too long comes behind its own level, and before the next.
         self._queues = [self._again, *(queue for pair in pairs for queue in pair)]
         self._by_level = [(*pair, rules) for pair, rules in zip(pairs, self.batching.levels, strict=True)]
+        self._merged_most = self.batching.merged_most or model.spec.max_batch
         self._most = [level.most or WAITING_MOST for level in self.batching.levels]
         self._batches: deque[_Batch] = deque()  # that run, in their order, where answers have to keep it
         self._count = 0
         self._free = list(range(len(model.instances)))
+        self._quick_rows = (
+            QUICK_ROWS_FIRST if model.quick else 0
+        )  # so many at most are done in the loop's thread
         self._threads: list[_Thread | None] = [None] * len(model.instances)
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
@@ -114,8 +119,10 @@ class Scheduler:
             if self.batching.keeps_order:
                 self._batches.append(_Batch(batch))
             run = self.model.instances[instance]
-            if self.model.quick:
-                self._finish(instance, batch, *_run(run, batch))
+            if self._is_quick(batch):
+                outputs, times = _run(run, batch)
+                self._learn(batch, times[2])
+                self._finish(instance, batch, outputs, times)
             else:
                 thread = self._threads[instance]
                 if thread is None:
@@ -124,6 +131,17 @@ class Scheduler:
         if self.on_idle is not None and not self._count and not self.running:
             on_idle, self.on_idle = self.on_idle, None
             on_idle()
+
+    def _is_quick(self, batch: list[Ticket]) -> bool:
+        return sum([one.prepared.rows for one in batch]) <= self._quick_rows
+
+    def _learn(self, batch: list[Ticket], elapsed_ns: int) -> None:
+        """Note how many rows are quick: others wait while the loop's thread computes."""
+        rows = sum([one.prepared.rows for one in batch])
+        if elapsed_ns > QUICK_NS and rows > 1:
+            self._quick_rows = min(self._quick_rows, max(1, rows // 2))
+        elif elapsed_ns < QUICK_NS // 4 and rows >= self._quick_rows:
+            self._quick_rows = 2 * rows
 
     def _hear(self, *done: object) -> None:
         """Take a result in the thread of the loop."""
@@ -150,13 +168,13 @@ class Scheduler:
 
     def _together(self, queue: deque[Ticket], now: int) -> int:
         """Return how many of a queue are done together now; 0 where the first may wait for more."""
-        first, most, preferred = queue[0], self.spec.max_batch, self.batching.preferred
+        first, most, preferred = queue[0], self._merged_most, self.batching.preferred
         taken = rows = liked = 0
         until = first.since_ns + self.batching.delay_ns
         for waiting in queue:
             if (
                 waiting.prepared.kind != first.prepared.kind
-                or rows + waiting.prepared.rows > most
+                or (taken and rows + waiting.prepared.rows > most)
                 or waiting.is_over(now)
             ):
                 break
