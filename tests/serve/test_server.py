@@ -189,3 +189,30 @@ def test_what_is_wrong_at_the_start_is_one_sentence(tmp_path):
         assert done.returncode not in (0, 70)
         assert told in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_an_exported_bundle_is_served_as_the_bundle_itself(start, tmp_path):
+    repository = tmp_path / "repository"
+    command = [
+        sys.executable,
+        "-m",
+        "quickbeam",
+        "export",
+        "conv-vae",
+        "--to",
+        "triton",
+        "-o",
+        str(repository),
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    again = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert again.returncode not in (0, 70)
+    assert "is there already" in again.stderr
+    assert compile((repository / "conv-vae" / "1" / "model.py").read_text(), "model.py", "exec")
+    server = start(repository)
+    bundle = Bundle.open("conv-vae")
+    with triton.InferenceServerClient(server.grpc) as client:
+        assert client.get_model_config("conv-vae").config.backend == "python"
+        scores = ask(client, "conv-vae", bundle.golden.inputs["jets"], "jets", "score")
+        np.testing.assert_allclose(scores, bundle.golden.outputs["score"], rtol=1e-4)
+    assert server.end() == 0

@@ -36,7 +36,7 @@ class Codec:
         """Know the names and types of a model."""
         self._model, self._version = model, version
         self._inputs = [(spec.name, datatype_of(np.dtype(spec.dtype))) for spec in signature.inputs]
-        self._outputs = [(spec.name, np.dtype(spec.dtype)) for spec in signature.outputs]
+        self._outputs = [(spec.name, np.dtype(spec.dtype), len(spec.shape)) for spec in signature.outputs]
         self._heads: dict[tuple[tuple[int, ...], ...], bytes] = {}
         self._answers: dict[bytes, tuple[_Described, ...]] = {}
         self._numbers = itertools.count(1)
@@ -62,7 +62,7 @@ class Codec:
         message = pb.ModelInferRequest(model_name=self._model, model_version=self._version)
         for (name, datatype), shape in zip(self._inputs, shapes, strict=True):
             message.inputs.add(name=name, datatype=datatype, shape=shape)
-        for name, _ in self._outputs:
+        for name, _, _ in self._outputs:
             message.outputs.add(name=name)
         if len(self._heads) >= KNOWN:
             self._heads.clear()
@@ -83,8 +83,8 @@ class Codec:
                     f"the server answered with {len(raws)} tensors for {len(described)} outputs",
                 )
             return [
-                self._checked(from_raw(raw, one.datatype, one.shape, one.name), dtype, one.name)
-                for raw, one, (_, dtype) in zip(raws, described, self._outputs, strict=True)
+                self._checked(from_raw(raw, one.datatype, one.shape, one.name), dtype, rank, one.name)
+                for raw, one, (_, dtype, rank) in zip(raws, described, self._outputs, strict=True)
             ]
         except (IndexError, ValueError, DecodeError, UsageError) as error:
             raise CallError(Status.INTERNAL, f"the server's answer cannot be read: {error}") from error
@@ -92,7 +92,7 @@ class Codec:
     def _described(self, key: bytes) -> tuple[_Described, ...]:
         message: Any = pb.ModelInferResponse.FromString(key)
         described = tuple(_Described(one.name, one.datatype, tuple(one.shape)) for one in message.outputs)
-        names = [name for name, _ in self._outputs]
+        names = [name for name, _, _ in self._outputs]
         if [one.name for one in described] != names:
             found = ", ".join(one.name for one in described)
             raise CallError(
@@ -104,7 +104,8 @@ class Codec:
         return described
 
     @staticmethod
-    def _checked(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    def _checked(array: np.ndarray, dtype: np.dtype, rank: int, name: str) -> np.ndarray:
         if array.dtype != dtype:
             raise CallError(Status.INTERNAL, f"the server gave {name!r} as {array.dtype}, not as {dtype}")
-        return array
+        # Triton gives a row at least one dimension
+        return array.reshape(array.shape[:rank]) if array.ndim == rank + 1 and array.shape[-1] == 1 else array

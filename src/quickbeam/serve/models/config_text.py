@@ -13,6 +13,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from quickbeam._base import ModelError, UnsafeBundleError, did_you_mean, human_bytes
 
 BYTES_MOST = 1_000_000
+BUNDLE = "quickbeam_bundle"  # the parameter that names the folder of an exported bundle, within its version's
 BACKENDS = {"onnxruntime": "onnxruntime", "pytorch": "pytorch"}
 PLATFORMS = {"onnxruntime_onnx": "onnxruntime", "pytorch_libtorch": "pytorch"}
 FILES = {"onnxruntime": "model.onnx", "pytorch": "model.pt"}
@@ -128,7 +129,14 @@ def _unsupported_tensor(which: str, tensor: Any) -> Iterator[str]:
             yield f"field {name} of {which}: it is TensorRT's; serve the model's ONNX file instead"
 
 
+def is_exported(config: Any) -> bool:
+    """Tell whether a model is a bundle that was exported for Triton's Python backend."""
+    return bool(config.backend == "python" and BUNDLE in config.parameters)
+
+
 def _unsupported_backend(config: Any) -> Iterator[str]:
+    if is_exported(config):
+        return
     if config.backend and config.backend not in BACKENDS:
         hint = did_you_mean(config.backend, list(BACKENDS))
         yield f"field backend: {config.backend!r} is not served here; export the model to ONNX ({hint})"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from quickbeam._base import ChecksumError, ModelError, UnsafeBundleError, did_you_mean
 from quickbeam.serve.models.bundles import open_bundle
-from quickbeam.serve.models.config_text import FILES, backend_of, checksums, read_config
+from quickbeam.serve.models.config_text import BUNDLE, FILES, backend_of, checksums, is_exported, read_config
 from quickbeam.serve.models.model import Model
 from quickbeam.serve.models.places import CONFIG, Kind, Place, confine
 from quickbeam.serve.models.triton_config import Configured, confined, empty_config, understand, versions_of
@@ -30,6 +30,9 @@ def open_place(place: Place, settings: Settings) -> list[Model]:
         raise UnsafeBundleError(place.trouble)
     if place.kind is Kind.BUNDLE:
         return [open_bundle(place.folder, settings.engine, settings.instances, settings.threads)]
+    exported = _exported(place, settings)
+    if exported is not None:
+        return exported
     configured, versions = read_place(place)
     models: list[Model] = []
     try:
@@ -39,6 +42,26 @@ def open_place(place: Place, settings: Settings) -> list[Model]:
         for model in models:
             model.close()
         raise
+    return models
+
+
+def _exported(place: Place, settings: Settings) -> list[Model] | None:
+    """Open a bundle that was exported for Triton's Python backend; it is run here as any bundle, by its own engine."""
+    path = place.folder / CONFIG
+    confine(path, place.roots)
+    config = read_config(path) if path.exists() else empty_config()
+    if not is_exported(config):
+        return None
+    told = {name: value.string_value for name, value in config.parameters.items()}
+    instances = max([group.count for group in config.instance_group], default=settings.instances)
+    models = []
+    for version in versions_of(config, place.folder):
+        folder = confined(place.folder / version, told[BUNDLE], place.roots)
+        engine = told.get("quickbeam_engine", settings.engine)
+        model = open_bundle(folder, engine, max(1, instances), settings.threads)
+        model.spec = replace(model.spec, name=place.name, version=version)
+        model.config = config
+        models.append(model)
     return models
 
 
