@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 
 import numpy as np
 import onnx
@@ -126,9 +127,19 @@ def test_an_engine_that_loses_an_output_is_not_opened(bundle_of):
 
 
 def test_a_missing_library_is_told_with_its_install_line(bundle_of, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'quickbeam\[openvino\]'"):
         verify(bundle_of("dense"), "openvino")
+
+
+def test_the_engine_remote_without_its_libraries_says_how_to_get_them(monkeypatch):
+    for name in [name for name in sys.modules if name == "hpack" or name.startswith("quickbeam.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "hpack", None)
+    with pytest.raises(
+        MissingExtraError, match=r"hpack, .*the engine remote.*pip install 'quickbeam\[serve\]'"
+    ):
+        find_engine("remote")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from quickbeam._base.extras import require
 from quickbeam._base.files import atomic_path, human_bytes, sha256, write_text
 from quickbeam._base.host import Host, host_facts, library_versions
 from quickbeam._base.interrupt import interruptible
+from quickbeam._base.known import Known
 from quickbeam._base.near import did_you_mean, near_misses
 from quickbeam._base.processes import end_with_parent, processes_with
 from quickbeam._base.progress import Advance, progress
@@ -37,6 +38,7 @@ __all__ = [
     "DocumentError",
     "Host",
     "InputMismatchError",
+    "Known",
     "MissingColumnError",
     "MissingExtraError",
     "ModelError",

@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from quickbeam._base import UsageError
+from quickbeam.cli.run import WORKERS_LOAD as COMMAND_LOADS
 from quickbeam.trigger import load_menu, read_summary, run_menu, stage
+from quickbeam.trigger.run.workers import WORKERS_LOAD
 
 SCRIPT = """
 import sys
@@ -122,3 +124,7 @@ def test_a_script_without_its_guard_is_told_about_it(menu_file, event_file, tmp_
     )
     assert done.returncode == 1
     assert "does so under `if __name__ == '__main__':`" in done.stderr
+
+
+def test_the_command_has_loaded_beside_it_what_workers_load():
+    assert COMMAND_LOADS == WORKERS_LOAD  # a name apart: the command does not import the run to know it

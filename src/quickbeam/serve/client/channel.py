@@ -146,7 +146,6 @@ class Channel:
         pieces: Sequence[Chunk],
         *,
         timeout_ns: int | None = None,
-        half_close: bool = True,
         make: Callable[[Sending, int], Exchange] = Exchange,
     ) -> Exchange:
         """Send a call; its answer is waited for later."""
@@ -157,24 +156,10 @@ class Channel:
         if timeout_ns is not None:
             block += literal(b"grpc-timeout", b"%dm" % max(1, min(99_999_999, timeout_ns // 1_000_000)))
         exchange = connection.open(make, block)
-        connection.send_data(exchange, (prefix_of(size), *pieces), ends=half_close)
+        connection.send_data(exchange, (prefix_of(size), *pieces), ends=True)
         connection.flush()
         self._send(None if timeout_ns is None else monotonic_ns() + timeout_ns)
         return exchange
-
-    def more(
-        self, exchange: Exchange, size: int, pieces: Sequence[Chunk], *, half_close: bool = False
-    ) -> None:
-        """Send another message of a call that has several."""
-        self._connection.send_data(exchange, (prefix_of(size), *pieces), ends=half_close)
-        self._connection.flush()
-        self._send(None)
-
-    def half_close(self, exchange: Exchange) -> None:
-        """Say that a call has no more messages."""
-        self._connection.send_data(exchange, (b"",), ends=True)
-        self._connection.flush()
-        self._send(None)
 
     def _block(self, path: str) -> bytes:
         """Return the headers of a call; the second time they are in the table, and a few bytes say all."""
@@ -198,17 +183,6 @@ class Channel:
         else:
             self._sent += 1
         return block
-
-    def wait(self, exchange: Exchange, until_ns: int | None) -> None:
-        """Read until a call has an answer or has ended; past `until_ns` it is cancelled, and fails."""
-        while not exchange.done and not exchange.messages:
-            if not self._read(until_ns):
-                self._connection.reset(exchange, Code.CANCEL)
-                self._connection.flush()
-                exchange.failure = CallError(
-                    Status.DEADLINE_EXCEEDED, f"{self.address} did not answer in time"
-                )
-                exchange.done = True
 
     def answer(self, exchange: Exchange, until_ns: int | None = None) -> Chunk:
         """Return the one answer of a call, or raise CallError."""

@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
-from quickbeam._base import UsageError
+from quickbeam._base import Known, UsageError
 from quickbeam.bundle import Signature
 from quickbeam.serve.client.channel import CallError
 from quickbeam.serve.protocol.infer import ID, RAW_INPUT, RAW_OUTPUT, field_head, taken_apart
@@ -20,7 +20,6 @@ from quickbeam.serve.wire.frames import Chunk
 from quickbeam.serve.wire.grpc import Status
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
-KNOWN = 512
 
 
 class _Described(NamedTuple):
@@ -37,8 +36,8 @@ class Codec:
         self._model, self._version = model, version
         self._inputs = [(spec.name, datatype_of(np.dtype(spec.dtype))) for spec in signature.inputs]
         self._outputs = [(spec.name, np.dtype(spec.dtype), len(spec.shape)) for spec in signature.outputs]
-        self._heads: dict[tuple[tuple[int, ...], ...], bytes] = {}
-        self._answers: dict[bytes, tuple[_Described, ...]] = {}
+        self._heads: Known[tuple[tuple[int, ...], ...], bytes] = Known()
+        self._answers: Known[bytes, tuple[_Described, ...]] = Known()
         self._numbers = itertools.count(1)
         self._prefix = f"{os.getpid():x}-"
 
@@ -64,8 +63,6 @@ class Codec:
             message.inputs.add(name=name, datatype=datatype, shape=shape)
         for name, _, _ in self._outputs:
             message.outputs.add(name=name)
-        if len(self._heads) >= KNOWN:
-            self._heads.clear()
         head: bytes = message.SerializeToString()
         self._heads[shapes] = head
         return head
@@ -98,8 +95,6 @@ class Codec:
             raise CallError(
                 Status.INTERNAL, f"the server answered with {found or 'nothing'}, not with {', '.join(names)}"
             )
-        if len(self._answers) >= KNOWN:
-            self._answers.clear()
         self._answers[key] = described
         return described
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
+from quickbeam._base import Known
 from quickbeam.serve.models.scheduler import Scheduler
 from quickbeam.serve.models.tickets import Prepared, Ticket, prepare
 from quickbeam.serve.protocol.classification import class_counts, classified
@@ -27,8 +28,6 @@ from quickbeam.serve.service import Service
 from quickbeam.serve.shared_memory import SharedMemory
 from quickbeam.serve.wire.frames import Chunk
 from quickbeam.serve.wire.grpc import Call, Status
-
-PLANS_MOST = 512
 
 
 class _Plan(NamedTuple):
@@ -83,7 +82,7 @@ class Inference:
         """Know no request yet."""
         self._service, self._shared = service, shared
         self._requests, self._answers = Requests(), Answers()
-        self._plans: dict[int, _Plan] = {}
+        self._plans: Known[int, _Plan] = Known()
 
     def one(self, call: Call, message: Chunk) -> None:
         """Answer a call."""
@@ -121,8 +120,6 @@ class Inference:
         places = tuple(names.index(one.name) if one.name in inputs else None for one in spec.inputs)
         outputs = tuple(spec.outputs[i].name for i in chosen)
         plan = _Plan(head, self._service.generation, scheduler, prepared, places, sizes, outputs)
-        if len(self._plans) >= PLANS_MOST:
-            self._plans.clear()
         self._plans[id(head)] = plan
         return plan
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from quickbeam._base import QuickbeamError
+from quickbeam._base import Known, QuickbeamError
 from quickbeam.serve.fronts.rest_infer import RestInfer
 from quickbeam.serve.models.model import Spec
 from quickbeam.serve.models.statistics import Duration
@@ -17,8 +17,6 @@ from quickbeam.serve.protocol.messages import Fault, Parameter, Refusal
 from quickbeam.serve.protocol.regions import Regions
 from quickbeam.serve.service import EXTENSIONS, NAME, Loaded, Service
 from quickbeam.serve.wire.http1 import JSON, Request
-
-TARGETS_KNOWN = 512
 
 
 class Repository(Protocol):
@@ -72,7 +70,7 @@ class _Rest:
         self._service, self._repository, self._shared = service, repository, shared
         labels = repository.labels_of if repository is not None else lambda *_: {}
         self._infer = RestInfer(service, shared, labels)
-        self._infer_targets: dict[str, Asked] = {}  # those that came before
+        self._infer_targets: Known[str, Asked] = Known()  # those that came before
         self._tasks: set[asyncio.Task[None]] = set()
         self._plain: dict[str, tuple[str, Callable[[Request], None]]] = {
             "health/live": ("GET", lambda request: request.answer(200, (), ())),
@@ -140,8 +138,6 @@ class _Rest:
         if not _allows(request, what[0]):
             return
         if rest_of == ["infer"] and name in self._service.models:
-            if len(self._infer_targets) >= TARGETS_KNOWN:
-                self._infer_targets.clear()
             self._infer_targets[request.target] = asked
         what[1](request, asked)
 

@@ -36,7 +36,6 @@ class Spec:
     datatype: str
     shape: tuple[int, ...]
     optional: bool = False
-    free_batch: bool = False  # an output whose leading dimension is no row of its input
     labels: tuple[str, ...] = ()  # of an output's elements, for the protocol's classification
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ class Prepared:
     limit_ns: int  # how long it may wait; 0: for ever
 
 
-class Ticket:
+class Ticket(ABC):
     """A request that waits. Exactly one of `hear` and `refuse` is called, once."""
 
     __slots__ = ("arrays", "own_ns", "prepared", "since_ns", "until_ns")
@@ -40,13 +41,13 @@ class Ticket:
         """Tell whether nobody waits for the answer any more."""
         return False
 
+    @abstractmethod
     def hear(self, outputs: Sequence[np.ndarray]) -> None:
         """Take all outputs of the model, this request's rows of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refuse(self, refusal: Refusal) -> None:
         """Take the word that there is no answer."""
-        raise NotImplementedError
 
     def is_over(self, now: int) -> bool:
         """Tell whether it has waited too long, or was cancelled."""

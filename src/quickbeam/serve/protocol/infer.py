@@ -15,14 +15,14 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
-from quickbeam._base import UsageError
+from quickbeam._base import Known, UsageError
 from quickbeam.serve.protocol.messages import Answer, Fault, Parameter, Refusal, Wanted
 from quickbeam.serve.protocol.tensors import datatype_of, dtype_of, elements, from_raw, to_raw
 
 ID, RAW_INPUT, RAW_OUTPUT = 3, 7, 6
 STREAM_RESPONSE = 2  # of ModelStreamInferResponse
 _LENGTH_DELIMITED = 2
-HEADS_KNOWN, HEAD_BYTES_MOST = 512, 1 << 13
+HEAD_BYTES_MOST = 1 << 13
 _CONTENTS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
@@ -77,8 +77,8 @@ class Requests:
 
     def __init__(self) -> None:
         """Know none."""
-        self._known: dict[bytes, Head] = {}
-        self._layouts: dict[int, _Layout] = {}  # by the size of the message
+        self._known: Known[bytes, Head] = Known()
+        self._layouts: Known[int, _Layout] = Known()  # by the size of the message
 
     def read(self, message: Buffer) -> tuple[Head, str, list[memoryview]]:
         """Return the head of a request, its id and its raw inputs; raise Refusal where it is no request."""
@@ -98,8 +98,6 @@ class Requests:
         if head is None:
             head = _head(key)
             if len(key) <= HEAD_BYTES_MOST and all(given.array is None for given in head.inputs):
-                if len(self._known) >= HEADS_KNOWN:
-                    self._known.clear()
                 self._known[key] = head
         if key in self._known:
             self._learn(view, head, places)
@@ -117,8 +115,6 @@ class Requests:
             return
         start, stop = (ids[0][2], ids[0][3]) if ids else (0, 0)
         begin = raws[0][2] if raws else len(view)
-        if len(self._layouts) >= HEADS_KNOWN:
-            self._layouts.clear()
         self._layouts[len(view)] = _Layout(
             start,
             stop,
@@ -291,7 +287,7 @@ class Answers:
 
     def __init__(self) -> None:
         """Know none."""
-        self._known: dict[Any, bytes] = {}
+        self._known: Known[Any, bytes] = Known()
 
     def write(
         self, answer: Answer, request_id: str, placed: Mapping[str, Mapping[str, Parameter]] | None = None
@@ -313,8 +309,6 @@ class Answers:
         if head is None:
             answer = Answer(model, version, dict(zip(names, arrays, strict=True)))
             head = _described(answer, {}).SerializeToString()
-            if len(self._known) >= HEADS_KNOWN:
-                self._known.clear()
             self._known[key] = head
         pieces: list[Any] = [head]
         size = len(head)

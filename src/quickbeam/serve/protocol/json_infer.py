@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from quickbeam._base import UsageError
-from quickbeam.serve.protocol.infer import HEAD_BYTES_MOST, HEADS_KNOWN, Given, Head
+from quickbeam._base import Known, UsageError
+from quickbeam.serve.protocol.infer import HEAD_BYTES_MOST, Given, Head
 from quickbeam.serve.protocol.json_tensors import array_of, data_of
 from quickbeam.serve.protocol.messages import Answer, Fault, Parameter, Refusal, Wanted
 from quickbeam.serve.protocol.regions import REGION
@@ -71,7 +71,7 @@ class JsonRequests:
 
     def __init__(self) -> None:
         """Know none."""
-        self._known: dict[bytes, tuple[Head, str]] = {}
+        self._known: Known[bytes, tuple[Head, str]] = Known()
 
     def read(self, body: Buffer, head_bytes: int | None) -> tuple[Head, str, list[memoryview]]:
         """Return the head of a request, its id and its raw inputs; `head_bytes` is how much of the body is JSON."""
@@ -85,8 +85,6 @@ class JsonRequests:
         if known is None:
             known = _understood(view[:head_bytes])
             if key and all(given.array is None for given in known[0].inputs):
-                if len(self._known) >= HEADS_KNOWN:
-                    self._known.clear()
                 self._known[key] = known
         head, request_id = known
         return head, request_id, _raws(head, view[head_bytes:])
@@ -177,7 +175,7 @@ class JsonAnswers:
 
     def __init__(self) -> None:
         """Know none."""
-        self._known: dict[Any, bytes] = {}
+        self._known: Known[Any, bytes] = Known()
 
     def write(
         self,
@@ -203,8 +201,6 @@ class JsonAnswers:
         told, raws = _told(answer, request_id, binary, placed or {})
         head = json.dumps(told, separators=(",", ":")).encode()
         if key is not None:
-            if len(self._known) >= HEADS_KNOWN:
-                self._known.clear()
             self._known[key] = head
         return (len(head) if raws else None), [head, *raws]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 import numpy as np
 
@@ -67,9 +66,7 @@ class Asking:
     wanted: tuple[Wanted, ...] = ()
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     deadline_ns: int | None = None  # on the monotonic clock
-    received_ns: int = 0
     cancelled: Callable[[], bool] = lambda: False
-    kept: Any = None  # what has to live as long as the inputs
 
 
 @dataclass(slots=True)

@@ -373,8 +373,6 @@ class Connection(Sending):
                 if not FRAME_START <= value <= FRAME_MOST:
                     raise BrokenConnection(Code.PROTOCOL_ERROR, "a frame size that is not allowed")
                 self.peer_frame = value
-            elif key == MAX_CONCURRENT_STREAMS:
-                self.peer_streams = value
             elif key == HEADER_TABLE_SIZE:
                 self._encoder.header_table_size = min(value, 4096)
         self._out.append(frame(SETTINGS, ACK, 0))

@@ -17,7 +17,6 @@ from quickbeam.serve.wire.frames import (
     GOAWAY,
     HEADERS,
     JOINED_MOST,
-    PING,
     RST_STREAM,
     U32,
     WINDOW_START,
@@ -37,7 +36,7 @@ class Sending:
         """Begin."""
         self._write, self._asks = write, asks
         self.streams: dict[int, Stream] = {}
-        self.peer_window, self.peer_frame, self.peer_streams = WINDOW_START, FRAME_START, 100
+        self.peer_window, self.peer_frame = WINDOW_START, FRAME_START
         self.closed = False
         self.leaving = False  # the peer begins nothing any more
         self._window = WINDOW_START
@@ -175,11 +174,6 @@ class Sending:
         """Tell the peer that nothing new is taken; what runs is finished."""
         self.leaving = True
         self._out.append(frame(GOAWAY, 0, 0, U32.pack(self._last) + U32.pack(Code.NO_ERROR)))
-        self.flush()
-
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        self._out.append(frame(PING, 0, 0, b"quickbea"))
         self.flush()
 
     def flush(self) -> None:
