@@ -36,6 +36,7 @@ class Codec:
         self._model, self._version = model, version
         self._inputs = [(spec.name, datatype_of(np.dtype(spec.dtype))) for spec in signature.inputs]
         self._outputs = [(spec.name, np.dtype(spec.dtype), len(spec.shape)) for spec in signature.outputs]
+        self._has_rows = signature.rows != "none"
         self._heads: Known[tuple[tuple[int, ...], ...], bytes] = Known()
         self._answers: Known[bytes, tuple[_Described, ...]] = Known()
         self._numbers = itertools.count(1)
@@ -60,7 +61,8 @@ class Codec:
     def _head(self, shapes: tuple[tuple[int, ...], ...]) -> bytes:
         message = pb.ModelInferRequest(model_name=self._model, model_version=self._version)
         for (name, datatype), shape in zip(self._inputs, shapes, strict=True):
-            message.inputs.add(name=name, datatype=datatype, shape=shape)
+            sent = (*shape, 1) if self._has_rows and len(shape) == 1 else shape  # Triton knows no bare row
+            message.inputs.add(name=name, datatype=datatype, shape=sent)
         for name, _, _ in self._outputs:
             message.outputs.add(name=name)
         head: bytes = message.SerializeToString()
