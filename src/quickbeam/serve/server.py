@@ -13,6 +13,7 @@ from typing import Any
 
 from quickbeam._base import UsageError
 from quickbeam.serve.fronts.grpc_methods import methods
+from quickbeam.serve.fronts.local import LocalDoor, LocalRules
 from quickbeam.serve.fronts.metrics import metrics
 from quickbeam.serve.fronts.rest import rest
 from quickbeam.serve.models.opening import Settings
@@ -37,6 +38,7 @@ class Doors:
     grpc: int | None = 8001
     http: int | None = 8000
     metrics: int | None = 8002
+    local: Path | None = None  # a socket in the file system, for processes of this machine
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class Server:
         self._grpc: set[GrpcProtocol] = set()
         self._http: set[HttpProtocol] = set()
         self._sockets: list[asyncio.Server] = []
+        self._local: LocalDoor | None = None
 
     async def start(self) -> Listening:
         """Open the doors, then the models: until all are ready, the server says that it is not."""
@@ -142,6 +145,10 @@ class Server:
         ):
             if port is not None:
                 addresses[name] = await self._open(name, port, make, secure)
+        if doors.local is not None:
+            common = LocalRules(self.service, self._budget.reserve, self._budget.release)
+            self._local = LocalDoor(doors.local, common)
+            addresses["local"] = str(doors.local)
         await self.repository.load_all()
         self.service.ready = self.repository.is_ready
         problems = {one.name: one.reason for one in self.repository.index() if one.reason}
@@ -178,6 +185,8 @@ class Server:
         self.service.ready = False
         for server in self._sockets:
             server.close()
+        if self._local is not None:
+            self._local.shut()
         for connection in list(self._grpc):
             connection.leave()
         for door in list(self._http):
@@ -190,6 +199,8 @@ class Server:
             connection.close()
         for door in list(self._http):
             door.abort()
+        if self._local is not None:
+            self._local.close()
         await self.repository.close()
         self._shared.unregister()
         return left

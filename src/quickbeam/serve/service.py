@@ -31,7 +31,11 @@ class Loaded:
 
     model: Model
     scheduler: Scheduler
-    statistics: Statistics
+
+    @property
+    def statistics(self) -> Statistics:
+        """Return what it has done so far."""
+        return self.scheduler.statistics.counted()
 
 
 @dataclass
@@ -50,8 +54,7 @@ class Service:
         self.models.setdefault(model.spec.name, {})[model.spec.version] = self._loaded(model)
 
     def _loaded(self, model: Model) -> Loaded:
-        statistics = Statistics()
-        return Loaded(model, Scheduler(model, self.loop, statistics), statistics)
+        return Loaded(model, Scheduler(model, self.loop, Statistics()))
 
     def replace(self, name: str, models: Sequence[Model]) -> list[Loaded]:
         """Let these versions answer instead of all of that name; return those that answered before."""

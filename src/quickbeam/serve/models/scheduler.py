@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from time import monotonic_ns, perf_counter_ns
+from time import monotonic_ns
 
 import numpy as np
 
@@ -53,11 +53,13 @@ class Scheduler:
         self._most = [level.most or WAITING_MOST for level in self.batching.levels]
         self._batches: deque[_Batch] = deque()  # that run, in their order, where answers have to keep it
         self._count = 0
+        self._first: Ticket | None = None  # what was taken while nothing else waited
         self._free = list(range(len(model.instances)))
         self._quick_rows = (
             QUICK_ROWS_FIRST if model.quick else 0
         )  # so many at most are done in the loop's thread
         self._threads: list[_Thread | None] = [None] * len(model.instances)
+        self._may_be_alone = not self.batching.delay_ns and not self.batching.keeps_order
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
@@ -88,10 +90,42 @@ class Scheduler:
             until = now + prepared.limit_ns
             ticket.until_ns = until if ticket.own_ns is None else min(until, ticket.own_ns)
         queue.append(ticket)
+        self._first = None if self._count else ticket
         self._count += 1
         if not self._due:
             self._due = True
             self._loop.call_soon(self._dispatch)
+
+    def take_now(self, ticket: Ticket) -> None:
+        """Take a request whose sender waits for it; where nothing else is to be done, it is done before this returns."""
+        now = ticket.since_ns = monotonic_ns()
+        over = ticket.own_ns is not None and now >= ticket.own_ns
+        if self._count or self._closed or over or not self._is_lone(ticket):
+            self.take(ticket)
+        else:
+            self._do_alone(ticket, now)
+
+    def _is_lone(self, ticket: Ticket) -> bool:
+        """Tell whether a request that nothing else waits with is best done at once, in the loop's thread."""
+        return bool(
+            self._may_be_alone and self._free and not self._again and ticket.prepared.rows <= self._quick_rows
+        )
+
+    def _do_alone(self, ticket: Ticket, begin: int) -> None:
+        """Do what is done for any batch, with less ado."""
+        try:
+            outputs = self.model.instances[self._free[-1]](ticket.arrays)
+        except FAILURES as error:
+            self._fail([ticket], f"the model {self.spec.name!r} failed: {error}")
+            return
+        done, rows = monotonic_ns(), ticket.prepared.rows
+        ticket.hear(outputs)
+        end = monotonic_ns()
+        self.statistics.lone(
+            end - ticket.since_ns, rows if self.spec.max_batch else 1, 0, done - begin, end - done
+        )
+        if done - begin > QUICK_NS or rows == self._quick_rows:
+            self._learn(rows, done - begin)
 
     def _soon(self) -> None:
         if not self._due:
@@ -110,6 +144,12 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         self._due = False
+        first = self._first
+        if first is not None and self._count == 1 and self._is_lone(first):
+            queue, now = self._levels[first.prepared.level], monotonic_ns()
+            if queue and queue[0] is first and not first.is_over(now):
+                self._count, self._first = 0, None
+                self._do_alone(queue.popleft(), now)
         while self._free and self._count:
             batch = self._take()
             if not batch:
@@ -121,7 +161,7 @@ class Scheduler:
             run = self.model.instances[instance]
             if self._is_quick(batch):
                 outputs, times = _run(run, batch)
-                self._learn(batch, times[2])
+                self._learn(sum([one.prepared.rows for one in batch]), times[2])
                 self._finish(instance, batch, outputs, times)
             else:
                 thread = self._threads[instance]
@@ -135,9 +175,8 @@ class Scheduler:
     def _is_quick(self, batch: list[Ticket]) -> bool:
         return sum([one.prepared.rows for one in batch]) <= self._quick_rows
 
-    def _learn(self, batch: list[Ticket], elapsed_ns: int) -> None:
+    def _learn(self, rows: int, elapsed_ns: int) -> None:
         """Note how many rows are quick: others wait while the loop's thread computes."""
-        rows = sum([one.prepared.rows for one in batch])
         if elapsed_ns > QUICK_NS and rows > 1:
             self._quick_rows = min(self._quick_rows, max(1, rows // 2))
         elif elapsed_ns < QUICK_NS // 4 and rows >= self._quick_rows:
@@ -264,7 +303,7 @@ class Scheduler:
     def _answer(
         self, batch: list[Ticket], outputs: Sequence[np.ndarray], times: tuple[int, int, int]
     ) -> None:
-        spec, start = self.spec, perf_counter_ns()
+        spec, start = self.spec, monotonic_ns()
         rows = sum([waiting.prepared.rows for waiting in batch])
         if (
             spec.max_batch
@@ -283,7 +322,7 @@ class Scheduler:
                 begin = end
         now = monotonic_ns()
         elapsed = [now - waiting.since_ns for waiting in batch]
-        self.statistics.execution(elapsed, rows if spec.max_batch else 1, times, perf_counter_ns() - start)
+        self.statistics.execution(elapsed, rows if spec.max_batch else 1, times, monotonic_ns() - start)
 
     def close(self, on_idle: Callable[[], None] | None = None) -> None:
         """Take nothing any more; what waits is done, and then `on_idle` is called, once, in the thread of the loop."""
@@ -300,7 +339,7 @@ class Scheduler:
 
 def _run(run: Run, batch: list[Ticket]) -> tuple[Sequence[np.ndarray] | Exception, tuple[int, int, int]]:
     """Run a batch; return outputs, and how long input and model took, and when it began."""
-    start = perf_counter_ns()
+    start = monotonic_ns()
     try:
         arrays = batch[0].arrays
         if len(batch) > 1:  # requests of one kind have the same inputs
@@ -308,9 +347,9 @@ def _run(run: Run, batch: list[Ticket]) -> tuple[Sequence[np.ndarray] | Exceptio
                 None if one is None else np.concatenate([waiting.arrays[place] for waiting in batch])
                 for place, one in enumerate(arrays)
             ]
-        ready = perf_counter_ns()
+        ready = monotonic_ns()
         outputs = run(arrays)
-        return outputs, (start, ready - start, perf_counter_ns() - ready)
+        return outputs, (start, ready - start, monotonic_ns() - ready)
     except FAILURES as error:
         return error, (start, 0, 0)
 
