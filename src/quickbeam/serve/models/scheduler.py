@@ -24,6 +24,7 @@ from quickbeam.serve.protocol.messages import Asking, Fault, Refusal
 
 QUICK_ROWS_FIRST = 64
 WAITING_MOST = 4096  # requests of one model, where it does not say itself
+COPIED_MOST = 1 << 20  # bytes of inputs of one batch, where a model's batching wants nothing in particular
 _ALONE = Batching()
 
 
@@ -208,6 +209,8 @@ class Scheduler:
     def _together(self, queue: deque[Ticket], now: int) -> int:
         """Return how many of a queue are done together now; 0 where the first may wait for more."""
         first, most, preferred = queue[0], self._merged_most, self.batching.preferred
+        if self._may_be_alone and not preferred and len(queue) > 1:
+            most = min(most, _rows_to_copy(first))
         taken = rows = liked = 0
         until = first.since_ns + self.batching.delay_ns
         for waiting in queue:
@@ -335,6 +338,13 @@ class Scheduler:
         for thread in self._threads:
             if thread is not None:
                 thread.work.put(None)
+
+
+def _rows_to_copy(ticket: Ticket) -> int:
+    """Return up to how many rows like these it pays to lay together: beyond the caches, copying costs more than calls."""
+    size = sum([one.nbytes for one in ticket.arrays if one is not None])
+    rows = ticket.prepared.rows
+    return max(rows, COPIED_MOST * rows // max(size, 1))
 
 
 def _run(run: Run, batch: list[Ticket]) -> tuple[Sequence[np.ndarray] | Exception, tuple[int, int, int]]:
