@@ -24,6 +24,7 @@ from quickbeam.serve.protocol.messages import Asking, Fault, Refusal
 
 QUICK_ROWS_FIRST = 64
 WAITING_MOST = 4096  # requests of one model, where it does not say itself
+SWEEP_NS = 5_000_000  # at least so long between two looks through all that waits
 COPIED_MOST = 1 << 20  # bytes of inputs of one batch, where a model's batching wants nothing in particular
 _ALONE = Batching()
 
@@ -64,6 +65,8 @@ class Scheduler:
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
+        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_ns = 0
         self._closed = False
         self.running = 0
         self.on_idle: Callable[[], None] | None = None
@@ -93,6 +96,8 @@ class Scheduler:
         queue.append(ticket)
         self._first = None if self._count else ticket
         self._count += 1
+        if ticket.until_ns is not None and not self._free:
+            self._look_after(ticket.until_ns)
         if not self._due:
             self._due = True
             self._loop.call_soon(self._dispatch)
@@ -258,6 +263,28 @@ class Scheduler:
                 self._expire(late.popleft())
         while self._again and self._again[0].is_over(now):
             self._expire(self._again.popleft())
+
+    def _look_after(self, until_ns: int) -> None:
+        """Refuse what has waited too long also while every instance is busy, or hangs."""
+        if self._sweep is None or until_ns < self._sweep_ns:
+            if self._sweep is not None:
+                self._sweep.cancel()
+            self._sweep_ns = max(until_ns, monotonic_ns() + SWEEP_NS)
+            self._sweep = self._loop.call_later((self._sweep_ns - monotonic_ns()) / 1e9, self._sweep_all)
+
+    def _sweep_all(self) -> None:
+        self._sweep, now = None, monotonic_ns()
+        for queue in self._queues:
+            over = [one for one in queue if one.is_over(now)]
+            if over:
+                rest = [one for one in queue if not one.is_over(now)]
+                queue.clear()
+                queue.extend(over)  # those first, so that they are found there
+                self._drop_expired(now)
+                queue.extend(rest)
+        left = [one.until_ns for queue in self._queues for one in queue if one.until_ns is not None]
+        if left:
+            self._look_after(min(left))
 
     def _expire(self, waiting: Ticket) -> None:
         self._count -= 1
