@@ -6,6 +6,7 @@ that failed is left alone for a while, and has to reproduce the bundle's golden 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,6 +63,7 @@ class RemoteRunner(Runner):
             plain = Options(threads=options.threads, chunk=options.chunk)
             self._local = Session(bundle, find_engine(remote.fallback), plain)
         self.answered_by: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def _run(self, arrays: Arrays) -> Arrays:
         told: list[str] = []
@@ -113,7 +115,8 @@ class RemoteRunner(Runner):
         server.verified = True
 
     def _count(self, who: str) -> None:
-        self.answered_by[who] = self.answered_by.get(who, 0) + 1
+        with self._lock:
+            self.answered_by[who] = self.answered_by.get(who, 0) + 1
 
     def close(self) -> None:
         """Close connections, and the local engine."""
