@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -175,3 +176,31 @@ def test_an_exported_bundle_is_served_as_the_bundle_itself(start, tmp_path):
         scores = ask(client, "conv-vae", bundle.golden.inputs["jets"], "jets", "score")
         np.testing.assert_allclose(scores, bundle.golden.outputs["score"][:, None], rtol=1e-4)
     assert server.end() == 0
+
+
+def test_the_log_has_a_line_per_request_with_its_id(start, tmp_path):
+    log = tmp_path / "requests.jsonl"
+    server = start("topology-gru", "--log", log)
+    bundle = Bundle.open("topology-gru")
+    arrays = {
+        one.name: np.ascontiguousarray(bundle.golden.inputs[one.name][:3])
+        for one in bundle.manifest.signature.inputs
+    }
+    inputs = []
+    for name, array in arrays.items():
+        inputs.append(triton.InferInput(name, array.shape, "FP32"))
+        inputs[-1].set_data_from_numpy(array)
+    with triton.InferenceServerClient(server.grpc) as client:
+        for number in range(3):
+            client.infer("topology-gru", inputs, request_id=f"run 1 event {number}")
+        with pytest.raises(InferenceServerException):
+            client.infer("topology-grue", inputs, request_id="lost")
+    assert server.end() == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    answered = [line for line in lines if line["event"] == "answered"]
+    assert [line["id"] for line in answered] == [f"run 1 event {number}" for number in range(3)]
+    assert all(line["model"] == "topology-gru" and line["rows"] == 3 for line in answered)
+    assert all(line["computed_us"] > 0 and line["waited_us"] >= 0 for line in answered)
+    (refused,) = [line for line in lines if line["event"] == "refused"]
+    assert refused["id"] == "lost"
+    assert "did you mean 'topology-gru'" in refused["why"]

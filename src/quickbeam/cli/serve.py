@@ -69,6 +69,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="MB of all requests in the server.",
 )
+@click.option("--log", type=FILE, help="A line of JSON per request: id, model, times, or why it was refused.")
 @click.option("--no-model-control", is_flag=True, help="Clients may not load and unload models.")
 @click.option(
     "--drain",
@@ -102,6 +103,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
         ),
         Settings(options["engine"], options["instances"], options["threads"]),
         options["drain"],
+        options["log"],
     )
     left = run_server(settings, _tell)
     if left:

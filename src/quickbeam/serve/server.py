@@ -19,6 +19,7 @@ from quickbeam.serve.fronts.rest import rest
 from quickbeam.serve.models.opening import Settings
 from quickbeam.serve.models.repository import Repository
 from quickbeam.serve.models.triton_config import config_of
+from quickbeam.serve.request_log import RequestLog
 from quickbeam.serve.service import Service
 from quickbeam.serve.shared_memory import SharedMemory
 from quickbeam.serve.wire.grpc import Rules
@@ -63,6 +64,7 @@ class ServerSettings:
     guard: Guard = Guard()
     running: Settings = field(default_factory=Settings)
     drain_s: float = 30.0
+    log: Path | None = None  # a file for a line per request
 
 
 @dataclass
@@ -100,7 +102,9 @@ class Server:
     def __init__(self, settings: ServerSettings) -> None:
         """Look through the directories; nothing is opened yet."""
         self.settings = settings
-        self.service = Service(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        log = RequestLog(settings.log, loop) if settings.log is not None else None
+        self.service = Service(loop, log=log)
         self.repository = Repository(settings.models, self.service, settings.running)
         self._shared = SharedMemory()
         self._budget = Budget(settings.guard.bytes_most)
@@ -203,6 +207,8 @@ class Server:
             self._local.close()
         await self.repository.close()
         self._shared.unregister()
+        if self.service.log is not None:
+            self.service.log.close()
         return left
 
     def _under_way(self) -> int:

@@ -12,6 +12,7 @@ from quickbeam.serve.models.model import Model
 from quickbeam.serve.models.scheduler import Scheduler
 from quickbeam.serve.models.statistics import Statistics
 from quickbeam.serve.protocol.messages import Asking, Fault, Refusal
+from quickbeam.serve.request_log import RequestLog
 
 NAME = "quickbeam"
 EXTENSIONS = (
@@ -47,6 +48,7 @@ class Service:
     ready: bool = False
     generation: int = 0  # counts up when other models answer than before
     version: str = quickbeam.__version__
+    log: RequestLog | None = None
 
     def add(self, model: Model) -> None:
         """Let a model answer."""
@@ -54,7 +56,7 @@ class Service:
         self.models.setdefault(model.spec.name, {})[model.spec.version] = self._loaded(model)
 
     def _loaded(self, model: Model) -> Loaded:
-        return Loaded(model, Scheduler(model, self.loop, Statistics()))
+        return Loaded(model, Scheduler(model, self.loop, Statistics(), self.log))
 
     def replace(self, name: str, models: Sequence[Model]) -> list[Loaded]:
         """Let these versions answer instead of all of that name; return those that answered before."""
@@ -84,6 +86,11 @@ class Service:
         loaded = self.find(asking.model, asking.version)
         loaded.model.spec.chosen(asking.wanted)
         loaded.scheduler.submit(asking)
+
+    def note_refused(self, request_id: str, refusal: Refusal) -> None:
+        """Note a request that no model has heard of."""
+        if self.log is not None:
+            self.log.refused(request_id, "", str(refusal))
 
     def every(self) -> Iterator[Loaded]:
         """Return all that is loaded."""

@@ -30,12 +30,12 @@ from quickbeam.serve.wire.grpc import Call, Status
 class _GrpcTicket(Ticket):
     """An ordinary request: numbers come and go with the messages."""
 
-    __slots__ = ("answers", "call", "plan", "request_id")
+    __slots__ = ("answers", "call", "plan")
 
     def __init__(self, plan: Plan, arrays: list[Any], call: Call, request_id: str, answers: Answers) -> None:
         """Keep what the answer needs."""
-        super().__init__(plan.prepared, arrays, call.deadline_ns)
-        self.plan, self.call, self.request_id, self.answers = plan, call, request_id, answers
+        super().__init__(plan.prepared, arrays, call.deadline_ns, request_id)
+        self.plan, self.call, self.answers = plan, call, answers
 
     def is_cancelled(self) -> bool:
         """Tell whether the call is gone."""
@@ -82,6 +82,7 @@ class Inference:
             ordered = [None if place is None else arrays[place] for place in plan.places]
             plan.scheduler.take(_GrpcTicket(plan, ordered, call, request_id, self._answers))
         except Refusal as refusal:
+            self._service.note_refused(request_id, refusal)
             call.fail(*_told(refusal, request_id))
 
     def next(self, call: Call, message: Chunk) -> None:
@@ -129,6 +130,7 @@ class Inference:
             )
             self._service.infer(asking)
         except Refusal as refusal:
+            self._service.note_refused(request_id, refusal)
             tell(refusal)
 
     def _classified(self, found: Answer, classes: dict[str, int]) -> Answer:

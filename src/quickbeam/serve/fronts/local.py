@@ -181,6 +181,7 @@ class LocalConnection:
             else:
                 self.close()
         except Refusal as refusal:
+            self._rules.service.note_refused("", refusal)
             self.refuse(refusal)
 
     def _hello(self) -> bytes | None:

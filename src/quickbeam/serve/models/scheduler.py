@@ -21,6 +21,7 @@ from quickbeam.serve.models.model import FAILURES, QUICK_NS, Batching, Model, Ru
 from quickbeam.serve.models.statistics import Statistics
 from quickbeam.serve.models.tickets import AskingTicket, Ticket
 from quickbeam.serve.protocol.messages import Asking, Fault, Refusal
+from quickbeam.serve.request_log import RequestLog
 
 QUICK_ROWS_FIRST = 64
 WAITING_MOST = 4096  # requests of one model, where it does not say itself
@@ -40,8 +41,15 @@ class _Batch:
 class Scheduler:
     """The queue of a model, and its instances."""
 
-    def __init__(self, model: Model, loop: asyncio.AbstractEventLoop, statistics: Statistics) -> None:
+    def __init__(
+        self,
+        model: Model,
+        loop: asyncio.AbstractEventLoop,
+        statistics: Statistics,
+        log: RequestLog | None = None,
+    ) -> None:
         """Begin with nothing to do."""
+        self._log = log
         self.model, self.spec, self.statistics, self._loop = model, model.spec, statistics, loop
         self.batching = model.spec.batching or _ALONE
         self._levels: list[deque[Ticket]] = [deque() for _ in self.batching.levels]
@@ -132,6 +140,26 @@ class Scheduler:
         )
         if done - begin > QUICK_NS or rows == self._quick_rows:
             self._learn(rows, done - begin)
+        if self._log is not None:
+            self._note([ticket], done - begin, end)
+
+    def _note(self, batch: list[Ticket], computed_ns: int, now: int) -> None:
+        for one in batch:
+            waited_ns = now - one.since_ns - computed_ns
+            assert self._log is not None  # noqa: S101 - as the callers know
+            self._log.answered(
+                one.request_id,
+                self.spec.name,
+                self.spec.version,
+                one.prepared.rows,
+                max(0, waited_ns),
+                computed_ns,
+            )
+
+    def _refuse(self, ticket: Ticket, refusal: Refusal) -> None:
+        if self._log is not None:
+            self._log.refused(ticket.request_id, self.spec.name, str(refusal))
+        ticket.refuse(refusal)
 
     def _soon(self) -> None:
         if not self._due:
@@ -290,11 +318,8 @@ class Scheduler:
         self._count -= 1
         self.statistics.fail(monotonic_ns() - waiting.since_ns)
         if not waiting.is_cancelled():
-            waiting.refuse(
-                Refusal(
-                    Fault.EXPIRED, f"the request for {self.spec.name!r} waited too long, and was not computed"
-                )
-            )
+            told = f"the request for {self.spec.name!r} waited too long, and was not computed"
+            self._refuse(waiting, Refusal(Fault.EXPIRED, told))
 
     def _finish(
         self,
@@ -328,7 +353,7 @@ class Scheduler:
     def _fail(self, batch: list[Ticket], told: str) -> None:
         for waiting in batch:
             self.statistics.fail(monotonic_ns() - waiting.since_ns)
-            waiting.refuse(Refusal(Fault.INTERNAL, told))
+            self._refuse(waiting, Refusal(Fault.INTERNAL, told))
 
     def _answer(
         self, batch: list[Ticket], outputs: Sequence[np.ndarray], times: tuple[int, int, int]
@@ -353,6 +378,8 @@ class Scheduler:
         now = monotonic_ns()
         elapsed = [now - waiting.since_ns for waiting in batch]
         self.statistics.execution(elapsed, rows if spec.max_batch else 1, times, monotonic_ns() - start)
+        if self._log is not None:
+            self._note(batch, times[2], now)
 
     def close(self, on_idle: Callable[[], None] | None = None) -> None:
         """Take nothing any more; what waits is done, and then `on_idle` is called, once, in the thread of the loop."""
