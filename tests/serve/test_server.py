@@ -81,12 +81,15 @@ def test_a_model_is_changed_under_traffic_and_no_request_is_lost(start, tmp_path
     for thread in threads:
         thread.start()
     with triton.InferenceServerClient(server.grpc) as client:
+        time.sleep(0.1)
         for factor in (2.0, 3.0, 4.0):
-            time.sleep(0.1)
             shutil.rmtree(repository / "scale")
             scaled(repository, factor)
             client.load_model("scale")
             assert ask(client, "scale", x)[0, 0] == factor
+            until = time.monotonic() + 20
+            while factor not in found and time.monotonic() < until:
+                time.sleep(0.01)
         ended.set()
         for thread in threads:
             thread.join()

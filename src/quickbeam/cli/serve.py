@@ -52,6 +52,13 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="Of each bundle, that run at a time.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Server processes at the same ports, each with its own instances; each connection goes to one of them. Models cannot be changed while several run.",
+)
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Per instance.")
 @click.option("--certificate", type=FILE, help="TLS: certificate of the server (PEM).")
 @click.option("--key", type=FILE, help="TLS: its key.")
@@ -82,6 +89,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
     """Serve MODELS: bundles, directories of bundles, Triton model repositories as they are, names of shipped bundles."""
     from quickbeam.serve.models.opening import Settings
     from quickbeam.serve.server import Doors, Guard, ServerSettings, run_server
+    from quickbeam.serve.workers import run_workers, told
 
     settings = ServerSettings(
         models,
@@ -105,17 +113,20 @@ def command(models: tuple[str, ...], **options: Any) -> None:
         options["drain"],
         options["log"],
     )
-    left = run_server(settings, _tell)
+    if options["workers"] > 1:
+        left = run_workers(settings, options["workers"], _tell)
+    else:
+        left = run_server(settings, lambda listening: _tell(told(listening)))
     if left:
         raise QuickbeamError(
             f"{left} requests were cut off: they were not done within --drain {options['drain']:g} s"
         )
 
 
-def _tell(listening: Any) -> None:
-    for name, address in listening.addresses.items():
+def _tell(told: Any) -> None:
+    for name, address in told.addresses.items():
         scheme = {"grpc": "grpc://", "local": "local:"}.get(name, "http://")
         say(f"{name}: {scheme}{address}{'/metrics' if name == 'metrics' else ''}")
-    for one in listening.repository.index():
-        say(f"{one.state}: {one.name} {one.version}{f': {one.reason}' if one.reason else ''}".rstrip())
-    say("ready" if listening.service.ready else "not ready: see above")
+    for name, version, state, reason in told.models:
+        say(f"{state}: {name} {version}{f': {reason}' if reason else ''}".rstrip())
+    say("ready" if told.ready else "not ready: see above")

@@ -13,6 +13,7 @@ from typing import Any
 
 from quickbeam._base import UsageError
 from quickbeam.serve.fronts.grpc_methods import methods
+from quickbeam.serve.fronts.grpc_repository import forbidden
 from quickbeam.serve.fronts.local import LocalDoor, LocalRules
 from quickbeam.serve.fronts.metrics import metrics
 from quickbeam.serve.fronts.rest import rest
@@ -65,6 +66,7 @@ class ServerSettings:
     running: Settings = field(default_factory=Settings)
     drain_s: float = 30.0
     log: Path | None = None  # a file for a line per request
+    shares_ports: bool = False  # with other processes
 
 
 @dataclass
@@ -119,9 +121,8 @@ class Server:
         tokens = Tokens.read(guard.tokens) if guard.tokens is not None else None
         admit: Callable[[str], str | None] = tokens.why_not if tokens is not None else lambda _: None
         tls = self._tls()
-        loadable = self.repository if guard.may_load else None
         rules = Rules(
-            methods(self.service, self._shared, loadable),
+            methods(self.service, self._shared, self.repository, may_load=guard.may_load),
             guard.request_bytes_most,
             lambda asked: admit(asked.authorization),
             self._budget.reserve,
@@ -131,7 +132,7 @@ class Server:
         asked = HttpRules(
             rest(
                 self.service,
-                RestRepository(self.service, loadable) if loadable else None,
+                RestRepository(self.service, self.repository, may_load=guard.may_load),
                 RestShared(self._shared),
             ),
             limits,
@@ -174,8 +175,11 @@ class Server:
         self, name: str, port: int, make: Callable[[], asyncio.BufferedProtocol], tls: ssl.SSLContext | None
     ) -> str:
         host = self.settings.doors.host
+        shares = (self.settings.shares_ports and name != "metrics") or None
         try:
-            server = await self.service.loop.create_server(make, host, port, ssl=tls, backlog=BACKLOG)
+            server = await self.service.loop.create_server(
+                make, host, port, ssl=tls, backlog=BACKLOG, reuse_port=shares
+            )
         except OSError as error:
             raise UsageError(
                 f"cannot listen for {name} at {host}:{port}: {error.strerror or error}"
@@ -219,9 +223,9 @@ class Server:
 class RestRepository:
     """The repository as REST speaks of it."""
 
-    def __init__(self, service: Service, repository: Repository) -> None:
+    def __init__(self, service: Service, repository: Repository, *, may_load: bool = True) -> None:
         """Keep both."""
-        self._service, self._repository = service, repository
+        self._service, self._repository, self._may_load = service, repository, may_load
 
     def index(self) -> list[dict[str, str]]:
         """Return all models and their states."""
@@ -232,6 +236,8 @@ class RestRepository:
 
     async def load(self, name: str, config: str | None) -> None:
         """Load a model."""
+        if not self._may_load:
+            raise forbidden()
         if config is not None:
             raise UsageError("a configuration cannot be sent along: change config.pbtxt in the repository")
         await self._repository.load(name)
@@ -239,6 +245,8 @@ class RestRepository:
     async def unload(self, name: str, dependents: bool) -> None:
         """Unload a model; no model depends on another here."""
         del dependents
+        if not self._may_load:
+            raise forbidden()
         await self._repository.unload(name)
 
     def config_of(self, name: str, version: str) -> Mapping[str, Any]:

@@ -20,7 +20,11 @@ PREFIX = "/inference.GRPCInferenceService/"
 
 
 def methods(
-    service: Service, shared: SharedMemory, repository: Repository | None = None
+    service: Service,
+    shared: SharedMemory,
+    repository: Repository | None = None,
+    *,
+    may_load: bool = True,
 ) -> dict[str, Method]:
     """Return what answers each method; without a repository nothing is loaded or unloaded."""
     infer = Inference(service, shared)
@@ -52,7 +56,7 @@ def methods(
             lambda _: pb.CudaSharedMemoryUnregisterResponse(),
         ),
     }
-    plain.update(repository_methods(service, repository))
+    plain.update(repository_methods(service, repository, may_load=may_load))
     found = {PREFIX + name: Method(partial(take, kind, act)) for name, (kind, act) in plain.items()}
     found[PREFIX + "ModelInfer"] = Method(infer.one)
     found[PREFIX + "ModelStreamInfer"] = Method(infer.next, infer.no_more)

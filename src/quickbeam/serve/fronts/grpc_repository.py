@@ -24,7 +24,21 @@ Act = Callable[[Any], Any]
 _pending: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
 
-def repository_methods(service: Service, repository: Repository | None) -> dict[str, tuple[Any, Act]]:
+def forbidden() -> Refusal:
+    """Return why clients may not change models."""
+    return Refusal(
+        Fault.FORBIDDEN,
+        "clients may not load or unload models here: the server runs with --no-model-control, or with several workers",
+    )
+
+
+def _forbidden(_: Any) -> Any:
+    raise forbidden()
+
+
+def repository_methods(
+    service: Service, repository: Repository | None, *, may_load: bool
+) -> dict[str, tuple[Any, Act]]:
     """Return, by the method's name, the type of its request and its act; `RepositoryModelLoad` and `...Unload` are coroutines."""
     told: dict[str, tuple[Any, Act]] = {
         "ModelConfig": (pb.ModelConfigRequest, partial(_config, service)),
@@ -34,8 +48,14 @@ def repository_methods(service: Service, repository: Repository | None) -> dict[
         return told
     return told | {
         "RepositoryIndex": (pb.RepositoryIndexRequest, partial(_index, repository)),
-        "RepositoryModelLoad": (pb.RepositoryModelLoadRequest, partial(_load, repository)),
-        "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest, partial(_unload, repository)),
+        "RepositoryModelLoad": (
+            pb.RepositoryModelLoadRequest,
+            partial(_load, repository) if may_load else _forbidden,
+        ),
+        "RepositoryModelUnload": (
+            pb.RepositoryModelUnloadRequest,
+            partial(_unload, repository) if may_load else _forbidden,
+        ),
     }
 
 
