@@ -2,6 +2,8 @@
 
 from quickbeam.measure.traffic.scenarios import Scenario, Traffic, poisson_arrivals_ns
 from quickbeam.measure.traffic.study import (
+    Batches,
+    BatchTime,
     LoadPoint,
     ServerTime,
     Target,
@@ -11,6 +13,8 @@ from quickbeam.measure.traffic.study import (
 )
 
 __all__ = [
+    "BatchTime",
+    "Batches",
     "LoadPoint",
     "Scenario",
     "ServerTime",

@@ -1,0 +1,1 @@
+"""Sizing a farm: the closed formula, and a simulation by discrete events that records calibrate."""

@@ -1,0 +1,163 @@
+"""The farm in simulated time: discrete events, by simpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from quickbeam._base import require
+from quickbeam.plan.outcome import Outcome, told_of
+from quickbeam.plan.server import Process, Request, RunningServer
+from quickbeam.plan.settings import Closed, Farm, Open
+
+SHARE_OF_WARM_UP = 0.1
+
+
+def simulate(
+    farm: Farm,
+    *,
+    requests: int = 20_000,
+    seed: int = 1,
+    warm_up: float = SHARE_OF_WARM_UP,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """Let so many requests be answered; the first of them, a share of `warm_up`, are not counted."""
+    simpy = require("simpy", extra="farm", purpose="simulating a farm")
+    running = _Running(farm, simpy.Environment(), np.random.default_rng(seed), advance)
+    running.run(requests)
+    return told_of(farm, running.done, round(warm_up * requests), running.servers, running.retried)
+
+
+class _Client:
+    """Whom a client believes to be dead, and whose turn it is."""
+
+    __slots__ = ("resting", "turn")
+
+    def __init__(self, turn: int) -> None:
+        self.turn = turn
+        self.resting: dict[int, float] = {}
+
+
+class _Running:
+    """A simulation under way."""
+
+    def __init__(
+        self, farm: Farm, environment: Any, rng: np.random.Generator, advance: Callable[[int], None]
+    ) -> None:
+        self.farm, self.env, self._rng, self._advance = farm, environment, rng, advance
+        clocks = farm.clocks
+        self.servers = [
+            RunningServer(environment, farm.server, clocks[i % len(clocks)], self._send_back)
+            for i in range(farm.servers)
+        ]
+        self._line_free = [0.0] * farm.servers
+        self._dead: set[int] = set()
+        self.done: list[Request] = []
+        self.retried = 0
+        self._wanted, self._ended = 0, environment.event()
+        if farm.death is not None:
+            environment.timeout(farm.death.at_s).callbacks.append(self._die)
+
+    def run(self, requests: int) -> None:
+        self._wanted = requests
+        load = self.farm.load
+        if isinstance(load, Open):
+            self.env.process(self._arrivals(load))
+        else:
+            for number in range(load.clients):
+                self.env.process(self._client(load, number))
+        self.env.run(self._ended)
+
+    def _arrivals(self, load: Open) -> Process:
+        clients = [_Client(i % self.farm.servers) for i in range(load.clients)]
+        for number in count():
+            yield self.env.timeout(self._rng.exponential(1.0 / load.rate_hz))
+            client = clients[number % len(clients)]
+            self.env.process(self._call(Request(self.env.now, self.farm.rows), client))
+
+    def _client(self, load: Closed, number: int) -> Process:
+        client = _Client(number % self.farm.servers)
+        fixed = load.think == "fixed"
+        if fixed:  # all beginning together would be a queue that nobody has
+            yield self.env.timeout(self._rng.random() * load.think_s)
+        while True:
+            if load.think_s:
+                yield self.env.timeout(load.think_s if fixed else self._rng.exponential(load.think_s))
+            yield from self._call(Request(self.env.now, self.farm.rows), client)
+
+    def _call(self, request: Request, client: _Client) -> Process:
+        """Ask servers in turn, and at last do it locally."""
+        farm, now = self.farm, self.env.now
+        first = client.turn if isinstance(farm.load, Closed) else int(self._rng.integers(farm.servers))
+        client.turn = (first + 1) % farm.servers
+        flights = farm.network.flight_s
+        request.flight_s = flights[int(self._rng.integers(len(flights)))] if len(flights) > 1 else flights[0]
+        for step in range(farm.servers):
+            number = (first + step) % farm.servers
+            if client.resting and client.resting.get(number, -1.0) > self.env.now:
+                continue
+            request.tries += 1
+            request.sent_s, request.answer = self.env.now, self.env.event()
+            self._send(request, number)
+            if (yield request.answer):
+                break
+            self.retried += 1
+            client.resting[number] = self.env.now + farm.patience.rest_s
+        else:
+            request.fell_back = True
+            request.began_s = request.arrived_s = self.env.now
+            yield self.env.timeout(farm.patience.fallback_s)
+            request.computed_s = self.env.now
+        del now
+        request.done_s = self.env.now
+        self._end(request)
+
+    def _end(self, request: Request) -> None:
+        self.done.append(request)
+        if not len(self.done) % 1000:
+            self._advance(1000)
+        if len(self.done) == self._wanted:
+            self._ended.succeed()
+
+    def _send(self, request: Request, number: int) -> None:
+        """Let a request travel: over the line that all share, one after the other, then on its own."""
+        network, now = self.farm.network, self.env.now
+        on_line = network.request_bytes / network.bytes_per_s
+        self._line_free[number] = max(self._line_free[number], now) + on_line
+        delay = self._line_free[number] - now + network.travel_s + request.flight_s / 2
+        self.env.timeout(delay, (request, number)).callbacks.append(self._arrive)
+
+    def _arrive(self, event: Any) -> None:
+        request, number = event.value
+        if number in self._dead:
+            self._fail(request)
+        elif not self.servers[number].take(request):
+            self.env.timeout(self.farm.network.travel_s, (request, False)).callbacks.append(_tell)
+
+    def _send_back(self, request: Request, after_s: float) -> None:
+        delay = after_s + self.farm.network.travel_s + request.flight_s / 2
+        self.env.timeout(delay, (request, True)).callbacks.append(_tell)
+
+    def _die(self, _: Any) -> None:
+        assert self.farm.death is not None  # noqa: S101 - or nobody would have called
+        number = self.farm.death.server
+        self._dead.add(number)
+        for request in self.servers[number].die():
+            self._fail(request)
+
+    def _fail(self, request: Request) -> None:
+        """Let a client notice that its server has ended: its connection is cut, or its patience ends."""
+        farm = self.farm
+        assert farm.death is not None  # noqa: S101 - nobody else fails
+        delay = farm.network.travel_s
+        if farm.death.silent:
+            delay = max(0.0, request.sent_s + farm.patience.timeout_s - self.env.now)
+        self.env.timeout(delay, (request, False)).callbacks.append(_tell)
+
+
+def _tell(event: Any) -> None:
+    request, answered = event.value
+    request.answer.succeed(answered)
