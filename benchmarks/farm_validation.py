@@ -47,7 +47,7 @@ def serving(model: str, port: int) -> Iterator[str]:
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        assert process.stderr is not None
+        assert process.stderr is not None  # noqa: S101 - a pipe
         address = ""
         for line in process.stderr:
             found = re.search(r"grpc://(\S+)", line)

@@ -48,10 +48,17 @@ class Outcome:
     rows_per_batch: float
     retried: int
     fallbacks: int
+    lost: int  # sent, and neither answered nor on their way
 
 
 def told_of(
-    farm: Farm, done: Sequence[Request], skipped: int, servers: Sequence[RunningServer], retried: int
+    farm: Farm,
+    done: Sequence[Request],
+    skipped: int,
+    servers: Sequence[RunningServer],
+    *,
+    retried: int,
+    lost: int,
 ) -> Outcome:
     """Sum up what was answered after the first ones."""
     counted = done[skipped:]
@@ -76,4 +83,5 @@ def told_of(
         rows_per_batch=sum(server.rows for server in servers) / max(1, batches),
         retried=retried,
         fallbacks=sum(request.fell_back for request in counted),
+        lost=lost,
     )

@@ -11,6 +11,7 @@ from typing import Literal
 from quickbeam.plan.clock import Clock, SteadyClock
 from quickbeam.plan.policy import Policy
 
+ALONE = Policy()
 REST_S = 1.0  # how long a client leaves a server alone that has failed it, as the engine `remote` does
 
 
@@ -36,7 +37,7 @@ class Server:
     """One server: the model's time, how it batches, and what its event loop does for each request, one after the other."""
 
     service: ServiceTimes
-    policy: Policy = Policy()
+    policy: Policy = ALONE
     instances: int = 1
     in_s: float = 0.0
     out_s: float = 0.0
@@ -82,6 +83,9 @@ class Patience:
     rest_s: float = REST_S
 
 
+DIRECT, PATIENCE = Network(), Patience()
+
+
 @dataclass(frozen=True)
 class Death:
     """A server that ends: connections are cut at once, or it only falls silent."""
@@ -98,8 +102,8 @@ class Farm:
     server: Server
     load: Closed | Open
     servers: int = 1
-    network: Network = Network()
-    patience: Patience = Patience()
+    network: Network = DIRECT
+    patience: Patience = PATIENCE
     rows: int = 1
     death: Death | None = None
     clocks: Sequence[Clock] = field(default_factory=lambda: (SteadyClock(),))  # of the servers, in turn

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,15 @@ def simulate(
     simpy = require("simpy", extra="farm", purpose="simulating a farm")
     running = _Running(farm, simpy.Environment(), np.random.default_rng(seed), advance)
     running.run(requests)
-    return told_of(farm, running.done, round(warm_up * requests), running.servers, running.retried)
+    done = running.done[:requests]
+    return told_of(
+        farm,
+        done,
+        round(warm_up * requests),
+        running.servers,
+        retried=running.retried,
+        lost=running.begun - len(running.done),
+    )
 
 
 class _Client:
@@ -56,8 +63,8 @@ class _Running:
         self._line_free = [0.0] * farm.servers
         self._dead: set[int] = set()
         self.done: list[Request] = []
-        self.retried = 0
-        self._wanted, self._ended = 0, environment.event()
+        self.begun = self.retried = 0
+        self._wanted = 0
         if farm.death is not None:
             environment.timeout(farm.death.at_s).callbacks.append(self._die)
 
@@ -69,13 +76,15 @@ class _Running:
         else:
             for number in range(load.clients):
                 self.env.process(self._client(load, number))
-        self.env.run(self._ended)
+        self.env.run()  # until nothing happens any more: what has no answer by then will never have one
 
     def _arrivals(self, load: Open) -> Process:
-        clients = [_Client(i % self.farm.servers) for i in range(load.clients)]
-        for number in count():
+        clients = [
+            _Client(int(self._rng.integers(self.farm.servers))) for i in range(load.clients)
+        ]  # each where it happens to be
+        for _ in range(self._wanted):
             yield self.env.timeout(self._rng.exponential(1.0 / load.rate_hz))
-            client = clients[number % len(clients)]
+            client = clients[int(self._rng.integers(len(clients)))]
             self.env.process(self._call(Request(self.env.now, self.farm.rows), client))
 
     def _client(self, load: Closed, number: int) -> Process:
@@ -83,22 +92,18 @@ class _Running:
         fixed = load.think == "fixed"
         if fixed:  # all beginning together would be a queue that nobody has
             yield self.env.timeout(self._rng.random() * load.think_s)
-        while True:
+        while len(self.done) < self._wanted:
             if load.think_s:
                 yield self.env.timeout(load.think_s if fixed else self._rng.exponential(load.think_s))
             yield from self._call(Request(self.env.now, self.farm.rows), client)
 
     def _call(self, request: Request, client: _Client) -> Process:
         """Ask servers in turn, and at last do it locally."""
-        farm, now = self.farm, self.env.now
-        first = client.turn if isinstance(farm.load, Closed) else int(self._rng.integers(farm.servers))
-        client.turn = (first + 1) % farm.servers
+        farm = self.farm
+        self.begun += 1
         flights = farm.network.flight_s
         request.flight_s = flights[int(self._rng.integers(len(flights)))] if len(flights) > 1 else flights[0]
-        for step in range(farm.servers):
-            number = (first + step) % farm.servers
-            if client.resting and client.resting.get(number, -1.0) > self.env.now:
-                continue
+        for number in self._in_turn(client):
             request.tries += 1
             request.sent_s, request.answer = self.env.now, self.env.event()
             self._send(request, number)
@@ -111,16 +116,24 @@ class _Running:
             request.began_s = request.arrived_s = self.env.now
             yield self.env.timeout(farm.patience.fallback_s)
             request.computed_s = self.env.now
-        del now
         request.done_s = self.env.now
         self._end(request)
+
+    def _in_turn(self, client: _Client) -> Iterator[int]:
+        """Return the servers that a client believes in, beginning with another one each time."""
+        awake: Sequence[int] = range(self.farm.servers)
+        if client.resting:
+            now = self.env.now
+            awake = [i for i in awake if client.resting.get(i, now) <= now]
+        if awake:
+            client.turn += 1
+            first = client.turn % len(awake)
+            yield from (awake[(first + i) % len(awake)] for i in range(len(awake)))
 
     def _end(self, request: Request) -> None:
         self.done.append(request)
         if not len(self.done) % 1000:
             self._advance(1000)
-        if len(self.done) == self._wanted:
-            self._ended.succeed()
 
     def _send(self, request: Request, number: int) -> None:
         """Let a request travel: over the line that all share, one after the other, then on its own."""

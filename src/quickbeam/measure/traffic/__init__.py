@@ -1,5 +1,6 @@
 """Loading a server: requests as they come in real life, and what became of each."""
 
+from quickbeam.measure.traffic.reading import read_traffic
 from quickbeam.measure.traffic.scenarios import Scenario, Traffic, poisson_arrivals_ns
 from quickbeam.measure.traffic.study import (
     Batches,
@@ -22,6 +23,7 @@ __all__ = [
     "Traffic",
     "TrafficRecord",
     "poisson_arrivals_ns",
+    "read_traffic",
     "study_traffic",
     "write_traffic",
 ]
