@@ -17,6 +17,11 @@ EVENTS = 100  # of each client
 STEADY: Sequence[Clock] = (SteadyClock(),)
 
 
+def published_steps() -> int:
+    """Return how many steps the study takes, for a bar of its progress."""
+    return len(CLIENTS)
+
+
 def study_published(seed: int = 1, advance: Advance = lambda _: None) -> PublishedRecord:
     """Redo the published study."""
     server = Server(ServiceTimes((1,), (PUBLISHED.server_s,)))

@@ -10,6 +10,7 @@ from typing import Any
 from quickbeam.plan.clock import Clock
 from quickbeam.plan.settings import Server
 
+ROUNDING_S = 1e-9  # a timer that rings so much too early rings in time
 Process = Generator[Any, Any, None]
 
 
@@ -127,7 +128,9 @@ class RunningServer:
             return 1
         first = queue[0]
         ahead = [queue[i] for i in range(min(len(queue), policy.rows_most + 1))]
-        taken, until = policy.together([one.rows for one in ahead], [first.queued_s], self._env.now)
+        taken, until = policy.together(
+            [one.rows for one in ahead], [first.queued_s], self._env.now + ROUNDING_S
+        )
         if not taken and not self._env.now < self._timer_s <= until:
             self._timer_s = until
             self._env.timeout(max(0.0, until - self._env.now)).callbacks.append(self._ring)

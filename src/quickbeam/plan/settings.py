@@ -12,7 +12,6 @@ from quickbeam.plan.clock import Clock, SteadyClock
 from quickbeam.plan.policy import Policy
 
 ALONE = Policy()
-REST_S = 1.0  # how long a client leaves a server alone that has failed it, as the engine `remote` does
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,6 @@ class Patience:
 
     timeout_s: float = 1.0
     fallback_s: float = 0.0  # what the local engine takes
-    rest_s: float = REST_S
 
 
 DIRECT, PATIENCE = Network(), Patience()

@@ -11,6 +11,7 @@ from quickbeam._base import require
 from quickbeam.plan.outcome import Outcome, told_of
 from quickbeam.plan.server import Process, Request, RunningServer
 from quickbeam.plan.settings import Closed, Farm, Open
+from quickbeam.serve.client.servers import REST_FIRST_S, REST_MOST_S
 
 SHARE_OF_WARM_UP = 0.1
 
@@ -41,11 +42,17 @@ def simulate(
 class _Client:
     """Whom a client believes to be dead, and whose turn it is."""
 
-    __slots__ = ("resting", "turn")
+    __slots__ = ("failures", "resting", "turn")
 
     def __init__(self, turn: int) -> None:
         self.turn = turn
         self.resting: dict[int, float] = {}
+        self.failures: dict[int, int] = {}
+
+    def failed(self, number: int, now_s: float) -> None:
+        """Leave a server alone, the longer the more often it failed."""
+        self.failures[number] = failures = self.failures.get(number, 0) + 1
+        self.resting[number] = now_s + min(REST_MOST_S, REST_FIRST_S * 2 ** (failures - 1))
 
 
 class _Running:
@@ -110,7 +117,7 @@ class _Running:
             if (yield request.answer):
                 break
             self.retried += 1
-            client.resting[number] = self.env.now + farm.patience.rest_s
+            client.failed(number, self.env.now)
         else:
             request.fell_back = True
             request.began_s = request.arrived_s = self.env.now
