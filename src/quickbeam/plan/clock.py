@@ -43,7 +43,8 @@ class MeasuredClock:
         span = self._span
         rounds, place = divmod(begin + self._skipped, span)
         more, wanted = divmod(_between(self._times, self._work, place) + work, span)
-        return (rounds + more) * span + _between(self._work, self._times, wanted) - self._skipped
+        end = (rounds + more) * span + _between(self._work, self._times, wanted) - self._skipped
+        return max(begin, end)  # rounding must not turn time back
 
 
 def _between(known: list[float], values: list[float], at: float) -> float:

@@ -13,7 +13,7 @@ from quickbeam.plan.settings import Closed, Farm, Network, Server, ServiceTimes
 from quickbeam.plan.simulation import simulate
 
 CLIENTS = (1, 10, 20, 30, 40, 50, 55, 60, 64, 66, 68, 70, 72, 76, 80, 90, 100, 120, 140)
-EVENTS = 100  # of each client
+EVENTS, EVENTS_LEAST = 100, 2000  # of each client, and of all of them
 STEADY: Sequence[Clock] = (SteadyClock(),)
 
 
@@ -75,4 +75,7 @@ def study_knee(
 
 
 def _time_per_event_s(farm: Farm, clients: int, seed: int) -> float:
-    return clients / simulate(farm, requests=EVENTS * clients, seed=seed, warm_up=0.3).requests_per_s
+    return (
+        clients
+        / simulate(farm, requests=max(EVENTS_LEAST, EVENTS * clients), seed=seed, warm_up=0.3).requests_per_s
+    )

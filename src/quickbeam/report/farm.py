@@ -28,16 +28,16 @@ def draw_farm(record: FarmRecord | PublishedRecord, folder: Path) -> list[Path]:
 
 def _knee(axes: Any, knee: Knee, unit_s: float) -> None:
     clients = [point.clients for point in knee.points]
-    for index, (told, values) in enumerate(
-        (
-            ("simulated, clients all alike", [point.fixed_s for point in knee.points]),
-            ("simulated, random work", [point.random_s for point in knee.points]),
-            ("simulated, one shared line", [point.shared_s for point in knee.points]),
-        )
-    ):
-        if None not in values:
+    series: list[tuple[str, list[float | None]]] = [
+        ("simulated, clients all alike", [point.fixed_s for point in knee.points]),
+        ("simulated, random work", [point.random_s for point in knee.points]),
+        ("simulated, one shared line", [point.shared_s for point in knee.points]),
+    ]
+    for index, (told, values) in enumerate(series):
+        seen = [(n, value / unit_s) for n, value in zip(clients, values, strict=True) if value is not None]
+        if seen:
             look = {"marker": MARKERS[index], "color": colour(index), "linestyle": "none", "mfc": "none"}
-            axes.plot(clients, [value / unit_s for value in values if value], label=told, **look)
+            axes.plot(*zip(*seen, strict=True), label=told, **look)
     bent = sorted({*clients, knee.knee})
     formula = [
         ((1 - knee.moved) * knee.cpu_s + knee.server_s * (1 + max(0.0, n - knee.knee)) + knee.latency_s)
@@ -142,7 +142,8 @@ def _servers(record: FarmRecord) -> Picture:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(min([*drawn, record.servers]) / 1.6, max([*drawn, record.servers]) * 1.6)
-    plain_log(axes.xaxis)
+    ticks = [t * 10**e for e in range(-2, 6) for t in (1, 2, 5) if lowest <= t * 10**e <= highest]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     plain_log(axes.yaxis)
     axes.set_xlabel("wanted p99 [ms]")
     axes.set_ylabel("servers")
