@@ -53,9 +53,8 @@ def calibrate(points: Sequence[LoadPoint], batching: Batches | None, *, seed: in
     """Fit a server to the loads on it; all of them have requests of the same size, or the most frequent one counts."""
     usable = [point for point in points if point.server is not None and point.server.batches]
     rows = _usual_rows(usable)
-    alone = [p for p in usable if p.rows == rows and _streams(p) == 1]
-    busy = [p for p in usable if p.rows == rows and _streams(p) > 1]
-    saturated = [p for p in busy if _utilisation(p) > BUSY] or busy
+    alone = [p for p in usable if p.rows == rows and _clients(p) == 1]
+    saturated = _saturated([p for p in usable if p.rows == rows and _clients(p) > 1])
     if not alone or not saturated:
         raise DataError(f"the records do not tell enough to size a farm; it takes {NEEDS}")
     service = _service(usable)
@@ -88,13 +87,17 @@ def _usual_rows(points: Sequence[LoadPoint]) -> int:
     return max(set(sizes), key=sizes.count)
 
 
-def _streams(point: LoadPoint) -> int:
-    """Return how many ask without a pause; 0 for other loads."""
+def _clients(point: LoadPoint) -> int:
+    """Return how many clients wait for their answers; 0 for other loads."""
     traffic = point.traffic
     if traffic.scenario is Scenario.SINGLE_STREAM:
         return 1
-    without_pause = traffic.scenario in {Scenario.CLOSED, Scenario.OFFLINE} and not traffic.think_s
-    return traffic.streams if without_pause else 0
+    return traffic.streams if traffic.scenario in {Scenario.CLOSED, Scenario.OFFLINE} else 0
+
+
+def _saturated(points: Sequence[LoadPoint]) -> list[LoadPoint]:
+    """Return the loads that kept the server busy; clients that never pause do so where no load looks it."""
+    return [p for p in points if _utilisation(p) > BUSY] or [p for p in points if not p.traffic.think_s]
 
 
 def _execution_us(point: LoadPoint) -> tuple[float, float]:
