@@ -39,6 +39,7 @@ _UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 @click.option("--years", type=POSITIVE, default=4.0, show_default=True, help="Assumed: how long it runs.")
 @click.option("--travel-ms", type=click.FloatRange(min=0), default=0.2, show_default=True, help="Assumed: one way between client and server.")  # fmt: skip
 @click.option("--gbit-per-s", type=POSITIVE, default=10.0, show_default=True, help="Assumed: of the line to each server.")  # fmt: skip
+@click.option("--requests", type=click.IntRange(100), default=6000, show_default=True, help="Simulated at each point: more take longer, and leave less to chance.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("-o", "--output", type=PLACE, help="Folder for the record, the figures and the table in markdown.")  # fmt: skip
 @json_option
@@ -90,7 +91,11 @@ def _sized(places: tuple[Path, ...], options: dict[str, Any]) -> Any:
             )
     given = {name: options[name] for name in Assumptions.model_fields}
     question = Question(
-        rate_hz(options["rate"]), _seconds(options["p99"]), Assumptions(**given), options["seed"]
+        rate_hz(options["rate"]),
+        _seconds(options["p99"]),
+        Assumptions(**given),
+        options["seed"],
+        options["requests"],
     )
     records = read_traffic(places, options["model"])
     with progress("simulating", steps_of(question), "points") as advance:

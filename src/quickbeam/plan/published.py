@@ -13,7 +13,7 @@ from quickbeam.plan.settings import Closed, Farm, Network, Server, ServiceTimes
 from quickbeam.plan.simulation import simulate
 
 CLIENTS = (1, 10, 20, 30, 40, 50, 55, 60, 64, 66, 68, 70, 72, 76, 80, 90, 100, 120, 140)
-EVENTS, EVENTS_LEAST = 100, 2000  # of each client, and of all of them
+EVENTS, LEAST_CLIENTS = 100, 20  # events of each client; fewer clients than so many do those of so many
 STEADY: Sequence[Clock] = (SteadyClock(),)
 
 
@@ -22,7 +22,9 @@ def published_steps() -> int:
     return len(CLIENTS)
 
 
-def study_published(seed: int = 1, advance: Advance = lambda _: None) -> PublishedRecord:
+def study_published(
+    seed: int = 1, advance: Advance = lambda _: None, *, clients: Sequence[int] = CLIENTS
+) -> PublishedRecord:
     """Redo the published study."""
     server = Server(ServiceTimes((1,), (PUBLISHED.server_s,)))
     own = Network((PUBLISHED.latency_s,))
@@ -36,7 +38,7 @@ def study_published(seed: int = 1, advance: Advance = lambda _: None) -> Publish
         readings={name: workload.knee for name, workload in readings().items()},
         shared_line_knee=PUBLISHED.ideal_s / TRANSMISSION_S,
         seed=seed,
-        knee=study_knee(PUBLISHED, Farm(server, Closed(1), network=own), CLIENTS, shared, seed, advance),
+        knee=study_knee(PUBLISHED, Farm(server, Closed(1), network=own), clients, shared, seed, advance),
     )
 
 
@@ -47,6 +49,8 @@ def study_knee(
     shared: Network | None = None,
     seed: int = 1,
     advance: Advance = lambda _: None,
+    *,
+    events: int = EVENTS,
 ) -> Knee:
     """Let more and more clients share one server."""
     points = []
@@ -57,9 +61,11 @@ def study_knee(
             KneePoint(
                 clients=count,
                 formula_s=workload.time_per_event_s(count),
-                fixed_s=_time_per_event_s(fixed, count, seed),
-                random_s=_time_per_event_s(by_chance, count, seed),
-                shared_s=_time_per_event_s(replace(fixed, network=shared), count, seed) if shared else None,
+                fixed_s=_time_per_event_s(fixed, count, events, seed),
+                random_s=_time_per_event_s(by_chance, count, events, seed),
+                shared_s=_time_per_event_s(replace(fixed, network=shared), count, events, seed)
+                if shared
+                else None,
             )
         )
         advance(1)
@@ -74,8 +80,8 @@ def study_knee(
     )
 
 
-def _time_per_event_s(farm: Farm, clients: int, seed: int) -> float:
+def _time_per_event_s(farm: Farm, clients: int, events: int, seed: int) -> float:
     return (
         clients
-        / simulate(farm, requests=max(EVENTS_LEAST, EVENTS * clients), seed=seed, warm_up=0.3).requests_per_s
+        / simulate(farm, requests=events * max(LEAST_CLIENTS, clients), seed=seed, warm_up=0.3).requests_per_s
     )

@@ -258,4 +258,12 @@ def _knee(farm: Farm, question: Question, advance: Advance) -> Knee:
     workload = Workload(own_s + local_s, local_s / (own_s + local_s), 1.0 / _capacity_hz(farm), latency_s)
     most = min(workload.knee, KNEE_CLIENTS_MOST)
     clients = sorted({max(1, round(share * most)) for share in KNEE_SHARES})
-    return study_knee(workload, replace(farm, load=Closed(1)), clients, None, question.seed, advance)
+    return study_knee(
+        workload,
+        replace(farm, load=Closed(1)),
+        clients,
+        None,
+        question.seed,
+        advance,
+        events=max(10, question.requests // 60),
+    )
