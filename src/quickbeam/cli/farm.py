@@ -110,7 +110,7 @@ def _seconds(text: str) -> float:
 
 
 def _write(record: Any, text: str, output: Path) -> None:
-    from quickbeam.report import draw_farm
+    from quickbeam.report.farm import draw_farm  # not with the others: it needs what the extra serve installs
 
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / f"{record.kind}.json", record.model_dump_json(indent=1) + "\n")

@@ -3,7 +3,6 @@
 from quickbeam.report.card import write_card
 from quickbeam.report.class_card import write_class_card
 from quickbeam.report.class_roc import draw_selectors
-from quickbeam.report.farm import draw_farm
 from quickbeam.report.write import write_report
 
-__all__ = ["draw_farm", "draw_selectors", "write_card", "write_class_card", "write_report"]
+__all__ = ["draw_selectors", "write_card", "write_class_card", "write_report"]
