@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "Simulate collisions, decide them by the shipped menu, score them, write a report.",
     "evaluate": "Measure what a detector tells apart: ROC, efficiencies, baselines.",
     "export": "Write a bundle as a model of a Triton repository.",
+    "farm": "Size a farm of inference servers from measured loads.",
     "inspect": "Tell what is in a bundle, a model or an event file.",
     "load": "Load an inference server: latency and throughput as a client sees them.",
     "menu": "Check a trigger menu and tell its order of work; its JSON Schema.",

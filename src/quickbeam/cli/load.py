@@ -28,6 +28,13 @@ SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
 )
 @click.option("--rate", help="Requests per second of the scenario server; several with commas.")
 @click.option("--streams", default="1", show_default=True, help="Requests at a time; several with commas.")
+@click.option(
+    "--think",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Of the scenario closed: seconds on average that a client works on its own before it asks again.",
+)
 @click.option("--rows", type=click.IntRange(1), default=1, show_default=True, help="Events in a request.")
 @click.option("--shape", "shapes", multiple=True, help="Of an input with free dimensions: NAME:1,100,3.")
 @click.option(
@@ -67,6 +74,8 @@ def command(server: str, model: str, as_json: bool, output: Path | None, **optio
     scenario = Scenario(options["scenario"])
     if scenario is Scenario.SERVER and not options["rate"]:
         raise UsageError("the scenario server needs --rate, in requests per second")
+    if options["think"] and scenario is not Scenario.CLOSED:
+        raise UsageError(f"--think goes with the scenario closed; this is {scenario.value}")
     numbers = (
         _numbers(options["rate"], "--rate")
         if scenario is Scenario.SERVER
@@ -77,6 +86,7 @@ def command(server: str, model: str, as_json: bool, output: Path | None, **optio
             scenario=scenario,
             rate_hz=number if scenario is Scenario.SERVER else None,
             streams=1 if scenario is Scenario.SERVER else int(number),
+            think_s=options["think"],
             seconds=options["seconds"],
             warm_up_s=options["warm_up"],
             timeout_s=options["timeout"],

@@ -1,7 +1,10 @@
 """Loading a server: requests as they come in real life, and what became of each."""
 
+from quickbeam.measure.traffic.reading import read_traffic
 from quickbeam.measure.traffic.scenarios import Scenario, Traffic, poisson_arrivals_ns
 from quickbeam.measure.traffic.study import (
+    Batches,
+    BatchTime,
     LoadPoint,
     ServerTime,
     Target,
@@ -11,6 +14,8 @@ from quickbeam.measure.traffic.study import (
 )
 
 __all__ = [
+    "BatchTime",
+    "Batches",
     "LoadPoint",
     "Scenario",
     "ServerTime",
@@ -18,6 +23,7 @@ __all__ = [
     "Traffic",
     "TrafficRecord",
     "poisson_arrivals_ns",
+    "read_traffic",
     "study_traffic",
     "write_traffic",
 ]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import select
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from time import monotonic_ns
+
+import numpy as np
 
 from quickbeam.measure.traffic.scenarios import Scenario, Traffic, poisson_arrivals_ns
 from quickbeam.serve.client.channel import CallError, Channel, Exchange
@@ -86,6 +89,8 @@ class Driver:
             self._open_loop(traffic, begin, outcome)
         elif traffic.scenario is Scenario.MULTI_STREAM:
             self._in_rounds(traffic, outcome)
+        elif traffic.think_s:
+            self._thinking(traffic, begin, outcome)
         else:
             self._closed_loop(traffic, outcome)
         self._drain(traffic, outcome)
@@ -108,6 +113,21 @@ class Driver:
             self._hear(outcome.end_ns - now)
             for _ in range(self._book(outcome)):
                 self._send(monotonic_ns(), traffic)
+
+    def _thinking(self, traffic: Traffic, begin: int, outcome: Outcome) -> None:
+        """Each client works on its own between an answer and its next request: as many requests are due as clients are done."""
+        rng, mean_ns = np.random.default_rng(traffic.seed), traffic.think_s * 1e9
+        due = [begin + round(rng.exponential(mean_ns)) for _ in range(traffic.streams)]
+        heapify(due)
+        while (now := monotonic_ns()) < outcome.end_ns:
+            if due and due[0] <= now:
+                self._send(heappop(due), traffic)
+                self._hear(0)
+            else:
+                self._hear(min(due[0] if due else outcome.end_ns, outcome.end_ns) - now)
+            for exchange in self._finished:
+                heappush(due, exchange.done_ns + round(rng.exponential(mean_ns)))
+            self._book(outcome)
 
     def _in_rounds(self, traffic: Traffic, outcome: Outcome) -> None:
         while monotonic_ns() < outcome.end_ns:

@@ -24,7 +24,8 @@ class Scenario(StrEnum):
     OFFLINE = "offline"
     """As many requests in flight as the server takes (`streams`). What counts is the throughput."""
     CLOSED = "closed"
-    """`streams` clients, each of which asks again when it is answered. Latency: from sending to answer."""
+    """`streams` clients, each of which asks again when it is answered, or works on its own for a random time first
+    (`think_s` on average, exponential). Latency: from the time at which that work ended to the answer."""
 
 
 class Traffic(Document):
@@ -33,6 +34,7 @@ class Traffic(Document):
     scenario: Scenario
     rate_hz: Annotated[float, Field(gt=0)] | None = None
     streams: Annotated[int, Field(ge=1, le=10_000)] = 1
+    think_s: Annotated[float, Field(ge=0)] = 0.0
     seconds: Annotated[float, Field(gt=0)] = 10.0
     warm_up_s: Annotated[float, Field(ge=0)] = 1.0
     timeout_s: Annotated[float, Field(gt=0)] = 10.0
@@ -42,6 +44,8 @@ class Traffic(Document):
     def _is_sound(self) -> Traffic:
         if (self.scenario is Scenario.SERVER) != (self.rate_hz is not None):
             raise ValueError("a rate goes with the scenario server, and with no other")
+        if self.think_s and self.scenario is not Scenario.CLOSED:
+            raise ValueError("only clients of the scenario closed work on their own between requests")
         return self
 
 

@@ -19,9 +19,31 @@ from quickbeam.serve.client.inference import Codec
 from quickbeam.serve.protocol.tensors import dtype_of, to_raw
 from quickbeam.serve.wire.frames import Chunk
 
+MERGED = "quickbeam_merged_rows"  # the parameter by which our server tells how many rows it merges
 SERVICE = "/inference.GRPCInferenceService/"
+TRACED = 2000  # requests of a load whose times are kept
 VARIANTS = 16  # different inputs, sent in turn
 FREE = 8  # elements of a free dimension, where nobody says how many
+
+
+class BatchTime(Document):
+    """Executions of one batch size: how many, and how long each took on average, with laying together and cutting."""
+
+    rows: int
+    executions: int
+    mean_us: float
+
+
+class Batches(Document):
+    """How the server says that it batches a model."""
+
+    rows_most: int = 0
+    merged_rows_most: int = Field(default=0, description="rows of several requests together; 0: rows_most")
+    preferred: tuple[int, ...] = ()
+    delay_us: float | None = Field(
+        default=None, description="how long the first may wait; None: no dynamic batching"
+    )
+    instances: int = 1
 
 
 class ServerTime(Document):
@@ -33,6 +55,7 @@ class ServerTime(Document):
     input_us: float
     infer_us: float
     output_us: float
+    batches: tuple[BatchTime, ...] = ()
 
     @property
     def whole_us(self) -> float:
@@ -61,6 +84,16 @@ class LoadPoint(Document):
     unanswered: int
     server: ServerTime | None = None
     transport_us: float | None = Field(default=None, description="mean latency less the time in the server")
+    request_bytes: int = 0
+    trace: str = Field(
+        default="",
+        description="the first requests in the order of their ends, each as DUE+LATENCY in us from the beginning",
+    )
+
+    def traced_us(self) -> np.ndarray:
+        """Return when the first requests were due and how long they took, a row each."""
+        pairs = [pair.split("+") for pair in self.trace.split()]
+        return np.array(pairs, np.float64).reshape(-1, 2)
 
 
 class TrafficRecord(Document):
@@ -73,6 +106,7 @@ class TrafficRecord(Document):
     server_version: str
     model: str
     platform: str
+    batching: Batches | None = None
     points: tuple[LoadPoint, ...]
 
 
@@ -166,20 +200,60 @@ class Target:
             np.float64,
         )
 
-    def load(self, traffic: Traffic, *, connections: int = 1) -> LoadPoint:
-        """Let traffic flow once."""
+    def batches(self) -> dict[int, tuple[int, int]]:
+        """Return the server's counters by batch size: executions, and nanoseconds of them."""
+        try:
+            found = self._ask(
+                "ModelStatistics", pb.ModelStatisticsRequest(name=self.model), pb.ModelStatisticsResponse
+            )
+        except CallError:
+            return {}
+        return {
+            one.batch_size: (
+                one.compute_infer.count,
+                one.compute_input.ns + one.compute_infer.ns + one.compute_output.ns,
+            )
+            for model in found.model_stats
+            for one in model.batch_stats
+        }
+
+    def batching(self) -> Batches | None:
+        """Return how the server batches, where it tells."""
+        try:
+            config = self._ask(
+                "ModelConfig", pb.ModelConfigRequest(name=self.model), pb.ModelConfigResponse
+            ).config
+        except CallError:
+            return None
+        dynamic = config.HasField("dynamic_batching")
+        merged = config.parameters[MERGED].string_value if MERGED in config.parameters else ""
+        return Batches(
+            rows_most=config.max_batch_size,
+            merged_rows_most=int(merged) if merged.isdigit() else 0,
+            preferred=tuple(config.dynamic_batching.preferred_batch_size) if dynamic else (),
+            delay_us=config.dynamic_batching.max_queue_delay_microseconds if dynamic else None,
+            instances=max(1, sum(group.count for group in config.instance_group)),
+        )
+
+    def load(self, traffic: Traffic, *, connections: int = 1, traced: int = TRACED) -> LoadPoint:
+        """Let traffic flow once; the times of the first `traced` requests are kept."""
         driver: Driver | LocalDriver
         if self._local is not None:
             driver = LocalDriver(self._local, self._codec(), self.arrays)
         else:
             driver = Driver(self.address, self.requests, connections=connections, token=self._token)
         try:
-            before = self.times()
+            before, batches = self.times(), self.batches()
             outcome = driver.run(traffic)
-            after = self.times()
+            after, more = self.times(), self.batches()
         finally:
             driver.close()
-        return summed_up(traffic, outcome, self.rows, before, after)
+        point = summed_up(traffic, outcome, self.rows, before, after)
+        server = point.server
+        if server is not None:
+            server = server.model_copy(update={"batches": _grown(batches, more)})
+        told = {"server": server, "request_bytes": self.requests[0][0], "trace": _trace(outcome, traced)}
+        return point.model_copy(update=told)
 
     def _codec(self) -> Codec:
         described = self._described
@@ -239,6 +313,24 @@ def summed_up(
     )
 
 
+def _trace(outcome: Outcome, most: int) -> str:
+    """Return the first requests in the order of their ends; more would tell little, and fill the disk."""
+    first = zip(outcome.scheduled_ns[:most], outcome.done_ns[:most], strict=True)
+    return " ".join(f"{(due - outcome.begin_ns) // 1000}+{(done - due) // 1000}" for due, done in first)
+
+
+def _grown(
+    before: Mapping[int, tuple[int, int]], after: Mapping[int, tuple[int, int]]
+) -> tuple[BatchTime, ...]:
+    found = []
+    for rows, (count, spent_ns) in sorted(after.items()):
+        counted, spent_before_ns = before.get(rows, (0, 0))
+        if count > counted:
+            mean_us = (spent_ns - spent_before_ns) / (count - counted) / 1e3
+            found.append(BatchTime(rows=rows, executions=count - counted, mean_us=mean_us))
+    return tuple(found)
+
+
 def _server_time(before: np.ndarray, after: np.ndarray) -> ServerTime | None:
     if not len(before) or not len(after) or after[0] <= before[0]:
         return None
@@ -274,6 +366,7 @@ def study_traffic(
         server_version=target.version,
         model=target.model,
         platform=target.platform,
+        batching=target.batching(),
         points=tuple(points),
     )
 

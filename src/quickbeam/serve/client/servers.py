@@ -92,9 +92,12 @@ class Servers:
 
     def in_turn(self) -> list[Server]:
         """Return those that may be asked, beginning with another one each time."""
-        self._turn = turn = (self._turn + 1) % len(self.all)
-        ordered = self.all[turn:] + self.all[:turn]
-        return [server for server in ordered if not server.rests]
+        self._turn += 1
+        awake = [server for server in self.all if not server.rests]
+        turn = self._turn % max(
+            1, len(awake)
+        )  # of those: or the one behind a dead one would bear its load alone
+        return awake[turn:] + awake[:turn]
 
     def close(self) -> None:
         """Close all connections."""

@@ -305,5 +305,7 @@ def config_of(spec: ModelSpec) -> Any:
     if spec.batching is not None:
         config.dynamic_batching.preferred_batch_size.extend(spec.batching.preferred)
         config.dynamic_batching.max_queue_delay_microseconds = spec.batching.delay_ns // 1000
+        if spec.batching.merged_most:
+            config.parameters["quickbeam_merged_rows"].string_value = str(spec.batching.merged_most)
     _fill_in(config, PLATFORMS.get(spec.platform, "onnxruntime"), 1)
     return config

@@ -1,0 +1,288 @@
+"""Does the simulation foresee what a server does? Loads that calibrate it, and loads that it has not seen, in turn.
+
+A server of its own on loopback. In each round: one client and several without a pause (they calibrate), and in shuffled
+order the scan: clients that work on their own between requests, from one to past the knee; clients that do not; requests at
+random. The host's speed drifts, so that all loads of a round lie close together, and rounds are pooled.
+
+The load generator is on the server's host. Where it has to send at a time of its own, it does not sleep, and the server is
+slower by what they share: such loads are foreseen from two of their kind (other clients, other pauses), the others from theirs.
+A process that only watches the clock tells when the host stood still; such a load is measured again, and counted.
+
+Usage: python benchmarks/farm_validation.py [--model conv-vae] [--rows 16] [--rounds 8] [--seconds 3] [--keep]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from quickbeam._base import host_facts, progress, utc_timestamp
+from quickbeam.measure.traffic import LoadPoint, Scenario, Target, Traffic
+from quickbeam.plan import Calibration, Closed, Farm, Open, Outcome, calibrate, simulate
+
+FOLDER = Path(__file__).parent / "records"
+WITHIN = 0.15
+THINK = 20  # times what a request takes
+CLIENTS = (1, 4, 8, 12, 16, 20, 24, 30, 40)
+STREAMS = (2, 8, 16)
+SHARES = (0.3, 0.5, 0.65, 0.8)  # of the saturated server's rate
+CALIBRATING = (1, 4)  # streams
+PACED = ((1, 5), (10, 2))  # clients, and how many times a request's time they work on their own
+UNPACED, OWN_TIMES = "without a pause", "at times of their own"
+STOOD_STILL_S, TRIES = 0.05, 4
+WATCH = """
+import time
+last = time.monotonic()
+while True:
+    time.sleep(0.005)
+    now = time.monotonic()
+    if now - last > 0.02:
+        print(now - last, flush=True)
+    last = now
+"""
+REQUESTS = 60_000
+
+
+@contextmanager
+def serving(model: str, port: int) -> Iterator[str]:
+    """Run a server; yield its address."""
+    command = [
+        sys.executable, "-m", "quickbeam", "serve", model, "--grpc", str(port), "--no-http", "--metrics", "0",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None  # noqa: S101 - a pipe
+        address = ""
+        for line in process.stderr:
+            found = re.search(r"grpc://(\S+)", line)
+            address = found[1] if found else address
+            if line.startswith("ready"):
+                break
+        else:
+            raise SystemExit(f"the server did not start; it ended with {process.wait()}")
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def closed(streams: int, seconds: float, seed: int, think_s: float = 0.0) -> Traffic:
+    """Return traffic of clients."""
+    warm_up = min(1.0, 0.3 * seconds) + 2 * think_s
+    return Traffic(
+        scenario=Scenario.CLOSED,
+        streams=streams,
+        seconds=seconds,
+        warm_up_s=warm_up,
+        seed=seed,
+        think_s=think_s,
+    )
+
+
+def at_random(rate_hz: float, seconds: float, seed: int) -> Traffic:
+    """Return traffic that does not wait."""
+    return Traffic(scenario=Scenario.SERVER, rate_hz=rate_hz, seconds=seconds, warm_up_s=0.3, seed=seed)
+
+
+def scan(seconds: float, seed: int, think_s: float, capacity: float) -> dict[str, Traffic]:
+    """Return what the simulation has not seen."""
+    found = {f"{n} clients, think": closed(n, seconds, seed, think_s) for n in CLIENTS}
+    found |= {f"{n} streams": closed(n, seconds, seed) for n in STREAMS}
+    found |= {f"open, {share:g} of capacity": at_random(share * capacity, seconds, seed) for share in SHARES}
+    return found
+
+
+def predicted(told: Calibration, traffic: Traffic) -> Outcome:
+    """Simulate the same load."""
+    load = Open(traffic.rate_hz) if traffic.rate_hz else Closed(traffic.streams, traffic.think_s)
+    farm = Farm(told.server, load, network=told.network, rows=told.rows, clocks=told.clocks())
+    return simulate(farm, requests=REQUESTS)
+
+
+def pooled(points: list[LoadPoint]) -> tuple[float, float, list[float]]:
+    """Return requests per second and p99 in milliseconds of all rounds together, and p99 of each."""
+    latency = [point.traced_us()[:, 1] for point in points]
+    rate = sum(p.requests for p in points) / sum(p.requests / p.requests_per_s for p in points)
+    whole = float(np.percentile(np.concatenate(latency), 99)) / 1e3
+    return rate, whole, [float(np.percentile(one, 99)) / 1e3 for one in latency]
+
+
+class Watched:
+    """Loads on a target, measured again where the host stood still meanwhile."""
+
+    def __init__(self, target: Target, watch: subprocess.Popen[bytes]) -> None:
+        assert watch.stdout is not None  # noqa: S101 - a pipe
+        os.set_blocking(watch.stdout.fileno(), False)
+        self._target, self._out, self.again = target, watch.stdout, 0
+
+    def load(self, traffic: Traffic) -> LoadPoint:
+        for _ in range(TRIES):
+            self._stills()
+            point = self._target.load(traffic, traced=1_000_000)
+            if max(self._stills(), default=0.0) < STOOD_STILL_S:
+                break
+            self.again += 1
+        return point
+
+    def _stills(self) -> list[float]:
+        return [float(line) for line in (self._out.read() or b"").split()]
+
+
+Loads = dict[str, list[LoadPoint]]
+
+
+def measure(target: Watched, rounds: int, seconds: float) -> tuple[Loads, Loads]:
+    """Let all loads flow, round by round; return those that calibrate, by their kind, and those that are to be foreseen."""
+    request_s = target.load(closed(1, 1.0, 1)).p50_us / 1e6
+    capacity = target.load(closed(4, 1.0, 1)).requests_per_s
+    calibrating: Loads = {UNPACED: [], OWN_TIMES: []}
+    seen: Loads = {}
+    rng = np.random.default_rng(7)
+    total = rounds * (len(CALIBRATING) + len(PACED) + len(CLIENTS) + len(STREAMS) + len(SHARES))
+    with progress("loading", total, "loads") as advance:
+        for number in range(rounds):
+            seed = number + 2
+            scanned = scan(seconds, seed, THINK * request_s, capacity)
+            wanted = [(seen.setdefault(name, []), traffic) for name, traffic in scanned.items()]
+            wanted += [(calibrating[UNPACED], closed(n, seconds, seed)) for n in CALIBRATING]
+            wanted += [
+                (calibrating[OWN_TIMES], closed(n, seconds, seed, times * request_s)) for n, times in PACED
+            ]
+            for place in rng.permutation(len(wanted)).tolist():
+                into, traffic = wanted[place]
+                into.append(target.load(traffic))
+                advance(1)
+    return calibrating, seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="conv-vae")
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--keep", action="store_true", help="write the record into benchmarks/records")
+    parser.add_argument("--loads", type=Path, help="write all loads there, or read them where they are")
+    options = parser.parse_args()
+    with serving(options.model, options.port) as address:
+        target = Target(address, options.model, rows=options.rows)
+        batching = target.batching()
+        begin = time.monotonic()
+        watch = subprocess.Popen([sys.executable, "-c", WATCH], stdout=subprocess.PIPE, bufsize=0)
+        try:
+            watched = Watched(target, watch)
+            calibrating, seen = measure(watched, options.rounds, options.seconds)
+        finally:
+            watch.terminate()
+            watch.wait()
+        measured_s = time.monotonic() - begin
+        target.close()
+    if options.loads:
+        options.loads.write_text(
+            json.dumps(
+                {
+                    "batching": batching.model_dump() if batching else None,
+                    "calibrating": {
+                        k: [p.model_dump(mode="json") for p in v] for k, v in calibrating.items()
+                    },
+                    "seen": {k: [p.model_dump(mode="json") for p in v] for k, v in seen.items()},
+                }
+            )
+        )
+    told = {kind: calibrate(points, batching) for kind, points in calibrating.items()}
+    rows = compare(told, seen)
+    show(told, rows)
+    print(f"{watched.again} loads were measured again: the host stood still")
+    if options.keep:
+        record = {
+            "kind": "farm-validation",
+            "created": utc_timestamp(),
+            "host": host_facts().model_dump(),
+            "options": {k: str(v) for k, v in vars(options).items()},
+            "measured_s": measured_s,
+            "measured_again": watched.again,
+            "calibrated": {kind: calibrated(one) for kind, one in told.items()},
+            "points": rows,
+        }
+        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        path = FOLDER / f"farm-validation-{stamp}.json"
+        path.write_text(json.dumps(record, indent=1) + "\n")
+        print(path)
+
+
+def calibrated(told: Calibration) -> dict[str, object]:
+    """Return what was fitted."""
+    service, flights = told.server.service, told.network.flight_s
+    return {
+        "service_ms": {rows: 1e3 * s for rows, s in zip(service.rows, service.seconds, strict=True)},
+        "loop_us": 1e6 * (told.server.in_s + told.server.out_s),
+        "flight_us": {f"p{q:g}": 1e6 * float(np.percentile(flights, q)) for q in (10, 50, 90, 99)},
+    }
+
+
+def compare(told: dict[str, Calibration], seen: dict[str, list[LoadPoint]]) -> list[dict[str, object]]:
+    """Return what was foreseen and what was seen."""
+    rows: list[dict[str, object]] = []
+    with progress("simulating", len(seen), "loads") as advance:
+        for name, points in seen.items():
+            rate, p99, each = pooled(points)
+            traffic = points[0].traffic
+            outcome = predicted(told[OWN_TIMES if traffic.rate_hz or traffic.think_s else UNPACED], traffic)
+            foreseen = {"requests_per_s": outcome.requests_per_s, "p99_ms": outcome.latency.p99_us / 1e3}
+            rows.append(
+                {
+                    "load": name,
+                    "predicted": foreseen | {"p50_ms": outcome.latency.p50_us / 1e3},
+                    "measured": {
+                        "requests_per_s": rate,
+                        "p99_ms": p99,
+                        "p50_ms": float(np.median([p.p50_us for p in points])) / 1e3,
+                        "p99_ms_of_rounds": each,
+                    },
+                    "ratio": {
+                        "requests_per_s": foreseen["requests_per_s"] / rate,
+                        "p99": foreseen["p99_ms"] / p99,
+                    },
+                }
+            )
+            advance(1)
+    return rows
+
+
+def show(told: dict[str, Calibration], rows: list[dict[str, object]]) -> None:
+    """Print the comparison."""
+    for kind, one in told.items():
+        print(f"clients {kind}: {calibrated(one)}")
+    print(
+        f"{'load':24} {'req/s':>8} {'seen':>8} {'ratio':>6} {'p50 ms':>8} {'seen':>8} {'p99 ms':>8} {'seen':>8} {'ratio':>6}  p99 of rounds"
+    )
+    missed = 0
+    for row in rows:
+        p, m, r = row["predicted"], row["measured"], row["ratio"]
+        off = max(abs(r["requests_per_s"] - 1), abs(r["p99"] - 1)) > WITHIN
+        missed += off
+        each = sorted(m["p99_ms_of_rounds"])
+        print(
+            f"{row['load']:24} {p['requests_per_s']:8.1f} {m['requests_per_s']:8.1f} {r['requests_per_s']:6.2f} "
+            f"{p['p50_ms']:8.2f} {m['p50_ms']:8.2f} {p['p99_ms']:8.2f} {m['p99_ms']:8.2f} {r['p99']:6.2f}{' !' if off else '  '}"
+            f"{each[0]:.1f} to {each[-1]:.1f}"
+        )
+    print(f"{len(rows) - missed} of {len(rows)} points within {100 * WITHIN:g} % in both")
+
+
+if __name__ == "__main__":
+    main()
