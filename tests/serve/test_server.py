@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -207,3 +209,31 @@ def test_the_log_has_a_line_per_request_with_its_id(start, tmp_path):
     (refused,) = [line for line in lines if line["event"] == "refused"]
     assert refused["id"] == "lost"
     assert "did you mean 'topology-gru'" in refused["why"]
+
+
+def test_one_connection_too_many_is_cut_and_the_others_go_on(start):
+    server = start("topology-gru", "--max-connections", "3")
+    place = (server.grpc.rsplit(":", 1)[0], int(server.grpc.rsplit(":", 1)[1]))
+    with triton.InferenceServerClient(server.grpc) as client:
+        assert client.is_server_live()
+        held = [socket.create_connection(place, 10) for _ in range(2)]
+        for one in held:
+            assert one.recv(1000)  # the server's greeting
+        for _ in range(5):
+            with socket.create_connection(place, 10) as more, contextlib.suppress(ConnectionResetError):
+                assert more.recv(1000) == b""
+        assert client.is_server_live()
+        held.pop().close()
+        for one in held:
+            one.close()
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with socket.create_connection(place, 10) as again:
+                try:
+                    if again.recv(1000):
+                        break
+                except ConnectionResetError:
+                    time.sleep(0.01)
+        else:
+            pytest.fail("a place that became free was given to nobody")
+    assert server.end() == 0

@@ -76,6 +76,13 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="MB of all requests in the server.",
 )
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="At a time, of gRPC and HTTP together; one more is cut.",
+)
 @click.option("--log", type=FILE, help="A line of JSON per request: id, model, times, or why it was refused.")
 @click.option("--no-model-control", is_flag=True, help="Clients may not load and unload models.")
 @click.option(
@@ -108,6 +115,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
             options["max_request"] << 20,
             options["max_bytes"] << 20,
             not options["no_model_control"],
+            options["max_connections"],
         ),
         Settings(options["engine"], options["instances"], options["threads"]),
         options["drain"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,8 @@ from quickbeam.serve.wire.listening import GrpcProtocol
 from quickbeam.serve.wire.tls import Tokens, server_context
 
 BACKLOG = 512
+HANDSHAKE_S = 10.0
+DESCRIPTORS_SPARE = 4096  # for files of models, shared regions, the socket of this machine
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Guard:
     request_bytes_most: int = 1 << 26
     bytes_most: int = 1 << 30  # of all requests that are in the server
     may_load: bool = True  # whether clients may load and unload models
+    connections_most: int = 1024  # at a time, of gRPC and HTTP together
 
 
 @dataclass(frozen=True)
@@ -175,10 +179,21 @@ class Server:
         self, name: str, port: int, make: Callable[[], asyncio.BufferedProtocol], tls: ssl.SSLContext | None
     ) -> str:
         host = self.settings.doors.host
+        most = self.settings.guard.connections_most
+
+        def welcome() -> asyncio.BufferedProtocol:
+            return make() if len(self._grpc) + len(self._http) < most else _TurnedAway()
+
         shares = (self.settings.shares_ports and name != "metrics") or None
         try:
             server = await self.service.loop.create_server(
-                make, host, port, ssl=tls, backlog=BACKLOG, reuse_port=shares
+                welcome,
+                host,
+                port,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_S if tls is not None else None,
+                backlog=BACKLOG,
+                reuse_port=shares,
             )
         except OSError as error:
             raise UsageError(
@@ -218,6 +233,18 @@ class Server:
     def _under_way(self) -> int:
         waiting = sum(one.scheduler.waiting + one.scheduler.running for one in self.service.every())
         return waiting + sum(connection.under_way for connection in self._grpc) + len(self._http)
+
+
+class _TurnedAway(asyncio.BufferedProtocol):
+    """A connection that is one too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Cut it: who asks several servers goes to another one."""
+        transport.abort()  # type: ignore[attr-defined] # a socket's
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Have a place for what is not read."""
+        return bytearray(max(sizehint, 1))
 
 
 class RestRepository:
@@ -308,8 +335,17 @@ async def serve(settings: ServerSettings, begun: Callable[[Listening], None]) ->
     return left
 
 
+def _have_descriptors(needed: int) -> None:
+    """Ask the system for as many descriptors as connections may take, up to what this user may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed and soft != resource.RLIM_INFINITY:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
 def run_server(settings: ServerSettings, begun: Callable[[Listening], None]) -> int:
     """Serve in this thread, on the fastest loop that is installed."""
+    _have_descriptors(settings.guard.connections_most + DESCRIPTORS_SPARE)
     try:
         import uvloop
     except ImportError:
