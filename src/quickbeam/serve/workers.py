@@ -26,6 +26,7 @@ from quickbeam.serve.wire.http1 import HttpLimits, HttpRules, Request
 from quickbeam.serve.wire.http1_listening import HttpProtocol
 
 AGAIN_FIRST_S, AGAIN_MOST_S, LIVED_S = 0.1, 5.0, 10.0
+DOUBLINGS_MOST = 10
 METRICS_S = 2.0
 TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 _log = logging.getLogger(__name__)
@@ -118,7 +119,9 @@ class Workers:
             if worker.error is not None or self._ending.is_set():
                 break
             worker.failures = 0 if time.monotonic() - since > LIVED_S else worker.failures + 1
-            if not self._ending.wait(min(AGAIN_MOST_S, AGAIN_FIRST_S * 2**worker.failures)):
+            if not self._ending.wait(
+                min(AGAIN_MOST_S, AGAIN_FIRST_S * 2 ** min(worker.failures, DOUBLINGS_MOST))
+            ):
                 _log.warning("a worker has died (%s); another takes its place", worker.process.exitcode)
         worker.begun.set()
 

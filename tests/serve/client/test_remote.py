@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import quickbeam as qb
 from quickbeam._base import ModelError, UsageError
 from quickbeam.bundle import Bundle, locate
 from quickbeam.engines import Remote
+from quickbeam.serve.client.servers import Server
 
 
 class Trap:
@@ -179,3 +181,11 @@ def test_threads_share_a_session(start_server, bundle, jets):
             thread.join()
         for number, scores in found.items():
             np.testing.assert_allclose(scores, here(jets[number : number + 3]), rtol=1e-5)
+
+
+def test_a_server_that_is_away_for_days_is_still_left_alone_for_seconds():
+    server = Server("127.0.0.1:1")
+    for _ in range(20_000):
+        server.failed("gone")
+    assert server.rests
+    assert server.rests_until < monotonic() + 6

@@ -15,6 +15,7 @@ from quickbeam.serve.protocol.local import SCHEME as LOCAL
 from quickbeam.serve.wire.grpc import Status
 
 REST_FIRST_S, REST_MOST_S = 0.1, 5.0
+DOUBLINGS_MOST = 10
 CONNECT_S = 1.0
 SCHEME = "grpc://"
 
@@ -70,7 +71,8 @@ class Server:
             self.failures += 1
             self.verified = False
             self.last_error = told
-            self.rests_until = monotonic() + min(REST_MOST_S, REST_FIRST_S * 2 ** (self.failures - 1))
+            doublings = min(self.failures - 1, DOUBLINGS_MOST)  # a server may be away for days
+            self.rests_until = monotonic() + min(REST_MOST_S, REST_FIRST_S * 2**doublings)
 
     def succeeded(self) -> None:
         """Forget that it ever failed."""
