@@ -259,3 +259,16 @@ def test_an_export_is_verified_by_triton_itself(tmp_path):
     (tmp_path / "topology-gru" / "1" / "model.py").write_text("raise RuntimeError('a broken export')")
     with pytest.raises(QuickbeamError, match=r"failed to load 'topology-gru'.*a broken export"):
         verify_export(Bundle.open("topology-gru"), tmp_path / "topology-gru")
+
+
+def test_clients_that_cut_arrays_by_the_preferred_size_find_one(client):
+    found, module = client  # as coffea's wrapper does
+    config = found.get_model_config("conv-vae")
+    if module is http:
+        sizes = config["dynamic_batching"]["preferred_batch_size"]
+    else:
+        sizes = list(config.config.dynamic_batching.preferred_batch_size)
+    assert len(sizes) == 1
+    assert 1 <= sizes[0] <= 4096
+    rows = np.resize(Bundle.open("conv-vae").golden.inputs["jets"], (sizes[0], 100, 3))
+    assert ask(client, "conv-vae", {"jets": rows}).as_numpy("score").shape == (sizes[0], 1)

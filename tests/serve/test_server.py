@@ -56,6 +56,8 @@ def test_bundles_and_a_triton_repository_are_served_to_tritons_own_client(start,
         x = np.arange(8, dtype=np.float32).reshape(2, 4)
         np.testing.assert_array_equal(ask(client, "scale", x), 3 * x)
         assert client.get_model_config("scale").config.platform == "onnxruntime_onnx"
+        told = client.get_model_config("conv-vae").config.dynamic_batching  # clients cut their arrays by it
+        assert [1 <= size <= 4096 for size in told.preferred_batch_size] == [True]
         assert client.get_inference_statistics("scale").model_stats[0].inference_count == 2
         with pytest.raises(InferenceServerException, match="did you mean 'scale'"):
             ask(client, "scala", x)

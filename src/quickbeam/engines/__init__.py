@@ -1,5 +1,6 @@
 """Ways to run a bundle, behind one Session that has passed the gate."""
 
+from quickbeam.engines.chunking import choose_chunk
 from quickbeam.engines.engine import ENGINE_GROUP, Engine, Options, Remote, Runner, engine_names, find_engine
 from quickbeam.engines.gate import first_difference, out_of_tolerance, pass_gate
 from quickbeam.engines.session import DEFAULT_ENGINE, Session, open  # noqa: A004 - quickbeam.open is the front door
@@ -12,6 +13,7 @@ __all__ = [
     "Remote",
     "Runner",
     "Session",
+    "choose_chunk",
     "engine_names",
     "find_engine",
     "first_difference",

@@ -281,7 +281,7 @@ class RestRepository:
         from google.protobuf.json_format import MessageToDict
 
         model = self._service.find(name, version).model
-        config = model.config if model.config is not None else config_of(model.spec)
+        config = model.config if model.config is not None else config_of(model.spec, len(model.instances))
         found: dict[str, Any] = MessageToDict(config, preserving_proto_field_name=True)
         return found
 

@@ -226,11 +226,12 @@ class Target:
         except CallError:
             return None
         dynamic = config.HasField("dynamic_batching")
+        preferred = tuple(config.dynamic_batching.preferred_batch_size)
         merged = config.parameters[MERGED].string_value if MERGED in config.parameters else ""
         return Batches(
             rows_most=config.max_batch_size,
             merged_rows_most=int(merged) if merged.isdigit() else 0,
-            preferred=tuple(config.dynamic_batching.preferred_batch_size) if dynamic else (),
+            preferred=() if merged or preferred == (config.max_batch_size,) else preferred,
             delay_us=config.dynamic_batching.max_queue_delay_microseconds if dynamic else None,
             instances=max(1, sum(group.count for group in config.instance_group)),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from google.protobuf import text_format
 
 from quickbeam._base import UsageError, atomic_path
 from quickbeam.bundle import Bundle
-from quickbeam.engines import find_engine
+from quickbeam.engines import choose_chunk, find_engine
 from quickbeam.serve.models.bundles import bundle_spec
 from quickbeam.serve.models.triton_config import config_of
 
@@ -33,6 +34,8 @@ def export_triton(
     if target.exists():
         raise UsageError(f"{target} is there already: remove it, or export to another folder")
     spec = bundle_spec(bundle)
+    if spec.batching is not None:
+        spec = replace(spec, batching=replace(spec.batching, preferred=(choose_chunk(bundle.manifest),)))
     config = config_of(spec)
     config.ClearField("platform")
     config.backend = "python"

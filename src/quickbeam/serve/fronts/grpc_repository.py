@@ -93,7 +93,9 @@ def _answer(call: Call, found: Any) -> None:
 
 def _config(service: Service, asked: Any) -> Any:
     model = service.find(asked.name, asked.version).model
-    return pb.ModelConfigResponse(config=model.config if model.config is not None else config_of(model.spec))
+    return pb.ModelConfigResponse(
+        config=model.config if model.config is not None else config_of(model.spec, len(model.instances))
+    )
 
 
 def _statistics(service: Service, asked: Any) -> Any:

@@ -146,6 +146,9 @@ def _fill_in(config: Any, backend: str, instances: int) -> None:
         config.version_policy.latest.num_versions = 1
     if not config.instance_group:
         config.instance_group.add(name=config.name, kind=pb.ModelInstanceGroup.KIND_CPU, count=instances)
+    batches = config.dynamic_batching if config.HasField("dynamic_batching") else None
+    if batches is not None and not batches.preferred_batch_size and config.max_batch_size:
+        batches.preferred_batch_size.append(config.max_batch_size)
 
 
 def _tensor(one: Any, kind: str, place: str, reshapes: dict[str, Reshape]) -> Spec:
@@ -231,6 +234,8 @@ def _batching(config: Any, place: str) -> Batching | None:
             f"{place}: field dynamic_batching.preferred_batch_size: {list(preferred)} has to be between 1 and "
             f"max_batch_size, which is {config.max_batch_size}"
         )
+    if preferred == (config.max_batch_size,):  # as it is told where nothing is preferred
+        preferred = ()
     count = found.priority_levels
     if count > LEVELS_MOST:
         raise ModelError(
@@ -295,17 +300,21 @@ def versions_of(config: Any, folder: Path) -> list[str]:
     return there[-(policy.latest.num_versions or 1) :]
 
 
-def config_of(spec: ModelSpec) -> Any:
-    """Return the configuration of a model that has none, as a bundle has."""
+def config_of(spec: ModelSpec, instances: int = 1) -> Any:
+    """Return the configuration of a model that has none, as a bundle has.
+
+    Sizes that are preferred are always told, as Triton tells them: clients cut their arrays by the first one.
+    """
     config = pb.ModelConfig(name=spec.name, platform=spec.platform, max_batch_size=spec.max_batch)
     for target, specs in ((config.input, spec.inputs), (config.output, spec.outputs)):
         for one in specs:
             kind = pb.DataType.Value(f"TYPE_{one.datatype.replace('BYTES', 'STRING')}")
             target.add(name=one.name, data_type=kind, dims=one.shape)
     if spec.batching is not None:
-        config.dynamic_batching.preferred_batch_size.extend(spec.batching.preferred)
+        sizes = spec.batching.preferred or (spec.batching.merged_most or spec.max_batch,)
+        config.dynamic_batching.preferred_batch_size.extend(sizes)
         config.dynamic_batching.max_queue_delay_microseconds = spec.batching.delay_ns // 1000
         if spec.batching.merged_most:
             config.parameters["quickbeam_merged_rows"].string_value = str(spec.batching.merged_most)
-    _fill_in(config, PLATFORMS.get(spec.platform, "onnxruntime"), 1)
+    _fill_in(config, PLATFORMS.get(spec.platform, "onnxruntime"), instances)
     return config
