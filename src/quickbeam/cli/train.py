@@ -35,7 +35,7 @@ from quickbeam.cli.reading import by_class, reading_options, tell_skipped
 @click.option(
     "--jets",
     type=click.IntRange(20),
-    help="Train on at most so many jets, frames of each kind, or events of each class.",
+    help="Train on at most so many jets, frames of each kind, events of each class, or rows of arrays.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; default: torch's own choice.")
@@ -63,7 +63,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Train MODEL on FILES: conv-vae, graph-vae on leading jets; the taggers egamma, quark-gluon, top, tau on background
-    FILES and --signal; topology-gru, -lstm, -hlf, -both on --class files.
+    FILES and --signal; topology-gru, -lstm, -hlf, -both on --class files; facile on arrays of a simulated sample.
 
     Checkpoints and metrics.json are kept in OUTPUT.training.
     """
@@ -118,4 +118,6 @@ def _size(told: Mapping[str, object]) -> str:
     rows = told.get("training_rows")
     if isinstance(rows, dict):
         return f"{', '.join(f'{count} {name}' for name, count in rows.items())} {told['rows']}"
+    if rows is not None:
+        return f"{rows} {told['rows']}"
     return f"{told['training_jets']} jets"

@@ -56,5 +56,10 @@ def tau() -> Path:
     return _place("tau.qb")
 
 
+def facile() -> Path:
+    """Return where the shipped FACILE is."""
+    return _place("facile.qb")
+
+
 def _place(name: str) -> Path:
     return Path(str(files("quickbeam.zoo"))) / "bundles" / name

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from quickbeam._base import UsageError, did_you_mean, require
 from quickbeam.bundle import Packed, check_target
+from quickbeam.zoo.array_models import ARRAY_MODELS
 from quickbeam.zoo.classifiers import CLASSIFIERS, TAGGERS, Reading, Tagger
 from quickbeam.zoo.models import MODELS
 from quickbeam.zoo.recipe import with_numbers
@@ -36,6 +37,21 @@ def train(
     The run's state lives in `TARGET.training` until it is done.
     """
     _check(model, signal)
+    if model in ARRAY_MODELS:
+        return train_on_arrays(
+            model,
+            files,
+            target,
+            seed=seed,
+            epochs=epochs,
+            batch=batch,
+            device=device,
+            threads=threads,
+            most_rows=most_jets,
+            resume=resume,
+            skip_bad_files=skip_bad_files,
+            after_epoch=after_epoch,
+        )
     if model in TAGGERS:
         return train_classifier(
             model,
@@ -112,6 +128,39 @@ def train_classifier(
     return pack_classifier(classifier, trained, data, Path(target), seed=seed, files=files)
 
 
+def train_on_arrays(
+    model: str,
+    files: Sequence[str],
+    target: str | Path,
+    *,
+    seed: int = 1,
+    epochs: int | None = None,
+    batch: int | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    most_rows: int | None = None,
+    resume: bool = False,
+    skip_bad_files: bool = False,
+    after_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> Packed:
+    """Train a reference model on the arrays of HDF5 or NumPy files and pack it; at most `most_rows` of them."""
+    if model not in ARRAY_MODELS:
+        known = did_you_mean(model, ARRAY_MODELS)
+        raise UsageError(f"no model of arrays is called {model!r}; {known}".rstrip("; "))
+    folder = _prepare(target, threads)
+    from quickbeam.zoo.array_rows import load_rows, split_rows
+    from quickbeam.zoo.array_training import ArrayTraining, pack_array_model
+
+    chosen = ARRAY_MODELS[model]
+    chosen = replace(chosen, recipe=with_numbers(chosen.recipe, epochs, batch))
+    data = split_rows(load_rows(chosen, files, most_rows, skip_bad_files=skip_bad_files), seed)
+    run = ArrayTraining(chosen, data, folder, seed=seed, device=device)
+    if resume:
+        run.resume()
+    trained = run.run(after_epoch)
+    return pack_array_model(chosen, trained, data, Path(target), seed=seed, files=files)
+
+
 def _prepare(target: str | Path, threads: int | None) -> Path:
     """See that there is torch and that the target may be written; return the folder of the run's state."""
     torch = require("torch", extra="torch", purpose="training")
@@ -123,11 +172,13 @@ def _prepare(target: str | Path, threads: int | None) -> Path:
 
 
 def _check(model: str, signal: Sequence[str]) -> None:
-    if model not in MODELS and model not in CLASSIFIERS:
-        known = (*MODELS, *CLASSIFIERS)
+    known = (*MODELS, *CLASSIFIERS, *ARRAY_MODELS)
+    if model not in known:
         raise UsageError(f"no reference model is called {model!r}; {did_you_mean(model, known)}".rstrip("; "))
     if model in MODELS and signal:
         raise UsageError(f"{model} learns from background alone: leave --signal away")
+    if model in ARRAY_MODELS and signal:
+        raise UsageError(f"{model} learns from arrays that hold what is right: leave --signal away")
     if model in TAGGERS and not signal:
         raise UsageError(f"{model} tells signal from background: name the signal's files with --signal FILE")
     if model in CLASSIFIERS and model not in TAGGERS:
