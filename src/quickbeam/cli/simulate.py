@@ -64,7 +64,7 @@ def command(
     PROCESS is one of qcd, w-prime, z-prime-tt, graviton-ww, ttbar, w-lepton, min-bias, qcd-lepton, qcd-fake, photon-jet,
     z-ee, z-prime-tautau.
 
-    Or it is a sample of arrays, a row each, for models on coprocessors: hcal-channels.
+    Or it is a sample of arrays, a row each, for models on coprocessors: hcal-channels, wire-patches, ecal-clusters.
     """
     from quickbeam.simulate import SAMPLES
 

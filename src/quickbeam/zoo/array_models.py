@@ -41,6 +41,18 @@ def _facile(inputs: Mapping[str, np.ndarray]) -> ArrayNet:
     return Facile()
 
 
+def _em_trk_michel(_: Mapping[str, np.ndarray]) -> ArrayNet:
+    from quickbeam.zoo.em_trk_michel import EmTrkMichel
+
+    return EmTrkMichel()
+
+
+def _deepcalo(_: Mapping[str, np.ndarray]) -> ArrayNet:
+    from quickbeam.zoo.deepcalo import DeepCalo
+
+    return DeepCalo()
+
+
 ARRAY_MODELS = {
     model.name: model
     for model in (
@@ -58,6 +70,38 @@ ARRAY_MODELS = {
             _facile,
             Recipe(learning_rate=3e-3, batch=1024, epochs=60, patience_decay=2, patience_stop=7),
             baselines=("method_0", "template_fit"),
+            score="energy",
+        ),
+        ArrayModel(
+            "em-trk-michel",
+            "EmTrkMichelId: showers, tracks and Michel electrons by patches of a wire plane about a hit, by a convolutional network",
+            "wire-patches",
+            "patches",
+            {"patches": "MeV of a signal without recombination, in cells of a wire by six ticks"},
+            "label",
+            ("probabilities",),
+            "classes",
+            _em_trk_michel,
+            Recipe(batch=128, epochs=14, patience_decay=1, patience_stop=4, weight_decay=1e-5),
+            baselines=("hit_charge", "patch_charge", "straightness"),
+            classes=("track", "em", "michel"),
+            score="probabilities:2",
+        ),
+        ArrayModel(
+            "deepcalo",
+            "DeepCalo: the energy of a photon from the crystals about it, by a convolutional network",
+            "ecal-clusters",
+            "clusters",
+            {
+                "images": "energy of 15 x 15 crystals in GeV; 1 where a crystal is alive",
+                "places": "ieta, iphi of the crystal in the middle; density of pile-up",
+            },
+            "energy",
+            ("energy",),
+            "energy",
+            _deepcalo,
+            Recipe(batch=128, epochs=12, patience_decay=1, patience_stop=4),
+            baselines=("sum_5x5", "sum_15x15"),
             score="energy",
         ),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quickbeam._base import UsageError, did_you_mean
-from quickbeam.simulate.samples import hcal
+from quickbeam.simulate.samples import argon_patches, ecal, hcal
 from quickbeam.simulate.seeds import Seeds
 
 Arrays = dict[str, np.ndarray]
@@ -36,6 +36,22 @@ SAMPLES = {
             201,
             16_000,
             hcal.make_channels,
+        ),
+        Sample(
+            "wire-patches",
+            "patches of a wire plane of a liquid-argon chamber about hits of tracks, showers and Michel electrons",
+            "patches",
+            202,
+            1000,
+            argon_patches.make_patches,
+        ),
+        Sample(
+            "ecal-clusters",
+            "photons in a crystal calorimeter: 15 x 15 crystals with leakage, gaps, conversions, dead crystals and pile-up",
+            "clusters",
+            203,
+            2000,
+            ecal.make_clusters,
         ),
     )
 }
