@@ -46,6 +46,8 @@ def evaluate_sample(
 
 
 def _print(found: ArrayEvaluation) -> None:
+    rows: list[tuple[str, ...]]
+    columns: tuple[str, ...]
     if found.energies:
         rows = [
             (f"{one.low:.3g} to {one.high:.3g}", f.method, *map(_pm, (f.response, f.spread, f.within)))

@@ -42,6 +42,12 @@ from quickbeam.cli.reading import by_class, reading_options, tell_skipped
 @click.option(
     "--resume", is_flag=True, help="Go on from the last finished epoch of a killed run, to the same result."
 )
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path),
+    help="Folder of the training of the network that an eight-bit one takes over.",
+)
 @reading_options
 @json_option
 def command(
@@ -58,16 +64,18 @@ def command(
     device: str,
     threads: int | None,
     resume: bool,
+    start: Path | None,
     tree: str | None,
     skip_bad_files: bool,
     as_json: bool,
 ) -> None:
-    """Train MODEL on FILES: conv-vae, graph-vae on leading jets; the taggers egamma, quark-gluon, top, tau on background
-    FILES and --signal; topology-gru, -lstm, -hlf, -both on --class files; facile on arrays of a simulated sample.
+    """Train MODEL on FILES: conv-vae, graph-vae on leading jets; the taggers egamma, quark-gluon, top, tau, top-resnet on
+    background FILES and --signal, top-resnet-int8 and top-resnet-int8-tuned also --from a training of top-resnet; topology-gru, -lstm, -hlf, -both on --class files; facile, em-trk-michel,
+    deepcalo on arrays of a simulated sample. resnet50, without files, is of true size and untrained, to measure speed with.
 
     Checkpoints and metrics.json are kept in OUTPUT.training.
     """
-    from quickbeam.zoo import TOPOLOGIES, train, train_classifier
+    from quickbeam.zoo import TOPOLOGIES, UNTRAINED, pack_untrained, train, train_classifier
 
     shared: dict[str, Any] = {
         "seed": seed,
@@ -76,10 +84,26 @@ def command(
         "device": device,
         "threads": threads,
         "resume": resume,
+        "start": start,
         "tree": tree,
         "skip_bad_files": skip_bad_files,
         "after_epoch": _tell,
     }
+    if model in UNTRAINED:
+        if files or classes or signal:
+            raise click.UsageError(f"{model} is not trained, its weights are random: leave the files away")
+        packed = pack_untrained(model, output, seed=seed)
+        if as_json:
+            print_json(
+                {
+                    "bundle": str(packed.bundle.path),
+                    "notes": list(packed.notes),
+                    "training": packed.bundle.manifest.training,
+                }
+            )
+        else:
+            click.echo(f"{packed.bundle.path}: untrained, for measurements of speed only")
+        return
     if classes and files:
         raise click.UsageError("FILES and --class exclude each other: a classifier takes its files by class")
     if classes and signal:

@@ -56,26 +56,31 @@ def evaluate_arrays(
     with open_session(bundle, engine) as session:
         found = _run(session, {name: arrays[name] for name in inputs})
     rng = np.random.default_rng(seed)
-    shared = {
-        "bundle": bundle.name,
-        "created": utc_timestamp(),
-        "engine": engine,
-        "files": tuple(Path(file).name for file in files),
-        "rows": len(truth),
-        "what": str(what),
-    }
     variables = {name: arrays[name] for name in simple}
+    empty = ArrayEvaluation(
+        bundle=bundle.name,
+        created=utc_timestamp(),
+        engine=engine,
+        files=tuple(Path(file).name for file in files),
+        rows=len(truth),
+        what=str(what),
+    )
     if task == "energy":
         measured = {bundle.name: found[str(bundle.manifest.score)], **variables}
-        bins, empty = energy_bins(truth, measured, rng), empty_rows(truth, measured, rng)
-        return ArrayEvaluation(**shared, energies=tuple(bins), empty=tuple(empty))
+        return empty.model_copy(
+            update={
+                "energies": tuple(energy_bins(truth, measured, rng)),
+                "empty": tuple(empty_rows(truth, measured, rng)),
+            }
+        )
     names = told.get("classes", [])
     classes = [str(name) for name in names] if isinstance(names, list) else []
     probabilities, label = found["probabilities"], truth.astype(np.int64)
-    return ArrayEvaluation(
-        **shared,
-        classes=tuple(class_figures(classes, label, probabilities, variables, rng)),
-        confusion=confusion(len(classes), label, probabilities),
+    return empty.model_copy(
+        update={
+            "classes": tuple(class_figures(classes, label, probabilities, variables, rng)),
+            "confusion": confusion(len(classes), label, probabilities),
+        }
     )
 
 

@@ -60,8 +60,10 @@ def _energies(found: ArrayEvaluation) -> Iterator[str]:
     yield "Response: the median of measured over true. Spread: half the width of the central 68 % of it, over its median. Errors are bootstrap standard errors; the last rows are of all energies."
     yield ""
     if found.empty:
-        rows = [(e.method, e.rows, _pm(e.mean), _pm(e.p95)) for e in found.empty]
-        yield from table(("nothing there: measured by", found.what, "mean, GeV", "95 % are below, GeV"), rows)
+        nothing = [(e.method, e.rows, _pm(e.mean), _pm(e.p95)) for e in found.empty]
+        yield from table(
+            ("nothing there: measured by", found.what, "mean, GeV", "95 % are below, GeV"), nothing
+        )
 
 
 def _classes(found: ArrayEvaluation) -> Iterator[str]:
@@ -69,7 +71,7 @@ def _classes(found: ArrayEvaluation) -> Iterator[str]:
         return
     yield "## What it tells apart"
     yield ""
-    rows = [
+    told = [
         (
             c.name,
             c.rows,
@@ -88,14 +90,14 @@ def _classes(found: ArrayEvaluation) -> Iterator[str]:
         "efficiency",
         "purity",
     )
-    yield from table(columns, rows)
+    yield from table(columns, told)
     yield "A row is called what is most probable; purity is for equal numbers of all classes. Errors are bootstrap standard errors."
     yield ""
-    names = [c.name for c in found.classes]
+    listed = [c.name for c in found.classes]
     shares = [
-        (name, *(f"{100 * x:.1f} %" for x in row)) for name, row in zip(names, found.confusion, strict=True)
+        (name, *(f"{100 * x:.1f} %" for x in row)) for name, row in zip(listed, found.confusion, strict=True)
     ]
-    yield from table(("true", *(f"called {name}" for name in names)), shares)
+    yield from table(("true", *(f"called {name}" for name in listed)), shares)
 
 
 def _standing(found: ArrayEvaluation) -> Iterator[str]:

@@ -35,7 +35,7 @@ class ArrayModel:
     score: str | None = None
 
 
-def _facile(inputs: Mapping[str, np.ndarray]) -> ArrayNet:
+def _facile(_: Mapping[str, np.ndarray]) -> ArrayNet:
     from quickbeam.zoo.facile import Facile
 
     return Facile()
@@ -82,7 +82,7 @@ ARRAY_MODELS = {
             ("probabilities",),
             "classes",
             _em_trk_michel,
-            Recipe(batch=128, epochs=14, patience_decay=1, patience_stop=4, weight_decay=1e-5),
+            Recipe(batch=128, epochs=18, patience_decay=1, patience_stop=4, weight_decay=1e-5),
             baselines=("hit_charge", "patch_charge", "straightness"),
             classes=("track", "em", "michel"),
             score="probabilities:2",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from quickbeam._base import library_versions
 from quickbeam.bundle import Packed, pack
@@ -39,6 +40,7 @@ class ArrayTraining(Loop):
         self.recipe, self.train, self.validation = model.recipe, *data
         torch.manual_seed(seed)
         self.net: ArrayNet = model.build(self.train.inputs)
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch annotates it not
         super().__init__(
             model.name,
             self.net,
@@ -51,9 +53,15 @@ class ArrayTraining(Loop):
 
     def _losses(self, rows: np.ndarray, *, training: bool) -> Losses:
         part = self.train if training else self.validation
-        inputs = tuple(torch.from_numpy(values[rows]).to(self.device) for values in part.inputs.values())
+        inputs = tuple(_tensor(values[rows]).to(self.device) for values in part.inputs.values())
         target = torch.from_numpy(part.target[rows]).to(self.device)
         return self.net.losses(inputs, target), len(rows)
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    """Return values as a tensor; images with their channels last, which is half as long to train on."""
+    found = torch.from_numpy(values)
+    return found.contiguous(memory_format=torch.channels_last) if found.ndim == 4 else found
 
 
 def pack_array_model(

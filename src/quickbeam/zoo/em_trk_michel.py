@@ -19,16 +19,16 @@ class EmTrkMichel(ArrayNet):
     def __init__(self) -> None:
         """Build the layers in the order in which they are used."""
         super().__init__()
-        before, self.convolutions = 1, nn.ModuleList()
-        for number, width in enumerate(WIDTHS):
-            size = 3 if number else 5
-            self.convolutions.append(nn.Conv2d(before, width, size, padding=size // 2))
+        self.first = nn.Conv2d(1, WIDTHS[0], 5, stride=2, padding=2)
+        before, self.convolutions = WIDTHS[0], nn.ModuleList()
+        for width in WIDTHS[1:]:
+            self.convolutions.append(nn.Conv2d(before, width, 3, padding=1))
             before = width
         self.dense_1, self.dense_2 = nn.Linear(9 * before, 128), nn.Linear(128, 32)
         self.logits = nn.Linear(32, CLASSES)
 
     def _logits(self, patches: Tensor) -> Tensor:
-        h = torch.log(1.0 + PER_MEV * F.relu(patches))
+        h = F.relu(self.first(torch.log(1.0 + PER_MEV * F.relu(patches))))
         for convolution in self.convolutions:
             h = F.max_pool2d(F.relu(convolution(h)), 2)
         h = F.relu(self.dense_2(F.relu(self.dense_1(h.flatten(1)))))

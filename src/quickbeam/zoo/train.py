@@ -9,7 +9,7 @@ from pathlib import Path
 from quickbeam._base import UsageError, did_you_mean, require
 from quickbeam.bundle import Packed, check_target
 from quickbeam.zoo.array_models import ARRAY_MODELS
-from quickbeam.zoo.classifiers import CLASSIFIERS, TAGGERS, Reading, Tagger
+from quickbeam.zoo.classifiers import CLASSIFIERS, QUANTISED, TAGGERS, Classifier, Reading, Tagger
 from quickbeam.zoo.models import MODELS
 from quickbeam.zoo.recipe import with_numbers
 
@@ -30,6 +30,7 @@ def train(
     resume: bool = False,
     tree: str | None = None,
     skip_bad_files: bool = False,
+    start: str | Path | None = None,
     after_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Packed:
     """Train a detector on background, or a tagger on background and signal, and pack it.
@@ -52,7 +53,7 @@ def train(
             skip_bad_files=skip_bad_files,
             after_epoch=after_epoch,
         )
-    if model in TAGGERS:
+    if model in TAGGERS or model in QUANTISED:
         return train_classifier(
             model,
             {"background": files, "signal": signal},
@@ -66,6 +67,7 @@ def train(
             resume=resume,
             tree=tree,
             skip_bad_files=skip_bad_files,
+            start=start,
             after_epoch=after_epoch,
         )
     folder = _prepare(target, threads)
@@ -100,9 +102,13 @@ def train_classifier(
     resume: bool = False,
     tree: str | None = None,
     skip_bad_files: bool = False,
+    start: str | Path | None = None,
     after_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Packed:
-    """Train a reference classifier on the event files of each class and pack it; at most `most_rows` of a class."""
+    """Train a reference classifier on the event files of each class and pack it; at most `most_rows` of a class.
+
+    One that takes a trained network over needs `start`, the folder of that network's training.
+    """
     if model not in CLASSIFIERS:
         known = did_you_mean(model, CLASSIFIERS)
         raise UsageError(f"no classifier is called {model!r}; {known}".rstrip("; "))
@@ -115,6 +121,7 @@ def train_classifier(
     classifier = CLASSIFIERS[model]
     classifier = replace(classifier, recipe=with_numbers(classifier.recipe, epochs, batch))
     check_classes(classifier, files)
+    classifier = _taking_over(classifier, start)
     reading = Reading(most_rows, tree, skip_bad_files)
     if isinstance(classifier, Tagger):
         loaded = load_by_truth(classifier, files, reading, seed)
@@ -161,6 +168,22 @@ def train_on_arrays(
     return pack_array_model(chosen, trained, data, Path(target), seed=seed, files=files)
 
 
+def _taking_over(classifier: Classifier, start: str | Path | None) -> Classifier:
+    """Return the classifier with a network that begins as a trained one, where it has to."""
+    if classifier.begins_with is None:
+        if start is not None:
+            raise UsageError(f"{classifier.name} begins untrained: leave --from away")
+        return classifier
+    if start is None:
+        raise UsageError(
+            f"{classifier.name} takes a trained {classifier.begins_with} over: name the folder of its training with "
+            f"--from {classifier.begins_with}.qb.training"
+        )
+    from quickbeam.zoo.taking_over import quantised
+
+    return replace(classifier, build=quantised(classifier.begins_with, Path(start)))
+
+
 def _prepare(target: str | Path, threads: int | None) -> Path:
     """See that there is torch and that the target may be written; return the folder of the run's state."""
     torch = require("torch", extra="torch", purpose="training")
@@ -179,8 +202,8 @@ def _check(model: str, signal: Sequence[str]) -> None:
         raise UsageError(f"{model} learns from background alone: leave --signal away")
     if model in ARRAY_MODELS and signal:
         raise UsageError(f"{model} learns from arrays that hold what is right: leave --signal away")
-    if model in TAGGERS and not signal:
+    if (model in TAGGERS or model in QUANTISED) and not signal:
         raise UsageError(f"{model} tells signal from background: name the signal's files with --signal FILE")
-    if model in CLASSIFIERS and model not in TAGGERS:
+    if model in CLASSIFIERS and not (model in TAGGERS or model in QUANTISED):
         classes = ", ".join(CLASSIFIERS[model].classes)
         raise UsageError(f"{model} learns from classes: give --class NAME=FILE for each of {classes}")

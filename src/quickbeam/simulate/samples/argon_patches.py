@@ -64,7 +64,8 @@ def particles(events: int, rng: np.random.Generator) -> Deposits:
         michel_energies(int(decays.sum()), rng),
     )
     primary = np.repeat(number, rng.integers(1, 3, events))
-    energy = np.exp(rng.uniform(*np.log(SHOWER_MEV), len(primary)))
+    low, high = np.log(SHOWER_MEV)
+    energy = np.exp(rng.uniform(low, high, len(primary)))
     place = rng.uniform(-HALF_CM, HALF_CM, (len(primary), 3))
     showers = Flying(primary, np.full(len(primary), EM), place, isotropic(len(primary), rng), energy)
     photon = rng.random(len(primary)) < 0.5

@@ -63,7 +63,8 @@ def make_clusters(n: int, seeds: Seeds) -> dict[str, np.ndarray]:
 
 
 def _photons(n: int, rng: np.random.Generator) -> Photons:
-    energy = np.exp(rng.uniform(*np.log(ENERGY_GEV), n))
+    low, high = np.log(ENERGY_GEV)
+    energy = np.exp(rng.uniform(low, high, n))
     ieta, iphi = rng.integers(1, RINGS + 1, n), rng.integers(1, 361, n)
     eta = (ieta - 0.5) * ETA_PER_CRYSTAL
     converts = rng.random(n) < 1.0 - np.exp(-7.0 / 9.0 * np.interp(eta, MATERIAL_ETA, MATERIAL))
