@@ -16,7 +16,7 @@ def write_array_card(bundle: Bundle, found: ArrayEvaluation) -> str:
     """Return the card in Markdown."""
     parts = (
         head(bundle),
-        signature(bundle, "the answer"),
+        signature(bundle, "the score"),
         training_of(bundle),
         _sample(bundle, found),
         _energies(found),

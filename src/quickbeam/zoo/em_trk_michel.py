@@ -35,9 +35,10 @@ class EmTrkMichel(ArrayNet):
         found: Tensor = self.logits(h)
         return found
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the probabilities."""
-        return torch.softmax(self._logits(inputs[0]), 1)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probabilities (N, 3), and by itself that of a Michel electron (N,)."""
+        probabilities = torch.softmax(self._logits(inputs[0]), 1)
+        return probabilities, probabilities[:, 2]
 
     def losses(self, inputs: tuple[Tensor, ...], target: Tensor) -> dict[str, Tensor]:
         """Return the cross entropy; in training patches are turned over, which nature does not mind."""
