@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from quickbeam.cli.output import json_option, print_json, say
 from quickbeam.cli.reading import by_class, reading_options, tell_skipped
+
+if TYPE_CHECKING:
+    from quickbeam.bundle import Packed
 
 
 @click.command(name="train", epilog="Example: quickbeam train conv-vae qcd.root -o conv-vae.qb")
@@ -75,7 +78,7 @@ def command(
 
     Checkpoints and metrics.json are kept in OUTPUT.training.
     """
-    from quickbeam.zoo import TOPOLOGIES, UNTRAINED, pack_untrained, train, train_classifier
+    from quickbeam.zoo import UNTRAINED
 
     shared: dict[str, Any] = {
         "seed": seed,
@@ -90,32 +93,9 @@ def command(
         "after_epoch": _tell,
     }
     if model in UNTRAINED:
-        if files or classes or signal:
-            raise click.UsageError(f"{model} is not trained, its weights are random: leave the files away")
-        packed = pack_untrained(model, output, seed=seed)
-        if as_json:
-            print_json(
-                {
-                    "bundle": str(packed.bundle.path),
-                    "notes": list(packed.notes),
-                    "training": packed.bundle.manifest.training,
-                }
-            )
-        else:
-            click.echo(f"{packed.bundle.path}: untrained, for measurements of speed only")
+        _untrained(model, output, seed, given=bool(files or classes or signal), as_json=as_json)
         return
-    if classes and files:
-        raise click.UsageError("FILES and --class exclude each other: a classifier takes its files by class")
-    if classes and signal:
-        raise click.UsageError(
-            "--signal and --class exclude each other: a tagger takes --class signal=FILE as well"
-        )
-    if classes or (model in TOPOLOGIES and not files):
-        packed = train_classifier(model, by_class(classes), output, most_rows=jets, **shared)
-    elif files:
-        packed = train(model, files, output, signal=signal, latent=int(latent), most_jets=jets, **shared)
-    else:
-        raise click.UsageError("Missing argument 'FILES...'.")
+    packed = _train(model, files, classes, signal, output, latent=int(latent), most=jets, shared=shared)
     bundle, told = packed.bundle, packed.bundle.manifest.training
     if as_json:
         print_json({"bundle": str(bundle.path), "notes": list(packed.notes), "training": told})
@@ -123,6 +103,47 @@ def command(
         click.echo(f"{bundle.path}: {_size(told)}, best epoch {told['best_epoch']}, ended {told['ended']}")
     skipped = told.get("skipped_files", [])
     tell_skipped(skipped if isinstance(skipped, list) else [], bundle.path)
+
+
+def _train(
+    model: str,
+    files: Sequence[str],
+    classes: Sequence[str],
+    signal: Sequence[str],
+    output: Path,
+    *,
+    latent: int,
+    most: int | None,
+    shared: Mapping[str, Any],
+) -> Packed:
+    """Train on files by class, or on files."""
+    from quickbeam.zoo import TOPOLOGIES, train, train_classifier
+
+    if classes and files:
+        raise click.UsageError("FILES and --class exclude each other: a classifier takes its files by class")
+    if classes and signal:
+        raise click.UsageError(
+            "--signal and --class exclude each other: a tagger takes --class signal=FILE as well"
+        )
+    if classes or (model in TOPOLOGIES and not files):
+        return train_classifier(model, by_class(classes), output, most_rows=most, **shared)
+    if not files:
+        raise click.UsageError("Missing argument 'FILES...'.")
+    return train(model, files, output, signal=signal, latent=latent, most_jets=most, **shared)
+
+
+def _untrained(model: str, output: Path, seed: int, *, given: bool, as_json: bool) -> None:
+    """Make a network with random weights."""
+    from quickbeam.zoo import pack_untrained
+
+    if given:
+        raise click.UsageError(f"{model} is not trained, its weights are random: leave the files away")
+    packed = pack_untrained(model, output, seed=seed)
+    if as_json:
+        told = packed.bundle.manifest.training
+        print_json({"bundle": str(packed.bundle.path), "notes": list(packed.notes), "training": told})
+    else:
+        click.echo(f"{packed.bundle.path}: untrained, for measurements of speed only")
 
 
 def _tell(row: dict[str, float]) -> None:

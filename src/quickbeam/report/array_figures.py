@@ -98,6 +98,7 @@ def _draw_classes(found: ArrayEvaluation, folder: Path, name: str) -> None:
         right.set_xticks(places, names)
         right.set_xticks([], minor=True)
         right.set_ylim(0.5, 1.12)
+        right.set_yticks(np.arange(0.5, 1.01, 0.1))
         right.set_ylabel("area under the curve, against the others")
         right.legend(loc="upper right", ncols=2)
         label(right, "", f"simulation, {found.rows:,} {found.what}")

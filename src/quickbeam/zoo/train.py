@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from quickbeam._base import UsageError, did_you_mean, require
 from quickbeam.bundle import Packed, check_target
@@ -38,38 +39,42 @@ def train(
     The run's state lives in `TARGET.training` until it is done.
     """
     _check(model, signal)
+    shared: dict[str, Any] = {
+        "seed": seed,
+        "epochs": epochs,
+        "batch": batch,
+        "device": device,
+        "threads": threads,
+        "resume": resume,
+        "skip_bad_files": skip_bad_files,
+        "after_epoch": after_epoch,
+    }
     if model in ARRAY_MODELS:
-        return train_on_arrays(
-            model,
-            files,
-            target,
-            seed=seed,
-            epochs=epochs,
-            batch=batch,
-            device=device,
-            threads=threads,
-            most_rows=most_jets,
-            resume=resume,
-            skip_bad_files=skip_bad_files,
-            after_epoch=after_epoch,
-        )
-    if model in TAGGERS or model in QUANTISED:
-        return train_classifier(
-            model,
-            {"background": files, "signal": signal},
-            target,
-            seed=seed,
-            epochs=epochs,
-            batch=batch,
-            device=device,
-            threads=threads,
-            most_rows=most_jets,
-            resume=resume,
-            tree=tree,
-            skip_bad_files=skip_bad_files,
-            start=start,
-            after_epoch=after_epoch,
-        )
+        return train_on_arrays(model, files, target, most_rows=most_jets, **shared)
+    if model in MODELS:
+        return _train_detector(model, files, target, latent=latent, most_jets=most_jets, tree=tree, **shared)
+    kinds = {"background": files, "signal": signal}
+    return train_classifier(model, kinds, target, most_rows=most_jets, tree=tree, start=start, **shared)
+
+
+def _train_detector(
+    model: str,
+    files: Sequence[str],
+    target: str | Path,
+    *,
+    latent: int = 8,
+    seed: int = 1,
+    epochs: int | None = None,
+    batch: int | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    most_jets: int | None = None,
+    resume: bool = False,
+    tree: str | None = None,
+    skip_bad_files: bool = False,
+    after_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> Packed:
+    """Train a reference detector on background and pack it."""
     folder = _prepare(target, threads)
     from quickbeam.zoo.dataset import load_jets, split
     from quickbeam.zoo.packing import pack_trained
