@@ -100,7 +100,7 @@ ARRAY_MODELS = {
             ("energy",),
             "energy",
             _deepcalo,
-            Recipe(batch=128, epochs=12, patience_decay=1, patience_stop=4),
+            Recipe(batch=64, epochs=12, patience_decay=1, patience_stop=4),
             baselines=("sum_5x5", "sum_15x15"),
             score="energy",
         ),

@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from quickbeam.zoo.array_net import ArrayNet
+from quickbeam.zoo.facile import bent
 
 WIDTHS = (32, 64, 128)
 DENSE = 1024
@@ -17,7 +18,7 @@ MIDDLE, REACH = 7, 2
 
 
 class DeepCalo(ArrayNet):
-    """(N, 2, 15, 15) and (N, 3) -> the energy in GeV: the sum of 5 x 5 crystals times what is learnt."""
+    """(N, 2, 15, 15) and (N, 3) -> the energy in GeV: a sum of crystals with weights, times a factor, both learnt."""
 
     def __init__(self) -> None:
         """Build the layers in the order in which they are used."""
@@ -27,20 +28,28 @@ class DeepCalo(ArrayNet):
             self.convolutions.append(nn.Conv2d(before, width, 3, padding=1))
             self.convolutions.append(nn.Conv2d(width, width, 3, padding=1))
             before = width
-        self.dense_1 = nn.Linear(4 * before + 7, DENSE)
+        self.weight = nn.Conv2d(WIDTHS[0], 1, 1)
+        self.dense_1 = nn.Linear(4 * before + 8, DENSE)
         self.dense_2, self.dense_3 = nn.Linear(DENSE, DENSE), nn.Linear(DENSE, 1)
 
     def _logarithm(self, images: Tensor, places: Tensor) -> Tensor:
+        energies = images[:, :1]
         near = slice(MIDDLE - REACH, MIDDLE + REACH + 1)
-        total = images[:, :1, near, near].sum((2, 3), keepdim=True).clamp(min=LEAST_GEV)
-        share = images[:, :1] / total
-        h = torch.cat([share / torch.sqrt(share.abs() + 1e-3), images[:, 1:]], 1)
-        for first, second in zip(self.convolutions[::2], self.convolutions[1::2], strict=True):
-            h = F.max_pool2d(F.relu(second(F.relu(first(h)))), 2, ceil_mode=True)
+        total = energies[:, :, near, near].sum((2, 3), keepdim=True).clamp(min=LEAST_GEV)
+        h = torch.cat([bent(energies), images[:, 1:]], 1)
+        chosen = total
+        for number, (first, second) in enumerate(
+            zip(self.convolutions[::2], self.convolutions[1::2], strict=True)
+        ):
+            h = F.relu(second(F.relu(first(h))))
+            if not number:
+                chosen = (2.0 * torch.sigmoid(self.weight(h)) * energies).sum((2, 3), keepdim=True)
+            h = F.max_pool2d(h, 2, ceil_mode=True)
         scale = torch.log(total.flatten(1))
-        h = torch.cat([h.flatten(1), self._where(places), scale], 1)
+        summed = torch.log(chosen.flatten(1).clamp(min=LEAST_GEV))
+        h = torch.cat([h.flatten(1), self._where(places), scale, summed - scale], 1)
         found: Tensor = self.dense_3(F.relu(self.dense_2(F.relu(self.dense_1(h)))))
-        return found.squeeze(1) + scale.squeeze(1)
+        return found.squeeze(1) + summed.squeeze(1)
 
     def _where(self, places: Tensor) -> Tensor:
         """Return where in its ring of modules and in its module a crystal is, and the density."""
