@@ -9,7 +9,12 @@ from quickbeam.measure import ArrayEvaluation, EnergyBin, EnergyFigures, Estimat
 from quickbeam.report.card import head, signature, table, training_of
 
 CLEARLY = 2.0  # standard deviations
-WORDS = {"method_0": "method 0: two samples", "template_fit": "fit of eight pulses"}
+WORDS = {
+    "method_0": "method 0: two samples",
+    "template_fit": "fit of eight pulses",
+    "sum_5x5": "sum of 5 × 5 crystals",
+    "sum_15x15": "sum of 15 × 15 crystals",
+}
 
 
 def write_array_card(bundle: Bundle, found: ArrayEvaluation) -> str:
