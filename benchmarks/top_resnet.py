@@ -37,6 +37,11 @@ def main() -> None:
     table = {name: figures(*pair) for name, pair in scores.items()}
     for name, found in table.items():
         print(f"{name:24}", *(f"{key} {value[0]:.4f} ± {value[1]:.4f}" for key, value in found.items()))
+    first, *others = list(scores)[: len(given.bundles)]
+    gaps = {name: difference(scores[first], scores[name]) for name in others}
+    for name, found in gaps.items():
+        told = (f"{key} {value[0]:+.4f} ± {value[1]:.4f}" for key, value in found.items())
+        print(f"{name} less {first}, on the same jets:", *told)
     draw(scores, table, given.output)
     if given.record:
         facts = {
@@ -49,6 +54,7 @@ def main() -> None:
             },
             "models": {name: Bundle.open(name).manifest.files["model.onnx"].sha256 for name in given.bundles},
             "figures": table,
+            f"less_{first}": gaps,
         }
         given.record.write_text(json.dumps(facts, indent=1) + "\n")
 
@@ -78,6 +84,29 @@ def figures(background: np.ndarray, signal: np.ndarray) -> dict[str, tuple[float
         name: (value, float(np.std([replica[name] for replica in replicas], ddof=1)))
         for name, value in whole.items()
     }
+
+
+def difference(
+    first: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
+) -> dict[str, tuple[float, float]]:
+    """Return how much higher the figures of the second are, on jets that are drawn together."""
+    rng = np.random.default_rng(0)
+    whole, replicas = _gap(first, other), []
+    for _ in range(BOOTSTRAPS):
+        rows = [rng.integers(0, len(values), len(values)) for values in first]
+        drawn = [
+            tuple(values[kept] for values, kept in zip(pair, rows, strict=True)) for pair in (first, other)
+        ]
+        replicas.append(_gap(*drawn))
+    return {
+        name: (value, float(np.std([replica[name] for replica in replicas], ddof=1)))
+        for name, value in whole.items()
+    }
+
+
+def _gap(first: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> dict[str, float]:
+    before, after = _figures(*first), _figures(*other)
+    return {name: after[name] - before[name] for name in before}
 
 
 def _figures(background: np.ndarray, signal: np.ndarray) -> dict[str, float]:
