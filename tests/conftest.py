@@ -357,7 +357,7 @@ def jet_events():
 
     from quickbeam.events import Events
 
-    def make(count: int, *, first: int = 0, mass: bool = True) -> Events:
+    def make(count: int, *, first: int = 0, mass: bool = True, kinds: bool = False) -> Events:
         rng = np.random.default_rng([count, first])
         n_jets = np.where(np.arange(first, first + count) % 7 == 0, 0, rng.integers(1, 4, count))
         n_links = 5 * n_jets
@@ -382,6 +382,10 @@ def jet_events():
         }
         if mass:
             columns["FatJet_mass"] = lists(n_jets, rng.exponential(50, total).astype(np.float32))
+        if kinds:
+            kind = rng.choice([211, 22, 130], links).astype(np.int32)
+            columns["PFCands_pdgId"] = lists(n_links, kind)
+            columns["PFCands_charge"] = lists(n_links, (kind == 211).astype(np.int32))
         return Events.of(columns)
 
     return make

@@ -23,6 +23,7 @@ ABOUT = {
     "quark-gluon": ["eta", "phi", "pt", "jet", "Jet_mass"],
     "top": ["eta", "phi", "pt", "jet", "FatJet_mass"],
     "tau": ["eta", "phi", "pt", "jet", "Jet_mass"],
+    "top-resnet": ["eta", "phi", "pt", "jet", "FatJet_mass"],
 }
 LOW_LEVEL = ("egamma", "quark-gluon", "top", "tau")
 
@@ -32,7 +33,11 @@ def file_for(jet_file, lepton_file, low_level_file):
     def write(name):
         if name in LOW_LEVEL:
             return low_level_file("events", 20, 1)
-        return lepton_file("events", 20, 1) if name.startswith("topology") else jet_file("events.parquet", 20)
+        return (
+            lepton_file("events", 20, 1)
+            if name.startswith("topology")
+            else jet_file("events.parquet", 20, kinds=name == "top-resnet")
+        )
 
     return write
 

@@ -9,6 +9,7 @@ import click
 
 from quickbeam._base import write_text
 from quickbeam.cli.evaluate_classes import evaluate_class_files
+from quickbeam.cli.evaluate_sample import evaluate_sample
 from quickbeam.cli.output import json_option, print_json, print_table
 from quickbeam.cli.reading import reading_options, tell_skipped
 
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
     help="Events of a class of a classifier, and the rate that they stand for; may be repeated.",
 )
 @click.option(
+    "--sample",
+    "samples",
+    multiple=True,
+    metavar="FILE",
+    help="Simulated arrays, of another seed than the training's, for a model of arrays; may be repeated.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -51,6 +59,7 @@ def command(
     background: tuple[str, ...],
     signal: tuple[str, ...],
     classes: tuple[str, ...],
+    samples: tuple[str, ...],
     output: Path,
     engine: str,
     seed: int,
@@ -61,7 +70,8 @@ def command(
 ) -> None:
     """Measure AUC and signal efficiencies with bootstrap errors, next to simple baselines; write record, card and report.
 
-    With --class: AUC of every class and the rate that goes away at 99 % signal efficiency.
+    With --class: AUC of every class and the rate that goes away at 99 % signal efficiency. With --sample: how well an energy is
+    measured, or classes are told apart, next to simple ways.
     """
     from quickbeam.bundle import Bundle, add_texts
     from quickbeam.measure import evaluate_bundle
@@ -69,13 +79,22 @@ def command(
 
     opened = Bundle.open(bundle)
     options: dict[str, Any] = {"engine": engine, "seed": seed, "tree": tree, "skip_bad_files": skip_bad_files}
+    if samples:
+        if background or signal or classes:
+            raise click.UsageError("--sample excludes --background, --signal and --class")
+        evaluate_sample(
+            opened, samples, output, engine=engine, seed=seed, into_bundle=into_bundle, as_json=as_json
+        )
+        return
     if classes:
         if background or signal:
             raise click.UsageError("--class excludes --background and --signal")
         evaluate_class_files(opened, classes, output, options, into_bundle=into_bundle, as_json=as_json)
         return
     if not (background and signal):
-        raise click.UsageError("a detector takes --background and --signal, a classifier --class")
+        raise click.UsageError(
+            "a detector takes --background and --signal, a classifier --class, a model of arrays --sample"
+        )
     found = evaluate_bundle(
         opened,
         background,

@@ -6,17 +6,25 @@ from pathlib import Path
 
 import click
 
-from quickbeam._base import now_ns, progress
+from quickbeam._base import UsageError, now_ns, progress
 from quickbeam.cli.output import json_option, print_json
+
+OF_COLLISIONS = ("workers", "pt_hat", "mass", "mu", "energy", "tune", "low_level")
 
 
 @click.command(
     name="simulate", epilog="Example: quickbeam simulate qcd -n 20000 --seed 1 --workers 2 -o qcd.root"
 )
 @click.argument("process")
-@click.option("-n", "--events", type=click.IntRange(1), required=True, help="Number of events.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write: .root or .parquet."
+    "-n", "--events", type=click.IntRange(1), required=True, help="Number of events, or of rows of a sample."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File to write: .root or .parquet; .h5 for samples.",
 )
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="The result depends on it alone."
@@ -55,7 +63,15 @@ def command(
 
     PROCESS is one of qcd, w-prime, z-prime-tt, graviton-ww, ttbar, w-lepton, min-bias, qcd-lepton, qcd-fake, photon-jet,
     z-ee, z-prime-tautau.
+
+    Or it is a sample of arrays, a row each, for models on coprocessors: hcal-channels, wire-patches, ecal-clusters.
     """
+    from quickbeam.simulate import SAMPLES
+
+    if process in SAMPLES:
+        _refuse_options(process)
+        _sample(process, events, output, seed, as_json=as_json)
+        return
     import awkward as ak
 
     from quickbeam.events import open_writer
@@ -84,3 +100,41 @@ def command(
         print_json(facts)
     else:
         click.echo(f"{output}: {events} {process} events, {jets} fat jets, {events / seconds:.0f} events/s")
+
+
+def _refuse_options(name: str) -> None:
+    """Refuse options that say nothing about a sample."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = parameter.name and context.get_parameter_source(parameter.name)
+        if given is click.core.ParameterSource.COMMANDLINE and parameter.name in OF_COLLISIONS:
+            raise UsageError(
+                f"{parameter.opts[0]} is of collisions, and {name} is a sample of arrays: leave it away"
+            )
+
+
+def _sample(name: str, rows: int, output: Path, seed: int, *, as_json: bool) -> None:
+    """Make a sample of arrays."""
+    from quickbeam.events import open_array_writer
+    from quickbeam.simulate import SAMPLES, simulate_sample
+
+    start, what = now_ns(), SAMPLES[name].rows
+    with open_array_writer(output) as writer, progress(f"simulating {name}", rows, what) as advance:
+        for arrays in simulate_sample(name, rows, seed=seed):
+            writer.write(arrays)
+            shapes = {key: list(values.shape[1:]) for key, values in arrays.items()}
+            advance(len(next(iter(arrays.values()))))
+    seconds = (now_ns() - start) / 1e9
+    if as_json:
+        print_json(
+            {
+                "file": str(output),
+                "sample": name,
+                "rows": rows,
+                "arrays": shapes,
+                "seed": seed,
+                "seconds": seconds,
+            }
+        )
+    else:
+        click.echo(f"{output}: {rows} {what}, {', '.join(shapes)}, {rows / seconds:.0f} {what}/s")

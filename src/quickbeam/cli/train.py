@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from quickbeam.cli.output import json_option, print_json, say
 from quickbeam.cli.reading import by_class, reading_options, tell_skipped
+
+if TYPE_CHECKING:
+    from quickbeam.bundle import Packed
 
 
 @click.command(name="train", epilog="Example: quickbeam train conv-vae qcd.root -o conv-vae.qb")
@@ -35,12 +38,18 @@ from quickbeam.cli.reading import by_class, reading_options, tell_skipped
 @click.option(
     "--jets",
     type=click.IntRange(20),
-    help="Train on at most so many jets, frames of each kind, or events of each class.",
+    help="Train on at most so many jets, frames of each kind, events of each class, or rows of arrays.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; default: torch's own choice.")
 @click.option(
     "--resume", is_flag=True, help="Go on from the last finished epoch of a killed run, to the same result."
+)
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path),
+    help="Folder of the training of the network that an eight-bit one takes over.",
 )
 @reading_options
 @json_option
@@ -58,16 +67,18 @@ def command(
     device: str,
     threads: int | None,
     resume: bool,
+    start: Path | None,
     tree: str | None,
     skip_bad_files: bool,
     as_json: bool,
 ) -> None:
-    """Train MODEL on FILES: conv-vae, graph-vae on leading jets; the taggers egamma, quark-gluon, top, tau on background
-    FILES and --signal; topology-gru, -lstm, -hlf, -both on --class files.
+    """Train MODEL on FILES: conv-vae, graph-vae on leading jets; the taggers egamma, quark-gluon, top, tau, top-resnet on
+    background FILES and --signal, top-resnet-int8 and top-resnet-int8-tuned also --from a training of top-resnet; topology-gru, -lstm, -hlf, -both on --class files; facile, em-trk-michel,
+    deepcalo on arrays of a simulated sample. resnet50, without files, is of true size and untrained, to measure speed with.
 
     Checkpoints and metrics.json are kept in OUTPUT.training.
     """
-    from quickbeam.zoo import TOPOLOGIES, train, train_classifier
+    from quickbeam.zoo import UNTRAINED
 
     shared: dict[str, Any] = {
         "seed": seed,
@@ -76,22 +87,15 @@ def command(
         "device": device,
         "threads": threads,
         "resume": resume,
+        "start": start,
         "tree": tree,
         "skip_bad_files": skip_bad_files,
         "after_epoch": _tell,
     }
-    if classes and files:
-        raise click.UsageError("FILES and --class exclude each other: a classifier takes its files by class")
-    if classes and signal:
-        raise click.UsageError(
-            "--signal and --class exclude each other: a tagger takes --class signal=FILE as well"
-        )
-    if classes or (model in TOPOLOGIES and not files):
-        packed = train_classifier(model, by_class(classes), output, most_rows=jets, **shared)
-    elif files:
-        packed = train(model, files, output, signal=signal, latent=int(latent), most_jets=jets, **shared)
-    else:
-        raise click.UsageError("Missing argument 'FILES...'.")
+    if model in UNTRAINED:
+        _untrained(model, output, seed, given=bool(files or classes or signal), as_json=as_json)
+        return
+    packed = _train(model, files, classes, signal, output, latent=int(latent), most=jets, shared=shared)
     bundle, told = packed.bundle, packed.bundle.manifest.training
     if as_json:
         print_json({"bundle": str(bundle.path), "notes": list(packed.notes), "training": told})
@@ -99,6 +103,47 @@ def command(
         click.echo(f"{bundle.path}: {_size(told)}, best epoch {told['best_epoch']}, ended {told['ended']}")
     skipped = told.get("skipped_files", [])
     tell_skipped(skipped if isinstance(skipped, list) else [], bundle.path)
+
+
+def _train(
+    model: str,
+    files: Sequence[str],
+    classes: Sequence[str],
+    signal: Sequence[str],
+    output: Path,
+    *,
+    latent: int,
+    most: int | None,
+    shared: Mapping[str, Any],
+) -> Packed:
+    """Train on files by class, or on files."""
+    from quickbeam.zoo import TOPOLOGIES, train, train_classifier
+
+    if classes and files:
+        raise click.UsageError("FILES and --class exclude each other: a classifier takes its files by class")
+    if classes and signal:
+        raise click.UsageError(
+            "--signal and --class exclude each other: a tagger takes --class signal=FILE as well"
+        )
+    if classes or (model in TOPOLOGIES and not files):
+        return train_classifier(model, by_class(classes), output, most_rows=most, **shared)
+    if not files:
+        raise click.UsageError("Missing argument 'FILES...'.")
+    return train(model, files, output, signal=signal, latent=latent, most_jets=most, **shared)
+
+
+def _untrained(model: str, output: Path, seed: int, *, given: bool, as_json: bool) -> None:
+    """Make a network with random weights."""
+    from quickbeam.zoo import pack_untrained
+
+    if given:
+        raise click.UsageError(f"{model} is not trained, its weights are random: leave the files away")
+    packed = pack_untrained(model, output, seed=seed)
+    if as_json:
+        told = packed.bundle.manifest.training
+        print_json({"bundle": str(packed.bundle.path), "notes": list(packed.notes), "training": told})
+    else:
+        click.echo(f"{packed.bundle.path}: untrained, for measurements of speed only")
 
 
 def _tell(row: dict[str, float]) -> None:
@@ -118,4 +163,6 @@ def _size(told: Mapping[str, object]) -> str:
     rows = told.get("training_rows")
     if isinstance(rows, dict):
         return f"{', '.join(f'{count} {name}' for name, count in rows.items())} {told['rows']}"
+    if rows is not None:
+        return f"{rows} {told['rows']}"
     return f"{told['training_jets']} jets"

@@ -1,5 +1,6 @@
 """Event data: columnar batches of collisions, and the files that they live in."""
 
+from quickbeam.events.array_writing import ArrayWriter, open_array_writer
 from quickbeam.events.arrays import ArrayChunk, ArrayReader, read_arrays
 from quickbeam.events.batch import IDENTITY, Column, Events, missing
 from quickbeam.events.columns import ColumnData, Frame, Jagged, columns_of, plain_column
@@ -15,6 +16,7 @@ __all__ = [
     "IDENTITY",
     "ArrayChunk",
     "ArrayReader",
+    "ArrayWriter",
     "BrokenRange",
     "Chunk",
     "Column",
@@ -35,6 +37,7 @@ __all__ = [
     "local_path",
     "missing",
     "of_file",
+    "open_array_writer",
     "open_writer",
     "plain_column",
     "read_arrays",

@@ -71,6 +71,30 @@ def leading_jets(events: Events, *, jets: int = 2, constituents: int = 100) -> J
 
 def jets_of(frame: Frame, jets: int = 2, constituents: int = 100) -> Jets:
     """Return the same of plain columns: what a trigger calls, be it for one event."""
+    found = constituents_of(frame, jets)
+    row, rank, source = found.row, found.rank, found.source
+    first = rank < constituents
+    row, source, rank = row[first], source[first], rank[first]
+    inputs = np.zeros((len(found.jet), constituents, 3), np.float32)
+    inputs[row, rank, 0], inputs[row, rank, 1] = offsets_from_axis(frame, found.jet[row], source)
+    inputs[row, rank, 2] = _flat(frame, f"{CANDIDATE}_pt")[source]
+    return Jets(inputs, found.event_row, found.jet_index)
+
+
+@dataclass(frozen=True)
+class Constituents:
+    """The candidates of the leading jets: a row is a jet, its candidates come by falling pT."""
+
+    event_row: np.ndarray  # of each row
+    jet_index: np.ndarray  # in its event
+    jet: np.ndarray  # among all jets of the batch
+    row: np.ndarray  # of each constituent
+    rank: np.ndarray  # in its row
+    source: np.ndarray  # its candidate among all of the batch
+
+
+def constituents_of(frame: Frame, jets: int) -> Constituents:
+    """Return the candidates of the leading jets of every event."""
     for collection in (JET, LINK, CANDIDATE):
         check_lengths(frame, [name for name in JET_COLUMNS if name.startswith(f"{collection}_")])
     jet_pt, candidate_pt = lists_of(frame, f"{JET}_pt"), lists_of(frame, f"{CANDIDATE}_pt")
@@ -85,21 +109,19 @@ def jets_of(frame: Frame, jets: int = 2, constituents: int = 100) -> Jets:
     kept = row >= 0
     row, source = row[kept], (candidate_starts[link_event] + candidate)[kept]
 
-    pt = candidate_pt.flat[source]
-    order = np.lexsort((-pt, row))  # by row, then falling pT; equal pT keep the order of the file
-    row, source, pt = row[order], source[order], pt[order]
+    order = np.lexsort(
+        (-candidate_pt.flat[source], row)
+    )  # by row, then falling pT; equal pT keep the order of the file
+    row, source = row[order], source[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
-    first = rank < constituents
-    row, source, pt, rank = row[first], source[first], pt[first], rank[first]
+    return Constituents(event_row, jet_index, selected, row, rank, source)
 
-    axis = selected[row]
-    inputs = np.zeros((len(selected), constituents, 3), np.float32)
-    inputs[row, rank, 0] = _flat(frame, f"{CANDIDATE}_eta")[source] - _flat(frame, f"{JET}_eta")[axis]
-    inputs[row, rank, 1] = wrap_phi(
-        _flat(frame, f"{CANDIDATE}_phi")[source] - _flat(frame, f"{JET}_phi")[axis]
-    )
-    inputs[row, rank, 2] = pt
-    return Jets(inputs, event_row, jet_index)
+
+def offsets_from_axis(frame: Frame, jet: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eta and phi of candidates relative to the axis of a jet each."""
+    eta = _flat(frame, f"{CANDIDATE}_eta")[source] - _flat(frame, f"{JET}_eta")[jet]
+    phi = wrap_phi(_flat(frame, f"{CANDIDATE}_phi")[source] - _flat(frame, f"{JET}_phi")[jet])
+    return eta, phi
 
 
 def _two_leading(frame: Frame) -> Rows:

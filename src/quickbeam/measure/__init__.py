@@ -1,6 +1,8 @@
 """Measurements, each of which ends in a record: agreement, physics, latency, memory, loading."""
 
 from quickbeam.measure.agreement import Agreement, Flips, OutputAgreement, verify, wilson
+from quickbeam.measure.array_classes import ClassFigures
+from quickbeam.measure.array_evaluation import ArrayEvaluation, evaluate_arrays
 from quickbeam.measure.bench import Bench, run_bench
 from quickbeam.measure.comparison import PathChange, RunComparison, compare_runs
 from quickbeam.measure.discrimination import (
@@ -11,6 +13,7 @@ from quickbeam.measure.discrimination import (
     discriminate,
     histogram,
 )
+from quickbeam.measure.energies import EmptyFigures, EnergyBin, EnergyFigures
 from quickbeam.measure.evaluation import Evaluation, SampleFacts, evaluate_bundle
 from quickbeam.measure.harness import Plan, Samples, interleave, interleave_cold
 from quickbeam.measure.processes import measure_load, measure_memory
@@ -36,10 +39,15 @@ from quickbeam.measure.selectors import Scores, Selector, measure_selectors
 __all__ = [
     "Agreement",
     "AnyKind",
+    "ArrayEvaluation",
     "Bench",
     "ClassFacts",
+    "ClassFigures",
     "ClassSample",
     "Discrimination",
+    "EmptyFigures",
+    "EnergyBin",
+    "EnergyFigures",
     "Estimate",
     "Evaluation",
     "Exchange",
@@ -73,6 +81,7 @@ __all__ = [
     "compare_models",
     "compare_runs",
     "discriminate",
+    "evaluate_arrays",
     "evaluate_bundle",
     "evaluate_classes",
     "floor_ns",

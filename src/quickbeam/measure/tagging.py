@@ -84,8 +84,9 @@ def _baselines(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _width(frames: np.ndarray, tagger: Tagger) -> np.ndarray:
-    """Return the mean distance of the calorimeters' energy from the middle of the frame, in pixels."""
-    channels = [tagger.channels.index(name) for name in ("ECAL", "HCAL") if name in tagger.channels]
+    """Return the mean distance of the energy (the calorimeters', where there are any) from the middle, in pixels."""
+    calorimeters = [name for name in ("ECAL", "HCAL") if name in tagger.channels] or tagger.channels
+    channels = [tagger.channels.index(name) for name in calorimeters]
     energy = frames[:, channels].sum(axis=1, dtype=np.float64)
     step = np.arange(tagger.size) - tagger.size // 2
     distance = np.hypot(step[:, None], step)

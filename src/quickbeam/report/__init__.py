@@ -1,8 +1,17 @@
 """Reports: records drawn as one HTML page and as figures, and the model card. Computes nothing."""
 
+from quickbeam.report.array_card import write_array_card
+from quickbeam.report.array_figures import draw_arrays
 from quickbeam.report.card import write_card
 from quickbeam.report.class_card import write_class_card
 from quickbeam.report.class_roc import draw_selectors
 from quickbeam.report.write import write_report
 
-__all__ = ["draw_selectors", "write_card", "write_class_card", "write_report"]
+__all__ = [
+    "draw_arrays",
+    "draw_selectors",
+    "write_array_card",
+    "write_card",
+    "write_class_card",
+    "write_report",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ class Classifier:
     calibration: float = 0.1  # of the events of each class, kept for thresholds
     background_efficiencies: tuple[float, ...] = ()  # of its working points; none: 99 % of each signal
     rows: str = "events"  # what a row is of
+    begins_with: str | None = None  # the classifier whose trained network it takes over, in eight bits
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def _topology_net(name: str, inputs: Mapping[str, Store]) -> nn.Module:
 TRACKS = ("track pT", "d0", "dz")
 PIXELS = ("pixel layer 1", "pixel layer 2", "pixel layer 3")
 CALORIMETERS = ("ECAL", "HCAL")
+JET_IMAGE = ("charged candidates", "photons", "neutral hadrons")
 QUARKS = (1, 2, 3, 4, 5)
 GLUON, ELECTRON, TAU, PHOTON, TOP = 21, 11, 15, 22, 6
 
@@ -117,6 +119,12 @@ def _simple_net(channels: tuple[str, ...], size: int, _: Mapping[str, Store]) ->
     from quickbeam.zoo.simple_net import SimpleNet
 
     return SimpleNet(channels, size)
+
+
+def _resnet(_: Mapping[str, Store]) -> nn.Module:
+    from quickbeam.zoo.resnet import small_resnet
+
+    return small_resnet(len(JET_IMAGE))
 
 
 TAGGERS = {
@@ -150,6 +158,20 @@ TAGGERS = {
             128,
             Truth((TAU,), (), 0.2, 30.0),
         ),
+        Tagger(
+            "top-resnet",
+            "Hadronic top decays against other jets: a residual network of 14 layers on images of a jet's candidates",
+            {"frames": "jet_images"},
+            {"frames": f"pT of {', '.join(JET_IMAGE)}, GeV"},
+            ("background", "signal"),
+            _resnet,
+            Recipe(weight_decay=1e-4, patience_decay=1, patience_stop=4, batch=128, epochs=12),
+            background_efficiencies=(0.3, 0.1, 1e-2),
+            rows="frames",
+            channels=JET_IMAGE,
+            size=64,
+            truth=Truth((TOP,), (), 0.4, 200.0),
+        ),
     )
 }
 TOPOLOGIES = {
@@ -161,4 +183,24 @@ TOPOLOGIES = {
         _topology("topology-both", "GRU and high-level features", _PARTICLES | _EVENT, _RECURRENT),
     )
 }
-CLASSIFIERS: dict[str, Classifier] = TOPOLOGIES | TAGGERS
+_RESNET = TAGGERS["top-resnet"]
+QUANTISED = {
+    tagger.name: tagger
+    for tagger in (
+        replace(
+            _RESNET,
+            name="top-resnet-int8",
+            description="The residual network on jet images in eight bits, its scales set by images that it was trained on",
+            recipe=replace(_RESNET.recipe, epochs=0),
+            begins_with="top-resnet",
+        ),
+        replace(
+            _RESNET,
+            name="top-resnet-int8-tuned",
+            description="The residual network on jet images in eight bits, trained further with its rounding",
+            recipe=replace(_RESNET.recipe, learning_rate=1e-4, epochs=3),
+            begins_with="top-resnet",
+        ),
+    )
+}
+CLASSIFIERS: dict[str, Classifier] = TOPOLOGIES | TAGGERS | QUANTISED

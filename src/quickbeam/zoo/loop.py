@@ -178,6 +178,8 @@ def find_device(name: str) -> torch.device:
 
 def ended(trained: Trained, patience: int) -> str:
     """Say how a training ended."""
+    if not trained.history:
+        return "before it began: nothing was trained further"
     if trained.stopped_early:
         return f"by early stopping after epoch {len(trained.history)}: {patience} epochs without a lower validation loss"
     return (

@@ -56,5 +56,20 @@ def tau() -> Path:
     return _place("tau.qb")
 
 
+def facile() -> Path:
+    """Return where the shipped FACILE is."""
+    return _place("facile.qb")
+
+
+def em_trk_michel() -> Path:
+    """Return where the shipped EmTrkMichelId is."""
+    return _place("em-trk-michel.qb")
+
+
+def top_resnet() -> Path:
+    """Return where the shipped residual network on jet images is."""
+    return _place("top-resnet.qb")
+
+
 def _place(name: str) -> Path:
     return Path(str(files("quickbeam.zoo"))) / "bundles" / name
