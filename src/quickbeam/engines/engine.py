@@ -24,6 +24,7 @@ class Remote:
     servers: tuple[str, ...]  # grpc://HOST:PORT
     fallback: str | None = None  # the engine that stands in when none of them answers
     timeout_s: float = 1.0  # of one call to one server
+    in_flight: int = 16  # calls that are submitted, at a time
     token: str | None = None
     names: Mapping[str, str] = field(
         default_factory=dict
@@ -54,6 +55,9 @@ class Runner:
 
     thread_safe: bool = True
     """False where two threads may not call `run` at once: the session then lets one in at a time."""
+
+    in_flight: int = 1
+    """How many calls that were submitted are done at a time."""
 
     def __init__(self, call: Callable[[Arrays], Arrays]) -> None:
         """Wrap a plain function; engines with more to offer subclass."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +46,7 @@ class Session:
         self.signature = bundle.manifest.signature
         self.verified = False
         self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
         self._runner: Runner | None = engine.open(bundle, options)
         self._turn = None if self._runner.thread_safe else threading.Lock()
         self._chunk = self.signature.fixed_batch or options.chunk or choose_chunk(bundle.manifest)
@@ -74,6 +76,23 @@ class Session:
     def run(self, *arrays: np.ndarray, **named: np.ndarray) -> dict[str, np.ndarray]:
         """Return every output by name."""
         return dict(zip(self._names, self._outputs(arrays, named), strict=True))
+
+    def submit(self, *arrays: np.ndarray, **named: np.ndarray) -> Future[dict[str, np.ndarray]]:
+        """Begin what `run` does, and return at once; `result()` waits. The arrays are not to be changed until then.
+
+        Servers have `Remote.in_flight` calls to do at a time, other engines one; further ones wait for their turn.
+        """
+        runner = self._live()
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(runner.in_flight, thread_name_prefix="quickbeam-call")
+            return self._pool.submit(self.run, *arrays, **named)
+
+    async def run_async(self, *arrays: np.ndarray, **named: np.ndarray) -> dict[str, np.ndarray]:
+        """Return every output by name, without keeping the event loop from other things."""
+        import asyncio  # whoever awaits has loaded it
+
+        return await asyncio.wrap_future(self.submit(*arrays, **named))
 
     def bind(self, *arrays: np.ndarray, **named: np.ndarray) -> Callable[[], Arrays]:
         """Return a call on these very buffers, for loops that fill them again and again.
@@ -124,6 +143,9 @@ class Session:
         """Give back what the engine holds; a closed session says so when it is called."""
         with self._lock:
             runner, self._runner = self._runner, None
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
         if runner is not None:
             runner.close()
 

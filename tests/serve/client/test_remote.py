@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
 import threading
 from time import monotonic
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 import quickbeam as qb
-from quickbeam._base import ModelError, UsageError
+from quickbeam._base import InputMismatchError, ModelError, UsageError
 from quickbeam.bundle import Bundle, locate
 from quickbeam.engines import Remote
 from quickbeam.serve.client.servers import Server
@@ -189,3 +191,35 @@ def test_a_server_that_is_away_for_days_is_still_left_alone_for_seconds():
         server.failed("gone")
     assert server.rests
     assert server.rests_until < monotonic() + 6
+
+
+def test_many_calls_are_under_way_at_a_time_and_each_gets_its_own_answer(start_server):
+    server = start_server(locate("conv-vae"))
+    jets = np.random.default_rng(3).gamma(1.0, 5.0, (60, 2, 100, 3)).astype(np.float32)
+    remote = Remote((server.address,), timeout_s=20, in_flight=8)
+    with qb.open("conv-vae") as here, qb.open("conv-vae", "remote", remote=remote) as there:
+        expected = [here.run(one)["score"] for one in jets]
+        under_way = [there.submit(one) for one in jets]
+        for one, call in zip(expected, under_way, strict=True):
+            np.testing.assert_allclose(call.result(30)["score"], one, rtol=1e-5)
+
+        async def together():
+            return await asyncio.gather(*[there.run_async(one) for one in jets[:20]])
+
+        for one, found in zip(expected, asyncio.run(together()), strict=False):
+            np.testing.assert_allclose(found["score"], one, rtol=1e-5)
+        with pytest.raises(InputMismatchError):
+            there.submit(jets[0][:, :, :2]).result(10)
+    with pytest.raises(UsageError, match="is closed"):
+        there.submit(jets[0])
+
+
+def test_calls_under_way_fall_back_when_the_server_goes(start):
+    server = start("conv-vae")
+    jets = np.random.default_rng(3).gamma(1.0, 5.0, (40, 2, 100, 3)).astype(np.float32)
+    remote = Remote((server.grpc,), fallback="onnxruntime", timeout_s=2)
+    with qb.open("conv-vae") as here, qb.open("conv-vae", "remote", remote=remote) as there:
+        under_way = [there.submit(one) for one in jets]
+        server.end(signal.SIGKILL)
+        for one, call in zip(jets, under_way, strict=True):
+            np.testing.assert_allclose(call.result(60)["score"], here.run(one)["score"], rtol=1e-5)

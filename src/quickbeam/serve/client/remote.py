@@ -55,6 +55,7 @@ class RemoteRunner(Runner):
         """Open the local engine, behind its own gate; the servers may come and go."""
         super().__init__(self._run)
         self._bundle, self._remote = bundle, remote
+        self.in_flight = remote.in_flight
         self._codec = Codec.of(remote.names.get(bundle.name, bundle.name), "", bundle.manifest.signature)
         self._servers = Servers(remote.servers, remote.token)
         self._timeout_ns = round(remote.timeout_s * 1e9)
