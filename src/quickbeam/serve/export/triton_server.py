@@ -92,11 +92,12 @@ def _backends(root: Path, folder: Path) -> Path:
 
 
 def _environment(root: Path, more: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment: the wheel's libraries, and the modules that this process finds."""
+    """Return the environment: the wheel's libraries, and this Python first, whose modules the backend's own one takes."""
     libraries = [str(root.parent / "nvidia_pytriton.libs"), os.environ.get("LD_LIBRARY_PATH", "")]
     return {
         **os.environ,
         "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         **more,
     }
