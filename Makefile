@@ -34,10 +34,12 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 # torch first and pinned: the release that everything is tested with, and the one whose CPU wheel pip may have at hand.
+# nvidia-pytriton is there for the Triton binary inside it; its Python wants an older numpy, and is never imported.
 # Where pip finds only the CUDA build, install the CPU build of this very release into .venv beforehand.
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps nvidia-pytriton==0.7.0 || echo "no NVIDIA Triton for this machine: its tests are skipped"
 	touch $@ $(VENV)/.demo
 
 clean:

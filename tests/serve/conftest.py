@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -87,3 +91,53 @@ def start_server():
     yield start
     for server in servers:
         server.close()
+
+
+COMMAND = [sys.executable, "-m", "quickbeam", "serve", "--grpc", "0", "--http", "0", "--metrics", "0"]
+
+
+class Process:
+    """A server; `told` is what it says."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.process = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+        self.told: list[str] = []
+        self.begun = threading.Event()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        assert self.begun.wait(60), self.told
+        self.grpc, self.http = self._place("grpc"), self._place("http")
+
+    def _place(self, front: str) -> str:
+        return next((m[1] for line in self.told if (m := re.match(rf"{front}: \w+://(\S+)", line))), "")
+
+    def _read(self) -> None:
+        for line in self.process.stderr:
+            self.told.append(line.strip())
+            if line.startswith(("ready", "not ready", "quickbeam:")):
+                self.begun.set()
+        self.begun.set()
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(40)
+        self.reader.join(10)
+        self.process.stderr.close()
+        return code
+
+
+def _start():
+    processes = []
+
+    def begin(*arguments):
+        processes.append(Process(*arguments))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.end(signal.SIGKILL)
+
+
+start = pytest.fixture(_start, name="start")  # servers that end with the test
+start_for_all = pytest.fixture(_start, scope="module", name="start_for_all")  # with the file

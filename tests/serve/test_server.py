@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
 import signal
 import subprocess
@@ -18,50 +18,6 @@ from onnx import TensorProto, helper
 from tritonclient.utils import InferenceServerException
 
 from quickbeam.bundle import Bundle
-
-COMMAND = [sys.executable, "-m", "quickbeam", "serve", "--grpc", "0", "--http", "0", "--metrics", "0"]
-
-
-class Process:
-    """A server; `told` is what it says."""
-
-    def __init__(self, *arguments: object) -> None:
-        self.process = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
-        self.told: list[str] = []
-        self.begun = threading.Event()
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-        assert self.begun.wait(60), self.told
-        self.grpc = next((m[1] for line in self.told if (m := re.match(r"grpc: grpc://(\S+)", line))), "")
-
-    def _read(self) -> None:
-        for line in self.process.stderr:
-            self.told.append(line.strip())
-            if line.startswith(("ready", "not ready", "quickbeam:")):
-                self.begun.set()
-        self.begun.set()
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        code = self.process.wait(40)
-        self.reader.join(10)
-        self.process.stderr.close()
-        return code
-
-
-@pytest.fixture
-def start():
-    """Start servers that end with the test."""
-    processes = []
-
-    def begin(*arguments):
-        processes.append(Process(*arguments))
-        return processes[-1]
-
-    yield begin
-    for process in processes:
-        process.end(signal.SIGKILL)
 
 
 def scaled(folder, factor, name="scale"):
@@ -94,7 +50,7 @@ def test_bundles_and_a_triton_repository_are_served_to_tritons_own_client(start,
         assert client.is_model_ready("scale")
         bundle = Bundle.open("conv-vae")
         scores = ask(client, "conv-vae", bundle.golden.inputs["jets"], "jets", "score")
-        np.testing.assert_allclose(scores, bundle.golden.outputs["score"], rtol=1e-4)
+        np.testing.assert_allclose(scores, bundle.golden.outputs["score"][:, None], rtol=1e-4)
         x = np.arange(8, dtype=np.float32).reshape(2, 4)
         np.testing.assert_array_equal(ask(client, "scale", x), 3 * x)
         assert client.get_model_config("scale").config.platform == "onnxruntime_onnx"
@@ -184,7 +140,11 @@ def test_what_is_wrong_at_the_start_is_one_sentence(tmp_path):
         (["conv-vae", "--certificate", tmp_path / "c.pem"], "TLS takes a certificate and its key"),
     ):
         done = subprocess.run(
-            [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-m", "quickbeam", "serve", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert done.returncode not in (0, 70)
         assert told in done.stderr
@@ -214,5 +174,33 @@ def test_an_exported_bundle_is_served_as_the_bundle_itself(start, tmp_path):
     with triton.InferenceServerClient(server.grpc) as client:
         assert client.get_model_config("conv-vae").config.backend == "python"
         scores = ask(client, "conv-vae", bundle.golden.inputs["jets"], "jets", "score")
-        np.testing.assert_allclose(scores, bundle.golden.outputs["score"], rtol=1e-4)
+        np.testing.assert_allclose(scores, bundle.golden.outputs["score"][:, None], rtol=1e-4)
     assert server.end() == 0
+
+
+def test_the_log_has_a_line_per_request_with_its_id(start, tmp_path):
+    log = tmp_path / "requests.jsonl"
+    server = start("topology-gru", "--log", log)
+    bundle = Bundle.open("topology-gru")
+    arrays = {
+        one.name: np.ascontiguousarray(bundle.golden.inputs[one.name][:3])
+        for one in bundle.manifest.signature.inputs
+    }
+    inputs = []
+    for name, array in arrays.items():
+        inputs.append(triton.InferInput(name, array.shape, "FP32"))
+        inputs[-1].set_data_from_numpy(array)
+    with triton.InferenceServerClient(server.grpc) as client:
+        for number in range(3):
+            client.infer("topology-gru", inputs, request_id=f"run 1 event {number}")
+        with pytest.raises(InferenceServerException):
+            client.infer("topology-grue", inputs, request_id="lost")
+    assert server.end() == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    answered = [line for line in lines if line["event"] == "answered"]
+    assert [line["id"] for line in answered] == [f"run 1 event {number}" for number in range(3)]
+    assert all(line["model"] == "topology-gru" and line["rows"] == 3 for line in answered)
+    assert all(line["computed_us"] > 0 and line["waited_us"] >= 0 for line in answered)
+    (refused,) = [line for line in lines if line["event"] == "refused"]
+    assert refused["id"] == "lost"
+    assert "did you mean 'topology-gru'" in refused["why"]

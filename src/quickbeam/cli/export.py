@@ -39,18 +39,27 @@ from quickbeam.cli.output import say
     show_default=True,
     help="Microseconds that a request may wait for others.",
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Serve it by NVIDIA Triton here (the binary of the wheel nvidia-pytriton), which has to answer the golden outputs.",
+)
 def command(bundle: str, target: str, output: Path, **options: Any) -> None:
     """Write BUNDLE as a model of a Triton repository: its Python backend opens it behind its gate."""
     from quickbeam.bundle import Bundle
-    from quickbeam.serve.export import export_triton
+    from quickbeam.serve.export import export_triton, verify_export
 
     del target
+    opened = Bundle.open(bundle)
     folder = export_triton(
-        Bundle.open(bundle),
+        opened,
         output,
         engine=options["engine"],
         instances=options["instances"],
         threads=options["threads"],
         delay_us=options["delay"],
     )
+    if options["verify"]:
+        verify_export(opened, folder)
+        say(f"verified: NVIDIA Triton answers the golden outputs of {opened.name}")
     say(f"{folder}: serve it with `tritonserver --model-repository {output}`, or `quickbeam serve {output}`")

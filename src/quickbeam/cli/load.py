@@ -48,6 +48,9 @@ SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
     help="Seconds that a request may take.",
 )
 @click.option("--connections", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option(
+    "--local", help="Ask through shared memory: the socket of `serve --local`; one request at a time."
+)
 @click.option("--token", help="Bearer token, where the server wants one.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of arrivals and inputs.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the record.")
@@ -89,6 +92,7 @@ def command(server: str, model: str, as_json: bool, output: Path | None, **optio
             sizes=_sizes(options["shapes"]),
             seed=options["seed"],
             token=options["token"],
+            local=options["local"],
         )
     except (CallError, OSError) as error:
         raise UsageError(f"{server} does not answer for {model}: {error}") from error

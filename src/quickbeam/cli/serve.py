@@ -27,6 +27,11 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--metrics", type=PORT, default=8002, show_default=True, help="Port of the metrics, for Prometheus."
 )
+@click.option(
+    "--local",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A socket in the file system too: processes of this machine and user ask through shared memory (local:PATH).",
+)
 @click.option("--no-http", is_flag=True, help="No HTTP, only gRPC and metrics.")
 @click.option(
     "--host",
@@ -64,6 +69,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="MB of all requests in the server.",
 )
+@click.option("--log", type=FILE, help="A line of JSON per request: id, model, times, or why it was refused.")
 @click.option("--no-model-control", is_flag=True, help="Clients may not load and unload models.")
 @click.option(
     "--drain",
@@ -84,6 +90,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
             options["grpc"],
             None if options["no_http"] else options["http"],
             options["metrics"],
+            options["local"],
         ),
         Guard(
             options["certificate"],
@@ -96,6 +103,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
         ),
         Settings(options["engine"], options["instances"], options["threads"]),
         options["drain"],
+        options["log"],
     )
     left = run_server(settings, _tell)
     if left:
@@ -106,8 +114,8 @@ def command(models: tuple[str, ...], **options: Any) -> None:
 
 def _tell(listening: Any) -> None:
     for name, address in listening.addresses.items():
-        scheme = "grpc" if name == "grpc" else "http"
-        say(f"{name}: {scheme}://{address}{'/metrics' if name == 'metrics' else ''}")
+        scheme = {"grpc": "grpc://", "local": "local:"}.get(name, "http://")
+        say(f"{name}: {scheme}{address}{'/metrics' if name == 'metrics' else ''}")
     for one in listening.repository.index():
         say(f"{one.state}: {one.name} {one.version}{f': {one.reason}' if one.reason else ''}".rstrip())
     say("ready" if listening.service.ready else "not ready: see above")

@@ -13,11 +13,13 @@ from typing import Any
 
 from quickbeam._base import UsageError
 from quickbeam.serve.fronts.grpc_methods import methods
+from quickbeam.serve.fronts.local import LocalDoor, LocalRules
 from quickbeam.serve.fronts.metrics import metrics
 from quickbeam.serve.fronts.rest import rest
 from quickbeam.serve.models.opening import Settings
 from quickbeam.serve.models.repository import Repository
 from quickbeam.serve.models.triton_config import config_of
+from quickbeam.serve.request_log import RequestLog
 from quickbeam.serve.service import Service
 from quickbeam.serve.shared_memory import SharedMemory
 from quickbeam.serve.wire.grpc import Rules
@@ -37,6 +39,7 @@ class Doors:
     grpc: int | None = 8001
     http: int | None = 8000
     metrics: int | None = 8002
+    local: Path | None = None  # a socket in the file system, for processes of this machine
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class ServerSettings:
     guard: Guard = Guard()
     running: Settings = field(default_factory=Settings)
     drain_s: float = 30.0
+    log: Path | None = None  # a file for a line per request
 
 
 @dataclass
@@ -98,13 +102,16 @@ class Server:
     def __init__(self, settings: ServerSettings) -> None:
         """Look through the directories; nothing is opened yet."""
         self.settings = settings
-        self.service = Service(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        log = RequestLog(settings.log, loop) if settings.log is not None else None
+        self.service = Service(loop, log=log)
         self.repository = Repository(settings.models, self.service, settings.running)
         self._shared = SharedMemory()
         self._budget = Budget(settings.guard.bytes_most)
         self._grpc: set[GrpcProtocol] = set()
         self._http: set[HttpProtocol] = set()
         self._sockets: list[asyncio.Server] = []
+        self._local: LocalDoor | None = None
 
     async def start(self) -> Listening:
         """Open the doors, then the models: until all are ready, the server says that it is not."""
@@ -142,6 +149,10 @@ class Server:
         ):
             if port is not None:
                 addresses[name] = await self._open(name, port, make, secure)
+        if doors.local is not None:
+            common = LocalRules(self.service, self._budget.reserve, self._budget.release)
+            self._local = LocalDoor(doors.local, common)
+            addresses["local"] = str(doors.local)
         await self.repository.load_all()
         self.service.ready = self.repository.is_ready
         problems = {one.name: one.reason for one in self.repository.index() if one.reason}
@@ -178,6 +189,8 @@ class Server:
         self.service.ready = False
         for server in self._sockets:
             server.close()
+        if self._local is not None:
+            self._local.shut()
         for connection in list(self._grpc):
             connection.leave()
         for door in list(self._http):
@@ -190,8 +203,12 @@ class Server:
             connection.close()
         for door in list(self._http):
             door.abort()
+        if self._local is not None:
+            self._local.close()
         await self.repository.close()
         self._shared.unregister()
+        if self.service.log is not None:
+            self.service.log.close()
         return left
 
     def _under_way(self) -> int:

@@ -12,6 +12,7 @@ from quickbeam.serve.models.model import Model
 from quickbeam.serve.models.scheduler import Scheduler
 from quickbeam.serve.models.statistics import Statistics
 from quickbeam.serve.protocol.messages import Asking, Fault, Refusal
+from quickbeam.serve.request_log import RequestLog
 
 NAME = "quickbeam"
 EXTENSIONS = (
@@ -31,7 +32,11 @@ class Loaded:
 
     model: Model
     scheduler: Scheduler
-    statistics: Statistics
+
+    @property
+    def statistics(self) -> Statistics:
+        """Return what it has done so far."""
+        return self.scheduler.statistics.counted()
 
 
 @dataclass
@@ -43,6 +48,7 @@ class Service:
     ready: bool = False
     generation: int = 0  # counts up when other models answer than before
     version: str = quickbeam.__version__
+    log: RequestLog | None = None
 
     def add(self, model: Model) -> None:
         """Let a model answer."""
@@ -50,8 +56,7 @@ class Service:
         self.models.setdefault(model.spec.name, {})[model.spec.version] = self._loaded(model)
 
     def _loaded(self, model: Model) -> Loaded:
-        statistics = Statistics()
-        return Loaded(model, Scheduler(model, self.loop, statistics), statistics)
+        return Loaded(model, Scheduler(model, self.loop, Statistics(), self.log))
 
     def replace(self, name: str, models: Sequence[Model]) -> list[Loaded]:
         """Let these versions answer instead of all of that name; return those that answered before."""
@@ -81,6 +86,11 @@ class Service:
         loaded = self.find(asking.model, asking.version)
         loaded.model.spec.chosen(asking.wanted)
         loaded.scheduler.submit(asking)
+
+    def note_refused(self, request_id: str, refusal: Refusal) -> None:
+        """Note a request that no model has heard of."""
+        if self.log is not None:
+            self.log.refused(request_id, "", str(refusal))
 
     def every(self) -> Iterator[Loaded]:
         """Return all that is loaded."""

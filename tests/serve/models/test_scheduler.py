@@ -467,3 +467,47 @@ def test_what_is_closed_finishes_what_waits_and_takes_nothing():
         assert second.answers
 
     play(model(gate, batching=Batching()), act)
+
+
+def test_what_expires_behind_an_instance_that_hangs_is_told_so_while_it_hangs():
+    hangs, seen = threading.Event(), []
+
+    def run(arrays):
+        seen.append(arrays[0][0, 0])
+        hangs.wait(20)
+        return arrays
+
+    async def act(loop, scheduler):
+        first = ask(loop, rows(1.0))
+        scheduler.submit(first.asking)
+        await asyncio.sleep(0.02)
+        patient = ask(loop, rows(2.0))
+        hasty = [ask(loop, rows(3.0 + i), deadline_ns=monotonic_ns() + 20_000_000) for i in range(3)]
+        for one in (patient, *hasty):
+            scheduler.submit(one.asking)
+        told = [await asyncio.wait_for(one.done, 10) for one in hasty]
+        assert [one.fault for one in told] == [Fault.EXPIRED] * 3
+        assert not first.done.done()
+        assert scheduler.waiting == 1
+        hangs.set()
+        assert isinstance(await patient.done, Answer)
+        assert seen == [1.0, 2.0]
+
+    play(model(run), act)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_request_by_itself_is_counted_like_any_other(quick):
+    async def act(loop, scheduler):
+        for number in range(5):
+            one = ask(loop, rows(1.0, 2.0) if number < 2 else rows(3.0))
+            scheduler.submit(one.asking)
+            await one.done
+        kept = scheduler.statistics.counted()
+        assert (kept.success.count, kept.executions, kept.inferences) == (5, 5, 7)
+        assert {size: batch[1].count for size, batch in kept.batches.items()} == {1: 3, 2: 2}
+        assert sum(kept.latency.counts) == 5
+        assert kept.success.total_ns >= kept.infer.total_ns > 0
+        assert kept.latency.total_ns == kept.success.total_ns
+
+    play(model(lambda arrays: arrays, quick=quick), act)

@@ -12,8 +12,10 @@ from tritonclient.grpc import service_pb2 as pb
 
 from quickbeam._base import Document, Host, UsageError, did_you_mean, host_facts, utc_timestamp, write_text
 from quickbeam.measure.traffic.driver import Driver, Outcome
+from quickbeam.measure.traffic.local_driver import LocalDriver
 from quickbeam.measure.traffic.scenarios import Traffic
 from quickbeam.serve.client.channel import CallError, Channel
+from quickbeam.serve.client.inference import Codec
 from quickbeam.serve.protocol.tensors import dtype_of, to_raw
 from quickbeam.serve.wire.frames import Chunk
 
@@ -86,16 +88,20 @@ class Target:
         sizes: Mapping[str, Sequence[int]] | None = None,
         seed: int = 1,
         token: str | None = None,
+        local: str | None = None,
     ) -> None:
-        """Ask the server what the model takes, and prepare requests of random numbers."""
+        """Ask the server what the model takes, and prepare requests of random numbers; `local` is its socket for them."""
         self.address, self.model, self.rows, self._token = address.removeprefix("grpc://"), model, rows, token
+        self._local = local
         self._channel = Channel(self.address, token=token)
         server = self._ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
         self.server, self.version = server.name, server.version
         described = self._ask("ModelMetadata", pb.ModelMetadataRequest(name=model), pb.ModelMetadataResponse)
         self.platform = described.platform
         rng = np.random.default_rng(seed)
-        self.requests = [self._request(described, rng, sizes or {}) for _ in range(VARIANTS)]
+        self._described = described
+        self.arrays = [self._random(described, rng, sizes or {}) for _ in range(VARIANTS)]
+        self.requests = [self._request(described, arrays) for arrays in self.arrays]
 
     def _ask(self, method: str, message: pb.ModelMetadataRequest, kind: type) -> pb.ModelMetadataResponse:
         encoded = message.SerializeToString()
@@ -104,14 +110,12 @@ class Target:
         )
         return kind.FromString(bytes(answer))  # type: ignore[attr-defined] # a message of protobuf
 
-    def _request(
+    def _random(
         self,
         described: pb.ModelMetadataResponse,
         rng: np.random.Generator,
         sizes: Mapping[str, Sequence[int]],
-    ) -> tuple[int, list[Chunk]]:
-        message = pb.ModelInferRequest(model_name=self.model)
-        raws = []
+    ) -> list[np.ndarray]:
         names = [one.name for one in described.inputs]
         unknown = [name for name in sizes if name not in names]
         if unknown:
@@ -120,6 +124,7 @@ class Target:
                     "; "
                 )
             )
+        found = []
         for one in described.inputs:
             shape = list(sizes.get(one.name, one.shape))
             if one.name not in sizes:
@@ -127,9 +132,16 @@ class Target:
                     self.rows if place == 0 and size < 0 else FREE if size < 0 else size
                     for place, size in enumerate(shape)
                 ]
-            raws.append(to_raw(_random(one.datatype, shape, rng)))
-            message.inputs.add(name=one.name, datatype=one.datatype, shape=shape)
-        message.raw_input_contents.extend(bytes(raw) for raw in raws)
+            found.append(_random(one.datatype, shape, rng))
+        return found
+
+    def _request(
+        self, described: pb.ModelMetadataResponse, arrays: Sequence[np.ndarray]
+    ) -> tuple[int, list[Chunk]]:
+        message = pb.ModelInferRequest(model_name=self.model)
+        for one, array in zip(described.inputs, arrays, strict=True):
+            message.inputs.add(name=one.name, datatype=one.datatype, shape=array.shape)
+        message.raw_input_contents.extend(bytes(to_raw(array)) for array in arrays)
         encoded = message.SerializeToString()
         return len(encoded), [encoded]
 
@@ -156,7 +168,11 @@ class Target:
 
     def load(self, traffic: Traffic, *, connections: int = 1) -> LoadPoint:
         """Let traffic flow once."""
-        driver = Driver(self.address, self.requests, connections=connections, token=self._token)
+        driver: Driver | LocalDriver
+        if self._local is not None:
+            driver = LocalDriver(self._local, self._codec(), self.arrays)
+        else:
+            driver = Driver(self.address, self.requests, connections=connections, token=self._token)
         try:
             before = self.times()
             outcome = driver.run(traffic)
@@ -164,6 +180,16 @@ class Target:
         finally:
             driver.close()
         return summed_up(traffic, outcome, self.rows, before, after)
+
+    def _codec(self) -> Codec:
+        described = self._described
+        return Codec(
+            self.model,
+            "",
+            [(one.name, one.datatype) for one in described.inputs],
+            [(one.name, dtype_of(one.datatype), len(one.shape)) for one in described.outputs],
+            has_rows=False,  # the shapes are those that the server tells
+        )
 
     def close(self) -> None:
         """Close the connection."""

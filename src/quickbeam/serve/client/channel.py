@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from urllib.parse import unquote
 
-from quickbeam.serve.wire.frames import Chunk, Code, Header
+from quickbeam.serve.wire.frames import JOINED_MOST, Chunk, Code, Header
 from quickbeam.serve.wire.grpc import Status, literal
 from quickbeam.serve.wire.http2 import Connection
 from quickbeam.serve.wire.messages import Messages, prefix_of
@@ -104,7 +104,8 @@ class Channel:
         self._socket = _connected(address, connect_s, tls)
         self._socket.setblocking(False)
         self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN)
+        self._events = select.POLLIN
+        self._poll.register(self._socket, self._events)
         self._outbox: deque[memoryview] = deque()
         self._headers: dict[str, tuple[bytes, int]] = {}
         self._sent = 0  # header blocks that may have changed the table
@@ -206,7 +207,9 @@ class Channel:
             self._send(monotonic_ns())
 
     def _take(self, chunks: list[Chunk]) -> None:
-        self._outbox.extend(memoryview(chunk) for chunk in chunks if len(chunk))
+        if sum(map(len, chunks)) <= JOINED_MOST:  # one piece costs the system less than several
+            chunks = [b"".join(chunks)]
+        self._outbox.extend([memoryview(chunk) for chunk in chunks if len(chunk)])
 
     def _send(self, until_ns: int | None) -> None:
         """Send what is to be sent; read meanwhile where the socket takes no more."""
@@ -230,7 +233,7 @@ class Channel:
                     sent = 0
 
     def _write(self) -> int:
-        if self._secure:
+        if self._secure or len(self._outbox) == 1:
             return self._socket.send(self._outbox[0])
         return self._socket.sendmsg([self._outbox[i] for i in range(min(PIECES_MOST, len(self._outbox)))])
 
@@ -241,7 +244,9 @@ class Channel:
         left = None if until_ns is None else (until_ns - monotonic_ns()) / 1e6
         if left is not None and left <= 0:
             return False
-        self._poll.modify(self._socket, events)
+        if events != self._events:
+            self._poll.modify(self._socket, events)
+            self._events = events
         return bool(self._poll.poll(left))
 
     def _read(self, until_ns: int | None) -> bool:
@@ -250,10 +255,9 @@ class Channel:
             return True
         if self._outbox:
             self._send(until_ns)
-        if not self._receive():
-            if not self._ready(select.POLLIN, until_ns):
-                return False
-            self._receive()
+        if not self._ready(select.POLLIN, until_ns):
+            return self._receive()  # what has come before the time was up counts
+        self._receive()
         return True
 
     def _receive(self) -> bool:

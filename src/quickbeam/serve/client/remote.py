@@ -6,8 +6,8 @@ that failed is left alone for a while, and has to reproduce the bundle's golden 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from time import monotonic_ns
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from quickbeam.bundle import Bundle, Signature
 from quickbeam.engines import Engine, Options, Remote, Runner, Session, find_engine, first_difference
 from quickbeam.engines.engine import Arrays
 from quickbeam.serve.client.channel import CallError
-from quickbeam.serve.client.inference import PATH, Codec
+from quickbeam.serve.client.inference import Codec
 from quickbeam.serve.client.servers import Server, Servers
 from quickbeam.serve.wire.grpc import Status
 
@@ -55,7 +55,7 @@ class RemoteRunner(Runner):
         """Open the local engine, behind its own gate; the servers may come and go."""
         super().__init__(self._run)
         self._bundle, self._remote = bundle, remote
-        self._codec = Codec(remote.names.get(bundle.name, bundle.name), "", bundle.manifest.signature)
+        self._codec = Codec.of(remote.names.get(bundle.name, bundle.name), "", bundle.manifest.signature)
         self._servers = Servers(remote.servers, remote.token)
         self._timeout_ns = round(remote.timeout_s * 1e9)
         self._local: Session | None = None
@@ -63,6 +63,7 @@ class RemoteRunner(Runner):
             plain = Options(threads=options.threads, chunk=options.chunk)
             self._local = Session(bundle, find_engine(remote.fallback), plain)
         self.answered_by: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def _run(self, arrays: Arrays) -> Arrays:
         told: list[str] = []
@@ -90,11 +91,8 @@ class RemoteRunner(Runner):
         return self._call(server, arrays, self._timeout_ns)
 
     def _call(self, server: Server, arrays: Sequence[np.ndarray], timeout_ns: int) -> list[np.ndarray]:
-        size, pieces = self._codec.request(arrays)
         with server.channel() as channel:
-            exchange = channel.begin(PATH, size, pieces, timeout_ns=timeout_ns)
-            answer = channel.answer(exchange, monotonic_ns() + timeout_ns)
-        outputs = self._codec.outputs(answer)
+            outputs = channel.infer(self._codec, arrays, timeout_ns)
         if self._bundle.manifest.signature.rows != "none":
             rows = len(arrays[0])
             wrong = next((one for one in outputs if not one.ndim or len(one) != rows), None)
@@ -117,7 +115,8 @@ class RemoteRunner(Runner):
         server.verified = True
 
     def _count(self, who: str) -> None:
-        self.answered_by[who] = self.answered_by.get(who, 0) + 1
+        with self._lock:
+            self.answered_by[who] = self.answered_by.get(who, 0) + 1
 
     def close(self) -> None:
         """Close connections, and the local engine."""

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-from quickbeam.serve.client.channel import CallError, Channel
+from quickbeam.serve.client.channel import CallError
+from quickbeam.serve.client.inference import InferChannel
+from quickbeam.serve.client.local import LocalChannel
+from quickbeam.serve.protocol.local import SCHEME as LOCAL
 from quickbeam.serve.wire.grpc import Status
 
 REST_FIRST_S, REST_MOST_S = 0.1, 5.0
@@ -22,7 +25,7 @@ class Server:
     def __init__(self, address: str, token: str | None = None) -> None:
         """Note where it is; it is connected to when it is asked."""
         self.address, self._token = address.removeprefix(SCHEME), token
-        self._free: deque[Channel] = deque()
+        self._free: deque[InferChannel | LocalChannel] = deque()
         self._lock = threading.Lock()
         self.failures = 0  # one after the other
         self.rests_until = 0.0
@@ -35,7 +38,7 @@ class Server:
         return monotonic() < self.rests_until
 
     @contextmanager
-    def channel(self) -> Iterator[Channel]:
+    def channel(self) -> Iterator[InferChannel | LocalChannel]:
         """Lend a connection; one on which something went wrong is not lent again."""
         channel = self._take()
         try:
@@ -45,7 +48,7 @@ class Server:
             raise
         self._free.append(channel)
 
-    def _take(self) -> Channel:
+    def _take(self) -> InferChannel | LocalChannel:
         while self._free:
             try:
                 channel = self._free.pop()
@@ -55,7 +58,9 @@ class Server:
                 return channel
             channel.close()
         try:
-            return Channel(self.address, connect_s=CONNECT_S, token=self._token)
+            if self.address.startswith(LOCAL):
+                return LocalChannel(self.address, connect_s=CONNECT_S)
+            return InferChannel(self.address, connect_s=CONNECT_S, token=self._token)
         except (OSError, ValueError) as error:
             raise CallError(Status.UNAVAILABLE, f"{self.address} cannot be reached: {error}") from error
 

@@ -45,9 +45,6 @@ def export_triton(
     told = {"quickbeam_bundle": BUNDLE, "quickbeam_engine": engine, "quickbeam_threads": str(threads)}
     for name, value in told.items():
         config.parameters[name].string_value = value
-    for one in (*config.input, *config.output):
-        if not one.dims and spec.max_batch:  # Triton knows no row without a dimension
-            one.dims.append(1)
     repository.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as part:
         version = part / "1"

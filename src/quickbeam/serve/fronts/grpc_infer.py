@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
-from quickbeam._base import Known
-from quickbeam.serve.models.scheduler import Scheduler
-from quickbeam.serve.models.tickets import Prepared, Ticket, prepare
+from quickbeam.serve.fronts.plans import Plan, Plans
+from quickbeam.serve.models.tickets import Ticket
 from quickbeam.serve.protocol.classification import class_counts, classified
 from quickbeam.serve.protocol.infer import (
     STREAM_RESPONSE,
     Answers,
-    Head,
     Requests,
     arrays_of,
     field_head,
     plain_arrays,
-    sizes_of,
 )
 from quickbeam.serve.protocol.messages import Answer, Asking, Refusal
 from quickbeam.serve.protocol.regions import output_places, read_inputs, write_outputs
@@ -30,27 +27,15 @@ from quickbeam.serve.wire.frames import Chunk
 from quickbeam.serve.wire.grpc import Call, Status
 
 
-class _Plan(NamedTuple):
-    """What is the same for all requests with the same head: whom to ask, what was checked, how it is answered."""
-
-    head: Head
-    generation: int
-    scheduler: Scheduler
-    prepared: Prepared
-    places: tuple[int | None, ...]  # of the model's inputs among those of the request
-    sizes: tuple[tuple[np.dtype, tuple[int, ...], int], ...]  # of the request's inputs
-    outputs: tuple[str, ...]
-
-
 class _GrpcTicket(Ticket):
     """An ordinary request: numbers come and go with the messages."""
 
-    __slots__ = ("answers", "call", "plan", "request_id")
+    __slots__ = ("answers", "call", "plan")
 
-    def __init__(self, plan: _Plan, arrays: list[Any], call: Call, request_id: str, answers: Answers) -> None:
+    def __init__(self, plan: Plan, arrays: list[Any], call: Call, request_id: str, answers: Answers) -> None:
         """Keep what the answer needs."""
-        super().__init__(plan.prepared, arrays, call.deadline_ns)
-        self.plan, self.call, self.request_id, self.answers = plan, call, request_id, answers
+        super().__init__(plan.prepared, arrays, call.deadline_ns, request_id)
+        self.plan, self.call, self.answers = plan, call, answers
 
     def is_cancelled(self) -> bool:
         """Tell whether the call is gone."""
@@ -82,16 +67,14 @@ class Inference:
         """Know no request yet."""
         self._service, self._shared = service, shared
         self._requests, self._answers = Requests(), Answers()
-        self._plans: Known[int, _Plan] = Known()
+        self._plans = Plans(service)
 
     def one(self, call: Call, message: Chunk) -> None:
         """Answer a call."""
         request_id = ""
         try:
             head, request_id, raws = self._requests.read(message)
-            plan = self._plans.get(id(head))
-            if plan is None or plan.head is not head or plan.generation != self._service.generation:
-                plan = self._plan(head, raws)
+            plan = self._plans.find(head, raws)
             if plan is None:
                 self._take(call, message, _Unary(call))
                 return
@@ -99,29 +82,8 @@ class Inference:
             ordered = [None if place is None else arrays[place] for place in plan.places]
             plan.scheduler.take(_GrpcTicket(plan, ordered, call, request_id, self._answers))
         except Refusal as refusal:
+            self._service.note_refused(request_id, refusal)
             call.fail(*_told(refusal, request_id))
-
-    def _plan(self, head: Head, raws: Sequence[memoryview]) -> _Plan | None:
-        """Check what all requests with this head have in common; None for those that are out of the ordinary."""
-        sizes = sizes_of(head)
-        if (
-            sizes is None
-            or any(one.parameters for one in head.inputs)
-            or any(one.parameters for one in head.wanted)
-        ):
-            return None
-        loaded = self._service.find(head.model, head.version)
-        spec, scheduler = loaded.model.spec, loaded.scheduler
-        inputs = arrays_of(head, raws)
-        chosen = spec.chosen(head.wanted)
-        kind = tuple([(name, array.shape[1:]) for name, array in inputs.items()])
-        prepared = prepare(scheduler.batching, spec.rows_of(inputs), kind, head.parameters, chosen)
-        names = list(inputs)
-        places = tuple(names.index(one.name) if one.name in inputs else None for one in spec.inputs)
-        outputs = tuple(spec.outputs[i].name for i in chosen)
-        plan = _Plan(head, self._service.generation, scheduler, prepared, places, sizes, outputs)
-        self._plans[id(head)] = plan
-        return plan
 
     def next(self, call: Call, message: Chunk) -> None:
         """Answer one message of a stream; an error is a message too, and the stream goes on."""
@@ -168,6 +130,7 @@ class Inference:
             )
             self._service.infer(asking)
         except Refusal as refusal:
+            self._service.note_refused(request_id, refusal)
             tell(refusal)
 
     def _classified(self, found: Answer, classes: dict[str, int]) -> Answer:

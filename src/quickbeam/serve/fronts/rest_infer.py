@@ -39,6 +39,13 @@ class RestInfer:
 
     def take(self, request: Request, asked: tuple[str, str]) -> None:
         """Have a request computed; raise Refusal where it is refused at once."""
+        try:
+            self._take(request, asked)
+        except Refusal as refusal:
+            self._service.note_refused("", refusal)
+            raise
+
+    def _take(self, request: Request, asked: tuple[str, str]) -> None:
         name, version = asked
         spec = self._service.find(name, version).model.spec
         head_bytes = _head_bytes(request)

@@ -40,7 +40,8 @@ def bundle_spec(bundle: Bundle) -> ModelSpec:
 
 def _spec(tensor: Tensor, has_rows: bool) -> Spec:
     shape = tuple(d if isinstance(d, int) else -1 for d in tensor.shape)
-    return Spec(tensor.name, datatype_of(np.dtype(tensor.dtype)), shape[1:] if has_rows else shape)
+    row = shape[1:] or (1,)  # the protocol knows no row without a dimension
+    return Spec(tensor.name, datatype_of(np.dtype(tensor.dtype)), row if has_rows else shape)
 
 
 def open_bundle(path: Path, engine: str, instances: int, threads: int) -> Model:
@@ -63,11 +64,20 @@ def open_bundle(path: Path, engine: str, instances: int, threads: int) -> Model:
 
 
 def _runner(session: Session) -> Run:
-    names = [spec.name for spec in session.signature.outputs]
+    signature = session.signature
+    names = [spec.name for spec in signature.outputs]
+    has_rows = signature.rows != "none"
+    bare_inputs = [i for i, spec in enumerate(signature.inputs) if has_rows and len(spec.shape) == 1]
+    bare_outputs = [i for i, spec in enumerate(signature.outputs) if has_rows and len(spec.shape) == 1]
 
     def run(arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
+        for i in bare_inputs:
+            arrays[i] = arrays[i].reshape(-1)
         found = session.run(*arrays)
-        return [found[name] for name in names]
+        outputs = [found[name] for name in names]
+        for i in bare_outputs:
+            outputs[i] = outputs[i].reshape(-1, 1)
+        return outputs
 
     return run
 

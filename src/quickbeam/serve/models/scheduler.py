@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from time import monotonic_ns, perf_counter_ns
+from time import monotonic_ns
 
 import numpy as np
 
@@ -21,9 +21,12 @@ from quickbeam.serve.models.model import FAILURES, QUICK_NS, Batching, Model, Ru
 from quickbeam.serve.models.statistics import Statistics
 from quickbeam.serve.models.tickets import AskingTicket, Ticket
 from quickbeam.serve.protocol.messages import Asking, Fault, Refusal
+from quickbeam.serve.request_log import RequestLog
 
 QUICK_ROWS_FIRST = 64
 WAITING_MOST = 4096  # requests of one model, where it does not say itself
+SWEEP_NS = 5_000_000  # at least so long between two looks through all that waits
+COPIED_MOST = 1 << 20  # bytes of inputs of one batch, where a model's batching wants nothing in particular
 _ALONE = Batching()
 
 
@@ -38,8 +41,15 @@ class _Batch:
 class Scheduler:
     """The queue of a model, and its instances."""
 
-    def __init__(self, model: Model, loop: asyncio.AbstractEventLoop, statistics: Statistics) -> None:
+    def __init__(
+        self,
+        model: Model,
+        loop: asyncio.AbstractEventLoop,
+        statistics: Statistics,
+        log: RequestLog | None = None,
+    ) -> None:
         """Begin with nothing to do."""
+        self._log = log
         self.model, self.spec, self.statistics, self._loop = model, model.spec, statistics, loop
         self.batching = model.spec.batching or _ALONE
         self._levels: list[deque[Ticket]] = [deque() for _ in self.batching.levels]
@@ -53,14 +63,18 @@ class Scheduler:
         self._most = [level.most or WAITING_MOST for level in self.batching.levels]
         self._batches: deque[_Batch] = deque()  # that run, in their order, where answers have to keep it
         self._count = 0
+        self._first: Ticket | None = None  # what was taken while nothing else waited
         self._free = list(range(len(model.instances)))
         self._quick_rows = (
             QUICK_ROWS_FIRST if model.quick else 0
         )  # so many at most are done in the loop's thread
         self._threads: list[_Thread | None] = [None] * len(model.instances)
+        self._may_be_alone = not self.batching.delay_ns and not self.batching.keeps_order
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
+        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_ns = 0
         self._closed = False
         self.running = 0
         self.on_idle: Callable[[], None] | None = None
@@ -88,10 +102,64 @@ class Scheduler:
             until = now + prepared.limit_ns
             ticket.until_ns = until if ticket.own_ns is None else min(until, ticket.own_ns)
         queue.append(ticket)
+        self._first = None if self._count else ticket
         self._count += 1
+        if ticket.until_ns is not None and not self._free:
+            self._look_after(ticket.until_ns)
         if not self._due:
             self._due = True
             self._loop.call_soon(self._dispatch)
+
+    def take_now(self, ticket: Ticket) -> None:
+        """Take a request whose sender waits for it; where nothing else is to be done, it is done before this returns."""
+        now = ticket.since_ns = monotonic_ns()
+        over = ticket.own_ns is not None and now >= ticket.own_ns
+        if self._count or self._closed or over or not self._is_lone(ticket):
+            self.take(ticket)
+        else:
+            self._do_alone(ticket, now)
+
+    def _is_lone(self, ticket: Ticket) -> bool:
+        """Tell whether a request that nothing else waits with is best done at once, in the loop's thread."""
+        return bool(
+            self._may_be_alone and self._free and not self._again and ticket.prepared.rows <= self._quick_rows
+        )
+
+    def _do_alone(self, ticket: Ticket, begin: int) -> None:
+        """Do what is done for any batch, with less ado."""
+        try:
+            outputs = self.model.instances[self._free[-1]](ticket.arrays)
+        except FAILURES as error:
+            self._fail([ticket], f"the model {self.spec.name!r} failed: {error}")
+            return
+        done, rows = monotonic_ns(), ticket.prepared.rows
+        ticket.hear(outputs)
+        end = monotonic_ns()
+        self.statistics.lone(
+            end - ticket.since_ns, rows if self.spec.max_batch else 1, 0, done - begin, end - done
+        )
+        if done - begin > QUICK_NS or rows == self._quick_rows:
+            self._learn(rows, done - begin)
+        if self._log is not None:
+            self._note([ticket], done - begin, end)
+
+    def _note(self, batch: list[Ticket], computed_ns: int, now: int) -> None:
+        for one in batch:
+            waited_ns = now - one.since_ns - computed_ns
+            assert self._log is not None  # noqa: S101 - as the callers know
+            self._log.answered(
+                one.request_id,
+                self.spec.name,
+                self.spec.version,
+                one.prepared.rows,
+                max(0, waited_ns),
+                computed_ns,
+            )
+
+    def _refuse(self, ticket: Ticket, refusal: Refusal) -> None:
+        if self._log is not None:
+            self._log.refused(ticket.request_id, self.spec.name, str(refusal))
+        ticket.refuse(refusal)
 
     def _soon(self) -> None:
         if not self._due:
@@ -110,6 +178,12 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         self._due = False
+        first = self._first
+        if first is not None and self._count == 1 and self._is_lone(first):
+            queue, now = self._levels[first.prepared.level], monotonic_ns()
+            if queue and queue[0] is first and not first.is_over(now):
+                self._count, self._first = 0, None
+                self._do_alone(queue.popleft(), now)
         while self._free and self._count:
             batch = self._take()
             if not batch:
@@ -121,7 +195,7 @@ class Scheduler:
             run = self.model.instances[instance]
             if self._is_quick(batch):
                 outputs, times = _run(run, batch)
-                self._learn(batch, times[2])
+                self._learn(sum([one.prepared.rows for one in batch]), times[2])
                 self._finish(instance, batch, outputs, times)
             else:
                 thread = self._threads[instance]
@@ -135,9 +209,8 @@ class Scheduler:
     def _is_quick(self, batch: list[Ticket]) -> bool:
         return sum([one.prepared.rows for one in batch]) <= self._quick_rows
 
-    def _learn(self, batch: list[Ticket], elapsed_ns: int) -> None:
+    def _learn(self, rows: int, elapsed_ns: int) -> None:
         """Note how many rows are quick: others wait while the loop's thread computes."""
-        rows = sum([one.prepared.rows for one in batch])
         if elapsed_ns > QUICK_NS and rows > 1:
             self._quick_rows = min(self._quick_rows, max(1, rows // 2))
         elif elapsed_ns < QUICK_NS // 4 and rows >= self._quick_rows:
@@ -169,6 +242,8 @@ class Scheduler:
     def _together(self, queue: deque[Ticket], now: int) -> int:
         """Return how many of a queue are done together now; 0 where the first may wait for more."""
         first, most, preferred = queue[0], self._merged_most, self.batching.preferred
+        if self._may_be_alone and not preferred and len(queue) > 1:
+            most = min(most, _rows_to_copy(first))
         taken = rows = liked = 0
         until = first.since_ns + self.batching.delay_ns
         for waiting in queue:
@@ -217,15 +292,34 @@ class Scheduler:
         while self._again and self._again[0].is_over(now):
             self._expire(self._again.popleft())
 
+    def _look_after(self, until_ns: int) -> None:
+        """Refuse what has waited too long also while every instance is busy, or hangs."""
+        if self._sweep is None or until_ns < self._sweep_ns:
+            if self._sweep is not None:
+                self._sweep.cancel()
+            self._sweep_ns = max(until_ns, monotonic_ns() + SWEEP_NS)
+            self._sweep = self._loop.call_later((self._sweep_ns - monotonic_ns()) / 1e9, self._sweep_all)
+
+    def _sweep_all(self) -> None:
+        self._sweep, now = None, monotonic_ns()
+        for queue in self._queues:
+            over = [one for one in queue if one.is_over(now)]
+            if over:
+                rest = [one for one in queue if not one.is_over(now)]
+                queue.clear()
+                queue.extend(over)  # those first, so that they are found there
+                self._drop_expired(now)
+                queue.extend(rest)
+        left = [one.until_ns for queue in self._queues for one in queue if one.until_ns is not None]
+        if left:
+            self._look_after(min(left))
+
     def _expire(self, waiting: Ticket) -> None:
         self._count -= 1
         self.statistics.fail(monotonic_ns() - waiting.since_ns)
         if not waiting.is_cancelled():
-            waiting.refuse(
-                Refusal(
-                    Fault.EXPIRED, f"the request for {self.spec.name!r} waited too long, and was not computed"
-                )
-            )
+            told = f"the request for {self.spec.name!r} waited too long, and was not computed"
+            self._refuse(waiting, Refusal(Fault.EXPIRED, told))
 
     def _finish(
         self,
@@ -259,12 +353,12 @@ class Scheduler:
     def _fail(self, batch: list[Ticket], told: str) -> None:
         for waiting in batch:
             self.statistics.fail(monotonic_ns() - waiting.since_ns)
-            waiting.refuse(Refusal(Fault.INTERNAL, told))
+            self._refuse(waiting, Refusal(Fault.INTERNAL, told))
 
     def _answer(
         self, batch: list[Ticket], outputs: Sequence[np.ndarray], times: tuple[int, int, int]
     ) -> None:
-        spec, start = self.spec, perf_counter_ns()
+        spec, start = self.spec, monotonic_ns()
         rows = sum([waiting.prepared.rows for waiting in batch])
         if (
             spec.max_batch
@@ -283,7 +377,9 @@ class Scheduler:
                 begin = end
         now = monotonic_ns()
         elapsed = [now - waiting.since_ns for waiting in batch]
-        self.statistics.execution(elapsed, rows if spec.max_batch else 1, times, perf_counter_ns() - start)
+        self.statistics.execution(elapsed, rows if spec.max_batch else 1, times, monotonic_ns() - start)
+        if self._log is not None:
+            self._note(batch, times[2], now)
 
     def close(self, on_idle: Callable[[], None] | None = None) -> None:
         """Take nothing any more; what waits is done, and then `on_idle` is called, once, in the thread of the loop."""
@@ -298,9 +394,16 @@ class Scheduler:
                 thread.work.put(None)
 
 
+def _rows_to_copy(ticket: Ticket) -> int:
+    """Return up to how many rows like these it pays to lay together: beyond the caches, copying costs more than calls."""
+    size = sum([one.nbytes for one in ticket.arrays if one is not None])
+    rows = ticket.prepared.rows
+    return max(rows, COPIED_MOST * rows // max(size, 1))
+
+
 def _run(run: Run, batch: list[Ticket]) -> tuple[Sequence[np.ndarray] | Exception, tuple[int, int, int]]:
     """Run a batch; return outputs, and how long input and model took, and when it began."""
-    start = perf_counter_ns()
+    start = monotonic_ns()
     try:
         arrays = batch[0].arrays
         if len(batch) > 1:  # requests of one kind have the same inputs
@@ -308,9 +411,9 @@ def _run(run: Run, batch: list[Ticket]) -> tuple[Sequence[np.ndarray] | Exceptio
                 None if one is None else np.concatenate([waiting.arrays[place] for waiting in batch])
                 for place, one in enumerate(arrays)
             ]
-        ready = perf_counter_ns()
+        ready = monotonic_ns()
         outputs = run(arrays)
-        return outputs, (start, ready - start, perf_counter_ns() - ready)
+        return outputs, (start, ready - start, monotonic_ns() - ready)
     except FAILURES as error:
         return error, (start, 0, 0)
 

@@ -29,11 +29,14 @@ class Prepared:
 class Ticket(ABC):
     """A request that waits. Exactly one of `hear` and `refuse` is called, once."""
 
-    __slots__ = ("arrays", "own_ns", "prepared", "since_ns", "until_ns")
+    __slots__ = ("arrays", "own_ns", "prepared", "request_id", "since_ns", "until_ns")
 
-    def __init__(self, prepared: Prepared, arrays: list[Any], own_ns: int | None) -> None:
+    def __init__(
+        self, prepared: Prepared, arrays: list[Any], own_ns: int | None, request_id: str = ""
+    ) -> None:
         """Keep what is needed: arrays in the order of the model's inputs, None for one that was left out."""
         self.prepared, self.arrays, self.own_ns = prepared, arrays, own_ns
+        self.request_id = request_id
         self.since_ns = 0  # on the monotonic clock, as all of these
         self.until_ns: int | None = None  # how long it may wait; own_ns is what its sender says of that
 
@@ -65,7 +68,8 @@ class AskingTicket(Ticket):
         prepared = prepare(
             batching, spec.rows_of(asking.inputs), kind, asking.parameters, spec.chosen(asking.wanted)
         )
-        super().__init__(prepared, [asking.inputs.get(one.name) for one in spec.inputs], asking.deadline_ns)
+        arrays = [asking.inputs.get(one.name) for one in spec.inputs]
+        super().__init__(prepared, arrays, asking.deadline_ns, asking.id)
         self.asking, self.spec = asking, spec
 
     def is_cancelled(self) -> bool:

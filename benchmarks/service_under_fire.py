@@ -1,0 +1,281 @@
+"""Minutes of load on servers that are killed, hung, slowed and restarted at random: what becomes of every request.
+
+Three servers of one model, asked by threads through the engine `remote` with a local fallback, and a fourth that nobody touches,
+asked directly. Every answer is compared with the local engine's; the record says who answered how often, what was done to the
+servers, and how memory went. A request that has no answer, more than one, or another one than the local engine gives, fails
+the run.
+
+Usage: python benchmarks/service_under_fire.py [--minutes 10] [--seed 1] [--keep]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import psutil
+
+import quickbeam as qb
+from quickbeam._base import host_facts, utc_timestamp
+from quickbeam.engines import Remote
+
+MODEL, INPUTS = "topology-hlf", 64
+SERVERS, THREADS, TIMEOUT_S = 3, 3, 0.1
+SAMPLE_S = 2.0
+
+
+def free_port() -> int:
+    """Return a port that nobody has: a server that comes back comes back to the same place."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@dataclass
+class Fired:
+    """A server that is shot at."""
+
+    port: int
+    process: subprocess.Popen | None = None
+    said: list[str] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start it; whoever asks too early is refused the connection."""
+        command = [
+            sys.executable,
+            "-m",
+            "quickbeam",
+            "serve",
+            MODEL,
+            "--grpc",
+            str(self.port),
+            "--no-http",
+            "--metrics",
+            "0",
+        ]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+
+    def _listen(self, process: subprocess.Popen) -> None:
+        self.said.extend(line.strip() for line in process.stderr)
+
+    def end(self, number: int) -> None:
+        """End it."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.send_signal(number)
+        self.process.wait(60)
+
+
+class Fire:
+    """Does something to one server after the other."""
+
+    def __init__(self, servers: list[Fired], rng: np.random.Generator) -> None:
+        """Note whom."""
+        self.servers, self.rng, self.done = servers, rng, Counter()
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self.ended.wait(float(self.rng.exponential(0.7))):
+            server = self.servers[int(self.rng.integers(len(self.servers)))]
+            what = str(self.rng.choice(["kill", "hang", "slow", "restart"]))
+            self.done[what] += 1
+            getattr(self, f"_{what}")(server)
+
+    def _kill(self, server: Fired) -> None:
+        server.end(signal.SIGKILL)
+        self.ended.wait(float(self.rng.uniform(0, 2)))
+        server.start()
+
+    def _restart(self, server: Fired) -> None:
+        server.end(signal.SIGTERM)
+        server.start()
+
+    def _hang(self, server: Fired) -> None:
+        server.process.send_signal(signal.SIGSTOP)
+        self.ended.wait(float(self.rng.uniform(0.2, 3)))
+        server.process.send_signal(signal.SIGCONT)
+
+    def _slow(self, server: Fired) -> None:
+        for _ in range(int(self.rng.integers(5, 30))):
+            server.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.05)
+            server.process.send_signal(signal.SIGCONT)
+            time.sleep(0.01)
+
+
+class Clients:
+    """Threads that ask, and compare."""
+
+    def __init__(self, session: qb.Session, inputs: list[dict], expected: list[dict], pause_s: float) -> None:
+        """Begin when started."""
+        self.session, self.inputs, self.expected, self.pause_s = session, inputs, expected, pause_s
+        self.asked, self.answered, self.wrong, self.raised = 0, 0, 0, Counter()
+        self.longest_s = 0.0
+        self.lock, self.ended = threading.Lock(), threading.Event()
+        self.threads = [threading.Thread(target=self._run, args=(number,)) for number in range(THREADS)]
+
+    def _run(self, number: int) -> None:
+        rng = np.random.default_rng(number)
+        while not self.ended.wait(self.pause_s):
+            which = int(rng.integers(len(self.inputs)))
+            with self.lock:
+                self.asked += 1
+            begin = time.monotonic()
+            try:
+                found = self.session.run(**self.inputs[which])
+            except qb.QuickbeamError as error:
+                with self.lock:
+                    self.raised[str(error)[:200]] += 1
+                continue
+            took = time.monotonic() - begin
+            same = all(
+                np.allclose(found[key], value, rtol=1e-5, atol=1e-6)
+                for key, value in self.expected[which].items()
+            )
+            with self.lock:
+                self.answered += 1
+                self.wrong += not same
+                self.longest_s = max(self.longest_s, took)
+
+
+def counted(address: str) -> int:
+    """Return how many requests a server says that it has answered."""
+    import tritonclient.grpc as grpc
+
+    with grpc.InferenceServerClient(address) as client:
+        return int(client.get_inference_statistics(MODEL).model_stats[0].inference_stats.success.count)
+
+
+def main() -> None:
+    """Fire, count, judge, keep."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="write a record into benchmarks/records")
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    with qb.open(MODEL) as local:
+        golden = local.bundle.golden.inputs
+        picked = [
+            rng.integers(0, len(next(iter(golden.values()))), int(rng.integers(1, 5))) for _ in range(INPUTS)
+        ]
+        inputs = [{key: np.asarray(value)[rows] for key, value in golden.items()} for rows in picked]
+        expected = [local.run(**one) for one in inputs]
+    servers = [Fired(free_port()) for _ in range(SERVERS)]
+    spared = Fired(free_port())
+    for server in (*servers, spared):
+        server.start()
+    while not all(any(line == "ready" for line in server.said) for server in (*servers, spared)):
+        time.sleep(0.05)
+    addresses = tuple(f"127.0.0.1:{server.port}" for server in servers)
+    remote = Remote(addresses, fallback="onnxruntime", timeout_s=TIMEOUT_S)
+    alone = Remote((f"127.0.0.1:{spared.port}",), timeout_s=30)
+    with qb.open(MODEL, "remote", remote=remote) as session, qb.open(MODEL, "remote", remote=alone) as direct:
+        at_first = Counter(session._runner.answered_by)
+        before = counted(f"127.0.0.1:{spared.port}")
+        clients = [Clients(session, inputs, expected, 0.002), Clients(direct, inputs, expected, 0.002)]
+        fire = Fire(servers, rng)
+        memory = {"clients": [], "spared_server": []}
+        me, other = psutil.Process(), psutil.Process(spared.process.pid)
+        for group in clients:
+            for thread in group.threads:
+                thread.start()
+        fire.thread.start()
+        until = time.monotonic() + 60 * options.minutes
+        while time.monotonic() < until:
+            time.sleep(SAMPLE_S)
+            memory["clients"].append(me.memory_info().rss >> 10)
+            memory["spared_server"].append(other.memory_info().rss >> 10)
+        fire.ended.set()
+        fire.thread.join()
+        for group in clients:
+            group.ended.set()
+            for thread in group.threads:
+                thread.join()
+        answered_by = dict(Counter(session._runner.answered_by) - at_first)
+        computed = counted(f"127.0.0.1:{spared.port}") - before
+    for server in (*servers, spared):
+        server.end(signal.SIGTERM)
+    shot, quiet = clients
+    growth = {}
+    for name, kib in memory.items():
+        half = len(kib) // 2
+        growth[name] = {
+            "early_MiB": float(np.median(kib[len(kib) // 10 : half]) / 1024),
+            "late_MiB": float(np.median(kib[half:]) / 1024),
+        }
+    traces = sum("Traceback" in line for server in (*servers, spared) for line in server.said)
+    record = {
+        "kind": "service-under-fire",
+        "created": utc_timestamp(),
+        "host": host_facts().model_dump(),
+        "minutes": options.minutes,
+        "seed": options.seed,
+        "disturbances": dict(fire.done),
+        "under_fire": {
+            "asked": shot.asked,
+            "answered": shot.answered,
+            "wrong": shot.wrong,
+            "raised": dict(shot.raised),
+            "answered_by": answered_by,
+            "longest_s": shot.longest_s,
+        },
+        "spared": {
+            "asked": quiet.asked,
+            "answered": quiet.answered,
+            "wrong": quiet.wrong,
+            "raised": dict(quiet.raised),
+            "computed_by_server": computed,
+            "longest_s": quiet.longest_s,
+        },
+        "memory": growth,
+        "tracebacks": traces,
+    }
+    print(
+        json.dumps(
+            {key: record[key] for key in ("disturbances", "under_fire", "spared", "memory", "tracebacks")},
+            indent=1,
+        )
+    )
+    faults = [
+        *(["a request has no answer"] if any(group.asked != group.answered for group in clients) else []),
+        *(
+            ["an answer is another one than the local engine gives"]
+            if any(group.wrong for group in clients)
+            else []
+        ),
+        *(
+            ["the spared server computed another number of requests than were asked"]
+            if computed != quiet.asked
+            else []
+        ),
+        *(["a server printed a traceback"] if traces else []),
+        *(
+            ["the answers are not as many as were given by servers and fallback"]
+            if sum(answered_by.values()) != shot.asked
+            else []
+        ),
+    ]
+    if options.keep:
+        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        path = Path(__file__).parent / "records" / f"under-fire-{stamp}.json"
+        path.write_text(json.dumps(record, indent=1) + "\n")
+        print(path)
+    sys.exit("; ".join(faults) or None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""Our server against NVIDIA Triton itself: the same ONNX file, ONNX Runtime on one thread, the same load generator.
+
+Triton runs the file in its Python backend (model.py beside this script), ours from a Triton repository as it is. Both servers
+are up all the time and are loaded in turn, the first one changing from turn to turn; ratios are medians over turns. Before that
+both have to give the same numbers. Neither server is confined to a core: the load generator shares the machine with them.
+
+Usage: python benchmarks/triton_comparison/run.py [--model facile=PATH.qb] [--seconds 3] [--turns 5] [--keep]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import tritonclient.grpc as grpc
+
+from quickbeam._base import host_facts, utc_timestamp
+from quickbeam.bundle import Bundle, Tensor
+from quickbeam.measure.traffic import Scenario, Target, Traffic
+from quickbeam.serve.export import triton_server
+
+POINTS = (("facile", 1), ("facile", 16_000), ("conv-vae", 18))
+STREAMS = (1, 8, 32)
+CONFIG = """name: "{name}"
+{kind}
+max_batch_size: 65536
+input [ {inputs} ]
+output [ {outputs} ]
+dynamic_batching {{ }}
+instance_group [ {{ count: 1, kind: KIND_CPU }} ]
+"""
+
+
+def repository(folder: Path, bundles: dict[str, Bundle], *, python: bool) -> Path:
+    """Write the models for one of the servers."""
+    for name, bundle in bundles.items():
+        version = folder / name / "1"
+        version.mkdir(parents=True)
+        shutil.copy(bundle.path / "model.onnx", version / "model.onnx")
+        if python:
+            shutil.copy(Path(__file__).with_name("model.py"), version / "model.py")
+        signature = bundle.manifest.signature
+        kind = 'backend: "python"' if python else 'platform: "onnxruntime_onnx"'
+        inputs, outputs = (", ".join(map(described, one)) for one in (signature.inputs, signature.outputs))
+        text = CONFIG.format(name=name, kind=kind, inputs=inputs, outputs=outputs)
+        (folder / name / "config.pbtxt").write_text(text)
+    return folder
+
+
+def described(tensor: Tensor) -> str:
+    """Return an input or output as Triton's configuration has it; a number per row is a row of one."""
+    row = tensor.shape[1:]
+    dims = ", ".join(map(str, row or (1,)))
+    bare = "" if row else ", reshape: { shape: [ ] }"
+    return f'{{ name: "{tensor.name}", data_type: TYPE_FP32, dims: [ {dims} ]{bare} }}'
+
+
+@contextlib.contextmanager
+def our_server(models: Path) -> Iterator[str]:
+    """Start it as a process of its own; yield where it is."""
+    command = [
+        sys.executable,
+        "-m",
+        "quickbeam",
+        "serve",
+        str(models),
+        "--grpc",
+        "0",
+        "--no-http",
+        "--metrics",
+        "0",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        address = ""
+        for line in process.stderr:
+            if found := re.match(r"grpc: grpc://(\S+)", line):
+                address = found[1]
+            if line.startswith("ready"):
+                break
+            if line.startswith(("not ready", "quickbeam:")):
+                sys.exit(f"our server: {line}")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def same_numbers(ours: str, theirs: str, bundles: dict[str, Bundle]) -> None:
+    """Ask both for the golden events: a server that answers nothing would be fast."""
+    for name, bundle in bundles.items():
+        found = []
+        for address in (ours, theirs):
+            with grpc.InferenceServerClient(address) as client:
+                inputs = []
+                for one in bundle.manifest.signature.inputs:
+                    array = np.ascontiguousarray(bundle.golden.inputs[one.name])
+                    inputs.append(grpc.InferInput(one.name, array.shape, "FP32"))
+                    inputs[-1].set_data_from_numpy(array)
+                answer = client.infer(name, inputs)
+                found.append([answer.as_numpy(one.name) for one in bundle.manifest.signature.outputs])
+        for one, other in zip(*found, strict=True):
+            if not one.size:
+                sys.exit(f"a server answers nothing for {name}")
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def compared(ours: str, theirs: str, model: str, rows: int, streams: int, turns: int, seconds: float) -> dict:
+    """Load both in turn."""
+    targets = {"ours": Target(ours, model, rows=rows), "triton": Target(theirs, model, rows=rows)}
+    traffic = Traffic(scenario=Scenario.CLOSED, streams=streams, seconds=seconds, warm_up_s=0.5)
+    points = {name: [] for name in targets}
+    for turn in range(turns):
+        for name in sorted(targets, reverse=bool(turn % 2)):
+            point = targets[name].load(traffic)
+            if point.errors or point.unanswered:
+                sys.exit(f"{name} did not answer all requests for {model}: {point.errors}")
+            points[name].append(point)
+    for target in targets.values():
+        target.close()
+    told = {
+        name: {
+            key: [round(getattr(point, key), 1) for point in several]
+            for key in ("requests_per_s", "p50_us", "p99_us")
+        }
+        for name, several in points.items()
+    }
+    ratios = {
+        key: float(np.median(np.divide(told["ours"][key], told["triton"][key])))
+        for key in ("requests_per_s", "p50_us", "p99_us")
+    }
+    return {"model": model, "rows": rows, "streams": streams, "ratio": ratios, **told}
+
+
+def main() -> None:
+    """Compare, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", action="append", default=[], help="NAME=BUNDLE instead of the shipped one")
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--keep", action="store_true", help="write a record into benchmarks/records")
+    options = parser.parse_args()
+    given = dict(one.split("=", 1) for one in options.model)
+    bundles = {name: Bundle.open(given.get(name, name)) for name, _ in POINTS}
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        mine = repository(Path(folder) / "ours", bundles, python=False)
+        his = repository(Path(folder) / "triton", bundles, python=True)
+        with our_server(mine) as ours, triton_server(his) as triton:
+            same_numbers(ours, triton.grpc, bundles)
+            print(
+                f"{'model':>10} {'rows':>6} {'streams':>7} | requests/s: ours, triton, ratio | p99 us: ours, triton, ratio"
+            )
+            for model, rows in POINTS:
+                for streams in STREAMS:
+                    one = compared(ours, triton.grpc, model, rows, streams, options.turns, options.seconds)
+                    found.append(one)
+                    told = [
+                        f"{np.median(one[who][key]):.0f}"
+                        for key in ("requests_per_s", "p99_us")
+                        for who in ("ours", "triton")
+                    ]
+                    print(
+                        f"{model:>10} {rows:>6} {streams:>7} | {told[0]:>7} {told[1]:>7} {one['ratio']['requests_per_s']:>6.2f}"
+                        f" | {told[2]:>8} {told[3]:>8} {one['ratio']['p99_us']:>6.2f}",
+                        flush=True,
+                    )
+    if options.keep:
+        record = {
+            "kind": "triton-comparison",
+            "created": utc_timestamp(),
+            "host": host_facts().model_dump(),
+            "points": found,
+        }
+        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        path = Path(__file__).parents[1] / "records" / f"triton-{stamp}.json"
+        path.write_text(json.dumps(record, indent=1) + "\n")
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Requests through shared memory: what comes back, what is refused, and what happens to either end."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import signal
+import socket
+import stat
+
+import numpy as np
+import pytest
+
+import quickbeam as qb
+from quickbeam._base import UsageError
+from quickbeam.bundle import Bundle
+from quickbeam.engines import Remote
+from quickbeam.measure.traffic import Scenario, Target, Traffic
+from quickbeam.serve.client.channel import CallError
+from quickbeam.serve.client.inference import Codec
+from quickbeam.serve.client.local import LocalChannel
+from quickbeam.serve.protocol.local import ASK, ASKS, HELLO, REFUSES, WELCOME
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "door.sock"
+
+
+@pytest.fixture
+def served(start, place):
+    return start("conv-vae", "topology-gru", "--local", place)
+
+
+def codec_of(name):
+    return Codec.of(name, "", Bundle.open(name).manifest.signature)
+
+
+def handed_over(path, size, *, seal=True):
+    """Connect by hand; return the connection and the server's word."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.settimeout(10)
+    connection.connect(str(path))
+    descriptor = os.memfd_create("test", os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, size)
+    if seal:
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    connection.sendmsg([HELLO], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
+    os.close(descriptor)
+    return connection, connection.recv(1000)
+
+
+@pytest.mark.usefixtures("served")
+def test_answers_are_those_of_the_local_engine_also_where_a_region_has_to_grow(place):
+    jets = Bundle.open("conv-vae").golden.inputs["jets"]
+    with (
+        qb.open("conv-vae") as here,
+        qb.open("conv-vae", "remote", remote=Remote((f"local:{place}",), timeout_s=20)) as there,
+    ):
+        for rows in (1, 7, 1, 64, 3000, 2):  # 3000 jets are 3.6 MB, the region begins with one
+            some = np.resize(jets, (rows, *jets.shape[1:]))
+            np.testing.assert_allclose(there.run(some)["score"], here.run(some)["score"], rtol=1e-5)
+
+
+@pytest.mark.usefixtures("served")
+def test_several_models_over_one_channel(place):
+    channel = LocalChannel(f"local:{place}")
+    for _ in range(2):
+        for name in ("conv-vae", "topology-gru"):
+            golden, signature = Bundle.open(name).golden, Bundle.open(name).manifest.signature
+            arrays = [np.ascontiguousarray(golden.inputs[one.name]) for one in signature.inputs]
+            found = channel.infer(codec_of(name), arrays, 20 * SECOND)
+            for one, answer in zip(signature.outputs, found, strict=True):
+                np.testing.assert_allclose(answer, golden.outputs[one.name], rtol=1e-3, atol=1e-4)
+    channel.close()
+
+
+@pytest.mark.usefixtures("served")
+def test_what_is_wrong_is_told_and_the_channel_goes_on(place):
+    channel, codec = LocalChannel(f"local:{place}"), codec_of("conv-vae")
+    good = Bundle.open("conv-vae").golden.inputs["jets"]
+    with pytest.raises(CallError, match=r"has the shape \[-1, 100, 3\]"):
+        channel.infer(codec, [good[:, :, :2]], SECOND)
+    with pytest.raises(CallError, match="did you mean 'conv-vae'"):
+        channel.infer(
+            Codec("conv-vea", "", [("jets", "FP32")], [("score", np.dtype("f4"), 1)], has_rows=True),
+            [good],
+            SECOND,
+        )
+    assert len(channel.infer(codec, [good], SECOND)[0]) == len(good)
+    channel.close()
+
+
+@pytest.mark.usefixtures("served")
+def test_an_answer_is_the_callers_own(place):
+    channel, codec = LocalChannel(f"local:{place}"), codec_of("conv-vae")
+    jets = Bundle.open("conv-vae").golden.inputs["jets"]
+    first = channel.infer(codec, [jets[:2]], SECOND)[0]
+    kept = first.copy()
+    channel.infer(codec, [jets[2:4]], SECOND)
+    np.testing.assert_array_equal(first, kept)
+    channel.close()
+
+
+def test_only_the_owner_may_come_in_and_the_socket_goes_with_the_server(served, place):
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert served.end() == 0
+    assert not place.exists()
+
+
+def test_a_server_takes_the_place_of_one_that_was_killed_but_of_none_that_lives(start, place):
+    first = start("topology-gru", "--local", place)
+    second = start("topology-gru", "--local", place)
+    assert any("cannot listen at" in line for line in second.told)
+    first.end(signal.SIGKILL)
+    assert place.exists()
+    start("topology-gru", "--local", place)
+    LocalChannel(f"local:{place}").close()
+
+
+def test_a_model_that_was_loaded_anew_answers_over_the_same_channel(served, place):
+    import tritonclient.grpc as triton
+
+    channel, codec = LocalChannel(f"local:{place}"), codec_of("conv-vae")
+    jets = Bundle.open("conv-vae").golden.inputs["jets"]
+    before = channel.infer(codec, [jets], SECOND)[0]
+    with triton.InferenceServerClient(served.grpc) as client:
+        client.unload_model("conv-vae")
+        with pytest.raises(CallError, match="no model 'conv-vae'"):
+            channel.infer(codec, [jets], SECOND)
+        client.load_model("conv-vae")
+    np.testing.assert_array_equal(channel.infer(codec, [jets], SECOND)[0], before)
+    channel.close()
+
+
+def test_a_server_that_dies_costs_no_event(served, place):
+    jets = Bundle.open("conv-vae").golden.inputs["jets"]
+    remote = Remote((f"local:{place}",), fallback="onnxruntime", timeout_s=5)
+    with qb.open("conv-vae", "remote", remote=remote) as session:
+        before = session.run(jets)["score"]
+        served.end(signal.SIGKILL)
+        np.testing.assert_allclose(session.run(jets)["score"], before, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("send", "told"),
+    [
+        (lambda connection: connection.send(ASK.pack(ASKS, 7, 0)), b"no head has the number 7"),
+        (lambda connection: connection.send(ASK.pack(ASKS, 0, 0) + b"nonsense"), b"no ModelInferRequest"),
+        (lambda connection: connection.send(b"?"), None),
+        (lambda connection: connection.send(ASKS), None),
+    ],
+)
+@pytest.mark.usefixtures("served")
+def test_nonsense_is_refused_or_ends_the_connection_and_nobody_elses(place, send, told):
+    connection, welcome = handed_over(place, 4096)
+    assert welcome == WELCOME
+    send(connection)
+    answer = connection.recv(1000)
+    assert (answer[:1] == REFUSES and told in answer) if told else not answer
+    connection.close()
+    channel = LocalChannel(f"local:{place}")
+    assert channel.infer(codec_of("conv-vae"), [np.zeros((1, 100, 3), np.float32)], SECOND)
+    channel.close()
+
+
+@pytest.mark.usefixtures("served")
+def test_a_region_that_could_shrink_or_is_too_large_is_refused(place):
+    for size, seal, told in ((4096, False, b"cannot shrink"), (1 << 34, True, b"too many bytes")):
+        connection, answer = handed_over(place, size, seal=seal)
+        assert told in answer
+        connection.close()
+
+
+@pytest.mark.usefixtures("served")
+def test_a_request_that_ends_beyond_its_region_is_refused(place):
+    connection, _ = handed_over(place, 100)
+    connection.send(ASK.pack(ASKS, 0, 0) + codec_of("conv-vae").head(((1, 100, 3),)))
+    assert b"1200 bytes of a region of 100" in connection.recv(1000)
+    connection.close()
+
+
+def test_load_measures_it(served, place):
+    target = Target(served.grpc, "conv-vae", local=f"local:{place}")
+    traffic = Traffic(scenario=Scenario.SINGLE_STREAM, streams=1, seconds=0.3, warm_up_s=0.1)
+    point = target.load(traffic)
+    assert point.requests > 10
+    assert point.server is not None
+    assert abs(point.server.requests - point.requests) < point.requests
+    with pytest.raises(UsageError, match="one request is under way at a time"):
+        target.load(Traffic(scenario=Scenario.CLOSED, streams=4, seconds=0.3))
+    target.close()
