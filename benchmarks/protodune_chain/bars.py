@@ -24,14 +24,14 @@ def draw(record: dict[str, Any], path: Path) -> None:
         right.text(
             1, 1.02, "without compute", transform=right.transAxes, ha="right", va="bottom", style="italic"
         )
-        for place, way in enumerate(record["ways"]):
-            if "at_once_ms" in way:
-                left.plot(way["at_once_ms"], -place, "|", ms=22, mew=2, color="black", label=None)
+        served = [(way["at_once_ms"], -i) for i, way in enumerate(record["ways"]) if "at_once_ms" in way]
+        label = f"with {record['in_flight']} requests in flight"
+        left.plot(*zip(*served, strict=True), "|", ms=20, mew=2.5, color="black", label=label)
         left.set_yticks([-i for i in range(len(record["ways"]))], [way["name"] for way in record["ways"]])
         left.tick_params(axis="y", which="both", length=0)
         right.tick_params(axis="y", which="both", length=0)
         figure.legend(
-            *left.get_legend_handles_labels(), loc="outside lower center", ncols=len(SHOWN), frameon=False
+            *left.get_legend_handles_labels(), loc="outside lower center", ncols=len(SHOWN) + 1, frameon=False
         )
         save(figure, path.parent, path.stem)
 

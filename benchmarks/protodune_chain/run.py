@@ -6,7 +6,7 @@ network runs in this process, on `quickbeam serve` over loopback, and behind lin
 turns; their answers have to be the same. The published formula predicts the links from what was measured without one.
 
 Usage: python benchmarks/protodune_chain/run.py [--events 2] [--windows 6] [--turns 5] [--batch 256] [--link MS:MBIT ...]
-       [--server HOST:PORT] [--keep] [--figure PATH]
+       [--no-links] [--server HOST:PORT] [--keep] [--figure PATH]
 """
 
 from __future__ import annotations
@@ -42,15 +42,13 @@ AGREE = 1e-4  # of probabilities: other batches may be computed in another order
 
 def main() -> None:
     given = _arguments()
-    links = given.link or list(LINKS)
+    links = [] if given.no_links else given.link or list(LINKS)
     events = [make_event(given.windows, given.seed, number) for number in range(given.events)]
     with open_ways(links, given.batch, given.server) as ways:
         measured = [_of(way, events) for way in ways]
         for turn in range(given.turns):
-            for place in range(len(ways)):
-                which = (turn + place) % len(ways)
-                measure(ways[which], events, measured[which], at_once=which > 0)
-                print(f"turn {turn + 1} of {given.turns}: {ways[which].name}", file=sys.stderr, flush=True)
+            print(f"turn {turn + 1} of {given.turns}", file=sys.stderr, flush=True)
+            take_turns(ways, events, measured, first=turn)
     record = {
         "kind": "protodune-chain",
         "created": utc_timestamp(),
@@ -88,6 +86,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=256, help="patches of a request")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--link", type=_link, action="append", help="one-way delay in ms, and Mbit/s: 5:100")
+    parser.add_argument(
+        "--no-links", action="store_true", help="no delaying proxies: loopback is slow enough by itself"
+    )
     parser.add_argument("--server", help="one that runs already and has the network; nobody else may ask it")
     parser.add_argument("--keep", action="store_true", help="write a record into benchmarks/records")
     parser.add_argument("--figure", type=Path, help="where to: a PNG, and a PDF next to it")
@@ -105,17 +106,24 @@ def _of(way: Way, events: list[Readout]) -> dict[str, Any]:
     return {"name": way.name, "done": done, "turns": [], "at_once_s": []}
 
 
-def measure(way: Way, events: list[Readout], into: dict[str, Any], *, at_once: bool) -> None:
-    """Take all events through the chain, one request at a time; and where a server computes, some at a time."""
-    again = [way.run(event.raw) for event in events]
-    for before, now in zip(into["done"], again, strict=True):
-        same(before, now.probabilities, way.name)
-    into["turns"].append(again)
-    if at_once:
-        found = [way.run_at_once(event.raw, IN_FLIGHT) for event in events]
-        for before, (probabilities, _) in zip(into["done"], found, strict=True):
-            same(before, probabilities, way.name)
-        into["at_once_s"].append(float(np.mean([took for _, took in found])))
+def take_turns(ways: list[Way], events: list[Readout], measured: list[dict[str, Any]], first: int) -> None:
+    """Take each event through all ways, one request at a time; and where a server computes, some at a time."""
+    together: list[list[float]] = [[] for _ in ways]
+    for one in measured:
+        one["turns"].append([])
+    for number, event in enumerate(events):
+        for place in range(len(ways)):
+            which = (first + number + place) % len(ways)
+            way, into = ways[which], measured[which]
+            again = way.run(event.raw)
+            same(into["done"][number], again.probabilities, way.name)
+            into["turns"][-1].append(again)
+            if which:
+                probabilities, took_s = way.run_at_once(event.raw, IN_FLIGHT)
+                same(into["done"][number], probabilities, way.name)
+                together[which].append(took_s)
+    for one, took in zip(measured[1:], together[1:], strict=True):
+        one["at_once_s"].append(float(np.mean(took)))
 
 
 def same(one: Done, probabilities: np.ndarray, name: str) -> float:
