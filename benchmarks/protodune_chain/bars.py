@@ -24,9 +24,9 @@ def draw(record: dict[str, Any], path: Path) -> None:
         right.text(
             1, 1.02, "without compute", transform=right.transAxes, ha="right", va="bottom", style="italic"
         )
-        served = [(way["at_once_ms"], -i) for i, way in enumerate(record["ways"]) if "at_once_ms" in way]
-        label = f"with {record['in_flight']} requests in flight"
-        left.plot(*zip(*served, strict=True), "|", ms=20, mew=2.5, color="black", label=label)
+        left.plot(
+            [], [], "|", ms=12, mew=2.5, color="black", label=f"with {record['in_flight']} requests in flight"
+        )
         left.set_yticks([-i for i in range(len(record["ways"]))], [way["name"] for way in record["ways"]])
         left.tick_params(axis="y", which="both", length=0)
         right.tick_params(axis="y", which="both", length=0)
@@ -43,9 +43,11 @@ def _bars(axes: Any, ways: list[dict[str, Any]], parts: tuple[str, ...]) -> None
         width = [max(0.0, way["parts_ms"][part]) for way in ways]
         axes.barh(heights, width, left=left, height=0.7, color=SHADES[SHOWN.index(part)], label=part)
         left = [a + b for a, b in zip(left, width, strict=True)]
-    for height, total in zip(heights, left, strict=True):
-        axes.text(
-            total, height, f"  {total:.3g}" if total < 1000 else f"  {total:.0f}", va="center", fontsize=10
-        )
+    for height, total, way in zip(heights, left, ways, strict=True):
+        at_once = way.get("at_once_ms", 0.0) if "compute" in parts else 0.0
+        if at_once:
+            axes.plot(at_once, height, "|", ms=20, mew=2.5, color="black")
+        text = f"  {total:.3g}" if total < 1000 else f"  {total:.0f}"
+        axes.text(max(total, at_once), height, text, va="center", fontsize=10)
     axes.set_xlim(0, 1.14 * max(left))
     axes.set_xlabel("time per event [ms]")

@@ -30,12 +30,12 @@ def lines(record: dict[str, Any]) -> Iterator[str]:
         at_once = number(way["at_once_ms"]) if "at_once_ms" in way else ""
         yield f"| {way['name']} | {' | '.join(cells)} | {at_once} |"
     yield (
-        f"| published, s | 110 in all | {PREPROCESSING_S} | {TRANSMISSION_S} | {TRAVEL_S} | | {PUBLISHED.server_s} | | "
+        f"| published, s | 110 in all | {PREPROCESSING_S:g} | {TRANSMISSION_S} | {TRAVEL_S} | | {PUBLISHED.server_s} | | "
         f"{PUBLISHED.alone_s:.0f} | | |"
     )
     yield ""
-    yield "| links | transmission: bits over bandwidth | more than without | travel: delays alone | event: formula | measured |"
-    yield "|---" * 6 + "|"
+    yield "| links | bits over bandwidth | transmission more than on loopback (least) | delays | travel | event by the formula | clock |"
+    yield "|---" * 7 + "|"
     for way in record["ways"][2:]:
         yield _checked(record, way)
     yield ""
@@ -84,11 +84,15 @@ def _delays_ms(way: dict[str, Any]) -> float:
 
 
 def _checked(record: dict[str, Any], way: dict[str, Any]) -> str:
-    more = way["parts_ms"]["transmission"] - record["ways"][1]["parts_ms"]["transmission"]
+    more, least = (
+        way[kind]["transmission"] - record["ways"][1][kind]["transmission"]
+        for kind in ("parts_ms", "least_ms")
+    )
     formula = 1e3 * predicted(record, way).alone_s
-    values = (_on_wire_ms(record, way), more, _delays_ms(way), formula)
     off = 100 * (formula / way["whole_ms"] - 1)
-    return f"| {way['name']} | {' | '.join(map(number, values))} | {number(way['whole_ms'])} ({off:+.1f} %) |"
+    sent = f"{number(_on_wire_ms(record, way))} | {number(more)} ({number(least)})"
+    travel = f"{number(_delays_ms(way))} | {number(way['parts_ms']['travel'])}"
+    return f"| {way['name']} | {sent} | {travel} | {number(formula)} | {number(way['whole_ms'])} ({off:+.1f} %) |"
 
 
 def _preprocessing_s(record: dict[str, Any]) -> float:
