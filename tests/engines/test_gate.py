@@ -14,6 +14,7 @@ import quickbeam as qb
 from quickbeam._base import BundleError, MissingExtraError, UsageError, VerificationError
 from quickbeam.bundle import Bundle, Tolerance
 from quickbeam.engines import Engine, Options, Runner, Session, find_engine, first_difference
+from quickbeam.engines.chunking import choose_request
 from quickbeam.measure import verify
 
 
@@ -170,3 +171,12 @@ def test_a_bundle_opened_twice_shares_nothing(bundle_of):
     one, two = qb.open(place), qb.open(Bundle.open(place))
     one.close()
     assert two(bundle_of("dense").golden.inputs["x"]).shape[1] == 1
+
+
+def test_a_request_to_a_server_is_bounded_by_its_bytes_and_not_by_the_cache_here(bundle_of):
+    signature = bundle_of("dense").manifest.signature
+    bytes_of_a_row = sum(
+        4 * int(np.prod([d if isinstance(d, int) else 1 for d in spec.shape[1:]]))
+        for spec in (*signature.inputs, *signature.outputs)
+    )
+    assert choose_request(signature) == min(16_384, (1 << 23) // bytes_of_a_row)

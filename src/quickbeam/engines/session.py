@@ -15,7 +15,7 @@ import numpy as np
 
 from quickbeam._base import InputMismatchError, UsageError
 from quickbeam.bundle import BATCH, Bundle, contiguous
-from quickbeam.engines.chunking import choose_chunk, in_chunks
+from quickbeam.engines.chunking import choose_chunk, choose_request, in_chunks
 from quickbeam.engines.engine import Arrays, Engine, Options, Remote, Runner, find_engine
 from quickbeam.engines.gate import pass_gate
 
@@ -49,7 +49,8 @@ class Session:
         self._pool: ThreadPoolExecutor | None = None
         self._runner: Runner | None = engine.open(bundle, options)
         self._turn = None if self._runner.thread_safe else threading.Lock()
-        self._chunk = self.signature.fixed_batch or options.chunk or choose_chunk(bundle.manifest)
+        chosen = choose_chunk(bundle.manifest) if engine.here else choose_request(self.signature)
+        self._chunk = self.signature.fixed_batch or options.chunk or chosen
         self._names = [spec.name for spec in self.signature.outputs]
         self._score = self._names.index(bundle.manifest.score) if bundle.manifest.score else None
         self._dtypes = [np.dtype(spec.dtype) for spec in self.signature.inputs]

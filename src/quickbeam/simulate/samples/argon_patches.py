@@ -31,12 +31,7 @@ HALF_CM = 0.5 * WINDOW * CELL_CM
 
 def make_patches(n: int, seeds: Seeds) -> dict[str, np.ndarray]:
     """Return patches (n, 1, 48, 48) in MeV, the class of the hit in the middle, and simple variables of the patch."""
-    events = -(-n // PER_EVENT)
-    rng = seeds.stream("argon")
-    charge = plane(particles(events, rng), events, rng)
-    seen = charge.sum(axis=1)
-    seen += NOISE_MEV * seeds.stream("noise").standard_normal(seen.shape)
-    seen *= seeds.stream("dead wires").random((events, WINDOW, 1)) > DEAD_WIRES
+    seen, charge = windows(-(-n // PER_EVENT), seeds)
     event, wire, tick, label = _hits(seen, charge, seeds.stream("hits"))
     patches = cropped(seen, event, wire, tick)[:n]
     return {
@@ -44,6 +39,16 @@ def make_patches(n: int, seeds: Seeds) -> dict[str, np.ndarray]:
         "label": label[:n].astype(np.int64),
         **{name: values.astype(np.float32) for name, values in simple_variables(patches).items()},
     }
+
+
+def windows(events: int, seeds: Seeds) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is seen (events, wires, ticks) in MeV, with noise and dead wires, and the charge by class without."""
+    rng = seeds.stream("argon")
+    charge = plane(particles(events, rng), events, rng)
+    seen: np.ndarray = charge.sum(axis=1)
+    seen += NOISE_MEV * seeds.stream("noise").standard_normal(seen.shape)
+    seen *= seeds.stream("dead wires").random((events, WINDOW, 1)) > DEAD_WIRES
+    return seen, charge
 
 
 def particles(events: int, rng: np.random.Generator) -> Deposits:
