@@ -33,10 +33,19 @@ from triton_comparison.run import our_server, repository
 MODELS = {"conv-vae": 1, "facile": 1000}  # and the rows of a request
 STREAMS = (1, 2, 4, 8, 16, 32)
 SHARES = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0, 1.2, 1.5)  # of what the first model does one by one
+MERGED = 32  # requests in a batch, at most
 WARM_UP_S = 0.4
 RECORDS = Path(__file__).parent / "records"
 Settings = dict[str, list[Target]]
 Pooled = dict[tuple[str, str], TrafficRecord]
+
+
+def bounded(folder: Path) -> Path:
+    """Let a batch hold 32 requests at most."""
+    for name, rows in MODELS.items():
+        file = folder / name / "config.pbtxt"
+        file.write_text(file.read_text().replace("max_batch_size: 65536", f"max_batch_size: {MERGED * rows}"))
+    return folder
 
 
 def without_batching(folder: Path) -> Path:
@@ -143,8 +152,8 @@ def main() -> None:
     options = parser.parse_args()
     bundles = {name: Bundle.open(name) for name in MODELS}
     with TemporaryDirectory() as folder:
-        merging = repository(Path(folder) / "merging", bundles, python=False)
-        plain = without_batching(repository(Path(folder) / "plain", bundles, python=False))
+        merging = bounded(repository(Path(folder) / "merging", bundles, python=False))
+        plain = without_batching(bounded(repository(Path(folder) / "plain", bundles, python=False)))
         with our_server(merging) as first, our_server(plain) as second:
             compared = settings(first, second)
             pooled = measure(compared, options.turns, options.seconds)

@@ -21,6 +21,7 @@ QUANTILES: tuple[tuple[str, Quantity], ...] = (
     ("p99.9", lambda point: point.p999_us / 1e3),
 )
 P99 = QUANTILES[1:2]
+BARS = 5  # of one line: the others are in the table
 DECADE_AND_MORE = 30  # from here on rates are drawn on a logarithmic axis
 
 
@@ -147,7 +148,7 @@ def _split(lines: Sequence[Line], model: str, scenarios: Sequence[Scenario], nam
     bars = [
         (line, load, [float(np.mean([part(point) for point in points])) for _, part in PARTS])
         for line in lines
-        for load, points in line.by_load(*scenarios).items()
+        for load, points in line.some_loads(BARS, *scenarios).items()
         if all(point.server for point in points)
     ]
     if not bars:
@@ -163,7 +164,6 @@ def _split(lines: Sequence[Line], model: str, scenarios: Sequence[Scenario], nam
     ticks = [f"{line.short}, {load}" if several else load for line, load, _ in bars]
     axes.set_yticks(range(len(bars)), ticks, fontsize=10)
     axes.tick_params(axis="y", which="both", length=0)
-    axes.invert_yaxis()
     axes.set_xlim(0, 122)
     axes.set_xticks(range(0, 101, 20))
     axes.set_xticks([], minor=True)
@@ -171,13 +171,14 @@ def _split(lines: Sequence[Line], model: str, scenarios: Sequence[Scenario], nam
     for index, (told, _) in enumerate(PARTS):
         axes.bar(0, 0, color=colour(index), label=told)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10)
-    label(axes, model, "mean latency")
+    axes.set_ylim(len(bars) - 0.4, -0.6)
+    label(axes, "", f"{model}, mean")
     told = "; ".join(
         f"{tick}: "
         + ", ".join(f"{part} {value / 1e3:.3g} ms" for (part, _), value in zip(PARTS, parts, strict=True))
         for tick, (_, _, parts) in zip(ticks, bars, strict=True)
     )
-    caption = "Queue, model and arrays as the server counts them; the rest of what the client sees is transport, with the client's own part."
+    caption = "Queue, model and arrays as the server counts them; the rest of what the client sees is transport, with the client's own part and what waits unread before a server that is full."
     return Picture(
         f"service-split-{name}-{model}", f"{model}: where the time goes", told, figure, caption, model
     )

@@ -61,6 +61,12 @@ class Line:
             found.setdefault(self._load(point), []).append(point)
         return found
 
+    def some_loads(self, most: int, *scenarios: Scenario) -> dict[str, list[LoadPoint]]:
+        """Return the lightest load, the heaviest, and some between."""
+        found = list(self.by_load(*scenarios).items())
+        places = sorted({round(place) for place in np.linspace(0, len(found) - 1, most)}) if found else []
+        return dict(found[place] for place in places)
+
     def _load(self, point: LoadPoint) -> str:
         if point.traffic.rate_hz:
             return f"{self.rate_hz(point):g}/s"
@@ -79,7 +85,7 @@ def lines_of(records: Sequence[TrafficRecord]) -> list[Line]:
         differing = [i for i in range(len(parts[0])) if len({one[i] for one in parts}) > 1]
         named: dict[str, list[TrafficRecord]] = {}
         for record, one in zip(mine, parts, strict=True):
-            named.setdefault(", ".join(one[i] for i in differing), []).append(record)
+            named.setdefault(", ".join(one[i] for i in differing if one[i]), []).append(record)
         for short, alike in named.items():
             lines.append(Line(model, short, tuple(alike), len(lines)))
     return lines
@@ -90,7 +96,7 @@ def _parts(record: TrafficRecord) -> tuple[str, ...]:
     rows = sorted({point.rows for point in record.points})
     return (
         _batching(record),
-        f"with {', '.join(record.together)}" if record.together else "alone",
+        f"with {', '.join(record.together)}" if record.together else "",
         f"{', '.join(map(str, rows))} rows",
         record.server,
         record.host.cpu,
