@@ -107,6 +107,14 @@ def test_with_and_without_batching_are_told_apart_in_the_same_axes() -> None:
     assert drawn(left)["m, one by one -"] == [(1, 100)]
 
 
+def test_a_load_that_lost_requests_is_marked() -> None:
+    """A latency is that of answers: a server that refuses would look fast."""
+    (axes,) = pictures(record(load(100, 1000), load(900, 2000, failed=1)))["service-rate-m"].figure.axes
+    opened = [line for line in axes.get_lines() if line.get_markerfacecolor() == "white"]
+    assert {tuple(line.get_xdata()) for line in opened if len(line.get_xdata())} == {(900,)}
+    assert "open: some requests failed" in axes.get_legend_handles_labels()[1]
+
+
 def test_models_meet_in_one_figure_each_at_its_own_rate() -> None:
     alone = [record(load(100, 1000), model=name) for name in ("a", "b")]
     both = record(load(400, 6000), model="a", together=("b",))

@@ -21,6 +21,8 @@ QUANTILES: tuple[tuple[str, Quantity], ...] = (
     ("p99.9", lambda point: point.p999_us / 1e3),
 )
 P99 = QUANTILES[1:2]
+FAILED = "open: some requests failed"
+SHORT = 30  # letters of what fits into a legend of two columns
 BARS = 5  # of one line: the others are in the table
 DECADE_AND_MORE = 30  # from here on rates are drawn on a logarithmic axis
 
@@ -59,11 +61,13 @@ def _against_rate(
     figure, axes = new_figure()
     rates: list[float] = []
     values: list[float] = []
+    failed = 0
     for line in lines:
         for told, quantity in quantiles:
             x, y = line.values(Line.rate_hz, quantity, Scenario.SERVER)
             dashes = LINES[[q for q, _ in QUANTILES].index(told)] if len(quantiles) > 1 else LINES[0]
             axes.plot(x, y, linestyle=dashes, **line.look)
+            failed += _opened(axes, line, x, y)
             rates += x
             values += y
     if not rates:
@@ -76,7 +80,10 @@ def _against_rate(
     axes.set_yscale("log")
     loaded = [line for line in lines if line.points(Scenario.SERVER)]
     _legend(axes, loaded, [told for told, _ in quantiles] if len(quantiles) > 1 else [])
-    axes.set_ylim(min(values) / 1.6, max(values) * (4 if len(loaded) < 3 else 10))
+    if failed:
+        axes.plot([], [], color=INK, marker="o", mfc="white", linestyle="none", label=FAILED)
+        _place_legend(axes)
+    axes.set_ylim(min(values) / 1.6, max(values) * (6 if len(loaded) < 3 else 25))
     plain_log(axes.yaxis)
     axes.set_xlabel("requests per second")
     axes.set_ylabel("latency [ms]" if len(quantiles) > 1 else f"{quantiles[0][0]} latency [ms]")
@@ -109,7 +116,9 @@ def _against_streams(lines: Sequence[Line], title: str, name: str) -> Picture | 
         axes.set_ylabel(what)
     left.set_ylim(0, left.get_ylim()[1] * (1.12 + 0.08 * len(loaded)))
     right.set_yscale("log")
-    plain_log(right.yaxis)
+    low, high = right.get_ylim()
+    ticks = [t * 10.0**e for e in range(-3, 6) for t in (1, 2, 5) if low <= t * 10.0**e <= high]
+    right.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     _legend(left, loaded, [])
     label(left, title, "throughput")
     label(right, title, "p99")
@@ -129,7 +138,22 @@ def _legend(axes: Any, lines: Sequence[Line], quantiles: Sequence[str]) -> None:
         axes.plot([], [], label=line.label, **line.look)
     for place, told in enumerate(quantiles):
         axes.plot([], [], color=INK, linestyle=LINES[place], label=told)
-    axes.legend(loc="upper left", ncols=2 if quantiles and len(lines) < 3 else 1)
+    _place_legend(axes)
+
+
+def _place_legend(axes: Any) -> None:
+    entries = len(axes.get_legend_handles_labels()[0])
+    longest = max(len(text) for text in axes.get_legend_handles_labels()[1])
+    axes.legend(loc="upper left", ncols=2 if entries > 3 and longest < SHORT else 1)
+
+
+def _opened(axes: Any, line: Line, x: Sequence[float], y: Sequence[float]) -> int:
+    """Open the markers of loads of which requests failed, since a latency is that of answers; return how many."""
+    lost = {line.rate_hz(point) for point in line.points(Scenario.SERVER) if point.errors or point.unanswered}
+    marked = [(rate, value) for rate, value in zip(x, y, strict=True) if rate in lost]
+    if marked:
+        axes.plot(*zip(*marked, strict=True), **(line.look | {"mfc": "white", "linestyle": "none"}))
+    return len(marked)
 
 
 PARTS: tuple[tuple[str, Quantity], ...] = (
