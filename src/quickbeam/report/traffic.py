@@ -119,6 +119,7 @@ def _against_streams(lines: Sequence[Line], title: str, name: str) -> Picture | 
     low, high = right.get_ylim()
     ticks = [t * 10.0**e for e in range(-3, 6) for t in (1, 2, 5) if low <= t * 10.0**e <= high]
     right.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    right.set_yticks([], minor=True)
     _legend(left, loaded, [])
     label(left, title, "throughput")
     label(right, title, "p99")
