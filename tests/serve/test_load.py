@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from quickbeam.measure.traffic import Scenario, Target, Traffic, read_traffic, study_traffic, write_traffic
+from quickbeam._base import UsageError
+from quickbeam.bundle import Bundle
+from quickbeam.cli.load import command
+from quickbeam.measure.traffic import (
+    Scenario,
+    Target,
+    Traffic,
+    TrafficRecord,
+    read_traffic,
+    study_together,
+    study_traffic,
+    write_traffic,
+)
 
 
 @pytest.fixture
@@ -45,3 +58,51 @@ def test_clients_that_work_on_their_own_ask_no_more_than_they_can(target):
 def test_only_closed_loads_have_clients_that_work():
     with pytest.raises(ValueError, match="only clients of the scenario closed"):
         Traffic(scenario=Scenario.OFFLINE, think_s=0.1)
+
+
+def test_several_models_are_asked_in_turn(start_server, tmp_path):
+    address = start_server(Bundle.open("facile").path).address
+    arguments = [address, "double,facile", "--scenario", "closed", "--streams", "3"]
+    arguments += ["--seconds", "0.5", "--warm-up", "0.1", "-o", str(tmp_path)]
+    found = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert found.exit_code == 0
+    records = {
+        one.model: one
+        for path in tmp_path.iterdir()
+        for one in [TrafficRecord.model_validate_json(path.read_text())]
+    }
+    assert records["double"].together == ("facile",)
+    assert records["facile"].together == ("double",)
+    points = [record.points[0] for record in records.values()]
+    assert abs(points[0].requests - points[1].requests) <= 3
+    for point in points:  # each has its own answers, and its own counters of the server
+        assert point.requests > 10
+        assert not point.errors
+        assert point.unanswered == 0
+        assert point.server.requests >= point.requests
+
+
+def test_models_that_share_a_load_fail_by_themselves(start_server):
+    server = start_server(Bundle.open("facile").path)
+    server.failure = RuntimeError("broken")
+    targets = [Target(server.address, name) for name in ("facile", "double")]
+    with pytest.raises(UsageError, match="broken"):
+        study_together(targets, [closed(2)])
+    for target in targets:
+        target.close()
+
+
+@pytest.mark.parametrize(
+    ("names", "scenario", "told"),
+    [
+        (("double", "double"), Scenario.CLOSED, "each model goes in once"),
+        (("double", "facile"), Scenario.MULTI_STREAM, "multi-stream asks one model"),
+    ],
+)
+def test_what_several_models_cannot_do_is_told(start_server, names, scenario, told):
+    server = start_server(Bundle.open("facile").path)
+    targets = [Target(server.address, name) for name in names]
+    with pytest.raises(UsageError, match=told):
+        study_together(targets, [Traffic(scenario=scenario, seconds=0.1)])
+    for target in targets:
+        target.close()

@@ -65,11 +65,11 @@ SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
 def command(server: str, model: str, as_json: bool, output: Path | None, **options: Any) -> None:
     """Send requests for MODEL to SERVER (grpc://HOST:PORT), and tell latency, throughput, and where the time went.
 
+    Several models with commas between them are asked in turn: rates and streams are of all together.
     Latency counts from the time at which a request was due, so that a server that stalls cannot hide it.
     """
     from quickbeam._base import progress
-    from quickbeam.measure.traffic import Scenario, Target, Traffic, study_traffic, write_traffic
-    from quickbeam.serve.client import CallError
+    from quickbeam.measure.traffic import Scenario, Traffic, study_together, write_traffic
 
     scenario = Scenario(options["scenario"])
     if scenario is Scenario.SERVER and not options["rate"]:
@@ -94,27 +94,41 @@ def command(server: str, model: str, as_json: bool, output: Path | None, **optio
         )
         for number in numbers
     ]
-    try:
-        target = Target(
-            server,
-            model,
-            rows=options["rows"],
-            sizes=_sizes(options["shapes"]),
-            seed=options["seed"],
-            token=options["token"],
-            local=options["local"],
-        )
-    except (CallError, OSError) as error:
-        raise UsageError(f"{server} does not answer for {model}: {error}") from error
+    targets = _targets(server, model.split(","), options)
     with progress("loading", len(loads), "loads") as advance:
-        record = study_traffic(target, loads, lambda _: advance(1), connections=options["connections"])
-    target.close()
+        records = study_together(targets, loads, lambda _: advance(1), connections=options["connections"])
+    for target in targets:
+        target.close()
     if output is not None:
-        write_traffic(record, output)
+        for record in records:
+            write_traffic(record, output)
     if as_json:
-        print_json(record)
+        print_json(records[0] if len(records) == 1 else records)
     else:
-        _print(record)
+        for record in records:
+            _print(record)
+
+
+def _targets(server: str, models: list[str], options: dict[str, Any]) -> list[Any]:
+    from quickbeam.measure.traffic import Target
+    from quickbeam.serve.client import CallError
+
+    sizes, found = _sizes(options["shapes"]), []
+    for model in models:
+        try:
+            target = Target(
+                server,
+                model,
+                rows=options["rows"],
+                sizes=sizes,
+                seed=options["seed"],
+                token=options["token"],
+                local=options["local"],
+            )
+        except (CallError, OSError) as error:
+            raise UsageError(f"{server} does not answer for {model}: {error}") from error
+        found.append(target)
+    return found
 
 
 def _numbers(text: str, what: str) -> list[float]:

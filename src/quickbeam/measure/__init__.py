@@ -35,6 +35,7 @@ from quickbeam.measure.roofline import floor_ns, measure_roofline
 from quickbeam.measure.samples import SampleList, SampleSpec, load_samples
 from quickbeam.measure.selection import ClassFacts, ClassSample, Selection, classes_of, evaluate_classes
 from quickbeam.measure.selectors import Scores, Selector, measure_selectors
+from quickbeam.measure.traffic_record import LoadPoint, Scenario, TrafficRecord
 
 __all__ = [
     "Agreement",
@@ -54,6 +55,7 @@ __all__ = [
     "Flips",
     "Histogram",
     "LatencyRow",
+    "LoadPoint",
     "LoadRow",
     "MemoryRow",
     "OutputAgreement",
@@ -71,9 +73,11 @@ __all__ = [
     "SampleList",
     "SampleSpec",
     "Samples",
+    "Scenario",
     "Scores",
     "Selection",
     "Selector",
+    "TrafficRecord",
     "TrainingCurves",
     "Tuned",
     "TurnOn",

@@ -15,6 +15,7 @@ from quickbeam.measure.agreement import Agreement
 from quickbeam.measure.evaluation import Evaluation
 from quickbeam.measure.harness import Samples
 from quickbeam.measure.rate_record import RateRecord
+from quickbeam.measure.traffic_record import TrafficRecord
 from quickbeam.trigger import RunSummary
 
 
@@ -132,8 +133,8 @@ class TrainingCurves(Document):
     history: tuple[dict[str, float], ...]
 
 
-AnyKind = Record | Evaluation | TrainingCurves | RunSummary | RateRecord
-KINDS = ("bench", "evaluation", "training", "run", "rates")
+AnyKind = Record | Evaluation | TrainingCurves | RunSummary | RateRecord | TrafficRecord
+KINDS = ("bench", "evaluation", "training", "run", "rates", "traffic")
 _ADAPTER: TypeAdapter[AnyKind] = TypeAdapter(Annotated[AnyKind, Field(discriminator="kind")])
 
 

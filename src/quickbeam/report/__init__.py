@@ -5,11 +5,13 @@ from quickbeam.report.array_figures import draw_arrays
 from quickbeam.report.card import write_card
 from quickbeam.report.class_card import write_class_card
 from quickbeam.report.class_roc import draw_selectors
+from quickbeam.report.traffic import draw_traffic
 from quickbeam.report.write import write_report
 
 __all__ = [
     "draw_arrays",
     "draw_selectors",
+    "draw_traffic",
     "write_array_card",
     "write_card",
     "write_class_card",

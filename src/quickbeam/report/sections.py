@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from quickbeam.measure import AnyKind, Evaluation, RateRecord, Record, TrainingCurves
+from quickbeam.measure import AnyKind, Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
 from quickbeam.report.agreement import agreement_picture, agreement_table, flips_table
 from quickbeam.report.content import Picture, Row, Section, Table, words
 from quickbeam.report.latency import latency_pictures, latency_table
 from quickbeam.report.memory import load_picture, load_table, memory_pictures, memory_table
 from quickbeam.report.physics import baseline_pictures, merit_table, physics_pictures, working_point_table
 from quickbeam.report.rates import rate_pictures, rate_tables
+from quickbeam.report.traffic import traffic_pictures, traffic_table
 from quickbeam.report.training import training_picture
 from quickbeam.report.trigger import doors, run_pictures, run_tables
 from quickbeam.trigger import RunSummary
@@ -44,6 +45,7 @@ def sections(found: Found, histories: Mapping[str, History]) -> list[Section]:
     made = [
         _runs([record for _, record in found if isinstance(record, RunSummary)]),
         _rates([record for _, record in found if isinstance(record, RateRecord)]),
+        _service([record for _, record in found if isinstance(record, TrafficRecord)]),
         _latency(numbered),
         _memory(numbered),
         _loading(numbered),
@@ -98,6 +100,13 @@ def _rates(records: Sequence[RateRecord]) -> Section:
     ]
     intro = "Rates of background samples, weighted by cross-section to the input rate; errors are those of the simulated events."
     return Section("rates", "Rates", intro, tuple(pictures), tuple(tables))
+
+
+def _service(records: Sequence[TrafficRecord]) -> Section:
+    hosts = dict.fromkeys(f"{record.host.cpu}, {record.host.cores} cores" for record in records)
+    intro = "Requests to a server, random inputs. Latency counts from the time at which a request was due; queue and compute are the server's own counters."
+    tables = (traffic_table(records, "; ".join(hosts)),) if records else ()
+    return Section("service", "Service", intro, tuple(traffic_pictures(records)), tables)
 
 
 def _latency(records: Sequence[Numbered]) -> Section:
@@ -209,18 +218,24 @@ def _facts(record: AnyKind) -> tuple[str, ...]:
     return (_models(record), record.created[:19].replace("T", " "), where, versions, _options(record))
 
 
-def _models(record: Record | Evaluation | RunSummary | RateRecord) -> str:
+def _models(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord) -> str:
     if isinstance(record, RateRecord):
         return record.menu
+    if isinstance(record, TrafficRecord):
+        return record.model
     if isinstance(record, RunSummary):
         return ", ".join(f"{m['bundle']} (SHA-256 {m['model_sha256'][:12]}…)" for m in record.models.values())
     models = record.models if isinstance(record, Record) else {record.bundle: record.model_sha256}
     return ", ".join(f"{name} (SHA-256 {digest[:12]}…)" for name, digest in models.items())
 
 
-def _options(record: Record | Evaluation | RunSummary | RateRecord) -> str:
+def _options(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord) -> str:
     if isinstance(record, RunSummary):
         return f"menu {record.menu}, {record.mode} mode, {record.workers} workers"
+    if isinstance(record, TrafficRecord):
+        scenarios = dict.fromkeys(point.traffic.scenario.value for point in record.points)
+        together = f", with {', '.join(record.together)}" if record.together else ""
+        return f"{', '.join(scenarios)} on {record.server} {record.server_version}{together}"
     if isinstance(record, RateRecord):
         return f"input {record.input_hz:g} Hz"
     if isinstance(record, Evaluation):

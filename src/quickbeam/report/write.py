@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from quickbeam._base import DataError, progress, require, write_text
 from quickbeam.bundle import Bundle
-from quickbeam.measure import AnyKind, Evaluation, RateRecord, Record, TrainingCurves, read_records
+from quickbeam.measure import (
+    AnyKind,
+    Evaluation,
+    RateRecord,
+    Record,
+    TrafficRecord,
+    TrainingCurves,
+    read_records,
+)
 from quickbeam.trigger import RunSummary
 
 if TYPE_CHECKING:
@@ -20,8 +28,8 @@ if TYPE_CHECKING:
     from quickbeam.report.sections import History
 
 PAGE, FIGURES, HISTORY = "index.html", "figures", "training.json"
-KINDS = "a bench record, an evaluation, a run, rates or loss curves"
-DATED = (Record, Evaluation, RunSummary, RateRecord)
+KINDS = "a bench record, an evaluation, a run, rates, loads on a server or loss curves"
+DATED = (Record, Evaluation, RunSummary, RateRecord, TrafficRecord)
 
 
 @dataclass(frozen=True)

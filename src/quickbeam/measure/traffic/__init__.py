@@ -1,16 +1,16 @@
 """Loading a server: requests as they come in real life, and what became of each."""
 
+from quickbeam.measure.traffic.arrivals import poisson_arrivals_ns
 from quickbeam.measure.traffic.reading import read_traffic
-from quickbeam.measure.traffic.scenarios import Scenario, Traffic, poisson_arrivals_ns
-from quickbeam.measure.traffic.study import (
+from quickbeam.measure.traffic.study import Target, study_together, study_traffic, write_traffic
+from quickbeam.measure.traffic_record import (
     Batches,
     BatchTime,
     LoadPoint,
+    Scenario,
     ServerTime,
-    Target,
+    Traffic,
     TrafficRecord,
-    study_traffic,
-    write_traffic,
 )
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "TrafficRecord",
     "poisson_arrivals_ns",
     "read_traffic",
+    "study_together",
     "study_traffic",
     "write_traffic",
 ]

@@ -10,7 +10,8 @@ from time import monotonic_ns
 
 import numpy as np
 
-from quickbeam.measure.traffic.scenarios import Scenario, Traffic, poisson_arrivals_ns
+from quickbeam.measure.traffic.arrivals import poisson_arrivals_ns
+from quickbeam.measure.traffic_record import Scenario, Traffic
 from quickbeam.serve.client.channel import CallError, Channel, Exchange
 from quickbeam.serve.client.inference import PATH
 from quickbeam.serve.wire.frames import Chunk
@@ -33,12 +34,16 @@ class Outcome:
     end_ns: int = 0
 
 
+Outcomes = Sequence[Outcome]  # one per model
+
+
 class _Timed(Exchange):
     """A call that notes when it ended."""
 
-    __slots__ = ("done_ns", "finished", "scheduled_ns", "sent_ns")
+    __slots__ = ("done_ns", "finished", "model", "scheduled_ns", "sent_ns")
 
     finished: list[_Timed]
+    model: int
     scheduled_ns: int
     sent_ns: int
     done_ns: int
@@ -65,10 +70,11 @@ class Driver:
         address: str,
         requests: Sequence[tuple[int, Sequence[Chunk]]],
         *,
+        models: int = 1,
         connections: int = 1,
         token: str | None = None,
     ) -> None:
-        """Connect."""
+        """Connect; the requests are for as many models in turn."""
         self._channels = [Channel(address, token=token) for _ in range(connections)]
         self._poll = select.poll()
         self._by_descriptor = {channel.fileno(): channel for channel in self._channels}
@@ -77,72 +83,75 @@ class Driver:
         self._requests = list(requests)
         self._number = 0
         self._finished: list[_Timed] = []
-        self._under_way = 0
+        self._models = models
+        self._under_way = [0] * models
 
-    def run(self, traffic: Traffic) -> Outcome:
-        """Let traffic flow; what comes during the warm-up is sent and not counted."""
-        outcome = Outcome()
+    def run(self, traffic: Traffic) -> list[Outcome]:
+        """Let traffic flow; what comes during the warm-up is sent and not counted; return what became of each model's."""
         begin = monotonic_ns()
-        outcome.begin_ns = begin + round(traffic.warm_up_s * 1e9)
-        outcome.end_ns = outcome.begin_ns + round(traffic.seconds * 1e9)
+        counted_ns = begin + round(traffic.warm_up_s * 1e9)
+        end_ns = counted_ns + round(traffic.seconds * 1e9)
+        outcomes = [Outcome(begin_ns=counted_ns, end_ns=end_ns) for _ in range(self._models)]
         if traffic.scenario is Scenario.SERVER:
-            self._open_loop(traffic, begin, outcome)
+            self._open_loop(traffic, begin, outcomes)
         elif traffic.scenario is Scenario.MULTI_STREAM:
-            self._in_rounds(traffic, outcome)
+            self._in_rounds(traffic, outcomes)
         elif traffic.think_s:
-            self._thinking(traffic, begin, outcome)
+            self._thinking(traffic, begin, outcomes)
         else:
-            self._closed_loop(traffic, outcome)
-        self._drain(traffic, outcome)
-        return outcome
+            self._closed_loop(traffic, end_ns, outcomes)
+        self._drain(traffic, outcomes)
+        return outcomes
 
-    def _open_loop(self, traffic: Traffic, begin: int, outcome: Outcome) -> None:
+    def _open_loop(self, traffic: Traffic, begin: int, outcomes: Outcomes) -> None:
         assert traffic.rate_hz is not None  # noqa: S101 - as the scenario demands
         whole_s = traffic.warm_up_s + traffic.seconds
         for due in (poisson_arrivals_ns(traffic.rate_hz, whole_s, traffic.seed) + begin).tolist():
             while (now := monotonic_ns()) < due:
                 self._hear(due - now)
-                self._book(outcome)
+                self._book(outcomes)
             self._send(due, traffic)
-            self._book(outcome)
+            self._book(outcomes)
 
-    def _closed_loop(self, traffic: Traffic, outcome: Outcome) -> None:
+    def _closed_loop(self, traffic: Traffic, end_ns: int, outcomes: Outcomes) -> None:
         for _ in range(traffic.streams):
             self._send(monotonic_ns(), traffic)
-        while (now := monotonic_ns()) < outcome.end_ns:
-            self._hear(outcome.end_ns - now)
-            for _ in range(self._book(outcome)):
+        while (now := monotonic_ns()) < end_ns:
+            self._hear(end_ns - now)
+            for _ in range(self._book(outcomes)):
                 self._send(monotonic_ns(), traffic)
 
-    def _thinking(self, traffic: Traffic, begin: int, outcome: Outcome) -> None:
+    def _thinking(self, traffic: Traffic, begin: int, outcomes: Outcomes) -> None:
         """Each client works on its own between an answer and its next request: as many requests are due as clients are done."""
         rng, mean_ns = np.random.default_rng(traffic.seed), traffic.think_s * 1e9
         due = [begin + round(rng.exponential(mean_ns)) for _ in range(traffic.streams)]
         heapify(due)
-        while (now := monotonic_ns()) < outcome.end_ns:
+        end_ns = outcomes[0].end_ns
+        while (now := monotonic_ns()) < end_ns:
             if due and due[0] <= now:
                 self._send(heappop(due), traffic)
                 self._hear(0)
             else:
-                self._hear(min(due[0] if due else outcome.end_ns, outcome.end_ns) - now)
+                self._hear(min(due[0] if due else end_ns, end_ns) - now)
             for exchange in self._finished:
                 heappush(due, exchange.done_ns + round(rng.exponential(mean_ns)))
-            self._book(outcome)
+            self._book(outcomes)
 
-    def _in_rounds(self, traffic: Traffic, outcome: Outcome) -> None:
+    def _in_rounds(self, traffic: Traffic, outcomes: Outcomes) -> None:
+        (outcome,) = outcomes  # a round is of one model
         while monotonic_ns() < outcome.end_ns:
             begin = monotonic_ns()
             for _ in range(traffic.streams):
                 self._send(begin, traffic)
             last, failed = begin, False
-            while self._under_way:
+            while any(self._under_way):
                 self._hear(round(traffic.timeout_s * 1e9))
                 for exchange in self._finished:
                     last = max(last, exchange.done_ns)
                     failed = failed or exchange.failure is not None
                     if exchange.failure is not None:
                         self._blame(exchange, outcome)
-                self._under_way -= len(self._finished)
+                self._under_way[0] -= len(self._finished)
                 self._finished.clear()
             if not failed and begin >= outcome.begin_ns:
                 outcome.scheduled_ns.append(begin)
@@ -152,16 +161,19 @@ class Driver:
     def _send(self, scheduled_ns: int, traffic: Traffic) -> None:
         number, self._number = self._number, self._number + 1
         channel = self._channels[number % len(self._channels)]
-        size, pieces = self._requests[number % len(self._requests)]
+        place = number % len(self._requests)
+        size, pieces = self._requests[place]
+        model = place % self._models
 
         def make(connection: Sending, stream_id: int) -> _Timed:
             exchange = _Timed(connection, stream_id)
             exchange.finished = self._finished
+            exchange.model = model
             exchange.scheduled_ns = scheduled_ns
             exchange.sent_ns = monotonic_ns()
             return exchange
 
-        self._under_way += 1
+        self._under_way[model] += 1
         channel.begin(PATH, size, pieces, timeout_ns=round(traffic.timeout_s * 1e9), make=make)
 
     def _hear(self, most_ns: int) -> None:
@@ -170,10 +182,12 @@ class Driver:
         for descriptor, _ in self._poll.poll(wait_ms):
             self._by_descriptor[descriptor].read()
 
-    def _book(self, outcome: Outcome) -> int:
+    def _book(self, outcomes: Outcomes) -> int:
         """Note what has ended; return how many that were."""
         finished = self._finished
         for exchange in finished:
+            outcome = outcomes[exchange.model]
+            self._under_way[exchange.model] -= 1
             if exchange.failure is not None:
                 self._blame(exchange, outcome)
             elif outcome.begin_ns <= exchange.scheduled_ns < outcome.end_ns:
@@ -181,7 +195,6 @@ class Driver:
                 outcome.sent_ns.append(exchange.sent_ns)
                 outcome.done_ns.append(exchange.done_ns)
         count = len(finished)
-        self._under_way -= count
         finished.clear()
         return count
 
@@ -191,12 +204,13 @@ class Driver:
         if any(channel.closed for channel in self._channels):
             raise exchange.failure or CallError
 
-    def _drain(self, traffic: Traffic, outcome: Outcome) -> None:
+    def _drain(self, traffic: Traffic, outcomes: Outcomes) -> None:
         until = monotonic_ns() + round(traffic.timeout_s * 1e9) + DRAIN_NS
-        while self._under_way and (now := monotonic_ns()) < until:
+        while any(self._under_way) and (now := monotonic_ns()) < until:
             self._hear(until - now)
-            self._book(outcome)
-        outcome.unanswered = self._under_way
+            self._book(outcomes)
+        for outcome, under_way in zip(outcomes, self._under_way, strict=True):
+            outcome.unanswered = under_way
 
     def close(self) -> None:
         """Close the connections."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from quickbeam._base import UsageError
 from quickbeam.measure.traffic.driver import Outcome
-from quickbeam.measure.traffic.scenarios import Scenario, Traffic
+from quickbeam.measure.traffic_record import Scenario, Traffic
 from quickbeam.serve.client.channel import CallError
 from quickbeam.serve.client.inference import Codec
 from quickbeam.serve.client.local import LocalChannel
@@ -26,7 +26,7 @@ class LocalDriver:
             raise UsageError(f"{address} cannot be reached: {error.strerror or error}") from error
         self._codec, self._arrays = codec, arrays
 
-    def run(self, traffic: Traffic) -> Outcome:
+    def run(self, traffic: Traffic) -> list[Outcome]:
         """Ask one time after the other; what comes during the warm-up is not counted."""
         if traffic.scenario is not Scenario.SINGLE_STREAM and traffic.streams != 1:
             raise UsageError("through shared memory one request is under way at a time: use single-stream")
@@ -49,7 +49,7 @@ class LocalDriver:
                 outcome.scheduled_ns.append(begin)
                 outcome.sent_ns.append(begin)
                 outcome.done_ns.append(monotonic_ns())
-        return outcome
+        return [outcome]
 
     def close(self) -> None:
         """Close the connection."""

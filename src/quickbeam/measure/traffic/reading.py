@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from quickbeam._base import DataError, UsageError, did_you_mean, parse_document
-from quickbeam.measure.traffic.study import TrafficRecord
+from quickbeam.measure.traffic_record import TrafficRecord
 
 MAKES = "`quickbeam load grpc://HOST:PORT MODEL --scenario closed --streams 1,4 -o records/` makes some"
 
 
 def read_traffic(places: Iterable[Path], model: str | None = None) -> list[TrafficRecord]:
-    """Read all records of loads at some places, of one model: the one that is named, or the only one there is."""
+    """Read all records of loads on one model by itself at some places: the one that is named, or the only one there is."""
     found: list[TrafficRecord] = []
     for place in places:
         if not place.exists():
@@ -24,6 +24,13 @@ def read_traffic(places: Iterable[Path], model: str | None = None) -> list[Traff
                 found.append(record)
             elif not place.is_dir():
                 raise DataError(f"{file} is no record of loads; {MAKES}")
+    alone = [record for record in found if not record.together]
+    if found and not alone:
+        names = ", ".join(sorted({record.model for record in found}))
+        raise DataError(
+            f"the records are of loads on several models in turn ({names}), and of none by itself; {MAKES}"
+        )
+    found = alone
     if not found:
         raise DataError(f"there is no record of a load at {', '.join(map(str, places))}; {MAKES}")
     return _of_one_model(found, model)

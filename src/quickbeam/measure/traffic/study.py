@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 from tritonclient.grpc import service_pb2 as pb
 
-from quickbeam._base import Document, Host, UsageError, did_you_mean, host_facts, utc_timestamp, write_text
+from quickbeam._base import UsageError, did_you_mean, host_facts, utc_timestamp, write_text
 from quickbeam.measure.traffic.driver import Driver, Outcome
 from quickbeam.measure.traffic.local_driver import LocalDriver
-from quickbeam.measure.traffic.scenarios import Traffic
+from quickbeam.measure.traffic_record import (
+    Batches,
+    BatchTime,
+    LoadPoint,
+    Scenario,
+    ServerTime,
+    Traffic,
+    TrafficRecord,
+)
 from quickbeam.serve.client.channel import CallError, Channel
 from quickbeam.serve.client.inference import Codec
 from quickbeam.serve.protocol.tensors import dtype_of, to_raw
@@ -23,91 +29,8 @@ MERGED = "quickbeam_merged_rows"  # the parameter by which our server tells how 
 SERVICE = "/inference.GRPCInferenceService/"
 TRACED = 2000  # requests of a load whose times are kept
 VARIANTS = 16  # different inputs, sent in turn
+Counted = tuple[np.ndarray, dict[int, tuple[int, int]]]  # what a server has counted, whole and by batch size
 FREE = 8  # elements of a free dimension, where nobody says how many
-
-
-class BatchTime(Document):
-    """Executions of one batch size: how many, and how long each took on average, with laying together and cutting."""
-
-    rows: int
-    executions: int
-    mean_us: float
-
-
-class Batches(Document):
-    """How the server says that it batches a model."""
-
-    rows_most: int = 0
-    merged_rows_most: int = Field(default=0, description="rows of several requests together; 0: rows_most")
-    preferred: tuple[int, ...] = ()
-    delay_us: float | None = Field(
-        default=None, description="how long the first may wait; None: no dynamic batching"
-    )
-    instances: int = 1
-
-
-class ServerTime(Document):
-    """What the server says of its requests, on average: waiting, laying inputs together, the model, cutting outputs."""
-
-    requests: int
-    executions: int
-    queue_us: float
-    input_us: float
-    infer_us: float
-    output_us: float
-    batches: tuple[BatchTime, ...] = ()
-
-    @property
-    def whole_us(self) -> float:
-        """Return the time in the server."""
-        return self.queue_us + self.input_us + self.infer_us + self.output_us
-
-
-class LoadPoint(Document):
-    """One load, and what became of it."""
-
-    traffic: Traffic
-    requests: int
-    rows: Annotated[int, Field(description="of each request")]
-    requests_per_s: float
-    mean_us: float
-    p50_us: float
-    p90_us: float
-    p95_us: float
-    p99_us: float
-    p999_us: float
-    most_us: float
-    late_us: float = Field(
-        description="how much later than scheduled a request was sent, at the 99th percentile"
-    )
-    errors: dict[str, int]
-    unanswered: int
-    server: ServerTime | None = None
-    transport_us: float | None = Field(default=None, description="mean latency less the time in the server")
-    request_bytes: int = 0
-    trace: str = Field(
-        default="",
-        description="the first requests in the order of their ends, each as DUE+LATENCY in us from the beginning",
-    )
-
-    def traced_us(self) -> np.ndarray:
-        """Return when the first requests were due and how long they took, a row each."""
-        pairs = [pair.split("+") for pair in self.trace.split()]
-        return np.array(pairs, np.float64).reshape(-1, 2)
-
-
-class TrafficRecord(Document):
-    """Loads on one model of one server."""
-
-    kind: Literal["traffic"] = "traffic"
-    created: str
-    host: Host
-    server: str
-    server_version: str
-    model: str
-    platform: str
-    batching: Batches | None = None
-    points: tuple[LoadPoint, ...]
 
 
 class Target:
@@ -125,8 +48,8 @@ class Target:
         local: str | None = None,
     ) -> None:
         """Ask the server what the model takes, and prepare requests of random numbers; `local` is its socket for them."""
-        self.address, self.model, self.rows, self._token = address.removeprefix("grpc://"), model, rows, token
-        self._local = local
+        self.address, self.model, self.rows, self.token = address.removeprefix("grpc://"), model, rows, token
+        self.local = local
         self._channel = Channel(self.address, token=token)
         server = self._ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
         self.server, self.version = server.name, server.version
@@ -238,23 +161,11 @@ class Target:
 
     def load(self, traffic: Traffic, *, connections: int = 1, traced: int = TRACED) -> LoadPoint:
         """Let traffic flow once; the times of the first `traced` requests are kept."""
-        driver: Driver | LocalDriver
-        if self._local is not None:
-            driver = LocalDriver(self._local, self._codec(), self.arrays)
-        else:
-            driver = Driver(self.address, self.requests, connections=connections, token=self._token)
-        try:
-            before, batches = self.times(), self.batches()
-            outcome = driver.run(traffic)
-            after, more = self.times(), self.batches()
-        finally:
-            driver.close()
-        point = summed_up(traffic, outcome, self.rows, before, after)
-        server = point.server
-        if server is not None:
-            server = server.model_copy(update={"batches": _grown(batches, more)})
-        told = {"server": server, "request_bytes": self.requests[0][0], "trace": _trace(outcome, traced)}
-        return point.model_copy(update=told)
+        return load_together([self], traffic, connections=connections, traced=traced)[0]
+
+    def driver(self) -> LocalDriver | None:
+        """Return what sends requests through shared memory, where that is asked for."""
+        return None if self.local is None else LocalDriver(self.local, self._codec(), self.arrays)
 
     def _codec(self) -> Codec:
         described = self._described
@@ -348,6 +259,46 @@ def _server_time(before: np.ndarray, after: np.ndarray) -> ServerTime | None:
     )
 
 
+def load_together(
+    targets: Sequence[Target], traffic: Traffic, *, connections: int = 1, traced: int = TRACED
+) -> list[LoadPoint]:
+    """Let traffic flow once, requests for the models of one server in turn; return a point per model."""
+    first = targets[0]
+    driver: Driver | LocalDriver | None = first.driver() if len(targets) == 1 else None
+    if driver is None:
+        in_turn = [
+            request for requests in zip(*(t.requests for t in targets), strict=True) for request in requests
+        ]
+        driver = Driver(
+            first.address, in_turn, models=len(targets), connections=connections, token=first.token
+        )
+    try:
+        before = [(target.times(), target.batches()) for target in targets]
+        outcomes = driver.run(traffic)
+        after = [(target.times(), target.batches()) for target in targets]
+    finally:
+        driver.close()
+    return [
+        _point(target, traffic, outcome, then, now, traced)
+        for target, outcome, then, now in zip(targets, outcomes, before, after, strict=True)
+    ]
+
+
+def _point(
+    target: Target, traffic: Traffic, outcome: Outcome, before: Counted, after: Counted, traced: int
+) -> LoadPoint:
+    point = summed_up(traffic, outcome, target.rows, before[0], after[0])
+    server = point.server
+    if server is not None:
+        server = server.model_copy(update={"batches": _grown(before[1], after[1])})
+    told = {
+        "server": server,
+        "request_bytes": target.requests[0][0],
+        "trace": _trace(outcome, traced),
+    }
+    return point.model_copy(update=told)
+
+
 def study_traffic(
     target: Target,
     loads: Sequence[Traffic],
@@ -356,26 +307,58 @@ def study_traffic(
     connections: int = 1,
 ) -> TrafficRecord:
     """Let one load after the other flow."""
-    points = []
+    return study_together([target], loads, advance, connections=connections)[0]
+
+
+def study_together(
+    targets: Sequence[Target],
+    loads: Sequence[Traffic],
+    advance: Callable[[LoadPoint], None] = lambda _: None,
+    *,
+    connections: int = 1,
+) -> list[TrafficRecord]:
+    """Let one load after the other flow, requests for the models of one server in turn; return a record per model."""
+    if len(targets) > 1:
+        _may_mix(targets, loads)
+    loaded = []
     for traffic in loads:
-        points.append(target.load(traffic, connections=connections))
-        advance(points[-1])
-    return TrafficRecord(
-        created=utc_timestamp(),
-        host=host_facts(),
-        server=target.server,
-        server_version=target.version,
-        model=target.model,
-        platform=target.platform,
-        batching=target.batching(),
-        points=tuple(points),
-    )
+        loaded.append(load_together(targets, traffic, connections=connections))
+        advance(loaded[-1][0])
+    return [
+        TrafficRecord(
+            created=utc_timestamp(),
+            host=host_facts(),
+            server=target.server,
+            server_version=target.version,
+            model=target.model,
+            platform=target.platform,
+            together=tuple(other.model for other in targets if other is not target),
+            batching=target.batching(),
+            points=tuple(points),
+        )
+        for target, points in zip(targets, zip(*loaded, strict=True), strict=True)
+    ]
+
+
+def _may_mix(targets: Sequence[Target], loads: Sequence[Traffic]) -> None:
+    names = [target.model for target in targets]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{', '.join(names)}: each model goes in once")
+    if any(target.local for target in targets):
+        raise UsageError(f"through shared memory goes one model at a time, and not {', '.join(names)}")
+    if any(traffic.scenario is Scenario.MULTI_STREAM for traffic in loads):
+        raise UsageError("the scenario multi-stream asks one model; use closed for several")
 
 
 def write_traffic(record: TrafficRecord, folder: Path) -> Path:
-    """Write a record; its name says what and when."""
+    """Write a record; its name says what and when, and is new."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = record.created[:19].replace("-", "").replace(":", "")
-    path = folder / f"traffic-{record.model}-{stamp}.json"
+    name = "-with-".join((record.model, *record.together))
+    path = folder / f"traffic-{name}-{stamp}.json"
+    number = 2
+    while path.exists():
+        path = folder / f"traffic-{name}-{stamp}-{number}.json"
+        number += 1
     write_text(path, record.model_dump_json(indent=1) + "\n")
     return path
