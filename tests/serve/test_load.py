@@ -19,6 +19,8 @@ from quickbeam.measure.traffic import (
     study_traffic,
     write_traffic,
 )
+from quickbeam.measure.traffic.driver import Outcome
+from quickbeam.measure.traffic.study import summed_up
 
 
 @pytest.fixture
@@ -106,3 +108,14 @@ def test_what_several_models_cannot_do_is_told(start_server, names, scenario, to
         study_together(targets, [Traffic(scenario=scenario, seconds=0.1)])
     for target in targets:
         target.close()
+
+
+def test_a_load_that_has_not_settled_shows_in_the_thirds_of_its_time():
+    traffic = Traffic(scenario=Scenario.CLOSED, streams=1, seconds=3)
+    due = np.concatenate([np.arange(0, 1e9, 1e6), np.arange(1e9, 2e9, 1e6), np.arange(2e9, 3e9, 2e6)])
+    for sent, settled in ((np.arange(0, 3e9, 1e6), True), (due, False)):
+        times = sent.astype(np.int64).tolist()
+        outcome = Outcome(times, times, [one + 500_000 for one in times], end_ns=3_000_000_000)
+        point = summed_up(traffic, outcome, 1, np.zeros(0), np.zeros(0))
+        assert (point.swings < 0.1) is settled
+    assert point.thirds_per_s == pytest.approx((1000, 1000, 500), rel=0.01)

@@ -10,6 +10,7 @@ import click
 from quickbeam._base import UsageError
 from quickbeam.cli.output import json_option, print_json, print_table
 
+SWINGS_MOST = 0.1
 SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
 
 
@@ -200,6 +201,14 @@ def _print(record: Any) -> None:
         ),
         rows,
     )
+    for point in record.points:
+        if point.swings > SWINGS_MOST:
+            thirds = ", ".join(f"{one:.0f}" for one in point.thirds_per_s)
+            click.echo(
+                f"not settled: {thirds} requests/s in the thirds of the time, medians apart by up to {point.swings:.0%}; "
+                "let it run longer (--seconds), or on a quieter machine",
+                err=True,
+            )
     for point in record.points:
         for told, count in list(point.errors.items())[:3]:
             click.echo(f"{count} times: {told}", err=True)

@@ -108,10 +108,23 @@ class LoadPoint(Document):
     server: ServerTime | None = None
     transport_us: float | None = Field(default=None, description="mean latency less the time in the server")
     request_bytes: int = 0
+    thirds_per_s: tuple[float, ...] = Field(
+        default=(), description="requests per second in each third of the time that counts"
+    )
+    thirds_p50_us: tuple[float, ...] = ()
     trace: str = Field(
         default="",
         description="the first requests in the order of their ends, each as DUE+LATENCY in us from the beginning",
     )
+
+    @property
+    def swings(self) -> float:
+        """Return how far a third of the time was from the mean of all three, in throughput or latency; 0.1 is usual as the most."""
+        found = [0.0]
+        for thirds in (self.thirds_per_s, self.thirds_p50_us):
+            mean = float(np.mean(thirds)) if thirds else 0.0
+            found += [abs(one / mean - 1.0) for one in thirds if mean]
+        return max(found)
 
     def traced_us(self) -> np.ndarray:
         """Return when the first requests were due and how long they took, a row each."""

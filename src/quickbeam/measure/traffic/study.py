@@ -205,6 +205,7 @@ def summed_up(
     p50, p90, p95, p99, p999 = np.percentile(latency_us, [50, 90, 95, 99, 99.9])
     seconds = (done.max() - scheduled.min()) / 1e9
     server = _server_time(before, after)
+    per_s, median_us = _thirds(outcome, scheduled, latency_us)
     return LoadPoint(
         traffic=traffic,
         requests=len(done),
@@ -222,6 +223,23 @@ def summed_up(
         unanswered=outcome.unanswered,
         server=server,
         transport_us=float(latency_us.mean()) - server.whole_us if server else None,
+        thirds_per_s=per_s,
+        thirds_p50_us=median_us,
+    )
+
+
+def _thirds(
+    outcome: Outcome, scheduled: np.ndarray, latency_us: np.ndarray
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return throughput and median latency of each third: a load that has not settled shows there."""
+    third_ns = (outcome.end_ns - outcome.begin_ns) / 3
+    which = np.clip((scheduled - outcome.begin_ns) // third_ns, 0, 2)
+    parts = [latency_us[which == one] for one in range(3)]
+    if any(not len(part) for part in parts):
+        return (), ()
+    return (
+        tuple(len(part) / third_ns * 1e9 for part in parts),
+        tuple(float(np.median(part)) for part in parts),
     )
 
 

@@ -82,7 +82,10 @@ class Exchange(Messages):
     def on_reset(self, code: int) -> None:
         """Notice that there will be no answer."""
         if not self.done:
-            self._fail(Status.UNAVAILABLE, f"the server has cut the call off (HTTP/2 code {code})")
+            told = f"the server has cut the call off (HTTP/2 code {code})"
+            if code == Code.REFUSED_STREAM:
+                told = "the server takes no more calls at a time over one connection: use more connections"
+            self._fail(Status.UNAVAILABLE, told)
 
     def _fail(self, status: Status, told: str) -> None:
         self.failure, self.done = CallError(status, told), True
