@@ -33,7 +33,7 @@ import psutil
 import pyarrow.parquet as pq
 import uproot
 
-from quickbeam._base import host_facts, utc_timestamp
+from quickbeam._base import file_stamp, host_facts, utc_timestamp
 from quickbeam.events import Events, open_writer
 
 EVENTS, BASKET, UNIT = 900, 150, 60
@@ -326,7 +326,7 @@ def main() -> None:
         f"{sum(total.values())} disturbances, {record['events']} events: none lost, none there twice, outputs the same"
     )
     if options.keep:
-        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        stamp = file_stamp(record["created"])
         (Path(__file__).parent / "records" / f"conservation-{stamp}.json").write_text(
             json.dumps(record, indent=1) + "\n"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from quickbeam._base import file_stamp
 from quickbeam.bundle import Bundle
 from quickbeam.measure import Bench, Plan, run_bench, write_record
 
@@ -21,7 +22,7 @@ def main(quick: bool) -> None:
     plan = Plan(rounds=5, budget_ns=2_000_000_000) if quick else Plan(rounds=30, budget_ns=25_000_000_000)
     bundles = [Bundle.open(name) for name in MEMORY_EVENTS]
     latency = run_bench(bundles, Bench(engines=ENGINES, batches=batches, plan=plan))
-    print(write_record(latency, RECORDS / f"cpu-latency-{_stamp(latency.created)}.json"))
+    print(write_record(latency, RECORDS / f"cpu-latency-{file_stamp(latency.created)}.json"))
     for bundle in bundles:
         events = 2_000 if quick else MEMORY_EVENTS[bundle.name]
         bench = Bench(
@@ -35,11 +36,7 @@ def main(quick: bool) -> None:
         )
         memory = run_bench([bundle], bench)
         memory = memory.model_copy(update={"latency": ()})  # this run is about memory alone
-        print(write_record(memory, RECORDS / f"cpu-memory-{bundle.name}-{_stamp(memory.created)}.json"))
-
-
-def _stamp(created: str) -> str:
-    return created[:19].replace(":", "").replace("-", "")
+        print(write_record(memory, RECORDS / f"cpu-memory-{bundle.name}-{file_stamp(memory.created)}.json"))
 
 
 if __name__ == "__main__":

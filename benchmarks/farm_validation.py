@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from quickbeam._base import host_facts, progress, utc_timestamp
+from quickbeam._base import file_stamp, host_facts, progress, utc_timestamp
 from quickbeam.measure.traffic import LoadPoint, Scenario, Target, Traffic
 from quickbeam.plan import Calibration, Closed, Farm, Open, Outcome, calibrate, simulate
 
@@ -218,7 +218,7 @@ def main() -> None:
             "calibrated": {kind: calibrated(one) for kind, one in told.items()},
             "points": rows,
         }
-        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        stamp = file_stamp(record["created"])
         path = FOLDER / f"farm-validation-{stamp}.json"
         path.write_text(json.dumps(record, indent=1) + "\n")
         print(path)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from quickbeam._base import host_facts, utc_timestamp
+from quickbeam._base import file_stamp, host_facts, utc_timestamp
 from quickbeam.events import Frame, columns_of, read_events
 from quickbeam.trigger import compile_menu, load_menu
 from quickbeam.trigger.decide import EVENT, Laps, decide_batch, decide_single
@@ -120,7 +120,7 @@ def main() -> None:
                 name: {"whole": whole, "framework": mine} for name, (whole, mine) in medians.items()
             },
         }
-        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        stamp = file_stamp(record["created"])
         path = Path(__file__).parent / "records" / f"framework-{stamp}.json"
         path.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -29,7 +29,7 @@ import psutil
 import pyarrow.parquet as pq
 import uproot
 
-from quickbeam._base import host_facts, utc_timestamp
+from quickbeam._base import file_stamp, host_facts, utc_timestamp
 from quickbeam.trigger import account, read_summary
 
 FRAMEWORK = "framework"
@@ -170,7 +170,7 @@ def main() -> None:
     }
     print(json.dumps({"same output": same, "two workers over one": record["two_workers_over_one"]}))
     if options.keep:
-        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        stamp = file_stamp(record["created"])
         (Path(__file__).parent / "records" / f"hlt-{stamp}.json").write_text(
             json.dumps(record, indent=1) + "\n"
         )

@@ -31,7 +31,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import psutil
 
-from quickbeam._base import host_facts, utc_timestamp
+from quickbeam._base import file_stamp, host_facts, utc_timestamp
 from quickbeam.bundle import Bundle
 from quickbeam.serve.client.inference import PATH, Codec, InferChannel
 from quickbeam.serve.protocol.local import ASK, ASKS, HELLO
@@ -235,7 +235,7 @@ def main() -> None:
         *(["the server printed a traceback"] if record["tracebacks"] else []),
     ]
     if options.keep:
-        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        stamp = file_stamp(record["created"])
         path = Path(__file__).parent / "records" / f"malformed-{stamp}.json"
         path.write_text(json.dumps(record, indent=1) + "\n")
         print(path)

@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import psutil
 
-from quickbeam._base import host_facts, utc_timestamp
+from quickbeam._base import file_stamp, host_facts, utc_timestamp
 
 
 def started(models: list[str], arguments: list[str]) -> tuple[float, float, int]:
@@ -80,7 +80,7 @@ def main() -> None:
             "host": host_facts().model_dump(),
             "servers": found,
         }
-        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        stamp = file_stamp(record["created"])
         path = Path(__file__).parent / "records" / f"server-start-{stamp}.json"
         path.write_text(json.dumps(record, indent=1) + "\n")
         print(path)

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from quickbeam._base import progress, utc_timestamp
+from quickbeam._base import file_stamp, progress, utc_timestamp
 from quickbeam.bundle import Bundle
 from quickbeam.measure.traffic import (
     LoadPoint,
@@ -161,7 +161,7 @@ def main() -> None:
                 target.close()
     show(pooled)
     if options.keep:
-        stamp = utc_timestamp()[:19].replace("-", "").replace(":", "")
+        stamp = file_stamp(utc_timestamp())
         for record in pooled.values():
             print(write_traffic(record, RECORDS / f"service-{stamp}"))
     if options.figure:

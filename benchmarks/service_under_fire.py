@@ -29,7 +29,7 @@ import numpy as np
 import psutil
 
 import quickbeam as qb
-from quickbeam._base import host_facts, utc_timestamp
+from quickbeam._base import file_stamp, host_facts, utc_timestamp
 from quickbeam.engines import Remote
 
 MODEL, INPUTS = "topology-hlf", 64
@@ -270,7 +270,7 @@ def main() -> None:
         ),
     ]
     if options.keep:
-        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        stamp = file_stamp(record["created"])
         path = Path(__file__).parent / "records" / f"under-fire-{stamp}.json"
         path.write_text(json.dumps(record, indent=1) + "\n")
         print(path)

@@ -23,7 +23,7 @@ import numpy as np
 from coffea import processor
 from coffea.nanoevents import NanoAODSchema
 
-from quickbeam._base import host_facts, utc_timestamp
+from quickbeam._base import file_stamp, host_facts, utc_timestamp
 from quickbeam.trigger import Menu, menu_of, run_menu
 
 ROUNDS = 7
@@ -121,11 +121,7 @@ def main(files: list[str]) -> None:
         },
     }
     print(json.dumps({k: v for k, v in record.items() if k != "host"}, indent=1))
-    target = (
-        Path(__file__).parents[1]
-        / "records"
-        / f"selection-{record['created'][:19].replace('-', '').replace(':', '')}.json"
-    )
+    target = Path(__file__).parents[1] / "records" / f"selection-{file_stamp(record['created'])}.json"
     if "--keep" in sys.argv:
         target.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -30,7 +30,7 @@ from reconstruction import find_hits
 from table import lines
 from ways import MODEL, Done, Link, Parts, Way, open_ways
 
-from quickbeam._base import host_facts, utc_timestamp, write_text
+from quickbeam._base import file_stamp, host_facts, utc_timestamp, write_text
 from quickbeam.simulate.samples.argon_patches import PATCH
 
 RECORDS = Path(__file__).parents[1] / "records"
@@ -72,7 +72,7 @@ def main() -> None:
     if given.figure:
         draw(record, given.figure)
     if given.keep:
-        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        stamp = file_stamp(record["created"])
         write_text(RECORDS / f"protodune-chain-{stamp}.json", json.dumps(record, indent=1) + "\n")
 
 

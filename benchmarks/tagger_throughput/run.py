@@ -26,7 +26,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from figure import draw
 
-from quickbeam._base import host_facts, now_ns, utc_timestamp, write_text
+from quickbeam._base import file_stamp, host_facts, now_ns, utc_timestamp, write_text
 from quickbeam.bundle import Bundle
 from quickbeam.events import EventFile, Frame, columns_of, open_writer
 from quickbeam.measure import Bench, Plan, run_bench
@@ -65,7 +65,7 @@ def main() -> None:
         "networks": networks,
         "modules": modules,
     }
-    stem = f"tagger-throughput-{record['created'][:19].replace('-', '').replace(':', '')}"
+    stem = f"tagger-throughput-{file_stamp(record['created'])}"
     write_text(given.output / f"{stem}.json", json.dumps(record, indent=1) + "\n")
     draw(record, given.output, stem)
     tell(record)

@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import tritonclient.grpc as grpc
 
-from quickbeam._base import host_facts, utc_timestamp
+from quickbeam._base import file_stamp, host_facts, utc_timestamp
 from quickbeam.bundle import Bundle, Tensor
 from quickbeam.measure.traffic import Scenario, Target, Traffic
 from quickbeam.serve.export import triton_server
@@ -184,7 +184,7 @@ def main() -> None:
             "host": host_facts().model_dump(),
             "points": found,
         }
-        stamp = record["created"][:19].replace("-", "").replace(":", "")
+        stamp = file_stamp(record["created"])
         path = Path(__file__).parents[1] / "records" / f"triton-{stamp}.json"
         path.write_text(json.dumps(record, indent=1) + "\n")
         print(path)

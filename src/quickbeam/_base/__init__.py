@@ -1,6 +1,6 @@
 """What every layer stands on: errors, typed documents, the registry, the clock, facts about the host."""
 
-from quickbeam._base.clock import now_ns, utc_timestamp
+from quickbeam._base.clock import file_stamp, now_ns, utc_timestamp
 from quickbeam._base.documents import Document, parse_document, place_in
 from quickbeam._base.errors import (
     BundleError,
@@ -51,6 +51,7 @@ __all__ = [
     "atomic_path",
     "did_you_mean",
     "end_with_parent",
+    "file_stamp",
     "host_facts",
     "human_bytes",
     "interruptible",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quickbeam._base import UsageError
+from quickbeam._base import UsageError, file_stamp
 from quickbeam.cli.output import engines_of, json_option, print_json, print_table, say, threads_option
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def command(
     )
     record = run_bench([Bundle.open(name) for name in bundles], bench)
     if output is not None:
-        stamp = record.created.replace(":", "").replace("-", "").replace("+0000", "")
-        path = write_record(record, output / f"bench-{stamp}.json")
+        path = write_record(record, output / f"bench-{file_stamp(record.created)}.json")
         say(f"{path}")
     if as_json:
         print_json(record)

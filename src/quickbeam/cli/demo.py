@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quickbeam._base import UsageError, VerificationError, now_ns, progress
+from quickbeam._base import UsageError, VerificationError, file_stamp, now_ns, progress
 from quickbeam.cli.demo_trigger import print_trigger, run_shipped, told
 from quickbeam.cli.output import json_option, print_json, print_table, say
 
@@ -244,14 +244,12 @@ def _measure(
         named = {signal.process: [str(signal.file)] for signal in signals}
         evaluation = evaluate_bundle(bundle, [str(background.file)], named, engine=engine, seed=seed)
         made.append(
-            write_record(evaluation, folder / f"evaluation-{bundle.name}-{_stamp(evaluation.created)}.json")
+            write_record(
+                evaluation, folder / f"evaluation-{bundle.name}-{file_stamp(evaluation.created)}.json"
+            )
         )
     engines = tuple(dict.fromkeys((engine, *(n for n in engines_of("all") if n != "reference"))))
     plan = Plan(rounds=7, block_ns=8_000_000, budget_ns=1_500_000_000, least_rounds=3)
     record = run_bench(bundles, Bench(engines=engines, batches=(1, 64), plan=plan, cold=False, load=False))
-    made.append(write_record(record, folder / f"bench-{_stamp(record.created)}.json"))
+    made.append(write_record(record, folder / f"bench-{file_stamp(record.created)}.json"))
     return made
-
-
-def _stamp(created: str) -> str:
-    return created[:19].replace("-", "").replace(":", "")

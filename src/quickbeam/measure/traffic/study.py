@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
-from quickbeam._base import UsageError, did_you_mean, host_facts, utc_timestamp, write_text
+from quickbeam._base import UsageError, did_you_mean, file_stamp, host_facts, utc_timestamp, write_text
 from quickbeam.measure.traffic.driver import Driver, Outcome
 from quickbeam.measure.traffic.local_driver import LocalDriver
 from quickbeam.measure.traffic_record import (
@@ -371,7 +371,7 @@ def _may_mix(targets: Sequence[Target], loads: Sequence[Traffic]) -> None:
 def write_traffic(record: TrafficRecord, folder: Path) -> Path:
     """Write a record; its name says what and when, and is new."""
     folder.mkdir(parents=True, exist_ok=True)
-    stamp = record.created[:19].replace("-", "").replace(":", "")
+    stamp = file_stamp(record.created)
     name = "-with-".join((record.model, *record.together))
     path = folder / f"traffic-{name}-{stamp}.json"
     number = 2

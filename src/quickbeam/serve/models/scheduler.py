@@ -106,9 +106,7 @@ class Scheduler:
         self._count += 1
         if ticket.until_ns is not None and not self._free:
             self._look_after(ticket.until_ns)
-        if not self._due:
-            self._due = True
-            self._loop.call_soon(self._dispatch)
+        self._soon()
 
     def take_now(self, ticket: Ticket) -> None:
         """Take a request whose sender waits for it; where nothing else is to be done, it is done before this returns."""

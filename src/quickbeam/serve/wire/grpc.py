@@ -120,7 +120,6 @@ class Call(Messages):
         "_waiting",
         "cancelled",
         "deadline_ns",
-        "on_cancel",
         "open_answers",
         "rules",
     )
@@ -132,7 +131,6 @@ class Call(Messages):
         self.deadline_ns: int | None = None  # on the monotonic clock
         self.cancelled = False
         self.open_answers = 0  # for whoever answers a stream
-        self.on_cancel: Callable[[], None] | None = None
         self._asked: Asked | None = None
         self._method: Method | None = None
         self._reserved = 0
@@ -230,8 +228,6 @@ class Call(Messages):
         del code
         self.cancelled = True
         self._release()
-        if self.on_cancel is not None:
-            self.on_cancel()
 
     def _release(self) -> None:
         self.let_go()
