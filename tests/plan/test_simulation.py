@@ -79,21 +79,39 @@ def test_the_parts_of_the_latency_are_all_of_it():
     assert found.transport_us >= 1200
 
 
+# In each second of work it is interrupted once, for a second.
+INTERRUPTED = MeasuredClock([0.0, 0.999, 2.0], [0.0, 1.9979999, 2.0])
+
+
 def test_a_stall_hits_everybody_who_is_there():
-    """A host that stands still for 1 s in 10: requests at random wait 0.05 s for it on average."""
-    clock = MeasuredClock([0.0, 9.0, 9.9999999, 10.0], [0.0, 9.0, 9.0, 9.0 + 1e-7])
-    quick = Server(ServiceTimes((1,), (1e-5,)))
-    found = simulate(Farm(quick, Open(200.0), clocks=(clock,)), requests=20_000)
-    assert found.latency.mean_us == pytest.approx(0.05e6, rel=0.1)
-    assert found.latency.p99_us == pytest.approx(0.9e6, rel=0.1)
+    """A server that computes one tenth of the time is interrupted once in ten seconds, and whoever comes meanwhile waits too."""
+    quick = Server(ServiceTimes((1,), (0.0005,)))
+    found = simulate(Farm(quick, Open(200.0), clocks=(INTERRUPTED,)), requests=40_000)
+    assert found.requests_per_s == pytest.approx(200, rel=0.02)
+    assert found.latency.p99_us > 0.7e6
+    assert found.latency.p50_us < 1000
+    # half of all quarters of a second saw no interruption at all
+    assert found.typical_p99_us(0.25) < 0.1e6
+    assert found.typical_p99_us(1e9) == found.latency.p99_us
 
 
-def test_a_clock_is_its_own_inverse_and_repeats_itself():
+def test_a_server_that_has_nothing_to_do_is_not_interrupted():
+    """The same server with a hundredth of the work sees a hundredth of the interruptions."""
+    quick = Server(ServiceTimes((1,), (0.0005,)))
+    found = simulate(Farm(quick, Open(2.0), clocks=(INTERRUPTED,)), requests=4000)
+    assert found.latency.p99_us < 1000
+    assert found.latency.p999_us < 1.1e6
+
+
+def test_a_clock_goes_on_with_the_work_and_begins_anew():
     clock = MeasuredClock([0.0, 1.0, 3.0], [0.0, 2.0, 3.0])
-    assert clock.end(0.0, 1.0) == pytest.approx(0.5)
-    assert clock.end(0.0, 2.5) == pytest.approx(2.0)
-    assert clock.end(0.5, 3.0) == pytest.approx(3.5)
-    assert clock.end(300.0, 301.0) == pytest.approx(300.0 + 300.5 - 0.0)
+    assert clock.takes(1.0) == pytest.approx(0.5)
+    assert clock.takes(1.5) == pytest.approx(1.5)
+    assert clock.takes(3.0) == pytest.approx(3.0)
+    assert clock.fresh().takes(1.0) == pytest.approx(0.5)
+    late = MeasuredClock([0.0, 1.0, 3.0], [0.0, 2.0, 3.0], offset=2 / 3)
+    assert late.takes(1.0) == pytest.approx(2.0)
+    assert late.fresh().takes(1.0) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("silent", [False, True])

@@ -167,15 +167,17 @@ def _clock(
 
 
 def _flights(alone: Sequence[LoadPoint], draft: Calibration, seed: int) -> tuple[float, ...]:
-    """Return how much longer requests took than a simulation without flights has them, share by share."""
-    measured = np.concatenate([point.traced_us()[:, 1] for point in alone]) / 1e6
-    if len(measured) < TRACED_LEAST:
-        measured = np.full(TRACED_LEAST, _mean([point.mean_us for point in alone]) / 1e6)
-    farm = Farm(draft.server, Closed(1), rows=draft.rows, clocks=draft.clocks())
-    explained = simulate(farm, requests=4000, seed=seed, warm_up=0.0).latency_s
+    """Return how much longer requests took than a simulation without flights has them, share by share; of several loads, the middle one."""
     shares = (np.arange(FLIGHTS) + 0.5) / FLIGHTS
-    left = np.quantile(measured, shares) - np.quantile(explained, shares)
-    return tuple(np.maximum(left, 0.0).tolist())
+    traces = [point.traced_us()[:, 1] / 1e6 for point in alone]
+    known = [np.quantile(one, shares) for one in traces if len(one) >= TRACED_LEAST]
+    if known:
+        measured = np.median(known, axis=0)
+    else:
+        measured = np.full(FLIGHTS, _mean([point.mean_us for point in alone]) / 1e6)
+    farm = Farm(draft.server, Closed(1), rows=draft.rows, clocks=draft.clocks())
+    explained = np.quantile(simulate(farm, requests=4000, seed=seed, warm_up=0.0).latency_s, shares)
+    return tuple(np.maximum(measured - explained, 0.0).tolist())
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,7 +1,7 @@
-"""A host as it really runs: sometimes slow, sometimes not at all.
+"""A host as it really runs: sometimes slow, sometimes interrupted.
 
-What a host got done, against time, is measured under load and replayed: work that begins at some moment ends when the
-host has done so much more. A stall then hits whoever is there, and slow times last as long as they did.
+What a saturated server got done, against time, is measured and replayed as the server works: its clock stands still while it
+has nothing to do. A process is interrupted while it computes, the more often the more it computes; an idle one is not.
 """
 
 from __future__ import annotations
@@ -12,19 +12,27 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """When work ends."""
+    """How long work takes."""
 
-    def end(self, begin: float, work: float) -> float:
-        """Return when work of so many seconds ends that begins then."""
+    def takes(self, work: float) -> float:
+        """Return how long the next so many seconds of work take."""
+        ...
+
+    def fresh(self) -> Clock:
+        """Return the same clock, before any work was done."""
         ...
 
 
 class SteadyClock:
     """A host that always runs at the same speed."""
 
-    def end(self, begin: float, work: float) -> float:
-        """Return when work ends."""
-        return begin + work
+    def takes(self, work: float) -> float:
+        """Return the work itself."""
+        return work
+
+    def fresh(self) -> SteadyClock:
+        """Return itself: nothing changes it."""
+        return self
 
 
 class MeasuredClock:
@@ -36,20 +44,22 @@ class MeasuredClock:
         scale = self._span / float(work[-1])
         self._times = [float(time) for time in times_s]
         self._work = [float(done) * scale for done in work]
-        self._skipped = offset * self._span
+        self._done = self._first = offset * self._span
 
-    def end(self, begin: float, work: float) -> float:
-        """Return when work ends."""
-        span = self._span
-        rounds, place = divmod(begin + self._skipped, span)
-        more, wanted = divmod(_between(self._times, self._work, place) + work, span)
-        end = (rounds + more) * span + _between(self._work, self._times, wanted) - self._skipped
-        return max(begin, end)  # rounding must not turn time back
+    def takes(self, work: float) -> float:
+        """Return how long the next so many seconds of work take, as it was when they were measured."""
+        begin = self._done
+        self._done += work
+        return max(0.0, self._time(self._done) - self._time(begin))  # rounding must not turn time back
 
+    def fresh(self) -> MeasuredClock:
+        """Return the same clock at its beginning."""
+        return MeasuredClock(self._times, self._work, offset=self._first / self._span)
 
-def _between(known: list[float], values: list[float], at: float) -> float:
-    right = min(bisect_right(known, at), len(known) - 1)
-    low, high = known[right - 1], known[right]
-    if high <= low:
-        return values[right]
-    return values[right - 1] + (values[right] - values[right - 1]) * (at - low) / (high - low)
+    def _time(self, done: float) -> float:
+        rounds, place = divmod(done, self._span)
+        known, values = self._work, self._times
+        right = min(bisect_right(known, place), len(known) - 1)
+        low, high = known[right - 1], known[right]
+        share = (place - low) / (high - low) if high > low else 1.0
+        return rounds * self._span + values[right - 1] + (values[right] - values[right - 1]) * share

@@ -50,6 +50,14 @@ class Outcome:
     fallbacks: int
     lost: int  # sent, and neither answered nor on their way
 
+    def typical_p99_us(self, seconds: float) -> float:
+        """Return the p99 that half of all loads of so many seconds stay below: what a load of that length is likely to show."""
+        size = max(2, round(self.requests_per_s * seconds))
+        if size >= len(self.latency_s):
+            return self.latency.p99_us
+        pieces = np.array_split(self.latency_s, max(1, len(self.latency_s) // size))
+        return 1e6 * float(np.median([np.percentile(piece, 99) for piece in pieces]))
+
 
 def told_of(
     farm: Farm,

@@ -40,7 +40,7 @@ class RunningServer:
         self, environment: Any, spec: Server, clock: Clock, answer: Callable[[Request, float], None]
     ) -> None:
         """Begin with nothing to do; `answer` sends an answer off after so many seconds."""
-        self._env, self._spec, self._clock, self._answer = environment, spec, clock, answer
+        self._env, self._spec, self._clock, self._answer = environment, spec, clock.fresh(), answer
         self._inbox: deque[Request] = deque()
         self._queue: deque[Request] = deque()
         self._finished: deque[list[Request]] = deque()
@@ -95,10 +95,9 @@ class RunningServer:
     def _work(self, seconds: float) -> Process:
         """Let the loop work; nothing else happens in it meanwhile."""
         if seconds > 0:
-            begin = self._env.now
-            end = self._clock.end(begin, seconds)
-            self.loop_s += end - begin
-            yield self._env.timeout(end - begin)
+            took = self._clock.takes(seconds)
+            self.loop_s += took
+            yield self._env.timeout(took)
 
     def _dispatch(self) -> Process:
         spec = self._spec
@@ -110,7 +109,7 @@ class RunningServer:
             rows = sum([request.rows for request in batch])
             seconds = spec.service.at(rows)
             begin = self._env.now
-            took = self._clock.end(begin, seconds) - begin
+            took = self._clock.takes(seconds)
             self.busy_s += took
             self.batches, self.rows = self.batches + 1, self.rows + rows
             for request in batch:
@@ -147,8 +146,7 @@ class RunningServer:
         """Answer one after the other."""
         if not self.alive:
             return
-        begin = self._env.now
-        whole = self._clock.end(begin, self._spec.out_s * len(batch)) - begin
+        whole = self._clock.takes(self._spec.out_s * len(batch))
         for place, request in enumerate(batch, start=1):
             self._held.discard(request)
             self._answer(request, whole * place / len(batch))
