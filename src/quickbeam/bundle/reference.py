@@ -52,20 +52,25 @@ class Reference:
 
     def __call__(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Evaluate; floats go in and come out as float64."""
+        values = self.trace(arrays)
+        return {name: np.asarray(values[name]) for name in self.outputs}
+
+    def trace(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Evaluate; return every value of the graph, inputs and constants too, by name."""
         feeds = {
             name: array.astype(np.float64) if self._double and array.dtype.kind == "f" else array
             for name, array in arrays.items()
         }
         try:
             with np.errstate(all="ignore"):
-                values = self._evaluator.run(None, feeds)
+                found = self._evaluator.run(None, feeds, intermediate=True)
         except MemoryError:
             raise
         except Exception as error:
             raise ModelError(
                 f"the reference engine cannot evaluate this model on inputs of {_shapes(arrays)}: {_first_line(error)}{_hint(error)}"
             ) from error
-        return {name: np.asarray(value) for name, value in zip(self.outputs, values, strict=True)}
+        return {name: np.asarray(value) for name, value in found.items() if name and value is not None}
 
 
 def evaluate(

@@ -103,6 +103,13 @@ class AveragePool(_SlowAveragePool):
         return (windows.mean(axis=tuple(range(x.ndim, windows.ndim))),)
 
 
+class GlobalMaxPool(OpRun):
+    """The maximum over all places; the ONNX project's own takes two axes, however many there are."""
+
+    def _run(self, x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
 OWN_OPERATORS = (
     LSTM,
     GRU,
@@ -110,6 +117,7 @@ OWN_OPERATORS = (
     ConvTranspose,
     MaxPool,
     AveragePool,
+    GlobalMaxPool,
     BatchNormalization,
     DequantizeLinear,
     Softmax,

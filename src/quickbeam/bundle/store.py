@@ -182,10 +182,12 @@ def check_target(target: Path) -> None:
         raise UsageError(f"{target} exists and is no bundle; name another place or remove it")
 
 
-def add_texts(bundle: Bundle, texts: Mapping[str, str]) -> Bundle:
-    """Put text files, such as a model card, into a bundle: it is written anew, whole, with their checksums."""
+def add_texts(bundle: Bundle, texts: Mapping[str, str], target: Path | None = None) -> Bundle:
+    """Put text files, such as a model card, into a bundle or a copy of it: it is written anew, whole, with their checksums."""
     kept = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
-    return write_bundle(bundle.path, bundle.manifest, bundle.model_bytes, bundle.golden, {**kept, **texts})
+    return write_bundle(
+        target or bundle.path, bundle.manifest, bundle.model_bytes, bundle.golden, {**kept, **texts}
+    )
 
 
 def with_working_points(bundle: Bundle, points: Sequence[WorkingPoint], target: Path) -> Bundle:

@@ -1,0 +1,119 @@
+"""The native engine: the model compiled to machine code for this very processor, several times as fast as a runtime when it is small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import onnx
+
+from quickbeam._base import ModelError
+from quickbeam.bundle import BATCH, Bundle, Signature, draw_inputs, free_sizes
+from quickbeam.engines.engine import Arrays, Engine, Options, Runner
+from quickbeam.native import compile_model
+from quickbeam.native.build import build, find_compiler
+from quickbeam.native.call import Kernel, open_kernel
+from quickbeam.native.example import example_event
+
+MOST_SIZES = 32  # sets of sizes of free dimensions that one session compiles for
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class NativeEngine(Engine):
+    """Generated C, compiled once per model and kept; one thread, whatever is asked for: scale by processes or sessions."""
+
+    name = "native"
+    batch_bound = 0.0
+    cuts_batches = True
+
+    def prepare(self) -> None:
+        """Find a compiler."""
+        find_compiler()
+
+    def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
+        """Compile for the sizes that the signature tells; where some are free, when they are seen."""
+        del options
+        runner = _NativeRunner(model, signature)
+        sizes = free_sizes(signature, {}, 1)
+        event = draw_inputs(signature, sizes, np.random.default_rng(0))
+        if set(sizes) - {BATCH, *(str(spec.shape[0]) for spec in signature.inputs if spec.shape)}:
+            compile_model(onnx.load_model_from_string(model), event)  # what cannot be compiled is told now
+        else:
+            runner.compile(event)
+        return runner
+
+    def open(self, bundle: Bundle, options: Options) -> Runner:
+        """Compile for the sizes of the golden events."""
+        del options
+        runner = _NativeRunner(bundle.model_bytes, bundle.manifest.signature)
+        runner.compile(example_event(bundle))
+        return runner
+
+    @classmethod
+    def version(cls) -> str:
+        """Return our own version: the compiler is part of us."""
+        from quickbeam._base import library_versions
+
+        return library_versions(("quickbeam",)).get("quickbeam", "")
+
+
+class _NativeRunner(Runner):
+    """Compiled code per set of sizes; most models have one, and then a call goes straight to it."""
+
+    def __init__(self, model: bytes, signature: Signature) -> None:
+        self._model, self._signature = model, signature
+        self._batched = signature.rows != "none"
+        self._lead = 1 if self._batched else 0
+        self._compiled: dict[Shapes, Kernel] = {}
+        inner = {d for spec in signature.inputs for d in spec.shape[self._lead :]}
+        self._one_size = all(isinstance(d, int) for d in inner)
+        super().__init__(self._run)
+
+    def compile(self, event: Mapping[str, np.ndarray]) -> Kernel:
+        """Compile for the sizes of an example, or find what was compiled before."""
+        ordered = {spec.name: event[spec.name] for spec in self._signature.inputs}
+        built = build(self._model, ordered)
+        lead = built.inputs[0][:1]
+        if self._batched and any(shape[:1] != lead for shape in built.outputs):
+            raise ModelError(
+                f"the native engine needs an output per event, and this model's have the shapes {built.outputs} for {lead[0]}; "
+                "use engine='onnxruntime' or 'auto'"
+            )
+        made = open_kernel(built, batched=self._batched)
+        self._compiled[self._key(list(ordered.values()))] = made
+        if self._one_size:
+            self.run = made
+        return made
+
+    def _key(self, arrays: Arrays) -> Shapes:
+        return tuple(array.shape[self._lead :] for array in arrays)
+
+    def _for(self, arrays: Arrays) -> Kernel:
+        found = self._compiled.get(self._key(arrays))
+        if found is not None:
+            return found
+        if len(self._compiled) >= MOST_SIZES:
+            raise ModelError(
+                f"the native engine compiles for each set of sizes, and this session has seen {MOST_SIZES} of them; "
+                "pad events to fewer sizes, or use engine='onnxruntime'"
+            )
+        rows = slice(0, self._signature.fixed_batch or 1)
+        return self.compile(
+            {
+                spec.name: array[rows] if self._batched else array
+                for spec, array in zip(self._signature.inputs, arrays, strict=True)
+            }
+        )
+
+    def _run(self, arrays: Arrays) -> Arrays:
+        return self._for(arrays)(arrays)
+
+    def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
+        """Hand the buffers over once."""
+        return self._for(arrays).bind(arrays, results)
+
+    def close(self) -> None:
+        """Drop the compiled code."""
+        self._compiled.clear()
+        self.run = self._run

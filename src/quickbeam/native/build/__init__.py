@@ -1,0 +1,22 @@
+"""From generated C to a shared object: compilers, processors, and the cache of what was compiled."""
+
+from quickbeam.native.build.cache import Entry, cache_root, cached, key_of
+from quickbeam.native.build.levels import LEVELS, Level, find_level, host_level
+from quickbeam.native.build.object import Built, build
+from quickbeam.native.build.toolchain import Compiler, compile_shared, find_compiler
+
+__all__ = [
+    "LEVELS",
+    "Built",
+    "Compiler",
+    "Entry",
+    "Level",
+    "build",
+    "cache_root",
+    "cached",
+    "compile_shared",
+    "find_compiler",
+    "find_level",
+    "host_level",
+    "key_of",
+]

@@ -1,0 +1,45 @@
+"""What processors code is made for, and which of them this host is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quickbeam._base import UsageError, did_you_mean, host_facts
+from quickbeam.native.emission import Target
+
+
+@dataclass(frozen=True)
+class Level:
+    """A set of instructions: what code for it looks like, what the compiler is told, what a processor has to have."""
+
+    name: str
+    target: Target
+    flags: tuple[str, ...]
+    needs: frozenset[str]  # as /proc/cpuinfo calls them
+
+
+_AVX2 = ("-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mlzcnt", "-mpopcnt")
+_AVX512 = (*_AVX2, "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx512cd")
+_NEEDS_AVX2 = frozenset({"avx2", "fma"})
+_NEEDS_AVX512 = _NEEDS_AVX2 | {"avx512f", "avx512dq", "avx512vl", "avx512bw"}
+
+LEVELS = (
+    Level("avx512", Target(16, 32), (*_AVX512, "-mprefer-vector-width=512"), _NEEDS_AVX512),
+    Level("avx2", Target(8, 16), _AVX2, _NEEDS_AVX2),
+    Level("portable", Target(4, 16), (), frozenset()),
+)
+
+
+def host_level() -> Level:
+    """Return the best that this host's processor can do."""
+    has = frozenset(host_facts().instruction_sets)
+    return next(level for level in LEVELS if level.needs <= has)
+
+
+def find_level(name: str) -> Level:
+    """Return a level by name."""
+    for level in LEVELS:
+        if level.name == name:
+            return level
+    hint = did_you_mean(name, [level.name for level in LEVELS])
+    raise UsageError(f"no instruction set is called {name!r}; {hint}".rstrip("; "))

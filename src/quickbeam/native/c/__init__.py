@@ -1,0 +1,1 @@
+"""C that is written by hand: vectors and their functions."""

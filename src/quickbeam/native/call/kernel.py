@@ -1,0 +1,97 @@
+"""A compiled model as something to call: through the extension where one can be built, else through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from quickbeam._base import InputMismatchError, ModelError
+from quickbeam.native.build import Built, Compiler, find_compiler
+from quickbeam.native.call.extension import load_extension
+from quickbeam.native.call.plain import PlainKernel
+
+ALIGNED_BYTES = 64
+OPERATIONS_PER_NS = 10  # about; only to tell short calls from long ones
+SHORT_NS, PIECE_NS = (
+    5_000,
+    100_000_000,
+)  # other threads may run meanwhile; a call looks for Ctrl-C as often as this
+
+
+class Kernel(Protocol):
+    """Arrays in, new arrays out; thread-safe. Arrays that do not fit raise InputMismatchError."""
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """Compute."""
+
+    def bind(self, arrays: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> Callable[[], object]:
+        """Return a call that reads these very arrays and writes those; it keeps them alive."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What either way of calling needs to know."""
+
+    library: ctypes.CDLL
+    address: int
+    weights: np.ndarray
+    built: Built
+    group: int  # rows that go together; 0: there is no axis of events
+    release: int  # from so many groups on, other threads may run meanwhile
+    piece: int  # so many groups are done before signals are looked for
+
+
+def open_kernel(
+    built: Built, *, batched: bool = True, compiler: Compiler | None = None, plain: bool = False
+) -> Kernel:
+    """Load compiled code; `plain` is the slower way that needs no headers of Python."""
+    call = _prepare(built, batched=batched)
+    extension = None if plain else load_extension(compiler or find_compiler())
+    if extension is None:
+        return PlainKernel(call)
+    made: Kernel = extension.Program(
+        address=call.address,
+        keep=call.library,
+        weights=call.weights,
+        scratch_floats=built.scratch_floats,
+        inputs=built.inputs,
+        outputs=built.outputs,
+        group=call.group,
+        release=call.release,
+        piece=call.piece,
+        error=InputMismatchError,
+    )
+    return made
+
+
+def _prepare(built: Built, *, batched: bool) -> Call:
+    try:
+        library = ctypes.CDLL(str(built.path))
+        address = ctypes.cast(library.qb_run, ctypes.c_void_p).value or 0
+    except (OSError, AttributeError) as error:
+        raise ModelError(
+            f"the compiled model cannot be loaded: {error}; name a folder from where code may be run in QUICKBEAM_CACHE"
+        ) from error
+    ns = max(1.0, built.operations / OPERATIONS_PER_NS)
+    return Call(
+        library=library,
+        address=address,
+        weights=_aligned(built.constants),
+        built=built,
+        group=built.inputs[0][0] if batched else 0,
+        release=max(1, int(SHORT_NS / ns)),
+        piece=max(64, int(PIECE_NS / ns) // 64 * 64),
+    )
+
+
+def _aligned(values: np.ndarray) -> np.ndarray:
+    """Copy floats to where a cache line begins."""
+    room = np.empty(values.nbytes + ALIGNED_BYTES, np.uint8)
+    start = -room.ctypes.data % ALIGNED_BYTES
+    found = room[start : start + values.nbytes].view(np.float32)
+    found[:] = values
+    return found

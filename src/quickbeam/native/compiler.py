@@ -1,0 +1,39 @@
+"""The way of a model from ONNX to C: each step can be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from quickbeam.native.emission import Module, Target, Ways, emit
+from quickbeam.native.graph import Graph
+from quickbeam.native.lowering import lower
+from quickbeam.native.passes import fuse_finish, fuse_multiply, hoist
+from quickbeam.native.program import Program
+from quickbeam.native.specialise import specialise
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model at each step: the graph of one event, the statements of both ways, the code."""
+
+    graph: Graph
+    wide: Program
+    narrow: Program
+    module: Module
+
+
+def compile_model(
+    model: onnx.ModelProto,
+    event: Mapping[str, np.ndarray],
+    target: Target | None = None,
+    ways: Ways | None = None,
+) -> Compiled:
+    """Compile a model, or say which node cannot be; `event` is an example of one (leading dimensions of 1)."""
+    graph = specialise(model, event)
+    wide = fuse_finish(fuse_multiply(lower(graph)))
+    narrow = hoist(wide)
+    return Compiled(graph, wide, narrow, emit(wide, narrow, target or Target(), ways or Ways()))

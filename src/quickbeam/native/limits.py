@@ -1,0 +1,64 @@
+"""How large a model may be: what would take hours to compile, or all memory, is refused before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+import onnx
+from onnx import shape_inference
+
+from quickbeam._base import ModelError
+
+NODES = 20_000
+ELEMENTS = 2**26  # of one tensor of one event: 256 MiB
+MEND = "use engine='onnxruntime' or 'auto'"
+
+
+def refuse_large(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> None:
+    """Refuse a model of too many nodes, or with a tensor that is seen to be too large without computing it."""
+    if len(model.graph.node) > NODES:
+        raise ModelError(
+            f"the native engine compiles graphs of up to {NODES} nodes, and this one has {len(model.graph.node)}; {MEND}"
+        )
+    for name, shape in _inferred(model, event).items():
+        _refuse(name, shape)
+
+
+def refuse_large_tensors(values: Mapping[str, np.ndarray]) -> None:
+    """Refuse an event of which a tensor is too large."""
+    for name, value in values.items():
+        _refuse(name, np.asarray(value).shape)
+
+
+def _refuse(name: str, shape: tuple[int, ...]) -> None:
+    if prod(shape) > ELEMENTS:
+        raise ModelError(
+            f"the native engine holds tensors of up to {ELEMENTS} numbers for an event, and {name!r} has the shape {list(shape)}; {MEND}"
+        )
+
+
+def _inferred(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of tensors, as far as they follow from those of the event."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for one in copy.graph.input:
+        if one.name in event:
+            kind = one.type.tensor_type
+            kind.ClearField("shape")
+            for size in event[one.name].shape:
+                kind.shape.dim.add().dim_value = size
+    del copy.graph.value_info[:]
+    for one in copy.graph.output:
+        one.type.tensor_type.ClearField("shape")
+    try:
+        inferred = shape_inference.infer_shapes(copy, data_prop=True)
+    except (shape_inference.InferenceError, RuntimeError):
+        return {}
+    return {
+        one.name: tuple(dim.dim_value for dim in one.type.tensor_type.shape.dim)
+        for one in (*inferred.graph.value_info, *inferred.graph.output)
+        if one.type.tensor_type.HasField("shape")
+        and all(dim.HasField("dim_value") for dim in one.type.tensor_type.shape.dim)
+    }

@@ -1,0 +1,7 @@
+"""Passes over programs: each takes one and returns another that does the same."""
+
+from quickbeam.native.passes.fuse_finish import fuse_finish
+from quickbeam.native.passes.fuse_multiply import fuse_multiply
+from quickbeam.native.passes.hoist import hoist
+
+__all__ = ["fuse_finish", "fuse_multiply", "hoist"]

@@ -1,0 +1,140 @@
+"""Where the elements of a tensor lie: an affine map from its indices to a buffer, so that moving axes costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import accumulate
+from math import prod
+
+
+class Role(Enum):
+    """Who owns a buffer."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    SCRATCH = "scratch"
+    CONSTANT = "constant"
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """So many numbers in a row, for one event."""
+
+    name: str
+    elements: int
+    role: Role = Role.SCRATCH
+
+
+@dataclass(frozen=True)
+class View:
+    """Element `i` lies at `offset + sum(i * strides)`; inside of a loop its counter moves all by `step`."""
+
+    buffer: Buffer
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+    step: int = 0
+
+    @staticmethod
+    def whole(buffer: Buffer, shape: Sequence[int]) -> View:
+        """Return the buffer in C order."""
+        if prod(shape) > buffer.elements:
+            raise ValueError(f"{tuple(shape)} does not fit into {buffer}")
+        return View(buffer, tuple(shape), row_major(shape))
+
+    @property
+    def elements(self) -> int:
+        """Return how many elements are seen."""
+        return prod(self.shape)
+
+    def permute(self, order: Sequence[int]) -> View:
+        """Return the axes in another order."""
+        return replace(
+            self, shape=tuple(self.shape[i] for i in order), strides=tuple(self.strides[i] for i in order)
+        )
+
+    def slice(self, axis: int, start: int, count: int, step: int = 1) -> View:
+        """Return `count` indices of an axis, from `start` on in steps."""
+        shape, strides = list(self.shape), list(self.strides)
+        offset = self.offset + start * strides[axis]
+        shape[axis], strides[axis] = count, strides[axis] * step
+        return replace(self, shape=tuple(shape), strides=tuple(strides), offset=offset)
+
+    def at(self, axis: int, index: int) -> View:
+        """Return one index of an axis, and the axis gone."""
+        one = self.slice(axis, index, 1)
+        return replace(
+            one,
+            shape=one.shape[:axis] + one.shape[axis + 1 :],
+            strides=one.strides[:axis] + one.strides[axis + 1 :],
+        )
+
+    def insert(self, axis: int, count: int = 1) -> View:
+        """Return the same with a further axis, along which nothing changes."""
+        return replace(
+            self,
+            shape=(*self.shape[:axis], count, *self.shape[axis:]),
+            strides=(*self.strides[:axis], 0, *self.strides[axis:]),
+        )
+
+    def expand(self, shape: Sequence[int]) -> View:
+        """Broadcast to a shape, as numpy does."""
+        missing = len(shape) - len(self.shape)
+        strides = [0] * missing
+        for have, want, stride in zip(self.shape, shape[missing:], self.strides, strict=True):
+            if have != want and have != 1:
+                raise ValueError(f"{self.shape} does not broadcast to {tuple(shape)}")
+            strides.append(stride if have == want else 0)
+        return replace(self, shape=tuple(shape), strides=tuple(strides))
+
+    def window(self, axis: int, size: int, count: int, stride: int, dilation: int) -> View:
+        """Return windows along an axis: the axis becomes (count windows, size elements of each)."""
+        base = self.strides[axis]
+        return replace(
+            self,
+            shape=(*self.shape[:axis], count, size, *self.shape[axis + 1 :]),
+            strides=(*self.strides[:axis], base * stride, base * dilation, *self.strides[axis + 1 :]),
+        )
+
+    def reshape(self, shape: Sequence[int]) -> View | None:
+        """Return the same elements in C order under another shape, or None where they would have to be moved."""
+        if prod(shape) == 0:
+            return None
+        old = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]
+        merged = list(reversed(_merge(reversed(old))))
+        strides: list[int] = []
+        for size in reversed(shape):
+            if size == 1:
+                strides.append(0)
+                continue
+            if not merged:
+                return None
+            length, stride = merged.pop()
+            if length % size:
+                return None
+            strides.append(stride)
+            if length != size:
+                merged.append((length // size, stride * size))
+        if any(length != 1 for length, _ in merged):
+            return None
+        return replace(self, shape=tuple(shape), strides=tuple(reversed(strides)))
+
+
+def _merge(axes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join axes, innermost first, wherever they lie one behind the other."""
+    merged: list[tuple[int, int]] = []
+    for size, stride in axes:
+        if merged and merged[-1][0] * merged[-1][1] == stride:
+            merged[-1] = (merged[-1][0] * size, merged[-1][1])
+        else:
+            merged.append((size, stride))
+    return merged
+
+
+def row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the strides of C order."""
+    if not shape:
+        return ()
+    return tuple(accumulate(reversed(shape[1:]), lambda a, b: a * b, initial=1))[::-1]

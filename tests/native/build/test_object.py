@@ -1,0 +1,38 @@
+"""A model as a shared object, for every processor that this host can stand in for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from quickbeam._base import host_facts
+from quickbeam.engines import out_of_tolerance
+from quickbeam.native import example_event
+from quickbeam.native.build import LEVELS, build
+from quickbeam.native.call import open_kernel
+
+HERE = [level for level in LEVELS if level.needs <= set(host_facts().instruction_sets)]
+
+
+@pytest.mark.parametrize("level", HERE, ids=lambda level: level.name)
+@pytest.mark.parametrize("name", ["dense", "conv1d", "deep-jet", "attention", "image"])
+def test_every_instruction_set_reproduces_the_golden_outputs_and_knows_no_batch(bundle_of, level, name):
+    bundle = bundle_of(name)
+    signature = bundle.manifest.signature
+    inputs = [bundle.golden.inputs[spec.name] for spec in signature.inputs]
+    inputs = [np.resize(array, (41, *array.shape[1:])) for array in inputs]
+    kernel = open_kernel(build(bundle.model_bytes, example_event(bundle), level=level))
+    together = kernel(inputs)
+    for spec, found in zip(signature.outputs, together, strict=True):
+        golden = np.resize(bundle.golden.outputs[spec.name], found.shape)
+        assert not out_of_tolerance(found, golden, spec.tolerance).any()
+    for size in (1, 3, 8, 17, 40):
+        for part, whole in zip(kernel([array[:size] for array in inputs]), together, strict=True):
+            np.testing.assert_array_equal(part.view(np.uint32), whole[:size].view(np.uint32))
+
+
+def test_shapes_and_effort_are_those_of_one_event(bundle_of):
+    built = build(bundle_of("conv1d").model_bytes, example_event(bundle_of("conv1d")))
+    assert built.inputs == ((1, 3, 20),)
+    assert built.outputs == ((1,), (1, 5))
+    assert built.operations > 10 * 6 * 9

@@ -1,0 +1,264 @@
+"""Every operator over its attributes: against float64, and to the bit between ways and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+RNG = np.random.default_rng(11)
+
+
+def weights(*shape: int) -> np.ndarray:
+    """Return numbers of about the size that weights have."""
+    return (RNG.normal(size=shape) / max(1.0, np.sqrt(np.prod(shape[1:])))).astype(np.float32)
+
+
+def node(kind: str, given: Sequence[object], opset: int = 17, outputs: int = 1, **attributes: object) -> tuple[onnx.ModelProto, list[tuple[int, ...]]]:  # fmt: skip
+    """Return a model of one node: a tuple is the shape of an input of the event, an array a constant, None is left out."""
+    names, inputs, constants, shapes = [], [], [], []
+    for number, one in enumerate(given):
+        name = f"x{number}" if one is not None else ""
+        names.append(name)
+        if isinstance(one, tuple):
+            inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, one))
+            shapes.append(one)
+        elif one is not None:
+            constants.append(numpy_helper.from_array(np.asarray(one), name))
+    wanted = [f"y{number}" for number in range(outputs)]
+    nodes = [helper.make_node(kind, names, wanted, **attributes)]
+    results = []
+    for name in wanted:
+        nodes.append(helper.make_node("Cast", [name], [f"{name}_float"], to=TensorProto.FLOAT))
+        results.append(helper.make_tensor_value_info(f"{name}_float", TensorProto.FLOAT, None))
+    graph = helper.make_graph(nodes, kind, inputs, results, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), shapes
+
+
+def recurrent(
+    kind: str, directions: int, size: int, given: int, hidden: int, bias: bool, states: bool, **more: object
+):
+    gates = {"GRU": 3, "LSTM": 4, "RNN": 1}[kind] * hidden
+    state = (directions, 1, hidden)
+    inputs = [
+        (size, 1, given), weights(directions, gates, given), weights(directions, gates, hidden),
+        weights(directions, 2 * gates) if bias else None, None, state if states else None,
+    ]  # fmt: skip
+    if kind == "LSTM":
+        inputs.append(state if states else None)
+    while inputs[-1] is None:
+        inputs.pop()
+    return node(kind, inputs, outputs=3 if kind == "LSTM" else 2, hidden_size=hidden, **more)
+
+
+ints = np.array
+CONVOLUTIONS = {
+    "plain": node("Conv", [(1, 3, 9), weights(5, 3, 3), weights(5)]),
+    "padded": node("Conv", [(1, 3, 9), weights(20, 3, 3), weights(20)], pads=[2, 1], strides=[2]),
+    "dilated": node("Conv", [(1, 4, 17), weights(6, 4, 3)], dilations=[3], pads=[3, 3]),
+    "grouped": node("Conv", [(1, 6, 10), weights(9, 2, 3), weights(9)], group=3),
+    "depthwise": node("Conv", [(1, 8, 7, 7), weights(8, 1, 3, 3)], group=8, pads=[1] * 4),
+    "depthwise_multiplied": node("Conv", [(1, 4, 6, 5), weights(8, 1, 3, 2), weights(8)], group=4, strides=[2, 1]),
+    "image": node("Conv", [(1, 2, 8, 9), weights(17, 2, 3, 3), weights(17)], pads=[1, 0, 2, 1], strides=[1, 2], dilations=[2, 1]),
+    "same_upper": node("Conv", [(1, 2, 8, 7), weights(3, 2, 4, 3)], auto_pad="SAME_UPPER", strides=[2, 2]),
+    "same_lower": node("Conv", [(1, 2, 8, 7), weights(3, 2, 4, 3)], auto_pad="SAME_LOWER", strides=[2, 3]),
+    "valid": node("Conv", [(1, 2, 8, 7), weights(3, 2, 4, 3)], auto_pad="VALID"),
+    "pointwise": node("Conv", [(1, 19, 33), weights(40, 19, 1), weights(40)]),
+    "one_output": node("Conv", [(1, 40, 5), weights(1, 40, 1), weights(1)]),
+    "volume": node("Conv", [(1, 2, 4, 5, 6), weights(3, 2, 2, 3, 2)], strides=[1, 2, 1]),
+    "two_at_once": node("Conv", [(2, 3, 9), weights(5, 3, 3)]),
+    "long": node("Conv", [(1, 1, 130), weights(4, 1, 7)], strides=[3]),
+    "up": node("ConvTranspose", [(1, 3, 5), weights(3, 4, 3), weights(4)], strides=[2]),
+    "up_padded": node("ConvTranspose", [(1, 3, 5), weights(3, 4, 4)], strides=[2], pads=[1, 1], output_padding=[1]),
+    "up_wide_stride": node("ConvTranspose", [(1, 2, 5), weights(2, 3, 2), weights(3)], strides=[3]),
+    "up_dilated": node("ConvTranspose", [(1, 2, 6), weights(2, 3, 3)], dilations=[2], strides=[2]),
+    "up_grouped": node("ConvTranspose", [(1, 4, 5, 4), weights(4, 3, 3, 3), weights(6)], group=2, strides=[2, 1], pads=[1, 1, 0, 1]),
+    "up_same": node("ConvTranspose", [(1, 2, 4, 4), weights(2, 3, 3, 3)], auto_pad="SAME_UPPER", strides=[2, 2]),
+    "up_shape": node("ConvTranspose", [(1, 2, 4, 4), weights(2, 3, 3, 3)], output_shape=[8, 8], strides=[2, 2]),
+}  # fmt: skip
+DENSE = {
+    "gemm": node("Gemm", [(1, 7), weights(7, 20), weights(20)]),
+    "gemm_turned": node("Gemm", [(7, 3), weights(5, 7), weights(3, 5)], transA=1, transB=1, alpha=0.5, beta=2.0),
+    "gemm_dynamic": node("Gemm", [(3, 4), (4, 5), (1, 5)], alpha=2.0, beta=0.5),
+    "gemm_bias_of_event": node("Gemm", [(3, 4), weights(4, 5), (3, 1)]),
+    "matmul": node("MatMul", [(2, 3, 9), weights(9, 33)]),
+    "matmul_vector": node("MatMul", [(9,), weights(9, 5)]),
+    "matmul_left": node("MatMul", [weights(5, 9), (2, 9, 4)]),
+    "matmul_to_vector": node("MatMul", [(3, 9), weights(9)]),
+    "matmul_both": node("MatMul", [(2, 5, 7), (2, 7, 18)]),
+    "matmul_heads": node("MatMul", [(1, 4, 6, 3), (1, 4, 3, 6)]),
+    "matmul_broadcast": node("MatMul", [(2, 1, 3, 4), (3, 4, 5)]),
+    "matmul_stack": node("MatMul", [(1, 3, 4), weights(2, 4, 5)]),
+    "long_sum": node("MatMul", [(1, 200), weights(200, 1)]),
+    "long_sums_turned": node("Gemm", [(90, 20), weights(90, 2)], transA=1),
+    "long_sums": node("MatMul", [(3, 101), weights(101, 2)]),
+    "einsum_heads": node("Einsum", [(2, 5, 3, 4), (2, 6, 3, 4)], equation="bqhd,bkhd->bhqk"),
+    "einsum_trace": node("Einsum", [(4, 4)], equation="ii"),
+    "einsum_outer": node("Einsum", [(3,), (5,)], equation="i,j->ij"),
+    "einsum_dots": node("Einsum", [(2, 3, 4), weights(4, 5)], equation="...d,de->...e"),
+    "einsum_three": node("Einsum", [(2, 3), (3, 4), (4,)], equation="ab,bc,c->a"),
+}  # fmt: skip
+REDUCED = ("Sum", "Mean", "Max", "Min", "Prod", "SumSquare", "L1", "L2", "LogSumExp")
+REDUCTIONS = {
+    **{f"{k}_old": node(f"Reduce{k}", [(3, 4, 5)], opset=11, axes=[-2], keepdims=0) for k in REDUCED},
+    **{f"{k}_long": node(f"Reduce{k}", [(3, 70)], opset=18, keepdims=1) for k in REDUCED if k != "Prod"},
+    **{f"{k}_axes": node(f"Reduce{k}", [(3, 4, 40), ints([0, -1])], opset=18) for k in REDUCED if k != "Prod"},
+    "noop": node("ReduceSum", [(3, 4)], opset=13, noop_with_empty_axes=1),
+    **{f"softmax_{o}_{a % 3}": node("Softmax", [(2, 9, 5)], opset=o, axis=a) for o in (11, 13) for a in (1, -1)},
+    "log_softmax": node("LogSoftmax", [(3, 37)], axis=-1),
+    "hardmax": node("Hardmax", [(3, 7)]),
+    "layer_norm": node("LayerNormalization", [(3, 40), weights(40), weights(40)]),
+    "layer_norm_two": node("LayerNormalization", [(2, 3, 5), weights(3, 5)], axis=1),
+    "instance_norm": node("InstanceNormalization", [(1, 4, 6, 5), weights(4), weights(4)]),
+    "group_norm": node("GroupNormalization", [(1, 6, 5), weights(2), weights(2)], opset=18, num_groups=2),
+    "batch_norm": node("BatchNormalization", [(1, 3, 5), weights(3), weights(3), weights(3), np.abs(weights(3)) + 0.5]),
+    "lp_2": node("LpNormalization", [(3, 9)], p=2, axis=0),
+    "global_average": node("GlobalAveragePool", [(1, 3, 6, 7)]), "global_max": node("GlobalMaxPool", [(1, 3, 50)]),
+    "cumsum": node("CumSum", [(3, 5, 2), ints(1)]), "cumsum_back": node("CumSum", [(3, 5), ints(-1)], reverse=1, exclusive=1),
+    "lrn": node("LRN", [(4, 4, 3, 3)], size=3),
+}  # fmt: skip
+POOLS = {
+    "max": node("MaxPool", [(1, 3, 9)], kernel_shape=[3], strides=[2]),
+    "max_ceil": node("MaxPool", [(1, 2, 8, 9)], kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1, pads=[1, 0, 1, 1]),
+    "max_dilated": node("MaxPool", [(1, 2, 9, 9)], kernel_shape=[3, 3], dilations=[2, 1]),
+    "max_large": node("MaxPool", [(1, 2, 12, 12)], kernel_shape=[5, 5], strides=[3, 3], auto_pad="SAME_UPPER"),
+    "average": node("AveragePool", [(1, 3, 9)], kernel_shape=[3], strides=[2], pads=[1, 1]),
+    "average_padded": node("AveragePool", [(1, 3, 8, 7)], kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1),
+    "average_ceil": node("AveragePool", [(1, 3, 8)], kernel_shape=[3], strides=[2], ceil_mode=1),
+    "average_large": node("AveragePool", [(1, 2, 12, 12)], kernel_shape=[6, 6], strides=[6, 6]),
+    "average_same": node("AveragePool", [(1, 2, 7, 8)], kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_LOWER"),
+}  # fmt: skip
+MOVES = {
+    "transpose": node("Transpose", [(2, 3, 20)], perm=[2, 0, 1]), "transpose_default": node("Transpose", [(3, 4, 5)]),
+    "slice": node("Slice", [(9, 8), ints([1, -1]), ints([100, -9]), ints([0, 1]), ints([2, -3])]),
+    "slice_old": node("Slice", [(9, 8)], opset=9, starts=[2], ends=[-1], axes=[1]),
+    "gather_steps": node("Gather", [(9, 5), ints([1, 3, 5])]), "gather_back": node("Gather", [(9, 5), ints([-1, -2])], axis=1),
+    "gather_any": node("Gather", [(3, 30), ints([[7, 1, 1, 29, 4, 0, 13, 2, 8, 9, 5, 22]])], axis=1),
+    "gather_one": node("Gather", [(3, 5), ints(2)], axis=-1),
+    "concat": node("Concat", [(2, 3), weights(2, 4), (2, 1)], axis=-1),
+    "split": node("Split", [(2, 7), ints([3, 4])], outputs=2, axis=1), "tile": node("Tile", [(2, 3), ints([2, 3])]),
+    "expand": node("Expand", [(3, 1), ints([2, 1, 4])]), "trilu": node("Trilu", [(4, 5)], upper=0),
+    "pad": node("Pad", [(3, 4), ints([1, 0, 0, 2]), np.float32(2.5)]), "pad_old": node("Pad", [(3, 4)], opset=10, pads=[0, 1, 1, 0], value=3.0),
+    "pad_reflect": node("Pad", [(1, 2, 6), ints([0, 0, 2, 0, 0, 3])], mode="reflect"), "pad_edge": node("Pad", [(5,), ints([3, 30])], mode="edge"),
+    "upsample": node("Upsample", [(1, 2, 3, 3), ints([1, 1, 2, 3], np.float32)], opset=9),
+    "resize": node("Resize", [(1, 2, 5), None, ints([1, 1, 1.6], np.float32)], mode="linear"),
+    "resize_corners": node("Resize", [(1, 2, 4, 3), None, None, ints([1, 2, 7, 8])], mode="linear", coordinate_transformation_mode="align_corners"),
+    "resize_nearest": node("Resize", [(1, 1, 7), None, None, ints([1, 1, 4])], mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"),
+    "depth": node("DepthToSpace", [(1, 8, 2, 3)], blocksize=2), "depth_crd": node("DepthToSpace", [(1, 8, 2, 3)], blocksize=2, mode="CRD"),
+    "space": node("SpaceToDepth", [(1, 2, 4, 6)], blocksize=2),
+}  # fmt: skip
+SELECTIONS = {
+    "top": node("TopK", [(3, 20), ints([5])], outputs=2), "least": node("TopK", [(4, 6), ints([4])], outputs=2, largest=0, axis=0),
+    "top_old": node("TopK", [(2, 9)], opset=9, outputs=2, k=3), "argmax": node("ArgMax", [(3, 9)], axis=1),
+    "argmin_last": node("ArgMin", [(3, 9)], axis=0, keepdims=0, select_last_index=1),
+    "compress": node("Compress", [(3, 5), ints([True, False, True, True])], axis=1),
+}  # fmt: skip
+LAYERS = {
+    f"{kind}_{direction}_{'full' if full else 'bare'}": recurrent(kind, 2 if direction == "bidirectional" else 1, 6, 5, 18, full, full, direction=direction)
+    for kind, direction, full in (
+        ("GRU", "forward", False), ("GRU", "reverse", True), ("GRU", "bidirectional", True), ("LSTM", "forward", True),
+        ("LSTM", "bidirectional", False), ("LSTM", "reverse", False), ("RNN", "bidirectional", True),
+    )
+}  # fmt: skip
+LAYERS |= {
+    f"GRU_linear_{full}": recurrent("GRU", 1, 4, 3, 7, full, full, linear_before_reset=1)
+    for full in (False, True)
+}
+UNARY = (
+    "Neg", "Abs", "Sqrt", "Exp", "Tanh", "Erf", "Sigmoid", "Relu", "Floor", "Ceil", "Sin", "Cos", "Round", "Sign", "Softplus",
+    "Tan", "Atan", "Sinh", "Cosh", "Asinh", "LeakyRelu", "Elu", "Selu", "Celu", "HardSigmoid", "HardSwish", "Softsign", "Mish",
+    "ThresholdedRelu", "Shrink", "Identity",
+)  # fmt: skip
+ELEMENTWISE = {
+    **{kind: node(kind, [(3, 7)], opset=18) for kind in UNARY if kind != "Sqrt"},
+    **{k: node(k, [(2, 3, 5), (3, 1)]) for k in ("Add", "Sub", "Mul", "Greater", "LessOrEqual", "Equal", "Max", "Min", "PRelu")},
+    "mod": node("Mod", [(3, 5), weights(5) + 2], fmod=1), "gelu": node("Gelu", [(40,)], opset=20), "gelu_tanh": node("Gelu", [(40,)], opset=20, approximate="tanh"),
+    "clip": node("Clip", [(9,), np.float32(-0.5), np.float32(0.7)]), "clip_old": node("Clip", [(9,)], opset=6, max=0.3),
+    "square": node("Pow", [(9,), np.float32(2)]), "cube": node("Pow", [(9,), np.float32(-3)]), "power": node("Pow", [np.float32(2.5), (9,)]),
+    "mean": node("Mean", [(3, 4), (4,), (3, 1)]), "leaky": node("LeakyRelu", [(9,)], alpha=0.3), "elu": node("Elu", [(9,)], alpha=1.5),
+}  # fmt: skip
+GROUPS = {
+    "convolutions": CONVOLUTIONS, "dense": DENSE, "reductions": REDUCTIONS, "pools": POOLS, "moves": MOVES, "selections": SELECTIONS,
+    "layers": LAYERS, "elementwise": ELEMENTWISE,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_operators_agree_with_float64_and_with_themselves(group, check, case_of) -> None:
+    rng = np.random.default_rng(2)
+    cases = {}
+    for name, (model, shapes) in GROUPS[group].items():
+        names = [one.name for one in model.graph.input]
+        level = 1.0 if group == "reductions" else 0.0  # sums that cancel have no digits to compare
+        events = {
+            n: (rng.normal(size=(40, *s)) + level).astype(np.float32)
+            for n, s in zip(names, shapes, strict=True)
+        }
+        cases[name] = case_of(model, events)
+    check(cases)
+
+
+INDICES = {
+    "gather": ("Gather", (5, 7), (3, 2), {"axis": 1}),
+    "gather_rows": ("Gather", (5, 40), (6,), {"axis": 0}),
+    "elements": ("GatherElements", (5, 7), (3, 7), {"axis": 0}),
+    "tuples": ("GatherND", (4, 5, 6), (3, 2), {}),
+    "tuples_of_batch": ("GatherND", (3, 5, 6), (3, 4, 1), {"batch_dims": 1}),
+}
+
+
+def test_indices_of_the_event_choose(check, case_of) -> None:
+    """Negative ones count from the end."""
+    rng, cases = np.random.default_rng(4), {}
+    for name, (kind, shape, places, attributes) in INDICES.items():
+        nodes = [
+            helper.make_node("Cast", ["i"], ["places"], to=TensorProto.INT64),
+            helper.make_node(kind, ["x", "places"], ["y"], **attributes),
+        ]
+        inputs = [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", shape), ("i", places))
+        ]
+        graph = helper.make_graph(
+            nodes, name, inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        least = min(shape)
+        events = {"x": rng.normal(size=(40, *shape)), "i": rng.integers(-least, least, (40, *places))}
+        cases[name] = case_of(model, {n: v.astype(np.float32) for n, v in events.items()})
+    check(cases)
+
+
+def test_equal_numbers_keep_their_order(check, case_of) -> None:
+    model, shapes = node("TopK", [(4, 12), ints([7])], outputs=2)
+    events = np.random.default_rng(1).integers(0, 4, (40, *shapes[0])).astype(np.float32)
+    check({"ties": case_of(model, {"x0": events})})
+
+
+@pytest.mark.parametrize("lanes", [4, 8])
+def test_narrower_vectors(lanes, check, case_of) -> None:
+    from quickbeam.native import Target
+
+    rng, cases = np.random.default_rng(2), {}
+    chosen = {**CONVOLUTIONS, **DENSE, **REDUCTIONS}
+    for name in sorted(chosen)[::3]:
+        model, shapes = chosen[name]
+        events = {
+            one.name: rng.normal(size=(40, *s)).astype(np.float32)
+            for one, s in zip(model.graph.input, shapes, strict=True)
+        }
+        cases[name] = case_of(model, events)
+    check(cases, target=Target(lanes, 16), optimise="-O3" if lanes == 8 else "-O1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", GROUPS)
+def test_nothing_is_read_or_written_outside(group, sanitize, case_of) -> None:
+    rng, cases = np.random.default_rng(2), {}
+    for name, (model, shapes) in GROUPS[group].items():
+        names = [one.name for one in model.graph.input]
+        cases[name] = case_of(model, {n: rng.normal(size=(1, *s)).astype(np.float32) for n, s in zip(names, shapes, strict=True)})  # fmt: skip
+    said = sanitize(cases)
+    assert not said, said[:3000]

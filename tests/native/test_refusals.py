@@ -1,0 +1,75 @@
+"""What cannot be compiled is refused in one sentence, and before memory is taken."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from quickbeam._base import ModelError
+from quickbeam.native import compile_model
+
+
+def _model(nodes, constants=(), shape=(1, 4)):
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, list(constants))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _refusal(nodes, constants=(), shape=(1, 4)) -> str:
+    with pytest.raises(ModelError) as caught:
+        compile_model(_model(nodes, constants, shape), {"x": np.ones(shape, np.float32)})
+    return str(caught.value)
+
+
+def test_unknown_operators_and_attributes_are_named() -> None:
+    said = _refusal([helper.make_node("Det", ["x"], ["y"], name="volume")], shape=(1, 3, 3))
+    assert "'volume'" in said and "Det" in said and "onnxruntime" in said  # noqa: PT018
+    assert "mode='cubic'" in _refusal(
+        [helper.make_node("Resize", ["x", "", "s"], ["y"], mode="cubic")],
+        [numpy_helper.from_array(np.array([1, 1, 2], np.float32), "s")],
+        (1, 2, 6),
+    )
+
+
+def test_shapes_that_follow_from_the_event_are_refused() -> None:
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["places"]),
+        helper.make_node("Cast", ["places"], ["y"], to=TensorProto.FLOAT),
+    ]
+    assert "NonZero" in _refusal(nodes)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["shape"], to=TensorProto.INT64),
+        helper.make_node("Expand", ["x", "shape"], ["y"]),
+    ]
+    assert "depends on the event" in _refusal(nodes, shape=(4,))
+
+
+def test_what_would_fill_the_memory_is_refused_before_it_is_computed() -> None:
+    shape = numpy_helper.from_array(np.array([50_000, 50_000, 4]), "shape")
+    assert "[50000, 50000, 4]" in _refusal([helper.make_node("Expand", ["x", "shape"], ["y"])], [shape])
+
+
+def test_endless_graphs_are_refused() -> None:
+    names = ["x", *(f"t{number}" for number in range(100_000)), "y"]
+    nodes = [helper.make_node("Relu", [a], [b]) for a, b in itertools.pairwise(names)]
+    assert "100001" in _refusal(nodes)
+
+
+def test_long_chains_are_cut_into_pieces() -> None:
+    names = ["x", *(f"t{number}" for number in range(3000)), "y"]
+    nodes = [helper.make_node("Tanh", [a], [b]) for a, b in itertools.pairwise(names)]
+    assert 100 < len(compile_model(_model(nodes), {"x": np.ones((1, 4), np.float32)}).wide.statements) < 1000
+
+
+def test_numbers_that_floats_do_not_hold_are_refused() -> None:
+    constant = numpy_helper.from_array(np.array([2**40, 1, 2, 3]), "c")
+    nodes = [
+        helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64),
+        helper.make_node("Add", ["i", "c"], ["j"]),
+        helper.make_node("Cast", ["j"], ["y"], to=TensorProto.FLOAT),
+    ]
+    assert str(2**40) in _refusal(nodes, [constant])
