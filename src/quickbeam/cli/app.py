@@ -15,6 +15,7 @@ import quickbeam
 from quickbeam._base import QuickbeamError, did_you_mean
 
 COMMANDS = {
+    "tune": "Find the fastest engine for each batch size on this host, and keep it with the bundle.",
     "bench": "Time engines against each other: latency, throughput, memory, loading.",
     "compare": "Compare two runs of a menu: events gained and lost, rates, time.",
     "demo": "Simulate collisions, decide them by the shipped menu, score them, write a report.",

@@ -70,7 +70,7 @@ def command(
     from quickbeam.bundle import Bundle
     from quickbeam.measure import Bench, Plan, run_bench, write_record
 
-    sizes = _sizes(batches)
+    sizes = sizes_of(batches)
     heap = find_spec("memray") is not None
     if memory and not heap:
         say("allocations are not followed: that needs memray, pip install 'quickbeam[memory]'")
@@ -100,7 +100,8 @@ def command(
         say(f"not timed: {sentence}")
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def sizes_of(text: str) -> tuple[int, ...]:
+    """Return batch sizes that are written with commas."""
     try:
         sizes = tuple(int(part) for part in text.split(","))
     except ValueError as error:

@@ -7,29 +7,33 @@ from typing import Any
 
 import click
 
+from quickbeam._base import UsageError
 from quickbeam.cli.output import say
 
 
 @click.command(
     name="export",
-    epilog="Example: quickbeam export conv-vae --to triton -o repository/. Triton's containers need quickbeam in the Python of the Python backend.",
+    epilog="Examples: quickbeam export conv-vae --to c -o conv_vae/; quickbeam export conv-vae --to triton -o repository/. "
+    "Triton's containers need quickbeam in the Python of the Python backend.",
 )
 @click.argument("bundle")
 @click.option(
     "--to",
     "target",
-    type=click.Choice(["triton"]),
+    type=click.Choice(["triton", "c"]),
     required=True,
-    help="triton: a model of a Triton repository.",
+    help="triton: a model of a Triton repository. c: C sources with CMake and a test, for programs without Python.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="The repository; it may hold other models.",
+    help="triton: the repository; it may hold other models. c: a new folder.",
 )
-@click.option("--engine", default="onnxruntime", show_default=True, help="What runs the bundle there.")
+@click.option(
+    "--engine", default="onnxruntime", show_default=True, help="triton: what runs the bundle there."
+)
 @click.option("--instances", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Per instance.")
 @click.option(
@@ -42,24 +46,53 @@ from quickbeam.cli.output import say
 @click.option(
     "--verify",
     is_flag=True,
-    help="Serve it by NVIDIA Triton here (the binary of the wheel nvidia-pytriton), which has to answer the golden outputs.",
+    help="triton: serve it by NVIDIA Triton here (the binary of the wheel nvidia-pytriton), which has to answer the golden outputs.",
 )
 def command(bundle: str, target: str, output: Path, **options: Any) -> None:
-    """Write BUNDLE as a model of a Triton repository: its Python backend opens it behind its gate."""
+    """Write BUNDLE as a model of a Triton repository, which opens it behind its gate, or as C sources that need nothing else."""
     from quickbeam.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    if target == "c":
+        _refuse_options()
+        _export_c(opened, output)
+    else:
+        _export_triton(opened, output, options)
+
+
+def _refuse_options() -> None:
+    """Refuse what was asked for and means nothing for C."""
+    context = click.get_current_context()
+    for name in ("engine", "instances", "threads", "delay", "verify"):
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise UsageError(
+                f"--{name} is for --to triton; an export to C has its own test and needs none of it"
+            )
+
+
+def _export_c(bundle: Any, folder: Path) -> None:
+    from quickbeam.native.export import export_c
+
+    export_c(bundle, folder)
+    say(
+        f"{folder}: build and test it with `cmake -S {folder} -B build && cmake --build build && ctest --test-dir build`"
+    )
+
+
+def _export_triton(bundle: Any, repository: Path, options: dict[str, Any]) -> None:
     from quickbeam.serve.export import export_triton, verify_export
 
-    del target
-    opened = Bundle.open(bundle)
     folder = export_triton(
-        opened,
-        output,
+        bundle,
+        repository,
         engine=options["engine"],
         instances=options["instances"],
         threads=options["threads"],
         delay_us=options["delay"],
     )
     if options["verify"]:
-        verify_export(opened, folder)
-        say(f"verified: NVIDIA Triton answers the golden outputs of {opened.name}")
-    say(f"{folder}: serve it with `tritonserver --model-repository {output}`, or `quickbeam serve {output}`")
+        verify_export(bundle, folder)
+        say(f"verified: NVIDIA Triton answers the golden outputs of {bundle.name}")
+    say(
+        f"{folder}: serve it with `tritonserver --model-repository {repository}`, or `quickbeam serve {repository}`"
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from quickbeam._base import BundleError, QuickbeamError, human_bytes
+from quickbeam._base import BundleError, QuickbeamError, UsageError, human_bytes
 from quickbeam.cli.output import json_option, print_json, print_table
 from quickbeam.cli.reading import tree_option
 
@@ -16,8 +16,14 @@ from quickbeam.cli.reading import tree_option
 @click.command(name="inspect", epilog="Example: quickbeam inspect conv-vae --json")
 @click.argument("what")
 @tree_option
+@click.option(
+    "--emit",
+    "step",
+    type=click.Choice(["graph", "ir", "c"]),
+    help="Print what the native engine's compiler makes of a bundle: its graph, its statements, or its C for this processor.",
+)
 @json_option
-def command(what: str, tree: str | None, as_json: bool) -> None:
+def command(what: str, tree: str | None, step: str | None, as_json: bool) -> None:
     """Tell what is in WHAT: a bundle, an ONNX model, or a ROOT, Parquet, HDF5 or NumPy file."""
     from quickbeam.bundle import Bundle
 
@@ -29,11 +35,31 @@ def command(what: str, tree: str | None, as_json: bool) -> None:
             if path.is_dir():
                 raise
             raise QuickbeamError(f"{what} is neither a file nor a bundle: {error}") from error
-        _bundle(bundle, as_json)
+        if step is None:
+            _bundle(bundle, as_json)
+        else:
+            _emit(bundle, step)
+    elif step is not None:
+        raise UsageError(
+            f"--emit is for bundles, and {what} is a file; make a bundle of a model with `quickbeam pack`"
+        )
     elif path.suffix in (".onnx", ".keras", ".pt", ".ts"):
         _model(path, as_json)
     else:
         _file(what, tree, as_json)
+
+
+def _emit(bundle: Any, step: str) -> None:
+    from quickbeam.native import compile_model, example_event, listing
+    from quickbeam.native.build import host_level
+
+    compiled = compile_model(bundle.model, example_event(bundle), host_level().target)
+    told = {
+        "graph": lambda: f"{compiled.graph}\n",
+        "ir": lambda: listing(compiled.narrow),
+        "c": lambda: compiled.module.code,
+    }
+    click.echo(told[step](), nl=False)
 
 
 def _bundle(bundle: Any, as_json: bool) -> None:

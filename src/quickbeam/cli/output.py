@@ -78,7 +78,7 @@ def engines_of(names: str) -> list[str]:
     for name in engine_names():
         try:
             engine = find_engine(name)
-            if engine.computes and engine.here:
+            if engine.computes and engine.here and name != "auto":  # which only passes on to others
                 engine.prepare()
                 found.append(name)
         except MissingExtraError as error:

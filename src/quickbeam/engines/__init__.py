@@ -3,12 +3,27 @@
 from quickbeam.engines.chunking import choose_chunk
 from quickbeam.engines.engine import ENGINE_GROUP, Engine, Options, Remote, Runner, engine_names, find_engine
 from quickbeam.engines.gate import first_difference, out_of_tolerance, pass_gate
+from quickbeam.engines.plan import (
+    OBJECTIVES,
+    Choice,
+    EnginePlan,
+    Measured,
+    Objective,
+    fingerprint,
+    plan_name,
+    read_plan,
+)
 from quickbeam.engines.session import DEFAULT_ENGINE, Session, open  # noqa: A004 - quickbeam.open is the front door
 
 __all__ = [
     "DEFAULT_ENGINE",
     "ENGINE_GROUP",
+    "OBJECTIVES",
+    "Choice",
     "Engine",
+    "EnginePlan",
+    "Measured",
+    "Objective",
     "Options",
     "Remote",
     "Runner",
@@ -16,8 +31,11 @@ __all__ = [
     "choose_chunk",
     "engine_names",
     "find_engine",
+    "fingerprint",
     "first_difference",
     "open",
     "out_of_tolerance",
     "pass_gate",
+    "plan_name",
+    "read_plan",
 ]

@@ -56,6 +56,9 @@ class Runner:
     thread_safe: bool = True
     """False where two threads may not call `run` at once: the session then lets one in at a time."""
 
+    explanation: str = ""
+    """Why this engine does it, where that was chosen; a line per batch size."""
+
     in_flight: int = 1
     """How many calls that were submitted are done at a time."""
 
@@ -92,6 +95,8 @@ class Engine(ABC):
     """False for an engine that computes elsewhere, and has to be told where."""
     batch_bound: ClassVar[float] = 1e-5
     """How far, relative to an output's largest value, an event's result may depend on the batch it is in."""
+    cuts_batches: ClassVar[bool] = False
+    """True for an engine that goes through large batches piece by piece itself."""
 
     def prepare(self) -> None:  # noqa: B027 - most engines need nothing
         """Import the library behind the engine; raise MissingExtraError where it is not installed."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from quickbeam._base import InputMismatchError, UsageError
 from quickbeam.bundle import BATCH, Bundle, contiguous
-from quickbeam.engines.chunking import choose_chunk, choose_request, in_chunks
+from quickbeam.engines.chunking import LARGEST, choose_chunk, choose_request, in_chunks
 from quickbeam.engines.engine import Arrays, Engine, Options, Remote, Runner, find_engine
 from quickbeam.engines.gate import pass_gate
 
@@ -25,13 +25,16 @@ SHAPES_KNOWN = 256
 
 def open(  # noqa: A001 - quickbeam.open is the front door
     bundle: str | Path | Bundle,
-    engine: str = DEFAULT_ENGINE,
+    engine: str = "auto",
     *,
     threads: int = 1,
     chunk: int | None = None,
     remote: Remote | None = None,
 ) -> Session:
-    """Open a bundle (a path, or the name of a shipped one) on an engine: load, verify, warm up."""
+    """Open a bundle (a path, or the name of a shipped one) on an engine: load, verify, warm up.
+
+    `auto` follows the plan that `quickbeam tune` has put into the bundle for this host, or takes onnxruntime.
+    """
     if not isinstance(bundle, Bundle):
         bundle = Bundle.open(bundle)
     return Session(bundle, find_engine(engine), Options(threads=threads, chunk=chunk, remote=remote))
@@ -49,8 +52,7 @@ class Session:
         self._pool: ThreadPoolExecutor | None = None
         self._runner: Runner | None = engine.open(bundle, options)
         self._turn = None if self._runner.thread_safe else threading.Lock()
-        chosen = choose_chunk(bundle.manifest) if engine.here else choose_request(self.signature)
-        self._chunk = self.signature.fixed_batch or options.chunk or chosen
+        self._chunk = self.signature.fixed_batch or options.chunk or _chunk(bundle, engine)
         self._names = [spec.name for spec in self.signature.outputs]
         self._score = self._names.index(bundle.manifest.score) if bundle.manifest.score else None
         self._dtypes = [np.dtype(spec.dtype) for spec in self.signature.inputs]
@@ -134,6 +136,11 @@ class Session:
                 return every()
 
         return alone
+
+    @property
+    def explanation(self) -> str:
+        """Return which engine does it, and why."""
+        return self._live().explanation or f"{self.engine.name}: it was asked for"
 
     @property
     def chunk(self) -> int:
@@ -261,6 +268,12 @@ class Session:
             ]
             outputs.append(np.zeros((0, *inner), spec.dtype))
         return outputs
+
+
+def _chunk(bundle: Bundle, engine: Engine) -> int:
+    if engine.cuts_batches:
+        return LARGEST
+    return choose_chunk(bundle.manifest) if engine.here else choose_request(bundle.manifest.signature)
 
 
 def _in_turn(calls: list[Callable[[], object]], results: Arrays, kept: Arrays) -> Callable[[], Arrays]:

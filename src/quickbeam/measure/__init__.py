@@ -36,6 +36,7 @@ from quickbeam.measure.samples import SampleList, SampleSpec, load_samples
 from quickbeam.measure.selection import ClassFacts, ClassSample, Selection, classes_of, evaluate_classes
 from quickbeam.measure.selectors import Scores, Selector, measure_selectors
 from quickbeam.measure.traffic_record import LoadPoint, Scenario, TrafficRecord
+from quickbeam.measure.tuning import Tuning, measure_engines
 
 __all__ = [
     "Agreement",
@@ -80,6 +81,7 @@ __all__ = [
     "TrafficRecord",
     "TrainingCurves",
     "Tuned",
+    "Tuning",
     "TurnOn",
     "classes_of",
     "compare_models",
@@ -93,6 +95,7 @@ __all__ = [
     "interleave",
     "interleave_cold",
     "load_samples",
+    "measure_engines",
     "measure_load",
     "measure_memory",
     "measure_roofline",

@@ -1,7 +1,8 @@
-"""Sizing a farm: the closed formula, and a simulation by discrete events that records calibrate."""
+"""Deciding from records: which engine does which batch size; how large a farm has to be, by formula and by simulation."""
 
 from quickbeam.plan.calibrate import Calibration, calibrate
 from quickbeam.plan.clock import Clock, MeasuredClock, SteadyClock
+from quickbeam.plan.engines import choose_engines
 from quickbeam.plan.formula import PUBLISHED, PUBLISHED_CLIENTS, Workload, readings
 from quickbeam.plan.outcome import Latency, Outcome
 from quickbeam.plan.policy import Policy
@@ -40,6 +41,7 @@ __all__ = [
     "SteadyClock",
     "Workload",
     "calibrate",
+    "choose_engines",
     "markdown",
     "published_steps",
     "published_table",

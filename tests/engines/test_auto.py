@@ -1,0 +1,96 @@
+"""The engine `auto`: it does what the bundle's plan for this host says, and what is sound where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import quickbeam as qb
+from quickbeam._base import host_facts
+from quickbeam.bundle import Bundle, add_texts
+from quickbeam.engines import EnginePlan, Measured, fingerprint, plan_name
+from quickbeam.plan import choose_engines
+
+
+def measured(batch: int, engine: str, warm: float, chunk: int | None = None) -> Measured:
+    return Measured(batch=batch, engine=engine, warm_ns=warm, noise=0.001, chunk=chunk)
+
+
+def planned(tmp_path, rows, **changes) -> Bundle:
+    bundle = Bundle.open("facile")
+    plan = choose_engines(bundle, rows).model_copy(update=changes)
+    return add_texts(bundle, {plan_name(): plan.model_dump_json()}, tmp_path / "facile.qb")
+
+
+ROWS = [
+    measured(1, "openvino", 1.0), measured(1, "onnxruntime", 2.0),
+    measured(64, "openvino", 9.0), measured(64, "onnxruntime", 5.0, 16),
+]  # fmt: skip
+
+
+@pytest.fixture
+def events() -> np.ndarray:
+    golden = Bundle.open("facile").golden.inputs["channels"]
+    return np.tile(golden, (4, 1))[:100].copy()
+
+
+def outcome(name: str, events: np.ndarray, **options) -> np.ndarray:
+    with qb.open("facile", name, **options) as session:
+        return session(events)
+
+
+def test_without_a_plan_it_is_onnxruntime_and_says_so(events):
+    with qb.open("facile") as session:
+        assert session.engine.name == "auto"
+        assert "has no plan for this host" in session.explanation
+        np.testing.assert_array_equal(session(events), outcome("onnxruntime", events))
+
+
+def test_each_batch_size_goes_to_the_engine_of_the_plan(tmp_path, events):
+    with qb.open(planned(tmp_path, ROWS)) as session:
+        assert session.verified
+        assert session.explanation.splitlines()[0].startswith("1: openvino: ")
+        assert session.explanation.splitlines()[1].startswith("64: onnxruntime: ")
+        for count in (1, 2, 7):
+            np.testing.assert_array_equal(session(events[:count]), outcome("openvino", events[:count]))
+        for count in (9, 64, 100):
+            np.testing.assert_array_equal(
+                session(events[:count]), outcome("onnxruntime", events[:count], chunk=16)
+            )
+        call = session.bind(events)
+        np.testing.assert_array_equal(call()[0], session(events))
+
+
+def test_a_plan_for_another_host_or_another_model_is_not_followed(tmp_path, events):
+    other = host_facts().model_copy(update={"cpu": "another"})
+    assert fingerprint(other) != fingerprint()
+    bundle = Bundle.open("facile")
+    plan = choose_engines(bundle, ROWS)
+    elsewhere = add_texts(bundle, {plan_name(other): plan.model_dump_json()}, tmp_path / "elsewhere.qb")
+    with qb.open(elsewhere) as session:
+        assert f"for other hosts ({plan_name(other)})" in session.explanation
+        np.testing.assert_array_equal(session(events), outcome("onnxruntime", events))
+    with qb.open(planned(tmp_path, ROWS, model="0" * 64)) as session:
+        assert "has no plan" in session.explanation
+
+
+def test_an_engine_that_cannot_be_opened_is_replaced_by_the_next_best(tmp_path, events):
+    rows = [measured(1, "nowhere", 1.0), measured(1, "openvino", 2.0), measured(1, "onnxruntime", 3.0)]
+    with qb.open(planned(tmp_path, rows)) as session:
+        assert session.explanation.startswith("1: openvino, since nowhere cannot be opened here")
+        np.testing.assert_array_equal(session(events), outcome("openvino", events))
+
+
+def test_a_plan_that_was_tampered_with_is_one_sentence(tmp_path):
+    bundle = planned(tmp_path, ROWS)
+    path = bundle.path / plan_name()
+    path.write_text(path.read_text().replace("openvino", "torch"))
+    with pytest.raises(qb.QuickbeamError, match="checksum"):
+        qb.open(bundle.path)
+
+
+def test_a_plan_keeps_what_was_measured(tmp_path):
+    bundle = planned(tmp_path, ROWS)
+    plan = EnginePlan.model_validate_json(bundle.text(plan_name()))
+    assert [one.engine for one in plan.ranked(64)] == ["onnxruntime", "openvino"]
+    assert plan.host.cpu == host_facts().cpu
