@@ -285,7 +285,9 @@ def test_decision_trees_keep_their_probabilities(packed, zipmap):
     for engine in engine_names():
         if find_engine(engine).computes and find_engine(engine).here:
             found = verify(made.bundle, engine)
-            assert found.passed or "cannot run" in found.problem or "does not know" in found.problem
+            assert found.passed or any(
+                told in found.problem for told in ("cannot run", "does not know", "does not compile")
+            )
             assert "\n" not in found.problem
 
 

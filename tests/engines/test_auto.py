@@ -94,3 +94,15 @@ def test_a_plan_keeps_what_was_measured(tmp_path):
     plan = EnginePlan.model_validate_json(bundle.text(plan_name()))
     assert [one.engine for one in plan.ranked(64)] == ["onnxruntime", "openvino"]
     assert plan.host.cpu == host_facts().cpu
+
+
+def test_what_computed_is_told_as_files_keep_it(tmp_path):
+    with qb.open("facile", "onnxruntime") as session:
+        alone = session.computed_by
+    assert alone.startswith("onnxruntime 1.")
+    with qb.open("facile") as session:
+        assert session.computed_by == alone
+    with qb.open(planned(tmp_path, ROWS)) as session:
+        first, second = session.computed_by.split(" and ")
+        assert first.startswith("openvino ")
+        assert second == alone

@@ -6,8 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import sqrt
-
-import numpy as np
+from typing import NamedTuple
 
 from quickbeam._base import QuickbeamError
 from quickbeam.bundle import Bundle, Signature
@@ -37,10 +36,11 @@ class AutoEngine(Engine):
             others = other_plans(bundle)
             there = f"; those it has are for other hosts ({', '.join(others)})" if others else ""
             why = f"{SOUND}: {bundle.name} has no plan for this host{there}; `quickbeam tune` makes one"
-            return _whole(
-                bundle, find_engine(SOUND).open(bundle, options), chunk or choose_chunk(bundle.manifest), why
-            )
-        return _Planned(bundle, plan, options, chunk).best()
+            runner = find_engine(SOUND).open(bundle, options)
+            found = _whole(bundle, runner, chunk or choose_chunk(bundle.manifest))
+            found.explanation, found.computed_by = why, _told(SOUND)
+            return found
+        return _Planned(bundle, plan, options, chunk).runner()
 
     @classmethod
     def version(cls) -> str:
@@ -62,17 +62,19 @@ def _open(bundle: Bundle, name: str, options: Options) -> Runner:
     return runner
 
 
+def _told(*names: str) -> str:
+    return " and ".join(f"{name} {find_engine(name).version()}" for name in dict.fromkeys(names))
+
+
 def _pieces(runner: Runner, arrays: Arrays, chunk: int | None) -> Arrays:
     if chunk is None or len(arrays[0]) <= chunk:
         return runner.run(arrays)
     return in_chunks(runner.run, arrays, chunk)
 
 
-def _whole(bundle: Bundle, runner: Runner, chunk: int | None, why: str) -> Runner:
+def _whole(bundle: Bundle, runner: Runner, chunk: int | None) -> Runner:
     """Return a runner of one engine: itself, or one that cuts batches into its pieces."""
-    found = runner if chunk is None or bundle.manifest.signature.rows == "none" else _Pieces(runner, chunk)
-    found.explanation = why
-    return found
+    return runner if chunk is None or bundle.manifest.signature.rows == "none" else _Pieces(runner, chunk)
 
 
 class _Pieces(Runner):
@@ -108,6 +110,15 @@ class _Pieces(Runner):
         self._runner.close()
 
 
+class _Part(NamedTuple):
+    """What does a batch size."""
+
+    engine: str
+    runner: Runner
+    chunk: int | None
+    why: str
+
+
 class _Planned:
     """The engines of a plan, as far as they can be opened here."""
 
@@ -115,17 +126,14 @@ class _Planned:
         self._bundle, self._plan, self._options = bundle, plan, options
         self._opened: dict[str, Runner | str] = {}
         batches = [choice.batch for choice in plan.choices]
-        found = [self._of(place) for place in range(len(batches))]
-        self._runners = [
-            _whole(bundle, runner, chunk or own, "") if (chunk or own) else runner for runner, own, _ in found
-        ]
+        parts = [self._of(place) for place in range(len(batches))]
+        self._runners = [_whole(bundle, part.runner, chunk or part.chunk) for part in parts]
+        self._computed_by = _told(*(part.engine for part in parts))
         # Between two sizes that were measured, the nearer one counts, as their logarithms have it.
         self._bounds = [sqrt(low * high) for low, high in pairwise(batches)]
-        self._why = "\n".join(
-            f"{batch}: {sentence}" for batch, (_, _, sentence) in zip(batches, found, strict=True)
-        )
+        self._why = "\n".join(f"{batch}: {part.why}" for batch, part in zip(batches, parts, strict=True))
 
-    def _of(self, place: int) -> tuple[Runner, int | None, str]:
+    def _of(self, place: int) -> _Part:
         """Return the engine that a choice names, or the next best that can be opened."""
         choice = self._plan.choices[place]
         wanted = [(choice.engine, choice.chunk)]
@@ -134,7 +142,8 @@ class _Planned:
         for name, chunk in [*dict.fromkeys(wanted), (SOUND, None)]:
             runner = self._runner(name)
             if isinstance(runner, Runner):
-                return runner, chunk, f"{name}, since {failed}" if failed else f"{name}: {choice.why}"
+                why = f"{name}, since {failed}" if failed else f"{name}: {choice.why}"
+                return _Part(name, runner, chunk, why)
             failed = failed or f"{name} cannot be opened here ({runner})"
         raise QuickbeamError(f"no engine of the plan of {self._bundle.name} can be opened: {failed}")
 
@@ -148,20 +157,20 @@ class _Planned:
             self._opened[name] = found
         return found
 
-    def best(self) -> Runner:
-        """Return a runner: that of the one engine where it is only one."""
+    def runner(self) -> Runner:
+        """Return a runner by batch size: that of the one engine where it is only one."""
         first = self._runners[0]
-        if all(one is first for one in self._runners):
-            first.explanation = self._why
-            return first
-        return _Several(self._runners, self._bounds, self._why)
+        alone = all(one is first for one in self._runners)
+        found = first if alone else _Several(self._runners, self._bounds)
+        found.explanation, found.computed_by = self._why, self._computed_by
+        return found
 
 
 class _Several(Runner):
     """Engines by batch size."""
 
-    def __init__(self, runners: Sequence[Runner], bounds: Sequence[float], why: str) -> None:
-        self._runners, self._bounds, self.explanation = runners, bounds, why
+    def __init__(self, runners: Sequence[Runner], bounds: Sequence[float]) -> None:
+        self._runners, self._bounds = runners, bounds
         self.thread_safe = all(one.thread_safe for one in runners)
         super().__init__(self._run)
 
@@ -169,11 +178,11 @@ class _Several(Runner):
         return self._runners[bisect_right(self._bounds, events)]
 
     def _run(self, arrays: Arrays) -> Arrays:
-        return self._runners[bisect_right(self._bounds, len(arrays[0]))].run(arrays)
+        return self._for(len(arrays[0])).run(arrays)
 
     def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
         """Bind on the engine of that size."""
-        return self._for(len(np.atleast_1d(arrays[0]))).bind(arrays, results)
+        return self._for(len(arrays[0])).bind(arrays, results)
 
     def close(self) -> None:
         """Close all of them."""

@@ -59,6 +59,9 @@ class Runner:
     explanation: str = ""
     """Why this engine does it, where that was chosen; a line per batch size."""
 
+    computed_by: str = ""
+    """The libraries that compute and their versions, where it is not the engine's own name that tells."""
+
     in_flight: int = 1
     """How many calls that were submitted are done at a time."""
 

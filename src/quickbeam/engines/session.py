@@ -143,6 +143,11 @@ class Session:
         return self._live().explanation or f"{self.engine.name}: it was asked for"
 
     @property
+    def computed_by(self) -> str:
+        """Return the engine and its version, as records and files keep them; of `auto`, those that it goes to."""
+        return self._live().computed_by or f"{self.engine.name} {self.engine.version()}"
+
+    @property
     def chunk(self) -> int:
         """Return how many events go through the engine at once."""
         return self._chunk

@@ -242,6 +242,6 @@ def _provenance(session: Session) -> dict[bytes, bytes]:
     told = {
         "quickbeam.bundle": manifest.name,
         "quickbeam.model_sha256": manifest.files["model.onnx"].sha256,
-        "quickbeam.engine": f"{session.engine.name} {session.engine.version()}",
+        "quickbeam.engine": session.computed_by,
     }
     return {key.encode(): value.encode() for key, value in told.items()}

@@ -83,7 +83,7 @@ def _model_stage(name: str, session: Session, features: list[Feature]) -> Stage:
     facts = {
         "bundle": manifest.name,
         "model_sha256": manifest.files["model.onnx"].sha256,
-        "engine": f"{session.engine.name} {session.engine.version()}",
+        "engine": session.computed_by,
     }
     return Stage(
         name, "model", reads, (*outputs, *about), run, tuple(outputs), facts, session.close, row_bytes
