@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from quickbeam._base import ModelError
-from quickbeam.native import compile_model
+from quickbeam.native import Target, Ways, compile_model
+from quickbeam.native.emission import emit
 
 
 def _model(nodes, constants=(), shape=(1, 4)):
@@ -51,6 +52,24 @@ def test_shapes_that_follow_from_the_event_are_refused() -> None:
 def test_what_would_fill_the_memory_is_refused_before_it_is_computed() -> None:
     shape = numpy_helper.from_array(np.array([50_000, 50_000, 4]), "shape")
     assert "[50000, 50000, 4]" in _refusal([helper.make_node("Expand", ["x", "shape"], ["y"])], [shape])
+
+
+def test_many_large_tensors_are_refused_together() -> None:
+    names = ["x", *(f"t{number}" for number in range(9)), "y"]
+    nodes = [helper.make_node("Tanh", [a], [b]) for a, b in itertools.pairwise(names)]
+    said = _refusal(
+        [helper.make_node("Expand", ["x", "shape"], ["t0"]), *nodes[1:]],
+        [numpy_helper.from_array(np.array([4000, 4000, 4]), "shape")],
+    )
+    assert "together" in said
+
+
+def test_what_is_kept_between_statements_is_bounded(monkeypatch) -> None:
+    model = _model([helper.make_node("Softmax", ["x"], ["y"], axis=1)], shape=(1, 25, 25))
+    made = compile_model(model, {"x": np.ones((1, 25, 25), np.float32)})
+    monkeypatch.setattr("quickbeam.native.limits.TOGETHER", 500)
+    with pytest.raises(ModelError, match="while it does an event"):
+        emit(made.wide, made.narrow, Target(), Ways())
 
 
 def test_endless_graphs_are_refused() -> None:

@@ -4,7 +4,6 @@ from quickbeam.engines.chunking import choose_chunk
 from quickbeam.engines.engine import ENGINE_GROUP, Engine, Options, Remote, Runner, engine_names, find_engine
 from quickbeam.engines.gate import first_difference, out_of_tolerance, pass_gate
 from quickbeam.engines.plan import (
-    OBJECTIVES,
     Choice,
     EnginePlan,
     Measured,
@@ -18,7 +17,6 @@ from quickbeam.engines.session import DEFAULT_ENGINE, Session, open  # noqa: A00
 __all__ = [
     "DEFAULT_ENGINE",
     "ENGINE_GROUP",
-    "OBJECTIVES",
     "Choice",
     "Engine",
     "EnginePlan",

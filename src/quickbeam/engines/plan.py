@@ -9,7 +9,6 @@ from quickbeam._base import DataError, Document, Host, host_facts, parse_documen
 from quickbeam.bundle import Bundle
 
 Objective = Literal["warm", "cold"]
-OBJECTIVES: tuple[Objective, ...] = ("warm", "cold")
 
 
 class Measured(Document):

@@ -13,7 +13,7 @@ from quickbeam.bundle import Bundle
 from quickbeam.engines import Options, Session, find_engine
 from quickbeam.measure.agreement import Agreement, verify
 from quickbeam.measure.harness import Plan
-from quickbeam.measure.latency import MODES, NULL, Mode, measure_latency
+from quickbeam.measure.latency import MODES, NULL, Mode, batches_of, measure_latency
 from quickbeam.measure.processes import measure_load, measure_memory
 from quickbeam.measure.records import LatencyRow, LoadRow, MemoryRow, Record, Roofline
 from quickbeam.measure.roofline import measure_roofline
@@ -66,7 +66,7 @@ def run_bench(bundles: Sequence[Bundle], bench: Bench) -> Record:
                     raise VerificationError(
                         f"no engine may be timed on the bundle {bundle.name}: {'; '.join(refused)}"
                     )
-                batches = _batches(bundle, bench.batches)
+                batches = batches_of(bundle, bench.batches)
                 left_out = sorted(set(bench.batches) - set(batches))
                 if left_out:
                     refused.append(
@@ -120,15 +120,6 @@ def _open(
         return None
 
 
-def _batches(bundle: Bundle, batches: Sequence[int]) -> list[int]:
-    """Return the batch sizes that a graph can take: one with no batch has none, one of a fixed batch takes multiples."""
-    signature = bundle.manifest.signature
-    if signature.rows == "none":
-        return [1]
-    step = signature.fixed_batch or 1
-    return sorted({batch for batch in batches if batch % step == 0} or {step})
-
-
 def _batch_rule(bundle: Bundle) -> str:
     step = bundle.manifest.signature.fixed_batch
     return f"its graph takes {step} events at a time" if step else "its graph has no batch"
@@ -139,10 +130,10 @@ def _memory(bundle: Bundle, engines: Sequence[str], bench: Bench) -> list[Memory
     for name in engines:
         if name == "reference":
             continue
-        sizes = _batches(bundle, bench.memory_batches) if bench.memory_batches else []
+        sizes = batches_of(bundle, bench.memory_batches) if bench.memory_batches else []
         runs = [(batch, 4 * batch) for batch in sizes]
         if bench.memory_events:
-            (most,) = _batches(bundle, (min(EVENTS_BATCH, bench.memory_events),))[:1]
+            (most,) = batches_of(bundle, (min(EVENTS_BATCH, bench.memory_events),))[:1]
             runs.append(
                 (most, max(1, bench.memory_events // most) * most)
             )  # whole batches: some graphs take no others

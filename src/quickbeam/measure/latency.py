@@ -49,6 +49,15 @@ class Contestant:
         return lambda: session.run(*arrays)
 
 
+def batches_of(bundle: Bundle, batches: Sequence[int]) -> list[int]:
+    """Return the batch sizes that a graph can take: one with no batch has none, one of a fixed batch takes multiples."""
+    signature = bundle.manifest.signature
+    if signature.rows == "none":
+        return [1]
+    step = signature.fixed_batch or 1
+    return sorted({batch for batch in batches if batch % step == 0} or {step})
+
+
 def events_of(bundle: Bundle, batch: int) -> list[np.ndarray]:
     """Return a batch of golden events, repeated as often as needed."""
     signature, golden = bundle.manifest.signature, bundle.golden

@@ -12,7 +12,7 @@ from quickbeam._base import QuickbeamError, VerificationError, host_facts, progr
 from quickbeam.bundle import Bundle
 from quickbeam.engines import Measured, Options, Session, find_engine
 from quickbeam.measure.harness import Plan, Samples, interleave, interleave_cold
-from quickbeam.measure.latency import COLD_ROUNDS, EVICTED_CACHES, events_of
+from quickbeam.measure.latency import COLD_ROUNDS, EVICTED_CACHES, batches_of, events_of
 from quickbeam.measure.processes import measure_memory
 
 PIECES = (64, 256)  # events, where an engine is given pieces of a large batch
@@ -53,20 +53,12 @@ def measure_engines(bundle: Bundle, tuning: Tuning) -> tuple[list[Measured], lis
                 refused.append(str(error))
         if not sessions:
             raise VerificationError(f"no engine can be planned for {bundle.name}: {'; '.join(refused)}")
-        batches = _sizes(bundle, tuning.batches)
+        batches = batches_of(bundle, tuning.batches)
         with progress("measuring", len(batches), "batch sizes") as advance:
             for batch in batches:
                 found += _at(bundle, batch, sessions, tuning, rng)
                 advance(1)
     return found, refused
-
-
-def _sizes(bundle: Bundle, batches: Sequence[int]) -> list[int]:
-    signature = bundle.manifest.signature
-    if signature.rows == "none":
-        return [1]
-    step = signature.fixed_batch or 1
-    return sorted({batch for batch in batches if batch % step == 0} or {step})
 
 
 def _at(

@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 from onnx import shape_inference
 
-from quickbeam._base import ModelError
+from quickbeam._base import ModelError, human_bytes
 
 NODES = 20_000
 ELEMENTS = 2**26  # of one tensor of one event: 256 MiB
+TOGETHER = 2**28  # of all tensors of one event, and of what is kept between statements: 1 GiB
 MEND = "use engine='onnxruntime' or 'auto'"
 
 
@@ -22,20 +23,32 @@ def refuse_large(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Non
         raise ModelError(
             f"the native engine compiles graphs of up to {NODES} nodes, and this one has {len(model.graph.node)}; {MEND}"
         )
-    for name, shape in _inferred(model, event).items():
-        _refuse(name, shape)
+    _refuse(_inferred(model, event))
 
 
 def refuse_large_tensors(values: Mapping[str, np.ndarray]) -> None:
-    """Refuse an event of which a tensor is too large."""
-    for name, value in values.items():
-        _refuse(name, np.asarray(value).shape)
+    """Refuse an event of which a tensor is too large, or all of them are."""
+    _refuse({name: np.asarray(value).shape for name, value in values.items()})
 
 
-def _refuse(name: str, shape: tuple[int, ...]) -> None:
-    if prod(shape) > ELEMENTS:
+def refuse_large_scratch(floats: int) -> None:
+    """Refuse a model that keeps too much between its statements."""
+    if floats > TOGETHER:
         raise ModelError(
-            f"the native engine holds tensors of up to {ELEMENTS} numbers for an event, and {name!r} has the shape {list(shape)}; {MEND}"
+            f"the native engine keeps up to {human_bytes(4 * TOGETHER)} while it does an event, and this model needs {human_bytes(4 * floats)}; {MEND}"
+        )
+
+
+def _refuse(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        if prod(shape) > ELEMENTS:
+            raise ModelError(
+                f"the native engine holds tensors of up to {ELEMENTS} numbers for an event, and {name!r} has the shape {list(shape)}; {MEND}"
+            )
+    together = sum(map(prod, shapes.values()))
+    if together > TOGETHER:
+        raise ModelError(
+            f"the native engine compiles models whose tensors have up to {TOGETHER} numbers for an event together, and these have {together}; {MEND}"
         )
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from quickbeam.native.expression import Accumulator, Expression, Load, Number
-from quickbeam.native.program import Contract, Loop, Map, Product, Program, Reduce, Statement
+from quickbeam.native.program import (
+    Choice,
+    Contract,
+    Loop,
+    Map,
+    Order,
+    Pick,
+    Product,
+    Program,
+    Put,
+    Reduce,
+    Statement,
+)
 from quickbeam.native.view import Role, View, row_major
 
 MARKS = {Role.INPUT: "in ", Role.OUTPUT: "out ", Role.SCRATCH: "", Role.CONSTANT: "const "}
@@ -34,6 +46,13 @@ def _lines(statement: Statement) -> Iterator[str]:
         yield f"{_view(statement.out)} = {_view(statement.left)} @ {_view(statement.right)}"
     elif isinstance(statement, Contract):
         yield _contract(statement)
+    elif isinstance(statement, Pick):
+        yield f"{_view(statement.out)} = {_view(statement.source)} at {_places(statement.choices)}"
+    elif isinstance(statement, Put):
+        how = "=" if statement.kind == "set" else f"{statement.kind}="
+        yield f"{_view(statement.out)} at {_places(statement.choices)} {how} {_view(statement.source)}"
+    elif isinstance(statement, Order):
+        yield _order(statement)
 
 
 def _indented(body: Iterable[Statement]) -> Iterator[str]:
@@ -54,6 +73,20 @@ def _contract(statement: Contract) -> str:
         summed += f" in {statement.chains} chains"
     finish = "" if statement.finish is None else f", then {_tree(statement.finish)}"
     return f"{_view(statement.out)} = {summed}{finish}"
+
+
+def _places(choices: Iterable[Choice]) -> str:
+    return " and ".join(f"{_view(one.places)} (of {one.size}, {one.stride} apart)" for one in choices)
+
+
+def _order(statement: Order) -> str:
+    outs = [
+        f"{what} {_view(view)}"
+        for what, view in (("values", statement.values), ("places", statement.places))
+        if view is not None
+    ]
+    which = "largest" if statement.largest else "smallest"
+    return f"{', '.join(outs)} = the {statement.count} {which} of each row of {_view(statement.value)}"
 
 
 def _view(view: View) -> str:

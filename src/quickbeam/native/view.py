@@ -71,6 +71,12 @@ class View:
             strides=one.strides[:axis] + one.strides[axis + 1 :],
         )
 
+    def turning(self, axis: int, *, backward: bool) -> View:
+        """Return the first index of an axis, moving on with the turns of a loop; or the last one, backwards."""
+        stride = self.strides[axis]
+        first = self.at(axis, self.shape[axis] - 1 if backward else 0)
+        return replace(first, step=-stride if backward else stride)
+
     def insert(self, axis: int, count: int = 1) -> View:
         """Return the same with a further axis, along which nothing changes."""
         return replace(

@@ -139,7 +139,7 @@ def test_a_bound_call_outlives_its_kernel(kernel_of, x):
 
 
 def test_threads_share_a_kernel(kernel_of):
-    kernel = kernel_of("conv1d", operations=10**9)  # so dear that other threads run meanwhile
+    kernel = kernel_of("conv1d", cycles=1e9)  # so dear that other threads run meanwhile
     rng = np.random.default_rng(1)
     batches = [rng.normal(size=(1 + 37 * i, 3, 20)).astype(np.float32) for i in range(8)]
     alone = [kernel([x]) for x in batches]
@@ -152,9 +152,7 @@ def test_threads_share_a_kernel(kernel_of):
 
 def test_pieces_give_the_bits_of_the_whole(kernel_of):
     x = np.random.default_rng(1).normal(size=(1000, 3, 20)).astype(np.float32)
-    for whole, piecewise in zip(
-        kernel_of("conv1d")([x]), kernel_of("conv1d", operations=10**9)([x]), strict=True
-    ):
+    for whole, piecewise in zip(kernel_of("conv1d")([x]), kernel_of("conv1d", cycles=1e9)([x]), strict=True):
         np.testing.assert_array_equal(whole, piecewise)
 
 
@@ -168,7 +166,7 @@ from quickbeam.native.build import build
 from quickbeam.native.call import open_kernel
 
 bundle = Bundle.open(sys.argv[1])
-kernel = open_kernel(replace(build(bundle.model_bytes, example_event(bundle)), operations=10**9))
+kernel = open_kernel(replace(build(bundle.model_bytes, example_event(bundle)), cycles=1e9))
 x = np.zeros((2_000_000, 3, 20), np.float32)
 threading.Timer(0.02, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
 try:

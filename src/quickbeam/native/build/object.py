@@ -17,7 +17,6 @@ from quickbeam.native.build.levels import Level, host_level
 from quickbeam.native.build.timing import timed
 from quickbeam.native.build.toolchain import FLAGS, Compiler, compile_shared, find_compiler
 from quickbeam.native.compiler import compile_model
-from quickbeam.native.effort import operations
 from quickbeam.native.emission import Ways
 
 OBJECT, CONSTANTS = "code.so", "constants.bin"
@@ -36,7 +35,7 @@ class Built:
     scratch_floats: int
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
-    operations: int
+    cycles: float  # of one event, about
 
 
 def build(
@@ -73,7 +72,7 @@ def build(
             "scratch_floats": module.scratch_floats,
             "inputs": [list(graph.types[name].shape) for name in graph.inputs],
             "outputs": [list(graph.types[name].shape) for name in graph.outputs],
-            "operations": operations(compiled.wide),
+            "cycles": module.cycles,
         }
 
     return _opened(cached(key, make))
@@ -93,7 +92,7 @@ def _opened(entry: Entry) -> Built:
         scratch_floats=facts["scratch_floats"],
         inputs=tuple(tuple(shape) for shape in facts["inputs"]),
         outputs=tuple(tuple(shape) for shape in facts["outputs"]),
-        operations=facts["operations"],
+        cycles=facts["cycles"],
     )
 
 

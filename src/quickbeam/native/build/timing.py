@@ -9,13 +9,13 @@ from time import perf_counter_ns
 
 import numpy as np
 
+from quickbeam.native.aligned import aligned
 from quickbeam.native.cut import HEADER, LEFT, header
 from quickbeam.native.emission import Module
 
 ROUNDS = 9
 BLOCK_NS = 200_000  # of one way in one round, about
 BUDGET_NS = 300_000_000  # of all of it
-LINE = 64  # bytes
 
 
 def timed(module: Module, path: Path, event: Mapping[str, np.ndarray]) -> Module:
@@ -41,12 +41,12 @@ class _Trial:
     def __init__(
         self, library: ctypes.CDLL, module: Module, number: int, event: Mapping[str, np.ndarray]
     ) -> None:
-        forced = _aligned(module.constants)
+        forced = aligned(module.constants)
         forced[:HEADER] = header(np.full(LEFT, number, np.uint8))
         count = module.ways[number].events
         given = [np.repeat(one.astype(np.float32).reshape(1, -1), count, 0) for one in event.values()]
         results = [np.empty((count, size), np.float32) for size in module.outputs]
-        scratch = _aligned(np.zeros(module.scratch_floats, np.float32))
+        scratch = aligned(np.zeros(module.scratch_floats, np.float32))
         self._kept = [forced, scratch, *given, *results]
         pointers = [
             (ctypes.c_void_p * len(group))(*(one.ctypes.data for one in group)) for group in (given, results)
@@ -66,11 +66,3 @@ class _Trial:
         for _ in range(repeats):
             function(*arguments)
         return perf_counter_ns() - begin
-
-
-def _aligned(values: np.ndarray) -> np.ndarray:
-    room = np.empty(values.nbytes + LINE, np.uint8)
-    start = -room.ctypes.data % LINE
-    found = room[start : start + values.nbytes].view(np.float32)
-    found[:] = values
-    return found

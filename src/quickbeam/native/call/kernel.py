@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 
 from quickbeam._base import InputMismatchError, ModelError
+from quickbeam.native.aligned import aligned
 from quickbeam.native.build import Built, Compiler, find_compiler
 from quickbeam.native.call.extension import load_extension
 from quickbeam.native.call.plain import PlainKernel
 
-ALIGNED_BYTES = 64
-OPERATIONS_PER_NS = 10  # about; only to tell short calls from long ones
+CYCLES_PER_NS = 2.5  # about; only to tell short calls from long ones
 SHORT_NS, PIECE_NS = (
     5_000,
     100_000_000,
@@ -76,22 +76,13 @@ def _prepare(built: Built, *, batched: bool) -> Call:
         raise ModelError(
             f"the compiled model cannot be loaded: {error}; name a folder from where code may be run in QUICKBEAM_CACHE"
         ) from error
-    ns = max(1.0, built.operations / OPERATIONS_PER_NS)
+    ns = max(1.0, built.cycles / CYCLES_PER_NS)
     return Call(
         library=library,
         address=address,
-        weights=_aligned(built.constants),
+        weights=aligned(built.constants),
         built=built,
         group=built.inputs[0][0] if batched else 0,
         release=max(1, int(SHORT_NS / ns)),
         piece=max(64, int(PIECE_NS / ns) // 64 * 64),
     )
-
-
-def _aligned(values: np.ndarray) -> np.ndarray:
-    """Copy floats to where a cache line begins."""
-    room = np.empty(values.nbytes + ALIGNED_BYTES, np.uint8)
-    start = -room.ctypes.data % ALIGNED_BYTES
-    found = room[start : start + values.nbytes].view(np.float32)
-    found[:] = values
-    return found

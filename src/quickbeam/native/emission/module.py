@@ -17,6 +17,7 @@ from quickbeam.native.emission.mode import Mode, Target
 from quickbeam.native.emission.product import emit_product
 from quickbeam.native.emission.selection import emit_order, emit_picked
 from quickbeam.native.emission.writer import Writer
+from quickbeam.native.limits import refuse_large_scratch
 from quickbeam.native.program import (
     Contract,
     Loop,
@@ -57,6 +58,7 @@ class Module:
     inputs: tuple[int, ...]  # numbers of an event
     outputs: tuple[int, ...]
     ways: tuple[Way, ...]
+    cycles: float  # of one event, as estimated
 
     def with_costs(self, cost: Sequence[float]) -> Module:
         """Return the module with batches cut by what each of its ways was seen to take."""
@@ -74,6 +76,7 @@ def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
     for count, is_wide in [*((n, False) for n in ways.narrow), *((n, True) for n in ways.wide)]:
         program = wide if is_wide else narrow
         mode = _mode(program, target, blob, count, wide=is_wide)
+        refuse_large_scratch(mode.total)
         size = mode.total * (mode.scale if is_wide else count)
         if 4 * size > (ways.wide_bytes if is_wide else ways.narrow_bytes) and (is_wide or count > 1):
             continue
@@ -88,7 +91,9 @@ def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
     head = files("quickbeam.native.c").joinpath("vector.h").read_text()
     inputs, outputs = (tuple(one.elements for one in group) for group in (narrow.inputs, narrow.outputs))
     code = f"#define QB_LANES {target.lanes}\n{head}\n{writer.text()}"
-    return Module(code, blob.array(), scratch + SLACK, inputs, outputs, tuple(found)).with_costs(prices)
+    return Module(code, blob.array(), scratch + SLACK, inputs, outputs, tuple(found), min(prices)).with_costs(
+        prices
+    )
 
 
 def scratch_buffers(program: Program) -> list[Buffer]:

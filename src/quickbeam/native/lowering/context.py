@@ -32,7 +32,6 @@ class Context:
         self._uses = Counter(name for node in graph.nodes for name in node.inputs)
         self._uses.update(graph.outputs)
         self._wanted = {name for node in graph.nodes if node.kind in STORED for name in node.inputs}
-        self._constants: dict[str, Buffer] = {}
         self._count = 0
         for name in graph.inputs:
             shape = graph.types[name].shape
@@ -125,7 +124,7 @@ class Context:
         return View.whole(Buffer(f"{name}#{self._count}", max(1, prod(shape))), tuple(shape))
 
     def write(self, value: Expression, name: str = "t", out: View | None = None) -> View:
-        """Write an expression down; return where."""
+        """Return where a value lies, after writing it down if need be."""
         if isinstance(value, Load) and out is None:
             return value.view
         out = self.scratch(value.shape, name) if out is None else out
@@ -175,6 +174,11 @@ class Context:
         """Return some indices of an axis."""
         shape = (*value.shape[:axis], count, *value.shape[axis + 1 :])
         return moved(value, lambda view: view.slice(axis, start, count, step), shape)
+
+    def insert(self, value: Expression, axis: int, count: int) -> Expression:
+        """Return a value with a further axis, along which nothing changes."""
+        shape = (*value.shape[:axis], count, *value.shape[axis:])
+        return moved(value, lambda view: view.insert(axis, count), shape)
 
     def at(self, value: Expression, axis: int, index: int) -> Expression:
         """Return one index of an axis, and the axis gone."""

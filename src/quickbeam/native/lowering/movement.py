@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from quickbeam.native.expression import Expression, Load, Number, moved
+from quickbeam.native.expression import Expression, Load, Number
 from quickbeam.native.graph import Node
 from quickbeam.native.lowering.context import Context, unsupported
 from quickbeam.native.program import Map
@@ -60,9 +60,9 @@ def _tile(context: Context, node: Node) -> None:
     for axis in reversed(range(len(repeats))):
         times = repeats[axis]
         if times != 1:
-            shape = (*value.shape[:axis], times, *value.shape[axis:])
-            value = moved(value, lambda view, a=axis, n=times: view.insert(a, n), shape)  # type: ignore[misc]
-            value = context.reshape(value, (*shape[:axis], times * shape[axis + 1], *shape[axis + 2 :]))
+            size = value.shape[axis]
+            value = context.insert(value, axis, times)
+            value = context.reshape(value, (*value.shape[:axis], times * size, *value.shape[axis + 2 :]))
     context.define(node.outputs[0], value)
 
 

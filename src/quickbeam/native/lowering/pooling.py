@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf, prod
+from math import inf
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from quickbeam.native.graph import Node
 from quickbeam.native.lowering.context import Context, unsupported
 from quickbeam.native.lowering.contraction import window_pads
 from quickbeam.native.lowering.movement import padded
-from quickbeam.native.program import Reduce
+from quickbeam.native.lowering.reduction import reduce
 
 Rule = Callable[[Context, Node], None]
-UNROLLED = 16
+UNROLLED = 16  # elements of a window
 
 
 def _pool(context: Context, node: Node) -> None:
@@ -39,26 +39,11 @@ def _pool(context: Context, node: Node) -> None:
         view = view.window(2 + 2 * axis, kernel[axis], out[2 + axis], stride[axis], dilation[axis])
     places = [2 + 2 * axis for axis in range(spatial)]
     view = view.permute((0, 1, *places, *(place + 1 for place in places)))
-    found = _reduced(context, "max" if largest else "sum", Load(view), spatial)
+    windows = range(-spatial, 0)
+    found = reduce(context, "max" if largest else "sum", Load(view), windows, keep=False, unrolled=UNROLLED)
     if not largest:
         found = call("mul", found, _shares(context, node, size, out, kernel, stride, dilation, before))
     context.define(node.outputs[0], found)
-
-
-def _reduced(context: Context, kind: str, windows: Load, spatial: int) -> Expression:
-    shape = windows.shape
-    if prod(shape[-spatial:]) > UNROLLED:
-        out = context.scratch(shape[:-spatial], kind)
-        context.add(Reduce(kind, windows, out))
-        return Load(out)
-    found: Expression | None = None
-    for index in np.ndindex(*shape[-spatial:]):
-        view = windows.view
-        for place in reversed(index):
-            view = view.at(len(view.shape) - 1, place)
-        found = Load(view) if found is None else call("max" if kind == "max" else "add", found, Load(view))
-    assert found is not None  # noqa: S101 - a window has an element
-    return found
 
 
 def _shares(context: Context, node: Node, size: tuple[int, ...], out: tuple[int, ...], kernel: tuple[int, ...],

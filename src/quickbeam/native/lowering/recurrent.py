@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -148,9 +147,9 @@ def _recurrent(context: Context, node: Node) -> None:
             layer.begin(6, number, layer.cell)
         backward = direction == "reverse" or number == 1
         outer, context.program.statements = context.program.statements, []
-        STEPS[node.kind](layer, _moving(x, backward))
+        STEPS[node.kind](layer, x.turning(0, backward=backward))
         if every is not None:
-            context.add(Map(Load(layer.state), _moving(every.at(1, number), backward)))
+            context.add(Map(Load(layer.state), every.at(1, number).turning(0, backward=backward)))
         body: tuple[Statement, ...] = tuple(context.program.statements)
         context.program.statements = outer
         context.add(Loop(steps, body))
@@ -163,13 +162,6 @@ def _recurrent(context: Context, node: Node) -> None:
             for number, layer in enumerate(ends):
                 context.add(Map(Load(getattr(layer, what)), last.at(0, number)))
             context.define(name, Load(last))
-
-
-def _moving(view: View, backward: bool) -> View:
-    """Return the first index of the first axis, moving on with the loop; the last one and backwards if so."""
-    stride = view.strides[0]
-    first = view.at(0, view.shape[0] - 1 if backward else 0)
-    return replace(first, step=-stride if backward else stride)
 
 
 def _refuse(context: Context, node: Node) -> None:

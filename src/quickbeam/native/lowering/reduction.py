@@ -16,14 +16,22 @@ UNROLLED = 8  # elements: so few are added in an expression, and nothing is writ
 FUNCTIONS = {"sum": "add", "max": "max", "min": "min", "prod": "mul"}
 
 
-def reduce(context: Context, kind: str, value: Expression, axes: Sequence[int], *, keep: bool) -> Expression:
+def reduce(
+    context: Context,
+    kind: str,
+    value: Expression,
+    axes: Sequence[int],
+    *,
+    keep: bool,
+    unrolled: int = UNROLLED,
+) -> Expression:
     """Reduce axes; few elements at once, many in a statement of their own."""
     rank = len(value.shape)
     gone = sorted({axis % rank for axis in axes})
     kept = [axis for axis in range(rank) if axis not in gone]
     left = tuple(value.shape[axis] for axis in kept)
-    if prod(value.shape[axis] for axis in gone) <= UNROLLED:
-        found = context.settled(value, UNROLLED)
+    if prod(value.shape[axis] for axis in gone) <= unrolled:
+        found = context.settled(value, unrolled)
         for axis in reversed(gone):
             pieces = [context.at(found, axis, index) for index in range(found.shape[axis])]
             found = pieces[0]

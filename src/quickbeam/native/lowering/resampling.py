@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from quickbeam.native.expression import Expression, Load, call, moved
+from quickbeam.native.expression import Expression, Load, call
 from quickbeam.native.graph import Node
 from quickbeam.native.lowering.context import Context, unsupported
 from quickbeam.native.lowering.movement import padded
@@ -147,8 +147,7 @@ def _repeated(context: Context, value: Expression, repeats: list[int]) -> Expres
     for axis in reversed(range(len(shape))):
         times = repeats[axis]
         if times > 1:
-            split = (*value.shape[: axis + 1], times, *value.shape[axis + 1 :])
-            value = moved(value, lambda view, a=axis, n=times: view.insert(a + 1, n), split)  # type: ignore[misc]
+            value = context.insert(value, axis + 1, times)
     out = context.scratch(shape)
     target = out.reshape(value.shape)
     assert target is not None  # noqa: S101 - splitting axes of a new place never moves elements

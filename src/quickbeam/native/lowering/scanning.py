@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from quickbeam.native.expression import Expression, Load, Number, call
 from quickbeam.native.graph import Node
 from quickbeam.native.lowering.context import Context
 from quickbeam.native.program import Loop, Map
-from quickbeam.native.view import View
 
 Rule = Callable[[Context, Node], None]
 
@@ -25,18 +23,11 @@ def _running(context: Context, node: Node) -> None:
     out = context.scratch(x.shape)
     total = context.scratch((*x.shape[:axis], *x.shape[axis + 1 :]))
     context.add(Map(Number(first, total.shape), total))
-    step_in, step_out = (_moving(view, axis, backward) for view in (x, out))
+    step_in, step_out = (view.turning(axis, backward=backward) for view in (x, out))
     more = Map(call(function, Load(total), Load(step_in)), total)
     write = Map(Load(total), step_out)
     context.add(Loop(x.shape[axis], (write, more) if exclusive else (more, write)))
     context.define(node.outputs[0], Load(out))
-
-
-def _moving(view: View, axis: int, backward: bool) -> View:
-    """Return the first index of an axis, moving on with the loop; or the last one, backwards."""
-    stride = view.strides[axis]
-    first = view.at(axis, view.shape[axis] - 1 if backward else 0)
-    return replace(first, step=-stride if backward else stride)
 
 
 def _triangle(context: Context, node: Node) -> None:

@@ -20,11 +20,6 @@ RUNS = 8  # runs of neighbours that are copied one by one; more of them are pick
 LONGEST = 4096  # elements of a row that are put in order
 
 
-def view_of(context: Context, value: Expression, name: str = "t") -> View:
-    """Return where a value lies, after writing it down if need be."""
-    return value.view if isinstance(value, Load) else context.write(value, name)
-
-
 def pick(
     context: Context, source: View, axis: int, places: View, shape: Sequence[int], lead: int, rank: int
 ) -> View:
@@ -62,7 +57,7 @@ def _gather(context: Context, node: Node) -> None:
         )
         return
     places = context.view(node.inputs[1])
-    picked = pick(context, view_of(context, value), axis, places, shape, axis, len(places.shape))
+    picked = pick(context, context.write(value), axis, places, shape, axis, len(places.shape))
     context.define(node.outputs[0], Load(picked))
 
 
@@ -74,7 +69,7 @@ def take(context: Context, value: Expression, axis: int, indices: Sequence[int])
         start, count, step = runs[0]
         return context.slice(value, axis, start, count, step)
     shape = (*value.shape[:axis], len(places), *value.shape[axis + 1 :])
-    view = Load(view_of(context, value))
+    view = Load(context.write(value))
     if len(runs) <= RUNS:
         return joined(
             context, [context.slice(view, axis, start, count, step) for start, count, step in runs], axis
@@ -203,7 +198,7 @@ def _hardmax(context: Context, node: Node) -> None:
         flat = context.reshape(value, (prod(value.shape[:axis]), prod(value.shape[axis:])))
     else:
         flat = context.permute(value, (*(a for a in range(len(value.shape)) if a != axis), axis))
-    rows = view_of(context, flat)
+    rows = context.write(flat)
     out = context.scratch((*rows.shape[:-1], 1))
     _put_in_order(context, node, rows, 1, True, None, out)
     found = _is_place(context, Load(out), rows.shape)

@@ -48,7 +48,7 @@ def fuse_finish(program: Program) -> Program:
 
 def _fused(contract: Contract, reader: Map) -> Contract | None:
     views = {load.view for load in loads(reader.value) if load.view.buffer == contract.out.buffer}
-    if len(views) != 1 or cost(reader.value) >= EFFORT or _has_own_shape(reader.value):
+    if len(views) != 1 or cost(reader.value) >= EFFORT or _turns(reader.value):
         return None
     (seen,) = views
     if seen.offset != contract.out.offset or seen.elements != contract.out.elements:
@@ -73,8 +73,8 @@ def _fused(contract: Contract, reader: Map) -> Contract | None:
     )
 
 
-def _has_own_shape(value: Expression) -> bool:
-    """Tell whether a view in it lies in a loop: those move on their own."""
+def _turns(value: Expression) -> bool:
+    """Tell whether a view in it moves on with the turns of a loop."""
     return any(load.view.step for load in loads(value))
 
 
