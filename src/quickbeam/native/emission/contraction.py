@@ -65,6 +65,13 @@ class Contraction:
         # read together lie in different places of the cache.
         self.column = (self.terms | 1) * mode.lanes if self._step() > 1 else self.terms
         self.counters: list[tuple[str, Axis]] = []
+        self.start = (0,) * len(
+            self.views
+        )  # where the block's first positions lie in each view, besides what counters add
+        self.first, self.apart = (
+            0,
+            0,
+        )  # the block's first output, and how far those of the next turn of `o` are
 
     def write(self) -> None:
         """Write all of it: groups, positions, outputs."""
@@ -127,10 +134,9 @@ class Contraction:
                 with ExitStack() as stack:
                     first = tuple(s * (start + begin * positions) * size for s in self.last.strides)
                     self._enter(stack, "q", Axis(times, strides))
-                    self.counters.append(("1", Axis(2, first)))
+                    self.start = first
                     last = bool(ragged) and done == units and begin + times == count
                     self._outputs(tiles(vectors, block.outputs), step, positions, packed, ragged=last)
-                    self.counters.pop()
                     self.counters.pop()
 
     def _outputs(
@@ -146,14 +152,11 @@ class Contraction:
             ):
                 with ExitStack() as stack:
                     self._enter(stack, "o", Axis(times, moves))
-                    skipped = (first + begin * size) * step
-                    self.counters.append(
-                        ("1", Axis(2, tuple(self._output_stride(view) * skipped for view in self.views)))
-                    )
-                    filled = self.outputs - skipped if partial and begin + times == number else size * step
+                    self.first = (first + begin * size) * step
+                    self.apart = size * step if times > 1 else 0
+                    filled = self.outputs - self.first if partial and begin + times == number else size * step
                     place = where + begin * size * self.column
                     self._kernel(size, positions, place, filled, ragged, times)
-                    self.counters.pop()
                     self.counters.pop()
 
     def _output_stride(self, view: View) -> int:
@@ -192,10 +195,13 @@ class Contraction:
     def _address(self, view: View, *more: str) -> str:
         place = self.views.index(view)
         terms = [self.mode.base(view)]
+        fixed = self.start[place] + self._output_stride(view) * self.first
+        if fixed:
+            terms.append(str(fixed))
         for counter, axis in self.counters:
             stride = axis.strides[place]
             if stride and axis.size > 1:
-                terms.append(str(stride) if counter == "1" else f"{counter} * {stride}")
+                terms.append(f"{counter} * {stride}")
         return " + ".join((*terms, *more))
 
     def _kernel(
@@ -212,7 +218,7 @@ class Contraction:
         self._tail = self.last.size % self.mode.lanes if ragged else 0
         chains = statement.chains
         if chains > STRAIGHT:
-            writer.line("k = " + f"w + {where}{group} + {self._skipped()};")
+            writer.line(f"k = w + {where}{group} + ({self._output()}) * {self.terms};")
             self._dot(chains)
             return
         names = [[[f"a{i}_{j}_{c}" for c in range(chains)] for j in range(across)] for i in range(outputs)]
@@ -223,19 +229,6 @@ class Contraction:
                 self._finish(
                     names[i][j], i, j, vectors, filled, last=ragged and j // vectors == positions - 1
                 )
-
-    def _skipped(self) -> str:
-        """Return which output this is, times the terms."""
-        terms = []
-        for counter, axis in self.counters:
-            if counter == "o" and axis.size > 1:
-                terms.append(f"o * {self.terms}")
-        for counter, axis in self.counters:
-            if counter == "1" and axis is self.counters[-1][1]:
-                stride = self._output_stride(self.statement.out)
-                place = self.views.index(self.statement.out)
-                terms.append(str(axis.strides[place] // stride * self.terms if stride else 0))
-        return " + ".join(terms or ["0"])
 
     def _width(self) -> int:
         """Return how many of the last positions a vector takes."""
@@ -296,8 +289,7 @@ class Contraction:
             level[:, : self.outputs] = bias
             where = self.blob.add(level)
             group = f" + g * {width}" if self.groups > 1 else ""
-            skipped = self._first_output()
-            writer.line(f"const float *b = w + {where}{group}{skipped};")
+            writer.line(f"const float *b = w + {where}{group} + {self._output()};")
         for i in range(outputs):
             for j, chains in enumerate(names[i]):
                 last = bool(self._tail) and j // vectors == positions - 1
@@ -313,18 +305,9 @@ class Contraction:
                         )
                     writer.line(f"V {name} = {value};")
 
-    def _first_output(self) -> str:
-        """Return the number of the block's first output, as C adds it."""
-        counter, axis = self.counters[-2]
-        skipped = self.counters[-1][1]
-        stride = self._output_stride(self.statement.out)
-        place = self.views.index(self.statement.out)
-        if not stride:
-            return ""
-        text = f" + {skipped.strides[place] // stride}"
-        if axis.size > 1:
-            text += f" + {counter} * {axis.strides[place] // stride}"
-        return text
+    def _output(self) -> str:
+        """Return the number of the block's first output in C."""
+        return f"{self.first} + o * {self.apart}" if self.apart else str(self.first)
 
     def _sum(self, names: list[list[list[str]]], outputs: int, positions: int, vectors: int) -> None:
         writer, reduced, chains = self.writer, self.reduced, self.statement.chains
@@ -432,7 +415,7 @@ class Contraction:
         if statement.start is None and statement.bias.any():
             where = self.blob.add(statement.bias)
             group = f" + g * {self.outputs}" if self.groups > 1 else ""
-            writer.line(f"const float *b = w + {where}{group}{self._first_output()};")
+            writer.line(f"const float *b = w + {where}{group} + {self._output()};")
             begin = "b[0]"
         if mode.wide:
             writer.line(f"V {name}[{chains}];")
