@@ -276,14 +276,6 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
 }
 
 
-# What an engine cannot run, and what it says then; it has to run all others.
-REFUSED: dict[str, dict[str, str]] = {
-    "native": {
-        "embedding": r"'kind' is int64; use engine='onnxruntime'",
-    },
-}
-
-
 def engine_parameters() -> list[object]:
     """Return every registered engine that computes; one whose library is missing is skipped, with its pip line."""
     found: list[object] = []
@@ -304,19 +296,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("model_name", list(MODELS))
     if "engine_name" in metafunc.fixturenames:
         metafunc.parametrize("engine_name", engine_parameters())
-    if "refused" in metafunc.fixturenames:
-        metafunc.parametrize(
-            "refused", [(engine, *one) for engine, models in REFUSED.items() for one in models.items()]
-        )
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out pairs of an engine and a model that it refuses; a test of its own looks at those."""
-    for item in items:
-        given = getattr(getattr(item, "callspec", None), "params", {})
-        model = given.get("model_name", given.get("name"))
-        if model in REFUSED.get(str(given.get("engine_name")), {}):
-            item.add_marker(pytest.mark.skip(reason="the engine refuses this model"))
 
 
 @pytest.fixture(scope="session")

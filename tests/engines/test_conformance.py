@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import quickbeam as qb
-from quickbeam._base import InputMismatchError, ModelError, UsageError
+from quickbeam._base import InputMismatchError, UsageError
 from quickbeam.bundle import BATCH, draw_inputs, free_sizes
 from quickbeam.engines import find_engine, out_of_tolerance
 from quickbeam.measure import verify
@@ -258,13 +258,6 @@ def test_threads_change_no_decision(bundle_of, engine_name):
         qb.open(bundle, engine_name, threads=0)
     with pytest.raises(UsageError, match="chunk is -1"):
         qb.open(bundle, engine_name, chunk=-1)
-
-
-def test_what_an_engine_cannot_run_is_refused_in_one_sentence(bundle_of, refused):
-    engine, model, told = refused
-    with pytest.raises(ModelError, match=told) as error:
-        qb.open(bundle_of(model), engine)
-    assert "\n" not in str(error.value)
 
 
 def test_an_engine_tells_its_version(engine_name):

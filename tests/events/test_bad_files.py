@@ -220,3 +220,12 @@ def test_a_protocol_that_nothing_reads_is_told(url, kind, told):
         pytest.skip(f"{library} is installed")
     with pytest.raises(kind, match=told):
         next(iter(read_events([url])))
+
+
+def test_a_column_of_an_unknown_class_is_told(tmp_path, write_in_baskets):
+    path = tmp_path / "events.root"
+    write_in_baskets(path)
+    head, _, tail = path.read_bytes().rpartition(b"TLeafF")
+    path.write_bytes(head + b"TLeaf8" + tail)
+    with pytest.raises(UnreadableFileError, match=r"events\.root"):
+        read_count(path)

@@ -197,9 +197,7 @@ static void once(run_t run, const char *file, long constants, long scratch, int 
 """
 
 
-def sanitized(
-    cases: Mapping[str, Case], folder: Path, ways: Sequence[str] = ("narrow", "wide1", "wide2")
-) -> str:
+def sanitized(cases: Mapping[str, Case], folder: Path, ways: Sequence[str] = ("narrow", "wide2")) -> str:
     """Run cases as a program of their own under sanitizers, every array as long as it has to be; return what they say."""
     modules = {
         f"{re.sub(r'[^0-9A-Za-z]', '_', name)}__{way}": compile_model(

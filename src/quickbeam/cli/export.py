@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import click
 
 from quickbeam._base import UsageError
 from quickbeam.cli.output import say
+
+TRITON = ("engine", "instances", "threads", "delay", "verify")
+C = ("dims", "instructions")
 
 
 @click.command(
@@ -44,6 +48,16 @@ from quickbeam.cli.output import say
     help="Microseconds that a request may wait for others.",
 )
 @click.option(
+    "--dims",
+    default="",
+    help="c: sizes of free dimensions, as in particles=50; else those of the golden events.",
+)
+@click.option(
+    "--instructions",
+    default="",
+    help="c: the instruction sets to write code for, as in avx512,avx2; the portable code is always there. All if not given.",
+)
+@click.option(
     "--verify",
     is_flag=True,
     help="triton: serve it by NVIDIA Triton here (the binary of the wheel nvidia-pytriton), which has to answer the golden outputs.",
@@ -54,26 +68,27 @@ def command(bundle: str, target: str, output: Path, **options: Any) -> None:
 
     opened = Bundle.open(bundle)
     if target == "c":
-        _refuse_options()
-        _export_c(opened, output)
+        _refuse_options(TRITON, "triton", "an export to C has its own test and needs none of it")
+        _export_c(opened, output, options)
     else:
+        _refuse_options(C, "c", "Triton's own configuration tells what it does")
         _export_triton(opened, output, options)
 
 
-def _refuse_options() -> None:
-    """Refuse what was asked for and means nothing for C."""
+def _refuse_options(names: Sequence[str], target: str, why: str) -> None:
+    """Refuse what was asked for and means nothing here."""
     context = click.get_current_context()
-    for name in ("engine", "instances", "threads", "delay", "verify"):
+    for name in names:
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            raise UsageError(
-                f"--{name} is for --to triton; an export to C has its own test and needs none of it"
-            )
+            raise UsageError(f"--{name} is for --to {target}; {why}")
 
 
-def _export_c(bundle: Any, folder: Path) -> None:
+def _export_c(bundle: Any, folder: Path, options: dict[str, Any]) -> None:
+    from quickbeam.bundle import parse_dims
     from quickbeam.native.export import export_c
 
-    export_c(bundle, folder)
+    instructions = [one.strip() for one in options["instructions"].split(",") if one.strip()]
+    export_c(bundle, folder, dims=parse_dims(options["dims"]), instructions=instructions)
     say(
         f"{folder}: build and test it with `cmake -S {folder} -B build && cmake --build build && ctest --test-dir build`"
     )

@@ -34,10 +34,9 @@ class TreeTable:
         columns: dict[str, str] = {}
         hidden: dict[str, str] = {}
         opaque: dict[str, str] = {}
-        counters = {
-            branch.count_branch.name for branch in self._branches.values() if branch.count_branch is not None
-        }
         with reading(self.url, *self._errors):
+            counts = (branch.count_branch for branch in self._branches.values())
+            counters = {branch.name for branch in counts if branch is not None}
             for name, branch in self._branches.items():
                 kind = _type(branch)
                 if kind is None:

@@ -12,6 +12,7 @@ from onnx import shape_inference
 from quickbeam._base import ModelError, human_bytes
 
 NODES = 20_000
+EXACT = 2**24  # whole numbers up to here are floats, exactly
 ELEMENTS = 2**26  # of one tensor of one event: 256 MiB
 TOGETHER = 2**28  # of all tensors of one event, and of what is kept between statements: 1 GiB
 MEND = "use engine='onnxruntime' or 'auto'"

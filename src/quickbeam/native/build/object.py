@@ -35,6 +35,7 @@ class Built:
     scratch_floats: int
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
+    types: tuple[str, ...]  # of inputs and outputs in the model; the code takes and gives floats
     cycles: float  # of one event, about
 
 
@@ -72,6 +73,7 @@ def build(
             "scratch_floats": module.scratch_floats,
             "inputs": [list(graph.types[name].shape) for name in graph.inputs],
             "outputs": [list(graph.types[name].shape) for name in graph.outputs],
+            "types": [graph.types[name].dtype.name for name in (*graph.inputs, *graph.outputs)],
             "cycles": module.cycles,
         }
 
@@ -92,6 +94,7 @@ def _opened(entry: Entry) -> Built:
         scratch_floats=facts["scratch_floats"],
         inputs=tuple(tuple(shape) for shape in facts["inputs"]),
         outputs=tuple(tuple(shape) for shape in facts["outputs"]),
+        types=tuple(facts["types"]),
         cycles=facts["cycles"],
     )
 

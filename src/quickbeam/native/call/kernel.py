@@ -14,6 +14,7 @@ from quickbeam.native.aligned import aligned
 from quickbeam.native.build import Built, Compiler, find_compiler
 from quickbeam.native.call.extension import load_extension
 from quickbeam.native.call.plain import PlainKernel
+from quickbeam.native.call.whole import WholeKernel
 
 CYCLES_PER_NS = 2.5  # about; only to tell short calls from long ones
 SHORT_NS, PIECE_NS = (
@@ -49,6 +50,14 @@ def open_kernel(
     built: Built, *, batched: bool = True, compiler: Compiler | None = None, plain: bool = False
 ) -> Kernel:
     """Load compiled code; `plain` is the slower way that needs no headers of Python."""
+    made = _open(built, batched=batched, compiler=compiler, plain=plain)
+    if all(kind == "float32" for kind in built.types):
+        return made
+    many = len(built.inputs)
+    return WholeKernel(made, built.types[:many], built.types[many:])
+
+
+def _open(built: Built, *, batched: bool, compiler: Compiler | None, plain: bool) -> Kernel:
     call = _prepare(built, batched=batched)
     extension = None if plain else load_extension(compiler or find_compiler())
     if extension is None:

@@ -117,17 +117,27 @@ def emit_order(writer: Writer, mode: Mode, statement: Order) -> None:
         ]
         writer.line(f"float best[{count}];")
         writer.line(f"int place[{count}];")
-        writer.line("int have = 0;")
         writer.line(f"const float *x = {_address(mode, value, moves[-1])};")
-        with writer.loop("i", size):
-            writer.line(f"const float one = x[i * {value.strides[-1] * mode.factor(value)}];")
-            worse = f"best[{{0}}] == best[{{0}}] && !(one {sign} best[{{0}}])"
-            writer.line(f"if (have == {count} && {worse.format(count - 1)}) continue;")
-            writer.line(f"int j = have < {count} ? have++ : {count - 1};")
-            writer.line(f"for (; j > 0 && !({worse.format('j - 1')}); j--) best[j] = best[j - 1], place[j] = place[j - 1];")  # fmt: skip
-            writer.line("best[j] = one, place[j] = (int)i;")
+        step = value.strides[-1] * mode.factor(value)
+        stays = f"best[{{0}}] == best[{{0}}] && !(one {sign} best[{{0}}])"  # NaN gives way to numbers
+        with writer.loop("i", count):
+            writer.line(f"const float one = x[i * {step}];")
+            _insert(writer, "i", stays)
+        with writer.block(f"for (long i = {count}; i < {size}; i++)"):
+            writer.line(f"const float one = x[i * {step}];")
+            writer.line(f"if ({stays.format(count - 1)}) continue;")
+            _insert(writer, str(count - 1), stays)
         names = ["best"] * (statement.values is not None) + ["place"] * (statement.places is not None)
         with writer.loop("j", count):
             for view, move, name in zip(results, moves, names, strict=False):
                 address = _address(mode, view, [*move, ("j", view.strides[-1])])
                 writer.line(f"*({address}) = (float){name}[j];")
+
+
+def _insert(writer: Writer, last: str, stays: str) -> None:
+    """Move what is worse back by one, from the last on, and put an element where it belongs."""
+    writer.line(f"long j = {last};")
+    writer.line(
+        f"for (; j > 0 && !({stays.format('j - 1')}); j--) best[j] = best[j - 1], place[j] = place[j - 1];"
+    )
+    writer.line("best[j] = one, place[j] = (int)i;")

@@ -34,7 +34,7 @@ static void check(const char *what, const char *output, const float *found, cons
 
 def golden_header(face: Interface) -> str:
     """Return golden.h: as many golden events as are not too much to compile."""
-    golden = face.bundle.golden
+    golden = face.golden
     ports = [(port, golden.inputs[port.spec.name]) for port in face.inputs]
     ports += [(port, golden.outputs[port.spec.name]) for port in face.outputs]
     count = events(face)
@@ -53,7 +53,7 @@ def events(face: Interface) -> int:
     signature = face.bundle.manifest.signature
     if signature.rows == "none":
         return 1
-    first = next(iter(face.bundle.golden.inputs.values()))
+    first = next(iter(face.golden.inputs.values()))
     there = len(first) // (signature.fixed_batch or 1)
     each = sum(port.floats for port in (*face.inputs, *face.outputs))
     return int(np.clip(MOST_FLOATS // each, min(2, there), there))

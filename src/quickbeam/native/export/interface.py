@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
-from quickbeam.bundle import Bundle, Tensor
+from quickbeam.bundle import Bundle, Golden, Tensor
 from quickbeam.native.export.names import identifier, identifiers
 
 Shape = tuple[int, ...]
@@ -26,6 +27,7 @@ class Interface:
 
     name: str
     bundle: Bundle
+    golden: Golden
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
@@ -52,20 +54,21 @@ class Interface:
 def _told(port: Port, count: str) -> str:
     shape = " x ".join(map(str, port.shape[1:] if count == "events" else port.shape)) or "1"
     per = {"events": " per event", "batches": " per batch", "": ""}[count]
-    notes = [one for one in (port.spec.units, port.spec.description) if one]
+    whole = "" if port.spec.dtype == "float32" else f"of {port.spec.dtype} in the model"
+    notes = [one for one in (whole, port.spec.units, port.spec.description) if one]
     told = f"; {'; '.join(notes)}" if notes else ""
     called = "" if port.name == port.spec.name else f" ({port.spec.name!r} of the model)"
     return f"{shape} floats{per}{called}{told}".replace("*/", "* /").replace("\n", " ")
 
 
-def interface_of(bundle: Bundle, inputs: list[Shape], outputs: list[Shape], sizes: list[int]) -> Interface:
-    """Name everything; `sizes` are the floats of each input and output, in this order."""
+def interface_of(bundle: Bundle, golden: Golden, inputs: list[Shape], outputs: list[Shape]) -> Interface:
+    """Name everything; the shapes are those of one event."""
     signature = bundle.manifest.signature
     specs = (*signature.inputs, *signature.outputs)
     names = identifiers(spec.name for spec in specs)
     ports = [
-        Port(name, spec, shape, size)
-        for name, spec, shape, size in zip(names, specs, [*inputs, *outputs], sizes, strict=True)
+        Port(name, spec, shape, prod(shape))
+        for name, spec, shape in zip(names, specs, [*inputs, *outputs], strict=True)
     ]
     many = len(signature.inputs)
-    return Interface(identifier(bundle.name, names), bundle, tuple(ports[:many]), tuple(ports[many:]))
+    return Interface(identifier(bundle.name, names), bundle, golden, tuple(ports[:many]), tuple(ports[many:]))

@@ -11,10 +11,10 @@ import numpy as np
 from quickbeam._base import ModelError
 from quickbeam.native.expression import Expression, Load, Number, cost, expand, moved, reshaped
 from quickbeam.native.graph import Graph, Node
+from quickbeam.native.limits import EXACT
 from quickbeam.native.program import Loop, Map, Program, Statement, written
 from quickbeam.native.view import Buffer, Role, View
 
-EXACT = 2**24  # whole numbers up to here are floats, exactly
 DEEP = 200  # instructions: a longer expression is written down in pieces
 STATEMENTS = 6000  # more than these would take a compiler minutes
 LARGE = 2048  # elements: what is cheap and larger than this is computed again rather than kept

@@ -46,9 +46,10 @@ JOINING = {"Concat"}  # these take no notice of what is empty
 def lower(graph: Graph) -> Program:
     """Return the program of a graph, or say which node cannot be compiled."""
     for name in (*graph.inputs, *graph.outputs):
-        if graph.types[name].dtype != np.float32:
+        kind = graph.types[name].dtype
+        if kind != np.float32 and kind.kind not in NUMBERS:
             raise ModelError(
-                f"the native engine computes in float32, and {name!r} is {graph.types[name].dtype}; use engine='onnxruntime' or 'auto'"
+                f"the native engine computes in float32, and {name!r} is {kind}; use engine='onnxruntime' or 'auto'"
             )
         if 0 in graph.types[name].shape:
             raise ModelError(
