@@ -136,6 +136,12 @@ QB_INLINE long qb_place(float x, long size) {
 }
 /* every second float; one more is read than is used */
 QB_INLINE V evens(const float *p) { return __builtin_shufflevector(ld(p), ld(p + QB_LANES), QB_EVENS); }
+/* every second of 2 n - 1 floats, and none beyond them */
+QB_INLINE V evens_n(const float *p, int n) {
+    const int all = 2 * n - 1, more = all - QB_LANES;
+    const V low = more < 0 ? ld_n(p, all) : ld(p), high = more > 0 ? ld_n(p + QB_LANES, more) : (V){0};
+    return __builtin_shufflevector(low, high, QB_EVENS);
+}
 
 QB_INLINE V pick(I m, V a, V b) { return (V)(((I)a & m) | ((I)b & ~m)); }
 QB_INLINE V truth(I m) { return (V)((I)all(1.0f) & m); }

@@ -13,6 +13,8 @@ from quickbeam.native.program import Contract
 from quickbeam.native.view import View
 
 SHORT_ROWS = (4, 8)  # positions
+PIECED = 1.3  # what a multiply-add takes of a vector that is put together from rows
+SCATTERED = 20  # multiply-adds that it takes to write a vector number by number, or to read it
 STRAIGHT = (
     4  # terms: so many are written one after the other; and a sum in more chains than this is done by itself
 )
@@ -32,16 +34,18 @@ def choose_lanes(mode: Mode, statement: Contract) -> Lanes:
         return Lanes.EVENTS
     if statement.chains > STRAIGHT:
         return Lanes.OUTPUTS  # one by one: the lanes are chains
-    lanes, outputs = mode.lanes, statement.weights.shape[2]
+    lanes, (_, terms, outputs) = mode.lanes, statement.weights.shape
     places = positions_of(mode, statement)
     last = places[-1].size if places else 1
     others = prod(axis.size for axis in places) // last
-    along = outputs * others * -(-last // lanes) // rows_together(mode, places)
     straight = places and places[-1].strides[0] == 1 and places[-1].strides[1] == 1
-    across = others * last * -(-outputs // lanes)
-    if statement.out.strides[1] != 1 and outputs > 1:
-        across *= 3
-    return Lanes.POSITIONS if straight and along <= across else Lanes.OUTPUTS
+    if not straight:
+        return Lanes.OUTPUTS
+    rows = rows_together(mode, places)
+    along = outputs * others * -(-last // lanes) / rows * (terms * (PIECED if rows > 1 else 1.0))
+    spread = sum(view.strides[1] != 1 for view in views_of(statement)[1:]) if outputs > 1 else 0
+    across = others * last * -(-outputs // lanes) * (terms + spread * SCATTERED)
+    return Lanes.POSITIONS if along <= across else Lanes.OUTPUTS
 
 
 def rows_together(mode: Mode, places: Sequence[Axis]) -> int:

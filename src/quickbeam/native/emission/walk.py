@@ -100,8 +100,9 @@ class Walk:
         full = self.filled == self.mode.lanes
         if stride == 1:
             return f"ld({address})" if full else f"ld_n({address}, {self.filled})"
-        if stride == 2 and full and view.buffer.role is Role.SCRATCH:
-            return f"evens({address})"
+        if stride == 2:
+            inside = full and view.buffer.role is Role.SCRATCH
+            return f"evens({address})" if inside else f"evens_n({address}, {self.filled})"
         return f"gather({address}, {stride}, {self.filled})"
 
     def write(self, view: View, value: str, copy: int = 0) -> None:

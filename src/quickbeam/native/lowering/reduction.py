@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import inf, prod
 
-from quickbeam.native.expression import Expression, Load, Number, call
+from quickbeam.native.expression import Expression, Load, Number, call, reshaped
 from quickbeam.native.graph import Node
 from quickbeam.native.lowering.context import Context
 from quickbeam.native.lowering.movement import normal_axis
@@ -39,7 +39,11 @@ def reduce(
                 found = call(FUNCTIONS[kind], found, piece)
     else:
         out = context.scratch(left, kind)
-        context.add(Reduce(kind, context.permute(value, (*kept, *gone)), out))
+        value_last = context.permute(value, (*kept, *gone))
+        joined = reshaped(
+            value_last, (*left, prod(value.shape[axis] for axis in gone))
+        )  # one long axis where it is one
+        context.add(Reduce(kind, value_last if joined is None else joined, out))
         found = Load(out)
     if keep:
         found = context.reshape(found, tuple(1 if a in gone else n for a, n in enumerate(value.shape)))
