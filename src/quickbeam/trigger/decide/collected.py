@@ -2,24 +2,61 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from quickbeam.events import ColumnData, Frame, Jagged
-from quickbeam.trigger.decide.scatter import scatter
+from quickbeam.trigger.decide.scatter import Piece, scatter
 from quickbeam.trigger.menu import Program
 from quickbeam.trigger.stages import Stage
 
 
 class _Column:
-    """A column as it comes in, piece by piece."""
+    """A column as it comes in, event by event: its numbers one after the other, so that no event leaves objects behind."""
 
-    __slots__ = ("parts", "rows")
+    __slots__ = ("_counts", "_data", "_lists", "_rows", "_shape", "_type", "pieces")
 
     def __init__(self) -> None:
-        self.rows: list[int] = []
-        self.parts: list[ColumnData] = []
+        self.pieces: list[Piece] = []  # of another type or shape than the last events' are
+        self._begin(None, (), lists=False)
+
+    def _begin(self, kind: np.dtype | None, shape: tuple[int, ...], *, lists: bool) -> None:
+        self._type, self._shape, self._lists = kind, shape, lists
+        self._rows, self._counts, self._data = array("q"), array("q"), bytearray()
+
+    def add(self, event: int, part: ColumnData) -> None:
+        """Take the column of one event."""
+        lists = isinstance(part, Jagged)
+        values = part.flat if isinstance(part, Jagged) else part
+        same = values.dtype is self._type or values.dtype == self._type
+        if not same or lists is not self._lists or values.shape[1:] != self._shape:
+            self._end()
+            self._begin(values.dtype, values.shape[1:], lists=lists)
+        self._rows.append(event)
+        self._counts.append(len(values))
+        self._data += values.tobytes()
+
+    def _end(self) -> None:
+        """Make a piece of what there is."""
+        if not self._rows:
+            return
+        rows, counts = np.frombuffer(self._rows, np.int64), np.frombuffer(self._counts, np.int64)
+        values = np.frombuffer(self._data, self._type).reshape(int(counts.sum()), *self._shape)
+        self.pieces.append(
+            (rows, Jagged(np.concatenate([[0], np.cumsum(counts)]), values) if self._lists else values)
+        )
+
+    def whole(self, events: int) -> tuple[ColumnData, np.ndarray] | None:
+        """Return the column over all events, and for which of them it is there; None where it is for none."""
+        self._end()
+        if not self.pieces:
+            return None
+        there = np.zeros(events, bool)
+        for rows, _ in self.pieces:
+            there[rows] = True
+        return scatter(events, self.pieces), there
 
 
 class Collected:
@@ -41,8 +78,7 @@ class Collected:
 
         def watch(event: int, added: Mapping[str, ColumnData]) -> None:
             for name, column in mine:
-                column.rows.append(event)
-                column.parts.append(added[name])
+                column.add(event, added[name])
 
         return watch
 
@@ -51,26 +87,14 @@ class Collected:
         for name, column in self._others:
             part = frame.added(name)
             if part is not None:
-                column.rows.append(event)
-                column.parts.append(part)
+                column.add(event, part)
 
     def columns(self, events: int) -> tuple[dict[str, ColumnData], dict[str, np.ndarray]]:
         """Return the columns over all events, and of each for which events it is there."""
         found: dict[str, ColumnData] = {}
         computed: dict[str, np.ndarray] = {}
         for name, column in self._columns.items():
-            if column.rows:
-                rows = np.array(column.rows)
-                computed[name] = np.zeros(events, bool)
-                computed[name][rows] = True
-                found[name] = scatter(events, [(rows, _joined(column.parts))])
+            whole = column.whole(events)
+            if whole is not None:
+                found[name], computed[name] = whole
         return found, computed
-
-
-def _joined(parts: list[ColumnData]) -> ColumnData:
-    if not isinstance(parts[0], Jagged):
-        return np.concatenate(parts)  # type: ignore[arg-type] # a stage adds one kind of column
-    lists = [part.flat for part in parts]
-    offsets = np.zeros(len(lists) + 1, np.int64)
-    np.cumsum([len(flat) for flat in lists], out=offsets[1:])
-    return Jagged(offsets, np.concatenate(lists))
