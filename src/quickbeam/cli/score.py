@@ -21,7 +21,7 @@ from quickbeam.cli.reading import reading_options, tell_skipped
     required=True,
     help="Parquet file to write, a row per jet, frame, lepton or array row.",
 )
-@click.option("--engine", default="onnxruntime", show_default=True)
+@click.option("--engine", default="auto", show_default=True)
 @threads_option
 @reading_options
 @click.option(

@@ -41,9 +41,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--engine",
-    default="onnxruntime",
+    default="auto",
     show_default=True,
-    help="What runs bundles; null computes nothing, and shows what the protocol costs.",
+    help="What runs bundles: auto goes by a bundle's plan for this host; null computes nothing, and shows what the protocol costs.",
 )
 @click.option(
     "--instances",

@@ -19,13 +19,13 @@ from quickbeam.engines.chunking import LARGEST, choose_chunk, choose_request, in
 from quickbeam.engines.engine import Arrays, Engine, Options, Remote, Runner, find_engine
 from quickbeam.engines.gate import pass_gate
 
-DEFAULT_ENGINE = "onnxruntime"
+DEFAULT_ENGINE = "auto"  # what the plan of the bundle says for this host, else ONNX Runtime
 SHAPES_KNOWN = 256
 
 
 def open(  # noqa: A001 - quickbeam.open is the front door
     bundle: str | Path | Bundle,
-    engine: str = "auto",
+    engine: str = DEFAULT_ENGINE,
     *,
     threads: int = 1,
     chunk: int | None = None,

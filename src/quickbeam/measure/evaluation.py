@@ -10,7 +10,7 @@ from pydantic import Field
 
 from quickbeam._base import DataError, Document, Host, UsageError, host_facts, progress, utc_timestamp
 from quickbeam.bundle import Bundle
-from quickbeam.engines import DEFAULT_ENGINE, Session
+from quickbeam.engines import Session
 from quickbeam.engines import open as open_session
 from quickbeam.events import EventReader, read_events
 from quickbeam.features import columns_read
@@ -63,7 +63,7 @@ def evaluate_bundle(
     background: Sequence[str],
     signals: Mapping[str, Sequence[str]],
     *,
-    engine: str = DEFAULT_ENGINE,
+    engine: str = "onnxruntime",
     seed: int = 0,
     tree: str | None = None,
     skip_bad_files: bool = False,

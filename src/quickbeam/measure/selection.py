@@ -13,7 +13,7 @@ import numpy as np
 
 from quickbeam._base import DataError, Document, Host, UsageError, host_facts, progress, utc_timestamp
 from quickbeam.bundle import Bundle
-from quickbeam.engines import DEFAULT_ENGINE, Session
+from quickbeam.engines import Session
 from quickbeam.engines import open as open_session
 from quickbeam.events import of_file, read_events
 from quickbeam.features import (
@@ -74,7 +74,7 @@ def evaluate_classes(
     bundle: Bundle,
     samples: Sequence[ClassSample],
     *,
-    engine: str = DEFAULT_ENGINE,
+    engine: str = "onnxruntime",
     seed: int = 0,
     tree: str | None = None,
     skip_bad_files: bool = False,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quickbeam._base import ChecksumError, ModelError, UnsafeBundleError, did_you_mean
+from quickbeam.engines import DEFAULT_ENGINE
 from quickbeam.serve.models.bundles import open_bundle
 from quickbeam.serve.models.config_text import BUNDLE, FILES, backend_of, checksums, is_exported, read_config
 from quickbeam.serve.models.model import Model
@@ -19,7 +20,7 @@ from quickbeam.serve.models.triton_config import Configured, confined, empty_con
 class Settings:
     """How bundles are run; a Triton model's own configuration says it itself."""
 
-    engine: str = "onnxruntime"
+    engine: str = DEFAULT_ENGINE
     instances: int = 1
     threads: int = 1
 
