@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import re
 import signal
 import subprocess
 import sys
 import threading
+from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,57 @@ class LocalServer:
         if self.thread.is_alive():
             asyncio.run_coroutine_threadsafe(end(), self.loop)
             self.thread.join()
+
+
+@pytest.fixture(scope="session")
+def papers(tmp_path_factory):
+    """An authority, and certificates that it signed for a server and for a client; a stranger's, too."""
+    pytest.importorskip("cryptography")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    directory = tmp_path_factory.mktemp("papers")
+    now = dt.datetime.now(dt.UTC)
+
+    def name(text):
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    def write(stem, key, certificate):
+        (directory / f"{stem}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        for suffix, encryption in (
+            ("key", serialization.NoEncryption()),
+            ("locked", serialization.BestAvailableEncryption(b"secret")),
+        ):
+            raw = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+            (directory / f"{stem}.{suffix}").write_bytes(raw)
+
+    def issue(stem, authority=None, *, is_authority=False):
+        key = ec.generate_private_key(ec.SECP256R1())
+        issuer, signing = authority or (name(stem), key)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name(stem))
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+            )
+        )
+        write(stem, key, builder.sign(signing, hashes.SHA256()))
+        return name(stem), key
+
+    authority = issue("authority", is_authority=True)
+    issue("server", authority)
+    issue("client", authority)
+    issue("stranger", is_authority=True)
+    (directory / "nonsense.pem").write_text("nothing")
+    return directory
 
 
 @pytest.fixture

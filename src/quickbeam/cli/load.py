@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from quickbeam._base import UsageError
-from quickbeam.cli.output import json_option, print_json, print_table
+from quickbeam.cli.output import json_option, papers_options, print_json, print_table
 
 SWINGS_MOST = 0.1
 SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
@@ -59,12 +59,17 @@ SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
 @click.option(
     "--local", help="Ask through shared memory: the socket of `serve --local`; one request at a time."
 )
-@click.option("--token", help="Bearer token, where the server wants one.")
+@click.option(
+    "--token",
+    envvar="QUICKBEAM_TOKEN",
+    help="Bearer token, where the server wants one; better in QUICKBEAM_TOKEN, which other users cannot read.",
+)
+@papers_options
 @click.option("--seed", type=int, default=1, show_default=True, help="Of arrivals and inputs.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the record.")
 @json_option
 def command(server: str, model: str, as_json: bool, output: Path | None, **options: Any) -> None:
-    """Send requests for MODEL to SERVER (grpc://HOST:PORT), and tell latency, throughput, and where the time went.
+    """Send requests for MODEL to SERVER (grpc://HOST:PORT, grpcs:// for TLS), and tell latency, throughput, and where the time went.
 
     Several models with commas between them are asked in turn: rates and streams are of all together.
     Latency counts from the time at which a request was due, so that a server that stalls cannot hide it.
@@ -113,6 +118,7 @@ def command(server: str, model: str, as_json: bool, output: Path | None, **optio
 def _targets(server: str, models: list[str], options: dict[str, Any]) -> list[Any]:
     from quickbeam.measure.traffic import Target
     from quickbeam.serve.client import CallError
+    from quickbeam.serve.wire.tls import Credentials
 
     sizes, found = _sizes(options["shapes"]), []
     for model in models:
@@ -123,7 +129,9 @@ def _targets(server: str, models: list[str], options: dict[str, Any]) -> list[An
                 rows=options["rows"],
                 sizes=sizes,
                 seed=options["seed"],
-                token=options["token"],
+                credentials=Credentials(
+                    options["token"], options["ca"], options["certificate"], options["key"]
+                ),
                 local=options["local"],
             )
         except (CallError, OSError) as error:

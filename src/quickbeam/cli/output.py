@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +19,18 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(
         function
     )
+
+
+def papers_options(function: F) -> F:
+    """Add what TLS takes of a client."""
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    for name, told in (
+        ("key", "Its key."),
+        ("certificate", "TLS: what this client shows, where servers want that (PEM)."),
+        ("ca", "TLS: who signs the servers' certificates, if not those whom the system trusts (PEM)."),
+    ):
+        function = click.option(f"--{name}", type=file, help=told)(function)
+    return function
 
 
 def threads_option(function: F) -> F:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from quickbeam._base import MissingExtraError, SkippedFilesError, UsageError, processes_with
-from quickbeam.cli.output import json_option, print_json, print_table, say
+from quickbeam.cli.output import json_option, papers_options, print_json, print_table, say
 
 UNREADABLE_TOLD = 20
 WORKERS_LOAD = ("quickbeam.trigger.run.workers", "quickbeam.events.root")
@@ -50,7 +50,11 @@ WORKERS_LOAD = ("quickbeam.trigger.run.workers", "quickbeam.events.root")
     show_default=True,
     help="Seconds without a sign of life after which a worker is ended (with --workers 2 or more).",
 )
-@click.option("--remote", help="Servers that run the models: grpc://HOST:PORT, several with commas.")
+@click.option(
+    "--remote",
+    help="Servers that run the models: grpc://HOST:PORT, grpcs:// for TLS, several with commas. Their bearer token is in QUICKBEAM_TOKEN.",
+)
+@papers_options
 @click.option("--fallback", help="The engine that stands in when no server answers, such as onnxruntime.")
 @click.option(
     "--server-timeout",
@@ -99,11 +103,18 @@ def _remote(options: dict[str, Any]) -> Any:
     from quickbeam.engines import Remote
 
     if not options["remote"]:
-        if options["fallback"]:
-            raise UsageError("--fallback stands in for servers: name them with --remote")
+        for name in ("fallback", "ca", "certificate", "key"):
+            if options[name]:
+                raise UsageError(f"--{name} belongs to servers: name them with --remote")
         return None
     servers = tuple(one.strip() for one in options["remote"].split(",") if one.strip())
-    return Remote(servers, options["fallback"], options["server_timeout"])
+    ca, certificate, key = (
+        None if options[name] is None else str(options[name].absolute())
+        for name in ("ca", "certificate", "key")
+    )
+    return Remote(
+        servers, options["fallback"], options["server_timeout"], ca=ca, certificate=certificate, key=key
+    )
 
 
 def _tell_unreadable(summary: Any, output: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,20 +122,22 @@ def command(models: tuple[str, ...], **options: Any) -> None:
         options["drain"],
         options["log"],
     )
+    tell = partial(_tell, secure=options["certificate"] is not None)
     if options["workers"] > 1:
-        left = run_workers(settings, options["workers"], _tell)
+        left = run_workers(settings, options["workers"], tell)
     else:
-        left = run_server(settings, lambda listening: _tell(told(listening)))
+        left = run_server(settings, lambda listening: tell(told(listening)))
     if left:
         raise QuickbeamError(
             f"{left} requests were cut off: they were not done within --drain {options['drain']:g} s"
         )
 
 
-def _tell(told: Any) -> None:
+def _tell(told: Any, *, secure: bool) -> None:
+    s = "s" if secure else ""
+    schemes = {"grpc": f"grpc{s}://", "http": f"http{s}://", "metrics": "http://", "local": "local:"}
     for name, address in told.addresses.items():
-        scheme = {"grpc": "grpc://", "local": "local:"}.get(name, "http://")
-        say(f"{name}: {scheme}{address}{'/metrics' if name == 'metrics' else ''}")
+        say(f"{name}: {schemes[name]}{address}{'/metrics' if name == 'metrics' else ''}")
     for name, version, state, reason in told.models:
         say(f"{state}: {name} {version}{f': {reason}' if reason else ''}".rstrip())
     say("ready" if told.ready else "not ready: see above")

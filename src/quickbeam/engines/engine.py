@@ -21,11 +21,14 @@ Arrays = Sequence[np.ndarray]
 class Remote:
     """Where models run that do not run here."""
 
-    servers: tuple[str, ...]  # grpc://HOST:PORT
+    servers: tuple[str, ...]  # grpc://HOST:PORT, or grpcs:// for TLS
     fallback: str | None = None  # the engine that stands in when none of them answers
     timeout_s: float = 1.0  # of one call to one server
     in_flight: int = 16  # calls that are submitted, at a time
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)  # else that in QUICKBEAM_TOKEN
+    ca: str | None = None  # a file: who signs the servers' certificates, if not those whom the system trusts
+    certificate: str | None = None  # a file: what this client shows, where servers want that
+    key: str | None = None
     names: Mapping[str, str] = field(
         default_factory=dict
     )  # of bundles, where the servers call them otherwise

@@ -28,7 +28,7 @@ from quickbeam.serve.wire.grpc import Rules
 from quickbeam.serve.wire.http1 import HttpLimits, HttpRules
 from quickbeam.serve.wire.http1_listening import HttpProtocol
 from quickbeam.serve.wire.listening import GrpcProtocol
-from quickbeam.serve.wire.tls import Tokens, server_context
+from quickbeam.serve.wire.tls import HTTP1, HTTP2, Tokens, server_context
 
 BACKLOG = 512
 HANDSHAKE_S = 10.0
@@ -124,7 +124,7 @@ class Server:
         guard = self.settings.guard
         tokens = Tokens.read(guard.tokens) if guard.tokens is not None else None
         admit: Callable[[str], str | None] = tokens.why_not if tokens is not None else lambda _: None
-        tls = self._tls()
+        http2, http1 = self._tls(HTTP2), self._tls(HTTP1)
         rules = Rules(
             methods(self.service, self._shared, self.repository, may_load=guard.may_load),
             guard.request_bytes_most,
@@ -148,8 +148,8 @@ class Server:
         addresses = {}
         doors = self.settings.doors
         for name, port, make, secure in (
-            ("grpc", doors.grpc, lambda: GrpcProtocol(rules, self._grpc), tls),
-            ("http", doors.http, lambda: HttpProtocol(asked, self._http), tls),
+            ("grpc", doors.grpc, lambda: GrpcProtocol(rules, self._grpc), http2),
+            ("http", doors.http, lambda: HttpProtocol(asked, self._http), http1),
             ("metrics", doors.metrics, lambda: HttpProtocol(told, self._http), None),
         ):
             if port is not None:
@@ -163,7 +163,7 @@ class Server:
         problems = {one.name: one.reason for one in self.repository.index() if one.reason}
         return Listening(addresses, self.service, self.repository, problems)
 
-    def _tls(self) -> ssl.SSLContext | None:
+    def _tls(self, protocol: str) -> ssl.SSLContext | None:
         guard = self.settings.guard
         if guard.certificate is None and guard.key is None:
             if guard.client_ca is not None:
@@ -173,7 +173,7 @@ class Server:
             return None
         if guard.certificate is None or guard.key is None:
             raise UsageError("TLS takes a certificate and its key: give --certificate and --key")
-        return server_context(guard.certificate, guard.key, guard.client_ca)
+        return server_context(guard.certificate, guard.key, guard.client_ca, protocol)
 
     async def _open(
         self, name: str, port: int, make: Callable[[], asyncio.BufferedProtocol], tls: ssl.SSLContext | None

@@ -1,68 +1,15 @@
 """TLS, certificates of clients, and tokens."""
 
-import datetime as dt
 import ssl
 from http.client import HTTPSConnection
-from ipaddress import ip_address
 
 import pytest
 
 from quickbeam._base import UsageError
 from quickbeam.serve.wire.http1 import HttpLimits, Request
-from quickbeam.serve.wire.tls import Tokens, server_context
+from quickbeam.serve.wire.tls import HTTP1, Tokens, server_context
 
 TOKEN = "a-token-of-enough-characters"  # noqa: S105 - of a test
-
-
-@pytest.fixture(scope="module")
-def papers(tmp_path_factory):
-    """An authority, and certificates that it signed for a server and for a client; a stranger's, too."""
-    pytest.importorskip("cryptography")
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    directory = tmp_path_factory.mktemp("papers")
-    now = dt.datetime.now(dt.UTC)
-
-    def name(text):
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-    def write(stem, key, certificate):
-        (directory / f"{stem}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        for suffix, encryption in (
-            ("key", serialization.NoEncryption()),
-            ("locked", serialization.BestAvailableEncryption(b"secret")),
-        ):
-            raw = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-            (directory / f"{stem}.{suffix}").write_bytes(raw)
-
-    def issue(stem, authority=None, *, is_authority=False):
-        key = ec.generate_private_key(ec.SECP256R1())
-        issuer, signing = authority or (name(stem), key)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name(stem))
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-            )
-        )
-        write(stem, key, builder.sign(signing, hashes.SHA256()))
-        return name(stem), key
-
-    authority = issue("authority", is_authority=True)
-    issue("server", authority)
-    issue("client", authority)
-    issue("stranger", is_authority=True)
-    (directory / "nonsense.pem").write_text("nothing")
-    return directory
 
 
 def ask(port, papers, client=None):
@@ -82,7 +29,7 @@ def ask(port, papers, client=None):
 
 @pytest.mark.parametrize("uvloop", [False, True])
 def test_requests_travel_through_tls(serve, papers, uvloop):
-    context = server_context(papers / "server.pem", papers / "server.key")
+    context = server_context(papers / "server.pem", papers / "server.key", protocol=HTTP1)
     with serve(tls=context, uvloop=uvloop) as served:
         status, raw, protocol = ask(served.port, papers)
         assert (status, b"lacks the input" in raw, protocol) == (400, True, "http/1.1")
@@ -91,7 +38,7 @@ def test_requests_travel_through_tls(serve, papers, uvloop):
 
 @pytest.mark.parametrize("uvloop", [False, True])
 def test_who_sends_too_much_can_read_why(serve, papers, uvloop):
-    context = server_context(papers / "server.pem", papers / "server.key")
+    context = server_context(papers / "server.pem", papers / "server.key", protocol=HTTP1)
     client = ssl.create_default_context(cafile=papers / "authority.pem")
     limits = HttpLimits(body_bytes_most=1000, linger_s=5)
     with (
@@ -104,14 +51,14 @@ def test_who_sends_too_much_can_read_why(serve, papers, uvloop):
 
 
 def test_who_does_not_speak_tls_is_cut_off(serve, papers):
-    context = server_context(papers / "server.pem", papers / "server.key")
+    context = server_context(papers / "server.pem", papers / "server.key", protocol=HTTP1)
     with serve(tls=context) as served:
         assert b"HTTP" not in served.talk(b"GET /v2 HTTP/1.1\r\n\r\n")
         assert ask(served.port, papers)[0] == 400
 
 
 def test_clients_have_to_show_a_certificate_of_the_right_authority(serve, papers):
-    context = server_context(papers / "server.pem", papers / "server.key", papers / "authority.pem")
+    context = server_context(papers / "server.pem", papers / "server.key", papers / "authority.pem", HTTP1)
     with serve(tls=context) as served:
         assert ask(served.port, papers, "client")[0] == 400
         for who in (None, "stranger"):

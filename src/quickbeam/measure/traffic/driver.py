@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
@@ -72,10 +73,11 @@ class Driver:
         *,
         models: int = 1,
         connections: int = 1,
+        tls: ssl.SSLContext | None = None,
         token: str | None = None,
     ) -> None:
         """Connect; the requests are for as many models in turn."""
-        self._channels = [Channel(address, token=token) for _ in range(connections)]
+        self._channels = [Channel(address, tls=tls, token=token) for _ in range(connections)]
         self._poll = select.poll()
         self._by_descriptor = {channel.fileno(): channel for channel in self._channels}
         for descriptor in self._by_descriptor:

@@ -20,10 +20,11 @@ from quickbeam.measure.traffic_record import (
     Traffic,
     TrafficRecord,
 )
-from quickbeam.serve.client.channel import CallError, Channel
+from quickbeam.serve.client.channel import CallError, Channel, reach
 from quickbeam.serve.client.inference import Codec
 from quickbeam.serve.protocol.tensors import dtype_of, to_raw
 from quickbeam.serve.wire.frames import Chunk
+from quickbeam.serve.wire.tls import Credentials
 
 MERGED = "quickbeam_merged_rows"  # the parameter by which our server tells how many rows it merges
 SERVICE = "/inference.GRPCInferenceService/"
@@ -31,6 +32,9 @@ TRACED = 2000  # requests of a load whose times are kept
 VARIANTS = 16  # different inputs, sent in turn
 Counted = tuple[np.ndarray, dict[int, tuple[int, int]]]  # what a server has counted, whole and by batch size
 FREE = 8  # elements of a free dimension, where nobody says how many
+
+
+NOTHING = Credentials()
 
 
 class Target:
@@ -44,13 +48,14 @@ class Target:
         rows: int = 1,
         sizes: Mapping[str, Sequence[int]] | None = None,
         seed: int = 1,
-        token: str | None = None,
+        credentials: Credentials = NOTHING,
         local: str | None = None,
     ) -> None:
         """Ask the server what the model takes, and prepare requests of random numbers; `local` is its socket for them."""
-        self.address, self.model, self.rows, self.token = address.removeprefix("grpc://"), model, rows, token
+        self.address, self.tls = reach(address, credentials)
+        self.model, self.rows, self.token = model, rows, credentials.token
         self.local = local
-        self._channel = Channel(self.address, token=token)
+        self._channel = Channel(self.address, tls=self.tls, token=self.token)
         server = self._ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
         self.server, self.version = server.name, server.version
         described = self._ask("ModelMetadata", pb.ModelMetadataRequest(name=model), pb.ModelMetadataResponse)
@@ -288,7 +293,12 @@ def load_together(
             request for requests in zip(*(t.requests for t in targets), strict=True) for request in requests
         ]
         driver = Driver(
-            first.address, in_turn, models=len(targets), connections=connections, token=first.token
+            first.address,
+            in_turn,
+            models=len(targets),
+            connections=connections,
+            tls=first.tls,
+            token=first.token,
         )
     try:
         before = [(target.times(), target.batches()) for target in targets]

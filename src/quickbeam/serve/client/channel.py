@@ -19,7 +19,9 @@ from quickbeam.serve.wire.grpc import Status, literal
 from quickbeam.serve.wire.http2 import Connection
 from quickbeam.serve.wire.messages import Messages, prefix_of
 from quickbeam.serve.wire.sending import Sending
+from quickbeam.serve.wire.tls import Credentials
 
+SCHEME, SECURE = "grpc://", "grpcs://"
 PIECES_MOST = 64  # that one call of the system takes
 ANSWER_BYTES_MOST = 1 << 31
 
@@ -36,14 +38,14 @@ class CallError(Exception):
 class Exchange(Messages):
     """A call under way: `messages` are its answers so far; `done` when no more will come."""
 
-    __slots__ = ("done", "failure", "messages", "trailers")
+    __slots__ = ("done", "failure", "is_reset", "messages", "trailers")
 
     def __init__(self, connection: Sending, stream_id: int) -> None:
         """Begin a call."""
         super().__init__(connection, stream_id)
         self.messages: deque[Chunk] = deque()
         self.trailers: dict[bytes, bytes] = {}
-        self.done = False
+        self.done = self.is_reset = False
         self.failure: CallError | None = None
 
     def on_headers(self, headers: Sequence[Header]) -> None:
@@ -82,6 +84,7 @@ class Exchange(Messages):
     def on_reset(self, code: int) -> None:
         """Notice that there will be no answer."""
         if not self.done:
+            self.is_reset = True
             told = f"the server has cut the call off (HTTP/2 code {code})"
             if code == Code.REFUSED_STREAM:
                 told = "the server takes no more calls at a time over one connection: use more connections"
@@ -113,6 +116,7 @@ class Channel:
         self._headers: dict[str, tuple[bytes, int]] = {}
         self._sent = 0  # header blocks that may have changed the table
         self._secure = tls is not None
+        self._gone = ""  # why there is no connection any more
         self._connection = Connection(self._take)
         self._send(None)
 
@@ -197,6 +201,8 @@ class Channel:
                 self.cancel(exchange)
                 raise CallError(Status.DEADLINE_EXCEEDED, f"{self.address} did not answer in time")
         if exchange.failure is not None:
+            if self._gone and exchange.is_reset:
+                raise CallError(Status.UNAVAILABLE, f"the connection is gone: {self._gone}")
             raise exchange.failure
         if not exchange.messages:
             raise CallError(Status.INTERNAL, f"{self.address} ended the call without an answer")
@@ -278,7 +284,7 @@ class Channel:
         return True
 
     def _lost(self, error: OSError) -> None:
-        del error
+        self._gone = getattr(error, "reason", None) or error.strerror or str(error)  # of TLS: what it objects to
         self._connection.lost()
         self._outbox.clear()
 
@@ -286,6 +292,13 @@ class Channel:
         """Close the connection; what is under way fails."""
         self._connection.lost()
         self._socket.close()
+
+
+def reach(address: str, credentials: Credentials) -> tuple[str, ssl.SSLContext | None]:
+    """Return HOST:PORT of an address with its scheme, and what TLS takes where that is grpcs://."""
+    if address.startswith(SECURE):
+        return address.removeprefix(SECURE), credentials.context()
+    return address.removeprefix(SCHEME), None
 
 
 def _connected(address: str, connect_s: float, tls: ssl.SSLContext | None) -> socket.socket:

@@ -6,8 +6,10 @@ that failed is left alone for a while, and has to reproduce the bundle's golden 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from quickbeam.serve.client.channel import CallError
 from quickbeam.serve.client.inference import Codec
 from quickbeam.serve.client.servers import Server, Servers
 from quickbeam.serve.wire.grpc import Status
+from quickbeam.serve.wire.tls import VARIABLE, Credentials
 
 # what another server would say as well: there is no use in asking it, but a local engine may know better
 FINAL = frozenset({Status.INVALID_ARGUMENT, Status.UNIMPLEMENTED})
@@ -57,7 +60,10 @@ class RemoteRunner(Runner):
         self._bundle, self._remote = bundle, remote
         self.in_flight = remote.in_flight
         self._codec = Codec.of(remote.names.get(bundle.name, bundle.name), "", bundle.manifest.signature)
-        self._servers = Servers(remote.servers, remote.token)
+        papers = [None if one is None else Path(one) for one in (remote.ca, remote.certificate, remote.key)]
+        self._servers = Servers(
+            remote.servers, Credentials(remote.token or os.environ.get(VARIABLE), *papers)
+        )
         self._timeout_ns = round(remote.timeout_s * 1e9)
         self._local: Session | None = None
         if remote.fallback is not None:

@@ -8,24 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-from quickbeam.serve.client.channel import CallError
+from quickbeam.serve.client.channel import CallError, reach
 from quickbeam.serve.client.inference import InferChannel
 from quickbeam.serve.client.local import LocalChannel
 from quickbeam.serve.protocol.local import SCHEME as LOCAL
 from quickbeam.serve.wire.grpc import Status
+from quickbeam.serve.wire.tls import Credentials
 
 REST_FIRST_S, REST_MOST_S = 0.1, 5.0
 DOUBLINGS_MOST = 10
 CONNECT_S = 1.0
-SCHEME = "grpc://"
+NONE = Credentials()
 
 
 class Server:
     """One server: its free connections, and whether it has failed lately."""
 
-    def __init__(self, address: str, token: str | None = None) -> None:
+    def __init__(self, address: str, credentials: Credentials = NONE) -> None:
         """Note where it is; it is connected to when it is asked."""
-        self.address, self._token = address.removeprefix(SCHEME), token
+        self.address, self._tls = reach(address, credentials)
+        self._token = credentials.token
         self._free: deque[InferChannel | LocalChannel] = deque()
         self._lock = threading.Lock()
         self.failures = 0  # one after the other
@@ -61,7 +63,7 @@ class Server:
         try:
             if self.address.startswith(LOCAL):
                 return LocalChannel(self.address, connect_s=CONNECT_S)
-            return InferChannel(self.address, connect_s=CONNECT_S, token=self._token)
+            return InferChannel(self.address, connect_s=CONNECT_S, tls=self._tls, token=self._token)
         except (OSError, ValueError) as error:
             raise CallError(Status.UNAVAILABLE, f"{self.address} cannot be reached: {error}") from error
 
@@ -87,9 +89,9 @@ class Server:
 class Servers:
     """All servers, asked in turn."""
 
-    def __init__(self, addresses: tuple[str, ...], token: str | None = None) -> None:
+    def __init__(self, addresses: tuple[str, ...], credentials: Credentials = NONE) -> None:
         """Note where they are."""
-        self.all = [Server(address, token) for address in addresses]
+        self.all = [Server(address, credentials) for address in addresses]
         self._turn = 0
 
     def in_turn(self) -> list[Server]:

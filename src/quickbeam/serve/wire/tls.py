@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import ssl
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,35 +13,71 @@ from quickbeam._base import UsageError
 
 HTTP2, HTTP1 = "h2", "http/1.1"
 TOKEN_CHARACTERS_LEAST = 16
+VARIABLE = "QUICKBEAM_TOKEN"  # the variable that holds a client's token: arguments can be read by other users
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def server_context(
-    certificate: Path, key: Path, client_ca: Path | None = None, protocols: Sequence[str] = (HTTP2, HTTP1)
+    certificate: Path, key: Path, client_ca: Path | None = None, protocol: str = HTTP2
 ) -> ssl.SSLContext:
     """Return what a server needs for TLS; with `client_ca`, clients have to show a certificate that it signed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(list(protocols))
+    context.set_alpn_protocols(
+        [protocol]
+    )  # a door speaks one: a client that is offered two would take the wrong one
     for path, what in ((certificate, "certificate"), (key, "key"), (client_ca, "client CA")):
         if path is not None:
             _readable(path, what)
-    try:
-        context.load_cert_chain(certificate, key, password=_no_password)
-    except ssl.SSLError as error:
-        raise UsageError(_why(error, certificate, key)) from None
+    _show(context, certificate, key)
     if client_ca is not None:
-        try:
-            context.load_verify_locations(client_ca)
-        except ssl.SSLError:
-            raise UsageError(f"the client CA {client_ca} holds no certificate in PEM") from None
+        _trust(context, client_ca, "client CA")
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
+@dataclass(frozen=True)
+class Credentials:
+    """What a client shows to a server, and whom it trusts."""
+
+    token: str | None = None
+    ca: Path | None = None  # who signs the certificates of servers, if not those whom the system trusts
+    certificate: Path | None = None  # of the client, where the server wants one
+    key: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return what a client needs for TLS."""
+        context = ssl.create_default_context()
+        context.set_alpn_protocols([HTTP2])
+        for path, what in ((self.ca, "CA"), (self.certificate, "certificate"), (self.key, "key")):
+            if path is not None:
+                _readable(path, what)
+        if self.ca is not None:
+            _trust(context, self.ca, "CA")
+        if (self.certificate is None) != (self.key is None):
+            raise UsageError("a client's certificate and its key go together: give both")
+        if self.certificate is not None and self.key is not None:
+            _show(context, self.certificate, self.key)
+        return context
+
+
+def _show(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except ssl.SSLError as error:
+        raise UsageError(_why(error, certificate, key)) from None
+
+
+def _trust(context: ssl.SSLContext, ca: Path, what: str) -> None:
+    try:
+        context.load_verify_locations(ca)
+    except ssl.SSLError:
+        raise UsageError(f"the {what} {ca} holds no certificate in PEM") from None
+
+
 def _no_password() -> str:
-    raise UsageError("the key is encrypted; a server needs one without a password, readable by itself alone")
+    raise UsageError("the key is encrypted; it has to be one without a password, readable by itself alone")
 
 
 def _readable(path: Path, what: str) -> None:

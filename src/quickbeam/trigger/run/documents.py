@@ -9,7 +9,11 @@ from typing import Literal
 from pydantic import Field
 
 from quickbeam._base import Document, Host
+from quickbeam.engines import Remote
 from quickbeam.trigger.run.times import TimeSum
+
+# what a plan says of servers, in the order in which a Remote has it
+SERVERS = ("servers", "fallback", "server_timeout_s", "server_ca", "client_certificate", "client_key")
 
 Mode = Literal["batch", "event"]
 FINER = 4  # so many units where one would be, at the end of a run
@@ -54,6 +58,23 @@ class Plan(Document):
     servers: tuple[str, ...] = ()  # where models run that do not run here
     fallback: str | None = None  # the engine that stands in for them
     server_timeout_s: float = 1.0
+    server_ca: str | None = None  # files of PEM for TLS; a token is written nowhere
+    client_certificate: str | None = None
+    client_key: str | None = None
+
+    @property
+    def remote(self) -> Remote | None:
+        """Return where models run that do not run here."""
+        if not self.servers:
+            return None
+        return Remote(
+            self.servers,
+            self.fallback,
+            self.server_timeout_s,
+            ca=self.server_ca,
+            certificate=self.client_certificate,
+            key=self.client_key,
+        )
 
     def units(self) -> Iterator[Unit]:
         """Yield the units of work, in order."""

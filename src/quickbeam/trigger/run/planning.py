@@ -24,7 +24,7 @@ from quickbeam._base import (
 from quickbeam.engines import Remote
 from quickbeam.events import IDENTITY, EventFile, expand, local_path
 from quickbeam.trigger.menu import Compiled, Menu, MenuSource
-from quickbeam.trigger.run.documents import InputFile, Mode, Plan
+from quickbeam.trigger.run.documents import SERVERS, InputFile, Mode, Plan
 
 PLAN = "plan.json"
 UNIT_EVENTS, UNIT_EVENTS_LEAST, UNIT_BYTES = 5000, 50, 100_000_000
@@ -80,10 +80,11 @@ def make_plan(
 
 
 def _where(remote: Remote | None) -> dict[str, Any]:
-    """Return what a plan says of servers; a token is told to nobody, so that workers elsewhere have none."""
+    """Return what a plan says of servers; a token is told to nobody: workers have it from their environment."""
     if remote is None:
         return {}
-    return {"servers": remote.servers, "fallback": remote.fallback, "server_timeout_s": remote.timeout_s}
+    told = (remote.servers, remote.fallback, remote.timeout_s, remote.ca, remote.certificate, remote.key)
+    return dict(zip(SERVERS, told, strict=True))
 
 
 def _unit_events(
@@ -173,9 +174,8 @@ def read_plan(out: Path) -> Plan | None:
 
 def menu_of_plan(plan: Plan) -> MenuSource:
     """Return the menu that a plan was made for."""
-    remote = Remote(plan.servers, plan.fallback, plan.server_timeout_s) if plan.servers else None
     menu = parse_document(plan.menu, Menu, plan.place)
-    return MenuSource(menu, plan.menu, plan.place, Path(plan.folder), remote)
+    return MenuSource(menu, plan.menu, plan.place, Path(plan.folder), plan.remote)
 
 
 def check_same(old: Plan, new: Plan, out: Path) -> None:

@@ -26,7 +26,7 @@ from quickbeam.trigger.decide import Laps
 from quickbeam.trigger.menu import Compiled, MenuSource, compile_menu
 from quickbeam.trigger.run import parts
 from quickbeam.trigger.run.dask import dask_cluster
-from quickbeam.trigger.run.documents import Mode, Plan, RunSummary, UnitResult
+from quickbeam.trigger.run.documents import SERVERS, Mode, Plan, RunSummary, UnitResult
 from quickbeam.trigger.run.finish import SUMMARY, finish, read_summary
 from quickbeam.trigger.run.local import run_here
 from quickbeam.trigger.run.planning import check_same, make_plan, read_plan, write_plan
@@ -153,9 +153,7 @@ def _planned(
         write_plan(out, new)
         return new
     check_same(old, new, out)
-    old = old.model_copy(
-        update={name: getattr(new, name) for name in ("servers", "fallback", "server_timeout_s")}
-    )
+    old = old.model_copy(update={name: getattr(new, name) for name in SERVERS})
     write_plan(out, old)  # servers may be others than before
     return old
 
