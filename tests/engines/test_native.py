@@ -48,7 +48,7 @@ def test_sizes_are_not_compiled_for_without_end(free, monkeypatch):
         session(np.zeros((1, 5, 3), np.float32))
 
 
-def test_a_model_is_loaded_by_its_signature_alone(free, bundle_of):
+def test_a_model_is_loaded_by_its_signature_alone(free, bundle_of, parse_model, tmp_path):
     engine = find_engine("native")
     for bundle, shape in (
         (free, (7, 4, 3)),
@@ -57,8 +57,10 @@ def test_a_model_is_loaded_by_its_signature_alone(free, bundle_of):
     ):
         runner = engine.load(bundle.model_bytes, bundle.manifest.signature, Options())
         assert runner.run([np.zeros(shape, np.float32)])[0].shape[0] == 7
-    with pytest.raises(ModelError, match="int64"):
-        engine.load(bundle_of("embedding").model_bytes, bundle_of("embedding").manifest.signature, Options())
+    model = parse_model("""m (double[N, 4] x) => (double[N, 4] y) { y = Relu (x) }""")
+    bundle = pack(model, tmp_path / "double.qb").bundle
+    with pytest.raises(ModelError, match="float64"):
+        engine.load(bundle.model_bytes, bundle.manifest.signature, Options())
 
 
 def test_a_graph_fixed_to_several_events_goes_through_in_such_batches(parse_model, tmp_path):

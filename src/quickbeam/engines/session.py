@@ -152,6 +152,11 @@ class Session:
         """Return how many events go through the engine at once."""
         return self._chunk
 
+    @property
+    def pays(self) -> int:
+        """Return up to how many events it pays to bring together: beyond that an engine goes through them in pieces."""
+        return self.signature.fixed_batch or min(self._chunk, choose_chunk(self.bundle.manifest))
+
     def close(self) -> None:
         """Give back what the engine holds; a closed session says so when it is called."""
         with self._lock:
