@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import os
 import signal
 import socket
 import stat
+import threading
 
 import numpy as np
 import pytest
@@ -193,3 +195,29 @@ def test_load_measures_it(served, place):
     with pytest.raises(UsageError, match="one request is under way at a time"):
         target.load(Traffic(scenario=Scenario.CLOSED, streams=4, seconds=0.3))
     target.close()
+
+
+def test_a_client_that_asks_again_and_again_keeps_nobody_waiting(start, place):
+    """It is looked for without going to sleep; others are heard, and the end of the server too."""
+    served = start("facile", "--local", place)
+    channels = [np.ones((1, 15), np.float32)]
+    ended = threading.Event()
+
+    def hammer():
+        channel = LocalChannel(f"local:{place}")
+        with contextlib.suppress(CallError):
+            while not ended.is_set():
+                channel.infer(codec_of("facile"), channels, SECOND)
+
+    thread = threading.Thread(target=hammer)
+    thread.start()
+    try:
+        remote = Remote((f"grpc://{served.grpc}", f"local:{place}"), timeout_s=10)
+        with qb.open("facile", "remote", remote=remote) as session:
+            for _ in range(40):
+                assert np.isfinite(session(*channels)).all()
+        assert served.end() == 0
+    finally:
+        ended.set()
+        thread.join(20)
+    assert not thread.is_alive()

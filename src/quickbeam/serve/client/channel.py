@@ -284,7 +284,9 @@ class Channel:
         return True
 
     def _lost(self, error: OSError) -> None:
-        self._gone = getattr(error, "reason", None) or error.strerror or str(error)  # of TLS: what it objects to
+        self._gone = (
+            getattr(error, "reason", None) or error.strerror or str(error)
+        )  # of TLS: what it objects to
         self._connection.lost()
         self._outbox.clear()
 

@@ -42,6 +42,8 @@ from quickbeam.serve.service import Service
 
 BACKLOG = 128
 HEADS_MOST = 512  # that a connection may number
+# A client that asks again within so long is looked for without going to sleep, for so long in a turn of the loop.
+LINGER_NS, TURN_NS = 50_000, 1_000_000
 _DESCRIPTOR = array.array("i").itemsize
 
 
@@ -158,17 +160,33 @@ class LocalConnection:
         self._known: dict[int, _Known] = {}
         self._plans = Plans(rules.service)
         self.waits = self.closed = False
+        self._answered_ns = 0
         self._loop.add_reader(connection, self._read)
 
     def _read(self) -> None:
+        """Take a packet; of a client that asks again at once, the next ones too, before the loop would go to sleep."""
+        begin = monotonic_ns()
+        asks_again = begin - self._answered_ns < LINGER_NS
+        packet = self._next()
+        while packet is not None:
+            self._take(packet)
+            packet = None
+            if asks_again and len(self._others) == 1:  # nobody else is kept waiting
+                until = min(monotonic_ns() + LINGER_NS, begin + TURN_NS)
+                while packet is None and not (self.closed or self.waits) and monotonic_ns() < until:
+                    os.sched_yield()
+                    packet = self._next()
+
+    def _next(self) -> bytes | None:
+        """Return a packet, an empty one where the client is gone; None where there is none, or it was a region."""
         try:
-            packet = self._socket.recv(PACKET_MOST) if self._region is not None else self._hello()
+            return self._socket.recv(PACKET_MOST) if self._region is not None else self._hello()
         except BlockingIOError:
-            return
+            return None
         except OSError:
-            packet = b""
-        if packet is None:
-            return
+            return b""
+
+    def _take(self, packet: bytes) -> None:
         if not packet or self.waits:  # gone, or it does not keep to one request at a time
             self.close()
             return
@@ -273,6 +291,7 @@ class LocalConnection:
         for view, output in zip(views, outputs, strict=True):
             view[...] = output
         self.waits = False
+        self._answered_ns = monotonic_ns()
         self._send(packet)
 
     def _place(
