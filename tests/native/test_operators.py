@@ -178,6 +178,8 @@ ELEMENTWISE = {
     "mod": node("Mod", [(3, 5), weights(5) + 2], fmod=1), "gelu": node("Gelu", [(40,)], opset=20), "gelu_tanh": node("Gelu", [(40,)], opset=20, approximate="tanh"),
     "clip": node("Clip", [(9,), np.float32(-0.5), np.float32(0.7)]), "clip_old": node("Clip", [(9,)], opset=6, max=0.3),
     "square": node("Pow", [(9,), np.float32(2)]), "cube": node("Pow", [(9,), np.float32(-3)]), "power": node("Pow", [np.float32(2.5), (9,)]),
+    "quantise": node("QuantizeLinear", [(3, 9), np.float32(0.02), np.uint8(120)]), "quantise_signed": node("QuantizeLinear", [(3, 9), np.float32(0.05), np.int8(3)]),
+    "quantise_axis": node("QuantizeLinear", [(1, 4, 5), np.array([0.01, 0.02, 0.03, 0.04], np.float32), np.array([1, 2, 3, 4], np.uint8)], axis=1),
     "mean": node("Mean", [(3, 4), (4,), (3, 1)]), "leaky": node("LeakyRelu", [(9,)], alpha=0.3), "elu": node("Elu", [(9,)], alpha=1.5),
 }  # fmt: skip
 GROUPS = {
@@ -199,6 +201,33 @@ def test_operators_agree_with_float64_and_with_themselves(group, check, case_of)
         }
         cases[name] = case_of(model, events)
     check(cases)
+
+
+def test_a_quantised_network_is_computed_as_it_rounds(check, case_of) -> None:
+    kernel = RNG.integers(-127, 128, (6, 3, 3)).astype(np.int8)
+    scales = np.linspace(0.005, 0.02, 6).astype(np.float32)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "a", "za"], ["qx"]),
+        helper.make_node("DequantizeLinear", ["qx", "a", "za"], ["dx"]),
+        helper.make_node("DequantizeLinear", ["w", "sw", "zw"], ["dw"], axis=0),
+        helper.make_node("Conv", ["dx", "dw"], ["c"]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("QuantizeLinear", ["r", "b", "zb"], ["qr"]),
+        helper.make_node("DequantizeLinear", ["qr", "b", "zb"], ["y"]),
+    ]
+    constants = {
+        "a": np.float32(0.03), "za": np.uint8(128), "w": kernel, "sw": scales, "zw": np.zeros(6, np.int8), "b": np.float32(0.1), "zb": np.uint8(0),
+    }  # fmt: skip
+    graph = helper.make_graph(
+        nodes,
+        "quantised",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 20))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 6, 18))],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    events = {"x": np.random.default_rng(1).normal(size=(40, 1, 3, 20)).astype(np.float32)}
+    check({"quantised": case_of(model, events)})
 
 
 INDICES = {

@@ -15,6 +15,7 @@ from quickbeam.native.lowering import (
     movement,
     normalisation,
     pooling,
+    quantised,
     recurrent,
     reduction,
     resampling,
@@ -37,6 +38,7 @@ RULES = {
     **contraction.RULES,
     **einsum.RULES,
     **pooling.RULES,
+    **quantised.RULES,
     **recurrent.RULES,
 }
 NUMBERS = "biu"  # kinds of whole numbers and truths: floats here, exact as far as they are counts and indices
