@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
 
 from quickbeam._base import InputMismatchError, ModelError
 from quickbeam.native.aligned import aligned
 from quickbeam.native.build import Built, Compiler, find_compiler
 from quickbeam.native.call.extension import load_extension
 from quickbeam.native.call.plain import PlainKernel
+from quickbeam.native.call.seam import Call, Kernel
 from quickbeam.native.call.whole import WholeKernel
 
 CYCLES_PER_NS = 2.5  # about; only to tell short calls from long ones
@@ -21,29 +17,6 @@ SHORT_NS, PIECE_NS = (
     5_000,
     100_000_000,
 )  # other threads may run meanwhile; a call looks for Ctrl-C as often as this
-
-
-class Kernel(Protocol):
-    """Arrays in, new arrays out; thread-safe. Arrays that do not fit raise InputMismatchError."""
-
-    def __call__(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        """Compute."""
-
-    def bind(self, arrays: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> Callable[[], object]:
-        """Return a call that reads these very arrays and writes those; it keeps them alive."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """What either way of calling needs to know."""
-
-    library: ctypes.CDLL
-    address: int
-    weights: np.ndarray
-    built: Built
-    group: int  # rows that go together; 0: there is no axis of events
-    release: int  # from so many groups on, other threads may run meanwhile
-    piece: int  # so many groups are done before signals are looked for
 
 
 def open_kernel(

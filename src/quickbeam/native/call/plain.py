@@ -5,14 +5,12 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from quickbeam._base import InputMismatchError
-
-if TYPE_CHECKING:
-    from quickbeam.native.call.kernel import Call
+from quickbeam.native.call.seam import Call
 
 Shape = tuple[int, ...]
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from quickbeam._base import InputMismatchError
+from quickbeam.native.call.seam import Kernel
 from quickbeam.native.limits import EXACT
-
-if TYPE_CHECKING:
-    from quickbeam.native.call.kernel import Kernel
 
 FLOAT = np.dtype(np.float32)
 ALWAYS_EXACT = 2  # bytes: integers of so many or fewer are floats, exactly
