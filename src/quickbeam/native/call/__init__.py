@@ -1,5 +1,6 @@
 """Calling compiled models from Python."""
 
-from quickbeam.native.call.kernel import Kernel, open_kernel
+from quickbeam.native.call.kernel import open_kernel
+from quickbeam.native.call.seam import Kernel
 
 __all__ = ["Kernel", "open_kernel"]
