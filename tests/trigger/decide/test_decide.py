@@ -171,6 +171,23 @@ def test_debug_goes_before_accepted(make_events_now):
     assert not found.paths[five].any()
 
 
+def test_lists_of_what_is_no_number_send_an_event_to_debug_and_end_nothing(make_events_now):
+    @stage(reads=["Jet_pt"], adds=["notes"])
+    def notes(events):
+        pt = events["Jet_pt"]
+        return {"notes": Jagged(pt.offsets - pt.offsets[0], np.array([None] * len(pt.flat), object))}
+
+    menu = Menu.model_validate(
+        {"menu": "notes", "paths": {"a": {"steps": ["notes"]}}, "streams": {"all": {"paths": ["a"]}}}
+    )
+    columns = columns_of(make_events_now(5, seed=2))
+    with compile_menu(menu_of(menu), {"mine": notes}) as compiled:
+        for decide in (decide_batch, decide_single):
+            found = decide(compiled.program, columns, 5, Laps())
+            assert set(found.reason) == {Reason.RAISED}
+            assert "lists of object" in found.message[0]
+
+
 def test_budgets_of_events_and_paths(make_events_now):
     import time
 

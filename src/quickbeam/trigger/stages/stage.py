@@ -11,6 +11,8 @@ import numpy as np
 from quickbeam._base import DataError, UsageError
 from quickbeam.events import ColumnData, Frame, Jagged
 
+NUMBERS = "biuf"  # kinds of numpy: truths, whole numbers, floats
+
 
 class Added(NamedTuple):
     """What a stage adds, one entry per event; and the events that a NaN left undecided."""
@@ -88,13 +90,17 @@ def checked(name: str, adds: tuple[str, ...], found: object, events: int) -> dic
 
 def _column(name: str, column: str, data: object) -> ColumnData:
     if isinstance(data, Jagged):
+        if data.values.dtype.kind not in NUMBERS:
+            raise DataError(
+                f"the stage {name} returned {column!r} as lists of {data.values.dtype}: a list holds numbers"
+            )
         return data
     if type(data).__module__.startswith("awkward."):
         from quickbeam.events import plain_column
 
         return plain_column(column, data)
     array = np.asarray(data)
-    if array.ndim == 0 or array.dtype.kind not in "biuf":
+    if array.ndim == 0 or array.dtype.kind not in NUMBERS:
         raise DataError(
             f"the stage {name} returned {column!r} as {type(data).__name__} of {array.dtype}: "
             "a column is an array of numbers with one entry per event, or a list per event (Jagged or awkward)"
