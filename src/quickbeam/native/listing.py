@@ -10,6 +10,7 @@ from quickbeam.native.program import (
     Contract,
     Loop,
     Map,
+    Maps,
     Order,
     Pick,
     Product,
@@ -40,6 +41,12 @@ def _lines(statement: Statement) -> Iterator[str]:
         yield from (f"  {line}" for line in _indented(statement.body))
     elif isinstance(statement, Map):
         yield f"{_view(statement.out)} = {_tree(statement.value)}"
+    elif isinstance(statement, Maps):
+        yield f"together {len(statement.outs)} of"
+        yield from (
+            f"  {_view(out)} = {_tree(value)}"
+            for value, out in zip(statement.values, statement.outs, strict=True)
+        )
     elif isinstance(statement, Reduce):
         yield f"{_view(statement.out)} = {statement.kind} over {_over(statement)} of {_tree(statement.value)}"
     elif isinstance(statement, Product):

@@ -24,6 +24,19 @@ class Map:
 
 
 @dataclass(frozen=True, eq=False)
+class Maps:
+    """Write several expressions of one shape, all of them element by element: what they share is read and computed once."""
+
+    values: tuple[Expression, ...]
+    outs: tuple[View, ...]
+
+    def reads(self) -> Iterator[View]:
+        """Yield what is read."""
+        for value in self.values:
+            yield from (load.view for load in loads(value))
+
+
+@dataclass(frozen=True, eq=False)
 class Reduce:
     """Reduce the last axes of an expression: `sum`, `max`, `min` or `prod`, in an order that is the same everywhere."""
 
@@ -147,7 +160,7 @@ class Loop:
             yield from one.reads()
 
 
-Statement = Map | Reduce | Contract | Product | Pick | Put | Order | Loop
+Statement = Map | Maps | Reduce | Contract | Product | Pick | Put | Order | Loop
 
 
 def written(statement: Statement) -> Iterator[View]:
@@ -155,6 +168,8 @@ def written(statement: Statement) -> Iterator[View]:
     if isinstance(statement, Loop):
         for one in statement.body:
             yield from written(one)
+    elif isinstance(statement, Maps):
+        yield from statement.outs
     elif isinstance(statement, Order):
         yield from (view for view in (statement.values, statement.places) if view is not None)
     else:

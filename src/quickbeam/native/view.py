@@ -62,6 +62,10 @@ class View:
         shape[axis], strides[axis] = count, strides[axis] * step
         return replace(self, shape=tuple(shape), strides=tuple(strides), offset=offset)
 
+    def moved(self, far: int) -> View:
+        """Return the same, so many elements further on in the buffer."""
+        return replace(self, offset=self.offset + far)
+
     def at(self, axis: int, index: int) -> View:
         """Return one index of an axis, and the axis gone."""
         one = self.slice(axis, index, 1)

@@ -78,6 +78,14 @@ QB_INLINE V ld_n(const float *p, int n) { V v = {0}; for (int i = 0; i < n; i++)
 QB_INLINE void st_n(float *p, V v, int n) { for (int i = 0; i < n; i++) p[i] = v[i]; }
 #endif
 
+/* the first half of a vector, which takes half of the time */
+#if QB_LANES == 16
+typedef float H __attribute__((vector_size(32), may_alias));
+QB_INLINE H half(V v) { return (H)_mm512_castps512_ps256((__m512)v); }
+QB_INLINE V whole(H v) { return (V)_mm512_castps256_ps512((__m256)v); }
+QB_INLINE H fma_half(H a, H b, H c) { return (H)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+#endif
+
 /* rows of a half or a quarter of a vector, `pitch` floats apart */
 #if QB_LANES == 16
 QB_INLINE V ld_rows8(const float *p, ptrdiff_t pitch) {
@@ -142,6 +150,112 @@ QB_INLINE V evens_n(const float *p, int n) {
     const V low = more < 0 ? ld_n(p, all) : ld(p), high = more > 0 ? ld_n(p + QB_LANES, more) : (V){0};
     return __builtin_shufflevector(low, high, QB_EVENS);
 }
+
+/* number i of `n` goes to hand i mod 2 or 4, in order; what is beyond them is zero */
+#define QB_PART(p, k, n) ((n) >= ((k) + 1) * QB_LANES ? ld((p) + (k) * QB_LANES) : (n) > (k) * QB_LANES ? ld_n((p) + (k) * QB_LANES, (n) - (k) * QB_LANES) : (V){0})
+#if QB_LANES == 16
+#define QB_ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define QB_FIRST_TWO 0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29
+#define QB_OTHER_TWO 2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31
+#define QB_LOWER 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define QB_UPPER 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#define QB_FOURS 0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27
+#define QB_MORE_FOURS 4, 12, 20, 28, 5, 13, 21, 29, 6, 14, 22, 30, 7, 15, 23, 31
+#define QB_PAIRS 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define QB_MORE_PAIRS 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif QB_LANES == 8
+#define QB_ODDS 1, 3, 5, 7, 9, 11, 13, 15
+#define QB_FIRST_TWO 0, 4, 8, 12, 1, 5, 9, 13
+#define QB_OTHER_TWO 2, 6, 10, 14, 3, 7, 11, 15
+#define QB_LOWER 0, 1, 2, 3, 8, 9, 10, 11
+#define QB_UPPER 4, 5, 6, 7, 12, 13, 14, 15
+#define QB_FOURS 0, 4, 8, 12, 1, 5, 9, 13
+#define QB_MORE_FOURS 2, 6, 10, 14, 3, 7, 11, 15
+#define QB_PAIRS 0, 8, 1, 9, 2, 10, 3, 11
+#define QB_MORE_PAIRS 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define QB_ODDS 1, 3, 5, 7
+#define QB_FIRST_TWO 0, 4, 1, 5
+#define QB_OTHER_TWO 2, 6, 3, 7
+#define QB_LOWER 0, 1, 4, 5
+#define QB_UPPER 2, 3, 6, 7
+#define QB_FOURS 0, 2, 4, 6
+#define QB_MORE_FOURS 1, 3, 5, 7
+#define QB_PAIRS 0, 4, 1, 5
+#define QB_MORE_PAIRS 2, 6, 3, 7
+#endif
+/* vector k of rows of `width` floats, a power of two, `pitch` floats apart */
+QB_INLINE V qb_piece(const float *p, int width, ptrdiff_t pitch, int k) {
+    const int at = k * QB_LANES;
+#if QB_LANES == 16
+    if (width == 8) return ld_rows8(p + at / 8 * pitch, pitch);
+#endif
+#if QB_LANES >= 8
+    if (width == 4) return ld_rows4(p + at / 4 * pitch, pitch);
+#endif
+    return ld(p + at / width * pitch + at % width);
+}
+QB_INLINE void qb_put_piece(float *p, int width, ptrdiff_t pitch, int k, V v) {
+    const int at = k * QB_LANES;
+#if QB_LANES == 16
+    if (width == 8) { st_rows8(p + at / 8 * pitch, v, pitch); return; }
+#endif
+#if QB_LANES >= 8
+    if (width == 4) { st_rows4(p + at / 4 * pitch, v, pitch); return; }
+#endif
+    st(p + at / width * pitch + at % width, v);
+}
+QB_INLINE void qb_deal2(V a, V b, V *out) {
+    out[0] = __builtin_shufflevector(a, b, QB_EVENS);
+    out[1] = __builtin_shufflevector(a, b, QB_ODDS);
+}
+QB_INLINE void qb_deal4(V a, V b, V c, V d, V *out) {
+    const V e = __builtin_shufflevector(a, b, QB_FIRST_TWO), f = __builtin_shufflevector(c, d, QB_FIRST_TWO);
+    const V g = __builtin_shufflevector(a, b, QB_OTHER_TWO), h = __builtin_shufflevector(c, d, QB_OTHER_TWO);
+    out[0] = __builtin_shufflevector(e, f, QB_LOWER);
+    out[1] = __builtin_shufflevector(e, f, QB_UPPER);
+    out[2] = __builtin_shufflevector(g, h, QB_LOWER);
+    out[3] = __builtin_shufflevector(g, h, QB_UPPER);
+}
+QB_INLINE void deal2(const float *p, int n, V *out) { qb_deal2(QB_PART(p, 0, n), QB_PART(p, 1, n), out); }
+QB_INLINE void deal4(const float *p, int n, V *out) {
+    qb_deal4(QB_PART(p, 0, n), QB_PART(p, 1, n), QB_PART(p, 2, n), QB_PART(p, 3, n), out);
+}
+/* the same from rows that make a vector of each hand together */
+QB_INLINE void deal2_rows(const float *p, int width, ptrdiff_t pitch, V *out) {
+    qb_deal2(qb_piece(p, width, pitch, 0), qb_piece(p, width, pitch, 1), out);
+}
+QB_INLINE void deal4_rows(const float *p, int width, ptrdiff_t pitch, V *out) {
+    qb_deal4(qb_piece(p, width, pitch, 0), qb_piece(p, width, pitch, 1), qb_piece(p, width, pitch, 2), qb_piece(p, width, pitch, 3), out);
+}
+/* back again: the first number of each hand, the second of each, and so on */
+QB_INLINE void qb_collect2(V *v) {
+    const V a = v[0], b = v[1];
+    v[0] = __builtin_shufflevector(a, b, QB_PAIRS);
+    v[1] = __builtin_shufflevector(a, b, QB_MORE_PAIRS);
+}
+QB_INLINE void qb_collect4(V *v) {
+    const V a = v[0], b = v[1], c = v[2], d = v[3];
+    const V e = __builtin_shufflevector(a, b, QB_LOWER), f = __builtin_shufflevector(c, d, QB_LOWER);
+    const V g = __builtin_shufflevector(a, b, QB_UPPER), h = __builtin_shufflevector(c, d, QB_UPPER);
+    v[0] = __builtin_shufflevector(e, f, QB_FOURS);
+    v[1] = __builtin_shufflevector(e, f, QB_MORE_FOURS);
+    v[2] = __builtin_shufflevector(g, h, QB_FOURS);
+    v[3] = __builtin_shufflevector(g, h, QB_MORE_FOURS);
+}
+#define QB_COLLECT(hands) \
+    QB_INLINE void collect##hands(float *p, int n, V *v) { /* `n` of them in all */ \
+        qb_collect##hands(v); \
+        for (int k = 0; k < hands; k++) \
+            if (n >= (k + 1) * QB_LANES) st(p + k * QB_LANES, v[k]); \
+            else if (n > k * QB_LANES) st_n(p + k * QB_LANES, v[k], n - k * QB_LANES); \
+    } \
+    QB_INLINE void collect##hands##_rows(float *p, int width, ptrdiff_t pitch, V *v) { \
+        qb_collect##hands(v); \
+        for (int k = 0; k < hands; k++) qb_put_piece(p, width, pitch, k, v[k]); \
+    }
+QB_COLLECT(2)
+QB_COLLECT(4)
 
 QB_INLINE V pick(I m, V a, V b) { return (V)(((I)a & m) | ((I)b & ~m)); }
 QB_INLINE V truth(I m) { return (V)((I)all(1.0f) & m); }

@@ -29,6 +29,8 @@ from quickbeam.native.expression import Load
 from quickbeam.native.program import Contract
 from quickbeam.native.view import Role, View
 
+HALF = 8  # lanes: where vectors have twice as many, and the last one no more than these, half of its work is left out
+
 
 @dataclass(frozen=True)
 class Block:
@@ -68,6 +70,10 @@ class Contraction:
         self.start = (0,) * len(
             self.views
         )  # where the block's first positions lie in each view, besides what counters add
+        self._tail, self._half = (
+            0,
+            -1,
+        )  # lanes of the last vector, where it is not full; which one is half a vector
         self.first, self.apart = (
             0,
             0,
@@ -216,6 +222,7 @@ class Contraction:
         writer.line(f"const float *x = {self._address(statement.x)};")
         writer.line(f"const float *k = w + {where}{group}{moving};")
         self._tail = self.last.size % self.mode.lanes if ragged else 0
+        self._half = positions - 1 if 0 < self._tail <= HALF and self.mode.lanes == 2 * HALF else -1
         chains = statement.chains
         if chains > STRAIGHT:
             writer.line(f"k = w + {where}{group} + ({self._output()}) * {self.terms};")
@@ -303,7 +310,8 @@ class Contraction:
                             if self.lanes is Lanes.OUTPUTS
                             else f"all(b[{i}])"
                         )
-                    writer.line(f"V {name} = {value};")
+                    half = j == self._half
+                    writer.line(f"H {name} = half({value});" if half else f"V {name} = {value};")
 
     def _output(self) -> str:
         """Return the number of the block's first output in C."""
@@ -362,14 +370,19 @@ class Contraction:
                 )
                 if self.rows > 1:
                     value = self._read_rows(view, f"xr + {offset}")
-                writer.line(f"V v{j} = {value};")
+                writer.line(f"H v{j} = half({value});" if j == self._half else f"V v{j} = {value};")
                 if outputs > 1:
                     writer.line(f"QB_KEEP(v{j});")
             for i in range(outputs):
                 writer.line(f"const V u{i} = all(k[{k + i}]);")
                 for j in range(positions * vectors):
                     name = names[i][j][chain]
-                    writer.line(f"{name} = fma_(u{i}, v{j}, {name});")
+                    half = j == self._half
+                    writer.line(
+                        f"{name} = fma_half(half(u{i}), v{j}, {name});"
+                        if half
+                        else f"{name} = fma_(u{i}, v{j}, {name});"
+                    )
 
     def _finish(self, chains: list[str], i: int, j: int, vectors: int, filled: int, *, last: bool) -> None:
         """Add chains in halves, apply what is to be applied, store."""
@@ -381,10 +394,13 @@ class Contraction:
             chains = chains[:half]
         self._store(chains[0], i, j, vectors, filled, last)
 
-    def _store(self, name: str, i: int, j: int, vectors: int, filled: int, last: bool) -> None:
+    def _store(self, given: str, i: int, j: int, vectors: int, filled: int, last: bool) -> None:
         writer, statement, view = self.writer, self.statement, self.statement.out
         with writer.block():
-            value = name
+            value = name = given
+            if self._half >= 0 and j == self._half:
+                value = name = writer.name("h")
+                writer.line(f"const V {name} = whole({given});")
             if statement.finish is not None:
 
                 def read(load: Load, _: int) -> str:

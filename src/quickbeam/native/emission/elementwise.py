@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 
 from quickbeam.native.emission.arithmetic import Arithmetic
+from quickbeam.native.emission.dealing import Dealing
 from quickbeam.native.emission.loops import Axis
 from quickbeam.native.emission.mode import Mode
 from quickbeam.native.emission.walk import Walk, best_vector
 from quickbeam.native.emission.writer import Writer
 from quickbeam.native.expression import cost, loads
-from quickbeam.native.program import Map, Reduce
+from quickbeam.native.program import Map, Maps, Reduce
 from quickbeam.native.view import View
 
 PARTS = 16  # a sum of many is made of so many sums, by its last index modulo this
@@ -24,30 +25,60 @@ STEP = {"sum": "f_add", "prod": "f_mul", "max": "f_max", "min": "f_min"}
 
 def emit_map(writer: Writer, mode: Mode, statement: Map) -> None:
     """Write an expression down element by element."""
-    views = [statement.out, *(load.view for load in loads(statement.value))]
-    walk = Walk(writer, mode, views)
-    axes = walk.axes(statement.out.shape, [view.strides for view in walk.views])
-    if mode.wide and mode.count > 1:
-        axes.append(walk.events())
-    axes = axes or [Axis(1, (0,) * len(walk.views))]
-    last = axes.pop(-1 if mode.wide else best_vector(mode, axes, 1))
-    if not mode.wide and mode.count > 1:
-        axes.insert(0, walk.events())
-    walk.plan = [*axes, last]
+    value, out = statement.value, statement.out
+    walk = Walk(writer, mode, [out, *(load.view for load in loads(value))])
+    axes, last = _axes(walk, out)
     arithmetic = Arithmetic(writer, walk.read, walk.depth)
     arithmetic.innermost = len(axes)
-    copies = SIDE_BY_SIDE if cost(statement.value) >= LONG else 1
+    copies = SIDE_BY_SIDE if cost(value) >= LONG else 1
     with ExitStack() as stack:
-        arithmetic.prepare(statement.value, -1)
+        arithmetic.prepare(value, -1)
         for axis in axes:
-            depth = stack.enter_context(walk.enter(axis))
-            arithmetic.prepare(statement.value, depth)
+            arithmetic.prepare(value, stack.enter_context(walk.enter(axis)))
         known = arithmetic.known
         with walk.along(last, copies) as rounds:
             for number in rounds:
                 arithmetic.forget(known)
-                for copy, name in enumerate(arithmetic.texts(statement.value, number)):
-                    walk.write(statement.out, name, copy)
+                for copy, name in enumerate(arithmetic.texts(value, number)):
+                    walk.write(out, name, copy)
+
+
+def emit_maps(writer: Writer, mode: Mode, statement: Maps) -> None:
+    """Write several expressions down, all of them for some elements before the next."""
+    values, outs = statement.values, statement.outs
+    reads = [load.view for value in values for load in loads(value)]
+    walk = Walk(writer, mode, [*outs, *reads])
+    dealing = Dealing(walk, reads, outs)
+    axes, last = _axes(walk, outs[0], dealing.makes_vectors)
+    arithmetic = Arithmetic(writer, dealing.read, walk.depth)
+    with ExitStack() as stack:
+        if not mode.wide and axes and dealing.makes_vectors(axes[-1], last):
+            through: AbstractContextManager[Iterator[object]] = dealing.rows(axes.pop(), last)
+        else:
+            through = walk.along(last)
+        for axis in axes:
+            stack.enter_context(walk.enter(axis))
+        for _ in stack.enter_context(through):
+            arithmetic.forget({})
+            dealing.begin()
+            dealing.write([arithmetic.text(value) for value in values])
+
+
+def _axes(
+    walk: Walk, out: View, is_best: Callable[[Axis, Axis], bool] = lambda _, __: False
+) -> tuple[list[Axis], Axis]:
+    """Return the loops, and the axis that vectors lie along: the best one, or the last one if that is told to be; the walk knows them all."""
+    mode = walk.mode
+    axes = walk.axes(out.shape, [view.strides for view in walk.views])
+    if mode.wide and mode.count > 1:
+        axes.append(walk.events())
+    axes = axes or [Axis(1, (0,) * len(walk.views))]
+    fits = mode.wide or (len(axes) > 1 and is_best(axes[-2], axes[-1]))
+    last = axes.pop(-1 if fits else best_vector(mode, axes, 1))
+    if not mode.wide and mode.count > 1:
+        axes.insert(0, walk.events())
+    walk.plan = [*axes, last]
+    return axes, last
 
 
 def parts(kind: str, inner: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from quickbeam.native.cut import HEADER, LEFT, Way, cut, header
 from quickbeam.native.emission.blob import Blob
 from quickbeam.native.emission.contraction import Contraction
-from quickbeam.native.emission.elementwise import emit_map, emit_reduce
+from quickbeam.native.emission.elementwise import emit_map, emit_maps, emit_reduce
 from quickbeam.native.emission.estimate import estimate
 from quickbeam.native.emission.mode import Mode, Target
 from quickbeam.native.emission.product import emit_product
@@ -22,6 +22,7 @@ from quickbeam.native.program import (
     Contract,
     Loop,
     Map,
+    Maps,
     Order,
     Pick,
     Product,
@@ -199,6 +200,8 @@ def _function(writer: Writer, head: str, mode: Mode, blob: Blob, statement: Stat
 def _statement(writer: Writer, mode: Mode, blob: Blob, statement: Statement) -> None:
     if isinstance(statement, Map):
         emit_map(writer, mode, statement)
+    elif isinstance(statement, Maps):
+        emit_maps(writer, mode, statement)
     elif isinstance(statement, Reduce):
         emit_reduce(writer, mode, statement)
     elif isinstance(statement, Contract):

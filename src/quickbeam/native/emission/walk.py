@@ -137,17 +137,17 @@ class Walk:
             with self.enter(Axis(rounds, tuple(stride * copies for stride in self.beside))):
                 yield copies
         for number in range(rounds * copies, whole):
-            with self._once(tuple(stride * number for stride in self.beside)):
+            with self.once(tuple(stride * number for stride in self.beside)):
                 yield 1
         if rest:
             self.filled = rest
-            with self._once(tuple(stride * whole for stride in self.beside)):
+            with self.once(tuple(stride * whole for stride in self.beside)):
                 yield 1
             self.filled = self.mode.lanes
         self.beside = (0,) * len(self.views)
 
     @contextmanager
-    def _once(self, strides: tuple[int, ...]) -> Iterator[None]:
+    def once(self, strides: tuple[int, ...]) -> Iterator[None]:
         """Be so far along an axis."""
         counter = f"i{len(self.loops)}"
         with self.writer.block():

@@ -3,5 +3,6 @@
 from quickbeam.native.passes.fuse_finish import fuse_finish
 from quickbeam.native.passes.fuse_multiply import fuse_multiply
 from quickbeam.native.passes.hoist import hoist
+from quickbeam.native.passes.winograd import winograd
 
-__all__ = ["fuse_finish", "fuse_multiply", "hoist"]
+__all__ = ["fuse_finish", "fuse_multiply", "hoist", "winograd"]
