@@ -35,6 +35,7 @@ class Accumulator:
     """What a contraction has summed up, in an expression that is applied to it before it is stored."""
 
     shape: tuple[int, ...]
+    number: int = 0  # where there are several sums
 
 
 @dataclass(frozen=True)

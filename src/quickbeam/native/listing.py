@@ -17,7 +17,9 @@ from quickbeam.native.program import (
     Program,
     Put,
     Reduce,
+    ReduceBoth,
     Statement,
+    Tiled,
 )
 from quickbeam.native.view import Role, View, row_major
 
@@ -43,16 +45,20 @@ def _lines(statement: Statement) -> Iterator[str]:
         yield f"{_view(statement.out)} = {_tree(statement.value)}"
     elif isinstance(statement, Maps):
         yield f"together {len(statement.outs)} of"
-        yield from (
-            f"  {_view(out)} = {_tree(value)}"
-            for value, out in zip(statement.values, statement.outs, strict=True)
-        )
+        yield from _pairs(statement.values, statement.outs)
     elif isinstance(statement, Reduce):
         yield f"{_view(statement.out)} = {statement.kind} over {_over(statement)} of {_tree(statement.value)}"
+    elif isinstance(statement, ReduceBoth):
+        yield f"{_view(statement.rows)} and {_view(statement.columns)} = {statement.kind} of rows and columns of {_tree(statement.value)}"
     elif isinstance(statement, Product):
         yield f"{_view(statement.out)} = {_view(statement.left)} @ {_view(statement.right)}"
     elif isinstance(statement, Contract):
         yield _contract(statement)
+    elif isinstance(statement, Tiled):
+        size, groups, terms, outputs = statement.weights.shape
+        told = f"{groups} groups of " if groups > 1 else ""
+        yield f"together {len(statement.outs)} of {size} sums of {_view(statement.x)} . weights({told}{terms} x {outputs})"
+        yield from _pairs(statement.values, statement.outs)
     elif isinstance(statement, Pick):
         yield f"{_view(statement.out)} = {_view(statement.source)} at {_places(statement.choices)}"
     elif isinstance(statement, Put):
@@ -60,6 +66,10 @@ def _lines(statement: Statement) -> Iterator[str]:
         yield f"{_view(statement.out)} at {_places(statement.choices)} {how} {_view(statement.source)}"
     elif isinstance(statement, Order):
         yield _order(statement)
+
+
+def _pairs(values: Iterable[Expression], outs: Iterable[View]) -> Iterator[str]:
+    yield from (f"  {_view(out)} = {_tree(value)}" for value, out in zip(values, outs, strict=True))
 
 
 def _indented(body: Iterable[Statement]) -> Iterator[str]:
@@ -112,5 +122,5 @@ def _tree(expression: Expression) -> str:
     if isinstance(expression, Load):
         return _view(expression.view)
     if isinstance(expression, Accumulator):
-        return "sum"
+        return f"sum{expression.number}" if expression.number else "sum"
     return f"{expression.function}({', '.join(map(_tree, expression.arguments))})"

@@ -50,6 +50,20 @@ class Reduce:
 
 
 @dataclass(frozen=True, eq=False)
+class ReduceBoth:
+    """Reduce a table, the last two axes of an expression, by rows and by columns: `max` or `min`."""
+
+    kind: str
+    value: Expression
+    rows: View  # without the last axis
+    columns: View  # without the one before
+
+    def reads(self) -> Iterator[View]:
+        """Yield what is read."""
+        yield from (load.view for load in loads(self.value))
+
+
+@dataclass(frozen=True, eq=False)
 class Contract:
     """out[g, o, p] = finish(start[g, o, p] + bias[g, o] + sum over r of weights[g, r, o] * x[g, r, p]).
 
@@ -79,6 +93,24 @@ class Contract:
             yield self.start
         if self.finish is not None:
             yield from (load.view for load in loads(self.finish))
+
+
+@dataclass(frozen=True, eq=False)
+class Tiled:
+    """outs[i][g, o, p] = values[i], made of sums[f, g, o, p] = bias[f, g, o] + sum over r of weights[f, g, r, o] * x[f, g, r, p]."""
+
+    x: View  # (sums, groups, *reduced, *positions)
+    reduced: int
+    weights: np.ndarray = field(repr=False)  # (sums, groups, r, outputs)
+    bias: np.ndarray = field(repr=False)  # (sums, groups, outputs)
+    values: tuple[Expression, ...]  # over Accumulators, numbered as the sums are
+    outs: tuple[View, ...]  # (groups, outputs, *positions)
+
+    def reads(self) -> Iterator[View]:
+        """Yield what is read."""
+        yield self.x
+        for value in self.values:
+            yield from (load.view for load in loads(value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +192,7 @@ class Loop:
             yield from one.reads()
 
 
-Statement = Map | Maps | Reduce | Contract | Product | Pick | Put | Order | Loop
+Statement = Map | Maps | Reduce | ReduceBoth | Contract | Tiled | Product | Pick | Put | Order | Loop
 
 
 def written(statement: Statement) -> Iterator[View]:
@@ -168,8 +200,10 @@ def written(statement: Statement) -> Iterator[View]:
     if isinstance(statement, Loop):
         for one in statement.body:
             yield from written(one)
-    elif isinstance(statement, Maps):
+    elif isinstance(statement, Maps | Tiled):
         yield from statement.outs
+    elif isinstance(statement, ReduceBoth):
+        yield from (statement.rows, statement.columns)
     elif isinstance(statement, Order):
         yield from (view for view in (statement.values, statement.places) if view is not None)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from quickbeam.native.emission.writer import Writer
 from quickbeam.native.expression import Accumulator, Call, Expression, Load, Number
@@ -29,11 +29,11 @@ class Arithmetic:
         writer: Writer,
         read: Callable[[Load, int], str],
         depth: Callable[[Load], int],
-        accumulator: str = "",
+        accumulators: Sequence[str] = (),
     ) -> None:
         """Begin with nothing known."""
         self._writer, self._read, self._depth = writer, read, depth
-        self._accumulator = accumulator
+        self._accumulators = accumulators
         self._known: dict[tuple[Expression, int], str] = {}
         self._depths: dict[Expression, int] = {}
         self.innermost = -1  # the loop whose elements are written side by side
@@ -51,15 +51,15 @@ class Arithmetic:
             self._depths[expression] = found
         return found
 
-    def prepare(self, expression: Expression, depth: int) -> None:
-        """Write down what of an expression is known in this loop, and no further outside."""
+    def prepare(self, expression: Expression, depth: int, copies: int = 1) -> None:
+        """Write down what of an expression is known in this loop, and no further outside; so many elements side by side."""
         if isinstance(expression, Number | Accumulator):
             return
         if self.level(expression) <= depth:
-            self.text(expression)
+            self.texts(expression, copies)
         elif isinstance(expression, Call):
             for one in expression.arguments:
-                self.prepare(one, depth)
+                self.prepare(one, depth, copies)
 
     def text(self, expression: Expression, copies: int = 1) -> str:
         """Return the name of an expression's value for the first element, after writing down those of all copies."""
@@ -70,7 +70,7 @@ class Arithmetic:
         if isinstance(expression, Number):
             return [f"all({number(expression.value)})"] * copies
         if isinstance(expression, Accumulator):
-            return [self._accumulator] * copies
+            return [self._accumulators[expression.number]] * copies
         different = copies if self.level(expression) >= self.innermost else 1
         if (expression, 0) not in self._known:
             given = []

@@ -406,7 +406,7 @@ class Contraction:
                 def read(load: Load, _: int) -> str:
                     return self._read(load.view, i, j, vectors, filled, last)
 
-                value = Arithmetic(writer, read, lambda _: 0, name).text(statement.finish)
+                value = Arithmetic(writer, read, lambda _: 0, [name]).text(statement.finish)
             address = f"{self._address(view)} + {self._offset(view, i, j, vectors)}"
             if self.lanes is Lanes.EVENTS:
                 writer.line(f"st({address}, {value});")

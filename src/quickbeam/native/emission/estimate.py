@@ -6,7 +6,18 @@ from math import prod
 
 from quickbeam.native.emission.mode import Mode
 from quickbeam.native.expression import cost
-from quickbeam.native.program import Contract, Loop, Map, Maps, Product, Reduce, Statement, written
+from quickbeam.native.program import (
+    Contract,
+    Loop,
+    Map,
+    Maps,
+    Product,
+    Reduce,
+    ReduceBoth,
+    Statement,
+    Tiled,
+    written,
+)
 
 CALL = 20  # of a statement
 PER_CYCLE = 2  # vector instructions
@@ -26,12 +37,15 @@ def _statement(mode: Mode, statement: Statement) -> float:
         return statement.count * sum(_statement(mode, one) for one in statement.body)
     if isinstance(statement, Contract):
         return CALL + _contract(mode, statement)
+    if isinstance(statement, Tiled):
+        positions = prod(statement.outs[0].shape[2:])
+        return CALL + statement.weights.size * positions * mode.count / PER_CYCLE
     if isinstance(statement, Product):
         columns = _vectors(mode, statement.out.shape[2])
         return CALL + prod(statement.out.shape[:2]) * columns * statement.left.shape[2] / PER_CYCLE
     if isinstance(statement, Maps):
         shape, effort = statement.outs[0].shape, len(statement.outs) * 4
-    elif isinstance(statement, Map | Reduce):
+    elif isinstance(statement, Map | Reduce | ReduceBoth):
         shape, effort = statement.value.shape, cost(statement.value) + 1
     else:  # number by number
         return CALL + SEARCH * sum(view.elements for view in written(statement)) * mode.count

@@ -10,12 +10,14 @@ import numpy as np
 
 from quickbeam.native.cut import HEADER, LEFT, Way, cut, header
 from quickbeam.native.emission.blob import Blob
+from quickbeam.native.emission.both import emit_both
 from quickbeam.native.emission.contraction import Contraction
 from quickbeam.native.emission.elementwise import emit_map, emit_maps, emit_reduce
 from quickbeam.native.emission.estimate import estimate
 from quickbeam.native.emission.mode import Mode, Target
 from quickbeam.native.emission.product import emit_product
 from quickbeam.native.emission.selection import emit_order, emit_picked
+from quickbeam.native.emission.tiled import Products
 from quickbeam.native.emission.writer import Writer
 from quickbeam.native.limits import refuse_large_scratch
 from quickbeam.native.program import (
@@ -29,7 +31,9 @@ from quickbeam.native.program import (
     Program,
     Put,
     Reduce,
+    ReduceBoth,
     Statement,
+    Tiled,
     written,
 )
 from quickbeam.native.view import Buffer, Role
@@ -204,8 +208,12 @@ def _statement(writer: Writer, mode: Mode, blob: Blob, statement: Statement) -> 
         emit_maps(writer, mode, statement)
     elif isinstance(statement, Reduce):
         emit_reduce(writer, mode, statement)
+    elif isinstance(statement, ReduceBoth):
+        emit_both(writer, mode, statement)
     elif isinstance(statement, Contract):
         Contraction(writer, mode, blob, statement).write()
+    elif isinstance(statement, Tiled):
+        Products(writer, mode, blob, statement).write()
     elif isinstance(statement, Product):
         emit_product(writer, mode, statement)
     elif isinstance(statement, Pick | Put):

@@ -1,8 +1,11 @@
 """Passes over programs: each takes one and returns another that does the same."""
 
+from quickbeam.native.passes.forward import forward
 from quickbeam.native.passes.fuse_finish import fuse_finish
 from quickbeam.native.passes.fuse_multiply import fuse_multiply
 from quickbeam.native.passes.hoist import hoist
+from quickbeam.native.passes.hold import hold
+from quickbeam.native.passes.pair import pair
 from quickbeam.native.passes.winograd import winograd
 
-__all__ = ["fuse_finish", "fuse_multiply", "hoist", "winograd"]
+__all__ = ["forward", "fuse_finish", "fuse_multiply", "hoist", "hold", "pair", "winograd"]

@@ -34,13 +34,26 @@ class Tiling:
 
     def weights(self, kernel: np.ndarray) -> np.ndarray:
         """Return what stands for the weights on the last axis, evaluated and scaled; the new axis is the first."""
+        return self._evaluated(kernel.astype(np.float64)).astype(np.float32)
+
+    def _evaluated(self, kernel: np.ndarray) -> np.ndarray:
         points = [0.0, *(sign * place for place in self.places for sign in (1.0, -1.0))]
-        exact = kernel.astype(np.float64)
         found = []
         for number, point in enumerate(points):
             scale = prod(point - other for place, other in enumerate(points) if place != number)
-            found.append(sum(exact[..., k] * point**k for k in range(self.kernel)) / scale)
-        return np.stack([*found, exact[..., -1]]).astype(np.float32)
+            found.append(sum(kernel[..., k] * point**k for k in range(self.kernel)) / scale)
+        return np.stack([*found, kernel[..., -1]])
+
+    def level(self) -> np.ndarray:
+        """Return what products have to begin with for outputs that begin with one."""
+        every = sum(_polynomial([place**2 for place in self.places]))  # the sums of inputs that are one
+        sums = [every]
+        for place in self.places:
+            rest = sum(_polynomial([other**2 for other in self.places if other != place]))
+            sums += [rest * (1 + place), rest * (1 - place)]
+        first = np.zeros(self.kernel)
+        first[0] = 1.0
+        return np.array([*sums, every]) * self._evaluated(first)
 
     def spread(self, x: Sequence[Expression]) -> tuple[Expression, ...]:
         """Return the sums of a tile's inputs; the last input is in the last sum alone."""

@@ -23,23 +23,27 @@ import numpy as np
 from quickbeam.native.expression import Accumulator, Expression, Load, Number
 from quickbeam.native.passes.tiling import TILINGS, Tiling, plain
 from quickbeam.native.program import Contract, Maps, Program, Statement
-from quickbeam.native.view import Buffer, Role, View
+from quickbeam.native.view import Buffer, View
 
 SPREAD, COLLECT = 18, 35  # cycles for the sums of six inputs, and for those of six products
 SIX = 6
 WORTH = 0.85  # of the time
+FEW = 40  # terms: then it takes long to write all products down
 
 
-def winograd(program: Program) -> Program:
-    """Return the program with convolutions made tile by tile, where that is worth it."""
-    found = replace(program, constants=dict(program.constants), statements=[])
+def winograd(program: Program, *, by_place: bool = False) -> Program:
+    """Return the program with convolutions made tile by tile, where that is worth it.
+
+    What is read for one tile lies together (`by_place`: where a vector holds events), or else what is read for neighbouring ones.
+    """
+    found = replace(program, statements=[])
     for statement in program.statements:
         windows = _windows(statement) if isinstance(statement, Contract) else None
         tiling = None if windows is None else _worth(windows)
         if windows is None or tiling is None:
             found.statements.append(statement)
         else:
-            found.statements += _Tiles(windows, tiling, len(found.statements)).statements(found)
+            found.statements += _Tiles(windows, tiling, len(found.statements), by_place).statements()
     return found
 
 
@@ -158,12 +162,20 @@ class _Part:
 class _Tiles:
     """The statements that stand for a convolution."""
 
-    def __init__(self, windows: _Windows, tiling: Tiling, number: int) -> None:
+    def __init__(self, windows: _Windows, tiling: Tiling, number: int, by_place: bool) -> None:
         self.windows, self.tiling, self.number = windows, tiling, number
         self.statement = windows.statement
         self.count = windows.width // tiling.outputs
-        self.sums = self._scratch("sums", (tiling.size, *windows.spread.shape, self.count))
         groups, _, outputs = self.statement.weights.shape
+        shape = (tiling.size, *windows.spread.shape, self.count)
+        few = windows.weights.shape[1] <= FEW
+        if by_place and few and groups == 1 and windows.full == windows.phases:
+            rows = 2 + windows.terms  # the places come first, then terms, then sums
+            order = (1, *range(rows, len(shape)), *range(2, rows), 0)
+            back = [order.index(axis) for axis in range(len(shape))]
+            self.sums = self._scratch("sums", tuple(shape[axis] for axis in order)).permute(back)
+        else:
+            self.sums = self._scratch("sums", shape)
         self.products = self._scratch("products", (tiling.size, groups, outputs, *self._rows, self.count))
 
     @property
@@ -173,8 +185,8 @@ class _Tiles:
     def _scratch(self, name: str, shape: tuple[int, ...]) -> View:
         return View.whole(Buffer(f"{name}#{self.number}", prod(shape)), shape)
 
-    def statements(self, program: Program) -> list[Statement]:
-        """Return them; constants are added to the program."""
+    def statements(self) -> list[Statement]:
+        """Return them."""
         last = self.tiling.size - 1
         windows = self.windows
         found: list[Statement] = list(self._spread())
@@ -182,7 +194,7 @@ class _Tiles:
             found.append(self._multiplied(0, last + 1, windows.phases))
         else:
             found += [self._multiplied(0, last, windows.phases), self._multiplied(last, 1, windows.full)]
-        found.append(self._collected(program))
+        found.append(self._collected())
         rest = windows.width - self.count * self.tiling.outputs
         if rest:
             found.append(self._left(_Part(windows.width - rest, rest)))
@@ -237,22 +249,17 @@ class _Tiles:
         products = self.products.slice(0, first, count)
         out = products.reshape((count * groups, *products.shape[2:]))
         assert out is not None  # noqa: S101 - it lies in C order
-        return Contract(seen, windows.terms, weights, np.zeros((len(weights), outputs), np.float32), out)
+        level = self.tiling.level()[first : first + count, None, None] * statement.bias
+        bias = np.ascontiguousarray(level.reshape(count * groups, outputs), np.float32)
+        return Contract(seen, windows.terms, weights, bias, out)
 
-    def _collected(self, program: Program) -> Maps:
+    def _collected(self) -> Maps:
         """Return the outputs as sums of products, with what is added and applied to them."""
         statement = self.statement
-        bias: Buffer | None = None
-        if statement.bias.any():
-            bias = Buffer(f"bias#{self.number}", statement.bias.size, Role.CONSTANT)
-            program.constants[bias] = np.ascontiguousarray(statement.bias, np.float32)
         values, outs = [], []
         products = [Load(self.products.at(0, i)) for i in range(self.tiling.size)]
         for output, summed in enumerate(self.tiling.collect(products)):
             part, value = _Part(output, self.count, self.tiling.outputs), summed
-            if bias is not None:
-                level = View.whole(bias, (*statement.bias.shape, *(1,) * (len(value.shape) - 2)))
-                value = plain("add", value, Load(level.expand(value.shape)))
             if statement.start is not None:
                 value = plain("add", value, Load(part.of(statement.start)))
             values.append(part.finished(statement.finish, value))
