@@ -11,7 +11,16 @@ import onnx
 from quickbeam.native.emission import Module, Target, Ways, emit
 from quickbeam.native.graph import Graph
 from quickbeam.native.lowering import lower
-from quickbeam.native.passes import forward, fuse_finish, fuse_multiply, hoist, hold, pair, winograd
+from quickbeam.native.passes import (
+    forward,
+    fuse_finish,
+    fuse_multiply,
+    hoist,
+    hold,
+    pair,
+    side_by_side,
+    winograd,
+)
 from quickbeam.native.program import Program
 from quickbeam.native.specialise import specialise
 
@@ -34,6 +43,6 @@ def compile_model(
 ) -> Compiled:
     """Compile a model, or say which node cannot be; `event` is an example of one (leading dimensions of 1)."""
     graph = specialise(model, event)
-    program = fuse_finish(forward(fuse_multiply(lower(graph))))
-    wide, narrow = pair(hold(winograd(program, by_place=True))), hoist(winograd(program))
+    program = pair(side_by_side(fuse_finish(forward(fuse_multiply(lower(graph))))))
+    wide, narrow = hold(winograd(program, by_place=True)), hoist(winograd(program))
     return Compiled(graph, wide, narrow, emit(wide, narrow, target or Target(), ways or Ways()))

@@ -82,6 +82,7 @@ QB_INLINE void st_n(float *p, V v, int n) { for (int i = 0; i < n; i++) p[i] = v
 #if QB_LANES == 16
 typedef float H __attribute__((vector_size(32), may_alias));
 QB_INLINE H half(V v) { return (H)_mm512_castps512_ps256((__m512)v); }
+QB_INLINE H all_half(float x) { return (H)_mm256_set1_ps(x); }
 QB_INLINE V whole(H v) { return (V)_mm512_castps256_ps512((__m256)v); }
 QB_INLINE H fma_half(H a, H b, H c) { return (H)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 #endif
@@ -122,6 +123,25 @@ QB_INLINE V first_(V v, float fill, int n) {
     for (int i = 0; i < QB_LANES; i++) v[i] = i < n ? v[i] : fill;
     return v;
 }
+/* the least and the largest of all lanes */
+QB_INLINE float least(V v) {
+#if QB_LANES == 16
+    return _mm512_reduce_min_ps((__m512)v);
+#else
+    float found = v[0];
+    for (int i = 1; i < QB_LANES; i++) found = v[i] < found ? v[i] : found;
+    return found;
+#endif
+}
+QB_INLINE float largest(V v) {
+#if QB_LANES == 16
+    return _mm512_reduce_max_ps((__m512)v);
+#else
+    float found = v[0];
+    for (int i = 1; i < QB_LANES; i++) found = v[i] > found ? v[i] : found;
+    return found;
+#endif
+}
 /* every `step`-th of `n` floats */
 QB_INLINE V gather(const float *p, ptrdiff_t step, int n) {
     V v = {0};
@@ -155,6 +175,8 @@ QB_INLINE V evens_n(const float *p, int n) {
 #define QB_PART(p, k, n) ((n) >= ((k) + 1) * QB_LANES ? ld((p) + (k) * QB_LANES) : (n) > (k) * QB_LANES ? ld_n((p) + (k) * QB_LANES, (n) - (k) * QB_LANES) : (V){0})
 #if QB_LANES == 16
 #define QB_ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define QB_THIRDS 0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 0, 0, 0, 0, 0
+#define QB_MORE_THIRDS 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 17, 20, 23, 26, 29
 #define QB_FIRST_TWO 0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29
 #define QB_OTHER_TWO 2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31
 #define QB_LOWER 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
@@ -165,6 +187,8 @@ QB_INLINE V evens_n(const float *p, int n) {
 #define QB_MORE_PAIRS 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif QB_LANES == 8
 #define QB_ODDS 1, 3, 5, 7, 9, 11, 13, 15
+#define QB_THIRDS 0, 3, 6, 9, 12, 15, 0, 0
+#define QB_MORE_THIRDS 0, 1, 2, 3, 4, 5, 10, 13
 #define QB_FIRST_TWO 0, 4, 8, 12, 1, 5, 9, 13
 #define QB_OTHER_TWO 2, 6, 10, 14, 3, 7, 11, 15
 #define QB_LOWER 0, 1, 2, 3, 8, 9, 10, 11
@@ -175,6 +199,8 @@ QB_INLINE V evens_n(const float *p, int n) {
 #define QB_MORE_PAIRS 4, 12, 5, 13, 6, 14, 7, 15
 #else
 #define QB_ODDS 1, 3, 5, 7
+#define QB_THIRDS 0, 3, 6, 0
+#define QB_MORE_THIRDS 0, 1, 2, 5
 #define QB_FIRST_TWO 0, 4, 1, 5
 #define QB_OTHER_TWO 2, 6, 3, 7
 #define QB_LOWER 0, 1, 4, 5
@@ -184,6 +210,16 @@ QB_INLINE V evens_n(const float *p, int n) {
 #define QB_PAIRS 0, 4, 1, 5
 #define QB_MORE_PAIRS 2, 6, 3, 7
 #endif
+/* every third and every fourth of `n` floats, and none beyond them */
+QB_INLINE V every3(const float *p, int n) {
+    const V low = __builtin_shufflevector(QB_PART(p, 0, n), QB_PART(p, 1, n), QB_THIRDS);
+    return __builtin_shufflevector(low, QB_PART(p, 2, n), QB_MORE_THIRDS);
+}
+QB_INLINE V every4(const float *p, int n) {
+    const V low = __builtin_shufflevector(QB_PART(p, 0, n), QB_PART(p, 1, n), QB_FIRST_TWO);
+    const V high = __builtin_shufflevector(QB_PART(p, 2, n), QB_PART(p, 3, n), QB_FIRST_TWO);
+    return __builtin_shufflevector(low, high, QB_LOWER);
+}
 /* vector k of rows of `width` floats, a power of two, `pitch` floats apart */
 QB_INLINE V qb_piece(const float *p, int width, ptrdiff_t pitch, int k) {
     const int at = k * QB_LANES;

@@ -1,4 +1,4 @@
-"""A table reduced by rows and by columns in C, a few rows at a time: where vectors hold events."""
+"""A table reduced by rows and by columns in C, a few rows (or vectors of them) at a time; each element is computed once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from quickbeam.native.program import ReduceBoth
 from quickbeam.native.view import View
 
 ROWS = 4  # together
+OF_LANES = {"min": "least", "max": "largest"}
 
 
 def emit_both(writer: Writer, mode: Mode, statement: ReduceBoth) -> None:
-    """Write such a statement: each element is computed once."""
+    """Write such a statement."""
     shape = statement.value.shape
     rank = len(shape)
     rows = statement.rows.insert(rank - 1, shape[-1])
@@ -27,49 +28,86 @@ def emit_both(writer: Writer, mode: Mode, statement: ReduceBoth) -> None:
     walk = Walk(writer, mode, [rows, columns, *(load.view for load in loads(statement.value))])
     lead = walk.axes(shape[:-2], [view.strides[:-2] for view in walk.views])
     if mode.count > 1:
-        lead.append(walk.events())
-    across, along = (
-        Axis(shape[place], tuple(view.strides[place] * mode.factor(view) for view in walk.views))
-        for place in (rank - 2, rank - 1)
-    )
-    together = min(ROWS, across.size)
-    rounds, rest = divmod(across.size, together)
-    walk.plan = [*lead, across, along]
+        lead.insert(len(lead) if mode.wide else 0, walk.events())
     with ExitStack() as stack:
         for axis in lead:
             stack.enter_context(walk.enter(axis))
-        with walk.once((0,) * len(walk.views)):
-            _rows(walk, statement, across, along, together, rows, columns, first=True)
+        _Table(walk, statement, lead, rows, columns).write()
+
+
+class _Table:
+    """One table while it is written."""
+
+    def __init__(self, walk: Walk, statement: ReduceBoth, lead: Sequence[Axis], rows: View, columns: View) -> None:  # fmt: skip
+        self.walk, self.statement, self.rows, self.columns = walk, statement, rows, columns
+        rank = len(statement.value.shape)
+        self.across, self.along = (
+            Axis(size, tuple(view.strides[place] * walk.mode.factor(view) for view in walk.views))
+            for place, size in ((rank - 2, rows.shape[-2]), (rank - 1, rows.shape[-1]))
+        )
+        walk.plan = [*lead, self.across, self.along]
+        self.width = 1 if walk.mode.wide else walk.mode.lanes
+        self.sums = walk.writer.name("c")  # of the columns, lane by lane, where lanes are rows
+
+    def write(self) -> None:
+        """Write the first rows, then as many at a time, then what is left of them."""
+        walk = self.walk
+        units, short = divmod(self.across.size, self.width)
+        together = max(1, min(ROWS, units))
+        rounds, rest = divmod(units, together)
+        if not walk.mode.wide:
+            walk.writer.line(f"V {self.sums}[{self.along.size}];")
+            walk.vector = self.across
+        if rounds:
+            with walk.once(self._far(0)):
+                self._round(together, first=True)
         if rounds > 1:
-            moves = tuple(stride * together for stride in across.strides)
-            with walk.once(moves), walk.enter(Axis(rounds - 1, moves)):
-                _rows(walk, statement, across, along, together, rows, columns, first=False)
+            with walk.once(self._far(together)), walk.enter(Axis(rounds - 1, self._far(together))):
+                self._round(together, first=False)
         if rest:
-            with walk.once(tuple(stride * rounds * together for stride in across.strides)):
-                _rows(walk, statement, across, along, rest, rows, columns, first=False)
+            with walk.once(self._far(rounds * together)):
+                self._round(rest, first=False)
+        if short:
+            walk.filled = short
+            with walk.once(self._far(units)):
+                self._round(1, first=not rounds)
+            walk.filled = walk.mode.lanes
+        walk.vector = None
+        if not walk.mode.wide:
+            with walk.enter(self.along):
+                value = f"{OF_LANES[self.statement.kind]}({self.sums}[{walk.loops[-1][0]}])"
+                walk.writer.line(f"*({walk.address(self.columns)}) = {value};")
 
+    def _far(self, units: int) -> tuple[int, ...]:
+        return tuple(stride * units * self.width for stride in self.across.strides)
 
-def _rows(walk: Walk, statement: ReduceBoth, across: Axis, along: Axis, count: int, rows: View, columns: View, *, first: bool) -> None:  # fmt: skip
-    """Write so many rows: each has its number, and each column takes the best of them."""
-    writer, step = walk.writer, STEP[statement.kind]
-    arithmetic = Arithmetic(writer, walk.read, walk.depth)
-    arithmetic.innermost = len(walk.plan) - 2
-    walk.beside = across.strides
-    arithmetic.prepare(statement.value, len(walk.plan) - 2, count)
-    sums = [writer.name("a") for _ in range(count)]
-    for name in sums:
-        writer.line(f"V {name} = all({FIRST[statement.kind]});")
-    with walk.enter(along):
-        names = arithmetic.texts(statement.value, count)
-        for total, name in zip(sums, names, strict=True):
-            writer.line(f"{total} = {step}({total}, {name});")
-        best = _best(step, names)
-        if not first:
-            best = f"{step}(ld({walk.address(columns)}), {best})"
-        walk.write(columns, best)
-    for copy, total in enumerate(sums):
-        walk.write(rows, total, copy)
-    walk.beside = (0,) * len(walk.views)
+    def _round(self, count: int, *, first: bool) -> None:
+        """Write so many units: each row has its number, and each column takes the best of them."""
+        walk, writer, kind = self.walk, self.walk.writer, self.statement.kind
+        depth = len(walk.plan) - 2
+        arithmetic = Arithmetic(writer, walk.read, walk.depth)
+        arithmetic.innermost = depth
+        walk.beside = self._far(1)
+        arithmetic.prepare(self.statement.value, depth, count)
+        totals = [writer.name("a") for _ in range(count)]
+        for total in totals:
+            writer.line(f"V {total} = all({FIRST[kind]});")
+        with walk.enter(self.along):
+            names = arithmetic.texts(self.statement.value, count)
+            for total, name in zip(totals, names, strict=True):
+                writer.line(f"{total} = {STEP[kind]}({total}, {name});")
+            best = _best(STEP[kind], names)
+            if walk.mode.wide:
+                before = f"ld({walk.address(self.columns)})"
+                walk.write(self.columns, best if first else f"{STEP[kind]}({before}, {best})")
+            else:
+                if walk.filled < walk.mode.lanes:
+                    best = f"first_({best}, {FIRST[kind]}, {walk.filled})"
+                place = f"{self.sums}[{walk.loops[-1][0]}]"
+                writer.line(f"{place} = {best if first else f'{STEP[kind]}({place}, {best})'};")
+        for copy, total in enumerate(totals):
+            walk.write(self.rows, total, copy)
+        walk.beside = (0,) * len(walk.views)
 
 
 def _best(step: str, names: Sequence[str]) -> str:

@@ -67,17 +67,12 @@ class Contraction:
         # read together lie in different places of the cache.
         self.column = (self.terms | 1) * mode.lanes if self._step() > 1 else self.terms
         self.counters: list[tuple[str, Axis]] = []
-        self.start = (0,) * len(
-            self.views
-        )  # where the block's first positions lie in each view, besides what counters add
-        self._tail, self._half = (
-            0,
-            -1,
-        )  # lanes of the last vector, where it is not full; which one is half a vector
-        self.first, self.apart = (
-            0,
-            0,
-        )  # the block's first output, and how far those of the next turn of `o` are
+        # Where the block's first positions lie in each view, besides what counters add.
+        self.start = (0,) * len(self.views)
+        self._tail = 0  # lanes of the last positions, where they do not fill a vector
+        self._half = (-1, -1)  # which outputs and which positions are half a vector
+        # The block's first output, and how far those of the next turn of `o` are.
+        self.first, self.apart = 0, 0
 
     def write(self) -> None:
         """Write all of it: groups, positions, outputs."""
@@ -222,7 +217,12 @@ class Contraction:
         writer.line(f"const float *x = {self._address(statement.x)};")
         writer.line(f"const float *k = w + {where}{group}{moving};")
         self._tail = self.last.size % self.mode.lanes if ragged else 0
-        self._half = positions - 1 if 0 < self._tail <= HALF and self.mode.lanes == 2 * HALF else -1
+        short = filled - (outputs - 1) * self.mode.lanes if self.lanes is Lanes.OUTPUTS else self.mode.lanes
+        can = self.mode.lanes == 2 * HALF and statement.chains <= STRAIGHT
+        self._half = (
+            outputs - 1 if can and short <= HALF else -1,
+            positions - 1 if can and 0 < self._tail <= HALF else -1,
+        )
         chains = statement.chains
         if chains > STRAIGHT:
             writer.line(f"k = w + {where}{group} + ({self._output()}) * {self.terms};")
@@ -310,8 +310,22 @@ class Contraction:
                             if self.lanes is Lanes.OUTPUTS
                             else f"all(b[{i}])"
                         )
-                    half = j == self._half
-                    writer.line(f"H {name} = half({value});" if half else f"V {name} = {value};")
+                    writer.line(
+                        f"H {name} = half({value});" if self._is_half(i, j) else f"V {name} = {value};"
+                    )
+
+    def _is_half(self, i: int, j: int) -> bool:
+        return i == self._half[0] or j == self._half[1]
+
+    def _add(self, name: str, number: str, vector: str, i: int, j: int) -> None:
+        """Write a multiply-add."""
+        half = self._is_half(i, j)
+        text = (
+            f"fma_half(all_half({number}), {vector}, {name})"
+            if half
+            else f"fma_(all({number}), {vector}, {name})"
+        )
+        self.writer.line(f"{name} = {text};")
 
     def _output(self) -> str:
         """Return the number of the block's first output in C."""
@@ -351,14 +365,14 @@ class Contraction:
             writer.line(f"const float *xr = {at};")
             if self.lanes is Lanes.OUTPUTS:
                 for i in range(outputs):
-                    writer.line(f"V v{i} = ld(k + {k + i * self.column});")
+                    value = f"ld(k + {k + i * self.column})"
+                    writer.line(f"H v{i} = half({value});" if self._is_half(i, -2) else f"V v{i} = {value};")
                     if positions > 1:
                         writer.line(f"QB_KEEP(v{i});")
                 for j in range(positions):
-                    writer.line(f"const V u{j} = all(xr[{self._offset(view, 0, j, 1)}]);")
+                    number = f"xr[{self._offset(view, 0, j, 1)}]"
                     for i in range(outputs):
-                        name = names[i][j][chain]
-                        writer.line(f"{name} = fma_(u{j}, v{i}, {name});")
+                        self._add(names[i][j][chain], number, f"v{i}", i, j)
                 return
             for j in range(positions * vectors):
                 offset = self._offset(view, 0, j, vectors)
@@ -370,19 +384,12 @@ class Contraction:
                 )
                 if self.rows > 1:
                     value = self._read_rows(view, f"xr + {offset}")
-                writer.line(f"H v{j} = half({value});" if j == self._half else f"V v{j} = {value};")
+                writer.line(f"H v{j} = half({value});" if self._is_half(-2, j) else f"V v{j} = {value};")
                 if outputs > 1:
                     writer.line(f"QB_KEEP(v{j});")
             for i in range(outputs):
-                writer.line(f"const V u{i} = all(k[{k + i}]);")
                 for j in range(positions * vectors):
-                    name = names[i][j][chain]
-                    half = j == self._half
-                    writer.line(
-                        f"{name} = fma_half(half(u{i}), v{j}, {name});"
-                        if half
-                        else f"{name} = fma_(u{i}, v{j}, {name});"
-                    )
+                    self._add(names[i][j][chain], f"k[{k + i}]", f"v{j}", i, j)
 
     def _finish(self, chains: list[str], i: int, j: int, vectors: int, filled: int, *, last: bool) -> None:
         """Add chains in halves, apply what is to be applied, store."""
@@ -398,7 +405,7 @@ class Contraction:
         writer, statement, view = self.writer, self.statement, self.statement.out
         with writer.block():
             value = name = given
-            if self._half >= 0 and j == self._half:
+            if self._is_half(i, j):
                 value = name = writer.name("h")
                 writer.line(f"const V {name} = whole({given});")
             if statement.finish is not None:

@@ -127,8 +127,8 @@ class Products:
 
                     sums = [f"a{f}_{i}_{j}" for f in range(self.size)]
                     arithmetic = Arithmetic(writer, read, lambda _: 0, sums)
-                    for value, out in zip(self.statement.values, self.statement.outs, strict=True):
-                        writer.line(f"st({address(out, i, j)}, {arithmetic.text(value)});")
+                    for wanted, out in zip(self.statement.values, self.statement.outs, strict=True):
+                        writer.line(f"st({address(out, i, j)}, {arithmetic.text(wanted)});")
 
     def _sum(self, outputs: int, across: int, apart: int) -> None:
         """Write the multiply-adds: for each term and product, one vector per place and one number per output."""

@@ -12,6 +12,7 @@ from quickbeam.native.expression import Load
 from quickbeam.native.view import Role, View
 
 LANE = Axis(1, ())
+SHUFFLED = (3, 4)  # floats from lane to lane: read by vectors and shuffled
 
 
 class Walk:
@@ -103,6 +104,10 @@ class Walk:
         if stride == 2:
             inside = full and view.buffer.role is Role.SCRATCH
             return f"evens({address})" if inside else f"evens_n({address}, {self.filled})"
+        if stride in SHUFFLED:
+            inside = full and view.buffer.role is Role.SCRATCH
+            count = stride * self.filled if inside else stride * (self.filled - 1) + 1
+            return f"every{stride}({address}, {count})"
         return f"gather({address}, {stride}, {self.filled})"
 
     def write(self, view: View, value: str, copy: int = 0) -> None:
@@ -157,6 +162,9 @@ class Walk:
             self.loops.pop()
 
 
+READING = {0: 1.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}  # by how far lanes lie apart
+
+
 def best_vector(mode: Mode, axes: Sequence[Axis], reading: int) -> int:
     """Return along which axis vectors lie best; `reading` is the number of the first view that is read."""
     best, least = 0, float("inf")
@@ -167,7 +175,7 @@ def best_vector(mode: Mode, axes: Sequence[Axis], reading: int) -> int:
         vectors = total // axis.size * -(-axis.size // mode.lanes)
         cost = 1.0 if axis.strides[0] == 1 else float(mode.lanes)
         for stride in axis.strides[reading:]:
-            cost += 1.0 if stride in (0, 1) else 2.0 if stride == 2 else mode.lanes / 2
+            cost += READING.get(stride, mode.lanes / 2)
         if vectors * cost < least:
             best, least = place, vectors * cost
     return best

@@ -6,6 +6,7 @@ from quickbeam.native.passes.fuse_multiply import fuse_multiply
 from quickbeam.native.passes.hoist import hoist
 from quickbeam.native.passes.hold import hold
 from quickbeam.native.passes.pair import pair
+from quickbeam.native.passes.side_by_side import side_by_side
 from quickbeam.native.passes.winograd import winograd
 
-__all__ = ["forward", "fuse_finish", "fuse_multiply", "hoist", "hold", "pair", "winograd"]
+__all__ = ["forward", "fuse_finish", "fuse_multiply", "hoist", "hold", "pair", "side_by_side", "winograd"]

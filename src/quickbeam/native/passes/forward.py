@@ -2,16 +2,18 @@
 
 1. `t = f(x); y = g(t)`, where nothing else reads or writes t, becomes `y = g(f(x))`: as where y is t under another shape with a border.
 
-It is left alone where the shape of y cannot be seen as that of t, and where something between the two changes what f reads.
+It is left alone where that would make one long expression, where the shape of y cannot be seen as that of t, and where something between the two changes what f reads.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from quickbeam.native.expression import Expression, Load, loads, moved, replaced
+from quickbeam.native.expression import Expression, Load, cost, loads, moved, replaced
 from quickbeam.native.program import Map, Program, Statement, written
 from quickbeam.native.view import Buffer, Role, View, row_major
+
+LONGEST = 60  # instructions
 
 
 def forward(program: Program) -> Program:
@@ -47,7 +49,9 @@ def forward(program: Program) -> Program:
 
 def _joined(first: Map, reader: Map) -> Map | None:
     seen = [load.view for load in loads(reader.value) if load.view.buffer == first.out.buffer]
-    if len(set(seen)) != 1 or not _is_whole(seen[0]) or not _is_whole(first.out):
+    if cost(first.value) + cost(reader.value) > LONGEST or len(set(seen)) != 1:
+        return None
+    if not _is_whole(seen[0]) or not _is_whole(first.out):
         return None
     shape = first.out.shape
     others = [load.view for load in loads(reader.value) if load.view != seen[0]]

@@ -3,7 +3,7 @@
 1. `a[i] = min over j of t(i, j); b[j] = min over i of t(i, j)`, one after the other, become one statement, as for the distances from
    each of some points to the nearest of others and back. Minima and maxima alone: they do not depend on the order.
 
-It pays where vectors hold events; where they hold neighbouring numbers, one of the two would go across them.
+It is left alone where the table is small, and where a row would take much of a processor's nearest memory.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import replace
 
 from quickbeam.native.expression import Expression, moved
 from quickbeam.native.program import Program, Reduce, ReduceBoth, Statement
+
+SMALL, LARGE = 16, 512  # rows, columns
 
 
 def pair(program: Program) -> Program:
@@ -29,7 +31,9 @@ def pair(program: Program) -> Program:
 def _are_two_sides(one: Reduce, other: Reduce) -> bool:
     shape = one.value.shape
     tables = all(len(each.value.shape) == len(each.out.shape) + 1 for each in (one, other))
-    if one.kind != other.kind or one.kind not in ("min", "max") or not tables or len(shape) < 2:
+    if not tables or len(shape) < 2 or min(shape[-2:]) < SMALL or shape[-1] > LARGE:
+        return False
+    if one.kind != other.kind or one.kind not in ("min", "max"):
         return False
     independent = all(view.buffer != one.out.buffer for view in other.reads())
     return independent and _turned(other.value) == one.value
