@@ -1,0 +1,172 @@
+"""Each pass on a small model: what it leaves of the statements, and that the numbers stay what they were (to float64, in every way)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from quickbeam.native import compile_model
+from quickbeam.native.graph import Graph
+from quickbeam.native.lowering import lower
+from quickbeam.native.passes import (
+    forward,
+    fuse_finish,
+    fuse_multiply,
+    hoist,
+    hold,
+    pair,
+    side_by_side,
+    winograd,
+)
+from quickbeam.native.program import Contract, Loop, Map, Maps, Program, Reduce, ReduceBoth, Tiled
+from quickbeam.native.specialise import specialise
+
+RNG = np.random.default_rng(5)
+
+
+def constant(*shape: int) -> np.ndarray:
+    return (RNG.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32)
+
+
+def model_of(nodes, shape, constants, opset=17):
+    """Return a model of nodes over the input x; each is (operator, inputs, output, attributes), the last one makes the output."""
+    made = [helper.make_node(kind, given, [out], **more) for kind, given, out, more in nodes]
+    graph = helper.make_graph(
+        made,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(made[-1].output[0], TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+SHAPES = {
+    "multiply": (1, 20), "finish": (1, 3, 20), "border": (1, 16, 47), "upsampled": (1, 20, 30), "nearest": (1, 40, 3),
+    "loop": (5, 1, 8), "windows": (1, 16, 34),
+}  # fmt: skip
+SIZES = np.array([1, 1, 2], np.float32)
+MODELS = {
+    "multiply": model_of([("Mul", ["x", "a"], "m", {}), ("Sub", ["m", "b"], "y", {})], (1, 20), {"a": constant(1, 20), "b": constant(1, 20)}),
+    "finish": model_of([("Conv", ["x", "w"], "c", {}), ("Relu", ["c"], "y", {})], (1, 3, 20), {"w": constant(4, 3, 3)}),
+    "border": model_of(
+        [("Upsample", ["x", "s"], "u", {"mode": "nearest"}), ("Conv", ["u", "w"], "y", {"pads": [2, 2]})], (1, 16, 47), {"s": SIZES, "w": constant(2, 16, 3)}, 9,
+    ),
+    "upsampled": model_of([("Upsample", ["x", "s"], "y", {"mode": "nearest"})], (1, 20, 30), {"s": SIZES}, 9),
+    "nearest": model_of(
+        [
+            ("Unsqueeze", ["x", "one"], "rows", {}), ("Sub", ["x", "c"], "moved", {}), ("Unsqueeze", ["moved", "two"], "columns", {}),
+            ("Sub", ["rows", "columns"], "d", {}), ("Mul", ["d", "d"], "q", {}), ("ReduceSum", ["q", "last"], "t", {"keepdims": 0}),
+            ("ReduceMin", ["t"], "a", {"axes": [2], "keepdims": 0}), ("ReduceMin", ["t"], "b", {"axes": [1], "keepdims": 0}),
+            ("Concat", ["a", "b"], "y", {"axis": 1}),
+        ],
+        (1, 40, 3), {"one": np.array([2]), "two": np.array([1]), "last": np.array([3]), "c": constant(1, 40, 3)},
+    ),
+    "loop": model_of([("GRU", ["x", "w", "r"], "y", {"hidden_size": 6})], (5, 1, 8), {"w": constant(1, 18, 8), "r": constant(1, 18, 6)}),
+    "windows": model_of([("Conv", ["x", "w", "b"], "c", {}), ("Relu", ["c"], "y", {})], (1, 16, 34), {"w": constant(20, 16, 3), "b": constant(20)}),
+}  # fmt: skip
+
+
+@pytest.fixture
+def lowered():
+    """Return what gives a model's program before all passes."""
+
+    def program(name: str) -> Program:
+        found: Graph = specialise(MODELS[name], {"x": np.zeros(SHAPES[name], np.float32)})
+        return lower(found)
+
+    return program
+
+
+def kinds(program: Program) -> list[str]:
+    return [type(one).__name__ for one in program.statements]
+
+
+def function(program: Program) -> str:
+    (statement,) = program.statements
+    return statement.value.function
+
+
+def test_a_product_and_a_difference_become_one_instruction(lowered) -> None:
+    before = lowered("multiply")
+    assert function(before) == "sub"
+    assert function(fuse_multiply(before)) == "fms"
+
+
+def test_what_is_applied_to_sums_is_applied_before_they_are_stored(lowered) -> None:
+    before = lowered("finish")
+    assert kinds(before)[-2:] == ["Contract", "Map"]
+    after = fuse_finish(before)
+    assert kinds(after)[-1] == "Contract"
+    assert after.statements[-1].finish is not None
+
+
+def test_a_map_is_written_where_it_is_wanted(lowered) -> None:
+    before = lowered("border")
+    after = forward(before)
+    assert kinds(after).count("Map") == kinds(before).count("Map") - 1
+
+
+def test_neighbours_that_are_repeated_are_written_side_by_side(lowered) -> None:
+    before = lowered("upsampled")
+    (one,) = [one for one in before.statements if isinstance(one, Map) and one.out.shape[-1] == 2]
+    after = side_by_side(before)
+    (both,) = [one for one in after.statements if isinstance(one, Maps)]
+    assert both.values[0] == both.values[1]
+    assert one.out.elements == sum(out.elements for out in both.outs)
+
+
+def test_a_table_is_gone_through_once(lowered) -> None:
+    before = fuse_multiply(lowered("nearest"))
+    assert sum(isinstance(one, Reduce) and one.kind == "min" for one in before.statements) == 2
+    after = pair(before)
+    assert kinds(after).count("ReduceBoth") == 1
+    assert not any(isinstance(one, Reduce) and one.kind == "min" for one in after.statements)
+
+
+def test_rows_and_columns_of_another_table_are_left_alone(lowered) -> None:
+    before = fuse_multiply(lowered("nearest"))
+    last = next(i for i, one in enumerate(before.statements) if isinstance(one, Reduce) and one.kind == "min")
+    mixed = Program(statements=[before.statements[last], before.statements[last]])
+    assert kinds(pair(mixed)) == ["Reduce", "Reduce"]
+
+
+def test_what_a_loop_computes_from_its_input_is_computed_before_it(lowered) -> None:
+    before = lowered("loop")
+    after = hoist(before)
+    contracts = [
+        sum(isinstance(one, Contract) for loop in program.statements if isinstance(loop, Loop) for one in loop.body)
+        for program in (before, after)
+    ]  # fmt: skip
+    assert contracts == [4, 2]  # what is made of the input and of the state, for two gates and the third
+    assert any(isinstance(one, Contract) for one in after.statements)
+
+
+def test_windows_become_tiles_and_their_products_are_held(lowered) -> None:
+    before = fuse_finish(lowered("windows"))
+    tiled = winograd(before)
+    assert kinds(tiled) == ["Maps", "Contract", "Maps"]
+    assert tiled.statements[1].weights.shape == (6, 16, 20)
+    by_place = winograd(before, by_place=True)
+    held = hold(by_place)
+    assert kinds(held) == ["Maps", "Tiled"]
+    assert isinstance(held.statements[1], Tiled)
+    assert held.statements[1].weights.shape == (6, 1, 16, 20)
+    assert kinds(hold(tiled)) == kinds(tiled)  # laid out for neighbours
+
+
+def test_the_numbers_stay_what_they_were(check, case_of) -> None:
+    rng = np.random.default_rng(9)
+    check(
+        {
+            name: case_of(model, {"x": rng.normal(size=(40, *SHAPES[name])).astype(np.float32)})
+            for name, model in MODELS.items()
+        }
+    )
+
+
+def test_every_pass_has_its_part_in_a_program() -> None:
+    compiled = compile_model(MODELS["nearest"], {"x": np.zeros(SHAPES["nearest"], np.float32)})
+    for program in (compiled.wide, compiled.narrow):
+        assert any(isinstance(one, ReduceBoth) for one in program.statements)
