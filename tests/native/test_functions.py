@@ -42,24 +42,52 @@ def call(request, tmp_path_factory):
         f"#define QB_LANES {level.target.lanes}\n"
         + files("quickbeam.native.c").joinpath("vector.h").read_text()
     )
-    for name in NAMES:
+    for name in (*NAMES, "gate"):
+        given, read = (
+            ("const float *x, ", "ld(x + i)")
+            if name != "gate"
+            else ("const float *x, const float *z, ", "ld(x + i), ld(z + i)")
+        )
         code += (
-            f'\n__attribute__((visibility("default"))) void each_{name}(const float *x, float *y, long n) '
-            f"{{ for (long i = 0; i < n; i += QB_LANES) st(y + i, f_{name}(ld(x + i))); }}"
+            f'\n__attribute__((visibility("default"))) void each_{name}({given}float *y, long n) '
+            f"{{ for (long i = 0; i < n; i += QB_LANES) st(y + i, f_{name}({read})); }}"
         )
     path = tmp_path_factory.mktemp("functions") / "functions.so"
     compile_shared(find_compiler(), code, path, level.flags)
     library = ctypes.CDLL(str(path))
 
-    def apply(name: str, x: np.ndarray) -> np.ndarray:
-        given = np.zeros(-(-len(x) // 16) * 16, np.float32)
-        given[: len(x)] = x
-        found = np.empty_like(given)
+    def apply(name: str, *values: np.ndarray) -> np.ndarray:
+        count = len(values[0])
+        given = np.zeros((len(values) + 1, -(-count // 16) * 16), np.float32)
+        given[:-1, :count] = values
         run = getattr(library, f"each_{name}")
-        run(ctypes.c_void_p(given.ctypes.data), ctypes.c_void_p(found.ctypes.data), ctypes.c_long(len(given)))
-        return found[: len(x)]
+        run(*(ctypes.c_void_p(one.ctypes.data) for one in given), ctypes.c_long(given.shape[1]))
+        return given[-1, :count]
 
     return apply
+
+
+def test_a_gate_is_right_to_a_few_units_of_the_last_place(call):
+    rng = np.random.default_rng(3)
+    a, b = rng.uniform(-40, 40, POINTS), rng.uniform(-9, 9, POINTS)
+    b[::2] = rng.choice([-1, 1], POINTS // 2) * np.exp(rng.uniform(np.log(1e-6), 1, POINTS // 2))
+    a, b = a.astype(np.float32), b.astype(np.float32)
+    true = np.tanh(b.astype(np.float64)) / (1.0 + np.exp(-a.astype(np.float64)))
+    off = np.abs(call("gate", a, b) - true) / np.spacing(np.abs(true).astype(np.float32))
+    worst = int(off.argmax())
+    assert off[worst] <= 5.0, f"gate({a[worst]!r}, {b[worst]!r}) is {off[worst]:.2f} units off"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "y"),
+    [(np.inf, np.inf, 1.0), (0.0, -np.inf, -0.5), (np.nan, 1.0, np.nan), (1.0, np.nan, np.nan), (3.0, 0.0, 0.0)],
+)  # fmt: skip
+def test_a_gate_at_its_ends(call, a, b, y):
+    np.testing.assert_array_equal(call("gate", np.array([a]), np.array([b])), np.float32([y]))
+
+
+def test_a_closed_gate_lets_nothing_through(call):
+    assert abs(float(call("gate", np.array([-np.inf]), np.array([5.0]))[0])) < 1e-20
 
 
 @pytest.mark.parametrize("name", NAMES)

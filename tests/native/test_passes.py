@@ -12,6 +12,7 @@ from quickbeam.native.lowering import lower
 from quickbeam.native.passes import (
     forward,
     fuse_finish,
+    fuse_gate,
     fuse_multiply,
     hoist,
     hold,
@@ -43,12 +44,14 @@ def model_of(nodes, shape, constants, opset=17):
 
 
 SHAPES = {
-    "multiply": (1, 20), "finish": (1, 3, 20), "border": (1, 16, 47), "upsampled": (1, 20, 30), "nearest": (1, 40, 3),
+    "multiply": (1, 20), "gate": (1, 20), "gate_used_twice": (1, 20), "finish": (1, 3, 20), "border": (1, 16, 47), "upsampled": (1, 20, 30), "nearest": (1, 40, 3),
     "loop": (5, 1, 8), "windows": (1, 16, 34),
 }  # fmt: skip
 SIZES = np.array([1, 1, 2], np.float32)
 MODELS = {
     "multiply": model_of([("Mul", ["x", "a"], "m", {}), ("Sub", ["m", "b"], "y", {})], (1, 20), {"a": constant(1, 20), "b": constant(1, 20)}),
+    "gate": model_of([("Sigmoid", ["x"], "s", {}), ("Tanh", ["x"], "t", {}), ("Mul", ["t", "s"], "y", {})], (1, 20), {}),
+    "gate_used_twice": model_of([("Sigmoid", ["x"], "s", {}), ("Tanh", ["x"], "t", {}), ("Mul", ["t", "s"], "m", {}), ("Add", ["m", "s"], "y", {})], (1, 20), {}),
     "finish": model_of([("Conv", ["x", "w"], "c", {}), ("Relu", ["c"], "y", {})], (1, 3, 20), {"w": constant(4, 3, 3)}),
     "border": model_of(
         [("Upsample", ["x", "s"], "u", {"mode": "nearest"}), ("Conv", ["u", "w"], "y", {"pads": [2, 2]})], (1, 16, 47), {"s": SIZES, "w": constant(2, 16, 3)}, 9,
@@ -100,6 +103,12 @@ def test_what_is_applied_to_sums_is_applied_before_they_are_stored(lowered) -> N
     after = fuse_finish(before)
     assert kinds(after)[-1] == "Contract"
     assert after.statements[-1].finish is not None
+
+
+def test_a_gate_takes_one_division(lowered) -> None:
+    assert function(lowered("gate")) == "mul"
+    assert function(fuse_gate(lowered("gate"))) == "gate"
+    assert "'gate'" not in str(fuse_gate(lowered("gate_used_twice")).statements)
 
 
 def test_a_map_is_written_where_it_is_wanted(lowered) -> None:

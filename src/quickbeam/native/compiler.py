@@ -14,6 +14,7 @@ from quickbeam.native.lowering import lower
 from quickbeam.native.passes import (
     forward,
     fuse_finish,
+    fuse_gate,
     fuse_multiply,
     hoist,
     hold,
@@ -43,6 +44,6 @@ def compile_model(
 ) -> Compiled:
     """Compile a model, or say which node cannot be; `event` is an example of one (leading dimensions of 1)."""
     graph = specialise(model, event)
-    program = pair(side_by_side(fuse_finish(forward(fuse_multiply(lower(graph))))))
+    program = pair(side_by_side(fuse_finish(forward(fuse_gate(fuse_multiply(lower(graph)))))))
     wide, narrow = hold(winograd(program, by_place=True)), hoist(winograd(program))
     return Compiled(graph, wide, narrow, emit(wide, narrow, target or Target(), ways or Ways()))

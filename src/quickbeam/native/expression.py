@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from quickbeam.native.view import View
 
-COSTLY = {"exp", "log", "tanh", "erf", "sigmoid", "sin", "cos", "pow", "div", "sqrt"}
+COSTLY = {"exp", "log", "tanh", "erf", "sigmoid", "gate", "sin", "cos", "pow", "div", "sqrt"}
 
 
 @dataclass(frozen=True)

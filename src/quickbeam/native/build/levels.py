@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 
 from quickbeam._base import UsageError, did_you_mean, host_facts
 from quickbeam.native.emission import Target
@@ -33,7 +34,17 @@ LEVELS = (
 def host_level() -> Level:
     """Return the best that this host's processor can do."""
     has = frozenset(host_facts().instruction_sets)
-    return next(level for level in LEVELS if level.needs <= has)
+    level = next(level for level in LEVELS if level.needs <= has)
+    return replace(level, target=replace(level.target, near=_near()))
+
+
+def _near() -> int:
+    """Return the bytes of the nearest cache, as far as the system tells."""
+    try:
+        found = os.sysconf("SC_LEVEL1_DCACHE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        found = 0
+    return found if found > 0 else Target().near
 
 
 def find_level(name: str) -> Level:

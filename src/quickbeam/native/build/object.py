@@ -66,7 +66,7 @@ def build(
         compiled = compile_model(onnx.load_model_from_string(model), event, level.target, ways)
         module, graph = compiled.module, compiled.graph
         compile_shared(compiler, module.code, folder / OBJECT, level.flags)
-        if level == host_level():
+        if level.name == host_level().name:
             module = timed(module, folder / OBJECT, event)
         (folder / CONSTANTS).write_bytes(module.constants.astype(np.float32).tobytes())
         return {

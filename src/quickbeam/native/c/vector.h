@@ -354,8 +354,8 @@ QB_INLINE V f_exp(V x) {
 #endif
 }
 QB_INLINE V f_sigmoid(V x) { return inverse(all(1.0f) + f_exp(min_(all(88.0f), -x))); }
-/* (exp(2x) - 1) / (exp(2x) + 1), and nothing cancels */
-QB_INLINE V f_tanh(V x) {
+/* tanh(x) = (exp(2x) - 1) / (exp(2x) + 1), and nothing cancels: returns the first of both */
+QB_INLINE V qb_tanh(V x, V *under) {
     V n, q = qb_exponent(min_(all(18.1f), max_(all(-18.1f), x + x)), &n);
 #if QB_LANES == 16
     V e = (V)_mm512_scalef_ps(_mm512_set1_ps(1.0f), (__m512)n);
@@ -363,7 +363,17 @@ QB_INLINE V f_tanh(V x) {
     V e = (V)((__builtin_convertvector(n, I) + 127) << 23);
 #endif
     V t = fma_(e, q, e - all(1.0f));
-    return t * inverse(t + all(2.0f));
+    *under = t + all(2.0f);
+    return t;
+}
+QB_INLINE V f_tanh(V x) {
+    V under, over = qb_tanh(x, &under);
+    return over * inverse(under);
+}
+/* sigmoid(a) tanh(b); what a gate of exp(-50) would let through is nothing to a float that is added to it */
+QB_INLINE V f_gate(V a, V b) {
+    V under, over = qb_tanh(b, &under);
+    return over * inverse(under * (all(1.0f) + f_exp(min_(all(50.0f), -a))));
 }
 QB_INLINE V f_erf(V x) {
     V t = f_abs(x), s = x * x;

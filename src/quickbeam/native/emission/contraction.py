@@ -24,11 +24,14 @@ from quickbeam.native.emission.lanes import (
 )
 from quickbeam.native.emission.loops import Axis, joined, tiles
 from quickbeam.native.emission.mode import Mode
+from quickbeam.native.emission.packing import by_blocks, by_vectors
 from quickbeam.native.emission.writer import Writer
 from quickbeam.native.expression import Load
 from quickbeam.native.program import Contract
 from quickbeam.native.view import Role, View
 
+NEAR = 0.9  # of the nearest cache is what weights may take, beside what else is read
+SWUNG = 4  # vectors of outputs at a time, where they are gone through forth and back
 HALF = 8  # lanes: where vectors have twice as many, and the last one no more than these, half of its work is left out
 
 
@@ -43,8 +46,9 @@ class Block:
 class Contraction:
     """A contraction while it is written."""
 
-    def __init__(self, writer: Writer, mode: Mode, blob: Blob, statement: Contract) -> None:
-        """Choose lanes and blocks."""
+    def __init__(self, writer: Writer, mode: Mode, blob: Blob, statement: Contract, *, turns: bool = False) -> None:  # fmt: skip
+        """Choose lanes and blocks; `turns`: this is done at each turn t of a loop."""
+        self.turns = turns
         self.writer, self.mode, self.blob, self.statement = writer, mode, blob, statement
         self.lanes = choose_lanes(mode, statement)
         self.views = views_of(statement)
@@ -91,8 +95,10 @@ class Contraction:
                 self._enter(stack, "v", Axis(mode.count, moves))
             self._blocks()
 
-    def _enter(self, stack: ExitStack, counter: str, axis: Axis) -> None:
-        stack.enter_context(self.writer.loop(counter, axis.size))
+    def _enter(self, stack: ExitStack, counter: str, axis: Axis, *, swing: bool = False) -> None:
+        stack.enter_context(self.writer.loop(f"{counter}_" if swing else counter, axis.size))
+        if swing:
+            self.writer.line(f"const long {counter} = t & 1 ? {axis.size - 1} - {counter}_ : {counter}_;")
         self.counters.append((counter, axis))
 
     def _limits(self) -> Block:
@@ -113,7 +119,8 @@ class Contraction:
         vectors = -(-self.outputs // lanes)
         together = min(self.last.size, room)
         if together == 1:
-            return Block(_even(vectors, room), 1)
+            most = SWUNG if self._swings() else room
+            return Block(_even(vectors, most), 1)
         most = max(1, min(vectors, 3 if together >= 6 else room // together))
         most = _even(vectors, most)
         return Block(most, max(1, min(together, room // most)))
@@ -152,7 +159,7 @@ class Contraction:
                 [(0, number - 1), (number - 1, 1)] if partial and number > 1 else [(0, number)]
             ):
                 with ExitStack() as stack:
-                    self._enter(stack, "o", Axis(times, moves))
+                    self._enter(stack, "o", Axis(times, moves), swing=self._swings() and times == number > 1)
                     self.first = (first + begin * size) * step
                     self.apart = size * step if times > 1 else 0
                     filled = self.outputs - self.first if partial and begin + times == number else size * step
@@ -160,38 +167,28 @@ class Contraction:
                     self._kernel(size, positions, place, filled, ragged, times)
                     self.counters.pop()
 
+    def _swings(self) -> bool:
+        """Tell whether outputs are gone through forth and back: where weights that are read at each turn are a little too many for a cache."""
+        bytes_, near = 4 * self.statement.weights.size, self.mode.target.near
+        return self.turns and self.lanes is Lanes.OUTPUTS and NEAR * near < bytes_ < 4 * near
+
     def _output_stride(self, view: View) -> int:
         return 0 if view is self.statement.x else view.strides[1] * self.mode.factor(view)
 
     def _pack(self, cut: Sequence[tuple[int, int]], step: int) -> list[int]:
-        """Lay weights out in the order in which they are used: block by block, term by term; return where each kind of block begins."""
+        """Lay weights out in the order in which they are used; return where each kind of block begins."""
         weights = self.statement.weights
         if self.statement.chains > STRAIGHT:
             base = self.blob.add(weights.transpose(0, 2, 1))
             self.group_floats = self.outputs * self.terms
             return [base] * len(cut)
-        total = sum(n * size for n, size in cut)
-        if self.lanes is Lanes.OUTPUTS:  # vectors of outputs one by one: the same whatever the blocks are
-            columns = np.zeros((self.groups, total, self.column // step, step), np.float32)
-            every = np.zeros((self.groups, self.terms, total * step), np.float32)
-            every[:, :, : self.outputs] = weights
-            columns[:, :, : self.terms] = every.reshape(self.groups, self.terms, total, step).swapaxes(1, 2)
-            self.group_floats = total * self.column
-            base = self.blob.add(columns)
-            starts = np.cumsum([0, *(n * size for n, size in cut)])
-            return [base + int(start) * self.column for start in starts[:-1]]
-        pieces = []
-        done = where = 0
-        found: list[int] = []
-        for number, size in cut:
-            found.append(where)
-            for _ in range(number):
-                pieces.append(weights[:, :, done : done + size].reshape(self.groups, -1))
-                done += size
-            where += number * size * self.terms
-        self.group_floats = total * self.terms
-        base = self.blob.add(np.concatenate(pieces, axis=1))
-        return [base + one for one in found]
+        if self.lanes is Lanes.OUTPUTS:
+            packed, starts = by_vectors(weights, cut, self.column, step)
+        else:
+            packed, starts = by_blocks(weights, cut)
+        self.group_floats = packed.shape[1]
+        base = self.blob.add(packed)
+        return [base + start for start in starts]
 
     def _address(self, view: View, *more: str) -> str:
         place = self.views.index(view)

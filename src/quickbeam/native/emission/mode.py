@@ -15,10 +15,11 @@ from quickbeam.native.view import Buffer, Role, View
 
 @dataclass(frozen=True)
 class Target:
-    """What code is written for: floats of a vector, and vector registers."""
+    """What code is written for: floats of a vector, vector registers, bytes of the nearest cache."""
 
     lanes: int = 16
     registers: int = 32
+    near: int = 32768
 
 
 @dataclass(frozen=True)

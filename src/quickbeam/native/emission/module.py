@@ -182,7 +182,7 @@ def _way(writer: Writer, mode: Mode, program: Program, blob: Blob, name: str) ->
         own = f"{name}_{number}"
         if isinstance(statement, Loop):
             for place, one in enumerate(statement.body):
-                _function(writer, f"{own}_{place}({parameters}, long t)", mode, blob, one)
+                _function(writer, f"{own}_{place}({parameters}, long t)", mode, blob, one, turns=True)
             with writer.block(f"{LOCAL} void {own}({parameters})"), writer.loop("t", statement.count):
                 for place in range(len(statement.body)):
                     writer.line(f"{own}_{place}({given}, t);")
@@ -193,15 +193,17 @@ def _way(writer: Writer, mode: Mode, program: Program, blob: Blob, name: str) ->
             writer.line(f"{name}_{number}({given});")
 
 
-def _function(writer: Writer, head: str, mode: Mode, blob: Blob, statement: Statement) -> None:
+def _function(
+    writer: Writer, head: str, mode: Mode, blob: Blob, statement: Statement, *, turns: bool = False
+) -> None:
     """Write a statement as a function of its own."""
     with writer.block(f"{LOCAL} void {head}"):
-        _statement(writer, mode, blob, statement)
+        _statement(writer, mode, blob, statement, turns=turns)
         # gcc 12 may lose sight of what is written here (after its choice of induction variables), and leave the call out
         writer.line('__asm__ volatile("" ::: "memory");')
 
 
-def _statement(writer: Writer, mode: Mode, blob: Blob, statement: Statement) -> None:
+def _statement(writer: Writer, mode: Mode, blob: Blob, statement: Statement, *, turns: bool) -> None:
     if isinstance(statement, Map):
         emit_map(writer, mode, statement)
     elif isinstance(statement, Maps):
@@ -211,7 +213,7 @@ def _statement(writer: Writer, mode: Mode, blob: Blob, statement: Statement) -> 
     elif isinstance(statement, ReduceBoth):
         emit_both(writer, mode, statement)
     elif isinstance(statement, Contract):
-        Contraction(writer, mode, blob, statement).write()
+        Contraction(writer, mode, blob, statement, turns=turns).write()
     elif isinstance(statement, Tiled):
         Products(writer, mode, blob, statement).write()
     elif isinstance(statement, Product):

@@ -2,6 +2,7 @@
 
 from quickbeam.native.passes.forward import forward
 from quickbeam.native.passes.fuse_finish import fuse_finish
+from quickbeam.native.passes.fuse_gate import fuse_gate
 from quickbeam.native.passes.fuse_multiply import fuse_multiply
 from quickbeam.native.passes.hoist import hoist
 from quickbeam.native.passes.hold import hold
@@ -9,4 +10,14 @@ from quickbeam.native.passes.pair import pair
 from quickbeam.native.passes.side_by_side import side_by_side
 from quickbeam.native.passes.winograd import winograd
 
-__all__ = ["forward", "fuse_finish", "fuse_multiply", "hoist", "hold", "pair", "side_by_side", "winograd"]
+__all__ = [
+    "forward",
+    "fuse_finish",
+    "fuse_gate",
+    "fuse_multiply",
+    "hoist",
+    "hold",
+    "pair",
+    "side_by_side",
+    "winograd",
+]
