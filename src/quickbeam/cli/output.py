@@ -80,8 +80,8 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def engines_of(names: str) -> list[str]:
-    """Return the engines that `--engine` names: one, several with commas, or `all` that compute."""
+def engines_of(names: str, *, rounded: bool = False) -> list[str]:
+    """Return the engines that `--engine` names: one, several with commas, or `all` that compute, with those that round or without."""
     from quickbeam._base import MissingExtraError
     from quickbeam.engines import engine_names, find_engine
 
@@ -91,7 +91,9 @@ def engines_of(names: str) -> list[str]:
     for name in engine_names():
         try:
             engine = find_engine(name)
-            if engine.computes and engine.here and name != "auto":  # which only passes on to others
+            if (
+                engine.computes and engine.here and (rounded or not engine.rounds) and name != "auto"
+            ):  # which only passes on to others
                 engine.prepare()
                 found.append(name)
         except MissingExtraError as error:

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 @click.option(
     "--memory", help="Leave out what takes more memory than this in a process of its own, as in 500MB."
 )
+@click.option(
+    "--rounded",
+    is_flag=True,
+    help="Try weights of bfloat16 and of whole numbers, too, as far as the tolerance and the golden decisions bear it.",
+)
 @click.option("--explain", is_flag=True, help="Only say what the plan is that the bundle has, and why.")
 @threads_option
 @json_option
@@ -46,6 +51,7 @@ def command(
     batches: str,
     objective: str,
     memory: str | None,
+    rounded: bool,
     explain: bool,
     threads: int,
     as_json: bool,
@@ -72,7 +78,7 @@ def command(
         raise UsageError("say where the bundle with its plan goes: -o OUT.qb (it may be the bundle itself)")
     ceiling = None if memory is None else _bytes(memory)
     tuning = Tuning(
-        engines=tuple(engines_of(engine)),
+        engines=tuple(engines_of(engine, rounded=rounded)),
         batches=sizes_of(batches),
         threads=threads,
         memory=ceiling is not None,

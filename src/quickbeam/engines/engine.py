@@ -101,6 +101,8 @@ class Engine(ABC):
     """False for an engine that computes elsewhere, and has to be told where."""
     batch_bound: ClassVar[float] = 1e-5
     """How far, relative to an output's largest value, an event's result may depend on the batch it is in."""
+    rounds: ClassVar[bool] = False
+    """True for an engine that computes another model than was given, if only a little: it is tried where a user asks for it."""
     cuts_batches: ClassVar[bool] = False
     """True for an engine that goes through large batches piece by piece itself."""
 

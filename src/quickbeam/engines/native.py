@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import numpy as np
 import onnx
 
-from quickbeam._base import ModelError
-from quickbeam.bundle import BATCH, Bundle, Signature, draw_inputs, free_sizes
+from quickbeam._base import ModelError, VerificationError
+from quickbeam.bundle import BATCH, Bundle, Signature, contiguous, draw_inputs, free_sizes
 from quickbeam.engines.engine import Arrays, Engine, Options, Runner
 from quickbeam.native import compile_model
 from quickbeam.native.build import build, find_compiler
 from quickbeam.native.call import Kernel, open_kernel
+from quickbeam.native.compiler import EXACT
 from quickbeam.native.example import example_event
 
 MOST_SIZES = 32  # sets of sizes of free dimensions that one session compiles for
@@ -24,6 +26,7 @@ class NativeEngine(Engine):
     """Generated C, compiled once per model and kept; one thread, whatever is asked for: scale by processes or sessions."""
 
     name = "native"
+    precision: ClassVar[str] = EXACT
     batch_bound = 0.0
     cuts_batches = True
 
@@ -34,7 +37,7 @@ class NativeEngine(Engine):
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
         """Compile for the sizes that the signature tells; where some are free, when they are seen."""
         del options
-        runner = _NativeRunner(model, signature)
+        runner = _NativeRunner(model, signature, self.precision)
         sizes = free_sizes(signature, {}, 1)
         event = draw_inputs(signature, sizes, np.random.default_rng(0))
         if set(sizes) - {BATCH, *(str(spec.shape[0]) for spec in signature.inputs if spec.shape)}:
@@ -46,7 +49,7 @@ class NativeEngine(Engine):
     def open(self, bundle: Bundle, options: Options) -> Runner:
         """Compile for the sizes of the golden events."""
         del options
-        runner = _NativeRunner(bundle.model_bytes, bundle.manifest.signature)
+        runner = _NativeRunner(bundle.model_bytes, bundle.manifest.signature, self.precision)
         runner.compile(example_event(bundle))
         return runner
 
@@ -58,11 +61,49 @@ class NativeEngine(Engine):
         return library_versions(("quickbeam",)).get("quickbeam", "")
 
 
+class _RoundedEngine(NativeEngine):
+    """The same with large sets of weights rounded: less to fetch from memory, where a bundle's tolerance and decisions bear it."""
+
+    rounds = True
+
+    def open(self, bundle: Bundle, options: Options) -> Runner:
+        """Open a bundle none of whose golden events is decided otherwise; how far outputs may be off is for the gate to say."""
+        runner = super().open(bundle, options)
+        score = bundle.manifest.score
+        if score is None or not bundle.manifest.working_points:
+            return runner
+        names = [spec.name for spec in bundle.manifest.signature.inputs]
+        outputs = [spec.name for spec in bundle.manifest.signature.outputs]
+        found = runner.run([contiguous(bundle.golden.inputs[name]) for name in names])[outputs.index(score)]
+        for point in bundle.manifest.working_points:
+            other = (found > point.threshold) != (bundle.golden.outputs[score] > point.threshold)
+            if other.any():
+                raise VerificationError(
+                    f"the engine {self.name} decides {int(other.sum())} of {other.size} golden events of the bundle {bundle.name} "
+                    f"otherwise at the working point {point.name!r}; it is not opened: use engine='native'"
+                )
+        return runner
+
+
+class Bfloat16Engine(_RoundedEngine):
+    """Weights of bfloat16."""
+
+    name = "native-bf16"
+    precision = "bfloat16"
+
+
+class Int8Engine(_RoundedEngine):
+    """Weights of whole numbers of a byte, with a factor per output."""
+
+    name = "native-int8"
+    precision = "int8"
+
+
 class _NativeRunner(Runner):
     """Compiled code per set of sizes; most models have one, and then a call goes straight to it."""
 
-    def __init__(self, model: bytes, signature: Signature) -> None:
-        self._model, self._signature = model, signature
+    def __init__(self, model: bytes, signature: Signature, precision: str) -> None:
+        self._model, self._signature, self._precision = model, signature, precision
         self._batched = signature.rows != "none"
         self._lead = 1 if self._batched else 0
         self._compiled: dict[Shapes, Kernel] = {}
@@ -73,7 +114,7 @@ class _NativeRunner(Runner):
     def compile(self, event: Mapping[str, np.ndarray]) -> Kernel:
         """Compile for the sizes of an example, or find what was compiled before."""
         ordered = {spec.name: event[spec.name] for spec in self._signature.inputs}
-        built = build(self._model, ordered)
+        built = build(self._model, ordered, precision=self._precision)
         lead = built.inputs[0][:1]
         if self._batched and any(shape[:1] != lead for shape in built.outputs):
             raise ModelError(

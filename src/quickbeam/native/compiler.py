@@ -19,11 +19,14 @@ from quickbeam.native.passes import (
     hoist,
     hold,
     pair,
+    round_weights,
     side_by_side,
     winograd,
 )
 from quickbeam.native.program import Program
 from quickbeam.native.specialise import specialise
+
+EXACT = "float32"
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,12 @@ def compile_model(
     event: Mapping[str, np.ndarray],
     target: Target | None = None,
     ways: Ways | None = None,
+    precision: str = EXACT,
 ) -> Compiled:
     """Compile a model, or say which node cannot be; `event` is an example of one (leading dimensions of 1)."""
     graph = specialise(model, event)
     program = pair(side_by_side(fuse_finish(forward(fuse_gate(fuse_multiply(lower(graph)))))))
+    if precision != EXACT:
+        program = round_weights(program, precision)
     wide, narrow = hold(winograd(program, by_place=True)), hoist(winograd(program))
     return Compiled(graph, wide, narrow, emit(wide, narrow, target or Target(), ways or Ways()))

@@ -16,7 +16,7 @@ from quickbeam.native.build.cache import Entry, cached, key_of
 from quickbeam.native.build.levels import Level, host_level
 from quickbeam.native.build.timing import timed
 from quickbeam.native.build.toolchain import FLAGS, Compiler, compile_shared, find_compiler
-from quickbeam.native.compiler import compile_model
+from quickbeam.native.compiler import EXACT, compile_model
 from quickbeam.native.emission import Ways
 
 OBJECT, CONSTANTS = "code.so", "constants.bin"
@@ -46,6 +46,7 @@ def build(
     level: Level | None = None,
     compiler: Compiler | None = None,
     ways: Ways | None = None,
+    precision: str = EXACT,
 ) -> Built:
     """Compile a model for events of the shapes of an example, or find what was compiled before."""
     level, compiler, ways = level or host_level(), compiler or find_compiler(), ways or Ways()
@@ -56,6 +57,7 @@ def build(
         level.target,
         level.flags,
         ways,
+        precision,
         compiler,
         FLAGS,
         _own_sources(),
@@ -63,7 +65,7 @@ def build(
     )
 
     def make(folder: Path) -> dict[str, object]:
-        compiled = compile_model(onnx.load_model_from_string(model), event, level.target, ways)
+        compiled = compile_model(onnx.load_model_from_string(model), event, level.target, ways, precision)
         module, graph = compiled.module, compiled.graph
         compile_shared(compiler, module.code, folder / OBJECT, level.flags)
         if level.name == host_level().name:

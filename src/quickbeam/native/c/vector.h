@@ -78,6 +78,25 @@ QB_INLINE V ld_n(const float *p, int n) { V v = {0}; for (int i = 0; i < n; i++)
 QB_INLINE void st_n(float *p, V v, int n) { for (int i = 0; i < n; i++) p[i] = v[i]; }
 #endif
 
+/* bfloat16 and whole numbers of a byte, as floats */
+QB_INLINE V ld_short(const uint16_t *p) {
+#if QB_LANES == 16
+    return (V)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16);
+#else
+    I v;
+    for (int i = 0; i < QB_LANES; i++) v[i] = (int32_t)((uint32_t)p[i] << 16);
+    return (V)v;
+#endif
+}
+QB_INLINE V ld_byte(const int8_t *p) {
+#if QB_LANES == 16
+    return (V)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+#else
+    V v;
+    for (int i = 0; i < QB_LANES; i++) v[i] = (float)p[i];
+    return v;
+#endif
+}
 /* the first half of a vector, which takes half of the time */
 #if QB_LANES == 16
 typedef float H __attribute__((vector_size(32), may_alias));

@@ -24,7 +24,7 @@ from quickbeam.native.emission.lanes import (
 )
 from quickbeam.native.emission.loops import Axis, joined, tiles
 from quickbeam.native.emission.mode import Mode
-from quickbeam.native.emission.packing import by_blocks, by_vectors
+from quickbeam.native.emission.packing import FLOATS, by_blocks, by_vectors, kind_of
 from quickbeam.native.emission.writer import Writer
 from quickbeam.native.expression import Load
 from quickbeam.native.program import Contract
@@ -70,6 +70,7 @@ class Contraction:
         # Floats of weights of one output, or of one vector of outputs: there an odd number of vectors, so that those that are
         # read together lie in different places of the cache.
         self.column = (self.terms | 1) * mode.lanes if self._step() > 1 else self.terms
+        self.kind = FLOATS
         self.counters: list[tuple[str, Axis]] = []
         # Where the block's first positions lie in each view, besides what counters add.
         self.start = (0,) * len(self.views)
@@ -183,11 +184,12 @@ class Contraction:
             self.group_floats = self.outputs * self.terms
             return [base] * len(cut)
         if self.lanes is Lanes.OUTPUTS:
+            self.kind = kind_of(weights)
             packed, starts = by_vectors(weights, cut, self.column, step)
         else:
             packed, starts = by_blocks(weights, cut)
         self.group_floats = packed.shape[1]
-        base = self.blob.add(packed)
+        base = self.blob.add(self.kind.kept(packed)) * self.kind.per_float
         return [base + start for start in starts]
 
     def _address(self, view: View, *more: str) -> str:
@@ -212,7 +214,8 @@ class Contraction:
         moving = f" + o * {outputs * self.column}" if times > 1 else ""
         group = f" + g * {self.group_floats}" if self.groups > 1 else ""
         writer.line(f"const float *x = {self._address(statement.x)};")
-        writer.line(f"const float *k = w + {where}{group}{moving};")
+        seen = "w" if self.kind is FLOATS else f"(const {self.kind.type} *)w"
+        writer.line(f"const {self.kind.type} *k = {seen} + {where}{group}{moving};")
         self._tail = self.last.size % self.mode.lanes if ragged else 0
         short = filled - (outputs - 1) * self.mode.lanes if self.lanes is Lanes.OUTPUTS else self.mode.lanes
         can = self.mode.lanes == 2 * HALF and statement.chains <= STRAIGHT
@@ -362,7 +365,7 @@ class Contraction:
             writer.line(f"const float *xr = {at};")
             if self.lanes is Lanes.OUTPUTS:
                 for i in range(outputs):
-                    value = f"ld(k + {k + i * self.column})"
+                    value = f"{self.kind.read}(k + {k + i * self.column})"
                     writer.line(f"H v{i} = half({value});" if self._is_half(i, -2) else f"V v{i} = {value};")
                     if positions > 1:
                         writer.line(f"QB_KEEP(v{i});")

@@ -7,6 +7,7 @@ from quickbeam.native.passes.fuse_multiply import fuse_multiply
 from quickbeam.native.passes.hoist import hoist
 from quickbeam.native.passes.hold import hold
 from quickbeam.native.passes.pair import pair
+from quickbeam.native.passes.round_weights import round_weights
 from quickbeam.native.passes.side_by_side import side_by_side
 from quickbeam.native.passes.winograd import winograd
 
@@ -18,6 +19,7 @@ __all__ = [
     "hoist",
     "hold",
     "pair",
+    "round_weights",
     "side_by_side",
     "winograd",
 ]
