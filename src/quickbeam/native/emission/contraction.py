@@ -357,6 +357,8 @@ class Contraction:
             for c in range(rest):
                 place = f"{at} + {(whole * straight + c) * inner.strides[0]}"
                 self._term(names, outputs, positions, vectors, place, c * width, c % chains)
+            if rest:
+                writer.line(f"k += {rest * width};")
 
     def _term(self, names: list[list[list[str]]], outputs: int, positions: int, vectors: int, at: str, k: int, chain: int) -> None:  # fmt: skip
         """Write the multiply-adds of one term."""

@@ -29,7 +29,7 @@ def hold(program: Program) -> Program:
 
 
 def _joined(contract: Contract, maps: Maps) -> Tiled | None:
-    if contract.x.strides[0] != 1:  # not laid out for that
+    if contract.x.strides[0] != 1 or contract.chains > 1:  # not laid out for that
         return None
     buffer = contract.out.buffer
     seen = {load.view for value in maps.values for load in loads(value) if load.view.buffer == buffer}

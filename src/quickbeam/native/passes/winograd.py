@@ -251,7 +251,8 @@ class _Tiles:
         assert out is not None  # noqa: S101 - it lies in C order
         level = self.tiling.level()[first : first + count, None, None] * statement.bias
         bias = np.ascontiguousarray(level.reshape(count * groups, outputs), np.float32)
-        return Contract(seen, windows.terms, weights, bias, out)
+        chains = 1 if weights.shape[1] <= FEW else 2  # half as long each: rounding errors stay small
+        return Contract(seen, windows.terms, weights, bias, out, chains=chains)
 
     def _collected(self) -> Maps:
         """Return the outputs as sums of products, with what is added and applied to them."""
