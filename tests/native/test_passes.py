@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from quickbeam.native import compile_model
+from quickbeam.native.expression import Load
 from quickbeam.native.graph import Graph
 from quickbeam.native.lowering import lower
 from quickbeam.native.passes import (
@@ -22,6 +23,7 @@ from quickbeam.native.passes import (
 )
 from quickbeam.native.program import Contract, Loop, Map, Maps, Program, Reduce, ReduceBoth, Tiled
 from quickbeam.native.specialise import specialise
+from quickbeam.native.view import Buffer, View
 
 RNG = np.random.default_rng(5)
 
@@ -115,6 +117,13 @@ def test_a_map_is_written_where_it_is_wanted(lowered) -> None:
     before = lowered("border")
     after = forward(before)
     assert kinds(after).count("Map") == kinds(before).count("Map") - 1
+
+
+def test_a_map_is_not_written_over_what_it_still_reads() -> None:
+    x, t = Buffer("x", 20), Buffer("t", 19)
+    whole, between = View.whole(x, (20,)), View.whole(t, (19,))
+    statements = [Map(Load(whole.slice(0, 1, 19)), between), Map(Load(between), whole.slice(0, 0, 19))]
+    assert kinds(forward(Program(statements=list(statements)))) == ["Map", "Map"]
 
 
 def test_neighbours_that_are_repeated_are_written_side_by_side(lowered) -> None:

@@ -12,7 +12,9 @@ from quickbeam import QuickbeamError
 from quickbeam.bundle import Bundle, Tolerance, WorkingPoint, pack, write_bundle
 from quickbeam.cli.app import app
 from quickbeam.native import compile_model
-from quickbeam.native.program import Contract
+from quickbeam.native.passes import round_weights
+from quickbeam.native.program import Contract, Loop, Program
+from quickbeam.native.view import Buffer, Role, View
 
 TERMS, OUTPUTS = 72, 70
 RNG = np.random.default_rng(8)
@@ -100,6 +102,22 @@ def test_whole_numbers_have_a_factor_per_output(tolerant) -> None:
     found = large(compile_model(network(WEIGHTS), event, precision="int8").narrow).weights[0]
     np.testing.assert_array_equal(found, np.rint(found))
     np.testing.assert_array_equal(np.abs(found).max(0), 127)
+
+
+def test_each_set_of_weights_has_factors_of_its_own() -> None:
+    """Several of one size in one loop, too: the gates of a layer read the same input."""
+    x = View.whole(Buffer("x", TERMS, Role.INPUT), (1, TERMS))
+    outs = [View.whole(Buffer(f"y{i}", OUTPUTS, Role.OUTPUT), (1, OUTPUTS)) for i in range(2)]
+    body = tuple(
+        Contract(x, 1, WEIGHTS[None] * (i + 1), np.full((1, OUTPUTS), i, np.float32), out)
+        for i, out in enumerate(outs)
+    )
+    rounded = round_weights(Program(statements=[Loop(3, body)]), "int8")
+    assert len(rounded.constants) == 4
+    levels = sorted(
+        float(values.min()) for buffer, values in rounded.constants.items() if "bias" in buffer.name
+    )
+    assert levels == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(("engine", "off"), [("native-bf16", 0.01), ("native-int8", 0.03)])

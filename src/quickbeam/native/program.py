@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -208,6 +208,18 @@ def written(statement: Statement) -> Iterator[View]:
         yield from (view for view in (statement.values, statement.places) if view is not None)
     else:
         yield statement.out
+
+
+def touched(statements: Iterable[Statement]) -> tuple[dict[Buffer, set[int]], dict[Buffer, set[int]]]:
+    """Return which statements read each buffer, and which write it."""
+    readers: dict[Buffer, set[int]] = {}
+    writers: dict[Buffer, set[int]] = {}
+    for number, statement in enumerate(statements):
+        for view in statement.reads():
+            readers.setdefault(view.buffer, set()).add(number)
+        for view in written(statement):
+            writers.setdefault(view.buffer, set()).add(number)
+    return readers, writers
 
 
 @dataclass

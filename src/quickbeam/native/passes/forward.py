@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from quickbeam.native.expression import Expression, Load, cost, loads, moved, replaced
-from quickbeam.native.program import Map, Program, Statement, written
-from quickbeam.native.view import Buffer, Role, View, row_major
+from quickbeam.native.program import Map, Program, Statement, touched
+from quickbeam.native.view import Role, View, row_major
 
 LONGEST = 60  # instructions
 
@@ -19,13 +19,7 @@ LONGEST = 60  # instructions
 def forward(program: Program) -> Program:
     """Return the program with maps moved into the maps that alone read them."""
     statements: list[Statement | None] = list(program.statements)
-    readers: dict[Buffer, set[int]] = {}
-    writers: dict[Buffer, set[int]] = {}
-    for number, statement in enumerate(program.statements):
-        for view in statement.reads():
-            readers.setdefault(view.buffer, set()).add(number)
-        for view in written(statement):
-            writers.setdefault(view.buffer, set()).add(number)
+    readers, writers = touched(program.statements)
     for number in range(len(statements)):
         first = statements[number]
         if not isinstance(first, Map):
@@ -51,6 +45,10 @@ def _joined(first: Map, reader: Map) -> Map | None:
     seen = [load.view for load in loads(reader.value) if load.view.buffer == first.out.buffer]
     if cost(first.value) + cost(reader.value) > LONGEST or len(set(seen)) != 1:
         return None
+    if any(
+        view.buffer == reader.out.buffer for view in first.reads()
+    ):  # it would be read while it is written
+        return None
     if not _is_whole(seen[0]) or not _is_whole(first.out):
         return None
     shape = first.out.shape
@@ -66,10 +64,7 @@ def _joined(first: Map, reader: Map) -> Map | None:
         assert found is not None  # noqa: S101 - as was seen above
         return Load(found)
 
-    def move(view: View) -> View:
-        return view
-
-    return Map(moved(replaced(reader.value, change), move, shape), out)
+    return Map(moved(replaced(reader.value, change), lambda view: view, shape), out)
 
 
 def _is_whole(view: View) -> bool:

@@ -14,8 +14,8 @@ import itertools
 from dataclasses import dataclass, replace
 
 from quickbeam.native.expression import Accumulator, Call, Expression, Load, cost, loads, replaced
-from quickbeam.native.program import Contract, Map, Program, Statement, written
-from quickbeam.native.view import Buffer, Role, View
+from quickbeam.native.program import Contract, Map, Program, Statement, touched
+from quickbeam.native.view import Role, View
 
 EFFORT = 12  # instructions
 
@@ -23,21 +23,14 @@ EFFORT = 12  # instructions
 def fuse_finish(program: Program) -> Program:
     """Return the program with maps moved into the contractions before them."""
     statements: list[Statement | None] = list(program.statements)
-    readers: dict[Buffer, list[int]] = {}
-    writers: dict[Buffer, list[int]] = {}
-    for number, statement in enumerate(program.statements):
-        for view in statement.reads():
-            if number not in readers.setdefault(view.buffer, []):
-                readers[view.buffer].append(number)
-        for view in written(statement):
-            writers.setdefault(view.buffer, []).append(number)
+    readers, writers = touched(program.statements)
     for number, statement in enumerate(program.statements):
         if not isinstance(statement, Contract) or statement.finish is not None:
             continue
         buffer = statement.out.buffer
-        if buffer.role is not Role.SCRATCH or len(writers[buffer]) > 1 or len(readers.get(buffer, [])) != 1:
+        if buffer.role is not Role.SCRATCH or len(writers[buffer]) > 1 or len(readers.get(buffer, ())) != 1:
             continue
-        place = readers[buffer][0]
+        (place,) = readers[buffer]
         reader = statements[place]
         if isinstance(reader, Map) and place > number:
             joined = _fused(statement, reader)

@@ -24,19 +24,19 @@ LARGEST = 127
 def round_weights(program: Program, precision: str) -> Program:
     """Return the program with its large sets of weights rounded."""
     found = replace(program, constants=dict(program.constants), statements=[])
-    found.statements += [_statement(one, found, precision, n) for n, one in enumerate(program.statements)]
+    found.statements += [_statement(one, found, precision) for one in program.statements]
     return found
 
 
-def _statement(statement: Statement, program: Program, precision: str, number: int) -> Statement:
+def _statement(statement: Statement, program: Program, precision: str) -> Statement:
     if isinstance(statement, Loop):
-        body = (_statement(one, program, precision, number) for one in statement.body)
+        body = (_statement(one, program, precision) for one in statement.body)
         return replace(statement, body=tuple(body))
     if not isinstance(statement, Contract) or statement.weights.size < MANY:
         return statement
     if precision == "bfloat16":
         return replace(statement, weights=_bfloat16(statement.weights))
-    return statement if statement.start is not None else _int8(statement, program, number)
+    return statement if statement.start is not None else _int8(statement, program)
 
 
 def _bfloat16(values: np.ndarray) -> np.ndarray:
@@ -45,14 +45,14 @@ def _bfloat16(values: np.ndarray) -> np.ndarray:
     return ((bits + 0x7FFF + even) & np.uint32(0xFFFF0000)).view(np.float32).reshape(values.shape)
 
 
-def _int8(statement: Contract, program: Program, number: int) -> Contract:
+def _int8(statement: Contract, program: Program) -> Contract:
     weights = statement.weights.astype(np.float64)
     scale = np.abs(weights).max(1) / LARGEST  # (groups, outputs)
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
     whole = np.rint(weights / scale[:, None]).astype(np.float32)
     held = []
     for name, values in (("scale", scale), ("bias", statement.bias)):
-        buffer = Buffer(f"{name}#{number}", values.size, Role.CONSTANT)
+        buffer = Buffer(f"{len(program.constants)}:{name}", values.size, Role.CONSTANT)
         program.constants[buffer] = np.ascontiguousarray(values, np.float32)
         lead = View.whole(buffer, (*values.shape, *(1,) * len(statement.positions)))
         held.append(Load(lead.expand(statement.out.shape)))

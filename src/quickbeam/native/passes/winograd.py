@@ -55,8 +55,8 @@ class _Windows:
     x: View  # (groups, *terms, *positions)
     terms: int  # axes
     weights: np.ndarray  # (groups, terms, outputs, kernel)
-    phases: int  # indices of the last axis of terms, and how many of them have the kernel's last weight
-    full: int
+    phases: int  # indices of the last axis of terms
+    full: int  # of these, so many have the kernel's last weight
 
     @property
     def width(self) -> int:
@@ -183,7 +183,7 @@ class _Tiles:
         return self.windows.x.shape[1 + self.windows.terms : -1]
 
     def _scratch(self, name: str, shape: tuple[int, ...]) -> View:
-        return View.whole(Buffer(f"{name}#{self.number}", prod(shape)), shape)
+        return View.whole(Buffer(f"{self.number}:{name}", prod(shape)), shape)
 
     def statements(self) -> list[Statement]:
         """Return them."""
@@ -228,9 +228,7 @@ class _Tiles:
         windows, statement = self.windows, self.statement
         groups, _, outputs = statement.weights.shape
         sums = self.sums.slice(0, first, count)
-        weights = self.tiling.weights(windows.weights)[
-            first : first + count
-        ]  # (count, groups, terms, outputs)
+        weights = self.tiling.weights(windows.weights)[first : first + count]
         if phases < windows.phases:
             sums = sums.slice(1 + windows.terms, 0, phases)
             weights = weights.reshape(count, groups, -1, windows.phases, outputs)[:, :, :, :phases]
