@@ -1,6 +1,6 @@
 """Neighbouring outputs of a convolution as a product of polynomials: sums of inputs, products with what stands for the weights, sums of these.
 
-The places at which polynomials are evaluated are 0, three quarters and three halves with both signs, and infinity: rounding errors
+The places at which polynomials are evaluated are 0, five eighths and five quarters with both signs, and infinity: rounding errors
 are then less than twice those of the sum itself; with the usual 1 and 2, or more outputs at a time, they would be several times that.
 """
 
@@ -83,7 +83,7 @@ class Tiling:
         return tuple(found)
 
 
-TILINGS = (Tiling(3, (0.75, 1.5)), Tiling(3, (1.0,)), Tiling(5, (0.75, 1.5)))
+TILINGS = (Tiling(3, (0.625, 1.25)), Tiling(3, (1.0,)), Tiling(5, (0.625, 1.25)))
 
 
 def _polynomial(roots: Sequence[float]) -> list[float]:
