@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ import numpy as np
 import onnx
 import pytest
 
+from quickbeam._base import host_facts
 from quickbeam.bundle import Reference
-from quickbeam.native import Module, Target, Ways, compile_model
+from quickbeam.native import Module, Ways, compile_model
+from quickbeam.native.build import Level, find_level, host_level
+from quickbeam.native.build.toolchain import FLAGS as TOOLCHAIN_FLAGS
+from quickbeam.native.build.toolchain import find_compiler
 
-FLAGS = (
-    "-march=native", "-mprefer-vector-width=512", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
-    "-std=gnu11", "-fPIC", "-shared", "-w",
-)  # fmt: skip
+FLAGS = tuple(flag for flag in TOOLCHAIN_FLAGS if flag != "-O2")
 BATCHES = (1, 2, 3, 5, 8, 17, 40)
 WAYS = {  # the last way of each is taken wherever it can be
     "lone": Ways(wide=(), narrow=(1,)),
@@ -32,7 +32,16 @@ WAYS = {  # the last way of each is taken wherever it can be
 OWN_NAMES = re.compile(r"\b(narrow\d+|wide\d+|qb_run)(_\d+|_in|_out)*\b(?= ?\()")
 TOLERANCE = 1e-6  # of an output's largest value
 Event = Mapping[str, np.ndarray]
-TARGET = Target()
+HOST = find_level(
+    host_level().name
+)  # without this host's cache sizes, so that the code is the same everywhere
+
+
+def require(level: Level) -> None:
+    """Skip a test that has compiled code for an instruction set which this processor lacks."""
+    missing = level.needs - set(host_facts().instruction_sets)
+    if missing:
+        pytest.skip(f"compiled for {level.name}, not run: this processor lacks {', '.join(sorted(missing))}")
 
 
 def aligned(count: int) -> np.ndarray:
@@ -73,17 +82,17 @@ def in_one_file(modules: Mapping[str, Module]) -> str:
 
 
 def build(
-    modules: Mapping[str, Module], folder: Path, optimise: str = "-O1", extra: Sequence[str] = ()
+    modules: Mapping[str, Module], folder: Path, level: Level = HOST, optimise: str = "-O1"
 ) -> dict[str, Compiled]:
-    """Compile modules into one library."""
-    compiler = shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("there is no C compiler")
+    """Compile modules into one library; skip where this processor cannot run it."""
     source, library = folder / "models.c", folder / "models.so"
     source.write_text(in_one_file(modules))
-    command = [compiler, optimise, *FLAGS, *extra, str(source), "-o", str(library), "-lm"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [*find_compiler().command, optimise, *FLAGS, *level.flags, "-fPIC", "-shared"]
+    done = subprocess.run(
+        [*command, str(source), "-o", str(library), "-lm"], capture_output=True, text=True, check=False
+    )
     assert not done.returncode, done.stderr[:4000]
+    require(level)
     loaded = ctypes.CDLL(str(library))
     found = {}
     for name, module in modules.items():
@@ -111,18 +120,18 @@ def compiled(
     cases: Mapping[str, Case],
     folder: Path,
     ways: Mapping[str, Ways] = WAYS,
-    target: Target = TARGET,
+    level: Level = HOST,
     optimise: str = "-O1",
 ) -> dict[str, dict[str, Compiled]]:
     """Compile cases in every way."""
     modules = {
         f"{re.sub(r'[^0-9A-Za-z]', '_', name)}__{way}": last_way(
-            compile_model(case.model, case.event(0), target, chosen).module
+            compile_model(case.model, case.event(0), level.target, chosen).module
         )
         for name, case in cases.items()
         for way, chosen in ways.items()
     }
-    built = build(modules, folder, optimise)
+    built = build(modules, folder, level, optimise)
     return {
         name: {way: built[f"{re.sub(r'[^0-9A-Za-z]', '_', name)}__{way}"] for way in ways} for name in cases
     }
@@ -172,6 +181,7 @@ def _against_reference(case: Case, found: Sequence[np.ndarray]) -> list[str]:
     return problems
 
 
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 SANITIZED_MAIN = """
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,11 +207,21 @@ static void once(run_t run, const char *file, long constants, long scratch, int 
 """
 
 
+def sanitizers_work(folder: Path) -> bool:
+    """Return whether the compiler has its sanitizers: some distributions package their libraries apart."""
+    source, program = folder / "empty.c", folder / "empty"
+    source.write_text("int main(void) { return 0; }\n")
+    command = [*find_compiler().command, *SANITIZERS, str(source), "-o", str(program)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def sanitized(cases: Mapping[str, Case], folder: Path, ways: Sequence[str] = ("narrow", "wide2")) -> str:
     """Run cases as a program of their own under sanitizers, every array as long as it has to be; return what they say."""
+    if not sanitizers_work(folder):
+        pytest.skip(f"{find_compiler().name} cannot build an empty program with {' '.join(SANITIZERS)}")
     modules = {
         f"{re.sub(r'[^0-9A-Za-z]', '_', name)}__{way}": compile_model(
-            case.model, case.event(0), TARGET, WAYS[way]
+            case.model, case.event(0), HOST.target, WAYS[way]
         ).module
         for name, case in cases.items()
         for way in ways
@@ -219,15 +239,19 @@ def sanitized(cases: Mapping[str, Case], folder: Path, ways: Sequence[str] = ("n
     source.write_text(
         f"{in_one_file(modules)}\n{SANITIZED_MAIN}\nint main(void) {{\n" + "\n".join(calls) + "\n}\n"
     )
-    flags = [one for one in FLAGS if one not in ("-shared", "-fPIC")]
-    checks = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    command = [*find_compiler().command, "-O1", "-g", *FLAGS, *HOST.flags, *SANITIZERS]
     done = subprocess.run(
-        ["gcc", "-O1", *flags, *checks, str(source), "-o", str(program), "-lm"], capture_output=True, text=True, check=False
-    )  # fmt: skip
-    if done.returncode:
-        pytest.skip(f"no sanitizers here: {done.stderr[:200]}")
+        [*command, str(source), "-o", str(program), "-lm"], capture_output=True, text=True, check=False
+    )
+    assert not done.returncode, done.stderr[:4000]
     ran = subprocess.run([str(program)], cwd=folder, capture_output=True, text=True, check=False)
     return ran.stderr if ran.returncode else ""
+
+
+@pytest.fixture(scope="session")
+def run_level() -> Callable[[Level], None]:
+    """Return what skips a test whose code is compiled, but not for this processor."""
+    return require
 
 
 @pytest.fixture

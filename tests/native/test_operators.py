@@ -9,7 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from quickbeam.native.build import LEVELS, host_level
+
 RNG = np.random.default_rng(11)
+OTHER_LEVELS = [level for level in LEVELS if level.name != host_level().name]
 
 
 def weights(*shape: int) -> np.ndarray:
@@ -266,10 +269,8 @@ def test_equal_numbers_keep_their_order(check, case_of) -> None:
     check({"ties": case_of(model, {"x0": events})})
 
 
-@pytest.mark.parametrize("lanes", [4, 8])
-def test_narrower_vectors(lanes, check, case_of) -> None:
-    from quickbeam.native import Target
-
+@pytest.mark.parametrize("level", OTHER_LEVELS, ids=lambda level: level.name)
+def test_other_instruction_sets_agree_with_float64_and_with_themselves(level, check, case_of) -> None:
     rng, cases = np.random.default_rng(2), {}
     chosen = {**CONVOLUTIONS, **DENSE, **REDUCTIONS}
     for name in sorted(chosen)[::3]:
@@ -279,7 +280,7 @@ def test_narrower_vectors(lanes, check, case_of) -> None:
             for one, s in zip(model.graph.input, shapes, strict=True)
         }
         cases[name] = case_of(model, events)
-    check(cases, target=Target(lanes, 16), optimise="-O3" if lanes == 8 else "-O1")
+    check(cases, level=level, optimise="-O3" if level.name == "avx2" else "-O1")
 
 
 @pytest.mark.slow

@@ -9,10 +9,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from quickbeam.native import Target, compile_model
+from quickbeam.native import compile_model
+from quickbeam.native.build import LEVELS, host_level
 from quickbeam.native.program import Contract, Maps
 
 RNG = np.random.default_rng(7)
+OTHER_LEVELS = [level for level in LEVELS if level.name != host_level().name]
 
 
 def layers(shape, *convolutions, residual=False, free=False):
@@ -101,10 +103,10 @@ def test_they_agree_with_float64_and_with_themselves(check, case_of) -> None:
     check({name: case_of(model, events(model)) for name, model in MODELS.items()})
 
 
-@pytest.mark.parametrize("lanes", [4, 8])
-def test_with_narrower_vectors(lanes, check, case_of) -> None:
-    chosen = list(MODELS)[lanes // 8 :: 2]
-    check({name: case_of(MODELS[name], events(MODELS[name])) for name in chosen}, target=Target(lanes, 16))
+@pytest.mark.parametrize("level", OTHER_LEVELS, ids=lambda level: level.name)
+def test_other_instruction_sets_agree_with_float64_and_with_themselves(level, check, case_of) -> None:
+    chosen = list(MODELS)[level.target.lanes // 8 % 2 :: 2]
+    check({name: case_of(MODELS[name], events(MODELS[name])) for name in chosen}, level=level)
 
 
 @pytest.mark.parametrize("name", MODELS)

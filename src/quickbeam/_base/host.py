@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import re
@@ -28,16 +29,38 @@ USUAL_CACHE_BYTES = 40_000_000  # where the system does not tell
 INSTRUCTION_SETS = (
     "avx2",
     "fma",
+    "f16c",
+    "bmi1",
+    "bmi2",
     "avx512f",
     "avx512dq",
+    "avx512cd",
     "avx512bw",
     "avx512vl",
     "avx512_vnni",
+    "avx_vnni",
     "avx512_bf16",
     "amx_tile",
     "asimd",
     "sve",
 )
+# Where CPUID reports each one: leaf (0 is CPUID 1, 1 is CPUID 7.0, 6 is CPUID 7.1), register (eax, ebx, ecx, edx), bit. Intel SDM, volume 2A, table 3-8.
+CPUID_BITS = {
+    "avx2": (1, 1, 5),
+    "fma": (0, 2, 12),
+    "f16c": (0, 2, 29),
+    "bmi1": (1, 1, 3),
+    "bmi2": (1, 1, 8),
+    "avx512f": (1, 1, 16),
+    "avx512dq": (1, 1, 17),
+    "avx512cd": (1, 1, 28),
+    "avx512bw": (1, 1, 30),
+    "avx512vl": (1, 1, 31),
+    "avx512_vnni": (1, 2, 11),
+    "avx_vnni": (6, 0, 4),
+    "avx512_bf16": (6, 0, 5),
+    "amx_tile": (1, 3, 24),
+}
 
 
 class Host(Document):
@@ -64,7 +87,7 @@ def host_facts() -> Host:
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=psutil.virtual_memory().total,
         largest_cache_bytes=_largest_cache(),
-        instruction_sets=tuple(name for name in INSTRUCTION_SETS if name in flags),
+        instruction_sets=tuple(name for name in INSTRUCTION_SETS if name in flags and _is_active(name)),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
         versions=library_versions(),
@@ -94,6 +117,28 @@ def _largest_cache() -> int:
         if found:
             sizes.append(int(found[1]) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[found[2]])
     return max(sizes, default=USUAL_CACHE_BYTES)
+
+
+class _Leaf(ctypes.Structure):
+    """glibc's `struct cpuid_feature`: what CPUID reports, and what of it the operating system lets programs use."""
+
+    _fields_ = [("cpuid", ctypes.c_uint * 4), ("active", ctypes.c_uint * 4)]
+
+
+def _is_active(name: str) -> bool:
+    """Return whether CPUID allows an instruction set; true where CPUID cannot be asked.
+
+    /proc/cpuinfo describes the machine, which is not always the processor that a program sees: qemu-user passes the host's file on.
+    """
+    if name not in CPUID_BITS:
+        return True
+    try:
+        leaf_of = ctypes.CDLL(None).__x86_get_cpuid_feature_leaf  # glibc 2.33 or later, x86 only
+    except (AttributeError, OSError):
+        return True
+    leaf_of.argtypes, leaf_of.restype = [ctypes.c_uint], ctypes.POINTER(_Leaf)
+    leaf, register, bit = CPUID_BITS[name]
+    return bool(leaf_of(leaf).contents.active[register] >> bit & 1)
 
 
 def _cpu() -> tuple[str, frozenset[str]]:

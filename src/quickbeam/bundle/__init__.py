@@ -1,5 +1,6 @@
 """The packaged model: a directory with the ONNX graph, a typed manifest and golden outputs."""
 
+from quickbeam.bundle.choose_golden import precision_of
 from quickbeam.bundle.golden import Golden
 from quickbeam.bundle.manifest import Cost, FileEntry, Manifest, Rewrite, WorkingPoint
 from quickbeam.bundle.pack import Packed, pack
@@ -42,6 +43,7 @@ __all__ = [
     "locate",
     "pack",
     "parse_dims",
+    "precision_of",
     "read_samples",
     "rows_of",
     "with_working_points",

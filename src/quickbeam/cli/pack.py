@@ -66,7 +66,7 @@ def command(
 ) -> None:
     """Pack MODEL (ONNX, TorchScript or Keras 3) with golden outputs made in float64."""
     from quickbeam.bundle import Bundle, pack, parse_dims
-    from quickbeam.engines import find_engine
+    from quickbeam.engines import find_engine, saturation
     from quickbeam.engines import open as open_session
 
     find_engine(engine).prepare()
@@ -76,10 +76,11 @@ def command(
             open_session(bundle, engine).close()
         except VerificationError as error:
             told = str(error).split("; it is not opened")[0]
-            raise VerificationError(
-                f"{told}; nothing was packed: the model may need more than float32 gives or real inputs (--inputs), a rewrite may "
+            advice = saturation(bundle, find_engine(engine)) or (
+                "the model may need more than float32 gives or real inputs (--inputs), a rewrite may "
                 "not suit it (--no-rewrites), or another engine may do (--engine reference packs it in any case)"
-            ) from error
+            )
+            raise VerificationError(f"{told}; nothing was packed: {advice}") from error
 
     packed = pack(
         model,

@@ -2,7 +2,7 @@
 
 from quickbeam.engines.chunking import choose_chunk
 from quickbeam.engines.engine import ENGINE_GROUP, Engine, Options, Remote, Runner, engine_names, find_engine
-from quickbeam.engines.gate import first_difference, out_of_tolerance, pass_gate
+from quickbeam.engines.gate import first_difference, out_of_tolerance, pass_gate, saturation
 from quickbeam.engines.plan import (
     Choice,
     EnginePlan,
@@ -36,4 +36,5 @@ __all__ = [
     "pass_gate",
     "plan_name",
     "read_plan",
+    "saturation",
 ]

@@ -58,7 +58,7 @@ def _open(bundle: Bundle, name: str, options: Options) -> Runner:
     signature = bundle.manifest.signature
     whole = engine.cuts_batches or signature.rows == "none"
     step = None if whole else signature.fixed_batch or choose_chunk(bundle.manifest)
-    pass_gate(bundle, name, lambda arrays: _pieces(runner, arrays, step))
+    pass_gate(bundle, engine, lambda arrays: _pieces(runner, arrays, step))
     return runner
 
 

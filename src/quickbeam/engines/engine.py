@@ -106,6 +106,9 @@ class Engine(ABC):
     cuts_batches: ClassVar[bool] = False
     """True for an engine that goes through large batches piece by piece itself."""
 
+    saturates: ClassVar[bool] = False
+    """True for an engine whose 8-bit products saturate on x86 processors without VNNI."""
+
     def prepare(self) -> None:  # noqa: B027 - most engines need nothing
         """Import the library behind the engine; raise MissingExtraError where it is not installed."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 
 import numpy as np
 
-from quickbeam._base import VerificationError
-from quickbeam.bundle import Bundle, Golden, Tolerance, contiguous
-from quickbeam.engines.engine import Arrays
+from quickbeam._base import VerificationError, host_facts
+from quickbeam.bundle import Bundle, Golden, Tolerance, contiguous, precision_of
+from quickbeam.engines.engine import Arrays, Engine
 
 
-def pass_gate(bundle: Bundle, engine: str, run: Callable[[Arrays], Arrays]) -> None:
+def pass_gate(bundle: Bundle, engine: Engine, run: Callable[[Arrays], Arrays]) -> None:
     """Replay the golden events together, and the first alone; refuse with the output, the element and the error."""
     golden = bundle.golden
     _replay(bundle, engine, run, golden)
@@ -19,19 +20,35 @@ def pass_gate(bundle: Bundle, engine: str, run: Callable[[Arrays], Arrays]) -> N
         _replay(bundle, engine, run, golden.first_row())
 
 
-def _replay(bundle: Bundle, engine: str, run: Callable[[Arrays], Arrays], golden: Golden) -> None:
+def saturation(bundle: Bundle, engine: Engine) -> str:
+    """Return a sentence if this engine's 8-bit products of this model saturate on this processor, else an empty string."""
+    sets = set(host_facts().instruction_sets)
+    has_vnni = bool(sets & {"avx512_vnni", "avx_vnni"}) or platform.machine() not in ("x86_64", "AMD64")
+    if not engine.saturates or has_vnni or precision_of(bundle.model) != "quantised":
+        return ""
+    return (
+        f"{engine.name} saturates on processors without VNNI: it adds pairs of 8-bit products in 16 bits. Use the engine "
+        "onnxruntime or native, or quantise the weights to 7 bits (reduce_range=True in onnxruntime.quantization)"
+    )
+
+
+def _replay(bundle: Bundle, engine: Engine, run: Callable[[Arrays], Arrays], golden: Golden) -> None:
     signature = bundle.manifest.signature
     got = run([contiguous(golden.inputs[spec.name]) for spec in signature.inputs])
     if len(got) != len(signature.outputs):
         raise VerificationError(
-            f"the engine {engine} returns {len(got)} outputs, the bundle {bundle.name} declares {len(signature.outputs)}"
+            f"the engine {engine.name} returns {len(got)} outputs, the bundle {bundle.name} declares {len(signature.outputs)}"
         )
     for spec, value in zip(signature.outputs, got, strict=True):
         problem = first_difference(np.asarray(value), golden.outputs[spec.name], spec.tolerance)
         if problem:
+            advice = (
+                saturation(bundle, engine)
+                or "use another engine, or see `quickbeam verify` for the size of the error"
+            )
             raise VerificationError(
-                f"the engine {engine} does not reproduce the output {spec.name!r} of the bundle {bundle.name}: {problem}; "
-                "it is not opened: use another engine, or see `quickbeam verify` for how far it is off"
+                f"the engine {engine.name} does not reproduce the output {spec.name!r} of the bundle {bundle.name}: {problem}; "
+                f"it is not opened: {advice}"
             )
 
 

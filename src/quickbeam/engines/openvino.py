@@ -23,6 +23,7 @@ class OpenVinoEngine(Engine):
 
     name = "openvino"
     batch_bound = 1e-5
+    saturates = True
 
     def prepare(self) -> None:
         """Import OpenVINO."""

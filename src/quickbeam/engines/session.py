@@ -61,7 +61,7 @@ class Session:
         self._known: set[tuple[tuple[int, ...], ...]] = set()
         if verify and engine.computes:
             try:
-                pass_gate(bundle, engine.name, self._execute)
+                pass_gate(bundle, engine, self._execute)
             except BaseException:
                 self.close()
                 raise

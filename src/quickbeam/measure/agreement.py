@@ -10,7 +10,7 @@ from pydantic import Field
 
 from quickbeam._base import Document, QuickbeamError, UsageError
 from quickbeam.bundle import Bundle, Output, Reference, evaluate
-from quickbeam.engines import Options, Session, find_engine, first_difference, out_of_tolerance
+from quickbeam.engines import Options, Session, find_engine, first_difference, out_of_tolerance, saturation
 
 MATCHING = (1e-4, 1e-3, 1e-2, 5e-2)  # 0.01 %, 0.1 %, 1 %, 5 %
 CONFIDENCE_Z = 1.959963984540054
@@ -93,6 +93,8 @@ def verify(
         for spec in specs
     ]
     told = [f"output {spec.name!r}: {problem}" for spec, problem in problems if problem]
+    if told and saturation(bundle, kind):
+        told.append(saturation(bundle, kind))
     score = bundle.manifest.score
     return Agreement(
         bundle=bundle.name,

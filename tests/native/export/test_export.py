@@ -62,6 +62,21 @@ def test_an_export_passes_its_own_test_without_a_warning(bundle_of, tmp_path, na
     assert "portable" in done.stdout
 
 
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="needs qemu-x86_64 (Debian's qemu-user)")
+@pytest.mark.parametrize(
+    ("processor", "levels"), [("Haswell", ["avx2", "portable"]), ("Nehalem", ["portable"])]
+)
+def test_an_export_passes_its_own_test_on_processors_of_other_instruction_sets(
+    bundle_of, tmp_path, processor, levels
+):
+    program = compile_all(export_c(bundle_of("conv1d"), tmp_path / "c"))
+    done = subprocess.run(
+        ["qemu-x86_64", "-cpu", processor, program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [level for level in LEVELS if level in done.stdout] == levels
+
+
 @pytest.mark.slow
 def test_an_export_is_clean_under_the_sanitizers(bundle_of, tmp_path):
     extra = ("-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")

@@ -21,8 +21,8 @@ class Level:
 
 _AVX2 = ("-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mlzcnt", "-mpopcnt")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx512cd")
-_NEEDS_AVX2 = frozenset({"avx2", "fma"})
-_NEEDS_AVX512 = _NEEDS_AVX2 | {"avx512f", "avx512dq", "avx512vl", "avx512bw"}
+_NEEDS_AVX2 = frozenset({"avx2", "fma", "f16c", "bmi1", "bmi2"})
+_NEEDS_AVX512 = _NEEDS_AVX2 | {"avx512f", "avx512dq", "avx512vl", "avx512bw", "avx512cd"}
 
 LEVELS = (
     Level("avx512", Target(16, 32), (*_AVX512, "-mprefer-vector-width=512"), _NEEDS_AVX512),
