@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo test lint types layers docs bench clean
 
 demo: $(VENV)/.demo  ## simulate collisions, score them with the shipped detectors, write an HTML report
-	$(BIN)/quickbeam demo -o demo
+	$(BIN)/tamis demo -o demo
 
 test: $(VENV)/.dev  ## the whole suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term -q

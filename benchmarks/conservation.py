@@ -33,8 +33,8 @@ import psutil
 import pyarrow.parquet as pq
 import uproot
 
-from quickbeam._base import file_stamp, host_facts, utc_timestamp
-from quickbeam.events import Events, open_writer
+from tamis._base import file_stamp, host_facts, utc_timestamp
+from tamis.events import Events, open_writer
 
 EVENTS, BASKET, UNIT = 900, 150, 60
 RAISES, NAN, DAWDLES, KILLS, HANGS = 1, 2, 3, 4, 5
@@ -60,7 +60,7 @@ streams:
 STAGE = """
 import os, time
 import numpy as np
-from quickbeam.trigger import stage
+from tamis.trigger import stage
 
 @stage(reads=["Jet_pt", "trouble"], adds=["spread"])
 def spread(events):
@@ -120,7 +120,7 @@ def command(folder: Path, out: Path, *options: str) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "quickbeam",
+        "tamis",
         "run",
         str(folder / "menu.yaml"),
         *files,

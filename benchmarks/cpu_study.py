@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from quickbeam._base import file_stamp
-from quickbeam.bundle import Bundle
-from quickbeam.measure import Bench, Plan, run_bench, write_record
+from tamis._base import file_stamp
+from tamis.bundle import Bundle
+from tamis.measure import Bench, Plan, run_bench, write_record
 
 RECORDS = Path(__file__).parent / "records"
 ENGINES = ("onnxruntime", "openvino", "torch")

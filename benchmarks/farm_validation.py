@@ -31,9 +31,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from quickbeam._base import file_stamp, host_facts, progress, utc_timestamp
-from quickbeam.measure.traffic import LoadPoint, Scenario, Target, Traffic
-from quickbeam.plan import Calibration, Closed, Farm, Open, Outcome, calibrate, simulate
+from tamis._base import file_stamp, host_facts, progress, utc_timestamp
+from tamis.measure.traffic import LoadPoint, Scenario, Target, Traffic
+from tamis.plan import Calibration, Closed, Farm, Open, Outcome, calibrate, simulate
 
 FOLDER = Path(__file__).parent / "records"
 WITHIN = 0.15
@@ -62,7 +62,7 @@ REQUESTS = 60_000
 def serving(model: str, port: int) -> Iterator[str]:
     """Run a server; yield its address."""
     command = [
-        sys.executable, "-m", "quickbeam", "serve", model, "--grpc", str(port), "--no-http", "--metrics", "0",
+        sys.executable, "-m", "tamis", "serve", model, "--grpc", str(port), "--no-http", "--metrics", "0",
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:

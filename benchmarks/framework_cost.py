@@ -19,12 +19,12 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from quickbeam._base import file_stamp, host_facts, utc_timestamp
-from quickbeam.events import Frame, columns_of, read_events
-from quickbeam.trigger import compile_menu, load_menu
-from quickbeam.trigger.decide import EVENT, Laps, decide_batch, decide_single
-from quickbeam.trigger.menu import Program
-from quickbeam.trigger.stages import Added, Stage
+from tamis._base import file_stamp, host_facts, utc_timestamp
+from tamis.events import Frame, columns_of, read_events
+from tamis.trigger import compile_menu, load_menu
+from tamis.trigger.decide import EVENT, Laps, decide_batch, decide_single
+from tamis.trigger.menu import Program
+from tamis.trigger.stages import Added, Stage
 
 ROUNDS = 5
 

@@ -1,6 +1,6 @@
 """Does `bench` tell what an independent timing of the same ONNX file tells, and what does the harness cost.
 
-The independent timing knows nothing of quickbeam: onnxruntime, one thread, `run` on the whole batch in a plain loop.
+The independent timing knows nothing of tamis: onnxruntime, one thread, `run` on the whole batch in a plain loop.
 Both take turns of some ten milliseconds, so that a drifting host drifts for both; each turn gives one ratio.
 
 Usage: python benchmarks/harness_check.py [BUNDLE ...]
@@ -15,10 +15,10 @@ from time import perf_counter_ns
 import numpy as np
 import onnxruntime as ort
 
-from quickbeam import Bundle
-from quickbeam.engines import Options, Session, find_engine
-from quickbeam.measure import Plan
-from quickbeam.measure.latency import events_of, measure_latency
+from tamis import Bundle
+from tamis.engines import Options, Session, find_engine
+from tamis.measure import Plan
+from tamis.measure.latency import events_of, measure_latency
 
 ROUNDS = 40
 BATCHES = (1, 16, 64, 256)

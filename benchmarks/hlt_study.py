@@ -1,9 +1,9 @@
 """The shipped menu over simulated events: time per event, the framework's own share, one worker and two, a Dask cluster.
 
-Every run is a command of its own, `quickbeam run`, timed from outside by the clock of this script; runs that are compared
+Every run is a command of its own, `tamis run`, timed from outside by the clock of this script; runs that are compared
 take turns. Simulate the files with pile-up and low-level columns:
 
-    quickbeam simulate qcd -n 1500 --mu 60 --low-level --seed 91 -o qcd.root
+    tamis simulate qcd -n 1500 --mu 60 --low-level --seed 91 -o qcd.root
 
 Usage: python benchmarks/hlt_study.py FILE... [--rounds 3] [--dask 4] [--keep]
 """
@@ -29,15 +29,15 @@ import psutil
 import pyarrow.parquet as pq
 import uproot
 
-from quickbeam._base import file_stamp, host_facts, utc_timestamp
-from quickbeam.trigger import account, read_summary
+from tamis._base import file_stamp, host_facts, utc_timestamp
+from tamis.trigger import account, read_summary
 
 FRAMEWORK = "framework"
 
 
 def run(files: list[str], out: Path, *options: str) -> tuple[float, Any]:
     """Run the shipped menu as a user does; return how long it took from outside, and what the run says of itself."""
-    command = [sys.executable, "-m", "quickbeam", "run", "hlt", *files, "-o", str(out), *options]
+    command = [sys.executable, "-m", "tamis", "run", "hlt", *files, "-o", str(out), *options]
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     elapsed_s = time.perf_counter() - start

@@ -31,10 +31,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import psutil
 
-from quickbeam._base import file_stamp, host_facts, utc_timestamp
-from quickbeam.bundle import Bundle
-from quickbeam.serve.client.inference import PATH, Codec, InferChannel
-from quickbeam.serve.protocol.local import ASK, ASKS, HELLO
+from tamis._base import file_stamp, host_facts, utc_timestamp
+from tamis.bundle import Bundle
+from tamis.serve.client.inference import PATH, Codec, InferChannel
+from tamis.serve.protocol.local import ASK, ASKS, HELLO
 
 MODEL = "topology-hlf"
 CHECK_EVERY, ANSWER_S = 1000, 0.02
@@ -154,7 +154,7 @@ def main() -> None:
         command = [
             sys.executable,
             "-m",
-            "quickbeam",
+            "tamis",
             "serve",
             MODEL,
             "--grpc",

@@ -22,11 +22,11 @@ import numpy as np
 import onnx
 from onnx.utils import Extractor
 
-from quickbeam._base import file_stamp, host_facts, progress, utc_timestamp
-from quickbeam.bundle import Bundle, add_texts, pack
-from quickbeam.engines import Session, find_engine, plan_name
-from quickbeam.engines import open as open_session
-from quickbeam.measure import (
+from tamis._base import file_stamp, host_facts, progress, utc_timestamp
+from tamis.bundle import Bundle, add_texts, pack
+from tamis.engines import Session, find_engine, plan_name
+from tamis.engines import open as open_session
+from tamis.measure import (
     Plan,
     Tuning,
     floor_ns,
@@ -35,7 +35,7 @@ from quickbeam.measure import (
     measure_engines,
     measure_roofline,
 )
-from quickbeam.plan import choose_engines
+from tamis.plan import choose_engines
 
 FOLDER = Path(__file__).parent / "records"
 ENCODER = "conv-vae encoder"
@@ -59,7 +59,7 @@ def bundle_of(name: str, folder: Path) -> Bundle:
     model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(whole.model_bytes))
     part = Extractor(model).extract_model(["jets"], ["/encoder/z_mean/Gemm_output_0"])
     return pack(
-        part, folder / "encoder.qb", inputs={"jets": whole.golden.inputs["jets"]}, rewrites=False
+        part, folder / "encoder.tamis", inputs={"jets": whole.golden.inputs["jets"]}, rewrites=False
     ).bundle
 
 
@@ -68,7 +68,7 @@ def tuned(bundle: Bundle, batches: Sequence[int], folder: Path) -> Bundle:
     engines = (*RUNTIMES, "native")
     measured, refused = measure_engines(bundle, Tuning(engines, tuple(batches), cold=False))
     plan = choose_engines(bundle, measured, refused=refused)
-    return add_texts(bundle, {plan_name(): plan.model_dump_json()}, folder / f"{bundle.name}-tuned.qb")
+    return add_texts(bundle, {plan_name(): plan.model_dump_json()}, folder / f"{bundle.name}-tuned.tamis")
 
 
 def events(bundle: Bundle, count: int) -> list[np.ndarray]:
@@ -187,7 +187,7 @@ def draw(rows: list[dict[str, object]], path: Path) -> None:
     """Draw ratios against batch size."""
     from matplotlib import pyplot as plt
 
-    plt.rcParams.update({"font.size": 11, "svg.hashsalt": "quickbeam"})
+    plt.rcParams.update({"font.size": 11, "svg.hashsalt": "tamis"})
     figure, axes = plt.subplots(figsize=(9, 5.2), layout="constrained")
     names = list(dict.fromkeys(str(row["model"]) for row in rows))
     colours = plt.get_cmap("tab20")(np.linspace(0, 1, len(names)))

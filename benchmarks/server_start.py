@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import psutil
 
-from quickbeam._base import file_stamp, host_facts, utc_timestamp
+from tamis._base import file_stamp, host_facts, utc_timestamp
 
 
 def started(models: list[str], arguments: list[str]) -> tuple[float, float, int]:
@@ -29,7 +29,7 @@ def started(models: list[str], arguments: list[str]) -> tuple[float, float, int]
     command = [
         sys.executable,
         "-m",
-        "quickbeam",
+        "tamis",
         "serve",
         *models,
         "--grpc",
@@ -45,7 +45,7 @@ def started(models: list[str], arguments: list[str]) -> tuple[float, float, int]
         ready += bool(re.match("READY: ", line))
         if line.startswith("ready"):
             break
-        if line.startswith(("not ready", "quickbeam:")):
+        if line.startswith(("not ready", "tamis:")):
             sys.exit(line)
     seconds = time.monotonic() - begin
     time.sleep(1.0)
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--keep", action="store_true", help="write a record into benchmarks/records")
     options = parser.parse_args()
-    names = sorted(point.name for point in entry_points(group="quickbeam.bundles"))
+    names = sorted(point.name for point in entry_points(group="tamis.bundles"))
     found = {}
     for label, models in (("one model", ["conv-vae"]), ("all shipped models", names)):
         turns = [started(models, []) for _ in range(options.turns)]

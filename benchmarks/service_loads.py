@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from quickbeam._base import file_stamp, progress, utc_timestamp
-from quickbeam.bundle import Bundle
-from quickbeam.measure.traffic import (
+from tamis._base import file_stamp, progress, utc_timestamp
+from tamis.bundle import Bundle
+from tamis.measure.traffic import (
     LoadPoint,
     Scenario,
     Target,
@@ -27,7 +27,7 @@ from quickbeam.measure.traffic import (
     study_together,
     write_traffic,
 )
-from quickbeam.report import draw_traffic
+from tamis.report import draw_traffic
 from triton_comparison.run import our_server, repository
 
 MODELS = {"conv-vae": 1, "facile": 1000}  # and the rows of a request

@@ -28,9 +28,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import psutil
 
-import quickbeam as qb
-from quickbeam._base import file_stamp, host_facts, utc_timestamp
-from quickbeam.engines import Remote
+import tamis
+from tamis._base import file_stamp, host_facts, utc_timestamp
+from tamis.engines import Remote
 
 MODEL, INPUTS = "topology-hlf", 64
 SERVERS, THREADS, TIMEOUT_S = 3, 3, 0.1
@@ -56,7 +56,7 @@ class Fired:
         command = [
             sys.executable,
             "-m",
-            "quickbeam",
+            "tamis",
             "serve",
             MODEL,
             "--grpc",
@@ -119,7 +119,9 @@ class Fire:
 class Clients:
     """Threads that ask, and compare."""
 
-    def __init__(self, session: qb.Session, inputs: list[dict], expected: list[dict], pause_s: float) -> None:
+    def __init__(
+        self, session: tamis.Session, inputs: list[dict], expected: list[dict], pause_s: float
+    ) -> None:
         """Begin when started."""
         self.session, self.inputs, self.expected, self.pause_s = session, inputs, expected, pause_s
         self.asked, self.answered, self.wrong, self.raised = 0, 0, 0, Counter()
@@ -136,7 +138,7 @@ class Clients:
             begin = time.monotonic()
             try:
                 found = self.session.run(**self.inputs[which])
-            except qb.QuickbeamError as error:
+            except tamis.TamisError as error:
                 with self.lock:
                     self.raised[str(error)[:200]] += 1
                 continue
@@ -167,7 +169,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="write a record into benchmarks/records")
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
-    with qb.open(MODEL) as local:
+    with tamis.open(MODEL) as local:
         golden = local.bundle.golden.inputs
         picked = [
             rng.integers(0, len(next(iter(golden.values()))), int(rng.integers(1, 5))) for _ in range(INPUTS)
@@ -183,7 +185,10 @@ def main() -> None:
     addresses = tuple(f"127.0.0.1:{server.port}" for server in servers)
     remote = Remote(addresses, fallback="onnxruntime", timeout_s=TIMEOUT_S)
     alone = Remote((f"127.0.0.1:{spared.port}",), timeout_s=30)
-    with qb.open(MODEL, "remote", remote=remote) as session, qb.open(MODEL, "remote", remote=alone) as direct:
+    with (
+        tamis.open(MODEL, "remote", remote=remote) as session,
+        tamis.open(MODEL, "remote", remote=alone) as direct,
+    ):
         at_first = Counter(session._runner.answered_by)
         before = counted(f"127.0.0.1:{spared.port}")
         clients = [Clients(session, inputs, expected, 0.002), Clients(direct, inputs, expected, 0.002)]

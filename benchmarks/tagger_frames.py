@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from quickbeam.zoo import TAGGERS, Reading
-from quickbeam.zoo.stores import Store
-from quickbeam.zoo.truth_frames import load_kind
+from tamis.zoo import TAGGERS, Reading
+from tamis.zoo.stores import Store
+from tamis.zoo.truth_frames import load_kind
 
 MOST = 800  # frames of each kind
 

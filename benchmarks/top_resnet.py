@@ -1,6 +1,6 @@
 """What eight bits cost a top tagger, and what tuning gives back: accuracy, AUC, background rejection at 30 % of the tops.
 
-Usage: python benchmarks/top_resnet.py QCD.root TOPS.root top-resnet top-resnet-int8.qb top-resnet-int8-tuned.qb
+Usage: python benchmarks/top_resnet.py QCD.root TOPS.root top-resnet top-resnet-int8.tamis top-resnet-int8-tuned.tamis
        [-o docs/img/top-resnet.png] [--record benchmarks/records/top-resnet-DATE.json]
 The files are of other seeds than the training's. All bundles score the same frames, drawn to one spectrum of jet pT.
 """
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-import quickbeam as qb
-from quickbeam._base import host_facts, utc_timestamp
-from quickbeam.bundle import Bundle
-from quickbeam.measure.tagging import tagged_samples
-from quickbeam.report.canvas import LINES, colour, label, new_figure, save, style
-from quickbeam.zoo import TAGGERS, Reading
+import tamis
+from tamis._base import host_facts, utc_timestamp
+from tamis.bundle import Bundle
+from tamis.measure.tagging import tagged_samples
+from tamis.report.canvas import LINES, colour, label, new_figure, save, style
+from tamis.zoo import TAGGERS, Reading
 
 SIGNAL_EFFICIENCY = 0.3
 BOOTSTRAPS = 200
@@ -64,7 +64,7 @@ def scored(background: str, signal: str, bundles: list[str]) -> dict[str, tuple[
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     files = {"background": [background], "signal": [signal]}
     for place in bundles:
-        with qb.open(place) as session:
+        with tamis.open(place) as session:
             samples = tagged_samples(session, TAGGERS["top-resnet"], files, seed=0, reading=Reading())
         (first, _), (second, _) = samples["background"], samples["signal"]
         found[session.bundle.name] = (first.values["score"], second.values["score"])

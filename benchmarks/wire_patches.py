@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from quickbeam.simulate import simulate_sample
-from quickbeam.simulate.samples.argon_patches import CLASSES, PATCH
+from tamis.simulate import simulate_sample
+from tamis.simulate.samples.argon_patches import CLASSES, PATCH
 
 EACH, SEED = 6, 11
 

@@ -14,9 +14,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from quickbeam._base import MissingExtraError
-from quickbeam.bundle import Bundle, pack
-from quickbeam.engines import engine_names, find_engine
+from tamis._base import MissingExtraError
+from tamis.bundle import Bundle, pack
+from tamis.engines import engine_names, find_engine
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,7 +27,7 @@ def _ctrl_c_counts() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep compiled models beside pytest's own cache, not in the user's; processes that tests start inherit it."""
-    os.environ.setdefault("QUICKBEAM_CACHE", str(config.rootpath / ".pytest_cache" / "quickbeam"))
+    os.environ.setdefault("TAMIS_CACHE", str(config.rootpath / ".pytest_cache" / "tamis"))
 
 
 def _weights(model: onnx.ModelProto, seed: int = 0, **shapes: tuple[int, ...]) -> onnx.ModelProto:
@@ -306,7 +306,7 @@ def bundle_of(tmp_path_factory) -> Callable[[str], Bundle]:
 
     def get(name: str) -> Bundle:
         if name not in made:
-            made[name] = pack(MODELS[name](), folder / f"{name}.qb").bundle
+            made[name] = pack(MODELS[name](), folder / f"{name}.tamis").bundle
         return made[name]
 
     return get
@@ -360,7 +360,7 @@ def jet_events():
     """Make events with jets and their constituents, as NanoAOD has them; every seventh has no jet."""
     import awkward as ak
 
-    from quickbeam.events import Events
+    from tamis.events import Events
 
     def make(count: int, *, first: int = 0, mass: bool = True, kinds: bool = False) -> Events:
         rng = np.random.default_rng([count, first])
@@ -399,7 +399,7 @@ def jet_events():
 @pytest.fixture
 def jet_file(jet_events, tmp_path):
     """Write such events to a file."""
-    from quickbeam.events import open_writer
+    from tamis.events import open_writer
 
     def write(name: str, count: int = 40, **options) -> Path:
         with open_writer(tmp_path / name) as writer:
@@ -412,7 +412,7 @@ def jet_file(jet_events, tmp_path):
 @pytest.fixture(scope="session")
 def jet_bundle(tmp_path_factory) -> Bundle:
     """Return a detector of a few numbers: the sum of the constituents' pT, and a second output of width 3."""
-    from quickbeam.bundle import WorkingPoint
+    from tamis.bundle import WorkingPoint
 
     model = parse(
         """jets (float[N, 100, 3] jets) => (float[N] score, float[N, 3] event) {
@@ -423,7 +423,7 @@ def jet_bundle(tmp_path_factory) -> Bundle:
         }"""
     )
     x = np.abs(np.random.default_rng(0).normal(size=(70, 100, 3))).astype(np.float32)
-    target = tmp_path_factory.mktemp("jets") / "jets.qb"
+    target = tmp_path_factory.mktemp("jets") / "jets.tamis"
     points = [WorkingPoint(name="tight", threshold=150.0)]
     return pack(
         model,
@@ -439,7 +439,7 @@ def jet_bundle(tmp_path_factory) -> Bundle:
 def real_file() -> Callable[[str], Path]:
     """Return a file that an experiment made, or skip."""
     folder = Path(
-        os.environ.get("QUICKBEAM_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data")
+        os.environ.get("TAMIS_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data")
     )
 
     def find(name: str) -> Path:
@@ -453,8 +453,8 @@ def real_file() -> Callable[[str], Path]:
 @pytest.fixture
 def lepton_file(tmp_path: Path) -> Callable[..., Path]:
     """Write files of made-up events, most of them with a lepton that the topology classifiers take."""
-    from quickbeam.events import IDENTITY, Events, open_writer
-    from quickbeam.features import find_feature
+    from tamis.events import IDENTITY, Events, open_writer
+    from tamis.features import find_feature
 
     def write(name: str, count: int, seed: int, lepton_pt: float = 40.0) -> Path:
         rng = np.random.default_rng(seed)
@@ -478,8 +478,8 @@ def lepton_file(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def low_level_file(tmp_path: Path) -> Callable[..., Path]:
     """Write files of made-up events with all that the frames of the image taggers are made of; every fourth has no jet."""
-    from quickbeam.events import IDENTITY, Events, open_writer
-    from quickbeam.features import find_feature
+    from tamis.events import IDENTITY, Events, open_writer
+    from tamis.features import find_feature
 
     names = {
         key

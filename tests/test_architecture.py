@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "quickbeam"
+SOURCE = Path(__file__).parents[1] / "src" / "tamis"
 FILES = sorted(SOURCE.rglob("*.py"))
 FILE_LINES = 500
 FUNCTION_LINES = 60
@@ -42,8 +42,8 @@ ADAPTERS = {
     "h5py": {"events/hdf5.py"},
 }
 PACKAGES = [
-    "quickbeam",
-    *(f"quickbeam.{d.name}" for d in sorted(SOURCE.iterdir()) if (d / "__init__.py").is_file()),
+    "tamis",
+    *(f"tamis.{d.name}" for d in sorted(SOURCE.iterdir()) if (d / "__init__.py").is_file()),
 ]
 
 
@@ -82,13 +82,13 @@ def test_all_names_what_is_there(name: str) -> None:
     there = {
         key
         for key, value in vars(module).items()
-        if not key.startswith("_") and str(getattr(value, "__module__", "")).startswith("quickbeam")
+        if not key.startswith("_") and str(getattr(value, "__module__", "")).startswith("tamis")
     }
     assert not there - set(names), "public, but not in __all__"
 
 
-def test_import_quickbeam_pulls_in_no_heavy_library() -> None:
-    code = "import sys, quickbeam; print(' '.join(m for m in sys.modules))"
+def test_import_tamis_pulls_in_no_heavy_library() -> None:
+    code = "import sys, tamis; print(' '.join(m for m in sys.modules))"
     loaded = set(
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -98,7 +98,7 @@ def test_import_quickbeam_pulls_in_no_heavy_library() -> None:
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:
-    code = "import sys; from quickbeam.cli.app import app; print(' '.join(m for m in sys.modules))"
+    code = "import sys; from tamis.cli.app import app; print(' '.join(m for m in sys.modules))"
     loaded = set(
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -108,10 +108,8 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
 
 
 def test_the_exception_tree_is_drawn_as_it_is() -> None:
-    errors = importlib.import_module("quickbeam._base.errors")
-    classes = [
-        c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.QuickbeamError)
-    ]
+    errors = importlib.import_module("tamis._base.errors")
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.TamisError)]
     assert errors.__doc__
     for kind in classes:
         line = next(row for row in errors.__doc__.splitlines() if kind.__name__ in row)

@@ -1,7 +1,7 @@
-"""A simple selection (jets, missing energy, leptons) as a quickbeam menu and as a coffea processor, on one core.
+"""A simple selection (jets, missing energy, leptons) as a tamis menu and as a coffea processor, on one core.
 
 Both read the same columns of the same files, and count the same events; they take turns, and each turn gives one ratio.
-Run it in an environment of its own that has both: `pip install quickbeam -r requirements.txt`.
+Run it in an environment of its own that has both: `pip install tamis -r requirements.txt`.
 
 Usage: python benchmarks/coffea_selection/run.py FILE...
 """
@@ -23,8 +23,8 @@ import numpy as np
 from coffea import processor
 from coffea.nanoevents import NanoAODSchema
 
-from quickbeam._base import file_stamp, host_facts, utc_timestamp
-from quickbeam.trigger import Menu, menu_of, run_menu
+from tamis._base import file_stamp, host_facts, utc_timestamp
+from tamis.trigger import Menu, menu_of, run_menu
 
 ROUNDS = 7
 LEPTON = "count(Muon_pt > 24 and abs(Muon_eta) < 2.4 and Muon_pfRelIso03_all < 0.15) >= 1"
@@ -88,21 +88,21 @@ def main(files: list[str]) -> None:
         found = runner({"sample": {"files": dict.fromkeys(files, "Events")}}, Selection(leptons))
         return int(found["passed"])
 
-    turns: dict[str, list[float]] = {"quickbeam": [], "coffea": []}
+    turns: dict[str, list[float]] = {"tamis": [], "coffea": []}
     counts = {}
-    for name, call in (("quickbeam", ours), ("coffea", theirs)):
+    for name, call in (("tamis", ours), ("coffea", theirs)):
         counts[name] = call()  # warm: files in the page cache, code imported
-    if counts["quickbeam"] != counts["coffea"]:
+    if counts["tamis"] != counts["coffea"]:
         raise SystemExit(f"the two do not select the same events: {counts}")
     rng = np.random.default_rng(0)
     for _ in range(ROUNDS):
-        pairs: list[tuple[str, Callable[[], int]]] = [("quickbeam", ours), ("coffea", theirs)]
+        pairs: list[tuple[str, Callable[[], int]]] = [("tamis", ours), ("coffea", theirs)]
         for index in rng.permutation(2):
             name, call = pairs[index]
             start = time.perf_counter()
             call()
             turns[name].append(time.perf_counter() - start)
-    ratios = np.array(turns["coffea"]) / np.array(turns["quickbeam"])
+    ratios = np.array(turns["coffea"]) / np.array(turns["tamis"])
     with uproot.open(files[0]) as file:
         events = sum(uproot.open(name)["Events"].num_entries for name in files)
     record = {
@@ -111,10 +111,10 @@ def main(files: list[str]) -> None:
         "host": host_facts().model_dump(mode="json"),
         "versions": {name: version(name) for name in ("coffea", "uproot", "awkward")},
         "events": events,
-        "passed": counts["quickbeam"],
+        "passed": counts["tamis"],
         "leptons": leptons,
         "seconds": turns,
-        "coffea_over_quickbeam": {
+        "coffea_over_tamis": {
             "median": float(np.median(ratios)),
             "low": float(ratios.min()),
             "high": float(ratios.max()),

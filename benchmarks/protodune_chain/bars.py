@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from quickbeam.report.canvas import PALETTE, save, style
+from tamis.report.canvas import PALETTE, save, style
 
 SHOWN = ("hits", "preprocessing", "compute", "queue", "transmission", "travel", "combination")
 SHADES = (PALETTE[7], PALETTE[3], PALETTE[5], PALETTE[2], PALETTE[4], PALETTE[1], PALETTE[6])
@@ -20,7 +20,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
         left, right = figure.subplots(1, 2, sharey=True)
         _bars(left, record["ways"], SHOWN)
         _bars(right, record["ways"], tuple(part for part in SHOWN if part != "compute"))
-        left.text(0, 1.02, "quickbeam", transform=left.transAxes, weight="bold", va="bottom")
+        left.text(0, 1.02, "tamis", transform=left.transAxes, weight="bold", va="bottom")
         right.text(
             1, 1.02, "without compute", transform=right.transAxes, ha="right", va="bottom", style="italic"
         )

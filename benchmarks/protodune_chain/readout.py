@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quickbeam.simulate.samples.argon_patches import WINDOW, windows
-from quickbeam.simulate.seeds import Seeds
+from tamis.simulate.samples.argon_patches import WINDOW, windows
+from tamis.simulate.seeds import Seeds
 
 NUMBER = 203  # part of the seed: no sample that anything was trained or measured on
 BOARD = 32  # wires that share an electronics board, and its noise

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from readout import BOARD
 
-from quickbeam.simulate.samples.argon_patches import CLASSES, HIT_MEV, MICHEL, STEP_MEV, TRACK, cropped
+from tamis.simulate.samples.argon_patches import CLASSES, HIT_MEV, MICHEL, STEP_MEV, TRACK, cropped
 
 REACH = 2  # cells: hits so near vote together
 FEWEST_HITS = 5  # of a Michel electron

@@ -2,7 +2,7 @@
 
 Events of a liquid-argon chamber: noise is removed and hits are found; a patch is cut out about each of them (preprocessing); the
 network EmTrkMichelId looks at thousands of patches per event, batch after batch; hits vote, and Michel electrons are put together. The
-network runs in this process, on `quickbeam serve` over loopback, and behind links that delay and limit what goes through them. Ways take
+network runs in this process, on `tamis serve` over loopback, and behind links that delay and limit what goes through them. Ways take
 turns; their answers have to be the same. The published formula predicts the links from what was measured without one.
 
 Usage: python benchmarks/protodune_chain/run.py [--events 2] [--windows 4] [--turns 5] [--batch 256] [--link MS:MBIT ...]
@@ -30,8 +30,8 @@ from reconstruction import find_hits
 from table import lines
 from ways import MODEL, Done, Link, Parts, Way, open_ways
 
-from quickbeam._base import file_stamp, host_facts, utc_timestamp, write_text
-from quickbeam.simulate.samples.argon_patches import PATCH
+from tamis._base import file_stamp, host_facts, utc_timestamp, write_text
+from tamis.simulate.samples.argon_patches import PATCH
 
 RECORDS = Path(__file__).parents[1] / "records"
 LINKS = (Link(0.2, 2000.0), Link(5.0, 1000.0), Link(5.0, 100.0))

@@ -16,11 +16,11 @@ from time import perf_counter
 import numpy as np
 from reconstruction import Found, combine, find_hits, patches
 
-import quickbeam as qb
-from quickbeam._base import UsageError
-from quickbeam.engines import Remote
-from quickbeam.measure.traffic.study import SERVICE, Target
-from quickbeam.serve.client.channel import Channel
+import tamis
+from tamis._base import UsageError
+from tamis.engines import Remote
+from tamis.measure.traffic.study import SERVICE, Target
+from tamis.serve.client.channel import Channel
 
 MODEL = "em-trk-michel"
 PINGS = 20  # before each event
@@ -82,7 +82,7 @@ class Way:
     def __init__(
         self,
         name: str,
-        session: qb.Session,
+        session: tamis.Session,
         batch: int,
         told: Target | None = None,
         pinged: Channel | None = None,
@@ -167,7 +167,7 @@ class Way:
 def open_ways(links: list[Link], batch: int, elsewhere: str | None = None) -> Iterator[list[Way]]:
     """Open the network here, on a server (in a process of its own, or the one that is given), and on it behind links."""
     with ExitStack() as stack:
-        ways = [Way("local", stack.enter_context(qb.open(MODEL)), batch)]
+        ways = [Way("local", stack.enter_context(tamis.open(MODEL)), batch)]
         address = elsewhere or stack.enter_context(server())
         told = Target(address, MODEL)
         stack.callback(told.close)
@@ -182,18 +182,18 @@ def open_ways(links: list[Link], batch: int, elsewhere: str | None = None) -> It
         yield ways
 
 
-def open_remote(address: str, batch: int) -> qb.Session:
+def open_remote(address: str, batch: int) -> tamis.Session:
     """Open the network on a server, which is asked for whole batches: what suits its caches it knows itself."""
-    return qb.open(MODEL, "remote", chunk=batch, remote=Remote((address,), timeout_s=WAIT_S))
+    return tamis.open(MODEL, "remote", chunk=batch, remote=Remote((address,), timeout_s=WAIT_S))
 
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Start `quickbeam serve` in a process of its own; return its address."""
+    """Start `tamis serve` in a process of its own; return its address."""
     command = [
         sys.executable,
         "-m",
-        "quickbeam",
+        "tamis",
         "serve",
         MODEL,
         "--grpc",

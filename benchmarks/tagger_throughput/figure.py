@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from quickbeam.report.canvas import (
+from tamis.report.canvas import (
     MARKERS,
     PALETTE,
     batch_axis,
@@ -33,7 +33,7 @@ def draw(record: dict[str, Any], folder: Path, name: str) -> None:
             )
             axes.text(1, 1.015, bundle, transform=axes.transAxes, ha="right", va="bottom", style="italic")
             if place == 0:
-                axes.text(0, 1.015, "quickbeam", transform=axes.transAxes, weight="bold", va="bottom")
+                axes.text(0, 1.015, "tamis", transform=axes.transAxes, weight="bold", va="bottom")
                 above.legend(
                     *axes.get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False
                 )

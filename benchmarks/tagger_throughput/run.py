@@ -26,12 +26,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from figure import draw
 
-from quickbeam._base import file_stamp, host_facts, now_ns, utc_timestamp, write_text
-from quickbeam.bundle import Bundle
-from quickbeam.events import EventFile, Frame, columns_of, open_writer
-from quickbeam.measure import Bench, Plan, run_bench
-from quickbeam.trigger import Compiled, Laps, Menu, compile_menu, menu_of
-from quickbeam.trigger.decide import SETUP, decide_single
+from tamis._base import file_stamp, host_facts, now_ns, utc_timestamp, write_text
+from tamis.bundle import Bundle
+from tamis.events import EventFile, Frame, columns_of, open_writer
+from tamis.measure import Bench, Plan, run_bench
+from tamis.trigger import Compiled, Laps, Menu, compile_menu, menu_of
+from tamis.trigger.decide import SETUP, decide_single
 
 RECORDS = Path(__file__).parents[1] / "records"
 TAGGERS = ("egamma", "quark-gluon", "top", "tau")
@@ -74,7 +74,7 @@ def main() -> None:
 
 def simulate(file: Path, count: int) -> Path:
     """Write the events that the modules are timed on."""
-    from quickbeam.simulate import Settings, simulate
+    from tamis.simulate import Settings, simulate
 
     print(f"simulating {count} events", flush=True)
     settings = Settings(pt_hat_gev=PT_HAT_GEV, mu=MU, low_level=True)

@@ -1,6 +1,6 @@
 """The TensorFlow figures of the 2022 study: the Conv-VAE through `model.predict` and `tf.function`, against ONNX Runtime.
 
-Runs in an environment of its own (requirements.txt) that knows nothing of quickbeam; it reads the shipped model.onnx as a file. The
+Runs in an environment of its own (requirements.txt) that knows nothing of tamis; it reads the shipped model.onnx as a file. The
 TensorFlow model has the same layers and the same Chamfer score; its weights are drawn, since time does not depend on them.
 
 Usage: python run.py [model.onnx]
@@ -25,7 +25,7 @@ import onnxruntime as ort
 import tensorflow as tf
 
 HERE = Path(__file__).parent
-MODEL = HERE.parents[1] / "src/quickbeam/zoo/bundles/conv-vae.qb/model.onnx"
+MODEL = HERE.parents[1] / "src/tamis/zoo/bundles/conv-vae.tamis/model.onnx"
 BATCHES = (1, 8, 16, 64, 256, 1024)
 ROUNDS = 20
 TURN_NS = 12_000_000

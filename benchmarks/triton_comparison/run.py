@@ -4,7 +4,7 @@ Triton runs the file in its Python backend (model.py beside this script), ours f
 are up all the time and are loaded in turn, the first one changing from turn to turn; ratios are medians over turns. Before that
 both have to give the same numbers. Neither server is confined to a core: the load generator shares the machine with them.
 
-Usage: python benchmarks/triton_comparison/run.py [--model facile=PATH.qb] [--seconds 3] [--turns 5] [--keep]
+Usage: python benchmarks/triton_comparison/run.py [--model facile=PATH.tamis] [--seconds 3] [--turns 5] [--keep]
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import tritonclient.grpc as grpc
 
-from quickbeam._base import file_stamp, host_facts, utc_timestamp
-from quickbeam.bundle import Bundle, Tensor
-from quickbeam.measure.traffic import Scenario, Target, Traffic
-from quickbeam.serve.export import triton_server
+from tamis._base import file_stamp, host_facts, utc_timestamp
+from tamis.bundle import Bundle, Tensor
+from tamis.measure.traffic import Scenario, Target, Traffic
+from tamis.serve.export import triton_server
 
 POINTS = (("facile", 1), ("facile", 16_000), ("conv-vae", 18))
 STREAMS = (1, 8, 32)
@@ -73,7 +73,7 @@ def our_server(models: Path) -> Iterator[str]:
     command = [
         sys.executable,
         "-m",
-        "quickbeam",
+        "tamis",
         "serve",
         str(models),
         "--grpc",
@@ -90,7 +90,7 @@ def our_server(models: Path) -> Iterator[str]:
                 address = found[1]
             if line.startswith("ready"):
                 break
-            if line.startswith(("not ready", "quickbeam:")):
+            if line.startswith(("not ready", "tamis:")):
                 sys.exit(f"our server: {line}")
         yield address
     finally:

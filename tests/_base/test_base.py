@@ -5,7 +5,7 @@ import os
 import pytest
 from pydantic import Field
 
-from quickbeam._base import (
+from tamis._base import (
     Document,
     DocumentError,
     MissingExtraError,
@@ -52,7 +52,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 def test_a_folder_replaces_an_older_one(tmp_path, monkeypatch, at_once):
     target = tmp_path / "b"
     if not at_once:  # as on a system that cannot swap two names
-        monkeypatch.setattr("quickbeam._base.files._exchange", lambda *_: False)
+        monkeypatch.setattr("tamis._base.files._exchange", lambda *_: False)
     for text in ("one", "two"):
         with atomic_path(target) as part:
             part.mkdir()
@@ -115,19 +115,19 @@ def test_facts_about_the_host():
 def test_plug_ins_and_extras_that_are_missing_are_told(monkeypatch):
     with pytest.raises(
         MissingExtraError,
-        match=r"nothere, which is needed for tea, is not installed: pip install 'quickbeam\[x\]'",
+        match=r"nothere, which is needed for tea, is not installed: pip install 'tamis\[x\]'",
     ):
         require("nothere", extra="x", purpose="tea")
     with pytest.raises(UsageError, match="no engine is called 'x'"):
-        registry.load("quickbeam.engines", "x", "engine")
+        registry.load("tamis.engines", "x", "engine")
     from importlib.metadata import EntryPoint
 
-    point = EntryPoint("broken", "nothere:Engine", "quickbeam.engines")
+    point = EntryPoint("broken", "nothere:Engine", "tamis.engines")
     monkeypatch.setattr(registry, "_points", lambda group, path: {point.name: point})
     with pytest.raises(
         MissingExtraError, match=r"the engine broken .*cannot be imported: No module named 'nothere'"
     ):
-        registry.load("quickbeam.engines", "broken", "engine")
+        registry.load("tamis.engines", "broken", "engine")
 
 
 def test_progress_is_silent_in_a_pipe(capsys):

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from quickbeam._base import interruptible, progress
+from tamis._base import interruptible, progress
 
 
 class Pressed:

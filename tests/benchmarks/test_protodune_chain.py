@@ -71,8 +71,8 @@ def test_the_answers_are_the_same_on_every_way_and_the_parts_add_up(event, tmp_p
 def test_hits_are_what_was_there_before_pedestals_and_noise(event):
     from reconstruction import find_hits
 
-    from quickbeam.simulate.samples.argon_patches import HIT_MEV, windows
-    from quickbeam.simulate.seeds import Seeds
+    from tamis.simulate.samples.argon_patches import HIT_MEV, windows
+    from tamis.simulate.seeds import Seeds
 
     seen, _ = windows(1, Seeds(2, 203, 0))
     hits = find_hits(event.raw)

@@ -8,9 +8,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from quickbeam import Bundle
-from quickbeam._base import ModelError
-from quickbeam.bundle import Reference, pack
+from tamis import Bundle
+from tamis._base import ModelError
+from tamis.bundle import Reference, pack
 
 RNG = np.random.default_rng(3)
 NORM = [RNG.normal(size=3), RNG.normal(size=3), RNG.normal(size=3), RNG.uniform(0.5, 2.0, 3)]
@@ -80,7 +80,7 @@ def test_normalising_as_in_training_is_refused():
 def test_a_classifier_of_an_old_opset_is_packed_and_opens_on_every_engine(opset, export_model, tmp_path):
     import torch
 
-    from quickbeam.measure import verify
+    from tamis.measure import verify
 
     torch.manual_seed(0)
     layers = torch.nn.Sequential(
@@ -93,6 +93,6 @@ def test_a_classifier_of_an_old_opset_is_packed_and_opens_on_every_engine(opset,
     layers[1].running_mean.uniform_(-1, 1)
     layers[1].running_var.uniform_(0.5, 2)
     model = export_model(layers.eval(), torch.randn(4, 5), names=("x",), opset=opset)
-    path = pack(model, tmp_path / "old.qb").bundle.path
+    path = pack(model, tmp_path / "old.tamis").bundle.path
     for engine in ("onnxruntime", "openvino", "torch"):
         assert verify(Bundle.open(path), engine).passed

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import quickbeam as qb
-from quickbeam._base import InputMismatchError, ModelError, UnreadableFileError, UsageError
-from quickbeam.bundle import Reference, pack, parse_dims
-from quickbeam.engines import engine_names, find_engine
-from quickbeam.measure import verify
+import tamis
+from tamis._base import InputMismatchError, ModelError, UnreadableFileError, UsageError
+from tamis.bundle import Reference, pack, parse_dims
+from tamis.engines import engine_names, find_engine
+from tamis.measure import verify
 
 
 def weights(model, **arrays):
@@ -20,7 +20,7 @@ def weights(model, **arrays):
 
 @pytest.fixture
 def packed(tmp_path):
-    return lambda model, **options: pack(model, tmp_path / "m.qb", **options)
+    return lambda model, **options: pack(model, tmp_path / "m.tamis", **options)
 
 
 def test_samples_make_the_golden_events(bundle_of, packed, tmp_path):
@@ -78,7 +78,7 @@ def test_free_inner_dimensions_are_assumed_and_told_or_given(parse_model, packed
     assert "assumed" not in made.notes[0]
     with pytest.raises(UsageError, match=r"no free dimension 'm'; did you mean|known: N, n"):
         packed(model, dims={"m": 4})
-    with qb.open(made.bundle) as session:
+    with tamis.open(made.bundle) as session:
         assert session(np.ones((2, 7, 3), np.float32)).shape == (2, 7)
         assert session(np.ones((0, 7, 3), np.float32)).shape[0] == 0
 
@@ -109,7 +109,7 @@ def test_unnamed_leading_dimensions_are_a_batch(packed):
     )
     made = packed(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]))
     assert made.bundle.manifest.signature.rows == "free"
-    with qb.open(made.bundle) as session:
+    with tamis.open(made.bundle) as session:
         assert session(np.ones((5, 3), np.float32), np.ones((5, 3), np.float32)).shape == (5, 3)
 
 
@@ -126,7 +126,7 @@ def test_a_graph_that_only_takes_one_event_runs_event_by_event(parse_model, pack
     assert any("one event at a time" in note for note in made.notes)
     x = np.arange(18, dtype=np.float32).reshape(3, 6)
     for engine in ("onnxruntime", "torch", "openvino", "reference"):
-        with qb.open(made.bundle, engine) as session:
+        with tamis.open(made.bundle, engine) as session:
             np.testing.assert_allclose(session(x), x.reshape(3, 2, 3).sum(2))
 
 
@@ -141,7 +141,7 @@ def test_a_fixed_leading_number_that_is_no_batch_is_found_out(parse_model, packe
     assert packed(apart).bundle.manifest.signature.rows == "fixed"
     assert packed(apart).bundle.golden.inputs["x"].shape == (320, 3)
     with (
-        qb.open(packed(apart).bundle) as session,
+        tamis.open(packed(apart).bundle) as session,
         pytest.raises(InputMismatchError, match="give a multiple of 5"),
     ):
         session(np.ones((7, 3), np.float32))
@@ -175,7 +175,7 @@ def test_other_precisions_pass_their_own_gate(packed, kind):
     for engine in ("onnxruntime", "openvino", "torch"):
         found = verify(bundle, engine)
         assert found.passed, found.problem
-        with qb.open(bundle, engine) as session:
+        with tamis.open(bundle, engine) as session:
             assert session(np.ones((3, 20), dtype)).dtype == dtype
 
 
@@ -279,7 +279,7 @@ def test_decision_trees_keep_their_probabilities(packed, zipmap):
     assert [spec.name for spec in made.bundle.manifest.signature.outputs] == ["probabilities"]
     assert any("'label' holds no numbers and is left out" in note for note in made.notes)
     assert made.bundle.manifest.cost is None  # no floor is better than a false one
-    with qb.open(made.bundle) as session:
+    with tamis.open(made.bundle) as session:
         x = np.array([[0, 0, 0], [0, 1, 0]], np.float32)
         np.testing.assert_allclose(session(x), [[0.9, 0.1], [0.2, 0.8]], rtol=1e-6)
     for engine in engine_names():
@@ -298,7 +298,7 @@ def test_numbers_of_trees_go_on_in_double_precision(packed):
     graph.initializer.append(numpy_helper.from_array(np.float32([0.1, 0.2]), "shift"))
     graph.node.append(helper.make_node("Add", ["probabilities", "shift"], ["y"]))
     graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2]))
-    with qb.open(packed(model).bundle) as session:
+    with tamis.open(packed(model).bundle) as session:
         np.testing.assert_allclose(session(np.zeros((1, 3), np.float32)), [[1.0, 0.3]], rtol=1e-6)
 
 
@@ -348,7 +348,7 @@ def test_neighbours_by_index_are_one_graph_and_no_batch(parse_model, packed):
     made = packed(model, inputs=inputs)
     assert made.bundle.manifest.signature.rows == "none"
     assert "no chunking" in made.notes[0]
-    with qb.open(made.bundle) as session:
+    with tamis.open(made.bundle) as session:
         expected = inputs["x"].astype(np.float32)[inputs["nbr"]]
         np.testing.assert_array_equal(session(inputs["x"].astype(np.float32), inputs["nbr"]), expected)
 
@@ -365,7 +365,7 @@ def test_sizes_of_nodes_and_edges_can_be_given(parse_model, packed):
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torch", "reference"])
 def test_an_input_that_nothing_reads_is_taken_and_left(parse_model, packed, engine):
     model = parse_model("m (float[N, 2] u, float[N, 3] x) => (float[N, 3] y) { y = Relu (x) }")
-    with qb.open(packed(model).bundle, engine) as session:
+    with tamis.open(packed(model).bundle, engine) as session:
         u, x = np.ones((4, 2), np.float32), np.arange(12, dtype=np.float32).reshape(4, 3) - 6
         np.testing.assert_array_equal(session(u, x), np.maximum(x, 0))
         np.testing.assert_array_equal(session.bind(u, x)()[0], np.maximum(x, 0))
@@ -376,10 +376,10 @@ def test_a_name_that_does_not_travel_is_refused(bundle_of, tmp_path, name):
     with pytest.raises(
         UsageError, match=r"a bundle cannot be called .*; name the output otherwise, or give --name"
     ):
-        pack(bundle_of("dense").model, tmp_path / f"{name}.qb")
+        pack(bundle_of("dense").model, tmp_path / f"{name}.tamis")
     with pytest.raises(UsageError, match="; choose another"):
-        pack(bundle_of("dense").model, tmp_path / "m.qb", name=name)
-    assert pack(bundle_of("dense").model, tmp_path / f"{name}.qb", name="plain").bundle.name == "plain"
+        pack(bundle_of("dense").model, tmp_path / "m.tamis", name=name)
+    assert pack(bundle_of("dense").model, tmp_path / f"{name}.tamis", name="plain").bundle.name == "plain"
 
 
 def test_features_and_units_belong_to_inputs(bundle_of, packed):
@@ -394,7 +394,7 @@ def test_a_model_of_text_is_refused(packed):
         [helper.make_tensor_value_info("x", TensorProto.STRING, ["N"])],
         [helper.make_tensor_value_info("y", TensorProto.STRING, ["N"])],
     )
-    with pytest.raises(ModelError, match="'x' holds string values; quickbeam takes float32"):
+    with pytest.raises(ModelError, match="'x' holds string values; tamis takes float32"):
         packed(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]))
 
 
@@ -427,7 +427,7 @@ def test_the_nan_policy_is_read_off_the_graph(parse_model, packed):
     )
     bundle = packed(model).bundle
     assert bundle.manifest.nan == "model"
-    with qb.open(bundle) as session:
+    with tamis.open(bundle) as session:
         np.testing.assert_array_equal(session(np.array([[1, np.nan, 2]], np.float32)), [[1, 0, 2]])
 
 
@@ -493,7 +493,7 @@ class TestImports:
                     packed(tmp_path / "m.pt", inputs=samples)
             with pytest.raises(UsageError, match="--dims is of no use"):
                 packed(tmp_path / "m.pt", inputs=tmp_path / "s.npz", dims={"n": 3})
-        with qb.open(made.bundle) as session:
+        with tamis.open(made.bundle) as session:
             np.testing.assert_allclose(
                 session(a.numpy(), b.numpy()), module(a, b).detach().numpy(), rtol=1e-5
             )
@@ -548,7 +548,7 @@ class TestImports:
             x = np.random.default_rng(0).normal(size=(5, 9, 3)).astype(np.float32)
             expected = model(x).detach().cpu().numpy()
         assert made.bundle.golden.inputs["jets"].shape == (64, 7, 3)
-        with qb.open(made.bundle) as session:
+        with tamis.open(made.bundle) as session:
             np.testing.assert_allclose(session(x), expected, rtol=1e-4, atol=1e-6)
         (tmp_path / "bad.keras").write_bytes((tmp_path / "m.keras").read_bytes()[:-300])
         with pytest.raises(ModelError):

@@ -7,7 +7,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from quickbeam.bundle import Reference
+from tamis.bundle import Reference
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 LENGTH, BATCH, WIDTH, HIDDEN = 5, 3, 4, 6

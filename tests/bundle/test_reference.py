@@ -8,9 +8,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from quickbeam._base import ModelError
-from quickbeam.bundle import Reference
-from quickbeam.bundle.reference import to_float64
+from tamis._base import ModelError
+from tamis.bundle import Reference
+from tamis.bundle.reference import to_float64
 
 F = torch.nn.functional
 

@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from quickbeam.bundle import Reference, Signature, pack
-from quickbeam.bundle.rewrite import PASSES, rewrite
-from quickbeam.measure import verify
+from tamis.bundle import Reference, Signature, pack
+from tamis.bundle.rewrite import PASSES, rewrite
+from tamis.measure import verify
 
 RNG = np.random.default_rng(0)
 STATISTICS = "<float[3] mean = {0.1, -0.2, 5.0}, float[3] std = {2.0, 0.5, 3.0}>"
@@ -274,11 +274,11 @@ def test_a_packed_model_tells_its_rewrites_and_passes_the_gate_everywhere(parse_
         b=(5,),
         t=(5, 2, 3, 1),
     )
-    packed = pack(model, tmp_path / "m.qb")
+    packed = pack(model, tmp_path / "m.tamis")
     assert {r.name for r in packed.bundle.manifest.rewrites} == {"transpose-to-conv", "fold-normalisation"}
     assert sum("rewrite" in note for note in packed.notes) == 2
     assert verify(packed.bundle, engine_name).passed
-    plain = pack(model, tmp_path / "plain.qb", rewrites=False)
+    plain = pack(model, tmp_path / "plain.tamis", rewrites=False)
     assert plain.bundle.manifest.rewrites == ()
     assert "ConvTranspose" in [n.op_type for n in plain.bundle.model.graph.node]
     assert onnx.checker.check_model(packed.bundle.model) is None
@@ -312,6 +312,6 @@ def test_written_out_constants_count_once(parse_model, tmp_path):
     model = parse_model(
         "m (float[N, 5, 3] x) => (float[N, 5, 3] y) <float[3] s = {2.0, 3.0, 4.0}> { y = Mul (x, s) }"
     )
-    bundle = pack(model, tmp_path / "m.qb").bundle
+    bundle = pack(model, tmp_path / "m.tamis").bundle
     assert [r.name for r in bundle.manifest.rewrites] == ["expand-constants"]
     assert sum(bundle.parameters.values()) == 3

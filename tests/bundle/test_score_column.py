@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import UsageError
-from quickbeam.bundle import WorkingPoint, pack
-from quickbeam.measure import evaluate_bundle, verify
+import tamis
+from tamis._base import UsageError
+from tamis.bundle import WorkingPoint, pack
+from tamis.measure import evaluate_bundle, verify
 
 TAGGER = "m (float[N, 3] x) => (float[N, 3] p, float[N, 3] p_2) { p = Softmax (x)\n p_2 = Identity (x) }"
 
@@ -16,7 +16,9 @@ TAGGER = "m (float[N, 3] x) => (float[N, 3] p, float[N, 3] p_2) { p = Softmax (x
 @pytest.fixture
 def tagger(parse_model, tmp_path):
     return lambda score, **options: (
-        pack(parse_model(TAGGER), tmp_path / "m.qb", inputs={"x": np.eye(3)}, score=score, **options).bundle
+        pack(
+            parse_model(TAGGER), tmp_path / "m.tamis", inputs={"x": np.eye(3)}, score=score, **options
+        ).bundle
     )
 
 
@@ -25,7 +27,7 @@ def test_one_column_of_an_output_is_the_score(tagger):
     bundle = tagger("p:1", working_points=[point])
     assert bundle.manifest.score == "p_1"
     x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    with qb.open(bundle) as session:
+    with tamis.open(bundle) as session:
         whole = session.run(x)
         np.testing.assert_array_equal(session(x), whole["p"][:, 1])
     assert list(whole) == ["p", "p_2", "p_1"]
@@ -50,7 +52,7 @@ def test_several_columns_are_no_score_to_evaluate(parse_model, tmp_path, jet_fil
     model = parse_model(
         "m (float[N, 100, 3] x) => (float[N, 100] p) { k = Constant <value_ints = [2]> () p = ReduceSum <keepdims = 0> (x, k) }"
     )
-    bundle = pack(model, tmp_path / "m.qb", score="p", features={"x": "leading_jets"}).bundle
+    bundle = pack(model, tmp_path / "m.tamis", score="p", features={"x": "leading_jets"}).bundle
     file = str(jet_file("b.root"))
     with pytest.raises(UsageError, match=r"has 100 values per event.*--score p:0"):
         evaluate_bundle(bundle, [file], {"s": [file]})

@@ -15,8 +15,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-import quickbeam as qb
-from quickbeam._base import (
+import tamis
+from tamis._base import (
     BundleError,
     ChecksumError,
     DocumentError,
@@ -24,14 +24,14 @@ from quickbeam._base import (
     UnsafeBundleError,
     UsageError,
 )
-from quickbeam.bundle import Bundle, pack
-from quickbeam.bundle.model import load_model, parse_model
+from tamis.bundle import Bundle, pack
+from tamis.bundle.model import load_model, parse_model
 
 
 @pytest.fixture
 def copy(bundle_of, tmp_path):
     """Return a bundle that may be spoiled."""
-    target = tmp_path / "mine.qb"
+    target = tmp_path / "mine.tamis"
     shutil.copytree(bundle_of("dense").path, target)
     return target
 
@@ -172,7 +172,7 @@ def test_a_file_that_changes_after_opening_is_told(copy):
     bundle = Bundle.open(copy)
     (copy / "model.onnx").write_bytes(b"something else")
     with pytest.raises(ChecksumError, match="was changed while it was open"):
-        qb.open(bundle)
+        tamis.open(bundle)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
@@ -214,11 +214,11 @@ def test_truncated_golden_events_are_told(copy, length):
     file.write_bytes(file.read_bytes()[:length])
     edit(copy, lambda manifest: None, files=["golden.safetensors"])
     with pytest.raises(BundleError, match=r"golden.safetensors is no safetensors file"):
-        qb.open(copy)
+        tamis.open(copy)
 
 
 def test_golden_events_that_prove_nothing_are_refused(copy, bundle_of):
-    from quickbeam.bundle import Golden
+    from tamis.bundle import Golden
 
     golden = bundle_of("dense").golden
     for inputs, outputs, told in (
@@ -234,7 +234,7 @@ def test_golden_events_that_prove_nothing_are_refused(copy, bundle_of):
         (copy / "golden.safetensors").write_bytes(Golden(inputs, outputs).to_bytes())
         edit(copy, lambda manifest: None, files=["golden.safetensors"])
         with pytest.raises(BundleError, match=told):
-            qb.open(copy)
+            tamis.open(copy)
 
 
 def external(name="secret"):
@@ -302,9 +302,9 @@ def test_external_data_is_refused_wherever_it_hides(copy, hide, engine_name, tmp
     with pytest.raises(
         UnsafeBundleError, match=r"in another file \('../../etc/passwd'\).*external data inlined"
     ):
-        qb.open(copy, engine_name)
+        tamis.open(copy, engine_name)
     with pytest.raises(UnsafeBundleError):
-        pack(copy / "model.onnx", tmp_path / "out.qb")
+        pack(copy / "model.onnx", tmp_path / "out.tamis")
 
 
 def test_external_data_beside_the_model_is_taken_in(bundle_of, tmp_path):
@@ -312,32 +312,32 @@ def test_external_data_beside_the_model_is_taken_in(bundle_of, tmp_path):
     model = onnx.load_model_from_string(bundle.model_bytes)
     path = tmp_path / "large.onnx"
     onnx.save(model, path, save_as_external_data=True, location="large.data", size_threshold=0)
-    packed = pack(path, tmp_path / "large.qb", inputs=bundle.golden.inputs).bundle
-    with qb.open(packed) as session, qb.open(bundle) as other:
+    packed = pack(path, tmp_path / "large.tamis", inputs=bundle.golden.inputs).bundle
+    with tamis.open(packed) as session, tamis.open(bundle) as other:
         x = bundle.golden.inputs["x"]
         np.testing.assert_array_equal(session(x), other(x))
     (tmp_path / "large.data").write_bytes((tmp_path / "large.data").read_bytes()[:100])
     with pytest.raises(ModelError, match=r"should be \d+ bytes of large.data from \d+ on.*copy it again"):
-        pack(path, tmp_path / "short.qb")
+        pack(path, tmp_path / "short.tamis")
     (tmp_path / "large.data").rename(tmp_path / "elsewhere")
     (tmp_path / "large.data").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UnsafeBundleError, match=r"in another file \('large.data'\), which is not beside it"):
-        pack(path, tmp_path / "linked.qb")
+        pack(path, tmp_path / "linked.tamis")
 
 
 def test_what_is_no_bundle_is_told(tmp_path, bundle_of):
     with pytest.raises(
-        BundleError, match=r"is no bundle: it has no manifest.json; make one with `quickbeam pack`"
+        BundleError, match=r"is no bundle: it has no manifest.json; make one with `tamis pack`"
     ):
         Bundle.open(tmp_path)
     (tmp_path / "m.onnx").write_bytes(b"x")
-    with pytest.raises(BundleError, match="is a file, a bundle is a directory; `quickbeam pack"):
+    with pytest.raises(BundleError, match="is a file, a bundle is a directory; `tamis pack"):
         Bundle.open(tmp_path / "m.onnx")
     with pytest.raises(BundleError, match="no bundle 'conv-vea'; did you mean 'conv-vae'"):
         Bundle.open("conv-vea")
     near = bundle_of("dense").path
     with pytest.raises(BundleError, match=rf"did you mean '{near.name}'"):
-        Bundle.open(near.with_name("dens.qb"))
+        Bundle.open(near.with_name("dens.tamis"))
 
 
 def test_text_files_of_a_bundle(bundle_of):
@@ -366,22 +366,22 @@ def test_a_target_that_is_something_else_is_not_overwritten(tmp_path, parse_mode
     (tmp_path / "thesis.txt").write_text("five years")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "data").write_text("precious")
-    (tmp_path / "link.qb").symlink_to(tmp_path / "folder")
-    for name in ("thesis.txt", "folder", "link.qb"):
+    (tmp_path / "link.tamis").symlink_to(tmp_path / "folder")
+    for name in ("thesis.txt", "folder", "link.tamis"):
         with pytest.raises(UsageError, match="exists and is no bundle"):
             pack(model, tmp_path / name)
     assert (tmp_path / "thesis.txt").read_text() == "five years"
     assert (tmp_path / "folder" / "data").read_text() == "precious"
-    pack(model, tmp_path / "m.qb")
-    pack(model, tmp_path / "m.qb", description="again")
-    assert Bundle.open(tmp_path / "m.qb").manifest.description == "again"
+    pack(model, tmp_path / "m.tamis")
+    pack(model, tmp_path / "m.tamis", description="again")
+    assert Bundle.open(tmp_path / "m.tamis").manifest.description == "again"
     assert not [p for p in tmp_path.iterdir() if ".part" in p.name or ".old" in p.name]
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from quickbeam.bundle import Bundle, store, write_bundle
+from tamis.bundle import Bundle, store, write_bundle
 bundle = Bundle.open(sys.argv[1])
 original = store.sha256
 def die(path):
@@ -392,7 +392,7 @@ write_bundle(Path(sys.argv[2]), bundle.manifest, bundle.model_bytes, bundle.gold
 
 
 def test_a_killed_writer_leaves_no_half_bundle(copy, tmp_path):
-    target = tmp_path / "new.qb"
+    target = tmp_path / "new.tamis"
     for place in (target, copy):
         before = sorted(p.name for p in copy.iterdir())
         done = subprocess.run([sys.executable, "-c", KILLED, copy, place], check=False, env=os.environ)

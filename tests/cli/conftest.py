@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quickbeam.cli.app import _run
+from tamis.cli.app import _run
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-import quickbeam as qb
+import tamis
 
 
 @pytest.fixture
@@ -18,12 +18,12 @@ def classes(lepton_file):
 @pytest.fixture
 def bundle(call, classes, tmp_path):
     code, out, err = call(
-        "train", "topology-hlf", *classes, "-o", tmp_path / "m.qb", "--epochs", "2", "--threads", "1"
+        "train", "topology-hlf", *classes, "-o", tmp_path / "m.tamis", "--epochs", "2", "--threads", "1"
     )
     assert code == 0, err
     assert "32 qcd, 32 w, 32 ttbar events, best epoch" in out
     assert "epoch 2: training loss" in err
-    return tmp_path / "m.qb"
+    return tmp_path / "m.tamis"
 
 
 def test_a_classifier_is_trained_and_evaluated(call, bundle, lepton_file, tmp_path):
@@ -39,7 +39,7 @@ def test_a_classifier_is_trained_and_evaluated(call, bundle, lepton_file, tmp_pa
     assert [s["rate"] for s in found["samples"]] == [3.0, 1.5, 8.0, 1.0]
     assert found == json.loads((tmp_path / "out" / "selection-topology-hlf.json").read_text())
     assert (tmp_path / "out" / "selectors-topology-hlf.png").stat().st_size > 10_000
-    card = qb.Bundle.open(bundle).text("CARD.md")
+    card = tamis.Bundle.open(bundle).text("CARD.md")
     assert card == (tmp_path / "out" / "CARD-topology-hlf.md").read_text()
     assert "the score: 1 - p(qcd)" in card
     assert "| qcd | fakes.parquet | 30 | " in card
@@ -94,13 +94,15 @@ def test_a_classifier_scores_files_and_is_verified_on_them(call, bundle, lepton_
 
 
 def test_files_and_classes_exclude_each_other(call, tmp_path):
-    code, _, err = call("train", "topology-gru", "a.root", "--class", "qcd=b.root", "-o", tmp_path / "m.qb")
+    code, _, err = call(
+        "train", "topology-gru", "a.root", "--class", "qcd=b.root", "-o", tmp_path / "m.tamis"
+    )
     assert code == 2
     assert "exclude each other" in err
     signal = ("--class", "background=a.root", "--signal", "b.root")
-    code, _, err = call("train", "egamma", *signal, "-o", tmp_path / "m.qb")
+    code, _, err = call("train", "egamma", *signal, "-o", tmp_path / "m.tamis")
     assert code == 2
     assert "--signal and --class exclude each other" in err
-    code, _, err = call("train", "conv-vae", "-o", tmp_path / "m.qb")
+    code, _, err = call("train", "conv-vae", "-o", tmp_path / "m.tamis")
     assert code == 2
     assert "FILES" in err

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from quickbeam.cli.app import COMMANDS
+from tamis.cli.app import COMMANDS
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def sentence(err):
     """Return the one line that an error is told in."""
     lines = err.strip().splitlines()
     assert len(lines) == 1, err
-    assert lines[0].startswith("quickbeam: ")
+    assert lines[0].startswith("tamis: ")
     return lines[0]
 
 
@@ -38,13 +38,13 @@ def test_help_of_every_command(call, name):
     if code == 70:
         pytest.skip(f"{name} is not there yet")
     assert code == 0
-    assert f"quickbeam {name}" in out
+    assert f"tamis {name}" in out
 
 
-def test_python_m_quickbeam():
+def test_python_m_tamis():
     def run(*arguments):
         return subprocess.run(
-            [sys.executable, "-m", "quickbeam", *arguments],
+            [sys.executable, "-m", "tamis", *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -57,13 +57,13 @@ def test_python_m_quickbeam():
     wrong = run("verfy")
     assert wrong.returncode == 2
     assert "did you mean 'verify'" in wrong.stderr
-    missing = run("verify", "absent.qb")
+    missing = run("verify", "absent.tamis")
     assert missing.returncode == 5
     sentence(missing.stderr)
 
 
 def test_pack_verify_inspect_and_bench(call, model_file, tmp_path):
-    target = tmp_path / "m.qb"
+    target = tmp_path / "m.tamis"
     code, out, err = call("pack", model_file, "-o", target, "--description", "a test")
     assert (code, err) == (0, "")
     assert "onnxruntime reproduces its golden outputs" in out
@@ -127,19 +127,21 @@ def test_what_no_float32_reproduces_is_told_with_what_to_try(call, parse_model, 
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.int64([1]), "a"))
     onnx.save(model, tmp_path / "m.onnx")
     np.savez(tmp_path / "x.npz", x=100 + np.random.default_rng(0).normal(size=(20, 3)))
-    arguments = ("pack", tmp_path / "m.onnx", "--inputs", tmp_path / "x.npz", "-o", tmp_path / "m.qb")
+    arguments = ("pack", tmp_path / "m.onnx", "--inputs", tmp_path / "x.npz", "-o", tmp_path / "m.tamis")
     code, out, err = call(*arguments)
     assert (code, out) == (7, "")
     assert "nothing was packed" in sentence(err)
-    assert not (tmp_path / "m.qb").exists()
+    assert not (tmp_path / "m.tamis").exists()
     assert call(*arguments, "--engine", "reference")[0] == 0
 
 
 def test_an_engine_that_fails_ends_verify_with_its_code(call, parse_model, tmp_path):
     onnx.save(parse_model("m (float[N, 3] x) => (float[N, 3] y) { y = Hardmax (x) }"), tmp_path / "m.onnx")
     np.savez(tmp_path / "x.npz", x=np.eye(3))
-    assert call("pack", tmp_path / "m.onnx", "--inputs", tmp_path / "x.npz", "-o", tmp_path / "m.qb")[0] == 0
-    code, out, err = call("verify", tmp_path / "m.qb", "--engine", "onnxruntime,torch")
+    assert (
+        call("pack", tmp_path / "m.onnx", "--inputs", tmp_path / "x.npz", "-o", tmp_path / "m.tamis")[0] == 0
+    )
+    code, out, err = call("verify", tmp_path / "m.tamis", "--engine", "onnxruntime,torch")
     assert code == 7
     assert "cannot run it" in out
     assert "Hardmax" in sentence(err)
@@ -150,21 +152,21 @@ def test_an_engine_that_fails_ends_verify_with_its_code(call, parse_model, tmp_p
     [
         (("verify", "DENSE", "--engine", "null"), 2, "does no work"),
         (("verify", "DENSE", "--engine", "opnvino"), 2, "did you mean 'openvino'"),
-        (("pack", "absent.onnx", "-o", "m.qb"), 2, "there is no model file"),
-        (("pack", "MODEL", "-o", "m.qb", "--dims", "N:3"), 2, "NAME=NUMBER"),
-        (("pack", "MODEL", "-o", "m.qb", "--score", "scor"), 2, "did you mean 'score'"),
-        (("pack", "MODEL", "-o", "m.qb", "--feature", "x"), 2, "INPUT=FEATURE"),
-        (("pack", "MODEL", "-o", "m.qb", "--feature", "x=leading_jest"), 2, "did you mean 'leading_jets'"),
-        (("pack", "MODEL", "-o", "m.qb", "--engine", "onnx"), 2, "no engine is called 'onnx'"),
+        (("pack", "absent.onnx", "-o", "m.tamis"), 2, "there is no model file"),
+        (("pack", "MODEL", "-o", "m.tamis", "--dims", "N:3"), 2, "NAME=NUMBER"),
+        (("pack", "MODEL", "-o", "m.tamis", "--score", "scor"), 2, "did you mean 'score'"),
+        (("pack", "MODEL", "-o", "m.tamis", "--feature", "x"), 2, "INPUT=FEATURE"),
+        (("pack", "MODEL", "-o", "m.tamis", "--feature", "x=leading_jest"), 2, "did you mean 'leading_jets'"),
+        (("pack", "MODEL", "-o", "m.tamis", "--engine", "onnx"), 2, "no engine is called 'onnx'"),
         (("inspect", "absent"), 1, "neither a file nor a bundle"),
         (("bench", "DENSE", "--batch", "1,x"), 2, "no whole numbers|not whole numbers"),
         (("bench", "DENSE", "--batch", "0"), 2, "at least 1"),
         (("bench", "DENSE", "--engine", "nothing"), 2, "no engine is called"),
-        (("train", "conv-vea", "x.npy", "-o", "m.qb"), 2, "did you mean 'conv-vae'"),
-        (("train", "conv-vae", "absent.npy", "-o", "m.qb"), None, "absent.npy"),
+        (("train", "conv-vea", "x.npy", "-o", "m.tamis"), 2, "did you mean 'conv-vae'"),
+        (("train", "conv-vae", "absent.npy", "-o", "m.tamis"), None, "absent.npy"),
         (("score", "DENSE", "absent.root", "-o", "s.parquet"), None, "leading_jets|absent.root"),
         (("score", "DENSE", "absent.npy", "-o", "s.txt"), 2, "s.parquet"),
-        (("score", "absent.qb", "x.root", "-o", "s.parquet"), 5, "no bundle"),
+        (("score", "absent.tamis", "x.root", "-o", "s.parquet"), 5, "no bundle"),
     ],
 )
 def test_errors_are_one_sentence_and_leave_nothing(
@@ -214,7 +216,7 @@ def test_train(call, tmp_path):
         "conv-vae",
         tmp_path / "jets.npy",
         "-o",
-        tmp_path / "m.qb",
+        tmp_path / "m.tamis",
         "--epochs",
         1,
         "--latent",
@@ -232,7 +234,7 @@ def test_train(call, tmp_path):
 
 
 def test_an_unforeseen_error_is_a_sentence_too(call, monkeypatch):
-    import quickbeam.cli.inspect as command
+    import tamis.cli.inspect as command
 
     def fail(*_arguments, **_options):
         raise ZeroDivisionError("by zero")
@@ -246,21 +248,21 @@ def test_an_unforeseen_error_is_a_sentence_too(call, monkeypatch):
     assert code == 70
     assert "please report it: EOFError: cut short" in err
     monkeypatch.setattr(
-        command, "Path", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left", "out.qb"))
+        command, "Path", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left", "out.tamis"))
     )
     code, _, err = call("inspect", "x")
     assert code == 1
     assert "the disk is full" in sentence(err)
     monkeypatch.setattr(command, "Path", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     code, _, err = call("inspect", "x")
-    assert (code, err.strip()) == (130, "quickbeam: interrupted")
+    assert (code, err.strip()) == (130, "tamis: interrupted")
 
 
 @pytest.mark.parametrize("options", [["inspect"], ["inspect", "--json"]])
 def test_a_reader_that_goes_away_is_no_error(jet_bundle, options):
     read, write = os.pipe()
     os.close(read)
-    code = "from quickbeam.cli import main; main()"
+    code = "from tamis.cli import main; main()"
     command = [sys.executable, "-c", code, *options, str(jet_bundle.path)]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)

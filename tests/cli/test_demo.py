@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper
 
-from quickbeam.bundle import Bundle, pack
-from quickbeam.cli import main
+from tamis.bundle import Bundle, pack
+from tamis.cli import main
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def detector(tmp_path: Path) -> Bundle:
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     features = {"jets": "leading_jets"}
-    return pack(proto, tmp_path / "highest.qb", name="highest", score="score", features=features).bundle
+    return pack(proto, tmp_path / "highest.tamis", name="highest", score="score", features=features).bundle
 
 
 @pytest.mark.slow

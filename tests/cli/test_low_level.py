@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     pytest.importorskip("pythia8mc")
-    from quickbeam.cli.app import _run
+    from tamis.cli.app import _run
 
     folder = tmp_path_factory.mktemp("low-level")
     for process, n in (("photon-jet", 70), ("z-ee", 60)):
@@ -20,7 +20,7 @@ def files(tmp_path_factory):
 
 
 def test_a_tagger_from_events_to_its_card(call, files, tmp_path):
-    background, signal, bundle = files / "photon-jet.root", files / "z-ee.root", tmp_path / "mine.qb"
+    background, signal, bundle = files / "photon-jet.root", files / "z-ee.root", tmp_path / "mine.tamis"
     code, out, err = call(
         "train", "egamma", background, "--signal", signal, "-o", bundle, "--epochs", 1, "--batch", 16
     )
@@ -42,7 +42,7 @@ def test_a_tagger_from_events_to_its_card(call, files, tmp_path):
 
 
 def test_a_tagger_without_signal_is_told_how(call, files, tmp_path):
-    code, _, err = call("train", "egamma", files / "photon-jet.root", "-o", tmp_path / "x.qb")
+    code, _, err = call("train", "egamma", files / "photon-jet.root", "-o", tmp_path / "x.tamis")
     assert code == 2
     assert "name the signal's files with --signal FILE" in err
 
@@ -51,6 +51,6 @@ def test_events_without_low_level_information_are_told(call, tmp_path):
     pytest.importorskip("pythia8mc")
     path = tmp_path / "plain.root"
     assert call("simulate", "qcd", "-n", 3, "-o", path)[0] == 0
-    code, _, err = call("train", "quark-gluon", path, "--signal", path, "-o", tmp_path / "x.qb")
+    code, _, err = call("train", "quark-gluon", path, "--signal", path, "-o", tmp_path / "x.tamis")
     assert code != 0
     assert "Track_pt" in err or "EcalCell" in err or "PixelHit" in err

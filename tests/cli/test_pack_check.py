@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from quickbeam import QuickbeamError
-from quickbeam.bundle import Bundle, pack
+from tamis import TamisError
+from tamis.bundle import Bundle, pack
 
 
 def _model():
@@ -18,20 +18,20 @@ def _model():
 
 
 def test_what_the_check_refuses_leaves_nothing_and_keeps_the_old(tmp_path):
-    target = tmp_path / "m.qb"
+    target = tmp_path / "m.tamis"
     inputs = {"x": np.ones((4, 3), np.float32)}
 
     def refuse(bundle):
         assert bundle.golden.outputs["y"].shape == (4, 3)
-        raise QuickbeamError("no")
+        raise TamisError("no")
 
-    with pytest.raises(QuickbeamError, match=r"^no$"):
+    with pytest.raises(TamisError, match=r"^no$"):
         pack(_model(), target, inputs=inputs, check=refuse)
     assert list(tmp_path.iterdir()) == []
     before = pack(_model(), target, inputs=inputs).bundle.manifest
-    with pytest.raises(QuickbeamError, match=r"^no$"):
+    with pytest.raises(TamisError, match=r"^no$"):
         pack(_model(), target, inputs=inputs, description="newer", check=refuse)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["m.qb"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.tamis"]
     assert before.description == ""
 
 
@@ -40,6 +40,6 @@ def test_any_feature_that_is_registered_may_make_an_input(call, tmp_path, featur
     import onnx
 
     onnx.save(_model(), tmp_path / "m.onnx")
-    code, _, err = call("pack", tmp_path / "m.onnx", "-o", tmp_path / "m.qb", "--feature", f"x={feature}")
+    code, _, err = call("pack", tmp_path / "m.onnx", "-o", tmp_path / "m.tamis", "--feature", f"x={feature}")
     assert code == 0, err
-    assert Bundle.open(tmp_path / "m.qb").manifest.signature.inputs[0].feature == feature
+    assert Bundle.open(tmp_path / "m.tamis").manifest.signature.inputs[0].feature == feature

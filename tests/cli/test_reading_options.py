@@ -7,7 +7,7 @@ import json
 import pytest
 import uproot
 
-from quickbeam.events import open_writer
+from tamis.events import open_writer
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def commands(bundle, good, bad, folder):
             None,
         ),
         "train": (
-            ("train", "graph-vae", good, bad, "-o", folder / "m.qb", "--epochs", 1, "--threads", 1),
-            folder / "m.qb",
+            ("train", "graph-vae", good, bad, "-o", folder / "m.tamis", "--epochs", 1, "--threads", 1),
+            folder / "m.tamis",
         ),
     }
 

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from quickbeam.bundle import Bundle
+from tamis.bundle import Bundle
 
 
 def test_a_model_of_arrays_from_its_sample_to_its_card(call, tmp_path):
     pytest.importorskip("matplotlib")
-    train, test, bundle, report = (tmp_path / name for name in ("train.h5", "test.h5", "m.qb", "report"))
+    train, test, bundle, report = (tmp_path / name for name in ("train.h5", "test.h5", "m.tamis", "report"))
     for path, seed in ((train, 1), (test, 2)):
         code, out, err = call("simulate", "hcal-channels", "-n", 3000, "--seed", seed, "-o", path, "--json")
         assert code == 0, err
@@ -54,7 +54,7 @@ def test_a_sample_goes_to_hdf5_only(call, tmp_path):
 
 
 def test_an_untrained_network_takes_no_files(call, tmp_path):
-    code, _, err = call("train", "resnet50", "some.root", "-o", tmp_path / "x.qb")
+    code, _, err = call("train", "resnet50", "some.root", "-o", tmp_path / "x.tamis")
     assert code == 2
     assert "leave the files away" in err
 

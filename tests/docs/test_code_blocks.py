@@ -25,7 +25,7 @@ WITH_CODE = [page for page in PAGES if blocks(page)]
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
 def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
     for name in ("simulate",):
-        if any(f"quickbeam {name}" in code or f"quickbeam.{name}" in code for _, code in blocks(page)):
+        if any(f"tamis {name}" in code or f"tamis.{name}" in code for _, code in blocks(page)):
             pytest.importorskip("pythia8mc")
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

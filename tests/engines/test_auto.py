@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import host_facts
-from quickbeam.bundle import Bundle, add_texts
-from quickbeam.engines import EnginePlan, Measured, fingerprint, plan_name
-from quickbeam.plan import choose_engines
+import tamis
+from tamis._base import host_facts
+from tamis.bundle import Bundle, add_texts
+from tamis.engines import EnginePlan, Measured, fingerprint, plan_name
+from tamis.plan import choose_engines
 
 
 def measured(batch: int, engine: str, warm: float, chunk: int | None = None) -> Measured:
@@ -19,7 +19,7 @@ def measured(batch: int, engine: str, warm: float, chunk: int | None = None) -> 
 def planned(tmp_path, rows, **changes) -> Bundle:
     bundle = Bundle.open("facile")
     plan = choose_engines(bundle, rows).model_copy(update=changes)
-    return add_texts(bundle, {plan_name(): plan.model_dump_json()}, tmp_path / "facile.qb")
+    return add_texts(bundle, {plan_name(): plan.model_dump_json()}, tmp_path / "facile.tamis")
 
 
 ROWS = [
@@ -35,19 +35,19 @@ def events() -> np.ndarray:
 
 
 def outcome(name: str, events: np.ndarray, **options) -> np.ndarray:
-    with qb.open("facile", name, **options) as session:
+    with tamis.open("facile", name, **options) as session:
         return session(events)
 
 
 def test_without_a_plan_it_is_onnxruntime_and_says_so(events):
-    with qb.open("facile") as session:
+    with tamis.open("facile") as session:
         assert session.engine.name == "auto"
         assert "has no plan for this host" in session.explanation
         np.testing.assert_array_equal(session(events), outcome("onnxruntime", events))
 
 
 def test_each_batch_size_goes_to_the_engine_of_the_plan(tmp_path, events):
-    with qb.open(planned(tmp_path, ROWS)) as session:
+    with tamis.open(planned(tmp_path, ROWS)) as session:
         assert session.verified
         assert session.explanation.splitlines()[0].startswith("1: openvino: ")
         assert session.explanation.splitlines()[1].startswith("64: onnxruntime: ")
@@ -66,17 +66,17 @@ def test_a_plan_for_another_host_or_another_model_is_not_followed(tmp_path, even
     assert fingerprint(other) != fingerprint()
     bundle = Bundle.open("facile")
     plan = choose_engines(bundle, ROWS)
-    elsewhere = add_texts(bundle, {plan_name(other): plan.model_dump_json()}, tmp_path / "elsewhere.qb")
-    with qb.open(elsewhere) as session:
+    elsewhere = add_texts(bundle, {plan_name(other): plan.model_dump_json()}, tmp_path / "elsewhere.tamis")
+    with tamis.open(elsewhere) as session:
         assert f"for other hosts ({plan_name(other)})" in session.explanation
         np.testing.assert_array_equal(session(events), outcome("onnxruntime", events))
-    with qb.open(planned(tmp_path, ROWS, model="0" * 64)) as session:
+    with tamis.open(planned(tmp_path, ROWS, model="0" * 64)) as session:
         assert "has no plan" in session.explanation
 
 
 def test_an_engine_that_cannot_be_opened_is_replaced_by_the_next_best(tmp_path, events):
     rows = [measured(1, "nowhere", 1.0), measured(1, "openvino", 2.0), measured(1, "onnxruntime", 3.0)]
-    with qb.open(planned(tmp_path, rows)) as session:
+    with tamis.open(planned(tmp_path, rows)) as session:
         assert session.explanation.startswith("1: openvino, since nowhere cannot be opened here")
         np.testing.assert_array_equal(session(events), outcome("openvino", events))
 
@@ -85,8 +85,8 @@ def test_a_plan_that_was_tampered_with_is_one_sentence(tmp_path):
     bundle = planned(tmp_path, ROWS)
     path = bundle.path / plan_name()
     path.write_text(path.read_text().replace("openvino", "torch"))
-    with pytest.raises(qb.QuickbeamError, match="checksum"):
-        qb.open(bundle.path)
+    with pytest.raises(tamis.TamisError, match="checksum"):
+        tamis.open(bundle.path)
 
 
 def test_a_plan_keeps_what_was_measured(tmp_path):
@@ -97,12 +97,12 @@ def test_a_plan_keeps_what_was_measured(tmp_path):
 
 
 def test_what_computed_is_told_as_files_keep_it(tmp_path):
-    with qb.open("facile", "onnxruntime") as session:
+    with tamis.open("facile", "onnxruntime") as session:
         alone = session.computed_by
     assert alone.startswith("onnxruntime 1.")
-    with qb.open("facile") as session:
+    with tamis.open("facile") as session:
         assert session.computed_by == alone
-    with qb.open(planned(tmp_path, ROWS)) as session:
+    with tamis.open(planned(tmp_path, ROWS)) as session:
         first, second = session.computed_by.split(" and ")
         assert first.startswith("openvino ")
         assert second == alone

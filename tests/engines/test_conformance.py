@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import InputMismatchError, UsageError
-from quickbeam.bundle import BATCH, draw_inputs, free_sizes
-from quickbeam.engines import find_engine, out_of_tolerance
-from quickbeam.measure import verify
+import tamis
+from tamis._base import InputMismatchError, UsageError
+from tamis.bundle import BATCH, draw_inputs, free_sizes
+from tamis.engines import find_engine, out_of_tolerance
+from tamis.measure import verify
 
 BATCHED = ("dense", "conv1d", "particle-net", "deep-jet", "attention", "image", "embedding", "old-opset")
 
@@ -50,7 +50,7 @@ def test_it_reproduces_the_float64_reference(bundle_of, engine_name, model_name)
 
 def test_outputs_have_the_declared_names_types_and_shapes(bundle_of, engine_name, model_name):
     bundle = bundle_of(model_name)
-    with qb.open(bundle, engine_name) as session:
+    with tamis.open(bundle, engine_name) as session:
         found = session.run(**bundle.golden.inputs)
     assert list(found) == [spec.name for spec in bundle.manifest.signature.outputs]
     for spec in bundle.manifest.signature.outputs:
@@ -63,7 +63,7 @@ def test_an_event_scores_the_same_whatever_its_batch(bundle_of, engine_name, eve
     bundle, bound = bundle_of(name), find_engine(engine_name).batch_bound
     count = 1025 if name in ("dense", "conv1d") else 37
     events = events_of(bundle, count)
-    with qb.open(bundle, engine_name) as whole, qb.open(bundle, engine_name, chunk=16) as pieces:
+    with tamis.open(bundle, engine_name) as whole, tamis.open(bundle, engine_name, chunk=16) as pieces:
         together = whole.run(**events)
         assert_same(pieces.run(**events), together, bound)
         for size in (1, 3, 16, 17):
@@ -75,7 +75,7 @@ def test_an_event_scores_the_same_whatever_its_batch(bundle_of, engine_name, eve
 def test_no_events_give_no_results(bundle_of, engine_name, name):
     bundle = bundle_of(name)
     golden, outputs = bundle.golden, bundle.manifest.signature.outputs
-    with qb.open(bundle, engine_name) as session:
+    with tamis.open(bundle, engine_name) as session:
         none = {k: v[:0] for k, v in golden.inputs.items()}
         bound = dict(zip([spec.name for spec in outputs], session.bind(**none)(), strict=True))
         for found in (session.run(**none), bound):
@@ -91,7 +91,7 @@ def test_bound_buffers_give_the_same_numbers_and_see_what_is_filled_in(
     bundle = bundle_of(model_name)
     golden = {name: array.copy(order="C") for name, array in bundle.golden.inputs.items()}
     buffers = {name: np.zeros_like(array) for name, array in golden.items()}
-    with qb.open(bundle, engine_name, chunk=chunk) as session:
+    with tamis.open(bundle, engine_name, chunk=chunk) as session:
         expected = session.run(**golden)
         call = session.bind(**buffers)
         call()
@@ -103,7 +103,7 @@ def test_bound_buffers_give_the_same_numbers_and_see_what_is_filled_in(
 
 def test_a_buffer_that_would_have_to_be_copied_is_not_bound(bundle_of, engine_name):
     with (
-        qb.open(bundle_of("dense"), engine_name) as session,
+        tamis.open(bundle_of("dense"), engine_name) as session,
         pytest.raises(InputMismatchError, match="contiguous"),
     ):
         session.bind(np.zeros((12, 4), np.float32).T)
@@ -115,7 +115,7 @@ def test_the_layout_of_an_input_does_not_matter(bundle_of, engine_name, events_o
     locked = x.copy()
     locked.flags.writeable = False
     spread = np.repeat(x, 2, axis=2)[:, :, ::2]
-    with qb.open(bundle, engine_name) as session:
+    with tamis.open(bundle, engine_name) as session:
         expected = session.run(x)
         for other in (np.asfortranarray(x), spread, locked, x[::-1][::-1]):
             assert_same(session.run(other), expected, 0.0)
@@ -138,7 +138,7 @@ def test_the_layout_of_an_input_does_not_matter(bundle_of, engine_name, events_o
 def test_a_wrong_array_is_refused_with_its_mend(bundle_of, engine_name, events_of, wrong, told):
     bundle = bundle_of("dense")
     x = events_of(bundle, 5)["x"]
-    with qb.open(bundle, engine_name) as session:
+    with tamis.open(bundle, engine_name) as session:
         for call in (session, session.run, session.bind):
             with pytest.raises(InputMismatchError, match=told):
                 call(wrong(x))
@@ -148,7 +148,7 @@ def test_a_wrong_array_is_refused_with_its_mend(bundle_of, engine_name, events_o
 def test_wrong_names_and_numbers_of_arrays_are_refused(bundle_of, engine_name, events_of):
     bundle = bundle_of("deep-jet")
     events = events_of(bundle, 4)
-    with qb.open(bundle, engine_name) as session:
+    with tamis.open(bundle, engine_name) as session:
         with pytest.raises(InputMismatchError, match=r"2 arrays were given.*takes 3"):
             session.run(*list(events.values())[:2])
         renamed = {("sw" if name == "sv" else name): value for name, value in events.items()}
@@ -169,7 +169,7 @@ def test_nan_in_is_nan_out_for_that_event_alone(bundle_of, engine_name, events_o
     for spec in bundle.manifest.signature.inputs:
         spoiled = {k: v.copy() for k, v in events.items()}
         spoiled[spec.name].reshape(6, -1)[2, -1] = np.nan
-        with qb.open(bundle, engine_name) as session:
+        with tamis.open(bundle, engine_name) as session:
             clean, found = session.run(**events), session.run(**spoiled)
         others = np.arange(6) != 2
         for output in found:
@@ -182,7 +182,7 @@ def test_large_numbers_and_infinities_do_not_pass_as_nan(bundle_of, engine_name,
     x = events_of(bundle, 4)["x"]
     x[1] *= 1e30
     x[2, 0] = np.inf
-    with qb.open(bundle, engine_name) as session:
+    with tamis.open(bundle, engine_name) as session:
         clean = session(x[[0, 3]])
         found = session(x)
     np.testing.assert_allclose(found[[0, 3]], clean, rtol=1e-5)
@@ -192,7 +192,7 @@ def test_large_numbers_and_infinities_do_not_pass_as_nan(bundle_of, engine_name,
 def test_many_threads_share_one_session(bundle_of, engine_name, events_of):
     bundle = bundle_of("conv1d")
     batches = [events_of(bundle, 1 + seed, seed)["x"] for seed in range(8)]
-    with qb.open(bundle, engine_name, chunk=4) as session:
+    with tamis.open(bundle, engine_name, chunk=4) as session:
         alone = [session.run(x) for x in batches]
         with ThreadPoolExecutor(8) as pool:
             for _ in range(5):
@@ -202,7 +202,7 @@ def test_many_threads_share_one_session(bundle_of, engine_name, events_of):
 
 def test_a_result_is_not_touched_by_the_next_call(bundle_of, engine_name, events_of):
     bundle = bundle_of("dense")
-    with qb.open(bundle, engine_name) as session:
+    with tamis.open(bundle, engine_name) as session:
         first = session(events_of(bundle, 4, 1)["x"])
         kept = first.copy()
         session(events_of(bundle, 4, 2)["x"])
@@ -216,21 +216,21 @@ def test_a_result_is_not_touched_by_the_next_call(bundle_of, engine_name, events
 def test_a_closed_session_says_so_and_opens_again(bundle_of, engine_name):
     bundle = bundle_of("dense")
     x = bundle.golden.inputs["x"]
-    session = qb.open(bundle, engine_name)
+    session = tamis.open(bundle, engine_name)
     expected = session(x)
     session.close()
     session.close()
     for call in (session, session.run, session.bind):
         with pytest.raises(UsageError, match=r"closed; open the bundle again"):
             call(x)
-    with qb.open(bundle, engine_name) as again:
+    with tamis.open(bundle, engine_name) as again:
         np.testing.assert_array_equal(again(x), expected)
 
 
 def test_a_model_of_a_fixed_batch_takes_any_number_of_events(bundle_of, engine_name, events_of):
     bundle = bundle_of("fixed-batch")
     events = events_of(bundle, 5)
-    with qb.open(bundle, engine_name) as session:
+    with tamis.open(bundle, engine_name) as session:
         together = session.run(**events)
         alone = [session.run(events["x"][i : i + 1])["score"] for i in range(5)]
     np.testing.assert_array_equal(together["score"], np.concatenate(alone))
@@ -240,7 +240,7 @@ def test_a_model_without_a_batch_is_called_once(bundle_of, engine_name):
     bundle = bundle_of("no-batch")
     assert bundle.manifest.signature.rows == "none"
     x = np.ones((6, 3), np.float32)
-    with qb.open(bundle, engine_name) as session:
+    with tamis.open(bundle, engine_name) as session:
         single, double = session(x, np.array(1.0, np.float32)), session(x, np.array(2.0, np.float32))
         assert single.shape == ()
         np.testing.assert_allclose(double, 2 * single, rtol=1e-6)
@@ -251,13 +251,13 @@ def test_a_model_without_a_batch_is_called_once(bundle_of, engine_name):
 def test_threads_change_no_decision(bundle_of, engine_name):
     bundle = bundle_of("conv1d")
     spec = bundle.manifest.signature.output("score")
-    with qb.open(bundle, engine_name, threads=2) as session:
+    with tamis.open(bundle, engine_name, threads=2) as session:
         found = session.run(**bundle.golden.inputs)["score"]
     assert not out_of_tolerance(found, bundle.golden.outputs["score"], spec.tolerance).any()
     with pytest.raises(UsageError, match="threads is 0"):
-        qb.open(bundle, engine_name, threads=0)
+        tamis.open(bundle, engine_name, threads=0)
     with pytest.raises(UsageError, match="chunk is -1"):
-        qb.open(bundle, engine_name, chunk=-1)
+        tamis.open(bundle, engine_name, chunk=-1)
 
 
 def test_an_engine_tells_its_version(engine_name):

@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-import quickbeam as qb
-from quickbeam._base import BundleError, MissingExtraError, UsageError, VerificationError
-from quickbeam.bundle import Bundle, Tolerance
-from quickbeam.engines import Engine, Options, Runner, Session, find_engine, first_difference
-from quickbeam.engines.chunking import choose_request
-from quickbeam.measure import verify
+import tamis
+from tamis._base import BundleError, MissingExtraError, UsageError, VerificationError
+from tamis.bundle import Bundle, Tolerance
+from tamis.engines import Engine, Options, Runner, Session, find_engine, first_difference
+from tamis.engines.chunking import choose_request
+from tamis.measure import verify
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def tampered(bundle_of, tmp_path):
     """Change a copy of the model and mend its checksum, as somebody would who means it."""
 
     def change(edit):
-        target = tmp_path / "tampered.qb"
+        target = tmp_path / "tampered.tamis"
         shutil.copytree(bundle_of("dense").path, target)
         model = onnx.load(target / "model.onnx")
         edit(model)
@@ -46,7 +46,7 @@ def test_a_model_that_does_not_reproduce_its_golden_outputs_is_not_opened(tamper
     place = tampered(edit)
     told = rf"engine {engine_name} does not reproduce the output 'score' of the bundle dense: element \[\d+, 0\] is 0\.\d+, golden 0\.\d+, error \S+ >"
     with pytest.raises(VerificationError, match=told):
-        qb.open(place, engine_name)
+        tamis.open(place, engine_name)
     found = verify(place, engine_name)
     assert not found.passed
     assert "element [" in found.problem
@@ -59,12 +59,12 @@ def test_a_graph_that_is_not_the_declared_one_is_refused(tampered, engine_name):
         model.graph.node[0].input[0] = "y"
 
     with pytest.raises(BundleError, match=r"field signature.inputs: declares x \(float32\), the graph has y"):
-        qb.open(tampered(edit), engine_name)
+        tamis.open(tampered(edit), engine_name)
 
 
 def test_the_null_engine_measures_but_decides_nothing(bundle_of):
     bundle = bundle_of("dense")
-    with qb.open(bundle, "null") as session:
+    with tamis.open(bundle, "null") as session:
         assert not session.verified
         assert session(np.zeros((5, 12), np.float32)).shape == (5, 1)
     with pytest.raises(UsageError, match="does no work, so there is nothing to verify"):
@@ -73,12 +73,12 @@ def test_the_null_engine_measures_but_decides_nothing(bundle_of):
 
 def test_an_unknown_engine_is_told_with_its_near_misses(bundle_of):
     with pytest.raises(UsageError, match="no engine is called 'onnxruntme'; did you mean 'onnxruntime'"):
-        qb.open(bundle_of("dense"), "onnxruntme")
+        tamis.open(bundle_of("dense"), "onnxruntme")
 
 
 def test_a_bundle_without_a_score_says_what_to_call(bundle_of):
     with (
-        qb.open(bundle_of("conv1d")) as session,
+        tamis.open(bundle_of("conv1d")) as session,
         pytest.raises(UsageError, match=r"names no score; call session.run.*score, probabilities.*--score"),
     ):
         session(bundle_of("conv1d").golden.inputs["x"])
@@ -129,17 +129,15 @@ def test_an_engine_that_loses_an_output_is_not_opened(bundle_of):
 
 def test_a_missing_library_is_told_with_its_install_line(bundle_of, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'quickbeam\[openvino\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'tamis\[openvino\]'"):
         verify(bundle_of("dense"), "openvino")
 
 
 def test_the_engine_remote_without_its_libraries_says_how_to_get_them(monkeypatch):
-    for name in [name for name in sys.modules if name == "hpack" or name.startswith("quickbeam.serve")]:
+    for name in [name for name in sys.modules if name == "hpack" or name.startswith("tamis.serve")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "hpack", None)
-    with pytest.raises(
-        MissingExtraError, match=r"hpack, .*the engine remote.*pip install 'quickbeam\[serve\]'"
-    ):
+    with pytest.raises(MissingExtraError, match=r"hpack, .*the engine remote.*pip install 'tamis\[serve\]'"):
         find_engine("remote")
 
 
@@ -168,7 +166,7 @@ def test_whole_numbers_have_to_match_exactly():
 
 def test_a_bundle_opened_twice_shares_nothing(bundle_of):
     place = bundle_of("dense").path
-    one, two = qb.open(place), qb.open(Bundle.open(place))
+    one, two = tamis.open(place), tamis.open(Bundle.open(place))
     one.close()
     assert two(bundle_of("dense").golden.inputs["x"]).shape[1] == 1
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import ModelError
-from quickbeam.bundle import pack
-from quickbeam.engines import Options, find_engine
-from quickbeam.engines.native import MOST_SIZES
-from quickbeam.measure import verify
+import tamis
+from tamis._base import ModelError
+from tamis.bundle import pack
+from tamis.engines import Options, find_engine
+from tamis.engines.native import MOST_SIZES
+from tamis.measure import verify
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def free(parse_model, tmp_path):
         }""",
         w=(3, 1),
     )
-    return pack(model, tmp_path / "free.qb").bundle
+    return pack(model, tmp_path / "free.tamis").bundle
 
 
 def test_sizes_that_are_seen_late_are_compiled_for_then(free):
     rng = np.random.default_rng(0)
-    with qb.open(free, "native") as native, qb.open(free, "onnxruntime") as other:
+    with tamis.open(free, "native") as native, tamis.open(free, "onnxruntime") as other:
         for n in (5, 16, 1, 5):
             x = rng.normal(size=(9, n, 3)).astype(np.float32)
             np.testing.assert_allclose(native(x), other(x), rtol=1e-5, atol=1e-6)
@@ -39,9 +39,9 @@ def test_sizes_that_are_seen_late_are_compiled_for_then(free):
 
 
 def test_sizes_are_not_compiled_for_without_end(free, monkeypatch):
-    monkeypatch.setattr("quickbeam.engines.native.MOST_SIZES", 2)
+    monkeypatch.setattr("tamis.engines.native.MOST_SIZES", 2)
     assert MOST_SIZES > 2
-    with qb.open(free, "native") as session:
+    with tamis.open(free, "native") as session:
         session(np.zeros((1, 5, 3), np.float32))
         with pytest.raises(ModelError, match="this session has seen 2 of them; pad events to fewer sizes"):
             session(np.zeros((1, 6, 3), np.float32))
@@ -58,7 +58,7 @@ def test_a_model_is_loaded_by_its_signature_alone(free, bundle_of, parse_model, 
         runner = engine.load(bundle.model_bytes, bundle.manifest.signature, Options())
         assert runner.run([np.zeros(shape, np.float32)])[0].shape[0] == 7
     model = parse_model("""m (double[N, 4] x) => (double[N, 4] y) { y = Relu (x) }""")
-    bundle = pack(model, tmp_path / "double.qb").bundle
+    bundle = pack(model, tmp_path / "double.tamis").bundle
     with pytest.raises(ModelError, match="float64"):
         engine.load(bundle.model_bytes, bundle.manifest.signature, Options())
 
@@ -67,16 +67,16 @@ def test_a_graph_fixed_to_several_events_goes_through_in_such_batches(parse_mode
     model = parse_model(
         """four (float[4, 6] x) => (float[4, 2] score) { a = MatMul (x, w) score = Tanh (a) }""", w=(6, 2)
     )
-    bundle = pack(model, tmp_path / "four.qb").bundle
+    bundle = pack(model, tmp_path / "four.tamis").bundle
     assert bundle.manifest.signature.fixed_batch == 4
     assert verify(bundle, "native").passed
     x = np.random.default_rng(0).normal(size=(12, 6)).astype(np.float32)
-    with qb.open(bundle, "native") as native, qb.open(bundle, "onnxruntime") as other:
+    with tamis.open(bundle, "native") as native, tamis.open(bundle, "onnxruntime") as other:
         np.testing.assert_allclose(native(x), other(x), rtol=1e-5, atol=1e-6)
 
 
 def test_batches_come_whole(bundle_of):
-    with qb.open(bundle_of("conv1d"), "native") as native:
+    with tamis.open(bundle_of("conv1d"), "native") as native:
         assert native.chunk == 16_384
         x = np.random.default_rng(0).normal(size=(20_000, 3, 20)).astype(np.float32)
         found = native.run(x)["score"]
@@ -85,10 +85,10 @@ def test_batches_come_whole(bundle_of):
 
 def test_it_works_without_headers_of_python(bundle_of, monkeypatch):
     bundle = bundle_of("conv1d")
-    with qb.open(bundle, "native") as session:
+    with tamis.open(bundle, "native") as session:
         expected = session.run(**bundle.golden.inputs)
-    monkeypatch.setattr("quickbeam.native.call.kernel.load_extension", lambda _compiler: None)
-    with qb.open(bundle, "native") as session:
+    monkeypatch.setattr("tamis.native.call.kernel.load_extension", lambda _compiler: None)
+    with tamis.open(bundle, "native") as session:
         found = session.run(**bundle.golden.inputs)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value)
@@ -99,5 +99,5 @@ def test_it_works_without_headers_of_python(bundle_of, monkeypatch):
     "name", ["conv-vae", "graph-vae", "topology-both", "egamma", "facile", "em-trk-michel"]
 )
 def test_shipped_models_pass_the_gate(name):
-    with qb.open(name, "native") as session:
+    with tamis.open(name, "native") as session:
         assert session.verified

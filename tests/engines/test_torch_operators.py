@@ -7,10 +7,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from quickbeam._base import ModelError
-from quickbeam.bundle import Signature
-from quickbeam.bundle.model import parse_model
-from quickbeam.engines import Options, find_engine
+from tamis._base import ModelError
+from tamis.bundle import Signature
+from tamis.bundle.model import parse_model
+from tamis.engines import Options, find_engine
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from quickbeam.events import Events
+from tamis.events import Events
 
 MakeEvents = Callable[..., Events]
 

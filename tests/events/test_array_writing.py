@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quickbeam._base import DataError, UsageError
-from quickbeam.events import open_array_writer, read_arrays
+from tamis._base import DataError, UsageError
+from tamis.events import open_array_writer, read_arrays
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -5,8 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-from quickbeam._base import DataError, UsageError
-from quickbeam.events import inspect_file, read_arrays
+from tamis._base import DataError, UsageError
+from tamis.events import inspect_file, read_arrays
 
 JETS = np.random.default_rng(1).normal(size=(500, 100, 3)).astype(np.float32)
 
@@ -73,7 +73,7 @@ def test_a_pickle_is_not_opened(tmp_path):
 
 
 def test_events_are_not_taken_for_arrays(tmp_path, make_events):
-    from quickbeam.events import write_events
+    from tamis.events import write_events
 
     write_events(tmp_path / "events.root", make_events(3))
     with pytest.raises(UsageError, match="holds events rather than arrays: read it with read_events"):

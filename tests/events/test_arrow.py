@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from quickbeam.events import Events
-from quickbeam.events.arrow import array_of, columns_of_schema, table_of, type_of, with_columns
+from tamis.events import Events
+from tamis.events.arrow import array_of, columns_of_schema, table_of, type_of, with_columns
 
 N = 12
 COUNTS = np.arange(N) % 3

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import uproot
 
-from quickbeam._base import MissingExtraError, QuickbeamError, SkippedFilesError, UnreadableFileError
-from quickbeam.events import Events, open_writer, read_arrays, read_events
+from tamis._base import MissingExtraError, SkippedFilesError, TamisError, UnreadableFileError
+from tamis.events import Events, open_writer, read_arrays, read_events
 
 EVENTS = 1200
 SUFFIXES = [".root", ".rntuple.root", ".parquet"]
@@ -74,7 +74,7 @@ def test_flipped_bytes_never_lose_events_in_silence(tmp_path, write_in_baskets, 
         path.write_bytes(damaged)
         try:
             assert read_count(path) == EVENTS
-        except QuickbeamError:
+        except TamisError:
             told += 1
     assert told > 10
 
@@ -153,7 +153,7 @@ def test_bad_array_files_are_told_too(tmp_path, suffix):
         path.write_bytes(damaged)
         try:
             assert sum(len(chunk.array) for chunk in read_arrays(path, chunk_bytes=50_000)) == len(jets)
-        except QuickbeamError:
+        except TamisError:
             continue
         assert round_ % 2 == 0
 
@@ -191,7 +191,7 @@ class Refusing(http.server.BaseHTTPRequestHandler):
     ],
 )
 def test_what_a_web_server_answers_is_told(status, told):
-    pytest.importorskip("aiohttp", reason="http needs the extra quickbeam[remote]")
+    pytest.importorskip("aiohttp", reason="http needs the extra tamis[remote]")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{status}.root"
@@ -201,7 +201,7 @@ def test_what_a_web_server_answers_is_told(status, told):
 
 
 def test_a_server_that_is_not_there_is_told():
-    pytest.importorskip("aiohttp", reason="http needs the extra quickbeam[remote]")
+    pytest.importorskip("aiohttp", reason="http needs the extra tamis[remote]")
     with pytest.raises(UnreadableFileError, match="no connection"):
         next(iter(read_events(["http://127.0.0.1:1/x.root"])))
 

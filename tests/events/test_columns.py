@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quickbeam._base import DataError, MissingColumnError
-from quickbeam.events import Events
-from quickbeam.events.columns import Frame, Jagged, columns_of
+from tamis._base import DataError, MissingColumnError
+from tamis.events import Events
+from tamis.events.columns import Frame, Jagged, columns_of
 
 LISTS = st.lists(st.lists(st.floats(-1e3, 1e3, width=32), max_size=4), min_size=1, max_size=8)
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 
-from quickbeam.events import FileSummary, inspect_file, write_events
+from tamis.events import FileSummary, inspect_file, write_events
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".root", "ROOT TTree"), (".parquet", "Parquet")])

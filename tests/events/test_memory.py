@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import uproot
 
-from quickbeam.events import Events, open_writer
+from tamis.events import Events, open_writer
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 
 READ = textwrap.dedent("""
     import sys
-    from quickbeam.events import read_events
+    from tamis.events import read_events
     count = sum(len(chunk.events) for chunk in read_events(sys.argv[1], chunk_bytes=4_000_000))
     peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
     print(count, int(peak.split()[1]) * 1024)

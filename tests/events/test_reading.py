@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 
-from quickbeam._base import DataError, MissingColumnError, UnreadableFileError, UsageError
-from quickbeam.events import Events, read_events, write_events
-from quickbeam.events.table import layout_bytes
+from tamis._base import DataError, MissingColumnError, UnreadableFileError, UsageError
+from tamis.events import Events, read_events, write_events
+from tamis.events.table import layout_bytes
 
 
 def read_all(paths, **options) -> Events:
@@ -82,12 +82,12 @@ def test_files_of_a_glob_come_sorted_and_an_empty_glob_names_near_misses(tmp_pat
 def test_urls_are_read_as_local_files_are(tmp_path, make_events, same, suffix):
     name = f"events{suffix}"
     write_events(tmp_path / name, make_events(50))
-    fsspec.filesystem("memory").pipe(f"/qb/{name}", (tmp_path / name).read_bytes())
+    fsspec.filesystem("memory").pipe(f"/tamis/{name}", (tmp_path / name).read_bytes())
     with zipfile.ZipFile(tmp_path / "events.zip", "w") as archive:
         archive.write(tmp_path / name, name)
     urls = [
-        f"memory://qb/{name}",
-        f"memory://qb/*{suffix}",
+        f"memory://tamis/{name}",
+        f"memory://tamis/*{suffix}",
         f"file://{tmp_path / name}",
         f"zip://{name}::{tmp_path / 'events.zip'}",
     ]
@@ -117,7 +117,7 @@ class RangeHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.mark.parametrize("suffix", [".root", ".parquet"])
 def test_a_web_server_is_read_too(tmp_path, make_events, same, suffix):
-    pytest.importorskip("aiohttp", reason="http needs the extra quickbeam[remote]")
+    pytest.importorskip("aiohttp", reason="http needs the extra tamis[remote]")
     write_events(tmp_path / f"events{suffix}", make_events(50))
 
     with http.server.ThreadingHTTPServer(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from quickbeam._base import UnreadableFileError
-from quickbeam.events import Events, inspect_file, read_events, write_events
+from tamis._base import UnreadableFileError
+from tamis.events import Events, inspect_file, read_events, write_events
 
 SOME = ["Muon_p*", "Muon_*Id", "LHEPdfWeight", "MET_pt", "HLT_IsoMu2*", "genWeight", "GenPart_*", "nMuon"]
 

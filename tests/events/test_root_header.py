@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import uproot
 
-from quickbeam.events.root_header import LinearTree, linear_headers
+from tamis.events.root_header import LinearTree, linear_headers
 
 
 def jagged(kind: str) -> Any:
@@ -94,7 +94,7 @@ def check(path: Path, extends: int) -> None:
 
 
 def test_where_the_proof_fails_uproot_writes_the_header(tmp_path, monkeypatch):
-    from quickbeam.events import root_header
+    from tamis.events import root_header
 
     monkeypatch.setattr(root_header, "_NULLS_BYTES", 24)  # as if uproot had left one out
     with linear_headers():

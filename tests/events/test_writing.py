@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import uproot
 
-from quickbeam._base import DataError, UsageError
-from quickbeam.events import Events, open_writer, read_events, write_events
+from tamis._base import DataError, UsageError
+from tamis.events import Events, open_writer, read_events, write_events
 
 FORMATS = [".root", ".parquet"]
 
@@ -114,7 +114,7 @@ def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path, suffix):
     path = tmp_path / f"killed{suffix}"
     script = textwrap.dedent(f"""
         import time, numpy as np
-        from quickbeam.events import Events, open_writer
+        from tamis.events import Events, open_writer
         columns = {{name: np.arange(1000) for name in ("run", "luminosityBlock", "event")}}
         with open_writer({str(path)!r}, flush_bytes=1) as writer:
             writer.write(Events.of(columns))

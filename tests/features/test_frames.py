@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickbeam._base import DataError
-from quickbeam.events import Frame, Jagged
-from quickbeam.features import find_feature
+from tamis._base import DataError
+from tamis.events import Frame, Jagged
+from tamis.features import find_feature
 
 WIDTH = 2 * math.pi / 360
 HALF = 175
@@ -204,8 +204,8 @@ def test_a_score_shows_an_energy_that_is_no_number():
 
 def test_a_simulated_jet_is_in_the_middle_of_its_frame():
     pytest.importorskip("pythia8mc")
-    from quickbeam.events import IDENTITY, columns_of
-    from quickbeam.simulate import Settings, simulate
+    from tamis.events import IDENTITY, columns_of
+    from tamis.simulate import Settings, simulate
 
     (events,) = simulate("qcd", 12, seed=1, settings=Settings(low_level=True))
     feature = find_feature("top_frames")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from quickbeam._base import DataError, UsageError
-from quickbeam.events import Frame, Jagged, read_events
-from quickbeam.features import Feature, InputRows, Rows, columns_read, find_inputs, input_rows
+from tamis._base import DataError, UsageError
+from tamis.events import Frame, Jagged, read_events
+from tamis.features import Feature, InputRows, Rows, columns_read, find_inputs, input_rows
 
 
 @pytest.fixture

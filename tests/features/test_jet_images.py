@@ -5,9 +5,9 @@ from __future__ import annotations
 import awkward as ak
 import numpy as np
 
-from quickbeam.events import Events
-from quickbeam.features import find_feature, find_inputs, input_rows
-from quickbeam.features.jet_images import HALF, SIZE
+from tamis.events import Events
+from tamis.features import find_feature, find_inputs, input_rows
+from tamis.features.jet_images import HALF, SIZE
 
 
 def events_with(seed: int, count: int) -> Events:

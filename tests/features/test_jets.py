@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickbeam._base import DataError
-from quickbeam.events import Events
-from quickbeam.features import leading_jets
-from quickbeam.features.lists import wrap_phi
+from tamis._base import DataError
+from tamis.events import Events
+from tamis.features import leading_jets
+from tamis.features.lists import wrap_phi
 
 
 def random_events(seed: int, count: int) -> Events:
@@ -164,8 +164,8 @@ def test_lists_of_a_fixed_length_and_batches_without_jets_are_fine():
 
 
 def test_real_jets_hold_their_transverse_momentum(real_file):
-    from quickbeam.events import read_events
-    from quickbeam.features import JET_COLUMNS
+    from tamis.events import read_events
+    from tamis.features import JET_COLUMNS
 
     (chunk,) = read_events(real_file("pfnano.root"), columns=JET_COLUMNS)
     found = leading_jets(chunk.events)

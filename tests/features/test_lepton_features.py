@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickbeam._base import DataError
-from quickbeam.events import IDENTITY, Frame, Jagged
-from quickbeam.features import LEPTON_EVENT_VALUES, PARTICLE_VALUES, find_feature
-from quickbeam.features.lepton import leading_leptons
+from tamis._base import DataError
+from tamis.events import IDENTITY, Frame, Jagged
+from tamis.features import LEPTON_EVENT_VALUES, PARTICLE_VALUES, find_feature
+from tamis.features.lepton import leading_leptons
 
 PARTICLE_LIST, LEPTON_EVENT = find_feature("particle_list"), find_feature("lepton_event")
 COLLECTIONS = {

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import InputMismatchError
-from quickbeam.bundle import Output, Tolerance, WorkingPoint, pack
-from quickbeam.measure import verify, wilson
-from quickbeam.measure.agreement import compare
+import tamis
+from tamis._base import InputMismatchError
+from tamis.bundle import Output, Tolerance, WorkingPoint, pack
+from tamis.measure import verify, wilson
+from tamis.measure.agreement import compare
 
 SPEC = Output(name="y", shape=("N",), tolerance=Tolerance(absolute=0.0, relative=0.01))
 
@@ -53,7 +53,7 @@ def working(parse_model, tmp_path):
         "m (float[N, 2] x) => (float[N] score) { score = ReduceSum <axes = [1], keepdims = 0> (x) }", 11
     )
     points = [WorkingPoint(name="loose", threshold=0.5), WorkingPoint(name="tight", threshold=3.0)]
-    return pack(model, tmp_path / "m.qb", working_points=points).bundle
+    return pack(model, tmp_path / "m.tamis", working_points=points).bundle
 
 
 def test_decisions_are_compared_at_every_working_point(working, engine_name):
@@ -69,7 +69,7 @@ def test_decisions_are_compared_at_every_working_point(working, engine_name):
 
 
 def test_flips_are_counted():
-    from quickbeam.measure.agreement import _flips
+    from tamis.measure.agreement import _flips
 
     class Bundle:
         class manifest:  # noqa: N801 - stands for one
@@ -85,10 +85,10 @@ def test_inputs_that_do_not_fit_are_the_users_not_the_engines_fault(working):
 
 
 def test_agreement_survives_json(working):
-    from quickbeam.measure import Agreement
+    from tamis.measure import Agreement
 
     found = verify(working)
     bad = found.model_copy(update={"outputs": (compare(SPEC, np.array([1.0]), np.array([0.0])),)})
     assert Agreement.model_validate_json(bad.model_dump_json()) == bad
     assert bad.outputs[0].largest_relative == math.inf
-    assert qb.verify is verify
+    assert tamis.verify is verify

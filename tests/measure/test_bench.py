@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import DataError, QuickbeamError, UsageError, VerificationError
-from quickbeam.measure import (
+import tamis
+from tamis._base import DataError, TamisError, UsageError, VerificationError
+from tamis.measure import (
     Bench,
     Plan,
     Record,
@@ -31,7 +31,7 @@ NARROW = Roofline(flops_per_second=1e9, bytes_per_second={"1000": 1e9, "100000":
 @pytest.fixture
 def bench(monkeypatch):
     """Run a benchmark without the minute that the roofline takes."""
-    monkeypatch.setattr("quickbeam.measure.bench.measure_roofline", lambda: NARROW)
+    monkeypatch.setattr("tamis.measure.bench.measure_roofline", lambda: NARROW)
     return lambda bundles, **options: run_bench(bundles, Bench(plan=QUICK, cold=False, load=False, **options))
 
 
@@ -82,7 +82,7 @@ def test_a_benchmark_from_end_to_end(bundle_of, bench, tmp_path):
 
 def test_a_batch_of_several_chunks_is_cut_but_for_the_plain_engine(bundle_of, bench):
     bundle = bundle_of("dense")
-    with qb.open(bundle) as session:
+    with tamis.open(bundle) as session:
         chunk = session.chunk
         x = np.concatenate([bundle.golden.inputs["x"]] * (2 * chunk // 64 + 1))[: 2 * chunk]
         np.testing.assert_allclose(session.plain(x)()[0], session(x), rtol=1e-5)
@@ -100,10 +100,10 @@ def test_only_the_modes_that_are_asked_for_are_timed(bundle_of, bench):
 
 
 def test_an_engine_that_cannot_run_a_model_is_named_and_the_others_are_timed(bench, parse_model, tmp_path):
-    from quickbeam.bundle import pack
+    from tamis.bundle import pack
 
     model = parse_model("m (float[N, 3] x) => (float[N, 3] y) { y = Hardmax (x) }")
-    bundle = pack(model, tmp_path / "m.qb", inputs={"x": np.eye(3)}).bundle
+    bundle = pack(model, tmp_path / "m.tamis", inputs={"x": np.eye(3)}).bundle
     record = bench([bundle], engines=("onnxruntime", "torch"), batches=(1,))
     assert {r.engine for r in record.latency} == {"onnxruntime", "null"}
     assert "does not know the operator Hardmax" in record.refused[0]
@@ -112,10 +112,10 @@ def test_an_engine_that_cannot_run_a_model_is_named_and_the_others_are_timed(ben
 
 
 def test_batches_that_a_graph_cannot_take_are_named(bench, parse_model, tmp_path):
-    from quickbeam.bundle import pack
+    from tamis.bundle import pack
 
     model = parse_model("m (float[8, 3] x) => (float[8, 3] y) { y = Sigmoid (x) }")
-    bundle = pack(model, tmp_path / "eight.qb").bundle
+    bundle = pack(model, tmp_path / "eight.tamis").bundle
     record = bench([bundle], engines=("onnxruntime",), batches=(1, 16))
     assert {row.batch for row in record.latency} == {16}
     assert record.refused == ("eight with batches of 1: its graph takes 8 events at a time",)
@@ -160,7 +160,7 @@ def test_memory_and_loading_are_measured_in_processes_of_their_own(bundle_of):
     assert measure_memory(bundle, "onnxruntime", 8, 8_000_000, seconds=0).events == 8  # the time is up
     load = measure_load(bundle, "onnxruntime", processes=1)
     assert min(load.import_ns, load.open_ns, load.first_call_ns, load.second_call_ns) > 0
-    with pytest.raises(QuickbeamError, match=r"the load probe of .* failed: no engine is called 'nothing'"):
+    with pytest.raises(TamisError, match=r"the load probe of .* failed: no engine is called 'nothing'"):
         measure_load(bundle, "nothing", processes=1)
 
 
@@ -169,7 +169,7 @@ def test_malformed_records_are_told(tmp_path):
         read_records([tmp_path / "absent"])
     (tmp_path / "other.json").write_text('{"kind": "recipe"}')
     assert read_records([tmp_path]) == []
-    with pytest.raises(DataError, match="is no record of quickbeam"):
+    with pytest.raises(DataError, match="is no record of tamis"):
         read_records([tmp_path / "other.json"])
     (tmp_path / "bad.json").write_text('{"kind": "bench", "created": 3}')
     with pytest.raises(DataError, match=r"the record .*bad.json is malformed: field bench.created"):

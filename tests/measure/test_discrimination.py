@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quickbeam._base import DataError
-from quickbeam.measure import Sample, discriminate, histogram
+from tamis._base import DataError
+from tamis.measure import Sample, discriminate, histogram
 
 
 def slow_auc(background, signal):

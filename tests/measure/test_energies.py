@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quickbeam.measure.array_classes import class_figures, confusion
-from quickbeam.measure.energies import empty_rows, energy_bins
+from tamis.measure.array_classes import class_figures, confusion
+from tamis.measure.energies import empty_rows, energy_bins
 
 
 def test_response_and_spread_are_those_of_the_numbers():

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import DataError, UsageError
-from quickbeam.features import leading_jets
-from quickbeam.measure import evaluate_bundle, read_records, write_record
+import tamis
+from tamis._base import DataError, UsageError
+from tamis.features import leading_jets
+from tamis.measure import evaluate_bundle, read_records, write_record
 
 
 def test_an_evaluation_from_end_to_end(jet_bundle, jet_file, jet_events, tmp_path):
@@ -40,4 +40,4 @@ def test_what_cannot_be_evaluated_is_told(jet_bundle, bundle_of, jet_file):
         evaluate_bundle(bundle_of("conv1d"), [file], {"s": [file]})
     with pytest.raises(DataError, match=r"the sample background .* has no jets to score"):
         evaluate_bundle(jet_bundle, [str(jet_file("none.root", 1))], {"s": [file]})
-    assert qb.Bundle.open(jet_bundle.path).name == "jets"
+    assert tamis.Bundle.open(jet_bundle.path).name == "jets"

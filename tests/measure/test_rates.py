@@ -9,11 +9,11 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from quickbeam._base import DataError, UsageError
-from quickbeam.bundle import Bundle
-from quickbeam.events import Events, write_events
-from quickbeam.measure import compare_models, compare_runs, load_samples, rate_hz, study_rates, write_tuned
-from quickbeam.trigger import load_menu, run_menu
+from tamis._base import DataError, UsageError
+from tamis.bundle import Bundle
+from tamis.events import Events, write_events
+from tamis.measure import compare_models, compare_runs, load_samples, rate_hz, study_rates, write_tuned
+from tamis.trigger import load_menu, run_menu
 
 MENU = """
 menu: rates

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quickbeam._base import UsageError
-from quickbeam.bundle import Bundle
-from quickbeam.measure import Scores, classes_of, measure_selectors
+from tamis._base import UsageError
+from tamis.bundle import Bundle
+from tamis.measure import Scores, classes_of, measure_selectors
 
 CLASSES = ("qcd", "w", "ttbar")
 

@@ -14,12 +14,12 @@ import numpy as np
 import onnx
 import pytest
 
-from quickbeam._base import host_facts
-from quickbeam.bundle import Reference
-from quickbeam.native import Module, Ways, compile_model
-from quickbeam.native.build import Level, find_level, host_level
-from quickbeam.native.build.toolchain import FLAGS as TOOLCHAIN_FLAGS
-from quickbeam.native.build.toolchain import find_compiler
+from tamis._base import host_facts
+from tamis.bundle import Reference
+from tamis.native import Module, Ways, compile_model
+from tamis.native.build import Level, find_level, host_level
+from tamis.native.build.toolchain import FLAGS as TOOLCHAIN_FLAGS
+from tamis.native.build.toolchain import find_compiler
 
 FLAGS = tuple(flag for flag in TOOLCHAIN_FLAGS if flag != "-O2")
 BATCHES = (1, 2, 3, 5, 8, 17, 40)
@@ -29,7 +29,7 @@ WAYS = {  # the last way of each is taken wherever it can be
     "wide1": Ways(wide=(1,), narrow=(1,)),
     "wide2": Ways(wide=(2,), narrow=(1,)),
 }
-OWN_NAMES = re.compile(r"\b(narrow\d+|wide\d+|qb_run)(_\d+|_in|_out)*\b(?= ?\()")
+OWN_NAMES = re.compile(r"\b(narrow\d+|wide\d+|tamis_run)(_\d+|_in|_out)*\b(?= ?\()")
 TOLERANCE = 1e-6  # of an output's largest value
 Event = Mapping[str, np.ndarray]
 HOST = find_level(
@@ -73,7 +73,7 @@ class Compiled:
 
 def in_one_file(modules: Mapping[str, Module]) -> str:
     """Return the code of many modules as one, each with names of its own and the header once."""
-    header = files("quickbeam.native.c").joinpath("vector.h").read_text()
+    header = files("tamis.native.c").joinpath("vector.h").read_text()
     text = [next(iter(modules.values())).code.split("\n")[0], header]
     for name, module in modules.items():
         body = module.code.split(header)[1]
@@ -96,7 +96,7 @@ def build(
     loaded = ctypes.CDLL(str(library))
     found = {}
     for name, module in modules.items():
-        function = getattr(loaded, f"{name}_qb_run")
+        function = getattr(loaded, f"{name}_tamis_run")
         function.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_long]
         function.restype = None
         found[name] = Compiled(function, module)
@@ -231,7 +231,7 @@ def sanitized(cases: Mapping[str, Case], folder: Path, ways: Sequence[str] = ("n
         (folder / f"{name}.bin").write_bytes(module.constants.tobytes())
         sizes = [f"(const long[]){{{', '.join(map(str, one))}}}" for one in (module.inputs, module.outputs)]
         calls += [
-            f'once({name}_qb_run, "{name}.bin", {len(module.constants)}, {module.scratch_floats}, '
+            f'once({name}_tamis_run, "{name}.bin", {len(module.constants)}, {module.scratch_floats}, '
             f"{len(module.inputs)}, {sizes[0]}, {len(module.outputs)}, {sizes[1]}, {count});"
             for count in (1, 3, 8, 17, 40)
         ]

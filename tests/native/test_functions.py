@@ -9,7 +9,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from quickbeam.native.build import LEVELS, compile_shared, find_compiler
+from tamis.native.build import LEVELS, compile_shared, find_compiler
 
 NAMES = ("exp", "expm1", "log", "tanh", "sigmoid", "erf", "softplus", "sin", "cos")
 POINTS = 200_000
@@ -38,8 +38,8 @@ def call(request, tmp_path_factory, run_level):
     """Return what applies a function of one instruction set to an array."""
     level = request.param
     code = (
-        f"#define QB_LANES {level.target.lanes}\n"
-        + files("quickbeam.native.c").joinpath("vector.h").read_text()
+        f"#define TAMIS_LANES {level.target.lanes}\n"
+        + files("tamis.native.c").joinpath("vector.h").read_text()
     )
     for name in (*NAMES, "gate"):
         given, read = (
@@ -49,7 +49,7 @@ def call(request, tmp_path_factory, run_level):
         )
         code += (
             f'\n__attribute__((visibility("default"))) void each_{name}({given}float *y, long n) '
-            f"{{ for (long i = 0; i < n; i += QB_LANES) st(y + i, f_{name}({read})); }}"
+            f"{{ for (long i = 0; i < n; i += TAMIS_LANES) st(y + i, f_{name}({read})); }}"
         )
     path = tmp_path_factory.mktemp("functions") / "functions.so"
     compile_shared(find_compiler(), code, path, level.flags)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from quickbeam.native import compile_model, example_event, listing
+from tamis.native import compile_model, example_event, listing
 
 
 def test_a_program_is_listed_line_by_line(bundle_of):

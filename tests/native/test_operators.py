@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from quickbeam.native.build import LEVELS, host_level
+from tamis.native.build import LEVELS, host_level
 
 RNG = np.random.default_rng(11)
 OTHER_LEVELS = [level for level in LEVELS if level.name != host_level().name]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from quickbeam.native import compile_model
-from quickbeam.native.expression import Load
-from quickbeam.native.graph import Graph
-from quickbeam.native.lowering import lower
-from quickbeam.native.passes import (
+from tamis.native import compile_model
+from tamis.native.expression import Load
+from tamis.native.graph import Graph
+from tamis.native.lowering import lower
+from tamis.native.passes import (
     forward,
     fuse_finish,
     fuse_gate,
@@ -21,9 +21,9 @@ from quickbeam.native.passes import (
     side_by_side,
     winograd,
 )
-from quickbeam.native.program import Contract, Loop, Map, Maps, Program, Reduce, ReduceBoth, Tiled
-from quickbeam.native.specialise import specialise
-from quickbeam.native.view import Buffer, View
+from tamis.native.program import Contract, Loop, Map, Maps, Program, Reduce, ReduceBoth, Tiled
+from tamis.native.specialise import specialise
+from tamis.native.view import Buffer, View
 
 RNG = np.random.default_rng(5)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from quickbeam._base import ModelError
-from quickbeam.native import Target, Ways, compile_model
-from quickbeam.native.emission import emit
+from tamis._base import ModelError
+from tamis.native import Target, Ways, compile_model
+from tamis.native.emission import emit
 
 
 def _model(nodes, constants=(), shape=(1, 4)):
@@ -67,7 +67,7 @@ def test_many_large_tensors_are_refused_together() -> None:
 def test_what_is_kept_between_statements_is_bounded(monkeypatch) -> None:
     model = _model([helper.make_node("Softmax", ["x"], ["y"], axis=1)], shape=(1, 25, 25))
     made = compile_model(model, {"x": np.ones((1, 25, 25), np.float32)})
-    monkeypatch.setattr("quickbeam.native.limits.TOGETHER", 500)
+    monkeypatch.setattr("tamis.native.limits.TOGETHER", 500)
     with pytest.raises(ModelError, match="while it does an event"):
         emit(made.wide, made.narrow, Target(), Ways())
 

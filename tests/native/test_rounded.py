@@ -7,14 +7,14 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
-import quickbeam as qb
-from quickbeam import QuickbeamError
-from quickbeam.bundle import Bundle, Tolerance, WorkingPoint, pack, write_bundle
-from quickbeam.cli.app import app
-from quickbeam.native import compile_model
-from quickbeam.native.passes import round_weights
-from quickbeam.native.program import Contract, Loop, Program
-from quickbeam.native.view import Buffer, Role, View
+import tamis
+from tamis import TamisError
+from tamis.bundle import Bundle, Tolerance, WorkingPoint, pack, write_bundle
+from tamis.cli.app import app
+from tamis.native import compile_model
+from tamis.native.passes import round_weights
+from tamis.native.program import Contract, Loop, Program
+from tamis.native.view import Buffer, Role, View
 
 TERMS, OUTPUTS = 72, 70
 RNG = np.random.default_rng(8)
@@ -55,7 +55,7 @@ def large(program) -> Contract:
 def tolerant(tmp_path_factory):
     """Return what makes a bundle that bears so much, with a working point there."""
     folder = tmp_path_factory.mktemp("tolerant")
-    plain = pack(network(WEIGHTS), folder / "plain.qb", score="score").bundle
+    plain = pack(network(WEIGHTS), folder / "plain.tamis", score="score").bundle
 
     def made(relative: float, threshold: float | None = None) -> Bundle:
         signature = plain.manifest.signature
@@ -69,7 +69,7 @@ def tolerant(tmp_path_factory):
                 "working_points": points,
             }
         )
-        target = folder / f"{relative}-{threshold}.qb"
+        target = folder / f"{relative}-{threshold}.tamis"
         write_bundle(target, manifest, plain.model_bytes, plain.golden, {})
         return Bundle.open(target)
 
@@ -128,7 +128,7 @@ def test_each_set_of_weights_has_factors_of_its_own() -> None:
 def test_a_tolerant_bundle_is_opened_and_rounded(tolerant, engine, off) -> None:
     bundle = tolerant(0.2)
     x = np.random.default_rng(2).normal(size=(50, TERMS)).astype(np.float32)
-    with qb.open(bundle, engine=engine) as rounded, qb.open(bundle, engine="native") as exact:
+    with tamis.open(bundle, engine=engine) as rounded, tamis.open(bundle, engine="native") as exact:
         one, other = rounded(x), exact(x)
         assert 0 < np.abs(one - other).max() < off
         np.testing.assert_array_equal(rounded(x[:1]), one[:1])  # whatever the batch
@@ -136,24 +136,24 @@ def test_a_tolerant_bundle_is_opened_and_rounded(tolerant, engine, off) -> None:
 
 @pytest.mark.parametrize("engine", ["native-bf16", "native-int8"])
 def test_a_strict_bundle_is_not(tolerant, engine) -> None:
-    with pytest.raises(QuickbeamError, match=rf"engine {engine} does not reproduce the output 'score'"):
-        qb.open(tolerant(1e-6), engine=engine)
+    with pytest.raises(TamisError, match=rf"engine {engine} does not reproduce the output 'score'"):
+        tamis.open(tolerant(1e-6), engine=engine)
 
 
 def test_a_decision_that_would_flip_keeps_it_closed(tolerant) -> None:
     bundle = tolerant(0.2)
     golden = bundle.golden.outputs["score"].ravel()
     inputs = bundle.golden.inputs["x"]
-    with qb.open(bundle, engine="native-int8") as rounded:
+    with tamis.open(bundle, engine="native-int8") as rounded:
         moved = rounded(inputs).ravel()
     event = int(np.abs(moved - golden).argmax())
     between = float(moved[event] + golden[event]) / 2
-    with pytest.raises(QuickbeamError, match=r"decides [0-9]+ of [0-9]+ golden events .* otherwise at the working point 'tight'"):  # fmt: skip
-        qb.open(tolerant(0.2, between), engine="native-int8")
+    with pytest.raises(TamisError, match=r"decides [0-9]+ of [0-9]+ golden events .* otherwise at the working point 'tight'"):  # fmt: skip
+        tamis.open(tolerant(0.2, between), engine="native-int8")
 
 
 def test_tune_tries_them_where_it_is_asked_to(tolerant, tmp_path) -> None:
-    bundle, out = tolerant(0.2), tmp_path / "tuned.qb"
+    bundle, out = tolerant(0.2), tmp_path / "tuned.tamis"
     for more, there in (([], False), (["--rounded"], True)):
         done = CliRunner().invoke(app, ["tune", str(bundle.path), "-o", str(out), "--batch", "1", *more, "--json"])  # fmt: skip
         assert done.exit_code == 0, done.output
@@ -161,7 +161,7 @@ def test_tune_tries_them_where_it_is_asked_to(tolerant, tmp_path) -> None:
 
 
 def test_all_engines_are_those_that_compute_what_they_were_given() -> None:
-    from quickbeam.cli.output import engines_of
+    from tamis.cli.output import engines_of
 
     assert "native-bf16" not in engines_of("all")
     assert "native-bf16" in engines_of("all", rounded=True)

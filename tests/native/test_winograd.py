@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from quickbeam.native import compile_model
-from quickbeam.native.build import LEVELS, host_level
-from quickbeam.native.program import Contract, Maps
+from tamis.native import compile_model
+from tamis.native.build import LEVELS, host_level
+from tamis.native.program import Contract, Maps
 
 RNG = np.random.default_rng(7)
 OTHER_LEVELS = [level for level in LEVELS if level.name != host_level().name]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quickbeam._base import DataError
-from quickbeam.measure.traffic import Batches, BatchTime, LoadPoint, Scenario, ServerTime, Traffic
-from quickbeam.plan import (
+from tamis._base import DataError
+from tamis.measure.traffic import Batches, BatchTime, LoadPoint, Scenario, ServerTime, Traffic
+from tamis.plan import (
     Closed,
     Farm,
     MeasuredClock,
@@ -53,7 +53,7 @@ def run(load: Closed | Open, seed: int, requests: int = 20_000):
 
 
 def point(streams: int) -> LoadPoint:
-    """Return a load on that host as `quickbeam load` would have measured it."""
+    """Return a load on that host as `tamis load` would have measured it."""
     found = run(Closed(streams), streams, 4000)
     single = 1.0 if found.rows_per_batch < 16.5 else (32 - found.rows_per_batch) / 16
     executions = round(found.requests / (found.rows_per_batch / 16))

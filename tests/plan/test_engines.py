@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from quickbeam._base import UsageError
-from quickbeam.bundle import Bundle
-from quickbeam.engines import Measured
-from quickbeam.plan import choose_engines
+from tamis._base import UsageError
+from tamis.bundle import Bundle
+from tamis.engines import Measured
+from tamis.plan import choose_engines
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`quickbeam farm`, from records as they lie in a folder to record, table and figures."""
+"""`tamis farm`, from records as they lie in a folder to record, table and figures."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from quickbeam._base import DataError, UsageError, host_facts
-from quickbeam.cli.farm import command
-from quickbeam.measure.traffic import (
+from tamis._base import DataError, UsageError, host_facts
+from tamis.cli.farm import command
+from tamis.measure.traffic import (
     Batches,
     BatchTime,
     LoadPoint,
@@ -18,7 +18,7 @@ from quickbeam.measure.traffic import (
     Traffic,
     TrafficRecord,
 )
-from quickbeam.plan import Assumptions, FarmRecord, Question, simulated_knee, size_farm, study_published
+from tamis.plan import Assumptions, FarmRecord, Question, simulated_knee, size_farm, study_published
 
 
 def load(streams: int, rate: float, latency_us: float, rows: int, mean_us: float) -> LoadPoint:
@@ -55,7 +55,7 @@ def record(model: str = "m") -> TrafficRecord:
     return TrafficRecord(
         created="2026-01-01T00:00:00",
         host=host_facts(),
-        server="quickbeam",
+        server="tamis",
         server_version="1",
         model=model,
         platform="p",

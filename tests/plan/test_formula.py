@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quickbeam.plan import PUBLISHED, PUBLISHED_CLIENTS, Workload, readings
+from tamis.plan import PUBLISHED, PUBLISHED_CLIENTS, Workload, readings
 
 
 def test_the_published_knee_is_transmission_and_travel_without_preprocessing():

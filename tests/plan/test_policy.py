@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickbeam.plan import Closed, Farm, Open, Policy, Server, ServiceTimes, simulate
-from quickbeam.serve.models.model import Batching, Model, ModelSpec
-from quickbeam.serve.models.scheduler import Scheduler
-from quickbeam.serve.models.statistics import Statistics
+from tamis.plan import Closed, Farm, Open, Policy, Server, ServiceTimes, simulate
+from tamis.serve.models.model import Batching, Model, ModelSpec
+from tamis.serve.models.scheduler import Scheduler
+from tamis.serve.models.statistics import Statistics
 
 MS = 1_000_000
 

@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from quickbeam.plan import (
+from tamis.plan import (
     PUBLISHED,
     Closed,
     Death,

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from quickbeam._base import Document, Host
-from quickbeam.bundle import Bundle, WorkingPoint, pack
-from quickbeam.events import Events, write_events
-from quickbeam.measure import (
+from tamis._base import Document, Host
+from tamis.bundle import Bundle, WorkingPoint, pack
+from tamis.events import Events, write_events
+from tamis.measure import (
     Agreement,
     Discrimination,
     Estimate,
@@ -33,10 +33,10 @@ from quickbeam.measure import (
     load_samples,
     study_rates,
 )
-from quickbeam.measure import Sample as Values
-from quickbeam.measure.records import Ratio, Spread
-from quickbeam.report import write_report
-from quickbeam.trigger import RunSummary, load_menu, run_menu
+from tamis.measure import Sample as Values
+from tamis.measure.records import Ratio, Spread
+from tamis.report import write_report
+from tamis.trigger import RunSummary, load_menu, run_menu
 
 MODELS = ("conv-vae", "graph-vae")
 ENGINES = {"onnxruntime": 1.0, "openvino": 0.8, "torch": 3.0}
@@ -48,7 +48,7 @@ HOST = Host(
     instruction_sets=("avx2",),
     system="Linux",
     python="3.11.9",
-    versions={"quickbeam": "0.1.0", "numpy": "2.0"},
+    versions={"tamis": "0.1.0", "numpy": "2.0"},
 )
 VARIABLES = ("score", "jet mass", "-tau21", "multiplicity", "-multiplicity", "jet pT")
 
@@ -269,7 +269,7 @@ def detector(target: Path, name: str) -> Bundle:
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return detector(tmp_path_factory.mktemp("bundle") / "conv-vae.qb", "conv-vae")
+    return detector(tmp_path_factory.mktemp("bundle") / "conv-vae.tamis", "conv-vae")
 
 
 MENU = """

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from quickbeam.report import write_card
+from tamis.report import write_card
 
 
 def test_a_lost_comparison_is_said(bundle, evaluation) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from quickbeam._base import DataError, Host
-from quickbeam.measure.traffic import (
+from tamis._base import DataError, Host
+from tamis.measure.traffic import (
     Batches,
     LoadPoint,
     Scenario,
@@ -17,10 +17,10 @@ from quickbeam.measure.traffic import (
     TrafficRecord,
     read_traffic,
 )
-from quickbeam.report import write_report
-from quickbeam.report.canvas import style
-from quickbeam.report.traffic import traffic_pictures
-from quickbeam.report.traffic_lines import lines_of
+from tamis.report import write_report
+from tamis.report.canvas import style
+from tamis.report.traffic import traffic_pictures
+from tamis.report.traffic_lines import lines_of
 
 HOST = Host(
     cpu="Test CPU", cores=4, memory_bytes=10**10, instruction_sets=(), system="Linux", python="3", versions={}
@@ -64,7 +64,7 @@ def record(*points: LoadPoint, **more: object) -> TrafficRecord:
     return TrafficRecord(
         created="2026-01-02T03:04:05+00:00",
         host=HOST,
-        server="quickbeam",
+        server="tamis",
         server_version="1",
         platform="p",
         points=points,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from quickbeam._base import DataError, UsageError
-from quickbeam.cli import main
-from quickbeam.report import write_report
+from tamis._base import DataError, UsageError
+from tamis.cli import main
+from tamis.report import write_report
 
 
 def test_every_figure_is_there_as_png_and_pdf(report: Path) -> None:
@@ -178,6 +178,6 @@ def test_the_command_prints_where_things_are(tmp_path: Path, put, curves, capsys
 
 
 def test_importing_the_package_loads_no_drawing_library() -> None:
-    code = "import sys, quickbeam.report; print(*(m for m in ('matplotlib', 'mplhep', 'hist', 'jinja2') if m in sys.modules))"
+    code = "import sys, tamis.report; print(*(m for m in ('matplotlib', 'mplhep', 'hist', 'jinja2') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quickbeam.serve.fronts.grpc_methods import methods
-from quickbeam.serve.models.bundles import open_bundle
-from quickbeam.serve.models.model import Batching, Model, ModelSpec, Spec
-from quickbeam.serve.service import Service
-from quickbeam.serve.shared_memory import SharedMemory
-from quickbeam.serve.wire.grpc import Rules
-from quickbeam.serve.wire.listening import GrpcProtocol
+from tamis.serve.fronts.grpc_methods import methods
+from tamis.serve.models.bundles import open_bundle
+from tamis.serve.models.model import Batching, Model, ModelSpec, Spec
+from tamis.serve.service import Service
+from tamis.serve.shared_memory import SharedMemory
+from tamis.serve.wire.grpc import Rules
+from tamis.serve.wire.listening import GrpcProtocol
 
 
 class LocalServer:
@@ -146,7 +146,7 @@ def start_server():
         server.close()
 
 
-COMMAND = [sys.executable, "-m", "quickbeam", "serve", "--grpc", "0", "--http", "0", "--metrics", "0"]
+COMMAND = [sys.executable, "-m", "tamis", "serve", "--grpc", "0", "--http", "0", "--metrics", "0"]
 
 
 class Process:
@@ -167,7 +167,7 @@ class Process:
     def _read(self) -> None:
         for line in self.process.stderr:
             self.told.append(line.strip())
-            if line.startswith(("ready", "not ready", "quickbeam:")):
+            if line.startswith(("ready", "not ready", "tamis:")):
                 self.begun.set()
         self.begun.set()
 

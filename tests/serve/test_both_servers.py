@@ -1,6 +1,6 @@
 """One suite on two servers, this package's and NVIDIA Triton itself, with two clients, this package's and NVIDIA's.
 
-Both serve the same repository: bundles as `quickbeam export --to triton` writes them.
+Both serve the same repository: bundles as `tamis export --to triton` writes them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import tritonclient.grpc as grpc
 import tritonclient.http as http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, shared_memory
 
-import quickbeam as qb
-from quickbeam._base import MissingExtraError, QuickbeamError
-from quickbeam.bundle import Bundle
-from quickbeam.engines import Remote
-from quickbeam.serve.export import export_triton, triton_server, verify_export
+import tamis
+from tamis._base import MissingExtraError, TamisError
+from tamis.bundle import Bundle
+from tamis.engines import Remote
+from tamis.serve.export import export_triton, triton_server, verify_export
 
 MODELS = ("conv-vae", "topology-both", "graph-vae")
 
@@ -40,9 +40,9 @@ def repository(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=["quickbeam", "triton"])
+@pytest.fixture(scope="module", params=["tamis", "triton"])
 def server(request, repository, start_for_all):
-    if request.param == "quickbeam":
+    if request.param == "tamis":
         started = start_for_all(repository)
         yield Place(started.grpc, started.http)
         assert started.end() == 0
@@ -96,8 +96,8 @@ def test_our_client_gets_what_the_local_engine_gives(server, name):
     golden = Bundle.open(name).golden
     rows = {key: np.repeat(value, 3, axis=0) for key, value in golden.inputs.items()}
     with (
-        qb.open(name) as local,
-        qb.open(name, engine="remote", remote=Remote((server.grpc,), timeout_s=20)) as remote,
+        tamis.open(name) as local,
+        tamis.open(name, engine="remote", remote=Remote((server.grpc,), timeout_s=20)) as remote,
     ):
         expected, found = local.run(**rows), remote.run(**rows)
     for key, value in expected.items():
@@ -148,7 +148,7 @@ def test_what_is_wrong_is_refused_and_the_next_request_is_answered(client, model
 
 def test_requests_in_flight_get_their_own_answers(server):
     jets = np.random.default_rng(5).gamma(1.0, 5.0, (40, 2, 100, 3)).astype(np.float32)
-    with qb.open("conv-vae") as local:
+    with tamis.open("conv-vae") as local:
         expected = [local.run(jets=one)["score"] for one in jets]
     answers: queue.Queue = queue.Queue()
     with grpc.InferenceServerClient(server.grpc) as client:
@@ -186,12 +186,12 @@ def test_arrays_in_shared_memory(client):
     found, module = client
     golden = Bundle.open("conv-vae").golden
     jets, score = golden.inputs["jets"], told(golden.outputs["score"]).astype(np.float32)
-    region = shared_memory.create_shared_memory_region("jets", "/quickbeam-both-in", jets.nbytes)
-    answers = shared_memory.create_shared_memory_region("score", "/quickbeam-both-out", score.nbytes)
+    region = shared_memory.create_shared_memory_region("jets", "/tamis-both-in", jets.nbytes)
+    answers = shared_memory.create_shared_memory_region("score", "/tamis-both-out", score.nbytes)
     try:
         shared_memory.set_shared_memory_region(region, [jets])
-        found.register_system_shared_memory("jets", "/quickbeam-both-in", jets.nbytes)
-        found.register_system_shared_memory("score", "/quickbeam-both-out", score.nbytes)
+        found.register_system_shared_memory("jets", "/tamis-both-in", jets.nbytes)
+        found.register_system_shared_memory("score", "/tamis-both-out", score.nbytes)
         inside = module.InferInput("jets", jets.shape, "FP32")
         inside.set_shared_memory("jets", jets.nbytes)
         outside = module.InferRequestedOutput("score")
@@ -253,7 +253,7 @@ def real_triton():
 def test_an_export_is_verified_by_triton_itself(tmp_path):
     arguments = ["export", "topology-gru", "--to", "triton", "-o", str(tmp_path), "--verify"]
     done = subprocess.run(
-        [sys.executable, "-m", "quickbeam", *arguments],
+        [sys.executable, "-m", "tamis", *arguments],
         capture_output=True,
         text=True,
         check=True,
@@ -261,7 +261,7 @@ def test_an_export_is_verified_by_triton_itself(tmp_path):
     )
     assert "verified: NVIDIA Triton answers the golden outputs of topology-gru" in done.stderr
     (tmp_path / "topology-gru" / "1" / "model.py").write_text("raise RuntimeError('a broken export')")
-    with pytest.raises(QuickbeamError, match=r"failed to load 'topology-gru'.*a broken export"):
+    with pytest.raises(TamisError, match=r"failed to load 'topology-gru'.*a broken export"):
         verify_export(Bundle.open("topology-gru"), tmp_path / "topology-gru")
 
 

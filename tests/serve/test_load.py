@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from quickbeam._base import UsageError
-from quickbeam.bundle import Bundle
-from quickbeam.cli.load import command
-from quickbeam.measure.traffic import (
+from tamis._base import UsageError
+from tamis.bundle import Bundle
+from tamis.cli.load import command
+from tamis.measure.traffic import (
     Scenario,
     Target,
     Traffic,
@@ -19,8 +19,8 @@ from quickbeam.measure.traffic import (
     study_traffic,
     write_traffic,
 )
-from quickbeam.measure.traffic.driver import Outcome
-from quickbeam.measure.traffic.study import summed_up
+from tamis.measure.traffic.driver import Outcome
+from tamis.measure.traffic.study import summed_up
 
 
 @pytest.fixture

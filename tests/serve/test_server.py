@@ -19,7 +19,7 @@ import tritonclient.grpc as triton
 from onnx import TensorProto, helper
 from tritonclient.utils import InferenceServerException
 
-from quickbeam.bundle import Bundle
+from tamis.bundle import Bundle
 
 
 def scaled(folder, factor, name="scale"):
@@ -147,7 +147,7 @@ def test_what_is_wrong_at_the_start_is_one_sentence(tmp_path):
         (["conv-vae", "--certificate", tmp_path / "c.pem"], "TLS takes a certificate and its key"),
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "quickbeam", "serve", *map(str, arguments)],
+            [sys.executable, "-m", "tamis", "serve", *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=60,
@@ -163,7 +163,7 @@ def test_an_exported_bundle_is_served_as_the_bundle_itself(start, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "quickbeam",
+        "tamis",
         "export",
         "conv-vae",
         "--to",

@@ -15,7 +15,7 @@ import tritonclient.http as http
 from prometheus_client.parser import text_string_to_metric_families
 from tritonclient.utils import InferenceServerException
 
-from quickbeam.bundle import Bundle
+from tamis.bundle import Bundle
 
 MODEL = "topology-gru"
 

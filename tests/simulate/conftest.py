@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from quickbeam.events import Events
-from quickbeam.simulate import Settings, simulate
+from tamis.events import Events
+from tamis.simulate import Settings, simulate
 
 
 def _made(process: str, n: int, seed: int = 1, workers: int = 1, **options) -> Events:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from quickbeam.simulate.detector import Detector, respond
-from quickbeam.simulate.particles import Particles
-from quickbeam.simulate.seeds import Seeds
+from tamis.simulate.detector import Detector, respond
+from tamis.simulate.particles import Particles
+from tamis.simulate.seeds import Seeds
 
 SEEDS = Seeds(1, 0, 0)
 

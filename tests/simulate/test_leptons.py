@@ -4,16 +4,16 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from quickbeam._base import UsageError
-from quickbeam.simulate import Settings, simulate
-from quickbeam.simulate.blocks import Task, make_block
-from quickbeam.simulate.candidates import Candidates
-from quickbeam.simulate.filters import IsolatedParticle, make_passing
-from quickbeam.simulate.flavour import quark_content
-from quickbeam.simulate.generator import generator
-from quickbeam.simulate.leptons import neutral_density
-from quickbeam.simulate.seeds import Seeds
-from quickbeam.simulate.settings import generator_lines
+from tamis._base import UsageError
+from tamis.simulate import Settings, simulate
+from tamis.simulate.blocks import Task, make_block
+from tamis.simulate.candidates import Candidates
+from tamis.simulate.filters import IsolatedParticle, make_passing
+from tamis.simulate.flavour import quark_content
+from tamis.simulate.generator import generator
+from tamis.simulate.leptons import neutral_density
+from tamis.simulate.seeds import Seeds
+from tamis.simulate.settings import generator_lines
 
 COLUMNS = (
     "pt",
@@ -172,7 +172,7 @@ def test_a_filter_keeps_what_passes_and_nothing_else():
 
 
 def test_a_filter_that_nothing_passes_is_told(monkeypatch):
-    monkeypatch.setattr("quickbeam.simulate.filters.MOST_LOTS", 1)
+    monkeypatch.setattr("tamis.simulate.filters.MOST_LOTS", 1)
     make = generator(generator_lines("min-bias", Settings()))
     with pytest.raises(UsageError, match="of 500 collisions 0 pass the filter, 3 are needed"):
         make_passing(make, 3, IsolatedParticle(kinds=(13,), pt_min_gev=500.0), Seeds(1, 0, 0))

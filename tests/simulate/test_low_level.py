@@ -4,13 +4,13 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from quickbeam.events import Events
-from quickbeam.simulate import Settings
-from quickbeam.simulate.blocks import Task, make_block
-from quickbeam.simulate.detector import Detector
-from quickbeam.simulate.low_level import PIXEL_BARREL, low_level, pixel_hits
-from quickbeam.simulate.particles import Particles
-from quickbeam.simulate.seeds import Seeds
+from tamis.events import Events
+from tamis.simulate import Settings
+from tamis.simulate.blocks import Task, make_block
+from tamis.simulate.detector import Detector
+from tamis.simulate.low_level import PIXEL_BARREL, low_level, pixel_hits
+from tamis.simulate.particles import Particles
+from tamis.simulate.seeds import Seeds
 
 SEEDS = Seeds(1, 0, 0)
 PREFIXES = ("EcalCell", "HcalTower", "Track", "PixelHit")

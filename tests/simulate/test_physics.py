@@ -4,7 +4,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from quickbeam.simulate import Label
+from tamis.simulate import Label
 
 
 def leading(events, name):

@@ -10,10 +10,10 @@ import numpy as np
 import psutil
 import pytest
 
-from quickbeam._base import UsageError
-from quickbeam.events import Events
-from quickbeam.simulate import PROCESSES, Settings, simulate
-from quickbeam.simulate.blocks import Task, make_block
+from tamis._base import UsageError
+from tamis.events import Events
+from tamis.simulate import PROCESSES, Settings, simulate
+from tamis.simulate.blocks import Task, make_block
 
 
 def differing(a: Events, b: Events) -> list[str]:
@@ -69,7 +69,7 @@ def test_a_bad_call_is_told_at_once(call, told):
 
 
 SCRIPT = """
-from quickbeam.simulate import simulate
+from tamis.simulate import simulate
 if __name__ == "__main__":
     try:
         for batch in simulate("qcd", 1_000_000, seed=1, workers=2):

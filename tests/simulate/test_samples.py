@@ -7,15 +7,15 @@ import itertools
 import numpy as np
 import pytest
 
-from quickbeam._base import UsageError
-from quickbeam.simulate import SAMPLES, simulate_sample
-from quickbeam.simulate.samples import argon_patches, ecal, ecal_shower, hcal
-from quickbeam.simulate.samples.argon_cascade import Flying, cascade
-from quickbeam.simulate.samples.argon_space import Deposits
-from quickbeam.simulate.samples.argon_tracks import Tracks, follow, range_cm
-from quickbeam.simulate.samples.hcal_fit import template_fit
-from quickbeam.simulate.samples.hcal_pulse import CROSSINGS, IN_TIME, fractions
-from quickbeam.simulate.samples.hcal_pulse import SAMPLES as SLICES
+from tamis._base import UsageError
+from tamis.simulate import SAMPLES, simulate_sample
+from tamis.simulate.samples import argon_patches, ecal, ecal_shower, hcal
+from tamis.simulate.samples.argon_cascade import Flying, cascade
+from tamis.simulate.samples.argon_space import Deposits
+from tamis.simulate.samples.argon_tracks import Tracks, follow, range_cm
+from tamis.simulate.samples.hcal_fit import template_fit
+from tamis.simulate.samples.hcal_pulse import CROSSINGS, IN_TIME, fractions
+from tamis.simulate.samples.hcal_pulse import SAMPLES as SLICES
 
 
 def first(name, n, seed=1):

@@ -1,8 +1,8 @@
 import pytest
 
-from quickbeam._base import UsageError
-from quickbeam.simulate import PROCESSES, Settings, simulate
-from quickbeam.simulate.settings import generator_lines
+from tamis._base import UsageError
+from tamis.simulate import PROCESSES, Settings, simulate
+from tamis.simulate.settings import generator_lines
 
 
 @pytest.mark.parametrize(

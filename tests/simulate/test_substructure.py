@@ -2,9 +2,9 @@ import fastjet
 import numpy as np
 import pytest
 
-from quickbeam.simulate.candidates import Candidates
-from quickbeam.simulate.jets import anti_kt, four_momenta, grouped
-from quickbeam.simulate.substructure import soft_drop_mass, subjettiness
+from tamis.simulate.candidates import Candidates
+from tamis.simulate.jets import anti_kt, four_momenta, grouped
+from tamis.simulate.substructure import soft_drop_mass, subjettiness
 
 
 def candidates(event, pt, eta, phi) -> Candidates:

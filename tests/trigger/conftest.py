@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from quickbeam.events import Events, write_events
+from tamis.events import Events, write_events
 
 MENU = """
 menu: test
@@ -40,7 +40,7 @@ histograms:
 STAGES = """
 import os, time
 import numpy as np
-from quickbeam.trigger import stage
+from tamis.trigger import stage
 
 @stage(reads=["Jet_pt", "trouble", "event"], adds=["spread"])
 def spread(events):

@@ -8,23 +8,23 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import (
+import tamis
+from tamis._base import (
     DataError,
     InputMismatchError,
-    QuickbeamError,
+    TamisError,
     UsageError,
     VerificationError,
 )
-from quickbeam.bundle import pack
-from quickbeam.events import Events, write_events
-from quickbeam.features import leading_jets
-from quickbeam.trigger import score_batch, score_events, score_files
+from tamis.bundle import pack
+from tamis.events import Events, write_events
+from tamis.features import leading_jets
+from tamis.trigger import score_batch, score_events, score_files
 
 
 @pytest.fixture
 def session(jet_bundle):
-    with qb.open(jet_bundle) as opened:
+    with tamis.open(jet_bundle) as opened:
         yield opened
 
 
@@ -50,8 +50,8 @@ def test_every_event_of_every_file_is_accounted_for(session, jet_file, tmp_path,
     assert table.schema.names[:4] == ["run", "luminosityBlock", "event", "jet"]
     assert table["output.event"].type.list_size == 3  # an output that is called as a column is
     metadata = table.schema.metadata
-    assert metadata[b"quickbeam.bundle"] == b"jets"
-    assert metadata[b"quickbeam.engine"].startswith(b"onnxruntime ")
+    assert metadata[b"tamis.bundle"] == b"jets"
+    assert metadata[b"tamis.engine"].startswith(b"onnxruntime ")
     direct = np.concatenate([c.outputs["score"] for c in score_events(session, files)])
     np.testing.assert_array_equal(table["score"].to_numpy(), direct)
 
@@ -75,7 +75,7 @@ def test_bad_files_are_skipped_only_when_asked_for(session, jet_file, tmp_path):
     good = str(jet_file("good.root"))
     bad = tmp_path / "bad.root"
     bad.write_bytes(b"root" + b"\0" * 500)
-    with pytest.raises(QuickbeamError, match=r"bad.root"):
+    with pytest.raises(TamisError, match=r"bad.root"):
         score_files(session, [good, str(bad)], tmp_path / "s.parquet")
     assert not list(tmp_path.glob("*s.parquet*"))
     facts = score_files(session, [good, str(bad)], tmp_path / "s.parquet", skip_bad_files=True)
@@ -112,11 +112,11 @@ def test_arrays_that_do_not_fit_are_told_and_leave_nothing(session, tmp_path, bu
         with pytest.raises(DataError):
             score_files(session, [str(tmp_path / name)], tmp_path / "s.parquet")
     with (
-        qb.open(bundle_of("deep-jet")) as several,
-        pytest.raises(UsageError, match=r"takes .*cpf.x.*in Python with qb.open"),
+        tamis.open(bundle_of("deep-jet")) as several,
+        pytest.raises(UsageError, match=r"takes .*cpf.x.*in Python with tamis.open"),
     ):
         score_files(several, [str(tmp_path / "flat.npy")], tmp_path / "s.parquet")
-    with qb.open(bundle_of("embedding")) as several, pytest.raises(UsageError):
+    with tamis.open(bundle_of("embedding")) as several, pytest.raises(UsageError):
         score_files(several, [str(tmp_path / "flat.npy")], tmp_path / "s.parquet")
     assert not list(tmp_path.glob("*s.parquet*"))
     assert issubclass(InputMismatchError, DataError)
@@ -142,7 +142,7 @@ def test_the_output_may_not_be_an_input_by_another_name(session, jet_file, form)
 
 
 def test_nothing_is_decided_by_an_unverified_engine(jet_bundle, jet_file, tmp_path):
-    with qb.open(jet_bundle, "null") as session:
+    with tamis.open(jet_bundle, "null") as session:
         with pytest.raises(VerificationError, match="engine null was not verified"):
             score_files(session, [str(jet_file("a.root"))], tmp_path / "s.parquet")
         with pytest.raises(VerificationError, match="use one that computes"):
@@ -152,16 +152,16 @@ def test_nothing_is_decided_by_an_unverified_engine(jet_bundle, jet_file, tmp_pa
 def test_a_bundle_that_does_not_say_how_it_is_fed_is_told(bundle_of, jet_bundle, jet_file, tmp_path):
     file = str(jet_file("a.root"))
     with (
-        qb.open(bundle_of("dense")) as session,
+        tamis.open(bundle_of("dense")) as session,
         pytest.raises(
             UsageError, match=r"pack it with --feature INPUT=FEATURE for each of them, such as leading_jets"
         ),
     ):
         score_files(session, [file], tmp_path / "s.parquet")
-    packed = pack(jet_bundle.model, tmp_path / "m.qb", features={"jets": "leading_jet"})
+    packed = pack(jet_bundle.model, tmp_path / "m.tamis", features={"jets": "leading_jet"})
     with (
-        qb.open(packed.bundle) as session,
-        pytest.raises(QuickbeamError, match="did you mean 'leading_jets'"),
+        tamis.open(packed.bundle) as session,
+        pytest.raises(TamisError, match="did you mean 'leading_jets'"),
     ):
         score_files(session, [file], tmp_path / "s.parquet")
 
@@ -176,11 +176,11 @@ def test_a_bundle_that_cannot_be_cut_is_refused_before_anything_is_read(parse_mo
             {ends[kind]}
         }}"""
     )
-    packed = pack(model, tmp_path / "m.qb", features={"x": "leading_jets"})
-    with qb.open(packed.bundle) as session:
+    packed = pack(model, tmp_path / "m.tamis", features={"x": "leading_jets"})
+    with tamis.open(packed.bundle) as session:
         for absent in ("a.npy", "a.root"):
             with pytest.raises(
-                UsageError, match=r"cannot be scored in pieces.*with qb.open on one set of arrays"
+                UsageError, match=r"cannot be scored in pieces.*with tamis.open on one set of arrays"
             ):
                 score_files(session, [str(tmp_path / absent)], tmp_path / "s.parquet")
         with pytest.raises(UsageError, match="cannot be scored in pieces"):
@@ -228,7 +228,7 @@ def test_a_free_inner_dimension_takes_any_size(parse_model, tmp_path):
     )
     x = np.random.default_rng(0).normal(size=(9, 15, 6)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
-    with qb.open(pack(model, tmp_path / "m.qb").bundle) as session:
+    with tamis.open(pack(model, tmp_path / "m.tamis").bundle) as session:
         score_files(session, [str(tmp_path / "x.npy")], tmp_path / "s.parquet")
     scores = pq.read_table(tmp_path / "s.parquet")["y"].to_numpy()
     np.testing.assert_allclose(scores, x.sum((1, 2)), rtol=1e-4, atol=1e-5)
@@ -239,7 +239,7 @@ def test_a_fixed_batch_is_kept_whole_whatever_the_chunks(parse_model, tmp_path):
     x = np.random.default_rng(0).normal(size=(50, 20)).astype(np.float32)
     np.save(tmp_path / "whole.npy", x[:48])
     np.save(tmp_path / "more.npy", x)
-    with qb.open(pack(model, tmp_path / "m.qb").bundle) as session:
+    with tamis.open(pack(model, tmp_path / "m.tamis").bundle) as session:
         expected = session.run(x[:48])["y"]
         for chunk_bytes in (1, 1000, 10**8):
             score_files(
@@ -290,9 +290,11 @@ def test_events_are_scored_by_a_fixed_batch_whatever_the_chunks(parse_model, jet
     file, found = str(jet_file("a.parquet")), {}
     for n, chunk_bytes in (("N", 10**8), ("8", 10**8), ("8", 3000)):
         packed = pack(
-            parse_model(graph.format(n=n)), tmp_path / f"{n}{chunk_bytes}.qb", features={"x": "leading_jets"}
+            parse_model(graph.format(n=n)),
+            tmp_path / f"{n}{chunk_bytes}.tamis",
+            features={"x": "leading_jets"},
         )
-        with qb.open(packed.bundle) as session:
+        with tamis.open(packed.bundle) as session:
             facts = score_files(session, [file], tmp_path / "s.parquet", chunk_bytes=chunk_bytes)
         assert facts.rows % 8
         found[n, chunk_bytes] = pq.read_table(tmp_path / "s.parquet")

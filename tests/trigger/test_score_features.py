@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import DataError, MissingColumnError
-from quickbeam.bundle import Bundle
-from quickbeam.events import IDENTITY, read_events
-from quickbeam.features import columns_read, input_rows
-from quickbeam.trigger import features_of, inputs_of_events, score_batch, score_files
+import tamis
+from tamis._base import DataError, MissingColumnError
+from tamis.bundle import Bundle
+from tamis.events import IDENTITY, read_events
+from tamis.features import columns_read, input_rows
+from tamis.trigger import features_of, inputs_of_events, score_batch, score_files
 
 # what stands between the identity and the outputs
 ABOUT = {
@@ -48,7 +48,7 @@ def test_every_shipped_bundle_scores_events(name, file_for, tmp_path):
     features = features_of(Bundle.open(name))
     events = next(iter(read_events([file], columns=columns_read(features)))).events
     rows = input_rows(features, events)
-    with qb.open(name) as session:
+    with tamis.open(name) as session:
         facts = score_files(session, [str(file)], tmp_path / "s.parquet")
         expected = session.run(**rows.inputs)
     table = pq.read_table(tmp_path / "s.parquet")
@@ -67,7 +67,7 @@ def test_the_mass_is_that_of_the_jet_that_the_row_is_about(low_level_file):
     file = low_level_file("events", 12, 2)
     columns = columns_read(features_of(Bundle.open("top")))
     events = next(iter(read_events([file], columns=[*columns, "FatJet_mass"]))).events
-    with qb.open("top") as session:
+    with tamis.open("top") as session:
         scored = score_batch(session, events, ["FatJet_mass", "FatJet_pt", "PV_z", "absent"])
     place = dict(zip(events["event"].tolist(), range(12), strict=True))
     assert list(scored.columns) == ["FatJet_mass", "FatJet_pt", "PV_z"]
@@ -83,7 +83,7 @@ def test_the_pieces_that_large_inputs_are_made_in_do_not_show(low_level_file):
     file = low_level_file("events", 150, 3)  # 64 events of frames make a piece
     features = features_of(Bundle.open("tau"))
     events = next(iter(read_events([file], columns=columns_read(features)))).events
-    with qb.open("tau") as session:
+    with tamis.open("tau") as session:
         whole = score_batch(session, events)
         parts = [score_batch(session, events.select(slice(a, a + 50))) for a in (0, 50, 100)]
     np.testing.assert_array_equal(whole.identity, np.concatenate([part.identity for part in parts]))
@@ -95,8 +95,8 @@ def test_the_pieces_that_large_inputs_are_made_in_do_not_show(low_level_file):
 @pytest.mark.parametrize("name", LOW_LEVEL)
 def test_files_without_low_level_columns_are_told_in_one_sentence(name, jet_file, tmp_path):
     file = str(jet_file("plain.parquet"))
-    told = r"plain.parquet.* has no column '\w+': \w+_frames needs low-level columns, which `quickbeam simulate --low-level` writes$"
-    with qb.open(name) as session, pytest.raises(MissingColumnError, match=told):
+    told = r"plain.parquet.* has no column '\w+': \w+_frames needs low-level columns, which `tamis simulate --low-level` writes$"
+    with tamis.open(name) as session, pytest.raises(MissingColumnError, match=told):
         score_files(session, [file], tmp_path / "s.parquet")
     with pytest.raises(MissingColumnError, match=told):
         inputs_of_events(Bundle.open(name), [file], 10)

@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import DataError, UsageError
-from quickbeam.bundle import Bundle
-from quickbeam.events import open_array_writer
-from quickbeam.measure import evaluate_arrays, verify
-from quickbeam.simulate import simulate_sample
-from quickbeam.zoo import ARRAY_MODELS, train, train_on_arrays
+import tamis
+from tamis._base import DataError, UsageError
+from tamis.bundle import Bundle
+from tamis.events import open_array_writer
+from tamis.measure import evaluate_arrays, verify
+from tamis.simulate import simulate_sample
+from tamis.zoo import ARRAY_MODELS, train, train_on_arrays
 
 SHIPPED = ("facile", "em-trk-michel")
 FRESH = 90_001  # a seed that nothing was trained on
@@ -59,7 +59,7 @@ def test_facile_has_the_published_size_and_beats_two_samples(channels):
 
 
 def test_facile_takes_an_event_of_16_000_channels():
-    with qb.open("facile") as session:
+    with tamis.open("facile") as session:
         energy = session.run(channels=next(simulate_sample("hcal-channels", 16_000, seed=5))["channels"])[
             "energy"
         ]
@@ -76,14 +76,16 @@ def test_em_trk_michel_tells_particles_apart(tmp_path):
 
 
 def test_a_training_goes_on_to_the_same_result(channels, tmp_path):
-    whole = train("facile", [channels], tmp_path / "a.qb", epochs=3, most_jets=4000, threads=1)
-    train("facile", [channels], tmp_path / "b.qb", epochs=1, most_jets=4000, threads=1)
-    resumed = train("facile", [channels], tmp_path / "b.qb", epochs=3, most_jets=4000, threads=1, resume=True)
+    whole = train("facile", [channels], tmp_path / "a.tamis", epochs=3, most_jets=4000, threads=1)
+    train("facile", [channels], tmp_path / "b.tamis", epochs=1, most_jets=4000, threads=1)
+    resumed = train(
+        "facile", [channels], tmp_path / "b.tamis", epochs=3, most_jets=4000, threads=1, resume=True
+    )
     assert whole.bundle.model_bytes == resumed.bundle.model_bytes
     told = whole.bundle.manifest.training
     assert (told["training_rows"], told["validation_rows"], told["rows"]) == (3600, 400, "channels")
     assert len(json.loads(whole.bundle.text("training.json"))) == 3
-    with qb.open(whole.bundle) as session:
+    with tamis.open(whole.bundle) as session:
         assert np.isfinite(session.run(np.zeros((2, 15), np.float32))["energy"]).all()
 
 
@@ -91,7 +93,7 @@ def test_a_training_goes_on_to_the_same_result(channels, tmp_path):
 def test_every_model_trains_on_its_sample_and_is_evaluated_on_it(name, tmp_path):
     model = ARRAY_MODELS[name]
     file = sample(tmp_path / "s.h5", model.sample, 300)
-    packed = train_on_arrays(name, [file], tmp_path / "m.qb", epochs=1, threads=1)
+    packed = train_on_arrays(name, [file], tmp_path / "m.tamis", epochs=1, threads=1)
     found = evaluate_arrays(packed.bundle, [file])
     assert found.rows == 300
     methods = {f.method for one in found.energies for f in one.figures}
@@ -101,16 +103,16 @@ def test_every_model_trains_on_its_sample_and_is_evaluated_on_it(name, tmp_path)
 
 def test_what_cannot_be_trained_on_is_told(channels, tmp_path):
     with pytest.raises(UsageError, match="leave --signal away"):
-        train("facile", [channels], tmp_path / "x.qb", signal=["s.root"])
+        train("facile", [channels], tmp_path / "x.tamis", signal=["s.root"])
     with pytest.raises(DataError, match="has no dataset 'patches'"):
-        train("em-trk-michel", [channels], tmp_path / "x.qb")
+        train("em-trk-michel", [channels], tmp_path / "x.tamis")
     with pytest.raises(DataError, match="50 channels are too few"):
-        train("facile", [channels], tmp_path / "x.qb", most_jets=50)
+        train("facile", [channels], tmp_path / "x.tamis", most_jets=50)
     with open_array_writer(tmp_path / "nan.h5") as writer:
         arrays = next(simulate_sample("hcal-channels", 200))
         arrays["channels"][7, 3] = np.nan
         writer.write(arrays)
     with pytest.raises(DataError, match="channels holds NaN or infinity in row 7"):
-        train("facile", [str(tmp_path / "nan.h5")], tmp_path / "x.qb")
+        train("facile", [str(tmp_path / "nan.h5")], tmp_path / "x.tamis")
     with pytest.raises(UsageError, match="was not trained on arrays"):
         evaluate_arrays(Bundle.open("egamma"), [channels])

@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-import quickbeam as qb
-from quickbeam._base import DataError, UsageError
-from quickbeam.measure import verify
-from quickbeam.zoo import CLASSIFIERS, TOPOLOGIES, train, train_classifier
-from quickbeam.zoo.checkpoint import CHECKPOINT
-from quickbeam.zoo.classified import pack_classifier
-from quickbeam.zoo.labelled import Labelled, split_classes
-from quickbeam.zoo.supervised import SupervisedTraining
-from quickbeam.zoo.thresholds import class_points
-from quickbeam.zoo.topology import mirrored
+import tamis
+from tamis._base import DataError, UsageError
+from tamis.measure import verify
+from tamis.zoo import CLASSIFIERS, TOPOLOGIES, train, train_classifier
+from tamis.zoo.checkpoint import CHECKPOINT
+from tamis.zoo.classified import pack_classifier
+from tamis.zoo.labelled import Labelled, split_classes
+from tamis.zoo.supervised import SupervisedTraining
+from tamis.zoo.thresholds import class_points
+from tamis.zoo.topology import mirrored
 
 ROWS = 150
 
@@ -54,7 +54,9 @@ def test_every_classifier_is_packed_and_verifies_on_every_engine(name, tmp_path)
     torch.set_num_threads(1)
     run = training(tmp_path / "run", name, epochs=1)
     model = run.classifier
-    packed = pack_classifier(model, run.run(), run.data, tmp_path / "m.qb", seed=1, files={"qcd": ["a.root"]})
+    packed = pack_classifier(
+        model, run.run(), run.data, tmp_path / "m.tamis", seed=1, files={"qcd": ["a.root"]}
+    )
     manifest = packed.bundle.manifest
     assert {spec.name: spec.feature for spec in manifest.signature.inputs} == dict(model.features)
     assert [point.name for point in manifest.working_points] == ["w-0.99", "ttbar-0.99"]
@@ -63,7 +65,7 @@ def test_every_classifier_is_packed_and_verifies_on_every_engine(name, tmp_path)
     for engine in ("onnxruntime", "openvino", "torch"):
         assert verify(packed.bundle, engine).passed
     inputs = {key: values[:40] for key, values in rows_of(name).inputs.items()}
-    with qb.open(packed.bundle) as session:
+    with tamis.open(packed.bundle) as session:
         found = session.run(**inputs)
     np.testing.assert_allclose(found["probabilities"].sum(1), 1.0, atol=1e-6)
     np.testing.assert_allclose(found["score"], 1.0 - found["probabilities"][:, 0], atol=1e-6)
@@ -164,7 +166,7 @@ def test_training_from_files_to_a_bundle(files, tmp_path):
     packed = train_classifier(
         "topology-hlf",
         files,
-        tmp_path / "m.qb",
+        tmp_path / "m.tamis",
         epochs=2,
         batch=16,
         threads=1,
@@ -182,14 +184,14 @@ def test_training_from_files_to_a_bundle(files, tmp_path):
 
 def test_wrong_classes_are_told(files, tmp_path):
     with pytest.raises(UsageError, match="topology-hlf has no class 'tt'; did you mean 'ttbar'"):
-        train_classifier("topology-hlf", {"tt": ["a.root"]}, tmp_path / "m.qb")
+        train_classifier("topology-hlf", {"tt": ["a.root"]}, tmp_path / "m.tamis")
     del files["w"]
     with pytest.raises(UsageError, match="w has no files: give --class w=FILE"):
-        train_classifier("topology-hlf", files, tmp_path / "m.qb")
+        train_classifier("topology-hlf", files, tmp_path / "m.tamis")
     with pytest.raises(UsageError, match="no classifier is called 'topology'"):
-        train_classifier("topology", files, tmp_path / "m.qb")
+        train_classifier("topology", files, tmp_path / "m.tamis")
     with pytest.raises(UsageError, match="topology-gru learns from classes"):
-        train("topology-gru", ["a.root"], tmp_path / "m.qb")
+        train("topology-gru", ["a.root"], tmp_path / "m.tamis")
 
 
 def test_a_class_without_leptons_is_told(files, lepton_file, tmp_path):
@@ -197,4 +199,4 @@ def test_a_class_without_leptons_is_told(files, lepton_file, tmp_path):
     with pytest.raises(
         DataError, match=r"class w has \d+ events with lepton_event in .*none.parquet; a training needs 10"
     ):
-        train_classifier("topology-hlf", files, tmp_path / "m.qb")
+        train_classifier("topology-hlf", files, tmp_path / "m.tamis")

@@ -14,27 +14,27 @@ pytestmark = [
 
 @pytest.mark.parametrize("model", ["conv-vae", "graph-vae"])
 def test_training_on_a_gpu_ends_in_a_bundle_that_verifies_on_cpu(tmp_path, model):
-    from quickbeam.measure import verify
-    from quickbeam.zoo import train
+    from tamis.measure import verify
+    from tamis.zoo import train
 
     rng = np.random.default_rng(0)
     jets = np.zeros((400, 100, 3), np.float32)
     jets[:, :40, :2] = rng.normal(0, 0.2, (400, 40, 2))
     jets[:, :40, 2] = -np.sort(-rng.exponential(8, (400, 40)) - 0.5)
     np.save(tmp_path / "jets.npy", jets)
-    packed = train(model, [str(tmp_path / "jets.npy")], tmp_path / "m.qb", epochs=2, device="cuda")
+    packed = train(model, [str(tmp_path / "jets.npy")], tmp_path / "m.tamis", epochs=2, device="cuda")
     assert verify(packed.bundle, "onnxruntime").passed
 
 
 @pytest.mark.parametrize("model", ["topology-gru", "topology-both"])
 def test_a_classifier_trained_on_a_gpu_verifies_on_cpu_and_resumes(tmp_path, lepton_file, model):
-    from quickbeam.measure import verify
-    from quickbeam.zoo import train_classifier
+    from tamis.measure import verify
+    from tamis.zoo import train_classifier
 
     files = {name: [str(lepton_file(name, 60, seed))] for seed, name in enumerate(("qcd", "w", "ttbar"))}
     for epochs, resume in ((1, False), (2, True)):
         packed = train_classifier(
-            model, files, tmp_path / "m.qb", epochs=epochs, batch=32, device="cuda", resume=resume
+            model, files, tmp_path / "m.tamis", epochs=epochs, batch=32, device="cuda", resume=resume
         )
     assert packed.bundle.manifest.training["best_epoch"] in (1, 2)
     assert verify(packed.bundle, "onnxruntime").passed

@@ -7,12 +7,12 @@ import onnx
 import pytest
 import torch
 
-from quickbeam.bundle import Reference
-from quickbeam.bundle.model import count_parameters
-from quickbeam.zoo import LATENT_SIZES, MODELS
-from quickbeam.zoo.graph_vae import Adjacency, propagate, propagate_narrow
-from quickbeam.zoo.layers import Standardise, chamfer, chamfer_for_training, constituent_mask, divergence
-from quickbeam.zoo.scored import Scored, export
+from tamis.bundle import Reference
+from tamis.bundle.model import count_parameters
+from tamis.zoo import LATENT_SIZES, MODELS
+from tamis.zoo.graph_vae import Adjacency, propagate, propagate_narrow
+from tamis.zoo.layers import Standardise, chamfer, chamfer_for_training, constituent_mask, divergence
+from tamis.zoo.scored import Scored, export
 
 STD = torch.tensor([0.5, 0.4, 20.0])
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from quickbeam._base import UsageError
-from quickbeam.zoo import QUANTISED, TAGGERS, train
-from quickbeam.zoo.quantised import Rounded, RoundedResNet
-from quickbeam.zoo.resnet import resnet_50, small_resnet, turned
-from quickbeam.zoo.untrained import pack_untrained
+from tamis._base import UsageError
+from tamis.zoo import QUANTISED, TAGGERS, train
+from tamis.zoo.quantised import Rounded, RoundedResNet
+from tamis.zoo.resnet import resnet_50, small_resnet, turned
+from tamis.zoo.untrained import pack_untrained
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +86,15 @@ def test_the_sizes_are_the_published_ones():
 
 
 def test_an_eight_bit_network_needs_a_trained_one(tmp_path):
-    files = ["qcd.root"], tmp_path / "x.qb"
-    with pytest.raises(UsageError, match=r"--from top-resnet\.qb\.training"):
+    files = ["qcd.root"], tmp_path / "x.tamis"
+    with pytest.raises(UsageError, match=r"--from top-resnet\.tamis\.training"):
         train("top-resnet-int8", *files, signal=["tops.root"])
     with pytest.raises(UsageError, match="holds no checkpoint"):
         train("top-resnet-int8", *files, signal=["tops.root"], start=tmp_path)
     with pytest.raises(UsageError, match="leave --from away"):
         train("top-resnet", *files, signal=["tops.root"], start=tmp_path)
     with pytest.raises(UsageError, match="no untrained model"):
-        pack_untrained("resnet-50", tmp_path / "x.qb")
+        pack_untrained("resnet-50", tmp_path / "x.tamis")
     assert all(QUANTISED[name].features == TAGGERS["top-resnet"].features for name in QUANTISED)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import quickbeam as qb
-from quickbeam.bundle import Bundle
-from quickbeam.events import Events
-from quickbeam.features import columns_read, find_inputs, input_rows
-from quickbeam.measure import verify
-from quickbeam.simulate import Settings, simulate
-from quickbeam.zoo import TOPOLOGIES
+import tamis
+from tamis.bundle import Bundle
+from tamis.events import Events
+from tamis.features import columns_read, find_inputs, input_rows
+from tamis.measure import verify
+from tamis.simulate import Settings, simulate
+from tamis.zoo import TOPOLOGIES
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_it_tells_simulated_events_apart(name, samples):
     bundle = Bundle.open(name)
     features = find_inputs({spec.name: spec.feature for spec in bundle.manifest.signature.inputs})
     assert set(columns_read(features)) <= set(samples["w"].array.fields)
-    with qb.open(bundle) as session:
+    with tamis.open(bundle) as session:
         found = {key: session.run(**input_rows(features, events).inputs) for key, events in samples.items()}
     means = {key: float(np.mean(outputs["score"])) for key, outputs in found.items()}
     assert means["qcd"] < 0.4 < 0.85 < min(means["w"], means["ttbar"])

@@ -10,18 +10,18 @@ import onnx
 import pytest
 import torch
 
-import quickbeam as qb
-from quickbeam._base import DataError, UsageError
-from quickbeam.bundle import Bundle, Reference
-from quickbeam.engines import open as open_session
-from quickbeam.events import IDENTITY, Events, Frame, columns_of, open_writer
-from quickbeam.features import find_feature
-from quickbeam.measure import evaluate_bundle
-from quickbeam.zoo import TAGGERS, Reading, train
-from quickbeam.zoo.classified import Classified, export_classified
-from quickbeam.zoo.simple_net import SimpleNet, mirrored
-from quickbeam.zoo.stores import SparseRows, joined, take
-from quickbeam.zoo.truth_frames import load_kind, same_spectrum
+import tamis
+from tamis._base import DataError, UsageError
+from tamis.bundle import Bundle, Reference
+from tamis.engines import open as open_session
+from tamis.events import IDENTITY, Events, Frame, columns_of, open_writer
+from tamis.features import find_feature
+from tamis.measure import evaluate_bundle
+from tamis.zoo import TAGGERS, Reading, train
+from tamis.zoo.classified import Classified, export_classified
+from tamis.zoo.simple_net import SimpleNet, mirrored
+from tamis.zoo.stores import SparseRows, joined, take
+from tamis.zoo.truth_frames import load_kind, same_spectrum
 
 CRYSTAL = 2 * np.pi / 360
 
@@ -76,7 +76,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(files, tmp_path_factory):
-    target = tmp_path_factory.mktemp("trained") / "egamma.qb"
+    target = tmp_path_factory.mktemp("trained") / "egamma.tamis"
     return train("egamma", [files["photons"]], target, signal=[files["electrons"]], epochs=4, batch=16)
 
 
@@ -121,16 +121,16 @@ def test_a_killed_training_goes_on_to_the_same_weights(trained, files, tmp_path)
 
     call = {"signal": [files["electrons"]], "epochs": 4, "batch": 16}
     with pytest.raises(KeyboardInterrupt):
-        train("egamma", [files["photons"]], tmp_path / "egamma.qb", after_epoch=stop, **call)
-    metrics = json.loads((tmp_path / "egamma.qb.training" / "metrics.json").read_text())
+        train("egamma", [files["photons"]], tmp_path / "egamma.tamis", after_epoch=stop, **call)
+    metrics = json.loads((tmp_path / "egamma.tamis.training" / "metrics.json").read_text())
     assert len(metrics) == 2
-    resumed = train("egamma", [files["photons"]], tmp_path / "egamma.qb", resume=True, **call)
+    resumed = train("egamma", [files["photons"]], tmp_path / "egamma.tamis", resume=True, **call)
     assert resumed.bundle.model_bytes == trained.bundle.model_bytes
     with pytest.raises(UsageError, match="was made with batch = 16, this run has 8"):
         train(
             "egamma",
             [files["photons"]],
-            tmp_path / "egamma.qb",
+            tmp_path / "egamma.tamis",
             resume=True,
             **{**call, "batch": 8},
         )
@@ -146,15 +146,15 @@ def test_a_killed_training_goes_on_to_the_same_weights(trained, files, tmp_path)
 )
 def test_a_wrong_call_is_told(model, background, signal, told, files, tmp_path):
     with pytest.raises(UsageError, match=told):
-        train(model, [files[background]], tmp_path / "x.qb", signal=[files[signal]] if signal else [])
+        train(model, [files[background]], tmp_path / "x.tamis", signal=[files[signal]] if signal else [])
 
 
 def test_files_of_the_wrong_kind_and_too_few_frames_are_told(files, tmp_path):
     with pytest.raises(DataError, match=r"no signal of egamma in .*photons.parquet"):
-        train("egamma", [files["photons"]], tmp_path / "x.qb", signal=[files["more-photons"]])
+        train("egamma", [files["photons"]], tmp_path / "x.tamis", signal=[files["more-photons"]])
     few = written(tmp_path / "few.parquet", toy(5, 11, 4, 9))
     with pytest.raises(UsageError, match="5 signal and 150 background frames"):
-        train("egamma", [files["photons"]], tmp_path / "x.qb", signal=[few])
+        train("egamma", [files["photons"]], tmp_path / "x.tamis", signal=[few])
 
 
 def test_a_seed_near_both_kinds_is_neither(tmp_path):
@@ -246,5 +246,5 @@ def test_the_shipped_tagger_reads_its_frames_and_says_what_it_can_do(name):
     assert spec.shape[1:] == (len(tagger.channels), tagger.size, tagger.size)
     assert "AUC" in (bundle.path / "CARD.md").read_text()
     assert sum(f.stat().st_size for f in bundle.path.iterdir()) < 1_600_000
-    with qb.open(name) as session:  # the gate: golden frames
+    with tamis.open(name) as session:  # the gate: golden frames
         assert session.run(np.zeros((1, *spec.shape[1:]), np.float32))["score"].shape == (1,)

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-import quickbeam as qb
-from quickbeam._base import DataError, UnreadableFileError, UsageError
-from quickbeam.zoo import MODELS, train
-from quickbeam.zoo.checkpoint import CHECKPOINT
-from quickbeam.zoo.dataset import LoadedJets, load_jets, split
-from quickbeam.zoo.loop import METRICS
-from quickbeam.zoo.recipe import with_numbers
-from quickbeam.zoo.thresholds import background_points
-from quickbeam.zoo.training import Training
+import tamis
+from tamis._base import DataError, UnreadableFileError, UsageError
+from tamis.zoo import MODELS, train
+from tamis.zoo.checkpoint import CHECKPOINT
+from tamis.zoo.dataset import LoadedJets, load_jets, split
+from tamis.zoo.loop import METRICS
+from tamis.zoo.recipe import with_numbers
+from tamis.zoo.thresholds import background_points
+from tamis.zoo.training import Training
 
 
 def jets_of(count, seed=0):
@@ -58,7 +58,7 @@ def training(tmp_path):
 RUN = """
 import os, signal, sys
 import torch
-from quickbeam.zoo import train
+from tamis.zoo import train
 torch.set_num_threads(1)
 kill, resume = int(sys.argv[3]), bool(int(sys.argv[4]))
 def after(row):
@@ -74,19 +74,19 @@ def test_a_killed_run_resumes_to_the_same_bits(file, tmp_path):
         command = [sys.executable, "-c", RUN, str(file), str(tmp_path / target), str(kill), str(int(resume))]
         return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ)
 
-    whole = run("whole.qb", 0, False)
+    whole = run("whole.tamis", 0, False)
     assert whole.returncode == 0, whole.stderr
-    assert run("killed.qb", 1, False).returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed.qb").exists()
-    assert len(json.loads((tmp_path / "killed.qb.training" / METRICS).read_text())) == 1
-    assert run("killed.qb", 0, True).returncode == 0
-    one, two = (load_file(tmp_path / f"{name}.qb.training" / CHECKPOINT) for name in ("whole", "killed"))
+    assert run("killed.tamis", 1, False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed.tamis").exists()
+    assert len(json.loads((tmp_path / "killed.tamis.training" / METRICS).read_text())) == 1
+    assert run("killed.tamis", 0, True).returncode == 0
+    one, two = (load_file(tmp_path / f"{name}.tamis.training" / CHECKPOINT) for name in ("whole", "killed"))
     assert set(one) == set(two)
     for name, value in one.items():
         np.testing.assert_array_equal(value, two[name], err_msg=name)
-    metrics = [(tmp_path / f"{name}.qb.training" / METRICS).read_text() for name in ("whole", "killed")]
+    metrics = [(tmp_path / f"{name}.tamis.training" / METRICS).read_text() for name in ("whole", "killed")]
     assert metrics[0] == metrics[1]
-    bundles = [qb.Bundle.open(tmp_path / f"{name}.qb") for name in ("whole", "killed")]
+    bundles = [tamis.Bundle.open(tmp_path / f"{name}.tamis") for name in ("whole", "killed")]
     assert bundles[0].model_bytes == bundles[1].model_bytes
 
 
@@ -95,7 +95,7 @@ def test_a_trained_bundle_tells_where_it_comes_from(file, tmp_path):
     packed = train(
         "conv-vae",
         [str(file)],
-        tmp_path / "m.qb",
+        tmp_path / "m.tamis",
         latent=6,
         epochs=1,
         batch=64,
@@ -111,7 +111,7 @@ def test_a_trained_bundle_tells_where_it_comes_from(file, tmp_path):
     assert manifest.signature.inputs[0].feature == "leading_jets"
     assert manifest.score == "score"
     assert json.loads(packed.bundle.text("training.json")) == rows
-    with qb.open(packed.bundle) as session:
+    with tamis.open(packed.bundle) as session:
         assert session(jets_of(3)).shape == (3,)
 
 
@@ -203,7 +203,7 @@ def test_a_damaged_checkpoint_is_told(training):
 
 
 def test_wrong_options_are_told(file, tmp_path, training):
-    target = tmp_path / "m.qb"
+    target = tmp_path / "m.tamis"
     with pytest.raises(UsageError, match="no reference model is called 'conv-vea'; did you mean 'conv-vae'"):
         train("conv-vea", [str(file)], target)
     with pytest.raises(UsageError, match="latent size is 7; the study used 6, 8, 12"):

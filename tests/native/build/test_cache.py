@@ -12,16 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from quickbeam._base import UsageError
-from quickbeam.native import example_event
-from quickbeam.native.build import build, cache_root, cached, key_of
-from quickbeam.native.call import open_kernel
+from tamis._base import UsageError
+from tamis.native import example_event
+from tamis.native.build import build, cache_root, cached, key_of
+from tamis.native.call import open_kernel
 
 
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     """Have a cache with nothing in it."""
-    monkeypatch.setenv("QUICKBEAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "native"
 
 
@@ -73,7 +73,7 @@ def test_a_damaged_entry_is_made_again(fresh, made, damage):
 def test_a_cache_that_takes_nothing_costs_only_time(tmp_path, monkeypatch, made):
     blocked = tmp_path / "a file"
     blocked.write_text("")
-    monkeypatch.setenv("QUICKBEAM_CACHE", str(blocked))  # as good as read-only or full, also for root
+    monkeypatch.setenv("TAMIS_CACHE", str(blocked))  # as good as read-only or full, also for root
     entry = cached(key_of(str(tmp_path)), made)
     assert (entry.path / "text").read_text() == "what it is"
     assert entry.path.parent.stat().st_mode & 0o777 == 0o700
@@ -94,7 +94,7 @@ def test_a_full_disk_is_no_failure(fresh, made, monkeypatch):
 def test_a_cache_that_others_can_write_is_refused(fresh, made):
     cache_root()
     fresh.chmod(0o777)
-    with pytest.raises(UsageError, match=r"can be written by other users.*QUICKBEAM_CACHE"):
+    with pytest.raises(UsageError, match=r"can be written by other users.*TAMIS_CACHE"):
         cached("key", made)
 
 
@@ -137,7 +137,7 @@ def test_threads_of_one_process_may_ask_at_once(fresh, made):
 def test_many_processes_compile_one_model_at_once_and_all_have_it(fresh, bundle_of):
     bundle = bundle_of("dense")
     code = (
-        "import sys, numpy as np, quickbeam as qb; s = qb.open(sys.argv[1], 'native'); "
+        "import sys, numpy as np, tamis; s = tamis.open(sys.argv[1], 'native'); "
         "print(s(*s.bundle.golden.inputs.values()).tobytes().hex())"
     )
     started = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quickbeam.engines import out_of_tolerance
-from quickbeam.native import example_event
-from quickbeam.native.build import LEVELS, build
-from quickbeam.native.call import open_kernel
+from tamis.engines import out_of_tolerance
+from tamis.native import example_event
+from tamis.native.build import LEVELS, build
+from tamis.native.call import open_kernel
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)

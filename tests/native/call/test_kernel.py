@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quickbeam._base import InputMismatchError
-from quickbeam.native import example_event
-from quickbeam.native.build import build, find_compiler
-from quickbeam.native.call import open_kernel
-from quickbeam.native.call.extension import load_extension
+from tamis._base import InputMismatchError
+from tamis.native import example_event
+from tamis.native.build import build, find_compiler
+from tamis.native.call import open_kernel
+from tamis.native.call.extension import load_extension
 
 
 @pytest.fixture(params=["extension", "ctypes"])
@@ -160,10 +160,10 @@ LONG = """
 import signal, sys, threading
 from dataclasses import replace
 import numpy as np
-from quickbeam.bundle import Bundle
-from quickbeam.native import example_event
-from quickbeam.native.build import build
-from quickbeam.native.call import open_kernel
+from tamis.bundle import Bundle
+from tamis.native import example_event
+from tamis.native.build import build
+from tamis.native.call import open_kernel
 
 bundle = Bundle.open(sys.argv[1])
 kernel = open_kernel(replace(build(bundle.model_bytes, example_event(bundle)), cycles=1e9))

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from quickbeam._base import ModelError, UsageError
-from quickbeam.bundle import pack
-from quickbeam.cli.app import app
-from quickbeam.native.build import find_compiler
-from quickbeam.native.cut import HEADER
-from quickbeam.native.export import export_c
-from quickbeam.native.export.names import identifier, identifiers
+from tamis._base import ModelError, UsageError
+from tamis.bundle import pack
+from tamis.cli.app import app
+from tamis.native.build import find_compiler
+from tamis.native.cut import HEADER
+from tamis.native.export import export_c
+from tamis.native.export.names import identifier, identifiers
 
 FLAGS = (
     "-std=c11",
@@ -118,7 +118,7 @@ def test_cmake_builds_it_and_ctest_passes(bundle_of, tmp_path):
 def test_the_header_tells_shapes_units_and_where_it_comes_from(parse_model, tmp_path):
     model = parse_model("""m (float[N, 12] x) => (float[N, 1] score) { score = MatMul (x, w) }""", w=(12, 1))
     model.graph.input[0].name = model.graph.node[0].input[0] = "x.jets"
-    bundle = pack(model, tmp_path / "3-jets.qb").bundle
+    bundle = pack(model, tmp_path / "3-jets.tamis").bundle
     folder = export_c(bundle, tmp_path / "c")
     header = (folder / "m3_jets.h").read_text()
     assert "void m3_jets(const float *x_jets, float *score, size_t events, void *scratch);" in header
@@ -132,7 +132,7 @@ def test_code_is_written_for_the_sizes_and_instructions_that_are_asked_for(parse
     model = parse_model(
         """m (float[N, n, 3] x) => (float[N, 3] score) { score = ReduceMean <axes = [1], keepdims = 0> (x) }"""
     )
-    bundle = pack(model, tmp_path / "jets.qb", dims={"n": 5}).bundle
+    bundle = pack(model, tmp_path / "jets.tamis", dims={"n": 5}).bundle
     folder = tmp_path / "c"
     given = [
         "export",
@@ -175,7 +175,7 @@ def test_a_folder_with_something_in_it_is_left_alone(bundle_of, tmp_path):
 def test_what_cannot_be_compiled_is_refused_and_nothing_is_written(parse_model, tmp_path):
     model = parse_model("""m (double[N, 4] x) => (double[N, 4] y) { y = Relu (x) }""")
     with pytest.raises(ModelError, match="'x' is float64"):
-        export_c(pack(model, tmp_path / "m.qb").bundle, tmp_path / "c")
+        export_c(pack(model, tmp_path / "m.tamis").bundle, tmp_path / "c")
     assert not (tmp_path / "c").exists()
 
 
@@ -196,7 +196,7 @@ def test_options_of_triton_are_refused_for_c(bundle_of, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("step", "told"), [("graph", "Gemm(x"), ("ir", "weights(12 x 8)"), ("c", "void qb_run(")]
+    ("step", "told"), [("graph", "Gemm(x"), ("ir", "weights(12 x 8)"), ("c", "void tamis_run(")]
 )
 def test_each_step_of_the_compiler_can_be_looked_at(bundle_of, step, told):
     done = CliRunner().invoke(app, ["inspect", str(bundle_of("dense").path), "--emit", step])

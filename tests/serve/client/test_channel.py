@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from quickbeam.serve.client.channel import CallError, Channel
-from quickbeam.serve.client.inference import PATH
-from quickbeam.serve.wire.grpc import Status
+from tamis.serve.client.channel import CallError, Channel
+from tamis.serve.client.inference import PATH
+from tamis.serve.wire.grpc import Status
 
 
 def request(array, model="double", request_id=""):

@@ -14,15 +14,15 @@ import threading
 import numpy as np
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import UsageError
-from quickbeam.bundle import Bundle
-from quickbeam.engines import Remote
-from quickbeam.measure.traffic import Scenario, Target, Traffic
-from quickbeam.serve.client.channel import CallError
-from quickbeam.serve.client.inference import Codec
-from quickbeam.serve.client.local import LocalChannel
-from quickbeam.serve.protocol.local import ASK, ASKS, HELLO, REFUSES, WELCOME
+import tamis
+from tamis._base import UsageError
+from tamis.bundle import Bundle
+from tamis.engines import Remote
+from tamis.measure.traffic import Scenario, Target, Traffic
+from tamis.serve.client.channel import CallError
+from tamis.serve.client.inference import Codec
+from tamis.serve.client.local import LocalChannel
+from tamis.serve.protocol.local import ASK, ASKS, HELLO, REFUSES, WELCOME
 
 SECOND = 1_000_000_000
 
@@ -59,8 +59,8 @@ def handed_over(path, size, *, seal=True):
 def test_answers_are_those_of_the_local_engine_also_where_a_region_has_to_grow(place):
     jets = Bundle.open("conv-vae").golden.inputs["jets"]
     with (
-        qb.open("conv-vae") as here,
-        qb.open("conv-vae", "remote", remote=Remote((f"local:{place}",), timeout_s=20)) as there,
+        tamis.open("conv-vae") as here,
+        tamis.open("conv-vae", "remote", remote=Remote((f"local:{place}",), timeout_s=20)) as there,
     ):
         for rows in (1, 7, 1, 64, 3000, 2):  # 3000 jets are 3.6 MB, the region begins with one
             some = np.resize(jets, (rows, *jets.shape[1:]))
@@ -141,7 +141,7 @@ def test_a_model_that_was_loaded_anew_answers_over_the_same_channel(served, plac
 def test_a_server_that_dies_costs_no_event(served, place):
     jets = Bundle.open("conv-vae").golden.inputs["jets"]
     remote = Remote((f"local:{place}",), fallback="onnxruntime", timeout_s=5)
-    with qb.open("conv-vae", "remote", remote=remote) as session:
+    with tamis.open("conv-vae", "remote", remote=remote) as session:
         before = session.run(jets)["score"]
         served.end(signal.SIGKILL)
         np.testing.assert_allclose(session.run(jets)["score"], before, rtol=1e-5)
@@ -213,7 +213,7 @@ def test_a_client_that_asks_again_and_again_keeps_nobody_waiting(start, place):
     thread.start()
     try:
         remote = Remote((f"grpc://{served.grpc}", f"local:{place}"), timeout_s=10)
-        with qb.open("facile", "remote", remote=remote) as session:
+        with tamis.open("facile", "remote", remote=remote) as session:
             for _ in range(40):
                 assert np.isfinite(session(*channels)).all()
         assert served.end() == 0

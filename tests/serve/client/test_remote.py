@@ -11,11 +11,11 @@ from time import monotonic
 import numpy as np
 import pytest
 
-import quickbeam as qb
-from quickbeam._base import InputMismatchError, ModelError, UsageError
-from quickbeam.bundle import Bundle, locate
-from quickbeam.engines import Remote
-from quickbeam.serve.client.servers import Server
+import tamis
+from tamis._base import InputMismatchError, ModelError, UsageError
+from tamis.bundle import Bundle, locate
+from tamis.engines import Remote
+from tamis.serve.client.servers import Server
 
 
 class Trap:
@@ -79,8 +79,8 @@ def free_port() -> int:
 def test_a_server_gives_what_the_engine_behind_it_gives(start_server, bundle, jets):
     server = start_server(locate("conv-vae"))
     with (
-        qb.open(bundle, "onnxruntime") as here,
-        qb.open(bundle, "remote", remote=Remote((f"grpc://{server.address}",), timeout_s=20)) as there,
+        tamis.open(bundle, "onnxruntime") as here,
+        tamis.open(bundle, "remote", remote=Remote((f"grpc://{server.address}",), timeout_s=20)) as there,
     ):
         assert there.verified
         for size in (1, 2, 7, len(jets)):
@@ -91,17 +91,17 @@ def test_a_server_gives_what_the_engine_behind_it_gives(start_server, bundle, je
 
 def test_without_servers_it_says_so(bundle):
     with pytest.raises(UsageError, match=r"the engine remote needs servers"):
-        qb.open(bundle, "remote")
+        tamis.open(bundle, "remote")
     with pytest.raises(
         ModelError, match=r"no server has answered for conv-vae: 127.0.0.1:\d+: .* cannot be reached"
     ):
-        qb.open(bundle, "remote", remote=Remote((f"127.0.0.1:{free_port()}",)))
+        tamis.open(bundle, "remote", remote=Remote((f"127.0.0.1:{free_port()}",)))
 
 
 def test_a_model_that_is_not_there_is_told_in_the_words_of_the_server(start_server, bundle):
     server = start_server()
     with pytest.raises(ModelError, match="there is no model 'conv-vae'"):
-        qb.open(bundle, "remote", remote=Remote((server.address,)))
+        tamis.open(bundle, "remote", remote=Remote((server.address,)))
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,12 @@ def test_a_model_that_is_not_there_is_told_in_the_words_of_the_server(start_serv
 def test_a_server_that_is_none_costs_time_and_no_event(trap, start_server, bundle, jets, act):
     bad = trap(act)
     remote = Remote((bad.address,), fallback="onnxruntime", timeout_s=0.05)
-    with qb.open(bundle, "onnxruntime") as here, qb.open(bundle, "remote", remote=remote) as there:
+    with tamis.open(bundle, "onnxruntime") as here, tamis.open(bundle, "remote", remote=remote) as there:
         np.testing.assert_array_equal(there(jets), here(jets))
         assert set(there._runner.answered_by) == {"fallback"}
     good = start_server(locate("conv-vae"))
     remote = Remote((bad.address, good.address), timeout_s=1.0)
-    with qb.open(bundle, "remote", remote=remote) as there:
+    with tamis.open(bundle, "remote", remote=remote) as there:
         assert there(jets).shape == (len(jets),)
         assert set(there._runner.answered_by) == {good.address}
 
@@ -133,7 +133,7 @@ def test_a_server_that_is_none_costs_time_and_no_event(trap, start_server, bundl
 def test_a_server_that_dies_and_comes_back_is_used_again(start_server, bundle, jets):
     server = start_server(locate("conv-vae"))
     remote = Remote((server.address,), fallback="onnxruntime", timeout_s=20)
-    with qb.open(bundle, "onnxruntime") as here, qb.open(bundle, "remote", remote=remote) as there:
+    with tamis.open(bundle, "onnxruntime") as here, tamis.open(bundle, "remote", remote=remote) as there:
         few = jets[:8]
         expected = here(few)
         answered = there._runner.answered_by
@@ -156,20 +156,20 @@ def test_a_server_with_another_model_of_the_name_is_not_believed(start_server, b
     right = session.instances[0]
     session.instances[0] = lambda arrays: [output * 1.1 for output in right(arrays)]
     remote = Remote((server.address,), fallback="onnxruntime")
-    with qb.open(bundle, "onnxruntime") as here, qb.open(bundle, "remote", remote=remote) as there:
+    with tamis.open(bundle, "onnxruntime") as here, tamis.open(bundle, "remote", remote=remote) as there:
         np.testing.assert_array_equal(there(jets), here(jets))
         assert set(there._runner.answered_by) == {"fallback"}
         assert "does not reproduce the golden output" in there._runner._servers.all[0].last_error
     with pytest.raises(ModelError, match="does not reproduce the golden output"):
-        qb.open(bundle, "remote", remote=Remote((server.address,)))
+        tamis.open(bundle, "remote", remote=Remote((server.address,)))
 
 
 def test_threads_share_a_session(start_server, bundle, jets):
     server = start_server(locate("conv-vae"))
     found: dict[int, np.ndarray] = {}
     with (
-        qb.open(bundle, "onnxruntime") as here,
-        qb.open(bundle, "remote", remote=Remote((server.address,), timeout_s=20)) as there,
+        tamis.open(bundle, "onnxruntime") as here,
+        tamis.open(bundle, "remote", remote=Remote((server.address,), timeout_s=20)) as there,
     ):
 
         def work(number):
@@ -197,7 +197,7 @@ def test_many_calls_are_under_way_at_a_time_and_each_gets_its_own_answer(start_s
     server = start_server(locate("conv-vae"))
     jets = np.random.default_rng(3).gamma(1.0, 5.0, (60, 2, 100, 3)).astype(np.float32)
     remote = Remote((server.address,), timeout_s=20, in_flight=8)
-    with qb.open("conv-vae") as here, qb.open("conv-vae", "remote", remote=remote) as there:
+    with tamis.open("conv-vae") as here, tamis.open("conv-vae", "remote", remote=remote) as there:
         expected = [here.run(one)["score"] for one in jets]
         under_way = [there.submit(one) for one in jets]
         for one, call in zip(expected, under_way, strict=True):
@@ -218,7 +218,7 @@ def test_calls_under_way_fall_back_when_the_server_goes(start):
     server = start("conv-vae")
     jets = np.random.default_rng(3).gamma(1.0, 5.0, (40, 2, 100, 3)).astype(np.float32)
     remote = Remote((server.grpc,), fallback="onnxruntime", timeout_s=2)
-    with qb.open("conv-vae") as here, qb.open("conv-vae", "remote", remote=remote) as there:
+    with tamis.open("conv-vae") as here, tamis.open("conv-vae", "remote", remote=remote) as there:
         under_way = [there.submit(one) for one in jets]
         server.end(signal.SIGKILL)
         for one, call in zip(jets, under_way, strict=True):

@@ -7,12 +7,12 @@ import threading
 import pyarrow.parquet as pq
 import pytest
 
-from quickbeam._base import QuickbeamError
-from quickbeam.bundle import locate
-from quickbeam.engines import Remote
-from quickbeam.events import open_writer
-from quickbeam.simulate import simulate
-from quickbeam.trigger import Menu, menu_of, run_menu
+from tamis._base import TamisError
+from tamis.bundle import locate
+from tamis.engines import Remote
+from tamis.events import open_writer
+from tamis.simulate import simulate
+from tamis.trigger import Menu, menu_of, run_menu
 
 MENU = Menu.model_validate(
     {
@@ -55,7 +55,7 @@ def test_decisions_are_the_same_though_the_server_dies(start_server, events, tmp
 def test_without_a_fallback_a_run_stops_and_goes_on_when_servers_are_back(start_server, events, tmp_path):
     server = start_server(locate("conv-vae"))
     server.close()
-    with pytest.raises(QuickbeamError, match="no server has answered for conv-vae"):
+    with pytest.raises(TamisError, match="no server has answered for conv-vae"):
         run_menu(menu_of(MENU), [events], tmp_path / "out", remote=Remote((server.address,)))
     other = start_server(locate("conv-vae"))
     summary = run_menu(

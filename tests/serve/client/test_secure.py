@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import quickbeam as qb
-from quickbeam._base import ModelError, UsageError
-from quickbeam.bundle import Bundle
-from quickbeam.cli.app import app
-from quickbeam.engines import Remote
+import tamis
+from tamis._base import ModelError, UsageError
+from tamis.bundle import Bundle
+from tamis.cli.app import app
+from tamis.engines import Remote
 
 TOKEN = "a-token-of-enough-characters"  # noqa: S105 - of a test
 
@@ -43,14 +43,14 @@ def at(served, papers, **changes):
 def ask(remote):
     """Return how far the server's answers are off, in units of the tolerance."""
     golden = Bundle.open("facile").golden
-    with qb.open("facile", "remote", remote=remote) as session:
+    with tamis.open("facile", "remote", remote=remote) as session:
         off = np.abs(session(golden.inputs["channels"]) - golden.outputs["energy"])
     return float((off / (3e-3 + 1e-3 * np.abs(golden.outputs["energy"]))).max())
 
 
 def test_our_client_comes_in_with_its_certificate_and_its_token(served, papers, monkeypatch):
     assert ask(at(served, papers)) < 1
-    monkeypatch.setenv("QUICKBEAM_TOKEN", TOKEN)
+    monkeypatch.setenv("TAMIS_TOKEN", TOKEN)
     assert ask(at(served, papers, token=None)) < 1
 
 
@@ -117,8 +117,6 @@ def test_loads_are_sent_through_tls(served, papers):
         "--key",
         papers / "client.key",
     ]
-    done = CliRunner().invoke(
-        app, [*given, *map(str, papers_given), "--json"], env={"QUICKBEAM_TOKEN": TOKEN}
-    )
+    done = CliRunner().invoke(app, [*given, *map(str, papers_given), "--json"], env={"TAMIS_TOKEN": TOKEN})
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["points"][0]["requests"] > 0

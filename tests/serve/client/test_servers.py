@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from quickbeam.serve.client.servers import Servers
+from tamis.serve.client.servers import Servers
 
 
 def test_servers_are_asked_in_turn_and_the_load_of_a_dead_one_is_shared_by_all_others():

@@ -15,15 +15,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from quickbeam.serve.fronts.metrics import metrics
-from quickbeam.serve.fronts.rest import rest
-from quickbeam.serve.models.bundles import open_bundle
-from quickbeam.serve.models.model import Batching, Model, ModelSpec, Spec
-from quickbeam.serve.protocol.messages import Fault, Refusal
-from quickbeam.serve.protocol.tensors import DTYPES
-from quickbeam.serve.service import Service
-from quickbeam.serve.wire.http1 import HttpLimits, HttpRules
-from quickbeam.serve.wire.http1_listening import HttpProtocol, drained
+from tamis.serve.fronts.metrics import metrics
+from tamis.serve.fronts.rest import rest
+from tamis.serve.models.bundles import open_bundle
+from tamis.serve.models.model import Batching, Model, ModelSpec, Spec
+from tamis.serve.protocol.messages import Fault, Refusal
+from tamis.serve.protocol.tensors import DTYPES
+from tamis.serve.service import Service
+from tamis.serve.wire.http1 import HttpLimits, HttpRules
+from tamis.serve.wire.http1_listening import HttpProtocol, drained
 
 
 def echo(name: str, datatype: str, shape: tuple[int, ...] = (-1,), most: int = 1 << 16) -> Model:

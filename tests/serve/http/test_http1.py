@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from quickbeam.serve.wire.http1 import HttpLimits
+from tamis.serve.wire.http1 import HttpLimits
 
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"

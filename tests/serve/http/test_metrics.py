@@ -60,9 +60,9 @@ def test_what_was_done_is_counted_under_the_names_of_triton(serve):
     assert value("nv_inference_request_failure", "broken") == 1
     assert value("nv_inference_pending_request_count") == 0
     assert value("nv_inference_request_duration_us") >= value("nv_inference_queue_duration_us") >= 0
-    assert value("quickbeam_request_latency_seconds_count") == 4
+    assert value("tamis_request_latency_seconds_count") == 4
     duration_s = value("nv_inference_request_duration_us") / 1e6
-    assert value("quickbeam_request_latency_seconds_sum") == pytest.approx(duration_s, abs=1e-6)
+    assert value("tamis_request_latency_seconds_sum") == pytest.approx(duration_s, abs=1e-6)
     assert found["nv_cpu_memory_total_bytes", None, None] > found["nv_cpu_memory_used_bytes", None, None] > 0
     assert 0 <= found["nv_cpu_utilization", None, None] <= 1
 
@@ -73,7 +73,7 @@ def test_buckets_add_up(serve):
         for elapsed_ns in (1, 10_000, 10_001, 3_000_000, 60_000_000_000):
             served.call(lambda one=elapsed_ns: latency.add(one))
         _, text = scrape(served)
-    (family,) = [one for one in samples(text) if one.name == "quickbeam_request_latency_seconds"]
+    (family,) = [one for one in samples(text) if one.name == "tamis_request_latency_seconds"]
     buckets = {
         one.labels["le"]: one.value
         for one in family.samples

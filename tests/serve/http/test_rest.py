@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from quickbeam.serve.service import EXTENSIONS
+from tamis.serve.service import EXTENSIONS
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_a_server_that_is_not_ready_says_so(serve):
 
 def test_the_server_and_its_models_describe_themselves(served):
     assert served.ask("GET", "/v2").json["extensions"] == list(EXTENSIONS)
-    assert served.ask("GET", "/v2/?a=b").json["name"] == "quickbeam"
-    assert served.ask("GET", f"http://127.0.0.1:{served.port}/v2").json["name"] == "quickbeam"
+    assert served.ask("GET", "/v2/?a=b").json["name"] == "tamis"
+    assert served.ask("GET", f"http://127.0.0.1:{served.port}/v2").json["name"] == "tamis"
     expected = {
         "name": "square",
         "versions": ["1"],

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from quickbeam.serve.protocol.tensors import DTYPES, from_raw, to_raw
+from tamis.serve.protocol.tensors import DTYPES, from_raw, to_raw
 
 INFER = "/v2/models/{}/infer"
 

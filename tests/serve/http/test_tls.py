@@ -5,9 +5,9 @@ from http.client import HTTPSConnection
 
 import pytest
 
-from quickbeam._base import UsageError
-from quickbeam.serve.wire.http1 import HttpLimits, Request
-from quickbeam.serve.wire.tls import HTTP1, Tokens, server_context
+from tamis._base import UsageError
+from tamis.serve.wire.http1 import HttpLimits, Request
+from tamis.serve.wire.tls import HTTP1, Tokens, server_context
 
 TOKEN = "a-token-of-enough-characters"  # noqa: S105 - of a test
 

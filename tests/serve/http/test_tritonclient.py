@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import quickbeam.zoo
-from quickbeam.bundle import Bundle
-from quickbeam.serve.protocol.tensors import DTYPES
+import tamis.zoo
+from tamis.bundle import Bundle
+from tamis.serve.protocol.tensors import DTYPES
 
 client = pytest.importorskip("tritonclient.http")
 
-BUNDLE = Path(quickbeam.zoo.__file__).parent / "bundles" / "conv-vae.qb"
+BUNDLE = Path(tamis.zoo.__file__).parent / "bundles" / "conv-vae.tamis"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_it_finds_everything(triton):
     assert triton.is_server_ready()
     assert triton.is_model_ready("null")
     assert not triton.is_model_ready("nul")
-    assert triton.get_server_metadata()["name"] == "quickbeam"
+    assert triton.get_server_metadata()["name"] == "tamis"
     assert triton.get_model_metadata("conv-vae")["inputs"]
     assert triton.get_model_config("null")["max_batch_size"] == 8
     assert triton.get_inference_statistics("null")["model_stats"][0]["name"] == "null"

@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import onnx
 import pytest
 
-from quickbeam.serve.fronts.grpc_methods import methods
-from quickbeam.serve.models.repository import Repository
-from quickbeam.serve.service import Service
-from quickbeam.serve.shared_memory import SharedMemory
-from quickbeam.serve.wire.grpc import Rules
-from quickbeam.serve.wire.listening import GrpcProtocol
+from tamis.serve.fronts.grpc_methods import methods
+from tamis.serve.models.repository import Repository
+from tamis.serve.service import Service
+from tamis.serve.shared_memory import SharedMemory
+from tamis.serve.wire.grpc import Rules
+from tamis.serve.wire.listening import GrpcProtocol
 
 SCALE = """scale (float[N, 3] x) => (float[N, 3] y) {{
     factor = Constant <value_float = {0}> ()

@@ -12,9 +12,9 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
-from quickbeam._base import ChecksumError, ModelError, QuickbeamError, UnsafeBundleError, UsageError
-from quickbeam.serve.models.opening import Settings, open_place
-from quickbeam.serve.models.places import find_places
+from tamis._base import ChecksumError, ModelError, TamisError, UnsafeBundleError, UsageError
+from tamis.serve.models.opening import Settings, open_place
+from tamis.serve.models.places import find_places
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_data_beside_the_model_is_taken_in_and_no_other(write_model, parse_model
     assert opened(folder)[0].spec.facts["verified"].startswith("yes")
     (folder / "1" / "w.bin").rename(tmp_path / "w.bin")
     (folder / "1" / "w.bin").symlink_to(tmp_path / "w.bin")
-    with pytest.raises(QuickbeamError, match="keeps the tensor 'w' in another file"):
+    with pytest.raises(TamisError, match="keeps the tensor 'w' in another file"):
         opened(folder)
 
 
@@ -251,7 +251,7 @@ def test_rows_that_depend_on_their_neighbours_are_never_joined(write_model, pars
 
 
 def test_a_model_that_is_off_the_reference_is_refused(write_model, parse_model, monkeypatch):
-    from quickbeam.serve.models import onnx_models
+    from tamis.serve.models import onnx_models
 
     folder = write_model("m", SCALE, v1=parse_model("s (float[N, 3] x) => (float[N, 3] y) { y = Neg (x) }"))
     wrong = parse_model("s (float[N, 3] x) => (float[N, 3] y) { y = Abs (x) }")
@@ -259,9 +259,9 @@ def test_a_model_that_is_off_the_reference_is_refused(write_model, parse_model, 
     monkeypatch.setattr(
         onnx_models, "open_session", lambda data, threads: true_open(wrong.SerializeToString(), threads)
     )
-    with pytest.raises(QuickbeamError, match="output 'y' is off the float64 reference by"):
+    with pytest.raises(TamisError, match="output 'y' is off the float64 reference by"):
         opened(folder)
-    skip = 'parameters { key: "quickbeam_verify" value { string_value: "false" } }'
+    skip = 'parameters { key: "tamis_verify" value { string_value: "false" } }'
     (folder / "config.pbtxt").write_text(SCALE + skip)
     assert opened(folder)[0].spec.facts["verified"].startswith("no: switched off")
 
@@ -510,7 +510,7 @@ def test_one_model_is_no_repository(write_model, scale_model):
 
 
 def test_loading_does_not_stop_the_loop(write_model, scale_model, serve, client_of, monkeypatch):
-    from quickbeam.serve.models import repository
+    from tamis.serve.models import repository
 
     write_model("scale", SCALE, v1=scale_model(1.0))
     server = serve()

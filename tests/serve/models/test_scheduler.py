@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickbeam.serve.models.model import Batching, Level, Model, ModelSpec, Spec
-from quickbeam.serve.models.scheduler import Scheduler
-from quickbeam.serve.models.statistics import Statistics
-from quickbeam.serve.protocol.messages import Answer, Asking, Fault, Refusal
+from tamis.serve.models.model import Batching, Level, Model, ModelSpec, Spec
+from tamis.serve.models.scheduler import Scheduler
+from tamis.serve.models.statistics import Statistics
+from tamis.serve.protocol.messages import Answer, Asking, Fault, Refusal
 
 MOST = 8
 

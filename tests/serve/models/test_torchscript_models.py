@@ -7,10 +7,10 @@ import io
 import numpy as np
 import pytest
 
-from quickbeam._base import ModelError, QuickbeamError
-from quickbeam.serve.models.opening import Settings, open_place
-from quickbeam.serve.models.places import find_places
-from quickbeam.serve.models.torchscript_models import input_places
+from tamis._base import ModelError, TamisError
+from tamis.serve.models.opening import Settings, open_place
+from tamis.serve.models.places import find_places
+from tamis.serve.models.torchscript_models import input_places
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
@@ -89,7 +89,7 @@ def test_outputs_go_by_place_or_by_name(write_model):
 def test_outputs_that_are_not_there_are_told(write_model, change, told):
     config = CONFIG.format("INPUT__0", "INPUT__1")
     assert change[0] in config
-    with pytest.raises(QuickbeamError, match=told):
+    with pytest.raises(TamisError, match=told):
         opened(write_model("m", config.replace(*change), "model.pt", v1=scripted(Minus())))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quickbeam._base import ModelError
-from quickbeam.serve.models.config_text import parse_config, without_effect
-from quickbeam.serve.models.model import Batching, Level, Spec
-from quickbeam.serve.models.triton_config import config_of, understand, versions_of
-from quickbeam.serve.models.warmup import configured_samples
+from tamis._base import ModelError
+from tamis.serve.models.config_text import parse_config, without_effect
+from tamis.serve.models.model import Batching, Level, Spec
+from tamis.serve.models.triton_config import config_of, understand, versions_of
+from tamis.serve.models.warmup import configured_samples
 
 HEAD = """
 name: "m"

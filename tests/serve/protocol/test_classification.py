@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from quickbeam.serve.protocol.classification import class_counts, classified
-from quickbeam.serve.protocol.messages import Refusal, Wanted
+from tamis.serve.protocol.classification import class_counts, classified
+from tamis.serve.protocol.messages import Refusal, Wanted
 
 
 def test_rows_are_ranked_each_by_itself():

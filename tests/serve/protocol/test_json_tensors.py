@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from quickbeam.serve.protocol.json_tensors import array_of, data_of
-from quickbeam.serve.protocol.messages import Refusal
-from quickbeam.serve.protocol.tensors import DTYPES, datatype_of
+from tamis.serve.protocol.json_tensors import array_of, data_of
+from tamis.serve.protocol.messages import Refusal
+from tamis.serve.protocol.tensors import DTYPES, datatype_of
 
 PLAIN = [name for name in DTYPES if name not in {"FP16", "BF16", "BYTES"}]
 

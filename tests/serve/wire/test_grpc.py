@@ -9,8 +9,8 @@ import time
 import grpc
 import pytest
 
-from quickbeam.serve.wire.grpc import Method, Rules, Status
-from quickbeam.serve.wire.listening import GrpcProtocol
+from tamis.serve.wire.grpc import Method, Rules, Status
+from tamis.serve.wire.listening import GrpcProtocol
 
 MOST = 1 << 23
 

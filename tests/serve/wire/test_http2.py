@@ -9,7 +9,7 @@ from hpack import Decoder, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickbeam.serve.wire.frames import (
+from tamis.serve.wire.frames import (
     ACK,
     CONTINUATION,
     DATA,
@@ -29,8 +29,8 @@ from quickbeam.serve.wire.frames import (
     Code,
     frame,
 )
-from quickbeam.serve.wire.grpc import Call, Method, Rules, understand
-from quickbeam.serve.wire.http2 import Connection
+from tamis.serve.wire.grpc import Call, Method, Rules, understand
+from tamis.serve.wire.http2 import Connection
 
 ASKED = [
     (":method", "POST"),

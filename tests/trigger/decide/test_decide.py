@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickbeam.events import Jagged, columns_of
-from quickbeam.trigger import Menu, Outcome, Reason, compile_menu, menu_of, stage
-from quickbeam.trigger.decide import Laps, decide_batch, decide_single
-from quickbeam.trigger.decide.scatter import scatter
+from tamis.events import Jagged, columns_of
+from tamis.trigger import Menu, Outcome, Reason, compile_menu, menu_of, stage
+from tamis.trigger.decide import Laps, decide_batch, decide_single
+from tamis.trigger.decide.scatter import scatter
 
 CONDITIONS = (
     "MET_pt > 40",
@@ -38,7 +38,7 @@ def loop_kind(request):
     """Decide by the compiled loop, and by the one in Python."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "plain":
-            patch.setattr("quickbeam.trigger.decide.loop._compiled", lambda: None)
+            patch.setattr("tamis.trigger.decide.loop._compiled", lambda: None)
         yield request.param
 
 
@@ -104,7 +104,7 @@ def test_both_ways_give_the_same_bits(make_events_now, paths, prescales, seed, b
 def make_events_now():
     import awkward as ak
 
-    from quickbeam.events import Events
+    from tamis.events import Events
 
     def make(count, seed):
         rng = np.random.default_rng(seed)

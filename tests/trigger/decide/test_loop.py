@@ -13,8 +13,8 @@ from multiprocessing.sharedctypes import RawValue
 import numpy as np
 import pytest
 
-from quickbeam.trigger.decide import loop as loops
-from quickbeam.trigger.decide.loop import PlainLoop, Step, open_loop
+from tamis.trigger.decide import loop as loops
+from tamis.trigger.decide.loop import PlainLoop, Step, open_loop
 
 FOREVER = 1 << 62
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from quickbeam._base import BundleError, DocumentError, UsageError
-from quickbeam.trigger import Menu, compile_menu, load_menu, menu_of, menu_schema
+from tamis._base import BundleError, DocumentError, UsageError
+from tamis.trigger import Menu, compile_menu, load_menu, menu_of, menu_schema
 
 GOOD = """\
 menu: test
@@ -105,7 +105,7 @@ def test_other_errors_keep_their_kind_and_get_the_place(tmp_path):
 
 def test_python_stages_are_found_beside_the_menu_or_told(tmp_path):
     (tmp_path / "mine.py").write_text(
-        "from quickbeam.trigger import stage\n\n@stage(reads=['MET_pt'], adds=['double'])\ndef twice(events):\n    return {'double': 2 * events['MET_pt']}\n\ndef plain(events):\n    return {}\n"
+        "from tamis.trigger import stage\n\n@stage(reads=['MET_pt'], adds=['double'])\ndef twice(events):\n    return {'double': 2 * events['MET_pt']}\n\ndef plain(events):\n    return {}\n"
     )
     text = "menu: m\nstages:\n  mine: {python: 'mine.py:NAME'}\npaths:\n  p: {steps: [double > 3]}\nstreams:\n  s: {paths: [p]}\n"
     assert order(tmp_path, text.replace("NAME", "twice"))[0] == ("mine", ("p",))
@@ -126,7 +126,7 @@ def test_the_schema_knows_what_the_menu_knows():
     assert set(schema["properties"]) == set(Menu.model_fields)
     assert schema["$defs"]["PathSpec"]["properties"]["prescale"]["minimum"] == 1
     printed = subprocess.run(
-        [sys.executable, "-m", "quickbeam", "menu", "--schema"], capture_output=True, check=True
+        [sys.executable, "-m", "tamis", "menu", "--schema"], capture_output=True, check=True
     ).stdout
     assert json.loads(printed) == json.loads(json.dumps(schema))
 
@@ -142,9 +142,9 @@ def test_a_menu_of_code_is_the_same(tmp_path):
 def test_the_command_tells_the_order_of_work(tmp_path):
     path = write(tmp_path, GOOD)
     told = subprocess.run(
-        [sys.executable, "-m", "quickbeam", "menu", str(path), "--json"], capture_output=True, check=True
+        [sys.executable, "-m", "tamis", "menu", str(path), "--json"], capture_output=True, check=True
     ).stdout
     assert [entry["step"] for entry in json.loads(told)["operations"]][:2] == ["objects", "busy"]
-    failed = subprocess.run([sys.executable, "-m", "quickbeam", "menu"], capture_output=True, check=False)
+    failed = subprocess.run([sys.executable, "-m", "tamis", "menu"], capture_output=True, check=False)
     assert failed.returncode == 2
     assert b"name a menu, or ask for --schema" in failed.stderr

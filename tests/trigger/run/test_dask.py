@@ -12,8 +12,8 @@ import time
 import numpy as np
 import pytest
 
-from quickbeam._base import UsageError
-from quickbeam.trigger import load_menu, run_menu
+from tamis._base import UsageError
+from tamis.trigger import load_menu, run_menu
 
 pytestmark = [
     pytest.mark.slow,
@@ -89,7 +89,7 @@ def test_the_same_output_to_the_event_though_a_worker_is_killed(
     address, processes = cluster
     files = [event_file("a.root", 3000), event_file("b.root", 1000, seed=2)]
     run_menu(load_menu(menu_file), files, tmp_path / "calm")
-    command = [sys.executable, "-m", "quickbeam", "run", menu_file, *files, "-o", tmp_path / "out"]
+    command = [sys.executable, "-m", "tamis", "run", menu_file, *files, "-o", tmp_path / "out"]
     run = subprocess.Popen(
         [*map(str, command), "--scheduler", address, "--unit-events", "25"], stderr=subprocess.PIPE
     )

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 
-from quickbeam._base import ConservationError
-from quickbeam.trigger.run import parts
-from quickbeam.trigger.run.documents import PartNotes
-from quickbeam.trigger.run.merge import merge_stream
+from tamis._base import ConservationError
+from tamis.trigger.run import parts
+from tamis.trigger.run.documents import PartNotes
+from tamis.trigger.run.merge import merge_stream
 
 
 def part(folder, number, events, added=None, **own):
@@ -28,7 +28,7 @@ def part(folder, number, events, added=None, **own):
 
 def join(target, files, expected):
     moved = []
-    made = merge_stream(target, files, expected, {"quickbeam.menu": "told"}, {"ids": "nids"}, moved.append)
+    made = merge_stream(target, files, expected, {"tamis.menu": "told"}, {"ids": "nids"}, moved.append)
     assert sum(moved) == expected
     return [joined.path for joined in made]
 
@@ -73,7 +73,7 @@ def test_what_no_stage_made_in_a_part_is_nan_zero_or_empty(tmp_path, uneven):
     assert table["count"].to_pylist() == [0, 0, 0, 5, 6]
     kinds = {name: str(table.schema.field(name).type) for name in ("x", "score", "seen", "count")}
     assert kinds == {"x": "int32", "score": "double", "seen": "bool", "count": "int16"}
-    assert table.schema.metadata[b"quickbeam.menu"] == b"told"
+    assert table.schema.metadata[b"tamis.menu"] == b"told"
     assert parts.NOTES not in table.schema.metadata
 
 
@@ -86,7 +86,7 @@ def test_in_a_tree_as_well_without_the_columns_that_lack_a_value(tmp_path, uneve
         }  # fmt: skip
         assert tree["ids"].array().to_list() == [[], [], [], [7], [8, 9]]
         assert str(tree["score"].array().to_list()) == "[0.5, 1.5, nan, 2.1, 2.2]"
-        assert file["quickbeam_menu"] == "told"
+        assert file["tamis_menu"] == "told"
 
 
 def test_a_column_of_another_type_makes_another_file(tmp_path):

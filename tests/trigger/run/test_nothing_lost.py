@@ -14,16 +14,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from quickbeam._base import ConservationError
-from quickbeam.events import open_writer
-from quickbeam.trigger import load_menu, run_menu
+from tamis._base import ConservationError
+from tamis.events import open_writer
+from tamis.trigger import load_menu, run_menu
 
 
 def start(menu, files, out, *options):
     command = [
         sys.executable,
         "-m",
-        "quickbeam",
+        "tamis",
         "run",
         str(menu),
         *map(str, files),
@@ -172,7 +172,7 @@ def test_a_full_disk_stops_the_run_which_resumes(menu_file, event_file, tmp_path
 
 
 def test_a_missing_or_doctored_unit_is_never_passed_over(menu_file, event_file, tmp_path, monkeypatch):
-    from quickbeam.trigger.run import run as module
+    from tamis.trigger.run import run as module
 
     path = event_file("a.root", 300)
     real = module.parts.committed
@@ -187,7 +187,7 @@ def test_a_missing_or_doctored_unit_is_never_passed_over(menu_file, event_file, 
 
 
 def test_other_files_or_another_menu_are_no_resumption(menu_file, event_file, tmp_path):
-    from quickbeam._base import UsageError
+    from tamis._base import UsageError
 
     path = event_file("a.root", 1500)
     process = start(menu_file, [path], tmp_path / "out", "--unit-events", "10")

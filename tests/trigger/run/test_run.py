@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 
-from quickbeam._base import MissingColumnError, UsageError
-from quickbeam.events import read_events
-from quickbeam.trigger import Menu, PathSpec, StreamSpec, load_menu, menu_of, run_menu, stage
-from quickbeam.trigger.run.documents import InputFile, Plan
+from tamis._base import MissingColumnError, UsageError
+from tamis.events import read_events
+from tamis.trigger import Menu, PathSpec, StreamSpec, load_menu, menu_of, run_menu, stage
+from tamis.trigger.run.documents import InputFile, Plan
 
 
 def spread_of(events):
@@ -39,7 +39,7 @@ def test_events_go_where_the_menu_says(menu_file, event_file, tmp_path, make_eve
     assert counts.debug == counts.unreadable == 0
     with uproot.open(tmp_path / "out" / "jets.root") as file:
         jets = file["Events"].arrays()
-        assert "HT > 200" in file["quickbeam_menu"]
+        assert "HT > 200" in file["tamis_menu"]
     wanted = np.flatnonzero((ht > 200) | looked_at)
     assert jets["event"].tolist() == wanted.tolist()
     assert jets["Jet_pt"].tolist() == events["Jet_pt"][wanted].tolist()
@@ -103,7 +103,7 @@ def test_doubtful_events_go_to_debug_and_can_be_run_again(menu_file, event_file,
 
 
 def test_not_finite_and_undecided_events_go_to_debug(tmp_path, make_events):
-    from quickbeam.events import Events, write_events
+    from tamis.events import Events, write_events
 
     events = make_events(50)
     met = events["MET_pt"].to_numpy().copy()
@@ -158,7 +158,7 @@ def test_bad_calls_are_told_before_the_first_event(menu_file, event_file, tmp_pa
 
 
 def test_the_account_adds_up(menu_file, event_file, tmp_path):
-    from quickbeam.trigger import account
+    from tamis.trigger import account
 
     summary = run_menu(load_menu(menu_file), [event_file("a.root", 2000)], tmp_path / "out")
     lines = account(summary)

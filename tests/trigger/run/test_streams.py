@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 
-from quickbeam._base import DataError, UsageError
-from quickbeam.events import Events, read_events, write_events
-from quickbeam.trigger import Menu, load_menu, menu_of, run_menu, stage
+from tamis._base import DataError, UsageError
+from tamis.events import Events, read_events, write_events
+from tamis.trigger import Menu, load_menu, menu_of, run_menu, stage
 
 ACCEPTED = 20  # GeV of MET
 
@@ -316,12 +316,12 @@ def test_a_disk_that_is_full_when_streams_are_joined_stops_the_run_which_resumes
         stopped_before_joining(source, [tmp_path / "in.root"], out)
         free = os.statvfs(small)
         (small / "ballast").write_bytes(b"\0" * (free.f_bavail * free.f_frsize - 200_000))
-        command = [sys.executable, "-m", "quickbeam", "run", tmp_path / "menu.yaml", tmp_path / "in.root"]
+        command = [sys.executable, "-m", "tamis", "run", tmp_path / "menu.yaml", tmp_path / "in.root"]
         command += ["-o", out, "--unit-events", "200", "--resume"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 1
         assert done.stderr.strip().splitlines() == [
-            "quickbeam: the disk is full, so the output was not written; nothing half-written is left"
+            "tamis: the disk is full, so the output was not written; nothing half-written is left"
         ]
         assert not list(out.glob("*.part"))
         assert not list(out.glob(".*.part"))

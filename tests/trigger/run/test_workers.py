@@ -11,28 +11,28 @@ import numpy as np
 import psutil
 import pytest
 
-from quickbeam._base import UsageError
-from quickbeam.cli.run import WORKERS_LOAD as COMMAND_LOADS
-from quickbeam.trigger import load_menu, read_summary, run_menu, stage
-from quickbeam.trigger.run.workers import WORKERS_LOAD
+from tamis._base import UsageError
+from tamis.cli.run import WORKERS_LOAD as COMMAND_LOADS
+from tamis.trigger import load_menu, read_summary, run_menu, stage
+from tamis.trigger.run.workers import WORKERS_LOAD
 
 SCRIPT = """
 import sys
-from quickbeam.trigger import load_menu, run_menu
+from tamis.trigger import load_menu, run_menu
 run_menu(load_menu(sys.argv[1]), [sys.argv[2]], sys.argv[3], workers=2)
 """
 
 
 @stage(reads=["Jet_pt"], adds=["told"])
 def told(events):
-    return {"told": np.full(len(events), float(os.environ.get("QUICKBEAM_TOLD", "0")))}
+    return {"told": np.full(len(events), float(os.environ.get("TAMIS_TOLD", "0")))}
 
 
 def test_workers_have_the_environment_as_it_is_now(menu_file, event_file, tmp_path, monkeypatch):
     menu_file.write_text(menu_file.read_text().replace("steps: [MET_pt > 60]", "steps: [told > 6]"))
     path = event_file("a.root", 30)
     for number, expected in (("5", 0), ("7", 30)):
-        monkeypatch.setenv("QUICKBEAM_TOLD", number)
+        monkeypatch.setenv("TAMIS_TOLD", number)
         summary = run_menu(load_menu(menu_file), [path], tmp_path / number, workers=2, plugged={"told": told})
         assert summary.counts.paths["met"] == expected
 
@@ -54,7 +54,7 @@ def start(menu, path, out):
     command = [
         sys.executable,
         "-m",
-        "quickbeam",
+        "tamis",
         "run",
         str(menu),
         str(path),

@@ -4,9 +4,9 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from quickbeam._base import DataError, QuickbeamError, UsageError
-from quickbeam.events import Events, Frame, columns_of
-from quickbeam.trigger.stages import parse_expression
+from tamis._base import DataError, TamisError, UsageError
+from tamis.events import Events, Frame, columns_of
+from tamis.trigger.stages import parse_expression
 
 N = 400
 
@@ -121,4 +121,4 @@ def test_what_does_not_fit_the_events_is_told(events, text, told):
     frame = Frame(columns_of(events), len(events))
     with pytest.raises((DataError, UsageError), match=told) as raised:
         expression(frame)
-    assert isinstance(raised.value, QuickbeamError)
+    assert isinstance(raised.value, TamisError)

@@ -1,5 +1,0 @@
-"""Graph rewrites that pay for every engine: small passes, each proven on the model at hand."""
-
-from quickbeam.bundle.rewrite.apply import PASSES, rewrite
-
-__all__ = ["PASSES", "rewrite"]

@@ -1,5 +1,0 @@
-"""A bundle as C sources that need nothing: for frameworks without Python."""
-
-from quickbeam.native.export.write import export_c
-
-__all__ = ["export_c"]

@@ -1,5 +1,0 @@
-"""The client: models on servers, with as many requests in flight as one likes."""
-
-from quickbeam.serve.client.channel import CallError, Channel
-
-__all__ = ["CallError", "Channel"]

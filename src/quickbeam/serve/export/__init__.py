@@ -1,7 +1,0 @@
-"""Bundles for other servers: a Triton model repository that runs them behind their gate."""
-
-from quickbeam.serve.export.triton import export_triton
-from quickbeam.serve.export.triton_server import TritonPlace, triton_server
-from quickbeam.serve.export.verified import verify_export
-
-__all__ = ["TritonPlace", "export_triton", "triton_server", "verify_export"]

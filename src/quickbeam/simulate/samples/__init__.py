@@ -1,5 +1,0 @@
-"""Simulated samples that are no collisions: channels, clusters, wire patches, as arrays with a row each."""
-
-from quickbeam.simulate.samples.sample import SAMPLES, Sample, simulate_sample
-
-__all__ = ["SAMPLES", "Sample", "simulate_sample"]

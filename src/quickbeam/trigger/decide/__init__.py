@@ -1,8 +1,0 @@
-"""Deciding: a program runs over events, in micro-batches or one by one, and every event leaves through one door."""
-
-from quickbeam.trigger.decide.batch import decide_batch
-from quickbeam.trigger.decide.decisions import Decisions, Outcome, Reason
-from quickbeam.trigger.decide.laps import Laps
-from quickbeam.trigger.decide.single import EVENT, SETUP, decide_single
-
-__all__ = ["EVENT", "SETUP", "Decisions", "Laps", "Outcome", "Reason", "decide_batch", "decide_single"]

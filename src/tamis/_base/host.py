@@ -1,0 +1,152 @@
+"""Facts about the host and the libraries, kept with every record."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tamis._base.documents import Document
+
+LIBRARIES = (
+    "tamis",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "torch",
+    "awkward",
+    "uproot",
+    "pythia8mc",
+    "fastjet",
+)
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+USUAL_CACHE_BYTES = 40_000_000  # where the system does not tell
+INSTRUCTION_SETS = (
+    "avx2",
+    "fma",
+    "f16c",
+    "bmi1",
+    "bmi2",
+    "avx512f",
+    "avx512dq",
+    "avx512cd",
+    "avx512bw",
+    "avx512vl",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_tile",
+    "asimd",
+    "sve",
+)
+# Where CPUID reports each one: leaf (0 is CPUID 1, 1 is CPUID 7.0, 6 is CPUID 7.1), register (eax, ebx, ecx, edx), bit. Intel SDM, volume 2A, table 3-8.
+CPUID_BITS = {
+    "avx2": (1, 1, 5),
+    "fma": (0, 2, 12),
+    "f16c": (0, 2, 29),
+    "bmi1": (1, 1, 3),
+    "bmi2": (1, 1, 8),
+    "avx512f": (1, 1, 16),
+    "avx512dq": (1, 1, 17),
+    "avx512cd": (1, 1, 28),
+    "avx512bw": (1, 1, 30),
+    "avx512vl": (1, 1, 31),
+    "avx512_vnni": (1, 2, 11),
+    "avx_vnni": (6, 0, 4),
+    "avx512_bf16": (6, 0, 5),
+    "amx_tile": (1, 3, 24),
+}
+
+
+class Host(Document):
+    """What ran a measurement."""
+
+    cpu: str
+    cores: int
+    memory_bytes: int
+    largest_cache_bytes: int = USUAL_CACHE_BYTES
+    instruction_sets: tuple[str, ...]
+    system: str
+    python: str
+    versions: dict[str, str]
+
+
+@lru_cache(maxsize=1)
+def host_facts() -> Host:
+    """Return the facts about this host."""
+    import psutil
+
+    cpu, flags = _cpu()
+    return Host(
+        cpu=cpu,
+        cores=len(os.sched_getaffinity(0)),
+        memory_bytes=psutil.virtual_memory().total,
+        largest_cache_bytes=_largest_cache(),
+        instruction_sets=tuple(name for name in INSTRUCTION_SETS if name in flags and _is_active(name)),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        versions=library_versions(),
+    )
+
+
+@lru_cache(maxsize=8)
+def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for name in libraries:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def library_versions(libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+    """Return the versions of those libraries that are installed, without importing them."""
+    return dict(_versions(libraries))
+
+
+def _largest_cache() -> int:
+    sizes = []
+    for file in CACHES.glob("index*/size"):
+        found = re.fullmatch(r"(\d+)([KMG]?)", file.read_text(encoding="ascii").strip())
+        if found:
+            sizes.append(int(found[1]) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[found[2]])
+    return max(sizes, default=USUAL_CACHE_BYTES)
+
+
+class _Leaf(ctypes.Structure):
+    """glibc's `struct cpuid_feature`: what CPUID reports, and what of it the operating system lets programs use."""
+
+    _fields_ = [("cpuid", ctypes.c_uint * 4), ("active", ctypes.c_uint * 4)]
+
+
+def _is_active(name: str) -> bool:
+    """Return whether CPUID allows an instruction set; true where CPUID cannot be asked.
+
+    /proc/cpuinfo describes the machine, which is not always the processor that a program sees: qemu-user passes the host's file on.
+    """
+    if name not in CPUID_BITS:
+        return True
+    try:
+        leaf_of = ctypes.CDLL(None).__x86_get_cpuid_feature_leaf  # glibc 2.33 or later, x86 only
+    except (AttributeError, OSError):
+        return True
+    leaf_of.argtypes, leaf_of.restype = [ctypes.c_uint], ctypes.POINTER(_Leaf)
+    leaf, register, bit = CPUID_BITS[name]
+    return bool(leaf_of(leaf).contents.active[register] >> bit & 1)
+
+
+def _cpu() -> tuple[str, frozenset[str]]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), frozenset()
+    facts = dict(part.split(":", 1) for part in lines if ":" in part)
+    table = {key.strip(): value.strip() for key, value in facts.items()}
+    flags = frozenset((table.get("flags") or table.get("Features") or "").split())
+    return table.get("model name", platform.machine()), flags

@@ -1,0 +1,51 @@
+"""The packaged model: a directory with the ONNX graph, a typed manifest and golden outputs."""
+
+from tamis.bundle.choose_golden import precision_of
+from tamis.bundle.golden import Golden
+from tamis.bundle.manifest import Cost, FileEntry, Manifest, Rewrite, WorkingPoint
+from tamis.bundle.pack import Packed, pack
+from tamis.bundle.reference import Reference, evaluate
+from tamis.bundle.sample import draw_inputs, free_sizes, parse_dims, read_samples, rows_of
+from tamis.bundle.signature import BATCH, Input, Output, Signature, Tensor, Tolerance, contiguous
+from tamis.bundle.store import (
+    BUNDLE_GROUP,
+    Bundle,
+    add_texts,
+    check_target,
+    locate,
+    with_working_points,
+    write_bundle,
+)
+
+__all__ = [
+    "BATCH",
+    "BUNDLE_GROUP",
+    "Bundle",
+    "Cost",
+    "FileEntry",
+    "Golden",
+    "Input",
+    "Manifest",
+    "Output",
+    "Packed",
+    "Reference",
+    "Rewrite",
+    "Signature",
+    "Tensor",
+    "Tolerance",
+    "WorkingPoint",
+    "add_texts",
+    "check_target",
+    "contiguous",
+    "draw_inputs",
+    "evaluate",
+    "free_sizes",
+    "locate",
+    "pack",
+    "parse_dims",
+    "precision_of",
+    "read_samples",
+    "rows_of",
+    "with_working_points",
+    "write_bundle",
+]

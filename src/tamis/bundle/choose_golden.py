@@ -1,0 +1,129 @@
+"""Choosing golden events: a golden answer may not hang on the last bit, or no engine could be held to it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from tamis._base import ModelError
+from tamis.bundle.golden import Golden
+from tamis.bundle.model import graphs
+from tamis.bundle.reference import Reference, evaluate
+from tamis.bundle.sample import rows_of
+from tamis.bundle.signature import Signature, Tolerance
+
+GOLDEN_EVENTS = 64
+GOLDEN_BYTES = 4_000_000
+GOLDEN_LEAST = 4
+ULP = 2.0**-23
+HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+QUANTISED = frozenset(
+    [
+        "QuantizeLinear",
+        "DynamicQuantizeLinear",
+        "QLinearConv",
+        "QLinearMatMul",
+        "ConvInteger",
+        "MatMulInteger",
+    ]
+)
+
+Precision = Literal["single", "half", "quantised"]
+# absolute, in units of the output's largest value, and relative. Engines that fuse integer steps round elsewhere: two steps of 8 bits.
+TOLERANCES: dict[Precision, tuple[float, float]] = {
+    "single": (1e-5, 1e-3),
+    "half": (1e-2, 2e-2),
+    "quantised": (2 / 127, 2e-2),
+}
+
+Arrays = dict[str, np.ndarray]
+
+
+def choose_golden(
+    model: onnx.ModelProto, reference: Reference, signature: Signature, samples: Arrays, notes: list[str]
+) -> Golden:
+    """Evaluate up to 64 samples in float64; keep those that also the model's own precision can answer."""
+    if signature.rows == "none":
+        return Golden(samples, reference(samples))
+    step = signature.fixed_batch or 1
+    count = len(next(iter(samples.values()))) // step
+    event_bytes = sum(array.nbytes for array in samples.values()) // count
+    most = min(GOLDEN_EVENTS, max(GOLDEN_LEAST, GOLDEN_BYTES // max(1, event_bytes)))
+    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+    rows = (chosen[:, None] * step + np.arange(step)).reshape(-1)
+    inputs = rows_of(samples, rows)
+    outputs = evaluate(reference, signature, inputs)
+    stable = ~_moved(
+        outputs, evaluate(reference, signature, {k: _shake(v) for k, v in inputs.items()}), 0.1, model
+    )
+    with contextlib.suppress(ModelError):  # the reference implementation lacks some operators in float32
+        stable &= ~_moved(outputs, evaluate(Reference(model, double=False), signature, inputs), 0.5, model)
+    stable = np.repeat(stable.reshape(-1, step).all(axis=1), step)
+    if not stable.all() and stable.any():
+        notes.append(
+            f"{int((~stable).sum())} of {len(rows)} sample events hang on the last bit of their inputs and are no golden events"
+        )
+        inputs, outputs = rows_of(inputs, stable), rows_of(outputs, stable)
+    elif not stable.any():
+        notes.append(
+            "every sample event hangs on the last bit of its inputs: expect engines to fail the gate; give real --inputs"
+        )
+    return Golden(inputs, outputs)
+
+
+def tolerance_of(value: np.ndarray, precision: Precision) -> Tolerance:
+    """Return a tolerance in proportion to an output's values, and to the precision that the model computes in."""
+    if value.dtype.kind != "f":
+        return Tolerance(absolute=0, relative=0)
+    finite = np.abs(value[np.isfinite(value)])
+    scale = float(finite.max()) if finite.size else 1.0
+    absolute, relative = TOLERANCES[precision]
+    return Tolerance(absolute=max(absolute * scale, 1e-12), relative=relative)
+
+
+def precision_of(model: onnx.ModelProto) -> Precision:
+    """Tell the coarsest kind of numbers that the model computes with."""
+    if any(node.op_type in QUANTISED for graph in graphs(model.graph) for node in graph.node):
+        return "quantised"
+    return "half" if _is_half(model) else "single"
+
+
+def _is_half(model: onnx.ModelProto) -> bool:
+    for graph in graphs(model.graph):
+        if any(tensor.data_type in HALF for tensor in graph.initializer):
+            return True
+        if any(v.type.tensor_type.elem_type in HALF for v in (*graph.input, *graph.output)):
+            return True
+        attributes = [a for node in graph.node for a in node.attribute]
+        if any(a.t.data_type in HALF or (a.name == "to" and a.i in HALF) for a in attributes):
+            return True
+    return False
+
+
+def _moved(outputs: Arrays, others: Arrays, share: float, model: onnx.ModelProto) -> np.ndarray:
+    """Tell which events moved by more than a share of the relative tolerance (and all of the absolute one)."""
+    precision = precision_of(model)
+    moved = np.zeros(len(next(iter(outputs.values()))), dtype=bool)
+    for name, value in outputs.items():
+        limit = tolerance_of(value, precision)
+        if value.dtype.kind == "f":
+            with np.errstate(all="ignore"):
+                gap = np.abs(value - others[name].astype(np.float64))
+                far = gap > limit.absolute + share * limit.relative * np.abs(value)
+        else:
+            far = value != others[name]
+        moved |= far.reshape(len(moved), -1).any(axis=1)
+    return moved
+
+
+def _shake(array: np.ndarray) -> np.ndarray:
+    """Move every float by one unit in the last place of float32."""
+    if array.dtype.kind != "f":
+        return array
+    signs = np.where(np.arange(array.size) % 2, 1.0, -1.0).reshape(array.shape)
+    return array.astype(np.float64) * (1.0 + signs * ULP)

@@ -1,0 +1,95 @@
+"""What one event costs, counted off the graph: arithmetic, weights, and the largest step's data."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from tamis.bundle.manifest import Cost
+from tamis.bundle.reference import to_float64
+
+FLOAT_BYTES = 4
+FREE_OPS = frozenset(
+    [
+        "Identity",
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        "Concat",
+        "Split",
+        "Slice",
+        "Shape",
+        "Constant",
+        "ConstantOfShape",
+        "Cast",
+        "Gather",
+        "GatherND",
+        "GatherElements",
+        "Expand",
+        "Tile",
+        "Dropout",
+        "Pad",
+        "Resize",
+        "Upsample",
+    ]
+)
+
+
+def count_cost(model: onnx.ModelProto, one_event: dict[str, np.ndarray]) -> Cost | None:
+    """Evaluate the graph once and count: 2 flops per multiply-add, 1 per element of anything else; trees are not counted."""
+    if any(node.domain == "ai.onnx.ml" for node in model.graph.node):
+        return None  # which part of a tree is walked, and what it weighs, stands in no shape
+    from onnx.reference import ReferenceEvaluator
+
+    from tamis.bundle.reference_operators import OWN_OPERATORS
+
+    doubled = to_float64(model)
+    feeds = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in one_event.items()}
+    with np.errstate(all="ignore"):
+        values = ReferenceEvaluator(doubled, new_ops=list(OWN_OPERATORS)).run(None, feeds, intermediate=True)
+    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    arrays = {name: value for name, value in values.items() if isinstance(value, (np.ndarray, np.generic))}
+    shapes = {name: array.shape for name, array in arrays.items()} | weights  # a sequence has none
+    flops = sum(_flops(node, shapes) for node in model.graph.node)
+    return Cost(
+        flops=int(flops),
+        weight_bytes=int(sum(_size(shape) for shape in weights.values()) * FLOAT_BYTES),
+        activation_bytes=int(
+            max((_activation(node, shapes, weights) for node in model.graph.node), default=0)
+        ),
+    )
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def _activation(
+    node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], weights: dict[str, tuple[int, ...]]
+) -> int:
+    names = [name for name in (*node.input, *node.output) if name in shapes and name not in weights]
+    return FLOAT_BYTES * sum(_size(shapes[name]) for name in names)
+
+
+def _flops(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    out = _size(shapes.get(node.output[0], ())) if node.output and node.output[0] in shapes else 0
+    ins = [shapes.get(name, ()) for name in node.input]
+    if node.op_type in FREE_OPS or not ins:
+        return 0
+    if node.op_type == "Conv":
+        return 2 * out * _size(ins[1][1:])
+    if node.op_type == "ConvTranspose":
+        return 2 * _size(ins[0]) * _size(ins[1][1:])
+    if node.op_type in ("MatMul", "Gemm"):
+        inner = ins[0][-1] if ins[0] else 1
+        if node.op_type == "Gemm" and any(a.name == "transA" and a.i for a in node.attribute):
+            inner = ins[0][0]
+        return 2 * out * inner
+    if node.op_type in ("LSTM", "GRU"):
+        steps = ins[0][0] * ins[0][1]
+        return 2 * steps * (_size(ins[1]) + _size(ins[2]))
+    return max(
+        out, max((_size(shape) for shape in ins), default=0) if node.op_type.startswith("Reduce") else 0
+    )

@@ -1,0 +1,6 @@
+"""Turning what people train with into ONNX: one file per format."""
+
+from tamis.bundle.importers.convert import FORMATS, import_model, recognise
+from tamis.bundle.importers.plain_outputs import plain_outputs
+
+__all__ = ["FORMATS", "import_model", "plain_outputs", "recognise"]

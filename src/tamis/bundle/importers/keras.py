@@ -1,0 +1,75 @@
+"""Keras 3 to ONNX, on its torch backend: no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from tamis._base import ModelError, UsageError, require
+from tamis.bundle.importers.torchscript import export
+from tamis.bundle.sample import DEFAULT_FREE_DIMENSION
+
+PURPOSE = "importing Keras files"
+
+
+def import_keras(path: Path, samples: dict[str, np.ndarray] | None, dims: dict[str, int]) -> onnx.ModelProto:
+    """Export a .keras file; unsafe layers (pickled lambdas) are refused by Keras itself."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    torch = require("torch", extra="keras", purpose=PURPOSE)
+    keras = require("keras", extra="keras", purpose=PURPOSE)
+    if keras.backend.backend() != "torch":
+        raise UsageError(f"Keras runs on its {keras.backend.backend()} backend here: set KERAS_BACKEND=torch")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = keras.saving.load_model(str(path), compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"Keras cannot load {path}: {first}") from error
+    names = [tensor.name.split(":")[0] for tensor in model.inputs]
+    arrays = [_example(tensor, name, samples, dims) for tensor, name in zip(model.inputs, names, strict=True)]
+    tensors = tuple(torch.from_numpy(array) for array in arrays)
+    free = {
+        name: {0: "N"}
+        | {axis: f"{name}_{axis}" for axis, size in enumerate(tensor.shape) if axis and size is None}
+        for tensor, name in zip(model.inputs, names, strict=True)
+    }
+    return export(torch, _as_module(torch, model), tensors, names, path, free)
+
+
+def _example(
+    tensor: Any, name: str, samples: dict[str, np.ndarray] | None, dims: dict[str, int]
+) -> np.ndarray:
+    if samples:
+        if name in samples:
+            return np.ascontiguousarray(samples[name])
+        if len(samples) == 1:
+            return np.ascontiguousarray(next(iter(samples.values())))
+    shape = [
+        2,
+        *(
+            size or dims.get(f"{name}_{axis}", DEFAULT_FREE_DIMENSION)
+            for axis, size in enumerate(tensor.shape[1:], 1)
+        ),
+    ]
+    return np.zeros(shape, dtype=str(tensor.dtype))
+
+
+def _as_module(torch: Any, model: Any) -> Any:
+    """Wrap a Keras model as the torch module that the exporter traces."""
+
+    class Wrapped(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *inputs: Any) -> Any:
+            result = self.model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+            return tuple(result.values()) if isinstance(result, dict) else result
+
+    return Wrapped().eval()

@@ -1,0 +1,244 @@
+"""Packing: a model becomes a bundle with golden outputs made in float64."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnx.inliner
+
+from tamis._base import ModelError, UsageError, did_you_mean, library_versions, utc_timestamp
+from tamis.bundle.choose_golden import GOLDEN_EVENTS, Precision, choose_golden, precision_of, tolerance_of
+from tamis.bundle.cost import count_cost
+from tamis.bundle.golden import Golden
+from tamis.bundle.importers import import_model, plain_outputs, recognise
+from tamis.bundle.manifest import NAME, Manifest, Rewrite, WorkingPoint
+from tamis.bundle.model import graphs, read_signature
+from tamis.bundle.reference import Reference, evaluate
+from tamis.bundle.rows import prove_rows
+from tamis.bundle.sample import (
+    check_samples,
+    draw_inputs,
+    free_sizes,
+    load_arrays,
+    match_samples,
+    rows_of,
+)
+from tamis.bundle.score_column import with_score_column
+from tamis.bundle.signature import Input, Output, Signature
+from tamis.bundle.store import Bundle, check_target, write_bundle
+
+RANDOM = frozenset(
+    ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]
+)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A bundle, and what the packer assumed on the way."""
+
+    bundle: Bundle
+    notes: tuple[str, ...]
+
+
+def pack(
+    model: str | Path | onnx.ModelProto,
+    target: str | Path,
+    *,
+    name: str | None = None,
+    inputs: str | Path | Mapping[str, np.ndarray] | None = None,
+    dims: Mapping[str, int] | None = None,
+    score: str | None = None,
+    rewrites: bool = True,
+    seed: int = 0,
+    description: str = "",
+    features: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+    working_points: Iterable[WorkingPoint] = (),
+    training: Mapping[str, object] | None = None,
+    extra: Mapping[str, str] | None = None,
+    check: Callable[[Bundle], object] | None = None,
+) -> Packed:
+    """Pack a model file (ONNX, TorchScript, Keras 3) or an ONNX model at `target`; what `check` raises leaves nothing there."""
+    target = Path(target)
+    check_target(target)
+    name = _name(target, name)
+    dims = dict(dims or {})
+    samples = _given(inputs)
+    proto, place, notes = _import(model, samples, dims)
+    proto, score = with_score_column(proto, score)
+    signature = read_signature(proto, place)
+    reference = Reference(proto)
+    if samples is not None:
+        samples = match_samples(samples, signature, by_order=not _is_onnx(model))
+        guess = signature if signature.rows == "fixed" else signature.model_copy(update={"rows": "none"})
+        check_samples(samples, guess)  # what does not fit is told before it is evaluated
+    signature, found = prove_rows(signature, reference, samples, dims)
+    notes += found
+    if samples is None:
+        samples = _draw(signature, dims, np.random.default_rng(seed), notes)
+    check_samples(samples, signature)
+    golden = choose_golden(proto, reference, signature, samples, notes)
+    signature = _finish(signature, golden, features or {}, units or {}, precision_of(proto))
+    proto, applied = _rewritten(proto, golden, signature) if rewrites else (proto, ())
+    notes += map(_told, applied)
+    manifest = Manifest(
+        schema_version=1,
+        name=name,
+        description=description,
+        created=utc_timestamp(),
+        producer=library_versions(("tamis", "onnx", "torch", "keras")),
+        signature=signature,
+        score=_score(signature, score),
+        nan=_nan_policy(reference, signature, golden),
+        working_points=tuple(working_points),
+        cost=count_cost(proto, _one_event(signature, golden.inputs)),
+        rewrites=applied,
+        training=dict(training or {}),  # type: ignore[arg-type] # pydantic checks that it is JSON
+    )
+    return Packed(
+        write_bundle(target, manifest, proto.SerializeToString(), golden, extra, check), tuple(notes)
+    )
+
+
+def _given(inputs: str | Path | Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
+    raw = load_arrays(Path(inputs)) if isinstance(inputs, (str, Path)) else inputs
+    return None if raw is None else {name: np.asarray(array) for name, array in raw.items()}
+
+
+def _rewritten(
+    proto: onnx.ModelProto, golden: Golden, signature: Signature
+) -> tuple[onnx.ModelProto, tuple[Rewrite, ...]]:
+    from tamis.bundle.rewrite import rewrite  # takes 0.4 s to load, which only packing has to pay
+
+    return rewrite(proto, golden.inputs, golden.outputs, signature)
+
+
+def _told(rewrite: Rewrite) -> str:
+    return f"rewrite {rewrite.name} applied {rewrite.count} times, largest change {rewrite.largest_error:.1e}"
+
+
+def _name(target: Path, name: str | None) -> str:
+    """Return the name that is asked for, or the target's; names travel to servers and file systems of all kinds."""
+    found = name or target.name.removesuffix(".tamis") or "model"
+    if not re.fullmatch(NAME, found):
+        mend = "choose another" if name else "name the output otherwise, or give --name"
+        raise UsageError(
+            f"a bundle cannot be called {found!r}: a name has up to 100 letters, digits and . _ + - (no accents, no spaces), "
+            f"and begins with a letter or digit; {mend}"
+        )
+    return found
+
+
+def _is_onnx(model: str | Path | onnx.ModelProto) -> bool:
+    return isinstance(model, onnx.ModelProto) or recognise(Path(model)) == "ONNX"
+
+
+def _import(
+    model: str | Path | onnx.ModelProto, samples: dict[str, np.ndarray] | None, dims: dict[str, int]
+) -> tuple[onnx.ModelProto, str, list[str]]:
+    """Return the model with plain outputs and without functions of its own, its place, and notes."""
+    if isinstance(model, onnx.ModelProto):
+        proto, place = model, "the model"
+    else:
+        proto, place = import_model(Path(model), samples, dims), str(model)
+    random = next((n for g in graphs(proto.graph) for n in g.node if n.op_type in RANDOM), None)
+    if random is not None:
+        raise ModelError(
+            f"{place} draws random numbers ({random.op_type}, node {random.name or random.output[0]!r}), so no answer of it "
+            "can be verified: export what is used without them (of a VAE, the mean of z)"
+        )
+    theirs = next((n for g in graphs(proto.graph) for n in g.node if n.domain == "com.microsoft"), None)
+    if theirs is not None:
+        raise ModelError(
+            f"{place} uses {theirs.domain}.{theirs.op_type} (node {theirs.name or theirs.output[0]!r}), which ONNX Runtime's "
+            "optimiser writes and no other engine reads: pack the model as it was before it was optimised"
+        )
+    if proto.functions:
+        proto = onnx.inliner.inline_local_functions(proto)
+    proto, notes = plain_outputs(proto)
+    return proto, place, notes
+
+
+def _score(signature: Signature, score: str | None) -> str | None:
+    if score is not None:
+        return signature.output(score).name
+    return signature.outputs[0].name if len(signature.outputs) == 1 else None
+
+
+def _draw(
+    signature: Signature, dims: dict[str, int], rng: np.random.Generator, notes: list[str]
+) -> dict[str, np.ndarray]:
+    sizes = free_sizes(signature, _still_free(signature, dims), GOLDEN_EVENTS)
+    assumed = sorted(
+        f"{k}={v}" for k, v in sizes.items() if k and k not in dims and k not in _batch_names(signature)
+    )
+    drawn = "inputs were drawn from the declared shapes (give real ones with --inputs)"
+    notes.append(
+        drawn + (f"; free dimensions assumed: {', '.join(assumed)} (--dims changes them)" if assumed else "")
+    )
+    return draw_inputs(signature, sizes, rng)
+
+
+def _still_free(signature: Signature, dims: dict[str, int]) -> dict[str, int]:
+    """Leave a name for the batch out where the graph was found to take one event at a time."""
+    free = {d for spec in signature.inputs for d in spec.shape if isinstance(d, str)}
+    return dims if signature.rows != "fixed" else {k: v for k, v in dims.items() if k in free or v != 1}
+
+
+def _batch_names(signature: Signature) -> set[str]:
+    return (
+        {str(spec.shape[0]) for spec in signature.inputs if spec.shape} if signature.rows == "free" else set()
+    )
+
+
+def _finish(
+    signature: Signature,
+    golden: Golden,
+    features: Mapping[str, str],
+    units: Mapping[str, str],
+    precision: Precision,
+) -> Signature:
+    """Fill in what only the golden outputs tell: ranks, and tolerances in proportion to the values."""
+    outputs = []
+    for spec in signature.outputs:
+        value = golden.outputs[spec.name]
+        shape = (
+            spec.shape
+            if len(spec.shape) == value.ndim
+            else tuple(f"{spec.name}_{i}" for i in range(value.ndim))
+        )
+        tolerance = tolerance_of(value, precision)
+        outputs.append(Output(**{**spec.model_dump(), "shape": shape, "tolerance": tolerance}))
+    names = [spec.name for spec in signature.inputs]
+    for unknown in sorted({*features, *units} - set(names)):
+        raise UsageError(f"the model has no input {unknown!r}; {did_you_mean(unknown, names)}".rstrip("; "))
+    inputs = [
+        Input(**{**spec.model_dump(), "feature": features.get(spec.name), "units": units.get(spec.name, "")})
+        for spec in signature.inputs
+    ]
+    return Signature(inputs=tuple(inputs), outputs=tuple(outputs), rows=signature.rows)
+
+
+def _one_event(signature: Signature, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return inputs if signature.rows == "none" else rows_of(inputs, slice(0, signature.fixed_batch or 1))
+
+
+def _nan_policy(reference: Reference, signature: Signature, golden: Golden) -> Literal["propagate", "model"]:
+    """Ask the reference what a NaN does: where no output shows it, the graph handles missing values itself."""
+    inputs = {k: v.copy() for k, v in golden.inputs.items()}
+    floats = [array for array in inputs.values() if array.dtype.kind == "f" and array.size]
+    if not floats:
+        return "model"
+    for array in floats:
+        array[...] = np.nan
+    try:
+        values = [v for v in evaluate(reference, signature, inputs).values() if v.dtype.kind == "f"]
+    except ModelError:
+        return "propagate"  # the graph cannot take a NaN at all
+    return "propagate" if any(np.isnan(value).any() for value in values) else "model"

@@ -1,0 +1,127 @@
+"""Operators that the reference engine computes itself, in plain numpy.
+
+The ONNX project's own ConvTranspose takes seconds for a few events, its pooling is slow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_average_pool import AveragePool_19 as _SlowAveragePool
+from onnx.reference.ops.op_max_pool import MaxPool as _SlowMaxPool
+
+from tamis.bundle.reference_opsets import (
+    BatchNormalization,
+    DequantizeLinear,
+    LogSoftmax,
+    Resize,
+    Softmax,
+    Upsample,
+)
+from tamis.bundle.reference_recurrent import GRU, LSTM, RNN
+
+
+class ConvTranspose(OpRun):
+    """The transposed convolution of ONNX: every input element adds its multiple of the kernel to the output."""
+
+    def _run(self, X, W, B=None, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN003, ANN202, N803
+        rank = X.ndim - 2
+        strides, dilations = options.get("strides") or [1] * rank, options.get("dilations") or [1] * rank
+        extra = options.get("output_padding") or [0] * rank
+        group = options.get("group") or 1
+        kernel, size = W.shape[2:], X.shape[2:]
+        full = [
+            (n - 1) * s + (k - 1) * d + 1 + e
+            for n, s, k, d, e in zip(size, strides, kernel, dilations, extra, strict=True)
+        ]
+        x = X.reshape(X.shape[0], group, X.shape[1] // group, *size)
+        w = W.reshape(group, W.shape[0] // group, *W.shape[1:])
+        y = np.zeros((X.shape[0], group, W.shape[1], *full), X.dtype)
+        for offset in np.ndindex(*kernel):
+            part = np.einsum("bgi...,gio->bgo...", x, w[(slice(None), slice(None), slice(None), *offset)])
+            at = [
+                slice(o * d, o * d + (n - 1) * s + 1, s)
+                for o, d, n, s in zip(offset, dilations, size, strides, strict=True)
+            ]
+            y[(slice(None), slice(None), slice(None), *at)] += part
+        y = y.reshape(X.shape[0], -1, *full)
+        pads = _transpose_pads(options, full, [n * s for n, s in zip(size, strides, strict=True)])
+        inside = [slice(pads[i], full[i] - pads[i + rank]) for i in range(rank)]
+        y = y[(slice(None), slice(None), *inside)]
+        return (y if B is None else y + B.reshape(-1, *[1] * rank),)
+
+
+def _transpose_pads(options: dict[str, Any], full: list[int], same: list[int]) -> list[int]:
+    """Return what is cut off at the begin and at the end of a transposed convolution."""
+    auto = options.get("auto_pad") or "NOTSET"
+    asked = options.get("output_shape") or (same if auto.startswith("SAME") else None)
+    if asked is None:
+        return list(options.get("pads") or [0] * 2 * len(full))
+    totals = [f - n for f, n in zip(full, asked[-len(full) :], strict=True)]
+    if min(totals) < 0:
+        raise NotImplementedError(
+            f"ConvTranspose to an output_shape of {asked}, beyond what it fills: ask for at most {full}"
+        )
+    small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
+    return small + large if auto == "SAME_UPPER" else large + small
+
+
+def _windows(x: np.ndarray, options: dict[str, Any], value: float) -> np.ndarray | None:
+    """Return every pooling window as trailing axes, or None beyond the plain case."""
+    kernel = options["kernel_shape"]
+    rank = len(kernel)
+    if (options.get("auto_pad") or "NOTSET") not in ("NOTSET", "VALID") or options.get("ceil_mode"):
+        return None
+    if any(d != 1 for d in options.get("dilations") or []):
+        return None
+    pads, strides = options.get("pads") or [0] * 2 * rank, options.get("strides") or [1] * rank
+    x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)], constant_values=value)
+    view = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=tuple(range(2, 2 + rank)))
+    return view[(slice(None), slice(None), *(slice(None, None, s) for s in strides))]
+
+
+class MaxPool(_SlowMaxPool):
+    """The maximum of every window; what the plain case does not cover goes to the ONNX project's own."""
+
+    def _run(self, x, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN003, ANN202
+        windows = _windows(x, options, -np.inf) if len(self.output) == 1 else None
+        if windows is None:
+            return super()._run(x, **options)
+        return (windows.max(axis=tuple(range(x.ndim, windows.ndim))),)
+
+
+class AveragePool(_SlowAveragePool):
+    """The mean of every window; what the plain case does not cover goes to the ONNX project's own."""
+
+    def _run(self, x, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN003, ANN202
+        leaves_padding_out = any(options.get("pads") or []) and not options.get("count_include_pad")
+        windows = None if leaves_padding_out else _windows(x, options, 0.0)
+        if windows is None:
+            return super()._run(x, **options)
+        return (windows.mean(axis=tuple(range(x.ndim, windows.ndim))),)
+
+
+class GlobalMaxPool(OpRun):
+    """The maximum over all places; the ONNX project's own takes two axes, however many there are."""
+
+    def _run(self, x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+OWN_OPERATORS = (
+    LSTM,
+    GRU,
+    RNN,
+    ConvTranspose,
+    MaxPool,
+    AveragePool,
+    GlobalMaxPool,
+    BatchNormalization,
+    DequantizeLinear,
+    Softmax,
+    LogSoftmax,
+    Resize,
+    Upsample,
+)

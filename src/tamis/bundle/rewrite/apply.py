@@ -1,0 +1,97 @@
+"""Applying the rewrites: each is kept only where the model's own golden outputs survive it in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedNodesPass
+
+from tamis._base import ModelError
+from tamis.bundle.manifest import Rewrite
+from tamis.bundle.reference import Reference, evaluate
+from tamis.bundle.rewrite.drop_identity import drop_identity
+from tamis.bundle.rewrite.expand_constants import expand_constants
+from tamis.bundle.rewrite.fold_normalisation import fold_normalisation
+from tamis.bundle.rewrite.narrow_transpose import narrow_transpose
+from tamis.bundle.rewrite.transpose_to_conv import transpose_to_conv
+from tamis.bundle.sample import rows_of
+from tamis.bundle.signature import Signature
+
+Pass = Callable[[ir.Graph], int]
+
+PASSES: dict[str, Pass] = {
+    "drop-identity": drop_identity,
+    "narrow-transpose": narrow_transpose,
+    "transpose-to-conv": transpose_to_conv,
+    "fold-normalisation": fold_normalisation,
+    "expand-constants": expand_constants,
+}
+
+PROOF_EVENTS = 16
+PROOF_ERROR = 1e-5  # of the largest value of an output: weights are rounded to float32 once more, no worse
+
+
+def rewrite(
+    model: onnx.ModelProto,
+    inputs: dict[str, np.ndarray],
+    outputs: dict[str, np.ndarray],
+    signature: Signature,
+) -> tuple[onnx.ModelProto, tuple[Rewrite, ...]]:
+    """Run every pass; return the model and what was applied."""
+    if signature.rows != "none":
+        rows = slice(0, max(PROOF_EVENTS, signature.fixed_batch or 1))
+        inputs, outputs = rows_of(inputs, rows), rows_of(outputs, rows)
+    applied = []
+    for name, run in PASSES.items():
+        try:
+            candidate, count = _run(run, model)
+        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
+            continue  # a graph that the pass cannot even read stays as it is
+        if not count:
+            continue
+        error = _largest_error(candidate, inputs, outputs, signature)
+        if error <= PROOF_ERROR:
+            model = candidate
+            applied.append(Rewrite(name=name, count=count, largest_error=error))
+    return model, tuple(applied)
+
+
+def _run(run: Pass, model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+    irm = ir.from_proto(model)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(irm)
+    count = run(irm.graph)
+    RemoveUnusedNodesPass()(irm)
+    return ir.to_proto(irm), count
+
+
+def _largest_error(
+    model: onnx.ModelProto,
+    inputs: dict[str, np.ndarray],
+    outputs: dict[str, np.ndarray],
+    signature: Signature,
+) -> float:
+    """Return the largest change of any output, in units of that output's largest value."""
+    try:
+        onnx.checker.check_model(model)
+        got = evaluate(Reference(model), signature, inputs)
+    except (ModelError, onnx.checker.ValidationError, ValueError):
+        return float("inf")
+    worst = 0.0
+    for name, want in outputs.items():
+        value = got[name]
+        if value.shape != want.shape:
+            return float("inf")
+        finite = (
+            np.abs(want[np.isfinite(want)]) if want.dtype.kind == "f" else np.abs(want.astype(np.float64))
+        )
+        scale = float(finite.max(initial=0.0)) or 1.0
+        with np.errstate(all="ignore"):
+            gap = np.where(value == want, 0.0, np.abs(value.astype(np.float64) - want))
+        gap = gap[~(np.isnan(value.astype(np.float64)) & np.isnan(want.astype(np.float64)))]
+        worst = max(
+            worst, float(np.max(gap, initial=0.0)) / scale if not np.isnan(gap).any() else float("inf")
+        )
+    return worst

@@ -1,0 +1,142 @@
+"""Sample inputs, drawn from the declared shapes where the user gives none."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tamis._base import InputMismatchError, UnreadableFileError, UsageError, did_you_mean
+from tamis.bundle.signature import BATCH, Input, Signature, contiguous
+
+DEFAULT_FREE_DIMENSION = 16
+
+
+def parse_dims(text: str) -> dict[str, int]:
+    """Parse `N=1,n=50`."""
+    dims: dict[str, int] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, _, number = part.partition("=")
+        if not number.strip().isdigit() or not name.strip():
+            raise UsageError(f"the dimension {part!r} is not of the form NAME=NUMBER, as in --dims N=1,n=50")
+        dims[name.strip()] = int(number)
+    return dims
+
+
+def free_sizes(signature: Signature, dims: Mapping[str, int], events: int) -> dict[str, int]:
+    """Choose a size for every free dimension: what was given, the number of events, or the default."""
+    free = {d for spec in signature.inputs for d in spec.shape if isinstance(d, str)}
+    unknown = sorted(set(dims) - free)
+    if unknown:
+        raise UsageError(
+            f"the model has no free dimension {unknown[0]!r}; {did_you_mean(unknown[0], sorted(free))}".rstrip(
+                "; "
+            )
+        )
+    sizes = {name: dims.get(name, DEFAULT_FREE_DIMENSION) for name in free}
+    step = signature.fixed_batch or 1
+    sizes[BATCH] = events * step
+    if signature.rows == "free":
+        for spec in signature.inputs:
+            sizes[str(spec.shape[0])] = events
+    return sizes
+
+
+def draw_inputs(
+    signature: Signature, sizes: Mapping[str, int], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Draw inputs: standard normal floats, small whole numbers, fair booleans."""
+    arrays = {}
+    for spec in signature.inputs:
+        shape = spec.concrete(dict(sizes))
+        if signature.rows == "fixed":
+            shape = (sizes[BATCH], *shape[1:])
+        arrays[spec.name] = _draw(spec, shape, rng)
+    return arrays
+
+
+def _draw(spec: Input, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return rng.standard_normal(shape).astype(dtype)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(dtype)
+    return rng.integers(0, 4, shape).astype(dtype)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of an .npz file by name; the one of an .npy file has the name ''."""
+    try:
+        with path.open("rb") as handle:  # numpy leaves a damaged file open
+            loaded = np.load(handle, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        told = "it holds no plain arrays of numbers" if "pickle" in str(error) else str(error)
+        raise UnreadableFileError(
+            f"cannot read the samples {path}: {told}; save them with numpy.savez"
+        ) from error
+
+
+def read_samples(path: Path, signature: Signature) -> dict[str, np.ndarray]:
+    """Read sample inputs from .npz (one array per input) or .npy (a model of one input)."""
+    return fit_samples(load_arrays(path), signature)
+
+
+def fit_samples(arrays: Mapping[str, np.ndarray], signature: Signature) -> dict[str, np.ndarray]:
+    """Match samples to inputs, make them the declared types, and check them."""
+    fitted = match_samples(arrays, signature)
+    check_samples(fitted, signature)
+    return fitted
+
+
+def match_samples(
+    arrays: Mapping[str, np.ndarray], signature: Signature, *, by_order: bool = False
+) -> dict[str, np.ndarray]:
+    """Match samples to inputs: by name, one to one, or in their order where `numpy.savez` has named them."""
+    names = [spec.name for spec in signature.inputs]
+    fitted = {name: contiguous(array) for name, array in arrays.items()}
+    unnamed = all(name in ("", *(f"arr_{i}" for i in range(len(fitted)))) for name in fitted)
+    if set(fitted) != set(names) and {name.split(".", 1)[0] for name in fitted} == set(names):
+        fitted = {name.split(".", 1)[0]: array for name, array in fitted.items()}
+    elif len(fitted) == len(names) and (
+        len(names) == 1 or unnamed or (by_order and not set(fitted) & set(names))
+    ):
+        fitted = dict(zip(names, fitted.values(), strict=True))
+    missing = [name for name in names if name not in fitted]
+    unknown = [name for name in fitted if name not in names]
+    if missing or unknown:
+        hint = did_you_mean(unknown[0], names) if unknown else ""
+        raise InputMismatchError(
+            f"the samples hold {', '.join(map(repr, fitted)) or 'nothing'}, the model takes {signature.describe_inputs()}; "
+            f"{hint}".rstrip("; ")
+        )
+    _cast(fitted, signature)
+    if any(array.shape[:1] == (0,) for array in fitted.values()):
+        raise InputMismatchError("the samples hold no events; give at least one")
+    return fitted
+
+
+def check_samples(arrays: dict[str, np.ndarray], signature: Signature) -> None:
+    """Refuse samples that do not fit the inputs, or hold no events."""
+    if signature.sizes(arrays).get(BATCH) == 0:
+        raise InputMismatchError("the samples hold no events; give at least one")
+
+
+def _cast(arrays: dict[str, np.ndarray], signature: Signature) -> None:
+    """Make float64 samples the float32 that a model takes: samples are examples, not data."""
+    for spec in signature.inputs:
+        array = arrays.get(spec.name)
+        if array is not None and array.dtype.kind == np.dtype(spec.dtype).kind == "f":
+            with np.errstate(over="ignore"):
+                arrays[spec.name] = array.astype(spec.dtype)
+
+
+def rows_of(arrays: Mapping[str, np.ndarray], rows: Any) -> dict[str, np.ndarray]:
+    """Take the same events from every array."""
+    return {name: contiguous(array[rows]) for name, array in arrays.items()}

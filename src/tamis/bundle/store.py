@@ -1,0 +1,224 @@
+"""The bundle on disk: a directory that is read with suspicion and written whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+
+from tamis._base import (
+    BundleError,
+    ChecksumError,
+    UnsafeBundleError,
+    UsageError,
+    atomic_path,
+    did_you_mean,
+    human_bytes,
+    parse_document,
+    registry,
+    sha256,
+)
+from tamis.bundle.golden import Golden
+from tamis.bundle.manifest import FileEntry, Manifest, WorkingPoint
+from tamis.bundle.model import MODEL_BYTES_LIMIT, count_parameters, parse_model, read_signature
+
+MODEL, MANIFEST, GOLDEN, CARD = "model.onnx", "manifest.json", "golden.safetensors", "CARD.md"
+REQUIRED = (MODEL, GOLDEN)
+MANIFEST_BYTES_LIMIT = 10_000_000
+BUNDLE_GROUP = "tamis.bundles"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One model, ready for a trigger: its directory and its manifest. Opened, its checksums are verified."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, where: str | Path) -> Bundle:
+        """Open a bundle by path, or a shipped one by name; refuse one that was altered or reaches outside itself."""
+        path = locate(where)
+        manifest_path = path / MANIFEST
+        if not manifest_path.is_file():
+            raise BundleError(f"{path} is no bundle: it has no {MANIFEST}; make one with `tamis pack`")
+        _refuse_link(manifest_path)
+        if manifest_path.stat().st_size > MANIFEST_BYTES_LIMIT:
+            raise UnsafeBundleError(f"{manifest_path} is larger than {human_bytes(MANIFEST_BYTES_LIMIT)}")
+        try:
+            text = manifest_path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"cannot read {manifest_path}: {error}") from error
+        manifest = parse_document(text, Manifest, str(manifest_path))
+        _check_files(path, manifest)
+        return cls(path, manifest)
+
+    @property
+    def name(self) -> str:
+        """Return the bundle's name."""
+        return self.manifest.name
+
+    @cached_property
+    def model_bytes(self) -> bytes:
+        """Return the ONNX model as bytes that are safe to hand to a runtime: packed here, whole, and what is declared."""
+        data = self._bytes(MODEL)
+        self._match(parse_model(data, str(self.path / MODEL)))
+        return data
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """Return the ONNX model, parsed and checked."""
+        return parse_model(self.model_bytes, str(self.path / MODEL))
+
+    @cached_property
+    def golden(self) -> Golden:
+        """Return the golden inputs and outputs."""
+        return Golden.parse(self._bytes(GOLDEN), self.manifest.signature, self.path / GOLDEN)
+
+    def _bytes(self, name: str) -> bytes:
+        """Read a file of the bundle once; what is used is what has the checksum."""
+        file = self.path / name
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise BundleError(f"cannot read {file}: {error.strerror or error}") from error
+        if hashlib.sha256(data).hexdigest() != self.manifest.files[name].sha256:
+            raise ChecksumError(f"{file} was changed while it was open; copy the bundle again")
+        return data
+
+    def _match(self, model: onnx.ModelProto) -> None:
+        """Refuse a graph whose inputs and outputs are not those that the manifest declares, in their order."""
+        found = read_signature(model, str(self.path / MODEL))
+        for kind, declared, there in (
+            ("inputs", self.manifest.signature.inputs, found.inputs),
+            ("outputs", self.manifest.signature.outputs, found.outputs),
+        ):
+            want, got = ([(spec.name, spec.dtype) for spec in specs] for specs in (declared, there))
+            if want != got:
+                raise BundleError(
+                    f"{self.path / MANIFEST}: field signature.{kind}: declares {_listed(want)}, the graph has "
+                    f"{_listed(got)}; pack the bundle again"
+                )
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Count the parameters off the weights themselves, by part of the model."""
+        return count_parameters(self.model)
+
+    @property
+    def card(self) -> str:
+        """Return the model card."""
+        return self.text(CARD) if CARD in self.manifest.files else ""
+
+    def text(self, name: str) -> str:
+        """Return one of the bundle's text files."""
+        if name not in self.manifest.files:
+            hint = did_you_mean(name, self.manifest.files)
+            raise UsageError(f"the bundle {self.name} has no file {name!r}; {hint}".rstrip("; "))
+        try:
+            return self._bytes(name).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{self.path / name} is no text: {error}") from error
+
+
+def _listed(pairs: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} ({dtype})" for name, dtype in pairs)
+
+
+def locate(where: str | Path) -> Path:
+    """Turn a path, or the name of a shipped bundle, into a directory."""
+    path = Path(where)
+    if path.is_dir():
+        return path
+    shipped = registry.names(BUNDLE_GROUP)
+    if str(where) in shipped:
+        return Path(registry.load(BUNDLE_GROUP, str(where), "shipped bundle")())
+    if path.is_file():
+        raise BundleError(
+            f"{path} is a file, a bundle is a directory; `tamis pack {path}` makes one of a model"
+        )
+    near = sorted(entry.name for entry in path.parent.glob("*.tamis")) if path.parent.is_dir() else []
+    hint = did_you_mean(path.name, [*near, *shipped])
+    raise BundleError(f"there is no bundle {str(where)!r}; {hint}".rstrip("; "))
+
+
+def write_bundle(
+    target: Path,
+    manifest: Manifest,
+    model: bytes,
+    golden: Golden,
+    extra: Mapping[str, str] | None = None,
+    check: Callable[[Bundle], object] | None = None,
+) -> Bundle:
+    """Write a bundle whole: under its final name it is complete, and has passed `check`, or it is absent."""
+    check_target(target)
+    with atomic_path(target) as part:
+        part.mkdir()
+        (part / MODEL).write_bytes(model)
+        (part / GOLDEN).write_bytes(golden.to_bytes())
+        for name, text in (extra or {}).items():
+            (part / name).write_text(text, encoding="utf-8")
+        entries = {
+            file.name: FileEntry(sha256=sha256(file), bytes=file.stat().st_size)
+            for file in sorted(part.iterdir())
+        }
+        complete = manifest.model_copy(update={"files": entries})
+        document = json.dumps(complete.model_dump(mode="json"), indent=2, allow_nan=False)
+        (part / MANIFEST).write_text(document + "\n", encoding="utf-8")
+        if check is not None:
+            check(Bundle.open(part))
+    return Bundle.open(target)
+
+
+def check_target(target: Path) -> None:
+    """Refuse to write where something else than a bundle is; asked before the work, not after it."""
+    bundle = target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir()))
+    if (target.exists() or target.is_symlink()) and (target.is_symlink() or not bundle):
+        raise UsageError(f"{target} exists and is no bundle; name another place or remove it")
+
+
+def add_texts(bundle: Bundle, texts: Mapping[str, str], target: Path | None = None) -> Bundle:
+    """Put text files, such as a model card, into a bundle or a copy of it: it is written anew, whole, with their checksums."""
+    kept = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
+    return write_bundle(
+        target or bundle.path, bundle.manifest, bundle.model_bytes, bundle.golden, {**kept, **texts}
+    )
+
+
+def with_working_points(bundle: Bundle, points: Sequence[WorkingPoint], target: Path) -> Bundle:
+    """Write a copy of a bundle that has more working points; one of the same name is replaced."""
+    named = {point.name: point for point in (*bundle.manifest.working_points, *points)}
+    manifest = bundle.manifest.model_copy(update={"working_points": tuple(named.values())})
+    kept = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
+    return write_bundle(target, manifest, bundle.model_bytes, bundle.golden, kept)
+
+
+def _check_files(path: Path, manifest: Manifest) -> None:
+    missing = [name for name in REQUIRED if name not in manifest.files]
+    if missing:
+        raise BundleError(f"{path / MANIFEST}: field files: {missing[0]} is missing; pack the bundle again")
+    for name, entry in manifest.files.items():
+        file = path / name
+        _refuse_link(file)
+        if not file.is_file():
+            raise BundleError(f"the bundle {path} lacks its file {name}; copy it whole or pack it again")
+        size = file.stat().st_size
+        if size > MODEL_BYTES_LIMIT:
+            raise UnsafeBundleError(
+                f"{file} is {human_bytes(size)}; at most {human_bytes(MODEL_BYTES_LIMIT)} are opened"
+            )
+        if size != entry.bytes or sha256(file) != entry.sha256:
+            raise ChecksumError(
+                f"{file} is not the file that was packed (its checksum differs from the manifest's); "
+                "copy the bundle again, or pack it again if the change was meant"
+            )
+
+
+def _refuse_link(file: Path) -> None:
+    if file.is_symlink():
+        raise UnsafeBundleError(f"{file} is a symbolic link; a bundle holds plain files only")

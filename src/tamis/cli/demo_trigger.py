@@ -1,0 +1,78 @@
+"""The trigger's part of the demo: the shipped menu over the simulated events, streams written, rates told."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tamis._base import write_text
+from tamis.cli.output import print_table
+
+if TYPE_CHECKING:
+    from tamis.measure import RateRecord
+    from tamis.trigger import RunSummary
+
+MENU, INPUT_HZ = "hlt", 100_000.0
+QCD_PB, SIGNAL_PB = 1.0e6, 0.1  # round numbers: what a demo's rates are worth
+
+
+def run_shipped(samples: Mapping[str, Path], output: Path) -> tuple[RunSummary, RateRecord, list[Path]]:
+    """Run the shipped menu event by event; return what became of the events, the rates, and both records."""
+    from tamis.measure import SampleList, SampleSpec, study_rates
+    from tamis.trigger import load_menu, run_menu
+
+    menu, out = load_menu(MENU), output / "trigger"
+    shutil.rmtree(out, ignore_errors=True)
+    summary = run_menu(menu, [str(file) for file in samples.values()], out, mode="event")
+    background, *signals = samples
+    specs = {background: SampleSpec(files=(str(samples[background]),), cross_section_pb=QCD_PB, weight=None)}
+    specs |= {
+        name: SampleSpec(files=(str(samples[name]),), cross_section_pb=SIGNAL_PB, kind="signal", weight=None)
+        for name in signals
+    }
+    rates = study_rates(menu, SampleList(samples=specs), input_hz=INPUT_HZ)
+    write_text(out / "rates.json", rates.model_dump_json(indent=1) + "\n")
+    return summary, rates, [out / "run.json", out / "rates.json"]
+
+
+def print_trigger(summary: RunSummary, rates: RateRecord) -> None:
+    """Print where the events went, at which rate, and in which time."""
+    names = list(rates.samples)
+    rows = [
+        (
+            path.path,
+            summary.counts.paths[path.path],
+            f"{path.rate.hz:.0f} ± {path.rate.error_hz:.0f}"
+            if path.rate.upper_hz is None
+            else f"< {path.rate.upper_hz:.0f}",
+            *(f"{100 * path.efficiency[name]:.1f}" for name in names),
+        )
+        for path in rates.paths
+    ]
+    print_table(
+        f"the shipped menu, {INPUT_HZ / 1e3:.0f} kHz of simulated QCD",
+        ("path", "accepted", "rate Hz", *(f"% of {name}" for name in names)),
+        rows,
+    )
+    counts, time = summary.counts, summary.times["event"]
+    print_table(
+        "every event left through one door",
+        ("events", "accepted", "rejected", "debug", "unreadable", "median ms", "p99 ms", "max ms", "of 100 ms"),
+        [
+            (
+                counts.entered, counts.accepted, counts.rejected, counts.debug, counts.unreadable,
+                *(f"{ns / 1e6:.1f}" for ns in (time.quantile_ns(0.5), time.quantile_ns(0.99), time.most_ns)),
+                f"{time.most_ns / 1e6:.0f} %",
+            )
+        ],
+    )  # fmt: skip
+
+
+def told(summary: RunSummary, rates: RateRecord) -> dict[str, Any]:
+    """Return the same for `--json`."""
+    return {
+        "counts": summary.counts.model_dump(mode="json"),
+        "rates_hz": {path.path: path.rate.hz for path in rates.paths},
+    }

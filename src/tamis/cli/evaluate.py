@@ -1,0 +1,140 @@
+"""`tamis evaluate`: what a detector tells apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tamis._base import write_text
+from tamis.cli.evaluate_classes import evaluate_class_files
+from tamis.cli.evaluate_sample import evaluate_sample
+from tamis.cli.output import json_option, print_json, print_table
+from tamis.cli.reading import reading_options, tell_skipped
+
+if TYPE_CHECKING:
+    from tamis.measure import Estimate, Evaluation
+
+
+@click.command(
+    name="evaluate",
+    epilog="Example: tamis evaluate conv-vae --background test.root --signal signal.root -o report/",
+)
+@click.argument("bundle")
+@click.option(
+    "--background",
+    multiple=True,
+    help="Background events, independent of the training; may be repeated.",
+)
+@click.option("--signal", multiple=True, help="Signal events, FILE or NAME=FILE; may be repeated.")
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    metavar="NAME=FILE[@RATE]",
+    help="Events of a class of a classifier, and the rate that they stand for; may be repeated.",
+)
+@click.option(
+    "--sample",
+    "samples",
+    multiple=True,
+    metavar="FILE",
+    help="Simulated arrays, of another seed than the training's, for a model of arrays; may be repeated.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for the record and the report.",
+)
+@click.option("--engine", default="onnxruntime", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--into-bundle", is_flag=True, help="Also put the card and the evaluation into the bundle.")
+@reading_options
+@json_option
+def command(
+    bundle: str,
+    background: tuple[str, ...],
+    signal: tuple[str, ...],
+    classes: tuple[str, ...],
+    samples: tuple[str, ...],
+    output: Path,
+    engine: str,
+    seed: int,
+    into_bundle: bool,
+    tree: str | None,
+    skip_bad_files: bool,
+    as_json: bool,
+) -> None:
+    """Measure AUC and signal efficiencies with bootstrap errors, next to simple baselines; write record, card and report.
+
+    With --class: AUC of every class and the rate that goes away at 99 % signal efficiency. With --sample: how well an energy is
+    measured, or classes are told apart, next to simple ways.
+    """
+    from tamis.bundle import Bundle, add_texts
+    from tamis.measure import evaluate_bundle
+    from tamis.report import write_card, write_report
+
+    opened = Bundle.open(bundle)
+    options: dict[str, Any] = {"engine": engine, "seed": seed, "tree": tree, "skip_bad_files": skip_bad_files}
+    if samples:
+        if background or signal or classes:
+            raise click.UsageError("--sample excludes --background, --signal and --class")
+        evaluate_sample(
+            opened, samples, output, engine=engine, seed=seed, into_bundle=into_bundle, as_json=as_json
+        )
+        return
+    if classes:
+        if background or signal:
+            raise click.UsageError("--class excludes --background and --signal")
+        evaluate_class_files(opened, classes, output, options, into_bundle=into_bundle, as_json=as_json)
+        return
+    if not (background and signal):
+        raise click.UsageError(
+            "a detector takes --background and --signal, a classifier --class, a model of arrays --sample"
+        )
+    found = evaluate_bundle(
+        opened,
+        background,
+        _signals(signal),
+        **options,
+    )
+    write_text(output / f"evaluation-{opened.name}.json", found.model_dump_json(indent=1) + "\n")
+    card = write_card(opened, found)
+    write_text(output / f"CARD-{opened.name}.md", card)
+    if into_bundle:
+        opened = add_texts(
+            opened, {"CARD.md": card, "evaluation.json": found.model_dump_json(indent=1) + "\n"}
+        )
+    write_report([output], output)
+    if as_json:
+        print_json(found)
+    else:
+        _print(found, output)
+    tell_skipped([entry for facts in (found.background, *found.signals) for entry in facts.skipped], output)
+
+
+def _print(found: Evaluation, output: Path) -> None:
+    rows = [
+        (f.signal, f.variable, _pm(f.auc), *(_pm(e) for e in f.signal_efficiency.values()))
+        for f in found.figures
+    ]
+    columns = ("signal", "variable", "AUC", "efficiency at background 1e-2", "at 1e-3")
+    print_table(f"{found.bundle} against {found.background.jets} background jets", columns, rows)
+    click.echo(f"{output}/index.html")
+
+
+def _pm(estimate: Estimate) -> str:
+    return f"{estimate.value:.4f} ± {estimate.error:.4f}"
+
+
+def _signals(given: tuple[str, ...]) -> dict[str, list[str]]:
+    signals: dict[str, list[str]] = {}
+    for entry in given:
+        name, sign, file = entry.partition("=")
+        if not sign or "/" in name:
+            name, file = Path(entry).stem, entry
+        signals.setdefault(name, []).append(file)
+    return signals

@@ -1,0 +1,161 @@
+"""`tamis inspect`: what is in a bundle, a model or an event file."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tamis._base import BundleError, TamisError, UsageError, human_bytes
+from tamis.cli.output import json_option, print_json, print_table
+from tamis.cli.reading import tree_option
+
+
+@click.command(name="inspect", epilog="Example: tamis inspect conv-vae --json")
+@click.argument("what")
+@tree_option
+@click.option(
+    "--emit",
+    "step",
+    type=click.Choice(["graph", "ir", "c"]),
+    help="Print what the native engine's compiler makes of a bundle: its graph, its statements, or its C for this processor.",
+)
+@json_option
+def command(what: str, tree: str | None, step: str | None, as_json: bool) -> None:
+    """Tell what is in WHAT: a bundle, an ONNX model, or a ROOT, Parquet, HDF5 or NumPy file."""
+    from tamis.bundle import Bundle
+
+    path = Path(what)
+    if not path.is_file() and "://" not in what:
+        try:
+            bundle = Bundle.open(what)
+        except BundleError as error:
+            if path.is_dir():
+                raise
+            raise TamisError(f"{what} is neither a file nor a bundle: {error}") from error
+        if step is None:
+            _bundle(bundle, as_json)
+        else:
+            _emit(bundle, step)
+    elif step is not None:
+        raise UsageError(
+            f"--emit is for bundles, and {what} is a file; make a bundle of a model with `tamis pack`"
+        )
+    elif path.suffix in (".onnx", ".keras", ".pt", ".ts"):
+        _model(path, as_json)
+    else:
+        _file(what, tree, as_json)
+
+
+def _emit(bundle: Any, step: str) -> None:
+    from tamis.native import compile_model, example_event, listing
+    from tamis.native.build import host_level
+
+    compiled = compile_model(bundle.model, example_event(bundle), host_level().target)
+    told = {
+        "graph": lambda: f"{compiled.graph}\n",
+        "ir": lambda: listing(compiled.narrow),
+        "c": lambda: compiled.module.code,
+    }
+    click.echo(told[step](), nl=False)
+
+
+def _bundle(bundle: Any, as_json: bool) -> None:
+    manifest = bundle.manifest
+    parameters = bundle.parameters
+    if as_json:
+        data = manifest.model_dump(mode="json")
+        signature = data.pop("signature")
+        data |= {"path": str(bundle.path), **signature, "parameters": parameters}
+        data["checksums"] = {name: entry["sha256"] for name, entry in data["files"].items()}
+        print_json(data)
+        return
+    click.echo(f"{manifest.name} (version {manifest.version}) in {bundle.path}")
+    if manifest.description:
+        click.echo(manifest.description)
+    specs = [("input", s) for s in manifest.signature.inputs] + [
+        ("output", s) for s in manifest.signature.outputs
+    ]
+    rows = [
+        (
+            s.name,
+            kind,
+            s.dtype,
+            ", ".join(map(str, s.shape)),
+            s.units or "-",
+            "score" if s.name == manifest.score else "",
+        )
+        for kind, s in specs
+    ]
+    print_table("inputs and outputs", ("name", "", "type", "shape", "units", ""), rows)
+    if manifest.working_points:
+        points = [
+            (p.name, f"{p.threshold:.6g}", p.background_efficiency, p.background)
+            for p in manifest.working_points
+        ]
+        print_table("working points", ("name", "threshold", "background efficiency", "measured on"), points)
+    print_table("parameters, counted off the weights", ("part", "numbers"), parameters.items())
+    print_table(
+        "files",
+        ("name", "size", "SHA-256"),
+        [(n, human_bytes(e.bytes), e.sha256) for n, e in manifest.files.items()],
+    )
+
+
+def _model(path: Path, as_json: bool) -> None:
+    from tamis.bundle.importers import import_model, plain_outputs
+    from tamis.bundle.model import count_parameters, read_signature
+
+    model, _ = plain_outputs(import_model(path))
+    signature = read_signature(model, str(path))
+    counts: dict[str, int] = {}
+    for node in model.graph.node:
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    opset = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    if as_json:
+        print_json(
+            {
+                "path": str(path),
+                **signature.model_dump(mode="json"),
+                "operators": counts,
+                "opset": opset,
+                "parameters": count_parameters(model),
+            }
+        )
+        return
+    specs = [("input", s) for s in signature.inputs] + [("output", s) for s in signature.outputs]
+    rows = [(s.name, kind, s.dtype, ", ".join(map(str, s.shape))) for kind, s in specs]
+    print_table(
+        f"{path} (opset {', '.join(f'{k} {v}' for k, v in opset.items())})",
+        ("name", "", "type", "shape"),
+        rows,
+    )
+    print_table("operators", ("operator", "nodes"), sorted(counts.items(), key=itemgetter(1), reverse=True))
+    click.echo("make a bundle of it with `tamis pack`")
+
+
+def _file(what: str, tree: str | None, as_json: bool) -> None:
+    from tamis.events import inspect_file
+
+    summary = inspect_file(what, tree=tree)
+    if as_json:
+        print_json(summary)
+    else:
+        _print_summary(summary)
+
+
+def _print_summary(summary: Any) -> None:
+    data = summary.model_dump(mode="json")
+    tables = {
+        key: value
+        for key, value in data.items()
+        if isinstance(value, list) and value and isinstance(value[0], dict)
+    }
+    for key, value in data.items():
+        if key not in tables and value not in (None, [], {}):
+            click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    for key, rows in tables.items():
+        columns = list(rows[0])
+        print_table(key, columns, [[row[column] for column in columns] for row in rows])

@@ -1,0 +1,55 @@
+"""`tamis menu`: what a menu does, or the schema that editors check it with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from tamis._base import UsageError
+from tamis.cli.output import json_option, print_json, print_table
+
+
+@click.command(
+    name="menu",
+    epilog="Example: tamis menu --schema > menu.schema.json, and as first line of a menu: "
+    "# yaml-language-server: $schema=menu.schema.json",
+)
+@click.argument("menu", type=click.Path(path_type=Path), required=False)
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of menus.")
+@json_option
+def command(menu: Path | None, schema: bool, as_json: bool) -> None:
+    """Check MENU, open its models, and tell the order of work."""
+    from tamis.trigger import compile_menu, load_menu, menu_schema
+
+    if schema:
+        click.echo(json.dumps(menu_schema(), indent=1))
+        return
+    if menu is None:
+        raise UsageError("name a menu, or ask for --schema")
+    with compile_menu(load_menu(menu)) as compiled:
+        program = compiled.program
+        if as_json:
+            print_json(
+                {
+                    "menu": compiled.menu.menu,
+                    "reads": list(program.reads),
+                    "operations": [
+                        {"step": op.label, "paths": [program.paths[i] for i in op.paths]}
+                        for op in program.operations
+                    ],
+                }
+            )
+            return
+        rows = [
+            (
+                number,
+                op.label,
+                op.stage.kind if op.stage else "condition",
+                ", ".join(program.paths[i] for i in op.paths),
+            )
+            for number, op in enumerate(program.operations, 1)
+        ]
+        print_table(f"{compiled.menu.menu}: the order of work", ("", "step", "kind", "for the paths"), rows)
+        click.echo(f"reads: {', '.join(program.reads)}")

@@ -1,0 +1,101 @@
+"""Printing: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+
+F = Callable[..., Any]
+
+
+def json_option(function: F) -> F:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(
+        function
+    )
+
+
+def papers_options(function: F) -> F:
+    """Add what TLS takes of a client."""
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    for name, told in (
+        ("key", "Its key."),
+        ("certificate", "TLS: what this client shows, where servers want that (PEM)."),
+        ("ca", "TLS: who signs the servers' certificates, if not those whom the system trusts (PEM)."),
+    ):
+        function = click.option(f"--{name}", type=file, help=told)(function)
+    return function
+
+
+def threads_option(function: F) -> F:
+    """Add `--threads`."""
+    return click.option(
+        "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads per engine."
+    )(function)
+
+
+def print_json(document: BaseModel | dict[str, Any] | Sequence[BaseModel]) -> None:
+    """Print one JSON document; NaN and infinities become null, as JSON has neither."""
+    if isinstance(document, BaseModel):
+        data: Any = document.model_dump(mode="json")
+    elif isinstance(document, dict):
+        data = document
+    else:
+        data = [entry.model_dump(mode="json") for entry in document]
+    click.echo(json.dumps(_finite(data), indent=2))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float) and (data != data or data in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return data
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; the first column is left-aligned, numbers are right-aligned."""
+    from rich.console import Console  # only here: loading it takes 50 ms
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, highlight=False).print(table)
+
+
+def say(text: str) -> None:
+    """Print a line for people to standard error, so that pipes stay clean."""
+    click.echo(text, err=True)
+
+
+def engines_of(names: str, *, rounded: bool = False) -> list[str]:
+    """Return the engines that `--engine` names: one, several with commas, or `all` that compute, with those that round or without."""
+    from tamis._base import MissingExtraError
+    from tamis.engines import engine_names, find_engine
+
+    if names != "all":
+        return [name.strip() for name in names.split(",") if name.strip()]
+    found = []
+    for name in engine_names():
+        try:
+            engine = find_engine(name)
+            if (
+                engine.computes and engine.here and (rounded or not engine.rounds) and name != "auto"
+            ):  # which only passes on to others
+                engine.prepare()
+                found.append(name)
+        except MissingExtraError as error:
+            say(f"left out: {error}")
+    return found

@@ -1,0 +1,158 @@
+"""`tamis rates`: what a menu lets through, and thresholds for a wanted rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tamis._base import MissingExtraError, write_text
+from tamis.cli.output import json_option, print_json, print_table, say
+
+
+@click.command(
+    name="rates",
+    epilog="Example: tamis rates menu.yaml samples.yaml --input-rate 100kHz --target anomaly=1Hz -o rates/",
+)
+@click.argument("menu", type=click.Path(path_type=Path))
+@click.argument("samples", type=click.Path(path_type=Path))
+@click.option(
+    "--input-rate", required=True, help="Rate of the events that the background samples stand for: 100kHz."
+)
+@click.option(
+    "--target", "targets", multiple=True, help="PATH=RATE: find the threshold of a path for a rate."
+)
+@click.option(
+    "--turn-on", "turn_ons", multiple=True, help="PATH=EXPRESSION: efficiency of a path over a quantity."
+)
+@click.option(
+    "--before",
+    type=click.Path(path_type=Path),
+    help="Another menu: tune the paths of MENU to their rates there, and tell the events gained and lost.",
+)
+@click.option("--tree", help="Name of the tree, where the menu does not say.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for record and figures."
+)
+@json_option
+def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: Any) -> None:
+    """Measure the rate of every path of MENU on SAMPLES with cross-sections, their overlaps, and tune thresholds."""
+    from tamis.measure import compare_models, load_samples, rate_hz, study_rates, write_tuned
+    from tamis.trigger import load_menu
+
+    source, found = load_menu(menu), load_samples(samples)
+    input_hz = rate_hz(options["input_rate"])
+    record = study_rates(
+        source,
+        found,
+        input_hz=input_hz,
+        targets=options["targets"],
+        turn_ons=options["turn_ons"],
+        tree=options["tree"],
+    )
+    if options["before"]:
+        before = load_menu(options["before"])
+        changed = compare_models(before, source, found, input_hz=input_hz, tree=options["tree"])
+        record = record.model_copy(update={"before": before.menu.menu, "changed": tuple(changed)})
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output / "rates.json", record.model_dump_json(indent=1) + "\n")
+    written = write_tuned(source, record, output) if record.tuned else []
+    _draw(output)
+    if as_json:
+        print_json(record)
+        return
+    _print(record)
+    for path in written:
+        click.echo(f"written: {path}")
+    click.echo(f"all in {output}")
+
+
+def _draw(output: Path) -> None:
+    """Draw the figures, where the libraries that draw are installed."""
+    from tamis.report import write_report
+
+    try:
+        write_report([output / "rates.json"], output)
+    except MissingExtraError as error:
+        say(f"no figures were drawn: {error}")
+
+
+def _told(rate: Any) -> str:
+    if rate.upper_hz is not None:
+        return f"< {rate.upper_hz:.4g} (95 %)"
+    return f"{rate.hz:.4g} ± {rate.error_hz:.2g}"
+
+
+def _print(record: Any) -> None:
+    names = list(record.samples)
+    print_table(
+        f"rates at {record.input_hz:g} Hz input, in Hz",
+        ("path", "prescale", "rate", "alone", "events", *(f"% of {name}" for name in names)),
+        [
+            (
+                p.path, p.prescale, _told(p.rate), _told(p.unique), p.rate.events,
+                *(f"{100 * p.efficiency[name]:.3g}" for name in names),
+            )
+            for p in record.paths
+        ],
+    )  # fmt: skip
+    print_table(
+        "together",
+        ("", "Hz"),
+        [
+            ("all paths", _told(record.total)),
+            *((f"stream {n}", _told(r)) for n, r in record.streams.items()),
+            ("debug", _told(record.debug)),
+        ],
+    )
+    paths = [p.path for p in record.paths]
+    print_table(
+        "shared rate, in Hz (correlation)",
+        ("", *paths),
+        [
+            (
+                path,
+                *(
+                    f"{hz:.3g} ({c:.2f})"
+                    for hz, c in zip(record.overlap_hz[i], record.correlation[i], strict=True)
+                ),
+            )
+            for i, path in enumerate(paths)
+        ],
+    )
+    _print_tuned(record)
+
+
+def _print_tuned(record: Any) -> None:
+    if record.tuned:
+        print_table(
+            "tuned thresholds",
+            ("path", "wanted Hz", "threshold", "95 % interval", "rate"),
+            [
+                (
+                    t.path,
+                    f"{t.target_hz:g}",
+                    f"{t.threshold:.6g}",
+                    f"{t.low:.6g} to {t.high:.6g}",
+                    _told(t.rate),
+                )
+                for t in record.tuned
+            ],
+        )
+    if record.changed:
+        print_table(
+            "the changed model at the rate of before",
+            ("path", "threshold before", "now", "rate Hz", "gained Hz", "lost Hz"),
+            [
+                (
+                    e.path,
+                    f"{e.threshold_before:.6g}",
+                    f"{e.threshold:.6g}",
+                    f"{e.rate_hz:.4g}",
+                    f"{e.gained_hz:.4g}",
+                    f"{e.lost_hz:.4g}",
+                )
+                for e in record.changed
+            ],
+        )

@@ -1,0 +1,181 @@
+"""`tamis run`: a menu decides events."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tamis._base import MissingExtraError, SkippedFilesError, UsageError, processes_with
+from tamis.cli.output import json_option, papers_options, print_json, print_table, say
+
+UNREADABLE_TOLD = 20
+WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
+
+
+@click.command(
+    name="run",
+    epilog="Example: tamis run menu.yaml 'data/*.root' -o out/ --workers 2. "
+    "A run that was stopped, killed, or ran out of disk goes on with --resume and ends in the same output.",
+)
+@click.argument("menu", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for streams, decisions, report.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine."
+)
+@click.option("--scheduler", help="Address of a Dask scheduler, whose workers do the work: tcp://HOST:8786.")
+@click.option(
+    "--mode",
+    type=click.Choice(["batch", "event"]),
+    default="batch",
+    show_default=True,
+    help="Micro-batches (throughput), or one event at a time (latency: every event is timed).",
+)
+@click.option("--resume", is_flag=True, help="Go on with a run that did not end.")
+@click.option("--tree", help="Name of the tree, where the menu does not say.")
+@click.option("--unit-events", type=click.IntRange(1), help="Events that are committed together (5000).")
+@click.option(
+    "--stuck",
+    type=click.FloatRange(min=1),
+    default=300.0,
+    show_default=True,
+    help="Seconds without a sign of life after which a worker is ended (with --workers 2 or more).",
+)
+@click.option(
+    "--remote",
+    help="Servers that run the models: grpc://HOST:PORT, grpcs:// for TLS, several with commas. Their bearer token is in TAMIS_TOKEN.",
+)
+@papers_options
+@click.option("--fallback", help="The engine that stands in when no server answers, such as onnxruntime.")
+@click.option(
+    "--server-timeout",
+    type=click.FloatRange(min=0.001),
+    default=1.0,
+    show_default=True,
+    help="Seconds that a server may take for a call, before another one is asked.",
+)
+@click.option("--page", is_flag=True, help="Draw the page of the run too: index.html and figures.")
+@json_option
+def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
+    """Decide the events of FILES by MENU; accepted ones go to streams, doubtful ones to debug, and all are counted."""
+    if options["workers"] > 1 and options["scheduler"] is None:
+        processes_with(WORKERS_LOAD)  # they load beside this process
+    from tamis.trigger import load_menu, process_start_ns, run_menu
+
+    gc.freeze()  # the interpreter looks for cycles in the midst of an event: not in all that was loaded, for 50 ms
+    since_ns = process_start_ns()
+    summary = run_menu(
+        load_menu(menu),
+        files,
+        output,
+        mode=options["mode"],
+        workers=options["workers"],
+        scheduler=options["scheduler"],
+        resume=options["resume"],
+        tree=options["tree"],
+        unit_events=options["unit_events"],
+        stuck_s=options["stuck"],
+        since_ns=since_ns,
+        remote=_remote(options),
+    )
+    if as_json:
+        print_json(summary)
+    else:
+        _print(summary, output)
+    if options["page"]:
+        _draw(output)
+    for columns in summary.left_out:
+        say(f"left out, since a ROOT tree cannot hold them: {columns}")
+    _tell_unreadable(summary, output)
+
+
+def _remote(options: dict[str, Any]) -> Any:
+    """Return where models run, if not here."""
+    from tamis.engines import Remote
+
+    if not options["remote"]:
+        for name in ("fallback", "ca", "certificate", "key"):
+            if options[name]:
+                raise UsageError(f"--{name} belongs to servers: name them with --remote")
+        return None
+    servers = tuple(one.strip() for one in options["remote"].split(",") if one.strip())
+    ca, certificate, key = (
+        None if options[name] is None else str(options[name].absolute())
+        for name in ("ca", "certificate", "key")
+    )
+    return Remote(
+        servers, options["fallback"], options["server_timeout"], ca=ca, certificate=certificate, key=key
+    )
+
+
+def _tell_unreadable(summary: Any, output: Path) -> None:
+    """Say what could not be read, and end with the exit code of that."""
+    ranges = [f"entries {e.start} to {e.stop} of {e.file}: {e.reason}" for e in summary.unreadable]
+    unopened = [file.problem for file in summary.files if file.problem]
+    every = [*unopened, *ranges]
+    for line in every[:UNREADABLE_TOLD]:
+        say(f"unreadable: {line}")
+    if len(every) > UNREADABLE_TOLD:
+        say(f"unreadable: {len(every) - UNREADABLE_TOLD} more, in {output / 'run.json'}")
+    told = [f"{summary.counts.unreadable} events could not be read"] if ranges else []
+    told += [f"{len(unopened)} files could not be opened"] if unopened else []
+    if told:
+        raise SkippedFilesError(f"all else is decided, but {' and '.join(told)}")
+
+
+def _print(summary: Any, output: Path) -> None:
+    from tamis.trigger import account, beside
+
+    counts = summary.counts
+    click.echo(
+        f"{counts.entered} events: {counts.accepted} accepted, {counts.rejected} rejected, {counts.debug} debug, "
+        f"{counts.unreadable} unreadable; {summary.wall_ns / 1e9:.1f} s"
+    )
+    share = max(1, counts.entered)
+    print_table(
+        "paths",
+        ("path", "accepted", "%"),
+        [(p, n, f"{100 * n / share:.3f}") for p, n in counts.paths.items()],
+    )
+    streams = [(s, n, summary.outputs.get(s, "-")) for s, n in counts.streams.items()]
+    print_table("streams", ("stream", "events", "file"), streams)
+    if counts.reasons:
+        print_table("debug", ("reason", "events"), list(counts.reasons.items()))
+    print_table(
+        "time",
+        ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
+        [_row(line) for line in (*account(summary), *beside(summary))],
+    )
+    click.echo(f"all in {output}")
+
+
+def _draw(output: Path) -> None:
+    """Write the page of the run, where the libraries that draw are installed."""
+    from tamis.report import write_report
+
+    try:
+        page = write_report([output / "run.json"], output)
+    except MissingExtraError as error:
+        say(f"no page was drawn: {error}")
+    else:
+        say(f"the page: file://{page.resolve()}")
+
+
+def _row(line: Any) -> tuple[str, ...]:
+    values = (line.mean_ns, line.p50_ns, line.p95_ns, line.p99_ns, line.p999_ns, line.most_ns)
+    return (
+        line.part,
+        line.label,
+        str(line.events),
+        *("-" if v != v else f"{v / 1e3:.1f}" for v in values),
+        f"{100 * line.share:.1f}",
+    )

@@ -1,0 +1,75 @@
+"""`tamis score`: events in, scores out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tamis._base import human_bytes
+from tamis.cli.output import json_option, print_json, say, threads_option
+from tamis.cli.reading import reading_options, tell_skipped
+
+
+@click.command(name="score", epilog="Example: tamis score conv-vae qcd.root -o scores.parquet")
+@click.argument("bundle")
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Parquet file to write, a row per jet, frame, lepton or array row.",
+)
+@click.option("--engine", default="auto", show_default=True)
+@threads_option
+@reading_options
+@click.option(
+    "--chunk-mb",
+    type=click.FloatRange(min=0.001),
+    default=100.0,
+    show_default=True,
+    help="Most data in memory at once.",
+)
+@json_option
+def command(
+    bundle: str,
+    files: tuple[str, ...],
+    output: Path,
+    engine: str,
+    threads: int,
+    skip_bad_files: bool,
+    tree: str | None,
+    chunk_mb: float,
+    as_json: bool,
+) -> None:
+    """Score FILES (ROOT or Parquet events; HDF5 or NumPy arrays) with BUNDLE, through a verified engine.
+
+    What BUNDLE reads decides what a row of the table is: conv-vae and graph-vae score the two leading jets of an event,
+    topology-* the event around its leading lepton, egamma up to four seeds in the calorimeter, quark-gluon, top and tau the two
+    leading jets. An event may thus have no row, one or several, one after the other; what came of every event is told at the end.
+
+    Columns: run, luminosityBlock, event; what tells the rows of an event apart (jet, its number among the event's jets, with its
+    pt and mass; eta, phi, pt of a seed); then every output, such as score. Arrays have row, then every output.
+    """
+    from tamis.engines import open as open_session
+    from tamis.trigger import score_files
+
+    with open_session(bundle, engine, threads=threads) as session:
+        facts = score_files(
+            session, files, output, skip_bad_files=skip_bad_files, tree=tree, chunk_bytes=int(chunk_mb * 1e6)
+        )
+    if as_json:
+        print_json(facts)
+    else:
+        took = f"; {engine} took {facts.score_ns / facts.rows / 1000:.1f} us per row" if facts.rows else ""
+        click.echo(
+            f"{output}: {facts.rows} rows of {facts.events} events ({facts.events_without_rows} without any), "
+            f"{human_bytes(output.stat().st_size)}{took}"
+        )
+    if facts.made_up:
+        say(
+            f"made up, as not every file has it: {', '.join(facts.made_up)} "
+            "(run 0, as luminosityBlock the number of the file from 1, as event the number of the entry from 0)"
+        )
+    tell_skipped(facts.skipped, output)

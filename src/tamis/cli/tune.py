@@ -1,0 +1,128 @@
+"""`tamis tune`: the fastest engine for every batch size on this host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tamis._base import UsageError
+from tamis.cli.bench import sizes_of
+from tamis.cli.output import engines_of, json_option, print_json, print_table, say, threads_option
+
+if TYPE_CHECKING:
+    from tamis.engines import EnginePlan
+
+
+@click.command(name="tune", epilog="Example: tamis tune conv-vae -o conv-vae.tamis")
+@click.argument("bundle")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The bundle with its plan; may be the same."
+)
+@click.option(
+    "--engine", default="all", show_default=True, help="Engines to choose from, with commas, or all."
+)
+@click.option(
+    "--batch", "batches", default="1,8,16,64,256,1024", show_default=True, help="Batch sizes, with commas."
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["warm", "cold"]),
+    default="warm",
+    show_default=True,
+    help="What counts: calls one after the other, or calls that find the caches full of other things.",
+)
+@click.option(
+    "--memory", help="Leave out what takes more memory than this in a process of its own, as in 500MB."
+)
+@click.option(
+    "--rounded",
+    is_flag=True,
+    help="Try weights of bfloat16 and of whole numbers, too, as far as the tolerance and the golden decisions bear it.",
+)
+@click.option("--explain", is_flag=True, help="Only say what the plan is that the bundle has, and why.")
+@threads_option
+@json_option
+def command(
+    bundle: str,
+    output: Path | None,
+    engine: str,
+    batches: str,
+    objective: str,
+    memory: str | None,
+    rounded: bool,
+    explain: bool,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Measure the verified engines on a BUNDLE, and write down which is the fastest for each batch size on this host.
+
+    engine="auto" follows the plan; on another host, which has none, it takes onnxruntime.
+    """
+    from tamis.bundle import Bundle, add_texts
+    from tamis.engines import plan_name, read_plan
+    from tamis.measure import Tuning, measure_engines
+    from tamis.plan import choose_engines
+
+    opened = Bundle.open(bundle)
+    if explain:
+        found = read_plan(opened)
+        if found is None:
+            raise UsageError(
+                f"{opened.name} has no plan for this host; make one: tamis tune {bundle} -o OUT.tamis"
+            )
+        _show(found, as_json)
+        return
+    if output is None:
+        raise UsageError(
+            "say where the bundle with its plan goes: -o OUT.tamis (it may be the bundle itself)"
+        )
+    ceiling = None if memory is None else _bytes(memory)
+    tuning = Tuning(
+        engines=tuple(engines_of(engine, rounded=rounded)),
+        batches=sizes_of(batches),
+        threads=threads,
+        memory=ceiling is not None,
+    )
+    measured, refused = measure_engines(opened, tuning)
+    plan = choose_engines(
+        opened,
+        measured,
+        objective="cold" if objective == "cold" else "warm",
+        memory_bytes=ceiling,
+        refused=refused,
+    )
+    add_texts(opened, {plan_name(): plan.model_dump_json(indent=1) + "\n"}, output)
+    _show(plan, as_json)
+    for sentence in refused:
+        say(f"not measured: {sentence}")
+    say(f"{output}")
+
+
+def _bytes(text: str) -> int:
+    units = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
+    number, unit = text.strip()[:-2], text.strip()[-2:]
+    try:
+        value = float(number) * units[unit]
+    except (KeyError, ValueError) as error:
+        raise UsageError(f"--memory {text!r} is no amount of memory; write it as in 500MB or 2GB") from error
+    if not 0 < value < 1e18:
+        raise UsageError(f"--memory {text!r} has to be more than nothing, as in 500MB")
+    return int(value)
+
+
+def _show(plan: EnginePlan, as_json: bool) -> None:
+    if as_json:
+        print_json(plan)
+        return
+    names = list(dict.fromkeys(one.name for one in plan.measured))
+    rows = []
+    for choice in plan.choices:
+        at = {one.name: plan.price(one) for one in plan.measured if one.batch == choice.batch}
+        rows.append(
+            (choice.batch, *(f"{at[name] / 1e3:.1f}" if name in at else "-" for name in names), choice.why)
+        )
+    print_table(f"engines, us per call, {plan.objective}", ("batch", *names, "chosen"), [
+        (*row[:-1], f"{choice.engine}: {row[-1]}") for row, choice in zip(rows, plan.choices, strict=True)
+    ])  # fmt: skip

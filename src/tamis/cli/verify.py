@@ -1,0 +1,129 @@
+"""`tamis verify`: engines against the float64 reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tamis._base import UsageError, VerificationError, progress
+from tamis.cli.output import engines_of, json_option, print_json, print_table, threads_option
+from tamis.cli.reading import reading_options, tell_skipped
+
+if TYPE_CHECKING:
+    from tamis.events import SkippedFile
+    from tamis.measure import Agreement
+
+
+@click.command(name="verify", epilog="Example: tamis verify conv-vae --engine all")
+@click.argument("bundle")
+@click.option("--engine", default="all", show_default=True, help="An engine, several with commas, or all.")
+@click.option(
+    "--inputs",
+    type=click.Path(path_type=Path),
+    help="Compare on these inputs (.npz) instead of the golden events.",
+)
+@click.option(
+    "--events",
+    multiple=True,
+    help="Compare on what these event files hold (jets, frames, leptons) instead; may be repeated.",
+)
+@click.option(
+    "--most",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="At most so many rows of --events.",
+)
+@reading_options
+@threads_option
+@json_option
+def command(
+    bundle: str,
+    engine: str,
+    inputs: Path | None,
+    events: tuple[str, ...],
+    most: int,
+    tree: str | None,
+    skip_bad_files: bool,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Compare engines with the float64 reference: errors, matching fractions, decision flips."""
+    from tamis.bundle import Bundle, read_samples
+    from tamis.measure import verify
+    from tamis.trigger import inputs_of_events
+
+    opened = Bundle.open(bundle)
+    if inputs is not None and events:
+        raise UsageError("--inputs and --events exclude each other: give one of them")
+    arrays = None if inputs is None else read_samples(inputs, opened.manifest.signature)
+    skipped: list[SkippedFile] = []
+    if events:
+        arrays, skipped = inputs_of_events(opened, events, most, tree=tree, skip_bad_files=skip_bad_files)
+    engines, found = engines_of(engine), []
+    with progress("verifying", len(engines), "engines") as advance:
+        for name in engines:
+            found.append(verify(opened, name, inputs=arrays, threads=threads))
+            advance(1)
+    if as_json:
+        print_json(found)
+    else:
+        _print(opened.name, found)
+    failed = [a for a in found if not a.passed]
+    if failed:
+        raise VerificationError("; ".join(f"{a.engine}: {a.problem}" for a in failed))
+    tell_skipped([entry.reason for entry in skipped], "the comparison")
+
+
+def _print(name: str, found: Sequence[Agreement]) -> None:
+    rows: list[tuple[object, ...]] = []
+    for a in found:
+        if not a.outputs:
+            rows.append((a.engine, "cannot run it", *[""] * 7, "NO"))
+        rows += [
+            (
+                a.engine,
+                o.output,
+                o.values,
+                f"{o.largest_absolute:.2e}",
+                f"{o.largest_relative:.2e}",
+                *(f"{100 * v:.2f}" for v in o.matching.values()),
+                "yes" if a.passed else "NO",
+            )
+            for o in a.outputs
+        ]
+    columns = (
+        "engine",
+        "output",
+        "values",
+        "max |error|",
+        "max rel. error",
+        "% within 0.01 %",
+        "0.1 %",
+        "1 %",
+        "5 %",
+        "passes",
+    )
+    events = found[0].events if found else 0
+    print_table(f"{name}: agreement with float64 on {events} events", columns, rows)
+    flips = [
+        (
+            a.engine,
+            f.working_point,
+            f"{f.threshold:.6g}",
+            f.flips,
+            f.decisions,
+            f"[{f.low:.1e}, {f.high:.1e}]",
+        )
+        for a in found
+        for f in a.flips
+    ]
+    if flips:
+        print_table(
+            "decision flips",
+            ("engine", "working point", "threshold", "flips", "of", "95 % interval of the probability"),
+            flips,
+        )

@@ -1,0 +1,40 @@
+"""Ways to run a bundle, behind one Session that has passed the gate."""
+
+from tamis.engines.chunking import choose_chunk
+from tamis.engines.engine import ENGINE_GROUP, Engine, Options, Remote, Runner, engine_names, find_engine
+from tamis.engines.gate import first_difference, out_of_tolerance, pass_gate, saturation
+from tamis.engines.plan import (
+    Choice,
+    EnginePlan,
+    Measured,
+    Objective,
+    fingerprint,
+    plan_name,
+    read_plan,
+)
+from tamis.engines.session import DEFAULT_ENGINE, Session, open  # noqa: A004 - tamis.open is the front door
+
+__all__ = [
+    "DEFAULT_ENGINE",
+    "ENGINE_GROUP",
+    "Choice",
+    "Engine",
+    "EnginePlan",
+    "Measured",
+    "Objective",
+    "Options",
+    "Remote",
+    "Runner",
+    "Session",
+    "choose_chunk",
+    "engine_names",
+    "find_engine",
+    "fingerprint",
+    "first_difference",
+    "open",
+    "out_of_tolerance",
+    "pass_gate",
+    "plan_name",
+    "read_plan",
+    "saturation",
+]

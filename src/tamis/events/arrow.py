@@ -1,0 +1,154 @@
+"""Between events and Arrow: numbers, and lists of numbers, change hands without a copy; all else goes through awkward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+
+from tamis.events.batch import Column, Events
+
+_MOST_OFFSET = np.iinfo(np.int32).max
+_KINDS = (
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    "float16",
+    "float32",
+    "float64",
+)
+_NUMBERS = {pa.from_numpy_dtype(np.dtype(kind)): kind for kind in _KINDS}
+
+
+def table_of(events: Events) -> pa.Table:
+    """Return events as a table; a field is nullable where its column's type has an option."""
+    record = events.array.layout
+    while record.is_indexed:
+        record = record.project()
+    return _table({name: record[name] for name in record.fields})
+
+
+def with_columns(table: pa.Table, added: Mapping[str, object]) -> pa.Table:
+    """Return a table with columns added, which are numpy's or awkward's; one that is there already is replaced."""
+    more = _table({name: ak.to_layout(column) for name, column in added.items()})
+    columns = {**_named(table), **_named(more)}
+    fields = [more.field(name) if name in added else table.field(name) for name in columns]
+    return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
+
+
+def _named(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def _table(contents: Mapping[str, ak.contents.Content]) -> pa.Table:
+    arrays, fields = [], []
+    for name, content in contents.items():
+        array = _numbers(content)
+        nullable = False
+        if array is None:
+            array = ak.to_arrow(ak.to_packed(ak.Array(content)), extensionarray=False, list_to32=True)
+            nullable = content.is_option or content.is_unknown
+        arrays.append(array)
+        fields.append(pa.field(name, array.type, nullable=nullable))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _numbers(content: ak.contents.Content) -> pa.Array | None:
+    """Return a column of numbers or of lists of them, or None for any other."""
+    while content.is_indexed and not content.is_option:
+        content = content.project()
+    if content.parameters:
+        return None
+    if content.is_numpy:
+        data = content.data
+        plain = data.ndim == 1 and data.dtype.kind in "biuf"
+        return pa.array(np.ascontiguousarray(data)) if plain else None
+    if content.is_list and not content.is_regular:
+        packed = content.to_ListOffsetArray64(True)
+        offsets = np.asarray(packed.offsets.data)
+        inner = _numbers(packed.content[: offsets[-1]])
+        if inner is None or offsets[-1] > _MOST_OFFSET:
+            return None
+        kind = pa.list_(pa.field("item", inner.type, nullable=False))
+        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), inner, type=kind)
+    return None
+
+
+def array_of(column: pa.Array | pa.ChunkedArray, path: Sequence[str] = ()) -> ak.Array:
+    """Return a column, or a member of its records, without option types where nothing is missing."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not path:
+        content = content_of(whole)
+        if content is not None:
+            return ak.Array(content)
+    array = ak.from_arrow(whole)
+    for part in path:
+        array = array[part]
+    return ak.Array(_without_options(ak.to_packed(array).layout))
+
+
+def content_of(array: pa.Array) -> ak.contents.Content | None:
+    """Return numbers, lists of them and rows of them, or None for any other, and where something is missing."""
+    kind = array.type
+    if array.null_count:
+        return None
+    if kind in _NUMBERS:
+        return ak.contents.NumpyArray(array.to_numpy(zero_copy_only=False))
+    if _is_list(kind):
+        offsets = array.offsets.to_numpy().astype(np.int64)
+        inner = content_of(array.values.slice(offsets[0], offsets[-1] - offsets[0]))
+        if inner is not None:
+            return ak.contents.ListOffsetArray(ak.index.Index64(offsets - offsets[0]), inner)
+    if pa.types.is_fixed_size_list(kind):
+        inner = content_of(array.flatten())
+        if inner is not None:
+            return ak.contents.RegularArray(inner, kind.list_size, len(array))
+    return None
+
+
+def columns_of_schema(schema: pa.Schema) -> tuple[Column, ...]:
+    """Return the columns of a table that was made of events, with the types that they had."""
+    return tuple(Column(field.name, _type(field, options=True)) for field in schema)
+
+
+def type_of(kind: pa.DataType) -> str:
+    """Return the awkward type of a column in which nothing is missing."""
+    return _type(pa.field("", kind), options=False)
+
+
+def _type(field: pa.Field, *, options: bool) -> str:
+    kind = field.type
+    if kind in _NUMBERS:
+        name = _NUMBERS[kind]
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        name = "string"
+    elif _is_list(kind) or pa.types.is_fixed_size_list(kind):
+        size = "var" if _is_list(kind) else kind.list_size
+        name = f"{size} * {_type(kind.value_field, options=options)}"
+        return f"option[{name}]" if options and field.nullable else name
+    else:
+        return str(array_of(pa.array([], kind)).type.content)
+    return f"?{name}" if options and field.nullable else name
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _without_options(layout: ak.contents.Content) -> ak.contents.Content:
+    """Take off option types under which no value is missing; missing floats become NaN."""
+    if layout.is_option:
+        array = ak.Array(layout)
+        if not ak.any(ak.is_none(array)):
+            return _without_options(ak.to_packed(ak.drop_none(array, axis=0)).layout)
+        content = layout.content
+        if content.is_numpy and content.dtype.kind == "f":
+            return ak.to_layout(ak.fill_none(array, content.dtype.type("nan")))
+        return layout
+    if layout.is_list and layout.parameter("__array__") is None:
+        content = _without_options(layout.content)
+        return layout.copy(content=content)
+    if layout.is_record:
+        return layout.copy(contents=[_without_options(content) for content in layout.contents])
+    return layout

@@ -1,0 +1,128 @@
+"""Finding input files: globs, folders, URLs, and the format by what is in the file."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from tamis._base import UnreadableFileError, UsageError, did_you_mean, near_misses
+from tamis.events.failures import BrokenFileError, reading
+
+# the first bytes of a file -> what it is
+MAGIC = {
+    b"root": "root",
+    b"PAR1": "parquet",
+    b"\x89HDF\r\n\x1a\n": "hdf5",
+    b"\x93NUMPY": "npy",
+    b"PK\x03\x04": "npz",
+}
+
+
+ARRAY_KINDS = frozenset(["hdf5", "npy", "npz"])
+# names that tell what is in a file that cannot be looked into
+ARRAY_SUFFIXES = frozenset([".h5", ".hdf5", ".npy", ".npz"])
+
+
+def holds_arrays(paths: Iterable[str | Path]) -> bool:
+    """Tell whether the files hold arrays rather than events: by the first that can be read, else by their names."""
+    found = expand(paths)
+    for path in found:
+        with contextlib.suppress(UnreadableFileError):
+            return sniff(path) in ARRAY_KINDS
+    return all(Path(path).suffix.lower() in ARRAY_SUFFIXES for path in found)
+
+
+def is_url(path: str) -> bool:
+    """Tell whether a path is for fsspec rather than for the local file system."""
+    return "://" in path
+
+
+def local_path(path: str) -> Path | None:
+    """Return where a path or URL (`file:///x`, `simplecache::file:///x`) lies on this machine, or None."""
+    inner = path.rpartition("::")[2] if is_url(path) else path
+    protocol, mark, rest = inner.partition("://")
+    if not mark:
+        return Path(inner)
+    return Path(rest) if protocol in {"file", "local"} else None
+
+
+def expand(paths: str | Path | Iterable[str | Path]) -> list[str]:
+    """Return the files that paths, globs and URLs name; the files of a glob come sorted."""
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not given:
+        raise UsageError("no input file was given")
+    return [found for path in given for found in _expand_one(os.fspath(path))]
+
+
+def _expand_one(path: str) -> list[str]:
+    if is_url(path):
+        return _expand_url(path) if "*" in path else [path]
+    if Path(path).is_dir():
+        inside = _near_in_folder(Path(path) / "*.root")
+        raise UsageError(f"{path} is a folder: give its files, such as {path.rstrip('/')}/*.root{inside}")
+    if glob.has_magic(path) and not Path(path).exists():
+        found = sorted(glob.glob(path, recursive=True))
+        if not found:
+            raise UsageError(f"no file matches {path!r}{_near_in_folder(Path(path))}")
+        return found
+    return [path]
+
+
+def _expand_url(url: str) -> list[str]:
+    import fsspec
+
+    with reading(url):
+        system, inner = fsspec.core.url_to_fs(url)
+        found = sorted(str(name) for name in system.glob(inner))
+    if not found:
+        raise UsageError(f"no file matches {url!r}")
+    protocol, _, rest = url.partition("://")
+    chain = rest.partition("::")[2]
+    return [
+        f"{protocol}://{name}::{chain}" if chain else str(system.unstrip_protocol(name)) for name in found
+    ]
+
+
+def _near_in_folder(path: Path) -> str:
+    """Return a clause that names files of a path's folder that look like it."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"; there is no folder {folder}"
+    names = sorted(
+        entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")
+    )
+    near = near_misses(path.name.replace("*", ""), names)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else did_you_mean(path.name, names)
+    return f"; {hint}" if hint else f"; {folder} holds {len(names)} other files"
+
+
+def head(url: str, count: int) -> bytes:
+    """Return the first bytes of a file."""
+    with reading(url):
+        if not is_url(url):
+            with Path(url).open("rb") as local:
+                return local.read(count)
+        import fsspec
+
+        with fsspec.open(url, "rb") as handle:
+            data: bytes = handle.read(count)
+            return data
+
+
+def sniff(url: str) -> str:
+    """Return the format of a file by its first bytes: root, parquet, hdf5, npy or npz."""
+    if not is_url(url) and not Path(url).exists():
+        raise BrokenFileError(url, f"there is no such file{_near_in_folder(Path(url))}")
+    if not is_url(url) and Path(url).is_dir():
+        raise BrokenFileError(url, "it is a folder")
+    first = head(url, 8)
+    for magic, kind in MAGIC.items():
+        if first.startswith(magic):
+            return kind
+    found = f"it begins with {first!r}" if first else "it is empty"
+    raise UnreadableFileError(
+        f"{url} is of no known format: {found}; known are ROOT, Parquet, HDF5, npy and npz"
+    )

@@ -1,0 +1,127 @@
+"""Reading events as a stream of chunks of a bounded size in bytes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import awkward as ak
+
+from tamis._base import UsageError
+from tamis.events.batch import IDENTITY, Events
+from tamis.events.failures import BrokenFileError
+from tamis.events.identity import Identity
+from tamis.events.locate import expand
+from tamis.events.opening import open_table
+from tamis.events.stream import CHUNK_BYTES, FileStream, salvage
+from tamis.events.table import Table, choose, layout_bytes
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Events `start` to `stop` of one file; `synthesised` names the identity columns that the file lacks."""
+
+    events: Events
+    file: str
+    start: int
+    stop: int
+    synthesised: tuple[str, ...] = ()
+
+
+class EventReader(FileStream[Chunk]):
+    """An iterable of chunks of events; a file without events gives one empty chunk, so that its columns are known."""
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        columns: Sequence[str] | None,
+        chunk_bytes: int,
+        tree: str | None,
+        *,
+        optional: Sequence[str] = (),
+        skip_bad_files: bool,
+    ) -> None:
+        """Remember what to read."""
+        super().__init__(files, skip_bad_files=skip_bad_files)
+        self._columns = columns
+        self._optional = optional
+        self._chunk_bytes = chunk_bytes
+        self._tree = tree
+
+    def _count_file(self, url: str) -> int:
+        with contextlib.closing(open_table(url, self._tree)) as table:
+            return table.entries
+
+    def _read_file(self, url: str, index: int) -> Iterator[Chunk]:
+        with contextlib.closing(open_table(url, self._tree)) as table:
+            identity = Identity.of({**table.columns, **table.hidden})
+            wanted = choose(table, self._columns, self._optional)
+            names = list(dict.fromkeys([*identity.reads, *wanted]))
+            per_event = max(table.bytes_per_event(names), 1.0)
+            start = 0
+            while start < table.entries or start == 0:
+                stop = min(table.entries, start + max(1, int(self._chunk_bytes / per_event)))
+                try:
+                    data = read_checked(table, names, start, stop)
+                except BrokenFileError as error:
+                    reached, intact = salvage(partial(read_checked, table, names), start, stop)
+                    if intact is not None:
+                        yield _chunk(table, identity, wanted, intact, start, reached, index)
+                    raise error.at(reached, table.entries) from error
+                if stop > start:
+                    per_event = max(sum(map(layout_bytes, data.values())) / (stop - start), 1.0)
+                chunk = _chunk(table, identity, wanted, data, start, stop, index)
+                del data  # while the caller works on a chunk, the reader holds nothing of it
+                yield chunk
+                del chunk
+                start = max(stop, 1)
+
+
+def read_events(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    columns: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
+    chunk_bytes: int = CHUNK_BYTES,
+    skip_bad_files: bool = False,
+    tree: str | None = None,
+) -> EventReader:
+    """Read ROOT and Parquet files (paths, globs, URLs) in chunks; `columns` may hold globs such as `FatJet_*`.
+
+    `optional` names columns that are read where a file has them and left out where it has not.
+    """
+    if chunk_bytes < 1:
+        raise UsageError(f"chunk_bytes must be positive, not {chunk_bytes}")
+    return EventReader(
+        expand(paths), columns, chunk_bytes, tree, optional=optional, skip_bad_files=skip_bad_files
+    )
+
+
+def read_checked(table: Table, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
+    """Read a range and prove that every column has all of it: fewer events are never passed over in silence."""
+    data = table.read(names, start, stop)
+    for name in names:
+        found = len(data[name]) if name in data else 0
+        if found != stop - start:
+            raise BrokenFileError(
+                table.url, f"column {name!r} has {found} entries where {stop - start} should be"
+            )
+    return data
+
+
+def _chunk(
+    table: Table,
+    identity: Identity,
+    wanted: Sequence[str],
+    data: dict[str, ak.Array],
+    start: int,
+    stop: int,
+    index: int,
+) -> Chunk:
+    identity.check(data, start, table.url)
+    columns = identity.fill(data, start, stop, index)
+    columns.update({name: data[name] for name in wanted if name not in IDENTITY})
+    return Chunk(Events.of(columns), table.url, start, stop, identity.synthesised)

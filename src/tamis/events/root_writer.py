@@ -1,0 +1,141 @@
+"""Events to a ROOT TTree as NanoAOD has it: flat branches, one counter `nFatJet` for all of `FatJet_*`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from tamis._base import DataError
+from tamis.events.arrow import array_of, columns_of_schema
+from tamis.events.batch import Column, collection_of
+from tamis.events.root_header import linear_headers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TREE = "Events"
+TITLE = "Events"
+BASKETS = 4
+_TYPE = re.compile(r"(?:(?P<list>var \* )|(?P<sizes>(?:\d+ \* )*))(?P<number>\w+)")
+_KINDS = (
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    "float32",
+    "float64",
+)
+_WRITTEN_AS = {kind: kind for kind in _KINDS} | {"float16": "float32"}
+
+
+def counter_name(column: str) -> str:
+    """Return the branch that counts the objects of a jagged column: `nFatJet` for `FatJet_pt`."""
+    return f"n{collection_of(column)}"
+
+
+class RootSink:
+    """An open TTree; each batch becomes one basket per branch."""
+
+    def __init__(
+        self, path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
+    ) -> None:
+        """Create the file and the tree."""
+        columns = columns_of_schema(schema)
+        self._named = dict(counters)
+        self._counters = {self._counter(c.name) for c in columns if c.type.startswith("var")}
+        branches = {c.name: _branch_type(c) for c in columns if c.name not in self._counters}
+        # LZ4 carries a checksum, so that a flipped bit is found on reading, and is read several times faster
+        self._file = uproot.recreate(path, compression=uproot.LZ4(4))
+        try:
+            for name, text in facts.items():
+                self._file[name.replace(".", "_")] = text
+            # the header has room for so many baskets; when they are full it is written anew with room for twice as many
+            with linear_headers():
+                self._tree = self._file.mktree(
+                    TREE,
+                    branches,
+                    title=TITLE,
+                    counter_name=self._counter,
+                    initial_basket_capacity=BASKETS,
+                    resize_factor=2.0,
+                )
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _counter(self, column: str) -> str:
+        return self._named.get(column) or counter_name(column)
+
+    def append(self, table: pa.Table) -> None:
+        """Write one batch."""
+        if not len(table):
+            return
+        data, given = {}, {}
+        counts: dict[str, tuple[str, np.ndarray]] = {}
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if name in self._counters:
+                given[name] = column.to_numpy()
+                continue
+            array = array_of(column)
+            data[name] = array.layout.data if array.layout.is_numpy else array
+            if (
+                array.layout.is_list
+                and not array.layout.is_regular
+                and array.layout.parameter("__array__") is None
+            ):
+                self._check_counts(name, np.diff(array.layout.offsets.data), counts)
+        for counter, (name, lengths) in counts.items():
+            if counter in given and not np.array_equal(given[counter], lengths):
+                raise DataError(f"the column {counter} does not count the objects of {name}")
+        self._tree.extend(data)
+
+    def _check_counts(
+        self, name: str, lengths: np.ndarray, counts: dict[str, tuple[str, np.ndarray]]
+    ) -> None:
+        """Refuse two columns of one collection with different numbers of objects: they cannot share a counter."""
+        counter = self._counter(name)
+        first, expected = counts.setdefault(counter, (name, lengths))
+        if not np.array_equal(expected, lengths):
+            raise DataError(
+                f"{first} and {name} differ in their number of objects, so {counter} cannot count both: "
+                "rename one, or write Parquet"
+            )
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+
+def open_sink(
+    path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
+) -> RootSink:
+    """Open a ROOT file for batches of one schema; facts become strings beside the tree."""
+    return RootSink(path, schema, facts, counters)
+
+
+def tree_holds(column: Column) -> bool:
+    """Tell whether a ROOT tree can hold a column."""
+    try:
+        _branch_type(column)
+    except DataError:
+        return False
+    return True
+
+
+def _branch_type(column: Column) -> object:
+    """Return what uproot wants to be told of a column; it writes numbers, rows of numbers, lists of numbers, and texts."""
+    if column.type == "string":
+        return "string"
+    match = _TYPE.fullmatch(column.type)
+    if match is None or match["number"] not in _WRITTEN_AS:
+        raise DataError(
+            f"a ROOT tree cannot hold {column.name!r} of type {column.type}: drop the column, or write Parquet"
+        )
+    number = np.dtype(_WRITTEN_AS[match["number"]])
+    if match["list"]:  # not as text, which uproot would parse anew each time
+        return ak.types.ListType(ak.types.NumpyType(str(number)))
+    return np.dtype((number, tuple(int(size) for size in match["sizes"].split(" * ")[:-1])))

@@ -1,0 +1,214 @@
+"""Leading jets and their leading constituents, as the fixed arrays that jet models take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import awkward as ak
+import numpy as np
+from awkward.types import ListType, NumpyType, OptionType, RegularType, UnknownType
+
+from tamis._base import DataError
+from tamis.events import IDENTITY, Events, Frame, Jagged, columns_of, missing
+from tamis.features.lists import check_lengths, lists_of, starts_of, wrap_phi
+from tamis.features.rows import Feature, Rows
+
+JET = "FatJet"
+LINK = "FatJetPFCands"  # one entry per (jet, candidate) pair, as PFNano has it
+CANDIDATE = "PFCands"
+
+# what `leading_jets` reads
+JET_COLUMNS = (
+    f"{JET}_pt",
+    f"{JET}_eta",
+    f"{JET}_phi",
+    f"{LINK}_jetIdx",
+    f"{LINK}_pFCandsIdx",
+    f"{CANDIDATE}_pt",
+    f"{CANDIDATE}_eta",
+    f"{CANDIDATE}_phi",
+)
+
+
+@dataclass(frozen=True)
+class Jets:
+    """Jets in rows: the model's input (jets, constituents, 3), and where each jet came from."""
+
+    inputs: (
+        np.ndarray
+    )  # float32: eta and phi relative to the jet axis, pT in GeV; sorted by pT, padded with zeros
+    event_row: np.ndarray  # the row of the event in the batch
+    jet_index: np.ndarray  # the index of the jet in its event
+
+    def __len__(self) -> int:
+        """Return the number of jets."""
+        return len(self.inputs)
+
+    @property
+    def n_constituents(self) -> np.ndarray:
+        """Return how many constituents each jet has among those kept."""
+        counts: np.ndarray = np.count_nonzero(self.inputs[:, :, 2], axis=1)
+        return counts
+
+    def take(self, events: Events, column: str) -> np.ndarray:
+        """Return a column of these jets (`FatJet_mass`) or of their events (`MET_pt`), one value per jet."""
+        values = events[column]
+        if values.ndim == 1 and isinstance(values.type.content, NumpyType):
+            return np.asarray(ak.to_numpy(values))[self.event_row]
+        _check_numbers(events, column)
+        frame = Frame(columns_of(events, (*IDENTITY, f"{JET}_pt", column)), len(events))
+        check_lengths(frame, [f"{JET}_pt", column])
+        lists = lists_of(frame, column)
+        return lists.flat[starts_of(lists)[self.event_row] + self.jet_index]
+
+
+def leading_jets(events: Events, *, jets: int = 2, constituents: int = 100) -> Jets:
+    """Return the leading jets of every event by pT, and of each its leading constituents by pT."""
+    for name in JET_COLUMNS:
+        _check_numbers(events, name)
+    return jets_of(Frame(columns_of(events, (*IDENTITY, *JET_COLUMNS)), len(events)), jets, constituents)
+
+
+def jets_of(frame: Frame, jets: int = 2, constituents: int = 100) -> Jets:
+    """Return the same of plain columns: what a trigger calls, be it for one event."""
+    found = constituents_of(frame, jets)
+    row, rank, source = found.row, found.rank, found.source
+    first = rank < constituents
+    row, source, rank = row[first], source[first], rank[first]
+    inputs = np.zeros((len(found.jet), constituents, 3), np.float32)
+    inputs[row, rank, 0], inputs[row, rank, 1] = offsets_from_axis(frame, found.jet[row], source)
+    inputs[row, rank, 2] = _flat(frame, f"{CANDIDATE}_pt")[source]
+    return Jets(inputs, found.event_row, found.jet_index)
+
+
+@dataclass(frozen=True)
+class Constituents:
+    """The candidates of the leading jets: a row is a jet, its candidates come by falling pT."""
+
+    event_row: np.ndarray  # of each row
+    jet_index: np.ndarray  # in its event
+    jet: np.ndarray  # among all jets of the batch
+    row: np.ndarray  # of each constituent
+    rank: np.ndarray  # in its row
+    source: np.ndarray  # its candidate among all of the batch
+
+
+def constituents_of(frame: Frame, jets: int) -> Constituents:
+    """Return the candidates of the leading jets of every event."""
+    for collection in (JET, LINK, CANDIDATE):
+        check_lengths(frame, [name for name in JET_COLUMNS if name.startswith(f"{collection}_")])
+    jet_pt, candidate_pt = lists_of(frame, f"{JET}_pt"), lists_of(frame, f"{CANDIDATE}_pt")
+    jet_starts, candidate_starts = starts_of(jet_pt), starts_of(candidate_pt)
+    event_row, jet_index = _leading(jet_pt, jets)
+    link_event, jet, candidate = _links(frame, jet_pt.counts, candidate_pt.counts)
+
+    selected = jet_starts[event_row] + jet_index  # of each output row, its jet among all jets of the batch
+    row_of_jet = np.full(int(jet_starts[-1]), -1)
+    row_of_jet[selected] = np.arange(len(selected))
+    row = row_of_jet[jet_starts[link_event] + jet]
+    kept = row >= 0
+    row, source = row[kept], (candidate_starts[link_event] + candidate)[kept]
+
+    order = np.lexsort(
+        (-candidate_pt.flat[source], row)
+    )  # by row, then falling pT; equal pT keep the order of the file
+    row, source = row[order], source[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    return Constituents(event_row, jet_index, selected, row, rank, source)
+
+
+def offsets_from_axis(frame: Frame, jet: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eta and phi of candidates relative to the axis of a jet each."""
+    eta = _flat(frame, f"{CANDIDATE}_eta")[source] - _flat(frame, f"{JET}_eta")[jet]
+    phi = wrap_phi(_flat(frame, f"{CANDIDATE}_phi")[source] - _flat(frame, f"{JET}_phi")[jet])
+    return eta, phi
+
+
+def _two_leading(frame: Frame) -> Rows:
+    """Return the two leading jets of every event as rows."""
+    found = jets_of(frame)
+    return Rows(
+        found.inputs,
+        np.searchsorted(found.event_row, np.arange(len(frame) + 1)),
+        {"jet": found.jet_index},
+    )
+
+
+LEADING_JETS = Feature("leading_jets", JET_COLUMNS, ("jet",), _two_leading, JET)
+
+
+def _leading(pt: Jagged, jets: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return event row and jet index of the leading jets; equal pT keep the order of the file."""
+    counts = pt.counts
+    owner = np.repeat(np.arange(len(counts)), counts)
+    order = np.lexsort((-pt.flat.astype(np.float64), owner))
+    rank = np.arange(len(order)) - starts_of(pt)[owner]
+    first = order[rank < jets]
+    return owner[first], first - starts_of(pt)[owner[first]]
+
+
+def _links(
+    frame: Frame, jets: np.ndarray, candidates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return event row, jet index and candidate index of every link, after proving that they point at something."""
+    jet_name, candidate_name = f"{LINK}_jetIdx", f"{LINK}_pFCandsIdx"
+    counts = lists_of(frame, jet_name).counts
+    link_event = np.repeat(np.arange(len(counts)), counts)
+    jet, candidate = (_flat(frame, name).astype(np.int64) for name in (jet_name, candidate_name))
+    _check_range(frame, jet_name, link_event, jet, jets)
+    _check_range(frame, candidate_name, link_event, candidate, candidates)
+    return link_event, jet, candidate
+
+
+def _check_range(
+    frame: Frame, name: str, link_event: np.ndarray, index: np.ndarray, counts: np.ndarray
+) -> None:
+    bad = np.flatnonzero((index < 0) | (index >= counts[link_event]))
+    if len(bad):
+        row = int(link_event[bad[0]])
+        raise DataError(
+            f"{name} is {index[bad[0]]} in event {frame.named(row)}, which has {counts[row]} of what it points at"
+            f" ({len(bad)} such entries in this batch)"
+        )
+
+
+def _flat(frame: Frame, name: str) -> np.ndarray:
+    return lists_of(frame, name).flat
+
+
+def _check_numbers(events: Events, name: str) -> None:
+    """Refuse a column that is no list of numbers per event, and one in which a list or a number is missing."""
+    column = events[name]
+    found = column.type.content
+    lists = found.content if isinstance(found, OptionType) else found
+    plain = isinstance(lists, ListType | RegularType) and lists.parameter("__array__") is None
+    inner = lists.content if plain else found
+    values = inner.content if isinstance(inner, OptionType) else inner
+    if not plain or not _is_number(values):
+        raise DataError(
+            f"{name} is {found} in every event, but a list of numbers is needed (such as var * float32): "
+            "write it so, or name another tree"
+        )
+    if lists is not found:
+        _check_complete(events, name, missing(column))
+    if values is not inner:
+        _check_complete(events, name, np.flatnonzero(ak.to_numpy(ak.any(ak.is_none(column, axis=1), axis=1))))
+
+
+def _is_number(kind: object) -> bool:
+    """Tell whether a type is a number's; the unknown type is that of lists that are all empty."""
+    if isinstance(kind, NumpyType):
+        return kind.primitive.startswith(("int", "uint", "float", "bool"))
+    return isinstance(kind, UnknownType)
+
+
+def _check_complete(events: Events, name: str, rows: np.ndarray) -> None:
+    if len(rows):
+        raise DataError(
+            f"{name} has no value in event {_named(events, int(rows[0]))} ({len(rows)} such events in this batch): "
+            "fill the values in, or leave the events out"
+        )
+
+
+def _named(events: Events, row: int) -> str:
+    return ":".join(map(str, events.identity[row]))

@@ -1,0 +1,220 @@
+"""The loop that sends requests when they are due and notes when answers come: one thread, any number in flight."""
+
+from __future__ import annotations
+
+import select
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from time import monotonic_ns
+
+import numpy as np
+
+from tamis.measure.traffic.arrivals import poisson_arrivals_ns
+from tamis.measure.traffic_record import Scenario, Traffic
+from tamis.serve.client.channel import CallError, Channel, Exchange
+from tamis.serve.client.inference import PATH
+from tamis.serve.wire.frames import Chunk
+from tamis.serve.wire.sending import Sending
+
+SPIN_NS = 1_200_000  # waits that are shorter are not slept through: the system wakes in milliseconds
+DRAIN_NS = 2_000_000_000
+
+
+@dataclass
+class Outcome:
+    """What became of requests: a row each, in the order of their ends."""
+
+    scheduled_ns: list[int] = field(default_factory=list)
+    sent_ns: list[int] = field(default_factory=list)
+    done_ns: list[int] = field(default_factory=list)
+    errors: dict[str, int] = field(default_factory=dict)
+    unanswered: int = 0
+    begin_ns: int = 0
+    end_ns: int = 0
+
+
+Outcomes = Sequence[Outcome]  # one per model
+
+
+class _Timed(Exchange):
+    """A call that notes when it ended."""
+
+    __slots__ = ("done_ns", "finished", "model", "scheduled_ns", "sent_ns")
+
+    finished: list[_Timed]
+    model: int
+    scheduled_ns: int
+    sent_ns: int
+    done_ns: int
+
+    def on_end(self) -> None:
+        """Note the time."""
+        super().on_end()
+        self.done_ns = monotonic_ns()
+        self.finished.append(self)
+
+    def on_reset(self, code: int) -> None:
+        """Note the time."""
+        if not self.done:
+            super().on_reset(code)
+            self.done_ns = monotonic_ns()
+            self.finished.append(self)
+
+
+class Driver:
+    """Sends prepared requests over some connections."""
+
+    def __init__(
+        self,
+        address: str,
+        requests: Sequence[tuple[int, Sequence[Chunk]]],
+        *,
+        models: int = 1,
+        connections: int = 1,
+        tls: ssl.SSLContext | None = None,
+        token: str | None = None,
+    ) -> None:
+        """Connect; the requests are for as many models in turn."""
+        self._channels = [Channel(address, tls=tls, token=token) for _ in range(connections)]
+        self._poll = select.poll()
+        self._by_descriptor = {channel.fileno(): channel for channel in self._channels}
+        for descriptor in self._by_descriptor:
+            self._poll.register(descriptor, select.POLLIN)
+        self._requests = list(requests)
+        self._number = 0
+        self._finished: list[_Timed] = []
+        self._models = models
+        self._under_way = [0] * models
+
+    def run(self, traffic: Traffic) -> list[Outcome]:
+        """Let traffic flow; what comes during the warm-up is sent and not counted; return what became of each model's."""
+        begin = monotonic_ns()
+        counted_ns = begin + round(traffic.warm_up_s * 1e9)
+        end_ns = counted_ns + round(traffic.seconds * 1e9)
+        outcomes = [Outcome(begin_ns=counted_ns, end_ns=end_ns) for _ in range(self._models)]
+        if traffic.scenario is Scenario.SERVER:
+            self._open_loop(traffic, begin, outcomes)
+        elif traffic.scenario is Scenario.MULTI_STREAM:
+            self._in_rounds(traffic, outcomes)
+        elif traffic.think_s:
+            self._thinking(traffic, begin, outcomes)
+        else:
+            self._closed_loop(traffic, end_ns, outcomes)
+        self._drain(traffic, outcomes)
+        return outcomes
+
+    def _open_loop(self, traffic: Traffic, begin: int, outcomes: Outcomes) -> None:
+        assert traffic.rate_hz is not None  # noqa: S101 - as the scenario demands
+        whole_s = traffic.warm_up_s + traffic.seconds
+        for due in (poisson_arrivals_ns(traffic.rate_hz, whole_s, traffic.seed) + begin).tolist():
+            while (now := monotonic_ns()) < due:
+                self._hear(due - now)
+                self._book(outcomes)
+            self._send(due, traffic)
+            self._book(outcomes)
+
+    def _closed_loop(self, traffic: Traffic, end_ns: int, outcomes: Outcomes) -> None:
+        for _ in range(traffic.streams):
+            self._send(monotonic_ns(), traffic)
+        while (now := monotonic_ns()) < end_ns:
+            self._hear(end_ns - now)
+            for _ in range(self._book(outcomes)):
+                self._send(monotonic_ns(), traffic)
+
+    def _thinking(self, traffic: Traffic, begin: int, outcomes: Outcomes) -> None:
+        """Each client works on its own between an answer and its next request: as many requests are due as clients are done."""
+        rng, mean_ns = np.random.default_rng(traffic.seed), traffic.think_s * 1e9
+        due = [begin + round(rng.exponential(mean_ns)) for _ in range(traffic.streams)]
+        heapify(due)
+        end_ns = outcomes[0].end_ns
+        while (now := monotonic_ns()) < end_ns:
+            if due and due[0] <= now:
+                self._send(heappop(due), traffic)
+                self._hear(0)
+            else:
+                self._hear(min(due[0] if due else end_ns, end_ns) - now)
+            for exchange in self._finished:
+                heappush(due, exchange.done_ns + round(rng.exponential(mean_ns)))
+            self._book(outcomes)
+
+    def _in_rounds(self, traffic: Traffic, outcomes: Outcomes) -> None:
+        (outcome,) = outcomes  # a round is of one model
+        while monotonic_ns() < outcome.end_ns:
+            begin = monotonic_ns()
+            for _ in range(traffic.streams):
+                self._send(begin, traffic)
+            last, failed = begin, False
+            while any(self._under_way):
+                self._hear(round(traffic.timeout_s * 1e9))
+                for exchange in self._finished:
+                    last = max(last, exchange.done_ns)
+                    failed = failed or exchange.failure is not None
+                    if exchange.failure is not None:
+                        self._blame(exchange, outcome)
+                self._under_way[0] -= len(self._finished)
+                self._finished.clear()
+            if not failed and begin >= outcome.begin_ns:
+                outcome.scheduled_ns.append(begin)
+                outcome.sent_ns.append(begin)
+                outcome.done_ns.append(last)
+
+    def _send(self, scheduled_ns: int, traffic: Traffic) -> None:
+        number, self._number = self._number, self._number + 1
+        channel = self._channels[number % len(self._channels)]
+        place = number % len(self._requests)
+        size, pieces = self._requests[place]
+        model = place % self._models
+
+        def make(connection: Sending, stream_id: int) -> _Timed:
+            exchange = _Timed(connection, stream_id)
+            exchange.finished = self._finished
+            exchange.model = model
+            exchange.scheduled_ns = scheduled_ns
+            exchange.sent_ns = monotonic_ns()
+            return exchange
+
+        self._under_way[model] += 1
+        channel.begin(PATH, size, pieces, timeout_ns=round(traffic.timeout_s * 1e9), make=make)
+
+    def _hear(self, most_ns: int) -> None:
+        """Read what has come; wait for it at most so long."""
+        wait_ms = 0 if most_ns < SPIN_NS else (most_ns - SPIN_NS) // 1_000_000 + 1
+        for descriptor, _ in self._poll.poll(wait_ms):
+            self._by_descriptor[descriptor].read()
+
+    def _book(self, outcomes: Outcomes) -> int:
+        """Note what has ended; return how many that were."""
+        finished = self._finished
+        for exchange in finished:
+            outcome = outcomes[exchange.model]
+            self._under_way[exchange.model] -= 1
+            if exchange.failure is not None:
+                self._blame(exchange, outcome)
+            elif outcome.begin_ns <= exchange.scheduled_ns < outcome.end_ns:
+                outcome.scheduled_ns.append(exchange.scheduled_ns)
+                outcome.sent_ns.append(exchange.sent_ns)
+                outcome.done_ns.append(exchange.done_ns)
+        count = len(finished)
+        finished.clear()
+        return count
+
+    def _blame(self, exchange: Exchange, outcome: Outcome) -> None:
+        told = str(exchange.failure)
+        outcome.errors[told] = outcome.errors.get(told, 0) + 1
+        if any(channel.closed for channel in self._channels):
+            raise exchange.failure or CallError
+
+    def _drain(self, traffic: Traffic, outcomes: Outcomes) -> None:
+        until = monotonic_ns() + round(traffic.timeout_s * 1e9) + DRAIN_NS
+        while any(self._under_way) and (now := monotonic_ns()) < until:
+            self._hear(until - now)
+            self._book(outcomes)
+        for outcome, under_way in zip(outcomes, self._under_way, strict=True):
+            outcome.unanswered = under_way
+
+    def close(self) -> None:
+        """Close the connections."""
+        for channel in self._channels:
+            channel.close()

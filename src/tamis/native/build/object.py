@@ -1,0 +1,113 @@
+"""A model as a shared object: compiled once per model, sizes, processor and compiler, and found again in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from tamis._base import ModelError, library_versions
+from tamis.native.build.cache import Entry, cached, key_of
+from tamis.native.build.levels import Level, host_level
+from tamis.native.build.timing import timed
+from tamis.native.build.toolchain import FLAGS, Compiler, compile_shared, find_compiler
+from tamis.native.compiler import EXACT, compile_model
+from tamis.native.emission import Ways
+
+OBJECT, CONSTANTS = "code.so", "constants.bin"
+LIBRARIES = ("numpy", "onnx")  # they fold constants
+MAKES_NUMBERS = ("tamis.native", "tamis.bundle")  # what is written into an object is made by these
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Built:
+    """Compiled code and all that is needed to call it; shapes are those of one event, or of the batch that a graph is fixed to."""
+
+    path: Path
+    constants: np.ndarray
+    scratch_floats: int
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    types: tuple[str, ...]  # of inputs and outputs in the model; the code takes and gives floats
+    cycles: float  # of one event, about
+
+
+def build(
+    model: bytes,
+    event: Mapping[str, np.ndarray],
+    *,
+    level: Level | None = None,
+    compiler: Compiler | None = None,
+    ways: Ways | None = None,
+    precision: str = EXACT,
+) -> Built:
+    """Compile a model for events of the shapes of an example, or find what was compiled before."""
+    level, compiler, ways = level or host_level(), compiler or find_compiler(), ways or Ways()
+    shapes = [(name, array.shape, array.dtype.str) for name, array in event.items()]
+    key = key_of(
+        model,
+        shapes,
+        level.target,
+        level.flags,
+        ways,
+        precision,
+        compiler,
+        FLAGS,
+        _own_sources(),
+        library_versions(LIBRARIES),
+    )
+
+    def make(folder: Path) -> dict[str, object]:
+        compiled = compile_model(onnx.load_model_from_string(model), event, level.target, ways, precision)
+        module, graph = compiled.module, compiled.graph
+        compile_shared(compiler, module.code, folder / OBJECT, level.flags)
+        if level.name == host_level().name:
+            module = timed(module, folder / OBJECT, event)
+        (folder / CONSTANTS).write_bytes(module.constants.astype(np.float32).tobytes())
+        return {
+            "scratch_floats": module.scratch_floats,
+            "inputs": [list(graph.types[name].shape) for name in graph.inputs],
+            "outputs": [list(graph.types[name].shape) for name in graph.outputs],
+            "types": [graph.types[name].dtype.name for name in (*graph.inputs, *graph.outputs)],
+            "cycles": module.cycles,
+        }
+
+    return _opened(cached(key, make))
+
+
+def _opened(entry: Entry) -> Built:
+    facts = entry.facts
+    try:
+        constants = np.fromfile(entry.path / CONSTANTS, np.float32)
+    except OSError as error:
+        raise ModelError(
+            f"the compiled model in {entry.path} is gone ({error.strerror}); open it again"
+        ) from error
+    return Built(
+        path=entry.path / OBJECT,
+        constants=constants,
+        scratch_floats=facts["scratch_floats"],
+        inputs=tuple(tuple(shape) for shape in facts["inputs"]),
+        outputs=tuple(tuple(shape) for shape in facts["outputs"]),
+        types=tuple(facts["types"]),
+        cycles=facts["cycles"],
+    )
+
+
+@cache
+def _own_sources() -> str:
+    """Return the hash of the compiler's own source: another release of it makes other code."""
+    found: list[bytes] = []
+    for package in MAKES_NUMBERS:
+        root = Path(str(files(package)))
+        for path in sorted(root.rglob("*")):
+            if path.suffix in (".py", ".h", ".c"):
+                found += [str(path.relative_to(root)).encode(), path.read_bytes()]
+    return key_of(*found)

@@ -1,0 +1,174 @@
+"""Several products of each place in C, summed over the terms side by side and then put together: where vectors hold events."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from math import prod
+
+import numpy as np
+
+from tamis.native.emission.arithmetic import Arithmetic
+from tamis.native.emission.blob import Blob
+from tamis.native.emission.loops import Axis, joined, tiles
+from tamis.native.emission.mode import Mode
+from tamis.native.emission.writer import Writer
+from tamis.native.expression import Load, loads
+from tamis.native.program import Tiled
+from tamis.native.view import View
+
+MANY_REGISTERS = 32
+UNROLLED = 4  # terms
+
+
+class Products:
+    """Such a statement while it is written."""
+
+    def __init__(self, writer: Writer, mode: Mode, blob: Blob, statement: Tiled) -> None:
+        """Choose blocks: so many outputs of so many places, all products of each."""
+        self.writer, self.mode, self.blob, self.statement = writer, mode, blob, statement
+        self.size, self.groups, self.terms, self.outputs = statement.weights.shape
+        more = [load.view for value in statement.values for load in loads(value)]
+        self.views = list(dict.fromkeys([statement.x, *statement.outs, *more]))
+        room = max(1, (24 if mode.target.registers >= MANY_REGISTERS else 12) // self.size)
+        last = statement.outs[0].shape[-1]
+        self.places = 1 if mode.count > 1 else min(2, last, room)
+        self.block = max(1, room // (self.places * mode.count))
+        self.across = self.places * mode.count
+
+    def write(self) -> None:
+        """Write all of it: groups, places, outputs."""
+        statement, x = self.statement, self.statement.x
+        shape = statement.outs[0].shape
+        lead = 2 + statement.reduced
+        counters: list[tuple[str, Axis]] = []
+        moving = joined(shape[2:-1], [self._strides(view, lead)[:-1] for view in self.views])
+        last = tuple(self._strides(view, lead)[-1] * self.mode.factor(view) for view in self.views)
+        base = self.blob.add(self._packed(statement.weights))
+        self.level = self.blob.add(self._packed(statement.bias[:, :, None]))
+        with ExitStack() as stack:
+            group = tuple(view.strides[1 if view is x else 0] * self.mode.factor(view) for view in self.views)
+            self._enter(stack, counters, "g", Axis(self.groups, group))
+            for number, axis in enumerate(moving):
+                strides = tuple(
+                    s * self.mode.factor(v) for s, v in zip(axis.strides, self.views, strict=True)
+                )
+                self._enter(stack, counters, f"p{number}", Axis(axis.size, strides))
+            done = 0
+            for count, places in tiles(shape[-1], self.places):
+                start = tuple(stride * done for stride in last)
+                done += count * places
+                with self.writer.loop("q", count):
+                    turns = Axis(count, tuple(stride * places for stride in last))
+                    self._outputs([*counters, ("q", turns)], start, last, places, base)
+
+    def _strides(self, view: View, lead: int) -> tuple[int, ...]:
+        return view.strides[lead if view is self.statement.x else 2 :]
+
+    def _enter(self, stack: ExitStack, counters: list[tuple[str, Axis]], counter: str, axis: Axis) -> None:
+        stack.enter_context(self.writer.loop(counter, axis.size))
+        counters.append((counter, axis))
+
+    def _packed(self, weights: np.ndarray) -> np.ndarray:
+        """Return the weights in the order in which they are read: block by block, term by term, product by product."""
+        ordered = weights.transpose(1, 2, 0, 3)  # (groups, terms, size, outputs)
+        pieces, done = [], 0
+        for count, size in tiles(self.outputs, self.block):
+            for _ in range(count):
+                pieces.append(ordered[..., done : done + size].reshape(self.groups, -1))
+                done += size
+        return np.concatenate(pieces, axis=1)
+
+    def _outputs(self, counters: list[tuple[str, Axis]], start: tuple[int, ...], last: tuple[int, ...], places: int, base: int) -> None:  # fmt: skip
+        done = 0
+        floats = self.size * self.terms
+        for count, size in tiles(self.outputs, self.block):
+            moves = tuple(
+                0 if view is self.statement.x else view.strides[1] * self.mode.factor(view) * size
+                for view in self.views
+            )
+            first = tuple(s + m // size * done for s, m in zip(start, moves, strict=True))
+            with self.writer.loop("o", count):
+                k = f"w + {base + done * floats} + g * {self.outputs * floats} + o * {size * floats}"
+                b = f"w + {self.level + done * self.size} + g * {self.outputs * self.size} + o * {size * self.size}"
+                self._kernel([*counters, ("o", Axis(count, moves))], first, last, places, size, k, b)
+            done += count * size
+
+    def _kernel(self, counters: list[tuple[str, Axis]], start: tuple[int, ...], last: tuple[int, ...],
+                places: int, outputs: int, k: str, b: str) -> None:  # fmt: skip
+        writer, mode, views = self.writer, self.mode, self.views
+
+        def address(view: View, i: int = 0, j: int = 0) -> str:
+            place = views.index(view)
+            own = 0 if view is self.statement.x else view.strides[1] * mode.factor(view)
+            fixed = start[place] + i * own + j // mode.count * last[place]
+            fixed += 0 if mode.is_constant(view) else j % mode.count * mode.lanes
+            terms = [mode.base(view), str(fixed)]
+            terms += [f"{counter} * {axis.strides[place]}" for counter, axis in counters if axis.strides[place] and axis.size > 1]  # fmt: skip
+            return " + ".join(terms)
+
+        across = places * mode.count
+        writer.line(f"const float *x = {address(self.statement.x)};")
+        writer.line(f"const float *k = {k};")
+        if self.statement.bias.any():
+            writer.line(f"const float *b = {b};")
+        for f in range(self.size):
+            for i in range(outputs):
+                value = f"all(b[{f * outputs + i}])" if self.statement.bias.any() else "all(0.0f)"
+                for j in range(across):
+                    writer.line(f"V a{f}_{i}_{j} = {value};")
+        self._sum(outputs, across, last[0])
+        for i in range(outputs):
+            for j in range(across):
+                with writer.block():
+
+                    def read(load: Load, _: int, i: int = i, j: int = j) -> str:
+                        where = address(load.view, i, j)
+                        return f"all(*({where}))" if mode.is_constant(load.view) else f"ld({where})"
+
+                    sums = [f"a{f}_{i}_{j}" for f in range(self.size)]
+                    arithmetic = Arithmetic(writer, read, lambda _: 0, sums)
+                    for wanted, out in zip(self.statement.values, self.statement.outs, strict=True):
+                        writer.line(f"st({address(out, i, j)}, {arithmetic.text(wanted)});")
+
+    def _sum(self, outputs: int, across: int, apart: int) -> None:
+        """Write the multiply-adds: for each term and product, one vector per place and one number per output."""
+        writer, mode, x = self.writer, self.mode, self.statement.x
+        factor = mode.factor(x)
+        axes = slice(2, 2 + self.statement.reduced)
+        reduced = joined(x.shape[axes], [x.strides[axes]]) or [Axis(1, (0,))]
+        assert prod(axis.size for axis in reduced) == self.terms  # noqa: S101 - as the statement says
+        width = self.size * outputs
+        with ExitStack() as stack:
+            terms = []
+            for number, axis in enumerate(reduced[:-1]):
+                stack.enter_context(writer.loop(f"r{number}", axis.size))
+                terms.append(f" + r{number} * {axis.strides[0] * factor}")
+            inner = reduced[-1]
+            step = inner.strides[0] * factor
+            together = min(UNROLLED, inner.size)
+            whole = inner.size // together * together
+            with writer.loop("r", whole, together):
+                for c in range(together):
+                    self._term(f"x{''.join(terms)} + (r + {c}) * {step}", c * width, outputs, across, apart)
+                writer.line(f"k += {together * width};")
+            for c in range(inner.size - whole):
+                self._term(f"x{''.join(terms)} + {(whole + c) * step}", c * width, outputs, across, apart)
+            if inner.size > whole:
+                writer.line(f"k += {(inner.size - whole) * width};")
+
+    def _term(self, at: str, k: int, outputs: int, across: int, apart: int) -> None:
+        writer, mode, x = self.writer, self.mode, self.statement.x
+        far = x.strides[0] * mode.factor(x)
+        with writer.block():
+            writer.line(f"const float *xr = {at};")
+            for f in range(self.size):
+                with writer.block():
+                    for j in range(across):
+                        place = f * far + j // mode.count * apart + j % mode.count * mode.lanes
+                        writer.line(f"V v{j} = ld(xr + {place});")
+                        if outputs > 1:
+                            writer.line(f"TAMIS_KEEP(v{j});")
+                    for i in range(outputs):
+                        writer.line(f"const V u{i} = all(k[{k + f * outputs + i}]);")
+                        for j in range(across):
+                            writer.line(f"a{f}_{i}_{j} = fma_(u{i}, v{j}, a{f}_{i}_{j});")

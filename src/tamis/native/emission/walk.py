@@ -1,0 +1,181 @@
+"""Going through the elements of several views together: loops, addresses, and how a vector of each is read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from tamis.native.emission.loops import Axis, by_distance, joined
+from tamis.native.emission.mode import Mode
+from tamis.native.emission.writer import Writer
+from tamis.native.expression import Load
+from tamis.native.view import Role, View
+
+LANE = Axis(1, ())
+SHUFFLED = (3, 4)  # floats from lane to lane: read by vectors and shuffled
+
+
+class Walk:
+    """Views and the loops over them; strides are in floats. The last loop may be the one that vectors lie along."""
+
+    def __init__(self, writer: Writer, mode: Mode, views: Sequence[View]) -> None:
+        """Take views whose axes are alike; the first one is written."""
+        self.writer, self.mode, self.views = writer, mode, list(dict.fromkeys(views))
+        self.first = views[0]
+        self.loops: list[tuple[str, Axis]] = []
+        self.vector: Axis | None = None
+        self.plan: list[Axis] = []  # all loops there will be, the outermost one first
+        self.beside = (0,) * len(self.views)  # how far an element lies from the one that is written beside it
+        self.filled = mode.lanes  # how many floats of a vector count
+
+    def axes(
+        self, shape: Sequence[int], strides: Sequence[Sequence[int]], *, ordered: bool = False
+    ) -> list[Axis]:
+        """Return the axes of a shape in floats, joined where they can be; in their order if so asked."""
+        found = joined(shape, strides)
+        if not ordered:
+            found = by_distance(found)
+        factors = [self.mode.factor(view) for view in self.views]
+        return [
+            Axis(axis.size, tuple(s * f for s, f in zip(axis.strides, factors, strict=True)))
+            for axis in found
+        ]
+
+    def events(self) -> Axis:
+        """Return the axis of events (narrow) or of vectors (wide)."""
+        if self.mode.wide:
+            moves = [0 if self.mode.is_constant(view) else self.mode.lanes for view in self.views]
+        else:
+            moves = [self.mode.event_stride(view) for view in self.views]
+        return Axis(self.mode.count, tuple(moves))
+
+    @contextmanager
+    def enter(self, axis: Axis) -> Iterator[int]:
+        """Go through an axis; yield the depth of the loop."""
+        counter = f"i{len(self.loops)}"
+        self.loops.append((counter, axis))
+        with self.writer.loop(counter, axis.size):
+            yield len(self.loops) - 1
+        self.loops.pop()
+
+    @contextmanager
+    def enter_all(self, axes: Sequence[Axis]) -> Iterator[int]:
+        """Go through axes, the first one outermost."""
+        with ExitStack() as stack:
+            depth = len(self.loops) - 1
+            for axis in axes:
+                depth = stack.enter_context(self.enter(axis))
+            yield depth
+
+    def place(self, view: View) -> int:
+        """Return a view's number."""
+        return self.views.index(view)
+
+    def address(self, view: View, copy: int = 0) -> str:
+        """Return where a view's element lies, or the one so many beside it."""
+        place = self.place(view)
+        terms = [self.mode.base(view)]
+        for counter, axis in self.loops:
+            stride = axis.strides[place]
+            if stride and axis.size > 1:
+                terms.append(counter if stride == 1 else f"{counter} * {stride}")
+        if copy and self.beside[place]:
+            terms.append(str(copy * self.beside[place]))
+        return " + ".join(terms)
+
+    def depth(self, load: Load) -> int:
+        """Return the innermost of the planned loops that a view moves in; -1 where it moves in none."""
+        place = self.place(load.view)
+        moving = [number for number, axis in enumerate(self.plan) if axis.strides[place] and axis.size > 1]
+        return moving[-1] if moving else -1
+
+    def read(self, load: Load, copy: int = 0) -> str:
+        """Return the C of a vector of a view."""
+        view = load.view
+        address = self.address(view, copy)
+        if self.mode.wide:
+            return f"all(*({address}))" if self.mode.is_constant(view) else f"ld({address})"
+        stride = self.vector.strides[self.place(view)] if self.vector else 0
+        if not stride:
+            return f"all(*({address}))"
+        full = self.filled == self.mode.lanes
+        if stride == 1:
+            return f"ld({address})" if full else f"ld_n({address}, {self.filled})"
+        if stride == 2:
+            inside = full and view.buffer.role is Role.SCRATCH
+            return f"evens({address})" if inside else f"evens_n({address}, {self.filled})"
+        if stride in SHUFFLED:
+            inside = full and view.buffer.role is Role.SCRATCH
+            count = stride * self.filled if inside else stride * (self.filled - 1) + 1
+            return f"every{stride}({address}, {count})"
+        return f"gather({address}, {stride}, {self.filled})"
+
+    def write(self, view: View, value: str, copy: int = 0) -> None:
+        """Store a vector."""
+        address = self.address(view, copy)
+        stride = self.vector.strides[self.place(view)] if self.vector else 1
+        if self.mode.wide:
+            text = f"st({address}, {value});"
+        elif stride == 1 or (self.vector is not None and self.vector.size == 1):
+            full = self.filled == self.mode.lanes
+            text = f"st({address}, {value});" if full else f"st_n({address}, {value}, {self.filled});"
+        else:
+            text = f"scatter({address}, {value}, {stride}, {self.filled});"
+        self.writer.line(text)
+
+    @contextmanager
+    def along(self, axis: Axis, copies: int = 1) -> Iterator[Iterator[int]]:
+        """Go along an axis, vector by vector: what is done has to be written once for each kind of round, for so many copies.
+
+        First rounds of several vectors side by side, then single ones, then what is left of a vector.
+        """
+        self.vector = None if self.mode.wide else axis
+        yield self._rounds(axis, copies)
+        self.vector, self.filled = None, self.mode.lanes
+
+    def _rounds(self, axis: Axis, copies: int) -> Iterator[int]:
+        width = 1 if self.mode.wide else self.mode.lanes
+        whole, rest = axis.size // width, axis.size % width
+        self.beside = tuple(stride * width for stride in axis.strides)
+        rounds = whole // copies
+        if rounds:
+            with self.enter(Axis(rounds, tuple(stride * copies for stride in self.beside))):
+                yield copies
+        for number in range(rounds * copies, whole):
+            with self.once(tuple(stride * number for stride in self.beside)):
+                yield 1
+        if rest:
+            self.filled = rest
+            with self.once(tuple(stride * whole for stride in self.beside)):
+                yield 1
+            self.filled = self.mode.lanes
+        self.beside = (0,) * len(self.views)
+
+    @contextmanager
+    def once(self, strides: tuple[int, ...]) -> Iterator[None]:
+        """Be so far along an axis."""
+        counter = f"i{len(self.loops)}"
+        with self.writer.block():
+            self.writer.line(f"const long {counter} = 1; (void){counter};")
+            self.loops.append((counter, Axis(2, strides)))
+            yield
+            self.loops.pop()
+
+
+READING = {0: 1.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}  # by how far lanes lie apart
+
+
+def best_vector(mode: Mode, axes: Sequence[Axis], reading: int) -> int:
+    """Return along which axis vectors lie best; `reading` is the number of the first view that is read."""
+    best, least = 0, float("inf")
+    total = 1
+    for axis in axes:
+        total *= axis.size
+    for place, axis in enumerate(axes):
+        vectors = total // axis.size * -(-axis.size // mode.lanes)
+        cost = 1.0 if axis.strides[0] == 1 else float(mode.lanes)
+        for stride in axis.strides[reading:]:
+            cost += READING.get(stride, mode.lanes / 2)
+        if vectors * cost < least:
+            best, least = place, vectors * cost
+    return best

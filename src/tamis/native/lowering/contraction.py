@@ -1,0 +1,364 @@
+"""Operators that multiply and sum: dense layers, convolutions, products of matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from tamis.native.expression import Expression, Load, Number, call, cost
+from tamis.native.graph import Node
+from tamis.native.lowering.context import Context
+from tamis.native.lowering.movement import padded, put_padded
+from tamis.native.program import Contract, Map, Product
+from tamis.native.view import View
+
+Rule = Callable[[Context, Node], None]
+BUSY = 8  # chains of multiply-adds that keep a core's units busy
+LANES = 16  # outputs of a vector
+FEW_POSITIONS, MOST_TAPS = (
+    8,
+    16,
+)  # of a row and of a kernel: beyond, a stride is not worth being laid out side by side
+
+
+def chains_for(outputs: int, terms: int) -> int:
+    """Return into how many chains a sum is split, so that a lone event does not wait for each multiply-add."""
+    if outputs <= 2 and terms >= 32:
+        return LANES
+    chains = 1
+    while chains < 4 and chains * -(-outputs // LANES) < BUSY and terms >= 8 * chains:
+        chains *= 2
+    return chains
+
+
+def dense(
+    context: Context,
+    x: View,
+    weights: np.ndarray,
+    bias: np.ndarray | None,
+    out: View,
+    start: View | None = None,
+) -> None:
+    """Write out[..., o] = bias[o] + sum over k of x[..., k] * weights[k, o]; all leading axes are positions."""
+    terms, outputs = weights.shape
+    rank = len(x.shape)
+    order = (rank - 1, *range(rank - 1))
+    flat = np.zeros(outputs, np.float32) if bias is None else np.broadcast_to(bias, (outputs,))
+    context.add(
+        Contract(
+            x.permute(order).insert(0),
+            1,
+            np.ascontiguousarray(weights[None], np.float32),
+            np.ascontiguousarray(flat[None], np.float32),
+            out.permute(order).insert(0),
+            start=None if start is None else start.permute(order).insert(0),
+            chains=chains_for(outputs, terms),
+        )
+    )
+
+
+def _gemm(context: Context, node: Node) -> None:
+    weights = context.constant(node.inputs[1])
+    alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
+    turned = [bool(node.integer(name, 0)) for name in ("transA", "transB")]
+    shape = context.shape(node.outputs[0])
+    given = bool(node.input(2))
+    bias = context.constant(node.inputs[2]) if given else None
+    if weights is None:
+        left, right = context.view(node.inputs[0]), context.view(node.inputs[1])
+        left = left.permute((1, 0)) if turned[0] else left
+        right = right.permute((1, 0)) if turned[1] else right
+        found = context.scratch(shape)
+        context.add(Product(left.insert(0), right.insert(0), found.insert(0)))
+        value = call("mul", Load(found), Number(alpha)) if alpha != 1.0 else Load(found)
+        if given:
+            more = call("mul", context.value(node.inputs[2]), Number(beta))
+            value = call("add", value, context.broadcast(more, shape))
+        context.define(node.outputs[0], value)
+        return
+    x = context.view(node.inputs[0])
+    x = x.permute((1, 0)) if turned[0] else x
+    weights = weights.T if turned[1] else weights
+    outputs = weights.shape[1]
+    plain = not given or (bias is not None and np.broadcast_shapes(bias.shape, (1, outputs)) == (1, outputs))
+    out = context.scratch(shape)
+    if plain:
+        flat = None if bias is None else np.broadcast_to(bias, (1, outputs))[0] * np.float32(beta)
+        dense(context, x, weights * np.float32(alpha), flat, out)
+        context.define(node.outputs[0], Load(out))
+        return
+    dense(context, x, weights * np.float32(alpha), None, out)
+    more = call("mul", context.value(node.inputs[2]), Number(beta))
+    context.define(node.outputs[0], call("add", Load(out), context.broadcast(more, shape)))
+
+
+def _matmul(context: Context, node: Node) -> None:
+    shape = context.shape(node.outputs[0])
+    left, right = (context.constant(name) for name in node.inputs)
+    a, b = (context.shape(name) for name in node.inputs)
+    if right is not None and right.ndim == 2 and left is None:
+        if len(a) == 1:
+            out = context.scratch((1, *shape))
+            dense(context, context.view(node.inputs[0]).insert(0), right, None, out)
+            context.define(node.outputs[0], context.reshape(Load(out), shape))
+            return
+        out = context.scratch(shape)
+        dense(context, context.view(node.inputs[0]), right, None, out)
+        context.define(node.outputs[0], Load(out))
+        return
+    if left is not None and left.ndim == 2 and right is None and len(b) >= 2:
+        # W @ x: each column of x is a position.
+        out = context.scratch(shape)
+        rank = len(b)
+        swapped = (*range(rank - 2), rank - 1, rank - 2)
+        dense(context, context.view(node.inputs[1]).permute(swapped), left.T, None, out.permute(swapped))
+        context.define(node.outputs[0], Load(out))
+        return
+    one, other = context.view(node.inputs[0]), context.view(node.inputs[1])
+    one = one.insert(0) if len(a) == 1 else one
+    other = other.insert(1) if len(b) == 1 else other
+    lead = np.broadcast_shapes(one.shape[:-2], other.shape[:-2])
+    one, other = one.expand((*lead, *one.shape[-2:])), other.expand((*lead, *other.shape[-2:]))
+    out = context.scratch((*lead, one.shape[-2], other.shape[-1]))
+    products(context, one, other, out)
+    context.define(node.outputs[0], context.reshape(Load(out), shape))
+
+
+def products(context: Context, left: View, right: View, out: View) -> None:
+    """Multiply matrix by matrix; leading axes that cannot be made one are gone through."""
+    if len(out.shape) == 2:
+        left, right, out = left.insert(0), right.insert(0), out.insert(0)
+    if len(out.shape) == 3:
+        context.add(Product(left, right, out))
+        return
+    for index in range(out.shape[0]):
+        products(context, left.at(0, index), right.at(0, index), out.at(0, index))
+
+
+def window_pads(node: Node, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[list[int], list[int]]:  # fmt: skip
+    """Return the padding before and after each spatial axis."""
+    automatic = node.text("auto_pad", "NOTSET")
+    if automatic in ("SAME_UPPER", "SAME_LOWER"):
+        before, after = [], []
+        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
+            total = max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
+            less, more = total // 2, total - total // 2
+            before.append(less if automatic == "SAME_UPPER" else more)
+            after.append(more if automatic == "SAME_UPPER" else less)
+        return before, after
+    rank = len(kernel)
+    pads = node.integers("pads", (0,) * (2 * rank)) if automatic == "NOTSET" else (0,) * (2 * rank)
+    return list(pads[:rank]), list(pads[rank:])
+
+
+def _conv(context: Context, node: Node) -> None:
+    weights = context.known(node, 1)
+    bias = context.optional(node, 2)
+    convolve(context, node, weights, bias)
+
+
+def convolve(context: Context, node: Node, weights: np.ndarray, bias: np.ndarray | None) -> None:
+    """Write a convolution: windows of a padded input are summed over channels and the kernel."""
+    value = context.value(node.inputs[0])
+    shape, out_shape = value.shape, context.shape(node.outputs[0])
+    spatial = len(shape) - 2
+    kernel = weights.shape[2:]
+    windows = Windows(
+        kernel,
+        node.integers("strides", (1,) * spatial),
+        node.integers("dilations", (1,) * spatial),
+        node.integer("group", 1),
+    )
+    before, after = window_pads(node, shape[2:], kernel, windows.stride, windows.dilation)
+    out = context.scratch(out_shape, "conv")
+    last = windows.stride[-1]
+    if last > 1 and out_shape[-1] >= FEW_POSITIONS and kernel[-1] <= MOST_TAPS:
+        x = in_phases(context, value, [0, 0, *before], [0, 0, *after], last)
+        windows = replace(windows, phases=last)
+    elif any(before) or any(after) or cost(value) or not isinstance(value, Load):
+        x = padded(context, value, [0, 0, *before], [0, 0, *after])
+    else:
+        x = _straight(context, value, out_shape).view
+    put_windows(context, x, weights, bias, out, windows)
+    context.define(node.outputs[0], Load(out))
+
+
+def _straight(context: Context, value: Load, out_shape: tuple[int, ...]) -> Load:
+    """Return the input with the axis innermost that the innermost outputs lie along: vectors lie along it."""
+    axis = next((a for a in reversed(range(2, len(out_shape))) if out_shape[a] > 1), len(out_shape) - 1)
+    if value.view.strides[axis] == 1 or value.shape[axis] == 1:
+        return value
+    order = [a for a in range(len(value.shape)) if a != axis] + [axis]
+    moved = context.permute(value, order)
+    back = [order.index(a) for a in range(len(order))]
+    out = context.scratch(moved.shape)
+    context.add(Map(moved, out))
+    return Load(out.permute(back))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How windows lie; with `phases`, the last axis of the input is split into (phase, index), stride by stride."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    phases: int = 1
+
+
+def in_phases(context: Context, value: Expression, before: list[int], after: list[int], stride: int) -> View:
+    """Write a padded value with its last axis split: what lies a stride apart lies side by side."""
+    size = value.shape[-1]
+    width = -(-(before[-1] + size + after[-1]) // stride)
+    inner = [b + n + a for b, n, a in zip(before[:-1], value.shape[:-1], after[:-1], strict=True)]
+    out = context.scratch((*inner, stride, width), "phases")
+    rank = len(inner)
+    for phase in range(stride):
+        first = -(-max(0, before[-1] - phase) // stride)  # the first index of this phase that is within
+        start = phase + first * stride - before[-1]
+        count = len(range(start, size, stride))
+        place = out.at(rank, phase)
+        lower, upper = [*before[:-1], first], [*after[:-1], width - first - count]
+        if count:
+            piece = context.slice(value, rank, start, count, stride)
+            put_padded(context, piece, lower, upper, place)
+        else:
+            context.add(Map(Number(0.0, place.shape), place))
+    return out
+
+
+def put_windows(
+    context: Context, x: View, weights: np.ndarray, bias: np.ndarray | None, out: View, windows: Windows
+) -> None:
+    """Append the contraction of a convolution whose input is padded already; batch by batch."""
+    kernel, groups = windows.kernel, windows.groups
+    spatial = len(kernel)
+    taps: tuple[int, ...] = ()
+    for batch in range(out.shape[0]):
+        from_, to = x.at(0, batch), out.at(0, batch)
+        channels, outputs = from_.shape[0] // groups, to.shape[0] // groups
+        grouped = from_.reshape((groups, channels, *from_.shape[1:])) if groups > 1 else from_.insert(0)
+        if grouped is None:
+            copied = context.write(Load(from_), out=context.scratch(from_.shape))
+            grouped = copied.reshape((groups, channels, *from_.shape[1:]))
+        target = to.reshape((groups, outputs, *to.shape[1:])) if groups > 1 else to.insert(0)
+        assert grouped is not None and target is not None  # noqa: S101, PT018 - new places can be split
+        if windows.phases > 1:
+            place = len(grouped.shape) - 2
+            pitch, step = grouped.strides[place], grouped.strides[place + 1]
+            reach = [k * windows.dilation[-1] for k in range(kernel[-1])]
+            taps = tuple(r % windows.phases * pitch + r // windows.phases * step for r in reach)
+            grouped = grouped.at(place, 0)
+        for axis in range(spatial):
+            place, count = 2 + 2 * axis, to.shape[1 + axis]
+            if windows.phases > 1 and axis == spatial - 1:
+                grouped = grouped.slice(place, 0, count).insert(place + 1, kernel[axis])
+            else:
+                grouped = grouped.window(
+                    place, kernel[axis], count, windows.stride[axis], windows.dilation[axis]
+                )
+        # now (groups, channels, out0, k0, out1, k1, ...): kernels before positions
+        kernels = [3 + 2 * axis for axis in range(spatial)]
+        places = [2 + 2 * axis for axis in range(spatial)]
+        grouped = grouped.permute((0, 1, *kernels, *places))
+        packed = weights.reshape(groups, outputs, channels * prod(kernel)).transpose(0, 2, 1)
+        flat = np.zeros(groups * outputs, np.float32) if bias is None else bias
+        context.add(
+            Contract(
+                grouped,
+                1 + spatial,
+                np.ascontiguousarray(packed, np.float32),
+                np.ascontiguousarray(flat.reshape(groups, outputs), np.float32),
+                target,
+                taps=taps,
+            )
+        )
+
+
+def _conv_transpose(context: Context, node: Node) -> None:
+    """Write a transposed convolution as convolutions: one for each place of an output within a stride."""
+    weights = context.known(node, 1)  # (inputs, outputs / groups, *kernel)
+    bias = context.optional(node, 2)
+    value, out_shape = context.value(node.inputs[0]), context.shape(node.outputs[0])
+    spatial = len(value.shape) - 2
+    kernel = weights.shape[2:]
+    stride, dilation = node.integers("strides", (1,) * spatial), node.integers("dilations", (1,) * spatial)
+    groups = node.integer("group", 1)
+    begin = _transposed_pads(node, value.shape[2:], out_shape[2:], kernel, stride, dilation)
+    inputs = weights.shape[0] // groups
+    outputs = weights.shape[1]
+    turned = weights.reshape(groups, inputs, outputs, *kernel).swapaxes(1, 2)
+    turned = turned.reshape(groups * outputs, inputs, *kernel)
+    out = context.scratch(out_shape, "conv")
+    largest = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+    view = padded(context, value, [0, 0, *largest], [0, 0, *largest])
+    for phase in np.ndindex(*stride):
+        _phase(context, view, turned, bias, out, phase, begin, stride, dilation, groups, largest)
+    context.define(node.outputs[0], Load(out))
+
+
+def _phase(context: Context, x: View, weights: np.ndarray, bias: np.ndarray | None, out: View, phase: tuple[int, ...],
+           begin: list[int], stride: tuple[int, ...], dilation: tuple[int, ...], groups: int, edge: list[int]) -> None:  # fmt: skip
+    """Write every output at this place within a stride: out[p] takes in[(p + begin - k * d) / s] where that is whole."""
+    chosen, first, counts = weights, [], []
+    for axis, (place, s, d) in enumerate(zip(phase, stride, dilation, strict=True)):
+        size = weights.shape[2 + axis]
+        taps = [k for k in range(size) if (place + begin[axis] - k * d) % s == 0]
+        counts.append(len(range(place, out.shape[2 + axis], s)))
+        if not counts[-1]:
+            return
+        out = out.slice(2 + axis, place, counts[-1], s)
+        taps.reverse()  # so that the input is gone through upwards
+        chosen = np.take(chosen, taps, axis=2 + axis)
+        offsets = [(place + begin[axis] - k * d) // s for k in taps]
+        first.append(offsets)
+    if any(not offsets for offsets in first):
+        flat = np.zeros(weights.shape[0], np.float32) if bias is None else bias
+        level = context.hold(np.broadcast_to(flat.reshape(1, -1, *[1] * len(counts)), out.shape))
+        context.add(Map(level, out))
+        return
+    step = tuple(offsets[1] - offsets[0] if len(offsets) > 1 else 1 for offsets in first)
+    for axis, offsets in enumerate(first):
+        start = offsets[0] + edge[axis]
+        reach = counts[axis] + (len(offsets) - 1) * step[axis]
+        x = _beyond(context, x, 2 + axis, start, reach)
+    windows = Windows(tuple(len(o) for o in first), (1,) * len(counts), step, groups)
+    put_windows(context, x, chosen, bias, out, windows)
+
+
+def _beyond(context: Context, x: View, axis: int, start: int, count: int) -> View:
+    """Return part of an axis; what reaches beyond its ends is zero."""
+    low, high = max(0, -start), max(0, start + count - x.shape[axis])
+    if low or high:
+        before, after = [0] * len(x.shape), [0] * len(x.shape)
+        before[axis], after[axis] = low, high
+        x = padded(context, Load(x), before, after)
+    return x.slice(axis, start + low, count)
+
+
+def _transposed_pads(node: Node, size: tuple[int, ...], out: tuple[int, ...], kernel: tuple[int, ...],
+                     stride: tuple[int, ...], dilation: tuple[int, ...]) -> list[int]:  # fmt: skip
+    automatic = node.text("auto_pad", "NOTSET")
+    rank = len(kernel)
+    if automatic == "NOTSET" and not node.has("output_shape"):
+        return list(node.integers("pads", (0,) * (2 * rank))[:rank])
+    more = node.integers("output_padding", (0,) * rank)
+    begin = []
+    for n, o, k, s, d, extra in zip(size, out, kernel, stride, dilation, more, strict=True):
+        total = max(0, s * (n - 1) + extra + (k - 1) * d + 1 - o)
+        begin.append(
+            0 if automatic == "VALID" else total // 2 if automatic == "SAME_UPPER" else total - total // 2
+        )
+    return begin
+
+
+RULES: dict[str, Rule] = {
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+}

@@ -1,0 +1,180 @@
+"""Recurrent layers: a loop over steps, whose state lies in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tamis.native.expression import Expression, Load, Number, call
+from tamis.native.graph import Node
+from tamis.native.lowering.context import Context, unsupported
+from tamis.native.lowering.contraction import dense
+from tamis.native.program import Loop, Map, Statement
+from tamis.native.view import View
+
+Rule = Callable[[Context, Node], None]
+Step = Callable[["_Layer", View], None]
+DEFAULT = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
+FUNCTIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu"}
+
+
+class _Layer:
+    """One direction of a recurrent layer while it is written down."""
+
+    def __init__(self, context: Context, node: Node, direction: int, hidden: int) -> None:
+        self.context, self.node, self.hidden = context, node, hidden
+        self.weights, self.recurrence = (context.known(node, place)[direction] for place in (1, 2))
+        gates = self.weights.shape[0]
+        bias = context.optional(node, 3)
+        both = np.zeros(2 * gates, np.float32) if bias is None else bias[direction]
+        self.bias, self.recurrent_bias = both[:gates], both[gates:]
+        self.sequences = context.shape(node.inputs[0])[1]
+        self.state = context.scratch((self.sequences, hidden), "h")
+        self.cell = context.scratch((self.sequences, hidden), "c")
+        count = len(DEFAULT[node.kind])
+        given = node.text("activations", "")
+        names = given.split(",") if given else list(DEFAULT[node.kind]) * (direction + 1)
+        self.functions = [self._function(name) for name in names[direction * count : (direction + 1) * count]]
+
+    def _function(self, name: str) -> str:
+        if name not in FUNCTIONS:
+            raise unsupported(self.node, f"the activation {name!r} is not done, only {', '.join(FUNCTIONS)}")
+        return FUNCTIONS[name]
+
+    def begin(self, place: int, direction: int, out: View) -> None:
+        """Set the state before the first step."""
+        name = self.node.inputs[place] if place < len(self.node.inputs) else ""
+        value: Expression = Number(0.0, out.shape)
+        if name:
+            value = self.context.at(self.context.value(name), 0, direction)
+        self.context.add(Map(value, out))
+
+    def inner(self, x: View, first: int, last: int, bias: np.ndarray) -> View:
+        """Return so many gates of an input."""
+        out = self.context.scratch((self.sequences, last - first), "x")
+        dense(self.context, x, self.weights[first:last].T, bias, out)
+        return out
+
+    def outer(
+        self, state: View, first: int, last: int, start: View | None, bias: np.ndarray | None = None
+    ) -> View:
+        """Return so many gates of the state, on top of what is there already."""
+        out = self.context.scratch((self.sequences, last - first), "g")
+        dense(self.context, state, self.recurrence[first:last].T, bias, out, start)
+        return out
+
+    def gate(self, gates: View, place: int) -> Expression:
+        """Return one gate of several."""
+        return Load(gates.slice(1, place * self.hidden, self.hidden))
+
+
+def _gru(layer: _Layer, x: View) -> None:
+    """z, r, n = gates; h = n + z (h - n)."""
+    if layer.node.integer("linear_before_reset", 0):
+        _gru_reset_late(layer, x)
+        return
+    size, context = layer.hidden, layer.context
+    both = layer.bias[: 2 * size] + layer.recurrent_bias[: 2 * size]
+    gates = layer.outer(layer.state, 0, 2 * size, layer.inner(x, 0, 2 * size, both))
+    f, g = layer.functions
+    bias = layer.bias[2 * size :] + layer.recurrent_bias[2 * size :]
+    kept = context.scratch((layer.sequences, size))
+    context.add(Map(call("mul", call(f, layer.gate(gates, 1)), Load(layer.state)), kept))
+    new = call(g, Load(layer.outer(kept, 2 * size, 3 * size, layer.inner(x, 2 * size, 3 * size, bias))))
+    _mix(layer, call(f, layer.gate(gates, 0)), new)
+
+
+def _gru_reset_late(layer: _Layer, x: View) -> None:
+    """N = tanh(x + r * (h W + b)): all of h W is one contraction, which begins with what x gives to z and r, and with b."""
+    size, context = layer.hidden, layer.context
+    f, g = layer.functions
+    weights, bias = layer.weights, layer.bias
+    both = bias[: 2 * size] + layer.recurrent_bias[: 2 * size]
+    rows = np.concatenate([weights[: 2 * size], np.zeros_like(weights[:size]), weights[2 * size :]])
+    given = context.scratch((layer.sequences, 4 * size), "x")
+    dense(
+        context, x, rows.T, np.concatenate([both, layer.recurrent_bias[2 * size :], bias[2 * size :]]), given
+    )
+    gates = layer.outer(layer.state, 0, 3 * size, given.slice(1, 0, 3 * size))
+    reset = call(f, layer.gate(gates, 1))
+    new = call(g, call("fma", reset, layer.gate(gates, 2), layer.gate(given, 3)))
+    _mix(layer, call(f, layer.gate(gates, 0)), new)
+
+
+def _mix(layer: _Layer, update: Expression, new: Expression) -> None:
+    """Keep a share of the state."""
+    state = Load(layer.state)
+    layer.context.add(Map(call("fma", update, call("sub", state, new), new), layer.state))
+
+
+def _lstm(layer: _Layer, x: View) -> None:
+    """i, o, f, c = gates; cell = f cell + i c; h = o tanh(cell)."""
+    size, context = layer.hidden, layer.context
+    gates = layer.outer(
+        layer.state, 0, 4 * size, layer.inner(x, 0, 4 * size, layer.bias + layer.recurrent_bias)
+    )
+    f, g, h = layer.functions
+    taken = call("mul", call(f, layer.gate(gates, 0)), call(g, layer.gate(gates, 3)))
+    context.add(Map(call("fma", call(f, layer.gate(gates, 2)), Load(layer.cell), taken), layer.cell))
+    context.add(Map(call("mul", call(f, layer.gate(gates, 1)), call(h, Load(layer.cell))), layer.state))
+
+
+def _rnn(layer: _Layer, x: View) -> None:
+    """H = f(x + h)."""
+    size = layer.hidden
+    gates = layer.outer(layer.state, 0, size, layer.inner(x, 0, size, layer.bias + layer.recurrent_bias))
+    layer.context.add(Map(call(layer.functions[0], Load(gates)), layer.state))
+
+
+STEPS: dict[str, Step] = {"GRU": _gru, "LSTM": _lstm, "RNN": _rnn}
+
+
+def _recurrent(context: Context, node: Node) -> None:
+    _refuse(context, node)
+    hidden = node.integer("hidden_size")
+    x = context.view(node.inputs[0])
+    steps, sequences = x.shape[:2]
+    direction = node.text("direction", "forward")
+    directions = 2 if direction == "bidirectional" else 1
+    names = [*node.outputs, "", "", ""][:3]
+    every = context.scratch((steps, directions, sequences, hidden), "y") if names[0] else None
+    ends = []
+    for number in range(directions):
+        layer = _Layer(context, node, number, hidden)
+        layer.begin(5, number, layer.state)
+        if node.kind == "LSTM":
+            layer.begin(6, number, layer.cell)
+        backward = direction == "reverse" or number == 1
+        outer, context.program.statements = context.program.statements, []
+        STEPS[node.kind](layer, x.turning(0, backward=backward))
+        if every is not None:
+            context.add(Map(Load(layer.state), every.at(1, number).turning(0, backward=backward)))
+        body: tuple[Statement, ...] = tuple(context.program.statements)
+        context.program.statements = outer
+        context.add(Loop(steps, body))
+        ends.append(layer)
+    if every is not None:
+        context.define(names[0], Load(every))
+    for name, what in ((names[1], "state"), (names[2], "cell")):
+        if name:
+            last = context.scratch((directions, sequences, hidden))
+            for number, layer in enumerate(ends):
+                context.add(Map(Load(getattr(layer, what)), last.at(0, number)))
+            context.define(name, Load(last))
+
+
+def _refuse(context: Context, node: Node) -> None:
+    for name in ("layout", "input_forget"):
+        if node.integer(name, 0):
+            raise unsupported(node, f"{name}={node.integer(name)} is not done, only {name}=0")
+    if node.has("clip") and node.number("clip"):
+        raise unsupported(node, f"clip={node.number('clip')} is not done; leave clip out")
+    if len(node.inputs) > 7 and node.inputs[7]:
+        raise unsupported(node, "peepholes are not done")
+    lengths = context.optional(node, 4)
+    if lengths is not None and (lengths != context.shape(node.inputs[0])[0]).any():
+        raise unsupported(node, "its sequence_lens are shorter than the sequence")
+
+
+RULES: dict[str, Rule] = dict.fromkeys(STEPS, _recurrent)

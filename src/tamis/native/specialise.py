@@ -1,0 +1,136 @@
+"""From an ONNX model to the graph of one event.
+
+The model is evaluated once on one event, so that every shape is known; what does not depend on the event (weights, and all
+that is made of shapes) is folded into constants. Nodes that nothing needs are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx
+import onnx.inliner
+from onnx import AttributeProto, numpy_helper
+
+from tamis._base import ModelError
+from tamis.bundle import Reference
+from tamis.native.graph import Attribute, Graph, Node, TensorType
+from tamis.native.limits import refuse_large, refuse_large_tensors
+
+PLAIN_DOMAINS = ("", "ai.onnx")
+BY_SHAPE = {"Shape", "Size", "EyeLike"}  # of their input they need nothing else
+GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+CHANGING = {
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+}
+
+
+def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph:
+    """Return the graph that one event goes through; `event` is an example of it, with the leading dimensions that the model takes."""
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    refuse_large(model, event)
+    values = Reference(model, double=False).trace(dict(event))
+    constants = _known(model.graph, values)
+    while any(_is_decided(node, constants) for node in model.graph.node):
+        model = _without_branches(model, constants)
+        values = Reference(model, double=False).trace(dict(event))
+        constants = _known(model.graph, values)
+    graph = model.graph
+    opset = next((one.version for one in model.opset_import if one.domain in PLAIN_DOMAINS), 1)
+    given = [one.name for one in graph.input if one.name not in constants]
+    nodes: list[Node] = []
+    for place, proto in enumerate(graph.node):
+        if any(name in constants for name in proto.output):
+            continue
+        name = proto.name or f"{proto.op_type}_{place}"
+        kind = proto.op_type if proto.domain in PLAIN_DOMAINS else f"{proto.domain}.{proto.op_type}"
+        nodes.append(
+            Node(kind, name, tuple(proto.input), tuple(proto.output), _attributes(proto, name), opset)
+        )
+    results = tuple(one.name for one in graph.output)
+    needed = _needed(nodes, results)
+    nodes = [node for node in nodes if needed & set(node.outputs)]
+    refuse_large_tensors(values)
+    used = {name for node in nodes for name in node.inputs} | set(results)
+    types = {
+        name: TensorType(np.asarray(value).shape, np.asarray(value).dtype) for name, value in values.items()
+    }
+    return Graph(
+        tuple(given), results, tuple(nodes), types, {name: value for name, value in constants.items() if name in used}
+    )  # fmt: skip
+
+
+def _known(graph: onnx.GraphProto, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what does not depend on the event."""
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    for node in graph.node:
+        if _is_known(node, constants):
+            constants |= {name: np.asarray(values[name]) for name in node.output if name}
+    return constants
+
+
+def _is_decided(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
+    """Tell whether a node is a branch whose condition is known."""
+    return node.op_type == "If" and node.input[0] in constants
+
+
+def _without_branches(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """Put the branch that is taken into the place of each `If` whose condition is known, as squeeze() is exported."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    del changed.graph.node[:]
+    for node in model.graph.node:
+        if not _is_decided(node, constants):
+            changed.graph.node.append(node)
+            continue
+        taken = "then_branch" if constants[node.input[0]].all() else "else_branch"
+        branch = next(one.g for one in node.attribute if one.name == taken)
+        changed.graph.node.extend(branch.node)
+        changed.graph.initializer.extend(branch.initializer)
+        for inner, outer in zip(branch.output, node.output, strict=True):
+            changed.graph.node.append(onnx.helper.make_node("Identity", [inner.name], [outer]))
+    return changed
+
+
+def _is_known(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
+    if node.op_type in CHANGING or any(one.type in GRAPHS for one in node.attribute):
+        return False  # a graph inside reads what it likes from outside
+    if node.op_type in BY_SHAPE and node.domain in PLAIN_DOMAINS:
+        return True
+    return all(not name or name in constants for name in node.input)
+
+
+def _needed(nodes: Iterable[Node], results: Iterable[str]) -> set[str]:
+    needed = set(results)
+    for node in reversed(list(nodes)):
+        if needed & set(node.outputs):
+            needed |= set(node.inputs)
+    return needed
+
+
+def _attributes(node: onnx.NodeProto, name: str) -> dict[str, Attribute]:
+    found: dict[str, Attribute] = {}
+    for one in node.attribute:
+        if one.type == AttributeProto.TENSOR:
+            found[one.name] = numpy_helper.to_array(one.t)
+        elif one.type == AttributeProto.STRING:
+            found[one.name] = one.s.decode()
+        elif one.type == AttributeProto.STRINGS:
+            found[one.name] = ",".join(text.decode() for text in one.strings)
+        elif one.type in (AttributeProto.INT, AttributeProto.FLOAT):
+            found[one.name] = onnx.helper.get_attribute_value(one)
+        elif one.type in (AttributeProto.INTS, AttributeProto.FLOATS):
+            found[one.name] = tuple(onnx.helper.get_attribute_value(one))
+        else:
+            raise ModelError(
+                f"the native engine does not do {node.op_type} with a graph inside (node {name!r}, attribute {one.name!r}); "
+                "use engine='onnxruntime', or export the model without control flow"
+            )
+    return found

@@ -1,0 +1,19 @@
+"""Reports: records drawn as one HTML page and as figures, and the model card. Computes nothing."""
+
+from tamis.report.array_card import write_array_card
+from tamis.report.array_figures import draw_arrays
+from tamis.report.card import write_card
+from tamis.report.class_card import write_class_card
+from tamis.report.class_roc import draw_selectors
+from tamis.report.traffic import draw_traffic
+from tamis.report.write import write_report
+
+__all__ = [
+    "draw_arrays",
+    "draw_selectors",
+    "draw_traffic",
+    "write_array_card",
+    "write_card",
+    "write_class_card",
+    "write_report",
+]

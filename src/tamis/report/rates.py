@@ -1,0 +1,286 @@
+"""Rates drawn: per path, against thresholds, overlaps, turn-ons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tamis.measure import Rate, RateRecord, Roc, Tuned, TurnOn
+from tamis.report.canvas import INK, MARKERS, MUTED, colour, label, new_figure, plain_log
+from tamis.report.content import Cell, Picture, Row, Table, number, words
+
+
+def rate_pictures(record: RateRecord, suffix: str) -> list[Picture]:
+    """Draw one study of rates."""
+    drawn = [_paths(record, suffix), _overlap(record, suffix)]
+    drawn += [_threshold(record, tuned, suffix) for tuned in record.tuned]
+    drawn += [_efficiency(record, tuned, suffix) for tuned in record.tuned]
+    drawn += [_roc(record, curve, suffix) for curve in record.rocs]
+    drawn += [
+        _turn_on(
+            record,
+            found,
+            f"{suffix}-{i}",
+        )
+        for i, found in enumerate(record.turn_ons)
+    ]
+    return [*drawn, _changed(record, suffix)] if record.changed else drawn
+
+
+def _paths(record: RateRecord, suffix: str) -> Picture:
+    figure, axes = new_figure(size=(6.4, 1.6 + 0.45 * len(record.paths)))
+    for place, path in enumerate(reversed(record.paths)):
+        for rate, shift, look in ((path.rate, 0.18, INK), (path.unique, -0.18, colour(0))):
+            if rate.upper_hz is None:
+                axes.errorbar(rate.hz, place + shift, xerr=rate.error_hz, fmt="o", color=look, capsize=2)
+            else:
+                axes.plot(rate.upper_hz, place + shift, marker="<", color=look)
+    axes.plot([], [], "o", color=INK, label="rate")
+    axes.plot([], [], "o", color=colour(0), label="alone")
+    axes.set_yticks(range(len(record.paths)), [path.path for path in reversed(record.paths)], fontsize=11)
+    axes.set_ylim(-0.7, len(record.paths) + 0.4)
+    axes.set_xscale("log")
+    plain_log(axes.xaxis)
+    axes.set_xlabel("rate [Hz]")
+    axes.legend(ncols=2, loc="upper right")
+    label(axes, record.menu, f"input {record.input_hz:g} Hz")
+    told = "rate of each path: " + ", ".join(f"{path.path} {path.rate.hz:.4g} Hz" for path in record.paths)
+    return Picture(
+        f"rates{suffix}",
+        f"{record.menu}: rates",
+        told,
+        figure,
+        "With prescales; triangles are limits at 95 %.",
+        record.menu,
+    )
+
+
+def _overlap(record: RateRecord, suffix: str) -> Picture:
+    names = [path.path for path in record.paths]
+    values = np.array(record.correlation)
+    figure, axes = new_figure(size=(5.6 + 0.2 * len(names), 4.4 + 0.2 * len(names)))
+    edges = np.arange(len(names) + 1) - 0.5
+    axes.pcolormesh(edges, edges, np.nan_to_num(values), cmap="RdBu_r", vmin=-1, vmax=1)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
+    for i, row in enumerate(record.overlap_hz):
+        for j, hz in enumerate(row):
+            light = abs(np.nan_to_num(values[i, j])) > 0.6
+            axes.text(
+                j,
+                i,
+                f"{hz:.0f}" if hz >= 1000 else f"{hz:.3g}",
+                ha="center",
+                va="center",
+                fontsize=10,
+                color="white" if light else "black",
+            )
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=10)
+    axes.set_yticks(range(len(names)), names, fontsize=10)
+    axes.tick_params(which="both", length=0)
+    axes.minorticks_off()
+    label(axes, "", "shared rate [Hz]; colour: correlation")
+    return Picture(
+        f"overlap{suffix}",
+        f"{record.menu}: overlap",
+        f"rate shared by each pair of the paths {', '.join(names)}, and how their decisions go together",
+        figure,
+        "",
+        record.menu,
+    )
+
+
+def _threshold(record: RateRecord, tuned: Tuned, suffix: str) -> Picture:
+    figure, axes = new_figure()
+    threshold, rate, error = np.array(tuned.curve).T
+    axes.fill_between(
+        threshold, np.maximum(rate - error, 1e-12), rate + error, color=colour(0), alpha=0.25, linewidth=0
+    )
+    axes.plot(threshold, rate, color=colour(0), label="rate")
+    axes.axhline(tuned.target_hz, color=MUTED, linestyle=":", label=f"wanted, {tuned.target_hz:g} Hz")
+    axes.axvspan(tuned.low, tuned.high, color=colour(1), alpha=0.25, linewidth=0, label="95 % interval")
+    axes.axvline(tuned.threshold, color=colour(1), label=f"threshold {tuned.threshold:.4g}")
+    axes.set_yscale("log")
+    axes.set_ylim(rate[rate > 0].min() / 3, rate.max() * 3)
+    plain_log(axes.yaxis)
+    axes.set_xlabel(f"threshold of {tuned.path}")
+    axes.set_ylabel("rate [Hz]")
+    axes.legend()
+    label(axes, tuned.path, f"input {record.input_hz:g} Hz")
+    told = f"the rate falls with the threshold and is {tuned.target_hz:g} Hz at {tuned.threshold:.4g}"
+    return Picture(
+        f"threshold-{tuned.path}{suffix}",
+        f"{tuned.path}: rate against threshold",
+        told,
+        figure,
+        "",
+        record.menu,
+    )
+
+
+def _efficiency(record: RateRecord, tuned: Tuned, suffix: str) -> Picture:
+    figure, axes = new_figure(size=(6.4, 1.6 + 0.4 * len(tuned.efficiency)))
+    names = list(tuned.efficiency)
+    axes.barh(
+        names[::-1], [100 * tuned.efficiency[name] for name in names[::-1]], color=colour(0), height=0.6
+    )
+    axes.set_xscale("log")
+    plain_log(axes.xaxis)
+    axes.set_xlabel(f"events that pass {tuned.path} [%]")
+    axes.tick_params(axis="y", which="both", length=0)
+    label(axes, tuned.path, f"at {tuned.rate.hz:.3g} Hz")
+    shares = ", ".join(f"{name} {100 * value:.3g} %" for name, value in tuned.efficiency.items())
+    told = f"share of each sample that passes {tuned.path} at {tuned.rate.hz:.3g} Hz: {shares}"
+    return Picture(
+        f"efficiency-{tuned.path}{suffix}", f"{tuned.path}: what passes", told, figure, "", record.menu
+    )
+
+
+def _roc(record: RateRecord, curve: Roc, suffix: str) -> Picture:
+    figure, axes = new_figure()
+    names = [name for name in curve.efficiency if record.kinds.get(name) == "signal"]
+    for index, name in enumerate(names):
+        look = {"color": colour(index)}
+        axes.plot(curve.rate_hz, curve.efficiency[name], drawstyle="steps-post", label=name, **look)
+        axes.plot(curve.now_hz, curve.now[name], marker=MARKERS[index % len(MARKERS)], **look)
+    axes.axvline(curve.now_hz, color=MUTED, linestyle=":", label=f"now, {curve.now_hz:.3g} Hz")
+    axes.set_xscale("log")
+    plain_log(axes.xaxis)
+    axes.set_ylim(0, 1.25 * max(1e-3, *(curve.efficiency[name][-1] for name in names)))
+    axes.set_xlabel(f"rate of {curve.path} [Hz]")
+    axes.set_ylabel("efficiency for the signal")
+    axes.legend(ncols=2)
+    label(axes, curve.path, f"input {record.input_hz:g} Hz")
+    told = ", ".join(f"{name} {100 * curve.now[name]:.3g} %" for name in names)
+    return Picture(
+        f"roc-{curve.path}{suffix}",
+        f"{curve.path}: ROC",
+        f"efficiency for the signal against the rate of {curve.path}; at {curve.now_hz:.4g} Hz: {told}",
+        figure,
+        "As the threshold of the path moves; its other steps stay.",
+        record.menu,
+    )
+
+
+def _changed(record: RateRecord, suffix: str) -> Picture:
+    figure, axes = new_figure(size=(6.4, 1.8 + 0.5 * len(record.changed)))
+    for place, change in enumerate(reversed(record.changed)):
+        kept = change.rate_hz - change.lost_hz
+        axes.barh(place, kept, color=MUTED, height=0.6)
+        axes.barh(place, change.gained_hz, left=kept, color=colour(0), height=0.6)
+        axes.barh(place, -change.lost_hz, color=colour(1), height=0.6)
+    for look, told in ((MUTED, "in both"), (colour(0), "gained"), (colour(1), "lost")):
+        axes.barh([0], [0], color=look, label=told)
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks(
+        range(len(record.changed)), [change.path for change in reversed(record.changed)], fontsize=11
+    )
+    axes.set_ylim(-0.7, len(record.changed) + 0.3)
+    axes.margins(x=0.08)
+    axes.set_xlabel("rate [Hz]")
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.legend(ncols=3, loc="upper right")
+    label(axes, record.menu, f"at the rates of {record.before}")
+    told = "rates gained and lost at the same rate: " + ", ".join(
+        f"{c.path} +{c.gained_hz:.3g} -{c.lost_hz:.3g} Hz" for c in record.changed
+    )
+    return Picture(
+        f"changed{suffix}",
+        f"{record.menu}: events gained and lost",
+        told,
+        figure,
+        f"Against {record.before}, each path tuned to its rate there.",
+        record.menu,
+    )
+
+
+def _turn_on(record: RateRecord, found: TurnOn, suffix: str) -> Picture:
+    figure, axes = new_figure()
+    edges = np.array(found.edges)
+    middle = (edges[1:] + edges[:-1]) / 2
+    for index, (name, values) in enumerate(found.efficiency.items()):
+        value = np.array(values)
+        errors: Any = np.abs(np.array([found.low[name], found.high[name]]) - value)
+        look = {
+            "marker": MARKERS[index % len(MARKERS)],
+            "color": colour(index),
+            "linestyle": "-",
+            "linewidth": 1,
+        }
+        axes.errorbar(middle, value, yerr=errors, label=name, capsize=1.5, **look)
+    axes.set_ylim(-0.02, 1.18)
+    axes.axhline(1.0, color=MUTED, linestyle=":", linewidth=1)
+    axes.set_xlabel(found.quantity)
+    axes.set_ylabel(f"efficiency of {found.path}")
+    axes.legend(ncols=2)
+    label(axes, found.path, "without prescale")
+    return Picture(
+        f"turn-on-{found.path}{suffix}",
+        f"{found.path}: turn-on",
+        f"efficiency of the path {found.path} over {found.quantity}, with intervals",
+        figure,
+        "",
+        record.menu,
+    )
+
+
+def rate_tables(record: RateRecord, note: str) -> list[Table]:
+    """Return the numbers."""
+    samples = list(record.samples)
+    tables = [
+        Table(
+            f"{record.menu}: rates",
+            ("path", "prescale", "rate Hz", "alone Hz", "simulated events", *(f"% of {name}" for name in samples)),
+            tuple(
+                Row(
+                    (
+                        words(p.path), number(p.prescale, "d"), _rate(p.rate), _rate(p.unique), number(p.rate.events, "d"),
+                        *(number(100 * p.efficiency[name], ".3g") for name in samples),
+                    ),
+                    record.menu,
+                )
+                for p in record.paths
+            ),
+            note,
+        ),
+        Table(
+            f"{record.menu}: together",
+            ("", "rate Hz"),
+            tuple(
+                Row((words(name), _rate(rate)), record.menu)
+                for name, rate in (
+                    ("all paths", record.total), *((f"stream {n}", r) for n, r in record.streams.items()), ("debug", record.debug),
+                )
+            ),
+        ),
+    ]  # fmt: skip
+    if record.tuned:
+        tables.append(
+            Table(
+                f"{record.menu}: thresholds found",
+                ("path", "wanted Hz", "threshold", "from", "to", "rate Hz"),
+                tuple(
+                    Row(
+                        (
+                            words(t.path),
+                            number(t.target_hz),
+                            number(t.threshold, ".6g"),
+                            number(t.low, ".6g"),
+                            number(t.high, ".6g"),
+                            _rate(t.rate),
+                        ),
+                        record.menu,
+                    )
+                    for t in record.tuned
+                ),
+                "The interval holds 95 % of bootstrap samples of the events.",
+            )
+        )
+    return tables
+
+
+def _rate(rate: Rate) -> Cell:
+    if rate.upper_hz is not None:
+        return Cell(f"< {rate.upper_hz:.3g} (95 %)", 0.0)
+    return Cell(f"{rate.hz:.4g} ± {rate.error_hz:.2g}", rate.hz)

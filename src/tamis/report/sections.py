@@ -1,0 +1,245 @@
+"""Records sorted into the sections of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tamis.measure import AnyKind, Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
+from tamis.report.agreement import agreement_picture, agreement_table, flips_table
+from tamis.report.content import Picture, Row, Section, Table, words
+from tamis.report.latency import latency_pictures, latency_table
+from tamis.report.memory import load_picture, load_table, memory_pictures, memory_table
+from tamis.report.physics import baseline_pictures, merit_table, physics_pictures, working_point_table
+from tamis.report.rates import rate_pictures, rate_tables
+from tamis.report.traffic import traffic_pictures, traffic_table
+from tamis.report.training import training_picture
+from tamis.report.trigger import doors, run_pictures, run_tables
+from tamis.trigger import RunSummary
+
+Found = Sequence[tuple[Path, AnyKind]]
+History = tuple[Mapping[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A record with what its figures' names end in, so that two records never share one."""
+
+    record: Record
+    suffix: str
+
+    @property
+    def note(self) -> str:
+        """Return on which host and when."""
+        host = self.record.host
+        threads = self.record.options.get("threads", 1)
+        return f"{host.cpu}, {host.cores} cores, {threads} thread{'s' if threads != 1 else ''}; {self.record.created}"
+
+
+def sections(found: Found, histories: Mapping[str, History]) -> list[Section]:
+    """Return the sections that have something to show."""
+    benches = [record for _, record in found if isinstance(record, Record)]
+    numbered = [Numbered(r, f"-{i}" if i else "") for i, r in enumerate(benches)]
+    evaluations = [record for _, record in found if isinstance(record, Evaluation)]
+    made = [
+        _runs([record for _, record in found if isinstance(record, RunSummary)]),
+        _rates([record for _, record in found if isinstance(record, RateRecord)]),
+        _service([record for _, record in found if isinstance(record, TrafficRecord)]),
+        _latency(numbered),
+        _memory(numbered),
+        _loading(numbered),
+        _agreement(numbered),
+        _physics(evaluations),
+        _training(histories),
+        _records(found),
+    ]
+    return [section for section in made if not section.empty]
+
+
+def _suffixes(names: Sequence[str]) -> list[str]:
+    """Return what keeps the pictures of records of one name apart."""
+    return [f"-{names[:i].count(name)}" if name in names[:i] else "" for i, name in enumerate(names)]
+
+
+def _host(record: RunSummary | RateRecord) -> str:
+    return f"{record.host.cpu}, {record.host.cores} cores; {record.created}"
+
+
+def _runs(runs: Sequence[RunSummary]) -> Section:
+    suffixes = _suffixes([run.menu for run in runs])
+    named = [(run, f"-{run.menu}{suffix}") for run, suffix in zip(runs, suffixes, strict=True)]
+    pictures = [picture for run, suffix in named for picture in run_pictures(run, suffix)]
+    tables = [
+        table
+        for run in runs
+        for table in run_tables(
+            run,
+            f"{run.mode} mode, {run.workers} worker{'s' if run.workers > 1 else ''}, {run.wall_ns / 1e9:.1f} s; {_host(run)}",
+        )
+    ]
+    return Section(
+        "trigger",
+        "Trigger",
+        f"Every event left through one door. {doors(runs)}.",
+        tuple(pictures),
+        tuple(tables),
+    )
+
+
+def _rates(records: Sequence[RateRecord]) -> Section:
+    suffixes = _suffixes([record.menu for record in records])
+    named = [(record, f"-{record.menu}{suffix}") for record, suffix in zip(records, suffixes, strict=True)]
+    pictures = [picture for record, suffix in named for picture in rate_pictures(record, suffix)]
+    tables = [
+        table
+        for record in records
+        for table in rate_tables(
+            record, "; ".join([*(f"{n}: {c} events" for n, c in record.samples.items()), _host(record)])
+        )
+    ]
+    intro = "Rates of background samples, weighted by cross-section to the input rate; errors are those of the simulated events."
+    return Section("rates", "Rates", intro, tuple(pictures), tuple(tables))
+
+
+def _service(records: Sequence[TrafficRecord]) -> Section:
+    hosts = dict.fromkeys(f"{record.host.cpu}, {record.host.cores} cores" for record in records)
+    intro = "Requests to a server, random inputs. Latency counts from the time at which a request was due; queue and compute are the server's own counters."
+    tables = (traffic_table(records, "; ".join(hosts)),) if records else ()
+    return Section("service", "Service", intro, tuple(traffic_pictures(records)), tables)
+
+
+def _latency(records: Sequence[Numbered]) -> Section:
+    pictures: list[Picture] = []
+    tables = []
+    for entry in records:
+        rows = entry.record.latency
+        for bundle in dict.fromkeys(row.bundle for row in rows):
+            pictures += latency_pictures(rows, bundle, entry.suffix)
+        if rows:
+            tables.append(latency_table(rows, _latency_note(entry)))
+    intro = "Times of single calls on one host, engines interleaved in shuffled blocks of one run; only engines that reproduce the golden outputs are timed."
+    return Section("latency", "Latency", intro, tuple(pictures), tuple(tables))
+
+
+def _latency_note(entry: Numbered) -> str:
+    record = entry.record
+    told = [entry.note]
+    if record.roofline is not None:
+        told.append(f"peak of one core {record.roofline.flops_per_second / 1e9:.0f} GFLOP/s")
+    if record.harness_ns is not None:
+        told.append(f"the harness itself takes {record.harness_ns / 1e3:.2f} µs per call")
+    told += [f"not timed: {sentence}" for sentence in record.refused]
+    return "; ".join(told)
+
+
+def _memory(records: Sequence[Numbered]) -> Section:
+    pictures: list[Picture] = []
+    tables = []
+    for entry in records:
+        rows = entry.record.memory
+        for bundle in dict.fromkeys(row.bundle for row in rows):
+            pictures += memory_pictures(rows, bundle, entry.suffix)
+        if rows:
+            tables.append(memory_table(rows, entry.note))
+    intro = "Every run in a process of its own, since a process remembers everything that ran in it before."
+    return Section("memory", "Memory", intro, tuple(pictures), tuple(tables))
+
+
+def _loading(records: Sequence[Numbered]) -> Section:
+    loaded = [entry for entry in records if entry.record.load]
+    pictures = [load_picture(entry.record.load, entry.suffix) for entry in loaded]
+    tables = [load_table(entry.record.load, entry.note) for entry in loaded]
+    intro = "From nothing to the first score, in fresh processes."
+    return Section("loading", "Loading", intro, tuple(pictures), tuple(tables))
+
+
+def _agreement(records: Sequence[Numbered]) -> Section:
+    pictures, tables = [], []
+    for entry in records:
+        found = entry.record.agreement
+        if not found:
+            continue
+        picture = agreement_picture(found, entry.suffix)
+        pictures += [picture] if picture else []
+        flips = flips_table(found, "")
+        tables += [agreement_table(found, entry.note), *([flips] if flips else [])]
+    intro = "Each engine against the float64 reference: errors, fractions of values that match, and what a trigger cares about: decisions that change."
+    return Section("agreement", "Agreement", intro, tuple(pictures), tuple(tables))
+
+
+def _physics(evaluations: Sequence[Evaluation]) -> Section:
+    pictures: list[Picture] = []
+    tables: list[Table] = []
+    seen: list[str] = []
+    for evaluation in evaluations:
+        count = seen.count(evaluation.bundle)
+        seen.append(evaluation.bundle)
+        pictures += physics_pictures(evaluation, f"-{count}" if count else "")
+        samples = (evaluation.background, *evaluation.signals)
+        note = "; ".join(f"{f.name}: {f.jets} jets of {f.events} events" for f in samples)
+        tables.append(
+            merit_table(evaluation, f"{note}; scored with {evaluation.engine}; {evaluation.created}")
+        )
+        points = working_point_table(evaluation)
+        tables += [points] if points else []
+    samples_drawn = list({repr((e.background, e.signals)): e for e in reversed(evaluations)}.values())[::-1]
+    for index, evaluation in enumerate(samples_drawn):
+        pictures += baseline_pictures(evaluation, f"-{index}" if index else "")
+    intro = "Simulated collisions at 13.6 TeV with a parametric detector; per jet. Errors are bootstrap standard errors. Baselines are single variables of the same jets."
+    return Section("physics", "Physics", intro, tuple(pictures), tuple(tables))
+
+
+def _training(histories: Mapping[str, History]) -> Section:
+    drawn = [training_picture(name, history) for name, history in histories.items() if history]
+    pictures = tuple(picture for picture in drawn if picture)
+    return Section("training", "Training", "How the losses fell.", pictures)
+
+
+def _records(found: Found) -> Section:
+    columns = ("file", "kind", "models", "time (UTC)", "host", "versions", "options")
+    rows = [
+        Row(tuple(words(cell) for cell in (path.name, record.kind, *_facts(record))))
+        for path, record in found
+    ]
+    tables = (Table("Records", columns, tuple(rows)),) if rows else ()
+    return Section("records", "Records", "What was measured, where, when and with what.", (), tables)
+
+
+def _facts(record: AnyKind) -> tuple[str, ...]:
+    if isinstance(record, TrainingCurves):
+        return (record.bundle, "–", "–", "–", f"{len(record.history)} epochs")
+    host = record.host
+    versions = ", ".join(f"{name} {version}" for name, version in host.versions.items())
+    where = (
+        f"{host.cpu} ({', '.join(host.instruction_sets)}), {host.cores} cores, "
+        f"{host.memory_bytes / 1e9:.1f} GB, {host.system}, Python {host.python}"
+    )
+    return (_models(record), record.created[:19].replace("T", " "), where, versions, _options(record))
+
+
+def _models(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord) -> str:
+    if isinstance(record, RateRecord):
+        return record.menu
+    if isinstance(record, TrafficRecord):
+        return record.model
+    if isinstance(record, RunSummary):
+        return ", ".join(f"{m['bundle']} (SHA-256 {m['model_sha256'][:12]}…)" for m in record.models.values())
+    models = record.models if isinstance(record, Record) else {record.bundle: record.model_sha256}
+    return ", ".join(f"{name} (SHA-256 {digest[:12]}…)" for name, digest in models.items())
+
+
+def _options(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord) -> str:
+    if isinstance(record, RunSummary):
+        return f"menu {record.menu}, {record.mode} mode, {record.workers} workers"
+    if isinstance(record, TrafficRecord):
+        scenarios = dict.fromkeys(point.traffic.scenario.value for point in record.points)
+        together = f", with {', '.join(record.together)}" if record.together else ""
+        return f"{', '.join(scenarios)} on {record.server} {record.server_version}{together}"
+    if isinstance(record, RateRecord):
+        return f"input {record.input_hz:g} Hz"
+    if isinstance(record, Evaluation):
+        return f"engine {record.engine}"
+    return ", ".join(
+        f"{k} {' '.join(map(str, v)) if isinstance(v, list) else v}" for k, v in record.options.items()
+    )

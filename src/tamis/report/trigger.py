@@ -1,0 +1,161 @@
+"""Runs of a menu drawn: where events and time went, and what was filled on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tamis.report.canvas import INK, colour, label, new_figure, plain_log
+from tamis.report.content import Cell, Picture, Row, Table, number, significant, words
+from tamis.trigger import HistogramSum, RunSummary, TimeLine, account, beside
+
+PARTS = ("filter", "python", "features", "model", "input and output", "framework", "run")
+SMALL = 0.002  # of the run: lines below this are not drawn
+
+
+def run_pictures(run: RunSummary, suffix: str) -> list[Picture]:
+    """Draw one run."""
+    drawn = [_shares(run, suffix), _spread(run, suffix)]
+    drawn += [_histogram(name, filled, suffix) for name, filled in run.histograms.items()]
+    return [picture for picture in drawn if picture is not None]
+
+
+def _short(text: str, most: int = 34) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _shares(run: RunSummary, suffix: str) -> Picture:
+    lines = sorted((line for line in account(run) if line.share > SMALL), key=lambda line: line.share)
+    figure, axes = new_figure(size=(6.4, 0.8 + 0.34 * max(4, len(lines))))
+    for place, line in enumerate(lines):
+        axes.barh(
+            place,
+            100 * line.share,
+            color=colour(PARTS.index(line.part) if line.part in PARTS else 9),
+            height=0.7,
+        )
+        axes.text(100 * line.share, place, f" {100 * line.share:.1f}", va="center", fontsize=10)
+    axes.set_yticks(range(len(lines)), [_short(line.label) for line in lines], fontsize=10)
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.set_xlim(0, 115 * max((line.share for line in lines), default=1.0))
+    axes.set_xlabel("share of the run [%]")
+    label(axes, "", f"{run.menu}, {run.mode}")
+    told = ", ".join(f"{line.label} {100 * line.share:.1f} %" for line in reversed(lines))
+    return Picture(
+        f"time{suffix}", f"{run.menu}: where the time went", told, figure,
+        "Every nanosecond of the run's processes is in one of these lines.", run.menu,
+    )  # fmt: skip
+
+
+def _spread(run: RunSummary, suffix: str) -> Picture | None:
+    """Draw the distribution of the time per event."""
+    whole = next((line for line in beside(run) if line.label == "event"), None)
+    if whole is None:
+        return None
+    time = run.times["event"]
+    figure, axes = new_figure()
+    edges = 1.01 ** np.arange(min(time.bins), max(time.bins) + 12, 10) / 1e6
+    counts, _ = np.histogram(1.01 ** (np.array(time.bins) + 0.5) / 1e6, edges, weights=time.counts)
+    axes.stairs(counts, edges, color=INK, fill=False)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(0.5, None)
+    for index, (name, value) in enumerate(
+        (("p50", whole.p50_ns), ("p99", whole.p99_ns), ("p99.9", whole.p999_ns))
+    ):
+        axes.axvline(
+            value / 1e6, color=colour(index), linestyle="--", label=f"{name} {significant(value / 1e6)} ms"
+        )
+    plain_log(axes.xaxis)
+    axes.set_xlabel("time per event [ms]")
+    axes.set_ylabel("events")
+    axes.legend()
+    label(axes, run.menu, "one event at a time")
+    told = (
+        f"time per event: median {significant(whole.p50_ns / 1e6)} ms, p99.9 {significant(whole.p999_ns / 1e6)} ms, "
+        f"longest {significant(whole.most_ns / 1e6)} ms"
+    )
+    return Picture(f"event-time{suffix}", f"{run.menu}: time per event", told, figure, "", run.menu)
+
+
+def _histogram(name: str, filled: HistogramSum, suffix: str) -> Picture:
+    figure, axes = new_figure()
+    axes.stairs(filled.counts, np.linspace(filled.low, filled.high, len(filled.counts) + 1), color=INK)
+    if any(filled.counts):
+        axes.set_yscale("log")
+    axes.set_xlabel(name)
+    axes.set_ylabel("entries")
+    axes.set_xlim(filled.low, filled.high)
+    label(axes, "", f"{filled.below} below, {filled.above} above")
+    told = f"histogram of {name}: {sum(filled.counts)} entries, {filled.below} below and {filled.above} above its edges"
+    return Picture(f"filled-{name}{suffix}", name, told, figure)
+
+
+def run_tables(run: RunSummary, note: str) -> list[Table]:
+    """Return the counts and the times of one run."""
+    counts = run.counts
+    total = max(1, counts.entered)
+    doors = [
+        ("accepted", counts.accepted),
+        ("rejected", counts.rejected),
+        ("debug", counts.debug),
+        ("unreadable", counts.unreadable),
+    ]
+    rows = [("all events", counts.entered), *doors]
+    rows += [(f"path {name}", n) for name, n in counts.paths.items()]
+    rows += [(f"stream {name}", n) for name, n in counts.streams.items()]
+    rows += [(f"debug: {name}", n) for name, n in counts.reasons.items()]
+    tables = [
+        Table(
+            f"{run.menu}: where the events went",
+            ("", "events", "%"),
+            tuple(
+                Row((words(name), number(n, "d"), number(100 * n / total, ".3f")), run.menu)
+                for name, n in rows
+            ),
+            note,
+        ),
+        Table(
+            f"{run.menu}: time",
+            ("step", "part", "events", "mean µs", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
+            tuple(_time_row(line, run.menu) for line in (*account(run), *beside(run))),
+            "Per event that came so far. Reading goes on beside the computing and is no part of the sum.",
+        ),
+    ]
+    if run.unreadable:
+        tables.append(
+            Table(
+                f"{run.menu}: what could not be read",
+                ("file", "from", "to", "reason"),
+                tuple(
+                    Row((words(e.file), number(e.start, "d"), number(e.stop, "d"), words(e.reason)), run.menu)
+                    for e in run.unreadable
+                ),
+            )
+        )
+    return tables
+
+
+def _time_row(line: TimeLine, model: str) -> Row:
+    values = (line.mean_ns, line.p50_ns, line.p95_ns, line.p99_ns, line.p999_ns, line.most_ns)
+    cells = [number(None) if v != v else Cell(significant(v / 1e3), v) for v in values]
+    return Row(
+        (
+            words(line.label),
+            words(line.part),
+            number(line.events, "d"),
+            *cells,
+            number(100 * line.share, ".2f"),
+        ),
+        model,
+    )
+
+
+def doors(runs: Sequence[RunSummary]) -> str:
+    """Return the counts of runs in one sentence."""
+    return "; ".join(
+        f"{run.menu}: {run.counts.entered} events, {run.counts.accepted} accepted, {run.counts.rejected} rejected, "
+        f"{run.counts.debug} debug, {run.counts.unreadable} unreadable"
+        for run in runs
+    )

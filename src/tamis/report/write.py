@@ -1,0 +1,125 @@
+"""The report: records in, one page and figures out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tamis._base import DataError, progress, require, write_text
+from tamis.bundle import Bundle
+from tamis.measure import (
+    AnyKind,
+    Evaluation,
+    RateRecord,
+    Record,
+    TrafficRecord,
+    TrainingCurves,
+    read_records,
+)
+from tamis.trigger import RunSummary
+
+if TYPE_CHECKING:
+    from tamis.report.content import Picture, Section
+    from tamis.report.sections import History
+
+PAGE, FIGURES, HISTORY = "index.html", "figures", "training.json"
+KINDS = "a bench record, an evaluation, a run, rates, loads on a server or loss curves"
+DATED = (Record, Evaluation, RunSummary, RateRecord, TrafficRecord)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture as it stands in the page: its file and its inline SVG."""
+
+    picture: Picture
+    file: str
+    svg: str
+
+
+def write_report(places: Sequence[Path], output: Path, *, bundles: Sequence[Bundle] = ()) -> Path:
+    """Draw all records at the places: `output/index.html`, and every figure as PNG and PDF; return the page's path."""
+    found = _unique(read_records([Path(place) for place in places]))
+    histories = _histories([record for _, record in found], bundles)
+    if not found and not histories:
+        named = ", ".join(map(str, places)) or "no place"
+        raise DataError(
+            f"nothing to report: {named} holds no record ({KINDS}); `tamis bench ... -o records/` makes one"
+        )
+    from tamis.report.canvas import style
+    from tamis.report.sections import sections
+
+    with style():
+        made = sections(found, histories)
+        pictures = [(section, picture) for section in made for picture in section.pictures]
+        drawn: dict[str, list[Drawn]] = {section.name: [] for section in made}
+        with progress("drawing", len(pictures), "figures") as advance:
+            for section, picture in pictures:
+                drawn[section.name].append(_save(picture, Path(output)))
+                advance(1)
+    models = sorted(
+        {p.model for _, p in pictures if p.model}
+        | {r.model for s in made for t in s.tables for r in t.rows if r.model}
+    )
+    page = Path(output) / PAGE
+    write_text(page, _render(made, drawn, models, [record for _, record in found]))
+    return page
+
+
+def _unique(
+    found: list[tuple[Path, AnyKind]],
+) -> list[tuple[Path, AnyKind]]:
+    """Drop what was found twice, since places may lie in each other."""
+    return list({path.resolve(): (path, record) for path, record in found}.values())
+
+
+def _histories(records: Sequence[object], bundles: Sequence[Bundle]) -> dict[str, History]:
+    """Return loss curves by model: those of records, then those that bundles carry."""
+    histories: dict[str, History] = {}
+    for record in records:
+        if isinstance(record, TrainingCurves):
+            histories.setdefault(record.bundle, record.history)
+    for bundle in bundles:
+        if HISTORY in bundle.manifest.files:
+            try:
+                curves = TrainingCurves(bundle=bundle.name, history=json.loads(bundle.text(HISTORY)))
+            except ValueError as error:
+                raise DataError(
+                    f"{bundle.path / HISTORY} holds no loss curves: a list of numbers by name, one entry per epoch"
+                ) from error
+            histories[bundle.name] = curves.history
+    return histories
+
+
+def _save(picture: Picture, output: Path) -> Drawn:
+    from tamis.report.canvas import save
+
+    name = re.sub(r"[^A-Za-z0-9_+-]+", "_", picture.name)
+    return Drawn(picture, f"{FIGURES}/{name}", save(picture.figure, output / FIGURES, name))
+
+
+def _render(
+    made: Sequence[Section], drawn: dict[str, list[Drawn]], models: Sequence[str], records: Sequence[object]
+) -> str:
+    jinja2 = require("jinja2", extra="plot", purpose="writing reports")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        files("tamis.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    )
+    dated = [record.created for record in records if isinstance(record, DATED)]
+    hosts = sorted({record.host.cpu for record in records if isinstance(record, DATED)})
+    text = template.render(
+        sections=made,
+        drawn=drawn,
+        models=models,
+        records=len(records),
+        newest=max(dated, default=""),
+        hosts=hosts,
+    )
+    return str(text)

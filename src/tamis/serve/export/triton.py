@@ -1,0 +1,58 @@
+"""A Triton model repository of bundles: NVIDIA Triton's Python backend runs them, and so does our own server."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from tamis._base import UsageError, atomic_path
+from tamis.bundle import Bundle
+from tamis.engines import choose_chunk, find_engine
+from tamis.serve.models.bundles import bundle_spec
+from tamis.serve.models.triton_config import config_of
+
+BUNDLE, MODEL = "bundle", "model.py"
+
+
+def export_triton(
+    bundle: Bundle,
+    repository: Path,
+    *,
+    engine: str = "onnxruntime",
+    instances: int = 1,
+    threads: int = 1,
+    delay_us: int = 0,
+) -> Path:
+    """Write a bundle as a model of a Triton repository; return its folder, which appears whole or not at all."""
+    if not find_engine(engine).here:
+        raise UsageError(f"the engine {engine} computes elsewhere; export with one that runs in the server")
+    target = repository / bundle.name
+    if target.exists():
+        raise UsageError(f"{target} is there already: remove it, or export to another folder")
+    spec = bundle_spec(bundle)
+    if spec.batching is not None:
+        spec = replace(spec, batching=replace(spec.batching, preferred=(choose_chunk(bundle.manifest),)))
+    config = config_of(spec)
+    config.ClearField("platform")
+    config.backend = "python"
+    config.ClearField("default_model_filename")
+    del config.instance_group[:]
+    group = config.instance_group.add(count=instances)
+    group.kind = group.KIND_CPU
+    if delay_us:
+        config.dynamic_batching.max_queue_delay_microseconds = delay_us
+    told = {"tamis_bundle": BUNDLE, "tamis_engine": engine, "tamis_threads": str(threads)}
+    for name, value in told.items():
+        config.parameters[name].string_value = value
+    repository.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target) as part:
+        version = part / "1"
+        shutil.copytree(bundle.path, version / BUNDLE)
+        source = files("tamis.serve.export") / "triton_model.py.in"
+        (version / MODEL).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        (part / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
+    return target

@@ -1,0 +1,151 @@
+"""NVIDIA Triton itself, as the wheel `nvidia-pytriton` carries it: to see an export served before a site deploys it.
+
+Only the wheel's binary is used, on CPU; its own Python, which wants another numpy, is never imported.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from tamis._base import MissingExtraError, TamisError
+
+INSTALL = "pip install --no-deps nvidia-pytriton==0.7.0"
+BACKEND = ("libtriton_python.so", "triton_python_backend_utils.py")
+STUB = "triton_python_backend_stub"
+START_S, END_S = 120.0, 30.0
+TOLD_MOST = 500  # characters of its log in an error
+
+
+class TritonPlace(NamedTuple):
+    """Where a running Triton is reached."""
+
+    grpc: str  # HOST:PORT
+    http: str
+    pid: int
+
+
+@contextmanager
+def triton_server(
+    repository: Path, *, environment: Mapping[str, str] | None = None, explicit: bool = False
+) -> Iterator[TritonPlace]:
+    """Serve a repository by NVIDIA Triton on loopback; with `explicit`, models are loaded and unloaded by request."""
+    root = _installed()
+    with tempfile.TemporaryDirectory(prefix="triton-") as folder:
+        backends = _backends(root, Path(folder))
+        grpc, http = _free_ports(2)
+        arguments = [
+            str(root / "tritonserver/bin/tritonserver"),
+            f"--model-repository={repository.absolute()}",
+            f"--backend-directory={backends}",
+            f"--grpc-port={grpc}",
+            f"--http-port={http}",
+            "--grpc-address=127.0.0.1",
+            "--http-address=127.0.0.1",
+            "--allow-metrics=false",
+            *(["--model-control-mode=explicit", "--load-model=*"] if explicit else ["--exit-on-error=true"]),
+        ]
+        with (Path(folder) / "log").open("w+b") as log:
+            process = subprocess.Popen(
+                arguments, stdout=log, stderr=log, env=_environment(root, environment or {})
+            )
+            try:
+                _wait(process, http, log)
+                yield TritonPlace(f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", process.pid)
+            finally:
+                _end(process)
+
+
+def _installed() -> Path:
+    found = find_spec("pytriton")
+    if found is None or found.origin is None:
+        raise MissingExtraError(f"NVIDIA Triton's binary is not installed: {INSTALL}")
+    return Path(found.origin).parent
+
+
+def _backends(root: Path, folder: Path) -> Path:
+    """Put the Python backend together with the stub of this Python: the wheel keeps them apart."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = root / "tritonserver/python_backend_stubs" / version / STUB
+    if not stub.exists():
+        has = ", ".join(sorted(path.parent.name for path in stub.parent.parent.glob(f"*/{STUB}")))
+        raise MissingExtraError(
+            f"nvidia-pytriton has no Python backend for Python {version}, only for {has}; use one of those"
+        )
+    python = folder / "backends" / "python"
+    python.mkdir(parents=True)
+    for name in BACKEND:
+        (python / name).symlink_to(root / "tritonserver/backends/python" / name)
+    shutil.copy(stub, python / STUB)
+    return python.parent
+
+
+def _environment(root: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment: the wheel's libraries, and this Python first, whose modules the backend's own one takes."""
+    libraries = [str(root.parent / "nvidia_pytriton.libs"), os.environ.get("LD_LIBRARY_PATH", "")]
+    return {
+        **os.environ,
+        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        **more,
+    }
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody has now: Triton cannot be asked to choose."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
+    """Return when all models are ready."""
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise TamisError(f"NVIDIA Triton ended with {process.returncode}: {_told(log)}")
+        if _is_ready(port):
+            return
+        time.sleep(0.05)
+    raise TamisError(f"NVIDIA Triton was not ready within {START_S:g} s: {_told(log)}")
+
+
+def _is_ready(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _told(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").splitlines()
+    errors = [line for line in lines if "failed to load" in line] or lines[-1:] or ["it said nothing"]
+    return errors[0][:TOLD_MOST].split("\\n", maxsplit=1)[0]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

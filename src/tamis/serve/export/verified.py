@@ -1,0 +1,21 @@
+"""Whether NVIDIA Triton itself answers what a bundle's golden outputs say."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from tamis.bundle import Bundle
+from tamis.engines import Options, Remote, Session, find_engine
+from tamis.serve.export.triton_server import triton_server
+
+TIMEOUT_S = 30.0
+
+
+def verify_export(bundle: Bundle, exported: Path) -> None:
+    """Serve an exported model alone by NVIDIA Triton; raise where it does not answer the bundle's golden outputs."""
+    with tempfile.TemporaryDirectory(prefix="export-") as folder:
+        (Path(folder) / exported.name).symlink_to(exported.absolute(), target_is_directory=True)
+        with triton_server(Path(folder)) as place:
+            options = Options(remote=Remote((place.grpc,), timeout_s=TIMEOUT_S))
+            Session(bundle, find_engine("remote"), options).close()

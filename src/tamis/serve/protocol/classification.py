@@ -1,0 +1,74 @@
+"""The classification extension: an output's largest values as `score:index` or `score:index:label`, the largest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tamis.serve.protocol.messages import Fault, Refusal, Wanted
+from tamis.serve.protocol.tensors import datatype_of
+
+_SCORES = frozenset([f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)] + ["FP32", "FP64"])
+
+
+def class_counts(wanted: Sequence[Wanted]) -> dict[str, int]:
+    """Return of which outputs so many classes are asked for."""
+    found = {}
+    for one in wanted:
+        count = one.parameters.get("classification")
+        if count is None:
+            continue
+        if type(count) is not int or count < 1:
+            raise Refusal(
+                Fault.INVALID,
+                f"the output {one.name!r} is asked for with classification {count!r}; it has to be a number of classes",
+            )
+        if "shared_memory_region" in one.parameters:
+            raise Refusal(
+                Fault.INVALID,
+                f"the output {one.name!r} is asked for as classes and in shared memory; only one of them is possible",
+            )
+        found[one.name] = count
+    return found
+
+
+def classified(
+    outputs: Mapping[str, np.ndarray],
+    counts: Mapping[str, int],
+    *,
+    has_rows: bool,
+    labels: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return outputs, those with a count as strings: one row of them for each row of the model's batch."""
+    labels = labels or {}
+    return {
+        name: _classes(name, array, counts[name], has_rows, labels.get(name, ())) if name in counts else array
+        for name, array in outputs.items()
+    }
+
+
+def _classes(name: str, array: np.ndarray, count: int, has_rows: bool, labels: Sequence[str]) -> np.ndarray:
+    datatype = datatype_of(array.dtype)
+    if datatype not in _SCORES:
+        raise Refusal(Fault.INVALID, f"the output {name!r} is {datatype}, which has no classes")
+    rows = array.reshape(len(array) if has_rows else 1, -1) if array.size else array.reshape(0, 0)
+    count = min(count, rows.shape[1])
+    found = np.empty((len(rows), count), object)
+    for index, row in enumerate(rows):
+        for place, best in enumerate(_best(row, count)):
+            found[index, place] = _text(row[best], int(best), labels)
+    return found if has_rows else found.reshape(-1)
+
+
+def _best(row: np.ndarray, count: int) -> np.ndarray:
+    """Return the places of the largest values; of equal ones the first, and what is no number last."""
+    keys = np.where(np.isnan(row), -np.inf, row) if row.dtype.kind == "f" else row
+    ascending = np.argsort(keys[::-1], kind="stable")
+    return len(row) - 1 - ascending[::-1][:count]
+
+
+def _text(score: np.generic, index: int, labels: Sequence[str]) -> bytes:
+    value = f"{float(score):f}" if score.dtype.kind == "f" else str(score)
+    label = f":{labels[index]}" if index < len(labels) and labels[index] else ""
+    return f"{value}:{index}{label}".encode()

@@ -1,0 +1,88 @@
+"""One block of events, from the seed to the columns: all that a worker does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tamis.events import Events
+from tamis.simulate.columns import Block, batch
+from tamis.simulate.detector import respond
+from tamis.simulate.filters import make_passing
+from tamis.simulate.flavour import b_tag, jet_flavour
+from tamis.simulate.generator import generator
+from tamis.simulate.jets import anti_kt, four_momenta
+from tamis.simulate.leptons import electrons, muons, neutral_density
+from tamis.simulate.low_level import low_level
+from tamis.simulate.particles import merge, visible
+from tamis.simulate.pileup import pile_up
+from tamis.simulate.processes import find_process
+from tamis.simulate.seeds import Seeds
+from tamis.simulate.settings import Settings, generator_lines
+from tamis.simulate.substructure import soft_drop_mass, subjettiness
+from tamis.simulate.truth import gen_particles, label_jets
+
+BLOCK_EVENTS = 250  # part of what a seed means: another size gives other events
+RUNS = 2**32  # NanoAOD keeps run numbers in 32 bits
+FAT_JET_RADIUS, JET_RADIUS = 0.8, 0.4
+TAUS = 3
+TRACE_PT_GEV = 0.1  # softer particles leave nothing, whatever they are
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one block is made from."""
+
+    process: str
+    settings: Settings
+    seed: int
+    block: int
+    events: int
+
+
+def make_block(task: Task) -> Events:
+    """Generate, detect, cluster, and name the columns."""
+    settings, n = task.settings, task.events
+    process = find_process(task.process)
+    number = process.number
+    seeds = Seeds(task.seed, number, task.block)
+    make = generator(generator_lines(task.process, settings))
+    wanted = process.wanted
+    record = make_passing(make, n, wanted, seeds)[0] if wanted else make(n, seeds.pythia("event"))
+    vertex_z = seeds.stream("vertex").normal(0.0, settings.detector.beam_spot_cm, n)
+    over = pile_up(n, vertex_z, settings, seeds)
+    particles = visible(record, make, settings.detector.eta_max, TRACE_PT_GEV)
+    if over.particles is not None:
+        particles = merge(particles, over.particles)
+    candidates = respond(particles, settings.detector, seeds)
+    momenta = four_momenta(candidates)
+    fat_jets = anti_kt(candidates, momenta, n, FAT_JET_RADIUS, settings.fat_jet_pt_min_gev)
+    jets = anti_kt(candidates, momenta, n, JET_RADIUS, settings.jet_pt_min_gev)
+    flavour = jet_flavour(record, jets)
+    gen, density = gen_particles(record), neutral_density(candidates, n)
+    fakes = process.fake_electron_rate or settings.detector.fake_electron_rate
+    return batch(
+        Block(
+            run=task.seed % RUNS,
+            number=task.block,
+            first_event=task.block * BLOCK_EVENTS + 1,
+            process=number,
+            mu=settings.mu,
+            record=record,
+            vertex_z=vertex_z,
+            pile_up=over,
+            candidates=candidates,
+            fat_jets=fat_jets,
+            fat_jet_label=label_jets(record, fat_jets, FAT_JET_RADIUS),
+            fat_jet_soft_drop=soft_drop_mass(fat_jets, momenta),
+            fat_jet_tau=subjettiness(fat_jets, momenta, TAUS, FAT_JET_RADIUS),
+            jets=jets,
+            jet_flavour=flavour,
+            jet_b_tag=b_tag(jets, flavour, seeds),
+            muons=muons(candidates, density, gen, record),
+            electrons=electrons(candidates, density, gen, record, seeds, fakes),
+            gen=gen,
+            low_level=low_level(particles, vertex_z, settings.detector, seeds)
+            if settings.low_level
+            else None,
+        )
+    )

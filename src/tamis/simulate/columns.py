@@ -1,0 +1,217 @@
+"""The columns of a simulated batch, named as in NanoAOD and PFNano."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import awkward as ak
+import numpy as np
+
+from tamis.events import Events
+from tamis.simulate.candidates import Candidates
+from tamis.simulate.generator import Record
+from tamis.simulate.jets import Jets
+from tamis.simulate.leptons import Leptons
+from tamis.simulate.low_level import LowLevel
+from tamis.simulate.pileup import PileUp
+from tamis.simulate.truth import GenParticles
+
+
+@dataclass(frozen=True)
+class Block:
+    """Everything that is known about one block of events."""
+
+    run: int  # the seed, so that samples of different seeds have no event in common
+    number: int  # of the block
+    first_event: int  # number of its first event
+    process: int
+    mu: float
+    record: Record
+    vertex_z: np.ndarray
+    pile_up: PileUp
+    candidates: Candidates
+    fat_jets: Jets
+    fat_jet_label: np.ndarray
+    fat_jet_soft_drop: np.ndarray
+    fat_jet_tau: np.ndarray  # (jets, 3)
+    jets: Jets
+    jet_flavour: np.ndarray
+    jet_b_tag: np.ndarray
+    muons: Leptons
+    electrons: Leptons
+    gen: GenParticles
+    low_level: LowLevel | None = None
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.record)
+
+
+def batch(block: Block) -> Events:
+    """Return the block as events."""
+    return Events.of(
+        {
+            **_identity(block),
+            **_generator(block),
+            **_pile_up(block),
+            **_candidates(block),
+            **_jets("FatJet", block.fat_jets, block),
+            **_fat_jet_extras(block),
+            **_constituents("FatJetPFCands", block.fat_jets, block),
+            **_jets("Jet", block.jets, block),
+            **_jet_extras(block),
+            **_constituents("JetPFCands", block.jets, block),
+            **_leptons("Muon", block.muons, block),
+            **_leptons("Electron", block.electrons, block),
+            **_gen(block),
+            **_missing(block),
+            **_low_level(block),
+        }
+    )
+
+
+def _identity(block: Block) -> dict[str, object]:
+    n = len(block)
+    return {
+        "run": np.full(n, block.run, np.uint32),
+        "luminosityBlock": np.full(n, block.number + 1, np.uint32),
+        "event": np.arange(block.first_event, block.first_event + n, dtype=np.uint64),
+        "tamis_process": np.full(n, block.process, np.int32),
+    }
+
+
+def _generator(block: Block) -> dict[str, object]:
+    info = block.record.info
+    return {
+        "genWeight": _float(info["weight"]),
+        "Generator_weight": _float(info["weight"]),
+        "Generator_binvar": _float(np.sqrt(np.maximum(info["pT2Hat"], 0.0))),
+        "Generator_scalePDF": _float(np.sqrt(np.maximum(info["Q2Fac"], 0.0))),
+        "Generator_x1": _float(info["x1"]),
+        "Generator_x2": _float(info["x2"]),
+        "Generator_id1": info["id1"].astype(np.int32),
+        "Generator_id2": info["id2"].astype(np.int32),
+    }
+
+
+def _pile_up(block: Block) -> dict[str, object]:
+    return {
+        "Pileup_nPU": block.pile_up.collisions.astype(np.int32),
+        "Pileup_nTrueInt": np.full(len(block), block.mu, np.float32),
+        "PV_npvs": (block.pile_up.vertices + 1).astype(np.int32),
+        "PV_z": _float(block.vertex_z),
+    }
+
+
+def _candidates(block: Block) -> dict[str, object]:
+    found = block.candidates
+    columns = {
+        **{name: _float(getattr(found, name)) for name in ("pt", "eta", "phi", "mass", "d0", "dz")},
+        "pdgId": found.pdg_id.astype(np.int32),
+        "charge": found.charge.astype(np.int32),
+    }
+    return _lists("PFCands", columns, found.offsets(len(block)))
+
+
+def _jets(prefix: str, jets: Jets, block: Block) -> dict[str, object]:
+    columns = {name: _float(getattr(jets, name)) for name in ("pt", "eta", "phi", "mass")}
+    columns["nConstituents"] = jets.multiplicity.astype(np.int32)
+    return _lists(prefix, columns, _jet_offsets(jets, len(block)))
+
+
+def _fat_jet_extras(block: Block) -> dict[str, object]:
+    columns = {
+        "msoftdrop": _float(block.fat_jet_soft_drop),
+        **{f"tau{n + 1}": _float(block.fat_jet_tau[:, n]) for n in range(block.fat_jet_tau.shape[1])},
+        "label": block.fat_jet_label.astype(np.int32),
+    }
+    return _lists("FatJet", columns, _jet_offsets(block.fat_jets, len(block)))
+
+
+def _jet_extras(block: Block) -> dict[str, object]:
+    columns = {"hadronFlavour": block.jet_flavour.astype(np.int32), "btag": _float(block.jet_b_tag)}
+    return _lists("Jet", columns, _jet_offsets(block.jets, len(block)))
+
+
+def _leptons(prefix: str, leptons: Leptons, block: Block) -> dict[str, object]:
+    columns = {
+        **{name: _float(getattr(leptons, name)) for name in ("pt", "eta", "phi", "mass", "dz")},
+        "charge": leptons.charge.astype(np.int32),
+        "pdgId": leptons.pdg_id,
+        "pfRelIso03_all": _float(leptons.isolation),
+        "dxy": _float(leptons.d0),
+        "genPartIdx": leptons.gen_index,
+        "genPartFlav": leptons.gen_flavour.astype(np.uint8),
+    }
+    return _lists(prefix, columns, np.searchsorted(leptons.event, np.arange(len(block) + 1)))
+
+
+def _constituents(prefix: str, jets: Jets, block: Block) -> dict[str, object]:
+    """Return the pairs of indices, both counted within the event."""
+    owner = jets.owner
+    event = jets.event[owner]
+    columns = {
+        "jetIdx": (owner - _jet_offsets(jets, len(block))[event]).astype(np.int32),
+        "pFCandsIdx": (jets.constituents - block.candidates.offsets(len(block))[event]).astype(np.int32),
+    }
+    return _lists(prefix, columns, np.searchsorted(event, np.arange(len(block) + 1)))
+
+
+def _gen(block: Block) -> dict[str, object]:
+    gen = block.gen
+    columns = {
+        **{name: _float(getattr(gen, name)) for name in ("pt", "eta", "phi", "mass")},
+        "pdgId": gen.pdg_id.astype(np.int32),
+        "status": gen.status,
+        "statusFlags": gen.flags,
+        "genPartIdxMother": gen.mother,
+    }
+    return _lists("GenPart", columns, np.searchsorted(gen.event, np.arange(len(block) + 1)))
+
+
+def _missing(block: Block) -> dict[str, object]:
+    found, n = block.candidates, len(block)
+    px = -np.bincount(found.event, found.pt * np.cos(found.phi), minlength=n)
+    py = -np.bincount(found.event, found.pt * np.sin(found.phi), minlength=n)
+    return {
+        "MET_pt": _float(np.hypot(px, py)),
+        "MET_phi": _float(np.arctan2(py, px)),
+        "MET_sumEt": _float(np.bincount(found.event, found.pt, minlength=n)),
+    }
+
+
+def _low_level(block: Block) -> dict[str, object]:
+    found = block.low_level
+    if found is None:
+        return {}
+    columns: dict[str, object] = {}
+    for prefix, part, names in (
+        ("EcalCell", found.crystals, ("et", "eta", "phi")),
+        ("HcalTower", found.towers, ("et", "eta", "phi")),
+        ("Track", found.tracks, ("pt", "eta", "phi", "d0", "dz", "charge")),
+        ("PixelHit", found.hits, ("layer", "eta", "phi")),
+    ):
+        values = {name: np.asarray(getattr(part, name)) for name in names}
+        typed = {n: v.astype(np.float32 if v.dtype.kind == "f" else np.int32) for n, v in values.items()}
+        columns |= _lists(prefix, typed, np.searchsorted(part.event, np.arange(len(block) + 1)))
+    return columns
+
+
+def _jet_offsets(jets: Jets, events: int) -> np.ndarray:
+    return np.searchsorted(jets.event, np.arange(events + 1))
+
+
+def _lists(prefix: str, columns: Mapping[str, np.ndarray], offsets: np.ndarray) -> dict[str, object]:
+    """Return the columns of a collection, one list per event."""
+    index = ak.index.Index64(offsets.astype(np.int64))
+    return {
+        f"{prefix}_{name}": ak.Array(
+            ak.contents.ListOffsetArray(index, ak.contents.NumpyArray(np.ascontiguousarray(column)))
+        )
+        for name, column in columns.items()
+    }
+
+
+def _float(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32)

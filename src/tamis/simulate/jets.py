@@ -1,0 +1,103 @@
+"""Jets: anti-kT through FastJet, on all events of a block in one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
+
+import awkward as ak
+import numpy as np
+
+from tamis._base import require
+from tamis.simulate.candidates import Candidates
+
+AXES = ("px", "py", "pz", "E")
+
+
+@dataclass(frozen=True)
+class Jets:
+    """Jets in event order, the hardest of each event first, and what they are made of."""
+
+    event: np.ndarray
+    pt: np.ndarray
+    eta: np.ndarray
+    phi: np.ndarray
+    mass: np.ndarray
+    offsets: np.ndarray  # where the constituents of each jet begin
+    constituents: np.ndarray  # rows of the candidates, by falling transverse momentum
+
+    def __len__(self) -> int:
+        """Return the number of jets of all events."""
+        return len(self.event)
+
+    @property
+    def multiplicity(self) -> np.ndarray:
+        """Return the number of constituents of each jet."""
+        return np.diff(self.offsets)
+
+    @property
+    def owner(self) -> np.ndarray:
+        """Return the jet that each constituent belongs to."""
+        return np.repeat(np.arange(len(self)), self.multiplicity)
+
+
+def four_momenta(candidates: Candidates) -> np.ndarray:
+    """Return (4, n): px, py, pz, E."""
+    px, py = candidates.pt * np.cos(candidates.phi), candidates.pt * np.sin(candidates.phi)
+    pz = candidates.pt * np.sinh(candidates.eta)
+    return np.stack([px, py, pz, np.sqrt(px**2 + py**2 + pz**2 + candidates.mass**2)])
+
+
+def anti_kt(
+    candidates: Candidates, momenta: np.ndarray, events: int, radius: float, pt_min_gev: float
+) -> Jets:
+    """Cluster every event with the anti-kT algorithm; the candidates have to be in event order."""
+    library = fastjet()
+    begins = candidates.offsets(events)
+    found = library.ClusterSequence(
+        grouped(momenta, begins), library.JetDefinition(library.antikt_algorithm, radius)
+    ).constituent_index(pt_min_gev)
+    per_jet = ak.flatten(found + begins[:-1])
+    rows = ak.to_numpy(ak.flatten(per_jet)).astype(np.int64)
+    sizes = ak.to_numpy(ak.num(per_jet)).astype(np.int64)
+    event = np.repeat(np.arange(events), ak.to_numpy(ak.num(found)))
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    px, py, pz, energy = sums(momenta[:, rows], owner, len(sizes))
+    order = np.lexsort((-np.hypot(px, py), event))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    inside = np.lexsort((rows, rank[owner]))  # candidates of an event lie by falling pT already
+    pt, pz = np.hypot(px, py)[order], pz[order]
+    return Jets(
+        event=event[order],
+        pt=pt,
+        eta=np.arcsinh(pz / pt),
+        phi=np.arctan2(py, px)[order],
+        mass=np.sqrt(np.maximum(energy[order] ** 2 - pt**2 - pz**2, 0.0)),
+        offsets=np.concatenate([[0], np.cumsum(sizes[order])]),
+        constituents=rows[inside],
+    )
+
+
+def sums(momenta: np.ndarray, owner: np.ndarray, owners: int) -> np.ndarray:
+    """Add up the momenta of each owner."""
+    return np.stack([np.bincount(owner, component, minlength=owners) for component in momenta])
+
+
+def grouped(momenta: np.ndarray, offsets: np.ndarray) -> ak.Array:
+    """Return the momenta as FastJet takes them: one list of particles per event or jet."""
+    content = ak.contents.RecordArray(
+        [ak.contents.NumpyArray(np.ascontiguousarray(component)) for component in momenta],
+        list(AXES),
+        parameters={"__record__": "Momentum4D"},
+    )
+    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), content))
+
+
+@lru_cache(maxsize=1)
+def fastjet() -> ModuleType:
+    """Import FastJet, without the banner that it would print into our output."""
+    library = require("fastjet", extra="simulate", purpose="clustering jets")
+    library._swig.ClusterSequence.set_fastjet_banner_stream(None)  # the wrapper exposes it nowhere else
+    return library

@@ -1,0 +1,98 @@
+"""Low-level detector information: calorimeter cells, all tracks, hits of the pixel barrel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tamis.simulate.candidates import Candidates
+from tamis.simulate.cells import Cells, Grid, fill
+from tamis.simulate.detector import Detector, reaches_calorimeter
+from tamis.simulate.flight import Cylinder, cross, wrapped
+from tamis.simulate.particles import Particles
+from tamis.simulate.seeds import Seeds
+from tamis.simulate.showers import (
+    ECAL_CYLINDER,
+    HCAL_CYLINDER,
+    Showers,
+    electromagnetic,
+    hadronic,
+    joined,
+)
+from tamis.simulate.tracker import tracks
+
+# One crystal is a 360th of a turn in eta and phi, one tower five by five crystals, up to |eta| = 3.
+CRYSTALS = Grid("crystals", 360, reach=2, core=0.25, tail=0.9, tail_share=0.15, threshold_gev=0.10)
+TOWERS = Grid("towers", 72, reach=1, core=0.12, tail=0.5, tail_share=0.25, threshold_gev=0.50)
+MUON_TOWER_GEV = 2.0
+
+PIXEL_BARREL = tuple(Cylinder(radius, 26.7) for radius in (2.9, 6.8, 10.9))
+PIXEL_EFFICIENCY = 0.99
+PIXEL_RESOLUTION_CM = (0.0015, 0.0030)  # across and along the beam
+
+
+@dataclass(frozen=True)
+class PixelHits:
+    """Hits in event order; eta and phi as seen from the centre of the detector."""
+
+    event: np.ndarray
+    layer: np.ndarray  # 1 is the innermost
+    eta: np.ndarray
+    phi: np.ndarray
+
+
+@dataclass(frozen=True)
+class LowLevel:
+    """What the parts of the detector hold, before anything is reconstructed but tracks."""
+
+    crystals: Cells
+    towers: Cells
+    tracks: Candidates
+    hits: PixelHits
+
+
+def low_level(particles: Particles, vertex_z: np.ndarray, detector: Detector, seeds: Seeds) -> LowLevel:
+    """Return everything; `vertex_z` is where along the beam each event's own collision was."""
+    z0 = vertex_z[particles.event] + particles.dz
+    crystals, towers = _calorimeters(particles, z0, detector, seeds)
+    found, _ = tracks(particles, detector.tracker, detector.hcal, detector.ecal, seeds)
+    return LowLevel(crystals, towers, found.by_falling_pt(), pixel_hits(particles, z0, seeds))
+
+
+def _calorimeters(
+    particles: Particles, z0: np.ndarray, detector: Detector, seeds: Seeds
+) -> tuple[Cells, Cells]:
+    """Return what every particle that arrives leaves in the calorimeters, be it tracked or not."""
+    arrives = reaches_calorimeter(particles, detector.tracker)
+    particles, z0 = particles.take(arrives), z0[arrives]
+    ecal, hcal = cross(particles, z0, ECAL_CYLINDER), cross(particles, z0, HCAL_CYLINDER)
+    light = np.isin(np.abs(particles.pdg_id), (11, 22))
+    showers = electromagnetic(particles.take(light & ecal.reached), ecal.take(light & ecal.reached), seeds)
+    early = hadronic(particles, seeds)
+    heavy = ~light & ecal.reached
+    begun = Showers(particles.event, ecal.eta, ecal.phi, early).take(heavy & (early > 0))
+    muon = np.abs(particles.pdg_id) == 13
+    late = np.where(muon, np.minimum(MUON_TOWER_GEV, particles.energy), particles.energy - early)
+    rest = Showers(particles.event, hcal.eta, hcal.phi, late).take(~light & hcal.reached & (late > 0))
+    return (
+        fill(joined(showers, begun), CRYSTALS, detector.ecal, seeds),
+        fill(rest, TOWERS, detector.hcal, seeds),
+    )
+
+
+def pixel_hits(particles: Particles, z0: np.ndarray, seeds: Seeds) -> PixelHits:
+    """Return the hits of charged particles in the layers of the pixel barrel."""
+    charged = particles.charge != 0
+    particles, z0 = particles.take(charged), z0[charged]
+    seen = seeds.stream("pixel efficiency").random((len(particles), len(PIXEL_BARREL))) < PIXEL_EFFICIENCY
+    noise = seeds.stream("pixel position").standard_normal((len(particles), len(PIXEL_BARREL), 2))
+    eta, phi = np.empty(seen.shape), np.empty(seen.shape)
+    for layer, cylinder in enumerate(PIXEL_BARREL):
+        place = cross(particles, z0, cylinder)
+        across, along = (size / cylinder.radius_cm for size in PIXEL_RESOLUTION_CM)
+        seen[:, layer] &= place.reached
+        phi[:, layer] = wrapped(place.phi + across * noise[:, layer, 0])
+        eta[:, layer] = np.arcsinh(np.sinh(place.eta) + along * noise[:, layer, 1])
+    owner, ring = np.nonzero(seen)
+    return PixelHits(particles.event[owner], ring + 1, eta[seen], phi[seen])

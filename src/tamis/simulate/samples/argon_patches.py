@@ -1,0 +1,193 @@
+"""Patches of a wire plane in a liquid-argon chamber, each about a hit, by the particle that made the hit.
+
+A window of 75 cm holds cosmic muons that pass, one that stops and may decay, showers, a proton and a pion. Their charge
+recombines, diffuses, and is seen in cells of a wire by six ticks; noise is added, some wires are dead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tamis.simulate.samples.argon_cascade import Flying, cascade
+from tamis.simulate.samples.argon_space import Deposits, isotropic, joined, normalised
+from tamis.simulate.samples.argon_tracks import Tracks, follow, range_cm
+from tamis.simulate.seeds import Seeds
+
+CLASSES = ("track", "em", "michel")
+TRACK, EM, MICHEL = range(3)
+CELL_CM = 0.47  # wire pitch; six ticks of 0.5 us at 1.6 mm/us are as much
+WINDOW, PATCH = 160, 48  # cells
+PER_EVENT = 10  # patches
+DIFFUSION_CM = 0.12
+NOISE_MEV, HIT_MEV = 0.06, 0.35
+STEP_MEV = 0.01  # of the digitiser
+SHAPING = 0.08  # of the charge seen a cell earlier, and as much a cell later
+DEAD_WIRES = 0.01
+MICHEL_END_MEV = 52.8
+DECAYS = 0.85  # of the muons that stop; the others are captured
+SHOWER_MEV = (50.0, 1500.0)
+HALF_CM = 0.5 * WINDOW * CELL_CM
+
+
+def make_patches(n: int, seeds: Seeds) -> dict[str, np.ndarray]:
+    """Return patches (n, 1, 48, 48) in MeV, the class of the hit in the middle, and simple variables of the patch."""
+    seen, charge = windows(-(-n // PER_EVENT), seeds)
+    event, wire, tick, label = _hits(seen, charge, seeds.stream("hits"))
+    patches = cropped(seen, event, wire, tick)[:n]
+    return {
+        "patches": (np.round(patches / STEP_MEV) * STEP_MEV)[:, None].astype(np.float32),
+        "label": label[:n].astype(np.int64),
+        **{name: values.astype(np.float32) for name, values in simple_variables(patches).items()},
+    }
+
+
+def windows(events: int, seeds: Seeds) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is seen (events, wires, ticks) in MeV, with noise and dead wires, and the charge by class without."""
+    rng = seeds.stream("argon")
+    charge = plane(particles(events, rng), events, rng)
+    seen: np.ndarray = charge.sum(axis=1)
+    seen += NOISE_MEV * seeds.stream("noise").standard_normal(seen.shape)
+    seen *= seeds.stream("dead wires").random((events, WINDOW, 1)) > DEAD_WIRES
+    return seen, charge
+
+
+def particles(events: int, rng: np.random.Generator) -> Deposits:
+    """Return what all particles of some events leave."""
+    number = np.arange(events)
+    found = []
+    passing = np.repeat(number, rng.integers(1, 3, events))
+    found.append(follow(_passing(passing, rng), TRACK, rng)[0])
+    stopping, ends = follow(_stopping(number, rng), TRACK, rng)
+    short, _ = follow(_short(number, rng), TRACK, rng)
+    found += [stopping, short]
+    decays = rng.random(events) < DECAYS
+    electrons = Flying(
+        number[decays],
+        np.full(decays.sum(), MICHEL),
+        ends[decays],
+        isotropic(int(decays.sum()), rng),
+        michel_energies(int(decays.sum()), rng),
+    )
+    primary = np.repeat(number, rng.integers(1, 3, events))
+    low, high = np.log(SHOWER_MEV)
+    energy = np.exp(rng.uniform(low, high, len(primary)))
+    place = rng.uniform(-HALF_CM, HALF_CM, (len(primary), 3))
+    showers = Flying(primary, np.full(len(primary), EM), place, isotropic(len(primary), rng), energy)
+    photon = rng.random(len(primary)) < 0.5
+    electrons = Flying.joined(electrons, showers.take(~photon))
+    return joined([*found, *cascade(electrons, showers.take(photon), EM, rng)])
+
+
+def michel_energies(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return kinetic energies in MeV of electrons of muon decays: x^2 (3 - 2 x), by rejection."""
+    x = rng.random((n, 40))
+    good = rng.random((n, 40)) < x**2 * (3.0 - 2.0 * x)
+    found: np.ndarray = MICHEL_END_MEV * x[np.arange(n), good.argmax(axis=1)]
+    return found
+
+
+def _passing(event: np.ndarray, rng: np.random.Generator) -> Tracks:
+    n = len(event)
+    heading = _downwards(n, rng)
+    through = rng.uniform(-HALF_CM, HALF_CM, (n, 3))
+    half = 2.0 * HALF_CM
+    return Tracks(
+        event,
+        through - half * heading,
+        heading,
+        np.full(n, 2 * half),
+        rng.uniform(400, 3000, n),
+        np.zeros(n, bool),
+    )
+
+
+def _stopping(event: np.ndarray, rng: np.random.Generator) -> Tracks:
+    n = len(event)
+    heading = _downwards(n, rng)
+    end = rng.uniform(-0.7 * HALF_CM, 0.7 * HALF_CM, (n, 3))
+    length = np.full(n, 1.6 * HALF_CM)
+    return Tracks(event, end - length[:, None] * heading, heading, length, length, np.zeros(n, bool))
+
+
+def _short(event: np.ndarray, rng: np.random.Generator) -> Tracks:
+    """Return a proton or a pion in each event, which stops."""
+    n = len(event)
+    proton = rng.random(n) < 0.5
+    kinetic = rng.uniform(60.0, 350.0, n)
+    length = np.where(proton, range_cm(kinetic, proton=True), range_cm(kinetic, proton=False))
+    place = rng.uniform(-0.8 * HALF_CM, 0.8 * HALF_CM, (n, 3))
+    return Tracks(event, place, isotropic(n, rng), np.minimum(length, 150.0), length, proton)
+
+
+def _downwards(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return directions of cosmic muons, the drift and the wires being horizontal and vertical."""
+    heading = isotropic(n, rng)
+    heading[:, 2] = -np.abs(heading[:, 2])
+    return normalised(heading)
+
+
+def plane(deposits: Deposits, events: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the charge (events, classes, wires, ticks) in MeV of an uncompressed signal."""
+    per_cm = deposits.energy / deposits.length
+    quenched = (
+        deposits.energy / (1.0 + 0.0696 * per_cm) * (1.0 + 0.0696 * 2.1)
+    )  # Birks; one for a muon that passes
+    place = deposits.place[:, :2] + DIFFUSION_CM * rng.standard_normal((len(quenched), 2))
+    cell = np.floor((place + HALF_CM) / CELL_CM).astype(np.int64)
+    inside = ((cell >= 0) & (cell < WINDOW)).all(axis=1)
+    row = (deposits.event[inside] * len(CLASSES) + deposits.label[inside]) * WINDOW + cell[inside, 0]
+    size = events * len(CLASSES) * WINDOW * WINDOW
+    flat = np.bincount(row * WINDOW + cell[inside, 1], quenched[inside], minlength=size)
+    charge = flat.reshape(events, len(CLASSES), WINDOW, WINDOW)
+    shaped = (1.0 - 2.0 * SHAPING) * charge
+    shaped[..., 1:] += SHAPING * charge[..., :-1]
+    shaped[..., :-1] += SHAPING * charge[..., 1:]
+    return shaped
+
+
+def _hits(
+    seen: np.ndarray, charge: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return hits of every event, as far as there are any with equal chances for the classes."""
+    label = charge.argmax(axis=1)
+    most = charge.max(axis=1)
+    event, wire, tick = np.nonzero((seen > HIT_MEV) & (most > 0.5 * seen))
+    kind = label[event, wire, tick]
+    key = event * len(CLASSES) + kind
+    count = np.bincount(key, minlength=len(seen) * len(CLASSES)).reshape(len(seen), len(CLASSES))
+    weight = 1.0 / count.ravel()[key] / (count > 0).sum(axis=1)[event]  # one in all of each event
+    chosen = np.searchsorted(
+        np.cumsum(weight), rng.random(PER_EVENT * len(seen)) + np.repeat(np.arange(len(seen)), PER_EVENT)
+    )
+    chosen = np.minimum(chosen, len(event) - 1)
+    return event[chosen], wire[chosen], tick[chosen], kind[chosen]
+
+
+def cropped(seen: np.ndarray, event: np.ndarray, wire: np.ndarray, tick: np.ndarray) -> np.ndarray:
+    """Return the patches about hits; what lies outside the window is empty."""
+    half = PATCH // 2
+    padded = np.pad(seen, ((0, 0), (half, half), (half, half)))
+    steps = np.arange(PATCH)
+    found: np.ndarray = padded[
+        event[:, None, None], wire[:, None, None] + steps[:, None], tick[:, None, None] + steps
+    ]
+    return found
+
+
+def simple_variables(patches: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what one might cut on: the charge of the hit, of the patch, and how straight it is about the hit."""
+    half, reach = PATCH // 2, 7
+    near = np.maximum(
+        patches[:, half - reach : half + reach + 1, half - reach : half + reach + 1] - 0.15, 0.0
+    )
+    steps = np.arange(-reach, reach + 1, dtype=np.float64)
+    total = near.sum(axis=(1, 2)) + 1e-9
+    x, y = (near.sum(axis=axis) @ steps / total for axis in (2, 1))
+    xx, yy = (near.sum(axis=axis) @ steps**2 / total - mean**2 for axis, mean in ((2, x), (1, y)))
+    xy = np.einsum("nij,i,j->n", near, steps, steps) / total - x * y
+    root = np.sqrt((xx - yy) ** 2 + 4.0 * xy**2)
+    return {
+        "hit_charge": patches[:, half - 1 : half + 2, half - 1 : half + 2].sum(axis=(1, 2)),
+        "patch_charge": np.maximum(patches, 0.0).sum(axis=(1, 2)),
+        "straightness": root / (xx + yy + 1e-9),
+    }

@@ -1,0 +1,179 @@
+"""What the generator knows: the pruned list of particles, and what a fat jet was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from tamis.simulate.generator import Record
+from tamis.simulate.jets import Jets
+
+RESONANCES = (6, 23, 24, 25, 32, 33, 34, 5100039)
+LEPTONS = (11, 12, 13, 14, 15, 16)
+LEPTON_PT_MIN_GEV = 5.0
+IS_HARD_PROCESS, IS_LAST_COPY = 1 << 7, 1 << 13  # bits of NanoAOD's statusFlags
+
+
+class Label(IntEnum):
+    """What a fat jet contains in full: all quarks of the decay within its radius."""
+
+    QCD = 0
+    W = 1
+    Z = 2
+    TOP = 3
+
+
+@dataclass(frozen=True)
+class GenParticles:
+    """The hard process, resonances with their daughters, and leptons."""
+
+    event: np.ndarray
+    row: np.ndarray  # in the record
+    pdg_id: np.ndarray
+    status: np.ndarray
+    flags: np.ndarray
+    mother: np.ndarray  # index in the same event's list, -1 where there is none
+    pt: np.ndarray
+    eta: np.ndarray
+    phi: np.ndarray
+    mass: np.ndarray
+
+
+def gen_particles(record: Record) -> GenParticles:
+    """Return the particles that NanoAOD would keep of the hard process, with mothers found through the gaps."""
+    kept = _worth_keeping(record)
+    rows = np.flatnonzero(kept)
+    begin = record.offsets[:-1][record.collision]
+    place = np.cumsum(kept) - 1  # of kept particles in the flat list
+    mother = record.mother
+    above = np.where(mother > 0, begin + mother, -1)
+    while True:
+        lost = (above[rows] >= 0) & ~kept[np.maximum(above[rows], 0)]
+        if not lost.any():
+            break
+        above[rows[lost]] = above[above[rows[lost]]]
+    first = np.searchsorted(rows, record.offsets[:-1])
+    event = record.collision[rows]
+    px, py, pz, _ = record.momentum[:, rows]
+    pt = np.hypot(px, py)
+    status = record.status[rows]
+    return GenParticles(
+        event=event,
+        row=rows,
+        pdg_id=record.pdg_id[rows],
+        status=np.where(status > 0, 1, np.abs(status)).astype(np.int32),
+        flags=_flags(record, rows),
+        mother=np.where(above[rows] >= 0, place[np.maximum(above[rows], 0)] - first[event], -1).astype(
+            np.int32
+        ),
+        pt=pt,
+        eta=_pseudorapidity(pt, pz),
+        phi=np.arctan2(py, px),
+        mass=record.mass[rows],
+    )
+
+
+def label_jets(record: Record, jets: Jets, radius: float) -> np.ndarray:
+    """Return a `Label` for each jet: top before W and Z where a jet holds more than one."""
+    labels = np.zeros(len(jets), np.int32)
+    hadronic = _hadronic_bosons(record)
+    quarks = record.daughter1[hadronic], record.daughter2[hadronic]
+    begin = record.offsets[:-1][record.collision[hadronic]]
+    bottom = _sister_bottom(record, hadronic)
+    boson, jet = _pairs(record.collision[hadronic], jets)
+    inside = np.ones(len(jet), bool)
+    for quark in quarks:
+        inside &= _near(record, (begin + quark)[boson], jets, jet, radius)
+    number = np.abs(record.pdg_id[hadronic])[boson]
+    top = inside & (bottom[boson] >= 0) & _near(record, np.maximum(bottom[boson], 0), jets, jet, radius)
+    labels[jet[inside & (number == 23)]] = Label.Z
+    labels[jet[inside & (number == 24)]] = Label.W
+    labels[jet[top]] = Label.TOP
+    return labels
+
+
+def _worth_keeping(record: Record) -> np.ndarray:
+    kind, code = np.abs(record.pdg_id), np.abs(record.status)
+    hard = (code >= 21) & (code <= 29)
+    last = np.isin(kind, RESONANCES) & _last_copy(record)
+    begin = record.offsets[:-1][record.collision]
+    mother = np.maximum(begin + record.mother, 0)
+    daughter = last[mother] & (record.mother > 0)
+    pt = np.hypot(record.momentum[0], record.momentum[1])
+    lepton = np.isin(kind, LEPTONS) & (record.status > 0) & (pt > LEPTON_PT_MIN_GEV)
+    return hard | last | daughter | lepton | _prompt_photons(record, hard & (kind == 22))
+
+
+def _prompt_photons(record: Record, hard: np.ndarray) -> np.ndarray:
+    """Return which particles are photons of the hard process as they leave, after recoils."""
+    row = np.flatnonzero(hard)
+    begin = record.offsets[:-1][record.collision[row]]
+    while True:  # climb down through the copies
+        below = begin + record.daughter1[row]
+        copy = (record.daughter1[row] > 0) & (record.pdg_id[below] == 22)
+        if not copy.any():
+            break
+        row = np.where(copy, below, row)
+    kept = np.zeros(len(record.pdg_id), bool)
+    kept[row] = True
+    return kept
+
+
+def _last_copy(record: Record) -> np.ndarray:
+    begin = record.offsets[:-1][record.collision]
+    daughter = np.where(record.daughter1 > 0, begin + record.daughter1, 0)
+    return (record.daughter1 == 0) | (record.pdg_id[daughter] != record.pdg_id)
+
+
+def _flags(record: Record, rows: np.ndarray) -> np.ndarray:
+    code = np.abs(record.status[rows])
+    hard = np.where((code >= 21) & (code <= 29), IS_HARD_PROCESS, 0)
+    return (hard | np.where(_last_copy(record)[rows], IS_LAST_COPY, 0)).astype(np.int32)
+
+
+def _pseudorapidity(pt: np.ndarray, pz: np.ndarray) -> np.ndarray:
+    """Return eta, finite for the incoming partons that move along the beam."""
+    return np.where(pt > 0, np.arcsinh(pz / np.maximum(pt, 1e-9)), np.copysign(1e5, pz))
+
+
+def _hadronic_bosons(record: Record) -> np.ndarray:
+    boson = np.flatnonzero(
+        np.isin(np.abs(record.pdg_id), (23, 24)) & _last_copy(record) & (record.daughter1 > 0)
+    )
+    begin = record.offsets[:-1][record.collision[boson]]
+    quark = np.abs(record.pdg_id[begin + record.daughter1[boson]]) < 6
+    return boson[quark]
+
+
+def _sister_bottom(record: Record, bosons: np.ndarray) -> np.ndarray:
+    """Return the row of the quark that came with each W out of a top decay, or -1."""
+    begin = record.offsets[:-1][record.collision[bosons]]
+    row = bosons
+    while True:  # climb through the copies of the boson
+        above = begin + record.mother[row]
+        copy = record.pdg_id[above] == record.pdg_id[row]
+        if not copy.any():
+            break
+        row = np.where(copy, above, row)
+    parent = begin + record.mother[row]
+    first, second = begin + record.daughter1[parent], begin + record.daughter2[parent]
+    return np.where(np.abs(record.pdg_id[parent]) == 6, np.where(first == row, second, first), -1)
+
+
+def _pairs(event: np.ndarray, jets: Jets) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of (particle, jet) in the same event."""
+    first, last = np.searchsorted(jets.event, event, "left"), np.searchsorted(jets.event, event, "right")
+    count = last - first
+    particle = np.repeat(np.arange(len(event)), count)
+    step = np.arange(len(particle)) - np.repeat(np.cumsum(count) - count, count)
+    return particle, first[particle] + step
+
+
+def _near(record: Record, row: np.ndarray, jets: Jets, jet: np.ndarray, radius: float) -> np.ndarray:
+    px, py, pz, _ = record.momentum[:, row]
+    pt = np.hypot(px, py)
+    d_phi = (np.arctan2(py, px) - jets.phi[jet] + np.pi) % (2 * np.pi) - np.pi
+    d_eta = _pseudorapidity(pt, pz) - jets.eta[jet]
+    return d_eta**2 + d_phi**2 < radius**2

@@ -1,0 +1,77 @@
+"""The way from events to decisions: menus, their runs, and plain scoring."""
+
+from tamis.trigger.decide import Decisions, Laps, Outcome, Reason, decide_batch
+from tamis.trigger.menu import (
+    Compiled,
+    Menu,
+    MenuSource,
+    PathSpec,
+    Source,
+    StageSpec,
+    StreamSpec,
+    compile_menu,
+    load_menu,
+    menu_of,
+    menu_schema,
+)
+from tamis.trigger.run import (
+    HistogramSum,
+    RunSummary,
+    TimeLine,
+    account,
+    beside,
+    process_start_ns,
+    read_decisions,
+    read_summary,
+    run_menu,
+)
+from tamis.trigger.score import (
+    Scored,
+    features_of,
+    inputs_of_events,
+    score_batch,
+    score_events,
+)
+from tamis.trigger.scored_files import ScoringFacts, score_files
+from tamis.trigger.stages import Cut, Expression, UserStage, find_cut, parse_expression, stage
+
+__all__ = [
+    "Compiled",
+    "Cut",
+    "Decisions",
+    "Expression",
+    "HistogramSum",
+    "Laps",
+    "Menu",
+    "MenuSource",
+    "Outcome",
+    "PathSpec",
+    "Reason",
+    "RunSummary",
+    "Scored",
+    "ScoringFacts",
+    "Source",
+    "StageSpec",
+    "StreamSpec",
+    "TimeLine",
+    "UserStage",
+    "account",
+    "beside",
+    "compile_menu",
+    "decide_batch",
+    "features_of",
+    "find_cut",
+    "inputs_of_events",
+    "load_menu",
+    "menu_of",
+    "menu_schema",
+    "parse_expression",
+    "process_start_ns",
+    "read_decisions",
+    "read_summary",
+    "run_menu",
+    "score_batch",
+    "score_events",
+    "score_files",
+    "stage",
+]

@@ -1,0 +1,8 @@
+"""Deciding: a program runs over events, in micro-batches or one by one, and every event leaves through one door."""
+
+from tamis.trigger.decide.batch import decide_batch
+from tamis.trigger.decide.decisions import Decisions, Outcome, Reason
+from tamis.trigger.decide.laps import Laps
+from tamis.trigger.decide.single import EVENT, SETUP, decide_single
+
+__all__ = ["EVENT", "SETUP", "Decisions", "Laps", "Outcome", "Reason", "decide_batch", "decide_single"]

@@ -1,0 +1,160 @@
+"""Deciding micro-batches: each operation once for all events that some path still wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tamis._base import now_ns
+from tamis.events import ColumnData, Frame
+from tamis.trigger.decide.decisions import Decisions, Reason
+from tamis.trigger.decide.faults import not_finite, told
+from tamis.trigger.decide.laps import Laps
+from tamis.trigger.decide.prescale import looked_at
+from tamis.trigger.decide.scatter import Piece, scatter
+from tamis.trigger.menu import Operation, Program, told_ns
+from tamis.trigger.stages import Added, per_event
+
+
+def decide_batch(program: Program, columns: Mapping[str, ColumnData], events: int, laps: Laps) -> Decisions:
+    """Decide some events together."""
+    with np.errstate(all="ignore"):
+        return _Batch(program, columns, events, laps).decide()
+
+
+class _Batch:
+    def __init__(self, program: Program, columns: Mapping[str, ColumnData], events: int, laps: Laps) -> None:
+        self.program, self.events, self.laps = program, events, laps
+        self.columns: dict[str, ColumnData] = dict(columns)
+        self.whole = Frame(self.columns, events)
+        self.found = Decisions.empty(events, len(program.paths))
+        self.alive = looked_at(program, self.whole)
+        self.added: dict[str, ColumnData] = {}
+        self.computed: dict[str, np.ndarray] = {}
+        self.path_ns = np.zeros(self.alive.shape) if any(program.budgets_ns) else None
+
+    def decide(self) -> Decisions:
+        for index, operation in enumerate(self.program.operations):
+            wanted = self.alive[:, operation.paths].any(axis=1)
+            rows = np.flatnonzero(wanted)
+            if not len(rows):
+                continue
+            frame = self.whole if len(rows) == self.events else self.whole.take(rows)
+            if operation.stage is not None:
+                self._compute(index, operation, rows, frame)
+            else:
+                self._test(index, operation, rows, frame)
+        self.found.paths = self.alive
+        self.found.added, self.found.computed = self.added, self.computed
+        return self.found
+
+    def _compute(self, index: int, operation: Operation, rows: np.ndarray, frame: Frame) -> None:
+        stage = operation.stage
+        assert stage is not None  # noqa: S101
+        start = now_ns()
+        try:
+            added = stage.run(frame)
+        except Exception as error:  # noqa: BLE001 - whatever a stage raises: no event is lost by it
+            if len(rows) == 1:
+                self._fault(rows, index, Reason.RAISED, told(error))
+                self.laps.add(operation.label, now_ns() - start, 1)
+                return
+            self._one_by_one(index, operation, rows)
+            return
+        elapsed = now_ns() - start
+        if len(rows) > 1 and self._too_long(elapsed / len(rows)):
+            self._one_by_one(index, operation, rows)
+            return
+        self._take(index, operation, [(rows, added)])
+        for name in operation.drops:
+            self.columns.pop(name, None)
+        self._spend(index, operation, rows, elapsed)
+
+    def _one_by_one(self, index: int, operation: Operation, rows: np.ndarray) -> None:
+        """Find the events that are to blame: each by itself."""
+        pieces: list[tuple[np.ndarray, Added]] = []
+        for row in rows:
+            one = np.array([row])
+            start = now_ns()
+            try:
+                added = operation.stage.run(self.whole.take(one))  # type: ignore[union-attr] # only stages come here
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fault(one, index, Reason.RAISED, told(error))
+            else:
+                pieces.append((one, added))
+            self._spend(index, operation, one, now_ns() - start)
+        if pieces:
+            self._take(index, operation, pieces)
+
+    def _take(self, index: int, operation: Operation, pieces: list[tuple[np.ndarray, Added]]) -> None:
+        stage = operation.stage
+        assert stage is not None  # noqa: S101
+        for rows, added in pieces:
+            bad = not_finite(stage, added.columns)
+            if bad is not None:
+                self._fault(
+                    rows[bad], index, Reason.NOT_FINITE, f"the stage {stage.name} gave NaN or infinity"
+                )
+            if added.undecided is not None:
+                self._fault(rows[added.undecided], index, Reason.UNDECIDED, "a comparison met NaN")
+        computed = np.zeros(self.events, bool)
+        for rows, _ in pieces:
+            computed[rows] = True
+        for name in stage.adds:
+            parts: list[Piece] = [(rows, added.columns[name]) for rows, added in pieces]
+            self.columns[name] = scatter(self.events, parts)
+            if stage.kind != "features":
+                self.added[name], self.computed[name] = self.columns[name], computed
+
+    def _test(self, index: int, operation: Operation, rows: np.ndarray, frame: Frame) -> None:
+        (path,) = operation.paths
+        start = now_ns()
+        try:
+            assert operation.expression is not None  # noqa: S101 - conditions have one
+            value, undecided = operation.expression.evaluate(frame)
+            passed = per_event(operation.expression, value)
+        except Exception as error:  # noqa: BLE001 - as above
+            if len(rows) == 1:
+                self._fault(rows, index, Reason.RAISED, told(error))
+            else:
+                for row in rows:
+                    self._test(index, operation, np.array([row]), self.whole.take(np.array([row])))
+            return
+        self.alive[rows, path] = passed
+        if undecided is not None:
+            self._fault(rows[undecided], index, Reason.UNDECIDED, f"{operation.label}: a comparison met NaN")
+        self._spend(index, operation, rows, now_ns() - start)
+
+    def _fault(self, rows: np.ndarray, index: int, reason: Reason, message: str) -> None:
+        for row in rows:
+            self.found.fault(int(row), reason, index, message)
+        self.alive[rows] = False
+
+    def _too_long(self, per_event_ns: float) -> bool:
+        budget = self.program.budget_ns
+        return budget is not None and per_event_ns > budget
+
+    def _spend(self, index: int, operation: Operation, rows: np.ndarray, elapsed: int) -> None:
+        """Book a time, and send the events to debug whose time is over."""
+        self.laps.add(operation.label, elapsed, len(rows))
+        share = elapsed / len(rows)
+        self.found.spent_ns[rows] += share
+        budget = self.program.budget_ns
+        if budget is not None:
+            late = self.found.spent_ns[rows] > budget
+            if late.any():
+                self._fault(rows[late], index, Reason.TIME_OUT, f"more than {told_ns(budget)} for the event")
+        if self.path_ns is not None:
+            self._spend_on_paths(index, operation, rows, share)
+
+    def _spend_on_paths(self, index: int, operation: Operation, rows: np.ndarray, share: float) -> None:
+        assert self.path_ns is not None  # noqa: S101
+        for path in operation.paths:
+            wanted = rows[self.alive[rows, path]] if operation.stage is not None else rows
+            self.path_ns[wanted, path] += share
+            budget = self.program.budgets_ns[path]
+            if budget is not None:
+                late = wanted[self.path_ns[wanted, path] > budget]
+                name = self.program.paths[path]
+                self._fault(late, index, Reason.TIME_OUT, f"more than {told_ns(budget)} on the path {name}")

@@ -1,0 +1,40 @@
+"""Prescales: one event in n, chosen by its identity, so that the choice is the same in every run and on every worker."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from tamis.events import Frame
+from tamis.trigger.menu import Program
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+def looked_at(program: Program, frame: Frame) -> np.ndarray:
+    """Return (events, paths): which paths look at an event at all."""
+    wanted = np.ones((len(frame), len(program.paths)), bool)
+    for index, (path, prescale) in enumerate(zip(program.paths, program.prescales, strict=True)):
+        if prescale > 1:
+            wanted[:, index] = _hash(frame, path) % np.uint64(prescale) == 0
+    return wanted
+
+
+def _hash(frame: Frame, path: str) -> np.ndarray:
+    """Return 64 well-mixed bits of run, block, event and path (the finaliser of splitmix64)."""
+    state = np.full(len(frame), zlib.crc32(path.encode()), np.uint64)
+    with np.errstate(over="ignore"):
+        for name in ("run", "luminosityBlock", "event"):
+            column = frame[name]
+            assert isinstance(column, np.ndarray)  # noqa: S101 - identity is one number per event
+            state = _mixed((state ^ column.astype(np.uint64)) + _GOLDEN)
+    return state
+
+
+def _mixed(state: np.ndarray) -> np.ndarray:
+    state = (state ^ (state >> np.uint64(30))) * _MIX[0]
+    state = (state ^ (state >> np.uint64(27))) * _MIX[1]
+    mixed: np.ndarray = state ^ (state >> np.uint64(31))
+    return mixed

@@ -1,0 +1,297 @@
+"""From a menu to a program: every name resolved, every model opened, the order of work fixed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tamis._base import DocumentError, TamisError, UsageError, did_you_mean, parse_document, place_in
+from tamis.bundle import Bundle
+from tamis.engines import Remote
+from tamis.trigger.menu.documents import Menu, StageSpec
+from tamis.trigger.menu.program import Condition, Program, Step, order
+from tamis.trigger.stages import (
+    Expression,
+    Stage,
+    define_stage,
+    keep_stage,
+    model_stages,
+    of_user,
+    parse_expression,
+    python_stage,
+)
+from tamis.trigger.stages.expression import Threshold
+from tamis.trigger.stages.stage import UserStage
+
+REMOTE = "remote"  # the engine that asks servers
+
+
+@dataclass(frozen=True)
+class MenuSource:
+    """A menu and where it came from, for messages and for files that it names."""
+
+    menu: Menu
+    text: str
+    place: str
+    folder: Path
+    remote: Remote | None = None  # where the models run that do not run here
+
+    def engine_of(self, spec: StageSpec) -> str:
+        """Return what runs a bundle: with servers given, these, but for stages that name another engine."""
+        named = "engine" in spec.model_fields_set
+        return REMOTE if self.remote is not None and not named else spec.engine
+
+    def wrong(self, location: Sequence[str | int], told: str) -> DocumentError:
+        """Return an error at a field of the menu."""
+        field = ".".join(map(str, location))
+        where = place_in(self.text, location)
+        return DocumentError(f"{self.place}: field {field}{f' ({where})' if where else ''}: {told}")
+
+
+def load_menu(path: str | Path) -> MenuSource:
+    """Read a menu from a file, or a shipped one by its name."""
+    path = _shipped(path) if not Path(path).exists() else Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the menu {path} cannot be read: {error}") from error
+    return MenuSource(parse_document(text, Menu, str(path)), text, str(path), path.resolve().parent)
+
+
+def _shipped(name: str | Path) -> Path:
+    """Return the file of a shipped menu."""
+    found = Path(str(files("tamis.trigger"))) / "menus"
+    names = sorted(path.stem for path in found.glob("*.yaml"))
+    if str(name) not in names:
+        folder = Path(name).parent
+        beside = sorted(path.name for path in folder.glob("*.y*ml")) if folder.is_dir() else []
+        raise UsageError(
+            f"there is no menu {str(name)!r}; {did_you_mean(Path(name).name, [*names, *beside])}".rstrip("; ")
+        )
+    return found / f"{name}.yaml"
+
+
+def menu_of(menu: Menu) -> MenuSource:
+    """Take a menu that was built in code."""
+    return MenuSource(
+        menu, json.dumps(menu.model_dump(mode="json"), indent=1), f"the menu {menu.menu}", Path.cwd()
+    )
+
+
+class Compiled:
+    """A program with its opened models; close it when it is done."""
+
+    def __init__(
+        self, source: MenuSource, stages: dict[str, Stage], program: Program, threshold: Threshold
+    ) -> None:
+        """Keep what was made."""
+        self.source, self.stages, self.program, self.threshold = source, stages, program, threshold
+
+    @property
+    def menu(self) -> Menu:
+        """Return the menu."""
+        return self.source.menu
+
+    def close(self) -> None:
+        """Close the models."""
+        for stage in self.stages.values():
+            if stage.close is not None:
+                stage.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the models."""
+        self.close()
+
+
+def compile_menu(source: MenuSource, plugged: dict[str, UserStage] | None = None) -> Compiled:
+    """Resolve every name of a menu; `plugged` are stages that code brings along. Errors name the field and the place."""
+    stages: dict[str, Stage] = {}
+    try:
+        builder = _Builder(source, stages, plugged or {})
+        builder.add_stages()
+        program = order(builder.paths(), stages, source.menu, builder.histograms())
+        _check_streams(source)
+    except BaseException:
+        for made in stages.values():
+            if made.close is not None:
+                made.close()
+        raise
+    return Compiled(source, stages, program, builder.threshold)
+
+
+class _Builder:
+    """Makes stages and the steps of paths, with errors at their place in the menu."""
+
+    def __init__(self, source: MenuSource, stages: dict[str, Stage], plugged: dict[str, UserStage]) -> None:
+        self.source, self.stages, self.plugged = source, stages, plugged
+        self.bundles: dict[str, Bundle] = {}
+
+    def add_stages(self) -> None:
+        """Make every stage of the menu."""
+        for name, user in self.plugged.items():
+            self._add(of_user(name, user), ("stages", name))
+        for name, spec in self.source.menu.stages.items():
+            location = ("stages", name)
+            if name in self.plugged:
+                raise self.source.wrong(location, "a stage of this name is plugged in already")
+            for made in self._guarded(location, lambda n=name, s=spec: self._stages_of(n, s)):  # type: ignore[misc]
+                self._add(made, location)
+
+    def _stages_of(self, name: str, spec: StageSpec) -> list[Stage]:
+        if spec.define is not None:
+            parsed = {
+                column: self._guarded(
+                    ("stages", name, "define", column),
+                    lambda t=text: parse_expression(t, self.threshold),  # type: ignore[misc]
+                )
+                for column, text in spec.define.items()
+            }
+            return [define_stage(name, parsed)]
+        if spec.keep is not None:
+            return [keep_stage(name, parse_expression(spec.keep, self.threshold))]
+        if spec.bundle is not None:
+            where = spec.bundle if self._is_shipped(spec.bundle) else self.source.folder / spec.bundle
+            model, features = model_stages(
+                name, where, self.source.engine_of(spec), spec.batch, self.source.remote
+            )
+            return [*(f for f in features if f.name not in self.stages), model]
+        return [python_stage(name, str(spec.python), self.source.folder)]
+
+    def _is_shipped(self, bundle: str) -> bool:
+        return "/" not in bundle and not bundle.endswith(".tamis")
+
+    def _add(self, made: Stage, location: Sequence[str | int]) -> None:
+        if made.name in self.stages:
+            raise self.source.wrong(location, f"there is a stage {made.name!r} already")
+        for column in made.adds:
+            owner = next((s for s in self.stages.values() if column in s.adds), None)
+            if owner is not None:
+                raise self.source.wrong(
+                    location, f"it adds the column {column!r}, as the stage {owner.name!r} does"
+                )
+        self.stages[made.name] = made
+
+    def threshold(self, *names: str) -> float:
+        """Return a number of the menu, or a working point of a stage's bundle."""
+        menu = self.source.menu
+        if len(names) == 1:
+            if names[0] not in menu.thresholds:
+                hint = did_you_mean(names[0], list(menu.thresholds))
+                raise UsageError(f"the menu has no threshold {names[0]!r}; {hint}".rstrip("; "))
+            return menu.thresholds[names[0]]
+        stage, point = names
+        spec = menu.stages.get(stage)
+        if spec is None or spec.bundle is None:
+            models = [name for name, other in menu.stages.items() if other.bundle]
+            raise UsageError(
+                f"no stage with a bundle is called {stage!r}; {did_you_mean(stage, models)}".rstrip("; ")
+            )
+        if stage not in self.bundles:
+            where = spec.bundle if self._is_shipped(spec.bundle) else self.source.folder / spec.bundle
+            self.bundles[stage] = Bundle.open(where)
+        points = {p.name: p.threshold for p in self.bundles[stage].manifest.working_points}
+        if point not in points:
+            raise UsageError(
+                f"the bundle {spec.bundle} has no working point {point!r}; {did_you_mean(point, list(points))}".rstrip(
+                    "; "
+                )
+            )
+        return points[point]
+
+    def paths(self) -> dict[str, list[Step]]:
+        """Return the steps of every path; what a step reads and no earlier one made is made before it."""
+        return {path: self._steps(path, spec.steps) for path, spec in self.source.menu.paths.items()}
+
+    def histograms(self) -> dict[str, Expression]:
+        """Return what is filled into each histogram."""
+        return {
+            name: self._guarded(
+                ("histograms", name, "of"),
+                lambda text=spec.of: parse_expression(text, self.threshold),  # type: ignore[misc]
+            )
+            for name, spec in self.source.menu.histograms.items()
+        }
+
+    def _steps(self, path: str, texts: Sequence[str]) -> list[Step]:
+        steps: list[Step] = []
+        for index, text in enumerate(texts):
+            location = ("paths", path, "steps", index)
+            if text in self.stages:
+                self._require(text, steps, location, ())
+                stage = self.stages[text]
+                if stage.adds == (text,):  # a selection with a name
+                    passed = parse_expression(text)
+                    steps.append(Condition(text, passed, path))
+                continue
+            if text.isidentifier() and not self._is_column(text):
+                hint = did_you_mean(text, list(self.stages))
+                raise self.source.wrong(location, f"no stage is called {text!r}; {hint}".rstrip("; "))
+            expression = self._guarded(location, lambda t=text: parse_expression(t, self.threshold))  # type: ignore[misc]
+            self._require_reads(expression.reads, steps, location, ())
+            steps.append(Condition(text, expression, path))
+        if not any(isinstance(step, Condition) for step in steps):
+            raise self.source.wrong(
+                ("paths", path, "steps"), "none of its steps selects anything: add a condition"
+            )
+        return steps
+
+    def _is_column(self, name: str) -> bool:
+        return any(name in stage.adds for stage in self.stages.values()) or "_" in name
+
+    def _require(
+        self, name: str, steps: list[Step], location: Sequence[str | int], above: tuple[str, ...]
+    ) -> None:
+        if name in above:
+            raise self.source.wrong(location, f"the stages {' -> '.join((*above, name))} wait for each other")
+        if name in steps:
+            return
+        self._require_reads(self.stages[name].reads, steps, location, (*above, name))
+        steps.append(name)
+
+    def _require_reads(
+        self, reads: Sequence[str], steps: list[Step], location: Sequence[str | int], above: tuple[str, ...]
+    ) -> None:
+        for column in reads:
+            owner = next((stage.name for stage in self.stages.values() if column in stage.adds), None)
+            if owner is not None and not (above and owner == above[-1]):
+                self._require(owner, steps, location, above)
+
+    def _guarded(self, location: Sequence[str | int], make: Callable[[], object]):  # type: ignore[no-untyped-def] # noqa: ANN202
+        """Run something, and give its error the place in the menu."""
+        try:
+            return make()
+        except DocumentError:
+            raise
+        except TamisError as error:
+            told = self.source.wrong(location, str(error))
+            if isinstance(error, UsageError):
+                raise told from error
+            raise type(error)(str(told)) from error
+
+
+def _check_streams(source: MenuSource) -> None:
+    menu = source.menu
+    for name, stream in menu.streams.items():
+        for index, path in enumerate(stream.paths):
+            if path not in menu.paths:
+                hint = did_you_mean(path, list(menu.paths))
+                raise source.wrong(
+                    ("streams", name, "paths", index), f"no path is called {path!r}; {hint}".rstrip("; ")
+                )
+    if not menu.streams:
+        raise source.wrong((), "the menu has no streams: accepted events would go nowhere")
+    streamed = {path for stream in menu.streams.values() for path in stream.paths}
+    for path in menu.paths:
+        if path not in streamed:
+            raise source.wrong(("paths", path), "no stream takes its events")

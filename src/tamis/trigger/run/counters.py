@@ -1,0 +1,71 @@
+"""Which branch of a ROOT tree counts the entries of a list: one for a collection, unless its lists differ in length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from tamis.trigger.menu import Compiled
+
+
+def counters_of(compiled: Compiled) -> dict[str, str]:
+    """Return what counts the entries of the lists that stages add: those of a model belong together, others stand alone."""
+    return {
+        column: f"n{stage.name if stage.kind == 'model' else column}"
+        for stage in compiled.stages.values()
+        for column in stage.adds
+    }
+
+
+def alone(table: pa.Table, counters: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the lists that cannot share the branch that counts their collection, since it counts others."""
+    from tamis.events.root_writer import counter_name
+
+    offsets: dict[str, np.ndarray] = {}
+    odd = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if not pa.types.is_list(column.type) or column.null_count:
+            continue
+        counter = counters.get(name) or counter_name(name)
+        found = _offsets(column)
+        first = offsets.get(counter)
+        if first is None:
+            first = offsets[counter] = _counted(table, counter, found)
+        if len(first) != len(found) or (first is not found and not np.array_equal(first, found)):
+            odd.append(name)
+    return tuple(odd)
+
+
+def own_counters(schema: pa.Schema, counters: Mapping[str, str], lonely: Sequence[str]) -> dict[str, str]:
+    """Return what counts each list, where that is not what counts its collection; `lonely` ones stand alone."""
+    from tamis.events.root_writer import counter_name
+
+    lists = [field.name for field in schema if pa.types.is_list(field.type)]
+    shared = {counters.get(name) or counter_name(name) for name in lists if name not in lonely}
+    taken = shared | set(schema.names)
+    found = dict(counters)
+    for name in lonely:
+        counter = f"n{name}"
+        while counter in taken:
+            counter += "_"
+        taken.add(counter)
+        found[name] = counter
+    return found
+
+
+def _offsets(column: pa.ChunkedArray) -> np.ndarray:
+    whole = column.combine_chunks()
+    offsets: np.ndarray = whole.offsets.to_numpy()
+    return offsets - offsets[0]
+
+
+def _counted(table: pa.Table, counter: str, offsets: np.ndarray) -> np.ndarray:
+    """Return the offsets that a counter among the columns tells, which have to be those of the lists it counts."""
+    if counter not in table.column_names:
+        return offsets
+    column = table.column(counter)
+    if not pa.types.is_integer(column.type) or column.null_count:
+        return np.empty(0, np.int64)
+    return np.concatenate([[0], np.cumsum(column.to_numpy())])

@@ -1,0 +1,177 @@
+"""The end of a run: what all units left behind, proven complete, joined into the files of streams, and summed up."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+
+import tamis
+from tamis._base import (
+    DataError,
+    UsageError,
+    atomic_path,
+    host_facts,
+    library_versions,
+    now_ns,
+    parse_document,
+    progress,
+    write_text,
+)
+from tamis.events import EventFile
+from tamis.trigger.decide import Laps
+from tamis.trigger.menu import Compiled
+from tamis.trigger.run import parts
+from tamis.trigger.run.counters import counters_of
+from tamis.trigger.run.documents import HistogramSum, PartNotes, Plan, RunSummary, UnitResult
+from tamis.trigger.run.kept import no_events
+from tamis.trigger.run.merge import Joined, check_complete, merge_decisions, merge_stream, provenance
+from tamis.trigger.run.times import MERGING, TimeSum, merged, summed
+
+SUMMARY, HISTOGRAMS = "run.json", "histograms.root"
+
+
+def finish(
+    plan: Plan,
+    compiled: Compiled,
+    out: Path,
+    laps: Laps,
+    *,
+    created: str,
+    begin_ns: int,
+    workers: int,
+    held: Mapping[int, EventFile],
+) -> RunSummary:
+    """Prove that all is there, write the files of the run, and sum it up; only then the units go.
+
+    `held` are files of the input that are open.
+    """
+    start = now_ns()
+    done = parts.committed(out)
+    results = {number: parts.read_result(folder) for number, folder in done.items()}
+    counts = check_complete(plan, done, results)
+    ordered = [results[n] for n in sorted(results)]
+    outputs = _join(plan, compiled, out, [done[n] for n in sorted(done)], ordered, held)
+    histograms = _histograms(ordered, compiled)
+    if histograms:
+        _write_histograms(out / HISTOGRAMS, histograms)
+    laps.add(MERGING, now_ns() - start, 0)
+    summary = RunSummary(
+        tamis=tamis.__version__,
+        menu=compiled.menu.menu,
+        mode=plan.mode,
+        created=created,
+        host=host_facts(),
+        versions=library_versions(),
+        models=_models(compiled),
+        workers=workers,
+        wall_ns=now_ns() - begin_ns,
+        counts=counts,
+        files=plan.files,
+        unreadable=tuple(entry for result in ordered for entry in result.unreadable),
+        times=_times(ordered, laps),
+        kinds={op.label: op.stage.kind if op.stage else "filter" for op in compiled.program.operations},
+        histograms=histograms,
+        outputs={name: joined.path.name for name, joined in outputs.items()},
+        left_out=tuple(
+            f"{joined.path.name}: {', '.join(joined.left_out)}"
+            for joined in outputs.values()
+            if joined.left_out
+        ),
+        made_up=tuple(sorted({part for result in ordered for part in result.made_up})),
+    )
+    write_text(out / SUMMARY, summary.model_dump_json(indent=1) + "\n")
+    shutil.rmtree(out / parts.UNITS, ignore_errors=True)
+    return summary
+
+
+def read_summary(out: Path) -> RunSummary:
+    """Read what a finished run says of itself."""
+    path = out / SUMMARY
+    if not path.is_file():
+        raise UsageError(f"{out} holds no finished run: there is no {SUMMARY}")
+    return parse_document(path.read_text(encoding="utf-8"), RunSummary, str(path))
+
+
+def _join(
+    plan: Plan,
+    compiled: Compiled,
+    out: Path,
+    folders: Sequence[Path],
+    ordered: Sequence[UnitResult],
+    held: Mapping[int, EventFile],
+) -> dict[str, Joined]:
+    """Write the files of the run."""
+    facts = provenance(plan, _models(compiled), library_versions())
+    counters = counters_of(compiled)
+    decided = sum(r.counts.accepted + r.counts.rejected + r.counts.debug for r in ordered)
+    merge_decisions(out / parts.DECISIONS, folders, decided)
+    outputs = {"decisions": Joined(out / parts.DECISIONS)}
+    formats = {name: spec.format for name, spec in compiled.menu.streams.items()} | {parts.DEBUG: "root"}
+    expected = {name: sum(r.counts.streams.get(name, 0) for r in ordered) for name in formats}
+    with progress("joining streams", sum(expected.values()), "events") as advance:
+        for name, suffix in formats.items():
+            files = [f for folder in folders if (f := folder / parts.stream_file(name)).is_file()]
+            if not files and name != parts.DEBUG:
+                files = _nothing(plan, compiled, out, name, held)
+            if files:
+                made = merge_stream(out / f"{name}.{suffix}", files, expected[name], facts, counters, advance)
+                outputs.update({joined.path.stem: joined for joined in made})
+    return outputs
+
+
+def _nothing(
+    plan: Plan, compiled: Compiled, out: Path, stream: str, held: Mapping[int, EventFile]
+) -> list[Path]:
+    """Return a part without events, for a stream that took none: whoever reads the file finds its columns."""
+    index = next(i for i, file in enumerate(plan.files) if not file.problem)
+    part = out / parts.UNITS / parts.stream_file(stream)
+    try:
+        open_now = (
+            nullcontext(held[index]) if index in held else EventFile(plan.files[index].url, plan.tree, index)
+        )
+        with open_now as file:
+            table, left_out = no_events(compiled, file, stream)
+    except DataError:  # it could be read when the run was planned
+        return []
+    part.parent.mkdir(parents=True, exist_ok=True)
+    parts.write_part(part, table, PartNotes(left_out=left_out))
+    return [part]
+
+
+def _models(compiled: Compiled) -> dict[str, dict[str, str]]:
+    return {stage.name: dict(stage.facts) for stage in compiled.stages.values() if stage.facts}
+
+
+def _times(results: Sequence[UnitResult], laps: Laps) -> dict[str, TimeSum]:
+    labels = dict.fromkeys(label for result in results for label in result.times)
+    times = {label: merged([r.times[label] for r in results if label in r.times]) for label in labels}
+    return {**summed(laps), **times}
+
+
+def _histograms(results: Sequence[UnitResult], compiled: Compiled) -> dict[str, HistogramSum]:
+    made = {}
+    for name, spec in compiled.menu.histograms.items():
+        filled = [result.histograms[name] for result in results if name in result.histograms]
+        below, *counts, above = (
+            (sum(column) for column in zip(*filled, strict=True)) if filled else (0,) * (spec.bins + 2)
+        )
+        made[name] = HistogramSum(
+            low=spec.low, high=spec.high, below=below, counts=tuple(counts), above=above
+        )
+    return made
+
+
+def _write_histograms(target: Path, filled: dict[str, HistogramSum]) -> None:
+    """Write histograms as ROOT's TH1D, which PyROOT, uproot and hist read."""
+    import uproot
+
+    with atomic_path(target) as part, uproot.recreate(part) as file:
+        for name, one in filled.items():
+            file[name] = (
+                np.array(one.counts, np.float64),
+                np.linspace(one.low, one.high, len(one.counts) + 1),
+            )

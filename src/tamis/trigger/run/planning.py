@@ -1,0 +1,195 @@
+"""What a run will do: looked at and written down before the first event, so that a resumed run does the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tamis
+from tamis._base import (
+    DataError,
+    MissingColumnError,
+    UnreadableFileError,
+    UsageError,
+    did_you_mean,
+    parse_document,
+    progress,
+    write_text,
+)
+from tamis.engines import Remote
+from tamis.events import IDENTITY, EventFile, expand, local_path
+from tamis.trigger.menu import Compiled, Menu, MenuSource
+from tamis.trigger.run.documents import SERVERS, InputFile, Mode, Plan
+
+PLAN = "plan.json"
+UNIT_EVENTS, UNIT_EVENTS_LEAST, UNIT_BYTES = 5000, 50, 100_000_000
+UNITS_LEAST = (
+    32  # for any number of workers the same, since which events are decided together moves scores by a bit
+)
+FINE_SHARE = (
+    8  # the last eighth of the events comes in small units: at the end workers wait for another's last one
+)
+FILES_OPEN = 2
+CLUSTERS_MOST = 10_000
+_IDENTITY_KIND = "uint64"
+_NUMBERS = re.compile(r"(var \* |\d+ \* )?(\?)?(bool|u?int\d+|float\d+)")
+
+
+def make_plan(
+    compiled: Compiled,
+    files: Sequence[str | Path],
+    *,
+    mode: Mode,
+    tree: str | None,
+    unit_events: int | None,
+    held: dict[int, EventFile] | None = None,
+) -> Plan:
+    """Look at every file: what it holds, and whether it has the columns that the menu reads.
+
+    The first files are left open in `held`, for whoever reads them next.
+    """
+    if unit_events is not None and unit_events < 1:
+        raise UsageError(f"unit_events is {unit_events}; it has to be at least 1")
+    source = compiled.source
+    tree = tree if tree is not None else source.menu.source.tree
+    urls = expand(files)
+    with progress("looking at files", len(urls), "files") as advance:
+        found = []
+        for index, url in enumerate(urls):
+            found.append(_look(compiled, url, tree, index, held, clusters=unit_events is None))
+            advance(1)
+    if all(file.problem for file in found):
+        raise UnreadableFileError(f"no file can be read: {found[0].problem}")
+    return Plan(
+        tamis=tamis.__version__,
+        menu=source.text,
+        place=source.place,
+        folder=str(source.folder),
+        mode=mode,
+        tree=tree,
+        unit_events=unit_events or _unit_events(compiled, found, tree, held or {}),
+        files=tuple(found),
+        fine_events=0 if unit_events else sum(file.entries for file in found) // FINE_SHARE,
+        **_where(source.remote),
+    )
+
+
+def _where(remote: Remote | None) -> dict[str, Any]:
+    """Return what a plan says of servers; a token is told to nobody: workers have it from their environment."""
+    if remote is None:
+        return {}
+    told = (remote.servers, remote.fallback, remote.timeout_s, remote.ca, remote.certificate, remote.key)
+    return dict(zip(SERVERS, told, strict=True))
+
+
+def _unit_events(
+    compiled: Compiled, files: Sequence[InputFile], tree: str | None, held: dict[int, EventFile]
+) -> int:
+    """Return how many events are committed together: as many as fit in memory with what decisions read, and few
+    enough that there is work for several workers until the end.
+    """
+    index = next(i for i, file in enumerate(files) if not file.problem)
+    with nullcontext(held[index]) if index in held else EventFile(files[index].url, tree, index) as file:
+        per_event = file.bytes_per_event(file.choose(compiled.program.reads))
+    fitting = min(UNIT_EVENTS, int(UNIT_BYTES / max(per_event, 1.0)))
+    clusters = np.diff(files[index].clusters) if len(files[index].clusters) > 1 else np.zeros(1, int)
+    each = sum(file.entries for file in files) // UNITS_LEAST
+    # less than a cluster would be read again and again
+    return max(UNIT_EVENTS_LEAST, min(fitting, max(each, int(np.median(clusters)))))
+
+
+def _look(
+    compiled: Compiled,
+    url: str,
+    tree: str | None,
+    index: int,
+    held: dict[int, EventFile] | None,
+    *,
+    clusters: bool,
+) -> InputFile:
+    local = local_path(url)
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(EventFile(url, tree, index))
+            _check_columns(compiled, file)
+            size = local.stat().st_size if local is not None and local.exists() else None
+            begins = tuple(file.clusters(file.choose(compiled.program.reads))) if clusters else ()
+            if held is not None and len(held) < FILES_OPEN:
+                held[index] = file
+                stack.pop_all()
+            return InputFile(url=url, entries=file.entries, bytes=size, clusters=begins[:CLUSTERS_MOST])
+    except UnreadableFileError as error:
+        return InputFile(url=url, problem=str(error))
+
+
+def _check_columns(compiled: Compiled, file: EventFile) -> None:
+    """Refuse a file that lacks what the menu reads, or has it of another type."""
+    program, menu = compiled.program, compiled.menu
+    users = {column: op.label for op in reversed(program.operations) for column in _reads(op)}
+    for column in program.reads:
+        kind = _IDENTITY_KIND if column in IDENTITY else file.type_of(column)
+        if kind is None:
+            hint = did_you_mean(column, list(file.columns))
+            by = f", which {users[column]!r} reads" if column in users else ""
+            raise MissingColumnError(f"{file.url} has no column {column!r}{by}; {hint}".rstrip("; "))
+        if not _NUMBERS.fullmatch(kind):
+            raise DataError(
+                f"{file.url}: the column {column!r} is {kind}; a trigger takes numbers and lists of numbers"
+            )
+    for column, kind in menu.source.columns.items():
+        found = file.type_of(column)
+        if found != kind:
+            hint = "" if found else f"; {did_you_mean(column, list(file.columns))}"
+            raise DataError(
+                f"{file.url}: the menu's source wants {column!r} as {kind}, the file has {found or 'no such column'}{hint}".rstrip(
+                    "; "
+                )
+            )
+    for stream in menu.streams.values():
+        if stream.keep != "all":
+            file.choose(list(stream.keep))
+
+
+def _reads(operation: object) -> tuple[str, ...]:
+    stage = getattr(operation, "stage", None)
+    reads: tuple[str, ...] = (stage or operation.expression).reads  # type: ignore[attr-defined] # an operation has one of both
+    return reads
+
+
+def write_plan(out: Path, plan: Plan) -> None:
+    """Write the plan down."""
+    write_text(out / PLAN, plan.model_dump_json(indent=1) + "\n")
+
+
+def read_plan(out: Path) -> Plan | None:
+    """Return the plan of a run that was begun here, if one was."""
+    path = out / PLAN
+    return parse_document(path.read_text(encoding="utf-8"), Plan, str(path)) if path.is_file() else None
+
+
+def menu_of_plan(plan: Plan) -> MenuSource:
+    """Return the menu that a plan was made for."""
+    menu = parse_document(plan.menu, Menu, plan.place)
+    return MenuSource(menu, plan.menu, plan.place, Path(plan.folder), plan.remote)
+
+
+def check_same(old: Plan, new: Plan, out: Path) -> None:
+    """Refuse to go on with another menu or other files than the run began with."""
+    if old.menu != new.menu:
+        raise UsageError(
+            f"{out} was begun with another menu: resume with that one, or write to another folder"
+        )
+    if old.mode != new.mode:
+        raise UsageError(f"{out} was begun in the mode {old.mode}, not {new.mode}: resume in that one")
+    before, now = ({(f.url, f.entries, f.bytes) for f in plan.files} for plan in (old, new))
+    for url, entries, size in [*sorted(before - now, key=str), *sorted(now - before, key=str)]:
+        which = "was there when it began" if (url, entries, size) in before else "is there now"
+        raise UsageError(
+            f"{out} was begun with other files: {url} with {entries} events and {size} bytes {which}; "
+            "resume with the same files, or write to another folder"
+        )

@@ -1,0 +1,355 @@
+"""One unit of work, from reading to its committed folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from tamis._base import DataError, now_ns
+from tamis.events import (
+    IDENTITY,
+    BrokenRange,
+    ColumnData,
+    EventFile,
+    Events,
+    Frame,
+    Intact,
+    Jagged,
+    columns_of,
+)
+from tamis.events.arrow import table_of, with_columns
+from tamis.trigger.decide import SETUP, Decisions, Laps, Outcome, Reason, decide_batch, decide_single
+from tamis.trigger.menu import Compiled
+from tamis.trigger.run import parts
+from tamis.trigger.run.counters import alone, counters_of
+from tamis.trigger.run.documents import Counts, PartNotes, Plan, Unit, UnitResult, Unreadable
+from tamis.trigger.run.kept import Kept, both, kept_columns, take
+from tamis.trigger.run.output import debug_columns, stream_columns
+from tamis.trigger.run.planning import FILES_OPEN
+from tamis.trigger.run.times import KEPT, READING, UNIT, WAITING, WRITING, summed
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read for a unit, and how long it took."""
+
+    unit: Unit
+    intact: Intact
+    made_up: tuple[str, ...]
+    elapsed_ns: int
+
+
+@dataclass(frozen=True)
+class Care:
+    """How carefully a unit is to be done: event by event with a note of the one in flight, past those that kill."""
+
+    careful: bool = False
+    deadly: frozenset[int] = frozenset()  # entries
+
+
+class Worker:
+    """Decides units; keeps its models and the file that it reads open."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        compiled: Compiled,
+        out: Path,
+        pulse: Any = None,
+        held: dict[int, EventFile] | None = None,
+    ) -> None:
+        """Use opened models, and files that are `held` for it; `pulse` is where signs of life go."""
+        self.pulse = pulse
+        self.plan, self.compiled, self.out = plan, compiled, out
+        self._files = _Files(plan, held)
+        self._columns: dict[tuple[int, str], tuple[list[str], tuple[str, ...]]] = {}
+        self.counters = counters_of(compiled)
+
+    def read(self, unit: Unit) -> Read:
+        """Read the columns that decisions need; safe to call in another thread than `work`."""
+        start = now_ns()
+        names = self.compiled.program.reads
+        try:
+            with self._files.opened(unit.file) as file:
+                intact, made_up = file.read_intact(file.choose(names), unit.start, unit.stop), file.made_up
+        except DataError as error:  # it could be opened when the run was planned: it is booked as it is now
+            intact, made_up = parts_of_nothing(unit, str(error)), ()
+        return Read(unit, intact, made_up, now_ns() - start)
+
+    def work(self, read: Read, care: Care, waited_ns: int = 0) -> UnitResult:
+        """Decide, write, commit; `waited_ns` is how long the reading kept this from beginning."""
+        return _UnitWork(self, read, care, waited_ns).commit()
+
+    def kept(self, read: Read, streams: list[str], rows: np.ndarray) -> dict[str, Kept]:
+        """Return what streams keep of some entries; what was read for the decision is not read again."""
+        columns = {name: self._kept_columns(read.unit.file, name) for name in streams}
+        wanted = {name: [*IDENTITY, *names] for name, (names, _) in columns.items()}
+        every = dict.fromkeys(column for names in wanted.values() for column in names)
+        intact = read.intact
+        assert intact.events is not None  # noqa: S101 - there are rows
+        missing = [column for column in every if column not in intact.events]
+        known = [column for column in every if column not in missing]
+        entries, broken = rows, intact.broken
+        table = take(table_of(Events(intact.events.array[known])), np.searchsorted(intact.entries, rows))
+        if missing:
+            with self._files.opened(read.unit.file) as file:
+                more = file.read_intact(missing, int(rows.min()), int(rows.max()) + 1)
+            if more.events is None:
+                return dict.fromkeys(streams, Kept(None, more.entries, more.broken))
+            broken = more.broken
+            table, entries = both(table, entries, table_of(more.events).select(missing), more.entries)
+        return {name: Kept(table.select(wanted[name]), entries, broken, columns[name][1]) for name in streams}
+
+    def _kept_columns(self, index: int, stream: str) -> tuple[list[str], tuple[str, ...]]:
+        """Return the columns of a file that a stream keeps, and those that it cannot."""
+        if (index, stream) not in self._columns:
+            with self._files.opened(index) as file:
+                self._columns[index, stream] = kept_columns(self.compiled, file, stream)
+        return self._columns[index, stream]
+
+    def close(self) -> None:
+        """Close files, but those that were held before; the models are whose they were."""
+        self._files.close()
+
+    def __enter__(self) -> Self:
+        """Return the worker itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close files."""
+        self.close()
+
+
+def parts_of_nothing(unit: Unit, reason: str) -> Intact:
+    """Return a unit of which nothing could be read."""
+    return Intact(None, np.empty(0, np.int64), (BrokenRange(unit.start, unit.stop, reason),))
+
+
+class _Files:
+    """The open files of a worker: what is read ahead may be of the next one already. One thread at a time."""
+
+    def __init__(self, plan: Plan, held: dict[int, EventFile] | None) -> None:
+        self._plan = plan
+        self._lock = threading.Lock()
+        self._open, self._mine = (held, False) if held is not None else ({}, True)
+
+    @contextmanager
+    def opened(self, index: int) -> Iterator[EventFile]:
+        with self._lock:
+            if index not in self._open:
+                while len(self._open) >= FILES_OPEN:
+                    self._open.pop(min(self._open)).close()
+                self._open[index] = EventFile(self._plan.files[index].url, self._plan.tree, index)
+            yield self._open[index]
+
+    def close(self) -> None:
+        if self._mine:
+            for file in self._open.values():
+                file.close()
+            self._open.clear()
+
+
+class _UnitWork:
+    """The work on one unit."""
+
+    def __init__(self, worker: Worker, read: Read, care: Care, waited_ns: int) -> None:
+        self.worker, self.unit, self.care = worker, read.unit, care
+        self.program, self.menu = worker.compiled.program, worker.compiled.menu
+        self.begin = now_ns()
+        self.laps = Laps(worker.pulse)
+        self.read = read
+        self.entries = read.intact.entries
+        self.events = read.intact.events
+        self.broken = [
+            Unreadable(file=self._file(), start=b.start, stop=b.stop, reason=b.reason)
+            for b in read.intact.broken
+        ]
+        self.laps.add(READING, read.elapsed_ns, len(self.entries))
+        self.laps.add(WAITING, waited_ns, len(self.entries))
+
+    def _file(self) -> str:
+        return self.worker.plan.files[self.unit.file].url
+
+    def commit(self) -> UnitResult:
+        columns, found = self._decide()
+        outcome = found.outcome
+        self.streams = self._streams_of(found, outcome)
+        kept = self._read_kept(outcome)
+        with parts.unit_folder(self.worker.out, self.unit) as folder:
+            start = now_ns()
+            lost = self._write_streams(folder, outcome, found, kept)
+            outcome = np.where(lost, -1, outcome)
+            parts.write_part(folder / parts.DECIDED, pa.table(self._decisions(columns, outcome, found)))
+            histograms = self._histograms(columns, found, ~lost)
+            self.laps.add(WRITING, now_ns() - start, len(self.entries))
+            self.laps.add(UNIT, now_ns() - self.begin, len(self.entries))
+            result = UnitResult(
+                unit=self.unit,
+                counts=self._counts(outcome, found),
+                unreadable=tuple(self.broken),
+                times=summed(self.laps),
+                histograms=histograms,
+                made_up=self.read.made_up,
+            )
+            parts.write_result(folder, result)
+        return result
+
+    def _decide(self) -> tuple[dict[str, ColumnData], Decisions]:
+        count = len(self.entries)
+        if self.events is None:
+            return {}, Decisions.empty(0, len(self.program.paths))
+        start = now_ns()
+        columns = columns_of(self.events)
+        self.laps.add(SETUP, now_ns() - start, count)
+        if self.care.careful:
+            return columns, self._decide_carefully(columns)
+        if self.worker.plan.mode == "event":
+            return columns, decide_single(self.program, columns, count, self.laps)
+        size = self.program.micro_batch
+        frame = Frame(columns, count)
+        pieces = []
+        for a in range(0, count, size):
+            b = min(count, a + size)
+            cut = {name: frame.rows(a, b)[name] for name in columns} if (a, b) != (0, count) else columns
+            pieces.append(decide_batch(self.program, cut, b - a, self.laps))
+        return columns, Decisions.joined(pieces) if pieces else Decisions.empty(0, len(self.program.paths))
+
+    def _decide_carefully(self, columns: dict[str, ColumnData]) -> Decisions:
+        note = parts.note_of(self.worker.out, self.unit)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with note.open("wb", buffering=0) as handle:
+
+            def before(row: int) -> bool:
+                entry = int(self.entries[row])
+                os.pwrite(handle.fileno(), entry.to_bytes(8, "little", signed=True), 0)
+                return entry in self.care.deadly
+
+            return decide_single(self.program, columns, len(self.entries), self.laps, before=before)
+
+    def _streams_of(self, found: Decisions, outcome: np.ndarray) -> dict[str, np.ndarray]:
+        """Return for each stream a mask of the events that it takes."""
+        index = {name: i for i, name in enumerate(self.program.paths)}
+        accepted = outcome == Outcome.ACCEPTED
+        streams = {
+            name: accepted & found.paths[:, [index[path] for path in spec.paths]].any(axis=1)
+            for name, spec in self.menu.streams.items()
+        }
+        streams[parts.DEBUG] = outcome == Outcome.DEBUG
+        return streams
+
+    def _read_kept(self, outcome: np.ndarray) -> dict[str, Kept]:
+        wanted = [name for name, mask in self.streams.items() if mask.any()]
+        if not wanted:
+            return {}
+        start = now_ns()
+        rows = self.entries[outcome != Outcome.REJECTED]
+        kept = self.worker.kept(self.read, wanted, rows)
+        self.laps.add(KEPT, now_ns() - start, len(self.entries))
+        return kept
+
+    def _write_streams(
+        self, folder: Path, outcome: np.ndarray, found: Decisions, kept: dict[str, Kept]
+    ) -> np.ndarray:
+        """Write what each stream takes; return the events of which not all that is kept could be read."""
+        lost = np.zeros(len(outcome), bool)
+        for found_of in kept.values():
+            readable = np.isin(self.entries, found_of.entries)
+            lost |= (outcome != Outcome.REJECTED) & ~readable
+        if lost.any():
+            broken = next(b for found_of in kept.values() for b in found_of.broken)
+            self._book(self.entries[lost], broken.reason)
+        for name, mask in self.streams.items():
+            rows = np.flatnonzero(mask & ~lost)
+            if not len(rows):
+                continue
+            added = (
+                debug_columns(self.program, found, rows, self._file(), self.entries[rows])
+                if name == parts.DEBUG
+                else stream_columns(self.program, found, rows)
+            )
+            table = with_columns(kept[name].rows(self.entries[rows]), added)
+            notes = PartNotes(
+                added=tuple(column for column in found.added if column in added),
+                alone=alone(table, self.worker.counters),
+                left_out=kept[name].left_out,
+            )
+            parts.write_part(folder / parts.stream_file(name), table, notes)
+        return lost
+
+    def _book(self, entries: np.ndarray, reason: str) -> None:
+        for entry in entries.tolist():
+            if self.broken and self.broken[-1].stop == entry and self.broken[-1].reason == reason:
+                last = self.broken.pop()
+                self.broken.append(last.model_copy(update={"stop": entry + 1}))
+            else:
+                self.broken.append(Unreadable(file=self._file(), start=entry, stop=entry + 1, reason=reason))
+
+    def _decisions(
+        self, columns: dict[str, ColumnData], outcome: np.ndarray, found: Decisions
+    ) -> dict[str, np.ndarray]:
+        identity = {
+            name: np.asarray(columns[name]) if columns else np.empty(0, np.uint64)
+            for name in ("run", "luminosityBlock", "event")
+        }
+        return {
+            **{
+                name: column.astype(np.int64 if name != "event" else np.uint64)
+                for name, column in identity.items()
+            },
+            "file": np.full(len(outcome), self.unit.file, np.int32),
+            "entry": self.entries.astype(np.int64),
+            "outcome": outcome.astype(np.int8),
+            "reason": found.reason,
+            **{f"HLT_{path}": found.paths[:, i] for i, path in enumerate(self.program.paths)},
+        }
+
+    def _counts(self, outcome: np.ndarray, found: Decisions) -> Counts:
+        fine = outcome == Outcome.ACCEPTED
+        return Counts(
+            entered=self.unit.stop - self.unit.start,
+            accepted=int(fine.sum()),
+            rejected=int((outcome == Outcome.REJECTED).sum()),
+            debug=int((outcome == Outcome.DEBUG).sum()),
+            unreadable=sum(b.stop - b.start for b in self.broken),
+            paths={path: int((found.paths[:, i] & fine).sum()) for i, path in enumerate(self.program.paths)},
+            streams={name: int((mask & (outcome >= 0)).sum()) for name, mask in self.streams.items()},
+            reasons={
+                Reason(code).name.lower(): int(count)
+                for code, count in enumerate(
+                    np.bincount(found.reason[outcome == Outcome.DEBUG], minlength=len(Reason))
+                )
+                if code and count
+            },
+        )
+
+    def _histograms(
+        self, columns: dict[str, ColumnData], found: Decisions, rows: np.ndarray
+    ) -> dict[str, tuple[int, ...]]:
+        if not self.menu.histograms or not len(rows):
+            return {}
+        frame = Frame({**columns, **found.added}, len(rows))
+        made = {}
+        for name, expression in self.program.histograms.items():
+            spec = self.menu.histograms[name]
+            if not all(column in frame for column in expression.reads):
+                continue  # no event of this unit came so far
+            value, _ = expression.quantity(frame)
+            there = rows.copy()
+            for column in expression.reads:
+                there &= found.computed.get(column, True)
+            flat = value.take(np.flatnonzero(there)).flat if isinstance(value, Jagged) else value[there]
+            flat = flat[np.isfinite(flat)]
+            inner, _ = np.histogram(flat, spec.bins, (spec.low, spec.high))
+            made[name] = (int((flat < spec.low).sum()), *map(int, inner), int((flat > spec.high).sum()))
+        return made

@@ -1,0 +1,194 @@
+"""Scoring: events in, features made, the session called, scores out with the identity of their events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tamis._base import DataError, UsageError, VerificationError, now_ns
+from tamis.bundle import Bundle
+from tamis.engines import Session
+from tamis.events import EventReader, Events, Frame, SkippedFile, of_file, read_events
+from tamis.features import (
+    Feature,
+    InputRows,
+    columns_read,
+    find_inputs,
+    frame_read,
+    input_rows,
+    telling_needs,
+)
+
+PIECE_BYTES = 32_000_000  # of a model's inputs: so much is made of events at a time
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The rows of a batch of events: one per jet, frame or lepton, as the model's features have it; an event may have none.
+
+    Rows stand in the order of their events, those of one event in the order of its feature. `about` is what the feature
+    tells of each: `jet`, its number among the jets of its event, or `eta`, `phi` and `pt` of the seed of a frame.
+    """
+
+    identity: np.ndarray  # (rows, 3): run, luminosity block, event
+    about: Mapping[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
+    columns: dict[str, np.ndarray]  # that were asked for
+    events: int
+    events_with_rows: int
+    feature_ns: int
+    score_ns: int
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.identity)
+
+
+def score_events(
+    session: Session, files: Sequence[str] | EventReader, *, extra: Sequence[str] = ()
+) -> Iterator[Scored]:
+    """Score every event of the files, chunk by chunk; `extra` names columns to keep with the rows."""
+    features = check_scores(session)
+    reader = (
+        files
+        if isinstance(files, EventReader)
+        else read_events(files, columns=columns_read(features), optional=extra)
+    )
+    with telling_needs(features):
+        for chunk in reader:
+            with of_file(chunk.file):
+                scored = score_batch(session, chunk.events, extra)
+            yield scored
+
+
+def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> Scored:
+    """Score a batch of events; `extra` names columns of the events, or of the jets that the rows are about."""
+    features = check_scores(session)
+    there = [name for name in extra if name in events]
+    start = now_ns()
+    whole = frame_read(features, events, there)
+    feature_ns, score_ns = now_ns() - start, 0
+    pieces, found = [], []
+    for first, frame in _pieces(whole, events_at_once(session.bundle)):
+        start = now_ns()
+        rows = input_rows(features, frame)
+        middle = now_ns()
+        outputs = run_rows(session, list(rows.inputs.values()))
+        score_ns += now_ns() - middle
+        feature_ns += middle - start
+        columns = {name: rows.take(frame, name) for name in there}
+        pieces.append((first + rows.event, rows.about))
+        found.append((outputs, columns))
+    event = np.concatenate([event for event, _ in pieces])
+    return Scored(
+        events.identity[event],
+        _joined([about for _, about in pieces]),
+        _joined([outputs for outputs, _ in found]),
+        _joined([columns for _, columns in found]),
+        len(events),
+        len(np.unique(event)),
+        feature_ns,
+        score_ns,
+    )
+
+
+def events_at_once(bundle: Bundle) -> int:
+    """Return of how many events the inputs may be in memory at a time: those of frames are large."""
+    row_bytes = sum(golden[:1].nbytes for golden in bundle.golden.inputs.values())
+    return max(1, PIECE_BYTES // max(1, row_bytes))
+
+
+def run_rows(session: Session, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Run any number of rows: a graph of a fixed batch gets the last one again until a batch is full."""
+    count = len(rows[0])
+    short = -count % (session.signature.fixed_batch or 1)
+    arrays = [np.ascontiguousarray(row) for row in rows]
+    if short and count:
+        arrays = [np.concatenate([row, np.repeat(row[-1:], short, axis=0)]) for row in arrays]
+    return {name: values[:count] for name, values in session.run(*arrays).items()}
+
+
+def inputs_of_events(
+    bundle: Bundle, files: Sequence[str], most: int, *, tree: str | None = None, skip_bad_files: bool = False
+) -> tuple[dict[str, np.ndarray], list[SkippedFile]]:
+    """Return a bundle's inputs for the first rows of some files, and the files that were given up."""
+    features = features_of(bundle)
+    pieces: list[InputRows] = []
+    reader = read_events(files, columns=columns_read(features), tree=tree, skip_bad_files=skip_bad_files)
+    for rows in _rows_of_files(features, reader, events_at_once(bundle)):
+        pieces.append(rows)
+        if sum(map(len, pieces)) >= most:
+            break
+    if not sum(map(len, pieces)):
+        told = "".join(f"; {entry.reason}" for entry in reader.skipped)
+        raise DataError(
+            f"no events of {', '.join(map(str, files))} have {_named(features)} to compare on{told}"
+        )
+    return {
+        name: np.concatenate([p.inputs[name] for p in pieces])[:most] for name in features
+    }, reader.skipped
+
+
+def features_of(bundle: Bundle) -> dict[str, Feature]:
+    """Return the feature that every input is made with from events, or say for which one there is none."""
+    inputs = bundle.manifest.signature.inputs
+    names = {spec.name: spec.feature for spec in inputs if spec.feature is not None}
+    if len(names) < len(inputs):
+        raise UsageError(
+            f"the bundle {bundle.name} does not say how its inputs are made from events "
+            f"({bundle.manifest.signature.describe_inputs()}): pack it with --feature INPUT=FEATURE for each of them, such as "
+            "leading_jets, or score arrays (.npz, .h5) instead"
+        )
+    return find_inputs(names)
+
+
+def check_decides(session: Session) -> None:
+    """Refuse a session that has not passed the gate: it may be measured, but nothing may be decided with it."""
+    if not session.verified:
+        raise VerificationError(
+            f"the engine {session.engine.name} was not verified on the bundle {session.bundle.name}, so it scores nothing: "
+            "use one that computes, such as onnxruntime"
+        )
+
+
+def check_rows(session: Session) -> None:
+    """Refuse a bundle whose events cannot be scored piece by piece: where the cuts fall would change the scores."""
+    if session.signature.rows == "none":
+        raise UsageError(
+            f"the bundle {session.bundle.name} ({session.signature.describe_inputs()}) cannot be scored in pieces, as its "
+            "events influence each other or its outputs have no row per event: run it in Python with tamis.open on one set of arrays"
+        )
+
+
+def check_scores(session: Session) -> dict[str, Feature]:
+    """Refuse a session that cannot score events; return the features of its inputs."""
+    check_decides(session)
+    check_rows(session)
+    return features_of(session.bundle)
+
+
+def _rows_of_files(features: Mapping[str, Feature], reader: EventReader, at_once: int) -> Iterator[InputRows]:
+    with telling_needs(features):
+        for chunk in reader:
+            with of_file(chunk.file):
+                whole = frame_read(features, chunk.events)
+            for _, frame in _pieces(whole, at_once):
+                with of_file(chunk.file):
+                    rows = input_rows(features, frame)
+                yield rows
+
+
+def _pieces(whole: Frame, at_once: int) -> Iterator[tuple[int, Frame]]:
+    """Yield so many events at a time, with the place of the first one; of no events one empty piece."""
+    for start in range(0, max(1, len(whole)), at_once):
+        yield start, whole.rows(start, min(start + at_once, len(whole)))
+
+
+def _joined(pieces: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _named(features: Mapping[str, Feature]) -> str:
+    return " and ".join(feature.name for feature in features.values())

@@ -1,0 +1,247 @@
+"""Scoring whole files into one Parquet file, chunk by chunk, atomically."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tamis._base import DataError, Document, InputMismatchError, UsageError, atomic_path, now_ns, progress
+from tamis.engines import Session
+from tamis.events import (
+    IDENTITY,
+    ArrayReader,
+    EventReader,
+    holds_arrays,
+    local_path,
+    of_file,
+    read_arrays,
+    read_events,
+)
+from tamis.features import Feature, columns_read, telling_needs
+from tamis.trigger.score import Scored, check_decides, check_rows, features_of, score_batch
+
+KEPT = ("pt", "mass")  # of the jets that rows are about
+
+COUNTS = ("events", "rows", "events_without_rows", "feature_ns", "score_ns")
+
+# columns, and a number for each of the counts
+Piece = tuple[dict[str, pa.Array], np.ndarray]
+
+
+class ScoringFacts(Document):
+    """What a scoring run did: every event is accounted for."""
+
+    output: str
+    bundle: str
+    engine: str
+    events: int
+    rows: int
+    events_without_rows: int
+    feature_ns: int
+    score_ns: int
+    skipped: tuple[str, ...] = ()
+    made_up: tuple[str, ...] = ()  # the columns of the identity that a file lacked, such as run
+
+
+def score_files(
+    session: Session,
+    files: Sequence[str],
+    output: str | Path,
+    *,
+    skip_bad_files: bool = False,
+    tree: str | None = None,
+    chunk_bytes: int = 100_000_000,
+) -> ScoringFacts:
+    """Score files into a Parquet file; `tree` may also name a dataset of arrays; the facts tell what was skipped.
+
+    Of events the table has a row for each jet, frame or lepton that the model's features find, so that an event has none, one
+    or several, one after the other: `run`, `luminosityBlock` and `event`, then what the feature tells of the row (`jet`, the
+    number of the jet in its event; `eta`, `phi`, `pt` of the seed of a frame), `FatJet_pt` and `FatJet_mass` where rows are
+    of such jets (`Jet_mass` likewise), then every output. Of arrays it has a row for each of theirs: `row`, then every output.
+    """
+    output = Path(output)
+    _check_format(output)
+    check_decides(session)
+    check_rows(session)
+    made_up: set[str] = set()
+    if holds_arrays(files):
+        reader, pieces = _arrays(session, files, tree, chunk_bytes, skip_bad_files)
+    else:
+        reader, pieces = _events(session, files, tree, chunk_bytes, skip_bad_files, made_up)
+    _check_no_input(output, reader.files)
+    totals = _write(output, pieces, _provenance(session))
+    if totals is None:
+        left_out = "".join(f"; {entry}" for entry in reader.skipped)
+        raise DataError(
+            f"nothing could be read from {', '.join(map(str, files))}, so no scores were written{left_out}"
+        )
+    counts = dict(zip(COUNTS, totals.tolist(), strict=True))
+    return ScoringFacts(
+        output=str(output),
+        bundle=session.bundle.name,
+        engine=session.engine.name,
+        skipped=tuple(str(entry) for entry in reader.skipped),
+        made_up=tuple(part for part in IDENTITY if part in made_up),
+        **counts,
+    )
+
+
+def _arrays(
+    session: Session, files: Sequence[str], tree: str | None, chunk_bytes: int, skip_bad_files: bool
+) -> tuple[ArrayReader | EventReader, Iterator[Piece]]:
+    reader = read_arrays(
+        files,
+        dataset=tree,
+        shape=session.signature.inputs[0].shape[1:],
+        chunk_bytes=chunk_bytes,
+        multiple_of=session.signature.fixed_batch or 1,
+        skip_bad_files=skip_bad_files,
+    )
+    return reader, _array_pieces(session, reader)
+
+
+def _events(
+    session: Session,
+    files: Sequence[str],
+    tree: str | None,
+    chunk_bytes: int,
+    skip_bad_files: bool,
+    made_up: set[str],
+) -> tuple[ArrayReader | EventReader, Iterator[Piece]]:
+    features = features_of(session.bundle)
+    kept = _kept(features)
+    reader = read_events(
+        files,
+        columns=columns_read(features),
+        optional=kept,
+        chunk_bytes=chunk_bytes,
+        skip_bad_files=skip_bad_files,
+        tree=tree,
+    )
+    return reader, _event_pieces(session, reader, kept, made_up)
+
+
+def _check_format(output: Path) -> None:
+    if output.suffix != ".parquet":
+        name = output.with_suffix(".parquet").name
+        raise UsageError(f"scores are written as Parquet; name the output {name}, not {output.name}")
+
+
+def _check_no_input(output: Path, files: Sequence[str]) -> None:
+    """Refuse an output that is one of the files that globs and URLs turned out to be."""
+    if not output.exists():
+        return
+    for file in files:
+        local = local_path(file)
+        if local is not None and local.exists() and output.samefile(local):
+            raise UsageError(f"the output {output} is one of the files to score; name another")
+
+
+def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]) -> np.ndarray | None:
+    """Write piece by piece, atomically; return the summed counts, or None where there was no piece at all."""
+    totals = np.zeros(len(COUNTS), np.int64)
+    with contextlib.ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+        advance = stack.enter_context(progress("scoring", None, "rows"))
+        for columns, counts in pieces:
+            table = pa.table(columns)
+            if writer is None:
+                part = stack.enter_context(atomic_path(output))
+                writer = stack.enter_context(pq.ParquetWriter(part, table.schema.with_metadata(provenance)))
+            writer.write_table(_cast(table, writer.schema))
+            totals += counts
+            advance(int(counts[1]))
+    return None if writer is None else totals
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give a piece the types of the first one."""
+    try:
+        return table.replace_schema_metadata(None).cast(schema)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"the files cannot be scored into one, as their numbers do not fit one type ({error}): score them one by one"
+        ) from error
+
+
+def _kept(features: Mapping[str, Feature]) -> tuple[str, ...]:
+    """Return the columns of the rows' jets that are told with them, besides what their feature tells."""
+    first = next(iter(features.values()))
+    return tuple(f"{first.jets}_{what}" for what in KEPT if first.jets and what not in first.about)
+
+
+def _event_pieces(
+    session: Session, reader: EventReader, kept: Sequence[str], made_up: set[str]
+) -> Iterator[Piece]:
+    """Score events; what of their identity had to be made up is added to `made_up`."""
+    features = features_of(session.bundle)
+    with telling_needs(features):
+        for chunk in reader:
+            made_up.update(chunk.synthesised)
+            with of_file(chunk.file):
+                scored = score_batch(session, chunk.events, kept)
+            yield _table(scored, kept)
+
+
+def _table(scored: Scored, kept: Sequence[str]) -> Piece:
+    table = {**dict(zip(IDENTITY, scored.identity.T, strict=True)), **scored.about}
+    for name in kept:  # a file without the column has no values, the others keep theirs
+        values = scored.columns.get(name, np.full(len(scored), np.nan, np.float32))
+        table[name] = values.astype(np.float32)
+    without = scored.events - scored.events_with_rows
+    counts = [scored.events, len(scored), without, scored.feature_ns, scored.score_ns]
+    return _columns(_joined(table, scored.outputs)), np.array(counts)
+
+
+def _array_pieces(session: Session, reader: ArrayReader) -> Iterator[Piece]:
+    if len(session.signature.inputs) != 1:
+        raise UsageError(
+            f"the bundle {session.bundle.name} takes {session.signature.describe_inputs()}: score its arrays in Python with tamis.open"
+        )
+    dtype = session.signature.inputs[0].dtype
+    for chunk in reader:
+        with of_file(chunk.file):
+            _check_dtype(chunk.array.dtype, np.dtype(dtype))
+            start = now_ns()
+            outputs = session.run(np.ascontiguousarray(chunk.array, dtype))
+        counts = [len(chunk.array), len(chunk.array), 0, 0, now_ns() - start]
+        rows = np.arange(chunk.start, chunk.stop)
+        yield _columns(_joined({"row": rows}, outputs)), np.array(counts)
+
+
+def _check_dtype(found: np.dtype, taken: np.dtype) -> None:
+    """Refuse what cannot be made into the model's type without a loss that nobody asked for."""
+    if found.kind not in "fiub" or (found.kind == "f" and taken.kind != "f"):
+        raise InputMismatchError(f"the array to score is {found}, the model takes {taken}")
+
+
+def _joined(table: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Join columns and outputs; an output that is called as a column is goes in as `output.NAME`."""
+    return table | {f"output.{name}" if name in table else name: value for name, value in outputs.items()}
+
+
+def _columns(columns: dict[str, np.ndarray]) -> dict[str, pa.Array]:
+    """Make Arrow columns; an output of more than one value per row becomes a list."""
+    made = {}
+    for name, values in columns.items():
+        if values.ndim <= 1:
+            made[name] = pa.array(values)
+        else:
+            width = int(np.prod(values.shape[1:]))
+            made[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
+    return made
+
+
+def _provenance(session: Session) -> dict[bytes, bytes]:
+    manifest = session.bundle.manifest
+    told = {
+        "tamis.bundle": manifest.name,
+        "tamis.model_sha256": manifest.files["model.onnx"].sha256,
+        "tamis.engine": session.computed_by,
+    }
+    return {key.encode(): value.encode() for key, value in told.items()}

@@ -1,0 +1,24 @@
+"""Steps of a trigger: expressions, models, and what users write."""
+
+from tamis.trigger.stages.expression import Cut, Expression, find_cut, parse_expression, per_event
+from tamis.trigger.stages.models import model_stages
+from tamis.trigger.stages.python import python_stage
+from tamis.trigger.stages.simple import define_stage, keep_stage
+from tamis.trigger.stages.stage import Added, Stage, UserStage, of_user, stage
+
+__all__ = [
+    "Added",
+    "Cut",
+    "Expression",
+    "Stage",
+    "UserStage",
+    "define_stage",
+    "find_cut",
+    "keep_stage",
+    "model_stages",
+    "of_user",
+    "parse_expression",
+    "per_event",
+    "python_stage",
+    "stage",
+]

@@ -1,0 +1,261 @@
+"""Selections as people write them: `count(Muon_pt > 24 and abs(Muon_eta) < 2.4) >= 1 and MET_pt > 60`.
+
+Names are columns. A list per event is worked on element by element; `count`, `any`, `all`, `sum`, `max`, `min` and `at`
+make one value per event of it. A comparison with NaN is no answer: such an event is told as undecided, not as rejected.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tamis._base import UsageError, did_you_mean
+from tamis.events import ColumnData, Frame, Jagged
+from tamis.trigger.stages.arithmetic import REDUCTIONS, Value, element, mapped, nan_events, reduced
+
+_Step = Callable[["_Run"], Value]
+
+_ARITHMETIC: dict[type[ast.operator], Callable[..., Any]] = {
+    ast.Add: np.add,
+    ast.Sub: np.subtract,
+    ast.Mult: np.multiply,
+    ast.Div: np.true_divide,
+    ast.Mod: np.mod,
+    ast.Pow: np.power,
+}
+_COMPARISONS: dict[type[ast.cmpop], Callable[..., Any]] = {
+    ast.Lt: np.less,
+    ast.LtE: np.less_equal,
+    ast.Gt: np.greater,
+    ast.GtE: np.greater_equal,
+    ast.Eq: np.equal,
+    ast.NotEq: np.not_equal,
+}
+_ELEMENTWISE: dict[str, tuple[int, Callable[..., Any]]] = {
+    "abs": (1, np.abs),
+    "sqrt": (1, np.sqrt),
+    "exp": (1, np.exp),
+    "log": (1, np.log),
+    "sin": (1, np.sin),
+    "cos": (1, np.cos),
+    "cosh": (1, np.cosh),
+    "hypot": (2, np.hypot),
+    "delta_phi": (2, lambda a, b: (a - b + np.pi) % (2 * np.pi) - np.pi),
+    "where": (3, np.where),
+}
+
+
+@dataclass(slots=True)
+class _Run:
+    """One evaluation: the events, and which of them met a NaN in a comparison."""
+
+    frame: Frame
+    undecided: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A compiled selection or quantity; `reads` names its columns."""
+
+    text: str
+    reads: tuple[str, ...]
+    _step: _Step = field(repr=False, compare=False)
+
+    def __call__(self, frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return one value per event, and a mask of the events that a NaN left undecided (None: not one)."""
+        value, undecided = self.quantity(frame)
+        return per_event(self, value), undecided
+
+    def quantity(self, frame: Frame) -> tuple[ColumnData, np.ndarray | None]:
+        """Return the same, where a list per event is as good."""
+        with np.errstate(all="ignore"):
+            return self.evaluate(frame)
+
+    def evaluate(self, frame: Frame) -> tuple[ColumnData, np.ndarray | None]:
+        """Return the same, for callers that have turned numpy's warnings off themselves."""
+        run = _Run(frame)
+        value = self._step(run)
+        if not isinstance(value, Jagged) and (not isinstance(value, np.ndarray) or value.ndim == 0):
+            value = np.full(len(frame), value)
+        return value, run.undecided
+
+
+def per_event(expression: Expression, value: ColumnData) -> np.ndarray:
+    """Return one value per event, or say that it is a list."""
+    if isinstance(value, Jagged):
+        raise UsageError(
+            f"{expression.text!r} has a list per event; make one value of it with any(...), count(...) or max(...)"
+        )
+    return value
+
+
+Threshold = Callable[..., float]
+
+
+def _no_threshold(*names: str) -> float:
+    raise UsageError(f"there is no threshold {', '.join(names)} here")
+
+
+def parse_expression(text: str, threshold: Threshold = _no_threshold) -> Expression:
+    """Compile a selection; what is not understood is told with its column in the text.
+
+    `threshold` gives the number behind threshold('name') and threshold('stage', 'working point').
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        where = (
+            f" at character {error.offset}"
+            if isinstance(error, SyntaxError) and error.offset
+            else " to its end"
+        )
+        raise UsageError(f"the expression {text!r} does not parse{where}") from error
+    compiler = _Compiler(text, threshold)
+    try:
+        step = compiler.step(tree.body)
+    except RecursionError as error:
+        raise UsageError(f"the expression {text[:60]!r}... is nested too deeply") from error
+    return Expression(text, tuple(sorted(compiler.names)), step)
+
+
+class _Compiler:
+    """Turns a syntax tree into one call per node, once; evaluating it never looks at the text again."""
+
+    def __init__(self, text: str, threshold: Threshold) -> None:
+        self.text = text
+        self.threshold = threshold
+        self.names: set[str] = set()
+
+    def step(self, node: ast.expr) -> _Step:
+        """Compile one node."""
+        match node:
+            case ast.Constant(value=bool() | int() | float() as number):
+                return lambda _: number
+            case ast.Name(id=name):
+                self.names.add(name)
+                return lambda run: run.frame[name]
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd() | ast.Not() as op, operand=operand):
+                inner = self.step(operand)
+                function = {ast.USub: np.negative, ast.UAdd: np.positive, ast.Not: np.logical_not}[type(op)]
+                return lambda run: mapped(self.text, function, inner(run))
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+                first, second, arithmetic = self.step(left), self.step(right), _ARITHMETIC[type(op)]
+                return lambda run: mapped(self.text, arithmetic, first(run), second(run))
+            case ast.BoolOp(op=op, values=values):
+                parts = [self.step(value) for value in values]
+                return self._joined(np.logical_and if isinstance(op, ast.And) else np.logical_or, parts)
+            case ast.Compare():
+                return self._comparison(node)
+            case ast.Call(func=ast.Name(id="threshold"), args=arguments, keywords=[]):
+                return self._threshold(node, arguments)
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+                return self._call(node, name, arguments)
+        raise self._unknown(node, f"{ast.unparse(node)!r} is not understood")
+
+    def _joined(self, function: Callable[..., Any], parts: list[_Step]) -> _Step:
+        def run_all(run: _Run) -> Value:
+            value = parts[0](run)
+            for part in parts[1:]:
+                value = mapped(self.text, function, value, part(run))
+            return value
+
+        return run_all
+
+    def _comparison(self, node: ast.Compare) -> _Step:
+        if any(type(op) not in _COMPARISONS for op in node.ops):
+            raise self._unknown(
+                node, f"{ast.unparse(node)!r} compares with something else than < <= > >= == !="
+            )
+        operands = [self.step(value) for value in (node.left, *node.comparators)]
+        functions = [_COMPARISONS[type(op)] for op in node.ops]
+
+        def compare(run: _Run) -> Value:
+            values = [operand(run) for operand in operands]
+            for value in values:
+                bad = nan_events(value)
+                if bad is not None:
+                    run.undecided = bad if run.undecided is None else run.undecided | bad
+            result = mapped(self.text, functions[0], values[0], values[1])
+            for function, left, right in zip(functions[1:], values[1:], values[2:], strict=False):
+                result = mapped(self.text, np.logical_and, result, mapped(self.text, function, left, right))
+            return result
+
+        return compare
+
+    def _threshold(self, node: ast.expr, arguments: list[ast.expr]) -> _Step:
+        names = [a.value for a in arguments if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        if len(names) != len(arguments) or not 1 <= len(names) <= 2:
+            raise self._unknown(
+                node,
+                "threshold takes a name in quotes, or a stage and its working point: threshold('anomaly', 'tight')",
+            )
+        try:
+            number = np.float64(self.threshold(*names))  # not weak: scores are compared in double precision
+        except UsageError as error:
+            raise self._unknown(node, str(error)) from error
+        return lambda _: number
+
+    def _call(self, node: ast.Call, name: str, arguments: list[ast.expr]) -> _Step:
+        known = {
+            **{key: count for key, (count, _) in _ELEMENTWISE.items()},
+            **dict.fromkeys(REDUCTIONS, 1),
+            "at": 3,
+        }
+        if name not in known:
+            raise self._unknown(
+                node,
+                f"no function is called {name!r}; {did_you_mean(name, sorted([*known, 'threshold']))}".rstrip(
+                    "; "
+                ),
+            )
+        if len(arguments) != known[name]:
+            told = " (the list, the place from 0, what counts where there is none)" if name == "at" else ""
+            raise self._unknown(node, f"{name} takes {known[name]} arguments{told}, not {len(arguments)}")
+        steps = [self.step(argument) for argument in arguments]
+        if name in _ELEMENTWISE:
+            function = _ELEMENTWISE[name][1]
+            return lambda run: mapped(self.text, function, *(step(run) for step in steps))
+        if name == "at":
+            return lambda run: element(self.text, *(step(run) for step in steps))
+        reduction = REDUCTIONS[name]
+        return lambda run: reduced(self.text, name, reduction, steps[0](run))
+
+    def _unknown(self, node: ast.expr, told: str) -> UsageError:
+        return UsageError(f"the expression {self.text!r}, character {node.col_offset + 1}: {told}")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A comparison of a quantity with a threshold that has a name."""
+
+    value: str
+    names: tuple[str, ...]
+    inclusive: bool
+
+    def renamed(self, point: str) -> str:
+        """Return the same cut at another working point."""
+        quoted = ", ".join(map(repr, (*self.names[:-1], point)))
+        return f"{self.value} {'>=' if self.inclusive else '>'} threshold({quoted})"
+
+
+def find_cut(text: str) -> Cut | None:
+    """Return the cut that an expression is, or None where it is something else."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    match tree:
+        case ast.Compare(
+            left=left,
+            ops=[ast.Gt() | ast.GtE() as op],
+            comparators=[ast.Call(func=ast.Name(id="threshold"), args=arguments)],
+        ):
+            names = tuple(
+                a.value for a in arguments if isinstance(a, ast.Constant) and isinstance(a.value, str)
+            )
+            return Cut(ast.unparse(left), names, isinstance(op, ast.GtE))
+    return None

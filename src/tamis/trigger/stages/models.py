@@ -1,0 +1,108 @@
+"""Stages of models: a feature makes rows of events, a bundle turns rows into scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tamis._base import DataError, UsageError
+from tamis.bundle import Output
+from tamis.engines import Remote, Session
+from tamis.engines import open as open_session
+from tamis.events import Frame, Jagged
+from tamis.features import Feature, find_feature
+from tamis.trigger.score import check_decides, check_rows, run_rows
+from tamis.trigger.stages.stage import Added, Stage
+
+WIDTH_MAX = 16
+
+
+def feature_stage(feature: Feature) -> Stage:
+    """Return the stage that makes the rows of one feature; models that take it share it."""
+    adds = (feature.name, *(f"{feature.name}_{what}" for what in feature.about))
+
+    def run(frame: Frame) -> Added:
+        rows = feature.build(frame)
+        columns = {feature.name: Jagged(rows.offsets, rows.inputs)}
+        for what in feature.about:
+            columns[f"{feature.name}_{what}"] = Jagged(rows.offsets, rows.about[what])
+        return Added(columns)
+
+    return Stage(feature.name, "features", feature.reads, adds, run)
+
+
+def model_stages(
+    name: str, bundle: str | Path, engine: str, chunk: int | None, remote: Remote | None = None
+) -> tuple[Stage, list[Stage]]:
+    """Open a bundle through its gate; return its stage, and the stages that make its inputs."""
+    session = open_session(bundle, engine, chunk=chunk, remote=remote)
+    try:
+        check_decides(session)
+        check_rows(session)
+        features = [find_feature(_feature_of(session, i)) for i in range(len(session.signature.inputs))]
+    except BaseException:
+        session.close()
+        raise
+    return _model_stage(name, session, features), [feature_stage(feature) for feature in features]
+
+
+def _feature_of(session: Session, index: int) -> str:
+    spec = session.signature.inputs[index]
+    if spec.feature is None:
+        raise UsageError(
+            f"the bundle {session.bundle.name} does not say how its input {spec.name!r} is made from events: "
+            f"pack it with --feature {spec.name}=FEATURE, or call it in a Python stage"
+        )
+    return spec.feature
+
+
+def _model_stage(name: str, session: Session, features: list[Feature]) -> Stage:
+    about = {f"{name}_{what}": f"{features[0].name}_{what}" for what in features[0].about}
+    outputs = _columns_of_outputs(name, session.signature.outputs)
+    reads = tuple(dict.fromkeys([f.name for f in features] + list(about.values())))
+
+    def run(frame: Frame) -> Added:
+        rows = [_rows(frame, feature.name) for feature in features]
+        offsets = rows[0].offsets - rows[0].offsets[0]
+        for feature, other in zip(features[1:], rows[1:], strict=True):
+            if not np.array_equal(other.counts, rows[0].counts):
+                raise DataError(f"{features[0].name} and {feature.name} differ in their rows per event")
+        found = run_rows(session, [row.flat for row in rows])
+        columns = {
+            column: Jagged(offsets, found[output] if place is None else found[output][:, place])
+            for column, (output, place) in outputs.items()
+        }
+        for column, source in about.items():
+            columns[column] = Jagged(offsets, _rows(frame, source).flat)
+        return Added(columns)
+
+    manifest = session.bundle.manifest
+    row_bytes = max(golden[:1].nbytes for golden in session.bundle.golden.inputs.values())
+    facts = {
+        "bundle": manifest.name,
+        "model_sha256": manifest.files["model.onnx"].sha256,
+        "engine": session.computed_by,
+    }
+    return Stage(
+        name, "model", reads, (*outputs, *about), run, tuple(outputs), facts, session.close, row_bytes
+    )
+
+
+def _columns_of_outputs(name: str, outputs: Sequence[Output]) -> dict[str, tuple[str, int | None]]:
+    """Return a column per number that the model gives for a row; wide outputs, such as a latent space, stay out."""
+    columns: dict[str, tuple[str, int | None]] = {}
+    for spec in outputs:
+        inner = spec.shape[1:]
+        if not inner:
+            columns[f"{name}_{spec.name}"] = (spec.name, None)
+        elif len(inner) == 1 and isinstance(inner[0], int) and inner[0] <= WIDTH_MAX:
+            columns.update({f"{name}_{spec.name}_{k}": (spec.name, k) for k in range(inner[0])})
+    return columns
+
+
+def _rows(frame: Frame, name: str) -> Jagged:
+    column = frame[name]
+    assert isinstance(column, Jagged)  # noqa: S101 - feature stages add nothing else
+    return column

@@ -1,0 +1,64 @@
+"""Stages that users write: found by `module:name` or `file.py:name`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from tamis._base import UsageError, did_you_mean
+from tamis.trigger.stages.stage import Stage, UserStage, of_user
+
+
+def python_stage(name: str, where: str, folder: Path) -> Stage:
+    """Import what `where` names; files and modules beside the menu are found."""
+    place, mark, attribute = where.rpartition(":")
+    if not mark or not place or not attribute:
+        raise UsageError(
+            f"the stage {name} names {where!r}; it has to be module:function or file.py:function"
+        )
+    module = _file(folder / place, name) if place.endswith(".py") else _module(place, name, folder)
+    found = getattr(module, attribute, None)
+    if not isinstance(found, UserStage):
+        known = [key for key, value in vars(module).items() if isinstance(value, UserStage)]
+        told = f"no stage {attribute!r}" if found is None else f"{attribute!r}, which is not made with @stage"
+        raise UsageError(
+            f"the stage {name}: {place} holds {told}; {did_you_mean(attribute, known)}".rstrip("; ")
+        )
+    return of_user(name, found)
+
+
+def _file(path: Path, name: str) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"the stage {name}: there is no file {path}")
+    spec = importlib.util.spec_from_file_location(f"tamis_stages_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"the stage {name}: {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    with _importing(name, str(path)):
+        spec.loader.exec_module(module)
+    return module
+
+
+def _module(place: str, name: str, folder: Path) -> ModuleType:
+    sys.path.insert(0, str(folder))
+    try:
+        with _importing(name, place):
+            return importlib.import_module(place)
+    finally:
+        sys.path.remove(str(folder))
+
+
+@contextlib.contextmanager
+def _importing(name: str, place: str) -> Iterator[None]:
+    """Tell whatever a user's file raises, with the stage that names it."""
+    try:
+        yield
+    except Exception as error:
+        raise UsageError(
+            f"the stage {name}: {place} cannot be imported: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,42 @@
+"""Stages of expressions: new columns (`define`) and selections with a name (`keep`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tamis.events import ColumnData, Frame
+from tamis.trigger.stages.expression import Expression, per_event
+from tamis.trigger.stages.stage import Added, Stage
+
+
+def define_stage(name: str, expressions: Mapping[str, Expression]) -> Stage:
+    """Return a stage that adds a column per expression; a later one may read those before it."""
+    adds = tuple(expressions)
+    seen: set[str] = set()
+    reads: dict[str, None] = {}
+    for column, expression in expressions.items():
+        reads.update(dict.fromkeys(r for r in expression.reads if r not in seen))
+        seen.add(column)
+
+    def run(frame: Frame) -> Added:
+        added: dict[str, ColumnData] = {}
+        undecided: np.ndarray | None = None
+        for column, expression in expressions.items():
+            added[column], doubt = expression.evaluate(frame.with_columns(added))
+            if doubt is not None:
+                undecided = doubt if undecided is None else undecided | doubt
+        return Added(added, undecided)
+
+    return Stage(name, "filter", tuple(reads), adds, run)
+
+
+def keep_stage(name: str, expression: Expression) -> Stage:
+    """Return a stage that adds one column of true and false, called as the stage is."""
+
+    def run(frame: Frame) -> Added:
+        passed, undecided = expression.evaluate(frame)
+        return Added({name: per_event(expression, passed).astype(bool, copy=False)}, undecided)
+
+    return Stage(name, "filter", expression.reads, (name,), run)
