@@ -15,6 +15,7 @@ test: $(VENV)/.dev  ## the whole suite
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/prose.py
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
