@@ -2,17 +2,26 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet
+LOCK := constraints.txt
+# Set COVERAGE=1 to measure coverage; the tests take about a third longer. The floor is checked after the slow tests.
+ifdef COVERAGE
+COV := --cov --cov-report=
+endif
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types layers docs bench clean
+.PHONY: demo test slow lint types layers docs lock latest clean
 
 demo: $(VENV)/.demo  ## simulate collisions, score them with the shipped detectors, write an HTML report
 	$(BIN)/tamis demo -o demo
 
-test: $(VENV)/.dev  ## the whole suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term -q
+test: $(VENV)/.dev  ## every test that is not marked `slow`
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" $(COV)
 
-lint: $(VENV)/.dev
+slow: $(VENV)/.dev  ## the tests marked `slow`: sanitizers, exhaustive corruption, other processors under emulation
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow $(if $(COV),--cov --cov-append --cov-report=term --cov-fail-under=90)
+
+lint: $(VENV)/.dev  ## style of the code and of its English
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/prose.py
@@ -20,28 +29,42 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-layers: $(VENV)/.dev
+layers: $(VENV)/.dev  ## imports go one way
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.dev
+docs: $(VENV)/.dev  ## the documentation, every warning an error
 	$(BIN)/mkdocs build --strict --quiet
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(PIP) --upgrade pip
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -e '.[simulate,plot]'
+$(VENV)/.demo: pyproject.toml $(LOCK) | $(VENV)/bin/python
+	$(PIP) -c $(LOCK) -e '.[simulate,plot]'
 	touch $@
 
-# torch first and pinned: the release that everything is tested with, and the one whose CPU wheel pip may have at hand.
+# torch comes first: where pip finds only a CUDA build, install the CPU build of this release into .venv beforehand.
 # nvidia-pytriton is there for the Triton binary inside it; its Python wants an older numpy, and is never imported.
-# Where pip finds only the CUDA build, install the CPU build of this very release into .venv beforehand.
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps nvidia-pytriton==0.7.0 || echo "no NVIDIA Triton for this machine: its tests are skipped"
+$(VENV)/.dev: pyproject.toml $(LOCK) | $(VENV)/bin/python
+	$(PIP) -c $(LOCK) torch==2.13.0
+	$(PIP) -c $(LOCK) -e '.[dev]'
+	$(PIP) --no-deps nvidia-pytriton==0.7.0 || echo "NVIDIA Triton has no wheel for this machine: its tests are skipped"
 	touch $@ $(VENV)/.demo
 
+lock:  ## write constraints.txt anew, from the newest releases that pyproject.toml allows
+	rm -rf .venv-latest && $(PYTHON) -m venv .venv-latest
+	.venv-latest/bin/python -m pip install --quiet --upgrade pip
+	.venv-latest/bin/python -m pip install --quiet torch==2.13.0
+	.venv-latest/bin/python -m pip install --quiet -e '.[dev]'
+	$(PYTHON) tools/lock.py .venv-latest/bin/python > $(LOCK).new && mv $(LOCK).new $(LOCK)
+
+latest:  ## the tests against the newest releases: tells when one of them breaks something
+	rm -rf .venv-latest && $(PYTHON) -m venv .venv-latest
+	.venv-latest/bin/python -m pip install --quiet --upgrade pip
+	.venv-latest/bin/python -m pip install --quiet torch==2.13.0
+	.venv-latest/bin/python -m pip install --quiet -e '.[test]'
+	$(PYTHON) tools/lock.py .venv-latest/bin/python | diff $(LOCK) - || true
+	.venv-latest/bin/python -m pytest -n 2 -q -m "not slow" tests/bundle tests/engines tests/events tests/trigger
+
 clean:
-	rm -rf $(VENV) demo site .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-latest demo site .coverage* .mypy_cache .ruff_cache .pytest_cache
