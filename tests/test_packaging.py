@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -63,4 +64,5 @@ def test_the_wheel_runs_in_an_empty_environment(distributions, tmp_path):
     run(python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel, folder=tmp_path)
     command = tmp_path / "venv" / "bin" / "tamis"
     assert "tamis, version" in run(command, "--version", folder=tmp_path)
-    assert "passed" in run(command, "verify", "facile", "--engine", "onnxruntime", folder=tmp_path)
+    said = run(command, "verify", "facile", "--engine", "onnxruntime", "--json", folder=tmp_path)
+    assert [one["passed"] for one in json.loads(said)] == [True]
