@@ -1,4 +1,4 @@
-"""Every ```bash and ```python block of the README and the docs runs, page by page, in a folder of its own."""
+"""Every bash and Python block of the README and the docs runs, page by page, in an empty folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SLOW = {  # pages that train, tune or load a server: more than five seconds
+    "choose-an-engine", "coprocessor-models", "image-taggers", "size-a-farm", "topology-classifier", "train-a-detector", "measure",
+}  # fmt: skip
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -19,10 +22,14 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
-WITH_CODE = [page for page in PAGES if blocks(page)]
+WITH_CODE = [
+    pytest.param(page, id=page.stem, marks=pytest.mark.slow if page.stem in SLOW else ())
+    for page in PAGES
+    if blocks(page)
+]
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", WITH_CODE)
 def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
     for name in ("simulate",):
         if any(f"tamis {name}" in code or f"tamis.{name}" in code for _, code in blocks(page)):
@@ -36,7 +43,7 @@ def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
         if language == "bash":
             assert_runs(["bash", "-euo", "pipefail", "-c", code], tmp_path, environment)
         else:
-            python.append(code)  # later blocks of a page go on where the earlier ones ended
+            python.append(code)  # later blocks continue where the earlier ones ended
             assert_runs([sys.executable, "-c", "\n".join(python)], tmp_path, environment)
 
 
@@ -47,7 +54,7 @@ def assert_runs(command: list[str], folder: Path, environment: dict[str, str]) -
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
-def test_every_link_between_pages_and_every_picture_is_there() -> None:
+def test_every_link_and_picture_exists() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
