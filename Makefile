@@ -33,7 +33,7 @@ layers: $(VENV)/.dev  ## imports go one way
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.dev  ## the documentation, every warning an error
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
