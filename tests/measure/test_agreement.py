@@ -85,7 +85,7 @@ def test_inputs_that_do_not_fit_are_the_users_not_the_engines_fault(working):
 
 
 def test_agreement_survives_json(working):
-    from tamis.measure import Agreement
+    from tamis.records import Agreement
 
     found = verify(working)
     bad = found.model_copy(update={"outputs": (compare(SPEC, np.array([1.0]), np.array([0.0])),)})

@@ -12,7 +12,7 @@ from tamis._base import UsageError, file_stamp
 from tamis.cli.output import engines_of, json_option, print_json, print_table, say, threads_option
 
 if TYPE_CHECKING:
-    from tamis.measure import Record
+    from tamis.records import Record
 
 
 @click.command(
@@ -68,14 +68,15 @@ def command(
 ) -> None:
     """Time BUNDLES on engines: verified first, interleaved in one run, warm and with evicted caches."""
     from tamis.bundle import Bundle
-    from tamis.measure import Bench, Plan, run_bench, write_record
+    from tamis.measure import Bench, TimingPlan, run_bench
+    from tamis.records import write_record
 
     sizes = sizes_of(batches)
     heap = find_spec("memray") is not None
     if memory and not heap:
         say("allocations are not followed: that needs memray, pip install 'tamis[memory]'")
     engines = tuple(name for name in engines_of(engine) if engine != "all" or name != "reference")
-    plan = Plan(rounds=rounds, budget_ns=int(seconds * 1e9), least_rounds=min(5, rounds))
+    plan = TimingPlan(rounds=rounds, budget_ns=int(seconds * 1e9), least_rounds=min(5, rounds))
     bench = Bench(
         engines=engines,
         batches=sizes,

@@ -14,7 +14,7 @@ from tamis.cli.output import json_option, print_json, print_table
 from tamis.cli.reading import reading_options, tell_skipped
 
 if TYPE_CHECKING:
-    from tamis.measure import Estimate, Evaluation
+    from tamis.records import Estimate, Evaluation
 
 
 @click.command(

@@ -14,7 +14,8 @@ from tamis.cli.reading import by_class, tell_skipped
 
 if TYPE_CHECKING:
     from tamis.bundle import Bundle
-    from tamis.measure import ClassSample, Selection
+    from tamis.measure import ClassSample
+    from tamis.records import Selection
 
 
 def evaluate_class_files(

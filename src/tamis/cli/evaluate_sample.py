@@ -13,7 +13,7 @@ from tamis.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from tamis.bundle import Bundle
-    from tamis.measure import ArrayEvaluation, Estimate
+    from tamis.records import ArrayEvaluation, Estimate
 
 
 def evaluate_sample(

@@ -21,7 +21,7 @@ _UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
     name="farm",
     epilog="Example: tamis load grpc://127.0.0.1:8001 conv-vae --scenario closed --streams 1,4 --rows 16 -o records/, "
     "then tamis farm --measured records/ --rate 100kHz --p99 100ms -o farm/. "
-    "Costs, powers, the client's own time and the network are assumptions: replace the defaults by what you know.",
+    "FarmCosts, powers, the client's own time and the network are assumptions: replace the defaults by what you know.",
 )
 @click.option(
     "--measured", "places", multiple=True, type=PLACE,
@@ -50,7 +50,7 @@ def command(
 
     A simulation by discrete events, calibrated by the loads that were measured on one server.
     """
-    from tamis.plan import markdown, published_table, table
+    from tamis.farm import markdown, published_table, table
 
     if published == bool(places):
         raise UsageError("farm takes either --measured RECORDS, with --rate and --p99, or --published")
@@ -73,16 +73,16 @@ def _title(record: Any) -> str:
 
 
 def _published(seed: int) -> Any:
-    from tamis.plan import published_steps, study_published
+    from tamis.farm import published_steps, study_published
 
     with progress("simulating", published_steps(), "points") as advance:
         return study_published(seed, advance)
 
 
 def _sized(places: tuple[Path, ...], options: dict[str, Any]) -> Any:
-    from tamis.measure import rate_hz
-    from tamis.measure.traffic import read_traffic
-    from tamis.plan import Assumptions, Question, size_farm, steps_of
+    from tamis.farm import FarmRequirements, size_farm, steps_of
+    from tamis.measure import rate_hz, read_traffic
+    from tamis.records import Assumptions
 
     for name in ("rate", "p99"):
         if not options[name]:
@@ -90,7 +90,7 @@ def _sized(places: tuple[Path, ...], options: dict[str, Any]) -> Any:
                 f"farm --measured needs --{name}, such as {'100kHz' if name == 'rate' else '100ms'}"
             )
     given = {name: options[name] for name in Assumptions.model_fields}
-    question = Question(
+    question = FarmRequirements(
         rate_hz(options["rate"]),
         _seconds(options["p99"]),
         Assumptions(**given),

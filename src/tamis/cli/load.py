@@ -75,7 +75,8 @@ def command(server: str, model: str, as_json: bool, output: Path | None, **optio
     Latency counts from the time at which a request was due, so that a server that stalls cannot hide it.
     """
     from tamis._base import progress
-    from tamis.measure.traffic import Scenario, Traffic, study_together, write_traffic
+    from tamis.measure.traffic import study_together, write_traffic
+    from tamis.records import Scenario, Traffic
 
     scenario = Scenario(options["scenario"])
     if scenario is Scenario.SERVER and not options["rate"]:
@@ -116,14 +117,14 @@ def command(server: str, model: str, as_json: bool, output: Path | None, **optio
 
 
 def _targets(server: str, models: list[str], options: dict[str, Any]) -> list[Any]:
-    from tamis.measure.traffic import Target
+    from tamis.measure.traffic import LoadTarget
     from tamis.serve.client import CallError
     from tamis.serve.wire.tls import Credentials
 
     sizes, found = _sizes(options["shapes"]), []
     for model in models:
         try:
-            target = Target(
+            target = LoadTarget(
                 server,
                 model,
                 rows=options["rows"],

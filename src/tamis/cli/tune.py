@@ -12,7 +12,7 @@ from tamis.cli.bench import sizes_of
 from tamis.cli.output import engines_of, json_option, print_json, print_table, say, threads_option
 
 if TYPE_CHECKING:
-    from tamis.engines import EnginePlan
+    from tamis.records import EnginePlan
 
 
 @click.command(name="tune", epilog="Example: tamis tune conv-vae -o conv-vae.tamis")
@@ -62,8 +62,7 @@ def command(
     """
     from tamis.bundle import Bundle, add_texts
     from tamis.engines import plan_name, read_plan
-    from tamis.measure import Tuning, measure_engines
-    from tamis.plan import choose_engines
+    from tamis.tuning import Tuning, choose_engines, measure_engines
 
     opened = Bundle.open(bundle)
     if explain:

@@ -14,7 +14,7 @@ from tamis.cli.reading import reading_options, tell_skipped
 
 if TYPE_CHECKING:
     from tamis.events import SkippedFile
-    from tamis.measure import Agreement
+    from tamis.records import Agreement
 
 
 @click.command(name="verify", epilog="Example: tamis verify conv-vae --engine all")

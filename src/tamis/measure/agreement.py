@@ -6,51 +6,14 @@ import math
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
-from tamis._base import Document, TamisError, UsageError
+from tamis._base import TamisError, UsageError
 from tamis.bundle import Bundle, Output, Reference, evaluate
 from tamis.engines import Options, Session, find_engine, first_difference, out_of_tolerance, saturation
+from tamis.records import Agreement, Flips, OutputAgreement
 
 MATCHING = (1e-4, 1e-3, 1e-2, 5e-2)  # 0.01 %, 0.1 %, 1 %, 5 %
 CONFIDENCE_Z = 1.959963984540054
-
-
-class OutputAgreement(Document):
-    """One output of one engine against the reference, one value to one."""
-
-    output: str
-    values: int
-    largest_absolute: float
-    largest_relative: float
-    matching: dict[str, float] = Field(
-        description="fraction of values within 0.01, 0.1, 1 and 5 % of the reference"
-    )
-    out_of_tolerance: int
-
-
-class Flips(Document):
-    """Decisions that differ from the reference's at one working point."""
-
-    working_point: str
-    threshold: float
-    decisions: int
-    flips: int
-    low: float
-    high: float = Field(description="ends of the 95 % interval of the flip probability (Wilson)")
-
-
-class Agreement(Document):
-    """What `verify` tells of one engine."""
-
-    bundle: str
-    engine: str
-    version: str
-    events: int
-    passed: bool
-    problem: str = ""
-    outputs: tuple[OutputAgreement, ...] = ()
-    flips: tuple[Flips, ...] = ()
 
 
 def verify(

@@ -11,8 +11,7 @@ from time import monotonic_ns
 
 import numpy as np
 
-from tamis.measure.traffic.arrivals import poisson_arrivals_ns
-from tamis.measure.traffic_record import Scenario, Traffic
+from tamis.records import Scenario, Traffic
 from tamis.serve.client.channel import CallError, Channel, Exchange
 from tamis.serve.client.inference import PATH
 from tamis.serve.wire.frames import Chunk
@@ -23,7 +22,7 @@ DRAIN_NS = 2_000_000_000
 
 
 @dataclass
-class Outcome:
+class LoadOutcome:
     """What became of requests: a row each, in the order of their ends."""
 
     scheduled_ns: list[int] = field(default_factory=list)
@@ -35,7 +34,7 @@ class Outcome:
     end_ns: int = 0
 
 
-Outcomes = Sequence[Outcome]  # one per model
+LoadOutcomes = Sequence[LoadOutcome]  # one per model
 
 
 class _Timed(Exchange):
@@ -88,12 +87,12 @@ class Driver:
         self._models = models
         self._under_way = [0] * models
 
-    def run(self, traffic: Traffic) -> list[Outcome]:
+    def run(self, traffic: Traffic) -> list[LoadOutcome]:
         """Let traffic flow; what comes during the warm-up is sent and not counted; return what became of each model's."""
         begin = monotonic_ns()
         counted_ns = begin + round(traffic.warm_up_s * 1e9)
         end_ns = counted_ns + round(traffic.seconds * 1e9)
-        outcomes = [Outcome(begin_ns=counted_ns, end_ns=end_ns) for _ in range(self._models)]
+        outcomes = [LoadOutcome(begin_ns=counted_ns, end_ns=end_ns) for _ in range(self._models)]
         if traffic.scenario is Scenario.SERVER:
             self._open_loop(traffic, begin, outcomes)
         elif traffic.scenario is Scenario.MULTI_STREAM:
@@ -105,7 +104,7 @@ class Driver:
         self._drain(traffic, outcomes)
         return outcomes
 
-    def _open_loop(self, traffic: Traffic, begin: int, outcomes: Outcomes) -> None:
+    def _open_loop(self, traffic: Traffic, begin: int, outcomes: LoadOutcomes) -> None:
         assert traffic.rate_hz is not None  # noqa: S101 - as the scenario demands
         whole_s = traffic.warm_up_s + traffic.seconds
         for due in (poisson_arrivals_ns(traffic.rate_hz, whole_s, traffic.seed) + begin).tolist():
@@ -115,7 +114,7 @@ class Driver:
             self._send(due, traffic)
             self._book(outcomes)
 
-    def _closed_loop(self, traffic: Traffic, end_ns: int, outcomes: Outcomes) -> None:
+    def _closed_loop(self, traffic: Traffic, end_ns: int, outcomes: LoadOutcomes) -> None:
         for _ in range(traffic.streams):
             self._send(monotonic_ns(), traffic)
         while (now := monotonic_ns()) < end_ns:
@@ -123,7 +122,7 @@ class Driver:
             for _ in range(self._book(outcomes)):
                 self._send(monotonic_ns(), traffic)
 
-    def _thinking(self, traffic: Traffic, begin: int, outcomes: Outcomes) -> None:
+    def _thinking(self, traffic: Traffic, begin: int, outcomes: LoadOutcomes) -> None:
         """Each client works on its own between an answer and its next request: as many requests are due as clients are done."""
         rng, mean_ns = np.random.default_rng(traffic.seed), traffic.think_s * 1e9
         due = [begin + round(rng.exponential(mean_ns)) for _ in range(traffic.streams)]
@@ -139,7 +138,7 @@ class Driver:
                 heappush(due, exchange.done_ns + round(rng.exponential(mean_ns)))
             self._book(outcomes)
 
-    def _in_rounds(self, traffic: Traffic, outcomes: Outcomes) -> None:
+    def _in_rounds(self, traffic: Traffic, outcomes: LoadOutcomes) -> None:
         (outcome,) = outcomes  # a round is of one model
         while monotonic_ns() < outcome.end_ns:
             begin = monotonic_ns()
@@ -184,7 +183,7 @@ class Driver:
         for descriptor, _ in self._poll.poll(wait_ms):
             self._by_descriptor[descriptor].read()
 
-    def _book(self, outcomes: Outcomes) -> int:
+    def _book(self, outcomes: LoadOutcomes) -> int:
         """Note what has ended; return how many that were."""
         finished = self._finished
         for exchange in finished:
@@ -200,13 +199,13 @@ class Driver:
         finished.clear()
         return count
 
-    def _blame(self, exchange: Exchange, outcome: Outcome) -> None:
+    def _blame(self, exchange: Exchange, outcome: LoadOutcome) -> None:
         told = str(exchange.failure)
         outcome.errors[told] = outcome.errors.get(told, 0) + 1
         if any(channel.closed for channel in self._channels):
             raise exchange.failure or CallError
 
-    def _drain(self, traffic: Traffic, outcomes: Outcomes) -> None:
+    def _drain(self, traffic: Traffic, outcomes: LoadOutcomes) -> None:
         until = monotonic_ns() + round(traffic.timeout_s * 1e9) + DRAIN_NS
         while any(self._under_way) and (now := monotonic_ns()) < until:
             self._hear(until - now)
@@ -218,3 +217,12 @@ class Driver:
         """Close the connections."""
         for channel in self._channels:
             channel.close()
+
+
+def poisson_arrivals_ns(rate_hz: float, seconds: float, seed: int) -> np.ndarray:
+    """Return when requests come, in nanoseconds from the beginning."""
+    rng = np.random.default_rng(seed)
+    expected = rate_hz * seconds
+    gaps = rng.exponential(1e9 / rate_hz, int(expected + 10 * expected**0.5 + 50))
+    times = np.cumsum(gaps)
+    return times[times < seconds * 1e9].astype(np.int64)

@@ -9,9 +9,9 @@ import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
 from tamis._base import UsageError, did_you_mean, file_stamp, host_facts, utc_timestamp, write_text
-from tamis.measure.traffic.driver import Driver, Outcome
+from tamis.measure.traffic.driver import Driver, LoadOutcome
 from tamis.measure.traffic.local_driver import LocalDriver
-from tamis.measure.traffic_record import (
+from tamis.records import (
     Batches,
     BatchTime,
     LoadPoint,
@@ -37,7 +37,7 @@ FREE = 8  # elements of a free dimension, where nobody says how many
 NOTHING = Credentials()
 
 
-class Target:
+class LoadTarget:
     """A model on a server: what it takes, and how it is asked."""
 
     def __init__(
@@ -197,7 +197,7 @@ def _random(datatype: str, shape: Sequence[int], rng: np.random.Generator) -> np
 
 
 def summed_up(
-    traffic: Traffic, outcome: Outcome, rows: int, before: np.ndarray, after: np.ndarray
+    traffic: Traffic, outcome: LoadOutcome, rows: int, before: np.ndarray, after: np.ndarray
 ) -> LoadPoint:
     """Return percentiles of the latency, from the time that was scheduled, and the server's own view."""
     scheduled, sent, done = (
@@ -234,7 +234,7 @@ def summed_up(
 
 
 def _thirds(
-    outcome: Outcome, scheduled: np.ndarray, latency_us: np.ndarray
+    outcome: LoadOutcome, scheduled: np.ndarray, latency_us: np.ndarray
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return throughput and median latency of each third: a load that has not settled shows there."""
     third_ns = (outcome.end_ns - outcome.begin_ns) / 3
@@ -248,7 +248,7 @@ def _thirds(
     )
 
 
-def _trace(outcome: Outcome, most: int) -> str:
+def _trace(outcome: LoadOutcome, most: int) -> str:
     """Return the first requests in the order of their ends; more would tell little, and fill the disk."""
     first = zip(outcome.scheduled_ns[:most], outcome.done_ns[:most], strict=True)
     return " ".join(f"{(due - outcome.begin_ns) // 1000}+{(done - due) // 1000}" for due, done in first)
@@ -283,7 +283,7 @@ def _server_time(before: np.ndarray, after: np.ndarray) -> ServerTime | None:
 
 
 def load_together(
-    targets: Sequence[Target], traffic: Traffic, *, connections: int = 1, traced: int = TRACED
+    targets: Sequence[LoadTarget], traffic: Traffic, *, connections: int = 1, traced: int = TRACED
 ) -> list[LoadPoint]:
     """Let traffic flow once, requests for the models of one server in turn; return a point per model."""
     first = targets[0]
@@ -313,7 +313,7 @@ def load_together(
 
 
 def _point(
-    target: Target, traffic: Traffic, outcome: Outcome, before: Counted, after: Counted, traced: int
+    target: LoadTarget, traffic: Traffic, outcome: LoadOutcome, before: Counted, after: Counted, traced: int
 ) -> LoadPoint:
     point = summed_up(traffic, outcome, target.rows, before[0], after[0])
     server = point.server
@@ -328,7 +328,7 @@ def _point(
 
 
 def study_traffic(
-    target: Target,
+    target: LoadTarget,
     loads: Sequence[Traffic],
     advance: Callable[[LoadPoint], None] = lambda _: None,
     *,
@@ -339,7 +339,7 @@ def study_traffic(
 
 
 def study_together(
-    targets: Sequence[Target],
+    targets: Sequence[LoadTarget],
     loads: Sequence[Traffic],
     advance: Callable[[LoadPoint], None] = lambda _: None,
     *,
@@ -368,7 +368,7 @@ def study_together(
     ]
 
 
-def _may_mix(targets: Sequence[Target], loads: Sequence[Traffic]) -> None:
+def _may_mix(targets: Sequence[LoadTarget], loads: Sequence[Traffic]) -> None:
     names = [target.model for target in targets]
     if len(set(names)) < len(names):
         raise UsageError(f"{', '.join(names)}: each model goes in once")
