@@ -1,4 +1,4 @@
-"""The harness and a benchmark from end to end on a tiny bundle; no test here asserts a time."""
+"""The harness, and a complete benchmark of a tiny bundle; no test here asserts a time."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ NARROW = Roofline(flops_per_second=1e9, bytes_per_second={"1000": 1e9, "100000":
 
 @pytest.fixture
 def bench(monkeypatch):
-    """Run a benchmark without the minute that the roofline takes."""
+    """Return a function that runs a benchmark without measuring the roofline, which takes a minute."""
     monkeypatch.setattr("tamis.measure.speed.bench.measure_roofline", lambda: NARROW)
     return lambda bundles, **options: run_bench(bundles, Bench(plan=QUICK, cold=False, load=False, **options))
 
 
-def test_blocks_are_interleaved_in_an_order_that_is_drawn_anew():
+def test_blocks_are_interleaved_in_a_new_random_order_each_round():
     order = []
     calls = {name: (lambda name=name: order.append(name)) for name in "abc"}
     found = interleave(
@@ -43,7 +43,7 @@ def test_blocks_are_interleaved_in_an_order_that_is_drawn_anew():
         assert len(samples.block_medians_ns) == len(samples.cpu_ns) == 8
         assert len(samples.wall_ns) == 16
     blocks = [order[i] for i in range(len(order)) if i == 0 or order[i] != order[i - 1]]
-    assert len(blocks) > 12  # in three long runs there would be three
+    assert len(blocks) > 12  # three if not interleaved
 
 
 def test_cold_calls_are_single_calls():
@@ -53,12 +53,12 @@ def test_cold_calls_are_single_calls():
     assert len(seen) == 5
 
 
-def test_a_budget_ends_the_rounds():
+def test_no_new_round_starts_after_the_time_budget():
     plan = TimingPlan(rounds=1000, block_ns=1, most_calls=2, least_rounds=3, budget_ns=0)
     assert len(interleave({"a": lambda: None}, plan, np.random.default_rng(0))["a"].cpu_ns) == 3
 
 
-def test_a_benchmark_from_end_to_end(bundle_of, bench, tmp_path):
+def test_benchmark_of_several_bundles_and_engines(bundle_of, bench, tmp_path):
     bundles = [bundle_of("dense"), bundle_of("fixed-batch"), bundle_of("no-batch")]
     record = bench(bundles, engines=("onnxruntime", "torch"), batches=(1, 8))
     seen = {(r.bundle, r.engine, r.mode, r.batch) for r in record.latency}
@@ -78,7 +78,7 @@ def test_a_benchmark_from_end_to_end(bundle_of, bench, tmp_path):
         write_record(record, path)
 
 
-def test_a_batch_of_several_chunks_is_cut_but_for_the_plain_engine(bundle_of, bench):
+def test_large_batches_are_split_except_in_plain_mode(bundle_of, bench):
     bundle = bundle_of("dense")
     with tamis.open(bundle) as session:
         chunk = session.chunk
@@ -92,12 +92,12 @@ def test_a_batch_of_several_chunks_is_cut_but_for_the_plain_engine(bundle_of, be
     assert ("null", "plain", chunk) not in seen
 
 
-def test_only_the_modes_that_are_asked_for_are_timed(bundle_of, bench):
+def test_only_the_requested_modes_are_timed(bundle_of, bench):
     record = bench([bundle_of("dense")], engines=("onnxruntime",), batches=(1, 4), modes=("call",))
     assert {(r.engine, r.mode) for r in record.latency} == {("onnxruntime", "call"), ("null", "call")}
 
 
-def test_an_engine_that_cannot_run_a_model_is_named_and_the_others_are_timed(bench, parse_model, tmp_path):
+def test_engine_that_cannot_run_the_model_is_listed_and_the_others_are_timed(bench, parse_model, tmp_path):
     from tamis.bundle import pack
 
     model = parse_model("m (float[N, 3] x) => (float[N, 3] y) { y = Hardmax (x) }")
@@ -105,11 +105,11 @@ def test_an_engine_that_cannot_run_a_model_is_named_and_the_others_are_timed(ben
     record = bench([bundle], engines=("onnxruntime", "torch"), batches=(1,))
     assert {r.engine for r in record.latency} == {"onnxruntime", "null"}
     assert "does not know the operator Hardmax" in record.refused[0]
-    with pytest.raises(VerificationError, match="no engine may be timed on the bundle m"):
+    with pytest.raises(VerificationError, match="no engine passes on the bundle m"):
         bench([bundle], engines=("torch",), batches=(1,))
 
 
-def test_batches_that_a_graph_cannot_take_are_named(bench, parse_model, tmp_path):
+def test_batch_sizes_the_graph_cannot_take_are_listed(bench, parse_model, tmp_path):
     from tamis.bundle import pack
 
     model = parse_model("m (float[8, 3] x) => (float[8, 3] y) { y = Sigmoid (x) }")
@@ -120,28 +120,28 @@ def test_batches_that_a_graph_cannot_take_are_named(bench, parse_model, tmp_path
     assert measure_load(bundle, "onnxruntime").first_call_ns > 0
 
 
-def test_the_harness_alone_can_be_timed(bundle_of, bench):
+def test_null_engine_alone_times_the_harness(bundle_of, bench):
     record = bench([bundle_of("dense")], engines=("null",), batches=(1,))
     assert {(r.engine, r.mode) for r in record.latency} == {("null", "call"), ("null", "bound")}
     assert record.harness_ns > 0
     assert record.refused == ()
 
 
-def test_memory_is_followed_over_batches_and_events(bundle_of, bench):
-    told = {"memory_batches": (2,), "memory_events": 2500, "heap": False}
-    rows = bench([bundle_of("dense")], engines=("onnxruntime",), batches=(1,), **told).memory
+def test_memory_is_tracked_over_batches_and_events(bundle_of, bench):
+    options = {"memory_batches": (2,), "memory_events": 2500, "heap": False}
+    rows = bench([bundle_of("dense")], engines=("onnxruntime",), batches=(1,), **options).memory
     assert [(r.batch, r.events) for r in rows] == [(2, 8), (1024, 2048)]  # whole batches
     assert all(r.rss_peak_bytes > 0 and r.allocated_peak_bytes is None for r in rows)
 
 
-def test_wrong_plans_are_told(bundle_of, bench):
+def test_unknown_engines_and_batch_sizes_are_rejected(bundle_of, bench):
     with pytest.raises(UsageError, match="no engine is called 'onnxruntme'"):
         bench([bundle_of("dense")], engines=("onnxruntme",))
-    with pytest.raises(UsageError, match="have to be at least 1"):
+    with pytest.raises(UsageError, match="must be at least 1"):
         bench([bundle_of("dense")], engines=("onnxruntime",), batches=(0,))
 
 
-def test_the_floor_is_the_slower_of_arithmetic_and_memory(bundle_of):
+def test_floor_is_the_slower_of_arithmetic_and_memory(bundle_of):
     cost = bundle_of("dense").manifest.cost
     assert floor_ns(cost, 1000, NARROW) == pytest.approx(cost.flops * 1000)
     assert floor_ns(cost, 1, NARROW) == pytest.approx(max(cost.flops, cost.weight_bytes))
@@ -149,7 +149,7 @@ def test_the_floor_is_the_slower_of_arithmetic_and_memory(bundle_of):
     assert floor_ns(heavy, 1, NARROW) == pytest.approx(1e9 * 1_000_000 / 1e8)
 
 
-def test_memory_and_loading_are_measured_in_processes_of_their_own(bundle_of):
+def test_memory_and_loading_are_measured_in_fresh_processes(bundle_of):
     bundle = bundle_of("dense")
     memory = measure_memory(bundle, "onnxruntime", 8, 30, heap=True)
     assert memory.curve[-1][0] == 30
@@ -162,7 +162,7 @@ def test_memory_and_loading_are_measured_in_processes_of_their_own(bundle_of):
         measure_load(bundle, "nothing", processes=1)
 
 
-def test_malformed_records_are_told(tmp_path):
+def test_malformed_records_are_rejected_with_the_reason(tmp_path):
     with pytest.raises(UsageError, match="there are no records at"):
         read_records([tmp_path / "absent"])
     (tmp_path / "other.json").write_text('{"kind": "recipe"}')

@@ -1,4 +1,4 @@
-"""The harness: calls interleaved in shuffled blocks, so that a drifting host drifts for everyone alike."""
+"""The timing harness: calls interleaved in shuffled blocks, so that a drift of the host affects all contestants equally."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class TimingPlan:
     block_ns: int = 12_000_000
     most_calls: int = 200
     least_calls: int = 2
-    budget_ns: int = 10_000_000_000  # no new round begins after it, once `least_rounds` are done
+    budget_ns: int = 10_000_000_000  # no new round starts after this time, once `least_rounds` are done
     least_rounds: int = 5
 
 
 @dataclass
 class Samples:
-    """What was seen of one contestant."""
+    """The measured times of one contestant."""
 
     wall_ns: list[int] = field(default_factory=list)
     block_medians_ns: list[float] = field(default_factory=list)
-    cpu_ns: list[float] = field(default_factory=list)  # process CPU time per call, one number per block
+    cpu_ns: list[float] = field(default_factory=list)  # process CPU time per call, one value per block
 
 
 def interleave(calls: Mapping[str, Call], plan: TimingPlan, rng: np.random.Generator) -> dict[str, Samples]:
-    """Time every call, block by block, in an order that is drawn anew each round."""
+    """Time every call, block by block, in a new random order each round."""
     counts = {name: _calls_per_block(call, plan) for name, call in calls.items()}
     samples = {name: Samples() for name in calls}
     names = list(calls)
@@ -58,7 +58,7 @@ def interleave(calls: Mapping[str, Call], plan: TimingPlan, rng: np.random.Gener
 
 
 def _calls_per_block(call: Call, plan: TimingPlan) -> int:
-    """Warm up, and find how many calls fill a block."""
+    """Warm up, and return the number of calls that fill a block."""
     for _ in range(3):
         call()
     begin = now_ns()
@@ -72,7 +72,7 @@ def _calls_per_block(call: Call, plan: TimingPlan) -> int:
 
 def _block(call: Call, count: int, samples: Samples) -> None:
     for _ in range(min(3, count)):
-        call()  # the contestant before has left its own data in the caches
+        call()  # the previous contestant has left its data in the caches
     clock = now_ns
     walls = [0] * count
     cpu = time.process_time_ns()
@@ -88,7 +88,7 @@ def _block(call: Call, count: int, samples: Samples) -> None:
 def interleave_cold(
     calls: Mapping[str, Call], rounds: int, evict_bytes: int, rng: np.random.Generator
 ) -> dict[str, Samples]:
-    """Time single calls after the caches were filled with something else: what a model meets between two events."""
+    """Time single calls after filling the caches with other data, as a model finds them between two events."""
     other = np.ones(max(1, evict_bytes // 8))
     samples = {name: Samples() for name in calls}
     names = list(calls)
@@ -97,10 +97,10 @@ def interleave_cold(
     for _ in range(rounds):
         for index in rng.permutation(len(names)):
             name = names[int(index)]
-            other += 1.0  # a write to every line, so that nothing older stays
+            other += 1.0  # writes every cache line, so that no older data stays in the caches
             begin = now_ns()
             calls[name]()
             samples[name].wall_ns.append(now_ns() - begin)
-    for found in samples.values():
-        found.block_medians_ns = [float(w) for w in found.wall_ns]
+    for times in samples.values():
+        times.block_medians_ns = [float(w) for w in times.wall_ns]
     return samples

@@ -1,4 +1,4 @@
-"""Latency against batch size, warm and cold, all engines interleaved, verified before they are timed."""
+"""Latency against batch size, warm and with evicted caches, all engines interleaved."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tamis.measure.speed.roofline import floor_ns
 from tamis.records import LatencyRow, Ratio, Roofline, Spread
 
 COLD_ROUNDS = 30
-EVICTED_CACHES = 4  # so many times the host's largest cache is written between two cold calls
+EVICTED_CACHES = 4  # bytes written between two cold calls, in units of the host's largest cache
 NULL = "null"
 
-Mode = Literal["call", "bound", "plain"]
-MODES: tuple[Mode, ...] = ("call", "bound", "plain")
+CallMode = Literal["call", "bound", "plain"]
+CALL_MODES: tuple[CallMode, ...] = ("call", "bound", "plain")
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Contestant:
     """An opened session in one mode."""
 
     session: Session
-    mode: Mode
+    mode: CallMode
 
     @property
     def key(self) -> str:
-        """Return a name that is unique in a run."""
+        """Return a name that is unique within a run."""
         return f"{self.session.engine.name} {self.mode}"
 
     def call(self, arrays: Sequence[np.ndarray]) -> Callable[[], object]:
-        """Return what is timed: the session as a user calls it, or the bound call."""
+        """Return the function to time: the session as a user calls it, the bound call, or the engine alone."""
         session = self.session
         if self.mode == "bound":
             return session.bind(*arrays)
@@ -50,7 +50,7 @@ class Contestant:
 
 
 def batches_of(bundle: Bundle, batches: Sequence[int]) -> list[int]:
-    """Return the batch sizes that a graph can take: one with no batch has none, one of a fixed batch takes multiples."""
+    """Return the batch sizes that a graph accepts: only 1 without a batch axis, only multiples of a fixed batch."""
     signature = bundle.manifest.signature
     if signature.rows == "none":
         return [1]
@@ -59,7 +59,7 @@ def batches_of(bundle: Bundle, batches: Sequence[int]) -> list[int]:
 
 
 def events_of(bundle: Bundle, batch: int) -> list[np.ndarray]:
-    """Return a batch of golden events, repeated as often as needed."""
+    """Return the inputs of a batch of golden events, repeated as needed."""
     signature, golden = bundle.manifest.signature, bundle.golden
     if signature.rows == "none":
         return [golden.inputs[spec.name] for spec in signature.inputs]
@@ -77,9 +77,9 @@ def measure_latency(
     cold: bool,
     roofline: Roofline | None,
     rng: np.random.Generator,
-    modes: Sequence[Mode] = MODES,
+    modes: Sequence[CallMode] = CALL_MODES,
 ) -> list[LatencyRow]:
-    """Time one bundle's sessions against each other at every batch size, in those of the modes that suit them."""
+    """Time one bundle's sessions against each other at every batch size, in the modes that each supports."""
     evict_bytes = EVICTED_CACHES * host_facts().largest_cache_bytes
     rows = []
     for batch in batches:
@@ -95,12 +95,12 @@ def measure_latency(
     return rows
 
 
-def _modes(session: Session, batch: int) -> tuple[Mode, ...]:
-    """Return what is worth timing: the reference is slow enough once, and a graph of a fixed batch takes no other."""
+def _modes(session: Session, batch: int) -> tuple[CallMode, ...]:
+    """Return the modes to time: one is enough for the slow reference; `plain` needs a batch that the graph takes whole."""
     if session.engine.name == "reference":
         return ("call",)
     at_once = session.engine.computes and batch == (session.signature.fixed_batch or batch)
-    return MODES if at_once else ("call", "bound")
+    return CALL_MODES if at_once else ("call", "bound")
 
 
 def _row(
@@ -111,9 +111,9 @@ def _row(
     baseline: str,
     roofline: Roofline | None,
 ) -> LatencyRow:
-    session, found = contestant.session, warm[contestant.key]
+    session, times = contestant.session, warm[contestant.key]
     cost = session.bundle.manifest.cost
-    spread = Spread.of(found.wall_ns)
+    spread = Spread.of(times.wall_ns)
     return LatencyRow(
         bundle=session.bundle.name,
         engine=session.engine.name,
@@ -122,15 +122,15 @@ def _row(
         batch=batch,
         chunk=batch if contestant.mode == "plain" else min(batch, session.chunk),
         warm=spread,
-        cpu_p50_ns=float(np.median(found.cpu_ns)),
+        cpu_p50_ns=float(np.median(times.cpu_ns)),
         cold=Spread.of(cold[contestant.key].wall_ns) if contestant.key in cold else None,
-        ratio=_ratio(found, warm[baseline], baseline),
+        ratio=_ratio(times, warm[baseline], baseline),
         floor_ns=floor_ns(cost, batch, roofline) if cost is not None and roofline is not None else None,
         events_per_second=batch / spread.p50_ns * 1e9,
     )
 
 
-def _ratio(found: Samples, baseline: Samples, name: str) -> Ratio:
-    ratios = np.asarray(found.block_medians_ns) / np.asarray(baseline.block_medians_ns)
+def _ratio(times: Samples, baseline: Samples, name: str) -> Ratio:
+    ratios = np.asarray(times.block_medians_ns) / np.asarray(baseline.block_medians_ns)
     low, median, high = np.percentile(ratios, [25, 50, 75])
     return Ratio(baseline=name, median=float(median), low=float(low), high=float(high), rounds=len(ratios))

@@ -1,4 +1,4 @@
-"""What runs inside the processes that memory and loading are measured in: `python -m tamis.measure.speed.probe`."""
+"""The program of the processes that measure memory and loading: `python -m tamis.measure.speed.probe`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import resource
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter_ns
 
-CURVE_POINTS = 40
+MEMORY_CURVE_POINTS = 40
 
 
 def _rss() -> int:
@@ -20,10 +20,10 @@ def _rss() -> int:
 
 
 def load(path: str, engine: str, threads: int) -> dict[str, float]:
-    """Import, open, call twice."""
+    """Import tamis, open a session and call it twice; return the times in nanoseconds."""
     begin = perf_counter_ns()
     import tamis
-    from tamis.engines import Session, find_engine, open  # noqa: A004, F401 - what a user imports
+    from tamis.engines import Session, find_engine, open  # noqa: A004, F401 - the imports of a user
     from tamis.measure.speed.latency import events_of
 
     find_engine(engine)
@@ -44,22 +44,16 @@ def load(path: str, engine: str, threads: int) -> dict[str, float]:
     }
 
 
-def _peak_rss() -> int:
-    """Return the high-water mark since the program started; getrusage would count the parent before exec."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-
-
 @contextlib.contextmanager
-def _heap(wanted: bool) -> Iterator[list[int]]:
-    """Follow the heap with memray, where asked for; the list then holds its high-water mark."""
+def _heap(tracked: bool) -> Iterator[list[int]]:
+    """Track the heap with memray if requested; on exit the list holds its high-water mark in bytes."""
     peak: list[int] = []
-    if not wanted:
+    if not tracked:
         yield peak
         return
     from tamis._base import require
 
-    memray = require("memray", extra="memory", purpose="following allocations")
+    memray = require("memray", extra="memory", purpose="tracking allocations")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "heap.bin"
         with memray.Tracker(file):
@@ -72,7 +66,7 @@ def _heap(wanted: bool) -> Iterator[list[int]]:
 def memory(
     path: str, engine: str, threads: int, batch: int, events: int, heap: int, seconds: int
 ) -> dict[str, object]:
-    """Run events in batches, for so many seconds at most, and note the resident set."""
+    """Run events in batches until all are done or the time is up; return the resident set size along the way."""
     import tamis
     from tamis.measure.speed.latency import events_of
 
@@ -81,7 +75,7 @@ def memory(
     with _heap(bool(heap)) as peak:
         session = tamis.open(path, engine, threads=threads)
         opened = _rss()
-        step = max(1, events // batch // CURVE_POINTS)
+        step = max(1, events // batch // MEMORY_CURVE_POINTS)
         done, end = 0, perf_counter_ns() + seconds * 1_000_000_000
         for index in range(-(-events // batch)):
             size = min(batch, events - done)
@@ -93,12 +87,15 @@ def memory(
             if late:
                 break
         session.close()
+    # The high-water mark since the program started; getrusage would count the parent before exec.
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    peak_kib = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     return {
         "events": done,
         "rss_before_bytes": before,
         "rss_open_bytes": opened,
         "rss_after_bytes": _rss(),
-        "rss_peak_bytes": _peak_rss(),
+        "rss_peak_bytes": 1024 * peak_kib,
         "allocated_peak_bytes": peak[0] if peak else None,
         "curve": curve,
     }
@@ -107,12 +104,8 @@ def memory(
 def main(arguments: list[str]) -> None:
     """Run one probe and print one line of JSON."""
     what, path, engine, *numbers = arguments
-    told: dict[str, object]
-    if what == "load":
-        told = dict(load(path, engine, *map(int, numbers)))
-    else:
-        told = memory(path, engine, *map(int, numbers))
-    sys.stdout.write(json.dumps(told) + "\n")
+    probe: Callable[..., object] = load if what == "load" else memory
+    sys.stdout.write(json.dumps(probe(path, engine, *map(int, numbers))) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Memory and loading, each in a process of its own: a process remembers everything that ran in it before."""
+"""Memory and loading times, each measured in a fresh process: a process keeps memory and caches of all that ran before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tamis.bundle import Bundle
 from tamis.measure.speed.roofline import ONE_THREAD
 from tamis.records import LoadRow, MemoryRow
 
-TIMEOUT_S = 1800
+PROBE_TIMEOUT_S = 1800
 
 
 def measure_memory(
@@ -27,20 +27,20 @@ def measure_memory(
     *,
     threads: int = 1,
     heap: bool = False,
-    seconds: int = TIMEOUT_S // 2,
+    seconds: int = PROBE_TIMEOUT_S // 2,
 ) -> MemoryRow:
-    """Run events in batches in a fresh process, until the time is up, and follow its memory; its heap in a second one."""
-    told = _probe("memory", bundle.path, engine, threads, batch, events, 0, seconds)
+    """Track the memory of a fresh process that runs events in batches, for `seconds` at most; with `heap`, also the heap in a second one."""
+    memory = _probe("memory", bundle.path, engine, threads, batch, events, 0, seconds)
     if heap:
         traced = _probe("memory", bundle.path, engine, threads, batch, events, 1, seconds)
-        told["allocated_peak_bytes"] = traced["allocated_peak_bytes"]
-    return MemoryRow(bundle=bundle.name, engine=engine, batch=batch, **told)
+        memory["allocated_peak_bytes"] = traced["allocated_peak_bytes"]
+    return MemoryRow(bundle=bundle.name, engine=engine, batch=batch, **memory)
 
 
 def measure_load(bundle: Bundle, engine: str, *, threads: int = 1, processes: int = 5) -> LoadRow:
-    """Import, open, call once and twice, in fresh processes; medians."""
-    told = [_probe("load", bundle.path, engine, threads) for _ in range(processes)]
-    medians = {key: float(np.median([entry[key] for entry in told])) for key in told[0]}
+    """Return the median times of import, open, first and second call over fresh processes."""
+    times = [_probe("load", bundle.path, engine, threads) for _ in range(processes)]
+    medians = {key: float(np.median([entry[key] for entry in times])) for key in times[0]}
     return LoadRow(bundle=bundle.name, engine=engine, processes=processes, **medians)
 
 
@@ -59,12 +59,12 @@ def _probe(what: str, path: Path, *arguments: object) -> dict:  # type: ignore[t
             capture_output=True,
             text=True,
             check=False,
-            timeout=TIMEOUT_S,
+            timeout=PROBE_TIMEOUT_S,
             env=os.environ | ONE_THREAD,
         )
     except subprocess.TimeoutExpired as error:
         raise TamisError(
-            f"the {what} probe of {path} took longer than {TIMEOUT_S} s and was ended"
+            f"the {what} probe of {path} took longer than {PROBE_TIMEOUT_S} s and was stopped"
         ) from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -1,4 +1,4 @@
-"""The roofline of the host: the rate of fused multiply-adds and the read bandwidths of one core."""
+"""The roofline of the host: peak arithmetic rate and read bandwidths of one core."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tamis._base import TamisError
 from tamis.bundle import Cost
 from tamis.records import Roofline
 
-SIZES = (32_000, 256_000, 1_000_000, 8_000_000, 200_000_000)
+READ_SIZES = (32_000, 256_000, 1_000_000, 8_000_000, 200_000_000)  # bytes: L1 cache to main memory
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def measure_roofline() -> Roofline:
-    """Measure in a process of its own: a BLAS takes its number of threads from the environment when it is loaded."""
+    """Measure in a fresh process, since a BLAS reads its number of threads from the environment when it is loaded."""
     done = subprocess.run(
         [sys.executable, "-m", "tamis.measure.speed.roofline"],
         capture_output=True,
@@ -30,7 +30,7 @@ def measure_roofline() -> Roofline:
 
 
 def floor_ns(cost: Cost, batch: int, roofline: Roofline) -> float:
-    """Return the least time that a batch can take: all its arithmetic at the peak rate, all its weights read once."""
+    """Return a lower bound on the time of a batch: its arithmetic at the peak rate, or its weights read once."""
     fitting = [
         rate
         for size, rate in sorted((int(k), v) for k, v in roofline.bytes_per_second.items())
@@ -62,7 +62,7 @@ def _main() -> None:
     bandwidth = {}
     tiny = np.ones(1, np.float32)
     overhead = best_ns(lambda: np.dot(tiny, tiny), 2000)
-    for size in SIZES:
+    for size in READ_SIZES:
         x = np.ones(size // 4, np.float32)
         spent = best_ns(lambda x=x: np.dot(x, x), 400 if size < 1_000_000 else 20) - overhead
         bandwidth[str(size)] = size / max(1, spent) * 1e9
