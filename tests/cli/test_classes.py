@@ -89,7 +89,7 @@ def test_a_classifier_scores_files_and_is_verified_on_them(call, bundle, lepton_
     assert f"on {told['rows']} events" in " ".join(out.split())
     code, _, err = call("evaluate", bundle, "--background", file, "--signal", file, "-o", tmp_path / "out")
     assert code == 2
-    assert "scores no jets" in err
+    assert "does not score jets" in err
     assert "--class NAME=FILE" in err
 
 

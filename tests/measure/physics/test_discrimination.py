@@ -7,13 +7,13 @@ from tamis._base import DataError
 from tamis.measure import EvaluationSample, discriminate, histogram
 
 
-def slow_auc(background, signal):
-    """Count pairs; a tie is half a win."""
+def pairwise_auc(background, signal):
+    """Return the fraction of (background, signal) pairs in order; a tie counts half."""
     return np.mean([[float(s > b) + 0.5 * float(s == b) for b in background] for s in signal])
 
 
 @pytest.mark.parametrize("rounded", [False, True])
-def test_the_auc_is_the_share_of_pairs_in_order(rounded):
+def test_auc_is_the_fraction_of_pairs_in_order(rounded):
     rng = np.random.default_rng(0)
     b, s = rng.normal(0, 1, 150), rng.normal(0.7, 1, 120)
     if rounded:
@@ -24,10 +24,10 @@ def test_the_auc_is_the_share_of_pairs_in_order(rounded):
         "v",
         np.random.default_rng(1),
     )
-    assert found.auc.value == pytest.approx(slow_auc(b, s), abs=1e-12)
+    assert found.auc.value == pytest.approx(pairwise_auc(b, s), abs=1e-12)
 
 
-def test_bootstrap_errors_are_about_right():
+def test_bootstrap_errors_match_the_spread_of_replicas():
     def auc(seed):
         rng = np.random.default_rng(seed)
         b, s = (
@@ -41,7 +41,7 @@ def test_bootstrap_errors_are_about_right():
     assert np.mean([f.error for f in found]) == pytest.approx(spread, rel=0.35)
 
 
-def test_signal_efficiency_at_a_background_efficiency():
+def test_signal_efficiency_at_fixed_background_efficiency():
     b, s = np.arange(1000.0), np.full(100, 990.5)
     s[:30] = 5000.0
     found = discriminate(
@@ -55,7 +55,7 @@ def test_signal_efficiency_at_a_background_efficiency():
     )
 
 
-def test_very_few_events_give_numbers():
+def test_one_event_per_sample_gives_finite_numbers():
     found = discriminate(
         EvaluationSample("b", {"v": np.zeros(1)}),
         EvaluationSample("s", {"v": np.ones(1)}),
@@ -67,7 +67,7 @@ def test_very_few_events_give_numbers():
 
 
 @pytest.mark.parametrize("values", [[], [1.0, np.nan]])
-def test_values_that_cannot_be_ranked_are_told(values):
+def test_empty_samples_and_nan_are_rejected(values):
     with pytest.raises(DataError, match="v of the sample s has"):
         discriminate(
             EvaluationSample("b", {"v": np.ones(3)}),
@@ -77,7 +77,7 @@ def test_values_that_cannot_be_ranked_are_told(values):
         )
 
 
-def test_histograms_are_densities_on_common_edges():
+def test_histograms_are_normalised_densities_on_common_edges():
     rng = np.random.default_rng(0)
     samples = [
         EvaluationSample("b", {"v": rng.normal(0, 1, 1000)}),

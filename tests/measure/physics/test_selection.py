@@ -1,4 +1,4 @@
-"""Selectors on numbers whose answer is known, and a classifier from files to figures."""
+"""Selectors on samples with known answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_perfect_and_random_selectors():
     assert chance.passing["qcd"].value == pytest.approx(0.99, abs=0.01)
 
 
-def test_the_score_is_measured_against_the_background_class():
+def test_score_is_measured_against_the_background_class():
     found = measured(scores_of())["score", "ttbar"]
     assert found.against == ("qcd",)
     assert found.auc.value == pytest.approx(0.75, abs=0.02)  # half of it is above all background
@@ -47,11 +47,11 @@ def test_the_score_is_measured_against_the_background_class():
     assert found.passing["qcd"].value == pytest.approx(0.98, abs=0.015)
 
 
-def test_the_rate_that_goes_away_is_that_of_the_mix():
+def test_removed_rate_is_that_of_the_weighted_mix():
     even, heavy = measured(scores_of()), measured(scores_of(qcd=8.0))
     assert even["p(w)", "w"].removed.value == pytest.approx(2 / 3)
     assert heavy["p(w)", "w"].removed.value == pytest.approx(9 / 10)
-    assert heavy["p(w)", "w"].auc == even["p(w)", "w"].auc  # rates between classes do not change an area
+    assert heavy["p(w)", "w"].auc == even["p(w)", "w"].auc  # the rates of classes do not change the AUC
 
 
 def test_equal_values_pass_together():
@@ -62,8 +62,8 @@ def test_equal_values_pass_together():
     assert found.removed.value == pytest.approx(0.0)
 
 
-def test_rates_within_a_class_count():
-    """Half of the background has a high score, but a hundredth of the rate."""
+def test_rates_within_a_class_are_weights():
+    """Half of the background has a high score, but only a hundredth of the rate."""
     label = np.arange(4000) % 2
     high = (np.arange(4000) // 2) % 2 == 0
     values = {"score": np.where(label == 1, 0.8, np.where(high, 0.9, 0.1))}
@@ -73,6 +73,6 @@ def test_rates_within_a_class_count():
     assert passing.value == pytest.approx(0.01 / 1.01)
 
 
-def test_a_detector_is_no_classifier():
-    with pytest.raises(UsageError, match="conv-vae is no classifier"):
+def test_detector_is_rejected_as_a_classifier():
+    with pytest.raises(UsageError, match="conv-vae is not a classifier"):
         classes_of(Bundle.open("conv-vae"))

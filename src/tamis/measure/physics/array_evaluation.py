@@ -1,4 +1,4 @@
-"""Evaluation of a model of arrays on a sample that it has not seen."""
+"""Evaluation of a model of arrays on a sample that is independent of its training."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ ROWS_AT_ONCE = 4096
 def evaluate_arrays(
     bundle: Bundle, files: Sequence[str], *, engine: str = "onnxruntime", seed: int = 0
 ) -> ArrayEvaluation:
-    """Compare a bundle with the truth, and with the simple ways that the sample holds too."""
-    told = bundle.manifest.training
-    task, target, what = told.get("task"), told.get("target"), told.get("rows", "rows")
+    """Compare a bundle's outputs with the truth, next to the baseline estimators in the sample files."""
+    training = bundle.manifest.training
+    task, target, what = training.get("task"), training.get("target"), training.get("rows", "rows")
     if task not in ("energy", "classes"):
         raise UsageError(
             f"{bundle.name} was not trained on arrays: evaluate it with --background and --signal, or --class"
         )
-    baselines = told.get("baselines", [])
-    simple = [str(name) for name in baselines] if isinstance(baselines, list) else []
+    listed = training.get("baselines", [])
+    baselines = [str(name) for name in listed] if isinstance(listed, list) else []
     inputs = [spec.name for spec in bundle.manifest.signature.inputs]
-    arrays, _ = load_arrays(files, (*inputs, str(target), *simple))
+    arrays, _ = load_arrays(files, (*inputs, str(target), *baselines))
     truth = arrays[str(target)]
     if not len(truth):
-        raise DataError(f"no {what} in {', '.join(map(str, files))}")
+        raise DataError(f"there are no {what} in {', '.join(map(str, files))}")
     with open_session(bundle, engine) as session:
-        found = _run(session, {name: arrays[name] for name in inputs})
+        outputs = _run(session, {name: arrays[name] for name in inputs})
     rng = np.random.default_rng(seed)
-    variables = {name: arrays[name] for name in simple}
-    empty = ArrayEvaluation(
+    variables = {name: arrays[name] for name in baselines}
+    evaluation = ArrayEvaluation(
         bundle=bundle.name,
         created=utc_timestamp(),
         engine=engine,
@@ -49,17 +49,17 @@ def evaluate_arrays(
         what=str(what),
     )
     if task == "energy":
-        measured = {bundle.name: found[str(bundle.manifest.score)], **variables}
-        return empty.model_copy(
+        measured = {bundle.name: outputs[str(bundle.manifest.score)], **variables}
+        return evaluation.model_copy(
             update={
                 "energies": tuple(energy_bins(truth, measured, rng)),
                 "empty": tuple(empty_rows(truth, measured, rng)),
             }
         )
-    names = told.get("classes", [])
+    names = training.get("classes", [])
     classes = [str(name) for name in names] if isinstance(names, list) else []
-    probabilities, label = found["probabilities"], truth.astype(np.int64)
-    return empty.model_copy(
+    probabilities, label = outputs["probabilities"], truth.astype(np.int64)
+    return evaluation.model_copy(
         update={
             "classes": tuple(class_figures(classes, label, probabilities, variables, rng)),
             "confusion": confusion(len(classes), label, probabilities),

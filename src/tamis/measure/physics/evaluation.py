@@ -1,4 +1,4 @@
-"""Evaluation: a bundle on simulated background and signals, as one record."""
+"""Evaluation of a detector or tagger on simulated background and signal samples."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tamis.records import Evaluation, SampleFacts
 from tamis.trigger import features_of, score_events
 from tamis.zoo import Reading, Tagger
 
-PROPERTIES = ("pt", "mass", "tau1", "tau2", "nConstituents")  # of the jets that are scored
-# Baselines, larger is more signal-like: tau21 is small for two-pronged jets, so it comes in negated; of the
-# multiplicity either side may be the signal's.
+JET_PROPERTIES = ("pt", "mass", "tau1", "tau2", "nConstituents")  # columns of the scored jets
+# Larger is more signal-like. tau21 is small for two-pronged jets, so it is negated; the multiplicity of a signal may be
+# larger or smaller than the background's.
 BASELINES: dict[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = {
     "jet mass": lambda columns: columns["mass"],
     "-tau21": lambda columns: -_ratio(columns["tau2"], columns["tau1"]),
@@ -40,19 +40,19 @@ def evaluate_bundle(
     tree: str | None = None,
     skip_bad_files: bool = False,
 ) -> Evaluation:
-    """Score the samples and measure every variable on every signal."""
+    """Score the samples and measure the score and the baselines on every signal."""
     if not signals:
-        raise UsageError("an evaluation needs at least one --signal")
+        raise UsageError("an evaluation needs at least one signal sample: add --signal NAME=FILE")
     if "background" in signals:
         raise UsageError("a signal cannot be called 'background'; give it a name with --signal NAME=FILE")
     with open_session(bundle, engine) as session:
         score = bundle.manifest.score
         if score is None:
-            raise UsageError(f"the bundle {bundle.name} names no score to evaluate; pack it with --score")
+            raise UsageError(f"the bundle {bundle.name} declares no score to evaluate; pack it with --score")
         golden = bundle.golden.outputs[score]
         if golden[0].size != 1:
             raise UsageError(
-                f"the score {score} of the bundle {bundle.name} has {golden[0].size} values per event, an evaluation needs one: "
+                f"the score {score} of the bundle {bundle.name} has {golden[0].size} values per event; an evaluation needs one: "
                 f"pack it with --score {score}:0 (or another column)"
             )
         samples_of = {"background": background, **signals}
@@ -90,7 +90,7 @@ def evaluate_bundle(
 
 
 def _passed(bundle: Bundle, score: str, samples: Sequence[EvaluationSample]) -> dict[str, dict[str, float]]:
-    """Return the share of each sample that passes each working point."""
+    """Return the fraction of each sample that passes each working point."""
     return {
         point.name: {
             sample.name: float(np.mean(sample.values[score] > point.threshold)) for sample in samples
@@ -100,12 +100,12 @@ def _passed(bundle: Bundle, score: str, samples: Sequence[EvaluationSample]) -> 
 
 
 def _jets(bundle: Bundle) -> str:
-    """Return the collection of the jets that a bundle scores, or say that it scores none."""
+    """Return the name of the jet collection that a bundle scores; raises UsageError if it does not score jets."""
     jets = next(iter(features_of(bundle).values())).jets
     if jets is None:
         raise UsageError(
-            f"the bundle {bundle.name} ({bundle.manifest.signature.describe_inputs()}) scores no jets: a classifier of events is "
-            "evaluated on its classes, with --class NAME=FILE for each"
+            f"the bundle {bundle.name} ({bundle.manifest.signature.describe_inputs()}) does not score jets; "
+            "evaluate a classifier of events with --class NAME=FILE for each class"
         )
     return jets
 
@@ -116,7 +116,7 @@ def _reader(
     return read_events(
         files,
         columns=columns_read(features_of(bundle)),
-        optional=[f"{jets}_{name}" for name in PROPERTIES],
+        optional=[f"{jets}_{name}" for name in JET_PROPERTIES],
         tree=tree,
         skip_bad_files=skip_bad_files,
     )
@@ -127,16 +127,16 @@ def _sample(
 ) -> tuple[EvaluationSample, SampleFacts]:
     chunks = []
     with progress(f"scoring {name}", reader.count(), "events") as advance:
-        for chunk in score_events(session, reader, extra=[f"{jets}_{what}" for what in PROPERTIES]):
+        for chunk in score_events(session, reader, extra=[f"{jets}_{what}" for what in JET_PROPERTIES]):
             chunks.append(chunk)
             advance(chunk.events)
     if not sum(map(len, chunks)):
-        told = "".join(f"; {entry.reason}" for entry in reader.skipped)
-        raise DataError(f"the sample {name} ({', '.join(reader.files)}) has no jets to score{told}")
-    everywhere = [key for key in chunks[0].columns if all(key in chunk.columns for chunk in chunks)]
+        reasons = "".join(f"; {entry.reason}" for entry in reader.skipped)
+        raise DataError(f"the sample {name} ({', '.join(reader.files)}) has no jets to score{reasons}")
+    common = [key for key in chunks[0].columns if all(key in chunk.columns for chunk in chunks)]
     columns = {
         key.removeprefix(f"{jets}_"): np.concatenate([chunk.columns[key] for chunk in chunks])
-        for key in everywhere
+        for key in common
     }
     outputs = {key: np.concatenate([chunk.outputs[key] for chunk in chunks]) for key in chunks[0].outputs}
     values = {key: value.reshape(-1) for key, value in outputs.items() if value.size == len(value)}
@@ -144,7 +144,7 @@ def _sample(
         try:
             values[key] = np.asarray(baseline(columns), np.float64)
         except KeyError:
-            continue  # the files lack this column: the baseline is left out
+            continue  # the files lack a column of this baseline
     events = sum(chunk.events for chunk in chunks)
     skipped = tuple(entry.reason for entry in reader.skipped)
     return EvaluationSample(name, values), SampleFacts(
@@ -155,13 +155,14 @@ def _sample(
 def _tagged(
     session: Session, tagger: Tagger, files: Mapping[str, Sequence[str]], seed: int, reading: Reading
 ) -> dict[str, tuple[EvaluationSample, SampleFacts]]:
-    found = tagged_samples(session, tagger, files, seed=seed, reading=reading)
     return {
         name: (
             sample,
-            SampleFacts(name=name, files=one.files, events=one.events, jets=len(sample), skipped=one.skipped),
+            SampleFacts(
+                name=name, files=rows.files, events=rows.events, jets=len(sample), skipped=rows.skipped
+            ),
         )
-        for name, (sample, one) in found.items()
+        for name, (sample, rows) in tagged_samples(session, tagger, files, seed=seed, reading=reading).items()
     }
 
 

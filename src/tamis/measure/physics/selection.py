@@ -1,6 +1,6 @@
-"""Selection: a classifier's classes against each other, and what it removes of a trigger's rate behind a path.
+"""Selection: how well a classifier separates its classes, and how much of the rate behind a trigger path it removes.
 
-Every row is weighted with the rate of its sample, so that the mix is that of a trigger, whatever was simulated.
+Every row is weighted by the rate of its sample, so that the mix is that of the trigger and not that of the simulation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tamis.features import (
 from tamis.measure.physics.selectors import Scores, measure_selectors
 from tamis.records import ClassFacts, Selection
 
-# What a cut would do on the same rows, without any training; larger is more signal-like.
+# Single variables of the same rows, for comparison: (column, sign); larger is more signal-like.
 LEPTON_BASELINES: Mapping[str, tuple[str, float]] = {
     "-lepton isolation": ("lepton isolation", -1.0),
     "MT": ("mt", 1.0),
@@ -37,7 +37,7 @@ LEPTON_FEATURES = {"lepton_event", "particle_list"}
 
 @dataclass(frozen=True)
 class ClassSample:
-    """Files of a class, and the rate that all their rows stand for; a class may have several such samples."""
+    """Files of a class, and the rate that all their rows represent; a class may have several samples."""
 
     name: str
     files: tuple[str, ...]
@@ -59,9 +59,15 @@ def evaluate_classes(
     parts, facts = [], []
     with open_session(bundle, engine) as session:
         for sample in samples:
-            values, told = _score(session, classes, sample, tree, skip_bad_files)
-            parts.append((values, np.full(told.rows, classes.index(sample.name)), sample.rate / told.rows))
-            facts.append(told)
+            values, sample_facts = _score(session, classes, sample, tree, skip_bad_files)
+            parts.append(
+                (
+                    values,
+                    np.full(sample_facts.rows, classes.index(sample.name)),
+                    sample.rate / sample_facts.rows,
+                )
+            )
+            facts.append(sample_facts)
     common = [name for name in parts[0][0] if all(name in values for values, _, _ in parts)]
     scores = Scores(
         {name: np.concatenate([values[name] for values, _, _ in parts]) for name in common},
@@ -82,13 +88,13 @@ def evaluate_classes(
 
 
 def classes_of(bundle: Bundle) -> tuple[str, ...]:
-    """Return the classes that a bundle was trained on, or say that it is no classifier."""
-    told = bundle.manifest.training.get("classes")
-    if not isinstance(told, list) or "probabilities" not in bundle.golden.outputs:
+    """Return the classes that a bundle was trained on; raises UsageError if it is not a classifier."""
+    classes = bundle.manifest.training.get("classes")
+    if not isinstance(classes, list) or "probabilities" not in bundle.golden.outputs:
         raise UsageError(
-            f"the bundle {bundle.name} is no classifier: it names no classes, or has no output 'probabilities'"
+            f"the bundle {bundle.name} is not a classifier: it has no list of classes, or no output 'probabilities'"
         )
-    return tuple(map(str, told))
+    return tuple(map(str, classes))
 
 
 def _check(bundle: Bundle, classes: Sequence[str], samples: Sequence[ClassSample]) -> None:
@@ -96,10 +102,10 @@ def _check(bundle: Bundle, classes: Sequence[str], samples: Sequence[ClassSample
         if sample.name not in classes:
             raise UsageError(f"{bundle.name} has no class {sample.name!r}; it has {', '.join(classes)}")
         if not (np.isfinite(sample.rate) and sample.rate > 0):
-            raise UsageError(f"the rate of {sample.name} is {sample.rate:g}; it has to be above 0")
+            raise UsageError(f"the rate of {sample.name} is {sample.rate:g}; it must be above 0")
     for name in classes:
         if all(sample.name != name for sample in samples):
-            raise UsageError(f"no sample of the class {name} was given: add --class {name}=FILE")
+            raise UsageError(f"the class {name} has no sample: add --class {name}=FILE")
 
 
 def _score(
@@ -120,9 +126,11 @@ def _score(
             events += len(chunk.events)
             advance(len(chunk.events))
     if not pieces:
-        raise DataError(f"the sample {sample.name} ({', '.join(reader.files)}) has no rows to score")
+        raise DataError(
+            f"the sample {sample.name} ({', '.join(reader.files)}) has no rows to score; check the files and the selection of the feature"
+        )
     values = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    bad = [name for name, found in values.items() if not np.isfinite(found).all()]
+    bad = [name for name, column in values.items() if not np.isfinite(column).all()]
     if bad:
         raise DataError(f"{bad[0]} of the sample {sample.name} is not finite in some rows")
     return values, ClassFacts(
@@ -136,11 +144,11 @@ def _score(
 
 
 def _features(session: Session) -> tuple[dict[str, Feature], dict[str, Feature]]:
-    """Return the features of the inputs, and of the baselines where the model reads events with leptons."""
+    """Return the features of the inputs, and those of the baselines if the model reads events with leptons."""
     names = {spec.name: spec.feature for spec in session.signature.inputs if spec.feature is not None}
     if len(names) != len(session.signature.inputs):
         raise UsageError(
-            f"the bundle {session.bundle.name} does not say how all its inputs are made from events "
+            f"the bundle {session.bundle.name} does not declare features for all its inputs "
             f"({session.signature.describe_inputs()})"
         )
     with_lepton = set(names.values()) <= LEPTON_FEATURES
@@ -150,9 +158,9 @@ def _features(session: Session) -> tuple[dict[str, Feature], dict[str, Feature]]
 def _variables(
     classes: Sequence[str], outputs: Mapping[str, np.ndarray], high_level: InputRows | None
 ) -> dict[str, np.ndarray]:
-    found = {f"p({name})": outputs["probabilities"][:, k] for k, name in enumerate(classes)}
-    found["score"] = outputs["score"]
+    variables = {f"p({name})": outputs["probabilities"][:, k] for k, name in enumerate(classes)}
+    variables["score"] = outputs["score"]
     if high_level is not None:
         for name, (column, sign) in LEPTON_BASELINES.items():
-            found[name] = sign * high_level.inputs["event"][:, LEPTON_EVENT_VALUES.index(column)]
-    return {name: np.asarray(values, np.float64) for name, values in found.items()}
+            variables[name] = sign * high_level.inputs["event"][:, LEPTON_EVENT_VALUES.index(column)]
+    return {name: np.asarray(values, np.float64) for name, values in variables.items()}

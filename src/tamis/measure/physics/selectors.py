@@ -1,7 +1,7 @@
-"""Selectors: variables that select a signal class, with what else they let through and what that costs in rate.
+"""Selectors: variables that select a signal class, with their efficiency for the other classes and the rate removed.
 
-A selector is the probability of a class, the score, or a plain variable; its threshold is set where it keeps 99 % of
-the signal. Rows are weighted with the rate they stand for; errors are bootstrap standard errors over rows.
+A selector is the probability of a class, the score, or a single variable; its threshold is set where it keeps 99 % of
+the signal. Rows are weighted by the rate they represent; errors are bootstrap standard errors over rows.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis._base import progress
-from tamis.measure.physics.discrimination import BOOTSTRAPS, CURVE_POINTS
+from tamis.measure.physics.discrimination import AUC_BOOTSTRAPS, ROC_CURVE_POINTS
 from tamis.records import Estimate, Selector
 
 SIGNAL_EFFICIENCY = 0.99
-ROUNDING = 1e-12
+ROUNDING = 1e-12  # of cumulative sums
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Variables of rows, the class of each row and the rate that it stands for."""
+    """The variables, class and rate of every row."""
 
     values: dict[str, np.ndarray]
     label: np.ndarray
@@ -29,22 +29,21 @@ class Scores:
 
 
 def measure_selectors(scores: Scores, classes: Sequence[str], rng: np.random.Generator) -> list[Selector]:
-    """Measure the probability of each class, and the score and the baselines for each signal class."""
+    """Measure the probability of each class against all others, and the score and baselines for each signal class."""
     signals = range(1, len(classes))
-    everything = range(len(classes))
-    wanted = [
-        (f"p({name})", k, [c for c in everything if c != k])
+    selectors = [
+        (f"p({name})", k, [c for c in range(len(classes)) if c != k])
         for k, name in enumerate(classes)
         if f"p({name})" in scores.values
     ]
     others = [name for name in scores.values if not name.startswith("p(")]
-    wanted += [(name, k, [0]) for name in others for k in signals]
-    found = []
-    with progress("bootstrapping", len(wanted), "selectors") as advance:
-        for variable, signal, against in wanted:
-            found.append(_measure(scores, classes, variable, signal, against, rng))
+    selectors += [(name, k, [0]) for name in others for k in signals]
+    measured = []
+    with progress("bootstrapping", len(selectors), "selectors") as advance:
+        for variable, signal, against in selectors:
+            measured.append(_measure(scores, classes, variable, signal, against, rng))
             advance(1)
-    return found
+    return measured
 
 
 def _measure(
@@ -61,23 +60,23 @@ def _measure(
     total = np.bincount(label, rate, minlength=len(classes))
 
     def efficiencies(weights: np.ndarray) -> np.ndarray:
-        """Return (classes, thresholds): what passes, from nothing to everything."""
+        """Return the efficiency of each class at each threshold, from 0 to 1: shape (classes, thresholds)."""
         each = [np.cumsum(np.where(label == k, weights, 0.0))[last_of_tie] for k in range(len(classes))]
         sums = np.stack(each)
         return np.pad(sums / np.maximum(sums[:, -1:], 1e-300), ((0, 0), (1, 0)))
 
-    def figures(found: np.ndarray) -> np.ndarray:
-        area = np.trapezoid(found[signal], found[against].mean(axis=0))
-        at = found[:, np.searchsorted(found[signal], SIGNAL_EFFICIENCY - ROUNDING)]
+    def figures(passed: np.ndarray) -> np.ndarray:
+        area = np.trapezoid(passed[signal], passed[against].mean(axis=0))
+        at = passed[:, np.searchsorted(passed[signal], SIGNAL_EFFICIENCY - ROUNDING)]
         return np.array([area, 1.0 - (total * at).sum() / total.sum(), *at])
 
     nominal = efficiencies(rate)
-    drawn = [figures(efficiencies(rate * rng.poisson(1.0, len(rate)))) for _ in range(BOOTSTRAPS)]
+    replicas = [figures(efficiencies(rate * rng.poisson(1.0, len(rate)))) for _ in range(AUC_BOOTSTRAPS)]
     auc, removed, *passing = (
         Estimate(value=float(v), error=float(e))
-        for v, e in zip(figures(nominal), np.std(drawn, axis=0, ddof=1), strict=True)
+        for v, e in zip(figures(nominal), np.std(replicas, axis=0, ddof=1), strict=True)
     )
-    grid = np.geomspace(1.0 / len(label), 1.0, CURVE_POINTS)
+    grid = np.geomspace(1.0 / len(label), 1.0, ROC_CURVE_POINTS)
     curve = np.interp(grid, nominal[against].mean(axis=0), nominal[signal])
     return Selector(
         variable=variable,
