@@ -1,4 +1,4 @@
-"""Two runs over the same events: what was gained and lost on each path, and what became of the time."""
+"""Two runs over the same events: gained and lost events on each path, changed outcomes, and time per event."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from tamis._base import DataError, UsageError
 from tamis.records import PathChange, RunComparison
 from tamis.trigger import account, read_decisions, read_summary
 
-LISTED = 20
+OUTCOME_NAMES = {-1: "unreadable", 0: "rejected", 1: "accepted", 2: "debug"}
+LISTED_EVENTS = 20  # per path, gained and lost each
 
 
 def compare_runs(before: Path, after: Path) -> RunComparison:
-    """Compare two finished runs; events are matched by run, block and number, and by their order where those repeat."""
+    """Compare two finished runs; events are matched by run, luminosity block and event number, repeated ones in order."""
     old, new = _decisions(before), _decisions(after)
     rows_old, rows_new = _matched(old, new)
     if not len(rows_old):
@@ -38,7 +39,7 @@ def compare_runs(before: Path, after: Path) -> RunComparison:
 
 def _decisions(folder: Path) -> dict[str, np.ndarray]:
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder of a run")
+        raise UsageError(f"{folder} is not the output folder of a run; pass a folder that `tamis run` wrote")
     return read_decisions(folder)
 
 
@@ -47,13 +48,13 @@ def _paths(decisions: dict[str, np.ndarray]) -> list[str]:
 
 
 def _keys(decisions: dict[str, np.ndarray]) -> np.ndarray:
-    """Return a sortable key of every event; the last field counts events of one identity."""
+    """Return a sortable key of every event; the last field numbers events with the same identity."""
     fields = [decisions[name].astype(np.uint64) for name in ("run", "luminosityBlock", "event")]
     order = np.lexsort(fields[::-1])
     ranked = np.stack(fields, axis=1)[order]
-    fresh = np.ones(len(order), bool)
-    fresh[1:] = (ranked[1:] != ranked[:-1]).any(axis=1)
-    starts = np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
+    first = np.ones(len(order), bool)
+    first[1:] = (ranked[1:] != ranked[:-1]).any(axis=1)
+    starts = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
     repeat = np.empty(len(order), np.uint64)
     repeat[order] = (np.arange(len(order)) - starts).astype(np.uint64)
     keys: Any = np.empty(len(order), [(name, np.uint64) for name in ("run", "block", "event", "repeat")])
@@ -93,28 +94,25 @@ def _change(
 def _named(decisions: dict[str, np.ndarray], rows: np.ndarray) -> tuple[str, ...]:
     return tuple(
         ":".join(str(decisions[name][row]) for name in ("run", "luminosityBlock", "event"))
-        for row in rows[:LISTED]
+        for row in rows[:LISTED_EVENTS]
     )
-
-
-OUTCOMES = {-1: "unreadable", 0: "rejected", 1: "accepted", 2: "debug"}
 
 
 def _outcomes(before: np.ndarray, after: np.ndarray) -> dict[str, int]:
     pairs, counts = np.unique(np.stack([before, after], axis=1), axis=0, return_counts=True)
     return {
-        f"{OUTCOMES[int(a)]} -> {OUTCOMES[int(b)]}": int(count)
+        f"{OUTCOME_NAMES[int(a)]} -> {OUTCOME_NAMES[int(b)]}": int(count)
         for (a, b), count in zip(pairs, counts, strict=True)
         if a != b
     }
 
 
 def _times(before: Path, after: Path) -> dict[str, tuple[float | None, float | None]]:
-    found: list[dict[str, float]] = []
+    times: list[dict[str, float]] = []
     for folder in (before, after):
         summary = read_summary(folder)
         events = max(1, summary.counts.entered)
-        found.append({line.label: line.total_ns / events / 1e3 for line in account(summary)})
+        times.append({line.label: line.total_ns / events / 1e3 for line in account(summary)})
     return {
-        label: (found[0].get(label), found[1].get(label)) for label in dict.fromkeys([*found[0], *found[1]])
+        label: (times[0].get(label), times[1].get(label)) for label in dict.fromkeys([*times[0], *times[1]])
     }

@@ -1,4 +1,4 @@
-"""Samples with cross-sections, and what a menu makes of every event of them."""
+"""Samples with cross-sections, and the decisions of a menu on all their events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tamis.trigger import Compiled, Decisions, Expression, Laps, decide_batch
 
 
 class SampleSpec(Document):
-    """Events of one process: files, the cross-section they stand for, and whether they make up the input rate."""
+    """One process: its files and cross-section, and whether it is background, which makes up the input rate, or signal."""
 
     files: tuple[str, ...] = Field(min_length=1)
     cross_section_pb: float = Field(gt=0)
@@ -25,59 +25,61 @@ class SampleSpec(Document):
 
 
 class SampleList(Document):
-    """The samples of a study of rates."""
+    """The samples of a rate study."""
 
     samples: dict[str, SampleSpec] = Field(min_length=1)
 
 
 def load_samples(path: str | Path) -> SampleList:
-    """Read a list of samples; files are looked for beside it."""
+    """Read a list of samples; relative file names are relative to the list."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the samples {path} cannot be read: {error}") from error
-    found = parse_document(text, SampleList, str(path))
-    if all(spec.kind == "signal" for spec in found.samples.values()):
-        raise UsageError(f"{path}: no sample is background: nothing makes up the input rate")
+    samples = parse_document(text, SampleList, str(path))
+    if all(spec.kind == "signal" for spec in samples.samples.values()):
+        raise UsageError(
+            f"{path}: all samples are signal; at least one background sample must make up the input rate"
+        )
     folder = path.resolve().parent
-    placed = {
-        name: spec.model_copy(update={"files": tuple(_placed(folder, file) for file in spec.files)})
-        for name, spec in found.samples.items()
+    located = {
+        name: spec.model_copy(update={"files": tuple(_located(folder, file) for file in spec.files)})
+        for name, spec in samples.samples.items()
     }
-    return SampleList(samples=placed)
+    return SampleList(samples=located)
 
 
-def _placed(folder: Path, file: str) -> str:
+def _located(folder: Path, file: str) -> str:
     return file if "://" in file or Path(file).is_absolute() else str(folder / file)
 
 
 @dataclass
-class Seen:
-    """Every event of all samples: its share of the input, the paths it passes without prescale, and quantities asked for."""
+class SampleDecisions:
+    """The events of all samples: fraction of the input rate, decisions of every path without prescale, and quantities."""
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]
     sample: np.ndarray  # index of the sample
-    share: np.ndarray  # what part of the input rate the event stands for
-    paths: np.ndarray  # (events, paths)
-    debug: np.ndarray
+    share: np.ndarray  # fraction of the input rate that the event represents
+    paths: np.ndarray  # boolean, (events, paths)
+    debug: np.ndarray  # boolean
     quantities: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def background(self) -> np.ndarray:
-        """Return a mask of the events that make up the input."""
+        """Return a mask of the background events, which make up the input rate."""
         return np.isin(self.sample, [i for i, kind in enumerate(self.kinds) if kind == "background"])
 
 
-def see(
+def decide_samples(
     compiled: Compiled,
     samples: SampleList,
     quantities: Mapping[str, Expression],
     tree: str | None = None,
-) -> Seen:
-    """Run a compiled menu over all samples; `quantities` are evaluated for every event beside it."""
-    pieces: list[Seen] = []
+) -> SampleDecisions:
+    """Run a compiled menu over all samples, and evaluate `quantities` for every event."""
+    pieces: list[SampleDecisions] = []
     specs = samples.samples
     total_pb = sum(spec.cross_section_pb for spec in specs.values() if spec.kind == "background")
     with progress("deciding", None, "events") as advance:
@@ -95,10 +97,10 @@ def see(
             weight = np.concatenate(weights) if weights else np.empty(0)
             if not len(weight) or not weight.sum() > 0:
                 raise UsageError(
-                    f"the sample of {', '.join(spec.files)} has no events, or their weights sum to nothing"
+                    f"the sample of {', '.join(spec.files)} has no events, or the sum of its weights is not positive"
                 )
             pieces.append(_sample(index, spec.cross_section_pb / total_pb * weight / weight.sum(), found))
-    return Seen(
+    return SampleDecisions(
         names=tuple(specs),
         kinds=tuple(spec.kind for spec in specs.values()),
         sample=np.concatenate([piece.sample for piece in pieces]),
@@ -112,15 +114,15 @@ def see(
 _Piece = tuple[Decisions, dict[str, np.ndarray]]
 
 
-def _sample(index: int, share: np.ndarray, found: Sequence[_Piece]) -> Seen:
-    return Seen(
+def _sample(index: int, share: np.ndarray, pieces: Sequence[_Piece]) -> SampleDecisions:
+    return SampleDecisions(
         (),
         (),
         np.full(len(share), index),
         share,
-        np.concatenate([decided.paths for decided, _ in found]),
-        np.concatenate([decided.reason != 0 for decided, _ in found]),
-        {name: np.concatenate([values[name] for _, values in found]) for name in found[0][1]},
+        np.concatenate([decided.paths for decided, _ in pieces]),
+        np.concatenate([decided.reason != 0 for decided, _ in pieces]),
+        {name: np.concatenate([values[name] for _, values in pieces]) for name in pieces[0][1]},
     )
 
 
@@ -154,14 +156,14 @@ def _decided(compiled: Compiled, chunk: Chunk, quantities: Mapping[str, Expressi
 
 
 def _values(frame: Frame, quantities: Mapping[str, Expression]) -> dict[str, np.ndarray]:
-    """Evaluate quantities; where no event came so far as to have its columns, they are -infinity."""
+    """Evaluate quantities; -infinity where the events lack the columns because no event reached the stage that adds them."""
     values = {}
     for name, expression in quantities.items():
         if all(column in frame for column in expression.reads):
             value, _ = expression.quantity(frame)
             if isinstance(value, Jagged):
                 raise UsageError(
-                    f"{expression.text!r} has a list per event; make one value of it with max(...)"
+                    f"{expression.text!r} has a list of values per event; reduce it to one value, for example with max(...)"
                 )
             values[name] = value.astype(np.float64)
         else:

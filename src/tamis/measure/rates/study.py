@@ -1,4 +1,4 @@
-"""A study of rates, from a menu and samples to a record, and to a menu and bundles with new thresholds."""
+"""A rate study: from a menu and samples to a record, and to a menu and bundles with tuned thresholds."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tamis.measure.rates.path_rates import (
     tune,
     turn_on,
 )
-from tamis.measure.rates.samples import SampleList, Seen, see
+from tamis.measure.rates.samples import SampleDecisions, SampleList, decide_samples
 from tamis.records import RateChange, RateRecord, Roc, TunedThreshold
 from tamis.trigger import Cut, Menu, MenuSource, StageSpec, compile_menu, find_cut, parse_expression
 
-_LOOSE = "-1e30"  # any finite number passes it
+_OPEN_CUT = "-1e30"  # every finite number is above it
 
 
 @dataclass(frozen=True)
-class _Loose:
-    """A menu whose cuts are open, and what was cut on by path."""
+class _OpenedMenu:
+    """A menu whose threshold cuts accept everything, and the original cut of each path."""
 
     source: MenuSource
     cuts: Mapping[str, Cut]
@@ -46,83 +46,88 @@ def study_rates(
     turn_ons: Sequence[str] = (),
     tree: str | None = None,
 ) -> RateRecord:
-    """Measure the rates of a menu, and find thresholds for `PATH=RATE`."""
-    wanted = targets_of(targets, list(source.menu.paths))
-    quantities = _quantities(turn_ons, list(source.menu.paths))
-    seen, values = _see(source, samples, quantities, tree)
-    for path in wanted:
+    """Measure the rates of a menu, and find the thresholds for targets `PATH=RATE`."""
+    target_hz = targets_of(targets, list(source.menu.paths))
+    pairs = _turn_ons(turn_ons, list(source.menu.paths))
+    quantities = {f"turn-on {path} {text}": text for path, text in pairs}
+    study, values = _decide(source, samples, quantities, tree)
+    for path in target_hz:
         if path not in values:
             raise UsageError(
-                f"the path {path} has no step that compares with threshold(...) and is nothing else, so there is nothing to tune: "
-                "write the cut as a step of its own, such as max(anomaly_score) > threshold('anomaly', 'tight')"
+                f"the path {path} cannot be tuned: it needs one step that is only a cut on threshold(...), "
+                "such as max(anomaly_score) > threshold('anomaly', 'tight')"
             )
     menu = source.menu
     paths, prescales = list(menu.paths), [spec.prescale for spec in menu.paths.values()]
-    rates, total = path_rates(seen.seen, input_hz, paths, prescales)
-    both, correlation = overlaps(seen.seen, input_hz, prescales)
-    names = {name: index for index, name in enumerate(seen.seen.names)}
+    rates, total = path_rates(study.decisions, input_hz, paths, prescales)
+    both, correlation = overlaps(study.decisions, input_hz, prescales)
+    names = {name: index for index, name in enumerate(study.decisions.names)}
     return RateRecord(
         created=utc_timestamp(),
         host=host_facts(),
         menu=menu.menu,
         input_hz=input_hz,
-        samples={name: int((seen.seen.sample == index).sum()) for name, index in names.items()},
-        kinds=dict(zip(seen.seen.names, seen.seen.kinds, strict=True)),
+        samples={name: int((study.decisions.sample == index).sum()) for name, index in names.items()},
+        kinds=dict(zip(study.decisions.names, study.decisions.kinds, strict=True)),
         paths=rates,
         total=total,
         streams={
-            name: stream_rate(seen.seen, input_hz, prescales, [paths.index(path) for path in spec.paths])
+            name: stream_rate(
+                study.decisions, input_hz, prescales, [paths.index(path) for path in spec.paths]
+            )
             for name, spec in menu.streams.items()
         },
-        debug=rate_of(seen.seen, input_hz, seen.seen.debug),
+        debug=rate_of(study.decisions, input_hz, study.decisions.debug),
         overlap_hz=tuple(map(tuple, both.tolist())),
         correlation=tuple(map(tuple, correlation.tolist())),
-        rocs=_rocs(seen, values, menu, input_hz),
-        tuned=tuple(_tuned(seen, values, menu, path, target, input_hz) for path, target in wanted.items()),
+        rocs=_rocs(study, values, menu, input_hz),
+        tuned=tuple(
+            _tuned(study, values, menu, path, target, input_hz) for path, target in target_hz.items()
+        ),
         turn_ons=tuple(
             turn_on(
-                seen.seen,
+                study.decisions,
                 path,
-                seen.seen.paths[:, paths.index(path)],
+                study.decisions.paths[:, paths.index(path)],
                 text,
-                seen.seen.quantities[f"turn-on {path} {text}"],
+                study.decisions.quantities[f"turn-on {path} {text}"],
                 names,
             )
-            for path, text in _pairs(turn_ons, paths)
+            for path, text in pairs
         ),
     )
 
 
 @dataclass(frozen=True)
-class _Open:
-    """What was seen with open cuts: `seen` has the cuts applied, `loose` has them open."""
+class _Study:
+    """The decisions on all samples, with and without the threshold cuts."""
 
-    seen: Seen
-    loose: np.ndarray
+    decisions: SampleDecisions
+    loose: np.ndarray  # path decisions without the cuts: boolean, (events, paths)
     cuts: Mapping[str, Cut]
 
 
-def _see(
+def _decide(
     source: MenuSource, samples: SampleList, quantities: Mapping[str, str], tree: str | None
-) -> tuple[_Open, dict[str, np.ndarray]]:
-    loose = _opened(source)
-    drawn = {name: parse_expression(text) for name, text in quantities.items()}
-    drawn |= {f"cut {path}": parse_expression(f"tamis_cut_{path}") for path in loose.cuts}
-    with compile_menu(loose.source) as compiled:
-        seen = see(compiled, samples, drawn, tree)
+) -> tuple[_Study, dict[str, np.ndarray]]:
+    opened = _opened(source)
+    expressions = {name: parse_expression(text) for name, text in quantities.items()}
+    expressions |= {f"cut {path}": parse_expression(f"tamis_cut_{path}") for path in opened.cuts}
+    with compile_menu(opened.source) as compiled:
+        decisions = decide_samples(compiled, samples, expressions, tree)
     with compile_menu(source) as original:
-        thresholds = {path: original.threshold(*cut.names) for path, cut in loose.cuts.items()}
-    values = {path: seen.quantities[f"cut {path}"] for path in loose.cuts}
-    bits = seen.paths.copy()
+        thresholds = {path: original.threshold(*cut.names) for path, cut in opened.cuts.items()}
+    values = {path: decisions.quantities[f"cut {path}"] for path in opened.cuts}
+    bits = decisions.paths.copy()
     for path, value in values.items():
         index = list(source.menu.paths).index(path)
-        passed = value >= thresholds[path] if loose.cuts[path].inclusive else value > thresholds[path]
-        seen.paths[:, index] = bits[:, index] & passed
-    return _Open(seen, bits, loose.cuts), values
+        passed = value >= thresholds[path] if opened.cuts[path].inclusive else value > thresholds[path]
+        decisions.paths[:, index] = bits[:, index] & passed
+    return _Study(decisions, bits, opened.cuts), values
 
 
-def _opened(source: MenuSource) -> _Loose:
-    """Return the menu without prescales and budgets, and with its cuts open."""
+def _opened(source: MenuSource) -> _OpenedMenu:
+    """Return the menu without prescales and budgets, and with its threshold cuts accepting everything."""
     menu = source.menu
     stages, paths, cuts = dict(menu.stages), {}, {}
     for name, spec in menu.paths.items():
@@ -132,59 +137,57 @@ def _opened(source: MenuSource) -> _Loose:
             place, cut = found[0]
             column = f"tamis_cut_{name}"
             stages[column] = StageSpec.model_validate({"define": {column: cut.value}})
-            steps[place] = f"{column} > {_LOOSE}"
+            steps[place] = f"{column} > {_OPEN_CUT}"
             cuts[name] = cut
         paths[name] = spec.model_copy(update={"steps": tuple(steps), "prescale": 1, "budget": None})
     opened = menu.model_copy(update={"stages": stages, "paths": paths, "budget": None, "histograms": {}})
-    return _Loose(MenuSource(opened, source.text, source.place, source.folder), cuts)
+    return _OpenedMenu(MenuSource(opened, source.text, source.place, source.folder), cuts)
 
 
 def _tuned(
-    found: _Open, values: Mapping[str, np.ndarray], menu: Menu, path: str, target: float, input_hz: float
+    study: _Study, values: Mapping[str, np.ndarray], menu: Menu, path: str, target: float, input_hz: float
 ) -> TunedThreshold:
-    names = found.cuts[path].names
+    names = study.cuts[path].names
     return tune(
-        found.seen,
+        study.decisions,
         input_hz,
         path=path,
         place=(names[0] if len(names) > 1 else None, names[-1]),
         prescale=menu.paths[path].prescale,
-        loose=found.loose[:, list(menu.paths).index(path)],
+        loose=study.loose[:, list(menu.paths).index(path)],
         values=values[path],
         target_hz=target,
     )
 
 
-def _rocs(found: _Open, values: Mapping[str, np.ndarray], menu: Menu, input_hz: float) -> tuple[Roc, ...]:
-    """Return the curve of every path that cuts on a threshold, where there is a signal to be efficient for."""
-    if found.seen.background.all():
+def _rocs(study: _Study, values: Mapping[str, np.ndarray], menu: Menu, input_hz: float) -> tuple[Roc, ...]:
+    """Return the ROC curve of every path that cuts on a threshold, if there is a signal sample."""
+    if study.decisions.background.all():
         return ()
     paths = list(menu.paths)
     curves = [
         roc(
-            found.seen,
+            study.decisions,
             input_hz,
             path=path,
             prescale=menu.paths[path].prescale,
-            loose=found.loose[:, paths.index(path)],
+            loose=study.loose[:, paths.index(path)],
             values=value,
-            passed=found.seen.paths[:, paths.index(path)],
+            passed=study.decisions.paths[:, paths.index(path)],
         )
         for path, value in values.items()
     ]
     return tuple(curve for curve in curves if curve is not None)
 
 
-def _quantities(turn_ons: Sequence[str], paths: Sequence[str]) -> dict[str, str]:
-    return {f"turn-on {path} {text}": text for path, text in _pairs(turn_ons, paths)}
-
-
-def _pairs(turn_ons: Sequence[str], paths: Sequence[str]) -> list[tuple[str, str]]:
+def _turn_ons(turn_ons: Sequence[str], paths: Sequence[str]) -> list[tuple[str, str]]:
     pairs = []
     for entry in turn_ons:
         path, mark, text = entry.partition("=")
         if not mark or path not in paths:
-            raise UsageError(f"{entry!r} is no turn-on: write PATH=EXPRESSION with one of {', '.join(paths)}")
+            raise UsageError(
+                f"{entry!r} is not a turn-on: write PATH=EXPRESSION, where PATH is one of {', '.join(paths)}"
+            )
         pairs.append((path, text))
     return pairs
 
@@ -192,34 +195,34 @@ def _pairs(turn_ons: Sequence[str], paths: Sequence[str]) -> list[tuple[str, str
 def compare_models(
     before: MenuSource, after: MenuSource, samples: SampleList, *, input_hz: float, tree: str | None = None
 ) -> list[RateChange]:
-    """Recalibrate every tunable path of a changed menu to its rate before, and tell the events gained and lost."""
-    old, old_values = _see(before, samples, {}, tree)
-    new, new_values = _see(after, samples, {}, tree)
-    exchanged = []
+    """Tune every path of a changed menu to its rate in the menu before; return the events gained and lost."""
+    old, old_values = _decide(before, samples, {}, tree)
+    new, new_values = _decide(after, samples, {}, tree)
+    changes = []
     for path in new_values:
         if path not in old_values:
             continue
         index, other = list(after.menu.paths).index(path), list(before.menu.paths).index(path)
-        passed_before = old.seen.paths[:, other]
-        rate = rate_of(old.seen, input_hz, passed_before).hz
+        passed_before = old.decisions.paths[:, other]
+        rate = rate_of(old.decisions, input_hz, passed_before).hz
         loose, values = new.loose[:, index], new_values[path]
-        threshold = threshold_for(new.seen, input_hz, loose=loose, values=values, target_hz=rate)
+        threshold = threshold_for(new.decisions, input_hz, loose=loose, values=values, target_hz=rate)
         passed = loose & (values > threshold)
         gained, lost = passed & ~passed_before, passed_before & ~passed
-        names = list(enumerate(new.seen.names))
-        exchanged.append(
+        names = list(enumerate(new.decisions.names))
+        changes.append(
             RateChange(
                 path=path,
                 threshold_before=_threshold_of(before, old.cuts[path]),
                 threshold=threshold,
                 rate_hz=rate,
-                gained_hz=rate_of(new.seen, input_hz, gained).hz,
-                lost_hz=rate_of(new.seen, input_hz, lost).hz,
-                gained={name: int((gained & (new.seen.sample == i)).sum()) for i, name in names},
-                lost={name: int((lost & (new.seen.sample == i)).sum()) for i, name in names},
+                gained_hz=rate_of(new.decisions, input_hz, gained).hz,
+                lost_hz=rate_of(new.decisions, input_hz, lost).hz,
+                gained={name: int((gained & (new.decisions.sample == i)).sum()) for i, name in names},
+                lost={name: int((lost & (new.decisions.sample == i)).sum()) for i, name in names},
             )
         )
-    return exchanged
+    return changes
 
 
 def _threshold_of(source: MenuSource, cut: Cut) -> float:
@@ -228,11 +231,11 @@ def _threshold_of(source: MenuSource, cut: Cut) -> float:
 
 
 def write_tuned(source: MenuSource, record: RateRecord, out: Path) -> list[Path]:
-    """Write the found thresholds: working points into copies of the bundles, and a menu that uses them."""
+    """Write the tuned thresholds as working points into copies of the bundles, and a menu that uses them; return the paths."""
     written: list[Path] = []
     data = source.menu.model_dump(mode="json", exclude_defaults=True)
     for spec in data.get("stages", {}).values():
-        for kind in ("bundle", "python"):  # what the menu names beside itself is found from the new place too
+        for kind in ("bundle", "python"):  # paths relative to the menu stay valid from the new folder
             place = source.folder / spec.get(kind, "").partition(":")[0]
             if spec.get(kind) and place.exists() and place != source.folder:
                 spec[kind] = str(source.folder / spec[kind])
