@@ -12,7 +12,7 @@ from tamis.cli.load import command
 from tamis.measure import read_traffic
 from tamis.measure.traffic import LoadTarget, study_together, study_traffic, write_traffic
 from tamis.measure.traffic.driver import LoadOutcome
-from tamis.measure.traffic.study import summed_up
+from tamis.measure.traffic.study import summarise_load
 from tamis.records import Scenario, Traffic, TrafficRecord
 
 
@@ -90,8 +90,8 @@ def test_models_that_share_a_load_fail_by_themselves(start_server):
 @pytest.mark.parametrize(
     ("names", "scenario", "told"),
     [
-        (("double", "double"), Scenario.CLOSED, "each model goes in once"),
-        (("double", "facile"), Scenario.MULTI_STREAM, "multi-stream asks one model"),
+        (("double", "double"), Scenario.CLOSED, "name each model once"),
+        (("double", "facile"), Scenario.MULTI_STREAM, "multi-stream takes one model"),
     ],
 )
 def test_what_several_models_cannot_do_is_told(start_server, names, scenario, told):
@@ -109,6 +109,6 @@ def test_a_load_that_has_not_settled_shows_in_the_thirds_of_its_time():
     for sent, settled in ((np.arange(0, 3e9, 1e6), True), (due, False)):
         times = sent.astype(np.int64).tolist()
         outcome = LoadOutcome(times, times, [one + 500_000 for one in times], end_ns=3_000_000_000)
-        point = summed_up(traffic, outcome, 1, np.zeros(0), np.zeros(0))
+        point = summarise_load(traffic, outcome, 1, np.zeros(0), np.zeros(0))
         assert (point.swings < 0.1) is settled
     assert point.thirds_per_s == pytest.approx((1000, 1000, 500), rel=0.01)

@@ -193,7 +193,7 @@ def test_load_measures_it(served, place):
     assert point.requests > 10
     assert point.server is not None
     assert abs(point.server.requests - point.requests) < point.requests
-    with pytest.raises(UsageError, match="one request is under way at a time"):
+    with pytest.raises(UsageError, match="one request at a time"):
         target.load(Traffic(scenario=Scenario.CLOSED, streams=4, seconds=0.3))
     target.close()
 
