@@ -1,4 +1,4 @@
-"""`tamis farm`, from records as they lie in a folder to record, table and figures."""
+"""`tamis farm`: from a folder of load records to record, table and figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tamis.records import (
 
 
 def load(streams: int, rate: float, latency_us: float, rows: int, mean_us: float) -> LoadPoint:
-    """Return a load on a server that never hesitates."""
+    """Return a load on a server of constant speed."""
     trace = " ".join(f"{round(i * 1e6 / rate)}+{round(latency_us)}" for i in range(400))
     quantiles = dict.fromkeys(
         ("mean_us", "p50_us", "p90_us", "p95_us", "p99_us", "p999_us", "most_us"), latency_us
@@ -53,7 +53,7 @@ def load(streams: int, rate: float, latency_us: float, rows: int, mean_us: float
 
 
 def record(model: str = "m") -> TrafficRecord:
-    """One server: 4 ms for 16 rows, 6 ms for 32, 0.2 ms a request in its loop, 0.3 ms of flight: 312.5 requests per second."""
+    """Return loads on a server with 4 ms for 16 rows, 6 ms for 32, 0.2 ms of event loop per request and 0.3 ms of flight."""
     return TrafficRecord(
         created="2026-01-01T00:00:00",
         host=host_facts(),
@@ -71,7 +71,7 @@ def sized() -> FarmRecord:
     return size_farm([record()], FarmRequirements(10_000.0, 0.030, requests=500))
 
 
-def test_as_many_servers_as_the_rate_takes_within_p99(sized):
+def test_farm_has_enough_servers_for_the_rate_within_p99(sized):
     assert sized.capacity_hz == pytest.approx(312.5, rel=0.01)
     assert 10_000 / 312.5 < sized.servers < 1.5 * 10_000 / 312.5
     assert sized.at_work.latency.p99_us <= 30_000
@@ -79,13 +79,13 @@ def test_as_many_servers_as_the_rate_takes_within_p99(sized):
     assert sized.servers_with_spare > sized.servers
 
 
-def test_a_death_loses_nothing(sized):
+def test_death_of_a_server_loses_no_request(sized):
     for death in sized.deaths:
         assert death.lost == 0
         assert 0 < death.asked_again < 0.2 * death.requests
 
 
-def test_costs_are_what_the_assumptions_say(sized):
+def test_costs_follow_from_the_assumptions(sized):
     assumed = Assumptions()
     assert sized.farm.cost == 100 * (sized.servers_with_spare + sized.farm.client_cores)
     cores = 10_000 * (assumed.client_ms / 1e3 + sized.at_work.latency.mean_us / 1e6)
@@ -94,24 +94,24 @@ def test_costs_are_what_the_assumptions_say(sized):
     assert sized.in_process.client_cores == pytest.approx(10_000 * 0.104, abs=1)
 
 
-def test_fewer_servers_where_p99_may_be_longer(sized):
+def test_relaxed_p99_needs_fewer_servers(sized):
     relaxed = size_farm([record()], FarmRequirements(10_000.0, 0.100, requests=500))
     assert relaxed.servers < sized.servers
 
 
-def test_a_p99_that_no_server_reaches_is_refused_with_what_one_reaches():
+def test_unreachable_p99_is_rejected():
     with pytest.raises(DataError, match="no number of servers reaches a p99 of 1 ms"):
         size_farm([record()], FarmRequirements(1000.0, 0.001, requests=300))
 
 
-def test_the_published_knee_is_found_in_the_simulation():
+def test_simulation_reproduces_the_published_knee():
     found = study_published(clients=(1, 66, 90, 110))
     assert simulated_knee(found, "fixed_s") == pytest.approx(67.63, abs=0.1)
     assert simulated_knee(found, "random_s") == pytest.approx(67.63, abs=2)
     assert simulated_knee(found, "shared_s") == pytest.approx(found.shared_line_knee, abs=0.5)
 
 
-def test_the_command_writes_record_table_and_figures(tmp_path):
+def test_command_writes_record_table_and_figures(tmp_path):
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "t.json").write_text(record().model_dump_json())
     (tmp_path / "records" / "other.json").write_text("{}")
@@ -126,31 +126,31 @@ def test_the_command_writes_record_table_and_figures(tmp_path):
     assert written.assumptions.server_cost == 7000
     text = (out / "farm.md").read_text()
     assert f"| servers | {written.servers} | simulated |" in text
-    assert "7000 a server" in text
+    assert "7000 per server" in text
     for name in ("clients", "latency", "servers"):
         assert (out / f"farm-{name}.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("", "either --measured RECORDS"),
         ("--measured {0} --published", "either --measured RECORDS"),
         ("--measured {0} --rate 1kHz", "needs --p99"),
-        ("--measured {0} --rate 1kHz --p99 fast", "'fast' is no time"),
+        ("--measured {0} --rate 1kHz --p99 fast", "'fast' is not a duration"),
         ("--measured {0}/nothing --rate 1kHz --p99 1s", "there are no records at"),
         ("--measured {0} --rate 1kHz --p99 1s --model n", "no record is of the model 'n'"),
         ("--measured {0} --rate 1kHz --p99 1s", "of several models: a, m"),
     ],
 )
-def test_what_is_off_is_told_in_a_sentence(tmp_path, arguments, told):
+def test_wrong_arguments_are_rejected_with_the_reason(tmp_path, arguments, message):
     for model in "am":
         (tmp_path / f"{model}.json").write_text(record(model).model_dump_json())
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         CliRunner().invoke(command, arguments.format(tmp_path).split(), catch_exceptions=False)
 
 
-def test_records_say_what_is_wrong_with_them(tmp_path):
+def test_malformed_records_are_rejected_with_the_field(tmp_path):
     data = json.loads(record().model_dump_json())
     data["points"][0]["rows"] = "many"
     (tmp_path / "t.json").write_text(json.dumps(data))

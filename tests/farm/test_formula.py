@@ -1,4 +1,4 @@
-"""The closed formula, and what of the published numbers gives 68."""
+"""The closed formula, and the interpretation of the published numbers that gives a knee of 68."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import pytest
 from tamis.farm import PUBLISHED, PUBLISHED_CLIENTS, Workload, readings
 
 
-def test_the_published_knee_is_transmission_and_travel_without_preprocessing():
+def test_published_knee_counts_transmission_and_travel_without_preprocessing():
     by_hand = (0.35 * 330 + 1.77 + 2.05 + 0.38) / 1.77
     assert PUBLISHED.knee == pytest.approx(by_hand) == pytest.approx(67.63, abs=0.01)
     assert round(PUBLISHED.knee) == PUBLISHED_CLIENTS == 68
 
 
-def test_other_readings_of_the_published_numbers():
-    assert {name: round(one.knee, 1) for name, one in readings().items()} == {
+def test_other_interpretations_of_the_published_numbers():
+    assert {name: round(workload.knee, 1) for name, workload in readings().items()} == {
         "p = 0.65, transmission and travel": 67.6,
         "p = 220/330, preprocessing as well": 68.5,
         "p = 0.65, preprocessing as well": 71.6,
@@ -22,7 +22,7 @@ def test_other_readings_of_the_published_numbers():
     assert readings()["p = 220/330, preprocessing as well"].gain == pytest.approx(2.7, abs=0.05)
 
 
-def test_until_the_knee_nobody_waits_and_beyond_it_every_client_costs_a_service():
+def test_beyond_the_knee_each_client_adds_one_service_time():
     work = Workload(cpu_s=10.0, moved=0.5, server_s=0.5, latency_s=1.0)
     assert work.knee == pytest.approx(13.0)
     assert work.time_per_event_s(13) == pytest.approx(work.ideal_s) == pytest.approx(6.5)
@@ -30,7 +30,7 @@ def test_until_the_knee_nobody_waits_and_beyond_it_every_client_costs_a_service(
     assert work.time_per_event_s(28, servers=2) == work.time_per_event_s(14)
 
 
-def test_the_rate_of_a_saturated_server_is_what_it_can_do():
+def test_saturated_servers_run_at_capacity():
     work = Workload(cpu_s=10.0, moved=0.5, server_s=0.5, latency_s=1.0)
     assert work.events_per_s(1) == pytest.approx(1 / 6.5)
     assert work.events_per_s(100) == pytest.approx(2.0)

@@ -1,4 +1,4 @@
-"""The simulation against results that are known in closed form."""
+"""The simulation against results known in closed form."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from tamis.farm import (
 ONE = ServiceTimes((1,), (0.010,))
 
 
-def test_random_arrivals_at_a_server_that_always_takes_as_long():
-    """M/D/1: the mean wait is rho / 2 (1 - rho) services; 40,000 requests at 0.6 give it to some 3 %."""
+def test_mean_wait_of_random_arrivals_matches_the_m_d_1_queue():
+    """M/D/1: the mean wait is rho / (2 (1 - rho)) service times; 40,000 requests at rho = 0.6 give it to about 3 %."""
     found = simulate(Farm(ServerSpec(ONE), Open(60.0)), requests=40_000, seed=4)
     assert found.wait_us == pytest.approx(1e4 * 0.6 / 2 / 0.4, rel=0.05)
     assert found.utilisation == pytest.approx(0.6, rel=0.02)
     assert found.requests_per_s == pytest.approx(60, rel=0.02)
 
 
-def test_several_instances_are_several_servers_with_one_queue():
-    """Closed, without a pause: as many requests are computed at a time as there are instances, and the others wait."""
+def test_instances_share_one_queue():
+    """Closed, without pauses: as many requests as instances are computed at a time, and the others wait."""
     found = simulate(Farm(ServerSpec(ONE, instances=3), Closed(6)), requests=3000)
     assert found.requests_per_s == pytest.approx(300, rel=0.01)
     assert found.latency.p50_us == pytest.approx(20_000, rel=0.01)
 
 
-def test_the_simulated_knee_is_that_of_the_formula():
+def test_simulated_knee_matches_the_formula():
     server = ServerSpec(ServiceTimes((1,), (PUBLISHED.server_s,)))
     for clients in (1, 40, 66, 70, 100):
         farm = Farm(
@@ -52,27 +52,27 @@ def test_the_simulated_knee_is_that_of_the_formula():
         ), clients
 
 
-def test_clients_that_work_at_random_feel_the_knee_earlier():
+def test_random_work_of_clients_softens_the_knee():
     server = ServerSpec(ServiceTimes((1,), (PUBLISHED.server_s,)))
     farm = Farm(server, Closed(66, PUBLISHED.own_s), network=Network((PUBLISHED.latency_s,)))
     found = simulate(farm, requests=10_000)
     assert 66 / found.requests_per_s > 1.02 * PUBLISHED.time_per_event_s(66)
 
 
-def test_a_shared_line_is_full_where_its_bytes_fill_it():
+def test_shared_link_limits_the_rate_to_its_bandwidth():
     network = Network(bytes_per_s=1e6, request_bytes=20_000)  # 50 requests per second
     found = simulate(Farm(ServerSpec(ONE), Closed(30), network=network), requests=3000)
     assert found.requests_per_s == pytest.approx(50, rel=0.01)
     assert found.transport_us > 50 * found.wait_us
 
 
-def test_the_same_seed_gives_the_same_and_another_one_does_not():
+def test_results_depend_on_the_seed_only():
     farm = Farm(ServerSpec(ONE), Open(70.0))
     first, again, other = (simulate(farm, requests=2000, seed=seed) for seed in (1, 1, 2))
     assert first.latency == again.latency != other.latency
 
 
-def test_the_parts_of_the_latency_are_all_of_it():
+def test_parts_of_the_latency_add_up():
     farm = Farm(
         ServerSpec(ONE, Policy(4, 0.002), in_s=1e-4, out_s=2e-4), Open(120.0), network=Network((0.001,))
     )
@@ -81,23 +81,23 @@ def test_the_parts_of_the_latency_are_all_of_it():
     assert found.transport_us >= 1200
 
 
-# In each second of work it is interrupted once, for a second.
+# Interrupted for one second in each second of work.
 INTERRUPTED = MeasuredClock([0.0, 0.999, 2.0], [0.0, 1.9979999, 2.0])
 
 
-def test_a_stall_hits_everybody_who_is_there():
-    """A server that computes one tenth of the time is interrupted once in ten seconds, and whoever comes meanwhile waits too."""
+def test_stall_delays_all_requests_that_arrive_meanwhile():
+    """A server that computes a tenth of the time is interrupted once in ten seconds; requests that arrive meanwhile wait."""
     quick = ServerSpec(ServiceTimes((1,), (0.0005,)))
     found = simulate(Farm(quick, Open(200.0), clocks=(INTERRUPTED,)), requests=40_000)
     assert found.requests_per_s == pytest.approx(200, rel=0.02)
     assert found.latency.p99_us > 0.7e6
     assert found.latency.p50_us < 1000
-    # half of all quarters of a second saw no interruption at all
+    # more than half of all quarters of a second have no interruption
     assert found.typical_p99_us(0.25) < 0.1e6
     assert found.typical_p99_us(1e9) == found.latency.p99_us
 
 
-def test_a_server_that_has_nothing_to_do_is_not_interrupted():
+def test_idle_server_is_not_interrupted():
     """The same server with a hundredth of the work sees a hundredth of the interruptions."""
     quick = ServerSpec(ServiceTimes((1,), (0.0005,)))
     found = simulate(Farm(quick, Open(2.0), clocks=(INTERRUPTED,)), requests=4000)
@@ -105,7 +105,7 @@ def test_a_server_that_has_nothing_to_do_is_not_interrupted():
     assert found.latency.p999_us < 1.1e6
 
 
-def test_a_clock_goes_on_with_the_work_and_begins_anew():
+def test_clock_advances_with_the_work_and_can_be_restarted():
     clock = MeasuredClock([0.0, 1.0, 3.0], [0.0, 2.0, 3.0])
     assert clock.takes(1.0) == pytest.approx(0.5)
     assert clock.takes(1.5) == pytest.approx(1.5)
@@ -117,7 +117,7 @@ def test_a_clock_goes_on_with_the_work_and_begins_anew():
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_the_death_of_a_server_costs_time_and_no_request(silent):
+def test_death_of_a_server_costs_time_but_no_request(silent):
     patience = Patience(timeout_s=0.2, fallback_s=0.05)
     farm = Farm(
         ServerSpec(ONE),
@@ -134,7 +134,7 @@ def test_the_death_of_a_server_costs_time_and_no_request(silent):
     assert simulate(replace(farm, death=None), requests=4000).retried == 0
 
 
-def test_without_a_server_left_everything_falls_back():
+def test_without_a_live_server_all_requests_fall_back():
     farm = Farm(ServerSpec(ONE), Open(50.0, clients=4), patience=Patience(fallback_s=0.05), death=Death(0.0))
     found = simulate(farm, requests=500, warm_up=0.0)
     assert found.fallbacks == found.requests == 500
@@ -142,7 +142,7 @@ def test_without_a_server_left_everything_falls_back():
     assert found.latency.p50_us == pytest.approx(50_000, rel=0.01)
 
 
-def test_what_is_too_much_is_refused_and_falls_back():
+def test_requests_rejected_by_a_full_server_fall_back():
     farm = Farm(ServerSpec(ONE, waiting_most=5), Open(1000.0), patience=Patience(fallback_s=0.01))
     found = simulate(farm, requests=2000)
     assert found.fallbacks > 1500
@@ -150,7 +150,7 @@ def test_what_is_too_much_is_refused_and_falls_back():
     assert found.latency.p999_us < 0.1e6
 
 
-def test_times_between_measured_sizes_lie_between_them():
+def test_service_times_are_interpolated_between_measured_sizes():
     service = ServiceTimes((2, 4, 8), (1.0, 3.0, 5.0))
     assert [service.at(rows) for rows in (1, 2, 3, 6, 8, 10)] == [1.0, 1.0, 2.0, 4.0, 5.0, 6.0]
     assert Network().bytes_per_s == inf

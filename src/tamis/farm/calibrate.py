@@ -1,11 +1,9 @@
-"""From measured loads to a simulated server: times per batch size, what its event loop does for each request, the host's moods.
+"""Calibration of a simulated server from measured loads.
 
-What is taken from where:
-
-- times by rows: the server's own counters per batch size, over all loads;
-- the loop's time per request: what a request takes of a saturated server beyond its share of a batch;
-- the host's clock: when a saturated server had done how many requests;
-- the flight: how much longer one client at a time waits than its batch, the loop and the clock explain.
+- Time of a batch by rows: the server's own counters per batch size, over all loads.
+- Time of the event loop per request: time per request of a saturated server minus its share of a batch.
+- Clock of the host: requests completed by a saturated server against time.
+- Flight: the latency of a single client that batch, event loop and clock do not explain.
 """
 
 from __future__ import annotations
@@ -23,26 +21,26 @@ from tamis.farm.simulation import simulate
 from tamis.records import Batches, LoadPoint, Scenario
 from tamis.serve.models.scheduler import COPIED_MOST
 
-QUICK_S = 1e-3  # as the scheduler has it: what takes less is computed in the event loop
-BUSY = 0.6  # of its time, a server computes that is called saturated
-FLIGHTS = 200  # values that stand for all flights
-TRACED_LEAST = 50
-NEEDS = "a closed load by one stream and one by several: `tamis load ... --scenario closed --streams 1,4 -o records/`"
+QUICK_S = 1e-3  # as in the scheduler: faster batches are computed in the event loop
+SATURATED_UTILISATION = 0.6  # a server that computes more than this is saturated
+FLIGHTS = 200  # quantiles that represent the distribution of flights
+TRACED_LEAST = 50  # requests that a trace must have to be used
+CALIBRATION_NEEDS = "a closed load by one stream and one by several: `tamis load ... --scenario closed --streams 1,4 -o records/`"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A server as loads have shown it."""
+    """A server calibrated from loads."""
 
     server: ServerSpec
     network: Network
-    rows: int  # of a request
-    clock_s: tuple[float, ...]  # moments, and
-    clock_work: tuple[float, ...]  # what was done by then; empty where no load was traced
-    capacity_per_s: float  # requests of a saturated server
+    rows: int  # per request
+    clock_s: tuple[float, ...]  # times; empty if no load was traced
+    clock_work: tuple[float, ...]  # work completed by these times
+    capacity_per_s: float  # requests per second of a saturated server
 
     def clocks(self, servers: int = 1) -> list[Clock]:
-        """Return a clock for each server: the same host, seen from different moments on."""
+        """Return a clock for each server: those of the same host, starting at different times."""
         if not self.clock_s:
             return [SteadyClock()]
         return [
@@ -51,13 +49,13 @@ class Calibration:
 
 
 def calibrate(points: Sequence[LoadPoint], batching: Batches | None, *, seed: int = 1) -> Calibration:
-    """Fit a server to the loads on it; all of them have requests of the same size, or the most frequent one counts."""
+    """Fit a server to the loads on it; only loads of the most frequent request size are used."""
     usable = [point for point in points if point.server is not None and point.server.batches]
     rows = _usual_rows(usable)
     alone = [p for p in usable if p.rows == rows and _clients(p) == 1]
     saturated = _saturated([p for p in usable if p.rows == rows and _clients(p) > 1])
     if not alone or not saturated:
-        raise DataError(f"the records do not tell enough to size a farm; it takes {NEEDS}")
+        raise DataError(f"the records are not enough to calibrate a server; it takes {CALIBRATION_NEEDS}")
     service = _service(usable)
     instances = batching.instances if batching else 1
     quick = instances == 1 and service.at(1) < QUICK_S
@@ -67,7 +65,7 @@ def calibrate(points: Sequence[LoadPoint], batching: Batches | None, *, seed: in
         service,
         _policy(batching, rows, usable),
         instances,
-        in_s=out_s / 2 if in_loop else 0.0,  # else requests are read while another thread computes
+        in_s=out_s / 2 if in_loop else 0.0,  # otherwise requests are read while another thread computes
         out_s=out_s / 2 if in_loop else out_s,
         quick_s=QUICK_S if quick else 0.0,
     )
@@ -83,13 +81,13 @@ def _usual_rows(points: Sequence[LoadPoint]) -> int:
     sizes = [point.rows for point in points]
     if not sizes:
         raise DataError(
-            f"the records hold no load with the server's times per batch size; it takes {NEEDS}, and a server with statistics"
+            f"the records hold no load with the server's times per batch size; it takes {CALIBRATION_NEEDS}, and a server with statistics"
         )
     return max(set(sizes), key=sizes.count)
 
 
 def _clients(point: LoadPoint) -> int:
-    """Return how many clients wait for their answers; 0 for other loads."""
+    """Return the number of clients of a closed load; 0 for other loads."""
     traffic = point.traffic
     if traffic.scenario is Scenario.SINGLE_STREAM:
         return 1
@@ -97,17 +95,19 @@ def _clients(point: LoadPoint) -> int:
 
 
 def _saturated(points: Sequence[LoadPoint]) -> list[LoadPoint]:
-    """Return the loads that kept the server busy; clients that never pause do so where no load looks it."""
-    return [p for p in points if _utilisation(p) > BUSY] or [p for p in points if not p.traffic.think_s]
+    """Return the loads that saturated the server; if none did by its counters, those of clients that never pause."""
+    return [p for p in points if _utilisation(p) > SATURATED_UTILISATION] or [
+        p for p in points if not p.traffic.think_s
+    ]
 
 
 def _execution_us(point: LoadPoint) -> tuple[float, float]:
-    """Return what an execution takes on average, and how many requests are in it."""
-    assert point.server is not None  # noqa: S101 - chosen for it
+    """Return the mean time of an execution in microseconds, and the mean number of requests in it."""
+    assert point.server is not None  # noqa: S101 - points without it were left out
     batches = point.server.batches
-    executions = sum(one.executions for one in batches)
-    requests = sum(one.rows * one.executions for one in batches) / point.rows
-    return sum(one.mean_us * one.executions for one in batches) / executions, requests / executions
+    executions = sum(batch.executions for batch in batches)
+    requests = sum(batch.rows * batch.executions for batch in batches) / point.rows
+    return sum(batch.mean_us * batch.executions for batch in batches) / executions, requests / executions
 
 
 def _utilisation(point: LoadPoint) -> float:
@@ -116,13 +116,13 @@ def _utilisation(point: LoadPoint) -> float:
 
 
 def _service(points: Sequence[LoadPoint]) -> ServiceTimes:
-    """Return the mean time of each batch size; sizes that hardly occurred are left out, and no larger one is quicker."""
+    """Return the mean time of each batch size, without rare sizes, and made non-decreasing."""
     count: dict[int, int] = {}
     spent: dict[int, float] = {}
     for point in points:
-        for one in point.server.batches if point.server else ():
-            count[one.rows] = count.get(one.rows, 0) + one.executions
-            spent[one.rows] = spent.get(one.rows, 0.0) + one.executions * one.mean_us
+        for batch in point.server.batches if point.server else ():
+            count[batch.rows] = count.get(batch.rows, 0) + batch.executions
+            spent[batch.rows] = spent.get(batch.rows, 0.0) + batch.executions * batch.mean_us
     least = max(3, 0.005 * sum(count.values()))
     known = [rows for rows in sorted(count) if count[rows] >= least] or sorted(count)
     values = np.maximum.accumulate([spent[rows] / count[rows] / 1e6 for rows in known])
@@ -130,28 +130,30 @@ def _service(points: Sequence[LoadPoint]) -> ServiceTimes:
 
 
 def _loop_s(points: Sequence[LoadPoint], instances: int) -> float:
-    left = []
+    loop_s = []
     for point in points:
         mean_us, requests = _execution_us(point)
-        left.append(1.0 / point.requests_per_s - mean_us / requests / instances / 1e6)
-    return max(0.0, float(np.median(left)))
+        loop_s.append(1.0 / point.requests_per_s - mean_us / requests / instances / 1e6)
+    return max(0.0, float(np.median(loop_s)))
 
 
 def _policy(batching: Batches | None, rows: int, points: Sequence[LoadPoint]) -> Policy:
     if batching is None or batching.delay_us is None:
         return Policy(rows)
-    seen = max(one.rows for p in points if p.server for one in p.server.batches)
-    most = batching.merged_rows_most or batching.rows_most or seen
+    observed = max(batch.rows for p in points if p.server for batch in p.server.batches)
+    most = batching.merged_rows_most or batching.rows_most or observed
     sizes = [p.request_bytes for p in points if p.request_bytes]
     if sizes and not batching.preferred and not batching.delay_us:
-        most = min(most, COPIED_MOST * rows // max(sizes))  # as far as the server finds that copying pays
+        most = min(
+            most, COPIED_MOST * rows // max(sizes)
+        )  # larger batches are not copied together by the server
     return Policy(max(most, rows), batching.delay_us / 1e6, batching.preferred)
 
 
 def _clock(
     points: Sequence[LoadPoint], service: ServiceTimes, loop_s: float
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Lay the traces of saturated loads one behind the other: each batch that was answered is so much work done."""
+    """Concatenate the traces of saturated loads: each answered batch adds its time to the completed work."""
     times, work = [0.0], [0.0]
     for point in points:
         traced = point.traced_us()
@@ -167,10 +169,10 @@ def _clock(
 
 
 def _flights(alone: Sequence[LoadPoint], draft: Calibration, seed: int) -> tuple[float, ...]:
-    """Return how much longer requests took than a simulation without flights has them, share by share; of several loads, the middle one."""
+    """Return quantiles of the flight: measured latency minus that of a simulation without flights, quantile by quantile."""
     shares = (np.arange(FLIGHTS) + 0.5) / FLIGHTS
     traces = [point.traced_us()[:, 1] / 1e6 for point in alone]
-    known = [np.quantile(one, shares) for one in traces if len(one) >= TRACED_LEAST]
+    known = [np.quantile(trace, shares) for trace in traces if len(trace) >= TRACED_LEAST]
     if known:
         measured = np.median(known, axis=0)
     else:

@@ -1,7 +1,8 @@
-"""A host as it really runs: sometimes slow, sometimes interrupted.
+"""The speed of a host over time: steady, or as measured, with slow phases and interruptions.
 
-What a saturated server got done, against time, is measured and replayed as the server works: its clock stands still while it
-has nothing to do. A process is interrupted while it computes, the more often the more it computes; an idle one is not.
+The work that a saturated server completed against time is measured, and replayed while a simulated server works; the clock
+stands still while the server is idle. A process is interrupted while it computes, in proportion to its work; an idle process
+is not.
 """
 
 from __future__ import annotations
@@ -12,34 +13,34 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """How long work takes."""
+    """Converts work, in seconds at mean speed, to elapsed time."""
 
     def takes(self, work: float) -> float:
-        """Return how long the next so many seconds of work take."""
+        """Return the time that the next `work` seconds of work take, and advance by that work."""
         ...
 
     def fresh(self) -> Clock:
-        """Return the same clock, before any work was done."""
+        """Return a copy at its starting point."""
         ...
 
 
 class SteadyClock:
-    """A host that always runs at the same speed."""
+    """A host of constant speed."""
 
     def takes(self, work: float) -> float:
         """Return the work itself."""
         return work
 
     def fresh(self) -> SteadyClock:
-        """Return itself: nothing changes it."""
+        """Return itself, since it has no state."""
         return self
 
 
 class MeasuredClock:
-    """A host whose work done by each moment was measured; it is repeated for ever, and is 1 second a second on average."""
+    """A host whose completed work against time was measured; repeated periodically, with mean speed 1."""
 
     def __init__(self, times_s: Sequence[float], work: Sequence[float], *, offset: float = 0.0) -> None:
-        """Take moments from 0 and what was done by then; `offset` is the share of it that is skipped at first."""
+        """Take times from 0 and the work completed by then; start at `offset`, a fraction of the total work."""
         self._span = float(times_s[-1])
         scale = self._span / float(work[-1])
         self._times = [float(time) for time in times_s]
@@ -47,16 +48,17 @@ class MeasuredClock:
         self._done = self._first = offset * self._span
 
     def takes(self, work: float) -> float:
-        """Return how long the next so many seconds of work take, as it was when they were measured."""
+        """Return the time that the next `work` seconds of work take, as measured there."""
         begin = self._done
         self._done += work
-        return max(0.0, self._time(self._done) - self._time(begin))  # rounding must not turn time back
+        return max(0.0, self._time(self._done) - self._time(begin))  # rounding must not give negative times
 
     def fresh(self) -> MeasuredClock:
-        """Return the same clock at its beginning."""
+        """Return a copy at its starting point."""
         return MeasuredClock(self._times, self._work, offset=self._first / self._span)
 
     def _time(self, done: float) -> float:
+        """Return the time at which some work is completed."""
         rounds, place = divmod(done, self._span)
         known, values = self._work, self._times
         right = min(bisect_right(known, place), len(known) - 1)

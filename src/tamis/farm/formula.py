@@ -1,11 +1,11 @@
-"""The closed formula of a shared coprocessor: how many clients one server bears, and what an event takes.
+"""The closed formula for a shared coprocessor: how many clients one server supports, and the time per event.
 
     t = (1 - p) t_CPU + t_server [1 + max(0, N_clients / N_servers - t_ideal / t_server)] + t_latency
     t_ideal = (1 - p) t_CPU + t_server + t_latency
 
-Clients work on their own, ask, wait, and go on. Until the knee, at t_ideal / t_server clients per server, nobody waits for
-anybody; beyond it every further client costs every event one more t_server. Chance is not in it: it holds where all times
-are the same for every event.
+Clients work on their own, send a request, wait for the response, and repeat. Up to the knee, at t_ideal / t_server clients
+per server, no request waits for another; beyond it each further client adds t_server to the time per event. There is no
+randomness in the formula: it holds if all times are the same for every event.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Workload:
-    """What an event takes, and where."""
+    """The time per event, by where it is spent."""
 
-    cpu_s: float  # without any server
-    moved: float  # p: the share of it that the server does instead
-    server_s: float  # of the server, for one event
-    latency_s: float  # on the way, and wherever else nobody computes
+    cpu_s: float  # on the CPU alone, without a server
+    moved: float  # p: the fraction of it that the server takes over
+    server_s: float  # on the server
+    latency_s: float  # in transfer and other waiting
 
     @property
     def own_s(self) -> float:
-        """Return what stays on the client's CPU."""
+        """Return the time on the client's CPU."""
         return (1.0 - self.moved) * self.cpu_s
 
     @property
     def ideal_s(self) -> float:
-        """Return the time per event while the server is free."""
+        """Return the time per event with an idle server."""
         return self.own_s + self.server_s + self.latency_s
 
     @property
     def knee(self) -> float:
-        """Return how many clients keep one server busy."""
+        """Return the number of clients that saturate one server."""
         return self.ideal_s / self.server_s
 
     @property
     def gain(self) -> float:
-        """Return how much quicker an event is than without a server, while the server is free."""
+        """Return the speed-up over the CPU alone, with an idle server."""
         return self.cpu_s / self.ideal_s
 
     def time_per_event_s(self, clients: float, servers: float = 1.0) -> float:
-        """Return what an event takes."""
+        """Return the time per event."""
         queue = max(0.0, clients / servers - self.knee)
         return self.own_s + self.server_s * (1.0 + queue) + self.latency_s
 
     def events_per_s(self, clients: float, servers: float = 1.0) -> float:
-        """Return what all clients do together."""
+        """Return the event rate of all clients together."""
         return clients / self.time_per_event_s(clients, servers)
 
 
@@ -59,7 +59,7 @@ PUBLISHED = Workload(cpu_s=330.0, moved=0.65, server_s=1.77, latency_s=TRANSMISS
 
 
 def readings() -> dict[str, Workload]:
-    """Return the published numbers as they can be read: the publication says 68, and not which of them it used."""
+    """Return the possible interpretations of the published numbers: the paper quotes a knee of 68 without its inputs."""
     whole = PREPARING_S + TRANSMISSION_S + TRAVEL_S
     return {
         "p = 0.65, transmission and travel": PUBLISHED,

@@ -1,4 +1,4 @@
-"""What came of a simulation: throughput, latency to p99.9 and its parts, how busy servers were."""
+"""The result of a simulation: throughput, latency up to p99.9 and its parts, utilisation."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tamis.records import Latency
 
 @dataclass(frozen=True)
 class SimulationResult:
-    """What came of a simulation."""
+    """The result of a simulation."""
 
     requests: int
     requests_per_s: float
-    latency_s: np.ndarray  # of each
+    latency_s: np.ndarray  # per request
     latency: Latency
-    wait_us: float  # on average: in the server, before the model begins
-    compute_us: float
-    transport_us: float  # all the rest
+    wait_us: float  # mean, in the server before the model starts
+    compute_us: float  # mean
+    transport_us: float  # mean of the rest of the latency
     utilisation: float  # of the instances
-    loop_utilisation: float  # of the event loops, where they do not compute
+    loop_utilisation: float  # of the event loops, without the computing in them
     rows_per_batch: float
     retried: int
     fallbacks: int
-    lost: int  # sent, and neither answered nor on their way
+    lost: int  # sent, and never answered
 
     def typical_p99_us(self, seconds: float) -> float:
-        """Return the p99 that half of all loads of so many seconds stay below: what a load of that length is likely to show."""
+        """Return the median p99 of loads of some seconds: the p99 that a measurement of that length is likely to show."""
         size = max(2, round(self.requests_per_s * seconds))
         if size >= len(self.latency_s):
             return self.latency.p99_us
@@ -48,7 +48,7 @@ def summarise(
     retried: int,
     lost: int,
 ) -> SimulationResult:
-    """Sum up what was answered after the first ones."""
+    """Summarise the requests answered after the first `skipped` ones."""
     counted = done[skipped:]
     due, arrived, began, computed, end = np.array(
         [(r.due_s, r.arrived_s, r.began_s, r.computed_s, r.done_s) for r in counted]

@@ -1,4 +1,4 @@
-"""The published chain, by the formula and simulated: where one GPU server is full."""
+"""The published ProtoDUNE chain, by the formula and simulated: at how many clients one GPU server saturates."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from tamis.farm.settings import Closed, Farm, Network, ServerSpec, ServiceTimes
 from tamis.farm.simulation import simulate
 from tamis.records import Knee, KneePoint, PublishedRecord
 
-CLIENTS = (1, 10, 20, 30, 40, 50, 55, 60, 64, 66, 68, 70, 72, 76, 80, 90, 100, 120, 140)
-EVENTS, LEAST_CLIENTS = 100, 20  # events of each client; fewer clients than so many do those of so many
+STUDIED_CLIENTS = (1, 10, 20, 30, 40, 50, 55, 60, 64, 66, 68, 70, 72, 76, 80, 90, 100, 120, 140)
+EVENTS = 100  # simulated per client
+LEAST_CLIENTS = 20  # fewer clients simulate as many events as these would
 STEADY: Sequence[Clock] = (SteadyClock(),)
 
 
 def published_steps() -> int:
-    """Return how many steps the study takes, for a bar of its progress."""
-    return len(CLIENTS)
+    """Return the number of steps of the study, for a progress bar."""
+    return len(STUDIED_CLIENTS)
 
 
 def study_published(
-    seed: int = 1, advance: Advance = lambda _: None, *, clients: Sequence[int] = CLIENTS
+    seed: int = 1, advance: Advance = lambda _: None, *, clients: Sequence[int] = STUDIED_CLIENTS
 ) -> PublishedRecord:
-    """Redo the published study."""
+    """Reproduce the published study."""
     server = ServerSpec(ServiceTimes((1,), (PUBLISHED.server_s,)))
     own = Network((PUBLISHED.latency_s,))
     shared = Network(
@@ -52,17 +53,17 @@ def study_knee(
     *,
     events: int = EVENTS,
 ) -> Knee:
-    """Let more and more clients share one server."""
+    """Return the time per event for increasing numbers of clients on one server, by the formula and simulated."""
     points = []
     for count in clients:
         fixed = replace(farm, load=Closed(count, workload.own_s, "fixed"))
-        by_chance = replace(farm, load=Closed(count, workload.own_s))
+        random = replace(farm, load=Closed(count, workload.own_s))
         points.append(
             KneePoint(
                 clients=count,
                 formula_s=workload.time_per_event_s(count),
                 fixed_s=_time_per_event_s(fixed, count, events, seed),
-                random_s=_time_per_event_s(by_chance, count, events, seed),
+                random_s=_time_per_event_s(random, count, events, seed),
                 shared_s=_time_per_event_s(replace(fixed, network=shared), count, events, seed)
                 if shared
                 else None,

@@ -1,4 +1,4 @@
-"""A server in simulated time: one event loop that reads, batches and answers, and instances that compute."""
+"""A simulated server: one event loop that reads, batches and responds, and model instances that compute."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from tamis.farm.clock import Clock
 from tamis.farm.settings import ServerSpec
 
-ROUNDING_S = 1e-9  # a timer that rings so much too early rings in time
+ROUNDING_S = 1e-9  # a timer may fire this much early through rounding
 Process = Generator[Any, Any, None]
 
 
 @dataclass(slots=True, eq=False)
 class SimulatedRequest:
-    """A request, and when what happened to it."""
+    """A request with the times of its life, in simulated seconds."""
 
     due_s: float
     rows: int
@@ -29,12 +29,12 @@ class SimulatedRequest:
     flight_s: float = 0.0
     tries: int = 0
     fell_back: bool = False
-    answer: Any = None  # the event that its client waits for
+    answer: Any = None  # the simpy event that its client waits for
     counted: bool = field(default=False)
 
 
 class RunningServer:
-    """A server while it is simulated."""
+    """A running server in the simulation."""
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class RunningServer:
         clock: Clock,
         answer: Callable[[SimulatedRequest, float], None],
     ) -> None:
-        """Begin with nothing to do; `answer` sends an answer off after so many seconds."""
+        """Start idle; `answer(request, delay_s)` sends a response after a delay."""
         self._env, self._spec, self._clock, self._answer = environment, spec, clock.fresh(), answer
         self._inbox: deque[SimulatedRequest] = deque()
         self._queue: deque[SimulatedRequest] = deque()
         self._finished: deque[list[SimulatedRequest]] = deque()
-        self._held: set[SimulatedRequest] = set()  # until its answer is on the way
+        self._held: set[SimulatedRequest] = set()  # until the response is sent
         self._free = spec.instances
         self._wake: Any = None
         self._timer_s = float("inf")
@@ -58,23 +58,23 @@ class RunningServer:
         environment.process(self._run())
 
     def take(self, request: SimulatedRequest) -> bool:
-        """Take a request; tell whether there is room for it."""
+        """Accept a request; return False if the server is full."""
         if len(self._held) >= self._spec.waiting_most:
             return False
         request.arrived_s = self._env.now
         self._held.add(request)
         self._inbox.append(request)
-        self._rouse()
+        self._wake_up()
         return True
 
     def die(self) -> list[SimulatedRequest]:
-        """End at once; return what nobody will answer."""
+        """Stop at once; return the requests that will never be answered."""
         self.alive = False
         lost, self._held = list(self._held), set()
-        self._rouse()
+        self._wake_up()
         return lost
 
-    def _rouse(self) -> None:
+    def _wake_up(self) -> None:
         if self._wake is not None:
             wake, self._wake = self._wake, None
             wake.succeed()
@@ -86,18 +86,18 @@ class RunningServer:
                 self._free += 1
                 yield from self._dispatch()
             if self._inbox:
-                coming, self._inbox = self._inbox, deque()
-                yield from self._work(self._spec.in_s * len(coming))
-                for request in coming:
+                arrived, self._inbox = self._inbox, deque()
+                yield from self._work(self._spec.in_s * len(arrived))
+                for request in arrived:
                     request.queued_s = self._env.now
-                self._queue.extend(coming)
+                self._queue.extend(arrived)
             yield from self._dispatch()
             if not self._inbox and not self._finished and self.alive:
                 self._wake = self._env.event()
                 yield self._wake
 
     def _work(self, seconds: float) -> Process:
-        """Let the loop work; nothing else happens in it meanwhile."""
+        """Occupy the event loop."""
         if seconds > 0:
             took = self._clock.takes(seconds)
             self.loop_s += took
@@ -123,7 +123,7 @@ class RunningServer:
                 yield from self._hand_back(batch)
             else:
                 self._free -= 1
-                self._env.timeout(took, batch).callbacks.append(self._hear)
+                self._env.timeout(took, batch).callbacks.append(self._finish)
 
     def _together(self) -> int:
         queue, policy = self._queue, self._spec.policy
@@ -132,22 +132,22 @@ class RunningServer:
         first = queue[0]
         ahead = [queue[i] for i in range(min(len(queue), policy.rows_most + 1))]
         taken, until = policy.together(
-            [one.rows for one in ahead], [first.queued_s], self._env.now + ROUNDING_S
+            [request.rows for request in ahead], [first.queued_s], self._env.now + ROUNDING_S
         )
         if not taken and not self._env.now < self._timer_s <= until:
             self._timer_s = until
-            self._env.timeout(max(0.0, until - self._env.now)).callbacks.append(self._ring)
+            self._env.timeout(max(0.0, until - self._env.now)).callbacks.append(self._on_timer)
         return taken
 
-    def _ring(self, _: Any) -> None:
-        self._rouse()
+    def _on_timer(self, _: Any) -> None:
+        self._wake_up()
 
-    def _hear(self, event: Any) -> None:
+    def _finish(self, event: Any) -> None:
         self._finished.append(event.value)
-        self._rouse()
+        self._wake_up()
 
     def _hand_back(self, batch: list[SimulatedRequest]) -> Process:
-        """Answer one after the other."""
+        """Send the responses of a batch one after another."""
         if not self.alive:
             return
         whole = self._clock.takes(self._spec.out_s * len(batch))

@@ -1,4 +1,4 @@
-"""What is simulated: servers, the way to them, clients, and what goes wrong. Times in seconds."""
+"""The simulated system: servers, network, clients and failures. Times are in seconds."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Literal
 from tamis.farm.clock import Clock, SteadyClock
 from tamis.farm.policy import Policy
 
-ALONE = Policy()
+NO_BATCHING = Policy()
 
 
 @dataclass(frozen=True)
 class ServiceTimes:
-    """What a batch takes, measured at some sizes, on straight lines between them and beyond the last."""
+    """The time of a batch by its number of rows: measured at some sizes, linear between them and beyond the last."""
 
     rows: tuple[int, ...]
     seconds: tuple[float, ...]
 
     def at(self, rows: int) -> float:
-        """Return what a batch of so many rows takes."""
+        """Return the time of a batch of some rows."""
         known, values = self.rows, self.seconds
         if len(known) == 1 or rows <= known[0]:
             return values[0] * max(1.0, rows / known[0])
@@ -33,24 +33,22 @@ class ServiceTimes:
 
 @dataclass(frozen=True)
 class ServerSpec:
-    """One server: the model's time, how it batches, and what its event loop does for each request, one after the other."""
+    """One server: the time of the model, the batching policy, and the event loop's time per request."""
 
     service: ServiceTimes
-    policy: Policy = ALONE
+    policy: Policy = NO_BATCHING
     instances: int = 1
-    in_s: float = 0.0
-    out_s: float = 0.0
-    quick_s: float = (
-        0.0  # a batch that takes no longer runs in the loop itself, and nothing is read meanwhile
-    )
-    waiting_most: int = 4096
+    in_s: float = 0.0  # of the event loop, to read a request
+    out_s: float = 0.0  # of the event loop, to send a response
+    quick_s: float = 0.0  # batches up to this time run in the event loop, which reads nothing meanwhile
+    waiting_most: int = 4096  # further requests are rejected
 
 
 @dataclass(frozen=True)
 class Network:
-    """The way: time that belongs to each request alone, and a line to each server that all its requests share."""
+    """The network: delays of each request by itself, and a link to each server that all its requests share."""
 
-    flight_s: tuple[float, ...] = (0.0,)  # there and back together: equally likely values
+    flight_s: tuple[float, ...] = (0.0,)  # both ways together; equally likely values
     travel_s: float = 0.0  # one way
     bytes_per_s: float = inf
     request_bytes: int = 0
@@ -58,7 +56,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Closed:
-    """Clients that ask, wait, and work on their own before they ask again."""
+    """Clients that send a request, wait for the response, and work on their own before the next request."""
 
     clients: int
     think_s: float = 0.0
@@ -67,7 +65,7 @@ class Closed:
 
 @dataclass(frozen=True)
 class Open:
-    """Requests that come at random, whether or not earlier ones are answered, from so many clients."""
+    """Requests that arrive at random, whether or not earlier ones are answered, from a number of clients."""
 
     rate_hz: float
     clients: int = 64
@@ -75,10 +73,10 @@ class Open:
 
 @dataclass(frozen=True)
 class Patience:
-    """What a client does when a server does not answer."""
+    """When a client gives up on a server, and how long it computes by itself instead."""
 
     timeout_s: float = 1.0
-    fallback_s: float = 0.0  # what the local engine takes
+    fallback_s: float = 0.0  # time of the client's own engine
 
 
 DIRECT, PATIENCE = Network(), Patience()
@@ -86,7 +84,7 @@ DIRECT, PATIENCE = Network(), Patience()
 
 @dataclass(frozen=True)
 class Death:
-    """A server that ends: connections are cut at once, or it only falls silent."""
+    """The death of a server: its connections are closed at once, or it stops responding (`silent`)."""
 
     at_s: float
     server: int = 0
@@ -95,7 +93,7 @@ class Death:
 
 @dataclass(frozen=True)
 class Farm:
-    """All of it."""
+    """The whole system: load, clients, network and servers."""
 
     server: ServerSpec
     load: Closed | Open
@@ -104,4 +102,6 @@ class Farm:
     patience: Patience = PATIENCE
     rows: int = 1
     death: Death | None = None
-    clocks: Sequence[Clock] = field(default_factory=lambda: (SteadyClock(),))  # of the servers, in turn
+    clocks: Sequence[Clock] = field(
+        default_factory=lambda: (SteadyClock(),)
+    )  # assigned to the servers in turn

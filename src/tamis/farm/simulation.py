@@ -1,4 +1,4 @@
-"""The farm in simulated time: discrete events, by simpy."""
+"""Discrete-event simulation of a farm, with simpy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tamis.farm.server import Process, RunningServer, SimulatedRequest
 from tamis.farm.settings import Closed, Farm, Open
 from tamis.serve.client.servers import REST_FIRST_S, REST_MOST_S
 
-SHARE_OF_WARM_UP = 0.1
+WARM_UP_FRACTION = 0.1
 
 
 def simulate(
@@ -21,10 +21,10 @@ def simulate(
     *,
     requests: int = 20_000,
     seed: int = 1,
-    warm_up: float = SHARE_OF_WARM_UP,
+    warm_up: float = WARM_UP_FRACTION,
     advance: Callable[[int], None] = lambda _: None,
 ) -> SimulationResult:
-    """Let so many requests be answered; the first of them, a share of `warm_up`, are not counted."""
+    """Simulate until `requests` are answered; the first ones, a fraction `warm_up`, are not counted."""
     simpy = require("simpy", extra="farm", purpose="simulating a farm")
     running = _Running(farm, simpy.Environment(), np.random.default_rng(seed), advance)
     running.run(requests)
@@ -40,7 +40,7 @@ def simulate(
 
 
 class _Client:
-    """Whom a client believes to be dead, and whose turn it is."""
+    """The state of a client: which servers it avoids after failures, and which one is next."""
 
     __slots__ = ("failures", "resting", "turn")
 
@@ -50,13 +50,13 @@ class _Client:
         self.failures: dict[int, int] = {}
 
     def failed(self, number: int, now_s: float) -> None:
-        """Leave a server alone, the longer the more often it failed."""
+        """Avoid a server for a time that doubles with each failure."""
         self.failures[number] = failures = self.failures.get(number, 0) + 1
         self.resting[number] = now_s + min(REST_MOST_S, REST_FIRST_S * 2 ** (failures - 1))
 
 
 class _Running:
-    """A simulation under way."""
+    """The state of a running simulation."""
 
     def __init__(
         self, farm: Farm, environment: Any, rng: np.random.Generator, advance: Callable[[int], None]
@@ -67,29 +67,27 @@ class _Running:
             RunningServer(environment, farm.server, clocks[i % len(clocks)], self._send_back)
             for i in range(farm.servers)
         ]
-        self._line_free = [0.0] * farm.servers
+        self._link_free = [0.0] * farm.servers
         self._dead: set[int] = set()
         self.done: list[SimulatedRequest] = []
         self.begun = self.retried = 0
-        self._wanted = 0
+        self._requests = 0
         if farm.death is not None:
             environment.timeout(farm.death.at_s).callbacks.append(self._die)
 
     def run(self, requests: int) -> None:
-        self._wanted = requests
+        self._requests = requests
         load = self.farm.load
         if isinstance(load, Open):
             self.env.process(self._arrivals(load))
         else:
             for number in range(load.clients):
                 self.env.process(self._client(load, number))
-        self.env.run()  # until nothing happens any more: what has no answer by then will never have one
+        self.env.run()  # until no event is left: requests without a response by then are lost
 
     def _arrivals(self, load: Open) -> Process:
-        clients = [
-            _Client(int(self._rng.integers(self.farm.servers))) for i in range(load.clients)
-        ]  # each where it happens to be
-        for _ in range(self._wanted):
+        clients = [_Client(int(self._rng.integers(self.farm.servers))) for _ in range(load.clients)]
+        for _ in range(self._requests):
             yield self.env.timeout(self._rng.exponential(1.0 / load.rate_hz))
             client = clients[int(self._rng.integers(len(clients)))]
             self.env.process(self._call(SimulatedRequest(self.env.now, self.farm.rows), client))
@@ -97,15 +95,15 @@ class _Running:
     def _client(self, load: Closed, number: int) -> Process:
         client = _Client(number % self.farm.servers)
         fixed = load.think == "fixed"
-        if fixed:  # all beginning together would be a queue that nobody has
+        if fixed:  # spread the starts, or all clients would stay in step and queue
             yield self.env.timeout(self._rng.random() * load.think_s)
-        while len(self.done) < self._wanted:
+        while len(self.done) < self._requests:
             if load.think_s:
                 yield self.env.timeout(load.think_s if fixed else self._rng.exponential(load.think_s))
             yield from self._call(SimulatedRequest(self.env.now, self.farm.rows), client)
 
     def _call(self, request: SimulatedRequest, client: _Client) -> Process:
-        """Ask servers in turn, and at last do it locally."""
+        """Try the servers in turn, then compute on the client."""
         farm = self.farm
         self.begun += 1
         flights = farm.network.flight_s
@@ -127,7 +125,7 @@ class _Running:
         self._end(request)
 
     def _in_turn(self, client: _Client) -> Iterator[int]:
-        """Return the servers that a client believes in, beginning with another one each time."""
+        """Yield the servers that a client does not avoid, starting with the next one each time."""
         awake: Sequence[int] = range(self.farm.servers)
         if client.resting:
             now = self.env.now
@@ -143,11 +141,11 @@ class _Running:
             self._advance(1000)
 
     def _send(self, request: SimulatedRequest, number: int) -> None:
-        """Let a request travel: over the line that all share, one after the other, then on its own."""
+        """Send a request: first through the shared link, queued behind earlier requests, then with its own delay."""
         network, now = self.farm.network, self.env.now
-        on_line = network.request_bytes / network.bytes_per_s
-        self._line_free[number] = max(self._line_free[number], now) + on_line
-        delay = self._line_free[number] - now + network.travel_s + request.flight_s / 2
+        on_link = network.request_bytes / network.bytes_per_s
+        self._link_free[number] = max(self._link_free[number], now) + on_link
+        delay = self._link_free[number] - now + network.travel_s + request.flight_s / 2
         self.env.timeout(delay, (request, number)).callbacks.append(self._arrive)
 
     def _arrive(self, event: Any) -> None:
@@ -155,29 +153,29 @@ class _Running:
         if number in self._dead:
             self._fail(request)
         elif not self.servers[number].take(request):
-            self.env.timeout(self.farm.network.travel_s, (request, False)).callbacks.append(_tell)
+            self.env.timeout(self.farm.network.travel_s, (request, False)).callbacks.append(_complete)
 
     def _send_back(self, request: SimulatedRequest, after_s: float) -> None:
         delay = after_s + self.farm.network.travel_s + request.flight_s / 2
-        self.env.timeout(delay, (request, True)).callbacks.append(_tell)
+        self.env.timeout(delay, (request, True)).callbacks.append(_complete)
 
     def _die(self, _: Any) -> None:
-        assert self.farm.death is not None  # noqa: S101 - or nobody would have called
+        assert self.farm.death is not None  # noqa: S101 - scheduled only with a death
         number = self.farm.death.server
         self._dead.add(number)
         for request in self.servers[number].die():
             self._fail(request)
 
     def _fail(self, request: SimulatedRequest) -> None:
-        """Let a client notice that its server has ended: its connection is cut, or its patience ends."""
+        """Tell a client that its server is dead: by a closed connection, or, if it died silently, by the timeout."""
         farm = self.farm
-        assert farm.death is not None  # noqa: S101 - nobody else fails
+        assert farm.death is not None  # noqa: S101 - only dead servers fail
         delay = farm.network.travel_s
         if farm.death.silent:
             delay = max(0.0, request.sent_s + farm.patience.timeout_s - self.env.now)
-        self.env.timeout(delay, (request, False)).callbacks.append(_tell)
+        self.env.timeout(delay, (request, False)).callbacks.append(_complete)
 
 
-def _tell(event: Any) -> None:
+def _complete(event: Any) -> None:
     request, answered = event.value
     request.answer.succeed(answered)

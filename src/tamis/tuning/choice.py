@@ -1,4 +1,4 @@
-"""Which engine does which batch size: the fastest that was verified, unless noise alone sets it apart."""
+"""Choose the engine for each batch size: the fastest verified one, or the usual one if the difference is within noise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tamis._base import UsageError, host_facts, human_bytes, utc_timestamp
 from tamis.bundle import Bundle
 from tamis.records import EngineChoice, EnginePlan, EngineTime, Objective
 
-MARGIN = 0.01  # two that are closer than this, or than their noise, are the same
+MARGIN = 0.01  # engines whose times differ by less than this, or by less than their noise, are equally fast
 
 
 def choose_engines(
@@ -19,7 +19,7 @@ def choose_engines(
     memory_bytes: int | None = None,
     refused: Sequence[str] = (),
 ) -> EnginePlan:
-    """Return the plan for this host."""
+    """Return the engine plan for this host."""
     draft = EnginePlan(
         created=utc_timestamp(),
         host=host_facts(),
@@ -31,31 +31,31 @@ def choose_engines(
         refused=tuple(refused),
     )
     usual = _usual(draft)
-    choices = [_choice(draft, batch, usual) for batch in sorted({one.batch for one in measured})]
+    choices = [_choice(draft, batch, usual) for batch in sorted({time.batch for time in measured})]
     return draft.model_copy(update={"choices": tuple(choices)})
 
 
 def _usual(plan: EnginePlan) -> str:
-    """Return the engine that is the fastest most often: where nothing else speaks, a session needs no other."""
+    """Return the engine that is fastest most often; a session that uses it alone opens no other."""
     wins: dict[str, int] = {}
-    for batch in {one.batch for one in plan.measured}:
+    for batch in {time.batch for time in plan.measured}:
         first = _allowed(plan, batch)[0]
         wins[first.engine] = wins.get(first.engine, 0) + 1
     return max(sorted(wins), key=lambda name: wins[name])
 
 
 def _allowed(plan: EnginePlan, batch: int) -> list[EngineTime]:
-    """Return what stays below the ceiling of memory, the quickest first."""
+    """Return the measurements within the memory limit, fastest first."""
     ranked = plan.ranked(batch)
-    ceiling = plan.memory_bytes
-    if ceiling is None:
+    limit = plan.memory_bytes
+    if limit is None:
         return ranked
-    fits = [one for one in ranked if one.peak_bytes is None or one.peak_bytes <= ceiling]
+    fits = [time for time in ranked if time.peak_bytes is None or time.peak_bytes <= limit]
     if not fits:
-        least = min(ranked, key=lambda one: one.peak_bytes or 0)
+        least = min(ranked, key=lambda time: time.peak_bytes or 0)
         raise UsageError(
-            f"no engine stays below {human_bytes(ceiling)} at batch {batch}: the least is {least.name} "
-            f"with {human_bytes(least.peak_bytes or 0)}; allow more with --memory"
+            f"no engine runs within {human_bytes(limit)} at batch {batch}: {least.name} needs the least, "
+            f"{human_bytes(least.peak_bytes or 0)}; raise --memory"
         )
     return fits
 
@@ -64,14 +64,14 @@ def _choice(plan: EnginePlan, batch: int, usual: str) -> EngineChoice:
     ranked = _allowed(plan, batch)
     first = chosen = ranked[0]
     price = plan.price
-    for one in ranked:
-        close = price(one) <= price(first) * (1.0 + max(MARGIN, min(0.03, max(one.noise, first.noise))))
-        if close and one.engine == usual and chosen.engine != usual:
-            chosen = one
-    others = [one for one in ranked if one.engine != chosen.engine]
-    told = f"{price(chosen) / 1e3:.3g} us {'with evicted caches' if plan.objective == 'cold' else 'warm'}"
+    for time in ranked:
+        close = price(time) <= price(first) * (1.0 + max(MARGIN, min(0.03, max(time.noise, first.noise))))
+        if close and time.engine == usual and chosen.engine != usual:
+            chosen = time
+    others = [time for time in ranked if time.engine != chosen.engine]
+    why = f"{price(chosen) / 1e3:.3g} us {'with evicted caches' if plan.objective == 'cold' else 'warm'}"
     if others:
-        told += f"; {others[0].name} takes {price(others[0]) / price(chosen):.2f} times that"
+        why += f"; {others[0].name} takes {price(others[0]) / price(chosen):.2f} times that"
     if chosen is not first:
-        told += f", which noise may explain, and {usual} is open anyway"
-    return EngineChoice(batch=batch, engine=chosen.engine, chunk=chosen.chunk, why=told)
+        why += f", a difference within the noise, and {usual} is open anyway"
+    return EngineChoice(batch=batch, engine=chosen.engine, chunk=chosen.chunk, why=why)

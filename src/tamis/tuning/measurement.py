@@ -1,10 +1,10 @@
-"""What a plan is made of: every engine that passes the gate, at every batch size, interleaved."""
+"""Measure every engine that passes the gate at every batch size, interleaved: the input of an engine plan."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -16,13 +16,13 @@ from tamis.measure.speed.latency import COLD_ROUNDS, EVICTED_CACHES, batches_of,
 from tamis.measure.speed.processes import measure_memory
 from tamis.records import EngineTime
 
-PIECES = (64, 256)  # events, where an engine is given pieces of a large batch
+CHUNKS = (64, 256)  # chunk sizes to try for engines that do not split batches by themselves
 NOT_PLANNED = ("reference", "auto", "null")
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What to try."""
+    """Which engines and batch sizes to measure, and how."""
 
     engines: tuple[str, ...]
     batches: tuple[int, ...] = (1, 8, 16, 64, 256, 1024)
@@ -36,9 +36,9 @@ class Tuning:
 
 
 def measure_engines(bundle: Bundle, tuning: Tuning) -> tuple[list[EngineTime], list[str]]:
-    """Return what each engine takes, and why others were not tried."""
+    """Return the times of each engine at each batch size, and the reasons why others were not measured."""
     refused: list[str] = []
-    found: list[EngineTime] = []
+    measured: list[EngineTime] = []
     rng = np.random.default_rng(tuning.seed)
     with contextlib.ExitStack() as stack:
         sessions: dict[tuple[str, int | None], Session] = {}
@@ -48,23 +48,23 @@ def measure_engines(bundle: Bundle, tuning: Tuning) -> tuple[list[EngineTime], l
             try:
                 engine = find_engine(name)
                 engine.prepare()
-                pieces = (None,) if engine.cuts_batches else (None, *PIECES)
-                for chunk in pieces:
+                chunks = (None,) if engine.cuts_batches else (None, *CHUNKS)
+                for chunk in chunks:
                     session = Session(bundle, engine, Options(threads=tuning.threads, chunk=chunk))
                     sessions[name, chunk] = stack.enter_context(session)
             except TamisError as error:
                 refused.append(str(error))
         if not sessions:
-            raise VerificationError(f"no engine can be planned for {bundle.name}: {'; '.join(refused)}")
+            raise VerificationError(f"no engine can run {bundle.name}: {'; '.join(refused)}")
         batches = batches_of(bundle, tuning.batches)
         with progress("measuring", len(batches), "batch sizes") as advance:
             for batch in batches:
-                found += _at(bundle, batch, sessions, tuning, rng)
+                measured += _measure(bundle, batch, sessions, tuning, rng)
                 advance(1)
-    return found, refused
+    return measured, refused
 
 
-def _at(
+def _measure(
     bundle: Bundle,
     batch: int,
     sessions: dict[tuple[str, int | None], Session],
@@ -72,36 +72,32 @@ def _at(
     rng: np.random.Generator,
 ) -> list[EngineTime]:
     arrays = events_of(bundle, batch)
-    tried = {
+    contestants = {
         f"{name}|{chunk or ''}": (name, chunk, session)
         for (name, chunk), session in sessions.items()
         if chunk is None or (chunk < batch and chunk != min(batch, sessions[name, None].chunk))
     }
-    calls = {key: _call(session, arrays) for key, (_, _, session) in tried.items()}
+    calls = {key: partial(session.run, *arrays) for key, (_, _, session) in contestants.items()}
     warm = interleave(calls, tuning.plan, rng)
     cold: dict[str, Samples] = {}
     if tuning.cold:
         cold = interleave_cold(calls, COLD_ROUNDS, EVICTED_CACHES * host_facts().largest_cache_bytes, rng)
-    found = []
-    for key, (name, chunk, session) in tried.items():
+    times = []
+    for key, (name, chunk, session) in contestants.items():
         low, middle, high = np.percentile(warm[key].block_medians_ns, [25, 50, 75])
-        pieces = chunk or (session.chunk if session.chunk < batch else None)
-        found.append(
+        used_chunk = chunk or (session.chunk if session.chunk < batch else None)
+        times.append(
             EngineTime(
                 batch=batch,
                 engine=name,
-                chunk=None if session.engine.cuts_batches else pieces,
+                chunk=None if session.engine.cuts_batches else used_chunk,
                 warm_ns=float(middle),
                 noise=float((high - low) / 2 / middle),
                 cold_ns=float(np.median(cold[key].wall_ns)) if cold else None,
                 peak_bytes=_peak(bundle, name, batch, tuning),
             )
         )
-    return found
-
-
-def _call(session: Session, arrays: Sequence[np.ndarray]) -> Callable[[], object]:
-    return lambda: session.run(*arrays)
+    return times
 
 
 def _peak(bundle: Bundle, engine: str, batch: int, tuning: Tuning) -> int | None:
