@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tamis._base import file_stamp
 from tamis.bundle import Bundle
-from tamis.measure import Bench, Plan, run_bench, write_record
+from tamis.measure import Bench, TimingPlan, run_bench
+from tamis.records import write_record
 
 RECORDS = Path(__file__).parent / "records"
 ENGINES = ("onnxruntime", "openvino", "torch")
@@ -19,7 +20,11 @@ MEMORY_EVENTS = {"conv-vae": 150_000, "graph-vae": 80_000}
 
 def main(quick: bool) -> None:
     batches = (1, 64) if quick else (1, 8, 16, 64, 256, 1024)
-    plan = Plan(rounds=5, budget_ns=2_000_000_000) if quick else Plan(rounds=30, budget_ns=25_000_000_000)
+    plan = (
+        TimingPlan(rounds=5, budget_ns=2_000_000_000)
+        if quick
+        else TimingPlan(rounds=30, budget_ns=25_000_000_000)
+    )
     bundles = [Bundle.open(name) for name in MEMORY_EVENTS]
     latency = run_bench(bundles, Bench(engines=ENGINES, batches=batches, plan=plan))
     print(write_record(latency, RECORDS / f"cpu-latency-{file_stamp(latency.created)}.json"))
@@ -28,7 +33,7 @@ def main(quick: bool) -> None:
         bench = Bench(
             engines=ENGINES,
             batches=(1,),
-            plan=Plan(rounds=5, budget_ns=100_000_000),
+            plan=TimingPlan(rounds=5, budget_ns=100_000_000),
             cold=False,
             load=False,
             memory_batches=batches,

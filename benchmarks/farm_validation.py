@@ -32,8 +32,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from tamis._base import file_stamp, host_facts, progress, utc_timestamp
-from tamis.measure.traffic import LoadPoint, Scenario, Target, Traffic
-from tamis.plan import Calibration, Closed, Farm, Open, Outcome, calibrate, simulate
+from tamis.farm import Calibration, Closed, Farm, Open, SimulationResult, calibrate, simulate
+from tamis.measure.traffic import LoadTarget
+from tamis.records import LoadPoint, Scenario, Traffic
 
 FOLDER = Path(__file__).parent / "records"
 WITHIN = 0.15
@@ -107,7 +108,7 @@ def scan(seconds: float, seed: int, think_s: float, capacity: float) -> dict[str
     return found
 
 
-def predicted(told: Calibration, traffic: Traffic) -> Outcome:
+def predicted(told: Calibration, traffic: Traffic) -> SimulationResult:
     """Simulate the same load."""
     load = Open(traffic.rate_hz) if traffic.rate_hz else Closed(traffic.streams, traffic.think_s)
     farm = Farm(told.server, load, network=told.network, rows=told.rows, clocks=told.clocks())
@@ -123,7 +124,7 @@ def of_rounds(points: list[LoadPoint]) -> tuple[list[float], list[float]]:
 class Watched:
     """Loads on a target, measured again where the host stood still meanwhile."""
 
-    def __init__(self, target: Target, watch: subprocess.Popen[bytes]) -> None:
+    def __init__(self, target: LoadTarget, watch: subprocess.Popen[bytes]) -> None:
         assert watch.stdout is not None  # noqa: S101 - a pipe
         os.set_blocking(watch.stdout.fileno(), False)
         self._target, self._out, self.again = target, watch.stdout, 0
@@ -179,7 +180,7 @@ def main() -> None:
     parser.add_argument("--loads", type=Path, help="write all loads there, or read them where they are")
     options = parser.parse_args()
     with serving(options.model, options.port) as address:
-        target = Target(address, options.model, rows=options.rows)
+        target = LoadTarget(address, options.model, rows=options.rows)
         batching = target.batching()
         begin = time.monotonic()
         watch = subprocess.Popen([sys.executable, "-c", WATCH], stdout=subprocess.PIPE, bufsize=0)

@@ -17,12 +17,12 @@ import onnxruntime as ort
 
 from tamis import Bundle
 from tamis.engines import Options, Session, find_engine
-from tamis.measure import Plan
-from tamis.measure.latency import events_of, measure_latency
+from tamis.measure import TimingPlan
+from tamis.measure.speed.latency import events_of, measure_latency
 
 ROUNDS = 40
 BATCHES = (1, 16, 64, 256)
-TURN = Plan(rounds=1, least_rounds=1, block_ns=12_000_000)
+TURN = TimingPlan(rounds=1, least_rounds=1, block_ns=12_000_000)
 
 
 def independent(path: str, feeds: dict[str, np.ndarray]) -> Callable[[], float]:

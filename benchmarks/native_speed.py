@@ -27,7 +27,7 @@ from tamis.bundle import Bundle, add_texts, pack
 from tamis.engines import Session, find_engine, plan_name
 from tamis.engines import open as open_session
 from tamis.measure import (
-    Plan,
+    TimingPlan,
     Tuning,
     floor_ns,
     interleave,
@@ -35,7 +35,7 @@ from tamis.measure import (
     measure_engines,
     measure_roofline,
 )
-from tamis.plan import choose_engines
+from tamis.tuning import choose_engines
 
 FOLDER = Path(__file__).parent / "records"
 ENCODER = "conv-vae encoder"
@@ -111,7 +111,7 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> list[dict[s
     size = sum(one[0].size for one in events(bundle, 1))
     batches = [b for b in (*options.batches, *MORE.get(name, ())) if size < LARGE or b <= 64]
     rng = np.random.default_rng(0)
-    plan = Plan(rounds=25, block_ns=8_000_000, budget_ns=int(options.seconds * 1e9), least_rounds=7)
+    plan = TimingPlan(rounds=25, block_ns=8_000_000, budget_ns=int(options.seconds * 1e9), least_rounds=7)
     rows = []
     with ExitStack() as stack:
         sessions = contestants(bundle, stack, max(batches))

@@ -18,15 +18,8 @@ import numpy as np
 
 from tamis._base import file_stamp, progress, utc_timestamp
 from tamis.bundle import Bundle
-from tamis.measure.traffic import (
-    LoadPoint,
-    Scenario,
-    Target,
-    Traffic,
-    TrafficRecord,
-    study_together,
-    write_traffic,
-)
+from tamis.measure.traffic import LoadTarget, study_together, write_traffic
+from tamis.records import LoadPoint, Scenario, Traffic, TrafficRecord
 from tamis.report import draw_traffic
 from triton_comparison.run import our_server, repository
 
@@ -36,7 +29,7 @@ SHARES = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0, 1.2, 1.5)  # of what the first m
 MERGED = 32  # requests in a batch, at most
 WARM_UP_S = 0.4
 RECORDS = Path(__file__).parent / "records"
-Settings = dict[str, list[Target]]
+Settings = dict[str, list[LoadTarget]]
 Pooled = dict[tuple[str, str], TrafficRecord]
 
 
@@ -60,8 +53,8 @@ def settings(merging: str, plain: str) -> Settings:
     """Return what is compared: which models are asked in turn, of which server."""
     first, second = MODELS
 
-    def target(address: str, model: str) -> Target:
-        return Target(address, model, rows=MODELS[model])
+    def target(address: str, model: str) -> LoadTarget:
+        return LoadTarget(address, model, rows=MODELS[model])
 
     return {
         "dynamic batching": [target(merging, first)],

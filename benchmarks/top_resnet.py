@@ -16,7 +16,7 @@ import numpy as np
 import tamis
 from tamis._base import host_facts, utc_timestamp
 from tamis.bundle import Bundle
-from tamis.measure.tagging import tagged_samples
+from tamis.measure.physics.tagging import tagged_samples
 from tamis.report.canvas import LINES, colour, label, new_figure, save, style
 from tamis.zoo import TAGGERS, Reading
 

@@ -19,7 +19,7 @@ from reconstruction import Found, combine, find_hits, patches
 import tamis
 from tamis._base import UsageError
 from tamis.engines import Remote
-from tamis.measure.traffic.study import SERVICE, Target
+from tamis.measure.traffic.study import SERVICE, LoadTarget
 from tamis.serve.client.channel import Channel
 
 MODEL = "em-trk-michel"
@@ -84,7 +84,7 @@ class Way:
         name: str,
         session: tamis.Session,
         batch: int,
-        told: Target | None = None,
+        told: LoadTarget | None = None,
         pinged: Channel | None = None,
     ) -> None:
         """Keep what is needed; a network of this process has no account and no way to it."""
@@ -169,7 +169,7 @@ def open_ways(links: list[Link], batch: int, elsewhere: str | None = None) -> It
     with ExitStack() as stack:
         ways = [Way("local", stack.enter_context(tamis.open(MODEL)), batch)]
         address = elsewhere or stack.enter_context(server())
-        told = Target(address, MODEL)
+        told = LoadTarget(address, MODEL)
         stack.callback(told.close)
         places = {elsewhere or "loopback": address}
         for link in links:

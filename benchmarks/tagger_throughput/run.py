@@ -29,7 +29,7 @@ from figure import draw
 from tamis._base import file_stamp, host_facts, now_ns, utc_timestamp, write_text
 from tamis.bundle import Bundle
 from tamis.events import EventFile, Frame, columns_of, open_writer
-from tamis.measure import Bench, Plan, run_bench
+from tamis.measure import Bench, TimingPlan, run_bench
 from tamis.trigger import Compiled, Laps, Menu, compile_menu, menu_of
 from tamis.trigger.decide import SETUP, decide_single
 
@@ -45,7 +45,7 @@ Key = tuple[str, str]  # tagger and engine
 def main() -> None:
     given = _arguments()
     events, rounds = (20, 1) if given.quick else (150, 3)
-    plan = Plan(rounds=15, least_rounds=3, budget_ns=300_000_000 if given.quick else 4_000_000_000)
+    plan = TimingPlan(rounds=15, least_rounds=3, budget_ns=300_000_000 if given.quick else 4_000_000_000)
     bench = Bench(ENGINES, BATCHES, modes=("call",), plan=plan, cold=False, load=False)
     print(f"the networks alone: {', '.join(TAGGERS)} on {', '.join(ENGINES)}", flush=True)
     measured = run_bench([Bundle.open(name) for name in TAGGERS], bench)

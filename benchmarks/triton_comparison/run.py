@@ -28,7 +28,8 @@ import tritonclient.grpc as grpc
 
 from tamis._base import file_stamp, host_facts, utc_timestamp
 from tamis.bundle import Bundle, Tensor
-from tamis.measure.traffic import Scenario, Target, Traffic
+from tamis.measure.traffic import LoadTarget
+from tamis.records import Scenario, Traffic
 from tamis.serve.export import triton_server
 
 POINTS = (("facile", 1), ("facile", 16_000), ("conv-vae", 18))
@@ -119,7 +120,7 @@ def same_numbers(ours: str, theirs: str, bundles: dict[str, Bundle]) -> None:
 
 def compared(ours: str, theirs: str, model: str, rows: int, streams: int, turns: int, seconds: float) -> dict:
     """Load both in turn."""
-    targets = {"ours": Target(ours, model, rows=rows), "triton": Target(theirs, model, rows=rows)}
+    targets = {"ours": LoadTarget(ours, model, rows=rows), "triton": LoadTarget(theirs, model, rows=rows)}
     traffic = Traffic(scenario=Scenario.CLOSED, streams=streams, seconds=seconds, warm_up_s=0.5)
     points = {name: [] for name in targets}
     for turn in range(turns):

@@ -66,7 +66,7 @@ def test_files_of_the_training_are_named_in_the_card(call, bundle, classes, tmp_
         (["--class", "qcd=a.root@x"], 2, "the rate of a.root is 'x'"),
         (["--class", "qcd=a.root@0"], 2, "the rate of qcd is 0"),
         (["--class", "tt=a.root"], 2, "has no class 'tt'; it has qcd, w, ttbar"),
-        (["--class", "qcd=a.root"], 2, "no sample of the class w was given"),
+        (["--class", "qcd=a.root"], 2, "the class w has no sample"),
         (["--class", "qcd=a.root", "--signal", "b.root"], 2, "--class excludes"),
         ([], 2, "a detector takes --background and --signal, a classifier --class"),
     ],
@@ -89,7 +89,7 @@ def test_a_classifier_scores_files_and_is_verified_on_them(call, bundle, lepton_
     assert f"on {told['rows']} events" in " ".join(out.split())
     code, _, err = call("evaluate", bundle, "--background", file, "--signal", file, "-o", tmp_path / "out")
     assert code == 2
-    assert "scores no jets" in err
+    assert "does not score jets" in err
     assert "--class NAME=FILE" in err
 
 

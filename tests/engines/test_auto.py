@@ -8,12 +8,13 @@ import pytest
 import tamis
 from tamis._base import host_facts
 from tamis.bundle import Bundle, add_texts
-from tamis.engines import EnginePlan, Measured, fingerprint, plan_name
-from tamis.plan import choose_engines
+from tamis.engines import fingerprint, plan_name
+from tamis.records import EnginePlan, EngineTime
+from tamis.tuning import choose_engines
 
 
-def measured(batch: int, engine: str, warm: float, chunk: int | None = None) -> Measured:
-    return Measured(batch=batch, engine=engine, warm_ns=warm, noise=0.001, chunk=chunk)
+def measured(batch: int, engine: str, warm: float, chunk: int | None = None) -> EngineTime:
+    return EngineTime(batch=batch, engine=engine, warm_ns=warm, noise=0.001, chunk=chunk)
 
 
 def planned(tmp_path, rows, **changes) -> Bundle:

@@ -9,12 +9,12 @@ import tamis
 from tamis._base import InputMismatchError
 from tamis.bundle import Output, Tolerance, WorkingPoint, pack
 from tamis.measure import verify, wilson
-from tamis.measure.agreement import compare
+from tamis.measure.agreement import compare, decision_flips
 
 SPEC = Output(name="y", shape=("N",), tolerance=Tolerance(absolute=0.0, relative=0.01))
 
 
-def test_numbers_on_arrays_made_by_hand():
+def test_errors_and_matching_fractions_of_known_arrays():
     reference = np.array([1.0, 10.0, 100.0, 1000.0, 0.0])
     value = reference * np.array([1.0, 1.00005, 1.0005, 1.02, 1.0])
     found = compare(SPEC, value, reference)
@@ -25,7 +25,7 @@ def test_numbers_on_arrays_made_by_hand():
     assert found.out_of_tolerance == 1
 
 
-def test_not_a_number_and_infinities():
+def test_nan_and_infinities_match_only_themselves():
     found = compare(SPEC, np.array([np.nan, np.inf, 1.0]), np.array([np.nan, np.inf, 1.0]))
     assert (found.largest_absolute, found.out_of_tolerance, found.matching["0.0001"]) == (0.0, 0, 1.0)
     found = compare(SPEC, np.array([np.nan, 1.0]), np.array([1.0, 0.0]))
@@ -33,7 +33,7 @@ def test_not_a_number_and_infinities():
     assert found.matching["0.05"] == 0.0
 
 
-def test_another_shape_agrees_in_nothing():
+def test_arrays_of_different_shape_match_nowhere():
     found = compare(SPEC, np.zeros(3), np.zeros(4))
     assert found.out_of_tolerance == 4
     assert set(found.matching.values()) == {0.0}
@@ -43,12 +43,12 @@ def test_another_shape_agrees_in_nothing():
     ("successes", "trials", "low", "high"),
     [(0, 10, 0.0, 0.27753), (1, 10, 0.01788, 0.40415), (5, 10, 0.23659, 0.76341), (10, 10, 0.72247, 1.0), (0, 0, 0.0, 1.0)],
 )  # fmt: skip
-def test_wilson_intervals_are_the_tabulated_ones(successes, trials, low, high):
+def test_wilson_intervals_match_tabulated_values(successes, trials, low, high):
     assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-5)
 
 
 @pytest.fixture
-def working(parse_model, tmp_path):
+def bundle(parse_model, tmp_path):
     model = parse_model(
         "m (float[N, 2] x) => (float[N] score) { score = ReduceSum <axes = [1], keepdims = 0> (x) }", 11
     )
@@ -56,9 +56,9 @@ def working(parse_model, tmp_path):
     return pack(model, tmp_path / "m.tamis", working_points=points).bundle
 
 
-def test_decisions_are_compared_at_every_working_point(working, engine_name):
+def test_verify_compares_decisions_at_every_working_point(bundle, engine_name):
     x = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
-    found = verify(working, engine_name, inputs={"x": x})
+    found = verify(bundle, engine_name, inputs={"x": x})
     assert found.passed
     assert found.events == 1000
     assert [(f.working_point, f.flips, f.decisions) for f in found.flips] == [
@@ -69,25 +69,20 @@ def test_decisions_are_compared_at_every_working_point(working, engine_name):
 
 
 def test_flips_are_counted():
-    from tamis.measure.agreement import _flips
-
-    class Bundle:
-        class manifest:  # noqa: N801 - stands for one
-            working_points = (WorkingPoint(name="w", threshold=0.5),)
-
-    (found,) = _flips(Bundle, np.array([0.4, 0.6, 0.6, 0.4]), np.array([0.6, 0.6, 0.4, 0.4]))
+    points = (WorkingPoint(name="w", threshold=0.5),)
+    (found,) = decision_flips(points, np.array([0.4, 0.6, 0.6, 0.4]), np.array([0.6, 0.6, 0.4, 0.4]))
     assert (found.flips, found.decisions) == (2, 4)
 
 
-def test_inputs_that_do_not_fit_are_the_users_not_the_engines_fault(working):
+def test_inputs_of_the_wrong_shape_are_a_user_error(bundle):
     with pytest.raises(InputMismatchError, match="dimension 1 is 3"):
-        verify(working, inputs={"x": np.zeros((4, 3), np.float32)})
+        verify(bundle, inputs={"x": np.zeros((4, 3), np.float32)})
 
 
-def test_agreement_survives_json(working):
-    from tamis.measure import Agreement
+def test_agreement_round_trips_through_json(bundle):
+    from tamis.records import Agreement
 
-    found = verify(working)
+    found = verify(bundle)
     bad = found.model_copy(update={"outputs": (compare(SPEC, np.array([1.0]), np.array([0.0])),)})
     assert Agreement.model_validate_json(bad.model_dump_json()) == bad
     assert bad.outputs[0].largest_relative == math.inf

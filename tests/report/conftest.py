@@ -13,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from tamis._base import Document, Host
 from tamis.bundle import Bundle, WorkingPoint, pack
 from tamis.events import Events, write_events
-from tamis.measure import (
+from tamis.measure import EvaluationSample as Values
+from tamis.measure import compare_models, histogram, load_samples, study_rates
+from tamis.records import (
     Agreement,
     Discrimination,
     Estimate,
@@ -24,17 +26,13 @@ from tamis.measure import (
     MemoryRow,
     OutputAgreement,
     RateRecord,
+    Ratio,
     Record,
     Roofline,
     SampleFacts,
+    Spread,
     TrainingCurves,
-    compare_models,
-    histogram,
-    load_samples,
-    study_rates,
 )
-from tamis.measure import Sample as Values
-from tamis.measure.records import Ratio, Spread
 from tamis.report import write_report
 from tamis.trigger import RunSummary, load_menu, run_menu
 

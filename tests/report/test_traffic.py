@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 
 from tamis._base import DataError, Host
-from tamis.measure.traffic import (
-    Batches,
-    LoadPoint,
-    Scenario,
-    ServerTime,
-    Traffic,
-    TrafficRecord,
-    read_traffic,
-)
+from tamis.measure import read_traffic
+from tamis.records import Batches, LoadPoint, Scenario, ServerTime, Traffic, TrafficRecord
 from tamis.report import write_report
 from tamis.report.canvas import style
 from tamis.report.traffic import traffic_pictures

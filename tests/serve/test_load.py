@@ -9,23 +9,16 @@ from click.testing import CliRunner
 from tamis._base import UsageError
 from tamis.bundle import Bundle
 from tamis.cli.load import command
-from tamis.measure.traffic import (
-    Scenario,
-    Target,
-    Traffic,
-    TrafficRecord,
-    read_traffic,
-    study_together,
-    study_traffic,
-    write_traffic,
-)
-from tamis.measure.traffic.driver import Outcome
-from tamis.measure.traffic.study import summed_up
+from tamis.measure import read_traffic
+from tamis.measure.traffic import LoadTarget, study_together, study_traffic, write_traffic
+from tamis.measure.traffic.driver import LoadOutcome
+from tamis.measure.traffic.study import summarise_load
+from tamis.records import Scenario, Traffic, TrafficRecord
 
 
 @pytest.fixture
 def target(start_server):
-    made = Target(start_server().address, "double", rows=3, sizes={"x": (3, 5)})
+    made = LoadTarget(start_server().address, "double", rows=3, sizes={"x": (3, 5)})
     yield made
     made.close()
 
@@ -87,7 +80,7 @@ def test_several_models_are_asked_in_turn(start_server, tmp_path):
 def test_models_that_share_a_load_fail_by_themselves(start_server):
     server = start_server(Bundle.open("facile").path)
     server.failure = RuntimeError("broken")
-    targets = [Target(server.address, name) for name in ("facile", "double")]
+    targets = [LoadTarget(server.address, name) for name in ("facile", "double")]
     with pytest.raises(UsageError, match="broken"):
         study_together(targets, [closed(2)])
     for target in targets:
@@ -97,13 +90,13 @@ def test_models_that_share_a_load_fail_by_themselves(start_server):
 @pytest.mark.parametrize(
     ("names", "scenario", "told"),
     [
-        (("double", "double"), Scenario.CLOSED, "each model goes in once"),
-        (("double", "facile"), Scenario.MULTI_STREAM, "multi-stream asks one model"),
+        (("double", "double"), Scenario.CLOSED, "name each model once"),
+        (("double", "facile"), Scenario.MULTI_STREAM, "multi-stream takes one model"),
     ],
 )
 def test_what_several_models_cannot_do_is_told(start_server, names, scenario, told):
     server = start_server(Bundle.open("facile").path)
-    targets = [Target(server.address, name) for name in names]
+    targets = [LoadTarget(server.address, name) for name in names]
     with pytest.raises(UsageError, match=told):
         study_together(targets, [Traffic(scenario=scenario, seconds=0.1)])
     for target in targets:
@@ -115,7 +108,7 @@ def test_a_load_that_has_not_settled_shows_in_the_thirds_of_its_time():
     due = np.concatenate([np.arange(0, 1e9, 1e6), np.arange(1e9, 2e9, 1e6), np.arange(2e9, 3e9, 2e6)])
     for sent, settled in ((np.arange(0, 3e9, 1e6), True), (due, False)):
         times = sent.astype(np.int64).tolist()
-        outcome = Outcome(times, times, [one + 500_000 for one in times], end_ns=3_000_000_000)
-        point = summed_up(traffic, outcome, 1, np.zeros(0), np.zeros(0))
+        outcome = LoadOutcome(times, times, [one + 500_000 for one in times], end_ns=3_000_000_000)
+        point = summarise_load(traffic, outcome, 1, np.zeros(0), np.zeros(0))
         assert (point.swings < 0.1) is settled
     assert point.thirds_per_s == pytest.approx((1000, 1000, 500), rel=0.01)

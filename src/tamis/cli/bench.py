@@ -1,4 +1,4 @@
-"""`tamis bench`: engines against each other."""
+"""`tamis bench`: compare the speed of engines."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from tamis._base import UsageError, file_stamp
 from tamis.cli.output import engines_of, json_option, print_json, print_table, say, threads_option
 
 if TYPE_CHECKING:
-    from tamis.measure import Record
+    from tamis.records import Record
 
 
 @click.command(
     name="bench", epilog="Example: tamis bench conv-vae graph-vae --engine all --batch 1,64 -o records/"
 )
 @click.argument("bundles", nargs=-1, required=True)
-@click.option("--engine", default="all", show_default=True, help="An engine, several with commas, or all.")
 @click.option(
-    "--batch", "batches", default="1,8,16,64,256,1024", show_default=True, help="Batch sizes, with commas."
+    "--engine", default="all", show_default=True, help="An engine, several separated by commas, or all."
+)
+@click.option(
+    "--batch",
+    "batches",
+    default="1,8,16,64,256,1024",
+    show_default=True,
+    help="Batch sizes, separated by commas.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the record.")
 @click.option(
@@ -29,26 +35,33 @@ if TYPE_CHECKING:
     type=click.IntRange(2),
     default=25,
     show_default=True,
-    help="Rounds of one block per contestant.",
+    help="Rounds; each times one block of calls per engine and mode.",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.1),
     default=10.0,
     show_default=True,
-    help="Time per bundle and batch size, about.",
+    help="Approximate time per bundle and batch size.",
 )
-@click.option("--cold/--no-cold", default=True, show_default=True, help="Also with evicted caches.")
-@click.option("--load/--no-load", default=True, show_default=True, help="Also import, open and first call.")
 @click.option(
-    "--memory/--no-memory", default=True, show_default=True, help="Also memory against batch size and events."
+    "--cold/--no-cold", default=True, show_default=True, help="Also time calls with evicted caches."
+)
+@click.option(
+    "--load/--no-load", default=True, show_default=True, help="Also time import, open and first call."
+)
+@click.option(
+    "--memory/--no-memory",
+    default=True,
+    show_default=True,
+    help="Also measure memory against batch size and number of events.",
 )
 @click.option(
     "--memory-events",
     type=click.IntRange(0),
     default=10_000,
     show_default=True,
-    help="Follow the memory over so many events, for 60 s at most.",
+    help="Track the memory over this many events, for 60 s at most.",
 )
 @threads_option
 @json_option
@@ -66,16 +79,17 @@ def command(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Time BUNDLES on engines: verified first, interleaved in one run, warm and with evicted caches."""
+    """Time BUNDLES on engines that pass verification, interleaved in one run, warm and with evicted caches."""
     from tamis.bundle import Bundle
-    from tamis.measure import Bench, Plan, run_bench, write_record
+    from tamis.measure import Bench, TimingPlan, run_bench
+    from tamis.records import write_record
 
     sizes = sizes_of(batches)
     heap = find_spec("memray") is not None
     if memory and not heap:
-        say("allocations are not followed: that needs memray, pip install 'tamis[memory]'")
+        say("heap allocations are not tracked: that needs memray, pip install 'tamis[memory]'")
     engines = tuple(name for name in engines_of(engine) if engine != "all" or name != "reference")
-    plan = Plan(rounds=rounds, budget_ns=int(seconds * 1e9), least_rounds=min(5, rounds))
+    plan = TimingPlan(rounds=rounds, budget_ns=int(seconds * 1e9), least_rounds=min(5, rounds))
     bench = Bench(
         engines=engines,
         batches=sizes,
@@ -101,15 +115,15 @@ def command(
 
 
 def sizes_of(text: str) -> tuple[int, ...]:
-    """Return batch sizes that are written with commas."""
+    """Parse batch sizes separated by commas."""
     try:
         sizes = tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise UsageError(
-            f"the batch sizes {text!r} are not whole numbers with commas between, as in 1,8,64"
+            f"the batch sizes {text!r} are not integers separated by commas, as in 1,8,64"
         ) from error
     if not sizes or min(sizes) < 1:
-        raise UsageError(f"the batch sizes {text!r} have to be at least 1")
+        raise UsageError(f"the batch sizes {text!r} must be at least 1")
     return sizes
 
 
@@ -142,8 +156,8 @@ def _print(record: Record) -> None:
         "ratio",
         "x floor",
     )
-    told = f"latency; ratio to {' or '.join(sorted(baselines))}, round by round" if baselines else "latency"
-    print_table(told, columns, rows)
+    title = f"latency; ratio to {' or '.join(sorted(baselines))}, round by round" if baselines else "latency"
+    print_table(title, columns, rows)
     load = [
         (
             r.bundle,

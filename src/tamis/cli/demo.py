@@ -236,7 +236,8 @@ def _measure(
 ) -> list[Path]:
     """Evaluate and bench; return the records of this run."""
     from tamis.cli.output import engines_of
-    from tamis.measure import Bench, Plan, evaluate_bundle, run_bench, write_record
+    from tamis.measure import Bench, TimingPlan, evaluate_bundle, run_bench
+    from tamis.records import write_record
 
     background, *signals = samples
     made = []
@@ -249,7 +250,7 @@ def _measure(
             )
         )
     engines = tuple(dict.fromkeys((engine, *(n for n in engines_of("all") if n != "reference"))))
-    plan = Plan(rounds=7, block_ns=8_000_000, budget_ns=1_500_000_000, least_rounds=3)
+    plan = TimingPlan(rounds=7, block_ns=8_000_000, budget_ns=1_500_000_000, least_rounds=3)
     record = run_bench(bundles, Bench(engines=engines, batches=(1, 64), plan=plan, cold=False, load=False))
     made.append(write_record(record, folder / f"bench-{file_stamp(record.created)}.json"))
     return made

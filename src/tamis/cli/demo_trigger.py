@@ -11,7 +11,7 @@ from tamis._base import write_text
 from tamis.cli.output import print_table
 
 if TYPE_CHECKING:
-    from tamis.measure import RateRecord
+    from tamis.records import RateRecord
     from tamis.trigger import RunSummary
 
 MENU, INPUT_HZ = "hlt", 100_000.0

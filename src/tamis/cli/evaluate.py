@@ -1,4 +1,4 @@
-"""`tamis evaluate`: what a detector tells apart."""
+"""`tamis evaluate`: how well a model separates signal from background."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tamis.cli.output import json_option, print_json, print_table
 from tamis.cli.reading import reading_options, tell_skipped
 
 if TYPE_CHECKING:
-    from tamis.measure import Estimate, Evaluation
+    from tamis.records import Evaluation
 
 
 @click.command(
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     "classes",
     multiple=True,
     metavar="NAME=FILE[@RATE]",
-    help="Events of a class of a classifier, and the rate that they stand for; may be repeated.",
+    help="Events of a class of a classifier, and the rate that they represent; may be repeated.",
 )
 @click.option(
     "--sample",
     "samples",
     multiple=True,
     metavar="FILE",
-    help="Simulated arrays, of another seed than the training's, for a model of arrays; may be repeated.",
+    help="Simulated arrays, with another seed than the training, for a model of arrays; may be repeated.",
 )
 @click.option(
     "-o",
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     required=True,
     help="Folder for the record and the report.",
 )
-@click.option("--engine", default="onnxruntime", show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
-@click.option("--into-bundle", is_flag=True, help="Also put the card and the evaluation into the bundle.")
+@click.option("--engine", default="onnxruntime", show_default=True, help="Engine that computes the scores.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option("--into-bundle", is_flag=True, help="Also write the card and the evaluation into the bundle.")
 @reading_options
 @json_option
 def command(
@@ -70,8 +70,8 @@ def command(
 ) -> None:
     """Measure AUC and signal efficiencies with bootstrap errors, next to simple baselines; write record, card and report.
 
-    With --class: AUC of every class and the rate that goes away at 99 % signal efficiency. With --sample: how well an energy is
-    measured, or classes are told apart, next to simple ways.
+    With --class: AUC of every class, and the rate removed at 99 % signal efficiency. With --sample: the energy resolution or
+    the class separation, next to the baseline estimators in the sample.
     """
     from tamis.bundle import Bundle, add_texts
     from tamis.measure import evaluate_bundle
@@ -95,44 +95,39 @@ def command(
         raise click.UsageError(
             "a detector takes --background and --signal, a classifier --class, a model of arrays --sample"
         )
-    found = evaluate_bundle(
-        opened,
-        background,
-        _signals(signal),
-        **options,
-    )
-    write_text(output / f"evaluation-{opened.name}.json", found.model_dump_json(indent=1) + "\n")
-    card = write_card(opened, found)
+    evaluation = evaluate_bundle(opened, background, _signals(signal), **options)
+    write_text(output / f"evaluation-{opened.name}.json", evaluation.model_dump_json(indent=1) + "\n")
+    card = write_card(opened, evaluation)
     write_text(output / f"CARD-{opened.name}.md", card)
     if into_bundle:
         opened = add_texts(
-            opened, {"CARD.md": card, "evaluation.json": found.model_dump_json(indent=1) + "\n"}
+            opened, {"CARD.md": card, "evaluation.json": evaluation.model_dump_json(indent=1) + "\n"}
         )
     write_report([output], output)
     if as_json:
-        print_json(found)
+        print_json(evaluation)
     else:
-        _print(found, output)
-    tell_skipped([entry for facts in (found.background, *found.signals) for entry in facts.skipped], output)
+        _print(evaluation, output)
+    tell_skipped(
+        [entry for facts in (evaluation.background, *evaluation.signals) for entry in facts.skipped], output
+    )
 
 
-def _print(found: Evaluation, output: Path) -> None:
+def _print(evaluation: Evaluation, output: Path) -> None:
+    from tamis.report.content import plus_minus
+
     rows = [
-        (f.signal, f.variable, _pm(f.auc), *(_pm(e) for e in f.signal_efficiency.values()))
-        for f in found.figures
+        (f.signal, f.variable, plus_minus(f.auc), *(plus_minus(e) for e in f.signal_efficiency.values()))
+        for f in evaluation.figures
     ]
     columns = ("signal", "variable", "AUC", "efficiency at background 1e-2", "at 1e-3")
-    print_table(f"{found.bundle} against {found.background.jets} background jets", columns, rows)
+    print_table(f"{evaluation.bundle} against {evaluation.background.jets} background jets", columns, rows)
     click.echo(f"{output}/index.html")
 
 
-def _pm(estimate: Estimate) -> str:
-    return f"{estimate.value:.4f} ± {estimate.error:.4f}"
-
-
-def _signals(given: tuple[str, ...]) -> dict[str, list[str]]:
+def _signals(entries: tuple[str, ...]) -> dict[str, list[str]]:
     signals: dict[str, list[str]] = {}
-    for entry in given:
+    for entry in entries:
         name, sign, file = entry.partition("=")
         if not sign or "/" in name:
             name, file = Path(entry).stem, entry

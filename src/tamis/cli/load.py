@@ -1,4 +1,4 @@
-"""`tamis load`: requests to a server, as they come in real life."""
+"""`tamis load`: measure a server under realistic traffic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from tamis._base import UsageError
 from tamis.cli.output import json_option, papers_options, print_json, print_table
 
-SWINGS_MOST = 0.1
+SWINGS_MOST = 0.1  # relative; above, a load is reported as not settled
 SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
 
 
@@ -25,63 +25,81 @@ SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
     type=click.Choice(SCENARIOS),
     default="server",
     show_default=True,
-    help="server: open loop, random arrivals at --rate; single-stream, closed: the next one when one is answered; multi-stream: --streams at once; offline: as many as are taken.",
+    help="server: open loop, random arrivals at --rate; single-stream: one request after another; closed: --streams clients, each sends its next request after the response; multi-stream: --streams requests at once; offline: --streams requests in flight, for throughput.",
 )
-@click.option("--rate", help="Requests per second of the scenario server; several with commas.")
-@click.option("--streams", default="1", show_default=True, help="Requests at a time; several with commas.")
+@click.option("--rate", help="Requests per second of the scenario server; several rates separated by commas.")
+@click.option(
+    "--streams",
+    default="1",
+    show_default=True,
+    help="Requests at a time; several values separated by commas.",
+)
 @click.option(
     "--think",
     type=click.FloatRange(min=0),
     default=0.0,
     show_default=True,
-    help="Of the scenario closed: seconds on average that a client works on its own before it asks again.",
+    help="For the scenario closed: mean seconds that a client works on its own before its next request.",
 )
 @click.option("--rows", type=click.IntRange(1), default=1, show_default=True, help="Events in a request.")
-@click.option("--shape", "shapes", multiple=True, help="Of an input with free dimensions: NAME:1,100,3.")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Of each load."
+    "--shape", "shapes", multiple=True, help="Shape of an input with free dimensions: NAME:1,100,3."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    help="Duration of each load.",
 )
 @click.option(
     "--warm-up",
     type=click.FloatRange(min=0),
     default=1.0,
     show_default=True,
-    help="Seconds that are not counted.",
+    help="Seconds at the start that are not counted.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0.001),
     default=10.0,
     show_default=True,
-    help="Seconds that a request may take.",
+    help="Timeout of a request in seconds.",
 )
-@click.option("--connections", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option(
-    "--local", help="Ask through shared memory: the socket of `serve --local`; one request at a time."
+    "--connections",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Connections to use in turn.",
+)
+@click.option(
+    "--local", help="Send requests through shared memory, one at a time: the socket of `serve --local`."
 )
 @click.option(
     "--token",
     envvar="TAMIS_TOKEN",
-    help="Bearer token, where the server wants one; better in TAMIS_TOKEN, which other users cannot read.",
+    help="Bearer token, if the server requires one; safer in TAMIS_TOKEN, which other users cannot read.",
 )
 @papers_options
-@click.option("--seed", type=int, default=1, show_default=True, help="Of arrivals and inputs.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of arrivals and inputs.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the record.")
 @json_option
 def command(server: str, model: str, as_json: bool, output: Path | None, **options: Any) -> None:
-    """Send requests for MODEL to SERVER (grpc://HOST:PORT, grpcs:// for TLS), and tell latency, throughput, and where the time went.
+    """Send requests for MODEL to SERVER (grpc://HOST:PORT, grpcs:// for TLS); show latency, throughput, and where the time goes.
 
-    Several models with commas between them are asked in turn: rates and streams are of all together.
-    Latency counts from the time at which a request was due, so that a server that stalls cannot hide it.
+    Several models, separated by commas, are called in turn; rates and streams are of all models together.
+    Latency counts from the time at which a request was due, so that a stalled server cannot hide it.
     """
     from tamis._base import progress
-    from tamis.measure.traffic import Scenario, Traffic, study_together, write_traffic
+    from tamis.measure.traffic import study_together, write_traffic
+    from tamis.records import Scenario, Traffic
 
     scenario = Scenario(options["scenario"])
     if scenario is Scenario.SERVER and not options["rate"]:
         raise UsageError("the scenario server needs --rate, in requests per second")
     if options["think"] and scenario is not Scenario.CLOSED:
-        raise UsageError(f"--think goes with the scenario closed; this is {scenario.value}")
+        raise UsageError(f"--think needs the scenario closed, not {scenario.value}")
     numbers = (
         _numbers(options["rate"], "--rate")
         if scenario is Scenario.SERVER
@@ -116,14 +134,14 @@ def command(server: str, model: str, as_json: bool, output: Path | None, **optio
 
 
 def _targets(server: str, models: list[str], options: dict[str, Any]) -> list[Any]:
-    from tamis.measure.traffic import Target
+    from tamis.measure.traffic import LoadTarget
     from tamis.serve.client import CallError
     from tamis.serve.wire.tls import Credentials
 
-    sizes, found = _sizes(options["shapes"]), []
+    sizes, targets = _sizes(options["shapes"]), []
     for model in models:
         try:
-            target = Target(
+            target = LoadTarget(
                 server,
                 model,
                 rows=options["rows"],
@@ -136,18 +154,18 @@ def _targets(server: str, models: list[str], options: dict[str, Any]) -> list[An
             )
         except (CallError, OSError) as error:
             raise UsageError(f"{server} does not answer for {model}: {error}") from error
-        found.append(target)
-    return found
+        targets.append(target)
+    return targets
 
 
 def _numbers(text: str, what: str) -> list[float]:
     try:
-        found = [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"{what} is {text!r}; it takes numbers, with commas between them") from None
-    if any(not 0 < number < float("inf") for number in found):
-        raise UsageError(f"{what} is {text!r}; its numbers have to be above 0")
-    return found
+        raise UsageError(f"{what} is {text!r}; it takes numbers separated by commas") from None
+    if any(not 0 < number < float("inf") for number in numbers):
+        raise UsageError(f"{what} is {text!r}; the numbers must be above 0")
+    return numbers
 
 
 def _sizes(shapes: tuple[str, ...]) -> dict[str, list[int]]:
@@ -162,7 +180,7 @@ def _sizes(shapes: tuple[str, ...]) -> dict[str, list[int]]:
 
 def _print(record: Any) -> None:
     click.echo(
-        f"{record.model} ({record.platform or 'no platform told'}) on {record.server} {record.server_version}"
+        f"{record.model} ({record.platform or 'unknown platform'}) on {record.server} {record.server_version}"
     )
     rows = []
     for point in record.points:
@@ -181,14 +199,10 @@ def _print(record: Any) -> None:
                 ),
                 *(
                     f"{value:.0f}" if server else "-"
-                    for value in (
-                        (server.queue_us, server.input_us + server.infer_us + server.output_us)
-                        if server
-                        else (0, 0)
-                    )
+                    for value in ((server.queue_us, server.compute_us) if server else (0, 0))
                 ),
                 f"{point.transport_us:.0f}" if point.transport_us is not None else "-",
-                str(sum(point.errors.values()) + point.unanswered),
+                str(point.failed),
             )
         )
     print_table(
@@ -211,12 +225,12 @@ def _print(record: Any) -> None:
     )
     for point in record.points:
         if point.swings > SWINGS_MOST:
-            thirds = ", ".join(f"{one:.0f}" for one in point.thirds_per_s)
+            thirds = ", ".join(f"{rate:.0f}" for rate in point.thirds_per_s)
             click.echo(
-                f"not settled: {thirds} requests/s in the thirds of the time, medians apart by up to {point.swings:.0%}; "
-                "let it run longer (--seconds), or on a quieter machine",
+                f"not settled: {thirds} requests/s in the thirds of the time, variation up to {point.swings:.0%}; "
+                "run longer (--seconds), or on a quieter machine",
                 err=True,
             )
     for point in record.points:
-        for told, count in list(point.errors.items())[:3]:
-            click.echo(f"{count} times: {told}", err=True)
+        for error, count in list(point.errors.items())[:3]:
+            click.echo(f"{count} times: {error}", err=True)

@@ -1,4 +1,4 @@
-"""`tamis rates`: what a menu lets through, and thresholds for a wanted rate."""
+"""`tamis rates`: the rates of a menu, and thresholds for target rates."""
 
 from __future__ import annotations
 
@@ -18,34 +18,42 @@ from tamis.cli.output import json_option, print_json, print_table, say
 @click.argument("menu", type=click.Path(path_type=Path))
 @click.argument("samples", type=click.Path(path_type=Path))
 @click.option(
-    "--input-rate", required=True, help="Rate of the events that the background samples stand for: 100kHz."
+    "--input-rate",
+    required=True,
+    help="Rate of the events that the background samples represent, such as 100kHz.",
 )
 @click.option(
-    "--target", "targets", multiple=True, help="PATH=RATE: find the threshold of a path for a rate."
+    "--target",
+    "targets",
+    multiple=True,
+    help="PATH=RATE: find the threshold at which a path has a rate; may be repeated.",
 )
 @click.option(
-    "--turn-on", "turn_ons", multiple=True, help="PATH=EXPRESSION: efficiency of a path over a quantity."
+    "--turn-on",
+    "turn_ons",
+    multiple=True,
+    help="PATH=EXPRESSION: efficiency of a path as a function of a quantity; may be repeated.",
 )
 @click.option(
     "--before",
     type=click.Path(path_type=Path),
-    help="Another menu: tune the paths of MENU to their rates there, and tell the events gained and lost.",
+    help="Another menu: tune the paths of MENU to their rates in it, and show the events gained and lost.",
 )
-@click.option("--tree", help="Name of the tree, where the menu does not say.")
+@click.option("--tree", help="Name of the tree, if the menu does not set it.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for record and figures."
 )
 @json_option
 def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: Any) -> None:
-    """Measure the rate of every path of MENU on SAMPLES with cross-sections, their overlaps, and tune thresholds."""
+    """Measure the rates and overlaps of the paths of MENU on SAMPLES with cross-sections, and tune thresholds."""
     from tamis.measure import compare_models, load_samples, rate_hz, study_rates, write_tuned
     from tamis.trigger import load_menu
 
-    source, found = load_menu(menu), load_samples(samples)
+    source, sample_list = load_menu(menu), load_samples(samples)
     input_hz = rate_hz(options["input_rate"])
     record = study_rates(
         source,
-        found,
+        sample_list,
         input_hz=input_hz,
         targets=options["targets"],
         turn_ons=options["turn_ons"],
@@ -53,7 +61,7 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
     )
     if options["before"]:
         before = load_menu(options["before"])
-        changed = compare_models(before, source, found, input_hz=input_hz, tree=options["tree"])
+        changed = compare_models(before, source, sample_list, input_hz=input_hz, tree=options["tree"])
         record = record.model_copy(update={"before": before.menu.menu, "changed": tuple(changed)})
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "rates.json", record.model_dump_json(indent=1) + "\n")
@@ -69,7 +77,7 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
 
 
 def _draw(output: Path) -> None:
-    """Draw the figures, where the libraries that draw are installed."""
+    """Draw the figures, if the drawing libraries are installed."""
     from tamis.report import write_report
 
     try:
@@ -78,7 +86,7 @@ def _draw(output: Path) -> None:
         say(f"no figures were drawn: {error}")
 
 
-def _told(rate: Any) -> str:
+def _rate(rate: Any) -> str:
     if rate.upper_hz is not None:
         return f"< {rate.upper_hz:.4g} (95 %)"
     return f"{rate.hz:.4g} ± {rate.error_hz:.2g}"
@@ -91,7 +99,7 @@ def _print(record: Any) -> None:
         ("path", "prescale", "rate", "alone", "events", *(f"% of {name}" for name in names)),
         [
             (
-                p.path, p.prescale, _told(p.rate), _told(p.unique), p.rate.events,
+                p.path, p.prescale, _rate(p.rate), _rate(p.unique), p.rate.events,
                 *(f"{100 * p.efficiency[name]:.3g}" for name in names),
             )
             for p in record.paths
@@ -101,9 +109,9 @@ def _print(record: Any) -> None:
         "together",
         ("", "Hz"),
         [
-            ("all paths", _told(record.total)),
-            *((f"stream {n}", _told(r)) for n, r in record.streams.items()),
-            ("debug", _told(record.debug)),
+            ("all paths", _rate(record.total)),
+            *((f"stream {n}", _rate(r)) for n, r in record.streams.items()),
+            ("debug", _rate(record.debug)),
         ],
     )
     paths = [p.path for p in record.paths]
@@ -128,21 +136,21 @@ def _print_tuned(record: Any) -> None:
     if record.tuned:
         print_table(
             "tuned thresholds",
-            ("path", "wanted Hz", "threshold", "95 % interval", "rate"),
+            ("path", "target Hz", "threshold", "95 % interval", "rate"),
             [
                 (
                     t.path,
                     f"{t.target_hz:g}",
                     f"{t.threshold:.6g}",
                     f"{t.low:.6g} to {t.high:.6g}",
-                    _told(t.rate),
+                    _rate(t.rate),
                 )
                 for t in record.tuned
             ],
         )
     if record.changed:
         print_table(
-            "the changed model at the rate of before",
+            "the changed menu at the rates of the menu before",
             ("path", "threshold before", "now", "rate Hz", "gained Hz", "lost Hz"),
             [
                 (

@@ -1,4 +1,4 @@
-"""`tamis report`: records drawn."""
+"""`tamis report`: draw records as an HTML page and figures."""
 
 from __future__ import annotations
 

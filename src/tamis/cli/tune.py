@@ -1,4 +1,4 @@
-"""`tamis tune`: the fastest engine for every batch size on this host."""
+"""`tamis tune`: find the fastest engine for every batch size on this host."""
 
 from __future__ import annotations
 
@@ -12,36 +12,41 @@ from tamis.cli.bench import sizes_of
 from tamis.cli.output import engines_of, json_option, print_json, print_table, say, threads_option
 
 if TYPE_CHECKING:
-    from tamis.engines import EnginePlan
+    from tamis.records import EnginePlan
 
 
 @click.command(name="tune", epilog="Example: tamis tune conv-vae -o conv-vae.tamis")
 @click.argument("bundle")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The bundle with its plan; may be the same."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Bundle to write, with its plan; may be BUNDLE itself.",
 )
 @click.option(
-    "--engine", default="all", show_default=True, help="Engines to choose from, with commas, or all."
+    "--engine", default="all", show_default=True, help="Engines to choose from, separated by commas, or all."
 )
 @click.option(
-    "--batch", "batches", default="1,8,16,64,256,1024", show_default=True, help="Batch sizes, with commas."
+    "--batch",
+    "batches",
+    default="1,8,16,64,256,1024",
+    show_default=True,
+    help="Batch sizes, separated by commas.",
 )
 @click.option(
     "--objective",
     type=click.Choice(["warm", "cold"]),
     default="warm",
     show_default=True,
-    help="What counts: calls one after the other, or calls that find the caches full of other things.",
+    help="Times that count: of calls in a row (warm), or of calls with evicted caches (cold).",
 )
-@click.option(
-    "--memory", help="Leave out what takes more memory than this in a process of its own, as in 500MB."
-)
+@click.option("--memory", help="Exclude engines whose process needs more memory than this, such as 500MB.")
 @click.option(
     "--rounded",
     is_flag=True,
-    help="Try weights of bfloat16 and of whole numbers, too, as far as the tolerance and the golden decisions bear it.",
+    help="Also try bfloat16 and integer weights, if the outputs stay within tolerance and the golden decisions do not change.",
 )
-@click.option("--explain", is_flag=True, help="Only say what the plan is that the bundle has, and why.")
+@click.option("--explain", is_flag=True, help="Only show the plan in the bundle, with its reasons.")
 @threads_option
 @json_option
 def command(
@@ -56,41 +61,40 @@ def command(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Measure the verified engines on a BUNDLE, and write down which is the fastest for each batch size on this host.
+    """Measure the verified engines on BUNDLE, and write a plan with the fastest one for each batch size on this host.
 
-    engine="auto" follows the plan; on another host, which has none, it takes onnxruntime.
+    engine="auto" follows the plan; on a host without a plan it uses onnxruntime.
     """
     from tamis.bundle import Bundle, add_texts
     from tamis.engines import plan_name, read_plan
-    from tamis.measure import Tuning, measure_engines
-    from tamis.plan import choose_engines
+    from tamis.tuning import Tuning, choose_engines, measure_engines
 
     opened = Bundle.open(bundle)
     if explain:
-        found = read_plan(opened)
-        if found is None:
+        existing = read_plan(opened)
+        if existing is None:
             raise UsageError(
                 f"{opened.name} has no plan for this host; make one: tamis tune {bundle} -o OUT.tamis"
             )
-        _show(found, as_json)
+        _show(existing, as_json)
         return
     if output is None:
         raise UsageError(
-            "say where the bundle with its plan goes: -o OUT.tamis (it may be the bundle itself)"
+            "the output is missing: pass -o OUT.tamis for the bundle with its plan (it may be the bundle itself)"
         )
-    ceiling = None if memory is None else _bytes(memory)
+    limit = None if memory is None else _bytes(memory)
     tuning = Tuning(
         engines=tuple(engines_of(engine, rounded=rounded)),
         batches=sizes_of(batches),
         threads=threads,
-        memory=ceiling is not None,
+        memory=limit is not None,
     )
     measured, refused = measure_engines(opened, tuning)
     plan = choose_engines(
         opened,
         measured,
         objective="cold" if objective == "cold" else "warm",
-        memory_bytes=ceiling,
+        memory_bytes=limit,
         refused=refused,
     )
     add_texts(opened, {plan_name(): plan.model_dump_json(indent=1) + "\n"}, output)
@@ -106,9 +110,11 @@ def _bytes(text: str) -> int:
     try:
         value = float(number) * units[unit]
     except (KeyError, ValueError) as error:
-        raise UsageError(f"--memory {text!r} is no amount of memory; write it as in 500MB or 2GB") from error
+        raise UsageError(
+            f"--memory {text!r} is not an amount of memory; write it as in 500MB or 2GB"
+        ) from error
     if not 0 < value < 1e18:
-        raise UsageError(f"--memory {text!r} has to be more than nothing, as in 500MB")
+        raise UsageError(f"--memory {text!r} must be positive, as in 500MB")
     return int(value)
 
 
@@ -116,10 +122,10 @@ def _show(plan: EnginePlan, as_json: bool) -> None:
     if as_json:
         print_json(plan)
         return
-    names = list(dict.fromkeys(one.name for one in plan.measured))
+    names = list(dict.fromkeys(time.name for time in plan.measured))
     rows = []
     for choice in plan.choices:
-        at = {one.name: plan.price(one) for one in plan.measured if one.batch == choice.batch}
+        at = {time.name: plan.price(time) for time in plan.measured if time.batch == choice.batch}
         rows.append(
             (choice.batch, *(f"{at[name] / 1e3:.1f}" if name in at else "-" for name in names), choice.why)
         )

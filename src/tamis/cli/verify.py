@@ -1,4 +1,4 @@
-"""`tamis verify`: engines against the float64 reference."""
+"""`tamis verify`: compare engines with the float64 reference."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from tamis.cli.reading import reading_options, tell_skipped
 
 if TYPE_CHECKING:
     from tamis.events import SkippedFile
-    from tamis.measure import Agreement
+    from tamis.records import Agreement
 
 
 @click.command(name="verify", epilog="Example: tamis verify conv-vae --engine all")
 @click.argument("bundle")
-@click.option("--engine", default="all", show_default=True, help="An engine, several with commas, or all.")
+@click.option(
+    "--engine", default="all", show_default=True, help="An engine, several separated by commas, or all."
+)
 @click.option(
     "--inputs",
     type=click.Path(path_type=Path),
@@ -28,14 +30,14 @@ if TYPE_CHECKING:
 @click.option(
     "--events",
     multiple=True,
-    help="Compare on what these event files hold (jets, frames, leptons) instead; may be repeated.",
+    help="Compare on the model inputs computed from these event files instead; may be repeated.",
 )
 @click.option(
     "--most",
     type=click.IntRange(1),
     default=2000,
     show_default=True,
-    help="At most so many rows of --events.",
+    help="Most rows of --events to use.",
 )
 @reading_options
 @threads_option
@@ -51,36 +53,36 @@ def command(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Compare engines with the float64 reference: errors, matching fractions, decision flips."""
+    """Compare engines with the float64 reference on BUNDLE: errors, matching fractions, decision flips."""
     from tamis.bundle import Bundle, read_samples
     from tamis.measure import verify
     from tamis.trigger import inputs_of_events
 
     opened = Bundle.open(bundle)
     if inputs is not None and events:
-        raise UsageError("--inputs and --events exclude each other: give one of them")
+        raise UsageError("--inputs and --events exclude each other: pass one of them")
     arrays = None if inputs is None else read_samples(inputs, opened.manifest.signature)
     skipped: list[SkippedFile] = []
     if events:
         arrays, skipped = inputs_of_events(opened, events, most, tree=tree, skip_bad_files=skip_bad_files)
-    engines, found = engines_of(engine), []
+    engines, agreements = engines_of(engine), []
     with progress("verifying", len(engines), "engines") as advance:
         for name in engines:
-            found.append(verify(opened, name, inputs=arrays, threads=threads))
+            agreements.append(verify(opened, name, inputs=arrays, threads=threads))
             advance(1)
     if as_json:
-        print_json(found)
+        print_json(agreements)
     else:
-        _print(opened.name, found)
-    failed = [a for a in found if not a.passed]
+        _print(opened.name, agreements)
+    failed = [a for a in agreements if not a.passed]
     if failed:
         raise VerificationError("; ".join(f"{a.engine}: {a.problem}" for a in failed))
     tell_skipped([entry.reason for entry in skipped], "the comparison")
 
 
-def _print(name: str, found: Sequence[Agreement]) -> None:
+def _print(name: str, agreements: Sequence[Agreement]) -> None:
     rows: list[tuple[object, ...]] = []
-    for a in found:
+    for a in agreements:
         if not a.outputs:
             rows.append((a.engine, "cannot run it", *[""] * 7, "NO"))
         rows += [
@@ -107,7 +109,7 @@ def _print(name: str, found: Sequence[Agreement]) -> None:
         "5 %",
         "passes",
     )
-    events = found[0].events if found else 0
+    events = agreements[0].events if agreements else 0
     print_table(f"{name}: agreement with float64 on {events} events", columns, rows)
     flips = [
         (
@@ -118,7 +120,7 @@ def _print(name: str, found: Sequence[Agreement]) -> None:
             f.decisions,
             f"[{f.low:.1e}, {f.high:.1e}]",
         )
-        for a in found
+        for a in agreements
         for f in a.flips
     ]
     if flips:

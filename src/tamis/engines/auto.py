@@ -13,7 +13,8 @@ from tamis.bundle import Bundle, Signature
 from tamis.engines.chunking import choose_chunk, in_chunks
 from tamis.engines.engine import Arrays, Engine, Options, Runner, find_engine
 from tamis.engines.gate import pass_gate
-from tamis.engines.plan import EnginePlan, other_plans, read_plan
+from tamis.engines.plan import other_plans, read_plan
+from tamis.records import EnginePlan
 
 SOUND = "onnxruntime"  # runs every model, needs no compiler
 

@@ -1,88 +1,52 @@
-"""Measurements, each of which ends in a record: agreement, physics, latency, memory, loading."""
+"""Measurements that write records: agreement, speed, physics, rates, traffic."""
 
-from tamis.measure.agreement import Agreement, Flips, OutputAgreement, verify, wilson
-from tamis.measure.array_classes import ClassFigures
-from tamis.measure.array_evaluation import ArrayEvaluation, evaluate_arrays
-from tamis.measure.bench import Bench, run_bench
-from tamis.measure.comparison import PathChange, RunComparison, compare_runs
-from tamis.measure.discrimination import (
-    Discrimination,
-    Estimate,
-    Histogram,
-    Sample,
+from tamis.measure.agreement import verify, wilson
+from tamis.measure.physics import (
+    ClassSample,
+    EvaluationSample,
+    Scores,
+    classes_of,
     discriminate,
+    evaluate_arrays,
+    evaluate_bundle,
+    evaluate_classes,
     histogram,
+    measure_selectors,
 )
-from tamis.measure.energies import EmptyFigures, EnergyBin, EnergyFigures
-from tamis.measure.evaluation import Evaluation, SampleFacts, evaluate_bundle
-from tamis.measure.harness import Plan, Samples, interleave, interleave_cold
-from tamis.measure.processes import measure_load, measure_memory
-from tamis.measure.rate_record import Exchange, PathRate, Rate, RateRecord, Roc, Tuned, TurnOn
-from tamis.measure.rate_study import compare_models, study_rates, write_tuned
-from tamis.measure.rates import rate_hz
-from tamis.measure.records import (
-    AnyKind,
-    LatencyRow,
-    LoadRow,
-    MemoryRow,
-    Record,
-    Roofline,
-    TrainingCurves,
-    read_records,
-    write_record,
+from tamis.measure.rates import (
+    SampleList,
+    SampleSpec,
+    compare_models,
+    compare_runs,
+    load_samples,
+    rate_hz,
+    study_rates,
+    write_tuned,
 )
-from tamis.measure.roofline import floor_ns, measure_roofline
-from tamis.measure.samples import SampleList, SampleSpec, load_samples
-from tamis.measure.selection import ClassFacts, ClassSample, Selection, classes_of, evaluate_classes
-from tamis.measure.selectors import Scores, Selector, measure_selectors
-from tamis.measure.traffic_record import LoadPoint, Scenario, TrafficRecord
-from tamis.measure.tuning import Tuning, measure_engines
+from tamis.measure.reading import AnyRecord, read_records, read_traffic
+from tamis.measure.speed import (
+    Bench,
+    Samples,
+    TimingPlan,
+    floor_ns,
+    interleave,
+    interleave_cold,
+    measure_load,
+    measure_memory,
+    measure_roofline,
+    run_bench,
+)
 
 __all__ = [
-    "Agreement",
-    "AnyKind",
-    "ArrayEvaluation",
+    "AnyRecord",
     "Bench",
-    "ClassFacts",
-    "ClassFigures",
     "ClassSample",
-    "Discrimination",
-    "EmptyFigures",
-    "EnergyBin",
-    "EnergyFigures",
-    "Estimate",
-    "Evaluation",
-    "Exchange",
-    "Flips",
-    "Histogram",
-    "LatencyRow",
-    "LoadPoint",
-    "LoadRow",
-    "MemoryRow",
-    "OutputAgreement",
-    "PathChange",
-    "PathRate",
-    "Plan",
-    "Rate",
-    "RateRecord",
-    "Record",
-    "Roc",
-    "Roofline",
-    "RunComparison",
-    "Sample",
-    "SampleFacts",
+    "EvaluationSample",
     "SampleList",
     "SampleSpec",
     "Samples",
-    "Scenario",
     "Scores",
-    "Selection",
-    "Selector",
-    "TrafficRecord",
-    "TrainingCurves",
-    "Tuned",
-    "Tuning",
-    "TurnOn",
+    "TimingPlan",
     "classes_of",
     "compare_models",
     "compare_runs",
@@ -95,17 +59,16 @@ __all__ = [
     "interleave",
     "interleave_cold",
     "load_samples",
-    "measure_engines",
     "measure_load",
     "measure_memory",
     "measure_roofline",
     "measure_selectors",
     "rate_hz",
     "read_records",
+    "read_traffic",
     "run_bench",
     "study_rates",
     "verify",
     "wilson",
-    "write_record",
     "write_tuned",
 ]

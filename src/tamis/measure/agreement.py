@@ -1,4 +1,4 @@
-"""Agreement: how an engine's numbers, and its decisions, compare with the float64 reference."""
+"""Agreement: how an engine's outputs and decisions compare with the float64 reference."""
 
 from __future__ import annotations
 
@@ -6,51 +6,14 @@ import math
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
-from tamis._base import Document, TamisError, UsageError
-from tamis.bundle import Bundle, Output, Reference, evaluate
+from tamis._base import TamisError, UsageError
+from tamis.bundle import Bundle, Output, Reference, WorkingPoint, evaluate
 from tamis.engines import Options, Session, find_engine, first_difference, out_of_tolerance, saturation
+from tamis.records import Agreement, Flips, OutputAgreement
 
-MATCHING = (1e-4, 1e-3, 1e-2, 5e-2)  # 0.01 %, 0.1 %, 1 %, 5 %
-CONFIDENCE_Z = 1.959963984540054
-
-
-class OutputAgreement(Document):
-    """One output of one engine against the reference, one value to one."""
-
-    output: str
-    values: int
-    largest_absolute: float
-    largest_relative: float
-    matching: dict[str, float] = Field(
-        description="fraction of values within 0.01, 0.1, 1 and 5 % of the reference"
-    )
-    out_of_tolerance: int
-
-
-class Flips(Document):
-    """Decisions that differ from the reference's at one working point."""
-
-    working_point: str
-    threshold: float
-    decisions: int
-    flips: int
-    low: float
-    high: float = Field(description="ends of the 95 % interval of the flip probability (Wilson)")
-
-
-class Agreement(Document):
-    """What `verify` tells of one engine."""
-
-    bundle: str
-    engine: str
-    version: str
-    events: int
-    passed: bool
-    problem: str = ""
-    outputs: tuple[OutputAgreement, ...] = ()
-    flips: tuple[Flips, ...] = ()
+MATCHING = (1e-4, 1e-3, 1e-2, 5e-2)  # relative: 0.01 %, 0.1 %, 1 %, 5 %
+CONFIDENCE_Z = 1.959963984540054  # 95 %, two-sided
 
 
 def verify(
@@ -60,19 +23,22 @@ def verify(
     inputs: dict[str, np.ndarray] | None = None,
     threads: int = 1,
 ) -> Agreement:
-    """Compare an engine with the reference on the golden events, or on given ones; nothing is refused, all is told."""
+    """Compare an engine with the reference on the golden events, or on `inputs`.
+
+    Never raises for a disagreement or an engine that cannot run the model; reports it.
+    """
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     kind = find_engine(engine)
     if not kind.computes:
-        raise UsageError(f"the engine {engine} does no work, so there is nothing to verify")
+        raise UsageError(f"the engine {engine} computes nothing, so there is nothing to verify")
     kind.prepare()
     golden = bundle.golden
     if inputs is not None:
         bundle.manifest.signature.sizes(inputs)
     try:
         with Session(bundle, kind, Options(threads=threads), verify=False) as session:
-            got_golden = session.run(**golden.inputs)
-            got = got_golden if inputs is None else session.run(**inputs)
+            golden_outputs = session.run(**golden.inputs)
+            outputs = golden_outputs if inputs is None else session.run(**inputs)
     except TamisError as error:
         return Agreement(
             bundle=bundle.name,
@@ -82,43 +48,44 @@ def verify(
             passed=False,
             problem=str(error),
         )
-    want = (
+    expected = (
         golden.outputs
         if inputs is None
         else evaluate(Reference(bundle.model), bundle.manifest.signature, inputs)
     )
     specs = bundle.manifest.signature.outputs
-    problems = [
-        (spec, first_difference(got_golden[spec.name], golden.outputs[spec.name], spec.tolerance))
+    differences = [
+        (spec, first_difference(golden_outputs[spec.name], golden.outputs[spec.name], spec.tolerance))
         for spec in specs
     ]
-    told = [f"output {spec.name!r}: {problem}" for spec, problem in problems if problem]
-    if told and saturation(bundle, kind):
-        told.append(saturation(bundle, kind))
+    problems = [f"output {spec.name!r}: {difference}" for spec, difference in differences if difference]
+    if problems and saturation(bundle, kind):
+        problems.append(saturation(bundle, kind))
     score = bundle.manifest.score
     return Agreement(
         bundle=bundle.name,
         engine=engine,
         version=kind.version(),
-        events=len(next(iter(want.values()))) if bundle.manifest.signature.rows != "none" else 1,
-        passed=not told,
-        problem="; ".join(told),
-        outputs=tuple(compare(spec, got[spec.name], want[spec.name]) for spec in specs),
-        flips=() if score is None else _flips(bundle, got[score], want[score]),
+        events=len(next(iter(expected.values()))) if bundle.manifest.signature.rows != "none" else 1,
+        passed=not problems,
+        problem="; ".join(problems),
+        outputs=tuple(compare(spec, outputs[spec.name], expected[spec.name]) for spec in specs),
+        flips=()
+        if score is None
+        else decision_flips(bundle.manifest.working_points, outputs[score], expected[score]),
     )
 
 
 def compare(spec: Output, value: np.ndarray, reference: np.ndarray) -> OutputAgreement:
-    """Compare two arrays value by value; equal values, infinities and NaNs included, match exactly."""
+    """Compare two arrays element by element; equal infinities match, and NaN matches NaN."""
     v, r = np.asarray(value, np.float64), np.asarray(reference, np.float64)
     if v.shape != r.shape:
-        nothing = {f"{limit:g}": 0.0 for limit in MATCHING}
         return OutputAgreement(
             output=spec.name,
             values=int(r.size),
             largest_absolute=math.inf,
             largest_relative=math.inf,
-            matching=nothing,
+            matching={f"{limit:g}": 0.0 for limit in MATCHING},
             out_of_tolerance=int(r.size),
         )
     same = (v == r) | (np.isnan(v) & np.isnan(r))
@@ -139,19 +106,22 @@ def compare(spec: Output, value: np.ndarray, reference: np.ndarray) -> OutputAgr
     )
 
 
-def _flips(bundle: Bundle, value: np.ndarray, reference: np.ndarray) -> tuple[Flips, ...]:
-    flips = []
+def decision_flips(
+    working_points: tuple[WorkingPoint, ...], value: np.ndarray, reference: np.ndarray
+) -> tuple[Flips, ...]:
+    """Count the decisions that differ from the reference's at each working point; none for scores that are not scalars."""
     if value.shape != reference.shape or value.size != (len(value) if value.ndim else 1):
-        return ()  # a threshold decides on one number per event
-    for point in bundle.manifest.working_points:
-        decided, right = np.ravel(value) > point.threshold, np.ravel(reference) > point.threshold
-        count = int(np.sum(decided != right))
-        low, high = wilson(count, decided.size)
+        return ()
+    flips = []
+    for point in working_points:
+        passed, expected = np.ravel(value) > point.threshold, np.ravel(reference) > point.threshold
+        count = int(np.sum(passed != expected))
+        low, high = wilson(count, passed.size)
         flips.append(
             Flips(
                 working_point=point.name,
                 threshold=point.threshold,
-                decisions=int(decided.size),
+                decisions=int(passed.size),
                 flips=count,
                 low=low,
                 high=high,
@@ -161,7 +131,7 @@ def _flips(bundle: Bundle, value: np.ndarray, reference: np.ndarray) -> tuple[Fl
 
 
 def wilson(successes: int, trials: int, z: float = CONFIDENCE_Z) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a probability; with no trials anything is possible."""
+    """Return the Wilson score interval of a probability, by default at 95 %; (0, 1) without trials."""
     if trials == 0:
         return 0.0, 1.0
     share = successes / trials

@@ -3,8 +3,7 @@
 from tamis.report.array_card import write_array_card
 from tamis.report.array_figures import draw_arrays
 from tamis.report.card import write_card
-from tamis.report.class_card import write_class_card
-from tamis.report.class_roc import draw_selectors
+from tamis.report.class_card import draw_selectors, write_class_card
 from tamis.report.traffic import draw_traffic
 from tamis.report.write import write_report
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tamis.measure import Agreement
+from tamis.records import Agreement
 from tamis.report.canvas import INK, MARKERS, MUTED, colour, engine_index, new_figure
-from tamis.report.content import Cell, Picture, Row, Table, number, words
+from tamis.report.content import Cell, PageTable, Picture, Row, number, words
 
 LIMITS = {"0.0001": "0.01 %", "0.001": "0.1 %", "0.01": "1 %", "0.05": "5 %"}
 FLOAT32_STEP = 2.0**-23
@@ -57,7 +57,7 @@ def agreement_picture(found: Sequence[Agreement], suffix: str) -> Picture | None
     return Picture(f"agreement{suffix}", "Largest relative error", alt, figure, "", wide=True)
 
 
-def agreement_table(found: Sequence[Agreement], note: str) -> Table:
+def agreement_table(found: Sequence[Agreement], note: str) -> PageTable:
     """Return errors and matching fractions, one row per output."""
     columns = (
         "model",
@@ -83,10 +83,10 @@ def agreement_table(found: Sequence[Agreement], note: str) -> Table:
             matching = tuple(_share(o.matching.get(key)) for key in LIMITS)
             cells = (*head, words(o.output), number(o.values), *errors, *matching, number(o.out_of_tolerance))
             made.append(Row((*cells, gate), a.bundle, mark))
-    return Table("Errors against the float64 reference, value by value", columns, tuple(made), note)
+    return PageTable("Errors against the float64 reference, value by value", columns, tuple(made), note)
 
 
-def flips_table(found: Sequence[Agreement], note: str) -> Table | None:
+def flips_table(found: Sequence[Agreement], note: str) -> PageTable | None:
     """Return decision flips at the working points."""
     columns = (
         "model",
@@ -114,7 +114,7 @@ def flips_table(found: Sequence[Agreement], note: str) -> Table | None:
         for a in found
         for f in a.flips
     ]
-    return Table("Decision flips at the working points", columns, tuple(made), note) if made else None
+    return PageTable("Decision flips at the working points", columns, tuple(made), note) if made else None
 
 
 def _share(value: float | None) -> Cell:

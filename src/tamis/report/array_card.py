@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tamis.bundle import Bundle
-from tamis.measure import ArrayEvaluation, EnergyBin, EnergyFigures, Estimate
+from tamis.measure.physics.baselines import clearly_apart
+from tamis.records import ArrayEvaluation, EnergyBin, EnergyFigures, Estimate
 from tamis.report.card import head, signature, table, training_of
+from tamis.report.content import plus_minus
 
-CLEARLY = 2.0  # standard deviations
 WORDS = {
     "method_0": "method 0: two samples",
     "template_fit": "fit of eight pulses",
@@ -53,7 +54,7 @@ def _energies(found: ArrayEvaluation) -> Iterator[str]:
             f"{_range(one)}",
             one.rows,
             figures.method,
-            _pm(figures.response),
+            plus_minus(figures.response),
             _percent(figures.spread),
             _percent(figures.within),
         )
@@ -65,7 +66,7 @@ def _energies(found: ArrayEvaluation) -> Iterator[str]:
     yield "Response: the median of measured over true. Spread: half the width of the central 68 % of it, over its median. Errors are bootstrap standard errors; the last rows are of all energies."
     yield ""
     if found.empty:
-        nothing = [(e.method, e.rows, _pm(e.mean), _pm(e.p95)) for e in found.empty]
+        nothing = [(e.method, e.rows, plus_minus(e.mean), plus_minus(e.p95)) for e in found.empty]
         yield from table(
             ("nothing there: measured by", found.what, "mean, GeV", "95 % are below, GeV"), nothing
         )
@@ -80,8 +81,8 @@ def _classes(found: ArrayEvaluation) -> Iterator[str]:
         (
             c.name,
             c.rows,
-            _pm(c.auc),
-            f"{c.baseline}: {_pm(c.baseline_auc)}",
+            plus_minus(c.auc),
+            f"{c.baseline}: {plus_minus(c.baseline_auc)}",
             _percent(c.efficiency),
             _percent(c.purity),
         )
@@ -122,22 +123,22 @@ def _energy_losses(found: ArrayEvaluation) -> Iterator[str]:
                 theirs: Estimate = getattr(other, figure)
                 gap = own.value - theirs.value
                 if gap > 0:
-                    yield f"- {_range(one)} GeV: {_figure(figure)} of {other.method} is {_percent(theirs)}, its own {_percent(own)}{_doubt(gap, own, theirs)}."
+                    yield f"- {_range(one)} GeV: {_figure(figure)} of {other.method} is {_percent(theirs)}, its own {_percent(own)}{_doubt(own, theirs)}."
 
 
 def _class_losses(found: ArrayEvaluation) -> Iterator[str]:
     for one in found.classes:
         gap = one.baseline_auc.value - one.auc.value
         if gap > 0:
-            yield f"- {one.name}: {one.baseline} has the AUC {_pm(one.baseline_auc)}, it {_pm(one.auc)}{_doubt(gap, one.auc, one.baseline_auc)}."
+            yield f"- {one.name}: {one.baseline} has the AUC {plus_minus(one.baseline_auc)}, it {plus_minus(one.auc)}{_doubt(one.auc, one.baseline_auc)}."
 
 
 def _figure(name: str) -> str:
     return "the spread" if name == "spread" else "the share within which 68 % are"
 
 
-def _doubt(gap: float, own: Estimate, theirs: Estimate) -> str:
-    return "" if gap > CLEARLY * float((own.error**2 + theirs.error**2) ** 0.5) else " (within the errors)"
+def _doubt(own: Estimate, theirs: Estimate) -> str:
+    return "" if clearly_apart(own, theirs) else " (within the errors)"
 
 
 def _limits(bundle: Bundle) -> Iterator[str]:
@@ -153,10 +154,6 @@ def _limits(bundle: Bundle) -> Iterator[str]:
 
 def _range(one: EnergyBin) -> str:
     return f"{one.low:.3g} to {one.high:.3g}"
-
-
-def _pm(estimate: Estimate) -> str:
-    return f"{estimate.value:.4f} ± {estimate.error:.4f}"
 
 
 def _percent(estimate: Estimate) -> str:

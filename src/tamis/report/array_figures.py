@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis.measure import ArrayEvaluation
+from tamis.records import ArrayEvaluation
 from tamis.report.array_card import method_name
 from tamis.report.canvas import LINES, MARKERS, MUTED, colour, label, new_figure, plain_log, save, style
 

@@ -6,8 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from tamis.bundle import Bundle
-from tamis.measure import Evaluation
-from tamis.report.merit import BASELINE_NAMES, OF_FRAMES, estimates, losses, pm, score_of
+from tamis.measure.physics.baselines import (
+    BASELINE_NAMES,
+    FRAME_BASELINES,
+    Standing,
+    clearly_apart,
+    figures_of_merit,
+    score_name,
+    standings,
+)
+from tamis.records import Evaluation
+from tamis.report.content import plus_minus
 
 FEW = 10  # background jets above a threshold, below which an efficiency means little
 
@@ -131,17 +140,22 @@ def _merit(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
         yield ""
         names = [score, *(name for name in BASELINE_NAMES if name in found)]
         rows = [
-            (f"**{name}**" if name == score else name, *(pm(e) for e in estimates(found[name]).values()))
+            (
+                f"**{name}**" if name == score else name,
+                *(plus_minus(e) for e in figures_of_merit(found[name]).values()),
+            )
             for name in names
         ]
-        yield from table(("variable", *estimates(found[score])), rows)
+        yield from table(("variable", *figures_of_merit(found[score])), rows)
     yield "Errors are bootstrap standard errors. A baseline is a single variable of the same jets, without any training."
-    if any(f.variable in OF_FRAMES for f in evaluation.figures):
+    if any(f.variable in FRAME_BASELINES for f in evaluation.figures):
         yield "Frames of signal and background were drawn to have one spectrum of jet pT (of the seed). Width is the mean distance of the calorimeters' energy from the middle of the frame, multiplicity the number of candidates in the jet."
         yield ""
         return
     missing = [
-        n for n in BASELINE_NAMES if n not in OF_FRAMES and all(f.variable != n for f in evaluation.figures)
+        n
+        for n in BASELINE_NAMES
+        if n not in FRAME_BASELINES and all(f.variable != n for f in evaluation.figures)
     ]
     if missing:
         yield f"Not compared, since the files lack the columns: {', '.join(missing)}."
@@ -149,15 +163,26 @@ def _merit(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
 
 
 def _score(bundle: Bundle, evaluation: Evaluation) -> str:
-    return bundle.manifest.score or score_of(evaluation)
+    return bundle.manifest.score or score_name(evaluation)
 
 
 def _standing(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
     yield "## Where the detector loses to a baseline"
     yield ""
-    for sentence in losses(evaluation, _score(bundle, evaluation)):
-        yield f"- {sentence}"
+    for standing in standings(evaluation, _score(bundle, evaluation)):
+        yield f"- {_sentence(standing)}"
     yield ""
+
+
+def _sentence(standing: Standing) -> str:
+    place, own = f"{standing.signal}, {standing.figure}", standing.detector
+    if not standing.ahead:
+        return f"{place}: no baseline is ahead of the detector ({plus_minus(own)})."
+    ahead = ", ".join(
+        f"{name} ({plus_minus(e)}{'' if clearly_apart(own, e) else ', within the errors'})"
+        for name, e in standing.ahead
+    )
+    return f"{place}: **the detector ({plus_minus(own)}) loses to** {ahead}."
 
 
 def _working_points(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:

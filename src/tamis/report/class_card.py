@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import PurePath
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
 
 from tamis.bundle import Bundle
-from tamis.measure import Estimate, Selection, Selector
+from tamis.records import Estimate, Selection, Selector
+from tamis.report.canvas import LINES, MUTED, colour, label, new_figure, save, style
 from tamis.report.card import head, signature, table, training_of
+from tamis.report.content import plus_minus
 
 FEW = 10  # background rows below which an efficiency means little
 
@@ -57,8 +59,8 @@ def _samples(bundle: Bundle, found: Selection) -> Iterator[str]:
 def _areas(found: Selection) -> Iterator[str]:
     yield "## What it tells apart"
     yield ""
-    rows = [(f"**{s.variable}**", s.signal, "all others", _pm(s.auc)) for s in of_probabilities(found)]
-    rows += [(s.variable, s.signal, ", ".join(s.against), _pm(s.auc)) for s in of_background(found)]
+    rows = [(f"**{s.variable}**", s.signal, "all others", plus_minus(s.auc)) for s in of_probabilities(found)]
+    rows += [(s.variable, s.signal, ", ".join(s.against), plus_minus(s.auc)) for s in of_background(found)]
     yield from table(("selector", "signal", "against", "AUC"), rows)
     yield "Errors are bootstrap standard errors. Several classes that are background together count the same each. Single variables are of the same events, without any training."
     yield ""
@@ -99,9 +101,28 @@ def _limits(bundle: Bundle, found: Selection) -> Iterator[str]:
     yield ""
 
 
-def _pm(estimate: Estimate) -> str:
-    return f"{estimate.value:.4f} ± {estimate.error:.4f}"
-
-
 def _percent(estimate: Estimate) -> str:
     return f"({100 * estimate.value:.2f} ± {100 * estimate.error:.2f}) %"
+
+
+def draw_selectors(found: Sequence[Selection], folder: Path, name: str) -> Path:
+    """Draw the probability of every class against all others, of some bundles on the same samples."""
+    classes = found[0].classes
+    with style():
+        figure, frames = new_figure(len(classes), size=(5.1 * len(classes), 5.6))
+        for axes, signal in zip(frames, classes, strict=True):
+            for index, one in enumerate(found):
+                selector = next(s for s in of_probabilities(one) if s.signal == signal)
+                x, y = [p[1] for p in selector.curve], [p[0] for p in selector.curve]
+                told = f"{one.bundle}  {selector.auc.value:.4f} ± {selector.auc.error:.4f}"
+                axes.plot(x, y, label=told, color=colour(index), linestyle=LINES[index % len(LINES)])
+            axes.axvline(0.99, color=MUTED, linestyle=":", lw=1.2)
+            axes.set_yscale("log")
+            axes.set_ylim(1e-3, 1.0)
+            axes.set_xlim(0.5, 1.0)
+            axes.set_xlabel(f"efficiency for {signal}")
+            axes.set_ylabel("efficiency for the others")
+            axes.legend(loc="upper left", fontsize=9.5, title="area under the curve", title_fontsize=9.5)
+            label(axes, "", f"simulation, {signal}")  # three frames leave no room beside the name
+        save(figure, folder, name)
+    return folder / f"{name}.png"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tamis.records import Estimate
+
 Key = float | str
 
 
@@ -26,7 +28,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A table that can be sorted by any column."""
 
     title: str
@@ -56,7 +58,7 @@ class Section:
     title: str
     intro: str
     pictures: tuple[Picture, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[PageTable, ...] = ()
     facts: tuple[tuple[str, str], ...] = field(default=())
 
     @property
@@ -88,3 +90,8 @@ def significant(value: float) -> str:
         text = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
         return text if "e" not in text else f"{value:.0f}"
     return f"{value:.2e}"
+
+
+def plus_minus(estimate: Estimate) -> str:
+    """Return a value and its error."""
+    return f"{estimate.value:.4f} ± {estimate.error:.4f}"

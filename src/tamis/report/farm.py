@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tamis.plan import Delay, FarmRecord, Knee, PublishedRecord, rate_within
+from tamis.farm import Workload, servers_needed
+from tamis.records import DelayStudy, FarmRecord, Knee, PublishedRecord
 from tamis.report.canvas import INK, MARKERS, MUTED, colour, label, new_figure, plain_log, save, style
 from tamis.report.content import Picture, significant
 
@@ -39,11 +39,8 @@ def _knee(axes: Any, knee: Knee, unit_s: float) -> None:
             look = {"marker": MARKERS[index], "color": colour(index), "linestyle": "none", "mfc": "none"}
             axes.plot(*zip(*seen, strict=True), label=told, **look)
     bent = sorted({*clients, knee.knee})
-    formula = [
-        ((1 - knee.moved) * knee.cpu_s + knee.server_s * (1 + max(0.0, n - knee.knee)) + knee.latency_s)
-        / unit_s
-        for n in bent
-    ]
+    workload = Workload(knee.cpu_s, knee.moved, knee.server_s, knee.latency_s)
+    formula = [workload.time_per_event_s(n) / unit_s for n in bent]
     axes.plot(bent, formula, color=INK, linewidth=1.4, label="closed formula", zorder=1)
     axes.set_xlim(0, max(clients) * 1.04)
     axes.set_xlabel("clients per server")
@@ -117,7 +114,7 @@ def _latency(record: FarmRecord) -> Picture:
     return Picture("farm-latency", "latency against rate", told, figure)
 
 
-def _chosen(record: FarmRecord) -> Delay:
+def _chosen(record: FarmRecord) -> DelayStudy:
     return next(delay for delay in record.delays if delay.delay_ms == record.delay_ms)
 
 
@@ -151,9 +148,3 @@ def _servers(record: FarmRecord) -> Picture:
     label(axes, record.model, f"{record.rate_hz:g} requests/s")
     told = f"servers needed against p99: {record.servers} for {record.p99_ms:g} ms"
     return Picture("farm-servers", "servers against p99", told, figure)
-
-
-def servers_needed(delay: Delay, rate_hz: float, targets_ms: Sequence[float]) -> list[tuple[float, float]]:
-    """Return how many servers each p99 takes; targets that none reaches are left out."""
-    found = ((target, rate_within(delay.points, target / 1e3)) for target in targets_ms)
-    return [(target, max(1.0, rate_hz / rate)) for target, rate in found if rate is not None]

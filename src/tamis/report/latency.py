@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tamis.measure import LatencyRow
+from tamis.records import LatencyRow
 from tamis.report.canvas import (
     INK,
     MARKERS,
@@ -17,7 +17,7 @@ from tamis.report.canvas import (
     new_figure,
     plain_log,
 )
-from tamis.report.content import Cell, Picture, Row, Table, milliseconds, number, significant, words
+from tamis.report.content import Cell, PageTable, Picture, Row, milliseconds, number, significant, words
 
 HLT_BUDGET_NS = 100_000_000
 BUDGET = "HLT budget, 100 ms"
@@ -194,7 +194,7 @@ def _inside(tick: float, axes: Any) -> bool:
     return bool(low <= tick <= high)
 
 
-def latency_table(rows: Sequence[LatencyRow], note: str) -> Table:
+def latency_table(rows: Sequence[LatencyRow], note: str) -> PageTable:
     """Return every time that was measured."""
     columns = (
         "model",
@@ -211,7 +211,7 @@ def latency_table(rows: Sequence[LatencyRow], note: str) -> Table:
         "times the floor",
         "share of 100 ms",
     )
-    return Table("Latency", columns, tuple(map(_latency_row, rows)), note)
+    return PageTable("Latency", columns, tuple(map(_latency_row, rows)), note)
 
 
 def _latency_row(row: LatencyRow) -> Row:

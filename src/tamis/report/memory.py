@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tamis.measure import LoadRow, MemoryRow
+from tamis.records import LoadRow, MemoryRow
 from tamis.report.canvas import MARKERS, batch_axis, colour, engine_index, label, new_figure
-from tamis.report.content import Cell, Picture, Row, Table, milliseconds, number, words
+from tamis.report.content import Cell, PageTable, Picture, Row, milliseconds, number, words
 
 MB = 1e6
 
@@ -97,7 +97,7 @@ def _against_events(long: dict[str, MemoryRow], bundle: str, suffix: str) -> Pic
     )
 
 
-def memory_table(rows: Sequence[MemoryRow], note: str) -> Table:
+def memory_table(rows: Sequence[MemoryRow], note: str) -> PageTable:
     """Return every memory run."""
     columns = (
         "model",
@@ -116,7 +116,7 @@ def memory_table(rows: Sequence[MemoryRow], note: str) -> Table:
         heap = None if row.allocated_peak_bytes is None else row.allocated_peak_bytes / MB
         cells = (words(row.bundle), words(row.engine), number(row.batch), number(row.events, ".0f"))
         made.append(Row((*cells, *(number(s / MB, ".0f") for s in sizes), number(heap, ".1f")), row.bundle))
-    return Table("Memory, a process for each row", columns, tuple(made), note)
+    return PageTable("Memory, a process for each row", columns, tuple(made), note)
 
 
 def load_picture(rows: Sequence[LoadRow], suffix: str) -> Picture:
@@ -155,7 +155,7 @@ def load_picture(rows: Sequence[LoadRow], suffix: str) -> Picture:
     )
 
 
-def load_table(rows: Sequence[LoadRow], note: str) -> Table:
+def load_table(rows: Sequence[LoadRow], note: str) -> PageTable:
     """Return import, open, first and second call."""
     columns = (
         "model",
@@ -173,4 +173,4 @@ def load_table(rows: Sequence[LoadRow], note: str) -> Table:
         ratio = row.first_call_ns / row.second_call_ns if row.second_call_ns else None
         cells: tuple[Cell, ...] = (words(row.bundle), words(row.engine), number(row.processes))
         made.append(Row((*cells, *map(milliseconds, times), number(ratio, ".1f")), row.bundle))
-    return Table("Import, open, first call", columns, tuple(made), note)
+    return PageTable("Import, open, first call", columns, tuple(made), note)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from tamis._base import require
-from tamis.measure import Discrimination, Evaluation, Histogram
+from tamis.measure.physics.baselines import BASELINE_NAMES, score_name
+from tamis.records import Discrimination, Evaluation, VariableHistogram
 from tamis.report.canvas import INK, LINES, MARKERS, MUTED, PURPOSE, colour, label, new_figure
-from tamis.report.content import Cell, Picture, Row, Table, number, words
-from tamis.report.merit import BASELINE_NAMES, score_of
+from tamis.report.content import Cell, PageTable, Picture, Row, number, words
 
 TITLES = {
     "jet mass": "jet mass [GeV]",
@@ -31,7 +31,7 @@ def physics_pictures(evaluation: Evaluation, suffix: str) -> list[Picture]:
     """Draw what one evaluation says of its detector."""
     drawn = [_summary(evaluation, suffix)]
     drawn += [_roc(evaluation, facts.name, suffix) for facts in evaluation.signals]
-    score = score_of(evaluation)
+    score = score_name(evaluation)
     drawn += [_distribution(evaluation, h, suffix) for h in evaluation.histograms if h.variable == score]
     return drawn
 
@@ -44,10 +44,10 @@ def baseline_pictures(evaluation: Evaluation, suffix: str) -> list[Picture]:
 
 def variable_style(evaluation: Evaluation, variable: str) -> dict[str, Any]:
     """Return how a variable is drawn: the score in ink and thick, everything else in its own colour and dashes."""
-    if variable == score_of(evaluation):
+    if variable == score_name(evaluation):
         return {"color": INK, "linestyle": "-", "linewidth": 2.6, "zorder": 5}
     others = [
-        f.variable for f in evaluation.figures if f.variable not in (*BASELINE_NAMES, score_of(evaluation))
+        f.variable for f in evaluation.figures if f.variable not in (*BASELINE_NAMES, score_name(evaluation))
     ]
     if variable in BASELINE_NAMES:
         index = BASELINE_NAMES.index(variable)
@@ -67,7 +67,7 @@ def _of(evaluation: Evaluation, signal: str) -> list[Discrimination]:
 def _summary(evaluation: Evaluation, suffix: str) -> Picture:
     signals = [facts.name for facts in evaluation.signals]
     variables = [
-        score_of(evaluation),
+        score_name(evaluation),
         *(n for n in BASELINE_NAMES if any(f.variable == n for f in evaluation.figures)),
     ]
     efficiencies = list(evaluation.figures[0].signal_efficiency) if evaluation.figures else []
@@ -158,7 +158,7 @@ def _roc(evaluation: Evaluation, signal: str, suffix: str) -> Picture:
     )
 
 
-def _distribution(evaluation: Evaluation, found: Histogram, suffix: str) -> Picture:
+def _distribution(evaluation: Evaluation, found: VariableHistogram, suffix: str) -> Picture:
     figure, axes = new_figure()
     jets = {f.name: f.jets for f in (evaluation.background, *evaluation.signals)}
     signals = [name for name in found.densities if name != evaluation.background.name]
@@ -213,7 +213,7 @@ def binned(edges: Sequence[float], densities: Sequence[float], jets: int) -> Any
     return made
 
 
-def merit_table(evaluation: Evaluation, note: str) -> Table:
+def merit_table(evaluation: Evaluation, note: str) -> PageTable:
     """Return AUC and efficiencies with their errors."""
     efficiencies = list(evaluation.figures[0].signal_efficiency) if evaluation.figures else []
     columns = (
@@ -223,7 +223,7 @@ def merit_table(evaluation: Evaluation, note: str) -> Table:
         "AUC",
         *(f"signal efficiency at background {e}" for e in efficiencies),
     )
-    score = score_of(evaluation)
+    score = score_name(evaluation)
     made = []
     for f in evaluation.figures:
         estimates = (f.auc, *(f.signal_efficiency[e] for e in efficiencies))
@@ -235,12 +235,12 @@ def merit_table(evaluation: Evaluation, note: str) -> Table:
                 "score" if f.variable == score else "",
             )
         )
-    return Table(
+    return PageTable(
         f"What {evaluation.bundle} tells apart, next to simple variables", columns, tuple(made), note
     )
 
 
-def working_point_table(evaluation: Evaluation) -> Table | None:
+def working_point_table(evaluation: Evaluation) -> PageTable | None:
     """Return the fraction of every sample that passes each working point."""
     samples = [evaluation.background.name, *(f.name for f in evaluation.signals)]
     made = [
@@ -251,4 +251,4 @@ def working_point_table(evaluation: Evaluation) -> Table | None:
         for name, passed in evaluation.working_points.items()
     ]
     title = f"Fraction of jets above the working points of {evaluation.bundle}"
-    return Table(title, ("model", "working point", *samples), tuple(made)) if made else None
+    return PageTable(title, ("model", "working point", *samples), tuple(made)) if made else None

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tamis.measure import Rate, RateRecord, Roc, Tuned, TurnOn
+from tamis.records import Rate, RateRecord, Roc, TunedThreshold, TurnOn
 from tamis.report.canvas import INK, MARKERS, MUTED, colour, label, new_figure, plain_log
-from tamis.report.content import Cell, Picture, Row, Table, number, words
+from tamis.report.content import Cell, PageTable, Picture, Row, number, words
 
 
 def rate_pictures(record: RateRecord, suffix: str) -> list[Picture]:
@@ -91,7 +91,7 @@ def _overlap(record: RateRecord, suffix: str) -> Picture:
     )
 
 
-def _threshold(record: RateRecord, tuned: Tuned, suffix: str) -> Picture:
+def _threshold(record: RateRecord, tuned: TunedThreshold, suffix: str) -> Picture:
     figure, axes = new_figure()
     threshold, rate, error = np.array(tuned.curve).T
     axes.fill_between(
@@ -119,7 +119,7 @@ def _threshold(record: RateRecord, tuned: Tuned, suffix: str) -> Picture:
     )
 
 
-def _efficiency(record: RateRecord, tuned: Tuned, suffix: str) -> Picture:
+def _efficiency(record: RateRecord, tuned: TunedThreshold, suffix: str) -> Picture:
     figure, axes = new_figure(size=(6.4, 1.6 + 0.4 * len(tuned.efficiency)))
     names = list(tuned.efficiency)
     axes.barh(
@@ -225,11 +225,11 @@ def _turn_on(record: RateRecord, found: TurnOn, suffix: str) -> Picture:
     )
 
 
-def rate_tables(record: RateRecord, note: str) -> list[Table]:
+def rate_tables(record: RateRecord, note: str) -> list[PageTable]:
     """Return the numbers."""
     samples = list(record.samples)
     tables = [
-        Table(
+        PageTable(
             f"{record.menu}: rates",
             ("path", "prescale", "rate Hz", "alone Hz", "simulated events", *(f"% of {name}" for name in samples)),
             tuple(
@@ -244,7 +244,7 @@ def rate_tables(record: RateRecord, note: str) -> list[Table]:
             ),
             note,
         ),
-        Table(
+        PageTable(
             f"{record.menu}: together",
             ("", "rate Hz"),
             tuple(
@@ -257,7 +257,7 @@ def rate_tables(record: RateRecord, note: str) -> list[Table]:
     ]  # fmt: skip
     if record.tuned:
         tables.append(
-            Table(
+            PageTable(
                 f"{record.menu}: thresholds found",
                 ("path", "wanted Hz", "threshold", "from", "to", "rate Hz"),
                 tuple(

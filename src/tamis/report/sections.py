@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tamis.measure import AnyKind, Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
+from tamis.measure import AnyRecord
+from tamis.records import Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
 from tamis.report.agreement import agreement_picture, agreement_table, flips_table
-from tamis.report.content import Picture, Row, Section, Table, words
+from tamis.report.content import PageTable, Picture, Row, Section, words
 from tamis.report.latency import latency_pictures, latency_table
 from tamis.report.memory import load_picture, load_table, memory_pictures, memory_table
 from tamis.report.physics import baseline_pictures, merit_table, physics_pictures, working_point_table
@@ -18,7 +19,7 @@ from tamis.report.training import training_picture
 from tamis.report.trigger import doors, run_pictures, run_tables
 from tamis.trigger import RunSummary
 
-Found = Sequence[tuple[Path, AnyKind]]
+Found = Sequence[tuple[Path, AnyRecord]]
 History = tuple[Mapping[str, float], ...]
 
 
@@ -170,7 +171,7 @@ def _agreement(records: Sequence[Numbered]) -> Section:
 
 def _physics(evaluations: Sequence[Evaluation]) -> Section:
     pictures: list[Picture] = []
-    tables: list[Table] = []
+    tables: list[PageTable] = []
     seen: list[str] = []
     for evaluation in evaluations:
         count = seen.count(evaluation.bundle)
@@ -202,11 +203,11 @@ def _records(found: Found) -> Section:
         Row(tuple(words(cell) for cell in (path.name, record.kind, *_facts(record))))
         for path, record in found
     ]
-    tables = (Table("Records", columns, tuple(rows)),) if rows else ()
+    tables = (PageTable("Records", columns, tuple(rows)),) if rows else ()
     return Section("records", "Records", "What was measured, where, when and with what.", (), tables)
 
 
-def _facts(record: AnyKind) -> tuple[str, ...]:
+def _facts(record: AnyRecord) -> tuple[str, ...]:
     if isinstance(record, TrainingCurves):
         return (record.bundle, "–", "–", "–", f"{len(record.history)} epochs")
     host = record.host

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tamis.measure import LoadPoint, Scenario, TrafficRecord
+from tamis.records import LoadPoint, Scenario, TrafficRecord
 from tamis.report.canvas import INK, LINES, batch_axis, colour, label, new_figure, plain_log, save, style
-from tamis.report.content import Cell, Picture, Row, Table, number, significant, words
+from tamis.report.content import Cell, PageTable, Picture, Row, number, significant, words
 from tamis.report.traffic_lines import Line, lines_of
 
 CLIENTS = (Scenario.CLOSED, Scenario.OFFLINE)
@@ -150,7 +150,7 @@ def _place_legend(axes: Any) -> None:
 
 def _opened(axes: Any, line: Line, x: Sequence[float], y: Sequence[float]) -> int:
     """Open the markers of loads of which requests failed, since a latency is that of answers; return how many."""
-    lost = {line.rate_hz(point) for point in line.points(Scenario.SERVER) if point.errors or point.unanswered}
+    lost = {line.rate_hz(point) for point in line.points(Scenario.SERVER) if point.failed}
     marked = [(rate, value) for rate, value in zip(x, y, strict=True) if rate in lost]
     if marked:
         axes.plot(*zip(*marked, strict=True), **(line.look | {"mfc": "white", "linestyle": "none"}))
@@ -209,7 +209,7 @@ def _split(lines: Sequence[Line], model: str, scenarios: Sequence[Scenario], nam
     )
 
 
-def traffic_table(records: Sequence[TrafficRecord], note: str) -> Table:
+def traffic_table(records: Sequence[TrafficRecord], note: str) -> PageTable:
     """Return every load."""
     columns = (
         "model", "", "load", "requests/s", "events/s", "p50 [ms]", "p90 [ms]", "p99 [ms]", "p99.9 [ms]", "max [ms]",
@@ -219,16 +219,14 @@ def traffic_table(records: Sequence[TrafficRecord], note: str) -> Table:
     for line in lines_of(records):
         for load, points in line.by_load(*Scenario).items():
             rows += [_row(line, load, point) for point in points]
-    return Table("Loads", columns, tuple(rows), note)
+    return PageTable("Loads", columns, tuple(rows), note)
 
 
 def _row(line: Line, load: str, point: LoadPoint) -> Row:
-    server, failed = point.server, sum(point.errors.values()) + point.unanswered
-    compute = server.input_us + server.infer_us + server.output_us if server else None
-    merged = server.requests * point.rows / server.executions if server and server.executions else None
+    server = point.server
     times = (
         point.p50_us, point.p90_us, point.p99_us, point.p999_us, point.most_us,
-        server.queue_us if server else None, compute, point.transport_us,
+        server.queue_us if server else None, server.compute_us if server else None, point.transport_us,
     )  # fmt: skip
     cells = (
         words(line.model),
@@ -237,7 +235,7 @@ def _row(line: Line, load: str, point: LoadPoint) -> Row:
         Cell(significant(point.requests_per_s), point.requests_per_s),
         Cell(significant(point.requests_per_s * point.rows), point.requests_per_s * point.rows),
         *(number(None) if us is None else Cell(significant(us / 1e3), us) for us in times),
-        number(merged, ".3g"),
-        number(failed, "d"),
+        number(point.events_per_execution, ".3g"),
+        number(point.failed, "d"),
     )
-    return Row(cells, line.model, "bad" if failed else "")
+    return Row(cells, line.model, "bad" if point.failed else "")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.measure import LoadPoint, Scenario, TrafficRecord
+from tamis.records import LoadPoint, Scenario, TrafficRecord
 from tamis.report.canvas import MARKERS, colour
 
 

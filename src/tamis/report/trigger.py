@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tamis.report.canvas import INK, colour, label, new_figure, plain_log
-from tamis.report.content import Cell, Picture, Row, Table, number, significant, words
+from tamis.report.content import Cell, PageTable, Picture, Row, number, significant, words
 from tamis.trigger import HistogramSum, RunSummary, TimeLine, account, beside
 
 PARTS = ("filter", "python", "features", "model", "input and output", "framework", "run")
@@ -92,7 +92,7 @@ def _histogram(name: str, filled: HistogramSum, suffix: str) -> Picture:
     return Picture(f"filled-{name}{suffix}", name, told, figure)
 
 
-def run_tables(run: RunSummary, note: str) -> list[Table]:
+def run_tables(run: RunSummary, note: str) -> list[PageTable]:
     """Return the counts and the times of one run."""
     counts = run.counts
     total = max(1, counts.entered)
@@ -107,7 +107,7 @@ def run_tables(run: RunSummary, note: str) -> list[Table]:
     rows += [(f"stream {name}", n) for name, n in counts.streams.items()]
     rows += [(f"debug: {name}", n) for name, n in counts.reasons.items()]
     tables = [
-        Table(
+        PageTable(
             f"{run.menu}: where the events went",
             ("", "events", "%"),
             tuple(
@@ -116,7 +116,7 @@ def run_tables(run: RunSummary, note: str) -> list[Table]:
             ),
             note,
         ),
-        Table(
+        PageTable(
             f"{run.menu}: time",
             ("step", "part", "events", "mean µs", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
             tuple(_time_row(line, run.menu) for line in (*account(run), *beside(run))),
@@ -125,7 +125,7 @@ def run_tables(run: RunSummary, note: str) -> list[Table]:
     ]
     if run.unreadable:
         tables.append(
-            Table(
+            PageTable(
                 f"{run.menu}: what could not be read",
                 ("file", "from", "to", "reason"),
                 tuple(

@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING
 
 from tamis._base import DataError, progress, require, write_text
 from tamis.bundle import Bundle
-from tamis.measure import (
-    AnyKind,
-    Evaluation,
-    RateRecord,
-    Record,
-    TrafficRecord,
-    TrainingCurves,
-    read_records,
-)
+from tamis.measure import AnyRecord, read_records
+from tamis.records import Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
 from tamis.trigger import RunSummary
 
 if TYPE_CHECKING:
@@ -71,8 +64,8 @@ def write_report(places: Sequence[Path], output: Path, *, bundles: Sequence[Bund
 
 
 def _unique(
-    found: list[tuple[Path, AnyKind]],
-) -> list[tuple[Path, AnyKind]]:
+    found: list[tuple[Path, AnyRecord]],
+) -> list[tuple[Path, AnyRecord]]:
     """Drop what was found twice, since places may lie in each other."""
     return list({path.resolve(): (path, record) for path, record in found}.values())
 

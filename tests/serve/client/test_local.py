@@ -18,7 +18,8 @@ import tamis
 from tamis._base import UsageError
 from tamis.bundle import Bundle
 from tamis.engines import Remote
-from tamis.measure.traffic import Scenario, Target, Traffic
+from tamis.measure.traffic import LoadTarget
+from tamis.records import Scenario, Traffic
 from tamis.serve.client.channel import CallError
 from tamis.serve.client.inference import Codec
 from tamis.serve.client.local import LocalChannel
@@ -186,13 +187,13 @@ def test_a_request_that_ends_beyond_its_region_is_refused(place):
 
 
 def test_load_measures_it(served, place):
-    target = Target(served.grpc, "conv-vae", local=f"local:{place}")
+    target = LoadTarget(served.grpc, "conv-vae", local=f"local:{place}")
     traffic = Traffic(scenario=Scenario.SINGLE_STREAM, streams=1, seconds=0.3, warm_up_s=0.1)
     point = target.load(traffic)
     assert point.requests > 10
     assert point.server is not None
     assert abs(point.server.requests - point.requests) < point.requests
-    with pytest.raises(UsageError, match="one request is under way at a time"):
+    with pytest.raises(UsageError, match="one request at a time"):
         target.load(Traffic(scenario=Scenario.CLOSED, streams=4, seconds=0.3))
     target.close()
 

@@ -1,29 +1,11 @@
-"""Loading a server: requests as they come in real life, and what became of each."""
+"""Loads on a server: requests with realistic arrivals, and their latencies."""
 
-from tamis.measure.traffic.arrivals import poisson_arrivals_ns
-from tamis.measure.traffic.reading import read_traffic
-from tamis.measure.traffic.study import Target, study_together, study_traffic, write_traffic
-from tamis.measure.traffic_record import (
-    Batches,
-    BatchTime,
-    LoadPoint,
-    Scenario,
-    ServerTime,
-    Traffic,
-    TrafficRecord,
-)
+from tamis.measure.traffic.driver import poisson_arrivals_ns
+from tamis.measure.traffic.study import LoadTarget, study_together, study_traffic, write_traffic
 
 __all__ = [
-    "BatchTime",
-    "Batches",
-    "LoadPoint",
-    "Scenario",
-    "ServerTime",
-    "Target",
-    "Traffic",
-    "TrafficRecord",
+    "LoadTarget",
     "poisson_arrivals_ns",
-    "read_traffic",
     "study_together",
     "study_traffic",
     "write_traffic",

@@ -1,4 +1,4 @@
-"""The loop that sends requests when they are due and notes when answers come: one thread, any number in flight."""
+"""The load generator: sends requests when they are due and records the times of the responses, in one thread."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from time import monotonic_ns
 
 import numpy as np
 
-from tamis.measure.traffic.arrivals import poisson_arrivals_ns
-from tamis.measure.traffic_record import Scenario, Traffic
+from tamis.records import Scenario, Traffic
 from tamis.serve.client.channel import CallError, Channel, Exchange
 from tamis.serve.client.inference import PATH
 from tamis.serve.wire.frames import Chunk
 from tamis.serve.wire.sending import Sending
 
-SPIN_NS = 1_200_000  # waits that are shorter are not slept through: the system wakes in milliseconds
-DRAIN_NS = 2_000_000_000
+SPIN_NS = 1_200_000  # shorter waits are busy, since poll() has a resolution of milliseconds
+DRAIN_NS = 2_000_000_000  # wait for late responses at the end, beyond the timeout
 
 
 @dataclass
-class Outcome:
-    """What became of requests: a row each, in the order of their ends."""
+class LoadOutcome:
+    """The times of the answered requests, in the order of completion, and the number of failed ones."""
 
     scheduled_ns: list[int] = field(default_factory=list)
     sent_ns: list[int] = field(default_factory=list)
@@ -35,11 +34,11 @@ class Outcome:
     end_ns: int = 0
 
 
-Outcomes = Sequence[Outcome]  # one per model
+LoadOutcomes = Sequence[LoadOutcome]  # one per model
 
 
 class _Timed(Exchange):
-    """A call that notes when it ended."""
+    """A call that records when it ended."""
 
     __slots__ = ("done_ns", "finished", "model", "scheduled_ns", "sent_ns")
 
@@ -50,13 +49,13 @@ class _Timed(Exchange):
     done_ns: int
 
     def on_end(self) -> None:
-        """Note the time."""
+        """Record the time of the response."""
         super().on_end()
         self.done_ns = monotonic_ns()
         self.finished.append(self)
 
     def on_reset(self, code: int) -> None:
-        """Note the time."""
+        """Record the time of the response."""
         if not self.done:
             super().on_reset(code)
             self.done_ns = monotonic_ns()
@@ -64,7 +63,7 @@ class _Timed(Exchange):
 
 
 class Driver:
-    """Sends prepared requests over some connections."""
+    """Sends prepared requests over one or more connections."""
 
     def __init__(
         self,
@@ -76,7 +75,7 @@ class Driver:
         tls: ssl.SSLContext | None = None,
         token: str | None = None,
     ) -> None:
-        """Connect; the requests are for as many models in turn."""
+        """Connect; `requests` are for `models` models in turn."""
         self._channels = [Channel(address, tls=tls, token=token) for _ in range(connections)]
         self._poll = select.poll()
         self._by_descriptor = {channel.fileno(): channel for channel in self._channels}
@@ -86,14 +85,14 @@ class Driver:
         self._number = 0
         self._finished: list[_Timed] = []
         self._models = models
-        self._under_way = [0] * models
+        self._in_flight = [0] * models
 
-    def run(self, traffic: Traffic) -> list[Outcome]:
-        """Let traffic flow; what comes during the warm-up is sent and not counted; return what became of each model's."""
+    def run(self, traffic: Traffic) -> list[LoadOutcome]:
+        """Send the traffic and return the outcome per model; requests due during the warm-up are not counted."""
         begin = monotonic_ns()
         counted_ns = begin + round(traffic.warm_up_s * 1e9)
         end_ns = counted_ns + round(traffic.seconds * 1e9)
-        outcomes = [Outcome(begin_ns=counted_ns, end_ns=end_ns) for _ in range(self._models)]
+        outcomes = [LoadOutcome(begin_ns=counted_ns, end_ns=end_ns) for _ in range(self._models)]
         if traffic.scenario is Scenario.SERVER:
             self._open_loop(traffic, begin, outcomes)
         elif traffic.scenario is Scenario.MULTI_STREAM:
@@ -105,26 +104,26 @@ class Driver:
         self._drain(traffic, outcomes)
         return outcomes
 
-    def _open_loop(self, traffic: Traffic, begin: int, outcomes: Outcomes) -> None:
-        assert traffic.rate_hz is not None  # noqa: S101 - as the scenario demands
+    def _open_loop(self, traffic: Traffic, begin: int, outcomes: LoadOutcomes) -> None:
+        assert traffic.rate_hz is not None  # noqa: S101 - validated by Traffic
         whole_s = traffic.warm_up_s + traffic.seconds
         for due in (poisson_arrivals_ns(traffic.rate_hz, whole_s, traffic.seed) + begin).tolist():
             while (now := monotonic_ns()) < due:
-                self._hear(due - now)
-                self._book(outcomes)
+                self._read(due - now)
+                self._record(outcomes)
             self._send(due, traffic)
-            self._book(outcomes)
+            self._record(outcomes)
 
-    def _closed_loop(self, traffic: Traffic, end_ns: int, outcomes: Outcomes) -> None:
+    def _closed_loop(self, traffic: Traffic, end_ns: int, outcomes: LoadOutcomes) -> None:
         for _ in range(traffic.streams):
             self._send(monotonic_ns(), traffic)
         while (now := monotonic_ns()) < end_ns:
-            self._hear(end_ns - now)
-            for _ in range(self._book(outcomes)):
+            self._read(end_ns - now)
+            for _ in range(self._record(outcomes)):
                 self._send(monotonic_ns(), traffic)
 
-    def _thinking(self, traffic: Traffic, begin: int, outcomes: Outcomes) -> None:
-        """Each client works on its own between an answer and its next request: as many requests are due as clients are done."""
+    def _thinking(self, traffic: Traffic, begin: int, outcomes: LoadOutcomes) -> None:
+        """Run clients that each work for a random time between a response and their next request."""
         rng, mean_ns = np.random.default_rng(traffic.seed), traffic.think_s * 1e9
         due = [begin + round(rng.exponential(mean_ns)) for _ in range(traffic.streams)]
         heapify(due)
@@ -132,28 +131,28 @@ class Driver:
         while (now := monotonic_ns()) < end_ns:
             if due and due[0] <= now:
                 self._send(heappop(due), traffic)
-                self._hear(0)
+                self._read(0)
             else:
-                self._hear(min(due[0] if due else end_ns, end_ns) - now)
+                self._read(min(due[0] if due else end_ns, end_ns) - now)
             for exchange in self._finished:
                 heappush(due, exchange.done_ns + round(rng.exponential(mean_ns)))
-            self._book(outcomes)
+            self._record(outcomes)
 
-    def _in_rounds(self, traffic: Traffic, outcomes: Outcomes) -> None:
-        (outcome,) = outcomes  # a round is of one model
+    def _in_rounds(self, traffic: Traffic, outcomes: LoadOutcomes) -> None:
+        (outcome,) = outcomes  # only one model in this scenario
         while monotonic_ns() < outcome.end_ns:
             begin = monotonic_ns()
             for _ in range(traffic.streams):
                 self._send(begin, traffic)
             last, failed = begin, False
-            while any(self._under_way):
-                self._hear(round(traffic.timeout_s * 1e9))
+            while any(self._in_flight):
+                self._read(round(traffic.timeout_s * 1e9))
                 for exchange in self._finished:
                     last = max(last, exchange.done_ns)
                     failed = failed or exchange.failure is not None
                     if exchange.failure is not None:
-                        self._blame(exchange, outcome)
-                self._under_way[0] -= len(self._finished)
+                        self._record_failure(exchange, outcome)
+                self._in_flight[0] -= len(self._finished)
                 self._finished.clear()
             if not failed and begin >= outcome.begin_ns:
                 outcome.scheduled_ns.append(begin)
@@ -175,23 +174,23 @@ class Driver:
             exchange.sent_ns = monotonic_ns()
             return exchange
 
-        self._under_way[model] += 1
+        self._in_flight[model] += 1
         channel.begin(PATH, size, pieces, timeout_ns=round(traffic.timeout_s * 1e9), make=make)
 
-    def _hear(self, most_ns: int) -> None:
-        """Read what has come; wait for it at most so long."""
+    def _read(self, most_ns: int) -> None:
+        """Wait for responses for at most `most_ns`, and read those that have arrived."""
         wait_ms = 0 if most_ns < SPIN_NS else (most_ns - SPIN_NS) // 1_000_000 + 1
         for descriptor, _ in self._poll.poll(wait_ms):
             self._by_descriptor[descriptor].read()
 
-    def _book(self, outcomes: Outcomes) -> int:
-        """Note what has ended; return how many that were."""
+    def _record(self, outcomes: LoadOutcomes) -> int:
+        """Record the finished requests; return their number."""
         finished = self._finished
         for exchange in finished:
             outcome = outcomes[exchange.model]
-            self._under_way[exchange.model] -= 1
+            self._in_flight[exchange.model] -= 1
             if exchange.failure is not None:
-                self._blame(exchange, outcome)
+                self._record_failure(exchange, outcome)
             elif outcome.begin_ns <= exchange.scheduled_ns < outcome.end_ns:
                 outcome.scheduled_ns.append(exchange.scheduled_ns)
                 outcome.sent_ns.append(exchange.sent_ns)
@@ -200,21 +199,30 @@ class Driver:
         finished.clear()
         return count
 
-    def _blame(self, exchange: Exchange, outcome: Outcome) -> None:
-        told = str(exchange.failure)
-        outcome.errors[told] = outcome.errors.get(told, 0) + 1
+    def _record_failure(self, exchange: Exchange, outcome: LoadOutcome) -> None:
+        reason = str(exchange.failure)
+        outcome.errors[reason] = outcome.errors.get(reason, 0) + 1
         if any(channel.closed for channel in self._channels):
             raise exchange.failure or CallError
 
-    def _drain(self, traffic: Traffic, outcomes: Outcomes) -> None:
+    def _drain(self, traffic: Traffic, outcomes: LoadOutcomes) -> None:
         until = monotonic_ns() + round(traffic.timeout_s * 1e9) + DRAIN_NS
-        while any(self._under_way) and (now := monotonic_ns()) < until:
-            self._hear(until - now)
-            self._book(outcomes)
-        for outcome, under_way in zip(outcomes, self._under_way, strict=True):
-            outcome.unanswered = under_way
+        while any(self._in_flight) and (now := monotonic_ns()) < until:
+            self._read(until - now)
+            self._record(outcomes)
+        for outcome, in_flight in zip(outcomes, self._in_flight, strict=True):
+            outcome.unanswered = in_flight
 
     def close(self) -> None:
         """Close the connections."""
         for channel in self._channels:
             channel.close()
+
+
+def poisson_arrivals_ns(rate_hz: float, seconds: float, seed: int) -> np.ndarray:
+    """Return the arrival times of a Poisson process, in nanoseconds since the start."""
+    rng = np.random.default_rng(seed)
+    expected = rate_hz * seconds
+    gaps = rng.exponential(1e9 / rate_hz, int(expected + 10 * expected**0.5 + 50))
+    times = np.cumsum(gaps)
+    return times[times < seconds * 1e9].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Requests through memory that is shared with the server: one at a time, each by whoever waits for its answer."""
+"""The load generator for shared memory: one request at a time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from time import monotonic_ns
 import numpy as np
 
 from tamis._base import UsageError
-from tamis.measure.traffic.driver import Outcome
-from tamis.measure.traffic_record import Scenario, Traffic
+from tamis.measure.traffic.driver import LoadOutcome
+from tamis.records import Scenario, Traffic
 from tamis.serve.client.channel import CallError
 from tamis.serve.client.inference import Codec
 from tamis.serve.client.local import LocalChannel
 
 
 class LocalDriver:
-    """Sends prepared arrays over one channel."""
+    """Sends prepared arrays over one shared-memory channel."""
 
     def __init__(self, address: str, codec: Codec, arrays: Sequence[Sequence[np.ndarray]]) -> None:
         """Connect."""
@@ -26,13 +26,13 @@ class LocalDriver:
             raise UsageError(f"{address} cannot be reached: {error.strerror or error}") from error
         self._codec, self._arrays = codec, arrays
 
-    def run(self, traffic: Traffic) -> list[Outcome]:
-        """Ask one time after the other; what comes during the warm-up is not counted."""
+    def run(self, traffic: Traffic) -> list[LoadOutcome]:
+        """Send one request after another; requests during the warm-up are not counted."""
         if traffic.scenario is not Scenario.SINGLE_STREAM and traffic.streams != 1:
-            raise UsageError("through shared memory one request is under way at a time: use single-stream")
+            raise UsageError("shared memory carries one request at a time: use the scenario single-stream")
         if traffic.scenario is Scenario.SERVER:
-            raise UsageError("through shared memory requests do not arrive by themselves: use single-stream")
-        outcome = Outcome(begin_ns=monotonic_ns() + round(traffic.warm_up_s * 1e9))
+            raise UsageError("shared memory has no random arrivals: use the scenario single-stream")
+        outcome = LoadOutcome(begin_ns=monotonic_ns() + round(traffic.warm_up_s * 1e9))
         outcome.end_ns = outcome.begin_ns + round(traffic.seconds * 1e9)
         timeout_ns, number = round(traffic.timeout_s * 1e9), 0
         while (begin := monotonic_ns()) < outcome.end_ns:

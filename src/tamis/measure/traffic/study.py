@@ -1,4 +1,4 @@
-"""From loads to a record: percentiles from the scheduled time, and where the server says that the time went."""
+"""Load a model on a server and write the record: latency percentiles, and the server's own counters."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
 from tamis._base import UsageError, did_you_mean, file_stamp, host_facts, utc_timestamp, write_text
-from tamis.measure.traffic.driver import Driver, Outcome
+from tamis.measure.traffic.driver import Driver, LoadOutcome
 from tamis.measure.traffic.local_driver import LocalDriver
-from tamis.measure.traffic_record import (
+from tamis.records import (
     Batches,
     BatchTime,
     LoadPoint,
@@ -26,19 +26,17 @@ from tamis.serve.protocol.tensors import dtype_of, to_raw
 from tamis.serve.wire.frames import Chunk
 from tamis.serve.wire.tls import Credentials
 
-MERGED = "tamis_merged_rows"  # the parameter by which our server tells how many rows it merges
+MERGED_ROWS_PARAMETER = "tamis_merged_rows"  # model parameter of our server: most rows that it merges
 SERVICE = "/inference.GRPCInferenceService/"
-TRACED = 2000  # requests of a load whose times are kept
-VARIANTS = 16  # different inputs, sent in turn
-Counted = tuple[np.ndarray, dict[int, tuple[int, int]]]  # what a server has counted, whole and by batch size
-FREE = 8  # elements of a free dimension, where nobody says how many
+TRACED = 2000  # requests of a load whose times are recorded
+VARIANTS = 16  # different random inputs, sent in turn
+Counters = tuple[np.ndarray, dict[int, tuple[int, int]]]  # of the server: in total, and by batch size
+FREE_SIZE = 8  # of a free dimension, unless the user gives one
+NO_CREDENTIALS = Credentials()
 
 
-NOTHING = Credentials()
-
-
-class Target:
-    """A model on a server: what it takes, and how it is asked."""
+class LoadTarget:
+    """A model on a server, with prepared requests of random inputs."""
 
     def __init__(
         self,
@@ -48,24 +46,24 @@ class Target:
         rows: int = 1,
         sizes: Mapping[str, Sequence[int]] | None = None,
         seed: int = 1,
-        credentials: Credentials = NOTHING,
+        credentials: Credentials = NO_CREDENTIALS,
         local: str | None = None,
     ) -> None:
-        """Ask the server what the model takes, and prepare requests of random numbers; `local` is its socket for them."""
+        """Read the model's metadata from the server and prepare random requests; `local` is the shared-memory socket."""
         self.address, self.tls = reach(address, credentials)
         self.model, self.rows, self.token = model, rows, credentials.token
         self.local = local
         self._channel = Channel(self.address, tls=self.tls, token=self.token)
-        server = self._ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
+        server = self._call("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
         self.server, self.version = server.name, server.version
-        described = self._ask("ModelMetadata", pb.ModelMetadataRequest(name=model), pb.ModelMetadataResponse)
+        described = self._call("ModelMetadata", pb.ModelMetadataRequest(name=model), pb.ModelMetadataResponse)
         self.platform = described.platform
         rng = np.random.default_rng(seed)
         self._described = described
         self.arrays = [self._random(described, rng, sizes or {}) for _ in range(VARIANTS)]
         self.requests = [self._request(described, arrays) for arrays in self.arrays]
 
-    def _ask(self, method: str, message: pb.ModelMetadataRequest, kind: type) -> pb.ModelMetadataResponse:
+    def _call(self, method: str, message: pb.ModelMetadataRequest, kind: type) -> pb.ModelMetadataResponse:
         encoded = message.SerializeToString()
         answer = self._channel.answer(
             self._channel.begin(SERVICE + method, len(encoded), [encoded], timeout_ns=10_000_000_000)
@@ -78,7 +76,7 @@ class Target:
         rng: np.random.Generator,
         sizes: Mapping[str, Sequence[int]],
     ) -> list[np.ndarray]:
-        names = [one.name for one in described.inputs]
+        names = [spec.name for spec in described.inputs]
         unknown = [name for name in sizes if name not in names]
         if unknown:
             raise UsageError(
@@ -86,42 +84,48 @@ class Target:
                     "; "
                 )
             )
-        found = []
-        for one in described.inputs:
-            shape = list(sizes.get(one.name, one.shape))
-            if one.name not in sizes:
+        arrays = []
+        for spec in described.inputs:
+            shape = list(sizes.get(spec.name, spec.shape))
+            if spec.name not in sizes:
                 shape = [
-                    self.rows if place == 0 and size < 0 else FREE if size < 0 else size
-                    for place, size in enumerate(shape)
+                    self.rows if axis == 0 and size < 0 else FREE_SIZE if size < 0 else size
+                    for axis, size in enumerate(shape)
                 ]
-            found.append(_random(one.datatype, shape, rng))
-        return found
+            arrays.append(_random(spec.datatype, shape, rng))
+        return arrays
 
     def _request(
         self, described: pb.ModelMetadataResponse, arrays: Sequence[np.ndarray]
     ) -> tuple[int, list[Chunk]]:
         message = pb.ModelInferRequest(model_name=self.model)
-        for one, array in zip(described.inputs, arrays, strict=True):
-            message.inputs.add(name=one.name, datatype=one.datatype, shape=array.shape)
+        for spec, array in zip(described.inputs, arrays, strict=True):
+            message.inputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)
         message.raw_input_contents.extend(bytes(to_raw(array)) for array in arrays)
         encoded = message.SerializeToString()
         return len(encoded), [encoded]
 
-    def times(self) -> np.ndarray:
-        """Return the server's counters: requests, executions, and nanoseconds of queue, input, model and output."""
+    def _statistics(self) -> pb.ModelStatisticsResponse | None:
+        """Return the server's counters for the model, or None if it does not report any."""
         try:
-            found = self._ask(
+            return self._call(
                 "ModelStatistics", pb.ModelStatisticsRequest(name=self.model), pb.ModelStatisticsResponse
             )
         except CallError:
+            return None
+
+    def times(self) -> np.ndarray:
+        """Return the server's counters: requests, executions, and nanoseconds of queue, input, model and output."""
+        response = self._statistics()
+        if response is None:
             return np.zeros(0)
-        stats = [one.inference_stats for one in found.model_stats]
+        stats = [model.inference_stats for model in response.model_stats]
         return np.array(
             [
-                sum(one.success.count for one in stats),
-                sum(one.execution_count for one in found.model_stats),
+                sum(stat.success.count for stat in stats),
+                sum(model.execution_count for model in response.model_stats),
                 *[
-                    sum(getattr(one, part).ns for one in stats)
+                    sum(getattr(stat, part).ns for stat in stats)
                     for part in ("queue", "compute_input", "compute_infer", "compute_output")
                 ],
             ],
@@ -129,33 +133,32 @@ class Target:
         )
 
     def batches(self) -> dict[int, tuple[int, int]]:
-        """Return the server's counters by batch size: executions, and nanoseconds of them."""
-        try:
-            found = self._ask(
-                "ModelStatistics", pb.ModelStatisticsRequest(name=self.model), pb.ModelStatisticsResponse
-            )
-        except CallError:
-            return {}
+        """Return the server's counters by batch size: number of executions, and their total time in nanoseconds."""
+        response = self._statistics()
         return {
-            one.batch_size: (
-                one.compute_infer.count,
-                one.compute_input.ns + one.compute_infer.ns + one.compute_output.ns,
+            batch.batch_size: (
+                batch.compute_infer.count,
+                batch.compute_input.ns + batch.compute_infer.ns + batch.compute_output.ns,
             )
-            for model in found.model_stats
-            for one in model.batch_stats
+            for model in (response.model_stats if response is not None else ())
+            for batch in model.batch_stats
         }
 
     def batching(self) -> Batches | None:
-        """Return how the server batches, where it tells."""
+        """Return how the server batches the model, or None if it does not report its configuration."""
         try:
-            config = self._ask(
+            config = self._call(
                 "ModelConfig", pb.ModelConfigRequest(name=self.model), pb.ModelConfigResponse
             ).config
         except CallError:
             return None
         dynamic = config.HasField("dynamic_batching")
         preferred = tuple(config.dynamic_batching.preferred_batch_size)
-        merged = config.parameters[MERGED].string_value if MERGED in config.parameters else ""
+        merged = (
+            config.parameters[MERGED_ROWS_PARAMETER].string_value
+            if MERGED_ROWS_PARAMETER in config.parameters
+            else ""
+        )
         return Batches(
             rows_most=config.max_batch_size,
             merged_rows_most=int(merged) if merged.isdigit() else 0,
@@ -165,11 +168,11 @@ class Target:
         )
 
     def load(self, traffic: Traffic, *, connections: int = 1, traced: int = TRACED) -> LoadPoint:
-        """Let traffic flow once; the times of the first `traced` requests are kept."""
+        """Send the traffic once; the times of the first `traced` requests are recorded."""
         return load_together([self], traffic, connections=connections, traced=traced)[0]
 
     def driver(self) -> LocalDriver | None:
-        """Return what sends requests through shared memory, where that is asked for."""
+        """Return the shared-memory load generator, or None if this target uses the network."""
         return None if self.local is None else LocalDriver(self.local, self._codec(), self.arrays)
 
     def _codec(self) -> Codec:
@@ -177,9 +180,9 @@ class Target:
         return Codec(
             self.model,
             "",
-            [(one.name, one.datatype) for one in described.inputs],
-            [(one.name, dtype_of(one.datatype), len(one.shape)) for one in described.outputs],
-            has_rows=False,  # the shapes are those that the server tells
+            [(spec.name, spec.datatype) for spec in described.inputs],
+            [(spec.name, dtype_of(spec.datatype), len(spec.shape)) for spec in described.outputs],
+            has_rows=False,  # the shapes are those in the server's metadata
         )
 
     def close(self) -> None:
@@ -196,16 +199,16 @@ def _random(datatype: str, shape: Sequence[int], rng: np.random.Generator) -> np
     return rng.random(shape, np.float32).astype(dtype)
 
 
-def summed_up(
-    traffic: Traffic, outcome: Outcome, rows: int, before: np.ndarray, after: np.ndarray
+def summarise_load(
+    traffic: Traffic, outcome: LoadOutcome, rows: int, before: np.ndarray, after: np.ndarray
 ) -> LoadPoint:
-    """Return percentiles of the latency, from the time that was scheduled, and the server's own view."""
+    """Return the percentiles of the latency since the scheduled time, and the server's own times."""
     scheduled, sent, done = (
         np.array(times, np.int64) for times in (outcome.scheduled_ns, outcome.sent_ns, outcome.done_ns)
     )
     if not len(done):
-        told = next(iter(outcome.errors), "no answer came")
-        raise UsageError(f"nothing was answered in {traffic.seconds:g} s: {told}")
+        reason = next(iter(outcome.errors), "no response arrived")
+        raise UsageError(f"no request was answered in {traffic.seconds:g} s: {reason}")
     latency_us = (done - scheduled) / 1e3
     p50, p90, p95, p99, p999 = np.percentile(latency_us, [50, 90, 95, 99, 99.9])
     seconds = (done.max() - scheduled.min()) / 1e9
@@ -234,12 +237,12 @@ def summed_up(
 
 
 def _thirds(
-    outcome: Outcome, scheduled: np.ndarray, latency_us: np.ndarray
+    outcome: LoadOutcome, scheduled: np.ndarray, latency_us: np.ndarray
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return throughput and median latency of each third: a load that has not settled shows there."""
+    """Return throughput and median latency of each third of the time, which differ if the load has not settled."""
     third_ns = (outcome.end_ns - outcome.begin_ns) / 3
     which = np.clip((scheduled - outcome.begin_ns) // third_ns, 0, 2)
-    parts = [latency_us[which == one] for one in range(3)]
+    parts = [latency_us[which == third] for third in range(3)]
     if any(not len(part) for part in parts):
         return (), ()
     return (
@@ -248,22 +251,22 @@ def _thirds(
     )
 
 
-def _trace(outcome: Outcome, most: int) -> str:
-    """Return the first requests in the order of their ends; more would tell little, and fill the disk."""
+def _trace(outcome: LoadOutcome, most: int) -> str:
+    """Return due time and latency of the first requests, in the order of completion, as text."""
     first = zip(outcome.scheduled_ns[:most], outcome.done_ns[:most], strict=True)
     return " ".join(f"{(due - outcome.begin_ns) // 1000}+{(done - due) // 1000}" for due, done in first)
 
 
-def _grown(
+def _batch_times(
     before: Mapping[int, tuple[int, int]], after: Mapping[int, tuple[int, int]]
 ) -> tuple[BatchTime, ...]:
-    found = []
+    times = []
     for rows, (count, spent_ns) in sorted(after.items()):
         counted, spent_before_ns = before.get(rows, (0, 0))
         if count > counted:
             mean_us = (spent_ns - spent_before_ns) / (count - counted) / 1e3
-            found.append(BatchTime(rows=rows, executions=count - counted, mean_us=mean_us))
-    return tuple(found)
+            times.append(BatchTime(rows=rows, executions=count - counted, mean_us=mean_us))
+    return tuple(times)
 
 
 def _server_time(before: np.ndarray, after: np.ndarray) -> ServerTime | None:
@@ -271,21 +274,21 @@ def _server_time(before: np.ndarray, after: np.ndarray) -> ServerTime | None:
         return None
     grown = after - before
     requests = grown[0]
-    queue, given, infer, output = grown[2:] / requests / 1e3
+    queue, stacking, infer, output = grown[2:] / requests / 1e3
     return ServerTime(
         requests=int(requests),
         executions=int(grown[1]),
         queue_us=queue,
-        input_us=given,
+        input_us=stacking,
         infer_us=infer,
         output_us=output,
     )
 
 
 def load_together(
-    targets: Sequence[Target], traffic: Traffic, *, connections: int = 1, traced: int = TRACED
+    targets: Sequence[LoadTarget], traffic: Traffic, *, connections: int = 1, traced: int = TRACED
 ) -> list[LoadPoint]:
-    """Let traffic flow once, requests for the models of one server in turn; return a point per model."""
+    """Send the traffic once, to the models of one server in turn; return the result per model."""
     first = targets[0]
     driver: Driver | LocalDriver | None = first.driver() if len(targets) == 1 else None
     if driver is None:
@@ -313,41 +316,41 @@ def load_together(
 
 
 def _point(
-    target: Target, traffic: Traffic, outcome: Outcome, before: Counted, after: Counted, traced: int
+    target: LoadTarget, traffic: Traffic, outcome: LoadOutcome, before: Counters, after: Counters, traced: int
 ) -> LoadPoint:
-    point = summed_up(traffic, outcome, target.rows, before[0], after[0])
+    point = summarise_load(traffic, outcome, target.rows, before[0], after[0])
     server = point.server
     if server is not None:
-        server = server.model_copy(update={"batches": _grown(before[1], after[1])})
-    told = {
+        server = server.model_copy(update={"batches": _batch_times(before[1], after[1])})
+    more = {
         "server": server,
         "request_bytes": target.requests[0][0],
         "trace": _trace(outcome, traced),
     }
-    return point.model_copy(update=told)
+    return point.model_copy(update=more)
 
 
 def study_traffic(
-    target: Target,
+    target: LoadTarget,
     loads: Sequence[Traffic],
     advance: Callable[[LoadPoint], None] = lambda _: None,
     *,
     connections: int = 1,
 ) -> TrafficRecord:
-    """Let one load after the other flow."""
+    """Run the loads one after another."""
     return study_together([target], loads, advance, connections=connections)[0]
 
 
 def study_together(
-    targets: Sequence[Target],
+    targets: Sequence[LoadTarget],
     loads: Sequence[Traffic],
     advance: Callable[[LoadPoint], None] = lambda _: None,
     *,
     connections: int = 1,
 ) -> list[TrafficRecord]:
-    """Let one load after the other flow, requests for the models of one server in turn; return a record per model."""
+    """Run the loads one after another, with requests to the models of one server in turn; return a record per model."""
     if len(targets) > 1:
-        _may_mix(targets, loads)
+        _check_together(targets, loads)
     loaded = []
     for traffic in loads:
         loaded.append(load_together(targets, traffic, connections=connections))
@@ -368,18 +371,20 @@ def study_together(
     ]
 
 
-def _may_mix(targets: Sequence[Target], loads: Sequence[Traffic]) -> None:
+def _check_together(targets: Sequence[LoadTarget], loads: Sequence[Traffic]) -> None:
     names = [target.model for target in targets]
     if len(set(names)) < len(names):
-        raise UsageError(f"{', '.join(names)}: each model goes in once")
+        raise UsageError(f"{', '.join(names)}: name each model once")
     if any(target.local for target in targets):
-        raise UsageError(f"through shared memory goes one model at a time, and not {', '.join(names)}")
+        raise UsageError(
+            f"shared memory serves one model at a time, not {', '.join(names)}: run one load per model"
+        )
     if any(traffic.scenario is Scenario.MULTI_STREAM for traffic in loads):
-        raise UsageError("the scenario multi-stream asks one model; use closed for several")
+        raise UsageError("the scenario multi-stream takes one model; use closed for several")
 
 
 def write_traffic(record: TrafficRecord, folder: Path) -> Path:
-    """Write a record; its name says what and when, and is new."""
+    """Write a record to a new file named after its models and time; return the path."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = file_stamp(record.created)
     name = "-with-".join((record.model, *record.together))
