@@ -14,9 +14,9 @@ from tamis.events import Frame
 from tamis.events.kinematics import delta_r_squared
 from tamis.features import InputRows, find_inputs
 from tamis.features.lists import lists_of
-from tamis.zoo.class_rows import ClassRows, Wanted, read_class
-from tamis.zoo.classifiers import Reading, Tagger, Truth
-from tamis.zoo.labelled import Labelled
+from tamis.zoo.data.class_rows import ClassRows, Wanted, read_class
+from tamis.zoo.data.labelled import Labelled
+from tamis.zoo.networks.classifiers import Reading, Tagger, Truth
 
 GEN = ("GenPart_pdgId", "GenPart_status", "GenPart_statusFlags", "GenPart_eta", "GenPart_phi")
 IS_HARD_PROCESS = 1 << 7
