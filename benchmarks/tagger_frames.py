@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tamis.zoo import TAGGERS, Reading
-from tamis.zoo.stores import Store
-from tamis.zoo.truth_frames import load_kind
+from tamis.zoo.data.stores import Store
+from tamis.zoo.data.truth_frames import load_kind
 
 MOST = 800  # frames of each kind
 

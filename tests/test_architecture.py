@@ -35,7 +35,7 @@ HEAVY = (
 # What may import a heavy library when it is imported itself: adapters, and modules that only lazy code reaches.
 ADAPTERS = {
     "onnxruntime": {"engines/onnxruntime.py"},
-    "torch": {"engines/torch_*.py", "zoo/*.py"},
+    "torch": {"engines/torch_*.py", "zoo/networks/*.py", "zoo/training/*.py"},
     "awkward": {"events/*.py", "features/jets.py", "simulate/*.py", "trigger/run/*.py"},
     "uproot": {"events/*root*.py", "events/ttree.py"},
     "pyarrow": {"events/arrow.py", "events/parquet.py", "trigger/run/*.py", "trigger/scored_files.py"},

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tamis._base import DataError
 from tamis.events import Events
 from tamis.features import leading_jets
-from tamis.features.lists import wrap_phi
 
 
 def random_events(seed: int, count: int) -> Events:
@@ -79,12 +78,6 @@ def test_columns_of_jets_and_of_events_follow_the_rows():
     assert found.take(events, "FatJet_pt").tolist() == pt
     assert found.take(events, "event").tolist() == (found.event_row + 100).tolist()
     assert found.n_constituents.tolist() == [int((row[:, 2] > 0).sum()) for row in found.inputs]
-
-
-def test_the_angle_is_wrapped():
-    np.testing.assert_allclose(
-        wrap_phi(np.array([0.1, 6.2, -6.2, 3.2])), [0.1, 6.2 - 2 * np.pi, 2 * np.pi - 6.2, 3.2 - 2 * np.pi]
-    )
 
 
 @pytest.mark.parametrize("column", ["FatJetPFCands_jetIdx", "FatJetPFCands_pFCandsIdx"])

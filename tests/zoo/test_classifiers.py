@@ -15,12 +15,12 @@ import tamis
 from tamis._base import DataError, UsageError
 from tamis.measure import verify
 from tamis.zoo import CLASSIFIERS, TOPOLOGIES, train, train_classifier
-from tamis.zoo.checkpoint import CHECKPOINT
-from tamis.zoo.classified import pack_classifier
-from tamis.zoo.labelled import Labelled, split_classes
-from tamis.zoo.supervised import SupervisedTraining
-from tamis.zoo.thresholds import class_points
-from tamis.zoo.topology import mirrored
+from tamis.zoo.data.labelled import Labelled, split_classes
+from tamis.zoo.networks.topology import mirrored
+from tamis.zoo.training.checkpoint import CHECKPOINT
+from tamis.zoo.training.classified import pack_classifier
+from tamis.zoo.training.supervised import SupervisedTraining
+from tamis.zoo.training.thresholds import class_points
 
 ROWS = 150
 

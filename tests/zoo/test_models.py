@@ -10,9 +10,9 @@ import torch
 from tamis.bundle import Reference
 from tamis.bundle.model import count_parameters
 from tamis.zoo import LATENT_SIZES, MODELS
-from tamis.zoo.graph_vae import Adjacency, propagate, propagate_narrow
-from tamis.zoo.layers import Standardise, chamfer, chamfer_for_training, constituent_mask, divergence
-from tamis.zoo.scored import Scored, export
+from tamis.zoo.networks.graph_vae import Adjacency, propagate, propagate_narrow
+from tamis.zoo.networks.layers import Standardise, chamfer, chamfer_for_training, constituent_mask, divergence
+from tamis.zoo.training.scored import Scored, export
 
 STD = torch.tensor([0.5, 0.4, 20.0])
 

@@ -8,9 +8,9 @@ import torch
 
 from tamis._base import UsageError
 from tamis.zoo import QUANTISED, TAGGERS, train
-from tamis.zoo.quantised import Rounded, RoundedResNet
-from tamis.zoo.resnet import resnet_50, small_resnet, turned
-from tamis.zoo.untrained import pack_untrained
+from tamis.zoo.networks.resnet import resnet_50, small_resnet, turned
+from tamis.zoo.networks.resnet_int8 import Rounded, RoundedResNet
+from tamis.zoo.training.untrained import pack_untrained
 
 
 @pytest.fixture(scope="module")

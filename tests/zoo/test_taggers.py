@@ -18,10 +18,10 @@ from tamis.events import IDENTITY, Events, Frame, columns_of, open_writer
 from tamis.features import find_feature
 from tamis.measure import evaluate_bundle
 from tamis.zoo import TAGGERS, Reading, train
-from tamis.zoo.classified import Classified, export_classified
-from tamis.zoo.simple_net import SimpleNet, mirrored
-from tamis.zoo.stores import SparseRows, joined, take
-from tamis.zoo.truth_frames import load_kind, same_spectrum
+from tamis.zoo.data.stores import SparseRows, joined, take
+from tamis.zoo.data.truth_frames import load_kind, same_spectrum
+from tamis.zoo.networks.simple_net import SimpleNet, mirrored
+from tamis.zoo.training.classified import Classified, export_classified
 
 CRYSTAL = 2 * np.pi / 360
 

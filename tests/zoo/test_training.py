@@ -16,12 +16,12 @@ from safetensors.numpy import load_file
 import tamis
 from tamis._base import DataError, UnreadableFileError, UsageError
 from tamis.zoo import MODELS, train
-from tamis.zoo.checkpoint import CHECKPOINT
-from tamis.zoo.dataset import LoadedJets, load_jets, split
-from tamis.zoo.loop import METRICS
-from tamis.zoo.recipe import with_numbers
-from tamis.zoo.thresholds import background_points
-from tamis.zoo.training import Training
+from tamis.zoo.data.jets import LoadedJets, load_jets, split
+from tamis.zoo.networks.recipe import with_numbers
+from tamis.zoo.training.checkpoint import CHECKPOINT
+from tamis.zoo.training.loop import METRICS
+from tamis.zoo.training.runs import Training
+from tamis.zoo.training.thresholds import background_points
 
 
 def jets_of(count, seed=0):

@@ -65,15 +65,6 @@ def check_finite(frame: Frame, objects: Collection, columns: Mapping[str, np.nda
             )
 
 
-def same_event(rows: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return every pair (place in `rows`, object) in which the object is of that row's event."""
-    begin = offsets[rows]
-    counts = offsets[rows + 1] - begin
-    ends = np.cumsum(counts)
-    place = np.repeat(np.arange(len(rows)), counts)
-    return place, np.arange(len(place)) + np.repeat(begin - (ends - counts), counts)
-
-
 def leading(event: np.ndarray, size: np.ndarray, most: int) -> np.ndarray:
     """Return the indices of the `most` largest of each event, in event order, the largest first; ties keep their order."""
     order = np.lexsort((-size.astype(np.float64), event))

@@ -14,7 +14,8 @@ from math import isfinite
 import numpy as np
 
 from tamis.events import Frame
-from tamis.features.collection import Collection, check_finite, collection, same_event
+from tamis.events.kinematics import pairs_by_offsets
+from tamis.features.collection import Collection, check_finite, collection
 
 COLUMNS = 360  # pixels around in phi
 WIDTH = 2 * np.pi / COLUMNS
@@ -182,7 +183,7 @@ def _beside(
         near = kept // max(1, len(mine))
         hit = kept - near * len(mine)
         return near + some.start, hit if source is None else source[hit], column.reshape(-1)[kept]
-    pairs = [same_event(event, p.of.offsets) for p in points]
+    pairs = [pairs_by_offsets(event, p.of.offsets) for p in points]
     near = np.concatenate([pair[0] for pair in pairs])
     hit = np.concatenate([pair[1] + begin for pair, begin in zip(pairs, begins, strict=False)])
     column = columns[hit] - left[near]
@@ -206,7 +207,7 @@ def add_towers(crops: Crops, frame: Frame, channel: int) -> None:
     inside = row >= 0
     if len(towers.offsets) > 2:
         events, of_crop = np.unique(crops.event, return_inverse=True)
-        near, hit = same_event(events, towers.offsets)
+        near, hit = pairs_by_offsets(events, towers.offsets)
         place = place[hit] + near * ((TOWER_ROWS + 1) * TOWER_COLUMNS)
         inside, et = inside[hit], et[hit]
     image = np.zeros((len(events), TOWER_ROWS + 1, TOWER_COLUMNS), np.float32)  # the last row lies outside

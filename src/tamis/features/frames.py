@@ -8,7 +8,8 @@ from math import isfinite
 import numpy as np
 
 from tamis.events import Frame
-from tamis.features.collection import check_finite, collection, leading, same_event
+from tamis.events.kinematics import pairs_in_event
+from tamis.features.collection import check_finite, collection, leading
 from tamis.features.detector_image import (
     COLUMNS,
     ECAL,
@@ -52,7 +53,7 @@ def egamma_frames(frame: Frame) -> Rows:
     if not isfinite(float(phi.sum()) + float(et.sum())):
         check_finite(frame, cells, cells.columns)
     row, column = image_row(eta), image_column(phi)
-    alone = np.flatnonzero(_alone(len(frame), event, row, column, et))
+    alone = np.flatnonzero(_alone(event, row, column, et))
     seeds = alone[leading(event[alone], et[alone], CRYSTALS_PER_EVENT)]
     crops = crops_about(event[seeds], row[seeds], column[seeds], 1, EGAMMA_SIZE)
     add_points(crops, frame, [ecal])
@@ -65,9 +66,9 @@ def egamma_frames(frame: Frame) -> Rows:
     return Rows(crops.frames, np.searchsorted(event[seeds], np.arange(len(frame) + 1)), about)
 
 
-def _alone(events: int, event: np.ndarray, row: np.ndarray, column: np.ndarray, et: np.ndarray) -> np.ndarray:
+def _alone(event: np.ndarray, row: np.ndarray, column: np.ndarray, et: np.ndarray) -> np.ndarray:
     """Tell which crystals no harder one is near; of two equal ones the first stays."""
-    mine, other = same_event(event, np.searchsorted(event, np.arange(events + 1)))
+    mine, other = pairs_in_event(event, event)
     gap = np.abs(column[mine] - column[other])
     close = np.minimum(gap, COLUMNS - gap) <= ALONE_COLUMNS
     close &= np.abs(row[mine] - row[other]) <= ALONE_ROWS

@@ -10,7 +10,8 @@ from awkward.types import ListType, NumpyType, OptionType, RegularType, UnknownT
 
 from tamis._base import DataError
 from tamis.events import IDENTITY, Events, Frame, Jagged, columns_of, missing
-from tamis.features.lists import check_lengths, lists_of, starts_of, wrap_phi
+from tamis.events.kinematics import delta_phi
+from tamis.features.lists import check_lengths, lists_of, starts_of
 from tamis.features.rows import Feature, Rows
 
 JET = "FatJet"
@@ -120,7 +121,7 @@ def constituents_of(frame: Frame, jets: int) -> Constituents:
 def offsets_from_axis(frame: Frame, jet: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return eta and phi of candidates relative to the axis of a jet each."""
     eta = _flat(frame, f"{CANDIDATE}_eta")[source] - _flat(frame, f"{JET}_eta")[jet]
-    phi = wrap_phi(_flat(frame, f"{CANDIDATE}_phi")[source] - _flat(frame, f"{JET}_phi")[jet])
+    phi = delta_phi(_flat(frame, f"{CANDIDATE}_phi")[source], _flat(frame, f"{JET}_phi")[jet])
     return eta, phi
 
 

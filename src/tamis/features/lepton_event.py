@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tamis.events import Frame
+from tamis.events.kinematics import delta_phi_of_floats
 from tamis.features.lepton import LEPTON_COLUMNS, leading_leptons
 from tamis.features.lists import collection, values_of
 from tamis.features.rows import Feature, Rows
@@ -58,13 +59,13 @@ def _values(
     lepton_pt, lepton_eta, lepton_phi, isolation, charge, d0 = lepton
     own, pts, tags = 0.0, [], []
     for pt, eta, phi, tag in jets:
-        if math.hypot(eta - lepton_eta, _turn(phi - lepton_phi)) < JET_IS_LEPTON:
+        if math.hypot(eta - lepton_eta, delta_phi_of_floats(phi, lepton_phi)) < JET_IS_LEPTON:
             own += pt
         elif pt > JET_PT_MIN_GEV and abs(eta) < JET_ETA_MAX:
             pts.append(pt)
             tags.append(tag)
     leading, second, *_ = *sorted(pts, reverse=True), 0.0, 0.0
-    d_phi = abs(_turn(met_phi - lepton_phi))
+    d_phi = abs(delta_phi_of_floats(met_phi, lepton_phi))
     return (
         sum(pts),
         len(pts),
@@ -83,11 +84,6 @@ def _values(
         muon,
         lepton_pt / own if own > 0 else 1.0,
     )
-
-
-def _turn(angle: float) -> float:
-    """Return an angle in [-pi, pi], NaN for what is none."""
-    return math.remainder(angle, math.tau) if math.isfinite(angle) else math.nan
 
 
 LEPTON_EVENT = Feature(

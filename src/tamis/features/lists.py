@@ -59,9 +59,3 @@ def collection(frame: Frame, names: Sequence[str]) -> tuple[np.ndarray, list[np.
     if len(frame) != 1 or any(len(one) != len(values[0]) for one in values):
         check_lengths(frame, names)
     return starts_of(lists[0]), values
-
-
-def wrap_phi(phi: np.ndarray) -> np.ndarray:
-    """Return an angle in [-pi, pi]."""
-    wrapped: np.ndarray = phi - 2 * np.pi * np.round(phi / (2 * np.pi))
-    return wrapped

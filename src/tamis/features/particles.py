@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tamis.events import Frame
+from tamis.events.kinematics import delta_phi
 from tamis.features.lepton import LEPTON_COLUMNS, leading_leptons
-from tamis.features.lists import collection, wrap_phi
+from tamis.features.lists import collection
 from tamis.features.rows import Feature, Rows
 
 PARTICLES = 100
@@ -50,7 +51,7 @@ def _fill(rows: np.ndarray, lepton: np.ndarray, kind: int, candidates: list[np.n
     rows[0, kind] = 1.0
     pt, eta, phi, charge, d0, pdg_id = candidates
     with np.errstate(invalid="ignore"):  # what is no number stays none, without a word
-        d_eta, d_phi = eta - lepton[1], wrap_phi(phi - lepton[2])
+        d_eta, d_phi = eta - lepton[1], delta_phi(phi, lepton[2])
         other = (d_eta * d_eta + d_phi * d_phi > OWN_TRACK**2) | (charge == 0)
     order = np.argsort(-pt, kind="stable")  # equal pT keep the order of the file
     order = order[other[order]][: PARTICLES - 1]

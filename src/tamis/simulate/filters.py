@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from tamis._base import UsageError
+from tamis.events.kinematics import delta_r_squared, pairs_in_event, pseudorapidity
 from tamis.simulate.generator import Record
-from tamis.simulate.matching import distance_squared, pairs
 from tamis.simulate.particles import INVISIBLE
 from tamis.simulate.seeds import Seeds
 
@@ -39,10 +39,10 @@ class IsolatedParticle:
         hard = visible & (pt > self.pt_min_gev) & np.isin(np.abs(record.pdg_id), self.kinds)
         rows, others = np.flatnonzero(hard), np.flatnonzero(visible)
         rows = rows[np.abs(pz[rows]) < np.sinh(self.eta_max) * pt[rows]]
-        eta, phi = np.arcsinh(pz[others] / pt[others]), np.arctan2(py[others], px[others])
-        own_eta, own_phi = np.arcsinh(pz[rows] / pt[rows]), np.arctan2(py[rows], px[rows])
-        one, other = pairs(record.collision[rows], record.collision[others])
-        inside = distance_squared(own_eta[one], own_phi[one], eta[other], phi[other]) < CONE**2
+        eta, phi = pseudorapidity(pt[others], pz[others]), np.arctan2(py[others], px[others])
+        own_eta, own_phi = pseudorapidity(pt[rows], pz[rows]), np.arctan2(py[rows], px[rows])
+        one, other = pairs_in_event(record.collision[rows], record.collision[others])
+        inside = delta_r_squared(own_eta[one], own_phi[one], eta[other], phi[other]) < CONE**2
         around = np.bincount(one[inside], pt[others[other[inside]]], minlength=len(rows)) - pt[rows]
         passed = np.zeros(len(record), bool)
         passed[record.collision[rows[around < self.isolation_max * pt[rows]]]] = True

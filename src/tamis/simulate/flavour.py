@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tamis.events.kinematics import RESONANCES, delta_r_squared, pairs_in_event, pseudorapidity
 from tamis.simulate.generator import Record
 from tamis.simulate.jets import Jets
-from tamis.simulate.matching import distance_squared, pairs
 from tamis.simulate.seeds import Seeds
 
 BOTTOM, CHARM, LIGHT = 5, 4, 0
@@ -22,7 +22,7 @@ TAG_SHIFT = {BOTTOM: 0.5244, CHARM: -1.1750, LIGHT: -2.3263}  # quantiles of 70 
 LOGISTIC = 1.702  # a logistic function of this steepness is the normal distribution's to 0.01
 PROMPT, TAU, UNMATCHED = 1, 15, 0
 LIGHT_DECAY = 3  # NanoAOD's genPartFlav of leptons from light hadrons
-RESONANCES = (6, 22, 23, 24, 25, 32, 33, 34)
+PROMPT_ANCESTORS = (22, *RESONANCES)  # photons as well: gamma* -> l l
 MOST_ANCESTORS = 200
 
 
@@ -39,9 +39,9 @@ def jet_flavour(record: Record, jets: Jets) -> np.ndarray:
     row = _last_heavy_hadrons(record)
     px, py, pz, _ = record.momentum[:, row]
     pt = np.hypot(px, py)
-    hadron, jet = pairs(record.collision[row], jets.event)
-    eta, phi = np.arcsinh(pz / pt), np.arctan2(py, px)
-    near = distance_squared(eta[hadron], phi[hadron], jets.eta[jet], jets.phi[jet]) < JET_RADIUS**2
+    hadron, jet = pairs_in_event(record.collision[row], jets.event)
+    eta, phi = pseudorapidity(pt, pz), np.arctan2(py, px)
+    near = delta_r_squared(eta[hadron], phi[hadron], jets.eta[jet], jets.phi[jet]) < JET_RADIUS**2
     found = np.zeros(len(jets), np.int32)
     np.maximum.at(found, jet[near], quark_content(record.pdg_id[row])[hadron[near]].astype(np.int32))
     return found
@@ -70,7 +70,7 @@ def lepton_origin(record: Record, rows: np.ndarray) -> np.ndarray:
         kind = np.abs(record.pdg_id[at])
         heaviest = np.where(climbing, np.maximum(heaviest, quark_content(kind)), heaviest)
         tau |= climbing & (kind == TAU)
-        prompt |= climbing & np.isin(kind, RESONANCES) & (heaviest == 0)
+        prompt |= climbing & np.isin(kind, PROMPT_ANCESTORS) & (heaviest == 0)
         climbing = climbing & ~prompt
     return np.select([prompt & tau, prompt, heaviest > 0], [TAU, PROMPT, heaviest], LIGHT_DECAY).astype(
         np.int32

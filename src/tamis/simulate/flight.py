@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tamis.events.kinematics import pseudorapidity, wrap_phi
 from tamis.simulate.particles import Particles
 
 FIELD_TESLA = 3.8
@@ -59,10 +60,4 @@ def cross(particles: Particles, z0_cm: np.ndarray, cylinder: Cylinder) -> Crossi
     radius = np.where(reached, radius, 1.0)
     offset = np.arcsin(np.clip(particles.d0 / radius, -1.0, 1.0))
     phi = particles.phi - np.sign(particles.charge) * bend - offset
-    return Crossing(np.arcsinh(z / radius), wrapped(phi), bend, reached)
-
-
-def wrapped(phi: np.ndarray) -> np.ndarray:
-    """Return an angle in [-pi, pi)."""
-    turned: np.ndarray = (phi + np.pi) % (2 * np.pi) - np.pi
-    return turned
+    return Crossing(pseudorapidity(radius, z), wrap_phi(phi), bend, reached)

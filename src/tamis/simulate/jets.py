@@ -10,6 +10,7 @@ import awkward as ak
 import numpy as np
 
 from tamis._base import require
+from tamis.events.kinematics import pseudorapidity
 from tamis.simulate.candidates import Candidates
 
 AXES = ("px", "py", "pz", "E")
@@ -72,7 +73,7 @@ def anti_kt(
     return Jets(
         event=event[order],
         pt=pt,
-        eta=np.arcsinh(pz / pt),
+        eta=pseudorapidity(pt, pz),
         phi=np.arctan2(py, px)[order],
         mass=np.sqrt(np.maximum(energy[order] ** 2 - pt**2 - pz**2, 0.0)),
         offsets=np.concatenate([[0], np.cumsum(sizes[order])]),

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tamis.events.kinematics import delta_r_squared, pairs_in_event
 from tamis.simulate.candidates import MASS_GEV, Candidates
 from tamis.simulate.flavour import UNMATCHED, lepton_origin
 from tamis.simulate.generator import Record
-from tamis.simulate.matching import distance_squared, nearest, pairs
 from tamis.simulate.seeds import Seeds
 from tamis.simulate.truth import GenParticles
 
@@ -119,8 +119,8 @@ def _leptons(
 
 def _isolation(rows: np.ndarray, candidates: Candidates, density: np.ndarray) -> np.ndarray:
     event, eta, phi = candidates.event[rows], candidates.eta[rows], candidates.phi[rows]
-    lepton, other = pairs(event, candidates.event)
-    apart = distance_squared(eta[lepton], phi[lepton], candidates.eta[other], candidates.phi[other])
+    lepton, other = pairs_in_event(event, candidates.event)
+    apart = delta_r_squared(eta[lepton], phi[lepton], candidates.eta[other], candidates.phi[other])
     inside = (apart < CONE**2) & (other != rows[lepton])
     lepton, other = lepton[inside], other[inside]
     charged = candidates.charge[other] != 0
@@ -135,13 +135,22 @@ def _isolation(rows: np.ndarray, candidates: Candidates, density: np.ndarray) ->
 def _truth(kind: int, found: Candidates, gen: GenParticles, record: Record) -> tuple[np.ndarray, np.ndarray]:
     """Return index and origin of the stable lepton of the same kind that is nearest within 0.1."""
     stable = np.flatnonzero((np.abs(gen.pdg_id) == kind) & (gen.status == 1))
-    lepton, match = pairs(found.event, gen.event[stable])
+    lepton, match = pairs_in_event(found.event, gen.event[stable])
     match = stable[match]
-    apart = distance_squared(found.eta[lepton], found.phi[lepton], gen.eta[match], gen.phi[match])
-    pair = nearest(lepton, apart, MATCH**2, len(found))
+    apart = delta_r_squared(found.eta[lepton], found.phi[lepton], gen.eta[match], gen.phi[match])
+    pair = _nearest(lepton, apart, MATCH**2, len(found))
     has = pair >= 0
     place = np.where(has, match[pair] if len(match) else -1, -1)
     begins = np.searchsorted(gen.event, found.event)
     flavour = np.full(len(found), UNMATCHED, np.int32)
     flavour[has] = lepton_origin(record, gen.row[place[has]])
     return np.where(has, place - begins, -1).astype(np.int32), flavour
+
+
+def _nearest(lepton: np.ndarray, distance: np.ndarray, limit: float, leptons: int) -> np.ndarray:
+    """Return for each lepton the index of its closest pair below a distance, or -1."""
+    nearest = np.full(leptons, -1, np.int64)
+    close = np.flatnonzero(distance < limit)
+    falling = close[np.argsort(-distance[close], kind="stable")]
+    nearest[lepton[falling]] = falling  # the last assignment wins: the closest pair
+    return nearest

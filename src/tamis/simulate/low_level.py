@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tamis.events.kinematics import wrap_phi
 from tamis.simulate.candidates import Candidates
 from tamis.simulate.cells import Cells, Grid, fill
 from tamis.simulate.detector import Detector, reaches_calorimeter
-from tamis.simulate.flight import Cylinder, cross, wrapped
+from tamis.simulate.flight import Cylinder, cross
 from tamis.simulate.particles import Particles
 from tamis.simulate.seeds import Seeds
 from tamis.simulate.showers import (
@@ -92,7 +93,7 @@ def pixel_hits(particles: Particles, z0: np.ndarray, seeds: Seeds) -> PixelHits:
         place = cross(particles, z0, cylinder)
         across, along = (size / cylinder.radius_cm for size in PIXEL_RESOLUTION_CM)
         seen[:, layer] &= place.reached
-        phi[:, layer] = wrapped(place.phi + across * noise[:, layer, 0])
+        phi[:, layer] = wrap_phi(place.phi + across * noise[:, layer, 0])
         eta[:, layer] = np.arcsinh(np.sinh(place.eta) + along * noise[:, layer, 1])
     owner, ring = np.nonzero(seen)
     return PixelHits(particles.event[owner], ring + 1, eta[seen], phi[seen])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from tamis.events.kinematics import pseudorapidity
 from tamis.simulate.generator import Generator, Record
 
 INVISIBLE = (12, 14, 16)
@@ -59,7 +60,7 @@ def visible(record: Record, generator: Generator, eta_max: float, pt_min_gev: fl
         pdg_id=pdg_id,
         charge=generator.charges(pdg_id),
         pt=pt,
-        eta=np.arcsinh(pz / pt),
+        eta=pseudorapidity(pt, pz),
         phi=np.arctan2(py, px),
         energy=energy,
         radius=np.hypot(x, y),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tamis.events.kinematics import expand_ranges, wrap_phi
 from tamis.simulate.generator import generator
 from tamis.simulate.particles import Particles, visible
 from tamis.simulate.seeds import Seeds
@@ -45,9 +46,8 @@ def pile_up(events: int, vertex_z: np.ndarray, settings: Settings, seeds: Seeds)
     z = seeds.stream("pile-up vertex").normal(0.0, settings.detector.beam_spot_cm, len(event))
     z -= vertex_z[event]
     sizes = np.diff(begins)[chosen]
-    owner = np.repeat(np.arange(len(event)), sizes)
-    step = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    laid = pool.take(begins[chosen][owner] + step)
+    owner, rows = expand_ranges(begins[chosen], sizes)
+    laid = pool.take(rows)
     seen = (
         (pool.charge != 0) & (pool.pt > tracker.pt_min_gev) & (np.abs(pool.eta) < tracker.regions[-1].eta_max)
     )
@@ -67,7 +67,7 @@ def _moved(laid: Particles, event: np.ndarray, angle: np.ndarray, z: np.ndarray)
         charge=laid.charge,
         pt=laid.pt,
         eta=laid.eta,
-        phi=(laid.phi + angle + np.pi) % (2 * np.pi) - np.pi,
+        phi=wrap_phi(laid.phi + angle),
         energy=laid.energy,
         radius=laid.radius,
         d0=laid.d0,

@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from tamis.simulate.flight import RADIUS_CM_PER_GEV, Crossing, Cylinder, wrapped
+from tamis.events.kinematics import wrap_phi
+from tamis.simulate.flight import RADIUS_CM_PER_GEV, Crossing, Cylinder
 from tamis.simulate.particles import Particles
 from tamis.simulate.seeds import Seeds
 
@@ -81,7 +82,7 @@ def _pairs(photons: Showers, particles: Particles, seeds: Seeds) -> Showers:
         leg = Showers(
             photons.event,
             photons.eta,
-            wrapped(photons.phi + sign * np.where(np.isfinite(bend), bend, 0.0) * (1.0 - depth) ** 2),
+            wrap_phi(photons.phi + sign * np.where(np.isfinite(bend), bend, 0.0) * (1.0 - depth) ** 2),
             part * photons.energy,
         )
         legs.append(leg.take(np.isfinite(bend)))
@@ -122,12 +123,12 @@ def _radiation(
         )
         lost = np.where(slot < count, np.minimum(SOFTEST_RADIATION ** draws[:, 1, slot], 0.95), 0.0)
         phi = straight - np.sign(particles.charge) * (aside + heading * (1.0 - depth))
-        photon = Showers(electrons.event, electrons.eta, wrapped(phi), lost * energy)
+        photon = Showers(electrons.event, electrons.eta, wrap_phi(phi), lost * energy)
         parts.append(photon.take(slot < count))
         energy, curvature = energy * (1.0 - lost), curvature / (1.0 - lost)
     step = 1.0 - depth
     phi = straight - np.sign(particles.charge) * (aside + heading * step + 0.5 * curvature * step**2)
-    return joined(Showers(electrons.event, electrons.eta, wrapped(phi), energy), *parts)
+    return joined(Showers(electrons.event, electrons.eta, wrap_phi(phi), energy), *parts)
 
 
 def hadronic(particles: Particles, seeds: Seeds) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tamis.events.kinematics import wrap_phi
 from tamis.simulate.calorimeter import Calorimeter, relative_resolution
 from tamis.simulate.candidates import Candidates
 from tamis.simulate.particles import Particles
@@ -100,7 +101,7 @@ def _measured(lit: Particles, sigma: np.ndarray, tracker: Tracker, seeds: Seeds)
         charge=lit.charge,
         pt=pt,
         eta=lit.eta + tracker.angle_resolution * noise[1],
-        phi=_wrapped(lit.phi + tracker.angle_resolution * noise[2]),
+        phi=wrap_phi(lit.phi + tracker.angle_resolution * noise[2]),
         d0=lit.d0 + _impact(tracker.d0_resolution_cm, lit.pt) * noise[3],
         dz=lit.dz + _impact(tracker.dz_resolution_cm, lit.pt) * noise[4],
         pile_up=lit.pile_up,
@@ -109,7 +110,3 @@ def _measured(lit: Particles, sigma: np.ndarray, tracker: Tracker, seeds: Seeds)
 
 def _impact(terms: tuple[float, float], pt: np.ndarray) -> np.ndarray:
     return np.hypot(terms[0], terms[1] / pt)
-
-
-def _wrapped(phi: np.ndarray) -> np.ndarray:
-    return (phi + np.pi) % (2 * np.pi) - np.pi

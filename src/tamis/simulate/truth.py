@@ -7,10 +7,11 @@ from enum import IntEnum
 
 import numpy as np
 
+from tamis.events.kinematics import GRAVITON, RESONANCES, delta_r_squared, pairs_in_event, pseudorapidity
 from tamis.simulate.generator import Record
 from tamis.simulate.jets import Jets
 
-RESONANCES = (6, 23, 24, 25, 32, 33, 34, 5100039)
+KEPT_RESONANCES = (*RESONANCES, GRAVITON)
 LEPTONS = (11, 12, 13, 14, 15, 16)
 LEPTON_PT_MIN_GEV = 5.0
 IS_HARD_PROCESS, IS_LAST_COPY = 1 << 7, 1 << 13  # bits of NanoAOD's statusFlags
@@ -69,7 +70,7 @@ def gen_particles(record: Record) -> GenParticles:
             np.int32
         ),
         pt=pt,
-        eta=_pseudorapidity(pt, pz),
+        eta=pseudorapidity(pt, pz),
         phi=np.arctan2(py, px),
         mass=record.mass[rows],
     )
@@ -82,7 +83,7 @@ def label_jets(record: Record, jets: Jets, radius: float) -> np.ndarray:
     quarks = record.daughter1[hadronic], record.daughter2[hadronic]
     begin = record.offsets[:-1][record.collision[hadronic]]
     bottom = _sister_bottom(record, hadronic)
-    boson, jet = _pairs(record.collision[hadronic], jets)
+    boson, jet = pairs_in_event(record.collision[hadronic], jets.event)
     inside = np.ones(len(jet), bool)
     for quark in quarks:
         inside &= _near(record, (begin + quark)[boson], jets, jet, radius)
@@ -97,7 +98,7 @@ def label_jets(record: Record, jets: Jets, radius: float) -> np.ndarray:
 def _worth_keeping(record: Record) -> np.ndarray:
     kind, code = np.abs(record.pdg_id), np.abs(record.status)
     hard = (code >= 21) & (code <= 29)
-    last = np.isin(kind, RESONANCES) & _last_copy(record)
+    last = np.isin(kind, KEPT_RESONANCES) & _last_copy(record)
     begin = record.offsets[:-1][record.collision]
     mother = np.maximum(begin + record.mother, 0)
     daughter = last[mother] & (record.mother > 0)
@@ -133,11 +134,6 @@ def _flags(record: Record, rows: np.ndarray) -> np.ndarray:
     return (hard | np.where(_last_copy(record)[rows], IS_LAST_COPY, 0)).astype(np.int32)
 
 
-def _pseudorapidity(pt: np.ndarray, pz: np.ndarray) -> np.ndarray:
-    """Return eta, finite for the incoming partons that move along the beam."""
-    return np.where(pt > 0, np.arcsinh(pz / np.maximum(pt, 1e-9)), np.copysign(1e5, pz))
-
-
 def _hadronic_bosons(record: Record) -> np.ndarray:
     boson = np.flatnonzero(
         np.isin(np.abs(record.pdg_id), (23, 24)) & _last_copy(record) & (record.daughter1 > 0)
@@ -162,18 +158,8 @@ def _sister_bottom(record: Record, bosons: np.ndarray) -> np.ndarray:
     return np.where(np.abs(record.pdg_id[parent]) == 6, np.where(first == row, second, first), -1)
 
 
-def _pairs(event: np.ndarray, jets: Jets) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs of (particle, jet) in the same event."""
-    first, last = np.searchsorted(jets.event, event, "left"), np.searchsorted(jets.event, event, "right")
-    count = last - first
-    particle = np.repeat(np.arange(len(event)), count)
-    step = np.arange(len(particle)) - np.repeat(np.cumsum(count) - count, count)
-    return particle, first[particle] + step
-
-
 def _near(record: Record, row: np.ndarray, jets: Jets, jet: np.ndarray, radius: float) -> np.ndarray:
     px, py, pz, _ = record.momentum[:, row]
     pt = np.hypot(px, py)
-    d_phi = (np.arctan2(py, px) - jets.phi[jet] + np.pi) % (2 * np.pi) - np.pi
-    d_eta = _pseudorapidity(pt, pz) - jets.eta[jet]
-    return d_eta**2 + d_phi**2 < radius**2
+    apart = delta_r_squared(pseudorapidity(pt, pz), np.arctan2(py, px), jets.eta[jet], jets.phi[jet])
+    return apart < radius**2

@@ -1,7 +1,7 @@
 """The reference models: what they are, how each is trained, and the trained ones that are shipped."""
 
-from tamis.zoo.array_models import ARRAY_MODELS, ArrayModel
-from tamis.zoo.classifiers import (
+from tamis.zoo.networks.array_models import ARRAY_MODELS, ArrayModel
+from tamis.zoo.networks.classifiers import (
     CLASSIFIERS,
     QUANTISED,
     TAGGERS,
@@ -11,10 +11,10 @@ from tamis.zoo.classifiers import (
     Tagger,
     Truth,
 )
-from tamis.zoo.models import LATENT_SIZES, MODELS, DetectorRecipe, ZooModel
-from tamis.zoo.recipe import Recipe
-from tamis.zoo.train import train, train_classifier, train_on_arrays
-from tamis.zoo.untrained import UNTRAINED, pack_untrained
+from tamis.zoo.networks.models import LATENT_SIZES, MODELS, DetectorRecipe, ZooModel
+from tamis.zoo.networks.recipe import Recipe
+from tamis.zoo.training.train import train, train_classifier, train_on_arrays
+from tamis.zoo.training.untrained import UNTRAINED, pack_untrained
 
 __all__ = [
     "ARRAY_MODELS",

@@ -12,8 +12,8 @@ from tamis.engines import Session
 from tamis.features import find_inputs
 from tamis.measure.physics.discrimination import EvaluationSample
 from tamis.zoo import TAGGERS, Reading, Tagger
-from tamis.zoo.class_rows import ClassRows
-from tamis.zoo.truth_frames import load_kind, same_spectrum
+from tamis.zoo.data.class_rows import ClassRows
+from tamis.zoo.data.truth_frames import load_kind, same_spectrum
 
 FRAMES_AT_ONCE = 64
 BASELINE_COLUMNS = ("mass", "tau1", "tau2", "nConstituents")

@@ -15,6 +15,7 @@ import numpy as np
 
 from tamis._base import UsageError, did_you_mean
 from tamis.events import ColumnData, Frame, Jagged
+from tamis.events.kinematics import delta_phi
 from tamis.trigger.stages.arithmetic import REDUCTIONS, Value, element, mapped, nan_events, reduced
 
 _Step = Callable[["_Run"], Value]
@@ -44,7 +45,7 @@ _ELEMENTWISE: dict[str, tuple[int, Callable[..., Any]]] = {
     "cos": (1, np.cos),
     "cosh": (1, np.cosh),
     "hypot": (2, np.hypot),
-    "delta_phi": (2, lambda a, b: (a - b + np.pi) % (2 * np.pi) - np.pi),
+    "delta_phi": (2, delta_phi),
     "where": (3, np.where),
 }
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from tamis._base import UsageError, did_you_mean, require
 from tamis.bundle import Packed, check_target
-from tamis.zoo.array_models import ARRAY_MODELS
-from tamis.zoo.classifiers import CLASSIFIERS, QUANTISED, TAGGERS, Classifier, Reading, Tagger
-from tamis.zoo.models import MODELS
-from tamis.zoo.recipe import with_numbers
+from tamis.zoo.networks.array_models import ARRAY_MODELS
+from tamis.zoo.networks.classifiers import CLASSIFIERS, QUANTISED, TAGGERS, Classifier, Reading, Tagger
+from tamis.zoo.networks.models import MODELS
+from tamis.zoo.networks.recipe import with_numbers
 
 
 def train(
@@ -76,9 +76,9 @@ def _train_detector(
 ) -> Packed:
     """Train a reference detector on background and pack it."""
     folder = _prepare(target, threads)
-    from tamis.zoo.dataset import load_jets, split
-    from tamis.zoo.packing import pack_trained
-    from tamis.zoo.training import Training
+    from tamis.zoo.data.jets import load_jets, split
+    from tamis.zoo.training.packing import pack_trained
+    from tamis.zoo.training.runs import Training
 
     zoo = MODELS[model]
     zoo = replace(zoo, recipe=with_numbers(zoo.recipe, epochs, batch))
@@ -118,10 +118,10 @@ def train_classifier(
         known = did_you_mean(model, CLASSIFIERS)
         raise UsageError(f"no classifier is called {model!r}; {known}".rstrip("; "))
     folder = _prepare(target, threads)
-    from tamis.zoo.classified import pack_classifier
-    from tamis.zoo.labelled import check_classes, load_by_file, split_classes
-    from tamis.zoo.supervised import SupervisedTraining
-    from tamis.zoo.truth_frames import load_by_truth
+    from tamis.zoo.data.labelled import check_classes, load_by_file, split_classes
+    from tamis.zoo.data.truth_frames import load_by_truth
+    from tamis.zoo.training.classified import pack_classifier
+    from tamis.zoo.training.supervised import SupervisedTraining
 
     classifier = CLASSIFIERS[model]
     classifier = replace(classifier, recipe=with_numbers(classifier.recipe, epochs, batch))
@@ -160,8 +160,8 @@ def train_on_arrays(
         known = did_you_mean(model, ARRAY_MODELS)
         raise UsageError(f"no model of arrays is called {model!r}; {known}".rstrip("; "))
     folder = _prepare(target, threads)
-    from tamis.zoo.array_rows import load_rows, split_rows
-    from tamis.zoo.array_training import ArrayTraining, pack_array_model
+    from tamis.zoo.data.arrays import load_rows, split_rows
+    from tamis.zoo.training.array_training import ArrayTraining, pack_array_model
 
     chosen = ARRAY_MODELS[model]
     chosen = replace(chosen, recipe=with_numbers(chosen.recipe, epochs, batch))
@@ -184,7 +184,7 @@ def _taking_over(classifier: Classifier, start: str | Path | None) -> Classifier
             f"{classifier.name} takes a trained {classifier.begins_with} over: name the folder of its training with "
             f"--from {classifier.begins_with}.tamis.training"
         )
-    from tamis.zoo.taking_over import quantised
+    from tamis.zoo.training.taking_over import quantised
 
     return replace(classifier, build=quantised(classifier.begins_with, Path(start)))
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from tamis._base import DataError, UsageError, progress, write_text
-from tamis.zoo import checkpoint
-from tamis.zoo.recipe import Recipe
+from tamis.zoo.networks.recipe import Recipe
+from tamis.zoo.training import checkpoint
 
 METRICS = "metrics.json"
 VALIDATION_BATCH = 256

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tamis.zoo.recipe import Recipe
+from tamis.zoo.networks.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tamis.zoo.layers import Standardise
+    from tamis.zoo.networks.layers import Standardise
 
 LATENT_SIZES = (6, 8, 12)
 
@@ -27,13 +27,13 @@ class DetectorRecipe(Recipe):
 
 
 def _conv(standardise: Standardise, latent: int) -> nn.Module:
-    from tamis.zoo.conv_vae import ConvVAE
+    from tamis.zoo.networks.conv_vae import ConvVAE
 
     return ConvVAE(standardise, latent)
 
 
 def _graph(standardise: Standardise, latent: int) -> nn.Module:
-    from tamis.zoo.graph_vae import GraphVAE
+    from tamis.zoo.networks.graph_vae import GraphVAE
 
     return GraphVAE(standardise, latent)
 

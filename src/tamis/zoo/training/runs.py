@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from tamis._base import UsageError
-from tamis.zoo.dataset import TrainingSet
-from tamis.zoo.layers import Standardise, chamfer_for_training, constituent_mask, divergence
-from tamis.zoo.loop import Loop, Losses
-from tamis.zoo.models import LATENT_SIZES, DetectorRecipe, ZooModel
+from tamis.zoo.data.jets import TrainingSet
+from tamis.zoo.networks.layers import Standardise, chamfer_for_training, constituent_mask, divergence
+from tamis.zoo.networks.models import LATENT_SIZES, DetectorRecipe, ZooModel
+from tamis.zoo.training.loop import Loop, Losses
 
 
 class Training(Loop):

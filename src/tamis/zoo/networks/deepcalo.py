@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from tamis.zoo.array_net import ArrayNet
-from tamis.zoo.facile import bent
+from tamis.zoo.networks.array_net import ArrayNet
+from tamis.zoo.networks.facile import bent
 
 WIDTHS = (32, 64, 128)
 DENSE = 1024

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tamis.zoo.recipe import Recipe
+from tamis.zoo.networks.recipe import Recipe
 
 if TYPE_CHECKING:
-    from tamis.zoo.array_net import ArrayNet
+    from tamis.zoo.networks.array_net import ArrayNet
 
 Build = Callable[[Mapping[str, np.ndarray]], "ArrayNet"]
 
@@ -36,19 +36,19 @@ class ArrayModel:
 
 
 def _facile(_: Mapping[str, np.ndarray]) -> ArrayNet:
-    from tamis.zoo.facile import Facile
+    from tamis.zoo.networks.facile import Facile
 
     return Facile()
 
 
 def _em_trk_michel(_: Mapping[str, np.ndarray]) -> ArrayNet:
-    from tamis.zoo.em_trk_michel import EmTrkMichel
+    from tamis.zoo.networks.em_trk_michel import EmTrkMichel
 
     return EmTrkMichel()
 
 
 def _deepcalo(_: Mapping[str, np.ndarray]) -> ArrayNet:
-    from tamis.zoo.deepcalo import DeepCalo
+    from tamis.zoo.networks.deepcalo import DeepCalo
 
     return DeepCalo()
 

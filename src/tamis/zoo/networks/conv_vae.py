@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from tamis.zoo.layers import Standardise
+from tamis.zoo.networks.layers import Standardise
 
 CONSTITUENTS = 100
 FLAT = 47 * 24

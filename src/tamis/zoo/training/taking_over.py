@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from tamis._base import UsageError
-from tamis.zoo import checkpoint
-from tamis.zoo.classifiers import JET_IMAGE, Build
-from tamis.zoo.quantised import RoundedResNet
-from tamis.zoo.resnet import small_resnet
-from tamis.zoo.stores import Store
+from tamis.zoo.data.stores import Store
+from tamis.zoo.networks.classifiers import JET_IMAGE, Build
+from tamis.zoo.networks.resnet import small_resnet
+from tamis.zoo.networks.resnet_int8 import RoundedResNet
+from tamis.zoo.training import checkpoint
 
 CALIBRATION_ROWS = 1024
 

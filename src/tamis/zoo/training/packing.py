@@ -13,11 +13,11 @@ import torch
 from tamis._base import library_versions
 from tamis.bundle import Packed, pack
 from tamis.bundle.model import parse_model
-from tamis.zoo.dataset import TrainingSet
-from tamis.zoo.loop import Trained, ended
-from tamis.zoo.models import ZooModel
-from tamis.zoo.scored import Scored, export
-from tamis.zoo.thresholds import background_points
+from tamis.zoo.data.jets import TrainingSet
+from tamis.zoo.networks.models import ZooModel
+from tamis.zoo.training.loop import Trained, ended
+from tamis.zoo.training.scored import Scored, export
+from tamis.zoo.training.thresholds import background_points
 
 WORKING_POINTS = (1e-2, 1e-3)
 FEATURE = "leading_jets"

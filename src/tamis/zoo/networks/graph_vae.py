@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tamis.zoo.layers import FAR, Standardise, constituent_mask
+from tamis.zoo.networks.layers import FAR, Standardise, constituent_mask
 
 CONSTITUENTS = 100
 RADIUS = 0.4

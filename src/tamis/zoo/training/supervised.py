@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tamis.zoo.classifiers import Classifier
-from tamis.zoo.labelled import Labelled, LabelledSplit
-from tamis.zoo.loop import Loop, Losses
+from tamis.zoo.data.labelled import Labelled, LabelledSplit
+from tamis.zoo.networks.classifiers import Classifier
+from tamis.zoo.training.loop import Loop, Losses
 
 
 class SupervisedTraining(Loop):

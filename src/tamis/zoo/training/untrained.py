@@ -34,8 +34,8 @@ def pack_untrained(model: str, target: str | Path, *, seed: int = 1) -> Packed:
         )
     torch = require("torch", extra="torch", purpose="building a network")
     check_target(Path(target))
-    from tamis.zoo.classified import export_classified
-    from tamis.zoo.resnet import resnet_50
+    from tamis.zoo.networks.resnet import resnet_50
+    from tamis.zoo.training.classified import export_classified
 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from tamis._base import library_versions
 from tamis.bundle import Packed, WorkingPoint, pack
 from tamis.bundle.model import parse_model
-from tamis.zoo.classifiers import Classifier
-from tamis.zoo.export import export_graph
-from tamis.zoo.labelled import Labelled, LabelledSplit
-from tamis.zoo.loop import Trained, ended
-from tamis.zoo.thresholds import background_points, class_points
+from tamis.zoo.data.labelled import Labelled, LabelledSplit
+from tamis.zoo.networks.classifiers import Classifier
+from tamis.zoo.training.export import export_graph
+from tamis.zoo.training.loop import Trained, ended
+from tamis.zoo.training.thresholds import background_points, class_points
 
 OUTPUTS = ("score", "probabilities")
 GOLDEN_ROWS, GOLDEN_BYTES = 64, 700_000  # a bundle of a few small layers should not be mostly its examples

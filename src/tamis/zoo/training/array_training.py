@@ -15,11 +15,11 @@ from torch import Tensor
 from tamis._base import library_versions
 from tamis.bundle import Packed, pack
 from tamis.bundle.model import parse_model
-from tamis.zoo.array_models import ArrayModel
-from tamis.zoo.array_net import ArrayNet
-from tamis.zoo.array_rows import ArrayRows
-from tamis.zoo.export import export_graph
-from tamis.zoo.loop import Loop, Losses, Trained, ended
+from tamis.zoo.data.arrays import ArrayRows
+from tamis.zoo.networks.array_models import ArrayModel
+from tamis.zoo.networks.array_net import ArrayNet
+from tamis.zoo.training.export import export_graph
+from tamis.zoo.training.loop import Loop, Losses, Trained, ended
 
 GOLDEN_ROWS, GOLDEN_BYTES = 64, 400_000
 

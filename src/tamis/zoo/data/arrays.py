@@ -9,7 +9,7 @@ import numpy as np
 
 from tamis._base import DataError
 from tamis.events import read_arrays
-from tamis.zoo.array_models import ArrayModel
+from tamis.zoo.networks.array_models import ArrayModel
 
 VALIDATION_FRACTION = 0.1
 FEWEST = 100

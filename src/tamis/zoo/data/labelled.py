@@ -9,9 +9,9 @@ import numpy as np
 
 from tamis._base import DataError, UsageError, did_you_mean
 from tamis.features import find_inputs
-from tamis.zoo.class_rows import ClassRows, Wanted, read_class
-from tamis.zoo.classifiers import Classifier, Reading
-from tamis.zoo.stores import Store, joined, take
+from tamis.zoo.data.class_rows import ClassRows, Wanted, read_class
+from tamis.zoo.data.stores import Store, joined, take
+from tamis.zoo.networks.classifiers import Classifier, Reading
 
 VALIDATION_FRACTION = 0.1
 LEAST_EVENTS = 10  # of each class

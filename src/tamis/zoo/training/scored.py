@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from tamis.zoo.export import export_graph
-from tamis.zoo.layers import Standardise, chamfer, constituent_mask
+from tamis.zoo.networks.layers import Standardise, chamfer, constituent_mask
+from tamis.zoo.training.export import export_graph
 
 
 class Autoencoder(Protocol):

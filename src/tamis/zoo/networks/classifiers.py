@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tamis.zoo.recipe import Recipe
-from tamis.zoo.stores import Store
+from tamis.zoo.data.stores import Store
+from tamis.zoo.networks.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +84,7 @@ def _topology(name: str, what: str, features: Mapping[str, str], recipe: Recipe)
 
 
 def _topology_net(name: str, inputs: Mapping[str, Store]) -> nn.Module:
-    from tamis.zoo import topology
+    from tamis.zoo.networks import topology
 
     return topology.build(name, {key: store[np.arange(len(store))] for key, store in inputs.items()}, 3)
 
@@ -116,13 +116,13 @@ def _tagger(name: str, description: str, channels: tuple[str, ...], size: int, t
 
 
 def _simple_net(channels: tuple[str, ...], size: int, _: Mapping[str, Store]) -> nn.Module:
-    from tamis.zoo.simple_net import SimpleNet
+    from tamis.zoo.networks.simple_net import SimpleNet
 
     return SimpleNet(channels, size)
 
 
 def _resnet(_: Mapping[str, Store]) -> nn.Module:
-    from tamis.zoo.resnet import small_resnet
+    from tamis.zoo.networks.resnet import small_resnet
 
     return small_resnet(len(JET_IMAGE))
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from tamis.zoo.array_net import ArrayNet
+from tamis.zoo.networks.array_net import ArrayNet
 
 WIDTHS = (15, 36, 28, 16)
 SAMPLES = slice(0, 8)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from tamis.zoo.resnet import PER_GEV, Block, Normalised, ResNet, turned
+from tamis.zoo.networks.resnet import PER_GEV, Block, Normalised, ResNet, turned
 
 WEIGHT_MAX, ACTIVATION_MAX = 127, 255
 CLIPPED = 1e-4  # of the activations seen in calibration, in the tail

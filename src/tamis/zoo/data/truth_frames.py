@@ -11,11 +11,12 @@ import numpy as np
 
 from tamis._base import DataError, UsageError
 from tamis.events import Frame
+from tamis.events.kinematics import delta_r_squared
 from tamis.features import InputRows, find_inputs
 from tamis.features.lists import lists_of
-from tamis.zoo.class_rows import ClassRows, Wanted, read_class
-from tamis.zoo.classifiers import Reading, Tagger, Truth
-from tamis.zoo.labelled import Labelled
+from tamis.zoo.data.class_rows import ClassRows, Wanted, read_class
+from tamis.zoo.data.labelled import Labelled
+from tamis.zoo.networks.classifiers import Reading, Tagger, Truth
 
 GEN = ("GenPart_pdgId", "GenPart_status", "GenPart_statusFlags", "GenPart_eta", "GenPart_phi")
 IS_HARD_PROCESS = 1 << 7
@@ -78,10 +79,9 @@ def _near(kinds: tuple[int, ...], radius: float, frame: Frame, rows: InputRows) 
         mine = slice(int(rows.offsets[event]), int(rows.offsets[event + 1]))
         some = np.isin(np.abs(kind[event]), kinds)
         some &= ((flags[event] & IS_HARD_PROCESS) != 0) | (status[event] == 1)
-        d_eta = rows.about["eta"][mine, None].astype(np.float64) - eta[event][some]
-        d_phi = rows.about["phi"][mine, None].astype(np.float64) - phi[event][some]
-        d_phi -= 2 * np.pi * np.round(d_phi / (2 * np.pi))
-        found[mine] = (np.hypot(d_eta, d_phi) < radius).any(axis=1)
+        seed_eta, seed_phi = (rows.about[name][mine, None].astype(np.float64) for name in ("eta", "phi"))
+        apart = delta_r_squared(seed_eta, seed_phi, eta[event][some], phi[event][some])
+        found[mine] = (apart < radius**2).any(axis=1)
     return found
 
 

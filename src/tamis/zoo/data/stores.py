@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tamis.events.kinematics import expand_ranges
+
 
 class Store(Protocol):
     """Rows that can be asked for by their numbers; an array is a store."""
@@ -58,8 +60,8 @@ class SparseRows:
 
     def _values_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return how many values each row has, and where all of them are."""
-        begin, counts = self.offsets[rows], np.diff(self.offsets)[rows]
-        return counts, np.arange(int(counts.sum())) + np.repeat(begin - (np.cumsum(counts) - counts), counts)
+        counts = np.diff(self.offsets)[rows]
+        return counts, expand_ranges(self.offsets[rows], counts)[1]
 
     @classmethod
     def of(cls, rows: np.ndarray) -> SparseRows:

@@ -10,8 +10,8 @@ import numpy as np
 from tamis._base import DataError, progress
 from tamis.events import EventReader, Frame, of_file, read_events
 from tamis.features import Feature, InputRows, columns_read, frame_read, input_rows, telling_needs
-from tamis.zoo.classifiers import Reading
-from tamis.zoo.stores import SparseRows, Store, joined, take
+from tamis.zoo.data.stores import SparseRows, Store, joined, take
+from tamis.zoo.networks.classifiers import Reading
 
 EVENTS_AT_ONCE = 50  # frames are large: so many events' rows are in memory as they are
 

@@ -1,0 +1,1 @@
+"""Training data: event and array files as rows."""

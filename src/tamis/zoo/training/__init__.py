@@ -1,0 +1,1 @@
+"""Training, export and packing of the reference networks."""
