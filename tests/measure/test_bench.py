@@ -106,7 +106,7 @@ def test_an_engine_that_cannot_run_a_model_is_named_and_the_others_are_timed(ben
     bundle = pack(model, tmp_path / "m.tamis", inputs={"x": np.eye(3)}).bundle
     record = bench([bundle], engines=("onnxruntime", "torch"), batches=(1,))
     assert {r.engine for r in record.latency} == {"onnxruntime", "null"}
-    assert "does not know the operator Hardmax" in record.refused[0]
+    assert "does not support the operator Hardmax" in record.refused[0]
     with pytest.raises(VerificationError, match="no engine may be timed on the bundle m"):
         bench([bundle], engines=("torch",), batches=(1,))
 
