@@ -286,7 +286,7 @@ def engine_parameters() -> list[object]:
         except MissingExtraError as error:
             found.append(pytest.param(name, marks=pytest.mark.skip(reason=str(error))))
         else:
-            found += [name] if engine.computes and engine.here and not engine.rounds else []
+            found += [name] if engine.computes and engine.local and not engine.rounds_weights else []
     return found
 
 

@@ -23,14 +23,14 @@ from tamis._base import (
 )
 
 
-def test_near_misses():
+def test_did_you_mean_suggests_close_matches():
     assert did_you_mean("opnvino", ["openvino", "torch"]) == "did you mean 'openvino'?"
     assert did_you_mean("PT", ["FatJet_pt", "x"]) == "did you mean 'FatJet_pt'?"
     assert did_you_mean("zzz", ["a", "b"]) == "known: a, b"
     assert did_you_mean("zzz", [str(i) for i in range(50)]) == ""
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
+def test_atomic_path_writes_a_whole_file_or_none(tmp_path):
     target = tmp_path / "deep" / "er" / "a.txt"
     write_text(target, "one")
 
@@ -48,10 +48,10 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert sha256(target) == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-def test_a_folder_replaces_an_older_one(tmp_path, monkeypatch, at_once):
+@pytest.mark.parametrize("exchange", [True, False])
+def test_atomic_path_replaces_a_folder(tmp_path, monkeypatch, exchange):
     target = tmp_path / "b"
-    if not at_once:  # as on a system that cannot swap two names
+    if not exchange:  # as on a file system without RENAME_EXCHANGE
         monkeypatch.setattr("tamis._base.files._exchange", lambda *_: False)
     for text in ("one", "two"):
         with atomic_path(target) as part:
@@ -70,7 +70,7 @@ def test_a_folder_replaces_an_older_one(tmp_path, monkeypatch, at_once):
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
-def test_a_bundle_is_never_gone_while_it_is_replaced(tmp_path, monkeypatch):
+def test_a_folder_exists_at_all_times_while_it_is_replaced(tmp_path, monkeypatch):
     target, seen = tmp_path / "b", []
     rename = os.replace
     monkeypatch.setattr(os, "replace", lambda a, b: (rename(a, b), seen.append(target.exists())))
@@ -79,7 +79,7 @@ def test_a_bundle_is_never_gone_while_it_is_replaced(tmp_path, monkeypatch):
             part.mkdir()
             (part / "x").write_text(text)
     assert (target / "x").read_text() == "two"
-    assert seen == [True]  # the first time; later the names are swapped at once
+    assert seen == [True]  # only the first write renames; the second exchanges the two names
 
 
 def test_a_link_to_a_folder_is_replaced_by_a_folder(tmp_path):
@@ -93,7 +93,7 @@ def test_a_link_to_a_folder_is_replaced_by_a_folder(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "elsewhere"]
 
 
-def test_sizes_as_people_write_them():
+def test_human_bytes_uses_decimal_units():
     assert [human_bytes(n) for n in (0, 999, 1500, 2e6, 3e9, 4e12)] == [
         "0 B",
         "999 B",
@@ -104,7 +104,7 @@ def test_sizes_as_people_write_them():
     ]
 
 
-def test_facts_about_the_host():
+def test_host_facts_describe_this_host():
     facts = host_facts()
     assert facts.cores >= 1
     assert facts.memory_bytes > 1e8
@@ -112,12 +112,12 @@ def test_facts_about_the_host():
     assert facts is host_facts()
 
 
-def test_plug_ins_and_extras_that_are_missing_are_told(monkeypatch):
+def test_missing_plug_ins_and_extras_raise_an_error_that_says_what_to_install(monkeypatch):
     with pytest.raises(
         MissingExtraError,
-        match=r"nothere, which is needed for tea, is not installed: pip install 'tamis\[x\]'",
+        match=r"nothere, which is needed for tea, is not installed: pip install 'tamis\[plot\]'",
     ):
-        require("nothere", extra="x", purpose="tea")
+        require("nothere", extra="plot", purpose="tea")
     with pytest.raises(UsageError, match="no engine is called 'x'"):
         registry.load("tamis.engines", "x", "engine")
     from importlib.metadata import EntryPoint
@@ -153,7 +153,7 @@ def test_documents_are_json_or_yaml():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("name: a\nparts:\n- width: 0\n", r"x: field parts.0.width \(line 3, column \d+\): .*not 0"),
         (
@@ -161,15 +161,15 @@ def test_documents_are_json_or_yaml():
             r"field parts.0.widht \(line 3, column \d+\): unknown field; did you mean 'width'",
         ),
         ("name: [a\n", "x, line 2, column 1: not a well-formed document"),
-        ("a: &a [1]\nname: *a\n", "aliases are refused"),
+        ("a: &a [1]\nname: *a\n", "aliases are not allowed"),
         ("- " * 200 + "x", "nested too deeply"),
         ("3", "field the document"),
         (f"name: {{a: {'x' * 500}}}", "field name"),
         (f'{{"name": "a", "limit": "{"x" * 500}"}}', r"x\.\.\."),
     ],
 )
-def test_errors_of_documents_give_field_and_line(text, told):
-    with pytest.raises(DocumentError, match=told):
+def test_document_errors_give_field_and_line(text, message):
+    with pytest.raises(DocumentError, match=message):
         parse_document(text, Outer, "x")
 
 

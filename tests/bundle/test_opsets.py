@@ -1,4 +1,4 @@
-"""The reference engine against ONNX Runtime in the opsets of models that experiments have had for years."""
+"""The reference engine against ONNX Runtime in the older opsets that experiments' models use."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def model_of(op, opset, shape, constants, attributes):
 
 
 @pytest.mark.parametrize(("op", "opset", "shape", "constants", "attributes"), CASES)
-def test_what_an_operator_means_in_its_opset(op, opset, shape, constants, attributes):
+def test_reference_agrees_with_onnx_runtime_in_each_opset(op, opset, shape, constants, attributes):
     model = model_of(op, opset, shape, constants, attributes)
     x = RNG.normal(size=shape).astype(np.float32)
     expected = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
@@ -70,7 +70,7 @@ def test_what_an_operator_means_in_its_opset(op, opset, shape, constants, attrib
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_normalising_as_in_training_is_refused():
+def test_batch_normalisation_in_training_mode_is_rejected():
     model = model_of("BatchNormalization", 15, (4, 3), NORM, {"training_mode": 1})
     with pytest.raises(ModelError, match=r"training mode: export the model after model.eval\(\)"):
         Reference(model)({"x": np.zeros((4, 3), np.float32)})

@@ -1,4 +1,4 @@
-"""Recurrent layers of the reference engine against ONNX Runtime: directions, functions, sequences of different lengths."""
+"""Recurrent layers of the reference engine against ONNX Runtime: directions, activations, sequence lengths."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def layer(op, directions, lens, **attributes):
 
 
 CASES = [
-    *[(op, d, lens, {"direction": way})
-      for op in GATES for way, d in (("forward", 1), ("reverse", 1), ("bidirectional", 2)) for lens in (None, LENS)],
+    *[(op, d, lens, {"direction": direction})
+      for op in GATES for direction, d in (("forward", 1), ("reverse", 1), ("bidirectional", 2)) for lens in (None, LENS)],
     ("LSTM", 1, None, {"activations": ["HardSigmoid", "Tanh", "Tanh"]}),
     ("LSTM", 2, None, {"direction": "bidirectional", "activations": ["HardSigmoid", "Softsign", "Relu"] * 2,
                        "activation_alpha": [0.3, 0.1], "activation_beta": [0.4, 0.6]}),

@@ -16,7 +16,7 @@ F = torch.nn.functional
 
 
 def assert_close(reference, module, export_model, *inputs, names=("x",)):
-    """Compare a module in float64 with its export, evaluated by the reference engine."""
+    """Assert that the reference engine agrees with the exported module evaluated in float64."""
     inputs = [torch.randn(*shape) for shape in inputs]
     model = export_model(module, *inputs, names=names)
     found = Reference(model)({n: x.numpy() for n, x in zip(names, inputs, strict=True)})["score"]
@@ -38,10 +38,12 @@ class Last(torch.nn.Module):
 
 
 @pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU])
-@pytest.mark.parametrize("both", [False, True])
-def test_recurrent_layers(export_model, kind, both):
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_recurrent_layers(export_model, kind, bidirectional):
     torch.manual_seed(1)
-    assert_close(Reference, Last(kind(4, 3, batch_first=True, bidirectional=both)), export_model, (2, 5, 4))
+    assert_close(
+        Reference, Last(kind(4, 3, batch_first=True, bidirectional=bidirectional)), export_model, (2, 5, 4)
+    )
 
 
 class Attention(torch.nn.Module):
@@ -89,7 +91,7 @@ def gru(reset):
 
 
 @pytest.mark.parametrize("reset", [0, 1])
-def test_both_kinds_of_gru_agree_with_onnx_runtime(reset):
+def test_both_variants_of_gru_agree_with_onnx_runtime(reset):
     import onnxruntime as ort
 
     model, x = gru(reset)
@@ -97,7 +99,7 @@ def test_both_kinds_of_gru_agree_with_onnx_runtime(reset):
     np.testing.assert_allclose(Reference(model)({"x": x})["y"], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_what_it_does_not_know_is_one_sentence():
+def test_unsupported_attributes_are_reported_in_one_sentence():
     model, x = gru(0)
     model.graph.node[0].attribute.append(helper.make_attribute("clip", 1.0))
     with pytest.raises(
@@ -106,7 +108,7 @@ def test_what_it_does_not_know_is_one_sentence():
         Reference(model)({"x": x})
 
 
-def test_every_float_becomes_a_double(parse_model):
+def test_all_floats_are_converted_to_float64(parse_model):
     model = parse_model(
         """m (float[N, 3] x) => (float[N, 3] y) {
             half = Cast <to = 10> (x)
@@ -134,13 +136,13 @@ def test_every_float_becomes_a_double(parse_model):
     assert TensorProto.FLOAT not in [
         v.type.tensor_type.elem_type for v in (*doubled.graph.input, *doubled.graph.output)
     ]
-    assert onnx.checker.check_model(model) is None  # and the model itself is untouched
+    assert onnx.checker.check_model(model) is None  # the model itself is unchanged
 
 
-def test_a_graph_that_holds_the_size_of_its_example_says_so(parse_model):
+def test_a_traced_graph_with_the_sizes_of_its_example_is_reported_with_advice(parse_model):
     model = parse_model(
         "m (float[N, P] x) => (float[N, 6] y) { s = Constant <value_ints = [-1, 6]> () \n y = Reshape (x, s) }"
     )
-    told = r"on inputs of x \(2, 4\): .*; a traced graph may hold the sizes of the example"
-    with pytest.raises(ModelError, match=told):
+    message = r"on inputs of x \(2, 4\): .*; a traced graph may contain the sizes of its example"
+    with pytest.raises(ModelError, match=message):
         Reference(model)({"x": np.zeros((2, 4), np.float32)})

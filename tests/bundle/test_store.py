@@ -1,4 +1,4 @@
-"""A bundle from a stranger: read with suspicion, in bounded time."""
+"""Untrusted and damaged bundles: errors that say why, in bounded time; atomic writes."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from tamis.bundle.model import load_model, parse_model
 
 @pytest.fixture
 def copy(bundle_of, tmp_path):
-    """Return a bundle that may be spoiled."""
+    """Return a copy of a bundle that a test may damage."""
     target = tmp_path / "mine.tamis"
     shutil.copytree(bundle_of("dense").path, target)
     return target
 
 
-def edit(place, change, *, files=()):
-    """Change the manifest, and mend the checksums of the files that were changed."""
-    manifest = json.loads((place / "manifest.json").read_text())
+def edit(path, change, *, files=()):
+    """Change the manifest, and update the checksums of the given files."""
+    manifest = json.loads((path / "manifest.json").read_text())
     for name in files:
-        data = (place / name).read_bytes()
+        data = (path / name).read_bytes()
         manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     change(manifest)
-    (place / "manifest.json").write_text(json.dumps(manifest, indent=2))
-    return place
+    (path / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    return path
 
 
-def line_of(place, text):
-    lines = (place / "manifest.json").read_text().splitlines()
+def line_of(path, text):
+    lines = (path / "manifest.json").read_text().splitlines()
     return next(number for number, line in enumerate(lines, 1) if text in line)
 
 
@@ -84,7 +84,7 @@ def scalar_input(manifest):
     manifest["signature"]["inputs"][0]["shape"] = []
 
 
-def twice(manifest):
+def duplicate_input(manifest):
     manifest["signature"]["inputs"] *= 2
 
 
@@ -93,29 +93,29 @@ def string_type(manifest):
 
 
 @pytest.mark.parametrize(
-    ("change", "told", "at"),
+    ("change", "message", "at"),
     [
         (set_rows, "field signature.rows", '"rows"'),
         (add_unknown, "field workng_points.*unknown field; did you mean 'working_points'", "workng"),
         (drop_name, "field name.*is missing", None),
-        (wrong_score, "the score 'scor' is no output; outputs: score", None),
+        (wrong_score, "the score 'scor' is not an output; outputs: score", None),
         (wrong_version, "field schema_version.*not 2", '"schema_version"'),
         (wrong_tolerance, "field signature.outputs.0.tolerance.relative.*not -1", '"relative"'),
         (no_inputs, "field signature.inputs", '"inputs"'),
         (scalar_input, "field signature.*'x' has no dimensions", '"signature"'),
-        (twice, "field signature.*two of the same kind are called 'x'", '"signature"'),
+        (duplicate_input, "field signature.*two inputs or two outputs are called 'x'", '"signature"'),
         (string_type, "field signature.inputs.0.dtype", '"dtype"'),
     ],
 )
-def test_a_manifest_error_gives_field_and_line(copy, change, told, at):
+def test_a_manifest_error_gives_field_and_line(copy, change, message, at):
     edit(copy, change)
-    with pytest.raises(DocumentError, match=told) as error:
+    with pytest.raises(DocumentError, match=message) as error:
         Bundle.open(copy)
     if at:
         assert f"(line {line_of(copy, at)}, column " in str(error.value)
 
 
-def test_a_broken_manifest_gives_its_line(copy):
+def test_a_manifest_syntax_error_gives_the_line(copy):
     (copy / "manifest.json").write_text('{\n "name": "x",\n "version": }\n')
     with pytest.raises(DocumentError, match=r"line 3, column 13: not a well-formed document"):
         Bundle.open(copy)
@@ -140,27 +140,27 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     ],
     ids=["aliases", "lists", "objects", "braces", "yaml", "long-name", "long-number", "zeros"],
 )
-def test_a_hostile_manifest_is_refused_in_bounded_time_and_words(copy, text):
+def test_a_hostile_manifest_is_rejected_in_bounded_time_with_a_short_message(copy, text):
     (copy / "manifest.json").write_text(text)
     with pytest.raises(DocumentError) as error:
         Bundle.open(copy)
     assert len(str(error.value)) < 2000
 
 
-def test_a_manifest_beyond_the_limit_is_not_even_read(copy):
+def test_a_manifest_above_the_size_limit_is_not_read(copy):
     (copy / "manifest.json").write_text(" " * 10_000_001)
     with pytest.raises(UnsafeBundleError, match=r"larger than 10.0 MB"):
         Bundle.open(copy)
 
 
-def test_a_manifest_that_is_no_text_is_told(copy):
+def test_a_manifest_that_is_not_utf_8_is_reported(copy):
     (copy / "manifest.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BundleError, match="cannot read"):
         Bundle.open(copy)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.safetensors"])
-def test_a_changed_file_is_told(copy, name):
+def test_a_changed_file_is_reported(copy, name):
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(bytes(data))
@@ -168,7 +168,7 @@ def test_a_changed_file_is_told(copy, name):
         Bundle.open(copy)
 
 
-def test_a_file_that_changes_after_opening_is_told(copy):
+def test_a_file_that_changes_after_opening_is_reported(copy):
     bundle = Bundle.open(copy)
     (copy / "model.onnx").write_bytes(b"something else")
     with pytest.raises(ChecksumError, match="was changed while it was open"):
@@ -176,7 +176,7 @@ def test_a_file_that_changes_after_opening_is_told(copy):
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
-def test_symbolic_links_are_refused(copy, tmp_path, name):
+def test_symbolic_links_are_rejected(copy, tmp_path, name):
     shutil.move(copy / name, tmp_path / "elsewhere")
     (copy / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UnsafeBundleError, match=f"{name} is a symbolic link"):
@@ -184,44 +184,46 @@ def test_symbolic_links_are_refused(copy, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b", "..", ".hidden", "a\\b", "", " x"])
-def test_a_file_name_may_not_leave_the_bundle(copy, name):
+def test_a_file_name_that_points_outside_the_bundle_is_rejected(copy, name):
     entry = {"sha256": "0" * 64, "bytes": 0}
     edit(copy, lambda manifest: manifest["files"].update({name: entry}))
-    with pytest.raises(DocumentError, match=r"field files.*leaves the bundle or is hidden"):
+    with pytest.raises(DocumentError, match=r"field files.*is hidden or points outside the bundle"):
         Bundle.open(copy)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.safetensors"])
-def test_a_missing_file_is_told(copy, name):
+def test_a_missing_file_is_reported(copy, name):
     (copy / name).unlink()
-    with pytest.raises(BundleError, match=f"lacks its file {name}; copy it whole"):
+    with pytest.raises(
+        BundleError, match=f"the file {name} of the bundle .* is missing; copy the bundle again"
+    ):
         Bundle.open(copy)
     edit(copy, lambda manifest: manifest["files"].pop(name))
     with pytest.raises(BundleError, match=f"field files: {name} is missing"):
         Bundle.open(copy)
 
 
-def test_an_oversized_file_is_refused_before_it_is_read(copy):
+def test_an_oversized_file_is_rejected_before_it_is_read(copy):
     with (copy / "model.onnx").open("r+b") as handle:
-        handle.truncate(2_000_000_000)  # sparse: takes no disk
-    with pytest.raises(UnsafeBundleError, match=r"at most 1.9 GB"):
+        handle.truncate(2_000_000_000)  # sparse: uses no disk space
+    with pytest.raises(UnsafeBundleError, match=r"the limit is 1.9 GB"):
         Bundle.open(copy)
 
 
 @pytest.mark.parametrize("length", [0, 4, 20, 300])
-def test_truncated_golden_events_are_told(copy, length):
+def test_truncated_golden_events_are_reported(copy, length):
     file = copy / "golden.safetensors"
     file.write_bytes(file.read_bytes()[:length])
     edit(copy, lambda manifest: None, files=["golden.safetensors"])
-    with pytest.raises(BundleError, match=r"golden.safetensors is no safetensors file"):
+    with pytest.raises(BundleError, match=r"golden.safetensors is not a safetensors file"):
         tamis.open(copy)
 
 
-def test_golden_events_that_prove_nothing_are_refused(copy, bundle_of):
+def test_golden_events_that_cannot_verify_anything_are_rejected(copy, bundle_of):
     from tamis.bundle import Golden
 
     golden = bundle_of("dense").golden
-    for inputs, outputs, told in (
+    for inputs, outputs, message in (
         ({"x": golden.inputs["x"][:0]}, {"score": golden.outputs["score"][:0]}, "holds no golden events"),
         (golden.inputs, {}, "holds golden outputs"),
         (
@@ -233,7 +235,7 @@ def test_golden_events_that_prove_nothing_are_refused(copy, bundle_of):
     ):
         (copy / "golden.safetensors").write_bytes(Golden(inputs, outputs).to_bytes())
         edit(copy, lambda manifest: None, files=["golden.safetensors"])
-        with pytest.raises(BundleError, match=told):
+        with pytest.raises(BundleError, match=message):
             tamis.open(copy)
 
 
@@ -294,20 +296,20 @@ def in_training(model):
         in_training,
     ],
 )
-def test_external_data_is_refused_wherever_it_hides(copy, hide, engine_name, tmp_path):
+def test_external_data_is_rejected_anywhere_in_the_model(copy, hide, engine_name, tmp_path):
     model = onnx.load(copy / "model.onnx")
     hide(model)
     (copy / "model.onnx").write_bytes(model.SerializeToString())
     edit(copy, lambda manifest: None, files=["model.onnx"])
     with pytest.raises(
-        UnsafeBundleError, match=r"in another file \('../../etc/passwd'\).*external data inlined"
+        UnsafeBundleError, match=r"in another file \('../../etc/passwd'\).*inlines external data"
     ):
         tamis.open(copy, engine_name)
     with pytest.raises(UnsafeBundleError):
         pack(copy / "model.onnx", tmp_path / "out.tamis")
 
 
-def test_external_data_beside_the_model_is_taken_in(bundle_of, tmp_path):
+def test_external_data_in_the_same_folder_is_inlined(bundle_of, tmp_path):
     bundle = bundle_of("dense")
     model = onnx.load_model_from_string(bundle.model_bytes)
     path = tmp_path / "large.onnx"
@@ -317,27 +319,29 @@ def test_external_data_beside_the_model_is_taken_in(bundle_of, tmp_path):
         x = bundle.golden.inputs["x"]
         np.testing.assert_array_equal(session(x), other(x))
     (tmp_path / "large.data").write_bytes((tmp_path / "large.data").read_bytes()[:100])
-    with pytest.raises(ModelError, match=r"should be \d+ bytes of large.data from \d+ on.*copy it again"):
+    with pytest.raises(
+        ModelError, match=r"should be \d+ bytes at offset \d+ of large.data.*copy the file again"
+    ):
         pack(path, tmp_path / "short.tamis")
     (tmp_path / "large.data").rename(tmp_path / "elsewhere")
     (tmp_path / "large.data").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UnsafeBundleError, match=r"in another file \('large.data'\), which is not beside it"):
+    with pytest.raises(UnsafeBundleError, match=r"in another file \('large.data'\) outside its folder"):
         pack(path, tmp_path / "linked.tamis")
 
 
-def test_what_is_no_bundle_is_told(tmp_path, bundle_of):
+def test_paths_that_are_not_bundles_are_reported(tmp_path, bundle_of):
     with pytest.raises(
-        BundleError, match=r"is no bundle: it has no manifest.json; make one with `tamis pack`"
+        BundleError, match=r"is not a bundle: it has no manifest.json; create one with `tamis pack`"
     ):
         Bundle.open(tmp_path)
     (tmp_path / "m.onnx").write_bytes(b"x")
-    with pytest.raises(BundleError, match="is a file, a bundle is a directory; `tamis pack"):
+    with pytest.raises(BundleError, match="is a file, but a bundle is a directory; `tamis pack"):
         Bundle.open(tmp_path / "m.onnx")
     with pytest.raises(BundleError, match="no bundle 'conv-vea'; did you mean 'conv-vae'"):
         Bundle.open("conv-vea")
-    near = bundle_of("dense").path
-    with pytest.raises(BundleError, match=rf"did you mean '{near.name}'"):
-        Bundle.open(near.with_name("dens.tamis"))
+    similar = bundle_of("dense").path
+    with pytest.raises(BundleError, match=rf"did you mean '{similar.name}'"):
+        Bundle.open(similar.with_name("dens.tamis"))
 
 
 def test_text_files_of_a_bundle(bundle_of):
@@ -351,24 +355,24 @@ def test_text_files_of_a_bundle(bundle_of):
 @pytest.mark.parametrize(
     "data", [b"", b"hello", b"\x80\x04" * 30, b"<html>" * 50, b"\x08\x07" + b"\xff" * 40]
 )
-def test_bytes_that_are_no_model_are_told(data):
-    with pytest.raises(ModelError, match=r"here is no(t a valid)? ONNX model"):
+def test_bytes_that_are_not_a_model_are_reported(data):
+    with pytest.raises(ModelError, match=r"here is not an? (valid )?ONNX model"):
         parse_model(data, "here")
 
 
-def test_a_model_that_is_not_there_is_told(tmp_path):
+def test_a_missing_model_file_is_reported(tmp_path):
     with pytest.raises(UsageError, match="cannot read the model"):
         load_model(tmp_path / "absent.onnx")
 
 
-def test_a_target_that_is_something_else_is_not_overwritten(tmp_path, parse_model):
+def test_a_target_that_is_not_a_bundle_is_not_overwritten(tmp_path, parse_model):
     model = parse_model("m (float[N, 3] x) => (float[N, 3] y) { y = Relu (x) }")
     (tmp_path / "thesis.txt").write_text("five years")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "data").write_text("precious")
     (tmp_path / "link.tamis").symlink_to(tmp_path / "folder")
     for name in ("thesis.txt", "folder", "link.tamis"):
-        with pytest.raises(UsageError, match="exists and is no bundle"):
+        with pytest.raises(UsageError, match="exists and is not a bundle"):
             pack(model, tmp_path / name)
     assert (tmp_path / "thesis.txt").read_text() == "five years"
     assert (tmp_path / "folder" / "data").read_text() == "precious"
@@ -391,12 +395,12 @@ write_bundle(Path(sys.argv[2]), bundle.manifest, bundle.model_bytes, bundle.gold
 """
 
 
-def test_a_killed_writer_leaves_no_half_bundle(copy, tmp_path):
+def test_a_killed_writer_leaves_no_partial_bundle(copy, tmp_path):
     target = tmp_path / "new.tamis"
-    for place in (target, copy):
+    for path in (target, copy):
         before = sorted(p.name for p in copy.iterdir())
-        done = subprocess.run([sys.executable, "-c", KILLED, copy, place], check=False, env=os.environ)
-        assert done.returncode == -signal.SIGKILL
+        finished = subprocess.run([sys.executable, "-c", KILLED, copy, path], check=False, env=os.environ)
+        assert finished.returncode == -signal.SIGKILL
         assert sorted(p.name for p in copy.iterdir()) == before
     assert not target.exists()
     Bundle.open(copy)

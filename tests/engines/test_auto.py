@@ -1,4 +1,4 @@
-"""The engine `auto`: it does what the bundle's plan for this host says, and what is sound where there is none."""
+"""The engine `auto`: follows the bundle's plan for this host; without a plan it uses ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ def events() -> np.ndarray:
     return np.tile(golden, (4, 1))[:100].copy()
 
 
-def outcome(name: str, events: np.ndarray, **options) -> np.ndarray:
+def score_with(name: str, events: np.ndarray, **options) -> np.ndarray:
     with tamis.open("facile", name, **options) as session:
         return session(events)
 
 
-def test_without_a_plan_it_is_onnxruntime_and_says_so(events):
+def test_without_a_plan_auto_uses_onnxruntime_and_explains_it(events):
     with tamis.open("facile") as session:
         assert session.engine.name == "auto"
         assert "has no plan for this host" in session.explanation
-        np.testing.assert_array_equal(session(events), outcome("onnxruntime", events))
+        np.testing.assert_array_equal(session(events), score_with("onnxruntime", events))
 
 
-def test_each_batch_size_goes_to_the_engine_of_the_plan(tmp_path, events):
+def test_each_batch_size_runs_on_the_planned_engine(tmp_path, events):
     with tamis.open(planned(tmp_path, ROWS)) as session:
         assert session.verified
         assert session.explanation.splitlines()[0].startswith("1: openvino: ")
         assert session.explanation.splitlines()[1].startswith("64: onnxruntime: ")
         for count in (1, 2, 7):
-            np.testing.assert_array_equal(session(events[:count]), outcome("openvino", events[:count]))
+            np.testing.assert_array_equal(session(events[:count]), score_with("openvino", events[:count]))
         for count in (9, 64, 100):
             np.testing.assert_array_equal(
-                session(events[:count]), outcome("onnxruntime", events[:count], chunk=16)
+                session(events[:count]), score_with("onnxruntime", events[:count], chunk=16)
             )
         call = session.bind(events)
         np.testing.assert_array_equal(call()[0], session(events))
 
 
-def test_a_plan_for_another_host_or_another_model_is_not_followed(tmp_path, events):
+def test_a_plan_for_another_host_or_model_is_ignored(tmp_path, events):
     other = host_facts().model_copy(update={"cpu": "another"})
     assert fingerprint(other) != fingerprint()
     bundle = Bundle.open("facile")
@@ -70,19 +70,19 @@ def test_a_plan_for_another_host_or_another_model_is_not_followed(tmp_path, even
     elsewhere = add_texts(bundle, {plan_name(other): plan.model_dump_json()}, tmp_path / "elsewhere.tamis")
     with tamis.open(elsewhere) as session:
         assert f"for other hosts ({plan_name(other)})" in session.explanation
-        np.testing.assert_array_equal(session(events), outcome("onnxruntime", events))
+        np.testing.assert_array_equal(session(events), score_with("onnxruntime", events))
     with tamis.open(planned(tmp_path, ROWS, model="0" * 64)) as session:
         assert "has no plan" in session.explanation
 
 
-def test_an_engine_that_cannot_be_opened_is_replaced_by_the_next_best(tmp_path, events):
+def test_an_engine_that_cannot_be_opened_is_replaced_by_the_next_fastest(tmp_path, events):
     rows = [measured(1, "nowhere", 1.0), measured(1, "openvino", 2.0), measured(1, "onnxruntime", 3.0)]
     with tamis.open(planned(tmp_path, rows)) as session:
         assert session.explanation.startswith("1: openvino, since nowhere cannot be opened here")
-        np.testing.assert_array_equal(session(events), outcome("openvino", events))
+        np.testing.assert_array_equal(session(events), score_with("openvino", events))
 
 
-def test_a_plan_that_was_tampered_with_is_one_sentence(tmp_path):
+def test_a_plan_with_a_wrong_checksum_is_rejected(tmp_path):
     bundle = planned(tmp_path, ROWS)
     path = bundle.path / plan_name()
     path.write_text(path.read_text().replace("openvino", "torch"))
@@ -90,14 +90,14 @@ def test_a_plan_that_was_tampered_with_is_one_sentence(tmp_path):
         tamis.open(bundle.path)
 
 
-def test_a_plan_keeps_what_was_measured(tmp_path):
+def test_a_plan_stores_its_measurements(tmp_path):
     bundle = planned(tmp_path, ROWS)
     plan = EnginePlan.model_validate_json(bundle.text(plan_name()))
-    assert [one.engine for one in plan.ranked(64)] == ["onnxruntime", "openvino"]
+    assert [entry.engine for entry in plan.ranked(64)] == ["onnxruntime", "openvino"]
     assert plan.host.cpu == host_facts().cpu
 
 
-def test_what_computed_is_told_as_files_keep_it(tmp_path):
+def test_computed_by_names_engines_and_versions(tmp_path):
     with tamis.open("facile", "onnxruntime") as session:
         alone = session.computed_by
     assert alone.startswith("onnxruntime 1.")

@@ -1,4 +1,4 @@
-"""What every engine has to do. A new engine joins by its entry point; nothing here names one."""
+"""The conformance suite of engines. A new engine is included by its entry point; nothing here names one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCHED = ("dense", "conv1d", "particle-net", "deep-jet", "attention", "image", 
 
 @pytest.fixture
 def events_of():
-    """Draw events for a bundle."""
+    """Return a function that draws events for a bundle."""
 
     def draw(bundle, count, seed=3):
         signature = bundle.manifest.signature
@@ -31,7 +31,7 @@ def events_of():
 
 
 def assert_same(found, expected, bound):
-    """Compare outputs, relative to the largest value of each."""
+    """Assert that outputs agree within a bound relative to the largest value of each."""
     assert list(found) == list(expected)
     for name, value in found.items():
         assert value.shape == expected[name].shape
@@ -42,7 +42,7 @@ def assert_same(found, expected, bound):
             np.testing.assert_array_equal(value, expected[name])
 
 
-def test_it_reproduces_the_float64_reference(bundle_of, engine_name, model_name):
+def test_engine_reproduces_the_float64_reference(bundle_of, engine_name, model_name):
     found = verify(bundle_of(model_name), engine_name)
     assert found.passed, found.problem
     assert all(output.out_of_tolerance == 0 for output in found.outputs)
@@ -59,20 +59,20 @@ def test_outputs_have_the_declared_names_types_and_shapes(bundle_of, engine_name
 
 
 @pytest.mark.parametrize("name", BATCHED)
-def test_an_event_scores_the_same_whatever_its_batch(bundle_of, engine_name, events_of, name):
+def test_the_score_of_an_event_does_not_depend_on_its_batch(bundle_of, engine_name, events_of, name):
     bundle, bound = bundle_of(name), find_engine(engine_name).batch_bound
     count = 1025 if name in ("dense", "conv1d") else 37
     events = events_of(bundle, count)
-    with tamis.open(bundle, engine_name) as whole, tamis.open(bundle, engine_name, chunk=16) as pieces:
+    with tamis.open(bundle, engine_name) as whole, tamis.open(bundle, engine_name, chunk=16) as chunked:
         together = whole.run(**events)
-        assert_same(pieces.run(**events), together, bound)
+        assert_same(chunked.run(**events), together, bound)
         for size in (1, 3, 16, 17):
             part = whole.run(**{k: v[:size] for k, v in events.items()})
             assert_same(part, {k: v[:size] for k, v in together.items()}, bound)
 
 
 @pytest.mark.parametrize("name", [*BATCHED, "fixed-batch"])
-def test_no_events_give_no_results(bundle_of, engine_name, name):
+def test_zero_events_give_empty_outputs(bundle_of, engine_name, name):
     bundle = bundle_of(name)
     golden, outputs = bundle.golden, bundle.manifest.signature.outputs
     with tamis.open(bundle, engine_name) as session:
@@ -85,7 +85,7 @@ def test_no_events_give_no_results(bundle_of, engine_name, name):
 
 
 @pytest.mark.parametrize("chunk", [None, 5])
-def test_bound_buffers_give_the_same_numbers_and_see_what_is_filled_in(
+def test_bound_buffers_give_the_same_outputs_after_they_are_refilled(
     bundle_of, engine_name, model_name, chunk
 ):
     bundle = bundle_of(model_name)
@@ -101,7 +101,7 @@ def test_bound_buffers_give_the_same_numbers_and_see_what_is_filled_in(
     assert_same(found, expected, find_engine(engine_name).batch_bound)
 
 
-def test_a_buffer_that_would_have_to_be_copied_is_not_bound(bundle_of, engine_name):
+def test_binding_a_buffer_that_is_not_contiguous_is_rejected(bundle_of, engine_name):
     with (
         tamis.open(bundle_of("dense"), engine_name) as session,
         pytest.raises(InputMismatchError, match="contiguous"),
@@ -109,47 +109,47 @@ def test_a_buffer_that_would_have_to_be_copied_is_not_bound(bundle_of, engine_na
         session.bind(np.zeros((12, 4), np.float32).T)
 
 
-def test_the_layout_of_an_input_does_not_matter(bundle_of, engine_name, events_of):
+def test_the_memory_layout_of_an_input_does_not_matter(bundle_of, engine_name, events_of):
     bundle = bundle_of("conv1d")
     x = events_of(bundle, 9)["x"]
     locked = x.copy()
     locked.flags.writeable = False
-    spread = np.repeat(x, 2, axis=2)[:, :, ::2]
+    strided = np.repeat(x, 2, axis=2)[:, :, ::2]
     with tamis.open(bundle, engine_name) as session:
         expected = session.run(x)
-        for other in (np.asfortranarray(x), spread, locked, x[::-1][::-1]):
+        for other in (np.asfortranarray(x), strided, locked, x[::-1][::-1]):
             assert_same(session.run(other), expected, 0.0)
         assert_same(session.run(x=x), expected, 0.0)
         np.testing.assert_array_equal(session.run(x)["score"], expected["score"])
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (lambda x: x.astype(np.float64), r"'x' is float64, the model takes float32.*astype"),
         (lambda x: x.astype(">f4"), r"'x' is >f4, the model takes float32"),
         (lambda x: x.astype(np.int32), "'x' is int32"),
-        (lambda x: x[:, :11], "dimension 1 is 11, it has to be 12"),
+        (lambda x: x[:, :11], "dimension 1 is 11, expected 12"),
         (lambda x: x[0], "2 dimensions, not 1"),
         (lambda x: x.tolist(), "is a list; pass a numpy array"),
-        (lambda x: np.ma.masked_array(x, x > 0), "MaskedArray.*fill what is masked"),
+        (lambda x: np.ma.masked_array(x, x > 0), "MaskedArray.*fill masked values first"),
     ],
 )
-def test_a_wrong_array_is_refused_with_its_mend(bundle_of, engine_name, events_of, wrong, told):
+def test_a_wrong_array_is_rejected_with_advice(bundle_of, engine_name, events_of, wrong, message):
     bundle = bundle_of("dense")
     x = events_of(bundle, 5)["x"]
     with tamis.open(bundle, engine_name) as session:
         for call in (session, session.run, session.bind):
-            with pytest.raises(InputMismatchError, match=told):
+            with pytest.raises(InputMismatchError, match=message):
                 call(wrong(x))
-        session(x)  # and the session goes on
+        session(x)  # the session is still usable
 
 
-def test_wrong_names_and_numbers_of_arrays_are_refused(bundle_of, engine_name, events_of):
+def test_wrong_names_and_counts_of_arrays_are_rejected(bundle_of, engine_name, events_of):
     bundle = bundle_of("deep-jet")
     events = events_of(bundle, 4)
     with tamis.open(bundle, engine_name) as session:
-        with pytest.raises(InputMismatchError, match=r"2 arrays were given.*takes 3"):
+        with pytest.raises(InputMismatchError, match=r"got 2 arrays.*takes 3"):
             session.run(*list(events.values())[:2])
         renamed = {("sw" if name == "sv" else name): value for name, value in events.items()}
         with pytest.raises(InputMismatchError, match="no input 'sw'; did you mean 'sv'"):
@@ -163,21 +163,21 @@ def test_wrong_names_and_numbers_of_arrays_are_refused(bundle_of, engine_name, e
 
 
 @pytest.mark.parametrize("name", ["dense", "conv1d", "particle-net", "deep-jet", "attention", "fixed-batch"])
-def test_nan_in_is_nan_out_for_that_event_alone(bundle_of, engine_name, events_of, name):
+def test_nan_propagates_within_its_event_only(bundle_of, engine_name, events_of, name):
     bundle = bundle_of(name)
     events = events_of(bundle, 6)
     for spec in bundle.manifest.signature.inputs:
-        spoiled = {k: v.copy() for k, v in events.items()}
-        spoiled[spec.name].reshape(6, -1)[2, -1] = np.nan
+        with_nan = {k: v.copy() for k, v in events.items()}
+        with_nan[spec.name].reshape(6, -1)[2, -1] = np.nan
         with tamis.open(bundle, engine_name) as session:
-            clean, found = session.run(**events), session.run(**spoiled)
+            clean, found = session.run(**events), session.run(**with_nan)
         others = np.arange(6) != 2
         for output in found:
             assert np.isnan(found[output][2]).all()
             np.testing.assert_array_equal(found[output][others], clean[output][others])
 
 
-def test_large_numbers_and_infinities_do_not_pass_as_nan(bundle_of, engine_name, events_of):
+def test_large_values_and_infinities_are_not_taken_for_nan(bundle_of, engine_name, events_of):
     bundle = bundle_of("dense")
     x = events_of(bundle, 4)["x"]
     x[1] *= 1e30
@@ -189,7 +189,7 @@ def test_large_numbers_and_infinities_do_not_pass_as_nan(bundle_of, engine_name,
     assert not np.isnan(found[1]).any()
 
 
-def test_many_threads_share_one_session(bundle_of, engine_name, events_of):
+def test_threads_can_share_one_session(bundle_of, engine_name, events_of):
     bundle = bundle_of("conv1d")
     batches = [events_of(bundle, 1 + seed, seed)["x"] for seed in range(8)]
     with tamis.open(bundle, engine_name, chunk=4) as session:
@@ -200,20 +200,20 @@ def test_many_threads_share_one_session(bundle_of, engine_name, events_of):
                     assert_same(found, expected, 0.0)
 
 
-def test_a_result_is_not_touched_by_the_next_call(bundle_of, engine_name, events_of):
+def test_the_next_call_does_not_overwrite_a_result(bundle_of, engine_name, events_of):
     bundle = bundle_of("dense")
     with tamis.open(bundle, engine_name) as session:
         first = session(events_of(bundle, 4, 1)["x"])
-        kept = first.copy()
+        copy = first.copy()
         session(events_of(bundle, 4, 2)["x"])
-        np.testing.assert_array_equal(first, kept)
+        np.testing.assert_array_equal(first, copy)
         x = events_of(bundle, 4, 1)["x"]
         before = x.copy()
         session(x)
         np.testing.assert_array_equal(x, before)
 
 
-def test_a_closed_session_says_so_and_opens_again(bundle_of, engine_name):
+def test_a_closed_session_raises_and_the_bundle_can_be_opened_again(bundle_of, engine_name):
     bundle = bundle_of("dense")
     x = bundle.golden.inputs["x"]
     session = tamis.open(bundle, engine_name)
@@ -227,7 +227,7 @@ def test_a_closed_session_says_so_and_opens_again(bundle_of, engine_name):
         np.testing.assert_array_equal(again(x), expected)
 
 
-def test_a_model_of_a_fixed_batch_takes_any_number_of_events(bundle_of, engine_name, events_of):
+def test_a_model_with_a_fixed_batch_takes_any_number_of_events(bundle_of, engine_name, events_of):
     bundle = bundle_of("fixed-batch")
     events = events_of(bundle, 5)
     with tamis.open(bundle, engine_name) as session:
@@ -236,7 +236,7 @@ def test_a_model_of_a_fixed_batch_takes_any_number_of_events(bundle_of, engine_n
     np.testing.assert_array_equal(together["score"], np.concatenate(alone))
 
 
-def test_a_model_without_a_batch_is_called_once(bundle_of, engine_name):
+def test_a_model_without_a_batch_dimension_is_called_once(bundle_of, engine_name):
     bundle = bundle_of("no-batch")
     assert bundle.manifest.signature.rows == "none"
     x = np.ones((6, 3), np.float32)
@@ -248,7 +248,7 @@ def test_a_model_without_a_batch_is_called_once(bundle_of, engine_name):
         assert np.isnan(session(x, np.array(1.0, np.float32)))
 
 
-def test_threads_change_no_decision(bundle_of, engine_name):
+def test_threads_do_not_change_the_outputs_beyond_tolerance(bundle_of, engine_name):
     bundle = bundle_of("conv1d")
     spec = bundle.manifest.signature.output("score")
     with tamis.open(bundle, engine_name, threads=2) as session:
@@ -260,5 +260,5 @@ def test_threads_change_no_decision(bundle_of, engine_name):
         tamis.open(bundle, engine_name, chunk=-1)
 
 
-def test_an_engine_tells_its_version(engine_name):
+def test_engine_reports_its_version(engine_name):
     assert find_engine(engine_name).version()

@@ -20,7 +20,7 @@ from tamis.measure import verify
 
 @pytest.fixture
 def tampered(bundle_of, tmp_path):
-    """Change a copy of the model and mend its checksum, as somebody would who means it."""
+    """Return a function that edits a copy of the model and updates its checksum, as deliberate tampering would."""
 
     def change(edit):
         target = tmp_path / "tampered.tamis"
@@ -37,23 +37,23 @@ def tampered(bundle_of, tmp_path):
     return change
 
 
-def test_a_model_that_does_not_reproduce_its_golden_outputs_is_not_opened(tampered, engine_name):
+def test_a_model_that_does_not_reproduce_its_golden_outputs_is_rejected(tampered, engine_name):
     def edit(model):
         weights = numpy_helper.to_array(model.graph.initializer[0]).copy()
         weights += 0.01
         model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, model.graph.initializer[0].name))
 
-    place = tampered(edit)
-    told = rf"engine {engine_name} does not reproduce the output 'score' of the bundle dense: element \[\d+, 0\] is 0\.\d+, golden 0\.\d+, error \S+ >"
-    with pytest.raises(VerificationError, match=told):
-        tamis.open(place, engine_name)
-    found = verify(place, engine_name)
+    path = tampered(edit)
+    message = rf"engine {engine_name} does not reproduce the output 'score' of the bundle dense: element \[\d+, 0\] is 0\.\d+, golden 0\.\d+, error \S+ >"
+    with pytest.raises(VerificationError, match=message):
+        tamis.open(path, engine_name)
+    found = verify(path, engine_name)
     assert not found.passed
     assert "element [" in found.problem
     assert found.outputs[0].out_of_tolerance > 0
 
 
-def test_a_graph_that_is_not_the_declared_one_is_refused(tampered, engine_name):
+def test_a_graph_that_differs_from_the_manifest_is_rejected(tampered, engine_name):
     def edit(model):
         model.graph.input[0].name = "y"
         model.graph.node[0].input[0] = "y"
@@ -71,69 +71,69 @@ def test_the_null_engine_measures_but_decides_nothing(bundle_of):
         verify(bundle, "null")
 
 
-def test_an_unknown_engine_is_told_with_its_near_misses(bundle_of):
+def test_an_unknown_engine_is_reported_with_close_matches(bundle_of):
     with pytest.raises(UsageError, match="no engine is called 'onnxruntme'; did you mean 'onnxruntime'"):
         tamis.open(bundle_of("dense"), "onnxruntme")
 
 
-def test_a_bundle_without_a_score_says_what_to_call(bundle_of):
+def test_calling_a_bundle_without_a_score_suggests_run(bundle_of):
     with (
         tamis.open(bundle_of("conv1d")) as session,
-        pytest.raises(UsageError, match=r"names no score; call session.run.*score, probabilities.*--score"),
+        pytest.raises(UsageError, match=r"has no score; call session.run.*score, probabilities.*--score"),
     ):
         session(bundle_of("conv1d").golden.inputs["x"])
 
 
-class OneAtATime(Engine):
-    """An engine that must not be entered twice."""
+class NotThreadSafe(Engine):
+    """An engine whose `run` must not be called concurrently."""
 
-    name = "one-at-a-time"
+    name = "not-thread-safe"
 
     def load(self, model, signature, options):
         real = find_engine("onnxruntime").load(model, signature, options)
-        inside = []
+        running = []
 
         def run(arrays):
-            assert not inside
-            inside.append(True)
-            found = [real.run([row[None] for row in rows])[0] for rows in zip(*arrays, strict=True)]
-            inside.pop()
-            return [np.concatenate(found)]
+            assert not running
+            running.append(True)
+            scores = [real.run([row[None] for row in rows])[0] for rows in zip(*arrays, strict=True)]
+            running.pop()
+            return [np.concatenate(scores)]
 
         runner = Runner(run)
         runner.thread_safe = False
         return runner
 
 
-def test_an_engine_that_is_not_thread_safe_is_called_by_one_thread_at_a_time(bundle_of):
+def test_calls_of_an_engine_that_is_not_thread_safe_are_serialised(bundle_of):
     from concurrent.futures import ThreadPoolExecutor
 
     bundle = bundle_of("dense")
     x = bundle.golden.inputs["x"]
-    with Session(bundle, OneAtATime(), Options()) as session, ThreadPoolExecutor(8) as pool:
+    with Session(bundle, NotThreadSafe(), Options()) as session, ThreadPoolExecutor(8) as pool:
         found = list(pool.map(session, [x] * 16))
     np.testing.assert_allclose(found[0], bundle.golden.outputs["score"], rtol=1e-4, atol=1e-5)
 
 
-class Forgetful(OneAtATime):
-    name = "forgetful"
+class WithoutOutputs(NotThreadSafe):
+    name = "without-outputs"
 
     def load(self, model, signature, options):
         return Runner(lambda _arrays: [])
 
 
-def test_an_engine_that_loses_an_output_is_not_opened(bundle_of):
+def test_an_engine_that_omits_an_output_is_rejected(bundle_of):
     with pytest.raises(VerificationError, match="returns 0 outputs, the bundle dense declares 1"):
-        Session(bundle_of("dense"), Forgetful(), Options())
+        Session(bundle_of("dense"), WithoutOutputs(), Options())
 
 
-def test_a_missing_library_is_told_with_its_install_line(bundle_of, monkeypatch):
+def test_a_missing_library_is_reported_with_its_pip_command(bundle_of, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tamis\[openvino\]'"):
         verify(bundle_of("dense"), "openvino")
 
 
-def test_the_engine_remote_without_its_libraries_says_how_to_get_them(monkeypatch):
+def test_the_engine_remote_without_its_libraries_is_reported_with_its_pip_command(monkeypatch):
     for name in [name for name in sys.modules if name == "hpack" or name.startswith("tamis.serve")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "hpack", None)
@@ -142,39 +142,39 @@ def test_the_engine_remote_without_its_libraries_says_how_to_get_them(monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("value", "golden", "told"),
+    ("value", "golden", "message"),
     [
         ([1.0, np.nan], [1.0, 2.0], r"element \[1\] is nan, golden 2"),
         ([1.0, np.inf], [1.0, np.inf], ""),
         ([np.nan, 1.0], [np.nan, 1.0], ""),
         ([np.inf, 1.0], [-np.inf, 1.0], r"element \[0\] is inf, golden -inf"),
         ([1.0, 2.2], [1.0, 2.0], r"element \[1\] is 2.2, golden 2, error 0.2.*1 of 2"),
-        ([1.0], [1.0, 2.0], r"its shape is \(1,\), the golden one \(2,\)"),
+        ([1.0], [1.0, 2.0], r"its shape is \(1,\), expected \(2,\)"),
     ],
 )
-def test_the_first_difference_names_the_element(value, golden, told):
+def test_first_difference_names_the_worst_element(value, golden, message):
     import re
 
     found = first_difference(np.array(value), np.array(golden), Tolerance(absolute=0.01, relative=0.0))
-    assert re.search(told, found) if told else found == ""
+    assert re.search(message, found) if message else found == ""
 
 
-def test_whole_numbers_have_to_match_exactly():
+def test_integers_must_match_exactly():
     tolerance = Tolerance(absolute=10, relative=10)
     assert first_difference(np.array([1, 3]), np.array([1, 2]), tolerance)
 
 
-def test_a_bundle_opened_twice_shares_nothing(bundle_of):
-    place = bundle_of("dense").path
-    one, two = tamis.open(place), tamis.open(Bundle.open(place))
-    one.close()
-    assert two(bundle_of("dense").golden.inputs["x"]).shape[1] == 1
+def test_sessions_on_one_bundle_are_independent(bundle_of):
+    path = bundle_of("dense").path
+    first, second = tamis.open(path), tamis.open(Bundle.open(path))
+    first.close()
+    assert second(bundle_of("dense").golden.inputs["x"]).shape[1] == 1
 
 
-def test_a_request_to_a_server_is_bounded_by_its_bytes_and_not_by_the_cache_here(bundle_of):
+def test_a_request_to_a_server_is_bounded_by_its_bytes_not_by_the_local_cache(bundle_of):
     signature = bundle_of("dense").manifest.signature
-    bytes_of_a_row = sum(
+    row_bytes = sum(
         4 * int(np.prod([d if isinstance(d, int) else 1 for d in spec.shape[1:]]))
         for spec in (*signature.inputs, *signature.outputs)
     )
-    assert choose_request(signature) == min(16_384, (1 << 23) // bytes_of_a_row)
+    assert choose_request(signature) == min(16_384, (1 << 23) // row_bytes)

@@ -1,4 +1,4 @@
-"""What is the native engine's own: sizes that are seen late, batches that a graph is fixed to, and where code is kept."""
+"""The native engine: free dimensions compiled on demand, fixed batches, large batches, no Python headers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import tamis
 from tamis._base import ModelError
 from tamis.bundle import pack
 from tamis.engines import Options, find_engine
-from tamis.engines.native import MOST_SIZES
+from tamis.engines.native import MAX_COMPILED_SIZES
 from tamis.measure import verify
 
 
 @pytest.fixture
 def free(parse_model, tmp_path):
-    """Pack a model whose events have any number of particles."""
+    """Pack a model with a free number of particles per event."""
     model = parse_model(
         """free (float[N, n, 3] x) => (float[N, 1] score) {
             a = MatMul (x, w)
@@ -28,7 +28,7 @@ def free(parse_model, tmp_path):
     return pack(model, tmp_path / "free.tamis").bundle
 
 
-def test_sizes_that_are_seen_late_are_compiled_for_then(free):
+def test_free_dimensions_are_compiled_when_a_call_shows_their_sizes(free):
     rng = np.random.default_rng(0)
     with tamis.open(free, "native") as native, tamis.open(free, "onnxruntime") as other:
         for n in (5, 16, 1, 5):
@@ -38,17 +38,19 @@ def test_sizes_that_are_seen_late_are_compiled_for_then(free):
             np.testing.assert_array_equal(out, native(x))
 
 
-def test_sizes_are_not_compiled_for_without_end(free, monkeypatch):
-    monkeypatch.setattr("tamis.engines.native.MOST_SIZES", 2)
-    assert MOST_SIZES > 2
+def test_the_number_of_compiled_sizes_is_limited(free, monkeypatch):
+    monkeypatch.setattr("tamis.engines.native.MAX_COMPILED_SIZES", 2)
+    assert MAX_COMPILED_SIZES > 2
     with tamis.open(free, "native") as session:
         session(np.zeros((1, 5, 3), np.float32))
-        with pytest.raises(ModelError, match="this session has seen 2 of them; pad events to fewer sizes"):
+        with pytest.raises(
+            ModelError, match="this session reached the limit of 2; pad events to fewer sizes"
+        ):
             session(np.zeros((1, 6, 3), np.float32))
         session(np.zeros((1, 5, 3), np.float32))
 
 
-def test_a_model_is_loaded_by_its_signature_alone(free, bundle_of, parse_model, tmp_path):
+def test_a_model_is_loaded_without_a_bundle(free, bundle_of, parse_model, tmp_path):
     engine = find_engine("native")
     for bundle, shape in (
         (free, (7, 4, 3)),
@@ -63,7 +65,7 @@ def test_a_model_is_loaded_by_its_signature_alone(free, bundle_of, parse_model, 
         engine.load(bundle.model_bytes, bundle.manifest.signature, Options())
 
 
-def test_a_graph_fixed_to_several_events_goes_through_in_such_batches(parse_model, tmp_path):
+def test_a_graph_with_a_fixed_batch_runs_in_such_batches(parse_model, tmp_path):
     model = parse_model(
         """four (float[4, 6] x) => (float[4, 2] score) { a = MatMul (x, w) score = Tanh (a) }""", w=(6, 2)
     )
@@ -75,15 +77,15 @@ def test_a_graph_fixed_to_several_events_goes_through_in_such_batches(parse_mode
         np.testing.assert_allclose(native(x), other(x), rtol=1e-5, atol=1e-6)
 
 
-def test_batches_come_whole(bundle_of):
+def test_large_batches_are_split_at_16384_events(bundle_of):
     with tamis.open(bundle_of("conv1d"), "native") as native:
         assert native.chunk == 16_384
         x = np.random.default_rng(0).normal(size=(20_000, 3, 20)).astype(np.float32)
-        found = native.run(x)["score"]
-        np.testing.assert_array_equal(found[16_380:16_390], native.run(x[16_380:16_390])["score"])
+        scores = native.run(x)["score"]
+        np.testing.assert_array_equal(scores[16_380:16_390], native.run(x[16_380:16_390])["score"])
 
 
-def test_it_works_without_headers_of_python(bundle_of, monkeypatch):
+def test_native_works_without_python_headers(bundle_of, monkeypatch):
     bundle = bundle_of("conv1d")
     with tamis.open(bundle, "native") as session:
         expected = session.run(**bundle.golden.inputs)

@@ -27,7 +27,7 @@ X = f(2, 3, 8)
 IMAGE = f(2, 4, 7, 6)
 POSITIVE = np.abs(f(2, 5)) + 0.1
 UNIT = np.tanh(f(2, 5))
-WHOLE = np.array([[-7, 5, 3], [4, -2, 9]], np.int64)
+INTEGERS = np.array([[-7, 5, 3], [4, -2, 9]], np.int64)
 FLAGS = np.array([[True, False, True], [False, False, True]])
 
 # operator, inputs, constants, opset, number of outputs, attributes
@@ -52,9 +52,9 @@ CASES = [
     ("PRelu", {"x": X}, {"slope": f(3, 1)}, 17, 1, {}),
     *((op, {"a": f(2, 5), "b": f(5)}, {}, 17, 1, {}) for op in (
         "Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")),
-    ("Equal", {"a": WHOLE}, {"b": i(5)}, 17, 1, {}),
-    ("Div", {"a": WHOLE}, {"b": i(2)}, 17, 1, {}),
-    ("Mod", {"a": WHOLE}, {"b": i(3)}, 17, 1, {}),
+    ("Equal", {"a": INTEGERS}, {"b": i(5)}, 17, 1, {}),
+    ("Div", {"a": INTEGERS}, {"b": i(2)}, 17, 1, {}),
+    ("Mod", {"a": INTEGERS}, {"b": i(3)}, 17, 1, {}),
     ("Mod", {"a": f(4)}, {"b": f(4)}, 17, 1, {"fmod": 1}),
     ("Pow", {"a": POSITIVE}, {"b": np.array(2.5, np.float32)}, 17, 1, {}),
     ("Pow", {"a": POSITIVE}, {"b": i(2)}, 17, 1, {}),
@@ -63,11 +63,11 @@ CASES = [
     ("Not", {"a": FLAGS}, {}, 17, 1, {}),
     ("Where", {"c": FLAGS, "a": f(2, 3), "b": f(3)}, {}, 17, 1, {}),
     ("Cast", {"x": f(2, 5) * 3}, {}, 17, 1, {"to": onnx.TensorProto.INT64}),
-    ("Cast", {"x": WHOLE}, {}, 17, 1, {"to": onnx.TensorProto.FLOAT}),
-    ("CastLike", {"x": WHOLE}, {"like": f(1)}, 17, 1, {}),
+    ("Cast", {"x": INTEGERS}, {}, 17, 1, {"to": onnx.TensorProto.FLOAT}),
+    ("CastLike", {"x": INTEGERS}, {"like": f(1)}, 17, 1, {}),
     ("Clip", {"x": f(2, 5)}, {}, 9, 1, {"min": -0.5, "max": 0.4}),
     ("Clip", {"x": f(2, 5)}, {"low": np.array(-0.5, np.float32), "high": np.array(0.4, np.float32)}, 13, 1, {}),
-    ("Clip", {"x": WHOLE}, {"low": np.array(0), "high": np.array(4)}, 13, 1, {}),
+    ("Clip", {"x": INTEGERS}, {"low": np.array(0), "high": np.array(4)}, 13, 1, {}),
     # reductions, axes as an attribute and as an input
     *((op, {"x": X}, {}, 11, 1, {"axes": [1, -1], "keepdims": keep}) for keep in (0, 1) for op in (
         "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
@@ -76,7 +76,7 @@ CASES = [
     ("ReduceSum", {"x": X}, {"axes": i(-1)}, 13, 1, {"keepdims": 0}),
     ("ReduceSum", {"x": X}, {}, 13, 1, {}),
     ("ReduceSum", {"x": X}, {"axes": i()}, 13, 1, {"noop_with_empty_axes": 1}),
-    ("ReduceSum", {"x": WHOLE.astype(np.int32)}, {"axes": i(1)}, 13, 1, {}),
+    ("ReduceSum", {"x": INTEGERS.astype(np.int32)}, {"axes": i(1)}, 13, 1, {}),
     ("ReduceMax", {"x": X}, {"axes": i(1)}, 18, 1, {}),
     ("ReduceMean", {"x": X}, {"axes": i(0, 2)}, 18, 1, {"keepdims": 0}),
     ("ArgMax", {"x": X}, {}, 13, 1, {"axis": 2, "keepdims": 0}),
@@ -87,7 +87,7 @@ CASES = [
     ("CumSum", {"x": X}, {"axis": np.array(2)}, 14, 1, {}),
     ("CumSum", {"x": X}, {"axis": np.array(1)}, 14, 1, {"reverse": 1}),
     ("CumSum", {"x": X}, {"axis": np.array(2)}, 14, 1, {"exclusive": 1}),
-    ("CumSum", {"x": WHOLE.astype(np.int32)}, {"axis": np.array(1)}, 14, 1, {}),
+    ("CumSum", {"x": INTEGERS.astype(np.int32)}, {"axis": np.array(1)}, 14, 1, {}),
     ("Softmax", {"x": X}, {}, 11, 1, {"axis": 1}),
     ("Softmax", {"x": X}, {}, 13, 1, {"axis": 1}),
     ("LogSoftmax", {"x": X}, {}, 13, 1, {}),
@@ -174,9 +174,9 @@ CASES = [
 
 
 def run_torch(model, inputs):
-    """Run a model on the engine torch, without a bundle around it."""
+    """Run a model on ONNX Runtime and on the engine torch, without a bundle."""
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    kinds = {
+    dtypes = {
         "tensor(float)": "float32",
         "tensor(int64)": "int64",
         "tensor(int32)": "int32",
@@ -185,7 +185,9 @@ def run_torch(model, inputs):
     signature = Signature.model_validate(
         {
             "inputs": [{"name": k, "shape": v.shape, "dtype": v.dtype.name} for k, v in inputs.items()],
-            "outputs": [{"name": o.name, "shape": [], "dtype": kinds[o.type]} for o in session.get_outputs()],
+            "outputs": [
+                {"name": o.name, "shape": [], "dtype": dtypes[o.type]} for o in session.get_outputs()
+            ],
             "rows": "none",
         }
     )
@@ -194,18 +196,18 @@ def run_torch(model, inputs):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[3]}-{'-'.join(map(str, case[5]))}")
-def test_it_computes_what_onnx_runtime_computes(one_node, case):
+def test_torch_agrees_with_onnx_runtime(one_node, case):
     op, inputs, constants, opset, outputs, attributes = case
     model = one_node(op, inputs, constants, opset, outputs, **attributes)
     expected, found = run_torch(model, inputs)
     assert len(found) == len(expected)
-    for value, want in zip(found, expected, strict=True):
-        assert value.dtype == want.dtype
-        assert value.shape == want.shape
-        np.testing.assert_allclose(value, want, rtol=2e-5, atol=2e-5)
+    for value, reference in zip(found, expected, strict=True):
+        assert value.dtype == reference.dtype
+        assert value.shape == reference.shape
+        np.testing.assert_allclose(value, reference, rtol=2e-5, atol=2e-5)
 
 
-REFUSED = [
+UNSUPPORTED = [
     ("Resize", {"x": IMAGE}, {"roi": f(0), "scales": np.array([1, 1, 2, 2], np.float32)}, 13, 1, {"mode": "linear"}),
     ("Resize", {"x": IMAGE}, {"roi": f(0), "scales": np.array([1, 1, 2, 2], np.float32)}, 13, 1, {"coordinate_transformation_mode": "align_corners"}),
     ("Resize", {"x": IMAGE}, {"roi": f(0), "scales": np.array([1, 1, 1.5, 2], np.float32)}, 13, 1, {}),
@@ -219,8 +221,8 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case[0]}-{'-'.join(map(str, case[5]))}")
-def test_what_it_does_not_know_is_one_sentence(one_node, case):
+@pytest.mark.parametrize("case", UNSUPPORTED, ids=lambda case: f"{case[0]}-{'-'.join(map(str, case[5]))}")
+def test_unsupported_variants_are_reported_in_one_sentence(one_node, case):
     op, inputs, constants, opset, outputs, attributes = case
     model = one_node(op, inputs, constants, opset, outputs, **attributes)
     signature = Signature.model_validate(
@@ -231,15 +233,15 @@ def test_what_it_does_not_know_is_one_sentence(one_node, case):
         }
     )
     with pytest.raises(
-        ModelError, match=rf"the engine torch (does not know|cannot run).*{op if op != 'Cast' else ''}"
-    ) as told:
+        ModelError, match=rf"the engine torch (does not support|cannot run).*{op if op != 'Cast' else ''}"
+    ) as raised:
         find_engine("torch").load(model.SerializeToString(), signature, Options()).run(list(inputs.values()))
-    assert "\n" not in str(told.value)
-    assert len(str(told.value)) < 400
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 400
 
 
-def test_branches_that_look_at_the_values_around_them(parse_model):
-    """The torch exporter writes an If where it cannot know whether an axis has one element."""
+def test_if_branches_capture_values_of_the_enclosing_graph(parse_model):
+    """The torch exporter writes an If where it cannot infer whether an axis has one element."""
     model = parse_model(
         """m (float[N, 3] x) => (float[N, 3] y, float[N, 3] z) {
             k = Constant <value_float = 2.0> ()
@@ -270,12 +272,12 @@ def test_branches_that_look_at_the_values_around_them(parse_model):
             np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_an_unknown_operator_is_named_with_its_node(parse_model):
+def test_an_unknown_operator_is_reported_with_its_node(parse_model):
     model = parse_model("m (float[N, 3] x) => (float[N, 3] y) { y = Hardmax (x) }")
     signature = Signature.model_validate(
         {"inputs": [{"name": "x", "shape": ["N", 3]}], "outputs": [{"name": "y", "shape": ["N", 3]}]}
     )
-    with pytest.raises(ModelError, match=r"does not know the operator Hardmax .*use another engine"):
+    with pytest.raises(ModelError, match=r"does not support the operator Hardmax .*use another engine"):
         find_engine("torch").load(parse_model_bytes(model), signature, Options())
 
 

@@ -148,7 +148,7 @@ def test_a_decision_that_would_flip_keeps_it_closed(tolerant) -> None:
         moved = rounded(inputs).ravel()
     event = int(np.abs(moved - golden).argmax())
     between = float(moved[event] + golden[event]) / 2
-    with pytest.raises(TamisError, match=r"decides [0-9]+ of [0-9]+ golden events .* otherwise at the working point 'tight'"):  # fmt: skip
+    with pytest.raises(TamisError, match=r"flips the decision on [0-9]+ of [0-9]+ golden events .* at the working point 'tight'"):  # fmt: skip
         tamis.open(tolerant(0.2, between), engine="native-int8")
 
 

@@ -1,7 +1,8 @@
-"""What every layer stands on: errors, typed documents, the registry, the clock, facts about the host."""
+"""The lowest layer: errors, typed documents, the registry, the clock, facts about the host."""
 
+from tamis._base.bounded_cache import BoundedCache
 from tamis._base.clock import file_stamp, now_ns, utc_timestamp
-from tamis._base.documents import Document, parse_document, place_in
+from tamis._base.documents import Document, parse_document, position_in
 from tamis._base.errors import (
     BundleError,
     ChecksumError,
@@ -18,18 +19,20 @@ from tamis._base.errors import (
     UnsafeBundleError,
     UsageError,
     VerificationError,
+    close_matches,
+    did_you_mean,
 )
-from tamis._base.extras import require
 from tamis._base.files import atomic_path, human_bytes, sha256, write_text
 from tamis._base.host import Host, host_facts, library_versions
-from tamis._base.interrupt import interruptible
-from tamis._base.known import Known
-from tamis._base.near import did_you_mean, near_misses
 from tamis._base.processes import end_with_parent, processes_with
-from tamis._base.progress import Advance, progress
+from tamis._base.progress import Advance, interruptible, progress
+from tamis._base.registry import require
+
+Known = BoundedCache
 
 __all__ = [
     "Advance",
+    "BoundedCache",
     "BundleError",
     "ChecksumError",
     "ConservationError",
@@ -49,6 +52,7 @@ __all__ = [
     "UsageError",
     "VerificationError",
     "atomic_path",
+    "close_matches",
     "did_you_mean",
     "end_with_parent",
     "file_stamp",
@@ -56,10 +60,9 @@ __all__ = [
     "human_bytes",
     "interruptible",
     "library_versions",
-    "near_misses",
     "now_ns",
     "parse_document",
-    "place_in",
+    "position_in",
     "processes_with",
     "progress",
     "require",

@@ -1,4 +1,4 @@
-"""The clock: nanoseconds that never run backwards."""
+"""Clocks: monotonic nanoseconds for durations, UTC for timestamps."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ now_ns = perf_counter_ns
 
 
 def utc_timestamp() -> str:
-    """Return the wall-clock time as ISO 8601 in UTC, to the second."""
+    """Return the current time as ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0).isoformat()
 
 
 def file_stamp(created: str) -> str:
-    """Return such a time as the names of files have it: 20261121T163229."""
+    """Return an ISO 8601 time in the form used in file names: 20261121T163229."""
     return created[:19].replace("-", "").replace(":", "")

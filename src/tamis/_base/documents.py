@@ -1,4 +1,4 @@
-"""Typed documents (JSON and YAML) whose errors give the field, the line and the near misses."""
+"""Typed documents (JSON and YAML) whose errors give the field, the line and close matches."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tamis._base.errors import DocumentError
-from tamis._base.near import did_you_mean
+from tamis._base.errors import DocumentError, did_you_mean
 
 
 class Document(BaseModel):
-    """A frozen, typed value that refuses unknown fields."""
+    """A frozen, typed value that rejects unknown fields."""
 
-    # JSON has no infinities: they are written as words, which are read back as the numbers they were.
+    # JSON has no infinities: they are written as strings, which are parsed back to infinities.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="strings")
 
 
-D = TypeVar("D", bound=BaseModel)
+DocumentT = TypeVar("DocumentT", bound=BaseModel)
 OPENING = (
     yaml.BlockSequenceStartToken,
     yaml.BlockMappingStartToken,
@@ -29,11 +28,11 @@ OPENING = (
 )
 CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 YAML_DEPTH_LIMIT = 100
-YAML_CHARACTERS_LIMIT = 1_000_000  # the YAML parser takes a second for so much
+YAML_CHARACTERS_LIMIT = 1_000_000  # about a second of parsing
 
 
-def parse_document(text: str, kind: type[D], place: str) -> D:
-    """Parse JSON or YAML into `kind`; every error in it is told with its field and line."""
+def parse_document(text: str, kind: type[DocumentT], place: str) -> DocumentT:
+    """Parse JSON or YAML into a document type; `place` is the file's name in errors, which give field and line."""
     data = _read(text, place)
     try:
         return kind.model_validate(data)
@@ -41,13 +40,15 @@ def parse_document(text: str, kind: type[D], place: str) -> D:
         raise DocumentError(f"{place}: not a well-formed document (nested too deeply)") from error
     except ValidationError as error:
         root = _nodes(text)
-        told = [_sentence(problem, kind, root) for problem in error.errors()[:5]]
-        more = error.error_count() - len(told)
-        raise DocumentError(f"{place}: {'; '.join(told)}{f' (and {more} more)' if more else ''}") from error
+        sentences = [_sentence(problem, kind, root) for problem in error.errors()[:5]]
+        more = error.error_count() - len(sentences)
+        raise DocumentError(
+            f"{place}: {'; '.join(sentences)}{f' (and {more} more)' if more else ''}"
+        ) from error
 
 
 def _read(text: str, place: str) -> object:
-    """Parse JSON, or YAML without aliases: a few lines of them can stand for terabytes."""
+    """Parse JSON, or YAML without aliases: a few lines with aliases can expand to terabytes."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -55,18 +56,18 @@ def _read(text: str, place: str) -> object:
         if text.lstrip().startswith(("{", "[")) or len(text) > YAML_CHARACTERS_LIMIT:
             raise _malformed(place, error) from error
     try:
-        _refuse_bombs(text, place)
+        _reject_bombs(text, place)
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _malformed(place, error) from problem
 
 
-def _refuse_bombs(text: str, place: str) -> None:
+def _reject_bombs(text: str, place: str) -> None:
     depth = 0
     for token in yaml.scan(text, Loader=yaml.SafeLoader):
         if isinstance(token, yaml.AliasToken):
             raise DocumentError(
-                f"{place}: not a well-formed document (aliases are refused: write values out)"
+                f"{place}: not a well-formed document (YAML aliases are not allowed: repeat the value)"
             )
         depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
         if depth > YAML_DEPTH_LIMIT:
@@ -85,7 +86,7 @@ def _malformed(place: str, error: Exception) -> DocumentError:
 
 
 def _nodes(text: str) -> yaml.Node | None:
-    """Return the document with the line of every value, for messages; JSON is YAML."""
+    """Return the YAML nodes of a document, which know their lines; JSON is YAML too."""
     if len(text) > YAML_CHARACTERS_LIMIT:
         return None
     try:
@@ -98,7 +99,7 @@ def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) ->
     assert isinstance(problem, dict)  # noqa: S101 - pydantic's ErrorDetails
     location: Sequence[str | int] = problem["loc"]
     field = ".".join(str(part) for part in location) or "the document"
-    place = _place(root, location)
+    position = _position(root, location)
     message = str(problem["msg"])
     if problem["type"] == "extra_forbidden":
         names = _field_names(kind, location)
@@ -107,7 +108,7 @@ def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) ->
         message = "is missing"
     elif isinstance(problem.get("input"), (str, int, float)):
         message = f"{message}, not {_short(problem['input'])}"
-    return f"field {field}{f' ({place})' if place else ''}: {message}"
+    return f"field {field}{f' ({position})' if position else ''}: {message}"
 
 
 def _short(value: object) -> str:
@@ -115,30 +116,30 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _place(node: yaml.Node | None, location: Sequence[str | int]) -> str:
-    """Return line and column of the deepest node that `location` reaches."""
+def _position(node: yaml.Node | None, location: Sequence[str | int]) -> str:
+    """Return line and column of the deepest node on the path `location`."""
     if node is None:
         return ""
     mark = node.start_mark
     for part in location:
-        found = None
+        child = None
         if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            child = next(((k, v) for k, v in node.value if k.value == str(part)), None)
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            found = (node.value[part], node.value[part])
-        if found is None:
+            child = (node.value[part], node.value[part])
+        if child is None:
             break
-        mark, node = found[0].start_mark, found[1]
+        mark, node = child[0].start_mark, child[1]
     return f"line {mark.line + 1}, column {mark.column + 1}"
 
 
-def place_in(text: str, location: Sequence[str | int]) -> str:
-    """Return where in a document a field stands, for messages about what a type alone cannot tell."""
-    return _place(_nodes(text), location)
+def position_in(text: str, location: Sequence[str | int]) -> str:
+    """Return line and column of a field in a document, for errors that its type does not detect."""
+    return _position(_nodes(text), location)
 
 
 def _field_names(kind: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """Return the names that are allowed where an unknown one stood."""
+    """Return the field names that are allowed at a location."""
     current: object = kind
     for part in location[:-1]:
         if isinstance(current, type) and issubclass(current, BaseModel) and str(part) in current.model_fields:
@@ -151,7 +152,7 @@ def _inner(annotation: object) -> object:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):
-        found = _inner(argument)
-        if found is not None:
-            return found
+        inner = _inner(argument)
+        if inner is not None:
+            return inner
     return None

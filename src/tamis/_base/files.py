@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes of files and folders, and checksums."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from Linux's fcntl.h and fs.h
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a path beside `target`; on success it takes the final name, on any failure it is removed.
+    """Yield a temporary path beside `target`; it is renamed to `target` on success and removed on failure.
 
-    A killed writer leaves at most a hidden `.NAME.*.part`, never a half file under the final name.
+    A killed writer leaves at most a hidden `.NAME.*.part`, never a partial file under the final name.
     """
     folder = target.parent
     try:
@@ -44,9 +44,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def _replace_folder(part: Path, target: Path) -> None:
-    """Put a finished folder in place of an older one; the older one is gone only once the new one stands."""
+    """Replace a folder by a finished one; the old one is removed only after the new one has its name."""
     if target.exists() and _exchange(part, target):
-        return  # what was there has the name of the part now, and goes as one that failed would
+        return  # the old folder now has the temporary name, and the caller removes it
     old = part.with_suffix(".old")
     if target.exists():
         os.replace(target, old)
@@ -62,13 +62,13 @@ def _replace_folder(part: Path, target: Path) -> None:
         old.unlink(missing_ok=True)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two names at once, so that a kill in between is not possible; tell whether this system can."""
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two names atomically; return False where the system cannot."""
     try:
-        swap = ctypes.CDLL(None, use_errno=True).renameat2
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):
         return False
-    return bool(swap(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)
+    return bool(rename(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0)
 
 
 def write_text(target: Path, text: str) -> None:
@@ -78,13 +78,13 @@ def write_text(target: Path, text: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, read in pieces."""
+    """Return the SHA-256 of a file in hexadecimal; the file is read in chunks."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def human_bytes(count: float) -> str:
-    """Return a size as people write it."""
+    """Return a size with a decimal unit, such as 1.5 kB."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

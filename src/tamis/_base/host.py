@@ -1,4 +1,4 @@
-"""Facts about the host and the libraries, kept with every record."""
+"""Facts about the host and the library versions, stored with every record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tamis._base.documents import Document
 
-LIBRARIES = (
+RECORDED_LIBRARIES = (
     "tamis",
     "numpy",
     "onnx",
@@ -24,8 +24,8 @@ LIBRARIES = (
     "pythia8mc",
     "fastjet",
 )
-CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-USUAL_CACHE_BYTES = 40_000_000  # where the system does not tell
+CPU_CACHE_FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
+USUAL_CACHE_BYTES = 40_000_000  # where the system does not report it
 INSTRUCTION_SETS = (
     "avx2",
     "fma",
@@ -44,7 +44,7 @@ INSTRUCTION_SETS = (
     "asimd",
     "sve",
 )
-# Where CPUID reports each one: leaf (0 is CPUID 1, 1 is CPUID 7.0, 6 is CPUID 7.1), register (eax, ebx, ecx, edx), bit. Intel SDM, volume 2A, table 3-8.
+# CPUID leaf (0: CPUID 1, 1: CPUID 7.0, 6: CPUID 7.1), register (eax, ebx, ecx, edx) and bit of each. Intel SDM, volume 2A, table 3-8.
 CPUID_BITS = {
     "avx2": (1, 1, 5),
     "fma": (0, 2, 12),
@@ -64,7 +64,7 @@ CPUID_BITS = {
 
 
 class Host(Document):
-    """What ran a measurement."""
+    """The host that a measurement ran on."""
 
     cpu: str
     cores: int
@@ -96,39 +96,39 @@ def host_facts() -> Host:
 
 @lru_cache(maxsize=8)
 def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in libraries:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
-def library_versions(libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
-    """Return the versions of those libraries that are installed, without importing them."""
+def library_versions(libraries: tuple[str, ...] = RECORDED_LIBRARIES) -> dict[str, str]:
+    """Return the versions of the installed ones among some libraries, without importing them."""
     return dict(_versions(libraries))
 
 
 def _largest_cache() -> int:
     sizes = []
-    for file in CACHES.glob("index*/size"):
-        found = re.fullmatch(r"(\d+)([KMG]?)", file.read_text(encoding="ascii").strip())
-        if found:
-            sizes.append(int(found[1]) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[found[2]])
+    for file in CPU_CACHE_FOLDER.glob("index*/size"):
+        match = re.fullmatch(r"(\d+)([KMG]?)", file.read_text(encoding="ascii").strip())
+        if match:
+            sizes.append(int(match[1]) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[match[2]])
     return max(sizes, default=USUAL_CACHE_BYTES)
 
 
-class _Leaf(ctypes.Structure):
-    """glibc's `struct cpuid_feature`: what CPUID reports, and what of it the operating system lets programs use."""
+class _CpuidLeaf(ctypes.Structure):
+    """glibc's `struct cpuid_feature`: the bits that CPUID reports, and those that the operating system enables."""
 
     _fields_ = [("cpuid", ctypes.c_uint * 4), ("active", ctypes.c_uint * 4)]
 
 
 def _is_active(name: str) -> bool:
-    """Return whether CPUID allows an instruction set; true where CPUID cannot be asked.
+    """Return whether CPUID reports an instruction set as enabled; True where CPUID cannot be read.
 
-    /proc/cpuinfo describes the machine, which is not always the processor that a program sees: qemu-user passes the host's file on.
+    /proc/cpuinfo alone is not enough: under qemu-user it describes the host, not the emulated processor.
     """
     if name not in CPUID_BITS:
         return True
@@ -136,7 +136,7 @@ def _is_active(name: str) -> bool:
         leaf_of = ctypes.CDLL(None).__x86_get_cpuid_feature_leaf  # glibc 2.33 or later, x86 only
     except (AttributeError, OSError):
         return True
-    leaf_of.argtypes, leaf_of.restype = [ctypes.c_uint], ctypes.POINTER(_Leaf)
+    leaf_of.argtypes, leaf_of.restype = [ctypes.c_uint], ctypes.POINTER(_CpuidLeaf)
     leaf, register, bit = CPUID_BITS[name]
     return bool(leaf_of(leaf).contents.active[register] >> bit & 1)
 
@@ -146,7 +146,7 @@ def _cpu() -> tuple[str, frozenset[str]]:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine(), frozenset()
-    facts = dict(part.split(":", 1) for part in lines if ":" in part)
-    table = {key.strip(): value.strip() for key, value in facts.items()}
-    flags = frozenset((table.get("flags") or table.get("Features") or "").split())
-    return table.get("model name", platform.machine()), flags
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    facts = {key.strip(): value.strip() for key, value in pairs}
+    flags = frozenset((facts.get("flags") or facts.get("Features") or "").split())
+    return facts.get("model name", platform.machine()), flags

@@ -1,4 +1,4 @@
-"""Processes that begin with their libraries loaded, forked from one that does nothing else, and end with their parent."""
+"""Child processes that start fast, forked from a server process that has modules loaded, and exit with their parent."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from multiprocessing.context import ForkServerContext
 
 
 def processes_with(modules: Sequence[str]) -> ForkServerContext:
-    """Return how to start processes that have modules loaded; to ask for it early is to have them sooner.
+    """Return a multiprocessing context whose processes start with these modules loaded.
 
-    They have the environment and the state of no caller: what they need is sent to them.
+    The server process starts loading at the first call, so call this early. Processes inherit neither the environment nor the state
+    of the caller: send them what they need.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
@@ -23,7 +24,7 @@ def processes_with(modules: Sequence[str]) -> ForkServerContext:
 
 
 def end_with_parent() -> None:
-    """Let this process end when the one that asked for it is gone, even if what it does never ends."""
+    """Exit this process when its parent exits, even in the middle of a computation."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 

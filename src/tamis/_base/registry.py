@@ -1,14 +1,15 @@
-"""Plug-ins, found by entry point: an engine or a bundle is one line in somebody's pyproject.toml."""
+"""Optional code: plug-ins found by entry point, and libraries that an extra installs."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any
 
-from tamis._base.errors import MissingExtraError, UsageError
-from tamis._base.near import did_you_mean
+from tamis._base.errors import MissingExtraError, UsageError, did_you_mean
 
 
 def names(group: str) -> list[str]:
@@ -18,13 +19,13 @@ def names(group: str) -> list[str]:
 
 @cache
 def _points(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
-    """Look through what is installed, once per group and path: a look takes some 15 ms."""
+    """Return the entry points of a group by name; cached per `sys.path`, since a search takes about 15 ms."""
     del path
     return {point.name: point for point in entry_points(group=group)}
 
 
 def find(group: str, name: str, noun: str) -> EntryPoint:
-    """Return one entry point, or say which names are near."""
+    """Return an entry point; an unknown name raises UsageError with close matches."""
     points = _points(group, tuple(sys.path))
     if name not in points:
         raise UsageError(f"no {noun} is called {name!r}; {did_you_mean(name, sorted(points))}".rstrip("; "))
@@ -32,11 +33,24 @@ def find(group: str, name: str, noun: str) -> EntryPoint:
 
 
 def load(group: str, name: str, noun: str) -> Any:
-    """Import what an entry point names."""
+    """Import the object that an entry point refers to."""
     point = find(group, name, noun)
     try:
         return point.load()
     except (ImportError, AttributeError) as error:
         raise MissingExtraError(
-            f"the {noun} {name} ({point.value}) cannot be imported: {error}; install what it needs, or leave it out"
+            f"the {noun} {name} ({point.value}) cannot be imported: {error}; install its dependencies, or choose another {noun}"
+        ) from error
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import an optional library; where it is missing, the error names its purpose and the extra that installs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        root = module.split(".", maxsplit=1)[0]
+        is_missing = getattr(error, "name", None) == root
+        reason = "is not installed" if is_missing else f"cannot be imported ({error})"
+        raise MissingExtraError(
+            f"{root}, which is needed for {purpose}, {reason}: pip install 'tamis[{extra}]'"
         ) from error

@@ -1,4 +1,4 @@
-"""The packaged model: a directory with the ONNX graph, a typed manifest and golden outputs."""
+"""The packaged model: a directory with the ONNX graph, a typed manifest, golden inputs and outputs."""
 
 from tamis.bundle.choose_golden import precision_of
 from tamis.bundle.golden import Golden

@@ -1,4 +1,4 @@
-"""Choosing golden events: a golden answer may not hang on the last bit, or no engine could be held to it."""
+"""Choose golden events whose outputs do not depend on the last bit of the inputs, which no engine could reproduce."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tamis.bundle.reference import Reference, evaluate
 from tamis.bundle.sample import rows_of
 from tamis.bundle.signature import Signature, Tolerance
 
-GOLDEN_EVENTS = 64
+MAX_GOLDEN_EVENTS = 64
 GOLDEN_BYTES = 4_000_000
-GOLDEN_LEAST = 4
+MIN_GOLDEN_EVENTS = 4
 ULP = 2.0**-23
-HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+HALF_TYPES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
-QUANTISED = frozenset(
+QUANTISED_OPERATORS = frozenset(
     [
         "QuantizeLinear",
         "DynamicQuantizeLinear",
@@ -34,7 +34,7 @@ QUANTISED = frozenset(
 )
 
 Precision = Literal["single", "half", "quantised"]
-# absolute, in units of the output's largest value, and relative. Engines that fuse integer steps round elsewhere: two steps of 8 bits.
+# Absolute (in units of the output's largest value) and relative. Engines that fuse 8-bit operators round at other places: two steps of 8 bits.
 TOLERANCES: dict[Precision, tuple[float, float]] = {
     "single": (1e-5, 1e-3),
     "half": (1e-2, 2e-2),
@@ -47,37 +47,39 @@ Arrays = dict[str, np.ndarray]
 def choose_golden(
     model: onnx.ModelProto, reference: Reference, signature: Signature, samples: Arrays, notes: list[str]
 ) -> Golden:
-    """Evaluate up to 64 samples in float64; keep those that also the model's own precision can answer."""
+    """Evaluate up to 64 samples in float64; keep those that evaluating in the model's own precision reproduces."""
     if signature.rows == "none":
         return Golden(samples, reference(samples))
     step = signature.fixed_batch or 1
     count = len(next(iter(samples.values()))) // step
     event_bytes = sum(array.nbytes for array in samples.values()) // count
-    most = min(GOLDEN_EVENTS, max(GOLDEN_LEAST, GOLDEN_BYTES // max(1, event_bytes)))
-    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+    limit = min(MAX_GOLDEN_EVENTS, max(MIN_GOLDEN_EVENTS, GOLDEN_BYTES // max(1, event_bytes)))
+    chosen = np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int))
     rows = (chosen[:, None] * step + np.arange(step)).reshape(-1)
     inputs = rows_of(samples, rows)
     outputs = evaluate(reference, signature, inputs)
-    stable = ~_moved(
-        outputs, evaluate(reference, signature, {k: _shake(v) for k, v in inputs.items()}), 0.1, model
+    stable = ~_differ(
+        outputs, evaluate(reference, signature, {k: _perturb(v) for k, v in inputs.items()}), 0.1, model
     )
-    with contextlib.suppress(ModelError):  # the reference implementation lacks some operators in float32
-        stable &= ~_moved(outputs, evaluate(Reference(model, double=False), signature, inputs), 0.5, model)
+    with contextlib.suppress(
+        ModelError
+    ):  # the reference implementation does not support all operators in float32
+        stable &= ~_differ(outputs, evaluate(Reference(model, double=False), signature, inputs), 0.5, model)
     stable = np.repeat(stable.reshape(-1, step).all(axis=1), step)
     if not stable.all() and stable.any():
         notes.append(
-            f"{int((~stable).sum())} of {len(rows)} sample events hang on the last bit of their inputs and are no golden events"
+            f"{int((~stable).sum())} of {len(rows)} sample events depend on the last bit of their inputs and are not used as golden events"
         )
         inputs, outputs = rows_of(inputs, stable), rows_of(outputs, stable)
     elif not stable.any():
         notes.append(
-            "every sample event hangs on the last bit of its inputs: expect engines to fail the gate; give real --inputs"
+            "every sample event depends on the last bit of its inputs: engines may fail the gate; give real --inputs"
         )
     return Golden(inputs, outputs)
 
 
 def tolerance_of(value: np.ndarray, precision: Precision) -> Tolerance:
-    """Return a tolerance in proportion to an output's values, and to the precision that the model computes in."""
+    """Return the tolerance of an output: proportional to its values, depending on the model's precision."""
     if value.dtype.kind != "f":
         return Tolerance(absolute=0, relative=0)
     finite = np.abs(value[np.isfinite(value)])
@@ -87,28 +89,28 @@ def tolerance_of(value: np.ndarray, precision: Precision) -> Tolerance:
 
 
 def precision_of(model: onnx.ModelProto) -> Precision:
-    """Tell the coarsest kind of numbers that the model computes with."""
-    if any(node.op_type in QUANTISED for graph in graphs(model.graph) for node in graph.node):
+    """Return the lowest precision that the model computes in."""
+    if any(node.op_type in QUANTISED_OPERATORS for graph in graphs(model.graph) for node in graph.node):
         return "quantised"
     return "half" if _is_half(model) else "single"
 
 
 def _is_half(model: onnx.ModelProto) -> bool:
     for graph in graphs(model.graph):
-        if any(tensor.data_type in HALF for tensor in graph.initializer):
+        if any(tensor.data_type in HALF_TYPES for tensor in graph.initializer):
             return True
-        if any(v.type.tensor_type.elem_type in HALF for v in (*graph.input, *graph.output)):
+        if any(v.type.tensor_type.elem_type in HALF_TYPES for v in (*graph.input, *graph.output)):
             return True
         attributes = [a for node in graph.node for a in node.attribute]
-        if any(a.t.data_type in HALF or (a.name == "to" and a.i in HALF) for a in attributes):
+        if any(a.t.data_type in HALF_TYPES or (a.name == "to" and a.i in HALF_TYPES) for a in attributes):
             return True
     return False
 
 
-def _moved(outputs: Arrays, others: Arrays, share: float, model: onnx.ModelProto) -> np.ndarray:
-    """Tell which events moved by more than a share of the relative tolerance (and all of the absolute one)."""
+def _differ(outputs: Arrays, others: Arrays, share: float, model: onnx.ModelProto) -> np.ndarray:
+    """Return a mask of the events that differ by more than the absolute tolerance plus a share of the relative one."""
     precision = precision_of(model)
-    moved = np.zeros(len(next(iter(outputs.values()))), dtype=bool)
+    differs = np.zeros(len(next(iter(outputs.values()))), dtype=bool)
     for name, value in outputs.items():
         limit = tolerance_of(value, precision)
         if value.dtype.kind == "f":
@@ -117,12 +119,12 @@ def _moved(outputs: Arrays, others: Arrays, share: float, model: onnx.ModelProto
                 far = gap > limit.absolute + share * limit.relative * np.abs(value)
         else:
             far = value != others[name]
-        moved |= far.reshape(len(moved), -1).any(axis=1)
-    return moved
+        differs |= far.reshape(len(differs), -1).any(axis=1)
+    return differs
 
 
-def _shake(array: np.ndarray) -> np.ndarray:
-    """Move every float by one unit in the last place of float32."""
+def _perturb(array: np.ndarray) -> np.ndarray:
+    """Change every float by one unit in the last place of float32, with alternating sign."""
     if array.dtype.kind != "f":
         return array
     signs = np.where(np.arange(array.size) % 2, 1.0, -1.0).reshape(array.shape)

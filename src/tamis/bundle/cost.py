@@ -1,4 +1,4 @@
-"""What one event costs, counted off the graph: arithmetic, weights, and the largest step's data."""
+"""The cost of one event, counted from the graph: arithmetic, weights, and the data of the largest operator."""
 
 from __future__ import annotations
 
@@ -38,20 +38,22 @@ FREE_OPS = frozenset(
 
 
 def count_cost(model: onnx.ModelProto, one_event: dict[str, np.ndarray]) -> Cost | None:
-    """Evaluate the graph once and count: 2 flops per multiply-add, 1 per element of anything else; trees are not counted."""
+    """Evaluate the graph once and count: 2 flops per multiply-add, 1 per element of other operators; None for trees."""
     if any(node.domain == "ai.onnx.ml" for node in model.graph.node):
-        return None  # which part of a tree is walked, and what it weighs, stands in no shape
+        return None  # the work of a tree cannot be counted from shapes
     from onnx.reference import ReferenceEvaluator
 
-    from tamis.bundle.reference_operators import OWN_OPERATORS
+    from tamis.bundle.reference_operators import REFERENCE_OPERATORS
 
     doubled = to_float64(model)
     feeds = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in one_event.items()}
     with np.errstate(all="ignore"):
-        values = ReferenceEvaluator(doubled, new_ops=list(OWN_OPERATORS)).run(None, feeds, intermediate=True)
+        values = ReferenceEvaluator(doubled, new_ops=list(REFERENCE_OPERATORS)).run(
+            None, feeds, intermediate=True
+        )
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     arrays = {name: value for name, value in values.items() if isinstance(value, (np.ndarray, np.generic))}
-    shapes = {name: array.shape for name, array in arrays.items()} | weights  # a sequence has none
+    shapes = {name: array.shape for name, array in arrays.items()} | weights  # sequences have no shape
     flops = sum(_flops(node, shapes) for node in model.graph.node)
     return Cost(
         flops=int(flops),
@@ -74,22 +76,22 @@ def _activation(
 
 
 def _flops(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
-    out = _size(shapes.get(node.output[0], ())) if node.output and node.output[0] in shapes else 0
-    ins = [shapes.get(name, ()) for name in node.input]
-    if node.op_type in FREE_OPS or not ins:
+    output_size = _size(shapes[node.output[0]]) if node.output and node.output[0] in shapes else 0
+    inputs = [shapes.get(name, ()) for name in node.input]
+    if node.op_type in FREE_OPS or not inputs:
         return 0
     if node.op_type == "Conv":
-        return 2 * out * _size(ins[1][1:])
+        return 2 * output_size * _size(inputs[1][1:])
     if node.op_type == "ConvTranspose":
-        return 2 * _size(ins[0]) * _size(ins[1][1:])
+        return 2 * _size(inputs[0]) * _size(inputs[1][1:])
     if node.op_type in ("MatMul", "Gemm"):
-        inner = ins[0][-1] if ins[0] else 1
+        inner = inputs[0][-1] if inputs[0] else 1
         if node.op_type == "Gemm" and any(a.name == "transA" and a.i for a in node.attribute):
-            inner = ins[0][0]
-        return 2 * out * inner
+            inner = inputs[0][0]
+        return 2 * output_size * inner
     if node.op_type in ("LSTM", "GRU"):
-        steps = ins[0][0] * ins[0][1]
-        return 2 * steps * (_size(ins[1]) + _size(ins[2]))
-    return max(
-        out, max((_size(shape) for shape in ins), default=0) if node.op_type.startswith("Reduce") else 0
-    )
+        steps = inputs[0][0] * inputs[0][1]
+        return 2 * steps * (_size(inputs[1]) + _size(inputs[2]))
+    if node.op_type.startswith("Reduce"):
+        return max(output_size, *(_size(shape) for shape in inputs))
+    return output_size

@@ -1,4 +1,4 @@
-"""Golden inputs and outputs: what an engine has to reproduce before it may decide anything. Kept as safetensors."""
+"""Golden inputs and outputs, which an engine has to reproduce before it may decide anything; stored as safetensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tamis.bundle.signature import BATCH, Signature, contiguous
 
 @dataclass(frozen=True)
 class Golden:
-    """Inputs as the model takes them, and what the reference engine made of them in float64."""
+    """Inputs of the model, and the outputs of the reference engine in float64."""
 
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
@@ -29,19 +29,19 @@ class Golden:
 
     @classmethod
     def parse(cls, data: bytes, signature: Signature, path: Path) -> Golden:
-        """Read safetensors and check them against the signature."""
+        """Parse safetensors and check them against the signature."""
         try:
             tensors = load_tensors(data)
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BundleError(f"{path} is no safetensors file ({error}); pack the bundle again") from error
+            raise BundleError(f"{path} is not a safetensors file ({error}); pack the bundle again") from error
         golden = cls(
             {k.removeprefix("input."): v for k, v in tensors.items() if k.startswith("input.")},
             {k.removeprefix("output."): v for k, v in tensors.items() if k.startswith("output.")},
         )
-        wanted = {spec.name for spec in signature.outputs}
-        if set(golden.outputs) != wanted:
+        declared = {spec.name for spec in signature.outputs}
+        if set(golden.outputs) != declared:
             raise BundleError(
-                f"{path} holds golden outputs {sorted(golden.outputs)}, the manifest declares {sorted(wanted)}"
+                f"{path} holds golden outputs {sorted(golden.outputs)}, the manifest declares {sorted(declared)}"
             )
         try:
             sizes = signature.sizes(golden.inputs)
@@ -49,18 +49,18 @@ class Golden:
             raise BundleError(f"{path} does not fit the manifest: {error}; pack the bundle again") from error
         if sizes.get(BATCH) == 0:
             raise BundleError(
-                f"{path} holds no golden events, so nothing could be verified; pack the bundle again"
+                f"{path} holds no golden events, so nothing can be verified; pack the bundle again"
             )
         for spec in signature.outputs:
-            found = golden.outputs[spec.name]
-            events = [found.shape[:1] == (sizes[BATCH],)] if BATCH in sizes else []
-            if found.ndim != len(spec.shape) or not all(events) or not found.size:
+            value = golden.outputs[spec.name]
+            fits_batch = BATCH not in sizes or value.shape[:1] == (sizes[BATCH],)
+            if value.ndim != len(spec.shape) or not fits_batch or not value.size:
                 raise BundleError(
-                    f"{path}: the golden output {spec.name!r} has the shape {found.shape}, the manifest declares {spec}; "
+                    f"{path}: the golden output {spec.name!r} has the shape {value.shape}, the manifest declares {spec}; "
                     "pack the bundle again"
                 )
         return golden
 
     def first_row(self) -> Golden:
-        """Return the first event alone."""
+        """Return only the first event."""
         return Golden({k: v[:1] for k, v in self.inputs.items()}, {k: v[:1] for k, v in self.outputs.items()})

@@ -1,4 +1,4 @@
-"""The manifest: what a bundle says of itself, typed and versioned."""
+"""The manifest: the typed, versioned description of a bundle."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from tamis.bundle.signature import Signature
 
 SCHEMA_VERSION = 1
 
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
+BUNDLE_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
 
 
 class WorkingPoint(Document):
-    """A threshold on the score, and what passed it when it was set."""
+    """A threshold on the score, and the background efficiency for which it was set."""
 
     name: str
     threshold: float
@@ -25,7 +24,7 @@ class WorkingPoint(Document):
 
 
 class Rewrite(Document):
-    """A graph rewrite that was applied, and the largest change it made to the golden outputs in float64."""
+    """An applied graph rewrite, and its largest change of the golden outputs in float64."""
 
     name: str
     count: int
@@ -33,7 +32,7 @@ class Rewrite(Document):
 
 
 class Cost(Document):
-    """What one event costs, counted off the graph."""
+    """The cost of one event, counted from the graph."""
 
     flops: int
     weight_bytes: int
@@ -41,17 +40,17 @@ class Cost(Document):
 
 
 class FileEntry(Document):
-    """A file of the bundle and its checksum."""
+    """The checksum and size of a file of the bundle."""
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=0)]
 
 
 class Manifest(Document):
-    """Everything about a bundle but its weights."""
+    """Everything about a bundle except its weights."""
 
     schema_version: Literal[1]
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[str, Field(pattern=BUNDLE_NAME_PATTERN)]
     version: str = "1"
     description: str = ""
     created: str = ""
@@ -73,15 +72,17 @@ class Manifest(Document):
     def _plain_names(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
         for name in files:
             if name != name.strip() or not name or name.startswith(".") or {"/", "\\", "\0"} & set(name):
-                raise ValueError(f"the file name {name!r} leaves the bundle or is hidden; use a plain name")
+                raise ValueError(
+                    f"the file name {name!r} is hidden or points outside the bundle; use a plain name"
+                )
         return files
 
     @model_validator(mode="after")
     def _score_is_an_output(self) -> Manifest:
         names = [spec.name for spec in self.signature.outputs]
         if self.score is not None and self.score not in names:
-            raise ValueError(f"the score {self.score!r} is no output; outputs: {', '.join(names)}")
+            raise ValueError(f"the score {self.score!r} is not an output; outputs: {', '.join(names)}")
         points = [point.name for point in self.working_points]
         if len(set(points)) != len(points):
-            raise ValueError(f"working points have to differ in name: {', '.join(points)}")
+            raise ValueError(f"working points must have different names: {', '.join(points)}")
         return self

@@ -1,4 +1,4 @@
-"""Reading an ONNX model from a stranger: bounded, self-contained, and told what is in it."""
+"""Read untrusted ONNX models: check size, external data and validity; read the signature and count parameters."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto, numpy_helper
 
 from tamis._base import ModelError, UnsafeBundleError, UsageError, human_bytes
-from tamis.bundle.signature import DTYPES, Input, Output, Signature
+from tamis.bundle.signature import TENSOR_DTYPES, Input, Output, Signature
 
-FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
-EXPANDED = (
-    "/expanded"  # ends the name of a constant that a rewrite wrote out along the axes it is broadcast over
-)
-OTHER = "other"  # what no module owns
-MODEL_BYTES_LIMIT = 1_900_000_000  # protobuf itself ends at 2 GB
+FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+EXPANDED_SUFFIX = "/expanded"  # of the name of a constant that a rewrite expanded along its broadcast axes
+OTHER_PART = "other"  # for parameters that belong to no module
+MODEL_BYTES_LIMIT = 1_900_000_000  # the limit of protobuf is 2 GB
 
 
 def load_model(path: Path) -> onnx.ModelProto:
-    """Read and check one ONNX file; tensors that it keeps in files beside it are taken in, in any other place refused."""
+    """Read and check an ONNX file; external data is inlined from files in the same folder and rejected elsewhere."""
     try:
         size = path.stat().st_size
     except OSError as error:
         raise UsageError(f"cannot read the model {path}: {error.strerror or error}") from error
     if size > MODEL_BYTES_LIMIT:
         raise UnsafeBundleError(
-            f"{path} is {human_bytes(size)}; a model may have {human_bytes(MODEL_BYTES_LIMIT)} at most"
+            f"{path} is {human_bytes(size)}; the limit is {human_bytes(MODEL_BYTES_LIMIT)}"
         )
     return parse_model(path.read_bytes(), str(path), beside=path.parent)
 
 
 def parse_model(data: bytes, place: str, *, beside: Path | None = None) -> onnx.ModelProto:
-    """Parse and check ONNX bytes; external data could name any path, and is taken from the folder `beside` only."""
+    """Parse and check ONNX bytes; external data is inlined only from files in the folder `beside`."""
     try:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError) as error:
-        raise ModelError(f"{place} is no ONNX model ({str(error).strip() or 'it does not parse'})") from error
+        raise ModelError(
+            f"{place} is not an ONNX model ({str(error).strip() or 'it cannot be parsed'})"
+        ) from error
     if not model.graph.output:
-        raise ModelError(f"{place} is no ONNX model: it parses, but its graph has no outputs")
+        raise ModelError(f"{place} is not an ONNX model: it can be parsed, but its graph has no outputs")
     if beside is not None:
-        _take_in(model, beside, place)
-    refuse_external_data(model, place)
+        _inline_external_data(model, beside, place)
+    reject_external_data(model, place)
     try:
         onnx.checker.check_model(model, full_check=False)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -55,52 +55,52 @@ def parse_model(data: bytes, place: str, *, beside: Path | None = None) -> onnx.
     return model
 
 
-def _take_in(model: onnx.ModelProto, folder: Path, place: str) -> None:
-    """Move tensors from files of this very folder into the model, as exporters of large models leave them there."""
-    left = MODEL_BYTES_LIMIT
+def _inline_external_data(model: onnx.ModelProto, folder: Path, place: str) -> None:
+    """Read tensors from files in the folder into the model; exporters of large models write such files."""
+    remaining = MODEL_BYTES_LIMIT
     for tensor in _tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
-        told = {entry.key: entry.value for entry in tensor.external_data}
-        file = folder / told.get("location", "")
+        external = {entry.key: entry.value for entry in tensor.external_data}
+        file = folder / external.get("location", "")
         if file.parent != folder or file.is_symlink() or not file.is_file():
-            continue  # is refused with the name of the tensor
+            continue  # reject_external_data reports it
         try:
-            start, length = int(told.get("offset", 0)), int(told.get("length", file.stat().st_size))
+            start, length = int(external.get("offset", 0)), int(external.get("length", file.stat().st_size))
         except ValueError as error:
             raise ModelError(
-                f"{place}: the tensor {tensor.name!r} names no part of {file.name} ({error})"
+                f"{place}: the tensor {tensor.name!r} has an invalid offset or length in {file.name} ({error})"
             ) from error
-        left -= length
-        if left < 0:
+        remaining -= length
+        if remaining < 0:
             raise UnsafeBundleError(
-                f"{place} has more than {human_bytes(MODEL_BYTES_LIMIT)} with the tensors in {file.name}"
+                f"{place} exceeds {human_bytes(MODEL_BYTES_LIMIT)} with the tensors in {file.name}"
             )
         with file.open("rb") as handle:
             handle.seek(max(start, 0))
             tensor.raw_data = handle.read(max(length, 0))
         if min(start, length) < 0 or len(tensor.raw_data) != length:
             raise ModelError(
-                f"{place}: the tensor {tensor.name!r} should be {length} bytes of {file.name} from {start} on, "
-                f"which has {human_bytes(file.stat().st_size)}: copy it again"
+                f"{place}: the tensor {tensor.name!r} should be {length} bytes at offset {start} of {file.name}, "
+                f"which has {human_bytes(file.stat().st_size)}; copy the file again"
             )
         tensor.ClearField("external_data")
         tensor.data_location = TensorProto.DEFAULT
 
 
-def refuse_external_data(model: onnx.ModelProto, place: str) -> None:
-    """Refuse tensors whose data is in another file."""
+def reject_external_data(model: onnx.ModelProto, place: str) -> None:
+    """Raise UnsafeBundleError if the data of a tensor is in another file."""
     for tensor in _tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL:
             location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "?")
             raise UnsafeBundleError(
-                f"{place} keeps the tensor {tensor.name!r} in another file ({location!r}), which is not beside it; a bundle "
-                "holds one file: put both into one folder and pack again (external data inlined)"
+                f"{place} stores the tensor {tensor.name!r} in another file ({location!r}) outside its folder; "
+                "put both into one folder and pack again, which inlines external data"
             )
 
 
 def _tensors(message: Message) -> Iterator[TensorProto]:
-    """Yield every tensor wherever it is: in subgraphs, functions, sparse tensors, attributes of a wrong kind."""
+    """Yield every tensor at any depth: in subgraphs, functions, sparse tensors and attributes."""
     if isinstance(message, TensorProto):
         yield message
         return
@@ -111,7 +111,7 @@ def _tensors(message: Message) -> Iterator[TensorProto]:
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Yield a graph and every graph inside it."""
+    """Yield a graph and all its subgraphs."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -120,23 +120,23 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def read_signature(model: onnx.ModelProto, place: str) -> Signature:
-    """Read inputs and outputs off the graph."""
+    """Return the signature that the graph declares."""
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     if not inputs:
-        raise ModelError(f"{place} has no inputs: there is nothing to feed it with")
+        raise ModelError(f"{place} has no inputs; a model needs at least one")
     ins = tuple(Input(**_describe(value, place)) for value in inputs)
     outs = tuple(Output(**_describe(value, place)) for value in model.graph.output)
     return Signature(inputs=ins, outputs=outs, rows=_rows(ins))
 
 
 def _rows(inputs: tuple[Input, ...]) -> str:
-    """Guess from the declared shapes; packing proves or corrects the guess."""
+    """Guess from the declared shapes; packing checks the guess by evaluation."""
     if any(not spec.shape for spec in inputs):
         return "none"
     first = {spec.shape[0] for spec in inputs}
     if all(isinstance(size, str) for size in first):
-        return "free"  # whatever their names: exporters leave them unnamed, or name them anew for each input
+        return "free"  # names are ignored: some exporters use a different one for each input
     return "fixed" if len(first) == 1 and 0 not in first else "none"
 
 
@@ -149,9 +149,11 @@ def _describe(value: onnx.ValueInfoProto, place: str) -> dict[str, Any]:
         )
     tensor = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type) if tensor.elem_type else np.dtype(object)
-    if dtype.name not in DTYPES:
+    if dtype.name not in TENSOR_DTYPES:
         name = TensorProto.DataType.Name(tensor.elem_type).lower()
-        raise ModelError(f"{place}: {value.name!r} holds {name} values; tamis takes {', '.join(DTYPES)}")
+        raise ModelError(
+            f"{place}: {value.name!r} holds {name} values; supported are {', '.join(TENSOR_DTYPES)}"
+        )
     shape: list[int | str] = []
     for axis, dim in enumerate(tensor.shape.dim):
         fixed = dim.HasField("dim_value") and dim.dim_value >= 0
@@ -160,10 +162,10 @@ def _describe(value: onnx.ValueInfoProto, place: str) -> dict[str, Any]:
 
 
 def count_parameters(model: onnx.ModelProto) -> dict[str, int]:
-    """Count the trained numbers by part of the model: `encoder.dense.weight` belongs to `encoder`.
+    """Return the number of parameters of each part of the model: `encoder.dense.weight` belongs to `encoder`.
 
-    Exporters rename a weight that they transpose (`onnx::MatMul_84`): it belongs where the nodes that read it do
-    (`/encoder/dense/MatMul`). Integers (shapes, indices) are no parameters.
+    Exporters rename a weight that they transpose (`onnx::MatMul_84`): it belongs to the part of the nodes that read it
+    (`/encoder/dense/MatMul`). Integers (shapes, indices) are not parameters.
     """
     readers: dict[str, set[str]] = {}
     for node in model.graph.node:
@@ -171,27 +173,27 @@ def count_parameters(model: onnx.ModelProto) -> dict[str, int]:
             readers.setdefault(name, set()).add(_part(node.name))
     counts: dict[str, int] = {}
     for tensor in model.graph.initializer:
-        if tensor.data_type in FLOATS:
-            owners = {OTHER}
+        if tensor.data_type in FLOAT_TYPES:
+            owners = {OTHER_PART}
             if "." in tensor.name:
                 owners = {tensor.name.split(".", 1)[0]}
             elif tensor.name.startswith("onnx::"):
                 owners = readers.get(tensor.name, owners)
-            part = next(iter(owners)) if len(owners) == 1 else OTHER
-            counts[part] = counts.get(part, 0) + _numbers(tensor)
+            part = next(iter(owners)) if len(owners) == 1 else OTHER_PART
+            counts[part] = counts.get(part, 0) + _distinct_elements(tensor)
     return counts
 
 
-def _numbers(tensor: TensorProto) -> int:
-    """Count the numbers of a constant; those that were written out several times count once."""
-    if EXPANDED not in tensor.name:
+def _distinct_elements(tensor: TensorProto) -> int:
+    """Return the number of elements of a constant; the copies in an expanded constant count once."""
+    if EXPANDED_SUFFIX not in tensor.name:
         return int(np.prod(tensor.dims, dtype=np.int64))
     array = numpy_helper.to_array(tensor)
-    moving = [array.shape[a] for a in range(array.ndim) if (np.diff(array, axis=a) != 0).any()]
-    return int(np.prod(moving, dtype=np.int64))
+    varying = [array.shape[a] for a in range(array.ndim) if (np.diff(array, axis=a) != 0).any()]
+    return int(np.prod(varying, dtype=np.int64))
 
 
 def _part(node: str) -> str:
-    """Return the outermost module of a node that is named by its place, as in `/encoder/dense/MatMul`."""
+    """Return the outermost module in the name of a node: `encoder` for `/encoder/dense/MatMul`."""
     path = node.split("/")
-    return path[1] if len(path) > 2 and not path[0] and path[1] else OTHER
+    return path[1] if len(path) > 2 and not path[0] and path[1] else OTHER_PART

@@ -1,4 +1,4 @@
-"""Packing: a model becomes a bundle with golden outputs made in float64."""
+"""Pack a model into a bundle, with golden outputs computed in float64."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import onnx
 import onnx.inliner
 
 from tamis._base import ModelError, UsageError, did_you_mean, library_versions, utc_timestamp
-from tamis.bundle.choose_golden import GOLDEN_EVENTS, Precision, choose_golden, precision_of, tolerance_of
+from tamis.bundle.choose_golden import MAX_GOLDEN_EVENTS, Precision, choose_golden, precision_of, tolerance_of
 from tamis.bundle.cost import count_cost
 from tamis.bundle.golden import Golden
 from tamis.bundle.importers import import_model, plain_outputs, recognise
-from tamis.bundle.manifest import NAME, Manifest, Rewrite, WorkingPoint
+from tamis.bundle.manifest import BUNDLE_NAME_PATTERN, Manifest, Rewrite, WorkingPoint
 from tamis.bundle.model import graphs, read_signature
 from tamis.bundle.reference import Reference, evaluate
 from tamis.bundle.rows import prove_rows
@@ -33,14 +33,14 @@ from tamis.bundle.score_column import with_score_column
 from tamis.bundle.signature import Input, Output, Signature
 from tamis.bundle.store import Bundle, check_target, write_bundle
 
-RANDOM = frozenset(
+RANDOM_OPERATORS = frozenset(
     ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]
 )
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A bundle, and what the packer assumed on the way."""
+    """A packed bundle, and notes on assumptions and changes made while packing."""
 
     bundle: Bundle
     notes: tuple[str, ...]
@@ -64,12 +64,13 @@ def pack(
     extra: Mapping[str, str] | None = None,
     check: Callable[[Bundle], object] | None = None,
 ) -> Packed:
-    """Pack a model file (ONNX, TorchScript, Keras 3) or an ONNX model at `target`; what `check` raises leaves nothing there."""
+    """Pack a model file (ONNX, TorchScript, Keras 3) or an ONNX model; if `check` raises, nothing is written."""
     target = Path(target)
     check_target(target)
     name = _name(target, name)
     dims = dict(dims or {})
-    samples = _given(inputs)
+    raw = load_arrays(Path(inputs)) if isinstance(inputs, (str, Path)) else inputs
+    samples = None if raw is None else {key: np.asarray(array) for key, array in raw.items()}
     proto, place, notes = _import(model, samples, dims)
     proto, score = with_score_column(proto, score)
     signature = read_signature(proto, place)
@@ -77,16 +78,22 @@ def pack(
     if samples is not None:
         samples = match_samples(samples, signature, by_order=not _is_onnx(model))
         guess = signature if signature.rows == "fixed" else signature.model_copy(update={"rows": "none"})
-        check_samples(samples, guess)  # what does not fit is told before it is evaluated
-    signature, found = prove_rows(signature, reference, samples, dims)
-    notes += found
+        check_samples(samples, guess)  # report wrong shapes before the evaluation
+    signature, row_notes = prove_rows(signature, reference, samples, dims)
+    notes += row_notes
     if samples is None:
         samples = _draw(signature, dims, np.random.default_rng(seed), notes)
     check_samples(samples, signature)
     golden = choose_golden(proto, reference, signature, samples, notes)
     signature = _finish(signature, golden, features or {}, units or {}, precision_of(proto))
-    proto, applied = _rewritten(proto, golden, signature) if rewrites else (proto, ())
-    notes += map(_told, applied)
+    applied: tuple[Rewrite, ...] = ()
+    if rewrites:
+        from tamis.bundle.rewrite import rewrite  # takes 0.4 s to import, which only packing needs
+
+        proto, applied = rewrite(proto, golden.inputs, golden.outputs, signature)
+    notes += [
+        f"rewrite {r.name} applied {r.count} times, largest change {r.largest_error:.1e}" for r in applied
+    ]
     manifest = Manifest(
         schema_version=1,
         name=name,
@@ -106,33 +113,16 @@ def pack(
     )
 
 
-def _given(inputs: str | Path | Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
-    raw = load_arrays(Path(inputs)) if isinstance(inputs, (str, Path)) else inputs
-    return None if raw is None else {name: np.asarray(array) for name, array in raw.items()}
-
-
-def _rewritten(
-    proto: onnx.ModelProto, golden: Golden, signature: Signature
-) -> tuple[onnx.ModelProto, tuple[Rewrite, ...]]:
-    from tamis.bundle.rewrite import rewrite  # takes 0.4 s to load, which only packing has to pay
-
-    return rewrite(proto, golden.inputs, golden.outputs, signature)
-
-
-def _told(rewrite: Rewrite) -> str:
-    return f"rewrite {rewrite.name} applied {rewrite.count} times, largest change {rewrite.largest_error:.1e}"
-
-
 def _name(target: Path, name: str | None) -> str:
-    """Return the name that is asked for, or the target's; names travel to servers and file systems of all kinds."""
-    found = name or target.name.removesuffix(".tamis") or "model"
-    if not re.fullmatch(NAME, found):
-        mend = "choose another" if name else "name the output otherwise, or give --name"
+    """Return the given name, or that of the target; it must be valid on all servers and file systems."""
+    bundle_name = name or target.name.removesuffix(".tamis") or "model"
+    if not re.fullmatch(BUNDLE_NAME_PATTERN, bundle_name):
+        advice = "choose another" if name else "rename the output, or give --name"
         raise UsageError(
-            f"a bundle cannot be called {found!r}: a name has up to 100 letters, digits and . _ + - (no accents, no spaces), "
-            f"and begins with a letter or digit; {mend}"
+            f"a bundle cannot be called {bundle_name!r}: a name has up to 100 letters, digits and . _ + - (no accents, no spaces) "
+            f"and begins with a letter or digit; {advice}"
         )
-    return found
+    return bundle_name
 
 
 def _is_onnx(model: str | Path | onnx.ModelProto) -> bool:
@@ -142,22 +132,22 @@ def _is_onnx(model: str | Path | onnx.ModelProto) -> bool:
 def _import(
     model: str | Path | onnx.ModelProto, samples: dict[str, np.ndarray] | None, dims: dict[str, int]
 ) -> tuple[onnx.ModelProto, str, list[str]]:
-    """Return the model with plain outputs and without functions of its own, its place, and notes."""
+    """Return the model with tensor outputs and inlined functions, its path for messages, and notes."""
     if isinstance(model, onnx.ModelProto):
         proto, place = model, "the model"
     else:
         proto, place = import_model(Path(model), samples, dims), str(model)
-    random = next((n for g in graphs(proto.graph) for n in g.node if n.op_type in RANDOM), None)
+    random = next((n for g in graphs(proto.graph) for n in g.node if n.op_type in RANDOM_OPERATORS), None)
     if random is not None:
         raise ModelError(
-            f"{place} draws random numbers ({random.op_type}, node {random.name or random.output[0]!r}), so no answer of it "
-            "can be verified: export what is used without them (of a VAE, the mean of z)"
+            f"{place} draws random numbers ({random.op_type}, node {random.name or random.output[0]!r}), so its outputs cannot "
+            "be verified: export the model without them (for a VAE, use the mean of z)"
         )
-    theirs = next((n for g in graphs(proto.graph) for n in g.node if n.domain == "com.microsoft"), None)
-    if theirs is not None:
+    foreign = next((n for g in graphs(proto.graph) for n in g.node if n.domain == "com.microsoft"), None)
+    if foreign is not None:
         raise ModelError(
-            f"{place} uses {theirs.domain}.{theirs.op_type} (node {theirs.name or theirs.output[0]!r}), which ONNX Runtime's "
-            "optimiser writes and no other engine reads: pack the model as it was before it was optimised"
+            f"{place} uses {foreign.domain}.{foreign.op_type} (node {foreign.name or foreign.output[0]!r}), which is specific to ONNX "
+            "Runtime's optimiser: pack the model before it is optimised"
         )
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
@@ -174,19 +164,19 @@ def _score(signature: Signature, score: str | None) -> str | None:
 def _draw(
     signature: Signature, dims: dict[str, int], rng: np.random.Generator, notes: list[str]
 ) -> dict[str, np.ndarray]:
-    sizes = free_sizes(signature, _still_free(signature, dims), GOLDEN_EVENTS)
+    sizes = free_sizes(signature, _still_free(signature, dims), MAX_GOLDEN_EVENTS)
     assumed = sorted(
         f"{k}={v}" for k, v in sizes.items() if k and k not in dims and k not in _batch_names(signature)
     )
-    drawn = "inputs were drawn from the declared shapes (give real ones with --inputs)"
-    notes.append(
-        drawn + (f"; free dimensions assumed: {', '.join(assumed)} (--dims changes them)" if assumed else "")
+    sizes_note = (
+        f"; free dimensions assumed: {', '.join(assumed)} (change them with --dims)" if assumed else ""
     )
+    notes.append(f"inputs were drawn from the declared shapes (give real ones with --inputs){sizes_note}")
     return draw_inputs(signature, sizes, rng)
 
 
 def _still_free(signature: Signature, dims: dict[str, int]) -> dict[str, int]:
-    """Leave a name for the batch out where the graph was found to take one event at a time."""
+    """Return `dims` without the name of the batch if the graph takes one event per call."""
     free = {d for spec in signature.inputs for d in spec.shape if isinstance(d, str)}
     return dims if signature.rows != "fixed" else {k: v for k, v in dims.items() if k in free or v != 1}
 
@@ -204,7 +194,7 @@ def _finish(
     units: Mapping[str, str],
     precision: Precision,
 ) -> Signature:
-    """Fill in what only the golden outputs tell: ranks, and tolerances in proportion to the values."""
+    """Complete the signature from the golden outputs: ranks, and tolerances proportional to the values."""
     outputs = []
     for spec in signature.outputs:
         value = golden.outputs[spec.name]
@@ -230,7 +220,7 @@ def _one_event(signature: Signature, inputs: dict[str, np.ndarray]) -> dict[str,
 
 
 def _nan_policy(reference: Reference, signature: Signature, golden: Golden) -> Literal["propagate", "model"]:
-    """Ask the reference what a NaN does: where no output shows it, the graph handles missing values itself."""
+    """Return "model" if NaN inputs give no NaN output in the reference, so that the graph handles missing values itself."""
     inputs = {k: v.copy() for k, v in golden.inputs.items()}
     floats = [array for array in inputs.values() if array.dtype.kind == "f" and array.size]
     if not floats:
@@ -240,5 +230,5 @@ def _nan_policy(reference: Reference, signature: Signature, golden: Golden) -> L
     try:
         values = [v for v in evaluate(reference, signature, inputs).values() if v.dtype.kind == "f"]
     except ModelError:
-        return "propagate"  # the graph cannot take a NaN at all
+        return "propagate"  # the graph cannot be evaluated with NaN
     return "propagate" if any(np.isnan(value).any() for value in values) else "model"

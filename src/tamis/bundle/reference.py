@@ -1,7 +1,7 @@
-"""The truth: a model evaluated in float64 by the ONNX project's own reference implementation.
+"""The reference: a model evaluated in float64 by the ONNX project's reference implementation.
 
-Slow and obviously right. Every float of the graph (weights, constants, casts) is made a double first, so that the
-result is what the mathematics of the graph gives for these very inputs; integers and booleans stay what they are.
+Slow and obviously right. All floats of the graph (weights, constants, casts) are converted to float64 first, so that the
+result is the exact mathematics of the graph for the given inputs up to float64 rounding; integers and booleans stay.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tamis.bundle.model import graphs
 from tamis.bundle.sample import rows_of
 from tamis.bundle.signature import Signature
 
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
-# operators for trees and the like answer in float32, whatever they are fed: which of their outputs are numbers
-SINGLE_OUTPUTS = {
+NARROW_FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+# Operators of ai.onnx.ml always return float32: the index of the float output of each.
+FLOAT32_OUTPUTS = {
     "TreeEnsembleClassifier": 1,
     "TreeEnsembleRegressor": 0,
     "LinearClassifier": 1,
@@ -34,55 +34,55 @@ TYPE_ATTRIBUTES = {"Cast": "to", "EyeLike": "dtype", "SequenceEmpty": "dtype"}
 
 
 class Reference:
-    """A model in float64: named arrays in, named arrays out. `double=False` leaves its precision as it is."""
+    """A model evaluated in float64, or with `double=False` in its own precision: named arrays in, named arrays out."""
 
     def __init__(self, model: onnx.ModelProto, *, double: bool = True) -> None:
-        """Make the double-precision copy of the graph."""
+        """Convert the graph to float64."""
         from onnx.reference import ReferenceEvaluator
 
-        from tamis.bundle.reference_operators import OWN_OPERATORS
+        from tamis.bundle.reference_operators import REFERENCE_OPERATORS
 
         self._double = double
         doubled = to_float64(model) if double else model
         self.outputs = [value.name for value in doubled.graph.output]
         try:
-            self._evaluator = ReferenceEvaluator(doubled, new_ops=list(OWN_OPERATORS))
+            self._evaluator = ReferenceEvaluator(doubled, new_ops=list(REFERENCE_OPERATORS))
         except (NotImplementedError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise ModelError(f"the reference engine cannot run this model: {_first_line(error)}") from error
 
     def __call__(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Evaluate; floats go in and come out as float64."""
+        """Return the outputs; floats are float64."""
         values = self.trace(arrays)
         return {name: np.asarray(values[name]) for name in self.outputs}
 
     def trace(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Evaluate; return every value of the graph, inputs and constants too, by name."""
+        """Return every value of the graph by name, including inputs and constants."""
         feeds = {
             name: array.astype(np.float64) if self._double and array.dtype.kind == "f" else array
             for name, array in arrays.items()
         }
         try:
             with np.errstate(all="ignore"):
-                found = self._evaluator.run(None, feeds, intermediate=True)
+                values = self._evaluator.run(None, feeds, intermediate=True)
         except MemoryError:
             raise
         except Exception as error:
             raise ModelError(
                 f"the reference engine cannot evaluate this model on inputs of {_shapes(arrays)}: {_first_line(error)}{_hint(error)}"
             ) from error
-        return {name: np.asarray(value) for name, value in found.items() if name and value is not None}
+        return {name: np.asarray(value) for name, value in values.items() if name and value is not None}
 
 
 def evaluate(
     reference: Reference, signature: Signature, inputs: dict[str, np.ndarray], step: int = 16
 ) -> dict[str, np.ndarray]:
-    """Evaluate events in small pieces, so that memory stays bounded."""
+    """Evaluate events in chunks of `step`, to bound the memory."""
     if signature.rows == "none":
         return reference(inputs)
     step = signature.fixed_batch or step
     count = len(next(iter(inputs.values())))
-    pieces = [reference(rows_of(inputs, slice(i, i + step))) for i in range(0, count, step)]
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in reference.outputs}
+    chunks = [reference(rows_of(inputs, slice(i, i + step))) for i in range(0, count, step)]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in reference.outputs}
 
 
 def _shapes(arrays: Mapping[str, np.ndarray]) -> str:
@@ -90,11 +90,11 @@ def _shapes(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _hint(error: Exception) -> str:
-    """Return the mend where shapes do not fit: tracing writes the sizes of the example into the graph."""
+    """Return advice on a shape mismatch: tracing stores the sizes of the example in the graph."""
     if any(
         word in str(error) for word in ("reshape", "broadcast", "dimension", "shapes (")
     ) and "type" not in str(error):
-        return "; a traced graph may hold the sizes of the example it was exported with: pack it with inputs of those sizes (--inputs or --dims)"
+        return "; a traced graph may contain the sizes of its example: use inputs of those sizes (--inputs or --dims)"
     return ""
 
 
@@ -104,7 +104,7 @@ def _first_line(error: Exception) -> str:
 
 
 def to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of the model in which every float is a double."""
+    """Return a copy of the model with all floats converted to float64."""
     doubled = onnx.ModelProto()
     doubled.CopyFrom(onnx.inliner.inline_local_functions(model) if model.functions else model)
     for graph in graphs(doubled.graph):
@@ -112,7 +112,7 @@ def to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
         for tensor in graph.initializer:
             _double_tensor(tensor)
         for value in (*graph.input, *graph.output):
-            if value.type.tensor_type.elem_type in FLOATS:
+            if value.type.tensor_type.elem_type in NARROW_FLOAT_TYPES:
                 value.type.tensor_type.elem_type = TensorProto.DOUBLE
         _double_nodes(graph.node)
         _double_results(graph)
@@ -120,15 +120,15 @@ def to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _double_results(graph: onnx.GraphProto) -> None:
-    """Make doubles of what operators of ai.onnx.ml return, or the next addition would find two kinds of numbers."""
+    """Cast the float32 outputs of ai.onnx.ml operators to float64, so that types match in later operators."""
     nodes = list(graph.node)
     del graph.node[:]
     for node in nodes:
         graph.node.append(node)
-        place = SINGLE_OUTPUTS.get(node.op_type) if node.domain == "ai.onnx.ml" else None
-        if place is not None and place < len(node.output) and node.output[place]:
-            name = node.output[place]
-            graph.node[-1].output[place] = f"{name}/single"
+        index = FLOAT32_OUTPUTS.get(node.op_type) if node.domain == "ai.onnx.ml" else None
+        if index is not None and index < len(node.output) and node.output[index]:
+            name = node.output[index]
+            graph.node[-1].output[index] = f"{name}/single"
             graph.node.append(
                 onnx.helper.make_node("Cast", [f"{name}/single"], [name], to=TensorProto.DOUBLE)
             )
@@ -139,7 +139,7 @@ def _double_nodes(nodes: Sequence[onnx.NodeProto]) -> None:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.TENSOR:
                 _double_tensor(attribute.t)
-            elif attribute.name == TYPE_ATTRIBUTES.get(node.op_type) and attribute.i in FLOATS:
+            elif attribute.name == TYPE_ATTRIBUTES.get(node.op_type) and attribute.i in NARROW_FLOAT_TYPES:
                 attribute.i = TensorProto.DOUBLE
             elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
                 value = np.array(
@@ -149,6 +149,6 @@ def _double_nodes(nodes: Sequence[onnx.NodeProto]) -> None:
 
 
 def _double_tensor(tensor: TensorProto) -> None:
-    if tensor.data_type in FLOATS:
+    if tensor.data_type in NARROW_FLOAT_TYPES:
         values = numpy_helper.to_array(tensor).astype(np.float64)
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))

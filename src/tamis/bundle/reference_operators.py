@@ -1,6 +1,6 @@
-"""Operators that the reference engine computes itself, in plain numpy.
+"""Operators of the reference engine in plain NumPy, where the ONNX project's implementation is slow or incomplete.
 
-The ONNX project's own ConvTranspose takes seconds for a few events, its pooling is slow.
+Its ConvTranspose takes seconds for a few events, and its pooling is slow.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tamis.bundle.reference_recurrent import GRU, LSTM, RNN
 
 
 class ConvTranspose(OpRun):
-    """The transposed convolution of ONNX: every input element adds its multiple of the kernel to the output."""
+    """ONNX ConvTranspose: every input element adds a multiple of the kernel to the output."""
 
     def _run(self, X, W, B=None, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN003, ANN202, N803
         rank = X.ndim - 2
@@ -41,11 +41,11 @@ class ConvTranspose(OpRun):
         y = np.zeros((X.shape[0], group, W.shape[1], *full), X.dtype)
         for offset in np.ndindex(*kernel):
             part = np.einsum("bgi...,gio->bgo...", x, w[(slice(None), slice(None), slice(None), *offset)])
-            at = [
+            target = [
                 slice(o * d, o * d + (n - 1) * s + 1, s)
                 for o, d, n, s in zip(offset, dilations, size, strides, strict=True)
             ]
-            y[(slice(None), slice(None), slice(None), *at)] += part
+            y[(slice(None), slice(None), slice(None), *target)] += part
         y = y.reshape(X.shape[0], -1, *full)
         pads = _transpose_pads(options, full, [n * s for n, s in zip(size, strides, strict=True)])
         inside = [slice(pads[i], full[i] - pads[i + rank]) for i in range(rank)]
@@ -54,22 +54,22 @@ class ConvTranspose(OpRun):
 
 
 def _transpose_pads(options: dict[str, Any], full: list[int], same: list[int]) -> list[int]:
-    """Return what is cut off at the begin and at the end of a transposed convolution."""
+    """Return the begin and end pads that are cut off the output of a transposed convolution."""
     auto = options.get("auto_pad") or "NOTSET"
-    asked = options.get("output_shape") or (same if auto.startswith("SAME") else None)
-    if asked is None:
+    requested = options.get("output_shape") or (same if auto.startswith("SAME") else None)
+    if requested is None:
         return list(options.get("pads") or [0] * 2 * len(full))
-    totals = [f - n for f, n in zip(full, asked[-len(full) :], strict=True)]
+    totals = [f - n for f, n in zip(full, requested[-len(full) :], strict=True)]
     if min(totals) < 0:
         raise NotImplementedError(
-            f"ConvTranspose to an output_shape of {asked}, beyond what it fills: ask for at most {full}"
+            f"ConvTranspose with output_shape {requested}, larger than the full output {full}"
         )
     small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
     return small + large if auto == "SAME_UPPER" else large + small
 
 
 def _windows(x: np.ndarray, options: dict[str, Any], value: float) -> np.ndarray | None:
-    """Return every pooling window as trailing axes, or None beyond the plain case."""
+    """Return every pooling window as trailing axes; None with auto_pad, ceil_mode or dilations."""
     kernel = options["kernel_shape"]
     rank = len(kernel)
     if (options.get("auto_pad") or "NOTSET") not in ("NOTSET", "VALID") or options.get("ceil_mode"):
@@ -83,7 +83,7 @@ def _windows(x: np.ndarray, options: dict[str, Any], value: float) -> np.ndarray
 
 
 class MaxPool(_SlowMaxPool):
-    """The maximum of every window; what the plain case does not cover goes to the ONNX project's own."""
+    """The maximum of every window; falls back to the ONNX project's implementation for other options."""
 
     def _run(self, x, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN003, ANN202
         windows = _windows(x, options, -np.inf) if len(self.output) == 1 else None
@@ -93,24 +93,24 @@ class MaxPool(_SlowMaxPool):
 
 
 class AveragePool(_SlowAveragePool):
-    """The mean of every window; what the plain case does not cover goes to the ONNX project's own."""
+    """The mean of every window; falls back to the ONNX project's implementation for other options."""
 
     def _run(self, x, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN003, ANN202
-        leaves_padding_out = any(options.get("pads") or []) and not options.get("count_include_pad")
-        windows = None if leaves_padding_out else _windows(x, options, 0.0)
+        excludes_padding = any(options.get("pads") or []) and not options.get("count_include_pad")
+        windows = None if excludes_padding else _windows(x, options, 0.0)
         if windows is None:
             return super()._run(x, **options)
         return (windows.mean(axis=tuple(range(x.ndim, windows.ndim))),)
 
 
 class GlobalMaxPool(OpRun):
-    """The maximum over all places; the ONNX project's own takes two axes, however many there are."""
+    """The maximum over all spatial axes; the ONNX project's implementation always takes two axes."""
 
     def _run(self, x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
-OWN_OPERATORS = (
+REFERENCE_OPERATORS = (
     LSTM,
     GRU,
     RNN,

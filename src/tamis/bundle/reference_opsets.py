@@ -1,8 +1,7 @@
-"""Operators of the reference engine that mean another thing in older opsets, which most models of experiments have.
+"""Operators of the reference engine with their meaning in older opsets, which most models of experiments use.
 
-The ONNX project's own normalise with the mean of the batch in BatchNormalization (below opset 14), take the softmax
-over one axis (below 13, where it goes over all from that axis on), and know no Resize of opset 10 and no Upsample
-but of whole numbers.
+The ONNX project's implementation uses the batch mean in BatchNormalization below opset 14, takes the softmax over a single axis
+below opset 13 (where it is over that axis and all later ones), and lacks Resize of opset 10 and Upsample with non-integer scales.
 """
 
 from __future__ import annotations
@@ -16,24 +15,24 @@ from onnx.reference.ops.op_resize import Resize as _Resize
 
 
 class BatchNormalization(OpRun):
-    """Normalisation by the stored mean and variance, in every opset."""
+    """BatchNormalization with the stored mean and variance, in every opset."""
 
     def _run(self, x, scale, bias, mean, var, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN003, ANN202
         if options.get("training_mode"):
             raise NotImplementedError(
                 "BatchNormalization in training mode: export the model after model.eval()"
             )
-        wide = (-1, *[1] * (x.ndim - 2))
-        if options.get("spatial") == 0:  # below opset 9: one mean for every element instead of every channel
-            wide = x.shape[1:]
+        shape = (-1, *[1] * (x.ndim - 2))
+        if options.get("spatial") == 0:  # below opset 9: one mean per element instead of per channel
+            shape = x.shape[1:]
         epsilon = 1e-5 if options.get("epsilon") is None else options["epsilon"]
         factor = scale / np.sqrt(var + epsilon)
-        return ((x - mean.reshape(wide)) * factor.reshape(wide) + bias.reshape(wide),)
+        return ((x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape),)
 
 
 def _softmax(x: np.ndarray, axis: tuple[int, ...]) -> np.ndarray:
-    powers = np.exp(x - x.max(axis=axis, keepdims=True))
-    return powers / powers.sum(axis=axis, keepdims=True)
+    exponentials = np.exp(x - x.max(axis=axis, keepdims=True))
+    return exponentials / exponentials.sum(axis=axis, keepdims=True)
 
 
 def _log_softmax(x: np.ndarray, axis: tuple[int, ...]) -> np.ndarray:
@@ -42,14 +41,14 @@ def _log_softmax(x: np.ndarray, axis: tuple[int, ...]) -> np.ndarray:
 
 
 class Softmax(OpRun):
-    """The softmax over one axis; before opset 13 over that axis and all that follow."""
+    """The softmax over one axis; below opset 13 over that axis and all later ones."""
 
     function = staticmethod(_softmax)
 
     def _run(self, x, axis=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
         old = self.run_params["opsets"].get("", 1) < 13
-        given = any(a.name == "axis" for a in self.onnx_node.attribute)
-        first = (axis if given else (1 if old else -1)) % max(x.ndim, 1)
+        has_axis = any(a.name == "axis" for a in self.onnx_node.attribute)
+        first = (axis if has_axis else (1 if old else -1)) % max(x.ndim, 1)
         axes = tuple(range(first, x.ndim)) if old else (first,)
         return (self.function(x, axes) if x.size else x,)
 
@@ -61,15 +60,15 @@ class LogSoftmax(Softmax):
 
 
 class DequantizeLinear(_DequantizeLinear):
-    """The numbers that integers stand for; the ONNX project's own begins at opset 19."""
+    """DequantizeLinear in every opset; the ONNX project's implementation starts at opset 19."""
 
     def _run(self, x, scale, zero=None, axis=None, block_size=None, output_dtype=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, ARG002 - floats are doubles here
-        given = [x, scale] if zero is None else [x, scale, zero]
-        return super()._run(*given, axis=1 if axis is None else axis, block_size=block_size or 0)
+        inputs = [x, scale] if zero is None else [x, scale, zero]
+        return super()._run(*inputs, axis=1 if axis is None else axis, block_size=block_size or 0)
 
 
 class Resize(_Resize):
-    """Resizing; opset 10 has two inputs and one way of placing the samples."""
+    """Resize in every opset; opset 10 has two inputs and one coordinate transformation."""
 
     def _run(self, x, *inputs, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN002, ANN003, ANN202
         if self.run_params["opsets"].get("", 1) > 10:
@@ -78,7 +77,7 @@ class Resize(_Resize):
 
 
 class Upsample(_Resize):
-    """What Resize was called before opset 10; before opset 9 its scales were an attribute."""
+    """Upsample, the name of Resize below opset 10; below opset 9 its scales are an attribute."""
 
     def _run(self, x, scales=None, mode=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
         attribute = next((list(a.floats) for a in self.onnx_node.attribute if a.name == "scales"), None)

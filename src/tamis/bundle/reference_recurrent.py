@@ -1,4 +1,4 @@
-"""Recurrent layers of the reference engine in plain numpy: the ONNX project's own know one direction."""
+"""Recurrent layers of the reference engine in plain NumPy; the ONNX project's implementation supports one direction only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-x))
 
 
-# name -> the function of x and its parameters, and the defaults of these: alpha, beta
+# name -> function of x, alpha and beta, and the defaults of alpha and beta
 ACTIVATIONS: dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]] = {
     "sigmoid": (_sigmoid, ()),
     "tanh": (np.tanh, ()),
@@ -31,22 +31,22 @@ ACTIVATIONS: dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]] = {
 
 
 def _activations(options: dict[str, Any], default: tuple[str, ...], directions: int) -> list[list[Any]]:
-    """Return the functions of every direction; each takes its parameters from the lists that all share."""
+    """Return the functions of each direction; all take their parameters in turn from shared lists."""
     names = options.get("activations") or list(default) * directions
     unknown = sorted({name for name in names if name.lower() not in ACTIVATIONS})
     if unknown:
         raise NotImplementedError(f"recurrent activation {unknown[0]!r}; known: {', '.join(ACTIVATIONS)}")
-    given = [list(options.get(f"activation_{name}") or []) for name in ("alpha", "beta")]
-    made = []
+    parameters = [list(options.get(f"activation_{name}") or []) for name in ("alpha", "beta")]
+    functions: list[Callable[..., np.ndarray]] = []
     for name in names:
         function, defaults = ACTIVATIONS[name.lower()]
-        values = [left.pop(0) if left else value for value, left in zip(defaults, given, strict=False)]
-        made.append(partial(_with, function, values) if values else function)
+        values = [rest.pop(0) if rest else value for value, rest in zip(defaults, parameters, strict=False)]
+        functions.append(partial(_call_with, function, values) if values else function)
     step = len(default)
-    return [made[i * step : (i + 1) * step] for i in range(directions)]
+    return [functions[i * step : (i + 1) * step] for i in range(directions)]
 
 
-def _with(function: Callable[..., np.ndarray], values: list[float], x: np.ndarray) -> np.ndarray:
+def _call_with(function: Callable[..., np.ndarray], values: list[float], x: np.ndarray) -> np.ndarray:
     return function(x, *values)
 
 
@@ -55,13 +55,8 @@ def _steps(direction: str, index: int, length: int) -> range:
     return range(length - 1, -1, -1) if backward else range(length)
 
 
-def _refuse_clip(options: dict[str, Any]) -> None:
-    if options.get("clip"):
-        raise NotImplementedError("recurrent layers with clip: leave clip out when the model is exported")
-
-
 def _alive(lens: np.ndarray | None, t: int) -> np.ndarray | bool:
-    """Tell which events still have a step t: beyond its end a sequence keeps its state and answers zero."""
+    """Return a mask of the sequences that have a step t; after its end a sequence keeps its state and returns zeros."""
     return True if lens is None else (np.asarray(lens) > t)[:, None]
 
 
@@ -69,7 +64,7 @@ Step = Callable[..., tuple[np.ndarray, ...]]
 
 
 class _Recurrent(OpRun):
-    """What all recurrent layers share: directions, sequences of different lengths, layouts. A layer adds its step."""
+    """Base of recurrent layers: directions, sequence lengths, layouts. A subclass implements its step."""
 
     functions: ClassVar[tuple[str, ...]]
     states: ClassVar[int] = 1
@@ -83,14 +78,15 @@ class _Recurrent(OpRun):
         functions: Any,
         options: dict[str, Any],
     ) -> Step:
-        """Return what makes the next states of one direction of an input and the states."""
+        """Return a function of an input and the states that returns the next states of one direction."""
         raise NotImplementedError
 
     def _run(self, X, W, R, B=None, sequence_lens=None, initial_h=None, initial_c=None, P=None, **options):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN003, ANN202, N803
         x = X.transpose(1, 0, 2) if options.get("layout") else X
         length, batch, _ = x.shape
         directions, hidden = R.shape[0], R.shape[2]
-        _refuse_clip(options)
+        if options.get("clip"):
+            raise NotImplementedError("recurrent layers with clip: export the model without clip")
         functions = _activations(options, self.functions, directions)
         y = np.zeros((length, directions, batch, hidden), x.dtype)
         last = np.zeros((self.states, directions, batch, hidden), x.dtype)
@@ -112,7 +108,7 @@ class _Recurrent(OpRun):
 
 
 class LSTM(_Recurrent):
-    """The LSTM of ONNX: gates in the order input, output, forget, cell."""
+    """ONNX LSTM: gates in the order input, output, forget, cell."""
 
     functions = ("sigmoid", "tanh", "tanh")
     states = 2
@@ -135,15 +131,15 @@ class LSTM(_Recurrent):
         pi, po, pf = (0.0, 0.0, 0.0) if peepholes is None else np.split(peepholes, 3)
 
         def step(x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, ...]:
-            enter, leave, keep, cell = np.split(x @ w.T + h @ r.T + bias, 4, axis=1)
-            c_next = f(keep + pf * c) * c + f(enter + pi * c) * g(cell)
-            return f(leave + po * c_next) * k(c_next), c_next
+            input_gate, output_gate, forget_gate, cell = np.split(x @ w.T + h @ r.T + bias, 4, axis=1)
+            c_next = f(forget_gate + pf * c) * c + f(input_gate + pi * c) * g(cell)
+            return f(output_gate + po * c_next) * k(c_next), c_next
 
         return step
 
 
 class GRU(_Recurrent):
-    """The GRU of ONNX: gates in the order update, reset, hidden."""
+    """ONNX GRU: gates in the order update, reset, hidden."""
 
     functions = ("sigmoid", "tanh")
 
@@ -176,7 +172,7 @@ class GRU(_Recurrent):
 
 
 class RNN(_Recurrent):
-    """The plain recurrent layer of ONNX."""
+    """ONNX RNN, the plain recurrent layer."""
 
     functions = ("tanh",)
 

@@ -1,4 +1,4 @@
-"""Finding out what the leading dimension is: a batch of independent events, a fixed batch, or no batch at all."""
+"""Find out by evaluation whether the leading dimension is a batch of independent events, a fixed batch or not a batch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from tamis.bundle.signature import BATCH, Signature
 
 PROBE_EVENTS = 3
 ROW_AGREEMENT = 1e-9
-COUPLED = "the events of a batch influence each other, or the leading dimension is no batch: no chunking"
+COUPLED = (
+    "rows influence each other, or the leading dimension is not a batch: inputs are never split into chunks"
+)
 ONE_BY_ONE = (
-    "the leading dimension is declared free, but the graph takes one event at a time: it runs event by event"
+    "the leading dimension is declared free, but the graph takes one event per call: events run one by one"
 )
 
 Arrays = dict[str, np.ndarray]
@@ -24,7 +26,7 @@ Arrays = dict[str, np.ndarray]
 def prove_rows(
     signature: Signature, reference: Reference, samples: Arrays | None, dims: Mapping[str, int]
 ) -> tuple[Signature, list[str]]:
-    """Return the signature with `rows` as the graph really behaves, and a note where that differs from the guess."""
+    """Return the signature with the `rows` that the graph shows when evaluated, and notes on differences from the guess."""
     if signature.rows == "none":
         return signature, []
     if signature.rows == "fixed":
@@ -34,19 +36,19 @@ def prove_rows(
     probe, sizes = _probe(signature, samples, dims, PROBE_EVENTS)
     together = _attempt(reference, probe)
     alone = [_attempt(reference, rows_of(probe, slice(i, i + 1))) for i in range(PROBE_EVENTS)]
-    answers = [one for one in alone if isinstance(one, dict)]
+    results = [result for result in alone if isinstance(result, dict)]
     if isinstance(together, ModelError):
-        if len(answers) == PROBE_EVENTS:
+        if len(results) == PROBE_EVENTS:
             return _one_by_one(signature), [ONE_BY_ONE]
-        return _prove_whole(signature, reference, samples, dims, together, sizes)
-    if len(answers) == PROBE_EVENTS and all(
-        _close(value, _stacked([one[name] for one in answers])) for name, value in together.items()
+        return _prove_coupled(signature, reference, samples, dims, together, sizes)
+    if len(results) == PROBE_EVENTS and all(
+        _close(value, _stacked([result[name] for result in results])) for name, value in together.items()
     ):
         return signature, []
     return signature.model_copy(update={"rows": "none"}), [COUPLED]
 
 
-def _prove_whole(
+def _prove_coupled(
     signature: Signature,
     reference: Reference,
     samples: Arrays | None,
@@ -54,7 +56,7 @@ def _prove_whole(
     error: ModelError,
     sizes: Mapping[str, int],
 ) -> tuple[Signature, list[str]]:
-    """Where rows cannot be taken by themselves: nodes and edges of one graph, which only make sense together."""
+    """Evaluate inputs whose rows cannot be separated, such as the nodes and edges of one graph."""
     none = signature.model_copy(update={"rows": "none"})
     if samples is not None:
         hint = ""
@@ -73,18 +75,18 @@ def _prove_whole(
 def _prove_fixed(
     signature: Signature, reference: Reference, samples: Arrays | None, dims: Mapping[str, int]
 ) -> tuple[Signature, list[str]]:
-    """A fixed leading number is a batch where every output has it too, and the first event ignores the others."""
+    """A fixed leading number is a batch if every output has it and the first event does not depend on the others."""
     step = signature.fixed_batch or 1
     none = signature.model_copy(update={"rows": "none"}), ([COUPLED] if step > 1 else [])
     if samples is not None and any(len(array) % step for array in samples.values()):
-        return signature, []  # the samples do not fit, and will be refused with their own sentence
+        return signature, []  # the samples do not fit; checking them reports it
     probe, _ = _probe(signature, samples, dims, step)
     values = reference(probe)
     if any(value.shape[:1] != (step,) for value in values.values()):
         return none
     if step > 1:
-        others = {name: np.concatenate([array[:1], _altered(array[1:])]) for name, array in probe.items()}
-        changed = reference(others)
+        altered = {name: np.concatenate([array[:1], _altered(array[1:])]) for name, array in probe.items()}
+        changed = reference(altered)
         if not all(_close(value[:1], changed[name][:1]) for name, value in values.items()):
             return none
     return signature, []
@@ -96,7 +98,7 @@ def _probe(
     if samples is not None:
         count = min(len(array) for array in samples.values())
         picked = rows_of(samples, np.arange(events) % max(1, count))
-        if count < events:  # the same event again would hide that events influence each other
+        if count < events:  # repeating the same event would hide that events influence each other
             picked = {k: np.concatenate([v[:count], _altered(v[count:])]) for k, v in picked.items()}
         return picked, {}
     known = {d for spec in signature.inputs for d in spec.shape if isinstance(d, str)}
@@ -120,10 +122,10 @@ def _attempt(reference: Reference, arrays: Arrays) -> Arrays | ModelError:
         return error
 
 
-def _stacked(pieces: list[np.ndarray]) -> np.ndarray | None:
-    if any(piece.ndim == 0 or piece.shape[1:] != pieces[0].shape[1:] for piece in pieces):
+def _stacked(parts: list[np.ndarray]) -> np.ndarray | None:
+    if any(part.ndim == 0 or part.shape[1:] != parts[0].shape[1:] for part in parts):
         return None
-    return np.concatenate(pieces)
+    return np.concatenate(parts)
 
 
 def _close(a: np.ndarray, b: np.ndarray | None) -> bool:
@@ -137,7 +139,7 @@ def _close(a: np.ndarray, b: np.ndarray | None) -> bool:
 
 
 def _one_by_one(signature: Signature) -> Signature:
-    """Return the signature of a graph with a batch of exactly one."""
+    """Return the signature with a fixed batch of one."""
 
     def fixed(shape: tuple[int | str, ...]) -> tuple[int | str, ...]:
         return (1, *shape[1:]) if shape else shape

@@ -1,4 +1,4 @@
-"""Sample inputs, drawn from the declared shapes where the user gives none."""
+"""Sample inputs: read from a file, or drawn at random from the declared shapes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DEFAULT_FREE_DIMENSION = 16
 
 
 def parse_dims(text: str) -> dict[str, int]:
-    """Parse `N=1,n=50`."""
+    """Parse sizes of free dimensions, such as `N=1,n=50`."""
     dims: dict[str, int] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
+    for part in filter(None, (entry.strip() for entry in text.split(","))):
         name, _, number = part.partition("=")
         if not number.strip().isdigit() or not name.strip():
             raise UsageError(f"the dimension {part!r} is not of the form NAME=NUMBER, as in --dims N=1,n=50")
@@ -28,15 +28,12 @@ def parse_dims(text: str) -> dict[str, int]:
 
 
 def free_sizes(signature: Signature, dims: Mapping[str, int], events: int) -> dict[str, int]:
-    """Choose a size for every free dimension: what was given, the number of events, or the default."""
+    """Return a size for every free dimension: from `dims`, the number of events, or the default."""
     free = {d for spec in signature.inputs for d in spec.shape if isinstance(d, str)}
     unknown = sorted(set(dims) - free)
     if unknown:
-        raise UsageError(
-            f"the model has no free dimension {unknown[0]!r}; {did_you_mean(unknown[0], sorted(free))}".rstrip(
-                "; "
-            )
-        )
+        hint = did_you_mean(unknown[0], sorted(free))
+        raise UsageError(f"the model has no free dimension {unknown[0]!r}; {hint}".rstrip("; "))
     sizes = {name: dims.get(name, DEFAULT_FREE_DIMENSION) for name in free}
     step = signature.fixed_batch or 1
     sizes[BATCH] = events * step
@@ -49,7 +46,7 @@ def free_sizes(signature: Signature, dims: Mapping[str, int], events: int) -> di
 def draw_inputs(
     signature: Signature, sizes: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Draw inputs: standard normal floats, small whole numbers, fair booleans."""
+    """Draw inputs: standard normal floats, integers from 0 to 3, booleans with equal probability."""
     arrays = {}
     for spec in signature.inputs:
         shape = spec.concrete(dict(sizes))
@@ -69,27 +66,27 @@ def _draw(spec: Input, shape: tuple[int, ...], rng: np.random.Generator) -> np.n
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of an .npz file by name; the one of an .npy file has the name ''."""
+    """Read the arrays of an .npz file by name; the array of an .npy file is named ''."""
     try:
-        with path.open("rb") as handle:  # numpy leaves a damaged file open
+        with path.open("rb") as handle:  # np.load(path) leaks the file if it is damaged
             loaded = np.load(handle, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"": loaded}
             return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        told = "it holds no plain arrays of numbers" if "pickle" in str(error) else str(error)
+        reason = "it holds Python objects, not arrays of numbers" if "pickle" in str(error) else str(error)
         raise UnreadableFileError(
-            f"cannot read the samples {path}: {told}; save them with numpy.savez"
+            f"cannot read the samples {path}: {reason}; save them with numpy.savez"
         ) from error
 
 
 def read_samples(path: Path, signature: Signature) -> dict[str, np.ndarray]:
-    """Read sample inputs from .npz (one array per input) or .npy (a model of one input)."""
+    """Read sample inputs from .npz (one array per input) or .npy (for a model with one input)."""
     return fit_samples(load_arrays(path), signature)
 
 
 def fit_samples(arrays: Mapping[str, np.ndarray], signature: Signature) -> dict[str, np.ndarray]:
-    """Match samples to inputs, make them the declared types, and check them."""
+    """Match samples to inputs, convert floats to the declared types, and check the shapes."""
     fitted = match_samples(arrays, signature)
     check_samples(fitted, signature)
     return fitted
@@ -98,7 +95,7 @@ def fit_samples(arrays: Mapping[str, np.ndarray], signature: Signature) -> dict[
 def match_samples(
     arrays: Mapping[str, np.ndarray], signature: Signature, *, by_order: bool = False
 ) -> dict[str, np.ndarray]:
-    """Match samples to inputs: by name, one to one, or in their order where `numpy.savez` has named them."""
+    """Match samples to inputs by name, or by order if `numpy.savez` named them or there is only one."""
     names = [spec.name for spec in signature.inputs]
     fitted = {name: contiguous(array) for name, array in arrays.items()}
     unnamed = all(name in ("", *(f"arr_{i}" for i in range(len(fitted)))) for name in fitted)
@@ -118,18 +115,18 @@ def match_samples(
         )
     _cast(fitted, signature)
     if any(array.shape[:1] == (0,) for array in fitted.values()):
-        raise InputMismatchError("the samples hold no events; give at least one")
+        raise InputMismatchError("the samples hold no events; at least one is needed")
     return fitted
 
 
 def check_samples(arrays: dict[str, np.ndarray], signature: Signature) -> None:
-    """Refuse samples that do not fit the inputs, or hold no events."""
+    """Reject samples that do not fit the inputs or hold no events."""
     if signature.sizes(arrays).get(BATCH) == 0:
-        raise InputMismatchError("the samples hold no events; give at least one")
+        raise InputMismatchError("the samples hold no events; at least one is needed")
 
 
 def _cast(arrays: dict[str, np.ndarray], signature: Signature) -> None:
-    """Make float64 samples the float32 that a model takes: samples are examples, not data."""
+    """Convert float samples to the declared float type; losing precision is fine for examples."""
     for spec in signature.inputs:
         array = arrays.get(spec.name)
         if array is not None and array.dtype.kind == np.dtype(spec.dtype).kind == "f":
@@ -138,5 +135,5 @@ def _cast(arrays: dict[str, np.ndarray], signature: Signature) -> None:
 
 
 def rows_of(arrays: Mapping[str, np.ndarray], rows: Any) -> dict[str, np.ndarray]:
-    """Take the same events from every array."""
+    """Select the same events from every array."""
     return {name: contiguous(array[rows]) for name, array in arrays.items()}

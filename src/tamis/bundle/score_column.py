@@ -1,4 +1,4 @@
-"""A score that is one column of an output: of a tagger's class probabilities, the one that decisions are made on."""
+"""A score that is one column of an output, such as one of a tagger's class probabilities."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from tamis._base import UsageError
 
 
 def with_score_column(model: onnx.ModelProto, score: str | None) -> tuple[onnx.ModelProto, str | None]:
-    """Return the model and the name of its score; `NAME:K` adds an output `NAME_K`, the column K of the output NAME."""
+    """Return the model and the name of its score; the score `NAME:K` adds an output `NAME_K` with column K of NAME."""
     outputs = {value.name: value for value in model.graph.output}
     name, colon, column = (score or "").rpartition(":")
     if score is None or score in outputs or not colon or name not in outputs:
-        return model, score  # what is no output at all is told by whoever looks it up
+        return model, score  # the caller reports an unknown output
     if not column.isdecimal():
         raise UsageError(
-            f"the score {score!r} asks for the column {column!r} of {name}; give a number from 0"
+            f"the score {score!r} names the column {column!r} of {name}; expected an integer from 0"
         )
     shape = outputs[name].type.tensor_type.shape.dim
     width = shape[-1].dim_value if len(shape) == 2 else 0
     if len(shape) not in (0, 2) or (width and int(column) >= width):
-        told = "×".join(dim.dim_param or str(dim.dim_value or "?") for dim in shape)
-        raise UsageError(f"the score {score!r} names a column that the output {name} ({told}) does not have")
+        sizes = "×".join(dim.dim_param or str(dim.dim_value or "?") for dim in shape)
+        raise UsageError(f"the score {score!r} names a column that the output {name} ({sizes}) does not have")
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     graph, new = changed.graph, f"{name}_{column}"
-    taken = {value for node in graph.node for value in node.output}
-    while new in taken:
+    names = {value for node in graph.node for value in node.output}
+    while new in names:
         new += "_"
     index = numpy_helper.from_array(np.array(int(column), np.int64), f"{new}_index")
     graph.initializer.append(index)

@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out of it."""
+"""The signature of a model: names, shapes and types of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 
 from tamis._base import Document, InputMismatchError, UsageError, did_you_mean
 
-BATCH = ""  # the key of the number of events among the sizes; no dimension can be named so
+BATCH = ""  # key of the number of events in a dict of sizes; not a valid dimension name
 Dimension = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
 
-DTYPES = (
+TENSOR_DTYPES = (
     "float32",
     "float64",
     "float16",
@@ -29,21 +29,21 @@ DTYPES = (
 
 
 def contiguous(array: np.ndarray) -> np.ndarray:
-    """Return the array laid out in C order; unlike numpy's own function, a scalar stays one."""
+    """Return the array in C order; unlike `np.ascontiguousarray`, keeps a scalar zero-dimensional."""
     return np.asarray(array, order="C")
 
 
 class Tensor(Document):
-    """One input or output: a free dimension has a name (`N`), a fixed one a number."""
+    """One input or output; a free dimension is a name (`N`), a fixed one a number."""
 
     name: str
     shape: tuple[Dimension, ...]
-    dtype: Annotated[str, Field(pattern="^(" + "|".join(DTYPES) + ")$")] = "float32"
+    dtype: Annotated[str, Field(pattern="^(" + "|".join(TENSOR_DTYPES) + ")$")] = "float32"
     units: str = ""
     description: str = ""
 
     def concrete(self, sizes: dict[str, int]) -> tuple[int, ...]:
-        """Return the shape with its free dimensions filled in."""
+        """Return the shape with sizes for its free dimensions."""
         return tuple(d if isinstance(d, int) else sizes[d] for d in self.shape)
 
     def __str__(self) -> str:
@@ -52,20 +52,20 @@ class Tensor(Document):
 
 
 class Input(Tensor):
-    """An input, and the name of the feature builder that makes it from events, where there is one."""
+    """An input and, optionally, the name of the feature that computes it from events."""
 
     feature: str | None = None
 
 
 class Tolerance(Document):
-    """An output agrees where |value - golden| <= absolute + relative * |golden|."""
+    """An output agrees if |value - golden| <= absolute + relative * |golden|."""
 
     absolute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-5
     relative: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
 
 
 class Output(Tensor):
-    """An output and how closely an engine has to reproduce it."""
+    """An output and the tolerance that an engine has to meet."""
 
     tolerance: Tolerance = Tolerance()
 
@@ -79,30 +79,30 @@ class Signature(Document):
         str,
         Field(
             pattern="^(free|fixed|none)$",
-            description="the leading dimension: free, fixed, or no batch at all",
+            description="the leading dimension: a batch of any size (free), of one size (fixed), or not a batch (none)",
         ),
     ] = "free"
 
     @model_validator(mode="after")
-    def _is_sound(self) -> Signature:
+    def _is_consistent(self) -> Signature:
         for specs in (self.inputs, self.outputs):
             names = [spec.name for spec in specs]
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice is not None:
-                raise ValueError(f"two of the same kind are called {twice!r}")
+            duplicate = next((name for name in names if names.count(name) > 1), None)
+            if duplicate is not None:
+                raise ValueError(f"two inputs or two outputs are called {duplicate!r}")
         if self.rows != "none":
-            bare = next((spec.name for spec in self.inputs if not spec.shape), None)
-            if bare is not None:
-                raise ValueError(f"{bare!r} has no dimensions, so rows cannot be {self.rows!r}")
+            scalar = next((spec.name for spec in self.inputs if not spec.shape), None)
+            if scalar is not None:
+                raise ValueError(f"{scalar!r} has no dimensions, so rows cannot be {self.rows!r}")
         if self.rows == "fixed" and (
             len({spec.shape[0] for spec in self.inputs}) > 1 or not self.fixed_batch
         ):
-            raise ValueError("with rows 'fixed' all inputs begin with the same number")
+            raise ValueError("with rows 'fixed', the first dimension of all inputs must be the same number")
         return self
 
     @property
     def fixed_batch(self) -> int | None:
-        """Return the only batch size that the graph takes, if there is one."""
+        """Return the batch size of a graph with a fixed batch, else None."""
         first = self.inputs[0].shape[0] if self.rows == "fixed" else None
         return first if isinstance(first, int) else None
 
@@ -134,38 +134,42 @@ class Signature(Document):
                 f"the input {spec.name!r} has the shape {array.shape}, the model takes {spec}: "
                 f"{len(spec.shape)} dimensions, not {array.ndim}"
             )
-        for axis, (want, got) in enumerate(zip(spec.shape, array.shape, strict=True)):
+        for axis, (declared, size) in enumerate(zip(spec.shape, array.shape, strict=True)):
             if axis == 0 and self.rows != "none":
-                self._check_batch(spec, got, sizes)
+                self._check_batch(spec, size, sizes)
                 continue
-            expected = want if isinstance(want, int) else sizes.setdefault(want, got)
-            if got != expected:
-                why = f"as in {spec}" if isinstance(want, int) else f"as {want!r} is in the inputs before it"
+            expected = declared if isinstance(declared, int) else sizes.setdefault(declared, size)
+            if size != expected:
+                why = (
+                    f"as in {spec}"
+                    if isinstance(declared, int)
+                    else f"like {declared!r} in the previous inputs"
+                )
                 raise InputMismatchError(
-                    f"the input {spec.name!r} has the shape {array.shape}: dimension {axis} is {got}, "
-                    f"it has to be {expected} {why}"
+                    f"the input {spec.name!r} has the shape {array.shape}: dimension {axis} is {size}, "
+                    f"expected {expected} {why}"
                 )
 
-    def _check_batch(self, spec: Input, got: int, sizes: dict[str, int]) -> None:
-        expected = sizes.setdefault(BATCH, got)
-        if got != expected:
+    def _check_batch(self, spec: Input, events: int, sizes: dict[str, int]) -> None:
+        expected = sizes.setdefault(BATCH, events)
+        if events != expected:
             raise InputMismatchError(
-                f"the input {spec.name!r} holds {got} events, the inputs before it hold {expected}: give all inputs the same events"
+                f"the input {spec.name!r} holds {events} events, the inputs before it hold {expected}: pass the same events to all inputs"
             )
         step = self.fixed_batch
-        if step and got % step:
+        if step and events % step:
             raise InputMismatchError(
-                f"the input {spec.name!r} holds {got} events; the graph was exported for {step} at a time: give a multiple of {step}"
+                f"the input {spec.name!r} holds {events} events; the graph was exported for batches of {step}: pass a multiple of {step}"
             )
         if isinstance(spec.shape[0], str):
-            sizes[spec.shape[0]] = got
+            sizes[spec.shape[0]] = events
 
     def describe_inputs(self) -> str:
         """Return the inputs as one line."""
         return "; ".join(str(spec) for spec in self.inputs)
 
     def output(self, name: str) -> Output:
-        """Return one output, or name the near misses."""
+        """Return an output by name; an unknown name raises UsageError with close matches."""
         for spec in self.outputs:
             if spec.name == name:
                 return spec

@@ -1,4 +1,4 @@
-"""The bundle on disk: a directory that is read with suspicion and written whole."""
+"""The bundle on disk: a directory that is checked when read and written atomically."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ BUNDLE_GROUP = "tamis.bundles"
 
 @dataclass(frozen=True)
 class Bundle:
-    """One model, ready for a trigger: its directory and its manifest. Opened, its checksums are verified."""
+    """One model, ready for a trigger: its directory and its manifest. Opening verifies the checksums."""
 
     path: Path
     manifest: Manifest
 
     @classmethod
     def open(cls, where: str | Path) -> Bundle:
-        """Open a bundle by path, or a shipped one by name; refuse one that was altered or reaches outside itself."""
+        """Open a bundle by path, or a shipped one by name; reject changed files and links out of the bundle."""
         path = locate(where)
         manifest_path = path / MANIFEST
         if not manifest_path.is_file():
-            raise BundleError(f"{path} is no bundle: it has no {MANIFEST}; make one with `tamis pack`")
-        _refuse_link(manifest_path)
+            raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}; create one with `tamis pack`")
+        _reject_link(manifest_path)
         if manifest_path.stat().st_size > MANIFEST_BYTES_LIMIT:
             raise UnsafeBundleError(f"{manifest_path} is larger than {human_bytes(MANIFEST_BYTES_LIMIT)}")
         try:
@@ -60,12 +60,12 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """Return the bundle's name."""
+        """Return the name of the bundle."""
         return self.manifest.name
 
     @cached_property
     def model_bytes(self) -> bytes:
-        """Return the ONNX model as bytes that are safe to hand to a runtime: packed here, whole, and what is declared."""
+        """Return the ONNX model, with its checksum, validity and signature checked, so that a runtime can load it."""
         data = self._bytes(MODEL)
         self._match(parse_model(data, str(self.path / MODEL)))
         return data
@@ -81,7 +81,7 @@ class Bundle:
         return Golden.parse(self._bytes(GOLDEN), self.manifest.signature, self.path / GOLDEN)
 
     def _bytes(self, name: str) -> bytes:
-        """Read a file of the bundle once; what is used is what has the checksum."""
+        """Read a file once and verify the checksum of the bytes that are returned."""
         file = self.path / name
         try:
             data = file.read_bytes()
@@ -92,22 +92,22 @@ class Bundle:
         return data
 
     def _match(self, model: onnx.ModelProto) -> None:
-        """Refuse a graph whose inputs and outputs are not those that the manifest declares, in their order."""
-        found = read_signature(model, str(self.path / MODEL))
-        for kind, declared, there in (
-            ("inputs", self.manifest.signature.inputs, found.inputs),
-            ("outputs", self.manifest.signature.outputs, found.outputs),
+        """Reject a graph whose inputs and outputs differ from the manifest's in name, type or order."""
+        actual = read_signature(model, str(self.path / MODEL))
+        for kind, expected_specs, actual_specs in (
+            ("inputs", self.manifest.signature.inputs, actual.inputs),
+            ("outputs", self.manifest.signature.outputs, actual.outputs),
         ):
-            want, got = ([(spec.name, spec.dtype) for spec in specs] for specs in (declared, there))
-            if want != got:
+            expected = ", ".join(f"{spec.name} ({spec.dtype})" for spec in expected_specs)
+            found = ", ".join(f"{spec.name} ({spec.dtype})" for spec in actual_specs)
+            if found != expected:
                 raise BundleError(
-                    f"{self.path / MANIFEST}: field signature.{kind}: declares {_listed(want)}, the graph has "
-                    f"{_listed(got)}; pack the bundle again"
+                    f"{self.path / MANIFEST}: field signature.{kind}: declares {expected}, the graph has {found}; pack the bundle again"
                 )
 
     @property
     def parameters(self) -> dict[str, int]:
-        """Count the parameters off the weights themselves, by part of the model."""
+        """Return the number of parameters of each part of the model, counted from the weights."""
         return count_parameters(self.model)
 
     @property
@@ -116,22 +116,18 @@ class Bundle:
         return self.text(CARD) if CARD in self.manifest.files else ""
 
     def text(self, name: str) -> str:
-        """Return one of the bundle's text files."""
+        """Return the contents of a text file of the bundle."""
         if name not in self.manifest.files:
             hint = did_you_mean(name, self.manifest.files)
             raise UsageError(f"the bundle {self.name} has no file {name!r}; {hint}".rstrip("; "))
         try:
             return self._bytes(name).decode("utf-8")
         except UnicodeDecodeError as error:
-            raise BundleError(f"{self.path / name} is no text: {error}") from error
-
-
-def _listed(pairs: list[tuple[str, str]]) -> str:
-    return ", ".join(f"{name} ({dtype})" for name, dtype in pairs)
+            raise BundleError(f"{self.path / name} is not a text file: {error}") from error
 
 
 def locate(where: str | Path) -> Path:
-    """Turn a path, or the name of a shipped bundle, into a directory."""
+    """Return the directory of a bundle given by path, or of a shipped one given by name."""
     path = Path(where)
     if path.is_dir():
         return path
@@ -140,10 +136,10 @@ def locate(where: str | Path) -> Path:
         return Path(registry.load(BUNDLE_GROUP, str(where), "shipped bundle")())
     if path.is_file():
         raise BundleError(
-            f"{path} is a file, a bundle is a directory; `tamis pack {path}` makes one of a model"
+            f"{path} is a file, but a bundle is a directory; `tamis pack {path}` packs a model into one"
         )
-    near = sorted(entry.name for entry in path.parent.glob("*.tamis")) if path.parent.is_dir() else []
-    hint = did_you_mean(path.name, [*near, *shipped])
+    neighbours = sorted(entry.name for entry in path.parent.glob("*.tamis")) if path.parent.is_dir() else []
+    hint = did_you_mean(path.name, [*neighbours, *shipped])
     raise BundleError(f"there is no bundle {str(where)!r}; {hint}".rstrip("; "))
 
 
@@ -155,7 +151,7 @@ def write_bundle(
     extra: Mapping[str, str] | None = None,
     check: Callable[[Bundle], object] | None = None,
 ) -> Bundle:
-    """Write a bundle whole: under its final name it is complete, and has passed `check`, or it is absent."""
+    """Write a bundle atomically: at `target` it is complete and has passed `check`, or it is absent."""
     check_target(target)
     with atomic_path(target) as part:
         part.mkdir()
@@ -176,26 +172,26 @@ def write_bundle(
 
 
 def check_target(target: Path) -> None:
-    """Refuse to write where something else than a bundle is; asked before the work, not after it."""
-    bundle = target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir()))
-    if (target.exists() or target.is_symlink()) and (target.is_symlink() or not bundle):
-        raise UsageError(f"{target} exists and is no bundle; name another place or remove it")
+    """Raise UsageError if `target` exists and is not a bundle; call this before long work."""
+    is_bundle = target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir()))
+    if (target.exists() or target.is_symlink()) and (target.is_symlink() or not is_bundle):
+        raise UsageError(f"{target} exists and is not a bundle; choose another path or remove it")
 
 
 def add_texts(bundle: Bundle, texts: Mapping[str, str], target: Path | None = None) -> Bundle:
-    """Put text files, such as a model card, into a bundle or a copy of it: it is written anew, whole, with their checksums."""
-    kept = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
+    """Add text files, such as a model card, to a bundle or a copy of it, which is written again with their checksums."""
+    texts_before = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
     return write_bundle(
-        target or bundle.path, bundle.manifest, bundle.model_bytes, bundle.golden, {**kept, **texts}
+        target or bundle.path, bundle.manifest, bundle.model_bytes, bundle.golden, {**texts_before, **texts}
     )
 
 
 def with_working_points(bundle: Bundle, points: Sequence[WorkingPoint], target: Path) -> Bundle:
-    """Write a copy of a bundle that has more working points; one of the same name is replaced."""
+    """Write a copy of a bundle with more working points; those of the same name are replaced."""
     named = {point.name: point for point in (*bundle.manifest.working_points, *points)}
     manifest = bundle.manifest.model_copy(update={"working_points": tuple(named.values())})
-    kept = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
-    return write_bundle(target, manifest, bundle.model_bytes, bundle.golden, kept)
+    texts_before = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
+    return write_bundle(target, manifest, bundle.model_bytes, bundle.golden, texts_before)
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:
@@ -204,21 +200,23 @@ def _check_files(path: Path, manifest: Manifest) -> None:
         raise BundleError(f"{path / MANIFEST}: field files: {missing[0]} is missing; pack the bundle again")
     for name, entry in manifest.files.items():
         file = path / name
-        _refuse_link(file)
+        _reject_link(file)
         if not file.is_file():
-            raise BundleError(f"the bundle {path} lacks its file {name}; copy it whole or pack it again")
+            raise BundleError(
+                f"the file {name} of the bundle {path} is missing; copy the bundle again or pack it again"
+            )
         size = file.stat().st_size
         if size > MODEL_BYTES_LIMIT:
             raise UnsafeBundleError(
-                f"{file} is {human_bytes(size)}; at most {human_bytes(MODEL_BYTES_LIMIT)} are opened"
+                f"{file} is {human_bytes(size)}; the limit is {human_bytes(MODEL_BYTES_LIMIT)}"
             )
         if size != entry.bytes or sha256(file) != entry.sha256:
             raise ChecksumError(
                 f"{file} is not the file that was packed (its checksum differs from the manifest's); "
-                "copy the bundle again, or pack it again if the change was meant"
+                "copy the bundle again, or pack it again if the change was intended"
             )
 
 
-def _refuse_link(file: Path) -> None:
+def _reject_link(file: Path) -> None:
     if file.is_symlink():
-        raise UnsafeBundleError(f"{file} is a symbolic link; a bundle holds plain files only")
+        raise UnsafeBundleError(f"{file} is a symbolic link; a bundle may only hold plain files")

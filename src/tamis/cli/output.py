@@ -92,7 +92,7 @@ def engines_of(names: str, *, rounded: bool = False) -> list[str]:
         try:
             engine = find_engine(name)
             if (
-                engine.computes and engine.here and (rounded or not engine.rounds) and name != "auto"
+                engine.computes and engine.local and (rounded or not engine.rounds_weights) and name != "auto"
             ):  # which only passes on to others
                 engine.prepare()
                 found.append(name)

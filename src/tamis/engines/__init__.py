@@ -1,4 +1,4 @@
-"""Ways to run a bundle, behind one Session that has passed the gate."""
+"""Engines run bundles; a Session is an opened engine that has passed the gate."""
 
 from tamis.engines.chunking import choose_chunk
 from tamis.engines.engine import ENGINE_GROUP, Engine, Options, Remote, Runner, engine_names, find_engine

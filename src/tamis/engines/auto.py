@@ -1,4 +1,4 @@
-"""The engine `auto`: follows the bundle's plan for this host, or goes by what is sound without one."""
+"""The engine `auto`: follows the bundle's plan for this host; without a plan it uses ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from tamis.engines.gate import pass_gate
 from tamis.engines.plan import other_plans, read_plan
 from tamis.records import EnginePlan
 
-SOUND = "onnxruntime"  # runs every model, needs no compiler
+UNPLANNED_ENGINE = "onnxruntime"  # runs every model, needs no compiler
 
 
 class AutoEngine(Engine):
-    """Each batch size goes to the engine that was measured to be the fastest for it here; every one of them passes the gate."""
+    """Runs each batch size on the engine that was measured to be fastest for it here; each one passes the gate."""
 
     name = "auto"
+    library = "tamis"
     cuts_batches = True
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
-        """Load a model that has no bundle, and so no plan."""
-        return find_engine(SOUND).load(model, signature, options)
+        """Load a model without a bundle, hence without a plan."""
+        return find_engine(UNPLANNED_ENGINE).load(model, signature, options)
 
     def open(self, bundle: Bundle, options: Options) -> Runner:
         """Open every engine of the plan."""
@@ -35,51 +36,44 @@ class AutoEngine(Engine):
         chunk = bundle.manifest.signature.fixed_batch or options.chunk
         if plan is None:
             others = other_plans(bundle)
-            there = f"; those it has are for other hosts ({', '.join(others)})" if others else ""
-            why = f"{SOUND}: {bundle.name} has no plan for this host{there}; `tamis tune` makes one"
-            runner = find_engine(SOUND).open(bundle, options)
-            found = _whole(bundle, runner, chunk or choose_chunk(bundle.manifest))
-            found.explanation, found.computed_by = why, _told(SOUND)
-            return found
-        return _Planned(bundle, plan, options, chunk).runner()
-
-    @classmethod
-    def version(cls) -> str:
-        """Return our own version."""
-        from tamis._base import library_versions
-
-        return library_versions(("tamis",)).get("tamis", "")
+            elsewhere = f"; it has plans for other hosts ({', '.join(others)})" if others else ""
+            why = f"{UNPLANNED_ENGINE}: {bundle.name} has no plan for this host{elsewhere}; `tamis tune` makes one"
+            engine = find_engine(UNPLANNED_ENGINE).open(bundle, options)
+            runner = _chunked(bundle, engine, chunk or choose_chunk(bundle.manifest))
+            runner.explanation, runner.computed_by = why, _versions(UNPLANNED_ENGINE)
+            return runner
+        return _PlannedEngines(bundle, plan, options, chunk).runner()
 
 
 def _open(bundle: Bundle, name: str, options: Options) -> Runner:
-    """Open an engine, and let it show what it computes."""
+    """Open an engine that passes the gate."""
     engine = find_engine(name)
     engine.prepare()
     runner = engine.open(bundle, options)
     signature = bundle.manifest.signature
-    whole = engine.cuts_batches or signature.rows == "none"
-    step = None if whole else signature.fixed_batch or choose_chunk(bundle.manifest)
-    pass_gate(bundle, engine, lambda arrays: _pieces(runner, arrays, step))
+    takes_any_batch = engine.cuts_batches or signature.rows == "none"
+    chunk = None if takes_any_batch else signature.fixed_batch or choose_chunk(bundle.manifest)
+    pass_gate(bundle, engine, lambda arrays: _run_chunked(runner, arrays, chunk))
     return runner
 
 
-def _told(*names: str) -> str:
+def _versions(*names: str) -> str:
     return " and ".join(f"{name} {find_engine(name).version()}" for name in dict.fromkeys(names))
 
 
-def _pieces(runner: Runner, arrays: Arrays, chunk: int | None) -> Arrays:
+def _run_chunked(runner: Runner, arrays: Arrays, chunk: int | None) -> Arrays:
     if chunk is None or len(arrays[0]) <= chunk:
         return runner.run(arrays)
     return in_chunks(runner.run, arrays, chunk)
 
 
-def _whole(bundle: Bundle, runner: Runner, chunk: int | None) -> Runner:
-    """Return a runner of one engine: itself, or one that cuts batches into its pieces."""
-    return runner if chunk is None or bundle.manifest.signature.rows == "none" else _Pieces(runner, chunk)
+def _chunked(bundle: Bundle, runner: Runner, chunk: int | None) -> Runner:
+    """Return the runner, wrapped to split batches into chunks where the model has events as rows."""
+    return runner if chunk is None or bundle.manifest.signature.rows == "none" else _Chunked(runner, chunk)
 
 
-class _Pieces(Runner):
-    """An engine that is given pieces."""
+class _Chunked(Runner):
+    """A runner that splits batches into chunks for another one."""
 
     def __init__(self, runner: Runner, chunk: int) -> None:
         self._runner, self._chunk = runner, chunk
@@ -87,10 +81,10 @@ class _Pieces(Runner):
         super().__init__(self._run)
 
     def _run(self, arrays: Arrays) -> Arrays:
-        return _pieces(self._runner, arrays, self._chunk)
+        return _run_chunked(self._runner, arrays, self._chunk)
 
     def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
-        """Bind each piece."""
+        """Bind each chunk."""
         events, chunk = len(arrays[0]), self._chunk
         if events <= chunk:
             return self._runner.bind(arrays, results)
@@ -101,8 +95,8 @@ class _Pieces(Runner):
         ]
 
         def call() -> None:
-            for one in calls:
-                one()
+            for call_chunk in calls:
+                call_chunk()
 
         return call
 
@@ -111,8 +105,8 @@ class _Pieces(Runner):
         self._runner.close()
 
 
-class _Part(NamedTuple):
-    """What does a batch size."""
+class _OpenedChoice(NamedTuple):
+    """The engine that runs a batch size."""
 
     engine: str
     runner: Runner
@@ -120,59 +114,60 @@ class _Part(NamedTuple):
     why: str
 
 
-class _Planned:
-    """The engines of a plan, as far as they can be opened here."""
+class _PlannedEngines:
+    """The engines of a plan that can be opened here."""
 
     def __init__(self, bundle: Bundle, plan: EnginePlan, options: Options, chunk: int | None) -> None:
         self._bundle, self._plan, self._options = bundle, plan, options
         self._opened: dict[str, Runner | str] = {}
         batches = [choice.batch for choice in plan.choices]
-        parts = [self._of(place) for place in range(len(batches))]
-        self._runners = [_whole(bundle, part.runner, chunk or part.chunk) for part in parts]
-        self._computed_by = _told(*(part.engine for part in parts))
-        # Between two sizes that were measured, the nearer one counts, as their logarithms have it.
+        opened = [self._open_choice(index) for index in range(len(batches))]
+        self._runners = [_chunked(bundle, choice.runner, chunk or choice.chunk) for choice in opened]
+        self._computed_by = _versions(*(choice.engine for choice in opened))
+        # A batch size between two measured ones goes with the nearer one on a logarithmic scale.
         self._bounds = [sqrt(low * high) for low, high in pairwise(batches)]
-        self._why = "\n".join(f"{batch}: {part.why}" for batch, part in zip(batches, parts, strict=True))
+        self._why = "\n".join(f"{batch}: {choice.why}" for batch, choice in zip(batches, opened, strict=True))
 
-    def _of(self, place: int) -> _Part:
-        """Return the engine that a choice names, or the next best that can be opened."""
-        choice = self._plan.choices[place]
-        wanted = [(choice.engine, choice.chunk)]
-        wanted += [(one.engine, one.chunk) for one in self._plan.ranked(choice.batch)]
+    def _open_choice(self, index: int) -> _OpenedChoice:
+        """Open the engine of a choice, or the next fastest one that can be opened."""
+        choice = self._plan.choices[index]
+        candidates = [(choice.engine, choice.chunk)]
+        candidates += [(entry.engine, entry.chunk) for entry in self._plan.ranked(choice.batch)]
         failed = ""
-        for name, chunk in [*dict.fromkeys(wanted), (SOUND, None)]:
+        for name, chunk in [*dict.fromkeys(candidates), (UNPLANNED_ENGINE, None)]:
             runner = self._runner(name)
             if isinstance(runner, Runner):
                 why = f"{name}, since {failed}" if failed else f"{name}: {choice.why}"
-                return _Part(name, runner, chunk, why)
+                return _OpenedChoice(name, runner, chunk, why)
             failed = failed or f"{name} cannot be opened here ({runner})"
         raise TamisError(f"no engine of the plan of {self._bundle.name} can be opened: {failed}")
 
     def _runner(self, name: str) -> Runner | str:
-        found = self._opened.get(name)
-        if found is None:
+        """Return an opened engine, or the reason why it cannot be opened."""
+        runner = self._opened.get(name)
+        if runner is None:
             try:
-                found = _open(self._bundle, name, self._options)
+                runner = _open(self._bundle, name, self._options)
             except TamisError as error:
-                found = str(error)
-            self._opened[name] = found
-        return found
+                runner = str(error)
+            self._opened[name] = runner
+        return runner
 
     def runner(self) -> Runner:
-        """Return a runner by batch size: that of the one engine where it is only one."""
+        """Return a runner that dispatches by batch size, or the engine itself if it runs all sizes."""
         first = self._runners[0]
-        alone = all(one is first for one in self._runners)
-        found = first if alone else _Several(self._runners, self._bounds)
-        found.explanation, found.computed_by = self._why, self._computed_by
-        return found
+        is_single = all(runner is first for runner in self._runners)
+        runner = first if is_single else _ByBatchSize(self._runners, self._bounds)
+        runner.explanation, runner.computed_by = self._why, self._computed_by
+        return runner
 
 
-class _Several(Runner):
-    """Engines by batch size."""
+class _ByBatchSize(Runner):
+    """Runners of several engines, chosen by batch size."""
 
     def __init__(self, runners: Sequence[Runner], bounds: Sequence[float]) -> None:
         self._runners, self._bounds = runners, bounds
-        self.thread_safe = all(one.thread_safe for one in runners)
+        self.thread_safe = all(runner.thread_safe for runner in runners)
         super().__init__(self._run)
 
     def _for(self, events: int) -> Runner:
@@ -182,10 +177,10 @@ class _Several(Runner):
         return self._for(len(arrays[0])).run(arrays)
 
     def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
-        """Bind on the engine of that size."""
+        """Bind on the engine for this batch size."""
         return self._for(len(arrays[0])).bind(arrays, results)
 
     def close(self) -> None:
-        """Close all of them."""
-        for one in dict.fromkeys(self._runners):
-            one.close()
+        """Close all engines."""
+        for runner in dict.fromkeys(self._runners):
+            runner.close()

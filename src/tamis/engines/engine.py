@@ -1,4 +1,4 @@
-"""The seam: what a way of running models has to provide. One required method."""
+"""The interface of an engine: one required method, `load`."""
 
 from __future__ import annotations
 
@@ -19,105 +19,106 @@ Arrays = Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class Remote:
-    """Where models run that do not run here."""
+    """The servers on which the engine `remote` runs models."""
 
     servers: tuple[str, ...]  # grpc://HOST:PORT, or grpcs:// for TLS
-    fallback: str | None = None  # the engine that stands in when none of them answers
-    timeout_s: float = 1.0  # of one call to one server
-    in_flight: int = 16  # calls that are submitted, at a time
-    token: str | None = field(default=None, repr=False)  # else that in TAMIS_TOKEN
-    ca: str | None = None  # a file: who signs the servers' certificates, if not those whom the system trusts
-    certificate: str | None = None  # a file: what this client shows, where servers want that
-    key: str | None = None
+    fallback: str | None = None  # the engine to use when no server answers
+    timeout_s: float = 1.0  # per call and server
+    in_flight: int = 16  # concurrent calls of `Session.submit`
+    token: str | None = field(default=None, repr=False)  # default: TAMIS_TOKEN
+    ca: str | None = None  # PEM file of the CA that signs the servers' certificates; default: the system's
+    certificate: str | None = None  # PEM file of the client certificate, where servers require one
+    key: str | None = None  # PEM file of its private key
     names: Mapping[str, str] = field(
         default_factory=dict
-    )  # of bundles, where the servers call them otherwise
+    )  # bundle -> model name on the servers, if different
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may ask of any engine. One thread on one core is the unit of cost on CPU."""
+    """Options that every engine takes. One thread on one core is the unit of cost on CPU."""
 
     threads: int = 1
-    chunk: int | None = None  # events per call of the engine; None: chosen from the model's cost
-    remote: Remote | None = None  # for the engine of that name
+    chunk: int | None = None  # events per call of the engine; None: from the model's cost
+    remote: Remote | None = None  # for the engine `remote`
 
     def __post_init__(self) -> None:
-        """Refuse what no engine can do."""
+        """Reject values that no engine supports."""
         for name in ("threads", "chunk"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name} is {value!r}; it has to be a whole number of at least 1")
+                raise UsageError(f"{name} is {value!r}; it must be an integer of at least 1")
 
 
 class Runner:
-    """A loaded model: input arrays in the order of the signature in, output arrays in its order out.
+    """A loaded model: takes input arrays and returns output arrays, both in the order of the signature.
 
-    The arrays are C-contiguous, of the declared types and of one batch of at least one event.
+    The arrays are C-contiguous, have the declared types and hold one batch of at least one event.
     """
 
     thread_safe: bool = True
-    """False where two threads may not call `run` at once: the session then lets one in at a time."""
+    """False if `run` must not be called concurrently; the session then serialises the calls."""
 
     explanation: str = ""
-    """Why this engine does it, where that was chosen; a line per batch size."""
+    """Why this engine was chosen, one line per batch size; empty where the user chose it."""
 
     computed_by: str = ""
-    """The libraries that compute and their versions, where it is not the engine's own name that tells."""
+    """Names and versions of the engines that compute, if they differ from the engine itself."""
 
     in_flight: int = 1
-    """How many calls that were submitted are done at a time."""
+    """Number of submitted calls that are executed concurrently."""
 
     def __init__(self, call: Callable[[Arrays], Arrays]) -> None:
-        """Wrap a plain function; engines with more to offer subclass."""
+        """Wrap a plain function; subclass to implement `bind` or `close`."""
         self.run = call
 
     run: Callable[[Arrays], Arrays]
 
     def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
-        """Return a call that reads these very buffers and writes those; an engine that can hold on to them is faster here.
+        """Return a call that reads `arrays` and writes `results` in place; engines may override it to prepare the buffers once.
 
-        Whoever binds keeps the buffers alive for as long as the call is used.
+        The caller must keep the buffers alive as long as it uses the returned call.
         """
         run = self.run
 
         def call() -> None:
-            for result, found in zip(results, run(arrays), strict=True):
-                result[...] = found
+            for result, output in zip(results, run(arrays), strict=True):
+                result[...] = output
 
         return call
 
     def close(self) -> None:
-        """Give back what the engine holds."""
+        """Release the resources of the engine."""
 
 
 class Engine(ABC):
-    """A way to run a bundle. Subclass it, implement `load`, name it in the entry-point group `tamis.engines`."""
+    """A way to run a bundle. Subclass it, implement `load`, register it in the entry-point group `tamis.engines`."""
 
     name: ClassVar[str]
+    library: ClassVar[str] = ""
+    """The distribution whose version is the engine's version; default: the engine's name."""
     computes: ClassVar[bool] = True
     """False for an engine that does no work: it measures the harness, is never verified and never decides."""
-    here: ClassVar[bool] = True
-    """False for an engine that computes elsewhere, and has to be told where."""
+    local: ClassVar[bool] = True
+    """False for an engine that computes on servers, whose addresses it needs."""
     batch_bound: ClassVar[float] = 1e-5
-    """How far, relative to an output's largest value, an event's result may depend on the batch it is in."""
-    rounds: ClassVar[bool] = False
-    """True for an engine that computes another model than was given, if only a little: it is tried where a user asks for it."""
+    """Largest allowed dependence of an event's result on its batch, relative to the output's largest value."""
+    rounds_weights: ClassVar[bool] = False
+    """True for an engine that rounds the model's weights; it is used only where a user requests it."""
     cuts_batches: ClassVar[bool] = False
-    """True for an engine that goes through large batches piece by piece itself."""
-
+    """True for an engine that splits large batches itself."""
     saturates: ClassVar[bool] = False
     """True for an engine whose 8-bit products saturate on x86 processors without VNNI."""
 
-    def prepare(self) -> None:  # noqa: B027 - most engines need nothing
-        """Import the library behind the engine; raise MissingExtraError where it is not installed."""
+    def prepare(self) -> None:  # noqa: B027 - optional
+        """Import the library behind the engine; raise MissingExtraError if it is not installed."""
 
     @abstractmethod
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
-        """Load an ONNX model; raise ModelError where it cannot be run."""
+        """Load an ONNX model; raise ModelError if the engine cannot run it."""
 
     def open(self, bundle: Bundle, options: Options) -> Runner:
-        """Open a bundle; an engine that needs more of it than its model has a way of its own."""
+        """Open a bundle; override it to use more of the bundle than its model."""
         return self.load(bundle.model_bytes, bundle.manifest.signature, options)
 
     @classmethod
@@ -125,7 +126,8 @@ class Engine(ABC):
         """Return the version of the library behind the engine."""
         from tamis._base import library_versions
 
-        return library_versions((cls.name,)).get(cls.name, "")
+        library = cls.library or cls.name
+        return library_versions((library,)).get(library, "")
 
 
 def engine_names() -> list[str]:
@@ -134,21 +136,21 @@ def engine_names() -> list[str]:
 
 
 def find_engine(name: str) -> Engine:
-    """Return an engine by name, or say which names are near."""
+    """Return an engine by name; an unknown name raises UsageError with close matches."""
     kind = registry.load(ENGINE_GROUP, name, "engine")
     engine = kind()
     if not isinstance(engine, Engine):
-        raise UsageError(f"the entry point {name!r} names {kind!r}, which is no Engine")
+        raise UsageError(f"the entry point {name!r} refers to {kind!r}, which is not an Engine")
     return engine
 
 
 def writable(array: np.ndarray) -> np.ndarray:
-    """Copy a read-only array: some libraries do not promise not to write to what they wrap, and refuse it."""
+    """Return the array, or a copy if it is read-only: some libraries only wrap writable arrays."""
     return array if array.flags.writeable else array.copy()
 
 
-def refuse(engine: str, error: BaseException) -> ModelError:
-    """Map a library's own error to one sentence."""
+def model_error(engine: str, error: BaseException) -> ModelError:
+    """Return a ModelError with the first line of a library's error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = lines[0] if lines else type(error).__name__
-    return ModelError(f"the engine {engine} cannot run this model: {told[:400]}")
+    reason = lines[0] if lines else type(error).__name__
+    return ModelError(f"the engine {engine} cannot run this model: {reason[:400]}")

@@ -13,7 +13,7 @@ from tamis.engines.engine import Arrays, Engine
 
 
 def pass_gate(bundle: Bundle, engine: Engine, run: Callable[[Arrays], Arrays]) -> None:
-    """Replay the golden events together, and the first alone; refuse with the output, the element and the error."""
+    """Replay the golden events as one batch, and the first alone; raise VerificationError where an output is out of tolerance."""
     golden = bundle.golden
     _replay(bundle, engine, run, golden)
     if bundle.manifest.signature.rows == "free":
@@ -21,7 +21,7 @@ def pass_gate(bundle: Bundle, engine: Engine, run: Callable[[Arrays], Arrays]) -
 
 
 def saturation(bundle: Bundle, engine: Engine) -> str:
-    """Return a sentence if this engine's 8-bit products of this model saturate on this processor, else an empty string."""
+    """Return advice if the engine's 8-bit products saturate for this model on this processor, else an empty string."""
     sets = set(host_facts().instruction_sets)
     has_vnni = bool(sets & {"avx512_vnni", "avx_vnni"}) or platform.machine() not in ("x86_64", "AMD64")
     if not engine.saturates or has_vnni or precision_of(bundle.model) != "quantised":
@@ -34,18 +34,15 @@ def saturation(bundle: Bundle, engine: Engine) -> str:
 
 def _replay(bundle: Bundle, engine: Engine, run: Callable[[Arrays], Arrays], golden: Golden) -> None:
     signature = bundle.manifest.signature
-    got = run([contiguous(golden.inputs[spec.name]) for spec in signature.inputs])
-    if len(got) != len(signature.outputs):
+    outputs = run([contiguous(golden.inputs[spec.name]) for spec in signature.inputs])
+    if len(outputs) != len(signature.outputs):
         raise VerificationError(
-            f"the engine {engine.name} returns {len(got)} outputs, the bundle {bundle.name} declares {len(signature.outputs)}"
+            f"the engine {engine.name} returns {len(outputs)} outputs, the bundle {bundle.name} declares {len(signature.outputs)}"
         )
-    for spec, value in zip(signature.outputs, got, strict=True):
+    for spec, value in zip(signature.outputs, outputs, strict=True):
         problem = first_difference(np.asarray(value), golden.outputs[spec.name], spec.tolerance)
         if problem:
-            advice = (
-                saturation(bundle, engine)
-                or "use another engine, or see `tamis verify` for the size of the error"
-            )
+            advice = saturation(bundle, engine) or "use another engine; `tamis verify` shows all errors"
             raise VerificationError(
                 f"the engine {engine.name} does not reproduce the output {spec.name!r} of the bundle {bundle.name}: {problem}; "
                 f"it is not opened: {advice}"
@@ -53,9 +50,9 @@ def _replay(bundle: Bundle, engine: Engine, run: Callable[[Arrays], Arrays], gol
 
 
 def first_difference(value: np.ndarray, golden: np.ndarray, tolerance: Tolerance) -> str:
-    """Return a clause about the worst element out of tolerance, or nothing."""
+    """Return a clause about the worst element out of tolerance, or an empty string."""
     if value.shape != golden.shape:
-        return f"its shape is {value.shape}, the golden one {golden.shape}"
+        return f"its shape is {value.shape}, expected {golden.shape}"
     bad = out_of_tolerance(value, golden, tolerance)
     if not bad.any():
         return ""
@@ -65,12 +62,12 @@ def first_difference(value: np.ndarray, golden: np.ndarray, tolerance: Tolerance
     place = ", ".join(str(int(i)) for i in index)
     return (
         f"element [{place}] is {value[index]:.9g}, golden {golden[index]:.9g}, error {error[index]:.3g} "
-        f"> {tolerance.absolute:.3g} + {tolerance.relative:.3g} * |golden| ({int(bad.sum())} of {bad.size} elements are off)"
+        f"> {tolerance.absolute:.3g} + {tolerance.relative:.3g} * |golden| ({int(bad.sum())} of {bad.size} elements out of tolerance)"
     )
 
 
 def out_of_tolerance(value: np.ndarray, golden: np.ndarray, tolerance: Tolerance) -> np.ndarray:
-    """Tell which elements break the tolerance; equal infinities and matching NaNs agree."""
+    """Return a mask of the elements out of tolerance; equal infinities and two NaNs agree."""
     if golden.dtype.kind != "f":
         return np.asarray(value != golden)
     v, g = value.astype(np.float64), golden.astype(np.float64)

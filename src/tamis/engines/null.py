@@ -1,4 +1,4 @@
-"""The null engine: no work at all, so that a measurement of it is a measurement of the harness."""
+"""The null engine: does no work, so that timing it measures the harness."""
 
 from __future__ import annotations
 
@@ -11,30 +11,24 @@ from tamis.engines.engine import Arrays, Engine, Options, Runner
 
 
 class NullEngine(Engine):
-    """Hands out zeros of the right shape. It is never verified, and nothing may be decided with it."""
+    """Returns zeros of the right shape. It is never verified and must not decide anything."""
 
     name = "null"
+    library = "tamis"
     computes = False
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
-        """Look at nothing but the shapes of the outputs."""
+        """Read only the shapes of the outputs."""
         del model, options
-        kept: dict[tuple[int, ...], Arrays] = {}
+        zeros: dict[tuple[int, ...], Arrays] = {}
 
         def run(arrays: Arrays) -> Arrays:
             shape = arrays[0].shape
-            if shape not in kept:
-                kept[shape] = _zeros(signature, shape[0] if shape else 1)
-            return kept[shape]
+            if shape not in zeros:
+                zeros[shape] = _zeros(signature, shape[0] if shape else 1)
+            return zeros[shape]
 
         return _NullRunner(run)
-
-    @classmethod
-    def version(cls) -> str:
-        """Return our own version: there is no library behind it."""
-        from tamis._base import library_versions
-
-        return library_versions(("tamis",)).get("tamis", "")
 
 
 class _NullRunner(Runner):
@@ -43,11 +37,7 @@ class _NullRunner(Runner):
     def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
         """Return a call that does nothing."""
         del arrays, results
-        return _nothing
-
-
-def _nothing() -> None:
-    pass
+        return lambda: None
 
 
 def _zeros(signature: Signature, events: int) -> Arrays:

@@ -1,4 +1,4 @@
-"""ONNX Runtime on CPU: the default engine."""
+"""ONNX Runtime on CPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import onnxruntime as ort
 
 from tamis.bundle import Signature
-from tamis.engines.engine import Arrays, Engine, Options, Runner, refuse
+from tamis.engines.engine import Arrays, Engine, Options, Runner, model_error
 
 ORT_ERRORS: Any = tuple(
     kind
@@ -19,23 +19,23 @@ ORT_ERRORS: Any = tuple(
 
 
 def open_session(model: bytes, threads: int) -> ort.InferenceSession:
-    """Open a session on the CPU provider, or say why the model cannot be run."""
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = 1
-    settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    settings.log_severity_level = 4
+    """Open a session on the CPU provider; raise ModelError if ONNX Runtime cannot run the model."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4
     # Exact 8-bit products on x86 processors without VNNI, where the default kernels saturate at 16 bits; nothing changes elsewhere.
-    settings.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except (*ORT_ERRORS, RuntimeError, ValueError) as error:
-        raise refuse("onnxruntime", error) from error
+        raise model_error("onnxruntime", error) from error
 
 
 class OnnxRuntimeEngine(Engine):
-    """Sequential execution, all graph optimisations, as many threads as asked for (defaults burn 2-3x the CPU)."""
+    """Sequential execution, all graph optimisations, the requested threads (the defaults use 2-3 times the CPU)."""
 
     name = "onnxruntime"
     batch_bound = 1e-5
@@ -47,7 +47,7 @@ class OnnxRuntimeEngine(Engine):
 
 
 class _OrtRunner(Runner):
-    """`run` on fresh arrays; `bind` on buffers that are handed over once (2-10 us less per call)."""
+    """`run` takes new arrays; `bind` binds buffers once, which saves 2-10 us per call."""
 
     def __init__(self, session: ort.InferenceSession, signature: Signature) -> None:
         self._session: Any = session
@@ -60,13 +60,13 @@ class _OrtRunner(Runner):
         try:
             return self._session.run(self._outputs, {self._name: arrays[0]})
         except (*ORT_ERRORS, RuntimeError) as error:
-            raise refuse("onnxruntime", error) from error
+            raise model_error("onnxruntime", error) from error
 
     def _run(self, arrays: Arrays) -> Arrays:
         try:
             return self._session.run(self._outputs, dict(zip(self._inputs, arrays, strict=True)))
         except (*ORT_ERRORS, RuntimeError) as error:
-            raise refuse("onnxruntime", error) from error
+            raise model_error("onnxruntime", error) from error
 
     def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
         """Bind inputs and outputs once."""

@@ -11,15 +11,15 @@ import numpy as np
 
 from tamis._base import require
 from tamis.bundle import Signature
-from tamis.engines.engine import Arrays, Engine, Options, Runner, refuse, writable
+from tamis.engines.engine import Arrays, Engine, Options, Runner, model_error, writable
 
-STATIC_SHAPES_KEPT = 16
+MAX_STATIC_SHAPES = 16
 
 _Shapes = tuple[tuple[int, ...], ...]
 
 
 class OpenVinoEngine(Engine):
-    """Float32 (it computes in bf16 by default on some CPUs) and one static graph per batch size that comes again."""
+    """Computes in float32 (the default on some CPUs is bfloat16), with a static graph per repeated batch size."""
 
     name = "openvino"
     batch_bound = 1e-5
@@ -30,7 +30,7 @@ class OpenVinoEngine(Engine):
         require("openvino", extra="openvino", purpose="the engine openvino")
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
-        """Read the ONNX model; it is compiled per shape, on first use."""
+        """Read the ONNX model; each shape is compiled on first use."""
         ov = require("openvino", extra="openvino", purpose="the engine openvino")
         core = ov.Core()
         settings = {
@@ -43,14 +43,14 @@ class OpenVinoEngine(Engine):
         try:
             used = {name for port in core.read_model(model).inputs for name in port.names}
         except (RuntimeError, ValueError, TypeError) as error:
-            raise refuse(self.name, _own_words(error)) from error
+            raise model_error(self.name, _without_source_lines(error)) from error
         return _OpenVinoRunner(ov, core, model, settings, signature, used)
 
 
-def _own_words(error: BaseException) -> BaseException:
-    """OpenVINO's errors begin with source files of its own; keep the line that speaks of the model."""
+def _without_source_lines(error: BaseException) -> BaseException:
+    """Return OpenVINO's error without the leading lines about its own source files."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [
+    messages = [
         line
         for line in lines
         if line
@@ -58,11 +58,11 @@ def _own_words(error: BaseException) -> BaseException:
             ("Exception from", "Check '", "[", "File", "While validating", "FrontEnd API")
         )
     ]
-    return RuntimeError(told[0] if told else str(error))
+    return RuntimeError(messages[0] if messages else str(error))
 
 
 class _Request:
-    """A compiled graph and a request on its own buffers: to fill them costs less than to hand over new ones (70 us)."""
+    """A compiled graph with an infer request; filling its own buffers is cheaper than passing new ones (70 us)."""
 
     def __init__(self, compiled: Any) -> None:
         self.compiled = compiled
@@ -72,10 +72,10 @@ class _Request:
         if all(port.partial_shape.is_static for port in compiled.inputs):
             self._inputs = [self._request.get_input_tensor(i).data for i in range(len(compiled.inputs))]
         if all(port.partial_shape.is_static for port in compiled.outputs):
-            self._outputs = self._found()
+            self._outputs = self._output_buffers()
 
     def __call__(self, arrays: Arrays, tensor: Any) -> Arrays:
-        """Run on arrays that fit, and return outputs that belong to the caller."""
+        """Run on arrays of the compiled shapes and return copies of the outputs."""
         if self._inputs is None:
             for index, array in enumerate(map(writable, arrays)):
                 self._request.set_input_tensor(index, tensor(array, shared_memory=True))
@@ -83,9 +83,9 @@ class _Request:
             for buffer, array in zip(self._inputs, arrays, strict=True):
                 buffer[...] = array
         self._request.infer(share_outputs=True)
-        return [found.copy() for found in self._outputs or self._found()]
+        return [output.copy() for output in self._outputs or self._output_buffers()]
 
-    def _found(self) -> list[np.ndarray]:
+    def _output_buffers(self) -> list[np.ndarray]:
         return [self._request.get_output_tensor(i).data for i in range(len(self.compiled.outputs))]
 
 
@@ -104,7 +104,7 @@ class _OpenVinoRunner(Runner):
         super().__init__(self._run)
         self._ov, self._core, self._model, self._settings = ov, core, model, settings
         self._signature = signature
-        # an input that nothing reads is not there in OpenVINO's model
+        # OpenVINO removes unused inputs from the model
         self._used = [i for i, spec in enumerate(signature.inputs) if spec.name in used]
         self._static: OrderedDict[_Shapes, _Request] = OrderedDict()
         self._seen: Counter[_Shapes] = Counter()
@@ -119,41 +119,41 @@ class _OpenVinoRunner(Runner):
                 model.reshape({name: list(s) for name, s in zip(names, shapes, strict=True)})
             return self._core.compile_model(model, "CPU", self._settings)
         except RuntimeError as error:
-            raise refuse("openvino", _own_words(error)) from error
+            raise model_error("openvino", _without_source_lines(error)) from error
 
     def _request(self, shapes: _Shapes) -> _Request:
-        """Return a request: static for a shape that comes again, dynamic for a shape seen once among many."""
+        """Return a request: static for a repeated shape, dynamic for a new shape when the cache is full."""
         if shapes in self._static:
             self._static.move_to_end(shapes)
             return self._static[shapes]
         self._seen[shapes] += 1
-        if len(self._static) >= STATIC_SHAPES_KEPT and self._seen[shapes] < 2:
+        if len(self._static) >= MAX_STATIC_SHAPES and self._seen[shapes] < 2:
             if self._dynamic is None:
                 self._dynamic = _Request(self._compile(None))
             return self._dynamic
-        if len(self._static) >= STATIC_SHAPES_KEPT:
+        if len(self._static) >= MAX_STATIC_SHAPES:
             self._static.popitem(last=False)
         self._static[shapes] = _Request(self._compile(shapes))
         return self._static[shapes]
 
-    def _read(self, arrays: Arrays) -> Arrays:
-        """Return the arrays that the graph reads."""
+    def _used_inputs(self, arrays: Arrays) -> Arrays:
+        """Return the arrays of the inputs that the graph reads."""
         return arrays if len(self._used) == len(arrays) else [arrays[i] for i in self._used]
 
     def _run(self, arrays: Arrays) -> Arrays:
-        arrays = self._read(arrays)
+        arrays = self._used_inputs(arrays)
         with self._lock:
             request = self._request(tuple([array.shape for array in arrays]))
             try:
                 return request(arrays, self._ov.Tensor)
             except RuntimeError as error:
-                raise refuse("openvino", _own_words(error)) from error
+                raise model_error("openvino", _without_source_lines(error)) from error
 
     def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
-        """Give a request of its own, of the same compiled graph, both its input and its output buffers."""
+        """Set the input and output buffers of a new request of the same compiled graph."""
         if not all(array.flags.writeable for array in arrays):
             return super().bind(arrays, results)
-        arrays = self._read(arrays)
+        arrays = self._used_inputs(arrays)
         with self._lock:
             compiled = self._request(tuple([array.shape for array in arrays])).compiled
         request = compiled.create_infer_request()
@@ -165,7 +165,7 @@ class _OpenVinoRunner(Runner):
         return infer
 
     def close(self) -> None:
-        """Drop every compiled graph."""
+        """Release all compiled graphs."""
         with self._lock:
             self._static.clear()
             self._dynamic = None

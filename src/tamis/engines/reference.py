@@ -1,4 +1,4 @@
-"""The reference engine: float64, slow, obviously right."""
+"""The reference engine: the graph in float64, slow and obviously right."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ class ReferenceEngine(Engine):
     """Evaluates the graph in float64 and rounds once, at the end, to the declared types."""
 
     name = "reference"
+    library = "onnx"
     batch_bound = 1e-7
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
-        """Make the double-precision graph; it runs on one thread whatever the options say."""
+        """Convert the graph to float64; it always runs on one thread."""
         del options
         evaluate = Reference(parse_model(model, "the model"))
         names = [spec.name for spec in signature.inputs]
@@ -28,10 +29,3 @@ class ReferenceEngine(Engine):
                 return [values[o].astype(t) for o, t in zip(evaluate.outputs, dtypes, strict=True)]
 
         return Runner(run)
-
-    @classmethod
-    def version(cls) -> str:
-        """Return the version of the ONNX reference implementation."""
-        from tamis._base import library_versions
-
-        return library_versions(("onnx",)).get("onnx", "")

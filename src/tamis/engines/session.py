@@ -15,12 +15,12 @@ import numpy as np
 
 from tamis._base import InputMismatchError, UsageError
 from tamis.bundle import BATCH, Bundle, contiguous
-from tamis.engines.chunking import LARGEST, choose_chunk, choose_request, in_chunks
+from tamis.engines.chunking import MAX_CHUNK, choose_chunk, choose_request, in_chunks
 from tamis.engines.engine import Arrays, Engine, Options, Remote, Runner, find_engine
 from tamis.engines.gate import pass_gate
 
-DEFAULT_ENGINE = "auto"  # what the plan of the bundle says for this host, else ONNX Runtime
-SHAPES_KNOWN = 256
+DEFAULT_ENGINE = "auto"  # the bundle's plan for this host, else ONNX Runtime
+MAX_CHECKED_SHAPES = 256
 
 
 def open(  # noqa: A001 - tamis.open is the front door
@@ -33,7 +33,7 @@ def open(  # noqa: A001 - tamis.open is the front door
 ) -> Session:
     """Open a bundle (a path, or the name of a shipped one) on an engine: load, verify, warm up.
 
-    `auto` follows the plan that `tamis tune` has put into the bundle for this host, or takes onnxruntime.
+    `auto` follows the plan for this host that `tamis tune` added to the bundle, or uses onnxruntime.
     """
     if not isinstance(bundle, Bundle):
         bundle = Bundle.open(bundle)
@@ -44,7 +44,7 @@ class Session:
     """A model on an engine that has passed the gate. Safe to call from several threads."""
 
     def __init__(self, bundle: Bundle, engine: Engine, options: Options, *, verify: bool = True) -> None:
-        """Load and pass the gate; only measuring how far an engine is off may leave the gate open."""
+        """Load the model and pass the gate; `verify=False` is only for measuring an engine's error."""
         self.bundle, self.engine, self.options = bundle, engine, options
         self.signature = bundle.manifest.signature
         self.verified = False
@@ -56,9 +56,9 @@ class Session:
         self._names = [spec.name for spec in self.signature.outputs]
         self._score = self._names.index(bundle.manifest.score) if bundle.manifest.score else None
         self._dtypes = [np.dtype(spec.dtype) for spec in self.signature.inputs]
-        mends = bundle.manifest.nan == "propagate" and engine.computes
-        self._watched = [i for i, dtype in enumerate(self._dtypes) if mends and dtype.kind == "f"]
-        self._known: set[tuple[tuple[int, ...], ...]] = set()
+        propagates_nan = bundle.manifest.nan == "propagate" and engine.computes
+        self._nan_inputs = [i for i, dtype in enumerate(self._dtypes) if propagates_nan and dtype.kind == "f"]
+        self._checked_shapes: set[tuple[tuple[int, ...], ...]] = set()
         if verify and engine.computes:
             try:
                 pass_gate(bundle, engine, self._execute)
@@ -71,7 +71,7 @@ class Session:
         """Return the score of every event."""
         if self._score is None:
             raise UsageError(
-                f"the bundle {self.bundle.name} names no score; call session.run(...) for all outputs "
+                f"the bundle {self.bundle.name} has no score; call session.run(...) for all outputs "
                 f"({', '.join(self._names)}), or pack it with --score"
             )
         return self._outputs(arrays, named)[self._score]
@@ -81,9 +81,9 @@ class Session:
         return dict(zip(self._names, self._outputs(arrays, named), strict=True))
 
     def submit(self, *arrays: np.ndarray, **named: np.ndarray) -> Future[dict[str, np.ndarray]]:
-        """Begin what `run` does, and return at once; `result()` waits. The arrays are not to be changed until then.
+        """Start `run` in a background thread and return a future. Do not change the arrays before it is done.
 
-        Servers have `Remote.in_flight` calls to do at a time, other engines one; further ones wait for their turn.
+        The engine `remote` executes `Remote.in_flight` calls concurrently, other engines one; further calls are queued.
         """
         runner = self._live()
         with self._lock:
@@ -92,29 +92,29 @@ class Session:
             return self._pool.submit(self.run, *arrays, **named)
 
     async def run_async(self, *arrays: np.ndarray, **named: np.ndarray) -> dict[str, np.ndarray]:
-        """Return every output by name, without keeping the event loop from other things."""
-        import asyncio  # whoever awaits has loaded it
+        """Return every output by name without blocking the event loop."""
+        import asyncio  # already loaded where this is awaited
 
         return await asyncio.wrap_future(self.submit(*arrays, **named))
 
     def bind(self, *arrays: np.ndarray, **named: np.ndarray) -> Callable[[], Arrays]:
-        """Return a call on these very buffers, for loops that fill them again and again.
+        """Return a call on fixed buffers, for loops that refill them.
 
-        Outputs are overwritten by the next call, and nothing is checked any more: keep shapes, mind NaN yourself.
+        The next call overwrites the outputs. Later contents are not checked, and NaN is not propagated.
         """
         ordered = self._checked(arrays, named)
-        given = [*arrays, *named.values()]
-        if not all(any(one is other for other in given) for one in ordered):
+        buffers = [*arrays, *named.values()]
+        if not all(any(array is buffer for buffer in buffers) for array in ordered):
             raise InputMismatchError(
-                "a buffer to bind has to be contiguous, or what is filled in later would not be seen: "
-                "pass numpy.ascontiguousarray(...) and fill that"
+                "a buffer to bind must be contiguous, since a copy would not see later values: "
+                "allocate it with numpy.ascontiguousarray(...) and fill that"
             )
         return self._bound(ordered)
 
     def plain(self, *arrays: np.ndarray) -> Callable[[], Arrays]:
-        """Return a call of the engine alone, on all events at once: what a plain loop over its library would measure.
+        """Return a call of the engine alone on all events, for measurements: what a loop over its library would cost.
 
-        Nothing is checked, nothing is cut into chunks, and NaN is what the engine makes of it.
+        It neither checks inputs, nor splits batches, nor propagates NaN.
         """
         ordered, run = self._checked(arrays, {}), self._live().run
         return partial(run if self._turn is None else self._one_at_a_time, ordered)
@@ -125,40 +125,40 @@ class Session:
         if self.signature.rows == "none" or 0 < len(arrays[0]) <= chunk:
             calls = [runner.bind(arrays, results)]
         else:
-            pieces = [slice(start, start + chunk) for start in range(0, len(arrays[0]), chunk)]
-            calls = [runner.bind([a[p] for a in arrays], [r[p] for r in results]) for p in pieces]
+            chunks = [slice(start, start + chunk) for start in range(0, len(arrays[0]), chunk)]
+            calls = [runner.bind([a[rows] for a in arrays], [r[rows] for r in results]) for rows in chunks]
         if self._turn is None:
-            return _in_turn(calls, results, arrays)
-        lock, every = self._turn, _in_turn(calls, results, arrays)
+            return _sequence(calls, results, arrays)
+        lock, call_all = self._turn, _sequence(calls, results, arrays)
 
-        def alone() -> Arrays:
+        def call_locked() -> Arrays:
             with lock:
-                return every()
+                return call_all()
 
-        return alone
+        return call_locked
 
     @property
     def explanation(self) -> str:
-        """Return which engine does it, and why."""
-        return self._live().explanation or f"{self.engine.name}: it was asked for"
+        """Return the engine that runs each batch size, and why."""
+        return self._live().explanation or f"{self.engine.name}: requested"
 
     @property
     def computed_by(self) -> str:
-        """Return the engine and its version, as records and files keep them; of `auto`, those that it goes to."""
+        """Return the engine and its version, as stored in records and files; for `auto`, of the engines that it uses."""
         return self._live().computed_by or f"{self.engine.name} {self.engine.version()}"
 
     @property
     def chunk(self) -> int:
-        """Return how many events go through the engine at once."""
+        """Return the largest number of events per call of the engine."""
         return self._chunk
 
     @property
-    def pays(self) -> int:
-        """Return up to how many events it pays to bring together: beyond that an engine goes through them in pieces."""
+    def useful_batch(self) -> int:
+        """Return the largest batch that is worth collecting; larger ones are split and gain nothing."""
         return self.signature.fixed_batch or min(self._chunk, choose_chunk(self.bundle.manifest))
 
     def close(self) -> None:
-        """Give back what the engine holds; a closed session says so when it is called."""
+        """Release the resources of the engine; later calls raise UsageError."""
         with self._lock:
             runner, self._runner = self._runner, None
             pool, self._pool = self._pool, None
@@ -184,66 +184,66 @@ class Session:
         return runner
 
     def _outputs(self, arrays: tuple[np.ndarray, ...], named: Mapping[str, np.ndarray]) -> Arrays:
-        """Check what came in, run it, and let NaN come through; shapes that were checked before take the short way."""
-        if named or not self._familiar(arrays):
+        """Check the inputs, run the engine and propagate NaN; the full check is skipped for known shapes."""
+        if named or not self._is_checked(arrays):
             checked = self._checked(arrays, named)
             outputs = self._execute(checked)
             self._remember(checked)
         else:
             checked, outputs = arrays, self._live().run(arrays)
-        for index in self._watched:
+        for index in self._nan_inputs:
             if checked[index].size and _holds_nan(checked[index]):
                 outputs = self._propagate(checked[index], outputs)
         return outputs
 
-    def _familiar(self, arrays: tuple[np.ndarray, ...]) -> bool:
-        """Tell in about a microsecond whether arrays can go in as they are, in one piece."""
+    def _is_checked(self, arrays: tuple[np.ndarray, ...]) -> bool:
+        """Return whether the arrays can be run as they are, in one call; takes about a microsecond."""
         if len(arrays) == 1:
             array = arrays[0]
             return (
                 type(array) is np.ndarray
-                and (array.shape,) in self._known
+                and (array.shape,) in self._checked_shapes
                 and array.dtype == self._dtypes[0]
                 and array.flags.c_contiguous
             )
         if any(type(array) is not np.ndarray for array in arrays):
             return False
-        if tuple([array.shape for array in arrays]) not in self._known:
+        if tuple([array.shape for array in arrays]) not in self._checked_shapes:
             return False
         pairs = zip(arrays, self._dtypes, strict=True)
         return all(array.dtype == dtype and array.flags.c_contiguous for array, dtype in pairs)
 
     def _remember(self, checked: Arrays) -> None:
-        """Note shapes that were found to fit, where the engine takes them at once and lets threads in together."""
-        whole = self.signature.rows == "none" or 0 < len(checked[0]) <= self._chunk
-        if whole and self._turn is None:
-            if len(self._known) >= SHAPES_KNOWN:
-                self._known.clear()
-            self._known.add(tuple(array.shape for array in checked))
+        """Remember the shapes of checked arrays, if the engine takes them in one call and is thread-safe."""
+        in_one_call = self.signature.rows == "none" or 0 < len(checked[0]) <= self._chunk
+        if in_one_call and self._turn is None:
+            if len(self._checked_shapes) >= MAX_CHECKED_SHAPES:
+                self._checked_shapes.clear()
+            self._checked_shapes.add(tuple(array.shape for array in checked))
 
     def _checked(self, arrays: tuple[np.ndarray, ...], named: Mapping[str, np.ndarray]) -> Arrays:
-        """Match arrays to inputs, check them, and lay them out contiguously."""
+        """Match arrays to inputs, check them, and return them contiguous and in order."""
         specs = self.signature.inputs
         if len(arrays) + len(named) != len(specs):
             raise InputMismatchError(
-                f"{len(arrays) + len(named)} arrays were given, the bundle {self.bundle.name} takes "
+                f"got {len(arrays) + len(named)} arrays, the bundle {self.bundle.name} takes "
                 f"{len(specs)}: {self.signature.describe_inputs()}"
             )
-        given = {spec.name: array for spec, array in zip(specs, arrays, strict=False)} | dict(named)
-        for name, array in given.items():
+        inputs = {spec.name: array for spec, array in zip(specs, arrays, strict=False)} | dict(named)
+        for name, array in inputs.items():
             if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
-                hint = " (fill what is masked first)" if isinstance(array, np.ma.MaskedArray) else ""
+                hint = " (fill masked values first)" if isinstance(array, np.ma.MaskedArray) else ""
                 raise InputMismatchError(
                     f"the input {name!r} is a {type(array).__name__}; pass a numpy array{hint}"
                 )
-        self.signature.sizes(given)
-        return [contiguous(given[spec.name]) for spec in specs]
+        self.signature.sizes(inputs)
+        return [contiguous(inputs[spec.name]) for spec in specs]
 
     def _propagate(self, array: np.ndarray, outputs: Arrays) -> Arrays:
-        """Make an event with a NaN in its input NaN in every output: kernels drop NaNs in maxima and comparisons."""
-        bad = np.isnan(array)
+        """Set every output of an event with a NaN input to NaN: kernels lose NaN in maxima and comparisons."""
+        is_nan = np.isnan(array)
         marked = [np.array(output, copy=True) for output in outputs]
-        rows = bad.reshape(len(array), -1).any(axis=1) if self.signature.rows != "none" else ...
+        rows = is_nan.reshape(len(array), -1).any(axis=1) if self.signature.rows != "none" else ...
         for output in marked:
             if output.dtype.kind == "f":
                 output[rows] = np.nan
@@ -266,7 +266,7 @@ class Session:
             return self._live().run(arrays)
 
     def _empty(self, arrays: Arrays) -> Arrays:
-        """Answer no events with no results, of the shapes that the golden outputs have."""
+        """Return outputs for zero events; sizes of free dimensions are those of the golden outputs."""
         sizes = self.signature.sizes({s.name: a for s, a in zip(self.signature.inputs, arrays, strict=True)})
         sizes.pop(BATCH, None)
         golden = self.bundle.golden.outputs
@@ -282,22 +282,22 @@ class Session:
 
 def _chunk(bundle: Bundle, engine: Engine) -> int:
     if engine.cuts_batches:
-        return LARGEST
-    return choose_chunk(bundle.manifest) if engine.here else choose_request(bundle.manifest.signature)
+        return MAX_CHUNK
+    return choose_chunk(bundle.manifest) if engine.local else choose_request(bundle.manifest.signature)
 
 
-def _in_turn(calls: list[Callable[[], object]], results: Arrays, kept: Arrays) -> Callable[[], Arrays]:
-    """Return one call for all: tens of nanoseconds each. The call keeps the arrays alive that are bound."""
+def _sequence(calls: list[Callable[[], object]], results: Arrays, bound: Arrays) -> Callable[[], Arrays]:
+    """Return one call that makes all calls (tens of nanoseconds each) and keeps the bound arrays alive."""
     if len(calls) == 1:
         (only,) = calls
 
-        def call(_kept: Arrays = kept) -> Arrays:
+        def call(_bound: Arrays = bound) -> Arrays:
             only()
             return results
 
         return call
 
-    def call_each(_kept: Arrays = kept) -> Arrays:
+    def call_each(_bound: Arrays = bound) -> Arrays:
         for each in calls:
             each()
         return results
@@ -306,6 +306,6 @@ def _in_turn(calls: list[Callable[[], object]], results: Arrays, kept: Arrays) -
 
 
 def _holds_nan(array: np.ndarray) -> bool:
-    """Tell whether any number is NaN: `argmax` points at the first one, and is a third of the cost of a reduction."""
+    """Return whether any value is NaN: `argmax` returns the first NaN, at a third of the cost of a reduction."""
     largest = array.item(array.argmax())
     return bool(largest != largest)

@@ -1,4 +1,4 @@
-"""PyTorch, eager: what the model costs in the framework that it was trained in."""
+"""PyTorch in eager mode: the cost of a model in the framework that it was trained in."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from onnx import numpy_helper
 from tamis._base import ModelError, did_you_mean, require
 from tamis.bundle import Signature
 from tamis.bundle.model import parse_model
-from tamis.engines.engine import Arrays, Engine, Options, Runner, refuse, writable
+from tamis.engines.engine import Arrays, Engine, Options, Runner, model_error, writable
 
-SEVERAL = frozenset(["Dropout", "GRU", "LSTM", "Split", "TopK"])  # return tuples, even where one part is used
+TUPLE_OPERATORS = frozenset(
+    ["Dropout", "GRU", "LSTM", "Split", "TopK"]
+)  # return tuples even for one used output
 
 
 class TorchEngine(Engine):
@@ -29,7 +31,7 @@ class TorchEngine(Engine):
         require("torch", extra="torch", purpose="the engine torch")
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
-        """Translate; the number of threads is torch's own and global to the process."""
+        """Translate the graph; torch's number of threads is set for the whole process."""
         torch = require("torch", extra="torch", purpose="the engine torch")
         if torch.get_num_threads() != options.threads:
             torch.set_num_threads(options.threads)
@@ -41,35 +43,35 @@ class TorchEngine(Engine):
                 with torch.inference_mode():
                     results = module(*[torch.from_numpy(writable(array)) for array in arrays])
             except (RuntimeError, IndexError, ValueError, TypeError, NotImplementedError) as error:
-                raise refuse(self.name, error) from error
-            return [_own(value, t, arrays) for value, t in zip(results, dtypes, strict=True)]
+                raise model_error(self.name, error) from error
+            return [_unshared(value, t, arrays) for value, t in zip(results, dtypes, strict=True)]
 
         return Runner(run)
 
 
-def _own(value: Any, dtype: np.dtype[Any], arrays: Arrays) -> np.ndarray:
-    """Return a result as an array of its own: a view of an input would change with it."""
-    found: np.ndarray = value.numpy().astype(dtype, copy=False)
-    shared = not found.flags.owndata and any(np.may_share_memory(found, array) for array in arrays)
-    return found.copy() if shared else found
+def _unshared(value: Any, dtype: np.dtype[Any], arrays: Arrays) -> np.ndarray:
+    """Return a result as an array, copied if it is a view of an input."""
+    result: np.ndarray = value.numpy().astype(dtype, copy=False)
+    is_view = not result.flags.owndata and any(np.may_share_memory(result, array) for array in arrays)
+    return result.copy() if is_view else result
 
 
 def translate(model: onnx.ModelProto) -> Any:
-    """Make a torch.fx module of an ONNX graph."""
+    """Translate an ONNX graph into a torch.fx module."""
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     return _module(model.graph, opset, (), {})
 
 
 def _module(proto: onnx.GraphProto, opset: int, outer: Sequence[str], known: Mapping[str, np.ndarray]) -> Any:
-    """Translate a graph, or a branch of one: `outer` are the values that it takes from around it, some of them constant."""
+    """Translate a graph or a branch of an If; `outer` names captured values, `known` holds the constant ones."""
     torch = require("torch", extra="torch", purpose="the engine torch")
     graph, root = torch.fx.Graph(), torch.nn.Module()
     values: dict[str, Any] = {"": None}
-    own = {t.name: numpy_helper.to_array(t) for t in proto.initializer}
-    for name in (*outer, *(value.name for value in proto.input if value.name not in own)):
+    initializers = {t.name: numpy_helper.to_array(t) for t in proto.initializer}
+    for name in (*outer, *(value.name for value in proto.input if value.name not in initializers)):
         values[name] = graph.placeholder(f"input_{len(values)}")
-    constants = {**known, **own}
-    for name, array in own.items():
+    constants = {**known, **initializers}
+    for name, array in initializers.items():
         values[name] = _constant(torch, graph, root, array)
     for node in proto.node:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -79,18 +81,18 @@ def _module(proto: onnx.GraphProto, opset: int, outer: Sequence[str], known: Map
             values[node.output[0]] = _constant(torch, graph, root, array)
             continue
         if node.op_type == "If":
-            free = sorted({name for branch in attributes.values() for name in _taken(branch)})
-            inside = {name: constants[name] for name in free if name in constants}
-            then, other = (
-                _module(attributes[name], opset, free, inside) for name in ("then_branch", "else_branch")
+            captured = sorted({name for branch in attributes.values() for name in _captured(branch)})
+            inside = {name: constants[name] for name in captured if name in constants}
+            then, otherwise = (
+                _module(attributes[name], opset, captured, inside) for name in ("then_branch", "else_branch")
             )
-            inputs = (values[node.input[0]], *(values[name] for name in free))
-            result = graph.call_function(_branch(then, other), inputs)
+            inputs = (values[node.input[0]], *(values[name] for name in captured))
+            result = graph.call_function(_branch(then, otherwise), inputs)
         else:
             static = [constants.get(name) for name in node.input]
             call = _operator(_Node(node, attributes, static, opset))
             result = graph.call_function(call, tuple(values[name] for name in node.input))
-        if len(node.output) == 1 and node.op_type not in (*SEVERAL, "If"):
+        if len(node.output) == 1 and node.op_type not in (*TUPLE_OPERATORS, "If"):
             values[node.output[0]] = result
         else:
             for index, name in enumerate(node.output):
@@ -101,49 +103,49 @@ def _module(proto: onnx.GraphProto, opset: int, outer: Sequence[str], known: Map
     return torch.fx.GraphModule(root, graph).eval()
 
 
-def _branch(then: Any, other: Any) -> Any:
+def _branch(then: Any, otherwise: Any) -> Any:
     def run(condition: Any, *values: Any) -> Any:
-        return (then if bool(condition) else other)(*values)
+        return (then if bool(condition) else otherwise)(*values)
 
     return run
 
 
-def _taken(proto: onnx.GraphProto) -> set[str]:
-    """Return the names that a branch takes from the graph around it."""
+def _captured(proto: onnx.GraphProto) -> set[str]:
+    """Return the names that a branch reads from the enclosing graph."""
     defined = {t.name for t in proto.initializer} | {value.name for value in proto.input} | {""}
-    taken: set[str] = set()
+    captured: set[str] = set()
     for node in proto.node:
-        taken |= set(node.input) - defined
+        captured |= set(node.input) - defined
         for attribute in node.attribute:
             for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                taken |= _taken(inner) - defined
+                captured |= _captured(inner) - defined
         defined |= set(node.output)
-    return taken | ({value.name for value in proto.output} - defined)
+    return captured | ({value.name for value in proto.output} - defined)
 
 
 def _operator(node: _Node) -> Any:
-    """Return the translation of one node, or say that there is none."""
+    """Return the translation of a node; raise ModelError for an unknown operator."""
     from tamis.engines.torch_operators import OPERATORS
 
     proto = node.node
     place = proto.name or proto.output[0]
     if proto.domain not in ("", "ai.onnx") or proto.op_type not in OPERATORS:
         hint = did_you_mean(proto.op_type, OPERATORS).removeprefix("did you mean ").rstrip("?")
-        near = f"; near: {hint}" if hint else ""
+        similar = f"; similar: {hint}" if hint else ""
         raise ModelError(
-            f"the engine torch does not know the operator {proto.domain + '.' if proto.domain else ''}{proto.op_type} "
-            f"(node {place!r}{near}): use another engine"
+            f"the engine torch does not support the operator {proto.domain + '.' if proto.domain else ''}{proto.op_type} "
+            f"(node {place!r}{similar}): use another engine"
         )
     if proto.op_type == "BatchNormalization" and len([name for name in proto.output if name]) > 1:
         raise ModelError(
-            f"the engine torch does not know BatchNormalization in training (node {place!r}): "
+            f"the engine torch does not support BatchNormalization in training mode (node {place!r}): "
             "export the model in evaluation mode"
         )
     return OPERATORS[proto.op_type](node)
 
 
 class _Node:
-    """What an operator's translation looks at: attributes, the inputs that are constants, the opset."""
+    """A node as translations read it: attributes, constant inputs, the opset."""
 
     def __init__(
         self, node: onnx.NodeProto, attributes: dict[str, Any], static: list[np.ndarray | None], opset: int
@@ -161,14 +163,14 @@ class _Node:
         return None if value is None else value.tolist()
 
     def has(self, index: int) -> bool:
-        """Tell whether an optional input is given."""
+        """Return whether an optional input is present."""
         return index < len(self.node.input) and bool(self.node.input[index])
 
     def unsupported(self, what: str) -> ModelError:
-        """Return the sentence about a variant that is not translated."""
+        """Return an error about an unsupported variant of the operator."""
         place = self.node.name or (self.node.output[0] if self.node.output else "?")
         return ModelError(
-            f"the engine torch does not know {self.node.op_type} with {what} (node {place!r}): use another engine"
+            f"the engine torch does not support {self.node.op_type} with {what} (node {place!r}): use another engine"
         )
 
 
@@ -191,6 +193,6 @@ def _constant_node(node: onnx.NodeProto, attributes: dict[str, Any]) -> np.ndarr
     }
     if key not in kinds:
         raise ModelError(
-            f"the engine torch does not know Constant with {key} (node {node.name or node.output[0]!r})"
+            f"the engine torch does not support Constant with {key} (node {node.name or node.output[0]!r})"
         )
     return np.array(value, kinds[key])

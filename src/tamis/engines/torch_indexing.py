@@ -1,4 +1,4 @@
-"""Operators that move numbers about in torch: gathering, scattering, triangles, blocks, running sums."""
+"""Indexing operators in torch: gather, scatter, triangles, one-hot, depth to space, cumulative sums."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 Fn = Callable[..., Any]
-REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
+SCATTER_REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 
 def _gather(node: Any) -> Fn:
@@ -23,25 +23,25 @@ def _gather(node: Any) -> Fn:
     return run
 
 
-def _along(x: Any, axis: int, index: Any) -> Any:
+def _nonnegative(x: Any, axis: int, index: Any) -> Any:
     return torch.where(index < 0, index + x.shape[axis], index).to(torch.int64)
 
 
 def _gather_elements(node: Any) -> Fn:
     axis = node.get("axis", 0)
-    return lambda x, index: torch.gather(x, axis, _along(x, axis, index))
+    return lambda x, index: torch.gather(x, axis, _nonnegative(x, axis, index))
 
 
 def _gather_nd(node: Any) -> Fn:
     batch = node.get("batch_dims", 0)
 
     def run(x: Any, index: Any) -> Any:
-        own = []
-        for axis in range(batch):  # the leading dimensions point at themselves
+        batch_indices = []
+        for axis in range(batch):  # batch dimensions index themselves
             shape = [1] * (index.dim() - 1)
             shape[axis] = x.shape[axis]
-            own.append(torch.arange(x.shape[axis]).reshape(shape))
-        return x[(*own, *torch.movedim(index, -1, 0).unbind(0))]
+            batch_indices.append(torch.arange(x.shape[axis]).reshape(shape))
+        return x[(*batch_indices, *torch.movedim(index, -1, 0).unbind(0))]
 
     return run
 
@@ -49,9 +49,11 @@ def _gather_nd(node: Any) -> Fn:
 def _scatter_elements(node: Any) -> Fn:
     axis, reduction = node.get("axis", 0), node.get("reduction", "none")
     if reduction == "none":
-        return lambda x, index, updates: torch.scatter(x, axis, _along(x, axis, index), updates)
-    kind = REDUCTIONS[reduction]
-    return lambda x, index, updates: torch.scatter_reduce(x, axis, _along(x, axis, index), updates, kind)
+        return lambda x, index, updates: torch.scatter(x, axis, _nonnegative(x, axis, index), updates)
+    kind = SCATTER_REDUCTIONS[reduction]
+    return lambda x, index, updates: torch.scatter_reduce(
+        x, axis, _nonnegative(x, axis, index), updates, kind
+    )
 
 
 def _scatter_nd(node: Any) -> Fn:

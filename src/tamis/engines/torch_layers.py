@@ -31,7 +31,7 @@ def _spatial_pads(
 
 
 def _padded(x: Any, pads: list[int], value: float = 0.0) -> tuple[Any, list[int]]:
-    """Pad explicitly where both sides differ; return what the layer may pad itself."""
+    """Pad explicitly if the two sides differ; return the tensor and the pads left to the layer."""
     rank = len(pads) // 2
     if pads[:rank] == pads[rank:]:
         return x, pads[:rank]
@@ -62,7 +62,7 @@ def _conv_transpose(node: Any) -> Fn:
         rank = w.dim() - 2
         ones, pads = [1] * rank, list(node.get("pads") or [0] * 2 * rank)
         if pads[:rank] != pads[rank:]:
-            raise node.unsupported("pads that differ on both sides")
+            raise node.unsupported("asymmetric pads")
         function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[rank - 1]
         strides, extra = list(node.get("strides") or ones), list(node.get("output_padding") or [0] * rank)
         return function(x, w, b, strides, pads[:rank], extra, group, list(node.get("dilations") or ones))
@@ -83,14 +83,14 @@ def _pool(kind: str) -> Callable[[Any], Fn]:
             raise node.unsupported("dilations")
 
         def run(x: Any) -> Any:
-            wanted = _spatial_pads(node, kernel, list(x.shape[2:]), strides, dilations)
+            requested = _spatial_pads(node, kernel, list(x.shape[2:]), strides, dilations)
             if kind == "max":
-                x, pads = _padded(x, wanted, float("-inf"))
+                x, pads = _padded(x, requested, float("-inf"))
                 function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank - 1]
                 return function(x, kernel, strides, pads, dilations, ceil)
-            if wanted[:rank] != wanted[rank:] and not count:
-                raise node.unsupported("pads that differ on both sides")
-            x, pads = _padded(x, wanted)
+            if requested[:rank] != requested[rank:] and not count:
+                raise node.unsupported("asymmetric pads")
+            x, pads = _padded(x, requested)
             average = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[rank - 1]
             return average(x, kernel, strides, pads, ceil, count)
 
@@ -113,7 +113,7 @@ def _batch_norm(node: Any) -> Fn:
 def _layer_norm(node: Any) -> Fn:
     axis, epsilon = node.get("axis", -1), node.get("epsilon", 1e-5)
     if len(node.node.output) > 1:
-        raise node.unsupported("its mean as an output")
+        raise node.unsupported("the mean as an output")
     return lambda x, scale, bias=None: F.layer_norm(x, x.shape[axis:], scale, bias, epsilon)
 
 
@@ -123,16 +123,16 @@ def _instance_norm(node: Any) -> Fn:
 
 
 def _recurrent(gates: list[int], cell: bool) -> Callable[[Any], Fn]:
-    """Run torch's own LSTM or GRU on weights reordered from ONNX's gates to torch's."""
+    """Translate to torch.lstm or torch.gru, with the gates in torch's order instead of ONNX's."""
 
     def translate(node: Any) -> Fn:
         if node.get("activations") and [a.decode() for a in node.get("activations")][: 3 if cell else 2] != (
             ["Sigmoid", "Tanh", "Tanh"] if cell else ["Sigmoid", "Tanh"]
         ):
-            raise node.unsupported("other activations")
+            raise node.unsupported("non-default activations")
         direction = node.get("direction", "forward")
         if node.has(4) or node.get("clip") or node.get("input_forget") or node.get("layout") or node.has(7):
-            raise node.unsupported("lengths, clip, peepholes or layout")
+            raise node.unsupported("sequence lengths, clip, peepholes or layout")
         if not cell and not node.get("linear_before_reset", 0):
             raise node.unsupported("linear_before_reset=0")
 

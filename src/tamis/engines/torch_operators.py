@@ -1,4 +1,4 @@
-"""ONNX operators in torch: a table of operator name -> translation. A translation reads the node once and returns a function."""
+"""ONNX operators in torch: operator name -> translation, which reads a node once and returns a function of tensors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _ints(value: Any) -> list[int]:
 
 
 def _axes(node: Any, index: int = 1) -> Fn:
-    """Return a reader of axes: an attribute in old opsets, an input (constant or computed) in new ones."""
+    """Return a function that reads the axes: an attribute in old opsets, an input (constant or computed) in new ones."""
     fixed = node.get("axes")
     if fixed is None:
         fixed = node.constant(index)
@@ -143,10 +143,11 @@ def _split(node: Any) -> Fn:
     outputs = len(node.node.output)
 
     def run(x: Any, sizes: Any = None) -> Any:
-        given = list(parts) if parts is not None else (_ints(sizes) if sizes is not None else None)
-        if given is None:
-            given = -(-x.shape[axis] // outputs)  # the last part takes what is left
-        return torch.split(x, given, dim=axis)
+        if parts is not None:
+            return torch.split(x, list(parts), dim=axis)
+        if sizes is not None:
+            return torch.split(x, _ints(sizes), dim=axis)
+        return torch.split(x, -(-x.shape[axis] // outputs), dim=axis)  # the last part is the remainder
 
     return run
 
@@ -168,7 +169,9 @@ def _slice(node: Any) -> Fn:
             size = x.shape[axis]
             if step > 0:
                 index = [slice(None)] * x.dim()
-                index[axis] = slice(*slice(start, end, step).indices(size))  # torch warns of ends far beyond
+                index[axis] = slice(
+                    *slice(start, end, step).indices(size)
+                )  # clipped: torch warns about far out-of-range ends
                 x = x[tuple(index)]
             else:
                 rows = range(size)[slice(start, end if end > -size - 1 else None, step)]
@@ -266,52 +269,52 @@ def _pad(node: Any) -> Fn:
             return F.pad(x, flat, value=float(value) if value is not None else filler)
         for axis, (before, after) in enumerate(full):
             if before or after:
-                x = torch.index_select(x, axis, _padded_places(x.shape[axis], before, after, mode))
+                x = torch.index_select(x, axis, _pad_indices(x.shape[axis], before, after, mode))
         return x
 
     return run
 
 
-def _padded_places(size: int, before: int, after: int, mode: str) -> Any:
-    """Return which elements stand where: the edge repeated, or the mirror image without its first."""
-    places = torch.arange(-before, size + after)
+def _pad_indices(size: int, before: int, after: int, mode: str) -> Any:
+    """Return the source index of each padded element: the edge repeated, or reflected without the edge."""
+    indices = torch.arange(-before, size + after)
     if mode == "edge":
-        return places.clamp(0, size - 1)
+        return indices.clamp(0, size - 1)
     period = max(1, 2 * (size - 1))
-    places = places.abs() % period
-    return torch.where(places >= size, period - places, places)
+    indices = indices.abs() % period
+    return torch.where(indices >= size, period - indices, indices)
 
 
 def _resize(node: Any) -> Fn:
     if node.get("mode", "nearest") != "nearest":
         raise node.unsupported(f"the mode {node.get('mode')}")
     if node.node.op_type == "Resize":
-        way = (
+        sampling = (
             node.get("coordinate_transformation_mode", "half_pixel"),
             node.get("nearest_mode", "round_prefer_floor"),
         )
-        whole = (
+        repeating = (  # equal to repeating each element, for integer scales
             ("half_pixel", "round_prefer_floor"),
             ("half_pixel", "round_prefer_ceil"),
             ("asymmetric", "floor"),
         )
         if (
-            way not in whole
+            sampling not in repeating
             or node.get("axes")
             or node.get("keep_aspect_ratio_policy", "stretch") != "stretch"
         ):
-            raise node.unsupported(f"{way[0]} and {way[1]}, or axes of its own")
+            raise node.unsupported(f"{sampling[0]} and {sampling[1]}, axes or an aspect ratio policy")
     fixed = node.get("scales")
 
     def run(x: Any, *rest: Any) -> Any:
-        given = [value for value in rest if value is not None and value.numel()]
-        scales = list(fixed) if fixed else given[-1].tolist()
-        if not fixed and given[-1].dtype == torch.int64:
+        present = [value for value in rest if value is not None and value.numel()]
+        scales = list(fixed) if fixed else present[-1].tolist()
+        if not fixed and present[-1].dtype == torch.int64:
             scales = [size / old for size, old in zip(scales, x.shape, strict=True)]
         for axis, scale in enumerate(scales):
             if scale != 1:
                 if scale != int(scale):
-                    raise node.unsupported("scales that are no whole numbers")
+                    raise node.unsupported("non-integer scales")
                 x = torch.repeat_interleave(x, int(scale), dim=axis)
         return x
 
@@ -320,7 +323,7 @@ def _resize(node: Any) -> Fn:
 
 def _cast(node: Any) -> Fn:
     if node.get("to") in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED):
-        raise node.unsupported("text")
+        raise node.unsupported("strings")
     dtype = _torch_dtype(node.get("to"))
     return lambda x: x.to(dtype)
 
@@ -344,7 +347,7 @@ def _range(_node: Any) -> Fn:
     return lambda start, limit, step: torch.arange(start.item(), limit.item(), step.item(), dtype=start.dtype)
 
 
-def _many(function: Fn) -> Translate:
+def _fold(function: Fn) -> Translate:
     def run(*xs: Any) -> Any:
         total = xs[0]
         for x in xs[1:]:
@@ -395,7 +398,7 @@ OPERATORS: dict[str, Translate] = {
     "Elu": lambda n: lambda x: F.elu(x, n.get("alpha", 1.0)),
     "Selu": _selu, "ThresholdedRelu": lambda n: lambda x: F.threshold(x, n.get("alpha", 1.0), 0.0), "Celu": lambda n: lambda x: F.celu(x, n.get("alpha", 1.0)), "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid, "Div": _div, "Mod": _mod, "Where": _where, "Cast": _cast, "Clip": _clip,
-    "Max": _many(torch.maximum), "Min": _many(torch.minimum), "Sum": _many(torch.add),
+    "Max": _fold(torch.maximum), "Min": _fold(torch.minimum), "Sum": _fold(torch.add),
     "Mean": lambda _n: lambda *xs: sum(xs) / len(xs),
     "ReduceSum": _reduce(lambda x, a, k: torch.sum(x, a, keepdim=k, dtype=x.dtype)), "ReduceMean": _reduce(_mean),
     "ReduceMax": _reduce(lambda x, a, k: torch.amax(x, a, keepdim=k)), "ReduceMin": _reduce(lambda x, a, k: torch.amin(x, a, keepdim=k)),

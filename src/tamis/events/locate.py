@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tamis._base import UnreadableFileError, UsageError, did_you_mean, near_misses
+from tamis._base import UnreadableFileError, UsageError, close_matches, did_you_mean
 from tamis.events.failures import BrokenFileError, reading
 
 # the first bytes of a file -> what it is
@@ -94,7 +94,7 @@ def _near_in_folder(path: Path) -> str:
     names = sorted(
         entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")
     )
-    near = near_misses(path.name.replace("*", ""), names)
+    near = close_matches(path.name.replace("*", ""), names)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else did_you_mean(path.name, names)
     return f"; {hint}" if hint else f"; {folder} holds {len(names)} other files"
 

@@ -43,7 +43,7 @@ def measure_engines(bundle: Bundle, tuning: Tuning) -> tuple[list[EngineTime], l
     with contextlib.ExitStack() as stack:
         sessions: dict[tuple[str, int | None], Session] = {}
         for name in tuning.engines:
-            if name in NOT_PLANNED or not find_engine(name).here:
+            if name in NOT_PLANNED or not find_engine(name).local:
                 continue
             try:
                 engine = find_engine(name)

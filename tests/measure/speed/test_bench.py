@@ -104,7 +104,7 @@ def test_engine_that_cannot_run_the_model_is_listed_and_the_others_are_timed(ben
     bundle = pack(model, tmp_path / "m.tamis", inputs={"x": np.eye(3)}).bundle
     record = bench([bundle], engines=("onnxruntime", "torch"), batches=(1,))
     assert {r.engine for r in record.latency} == {"onnxruntime", "null"}
-    assert "does not know the operator Hardmax" in record.refused[0]
+    assert "does not support the operator Hardmax" in record.refused[0]
     with pytest.raises(VerificationError, match="no engine passes on the bundle m"):
         bench([bundle], engines=("torch",), batches=(1,))
 

@@ -1,4 +1,4 @@
-"""Turning what people train with into ONNX: one file per format."""
+"""Import models of other formats as ONNX: one file per format."""
 
 from tamis.bundle.importers.convert import FORMATS, import_model, recognise
 from tamis.bundle.importers.plain_outputs import plain_outputs

@@ -1,4 +1,4 @@
-"""Choosing the importer by what the file is."""
+"""Recognise the format of a model file and import it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Samples = dict[str, np.ndarray] | None
 Importer = Callable[[Path, Samples, dict[str, int]], onnx.ModelProto]
 
 
-def _onnx(path: Path, samples: Samples, dims: dict[str, int]) -> onnx.ModelProto:  # noqa: ARG001 - one shape for all
+def _onnx(path: Path, samples: Samples, dims: dict[str, int]) -> onnx.ModelProto:  # noqa: ARG001 - the signature of an Importer
     return load_model(path)
 
 
@@ -36,12 +36,12 @@ FORMATS: dict[str, Importer] = {"ONNX": _onnx, "TorchScript": _torchscript, "Ker
 
 
 def import_model(path: Path, samples: Samples = None, dims: dict[str, int] | None = None) -> onnx.ModelProto:
-    """Read an ONNX, TorchScript or Keras 3 file as ONNX; the content decides, not the suffix."""
+    """Return an ONNX, TorchScript or Keras 3 file as an ONNX model; the format is recognised by content, not suffix."""
     return FORMATS[recognise(path)](path, samples, dims or {})
 
 
 def recognise(path: Path) -> str:
-    """Tell the format of a model file by its content."""
+    """Return the format of a model file, recognised by its content."""
     if not path.is_file():
         raise UsageError(f"there is no model file {path}")
     if zipfile.is_zipfile(path):
@@ -69,6 +69,6 @@ def recognise(path: Path) -> str:
 
 def _pickled(path: Path) -> ModelError:
     return ModelError(
-        f"{path} is pickled (as torch.save does it), which may run code when it is read; "
+        f"{path} is a pickle (as written by torch.save), which can run code when it is loaded; "
         "save the model with torch.jit.save or torch.onnx.export instead"
     )

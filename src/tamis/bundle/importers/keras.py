@@ -1,4 +1,4 @@
-"""Keras 3 to ONNX, on its torch backend: no TensorFlow."""
+"""Keras 3 to ONNX on its torch backend, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from tamis._base import ModelError, UsageError, require
 from tamis.bundle.importers.torchscript import export
 from tamis.bundle.sample import DEFAULT_FREE_DIMENSION
 
-PURPOSE = "importing Keras files"
+KERAS_PURPOSE = "importing Keras files"
 
 
 def import_keras(path: Path, samples: dict[str, np.ndarray] | None, dims: dict[str, int]) -> onnx.ModelProto:
-    """Export a .keras file; unsafe layers (pickled lambdas) are refused by Keras itself."""
+    """Export a .keras file as ONNX; Keras itself rejects unsafe layers (pickled lambdas)."""
     os.environ.setdefault("KERAS_BACKEND", "torch")
-    torch = require("torch", extra="keras", purpose=PURPOSE)
-    keras = require("keras", extra="keras", purpose=PURPOSE)
+    torch = require("torch", extra="keras", purpose=KERAS_PURPOSE)
+    keras = require("keras", extra="keras", purpose=KERAS_PURPOSE)
     if keras.backend.backend() != "torch":
-        raise UsageError(f"Keras runs on its {keras.backend.backend()} backend here: set KERAS_BACKEND=torch")
+        raise UsageError(
+            f"Keras uses the backend {keras.backend.backend()}, but the import needs torch: set KERAS_BACKEND=torch"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

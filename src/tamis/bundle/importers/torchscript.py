@@ -11,23 +11,23 @@ import onnx
 from tamis._base import ModelError, UsageError, require
 from tamis.bundle.model import parse_model
 
-PURPOSE = "importing TorchScript"
+TORCHSCRIPT_PURPOSE = "importing TorchScript"
 
 
 def import_torchscript(
     path: Path, samples: dict[str, np.ndarray] | None, dims: dict[str, int]
 ) -> onnx.ModelProto:
-    """Export a TorchScript file; its archive tells no shapes, so samples are needed."""
-    torch = require("torch", extra="torch", purpose=PURPOSE)
+    """Export a TorchScript file as ONNX; it declares no shapes, so samples are needed."""
+    torch = require("torch", extra="torch", purpose=TORCHSCRIPT_PURPOSE)
     if dims:
         raise UsageError(
-            "--dims is of no use for TorchScript, which declares no shapes: give --inputs sample.npz"
+            "--dims does not apply to TorchScript, which declares no shapes: give --inputs sample.npz"
         )
     try:
         module = torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
         raise ModelError(
-            f"{path} is no readable TorchScript file: {str(error).strip().splitlines()[0]}"
+            f"{path} is not a readable TorchScript file: {str(error).strip().splitlines()[0]}"
         ) from error
     names = [value.debugName() for value in module.forward.graph.inputs()][1:]
     if samples is None:
@@ -41,10 +41,10 @@ def import_torchscript(
 
 
 def _order(samples: dict[str, np.ndarray], names: list[str], path: Path) -> list[np.ndarray]:
-    """Put the samples in the order of the arguments: by name, or as they come where the count fits."""
-    for told in (names, argument_names(names)):
-        if set(samples) >= set(told):
-            return [samples[name] for name in told]
+    """Return the samples in the order of the arguments: by name, or in their own order if the count fits."""
+    for candidates in (names, argument_names(names)):
+        if set(samples) >= set(candidates):
+            return [samples[name] for name in candidates]
     names = argument_names(names)
     if len(samples) == len(names):
         return list(samples.values())
@@ -54,7 +54,7 @@ def _order(samples: dict[str, np.ndarray], names: list[str], path: Path) -> list
 
 
 def argument_names(names: list[str]) -> list[str]:
-    """Return TorchScript's names without the numbers that it appends, where they stay apart."""
+    """Return argument names without the numbers that TorchScript appends, if they stay unique."""
     bare = [name.split(".", 1)[0] for name in names]
     return [b if bare.count(b) == 1 else n.replace(".", "_") for n, b in zip(names, bare, strict=True)]
 
@@ -72,7 +72,7 @@ def export(
     path: Path,
     free: dict[str, dict[int, str]] | None = None,
 ) -> onnx.ModelProto:
-    """Export through torch's own exporter, the leading dimension free and others where `free` names them."""
+    """Export with torch's exporter; the leading dimension is free, and so are the others named in `free`."""
     import warnings
 
     buffer = io.BytesIO()
@@ -80,14 +80,14 @@ def export(
     try:
         with torch.no_grad():  # type: ignore[attr-defined] # torch is passed in untyped
             result = module(*tensors)  # type: ignore[operator]
-    except Exception as error:  # a model raises whatever it likes
+    except Exception as error:  # a model may raise any error
         raise ModelError(
             f"{path} cannot be run on the samples: {_last_line(error)}; check their shapes and types"
         ) from error
     results = result if isinstance(result, (tuple, list)) else (result,)
     if not all(isinstance(value, torch.Tensor) for value in results):  # type: ignore[attr-defined]
         raise ModelError(
-            f"{path} returns a {type(result).__name__} of other things than tensors; return a tensor or a flat tuple of them"
+            f"{path} returns a {type(result).__name__} that does not only hold tensors; return a tensor or a flat tuple of tensors"
         )
     outputs = ["output"] if len(results) == 1 else [f"output_{i}" for i in range(len(results))]
     try:
@@ -103,7 +103,7 @@ def export(
                 opset_version=17,
                 dynamo=False,
             )
-    except Exception as error:  # the exporter raises whatever its operators raise
+    except Exception as error:  # operators may raise any error
         lines = [line for line in str(error).strip().splitlines() if line.strip()]
         raise ModelError(
             f"torch cannot export {path} to ONNX: {lines[0] if lines else type(error).__name__}"

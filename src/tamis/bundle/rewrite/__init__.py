@@ -1,4 +1,4 @@
-"""Graph rewrites that pay for every engine: small passes, each proven on the model at hand."""
+"""Graph rewrites that help every engine: small passes, each verified on the model that is packed."""
 
 from tamis.bundle.rewrite.apply import PASSES, rewrite
 

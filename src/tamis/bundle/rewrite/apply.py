@@ -1,4 +1,4 @@
-"""Applying the rewrites: each is kept only where the model's own golden outputs survive it in float64."""
+"""Apply the rewrites; each is kept only if it reproduces the model's golden outputs in float64."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PASSES: dict[str, Pass] = {
 }
 
 PROOF_EVENTS = 16
-PROOF_ERROR = 1e-5  # of the largest value of an output: weights are rounded to float32 once more, no worse
+PROOF_ERROR = 1e-5  # of the largest value of an output; covers one more rounding of weights to float32
 
 
 def rewrite(
@@ -40,7 +40,7 @@ def rewrite(
     outputs: dict[str, np.ndarray],
     signature: Signature,
 ) -> tuple[onnx.ModelProto, tuple[Rewrite, ...]]:
-    """Run every pass; return the model and what was applied."""
+    """Run every pass; return the model and the applied rewrites."""
     if signature.rows != "none":
         rows = slice(0, max(PROOF_EVENTS, signature.fixed_batch or 1))
         inputs, outputs = rows_of(inputs, rows), rows_of(outputs, rows)
@@ -49,7 +49,7 @@ def rewrite(
         try:
             candidate, count = _run(run, model)
         except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
-            continue  # a graph that the pass cannot even read stays as it is
+            continue  # the pass cannot read this graph: skip it
         if not count:
             continue
         error = _largest_error(candidate, inputs, outputs, signature)
@@ -76,21 +76,23 @@ def _largest_error(
     """Return the largest change of any output, in units of that output's largest value."""
     try:
         onnx.checker.check_model(model)
-        got = evaluate(Reference(model), signature, inputs)
+        found = evaluate(Reference(model), signature, inputs)
     except (ModelError, onnx.checker.ValidationError, ValueError):
         return float("inf")
     worst = 0.0
-    for name, want in outputs.items():
-        value = got[name]
-        if value.shape != want.shape:
+    for name, expected in outputs.items():
+        value = found[name]
+        if value.shape != expected.shape:
             return float("inf")
         finite = (
-            np.abs(want[np.isfinite(want)]) if want.dtype.kind == "f" else np.abs(want.astype(np.float64))
+            np.abs(expected[np.isfinite(expected)])
+            if expected.dtype.kind == "f"
+            else np.abs(expected.astype(np.float64))
         )
         scale = float(finite.max(initial=0.0)) or 1.0
         with np.errstate(all="ignore"):
-            gap = np.where(value == want, 0.0, np.abs(value.astype(np.float64) - want))
-        gap = gap[~(np.isnan(value.astype(np.float64)) & np.isnan(want.astype(np.float64)))]
+            gap = np.where(value == expected, 0.0, np.abs(value.astype(np.float64) - expected))
+        gap = gap[~(np.isnan(value.astype(np.float64)) & np.isnan(expected.astype(np.float64)))]
         worst = max(
             worst, float(np.max(gap, initial=0.0)) / scale if not np.isnan(gap).any() else float("inf")
         )

@@ -1,4 +1,4 @@
-"""Drop steps that change nothing.
+"""Drop operators that change nothing.
 
 1. Identity(x)            -> x
 2. Dropout(x), inference  -> x, where the mask is not read
@@ -19,7 +19,7 @@ def drop_identity(graph: ir.Graph) -> int:
             continue
         source, result = node.inputs[0], node.outputs[0]
         if source is None or result.is_graph_output():
-            continue  # the output's name is the user's
+            continue  # keep the name of the graph output
         result.replace_all_uses_with(source)
         graph.remove(node, safe=True)
         count += 1

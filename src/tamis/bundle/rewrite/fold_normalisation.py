@@ -4,8 +4,8 @@
    then Conv without padding           -> Conv(x, W * scale, B + sum(W * shift))
 2. the same chain, then MatMul or Gemm -> the same with W[k, :] * scale[k]
 
-Exact where the convolution is valid: a padded zero stands for the mean of the data, and no bias can imitate that.
-Along an axis that the kernel slides over, scale and shift have to be constant.
+Exact for convolutions without padding: a padded zero is the mean of the normalised data, which no bias can reproduce.
+Scale and shift have to be constant along the axes that the kernel slides over.
 """
 
 from __future__ import annotations
@@ -22,26 +22,28 @@ LAYOUT = ("Unsqueeze", "Squeeze", "Transpose")
 
 
 @dataclass(frozen=True)
-class Affine:
+class AffineMap:
     """x * scale + shift, both with the shape of one event."""
 
     scale: np.ndarray
     shift: np.ndarray
 
-    def then(self, node: ir.Node, value: ir.Value) -> Affine | None:
-        """Return this map followed by an arithmetic or layout node, or None where it is neither."""
+    def then(self, node: ir.Node, value: ir.Value) -> AffineMap | None:
+        """Return this map followed by an arithmetic or layout node, or None for any other node."""
         if node.op_type in AFFINE:
             return self._arithmetic(node, value)
         if node.op_type == "Transpose":
             order = ints(node, "perm", list(range(self.scale.ndim))[::-1])
-            return Affine(self.scale.transpose(order), self.shift.transpose(order)) if order[0] == 0 else None
+            return (
+                AffineMap(self.scale.transpose(order), self.shift.transpose(order)) if order[0] == 0 else None
+            )
         axes = constant(node.inputs[1]) if len(node.inputs) > 1 else np.array(ints(node, "axes", []))
         if axes is None or not axes.size or 0 in axes:
             return None
         change = np.expand_dims if node.op_type == "Unsqueeze" else np.squeeze
-        return Affine(change(self.scale, tuple(axes)), change(self.shift, tuple(axes)))
+        return AffineMap(change(self.scale, tuple(axes)), change(self.shift, tuple(axes)))
 
-    def _arithmetic(self, node: ir.Node, value: ir.Value) -> Affine | None:
+    def _arithmetic(self, node: ir.Node, value: ir.Value) -> AffineMap | None:
         first = node.inputs[0] is value
         number = constant(node.inputs[1 if first else 0])
         if number is None or number.dtype.kind != "f":
@@ -50,16 +52,16 @@ class Affine:
         if np.broadcast_shapes(c.shape, self.scale.shape) != self.scale.shape:
             return None
         if node.op_type == "Add":
-            return Affine(self.scale, self.shift + c)
+            return AffineMap(self.scale, self.shift + c)
         if node.op_type == "Mul":
-            return Affine(self.scale * c, self.shift * c)
+            return AffineMap(self.scale * c, self.shift * c)
         if node.op_type == "Sub":
-            return Affine(self.scale, self.shift - c) if first else Affine(-self.scale, c - self.shift)
-        return Affine(self.scale / c, self.shift / c) if first and np.all(c != 0) else None
+            return AffineMap(self.scale, self.shift - c) if first else AffineMap(-self.scale, c - self.shift)
+        return AffineMap(self.scale / c, self.shift / c) if first and np.all(c != 0) else None
 
 
 def fold_normalisation(graph: ir.Graph) -> int:
-    """Fold the affine start of every input's chains; return how many layers took one in."""
+    """Fold the affine start of each input's chains; return the number of changed layers."""
     return sum(_fold(graph, value, node) for value in list(graph.inputs) for node in list(value.consumers()))
 
 
@@ -70,7 +72,7 @@ def _fold(graph: ir.Graph, source: ir.Value, node: ir.Node) -> bool:
     size = (1, *(d for d in shape[1:] if isinstance(d, int)))
     if len(size) != len(shape):
         return False
-    affine: Affine | None = Affine(np.ones(size), np.zeros(size))
+    affine: AffineMap | None = AffineMap(np.ones(size), np.zeros(size))
     value, arithmetic, first = source, [], node
     while node.op_type in (*AFFINE, *LAYOUT) and affine is not None:
         affine = affine.then(node, value)
@@ -91,7 +93,7 @@ def _fold(graph: ir.Graph, source: ir.Value, node: ir.Node) -> bool:
     return folded
 
 
-def _into_conv(graph: ir.Graph, node: ir.Node, affine: Affine) -> bool:
+def _into_conv(graph: ir.Graph, node: ir.Node, affine: AffineMap) -> bool:
     weights = constant(node.inputs[1])
     bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
     if weights is None or (bias is None and len(node.inputs) > 2 and node.inputs[2] is not None):
@@ -116,7 +118,7 @@ def _into_conv(graph: ir.Graph, node: ir.Node, affine: Affine) -> bool:
     return True
 
 
-def _into_matrix(graph: ir.Graph, node: ir.Node, affine: Affine) -> bool:
+def _into_matrix(graph: ir.Graph, node: ir.Node, affine: AffineMap) -> bool:
     if node.op_type not in ("MatMul", "Gemm") or integer(node, "transA", 0):
         return False
     weights = constant(node.inputs[1])
@@ -139,7 +141,7 @@ def _into_matrix(graph: ir.Graph, node: ir.Node, affine: Affine) -> bool:
 
 
 def _add_bias(graph: ir.Graph, node: ir.Node, extra: np.ndarray) -> bool:
-    """Add to the layer's own bias: the third input of Gemm, or the Add that follows MatMul."""
+    """Add to the layer's bias: the third input of Gemm, or the Add after a MatMul."""
     if node.op_type == "Gemm":
         bias = constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros_like(extra)
         if bias is None or ("beta" in node.attributes and node.attributes["beta"].as_float() != 1.0):

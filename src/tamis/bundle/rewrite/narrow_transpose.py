@@ -1,10 +1,10 @@
-"""Make a two-dimensional transposed convolution of a one-column image one-dimensional.
+"""Replace a two-dimensional transposed convolution of a one-column image by a one-dimensional one.
 
 1. ConvTranspose(Unsqueeze(x, last axis), W[i, o, kh, kw], B), strides 1, no padding
    -> ConvTranspose(x, W'[i, o * kw, kh]), reshaped and transposed to (o, height, kw), + B
 
-Runtimes pad the one column to the width of the kernel and multiply zeros: 16 ms of 21 were seen there.
-The bias becomes an addition, so that the number of parameters stays what it was.
+Runtimes pad the column to the width of the kernel and multiply zeros: 16 of 21 ms in one measured model.
+The bias becomes an addition, so that the number of parameters does not change.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tamis.bundle.rewrite.graph import (
+    add_initializer,
     constant,
     fresh_name,
     integer,
@@ -24,7 +25,7 @@ from tamis.bundle.rewrite.graph import (
 
 
 def narrow_transpose(graph: ir.Graph) -> int:
-    """Rewrite every such layer; return how many."""
+    """Rewrite every such layer; return their number."""
     return rewrite_each(graph, {"ConvTranspose"}, _rewrite)
 
 
@@ -54,26 +55,26 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
     weight_name = _rename(graph, node, 1, "weight")
     bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
     bias_name = _rename(graph, node, 2, "bias") if bias is not None else ""
-    kernel = _initializer(graph, weight_name, flat)
-    line = ir.node(
+    kernel = add_initializer(graph, weight_name, flat)
+    convolved = ir.node(
         "ConvTranspose",
         [column.inputs[0], kernel],
         {"kernel_shape": [height], "strides": [1], "pads": [0, 0]},
     )
-    apart = ir.node(
+    split = ir.node(
         "Reshape",
         [
-            line.outputs[0],
-            _initializer(graph, f"{weight_name}.shape", np.array([0, channels_out, width, -1])),
+            convolved.outputs[0],
+            add_initializer(graph, f"{weight_name}.shape", np.array([0, channels_out, width, -1])),
         ],
     )
-    turned = ir.node("Transpose", [apart.outputs[0]], {"perm": [0, 1, 3, 2]})
-    new = [line, apart, turned]
+    transposed = ir.node("Transpose", [split.outputs[0]], {"perm": [0, 1, 3, 2]})
+    new = [convolved, split, transposed]
     if bias is not None:
-        added = _initializer(graph, bias_name, bias.reshape(channels_out, 1, 1))
-        new.append(ir.node("Add", [turned.outputs[0], added]))
-    for index, made in enumerate(new):
-        made.outputs[0].name = f"{node.outputs[0].name}/narrow_{index}"
+        added = add_initializer(graph, bias_name, bias.reshape(channels_out, 1, 1))
+        new.append(ir.node("Add", [transposed.outputs[0], added]))
+    for index, step in enumerate(new):
+        step.outputs[0].name = f"{node.outputs[0].name}/narrow_{index}"
     graph.insert_before(node, new)
     old, last = node.outputs[0], new[-1].outputs[0]
     name, last.type, last.shape = old.name, old.type, old.shape
@@ -85,7 +86,7 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def _is_plain(node: ir.Node) -> bool:
-    """Tell whether the layer has stride 1 and neither padding, dilation nor groups."""
+    """Return whether the layer has stride 1 and no padding, dilation or groups."""
     return (
         text(node, "auto_pad", "NOTSET") == "NOTSET"
         and "output_shape" not in node.attributes
@@ -97,19 +98,12 @@ def _is_plain(node: ir.Node) -> bool:
 
 
 def _rename(graph: ir.Graph, node: ir.Node, position: int, fallback: str) -> str:
-    """Detach a constant from the node and return the name that its successor may take."""
+    """Remove a constant input of the node and return the name for its replacement."""
     value = node.inputs[position]
     name = value.name if value is not None and value.name else fallback
-    alone = value is not None and len(value.uses()) == 1
+    is_unshared = value is not None and len(value.uses()) == 1
     node.replace_input_with(position, None)
-    if alone:
+    if is_unshared:
         graph.initializers.pop(name, None)
         return name
     return fresh_name(graph, name)
-
-
-def _initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(array), name=name))
-    value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
-    graph.register_initializer(value)
-    return value

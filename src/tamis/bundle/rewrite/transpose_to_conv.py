@@ -1,4 +1,4 @@
-"""Make a stride-1 transposed convolution a plain one, which every runtime computes better.
+"""Replace a transposed convolution with stride 1 by a convolution, which every runtime computes faster.
 
 1. ConvTranspose(x, W, B), strides 1, no output padding
    -> Conv(x, flip(W) with its channels exchanged, B), pads = dilation * (kernel - 1) - pads
@@ -13,7 +13,7 @@ from tamis.bundle.rewrite.graph import constant, integer, ints, replace_constant
 
 
 def transpose_to_conv(graph: ir.Graph) -> int:
-    """Rewrite every stride-1 ConvTranspose with constant weights; return how many."""
+    """Rewrite every ConvTranspose with stride 1 and constant weights; return their number."""
     return rewrite_each(graph, {"ConvTranspose"}, _rewrite)
 
 
@@ -34,7 +34,7 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
     if min(new_pads) < 0:
         return False
     group = integer(node, "group", 1)
-    replace_constant(graph, node, 1, turn_around(weights, group), "weight")
+    replace_constant(graph, node, 1, flip_kernel(weights, group), "weight")
     node.op_type = "Conv"
     for name in ("output_padding", "auto_pad"):
         node.attributes.pop(name, None)
@@ -50,8 +50,8 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
     return True
 
 
-def turn_around(weights: np.ndarray, group: int) -> np.ndarray:
-    """Flip the kernel and exchange input and output channels within each group."""
+def flip_kernel(weights: np.ndarray, group: int) -> np.ndarray:
+    """Return weights with a flipped kernel and exchanged input and output channels within each group."""
     channels_in, per_group = weights.shape[:2]
     kernel = weights.shape[2:]
     parts = weights.reshape(group, channels_in // group, per_group, *kernel).swapaxes(1, 2)

@@ -32,7 +32,7 @@ class RemoteEngine(Engine):
     """A server of the KServe v2 protocol over gRPC: this package's own, or NVIDIA Triton."""
 
     name = "remote"
-    here = False
+    local = False
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
         """Refuse: a server knows its models by name."""

@@ -28,7 +28,7 @@ def export_triton(
     delay_us: int = 0,
 ) -> Path:
     """Write a bundle as a model of a Triton repository; return its folder, which appears whole or not at all."""
-    if not find_engine(engine).here:
+    if not find_engine(engine).local:
         raise UsageError(f"the engine {engine} computes elsewhere; export with one that runs in the server")
     target = repository / bundle.name
     if target.exists():

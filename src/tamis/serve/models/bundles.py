@@ -50,7 +50,7 @@ def open_bundle(path: Path, engine: str, instances: int, threads: int) -> Model:
     spec = bundle_spec(bundle)
     sessions = [Session(bundle, find_engine(engine), Options(threads=threads)) for _ in range(instances)]
     if spec.batching is not None:
-        spec = replace(spec, batching=Batching(merged_most=sessions[0].pays))
+        spec = replace(spec, batching=Batching(merged_most=sessions[0].useful_batch))
     one = _one_event(bundle)
     fastest = min(_timed(sessions[0], one) for _ in range(TRIES))
 

@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from tamis._base import InputMismatchError, ModelError, VerificationError, did_you_mean
 from tamis.bundle import Reference
 from tamis.bundle.model import graphs, load_model
-from tamis.engines.engine import refuse
+from tamis.engines.engine import model_error
 from tamis.engines.onnxruntime import ORT_ERRORS, open_session
 from tamis.serve.models.model import Model, Run, Spec
 from tamis.serve.models.triton_config import Configured, Reshape, reshaped
@@ -198,7 +198,7 @@ def _runner(configured: Configured, session: Any) -> Run:
         try:
             found: list[np.ndarray] = session.run(outputs, feeds)
         except (*ORT_ERRORS, RuntimeError, ValueError) as error:
-            raise refuse("onnxruntime", error) from error
+            raise model_error("onnxruntime", error) from error
         for index, reshape in finished:
             found[index] = reshaped(found[index], reshape.inner, reshape.outer, has_rows)
         return found

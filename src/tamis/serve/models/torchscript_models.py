@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tamis._base import ModelError, VerificationError, did_you_mean, require
-from tamis.engines.engine import refuse
+from tamis.engines.engine import model_error
 from tamis.serve.models.model import Model, Run, Spec
 from tamis.serve.models.triton_config import Configured, reshaped
 from tamis.serve.models.warmup import make_ready
@@ -37,7 +37,7 @@ def open_torchscript(configured: Configured, version: str, path: Path) -> Model:
         with path.open("rb") as file:
             module = torch.jit.load(file, map_location="cpu").eval()
     except (*_ERRORS, OSError) as error:
-        raise refuse("torch", error) from error
+        raise model_error("torch", error) from error
     arguments = [argument.name for argument in module.forward.schema.arguments[1:]]
     order = input_places([spec.name for spec in configured.inputs], arguments, configured.place)
     run = _runner(configured, torch, module, order)
@@ -90,7 +90,7 @@ def _runner(configured: Configured, torch: Any, module: Any, order: list[int]) -
                 for spec, tensor in zip(outputs, chosen(found, outputs), strict=True)
             ]
         except _ERRORS as error:
-            raise refuse("torch", error) from error
+            raise model_error("torch", error) from error
 
     return run
 

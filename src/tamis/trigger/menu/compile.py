@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tamis._base import DocumentError, TamisError, UsageError, did_you_mean, parse_document, place_in
+from tamis._base import DocumentError, TamisError, UsageError, did_you_mean, parse_document, position_in
 from tamis.bundle import Bundle
 from tamis.engines import Remote
 from tamis.trigger.menu.documents import Menu, StageSpec
@@ -49,7 +49,7 @@ class MenuSource:
     def wrong(self, location: Sequence[str | int], told: str) -> DocumentError:
         """Return an error at a field of the menu."""
         field = ".".join(map(str, location))
-        where = place_in(self.text, location)
+        where = position_in(self.text, location)
         return DocumentError(f"{self.place}: field {field}{f' ({where})' if where else ''}: {told}")
 
 

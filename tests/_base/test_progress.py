@@ -1,4 +1,4 @@
-"""A press of Ctrl-C counts, wherever Python happens to be."""
+"""Ctrl-C is never lost, even where Python drops the exception."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tamis._base import interruptible, progress
 
 
 class Pressed:
-    """Presses Ctrl-C while it is finalised, where Python drops what is raised."""
+    """Sends SIGINT from a finaliser, where Python drops exceptions."""
 
     def __del__(self) -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -23,7 +23,7 @@ class Pressed:
 
 @pytest.fixture
 def dropped(monkeypatch):
-    """Collect what Python drops, instead of failing the test for it."""
+    """Collect the exceptions that Python drops, instead of failing the test."""
     seen = []
     monkeypatch.setattr("sys.unraisablehook", seen.append)
     return seen
@@ -38,13 +38,13 @@ def test_a_dropped_interrupt_is_raised_at_the_next_step(dropped):
     with interruptible() as check:
         check()
         press()
-        assert [one.exc_type for one in dropped] == [KeyboardInterrupt]
+        assert [event.exc_type for event in dropped] == [KeyboardInterrupt]
         with pytest.raises(KeyboardInterrupt):
             check()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_progress_notices_it_too(dropped):
+def test_progress_raises_a_dropped_interrupt(dropped):
     with progress("work", 2) as advance:
         press()
         assert dropped
@@ -52,7 +52,7 @@ def test_progress_notices_it_too(dropped):
             advance(1)
 
 
-def test_an_interrupt_that_arrives_is_raised_once(dropped):
+def test_an_interrupt_that_was_delivered_is_not_raised_again(dropped):
     with interruptible() as check, pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     with interruptible() as check:
@@ -60,7 +60,7 @@ def test_an_interrupt_that_arrives_is_raised_once(dropped):
     assert not dropped
 
 
-def test_handlers_of_others_and_other_threads_are_left_alone():
+def test_foreign_handlers_and_other_threads_are_left_alone():
     def mine(number, frame):
         del number, frame
 
@@ -71,14 +71,14 @@ def test_handlers_of_others_and_other_threads_are_left_alone():
             check()
     finally:
         signal.signal(signal.SIGINT, before)
-    found = []
+    handlers = []
 
     def work():
         with interruptible() as check:
             check()
-            found.append(signal.getsignal(signal.SIGINT))
+            handlers.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert found == [before]
+    assert handlers == [before]
