@@ -161,7 +161,9 @@ def test_the_roc_of_a_path_is_that_of_its_quantity(tmp_path, study):
 
 def test_a_path_that_a_change_leaves_alone_gains_and_loses_nothing(study):
     menu, samples, _, _ = study
-    for change in compare_models(menu, menu, samples, input_hz=1e5):
+    changes = compare_models(menu, menu, samples, input_hz=1e5)
+    assert changes
+    for change in changes:
         assert change.gained_hz == change.lost_hz == 0.0
         assert not any({**change.gained, **change.lost}.values()), change
 

@@ -78,6 +78,7 @@ def test_as_many_servers_as_the_rate_takes_within_p99(sized):
 
 
 def test_a_death_loses_nothing(sized):
+    assert sized.deaths
     for death in sized.deaths:
         assert death.lost == 0
         assert 0 < death.asked_again < 0.2 * death.requests

@@ -13,8 +13,7 @@ import numpy as np
 from tamis._base import DataError, MissingColumnError
 from tamis.events.batch import IDENTITY, Column, Events
 from tamis.events.identity import SPELLINGS, Identity
-from tamis.events.opening import open_table
-from tamis.events.reading import read_checked
+from tamis.events.reading import open_table, read_checked
 from tamis.events.table import choose
 
 READS_MOST = 256  # attempts to find the readable part of a broken range
@@ -65,12 +64,17 @@ class EventFile:
         return {**types, **self._table.columns}
 
     @property
+    def opaque(self) -> Mapping[str, str]:
+        """Return the columns that cannot be read, with the reason."""
+        return self._table.opaque
+
+    @property
     def schema(self) -> tuple[Column, ...]:
         """Return the columns stored in the file, without reading any event."""
         return tuple(Column(name, kind) for name, kind in self._table.columns.items())
 
     @property
-    def made_up(self) -> tuple[str, ...]:
+    def synthesised(self) -> tuple[str, ...]:
         """Return the parts of the identity that the file lacks and that are generated."""
         return self._identity.synthesised
 

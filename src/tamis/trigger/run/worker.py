@@ -81,7 +81,10 @@ class Worker:
         names = self.compiled.program.reads
         try:
             with self._files.opened(unit.file) as file:
-                intact, made_up = file.read_intact(file.choose(names), unit.start, unit.stop), file.made_up
+                intact, made_up = (
+                    file.read_intact(file.choose(names), unit.start, unit.stop),
+                    file.synthesised,
+                )
         except DataError as error:  # it could be opened when the run was planned: it is booked as it is now
             intact, made_up = parts_of_nothing(unit, str(error)), ()
         return Read(unit, intact, made_up, now_ns() - start)
