@@ -132,10 +132,16 @@ def triton_config() -> str:
 
     from tamis.serve.models import config_text
 
-    rejected, ignored = config_text._UNSUPPORTED, config_text._WITHOUT_EFFECT  # noqa: SLF001
+    rejected, ignored = config_text._UNSUPPORTED, config_text._WITHOUT_EFFECT
     rows = []
     for field in model_config_pb2.ModelConfig.DESCRIPTOR.fields:
-        kind = field.message_type.name if field.message_type else field.cpp_type_name if hasattr(field, "cpp_type_name") else "value"
+        kind = (
+            field.message_type.name
+            if field.message_type
+            else field.cpp_type_name
+            if hasattr(field, "cpp_type_name")
+            else "value"
+        )
         effect = "used"
         if field.name in rejected:
             effect = f"rejected: {rejected[field.name]}"

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 
-from tamis.events import FileSummary, inspect_file, write_events
+from tamis._base import UsageError
+from tamis.events import FileSummary, inspect_file, read_events, write_events
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".root", "ROOT TTree"), (".parquet", "Parquet")])
@@ -40,6 +41,22 @@ def test_all_trees_are_listed_and_a_missing_identity_is_said(tmp_path):
     assert summary.identity.synthesised == ("run", "luminosityBlock", "event")
     assert summary.identity.run_range is None
     assert inspect_file(tmp_path / "plain.root", tree="Runs").entries == 2
+
+
+def test_each_of_several_trees_is_summarised(tmp_path):
+    with uproot.recreate(tmp_path / "two.root") as file:
+        file.mktree("signal", {"x": "f8", "y": "f4"}).extend({"x": np.zeros(3), "y": np.zeros(3, np.float32)})
+        file.mktree("background", {"x": "f8"}).extend({"x": np.arange(2.0)})
+    summary = inspect_file(tmp_path / "two.root")
+    assert [(tree.name, tree.entries, tree.columns, tree.first_columns) for tree in summary.trees] == [
+        ("signal", 3, 2, "x, y"),
+        ("background", 2, 1, "x"),
+    ]
+    assert (summary.tree, summary.columns) == (None, ())
+    with pytest.raises(
+        UsageError, match=r"several trees; choose one with --tree \(tree=\): signal, background"
+    ):
+        list(read_events(tmp_path / "two.root"))
 
 
 def test_datasets_tell_their_shapes(tmp_path):

@@ -16,7 +16,7 @@ import pytest
 import uproot
 
 from tamis._base import DataError, MissingColumnError, UnreadableFileError, UsageError
-from tamis.events import Events, read_events, write_events
+from tamis.events import IDENTITY, Events, inspect_file, read_events, write_events
 from tamis.events.table import layout_bytes
 
 
@@ -165,6 +165,63 @@ def test_a_physlite_tree_gives_its_own_identity(tmp_path):
     assert chunk.events["AnalysisJetsAuxDyn.pt"].to_list() == pt.to_list()
 
 
+def empty_branch(path, name, entries):
+    """Set the number of entries of a branch to 0 in the header of its tree, as ATLAS writes unfilled members."""
+    head, mark, rest = path.read_bytes().rpartition(
+        bytes([len(name)]) + name.encode() + bytes([len(name) + 2])
+    )
+    assert mark
+    assert rest.count(entries.to_bytes(8, "big")) >= 2  # fEntryNumber and fEntries
+    path.write_bytes(head + mark + rest.replace(entries.to_bytes(8, "big"), bytes(8), 2))
+
+
+def test_an_empty_run_number_branch_is_replaced_and_reported(tmp_path):
+    path = tmp_path / "xAOD.root"
+    columns = {
+        "EventInfoAux.runNumber": np.full(3, 410470, np.uint32),
+        "EventInfoAux.eventNumber": np.array([5, 6, 7], np.uint64),
+        "pt": np.array([1, 2, 3], np.float32),
+    }
+    write_tree(path, {"CollectionTree": columns})
+    empty_branch(path, "EventInfoAux.runNumber", 3)
+    (chunk,) = read_events(path)
+    assert chunk.synthesised == ("run", "luminosityBlock")
+    assert chunk.events.identity.tolist() == [[0, 1, 5], [0, 1, 6], [0, 1, 7]]
+    assert chunk.events["pt"].to_list() == [1, 2, 3]
+    (unreadable,) = inspect_file(path).unreadable_columns
+    assert (unreadable.name, unreadable.type) == ("EventInfoAux.runNumber", "empty branch: 0 of 3 entries")
+    with pytest.raises(MissingColumnError, match="runNumber' cannot be read: empty branch: 0 of 3 entries"):
+        list(read_events(path, columns=["EventInfoAux.runNumber"]))
+
+
+def test_a_column_of_an_unsupported_type_is_reported_and_the_others_are_read(tmp_path, monkeypatch):
+    path = tmp_path / "leaves.root"
+    with uproot.recreate(path) as file:
+        tree = file.mktree("Events", {"x": ("f4", (3,)), "y": "f8"})
+        tree.extend({"x": np.zeros((3, 3), np.float32), "y": np.arange(3.0)})
+    leaves = uproot.AsDtype(np.dtype([("a", ">i4"), ("b", ">f4", (2,))]))  # which has no awkward type
+    plain = uproot.TBranch.interpretation.fget
+    monkeypatch.setattr(
+        uproot.TBranch,
+        "interpretation",
+        property(lambda branch: leaves if branch.name == "x" else plain(branch)),
+    )
+    (chunk,) = read_events(path)
+    assert chunk.events.array.fields == [*IDENTITY, "y"]
+    (unreadable,) = inspect_file(path).unreadable_columns
+    assert (unreadable.name, unreadable.type.split()[:2]) == ("x", ["unsupported", "type"])
+    with pytest.raises(MissingColumnError, match=r"column 'x' cannot be read: unsupported type struct"):
+        list(read_events(path, columns=["x"]))
+
+
+@pytest.mark.parametrize("name", ["events", "demo/Events"])
+def test_a_tree_called_events_is_the_default(tmp_path, name):
+    trees = {"runs": {"x": np.zeros(1)}, name: {"x": np.arange(3.0)}, "lumi": {"x": np.zeros(1)}}
+    write_tree(tmp_path / "a.root", trees)
+    assert len(read_all(tmp_path / "a.root")) == 3
+    assert inspect_file(tmp_path / "a.root").tree == name
+
+
 def test_a_plain_tree_without_identity_gets_one_that_says_so(tmp_path):
     for name in ("a", "b"):
         write_tree(tmp_path / f"{name}.root", {"tree": {"x": np.arange(4.0), "evt": np.arange(4.0)}})
@@ -188,7 +245,9 @@ def test_among_several_trees_one_must_be_named(tmp_path):
     write_tree(
         tmp_path / "a.root", {"nominal": {"x": np.arange(2)}, "folder/systematic": {"x": np.arange(3)}}
     )
-    with pytest.raises(UsageError, match="several trees; name one of them: nominal, folder/systematic"):
+    with pytest.raises(
+        UsageError, match="several trees; choose one with --tree .*: nominal, folder/systematic"
+    ):
         read_all(tmp_path / "a.root")
     with pytest.raises(UsageError, match="no tree 'nominl'; did you mean 'nominal'"):
         read_all(tmp_path / "a.root", tree="nominl")
@@ -272,6 +331,6 @@ def test_a_parquet_type_that_cannot_be_read_spoils_no_other_column(tmp_path):
     assert chunk.events["x"].to_list() == [0.5, 1.5]
     assert not {"price", "label"} & set(chunk.events.array.fields)
     with pytest.raises(
-        MissingColumnError, match=r"'price' is of a type that cannot be read: decimal128\(9, 2\)"
+        MissingColumnError, match=r"'price' cannot be read: unsupported type decimal128\(9, 2\)"
     ):
         list(read_events(path, columns=["price"]))

@@ -38,8 +38,19 @@ def test_pfnano_is_inspected(real_file):
     assert summary.identity.event_range == (1735801, 1735816)
 
 
+@pytest.mark.parametrize(
+    ("tree", "column"), [("MetaData", "ProcessHistory"), ("ParameterSets", "IdToParameterSetsBlobs")]
+)
+def test_an_object_of_an_unsupported_class_is_reported(real_file, tree, column):
+    path = real_file("pfnano.root")
+    assert column not in read_all(path, tree=tree)
+    assert [column.name for column in inspect_file(path, tree=tree).unreadable_columns] == [column]
+    with pytest.raises(UnreadableFileError, match=rf"branch '{column}' has an unsupported type .*edm::"):
+        read_all(path, tree=tree, columns=[column])
+
+
 def test_a_file_without_a_directory_is_one_clear_sentence(real_file):
     with pytest.raises(
-        UnreadableFileError, match=r"bad_delphes\.root holds no tree of events: its directory is empty"
+        UnreadableFileError, match=r"bad_delphes\.root has no tree of events: its directory is empty"
     ):
         read_all(real_file("bad_delphes.root"))

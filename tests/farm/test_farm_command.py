@@ -80,6 +80,7 @@ def test_farm_has_enough_servers_for_the_rate_within_p99(sized):
 
 
 def test_death_of_a_server_loses_no_request(sized):
+    assert sized.deaths
     for death in sized.deaths:
         assert death.lost == 0
         assert 0 < death.asked_again < 0.2 * death.requests

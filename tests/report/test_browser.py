@@ -111,17 +111,22 @@ def test_the_filter_leaves_one_model(seen) -> None:
 
 
 def test_every_figure_is_drawn_and_told_in_words(seen) -> None:
+    figures = 0
     for tab in seen.page.locator("[role=tab]").all():
         tab.click()
         for figure in seen.page.locator("figure:visible").all():
+            figures += 1
             box = figure.locator("svg").bounding_box()
             assert box["width"] > 300
             assert box["height"] > 100
             assert len(figure.get_by_role("img").first.get_attribute("aria-label")) > 40
+    assert figures
 
 
 def test_a_narrow_window_does_not_scroll_sideways(seen) -> None:
     seen.page.set_viewport_size({"width": 390, "height": 800})
-    for tab in seen.page.locator("[role=tab]").all():
+    tabs = seen.page.locator("[role=tab]").all()
+    assert tabs
+    for tab in tabs:
         tab.click()
         assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

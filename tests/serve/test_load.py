@@ -38,6 +38,7 @@ def test_a_record_keeps_what_calibrates_a_farm(target, tmp_path):
     assert len(traced) == min(point.requests, 2000)
     assert np.all(traced[:, 1] > 0)
     assert np.all(np.diff(traced.sum(1)) >= -2)  # in the order of their ends, to the rounding
+    assert record.points[1].server.batches
     assert all(one.rows % 3 == 0 for one in record.points[1].server.batches)
     write_traffic(record, tmp_path)
     assert read_traffic([tmp_path]) == [record]

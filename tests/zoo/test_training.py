@@ -158,6 +158,7 @@ def test_the_best_weights_are_kept_not_the_last(training):
     run = training()
     run.run()
     best = {k: v.clone() for k, v in run.best.items()}
+    assert best
     run.recipe = replace(run.recipe, epochs=3)
     run.state.learning_rate = 0.3  # ruins the weights
     trained = run.run()

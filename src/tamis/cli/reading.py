@@ -11,6 +11,10 @@ from tamis._base import SkippedFilesError, UsageError
 from tamis.cli.output import say
 
 F = Callable[..., Any]
+MADE_UP = (
+    "some files lack {}, so these numbers were generated: run 0, luminosityBlock the number of the file from 1, "
+    "event the number of the entry from 0"
+)
 
 
 def tree_option(function: F) -> F:

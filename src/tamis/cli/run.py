@@ -10,6 +10,7 @@ import click
 
 from tamis._base import MissingExtraError, SkippedFilesError, UsageError, processes_with
 from tamis.cli.output import json_option, papers_options, print_json, print_table, say
+from tamis.cli.reading import MADE_UP
 
 UNREADABLE_TOLD = 20
 WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
@@ -93,6 +94,8 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         _print(summary, output)
     if options["page"]:
         _draw(output)
+    if summary.made_up:
+        say(MADE_UP.format(", ".join(summary.made_up)))
     for columns in summary.left_out:
         say(f"left out, since a ROOT tree cannot hold them: {columns}")
     _tell_unreadable(summary, output)

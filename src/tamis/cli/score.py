@@ -8,7 +8,7 @@ import click
 
 from tamis._base import human_bytes
 from tamis.cli.output import json_option, print_json, say, threads_option
-from tamis.cli.reading import reading_options, tell_skipped
+from tamis.cli.reading import MADE_UP, reading_options, tell_skipped
 
 
 @click.command(name="score", epilog="Example: tamis score conv-vae qcd.root -o scores.parquet")
@@ -68,8 +68,5 @@ def command(
             f"{human_bytes(output.stat().st_size)}{took}"
         )
     if facts.made_up:
-        say(
-            f"made up, as not every file has it: {', '.join(facts.made_up)} "
-            "(run 0, as luminosityBlock the number of the file from 1, as event the number of the entry from 0)"
-        )
+        say(MADE_UP.format(", ".join(facts.made_up)))
     tell_skipped(facts.skipped, output)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from tamis._base import DataError, InputMismatchError, UsageError, did_you_mean
-from tamis.events.dataset import ArrayFile
 from tamis.events.failures import BrokenFileError
 from tamis.events.locate import expand, sniff
 from tamis.events.stream import CHUNK_BYTES, FileStream, salvage
+from tamis.events.table import ArrayFile
 
 JET_SHAPE = (100, 3)
 

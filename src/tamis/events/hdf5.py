@@ -11,9 +11,9 @@ import fsspec
 import h5py
 import numpy as np
 
-from tamis.events.dataset import Dataset
 from tamis.events.failures import reading
 from tamis.events.locate import is_url
+from tamis.events.table import Dataset
 
 _FIELDS = 6  # how many fields of a compound type are told
 

@@ -1,4 +1,4 @@
-"""What is in a file of events or arrays, told without reading more of it than must be."""
+"""Summarise a file of events or arrays; beyond its headers only the identity of the events is read."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import awkward as ak
 import numpy as np
 from pydantic import Field
 
-from tamis._base import Document
+from tamis._base import Document, UnreadableFileError
 from tamis.events.arrays import open_arrays
 from tamis.events.batch import IDENTITY
 from tamis.events.failures import reading
 from tamis.events.identity import Identity
 from tamis.events.locate import is_url, sniff
-from tamis.events.opening import open_table
-from tamis.events.reading import read_checked
+from tamis.events.reading import open_table, read_checked
 from tamis.events.table import Table
 
 _STEP = 1_000_000
+_NAMED_COLUMNS = 6  # in the short form of a tree
 
 
 class ColumnSummary(Document):
-    """One column: its name, its awkward type, its bytes in the file and unpacked where the file tells them."""
+    """A column: name, awkward type (or why it cannot be read), and its bytes, where the file records them."""
 
     name: str
     type: str
@@ -32,15 +32,17 @@ class ColumnSummary(Document):
 
 
 class TreeSummary(Document):
-    """One tree or table of a file."""
+    """A tree or table of a file in short: the number of its columns, and the names of the first ones."""
 
     name: str
     kind: str
     entries: int
+    columns: int
+    first_columns: str
 
 
 class IdentitySummary(Document):
-    """Where run, luminosity block and event come from (None: made up), the range of each, and how often it is missing."""
+    """The columns of run, luminosity block and event (None: generated), their ranges, and how often each is missing."""
 
     run: str | None
     luminosity_block: str | None
@@ -53,7 +55,7 @@ class IdentitySummary(Document):
 
 
 class DatasetSummary(Document):
-    """One array of an HDF5 or NumPy file."""
+    """An array of an HDF5 or NumPy file."""
 
     name: str
     type: str
@@ -63,7 +65,10 @@ class DatasetSummary(Document):
 
 
 class FileSummary(Document):
-    """A file: its format, its trees, and the columns of the tree that holds the events, or its datasets."""
+    """A file: its format, and its trees with the columns of the one that has the events, or its datasets.
+
+    `tree` is None for a file with several trees of which none has a usual name.
+    """
 
     path: str
     format: str
@@ -78,7 +83,7 @@ class FileSummary(Document):
 
 
 def inspect_file(path: str | Path, *, tree: str | None = None) -> FileSummary:
-    """Say what is in a ROOT, Parquet, HDF5 or NumPy file."""
+    """Summarise a ROOT, Parquet, HDF5 or NumPy file."""
     url = str(path)
     kind = sniff(url)
     size = None if is_url(url) else Path(url).stat().st_size
@@ -106,31 +111,50 @@ def inspect_file(path: str | Path, *, tree: str | None = None) -> FileSummary:
 
 
 def _events(url: str, kind: str, size: int | None, tree: str | None) -> FileSummary:
-    trees = _trees(url) if kind == "root" else ()
+    trees: tuple[TreeSummary, ...] = ()
+    if kind == "root":
+        trees, default = _trees(url)
+        tree = tree or default
+        if len(trees) > 1 and tree is None:
+            return FileSummary(path=url, format="ROOT", file_bytes=size, trees=trees)
     with contextlib.closing(open_table(url, tree)) as table:
         identity = Identity.of({**table.columns, **table.hidden})
+        opaque = dict(table.opaque)
+        with contextlib.suppress(UnreadableFileError):  # damage is reported on reading the column
+            opaque |= table.unsupported(list(table.columns))
+        known = {name: of for name, of in {**table.columns, **table.hidden}.items() if name not in opaque}
         return FileSummary(
             path=url,
             format=table.format,
             file_bytes=size,
-            trees=trees or (TreeSummary(name=table.name, kind=table.format, entries=table.entries),),
+            trees=trees or (_tree(table, table.format),),
             tree=table.name,
             entries=table.entries,
-            columns=tuple(_column(table, name, of) for name, of in {**table.columns, **table.hidden}.items()),
-            unreadable_columns=tuple(ColumnSummary(name=name, type=of) for name, of in table.opaque.items()),
+            columns=tuple(_column(table, name, of) for name, of in known.items()),
+            unreadable_columns=tuple(ColumnSummary(name=name, type=of) for name, of in opaque.items()),
             identity=_identity(table, identity),
         )
 
 
-def _trees(url: str) -> tuple[TreeSummary, ...]:
-    from tamis.events.root import ROOT_ERRORS, open_file, trees_of
+def _trees(url: str) -> tuple[tuple[TreeSummary, ...], str | None]:
+    """Return the trees of a ROOT file, and the one that is read by default."""
+    from tamis.events.root import ROOT_ERRORS, default_tree, open_file, open_tree, trees_of
 
     with contextlib.closing(open_file(url)) as file:
+        kinds = trees_of(file, url)
         found = []
-        for name, kind in trees_of(file, url).items():
+        for name, kind in kinds.items():
             with reading(url, *ROOT_ERRORS):
-                found.append(TreeSummary(name=name, kind=kind, entries=int(file[name].num_entries)))
-        return tuple(found)
+                found.append(_tree(open_tree(file, url, name, kind), kind))
+        return tuple(found), default_tree(kinds)
+
+
+def _tree(table: Table, kind: str) -> TreeSummary:
+    names = [*table.columns, *table.hidden, *table.opaque]
+    named = ", ".join(names[:_NAMED_COLUMNS]) + (", ..." if len(names) > _NAMED_COLUMNS else "")
+    return TreeSummary(
+        name=table.name, kind=kind, entries=table.entries, columns=len(names), first_columns=named
+    )
 
 
 def _column(table: Table, name: str, kind: str) -> ColumnSummary:
@@ -155,7 +179,7 @@ def _identity(table: Table, identity: Identity) -> IdentitySummary:
 
 
 def _ranges(table: Table, identity: Identity) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
-    """Return the smallest and largest of each part of the identity, and how often it is missing; only its columns are read."""
+    """Return the smallest and largest value of each part of the identity, and the number of events without it."""
     ranges: dict[str, tuple[int, int]] = {}
     gaps: dict[str, int] = {}
     for start in range(0, table.entries, _STEP):

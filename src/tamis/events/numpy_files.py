@@ -11,9 +11,9 @@ import fsspec
 import numpy as np
 
 from tamis._base import UnreadableFileError
-from tamis.events.dataset import Dataset
 from tamis.events.failures import reading
 from tamis.events.locate import is_url
+from tamis.events.table import Dataset
 
 PICKLED = "Python objects (a pickle), which are never loaded"
 

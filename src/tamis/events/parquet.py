@@ -98,7 +98,7 @@ class ParquetTable:
                     else str(array_of(pa.array([], arrow), path[1:]).type.content)
                 )
             except (*FOREIGN, *_ERRORS):
-                opaque[name] = str(arrow)
+                opaque[name] = f"unsupported type {arrow}"
         return columns, opaque
 
     def clusters(self, names: Sequence[str]) -> list[int]:
@@ -107,9 +107,9 @@ class ParquetTable:
         groups = range(self._file.num_row_groups)
         return [0, *accumulate(self._file.metadata.row_group(group).num_rows for group in groups)][:-1]
 
-    def usable(self, names: Sequence[str]) -> list[str]:
-        """Return all: Parquet describes its types completely."""
-        return list(names)
+    def unsupported(self, names: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 - part of the interface
+        """Return no column: Parquet describes its types completely."""
+        return {}
 
     def bytes_per_event(self, names: Sequence[str]) -> float:
         """Return the bytes of the first events, per event: encoded pages tell little about their values."""

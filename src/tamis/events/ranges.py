@@ -1,9 +1,9 @@
-"""Any range of events of an open file: what a trigger reads, piece by piece; what cannot be read is told by ranges."""
+"""Random access to the events of an open file, with unreadable ranges reported instead of raised."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import TracebackType
 from typing import Self
@@ -13,11 +13,11 @@ import numpy as np
 from tamis._base import DataError, MissingColumnError
 from tamis.events.batch import IDENTITY, Column, Events
 from tamis.events.identity import SPELLINGS, Identity
-from tamis.events.opening import open_table
-from tamis.events.reading import read_checked
+from tamis.events.reading import open_table, read_checked
 from tamis.events.table import choose
 
-READS_MOST = 256  # attempts to find out what of a broken range can be read
+READS_MOST = 256  # attempts to find the readable part of a broken range
+COLUMNS_NAMED = 3  # in the reason why a range is broken
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class BrokenRange:
 
 @dataclass(frozen=True)
 class Intact:
-    """What could be read of a range: the events, and the entry of each in its file."""
+    """The readable events of a range, the entry of each in its file, and the ranges that are broken."""
 
     events: Events | None
     entries: np.ndarray
@@ -42,7 +42,7 @@ class EventFile:
     """An open file of events."""
 
     def __init__(self, url: str, tree: str | None = None, index: int = 0) -> None:
-        """Open it; `index` numbers the file, for events whose identity has to be made up."""
+        """Open the file; `index` is its number, from which the identity of events without one is generated."""
         self.url, self.index = url, index
         self._table = open_table(url, tree)
         self.entries = self._table.entries
@@ -50,7 +50,7 @@ class EventFile:
         self._identity = Identity.of({name: kind for name in spelled if (kind := self.type_of(name))})
 
     def type_of(self, name: str) -> str | None:
-        """Return the type of a column, or None where it is not there; cheaper than a look at all of them."""
+        """Return the type of a column, or None if the file lacks it; cheaper than listing all columns."""
         direct = getattr(self._table, "type_of", None)
         found: str | None = (
             direct(name) if direct else self._table.columns.get(name) or self._table.hidden.get(name)
@@ -59,33 +59,38 @@ class EventFile:
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """Return what can be read, with its types; identity is always there."""
+        """Return the readable columns and their types, the identity always included."""
         types = dict(zip(IDENTITY, ("uint32", "uint32", "uint64"), strict=True))
         return {**types, **self._table.columns}
 
     @property
+    def opaque(self) -> Mapping[str, str]:
+        """Return the columns that cannot be read, with the reason."""
+        return self._table.opaque
+
+    @property
     def schema(self) -> tuple[Column, ...]:
-        """Return the columns as they are in the file, without reading an event."""
+        """Return the columns stored in the file, without reading any event."""
         return tuple(Column(name, kind) for name, kind in self._table.columns.items())
 
     @property
-    def made_up(self) -> tuple[str, ...]:
-        """Return the parts of the identity that the file lacks."""
+    def synthesised(self) -> tuple[str, ...]:
+        """Return the parts of the identity that the file lacks and that are generated."""
         return self._identity.synthesised
 
     def choose(self, names: Sequence[str]) -> list[str]:
-        """Return the columns that names and globs mean, without the identity, or name the near misses."""
+        """Return the columns that match names and globs, without the identity; raises with close matches."""
         plain = [name for name in names if name not in IDENTITY]
-        if all(self.type_of(name) for name in plain):  # as in most units: nothing to look up
+        if all(self.type_of(name) for name in plain):  # the common case: no globs
             return plain
         return [name for name in choose(self._table, plain, ()) if name not in IDENTITY]
 
     def bytes_per_event(self, names: Sequence[str]) -> float:
-        """Return a first guess of the bytes that columns take per event."""
+        """Return an estimate of the bytes per event that columns take."""
         return self._table.bytes_per_event(list(dict.fromkeys([*self._identity.reads, *names])))
 
     def read(self, names: Sequence[str], start: int, stop: int) -> Events:
-        """Read a range whole, or raise."""
+        """Read a whole range, or raise."""
         columns = list(dict.fromkeys([*self._identity.reads, *names]))
         data = read_checked(self._table, columns, start, stop) if columns else {}
         self._identity.check(data, start, self.url)
@@ -93,30 +98,58 @@ class EventFile:
         return Events.of({**filled, **{name: data[name] for name in names if name not in IDENTITY}})
 
     def read_intact(self, names: Sequence[str], start: int, stop: int) -> Intact:
-        """Read what can be read of a range."""
+        """Read all events of a range that can be read, and report the others instead of raising."""
         try:
             return Intact(self.read(names, start, stop), np.arange(start, stop))
         except MissingColumnError:
             raise
         except DataError:
-            cuts = [cut for cut in self._seams(names) if start < cut < stop]
-        pieces, broken = _around(lambda a, b: self.read(names, a, b), [start, *cuts, stop])
-        if not pieces:
+            columns = list(dict.fromkeys([*self._identity.reads, *names]))
+        # reading all columns of a NanoAOD file takes long: search for the broken entries in the broken columns alone
+        unreadable = self._unreadable_columns(columns, start, stop)
+        suspects = unreadable or list(self._identity.reads)
+        seams = getattr(self._table, "seams", None)
+        cuts = [cut for cut in seams(suspects) if start < cut < stop] if seams is not None else []
+        intact, broken = _readable_ranges(lambda a, b: self.read(suspects, a, b), [start, *cuts, stop])
+        batches, entries = [], []
+        for first, last in intact:
+            try:
+                batches.append(self.read(names, first, last))
+                entries.append(np.arange(first, last))
+            except DataError as error:
+                broken.append(BrokenRange(first, last, str(error)))
+        if unreadable:
+            columns_named = ", ".join(unreadable[:COLUMNS_NAMED]) + (
+                ", ..." if len(unreadable) > COLUMNS_NAMED else ""
+            )
+            broken = [replace(b, reason=f"{columns_named}: {b.reason}") for b in broken]
+        broken.sort(key=lambda b: b.start)
+        if not batches:
             return Intact(None, np.empty(0, np.int64), tuple(broken))
-        entries = np.concatenate([np.arange(a, b) for a, b, _ in pieces])
-        return Intact(Events.concatenate([events for _, _, events in pieces]), entries, tuple(broken))
+        return Intact(Events.concatenate(batches), np.concatenate(entries), tuple(broken))
+
+    def _unreadable_columns(self, columns: Sequence[str], start: int, stop: int) -> list[str]:
+        """Return the columns that cannot be read over a whole range, by bisection."""
+        pending, unreadable = [list(columns)], []
+        while pending:
+            some = pending.pop()
+            try:
+                read_checked(self._table, some, start, stop)
+            except DataError:
+                half = len(some) // 2
+                if half:
+                    pending += [some[half:], some[:half]]
+                else:
+                    unreadable += some
+        return unreadable
 
     def clusters(self, names: Sequence[str]) -> Sequence[int]:
-        """Return the entries at which storage begins anew for all of the columns, where the format tells: a range that
-        begins and ends there is read without a look at its neighbours.
+        """Return the entries at which a basket or row group of every column begins, if the format records them.
+
+        A range between two of them is read without decoding its neighbours.
         """
         clusters = getattr(self._table, "clusters", None)
         return clusters([*self._identity.reads, *names]) if clusters is not None else ()
-
-    def _seams(self, names: Sequence[str]) -> Sequence[int]:
-        """Return the entries at which a new piece of storage begins, where the format tells."""
-        seams = getattr(self._table, "seams", None)
-        return seams([*self._identity.reads, *names]) if seams is not None else ()
 
     def close(self) -> None:
         """Close the file."""
@@ -133,37 +166,29 @@ class EventFile:
         self.close()
 
 
-_Piece = tuple[int, int, Events]
-
-
-def _around(
-    read: Callable[[int, int], Events], edges: Sequence[int]
-) -> tuple[list[_Piece], list[BrokenRange]]:
-    """Read what is between edges, and halves of what fails, as long as the attempts last."""
-    todo = [(a, b) for a, b in pairwise(edges)][::-1]
-    pieces: list[_Piece] = []
+def _readable_ranges(
+    read: Callable[[int, int], object], edges: Sequence[int]
+) -> tuple[list[tuple[int, int]], list[BrokenRange]]:
+    """Return the ranges between edges that `read` accepts, and the broken ones, by bisection with a limit on the attempts."""
+    pending = list(pairwise(edges))[::-1]
+    intact: list[tuple[int, int]] = []
     broken: list[BrokenRange] = []
-    attempts = max(READS_MOST, 2 * len(todo))
-    while todo:
-        start, stop = todo.pop()
+    attempts = max(READS_MOST, 2 * len(pending))
+    while pending:
+        start, stop = pending.pop()
         attempts -= 1
         try:
-            pieces.append((start, stop, read(start, stop)))
+            read(start, stop)
         except DataError as error:
-            if stop - start > 1 and attempts > len(todo):
+            if stop - start > 1 and attempts > len(pending):
                 middle = (start + stop) // 2
-                todo += [(middle, stop), (start, middle)]
+                pending += [(middle, stop), (start, middle)]
+            elif broken and broken[-1].stop == start:  # the first reason represents all
+                broken[-1] = replace(broken[-1], stop=stop)
             else:
                 broken.append(BrokenRange(start, stop, str(error)))
-    return pieces, _joined(broken)
-
-
-def _joined(broken: Sequence[BrokenRange]) -> list[BrokenRange]:
-    """Join ranges that touch; the first one's reason stands for all."""
-    joined: list[BrokenRange] = []
-    for found in broken:
-        if joined and joined[-1].stop == found.start:
-            joined[-1] = BrokenRange(joined[-1].start, found.stop, joined[-1].reason)
         else:
-            joined.append(found)
-    return joined
+            if intact and intact[-1][1] == start:
+                start = intact.pop()[0]
+            intact.append((start, stop))
+    return intact, broken

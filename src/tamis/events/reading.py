@@ -1,4 +1,4 @@
-"""Reading events as a stream of chunks of a bounded size in bytes."""
+"""Read events as a stream of chunks of a bounded size in bytes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import awkward as ak
 
 from tamis._base import UsageError
 from tamis.events.batch import IDENTITY, Events
-from tamis.events.failures import BrokenFileError
+from tamis.events.failures import BrokenFileError, reading
 from tamis.events.identity import Identity
-from tamis.events.locate import expand
-from tamis.events.opening import open_table
+from tamis.events.locate import expand, sniff
 from tamis.events.stream import CHUNK_BYTES, FileStream, salvage
 from tamis.events.table import Table, choose, layout_bytes
 
@@ -32,7 +31,7 @@ class Chunk:
 
 
 class EventReader(FileStream[Chunk]):
-    """An iterable of chunks of events; a file without events gives one empty chunk, so that its columns are known."""
+    """An iterable of chunks of events; a file without events yields one empty chunk, which carries its columns."""
 
     def __init__(
         self,
@@ -44,7 +43,7 @@ class EventReader(FileStream[Chunk]):
         optional: Sequence[str] = (),
         skip_bad_files: bool,
     ) -> None:
-        """Remember what to read."""
+        """Store the options; no file is opened before the iteration."""
         super().__init__(files, skip_bad_files=skip_bad_files)
         self._columns = columns
         self._optional = optional
@@ -58,8 +57,8 @@ class EventReader(FileStream[Chunk]):
     def _read_file(self, url: str, index: int) -> Iterator[Chunk]:
         with contextlib.closing(open_table(url, self._tree)) as table:
             identity = Identity.of({**table.columns, **table.hidden})
-            wanted = choose(table, self._columns, self._optional)
-            names = list(dict.fromkeys([*identity.reads, *wanted]))
+            requested = choose(table, self._columns, self._optional)
+            names = list(dict.fromkeys([*identity.reads, *requested]))
             per_event = max(table.bytes_per_event(names), 1.0)
             start = 0
             while start < table.entries or start == 0:
@@ -69,12 +68,12 @@ class EventReader(FileStream[Chunk]):
                 except BrokenFileError as error:
                     reached, intact = salvage(partial(read_checked, table, names), start, stop)
                     if intact is not None:
-                        yield _chunk(table, identity, wanted, intact, start, reached, index)
+                        yield _chunk(table, identity, requested, intact, start, reached, index)
                     raise error.at(reached, table.entries) from error
                 if stop > start:
                     per_event = max(sum(map(layout_bytes, data.values())) / (stop - start), 1.0)
-                chunk = _chunk(table, identity, wanted, data, start, stop, index)
-                del data  # while the caller works on a chunk, the reader holds nothing of it
+                chunk = _chunk(table, identity, requested, data, start, stop, index)
+                del data  # the reader must not keep a chunk in memory while the caller works on it
                 yield chunk
                 del chunk
                 start = max(stop, 1)
@@ -91,7 +90,7 @@ def read_events(
 ) -> EventReader:
     """Read ROOT and Parquet files (paths, globs, URLs) in chunks; `columns` may hold globs such as `FatJet_*`.
 
-    `optional` names columns that are read where a file has them and left out where it has not.
+    `optional` columns are left out where a file lacks them.
     """
     if chunk_bytes < 1:
         raise UsageError(f"chunk_bytes must be positive, not {chunk_bytes}")
@@ -100,8 +99,23 @@ def read_events(
     )
 
 
+def open_table(url: str, tree: str | None = None) -> Table:
+    """Open the events of a ROOT or Parquet file; `tree` is needed where a ROOT file has several without a usual name."""
+    kind = sniff(url)
+    if kind == "root":
+        from tamis.events.root import open_root
+
+        return open_root(url, tree)
+    if kind == "parquet":
+        from tamis.events.parquet import ParquetTable
+
+        with reading(url):
+            return ParquetTable(url)
+    raise UsageError(f"{url} ({kind}) holds arrays rather than events: read it with read_arrays")
+
+
 def read_checked(table: Table, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
-    """Read a range and prove that every column has all of it: fewer events are never passed over in silence."""
+    """Read a range and check that every column has all of its entries."""
     data = table.read(names, start, stop)
     for name in names:
         found = len(data[name]) if name in data else 0
@@ -115,7 +129,7 @@ def read_checked(table: Table, names: Sequence[str], start: int, stop: int) -> d
 def _chunk(
     table: Table,
     identity: Identity,
-    wanted: Sequence[str],
+    requested: Sequence[str],
     data: dict[str, ak.Array],
     start: int,
     stop: int,
@@ -123,5 +137,5 @@ def _chunk(
 ) -> Chunk:
     identity.check(data, start, table.url)
     columns = identity.fill(data, start, stop, index)
-    columns.update({name: data[name] for name in wanted if name not in IDENTITY})
+    columns.update({name: data[name] for name in requested if name not in IDENTITY})
     return Chunk(Events.of(columns), table.url, start, stop, identity.synthesised)

@@ -67,9 +67,9 @@ class NtupleTable:
         """Return the counters."""
         return self._types[1]
 
-    def usable(self, names: Sequence[str]) -> list[str]:
-        """Return all: an RNTuple describes its types completely."""
-        return list(names)
+    def unsupported(self, names: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 - part of the interface
+        """Return no column: an RNTuple describes its types completely."""
+        return {}
 
     def bytes_per_event(self, names: Sequence[str]) -> float:
         """Return the bytes of the first events, per event."""

@@ -1,18 +1,20 @@
-"""What every file format provides: columns with types, and any range of events of some of them."""
+"""The interfaces of file formats: tables of events, and files of named arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
 
 import awkward as ak
+import numpy as np
 
 from tamis._base import MissingColumnError, did_you_mean
 
 
 class Table(Protocol):
-    """An open table of events in some file."""
+    """An open table of events: typed columns, and any range of events of some of them."""
 
     @property
     def url(self) -> str:
@@ -20,7 +22,7 @@ class Table(Protocol):
 
     @property
     def format(self) -> str:
-        """The format, as people call it."""
+        """The name of the format, such as `ROOT TTree`."""
 
     @property
     def name(self) -> str:
@@ -32,24 +34,24 @@ class Table(Protocol):
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """What a reader of everything gets: name -> awkward type."""
+        """The columns that hold data: name -> awkward type."""
 
     @property
     def hidden(self) -> Mapping[str, str]:
-        """Layout rather than data, such as nMuon; read only when asked for by name."""
+        """Columns that describe the layout, such as nMuon; they are read only when requested by name."""
 
     @property
     def opaque(self) -> Mapping[str, str]:
-        """What cannot be read, with its type as the file tells it."""
+        """Columns that cannot be read: name -> reason, with the type in the file's own words."""
 
-    def usable(self, names: Sequence[str]) -> list[str]:
-        """Return the columns that can be read in practice."""
+    def unsupported(self, names: Sequence[str]) -> dict[str, str]:
+        """Return those columns that have a type but cannot be read in practice: name -> reason."""
 
     def bytes_per_event(self, names: Sequence[str]) -> float:
-        """Return a first guess of the bytes of these columns per event, uncompressed."""
+        """Return an estimate of the uncompressed bytes of these columns per event."""
 
     def sizes(self, name: str) -> tuple[int | None, int | None]:
-        """Return the compressed and the uncompressed bytes of a column where the file tells them."""
+        """Return the compressed and the uncompressed bytes of a column, None where the file does not record them."""
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read a range of events."""
@@ -58,35 +60,64 @@ class Table(Protocol):
         """Close the file."""
 
 
-def choose(table: Table, wanted: Sequence[str] | None, optional: Sequence[str] = ()) -> list[str]:
-    """Return the columns that names and globs ask for, in the order of the file; all of them for None.
+@dataclass(frozen=True)
+class Dataset:
+    """Shape, type and compressed size of an array in a file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    compressed_bytes: int | None = None
+
+
+class ArrayFile(Protocol):
+    """An open file of named arrays, any range of rows of which can be read."""
+
+    @property
+    def datasets(self) -> Mapping[str, Dataset]:
+        """The arrays."""
+
+    @property
+    def others(self) -> Mapping[str, str]:
+        """Objects that cannot be read: name -> description."""
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Read rows of one array."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+def choose(table: Table, requested: Sequence[str] | None, optional: Sequence[str] = ()) -> list[str]:
+    """Return the columns that match names and globs, in the order of the file; all of them for None.
 
     An optional column that the file lacks is left out; any other is an error.
     """
-    if wanted is None:
-        return table.usable(list(table.columns))
+    if requested is None:
+        unsupported = table.unsupported(list(table.columns))
+        return [name for name in table.columns if name not in unsupported]
     known = {**table.columns, **table.hidden}
-    asked = set(optional) & set(known)
+    named = set(optional) & set(known)
     globbed: set[str] = set()
-    for name in wanted:
+    for name in requested:
         if name in known:
-            asked.add(name)
+            named.add(name)
         elif any(mark in name for mark in "*?["):
             matches = [column for column in table.columns if fnmatchcase(column, name)]
             if not matches:
                 raise MissingColumnError(f"{table.url} ({table.name}) has no column that matches {name!r}")
             globbed.update(matches)
+        elif name in table.opaque:
+            raise MissingColumnError(
+                f"{table.url} ({table.name}): column {name!r} cannot be read: {table.opaque[name]}"
+            )
         else:
-            raise MissingColumnError(_missing(table, name, known))
-    kept = asked | set(table.usable([name for name in known if name in globbed - asked]))
-    return [name for name in known if name in kept]
-
-
-def _missing(table: Table, name: str, known: Mapping[str, str]) -> str:
-    if name in table.opaque:
-        return f"{table.url} ({table.name}): column {name!r} is of a type that cannot be read: {table.opaque[name]}"
-    hint = did_you_mean(name, known)
-    return f"{table.url} ({table.name}) has no column {name!r}{f'; {hint}' if hint else ''}"
+            hint = did_you_mean(name, known)
+            raise MissingColumnError(
+                f"{table.url} ({table.name}) has no column {name!r}; {hint}".rstrip("; ")
+            )
+    unsupported = table.unsupported([name for name in known if name in globbed - named])
+    chosen = named | (globbed - set(unsupported))
+    return [name for name in known if name in chosen]
 
 
 def probe(table: Table, names: Sequence[str], most: int = 64) -> float:
@@ -97,7 +128,7 @@ def probe(table: Table, names: Sequence[str], most: int = 64) -> float:
 
 
 def layout_bytes(array: ak.Array) -> int:
-    """Return the bytes that an array's elements take, however large the buffers are that it is a view of."""
+    """Return the bytes of an array's elements, regardless of the size of the buffers that it is a view of."""
     return _bytes(array.layout)
 
 

@@ -13,6 +13,15 @@ from tamis._base import UnreadableFileError
 from tamis.events.failures import BrokenFileError, reading
 
 _OFFSET_BYTES = 8  # a jagged column has one offset per event
+# what uproot raises for a type that it cannot interpret; a missing or garbled basket raises other errors
+_UNSUPPORTED: tuple[type[Exception], ...] = (
+    uproot.interpretation.objects.CannotBeAwkward,
+    uproot.DeserializationError,
+    AssertionError,
+    AttributeError,
+    NotImplementedError,
+    TypeError,
+)
 
 
 class TreeTable:
@@ -21,7 +30,7 @@ class TreeTable:
     format = "ROOT TTree"
 
     def __init__(self, url: str, file: Any, name: str, errors: tuple[type[Exception], ...]) -> None:
-        """Look at the branches of a tree; nothing is read yet."""
+        """Read the header of the tree, but no data."""
         self.url, self.name = url, name
         self._file, self._errors = file, errors
         self._tree = file[name]
@@ -30,7 +39,7 @@ class TreeTable:
 
     @cached_property
     def _types(self) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-        """Return columns, hidden and opaque: name -> type."""
+        """Return columns and hidden (name -> type), and opaque (name -> reason)."""
         columns: dict[str, str] = {}
         hidden: dict[str, str] = {}
         opaque: dict[str, str] = {}
@@ -38,25 +47,43 @@ class TreeTable:
             counts = (branch.count_branch for branch in self._branches.values())
             counters = {branch.name for branch in counts if branch is not None}
             for name, branch in self._branches.items():
-                kind = _type(branch)
-                if kind is None:
-                    opaque[name] = str(branch.typename)
-                else:
+                kind = self._type(branch)
+                if kind is not None:
                     (hidden if name in counters else columns)[name] = kind
+                elif self._is_empty(branch):
+                    opaque[name] = f"empty branch: 0 of {self.entries} entries"
+                else:
+                    opaque[name] = f"unsupported type {branch.typename}"
         return columns, hidden, opaque
 
     def type_of(self, name: str) -> str | None:
-        """Return the type of one column or counter without looking at all others, or None where it is not there."""
+        """Return the type of one column or counter without interpreting all others, or None if it is not readable."""
         if "_types" in self.__dict__:
             return self.columns.get(name) or self.hidden.get(name)
         if name not in self._branches:
             return None
         with reading(self.url, *self._errors):
-            return _type(self._branches[name])
+            return self._type(self._branches[name])
+
+    def _is_empty(self, branch: Any) -> bool:
+        """Return whether a branch has no entries although its tree has: ATLAS writes such branches for unfilled members."""
+        return self.entries > 0 and int(branch.num_entries) == 0
+
+    def _type(self, branch: Any) -> str | None:
+        """Return the awkward type of a branch, or None if it is empty or uproot cannot interpret it."""
+        if self._is_empty(branch):
+            return None
+        try:
+            interpretation = branch.interpretation
+            if isinstance(interpretation, uproot.interpretation.identify.UnknownInterpretation):
+                return None
+            return str(interpretation.awkward_form(branch.file).type)
+        except (*_UNSUPPORTED, ValueError):
+            return None
 
     @property
     def columns(self) -> dict[str, str]:
-        """Return what holds data."""
+        """Return the columns that hold data."""
         return self._types[0]
 
     @property
@@ -66,25 +93,25 @@ class TreeTable:
 
     @property
     def opaque(self) -> dict[str, str]:
-        """Return what uproot cannot interpret."""
+        """Return the branches that cannot be read, with the reason."""
         return self._types[2]
 
-    def usable(self, names: Sequence[str]) -> list[str]:
-        """Leave out objects of classes that uproot believes it can read and cannot; their first entry tells."""
-        return [name for name in names if not self._is_object(name) or self._first_entry_reads(name)]
-
-    def _is_object(self, name: str) -> bool:
-        return isinstance(self._branches[name].interpretation, uproot.AsObjects)
+    def unsupported(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the objects of classes that uproot claims to read and cannot, as their first entry shows."""
+        return {
+            name: f"unsupported type {self._branches[name].typename}"
+            for name in names
+            if isinstance(self._branches[name].interpretation, uproot.AsObjects)
+            and not self._first_entry_reads(name)
+        }
 
     def _first_entry_reads(self, name: str) -> bool:
         if not self.entries:
             return True
         try:
-            self.read([name], 0, 1)
+            self._arrays([name], 0, 1)
         except UnreadableFileError as error:
-            # a missing or garbled basket is damage and is to be told; a failure to interpret is a limit of the reader
-            limits = (uproot.DeserializationError, NotImplementedError, TypeError, AttributeError)
-            if isinstance(error.__cause__, limits):
+            if isinstance(error.__cause__, _UNSUPPORTED):
                 return False
             raise
         return True
@@ -100,13 +127,26 @@ class TreeTable:
         return int(branch.compressed_bytes), int(branch.uncompressed_bytes)
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
-        """Read a range of events of some branches, past uproot's caches."""
-        wanted = {id(self._branches[name]) for name in names}
+        """Read a range of events of some branches, bypassing uproot's caches."""
+        try:
+            return self._arrays(names, start, stop)
+        except BrokenFileError as error:
+            if isinstance(error.__cause__, _UNSUPPORTED):
+                for name, reason in self.unsupported(names).items():
+                    raise BrokenFileError(self.url, f"branch {name!r} has an {reason}") from error
+            raise
+
+    def _arrays(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
+        requested = {id(self._branches[name]) for name in names}
         with reading(self.url, *self._errors):
             for name in names:
-                self._check_entries(name)
+                found = int(self._branches[name].num_entries)
+                if found != self.entries:
+                    raise BrokenFileError(
+                        self.url, f"branch {name!r} has {found} entries, the tree {self.entries}"
+                    )
             arrays = self._tree.arrays(
-                filter_branch=lambda branch: id(branch) in wanted,
+                filter_branch=lambda branch: id(branch) in requested,
                 entry_start=start,
                 entry_stop=stop,
                 library="ak",
@@ -116,7 +156,7 @@ class TreeTable:
             return {name: arrays[self._paths[name]] for name in names if self._paths[name] in arrays}
 
     def seams(self, names: Sequence[str]) -> list[int]:
-        """Return the entries at which a basket of one of the branches begins: a basket is read whole or not at all."""
+        """Return the entries at which a basket of any of the branches begins: a basket is readable as a whole or not at all."""
         return sorted({int(entry) for name in names for entry in self._branches[name].entry_offsets[:-1]})
 
     def clusters(self, names: Sequence[str]) -> list[int]:
@@ -124,18 +164,13 @@ class TreeTable:
         begins = [{int(entry) for entry in self._branches[name].entry_offsets[:-1]} for name in names]
         return sorted(set.intersection(*begins)) if begins else []
 
-    def _check_entries(self, name: str) -> None:
-        found = int(self._branches[name].num_entries)
-        if found != self.entries:
-            raise BrokenFileError(self.url, f"branch {name!r} has {found} entries, the tree {self.entries}")
-
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
 def _leaves(tree: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the branches without branches of their own by their short name, and the path of each in the tree."""
+    """Return the branches without subbranches by their short name, and the path of each in the tree."""
     branches: dict[str, Any] = {}
     paths: dict[str, str] = {}
     for path, branch in _walk(tree, ""):
@@ -150,20 +185,3 @@ def _walk(parent: Any, prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _walk(branch, f"{prefix}{branch.name}/")
         else:
             yield f"{prefix}{branch.name}", branch
-
-
-def _type(branch: Any) -> str | None:
-    """Return the awkward type of a branch, or None where uproot cannot interpret it."""
-    try:
-        interpretation = branch.interpretation
-        if isinstance(interpretation, uproot.interpretation.identify.UnknownInterpretation):
-            return None
-        return str(interpretation.awkward_form(branch.file).type)
-    except (
-        uproot.interpretation.objects.CannotBeAwkward,
-        NotImplementedError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ):
-        return None

@@ -162,7 +162,9 @@ def test_roc_of_a_path_matches_that_of_its_quantity(tmp_path, study):
 
 def test_unchanged_path_gains_and_loses_no_events(study):
     menu, samples, _, _ = study
-    for change in compare_models(menu, menu, samples, input_hz=1e5):
+    changes = compare_models(menu, menu, samples, input_hz=1e5)
+    assert changes
+    for change in changes:
         assert change.gained_hz == change.lost_hz == 0.0
         assert not any({**change.gained, **change.lost}.values()), change
 

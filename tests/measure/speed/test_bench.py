@@ -70,6 +70,7 @@ def test_benchmark_of_several_bundles_and_engines(bundle_of, bench, tmp_path):
         assert row.events_per_second > 0
     assert all(r.ratio.median == 1 for r in record.latency if (r.engine, r.mode) == ("onnxruntime", "call"))
     assert record.harness_ns > 0
+    assert record.agreement
     assert all(a.passed for a in record.agreement)
     path = write_record(record, tmp_path / "r" / "bench.json")
     json.loads(path.read_text())

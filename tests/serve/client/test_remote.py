@@ -181,6 +181,7 @@ def test_threads_share_a_session(start_server, bundle, jets):
             thread.start()
         for thread in threads:
             thread.join()
+        assert set(found) == set(range(6))  # an exception in a thread does not reach pytest
         for number, scores in found.items():
             np.testing.assert_allclose(scores, here(jets[number : number + 3]), rtol=1e-5)
 

@@ -446,8 +446,8 @@ def test_another_number_of_rows_is_handed_to_nobody():
     def run(arrays):
         return [gate(arrays)[0][:1]]
 
-    for refusal in play(model(run, batching=Batching()), act):
-        assert refusal.fault is Fault.INTERNAL
+    refusals = play(model(run, batching=Batching()), act)
+    assert [refusal.fault for refusal in refusals] == [Fault.INTERNAL] * 2
 
 
 def test_what_is_closed_finishes_what_waits_and_takes_nothing():

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import awkward as ak
 import numpy as np
 import pyarrow as pa
 
-from tamis.events import BrokenRange, Column, EventFile
+from tamis.events import IDENTITY, BrokenRange, Column, EventFile, Events
 from tamis.events.arrow import table_of, with_columns
 from tamis.trigger.decide import Decisions
 from tamis.trigger.menu import Compiled
@@ -64,9 +65,16 @@ def not_for_trees(columns: Sequence[Column]) -> list[str]:
 
 
 def no_events(compiled: Compiled, file: EventFile, stream: str) -> tuple[pa.Table, tuple[str, ...]]:
-    """Return the columns of a stream that took no event: those of a file, and the bits of all paths."""
+    """Return the columns of a stream that took no event: those of a file, and the bits of all paths.
+
+    The columns come from the declared types alone, since a broken column must not prevent the file of a stream.
+    """
     names, left_out = kept_columns(compiled, file, stream)
+    kinds = file.columns
+    columns = {
+        name: ak.forms.from_type(ak.types.from_datashape(kinds[name], highlevel=False)).length_zero_array()
+        for name in [*IDENTITY, *names]
+    }
     nothing: np.ndarray = np.empty(0, np.int64)
-    table = table_of(file.read(names, 0, 0))
     bits = stream_columns(compiled.program, Decisions.empty(0, len(compiled.program.paths)), nothing)
-    return with_columns(table, bits), left_out
+    return with_columns(table_of(Events.of(columns)), bits), left_out

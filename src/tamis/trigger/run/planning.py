@@ -133,9 +133,13 @@ def _check_columns(compiled: Compiled, file: EventFile) -> None:
     users = {column: op.label for op in reversed(program.operations) for column in _reads(op)}
     for column in program.reads:
         kind = _IDENTITY_KIND if column in IDENTITY else file.type_of(column)
+        by = f", which {users[column]!r} reads" if column in users else ""
+        if kind is None and column in file.opaque:
+            raise MissingColumnError(
+                f"{file.url}: the column {column!r}{by} cannot be read: {file.opaque[column]}"
+            )
         if kind is None:
             hint = did_you_mean(column, list(file.columns))
-            by = f", which {users[column]!r} reads" if column in users else ""
             raise MissingColumnError(f"{file.url} has no column {column!r}{by}; {hint}".rstrip("; "))
         if not _NUMBERS.fullmatch(kind):
             raise DataError(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -80,7 +81,10 @@ class Worker:
         names = self.compiled.program.reads
         try:
             with self._files.opened(unit.file) as file:
-                intact, made_up = file.read_intact(file.choose(names), unit.start, unit.stop), file.made_up
+                intact, made_up = (
+                    file.read_intact(file.choose(names), unit.start, unit.stop),
+                    file.synthesised,
+                )
         except DataError as error:  # it could be opened when the run was planned: it is booked as it is now
             intact, made_up = parts_of_nothing(unit, str(error)), ()
         return Read(unit, intact, made_up, now_ns() - start)
@@ -89,25 +93,37 @@ class Worker:
         """Decide, write, commit; `waited_ns` is how long the reading kept this from beginning."""
         return _UnitWork(self, read, care, waited_ns).commit()
 
-    def kept(self, read: Read, streams: list[str], rows: np.ndarray) -> dict[str, Kept]:
-        """Return what streams keep of some entries; what was read for the decision is not read again."""
-        columns = {name: self._kept_columns(read.unit.file, name) for name in streams}
-        wanted = {name: [*IDENTITY, *names] for name, (names, _) in columns.items()}
-        every = dict.fromkeys(column for names in wanted.values() for column in names)
+    def kept(self, read: Read, taken: Mapping[str, np.ndarray]) -> dict[str, Kept]:
+        """Return the events that each stream keeps; `taken` maps a stream to the entries that it takes.
+
+        Columns that were read for the decision are not read again.
+        """
+        columns = {name: self._kept_columns(read.unit.file, name) for name in taken}
+        names_of = {name: [*IDENTITY, *names] for name, (names, _) in columns.items()}
+        every = dict.fromkeys(column for names in names_of.values() for column in names)
         intact = read.intact
-        assert intact.events is not None  # noqa: S101 - there are rows
+        assert intact.events is not None  # noqa: S101 - a stream takes only events that were read
         missing = [column for column in every if column not in intact.events]
         known = [column for column in every if column not in missing]
-        entries, broken = rows, intact.broken
-        table = take(table_of(Events(intact.events.array[known])), np.searchsorted(intact.entries, rows))
+        entries = reduce(np.union1d, taken.values())
+        broken: tuple[BrokenRange, ...] = ()
+        table = take(table_of(Events(intact.events.array[known])), np.searchsorted(intact.entries, entries))
         if missing:
             with self._files.opened(read.unit.file) as file:
-                more = file.read_intact(missing, int(rows.min()), int(rows.max()) + 1)
-            if more.events is None:
-                return dict.fromkeys(streams, Kept(None, more.entries, more.broken))
+                more = file.read_intact(missing, int(entries[0]), int(entries[-1]) + 1)
+            if (
+                more.broken and len(taken) > 1
+            ):  # a broken column costs only those streams their events that keep it
+                return {
+                    name: kept
+                    for one, rows in taken.items()
+                    for name, kept in self.kept(read, {one: rows}).items()
+                }
             broken = more.broken
+            if more.events is None:
+                return {name: Kept(None, more.entries, broken) for name in taken}
             table, entries = both(table, entries, table_of(more.events).select(missing), more.entries)
-        return {name: Kept(table.select(wanted[name]), entries, broken, columns[name][1]) for name in streams}
+        return {name: Kept(table.select(names_of[name]), entries, broken, columns[name][1]) for name in taken}
 
     def _kept_columns(self, index: int, stream: str) -> tuple[list[str], tuple[str, ...]]:
         """Return the columns of a file that a stream keeps, and those that it cannot."""
@@ -185,12 +201,13 @@ class _UnitWork:
         columns, found = self._decide()
         outcome = found.outcome
         self.streams = self._streams_of(found, outcome)
-        kept = self._read_kept(outcome)
+        kept = self._read_kept()
         with parts.unit_folder(self.worker.out, self.unit) as folder:
             start = now_ns()
             lost = self._write_streams(folder, outcome, found, kept)
             outcome = np.where(lost, -1, outcome)
-            parts.write_part(folder / parts.DECIDED, pa.table(self._decisions(columns, outcome, found)))
+            decisions = pa.table(self._decisions(columns, outcome, found))
+            parts.write_part(folder / parts.DECIDED, decisions.filter(~lost) if lost.any() else decisions)
             histograms = self._histograms(columns, found, ~lost)
             self.laps.add(WRITING, now_ns() - start, len(self.entries))
             self.laps.add(UNIT, now_ns() - self.begin, len(self.entries))
@@ -248,13 +265,12 @@ class _UnitWork:
         streams[parts.DEBUG] = outcome == Outcome.DEBUG
         return streams
 
-    def _read_kept(self, outcome: np.ndarray) -> dict[str, Kept]:
-        wanted = [name for name, mask in self.streams.items() if mask.any()]
-        if not wanted:
+    def _read_kept(self) -> dict[str, Kept]:
+        taken = {name: self.entries[mask] for name, mask in self.streams.items() if mask.any()}
+        if not taken:
             return {}
         start = now_ns()
-        rows = self.entries[outcome != Outcome.REJECTED]
-        kept = self.worker.kept(self.read, wanted, rows)
+        kept = self.worker.kept(self.read, taken)
         self.laps.add(KEPT, now_ns() - start, len(self.entries))
         return kept
 
@@ -263,12 +279,14 @@ class _UnitWork:
     ) -> np.ndarray:
         """Write what each stream takes; return the events of which not all that is kept could be read."""
         lost = np.zeros(len(outcome), bool)
-        for found_of in kept.values():
-            readable = np.isin(self.entries, found_of.entries)
-            lost |= (outcome != Outcome.REJECTED) & ~readable
-        if lost.any():
-            broken = next(b for found_of in kept.values() for b in found_of.broken)
-            self._book(self.entries[lost], broken.reason)
+        for name, found_of in kept.items():
+            if not found_of.broken:
+                continue
+            unreadable = self.streams[name] & ~np.isin(self.entries, found_of.entries) & ~lost
+            lost |= unreadable
+            for part in found_of.broken:
+                inside = (self.entries >= part.start) & (self.entries < part.stop)
+                self._book(self.entries[unreadable & inside], part.reason)
         for name, mask in self.streams.items():
             rows = np.flatnonzero(mask & ~lost)
             if not len(rows):
