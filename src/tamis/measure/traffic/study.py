@@ -23,8 +23,8 @@ from tamis.measure.traffic_record import (
 from tamis.serve.client.channel import CallError, Channel, reach
 from tamis.serve.client.inference import Codec
 from tamis.serve.protocol.tensors import dtype_of, to_raw
-from tamis.serve.wire.frames import Chunk
-from tamis.serve.wire.tls import Credentials
+from tamis.serve.tls import Credentials
+from tamis.serve.wire import Buffer
 
 MERGED = "tamis_merged_rows"  # the parameter by which our server tells how many rows it merges
 SERVICE = "/inference.GRPCInferenceService/"
@@ -99,7 +99,7 @@ class Target:
 
     def _request(
         self, described: pb.ModelMetadataResponse, arrays: Sequence[np.ndarray]
-    ) -> tuple[int, list[Chunk]]:
+    ) -> tuple[int, list[Buffer]]:
         message = pb.ModelInferRequest(model_name=self.model)
         for one, array in zip(described.inputs, arrays, strict=True):
             message.inputs.add(name=one.name, datatype=one.datatype, shape=array.shape)
