@@ -20,8 +20,8 @@ from tamis.serve.models.bundles import open_bundle
 from tamis.serve.models.model import Batching, Model, ModelSpec, Spec
 from tamis.serve.service import Service
 from tamis.serve.shared_memory import SharedMemory
-from tamis.serve.wire.grpc import Rules
-from tamis.serve.wire.listening import GrpcProtocol
+from tamis.serve.wire.grpc import GrpcConfig
+from tamis.serve.wire.grpc_protocol import GrpcProtocol
 
 
 class LocalServer:
@@ -41,7 +41,7 @@ class LocalServer:
         for path in bundles:
             self.service.add(open_bundle(path, "onnxruntime", 1, 1))
         self.service.ready = True
-        rules = Rules(methods(self.service, self.shared), 1 << 26)
+        rules = GrpcConfig(methods(self.service, self.shared), 1 << 26)
         started = threading.Event()
 
         async def serve() -> None:

@@ -136,7 +136,7 @@ def command(server: str, model: str, as_json: bool, output: Path | None, **optio
 def _targets(server: str, models: list[str], options: dict[str, Any]) -> list[Any]:
     from tamis.measure.traffic import LoadTarget
     from tamis.serve.client import CallError
-    from tamis.serve.wire.tls import Credentials
+    from tamis.serve.tls import Credentials
 
     sizes, targets = _sizes(options["shapes"]), []
     for model in models:

@@ -96,19 +96,19 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 def command(models: tuple[str, ...], **options: Any) -> None:
     """Serve MODELS: bundles, directories of bundles, Triton model repositories as they are, names of shipped bundles."""
     from tamis.serve.models.opening import Settings
-    from tamis.serve.server import Doors, Guard, ServerSettings, run_server
-    from tamis.serve.workers import run_workers, told
+    from tamis.serve.server import AccessSettings, Endpoints, ServerSettings, run_server
+    from tamis.serve.workers import run_workers, server_report
 
     settings = ServerSettings(
         models,
-        Doors(
+        Endpoints(
             options["host"],
             options["grpc"],
             None if options["no_http"] else options["http"],
             options["metrics"],
             options["local"],
         ),
-        Guard(
+        AccessSettings(
             options["certificate"],
             options["key"],
             options["client_ca"],
@@ -126,7 +126,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
     if options["workers"] > 1:
         left = run_workers(settings, options["workers"], tell)
     else:
-        left = run_server(settings, lambda listening: tell(told(listening)))
+        left = run_server(settings, lambda listening: tell(server_report(listening)))
     if left:
         raise TamisError(
             f"{left} requests were cut off: they were not done within --drain {options['drain']:g} s"

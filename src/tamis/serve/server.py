@@ -15,7 +15,7 @@ from typing import Any
 from tamis._base import UsageError
 from tamis.serve.fronts.grpc_methods import methods
 from tamis.serve.fronts.grpc_repository import forbidden
-from tamis.serve.fronts.local import LocalDoor, LocalRules
+from tamis.serve.fronts.local import LocalConfig, LocalListener
 from tamis.serve.fronts.metrics import metrics
 from tamis.serve.fronts.rest import rest
 from tamis.serve.models.opening import Settings
@@ -24,19 +24,19 @@ from tamis.serve.models.triton_config import config_of
 from tamis.serve.request_log import RequestLog
 from tamis.serve.service import Service
 from tamis.serve.shared_memory import SharedMemory
-from tamis.serve.wire.grpc import Rules
-from tamis.serve.wire.http1 import HttpLimits, HttpRules
-from tamis.serve.wire.http1_listening import HttpProtocol
-from tamis.serve.wire.listening import GrpcProtocol
-from tamis.serve.wire.tls import HTTP1, HTTP2, Tokens, server_context
+from tamis.serve.tls import HTTP1, HTTP2, Tokens, server_context
+from tamis.serve.wire.grpc import GrpcConfig
+from tamis.serve.wire.grpc_protocol import GrpcProtocol
+from tamis.serve.wire.http1 import HttpConfig, HttpLimits
+from tamis.serve.wire.http1_protocol import HttpProtocol
 
-BACKLOG = 512
+TCP_BACKLOG = 512
 HANDSHAKE_S = 10.0
 DESCRIPTORS_SPARE = 4096  # for files of models, shared regions, the socket of this machine
 
 
 @dataclass(frozen=True)
-class Doors:
+class Endpoints:
     """Where the server listens; a port of 0 is any that is free, None a door that stays shut."""
 
     host: str = "127.0.0.1"
@@ -47,7 +47,7 @@ class Doors:
 
 
 @dataclass(frozen=True)
-class Guard:
+class AccessSettings:
     """Who may come in, and how much they may bring."""
 
     certificate: Path | None = None
@@ -65,8 +65,8 @@ class ServerSettings:
     """All that a server is told."""
 
     models: Sequence[str | Path]
-    doors: Doors = Doors()
-    guard: Guard = Guard()
+    doors: Endpoints = Endpoints()
+    guard: AccessSettings = AccessSettings()
     running: Settings = field(default_factory=Settings)
     drain_s: float = 30.0
     log: Path | None = None  # a file for a line per request
@@ -93,7 +93,7 @@ class Budget:
 
 
 @dataclass
-class Listening:
+class StartedServer:
     """What a server that has begun says of itself."""
 
     addresses: Mapping[str, str]
@@ -117,15 +117,15 @@ class Server:
         self._grpc: set[GrpcProtocol] = set()
         self._http: set[HttpProtocol] = set()
         self._sockets: list[asyncio.Server] = []
-        self._local: LocalDoor | None = None
+        self._local: LocalListener | None = None
 
-    async def start(self) -> Listening:
+    async def start(self) -> StartedServer:
         """Open the doors, then the models: until all are ready, the server says that it is not."""
         guard = self.settings.guard
         tokens = Tokens.read(guard.tokens) if guard.tokens is not None else None
         admit: Callable[[str], str | None] = tokens.why_not if tokens is not None else lambda _: None
         http2, http1 = self._tls(HTTP2), self._tls(HTTP1)
-        rules = Rules(
+        rules = GrpcConfig(
             methods(self.service, self._shared, self.repository, may_load=guard.may_load),
             guard.request_bytes_most,
             lambda asked: admit(asked.authorization),
@@ -133,18 +133,18 @@ class Server:
             self._budget.release,
         )
         limits = HttpLimits(body_bytes_most=guard.request_bytes_most)
-        asked = HttpRules(
+        asked = HttpConfig(
             rest(
                 self.service,
-                RestRepository(self.service, self.repository, may_load=guard.may_load),
-                RestShared(self._shared),
+                RestModelControl(self.service, self.repository, may_load=guard.may_load),
+                RestSharedRegions(self._shared),
             ),
             limits,
             lambda request: admit(request.header(b"authorization")),
             self._budget.reserve,
             self._budget.release,
         )
-        told = HttpRules(metrics(self.service), limits)
+        told = HttpConfig(metrics(self.service), limits)
         addresses = {}
         doors = self.settings.doors
         for name, port, make, secure in (
@@ -155,13 +155,13 @@ class Server:
             if port is not None:
                 addresses[name] = await self._open(name, port, make, secure)
         if doors.local is not None:
-            common = LocalRules(self.service, self._budget.reserve, self._budget.release)
-            self._local = LocalDoor(doors.local, common)
+            common = LocalConfig(self.service, self._budget.reserve, self._budget.release)
+            self._local = LocalListener(doors.local, common)
             addresses["local"] = str(doors.local)
         await self.repository.load_all()
         self.service.ready = self.repository.is_ready
         problems = {one.name: one.reason for one in self.repository.index() if one.reason}
-        return Listening(addresses, self.service, self.repository, problems)
+        return StartedServer(addresses, self.service, self.repository, problems)
 
     def _tls(self, protocol: str) -> ssl.SSLContext | None:
         guard = self.settings.guard
@@ -192,7 +192,7 @@ class Server:
                 port,
                 ssl=tls,
                 ssl_handshake_timeout=HANDSHAKE_S if tls is not None else None,
-                backlog=BACKLOG,
+                backlog=TCP_BACKLOG,
                 reuse_port=shares,
             )
         except OSError as error:
@@ -247,7 +247,7 @@ class _TurnedAway(asyncio.BufferedProtocol):
         return bytearray(max(sizehint, 1))
 
 
-class RestRepository:
+class RestModelControl:
     """The repository as REST speaks of it."""
 
     def __init__(self, service: Service, repository: Repository, *, may_load: bool = True) -> None:
@@ -292,7 +292,7 @@ class RestRepository:
         }
 
 
-class RestShared:
+class RestSharedRegions:
     """Shared memory as REST speaks of it."""
 
     def __init__(self, shared: SharedMemory) -> None:
@@ -312,7 +312,7 @@ class RestShared:
         self._shared.write(region, offset, size, raw)
 
 
-async def serve(settings: ServerSettings, begun: Callable[[Listening], None]) -> int:
+async def serve(settings: ServerSettings, begun: Callable[[StartedServer], None]) -> int:
     """Serve until SIGTERM or SIGINT, then finish what is under way; return how many requests were cut off."""
     loop = asyncio.get_running_loop()
     server = Server(settings)
@@ -343,7 +343,7 @@ def _have_descriptors(needed: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
-def run_server(settings: ServerSettings, begun: Callable[[Listening], None]) -> int:
+def run_server(settings: ServerSettings, begun: Callable[[StartedServer], None]) -> int:
     """Serve in this thread, on the fastest loop that is installed."""
     _have_descriptors(settings.guard.connections_most + DESCRIPTORS_SPARE)
     try:

@@ -14,7 +14,7 @@ from tamis.serve.models.statistics import Statistics
 from tamis.serve.protocol.messages import Asking, Fault, Refusal
 from tamis.serve.request_log import RequestLog
 
-NAME = "tamis"
+SERVER_NAME = "tamis"
 EXTENSIONS = (
     "binary_tensor_data",
     "classification",

@@ -21,18 +21,18 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from tamis._base import TamisError, UsageError, end_with_parent
-from tamis.serve.server import Listening, ServerSettings, run_server
-from tamis.serve.wire.http1 import HttpLimits, HttpRules, Request
-from tamis.serve.wire.http1_listening import HttpProtocol
+from tamis.serve.fronts.metrics import EXPOSITION_TYPE
+from tamis.serve.server import ServerSettings, StartedServer, run_server
+from tamis.serve.wire.http1 import HttpConfig, HttpLimits, HttpRequest
+from tamis.serve.wire.http1_protocol import HttpProtocol
 
 AGAIN_FIRST_S, AGAIN_MOST_S, LIVED_S = 0.1, 5.0, 10.0
 DOUBLINGS_MOST = 10
 METRICS_S = 2.0
-TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 _log = logging.getLogger(__name__)
 
 
-class Told(NamedTuple):
+class ServerReport(NamedTuple):
     """What a worker says when it has begun: what a command prints."""
 
     addresses: dict[str, str]
@@ -40,16 +40,16 @@ class Told(NamedTuple):
     ready: bool
 
 
-def told(listening: Listening) -> Told:
+def server_report(listening: StartedServer) -> ServerReport:
     """Return what a server has to say."""
     index = [(one.name, one.version, str(one.state), one.reason) for one in listening.repository.index()]
-    return Told(dict(listening.addresses), index, listening.service.ready)
+    return ServerReport(dict(listening.addresses), index, listening.service.ready)
 
 
 def _work(settings: ServerSettings, connection: Connection) -> None:
     end_with_parent()
     try:
-        left = run_server(settings, lambda listening: connection.send(told(listening)))
+        left = run_server(settings, lambda listening: connection.send(server_report(listening)))
     except TamisError as error:
         connection.send(error)
     else:
@@ -62,7 +62,7 @@ class _Worker:
 
     settings: ServerSettings
     process: Any = None
-    told: Told | None = None
+    told: ServerReport | None = None
     left: int = 0
     failures: int = 0
     begun: threading.Event = field(default_factory=threading.Event)
@@ -91,7 +91,7 @@ class Workers:
         self._context = multiprocessing.get_context("spawn")
         self._threads = [threading.Thread(target=self._mind, args=(one,)) for one in self._workers]
 
-    def start(self) -> Told:
+    def start(self) -> ServerReport:
         """Start all; return what they say when they have begun."""
         for thread in self._threads:
             thread.start()
@@ -129,7 +129,7 @@ class Workers:
         with contextlib.suppress(EOFError, OSError):
             while True:
                 said = connection.recv()
-                if isinstance(said, Told):
+                if isinstance(said, ServerReport):
                     worker.told = said
                     worker.begun.set()
                 elif isinstance(said, TamisError):
@@ -208,7 +208,9 @@ def _sorted(lines: dict[str, None]) -> list[str]:
     return [line for several in families.values() for line in several]
 
 
-async def _gather(workers: Workers, host: str, port: int | None, begun: Callable[[Told], None]) -> None:
+async def _gather(
+    workers: Workers, host: str, port: int | None, begun: Callable[[ServerReport], None]
+) -> None:
     """Answer for metrics, and wait for the end."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -225,7 +227,7 @@ async def _gather(workers: Workers, host: str, port: int | None, begun: Callable
     connections: set[HttpProtocol] = set()
     tasks: set[asyncio.Task[None]] = set()
 
-    def handle(request: Request) -> None:
+    def handle(request: HttpRequest) -> None:
         if request.target.partition("?")[0].rstrip("/") != "/metrics":
             request.fail(404, f"there is nothing at {request.target[:200]}; there is /metrics")
             return
@@ -233,12 +235,12 @@ async def _gather(workers: Workers, host: str, port: int | None, begun: Callable
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    async def answer(request: Request) -> None:
+    async def answer(request: HttpRequest) -> None:
         text = await loop.run_in_executor(None, workers.metrics)
-        request.answer(200, (TEXT,), (text.encode(),))
+        request.answer(200, (EXPOSITION_TYPE,), (text.encode(),))
 
     if port is not None:
-        rules = HttpRules(handle, HttpLimits())
+        rules = HttpConfig(handle, HttpLimits())
         door = await loop.create_server(lambda: HttpProtocol(rules, connections), host, port)
         bound = door.sockets[0].getsockname()
         said.addresses["metrics"] = f"{bound[0]}:{bound[1]}"
@@ -246,7 +248,7 @@ async def _gather(workers: Workers, host: str, port: int | None, begun: Callable
     await waiting
 
 
-def run_workers(settings: ServerSettings, count: int, begun: Callable[[Told], None]) -> int:
+def run_workers(settings: ServerSettings, count: int, begun: Callable[[ServerReport], None]) -> int:
     """Serve with several processes until SIGTERM or SIGINT; return how many requests were cut off."""
     workers = Workers(settings, count)
     try:

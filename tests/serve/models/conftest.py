@@ -16,8 +16,8 @@ from tamis.serve.fronts.grpc_methods import methods
 from tamis.serve.models.repository import Repository
 from tamis.serve.service import Service
 from tamis.serve.shared_memory import SharedMemory
-from tamis.serve.wire.grpc import Rules
-from tamis.serve.wire.listening import GrpcProtocol
+from tamis.serve.wire.grpc import GrpcConfig
+from tamis.serve.wire.grpc_protocol import GrpcProtocol
 
 SCALE = """scale (float[N, 3] x) => (float[N, 3] y) {{
     factor = Constant <value_float = {0}> ()
@@ -151,7 +151,7 @@ def serve(tmp_path):
             found.service = Service(found.loop)
             found.repository = Repository(given or [tmp_path / "models"], found.service)
             await found.repository.load_all()
-            rules = Rules(methods(found.service, SharedMemory(), found.repository), 1 << 26)
+            rules = GrpcConfig(methods(found.service, SharedMemory(), found.repository), 1 << 26)
             found.connections = set()
             found.server = await found.loop.create_server(
                 lambda: GrpcProtocol(rules, found.connections), "127.0.0.1", 0

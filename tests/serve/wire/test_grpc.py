@@ -9,8 +9,8 @@ import time
 import grpc
 import pytest
 
-from tamis.serve.wire.grpc import Method, Rules, Status
-from tamis.serve.wire.listening import GrpcProtocol
+from tamis.serve.wire.grpc import GrpcConfig, Method, Status
+from tamis.serve.wire.grpc_protocol import GrpcProtocol
 
 MOST = 1 << 23
 
@@ -33,7 +33,7 @@ class Server:
             ),
             "/test/Deadline": Method(self._deadline),
         }
-        rules = Rules(methods, MOST, self._admit, self._reserve, self._release)
+        rules = GrpcConfig(methods, MOST, self._admit, self._reserve, self._release)
         started = threading.Event()
 
         async def serve() -> None:

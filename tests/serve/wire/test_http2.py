@@ -10,27 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.serve.wire.frames import (
-    ACK,
-    CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
-    GOAWAY,
     HEADERS,
-    INITIAL_WINDOW_SIZE,
-    MAX_FRAME_SIZE,
     PADDED,
-    PING,
     PREFACE,
-    PRIORITISED,
-    RST_STREAM,
-    SETTINGS,
-    WINDOW_UPDATE,
-    Code,
+    PRIORITY,
+    ErrorCode,
+    FrameFlag,
+    FrameType,
+    SettingId,
     frame,
 )
-from tamis.serve.wire.grpc import Call, Method, Rules, understand
-from tamis.serve.wire.http2 import Connection
+from tamis.serve.wire.grpc import GrpcConfig, Method, ServerCall, parse_call_headers
+from tamis.serve.wire.http2 import Http2Connection
 
 ASKED = [
     (":method", "POST"),
@@ -49,9 +43,13 @@ class Peer:
         self.messages: list[bytes] = []
         self.out = bytearray()
         self.reserved = 0
-        rules = Rules({"/test/Echo": Method(self._echo)}, most, lambda _: None, self._reserve, self._release)
-        self.connection = Connection(
-            self._write, lambda connection, stream: Call(connection, stream, rules), understand=understand
+        rules = GrpcConfig(
+            {"/test/Echo": Method(self._echo)}, most, lambda _: None, self._reserve, self._release
+        )
+        self.connection = Http2Connection(
+            self._write,
+            lambda connection, stream: ServerCall(connection, stream, rules),
+            parse_headers=parse_call_headers,
         )
 
     def _write(self, chunks):
@@ -86,7 +84,7 @@ class Peer:
 
 def calls(*messages: bytes, frame_bytes: int = 16_384) -> bytes:
     """Return what a client sends for some calls, one after the other."""
-    encoder, sent = Encoder(), bytearray(PREFACE + frame(SETTINGS, 0, 0))
+    encoder, sent = Encoder(), bytearray(PREFACE + frame(FrameType.SETTINGS, 0, 0))
     for number, message in enumerate(messages):
         stream = 2 * number + 1
         sent += frame(HEADERS, END_HEADERS, stream, encoder.encode(ASKED))
@@ -148,8 +146,8 @@ def test_calls_with_a_few_wrong_bytes_break_the_connection_at_most(data):
 def broken(*frames: bytes) -> int | None:
     """Return the error that a connection is ended with after these frames."""
     peer = Peer()
-    peer.receive(PREFACE + frame(SETTINGS, 0, 0) + b"".join(frames))
-    last = [payload for kind, _, _, payload in peer.frames() if kind == GOAWAY]
+    peer.receive(PREFACE + frame(FrameType.SETTINGS, 0, 0) + b"".join(frames))
+    last = [payload for kind, _, _, payload in peer.frames() if kind == FrameType.GOAWAY]
     return int.from_bytes(last[0][4:8], "big") if last else None
 
 
@@ -160,28 +158,41 @@ def headers(stream: int = 1, flags: int = END_HEADERS, block: bytes | None = Non
 @pytest.mark.parametrize(
     ("frames", "code"),
     [
-        ([frame(PING, 0, 0, b"12345678")], None),
+        ([frame(FrameType.PING, 0, 0, b"12345678")], None),
         ([frame(77, 0, 0, b"what is to come")], None),
-        ([frame(PING, 0, 0, b"short")], Code.FRAME_SIZE_ERROR),
-        ([frame(SETTINGS, 0, 0, b"12345")], Code.FRAME_SIZE_ERROR),
-        ([frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, 1 << 31))], Code.FLOW_CONTROL_ERROR),
-        ([frame(SETTINGS, 0, 0, struct.pack(">HI", MAX_FRAME_SIZE, 5))], Code.PROTOCOL_ERROR),
-        ([frame(WINDOW_UPDATE, 0, 0, bytes(4))], Code.FLOW_CONTROL_ERROR),
-        ([frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff")], Code.FLOW_CONTROL_ERROR),
-        ([frame(DATA, 0, 1, b"x")], Code.PROTOCOL_ERROR),
-        ([frame(DATA, 0, 0, b"x")], Code.PROTOCOL_ERROR),
-        ([headers(2)], Code.PROTOCOL_ERROR),
-        ([headers(0)], Code.PROTOCOL_ERROR),
-        ([headers(1, 0), frame(PING, 0, 0, bytes(8))], Code.PROTOCOL_ERROR),
-        ([frame(CONTINUATION, END_HEADERS, 1, b"")], Code.PROTOCOL_ERROR),
-        ([headers(block=b"\xff\xff\xff\xff\xff\xff\xff\xff")], Code.COMPRESSION_ERROR),
-        ([headers(1, 0), *[frame(CONTINUATION, 0, 1, bytes(16_000))] * 5], Code.ENHANCE_YOUR_CALM),
-        ([frame(HEADERS, END_HEADERS, 1, bytes(70_000))], Code.FRAME_SIZE_ERROR),
-        ([headers(), frame(DATA, PADDED, 1, b"\x09123")], Code.PROTOCOL_ERROR),
-        ([frame(5, END_HEADERS, 1, bytes(4))], Code.PROTOCOL_ERROR),
+        ([frame(FrameType.PING, 0, 0, b"short")], ErrorCode.FRAME_SIZE_ERROR),
+        ([frame(FrameType.SETTINGS, 0, 0, b"12345")], ErrorCode.FRAME_SIZE_ERROR),
         (
-            [f for i in range(1001) for f in (headers(2 * i + 1), frame(RST_STREAM, 0, 2 * i + 1, bytes(4)))],
-            Code.ENHANCE_YOUR_CALM,
+            [frame(FrameType.SETTINGS, 0, 0, struct.pack(">HI", SettingId.INITIAL_WINDOW_SIZE, 1 << 31))],
+            ErrorCode.FLOW_CONTROL_ERROR,
+        ),
+        (
+            [frame(FrameType.SETTINGS, 0, 0, struct.pack(">HI", SettingId.MAX_FRAME_SIZE, 5))],
+            ErrorCode.PROTOCOL_ERROR,
+        ),
+        ([frame(FrameType.WINDOW_UPDATE, 0, 0, bytes(4))], ErrorCode.FLOW_CONTROL_ERROR),
+        ([frame(FrameType.WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff")], ErrorCode.FLOW_CONTROL_ERROR),
+        ([frame(DATA, 0, 1, b"x")], ErrorCode.PROTOCOL_ERROR),
+        ([frame(DATA, 0, 0, b"x")], ErrorCode.PROTOCOL_ERROR),
+        ([headers(2)], ErrorCode.PROTOCOL_ERROR),
+        ([headers(0)], ErrorCode.PROTOCOL_ERROR),
+        ([headers(1, 0), frame(FrameType.PING, 0, 0, bytes(8))], ErrorCode.PROTOCOL_ERROR),
+        ([frame(FrameType.CONTINUATION, END_HEADERS, 1, b"")], ErrorCode.PROTOCOL_ERROR),
+        ([headers(block=b"\xff\xff\xff\xff\xff\xff\xff\xff")], ErrorCode.COMPRESSION_ERROR),
+        (
+            [headers(1, 0), *[frame(FrameType.CONTINUATION, 0, 1, bytes(16_000))] * 5],
+            ErrorCode.ENHANCE_YOUR_CALM,
+        ),
+        ([frame(HEADERS, END_HEADERS, 1, bytes(70_000))], ErrorCode.FRAME_SIZE_ERROR),
+        ([headers(), frame(DATA, PADDED, 1, b"\x09123")], ErrorCode.PROTOCOL_ERROR),
+        ([frame(FrameType.PUSH_PROMISE, END_HEADERS, 1, bytes(4))], ErrorCode.PROTOCOL_ERROR),
+        (
+            [
+                f
+                for i in range(1001)
+                for f in (headers(2 * i + 1), frame(FrameType.RST_STREAM, 0, 2 * i + 1, bytes(4)))
+            ],
+            ErrorCode.ENHANCE_YOUR_CALM,
         ),
     ],
 )
@@ -194,10 +205,10 @@ def test_padding_priorities_and_headers_in_pieces_are_taken():
     peer = Peer()
     peer.receive(
         PREFACE
-        + frame(SETTINGS, 0, 0)
-        + frame(HEADERS, PADDED | PRIORITISED, 1, b"\x02" + bytes(5) + block[:4] + bytes(2))
-        + frame(CONTINUATION, 0, 1, block[4:9])
-        + frame(CONTINUATION, END_HEADERS, 1, block[9:])
+        + frame(FrameType.SETTINGS, 0, 0)
+        + frame(HEADERS, PADDED | PRIORITY, 1, b"\x02" + bytes(5) + block[:4] + bytes(2))
+        + frame(FrameType.CONTINUATION, 0, 1, block[4:9])
+        + frame(FrameType.CONTINUATION, END_HEADERS, 1, block[9:])
         + frame(DATA, PADDED, 1, b"\x03" + b"\0\0\0\0\x02a" + bytes(3))
         + frame(DATA, PADDED | END_STREAM, 1, b"\x01" + b"b" + bytes(1))
     )
@@ -207,8 +218,8 @@ def test_padding_priorities_and_headers_in_pieces_are_taken():
 def test_answers_wait_for_the_window_and_go_on_in_order():
     message = bytes(range(256)) * 400
     peer = Peer()
-    small = struct.pack(">HI", INITIAL_WINDOW_SIZE, 1000)
-    peer.receive(PREFACE + frame(SETTINGS, 0, 0, small) + calls(message)[len(PREFACE) + 9 :])
+    small = struct.pack(">HI", SettingId.INITIAL_WINDOW_SIZE, 1000)
+    peer.receive(PREFACE + frame(FrameType.SETTINGS, 0, 0, small) + calls(message)[len(PREFACE) + 9 :])
 
     def data() -> bytes:
         return b"".join(payload for kind, _, _, payload in peer.frames() if kind == DATA)
@@ -216,8 +227,8 @@ def test_answers_wait_for_the_window_and_go_on_in_order():
     assert len(data()) == 1000
     while peer.connection.streams:
         peer.receive(
-            frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 7000))
-            + frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 7000))
+            frame(FrameType.WINDOW_UPDATE, 0, 1, struct.pack(">I", 7000))
+            + frame(FrameType.WINDOW_UPDATE, 0, 0, struct.pack(">I", 7000))
         )
     assert data()[5:] == message
     last = peer.frames()[-1]
@@ -228,6 +239,6 @@ def test_answers_wait_for_the_window_and_go_on_in_order():
 
 def test_settings_are_acknowledged_and_pings_answered():
     peer = Peer()
-    peer.receive(PREFACE + frame(SETTINGS, 0, 0) + frame(PING, 0, 0, b"12345678"))
-    assert (SETTINGS, ACK, 0, b"") in peer.frames()
-    assert (PING, ACK, 0, b"12345678") in peer.frames()
+    peer.receive(PREFACE + frame(FrameType.SETTINGS, 0, 0) + frame(FrameType.PING, 0, 0, b"12345678"))
+    assert (FrameType.SETTINGS, FrameFlag.ACK, 0, b"") in peer.frames()
+    assert (FrameType.PING, FrameFlag.ACK, 0, b"12345678") in peer.frames()

@@ -14,8 +14,8 @@ import numpy as np
 from tamis.records import Scenario, Traffic
 from tamis.serve.client.channel import CallError, Channel, Exchange
 from tamis.serve.client.inference import PATH
-from tamis.serve.wire.frames import Chunk
-from tamis.serve.wire.sending import Sending
+from tamis.serve.wire import Buffer
+from tamis.serve.wire.sending import Http2Sender
 
 SPIN_NS = 1_200_000  # shorter waits are busy, since poll() has a resolution of milliseconds
 DRAIN_NS = 2_000_000_000  # wait for late responses at the end, beyond the timeout
@@ -68,7 +68,7 @@ class Driver:
     def __init__(
         self,
         address: str,
-        requests: Sequence[tuple[int, Sequence[Chunk]]],
+        requests: Sequence[tuple[int, Sequence[Buffer]]],
         *,
         models: int = 1,
         connections: int = 1,
@@ -166,7 +166,7 @@ class Driver:
         size, pieces = self._requests[place]
         model = place % self._models
 
-        def make(connection: Sending, stream_id: int) -> _Timed:
+        def make(connection: Http2Sender, stream_id: int) -> _Timed:
             exchange = _Timed(connection, stream_id)
             exchange.finished = self._finished
             exchange.model = model

@@ -23,8 +23,8 @@ from tamis.records import (
 from tamis.serve.client.channel import CallError, Channel, reach
 from tamis.serve.client.inference import Codec
 from tamis.serve.protocol.tensors import dtype_of, to_raw
-from tamis.serve.wire.frames import Chunk
-from tamis.serve.wire.tls import Credentials
+from tamis.serve.tls import Credentials
+from tamis.serve.wire import Buffer
 
 MERGED_ROWS_PARAMETER = "tamis_merged_rows"  # model parameter of our server: most rows that it merges
 SERVICE = "/inference.GRPCInferenceService/"
@@ -97,7 +97,7 @@ class LoadTarget:
 
     def _request(
         self, described: pb.ModelMetadataResponse, arrays: Sequence[np.ndarray]
-    ) -> tuple[int, list[Chunk]]:
+    ) -> tuple[int, list[Buffer]]:
         message = pb.ModelInferRequest(model_name=self.model)
         for spec, array in zip(described.inputs, arrays, strict=True):
             message.inputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)

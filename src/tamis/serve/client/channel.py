@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from urllib.parse import unquote
 
-from tamis.serve.wire.frames import JOINED_MOST, Chunk, Code, Header
-from tamis.serve.wire.grpc import Status, literal
-from tamis.serve.wire.http2 import Connection
-from tamis.serve.wire.messages import Messages, prefix_of
-from tamis.serve.wire.sending import Sending
-from tamis.serve.wire.tls import Credentials
+from tamis.serve.tls import Credentials
+from tamis.serve.wire import Buffer
+from tamis.serve.wire.frames import MAX_JOINED_BYTES, ErrorCode, Header
+from tamis.serve.wire.grpc import Status, literal_header
+from tamis.serve.wire.http2 import Http2Connection
+from tamis.serve.wire.messages import MessageStream, message_prefix
+from tamis.serve.wire.sending import Http2Sender
 
 SCHEME, SECURE = "grpc://", "grpcs://"
 PIECES_MOST = 64  # that one call of the system takes
@@ -35,15 +36,15 @@ class CallError(Exception):
         self.status = status
 
 
-class Exchange(Messages):
+class Exchange(MessageStream):
     """A call under way: `messages` are its answers so far; `done` when no more will come."""
 
     __slots__ = ("done", "failure", "is_reset", "messages", "trailers")
 
-    def __init__(self, connection: Sending, stream_id: int) -> None:
+    def __init__(self, connection: Http2Sender, stream_id: int) -> None:
         """Begin a call."""
         super().__init__(connection, stream_id)
-        self.messages: deque[Chunk] = deque()
+        self.messages: deque[Buffer] = deque()
         self.trailers: dict[bytes, bytes] = {}
         self.done = self.is_reset = False
         self.failure: CallError | None = None
@@ -56,7 +57,7 @@ class Exchange(Messages):
         """Take answers of any size that arrays have."""
         return size < ANSWER_BYTES_MOST
 
-    def on_message(self, message: Chunk, packed: bool) -> None:
+    def on_message(self, message: Buffer, packed: bool) -> None:
         """Keep an answer."""
         if packed:
             self._fail(Status.INTERNAL, "the server has compressed its answer, which was not asked for")
@@ -86,7 +87,7 @@ class Exchange(Messages):
         if not self.done:
             self.is_reset = True
             told = f"the server has cut the call off (HTTP/2 code {code})"
-            if code == Code.REFUSED_STREAM:
+            if code == ErrorCode.REFUSED_STREAM:
                 told = "the server takes no more calls at a time over one connection: use more connections"
             self._fail(Status.UNAVAILABLE, told)
 
@@ -117,7 +118,7 @@ class Channel:
         self._sent = 0  # header blocks that may have changed the table
         self._secure = tls is not None
         self._gone = ""  # why there is no connection any more
-        self._connection = Connection(self._take)
+        self._connection = Http2Connection(self._take)
         self._send(None)
 
     @property
@@ -151,10 +152,10 @@ class Channel:
         self,
         path: str,
         size: int,
-        pieces: Sequence[Chunk],
+        pieces: Sequence[Buffer],
         *,
         timeout_ns: int | None = None,
-        make: Callable[[Sending, int], Exchange] = Exchange,
+        make: Callable[[Http2Sender, int], Exchange] = Exchange,
     ) -> Exchange:
         """Send a call; its answer is waited for later."""
         connection = self._connection
@@ -162,9 +163,11 @@ class Channel:
             raise CallError(Status.UNAVAILABLE, f"the connection to {self.address} is closed")
         block = self._block(path)
         if timeout_ns is not None:
-            block += literal(b"grpc-timeout", b"%dm" % max(1, min(99_999_999, timeout_ns // 1_000_000)))
+            block += literal_header(
+                b"grpc-timeout", b"%dm" % max(1, min(99_999_999, timeout_ns // 1_000_000))
+            )
         exchange = connection.open(make, block)
-        connection.send_data(exchange, (prefix_of(size), *pieces), ends=True)
+        connection.send_data(exchange, (message_prefix(size), *pieces), ends=True)
         connection.flush()
         self._send(None if timeout_ns is None else monotonic_ns() + timeout_ns)
         return exchange
@@ -192,7 +195,7 @@ class Channel:
             self._sent += 1
         return block
 
-    def answer(self, exchange: Exchange, until_ns: int | None = None) -> Chunk:
+    def answer(self, exchange: Exchange, until_ns: int | None = None) -> Buffer:
         """Return the one answer of a call, or raise CallError."""
         while not exchange.done:
             if exchange.messages and self._connection.closed:
@@ -211,12 +214,12 @@ class Channel:
     def cancel(self, exchange: Exchange) -> None:
         """Tell the server that nobody waits for an answer any more."""
         if not self._connection.closed:
-            self._connection.reset(exchange, Code.CANCEL)
+            self._connection.reset(exchange, ErrorCode.CANCEL)
             self._connection.flush()
             self._send(monotonic_ns())
 
-    def _take(self, chunks: list[Chunk]) -> None:
-        if sum(map(len, chunks)) <= JOINED_MOST:  # one piece costs the system less than several
+    def _take(self, chunks: list[Buffer]) -> None:
+        if sum(map(len, chunks)) <= MAX_JOINED_BYTES:  # one piece costs the system less than several
             chunks = [b"".join(chunks)]
         self._outbox.extend([memoryview(chunk) for chunk in chunks if len(chunk)])
 

@@ -17,7 +17,7 @@ from tamis.bundle import Signature
 from tamis.serve.client.channel import CallError, Channel
 from tamis.serve.protocol.infer import ID, RAW_INPUT, RAW_OUTPUT, field_head, taken_apart
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, elements, from_raw, to_raw
-from tamis.serve.wire.frames import Chunk
+from tamis.serve.wire import Buffer
 from tamis.serve.wire.grpc import Status
 
 PATH = "/inference.GRPCInferenceService/ModelInfer"
@@ -72,12 +72,12 @@ class Codec:
             has_rows=signature.rows != "none",
         )
 
-    def request(self, arrays: Sequence[np.ndarray]) -> tuple[int, list[Chunk]]:
+    def request(self, arrays: Sequence[np.ndarray]) -> tuple[int, list[Buffer]]:
         """Return a request's size and pieces; the arrays' bytes are not copied."""
         shapes = tuple([array.shape for array in arrays])
         head = self.head(shapes)
         number = f"{self._prefix}{next(self._numbers):x}".encode()
-        pieces: list[Chunk] = [head + field_head(ID, len(number)) + number]
+        pieces: list[Buffer] = [head + field_head(ID, len(number)) + number]
         size = len(pieces[0])
         for array in arrays:
             raw = to_raw(array)
@@ -102,7 +102,7 @@ class Codec:
         self._heads[shapes] = head
         return head
 
-    def outputs(self, message: Chunk) -> list[np.ndarray]:
+    def outputs(self, message: Buffer) -> list[np.ndarray]:
         """Return the outputs in an answer; what is no answer of this model is the server's fault."""
         try:
             key, _, raws, _ = taken_apart(memoryview(message), RAW_OUTPUT)

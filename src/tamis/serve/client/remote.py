@@ -20,8 +20,8 @@ from tamis.engines.engine import Arrays
 from tamis.serve.client.channel import CallError
 from tamis.serve.client.inference import Codec
 from tamis.serve.client.servers import Server, Servers
+from tamis.serve.tls import CREDENTIAL_VARIABLE, Credentials
 from tamis.serve.wire.grpc import Status
-from tamis.serve.wire.tls import VARIABLE, Credentials
 
 # what another server would say as well: there is no use in asking it, but a local engine may know better
 FINAL = frozenset({Status.INVALID_ARGUMENT, Status.UNIMPLEMENTED})
@@ -62,7 +62,7 @@ class RemoteRunner(Runner):
         self._codec = Codec.of(remote.names.get(bundle.name, bundle.name), "", bundle.manifest.signature)
         papers = [None if one is None else Path(one) for one in (remote.ca, remote.certificate, remote.key)]
         self._servers = Servers(
-            remote.servers, Credentials(remote.token or os.environ.get(VARIABLE), *papers)
+            remote.servers, Credentials(remote.token or os.environ.get(CREDENTIAL_VARIABLE), *papers)
         )
         self._timeout_ns = round(remote.timeout_s * 1e9)
         self._local: Session | None = None

@@ -12,8 +12,8 @@ from tamis.serve.client.channel import CallError, reach
 from tamis.serve.client.inference import InferChannel
 from tamis.serve.client.local import LocalChannel
 from tamis.serve.protocol.local import SCHEME as LOCAL
+from tamis.serve.tls import Credentials
 from tamis.serve.wire.grpc import Status
-from tamis.serve.wire.tls import Credentials
 
 REST_FIRST_S, REST_MOST_S = 0.1, 5.0
 DOUBLINGS_MOST = 10

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
-from tamis.serve.fronts.plans import Plan, Plans
+from tamis.serve.fronts.plans import RequestPlan, RequestPlans
 from tamis.serve.models.tickets import Ticket
 from tamis.serve.protocol.classification import class_counts, classified
 from tamis.serve.protocol.infer import (
@@ -23,8 +23,8 @@ from tamis.serve.protocol.messages import Answer, Asking, Refusal
 from tamis.serve.protocol.regions import output_places, read_inputs, write_outputs
 from tamis.serve.service import Service
 from tamis.serve.shared_memory import SharedMemory
-from tamis.serve.wire.frames import Chunk
-from tamis.serve.wire.grpc import Call, Status
+from tamis.serve.wire import Buffer
+from tamis.serve.wire.grpc import ServerCall, Status
 
 
 class _GrpcTicket(Ticket):
@@ -32,7 +32,9 @@ class _GrpcTicket(Ticket):
 
     __slots__ = ("answers", "call", "plan")
 
-    def __init__(self, plan: Plan, arrays: list[Any], call: Call, request_id: str, answers: Answers) -> None:
+    def __init__(
+        self, plan: RequestPlan, arrays: list[Any], call: ServerCall, request_id: str, answers: Answers
+    ) -> None:
         """Keep what the answer needs."""
         super().__init__(plan.prepared, arrays, call.deadline_ns, request_id)
         self.plan, self.call, self.answers = plan, call, answers
@@ -67,9 +69,9 @@ class Inference:
         """Know no request yet."""
         self._service, self._shared = service, shared
         self._requests, self._answers = Requests(), Answers()
-        self._plans = Plans(service)
+        self._plans = RequestPlans(service)
 
-    def one(self, call: Call, message: Chunk) -> None:
+    def one(self, call: ServerCall, message: Buffer) -> None:
         """Answer a call."""
         request_id = ""
         try:
@@ -85,17 +87,17 @@ class Inference:
             self._service.note_refused(request_id, refusal)
             call.fail(*_told(refusal, request_id))
 
-    def next(self, call: Call, message: Chunk) -> None:
+    def next(self, call: ServerCall, message: Buffer) -> None:
         """Answer one message of a stream; an error is a message too, and the stream goes on."""
         call.open_answers += 1
         self._take(call, message, _Streamed(call))
 
-    def no_more(self, call: Call) -> None:
+    def no_more(self, call: ServerCall) -> None:
         """End a stream when all its messages are answered."""
         if not call.open_answers:
             call.finish()
 
-    def _take(self, call: Call, message: Chunk, reply: _Unary | _Streamed) -> None:
+    def _take(self, call: ServerCall, message: Buffer, reply: _Unary | _Streamed) -> None:
         request_id = ""
 
         def tell(refusal: Refusal) -> None:
@@ -143,7 +145,7 @@ class Inference:
 class _Unary:
     """The one answer of a call."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: ServerCall) -> None:
         self._call = call
 
     def answer(self, size: int, pieces: list[Any]) -> None:
@@ -158,7 +160,7 @@ class _Unary:
 class _Streamed:
     """One of several answers."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: ServerCall) -> None:
         self._call = call
 
     def answer(self, size: int, pieces: list[Any]) -> None:

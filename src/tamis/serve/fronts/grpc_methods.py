@@ -12,7 +12,7 @@ from tamis.serve.fronts.grpc_infer import Inference
 from tamis.serve.fronts.grpc_repository import repository_methods, take
 from tamis.serve.models.repository import Repository
 from tamis.serve.protocol.messages import Fault, Refusal
-from tamis.serve.service import EXTENSIONS, NAME, Service
+from tamis.serve.service import EXTENSIONS, SERVER_NAME, Service
 from tamis.serve.shared_memory import SharedMemory
 from tamis.serve.wire.grpc import Method
 
@@ -33,7 +33,9 @@ def methods(
         "ServerReady": (pb.ServerReadyRequest, lambda _: pb.ServerReadyResponse(ready=service.ready)),
         "ServerMetadata": (
             pb.ServerMetadataRequest,
-            lambda _: pb.ServerMetadataResponse(name=NAME, version=service.version, extensions=EXTENSIONS),
+            lambda _: pb.ServerMetadataResponse(
+                name=SERVER_NAME, version=service.version, extensions=EXTENSIONS
+            ),
         ),
         "ModelReady": (pb.ModelReadyRequest, partial(_model_ready, service)),
         "ModelMetadata": (pb.ModelMetadataRequest, partial(_model_metadata, service)),

@@ -16,8 +16,8 @@ from tamis.serve.models.statistics import Duration
 from tamis.serve.models.triton_config import config_of
 from tamis.serve.protocol.messages import Fault, Refusal
 from tamis.serve.service import Loaded, Service
-from tamis.serve.wire.frames import Chunk
-from tamis.serve.wire.grpc import Call, Status
+from tamis.serve.wire import Buffer
+from tamis.serve.wire.grpc import ServerCall, Status
 
 # An act takes the request and returns the answer, or a coroutine of it; it raises Refusal where it refuses.
 Act = Callable[[Any], Any]
@@ -59,7 +59,7 @@ def repository_methods(
     }
 
 
-def take(kind: Any, act: Act, call: Call, message: Chunk) -> None:
+def take(kind: Any, act: Act, call: ServerCall, message: Buffer) -> None:
     """Answer a call by an act, at once or when it is done; `Method(partial(take, kind, act))` is the whole method."""
     try:
         found = act(kind.FromString(bytes(message)))
@@ -76,7 +76,7 @@ def take(kind: Any, act: Act, call: Call, message: Chunk) -> None:
             _answer(call, found)
 
 
-async def _later(found: Awaitable[Any], call: Call) -> None:
+async def _later(found: Awaitable[Any], call: ServerCall) -> None:
     try:
         answer = await found
     except Refusal as refusal:
@@ -86,7 +86,7 @@ async def _later(found: Awaitable[Any], call: Call) -> None:
     call.connection.flush()
 
 
-def _answer(call: Call, found: Any) -> None:
+def _answer(call: ServerCall, found: Any) -> None:
     encoded = found.SerializeToString()
     call.answer(len(encoded), [encoded])
 

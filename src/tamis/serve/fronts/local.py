@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tamis._base import UsageError
-from tamis.serve.fronts.plans import Plan, Plans
+from tamis.serve.fronts.plans import RequestPlan, RequestPlans
 from tamis.serve.models.tickets import Ticket
 from tamis.serve.protocol.infer import Answers, Head, Requests, sizes_of
 from tamis.serve.protocol.local import (
@@ -40,7 +40,7 @@ from tamis.serve.protocol.local import (
 from tamis.serve.protocol.messages import Fault, Refusal
 from tamis.serve.service import Service
 
-BACKLOG = 128
+LOCAL_BACKLOG = 128
 HEADS_MOST = 512  # that a connection may number
 # A client that asks again within so long is looked for without going to sleep, for so long in a turn of the loop.
 LINGER_NS, TURN_NS = 50_000, 1_000_000
@@ -48,7 +48,7 @@ _DESCRIPTOR = array.array("i").itemsize
 
 
 @dataclass
-class LocalRules:
+class LocalConfig:
     """What all connections share."""
 
     service: Service
@@ -58,10 +58,10 @@ class LocalRules:
     answers: Answers = field(default_factory=Answers)
 
 
-class LocalDoor:
+class LocalListener:
     """Listens at a path."""
 
-    def __init__(self, path: Path, rules: LocalRules) -> None:
+    def __init__(self, path: Path, rules: LocalConfig) -> None:
         """Listen, or raise UsageError."""
         self.path, self._rules = path, rules
         self.connections: set[LocalConnection] = set()
@@ -95,7 +95,7 @@ def _listening(path: Path) -> socket.socket:
         if path.is_socket() and not _answers(path):
             path.unlink()  # what a server left that was killed
         listener.bind(str(path))
-        listener.listen(BACKLOG)
+        listener.listen(LOCAL_BACKLOG)
     except OSError as error:
         listener.close()
         raise UsageError(f"cannot listen at {path}: {error.strerror or error}") from error
@@ -114,12 +114,12 @@ def _answers(path: Path) -> bool:
 
 
 @dataclass(slots=True)
-class _Known:
+class _KnownRequest:
     """A head that has a number: where its requests' tensors lie, as arrays, and its answers'."""
 
     encoded: bytes
     head: Head
-    plan: Plan
+    plan: RequestPlan
     arrays: list[Any]
     end: int
     answers: dict[Any, tuple[bytes, list[np.ndarray]]] = field(default_factory=dict)
@@ -130,7 +130,7 @@ class _LocalTicket(Ticket):
 
     __slots__ = ("connection", "known")
 
-    def __init__(self, known: _Known, connection: LocalConnection, own_ns: int | None) -> None:
+    def __init__(self, known: _KnownRequest, connection: LocalConnection, own_ns: int | None) -> None:
         super().__init__(known.plan.prepared, list(known.arrays), own_ns)
         self.known, self.connection = known, connection
 
@@ -150,15 +150,15 @@ class _LocalTicket(Ticket):
 class LocalConnection:
     """One client, with one region and one request at a time."""
 
-    def __init__(self, connection: socket.socket, rules: LocalRules, others: set[LocalConnection]) -> None:
+    def __init__(self, connection: socket.socket, rules: LocalConfig, others: set[LocalConnection]) -> None:
         """Wait for packets."""
         connection.setblocking(False)
         self._socket, self._rules, self._others = connection, rules, others
         self._loop = rules.service.loop
         self._region: memoryview | None = None
         self._size = 0
-        self._known: dict[int, _Known] = {}
-        self._plans = Plans(rules.service)
+        self._known: dict[int, _KnownRequest] = {}
+        self._plans = RequestPlans(rules.service)
         self.waits = self.closed = False
         self._answered_ns = 0
         self._loop.add_reader(connection, self._read)
@@ -258,7 +258,7 @@ class LocalConnection:
         self.waits = True
         known.plan.scheduler.take_now(ticket)
 
-    def _learn(self, number: int, encoded: bytes) -> _Known:
+    def _learn(self, number: int, encoded: bytes) -> _KnownRequest:
         region = self._region
         assert region is not None  # noqa: S101 - or nothing but a hello would have been read
         head, _, inline = self._rules.requests.read(encoded)
@@ -276,10 +276,10 @@ class LocalConnection:
         arrays = [None if place is None else given[place] for place in plan.places]
         if len(self._known) >= HEADS_MOST and number not in self._known:
             self._known.clear()
-        known = self._known[number] = _Known(encoded, head, plan, arrays, end)
+        known = self._known[number] = _KnownRequest(encoded, head, plan, arrays, end)
         return known
 
-    def answer(self, known: _Known, outputs: list[np.ndarray]) -> None:
+    def answer(self, known: _KnownRequest, outputs: list[np.ndarray]) -> None:
         """Lay outputs into the region, and say so."""
         if self.closed:
             return
@@ -295,7 +295,7 @@ class LocalConnection:
         self._send(packet)
 
     def _place(
-        self, known: _Known, key: Any, outputs: list[np.ndarray]
+        self, known: _KnownRequest, key: Any, outputs: list[np.ndarray]
     ) -> tuple[bytes, list[np.ndarray]] | None:
         """Find room for an answer like this, or tell how much it takes."""
         if any(output.dtype.kind == "O" for output in outputs):

@@ -9,9 +9,9 @@ import psutil
 
 from tamis.serve.models.statistics import LATENCY_EDGES_NS
 from tamis.serve.service import Loaded, Service
-from tamis.serve.wire.http1 import Field, Request
+from tamis.serve.wire.http1 import Field, HttpRequest
 
-TEXT: Field = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+EXPOSITION_TYPE: Field = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 
 _PER_MODEL: tuple[tuple[str, str, str, Callable[[Loaded], int]], ...] = (
     (
@@ -73,17 +73,17 @@ _PER_MODEL: tuple[tuple[str, str, str, Callable[[Loaded], int]], ...] = (
 _LATENCY = "tamis_request_latency_seconds"
 
 
-def metrics(service: Service) -> Callable[[Request], None]:
+def metrics(service: Service) -> Callable[[HttpRequest], None]:
     """Return what answers requests at the port of the metrics."""
     psutil.cpu_percent()  # the first call begins the time that the second looks back on
 
-    def handle(request: Request) -> None:
+    def handle(request: HttpRequest) -> None:
         if request.target.partition("?")[0].rstrip("/") != "/metrics":
             request.fail(404, f"there is nothing at {request.target[:200]}; there is /metrics")
         elif request.method not in {"GET", "HEAD"}:
             request.fail(405, "/metrics is asked with GET", ((b"allow", b"GET, HEAD"),))
         else:
-            request.answer(200, (TEXT,), (exposition(service).encode(),))
+            request.answer(200, (EXPOSITION_TYPE,), (exposition(service).encode(),))
 
     return handle
 

@@ -14,7 +14,7 @@ from tamis.serve.protocol.infer import Head, arrays_of, sizes_of
 from tamis.serve.service import Service
 
 
-class Plan(NamedTuple):
+class RequestPlan(NamedTuple):
     """Whom to ask, what was checked, how it is answered."""
 
     head: Head
@@ -26,15 +26,15 @@ class Plan(NamedTuple):
     outputs: tuple[str, ...]
 
 
-class Plans:
+class RequestPlans:
     """The plans for heads that came before."""
 
     def __init__(self, service: Service) -> None:
         """Know none."""
         self._service = service
-        self._known: Known[int, Plan] = Known()
+        self._known: Known[int, RequestPlan] = Known()
 
-    def find(self, head: Head, raws: Sequence[memoryview]) -> Plan | None:
+    def find(self, head: Head, raws: Sequence[memoryview]) -> RequestPlan | None:
         """Return the plan; None for what is out of the ordinary: shared regions, classes, strings, numbers in fields."""
         plan = self._known.get(id(head))
         if plan is None or plan.head is not head or plan.generation != self._service.generation:
@@ -43,7 +43,7 @@ class Plans:
                 self._known[id(head)] = plan
         return plan
 
-    def _made(self, head: Head, raws: Sequence[memoryview]) -> Plan | None:
+    def _made(self, head: Head, raws: Sequence[memoryview]) -> RequestPlan | None:
         sizes = sizes_of(head)
         if (
             sizes is None
@@ -60,4 +60,4 @@ class Plans:
         names = list(inputs)
         places = tuple(names.index(one.name) if one.name in inputs else None for one in spec.inputs)
         outputs = tuple(spec.outputs[i].name for i in chosen)
-        return Plan(head, self._service.generation, scheduler, prepared, places, sizes, outputs)
+        return RequestPlan(head, self._service.generation, scheduler, prepared, places, sizes, outputs)

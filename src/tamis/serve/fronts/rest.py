@@ -15,11 +15,11 @@ from tamis.serve.models.statistics import Duration
 from tamis.serve.protocol.json_infer import document, parameters_in, taken
 from tamis.serve.protocol.messages import Fault, Parameter, Refusal
 from tamis.serve.protocol.regions import Regions
-from tamis.serve.service import EXTENSIONS, NAME, Loaded, Service
-from tamis.serve.wire.http1 import JSON, Request
+from tamis.serve.service import EXTENSIONS, SERVER_NAME, Loaded, Service
+from tamis.serve.wire.http1 import JSON, HttpRequest
 
 
-class Repository(Protocol):
+class ModelControl(Protocol):
     """What loads and unloads models; every method raises Refusal where it cannot do what is asked."""
 
     def index(self) -> Sequence[Mapping[str, str]]:
@@ -38,7 +38,7 @@ class Repository(Protocol):
         """Return the labels of those outputs that have some."""
 
 
-class Shared(Regions, Protocol):
+class SharedRegions(Regions, Protocol):
     """What registers regions of shared memory, too."""
 
     def status(self, name: str) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ class Shared(Regions, Protocol):
         """Forget a region, or all where no name is given."""
 
 
-class Asked(NamedTuple):
+class ModelPath(NamedTuple):
     """A path taken apart."""
 
     name: str
@@ -59,51 +59,53 @@ class Asked(NamedTuple):
 
 
 def rest(
-    service: Service, repository: Repository | None = None, shared: Shared | None = None
-) -> Callable[[Request], None]:
+    service: Service, repository: ModelControl | None = None, shared: SharedRegions | None = None
+) -> Callable[[HttpRequest], None]:
     """Return what answers requests."""
     return _Rest(service, repository, shared).handle
 
 
 class _Rest:
-    def __init__(self, service: Service, repository: Repository | None, shared: Shared | None) -> None:
+    def __init__(
+        self, service: Service, repository: ModelControl | None, shared: SharedRegions | None
+    ) -> None:
         self._service, self._repository, self._shared = service, repository, shared
         labels = repository.labels_of if repository is not None else lambda *_: {}
         self._infer = RestInfer(service, shared, labels)
-        self._infer_targets: Known[str, Asked] = Known()  # those that came before
+        self._infer_targets: Known[str, ModelPath] = Known()  # those that came before
         self._tasks: set[asyncio.Task[None]] = set()
-        self._plain: dict[str, tuple[str, Callable[[Request], None]]] = {
+        self._plain: dict[str, tuple[str, Callable[[HttpRequest], None]]] = {
             "health/live": ("GET", lambda request: request.answer(200, (), ())),
             "health/ready": ("GET", lambda request: _ready(request, self._service.ready)),
             "": ("GET", self._metadata),
-            "models/stats": ("GET", lambda request: self._statistics(request, Asked("", ""))),
+            "models/stats": ("GET", lambda request: self._statistics(request, ModelPath("", ""))),
             "repository/index": ("POST", self._index),
         }
-        self._of_models: dict[str, tuple[str, Callable[[Request, Asked], None]]] = {
+        self._of_models: dict[str, tuple[str, Callable[[HttpRequest, ModelPath], None]]] = {
             "": ("GET", self._model),
             "ready": ("GET", self._model_ready),
             "infer": ("POST", self._infer.take),
             "config": ("GET", self._config),
             "stats": ("GET", self._statistics),
         }
-        self._of_repository: dict[str, tuple[str, Callable[[Request, str], None]]] = {
+        self._of_repository: dict[str, tuple[str, Callable[[HttpRequest, str], None]]] = {
             "load": ("POST", self._load),
             "unload": ("POST", self._unload),
         }
-        self._of_regions: dict[str, tuple[str, Callable[[Request, str], None]]] = {
+        self._of_regions: dict[str, tuple[str, Callable[[HttpRequest, str], None]]] = {
             "status": ("GET", self._region_status),
             "register": ("POST", self._register),
             "unregister": ("POST", self._unregister),
         }
 
-    def handle(self, request: Request) -> None:
+    def handle(self, request: HttpRequest) -> None:
         """Answer a request, at once or later."""
         try:
             self._route(request)
         except Refusal as refusal:
             request.fail(refusal.fault.http, str(refusal))
 
-    def _route(self, request: Request) -> None:
+    def _route(self, request: HttpRequest) -> None:
         asked = self._infer_targets.get(request.target)
         if asked is not None and request.method == "POST":
             self._infer.take(request, asked)
@@ -126,7 +128,7 @@ class _Rest:
         else:
             raise _nothing(request)
 
-    def _route_model(self, request: Request, parts: list[str]) -> None:
+    def _route_model(self, request: HttpRequest, parts: list[str]) -> None:
         name, rest_of = parts[1], parts[2:]
         version = ""
         if len(rest_of) > 1 and rest_of[0] == "versions":
@@ -134,14 +136,14 @@ class _Rest:
         what = self._of_models.get("/".join(rest_of))
         if what is None or not name:
             raise _nothing(request)
-        asked = Asked(name, version)
+        asked = ModelPath(name, version)
         if not _allows(request, what[0]):
             return
         if rest_of == ["infer"] and name in self._service.models:
             self._infer_targets[request.target] = asked
         what[1](request, asked)
 
-    def _route_other(self, request: Request, parts: list[str]) -> None:
+    def _route_other(self, request: HttpRequest, parts: list[str]) -> None:
         kind, last = parts[0], parts[-1]
         if kind == "repository":
             table, named = self._of_repository, len(parts) == 4 and parts[1] == "models"
@@ -164,10 +166,10 @@ class _Rest:
 
     # the server
 
-    def _metadata(self, request: Request) -> None:
-        _tell(request, {"name": NAME, "version": self._service.version, "extensions": EXTENSIONS})
+    def _metadata(self, request: HttpRequest) -> None:
+        _tell(request, {"name": SERVER_NAME, "version": self._service.version, "extensions": EXTENSIONS})
 
-    def _model(self, request: Request, asked: Asked) -> None:
+    def _model(self, request: HttpRequest, asked: ModelPath) -> None:
         spec = self._service.find(*asked).model.spec
         rows = (-1,) if spec.max_batch else ()
 
@@ -185,7 +187,7 @@ class _Rest:
             },
         )
 
-    def _model_ready(self, request: Request, asked: Asked) -> None:
+    def _model_ready(self, request: HttpRequest, asked: ModelPath) -> None:
         try:
             self._service.find(*asked)
         except Refusal:
@@ -193,11 +195,11 @@ class _Rest:
         else:
             _ready(request, True)
 
-    def _config(self, request: Request, asked: Asked) -> None:
+    def _config(self, request: HttpRequest, asked: ModelPath) -> None:
         self._service.find(*asked)
         _tell(request, dict(self._needed().config_of(*asked)))
 
-    def _statistics(self, request: Request, asked: Asked) -> None:
+    def _statistics(self, request: HttpRequest, asked: ModelPath) -> None:
         if not asked.name:
             found = list(self._service.every())
         elif asked.version:
@@ -209,17 +211,17 @@ class _Rest:
 
     # the repository
 
-    def _needed(self) -> Repository:
+    def _needed(self) -> ModelControl:
         if self._repository is None:
             raise Refusal(Fault.UNIMPLEMENTED, "this server has no model repository")
         return self._repository
 
-    def _index(self, request: Request) -> None:
+    def _index(self, request: HttpRequest) -> None:
         only_ready = document(request.body).get("ready", False) is True
         found = self._needed().index()
         _tell(request, [dict(one) for one in found if not only_ready or one.get("state") == "READY"])
 
-    def _load(self, request: Request, name: str) -> None:
+    def _load(self, request: HttpRequest, name: str) -> None:
         parameters = _parameters(request)
         config = parameters.get("config")
         if config is not None and not isinstance(config, str):
@@ -230,11 +232,11 @@ class _Rest:
             )
         self._later(request, self._needed().load(name, config))
 
-    def _unload(self, request: Request, name: str) -> None:
+    def _unload(self, request: HttpRequest, name: str) -> None:
         dependents = _parameters(request).get("unload_dependents", False)
         self._later(request, self._needed().unload(name, dependents is True))
 
-    def _later(self, request: Request, awaited: Awaitable[None]) -> None:
+    def _later(self, request: HttpRequest, awaited: Awaitable[None]) -> None:
         """Answer when it is done."""
 
         async def wait() -> None:
@@ -255,15 +257,15 @@ class _Rest:
 
     # shared memory
 
-    def _regions(self) -> Shared:
+    def _regions(self) -> SharedRegions:
         if self._shared is None:
             raise Refusal(Fault.UNIMPLEMENTED, "this server has no shared memory")
         return self._shared
 
-    def _region_status(self, request: Request, name: str) -> None:
+    def _region_status(self, request: HttpRequest, name: str) -> None:
         _tell(request, self._regions().status(name))
 
-    def _register(self, request: Request, name: str) -> None:
+    def _register(self, request: HttpRequest, name: str) -> None:
         if not name:
             raise _nothing(request)
         body = document(request.body)
@@ -277,7 +279,7 @@ class _Rest:
         self._regions().register(name, key, offset, size)
         request.answer(200, (), ())
 
-    def _unregister(self, request: Request, name: str) -> None:
+    def _unregister(self, request: HttpRequest, name: str) -> None:
         self._regions().unregister(name)
         request.answer(200, (), ())
 
@@ -290,11 +292,11 @@ def _path_of(target: str) -> str:
         return ""
 
 
-def _nothing(request: Request) -> Refusal:
+def _nothing(request: HttpRequest) -> Refusal:
     return Refusal(Fault.NOT_FOUND, f"there is nothing at {request.target[:200]}")
 
 
-def _allows(request: Request, method: str) -> bool:
+def _allows(request: HttpRequest, method: str) -> bool:
     """Tell whether a request has the method that it needs; answer it where it has not."""
     if request.method == method or (request.method == "HEAD" and method == "GET"):
         return True
@@ -304,15 +306,15 @@ def _allows(request: Request, method: str) -> bool:
     return False
 
 
-def _ready(request: Request, is_ready: bool) -> None:
+def _ready(request: HttpRequest, is_ready: bool) -> None:
     request.answer(200 if is_ready else 400, (), ())
 
 
-def _tell(request: Request, found: Any) -> None:
+def _tell(request: HttpRequest, found: Any) -> None:
     request.answer(200, (JSON,), () if found is None else (json.dumps(found).encode(),))
 
 
-def _parameters(request: Request) -> dict[str, Parameter]:
+def _parameters(request: HttpRequest) -> dict[str, Parameter]:
     return parameters_in(document(request.body), "the body")
 
 

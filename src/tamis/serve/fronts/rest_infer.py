@@ -19,11 +19,11 @@ from tamis.serve.protocol.messages import Answer, Asking, Fault, Refusal
 from tamis.serve.protocol.regions import Regions, output_places, read_inputs, write_outputs
 from tamis.serve.protocol.tensors import dtype_of
 from tamis.serve.service import Service
-from tamis.serve.wire.coding import packed, wanted_coding
-from tamis.serve.wire.http1 import JSON, Field, Request
+from tamis.serve.wire.content_coding import packed, wanted_coding
+from tamis.serve.wire.http1 import JSON, Field, HttpRequest
 
 HEAD_LENGTH = b"inference-header-content-length"
-BYTES: Field = (b"content-type", b"application/octet-stream")
+OCTET_STREAM: Field = (b"content-type", b"application/octet-stream")
 PACKED_LEAST = 256  # bytes: less is not worth the packing
 
 Labels = Callable[[str, str], Mapping[str, Sequence[str]]]
@@ -37,7 +37,7 @@ class RestInfer:
         self._service, self._regions, self._labels = service, regions, labels
         self._requests, self._answers = JsonRequests(), JsonAnswers()
 
-    def take(self, request: Request, asked: tuple[str, str]) -> None:
+    def take(self, request: HttpRequest, asked: tuple[str, str]) -> None:
         """Have a request computed; raise Refusal where it is refused at once."""
         try:
             self._take(request, asked)
@@ -45,7 +45,7 @@ class RestInfer:
             self._service.note_refused("", refusal)
             raise
 
-    def _take(self, request: Request, asked: tuple[str, str]) -> None:
+    def _take(self, request: HttpRequest, asked: tuple[str, str]) -> None:
         name, version = asked
         spec = self._service.find(name, version).model.spec
         head_bytes = _head_bytes(request)
@@ -90,7 +90,7 @@ class RestInfer:
         )
 
 
-def _head_bytes(request: Request) -> int | None:
+def _head_bytes(request: HttpRequest) -> int | None:
     """Return how much of the body is JSON, None where all of it is."""
     text = request.headers.get(HEAD_LENGTH)
     if text is None:
@@ -127,10 +127,10 @@ def _plain_bytes(spec: ModelSpec, body: Buffer) -> tuple[Head, str, list[memoryv
     return Head("", "", {ALL_BINARY: True}, (given,), ()), "", [raw]
 
 
-def _send(request: Request, head_bytes: int | None, chunks: list[Buffer]) -> None:
+def _send(request: HttpRequest, head_bytes: int | None, chunks: list[Buffer]) -> None:
     headers: list[Field] = [JSON]
     if head_bytes is not None:
-        headers = [BYTES, (HEAD_LENGTH, b"%d" % head_bytes)]
+        headers = [OCTET_STREAM, (HEAD_LENGTH, b"%d" % head_bytes)]
     accepted = request.headers.get(b"accept-encoding")
     if accepted:
         coding = wanted_coding(accepted.decode("latin-1"))

@@ -10,24 +10,25 @@ from time import monotonic_ns
 from typing import NamedTuple
 from urllib.parse import quote
 
-from tamis.serve.wire.frames import Chunk, Header
-from tamis.serve.wire.messages import Messages, prefix_of, unpacked
-from tamis.serve.wire.sending import Sending
+from tamis.serve.wire import Buffer
+from tamis.serve.wire.frames import Header
+from tamis.serve.wire.messages import MessageStream, message_prefix, unpacked
+from tamis.serve.wire.sending import Http2Sender
 
 _UNITS = {"H": 3_600_000_000_000, "M": 60_000_000_000, "S": 1_000_000_000, "m": 1_000_000, "u": 1_000, "n": 1}
 _DIGITS_MOST = 8
 
 
-def literal(name: bytes, value: bytes) -> bytes:
+def literal_header(name: bytes, value: bytes) -> bytes:
     """Return a header that no table keeps."""
     assert len(name) < 127 and len(value) < 127  # noqa: S101, PT018 - of one byte each, as ours are
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
 _OK = b"\x88"  # :status 200, from the static table
-_HEAD = _OK + literal(b"content-type", b"application/grpc")
-_DONE = literal(b"grpc-status", b"0")
-_NOT_GRPC = b"\x08\x03415" + literal(b"content-type", b"text/plain")
+_HEAD = _OK + literal_header(b"content-type", b"application/grpc")
+_DONE = literal_header(b"grpc-status", b"0")
+_NOT_GRPC = b"\x08\x03415" + literal_header(b"content-type", b"text/plain")
 
 
 class Status(IntEnum):
@@ -51,7 +52,7 @@ class Status(IntEnum):
     UNAUTHENTICATED = 16
 
 
-class Asked(NamedTuple):
+class CallHeaders(NamedTuple):
     """What headers say of a call."""
 
     path: str
@@ -62,7 +63,7 @@ class Asked(NamedTuple):
     wrong: str = ""
 
 
-def understand(headers: Sequence[Header]) -> Asked:
+def parse_call_headers(headers: Sequence[Header]) -> CallHeaders:
     """Read the headers of a call."""
     found = {bytes(name): bytes(value) for name, value in headers}
 
@@ -74,7 +75,7 @@ def understand(headers: Sequence[Header]) -> Asked:
         timeout = _timeout_ns(text(b"grpc-timeout"))
         wrong = "" if timeout is not None else f"the header grpc-timeout is {text(b'grpc-timeout')[:40]!r}"
     is_grpc = text(b"content-type").startswith("application/grpc") and text(b":method") == "POST"
-    return Asked(
+    return CallHeaders(
         text(b":path"), is_grpc, timeout, text(b"grpc-encoding") or "identity", text(b"authorization"), wrong
     )
 
@@ -89,8 +90,8 @@ def _timeout_ns(text: str) -> int | None:
 class Method:
     """What answers a method: `message` is called with every message, `half_closed` when no more will come."""
 
-    message: Callable[[Call, Chunk], None]
-    half_closed: Callable[[Call], None] | None = None  # None: one message, and it is answered with one
+    message: Callable[[ServerCall, Buffer], None]
+    half_closed: Callable[[ServerCall], None] | None = None  # None: one message, and it is answered with one
 
     @property
     def streams(self) -> bool:
@@ -99,17 +100,17 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Rules:
+class GrpcConfig:
     """What calls have to keep to."""
 
     methods: Mapping[str, Method]
     message_bytes_most: int
-    admit: Callable[[Asked], str | None] = lambda _: None  # why a call is not let in
+    admit: Callable[[CallHeaders], str | None] = lambda _: None  # why a call is not let in
     reserve: Callable[[int], bool] = lambda _: True  # takes memory for a message, or tells that there is none
     release: Callable[[int], None] = lambda _: None
 
 
-class Call(Messages):
+class ServerCall(MessageStream):
     """A call that came in. It is answered by `answer`, or by any number of `send` and `finish`, or ended by `fail`."""
 
     __slots__ = (
@@ -124,22 +125,22 @@ class Call(Messages):
         "rules",
     )
 
-    def __init__(self, connection: Sending, stream_id: int, rules: Rules) -> None:
+    def __init__(self, connection: Http2Sender, stream_id: int, rules: GrpcConfig) -> None:
         """Begin a call."""
         super().__init__(connection, stream_id)
         self.rules = rules
         self.deadline_ns: int | None = None  # on the monotonic clock
         self.cancelled = False
         self.open_answers = 0  # for whoever answers a stream
-        self._asked: Asked | None = None
+        self._asked: CallHeaders | None = None
         self._method: Method | None = None
         self._reserved = 0
-        self._waiting: Chunk | None = None  # the one message of a call that has only one
+        self._waiting: Buffer | None = None  # the one message of a call that has only one
         self._answering = False
 
     # what comes in
 
-    def on_headers(self, headers: Asked) -> None:
+    def on_headers(self, headers: CallHeaders) -> None:
         """Look up the method."""
         if self._asked is not None:
             return  # trailers of the one who asks: there is nothing in them
@@ -173,7 +174,7 @@ class Call(Messages):
             return True
         return False
 
-    def on_message(self, message: Chunk, packed: bool) -> None:
+    def on_message(self, message: Buffer, packed: bool) -> None:
         """Keep the one message of a call until the end; those of a stream are answered as they come."""
         found = self._unpacked(message) if packed else message
         method = self._method
@@ -186,7 +187,7 @@ class Call(Messages):
         else:
             self._waiting = found
 
-    def _unpacked(self, message: Chunk) -> bytes | None:
+    def _unpacked(self, message: Buffer) -> bytes | None:
         """Return a message that was compressed, or end the call."""
         encoding = self._asked.encoding if self._asked else ""
         if encoding not in {"gzip", "deflate"}:
@@ -238,21 +239,21 @@ class Call(Messages):
 
     # what goes out
 
-    def answer(self, size: int, chunks: Sequence[Chunk]) -> None:
+    def answer(self, size: int, chunks: Sequence[Buffer]) -> None:
         """Send the one answer, of so many bytes, and end the call."""
         if self.closed:
             return
         self._release()
-        self.connection.send_whole(self, _HEAD, (prefix_of(size), *chunks), _DONE)
+        self.connection.send_whole(self, _HEAD, (message_prefix(size), *chunks), _DONE)
 
-    def send(self, size: int, chunks: Sequence[Chunk]) -> None:
+    def send(self, size: int, chunks: Sequence[Buffer]) -> None:
         """Send one of several answers."""
         if self.closed:
             return
         if not self._answering:
             self._answering = True
             self.connection.send_headers(self, _HEAD)
-        self.connection.send_data(self, (prefix_of(size), *chunks))
+        self.connection.send_data(self, (message_prefix(size), *chunks))
 
     def finish(self) -> None:
         """End a call that had several answers."""
@@ -280,7 +281,7 @@ class Call(Messages):
 def _long_literal(name: bytes, value: bytes) -> bytes:
     size = len(value)
     if size < 127:
-        return literal(name, value)
+        return literal_header(name, value)
     rest, encoded = size - 127, bytearray(b"\x7f")
     while rest >= 128:
         encoded.append(rest & 127 | 128)

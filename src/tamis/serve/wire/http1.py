@@ -14,13 +14,12 @@ from typing import Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from tamis.serve.wire.coding import BadCodingError, unpacked
+from tamis.serve.wire import DIRECT_BYTES, Buffer
+from tamis.serve.wire.content_coding import BadCodingError, unpacked
 
-Buffer = bytes | bytearray | memoryview
 Field = tuple[bytes, bytes]
 
-SCRATCH_BYTES = 1 << 16
-DIRECT_BYTES = 1 << 14  # bodies with more than this to come are received where they are to be
+HTTP1_BUFFER_BYTES = 1 << 16
 IDLE, HEAD, BODY, ENDED = range(
     4
 )  # where the reading of a connection stands; ended, nothing is read any more
@@ -48,31 +47,31 @@ class HttpLimits:
 
 
 @dataclass(frozen=True)
-class HttpRules:
+class HttpConfig:
     """What requests have to keep to, and who answers them."""
 
-    handle: Callable[[Request], None]
+    handle: Callable[[HttpRequest], None]
     limits: HttpLimits = HttpLimits()
-    admit: Callable[[Request], str | None] = lambda _: None  # why a request is not let in
+    admit: Callable[[HttpRequest], str | None] = lambda _: None  # why a request is not let in
     reserve: Callable[[int], bool] = lambda _: True  # takes memory for a body, or tells that there is none
     release: Callable[[int], None] = lambda _: None
-    scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
+    scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(HTTP1_BUFFER_BYTES)))
 
 
-class Connection(Protocol):
+class RequestObserver(Protocol):
     """What hears of requests."""
 
-    def begun(self, request: Request) -> None:
+    def begun(self, request: HttpRequest) -> None:
         """Hear that the head of a request is there."""
 
-    def complete(self, request: Request) -> None:
+    def complete(self, request: HttpRequest) -> None:
         """Hear that all of it is there."""
 
-    def answered(self, request: Request) -> None:
+    def answered(self, request: HttpRequest) -> None:
         """Hear that its answer is there."""
 
 
-class Request:
+class HttpRequest:
     """A request that came in. It is answered by `answer`, at once or later, in the thread of the event loop."""
 
     __slots__ = (
@@ -89,7 +88,9 @@ class Request:
         "target",
     )
 
-    def __init__(self, connection: Connection, method: str, target: str, headers: dict[bytes, bytes]) -> None:
+    def __init__(
+        self, connection: RequestObserver, method: str, target: str, headers: dict[bytes, bytes]
+    ) -> None:
         """Begin with a head."""
         self._connection = connection
         self.method, self.target, self.headers = method, target, headers
@@ -133,10 +134,10 @@ class Request:
         return found
 
 
-class Reader:
+class RequestParser:
     """Makes requests of bytes."""
 
-    def __init__(self, rules: HttpRules, connection: Connection) -> None:
+    def __init__(self, rules: HttpConfig, connection: RequestObserver) -> None:
         """Begin to read."""
         self._rules, self._limits, self._connection = rules, rules.limits, connection
         self._parser = HttpRequestParser(self)
@@ -147,11 +148,11 @@ class Reader:
         self._moved = self._direct = False
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._request: Request | None = None
+        self._request: HttpRequest | None = None
         self._length: int | None = None  # None: the body comes in chunks, or there is none
         self._whole: bytes | None = None  # the body, where it came in one piece
         self._body: bytearray | None = None  # where it comes in several
-        self._done: list[Request] = []
+        self._done: list[HttpRequest] = []
 
     def get_buffer(self) -> memoryview:
         """Return where the next bytes belong."""
@@ -213,7 +214,7 @@ class Reader:
             return
         request = self._request
         if request is None:
-            request = Request(self._connection, "", "", {})
+            request = HttpRequest(self._connection, "", "", {})
             self._connection.begun(request)
         self.end()
         self.is_broken = True
@@ -247,7 +248,7 @@ class Reader:
         self._moved = True
         parser, headers = self._parser, self._headers
         method = parser.get_method().decode("latin-1")
-        request = Request(self._connection, method, self._url.decode("latin-1"), headers)
+        request = HttpRequest(self._connection, method, self._url.decode("latin-1"), headers)
         request.closes = not parser.should_keep_alive()
         request.is_old = parser.get_http_version() == "1.0"
         self.phase, self._request, self._whole, self._body = BODY, request, None, None

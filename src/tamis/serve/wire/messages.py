@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import zlib
 
-from tamis.serve.wire.frames import Chunk, Stream
-from tamis.serve.wire.sending import Sending
+from tamis.serve.wire import Buffer
+from tamis.serve.wire.sending import Http2Sender, Stream
 
 PREFIX_BYTES = 5
 
 
-class Messages(Stream):
+class MessageStream(Stream):
     """A stream that is cut into messages; each is assembled where its bytes come in."""
 
     __slots__ = ("_filled", "_message", "_packed", "_prefix")
 
-    def __init__(self, connection: Sending, stream_id: int) -> None:
+    def __init__(self, connection: Http2Sender, stream_id: int) -> None:
         """Begin with nothing."""
         super().__init__(connection, stream_id)
         self._prefix = b""
@@ -28,7 +28,7 @@ class Messages(Stream):
         del size
         return True
 
-    def on_message(self, message: Chunk, packed: bool) -> None:
+    def on_message(self, message: Buffer, packed: bool) -> None:
         """Take a message."""
 
     @property
@@ -96,13 +96,13 @@ class Messages(Stream):
         self._message, self._prefix = None, b""
 
 
-def unpacked(message: Chunk, encoding: str, most: int) -> bytes | None:
+def unpacked(message: Buffer, encoding: str, most: int) -> bytes | None:
     """Return a message that was compressed as gzip or deflate, or None where it is more than it may be, or cut short."""
     inflate = zlib.decompressobj(zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
     found = inflate.decompress(message, most)
     return found if inflate.eof and not inflate.unconsumed_tail else None
 
 
-def prefix_of(size: int) -> bytes:
+def message_prefix(size: int) -> bytes:
     """Return what stands before a message."""
     return b"\0" + size.to_bytes(4, "big")

@@ -5,31 +5,33 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tamis.serve.wire.frames import Chunk
-from tamis.serve.wire.grpc import Call, Rules, understand
-from tamis.serve.wire.http2 import Connection
+from tamis.serve.wire import Buffer
+from tamis.serve.wire.grpc import GrpcConfig, ServerCall, parse_call_headers
+from tamis.serve.wire.http2 import Http2Connection
 
 
 class GrpcProtocol(asyncio.BufferedProtocol):
     """One connection of gRPC."""
 
-    def __init__(self, rules: Rules, connections: set[GrpcProtocol]) -> None:
+    def __init__(self, rules: GrpcConfig, connections: set[GrpcProtocol]) -> None:
         """Prepare."""
         self._rules, self._connections = rules, connections
         self._transport: Any = None
-        self.connection: Connection | None = None
+        self.connection: Http2Connection | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
         self._transport = transport
         rules = self._rules
-        self.connection = Connection(
-            self._send, lambda connection, stream: Call(connection, stream, rules), understand=understand
+        self.connection = Http2Connection(
+            self._send,
+            lambda connection, stream: ServerCall(connection, stream, rules),
+            parse_headers=parse_call_headers,
         )
         self._connections.add(self)
         self.connection.flush()
 
-    def _send(self, chunks: list[Chunk]) -> None:
+    def _send(self, chunks: list[Buffer]) -> None:
         if len(chunks) == 1:
             self._transport.write(chunks[0])
         else:

@@ -6,18 +6,18 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from tamis.serve.wire.http1 import BODY, CONTINUE, ENDED, HEAD, IDLE, HttpRules, Reader, Request
+from tamis.serve.wire.http1 import BODY, CONTINUE, ENDED, HEAD, IDLE, HttpConfig, HttpRequest, RequestParser
 
 
 class HttpProtocol(asyncio.BufferedProtocol):
     """One connection."""
 
-    def __init__(self, rules: HttpRules, connections: set[HttpProtocol]) -> None:
+    def __init__(self, rules: HttpConfig, connections: set[HttpProtocol]) -> None:
         """Prepare."""
         self._rules, self._limits, self._connections = rules, rules.limits, connections
         self._transport: Any = None
-        self._reader = Reader(rules, self)
-        self._queue: deque[Request] = deque()  # requests in their order, the oldest first
+        self._reader = RequestParser(rules, self)
+        self._queue: deque[HttpRequest] = deque()  # requests in their order, the oldest first
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._since = self._unread_since = 0.0
@@ -54,7 +54,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def _enter(self, phase: int) -> None:
         self._phase, self._had, self._since = phase, self._reader.received, self._loop.time()
 
-    def begun(self, request: Request) -> None:
+    def begun(self, request: HttpRequest) -> None:
         """Give a request its place."""
         self._queue.append(request)
         if request.awaits_continue:
@@ -66,13 +66,13 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._queue[0].awaits_continue = False
             self._transport.write(CONTINUE)
 
-    def complete(self, request: Request) -> None:
+    def complete(self, request: HttpRequest) -> None:
         """Have a request answered."""
         self._rules.handle(request)
 
     # what goes out
 
-    def answered(self, request: Request) -> None:
+    def answered(self, request: HttpRequest) -> None:
         """Send answers whose turn it is."""
         queue = self._queue
         if not queue or queue[0] is not request:
@@ -95,7 +95,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if self._read_paused:
             self._mind_reading()
 
-    def _release(self, request: Request) -> None:
+    def _release(self, request: HttpRequest) -> None:
         if request.reserved:
             self._rules.release(request.reserved)
             request.reserved = 0

@@ -22,8 +22,8 @@ from tamis.serve.models.model import Batching, Model, ModelSpec, Spec
 from tamis.serve.protocol.messages import Fault, Refusal
 from tamis.serve.protocol.tensors import DTYPES
 from tamis.serve.service import Service
-from tamis.serve.wire.http1 import HttpLimits, HttpRules
-from tamis.serve.wire.http1_listening import HttpProtocol, drained
+from tamis.serve.wire.http1 import HttpConfig, HttpLimits
+from tamis.serve.wire.http1_protocol import HttpProtocol, drained
 
 
 def echo(name: str, datatype: str, shape: tuple[int, ...] = (-1,), most: int = 1 << 16) -> Model:
@@ -242,14 +242,14 @@ def serving(*, limits=HttpLimits(), admit=lambda _: None, bundles=(), tls=None, 
         service.ready = True
         ended = asyncio.Event()
         stop.append(lambda: loop.call_soon_threadsafe(ended.set))
-        rules = HttpRules(
+        rules = HttpConfig(
             rest(service) if bare else rest(service, served.repository, served.regions),
             limits,
             admit,
             served.reserve,
             served.release,
         )
-        beside = HttpRules(metrics(service), limits)
+        beside = HttpConfig(metrics(service), limits)
         server = await loop.create_server(
             lambda: HttpProtocol(rules, served.connections), "127.0.0.1", 0, ssl=tls
         )

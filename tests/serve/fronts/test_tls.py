@@ -6,8 +6,8 @@ from http.client import HTTPSConnection
 import pytest
 
 from tamis._base import UsageError
-from tamis.serve.wire.http1 import HttpLimits, Request
-from tamis.serve.wire.tls import HTTP1, Tokens, server_context
+from tamis.serve.tls import HTTP1, Tokens, server_context
+from tamis.serve.wire.http1 import HttpLimits, HttpRequest
 
 TOKEN = "a-token-of-enough-characters"  # noqa: S105 - of a test
 
@@ -132,7 +132,7 @@ def test_a_file_of_tokens_has_to_be_there(tmp_path):
 def test_a_server_with_tokens_answers_only_who_has_one(serve, tmp_path):
     known = Tokens.read(tokens(tmp_path / "tokens", TOKEN))
 
-    def admit(request: Request) -> str | None:
+    def admit(request: HttpRequest) -> str | None:
         return known.why_not(request.header(b"authorization"))
 
     with serve(admit=admit) as served:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable
 
-Buffer = bytes | bytearray | memoryview
+from tamis.serve.wire import Buffer
 
 CODINGS = ("gzip", "deflate")
 _STEP_BYTES = 1 << 20

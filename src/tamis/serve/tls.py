@@ -13,7 +13,9 @@ from tamis._base import UsageError
 
 HTTP2, HTTP1 = "h2", "http/1.1"
 TOKEN_CHARACTERS_LEAST = 16
-VARIABLE = "TAMIS_TOKEN"  # the variable that holds a client's token: arguments can be read by other users
+CREDENTIAL_VARIABLE = (
+    "TAMIS_TOKEN"  # the variable that holds a client's token: arguments can be read by other users
+)
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
