@@ -21,7 +21,7 @@ from tamis.plan.clock import Clock, MeasuredClock, SteadyClock
 from tamis.plan.policy import Policy
 from tamis.plan.settings import Closed, Farm, Network, Server, ServiceTimes
 from tamis.plan.simulation import simulate
-from tamis.serve.models.scheduler import COPIED_MOST
+from tamis.serve.batching import COPIED_MOST
 
 QUICK_S = 1e-3  # as the scheduler has it: what takes less is computed in the event loop
 BUSY = 0.6  # of its time, a server computes that is called saturated

@@ -13,7 +13,7 @@ import numpy as np
 
 from tamis.measure.traffic.arrivals import poisson_arrivals_ns
 from tamis.measure.traffic_record import Scenario, Traffic
-from tamis.serve.client.channel import CallError, Channel, Exchange
+from tamis.serve.client.channel import CallError, Channel, ClientCall
 from tamis.serve.client.inference import PATH
 from tamis.serve.wire.frames import Chunk
 from tamis.serve.wire.sending import Sending
@@ -38,7 +38,7 @@ class Outcome:
 Outcomes = Sequence[Outcome]  # one per model
 
 
-class _Timed(Exchange):
+class _Timed(ClientCall):
     """A call that notes when it ended."""
 
     __slots__ = ("done_ns", "finished", "model", "scheduled_ns", "sent_ns")
@@ -200,7 +200,7 @@ class Driver:
         finished.clear()
         return count
 
-    def _blame(self, exchange: Exchange, outcome: Outcome) -> None:
+    def _blame(self, exchange: ClientCall, outcome: Outcome) -> None:
         told = str(exchange.failure)
         outcome.errors[told] = outcome.errors.get(told, 0) + 1
         if any(channel.closed for channel in self._channels):

@@ -35,7 +35,7 @@ class CallError(Exception):
         self.status = status
 
 
-class Exchange(Messages):
+class ClientCall(Messages):
     """A call under way: `messages` are its answers so far; `done` when no more will come."""
 
     __slots__ = ("done", "failure", "is_reset", "messages", "trailers")
@@ -154,8 +154,8 @@ class Channel:
         pieces: Sequence[Chunk],
         *,
         timeout_ns: int | None = None,
-        make: Callable[[Sending, int], Exchange] = Exchange,
-    ) -> Exchange:
+        make: Callable[[Sending, int], ClientCall] = ClientCall,
+    ) -> ClientCall:
         """Send a call; its answer is waited for later."""
         connection = self._connection
         if connection.closed or connection.leaving:
@@ -192,7 +192,7 @@ class Channel:
             self._sent += 1
         return block
 
-    def answer(self, exchange: Exchange, until_ns: int | None = None) -> Chunk:
+    def answer(self, exchange: ClientCall, until_ns: int | None = None) -> Chunk:
         """Return the one answer of a call, or raise CallError."""
         while not exchange.done:
             if exchange.messages and self._connection.closed:
@@ -208,7 +208,7 @@ class Channel:
             raise CallError(Status.INTERNAL, f"{self.address} ended the call without an answer")
         return exchange.messages.popleft()
 
-    def cancel(self, exchange: Exchange) -> None:
+    def cancel(self, exchange: ClientCall) -> None:
         """Tell the server that nobody waits for an answer any more."""
         if not self._connection.closed:
             self._connection.reset(exchange, Code.CANCEL)
