@@ -246,7 +246,7 @@ def test_among_several_trees_one_must_be_named(tmp_path):
         tmp_path / "a.root", {"nominal": {"x": np.arange(2)}, "folder/systematic": {"x": np.arange(3)}}
     )
     with pytest.raises(
-        UsageError, match="several trees; choose one with --tree .*: nominal, folder/systematic"
+        UsageError, match=r"several trees; choose one with --tree .*: nominal, folder/systematic"
     ):
         read_all(tmp_path / "a.root")
     with pytest.raises(UsageError, match="no tree 'nominl'; did you mean 'nominal'"):

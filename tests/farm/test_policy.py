@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamis.farm import Closed, Farm, Open, Policy, ServerSpec, ServiceTimes, simulate
-from tamis.serve.models.model import Batching, Model, ModelSpec
-from tamis.serve.models.scheduler import Scheduler
-from tamis.serve.models.statistics import Statistics
-
-MS = 1_000_000
+from tamis.serve.batching import choose_batch
 
 
 @settings(max_examples=200, deadline=None)
@@ -28,24 +20,9 @@ MS = 1_000_000
 )
 def test_policy_batches_the_same_requests_as_the_scheduler(rows, most, preferred, delay_ms, waited_ms):
     allowed = tuple(sorted(one for one in preferred if one <= most))
-    loop = asyncio.new_event_loop()
-    try:
-        batching = Batching(allowed, delay_ms * MS, merged_most=most)
-        spec = ModelSpec("m", "1", "p", (), (), max_batch=64, batching=batching)
-        scheduler = Scheduler(Model(spec, [lambda arrays: arrays]), loop, Statistics())
-        queue = deque(
-            SimpleNamespace(
-                prepared=SimpleNamespace(kind="k", rows=one),
-                since_ns=0,
-                until_ns=None,
-                is_over=lambda _: False,
-                arrays=[],
-            )
-            for one in rows
-        )
-        expected = scheduler._together(queue, waited_ms * MS)
-    finally:
-        loop.close()
+    expected, _ = choose_batch(
+        ((one, delay_ms) for one in rows), len(rows), waited_ms, max_rows=most, preferred=allowed
+    )
     policy = Policy(most, delay_ms / 1e3, allowed)
     taken, until = policy.together(rows, [0.0], waited_ms / 1e3)
     assert taken == expected

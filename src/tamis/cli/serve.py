@@ -95,7 +95,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 def command(models: tuple[str, ...], **options: Any) -> None:
     """Serve MODELS: bundles, directories of bundles, Triton model repositories as they are, names of shipped bundles."""
-    from tamis.serve.models.opening import Settings
+    from tamis.serve.models.opening import BundleSettings
     from tamis.serve.server import AccessSettings, Endpoints, ServerSettings, run_server
     from tamis.serve.workers import run_workers, server_report
 
@@ -118,7 +118,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
             not options["no_model_control"],
             options["max_connections"],
         ),
-        Settings(options["engine"], options["instances"], options["threads"]),
+        BundleSettings(options["engine"], options["instances"], options["threads"]),
         options["drain"],
         options["log"],
     )

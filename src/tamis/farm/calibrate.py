@@ -19,7 +19,7 @@ from tamis.farm.policy import Policy
 from tamis.farm.settings import Closed, Farm, Network, ServerSpec, ServiceTimes
 from tamis.farm.simulation import simulate
 from tamis.records import Batches, LoadPoint, Scenario
-from tamis.serve.models.scheduler import COPIED_MOST
+from tamis.serve.batching import COPIED_MOST
 
 QUICK_S = 1e-3  # as in the scheduler: faster batches are computed in the event loop
 SATURATED_UTILISATION = 0.6  # a server that computes more than this is saturated

@@ -18,7 +18,7 @@ from tamis.serve.fronts.grpc_repository import forbidden
 from tamis.serve.fronts.local import LocalConfig, LocalListener
 from tamis.serve.fronts.metrics import metrics
 from tamis.serve.fronts.rest import rest
-from tamis.serve.models.opening import Settings
+from tamis.serve.models.opening import BundleSettings
 from tamis.serve.models.repository import Repository
 from tamis.serve.models.triton_config import config_of
 from tamis.serve.request_log import RequestLog
@@ -67,7 +67,7 @@ class ServerSettings:
     models: Sequence[str | Path]
     doors: Endpoints = Endpoints()
     guard: AccessSettings = AccessSettings()
-    running: Settings = field(default_factory=Settings)
+    running: BundleSettings = field(default_factory=BundleSettings)
     drain_s: float = 30.0
     log: Path | None = None  # a file for a line per request
     shares_ports: bool = False  # with other processes

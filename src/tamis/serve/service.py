@@ -11,7 +11,7 @@ from tamis._base import did_you_mean
 from tamis.serve.models.model import Model
 from tamis.serve.models.scheduler import Scheduler
 from tamis.serve.models.statistics import Statistics
-from tamis.serve.protocol.messages import Asking, Fault, Refusal
+from tamis.serve.protocol.messages import Fault, InferRequest, Refusal
 from tamis.serve.request_log import RequestLog
 
 SERVER_NAME = "tamis"
@@ -36,7 +36,7 @@ class Loaded:
     @property
     def statistics(self) -> Statistics:
         """Return what it has done so far."""
-        return self.scheduler.statistics.counted()
+        return self.scheduler.statistics.flush()
 
 
 @dataclass
@@ -81,10 +81,10 @@ class Service:
             )
         return versions[version]
 
-    def infer(self, asking: Asking) -> None:
+    def infer(self, asking: InferRequest) -> None:
         """Take a request; raise Refusal where it is refused at once."""
         loaded = self.find(asking.model, asking.version)
-        loaded.model.spec.chosen(asking.wanted)
+        loaded.model.spec.chosen(asking.outputs)
         loaded.scheduler.submit(asking)
 
     def note_refused(self, request_id: str, refusal: Refusal) -> None:

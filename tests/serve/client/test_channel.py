@@ -85,7 +85,7 @@ def test_a_call_that_is_not_answered_in_time_is_cancelled(start_server):
 def test_an_expired_request_is_not_computed(start_server):
     server = start_server()
     double = server.service.find("double")
-    model, double.scheduler._quick_rows = double.model, 0  # it runs in a thread
+    model, double.scheduler._inline_rows = double.model, 0  # it runs in a thread
     quick = model.instances[0]
 
     def slow(arrays):

@@ -15,7 +15,7 @@ import tamis
 from tamis._base import InputMismatchError, ModelError, UsageError
 from tamis.bundle import Bundle, locate
 from tamis.engines import Remote
-from tamis.serve.client.servers import Server
+from tamis.serve.client.servers import RemoteServer
 
 
 class Trap:
@@ -187,7 +187,7 @@ def test_threads_share_a_session(start_server, bundle, jets):
 
 
 def test_a_server_that_is_away_for_days_is_still_left_alone_for_seconds():
-    server = Server("127.0.0.1:1")
+    server = RemoteServer("127.0.0.1:1")
     for _ in range(20_000):
         server.failed("gone")
     assert server.rests

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tamis.serve.client.servers import Servers
+from tamis.serve.client.servers import ServerPool
 
 
 def test_servers_are_asked_in_turn_and_the_load_of_a_dead_one_is_shared_by_all_others():
-    servers = Servers(("a:1", "b:1", "c:1", "d:1"))
+    servers = ServerPool(("a:1", "b:1", "c:1", "d:1"))
     assert Counter(servers.in_turn()[0].address for _ in range(40)) == {f"{x}:1": 10 for x in "abcd"}
     for _ in range(20):
         servers.all[1].failed("gone")

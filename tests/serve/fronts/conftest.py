@@ -20,7 +20,7 @@ from tamis.serve.fronts.rest import rest
 from tamis.serve.models.bundles import open_bundle
 from tamis.serve.models.model import Batching, Model, ModelSpec, Spec
 from tamis.serve.protocol.messages import Fault, Refusal
-from tamis.serve.protocol.tensors import DTYPES
+from tamis.serve.protocol.tensors import DATATYPES
 from tamis.serve.service import Service
 from tamis.serve.wire.http1 import HttpConfig, HttpLimits
 from tamis.serve.wire.http1_protocol import HttpProtocol, drained
@@ -133,7 +133,7 @@ class FakeRegions:
         self._region(region)[2][offset : offset + size] = raw
 
 
-class Served:
+class ServedVersion:
     """A server that runs: where it listens, and what stands behind it."""
 
     def __init__(self) -> None:
@@ -214,7 +214,7 @@ def everything(one: socket.socket) -> bytes:
 
 
 def models(gate: threading.Event, bundles=()) -> list[Model]:
-    every = [echo(f"echo-{datatype.lower()}", datatype) for datatype in DTYPES]
+    every = [echo(f"echo-{datatype.lower()}", datatype) for datatype in DATATYPES]
     return [
         *every,
         echo("null", "FP32"),
@@ -230,7 +230,7 @@ def models(gate: threading.Event, bundles=()) -> list[Model]:
 @contextmanager
 def serving(*, limits=HttpLimits(), admit=lambda _: None, bundles=(), tls=None, uvloop=False, bare=False):  # noqa: B008
     """Run a server."""
-    served, ready = Served(), threading.Event()
+    served, ready = ServedVersion(), threading.Event()
     stop: list[Callable[[], None]] = []
 
     async def main() -> None:
@@ -287,7 +287,7 @@ def serving(*, limits=HttpLimits(), admit=lambda _: None, bundles=(), tls=None, 
 def example(datatype: str) -> np.ndarray:
     """Return two rows of three values that need all of a type."""
     rng = np.random.default_rng(1)
-    dtype = DTYPES[datatype]
+    dtype = DATATYPES[datatype]
     if datatype == "BYTES":
         return np.array([[b"", b"a", "µ".encode()], [b"\0\0", b"longer than most", b"{}"]], object)
     if datatype == "BOOL":
@@ -299,7 +299,7 @@ def example(datatype: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def served() -> Iterator[Served]:
+def served() -> Iterator[ServedVersion]:
     """A server that every test may use, and that stays as it is."""
     with serving() as found:
         yield found

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from tamis.serve.protocol.tensors import DTYPES, from_raw, to_raw
+from tamis.serve.protocol.tensors import DATATYPES, from_raw, to_raw
 
 INFER = "/v2/models/{}/infer"
 
@@ -31,7 +31,7 @@ def taken_apart(answer):
     return json.loads(answer.raw[:size]), answer.raw[size:]
 
 
-@pytest.mark.parametrize("datatype", [name for name in DTYPES if name not in {"FP16", "BF16", "BYTES"}])
+@pytest.mark.parametrize("datatype", [name for name in DATATYPES if name not in {"FP16", "BF16", "BYTES"}])
 def test_every_type_in_json(served, values, datatype):
     x = values(datatype)
     answer = served.ask(
@@ -39,10 +39,10 @@ def test_every_type_in_json(served, values, datatype):
     )
     (output,) = answer.json["outputs"]
     assert (answer.status, output["shape"], output["datatype"]) == (200, [2, 3], datatype)
-    np.testing.assert_array_equal(np.array(output["data"], DTYPES[datatype]), x.ravel())
+    np.testing.assert_array_equal(np.array(output["data"], DATATYPES[datatype]), x.ravel())
 
 
-@pytest.mark.parametrize("datatype", list(DTYPES))
+@pytest.mark.parametrize("datatype", list(DATATYPES))
 def test_every_type_as_bytes(served, values, datatype):
     x = values(datatype)
     body, headers = with_bytes(x, datatype, parameters={"binary_data_output": True})

@@ -7,7 +7,7 @@ import pytest
 
 import tamis.zoo
 from tamis.bundle import Bundle
-from tamis.serve.protocol.tensors import DTYPES
+from tamis.serve.protocol.tensors import DATATYPES
 
 client = pytest.importorskip("tritonclient.http")
 
@@ -52,7 +52,7 @@ def test_it_finds_everything(triton):
     ("datatype", "sent", "got"),
     [
         (name, sent, got)
-        for name in DTYPES
+        for name in DATATYPES
         for sent in (True, False)
         for got in (True, False)
         if name != "BF16" and (name != "FP16" or (sent and got))  # JSON cannot hold it

@@ -13,8 +13,8 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from tamis._base import ChecksumError, ModelError, TamisError, UnsafeBundleError, UsageError
-from tamis.serve.models.opening import Settings, open_place
-from tamis.serve.models.places import find_places
+from tamis.serve.models.folders import find_models
+from tamis.serve.models.opening import BundleSettings, open_models
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def infer(client, model, output, version="", **arrays):
 
 def opened(write, *, name="m"):
     """Open a model as it is written, or raise what is wrong with it."""
-    return open_place(find_places([write.parent])[name], Settings())
+    return open_models(find_models([write.parent])[name], BundleSettings())
 
 
 def states(client):
@@ -108,7 +108,7 @@ def test_links_may_lead_into_a_directory_that_is_named_as_well(write_model, scal
     (folder / "1" / "model.onnx").symlink_to(tmp_path / "files" / "scale.onnx")
     with pytest.raises(UnsafeBundleError, match="name the directory that it leads to as well"):
         opened(folder)
-    assert open_place(find_places([folder.parent, tmp_path / "files"])["m"], Settings())
+    assert open_models(find_models([folder.parent, tmp_path / "files"])["m"], BundleSettings())
 
 
 def test_versions_are_served_side_by_side(write_model, scale_model, serve, client_of):
@@ -501,12 +501,12 @@ def test_bundles_are_served_beside_triton_models(bundle_of, write_model, scale_m
 
 def test_a_folder_of_bundles_is_found(bundle_of, tmp_path):
     parent = bundle_of("dense").path.parent
-    assert bundle_of("dense").name in find_places([parent])
+    assert bundle_of("dense").name in find_models([parent])
 
 
 def test_one_model_is_no_repository(write_model, scale_model):
     with pytest.raises(UsageError, match="name the folder that holds it"):
-        find_places([write_model("scale", SCALE, v1=scale_model())])
+        find_models([write_model("scale", SCALE, v1=scale_model())])
 
 
 def test_loading_does_not_stop_the_loop(write_model, scale_model, serve, client_of, monkeypatch):
@@ -515,14 +515,14 @@ def test_loading_does_not_stop_the_loop(write_model, scale_model, serve, client_
     write_model("scale", SCALE, v1=scale_model(1.0))
     server = serve()
     client, other = client_of(server), client_of(server)
-    let_go, entered, true_open = threading.Event(), threading.Event(), repository.open_place
+    let_go, entered, true_open = threading.Event(), threading.Event(), repository.open_models
 
     def slow(place, settings):
         entered.set()
         assert let_go.wait(20)
         return true_open(place, settings)
 
-    monkeypatch.setattr(repository, "open_place", slow)
+    monkeypatch.setattr(repository, "open_models", slow)
     loading = asyncio.run_coroutine_threadsafe(server.repository.load("scale"), server.loop)
     assert entered.wait(20)
     assert infer(client, "scale", "y", x=X).tolist() == X.tolist()

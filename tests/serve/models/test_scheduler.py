@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamis.serve.models.model import Batching, Level, Model, ModelSpec, Spec
+from tamis.serve.batching import Batching, QueuePolicy
+from tamis.serve.models.model import Model, ModelSpec, Spec
 from tamis.serve.models.scheduler import Scheduler
 from tamis.serve.models.statistics import Statistics
-from tamis.serve.protocol.messages import Answer, Asking, Fault, Refusal
+from tamis.serve.protocol.messages import Answer, Fault, InferRequest, Refusal
 
 MOST = 8
 
@@ -25,7 +26,7 @@ MOST = 8
 class Asked:
     """A request, and what came of it."""
 
-    asking: Asking
+    asking: InferRequest
     done: asyncio.Future
     answers: list[Answer | Refusal] = field(default_factory=list)
 
@@ -45,7 +46,7 @@ def ask(
         if not done.done():
             done.set_result(found)
 
-    asking = Asking("m", "", "", arrays, hear, hear, (), parameters, deadline_ns, cancelled=cancelled)
+    asking = InferRequest("m", "", "", arrays, hear, hear, (), parameters, deadline_ns, cancelled=cancelled)
     asked = Asked(asking, done)
     return asked
 
@@ -141,7 +142,11 @@ def test_everybody_gets_its_own_rows(
         return [x * 2 + (0 if bias is None else bias)]
 
     batching = Batching(
-        preferred, delay_us * 1000, tuple(Level(delays=delays) for _ in range(levels)), 0, keeps_order
+        preferred,
+        delay_us * 1000,
+        tuple(QueuePolicy(delay_expired=delays) for _ in range(levels)),
+        0,
+        keeps_order,
     )
     inputs = (Spec("x", "FP32", (-1,)), Spec("bias", "FP32", (1,), optional=True))
     made = model(run, batching=batching, instances=instances, quick=quick, inputs=inputs)
@@ -314,7 +319,7 @@ def test_the_urgent_go_first():
         gate.open.set()
         await asyncio.gather(first.done, *[one.done for one in others])
 
-    levels = Batching(levels=(Level(),) * 3, default_level=1)
+    levels = Batching(priorities=(QueuePolicy(),) * 3, default_priority=1)
     play(model(gate, batching=levels), act)
     assert gate.ran == [[-1], [1], [2, 4], [3]]  # none, or one that is not there, is the default: the second
 
@@ -349,7 +354,10 @@ def test_what_is_late_may_be_put_behind_the_others_instead():
         gate.open.set()
         await asyncio.gather(first.done, patient.done, late.done)
 
-    play(model(gate, batching=Batching(levels=(Level(may_shorten=True, delays=True),))), act)
+    play(
+        model(gate, batching=Batching(priorities=(QueuePolicy(allow_override=True, delay_expired=True),))),
+        act,
+    )
     assert gate.ran == [[-1], [2], [1]]
 
 
@@ -386,7 +394,7 @@ def test_a_full_queue_refuses_at_once(delays):
         gate.open.set()
         await asyncio.gather(first.done, *[one.done for one in fit])
 
-    play(model(gate, batching=Batching(levels=(Level(most=2, delays=delays),))), act)
+    play(model(gate, batching=Batching(priorities=(QueuePolicy(max_requests=2, delay_expired=delays),))), act)
 
 
 def test_the_expired_do_not_fill_the_queue():
@@ -404,7 +412,7 @@ def test_the_expired_do_not_fill_the_queue():
         gate.open.set()
         await asyncio.gather(first.done, fresh.done)
 
-    play(model(gate, batching=Batching(levels=(Level(most=2),))), act)
+    play(model(gate, batching=Batching(priorities=(QueuePolicy(max_requests=2),))), act)
     assert gate.ran == [[-1], [7]]
 
 
@@ -427,7 +435,7 @@ def test_answers_keep_the_order_where_that_is_asked_for():
         await asyncio.gather(*[one.done for one in asked])
         return order
 
-    made = model(run, batching=Batching(keeps_order=True), instances=3)
+    made = model(run, batching=Batching(preserve_order=True), instances=3)
     assert play(made, act) == [0, 1, 2]
 
 
@@ -503,7 +511,7 @@ def test_a_request_by_itself_is_counted_like_any_other(quick):
             one = ask(loop, rows(1.0, 2.0) if number < 2 else rows(3.0))
             scheduler.submit(one.asking)
             await one.done
-        kept = scheduler.statistics.counted()
+        kept = scheduler.statistics.flush()
         assert (kept.success.count, kept.executions, kept.inferences) == (5, 5, 7)
         assert {size: batch[1].count for size, batch in kept.batches.items()} == {1: 3, 2: 2}
         assert sum(kept.latency.counts) == 5

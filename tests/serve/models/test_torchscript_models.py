@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tamis._base import ModelError, TamisError
-from tamis.serve.models.opening import Settings, open_place
-from tamis.serve.models.places import find_places
+from tamis.serve.models.folders import find_models
+from tamis.serve.models.opening import BundleSettings, open_models
 from tamis.serve.models.torchscript_models import input_places
 
 torch = pytest.importorskip("torch")
@@ -46,7 +46,7 @@ def scripted(module: torch.nn.Module) -> bytes:
 
 
 def opened(folder):
-    (model,) = open_place(find_places([folder.parent])["m"], Settings())
+    (model,) = open_models(find_models([folder.parent])["m"], BundleSettings())
     return model
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tamis._base import ModelError
+from tamis.serve.batching import Batching, QueuePolicy
 from tamis.serve.models.config_text import parse_config, without_effect
-from tamis.serve.models.model import Batching, Level, Spec
+from tamis.serve.models.model import Spec
 from tamis.serve.models.triton_config import config_of, understand, versions_of
 from tamis.serve.models.warmup import configured_samples
 
@@ -44,8 +45,8 @@ instance_group [ { kind: KIND_CPU count: 2 }, { kind: KIND_AUTO } ]
 parameters { key: "intra_op_thread_count" value { string_value: "3" } }
 """,
     )
-    other = Level(most=7, timeout_ns=50_000, delays=True)
-    assert found.batching == Batching((4, 8), 100_000, (Level(2, 0, True), other, other), 1)
+    other = QueuePolicy(max_requests=7, timeout_ns=50_000, delay_expired=True)
+    assert found.batching == Batching((4, 8), 100_000, (QueuePolicy(2, 0, True), other, other), 1)
     assert (found.instances, found.threads, found.max_batch) == (3, 3, 16)
     assert found.inputs == (Spec("x", "FP32", (3,)),)
     assert found.outputs == (Spec("y", "INT64", (-1,)),)

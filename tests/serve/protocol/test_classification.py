@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tamis.serve.protocol.classification import class_counts, classified
-from tamis.serve.protocol.messages import Refusal, Wanted
+from tamis.serve.protocol.messages import Refusal, RequestedOutput
 
 
 def test_rows_are_ranked_each_by_itself():
@@ -51,9 +51,9 @@ def test_types_without_classes_are_refused(array):
 @pytest.mark.parametrize("count", [0, -1, True, "3", 1.5])
 def test_a_count_has_to_be_a_number_of_classes(count):
     with pytest.raises(Refusal, match="number of classes"):
-        class_counts((Wanted("y", {"classification": count}),))
+        class_counts((RequestedOutput("y", {"classification": count}),))
 
 
 def test_classes_are_not_put_into_shared_memory():
     with pytest.raises(Refusal, match="only one"):
-        class_counts((Wanted("y", {"classification": 1, "shared_memory_region": "a"}),))
+        class_counts((RequestedOutput("y", {"classification": 1, "shared_memory_region": "a"}),))

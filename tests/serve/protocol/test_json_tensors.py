@@ -11,16 +11,16 @@ from hypothesis.extra import numpy as hnp
 
 from tamis.serve.protocol.json_tensors import array_of, data_of
 from tamis.serve.protocol.messages import Refusal
-from tamis.serve.protocol.tensors import DTYPES, datatype_of
+from tamis.serve.protocol.tensors import DATATYPES, datatype_of
 
-PLAIN = [name for name in DTYPES if name not in {"FP16", "BF16", "BYTES"}]
+PLAIN = [name for name in DATATYPES if name not in {"FP16", "BF16", "BYTES"}]
 
 
 @given(st.data(), st.sampled_from(PLAIN), st.booleans())
 def test_what_went_out_comes_in_again(data, datatype, nested):
     shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4))
-    elements = {"allow_nan": False, "allow_infinity": False} if DTYPES[datatype].kind == "f" else None
-    array = data.draw(hnp.arrays(DTYPES[datatype], shape, elements=elements))
+    elements = {"allow_nan": False, "allow_infinity": False} if DATATYPES[datatype].kind == "f" else None
+    array = data.draw(hnp.arrays(DATATYPES[datatype], shape, elements=elements))
     sent = array.tolist() if nested else data_of(array, "y")
     found = array_of(json.loads(json.dumps(sent)), datatype, shape, "data")
     assert datatype_of(found.dtype) == datatype

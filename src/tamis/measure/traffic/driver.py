@@ -12,7 +12,7 @@ from time import monotonic_ns
 import numpy as np
 
 from tamis.records import Scenario, Traffic
-from tamis.serve.client.channel import CallError, Channel, Exchange
+from tamis.serve.client.channel import CallError, Channel, ClientCall
 from tamis.serve.client.inference import PATH
 from tamis.serve.wire import Buffer
 from tamis.serve.wire.sending import Http2Sender
@@ -37,7 +37,7 @@ class LoadOutcome:
 LoadOutcomes = Sequence[LoadOutcome]  # one per model
 
 
-class _Timed(Exchange):
+class _Timed(ClientCall):
     """A call that records when it ended."""
 
     __slots__ = ("done_ns", "finished", "model", "scheduled_ns", "sent_ns")
@@ -199,7 +199,7 @@ class Driver:
         finished.clear()
         return count
 
-    def _record_failure(self, exchange: Exchange, outcome: LoadOutcome) -> None:
+    def _record_failure(self, exchange: ClientCall, outcome: LoadOutcome) -> None:
         reason = str(exchange.failure)
         outcome.errors[reason] = outcome.errors.get(reason, 0) + 1
         if any(channel.closed for channel in self._channels):

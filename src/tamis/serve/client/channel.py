@@ -36,7 +36,7 @@ class CallError(Exception):
         self.status = status
 
 
-class Exchange(MessageStream):
+class ClientCall(MessageStream):
     """A call under way: `messages` are its answers so far; `done` when no more will come."""
 
     __slots__ = ("done", "failure", "is_reset", "messages", "trailers")
@@ -155,8 +155,8 @@ class Channel:
         pieces: Sequence[Buffer],
         *,
         timeout_ns: int | None = None,
-        make: Callable[[Http2Sender, int], Exchange] = Exchange,
-    ) -> Exchange:
+        make: Callable[[Http2Sender, int], ClientCall] = ClientCall,
+    ) -> ClientCall:
         """Send a call; its answer is waited for later."""
         connection = self._connection
         if connection.closed or connection.leaving:
@@ -195,7 +195,7 @@ class Channel:
             self._sent += 1
         return block
 
-    def answer(self, exchange: Exchange, until_ns: int | None = None) -> Buffer:
+    def answer(self, exchange: ClientCall, until_ns: int | None = None) -> Buffer:
         """Return the one answer of a call, or raise CallError."""
         while not exchange.done:
             if exchange.messages and self._connection.closed:
@@ -211,7 +211,7 @@ class Channel:
             raise CallError(Status.INTERNAL, f"{self.address} ended the call without an answer")
         return exchange.messages.popleft()
 
-    def cancel(self, exchange: Exchange) -> None:
+    def cancel(self, exchange: ClientCall) -> None:
         """Tell the server that nobody waits for an answer any more."""
         if not self._connection.closed:
             self._connection.reset(exchange, ErrorCode.CANCEL)

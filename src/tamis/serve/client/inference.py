@@ -23,7 +23,7 @@ from tamis.serve.wire.grpc import Status
 PATH = "/inference.GRPCInferenceService/ModelInfer"
 
 
-class Described(NamedTuple):
+class ResponseOutput(NamedTuple):
     """An output as an answer describes it."""
 
     name: str
@@ -57,7 +57,7 @@ class Codec:
         self._model, self._version = model, version
         self._inputs, self._outputs, self._has_rows = list(inputs), list(outputs), has_rows
         self._heads: Known[tuple[tuple[int, ...], ...], bytes] = Known()
-        self._answers: Known[bytes, tuple[Described, ...]] = Known()
+        self._answers: Known[bytes, tuple[ResponseOutput, ...]] = Known()
         self._numbers = itertools.count(1)
         self._prefix = f"{os.getpid():x}-"
 
@@ -119,10 +119,10 @@ class Codec:
         except (IndexError, ValueError, DecodeError, UsageError) as error:
             raise CallError(Status.INTERNAL, f"the server's answer cannot be read: {error}") from error
 
-    def described(self, key: bytes) -> tuple[Described, ...]:
+    def described(self, key: bytes) -> tuple[ResponseOutput, ...]:
         """Read the head of an answer: the outputs that were asked for, in their order."""
         message: Any = pb.ModelInferResponse.FromString(key)
-        described = tuple(Described(one.name, one.datatype, tuple(one.shape)) for one in message.outputs)
+        described = tuple(ResponseOutput(one.name, one.datatype, tuple(one.shape)) for one in message.outputs)
         names = [name for name, _, _ in self._outputs]
         if [one.name for one in described] != names:
             found = ", ".join(one.name for one in described)

@@ -19,7 +19,7 @@ from tamis.engines import Engine, Options, Remote, Runner, Session, find_engine,
 from tamis.engines.engine import Arrays
 from tamis.serve.client.channel import CallError
 from tamis.serve.client.inference import Codec
-from tamis.serve.client.servers import Server, Servers
+from tamis.serve.client.servers import RemoteServer, ServerPool
 from tamis.serve.tls import CREDENTIAL_VARIABLE, Credentials
 from tamis.serve.wire.grpc import Status
 
@@ -61,7 +61,7 @@ class RemoteRunner(Runner):
         self.in_flight = remote.in_flight
         self._codec = Codec.of(remote.names.get(bundle.name, bundle.name), "", bundle.manifest.signature)
         papers = [None if one is None else Path(one) for one in (remote.ca, remote.certificate, remote.key)]
-        self._servers = Servers(
+        self._servers = ServerPool(
             remote.servers, Credentials(remote.token or os.environ.get(CREDENTIAL_VARIABLE), *papers)
         )
         self._timeout_ns = round(remote.timeout_s * 1e9)
@@ -92,12 +92,12 @@ class RemoteRunner(Runner):
         told = told or [f"{one.address} failed and rests: {one.last_error}" for one in self._servers.all]
         raise ModelError(f"no server has answered for {self._bundle.name}: {'; '.join(told)}")
 
-    def _ask(self, server: Server, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _ask(self, server: RemoteServer, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         if not server.verified:
             self._verify(server)
         return self._call(server, arrays, self._timeout_ns)
 
-    def _call(self, server: Server, arrays: Sequence[np.ndarray], timeout_ns: int) -> list[np.ndarray]:
+    def _call(self, server: RemoteServer, arrays: Sequence[np.ndarray], timeout_ns: int) -> list[np.ndarray]:
         with server.channel() as channel:
             outputs = channel.infer(self._codec, arrays, timeout_ns)
         if self._bundle.manifest.signature.rows != "none":
@@ -107,7 +107,7 @@ class RemoteRunner(Runner):
                 raise CallError(Status.INTERNAL, f"the server answered {list(wrong.shape)} for {rows} events")
         return outputs
 
-    def _verify(self, server: Server) -> None:
+    def _verify(self, server: RemoteServer) -> None:
         """Let a server reproduce the golden outputs, as any engine has to."""
         signature, golden = self._bundle.manifest.signature, self._bundle.golden
         inputs = [golden.inputs[spec.name] for spec in signature.inputs]

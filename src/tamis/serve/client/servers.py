@@ -21,7 +21,7 @@ CONNECT_S = 1.0
 NONE = Credentials()
 
 
-class Server:
+class RemoteServer:
     """One server: its free connections, and whether it has failed lately."""
 
     def __init__(self, address: str, credentials: Credentials = NONE) -> None:
@@ -86,15 +86,15 @@ class Server:
             self._free.pop().close()
 
 
-class Servers:
+class ServerPool:
     """All servers, asked in turn."""
 
     def __init__(self, addresses: tuple[str, ...], credentials: Credentials = NONE) -> None:
         """Note where they are."""
-        self.all = [Server(address, credentials) for address in addresses]
+        self.all = [RemoteServer(address, credentials) for address in addresses]
         self._turn = 0
 
-    def in_turn(self) -> list[Server]:
+    def in_turn(self) -> list[RemoteServer]:
         """Return those that may be asked, beginning with another one each time."""
         self._turn += 1
         awake = [server for server in self.all if not server.rests]

@@ -28,7 +28,7 @@ START_S, END_S = 120.0, 30.0
 TOLD_MOST = 500  # characters of its log in an error
 
 
-class TritonPlace(NamedTuple):
+class TritonAddress(NamedTuple):
     """Where a running Triton is reached."""
 
     grpc: str  # HOST:PORT
@@ -39,7 +39,7 @@ class TritonPlace(NamedTuple):
 @contextmanager
 def triton_server(
     repository: Path, *, environment: Mapping[str, str] | None = None, explicit: bool = False
-) -> Iterator[TritonPlace]:
+) -> Iterator[TritonAddress]:
     """Serve a repository by NVIDIA Triton on loopback; with `explicit`, models are loaded and unloaded by request."""
     root = _installed()
     with tempfile.TemporaryDirectory(prefix="triton-") as folder:
@@ -62,7 +62,7 @@ def triton_server(
             )
             try:
                 _wait(process, http, log)
-                yield TritonPlace(f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", process.pid)
+                yield TritonAddress(f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", process.pid)
             finally:
                 _end(process)
 

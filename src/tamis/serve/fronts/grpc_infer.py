@@ -13,13 +13,13 @@ from tamis.serve.models.tickets import Ticket
 from tamis.serve.protocol.classification import class_counts, classified
 from tamis.serve.protocol.infer import (
     STREAM_RESPONSE,
-    Answers,
-    Requests,
+    RequestReader,
+    ResponseWriter,
     arrays_of,
     field_head,
     plain_arrays,
 )
-from tamis.serve.protocol.messages import Answer, Asking, Refusal
+from tamis.serve.protocol.messages import Answer, InferRequest, Refusal
 from tamis.serve.protocol.regions import output_places, read_inputs, write_outputs
 from tamis.serve.service import Service
 from tamis.serve.shared_memory import SharedMemory
@@ -33,7 +33,7 @@ class _GrpcTicket(Ticket):
     __slots__ = ("answers", "call", "plan")
 
     def __init__(
-        self, plan: RequestPlan, arrays: list[Any], call: ServerCall, request_id: str, answers: Answers
+        self, plan: RequestPlan, arrays: list[Any], call: ServerCall, request_id: str, answers: ResponseWriter
     ) -> None:
         """Keep what the answer needs."""
         super().__init__(plan.prepared, arrays, call.deadline_ns, request_id)
@@ -43,7 +43,7 @@ class _GrpcTicket(Ticket):
         """Tell whether the call is gone."""
         return self.call.cancelled
 
-    def hear(self, outputs: Sequence[np.ndarray]) -> None:
+    def answer(self, outputs: Sequence[np.ndarray]) -> None:
         """Answer."""
         spec, plan = self.plan.scheduler.spec, self.plan
         found = [outputs[i] for i in plan.prepared.chosen]
@@ -68,7 +68,7 @@ class Inference:
     def __init__(self, service: Service, shared: SharedMemory) -> None:
         """Know no request yet."""
         self._service, self._shared = service, shared
-        self._requests, self._answers = Requests(), Answers()
+        self._requests, self._answers = RequestReader(), ResponseWriter()
         self._plans = RequestPlans(service)
 
     def one(self, call: ServerCall, message: Buffer) -> None:
@@ -105,8 +105,8 @@ class Inference:
 
         try:
             head, request_id, raws = self._requests.read(message)
-            places = output_places(head.wanted, self._shared)
-            classes = class_counts(head.wanted)
+            places = output_places(head.outputs, self._shared)
+            classes = class_counts(head.outputs)
             inputs = arrays_of(head, raws, read_inputs(head.inputs, self._shared))
 
             def hear(found: Answer) -> None:
@@ -118,14 +118,14 @@ class Inference:
                 except Refusal as refusal:
                     tell(refusal)
 
-            asking = Asking(
+            asking = InferRequest(
                 head.model,
                 head.version,
                 request_id,
                 inputs,
                 hear,
                 tell,
-                head.wanted,
+                head.outputs,
                 head.parameters,
                 call.deadline_ns,
                 cancelled=lambda: call.cancelled,

@@ -23,7 +23,7 @@ import numpy as np
 from tamis._base import UsageError
 from tamis.serve.fronts.plans import RequestPlan, RequestPlans
 from tamis.serve.models.tickets import Ticket
-from tamis.serve.protocol.infer import Answers, Head, Requests, sizes_of
+from tamis.serve.protocol.infer import RequestHeader, RequestReader, ResponseWriter, sizes_of
 from tamis.serve.protocol.local import (
     ANSWERS,
     ASK,
@@ -54,8 +54,8 @@ class LocalConfig:
     service: Service
     reserve: Callable[[int], bool]
     release: Callable[[int], None]
-    requests: Requests = field(default_factory=Requests)
-    answers: Answers = field(default_factory=Answers)
+    requests: RequestReader = field(default_factory=RequestReader)
+    answers: ResponseWriter = field(default_factory=ResponseWriter)
 
 
 class LocalListener:
@@ -118,7 +118,7 @@ class _KnownRequest:
     """A head that has a number: where its requests' tensors lie, as arrays, and its answers'."""
 
     encoded: bytes
-    head: Head
+    head: RequestHeader
     plan: RequestPlan
     arrays: list[Any]
     end: int
@@ -138,7 +138,7 @@ class _LocalTicket(Ticket):
         """Tell whether the client is gone."""
         return self.connection.closed
 
-    def hear(self, outputs: Sequence[np.ndarray]) -> None:
+    def answer(self, outputs: Sequence[np.ndarray]) -> None:
         """Lay the answer behind the request."""
         self.connection.answer(self.known, [outputs[i] for i in self.prepared.chosen])
 

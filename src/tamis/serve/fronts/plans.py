@@ -10,14 +10,14 @@ import numpy as np
 from tamis._base import Known
 from tamis.serve.models.scheduler import Scheduler
 from tamis.serve.models.tickets import Prepared, prepare
-from tamis.serve.protocol.infer import Head, arrays_of, sizes_of
+from tamis.serve.protocol.infer import RequestHeader, arrays_of, sizes_of
 from tamis.serve.service import Service
 
 
 class RequestPlan(NamedTuple):
     """Whom to ask, what was checked, how it is answered."""
 
-    head: Head
+    head: RequestHeader
     generation: int
     scheduler: Scheduler
     prepared: Prepared
@@ -34,7 +34,7 @@ class RequestPlans:
         self._service = service
         self._known: Known[int, RequestPlan] = Known()
 
-    def find(self, head: Head, raws: Sequence[memoryview]) -> RequestPlan | None:
+    def find(self, head: RequestHeader, raws: Sequence[memoryview]) -> RequestPlan | None:
         """Return the plan; None for what is out of the ordinary: shared regions, classes, strings, numbers in fields."""
         plan = self._known.get(id(head))
         if plan is None or plan.head is not head or plan.generation != self._service.generation:
@@ -43,18 +43,18 @@ class RequestPlans:
                 self._known[id(head)] = plan
         return plan
 
-    def _made(self, head: Head, raws: Sequence[memoryview]) -> RequestPlan | None:
+    def _made(self, head: RequestHeader, raws: Sequence[memoryview]) -> RequestPlan | None:
         sizes = sizes_of(head)
         if (
             sizes is None
             or any(one.parameters for one in head.inputs)
-            or any(one.parameters for one in head.wanted)
+            or any(one.parameters for one in head.outputs)
         ):
             return None
         loaded = self._service.find(head.model, head.version)
         spec, scheduler = loaded.model.spec, loaded.scheduler
         inputs = arrays_of(head, raws)
-        chosen = spec.chosen(head.wanted)
+        chosen = spec.chosen(head.outputs)
         kind = tuple([(name, array.shape[1:]) for name, array in inputs.items()])
         prepared = prepare(scheduler.batching, spec.rows_of(inputs), kind, head.parameters, chosen)
         names = list(inputs)

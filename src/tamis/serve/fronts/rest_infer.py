@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from tamis._base import TamisError
 from tamis.serve.models.model import ModelSpec
 from tamis.serve.protocol.classification import class_counts, classified
-from tamis.serve.protocol.infer import Given, Head, arrays_of
+from tamis.serve.protocol.infer import InputTensor, RequestHeader, arrays_of
 from tamis.serve.protocol.json_infer import (
     ALL_BINARY,
     Buffer,
-    JsonAnswers,
-    JsonRequests,
+    JsonRequestReader,
+    JsonResponseWriter,
     binary_outputs,
 )
-from tamis.serve.protocol.messages import Answer, Asking, Fault, Refusal
+from tamis.serve.protocol.messages import Answer, Fault, InferRequest, Refusal
 from tamis.serve.protocol.regions import Regions, output_places, read_inputs, write_outputs
 from tamis.serve.protocol.tensors import dtype_of
 from tamis.serve.service import Service
@@ -35,7 +35,7 @@ class RestInfer:
     def __init__(self, service: Service, regions: Regions | None, labels: Labels) -> None:
         """Begin without any."""
         self._service, self._regions, self._labels = service, regions, labels
-        self._requests, self._answers = JsonRequests(), JsonAnswers()
+        self._requests, self._answers = JsonRequestReader(), JsonResponseWriter()
 
     def take(self, request: HttpRequest, asked: tuple[str, str]) -> None:
         """Have a request computed; raise Refusal where it is refused at once."""
@@ -54,8 +54,8 @@ class RestInfer:
         else:
             head, request_id, raws = self._requests.read(request.body, head_bytes)
         binary = binary_outputs(head, frozenset([one.name for one in spec.outputs]))
-        counts = class_counts(head.wanted) if head.wanted else {}
-        places = output_places(head.wanted, self._regions) if head.wanted else {}
+        counts = class_counts(head.outputs) if head.outputs else {}
+        places = output_places(head.outputs, self._regions) if head.outputs else {}
         inputs = arrays_of(head, raws, read_inputs(head.inputs, self._regions))
 
         def answer(found: Answer) -> None:
@@ -76,14 +76,14 @@ class RestInfer:
             request.fail(refusal.fault.http, told)
 
         self._service.infer(
-            Asking(
+            InferRequest(
                 name,
                 version,
                 request_id,
                 inputs,
                 answer,
                 refuse,
-                head.wanted,
+                head.outputs,
                 head.parameters,
                 cancelled=lambda: request.cancelled,
             )
@@ -103,7 +103,7 @@ def _head_bytes(request: HttpRequest) -> int | None:
     return int(text)
 
 
-def _plain_bytes(spec: ModelSpec, body: Buffer) -> tuple[Head, str, list[memoryview]]:
+def _plain_bytes(spec: ModelSpec, body: Buffer) -> tuple[RequestHeader, str, list[memoryview]]:
     """Read a body that is nothing but the one input of a model, as bytes; one size of its shape may be free."""
     told = f"a request without JSON needs a model with one input of a known shape, which {spec.name!r} is not"
     if len(spec.inputs) != 1 or spec.inputs[0].shape.count(-1) > 1:
@@ -123,8 +123,8 @@ def _plain_bytes(spec: ModelSpec, body: Buffer) -> tuple[Head, str, list[memoryv
                 row *= length if length >= 0 else 1
             shape[shape.index(-1)] = size // row if row else 0
     rows = (1,) if spec.max_batch else ()
-    given = Given(one.name, one.datatype, (*rows, *shape))
-    return Head("", "", {ALL_BINARY: True}, (given,), ()), "", [raw]
+    given = InputTensor(one.name, one.datatype, (*rows, *shape))
+    return RequestHeader("", "", {ALL_BINARY: True}, (given,), ()), "", [raw]
 
 
 def _send(request: HttpRequest, head_bytes: int | None, chunks: list[Buffer]) -> None:

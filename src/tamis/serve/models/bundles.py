@@ -11,7 +11,8 @@ import numpy as np
 
 from tamis.bundle import Bundle, Tensor
 from tamis.engines import Options, Session, find_engine
-from tamis.serve.models.model import QUICK_NS, Batching, Model, ModelSpec, Run, Spec
+from tamis.serve.batching import Batching
+from tamis.serve.models.model import INLINE_NS, Model, ModelSpec, Run, Spec
 from tamis.serve.protocol.tensors import datatype_of
 
 ROWS_MOST = 1 << 16
@@ -50,7 +51,7 @@ def open_bundle(path: Path, engine: str, instances: int, threads: int) -> Model:
     spec = bundle_spec(bundle)
     sessions = [Session(bundle, find_engine(engine), Options(threads=threads)) for _ in range(instances)]
     if spec.batching is not None:
-        spec = replace(spec, batching=Batching(merged_most=sessions[0].useful_batch))
+        spec = replace(spec, batching=Batching(max_merged_rows=sessions[0].useful_batch))
     one = _one_event(bundle)
     fastest = min(_timed(sessions[0], one) for _ in range(TRIES))
 
@@ -59,7 +60,7 @@ def open_bundle(path: Path, engine: str, instances: int, threads: int) -> Model:
             session.close()
 
     return Model(
-        spec, [_runner(session) for session in sessions], close, quick=fastest < QUICK_NS and instances == 1
+        spec, [_runner(session) for session in sessions], close, quick=fastest < INLINE_NS and instances == 1
     )
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from tamis._base import TamisError
-from tamis.serve.protocol.messages import Fault, Refusal, Wanted
+from tamis.serve.batching import Batching
+from tamis.serve.protocol.messages import Fault, Refusal, RequestedOutput
 from tamis.serve.protocol.tensors import dtype_of
 
 Run = Callable[[list[Any]], Sequence[np.ndarray]]  # arrays; None for an optional input that was left out
-QUICK_NS = 1_000_000  # a call of one row that takes less runs in the thread of the event loop
+INLINE_NS = 1_000_000  # a call of one row that takes less runs in the thread of the event loop
 FAILURES = (  # whatever a model raises, also when it is opened: who asked is told
     TamisError,
     ValueError,
@@ -37,28 +38,6 @@ class Spec:
     shape: tuple[int, ...]
     optional: bool = False
     labels: tuple[str, ...] = ()  # of an output's elements, for the protocol's classification
-
-
-@dataclass(frozen=True)
-class Level:
-    """How requests of one priority wait."""
-
-    most: int = 0  # requests; 0: as many as the server allows
-    timeout_ns: int = 0  # 0: for ever
-    may_shorten: bool = False  # a request may bring a shorter time of its own
-    delays: bool = False  # what waited too long is done when nothing else is left, instead of refused
-
-
-@dataclass(frozen=True)
-class Batching:
-    """How requests are done together."""
-
-    preferred: tuple[int, ...] = ()
-    delay_ns: int = 0  # how long the first one may wait for others
-    levels: tuple[Level, ...] = (Level(),)  # by priority, the most urgent first
-    default_level: int = 0
-    keeps_order: bool = False
-    merged_most: int = 0  # rows of requests together, where more only take longer; 0: a whole batch
 
 
 @dataclass(frozen=True)
@@ -123,7 +102,7 @@ class ModelSpec:
             f"the input {spec.name!r} of {self.name!r} has the shape {expected}; the request has {list(array.shape)}",
         )
 
-    def chosen(self, wanted: Sequence[Wanted]) -> tuple[int, ...]:
+    def chosen(self, wanted: Sequence[RequestedOutput]) -> tuple[int, ...]:
         """Return which outputs are asked for."""
         if not wanted:
             return tuple(range(len(self.outputs)))

@@ -18,8 +18,8 @@ from tamis.bundle.model import graphs, load_model
 from tamis.engines.engine import model_error
 from tamis.engines.onnxruntime import ORT_ERRORS, open_session
 from tamis.serve.models.model import Model, Run, Spec
-from tamis.serve.models.triton_config import Configured, Reshape, reshaped
-from tamis.serve.models.warmup import APART, Warm, largest_difference, make_ready, request_of
+from tamis.serve.models.triton_config import Reshape, ResolvedConfig, reshaped
+from tamis.serve.models.warmup import APART, WarmupResult, largest_difference, make_ready, request_of
 from tamis.serve.protocol.tensors import datatype_of
 
 VERIFIED_BYTES_MOST = 20_000_000
@@ -30,7 +30,7 @@ _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 @dataclass(frozen=True)
-class Declared:
+class GraphTensor:
     """An input or output as the graph declares it; -1 is free, and without a shape nothing is known of it."""
 
     name: str
@@ -38,7 +38,7 @@ class Declared:
     shape: tuple[int, ...] | None
 
 
-def declared(model: onnx.ModelProto, place: str) -> tuple[list[Declared], list[Declared], set[str]]:
+def declared(model: onnx.ModelProto, place: str) -> tuple[list[GraphTensor], list[GraphTensor], set[str]]:
     """Return a graph's inputs and outputs, and which inputs may be left out."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return (
@@ -48,7 +48,7 @@ def declared(model: onnx.ModelProto, place: str) -> tuple[list[Declared], list[D
     )
 
 
-def _declared(value: onnx.ValueInfoProto, place: str) -> Declared:
+def _declared(value: onnx.ValueInfoProto, place: str) -> GraphTensor:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise ModelError(
@@ -65,9 +65,9 @@ def _declared(value: onnx.ValueInfoProto, place: str) -> Declared:
     except KeyError:
         raise ModelError(f"{place}: {value.name!r} has no type; export the model again") from None
     if not tensor.HasField("shape"):
-        return Declared(value.name, datatype, None)
+        return GraphTensor(value.name, datatype, None)
     dims = tensor.shape.dim
-    return Declared(
+    return GraphTensor(
         value.name,
         datatype,
         tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else -1 for dim in dims),
@@ -103,7 +103,7 @@ def complete(config: Any, path: Path) -> None:
                 entry.reshape.SetInParent()
 
 
-def open_onnx(configured: Configured, version: str, path: Path) -> Model:
+def open_onnx(configured: ResolvedConfig, version: str, path: Path) -> Model:
     """Open one version: its instances are warm, and checked."""
     model = load_model(path)
     configured = fitted(configured, model, path)
@@ -115,7 +115,7 @@ def open_onnx(configured: Configured, version: str, path: Path) -> Model:
     small = len(data) <= VERIFIED_BYTES_MOST
     del data
 
-    def verified(warm: Warm) -> str:
+    def verified(warm: WarmupResult) -> str:
         if not small:
             return "no: it is too large for the reference"
         return verify(configured, model, path, runs[0], warm)
@@ -123,7 +123,7 @@ def open_onnx(configured: Configured, version: str, path: Path) -> Model:
     return make_ready(configured, version, runs, verified)
 
 
-def fitted(configured: Configured, model: onnx.ModelProto, path: Path) -> Configured:
+def fitted(configured: ResolvedConfig, model: onnx.ModelProto, path: Path) -> ResolvedConfig:
     """Hold a configuration against the graph; sizes that only the graph knows are those that requests must have."""
     inputs, outputs, may_miss = declared(model, str(path))
     specs: dict[str, tuple[Spec, ...]] = {}
@@ -150,7 +150,7 @@ def fitted(configured: Configured, model: onnx.ModelProto, path: Path) -> Config
     return replace(configured, inputs=specs["input"], outputs=specs["output"])
 
 
-def _fitted(configured: Configured, kind: str, spec: Spec, there: Declared) -> Spec:
+def _fitted(configured: ResolvedConfig, kind: str, spec: Spec, there: GraphTensor) -> Spec:
     where = f"{configured.place}: {kind} {spec.name!r}"
     if spec.datatype != there.datatype:
         raise ModelError(f"{where} has data_type {spec.datatype}; the graph has {there.datatype}")
@@ -174,7 +174,7 @@ def _fitted(configured: Configured, kind: str, spec: Spec, there: Declared) -> S
     return replace(spec, shape=tuple(b if a == -1 else a for a, b in zip(inner, shape, strict=True)))
 
 
-def _runner(configured: Configured, session: Any) -> Run:
+def _runner(configured: ResolvedConfig, session: Any) -> Run:
     """Return how an instance is run: nothing is done to arrays that the model takes as they are."""
     names = [spec.name for spec in configured.inputs]
     outputs = [spec.name for spec in configured.outputs]
@@ -206,7 +206,7 @@ def _runner(configured: Configured, session: Any) -> Run:
     return run
 
 
-def _changes(configured: Configured, specs: Sequence[Spec]) -> dict[str, tuple[Reshape | None, bool]]:
+def _changes(configured: ResolvedConfig, specs: Sequence[Spec]) -> dict[str, tuple[Reshape | None, bool]]:
     return {
         spec.name: (configured.reshapes.get(spec.name), spec.datatype == "BYTES")
         for spec in specs
@@ -227,7 +227,9 @@ def _texts(array: np.ndarray, name: str) -> np.ndarray:
     return found.reshape(array.shape)
 
 
-def verify(configured: Configured, model: onnx.ModelProto, path: Path, run: Run, warm: Warm) -> str:
+def verify(
+    configured: ResolvedConfig, model: onnx.ModelProto, path: Path, run: Run, warm: WarmupResult
+) -> str:
     """Compare with the float64 reference; tell whether it could be done, refuse a model that is grossly off."""
     if configured.parameters.get("tamis_verify", "").lower() in ("false", "0", "no"):
         return "no: switched off by the parameter tamis_verify"
@@ -252,7 +254,7 @@ def verify(configured: Configured, model: onnx.ModelProto, path: Path, run: Run,
     )
 
 
-def _difference(configured: Configured, reference: Reference, run: Run, arrays: list[np.ndarray]) -> str:
+def _difference(configured: ResolvedConfig, reference: Reference, run: Run, arrays: list[np.ndarray]) -> str:
     """Return which output is grossly off the reference, if one is."""
     has_rows, feeds = bool(configured.max_batch), {}
     for spec, array in zip(configured.inputs, arrays, strict=True):

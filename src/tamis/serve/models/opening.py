@@ -11,13 +11,13 @@ from tamis._base import ChecksumError, ModelError, UnsafeBundleError, did_you_me
 from tamis.engines import DEFAULT_ENGINE
 from tamis.serve.models.bundles import open_bundle
 from tamis.serve.models.config_text import BUNDLE, FILES, backend_of, checksums, is_exported, read_config
+from tamis.serve.models.folders import CONFIG, ModelFolder, ModelFormat, confine
 from tamis.serve.models.model import Model
-from tamis.serve.models.places import CONFIG, Kind, Place, confine
-from tamis.serve.models.triton_config import Configured, confined, empty_config, understand, versions_of
+from tamis.serve.models.triton_config import ResolvedConfig, confined, empty_config, understand, versions_of
 
 
 @dataclass(frozen=True)
-class Settings:
+class BundleSettings:
     """How bundles are run; a Triton model's own configuration says it itself."""
 
     engine: str = DEFAULT_ENGINE
@@ -25,11 +25,11 @@ class Settings:
     threads: int = 1
 
 
-def open_place(place: Place, settings: Settings) -> list[Model]:
+def open_models(place: ModelFolder, settings: BundleSettings) -> list[Model]:
     """Open every version that is served; all are ready, or none."""
     if place.trouble:
         raise UnsafeBundleError(place.trouble)
-    if place.kind is Kind.BUNDLE:
+    if place.kind is ModelFormat.BUNDLE:
         return [open_bundle(place.folder, settings.engine, settings.instances, settings.threads)]
     exported = _exported(place, settings)
     if exported is not None:
@@ -46,7 +46,7 @@ def open_place(place: Place, settings: Settings) -> list[Model]:
     return models
 
 
-def _exported(place: Place, settings: Settings) -> list[Model] | None:
+def _exported(place: ModelFolder, settings: BundleSettings) -> list[Model] | None:
     """Open a bundle that was exported for Triton's Python backend; it is run here as any bundle, by its own engine."""
     path = place.folder / CONFIG
     confine(path, place.roots)
@@ -66,7 +66,7 @@ def _exported(place: Place, settings: Settings) -> list[Model] | None:
     return models
 
 
-def read_place(place: Place) -> tuple[Configured, list[str]]:
+def read_place(place: ModelFolder) -> tuple[ResolvedConfig, list[str]]:
     """Return the complete configuration of a Triton model, and which versions are served."""
     path = place.folder / CONFIG
     confine(path, place.roots)
@@ -96,7 +96,7 @@ def read_place(place: Place) -> tuple[Configured, list[str]]:
     return understand(config, str(path), place.folder, backend, place.roots), versions
 
 
-def _check_sums(place: Place, config: Any, where: str) -> None:
+def _check_sums(place: ModelFolder, config: Any, where: str) -> None:
     """Hold files against their sums, as Triton's checksum agent does: CMS's repositories have one for every model."""
     for name, wanted in checksums(config, where).items():
         try:
@@ -113,11 +113,11 @@ def _check_sums(place: Place, config: Any, where: str) -> None:
             )
 
 
-def _file(place: Place, configured: Configured, version: str) -> Path:
+def _file(place: ModelFolder, configured: ResolvedConfig, version: str) -> Path:
     return _checked(place, place.folder / version / configured.config.default_model_filename)
 
 
-def _checked(place: Place, file: Path) -> Path:
+def _checked(place: ModelFolder, file: Path) -> Path:
     """Return a model's file; Triton lets a folder of that name hold it, with the data beside it."""
     if file.is_dir():
         file /= file.name
@@ -130,7 +130,7 @@ def _checked(place: Place, file: Path) -> Path:
     return file
 
 
-def _open(configured: Configured, version: str, file: Path) -> Model:
+def _open(configured: ResolvedConfig, version: str, file: Path) -> Model:
     opener: Any
     if configured.backend == "onnxruntime":
         from tamis.serve.models.onnx_models import open_onnx as opener

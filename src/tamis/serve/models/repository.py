@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from tamis._base import TamisError, did_you_mean
+from tamis.serve.models.folders import NAME, ModelFolder, find_models
 from tamis.serve.models.model import FAILURES, Model
-from tamis.serve.models.opening import Settings, open_place
-from tamis.serve.models.places import NAME, Place, find_places
+from tamis.serve.models.opening import BundleSettings, open_models
 from tamis.serve.models.scheduler import Scheduler
 from tamis.serve.protocol.messages import Fault, Refusal
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 UNLOADED = "unloaded"
 
 
-class Served(Protocol):
+class ServedVersion(Protocol):
     """A version of a model that answers."""
 
     @property
@@ -34,10 +34,10 @@ class Served(Protocol):
         """Return its queue."""
 
 
-class Serving(Protocol):
+class ModelHost(Protocol):
     """Who serves what is loaded."""
 
-    def replace(self, name: str, models: Sequence[Model]) -> Sequence[Served]:
+    def replace(self, name: str, models: Sequence[Model]) -> Sequence[ServedVersion]:
         """Let these versions answer instead of all of that name; return those that answered before."""
 
 
@@ -51,7 +51,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Indexed:
+class IndexEntry:
     """A version of a model and its state; without a version where none was ever loaded."""
 
     name: str
@@ -79,11 +79,11 @@ class Repository:
     """
 
     def __init__(
-        self, given: Sequence[str | Path], serving: Serving, settings: Settings | None = None
+        self, given: Sequence[str | Path], serving: ModelHost, settings: BundleSettings | None = None
     ) -> None:
         """Look through the directories; nothing is loaded yet."""
-        self._given, self._serving, self._settings = tuple(given), serving, settings or Settings()
-        self._places = find_places(self._given)
+        self._given, self._serving, self._settings = tuple(given), serving, settings or BundleSettings()
+        self._places = find_models(self._given)
         self._known = {name: _Known() for name in self._places}
         self._workers = ThreadPoolExecutor(1, thread_name_prefix="tamis-load")
         self._closed = False
@@ -93,10 +93,10 @@ class Repository:
         """Tell whether every model that was asked for is ready."""
         return all(known.state is State.READY for known in self._known.values() if known.reason != UNLOADED)
 
-    def index(self, *, only_ready: bool = False) -> list[Indexed]:
+    def index(self, *, only_ready: bool = False) -> list[IndexEntry]:
         """Return all models that lie there, or were loaded, and how they are."""
         found = [
-            Indexed(name, version, known.state, known.reason)
+            IndexEntry(name, version, known.state, known.reason)
             for name, known in sorted(self._known.items())
             for version in known.versions or ("",)
         ]
@@ -118,7 +118,7 @@ class Repository:
             before = known.state
             known.state = before if before is State.READY else State.LOADING
             try:
-                models = await self._in_thread(partial(open_place, place, self._settings))
+                models = await self._in_thread(partial(open_models, place, self._settings))
             except FAILURES as error:
                 kept = " (the one that was loaded before goes on)" if before is State.READY else ""
                 told = str(error) or type(error).__name__
@@ -155,7 +155,7 @@ class Repository:
         await asyncio.gather(*[self.unload(name) for name in list(self._known)])
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    def _drain(self, known: _Known, old: Sequence[Served]) -> None:
+    def _drain(self, known: _Known, old: Sequence[ServedVersion]) -> None:
         """Let those that answered before do what waits for them; then close them, in the worker's thread."""
         loop = asyncio.get_running_loop()
         for served in old:
@@ -168,11 +168,11 @@ class Repository:
         if known.draining:
             await asyncio.wait(list(known.draining))
 
-    async def _find(self, name: str) -> Place:
+    async def _find(self, name: str) -> ModelFolder:
         """Look the directories through again: models may have come."""
         self._check_name(name)
         try:
-            self._places = await self._in_thread(partial(find_places, self._given))
+            self._places = await self._in_thread(partial(find_models, self._given))
         except (TamisError, OSError) as error:
             raise Refusal(Fault.INTERNAL, f"cannot look through the repository: {error}") from error
         if name not in self._places:
@@ -196,7 +196,7 @@ class Repository:
         return await asyncio.get_running_loop().run_in_executor(self._workers, act)
 
 
-def _end(served: Served, done: asyncio.Future[None]) -> None:
+def _end(served: ServedVersion, done: asyncio.Future[None]) -> None:
     served.scheduler.end()
     served.model.close()
     if not done.done():

@@ -1,8 +1,7 @@
-"""Who runs when, and with whom: the queue of one model.
+"""Runs the requests of one model: queued, batched where its configuration allows, and answered each with its own rows.
 
-All of it happens in the thread of the event loop; a model that takes long runs in a thread of its own. Requests that are
-waiting are done together where the model's batching allows, rows of one request beside those of another and handed back by
-their places. What has expired, or was cancelled, is never computed.
+Everything happens in the event loop's thread, except that a slow model runs in a thread per instance. Requests that have
+expired or were cancelled are never computed.
 """
 
 from __future__ import annotations
@@ -11,35 +10,33 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from queue import SimpleQueue
 from time import monotonic_ns
+from typing import NamedTuple
 
 import numpy as np
 
-from tamis.serve.models.model import FAILURES, QUICK_NS, Batching, Model, Run
+from tamis.serve.models.model import FAILURES, INLINE_NS, Model, Run
+from tamis.serve.models.queues import RequestQueue
 from tamis.serve.models.statistics import Statistics
-from tamis.serve.models.tickets import AskingTicket, Ticket
-from tamis.serve.protocol.messages import Asking, Fault, Refusal
+from tamis.serve.models.tickets import RequestTicket, Ticket
+from tamis.serve.protocol.messages import Fault, InferRequest, Refusal
 from tamis.serve.request_log import RequestLog
 
-QUICK_ROWS_FIRST = 64
-WAITING_MOST = 4096  # requests of one model, where it does not say itself
-SWEEP_NS = 5_000_000  # at least so long between two looks through all that waits
-COPIED_MOST = 1 << 20  # bytes of inputs of one batch, where a model's batching wants nothing in particular
-_ALONE = Batching()
+INLINE_ROWS_FIRST = 64  # rows that a quick model runs in the event loop, until it was timed
+SWEEP_NS = 5_000_000  # least time between two searches of the whole queue for expired requests
 
 
-@dataclass(slots=True)
-class _Batch:
-    """A batch that runs, and what came of it, until those before it are answered."""
+class _Result(NamedTuple):
+    """What an execution returned or raised, and how long it took to gather the inputs and to run the model."""
 
-    waiting: list[Ticket]
-    done: tuple[Sequence[np.ndarray] | Exception, tuple[int, int, int]] | None = None
+    outputs: Sequence[np.ndarray] | Exception
+    input_ns: int = 0
+    infer_ns: int = 0
 
 
 class Scheduler:
-    """The queue of a model, and its instances."""
+    """The queue of a model, and the instances that serve it."""
 
     def __init__(
         self,
@@ -48,385 +45,292 @@ class Scheduler:
         statistics: Statistics,
         log: RequestLog | None = None,
     ) -> None:
-        """Begin with nothing to do."""
-        self._log = log
-        self.model, self.spec, self.statistics, self._loop = model, model.spec, statistics, loop
-        self.batching = model.spec.batching or _ALONE
-        self._levels: list[deque[Ticket]] = [deque() for _ in self.batching.levels]
-        self._late: list[deque[Ticket]] = [deque() for _ in self._levels]
-        self._again: deque[Ticket] = deque()  # of a batch that failed: each by itself now
-        pairs = list(zip(self._levels, self._late, strict=True))
-        # Served in this order: what waited too long comes behind its own level, and before the next.
-        self._queues = [self._again, *(queue for pair in pairs for queue in pair)]
-        self._by_level = [(*pair, rules) for pair, rules in zip(pairs, self.batching.levels, strict=True)]
-        self._merged_most = self.batching.merged_most or model.spec.max_batch
-        self._most = [level.most or WAITING_MOST for level in self.batching.levels]
-        self._batches: deque[_Batch] = deque()  # that run, in their order, where answers have to keep it
-        self._count = 0
-        self._first: Ticket | None = None  # what was taken while nothing else waited
+        """Start idle."""
+        self.model, self.spec, self.statistics = model, model.spec, statistics
+        self._loop, self._log = loop, log
+        self._queue = RequestQueue(model.spec, self._expire)
+        self.batching = self._queue.batching
         self._free = list(range(len(model.instances)))
-        self._quick_rows = (
-            QUICK_ROWS_FIRST if model.quick else 0
-        )  # so many at most are done in the loop's thread
-        self._threads: list[_Thread | None] = [None] * len(model.instances)
-        self._may_be_alone = not self.batching.delay_ns and not self.batching.keeps_order
-        self._due = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_ns = 0
-        self._sweep: asyncio.TimerHandle | None = None
-        self._sweep_ns = 0
+        self._threads: list[_InstanceThread | None] = [None] * len(model.instances)
+        self._inline_rows = INLINE_ROWS_FIRST if model.quick else 0  # at most these run in the loop's thread
+        self._waits_for_nobody = not (self.batching.delay_ns or self.batching.preserve_order)
+        self._in_order: deque[tuple[list[Ticket], list[_Result]]] = deque()  # where answers keep their order
+        self._dispatch_is_due = False
+        self._batch_timer: asyncio.TimerHandle | None = None
+        self._batch_timer_ns = 0.0
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._sweep_timer_ns = 0
         self._closed = False
-        self.running = 0
-        self.on_idle: Callable[[], None] | None = None
+        self.running = 0  # batches
+        self._on_idle: Callable[[], None] | None = None
 
     @property
     def waiting(self) -> int:
-        """Return how many requests wait."""
-        return self._count
+        """Return the number of queued requests."""
+        return self._queue.count
 
-    def submit(self, asking: Asking) -> None:
-        """Take a request, or refuse it at once."""
-        self.take(AskingTicket(asking, self.spec, self.batching))
+    # Requests come in.
+
+    def submit(self, request: InferRequest) -> None:
+        """Check and queue a request; raise Refusal where it is rejected."""
+        self.take(RequestTicket(request, self.spec, self.batching))
 
     def take(self, ticket: Ticket) -> None:
-        """Take a request that was checked, or refuse it at once."""
-        prepared = ticket.prepared
+        """Queue a checked request; raise Refusal where the queue is full or closed."""
         if self._closed:
             raise Refusal(Fault.UNAVAILABLE, f"the model {self.spec.name!r} is being unloaded")
-        queue = self._levels[prepared.level]
-        if len(queue) >= self._most[prepared.level] or self._late[prepared.level]:
-            self._refuse_if_full(prepared.level)
-        now = ticket.since_ns = monotonic_ns()
-        ticket.until_ns = ticket.own_ns
-        if prepared.limit_ns:
-            until = now + prepared.limit_ns
-            ticket.until_ns = until if ticket.own_ns is None else min(until, ticket.own_ns)
-        queue.append(ticket)
-        self._first = None if self._count else ticket
-        self._count += 1
-        if ticket.until_ns is not None and not self._free:
-            self._look_after(ticket.until_ns)
-        self._soon()
+        self._queue.append(ticket, monotonic_ns())
+        if ticket.expires_ns is not None and not self._free:
+            self._sweep_at(ticket.expires_ns)
+        self._dispatch_soon()
 
     def take_now(self, ticket: Ticket) -> None:
-        """Take a request whose sender waits for it; where nothing else is to be done, it is done before this returns."""
-        now = ticket.since_ns = monotonic_ns()
-        over = ticket.own_ns is not None and now >= ticket.own_ns
-        if self._count or self._closed or over or not self._is_lone(ticket):
-            self.take(ticket)
+        """Run a request before returning, if nothing else waits and it is quick; otherwise queue it."""
+        now = monotonic_ns()
+        deadline_ns = ticket.deadline_ns
+        if (
+            self._waits_for_nobody
+            and self._free
+            and not self._queue.count
+            and not self._closed
+            and ticket.prepared.rows <= self._inline_rows
+            and (deadline_ns is None or now < deadline_ns)
+        ):
+            ticket.queued_ns = now
+            self._run_single(ticket, now)
         else:
-            self._do_alone(ticket, now)
+            self.take(ticket)
 
-    def _is_lone(self, ticket: Ticket) -> bool:
-        """Tell whether a request that nothing else waits with is best done at once, in the loop's thread."""
-        return bool(
-            self._may_be_alone and self._free and not self._again and ticket.prepared.rows <= self._quick_rows
-        )
+    # Requests run.
 
-    def _do_alone(self, ticket: Ticket, begin: int) -> None:
-        """Do what is done for any batch, with less ado."""
+    def _dispatch_soon(self) -> None:
+        if not self._dispatch_is_due:
+            self._dispatch_is_due = True
+            self._loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        """Start as many batches as there are free instances."""
+        self._dispatch_is_due = False
+        queue = self._queue
+        if self._waits_for_nobody and self._free:
+            now = monotonic_ns()
+            single = queue.pop_single(now, self._inline_rows)
+            if single is not None:
+                self._run_single(single, now)
+        while self._free and queue.count:
+            now = monotonic_ns()
+            batch, until_ns = queue.pop_batch(now, may_wait=not self._closed)
+            if not batch:
+                if queue.count:
+                    self._dispatch_at(until_ns, now)
+                break
+            self._run_batch(batch)
+        if self._on_idle is not None and not queue.count and not self.running:
+            on_idle, self._on_idle = self._on_idle, None
+            on_idle()
+
+    def _run_single(self, ticket: Ticket, start_ns: int) -> None:
+        """Run one request in the loop's thread: as `_run_batch`, at a fraction of its overhead."""
         try:
             outputs = self.model.instances[self._free[-1]](ticket.arrays)
         except FAILURES as error:
             self._fail([ticket], f"the model {self.spec.name!r} failed: {error}")
             return
-        done, rows = monotonic_ns(), ticket.prepared.rows
-        ticket.hear(outputs)
-        end = monotonic_ns()
-        self.statistics.lone(
-            end - ticket.since_ns, rows if self.spec.max_batch else 1, 0, done - begin, end - done
+        infer_ns, rows = monotonic_ns() - start_ns, ticket.prepared.rows
+        ticket.answer(outputs)
+        end_ns = monotonic_ns()
+        self.statistics.add_single(
+            end_ns - ticket.queued_ns,
+            rows if self.spec.max_batch else 1,
+            0,
+            infer_ns,
+            end_ns - start_ns - infer_ns,
         )
-        if done - begin > QUICK_NS or rows == self._quick_rows:
-            self._learn(rows, done - begin)
+        if infer_ns > INLINE_NS or rows == self._inline_rows:
+            self._learn(rows, infer_ns)
         if self._log is not None:
-            self._note([ticket], done - begin, end)
+            self._log_answers(self._log, [ticket], infer_ns, end_ns)
 
-    def _note(self, batch: list[Ticket], computed_ns: int, now: int) -> None:
-        for one in batch:
-            waited_ns = now - one.since_ns - computed_ns
-            assert self._log is not None  # noqa: S101 - as the callers know
-            self._log.answered(
-                one.request_id,
-                self.spec.name,
-                self.spec.version,
-                one.prepared.rows,
-                max(0, waited_ns),
-                computed_ns,
+    def _run_batch(self, batch: list[Ticket]) -> None:
+        """Run a batch on a free instance: in the loop's thread where that is quick, otherwise in the instance's own."""
+        instance = self._free.pop()
+        self.running += 1
+        if self.batching.preserve_order:
+            self._in_order.append((batch, []))
+        run = self.model.instances[instance]
+        rows = sum([ticket.prepared.rows for ticket in batch])
+        if rows <= self._inline_rows:
+            result = _execute(run, batch)
+            self._learn(rows, result.infer_ns)
+            self._finish(instance, batch, result)
+        else:
+            thread = self._threads[instance]
+            if thread is None:
+                thread = self._threads[instance] = _InstanceThread(run, self._finish_from_thread)
+            thread.jobs.put((instance, batch))
+
+    def _learn(self, rows: int, infer_ns: int) -> None:
+        """Adjust how many rows run in the loop's thread: all other requests wait meanwhile."""
+        if infer_ns > INLINE_NS and rows > 1:
+            self._inline_rows = min(self._inline_rows, max(1, rows // 2))
+        elif infer_ns < INLINE_NS // 4 and rows >= self._inline_rows:
+            self._inline_rows = 2 * rows
+
+    def _dispatch_at(self, until_ns: float, now: int) -> None:
+        """Dispatch when the first request may wait no longer."""
+        if self._batch_timer is not None and self._batch_timer_ns <= until_ns:
+            return
+        if self._batch_timer is not None:
+            self._batch_timer.cancel()
+        self._batch_timer_ns = until_ns
+        self._batch_timer = self._loop.call_later((until_ns - now) / 1e9, self._on_batch_timer)
+
+    def _on_batch_timer(self) -> None:
+        self._batch_timer = None
+        self._dispatch()
+
+    # Requests are answered.
+
+    def _finish_from_thread(self, instance: int, batch: list[Ticket], result: _Result) -> None:
+        """Hand a result over to the loop's thread."""
+
+        def finish() -> None:
+            self._finish(instance, batch, result)
+            self._dispatch()
+
+        self._loop.call_soon_threadsafe(finish)
+
+    def _finish(self, instance: int, batch: list[Ticket], result: _Result) -> None:
+        """Free the instance and answer; where answers keep their order, once all batches before are answered."""
+        self.running -= 1
+        self._free.append(instance)
+        if not self.batching.preserve_order:
+            self._complete(batch, result)
+            return
+        next(results for running, results in self._in_order if running is batch).append(result)
+        while self._in_order and self._in_order[0][1]:
+            first, (its_result,) = self._in_order.popleft()
+            self._complete(first, its_result)
+
+    def _complete(self, batch: list[Ticket], result: _Result) -> None:
+        if not isinstance(result.outputs, Exception):
+            self._answer(batch, result.outputs, result)
+        elif len(batch) > 1:  # one request may have caused it: the others should not fail with it
+            self._queue.retry(batch)
+            self._dispatch_soon()
+        else:
+            self._fail(batch, f"the model {self.spec.name!r} failed: {result.outputs}")
+
+    def _answer(self, batch: list[Ticket], outputs: Sequence[np.ndarray], result: _Result) -> None:
+        """Answer each request with its own rows."""
+        spec, start_ns = self.spec, monotonic_ns()
+        rows = sum([ticket.prepared.rows for ticket in batch])
+        if len(batch) == 1:
+            batch[0].answer(outputs)
+        elif spec.max_batch and any(not output.ndim or len(output) != rows for output in outputs):
+            self._fail(batch, f"the model {spec.name!r} did not return the {rows} rows of its batch")
+            return
+        else:
+            begin = 0
+            for ticket in batch:
+                end = begin + ticket.prepared.rows
+                ticket.answer([output[begin:end] for output in outputs])
+                begin = end
+        now = monotonic_ns()
+        self.statistics.add_batch(
+            [now - ticket.queued_ns for ticket in batch],
+            rows if spec.max_batch else 1,
+            result.input_ns,
+            result.infer_ns,
+            now - start_ns,
+        )
+        if self._log is not None:
+            self._log_answers(self._log, batch, result.infer_ns, now)
+
+    def _log_answers(self, log: RequestLog, batch: list[Ticket], infer_ns: int, now: int) -> None:
+        spec = self.spec
+        for ticket in batch:
+            waited_ns = max(0, now - ticket.queued_ns - infer_ns)
+            log.answered(
+                ticket.request_id, spec.name, spec.version, ticket.prepared.rows, waited_ns, infer_ns
             )
+
+    def _fail(self, batch: list[Ticket], message: str) -> None:
+        for ticket in batch:
+            self.statistics.fail(monotonic_ns() - ticket.queued_ns)
+            self._refuse(ticket, Refusal(Fault.INTERNAL, message))
 
     def _refuse(self, ticket: Ticket, refusal: Refusal) -> None:
         if self._log is not None:
             self._log.refused(ticket.request_id, self.spec.name, str(refusal))
         ticket.refuse(refusal)
 
-    def _soon(self) -> None:
-        if not self._due:
-            self._due = True
-            self._loop.call_soon(self._dispatch)
+    # Requests expire.
 
-    def _refuse_if_full(self, level: int) -> None:
-        queue, late, most = self._levels[level], self._late[level], self._most[level]
-        if len(queue) + len(late) >= most:
-            self._drop_expired()  # what nobody waits for any more takes nobody's place
-        if len(queue) + len(late) >= most:
-            raise Refusal(
-                Fault.UNAVAILABLE,
-                f"too many requests wait for the model {self.spec.name!r}: {len(queue) + len(late)}",
-            )
+    def _expire(self, ticket: Ticket) -> None:
+        self.statistics.fail(monotonic_ns() - ticket.queued_ns)
+        if not ticket.is_cancelled():
+            message = f"the request for {self.spec.name!r} waited too long, and was not computed"
+            self._refuse(ticket, Refusal(Fault.EXPIRED, message))
 
-    def _dispatch(self) -> None:
-        self._due = False
-        first = self._first
-        if first is not None and self._count == 1 and self._is_lone(first):
-            queue, now = self._levels[first.prepared.level], monotonic_ns()
-            if queue and queue[0] is first and not first.is_over(now):
-                self._count, self._first = 0, None
-                self._do_alone(queue.popleft(), now)
-        while self._free and self._count:
-            batch = self._take()
-            if not batch:
-                break
-            instance = self._free.pop()
-            self.running += 1
-            if self.batching.keeps_order:
-                self._batches.append(_Batch(batch))
-            run = self.model.instances[instance]
-            if self._is_quick(batch):
-                outputs, times = _run(run, batch)
-                self._learn(sum([one.prepared.rows for one in batch]), times[2])
-                self._finish(instance, batch, outputs, times)
-            else:
-                thread = self._threads[instance]
-                if thread is None:
-                    thread = self._threads[instance] = _Thread(run)
-                thread.work.put((batch, instance, self._hear))
-        if self.on_idle is not None and not self._count and not self.running:
-            on_idle, self.on_idle = self.on_idle, None
-            on_idle()
+    def _sweep_at(self, expires_ns: int) -> None:
+        """Refuse expired requests even while every instance is busy or hangs."""
+        if self._sweep_timer is None or expires_ns < self._sweep_timer_ns:
+            if self._sweep_timer is not None:
+                self._sweep_timer.cancel()
+            now = monotonic_ns()
+            self._sweep_timer_ns = max(expires_ns, now + SWEEP_NS)
+            self._sweep_timer = self._loop.call_later((self._sweep_timer_ns - now) / 1e9, self._sweep)
 
-    def _is_quick(self, batch: list[Ticket]) -> bool:
-        return sum([one.prepared.rows for one in batch]) <= self._quick_rows
+    def _sweep(self) -> None:
+        self._sweep_timer = None
+        next_ns = self._queue.sweep(monotonic_ns())
+        if next_ns is not None:
+            self._sweep_at(next_ns)
 
-    def _learn(self, rows: int, elapsed_ns: int) -> None:
-        """Note how many rows are quick: others wait while the loop's thread computes."""
-        if elapsed_ns > QUICK_NS and rows > 1:
-            self._quick_rows = min(self._quick_rows, max(1, rows // 2))
-        elif elapsed_ns < QUICK_NS // 4 and rows >= self._quick_rows:
-            self._quick_rows = 2 * rows
-
-    def _hear(self, *done: object) -> None:
-        """Take a result in the thread of the loop."""
-        self._loop.call_soon_threadsafe(self._finish_and_go_on, done)
-
-    def _finish_and_go_on(self, done: tuple[object, ...]) -> None:
-        self._finish(*done)  # type: ignore[arg-type] # as `_Thread` gives them
-        self._dispatch()
-
-    def _take(self) -> list[Ticket]:
-        """Return the next requests to be done together, or none where the first may wait for more."""
-        now = monotonic_ns()
-        self._drop_expired(now)
-        for queue in self._queues:
-            if queue:
-                break
-        else:
-            return []
-        taken = 1
-        if self.spec.batching is not None and self.spec.max_batch and queue is not self._again:
-            taken = self._together(queue, now)
-        self._count -= taken
-        return [queue.popleft() for _ in range(taken)]
-
-    def _together(self, queue: deque[Ticket], now: int) -> int:
-        """Return how many of a queue are done together now; 0 where the first may wait for more."""
-        first, most, preferred = queue[0], self._merged_most, self.batching.preferred
-        if self._may_be_alone and not preferred and len(queue) > 1:
-            most = min(most, _rows_to_copy(first))
-        taken = rows = liked = 0
-        until = first.since_ns + self.batching.delay_ns
-        for waiting in queue:
-            if (
-                waiting.prepared.kind != first.prepared.kind
-                or (taken and rows + waiting.prepared.rows > most)
-                or waiting.is_over(now)
-            ):
-                break
-            taken, rows = taken + 1, rows + waiting.prepared.rows
-            if rows in preferred:
-                liked = taken
-            if waiting.until_ns is not None:  # half of its time is left for being computed
-                until = min(until, (waiting.since_ns + waiting.until_ns) // 2)
-        if now >= until or self._closed:
-            return taken
-        if liked:
-            return liked
-        if taken < len(queue) or rows >= (preferred[-1] if preferred else most):
-            return taken
-        if self._timer is None or self._timer_ns > until:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_ns = until
-            self._timer = self._loop.call_later((until - now) / 1e9, self._wake)
-        return 0
-
-    def _wake(self) -> None:
-        self._timer = None
-        self._dispatch()
-
-    def _drop_expired(self, now: int = 0) -> None:
-        """Refuse what waited too long, and forget what nobody waits for any more."""
-        now = now or monotonic_ns()
-        for queue, late, rules in self._by_level:
-            while queue and queue[0].is_over(now):
-                waiting = queue.popleft()
-                own = waiting.own_ns
-                if rules.delays and not waiting.is_cancelled() and (own is None or now < own):
-                    waiting.until_ns = own
-                    late.append(waiting)
-                else:
-                    self._expire(waiting)
-            while late and late[0].is_over(now):
-                self._expire(late.popleft())
-        while self._again and self._again[0].is_over(now):
-            self._expire(self._again.popleft())
-
-    def _look_after(self, until_ns: int) -> None:
-        """Refuse what has waited too long also while every instance is busy, or hangs."""
-        if self._sweep is None or until_ns < self._sweep_ns:
-            if self._sweep is not None:
-                self._sweep.cancel()
-            self._sweep_ns = max(until_ns, monotonic_ns() + SWEEP_NS)
-            self._sweep = self._loop.call_later((self._sweep_ns - monotonic_ns()) / 1e9, self._sweep_all)
-
-    def _sweep_all(self) -> None:
-        self._sweep, now = None, monotonic_ns()
-        for queue in self._queues:
-            over = [one for one in queue if one.is_over(now)]
-            if over:
-                rest = [one for one in queue if not one.is_over(now)]
-                queue.clear()
-                queue.extend(over)  # those first, so that they are found there
-                self._drop_expired(now)
-                queue.extend(rest)
-        left = [one.until_ns for queue in self._queues for one in queue if one.until_ns is not None]
-        if left:
-            self._look_after(min(left))
-
-    def _expire(self, waiting: Ticket) -> None:
-        self._count -= 1
-        self.statistics.fail(monotonic_ns() - waiting.since_ns)
-        if not waiting.is_cancelled():
-            told = f"the request for {self.spec.name!r} waited too long, and was not computed"
-            self._refuse(waiting, Refusal(Fault.EXPIRED, told))
-
-    def _finish(
-        self,
-        instance: int,
-        batch: list[Ticket],
-        outputs: Sequence[np.ndarray] | Exception,
-        times: tuple[int, int, int],
-    ) -> None:
-        """Hand each request what is its own."""
-        self.running -= 1
-        self._free.append(instance)
-        if not self.batching.keeps_order:
-            self._hand_back(batch, outputs, times)
-            return
-        next(one for one in self._batches if one.waiting is batch).done = (outputs, times)
-        while self._batches and (done := self._batches[0].done) is not None:
-            self._hand_back(self._batches.popleft().waiting, *done)
-
-    def _hand_back(
-        self, batch: list[Ticket], outputs: Sequence[np.ndarray] | Exception, times: tuple[int, int, int]
-    ) -> None:
-        if not isinstance(outputs, Exception):
-            self._answer(batch, outputs, times)
-        elif len(batch) > 1:  # the fault of one of them: the others are not to suffer for it
-            self._again.extend(batch)
-            self._count += len(batch)
-            self._soon()
-        else:
-            self._fail(batch, f"the model {self.spec.name!r} failed: {outputs}")
-
-    def _fail(self, batch: list[Ticket], told: str) -> None:
-        for waiting in batch:
-            self.statistics.fail(monotonic_ns() - waiting.since_ns)
-            self._refuse(waiting, Refusal(Fault.INTERNAL, told))
-
-    def _answer(
-        self, batch: list[Ticket], outputs: Sequence[np.ndarray], times: tuple[int, int, int]
-    ) -> None:
-        spec, start = self.spec, monotonic_ns()
-        rows = sum([waiting.prepared.rows for waiting in batch])
-        if (
-            spec.max_batch
-            and len(batch) > 1
-            and any(not output.ndim or len(output) != rows for output in outputs)
-        ):
-            self._fail(batch, f"the model {spec.name!r} gave another number of rows than it got")
-            return
-        if len(batch) == 1:
-            batch[0].hear(outputs)
-        else:
-            begin = 0
-            for waiting in batch:
-                end = begin + waiting.prepared.rows
-                waiting.hear([output[begin:end] for output in outputs])
-                begin = end
-        now = monotonic_ns()
-        elapsed = [now - waiting.since_ns for waiting in batch]
-        self.statistics.execution(elapsed, rows if spec.max_batch else 1, times, monotonic_ns() - start)
-        if self._log is not None:
-            self._note(batch, times[2], now)
+    # The end.
 
     def close(self, on_idle: Callable[[], None] | None = None) -> None:
-        """Take nothing any more; what waits is done, and then `on_idle` is called, once, in the thread of the loop."""
+        """Accept no more requests; `on_idle` is called once, in the loop's thread, when all queued ones are answered."""
         self._closed = True
-        self.on_idle = on_idle
-        self._soon()
+        self._on_idle = on_idle
+        self._dispatch_soon()
 
     def end(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         for thread in self._threads:
             if thread is not None:
-                thread.work.put(None)
+                thread.jobs.put(None)
 
 
-def _rows_to_copy(ticket: Ticket) -> int:
-    """Return up to how many rows like these it pays to lay together: beyond the caches, copying costs more than calls."""
-    size = sum([one.nbytes for one in ticket.arrays if one is not None])
-    rows = ticket.prepared.rows
-    return max(rows, COPIED_MOST * rows // max(size, 1))
-
-
-def _run(run: Run, batch: list[Ticket]) -> tuple[Sequence[np.ndarray] | Exception, tuple[int, int, int]]:
-    """Run a batch; return outputs, and how long input and model took, and when it began."""
-    start = monotonic_ns()
+def _execute(run: Run, batch: list[Ticket]) -> _Result:
+    """Run a batch; the inputs of several requests are concatenated."""
+    start_ns = monotonic_ns()
     try:
         arrays = batch[0].arrays
-        if len(batch) > 1:  # requests of one kind have the same inputs
+        if len(batch) > 1:  # with equal shapes, the same inputs are present
             arrays = [
-                None if one is None else np.concatenate([waiting.arrays[place] for waiting in batch])
-                for place, one in enumerate(arrays)
+                None if one is None else np.concatenate([ticket.arrays[index] for ticket in batch])
+                for index, one in enumerate(arrays)
             ]
-        ready = monotonic_ns()
+        ready_ns = monotonic_ns()
         outputs = run(arrays)
-        return outputs, (start, ready - start, monotonic_ns() - ready)
+        return _Result(outputs, ready_ns - start_ns, monotonic_ns() - ready_ns)
     except FAILURES as error:
-        return error, (start, 0, 0)
+        return _Result(error)
 
 
-class _Thread:
-    """A thread that runs one instance."""
+class _InstanceThread:
+    """A thread that runs one instance; results go to `finish`, in this thread."""
 
-    def __init__(self, run: Run) -> None:
-        self.work: SimpleQueue[tuple[list[Ticket], int, Callable[..., None]] | None] = SimpleQueue()
-        self._run = run
-        threading.Thread(target=self._serve, daemon=True).start()
+    def __init__(self, run: Run, finish: Callable[[int, list[Ticket], _Result], None]) -> None:
+        self.jobs: SimpleQueue[tuple[int, list[Ticket]] | None] = SimpleQueue()
+        self._run, self._finish = run, finish
+        threading.Thread(target=self._work, daemon=True).start()
 
-    def _serve(self) -> None:
-        while (job := self.work.get()) is not None:
-            batch, instance, hear = job
-            outputs, times = _run(self._run, batch)
-            hear(instance, batch, outputs, times)
-            del job, batch, outputs  # or the last arrays would be kept until the next request
+    def _work(self) -> None:
+        while (job := self.jobs.get()) is not None:
+            instance, batch = job
+            result = _execute(self._run, batch)
+            self._finish(instance, batch, result)
+            del job, batch, result  # otherwise the last arrays stay alive until the next request

@@ -1,4 +1,4 @@
-"""A request's place in a model's queue, and what it has in common with all requests like it."""
+"""A queued request, and what it shares with every request of the same header."""
 
 from __future__ import annotations
 
@@ -9,106 +9,108 @@ from typing import Any
 
 import numpy as np
 
-from tamis.serve.models.model import Batching, Level, ModelSpec
-from tamis.serve.protocol.messages import Answer, Asking, Fault, Parameter, Refusal
+from tamis.serve.batching import Batching
+from tamis.serve.models.model import ModelSpec
+from tamis.serve.protocol.messages import Answer, Fault, InferRequest, Parameter, Refusal
 
-Kind = tuple[Any, ...]
+InputShapes = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What holds for every request that says the same besides its id and its numbers: checked once."""
+    """What is checked once for all requests that differ only in their id and their data."""
 
     rows: int
-    kind: Kind  # only requests with the same inputs, of the same shapes, go together
-    level: int
-    chosen: tuple[int, ...]  # outputs
-    limit_ns: int  # how long it may wait; 0: for ever
+    shapes: InputShapes  # names and shapes of the inputs: only requests with equal ones run together
+    priority: int  # index into the priorities of the model's batching
+    chosen: tuple[int, ...]  # indices of the requested outputs
+    timeout_ns: int  # longest time in the queue; 0: no limit
 
 
 class Ticket(ABC):
-    """A request that waits. Exactly one of `hear` and `refuse` is called, once."""
+    """A queued request. Exactly one of `answer` and `refuse` is called, once. All times are on the monotonic clock."""
 
-    __slots__ = ("arrays", "own_ns", "prepared", "request_id", "since_ns", "until_ns")
+    __slots__ = (
+        "arrays",
+        "deadline_ns",
+        "expires_ns",
+        "prepared",
+        "queued_ns",
+        "request_id",
+        "wait_until_ns",
+    )
 
     def __init__(
-        self, prepared: Prepared, arrays: list[Any], own_ns: int | None, request_id: str = ""
+        self, prepared: Prepared, arrays: list[Any], deadline_ns: int | None, request_id: str = ""
     ) -> None:
-        """Keep what is needed: arrays in the order of the model's inputs, None for one that was left out."""
-        self.prepared, self.arrays, self.own_ns = prepared, arrays, own_ns
-        self.request_id = request_id
-        self.since_ns = 0  # on the monotonic clock, as all of these
-        self.until_ns: int | None = None  # how long it may wait; own_ns is what its sender says of that
+        """Take the inputs in the order of the model's, None for a missing optional one."""
+        self.prepared, self.arrays, self.request_id = prepared, arrays, request_id
+        self.deadline_ns = deadline_ns  # the client's own
+        self.expires_ns: int | None = None  # the earlier of deadline and queue timeout
+        self.queued_ns = 0
+        self.wait_until_ns: float = 0  # how long it may wait for others to join its batch
 
     def is_cancelled(self) -> bool:
-        """Tell whether nobody waits for the answer any more."""
+        """Return whether the client no longer waits for the answer."""
         return False
 
     @abstractmethod
-    def hear(self, outputs: Sequence[np.ndarray]) -> None:
-        """Take all outputs of the model, this request's rows of them."""
+    def answer(self, outputs: Sequence[np.ndarray]) -> None:
+        """Send the answer; `outputs` are all outputs of the model, this request's rows of them."""
 
     @abstractmethod
     def refuse(self, refusal: Refusal) -> None:
-        """Take the word that there is no answer."""
+        """Send an error instead of an answer."""
 
-    def is_over(self, now: int) -> bool:
-        """Tell whether it has waited too long, or was cancelled."""
-        return (self.until_ns is not None and now >= self.until_ns) or self.is_cancelled()
+    def is_dead(self, now_ns: int) -> bool:
+        """Return whether it has expired or was cancelled."""
+        return (self.expires_ns is not None and now_ns >= self.expires_ns) or self.is_cancelled()
 
 
-class AskingTicket(Ticket):
-    """A request that came as a value."""
+class RequestTicket(Ticket):
+    """A queued `InferRequest`."""
 
-    __slots__ = ("asking", "spec")
+    __slots__ = ("request", "spec")
 
-    def __init__(self, asking: Asking, spec: ModelSpec, batching: Batching) -> None:
-        """Check it."""
-        kind = tuple([(name, array.shape[1:]) for name, array in asking.inputs.items()])
+    def __init__(self, request: InferRequest, spec: ModelSpec, batching: Batching) -> None:
+        """Check the request; raise Refusal where the model does not take it."""
+        shapes = tuple([(name, array.shape[1:]) for name, array in request.inputs.items()])
         prepared = prepare(
-            batching, spec.rows_of(asking.inputs), kind, asking.parameters, spec.chosen(asking.wanted)
+            batching, spec.rows_of(request.inputs), shapes, request.parameters, spec.chosen(request.outputs)
         )
-        arrays = [asking.inputs.get(one.name) for one in spec.inputs]
-        super().__init__(prepared, arrays, asking.deadline_ns, asking.id)
-        self.asking, self.spec = asking, spec
+        arrays = [request.inputs.get(one.name) for one in spec.inputs]
+        super().__init__(prepared, arrays, request.deadline_ns, request.id)
+        self.request, self.spec = request, spec
 
     def is_cancelled(self) -> bool:
-        """Ask whoever asked."""
-        return self.asking.cancelled()
+        """Return whether the client no longer waits for the answer."""
+        return self.request.cancelled()
 
-    def hear(self, outputs: Sequence[np.ndarray]) -> None:
-        """Answer with the outputs that are wanted."""
+    def answer(self, outputs: Sequence[np.ndarray]) -> None:
+        """Answer with the requested outputs."""
         spec = self.spec
-        found = {spec.outputs[i].name: outputs[i] for i in self.prepared.chosen}
-        self.asking.answer(Answer(spec.name, spec.version, found))
+        requested = {spec.outputs[i].name: outputs[i] for i in self.prepared.chosen}
+        self.request.answer(Answer(spec.name, spec.version, requested))
 
     def refuse(self, refusal: Refusal) -> None:
-        """Pass it on."""
-        self.asking.refuse(refusal)
+        """Send an error instead of an answer."""
+        self.request.refuse(refusal)
 
 
 def prepare(
     batching: Batching,
     rows: int,
-    kind: Kind,
+    shapes: InputShapes,
     parameters: Mapping[str, Parameter],
     chosen: tuple[int, ...],
 ) -> Prepared:
-    """Read priority and time-out; `kind` has the inputs in any order, as long as it is always the same."""
-    level = _level(batching, parameters)
-    return Prepared(rows, tuple(sorted(kind)), level, chosen, _limit_ns(batching.levels[level], parameters))
-
-
-def _level(batching: Batching, parameters: Mapping[str, Parameter]) -> int:
-    asked = parameters.get("priority", 0)
-    if not isinstance(asked, int) or isinstance(asked, bool) or asked < 0:
-        raise Refusal(Fault.INVALID, f"the priority is {asked!r}; it has to be a whole number")
-    return asked - 1 if 1 <= asked <= len(batching.levels) else batching.default_level
-
-
-def _limit_ns(rules: Level, parameters: Mapping[str, Parameter]) -> int:
-    """Return how long a request may wait: what the queue says, and what it says itself, in microseconds."""
-    own, limit = parameters.get("timeout"), rules.timeout_ns
-    if isinstance(own, int) and own > 0 and (rules.may_shorten or not limit):
-        return min(limit or own * 1000, own * 1000)
-    return limit
+    """Read priority and timeout from a request's parameters; `shapes` may be in any order."""
+    priority = parameters.get("priority", 0)
+    if not isinstance(priority, int) or isinstance(priority, bool) or priority < 0:
+        raise Refusal(Fault.INVALID, f"the priority is {priority!r}; it must be an integer from 0")
+    index = batching.priority_of(priority)
+    timeout_us = parameters.get("timeout")
+    timeout_ns = batching.priorities[index].timeout_of(
+        1000 * timeout_us if isinstance(timeout_us, int) else 0
+    )
+    return Prepared(rows, tuple(sorted(shapes)), index, chosen, timeout_ns)

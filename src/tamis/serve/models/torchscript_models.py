@@ -12,7 +12,7 @@ import numpy as np
 from tamis._base import ModelError, VerificationError, did_you_mean, require
 from tamis.engines.engine import model_error
 from tamis.serve.models.model import Model, Run, Spec
-from tamis.serve.models.triton_config import Configured, reshaped
+from tamis.serve.models.triton_config import ResolvedConfig, reshaped
 from tamis.serve.models.warmup import make_ready
 from tamis.serve.protocol.tensors import dtype_of
 
@@ -20,7 +20,7 @@ _PLACE = re.compile(r".*__(\d{1,3})")
 _ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError)
 
 
-def open_torchscript(configured: Configured, version: str, path: Path) -> Model:
+def open_torchscript(configured: ResolvedConfig, version: str, path: Path) -> Model:
     """Open one version: its instances are warm. There is no reference to hold it against."""
     torch = require("torch", extra="torch", purpose=f"serving {path.name}")
     for spec in (*configured.inputs, *configured.outputs):
@@ -70,7 +70,7 @@ def _in_order(places: list[int], names: Sequence[str], place: str) -> list[int]:
     return [places.index(index) for index in range(len(names))]
 
 
-def _runner(configured: Configured, torch: Any, module: Any, order: list[int]) -> Run:
+def _runner(configured: ResolvedConfig, torch: Any, module: Any, order: list[int]) -> Run:
     specs, outputs, has_rows = configured.inputs, configured.outputs, bool(configured.max_batch)
     reshapes = configured.reshapes
 
@@ -114,7 +114,7 @@ def chosen(found: Any, outputs: Sequence[Spec]) -> list[Any]:
     return [several[place] for place in places]
 
 
-def _array(configured: Configured, spec: Spec, tensor: Any) -> np.ndarray:
+def _array(configured: ResolvedConfig, spec: Spec, tensor: Any) -> np.ndarray:
     found: np.ndarray = tensor.detach().numpy()
     if found.dtype != dtype_of(spec.datatype):
         raise VerificationError(

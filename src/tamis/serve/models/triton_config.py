@@ -13,8 +13,9 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
 from tamis._base import ModelError
+from tamis.serve.batching import Batching, QueuePolicy
 from tamis.serve.models.config_text import FILES, PLATFORMS, without_effect
-from tamis.serve.models.model import Batching, Level, ModelSpec, Spec
+from tamis.serve.models.model import ModelSpec, Spec
 
 INSTANCES_MOST, LEVELS_MOST = 256, 64
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -38,7 +39,7 @@ def reshaped(
 
 
 @dataclass(frozen=True)
-class Configured:
+class ResolvedConfig:
     """A configuration that is complete: what is served, and how it is run."""
 
     config: Any
@@ -94,7 +95,9 @@ class Configured:
         return self.reshapes[spec.name].inner if spec.name in self.reshapes else spec.shape
 
 
-def understand(config: Any, place: str, folder: Path, backend: str, roots: Sequence[Path] = ()) -> Configured:
+def understand(
+    config: Any, place: str, folder: Path, backend: str, roots: Sequence[Path] = ()
+) -> ResolvedConfig:
     """Turn a configuration whose inputs and outputs are known into what is served; what Triton fills in is filled in.
 
     Files that it names may be links into `roots`, or into the model's own folder.
@@ -122,7 +125,7 @@ def understand(config: Any, place: str, folder: Path, backend: str, roots: Seque
     instances = _instances(config, place)
     _fill_in(config, backend, instances)
     parameters = {name: value.string_value for name, value in config.parameters.items()}
-    return Configured(
+    return ResolvedConfig(
         config,
         place,
         folder,
@@ -259,19 +262,19 @@ def _batching(config: Any, place: str) -> Batching | None:
         policies[level] if level in policies else found.default_queue_policy  # noqa: SIM401 - `get` of protobuf's maps has no defaults in old releases
         for level in range(1, max(count, 1) + 1)
     ]
-    levels = tuple(map(_level, queue_policies))
+    levels = tuple(map(_queue_policy, queue_policies))
     delay_ns = found.max_queue_delay_microseconds * 1000
     return Batching(
         preferred, delay_ns, levels, max(found.default_priority_level, 1) - 1, found.preserve_ordering
     )
 
 
-def _level(policy: Any) -> Level:
-    return Level(
-        most=policy.max_queue_size,
+def _queue_policy(policy: Any) -> QueuePolicy:
+    return QueuePolicy(
+        max_requests=policy.max_queue_size,
         timeout_ns=policy.default_timeout_microseconds * 1000,
-        may_shorten=policy.allow_timeout_override,
-        delays=policy.timeout_action == pb.ModelQueuePolicy.DELAY,
+        allow_override=policy.allow_timeout_override,
+        delay_expired=policy.timeout_action == pb.ModelQueuePolicy.DELAY,
     )
 
 
@@ -311,10 +314,10 @@ def config_of(spec: ModelSpec, instances: int = 1) -> Any:
             kind = pb.DataType.Value(f"TYPE_{one.datatype.replace('BYTES', 'STRING')}")
             target.add(name=one.name, data_type=kind, dims=one.shape)
     if spec.batching is not None:
-        sizes = spec.batching.preferred or (spec.batching.merged_most or spec.max_batch,)
+        sizes = spec.batching.preferred or (spec.batching.max_merged_rows or spec.max_batch,)
         config.dynamic_batching.preferred_batch_size.extend(sizes)
         config.dynamic_batching.max_queue_delay_microseconds = spec.batching.delay_ns // 1000
-        if spec.batching.merged_most:
-            config.parameters["tamis_merged_rows"].string_value = str(spec.batching.merged_most)
+        if spec.batching.max_merged_rows:
+            config.parameters["tamis_merged_rows"].string_value = str(spec.batching.max_merged_rows)
     _fill_in(config, PLATFORMS.get(spec.platform, "onnxruntime"), instances)
     return config

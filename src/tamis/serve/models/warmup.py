@@ -12,8 +12,8 @@ import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
 from tamis._base import ModelError, TamisError, VerificationError, did_you_mean
-from tamis.serve.models.model import QUICK_NS, Model, Run, Spec
-from tamis.serve.models.triton_config import Configured, confined
+from tamis.serve.models.model import INLINE_NS, Model, Run, Spec
+from tamis.serve.models.triton_config import ResolvedConfig, confined
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, from_raw
 
 TRIES = 5
@@ -25,7 +25,7 @@ LEAST = 1e-3
 
 
 @dataclass(frozen=True)
-class Sample:
+class WarmupSample:
     """Inputs to warm up with, in the order of the model's."""
 
     name: str
@@ -34,7 +34,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Warm:
+class WarmupResult:
     """What the first calls gave; `free` is the size of free dimensions that could be run, if any could."""
 
     arrays: list[np.ndarray] | None  # of one row
@@ -42,12 +42,12 @@ class Warm:
     free: int = 1
 
 
-def configured_samples(configured: Configured) -> list[Sample]:
+def configured_samples(configured: ResolvedConfig) -> list[WarmupSample]:
     """Return the samples of `model_warmup`; data files lie in the folder `warmup` of the model, and nowhere else."""
     return [_sample(configured, one) for one in configured.config.model_warmup]
 
 
-def _sample(configured: Configured, one: Any) -> Sample:
+def _sample(configured: ResolvedConfig, one: Any) -> WarmupSample:
     where = f"{configured.place}: field model_warmup {one.name!r}"
     known = [spec.name for spec in configured.inputs]
     for name in one.inputs:
@@ -65,11 +65,11 @@ def _sample(configured: Configured, one: Any) -> Sample:
         arrays.append(
             _sample_array(configured, spec, one.inputs[spec.name], max(one.batch_size, 1), rng, where)
         )
-    return Sample(one.name, max(one.count, 1), arrays)
+    return WarmupSample(one.name, max(one.count, 1), arrays)
 
 
 def _sample_array(
-    configured: Configured, spec: Spec, given: Any, rows: int, rng: np.random.Generator, where: str
+    configured: ResolvedConfig, spec: Spec, given: Any, rows: int, rng: np.random.Generator, where: str
 ) -> np.ndarray:
     where = f"{where}: input {spec.name!r}"
     shape = tuple(given.dims)
@@ -92,7 +92,12 @@ def _sample_array(
 
 
 def _from_file(
-    configured: Configured, spec: Spec, name: str, shape: tuple[int, ...], whole: tuple[int, ...], where: str
+    configured: ResolvedConfig,
+    spec: Spec,
+    name: str,
+    shape: tuple[int, ...],
+    whole: tuple[int, ...],
+    where: str,
 ) -> np.ndarray:
     """Read raw data of a whole batch, or of one row that is repeated."""
     try:
@@ -124,7 +129,7 @@ def drawn(spec: Spec, shape: tuple[int, ...], rng: np.random.Generator | None) -
 
 
 def request_of(
-    configured: Configured, rows: int, free: int, rng: np.random.Generator | None = None
+    configured: ResolvedConfig, rows: int, free: int, rng: np.random.Generator | None = None
 ) -> list[np.ndarray]:
     """Return a request of so many rows, with all free sizes alike."""
     found = []
@@ -139,7 +144,7 @@ def request_of(
     return found
 
 
-def warm_up(configured: Configured, runs: Sequence[Run]) -> Warm:
+def warm_up(configured: ResolvedConfig, runs: Sequence[Run]) -> WarmupResult:
     """Run every instance for the first time, and check what comes out."""
     samples = configured_samples(configured)
     for run in runs:
@@ -162,16 +167,16 @@ def warm_up(configured: Configured, runs: Sequence[Run]) -> Warm:
             told = told or str(error)
             continue
         check_outputs(configured, arrays, first)
-        return Warm(request_of(configured, 1, free, np.random.default_rng(0)), "yes", free)
+        return WarmupResult(request_of(configured, 1, free, np.random.default_rng(0)), "yes", free)
     if samples:
-        return Warm(None, "yes, by its samples")
+        return WarmupResult(None, "yes, by its samples")
     if not any(-1 in spec.shape or spec.datatype == "BYTES" for spec in configured.inputs):
         raise ModelError(f"{configured.place}: the model cannot be run on zeros of its own shapes: {told}")
-    return Warm(None, f"no: it does not take zeros ({told}); name a sample in model_warmup")
+    return WarmupResult(None, f"no: it does not take zeros ({told}); name a sample in model_warmup")
 
 
 def check_outputs(
-    configured: Configured, arrays: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    configured: ResolvedConfig, arrays: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
 ) -> None:
     """Refuse a model whose outputs are not what its configuration says."""
     if len(outputs) != len(configured.outputs):
@@ -191,7 +196,7 @@ def check_outputs(
             )
 
 
-def rows_are_apart(configured: Configured, run: Run, warm: Warm) -> bool:
+def rows_are_apart(configured: ResolvedConfig, run: Run, warm: WarmupResult) -> bool:
     """Tell whether a row has the same outputs alone and beside another, as far as one trial shows."""
     if configured.max_batch < 2 or warm.arrays is None:
         return True
@@ -228,10 +233,10 @@ def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def make_ready(
-    configured: Configured,
+    configured: ResolvedConfig,
     version: str,
     runs: list[Run],
-    verified: Callable[[Warm], str],
+    verified: Callable[[WarmupResult], str],
     close: Callable[[], None] = lambda: None,
 ) -> Model:
     """Warm up and check what was opened; only what this returns may answer."""
@@ -244,7 +249,7 @@ def make_ready(
             "off: a row's outputs depend on the rows beside it, or cannot be computed beside another"
         )
         spec = replace(configured.spec(version, facts), batching=None)
-    quick = len(runs) == 1 and warm.arrays is not None and _fastest_ns(runs[0], warm.arrays) < QUICK_NS
+    quick = len(runs) == 1 and warm.arrays is not None and _fastest_ns(runs[0], warm.arrays) < INLINE_NS
     return Model(spec, runs, close, quick=quick, config=configured.config)
 
 
@@ -255,8 +260,8 @@ def _fastest_ns(run: Run, arrays: list[np.ndarray]) -> int:
         try:
             run(arrays)
         except TamisError:  # a drawn request that it does not take says nothing of its speed
-            return QUICK_NS
+            return INLINE_NS
         found.append(perf_counter_ns() - start)
-        if found[-1] > 10 * QUICK_NS:
+        if found[-1] > 10 * INLINE_NS:
             break
     return min(found)

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tamis.serve.protocol.messages import Fault, Refusal, Wanted
+from tamis.serve.protocol.messages import Fault, Refusal, RequestedOutput
 from tamis.serve.protocol.tensors import datatype_of
 
 _SCORES = frozenset([f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)] + ["FP32", "FP64"])
 
 
-def class_counts(wanted: Sequence[Wanted]) -> dict[str, int]:
+def class_counts(wanted: Sequence[RequestedOutput]) -> dict[str, int]:
     """Return of which outputs so many classes are asked for."""
     found = {}
     for one in wanted:

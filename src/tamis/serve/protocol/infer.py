@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
 from tamis._base import Known, UsageError
-from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, Wanted
+from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, RequestedOutput
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, elements, from_raw, to_raw
 
 ID, RAW_INPUT, RAW_OUTPUT = 3, 7, 6
@@ -38,7 +38,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class InputTensor:
     """An input as it is described; `array` where its numbers stand in the message's own fields."""
 
     name: str
@@ -49,14 +49,14 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class RequestHeader:
     """What a request says besides its id and its numbers."""
 
     model: str
     version: str
     parameters: Mapping[str, Parameter]
-    inputs: tuple[Given, ...]
-    wanted: tuple[Wanted, ...]
+    inputs: tuple[InputTensor, ...]
+    outputs: tuple[RequestedOutput, ...]
 
 
 class _Layout(NamedTuple):
@@ -69,18 +69,18 @@ class _Layout(NamedTuple):
     between: bytes  # the id and the first raw input
     heads: tuple[tuple[int, int, bytes], ...]  # of the other raw inputs, where they are and what they say
     raws: tuple[tuple[int, int], ...]
-    head: Head
+    head: RequestHeader
 
 
-class Requests:
+class RequestReader:
     """Reads requests; knows those that came before."""
 
     def __init__(self) -> None:
         """Know none."""
-        self._known: Known[bytes, Head] = Known()
+        self._known: Known[bytes, RequestHeader] = Known()
         self._layouts: Known[int, _Layout] = Known()  # by the size of the message
 
-    def read(self, message: Buffer) -> tuple[Head, str, list[memoryview]]:
+    def read(self, message: Buffer) -> tuple[RequestHeader, str, list[memoryview]]:
         """Return the head of a request, its id and its raw inputs; raise Refusal where it is no request."""
         view = memoryview(message)
         layout = self._layouts.get(len(view))
@@ -103,7 +103,7 @@ class Requests:
             self._learn(view, head, places)
         return head, request_id, raws
 
-    def _learn(self, view: memoryview, head: Head, places: list[tuple[int, int, int, int]]) -> None:
+    def _learn(self, view: memoryview, head: RequestHeader, places: list[tuple[int, int, int, int]]) -> None:
         """Note where everything was, if the id comes once and before the numbers, and nothing behind them."""
         ids = [place for place in places if place[0] == ID]
         raws = [place for place in places if place[0] == RAW_INPUT]
@@ -188,17 +188,17 @@ def taken_apart(
     return kept[0] if len(kept) == 1 else b"".join(kept), request_id, raws, places
 
 
-def _head(message: bytes) -> Head:
+def _head(message: bytes) -> RequestHeader:
     try:
         found = pb.ModelInferRequest.FromString(message)
     except DecodeError:
         raise Refusal(Fault.INVALID, "the message is no ModelInferRequest") from None
-    return Head(
+    return RequestHeader(
         model=found.model_name,
         version=found.model_version,
         parameters=parameters_of(found.parameters),
         inputs=tuple(_given(one) for one in found.inputs),
-        wanted=tuple(Wanted(one.name, parameters_of(one.parameters)) for one in found.outputs),
+        outputs=tuple(RequestedOutput(one.name, parameters_of(one.parameters)) for one in found.outputs),
     )
 
 
@@ -211,7 +211,7 @@ def parameters_of(found: Mapping[str, Any]) -> dict[str, Parameter]:
     }
 
 
-def _given(found: Any) -> Given:
+def _given(found: Any) -> InputTensor:
     shape, name = tuple(found.shape), found.name
     try:
         dtype = dtype_of(found.datatype)
@@ -229,11 +229,11 @@ def _given(found: Any) -> Given:
             Fault.INVALID,
             f"the input {name!r} holds {len(values)} {found.datatype} in its contents; its shape {list(shape)} takes {count}",
         )
-    return Given(name, found.datatype, shape, parameters_of(found.parameters), array)
+    return InputTensor(name, found.datatype, shape, parameters_of(found.parameters), array)
 
 
 def arrays_of(
-    head: Head, raws: Sequence[memoryview], shared: Mapping[str, Any] | None = None
+    head: RequestHeader, raws: Sequence[memoryview], shared: Mapping[str, Any] | None = None
 ) -> dict[str, np.ndarray]:
     """Return a request's inputs; `shared` are those that lie in shared memory, by name."""
     shared = shared or {}
@@ -257,7 +257,7 @@ def arrays_of(
     return found
 
 
-def sizes_of(head: Head) -> tuple[tuple[np.dtype, tuple[int, ...], int], ...] | None:
+def sizes_of(head: RequestHeader) -> tuple[tuple[np.dtype, tuple[int, ...], int], ...] | None:
     """Return type, shape and bytes of the inputs of a request whose numbers all travel raw, None for any other."""
     if any(given.array is not None or given.datatype == "BYTES" for given in head.inputs):
         return None
@@ -274,7 +274,7 @@ def sizes_of(head: Head) -> tuple[tuple[np.dtype, tuple[int, ...], int], ...] | 
 
 
 def plain_arrays(
-    head: Head, raws: Sequence[memoryview], sizes: Sequence[tuple[np.dtype, tuple[int, ...], int]]
+    head: RequestHeader, raws: Sequence[memoryview], sizes: Sequence[tuple[np.dtype, tuple[int, ...], int]]
 ) -> list[np.ndarray]:
     """Return a request's inputs in its order, where they lie in the message."""
     if len(raws) != len(sizes) or [len(raw) for raw in raws] != [size for _, _, size in sizes]:
@@ -282,7 +282,7 @@ def plain_arrays(
     return [np.ndarray(shape, dtype, raw) for (dtype, shape, _), raw in zip(sizes, raws, strict=True)]
 
 
-class Answers:
+class ResponseWriter:
     """Writes answers; knows the heads of those that it wrote before."""
 
     def __init__(self) -> None:

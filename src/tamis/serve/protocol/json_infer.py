@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from tamis._base import Known, UsageError
-from tamis.serve.protocol.infer import HEAD_BYTES_MOST, Given, Head
+from tamis.serve.protocol.infer import HEAD_BYTES_MOST, InputTensor, RequestHeader
 from tamis.serve.protocol.json_tensors import array_of, data_of
-from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, Wanted
+from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, RequestedOutput
 from tamis.serve.protocol.regions import REGION
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, to_raw
 
@@ -66,14 +66,14 @@ def parameters_in(source: Mapping[str, Any], place: str) -> dict[str, Parameter]
     return dict(found)
 
 
-class JsonRequests:
+class JsonRequestReader:
     """Reads requests; knows the heads of those that came before."""
 
     def __init__(self) -> None:
         """Know none."""
-        self._known: Known[bytes, tuple[Head, str]] = Known()
+        self._known: Known[bytes, tuple[RequestHeader, str]] = Known()
 
-    def read(self, body: Buffer, head_bytes: int | None) -> tuple[Head, str, list[memoryview]]:
+    def read(self, body: Buffer, head_bytes: int | None) -> tuple[RequestHeader, str, list[memoryview]]:
         """Return the head of a request, its id and its raw inputs; `head_bytes` is how much of the body is JSON."""
         view = memoryview(body)
         if head_bytes is None:
@@ -90,22 +90,22 @@ class JsonRequests:
         return head, request_id, _raws(head, view[head_bytes:])
 
 
-def _understood(text: memoryview) -> tuple[Head, str]:
+def _understood(text: memoryview) -> tuple[RequestHeader, str]:
     found, place = document(text, "the request"), "the request"
     request_id = taken(found, "id", str, place, "")
     inputs = taken(found, "inputs", list, place)
     outputs = taken(found, "outputs", list, place, [])
-    head = Head(
+    head = RequestHeader(
         model="",
         version="",
         parameters=parameters_in(found, place),
         inputs=tuple(_given(one, f"inputs[{index}]") for index, one in enumerate(inputs)),
-        wanted=tuple(_wanted(one, f"outputs[{index}]") for index, one in enumerate(outputs)),
+        outputs=tuple(_wanted(one, f"outputs[{index}]") for index, one in enumerate(outputs)),
     )
     return head, request_id
 
 
-def _given(found: Any, place: str) -> Given:
+def _given(found: Any, place: str) -> InputTensor:
     if not isinstance(found, dict):
         _wrong(f"{place} has to be an object")
     name, datatype = taken(found, "name", str, place), taken(found, "datatype", str, place)
@@ -125,24 +125,24 @@ def _given(found: Any, place: str) -> Given:
         data = found.get("data")
         if data is None:
             _wrong(f"{place} has neither data, nor {BINARY_SIZE}, nor a region of shared memory")
-        return Given(
+        return InputTensor(
             name, datatype, tuple(shape), parameters, array_of(data, datatype, shape, f"{place}.data")
         )
     if "data" in found or (size is not None and REGION in parameters):
         _wrong(f"{place} says of more than one place that its data are there")
-    return Given(name, datatype, tuple(shape), parameters)
+    return InputTensor(name, datatype, tuple(shape), parameters)
 
 
-def _wanted(found: Any, place: str) -> Wanted:
+def _wanted(found: Any, place: str) -> RequestedOutput:
     if not isinstance(found, dict):
         _wrong(f"{place} has to be an object")
     parameters = parameters_in(found, place)
     if type(parameters.get(BINARY, False)) is not bool:
         _wrong(f"{place}.parameters.{BINARY} has to be true or false")
-    return Wanted(taken(found, "name", str, place), parameters)
+    return RequestedOutput(taken(found, "name", str, place), parameters)
 
 
-def _raws(head: Head, rest: memoryview) -> list[memoryview]:
+def _raws(head: RequestHeader, rest: memoryview) -> list[memoryview]:
     """Cut what lies behind the JSON into the inputs that say that they are there."""
     found, position = [], 0
     for index, given in enumerate(head.inputs):
@@ -160,17 +160,17 @@ def _raws(head: Head, rest: memoryview) -> list[memoryview]:
     return found
 
 
-def binary_outputs(head: Head, names: frozenset[str]) -> frozenset[str]:
+def binary_outputs(head: RequestHeader, names: frozenset[str]) -> frozenset[str]:
     """Return which outputs are asked for as bytes."""
     default = head.parameters.get(ALL_BINARY, False)
     if type(default) is not bool:
         _wrong(f"the request.parameters.{ALL_BINARY} has to be true or false")
-    if not head.wanted:
+    if not head.outputs:
         return names if default else frozenset()
-    return frozenset(one.name for one in head.wanted if one.parameters.get(BINARY, default))
+    return frozenset(one.name for one in head.outputs if one.parameters.get(BINARY, default))
 
 
-class JsonAnswers:
+class JsonResponseWriter:
     """Writes answers; knows the heads of those that it wrote before."""
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ class Refusal(Exception):  # noqa: N818 - an answer like any other
 
 
 @dataclass(slots=True)
-class Wanted:
+class RequestedOutput:
     """An output that is asked for."""
 
     name: str
@@ -54,7 +54,7 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class Asking:
+class InferRequest:
     """A request for inference. Exactly one of `answer` and `refuse` is called, once."""
 
     model: str
@@ -63,7 +63,7 @@ class Asking:
     inputs: dict[str, np.ndarray]
     answer: Callable[[Answer], None]
     refuse: Callable[[Refusal], None]
-    wanted: tuple[Wanted, ...] = ()
+    outputs: tuple[RequestedOutput, ...] = ()
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     deadline_ns: int | None = None  # on the monotonic clock
     cancelled: Callable[[], bool] = lambda: False

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from tamis.serve.protocol.infer import Given
-from tamis.serve.protocol.messages import Fault, Parameter, Refusal, Wanted
+from tamis.serve.protocol.infer import InputTensor
+from tamis.serve.protocol.messages import Fault, Parameter, Refusal, RequestedOutput
 from tamis.serve.protocol.tensors import to_raw
 
 REGION, OFFSET, SIZE = "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"
@@ -24,7 +24,7 @@ class Regions(Protocol):
         """Fill a part of a region."""
 
 
-class Place(NamedTuple):
+class RegionSlice(NamedTuple):
     """A part of a region."""
 
     region: str
@@ -32,7 +32,7 @@ class Place(NamedTuple):
     size: int
 
 
-def place_of(parameters: Mapping[str, Parameter], what: str) -> Place | None:
+def region_slice(parameters: Mapping[str, Parameter], what: str) -> RegionSlice | None:
     """Return where an input or output is to be, None where it travels with its message."""
     region = parameters.get(REGION)
     if region is None:
@@ -44,7 +44,7 @@ def place_of(parameters: Mapping[str, Parameter], what: str) -> Place | None:
         if type(value) is not int or value < 0:
             raise Refusal(Fault.INVALID, f"{name} of {what} is {value!r}; it has to be a number of bytes")
         numbers.append(value)
-    return Place(region, *numbers)
+    return RegionSlice(region, *numbers)
 
 
 def _needed(regions: Regions | None) -> Regions:
@@ -53,11 +53,11 @@ def _needed(regions: Regions | None) -> Regions:
     return regions
 
 
-def read_inputs(inputs: Sequence[Given], regions: Regions | None) -> dict[str, memoryview]:
+def read_inputs(inputs: Sequence[InputTensor], regions: Regions | None) -> dict[str, memoryview]:
     """Return the bytes of those inputs that lie in shared memory."""
     found = {}
     for given in inputs:
-        if given.parameters and (place := place_of(given.parameters, f"the input {given.name!r}")):
+        if given.parameters and (place := region_slice(given.parameters, f"the input {given.name!r}")):
             if given.array is not None:
                 raise Refusal(
                     Fault.INVALID, f"the input {given.name!r} came with data and lies in shared memory"
@@ -66,18 +66,18 @@ def read_inputs(inputs: Sequence[Given], regions: Regions | None) -> dict[str, m
     return found
 
 
-def output_places(wanted: Sequence[Wanted], regions: Regions | None) -> dict[str, Place]:
+def output_places(wanted: Sequence[RequestedOutput], regions: Regions | None) -> dict[str, RegionSlice]:
     """Return where those outputs are to be that are wanted in shared memory."""
     found = {}
     for one in wanted:
-        if one.parameters and (place := place_of(one.parameters, f"the output {one.name!r}")):
+        if one.parameters and (place := region_slice(one.parameters, f"the output {one.name!r}")):
             _needed(regions)
             found[one.name] = place
     return found
 
 
 def write_outputs(
-    outputs: Mapping[str, np.ndarray], places: Mapping[str, Place], regions: Regions | None
+    outputs: Mapping[str, np.ndarray], places: Mapping[str, RegionSlice], regions: Regions | None
 ) -> dict[str, dict[str, Parameter]]:
     """Put outputs where they are to be; return what the answer says of them instead of their numbers."""
     told: dict[str, dict[str, Parameter]] = {}

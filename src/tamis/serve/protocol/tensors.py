@@ -11,7 +11,7 @@ import numpy as np
 
 from tamis._base import UsageError, did_you_mean
 
-DTYPES: dict[str, np.dtype] = {
+DATATYPES: dict[str, np.dtype] = {
     "BOOL": np.dtype(bool),
     **{
         f"{kind}{bits}": np.dtype(f"{name}{bits}")
@@ -24,7 +24,7 @@ DTYPES: dict[str, np.dtype] = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "BYTES": np.dtype(object),
 }
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
+NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 ELEMENTS_MOST = 1 << 40
 _LENGTH = struct.Struct("<I")
 
@@ -42,9 +42,9 @@ def datatype_of(dtype: np.dtype) -> str:
 def dtype_of(datatype: str) -> np.dtype:
     """Return numpy's type for a name of the protocol, or name the near misses."""
     try:
-        return DTYPES[datatype]
+        return DATATYPES[datatype]
     except KeyError:
-        hint = did_you_mean(datatype, list(DTYPES))
+        hint = did_you_mean(datatype, list(DATATYPES))
         raise UsageError(f"there is no data type {datatype[:40]!r}; {hint}".rstrip("; ")) from None
 
 

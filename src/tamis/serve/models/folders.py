@@ -18,7 +18,7 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:\- ]{0,199}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
-class Kind(Enum):
+class ModelFormat(Enum):
     """What a folder holds."""
 
     BUNDLE = "bundle"
@@ -26,19 +26,19 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelFolder:
     """A model as it lies on disk, before it is opened."""
 
     name: str
     folder: Path
     roots: tuple[Path, ...]  # all directories that were given, its own the last: nothing outside them is read
-    kind: Kind
+    kind: ModelFormat
     trouble: str = ""  # why it cannot be opened
 
 
-def find_places(given: Sequence[str | Path]) -> dict[str, Place]:
+def find_models(given: Sequence[str | Path]) -> dict[str, ModelFolder]:
     """Look through repositories, folders of bundles, bundles, and names of shipped bundles; return models by name."""
-    found: dict[str, Place] = {}
+    found: dict[str, ModelFolder] = {}
     paths = [path if (path := Path(one)).is_dir() else locate(one) for one in given]
     for path in paths:
         for place in _places_in(path, (*(other for other in paths if other != path), path)):
@@ -52,7 +52,7 @@ def find_places(given: Sequence[str | Path]) -> dict[str, Place]:
     return found
 
 
-def _places_in(path: Path, roots: tuple[Path, ...]) -> Iterator[Place]:
+def _places_in(path: Path, roots: tuple[Path, ...]) -> Iterator[ModelFolder]:
     if (path / MANIFEST).is_file():
         yield _bundle(path, roots)
         return
@@ -64,7 +64,7 @@ def _places_in(path: Path, roots: tuple[Path, ...]) -> Iterator[Place]:
         if entry.name.startswith(".") or not entry.is_dir():
             continue
         if not inside(entry, roots):
-            yield Place(entry.name, entry, roots, Kind.TRITON, _leads_out(entry, roots))
+            yield ModelFolder(entry.name, entry, roots, ModelFormat.TRITON, _leads_out(entry, roots))
         elif (entry / MANIFEST).is_file():
             yield _bundle(entry, roots)
         elif _is_triton(entry):
@@ -73,7 +73,7 @@ def _places_in(path: Path, roots: tuple[Path, ...]) -> Iterator[Place]:
                 if NAME.fullmatch(entry.name)
                 else f"{entry.name!r} is no name of a model: rename the folder"
             )
-            yield Place(entry.name, entry, roots, Kind.TRITON, trouble)
+            yield ModelFolder(entry.name, entry, roots, ModelFormat.TRITON, trouble)
 
 
 def confine(path: Path, roots: Sequence[Path]) -> None:
@@ -95,7 +95,7 @@ def _is_triton(folder: Path) -> bool:
     )
 
 
-def _bundle(folder: Path, roots: tuple[Path, ...]) -> Place:
+def _bundle(folder: Path, roots: tuple[Path, ...]) -> ModelFolder:
     """Read a bundle's name only; it is checked when it is opened."""
     name = folder.resolve().name.removesuffix(".tamis")
     manifest = folder / MANIFEST
@@ -106,7 +106,7 @@ def _bundle(folder: Path, roots: tuple[Path, ...]) -> Place:
                 name = told["name"]
     except (OSError, ValueError, RecursionError):
         pass  # opening it will say what is wrong
-    return Place(name, folder, roots, Kind.BUNDLE)
+    return ModelFolder(name, folder, roots, ModelFormat.BUNDLE)
 
 
 def inside(path: Path, roots: Sequence[Path]) -> bool:
