@@ -14,7 +14,7 @@ from tamis.engines.engine import Arrays, Engine, Options, Runner
 from tamis.native import compile_model
 from tamis.native.build import build, find_compiler
 from tamis.native.call import Kernel, open_kernel
-from tamis.native.compiler import EXACT
+from tamis.native.compiler import FULL_PRECISION
 from tamis.native.example import example_event
 
 MOST_SIZES = 32  # sets of sizes of free dimensions that one session compiles for
@@ -26,7 +26,7 @@ class NativeEngine(Engine):
     """Generated C, compiled once per model and kept; one thread, whatever is asked for: scale by processes or sessions."""
 
     name = "native"
-    precision: ClassVar[str] = EXACT
+    precision: ClassVar[str] = FULL_PRECISION
     batch_bound = 0.0
     cuts_batches = True
 
