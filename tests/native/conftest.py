@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +20,7 @@ from tamis.native import Module, Ways, compile_model
 from tamis.native.build import Level, find_level, host_level
 from tamis.native.build.toolchain import FLAGS as TOOLCHAIN_FLAGS
 from tamis.native.build.toolchain import find_compiler
+from tamis.native.passes import verifying
 
 FLAGS = tuple(flag for flag in TOOLCHAIN_FLAGS if flag != "-O2")
 BATCHES = (1, 2, 3, 5, 8, 17, 40)
@@ -289,3 +290,10 @@ def check(tmp_path: Path) -> Callable[..., None]:
         assert not found, "\n".join(found)
 
     return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def verified_programs() -> Iterator[None]:
+    """Check every program before and after each pass of the compiler."""
+    with verifying():
+        yield

@@ -12,7 +12,7 @@ from tamis import TamisError
 from tamis.bundle import Bundle, Tolerance, WorkingPoint, pack, write_bundle
 from tamis.cli.app import app
 from tamis.native import compile_model
-from tamis.native.passes import round_weights
+from tamis.native.passes import RoundWeights
 from tamis.native.program import Contract, Loop, Program
 from tamis.native.view import Buffer, Role, View
 
@@ -116,7 +116,7 @@ def test_each_set_of_weights_has_factors_of_its_own() -> None:
         Contract(x, 1, WEIGHTS[None] * (i + 1), np.full((1, OUTPUTS), i, np.float32), out)
         for i, out in enumerate(outs)
     )
-    rounded = round_weights(Program(statements=[Loop(3, body)]), "int8")
+    rounded = RoundWeights("int8")(Program([x.buffer], [out.buffer for out in outs], {}, [Loop(3, body)]))
     assert len(rounded.constants) == 4
     levels = sorted(
         float(values.min()) for buffer, values in rounded.constants.items() if "bias" in buffer.name

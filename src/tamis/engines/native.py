@@ -14,7 +14,7 @@ from tamis.engines.engine import Arrays, Engine, Options, Runner
 from tamis.native import compile_model
 from tamis.native.build import build, find_compiler
 from tamis.native.call import Kernel, open_kernel
-from tamis.native.compiler import EXACT
+from tamis.native.compiler import FULL_PRECISION
 from tamis.native.example import example_event
 
 MAX_COMPILED_SIZES = 32  # sets of sizes of free dimensions per session
@@ -27,7 +27,7 @@ class NativeEngine(Engine):
 
     name = "native"
     library = "tamis"
-    precision: ClassVar[str] = EXACT
+    precision: ClassVar[str] = FULL_PRECISION
     batch_bound = 0.0
     cuts_batches = True
 

@@ -1,8 +1,18 @@
 """The compiler: from a model to C for the processor at hand."""
 
-from tamis.native.compiler import Compiled, compile_model
+from tamis.native.compiler import CompiledModel, Pipeline, compile_model, standard_pipeline
 from tamis.native.emission import Module, Target, Ways
 from tamis.native.example import example_event
 from tamis.native.listing import listing
 
-__all__ = ["Compiled", "Module", "Target", "Ways", "compile_model", "example_event", "listing"]
+__all__ = [
+    "CompiledModel",
+    "Module",
+    "Pipeline",
+    "Target",
+    "Ways",
+    "compile_model",
+    "example_event",
+    "listing",
+    "standard_pipeline",
+]

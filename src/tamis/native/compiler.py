@@ -1,9 +1,9 @@
-"""The way of a model from ONNX to C: each step can be looked at."""
+"""The compiler's steps, from ONNX to C; the result of each can be inspected."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -12,26 +12,65 @@ from tamis.native.emission import Module, Target, Ways, emit
 from tamis.native.graph import Graph
 from tamis.native.lowering import lower
 from tamis.native.passes import (
-    forward,
-    fuse_finish,
-    fuse_gate,
-    fuse_multiply,
-    hoist,
-    hold,
-    pair,
-    round_weights,
-    side_by_side,
-    winograd,
+    ForwardTemporaries,
+    FuseFinish,
+    FuseGate,
+    FuseMultiplyAdd,
+    HoistContractions,
+    HoldProducts,
+    PairReductions,
+    Pass,
+    RoundWeights,
+    SplitShortRows,
+    Winograd,
+    run_passes,
 )
 from tamis.native.program import Program
 from tamis.native.specialise import specialise
 
-EXACT = "float32"
+FULL_PRECISION = "float32"
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A model at each step: the graph of one event, the statements of both ways, the code."""
+class Pipeline:
+    """The passes, in their order: first those that both modes share, then those of each."""
+
+    shared: tuple[Pass, ...]
+    wide: tuple[Pass, ...]  # a vector holds the same number of several events
+    narrow: tuple[Pass, ...]  # a vector holds neighbouring numbers of one event
+
+    def with_pass(self, new: Pass, after: str) -> Pipeline:
+        """Return the pipeline with another pass after the one that is called `after`, wherever that is."""
+
+        def insert(passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
+            return tuple(one for old in passes for one in ((old, new) if old.name == after else (old,)))
+
+        names = [one.name for one in (*self.shared, *self.wide, *self.narrow)]
+        if after not in names:
+            raise ValueError(f"no pass is called {after!r}; there are {', '.join(dict.fromkeys(names))}")
+        return replace(self, shared=insert(self.shared), wide=insert(self.wide), narrow=insert(self.narrow))
+
+
+def standard_pipeline(precision: str = FULL_PRECISION) -> Pipeline:
+    """Return the passes that every model is compiled with."""
+    return Pipeline(
+        shared=(
+            FuseMultiplyAdd(),
+            FuseGate(),
+            ForwardTemporaries(),
+            FuseFinish(),
+            SplitShortRows(),
+            PairReductions(),
+            RoundWeights(precision),
+        ),
+        wide=(Winograd(by_place=True), HoldProducts()),
+        narrow=(Winograd(), HoistContractions()),
+    )
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """A model after each step: the graph of one event, the programs of both modes, the generated code."""
 
     graph: Graph
     wide: Program
@@ -44,12 +83,15 @@ def compile_model(
     event: Mapping[str, np.ndarray],
     target: Target | None = None,
     ways: Ways | None = None,
-    precision: str = EXACT,
-) -> Compiled:
-    """Compile a model, or say which node cannot be; `event` is an example of one (leading dimensions of 1)."""
+    precision: str = FULL_PRECISION,
+    pipeline: Pipeline | None = None,
+) -> CompiledModel:
+    """Compile a model for inputs of the shapes of `event`, an example with leading dimensions of 1.
+
+    Raises ModelError for a model that cannot be compiled; the message names the node.
+    """
+    passes = pipeline or standard_pipeline(precision)
     graph = specialise(model, event)
-    program = pair(side_by_side(fuse_finish(forward(fuse_gate(fuse_multiply(lower(graph)))))))
-    if precision != EXACT:
-        program = round_weights(program, precision)
-    wide, narrow = hold(winograd(program, by_place=True)), hoist(winograd(program))
-    return Compiled(graph, wide, narrow, emit(wide, narrow, target or Target(), ways or Ways()))
+    program = run_passes(lower(graph), passes.shared)
+    wide, narrow = run_passes(program, passes.wide), run_passes(program, passes.narrow)
+    return CompiledModel(graph, wide, narrow, emit(wide, narrow, target or Target(), ways or Ways()))

@@ -1,10 +1,13 @@
-"""A program as people read it: each buffer, and each statement with the views it reads and writes."""
+"""A program as text: each buffer, and each statement with the views that it reads and writes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import singledispatch
 
-from tamis.native.expression import Accumulator, Expression, Load, Number
+import numpy as np
+
+from tamis.native.expression import Accumulator, Call, Expression, Load, Number
 from tamis.native.program import (
     Choice,
     Contract,
@@ -23,7 +26,7 @@ from tamis.native.program import (
 )
 from tamis.native.view import Role, View, row_major
 
-MARKS = {Role.INPUT: "in ", Role.OUTPUT: "out ", Role.SCRATCH: "", Role.CONSTANT: "const "}
+ROLE_PREFIXES = {Role.INPUT: "in ", Role.OUTPUT: "out ", Role.SCRATCH: "", Role.CONSTANT: "const "}
 
 
 def listing(program: Program) -> str:
@@ -31,96 +34,134 @@ def listing(program: Program) -> str:
     lines = [f"input {one.name}: {one.elements} floats" for one in program.inputs]
     lines += [f"constant {one.name}: {one.elements} floats" for one in program.constants]
     for number, one in enumerate(program.statements):
-        first, *others = _lines(one)
+        first, *others = statement_lines(one)
         lines += [f"{number:4} {first}", *(f"     {line}" for line in others)]
     lines += [f"output {one.name}: {one.elements} floats" for one in program.outputs]
     return "\n".join(lines) + "\n"
 
 
-def _lines(statement: Statement) -> Iterator[str]:
-    if isinstance(statement, Loop):
-        yield f"loop {statement.count} times"
-        yield from (f"  {line}" for line in _indented(statement.body))
-    elif isinstance(statement, Map):
-        yield f"{_view(statement.out)} = {_tree(statement.value)}"
-    elif isinstance(statement, Maps):
-        yield f"together {len(statement.outs)} of"
-        yield from _pairs(statement.values, statement.outs)
-    elif isinstance(statement, Reduce):
-        yield f"{_view(statement.out)} = {statement.kind} over {_over(statement)} of {_tree(statement.value)}"
-    elif isinstance(statement, ReduceBoth):
-        yield f"{_view(statement.rows)} and {_view(statement.columns)} = {statement.kind} of rows and columns of {_tree(statement.value)}"
-    elif isinstance(statement, Product):
-        yield f"{_view(statement.out)} = {_view(statement.left)} @ {_view(statement.right)}"
-    elif isinstance(statement, Contract):
-        yield _contract(statement)
-    elif isinstance(statement, Tiled):
-        size, groups, terms, outputs = statement.weights.shape
-        told = f"{groups} groups of " if groups > 1 else ""
-        yield f"together {len(statement.outs)} of {size} sums of {_view(statement.x)} . weights({told}{terms} x {outputs})"
-        yield from _pairs(statement.values, statement.outs)
-    elif isinstance(statement, Pick):
-        yield f"{_view(statement.out)} = {_view(statement.source)} at {_places(statement.choices)}"
-    elif isinstance(statement, Put):
-        how = "=" if statement.kind == "set" else f"{statement.kind}="
-        yield f"{_view(statement.out)} at {_places(statement.choices)} {how} {_view(statement.source)}"
-    elif isinstance(statement, Order):
-        yield _order(statement)
+@singledispatch
+def statement_lines(statement: Statement) -> Iterator[str]:
+    """Yield the lines of a statement."""
+    raise NotImplementedError(f"no listing for {type(statement).__name__}")
 
 
-def _pairs(values: Iterable[Expression], outs: Iterable[View]) -> Iterator[str]:
-    yield from (f"  {_view(out)} = {_tree(value)}" for value, out in zip(values, outs, strict=True))
+@statement_lines.register
+def _loop(statement: Loop) -> Iterator[str]:
+    yield f"loop {statement.count} times"
+    for one in statement.body:
+        yield from (f"  {line}" for line in statement_lines(one))
 
 
-def _indented(body: Iterable[Statement]) -> Iterator[str]:
-    for one in body:
-        yield from _lines(one)
+@statement_lines.register
+def _map(statement: Map) -> Iterator[str]:
+    yield f"{_view(statement.out)} = {_tree(statement.value)}"
 
 
-def _over(statement: Reduce) -> str:
-    return "x".join(map(str, statement.value.shape[len(statement.out.shape) :]))
+@statement_lines.register
+def _maps(statement: Maps) -> Iterator[str]:
+    yield f"together {len(statement.outs)} of"
+    yield from _assignments(statement.values, statement.outs)
 
 
-def _contract(statement: Contract) -> str:
-    groups, terms, outputs = statement.weights.shape
-    told = f"{groups} groups of " if groups > 1 else ""
+@statement_lines.register
+def _reduce(statement: Reduce) -> Iterator[str]:
+    sizes = "x".join(map(str, statement.value.shape[len(statement.out.shape) :]))
+    yield f"{_view(statement.out)} = {statement.kind} over {sizes} of {_tree(statement.value)}"
+
+
+@statement_lines.register
+def _reduce_both(statement: ReduceBoth) -> Iterator[str]:
+    yield f"{_view(statement.rows)} and {_view(statement.columns)} = {statement.kind} of rows and columns of {_tree(statement.value)}"
+
+
+@statement_lines.register
+def _product(statement: Product) -> Iterator[str]:
+    yield f"{_view(statement.out)} = {_view(statement.left)} @ {_view(statement.right)}"
+
+
+@statement_lines.register
+def _contract(statement: Contract) -> Iterator[str]:
     start = f" + {_view(statement.start)}" if statement.start is not None else ""
-    summed = f"bias{start} + {_view(statement.x)} . weights({told}{terms} x {outputs})"
+    summed = f"bias{start} + {_view(statement.x)} . {_weights(statement.weights)}"
     if statement.chains > 1:
         summed += f" in {statement.chains} chains"
     finish = "" if statement.finish is None else f", then {_tree(statement.finish)}"
-    return f"{_view(statement.out)} = {summed}{finish}"
+    yield f"{_view(statement.out)} = {summed}{finish}"
 
 
-def _places(choices: Iterable[Choice]) -> str:
-    return " and ".join(f"{_view(one.places)} (of {one.size}, {one.stride} apart)" for one in choices)
+@statement_lines.register
+def _tiled(statement: Tiled) -> Iterator[str]:
+    sums = f"{len(statement.weights)} sums of {_view(statement.x)} . {_weights(statement.weights[0])}"
+    yield f"together {len(statement.outs)} of {sums}"
+    yield from _assignments(statement.values, statement.outs)
 
 
-def _order(statement: Order) -> str:
+@statement_lines.register
+def _pick(statement: Pick) -> Iterator[str]:
+    yield f"{_view(statement.out)} = {_view(statement.source)} at {_places(statement.choices)}"
+
+
+@statement_lines.register
+def _put(statement: Put) -> Iterator[str]:
+    sign = "=" if statement.kind == "set" else f"{statement.kind}="
+    yield f"{_view(statement.out)} at {_places(statement.choices)} {sign} {_view(statement.source)}"
+
+
+@statement_lines.register
+def _order(statement: Order) -> Iterator[str]:
     outs = [
         f"{what} {_view(view)}"
         for what, view in (("values", statement.values), ("places", statement.places))
         if view is not None
     ]
     which = "largest" if statement.largest else "smallest"
-    return f"{', '.join(outs)} = the {statement.count} {which} of each row of {_view(statement.value)}"
+    yield f"{', '.join(outs)} = the {statement.count} {which} of each row of {_view(statement.value)}"
+
+
+def _assignments(values: Iterable[Expression], outs: Iterable[View]) -> Iterator[str]:
+    yield from (f"  {_view(out)} = {_tree(value)}" for value, out in zip(values, outs, strict=True))
+
+
+def _weights(weights: np.ndarray) -> str:
+    groups, terms, outputs = weights.shape
+    return f"weights({f'{groups} groups of ' if groups > 1 else ''}{terms} x {outputs})"
+
+
+def _places(choices: Iterable[Choice]) -> str:
+    return " and ".join(f"{_view(one.places)} (of {one.size}, {one.stride} apart)" for one in choices)
 
 
 def _view(view: View) -> str:
-    told = f"{MARKS[view.buffer.role]}{view.buffer.name}[{', '.join(map(str, view.shape))}]"
+    text = f"{ROLE_PREFIXES[view.buffer.role]}{view.buffer.name}[{', '.join(map(str, view.shape))}]"
     pairs = zip(view.shape, view.strides, row_major(view.shape), strict=True)
     if any(stride != usual for size, stride, usual in pairs if size != 1):
-        told += f" by ({', '.join(map(str, view.strides))})"
+        text += f" by ({', '.join(map(str, view.strides))})"
     if view.offset:
-        told += f" from {view.offset}"
-    return told + (f" + {view.step} per turn" if view.step else "")
+        text += f" from {view.offset}"
+    return text + (f" + {view.step} per turn" if view.step else "")
 
 
+@singledispatch
 def _tree(expression: Expression) -> str:
-    if isinstance(expression, Number):
-        return f"{expression.value:g}"
-    if isinstance(expression, Load):
-        return _view(expression.view)
-    if isinstance(expression, Accumulator):
-        return f"sum{expression.number}" if expression.number else "sum"
+    raise NotImplementedError(f"no listing for {type(expression).__name__}")
+
+
+@_tree.register
+def _number(expression: Number) -> str:
+    return f"{expression.value:g}"
+
+
+@_tree.register
+def _load(expression: Load) -> str:
+    return _view(expression.view)
+
+
+@_tree.register
+def _accumulator(expression: Accumulator) -> str:
+    return f"sum{expression.number}" if expression.number else "sum"
+
+
+@_tree.register
+def _call(expression: Call) -> str:
     return f"{expression.function}({', '.join(map(_tree, expression.arguments))})"

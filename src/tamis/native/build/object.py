@@ -16,7 +16,7 @@ from tamis.native.build.cache import Entry, cached, key_of
 from tamis.native.build.levels import Level, host_level
 from tamis.native.build.timing import timed
 from tamis.native.build.toolchain import FLAGS, Compiler, compile_shared, find_compiler
-from tamis.native.compiler import EXACT, compile_model
+from tamis.native.compiler import FULL_PRECISION, compile_model
 from tamis.native.emission import Ways
 
 OBJECT, CONSTANTS = "code.so", "constants.bin"
@@ -46,7 +46,7 @@ def build(
     level: Level | None = None,
     compiler: Compiler | None = None,
     ways: Ways | None = None,
-    precision: str = EXACT,
+    precision: str = FULL_PRECISION,
 ) -> Built:
     """Compile a model for events of the shapes of an example, or find what was compiled before."""
     level, compiler, ways = level or host_level(), compiler or find_compiler(), ways or Ways()

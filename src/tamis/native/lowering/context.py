@@ -9,10 +9,10 @@ from math import prod
 import numpy as np
 
 from tamis._base import ModelError
-from tamis.native.expression import Expression, Load, Number, cost, expand, moved, reshaped
+from tamis.native.expression import Expression, Load, Number, cost, expand, reshaped
 from tamis.native.graph import Graph, Node
 from tamis.native.limits import EXACT
-from tamis.native.program import Loop, Map, Program, Statement, written
+from tamis.native.program import Loop, Map, Program, Statement
 from tamis.native.view import Buffer, Role, View
 
 DEEP = 200  # instructions: a longer expression is written down in pieces
@@ -133,7 +133,7 @@ class Context:
 
     def add(self, statement: Statement) -> None:
         """Append a statement; what it would write nothing with is left out."""
-        if not isinstance(statement, Loop) and any(0 in view.shape for view in written(statement)):
+        if not isinstance(statement, Loop) and any(0 in view.shape for view in statement.writes()):
             return
         if len(self.program.statements) >= STATEMENTS:
             raise ModelError(
@@ -168,22 +168,22 @@ class Context:
     def permute(self, value: Expression, order: Sequence[int]) -> Expression:
         """Return a value with its axes in another order."""
         axes = tuple(order)
-        return moved(value, lambda view: view.permute(axes), tuple(value.shape[i] for i in axes))
+        return value.moved(lambda view: view.permute(axes), tuple(value.shape[i] for i in axes))
 
     def slice(self, value: Expression, axis: int, start: int, count: int, step: int = 1) -> Expression:
         """Return some indices of an axis."""
         shape = (*value.shape[:axis], count, *value.shape[axis + 1 :])
-        return moved(value, lambda view: view.slice(axis, start, count, step), shape)
+        return value.moved(lambda view: view.slice(axis, start, count, step), shape)
 
     def insert(self, value: Expression, axis: int, count: int) -> Expression:
         """Return a value with a further axis, along which nothing changes."""
         shape = (*value.shape[:axis], count, *value.shape[axis:])
-        return moved(value, lambda view: view.insert(axis, count), shape)
+        return value.moved(lambda view: view.insert(axis, count), shape)
 
     def at(self, value: Expression, axis: int, index: int) -> Expression:
         """Return one index of an axis, and the axis gone."""
         shape = value.shape[:axis] + value.shape[axis + 1 :]
-        return moved(value, lambda view: view.at(axis, index), shape)
+        return value.moved(lambda view: view.at(axis, index), shape)
 
 
 def unsupported(node: Node, why: str) -> ModelError:

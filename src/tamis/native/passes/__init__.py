@@ -1,25 +1,30 @@
-"""Passes over programs: each takes one and returns another that does the same."""
+"""Passes: each rewrites a program into an equivalent one. Their order is `tamis.native.compiler.standard_pipeline`."""
 
-from tamis.native.passes.forward import forward
-from tamis.native.passes.fuse_finish import fuse_finish
-from tamis.native.passes.fuse_gate import fuse_gate
-from tamis.native.passes.fuse_multiply import fuse_multiply
-from tamis.native.passes.hoist import hoist
-from tamis.native.passes.hold import hold
-from tamis.native.passes.pair import pair
-from tamis.native.passes.round_weights import round_weights
-from tamis.native.passes.side_by_side import side_by_side
-from tamis.native.passes.winograd import winograd
+from tamis.native.passes.base import Condition, Pass, run_passes, verifying
+from tamis.native.passes.forward import ForwardTemporaries
+from tamis.native.passes.fuse_finish import FuseFinish
+from tamis.native.passes.fuse_gate import FuseGate
+from tamis.native.passes.fuse_multiply import FuseMultiplyAdd
+from tamis.native.passes.hoist import HoistContractions
+from tamis.native.passes.hold import HoldProducts
+from tamis.native.passes.pair import PairReductions
+from tamis.native.passes.round_weights import RoundWeights
+from tamis.native.passes.side_by_side import SplitShortRows
+from tamis.native.passes.winograd import Winograd
 
 __all__ = [
-    "forward",
-    "fuse_finish",
-    "fuse_gate",
-    "fuse_multiply",
-    "hoist",
-    "hold",
-    "pair",
-    "round_weights",
-    "side_by_side",
-    "winograd",
+    "Condition",
+    "ForwardTemporaries",
+    "FuseFinish",
+    "FuseGate",
+    "FuseMultiplyAdd",
+    "HoistContractions",
+    "HoldProducts",
+    "PairReductions",
+    "Pass",
+    "RoundWeights",
+    "SplitShortRows",
+    "Winograd",
+    "run_passes",
+    "verifying",
 ]

@@ -1,96 +1,98 @@
-"""What is applied to a contraction's sums element by element is applied before they are stored.
+"""An elementwise function of a contraction's result is applied to the sums before they are stored (an epilogue).
 
 1. `t = contract(x); y = relu(t)` becomes one statement, and t is never written.
-2. The same where y is laid out otherwise (with a border for the next convolution, transposed, or part of a whole).
-3. A sum with something else of the same shape, as in a residual block, is read where the sum is finished.
+2. The same where y has another layout: with a border for the next convolution, transposed, or part of a larger buffer.
+3. Another term of the same shape, as in a residual block, is read where the sum is finished.
 
-It is left alone where t has other readers, where it has other writers, where functions are applied that take long (they would
-be spelled out for every sum that is held), and where y takes t's elements in an order that no axis of the sums has.
+The map stays where t has other readers or writers, where it calls a costly function (which would be repeated for every sum in
+registers), and where no axis of the sums corresponds to the order in which y takes t's elements.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from math import prod
 
-from tamis.native.expression import Accumulator, Call, Expression, Load, cost, loads, replaced
+from tamis.native.expression import Accumulator, Expression, Load, cost, loads, mapped
+from tamis.native.passes.base import Pass
 from tamis.native.program import Contract, Map, Program, Statement, touched
+from tamis.native.thresholds import FINISH_COST
 from tamis.native.view import Role, View
 
-EFFORT = 12  # instructions
+
+class FuseFinish(Pass):
+    """Join contractions with the map that alone reads their result."""
+
+    name = "fuse-finish"
+
+    def apply(self, program: Program) -> Program:
+        """Go through the contractions in their order."""
+        statements: list[Statement | None] = list(program.statements)
+        readers, writers = touched(program.statements)
+        for number, statement in enumerate(program.statements):
+            if not isinstance(statement, Contract) or statement.finish is not None:
+                continue
+            buffer = statement.out.buffer
+            if (
+                buffer.role is not Role.SCRATCH
+                or len(writers[buffer]) > 1
+                or len(readers.get(buffer, ())) != 1
+            ):
+                continue
+            (place,) = readers[buffer]
+            reader = statements[place]
+            if isinstance(reader, Map) and place > number:
+                joined = _joined(statement, reader)
+                if joined is not None:
+                    statements[number], statements[place] = None, joined
+        return replace(program, statements=[one for one in statements if one is not None])
 
 
-def fuse_finish(program: Program) -> Program:
-    """Return the program with maps moved into the contractions before them."""
-    statements: list[Statement | None] = list(program.statements)
-    readers, writers = touched(program.statements)
-    for number, statement in enumerate(program.statements):
-        if not isinstance(statement, Contract) or statement.finish is not None:
-            continue
-        buffer = statement.out.buffer
-        if buffer.role is not Role.SCRATCH or len(writers[buffer]) > 1 or len(readers.get(buffer, ())) != 1:
-            continue
-        (place,) = readers[buffer]
-        reader = statements[place]
-        if isinstance(reader, Map) and place > number:
-            joined = _fused(statement, reader)
-            if joined is not None:
-                statements[number], statements[place] = None, joined
-    return replace(program, statements=[one for one in statements if one is not None])
-
-
-def _fused(contract: Contract, reader: Map) -> Contract | None:
+def _joined(contract: Contract, reader: Map) -> Contract | None:
+    """Return both statements as one, or None where that is not possible or not worth it."""
     views = {load.view for load in loads(reader.value) if load.view.buffer == contract.out.buffer}
-    if len(views) != 1 or cost(reader.value) >= EFFORT or _turns(reader.value):
+    advances = any(load.view.step for load in loads(reader.value))
+    if len(views) != 1 or cost(reader.value) >= FINISH_COST or advances:
         return None
-    (seen,) = views
-    if seen.offset != contract.out.offset or seen.elements != contract.out.elements:
+    (view,) = views
+    if view.offset != contract.out.offset or view.elements != contract.out.elements:
         return None
-    plan = _match(contract.out, seen, reader)
-    if plan is None:
+    axes = _match(contract.out, view, reader)
+    if axes is None:
         return None
-    out = plan.moved(reader.out)
+    out = axes.arranged(reader.out)
     accumulator = Accumulator(out.shape)
 
-    def change(load: Load) -> Expression:
-        return accumulator if load.view.buffer == contract.out.buffer else Load(plan.moved(load.view))
+    def finished(leaf: Expression) -> Expression:
+        if not isinstance(leaf, Load):
+            return leaf
+        return accumulator if leaf.view.buffer == contract.out.buffer else Load(axes.arranged(leaf.view))
 
-    finish = _shaped(replaced(reader.value, change), out.shape)
-    lead = 1 + contract.reduced
+    finish = mapped(reader.value, finished, out.shape)
     return replace(
         contract,
-        x=plan.split_positions(contract.x, lead),
-        start=None if contract.start is None else plan.split_positions(contract.start, 2),
+        x=axes.split_positions(contract.x, 1 + contract.reduced),
+        start=None if contract.start is None else axes.split_positions(contract.start, 2),
         out=out,
-        finish=None if isinstance(finish, Accumulator) else finish,
+        finish=None if finish == accumulator else finish,
     )
 
 
-def _turns(value: Expression) -> bool:
-    """Tell whether a view in it moves on with the turns of a loop."""
-    return any(load.view.step for load in loads(value))
-
-
-def _shaped(value: Expression, shape: tuple[int, ...]) -> Expression:
-    if isinstance(value, Call):
-        return replace(value, arguments=tuple(_shaped(one, shape) for one in value.arguments), shape=shape)
-    return value
-
-
 @dataclass(frozen=True)
-class _Plan:
-    """For each axis of the sums, the axes of the map that it is; positions may be several."""
+class _AxisMatch:
+    """For each axis of the sums, the axes of the map that it corresponds to; an axis of positions may be split into several."""
 
     axes: tuple[tuple[int, ...], ...]
     sizes: tuple[tuple[int, ...], ...]
 
-    def moved(self, view: View) -> View:
+    def arranged(self, view: View) -> View:
         """Return a view of the map with the axes of the sums."""
         shape: list[int] = []
         strides: list[int] = []
         for number, (places, sizes) in enumerate(zip(self.axes, self.sizes, strict=True)):
             if number < 2:  # groups and outputs are one axis each
-                shape.append(_product(sizes))
+                shape.append(prod(sizes))
                 strides.append(view.strides[places[-1]] if places else 0)
             else:
                 shape += sizes
@@ -98,10 +100,10 @@ class _Plan:
         return replace(view, shape=tuple(shape), strides=tuple(strides))
 
     def split_positions(self, view: View, lead: int) -> View:
-        """Return a view of the sums with its positions split as those of the map are."""
+        """Return a view of the sums with its positions, after `lead` axes, split as those of the map are."""
         shape, strides = list(view.shape[:lead]), list(view.strides[:lead])
         for sizes, stride in zip(self.sizes[2:], view.strides[lead:], strict=True):
-            rest = _product(sizes)
+            rest = prod(sizes)
             for size in sizes:
                 rest //= size
                 shape.append(size)
@@ -109,9 +111,9 @@ class _Plan:
         return replace(view, shape=tuple(shape), strides=tuple(strides))
 
 
-def _match(sums: View, seen: View, reader: Map) -> _Plan | None:
-    """Find each axis of the sums among those of the map, by where its elements lie."""
-    left = {place for place, size in enumerate(seen.shape) if size != 1}
+def _match(sums: View, view: View, reader: Map) -> _AxisMatch | None:
+    """Find each axis of the sums among those of the map, by the strides of both in the result; None where one is not found."""
+    remaining = {place for place, size in enumerate(view.shape) if size != 1}
     axes: list[tuple[int, ...]] = []
     sizes: list[tuple[int, ...]] = []
     for number, (size, stride) in enumerate(zip(sums.shape, sums.strides, strict=True)):
@@ -119,33 +121,26 @@ def _match(sums: View, seen: View, reader: Map) -> _Plan | None:
             axes.append(())
             sizes.append((1,))
             continue
-        inside = [place for place in left if stride <= seen.strides[place] < stride * size]
-        inside.sort(key=lambda place: -seen.strides[place])
+        inside = [place for place in remaining if stride <= view.strides[place] < stride * size]
+        inside.sort(key=lambda place: -view.strides[place])
         reach = stride * size
         for place in inside:
-            if seen.strides[place] * seen.shape[place] != reach:
+            if view.strides[place] * view.shape[place] != reach:
                 return None
-            reach = seen.strides[place]
-        if reach != stride or (number < 2 and not _joins(inside, seen, reader)):
+            reach = view.strides[place]
+        if reach != stride or (number < 2 and not _are_contiguous(inside, view, reader)):
             return None
-        left -= set(inside)
+        remaining -= set(inside)
         axes.append(tuple(inside))
-        sizes.append(tuple(seen.shape[place] for place in inside))
-    return None if left else _Plan(tuple(axes), tuple(sizes))
+        sizes.append(tuple(view.shape[place] for place in inside))
+    return None if remaining else _AxisMatch(tuple(axes), tuple(sizes))
 
 
-def _joins(places: list[int], seen: View, reader: Map) -> bool:
-    """Tell whether axes are one in every view of the map."""
+def _are_contiguous(places: list[int], view: View, reader: Map) -> bool:
+    """Tell whether axes can be joined to one in every view of the map."""
     views = [reader.out, *(load.view for load in loads(reader.value))]
     return all(
-        view.strides[outer] == view.strides[inner] * seen.shape[inner]
-        for view in views
+        one.strides[outer] == one.strides[inner] * view.shape[inner]
+        for one in views
         for outer, inner in itertools.pairwise(places)
     )
-
-
-def _product(sizes: tuple[int, ...]) -> int:
-    found = 1
-    for size in sizes:
-        found *= size
-    return found

@@ -1,4 +1,4 @@
-"""A product that is added to or subtracted from something is one instruction, and is rounded once.
+"""A product that is added to something, or subtracted, becomes one instruction with one rounding.
 
 1. `a b + c` and `c + a b` become fma(a, b, c).
 2. `a b - c` becomes fms(a, b, c).
@@ -12,33 +12,34 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tamis.native.expression import Call, Expression
-from tamis.native.program import Loop, Map, Program, Reduce, Statement
+from tamis.native.passes.base import Pass
+from tamis.native.passes.conditions import PRODUCTS_FUSED, SUMS_UNFINISHED
+from tamis.native.program import Program
 
 
-def fuse_multiply(program: Program) -> Program:
-    """Return the program with products and sums joined."""
-    return replace(program, statements=[_statement(one, {}) for one in program.statements])
+class FuseMultiplyAdd(Pass):
+    """Join products with the sums and differences that use them."""
+
+    name = "fuse-multiply-add"
+    requires = (SUMS_UNFINISHED,)
+    ensures = (PRODUCTS_FUSED,)
+
+    def apply(self, program: Program) -> Program:
+        """Rewrite every expression, each distinct subtree of a statement once."""
+        return program.mapped(lambda statement: statement.map_expressions(lambda value: _fused(value, {})))
 
 
-def _statement(statement: Statement, known: dict[Expression, Expression]) -> Statement:
-    if isinstance(statement, Map | Reduce):
-        return replace(statement, value=_joined(statement.value, known))
-    if isinstance(statement, Loop):
-        return replace(statement, body=tuple(_statement(one, known) for one in statement.body))
-    return statement
-
-
-def _joined(value: Expression, known: dict[Expression, Expression]) -> Expression:
+def _fused(value: Expression, known: dict[Expression, Expression]) -> Expression:
     if not isinstance(value, Call):
         return value
-    found = known.get(value)
-    if found is None:
-        arguments = tuple(_joined(one, known) for one in value.arguments)
-        found = known[value] = _one(replace(value, arguments=arguments))
-    return found
+    result = known.get(value)
+    if result is None:
+        arguments = tuple(_fused(one, known) for one in value.arguments)
+        result = known[value] = _fused_root(replace(value, arguments=arguments))
+    return result
 
 
-def _one(value: Call) -> Call:
+def _fused_root(value: Call) -> Call:
     if value.function in ("add", "sub"):
         first, second = value.arguments
         if isinstance(first, Call) and first.function == "mul":

@@ -1,42 +1,50 @@
-"""Weights in less room: rounded, where a user asked for it and many of them have to come from memory.
+"""Large sets of weights are rounded to bfloat16 or 8-bit integers, where a user asks for it: less has to be read from memory.
 
-1. `bfloat16`: each weight is rounded to the nearest number of eight bits; sums are made as before.
-2. `int8`: `y = contract(x, w)` becomes `y = scale[o] contract(x, q)` with whole numbers q, at most 127 of them to either side. Sums that
+1. `bfloat16`: each weight is rounded to the nearest bfloat16, ties to even.
+2. `int8`: `y = contract(x, w)` becomes `y = scale[o] contract(x, q)` with integers q from -127 to 127. Contractions whose sums
    begin with something other than their bias, as in recurrent layers, stay as they are.
 
-Sums are floats as before. Whether a model bears that is for its golden events to say.
+Sums stay float32. Whether a model tolerates this is for its golden events to decide.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tamis.native.emission.packing import MANY
-from tamis.native.expression import Accumulator, Call, Expression, Load
-from tamis.native.program import Contract, Loop, Program, Statement
+from tamis.native.expression import Accumulator, Call, Load, mapped
+from tamis.native.passes.base import Pass
+from tamis.native.passes.conditions import NOT_TILED
+from tamis.native.program import Contract, Program, Statement
 from tamis.native.view import Buffer, Role, View
 
-LARGEST = 127
+LARGEST_INT8 = 127  # to either side, so that a weight and its negative are rounded alike
 
 
-def round_weights(program: Program, precision: str) -> Program:
-    """Return the program with its large sets of weights rounded."""
-    found = replace(program, constants=dict(program.constants), statements=[])
-    found.statements += [_statement(one, found, precision) for one in program.statements]
-    return found
+@dataclass(frozen=True)
+class RoundWeights(Pass):
+    """Round weights to `bfloat16` or `int8`; `float32` leaves them as they are."""
 
+    precision: str
+    name = "round-weights"
+    requires = (NOT_TILED,)
 
-def _statement(statement: Statement, program: Program, precision: str) -> Statement:
-    if isinstance(statement, Loop):
-        body = (_statement(one, program, precision) for one in statement.body)
-        return replace(statement, body=tuple(body))
-    if not isinstance(statement, Contract) or statement.weights.size < MANY:
-        return statement
-    if precision == "bfloat16":
-        return replace(statement, weights=_bfloat16(statement.weights))
-    return statement if statement.start is not None else _int8(statement, program)
+    def apply(self, program: Program) -> Program:
+        """Rewrite the contractions of many weights."""
+        if self.precision == "float32":
+            return program
+        constants = dict(program.constants)
+
+        def rounded(statement: Statement) -> Statement:
+            if not isinstance(statement, Contract) or statement.weights.size < MANY:
+                return statement
+            if self.precision == "bfloat16":
+                return replace(statement, weights=_bfloat16(statement.weights))
+            return statement if statement.start is not None else _int8(statement, constants)
+
+        return replace(program.mapped(rounded), constants=constants)
 
 
 def _bfloat16(values: np.ndarray) -> np.ndarray:
@@ -45,27 +53,23 @@ def _bfloat16(values: np.ndarray) -> np.ndarray:
     return ((bits + 0x7FFF + even) & np.uint32(0xFFFF0000)).view(np.float32).reshape(values.shape)
 
 
-def _int8(statement: Contract, program: Program) -> Contract:
+def _int8(statement: Contract, constants: dict[Buffer, np.ndarray]) -> Contract:
+    """Return a contraction over integers, with scale and bias applied to its sums; both are added to the constants."""
     weights = statement.weights.astype(np.float64)
-    scale = np.abs(weights).max(1) / LARGEST  # (groups, outputs)
+    scale = np.abs(weights).max(1) / LARGEST_INT8  # (groups, outputs)
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
-    whole = np.rint(weights / scale[:, None]).astype(np.float32)
-    held = []
+    integers = np.rint(weights / scale[:, None]).astype(np.float32)
+    factors = []
     for name, values in (("scale", scale), ("bias", statement.bias)):
-        buffer = Buffer(f"{len(program.constants)}:{name}", values.size, Role.CONSTANT)
-        program.constants[buffer] = np.ascontiguousarray(values, np.float32)
+        buffer = Buffer(f"{len(constants)}:{name}", values.size, Role.CONSTANT)
+        constants[buffer] = np.ascontiguousarray(values, np.float32)
         lead = View.whole(buffer, (*values.shape, *(1,) * len(statement.positions)))
-        held.append(Load(lead.expand(statement.out.shape)))
+        factors.append(Load(lead.expand(statement.out.shape)))
     summed = Accumulator(statement.out.shape)
-    value = Call("fma", (summed, held[0], held[1]), statement.out.shape)
-    finish = value if statement.finish is None else _put(statement.finish, value)
-    return replace(statement, weights=whole, bias=np.zeros_like(statement.bias), finish=finish)
-
-
-def _put(finish: Expression, value: Expression) -> Expression:
-    """Put a value in the place of the sums."""
-    if isinstance(finish, Accumulator):
-        return value
-    if isinstance(finish, Call):
-        return replace(finish, arguments=tuple(_put(one, value) for one in finish.arguments))
-    return finish
+    value = Call("fma", (summed, *factors), statement.out.shape)
+    finish = (
+        value
+        if statement.finish is None
+        else mapped(statement.finish, lambda leaf: value if isinstance(leaf, Accumulator) else leaf)
+    )
+    return replace(statement, weights=integers, bias=np.zeros_like(statement.bias), finish=finish)

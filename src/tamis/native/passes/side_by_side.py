@@ -1,34 +1,38 @@
-"""A map whose rows are two or four long, one behind the other, becomes as many maps side by side.
+"""A map over rows of two or four contiguous elements becomes one statement that writes two or four maps over columns.
 
-1. `y[i, j] = f(i, j)` for j below 2 becomes `y[i, 0] = f(i, 0), y[i, 1] = f(i, 1)`, together: vectors lie along i then, and are written
-   like cards that are collected; what does not depend on j is computed once, as where neighbours are repeated.
+1. `y[i, j] = f(i, j)` for j < 2 becomes `y[i, 0] = f(i, 0), y[i, 1] = f(i, 1)`: vectors are along i and are interleaved when they are
+   stored; what does not depend on j, as in nearest-neighbour upsampling, is computed once.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from tamis.native.expression import Expression, moved
+from tamis.native.expression import Expression
+from tamis.native.passes.base import Pass
 from tamis.native.program import Map, Maps, Program, Statement
-
-ROWS = (2, 4)
-FEW = 8  # rows
+from tamis.native.thresholds import SPLIT_LENGTHS, SPLIT_ROWS
 
 
-def side_by_side(program: Program) -> Program:
-    """Return the program with such maps taken apart."""
-    return replace(program, statements=[_apart(one) for one in program.statements])
+class SplitShortRows(Pass):
+    """Split maps over short rows by columns."""
+
+    name = "split-short-rows"
+
+    def apply(self, program: Program) -> Program:
+        """Rewrite the maps outside of loops."""
+        return replace(program, statements=[_split(one) for one in program.statements])
 
 
-def _apart(statement: Statement) -> Statement:
+def _split(statement: Statement) -> Statement:
     if not isinstance(statement, Map) or len(statement.out.shape) < 2:
         return statement
     out = statement.out
     size, last = out.shape[-1], len(out.shape) - 1
-    if size not in ROWS or out.shape[-2] < FEW or out.strides[-2:] != (size, 1):
+    if size not in SPLIT_LENGTHS or out.shape[-2] < SPLIT_ROWS or out.strides[-2:] != (size, 1):
         return statement
 
-    def row(number: int) -> Expression:
-        return moved(statement.value, lambda view: view.at(last, number), out.shape[:-1])
+    def column(number: int) -> Expression:
+        return statement.value.moved(lambda view: view.at(last, number), out.shape[:-1])
 
-    return Maps(tuple(map(row, range(size))), tuple(out.at(last, number) for number in range(size)))
+    return Maps(tuple(map(column, range(size))), tuple(out.at(last, number) for number in range(size)))
