@@ -61,18 +61,46 @@ def _finite(data: Any) -> Any:
     return data
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; the first column is left-aligned, numbers are right-aligned."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, keys: int = 1
+) -> None:
+    """Print a table with left-aligned key columns and right-aligned values.
+
+    On a narrow terminal the columns that do not fit follow in further parts, each of which repeats the key columns.
+    """
     from rich.console import Console  # only here: loading it takes 50 ms
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width, highlight=False).print(table)
+    cells = [[str(cell) for cell in row] for row in rows]
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    for part, shown in enumerate(fitting_columns(columns, cells, keys, console.width)):
+        table = Table(
+            title=None if part else title, title_justify="left", title_style="bold", header_style="bold"
+        )
+        for index in shown:
+            table.add_column(columns[index], justify="left" if index < keys else "right", overflow="fold")
+        for row in cells:
+            table.add_row(*(row[index] for index in shown))
+        console.print(table)
+
+
+def fitting_columns(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], keys: int, width: int
+) -> list[list[int]]:
+    """Return the columns of each part of a table, so that every part is at most `width` wide; key columns may wrap."""
+    frame = 3  # a line and a space on each side
+    widths = [
+        max(map(len, (name, *(row[index] for row in cells)))) + frame for index, name in enumerate(columns)
+    ]
+    fixed = min(sum(widths[:keys]), width // 2)
+    parts, room = [list(range(keys))], width - fixed - 1
+    for index in range(keys, len(columns)):
+        if widths[index] > room and len(parts[-1]) > keys:
+            parts.append(list(range(keys)))
+            room = width - fixed - 1
+        parts[-1].append(index)
+        room -= widths[index]
+    return parts
 
 
 def say(text: str) -> None:

@@ -157,6 +157,7 @@ def _print(summary: Any, output: Path) -> None:
         "time",
         ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
         [_row(line) for line in (*account(summary), *beside(summary))],
+        keys=2,
     )
     click.echo(f"all in {output}")
 

@@ -110,7 +110,7 @@ def _print(name: str, agreements: Sequence[Agreement]) -> None:
         "passes",
     )
     events = agreements[0].events if agreements else 0
-    print_table(f"{name}: agreement with float64 on {events} events", columns, rows)
+    print_table(f"{name}: agreement with float64 on {events} events", columns, rows, keys=2)
     flips = [
         (
             a.engine,

@@ -1,0 +1,36 @@
+"""Tables fit the terminal."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tamis.cli.output import fitting_columns, print_table
+
+COLUMNS = ("part", "step", *(f"value{number}" for number in range(9)))
+CELLS = [
+    ["model", "anomaly", *["1234.5"] * 9],
+    ["filter", "max(anomaly_score) > threshold('anomaly')", *["0.1"] * 9],
+]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 400])
+def test_parts_of_a_table_hold_every_column_once_and_repeat_the_keys(width):
+    parts = fitting_columns(COLUMNS, CELLS, 2, width)
+    assert all(part[:2] == [0, 1] for part in parts)
+    assert [index for part in parts for index in part[2:]] == list(range(2, 11))
+    assert (len(parts) == 1) == (width == 400)
+
+
+def test_table_without_rows_is_one_part():
+    assert fitting_columns(("path", "events"), [], 1, 80) == [[0, 1]]
+
+
+def test_no_line_is_wider_than_the_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_table("time", COLUMNS, CELLS, keys=2)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.count("1234.5") for line in lines) == 9
