@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from tamis.native.emission import Module, Target, Ways, emit
+from tamis.native.emission import Module, Ways, emit
 from tamis.native.graph import Graph
 from tamis.native.lowering import lower
 from tamis.native.passes import (
@@ -25,6 +25,7 @@ from tamis.native.passes import (
 )
 from tamis.native.program import Program
 from tamis.native.specialise import specialise
+from tamis.native.targets import Target, find_target
 
 EXACT = "float32"
 
@@ -52,4 +53,4 @@ def compile_model(
     if precision != EXACT:
         program = round_weights(program, precision)
     wide, narrow = hold(winograd(program, by_place=True)), hoist(winograd(program))
-    return Compiled(graph, wide, narrow, emit(wide, narrow, target or Target(), ways or Ways()))
+    return Compiled(graph, wide, narrow, emit(wide, narrow, target or find_target("avx512"), ways or Ways()))

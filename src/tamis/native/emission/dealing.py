@@ -1,4 +1,4 @@
-"""Numbers that lie side by side and belong to as many vectors: read like cards that are dealt, written like cards that are collected."""
+"""Interleaved numbers, as complex numbers or the phases of a stride: loaded and stored as whole vectors, with shuffles between."""
 
 from __future__ import annotations
 
@@ -6,33 +6,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tamis.native.emission.loops import Axis
+from tamis.native.emission.tuning import INTERLEAVED_VECTORS, SHORTEST_ROW
 from tamis.native.emission.walk import Walk
 from tamis.native.expression import Load
 from tamis.native.view import Role, View
 
-HANDS = (2, 4)
-SHORTEST = 4  # floats of a row
-
 
 class Dealing:
-    """Reads and writes of a walk whose views move on by two or four from lane to lane, each with neighbours that do the same."""
+    """Reads and writes of a walk whose views have a stride of 2 or 4 floats, and neighbours with the same stride."""
 
     def __init__(self, walk: Walk, reads: Sequence[View], outs: Sequence[View]) -> None:
-        """Find out which views lie side by side."""
+        """Find the views that are neighbours."""
         self._walk, self._outs = walk, outs
         self._reads = set(reads)
-        self._first: dict[View, View] = {}  # of each view the first of its neighbours
-        self._reach: dict[View, int] = {}  # of each first one, how far its last neighbour lies from it
-        known: dict[tuple[object, ...], View] = {}
+        self._first: dict[View, View] = {}  # of each view, the first of its neighbours
+        self._reach: dict[View, int] = {}  # of each first view, the distance of its last neighbour in numbers
+        groups: dict[tuple[object, ...], View] = {}
         for view in sorted(self._reads, key=lambda one: one.offset):
-            first = known.setdefault((view.buffer, view.strides, view.step), view)
+            first = groups.setdefault((view.buffer, view.strides, view.step), view)
             self._first[view], self._reach[first] = first, view.offset - first.offset
         self._dealt: dict[tuple[View, int], str] = {}
-        self._rows: Axis | None = None  # of which several make a vector
+        self._rows: Axis | None = None  # rows of which several share a vector
         self.width = 1  # lanes of a row
 
     def begin(self) -> None:
-        """Begin another round: nothing has been read yet."""
+        """Begin another round, in which nothing has been read yet."""
         self._dealt.clear()
 
     def read(self, load: Load, copy: int = 0) -> str:
@@ -59,7 +57,7 @@ class Dealing:
         return f"{name}[{place}]"
 
     def write(self, names: Sequence[str], copy: int = 0) -> None:
-        """Store a vector of each of the views that are written."""
+        """Store a vector of each output view."""
         walk, outs = self._walk, self._outs
         hands = self._hands(outs[0])
         if not hands:
@@ -76,9 +74,9 @@ class Dealing:
 
     @contextmanager
     def rows(self, rows: Axis, last: Axis) -> Iterator[Iterator[None]]:
-        """Go along rows of which several make a vector; yields once for each kind of round.
+        """Loop over rows of which several share a vector; yields once for each body that has to be written.
 
-        Where the rows are no multiple of that, those at the end are done again: what is read is not written.
+        If their number is not a multiple of that, the last rows are computed twice: no view that is read is written.
         """
         walk = self._walk
         count = walk.mode.lanes // last.size
@@ -95,7 +93,7 @@ class Dealing:
                 yield
 
     def makes_vectors(self, rows: Axis, last: Axis) -> bool:
-        """Tell whether several rows make a vector, in every view that is read or written."""
+        """Tell whether several rows can share a vector, in every view that is read or written."""
         walk = self._walk
         lanes = walk.mode.lanes
         if lanes % last.size or last.size in (1, lanes) or rows.size * last.size < lanes:
@@ -104,21 +102,22 @@ class Dealing:
         for view in walk.views:
             place = walk.place(view)
             along, across = last.strides[place], rows.strides[place]
-            dealt = along in HANDS and (view not in self._outs or self._together(along))
+            dealt = along in INTERLEAVED_VECTORS and (view not in self._outs or self._together(along))
             if view.buffer.role is Role.INPUT or (view in self._reads and view.buffer in written):
-                return False  # nothing lies behind its end, or it would be changed when it is read again
-            if not (dealt and last.size * along >= SHORTEST):
-                straight = (along == 1 and across == last.size) or along == across == 0
-                if not straight:
+                return (
+                    False  # nothing may be read beyond an input, nor be overwritten before it is read again
+                )
+            if not (dealt and last.size * along >= SHORTEST_ROW):
+                contiguous = (along == 1 and across == last.size) or along == across == 0
+                if not contiguous:
                     return False
         return True
 
     def _row(self, view: View, hands: int) -> str:
-        """Return the floats of a row, and from one to the next."""
+        """Return the floats of a row, and from one row to the next."""
         walk, rows = self._walk, self._rows
-        assert rows is not None and walk.vector is not None  # noqa: S101, PT018 - as where it is called
-        pitch = rows.strides[walk.place(view)]
-        return f"{self.width * hands}, {pitch}"
+        assert rows is not None and walk.vector is not None  # noqa: S101, PT018 - the caller checks
+        return f"{self.width * hands}, {rows.strides[walk.place(view)]}"
 
     def _together(self, hands: int) -> bool:
         return hands == len(self._outs) and all(
@@ -126,11 +125,11 @@ class Dealing:
         )
 
     def _hands(self, view: View) -> int:
-        """Return from how many vectors' numbers those of a view have to be picked, or 0."""
+        """Return how many vectors a view is interleaved with, itself included; 0 if it is not."""
         walk = self._walk
         if walk.mode.wide or walk.vector is None or walk.vector.size == 1:
             return 0
         stride = walk.vector.strides[walk.place(view)]
-        if stride not in HANDS or (view in self._outs and not self._together(stride)):
+        if stride not in INTERLEAVED_VECTORS or (view in self._outs and not self._together(stride)):
             return 0
         return stride

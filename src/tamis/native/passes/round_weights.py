@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tamis.native.emission.packing import MANY
+from tamis.native.emission.tuning import MIN_PACKED_WEIGHTS
 from tamis.native.expression import Accumulator, Call, Expression, Load
 from tamis.native.program import Contract, Loop, Program, Statement
 from tamis.native.view import Buffer, Role, View
@@ -32,7 +32,7 @@ def _statement(statement: Statement, program: Program, precision: str) -> Statem
     if isinstance(statement, Loop):
         body = (_statement(one, program, precision) for one in statement.body)
         return replace(statement, body=tuple(body))
-    if not isinstance(statement, Contract) or statement.weights.size < MANY:
+    if not isinstance(statement, Contract) or statement.weights.size < MIN_PACKED_WEIGHTS:
         return statement
     if precision == "bfloat16":
         return replace(statement, weights=_bfloat16(statement.weights))
