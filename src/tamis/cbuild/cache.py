@@ -52,7 +52,7 @@ def key_of(*parts: object) -> str:
 
 
 def cached(key: str, make: Make) -> CacheEntry:
-    """Return the entry of a key; if there is none, `make` writes its files into a folder and returns facts about them."""
+    """Return the entry of a key; if it is missing, `make` writes its files into a folder and returns facts about them."""
     try:
         root = cache_root()
     except OSError:  # read-only, or a file system without permissions

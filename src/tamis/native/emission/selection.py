@@ -57,7 +57,7 @@ def emit_pick(statement: Pick, emission: Emission) -> None:
 
 @emit_statement.register
 def emit_put(statement: Put, emission: Emission) -> None:
-    """Write out[i, moved by the indices] = source[i], or its combination with what is there."""
+    """Write out[i, moved by the indices] = source[i], or its combination with the value at that place."""
     writer, mode = emission.writer, emission.mode
     source, out, choices = statement.source, statement.out, statement.choices
     views = [out, source, *(one.places for one in choices)]
