@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tamis.cbuild import COMPILE_FLAGS, compile_shared, find_compiler
-from tamis.native.targets import TARGETS, Target
+from tamis.native.targets import NATIVE_TARGETS, Target
 
 NAMES = ("exp", "expm1", "log", "tanh", "sigmoid", "erf", "softplus", "sin", "cos")
 POINTS = 200_000
@@ -103,7 +103,7 @@ def foreign_runner(target: Target, folder: Path):
     return run
 
 
-@pytest.fixture(scope="module", params=TARGETS, ids=lambda target: target.name)
+@pytest.fixture(scope="module", params=NATIVE_TARGETS, ids=lambda target: target.name)
 def call(request, tmp_path_factory, require_target):
     """Return a function that applies one vector function to arrays, on a target."""
     target, folder = request.param, tmp_path_factory.mktemp("functions")

@@ -16,7 +16,7 @@ from tamis.native.export.golden import golden_header, golden_test
 from tamis.native.export.interface import interface_of
 from tamis.native.export.project import cmake, readme
 from tamis.native.export.sources import TargetCode, dispatcher, header, unit_source
-from tamis.native.targets import TARGETS, Target, find_target
+from tamis.native.targets import NATIVE_TARGETS, Target, find_target
 
 DRAWN_EVENTS = 8  # for the test, where `dims` differ from the sizes of the golden events
 
@@ -63,7 +63,7 @@ def export_c(
 def _targets(names: Sequence[str]) -> list[Target]:
     """Return the targets of these names, all if there are none, and the portable one."""
     requested = {find_target(name).name for name in names} | {"portable"}
-    return [target for target in TARGETS if not names or target.name in requested]
+    return [target for target in NATIVE_TARGETS if not names or target.name in requested]
 
 
 def _golden(bundle: Bundle, dims: Mapping[str, int]) -> Golden:

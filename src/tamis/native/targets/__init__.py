@@ -1,4 +1,4 @@
-"""The instruction sets that code is generated for: each is one module with a `TARGET`, and its C header."""
+"""The instruction sets that code is generated for: each is one module that defines a `Target`, and its C header."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from pkgutil import iter_modules
 from tamis._base import UsageError, did_you_mean, host_facts
 from tamis.native.targets.target import Target
 
-__all__ = ["TARGETS", "Target", "discover_targets", "find_target", "host_target", "targets_of"]
+__all__ = ["NATIVE_TARGETS", "Target", "discover_targets", "find_target", "host_target", "targets_of"]
 
 
 def discover_targets() -> tuple[Target, ...]:
-    """Return the TARGET of every module of this package: wider vectors first, then those that need more of a processor."""
+    """Return the targets that the modules of this package define: wider vectors first, then those that need more of a processor."""
     modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
-    found = [module.TARGET for module in modules if hasattr(module, "TARGET")]
-    return tuple(sorted(found, key=lambda one: (-one.lanes, -len(one.needs), not one.machine, one.name)))
+    values = (value for module in modules for value in vars(module).values())
+    found = {value.name: value for value in values if isinstance(value, Target)}
+    return tuple(
+        sorted(found.values(), key=lambda one: (-one.lanes, -len(one.needs), not one.machine, one.name))
+    )
 
 
-TARGETS = discover_targets()
+NATIVE_TARGETS = discover_targets()
 
 
 def targets_of(machine: str = "") -> tuple[Target, ...]:
     """Return the targets that compile for a machine, this one if none is named."""
     machine = machine or platform.machine()
-    return tuple(target for target in TARGETS if target.machine in ("", machine))
+    return tuple(target for target in NATIVE_TARGETS if target.machine in ("", machine))
 
 
 def host_target() -> Target:
@@ -43,8 +46,8 @@ def host_target() -> Target:
 
 def find_target(name: str) -> Target:
     """Return a target by name."""
-    for target in TARGETS:
+    for target in NATIVE_TARGETS:
         if target.name == name:
             return target
-    hint = did_you_mean(name, [target.name for target in TARGETS])
+    hint = did_you_mean(name, [target.name for target in NATIVE_TARGETS])
     raise UsageError(f"no instruction set is called {name!r}; {hint}".rstrip("; "))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tamis.native.targets.target import Target
 
-TARGET = Target(
+AVX2 = Target(
     name="avx2",
     header=Path(__file__).with_suffix(".h"),
     lanes=8,

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from tamis.native.targets.avx2 import TARGET as AVX2
+from tamis.native.targets.avx2 import AVX2
 from tamis.native.targets.target import Target
 
 FEATURES = ("avx512f", "avx512dq", "avx512vl", "avx512bw", "avx512cd")
 
-TARGET = Target(
+AVX512 = Target(
     name="avx512",
     header=Path(__file__).with_suffix(".h"),
     lanes=16,

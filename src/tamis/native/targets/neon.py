@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tamis.native.targets.target import Target
 
-TARGET = Target(
+NEON = Target(
     name="neon",
     header=Path(__file__).with_suffix(".h"),
     lanes=4,

@@ -4,4 +4,4 @@ from pathlib import Path
 
 from tamis.native.targets.target import Target
 
-TARGET = Target(name="portable", header=Path(__file__).with_suffix(".h"), lanes=4, registers=16, sums=12)
+PORTABLE = Target(name="portable", header=Path(__file__).with_suffix(".h"), lanes=4, registers=16, sums=12)
