@@ -28,7 +28,7 @@ class Blocking:
     lanes: Lanes
     dot: bool  # one output at a time, in many chains
     views: tuple[View, ...]
-    places: tuple[Axis, ...]  # loops over positions around the blocks
+    outer: tuple[Axis, ...]  # loops over positions around the blocks
     last: Axis  # the positions that are cut into blocks
     row: Axis  # a short row of positions, where several share a vector
     rows: int  # how many rows share one; 1: none
@@ -78,11 +78,11 @@ def choose_blocks(mode: Mode, statement: Contract, *, turns: bool) -> Blocking:
     """Choose lanes, loops and block sizes; `turns`: the statement is executed at every turn of a loop."""
     lanes = choose_lanes(mode, statement)
     views = views_of(statement)
-    places = positions_of(mode, statement)
+    axes = positions_of(mode, statement)
     _, terms, total = statement.weights.shape
-    rows = rows_together(mode, places) if lanes is Lanes.POSITIONS else 1
-    row = places.pop() if rows > 1 else Axis(1, ())
-    last = places.pop() if places else Axis(1, (0,) * len(views))
+    rows = rows_together(mode, axes) if lanes is Lanes.POSITIONS else 1
+    row = axes.pop() if rows > 1 else Axis(1, ())
+    last = axes.pop() if axes else Axis(1, (0,) * len(views))
     x, factor = statement.x, mode.factor(statement.x)
     ranges = slice(1, 1 + statement.reduced - bool(statement.taps))
     reduced = [
@@ -100,7 +100,7 @@ def choose_blocks(mode: Mode, statement: Contract, *, turns: bool) -> Blocking:
         lanes=lanes,
         dot=dot,
         views=tuple(views),
-        places=tuple(places),
+        outer=tuple(axes),
         last=last,
         row=row,
         rows=rows,

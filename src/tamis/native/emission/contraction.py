@@ -106,7 +106,7 @@ class _Contraction:
             self.groups,
             tuple(view.strides[0] * mode.factor(view) if view.shape[0] > 1 else 0 for view in plan.views),
         )
-        loops = [("g", group), *((f"p{number}", axis) for number, axis in enumerate(plan.places))]
+        loops = [("g", group), *((f"p{number}", axis) for number, axis in enumerate(plan.outer))]
         if plan.lanes is Lanes.EVENTS and plan.dot:
             moves = tuple(0 if mode.is_constant(view) else mode.lanes for view in plan.views)
             loops.append(("v", Axis(mode.count, moves)))
@@ -260,12 +260,12 @@ class _Contraction:
             whole, rest = inner.size // straight, inner.size % straight
             with writer.loop("r", whole * straight, straight):
                 for c in range(straight):
-                    place = f"{at} + (r + {c}) * {inner.strides[0]}" if inner.strides[0] else at
-                    self._term(names, block, place, c * width, c % chains)
+                    address = f"{at} + (r + {c}) * {inner.strides[0]}" if inner.strides[0] else at
+                    self._term(names, block, address, c * width, c % chains)
                 writer.line(f"k += {straight * width};")
             for c in range(rest):
-                place = f"{at} + {(whole * straight + c) * inner.strides[0]}"
-                self._term(names, block, place, c * width, c % chains)
+                address = f"{at} + {(whole * straight + c) * inner.strides[0]}"
+                self._term(names, block, address, c * width, c % chains)
             if rest:
                 writer.line(f"k += {rest * width};")
 
@@ -390,10 +390,10 @@ class _Contraction:
         )
         for c in range(-(-(self.terms - whole) // lanes)):
             left = min(lanes, self.terms - whole - c * lanes)
-            place = whole + c * lanes
-            value = f"gather(x + {place * stride}, {stride}, {left})"
-            value = f"ld_n(x + {place}, {left})" if stride == 1 else value
-            writer.line(f"a[{c}] = fma_(ld_n(k + {place}, {left}), {value}, a[{c}]);")
+            start = whole + c * lanes
+            value = f"gather(x + {start * stride}, {stride}, {left})"
+            value = f"ld_n(x + {start}, {left})" if stride == 1 else value
+            writer.line(f"a[{c}] = fma_(ld_n(k + {start}, {left}), {value}, a[{c}]);")
         writer.line(f"float f[{chains}];")
         writer.line(f"for (int c = 0; c < {count}; c++) st(f + c * {lanes}, a[c]);")
         self._halve("f", chains)

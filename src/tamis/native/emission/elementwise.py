@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 from tamis.native.emission.arithmetic import Arithmetic
-from tamis.native.emission.dealing import Dealing
+from tamis.native.emission.interleaving import Interleaving
 from tamis.native.emission.loops import Axis
 from tamis.native.emission.mode import Mode
 from tamis.native.emission.statement import Emission, emit_statement
@@ -61,20 +61,20 @@ def emit_maps(statement: Maps, emission: Emission) -> None:
     values, outs = statement.values, statement.outs
     reads = [load.view for value in values for load in loads(value)]
     walk = Walk(writer, mode, [*outs, *reads])
-    dealing = Dealing(walk, reads, outs)
-    axes, last = _axes(walk, outs[0], dealing.makes_vectors)
-    arithmetic = Arithmetic(writer, dealing.read, walk.depth)
+    interleaving = Interleaving(walk, reads, outs)
+    axes, last = _axes(walk, outs[0], interleaving.can_share_vectors)
+    arithmetic = Arithmetic(writer, interleaving.read, walk.depth)
     with ExitStack() as stack:
-        if not mode.wide and axes and dealing.makes_vectors(axes[-1], last):
-            rounds: AbstractContextManager[Iterator[object]] = dealing.rows(axes.pop(), last)
+        if not mode.wide and axes and interleaving.can_share_vectors(axes[-1], last):
+            rounds: AbstractContextManager[Iterator[object]] = interleaving.rows(axes.pop(), last)
         else:
             rounds = walk.along(last)
         for axis in axes:
             stack.enter_context(walk.enter(axis))
         for _ in stack.enter_context(rounds):
             arithmetic.forget({})
-            dealing.begin()
-            dealing.write([arithmetic.text(value) for value in values])
+            interleaving.begin()
+            interleaving.write([arithmetic.text(value) for value in values])
 
 
 def _axes(
@@ -117,11 +117,9 @@ def emit_reduce(statement: Reduce, emission: Emission) -> None:
     reduced = [
         Axis(
             size,
-            tuple(
-                one[rank + place] * mode.factor(view) for one, view in zip(strides, walk.views, strict=True)
-            ),
+            tuple(one[axis] * mode.factor(view) for one, view in zip(strides, walk.views, strict=True)),
         )
-        for place, size in enumerate(shape[rank:])
+        for axis, size in enumerate(shape[rank:], rank)
     ]
     across = not mode.wide and _is_vector_axis(mode, reduced[-1], statement.kind)
     with ExitStack() as stack:

@@ -29,13 +29,13 @@ def choose_lanes(mode: Mode, statement: Contract) -> Lanes:
     if statement.chains > STRAIGHT_TERMS:
         return Lanes.OUTPUTS  # of which there is one: the lanes are its chains
     lanes, (_, terms, outputs) = mode.lanes, statement.weights.shape
-    places = positions_of(mode, statement)
-    last = places[-1].size if places else 1
-    others = prod(axis.size for axis in places) // last
-    contiguous = places and places[-1].strides[0] == 1 and places[-1].strides[1] == 1
+    positions = positions_of(mode, statement)
+    last = positions[-1].size if positions else 1
+    others = prod(axis.size for axis in positions) // last
+    contiguous = positions and positions[-1].strides[0] == 1 and positions[-1].strides[1] == 1
     if not contiguous:
         return Lanes.OUTPUTS
-    rows = rows_together(mode, places)
+    rows = rows_together(mode, positions)
     load = ROW_LOAD_COST if rows > 1 else 1.0
     by_positions = outputs * others * -(-last // lanes) / rows * (terms * load)
     scattered = sum(view.strides[1] != 1 for view in views_of(statement)[1:]) if outputs > 1 else 0
@@ -43,11 +43,11 @@ def choose_lanes(mode: Mode, statement: Contract) -> Lanes:
     return Lanes.POSITIONS if by_positions <= by_outputs else Lanes.OUTPUTS
 
 
-def rows_together(mode: Mode, places: Sequence[Axis]) -> int:
+def rows_together(mode: Mode, positions: Sequence[Axis]) -> int:
     """Return how many short rows share a vector: several if each is contiguous, or one element, in every view."""
-    if mode.wide or len(places) < 2:
+    if mode.wide or len(positions) < 2:
         return 1
-    rows, last = places[-2:]
+    rows, last = positions[-2:]
     count = mode.lanes // last.size
     if last.size not in SHORT_ROWS or count < 2 or rows.size % count:
         return 1

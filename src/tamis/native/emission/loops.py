@@ -17,10 +17,10 @@ class Axis:
 def joined(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[Axis]:
     """Return the axes of views of one shape, given the strides of each; axes of size 1 are dropped, contiguous ones merged."""
     axes: list[Axis] = []
-    for place, size in enumerate(shape):
+    for axis, size in enumerate(shape):
         if size == 1:
             continue
-        moves = tuple(one[place] for one in strides)
+        moves = tuple(one[axis] for one in strides)
         if axes and all(outer == inner * size for outer, inner in zip(axes[-1].strides, moves, strict=True)):
             axes[-1] = Axis(axes[-1].size * size, moves)
         else:

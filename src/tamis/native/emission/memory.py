@@ -23,7 +23,7 @@ def layout(program: Program, target: Target, blob: Blob, count: int, *, wide: bo
         for buffer in program.outputs:
             lives[buffer] = (lives[buffer][0], end)
         buffers = [*program.inputs, *buffers, *program.outputs]
-    offsets, total = place(buffers, lives)
+    offsets, total = allocate(buffers, lives)
     for buffer, values in program.constants.items():
         offsets[buffer] = blob.add(values)
     names = {one: f"x{i}" for i, one in enumerate(program.inputs)}
@@ -51,7 +51,7 @@ def lifetimes(program: Program) -> dict[Buffer, tuple[int, int]]:
     return found
 
 
-def place(
+def allocate(
     buffers: Iterable[Buffer], lives: Mapping[Buffer, tuple[int, int]]
 ) -> tuple[dict[Buffer, int], int]:
     """Return the offset of each buffer and the total, in numbers: the largest first, each in the first gap among those live with it."""

@@ -95,14 +95,14 @@ def _kernel(writer: Writer, mode: Mode, program: Program, blob: Blob, name: str)
     for number, statement in enumerate(program.statements):
         function = f"{name}_{number}"
         if isinstance(statement, Loop):
-            for place, one in enumerate(statement.body):
-                _function(writer, f"{function}_{place}({parameters}, long t)", mode, blob, one, turns=True)
+            for part, one in enumerate(statement.body):
+                _function(writer, f"{function}_{part}({parameters}, long t)", mode, blob, one, turns=True)
             with (
                 writer.block(f"{LOCAL_FUNCTION} void {function}({parameters})"),
                 writer.loop("t", statement.count),
             ):
-                for place in range(len(statement.body)):
-                    writer.line(f"{function}_{place}({arguments}, t);")
+                for part in range(len(statement.body)):
+                    writer.line(f"{function}_{part}({arguments}, t);")
         else:
             _function(writer, f"{function}({parameters})", mode, blob, statement)
     with writer.block(f"static void {name}({parameters})"):

@@ -82,15 +82,17 @@ class _MatrixProduct:
         with writer.loop("k", self.terms):
             for j in range(width):
                 moved = j * lanes * right.strides[2] * right_factor
-                place = f"r + k * {right.strides[1] * right_factor} + {moved}"
+                address = f"r + k * {right.strides[1] * right_factor} + {moved}"
                 writer.line(
-                    f"V v{j} = {self._vector(right, place, right.strides[2], rest if j == width - 1 else 0)};"
+                    f"V v{j} = {self._vector(right, address, right.strides[2], rest if j == width - 1 else 0)};"
                 )
                 if height > 1:
                     writer.line(f"TAMIS_KEEP(v{j});")
             for i in range(height):
-                place = f"l + k * {left.strides[2] * left_factor} + {i * left.strides[1] * left_factor}"
-                number = f"ld({place})" if mode.wide and not mode.is_constant(left) else f"all(*({place}))"
+                address = f"l + k * {left.strides[2] * left_factor} + {i * left.strides[1] * left_factor}"
+                number = (
+                    f"ld({address})" if mode.wide and not mode.is_constant(left) else f"all(*({address}))"
+                )
                 writer.line(f"const V u{i} = {number};")
                 for j in range(width):
                     writer.line(f"a{i}_{j} = fma_(u{i}, v{j}, a{i}_{j});")
@@ -100,20 +102,20 @@ class _MatrixProduct:
         factor = mode.factor(out)
         for i in range(height):
             for j in range(width):
-                place = f"o + {(i * out.strides[1] + j * lanes * out.strides[2]) * factor}"
+                address = f"o + {(i * out.strides[1] + j * lanes * out.strides[2]) * factor}"
                 count = rest if rest and j == width - 1 else mode.lanes
                 if mode.wide or (out.strides[2] == 1 and count == mode.lanes):
-                    writer.line(f"st({place}, a{i}_{j});")
+                    writer.line(f"st({address}, a{i}_{j});")
                 elif out.strides[2] == 1:
-                    writer.line(f"st_n({place}, a{i}_{j}, {count});")
+                    writer.line(f"st_n({address}, a{i}_{j}, {count});")
                 else:
-                    writer.line(f"scatter({place}, a{i}_{j}, {out.strides[2]}, {count});")
+                    writer.line(f"scatter({address}, a{i}_{j}, {out.strides[2]}, {count});")
 
-    def _vector(self, view: View, place: str, stride: int, rest: int) -> str:
+    def _vector(self, view: View, address: str, stride: int, rest: int) -> str:
         if self.mode.wide:
-            return f"all(*({place}))" if self.mode.is_constant(view) else f"ld({place})"
+            return f"all(*({address}))" if self.mode.is_constant(view) else f"ld({address})"
         if not stride:
-            return f"all(*({place}))"
+            return f"all(*({address}))"
         if stride == 1:
-            return f"ld_n({place}, {rest})" if rest else f"ld({place})"
-        return f"gather({place}, {stride}, {rest or self.mode.lanes})"
+            return f"ld_n({address}, {rest})" if rest else f"ld({address})"
+        return f"gather({address}, {stride}, {rest or self.mode.lanes})"

@@ -57,7 +57,7 @@ def emit_pick(statement: Pick, emission: Emission) -> None:
 
 @emit_statement.register
 def emit_put(statement: Put, emission: Emission) -> None:
-    """Write out[i, moved by the indices] = source[i], or its combination with the value at that place."""
+    """Write out[i, moved by the indices] = source[i], or its combination with the value there."""
     writer, mode = emission.writer, emission.mode
     source, out, choices = statement.source, statement.out, statement.choices
     views = [out, source, *(one.places for one in choices)]
@@ -87,9 +87,9 @@ def _selected(
 
     `views` are the output, the source, and the indices. An index is read in the outermost loop in which it is known.
     """
-    moving = [place for place, axis in enumerate(axes) if any(axis.strides[2:])]
+    moving = [depth for depth, axis in enumerate(axes) if any(axis.strides[2:])]
     fixed = _is_fixed(mode, choices)
-    moves = [[(f"i{n}", axis.strides[place]) for n, axis in enumerate(axes)] for place in range(len(views))]
+    moves = [[(f"i{n}", axis.strides[view]) for n, axis in enumerate(axes)] for view in range(len(views))]
     with ExitStack() as stack:
         if not mode.wide:
             stack.enter_context(writer.loop("v", mode.count))
@@ -98,12 +98,12 @@ def _selected(
             if number:
                 stack.enter_context(writer.loop(f"i{number - 1}", axis.size))
             if not known and number == (moving[-1] + 1 if moving else 0):
-                _write_places(writer, mode, choices, moves)
+                _write_index(writer, mode, choices, moves)
                 known = True
         if mode.wide:
             stack.enter_context(writer.loop("v", mode.count if vectors else mode.count * mode.lanes))
             if not fixed:
-                _write_places(writer, mode, choices, moves)
+                _write_index(writer, mode, choices, moves)
         out, source = (
             _address(mode, view, move, event=not vectors)
             for view, move in zip(views[:2], moves[:2], strict=True)
@@ -111,12 +111,12 @@ def _selected(
         yield out, source
 
 
-def _write_places(writer: Writer, mode: Mode, choices: Sequence[Choice], moves: Sequence[Moves]) -> None:
+def _write_index(writer: Writer, mode: Mode, choices: Sequence[Choice], moves: Sequence[Moves]) -> None:
     """Declare `at`: the distance that the indices lead to, in numbers."""
     terms = []
     for one, move in zip(choices, moves[2:], strict=True):
         address = _address(mode, one.places, move, event=not mode.is_constant(one.places))
-        terms.append(f"tamis_place(*({address}), {one.size}) * {one.stride}")
+        terms.append(f"tamis_index(*({address}), {one.size}) * {one.stride}")
     writer.line(f"const long at = {' + '.join(terms)};")
 
 
@@ -134,11 +134,9 @@ def emit_order(statement: Order, emission: Emission) -> None:
         stack.enter_context(writer.loop("v", mode.count * mode.lanes if mode.wide else mode.count))
         for number, axis in enumerate(axes):
             stack.enter_context(writer.loop(f"i{number}", axis.size))
-        moves = [
-            [(f"i{n}", axis.strides[place]) for n, axis in enumerate(axes)] for place in range(len(views))
-        ]
+        moves = [[(f"i{n}", axis.strides[view]) for n, axis in enumerate(axes)] for view in range(len(views))]
         writer.line(f"float best[{count}];")
-        writer.line(f"int place[{count}];")
+        writer.line(f"int index[{count}];")
         writer.line(f"const float *x = {_address(mode, value, moves[-1])};")
         step = value.strides[-1] * mode.factor(value)
         stays = f"best[{{0}}] == best[{{0}}] && !(one {sign} best[{{0}}])"  # numbers come before NaN
@@ -149,7 +147,7 @@ def emit_order(statement: Order, emission: Emission) -> None:
             writer.line(f"const float one = x[i * {step}];")
             writer.line(f"if ({stays.format(count - 1)}) continue;")
             _insert(writer, str(count - 1), stays)
-        names = ["best"] * (statement.values is not None) + ["place"] * (statement.places is not None)
+        names = ["best"] * (statement.values is not None) + ["index"] * (statement.places is not None)
         with writer.loop("j", count):
             for view, move, name in zip(results, moves, names, strict=False):
                 address = _address(mode, view, [*move, ("j", view.strides[-1])])
@@ -160,6 +158,6 @@ def _insert(writer: Writer, last: str, stays: str) -> None:
     """Insert an element into the sorted list: move the worse ones back by one, beginning with the last."""
     writer.line(f"long j = {last};")
     writer.line(
-        f"for (; j > 0 && !({stays.format('j - 1')}); j--) best[j] = best[j - 1], place[j] = place[j - 1];"
+        f"for (; j > 0 && !({stays.format('j - 1')}); j--) best[j] = best[j - 1], index[j] = index[j - 1];"
     )
-    writer.line("best[j] = one, place[j] = (int)i;")
+    writer.line("best[j] = one, index[j] = (int)i;")

@@ -38,8 +38,8 @@ class _TiledSums:
         self.views = list(dict.fromkeys([statement.x, *statement.outs, *more]))
         room = max(1, mode.target.sums // self.size)
         last = statement.outs[0].shape[-1]
-        self.places = 1 if mode.count > 1 else min(TILE_POSITIONS, last, room)
-        self.block = max(1, room // (self.places * mode.count))
+        self.positions = 1 if mode.count > 1 else min(TILE_POSITIONS, last, room)
+        self.block = max(1, room // (self.positions * mode.count))
 
     def write(self) -> None:
         """Write the loops over groups, positions and outputs."""
@@ -60,12 +60,12 @@ class _TiledSums:
                 )
                 self._enter(stack, counters, f"p{number}", Axis(axis.size, strides))
             done = 0
-            for count, places in tiles(shape[-1], self.places):
+            for count, positions in tiles(shape[-1], self.positions):
                 start = tuple(stride * done for stride in last)
-                done += count * places
+                done += count * positions
                 with self.writer.loop("q", count):
-                    turns = Axis(count, tuple(stride * places for stride in last))
-                    self._outputs([*counters, ("q", turns)], start, last, places, base)
+                    turns = Axis(count, tuple(stride * positions for stride in last))
+                    self._outputs([*counters, ("q", turns)], start, last, positions, base)
 
     def _strides(self, view: View, lead: int) -> tuple[int, ...]:
         return view.strides[lead if view is self.statement.x else 2 :]
@@ -84,7 +84,7 @@ class _TiledSums:
                 done += size
         return np.concatenate(pieces, axis=1)
 
-    def _outputs(self, counters: list[tuple[str, Axis]], start: tuple[int, ...], last: tuple[int, ...], places: int, base: int) -> None:  # fmt: skip
+    def _outputs(self, counters: list[tuple[str, Axis]], start: tuple[int, ...], last: tuple[int, ...], positions: int, base: int) -> None:  # fmt: skip
         done = 0
         floats = self.size * self.terms
         for count, size in tiles(self.outputs, self.block):
@@ -96,23 +96,23 @@ class _TiledSums:
             with self.writer.loop("o", count):
                 k = f"w + {base + done * floats} + g * {self.outputs * floats} + o * {size * floats}"
                 b = f"w + {self.bias + done * self.size} + g * {self.outputs * self.size} + o * {size * self.size}"
-                self._kernel([*counters, ("o", Axis(count, moves))], first, last, places, size, k, b)
+                self._kernel([*counters, ("o", Axis(count, moves))], first, last, positions, size, k, b)
             done += count * size
 
     def _kernel(self, counters: list[tuple[str, Axis]], start: tuple[int, ...], last: tuple[int, ...],
-                places: int, outputs: int, k: str, b: str) -> None:  # fmt: skip
+                positions: int, outputs: int, k: str, b: str) -> None:  # fmt: skip
         writer, mode, views = self.writer, self.mode, self.views
 
         def address(view: View, i: int = 0, j: int = 0) -> str:
-            place = views.index(view)
+            number = views.index(view)
             output = 0 if view is self.statement.x else view.strides[1] * mode.factor(view)
-            fixed = start[place] + i * output + j // mode.count * last[place]
+            fixed = start[number] + i * output + j // mode.count * last[number]
             fixed += 0 if mode.is_constant(view) else j % mode.count * mode.lanes
             terms = [mode.base(view), str(fixed)]
-            terms += [f"{counter} * {axis.strides[place]}" for counter, axis in counters if axis.strides[place] and axis.size > 1]  # fmt: skip
+            terms += [f"{counter} * {axis.strides[number]}" for counter, axis in counters if axis.strides[number] and axis.size > 1]  # fmt: skip
             return " + ".join(terms)
 
-        across = places * mode.count
+        across = positions * mode.count
         writer.line(f"const float *x = {address(self.statement.x)};")
         writer.line(f"const float *k = {k};")
         if self.statement.bias.any():
@@ -170,8 +170,8 @@ class _TiledSums:
             for f in range(self.size):
                 with writer.block():
                     for j in range(across):
-                        place = f * far + j // mode.count * apart + j % mode.count * mode.lanes
-                        writer.line(f"V v{j} = ld(xr + {place});")
+                        offset = f * far + j // mode.count * apart + j % mode.count * mode.lanes
+                        writer.line(f"V v{j} = ld(xr + {offset});")
                         if outputs > 1:
                             writer.line(f"TAMIS_KEEP(v{j});")
                     for i in range(outputs):

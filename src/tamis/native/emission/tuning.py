@@ -29,7 +29,7 @@ INTERLEAVED = 2
 BLOCK_ROWS = 4
 # Strides in floats at which whole vectors are loaded and shuffled. Derived: every3 and every4 of moves.h.
 SHUFFLE_STRIDES = (3, 4)
-# Vectors that one run of floats is dealt to. Derived: deal2 and deal4 of moves.h.
+# Vectors that numbers may be interleaved from. Derived: interleave2 and interleave4 of moves.h.
 INTERLEAVED_VECTORS = (2, 4)
 # Floats of the shortest row that is loaded as a part of a vector. Derived: ld_rows4 of moves.h.
 SHORTEST_ROW = 4

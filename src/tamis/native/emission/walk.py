@@ -50,26 +50,26 @@ class Walk:
             yield len(self.loops) - 1
         self.loops.pop()
 
-    def place(self, view: View) -> int:
-        """Return a view's position in `views`."""
+    def index(self, view: View) -> int:
+        """Return the index of a view in `views`, and in the strides of axes."""
         return self.views.index(view)
 
     def address(self, view: View, copy: int = 0) -> str:
         """Return the address of a view's element, or of an interleaved copy."""
-        place = self.place(view)
+        number = self.index(view)
         terms = [self.mode.base(view)]
         for counter, axis in self.loops:
-            stride = axis.strides[place]
+            stride = axis.strides[number]
             if stride and axis.size > 1:
                 terms.append(counter if stride == 1 else f"{counter} * {stride}")
-        if copy and self.beside[place]:
-            terms.append(str(copy * self.beside[place]))
+        if copy and self.beside[number]:
+            terms.append(str(copy * self.beside[number]))
         return " + ".join(terms)
 
     def depth(self, load: Load) -> int:
         """Return the innermost planned loop that a view moves in; -1 if it moves in none."""
-        place = self.place(load.view)
-        moving = [number for number, axis in enumerate(self.plan) if axis.strides[place] and axis.size > 1]
+        number = self.index(load.view)
+        moving = [depth for depth, axis in enumerate(self.plan) if axis.strides[number] and axis.size > 1]
         return moving[-1] if moving else -1
 
     def read(self, load: Load, copy: int = 0) -> str:
@@ -78,7 +78,7 @@ class Walk:
         address = self.address(view, copy)
         if self.mode.wide:
             return f"all(*({address}))" if self.mode.is_constant(view) else f"ld({address})"
-        stride = self.vector.strides[self.place(view)] if self.vector else 0
+        stride = self.vector.strides[self.index(view)] if self.vector else 0
         if not stride:
             return f"all(*({address}))"
         full = self.filled == self.mode.lanes
@@ -97,7 +97,7 @@ class Walk:
     def write(self, view: View, value: str, copy: int = 0) -> None:
         """Store a vector."""
         address = self.address(view, copy)
-        stride = self.vector.strides[self.place(view)] if self.vector else 1
+        stride = self.vector.strides[self.index(view)] if self.vector else 1
         if self.mode.wide:
             text = f"st({address}, {value});"
         elif stride == 1 or (self.vector is not None and self.vector.size == 1):
@@ -152,11 +152,11 @@ def best_vector(mode: Mode, axes: Sequence[Axis], first_read: int) -> int:
     total = 1
     for axis in axes:
         total *= axis.size
-    for place, axis in enumerate(axes):
+    for number, axis in enumerate(axes):
         vectors = total // axis.size * -(-axis.size // mode.lanes)
         cost = 1.0 if axis.strides[0] == 1 else float(mode.lanes)
         for stride in axis.strides[first_read:]:
             cost += READ_COSTS.get(stride, mode.lanes / 2)
         if vectors * cost < least:
-            best, least = place, vectors * cost
+            best, least = number, vectors * cost
     return best

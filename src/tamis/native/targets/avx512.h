@@ -76,7 +76,7 @@ TAMIS_INLINE V scaled(V a, V n) { return (V)_mm512_scalef_ps((__m512)a, (__m512)
 TAMIS_INLINE V power2(V n) { return (V)_mm512_scalef_ps(_mm512_set1_ps(1.0f), (__m512)n); }
 
 /* transposes 16 rows; stores `columns` of the result, `pitch` floats apart */
-TAMIS_INLINE void tamis_turn(__m512 *r, float *out, ptrdiff_t pitch, int columns) {
+TAMIS_INLINE void tamis_transpose(__m512 *r, float *out, ptrdiff_t pitch, int columns) {
     __m512 t[16];
     for (int i = 0; i < 8; i++) {
         t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
@@ -107,10 +107,10 @@ TAMIS_INLINE void tamis_columns(const float *p, ptrdiff_t step, int rows, int wi
     int k = 0;
     for (; k + 16 <= width; k += 16) {
         for (int i = 0; i < 16; i++) r[i] = i < rows ? _mm512_loadu_ps(p + i * step + k) : _mm512_setzero_ps();
-        tamis_turn(r, out + k * pitch, pitch, 16);
+        tamis_transpose(r, out + k * pitch, pitch, 16);
     }
     if (k < width) {
         for (int i = 0; i < 16; i++) r[i] = i < rows ? _mm512_maskz_loadu_ps(TAMIS_MASK(width - k), p + i * step + k) : _mm512_setzero_ps();
-        tamis_turn(r, out + k * pitch, pitch, width - k);
+        tamis_transpose(r, out + k * pitch, pitch, width - k);
     }
 }

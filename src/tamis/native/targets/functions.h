@@ -1,7 +1,7 @@
 /* The functions that generated code calls, f_NAME, for every width. Sources of the approximations: Cephes is Stephen L. Moshier's
-   Cephes Mathematical Library, single precision (netlib.org/cephes); tests/native/test_functions.py holds each to its error bound. */
+   Cephes Mathematical Library, single precision (netlib.org/cephes); tests/native/targets/test_functions.py holds each to its error bound. */
 
-TAMIS_INLINE V truth(I m) { return (V)((I)all(1.0f) & m); }
+TAMIS_INLINE V boolean(I m) { return (V)((I)all(1.0f) & m); }
 TAMIS_INLINE V f_abs(V a) { return (V)((I)a & 0x7fffffff); }
 TAMIS_INLINE V f_neg(V a) { return -a; }
 TAMIS_INLINE V f_add(V a, V b) { return a + b; }
@@ -20,14 +20,14 @@ TAMIS_INLINE V f_round(V a) { return round_(a); }
 TAMIS_INLINE V f_trunc(V a) { return trunc_(a); }
 TAMIS_INLINE V f_relu(V a) { return max_((V){0}, a); } /* NaN propagates: max_ returns its second argument if one is NaN */
 TAMIS_INLINE V f_reciprocal(V a) { return all(1.0f) / a; }
-TAMIS_INLINE V f_greater(V a, V b) { return truth(a > b); }
-TAMIS_INLINE V f_less(V a, V b) { return truth(a < b); }
-TAMIS_INLINE V f_equal(V a, V b) { return truth(a == b); }
-TAMIS_INLINE V f_greater_equal(V a, V b) { return truth(a >= b); }
-TAMIS_INLINE V f_less_equal(V a, V b) { return truth(a <= b); }
-TAMIS_INLINE V f_not(V a) { return truth(a == (V){0}); }
-TAMIS_INLINE V f_isnan(V a) { return truth(a != a); }
-TAMIS_INLINE V f_sign(V a) { return pick(a != a, a, truth(a > (V){0}) - truth(a < (V){0})); }
+TAMIS_INLINE V f_greater(V a, V b) { return boolean(a > b); }
+TAMIS_INLINE V f_less(V a, V b) { return boolean(a < b); }
+TAMIS_INLINE V f_equal(V a, V b) { return boolean(a == b); }
+TAMIS_INLINE V f_greater_equal(V a, V b) { return boolean(a >= b); }
+TAMIS_INLINE V f_less_equal(V a, V b) { return boolean(a <= b); }
+TAMIS_INLINE V f_not(V a) { return boolean(a == (V){0}); }
+TAMIS_INLINE V f_isnan(V a) { return boolean(a != a); }
+TAMIS_INLINE V f_sign(V a) { return pick(a != a, a, boolean(a > (V){0}) - boolean(a < (V){0})); }
 TAMIS_INLINE V f_where(V m, V a, V b) { return pick(m != (V){0}, a, b); }
 
 /* returns exp(r) - 1 for x = n log 2 + r with |r| <= log(2) / 2. Polynomial of Cephes' expf, evaluated in pairs for shorter chains.
@@ -48,21 +48,21 @@ TAMIS_INLINE V f_exp(V x) {
 }
 TAMIS_INLINE V f_sigmoid(V x) { return inverse(all(1.0f) + f_exp(min_(all(88.0f), -x))); }
 /* tanh(x) = (exp(2x) - 1) / (exp(2x) + 1), without cancellation since exp(r) - 1 is computed directly; returns the numerator */
-TAMIS_INLINE V tamis_tanh(V x, V *under) {
+TAMIS_INLINE V tamis_tanh(V x, V *denominator) {
     V n, q = tamis_exponent(min_(all(18.1f), max_(all(-18.1f), x + x)), &n);
     V e = power2(n);
     V t = fma_(e, q, e - all(1.0f));
-    *under = t + all(2.0f);
+    *denominator = t + all(2.0f);
     return t;
 }
 TAMIS_INLINE V f_tanh(V x) {
-    V under, over = tamis_tanh(x, &under);
-    return over * inverse(under);
+    V denominator, numerator = tamis_tanh(x, &denominator);
+    return numerator * inverse(denominator);
 }
 /* sigmoid(a) tanh(b) with one division; a is clipped at -50, where the sigmoid (2e-22) is negligible in any sum of floats */
 TAMIS_INLINE V f_gate(V a, V b) {
-    V under, over = tamis_tanh(b, &under);
-    return over * inverse(under * (all(1.0f) + f_exp(min_(all(50.0f), -a))));
+    V denominator, numerator = tamis_tanh(b, &denominator);
+    return numerator * inverse(denominator * (all(1.0f) + f_exp(min_(all(50.0f), -a))));
 }
 /* Norbert Juffa, "Efficient faithfully rounded implementation of error function erff()" (stackoverflow.com/q/35148198): minimax
    polynomials for |x| below and above 475/512 */
@@ -94,7 +94,7 @@ TAMIS_INLINE V f_log(V x) {
     V e = __builtin_convertvector(((bits >> 23) & 255) - 126, V) - (V)((I)all(25.0f) & small);
     V m = (V)((bits & 0x007fffff) | 0x3f000000);
     I low = m < all(0.707106781186547524f);
-    e = e - truth(low);
+    e = e - boolean(low);
     m = m + (V)((I)m & low) - all(1.0f);
     V z = m * m, p = all(7.0376836292e-2f);
     p = fma_(p, m, all(-1.1514610310e-1f));
@@ -160,7 +160,7 @@ TAMIS_INLINE V f_mod(V x, V y) {
 }
 /* sine (shift 0) or cosine (shift 1): polynomials of Cephes' sinf and cosf on [-pi/4, pi/4], after Cody and Waite's reduction by
    multiples of pi/2 in three parts (twice Cephes' DP1 to DP3) */
-TAMIS_INLINE V tamis_wave(V x, int32_t shift) {
+TAMIS_INLINE V tamis_sine(V x, int32_t shift) {
     V n = round_(x * all(0.636619772367581343f));
     V r = fma_(n, all(-1.5703125f), x);
     r = fma_(n, all(-4.837512969970703125e-4f), r);
@@ -170,15 +170,15 @@ TAMIS_INLINE V tamis_wave(V x, int32_t shift) {
     V s = fma_(fma_(fma_(all(-1.9515295891e-4f), z, all(8.3321608736e-3f)), z, all(-1.6666654611e-1f)) * z, r, r);
     V c = fma_(fma_(all(2.443315711809948e-5f), z, all(-1.388731625493765e-3f)), z, all(4.166664568298827e-2f));
     c = fma_(c, z * z, fma_(all(-0.5f), z, all(1.0f)));
-    V found = pick((q & 1) != 0, c, s);
-    return (V)((I)found ^ ((q & 2) << 30));
+    V result = pick((q & 1) != 0, c, s);
+    return (V)((I)result ^ ((q & 2) << 30));
 }
 /* beyond 256, where the reduction loses digits, the C library computes each lane */
-#define TAMIS_WAVE(name, shift, far) \
+#define TAMIS_SINE(name, shift, far) \
     TAMIS_INLINE V name(V x) { \
-        V found = tamis_wave(pick(f_abs(x) < all(256.0f), x, (V){0}), shift); \
-        for (int i = 0; i < TAMIS_LANES; i++) if (!(x[i] < 256.0f && x[i] > -256.0f)) found[i] = far(x[i]); \
-        return found; \
+        V result = tamis_sine(pick(f_abs(x) < all(256.0f), x, (V){0}), shift); \
+        for (int i = 0; i < TAMIS_LANES; i++) if (!(x[i] < 256.0f && x[i] > -256.0f)) result[i] = far(x[i]); \
+        return result; \
     }
-TAMIS_WAVE(f_sin, 0, sinf)
-TAMIS_WAVE(f_cos, 1, cosf)
+TAMIS_SINE(f_sin, 0, sinf)
+TAMIS_SINE(f_cos, 1, cosf)

@@ -48,16 +48,16 @@ TAMIS_INLINE V first_(V v, float fill, int n) {
 /* minimum and maximum over the lanes */
 #ifndef least
 TAMIS_INLINE float least(V v) {
-    float found = v[0];
-    for (int i = 1; i < TAMIS_LANES; i++) found = v[i] < found ? v[i] : found;
-    return found;
+    float result = v[0];
+    for (int i = 1; i < TAMIS_LANES; i++) result = v[i] < result ? v[i] : result;
+    return result;
 }
 #endif
 #ifndef largest
 TAMIS_INLINE float largest(V v) {
-    float found = v[0];
-    for (int i = 1; i < TAMIS_LANES; i++) found = v[i] > found ? v[i] : found;
-    return found;
+    float result = v[0];
+    for (int i = 1; i < TAMIS_LANES; i++) result = v[i] > result ? v[i] : result;
+    return result;
 }
 #endif
 
@@ -85,11 +85,11 @@ TAMIS_INLINE V gather(const float *p, ptrdiff_t step, int n) {
 }
 TAMIS_INLINE void scatter(float *p, V v, ptrdiff_t step, int n) { for (int i = 0; i < n; i++) p[i * step] = v[i]; }
 
-/* a tensor's index as a place along an axis: negative ones count from the end, and all are clipped to the axis */
-TAMIS_INLINE long tamis_place(float x, long size) {
-    long place = x > -1e9f && x < 1e9f ? (long)x : 0;
-    place += place < 0 ? size : 0;
-    return place < 0 ? 0 : place < size ? place : size - 1;
+/* the index that a float of a tensor of indices means: a negative one counts from the end, and all are clipped to the axis */
+TAMIS_INLINE long tamis_index(float x, long size) {
+    long index = x > -1e9f && x < 1e9f ? (long)x : 0;
+    index += index < 0 ? size : 0;
+    return index < 0 ? 0 : index < size ? index : size - 1;
 }
 
 /* The macros TAMIS_EVENS to TAMIS_MORE_PAIRS are lists of lane numbers for this width; they are generated with the code. */
@@ -116,7 +116,7 @@ TAMIS_INLINE V every4(const float *p, int n) {
     return __builtin_shufflevector(low, high, TAMIS_LOWER);
 }
 /* vector k of consecutive rows of `width` floats, a power of two, `pitch` floats apart */
-TAMIS_INLINE V tamis_piece(const float *p, int width, ptrdiff_t pitch, int k) {
+TAMIS_INLINE V tamis_load_row(const float *p, int width, ptrdiff_t pitch, int k) {
     const int at = k * TAMIS_LANES;
 #if TAMIS_LANES > 8
     if (width == 8) return ld_rows8(p + at / 8 * pitch, pitch);
@@ -126,7 +126,7 @@ TAMIS_INLINE V tamis_piece(const float *p, int width, ptrdiff_t pitch, int k) {
 #endif
     return ld(p + at / width * pitch + at % width);
 }
-TAMIS_INLINE void tamis_put_piece(float *p, int width, ptrdiff_t pitch, int k, V v) {
+TAMIS_INLINE void tamis_store_row(float *p, int width, ptrdiff_t pitch, int k, V v) {
     const int at = k * TAMIS_LANES;
 #if TAMIS_LANES > 8
     if (width == 8) { st_rows8(p + at / 8 * pitch, v, pitch); return; }
@@ -138,11 +138,11 @@ TAMIS_INLINE void tamis_put_piece(float *p, int width, ptrdiff_t pitch, int k, V
 }
 
 /* deinterleaves n floats into 2 or 4 vectors: float i goes to vector i mod 2 or 4; 0 beyond them */
-TAMIS_INLINE void tamis_deal2(V a, V b, V *out) {
+TAMIS_INLINE void tamis_deinterleave2(V a, V b, V *out) {
     out[0] = __builtin_shufflevector(a, b, TAMIS_EVENS);
     out[1] = __builtin_shufflevector(a, b, TAMIS_ODDS);
 }
-TAMIS_INLINE void tamis_deal4(V a, V b, V c, V d, V *out) {
+TAMIS_INLINE void tamis_deinterleave4(V a, V b, V c, V d, V *out) {
     const V e = __builtin_shufflevector(a, b, TAMIS_FIRST_TWO), f = __builtin_shufflevector(c, d, TAMIS_FIRST_TWO);
     const V g = __builtin_shufflevector(a, b, TAMIS_OTHER_TWO), h = __builtin_shufflevector(c, d, TAMIS_OTHER_TWO);
     out[0] = __builtin_shufflevector(e, f, TAMIS_LOWER);
@@ -150,24 +150,24 @@ TAMIS_INLINE void tamis_deal4(V a, V b, V c, V d, V *out) {
     out[2] = __builtin_shufflevector(g, h, TAMIS_LOWER);
     out[3] = __builtin_shufflevector(g, h, TAMIS_UPPER);
 }
-TAMIS_INLINE void deal2(const float *p, int n, V *out) { tamis_deal2(TAMIS_PART(p, 0, n), TAMIS_PART(p, 1, n), out); }
-TAMIS_INLINE void deal4(const float *p, int n, V *out) {
-    tamis_deal4(TAMIS_PART(p, 0, n), TAMIS_PART(p, 1, n), TAMIS_PART(p, 2, n), TAMIS_PART(p, 3, n), out);
+TAMIS_INLINE void deinterleave2(const float *p, int n, V *out) { tamis_deinterleave2(TAMIS_PART(p, 0, n), TAMIS_PART(p, 1, n), out); }
+TAMIS_INLINE void deinterleave4(const float *p, int n, V *out) {
+    tamis_deinterleave4(TAMIS_PART(p, 0, n), TAMIS_PART(p, 1, n), TAMIS_PART(p, 2, n), TAMIS_PART(p, 3, n), out);
 }
 /* the same from rows, `pitch` floats apart */
-TAMIS_INLINE void deal2_rows(const float *p, int width, ptrdiff_t pitch, V *out) {
-    tamis_deal2(tamis_piece(p, width, pitch, 0), tamis_piece(p, width, pitch, 1), out);
+TAMIS_INLINE void deinterleave2_rows(const float *p, int width, ptrdiff_t pitch, V *out) {
+    tamis_deinterleave2(tamis_load_row(p, width, pitch, 0), tamis_load_row(p, width, pitch, 1), out);
 }
-TAMIS_INLINE void deal4_rows(const float *p, int width, ptrdiff_t pitch, V *out) {
-    tamis_deal4(tamis_piece(p, width, pitch, 0), tamis_piece(p, width, pitch, 1), tamis_piece(p, width, pitch, 2), tamis_piece(p, width, pitch, 3), out);
+TAMIS_INLINE void deinterleave4_rows(const float *p, int width, ptrdiff_t pitch, V *out) {
+    tamis_deinterleave4(tamis_load_row(p, width, pitch, 0), tamis_load_row(p, width, pitch, 1), tamis_load_row(p, width, pitch, 2), tamis_load_row(p, width, pitch, 3), out);
 }
 /* interleaves 2 or 4 vectors */
-TAMIS_INLINE void tamis_collect2(V *v) {
+TAMIS_INLINE void tamis_interleave2(V *v) {
     const V a = v[0], b = v[1];
     v[0] = __builtin_shufflevector(a, b, TAMIS_PAIRS);
     v[1] = __builtin_shufflevector(a, b, TAMIS_MORE_PAIRS);
 }
-TAMIS_INLINE void tamis_collect4(V *v) {
+TAMIS_INLINE void tamis_interleave4(V *v) {
     const V a = v[0], b = v[1], c = v[2], d = v[3];
     const V e = __builtin_shufflevector(a, b, TAMIS_LOWER), f = __builtin_shufflevector(c, d, TAMIS_LOWER);
     const V g = __builtin_shufflevector(a, b, TAMIS_UPPER), h = __builtin_shufflevector(c, d, TAMIS_UPPER);
@@ -176,19 +176,19 @@ TAMIS_INLINE void tamis_collect4(V *v) {
     v[2] = __builtin_shufflevector(g, h, TAMIS_FOURS);
     v[3] = __builtin_shufflevector(g, h, TAMIS_MORE_FOURS);
 }
-#define TAMIS_COLLECT(hands) \
-    TAMIS_INLINE void collect##hands(float *p, int n, V *v) { /* n floats in all */ \
-        tamis_collect##hands(v); \
-        for (int k = 0; k < hands; k++) \
+#define TAMIS_INTERLEAVE(count) \
+    TAMIS_INLINE void interleave##count(float *p, int n, V *v) { /* n floats in all */ \
+        tamis_interleave##count(v); \
+        for (int k = 0; k < count; k++) \
             if (n >= (k + 1) * TAMIS_LANES) st(p + k * TAMIS_LANES, v[k]); \
             else if (n > k * TAMIS_LANES) st_n(p + k * TAMIS_LANES, v[k], n - k * TAMIS_LANES); \
     } \
-    TAMIS_INLINE void collect##hands##_rows(float *p, int width, ptrdiff_t pitch, V *v) { \
-        tamis_collect##hands(v); \
-        for (int k = 0; k < hands; k++) tamis_put_piece(p, width, pitch, k, v[k]); \
+    TAMIS_INLINE void interleave##count##_rows(float *p, int width, ptrdiff_t pitch, V *v) { \
+        tamis_interleave##count(v); \
+        for (int k = 0; k < count; k++) tamis_store_row(p, width, pitch, k, v[k]); \
     }
-TAMIS_COLLECT(2)
-TAMIS_COLLECT(4)
+TAMIS_INTERLEAVE(2)
+TAMIS_INTERLEAVE(4)
 
 /* transposes: float k of row i (of `rows`, `step` floats apart) goes to out[k * pitch + i]; 0 for the rows beyond */
 #ifndef tamis_columns

@@ -19,7 +19,7 @@ OVER_LANES = {"min": "least", "max": "largest"}  # C functions
 
 
 @emit_statement.register
-def emit_both(statement: ReduceBoth, emission: Emission) -> None:
+def emit_table(statement: ReduceBoth, emission: Emission) -> None:
     """Write the reduction of a table by rows and columns."""
     writer, mode = emission.writer, emission.mode
     shape = statement.value.shape
@@ -43,8 +43,8 @@ class _TableReduction:
         self.walk, self.statement, self.rows, self.columns = walk, statement, rows, columns
         rank = len(statement.value.shape)
         self.across, self.along = (
-            Axis(size, tuple(view.strides[place] * walk.mode.factor(view) for view in walk.views))
-            for place, size in ((rank - 2, rows.shape[-2]), (rank - 1, rows.shape[-1]))
+            Axis(size, tuple(view.strides[axis] * walk.mode.factor(view) for view in walk.views))
+            for axis, size in ((rank - 2, rows.shape[-2]), (rank - 1, rows.shape[-1]))
         )
         walk.plan = [*lead, self.across, self.along]
         self.width = 1 if walk.mode.wide else walk.mode.lanes
