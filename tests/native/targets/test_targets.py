@@ -41,6 +41,14 @@ def test_no_flag_changes_floating_point_semantics(target):
     assert not unsafe.intersection(target.flags)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "message"), [({"lanes": 3}, "3 lanes"), ({"sums": 16}, "leave some of 16 registers")]
+)
+def test_target_with_impossible_sizes_is_rejected(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(find_target("portable"), **sizes)
+
+
 @pytest.fixture
 def pairs(tmp_path, monkeypatch):
     """Return the target of docs/write-a-target.md, added to the package as the page says."""

@@ -33,16 +33,20 @@ class CastingKernel:
         sources = self._floats(arrays)
         targets = [one if one.dtype == FLOAT32 else np.empty(one.shape, FLOAT32) for one in results]
         bound = self._kernel.bind(sources, targets)
-        casts_in = [(floats, own) for floats, own in zip(sources, arrays, strict=True) if floats is not own]
-        casts_out = [(own, floats) for own, floats in zip(results, targets, strict=True) if floats is not own]
+        casts_in = [
+            (floats, array) for floats, array in zip(sources, arrays, strict=True) if floats is not array
+        ]
+        casts_out = [
+            (result, floats) for result, floats in zip(results, targets, strict=True) if floats is not result
+        ]
 
         def call() -> None:
-            for floats, own in casts_in:
-                _check_exact(own)
-                floats[...] = own
+            for floats, array in casts_in:
+                _check_exact(array)
+                floats[...] = array
             bound()
-            for own, floats in casts_out:
-                np.copyto(own, floats, casting="unsafe")
+            for result, floats in casts_out:
+                np.copyto(result, floats, casting="unsafe")
 
         return call
 

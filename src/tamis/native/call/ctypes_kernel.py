@@ -58,9 +58,9 @@ class CtypesKernel:
     def _compute(self, sources: Any, targets: Any, groups: int) -> None:
         if not groups:
             return
-        own = self._scratch_lock.acquire(blocking=False)
+        locked = self._scratch_lock.acquire(blocking=False)
         try:
-            scratch = self._scratch if own else np.empty_like(self._scratch)
+            scratch = self._scratch if locked else np.empty_like(self._scratch)
             self._run(
                 self._weights,
                 scratch.ctypes.data,
@@ -69,7 +69,7 @@ class CtypesKernel:
                 groups,
             )
         finally:
-            if own:
+            if locked:
                 self._scratch_lock.release()
 
     def _groups(self, arrays: Sequence[np.ndarray], shapes: Sequence[Shape], noun: str) -> int:

@@ -110,11 +110,11 @@ class Arithmetic:
         names = [self._names[expression, copy] for copy in range(different)]
         return names if different == copies else names * copies
 
-    def forget(self, names: Mapping[tuple[Expression, int], str]) -> None:
-        """Return to an earlier state, when a block ends in which variables were declared."""
+    def restore(self, names: Mapping[tuple[Expression, int], str]) -> None:
+        """Return to earlier variables, when the block ends in which later ones were declared."""
         self._names = dict(names)
 
     @property
-    def known(self) -> dict[tuple[Expression, int], str]:
-        """Return the current state: the variable of each value."""
+    def variables(self) -> dict[tuple[Expression, int], str]:
+        """Return the variable of each value so far, by expression and copy."""
         return dict(self._names)

@@ -23,7 +23,7 @@ from tamis.native.view import View
 
 @dataclass(frozen=True)
 class Blocking:
-    """The loops of a contraction, and its largest block: `outputs` by `positions`, counted in vectors where lanes lie along them."""
+    """The loops of a contraction, and its largest block: `outputs` by `positions`, in vectors if lanes are along them."""
 
     lanes: Lanes
     dot: bool  # one output at a time, in many chains
@@ -33,9 +33,7 @@ class Blocking:
     row: Axis  # a short row of positions, where several share a vector
     rows: int  # how many rows share one; 1: none
     reduced: tuple[Axis, ...]  # the terms; strides of x in floats
-    taps: tuple[
-        int, ...
-    ]  # offsets of x along the last reduced axis, in floats, where they are not evenly spaced
+    taps: tuple[int, ...]  # offsets of x along the last reduced axis, in floats, if not evenly spaced
     width: int  # positions of `last` per vector
     step: int  # outputs per vector
     total: int  # outputs

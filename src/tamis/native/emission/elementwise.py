@@ -46,10 +46,10 @@ def emit_map(statement: Map, emission: Emission) -> None:
         arithmetic.prepare(value, -1)
         for axis in axes:
             arithmetic.prepare(value, stack.enter_context(walk.enter(axis)))
-        known = arithmetic.known
+        variables = arithmetic.variables
         with walk.along(last, copies) as rounds:
             for number in rounds:
-                arithmetic.forget(known)
+                arithmetic.restore(variables)
                 for copy, name in enumerate(arithmetic.texts(value, number)):
                     walk.write(out, name, copy)
 
@@ -72,7 +72,7 @@ def emit_maps(statement: Maps, emission: Emission) -> None:
         for axis in axes:
             stack.enter_context(walk.enter(axis))
         for _ in stack.enter_context(rounds):
-            arithmetic.forget({})
+            arithmetic.restore({})
             interleaving.begin()
             interleaving.write([arithmetic.text(value) for value in values])
 
@@ -137,7 +137,7 @@ def emit_reduce(statement: Reduce, emission: Emission) -> None:
         arithmetic.prepare(statement.value, -1)
         for axis in kept:
             arithmetic.prepare(statement.value, stack.enter_context(walk.enter(axis)))
-        known = arithmetic.known
+        variables = arithmetic.variables
         if across:
             _reduce_across(walk, arithmetic, statement, reduced, out)
         elif mode.wide:
@@ -145,7 +145,7 @@ def emit_reduce(statement: Reduce, emission: Emission) -> None:
         else:
             with walk.along(vector) as rounds:
                 for _ in rounds:
-                    arithmetic.forget(known)
+                    arithmetic.restore(variables)
                     _reduce_along(walk, arithmetic, statement, reduced, out)
 
 
@@ -170,15 +170,15 @@ def _reduce_along(
     with ExitStack() as stack:
         for axis in reduced[:-1]:
             arithmetic.prepare(statement.value, stack.enter_context(walk.enter(axis)))
-        known = arithmetic.known
+        variables = arithmetic.variables
         blocks = Axis(whole, tuple(stride * count for stride in inner.strides))
         with walk.enter(blocks):
             for part in range(count):
                 _add(walk, arithmetic, statement, inner, f"{name}[{part}]", part)
-                arithmetic.forget(known)
+                arithmetic.restore(variables)
         for part in range(rest):
             _add(walk, arithmetic, statement, inner, f"{name}[{part}]", whole * count + part)
-            arithmetic.forget(known)
+            arithmetic.restore(variables)
     half = count // 2
     while half:
         writer.line(
@@ -204,18 +204,18 @@ def _reduce_across(
         walk.vector = inner
         for axis in reduced[:-1]:
             arithmetic.prepare(statement.value, stack.enter_context(walk.enter(axis)))
-        known = arithmetic.known
+        variables = arithmetic.variables
         blocks = Axis(whole, tuple(stride * width for stride in inner.strides))
         if whole:
             with walk.enter(blocks):
                 for part in range(count):
                     _add(walk, arithmetic, statement, inner, f"{name}[{part}]", part * mode.lanes)
-                    arithmetic.forget(known)
+                    arithmetic.restore(variables)
         for part in range(-(-rest // mode.lanes)):
             walk.filled = min(mode.lanes, rest - part * mode.lanes)
             start = whole * width + part * mode.lanes
             _add(walk, arithmetic, statement, inner, f"{name}[{part}]", start)
-            arithmetic.forget(known)
+            arithmetic.restore(variables)
         walk.filled = mode.lanes
         walk.vector = None
     writer.line(f"float {name}f[{width}];")

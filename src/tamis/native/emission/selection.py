@@ -93,13 +93,13 @@ def _selected(
     with ExitStack() as stack:
         if not mode.wide:
             stack.enter_context(writer.loop("v", mode.count))
-        known = mode.wide and not fixed
+        written = mode.wide and not fixed
         for number, axis in enumerate([Axis(1, ()), *axes]):
             if number:
                 stack.enter_context(writer.loop(f"i{number - 1}", axis.size))
-            if not known and number == (moving[-1] + 1 if moving else 0):
+            if not written and number == (moving[-1] + 1 if moving else 0):
                 _write_index(writer, mode, choices, moves)
-                known = True
+                written = True
         if mode.wide:
             stack.enter_context(writer.loop("v", mode.count if vectors else mode.count * mode.lanes))
             if not fixed:

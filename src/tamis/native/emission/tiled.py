@@ -26,13 +26,8 @@ class _TiledSums:
     """Writes a tiled contraction: blocks of all sums of some outputs at some positions."""
 
     def __init__(self, emission: Emission, statement: Tiled) -> None:
-        self.writer, self.mode, self.blob, self.statement = (
-            emission.writer,
-            emission.mode,
-            emission.blob,
-            statement,
-        )
-        mode = emission.mode
+        self.writer, self.mode, self.blob = emission.writer, emission.mode, emission.blob
+        self.statement, mode = statement, emission.mode
         self.size, self.groups, self.terms, self.outputs = statement.weights.shape
         more = [load.view for value in statement.values for load in loads(value)]
         self.views = list(dict.fromkeys([statement.x, *statement.outs, *more]))

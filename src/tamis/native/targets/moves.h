@@ -94,7 +94,7 @@ TAMIS_INLINE long tamis_index(float x, long size) {
 
 /* The macros TAMIS_EVENS to TAMIS_MORE_PAIRS are lists of lane numbers for this width; they are generated with the code. */
 
-/* every second float of two vectors */
+/* every second float; reads one beyond the last one used */
 TAMIS_INLINE V evens(const float *p) { return __builtin_shufflevector(ld(p), ld(p + TAMIS_LANES), TAMIS_EVENS); }
 /* every second of 2 n - 1 floats; reads nothing beyond them */
 TAMIS_INLINE V evens_n(const float *p, int n) {

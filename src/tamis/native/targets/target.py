@@ -25,6 +25,15 @@ class Target:
     needs: tuple[str, ...] = ()  # features of the processor, as /proc/cpuinfo calls them
     checks: tuple[str, ...] = ()  # the same, as __builtin_cpu_supports calls them
 
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        if self.lanes not in (2, 4, 8, 16):
+            raise ValueError(f"target {self.name}: {self.lanes} lanes; 2, 4, 8 or 16 are supported")
+        if not 0 < self.sums < self.registers:
+            raise ValueError(
+                f"target {self.name}: {self.sums} accumulators must leave some of {self.registers} registers for factors"
+            )
+
     def source(self) -> str:
         """Return the C that generated code begins with: vectors, this target's operations, moves and functions."""
         return _source(self.header, self.lanes)
@@ -47,14 +56,14 @@ def _shuffles(lanes: int) -> dict[str, list[int]]:
     """Return the lane numbers of each shuffle of two vectors; those of the second vector begin at `lanes`."""
     both, half = 2 * lanes, lanes // 2
     lower, upper = range(half), range(half, lanes)
-    fours = [place + part * half for place in range(half) for part in range(4)]
-    pairs = [place + part * lanes for place in range(lanes) for part in range(2)]
+    fours = [lane + part * half for lane in range(half) for part in range(4)]
+    pairs = [lane + part * lanes for lane in range(lanes) for part in range(2)]
     thirds = [3 * lane for lane in range(lanes)]
     return {
         "EVENS": [2 * lane for lane in range(lanes)],
         "ODDS": [2 * lane + 1 for lane in range(lanes)],
-        "THIRDS": [place if place < both else 0 for place in thirds],
-        "MORE_THIRDS": [lane if place < both else place - lanes for lane, place in enumerate(thirds)],
+        "THIRDS": [lane if lane < both else 0 for lane in thirds],
+        "MORE_THIRDS": [number if lane < both else lane - lanes for number, lane in enumerate(thirds)],
         "FIRST_TWO": [4 * lane + part for part in (0, 1) for lane in range(half)],
         "OTHER_TWO": [4 * lane + part for part in (2, 3) for lane in range(half)],
         "LOWER": [*lower, *(lanes + lane for lane in lower)],
