@@ -8,12 +8,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tamis.native.cut import HEADER, LEFT, Way, cut, header
+from tamis.native.emission import (  # noqa: F401 - each registers the emission of its statements
+    contraction,
+    elementwise,
+    product,
+    selection,
+    table,
+    tiled,
+)
 from tamis.native.emission.blob import Blob
 from tamis.native.emission.estimate import estimate
-from tamis.native.emission.kinds import emit_statement
 from tamis.native.emission.memory import layout
 from tamis.native.emission.mode import Mode
-from tamis.native.emission.statement import Emission
+from tamis.native.emission.statement import Emission, emit_statement
 from tamis.native.emission.tuning import SLACK_FLOATS
 from tamis.native.emission.writer import Writer
 from tamis.native.limits import refuse_large_scratch

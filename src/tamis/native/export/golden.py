@@ -8,8 +8,15 @@ from types import EllipsisType
 import numpy as np
 
 from tamis.native.export.interface import Interface, Port
-from tamis.native.export.numbers import float_array
-from tamis.native.export.sources import RUN_TYPE, TargetCode, by_machine, declaration, guarded, supported
+from tamis.native.export.sources import (
+    RUN_TYPE,
+    TargetCode,
+    by_machine,
+    declaration,
+    float_array,
+    guarded,
+    supported,
+)
 
 GOLDEN_FLOATS = 150_000  # most floats of golden events: golden.h must compile in seconds
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tamis.native.emission import Module
 from tamis.native.export.interface import Interface
-from tamis.native.export.numbers import float_array
 from tamis.native.targets import Target
 
+WORDS_PER_LINE = 16  # of an array in C
 ALIGNMENT_BYTES = 64  # of scratch, as in the engine: a cache line
 RUN_TYPE = "typedef void (*run_fn)(float *s, const float *const *in, float *const *out, long n);"
 
@@ -44,6 +46,21 @@ def supported(target: Target) -> str:
 def declaration(name: str, target: Target) -> str:
     """Return the declaration of the function that runs a target's code."""
     return f"void {name}_{target.name}(float *s, const float *const *in, float *const *out, long n);"
+
+
+def float_array(name: str, values: np.ndarray) -> str:
+    """Return the definition of an array, as bits, which are exact for every value; `NAME.numbers` are its floats."""
+    bits = np.ascontiguousarray(values, np.float32).ravel().view(np.uint32).tolist()
+    words = [f"{word:#x}" if word else "0" for word in bits]
+    lines = [
+        ",".join(words[start : start + WORDS_PER_LINE]) for start in range(0, len(words), WORDS_PER_LINE)
+    ]
+    size = max(1, len(words))
+    body = ",\n".join(lines) or "0"
+    return (
+        f"static const union {{ uint32_t bits[{size}]; float numbers[{size}]; }} {name} __attribute__((aligned(64))) = {{{{\n"
+        f"{body}\n}}}};\n"
+    )
 
 
 def scratch_bytes(units: Sequence[TargetCode]) -> int:
