@@ -89,7 +89,7 @@ def test_native_works_without_python_headers(bundle_of, monkeypatch):
     bundle = bundle_of("conv1d")
     with tamis.open(bundle, "native") as session:
         expected = session.run(**bundle.golden.inputs)
-    monkeypatch.setattr("tamis.native.call.kernel.load_extension", lambda _compiler: None)
+    monkeypatch.setattr("tamis.native.call.open.load_extension", lambda _compiler: None)
     with tamis.open(bundle, "native") as session:
         found = session.run(**bundle.golden.inputs)
     for name, value in expected.items():

@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from tamis.bundle import pack
-from tamis.native.build.levels import host_level
+from tamis.native.targets import host_target
 
 pytestmark = [
     pytest.mark.slow,
@@ -106,6 +106,6 @@ def test_verify_explains_saturated_8_bit_products(saturating, tmp_path):
 
 @pytest.mark.parametrize(("processor", "level"), NATIVE_LEVELS.items())
 def test_native_compiles_for_the_emulated_processor(processor, level, tmp_path):
-    code = f"from {host_level.__module__} import host_level; print(host_level().name)"
+    code = f"from {host_target.__module__} import host_target; print(host_target().name)"
     found = emulated(processor, "-c", code, cache=tmp_path)
     assert found.stdout.strip() == level, found.stderr

@@ -1,4 +1,4 @@
-"""Models compiled by the C compiler at hand into one library per test, and what is asked of every one of them."""
+"""Models compiled by this host's C compiler into one library per test, and the checks that apply to all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -16,37 +15,36 @@ import pytest
 
 from tamis._base import host_facts
 from tamis.bundle import Reference
-from tamis.native import Module, Ways, compile_model
-from tamis.native.build import Level, find_level, host_level
-from tamis.native.build.toolchain import FLAGS as TOOLCHAIN_FLAGS
-from tamis.native.build.toolchain import find_compiler
+from tamis.cbuild import COMPILE_FLAGS, find_compiler
+from tamis.native import Module, Target, Ways, compile_model
 from tamis.native.passes import verifying
+from tamis.native.targets import find_target, host_target
 
-FLAGS = tuple(flag for flag in TOOLCHAIN_FLAGS if flag != "-O2")
+FLAGS = tuple(flag for flag in COMPILE_FLAGS if flag != "-O2")
 BATCHES = (1, 2, 3, 5, 8, 17, 40)
-WAYS = {  # the last way of each is taken wherever it can be
+WAYS = {  # the last kernel of each computes as many events as it can
     "lone": Ways(wide=(), narrow=(1,)),
     "narrow": Ways(wide=(), narrow=(1, 4)),
     "wide1": Ways(wide=(1,), narrow=(1,)),
     "wide2": Ways(wide=(2,), narrow=(1,)),
 }
-OWN_NAMES = re.compile(r"\b(narrow\d+|wide\d+|tamis_run)(_\d+|_in|_out)*\b(?= ?\()")
+MODULE_FUNCTIONS = re.compile(r"\b(narrow\d+|wide\d+|tamis_run)(_\d+|_in|_out)*\b(?= ?\()")
 TOLERANCE = 1e-6  # of an output's largest value
 Event = Mapping[str, np.ndarray]
-HOST = find_level(
-    host_level().name
-)  # without this host's cache sizes, so that the code is the same everywhere
+HOST = find_target(
+    host_target().name
+)  # with the default cache size, so that the code is the same on every host
 
 
-def require(level: Level) -> None:
-    """Skip a test that has compiled code for an instruction set which this processor lacks."""
-    missing = level.needs - set(host_facts().instruction_sets)
+def require(target: Target) -> None:
+    """Skip a test that has compiled code for a target which this processor cannot run."""
+    missing = set(target.needs) - set(host_facts().instruction_sets)
     if missing:
-        pytest.skip(f"compiled for {level.name}, not run: this processor lacks {', '.join(sorted(missing))}")
+        pytest.skip(f"compiled for {target.name}, not run: this processor lacks {', '.join(sorted(missing))}")
 
 
 def aligned(count: int) -> np.ndarray:
-    """Return so many floats that begin at a multiple of 64 bytes."""
+    """Return NaNs that begin at a multiple of 64 bytes."""
     room = np.full(count + 16, np.nan, np.float32)
     start = (-room.ctypes.data // 4) % 16
     return room[start : start + count]
@@ -61,52 +59,51 @@ class Compiled:
         self._weights[:] = module.constants
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Run a batch; scratch holds NaN at first, so that nothing may be read that was not written."""
+        """Run a batch; scratch holds NaN, so that reading it before writing shows."""
         count = len(inputs[0])
-        given = [np.ascontiguousarray(one, np.float32).reshape(count, -1) for one in inputs]
-        found = [np.full((count, size), np.nan, np.float32) for size in self.module.outputs]
+        arrays = [np.ascontiguousarray(one, np.float32).reshape(count, -1) for one in inputs]
+        results = [np.full((count, size), np.nan, np.float32) for size in self.module.outputs]
         scratch = aligned(self.module.scratch_floats)
-        into = (ctypes.c_void_p * len(given))(*(one.ctypes.data for one in given))
-        out = (ctypes.c_void_p * len(found))(*(one.ctypes.data for one in found))
+        into = (ctypes.c_void_p * len(arrays))(*(one.ctypes.data for one in arrays))
+        out = (ctypes.c_void_p * len(results))(*(one.ctypes.data for one in results))
         self._function(self._weights.ctypes.data, scratch.ctypes.data, into, out, count)
-        return found
+        return results
 
 
-def in_one_file(modules: Mapping[str, Module]) -> str:
-    """Return the code of many modules as one, each with names of its own and the header once."""
-    header = files("tamis.native.c").joinpath("vector.h").read_text()
-    text = [next(iter(modules.values())).code.split("\n")[0], header]
+def in_one_file(modules: Mapping[str, Module], target: Target) -> str:
+    """Return the code of several modules as one file: their functions renamed, the target's headers once."""
+    text = [target.source()]
     for name, module in modules.items():
-        body = module.code.split(header)[1]
-        text.append(OWN_NAMES.sub(lambda found, name=name: f"{name}_{found.group()}", body))
+        body = module.code.removeprefix(target.source())
+        text.append(MODULE_FUNCTIONS.sub(lambda found, name=name: f"{name}_{found.group()}", body))
     return "\n".join(text)
 
 
 def build(
-    modules: Mapping[str, Module], folder: Path, level: Level = HOST, optimise: str = "-O1"
+    modules: Mapping[str, Module], folder: Path, target: Target = HOST, optimise: str = "-O1"
 ) -> dict[str, Compiled]:
-    """Compile modules into one library; skip where this processor cannot run it."""
+    """Compile modules into one library; skip if this processor cannot run it."""
     source, library = folder / "models.c", folder / "models.so"
-    source.write_text(in_one_file(modules))
-    command = [*find_compiler().command, optimise, *FLAGS, *level.flags, "-fPIC", "-shared"]
+    source.write_text(in_one_file(modules, target))
+    command = [*find_compiler().command, optimise, *FLAGS, *target.flags, "-fPIC", "-shared"]
     done = subprocess.run(
         [*command, str(source), "-o", str(library), "-lm"], capture_output=True, text=True, check=False
     )
     assert not done.returncode, done.stderr[:4000]
-    require(level)
+    require(target)
     loaded = ctypes.CDLL(str(library))
-    found = {}
+    built = {}
     for name, module in modules.items():
         function = getattr(loaded, f"{name}_tamis_run")
         function.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_long]
         function.restype = None
-        found[name] = Compiled(function, module)
-    return found
+        built[name] = Compiled(function, module)
+    return built
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model, and events for it: arrays whose first axis is the event, each event shaped as the model takes it."""
+    """A model and events for it: arrays whose first axis is the event, each event with the shape of the model's input."""
 
     model: onnx.ModelProto
     events: Event
@@ -121,38 +118,38 @@ def compiled(
     cases: Mapping[str, Case],
     folder: Path,
     ways: Mapping[str, Ways] = WAYS,
-    level: Level = HOST,
+    target: Target = HOST,
     optimise: str = "-O1",
 ) -> dict[str, dict[str, Compiled]]:
-    """Compile cases in every way."""
+    """Compile cases with each choice of kernels."""
     modules = {
-        f"{re.sub(r'[^0-9A-Za-z]', '_', name)}__{way}": last_way(
-            compile_model(case.model, case.event(0), level.target, chosen).module
+        f"{re.sub(r'[^0-9A-Za-z]', '_', name)}__{way}": prefer_last(
+            compile_model(case.model, case.event(0), target, chosen).module
         )
         for name, case in cases.items()
         for way, chosen in ways.items()
     }
-    built = build(modules, folder, level, optimise)
+    built = build(modules, folder, target, optimise)
     return {
         name: {way: built[f"{re.sub(r'[^0-9A-Za-z]', '_', name)}__{way}"] for way in ways} for name in cases
     }
 
 
-def last_way(module: Module) -> Module:
-    """Let batches go the last of a module's ways, as far as they can."""
+def prefer_last(module: Module) -> Module:
+    """Split batches so that the last kernel of a module computes all events that it can."""
     return module.with_costs([*(1e9 for _ in module.ways[1:]), 1.0])
 
 
 def disagreements(case: Case, ways: Mapping[str, Compiled], batches: Sequence[int] = BATCHES) -> list[str]:
-    """Return what is wrong: against float64, and between ways and batches to the bit."""
+    """Return the deviations from float64, and the differences in bits between kernels and batches."""
     inputs = [case.events[one.name] for one in case.model.graph.input]
     first = next(iter(ways.values()))
     full = first([one[: max(batches)] for one in inputs])
     problems = _against_reference(case, full)
     for way, run in ways.items():
         for count in batches:
-            got = run([one[:count] for one in inputs])
-            for output, one, whole in zip(case.model.graph.output, got, full, strict=True):
+            results = run([one[:count] for one in inputs])
+            for output, one, whole in zip(case.model.graph.output, results, full, strict=True):
                 if not _same_bits(one, whole[:count]):
                     off = np.abs(one - whole[:count]).max()
                     problems.append(f"{output.name}: {way} at batch {count} has other bits (by {off:.1e})")
@@ -164,14 +161,14 @@ def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(((one.view(np.int32) == other.view(np.int32)) | both).all())
 
 
-def _against_reference(case: Case, found: Sequence[np.ndarray]) -> list[str]:
+def _against_reference(case: Case, results: Sequence[np.ndarray]) -> list[str]:
     reference = Reference(case.model)
     problems = []
     for number in range(2):
-        wanted = reference(case.event(number))
-        for (name, want), got in zip(wanted.items(), found, strict=True):
-            exact = np.asarray(want, np.float64).ravel()
-            value = got[number].astype(np.float64)
+        expected = reference(case.event(number))
+        for (name, true), result in zip(expected.items(), results, strict=True):
+            exact = np.asarray(true, np.float64).ravel()
+            value = result[number].astype(np.float64)
             largest = np.abs(exact[np.isfinite(exact)]).max(initial=0.0) or 1.0
             with np.errstate(invalid="ignore"):
                 off = np.abs(value - exact) / largest
@@ -188,7 +185,7 @@ SANITIZED_MAIN = """
 #include <stdlib.h>
 typedef void (*run_t)(const float *, float *, const float *const *, float *const *, long);
 static void once(run_t run, const char *file, long constants, long scratch, int inputs, const long *in, int outputs, const long *out, long n) {
-    /* each place ends where a guarded one begins */
+    /* each array has its exact size, so that the sanitizer sees an access beyond it */
     float *w = aligned_alloc(64, 4 * constants), *s = aligned_alloc(64, 4 * scratch), *x[8], *y[8];
     FILE *f = fopen(file, "rb");
     if (!f || fread(w, 4, constants, f) != (size_t)constants) exit(3);
@@ -209,7 +206,7 @@ static void once(run_t run, const char *file, long constants, long scratch, int 
 
 
 def sanitizers_work(folder: Path) -> bool:
-    """Return whether the compiler has its sanitizers: some distributions package their libraries apart."""
+    """Tell whether the compiler has its sanitizers: some distributions package their libraries separately."""
     source, program = folder / "empty.c", folder / "empty"
     source.write_text("int main(void) { return 0; }\n")
     command = [*find_compiler().command, *SANITIZERS, str(source), "-o", str(program)]
@@ -217,12 +214,12 @@ def sanitizers_work(folder: Path) -> bool:
 
 
 def sanitized(cases: Mapping[str, Case], folder: Path, ways: Sequence[str] = ("narrow", "wide2")) -> str:
-    """Run cases as a program of their own under sanitizers, every array as long as it has to be; return what they say."""
+    """Run cases in one program under sanitizers, every array with its exact size; return what they report."""
     if not sanitizers_work(folder):
         pytest.skip(f"{find_compiler().name} cannot build an empty program with {' '.join(SANITIZERS)}")
     modules = {
         f"{re.sub(r'[^0-9A-Za-z]', '_', name)}__{way}": compile_model(
-            case.model, case.event(0), HOST.target, WAYS[way]
+            case.model, case.event(0), HOST, WAYS[way]
         ).module
         for name, case in cases.items()
         for way in ways
@@ -238,7 +235,7 @@ def sanitized(cases: Mapping[str, Case], folder: Path, ways: Sequence[str] = ("n
         ]
     source, program = folder / "main.c", folder / "main"
     source.write_text(
-        f"{in_one_file(modules)}\n{SANITIZED_MAIN}\nint main(void) {{\n" + "\n".join(calls) + "\n}\n"
+        f"{in_one_file(modules, HOST)}\n{SANITIZED_MAIN}\nint main(void) {{\n" + "\n".join(calls) + "\n}\n"
     )
     command = [*find_compiler().command, "-O1", "-g", *FLAGS, *HOST.flags, *SANITIZERS]
     done = subprocess.run(
@@ -250,40 +247,40 @@ def sanitized(cases: Mapping[str, Case], folder: Path, ways: Sequence[str] = ("n
 
 
 @pytest.fixture(scope="session")
-def run_level() -> Callable[[Level], None]:
-    """Return what skips a test whose code is compiled, but not for this processor."""
+def require_target() -> Callable[[Target], None]:
+    """Return a function that skips a test whose code is compiled, but not for this processor."""
     return require
 
 
 @pytest.fixture
 def sanitize(tmp_path: Path) -> Callable[..., str]:
-    """Return what runs cases under AddressSanitizer and UBSan."""
+    """Return a function that runs cases under AddressSanitizer and UBSan."""
     return lambda cases: sanitized(cases, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def case_of() -> type[Case]:
-    """Return what holds a model and events for it."""
+    """Return the class of a model with events for it."""
     return Case
 
 
 def problems(
     cases: Mapping[str, Case], folder: Path, batches: Sequence[int] = BATCHES, **options: object
 ) -> list[str]:
-    """Compile cases in every way; return what is wrong with them."""
+    """Compile cases with each choice of kernels; return their deviations."""
     built = compiled(cases, folder, **options)  # type: ignore[arg-type]
     return [f"{name}: {one}" for name in cases for one in disagreements(cases[name], built[name], batches)]
 
 
 @pytest.fixture(scope="session")
 def problems_of() -> Callable[..., list[str]]:
-    """Return what compiles cases in every way and says what is wrong."""
+    """Return a function that compiles cases with each choice of kernels and returns their deviations."""
     return problems
 
 
 @pytest.fixture
 def check(tmp_path: Path) -> Callable[..., None]:
-    """Compile cases in every way and compare them with float64, and with each other to the bit."""
+    """Return a function that asserts that cases agree with float64, and bit for bit between kernels and batches."""
 
     def run(cases: Mapping[str, Case], **options: object) -> None:
         found = problems(cases, tmp_path, **options)  # type: ignore[arg-type]

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tamis.native.build import LEVELS, host_level
+from tamis.native.targets import host_target, targets_of
 
 RNG = np.random.default_rng(11)
-OTHER_LEVELS = [level for level in LEVELS if level.name != host_level().name]
+OTHER_TARGETS = [target for target in targets_of() if target.name != host_target().name]
 
 
 def weights(*shape: int) -> np.ndarray:
@@ -269,8 +269,8 @@ def test_equal_numbers_keep_their_order(check, case_of) -> None:
     check({"ties": case_of(model, {"x0": events})})
 
 
-@pytest.mark.parametrize("level", OTHER_LEVELS, ids=lambda level: level.name)
-def test_other_instruction_sets_agree_with_float64_and_with_themselves(level, check, case_of) -> None:
+@pytest.mark.parametrize("target", OTHER_TARGETS, ids=lambda target: target.name)
+def test_other_instruction_sets_agree_with_float64_and_with_themselves(target, check, case_of) -> None:
     rng, cases = np.random.default_rng(2), {}
     chosen = {**CONVOLUTIONS, **DENSE, **REDUCTIONS}
     for name in sorted(chosen)[::3]:
@@ -280,7 +280,7 @@ def test_other_instruction_sets_agree_with_float64_and_with_themselves(level, ch
             for one, s in zip(model.graph.input, shapes, strict=True)
         }
         cases[name] = case_of(model, events)
-    check(cases, level=level, optimise="-O3" if level.name == "avx2" else "-O1")
+    check(cases, target=target, optimise="-O3" if target.name == "avx2" else "-O1")
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tamis._base import ModelError
-from tamis.native import Target, Ways, compile_model
+from tamis.native import Ways, compile_model
 from tamis.native.emission import emit
+from tamis.native.targets import find_target
 
 
 def _model(nodes, constants=(), shape=(1, 4)):
@@ -69,7 +70,7 @@ def test_what_is_kept_between_statements_is_bounded(monkeypatch) -> None:
     made = compile_model(model, {"x": np.ones((1, 25, 25), np.float32)})
     monkeypatch.setattr("tamis.native.limits.TOGETHER", 500)
     with pytest.raises(ModelError, match="while it does an event"):
-        emit(made.wide, made.narrow, Target(), Ways())
+        emit(made.wide, made.narrow, find_target("avx512"), Ways())
 
 
 def test_endless_graphs_are_refused() -> None:

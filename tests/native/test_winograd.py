@@ -10,11 +10,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tamis.native import compile_model
-from tamis.native.build import LEVELS, host_level
 from tamis.native.program import Contract, Maps
+from tamis.native.targets import host_target, targets_of
 
 RNG = np.random.default_rng(7)
-OTHER_LEVELS = [level for level in LEVELS if level.name != host_level().name]
+OTHER_TARGETS = [target for target in targets_of() if target.name != host_target().name]
 
 
 def layers(shape, *convolutions, residual=False, free=False):
@@ -103,10 +103,10 @@ def test_they_agree_with_float64_and_with_themselves(check, case_of) -> None:
     check({name: case_of(model, events(model)) for name, model in MODELS.items()})
 
 
-@pytest.mark.parametrize("level", OTHER_LEVELS, ids=lambda level: level.name)
-def test_other_instruction_sets_agree_with_float64_and_with_themselves(level, check, case_of) -> None:
-    chosen = list(MODELS)[level.target.lanes // 8 % 2 :: 2]
-    check({name: case_of(MODELS[name], events(MODELS[name])) for name in chosen}, level=level)
+@pytest.mark.parametrize("target", OTHER_TARGETS, ids=lambda target: target.name)
+def test_other_instruction_sets_agree_with_float64_and_with_themselves(target, check, case_of) -> None:
+    chosen = list(MODELS)[target.lanes // 8 % 2 :: 2]
+    check({name: case_of(MODELS[name], events(MODELS[name])) for name in chosen}, target=target)
 
 
 @pytest.mark.parametrize("name", MODELS)

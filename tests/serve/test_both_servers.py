@@ -259,7 +259,7 @@ def test_an_export_is_verified_by_triton_itself(tmp_path):
         check=True,
         timeout=120,
     )
-    assert "verified: NVIDIA Triton answers the golden outputs of topology-gru" in done.stderr
+    assert "verified: NVIDIA Triton reproduces the golden outputs of topology-gru" in done.stderr
     (tmp_path / "topology-gru" / "1" / "model.py").write_text("raise RuntimeError('a broken export')")
     with pytest.raises(TamisError, match=r"failed to load 'topology-gru'.*a broken export"):
         verify_export(Bundle.open("topology-gru"), tmp_path / "topology-gru")

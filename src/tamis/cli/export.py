@@ -1,4 +1,4 @@
-"""`tamis export`: a bundle as something else runs it."""
+"""`tamis export`: a bundle as a Triton model, or as C sources."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import click
 from tamis._base import UsageError
 from tamis.cli.output import say
 
-TRITON = ("engine", "instances", "threads", "delay", "verify")
-C = ("dims", "instructions")
+TRITON_OPTIONS = ("engine", "instances", "threads", "delay", "verify")
+C_OPTIONS = ("dims", "instructions")
 
 
 @click.command(
     name="export",
     epilog="Examples: tamis export conv-vae --to c -o conv_vae/; tamis export conv-vae --to triton -o repository/. "
-    "Triton's containers need tamis in the Python of the Python backend.",
+    "In Triton's containers, tamis must be installed for the Python backend.",
 )
 @click.argument("bundle")
 @click.option(
@@ -26,57 +26,65 @@ C = ("dims", "instructions")
     "target",
     type=click.Choice(["triton", "c"]),
     required=True,
-    help="triton: a model of a Triton repository. c: C sources with CMake and a test, for programs without Python.",
+    help="triton: a model in a Triton model repository. c: C sources with CMake and a test, for programs without Python.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="triton: the repository; it may hold other models. c: a new folder.",
+    help="triton: the model repository, which may hold other models. c: a new folder.",
 )
 @click.option(
-    "--engine", default="onnxruntime", show_default=True, help="triton: what runs the bundle there."
+    "--engine", default="onnxruntime", show_default=True, help="triton: the engine that runs the bundle."
 )
-@click.option("--instances", type=click.IntRange(1, 256), default=1, show_default=True)
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Per instance.")
+@click.option(
+    "--instances", type=click.IntRange(1, 256), default=1, show_default=True, help="triton: model instances."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="triton: threads per instance.",
+)
 @click.option(
     "--delay",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Microseconds that a request may wait for others.",
+    help="triton: microseconds that a request may wait to be batched with others.",
 )
 @click.option(
     "--dims",
     default="",
-    help="c: sizes of free dimensions, as in particles=50; else those of the golden events.",
+    help="c: sizes of free dimensions, such as particles=50; by default those of the golden events.",
 )
 @click.option(
     "--instructions",
     default="",
-    help="c: the instruction sets to write code for, as in avx512,avx2; the portable code is always there. All if not given.",
+    help="c: instruction sets to generate code for, such as avx512,avx2; portable code is always included. Default: all.",
 )
 @click.option(
     "--verify",
     is_flag=True,
-    help="triton: serve it by NVIDIA Triton here (the binary of the wheel nvidia-pytriton), which has to answer the golden outputs.",
+    help="triton: serve it with NVIDIA Triton (from the wheel nvidia-pytriton) and compare its answers with the golden outputs.",
 )
 def command(bundle: str, target: str, output: Path, **options: Any) -> None:
-    """Write BUNDLE as a model of a Triton repository, which opens it behind its gate, or as C sources that need nothing else."""
+    """Write BUNDLE as a model of a Triton repository, verified when Triton loads it, or as C sources without dependencies."""
     from tamis.bundle import Bundle
 
     opened = Bundle.open(bundle)
     if target == "c":
-        _refuse_options(TRITON, "triton", "an export to C has its own test and needs none of it")
+        _reject_options(TRITON_OPTIONS, "triton", "C sources contain a test of their own")
         _export_c(opened, output, options)
     else:
-        _refuse_options(C, "c", "Triton's own configuration tells what it does")
+        _reject_options(C_OPTIONS, "c", "a Triton model accepts any size, and its engine chooses the instructions")
         _export_triton(opened, output, options)
 
 
-def _refuse_options(names: Sequence[str], target: str, why: str) -> None:
-    """Refuse what was asked for and means nothing here."""
+def _reject_options(names: Sequence[str], target: str, why: str) -> None:
+    """Raise UsageError if an option of the other target was passed."""
     context = click.get_current_context()
     for name in names:
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
@@ -107,7 +115,7 @@ def _export_triton(bundle: Any, repository: Path, options: dict[str, Any]) -> No
     )
     if options["verify"]:
         verify_export(bundle, folder)
-        say(f"verified: NVIDIA Triton answers the golden outputs of {bundle.name}")
+        say(f"verified: NVIDIA Triton reproduces the golden outputs of {bundle.name}")
     say(
         f"{folder}: serve it with `tritonserver --model-repository {repository}`, or `tamis serve {repository}`"
     )

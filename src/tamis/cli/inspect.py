@@ -51,9 +51,9 @@ def command(what: str, tree: str | None, step: str | None, as_json: bool) -> Non
 
 def _emit(bundle: Any, step: str) -> None:
     from tamis.native import compile_model, example_event, listing
-    from tamis.native.build import host_level
+    from tamis.native.targets import host_target
 
-    compiled = compile_model(bundle.model, example_event(bundle), host_level().target)
+    compiled = compile_model(bundle.model, example_event(bundle), host_target())
     told = {
         "graph": lambda: f"{compiled.graph}\n",
         "ir": lambda: listing(compiled.narrow),

@@ -10,9 +10,10 @@ import onnx
 
 from tamis._base import ModelError, VerificationError
 from tamis.bundle import BATCH, Bundle, Signature, contiguous, draw_inputs, free_sizes
+from tamis.cbuild import find_compiler
 from tamis.engines.engine import Arrays, Engine, Options, Runner
 from tamis.native import compile_model
-from tamis.native.build import build, find_compiler
+from tamis.native.build import build
 from tamis.native.call import Kernel, open_kernel
 from tamis.native.compiler import FULL_PRECISION
 from tamis.native.example import example_event

@@ -1,9 +1,10 @@
-"""The compiler: from a model to C for the processor at hand."""
+"""The compiler: from a model to C for this host's processor."""
 
 from tamis.native.compiler import CompiledModel, Pipeline, compile_model, standard_pipeline
-from tamis.native.emission import Module, Target, Ways
+from tamis.native.emission import Module, Ways
 from tamis.native.example import example_event
 from tamis.native.listing import listing
+from tamis.native.targets import Target
 
 __all__ = [
     "CompiledModel",

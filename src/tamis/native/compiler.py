@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from tamis.native.emission import Module, Target, Ways, emit
+from tamis.native.emission import Module, Ways, emit
 from tamis.native.graph import Graph
 from tamis.native.lowering import lower
 from tamis.native.passes import (
@@ -27,6 +27,7 @@ from tamis.native.passes import (
 )
 from tamis.native.program import Program
 from tamis.native.specialise import specialise
+from tamis.native.targets import Target, find_target
 
 FULL_PRECISION = "float32"
 
@@ -94,4 +95,5 @@ def compile_model(
     graph = specialise(model, event)
     program = run_passes(lower(graph), passes.shared)
     wide, narrow = run_passes(program, passes.wide), run_passes(program, passes.narrow)
-    return CompiledModel(graph, wide, narrow, emit(wide, narrow, target or Target(), ways or Ways()))
+    module = emit(wide, narrow, target or find_target("avx512"), ways or Ways())
+    return CompiledModel(graph, wide, narrow, module)

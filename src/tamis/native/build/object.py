@@ -1,4 +1,4 @@
-"""A model as a shared object: compiled once per model, sizes, processor and compiler, and found again in milliseconds."""
+"""A model as a shared object: compiled once per model, event shapes, target and compiler, then read from the cache in milliseconds."""
 
 from __future__ import annotations
 
@@ -12,63 +12,62 @@ import numpy as np
 import onnx
 
 from tamis._base import ModelError, library_versions
-from tamis.native.build.cache import Entry, cached, key_of
-from tamis.native.build.levels import Level, host_level
+from tamis.cbuild import COMPILE_FLAGS, CacheEntry, Compiler, cached, compile_shared, find_compiler, key_of
 from tamis.native.build.timing import timed
-from tamis.native.build.toolchain import FLAGS, Compiler, compile_shared, find_compiler
 from tamis.native.compiler import FULL_PRECISION, compile_model
 from tamis.native.emission import Ways
+from tamis.native.targets import Target, host_target
 
 OBJECT, CONSTANTS = "code.so", "constants.bin"
-LIBRARIES = ("numpy", "onnx")  # they fold constants
-MAKES_NUMBERS = ("tamis.native", "tamis.bundle")  # what is written into an object is made by these
+FOLDING_LIBRARIES = ("numpy", "onnx")  # they evaluate what is folded into constants
+COMPILER_PACKAGES = ("tamis.native", "tamis.bundle")  # their sources determine the generated code
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Built:
-    """Compiled code and all that is needed to call it; shapes are those of one event, or of the batch that a graph is fixed to."""
+    """Compiled code and what is needed to call it; shapes are those of one event, or of the batch that the graph is fixed to."""
 
     path: Path
     constants: np.ndarray
     scratch_floats: int
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
-    types: tuple[str, ...]  # of inputs and outputs in the model; the code takes and gives floats
-    cycles: float  # of one event, about
+    types: tuple[str, ...]  # of inputs and outputs in the model; the code itself reads and writes floats
+    cycles: float  # of one event, estimated
 
 
 def build(
     model: bytes,
     event: Mapping[str, np.ndarray],
     *,
-    level: Level | None = None,
+    target: Target | None = None,
     compiler: Compiler | None = None,
     ways: Ways | None = None,
     precision: str = FULL_PRECISION,
 ) -> Built:
-    """Compile a model for events of the shapes of an example, or find what was compiled before."""
-    level, compiler, ways = level or host_level(), compiler or find_compiler(), ways or Ways()
+    """Compile a model for events with the shapes of an example, or return what the cache has."""
+    target, compiler, ways = target or host_target(), compiler or find_compiler(), ways or Ways()
     shapes = [(name, array.shape, array.dtype.str) for name, array in event.items()]
     key = key_of(
         model,
         shapes,
-        level.target,
-        level.flags,
+        target,
+        target.source(),
         ways,
         precision,
         compiler,
-        FLAGS,
-        _own_sources(),
-        library_versions(LIBRARIES),
+        COMPILE_FLAGS,
+        _compiler_sources(),
+        library_versions(FOLDING_LIBRARIES),
     )
 
     def make(folder: Path) -> dict[str, object]:
-        compiled = compile_model(onnx.load_model_from_string(model), event, level.target, ways, precision)
+        compiled = compile_model(onnx.load_model_from_string(model), event, target, ways, precision)
         module, graph = compiled.module, compiled.graph
-        compile_shared(compiler, module.code, folder / OBJECT, level.flags)
-        if level.name == host_level().name:
+        compile_shared(compiler, module.code, folder / OBJECT, target.flags)
+        if target.name == host_target().name:
             module = timed(module, folder / OBJECT, event)
         (folder / CONSTANTS).write_bytes(module.constants.astype(np.float32).tobytes())
         return {
@@ -79,16 +78,16 @@ def build(
             "cycles": module.cycles,
         }
 
-    return _opened(cached(key, make))
+    return _read(cached(key, make))
 
 
-def _opened(entry: Entry) -> Built:
+def _read(entry: CacheEntry) -> Built:
     facts = entry.facts
     try:
         constants = np.fromfile(entry.path / CONSTANTS, np.float32)
     except OSError as error:
         raise ModelError(
-            f"the compiled model in {entry.path} is gone ({error.strerror}); open it again"
+            f"the compiled model in {entry.path} was removed ({error.strerror}); open the model again"
         ) from error
     return Built(
         path=entry.path / OBJECT,
@@ -102,10 +101,10 @@ def _opened(entry: Entry) -> Built:
 
 
 @cache
-def _own_sources() -> str:
-    """Return the hash of the compiler's own source: another release of it makes other code."""
+def _compiler_sources() -> str:
+    """Return the hash of the compiler's own sources, since another version of it generates other code."""
     found: list[bytes] = []
-    for package in MAKES_NUMBERS:
+    for package in COMPILER_PACKAGES:
         root = Path(str(files(package)))
         for path in sorted(root.rglob("*")):
             if path.suffix in (".py", ".h", ".c"):

@@ -1,4 +1,4 @@
-"""What each way through a program takes here: tried once, when a model is compiled."""
+"""Time the kernels of a compiled model, so that batches are split into the fastest ones."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from tamis.native.aligned import aligned
 from tamis.native.cut import HEADER, LEFT, header
 from tamis.native.emission import Module
 
-ROUNDS = 9
-BLOCK_NS = 200_000  # of one way in one round, about
-BUDGET_NS = 300_000_000  # of all of it
+TRIAL_ROUNDS = 9
+TRIAL_NS = 200_000  # of one kernel in one round, about
+TRIALS_NS = 300_000_000  # of all kernels and rounds
 
 
 def timed(module: Module, path: Path, event: Mapping[str, np.ndarray]) -> Module:
-    """Return the module with batches cut by what its ways take, the quickest of a few rounds of each; one way needs no trial."""
+    """Return the module with batches split by measured times, the minimum of a few rounds; a single kernel is not timed."""
     if len(module.ways) < 2:
         return module
     library = ctypes.CDLL(str(path))
-    calls = [_Trial(library, module, number, event) for number in range(len(module.ways))]
-    repeats = [max(1, BLOCK_NS // max(1, call.nanoseconds(1))) for call in calls]
-    found = [float(call.nanoseconds(1)) for call in calls]
-    end = perf_counter_ns() + BUDGET_NS
-    for _ in range(ROUNDS):
-        for number, call in enumerate(calls):
-            found[number] = min(found[number], call.nanoseconds(repeats[number]) / repeats[number])
+    trials = [_Trial(library, module, number, event) for number in range(len(module.ways))]
+    repeats = [max(1, TRIAL_NS // max(1, trial.nanoseconds(1))) for trial in trials]
+    best = [float(trial.nanoseconds(1)) for trial in trials]
+    end = perf_counter_ns() + TRIALS_NS
+    for _ in range(TRIAL_ROUNDS):
+        for number, trial in enumerate(trials):
+            best[number] = min(best[number], trial.nanoseconds(repeats[number]) / repeats[number])
         if perf_counter_ns() > end:
             break
-    return module.with_costs(found)
+    return module.with_costs(best)
 
 
 class _Trial:
-    """A call that goes one way, on copies of one event."""
+    """A call of one kernel, on copies of one event."""
 
     def __init__(
         self, library: ctypes.CDLL, module: Module, number: int, event: Mapping[str, np.ndarray]
     ) -> None:
-        forced = aligned(module.constants)
-        forced[:HEADER] = header(np.full(LEFT, number, np.uint8))
+        weights = aligned(module.constants)
+        weights[:HEADER] = header(np.full(LEFT, number, np.uint8))  # every batch goes to this kernel
         count = module.ways[number].events
-        given = [np.repeat(one.astype(np.float32).reshape(1, -1), count, 0) for one in event.values()]
-        results = [np.empty((count, size), np.float32) for size in module.outputs]
+        inputs = [np.repeat(one.astype(np.float32).reshape(1, -1), count, 0) for one in event.values()]
+        outputs = [np.empty((count, size), np.float32) for size in module.outputs]
         scratch = aligned(np.zeros(module.scratch_floats, np.float32))
-        self._kept = [forced, scratch, *given, *results]
+        self._buffers = [weights, scratch, *inputs, *outputs]  # kept alive for the pointers below
         pointers = [
-            (ctypes.c_void_p * len(group))(*(one.ctypes.data for one in group)) for group in (given, results)
+            (ctypes.c_void_p * len(group))(*(one.ctypes.data for one in group)) for group in (inputs, outputs)
         ]
         self._function = library.tamis_run
         self._arguments = (
-            ctypes.c_void_p(forced.ctypes.data),
+            ctypes.c_void_p(weights.ctypes.data),
             ctypes.c_void_p(scratch.ctypes.data),
             *pointers,
             ctypes.c_long(count),
         )
 
     def nanoseconds(self, repeats: int) -> int:
-        """Return what so many calls take."""
+        """Return the time of a number of calls."""
         function, arguments = self._function, self._arguments
         begin = perf_counter_ns()
         for _ in range(repeats):

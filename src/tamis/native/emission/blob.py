@@ -1,36 +1,35 @@
-"""All constants of a program in one piece, in the order and with the gaps in which the code reads them."""
+"""All constants of a program as one array, in the order in which the code reads them."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tamis.native.cut import HEADER
-
-ALIGNED = 16  # floats
+from tamis.native.emission.tuning import LINE_FLOATS
 
 
 class Blob:
-    """Arrays one behind the other, each at a multiple of a vector's size; the same one is kept once."""
+    """Arrays one after the other, each at a multiple of a cache line; equal ones are stored once."""
 
     def __init__(self) -> None:
-        """Begin with room for the table of how batches are cut."""
+        """Begin with space for the table that splits batches."""
         self._pieces: list[np.ndarray] = [np.zeros(HEADER, np.float32)]
-        self._known: dict[bytes, int] = {}
-        self.floats = HEADER
+        self._offsets: dict[bytes, int] = {}
+        self._floats = HEADER
 
     def add(self, array: np.ndarray) -> int:
-        """Keep an array; return where it begins, in floats."""
+        """Store an array; return its offset in floats."""
         flat = np.ascontiguousarray(array, np.float32).ravel()
         key = flat.tobytes()
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self.floats
-            padded = np.zeros(-(-max(1, flat.size) // ALIGNED) * ALIGNED, np.float32)
+        offset = self._offsets.get(key)
+        if offset is None:
+            offset = self._offsets[key] = self._floats
+            padded = np.zeros(-(-max(1, flat.size) // LINE_FLOATS) * LINE_FLOATS, np.float32)
             padded[: flat.size] = flat
             self._pieces.append(padded)
-            self.floats += padded.size
-        return found
+            self._floats += padded.size
+        return offset
 
     def array(self) -> np.ndarray:
-        """Return all of it, and a vector more that may be read beyond the end."""
-        return np.concatenate([*self._pieces, np.zeros(2 * ALIGNED, np.float32)])
+        """Return all of it, and two cache lines more, since vectors may be read beyond the end."""
+        return np.concatenate([*self._pieces, np.zeros(2 * LINE_FLOATS, np.float32)])

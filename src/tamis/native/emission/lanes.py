@@ -1,4 +1,4 @@
-"""What the lanes of a vector are in a contraction: events, or of one event neighbouring positions or outputs."""
+"""What the lanes of a vector are in a contraction: events; or, of one event, neighbouring positions or outputs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,10 @@ from math import prod
 
 from tamis.native.emission.loops import Axis, joined
 from tamis.native.emission.mode import Mode
+from tamis.native.emission.tuning import ROW_LOAD_COST, SCATTER_COST, SHORT_ROWS, STRAIGHT_TERMS
 from tamis.native.expression import loads
 from tamis.native.program import Contract
 from tamis.native.view import View
-
-SHORT_ROWS = (4, 8)  # positions
-PIECED = 1.3  # what a multiply-add takes of a vector that is put together from rows
-SCATTERED = 20  # multiply-adds that it takes to write a vector number by number, or to read it
-STRAIGHT = (
-    4  # terms: so many are written one after the other; and a sum in more chains than this is done by itself
-)
 
 
 class Lanes(Enum):
@@ -29,30 +23,31 @@ class Lanes(Enum):
 
 
 def choose_lanes(mode: Mode, statement: Contract) -> Lanes:
-    """Return what vectors hold: by how full they are, and whether the numbers lie one behind the other."""
+    """Return what takes fewer vectors, given how full they are and whether their elements are contiguous."""
     if mode.wide:
         return Lanes.EVENTS
-    if statement.chains > STRAIGHT:
-        return Lanes.OUTPUTS  # one by one: the lanes are chains
+    if statement.chains > STRAIGHT_TERMS:
+        return Lanes.OUTPUTS  # of which there is one: the lanes are its chains
     lanes, (_, terms, outputs) = mode.lanes, statement.weights.shape
-    places = positions_of(mode, statement)
-    last = places[-1].size if places else 1
-    others = prod(axis.size for axis in places) // last
-    straight = places and places[-1].strides[0] == 1 and places[-1].strides[1] == 1
-    if not straight:
+    positions = positions_of(mode, statement)
+    last = positions[-1].size if positions else 1
+    others = prod(axis.size for axis in positions) // last
+    contiguous = positions and positions[-1].strides[0] == 1 and positions[-1].strides[1] == 1
+    if not contiguous:
         return Lanes.OUTPUTS
-    rows = rows_together(mode, places)
-    along = outputs * others * -(-last // lanes) / rows * (terms * (PIECED if rows > 1 else 1.0))
-    spread = sum(view.strides[1] != 1 for view in views_of(statement)[1:]) if outputs > 1 else 0
-    across = others * last * -(-outputs // lanes) * (terms + spread * SCATTERED)
-    return Lanes.POSITIONS if along <= across else Lanes.OUTPUTS
+    rows = rows_together(mode, positions)
+    load = ROW_LOAD_COST if rows > 1 else 1.0
+    by_positions = outputs * others * -(-last // lanes) / rows * (terms * load)
+    scattered = sum(view.strides[1] != 1 for view in views_of(statement)[1:]) if outputs > 1 else 0
+    by_outputs = others * last * -(-outputs // lanes) * (terms + scattered * SCATTER_COST)
+    return Lanes.POSITIONS if by_positions <= by_outputs else Lanes.OUTPUTS
 
 
-def rows_together(mode: Mode, places: Sequence[Axis]) -> int:
-    """Return how many short rows make one vector: where a row is a half or a quarter of it in every view, or the same all along."""
-    if mode.wide or len(places) < 2:
+def rows_together(mode: Mode, positions: Sequence[Axis]) -> int:
+    """Return how many short rows share a vector: several if each is contiguous, or one element, in every view."""
+    if mode.wide or len(positions) < 2:
         return 1
-    rows, last = places[-2:]
+    rows, last = positions[-2:]
     count = mode.lanes // last.size
     if last.size not in SHORT_ROWS or count < 2 or rows.size % count:
         return 1
@@ -73,20 +68,15 @@ def views_of(statement: Contract) -> list[View]:
     return list(dict.fromkeys(views))
 
 
-def lead_of(statement: Contract, view: View) -> int:
-    """Return how many axes of a view come before its positions."""
-    return 1 + statement.reduced if view is statement.x else 2
-
-
 def positions_of(mode: Mode, statement: Contract) -> list[Axis]:
-    """Return the axes of positions, in floats, for each view; of the narrow way, events are positions too."""
+    """Return the axes of positions, with strides in floats for each view; in a narrow kernel, the events are one of them."""
     views = views_of(statement)
-    shape = statement.positions
-    strides = [view.strides[lead_of(statement, view) :] for view in views]
+    leads = [1 + statement.reduced if view is statement.x else 2 for view in views]
+    strides = [view.strides[lead:] for view, lead in zip(views, leads, strict=True)]
     factors = [mode.factor(view) for view in views]
     axes = [
         Axis(axis.size, tuple(s * f for s, f in zip(axis.strides, factors, strict=True)))
-        for axis in joined(shape, strides)
+        for axis in joined(statement.positions, strides)
     ]
     if not mode.wide and mode.count > 1:
         axes.insert(0, Axis(mode.count, tuple(mode.event_stride(view) for view in views)))

@@ -1,4 +1,4 @@
-"""Which loops a statement takes: axes that lie one behind the other in all its views are joined."""
+"""The loops of a statement: axes that are contiguous in all its views are merged."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its size, and how far each view moves along it."""
+    """An axis: its size, and the stride of each view along it."""
 
     size: int
     strides: tuple[int, ...]
 
 
 def joined(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[Axis]:
-    """Return the axes of views that are gone through together; sizes of one are left out, neighbours joined where they can be."""
+    """Return the axes of views of one shape, given the strides of each; axes of size 1 are dropped, contiguous ones merged."""
     axes: list[Axis] = []
-    for place, size in enumerate(shape):
+    for axis, size in enumerate(shape):
         if size == 1:
             continue
-        moves = tuple(one[place] for one in strides)
+        moves = tuple(one[axis] for one in strides)
         if axes and all(outer == inner * size for outer, inner in zip(axes[-1].strides, moves, strict=True)):
             axes[-1] = Axis(axes[-1].size * size, moves)
         else:
@@ -29,7 +29,7 @@ def joined(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[Axis]
 
 
 def by_distance(axes: Sequence[Axis]) -> list[Axis]:
-    """Return axes in the order in which the first view lies in memory, and joined again."""
+    """Return axes in the memory order of the first view, the largest stride first, merged again."""
     ordered = sorted(axes, key=lambda axis: -abs(axis.strides[0]))
     if not ordered:
         return []
@@ -39,7 +39,7 @@ def by_distance(axes: Sequence[Axis]) -> list[Axis]:
 
 
 def tiles(size: int, most: int) -> list[tuple[int, int]]:
-    """Cut a size into (how many, how large) tiles of nearly one size, none larger than `most`."""
+    """Cut a size into tiles of at most `most`, as even as possible: (how many, their size), the larger ones first."""
     if size <= most:
         return [(1, size)]
     count = -(-size // most)

@@ -1,8 +1,8 @@
-"""The two ways in which events go through a program, and where numbers lie in each.
+"""The two kinds of kernels, and where each number is in memory.
 
-Wide: a vector holds the same number of many events, so that everything is vectorised, whatever its shape.
-Narrow: a vector holds neighbouring numbers of one event; a few events go through together, so that weights are read once.
-Each number is computed by the same operations in the same order, so that both give the same bits.
+Wide: the lanes of a vector are events, so that everything is vectorised, whatever its shape. Narrow: the lanes are neighbouring numbers
+of one event; a few events are computed together, so that weights are read once. Both compute each number by the same operations in the
+same order, and give the same bits.
 """
 
 from __future__ import annotations
@@ -10,28 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tamis.native.targets import Target
 from tamis.native.view import Buffer, Role, View
 
 
 @dataclass(frozen=True)
-class Target:
-    """What code is written for: floats of a vector, vector registers, bytes of the nearest cache."""
-
-    lanes: int = 16
-    registers: int = 32
-    near: int = 32768
-
-
-@dataclass(frozen=True)
 class Mode:
-    """A way, and its addresses."""
+    """A kind of kernel, and its memory layout."""
 
     target: Target
     wide: bool
     count: int  # wide: vectors per number; narrow: events
     offsets: Mapping[Buffer, int]  # of scratch and constants, in numbers
     total: int  # numbers of scratch of one event
-    names: Mapping[Buffer, str]  # of inputs and outputs
+    names: Mapping[Buffer, str]  # of inputs and outputs, in C
 
     @property
     def lanes(self) -> int:
@@ -40,7 +32,7 @@ class Mode:
 
     @property
     def scale(self) -> int:
-        """Return how many floats a number of scratch takes."""
+        """Return the floats that a number of scratch takes."""
         return self.count * self.lanes if self.wide else 1
 
     def is_constant(self, view: View) -> bool:
@@ -48,18 +40,18 @@ class Mode:
         return view.buffer.role is Role.CONSTANT
 
     def factor(self, view: View) -> int:
-        """Return how many floats lie between two numbers of a view's buffer."""
+        """Return the floats from one number of a view's buffer to the next."""
         return 1 if self.is_constant(view) else self.scale
 
     def event_stride(self, view: View) -> int:
-        """Return how many floats lie between events of the narrow way."""
+        """Return the floats from event to event in a narrow kernel."""
         role = view.buffer.role
         if role is Role.CONSTANT:
             return 0
         return self.total if role is Role.SCRATCH else view.buffer.elements
 
     def base(self, view: View) -> str:
-        """Return where a view begins, in C."""
+        """Return the address of a view's first element, in C."""
         factor, role = self.factor(view), view.buffer.role
         moving = f" + t * {view.step * factor}" if view.step else ""
         if role is Role.CONSTANT:

@@ -1,4 +1,4 @@
-"""In what order the weights of a contraction lie: the one in which its blocks read them."""
+"""The weights of a contraction, stored in the order in which its blocks read them, and in few bytes where that is exact."""
 
 from __future__ import annotations
 
@@ -7,64 +7,93 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tamis.native.emission.blob import Blob
+from tamis.native.emission.tuning import MIN_PACKED_WEIGHTS
 
-def by_vectors(
-    weights: np.ndarray, cut: Sequence[tuple[int, int]], column: int, step: int
-) -> tuple[np.ndarray, list[int]]:
-    """Lay out (groups, terms, outputs) as vectors of `step` outputs, each with all of its terms, `column` floats apart.
 
-    `cut` says in how many blocks of how many vectors they are used; returned are a row per group, and where each kind of block begins.
+@dataclass(frozen=True)
+class WeightType:
+    """A type that weights are stored in."""
+
+    type: str  # in C
+    read: str  # the C function that loads a vector of them as floats
+    per_float: int  # how many take the bytes of a float
+
+    def stored(self, values: np.ndarray) -> np.ndarray:
+        """Return values in this type, as the bytes of an array of float32."""
+        flat = np.ascontiguousarray(values, np.float32).ravel()
+        if self is FLOAT_WEIGHTS:
+            return flat
+        small = flat.astype(np.int8)
+        if self is BFLOAT16_WEIGHTS:
+            small = (flat.view(np.uint32) >> 16).astype(np.uint16)
+        return np.pad(small, (0, -len(small) % self.per_float)).view(np.float32)
+
+
+FLOAT_WEIGHTS = WeightType("float", "ld", 1)
+BFLOAT16_WEIGHTS = WeightType("uint16_t", "ld_short", 2)
+INT8_WEIGHTS = WeightType("int8_t", "ld_byte", 4)
+
+
+def weight_type(weights: np.ndarray) -> WeightType:
+    """Return the smallest type that holds weights exactly; few of them stay floats."""
+    if weights.size < MIN_PACKED_WEIGHTS:
+        return FLOAT_WEIGHTS
+    if (np.abs(weights) <= np.iinfo(np.int8).max).all() and (weights == np.rint(weights)).all():
+        return INT8_WEIGHTS
+    bits = np.ascontiguousarray(weights, np.float32).view(np.uint32)
+    return FLOAT_WEIGHTS if (bits & 0xFFFF).any() else BFLOAT16_WEIGHTS
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """Where the weights of a contraction are stored; offsets are in elements of their type."""
+
+    type: WeightType
+    starts: list[int]  # of each size of block
+    group: int  # elements of one group
+
+
+def pack_weights(
+    blob: Blob, weights: np.ndarray, tiles: Sequence[tuple[int, int]], column: int, step: int
+) -> PackedWeights:
+    """Store weights (groups, terms, outputs) for blocks along the outputs: by vectors of `step` outputs, or by single ones (step 0).
+
+    `tiles` are the blocks, (how many, of how many outputs or vectors); a vector's terms are `column` floats.
     """
+    kind = FLOAT_WEIGHTS
+    if step:
+        kind = weight_type(weights)
+        packed, starts = _by_vectors(weights, tiles, column, step)
+    else:
+        packed, starts = _by_blocks(weights, tiles)
+    base = blob.add(kind.stored(packed)) * kind.per_float
+    return PackedWeights(kind, [base + start for start in starts], packed.shape[1])
+
+
+def _by_vectors(
+    weights: np.ndarray, tiles: Sequence[tuple[int, int]], column: int, step: int
+) -> tuple[np.ndarray, list[int]]:
+    """Return a row per group, in which vectors of outputs follow one another, each with all its terms; and where each tile begins."""
     groups, terms, outputs = weights.shape
-    total = sum(number * size for number, size in cut)
+    total = sum(number * size for number, size in tiles)
     columns = np.zeros((groups, total, column // step, step), np.float32)
-    every = np.zeros((groups, terms, total * step), np.float32)
-    every[:, :, :outputs] = weights
-    columns[:, :, :terms] = every.reshape(groups, terms, total, step).swapaxes(1, 2)
-    starts = np.cumsum([0, *(number * size for number, size in cut)])[:-1]
+    padded = np.zeros((groups, terms, total * step), np.float32)
+    padded[:, :, :outputs] = weights
+    columns[:, :, :terms] = padded.reshape(groups, terms, total, step).swapaxes(1, 2)
+    starts = np.cumsum([0, *(number * size for number, size in tiles)])[:-1]
     return columns.reshape(groups, -1), [int(start) * column for start in starts]
 
 
-def by_blocks(weights: np.ndarray, cut: Sequence[tuple[int, int]]) -> tuple[np.ndarray, list[int]]:
-    """Lay out (groups, terms, outputs) block by block, and in each term by term; return a row per group, and where each kind begins."""
+def _by_blocks(weights: np.ndarray, tiles: Sequence[tuple[int, int]]) -> tuple[np.ndarray, list[int]]:
+    """Return a row per group, in which blocks follow one another, each term by term; and where each tile begins."""
     groups, terms, _ = weights.shape
     pieces, starts = [], []
     done = where = 0
-    for number, size in cut:
+    for number, size in tiles:
         starts.append(where)
         for _ in range(number):
             pieces.append(weights[:, :, done : done + size].reshape(groups, -1))
             done += size
         where += number * size * terms
     return np.concatenate(pieces, axis=1), starts
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How weights are kept: as floats, or as what they are exactly, in less room."""
-
-    type: str  # in C
-    read: str  # the function that makes floats of a vector of them
-    per_float: int  # of them in the room of a float
-
-    def kept(self, values: np.ndarray) -> np.ndarray:
-        """Return values as they are kept, as so many floats."""
-        flat = np.ascontiguousarray(values, np.float32).ravel()
-        if self is FLOATS:
-            return flat
-        small = (flat.view(np.uint32) >> 16).astype(np.uint16) if self is SHORTS else flat.astype(np.int8)
-        return np.pad(small, (0, -len(small) % self.per_float)).view(np.float32)
-
-
-FLOATS, SHORTS, BYTES = Kind("float", "ld", 1), Kind("uint16_t", "ld_short", 2), Kind("int8_t", "ld_byte", 4)
-MANY = 4096  # weights: fewer are no burden
-
-
-def kind_of(weights: np.ndarray) -> Kind:
-    """Return in how little room weights can be kept as they are: whole numbers of a byte, bfloat16, or floats."""
-    if weights.size < MANY:
-        return FLOATS
-    if (np.abs(weights) <= np.iinfo(np.int8).max).all() and (weights == np.rint(weights)).all():
-        return BYTES
-    bits = np.ascontiguousarray(weights, np.float32).view(np.uint32)
-    return FLOATS if (bits & 0xFFFF).any() else SHORTS

@@ -1,4 +1,4 @@
-"""Several products of each place in C, summed over the terms side by side and then put together: where vectors hold events."""
+"""Convolutions by tiles, in wide kernels: several sums per tile, from which the outputs are combined."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ from math import prod
 import numpy as np
 
 from tamis.native.emission.arithmetic import Arithmetic
-from tamis.native.emission.blob import Blob
 from tamis.native.emission.loops import Axis, joined, tiles
-from tamis.native.emission.mode import Mode
-from tamis.native.emission.writer import Writer
+from tamis.native.emission.statement import Emission, emit_statement
+from tamis.native.emission.tuning import TILE_POSITIONS, TILE_TERMS
 from tamis.native.expression import Load, loads
 from tamis.native.program import Tiled
 from tamis.native.view import View
 
-MANY_REGISTERS = 32
-UNROLLED = 4  # terms
+
+@emit_statement.register
+def emit_tiled(statement: Tiled, emission: Emission) -> None:
+    """Write outs[i] = values[i] of several sums over the terms."""
+    _TiledSums(emission, statement).write()
 
 
-class Products:
-    """Such a statement while it is written."""
+class _TiledSums:
+    """Writes a tiled contraction: blocks of all sums of some outputs at some positions."""
 
-    def __init__(self, writer: Writer, mode: Mode, blob: Blob, statement: Tiled) -> None:
-        """Choose blocks: so many outputs of so many places, all products of each."""
-        self.writer, self.mode, self.blob, self.statement = writer, mode, blob, statement
+    def __init__(self, emission: Emission, statement: Tiled) -> None:
+        self.writer, self.mode, self.blob = emission.writer, emission.mode, emission.blob
+        self.statement, mode = statement, emission.mode
         self.size, self.groups, self.terms, self.outputs = statement.weights.shape
         more = [load.view for value in statement.values for load in loads(value)]
         self.views = list(dict.fromkeys([statement.x, *statement.outs, *more]))
-        room = max(1, (24 if mode.target.registers >= MANY_REGISTERS else 12) // self.size)
+        room = max(1, mode.target.sums // self.size)
         last = statement.outs[0].shape[-1]
-        self.places = 1 if mode.count > 1 else min(2, last, room)
-        self.block = max(1, room // (self.places * mode.count))
-        self.across = self.places * mode.count
+        self.positions = 1 if mode.count > 1 else min(TILE_POSITIONS, last, room)
+        self.block = max(1, room // (self.positions * mode.count))
 
     def write(self) -> None:
-        """Write all of it: groups, places, outputs."""
+        """Write the loops over groups, positions and outputs."""
         statement, x = self.statement, self.statement.x
         shape = statement.outs[0].shape
         lead = 2 + statement.reduced
@@ -44,7 +45,7 @@ class Products:
         moving = joined(shape[2:-1], [self._strides(view, lead)[:-1] for view in self.views])
         last = tuple(self._strides(view, lead)[-1] * self.mode.factor(view) for view in self.views)
         base = self.blob.add(self._packed(statement.weights))
-        self.level = self.blob.add(self._packed(statement.bias[:, :, None]))
+        self.bias = self.blob.add(self._packed(statement.bias[:, :, None]))
         with ExitStack() as stack:
             group = tuple(view.strides[1 if view is x else 0] * self.mode.factor(view) for view in self.views)
             self._enter(stack, counters, "g", Axis(self.groups, group))
@@ -54,12 +55,12 @@ class Products:
                 )
                 self._enter(stack, counters, f"p{number}", Axis(axis.size, strides))
             done = 0
-            for count, places in tiles(shape[-1], self.places):
+            for count, positions in tiles(shape[-1], self.positions):
                 start = tuple(stride * done for stride in last)
-                done += count * places
+                done += count * positions
                 with self.writer.loop("q", count):
-                    turns = Axis(count, tuple(stride * places for stride in last))
-                    self._outputs([*counters, ("q", turns)], start, last, places, base)
+                    turns = Axis(count, tuple(stride * positions for stride in last))
+                    self._outputs([*counters, ("q", turns)], start, last, positions, base)
 
     def _strides(self, view: View, lead: int) -> tuple[int, ...]:
         return view.strides[lead if view is self.statement.x else 2 :]
@@ -69,7 +70,7 @@ class Products:
         counters.append((counter, axis))
 
     def _packed(self, weights: np.ndarray) -> np.ndarray:
-        """Return the weights in the order in which they are read: block by block, term by term, product by product."""
+        """Return the weights in the order in which they are read: block by block, term by term, sum by sum."""
         ordered = weights.transpose(1, 2, 0, 3)  # (groups, terms, size, outputs)
         pieces, done = [], 0
         for count, size in tiles(self.outputs, self.block):
@@ -78,7 +79,7 @@ class Products:
                 done += size
         return np.concatenate(pieces, axis=1)
 
-    def _outputs(self, counters: list[tuple[str, Axis]], start: tuple[int, ...], last: tuple[int, ...], places: int, base: int) -> None:  # fmt: skip
+    def _outputs(self, counters: list[tuple[str, Axis]], start: tuple[int, ...], last: tuple[int, ...], positions: int, base: int) -> None:  # fmt: skip
         done = 0
         floats = self.size * self.terms
         for count, size in tiles(self.outputs, self.block):
@@ -89,33 +90,33 @@ class Products:
             first = tuple(s + m // size * done for s, m in zip(start, moves, strict=True))
             with self.writer.loop("o", count):
                 k = f"w + {base + done * floats} + g * {self.outputs * floats} + o * {size * floats}"
-                b = f"w + {self.level + done * self.size} + g * {self.outputs * self.size} + o * {size * self.size}"
-                self._kernel([*counters, ("o", Axis(count, moves))], first, last, places, size, k, b)
+                b = f"w + {self.bias + done * self.size} + g * {self.outputs * self.size} + o * {size * self.size}"
+                self._kernel([*counters, ("o", Axis(count, moves))], first, last, positions, size, k, b)
             done += count * size
 
     def _kernel(self, counters: list[tuple[str, Axis]], start: tuple[int, ...], last: tuple[int, ...],
-                places: int, outputs: int, k: str, b: str) -> None:  # fmt: skip
+                positions: int, outputs: int, k: str, b: str) -> None:  # fmt: skip
         writer, mode, views = self.writer, self.mode, self.views
 
         def address(view: View, i: int = 0, j: int = 0) -> str:
-            place = views.index(view)
-            own = 0 if view is self.statement.x else view.strides[1] * mode.factor(view)
-            fixed = start[place] + i * own + j // mode.count * last[place]
+            number = views.index(view)
+            output = 0 if view is self.statement.x else view.strides[1] * mode.factor(view)
+            fixed = start[number] + i * output + j // mode.count * last[number]
             fixed += 0 if mode.is_constant(view) else j % mode.count * mode.lanes
             terms = [mode.base(view), str(fixed)]
-            terms += [f"{counter} * {axis.strides[place]}" for counter, axis in counters if axis.strides[place] and axis.size > 1]  # fmt: skip
+            terms += [f"{counter} * {axis.strides[number]}" for counter, axis in counters if axis.strides[number] and axis.size > 1]  # fmt: skip
             return " + ".join(terms)
 
-        across = places * mode.count
+        across = positions * mode.count
         writer.line(f"const float *x = {address(self.statement.x)};")
         writer.line(f"const float *k = {k};")
         if self.statement.bias.any():
             writer.line(f"const float *b = {b};")
         for f in range(self.size):
             for i in range(outputs):
-                value = f"all(b[{f * outputs + i}])" if self.statement.bias.any() else "all(0.0f)"
+                first = f"all(b[{f * outputs + i}])" if self.statement.bias.any() else "all(0.0f)"
                 for j in range(across):
-                    writer.line(f"V a{f}_{i}_{j} = {value};")
+                    writer.line(f"V a{f}_{i}_{j} = {first};")
         self._sum(outputs, across, last[0])
         for i in range(outputs):
             for j in range(across):
@@ -127,16 +128,16 @@ class Products:
 
                     sums = [f"a{f}_{i}_{j}" for f in range(self.size)]
                     arithmetic = Arithmetic(writer, read, lambda _: 0, sums)
-                    for wanted, out in zip(self.statement.values, self.statement.outs, strict=True):
-                        writer.line(f"st({address(out, i, j)}, {arithmetic.text(wanted)});")
+                    for value, out in zip(self.statement.values, self.statement.outs, strict=True):
+                        writer.line(f"st({address(out, i, j)}, {arithmetic.text(value)});")
 
     def _sum(self, outputs: int, across: int, apart: int) -> None:
-        """Write the multiply-adds: for each term and product, one vector per place and one number per output."""
+        """Write the multiply-adds: for each term and sum, one vector per position and one number per output."""
         writer, mode, x = self.writer, self.mode, self.statement.x
         factor = mode.factor(x)
         axes = slice(2, 2 + self.statement.reduced)
         reduced = joined(x.shape[axes], [x.strides[axes]]) or [Axis(1, (0,))]
-        assert prod(axis.size for axis in reduced) == self.terms  # noqa: S101 - as the statement says
+        assert prod(axis.size for axis in reduced) == self.terms  # noqa: S101 - the shape of the weights
         width = self.size * outputs
         with ExitStack() as stack:
             terms = []
@@ -145,7 +146,7 @@ class Products:
                 terms.append(f" + r{number} * {axis.strides[0] * factor}")
             inner = reduced[-1]
             step = inner.strides[0] * factor
-            together = min(UNROLLED, inner.size)
+            together = min(TILE_TERMS, inner.size)
             whole = inner.size // together * together
             with writer.loop("r", whole, together):
                 for c in range(together):
@@ -164,8 +165,8 @@ class Products:
             for f in range(self.size):
                 with writer.block():
                     for j in range(across):
-                        place = f * far + j // mode.count * apart + j % mode.count * mode.lanes
-                        writer.line(f"V v{j} = ld(xr + {place});")
+                        offset = f * far + j // mode.count * apart + j % mode.count * mode.lanes
+                        writer.line(f"V v{j} = ld(xr + {offset});")
                         if outputs > 1:
                             writer.line(f"TAMIS_KEEP(v{j});")
                     for i in range(outputs):

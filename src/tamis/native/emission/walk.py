@@ -1,48 +1,40 @@
-"""Going through the elements of several views together: loops, addresses, and how a vector of each is read and written."""
+"""Loops over the elements of several views at once: addresses, and how a vector of each view is read and written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from tamis.native.emission.loops import Axis, by_distance, joined
 from tamis.native.emission.mode import Mode
+from tamis.native.emission.tuning import READ_COSTS, SHUFFLE_STRIDES
 from tamis.native.emission.writer import Writer
 from tamis.native.expression import Load
 from tamis.native.view import Role, View
 
-LANE = Axis(1, ())
-SHUFFLED = (3, 4)  # floats from lane to lane: read by vectors and shuffled
-
 
 class Walk:
-    """Views and the loops over them; strides are in floats. The last loop may be the one that vectors lie along."""
+    """Views of one shape and the loops over them; strides are in floats. In a narrow kernel, one loop goes by vectors."""
 
     def __init__(self, writer: Writer, mode: Mode, views: Sequence[View]) -> None:
-        """Take views whose axes are alike; the first one is written."""
+        """Take views with the same axes; the first one is written."""
         self.writer, self.mode, self.views = writer, mode, list(dict.fromkeys(views))
-        self.first = views[0]
         self.loops: list[tuple[str, Axis]] = []
-        self.vector: Axis | None = None
-        self.plan: list[Axis] = []  # all loops there will be, the outermost one first
-        self.beside = (0,) * len(self.views)  # how far an element lies from the one that is written beside it
-        self.filled = mode.lanes  # how many floats of a vector count
+        self.vector: Axis | None = None  # the axis that vectors are along
+        self.plan: list[Axis] = []  # all loops, also those that are not entered yet; the outermost first
+        self.beside = (0,) * len(self.views)  # strides from one interleaved copy to the next
+        self.filled = mode.lanes  # lanes of the current vector that exist
 
-    def axes(
-        self, shape: Sequence[int], strides: Sequence[Sequence[int]], *, ordered: bool = False
-    ) -> list[Axis]:
-        """Return the axes of a shape in floats, joined where they can be; in their order if so asked."""
-        found = joined(shape, strides)
-        if not ordered:
-            found = by_distance(found)
+    def axes(self, shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[Axis]:
+        """Return the axes of a shape, the largest stride of the first view first, merged where they are contiguous."""
         factors = [self.mode.factor(view) for view in self.views]
         return [
             Axis(axis.size, tuple(s * f for s, f in zip(axis.strides, factors, strict=True)))
-            for axis in found
+            for axis in by_distance(joined(shape, strides))
         ]
 
     def events(self) -> Axis:
-        """Return the axis of events (narrow) or of vectors (wide)."""
+        """Return the axis of a kernel's events (narrow) or vectors of events (wide)."""
         if self.mode.wide:
             moves = [0 if self.mode.is_constant(view) else self.mode.lanes for view in self.views]
         else:
@@ -51,42 +43,33 @@ class Walk:
 
     @contextmanager
     def enter(self, axis: Axis) -> Iterator[int]:
-        """Go through an axis; yield the depth of the loop."""
+        """Write a loop over an axis; yield its depth."""
         counter = f"i{len(self.loops)}"
         self.loops.append((counter, axis))
         with self.writer.loop(counter, axis.size):
             yield len(self.loops) - 1
         self.loops.pop()
 
-    @contextmanager
-    def enter_all(self, axes: Sequence[Axis]) -> Iterator[int]:
-        """Go through axes, the first one outermost."""
-        with ExitStack() as stack:
-            depth = len(self.loops) - 1
-            for axis in axes:
-                depth = stack.enter_context(self.enter(axis))
-            yield depth
-
-    def place(self, view: View) -> int:
-        """Return a view's number."""
+    def index(self, view: View) -> int:
+        """Return the index of a view in `views`, and in the strides of axes."""
         return self.views.index(view)
 
     def address(self, view: View, copy: int = 0) -> str:
-        """Return where a view's element lies, or the one so many beside it."""
-        place = self.place(view)
+        """Return the address of a view's element, or of an interleaved copy."""
+        number = self.index(view)
         terms = [self.mode.base(view)]
         for counter, axis in self.loops:
-            stride = axis.strides[place]
+            stride = axis.strides[number]
             if stride and axis.size > 1:
                 terms.append(counter if stride == 1 else f"{counter} * {stride}")
-        if copy and self.beside[place]:
-            terms.append(str(copy * self.beside[place]))
+        if copy and self.beside[number]:
+            terms.append(str(copy * self.beside[number]))
         return " + ".join(terms)
 
     def depth(self, load: Load) -> int:
-        """Return the innermost of the planned loops that a view moves in; -1 where it moves in none."""
-        place = self.place(load.view)
-        moving = [number for number, axis in enumerate(self.plan) if axis.strides[place] and axis.size > 1]
+        """Return the innermost planned loop that a view moves in; -1 if it moves in none."""
+        number = self.index(load.view)
+        moving = [depth for depth, axis in enumerate(self.plan) if axis.strides[number] and axis.size > 1]
         return moving[-1] if moving else -1
 
     def read(self, load: Load, copy: int = 0) -> str:
@@ -95,17 +78,18 @@ class Walk:
         address = self.address(view, copy)
         if self.mode.wide:
             return f"all(*({address}))" if self.mode.is_constant(view) else f"ld({address})"
-        stride = self.vector.strides[self.place(view)] if self.vector else 0
+        stride = self.vector.strides[self.index(view)] if self.vector else 0
         if not stride:
             return f"all(*({address}))"
         full = self.filled == self.mode.lanes
         if stride == 1:
             return f"ld({address})" if full else f"ld_n({address}, {self.filled})"
+        inside = (
+            full and view.buffer.role is Role.SCRATCH
+        )  # there, floats beyond the last element may be read
         if stride == 2:
-            inside = full and view.buffer.role is Role.SCRATCH
             return f"evens({address})" if inside else f"evens_n({address}, {self.filled})"
-        if stride in SHUFFLED:
-            inside = full and view.buffer.role is Role.SCRATCH
+        if stride in SHUFFLE_STRIDES:
             count = stride * self.filled if inside else stride * (self.filled - 1) + 1
             return f"every{stride}({address}, {count})"
         return f"gather({address}, {stride}, {self.filled})"
@@ -113,7 +97,7 @@ class Walk:
     def write(self, view: View, value: str, copy: int = 0) -> None:
         """Store a vector."""
         address = self.address(view, copy)
-        stride = self.vector.strides[self.place(view)] if self.vector else 1
+        stride = self.vector.strides[self.index(view)] if self.vector else 1
         if self.mode.wide:
             text = f"st({address}, {value});"
         elif stride == 1 or (self.vector is not None and self.vector.size == 1):
@@ -125,9 +109,9 @@ class Walk:
 
     @contextmanager
     def along(self, axis: Axis, copies: int = 1) -> Iterator[Iterator[int]]:
-        """Go along an axis, vector by vector: what is done has to be written once for each kind of round, for so many copies.
+        """Loop over an axis by vectors; yields an iterator over the bodies that have to be written, as their number of copies.
 
-        First rounds of several vectors side by side, then single ones, then what is left of a vector.
+        First a loop of several interleaved vectors, then single vectors, then one that is not full.
         """
         self.vector = None if self.mode.wide else axis
         yield self._rounds(axis, copies)
@@ -153,7 +137,7 @@ class Walk:
 
     @contextmanager
     def once(self, strides: tuple[int, ...]) -> Iterator[None]:
-        """Be so far along an axis."""
+        """Write a block in which each view is moved by a stride."""
         counter = f"i{len(self.loops)}"
         with self.writer.block():
             self.writer.line(f"const long {counter} = 1; (void){counter};")
@@ -162,20 +146,17 @@ class Walk:
             self.loops.pop()
 
 
-READING = {0: 1.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}  # by how far lanes lie apart
-
-
-def best_vector(mode: Mode, axes: Sequence[Axis], reading: int) -> int:
-    """Return along which axis vectors lie best; `reading` is the number of the first view that is read."""
+def best_vector(mode: Mode, axes: Sequence[Axis], first_read: int) -> int:
+    """Return the axis along which vectors cost least; the views from `first_read` on are read, the first one is written."""
     best, least = 0, float("inf")
     total = 1
     for axis in axes:
         total *= axis.size
-    for place, axis in enumerate(axes):
+    for number, axis in enumerate(axes):
         vectors = total // axis.size * -(-axis.size // mode.lanes)
         cost = 1.0 if axis.strides[0] == 1 else float(mode.lanes)
-        for stride in axis.strides[reading:]:
-            cost += READING.get(stride, mode.lanes / 2)
+        for stride in axis.strides[first_read:]:
+            cost += READ_COSTS.get(stride, mode.lanes / 2)
         if vectors * cost < least:
-            best, least = place, vectors * cost
+            best, least = number, vectors * cost
     return best

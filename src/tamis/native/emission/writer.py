@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 class Writer:
-    """Lines so far, and how far the next one is moved in."""
+    """The lines written so far, and the indentation of the next one."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Begin without lines."""
         self.lines: list[str] = []
         self._depth = 0
         self._names = 0
@@ -20,13 +20,13 @@ class Writer:
         self.lines.append("  " * self._depth + text)
 
     def name(self, prefix: str) -> str:
-        """Return a name that is not taken."""
+        """Return an unused name."""
         self._names += 1
         return f"{prefix}{self._names}"
 
     @contextmanager
     def block(self, head: str = "") -> Iterator[None]:
-        """Put lines into braces."""
+        """Write lines in braces."""
         self.line(f"{head} {{".strip())
         self._depth += 1
         yield
@@ -35,7 +35,7 @@ class Writer:
 
     @contextmanager
     def loop(self, counter: str, count: int, step: int = 1) -> Iterator[None]:
-        """Repeat lines; a loop of one is none."""
+        """Write lines in a loop; a block with a constant counter, if there is one turn."""
         if count <= step:
             with self.block():
                 self.line(f"const long {counter} = 0; (void){counter};")
@@ -46,5 +46,5 @@ class Writer:
                 yield
 
     def text(self) -> str:
-        """Return all of it."""
+        """Return all lines."""
         return "\n".join(self.lines) + "\n"

@@ -1,4 +1,4 @@
-"""A bundle as C sources that need nothing: for frameworks without Python."""
+"""Export of a bundle as C sources without dependencies, for frameworks without Python."""
 
 from tamis.native.export.write import export_c
 

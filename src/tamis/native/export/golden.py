@@ -1,19 +1,26 @@
-"""The test of an exported model: golden events, each instruction set that the processor has, alone and all together."""
+"""The test of an exported model: golden events, one by one and together, on each instruction set of the processor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import EllipsisType
 
 import numpy as np
 
 from tamis.native.export.interface import Interface, Port
-from tamis.native.export.numbers import float_array
-from tamis.native.export.sources import TESTS, Unit
+from tamis.native.export.sources import (
+    RUN_TYPE,
+    TargetCode,
+    by_machine,
+    declaration,
+    float_array,
+    guarded,
+    supported,
+)
 
-MOST_FLOATS = 150_000  # of golden events: they are sources, and are to stay readable for a compiler
+GOLDEN_FLOATS = 150_000  # most floats of golden events: golden.h must compile in seconds
 
-CHECK = """static int failures;
+CHECK_FUNCTION = """static int failures;
 
 static void check(const char *what, const char *output, const float *found, const float *golden, size_t count, double absolute,
                   double relative) {
@@ -33,50 +40,47 @@ static void check(const char *what, const char *output, const float *found, cons
 
 
 def golden_header(face: Interface) -> str:
-    """Return golden.h: as many golden events as are not too much to compile."""
+    """Return golden.h: as many golden events as compile in a reasonable time."""
     golden = face.golden
     ports = [(port, golden.inputs[port.spec.name]) for port in face.inputs]
     ports += [(port, golden.outputs[port.spec.name]) for port in face.outputs]
-    count = events(face)
+    count = event_count(face)
     arrays = [float_array(f"golden_{port.name}", array[rows(face, count)]) for port, array in ports]
     return "#include <stdint.h>\n" + "\n".join(arrays)
 
 
 def rows(face: Interface, count: int) -> slice | EllipsisType:
-    """Return which rows of the golden arrays are taken."""
+    """Return the rows of the golden arrays that the test uses."""
     signature = face.bundle.manifest.signature
     return ... if signature.rows == "none" else slice(0, count * (signature.fixed_batch or 1))
 
 
-def events(face: Interface) -> int:
-    """Return how many events, or batches of a fixed size, are taken."""
+def event_count(face: Interface) -> int:
+    """Return the number of events, or batches of a fixed size, that the test uses."""
     signature = face.bundle.manifest.signature
     if signature.rows == "none":
         return 1
     first = next(iter(face.golden.inputs.values()))
-    there = len(first) // (signature.fixed_batch or 1)
+    available = len(first) // (signature.fixed_batch or 1)
     each = sum(port.floats for port in (*face.inputs, *face.outputs))
-    return int(np.clip(MOST_FLOATS // each, min(2, there), there))
+    return int(np.clip(GOLDEN_FLOATS // each, min(2, available), available))
 
 
-def golden_test(face: Interface, units: Sequence[Unit]) -> str:
+def golden_test(face: Interface, units: Sequence[TargetCode]) -> str:
     """Return test.c."""
-    name, count = face.name, events(face)
-    levels = [unit.level.name for unit in units]
-    declared = "\n".join(
-        f"void {name}_{one}(float *s, const float *const *in, float *const *out, long n);" for one in levels
-    )
+    name, count = face.name, event_count(face)
+    declared = _by_machine(units, lambda unit: declaration(name, unit.target))
     outs = "\n".join(
         f"static float found_{p.name}[{count * p.floats}], alone_{p.name}[{p.floats}];" for p in face.outputs
     )
     singles = ", ".join(f"golden_{p.name}.numbers + i * {p.floats}" for p in face.inputs)
     alone = ", ".join(f"alone_{p.name}" for p in face.outputs)
-    whole_in = ", ".join(f"golden_{p.name}.numbers" for p in face.inputs)
-    whole_out = ", ".join(f"found_{p.name}" for p in face.outputs)
+    all_in = ", ".join(f"golden_{p.name}.numbers" for p in face.inputs)
+    all_out = ", ".join(f"found_{p.name}" for p in face.outputs)
     checks = "\n".join(_check(p, count) for p in face.outputs)
     same = "\n".join(_same(p) for p in face.outputs)
-    return f"""/* Golden events through {name}: every instruction set that this processor has reproduces them within the tolerance, an event
-   alone has the bits that it has among others, and nothing is written beyond the scratch. */
+    return f"""/* Golden events through {name}: every instruction set of this processor reproduces them within the tolerance, an event has the
+   same bits alone and among others, and nothing is written beyond the scratch. */
 #include "{name}.h"
 #include "golden.h"
 #include <math.h>
@@ -84,16 +88,16 @@ def golden_test(face: Interface, units: Sequence[Unit]) -> str:
 #include <stdlib.h>
 #include <string.h>
 
-typedef void (*run_fn)(float *s, const float *const *in, float *const *out, long n);
+{RUN_TYPE}
 {declared}
 {outs}
-{CHECK}static void check_all(const char *what) {{
+{CHECK_FUNCTION}static void check_all(const char *what) {{
 {checks}
 }}
 
-static void check_level(const char *what, run_fn run, float *s) {{
-    const float *const in[] = {{{whole_in}}};
-    float *const out[] = {{{whole_out}}};
+static void check_target(const char *what, run_fn run, float *s) {{
+    const float *const in[] = {{{all_in}}};
+    float *const out[] = {{{all_out}}};
     run(s, in, out, {count});
     check_all(what);
     for (size_t i = 0; i < {count}; i++) {{
@@ -107,23 +111,23 @@ static void check_level(const char *what, run_fn run, float *s) {{
 {_main(face, units)}"""
 
 
-def _main(face: Interface, units: Sequence[Unit]) -> str:
-    """Return the program: the public function, then each instruction set that is there."""
-    name, count = face.name, events(face)
-    given = ", ".join(
+def _main(face: Interface, units: Sequence[TargetCode]) -> str:
+    """Return main(): runs the public function, then each instruction set that the processor has."""
+    name, count = face.name, event_count(face)
+    arguments = ", ".join(
         [f"golden_{p.name}.numbers" for p in face.inputs]
         + [f"found_{p.name}" for p in face.outputs]
         + ([f"{count}"] if face.count else [])
         + ["scratch"]
     )
-    runs = "\n".join(_run(name, unit.level.name) for unit in units)
+    runs = _by_machine(units, lambda unit: _run(name, unit))
     return f"""int main(void) {{
     const size_t size = {name}_scratch_size();
-    unsigned char *room = malloc(size + 65), *scratch = room + 1; /* it may begin anywhere */
+    unsigned char *room = malloc(size + 65), *scratch = room + 1; /* not aligned */
     if (!room) return 2;
-    memset(room, 0xff, size + 65); /* NaN, where anything is read that was not written */
-    printf("this processor runs %s\\n", {name}_instruction_set());
-    {name}({given});
+    memset(room, 0xff, size + 65); /* NaN shows where scratch is read before it is written */
+    printf("this processor runs the code for %s\\n", {name}_instruction_set());
+    {name}({arguments});
     check_all("{name}");
     float *s = (float *)(((uintptr_t)scratch + 63) & ~(uintptr_t)63);
 {runs}
@@ -136,7 +140,7 @@ def _main(face: Interface, units: Sequence[Unit]) -> str:
 
 
 def _check(port: Port, count: int) -> str:
-    tolerance = getattr(port.spec, "tolerance")  # noqa: B009 - outputs alone have one
+    tolerance = getattr(port.spec, "tolerance")  # noqa: B009 - only outputs have one
     return (
         f'    check(what, "{port.name}", found_{port.name}, golden_{port.name}.numbers, {count * port.floats}, '
         f"{tolerance.absolute!r}, {tolerance.relative!r});"
@@ -147,14 +151,21 @@ def _same(port: Port) -> str:
     floats = port.floats
     return (
         f"        if (memcmp(alone_{port.name}, found_{port.name} + i * {floats}, {4 * floats})) {{\n"
-        f'            if (!failures++) fprintf(stderr, "%s: {port.name} of event %zu alone is another one\\n", what, i);\n'
+        f'            if (!failures++) fprintf(stderr, "%s: {port.name} of event %zu alone has other bits\\n", what, i);\n'
         "        }"
     )
 
 
-def _run(name: str, level: str) -> str:
-    call = f'check_level("{level}", {name}_{level}, s);'
-    if level not in TESTS:
-        return f"    {call}"
-    has = " && ".join(f'__builtin_cpu_supports("{one}")' for one in TESTS[level])
-    return f"#if defined(__x86_64__)\n    if ({has}) {call}\n#endif"
+def _run(name: str, unit: TargetCode) -> str:
+    condition = supported(unit.target)
+    call = f'check_target("{unit.target.name}", {name}_{unit.target.name}, s);'
+    return f"    if ({condition}) {call}" if condition else f"    {call}"
+
+
+def _by_machine(units: Sequence[TargetCode], line: Callable[[TargetCode], str]) -> str:
+    """Return a line per unit; those for one machine are compiled there only."""
+    parts = [
+        guarded(machine, "\n".join(line(unit) for unit in group))
+        for machine, group in by_machine(units).items()
+    ]
+    return "\n".join([*parts, *(line(unit) for unit in units if not unit.target.machine)])

@@ -1,4 +1,4 @@
-"""Writing a bundle as C."""
+"""Write a bundle as C."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from tamis._base import UsageError, atomic_path
 from tamis.bundle import Bundle, Golden, Reference, draw_inputs, evaluate, free_sizes
-from tamis.native.build import LEVELS, Level, find_level
 from tamis.native.compiler import compile_model
 from tamis.native.emission import Ways, emit
 from tamis.native.example import example_event
 from tamis.native.export.golden import golden_header, golden_test
 from tamis.native.export.interface import interface_of
 from tamis.native.export.project import cmake, readme
-from tamis.native.export.sources import Unit, dispatcher, header, unit_source
+from tamis.native.export.sources import TargetCode, dispatcher, header, unit_source
+from tamis.native.targets import NATIVE_TARGETS, Target, find_target
 
-GOLDEN_EVENTS = 8  # that are drawn where sizes were asked for that the golden events do not have
+DRAWN_EVENTS = 8  # for the test, where `dims` differ from the sizes of the golden events
 
 
 def export_c(
@@ -28,26 +28,26 @@ def export_c(
     dims: Mapping[str, int] | None = None,
     instructions: Sequence[str] = (),
 ) -> Path:
-    """Write a bundle as C sources with a test; the folder appears whole or not at all.
+    """Write a bundle as C sources with a test, atomically; returns the folder.
 
-    `dims` are sizes of free dimensions, if not those of the golden events. `instructions` are the sets to write code for, all if
-    none is named; the portable code is always there.
+    `dims` are sizes of free dimensions, by default those of the golden events. `instructions` are the targets to generate code for,
+    by default all; portable code is always included.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already: remove it, or name another folder")
-    levels = _levels(instructions)
+        raise UsageError(f"{folder} exists and is not an empty folder; remove it, or choose another folder")
+    targets = _targets(instructions)
     golden = _golden(bundle, dims or {})
     compiled = compile_model(bundle.model, example_event(bundle, golden))
-    units = [Unit(level, emit(compiled.wide, compiled.narrow, level.target, Ways())) for level in levels]
+    units = [TargetCode(one, emit(compiled.wide, compiled.narrow, one, Ways())) for one in targets]
     types = compiled.graph.types
     inputs = [types[name].shape for name in compiled.graph.inputs]
     outputs = [types[name].shape for name in compiled.graph.outputs]
     face = interface_of(bundle, golden, inputs, outputs)
     name = face.name
     files = {
-        f"{name}.h": header(face),
+        f"{name}.h": header(face, units),
         f"{name}.c": dispatcher(face, units),
-        **{f"{name}_{unit.level.name}.c": unit_source(face, unit) for unit in units},
+        **{f"{name}_{unit.target.name}.c": unit_source(face, unit) for unit in units},
         "golden.h": golden_header(face),
         "test.c": golden_test(face, units),
         "CMakeLists.txt": cmake(face, units),
@@ -60,17 +60,17 @@ def export_c(
     return folder
 
 
-def _levels(names: Sequence[str]) -> list[Level]:
-    """Return the instruction sets that are asked for, the best first, and the portable one."""
-    wanted = {find_level(name).name for name in names} | {LEVELS[-1].name}
-    return [level for level in LEVELS if not names or level.name in wanted]
+def _targets(names: Sequence[str]) -> list[Target]:
+    """Return the targets of these names, all if there are none, and the portable one."""
+    requested = {find_target(name).name for name in names} | {"portable"}
+    return [target for target in NATIVE_TARGETS if not names or target.name in requested]
 
 
 def _golden(bundle: Bundle, dims: Mapping[str, int]) -> Golden:
-    """Return the golden events of the bundle, or events of the sizes that are asked for and what float64 makes of them."""
+    """Return the bundle's golden events, or, for other sizes, random events with outputs of the float64 reference."""
     if not dims:
         return bundle.golden
     signature = bundle.manifest.signature
-    sizes = free_sizes(signature, dims, GOLDEN_EVENTS)
+    sizes = free_sizes(signature, dims, DRAWN_EVENTS)
     inputs = draw_inputs(signature, sizes, np.random.default_rng(0))
     return Golden(inputs, evaluate(Reference(bundle.model), signature, inputs))

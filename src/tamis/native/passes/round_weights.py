@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tamis.native.emission.packing import MANY
+from tamis.native.emission.tuning import MIN_PACKED_WEIGHTS
 from tamis.native.expression import Accumulator, Call, Load, mapped
 from tamis.native.passes.base import Pass
 from tamis.native.passes.conditions import NOT_TILED
@@ -38,7 +38,7 @@ class RoundWeights(Pass):
         constants = dict(program.constants)
 
         def rounded(statement: Statement) -> Statement:
-            if not isinstance(statement, Contract) or statement.weights.size < MANY:
+            if not isinstance(statement, Contract) or statement.weights.size < MIN_PACKED_WEIGHTS:
                 return statement
             if self.precision == "bfloat16":
                 return replace(statement, weights=_bfloat16(statement.weights))

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tamis._base import TamisError
+from tamis.cbuild import find_compiler, load_module
 from tamis.events import Frame
-from tamis.native.build import find_compiler, load_module
 
 MOST_PATHS = 63  # that the bits of a machine's number tell apart
 

@@ -1,4 +1,4 @@
-"""Extension modules: C with Python's own headers, built once per Python and compiler, by the same compiler as models."""
+"""Extension modules in C: compiled once per Python and compiler, with the same compiler as models."""
 
 from __future__ import annotations
 
@@ -12,33 +12,30 @@ from pathlib import Path
 from types import ModuleType
 
 from tamis._base import ModelError
-from tamis.native.build.cache import cached, key_of
-from tamis.native.build.toolchain import Compiler, compile_shared
+from tamis.cbuild.cache import cached, key_of
+from tamis.cbuild.toolchain import COMPILE_FLAGS, Compiler, compile_shared
 
 
 @lru_cache(maxsize=16)
 def load_module(compiler: Compiler, name: str, code: str, headers: Sequence[str] = ()) -> ModuleType | None:
-    """Return the module, built if need be; None where this Python has no headers, or the compiler cannot use them."""
+    """Return an extension module, compiled if it is not cached; None if Python's headers are missing or it does not compile."""
     folders = [sysconfig.get_path("include"), sysconfig.get_path("platinclude"), *headers]
     if not (Path(folders[0]) / "Python.h").is_file():
         return None
     flags = tuple(f"-I{folder}" for folder in dict.fromkeys(folders))
-    key = key_of(code, compiler, flags, sys.version, sysconfig.get_config_var("SOABI"))
+    key = key_of(code, compiler, COMPILE_FLAGS, flags, sys.version, sysconfig.get_config_var("SOABI"))
 
     def make(folder: Path) -> dict[str, object]:
         compile_shared(compiler, code, folder / f"{name}.so", flags)
         return {}
 
     try:
-        return _import(name, cached(key, make).path / f"{name}.so")
+        path = cached(key, make).path / f"{name}.so"
+        loader = ExtensionFileLoader(name, str(path))
+        spec = spec_from_file_location(name, path, loader=loader)
+        assert spec is not None  # noqa: S101 - a loader was passed
+        module = module_from_spec(spec)
+        loader.exec_module(module)
     except (ModelError, ImportError):
         return None
-
-
-def _import(name: str, path: Path) -> ModuleType:
-    loader = ExtensionFileLoader(name, str(path))
-    spec = spec_from_file_location(name, path, loader=loader)
-    assert spec is not None  # noqa: S101 - a loader was given
-    module = module_from_spec(spec)
-    loader.exec_module(module)
     return module

@@ -1,5 +1,5 @@
-/* Compiled models as Python calls them: a Program takes a sequence of arrays and returns a list of new ones; a Bound one reads and
-   writes buffers that were given once. Arrays are checked here, so that nothing that Python passes can crash. */
+/* Compiled models as Python objects: a Program takes a sequence of arrays and returns a list of new ones; a Bound reads and writes
+   fixed buffers. Arrays are checked here, so that no argument from Python can crash the process. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stddef.h>
@@ -8,8 +8,8 @@
 #define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
 #include <numpy/arrayobject.h>
 
-#define PORTS 32 /* inputs, and outputs, at most */
-#define AXES 8
+#define PORTS 32 /* most inputs, and most outputs */
+#define AXES 8   /* most axes of an array */
 
 typedef void (*run_fn)(const float *w, float *s, const float *const *in, float *const *out, long n);
 typedef struct {
@@ -29,9 +29,9 @@ typedef struct {
     size_t scratch_floats;
     int inputs, outputs;
     Form in[PORTS], out[PORTS];
-    long group;   /* rows of the leading axis that go together; 0: there is no axis of events */
-    long release; /* from so many groups on, other threads may run meanwhile */
-    long piece;   /* so many groups are done before signals are looked for */
+    long group;   /* rows of the leading axis in one group: the batch that the graph is fixed to; 0: there is no event axis */
+    long release; /* calls of this many groups or more release the GIL */
+    long piece;   /* groups between two checks for signals */
 } Program;
 
 typedef struct {
@@ -47,8 +47,8 @@ typedef struct {
 static PyTypeObject ProgramType, BoundType;
 
 static float *aligned_floats(size_t count) {
-    void *found = NULL;
-    return posix_memalign(&found, 64, count * sizeof(float)) ? NULL : (float *)found;
+    void *memory = NULL;
+    return posix_memalign(&memory, 64, count * sizeof(float)) ? NULL : (float *)memory;
 }
 
 static int pieces(Program *self, float *scratch, const float **in, float **out, long groups, PyThreadState **state) {
@@ -67,11 +67,11 @@ static int pieces(Program *self, float *scratch, const float **in, float **out, 
     return 0;
 }
 
-/* Run `groups` of events; `in` and `out` are moved on where that takes several pieces. */
+/* Run `groups` groups of events; `in` and `out` are advanced if that takes several pieces. */
 static int run_groups(Program *self, const float **in, float **out, long groups) {
     float *scratch = self->scratch;
     int stopped = 0;
-    const int own = __atomic_exchange_n(&self->busy, 1, __ATOMIC_ACQUIRE); /* another thread has the scratch: take a fresh one */
+    const int own = __atomic_exchange_n(&self->busy, 1, __ATOMIC_ACQUIRE); /* if another thread has the scratch, allocate one */
     if (own && !(scratch = aligned_floats(self->scratch_floats))) {
         PyErr_NoMemory();
         return -1;
@@ -88,15 +88,15 @@ static int run_groups(Program *self, const float **in, float **out, long groups)
     return stopped;
 }
 
-/* Return how many groups an array holds, or -1 with an error that says what it should be. */
-static long groups_of(Program *self, PyObject *given, const Form *form, const char *noun, int place) {
-    if (!PyArray_Check(given)) {
-        PyErr_Format(self->error, "%s %d is a %s; pass a numpy array of float32", noun, place, Py_TYPE(given)->tp_name);
+/* Return the number of groups that an array holds, or -1 with an exception set. */
+static long groups_of(Program *self, PyObject *item, const Form *form, const char *noun, int number) {
+    if (!PyArray_Check(item)) {
+        PyErr_Format(self->error, "%s %d is a %s; pass a numpy array of float32", noun, number, Py_TYPE(item)->tp_name);
         return -1;
     }
-    PyArrayObject *array = (PyArrayObject *)given;
+    PyArrayObject *array = (PyArrayObject *)item;
     if (PyArray_TYPE(array) != NPY_FLOAT32 || !PyArray_ISCARRAY_RO(array)) {
-        PyErr_Format(self->error, "%s %d (dtype %R, contiguous: %s) has to be native float32, contiguous and aligned", noun, place,
+        PyErr_Format(self->error, "%s %d (dtype %R, contiguous: %s) must be native float32, contiguous and aligned", noun, number,
                      PyArray_DESCR(array), PyArray_IS_C_CONTIGUOUS(array) ? "yes" : "no");
         return -1;
     }
@@ -105,32 +105,32 @@ static long groups_of(Program *self, PyObject *given, const Form *form, const ch
     for (int axis = lead; fits && axis < form->axes; axis++) fits = PyArray_DIM(array, axis) == form->dims[axis];
     if (fits && lead) fits = PyArray_DIM(array, 0) % self->group == 0;
     if (!fits) {
-        PyObject *shape = PyObject_GetAttrString(given, "shape"), *want = PyTuple_New(form->axes);
-        for (int axis = 0; want && axis < form->axes; axis++)
-            PyTuple_SET_ITEM(want, axis, axis < lead ? PyUnicode_FromFormat("%ld*N", self->group) : PyLong_FromSsize_t(form->dims[axis]));
-        if (shape && want) PyErr_Format(self->error, "%s %d has the shape %S, it has to be %S", noun, place, shape, want);
+        PyObject *shape = PyObject_GetAttrString(item, "shape"), *expected = PyTuple_New(form->axes);
+        for (int axis = 0; expected && axis < form->axes; axis++)
+            PyTuple_SET_ITEM(expected, axis, axis < lead ? PyUnicode_FromFormat("%ld*N", self->group) : PyLong_FromSsize_t(form->dims[axis]));
+        if (shape && expected) PyErr_Format(self->error, "%s %d has the shape %S, expected %S", noun, number, shape, expected);
         Py_XDECREF(shape);
-        Py_XDECREF(want);
+        Py_XDECREF(expected);
         return -1;
     }
     return lead ? (long)(PyArray_DIM(array, 0) / self->group) : 1;
 }
 
-/* Check a whole sequence of arrays; return the groups they all hold. */
-static long check_all(Program *self, PyObject *const *items, Py_ssize_t count, const Form *forms, int wanted, const char *noun) {
+/* Check a sequence of arrays; return the number of groups that all of them hold, or -1 with an exception set. */
+static long check_all(Program *self, PyObject *const *items, Py_ssize_t count, const Form *forms, int expected, const char *noun) {
     long groups = -1;
-    if (count != wanted) {
-        PyErr_Format(self->error, "%zd %ss were given, it takes %d", count, noun, wanted);
+    if (count != expected) {
+        PyErr_Format(self->error, "%zd %ss were passed, %d expected", count, noun, expected);
         return -1;
     }
-    for (int i = 0; i < wanted; i++) {
-        const long found = groups_of(self, items[i], &forms[i], noun, i);
-        if (found < 0) return -1;
-        if (groups >= 0 && found != groups) {
-            PyErr_Format(self->error, "%s %d holds %ld events, those before it %ld", noun, i, found, groups);
+    for (int i = 0; i < expected; i++) {
+        const long held = groups_of(self, items[i], &forms[i], noun, i);
+        if (held < 0) return -1;
+        if (groups >= 0 && held != groups) {
+            PyErr_Format(self->error, "%s %d holds %ld events, those before it %ld", noun, i, held, groups);
             return -1;
         }
-        groups = found;
+        groups = held;
     }
     return groups;
 }
@@ -148,32 +148,32 @@ static PyObject *program_call(PyObject *callable, PyObject *const *args, size_t 
         PyErr_SetString(PyExc_TypeError, "a program takes one sequence of arrays");
         return NULL;
     }
-    PyObject *given = PySequence_Fast(args[0], "a program takes a sequence of arrays");
-    if (!given) return NULL;
+    PyObject *sequence = PySequence_Fast(args[0], "a program takes a sequence of arrays");
+    if (!sequence) return NULL;
     const float *in[PORTS];
     float *out[PORTS];
-    PyObject *result = NULL, **items = PySequence_Fast_ITEMS(given);
-    const long groups = check_all(self, items, PySequence_Fast_GET_SIZE(given), self->in, self->inputs, "input");
+    PyObject *result = NULL, **items = PySequence_Fast_ITEMS(sequence);
+    const long groups = check_all(self, items, PySequence_Fast_GET_SIZE(sequence), self->in, self->inputs, "input");
     if (groups < 0) goto end;
-    PyObject *kept[PORTS]; /* a list could be changed by another thread while this one computes */
+    PyObject *kept[PORTS]; /* another thread may change the list meanwhile */
     for (int i = 0; i < self->inputs; i++) {
         kept[i] = Py_NewRef(items[i]);
         in[i] = (const float *)PyArray_DATA((PyArrayObject *)items[i]);
     }
     result = PyList_New(self->outputs);
     for (int i = 0; result && i < self->outputs; i++) {
-        PyObject *made = new_output(self, &self->out[i], groups);
-        if (!made) {
+        PyObject *output = new_output(self, &self->out[i], groups);
+        if (!output) {
             Py_CLEAR(result);
             break;
         }
-        out[i] = (float *)PyArray_DATA((PyArrayObject *)made);
-        PyList_SET_ITEM(result, i, made);
+        out[i] = (float *)PyArray_DATA((PyArrayObject *)output);
+        PyList_SET_ITEM(result, i, output);
     }
     if (result && groups && run_groups(self, in, out, groups)) Py_CLEAR(result);
     for (int i = 0; i < self->inputs; i++) Py_DECREF(kept[i]);
 end:
-    Py_DECREF(given);
+    Py_DECREF(sequence);
     return result;
 }
 
@@ -186,12 +186,12 @@ static int bindable(Program *self, PyObject *arrays, PyObject *results) {
     PyObject **in = PySequence_Fast_ITEMS(arrays), **out = PySequence_Fast_ITEMS(results);
     for (int o = 0; o < self->outputs; o++) {
         if (!PyArray_ISWRITEABLE((PyArrayObject *)out[o])) {
-            PyErr_Format(self->error, "output %d is read-only; it has to be written", o);
+            PyErr_Format(self->error, "output %d is read-only; pass a writable array", o);
             return 0;
         }
         for (int i = 0; i < self->inputs + o; i++) {
             if (overlap(out[o], i < self->inputs ? in[i] : out[i - self->inputs])) {
-                PyErr_Format(self->error, "output %d shares memory with another buffer; give each its own", o);
+                PyErr_Format(self->error, "output %d shares memory with another buffer; pass separate arrays", o);
                 return 0;
             }
         }
@@ -219,11 +219,11 @@ static PyObject *bound_call(PyObject *callable, PyObject *const *args, size_t fl
 
 static PyObject *program_bind(PyObject *me, PyObject *args) {
     Program *self = (Program *)me;
-    PyObject *given, *wanted, *arrays = NULL, *results = NULL;
-    Bound *made = NULL;
-    if (!PyArg_ParseTuple(args, "OO", &given, &wanted)) return NULL;
-    arrays = PySequence_Tuple(given);
-    results = PySequence_Tuple(wanted);
+    PyObject *inputs, *outputs, *arrays = NULL, *results = NULL;
+    Bound *bound = NULL;
+    if (!PyArg_ParseTuple(args, "OO", &inputs, &outputs)) return NULL;
+    arrays = PySequence_Tuple(inputs);
+    results = PySequence_Tuple(outputs);
     if (!arrays || !results) goto end;
     const long n = check_all(self, PySequence_Fast_ITEMS(arrays), PyTuple_GET_SIZE(arrays), self->in, self->inputs, "input");
     if (n < 0) goto end;
@@ -234,31 +234,31 @@ static PyObject *program_bind(PyObject *me, PyObject *args) {
         goto end;
     }
     if (!bindable(self, arrays, results)) goto end;
-    made = PyObject_New(Bound, &BoundType);
-    if (!made) goto end;
-    made->vectorcall = bound_call;
-    made->program = (Program *)Py_NewRef(self);
-    made->arrays = PyTuple_Pack(2, arrays, results);
-    made->groups = n;
-    for (int i = 0; i < self->inputs; i++) made->in[i] = (const float *)PyArray_DATA((PyArrayObject *)PyTuple_GET_ITEM(arrays, i));
-    for (int i = 0; i < self->outputs; i++) made->out[i] = (float *)PyArray_DATA((PyArrayObject *)PyTuple_GET_ITEM(results, i));
-    if (!made->arrays) Py_CLEAR(made);
+    bound = PyObject_New(Bound, &BoundType);
+    if (!bound) goto end;
+    bound->vectorcall = bound_call;
+    bound->program = (Program *)Py_NewRef(self);
+    bound->arrays = PyTuple_Pack(2, arrays, results);
+    bound->groups = n;
+    for (int i = 0; i < self->inputs; i++) bound->in[i] = (const float *)PyArray_DATA((PyArrayObject *)PyTuple_GET_ITEM(arrays, i));
+    for (int i = 0; i < self->outputs; i++) bound->out[i] = (float *)PyArray_DATA((PyArrayObject *)PyTuple_GET_ITEM(results, i));
+    if (!bound->arrays) Py_CLEAR(bound);
 end:
     Py_XDECREF(arrays);
     Py_XDECREF(results);
-    return (PyObject *)made;
+    return (PyObject *)bound;
 }
 
 static int read_forms(PyObject *shapes, Form *forms, int *count) {
     *count = (int)PyTuple_GET_SIZE(shapes);
     if (*count < 1 || *count > PORTS) {
-        PyErr_Format(PyExc_ValueError, "%d inputs or outputs; 1 to %d can be called", *count, PORTS);
+        PyErr_Format(PyExc_ValueError, "%d inputs or outputs; from 1 to %d are supported", *count, PORTS);
         return -1;
     }
     for (int i = 0; i < *count; i++) {
         PyObject *shape = PyTuple_GET_ITEM(shapes, i);
         if (!PyTuple_Check(shape) || PyTuple_GET_SIZE(shape) > AXES) {
-            PyErr_Format(PyExc_ValueError, "shape %d is no tuple of at most %d sizes", i, AXES);
+            PyErr_Format(PyExc_ValueError, "shape %d is not a tuple of at most %d sizes", i, AXES);
             return -1;
         }
         forms[i].axes = (int)PyTuple_GET_SIZE(shape);
@@ -286,12 +286,12 @@ static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *keywo
                                      &inputs, &PyTuple_Type, &outputs, &group, &release, &piece, &error))
         return NULL;
     if (!address || floats < 1 || group < 0 || release < 1 || piece < 1) {
-        PyErr_SetString(PyExc_ValueError, "a program needs an address, scratch, and sizes of at least 1");
+        PyErr_SetString(PyExc_ValueError, "address, scratch_floats, release and piece must be at least 1, and group at least 0");
         return NULL;
     }
     PyArrayObject *w = (PyArrayObject *)weights;
     if (PyArray_TYPE(w) != NPY_FLOAT32 || !PyArray_ISCARRAY_RO(w)) {
-        PyErr_SetString(PyExc_ValueError, "the weights have to be contiguous float32");
+        PyErr_SetString(PyExc_ValueError, "the weights must be contiguous float32");
         return NULL;
     }
     Program *self = (Program *)type->tp_alloc(type, 0);
@@ -332,7 +332,7 @@ static void bound_free(PyObject *me) {
 }
 
 static PyMethodDef program_methods[] = {
-    {"bind", program_bind, METH_VARARGS, "Return a call on these very inputs and outputs."},
+    {"bind", program_bind, METH_VARARGS, "Return a call that reads these inputs and writes these outputs in place."},
     {NULL, NULL, 0, NULL},
 };
 static PyTypeObject ProgramType = {
@@ -344,7 +344,7 @@ static PyTypeObject ProgramType = {
     .tp_new = program_new,
     .tp_dealloc = program_free,
     .tp_methods = program_methods,
-    .tp_doc = "A compiled model: a sequence of arrays in, a list of arrays out.",
+    .tp_doc = "A compiled model: takes a sequence of arrays, returns a list of arrays.",
 };
 static PyTypeObject BoundType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "tamis_call.Bound",
@@ -360,7 +360,7 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "tamis_call", NULL, -
 PyMODINIT_FUNC PyInit_tamis_call(void) {
     import_array();
     if (PyType_Ready(&ProgramType) < 0 || PyType_Ready(&BoundType) < 0) return NULL;
-    PyObject *made = PyModule_Create(&module);
-    if (made && PyModule_AddObjectRef(made, "Program", (PyObject *)&ProgramType) < 0) Py_CLEAR(made);
-    return made;
+    PyObject *result = PyModule_Create(&module);
+    if (result && PyModule_AddObjectRef(result, "Program", (PyObject *)&ProgramType) < 0) Py_CLEAR(result);
+    return result;
 }

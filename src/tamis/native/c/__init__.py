@@ -1,1 +1,0 @@
-"""C that is written by hand: vectors and their functions."""

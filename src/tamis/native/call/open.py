@@ -1,0 +1,81 @@
+"""Open compiled code: through an extension module where one can be compiled, else through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from importlib.resources import files
+from types import ModuleType
+
+import numpy as np
+
+from tamis._base import InputMismatchError, ModelError
+from tamis.cbuild import Compiler, find_compiler, load_module
+from tamis.native.aligned import aligned
+from tamis.native.build import Built
+from tamis.native.call.casting import CastingKernel
+from tamis.native.call.ctypes_kernel import CtypesKernel
+from tamis.native.call.kernel import Kernel, LoadedCode
+
+CYCLES_PER_NS = 2.5  # about; converts estimated cycles to time
+RELEASE_NS = 5_000  # longer calls release the GIL
+SIGNAL_CHECK_NS = 100_000_000  # between two checks for Ctrl-C
+
+
+def open_kernel(
+    built: Built, *, batched: bool = True, compiler: Compiler | None = None, use_extension: bool = True
+) -> Kernel:
+    """Load compiled code. Without the extension a call takes some microseconds more, but needs no Python headers."""
+    code = _load(built, batched=batched)
+    extension = load_extension(compiler or find_compiler()) if use_extension else None
+    kernel: Kernel
+    if extension is None:
+        kernel = CtypesKernel(code)
+    else:
+        kernel = extension.Program(
+            address=code.address,
+            keep=code.library,
+            weights=code.weights,
+            scratch_floats=built.scratch_floats,
+            inputs=built.inputs,
+            outputs=built.outputs,
+            group=code.group,
+            release=code.release,
+            piece=code.piece,
+            error=InputMismatchError,
+        )
+    if all(dtype == "float32" for dtype in built.types):
+        return kernel
+    count = len(built.inputs)
+    return CastingKernel(kernel, built.types[:count], built.types[count:])
+
+
+def load_extension(compiler: Compiler) -> ModuleType | None:
+    """Return the extension module that calls compiled models; None if it cannot be compiled."""
+    return load_module(compiler, "tamis_call", _extension_source(), (np.get_include(),))
+
+
+@cache
+def _extension_source() -> str:
+    version = f"/* numpy {np.__version__} */\n"  # the module is compiled again for another numpy
+    return version + (files("tamis.native.call") / "call.c").read_text(encoding="utf-8")
+
+
+def _load(built: Built, *, batched: bool) -> LoadedCode:
+    try:
+        library = ctypes.CDLL(str(built.path))
+        address = ctypes.cast(library.tamis_run, ctypes.c_void_p).value or 0
+    except (OSError, AttributeError) as error:
+        raise ModelError(
+            f"the compiled model cannot be loaded: {error}; set TAMIS_CACHE to a folder that code may be run from"
+        ) from error
+    ns = max(1.0, built.cycles / CYCLES_PER_NS)
+    return LoadedCode(
+        library=library,
+        address=address,
+        weights=aligned(built.constants),
+        built=built,
+        group=built.inputs[0][0] if batched else 0,
+        release=max(1, int(RELEASE_NS / ns)),
+        piece=max(64, int(SIGNAL_CHECK_NS / ns) // 64 * 64),
+    )

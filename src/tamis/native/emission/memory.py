@@ -1,0 +1,78 @@
+"""The memory layout of a kernel: where each buffer is in scratch, so that those that are not live at once share space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tamis.native.emission.blob import Blob
+from tamis.native.emission.mode import Mode
+from tamis.native.emission.tuning import LINE_FLOATS
+from tamis.native.program import Program, written
+from tamis.native.targets import Target
+from tamis.native.view import Buffer, Role
+
+
+def layout(program: Program, target: Target, blob: Blob, count: int, *, wide: bool) -> Mode:
+    """Return a kernel's mode: buffers are placed in scratch, constants in the blob."""
+    lives = lifetimes(program)
+    buffers = scratch_buffers(program)
+    if wide:  # inputs and outputs are in scratch too, transposed, so that events are neighbours
+        end = len(program.statements)
+        for buffer in program.inputs:
+            lives[buffer] = (-1, lives.get(buffer, (0, 0))[1])
+        for buffer in program.outputs:
+            lives[buffer] = (lives[buffer][0], end)
+        buffers = [*program.inputs, *buffers, *program.outputs]
+    offsets, total = allocate(buffers, lives)
+    for buffer, values in program.constants.items():
+        offsets[buffer] = blob.add(values)
+    names = {one: f"x{i}" for i, one in enumerate(program.inputs)}
+    names |= {one: f"y{i}" for i, one in enumerate(program.outputs)}
+    return Mode(target, wide, count, offsets, total, names)
+
+
+def scratch_buffers(program: Program) -> list[Buffer]:
+    """Return the temporaries of a program, in the order in which they are first written."""
+    found: dict[Buffer, None] = {}
+    for statement in program.statements:
+        for view in written(statement):
+            if view.buffer.role is Role.SCRATCH:
+                found[view.buffer] = None
+    return list(found)
+
+
+def lifetimes(program: Program) -> dict[Buffer, tuple[int, int]]:
+    """Return the first and the last statement that use each buffer."""
+    found: dict[Buffer, tuple[int, int]] = {}
+    for number, statement in enumerate(program.statements):
+        for view in (*written(statement), *statement.reads()):
+            first, _ = found.get(view.buffer, (number, number))
+            found[view.buffer] = (first, number)
+    return found
+
+
+def allocate(
+    buffers: Iterable[Buffer], lives: Mapping[Buffer, tuple[int, int]]
+) -> tuple[dict[Buffer, int], int]:
+    """Return the offset of each buffer and the total, in numbers: the largest first, each in the first gap among those live with it."""
+    offsets: dict[Buffer, int] = {}
+    total = 0
+    for buffer in sorted(buffers, key=lambda one: -one.elements):
+        first, last = lives[buffer]
+        taken = sorted(
+            (offsets[other], offsets[other] + _space(other))
+            for other in offsets
+            if lives[other][0] <= last and first <= lives[other][1]
+        )
+        at = 0
+        for begin, end in taken:
+            if begin - at >= _space(buffer):
+                break
+            at = max(at, end)
+        offsets[buffer] = at
+        total = max(total, at + _space(buffer))
+    return offsets, total
+
+
+def _space(buffer: Buffer) -> int:
+    return -(-buffer.elements // LINE_FLOATS) * LINE_FLOATS
