@@ -16,7 +16,7 @@ from tamis.native.build.cache import Entry, cached, key_of
 from tamis.native.build.levels import Level, host_level
 from tamis.native.build.timing import timed
 from tamis.native.build.toolchain import FLAGS, Compiler, compile_shared, find_compiler
-from tamis.native.compiler import FULL_PRECISION, compile_model
+from tamis.native.compiler import FULL_PRECISION, CompiledModel, Pipeline, compile_model
 from tamis.native.emission import Ways
 
 OBJECT, CONSTANTS = "code.so", "constants.bin"
@@ -47,10 +47,16 @@ def build(
     compiler: Compiler | None = None,
     ways: Ways | None = None,
     precision: str = FULL_PRECISION,
+    pipeline: Pipeline | None = None,
 ) -> Built:
-    """Compile a model for events of the shapes of an example, or find what was compiled before."""
+    """Compile a model for events of the shapes of an example, or return what the cache has; `pipeline` replaces the standard passes."""
     level, compiler, ways = level or host_level(), compiler or find_compiler(), ways or Ways()
     shapes = [(name, array.shape, array.dtype.str) for name, array in event.items()]
+
+    def compiled() -> CompiledModel:
+        proto = onnx.load_model_from_string(model)
+        return compile_model(proto, event, level.target, ways, precision, pipeline)
+
     key = key_of(
         model,
         shapes,
@@ -62,11 +68,12 @@ def build(
         FLAGS,
         _own_sources(),
         library_versions(LIBRARIES),
+        "" if pipeline is None else compiled().module.code,  # the source of such passes may be anywhere
     )
 
     def make(folder: Path) -> dict[str, object]:
-        compiled = compile_model(onnx.load_model_from_string(model), event, level.target, ways, precision)
-        module, graph = compiled.module, compiled.graph
+        made = compiled()
+        module, graph = made.module, made.graph
         compile_shared(compiler, module.code, folder / OBJECT, level.flags)
         if level.name == host_level().name:
             module = timed(module, folder / OBJECT, event)

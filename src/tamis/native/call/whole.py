@@ -8,7 +8,7 @@ import numpy as np
 
 from tamis._base import InputMismatchError
 from tamis.native.call.seam import Kernel
-from tamis.native.limits import EXACT
+from tamis.native.limits import LARGEST_EXACT_INTEGER
 
 FLOAT = np.dtype(np.float32)
 ALWAYS_EXACT = 2  # bytes: integers of so many or fewer are floats, exactly
@@ -70,8 +70,8 @@ def _refuse_inexact(array: np.ndarray) -> None:
     """Refuse whole numbers that floats do not hold."""
     if array.dtype.itemsize > ALWAYS_EXACT and array.size:
         largest = max(int(array.max()), -int(array.min()))
-        if largest > EXACT:
+        if largest > LARGEST_EXACT_INTEGER:
             raise InputMismatchError(
-                f"the native engine keeps whole numbers as floats, exact up to {EXACT}, and {largest} was given; "
+                f"the native engine keeps whole numbers as floats, exact up to {LARGEST_EXACT_INTEGER}, and {largest} was given; "
                 "use engine='onnxruntime'"
             )
