@@ -1,4 +1,4 @@
-"""The compiler: from a model to C for the processor at hand."""
+"""The compiler: from a model to C for this host's processor."""
 
 from tamis.native.compiler import CompiledModel, Pipeline, compile_model, standard_pipeline
 from tamis.native.emission import Module, Target, Ways

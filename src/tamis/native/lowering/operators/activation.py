@@ -88,16 +88,16 @@ def _gelu(node: Node, x: Expression) -> Expression:
     return call("mul", call("mul", x, Number(0.5)), call("add", inner, Number(1.0)))
 
 
-ACTIVATIONS: dict[str, Activation] = {
+ACTIVATION_FORMULAS: dict[str, Activation] = {
     "LeakyRelu": _leaky, "Elu": _elu, "Selu": _selu, "Celu": _celu, "HardSigmoid": _hard_sigmoid, "HardSwish": _hard_swish,
     "Softsign": _softsign, "Mish": _mish, "Swish": _swish, "ThresholdedRelu": _thresholded, "Shrink": _shrink, "Gelu": _gelu,
 }  # fmt: skip
 
 
-@rule(*ACTIVATIONS, accepts={"approximate": ("none", "tanh")})
+@rule(*ACTIVATION_FORMULAS, accepts={"approximate": ("none", "tanh")})
 def _activation(context: Context, node: Node) -> None:
     x = context.settled(context.value(node.inputs[0]), 4)
-    context.define(node.outputs[0], ACTIVATIONS[node.kind](node, x))
+    context.define(node.outputs[0], ACTIVATION_FORMULAS[node.kind](node, x))
 
 
 @rule("PRelu")

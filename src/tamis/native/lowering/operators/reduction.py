@@ -14,7 +14,7 @@ from tamis.native.program import Reduce
 from tamis.native.thresholds import UNROLLED_REDUCTION
 
 FUNCTION_OF_REDUCTION = {"sum": "add", "max": "max", "min": "min", "prod": "mul"}
-REDUCTIONS = ("Sum", "Mean", "Max", "Min", "Prod", "SumSquare", "L1", "L2", "LogSum", "LogSumExp")
+REDUCE_KINDS = ("Sum", "Mean", "Max", "Min", "Prod", "SumSquare", "L1", "L2", "LogSum", "LogSumExp")
 
 
 def reduce(
@@ -59,7 +59,7 @@ def _axes(context: Context, node: Node, rank: int) -> list[int]:
     return sorted({axis % rank for axis in axes}) if axes else list(range(rank))
 
 
-@rule(*(f"Reduce{kind}" for kind in REDUCTIONS))
+@rule(*(f"Reduce{kind}" for kind in REDUCE_KINDS))
 def _reduction(context: Context, node: Node) -> None:
     value = context.value(node.inputs[0])
     axes = _axes(context, node, len(value.shape))
