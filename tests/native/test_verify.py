@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tamis.native.expression import Accumulator, Call, Load, Number
-from tamis.native.passes import Condition, Pass, verifying
+from tamis.native.passes import Pass, ProgramCondition, verifying
 from tamis.native.program import Choice, Contract, Loop, Map, Pick, Program, Reduce
 from tamis.native.verify import problems
 from tamis.native.view import Buffer, Role, View
@@ -70,7 +70,7 @@ class DropStatements(Pass):
     """Return a program without statements."""
 
     name = "drop-statements"
-    requires = (Condition("there is a loop", lambda found: iter([] if any(one.nested() for one in found.statements) else ["none"])),)  # fmt: skip
+    requires = (ProgramCondition("there is a loop", lambda found: iter([] if any(one.nested() for one in found.statements) else ["none"])),)  # fmt: skip
 
     def apply(self, program: Program) -> Program:
         """Drop them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -39,17 +39,6 @@ class Pipeline:
     shared: tuple[Pass, ...]
     wide: tuple[Pass, ...]  # a vector holds the same number of several events
     narrow: tuple[Pass, ...]  # a vector holds neighbouring numbers of one event
-
-    def with_pass(self, new: Pass, after: str) -> Pipeline:
-        """Return the pipeline with another pass after the one that is called `after`, wherever that is."""
-
-        def insert(passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
-            return tuple(one for old in passes for one in ((old, new) if old.name == after else (old,)))
-
-        names = [one.name for one in (*self.shared, *self.wide, *self.narrow)]
-        if after not in names:
-            raise ValueError(f"no pass is called {after!r}; there are {', '.join(dict.fromkeys(names))}")
-        return replace(self, shared=insert(self.shared), wide=insert(self.wide), narrow=insert(self.narrow))
 
 
 def standard_pipeline(precision: str = FULL_PRECISION) -> Pipeline:

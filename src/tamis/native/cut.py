@@ -1,4 +1,4 @@
-"""How a batch is cut: which way the next events go, by how many are left and what each way takes."""
+"""How a batch is split: which kernel computes the next events, by how many remain and what each kernel costs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEFT = 64  # so many or more left are one case
-HEADER = LEFT // 4  # floats at the beginning of the constants that hold the table
+LEFT = 64  # entries of the table: from this number of remaining events on the choice is the same
+HEADER = LEFT // 4  # floats that the table takes at the beginning of the constants
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way of doing events: how many it takes at a time, and whether fewer are done by it as well."""
+    """A generated kernel: the number of events that it computes per call, and whether it also takes fewer (wide mode)."""
 
     name: str
     events: int
@@ -21,23 +21,23 @@ class Way:
 
 
 def cut(ways: Sequence[Way], cost: Sequence[float]) -> np.ndarray:
-    """Return for each number of events that are left which way is next, so that all of them cost least."""
+    """Return the number of the next kernel for each number of remaining events, so that the total cost is lowest."""
     least = [0.0]
     table = np.zeros(LEFT, np.uint8)
-    for left in range(1, LEFT):
+    for remaining in range(1, LEFT):
         best, choice = float("inf"), 0
         for number, (way, price) in enumerate(zip(ways, cost, strict=True)):
-            if way.events > left and not way.wide:
+            if way.events > remaining and not way.wide:
                 continue
-            total = price + least[max(0, left - way.events)]
+            total = price + least[max(0, remaining - way.events)]
             if total < best:
                 best, choice = total, number
         least.append(best)
-        table[left] = choice
+        table[remaining] = choice
     table[0] = min(range(len(ways)), key=lambda number: cost[number] / ways[number].events)
     return table
 
 
 def header(table: np.ndarray) -> np.ndarray:
-    """Return a table as it lies in the constants: entry 0 is for 64 events and more."""
+    """Return a table as the floats that it is stored as; entry 0 is for 64 events and more."""
     return table.view(np.float32)

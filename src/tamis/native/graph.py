@@ -1,4 +1,4 @@
-"""The graph of one event: every shape known, everything folded that does not depend on the event."""
+"""The graph of one event: every shape is known, and what does not depend on the event is a constant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | np.ndarray
 
 @dataclass(frozen=True)
 class TensorType:
-    """What a tensor is: its shape for one event (a leading 1 where a batch would be), and its type."""
+    """A tensor's shape for one event (1 along the batch axis) and type."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -22,7 +22,7 @@ class TensorType:
 
 @dataclass(frozen=True)
 class Node:
-    """One operator of the graph; an input that is left out is ''."""
+    """One operator of the graph; the name of an omitted input is ''."""
 
     kind: str
     name: str
@@ -32,65 +32,65 @@ class Node:
     opset: int = 17
 
     def has(self, attribute: str) -> bool:
-        """Tell whether an attribute is given."""
+        """Tell whether the node has an attribute."""
         return attribute in self.attributes
 
     def number(self, attribute: str, default: float | None = None) -> float:
-        """Return an attribute that is a number."""
+        """Return a numeric attribute."""
         value = self._attribute(attribute, default)
         if isinstance(value, int | float):
             return float(value)
         raise self._wrong(attribute, value, "a number")
 
     def integer(self, attribute: str, default: int | None = None) -> int:
-        """Return an attribute that is a whole number."""
+        """Return an integer attribute."""
         value = self._attribute(attribute, default)
         if isinstance(value, int):
             return value
-        raise self._wrong(attribute, value, "a whole number")
+        raise self._wrong(attribute, value, "an integer")
 
     def integers(self, attribute: str, default: Sequence[int] | None = None) -> tuple[int, ...]:
-        """Return an attribute that is a list of whole numbers."""
+        """Return an attribute that is a list of integers."""
         value = self._attribute(attribute, None if default is None else tuple(default))
         if isinstance(value, tuple):
             return tuple(int(one) for one in value)
-        raise self._wrong(attribute, value, "a list of whole numbers")
+        raise self._wrong(attribute, value, "a list of integers")
 
     def text(self, attribute: str, default: str | None = None) -> str:
-        """Return an attribute that is text."""
+        """Return a text attribute."""
         value = self._attribute(attribute, default)
         if isinstance(value, str):
             return value
         raise self._wrong(attribute, value, "text")
 
     def input(self, place: int) -> str:
-        """Return the name of an input, '' where it is left out."""
+        """Return the name of an input, '' if it is omitted."""
         return self.inputs[place] if place < len(self.inputs) else ""
 
     def _attribute(self, attribute: str, default: Attribute | None) -> Attribute:
         value = self.attributes.get(attribute, default)
         if value is None:
             raise ModelError(
-                f"the node {self.name!r} ({self.kind}) has no attribute {attribute!r}, which it needs; check the model with onnx.checker"
+                f"the node {self.name!r} ({self.kind}) lacks the required attribute {attribute!r}; check the model with onnx.checker"
             )
         return value
 
-    def _wrong(self, attribute: str, value: Attribute, wanted: str) -> ModelError:
+    def _wrong(self, attribute: str, value: Attribute, expected: str) -> ModelError:
         return ModelError(
-            f"the attribute {attribute!r} of the node {self.name!r} ({self.kind}) is {value!r:.60}, not {wanted}; check the model with onnx.checker"
+            f"the attribute {attribute!r} of the node {self.name!r} ({self.kind}) is {value!r:.60}, not {expected}; check the model with onnx.checker"
         )
 
     def __str__(self) -> str:
         """Return the node as a line of the listing."""
-        given = ", ".join(f"{k}={v}" for k, v in self.attributes.items() if not isinstance(v, np.ndarray))
+        shown = ", ".join(f"{k}={v}" for k, v in self.attributes.items() if not isinstance(v, np.ndarray))
         return f"{', '.join(self.outputs)} = {self.kind}({', '.join(self.inputs)})" + (
-            f" {{{given}}}" if given else ""
+            f" {{{shown}}}" if shown else ""
         )
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in an order in which each has its inputs; `constants` holds what is known before the event."""
+    """Nodes in topological order; `constants` are the tensors that do not depend on the event."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -99,7 +99,7 @@ class Graph:
     constants: Mapping[str, np.ndarray]
 
     def __str__(self) -> str:
-        """Return the listing: each tensor with its shape."""
+        """Return a listing with the shape of each tensor."""
         lines = [f"input {name}{list(self.types[name].shape)}" for name in self.inputs]
         lines += [
             f"{node}  -> {[list(self.types[o].shape) for o in node.outputs if o]}" for node in self.nodes

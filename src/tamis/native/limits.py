@@ -1,4 +1,4 @@
-"""How large a model may be: what would take hours to compile, or all memory, is refused before anything is computed."""
+"""How large a model may be: one that would take hours to compile, or all memory, is rejected before anything is computed."""
 
 from __future__ import annotations
 
@@ -11,58 +11,61 @@ from onnx import shape_inference
 
 from tamis._base import ModelError, human_bytes
 
-NODES = 20_000
-EXACT = 2**24  # whole numbers up to here are floats, exactly
-ELEMENTS = 2**26  # of one tensor of one event: 256 MiB
-TOGETHER = 2**28  # of all tensors of one event, and of what is kept between statements: 1 GiB
-MEND = "use engine='onnxruntime' or 'auto'"
+MOST_NODES = 20_000
+MOST_STATEMENTS = 6000  # a C compiler takes minutes for more
+MOST_ELEMENTS = 2**26  # of one tensor for one event: 256 MiB
+MOST_ELEMENTS_TOGETHER = 2**28  # of all tensors for one event, and of scratch memory: 1 GiB
+LONGEST_SORTED = 4096  # elements that are selected from a row in order
+LARGEST_EXACT_INTEGER = 2**24  # all integers up to this are floats
+OTHER_ENGINES = "use engine='onnxruntime' or 'auto'"
 
 
 def refuse_large(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> None:
-    """Refuse a model of too many nodes, or with a tensor that is seen to be too large without computing it."""
-    if len(model.graph.node) > NODES:
+    """Raise ModelError for a model of too many nodes, or with a tensor whose inferred shape is too large."""
+    if len(model.graph.node) > MOST_NODES:
         raise ModelError(
-            f"the native engine compiles graphs of up to {NODES} nodes, and this one has {len(model.graph.node)}; {MEND}"
+            f"the native engine compiles graphs of up to {MOST_NODES} nodes, and this one has {len(model.graph.node)}; {OTHER_ENGINES}"
         )
-    _refuse(_inferred(model, event))
+    _refuse_shapes(_inferred(model, event))
 
 
 def refuse_large_tensors(values: Mapping[str, np.ndarray]) -> None:
-    """Refuse an event of which a tensor is too large, or all of them are."""
-    _refuse({name: np.asarray(value).shape for name, value in values.items()})
+    """Raise ModelError if a tensor of the example event is too large, or all of them together are."""
+    _refuse_shapes({name: np.asarray(value).shape for name, value in values.items()})
 
 
 def refuse_large_scratch(floats: int) -> None:
-    """Refuse a model that keeps too much between its statements."""
-    if floats > TOGETHER:
+    """Raise ModelError for a model whose temporaries take too much memory."""
+    if floats > MOST_ELEMENTS_TOGETHER:
         raise ModelError(
-            f"the native engine keeps up to {human_bytes(4 * TOGETHER)} while it does an event, and this model needs {human_bytes(4 * floats)}; {MEND}"
+            f"the native engine uses up to {human_bytes(4 * MOST_ELEMENTS_TOGETHER)} of scratch memory per event, "
+            f"and this model needs {human_bytes(4 * floats)}; {OTHER_ENGINES}"
         )
 
 
-def _refuse(shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _refuse_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in shapes.items():
-        if prod(shape) > ELEMENTS:
+        if prod(shape) > MOST_ELEMENTS:
             raise ModelError(
-                f"the native engine holds tensors of up to {ELEMENTS} numbers for an event, and {name!r} has the shape {list(shape)}; {MEND}"
+                f"the native engine handles tensors of up to {MOST_ELEMENTS} elements per event, and {name!r} has shape {list(shape)}; {OTHER_ENGINES}"
             )
     together = sum(map(prod, shapes.values()))
-    if together > TOGETHER:
+    if together > MOST_ELEMENTS_TOGETHER:
         raise ModelError(
-            f"the native engine compiles models whose tensors have up to {TOGETHER} numbers for an event together, and these have {together}; {MEND}"
+            f"the native engine handles up to {MOST_ELEMENTS_TOGETHER} elements per event in all tensors together, and this model has {together}; {OTHER_ENGINES}"
         )
 
 
 def _inferred(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of tensors, as far as they follow from those of the event."""
+    """Return the shapes of tensors as far as they follow from those of the event."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for one in copy.graph.input:
         if one.name in event:
-            kind = one.type.tensor_type
-            kind.ClearField("shape")
+            tensor_type = one.type.tensor_type
+            tensor_type.ClearField("shape")
             for size in event[one.name].shape:
-                kind.shape.dim.add().dim_value = size
+                tensor_type.shape.dim.add().dim_value = size
     del copy.graph.value_info[:]
     for one in copy.graph.output:
         one.type.tensor_type.ClearField("shape")

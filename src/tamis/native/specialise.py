@@ -1,7 +1,7 @@
 """From an ONNX model to the graph of one event.
 
-The model is evaluated once on one event, so that every shape is known; what does not depend on the event (weights, and all
-that is made of shapes) is folded into constants. Nodes that nothing needs are left out.
+The model is evaluated once on one event, which gives every shape; tensors that do not depend on the event (weights, and arithmetic on
+shapes) become constants. Nodes that no output needs are dropped.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tamis.native.graph import Attribute, Graph, Node, TensorType
 from tamis.native.limits import refuse_large, refuse_large_tensors
 
 PLAIN_DOMAINS = ("", "ai.onnx")
-BY_SHAPE = {"Shape", "Size", "EyeLike"}  # of their input they need nothing else
-GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
-CHANGING = {
+SHAPE_OPERATORS = {"Shape", "Size", "EyeLike"}  # they depend on the shape of their input alone
+GRAPH_ATTRIBUTES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+RANDOM_OPERATORS = {
     "RandomNormal",
     "RandomUniform",
     "RandomNormalLike",
@@ -32,7 +32,7 @@ CHANGING = {
 
 
 def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph:
-    """Return the graph that one event goes through; `event` is an example of it, with the leading dimensions that the model takes."""
+    """Return the graph of one event; `event` is an example, with the batch size that the model takes."""
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     refuse_large(model, event)
@@ -44,7 +44,7 @@ def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph
         constants = _known(model.graph, values)
     graph = model.graph
     opset = next((one.version for one in model.opset_import if one.domain in PLAIN_DOMAINS), 1)
-    given = [one.name for one in graph.input if one.name not in constants]
+    inputs = [one.name for one in graph.input if one.name not in constants]
     nodes: list[Node] = []
     for place, proto in enumerate(graph.node):
         if any(name in constants for name in proto.output):
@@ -63,12 +63,12 @@ def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph
         name: TensorType(np.asarray(value).shape, np.asarray(value).dtype) for name, value in values.items()
     }
     return Graph(
-        tuple(given), results, tuple(nodes), types, {name: value for name, value in constants.items() if name in used}
+        tuple(inputs), results, tuple(nodes), types, {name: value for name, value in constants.items() if name in used}
     )  # fmt: skip
 
 
 def _known(graph: onnx.GraphProto, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return what does not depend on the event."""
+    """Return the tensors that do not depend on the event."""
     constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     for node in graph.node:
         if _is_known(node, constants):
@@ -77,12 +77,12 @@ def _known(graph: onnx.GraphProto, values: Mapping[str, np.ndarray]) -> dict[str
 
 
 def _is_decided(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
-    """Tell whether a node is a branch whose condition is known."""
+    """Tell whether a node is an `If` with a constant condition."""
     return node.op_type == "If" and node.input[0] in constants
 
 
 def _without_branches(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """Put the branch that is taken into the place of each `If` whose condition is known, as squeeze() is exported."""
+    """Replace each `If` that has a constant condition by its branch; PyTorch exports squeeze() that way."""
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     del changed.graph.node[:]
@@ -100,9 +100,9 @@ def _without_branches(model: onnx.ModelProto, constants: Mapping[str, np.ndarray
 
 
 def _is_known(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
-    if node.op_type in CHANGING or any(one.type in GRAPHS for one in node.attribute):
-        return False  # a graph inside reads what it likes from outside
-    if node.op_type in BY_SHAPE and node.domain in PLAIN_DOMAINS:
+    if node.op_type in RANDOM_OPERATORS or any(one.type in GRAPH_ATTRIBUTES for one in node.attribute):
+        return False  # a nested graph may read any outer tensor
+    if node.op_type in SHAPE_OPERATORS and node.domain in PLAIN_DOMAINS:
         return True
     return all(not name or name in constants for name in node.input)
 
@@ -116,21 +116,21 @@ def _needed(nodes: Iterable[Node], results: Iterable[str]) -> set[str]:
 
 
 def _attributes(node: onnx.NodeProto, name: str) -> dict[str, Attribute]:
-    found: dict[str, Attribute] = {}
+    attributes: dict[str, Attribute] = {}
     for one in node.attribute:
         if one.type == AttributeProto.TENSOR:
-            found[one.name] = numpy_helper.to_array(one.t)
+            attributes[one.name] = numpy_helper.to_array(one.t)
         elif one.type == AttributeProto.STRING:
-            found[one.name] = one.s.decode()
+            attributes[one.name] = one.s.decode()
         elif one.type == AttributeProto.STRINGS:
-            found[one.name] = ",".join(text.decode() for text in one.strings)
+            attributes[one.name] = ",".join(text.decode() for text in one.strings)
         elif one.type in (AttributeProto.INT, AttributeProto.FLOAT):
-            found[one.name] = onnx.helper.get_attribute_value(one)
+            attributes[one.name] = onnx.helper.get_attribute_value(one)
         elif one.type in (AttributeProto.INTS, AttributeProto.FLOATS):
-            found[one.name] = tuple(onnx.helper.get_attribute_value(one))
+            attributes[one.name] = tuple(onnx.helper.get_attribute_value(one))
         else:
             raise ModelError(
-                f"the native engine does not do {node.op_type} with a graph inside (node {name!r}, attribute {one.name!r}); "
+                f"the native engine does not support {node.op_type} with a nested graph (node {name!r}, attribute {one.name!r}); "
                 "use engine='onnxruntime', or export the model without control flow"
             )
-    return found
+    return attributes

@@ -24,7 +24,7 @@ CHAINED_TERMS = 8  # terms per chain; chosen
 FEW_OUTPUTS, MANY_TERMS = (
     2,
     32,
-)  # chosen: up to so few outputs of at least so many terms, the chains are the lanes of a vector
+)  # chosen: with at most so few outputs and at least that many terms, the lanes of a vector are chains
 PHASED_POSITIONS = (
     8  # positions; chosen: shorter rows are not copied phase by phase for a strided convolution
 )
@@ -34,7 +34,9 @@ PHASED_TAPS = 16  # taps; chosen: nor are inputs of longer kernels
 MULTIPLIED_POWER = (
     16  # exponent; derived: x^16 takes four multiplications, and no power up to it more than six
 )
-UNROLLED_REDUCTION = 8  # elements; chosen: so few are reduced within an expression, without a buffer
+UNROLLED_REDUCTION = (
+    8  # elements; chosen: up to this number are reduced within an expression, without a buffer
+)
 UNROLLED_WINDOW = 16  # elements; chosen: the same for pooling
 COPIED_RUNS = 8  # runs of evenly spaced indices; chosen: more of them are gathered index by index
 

@@ -1,4 +1,4 @@
-"""Where the elements of a tensor lie: an affine map from its indices to a buffer, so that moving axes costs nothing."""
+"""Views: affine maps from the indices of a tensor to a buffer, so that moving axes costs nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from math import prod
 
 
 class Role(Enum):
-    """Who owns a buffer."""
+    """What a buffer holds; inputs and outputs belong to the caller."""
 
     INPUT = "input"
     OUTPUT = "output"
@@ -20,7 +20,7 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Buffer:
-    """So many numbers in a row, for one event."""
+    """An array of floats, for one event."""
 
     name: str
     elements: int
@@ -29,7 +29,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class View:
-    """Element `i` lies at `offset + sum(i * strides)`; inside of a loop its counter moves all by `step`."""
+    """Element `i` is number `offset + sum(i * strides)` of the buffer, plus `step` per iteration inside a loop."""
 
     buffer: Buffer
     shape: tuple[int, ...]
@@ -46,7 +46,7 @@ class View:
 
     @property
     def elements(self) -> int:
-        """Return how many elements are seen."""
+        """Return the number of indices."""
         return prod(self.shape)
 
     def permute(self, order: Sequence[int]) -> View:
@@ -56,18 +56,18 @@ class View:
         )
 
     def slice(self, axis: int, start: int, count: int, step: int = 1) -> View:
-        """Return `count` indices of an axis, from `start` on in steps."""
+        """Return `count` indices of an axis, from `start` in steps."""
         shape, strides = list(self.shape), list(self.strides)
         offset = self.offset + start * strides[axis]
         shape[axis], strides[axis] = count, strides[axis] * step
         return replace(self, shape=tuple(shape), strides=tuple(strides), offset=offset)
 
-    def moved(self, far: int) -> View:
-        """Return the same, so many elements further on in the buffer."""
-        return replace(self, offset=self.offset + far)
+    def moved(self, distance: int) -> View:
+        """Return the view shifted by `distance` elements of the buffer."""
+        return replace(self, offset=self.offset + distance)
 
     def at(self, axis: int, index: int) -> View:
-        """Return one index of an axis, and the axis gone."""
+        """Return one index of an axis, without that axis."""
         one = self.slice(axis, index, 1)
         return replace(
             one,
@@ -76,13 +76,13 @@ class View:
         )
 
     def turning(self, axis: int, *, backward: bool) -> View:
-        """Return the first index of an axis, moving on with the turns of a loop; or the last one, backwards."""
+        """Return the first index of an axis, advancing with each iteration of a loop; or the last one, going backward."""
         stride = self.strides[axis]
         first = self.at(axis, self.shape[axis] - 1 if backward else 0)
         return replace(first, step=-stride if backward else stride)
 
     def insert(self, axis: int, count: int = 1) -> View:
-        """Return the same with a further axis, along which nothing changes."""
+        """Return the view repeated along a new axis, with stride 0."""
         return replace(
             self,
             shape=(*self.shape[:axis], count, *self.shape[axis:]),
@@ -93,14 +93,14 @@ class View:
         """Broadcast to a shape, as numpy does."""
         missing = len(shape) - len(self.shape)
         strides = [0] * missing
-        for have, want, stride in zip(self.shape, shape[missing:], self.strides, strict=True):
-            if have != want and have != 1:
+        for old, new, stride in zip(self.shape, shape[missing:], self.strides, strict=True):
+            if old != new and old != 1:
                 raise ValueError(f"{self.shape} does not broadcast to {tuple(shape)}")
-            strides.append(stride if have == want else 0)
+            strides.append(stride if old == new else 0)
         return replace(self, shape=tuple(shape), strides=tuple(strides))
 
     def window(self, axis: int, size: int, count: int, stride: int, dilation: int) -> View:
-        """Return windows along an axis: the axis becomes (count windows, size elements of each)."""
+        """Return windows along an axis, which becomes two: `count` windows of `size` elements."""
         base = self.strides[axis]
         return replace(
             self,
@@ -109,7 +109,7 @@ class View:
         )
 
     def reshape(self, shape: Sequence[int]) -> View | None:
-        """Return the same elements in C order under another shape, or None where they would have to be moved."""
+        """Return the same elements in C order under another shape, or None if that takes a copy."""
         if prod(shape) == 0:
             return None
         old = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]
@@ -133,7 +133,7 @@ class View:
 
 
 def _merge(axes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join axes, innermost first, wherever they lie one behind the other."""
+    """Join axes that are contiguous to each other; innermost first."""
     merged: list[tuple[int, int]] = []
     for size, stride in axes:
         if merged and merged[-1][0] * merged[-1][1] == stride:

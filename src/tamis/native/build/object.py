@@ -14,7 +14,7 @@ import onnx
 from tamis._base import ModelError, library_versions
 from tamis.cbuild import COMPILE_FLAGS, CacheEntry, Compiler, cached, compile_shared, find_compiler, key_of
 from tamis.native.build.timing import timed
-from tamis.native.compiler import FULL_PRECISION, compile_model
+from tamis.native.compiler import FULL_PRECISION, CompiledModel, Pipeline, compile_model
 from tamis.native.emission import Ways
 from tamis.native.targets import Target, host_target
 
@@ -46,10 +46,16 @@ def build(
     compiler: Compiler | None = None,
     ways: Ways | None = None,
     precision: str = FULL_PRECISION,
+    pipeline: Pipeline | None = None,
 ) -> Built:
-    """Compile a model for events with the shapes of an example, or return what the cache has."""
+    """Compile a model for events with the shapes of an example, or return what the cache has; `pipeline` replaces the standard passes."""
     target, compiler, ways = target or host_target(), compiler or find_compiler(), ways or Ways()
     shapes = [(name, array.shape, array.dtype.str) for name, array in event.items()]
+
+    def compiled() -> CompiledModel:
+        proto = onnx.load_model_from_string(model)
+        return compile_model(proto, event, target, ways, precision, pipeline)
+
     key = key_of(
         model,
         shapes,
@@ -61,11 +67,12 @@ def build(
         COMPILE_FLAGS,
         _compiler_sources(),
         library_versions(FOLDING_LIBRARIES),
+        "" if pipeline is None else compiled().module.code,  # the source of such passes may be anywhere
     )
 
     def make(folder: Path) -> dict[str, object]:
-        compiled = compile_model(onnx.load_model_from_string(model), event, target, ways, precision)
-        module, graph = compiled.module, compiled.graph
+        made = compiled()
+        module, graph = made.module, made.graph
         compile_shared(compiler, module.code, folder / OBJECT, target.flags)
         if target.name == host_target().name:
             module = timed(module, folder / OBJECT, event)

@@ -1,9 +1,9 @@
-"""What lowering knows while it goes through a graph: the value of each tensor so far, and what has been written down."""
+"""What lowering knows while it traverses a graph: the value of each tensor so far, and the statements so far."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 
 import numpy as np
@@ -11,27 +11,22 @@ import numpy as np
 from tamis._base import ModelError
 from tamis.native.expression import Expression, Load, Number, cost, expand, reshaped
 from tamis.native.graph import Graph, Node
-from tamis.native.limits import EXACT
-from tamis.native.program import Loop, Map, Program, Statement
+from tamis.native.limits import LARGEST_EXACT_INTEGER, MOST_STATEMENTS, OTHER_ENGINES
+from tamis.native.program import Map, Program, Statement
+from tamis.native.thresholds import DEEPEST_EXPRESSION, RECOMPUTED_COST, RECOMPUTED_ELEMENTS
 from tamis.native.view import Buffer, Role, View
-
-DEEP = 200  # instructions: a longer expression is written down in pieces
-STATEMENTS = 6000  # more than these would take a compiler minutes
-LARGE = 2048  # elements: what is cheap and larger than this is computed again rather than kept
-CHEAP = 12  # instructions
-STORED = {"MatMul", "Gemm", "GRU", "LSTM", "RNN"}  # what they read has to be written down first
 
 
 class Context:
     """The values of a graph's tensors, as expressions over buffers."""
 
-    def __init__(self, graph: Graph) -> None:
-        """Begin with the inputs."""
+    def __init__(self, graph: Graph, stored: Iterable[str] = ()) -> None:
+        """Begin with the inputs; `stored` names the tensors that have to be in buffers."""
         self.graph, self.program = graph, Program()
         self._values: dict[str, Expression] = {}
         self._uses = Counter(name for node in graph.nodes for name in node.inputs)
         self._uses.update(graph.outputs)
-        self._wanted = {name for node in graph.nodes if node.kind in STORED for name in node.inputs}
+        self._stored = set(stored)
         self._count = 0
         for name in graph.inputs:
             shape = graph.types[name].shape
@@ -44,11 +39,11 @@ class Context:
         return self.graph.types[name].shape
 
     def constant(self, name: str) -> np.ndarray | None:
-        """Return what a tensor holds, where it is known."""
+        """Return a tensor that does not depend on the event, None for others."""
         return self.graph.constants.get(name)
 
     def dtype(self, name: str) -> np.dtype:
-        """Return a tensor's type in the model; whatever it is, its numbers are floats here."""
+        """Return a tensor's type in the model; all are floats in the program."""
         return self.graph.types[name].dtype
 
     def is_needed(self, name: str) -> bool:
@@ -56,62 +51,62 @@ class Context:
         return bool(name) and self._uses[name] > 0
 
     def is_defined(self, name: str) -> bool:
-        """Tell whether a tensor has its value."""
+        """Tell whether a tensor has a value yet."""
         return name in self._values
 
     def known(self, node: Node, place: int) -> np.ndarray:
-        """Return the input of a node that has to be known before the event."""
+        """Return an input of a node that has to be a constant; ModelError if it depends on the event."""
         value = self.graph.constants.get(node.inputs[place])
         if value is None:
             raise unsupported(
-                node, f"its input {node.inputs[place]!r} depends on the event, and has to be a constant"
+                node, f"its input {node.inputs[place]!r} depends on the event, and has to be constant"
             )
         return value
 
     def optional(self, node: Node, place: int) -> np.ndarray | None:
-        """Return a known input, or None where it was left out."""
+        """Return a constant input, or None if it is omitted."""
         return self.known(node, place) if node.input(place) else None
 
     def value(self, name: str) -> Expression:
-        """Return a tensor as it stands."""
-        found = self._values.get(name)
-        if found is None:
-            found = self._values[name] = self.hold(self.graph.constants[name], name)
-        return found
+        """Return a tensor's value."""
+        value = self._values.get(name)
+        if value is None:
+            value = self._values[name] = self.hold(self.graph.constants[name], name)
+        return value
 
     def hold(self, array: np.ndarray, name: str = "c") -> Expression:
-        """Return a constant: a number where it is one everywhere, else a buffer of its own."""
+        """Return a constant: a number if all its elements are equal, else a new buffer."""
         values = np.asarray(array)
         largest = (
             max(-int(values.min()), int(values.max())) if values.dtype.kind in "iu" and values.size else 0
         )
-        if largest > EXACT:
+        if largest > LARGEST_EXACT_INTEGER:
             raise ModelError(
-                f"the native engine keeps whole numbers as floats, exact up to {EXACT}, and {name!r} holds {largest}; "
-                "use engine='onnxruntime' or 'auto'"
+                f"the native engine stores integers as floats, exact up to {LARGEST_EXACT_INTEGER}, and {name!r} contains {largest}; {OTHER_ENGINES}"
             )
         if values.size and (values == values.flat[0]).all():
             return Number(float(values.flat[0]), values.shape)
         return Load(View.whole(self.keep(values, name), values.shape))
 
     def keep(self, values: np.ndarray, name: str = "c") -> Buffer:
-        """Return a new place for constants."""
+        """Return a new buffer of constants."""
         self._count += 1
         buffer = Buffer(f"{name}#{self._count}", values.size, Role.CONSTANT)
         self.program.constants[buffer] = np.ascontiguousarray(values, np.float32)
         return buffer
 
     def define(self, name: str, value: Expression) -> None:
-        """Give a tensor its value; what is used often and not cheaply had again is written down at once."""
+        """Give a tensor its value; one that is used repeatedly, and is not cheap to recompute, is written to a buffer."""
         assert value.shape == self.shape(name), (name, value.shape, self.shape(name))  # noqa: S101
         self._values[name] = value
         effort = cost(value)
-        large = prod(value.shape) > LARGE and effort <= CHEAP  # cheaper to have again than to keep
-        if name in self._wanted or effort > DEEP or (self._uses[name] > 1 and effort and not large):
+        recomputed = prod(value.shape) > RECOMPUTED_ELEMENTS and effort <= RECOMPUTED_COST
+        reused = self._uses[name] > 1 and effort and not recomputed
+        if name in self._stored or effort > DEEPEST_EXPRESSION or reused:
             self.view(name)
 
     def view(self, name: str) -> View:
-        """Return where a tensor lies, after writing it down if need be."""
+        """Return a tensor as a view, after writing it to a buffer if necessary."""
         value = self.value(name)
         if not isinstance(value, Load):
             value = Load(self.write(value, name))
@@ -119,12 +114,12 @@ class Context:
         return value.view
 
     def scratch(self, shape: Sequence[int], name: str = "t") -> View:
-        """Return a new place for a tensor."""
+        """Return a new buffer as a view."""
         self._count += 1
         return View.whole(Buffer(f"{name}#{self._count}", max(1, prod(shape))), tuple(shape))
 
     def write(self, value: Expression, name: str = "t", out: View | None = None) -> View:
-        """Return where a value lies, after writing it down if need be."""
+        """Return a value as a view, after writing it to `out` or a new buffer if necessary."""
         if isinstance(value, Load) and out is None:
             return value.view
         out = self.scratch(value.shape, name) if out is None else out
@@ -132,38 +127,33 @@ class Context:
         return out
 
     def add(self, statement: Statement) -> None:
-        """Append a statement; what it would write nothing with is left out."""
-        if not isinstance(statement, Loop) and any(0 in view.shape for view in statement.writes()):
+        """Append a statement, unless it would write no elements."""
+        if not statement.nested() and any(0 in view.shape for view in statement.writes()):
             return
-        if len(self.program.statements) >= STATEMENTS:
+        if len(self.program.statements) >= MOST_STATEMENTS:
             raise ModelError(
-                f"the native engine compiles models of up to {STATEMENTS} statements, and this one has more; use engine='onnxruntime' or 'auto'"
+                f"the native engine compiles models of up to {MOST_STATEMENTS} statements, and this one has more; {OTHER_ENGINES}"
             )
         self.program.statements.append(statement)
 
     def settled(self, value: Expression, times: int = 1) -> Expression:
-        """Return a value that may be read so many times: written down where that would repeat much work."""
-        return Load(self.write(value)) if cost(value) * times > DEEP else value
+        """Return a value that can be read `times` times: a buffer where that would repeat much work."""
+        return Load(self.write(value)) if cost(value) * times > DEEPEST_EXPRESSION else value
 
     def broadcast(self, value: Expression, shape: Sequence[int]) -> Expression:
-        """Broadcast; what would be computed many times over is written down first."""
+        """Broadcast; a value that would be recomputed for each copy is written to a buffer first."""
         if prod(shape) > prod(value.shape) and cost(value):
             value = Load(self.write(value))
         return expand(value, shape)
 
     def reshape(self, value: Expression, shape: Sequence[int]) -> Expression:
-        """Return a value under another shape; it is written down where its elements do not lie that way."""
-        found = reshaped(value, shape)
-        if found is None:
-            if isinstance(value, Load):
-                out = self.scratch(value.shape)
-                self.add(Map(value, out))
-                value = Load(out)
-            else:
-                value = Load(self.write(value))
-            found = reshaped(value, shape)
-            assert found is not None  # noqa: S101 - a new buffer is in C order
-        return found
+        """Return a value under another shape; it is copied to a buffer if its strides do not allow that."""
+        result = reshaped(value, shape)
+        if result is None:
+            copy = self.write(value, out=self.scratch(value.shape))
+            result = reshaped(Load(copy), shape)
+            assert result is not None  # noqa: S101 - a new buffer is in C order
+        return result
 
     def permute(self, value: Expression, order: Sequence[int]) -> Expression:
         """Return a value with its axes in another order."""
@@ -171,23 +161,23 @@ class Context:
         return value.moved(lambda view: view.permute(axes), tuple(value.shape[i] for i in axes))
 
     def slice(self, value: Expression, axis: int, start: int, count: int, step: int = 1) -> Expression:
-        """Return some indices of an axis."""
+        """Return `count` indices of an axis, from `start` in steps."""
         shape = (*value.shape[:axis], count, *value.shape[axis + 1 :])
         return value.moved(lambda view: view.slice(axis, start, count, step), shape)
 
     def insert(self, value: Expression, axis: int, count: int) -> Expression:
-        """Return a value with a further axis, along which nothing changes."""
+        """Return a value repeated along a new axis."""
         shape = (*value.shape[:axis], count, *value.shape[axis:])
         return value.moved(lambda view: view.insert(axis, count), shape)
 
     def at(self, value: Expression, axis: int, index: int) -> Expression:
-        """Return one index of an axis, and the axis gone."""
+        """Return one index of an axis, without that axis."""
         shape = value.shape[:axis] + value.shape[axis + 1 :]
         return value.moved(lambda view: view.at(axis, index), shape)
 
 
 def unsupported(node: Node, why: str) -> ModelError:
-    """Return the one sentence on what cannot be compiled."""
+    """Return the error for a node that cannot be compiled."""
     return ModelError(
-        f"the native engine does not compile the node {node.name!r} ({node.kind}): {why}; use engine='onnxruntime' or 'auto'"
+        f"the native engine does not compile the node {node.name!r} ({node.kind}): {why}; {OTHER_ENGINES}"
     )

@@ -1,6 +1,6 @@
 """Passes: each rewrites a program into an equivalent one. Their order is `tamis.native.compiler.standard_pipeline`."""
 
-from tamis.native.passes.base import Condition, Pass, run_passes, verifying
+from tamis.native.passes.base import Pass, ProgramCondition, run_passes, verifying
 from tamis.native.passes.forward import ForwardTemporaries
 from tamis.native.passes.fuse_finish import FuseFinish
 from tamis.native.passes.fuse_gate import FuseGate
@@ -13,7 +13,6 @@ from tamis.native.passes.side_by_side import SplitShortRows
 from tamis.native.passes.winograd import Winograd
 
 __all__ = [
-    "Condition",
     "ForwardTemporaries",
     "FuseFinish",
     "FuseGate",
@@ -22,6 +21,7 @@ __all__ = [
     "HoldProducts",
     "PairReductions",
     "Pass",
+    "ProgramCondition",
     "RoundWeights",
     "SplitShortRows",
     "Winograd",

@@ -26,14 +26,14 @@ def verifying() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Condition:
+class ProgramCondition:
     """A named predicate on programs; `violations` yields nothing where it holds."""
 
     name: str
     violations: Callable[[Program], Iterator[object]]
 
 
-WELL_FORMED = Condition("the program is well-formed", problems)
+WELL_FORMED = ProgramCondition("the program is well-formed", problems)
 
 
 class Pass(ABC):
@@ -43,8 +43,8 @@ class Pass(ABC):
     """
 
     name: ClassVar[str]
-    requires: ClassVar[tuple[Condition, ...]] = ()
-    ensures: ClassVar[tuple[Condition, ...]] = ()
+    requires: ClassVar[tuple[ProgramCondition, ...]] = ()
+    ensures: ClassVar[tuple[ProgramCondition, ...]] = ()
 
     @abstractmethod
     def apply(self, program: Program) -> Program:
@@ -71,7 +71,7 @@ def run_passes(program: Program, passes: Sequence[Pass]) -> Program:
     return program
 
 
-def _require(conditions: Sequence[Condition], program: Program, when: str) -> None:
+def _require(conditions: Sequence[ProgramCondition], program: Program, when: str) -> None:
     for condition in conditions:
         found = next(condition.violations(program), None)
         if found is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tamis.native.expression import Call, Expression, nodes
-from tamis.native.passes.base import Condition
+from tamis.native.passes.base import ProgramCondition
 from tamis.native.program import Contract, Loop, Program, Statement, Tiled
 
 
@@ -48,7 +48,7 @@ def _unhoisted(program: Program) -> Iterator[Contract]:
             yield from input_contractions(statement)
 
 
-PRODUCTS_FUSED = Condition("no sum or difference has a product as operand", _unfused_products)
-SUMS_UNFINISHED = Condition("no contraction has a function applied to its sums", _finished)
-NOT_TILED = Condition("no convolution is computed by tiles", _tiled)
-LOOPS_HOISTED = Condition("no loop contracts its input alone", _unhoisted)
+PRODUCTS_FUSED = ProgramCondition("no sum or difference has a product as operand", _unfused_products)
+SUMS_UNFINISHED = ProgramCondition("no contraction has a function applied to its sums", _finished)
+NOT_TILED = ProgramCondition("no convolution is computed by tiles", _tiled)
+LOOPS_HOISTED = ProgramCondition("no loop contracts its input alone", _unhoisted)

@@ -23,7 +23,7 @@ class ForwardTemporaries(Pass):
     name = "forward-temporaries"
 
     def apply(self, program: Program) -> Program:
-        """Go through the maps in their order."""
+        """Join maps, in the order in which they run."""
         statements: list[Statement | None] = list(program.statements)
         readers, writers = touched(program.statements)
         for number in range(len(statements)):

@@ -27,7 +27,7 @@ class FuseFinish(Pass):
     name = "fuse-finish"
 
     def apply(self, program: Program) -> Program:
-        """Go through the contractions in their order."""
+        """Join contractions with maps, in the order in which they run."""
         statements: list[Statement | None] = list(program.statements)
         readers, writers = touched(program.statements)
         for number, statement in enumerate(program.statements):

@@ -35,7 +35,7 @@ from tamis.native.view import Buffer, View
 class Winograd(Pass):
     """Compute convolutions by tiles where that is faster.
 
-    With `by_place` (wide mode) all that is read for one tile is contiguous, else what is read for neighbouring tiles.
+    With `by_place` (wide mode) the elements of one tile are contiguous, else those of neighbouring tiles.
     """
 
     by_place: bool = False

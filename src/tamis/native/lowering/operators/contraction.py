@@ -1,8 +1,7 @@
-"""Operators that multiply and sum: dense layers, convolutions, products of matrices."""
+"""Dense layers, convolutions, and products of matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -11,25 +10,29 @@ import numpy as np
 from tamis.native.expression import Expression, Load, Number, call, cost
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context
-from tamis.native.lowering.movement import padded, put_padded
+from tamis.native.lowering.operators.movement import padded, put_padded
+from tamis.native.lowering.rule import rule
 from tamis.native.program import Contract, Map, Product
+from tamis.native.thresholds import (
+    CHAINED_TERMS,
+    FEW_OUTPUTS,
+    INDEPENDENT_CHAINS,
+    MANY_TERMS,
+    MOST_CHAINS,
+    PHASED_POSITIONS,
+    PHASED_TAPS,
+    VECTOR_OUTPUTS,
+)
 from tamis.native.view import View
-
-Rule = Callable[[Context, Node], None]
-BUSY = 8  # chains of multiply-adds that keep a core's units busy
-LANES = 16  # outputs of a vector
-FEW_POSITIONS, MOST_TAPS = (
-    8,
-    16,
-)  # of a row and of a kernel: beyond, a stride is not worth being laid out side by side
 
 
 def chains_for(outputs: int, terms: int) -> int:
-    """Return into how many chains a sum is split, so that a lone event does not wait for each multiply-add."""
-    if outputs <= 2 and terms >= 32:
-        return LANES
+    """Return the number of chains of a sum, so that a single event does not wait for the latency of each multiply-add."""
+    if outputs <= FEW_OUTPUTS and terms >= MANY_TERMS:
+        return VECTOR_OUTPUTS
+    vectors = -(-outputs // VECTOR_OUTPUTS)
     chains = 1
-    while chains < 4 and chains * -(-outputs // LANES) < BUSY and terms >= 8 * chains:
+    while chains < MOST_CHAINS and chains * vectors < INDEPENDENT_CHAINS and terms >= CHAINED_TERMS * chains:
         chains *= 2
     return chains
 
@@ -60,41 +63,43 @@ def dense(
     )
 
 
+@rule("Gemm", reads_buffers=True)
 def _gemm(context: Context, node: Node) -> None:
     weights = context.constant(node.inputs[1])
     alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
-    turned = [bool(node.integer(name, 0)) for name in ("transA", "transB")]
+    transposed = [bool(node.integer(name, 0)) for name in ("transA", "transB")]
     shape = context.shape(node.outputs[0])
-    given = bool(node.input(2))
-    bias = context.constant(node.inputs[2]) if given else None
+    has_bias = bool(node.input(2))
+    bias = context.constant(node.inputs[2]) if has_bias else None
     if weights is None:
         left, right = context.view(node.inputs[0]), context.view(node.inputs[1])
-        left = left.permute((1, 0)) if turned[0] else left
-        right = right.permute((1, 0)) if turned[1] else right
-        found = context.scratch(shape)
-        context.add(Product(left.insert(0), right.insert(0), found.insert(0)))
-        value = call("mul", Load(found), Number(alpha)) if alpha != 1.0 else Load(found)
-        if given:
-            more = call("mul", context.value(node.inputs[2]), Number(beta))
-            value = call("add", value, context.broadcast(more, shape))
+        left = left.permute((1, 0)) if transposed[0] else left
+        right = right.permute((1, 0)) if transposed[1] else right
+        product = context.scratch(shape)
+        context.add(Product(left.insert(0), right.insert(0), product.insert(0)))
+        value = call("mul", Load(product), Number(alpha)) if alpha != 1.0 else Load(product)
+        if has_bias:
+            term = call("mul", context.value(node.inputs[2]), Number(beta))
+            value = call("add", value, context.broadcast(term, shape))
         context.define(node.outputs[0], value)
         return
     x = context.view(node.inputs[0])
-    x = x.permute((1, 0)) if turned[0] else x
-    weights = weights.T if turned[1] else weights
+    x = x.permute((1, 0)) if transposed[0] else x
+    weights = weights.T if transposed[1] else weights
     outputs = weights.shape[1]
-    plain = not given or (bias is not None and np.broadcast_shapes(bias.shape, (1, outputs)) == (1, outputs))
+    per_output = bias is not None and np.broadcast_shapes(bias.shape, (1, outputs)) == (1, outputs)
     out = context.scratch(shape)
-    if plain:
+    if per_output or not has_bias:
         flat = None if bias is None else np.broadcast_to(bias, (1, outputs))[0] * np.float32(beta)
         dense(context, x, weights * np.float32(alpha), flat, out)
         context.define(node.outputs[0], Load(out))
         return
     dense(context, x, weights * np.float32(alpha), None, out)
-    more = call("mul", context.value(node.inputs[2]), Number(beta))
-    context.define(node.outputs[0], call("add", Load(out), context.broadcast(more, shape)))
+    term = call("mul", context.value(node.inputs[2]), Number(beta))
+    context.define(node.outputs[0], call("add", Load(out), context.broadcast(term, shape)))
 
 
+@rule("MatMul", reads_buffers=True)
 def _matmul(context: Context, node: Node) -> None:
     shape = context.shape(node.outputs[0])
     left, right = (context.constant(name) for name in node.inputs)
@@ -110,7 +115,7 @@ def _matmul(context: Context, node: Node) -> None:
         context.define(node.outputs[0], Load(out))
         return
     if left is not None and left.ndim == 2 and right is None and len(b) >= 2:
-        # W @ x: each column of x is a position.
+        # W @ x: the columns of x are positions
         out = context.scratch(shape)
         rank = len(b)
         swapped = (*range(rank - 2), rank - 1, rank - 2)
@@ -128,7 +133,7 @@ def _matmul(context: Context, node: Node) -> None:
 
 
 def products(context: Context, left: View, right: View, out: View) -> None:
-    """Multiply matrix by matrix; leading axes that cannot be made one are gone through."""
+    """Multiply matrices; all leading axes but the last become separate statements."""
     if len(out.shape) == 2:
         left, right, out = left.insert(0), right.insert(0), out.insert(0)
     if len(out.shape) == 3:
@@ -154,14 +159,10 @@ def window_pads(node: Node, size: tuple[int, ...], kernel: tuple[int, ...], stri
     return list(pads[:rank]), list(pads[rank:])
 
 
+@rule("Conv")
 def _conv(context: Context, node: Node) -> None:
-    weights = context.known(node, 1)
-    bias = context.optional(node, 2)
-    convolve(context, node, weights, bias)
-
-
-def convolve(context: Context, node: Node, weights: np.ndarray, bias: np.ndarray | None) -> None:
     """Write a convolution: windows of a padded input are summed over channels and the kernel."""
+    weights, bias = context.known(node, 1), context.optional(node, 2)
     value = context.value(node.inputs[0])
     shape, out_shape = value.shape, context.shape(node.outputs[0])
     spatial = len(shape) - 2
@@ -175,19 +176,19 @@ def convolve(context: Context, node: Node, weights: np.ndarray, bias: np.ndarray
     before, after = window_pads(node, shape[2:], kernel, windows.stride, windows.dilation)
     out = context.scratch(out_shape, "conv")
     last = windows.stride[-1]
-    if last > 1 and out_shape[-1] >= FEW_POSITIONS and kernel[-1] <= MOST_TAPS:
+    if last > 1 and out_shape[-1] >= PHASED_POSITIONS and kernel[-1] <= PHASED_TAPS:
         x = in_phases(context, value, [0, 0, *before], [0, 0, *after], last)
         windows = replace(windows, phases=last)
     elif any(before) or any(after) or cost(value) or not isinstance(value, Load):
         x = padded(context, value, [0, 0, *before], [0, 0, *after])
     else:
-        x = _straight(context, value, out_shape).view
+        x = _contiguous(context, value, out_shape).view
     put_windows(context, x, weights, bias, out, windows)
     context.define(node.outputs[0], Load(out))
 
 
-def _straight(context: Context, value: Load, out_shape: tuple[int, ...]) -> Load:
-    """Return the input with the axis innermost that the innermost outputs lie along: vectors lie along it."""
+def _contiguous(context: Context, value: Load, out_shape: tuple[int, ...]) -> Load:
+    """Return the input contiguous along the last spatial axis that has several outputs: vectors are along it."""
     axis = next((a for a in reversed(range(2, len(out_shape))) if out_shape[a] > 1), len(out_shape) - 1)
     if value.view.strides[axis] == 1 or value.shape[axis] == 1:
         return value
@@ -201,7 +202,7 @@ def _straight(context: Context, value: Load, out_shape: tuple[int, ...]) -> Load
 
 @dataclass(frozen=True)
 class Windows:
-    """How windows lie; with `phases`, the last axis of the input is split into (phase, index), stride by stride."""
+    """The windows of a convolution; with `phases` > 1 the last axis of the input is split into (index modulo phases, index // phases)."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
@@ -211,42 +212,42 @@ class Windows:
 
 
 def in_phases(context: Context, value: Expression, before: list[int], after: list[int], stride: int) -> View:
-    """Write a padded value with its last axis split: what lies a stride apart lies side by side."""
+    """Write a padded value with its last axis split by phase, so that elements a stride apart become contiguous."""
     size = value.shape[-1]
     width = -(-(before[-1] + size + after[-1]) // stride)
     inner = [b + n + a for b, n, a in zip(before[:-1], value.shape[:-1], after[:-1], strict=True)]
     out = context.scratch((*inner, stride, width), "phases")
     rank = len(inner)
     for phase in range(stride):
-        first = -(-max(0, before[-1] - phase) // stride)  # the first index of this phase that is within
+        first = -(-max(0, before[-1] - phase) // stride)  # the first index of this phase after the padding
         start = phase + first * stride - before[-1]
         count = len(range(start, size, stride))
-        place = out.at(rank, phase)
+        target = out.at(rank, phase)
         lower, upper = [*before[:-1], first], [*after[:-1], width - first - count]
         if count:
             piece = context.slice(value, rank, start, count, stride)
-            put_padded(context, piece, lower, upper, place)
+            put_padded(context, piece, lower, upper, target)
         else:
-            context.add(Map(Number(0.0, place.shape), place))
+            context.add(Map(Number(0.0, target.shape), target))
     return out
 
 
 def put_windows(
     context: Context, x: View, weights: np.ndarray, bias: np.ndarray | None, out: View, windows: Windows
 ) -> None:
-    """Append the contraction of a convolution whose input is padded already; batch by batch."""
+    """Append the contractions of a convolution whose input is padded already, one per element of the batch."""
     kernel, groups = windows.kernel, windows.groups
     spatial = len(kernel)
     taps: tuple[int, ...] = ()
     for batch in range(out.shape[0]):
-        from_, to = x.at(0, batch), out.at(0, batch)
-        channels, outputs = from_.shape[0] // groups, to.shape[0] // groups
-        grouped = from_.reshape((groups, channels, *from_.shape[1:])) if groups > 1 else from_.insert(0)
+        source, to = x.at(0, batch), out.at(0, batch)
+        channels, outputs = source.shape[0] // groups, to.shape[0] // groups
+        grouped = source.reshape((groups, channels, *source.shape[1:])) if groups > 1 else source.insert(0)
         if grouped is None:
-            copied = context.write(Load(from_), out=context.scratch(from_.shape))
-            grouped = copied.reshape((groups, channels, *from_.shape[1:]))
+            copied = context.write(Load(source), out=context.scratch(source.shape))
+            grouped = copied.reshape((groups, channels, *source.shape[1:]))
         target = to.reshape((groups, outputs, *to.shape[1:])) if groups > 1 else to.insert(0)
-        assert grouped is not None and target is not None  # noqa: S101, PT018 - new places can be split
+        assert grouped is not None and target is not None  # noqa: S101, PT018 - new buffers can be split
         if windows.phases > 1:
             place = len(grouped.shape) - 2
             pitch, step = grouped.strides[place], grouped.strides[place + 1]
@@ -261,7 +262,7 @@ def put_windows(
                 grouped = grouped.window(
                     place, kernel[axis], count, windows.stride[axis], windows.dilation[axis]
                 )
-        # now (groups, channels, out0, k0, out1, k1, ...): kernels before positions
+        # from (groups, channels, out0, k0, out1, k1, ...) to kernel axes before positions
         kernels = [3 + 2 * axis for axis in range(spatial)]
         places = [2 + 2 * axis for axis in range(spatial)]
         grouped = grouped.permute((0, 1, *kernels, *places))
@@ -279,8 +280,9 @@ def put_windows(
         )
 
 
+@rule("ConvTranspose")
 def _conv_transpose(context: Context, node: Node) -> None:
-    """Write a transposed convolution as convolutions: one for each place of an output within a stride."""
+    """Write a transposed convolution as convolutions: one for each phase of the outputs modulo the stride."""
     weights = context.known(node, 1)  # (inputs, outputs / groups, *kernel)
     bias = context.optional(node, 2)
     value, out_shape = context.value(node.inputs[0]), context.shape(node.outputs[0])
@@ -291,20 +293,20 @@ def _conv_transpose(context: Context, node: Node) -> None:
     begin = _transposed_pads(node, value.shape[2:], out_shape[2:], kernel, stride, dilation)
     inputs = weights.shape[0] // groups
     outputs = weights.shape[1]
-    turned = weights.reshape(groups, inputs, outputs, *kernel).swapaxes(1, 2)
-    turned = turned.reshape(groups * outputs, inputs, *kernel)
+    swapped = weights.reshape(groups, inputs, outputs, *kernel).swapaxes(1, 2)
+    swapped = swapped.reshape(groups * outputs, inputs, *kernel)
     out = context.scratch(out_shape, "conv")
     largest = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
     view = padded(context, value, [0, 0, *largest], [0, 0, *largest])
     for phase in np.ndindex(*stride):
-        _phase(context, view, turned, bias, out, phase, begin, stride, dilation, groups, largest)
+        _phase(context, view, swapped, bias, out, phase, begin, stride, dilation, groups, largest)
     context.define(node.outputs[0], Load(out))
 
 
 def _phase(context: Context, x: View, weights: np.ndarray, bias: np.ndarray | None, out: View, phase: tuple[int, ...],
            begin: list[int], stride: tuple[int, ...], dilation: tuple[int, ...], groups: int, edge: list[int]) -> None:  # fmt: skip
-    """Write every output at this place within a stride: out[p] takes in[(p + begin - k * d) / s] where that is whole."""
-    chosen, first, counts = weights, [], []
+    """Write the outputs of one phase: out[p] sums in[(p + begin - k * d) / s] over the k for which that is an integer."""
+    selected, first, counts = weights, [], []
     for axis, (place, s, d) in enumerate(zip(phase, stride, dilation, strict=True)):
         size = weights.shape[2 + axis]
         taps = [k for k in range(size) if (place + begin[axis] - k * d) % s == 0]
@@ -312,26 +314,26 @@ def _phase(context: Context, x: View, weights: np.ndarray, bias: np.ndarray | No
         if not counts[-1]:
             return
         out = out.slice(2 + axis, place, counts[-1], s)
-        taps.reverse()  # so that the input is gone through upwards
-        chosen = np.take(chosen, taps, axis=2 + axis)
+        taps.reverse()  # so that the input is read in rising order
+        selected = np.take(selected, taps, axis=2 + axis)
         offsets = [(place + begin[axis] - k * d) // s for k in taps]
         first.append(offsets)
     if any(not offsets for offsets in first):
         flat = np.zeros(weights.shape[0], np.float32) if bias is None else bias
-        level = context.hold(np.broadcast_to(flat.reshape(1, -1, *[1] * len(counts)), out.shape))
-        context.add(Map(level, out))
+        constant = context.hold(np.broadcast_to(flat.reshape(1, -1, *[1] * len(counts)), out.shape))
+        context.add(Map(constant, out))
         return
     step = tuple(offsets[1] - offsets[0] if len(offsets) > 1 else 1 for offsets in first)
     for axis, offsets in enumerate(first):
         start = offsets[0] + edge[axis]
         reach = counts[axis] + (len(offsets) - 1) * step[axis]
-        x = _beyond(context, x, 2 + axis, start, reach)
+        x = _slice_with_zeros(context, x, 2 + axis, start, reach)
     windows = Windows(tuple(len(o) for o in first), (1,) * len(counts), step, groups)
-    put_windows(context, x, chosen, bias, out, windows)
+    put_windows(context, x, selected, bias, out, windows)
 
 
-def _beyond(context: Context, x: View, axis: int, start: int, count: int) -> View:
-    """Return part of an axis; what reaches beyond its ends is zero."""
+def _slice_with_zeros(context: Context, x: View, axis: int, start: int, count: int) -> View:
+    """Return `count` indices of an axis from `start`, with zeros beyond its ends."""
     low, high = max(0, -start), max(0, start + count - x.shape[axis])
     if low or high:
         before, after = [0] * len(x.shape), [0] * len(x.shape)
@@ -354,11 +356,3 @@ def _transposed_pads(node: Node, size: tuple[int, ...], out: tuple[int, ...], ke
             0 if automatic == "VALID" else total // 2 if automatic == "SAME_UPPER" else total - total // 2
         )
     return begin
-
-
-RULES: dict[str, Rule] = {
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-}

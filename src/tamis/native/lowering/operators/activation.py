@@ -1,4 +1,4 @@
-"""Activations, spelled out in simpler functions."""
+"""Activation functions, in terms of simpler ones."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Callable
 from tamis.native.expression import Expression, Number, call
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context
-from tamis.native.lowering.elementwise import together
+from tamis.native.lowering.operators.elementwise import broadcast_together
+from tamis.native.lowering.rule import rule
 
-Spelled = Callable[[Node, Expression], Expression]
-
-
-def _below_zero(x: Expression, below: Expression, above: Expression) -> Expression:
-    return call("where", call("less", x, Number(0.0)), below, above)
+Activation = Callable[[Node, Expression], Expression]
 
 
-def _minus_one(x: Expression) -> Expression:
-    """Return exp(x) - 1 below zero."""
+def _by_sign(x: Expression, negative: Expression, positive: Expression) -> Expression:
+    return call("where", call("less", x, Number(0.0)), negative, positive)
+
+
+def _expm1_below_zero(x: Expression) -> Expression:
+    """Return exp(x) - 1 for x < 0, else 0: exp of a large x is not needed, and may be infinite."""
     return call("expm1", call("min", Number(0.0), x))
 
 
@@ -26,26 +27,26 @@ def _scaled(x: Expression, factor: float) -> Expression:
 
 
 def _leaky(node: Node, x: Expression) -> Expression:
-    return _below_zero(x, call("mul", x, Number(node.number("alpha", 0.01))), x)
+    return _by_sign(x, call("mul", x, Number(node.number("alpha", 0.01))), x)
 
 
 def _elu(node: Node, x: Expression) -> Expression:
-    return _below_zero(x, _scaled(_minus_one(x), node.number("alpha", 1.0)), x)
+    return _by_sign(x, _scaled(_expm1_below_zero(x), node.number("alpha", 1.0)), x)
 
 
 def _selu(node: Node, x: Expression) -> Expression:
-    below = _scaled(_minus_one(x), node.number("alpha", 1.67326319217681884765625))
-    return _scaled(_below_zero(x, below, x), node.number("gamma", 1.05070102214813232421875))
+    below = _scaled(_expm1_below_zero(x), node.number("alpha", 1.67326319217681884765625))
+    return _scaled(_by_sign(x, below, x), node.number("gamma", 1.05070102214813232421875))
 
 
 def _celu(node: Node, x: Expression) -> Expression:
     alpha = node.number("alpha", 1.0)
-    return _below_zero(x, _scaled(_minus_one(_scaled(x, 1.0 / alpha)), alpha), x)
+    return _by_sign(x, _scaled(_expm1_below_zero(_scaled(x, 1.0 / alpha)), alpha), x)
 
 
 def _hard(x: Expression, alpha: float, beta: float) -> Expression:
-    line = call("add", call("mul", x, Number(alpha)), Number(beta))
-    return call("min", Number(1.0), call("max", Number(0.0), line))
+    linear = call("add", call("mul", x, Number(alpha)), Number(beta))
+    return call("min", Number(1.0), call("max", Number(0.0), linear))
 
 
 def _hard_sigmoid(node: Node, x: Expression) -> Expression:
@@ -87,21 +88,19 @@ def _gelu(node: Node, x: Expression) -> Expression:
     return call("mul", call("mul", x, Number(0.5)), call("add", inner, Number(1.0)))
 
 
-SPELLED: dict[str, Spelled] = {
+ACTIVATION_FORMULAS: dict[str, Activation] = {
     "LeakyRelu": _leaky, "Elu": _elu, "Selu": _selu, "Celu": _celu, "HardSigmoid": _hard_sigmoid, "HardSwish": _hard_swish,
     "Softsign": _softsign, "Mish": _mish, "Swish": _swish, "ThresholdedRelu": _thresholded, "Shrink": _shrink, "Gelu": _gelu,
 }  # fmt: skip
 
 
+@rule(*ACTIVATION_FORMULAS, accepts={"approximate": ("none", "tanh")})
 def _activation(context: Context, node: Node) -> None:
-    context.define(
-        node.outputs[0], SPELLED[node.kind](node, context.settled(context.value(node.inputs[0]), 4))
-    )
+    x = context.settled(context.value(node.inputs[0]), 4)
+    context.define(node.outputs[0], ACTIVATION_FORMULAS[node.kind](node, x))
 
 
+@rule("PRelu")
 def _prelu(context: Context, node: Node) -> None:
-    x, slope = together(context, *(context.value(name) for name in node.inputs))
-    context.define(node.outputs[0], _below_zero(x, call("mul", x, slope), x))
-
-
-RULES = {**dict.fromkeys(SPELLED, _activation), "PRelu": _prelu}
+    x, slope = broadcast_together(context, *(context.value(name) for name in node.inputs))
+    context.define(node.outputs[0], _by_sign(x, call("mul", x, slope), x))

@@ -1,4 +1,4 @@
-"""Recurrent layers: a loop over steps, whose state lies in one place."""
+"""Recurrent layers: a loop over time steps that updates the state in place."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from tamis.native.expression import Expression, Load, Number, call
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context, unsupported
-from tamis.native.lowering.contraction import dense
+from tamis.native.lowering.operators.contraction import dense
+from tamis.native.lowering.rule import rule
 from tamis.native.program import Loop, Map, Statement
 from tamis.native.view import View
 
-Rule = Callable[[Context, Node], None]
 Step = Callable[["_Layer", View], None]
-DEFAULT = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
-FUNCTIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu"}
+DEFAULT_ACTIVATIONS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
+GATE_FUNCTIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu"}
 
 
 class _Layer:
-    """One direction of a recurrent layer while it is written down."""
+    """One direction of a recurrent layer while it is lowered."""
 
     def __init__(self, context: Context, node: Node, direction: int, hidden: int) -> None:
         self.context, self.node, self.hidden = context, node, hidden
@@ -32,15 +32,19 @@ class _Layer:
         self.sequences = context.shape(node.inputs[0])[1]
         self.state = context.scratch((self.sequences, hidden), "h")
         self.cell = context.scratch((self.sequences, hidden), "c")
-        count = len(DEFAULT[node.kind])
-        given = node.text("activations", "")
-        names = given.split(",") if given else list(DEFAULT[node.kind]) * (direction + 1)
+        count = len(DEFAULT_ACTIVATIONS[node.kind])
+        activations = node.text("activations", "")
+        names = (
+            activations.split(",") if activations else list(DEFAULT_ACTIVATIONS[node.kind]) * (direction + 1)
+        )
         self.functions = [self._function(name) for name in names[direction * count : (direction + 1) * count]]
 
     def _function(self, name: str) -> str:
-        if name not in FUNCTIONS:
-            raise unsupported(self.node, f"the activation {name!r} is not done, only {', '.join(FUNCTIONS)}")
-        return FUNCTIONS[name]
+        if name not in GATE_FUNCTIONS:
+            raise unsupported(
+                self.node, f"the activation {name!r} is not supported, only {', '.join(GATE_FUNCTIONS)}"
+            )
+        return GATE_FUNCTIONS[name]
 
     def begin(self, place: int, direction: int, out: View) -> None:
         """Set the state before the first step."""
@@ -51,7 +55,7 @@ class _Layer:
         self.context.add(Map(value, out))
 
     def inner(self, x: View, first: int, last: int, bias: np.ndarray) -> View:
-        """Return so many gates of an input."""
+        """Return the products of an input with rows `first` to `last` of the weights."""
         out = self.context.scratch((self.sequences, last - first), "x")
         dense(self.context, x, self.weights[first:last].T, bias, out)
         return out
@@ -59,7 +63,7 @@ class _Layer:
     def outer(
         self, state: View, first: int, last: int, start: View | None, bias: np.ndarray | None = None
     ) -> View:
-        """Return so many gates of the state, on top of what is there already."""
+        """Return the products of a state with rows `first` to `last` of the recurrence weights, added to `start`."""
         out = self.context.scratch((self.sequences, last - first), "g")
         dense(self.context, state, self.recurrence[first:last].T, bias, out, start)
         return out
@@ -70,7 +74,7 @@ class _Layer:
 
 
 def _gru(layer: _Layer, x: View) -> None:
-    """z, r, n = gates; h = n + z (h - n)."""
+    """Write a step: z, r, n = gates; h = n + z (h - n)."""
     if layer.node.integer("linear_before_reset", 0):
         _gru_reset_late(layer, x)
         return
@@ -79,37 +83,37 @@ def _gru(layer: _Layer, x: View) -> None:
     gates = layer.outer(layer.state, 0, 2 * size, layer.inner(x, 0, 2 * size, both))
     f, g = layer.functions
     bias = layer.bias[2 * size :] + layer.recurrent_bias[2 * size :]
-    kept = context.scratch((layer.sequences, size))
-    context.add(Map(call("mul", call(f, layer.gate(gates, 1)), Load(layer.state)), kept))
-    new = call(g, Load(layer.outer(kept, 2 * size, 3 * size, layer.inner(x, 2 * size, 3 * size, bias))))
+    reset = context.scratch((layer.sequences, size))
+    context.add(Map(call("mul", call(f, layer.gate(gates, 1)), Load(layer.state)), reset))
+    new = call(g, Load(layer.outer(reset, 2 * size, 3 * size, layer.inner(x, 2 * size, 3 * size, bias))))
     _mix(layer, call(f, layer.gate(gates, 0)), new)
 
 
 def _gru_reset_late(layer: _Layer, x: View) -> None:
-    """N = tanh(x + r * (h W + b)): all of h W is one contraction, which begins with what x gives to z and r, and with b."""
+    """Write a step with n = tanh(x + r (h W + b)): all of h W is one contraction, whose sums begin with x's part of z and r, and b."""
     size, context = layer.hidden, layer.context
     f, g = layer.functions
     weights, bias = layer.weights, layer.bias
     both = bias[: 2 * size] + layer.recurrent_bias[: 2 * size]
     rows = np.concatenate([weights[: 2 * size], np.zeros_like(weights[:size]), weights[2 * size :]])
-    given = context.scratch((layer.sequences, 4 * size), "x")
+    inner = context.scratch((layer.sequences, 4 * size), "x")
     dense(
-        context, x, rows.T, np.concatenate([both, layer.recurrent_bias[2 * size :], bias[2 * size :]]), given
+        context, x, rows.T, np.concatenate([both, layer.recurrent_bias[2 * size :], bias[2 * size :]]), inner
     )
-    gates = layer.outer(layer.state, 0, 3 * size, given.slice(1, 0, 3 * size))
+    gates = layer.outer(layer.state, 0, 3 * size, inner.slice(1, 0, 3 * size))
     reset = call(f, layer.gate(gates, 1))
-    new = call(g, call("fma", reset, layer.gate(gates, 2), layer.gate(given, 3)))
+    new = call(g, call("fma", reset, layer.gate(gates, 2), layer.gate(inner, 3)))
     _mix(layer, call(f, layer.gate(gates, 0)), new)
 
 
 def _mix(layer: _Layer, update: Expression, new: Expression) -> None:
-    """Keep a share of the state."""
+    """Write the new state: h = n + z (h - n)."""
     state = Load(layer.state)
     layer.context.add(Map(call("fma", update, call("sub", state, new), new), layer.state))
 
 
 def _lstm(layer: _Layer, x: View) -> None:
-    """i, o, f, c = gates; cell = f cell + i c; h = o tanh(cell)."""
+    """Write a step: i, o, f, c = gates; cell = f cell + i c; h = o tanh(cell)."""
     size, context = layer.hidden, layer.context
     gates = layer.outer(
         layer.state, 0, 4 * size, layer.inner(x, 0, 4 * size, layer.bias + layer.recurrent_bias)
@@ -121,7 +125,7 @@ def _lstm(layer: _Layer, x: View) -> None:
 
 
 def _rnn(layer: _Layer, x: View) -> None:
-    """H = f(x + h)."""
+    """Write a step: h = f(x + h)."""
     size = layer.hidden
     gates = layer.outer(layer.state, 0, size, layer.inner(x, 0, size, layer.bias + layer.recurrent_bias))
     layer.context.add(Map(call(layer.functions[0], Load(gates)), layer.state))
@@ -130,6 +134,7 @@ def _rnn(layer: _Layer, x: View) -> None:
 STEPS: dict[str, Step] = {"GRU": _gru, "LSTM": _lstm, "RNN": _rnn}
 
 
+@rule(*STEPS, accepts={"layout": (0,), "input_forget": (0,)}, reads_buffers=True)
 def _recurrent(context: Context, node: Node) -> None:
     _refuse(context, node)
     hidden = node.integer("hidden_size")
@@ -138,8 +143,8 @@ def _recurrent(context: Context, node: Node) -> None:
     direction = node.text("direction", "forward")
     directions = 2 if direction == "bidirectional" else 1
     names = [*node.outputs, "", "", ""][:3]
-    every = context.scratch((steps, directions, sequences, hidden), "y") if names[0] else None
-    ends = []
+    states = context.scratch((steps, directions, sequences, hidden), "y") if names[0] else None
+    layers = []
     for number in range(directions):
         layer = _Layer(context, node, number, hidden)
         layer.begin(5, number, layer.state)
@@ -148,33 +153,27 @@ def _recurrent(context: Context, node: Node) -> None:
         backward = direction == "reverse" or number == 1
         outer, context.program.statements = context.program.statements, []
         STEPS[node.kind](layer, x.turning(0, backward=backward))
-        if every is not None:
-            context.add(Map(Load(layer.state), every.at(1, number).turning(0, backward=backward)))
+        if states is not None:
+            context.add(Map(Load(layer.state), states.at(1, number).turning(0, backward=backward)))
         body: tuple[Statement, ...] = tuple(context.program.statements)
         context.program.statements = outer
         context.add(Loop(steps, body))
-        ends.append(layer)
-    if every is not None:
-        context.define(names[0], Load(every))
+        layers.append(layer)
+    if states is not None:
+        context.define(names[0], Load(states))
     for name, what in ((names[1], "state"), (names[2], "cell")):
         if name:
             last = context.scratch((directions, sequences, hidden))
-            for number, layer in enumerate(ends):
+            for number, layer in enumerate(layers):
                 context.add(Map(Load(getattr(layer, what)), last.at(0, number)))
             context.define(name, Load(last))
 
 
 def _refuse(context: Context, node: Node) -> None:
-    for name in ("layout", "input_forget"):
-        if node.integer(name, 0):
-            raise unsupported(node, f"{name}={node.integer(name)} is not done, only {name}=0")
     if node.has("clip") and node.number("clip"):
-        raise unsupported(node, f"clip={node.number('clip')} is not done; leave clip out")
-    if len(node.inputs) > 7 and node.inputs[7]:
-        raise unsupported(node, "peepholes are not done")
+        raise unsupported(node, f"clip={node.number('clip')} is not supported; export the model without clip")
+    if node.input(7):
+        raise unsupported(node, "peepholes are not supported")
     lengths = context.optional(node, 4)
     if lengths is not None and (lengths != context.shape(node.inputs[0])[0]).any():
-        raise unsupported(node, "its sequence_lens are shorter than the sequence")
-
-
-RULES: dict[str, Rule] = dict.fromkeys(STEPS, _recurrent)
+        raise unsupported(node, "sequences shorter than its input (sequence_lens) are not supported")

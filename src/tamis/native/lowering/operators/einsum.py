@@ -1,19 +1,19 @@
-"""Einsum: operands two by two, each pair as a product of matrices."""
+"""Einsum: operands are joined pair by pair, each pair by a product of matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 from tamis.native.expression import Expression, Load
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context, unsupported
-from tamis.native.lowering.contraction import products
-from tamis.native.lowering.reduction import reduce
+from tamis.native.lowering.operators.contraction import products
+from tamis.native.lowering.operators.reduction import reduce
+from tamis.native.lowering.rule import rule
 from tamis.native.view import View
 
-Rule = Callable[[Context, Node], None]
 ELLIPSIS = "..."
 
 
@@ -29,30 +29,31 @@ class _Operand:
         return self.value.shape[self.labels.index(label)] if label in self.labels else 1
 
 
+@rule("Einsum")
 def _einsum(context: Context, node: Node) -> None:
     equation = node.text("equation").replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
     if len(terms) != len(node.inputs):
-        raise unsupported(node, f"equation={equation!r} is not for {len(node.inputs)} inputs")
+        raise unsupported(node, f"equation={equation!r} has {len(terms)} terms for {len(node.inputs)} inputs")
     operands = [_operand(context, node, name, term) for name, term in zip(node.inputs, terms, strict=True)]
     every = [label for operand in operands for label in operand.labels]
     dots = sorted({label for label in every if label.isdigit()}, key=int, reverse=True)
     if arrow:
-        wanted = _labels(right, len(dots))
+        result_labels = _labels(right, len(dots))
     else:
-        wanted = (*dots, *sorted(label for label in set(every) - set(dots) if left.count(label) == 1))
+        result_labels = (*dots, *sorted(one for one in set(every) - set(dots) if left.count(one) == 1))
     while len(operands) > 1:
         first, second, *rest = operands
-        later = {label for one in rest for label in one.labels} | set(wanted)
+        later = {label for one in rest for label in one.labels} | set(result_labels)
         operands = [_joined(context, first, second, later), *rest]
-    found = _summed(context, operands[0], set(wanted))
-    value = context.permute(found.value, [found.labels.index(label) for label in wanted])
+    summed = _summed(context, operands[0], set(result_labels))
+    value = context.permute(summed.value, [summed.labels.index(label) for label in result_labels])
     context.define(node.outputs[0], context.broadcast(value, context.shape(node.outputs[0])))
 
 
 def _labels(term: str, dots: int) -> tuple[str, ...]:
-    """Return the label of each axis; those of '...' are numbers, counted from the last."""
+    """Return the label of each axis; those of the ellipsis are numbers, counted from the last."""
     before, mark, after = term.partition(ELLIPSIS)
     middle = tuple(str(number) for number in reversed(range(dots))) if mark else ()
     return (*before, *middle, *after)
@@ -63,14 +64,14 @@ def _operand(context: Context, node: Node, name: str, term: str) -> _Operand:
     labels = _labels(term, len(value.shape) - len(term.replace(ELLIPSIS, "")))
     if len(set(labels)) < len(labels):
         if len(labels) != len(value.shape):
-            raise unsupported(node, f"its term {term!r} is not for {len(value.shape)} axes")
+            raise unsupported(node, f"its term {term!r} does not fit an input of {len(value.shape)} axes")
         view = value.view if isinstance(value, Load) else context.write(value)
         return _diagonal(view, labels)
     return _Operand(value, labels)
 
 
 def _diagonal(view: View, labels: Sequence[str]) -> _Operand:
-    """An index that stands twice goes along both axes."""
+    """Return a view in which axes of the same label are one: it moves along all of them."""
     order = tuple(dict.fromkeys(labels))
     places = [[place for place, one in enumerate(labels) if one == label] for label in order]
     strides = tuple(sum(view.strides[place] for place in group) for group in places)
@@ -80,16 +81,16 @@ def _diagonal(view: View, labels: Sequence[str]) -> _Operand:
 
 
 def _summed(context: Context, operand: _Operand, kept: set[str]) -> _Operand:
-    """Sum over the axes that nothing else has."""
-    gone = [place for place, label in enumerate(operand.labels) if label not in kept]
-    if not gone:
+    """Sum over the axes whose label is not in `kept`."""
+    reduced = [place for place, label in enumerate(operand.labels) if label not in kept]
+    if not reduced:
         return operand
-    value = reduce(context, "sum", operand.value, gone, keep=False)
+    value = reduce(context, "sum", operand.value, reduced, keep=False)
     return _Operand(value, tuple(label for label in operand.labels if label in kept))
 
 
 def _joined(context: Context, first: _Operand, second: _Operand, later: set[str]) -> _Operand:
-    """Multiply two operands: labels of both that are needed later are a batch, the others of both are summed over."""
+    """Multiply two operands; of the labels that both have, those needed later are batch axes, the others are summed over."""
     first = _summed(context, first, later | set(second.labels))
     second = _summed(context, second, later | set(first.labels))
     shared = [label for label in first.labels if label in second.labels]
@@ -106,11 +107,8 @@ def _joined(context: Context, first: _Operand, second: _Operand, later: set[str]
         value = context.reshape(value, tuple(prod(size[label] for label in group) for group in groups))
         return value.view if isinstance(value, Load) else context.write(value)
 
-    rows, columns, sheets = (prod(size[label] for label in group) for group in (own, other, batch))
-    out = context.scratch((sheets, rows, columns))
+    rows, columns, matrices = (prod(size[label] for label in group) for group in (own, other, batch))
+    out = context.scratch((matrices, rows, columns))
     products(context, flat(first, batch, own, summed), flat(second, batch, summed, other), out)
     labels = (*batch, *own, *other)
     return _Operand(context.reshape(Load(out), tuple(size[label] for label in labels)), labels)
-
-
-RULES: dict[str, Rule] = {"Einsum": _einsum}

@@ -1,20 +1,19 @@
-"""Operators that centre and scale what they are given by its own mean and variance, or by its length."""
+"""Normalisation by the mean and variance of the input itself, or by its norm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
 
 from tamis.native.expression import Expression, Load, Number, call
 from tamis.native.graph import Node
-from tamis.native.lowering.context import Context, unsupported
-from tamis.native.lowering.movement import normal_axis
-from tamis.native.lowering.reduction import reduce
+from tamis.native.lowering.context import Context
+from tamis.native.lowering.operators.movement import normal_axis
+from tamis.native.lowering.operators.reduction import reduce
+from tamis.native.lowering.rule import rule
 from tamis.native.program import Map
-
-Rule = Callable[[Context, Node], None]
 
 
 def _mean(context: Context, value: Expression, axes: Sequence[int]) -> Expression:
@@ -32,74 +31,77 @@ def _centred(context: Context, value: Expression, axes: Sequence[int]) -> Expres
 
 
 def _scaled(context: Context, value: Expression, axes: Sequence[int], epsilon: float) -> Expression:
-    """Divide by the root of the mean square."""
+    """Divide by the root mean square."""
     square = _mean(context, call("mul", value, value), axes)
     factor = call("reciprocal", call("sqrt", call("add", square, Number(epsilon))))
     return call("mul", value, context.broadcast(factor, value.shape))
 
 
+@rule("LayerNormalization", "RMSNormalization")
 def _layer(context: Context, node: Node) -> None:
-    """LayerNormalization, and RMSNormalization, which leaves the mean in."""
+    """Normalise the last axes; RMSNormalization does not subtract the mean."""
     value = _written(context, context.value(node.inputs[0]))
     first = normal_axis(node, len(value.shape), -1)
     axes = list(range(first, len(value.shape)))
     if node.kind == "LayerNormalization":
         value = _centred(context, value, axes)
-    found = _scaled(context, value, axes, node.number("epsilon", 1e-5))
-    found = call("mul", found, context.broadcast(context.value(node.inputs[1]), value.shape))
+    result = _scaled(context, value, axes, node.number("epsilon", 1e-5))
+    result = call("mul", result, context.broadcast(context.value(node.inputs[1]), value.shape))
     if node.input(2):
-        found = call("add", found, context.broadcast(context.value(node.inputs[2]), value.shape))
-    context.define(node.outputs[0], found)
+        result = call("add", result, context.broadcast(context.value(node.inputs[2]), value.shape))
+    context.define(node.outputs[0], result)
 
 
+@rule("InstanceNormalization")
 def _instance(context: Context, node: Node) -> None:
     value = _written(context, context.value(node.inputs[0]))
     axes = list(range(2, len(value.shape)))
-    found = _scaled(context, _centred(context, value, axes), axes, node.number("epsilon", 1e-5))
+    result = _scaled(context, _centred(context, value, axes), axes, node.number("epsilon", 1e-5))
     tail = (1,) * len(axes)
     scale, bias = (
         context.broadcast(context.hold(np.reshape(context.known(node, place), (-1, *tail))), value.shape)
         for place in (1, 2)
     )
-    context.define(node.outputs[0], call("add", call("mul", found, scale), bias))
+    context.define(node.outputs[0], call("add", call("mul", result, scale), bias))
 
 
+@rule("GroupNormalization")
 def _group(context: Context, node: Node) -> None:
-    """Normalise groups of channels; scale and bias are one per group before opset 21, one per channel since."""
+    """Normalise groups of channels; there is one scale and bias per group up to opset 20, one per channel since."""
     value = context.value(node.inputs[0])
     batch, channels, *rest = value.shape
     groups = node.integer("num_groups")
     split = _written(context, context.reshape(value, (batch, groups, channels // groups, *rest)))
     axes = list(range(2, len(split.shape)))
-    found = _scaled(context, _centred(context, split, axes), axes, node.number("epsilon", 1e-5))
+    result = _scaled(context, _centred(context, split, axes), axes, node.number("epsilon", 1e-5))
     for place, function in ((1, "mul"), (2, "add")):
-        known = context.known(node, place)
-        known = known.reshape(groups, -1, *[1] * len(rest))
-        found = call(function, found, context.broadcast(context.hold(known), split.shape))
-    context.define(node.outputs[0], context.reshape(found, value.shape))
+        factors = context.known(node, place).reshape(groups, -1, *[1] * len(rest))
+        result = call(function, result, context.broadcast(context.hold(factors), split.shape))
+    context.define(node.outputs[0], context.reshape(result, value.shape))
 
 
+@rule("MeanVarianceNormalization")
 def _mean_variance(context: Context, node: Node) -> None:
     value = _written(context, context.value(node.inputs[0]))
     axes = [axis % len(value.shape) for axis in node.integers("axes", (0, 2, 3))]
     context.define(node.outputs[0], _scaled(context, _centred(context, value, axes), axes, 1e-9))
 
 
-def _length(context: Context, node: Node) -> None:
-    """Divide by the sum of magnitudes, or by the root of that of squares; a length of zero leaves zero."""
+@rule("LpNormalization", accepts={"p": (1, 2)})
+def _lp(context: Context, node: Node) -> None:
+    """Divide by the L1 or L2 norm; the result is 0 where the norm is."""
     value = context.settled(context.value(node.inputs[0]), 8)
     axis, power = normal_axis(node, len(value.shape), -1), node.integer("p", 2)
-    if power not in (1, 2):
-        raise unsupported(node, f"p={power} is not done, only 1 and 2")
     terms = call("abs", value) if power == 1 else call("mul", value, value)
-    length = reduce(context, "sum", terms, [axis], keep=True)
-    length = call("sqrt", length) if power == 2 else length
-    length = call("where", call("equal", length, Number(0.0)), Number(1.0), length)
-    context.define(node.outputs[0], call("div", value, context.broadcast(length, value.shape)))
+    norm = reduce(context, "sum", terms, [axis], keep=True)
+    norm = call("sqrt", norm) if power == 2 else norm
+    norm = call("where", call("equal", norm, Number(0.0)), Number(1.0), norm)
+    context.define(node.outputs[0], call("div", value, context.broadcast(norm, value.shape)))
 
 
+@rule("LRN")
 def _local_response(context: Context, node: Node) -> None:
-    """Divide by a power of the squares of the channels around."""
+    """Divide by a power of the sum of squares of neighbouring channels."""
     value = _written(context, context.value(node.inputs[0]))
     size, channels = node.integer("size"), value.shape[1]
     low, high = (size - 1) // 2, size - 1 - (size - 1) // 2
@@ -107,15 +109,8 @@ def _local_response(context: Context, node: Node) -> None:
     total = context.scratch(value.shape)
     for channel in range(channels):
         start, stop = max(0, channel - low), min(channels, channel + high + 1)
-        part = context.slice(square, 1, start, stop - start)
-        found = reduce(context, "sum", part, [1], keep=True)
-        context.add(Map(found, total.slice(1, channel, 1)))
+        neighbours = context.slice(square, 1, start, stop - start)
+        context.add(Map(reduce(context, "sum", neighbours, [1], keep=True), total.slice(1, channel, 1)))
     alpha, beta, bias = node.number("alpha", 1e-4), node.number("beta", 0.75), node.number("bias", 1.0)
     base = call("add", call("mul", Load(total), Number(alpha / size)), Number(bias))
     context.define(node.outputs[0], call("div", value, call("pow", base, Number(beta))))
-
-
-RULES: dict[str, Rule] = {
-    "LayerNormalization": _layer, "RMSNormalization": _layer, "InstanceNormalization": _instance, "GroupNormalization": _group,
-    "MeanVarianceNormalization": _mean_variance, "LpNormalization": _length, "LRN": _local_response,
-}  # fmt: skip

@@ -1,32 +1,33 @@
-"""Operators that only move elements about: views where it can be, copies where it must."""
+"""Operators that only move elements: views where possible, copies otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tamis.native.expression import Expression, Load, Number
 from tamis.native.graph import Node
 from tamis.native.lowering.context import Context, unsupported
+from tamis.native.lowering.rule import rule
 from tamis.native.program import Map
 from tamis.native.view import View
-
-Rule = Callable[[Context, Node], None]
 
 
 def normal_axis(node: Node, rank: int, default: int = 0) -> int:
     """Return the attribute `axis`, counted from the front."""
     axis = node.integer("axis", default)
     if not -rank <= axis < max(1, rank):
-        raise unsupported(node, f"axis={axis} of a tensor of {rank} axes; mend the model")
+        raise unsupported(node, f"axis={axis} is outside of a tensor of {rank} axes; fix the model")
     return axis % max(1, rank)
 
 
+@rule("Identity")
 def _identity(context: Context, node: Node) -> None:
     context.define(node.outputs[0], context.value(node.inputs[0]))
 
 
+@rule("Dropout")
 def _dropout(context: Context, node: Node) -> None:
-    """Keep all of it, and say so."""
+    """Return the input, and a mask of ones."""
     if node.input(2) and context.known(node, 2).any():
         raise unsupported(node, "it is in training mode; export the model after model.eval()")
     context.define(node.outputs[0], context.value(node.inputs[0]))
@@ -34,27 +35,31 @@ def _dropout(context: Context, node: Node) -> None:
         context.define(node.outputs[1], Number(1.0, context.shape(node.outputs[1])))
 
 
+@rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def _reshape(context: Context, node: Node) -> None:
     if node.kind != "Flatten":
-        context.optional(node, 1)  # what depends on the event has no one shape
+        context.optional(node, 1)  # the new shape has to be constant
     shape = context.shape(node.outputs[0])
     context.define(node.outputs[0], context.reshape(context.value(node.inputs[0]), shape))
 
 
+@rule("Transpose")
 def _transpose(context: Context, node: Node) -> None:
     value = context.value(node.inputs[0])
     order = node.integers("perm", range(len(value.shape))[::-1])
     context.define(node.outputs[0], context.permute(value, order))
 
 
+@rule("Expand")
 def _expand(context: Context, node: Node) -> None:
     context.known(node, 1)
     shape = context.shape(node.outputs[0])
     context.define(node.outputs[0], context.broadcast(context.value(node.inputs[0]), shape))
 
 
+@rule("Tile")
 def _tile(context: Context, node: Node) -> None:
-    """Repeat: an axis of n becomes one of (times, n)."""
+    """Repeat: an axis of size n becomes axes of sizes (times, n), which are joined."""
     value = context.value(node.inputs[0])
     repeats = [int(n) for n in context.known(node, 1)]
     for axis in reversed(range(len(repeats))):
@@ -66,19 +71,20 @@ def _tile(context: Context, node: Node) -> None:
     context.define(node.outputs[0], value)
 
 
+@rule("Slice")
 def _slice(context: Context, node: Node) -> None:
     value = context.value(node.inputs[0])
     rank = len(value.shape)
     starts, ends, axes, steps = _bounds(context, node)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         place = axis % rank
-        picked = range(value.shape[place])[slice(start, end, step)]
-        value = context.slice(value, place, picked.start, len(picked), picked.step)
+        selected = range(value.shape[place])[slice(start, end, step)]
+        value = context.slice(value, place, selected.start, len(selected), selected.step)
     context.define(node.outputs[0], value)
 
 
 def _bounds(context: Context, node: Node) -> tuple[Sequence[int], ...]:
-    """Return starts, ends, axes and steps: attributes of old, inputs of late."""
+    """Return starts, ends, axes and steps: attributes up to opset 9, inputs since."""
     if node.opset < 10:
         starts, ends = node.integers("starts"), node.integers("ends")
         return starts, ends, node.integers("axes", range(len(starts))), [1] * len(starts)
@@ -92,6 +98,7 @@ def _bounds(context: Context, node: Node) -> tuple[Sequence[int], ...]:
     )
 
 
+@rule("Split")
 def _split(context: Context, node: Node) -> None:
     context.optional(node, 1)
     value = context.value(node.inputs[0])
@@ -104,6 +111,7 @@ def _split(context: Context, node: Node) -> None:
         start += count
 
 
+@rule("Concat", takes_empty=True)
 def _concat(context: Context, node: Node) -> None:
     values = [context.value(name) for name in node.inputs]
     axis = normal_axis(node, len(values[0].shape), 1)
@@ -111,7 +119,7 @@ def _concat(context: Context, node: Node) -> None:
 
 
 def joined(context: Context, values: list[Expression], axis: int) -> Expression:
-    """Write values side by side into one place."""
+    """Concatenate values in a new buffer."""
     total = sum(value.shape[axis] for value in values)
     shape = (*values[0].shape[:axis], total, *values[0].shape[axis + 1 :])
     out = context.scratch(shape)
@@ -127,7 +135,7 @@ def joined(context: Context, values: list[Expression], axis: int) -> Expression:
 def padded(
     context: Context, value: Expression, before: list[int], after: list[int], filling: float = 0.0
 ) -> View:
-    """Write a value into the middle of a larger place that is filled around it."""
+    """Write a value into a new buffer with a border of `filling`."""
     shape = tuple(b + n + a for b, n, a in zip(before, value.shape, after, strict=True))
     if shape == value.shape and isinstance(value, Load):
         return value.view
@@ -139,7 +147,7 @@ def padded(
 def put_padded(
     context: Context, value: Expression, before: list[int], after: list[int], out: View, filling: float = 0.0
 ) -> None:
-    """Write a value into the middle of a place, and fill what is around it."""
+    """Write a value into the middle of a view, and `filling` around it."""
     inner = out
     for axis, (low, high) in enumerate(zip(before, after, strict=True)):
         for start, count in ((0, low), (out.shape[axis] - high, high)):
@@ -150,6 +158,7 @@ def put_padded(
     context.add(Map(value, inner))
 
 
+@rule("DepthToSpace", accepts={"mode": ("DCR", "CRD")})
 def _depth_to_space(context: Context, node: Node) -> None:
     value = context.value(node.inputs[0])
     n, c, h, w = value.shape
@@ -163,6 +172,7 @@ def _depth_to_space(context: Context, node: Node) -> None:
     context.define(node.outputs[0], context.reshape(value, context.shape(node.outputs[0])))
 
 
+@rule("SpaceToDepth", accepts={"mode": ("DCR", "CRD")})
 def _space_to_depth(context: Context, node: Node) -> None:
     value = context.value(node.inputs[0])
     n, c, h, w = value.shape
@@ -172,10 +182,3 @@ def _space_to_depth(context: Context, node: Node) -> None:
     context.define(
         node.outputs[0], context.reshape(context.permute(value, order), context.shape(node.outputs[0]))
     )
-
-
-RULES: dict[str, Rule] = {
-    "Identity": _identity, "Dropout": _dropout, "Reshape": _reshape, "Flatten": _reshape, "Squeeze": _reshape,
-    "Unsqueeze": _reshape, "Transpose": _transpose, "Expand": _expand, "Tile": _tile, "Slice": _slice, "Split": _split,
-    "Concat": _concat, "DepthToSpace": _depth_to_space, "SpaceToDepth": _space_to_depth,
-}  # fmt: skip
