@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tamis.farm import Workload, servers_needed
-from tamis.records import DelayStudy, FarmRecord, Knee, PublishedRecord
+from tamis.records import FarmRecord, Knee, PublishedRecord
 from tamis.report.canvas import INK, MARKERS, MUTED, colour, label, new_figure, plain_log, save, style
 from tamis.report.content import Picture, significant
 
@@ -83,7 +83,7 @@ def _clients(record: FarmRecord) -> Picture:
 
 def _latency(record: FarmRecord) -> Picture:
     figure, axes = new_figure()
-    chosen = _chosen(record)
+    chosen = next(delay for delay in record.delays if delay.delay_ms == record.delay_ms)
     rates = [point.rate_hz for point in chosen.points]
     for index, (name, values) in enumerate(
         (
@@ -112,10 +112,6 @@ def _latency(record: FarmRecord) -> Picture:
     label(axes, record.model, f"delay {chosen.delay_ms:g} ms, {record.rows} rows")
     alt = f"latency against rate of one server: p99 is {record.p99_ms:g} ms at {significant(chosen.rate_hz or 0)} requests per second"
     return Picture("farm-latency", "latency against rate", alt, figure)
-
-
-def _chosen(record: FarmRecord) -> DelayStudy:
-    return next(delay for delay in record.delays if delay.delay_ms == record.delay_ms)
 
 
 def _servers(record: FarmRecord) -> Picture:

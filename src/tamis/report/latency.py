@@ -174,7 +174,8 @@ def _ratios(rows: list[LatencyRow], bundle: str, suffix: str) -> Picture:
     values = [v for row in others if row.ratio for v in (row.ratio.low, row.ratio.high, 1.0)]
     axes.set_ylim(min(values) / 1.5, max(values) * 2.2)
     batch_axis(axes, [row.batch for row in rows])
-    ticks = [t for t in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100) if _inside(t, axes)]
+    bottom, top = axes.get_ylim()
+    ticks = [t for t in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100) if bottom <= t <= top]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.set_yticks([], minor=True)
     axes.set_ylabel(f"time / time of {baseline.split()[0]}")
@@ -190,11 +191,6 @@ def _ratios(rows: list[LatencyRow], bundle: str, suffix: str) -> Picture:
     return Picture(
         f"ratio-{bundle}{suffix}", f"{bundle}: ratio to {baseline.split()[0]}", alt, figure, caption, bundle
     )
-
-
-def _inside(tick: float, axes: Any) -> bool:
-    low, high = axes.get_ylim()
-    return bool(low <= tick <= high)
 
 
 def latency_table(rows: Sequence[LatencyRow], note: str) -> PageTable:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tamis._base import DataError, progress, require, write_text
 from tamis.bundle import Bundle
-from tamis.measure import AnyRecord, read_records
+from tamis.measure import read_records
 from tamis.records import Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
 from tamis.trigger import RunSummary
 
@@ -36,7 +36,8 @@ class Drawn:
 
 def write_report(places: Sequence[Path], output: Path, *, bundles: Sequence[Bundle] = ()) -> Path:
     """Draw all records at some places into `output`: index.html, and every figure as PNG and PDF; return the page's path."""
-    records = _unique(read_records([Path(place) for place in places]))
+    found = read_records([Path(place) for place in places])
+    records = list({path.resolve(): (path, record) for path, record in found}.values())  # places may overlap
     histories = _histories([record for _, record in records], bundles)
     if not records and not histories:
         named = ", ".join(map(str, places)) or "no place"
@@ -61,13 +62,6 @@ def write_report(places: Sequence[Path], output: Path, *, bundles: Sequence[Bund
     page = Path(output) / PAGE
     write_text(page, _render(page_sections, drawn, models, [record for _, record in records]))
     return page
-
-
-def _unique(
-    records: list[tuple[Path, AnyRecord]],
-) -> list[tuple[Path, AnyRecord]]:
-    """Drop duplicates, since places may contain each other."""
-    return list({path.resolve(): (path, record) for path, record in records}.values())
 
 
 def _histories(records: Sequence[object], bundles: Sequence[Bundle]) -> dict[str, History]:
