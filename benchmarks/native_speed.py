@@ -28,14 +28,12 @@ from tamis.engines import Session, find_engine, plan_name
 from tamis.engines import open as open_session
 from tamis.measure import (
     TimingPlan,
-    Tuning,
     floor_ns,
     interleave,
     interleave_cold,
-    measure_engines,
     measure_roofline,
 )
-from tamis.tuning import choose_engines
+from tamis.tuning import Tuning, choose_engines, measure_engines
 
 FOLDER = Path(__file__).parent / "records"
 ENCODER = "conv-vae encoder"

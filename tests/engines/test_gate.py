@@ -67,7 +67,7 @@ def test_the_null_engine_measures_but_decides_nothing(bundle_of):
     with tamis.open(bundle, "null") as session:
         assert not session.verified
         assert session(np.zeros((5, 12), np.float32)).shape == (5, 1)
-    with pytest.raises(UsageError, match="does no work, so there is nothing to verify"):
+    with pytest.raises(UsageError, match="computes nothing, so there is nothing to verify"):
         verify(bundle, "null")
 
 

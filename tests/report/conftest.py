@@ -1,4 +1,4 @@
-"""Records made by hand: two models, three engines, two signals; small, but of every kind."""
+"""Small synthetic records of every kind: two models, three engines, two signals."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def bench() -> Record:
 
 @pytest.fixture(scope="session")
 def small(bench: Record) -> Record:
-    """Return a record of one model on two engines: few figures, quickly drawn."""
+    """Return a record of one model on two engines, with few figures."""
     parts = {}
     for part in ("latency", "memory", "load", "agreement"):
         rows = [row for row in getattr(bench, part) if row.bundle == MODELS[0] and row.engine != "torch"]
@@ -164,7 +164,7 @@ def discrimination(signal: str, variable: str, auc: float) -> Discrimination:
 
 
 def evaluation_of(model: str) -> Evaluation:
-    """Return an evaluation in which the score beats everything on the first signal, and loses to the mass on the second."""
+    """Return an evaluation where the score is best on the first signal and worse than the jet mass on the second."""
     aucs = {"graviton-ww": (0.9, 0.8, 0.7, 0.6, 0.4, 0.5), "z-prime-tt": (0.7, 0.95, 0.705, 0.6, 0.4, 0.5)}
     rng = np.random.default_rng(3)
     samples = [
@@ -198,10 +198,10 @@ def evaluation() -> Evaluation:
 
 @pytest.fixture(scope="session")
 def small_evaluation(evaluation: Evaluation) -> Evaluation:
-    """Return an evaluation of one signal, with the distribution of the score alone."""
+    """Return an evaluation of one signal with only the distribution of the score."""
     signal = evaluation.signals[0]
-    kept = tuple(f for f in evaluation.figures if f.signal == signal.name)
-    parts = {"signals": (signal,), "figures": kept, "histograms": evaluation.histograms[:1]}
+    figures = tuple(f for f in evaluation.figures if f.signal == signal.name)
+    parts = {"signals": (signal,), "figures": figures, "histograms": evaluation.histograms[:1]}
     return evaluation.model_copy(update=parts)
 
 
@@ -221,7 +221,7 @@ def curves() -> TrainingCurves:
 
 @pytest.fixture(scope="session")
 def put() -> Callable[..., Path]:
-    """Write records as files of a folder."""
+    """Return a function that writes records as files of a folder."""
 
     def write(folder: Path, *records: Document) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +233,7 @@ def put() -> Callable[..., Path]:
 
 
 def detector(target: Path, name: str) -> Bundle:
-    """Pack a detector whose score is the sum of a jet's transverse momenta."""
+    """Pack a detector whose score is the sum of the transverse momenta of a jet's constituents."""
     graph = helper.make_graph(
         [
             helper.make_node("Slice", ["jets", "start", "end", "axis"], ["pt"]),
@@ -288,7 +288,7 @@ histograms:
 
 @pytest.fixture(scope="session")
 def trigger(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSummary, RateRecord]:
-    """Run a small menu, and study its rates on two samples."""
+    """Return the summary of a run of a small menu, and its rates on two samples."""
     folder = tmp_path_factory.mktemp("trigger")
     rng = np.random.default_rng(4)
     for number, (name, scale) in enumerate((("qcd", 20.0), ("top", 60.0))):

@@ -23,23 +23,23 @@ def browser() -> Iterator[object]:
 
 
 @pytest.fixture
-def seen(browser, report: Path) -> Iterator[SimpleNamespace]:
-    """Open the report, and note what it says and asks for; afterwards nothing may have gone wrong."""
+def opened_report(browser, report: Path) -> Iterator[SimpleNamespace]:
+    """Open the report; fail at the end if there were console messages, errors or requests to the outside."""
     page = browser.new_page(viewport={"width": 1300, "height": 900})
-    troubles: list[str] = []
-    page.on("console", lambda message: troubles.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: problems.append(f"error: {error}"))
     page.on(
-        "request", lambda request: troubles.append(request.url) if request.url != report.as_uri() else None
+        "request", lambda request: problems.append(request.url) if request.url != report.as_uri() else None
     )
     page.goto(report.as_uri())
     yield SimpleNamespace(page=page)
-    assert [trouble for trouble in troubles if not trouble.startswith("data:")] == []
+    assert [problem for problem in problems if not problem.startswith("data:")] == []
     page.close()
 
 
-def test_every_tab_shows_its_section_and_no_other(seen) -> None:
-    tabs = seen.page.locator("[role=tab]")
+def test_each_tab_shows_only_its_section(opened_report) -> None:
+    tabs = opened_report.page.locator("[role=tab]")
     assert tabs.all_inner_texts() == [
         "Trigger",
         "Rates",
@@ -54,31 +54,31 @@ def test_every_tab_shows_its_section_and_no_other(seen) -> None:
     for tab in tabs.all():
         tab.click()
         assert tab.get_attribute("aria-selected") == "true"
-        shown = [s.get_attribute("id") for s in seen.page.locator("section").all() if s.is_visible()]
+        shown = [s.get_attribute("id") for s in opened_report.page.locator("section").all() if s.is_visible()]
         assert shown == [tab.get_attribute("aria-controls")]
 
 
-def test_the_keyboard_moves_between_tabs(seen) -> None:
-    seen.page.locator("[role=tab]").first.focus()
-    seen.page.keyboard.press("ArrowRight")
-    assert seen.page.locator("#rates").is_visible()
-    seen.page.keyboard.press("End")
-    assert seen.page.locator("#records").is_visible()
+def test_arrow_keys_move_between_tabs(opened_report) -> None:
+    opened_report.page.locator("[role=tab]").first.focus()
+    opened_report.page.keyboard.press("ArrowRight")
+    assert opened_report.page.locator("#rates").is_visible()
+    opened_report.page.keyboard.press("End")
+    assert opened_report.page.locator("#records").is_visible()
 
 
-def test_the_trigger_tells_paths_streams_and_times(seen) -> None:
-    texts = " ".join(seen.page.locator("#trigger table").all_text_contents())
+def test_trigger_section_shows_paths_streams_and_times(opened_report) -> None:
+    texts = " ".join(opened_report.page.locator("#trigger table").all_text_contents())
     for word in ("met", "busy", "physics", "HT", "writing", "framework"):
         assert word in texts
-    seen.page.locator("[role=tab]", has_text="Rates").click()
-    titles = seen.page.locator("#rates figure").all_inner_texts()
+    opened_report.page.locator("[role=tab]", has_text="Rates").click()
+    titles = opened_report.page.locator("#rates figure").all_inner_texts()
     for word in ("rates", "overlap", "ROC", "turn-on", "rate against threshold", "gained and lost"):
         assert any(word in title for title in titles), (word, titles)
 
 
-def test_a_table_sorts_by_number_both_ways(seen) -> None:
-    seen.page.locator("[role=tab]", has_text="Latency").click()
-    table = seen.page.locator("#latency table").first
+def test_table_sorts_by_number_in_both_directions(opened_report) -> None:
+    opened_report.page.locator("[role=tab]", has_text="Latency").click()
+    table = opened_report.page.locator("#latency table").first
     column = table.locator("th").all_inner_texts()
     place = next(i for i, text in enumerate(column) if text.startswith("p50")) + 1
 
@@ -95,26 +95,28 @@ def test_a_table_sorts_by_number_both_ways(seen) -> None:
     assert table.locator("th[aria-sort=descending]").count() == 1
 
 
-def test_the_filter_leaves_one_model(seen) -> None:
-    seen.page.locator("[role=tab]", has_text="Latency").click()
-    seen.page.get_by_label("Model").select_option("graph-vae")
+def test_filter_shows_one_model(opened_report) -> None:
+    opened_report.page.locator("[role=tab]", has_text="Latency").click()
+    opened_report.page.get_by_label("Model").select_option("graph-vae")
     shown = {
-        f.get_attribute("data-model") for f in seen.page.locator("#latency figure").all() if f.is_visible()
+        f.get_attribute("data-model")
+        for f in opened_report.page.locator("#latency figure").all()
+        if f.is_visible()
     }
     assert shown == {"graph-vae"}
     models = {
         row.locator("td").first.inner_text()
-        for row in seen.page.locator("#latency tbody tr").all()
+        for row in opened_report.page.locator("#latency tbody tr").all()
         if row.is_visible()
     }
     assert models == {"graph-vae"}
 
 
-def test_every_figure_is_drawn_and_told_in_words(seen) -> None:
+def test_every_figure_is_drawn_and_has_alternative_text(opened_report) -> None:
     figures = 0
-    for tab in seen.page.locator("[role=tab]").all():
+    for tab in opened_report.page.locator("[role=tab]").all():
         tab.click()
-        for figure in seen.page.locator("figure:visible").all():
+        for figure in opened_report.page.locator("figure:visible").all():
             figures += 1
             box = figure.locator("svg").bounding_box()
             assert box["width"] > 300
@@ -123,10 +125,10 @@ def test_every_figure_is_drawn_and_told_in_words(seen) -> None:
     assert figures
 
 
-def test_a_narrow_window_does_not_scroll_sideways(seen) -> None:
-    seen.page.set_viewport_size({"width": 390, "height": 800})
-    tabs = seen.page.locator("[role=tab]").all()
+def test_narrow_window_does_not_scroll_sideways(opened_report) -> None:
+    opened_report.page.set_viewport_size({"width": 390, "height": 800})
+    tabs = opened_report.page.locator("[role=tab]").all()
     assert tabs
     for tab in tabs:
         tab.click()
-        assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert opened_report.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

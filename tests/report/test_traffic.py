@@ -1,4 +1,4 @@
-"""Loads on a server, drawn: what is in the axes is what was measured."""
+"""Figures and tables of loads: the drawn curves are the measured values."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def load(size: float, p99_us: float, scenario: Scenario = Scenario.SERVER, faile
 
 
 def record(*points: LoadPoint, **more: object) -> TrafficRecord:
-    told = {"model": "m", "batching": MERGING, **more}
+    fields = {"model": "m", "batching": MERGING, **more}
     return TrafficRecord(
         created="2026-01-02T03:04:05+00:00",
         host=HOST,
@@ -61,12 +61,12 @@ def record(*points: LoadPoint, **more: object) -> TrafficRecord:
         server_version="1",
         platform="p",
         points=points,
-        **told,
+        **fields,
     )
 
 
 def drawn(axes, legend=None) -> dict[str, list[tuple[float, float]]]:
-    """Return curves by what the legend says of their colour, and by their dashes."""
+    """Return the curves by legend label (of their colour) and line style."""
     handles, labels = (legend or axes).get_legend_handles_labels()
     names = {handle.get_color(): name for handle, name in zip(handles, labels, strict=True)}
     return {
@@ -91,7 +91,7 @@ def test_latency_is_drawn_against_rate_at_three_quantiles() -> None:
     assert set(found) == {"service-rate-m", "service-split-rate-m"}
 
 
-def test_with_and_without_batching_are_told_apart_in_the_same_axes() -> None:
+def test_records_with_and_without_batching_are_separate_lines() -> None:
     loads = [load(n, 1000 * n, Scenario.CLOSED) for n in (1, 4)]
     found = pictures(record(*loads), record(*loads[:1], batching=PLAIN))
     left, right = found["service-streams-m"].figure.axes
@@ -100,15 +100,15 @@ def test_with_and_without_batching_are_told_apart_in_the_same_axes() -> None:
     assert drawn(left)["m, one by one -"] == [(1, 100)]
 
 
-def test_a_load_that_lost_requests_is_marked() -> None:
-    """A latency is that of answers: a server that refuses would look fast."""
+def test_loads_with_failed_requests_have_open_markers() -> None:
+    """Latencies count answered requests only, so a server that rejects requests would look fast."""
     (axes,) = pictures(record(load(100, 1000), load(900, 2000, failed=1)))["service-rate-m"].figure.axes
     opened = [line for line in axes.get_lines() if line.get_markerfacecolor() == "white"]
     assert {tuple(line.get_xdata()) for line in opened if len(line.get_xdata())} == {(900,)}
     assert "open: some requests failed" in axes.get_legend_handles_labels()[1]
 
 
-def test_models_meet_in_one_figure_each_at_its_own_rate() -> None:
+def test_models_share_one_figure_each_at_its_own_rate() -> None:
     alone = [record(load(100, 1000), model=name) for name in ("a", "b")]
     both = record(load(400, 6000), model="a", together=("b",))
     (axes,) = pictures(*alone, both)["service-rate-all"].figure.axes
@@ -117,20 +117,20 @@ def test_models_meet_in_one_figure_each_at_its_own_rate() -> None:
     assert curves["a, with b -"] == [(200, 6.0)]  # of 400 for both
 
 
-def test_repetitions_are_one_line_at_their_median() -> None:
+def test_repeated_loads_are_one_line_at_their_median() -> None:
     (line,) = lines_of([record(load(100, us)) for us in (1000, 9000, 2000)])
     assert line.label == "m"
     assert line.values(type(line).rate_hz, lambda point: point.p99_us, Scenario.SERVER) == ([100], [2000])
 
 
-def test_the_parts_of_the_time_fill_the_bar() -> None:
+def test_parts_of_the_latency_fill_the_bar() -> None:
     (axes,) = pictures(record(load(100, 4000)))["service-split-rate-m"].figure.axes
     widths = [bar.get_width() for bar in axes.patches if bar.get_width() and bar.get_height()]
     assert widths == pytest.approx([25, 25, 1, 49])  # queue, model, arrays, transport
     assert "2 ms" in [text.get_text() for text in axes.texts]
 
 
-def test_the_report_takes_loads(tmp_path: Path) -> None:
+def test_report_has_a_section_of_loads(tmp_path: Path) -> None:
     (tmp_path / "traffic.json").write_text(record(load(100, 4000, failed=3)).model_dump_json())
     page = write_report([tmp_path], tmp_path / "out").read_text(encoding="utf-8")
     assert re.findall(r'aria-controls="(\w+)"', page) == ["service", "records"]
@@ -141,7 +141,7 @@ def test_the_report_takes_loads(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "figures" / "service-rate-m.png").stat().st_size > 8000
 
 
-def test_a_farm_is_not_sized_by_a_model_that_shared_its_server(tmp_path: Path) -> None:
+def test_loads_on_several_models_in_turn_are_not_read_for_sizing(tmp_path: Path) -> None:
     shared, alone = record(load(100, 1), together=("b",)), record(load(100, 2))
     (tmp_path / "shared.json").write_text(shared.model_dump_json())
     with pytest.raises(DataError, match="several models in turn"):

@@ -12,7 +12,7 @@ from tamis.cli import main
 from tamis.report import write_report
 
 
-def test_every_figure_is_there_as_png_and_pdf(report: Path) -> None:
+def test_every_figure_is_written_as_png_and_pdf(report: Path) -> None:
     figures = report.parent / "figures"
     names = {path.stem for path in figures.iterdir()}
     expected = {
@@ -38,7 +38,7 @@ def test_every_figure_is_there_as_png_and_pdf(report: Path) -> None:
 MODELS = ("conv-vae", "graph-vae")
 
 
-def test_the_page_stands_alone(report: Path) -> None:
+def test_page_is_self_contained(report: Path) -> None:
     page = report.read_text(encoding="utf-8")
     outside = set(re.findall(r'(?:src|href)="([^"#]+)"', page)) - {"data:,"}
     assert all(re.fullmatch(r"figures/[\w+-]+\.(png|pdf)", link) for link in outside)
@@ -47,7 +47,7 @@ def test_the_page_stands_alone(report: Path) -> None:
     assert not re.findall(r"url\((?!#)", page)
 
 
-def test_ids_differ_and_references_hold(report: Path) -> None:
+def test_ids_are_unique_and_references_resolve(report: Path) -> None:
     page = report.read_text(encoding="utf-8")
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
@@ -56,20 +56,20 @@ def test_ids_differ_and_references_hold(report: Path) -> None:
     assert used <= set(ids)
 
 
-def test_the_numbers_of_the_records_are_in_the_tables(report: Path) -> None:
+def test_numbers_of_the_records_are_in_the_tables(report: Path) -> None:
     page = report.read_text(encoding="utf-8")
-    for told in (
+    for text in (
         "0.9000 ± 0.0100",  # an AUC
         "0.0027 to 0.083",  # the interval of the flips
-        "99.99 %",  # never rounded up to all
+        "99.99 %",  # 0.99999 is not rounded up to 100 %
         "2026-01-02 03:04:05",
         "numpy 2.0",
         "not timed: the engine torch cannot run this model",
     ):
-        assert told in page
+        assert text in page
 
 
-def test_text_of_records_is_never_markup(report: Path) -> None:
+def test_text_of_records_is_escaped(report: Path) -> None:
     page = report.read_text(encoding="utf-8")
     assert "Test CPU <1>" not in page
     assert "Test CPU &lt;1&gt;" in page
@@ -84,7 +84,7 @@ def test_text_of_records_is_never_markup(report: Path) -> None:
         ("curves", ["training", "records"]),
     ],
 )
-def test_records_of_one_kind_make_a_page(
+def test_page_of_records_of_one_kind(
     kind: str, tabs: list[str], tmp_path: Path, put, request: pytest.FixtureRequest
 ) -> None:
     page = write_report([put(tmp_path / "in", request.getfixturevalue(kind))], tmp_path / "out")
@@ -92,7 +92,7 @@ def test_records_of_one_kind_make_a_page(
 
 
 @pytest.mark.parametrize("only", ["latency", "memory", "load", "agreement"])
-def test_a_bench_may_hold_one_thing_only(only: str, tmp_path: Path, put, small) -> None:
+def test_bench_record_with_one_part_only(only: str, tmp_path: Path, put, small) -> None:
     others = {part: () for part in ("latency", "memory", "load", "agreement") if part != only}
     record = small.model_copy(update={**others, "roofline": None, "harness_ns": None})
     page = write_report([put(tmp_path / "in", record)], tmp_path / "out")
@@ -100,8 +100,8 @@ def test_a_bench_may_hold_one_thing_only(only: str, tmp_path: Path, put, small) 
     assert tabs == ["loading" if only == "load" else only, "records"]
 
 
-def test_sparse_rows_are_drawn(tmp_path: Path, put, bench) -> None:
-    """One batch, no cold times, no ratio, no floor: as from a model without a counted cost."""
+def test_rows_without_optional_values_are_drawn(tmp_path: Path, put, bench) -> None:
+    """One batch size, no cold times, no ratio, and no floor, as from a model without a counted cost."""
     row = bench.latency[0].model_copy(update={"cold": None, "ratio": None, "floor_ns": None})
     record = bench.model_copy(update={"latency": (row,), "memory": bench.memory[:1], "load": bench.load[:1]})
     write_report([put(tmp_path / "in", record)], tmp_path / "out")
@@ -110,7 +110,7 @@ def test_sparse_rows_are_drawn(tmp_path: Path, put, bench) -> None:
     assert "cold-conv-vae" not in names
 
 
-def test_two_records_keep_their_figures_apart(tmp_path: Path, put, small) -> None:
+def test_figures_of_two_records_have_different_names(tmp_path: Path, put, small) -> None:
     one = small.model_copy(update={"latency": (), "memory": (), "agreement": ()})
     write_report([put(tmp_path / "in", one, one.model_copy(update={"load": one.load[:1]}))], tmp_path / "out")
     figures = tmp_path / "out" / "figures"
@@ -118,19 +118,19 @@ def test_two_records_keep_their_figures_apart(tmp_path: Path, put, small) -> Non
     assert (figures / "loading.png").read_bytes() != (figures / "loading-1.png").read_bytes()
 
 
-def test_a_record_named_twice_is_drawn_once(tmp_path: Path, put, curves) -> None:
+def test_record_found_twice_is_drawn_once(tmp_path: Path, put, curves) -> None:
     folder = put(tmp_path / "in", curves)
     page = write_report([folder, folder / "record-0.json"], tmp_path / "out")
     assert "1 record<" in page.read_text(encoding="utf-8")
 
 
-def test_a_bundle_brings_its_loss_curves(tmp_path: Path, bundle) -> None:
+def test_loss_curves_of_a_bundle_are_drawn(tmp_path: Path, bundle) -> None:
     (tmp_path / "empty").mkdir()
     write_report([tmp_path / "empty"], tmp_path / "out", bundles=[bundle])
     assert (tmp_path / "out" / "figures" / "loss-conv-vae.pdf").is_file()
 
 
-def test_nothing_found_is_told(tmp_path: Path) -> None:
+def test_report_without_records_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"nothing to report: .*empty holds no record"):
         write_report([tmp_path / "empty"], tmp_path / "out")
@@ -140,7 +140,7 @@ def test_nothing_found_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "cannot be read"),
         ('{"kind": "bench", "created": "now"}', "malformed: field bench.host"),
@@ -150,15 +150,15 @@ def test_nothing_found_is_told(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_malformed_record_is_named(tmp_path: Path, text: str, told: str) -> None:
+def test_malformed_record_is_rejected_with_file_and_field(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.json").write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=told) as error:
+    with pytest.raises(DataError, match=message) as error:
         write_report([tmp_path], tmp_path / "out")
     assert "bad.json" in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_the_same_records_make_the_same_page(tmp_path: Path, put, curves, report) -> None:
+def test_same_records_give_identical_files(tmp_path: Path, put, curves, report) -> None:
     folder = put(tmp_path / "in", curves)
     first = write_report([folder], tmp_path / "a").read_bytes()
     assert first == write_report([folder], tmp_path / "b").read_bytes()
@@ -167,17 +167,17 @@ def test_the_same_records_make_the_same_page(tmp_path: Path, put, curves, report
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_the_command_prints_where_things_are(tmp_path: Path, put, curves, capsys) -> None:
+def test_command_prints_the_paths_of_page_and_figures(tmp_path: Path, put, curves, capsys) -> None:
     folder = put(tmp_path / "in", curves)
     with pytest.raises(SystemExit) as ended:
         main(["report", str(folder), "-o", str(tmp_path / "out"), "--json"])
     assert ended.value.code == 0
-    told = capsys.readouterr().out
-    assert '"page": "' + str(tmp_path / "out" / "index.html") in told
-    assert "loss-conv-vae.pdf" in told
+    output = capsys.readouterr().out
+    assert '"page": "' + str(tmp_path / "out" / "index.html") in output
+    assert "loss-conv-vae.pdf" in output
 
 
-def test_importing_the_package_loads_no_drawing_library() -> None:
+def test_import_of_the_package_loads_no_drawing_library() -> None:
     code = "import sys, tamis.report; print(*(m for m in ('matplotlib', 'mplhep', 'hist', 'jinja2') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -51,7 +51,12 @@ class Calibration:
 def calibrate(points: Sequence[LoadPoint], batching: Batches | None, *, seed: int = 1) -> Calibration:
     """Fit a server to the loads on it; only loads of the most frequent request size are used."""
     usable = [point for point in points if point.server is not None and point.server.batches]
-    rows = _usual_rows(usable)
+    sizes = [point.rows for point in usable]
+    if not sizes:
+        raise DataError(
+            f"the records hold no load with the server's times per batch size; it takes {CALIBRATION_NEEDS}, and a server with statistics"
+        )
+    rows = max(set(sizes), key=sizes.count)
     alone = [p for p in usable if p.rows == rows and _clients(p) == 1]
     saturated = _saturated([p for p in usable if p.rows == rows and _clients(p) > 1])
     if not alone or not saturated:
@@ -75,15 +80,6 @@ def calibrate(points: Sequence[LoadPoint], batching: Batches | None, *, seed: in
     )  # fmt: skip
     flights = _flights(alone, draft, seed)
     return replace(draft, network=replace(draft.network, flight_s=flights))
-
-
-def _usual_rows(points: Sequence[LoadPoint]) -> int:
-    sizes = [point.rows for point in points]
-    if not sizes:
-        raise DataError(
-            f"the records hold no load with the server's times per batch size; it takes {CALIBRATION_NEEDS}, and a server with statistics"
-        )
-    return max(set(sizes), key=sizes.count)
 
 
 def _clients(point: LoadPoint) -> int:

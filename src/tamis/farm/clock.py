@@ -48,7 +48,7 @@ class MeasuredClock:
         self._done = self._first = offset * self._span
 
     def takes(self, work: float) -> float:
-        """Return the time that the next `work` seconds of work take, as measured there."""
+        """Return the time that the next `work` seconds of work take at the current point of the measurement."""
         begin = self._done
         self._done += work
         return max(0.0, self._time(self._done) - self._time(begin))  # rounding must not give negative times

@@ -14,7 +14,7 @@ from tamis.records import Knee, KneePoint, PublishedRecord
 
 STUDIED_CLIENTS = (1, 10, 20, 30, 40, 50, 55, 60, 64, 66, 68, 70, 72, 76, 80, 90, 100, 120, 140)
 EVENTS = 100  # simulated per client
-LEAST_CLIENTS = 20  # fewer clients simulate as many events as these would
+LEAST_CLIENTS = 20  # with fewer clients, as many events in total as with this number
 STEADY: Sequence[Clock] = (SteadyClock(),)
 
 

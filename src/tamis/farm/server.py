@@ -16,7 +16,7 @@ Process = Generator[Any, Any, None]
 
 @dataclass(slots=True, eq=False)
 class SimulatedRequest:
-    """A request with the times of its life, in simulated seconds."""
+    """A request, with the times of its stages in simulated seconds."""
 
     due_s: float
     rows: int

@@ -19,9 +19,9 @@ def write_record(record: Document, path: Path) -> Path:
 
 
 def json_files(places: Iterable[Path], kinds: Iterable[str], advice: str) -> Iterator[tuple[Path, Any]]:
-    """Yield the JSON files at some places with their content, where its `kind` is one of some kinds.
+    """Yield the JSON files at some places, with their content, whose `kind` is one of `kinds`.
 
-    Folders may hold other files; a file that is named itself must be a record. `advice` says how to make one.
+    Other files in folders are ignored; a path to a single file must be a record. `advice` tells the user how to make one.
     """
     kinds = frozenset(kinds)
     for place in places:
@@ -37,4 +37,4 @@ def json_files(places: Iterable[Path], kinds: Iterable[str], advice: str) -> Ite
             if isinstance(data, dict) and data.get("kind") in kinds:
                 yield file, data
             elif not place.is_dir():
-                raise DataError(f"{file} is not a record of {' or '.join(sorted(kinds))}; {advice}")
+                raise DataError(f"{file} is not a record of kind {' or '.join(sorted(kinds))}; {advice}")

@@ -1,4 +1,4 @@
-"""Reports: records drawn as one HTML page and as figures, and the model card. Computes nothing."""
+"""Reports: draw records as one HTML page and figures, and write model cards. Computes nothing."""
 
 from tamis.report.array_card import write_array_card
 from tamis.report.array_figures import draw_arrays

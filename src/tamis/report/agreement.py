@@ -1,4 +1,4 @@
-"""Agreement with the float64 reference, drawn and tabled."""
+"""Figures and tables of the agreement with the float64 reference."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ LIMITS = {"0.0001": "0.01 %", "0.001": "0.1 %", "0.01": "1 %", "0.05": "5 %"}
 FLOAT32_STEP = 2.0**-23
 
 
-def agreement_picture(found: Sequence[Agreement], suffix: str) -> Picture | None:
-    """Draw the largest relative error of every output."""
+def agreement_picture(agreements: Sequence[Agreement], suffix: str) -> Picture | None:
+    """Draw the largest relative error of every output; None if there is nothing to draw."""
     rows = [
         (f"{a.bundle}, {o.output}", a.engine, o.largest_relative)
-        for a in found
+        for a in agreements
         for o in a.outputs
         if a.engine != "reference" and math.isfinite(o.largest_relative)
     ]
@@ -29,11 +29,11 @@ def agreement_picture(found: Sequence[Agreement], suffix: str) -> Picture | None
     least = 1e-9
     for shift, engine in enumerate(engines):
         index = engine_index(engine)
-        mine = [(max(value, least), names.index(name)) for name, e, value in rows if e == engine]
+        points = [(max(value, least), names.index(name)) for name, e, value in rows if e == engine]
         offset = 0.16 * (shift - (len(engines) - 1) / 2)
         axes.scatter(
-            [x for x, _ in mine],
-            [y + offset for _, y in mine],
+            [x for x, _ in points],
+            [y + offset for _, y in points],
             s=48,
             marker=MARKERS[index % len(MARKERS)],
             color=colour(index),
@@ -57,8 +57,8 @@ def agreement_picture(found: Sequence[Agreement], suffix: str) -> Picture | None
     return Picture(f"agreement{suffix}", "Largest relative error", alt, figure, "", wide=True)
 
 
-def agreement_table(found: Sequence[Agreement], note: str) -> PageTable:
-    """Return errors and matching fractions, one row per output."""
+def agreement_table(agreements: Sequence[Agreement], note: str) -> PageTable:
+    """Return the errors and matching fractions, one row per output."""
     columns = (
         "model",
         "engine",
@@ -70,24 +70,24 @@ def agreement_table(found: Sequence[Agreement], note: str) -> PageTable:
         "out of tolerance",
         "gate",
     )
-    made = []
-    for a in found:
-        gate = words("passed" if a.passed else "refused")
+    rows = []
+    for a in agreements:
+        gate = words("passed" if a.passed else "failed")
         head = (words(a.bundle), words(f"{a.engine} {a.version}"))
         mark = "good" if a.passed else "bad"
         if not a.outputs:
             blank = tuple(words("–") for _ in range(len(columns) - 4))
-            made.append(Row((*head, words(a.problem or "–"), *blank, gate), a.bundle, mark))
+            rows.append(Row((*head, words(a.problem or "–"), *blank, gate), a.bundle, mark))
         for o in a.outputs:
             errors = (number(o.largest_absolute, ".2e"), number(o.largest_relative, ".2e"))
             matching = tuple(_share(o.matching.get(key)) for key in LIMITS)
             cells = (*head, words(o.output), number(o.values), *errors, *matching, number(o.out_of_tolerance))
-            made.append(Row((*cells, gate), a.bundle, mark))
-    return PageTable("Errors against the float64 reference, value by value", columns, tuple(made), note)
+            rows.append(Row((*cells, gate), a.bundle, mark))
+    return PageTable("Errors against the float64 reference, value by value", columns, tuple(rows), note)
 
 
-def flips_table(found: Sequence[Agreement], note: str) -> PageTable | None:
-    """Return decision flips at the working points."""
+def flips_table(agreements: Sequence[Agreement], note: str) -> PageTable | None:
+    """Return the decision flips at the working points; None if no engine has any working point."""
     columns = (
         "model",
         "engine",
@@ -97,7 +97,7 @@ def flips_table(found: Sequence[Agreement], note: str) -> PageTable | None:
         "flips",
         "95 % interval of the probability",
     )
-    made = [
+    rows = [
         Row(
             (
                 words(a.bundle),
@@ -111,10 +111,10 @@ def flips_table(found: Sequence[Agreement], note: str) -> PageTable | None:
             a.bundle,
             "bad" if f.flips else "good",
         )
-        for a in found
+        for a in agreements
         for f in a.flips
     ]
-    return PageTable("Decision flips at the working points", columns, tuple(made), note) if made else None
+    return PageTable("Decision flips at the working points", columns, tuple(rows), note) if rows else None
 
 
 def _share(value: float | None) -> Cell:

@@ -1,4 +1,4 @@
-"""The card of a model of arrays: what it measures or tells apart, next to simple ways."""
+"""The model card of a model of arrays: its energy resolution or class separation, next to baseline estimators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tamis.records import ArrayEvaluation, EnergyBin, EnergyFigures, Estimate
 from tamis.report.card import head, signature, table, training_of
 from tamis.report.content import plus_minus
 
-WORDS = {
+METHOD_NAMES = {
     "method_0": "method 0: two samples",
     "template_fit": "fit of eight pulses",
     "sum_5x5": "sum of 5 × 5 crystals",
@@ -18,66 +18,64 @@ WORDS = {
 }
 
 
-def write_array_card(bundle: Bundle, found: ArrayEvaluation) -> str:
+def write_array_card(bundle: Bundle, evaluation: ArrayEvaluation) -> str:
     """Return the card in Markdown."""
     parts = (
         head(bundle),
         signature(bundle, "the score"),
         training_of(bundle),
-        _sample(bundle, found),
-        _energies(found),
-        _classes(found),
-        _standing(found),
+        _sample(bundle, evaluation),
+        _energies(evaluation),
+        _classes(evaluation),
+        _standing(evaluation),
         _limits(bundle),
     )
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
 
 
-def _sample(bundle: Bundle, found: ArrayEvaluation) -> Iterator[str]:
+def _sample(bundle: Bundle, evaluation: ArrayEvaluation) -> Iterator[str]:
     yield "## Sample of this evaluation"
     yield ""
-    yield f"{found.rows:,} {found.what} of {', '.join(found.files)}, computed with {found.engine}, {found.created}."
+    yield f"{evaluation.rows:,} {evaluation.what} of {', '.join(evaluation.files)}, computed with {evaluation.engine}, {evaluation.created}."
     trained_on = bundle.manifest.training.get("files")
-    shared = sorted(set(map(str, trained_on if isinstance(trained_on, list) else [])) & set(found.files))
+    shared = sorted(set(map(str, trained_on if isinstance(trained_on, list) else [])) & set(evaluation.files))
     if shared:
         yield f"**These files have the names of training files: {', '.join(shared)}. Unless they differ, the figures below are not of independent rows.**"
     yield ""
 
 
-def _energies(found: ArrayEvaluation) -> Iterator[str]:
-    if not found.energies:
+def _energies(evaluation: ArrayEvaluation) -> Iterator[str]:
+    if not evaluation.energies:
         return
     yield "## Energy"
     yield ""
     rows = [
         (
-            f"{_range(one)}",
-            one.rows,
+            _range(energies),
+            energies.rows,
             figures.method,
             plus_minus(figures.response),
             _percent(figures.spread),
             _percent(figures.within),
         )
-        for one in found.energies
-        for figures in one.figures
+        for energies in evaluation.energies
+        for figures in energies.figures
     ]
-    columns = ("true energy, GeV", found.what, "measured by", "response", "spread", "68 % are within")
+    columns = ("true energy, GeV", evaluation.what, "method", "response", "spread", "68 % within")
     yield from table(columns, rows)
-    yield "Response: the median of measured over true. Spread: half the width of the central 68 % of it, over its median. Errors are bootstrap standard errors; the last rows are of all energies."
+    yield "Response: median of measured over true energy. Spread: half the width of the central 68 % of that ratio, divided by its median. 68 % within: relative distance from the truth that 68 % of the rows stay within. Errors are bootstrap standard errors; the last rows are for all energies."
     yield ""
-    if found.empty:
-        nothing = [(e.method, e.rows, plus_minus(e.mean), plus_minus(e.p95)) for e in found.empty]
-        yield from table(
-            ("nothing there: measured by", found.what, "mean, GeV", "95 % are below, GeV"), nothing
-        )
+    if evaluation.empty:
+        empty = [(e.method, e.rows, plus_minus(e.mean), plus_minus(e.p95)) for e in evaluation.empty]
+        yield from table(("true energy 0: method", evaluation.what, "mean, GeV", "95 % below, GeV"), empty)
 
 
-def _classes(found: ArrayEvaluation) -> Iterator[str]:
-    if not found.classes:
+def _classes(evaluation: ArrayEvaluation) -> Iterator[str]:
+    if not evaluation.classes:
         return
-    yield "## What it tells apart"
+    yield "## Class separation"
     yield ""
-    told = [
+    rows = [
         (
             c.name,
             c.rows,
@@ -86,55 +84,51 @@ def _classes(found: ArrayEvaluation) -> Iterator[str]:
             _percent(c.efficiency),
             _percent(c.purity),
         )
-        for c in found.classes
+        for c in evaluation.classes
     ]
     columns = (
         "class",
-        found.what,
+        evaluation.what,
         "AUC against the others",
         "AUC of the best single variable",
         "efficiency",
         "purity",
     )
-    yield from table(columns, told)
-    yield "A row is called what is most probable; purity is for equal numbers of all classes. Errors are bootstrap standard errors."
+    yield from table(columns, rows)
+    yield "Each row is assigned to its most probable class; purity is for equally frequent classes. Errors are bootstrap standard errors."
     yield ""
-    listed = [c.name for c in found.classes]
+    names = [c.name for c in evaluation.classes]
     shares = [
-        (name, *(f"{100 * x:.1f} %" for x in row)) for name, row in zip(listed, found.confusion, strict=True)
+        (name, *(f"{100 * x:.1f} %" for x in row))
+        for name, row in zip(names, evaluation.confusion, strict=True)
     ]
-    yield from table(("true", *(f"called {name}" for name in listed)), shares)
+    yield from table(("true class", *(f"assigned to {name}" for name in names)), shares)
 
 
-def _standing(found: ArrayEvaluation) -> Iterator[str]:
-    yield "## Where it loses to a simple way"
+def _standing(evaluation: ArrayEvaluation) -> Iterator[str]:
+    yield "## Where a baseline is better"
     yield ""
-    told = [*_energy_losses(found), *_class_losses(found)]
-    yield from told or ["- Nowhere in the tables above."]
+    losses = [*_energy_losses(evaluation), *_class_losses(evaluation)]
+    yield from losses or ["- Nowhere in the tables above."]
     yield ""
 
 
-def _energy_losses(found: ArrayEvaluation) -> Iterator[str]:
-    for one in found.energies:
-        mine, *others = one.figures
+def _energy_losses(evaluation: ArrayEvaluation) -> Iterator[str]:
+    for energies in evaluation.energies:
+        model, *baselines = energies.figures
         for figure in ("spread", "within"):
-            own: Estimate = getattr(mine, figure)
-            for other in others:
-                theirs: Estimate = getattr(other, figure)
-                gap = own.value - theirs.value
-                if gap > 0:
-                    yield f"- {_range(one)} GeV: {_figure(figure)} of {other.method} is {_percent(theirs)}, its own {_percent(own)}{_doubt(own, theirs)}."
+            name = "the spread" if figure == "spread" else "the 68 % distance"
+            own: Estimate = getattr(model, figure)
+            for baseline in baselines:
+                theirs: Estimate = getattr(baseline, figure)
+                if own.value > theirs.value:
+                    yield f"- {_range(energies)} GeV: {name} of {baseline.method} is {_percent(theirs)}, that of the model {_percent(own)}{_doubt(own, theirs)}."
 
 
-def _class_losses(found: ArrayEvaluation) -> Iterator[str]:
-    for one in found.classes:
-        gap = one.baseline_auc.value - one.auc.value
-        if gap > 0:
-            yield f"- {one.name}: {one.baseline} has the AUC {plus_minus(one.baseline_auc)}, it {plus_minus(one.auc)}{_doubt(one.auc, one.baseline_auc)}."
-
-
-def _figure(name: str) -> str:
-    return "the spread" if name == "spread" else "the share within which 68 % are"
+def _class_losses(evaluation: ArrayEvaluation) -> Iterator[str]:
+    for c in evaluation.classes:
+        if c.baseline_auc.value > c.auc.value:
+            yield f"- {c.name}: {c.baseline} has the AUC {plus_minus(c.baseline_auc)}, the model {plus_minus(c.auc)}{_doubt(c.auc, c.baseline_auc)}."
 
 
 def _doubt(own: Estimate, theirs: Estimate) -> str:
@@ -144,16 +138,16 @@ def _doubt(own: Estimate, theirs: Estimate) -> str:
 def _limits(bundle: Bundle) -> Iterator[str]:
     yield "## Limits of use"
     yield ""
-    told = bundle.manifest.training.get("sample", "")
-    yield f"- Trained and measured on the same simple simulation (`tamis simulate {told}`): the figures are of it, not of an experiment, and hide every way in which a detector differs from it."
-    yield "- What it answers leans on how frequent energies, kinds and pile-up were in the training; another mixture shifts it, most where there is little signal."
+    sample = bundle.manifest.training.get("sample", "")
+    yield f"- Trained and evaluated on the same simple simulation (`tamis simulate {sample}`): the figures do not include any difference between that simulation and a real detector."
+    yield "- The outputs depend on the distributions of energy, particle types and pile-up in the training; other distributions shift them, most at small signals."
     if bundle.manifest.nan == "propagate":
         yield "- A row with a NaN in its inputs gives NaN."
     yield ""
 
 
-def _range(one: EnergyBin) -> str:
-    return f"{one.low:.3g} to {one.high:.3g}"
+def _range(energies: EnergyBin) -> str:
+    return f"{energies.low:.3g} to {energies.high:.3g}"
 
 
 def _percent(estimate: Estimate) -> str:
@@ -161,5 +155,5 @@ def _percent(estimate: Estimate) -> str:
 
 
 def method_name(figures: EnergyFigures) -> str:
-    """Return what a way of measuring is called in figures."""
-    return WORDS.get(figures.method, figures.method)
+    """Return the name of an energy estimator for figures."""
+    return METHOD_NAMES.get(figures.method, figures.method)

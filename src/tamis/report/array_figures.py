@@ -1,4 +1,4 @@
-"""Figures of models of arrays: an energy's response and spread, classes told apart."""
+"""Figures of models of arrays: energy response and resolution, or class separation."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from tamis.report.array_card import method_name
 from tamis.report.canvas import LINES, MARKERS, MUTED, colour, label, new_figure, plain_log, save, style
 
 
-def draw_arrays(found: ArrayEvaluation, folder: Path, name: str) -> Path:
-    """Draw what was measured; return where the picture is."""
-    if found.energies:
-        _draw_energies(found, folder, name)
+def draw_arrays(evaluation: ArrayEvaluation, folder: Path, name: str) -> Path:
+    """Draw an evaluation as PNG and PDF; return the path of the PNG."""
+    if evaluation.energies:
+        _draw_energies(evaluation, folder, name)
     else:
-        _draw_classes(found, folder, name)
+        _draw_classes(evaluation, folder, name)
     return folder / f"{name}.png"
 
 
-def _draw_energies(found: ArrayEvaluation, folder: Path, name: str) -> None:
-    bins = found.energies[:-1]
-    centres = [float(np.sqrt(one.low * one.high)) for one in bins]
+def _draw_energies(evaluation: ArrayEvaluation, folder: Path, name: str) -> None:
+    bins = evaluation.energies[:-1]
+    centres = [float(np.sqrt(energies.low * energies.high)) for energies in bins]
     with style():
         figure, (left, right) = new_figure(2, size=(11.0, 4.8))
         for axes, what in ((left, "response"), (right, "within")):
             for index in range(len(bins[0].figures)):
-                values = [getattr(one.figures[index], what) for one in bins]
+                values = [getattr(energies.figures[index], what) for energies in bins]
                 axes.errorbar(
                     centres,
                     [v.value for v in values],
@@ -42,29 +42,29 @@ def _draw_energies(found: ArrayEvaluation, folder: Path, name: str) -> None:
             axes.set_xlabel("true energy [GeV]")
         left.axhline(1.0, color=MUTED, linestyle=":", lw=1.2)
         left.set_ylabel("median of measured / true")
-        left.set_ylim(*_around_one(found))
+        left.set_ylim(*_around_one(evaluation))
         right.set_yscale("log")
         plain_log(right.yaxis)
-        right.set_ylabel("68 % are within this share of the truth")
+        right.set_ylabel("68 % within this fraction of the truth")
         right.legend(loc="upper right")
         label(left, "", "simulation, response")
-        label(right, "", f"simulation, {found.rows:,} {found.what}")
+        label(right, "", f"simulation, {evaluation.rows:,} {evaluation.what}")
         save(figure, folder, name)
 
 
-def _around_one(found: ArrayEvaluation) -> tuple[float, float]:
-    values = [f.response.value for one in found.energies[:-1] for f in one.figures]
+def _around_one(evaluation: ArrayEvaluation) -> tuple[float, float]:
+    values = [f.response.value for energies in evaluation.energies[:-1] for f in energies.figures]
     low, high = max(min(values), 0.4), min(max(values), 1.8)
     gap = 0.1 * (high - low) + 0.005
     return low - gap, high + gap
 
 
-def _draw_classes(found: ArrayEvaluation, folder: Path, name: str) -> None:
-    names = [one.name for one in found.classes]
+def _draw_classes(evaluation: ArrayEvaluation, folder: Path, name: str) -> None:
+    names = [c.name for c in evaluation.classes]
     places = np.arange(len(names))
     with style():
         figure, (left, right) = new_figure(2, size=(11.0, 4.8))
-        table = np.array(found.confusion)
+        table = np.array(evaluation.confusion)
         left.imshow(table, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
         for row in places:
             for column in places:
@@ -80,26 +80,26 @@ def _draw_classes(found: ArrayEvaluation, folder: Path, name: str) -> None:
         for axis in (left.xaxis, left.yaxis):
             axis.set_ticks(places, names)
             axis.set_ticks([], minor=True)
-        left.set_xlabel("called")
-        left.set_ylabel("true")
-        label(left, "", "share of each true class")
+        left.set_xlabel("assigned class")
+        left.set_ylabel("true class")
+        label(left, "", "fraction of each true class")
         bars = (("network", "auc"), ("best single variable", "baseline_auc"))
-        for index, (told, key) in enumerate(bars):
-            values = [getattr(one, key) for one in found.classes]
+        for index, (name_of_bar, key) in enumerate(bars):
+            values = [getattr(c, key) for c in evaluation.classes]
             right.bar(
                 places + 0.36 * (index - 0.5),
                 [v.value - 0.5 for v in values],
                 0.34,
                 bottom=0.5,
                 yerr=[v.error for v in values],
-                label=told,
+                label=name_of_bar,
                 color=colour(index),
             )
         right.set_xticks(places, names)
         right.set_xticks([], minor=True)
         right.set_ylim(0.5, 1.12)
         right.set_yticks(np.arange(0.5, 1.01, 0.1))
-        right.set_ylabel("area under the curve, against the others")
+        right.set_ylabel("AUC against the others")
         right.legend(loc="upper right", ncols=2)
-        label(right, "", f"simulation, {found.rows:,} {found.what}")
+        label(right, "", f"simulation, {evaluation.rows:,} {evaluation.what}")
         save(figure, folder, name)

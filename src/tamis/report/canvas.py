@@ -1,4 +1,4 @@
-"""The canvas: figures in the field's style, and how they become files and inline pictures."""
+"""Figures in the style of the LHC experiments, saved as files and as inline SVG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from tamis._base import atomic_path, require
 
-INK = "#1b1b1e"  # replaced by the page's own text colour where a figure stands inline
+INK = "#1b1b1e"  # replaced by the text colour of the page in inline figures
 MUTED = "#74747c"
 # Petroff's accessible colours (arXiv:2107.02270), as the experiments use them.
 PALETTE = (
@@ -29,25 +29,25 @@ PALETTE = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 ENGINES = ("onnxruntime", "openvino", "torch", "native", "reference", "tensorrt", "remote", "fpga")
-PURPOSE = "drawing reports"
-SIZE = (6.4, 4.6)
+DRAWING = "drawing reports"
+FIGURE_SIZE = (6.4, 4.6)
 
 
 def colour(index: int) -> str:
-    """Return the colour of the n-th thing drawn."""
+    """Return the colour of the n-th curve or marker."""
     return PALETTE[index % len(PALETTE)]
 
 
 def engine_index(name: str) -> int:
-    """Return the place of an engine in the palette, the same in every figure."""
+    """Return the index of an engine in the palette, the same in every figure."""
     return ENGINES.index(name) if name in ENGINES else len(ENGINES) + sum(map(ord, name)) % 2
 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Draw in the field's style: ticks inside, on all sides, axis titles at the ends of the axes."""
-    matplotlib = require("matplotlib", extra="plot", purpose=PURPOSE)
-    mplhep = require("mplhep", extra="plot", purpose=PURPOSE)
+    """Context with the style of the experiments: ticks inside on all sides, axis titles at the ends of the axes."""
+    matplotlib = require("matplotlib", extra="plot", purpose=DRAWING)
+    mplhep = require("mplhep", extra="plot", purpose=DRAWING)
     ours = {
         "font.size": 13,
         "axes.linewidth": 1.1,
@@ -75,15 +75,15 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(columns: int = 1, size: tuple[float, float] = SIZE) -> tuple[Any, Any]:
-    """Return a figure and its axes, without pyplot and its global state."""
-    figures = require("matplotlib.figure", extra="plot", purpose=PURPOSE)
+def new_figure(columns: int = 1, size: tuple[float, float] = FIGURE_SIZE) -> tuple[Any, Any]:
+    """Return a figure and its axes, without the global state of pyplot."""
+    figures = require("matplotlib.figure", extra="plot", purpose=DRAWING)
     figure = figures.Figure(figsize=size, layout="constrained")
     return figure, figure.subplots(1, columns)
 
 
 def label(axes: Any, left: str, right: str = "") -> None:
-    """Write the name of the project and what is shown above a frame, as the experiments do."""
+    """Write the project's name and two labels above a frame, as the experiments do."""
     axes.text(0, 1.015, "tamis", transform=axes.transAxes, weight="bold", va="bottom", fontsize=13)
     axes.text(
         0.205, 1.015, left, transform=axes.transAxes, va="bottom", fontsize=11.5, style="italic", color=INK
@@ -92,8 +92,8 @@ def label(axes: Any, left: str, right: str = "") -> None:
 
 
 def batch_axis(axes: Any, batches: Sequence[int], title: str = "batch size [jets]") -> None:
-    """Set up a logarithmic axis whose ticks are the batch sizes that were measured."""
-    ticker = require("matplotlib.ticker", extra="plot", purpose=PURPOSE)
+    """Set up a logarithmic x axis with ticks at the measured batch sizes."""
+    ticker = require("matplotlib.ticker", extra="plot", purpose=DRAWING)
     axes.set_xscale("log", base=2)
     shown = sorted(set(batches))
     axes.xaxis.set_major_locator(ticker.FixedLocator(shown))
@@ -104,15 +104,15 @@ def batch_axis(axes: Any, batches: Sequence[int], title: str = "batch size [jets
 
 
 def plain_log(axis: Any) -> None:
-    """Write the ticks of a logarithmic axis as plain numbers (0.1, 1, 10) where that is shorter."""
-    ticker = require("matplotlib.ticker", extra="plot", purpose=PURPOSE)
+    """Label the ticks of a logarithmic axis with plain numbers (0.1, 1, 10) where that is shorter."""
+    ticker = require("matplotlib.ticker", extra="plot", purpose=DRAWING)
     axis.set_major_formatter(
         ticker.FuncFormatter(
             lambda value, _: f"{value:g}" if 1e-3 <= value < 1e5 else f"$10^{{{int(f'{value:.0e}'[2:])}}}$"
         )
     )
     low, high = axis.get_view_interval()
-    if 0 < low < high < 10 * low:  # less than a decade: the ticks between speak too
+    if 0 < low < high < 10 * low:  # less than a decade: label the minor ticks, too
         axis.set_minor_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         axis.set_minor_formatter(ticker.NullFormatter())
@@ -126,14 +126,14 @@ def save(figure: Any, folder: Path, name: str) -> str:
     ):
         with atomic_path(folder / f"{name}.{suffix}") as part:
             figure.savefig(part, format=suffix, facecolor="white", **options)
-        figure.set_layout_engine("none")  # laid out once; every save would lay it out anew
+        figure.set_layout_engine("none")  # keep the first layout for the other formats
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return inline(buffer.getvalue(), name)
 
 
 def inline(svg: str, name: str) -> str:
-    """Make an SVG fit to stand in a page: no prologue, ids of its own, ink in the colour of the text."""
+    """Prepare an SVG for embedding in a page: no prologue, unique ids, ink in the text colour."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)

@@ -1,4 +1,4 @@
-"""The model card: what a bundle is, and what it honestly can do."""
+"""The model card: what a bundle is, its performance, and its limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tamis.measure.physics.baselines import (
 from tamis.records import Evaluation
 from tamis.report.content import plus_minus
 
-FEW = 10  # background jets above a threshold, below which an efficiency means little
+FEW_BACKGROUND = 10  # background entries above a threshold, below which an efficiency is not meaningful
 
 
 def write_card(bundle: Bundle, evaluation: Evaluation) -> str:
@@ -37,7 +37,7 @@ def write_card(bundle: Bundle, evaluation: Evaluation) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    """Write a table in Markdown."""
+    """Yield the lines of a Markdown table."""
     yield f"| {' | '.join(columns)} |"
     yield f"|{'---|' * len(columns)}"
     for row in rows:
@@ -46,7 +46,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[
 
 
 def head(bundle: Bundle) -> Iterator[str]:
-    """Say which bundle it is."""
+    """Yield name, description, version and checksum."""
     manifest = bundle.manifest
     yield f"# Model card: {manifest.name}"
     yield ""
@@ -58,7 +58,7 @@ def head(bundle: Bundle) -> Iterator[str]:
 
 
 def signature(bundle: Bundle, score: str) -> Iterator[str]:
-    """Tell inputs, outputs and what the score is, parameters and cost."""
+    """Yield inputs, outputs, the meaning of the score, parameters and cost."""
     manifest = bundle.manifest
     yield "## Inputs and outputs"
     yield ""
@@ -76,34 +76,36 @@ def signature(bundle: Bundle, score: str) -> Iterator[str]:
     ]
     yield from table(("name", "", "type", "shape", "units", ""), rows)
     counts = ", ".join(f"{part} {count:,}" for part, count in bundle.parameters.items())
-    yield f"Parameters, counted off the weights: {counts}."
+    yield f"Parameters, counted from the weights: {counts}."
     if manifest.cost is not None:
         yield f"One event costs {manifest.cost.flops / 1e6:.2f} MFLOP; the weights take {manifest.cost.weight_bytes / 1e6:.2f} MB."
     yield ""
 
 
 def _supervised(bundle: Bundle) -> bool:
-    """Tell whether the model was trained on signal too."""
+    """Return whether the model was also trained on signal."""
     return "signal_files" in bundle.manifest.training
 
 
 def role(bundle: Bundle) -> str:
-    """Return what the score is."""
+    """Return the meaning of the score."""
     return (
-        "the probability of the signal, were both as frequent" if _supervised(bundle) else "the anomaly score"
+        "the probability of the signal if signal and background were equally frequent"
+        if _supervised(bundle)
+        else "the anomaly score"
     )
 
 
 def training_of(bundle: Bundle) -> Iterator[str]:
-    """Tell how it was trained."""
+    """Yield how the model was trained."""
     yield "## Training"
     yield ""
     training = bundle.manifest.training
     if not training:
-        yield "The bundle does not say how the model was trained."
+        yield "The bundle has no information about the training."
     rows = [(key.replace("_", " "), _plain(value)) for key, value in training.items()]
     if rows:
-        yield from table(("what", "value"), rows)
+        yield from table(("setting", "value"), rows)
     yield ""
 
 
@@ -133,23 +135,23 @@ def _samples(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
 def _merit(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
     score = _score(bundle, evaluation)
     for facts in evaluation.signals:
-        found = {f.variable: f for f in evaluation.figures if f.signal == facts.name}
-        if score not in found:
+        by_variable = {f.variable: f for f in evaluation.figures if f.signal == facts.name}
+        if score not in by_variable:
             continue
         yield f"## {facts.name} against background"
         yield ""
-        names = [score, *(name for name in BASELINE_NAMES if name in found)]
+        names = [score, *(name for name in BASELINE_NAMES if name in by_variable)]
         rows = [
             (
                 f"**{name}**" if name == score else name,
-                *(plus_minus(e) for e in figures_of_merit(found[name]).values()),
+                *(plus_minus(e) for e in figures_of_merit(by_variable[name]).values()),
             )
             for name in names
         ]
-        yield from table(("variable", *figures_of_merit(found[score])), rows)
-    yield "Errors are bootstrap standard errors. A baseline is a single variable of the same jets, without any training."
+        yield from table(("variable", *figures_of_merit(by_variable[score])), rows)
+    yield "Errors are bootstrap standard errors. A baseline is a single variable of the same jets."
     if any(f.variable in FRAME_BASELINES for f in evaluation.figures):
-        yield "Frames of signal and background were drawn to have one spectrum of jet pT (of the seed). Width is the mean distance of the calorimeters' energy from the middle of the frame, multiplicity the number of candidates in the jet."
+        yield "Frames of signal and background were sampled to have the same pT spectrum of the seed jets. Width is the energy-weighted mean distance from the centre of the frame in the calorimeters, multiplicity the number of candidates in the jet."
         yield ""
         return
     missing = [
@@ -158,7 +160,7 @@ def _merit(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
         if n not in FRAME_BASELINES and all(f.variable != n for f in evaluation.figures)
     ]
     if missing:
-        yield f"Not compared, since the files lack the columns: {', '.join(missing)}."
+        yield f"Not compared, because the files lack the columns: {', '.join(missing)}."
     yield ""
 
 
@@ -167,7 +169,7 @@ def _score(bundle: Bundle, evaluation: Evaluation) -> str:
 
 
 def _standing(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
-    yield "## Where the detector loses to a baseline"
+    yield "## Comparison with the baselines"
     yield ""
     for standing in standings(evaluation, _score(bundle, evaluation)):
         yield f"- {_sentence(standing)}"
@@ -190,7 +192,7 @@ def _working_points(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
     yield ""
     points = bundle.manifest.working_points
     if not points:
-        yield "The bundle sets no thresholds."
+        yield "The bundle has no working points."
         yield ""
         return
     samples = [evaluation.background.name, *(f.name for f in evaluation.signals)]
@@ -198,9 +200,9 @@ def _working_points(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
     for point in points:
         passed = evaluation.working_points.get(point.name, {})
         set_at = f"{point.background_efficiency:.4g}" if point.background_efficiency is not None else "–"
-        found = (f"{passed[s]:.4f}" if s in passed else "–" for s in samples)
+        fractions = (f"{passed[s]:.4f}" if s in passed else "–" for s in samples)
         rows.append(
-            (point.name, f"{point.threshold:.6g}", f"{set_at} ({point.background or 'unknown'})", *found)
+            (point.name, f"{point.threshold:.6g}", f"{set_at} ({point.background or 'unknown'})", *fractions)
         )
     yield from table(("name", "threshold", "set at", *(f"{name} passes" for name in samples)), rows)
 
@@ -212,17 +214,17 @@ def _limits(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
     thin = [
         e
         for e in (evaluation.figures[0].signal_efficiency if evaluation.figures else {})
-        if jets * float(e) < FEW
+        if jets * float(e) < FEW_BACKGROUND
     ]
     if thin:
-        yield f"- With {jets} background jets fewer than {FEW} lie above the threshold at background {', '.join(thin)}: those figures, and their errors, mean little."
-    yield "- The figures hold for simulated events (Pythia 8, a parametric detector response, no pile-up unless the samples have it), not for data of an experiment."
+        yield f"- With {jets} background jets, fewer than {FEW_BACKGROUND} are above the threshold at background {', '.join(thin)}: those figures and their errors are not reliable."
+    yield "- The figures are for simulated events (Pythia 8, a parametric detector response, no pile-up unless the samples have it), not for data of an experiment."
     if _supervised(bundle):
-        yield "- A threshold has to be set anew on the background that it will meet: what the network calls probable was learnt on equal shares of one simulation."
-        yield "- Images hold what this simulation puts into them. Showers are shared out by a parametric shape, noise in empty cells and the bending of tracks before the calorimeter are simplified or absent; another pile-up than that of the training changes the images."
+        yield "- Set the threshold again on the background of the application: the probabilities were learned from equal shares of signal and background in one simulation."
+        yield "- The images are those of this simulation: showers have a parametric shape; noise in empty cells and the bending of tracks before the calorimeter are simplified or absent; pile-up other than in the training changes the images."
     else:
-        yield "- The score is meant for ranking: it is no probability, and a threshold has to be set anew on the background that it will meet."
-        yield "- An unsupervised detector knows the background of its training only; a signal that looks simpler than the background scores low."
+        yield "- The score ranks events and is not a probability; set the threshold again on the background of the application."
+        yield "- An unsupervised detector knows only the background of its training; a signal that is simpler than the background scores low."
     if bundle.manifest.nan == "propagate":
         yield "- A jet with a NaN in its inputs scores NaN."
     yield ""

@@ -1,4 +1,4 @@
-"""The card of a classifier: what each selector tells apart, and what it takes off the rate behind a trigger path."""
+"""The model card of a classifier, and the ROC curves of its classes."""
 
 from __future__ import annotations
 
@@ -8,94 +8,101 @@ from pathlib import Path, PurePath
 from tamis.bundle import Bundle
 from tamis.records import Estimate, Selection, Selector
 from tamis.report.canvas import LINES, MUTED, colour, label, new_figure, save, style
-from tamis.report.card import head, signature, table, training_of
+from tamis.report.card import FEW_BACKGROUND, head, signature, table, training_of
 from tamis.report.content import plus_minus
 
-FEW = 10  # background rows below which an efficiency means little
 
-
-def write_class_card(bundle: Bundle, found: Selection) -> str:
+def write_class_card(bundle: Bundle, selection: Selection) -> str:
     """Return the card in Markdown."""
-    score = f"the score: 1 - p({found.classes[0]})"
+    score = f"the score: 1 - p({selection.classes[0]})"
     parts = (
         head(bundle),
         signature(bundle, score),
         training_of(bundle),
-        _samples(bundle, found),
-        _areas(found),
-        _rates(found),
-        _limits(bundle, found),
+        _samples(bundle, selection),
+        _areas(selection),
+        _rates(selection),
+        _limits(bundle, selection),
     )
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
 
 
-def of_probabilities(found: Selection) -> list[Selector]:
-    """Return the selectors that are the probability of their own class."""
-    return [s for s in found.selectors if s.variable == f"p({s.signal})"]
+def of_probabilities(selection: Selection) -> list[Selector]:
+    """Return the selectors that are the probability of their class."""
+    return [s for s in selection.selectors if s.variable == f"p({s.signal})"]
 
 
-def of_background(found: Selection) -> list[Selector]:
-    """Return the others: the score and plain variables, each against the background class."""
-    return [s for s in found.selectors if s.variable != f"p({s.signal})"]
+def of_background(selection: Selection) -> list[Selector]:
+    """Return the other selectors: the score and single variables, against the background class."""
+    return [s for s in selection.selectors if s.variable != f"p({s.signal})"]
 
 
-def _samples(bundle: Bundle, found: Selection) -> Iterator[str]:
+def _samples(bundle: Bundle, selection: Selection) -> Iterator[str]:
     yield "## Samples of this evaluation"
     yield ""
     rows = [
         (s.name, ", ".join(PurePath(file).name for file in s.files), s.events, s.rows, f"{s.rate:g}")
-        for s in found.samples
+        for s in selection.samples
     ]
     yield from table(("class", "files", "events", "rows", "rate"), rows)
-    yield f"Rates are relative; together they are the mix that the path accepts. Scored with {found.engine}, {found.created}."
+    yield f"Rates are relative; together they are the mix that the path accepts. Scored with {selection.engine}, {selection.created}."
     trained_on = bundle.manifest.training.get("files")
     names = {str(name) for name in trained_on} if isinstance(trained_on, list) else set()
-    shared = sorted(names & {PurePath(file).name for s in found.samples for file in s.files})
+    shared = sorted(names & {PurePath(file).name for s in selection.samples for file in s.files})
     if shared:
         yield f"**These files have the names of training files: {', '.join(shared)}. Unless they differ, the figures below are not of independent events.**"
     yield ""
 
 
-def _areas(found: Selection) -> Iterator[str]:
-    yield "## What it tells apart"
+def _areas(selection: Selection) -> Iterator[str]:
+    yield "## Class separation"
     yield ""
-    rows = [(f"**{s.variable}**", s.signal, "all others", plus_minus(s.auc)) for s in of_probabilities(found)]
-    rows += [(s.variable, s.signal, ", ".join(s.against), plus_minus(s.auc)) for s in of_background(found)]
+    rows = [
+        (f"**{s.variable}**", s.signal, "all others", plus_minus(s.auc)) for s in of_probabilities(selection)
+    ]
+    rows += [
+        (s.variable, s.signal, ", ".join(s.against), plus_minus(s.auc)) for s in of_background(selection)
+    ]
     yield from table(("selector", "signal", "against", "AUC"), rows)
-    yield "Errors are bootstrap standard errors. Several classes that are background together count the same each. Single variables are of the same events, without any training."
+    yield "Errors are bootstrap standard errors. Where several classes are background, each has equal weight. Single variables are of the same events."
     yield ""
 
 
-def _rates(found: Selection) -> Iterator[str]:
+def _rates(selection: Selection) -> Iterator[str]:
     yield "## At 99 % of the signal"
     yield ""
-    signals = found.classes[1:]
-    shown = [s for s in of_probabilities(found) if s.signal in signals] + of_background(found)
+    signals = selection.classes[1:]
+    shown = [s for s in of_probabilities(selection) if s.signal in signals] + of_background(selection)
     rows = [
-        (s.signal, s.variable, *(_percent(s.passing[name]) for name in found.classes), _percent(s.removed))
+        (
+            s.signal,
+            s.variable,
+            *(_percent(s.passing[name]) for name in selection.classes),
+            _percent(s.removed),
+        )
         for s in sorted(shown, key=lambda s: signals.index(s.signal))
     ]
-    columns = ("signal", "selector", *(f"{name} passes" for name in found.classes), "rate that goes away")
+    columns = ("signal", "selector", *(f"{name} passes" for name in selection.classes), "rate removed")
     yield from table(columns, rows)
-    yield "The threshold is set on these events where 99 % of the signal pass; the last column is of the mix of all samples."
+    yield "The threshold is set on these events, where 99 % of the signal pass; the last column is for the mix of all samples."
     yield ""
 
 
-def _limits(bundle: Bundle, found: Selection) -> Iterator[str]:
+def _limits(bundle: Bundle, selection: Selection) -> Iterator[str]:
     yield "## Limits of use"
     yield ""
     thin = [
         s
-        for s in of_probabilities(found)
-        if sum(x.rows for x in found.samples if x.name != s.signal)
+        for s in of_probabilities(selection)
+        if sum(x.rows for x in selection.samples if x.name != s.signal)
         * max(e.value for name, e in s.passing.items() if name != s.signal)
-        < FEW
+        < FEW_BACKGROUND
     ]
     if thin:
-        yield f"- Fewer than {FEW} background rows pass {', '.join(s.variable for s in thin)} at 99 % of its signal: that figure means little."
-    yield "- The figures hold for simulated events (Pythia 8 at leading order, a parametric detector response with parametric b-tags and fakes), not for data of an experiment."
-    yield "- Every class counted the same in the training: a probability is one only for a mix of equal parts, and a threshold has to be set anew on the mix that it will meet."
-    yield "- Only events with a lepton that the feature takes are scored; what the path loses before is not counted."
+        yield f"- Fewer than {FEW_BACKGROUND} background rows pass {', '.join(s.variable for s in thin)} at 99 % of its signal: that figure is not reliable."
+    yield "- The figures are for simulated events (Pythia 8 at leading order, a parametric detector response with parametric b-tags and fakes), not for data of an experiment."
+    yield "- All classes had equal weight in the training: the outputs are probabilities only for a mix of equal parts; set the threshold again on the mix of the application."
+    yield "- Only events with a lepton accepted by the feature are scored; losses before that are not included."
     if bundle.manifest.nan == "propagate":
         yield "- An event with a NaN in its inputs scores NaN."
     yield ""
@@ -105,17 +112,17 @@ def _percent(estimate: Estimate) -> str:
     return f"({100 * estimate.value:.2f} ± {100 * estimate.error:.2f}) %"
 
 
-def draw_selectors(found: Sequence[Selection], folder: Path, name: str) -> Path:
-    """Draw the probability of every class against all others, of some bundles on the same samples."""
-    classes = found[0].classes
+def draw_selectors(selections: Sequence[Selection], folder: Path, name: str) -> Path:
+    """Draw the ROC curve of every class against all others, for bundles evaluated on the same samples; return the PNG."""
+    classes = selections[0].classes
     with style():
         figure, frames = new_figure(len(classes), size=(5.1 * len(classes), 5.6))
         for axes, signal in zip(frames, classes, strict=True):
-            for index, one in enumerate(found):
-                selector = next(s for s in of_probabilities(one) if s.signal == signal)
+            for index, selection in enumerate(selections):
+                selector = next(s for s in of_probabilities(selection) if s.signal == signal)
                 x, y = [p[1] for p in selector.curve], [p[0] for p in selector.curve]
-                told = f"{one.bundle}  {selector.auc.value:.4f} ± {selector.auc.error:.4f}"
-                axes.plot(x, y, label=told, color=colour(index), linestyle=LINES[index % len(LINES)])
+                name_and_auc = f"{selection.bundle}  {selector.auc.value:.4f} ± {selector.auc.error:.4f}"
+                axes.plot(x, y, label=name_and_auc, color=colour(index), linestyle=LINES[index % len(LINES)])
             axes.axvline(0.99, color=MUTED, linestyle=":", lw=1.2)
             axes.set_yscale("log")
             axes.set_ylim(1e-3, 1.0)
@@ -123,6 +130,6 @@ def draw_selectors(found: Sequence[Selection], folder: Path, name: str) -> Path:
             axes.set_xlabel(f"efficiency for {signal}")
             axes.set_ylabel("efficiency for the others")
             axes.legend(loc="upper left", fontsize=9.5, title="area under the curve", title_fontsize=9.5)
-            label(axes, "", f"simulation, {signal}")  # three frames leave no room beside the name
+            label(axes, "", f"simulation, {signal}")  # no room for more text above three frames
         save(figure, folder, name)
     return folder / f"{name}.png"

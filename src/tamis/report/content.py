@@ -1,4 +1,4 @@
-"""What a page is made of: sections of pictures and sortable tables."""
+"""The content of a page: sections of pictures and sortable tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Key = float | str
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: what is read, and what it is sorted by."""
+    """A cell: its text, and the key that it is sorted by."""
 
     text: str
     key: Key
@@ -20,7 +20,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row; `model` is what the page's filter looks at, `mark` colours it (good or bad)."""
+    """A row; the page filters by `model`, and `mark` colours the row (good or bad)."""
 
     cells: tuple[Cell, ...]
     model: str = ""
@@ -39,7 +39,7 @@ class PageTable:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: its file name without suffix, what it shows, and the same in words."""
+    """A drawn figure with its file name (without suffix), title and alternative text."""
 
     name: str
     title: str
@@ -63,7 +63,7 @@ class Section:
 
     @property
     def empty(self) -> bool:
-        """Tell whether there is nothing to show."""
+        """Return whether there is nothing to show."""
         return not (self.pictures or self.tables)
 
 
@@ -73,19 +73,19 @@ def words(text: str) -> Cell:
 
 
 def number(value: float | None, form: str = "g") -> Cell:
-    """Return a cell of a number; what was not measured sorts last."""
+    """Return a cell of a number; None is shown as a dash and sorts last."""
     return Cell("–", float("inf")) if value is None else Cell(format(value, form), float(value))
 
 
 def milliseconds(nanoseconds: float | None) -> Cell:
-    """Return a time as a cell, with three significant digits."""
+    """Return a cell of a time in milliseconds, with three significant digits."""
     if nanoseconds is None:
         return Cell("–", float("inf"))
     return Cell(significant(nanoseconds / 1e6), nanoseconds)
 
 
 def significant(value: float) -> str:
-    """Return three significant digits, without an exponent where people would not write one."""
+    """Format a number with three significant digits, without an exponent unless it is very small or large."""
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         text = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
         return text if "e" not in text else f"{value:.0f}"

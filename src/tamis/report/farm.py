@@ -1,4 +1,4 @@
-"""A farm drawn: time per event against clients per server, latency against rate, servers against p99."""
+"""Figures of a farm: time per event against clients per server, latency against rate, servers against p99."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from tamis.farm import Workload, servers_needed
-from tamis.records import DelayStudy, FarmRecord, Knee, PublishedRecord
+from tamis.records import FarmRecord, Knee, PublishedRecord
 from tamis.report.canvas import INK, MARKERS, MUTED, colour, label, new_figure, plain_log, save, style
 from tamis.report.content import Picture, significant
 
-TARGETS = 40  # of p99, along an axis
+P99_TARGETS = 40  # points along the axis of p99 targets
 
 
 def draw_farm(record: FarmRecord | PublishedRecord, folder: Path) -> list[Path]:
-    """Draw a study into PNG and PDF files; return the PNGs."""
+    """Draw a farm study as PNG and PDF files; return the PNGs."""
     with style():
         pictures = (
             [_published(record)]
@@ -29,19 +29,19 @@ def draw_farm(record: FarmRecord | PublishedRecord, folder: Path) -> list[Path]:
 def _knee(axes: Any, knee: Knee, unit_s: float) -> None:
     clients = [point.clients for point in knee.points]
     series: list[tuple[str, list[float | None]]] = [
-        ("simulated, clients all alike", [point.fixed_s for point in knee.points]),
+        ("simulated, identical clients", [point.fixed_s for point in knee.points]),
         ("simulated, random work", [point.random_s for point in knee.points]),
-        ("simulated, one shared line", [point.shared_s for point in knee.points]),
+        ("simulated, one shared link", [point.shared_s for point in knee.points]),
     ]
-    for index, (told, values) in enumerate(series):
-        seen = [(n, value / unit_s) for n, value in zip(clients, values, strict=True) if value is not None]
-        if seen:
+    for index, (name, values) in enumerate(series):
+        points = [(n, value / unit_s) for n, value in zip(clients, values, strict=True) if value is not None]
+        if points:
             look = {"marker": MARKERS[index], "color": colour(index), "linestyle": "none", "mfc": "none"}
-            axes.plot(*zip(*seen, strict=True), label=told, **look)
-    bent = sorted({*clients, knee.knee})
+            axes.plot(*zip(*points, strict=True), label=name, **look)
+    formula_clients = sorted({*clients, knee.knee})
     workload = Workload(knee.cpu_s, knee.moved, knee.server_s, knee.latency_s)
-    formula = [workload.time_per_event_s(n) / unit_s for n in bent]
-    axes.plot(bent, formula, color=INK, linewidth=1.4, label="closed formula", zorder=1)
+    formula = [workload.time_per_event_s(n) / unit_s for n in formula_clients]
+    axes.plot(formula_clients, formula, color=INK, linewidth=1.4, label="closed formula", zorder=1)
     axes.set_xlim(0, max(clients) * 1.04)
     axes.set_xlabel("clients per server")
 
@@ -62,8 +62,8 @@ def _published(record: PublishedRecord) -> Picture:
     axes.set_ylabel("time per event [s]")
     axes.legend(loc="lower left")
     label(axes, "ProtoDUNE-SP chain", f"knee {knee.knee:.1f}")
-    told = f"time per event is {knee.points[0].formula_s:.4g} s until {knee.knee:.3g} clients share a server, then rises"
-    return Picture("farm-published", "the published knee", told, figure)
+    alt = f"time per event is {knee.points[0].formula_s:.4g} s until {knee.knee:.3g} clients share a server, then rises"
+    return Picture("farm-published", "the published knee", alt, figure)
 
 
 def _clients(record: FarmRecord) -> Picture:
@@ -75,15 +75,15 @@ def _clients(record: FarmRecord) -> Picture:
     axes.set_ylabel("time per event [ms]")
     axes.legend(loc="lower right")
     label(axes, record.model, f"{record.rows} rows; knee {record.knee.knee:.3g}")
-    told = (
+    alt = (
         f"time per event of {record.model} against clients per server; the knee is at {record.knee.knee:.3g}"
     )
-    return Picture("farm-clients", "clients per server", told, figure)
+    return Picture("farm-clients", "clients per server", alt, figure)
 
 
 def _latency(record: FarmRecord) -> Picture:
     figure, axes = new_figure()
-    chosen = _chosen(record)
+    chosen = next(delay for delay in record.delays if delay.delay_ms == record.delay_ms)
     rates = [point.rate_hz for point in chosen.points]
     for index, (name, values) in enumerate(
         (
@@ -94,7 +94,7 @@ def _latency(record: FarmRecord) -> Picture:
     ):
         axes.plot(rates, [v / 1e3 for v in values], marker=MARKERS[index], color=colour(index), label=name)
     axes.axhline(
-        record.p99_ms, color=MUTED, linestyle="--", linewidth=1.2, label=f"wanted p99, {record.p99_ms:g} ms"
+        record.p99_ms, color=MUTED, linestyle="--", linewidth=1.2, label=f"target p99, {record.p99_ms:g} ms"
     )
     if chosen.rate_hz:
         axes.axvline(
@@ -106,30 +106,26 @@ def _latency(record: FarmRecord) -> Picture:
     axes.set_ylim(low / 1.6, high * 8)
     plain_log(axes.yaxis)
     axes.set_xlim(0, record.capacity_hz)
-    axes.set_xlabel("requests per second and server")
+    axes.set_xlabel("requests per second per server")
     axes.set_ylabel("latency [ms]")
     axes.legend(loc="upper left", ncols=2)
     label(axes, record.model, f"delay {chosen.delay_ms:g} ms, {record.rows} rows")
-    told = f"latency against rate of one server: p99 is {record.p99_ms:g} ms at {significant(chosen.rate_hz or 0)} requests per second"
-    return Picture("farm-latency", "latency against rate", told, figure)
-
-
-def _chosen(record: FarmRecord) -> DelayStudy:
-    return next(delay for delay in record.delays if delay.delay_ms == record.delay_ms)
+    alt = f"latency against rate of one server: p99 is {record.p99_ms:g} ms at {significant(chosen.rate_hz or 0)} requests per second"
+    return Picture("farm-latency", "latency against rate", alt, figure)
 
 
 def _servers(record: FarmRecord) -> Picture:
     figure, axes = new_figure()
     lowest = min(delay.points[0].latency.p99_us for delay in record.delays) / 1e3
     highest = max(record.p99_ms * 3, lowest * 10)
-    targets = [lowest * (highest / lowest) ** (i / TARGETS) for i in range(TARGETS + 1)]
+    targets = [lowest * (highest / lowest) ** (i / P99_TARGETS) for i in range(P99_TARGETS + 1)]
     drawn: list[float] = []
     for index, delay in enumerate(record.delays):
-        found = servers_needed(delay, record.rate_hz, targets)
-        drawn += [count for _, count in found]
+        needed = servers_needed(delay, record.rate_hz, targets)
+        drawn += [count for _, count in needed]
         axes.plot(
-            [target for target, _ in found],
-            [count for _, count in found],
+            [target for target, _ in needed],
+            [count for _, count in needed],
             color=colour(index),
             linestyle=("-", "--", "-.", ":", (0, (5, 1, 1, 1)))[index % 5],
             label=f"delay {delay.delay_ms:g} ms",
@@ -142,9 +138,9 @@ def _servers(record: FarmRecord) -> Picture:
     ticks = [t * 10**e for e in range(-2, 6) for t in (1, 2, 5) if lowest <= t * 10**e <= highest]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     plain_log(axes.yaxis)
-    axes.set_xlabel("wanted p99 [ms]")
+    axes.set_xlabel("target p99 [ms]")
     axes.set_ylabel("servers")
     axes.legend(loc="upper right")
     label(axes, record.model, f"{record.rate_hz:g} requests/s")
-    told = f"servers needed against p99: {record.servers} for {record.p99_ms:g} ms"
-    return Picture("farm-servers", "servers against p99", told, figure)
+    alt = f"servers needed against p99: {record.servers} for {record.p99_ms:g} ms"
+    return Picture("farm-servers", "servers against p99", alt, figure)

@@ -1,4 +1,4 @@
-"""Latency drawn: against batch size, per event, cold against warm, as ratios."""
+"""Figures and table of latency: against batch size, per event, cold and warm, and as ratios."""
 
 from __future__ import annotations
 
@@ -21,40 +21,38 @@ from tamis.report.content import Cell, PageTable, Picture, Row, milliseconds, nu
 
 HLT_BUDGET_NS = 100_000_000
 BUDGET = "HLT budget, 100 ms"
-
-
-# as a user calls it before the others, and what a legend says of it
-MODES = {"call": "", "bound": ", bound buffers", "plain": ", engine alone"}
+# labels in legends; the order is that of preference
+MODE_LABELS = {"call": "", "bound": ", bound buffers", "plain": ", engine alone"}
 
 
 def latency_pictures(rows: Sequence[LatencyRow], bundle: str, suffix: str) -> list[Picture]:
-    """Draw one model's times."""
-    mine = [row for row in rows if row.bundle == bundle and row.engine != "null"]
-    if not mine:
+    """Draw the times of one model."""
+    rows = [row for row in rows if row.bundle == bundle and row.engine != "null"]
+    if not rows:
         return []
-    drawn = [_against_batch(mine, bundle, suffix), _per_event(mine, bundle, suffix)]
-    if any(row.cold for row in mine):
-        drawn.append(_cold(mine, bundle, suffix))
-    if any(row.ratio and row.engine not in row.ratio.baseline for row in mine):
-        drawn.append(_ratios(mine, bundle, suffix))
-    return drawn
+    pictures = [_against_batch(rows, bundle, suffix), _per_event(rows, bundle, suffix)]
+    if any(row.cold for row in rows):
+        pictures.append(_cold(rows, bundle, suffix))
+    if any(row.ratio and row.engine not in row.ratio.baseline for row in rows):
+        pictures.append(_ratios(rows, bundle, suffix))
+    return pictures
 
 
 def by_engine(rows: Sequence[LatencyRow]) -> dict[str, list[LatencyRow]]:
-    """Return each engine's rows by batch: as a user calls it, or bound where that is all there is."""
-    found: dict[str, list[LatencyRow]] = {}
+    """Return each engine's rows in order of batch size, of the first mode that was measured."""
+    rows_of: dict[str, list[LatencyRow]] = {}
     for name in sorted({row.engine for row in rows}, key=engine_index):
-        by_mode = [[row for row in rows if row.engine == name and row.mode == mode] for mode in MODES]
-        chosen = next(mine for mine in by_mode if mine)
-        found[name] = sorted(chosen, key=lambda row: row.batch)
-    return found
+        by_mode = [[row for row in rows if row.engine == name and row.mode == mode] for mode in MODE_LABELS]
+        chosen = next(rows for rows in by_mode if rows)
+        rows_of[name] = sorted(chosen, key=lambda row: row.batch)
+    return rows_of
 
 
 def _lines(
     axes: Any, rows: Sequence[LatencyRow], value: Callable[[LatencyRow], float | None], **options: Any
 ) -> None:
-    for name, mine in by_engine(rows).items():
-        points = [(row.batch, y) for row in mine if (y := value(row)) is not None]
+    for name, of_engine in by_engine(rows).items():
+        points = [(row.batch, y) for row in of_engine if (y := value(row)) is not None]
         if points:
             index = engine_index(name)
             marker = {"marker": MARKERS[index % len(MARKERS)], "color": colour(index), "label": name}
@@ -79,10 +77,15 @@ def _bounds(axes: Any, values: Sequence[float], top: float = 3.0) -> None:
 
 def _against_batch(rows: list[LatencyRow], bundle: str, suffix: str) -> Picture:
     figure, axes = new_figure()
-    for name, mine in by_engine(rows).items():
-        x, p50 = [r.batch for r in mine], [r.warm.p50_ns / 1e6 for r in mine]
+    for name, of_engine in by_engine(rows).items():
+        x, p50 = [r.batch for r in of_engine], [r.warm.p50_ns / 1e6 for r in of_engine]
         axes.fill_between(
-            x, p50, [r.warm.p95_ns / 1e6 for r in mine], color=colour(engine_index(name)), alpha=0.16, lw=0
+            x,
+            p50,
+            [r.warm.p95_ns / 1e6 for r in of_engine],
+            color=colour(engine_index(name)),
+            alpha=0.16,
+            lw=0,
         )
     _lines(axes, rows, lambda row: row.warm.p50_ns / 1e6)
     _floor(axes, rows, lambda _, floor: floor / 1e6)
@@ -95,13 +98,13 @@ def _against_batch(rows: list[LatencyRow], bundle: str, suffix: str) -> Picture:
     plain_log(axes.yaxis)
     axes.set_ylabel("time per call [ms]")
     axes.legend(loc="upper left", ncols=2)
-    label(axes, bundle, "warm, one call: median, band to p95")
+    label(axes, bundle, "warm, single calls: median, band to p95")
     fastest = min(rows, key=lambda r: r.warm.p50_ns / r.batch)
     alt = (
         f"Median time per call of {bundle} against batch size on logarithmic axes for {', '.join(by_engine(rows))}; "
         f"lowest time per jet: {fastest.engine}, {significant(fastest.warm.p50_ns / 1e6)} ms at batch {fastest.batch}."
     )
-    caption = "The line is the median of single calls, the band reaches to the 95th percentile. No call can be faster than the floor: all arithmetic at the measured peak rate of one core, all weights read once."
+    caption = "The line is the median of single calls, the band extends to the 95th percentile. The floor is the least possible time: all arithmetic at the measured peak rate of one core, or all weights read once."
     return Picture(f"latency-{bundle}{suffix}", f"{bundle}: latency", alt, figure, caption, bundle)
 
 
@@ -143,7 +146,7 @@ def _cold(rows: list[LatencyRow], bundle: str, suffix: str) -> Picture:
     label(axes, bundle, "median")
     alt = f"Median time per call of {bundle} warm (solid) and with evicted caches (dashed, open markers) against batch size."
     caption = (
-        "Cold: the caches were filled with other data before each call, as between two events of a trigger."
+        "Cold: the caches were filled with other data before each call, as between two events in a trigger."
     )
     return Picture(f"cold-{bundle}{suffix}", f"{bundle}: cold and warm", alt, figure, caption, bundle)
 
@@ -152,50 +155,46 @@ def _ratios(rows: list[LatencyRow], bundle: str, suffix: str) -> Picture:
     figure, axes = new_figure()
     baseline = next(row.ratio.baseline for row in rows if row.ratio)
     others = [row for row in rows if row.ratio and f"{row.engine} {row.mode}" != baseline]
-    for shift, (name, mine) in enumerate(by_engine(others).items()):
+    for shift, (name, of_engine) in enumerate(by_engine(others).items()):
         index = engine_index(name)
-        found = [(row.batch * 1.05 ** (shift - 1), row.ratio) for row in mine if row.ratio]
-        y = [ratio.median for _, ratio in found]
-        errors = [[r.median - r.low for _, r in found], [r.high - r.median for _, r in found]]
+        ratios = [(row.batch * 1.05 ** (shift - 1), row.ratio) for row in of_engine if row.ratio]
+        y = [ratio.median for _, ratio in ratios]
+        errors = [[r.median - r.low for _, r in ratios], [r.high - r.median for _, r in ratios]]
         axes.errorbar(
-            [x for x, _ in found],
+            [x for x, _ in ratios],
             y,
             yerr=errors,
             color=colour(index),
             marker=MARKERS[index % len(MARKERS)],
             capsize=3,
-            label=name + MODES[mine[0].mode],
+            label=name + MODE_LABELS[of_engine[0].mode],
         )
     axes.axhline(1.0, color=INK, linestyle="--", linewidth=1.2)
     axes.set_yscale("log")
     values = [v for row in others if row.ratio for v in (row.ratio.low, row.ratio.high, 1.0)]
     axes.set_ylim(min(values) / 1.5, max(values) * 2.2)
     batch_axis(axes, [row.batch for row in rows])
-    ticks = [t for t in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100) if _inside(t, axes)]
+    bottom, top = axes.get_ylim()
+    ticks = [t for t in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100) if bottom <= t <= top]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.set_yticks([], minor=True)
     axes.set_ylabel(f"time / time of {baseline.split()[0]}")
     axes.legend(loc="upper right", ncols=2)
     label(axes, bundle, "per round: median and quartiles")
-    told = ", ".join(
+    medians = ", ".join(
         f"{row.engine} {row.ratio.median:.2f} at batch {row.batch}"
         for row in others
         if row.ratio and row.mode == "call"
     )
-    alt = f"Time of each engine over that of {baseline} against batch size: {told}."
-    caption = "Above one: slower. Engines took turns in shuffled blocks of one run, and the ratio is taken round by round."
+    alt = f"Time of each engine over that of {baseline} against batch size: {medians}."
+    caption = "Above one is slower. Engines were interleaved in shuffled blocks of one run; the ratio is taken round by round."
     return Picture(
         f"ratio-{bundle}{suffix}", f"{bundle}: ratio to {baseline.split()[0]}", alt, figure, caption, bundle
     )
 
 
-def _inside(tick: float, axes: Any) -> bool:
-    low, high = axes.get_ylim()
-    return bool(low <= tick <= high)
-
-
 def latency_table(rows: Sequence[LatencyRow], note: str) -> PageTable:
-    """Return every time that was measured."""
+    """Return all measured times."""
     columns = (
         "model",
         "engine",
@@ -208,7 +207,7 @@ def latency_table(rows: Sequence[LatencyRow], note: str) -> PageTable:
         "jets per second",
         "ratio",
         "quartiles",
-        "times the floor",
+        "time / floor",
         "share of 100 ms",
     )
     return PageTable("Latency", columns, tuple(map(_latency_row, rows)), note)

@@ -1,4 +1,4 @@
-"""Memory and loading drawn."""
+"""Figures and tables of memory and loading times."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MB = 1e6
 
 
 def memory_pictures(rows: Sequence[MemoryRow], bundle: str, suffix: str) -> list[Picture]:
-    """Draw one model's memory."""
-    mine = [row for row in rows if row.bundle == bundle]
-    drawn = []
-    if len({row.batch for row in mine}) > 1:
-        drawn.append(_against_batch(mine, bundle, suffix))
-    long = _longest(mine)
+    """Draw the memory of one model."""
+    rows = [row for row in rows if row.bundle == bundle]
+    pictures = []
+    if len({row.batch for row in rows}) > 1:
+        pictures.append(_against_batch(rows, bundle, suffix))
+    long = _longest(rows)
     if long:
-        drawn.append(_against_events(long, bundle, suffix))
-    return drawn
+        pictures.append(_against_events(long, bundle, suffix))
+    return pictures
 
 
 def _engines(rows: Sequence[MemoryRow]) -> list[str]:
@@ -28,20 +28,20 @@ def _engines(rows: Sequence[MemoryRow]) -> list[str]:
 
 
 def _longest(rows: Sequence[MemoryRow]) -> dict[str, MemoryRow]:
-    """Return each engine's run over the most events, where it was followed."""
-    found = {}
+    """Return each engine's run over the most events, of those with a memory curve."""
+    longest = {}
     for name in _engines(rows):
-        followed = [row for row in rows if row.engine == name and len(row.curve) > 1]
-        if followed:
-            found[name] = max(followed, key=lambda row: row.events)
-    return found
+        tracked = [row for row in rows if row.engine == name and len(row.curve) > 1]
+        if tracked:
+            longest[name] = max(tracked, key=lambda row: row.events)
+    return longest
 
 
 def _against_batch(rows: list[MemoryRow], bundle: str, suffix: str) -> Picture:
     figure, axes = new_figure()
     top = 0.0
     for name in _engines(rows):
-        # of runs with one batch, the shortest: longer ones are about the number of events
+        # the shortest run at each batch size; longer ones show memory against the number of events
         shortest = {r.batch: r for r in sorted(rows, key=lambda r: -r.events) if r.engine == name}
         points = [shortest[batch] for batch in sorted(shortest)]
         index = engine_index(name)
@@ -59,7 +59,7 @@ def _against_batch(rows: list[MemoryRow], bundle: str, suffix: str) -> Picture:
     label(axes, bundle, "resident set and heap")
     highest = max(rows, key=lambda r: r.rss_peak_bytes)
     alt = f"Peak memory of {bundle} against batch size; highest resident set {highest.rss_peak_bytes / MB:.0f} MB with {highest.engine}."
-    caption = "Process: the high-water mark of the resident set, Python and libraries included. Heap: the high-water mark of allocations that memray saw."
+    caption = "Process: high-water mark of the resident set, including Python and libraries. Heap: high-water mark of the allocations tracked by memray."
     return Picture(
         f"memory-batch-{bundle}{suffix}", f"{bundle}: memory against batch", alt, figure, caption, bundle
     )
@@ -82,23 +82,23 @@ def _against_events(long: dict[str, MemoryRow], bundle: str, suffix: str) -> Pic
         top = max(top, max(rss) / MB)
     axes.set_ylim(0, top * 1.45)
     axes.set_xlim(0, max(row.events for row in long.values()) * 1.03)
-    axes.set_xlabel("jets done")
+    axes.set_xlabel("processed jets")
     axes.set_ylabel("resident set [MB]")
     axes.legend(loc="upper left")
     label(axes, bundle, "one process per engine")
-    told = ", ".join(
+    ranges = ", ".join(
         f"{name} {row.curve[0][1] / MB:.0f} to {row.curve[-1][1] / MB:.0f} MB over {row.events} jets"
         for name, row in long.items()
     )
-    caption = "Where the line is flat, memory does not depend on how many jets were scored."
-    alt = f"Resident set of {bundle} against the number of jets done: {told}."
+    caption = "A flat line means that memory does not depend on the number of scored jets."
+    alt = f"Resident set of {bundle} against the number of processed jets: {ranges}."
     return Picture(
         f"memory-events-{bundle}{suffix}", f"{bundle}: memory against jets", alt, figure, caption, bundle
     )
 
 
 def memory_table(rows: Sequence[MemoryRow], note: str) -> PageTable:
-    """Return every memory run."""
+    """Return all memory measurements."""
     columns = (
         "model",
         "engine",
@@ -110,17 +110,19 @@ def memory_table(rows: Sequence[MemoryRow], note: str) -> PageTable:
         "peak RSS [MB]",
         "peak heap [MB]",
     )
-    made = []
+    table_rows = []
     for row in rows:
         sizes = (row.rss_before_bytes, row.rss_open_bytes, row.rss_after_bytes, row.rss_peak_bytes)
         heap = None if row.allocated_peak_bytes is None else row.allocated_peak_bytes / MB
         cells = (words(row.bundle), words(row.engine), number(row.batch), number(row.events, ".0f"))
-        made.append(Row((*cells, *(number(s / MB, ".0f") for s in sizes), number(heap, ".1f")), row.bundle))
-    return PageTable("Memory, a process for each row", columns, tuple(made), note)
+        table_rows.append(
+            Row((*cells, *(number(s / MB, ".0f") for s in sizes), number(heap, ".1f")), row.bundle)
+        )
+    return PageTable("Memory, one process per row", columns, tuple(table_rows), note)
 
 
 def load_picture(rows: Sequence[LoadRow], suffix: str) -> Picture:
-    """Draw what getting ready is made of."""
+    """Draw import, open and first call as stacked bars."""
     figure, axes = new_figure(size=(11.0, 1.6 + 0.42 * len(rows)))
     parts = (("import", "import_ns"), ("open and verify", "open_ns"), ("first call", "first_call_ns"))
     names = [f"{row.bundle}, {row.engine}" for row in rows]
@@ -148,15 +150,13 @@ def load_picture(rows: Sequence[LoadRow], suffix: str) -> Picture:
     axes.minorticks_off()
     axes.set_xlabel("time [ms]")
     figure.legend(loc="outside upper right", ncols=3)
-    told = "; ".join(f"{name} {total:.0f} ms" for name, total in zip(names, left, strict=True))
-    alt = f"Time from the start of Python's imports to the end of the first call: {told}."
-    return Picture(
-        f"loading{suffix}", "Getting ready", alt, figure, "Medians over fresh processes.", wide=True
-    )
+    totals = "; ".join(f"{name} {total:.0f} ms" for name, total in zip(names, left, strict=True))
+    alt = f"Time from the start of Python's imports to the end of the first call: {totals}."
+    return Picture(f"loading{suffix}", "Loading", alt, figure, "Medians over fresh processes.", wide=True)
 
 
 def load_table(rows: Sequence[LoadRow], note: str) -> PageTable:
-    """Return import, open, first and second call."""
+    """Return the times of import, open, first and second call."""
     columns = (
         "model",
         "engine",
@@ -167,10 +167,10 @@ def load_table(rows: Sequence[LoadRow], note: str) -> PageTable:
         "second call [ms]",
         "first / second",
     )
-    made = []
+    table_rows = []
     for row in rows:
         times = (row.import_ns, row.open_ns, row.first_call_ns, row.second_call_ns)
         ratio = row.first_call_ns / row.second_call_ns if row.second_call_ns else None
         cells: tuple[Cell, ...] = (words(row.bundle), words(row.engine), number(row.processes))
-        made.append(Row((*cells, *map(milliseconds, times), number(ratio, ".1f")), row.bundle))
-    return PageTable("Import, open, first call", columns, tuple(made), note)
+        table_rows.append(Row((*cells, *map(milliseconds, times), number(ratio, ".1f")), row.bundle))
+    return PageTable("Import, open, first call", columns, tuple(table_rows), note)

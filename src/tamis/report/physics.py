@@ -1,4 +1,4 @@
-"""Physics drawn: ROC curves, distributions, figures of merit next to the baselines."""
+"""Figures and tables of physics: ROC curves, distributions, figures of merit next to the baselines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from tamis._base import require
 from tamis.measure.physics.baselines import BASELINE_NAMES, score_name
 from tamis.records import Discrimination, Evaluation, VariableHistogram
-from tamis.report.canvas import INK, LINES, MARKERS, MUTED, PURPOSE, colour, label, new_figure
+from tamis.report.canvas import DRAWING, INK, LINES, MARKERS, MUTED, colour, label, new_figure
 from tamis.report.content import Cell, PageTable, Picture, Row, number, words
 
 TITLES = {
@@ -28,7 +28,7 @@ ENDINGS = {
 
 
 def physics_pictures(evaluation: Evaluation, suffix: str) -> list[Picture]:
-    """Draw what one evaluation says of its detector."""
+    """Draw the figures of merit, ROC curves and score distribution of one evaluation."""
     drawn = [_summary(evaluation, suffix)]
     drawn += [_roc(evaluation, facts.name, suffix) for facts in evaluation.signals]
     score = score_name(evaluation)
@@ -37,13 +37,13 @@ def physics_pictures(evaluation: Evaluation, suffix: str) -> list[Picture]:
 
 
 def baseline_pictures(evaluation: Evaluation, suffix: str) -> list[Picture]:
-    """Draw the baselines' distributions, each once: they belong to the samples, not to a detector."""
+    """Draw the distributions of the baselines, which belong to the samples and not to a detector."""
     shown = set(BASELINE_NAMES) - {"-multiplicity", "-width"}
     return [_distribution(evaluation, h, suffix) for h in evaluation.histograms if h.variable in shown]
 
 
 def variable_style(evaluation: Evaluation, variable: str) -> dict[str, Any]:
-    """Return how a variable is drawn: the score in ink and thick, everything else in its own colour and dashes."""
+    """Return the line style of a variable: the score is thick and in ink, others have their own colour and dashes."""
     if variable == score_name(evaluation):
         return {"color": INK, "linestyle": "-", "linewidth": 2.6, "zorder": 5}
     others = [
@@ -78,10 +78,10 @@ def _summary(evaluation: Evaluation, suffix: str) -> Picture:
             style = variable_style(evaluation, variable)
             offset = 0.13 * (place - (len(variables) - 1) / 2)
             for row, signal in enumerate(signals):
-                found = next((f for f in _of(evaluation, signal) if f.variable == variable), None)
-                if found is None:
+                figures = next((f for f in _of(evaluation, signal) if f.variable == variable), None)
+                if figures is None:
                     continue
-                value = found.auc if column == 0 else found.signal_efficiency[efficiencies[column - 1]]
+                value = figures.auc if column == 0 else figures.signal_efficiency[efficiencies[column - 1]]
                 axes.errorbar(
                     value.value,
                     row + offset,
@@ -110,11 +110,11 @@ def _summary(evaluation: Evaluation, suffix: str) -> Picture:
             axes.set_xlabel(f"signal efficiency at background {ending}")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(variables))
-    told = "; ".join(
+    aucs = "; ".join(
         f"{f.signal} {f.auc.value:.3f}" for f in evaluation.figures if f.variable == variables[0]
     )
-    alt = f"AUC and signal efficiencies of {evaluation.bundle} and of simple baselines for every signal, with bootstrap errors; AUC of the score: {told}."
-    caption = "Bars: bootstrap standard errors. A marker left of another is worse: where a baseline lies right of the circle, the detector loses to it."
+    alt = f"AUC and signal efficiencies of {evaluation.bundle} and of simple baselines for every signal, with bootstrap errors; AUC of the score: {aucs}."
+    caption = "Bars are bootstrap standard errors. Further right is better: a baseline to the right of the circle is better than the detector."
     return Picture(
         f"figures-of-merit-{evaluation.bundle}{suffix}",
         f"{evaluation.bundle}: next to the baselines",
@@ -129,8 +129,8 @@ def _summary(evaluation: Evaluation, suffix: str) -> Picture:
 def _roc(evaluation: Evaluation, signal: str, suffix: str) -> Picture:
     figure, axes = new_figure(size=(6.4, 6.6))
     least = 1.0 / max(1, evaluation.background.jets)
-    found = _of(evaluation, signal)
-    for f in found:
+    curves = _of(evaluation, signal)
+    for f in curves:
         x, y = [p[1] for p in f.curve], [p[0] for p in f.curve]
         name = f"{_named(evaluation, f.variable)}  {f.auc.value:.3f} ± {f.auc.error:.3f}"
         axes.plot(x, y, label=name, **variable_style(evaluation, f.variable))
@@ -145,9 +145,9 @@ def _roc(evaluation: Evaluation, signal: str, suffix: str) -> Picture:
         loc="outside lower center", ncols=2, title="area under the curve", fontsize=10.5, title_fontsize=10.5
     )
     label(axes, "simulation, 13.6 TeV", signal)
-    best = max(found, key=lambda f: f.auc.value)
+    best = max(curves, key=lambda f: f.auc.value)
     alt = f"ROC curves for {signal} against QCD jets, background efficiency on a logarithmic axis; the largest area is that of {_named(evaluation, best.variable)}, {best.auc.value:.3f}."
-    caption = f"Lower is better. {evaluation.background.jets} background jets: below a background efficiency of {10 * least:.1g} fewer than ten of them are left."
+    caption = f"Lower is better. {evaluation.background.jets} background jets: below a background efficiency of {10 * least:.1g}, fewer than ten of them remain."
     return Picture(
         f"roc-{evaluation.bundle}-{signal}{suffix}",
         f"{evaluation.bundle}: {signal}",
@@ -158,29 +158,29 @@ def _roc(evaluation: Evaluation, signal: str, suffix: str) -> Picture:
     )
 
 
-def _distribution(evaluation: Evaluation, found: VariableHistogram, suffix: str) -> Picture:
+def _distribution(evaluation: Evaluation, histogram: VariableHistogram, suffix: str) -> Picture:
     figure, axes = new_figure()
     jets = {f.name: f.jets for f in (evaluation.background, *evaluation.signals)}
-    signals = [name for name in found.densities if name != evaluation.background.name]
-    for name, densities in found.densities.items():
-        _shape(axes, name, binned(found.edges, densities, jets.get(name, 0)), signals)
-    is_score = found.variable not in BASELINE_NAMES
-    heights = [d for values in found.densities.values() for d in values if d > 0]
+    signals = [name for name in histogram.densities if name != evaluation.background.name]
+    for name, densities in histogram.densities.items():
+        _shape(axes, name, binned(histogram.edges, densities, jets.get(name, 0)), signals)
+    is_score = histogram.variable not in BASELINE_NAMES
+    heights = [d for values in histogram.densities.values() for d in values if d > 0]
     if is_score:
         axes.set_yscale("log")
         axes.set_ylim(min(heights) / 2, max(heights) * 12)
     else:
         axes.set_ylim(0, max(heights) * 1.45)
-    axes.set_xlim(found.edges[0], found.edges[-1])
-    title = TITLES.get(found.variable, _named(evaluation, found.variable))
+    axes.set_xlim(histogram.edges[0], histogram.edges[-1])
+    title = TITLES.get(histogram.variable, _named(evaluation, histogram.variable))
     axes.set_xlabel(title)
     unit = title[title.find("[") + 1 : -1] if title.endswith("]") else ""
     axes.set_ylabel(f"jets, normalised{f' [1/{unit}]' if unit else ''}")
-    axes.legend(loc="upper right", ncols=2 if len(found.densities) > 3 else 1)
+    axes.legend(loc="upper right", ncols=2 if len(histogram.densities) > 3 else 1)
     label(axes, "simulation, 13.6 TeV")
-    plain = found.variable
+    plain = histogram.variable
     alt = f"Normalised distribution of {plain} for background and {', '.join(signals)}."
-    caption = "Every sample is normalised to one; bars on the background are statistical. The first and the last bin hold what lies beyond them."
+    caption = "Every sample is normalised to one; bars on the background are statistical errors. The first and last bins include under- and overflow."
     if is_score:
         name, model = f"score-{evaluation.bundle}{suffix}", evaluation.bundle
         return Picture(name, f"{model}: {plain}", alt, figure, caption, model)
@@ -188,11 +188,13 @@ def _distribution(evaluation: Evaluation, found: VariableHistogram, suffix: str)
 
 
 def _shape(axes: Any, name: str, filled: Any, signals: Sequence[str]) -> None:
-    """Draw one sample: the background filled and with errors, a signal as a line."""
-    mplhep = require("mplhep", extra="plot", purpose=PURPOSE)
+    """Draw one sample: the background filled, with errors; a signal as a line."""
+    mplhep = require("mplhep", extra="plot", purpose=DRAWING)
     shared = {"ax": axes, "density": True, "flow": "none"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # mplhep wants scipy for errors that are not drawn
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # mplhep warns about missing scipy for errors that are not drawn
         if name in signals:
             index = signals.index(name)
             line = {"color": colour(index), "linestyle": LINES[index % len(LINES)], "linewidth": 1.9}
@@ -205,16 +207,16 @@ def _shape(axes: Any, name: str, filled: Any, signals: Sequence[str]) -> None:
 
 
 def binned(edges: Sequence[float], densities: Sequence[float], jets: int) -> Any:
-    """Return a Hist with the counts that the densities of so many jets stand for."""
-    hist = require("hist", extra="plot", purpose=PURPOSE)
-    made = hist.Hist(hist.axis.Variable(list(edges)), storage=hist.storage.Weight())
+    """Return a Hist with the counts that correspond to the densities of some number of jets."""
+    hist = require("hist", extra="plot", purpose=DRAWING)
+    histogram = hist.Hist(hist.axis.Variable(list(edges)), storage=hist.storage.Weight())
     counts = np.asarray(densities) * np.diff(edges) * max(1, jets)
-    made.view().value, made.view().variance = counts, counts
-    return made
+    histogram.view().value, histogram.view().variance = counts, counts
+    return histogram
 
 
 def merit_table(evaluation: Evaluation, note: str) -> PageTable:
-    """Return AUC and efficiencies with their errors."""
+    """Return the AUC and signal efficiencies with their errors."""
     efficiencies = list(evaluation.figures[0].signal_efficiency) if evaluation.figures else []
     columns = (
         "model",
@@ -224,11 +226,11 @@ def merit_table(evaluation: Evaluation, note: str) -> PageTable:
         *(f"signal efficiency at background {e}" for e in efficiencies),
     )
     score = score_name(evaluation)
-    made = []
+    rows = []
     for f in evaluation.figures:
         estimates = (f.auc, *(f.signal_efficiency[e] for e in efficiencies))
         cells = tuple(Cell(f"{e.value:.4f} ± {e.error:.4f}", e.value) for e in estimates)
-        made.append(
+        rows.append(
             Row(
                 (words(evaluation.bundle), words(f.signal), words(f.variable), *cells),
                 evaluation.bundle,
@@ -236,14 +238,14 @@ def merit_table(evaluation: Evaluation, note: str) -> PageTable:
             )
         )
     return PageTable(
-        f"What {evaluation.bundle} tells apart, next to simple variables", columns, tuple(made), note
+        f"Discrimination of {evaluation.bundle}, next to single variables", columns, tuple(rows), note
     )
 
 
 def working_point_table(evaluation: Evaluation) -> PageTable | None:
-    """Return the fraction of every sample that passes each working point."""
+    """Return the fraction of every sample that passes each working point, or None without working points."""
     samples = [evaluation.background.name, *(f.name for f in evaluation.signals)]
-    made = [
+    rows = [
         Row(
             (words(evaluation.bundle), words(name), *(number(passed.get(s), ".4f") for s in samples)),
             evaluation.bundle,
@@ -251,4 +253,4 @@ def working_point_table(evaluation: Evaluation) -> PageTable | None:
         for name, passed in evaluation.working_points.items()
     ]
     title = f"Fraction of jets above the working points of {evaluation.bundle}"
-    return PageTable(title, ("model", "working point", *samples), tuple(made)) if made else None
+    return PageTable(title, ("model", "working point", *samples), tuple(rows)) if rows else None

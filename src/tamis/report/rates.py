@@ -1,4 +1,4 @@
-"""Rates drawn: per path, against thresholds, overlaps, turn-ons."""
+"""Figures and tables of rates: per path, against thresholds, overlaps, turn-ons."""
 
 from __future__ import annotations
 
@@ -12,19 +12,12 @@ from tamis.report.content import Cell, PageTable, Picture, Row, number, words
 
 
 def rate_pictures(record: RateRecord, suffix: str) -> list[Picture]:
-    """Draw one study of rates."""
+    """Draw one rate study."""
     drawn = [_paths(record, suffix), _overlap(record, suffix)]
     drawn += [_threshold(record, tuned, suffix) for tuned in record.tuned]
     drawn += [_efficiency(record, tuned, suffix) for tuned in record.tuned]
     drawn += [_roc(record, curve, suffix) for curve in record.rocs]
-    drawn += [
-        _turn_on(
-            record,
-            found,
-            f"{suffix}-{i}",
-        )
-        for i, found in enumerate(record.turn_ons)
-    ]
+    drawn += [_turn_on(record, turn_on, f"{suffix}-{i}") for i, turn_on in enumerate(record.turn_ons)]
     return [*drawn, _changed(record, suffix)] if record.changed else drawn
 
 
@@ -37,7 +30,7 @@ def _paths(record: RateRecord, suffix: str) -> Picture:
             else:
                 axes.plot(rate.upper_hz, place + shift, marker="<", color=look)
     axes.plot([], [], "o", color=INK, label="rate")
-    axes.plot([], [], "o", color=colour(0), label="alone")
+    axes.plot([], [], "o", color=colour(0), label="unique")
     axes.set_yticks(range(len(record.paths)), [path.path for path in reversed(record.paths)], fontsize=11)
     axes.set_ylim(-0.7, len(record.paths) + 0.4)
     axes.set_xscale("log")
@@ -45,13 +38,13 @@ def _paths(record: RateRecord, suffix: str) -> Picture:
     axes.set_xlabel("rate [Hz]")
     axes.legend(ncols=2, loc="upper right")
     label(axes, record.menu, f"input {record.input_hz:g} Hz")
-    told = "rate of each path: " + ", ".join(f"{path.path} {path.rate.hz:.4g} Hz" for path in record.paths)
+    alt = "rate of each path: " + ", ".join(f"{path.path} {path.rate.hz:.4g} Hz" for path in record.paths)
     return Picture(
         f"rates{suffix}",
         f"{record.menu}: rates",
-        told,
+        alt,
         figure,
-        "With prescales; triangles are limits at 95 %.",
+        "With prescales; unique: events that no other path accepts; triangles are 95 % upper limits.",
         record.menu,
     )
 
@@ -84,7 +77,7 @@ def _overlap(record: RateRecord, suffix: str) -> Picture:
     return Picture(
         f"overlap{suffix}",
         f"{record.menu}: overlap",
-        f"rate shared by each pair of the paths {', '.join(names)}, and how their decisions go together",
+        f"shared rate and correlation of each pair of the paths {', '.join(names)}",
         figure,
         "",
         record.menu,
@@ -98,7 +91,7 @@ def _threshold(record: RateRecord, tuned: TunedThreshold, suffix: str) -> Pictur
         threshold, np.maximum(rate - error, 1e-12), rate + error, color=colour(0), alpha=0.25, linewidth=0
     )
     axes.plot(threshold, rate, color=colour(0), label="rate")
-    axes.axhline(tuned.target_hz, color=MUTED, linestyle=":", label=f"wanted, {tuned.target_hz:g} Hz")
+    axes.axhline(tuned.target_hz, color=MUTED, linestyle=":", label=f"target, {tuned.target_hz:g} Hz")
     axes.axvspan(tuned.low, tuned.high, color=colour(1), alpha=0.25, linewidth=0, label="95 % interval")
     axes.axvline(tuned.threshold, color=colour(1), label=f"threshold {tuned.threshold:.4g}")
     axes.set_yscale("log")
@@ -108,11 +101,11 @@ def _threshold(record: RateRecord, tuned: TunedThreshold, suffix: str) -> Pictur
     axes.set_ylabel("rate [Hz]")
     axes.legend()
     label(axes, tuned.path, f"input {record.input_hz:g} Hz")
-    told = f"the rate falls with the threshold and is {tuned.target_hz:g} Hz at {tuned.threshold:.4g}"
+    alt = f"the rate falls with the threshold and is {tuned.target_hz:g} Hz at {tuned.threshold:.4g}"
     return Picture(
         f"threshold-{tuned.path}{suffix}",
         f"{tuned.path}: rate against threshold",
-        told,
+        alt,
         figure,
         "",
         record.menu,
@@ -131,9 +124,9 @@ def _efficiency(record: RateRecord, tuned: TunedThreshold, suffix: str) -> Pictu
     axes.tick_params(axis="y", which="both", length=0)
     label(axes, tuned.path, f"at {tuned.rate.hz:.3g} Hz")
     shares = ", ".join(f"{name} {100 * value:.3g} %" for name, value in tuned.efficiency.items())
-    told = f"share of each sample that passes {tuned.path} at {tuned.rate.hz:.3g} Hz: {shares}"
+    alt = f"share of each sample that passes {tuned.path} at {tuned.rate.hz:.3g} Hz: {shares}"
     return Picture(
-        f"efficiency-{tuned.path}{suffix}", f"{tuned.path}: what passes", told, figure, "", record.menu
+        f"efficiency-{tuned.path}{suffix}", f"{tuned.path}: what passes", alt, figure, "", record.menu
     )
 
 
@@ -152,13 +145,13 @@ def _roc(record: RateRecord, curve: Roc, suffix: str) -> Picture:
     axes.set_ylabel("efficiency for the signal")
     axes.legend(ncols=2)
     label(axes, curve.path, f"input {record.input_hz:g} Hz")
-    told = ", ".join(f"{name} {100 * curve.now[name]:.3g} %" for name in names)
+    alt = ", ".join(f"{name} {100 * curve.now[name]:.3g} %" for name in names)
     return Picture(
         f"roc-{curve.path}{suffix}",
         f"{curve.path}: ROC",
-        f"efficiency for the signal against the rate of {curve.path}; at {curve.now_hz:.4g} Hz: {told}",
+        f"efficiency for the signal against the rate of {curve.path}; at {curve.now_hz:.4g} Hz: {alt}",
         figure,
-        "As the threshold of the path moves; its other steps stay.",
+        "For varying threshold of the path; its other steps are fixed.",
         record.menu,
     )
 
@@ -166,12 +159,12 @@ def _roc(record: RateRecord, curve: Roc, suffix: str) -> Picture:
 def _changed(record: RateRecord, suffix: str) -> Picture:
     figure, axes = new_figure(size=(6.4, 1.8 + 0.5 * len(record.changed)))
     for place, change in enumerate(reversed(record.changed)):
-        kept = change.rate_hz - change.lost_hz
-        axes.barh(place, kept, color=MUTED, height=0.6)
-        axes.barh(place, change.gained_hz, left=kept, color=colour(0), height=0.6)
+        common = change.rate_hz - change.lost_hz
+        axes.barh(place, common, color=MUTED, height=0.6)
+        axes.barh(place, change.gained_hz, left=common, color=colour(0), height=0.6)
         axes.barh(place, -change.lost_hz, color=colour(1), height=0.6)
-    for look, told in ((MUTED, "in both"), (colour(0), "gained"), (colour(1), "lost")):
-        axes.barh([0], [0], color=look, label=told)
+    for look, name in ((MUTED, "in both"), (colour(0), "gained"), (colour(1), "lost")):
+        axes.barh([0], [0], color=look, label=name)
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks(
         range(len(record.changed)), [change.path for change in reversed(record.changed)], fontsize=11
@@ -182,26 +175,26 @@ def _changed(record: RateRecord, suffix: str) -> Picture:
     axes.tick_params(axis="y", which="both", length=0)
     axes.legend(ncols=3, loc="upper right")
     label(axes, record.menu, f"at the rates of {record.before}")
-    told = "rates gained and lost at the same rate: " + ", ".join(
+    alt = "rates gained and lost at the same rate: " + ", ".join(
         f"{c.path} +{c.gained_hz:.3g} -{c.lost_hz:.3g} Hz" for c in record.changed
     )
     return Picture(
         f"changed{suffix}",
         f"{record.menu}: events gained and lost",
-        told,
+        alt,
         figure,
         f"Against {record.before}, each path tuned to its rate there.",
         record.menu,
     )
 
 
-def _turn_on(record: RateRecord, found: TurnOn, suffix: str) -> Picture:
+def _turn_on(record: RateRecord, turn_on: TurnOn, suffix: str) -> Picture:
     figure, axes = new_figure()
-    edges = np.array(found.edges)
+    edges = np.array(turn_on.edges)
     middle = (edges[1:] + edges[:-1]) / 2
-    for index, (name, values) in enumerate(found.efficiency.items()):
+    for index, (name, values) in enumerate(turn_on.efficiency.items()):
         value = np.array(values)
-        errors: Any = np.abs(np.array([found.low[name], found.high[name]]) - value)
+        errors: Any = np.abs(np.array([turn_on.low[name], turn_on.high[name]]) - value)
         look = {
             "marker": MARKERS[index % len(MARKERS)],
             "color": colour(index),
@@ -211,14 +204,14 @@ def _turn_on(record: RateRecord, found: TurnOn, suffix: str) -> Picture:
         axes.errorbar(middle, value, yerr=errors, label=name, capsize=1.5, **look)
     axes.set_ylim(-0.02, 1.18)
     axes.axhline(1.0, color=MUTED, linestyle=":", linewidth=1)
-    axes.set_xlabel(found.quantity)
-    axes.set_ylabel(f"efficiency of {found.path}")
+    axes.set_xlabel(turn_on.quantity)
+    axes.set_ylabel(f"efficiency of {turn_on.path}")
     axes.legend(ncols=2)
-    label(axes, found.path, "without prescale")
+    label(axes, turn_on.path, "without prescale")
     return Picture(
-        f"turn-on-{found.path}{suffix}",
-        f"{found.path}: turn-on",
-        f"efficiency of the path {found.path} over {found.quantity}, with intervals",
+        f"turn-on-{turn_on.path}{suffix}",
+        f"{turn_on.path}: turn-on",
+        f"efficiency of the path {turn_on.path} against {turn_on.quantity}, with intervals",
         figure,
         "",
         record.menu,
@@ -226,12 +219,12 @@ def _turn_on(record: RateRecord, found: TurnOn, suffix: str) -> Picture:
 
 
 def rate_tables(record: RateRecord, note: str) -> list[PageTable]:
-    """Return the numbers."""
+    """Return the tables of one rate study."""
     samples = list(record.samples)
     tables = [
         PageTable(
             f"{record.menu}: rates",
-            ("path", "prescale", "rate Hz", "alone Hz", "simulated events", *(f"% of {name}" for name in samples)),
+            ("path", "prescale", "rate Hz", "unique Hz", "simulated events", *(f"% of {name}" for name in samples)),
             tuple(
                 Row(
                     (
@@ -258,8 +251,8 @@ def rate_tables(record: RateRecord, note: str) -> list[PageTable]:
     if record.tuned:
         tables.append(
             PageTable(
-                f"{record.menu}: thresholds found",
-                ("path", "wanted Hz", "threshold", "from", "to", "rate Hz"),
+                f"{record.menu}: tuned thresholds",
+                ("path", "target Hz", "threshold", "from", "to", "rate Hz"),
                 tuple(
                     Row(
                         (
@@ -274,7 +267,7 @@ def rate_tables(record: RateRecord, note: str) -> list[PageTable]:
                     )
                     for t in record.tuned
                 ),
-                "The interval holds 95 % of bootstrap samples of the events.",
+                "The interval contains 95 % of bootstrap replicas.",
             )
         )
     return tables

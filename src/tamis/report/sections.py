@@ -1,4 +1,4 @@
-"""Records sorted into the sections of a page."""
+"""Sort records into the sections of a page."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from tamis.report.physics import baseline_pictures, merit_table, physics_picture
 from tamis.report.rates import rate_pictures, rate_tables
 from tamis.report.traffic import traffic_pictures, traffic_table
 from tamis.report.training import training_picture
-from tamis.report.trigger import doors, run_pictures, run_tables
+from tamis.report.trigger import outcomes, run_pictures, run_tables
 from tamis.trigger import RunSummary
 
-Found = Sequence[tuple[Path, AnyRecord]]
+Records = Sequence[tuple[Path, AnyRecord]]
 History = tuple[Mapping[str, float], ...]
 
 
 @dataclass(frozen=True)
 class Numbered:
-    """A record with what its figures' names end in, so that two records never share one."""
+    """A bench record with the suffix of its figures' names, which keeps the figures of several records apart."""
 
     record: Record
     suffix: str
 
     @property
     def note(self) -> str:
-        """Return on which host and when."""
+        """Return the host and time of the measurement."""
         host = self.record.host
         threads = self.record.options.get("threads", 1)
         return f"{host.cpu}, {host.cores} cores, {threads} thread{'s' if threads != 1 else ''}; {self.record.created}"
 
 
-def sections(found: Found, histories: Mapping[str, History]) -> list[Section]:
-    """Return the sections that have something to show."""
-    benches = [record for _, record in found if isinstance(record, Record)]
+def sections(records: Records, histories: Mapping[str, History]) -> list[Section]:
+    """Return the sections that are not empty."""
+    benches = [record for _, record in records if isinstance(record, Record)]
     numbered = [Numbered(r, f"-{i}" if i else "") for i, r in enumerate(benches)]
-    evaluations = [record for _, record in found if isinstance(record, Evaluation)]
-    made = [
-        _runs([record for _, record in found if isinstance(record, RunSummary)]),
-        _rates([record for _, record in found if isinstance(record, RateRecord)]),
-        _service([record for _, record in found if isinstance(record, TrafficRecord)]),
+    evaluations = [record for _, record in records if isinstance(record, Evaluation)]
+    all_sections = [
+        _runs([record for _, record in records if isinstance(record, RunSummary)]),
+        _rates([record for _, record in records if isinstance(record, RateRecord)]),
+        _service([record for _, record in records if isinstance(record, TrafficRecord)]),
         _latency(numbered),
         _memory(numbered),
         _loading(numbered),
         _agreement(numbered),
         _physics(evaluations),
         _training(histories),
-        _records(found),
+        _records(records),
     ]
-    return [section for section in made if not section.empty]
+    return [section for section in all_sections if not section.empty]
 
 
 def _suffixes(names: Sequence[str]) -> list[str]:
-    """Return what keeps the pictures of records of one name apart."""
+    """Return suffixes that keep the pictures of records with the same name apart."""
     return [f"-{names[:i].count(name)}" if name in names[:i] else "" for i, name in enumerate(names)]
 
 
@@ -82,7 +82,7 @@ def _runs(runs: Sequence[RunSummary]) -> Section:
     return Section(
         "trigger",
         "Trigger",
-        f"Every event left through one door. {doors(runs)}.",
+        f"Every event has exactly one outcome. {outcomes(runs)}.",
         tuple(pictures),
         tuple(tables),
     )
@@ -99,13 +99,13 @@ def _rates(records: Sequence[RateRecord]) -> Section:
             record, "; ".join([*(f"{n}: {c} events" for n, c in record.samples.items()), _host(record)])
         )
     ]
-    intro = "Rates of background samples, weighted by cross-section to the input rate; errors are those of the simulated events."
+    intro = "Rates of the background samples, weighted by cross-section and normalised to the input rate; errors are statistical, of the simulated events."
     return Section("rates", "Rates", intro, tuple(pictures), tuple(tables))
 
 
 def _service(records: Sequence[TrafficRecord]) -> Section:
     hosts = dict.fromkeys(f"{record.host.cpu}, {record.host.cores} cores" for record in records)
-    intro = "Requests to a server, random inputs. Latency counts from the time at which a request was due; queue and compute are the server's own counters."
+    intro = "Requests with random inputs to a server. Latency counts from the time at which a request was due; queue and compute are the server's own counters."
     tables = (traffic_table(records, "; ".join(hosts)),) if records else ()
     return Section("service", "Service", intro, tuple(traffic_pictures(records)), tables)
 
@@ -125,13 +125,13 @@ def _latency(records: Sequence[Numbered]) -> Section:
 
 def _latency_note(entry: Numbered) -> str:
     record = entry.record
-    told = [entry.note]
+    notes = [entry.note]
     if record.roofline is not None:
-        told.append(f"peak of one core {record.roofline.flops_per_second / 1e9:.0f} GFLOP/s")
+        notes.append(f"peak of one core {record.roofline.flops_per_second / 1e9:.0f} GFLOP/s")
     if record.harness_ns is not None:
-        told.append(f"the harness itself takes {record.harness_ns / 1e3:.2f} µs per call")
-    told += [f"not timed: {sentence}" for sentence in record.refused]
-    return "; ".join(told)
+        notes.append(f"the harness takes {record.harness_ns / 1e3:.2f} µs per call")
+    notes += [f"not timed: {sentence}" for sentence in record.refused]
+    return "; ".join(notes)
 
 
 def _memory(records: Sequence[Numbered]) -> Section:
@@ -143,7 +143,7 @@ def _memory(records: Sequence[Numbered]) -> Section:
             pictures += memory_pictures(rows, bundle, entry.suffix)
         if rows:
             tables.append(memory_table(rows, entry.note))
-    intro = "Every run in a process of its own, since a process remembers everything that ran in it before."
+    intro = "Each measurement is from a fresh process, because a process keeps memory of all that ran before."
     return Section("memory", "Memory", intro, tuple(pictures), tuple(tables))
 
 
@@ -151,21 +151,21 @@ def _loading(records: Sequence[Numbered]) -> Section:
     loaded = [entry for entry in records if entry.record.load]
     pictures = [load_picture(entry.record.load, entry.suffix) for entry in loaded]
     tables = [load_table(entry.record.load, entry.note) for entry in loaded]
-    intro = "From nothing to the first score, in fresh processes."
+    intro = "From the start of Python to the first score, in fresh processes."
     return Section("loading", "Loading", intro, tuple(pictures), tuple(tables))
 
 
 def _agreement(records: Sequence[Numbered]) -> Section:
     pictures, tables = [], []
     for entry in records:
-        found = entry.record.agreement
-        if not found:
+        agreement = entry.record.agreement
+        if not agreement:
             continue
-        picture = agreement_picture(found, entry.suffix)
+        picture = agreement_picture(agreement, entry.suffix)
         pictures += [picture] if picture else []
-        flips = flips_table(found, "")
-        tables += [agreement_table(found, entry.note), *([flips] if flips else [])]
-    intro = "Each engine against the float64 reference: errors, fractions of values that match, and what a trigger cares about: decisions that change."
+        flips = flips_table(agreement, "")
+        tables += [agreement_table(agreement, entry.note), *([flips] if flips else [])]
+    intro = "Each engine compared with the float64 reference: errors, fraction of matching values, and trigger decisions that change."
     return Section("agreement", "Agreement", intro, tuple(pictures), tuple(tables))
 
 
@@ -187,24 +187,26 @@ def _physics(evaluations: Sequence[Evaluation]) -> Section:
     samples_drawn = list({repr((e.background, e.signals)): e for e in reversed(evaluations)}.values())[::-1]
     for index, evaluation in enumerate(samples_drawn):
         pictures += baseline_pictures(evaluation, f"-{index}" if index else "")
-    intro = "Simulated collisions at 13.6 TeV with a parametric detector; per jet. Errors are bootstrap standard errors. Baselines are single variables of the same jets."
+    intro = "Simulated collisions at 13.6 TeV with a parametric detector; figures are per jet. Errors are bootstrap standard errors. Baselines are single variables of the same jets."
     return Section("physics", "Physics", intro, tuple(pictures), tuple(tables))
 
 
 def _training(histories: Mapping[str, History]) -> Section:
     drawn = [training_picture(name, history) for name, history in histories.items() if history]
     pictures = tuple(picture for picture in drawn if picture)
-    return Section("training", "Training", "How the losses fell.", pictures)
+    return Section("training", "Training", "Training and validation losses against the epoch.", pictures)
 
 
-def _records(found: Found) -> Section:
+def _records(records: Records) -> Section:
     columns = ("file", "kind", "models", "time (UTC)", "host", "versions", "options")
     rows = [
         Row(tuple(words(cell) for cell in (path.name, record.kind, *_facts(record))))
-        for path, record in found
+        for path, record in records
     ]
     tables = (PageTable("Records", columns, tuple(rows)),) if rows else ()
-    return Section("records", "Records", "What was measured, where, when and with what.", (), tables)
+    return Section(
+        "records", "Records", "All records of this page, with host, time and versions.", (), tables
+    )
 
 
 def _facts(record: AnyRecord) -> tuple[str, ...]:

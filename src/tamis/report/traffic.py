@@ -1,4 +1,4 @@
-"""Loads on a server drawn: latency against rate, throughput against streams, where the time of a request goes."""
+"""Figures and table of loads on a server: latency against rate, throughput against streams, parts of the latency."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tamis.report.canvas import INK, LINES, batch_axis, colour, label, new_figur
 from tamis.report.content import Cell, PageTable, Picture, Row, number, significant, words
 from tamis.report.traffic_lines import Line, lines_of
 
-CLIENTS = (Scenario.CLOSED, Scenario.OFFLINE)
+CLOSED_SCENARIOS = (Scenario.CLOSED, Scenario.OFFLINE)
 Quantity = Callable[[LoadPoint], float]
 QUANTILES: tuple[tuple[str, Quantity], ...] = (
     ("p50", lambda point: point.p50_us / 1e3),
@@ -22,13 +22,13 @@ QUANTILES: tuple[tuple[str, Quantity], ...] = (
 )
 P99 = QUANTILES[1:2]
 FAILED = "open: some requests failed"
-SHORT = 30  # letters of what fits into a legend of two columns
-BARS = 5  # of one line: the others are in the table
-DECADE_AND_MORE = 30  # from here on rates are drawn on a logarithmic axis
+SHORT = 30  # characters of a label that fits into a legend of two columns
+BARS = 5  # drawn per line; the table has all loads
+LOG_RANGE = 30  # rates that span a larger factor are drawn on a logarithmic axis
 
 
 def draw_traffic(records: Sequence[TrafficRecord], folder: Path) -> list[Path]:
-    """Draw loads into PNG and PDF files; return the PNGs."""
+    """Draw loads as PNG and PDF files; return the PNGs."""
     with style():
         pictures = traffic_pictures(records)
         for picture in pictures:
@@ -37,7 +37,7 @@ def draw_traffic(records: Sequence[TrafficRecord], folder: Path) -> list[Path]:
 
 
 def traffic_pictures(records: Sequence[TrafficRecord]) -> list[Picture]:
-    """Draw all models into the same axes, and each with its quantiles and where its time goes."""
+    """Draw all models together, and each model with its quantiles and the parts of its latency."""
     lines = lines_of(records)
     models = list(dict.fromkeys(line.model for line in lines))
     drawn = []
@@ -47,11 +47,11 @@ def traffic_pictures(records: Sequence[TrafficRecord]) -> list[Picture]:
             _against_streams(lines, "all models", "all"),
         ]
     for model in models:
-        mine = [line for line in lines if line.model == model]
-        drawn.append(_against_rate(mine, model, model, QUANTILES))
-        drawn.append(_against_streams(mine, model, model))
-        drawn.append(_split(mine, model, (Scenario.SERVER,), "rate"))
-        drawn.append(_split(mine, model, CLIENTS, "streams"))
+        of_model = [line for line in lines if line.model == model]
+        drawn.append(_against_rate(of_model, model, model, QUANTILES))
+        drawn.append(_against_streams(of_model, model, model))
+        drawn.append(_split(of_model, model, (Scenario.SERVER,), "rate"))
+        drawn.append(_split(of_model, model, CLOSED_SCENARIOS, "streams"))
     return [picture for picture in drawn if picture is not None]
 
 
@@ -63,23 +63,25 @@ def _against_rate(
     values: list[float] = []
     failed = 0
     for line in lines:
-        for told, quantity in quantiles:
+        for name_of_quantile, quantity in quantiles:
             x, y = line.values(Line.rate_hz, quantity, Scenario.SERVER)
-            dashes = LINES[[q for q, _ in QUANTILES].index(told)] if len(quantiles) > 1 else LINES[0]
+            dashes = (
+                LINES[[q for q, _ in QUANTILES].index(name_of_quantile)] if len(quantiles) > 1 else LINES[0]
+            )
             axes.plot(x, y, linestyle=dashes, **line.look)
             failed += _opened(axes, line, x, y)
             rates += x
             values += y
     if not rates:
         return None
-    if max(rates) > DECADE_AND_MORE * min(rates):
+    if max(rates) > LOG_RANGE * min(rates):
         axes.set_xscale("log")
         plain_log(axes.xaxis)
     else:
         axes.set_xlim(0, 1.05 * max(rates))
     axes.set_yscale("log")
     loaded = [line for line in lines if line.points(Scenario.SERVER)]
-    _legend(axes, loaded, [told for told, _ in quantiles] if len(quantiles) > 1 else [])
+    _legend(axes, loaded, [quantile for quantile, _ in quantiles] if len(quantiles) > 1 else [])
     if failed:
         axes.plot([], [], color=INK, marker="o", mfc="white", linestyle="none", label=FAILED)
         _place_legend(axes)
@@ -87,30 +89,30 @@ def _against_rate(
     plain_log(axes.yaxis)
     axes.set_xlabel("requests per second")
     axes.set_ylabel("latency [ms]" if len(quantiles) > 1 else f"{quantiles[0][0]} latency [ms]")
-    label(axes, title, "requests at random")
-    told = "; ".join(_told_rate(line) for line in loaded)
-    caption = "Open loop: requests come at random, whether or not earlier ones are answered. Where a curve turns upwards, the server is full."
+    label(axes, title, "random arrivals")
+    alt = "; ".join(_rates_in_words(line) for line in loaded)
+    caption = "Open loop: requests arrive at random, whether or not earlier ones are answered. The server saturates where a curve turns upwards."
     model = title if name == title else ""
-    return Picture(f"service-rate-{name}", f"{title}: latency against rate", told, figure, caption, model)
+    return Picture(f"service-rate-{name}", f"{title}: latency against rate", alt, figure, caption, model)
 
 
-def _told_rate(line: Line) -> str:
+def _rates_in_words(line: Line) -> str:
     x, y = line.values(Line.rate_hz, QUANTILES[1][1], Scenario.SERVER)
     return f"{line.label}: p99 {significant(y[0])} ms at {significant(x[0])} requests per second, {significant(y[-1])} ms at {significant(x[-1])}"
 
 
 def _against_streams(lines: Sequence[Line], title: str, name: str) -> Picture | None:
-    loaded = [line for line in lines if line.points(*CLIENTS)]
+    loaded = [line for line in lines if line.points(*CLOSED_SCENARIOS)]
     if not loaded:
         return None
     figure, (left, right) = new_figure(2, (11.5, 4.6))
-    told, streams = [], []
+    highest, streams = [], []
     for line in loaded:
-        x, y = line.values(Line.streams, lambda point: point.requests_per_s, *CLIENTS)
+        x, y = line.values(Line.streams, lambda point: point.requests_per_s, *CLOSED_SCENARIOS)
         left.plot(x, y, **line.look)
-        right.plot(*line.values(Line.streams, QUANTILES[1][1], *CLIENTS), **line.look)
+        right.plot(*line.values(Line.streams, QUANTILES[1][1], *CLOSED_SCENARIOS), **line.look)
         streams += [round(n) for n in x]
-        told.append(f"{line.label}: at most {significant(max(y))} requests per second")
+        highest.append(f"{line.label}: at most {significant(max(y))} requests per second")
     for axes, what in ((left, "requests per second"), (right, "p99 latency [ms]")):
         batch_axis(axes, streams, "requests at a time")
         axes.set_ylabel(what)
@@ -124,21 +126,21 @@ def _against_streams(lines: Sequence[Line], title: str, name: str) -> Picture | 
     label(left, title, "throughput")
     label(right, title, "p99")
     caption = (
-        "Closed loop: as many requests are under way all the time; a new one goes out when one is answered."
+        "Closed loop: a constant number of requests is in flight; a new one is sent when one is answered."
     )
     model = title if name == title else ""
     return Picture(
-        f"service-streams-{name}", f"{title}: throughput against concurrency", "; ".join(told), figure,
+        f"service-streams-{name}", f"{title}: throughput against concurrency", "; ".join(highest), figure,
         caption, model, wide=True,
     )  # fmt: skip
 
 
 def _legend(axes: Any, lines: Sequence[Line], quantiles: Sequence[str]) -> None:
-    """Tell what colours mean, and what dashes do."""
+    """Add a legend of colours (lines) and dashes (quantiles)."""
     for line in lines:
         axes.plot([], [], label=line.label, **line.look)
-    for place, told in enumerate(quantiles):
-        axes.plot([], [], color=INK, linestyle=LINES[place], label=told)
+    for place, quantile in enumerate(quantiles):
+        axes.plot([], [], color=INK, linestyle=LINES[place], label=quantile)
     _place_legend(axes)
 
 
@@ -149,7 +151,7 @@ def _place_legend(axes: Any) -> None:
 
 
 def _opened(axes: Any, line: Line, x: Sequence[float], y: Sequence[float]) -> int:
-    """Open the markers of loads of which requests failed, since a latency is that of answers; return how many."""
+    """Draw open markers for loads with failed requests, whose latencies count only the answered ones; return their number."""
     lost = {line.rate_hz(point) for point in line.points(Scenario.SERVER) if point.failed}
     marked = [(rate, value) for rate, value in zip(x, y, strict=True) if rate in lost]
     if marked:
@@ -157,11 +159,11 @@ def _opened(axes: Any, line: Line, x: Sequence[float], y: Sequence[float]) -> in
     return len(marked)
 
 
-PARTS: tuple[tuple[str, Quantity], ...] = (
+LATENCY_PARTS: tuple[tuple[str, Quantity], ...] = (
     ("queue", lambda point: point.server.queue_us if point.server else 0.0),
     ("model", lambda point: point.server.infer_us if point.server else 0.0),
     (
-        "arrays laid together, cut",
+        "stacking and splitting arrays",
         lambda point: point.server.input_us + point.server.output_us if point.server else 0.0,
     ),
     ("transport and client", lambda point: max(0.0, point.transport_us or 0.0)),
@@ -169,9 +171,9 @@ PARTS: tuple[tuple[str, Quantity], ...] = (
 
 
 def _split(lines: Sequence[Line], model: str, scenarios: Sequence[Scenario], name: str) -> Picture | None:
-    """Stack where the time of a request goes, on average, for each load."""
+    """Draw the parts of the mean latency as a stacked bar for each load."""
     bars = [
-        (line, load, [float(np.mean([part(point) for point in points])) for _, part in PARTS])
+        (line, load, [float(np.mean([part(point) for point in points])) for _, part in LATENCY_PARTS])
         for line in lines
         for load, points in line.some_loads(BARS, *scenarios).items()
         if all(point.server for point in points)
@@ -193,24 +195,26 @@ def _split(lines: Sequence[Line], model: str, scenarios: Sequence[Scenario], nam
     axes.set_xticks(range(0, 101, 20))
     axes.set_xticks([], minor=True)
     axes.set_xlabel("share of the mean latency [%]")
-    for index, (told, _) in enumerate(PARTS):
-        axes.bar(0, 0, color=colour(index), label=told)
+    for index, (part_name, _) in enumerate(LATENCY_PARTS):
+        axes.bar(0, 0, color=colour(index), label=part_name)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10)
     axes.set_ylim(len(bars) - 0.4, -0.6)
     label(axes, "", f"{model}, mean")
-    told = "; ".join(
+    alt = "; ".join(
         f"{tick}: "
-        + ", ".join(f"{part} {value / 1e3:.3g} ms" for (part, _), value in zip(PARTS, parts, strict=True))
+        + ", ".join(
+            f"{part} {value / 1e3:.3g} ms" for (part, _), value in zip(LATENCY_PARTS, parts, strict=True)
+        )
         for tick, (_, _, parts) in zip(ticks, bars, strict=True)
     )
-    caption = "Queue, model and arrays as the server counts them; the rest of what the client sees is transport, with the client's own part and what waits unread before a server that is full."
+    caption = "Queue, model and arrays are the server's own counters; the rest of the client's latency is transport, including the client's own time and requests not yet read by a full server."
     return Picture(
-        f"service-split-{name}-{model}", f"{model}: where the time goes", told, figure, caption, model
+        f"service-split-{name}-{model}", f"{model}: where the time goes", alt, figure, caption, model
     )
 
 
 def traffic_table(records: Sequence[TrafficRecord], note: str) -> PageTable:
-    """Return every load."""
+    """Return all loads."""
     columns = (
         "model", "", "load", "requests/s", "events/s", "p50 [ms]", "p90 [ms]", "p99 [ms]", "p99.9 [ms]", "max [ms]",
         "queue [ms]", "compute [ms]", "transport [ms]", "events per execution", "failed",

@@ -1,22 +1,22 @@
-"""Loss curves drawn."""
+"""Figures of loss curves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from tamis._base import require
-from tamis.report.canvas import INK, PURPOSE, colour, new_figure
+from tamis.report.canvas import DRAWING, INK, colour, new_figure
 from tamis.report.content import Picture
 
-PARTS = (("loss", "total loss"), ("reconstruction", "reconstruction loss"), ("kl", "KL divergence"))
+LOSS_PARTS = (("loss", "total loss"), ("reconstruction", "reconstruction loss"), ("kl", "KL divergence"))
 
 
 def training_picture(name: str, history: Sequence[Mapping[str, float]], suffix: str = "") -> Picture | None:
-    """Draw training and validation losses against the epoch, in total and by part."""
-    parts = [(key, title) for key, title in PARTS if any(f"validation_{key}" in row for row in history)]
+    """Draw training and validation losses against the epoch, in total and by term; None without validation losses."""
+    parts = [(key, title) for key, title in LOSS_PARTS if any(f"validation_{key}" in row for row in history)]
     if not parts:
         return None
-    ticker = require("matplotlib.ticker", extra="plot", purpose=PURPOSE)
+    ticker = require("matplotlib.ticker", extra="plot", purpose=DRAWING)
     figure, frames = new_figure(len(parts), size=(4.3 * len(parts), 3.9))
     best = min(
         (row for row in history if "validation_loss" in row),
@@ -43,9 +43,9 @@ def training_picture(name: str, history: Sequence[Mapping[str, float]], suffix: 
         axes.set_ylabel(title)
     panels[0].legend(loc="upper right")
     panels[0].set_title(f"{name}, training", loc="left", fontsize=13, weight="bold")
-    told = (
+    lowest = (
         f"; lowest validation loss {best['validation_loss']:.4g} in epoch {best['epoch']:.0f}" if best else ""
     )
-    alt = f"Training and validation losses of {name} over {len(history)} epochs{told}."
-    caption = "The validation loss is taken with the full weight of the KL term from the first epoch on; the training loss follows the warm-up."
+    alt = f"Training and validation losses of {name} over {len(history)} epochs{lowest}."
+    caption = "The validation loss has the full weight of the KL term from the first epoch on; in the training loss it follows the warm-up."
     return Picture(f"loss-{name}{suffix}", f"{name}: loss curves", alt, figure, caption, name, wide=True)

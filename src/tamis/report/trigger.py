@@ -1,4 +1,4 @@
-"""Runs of a menu drawn: where events and time went, and what was filled on the way."""
+"""Figures and tables of runs of a menu: outcomes of events, time per step, filled histograms."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tamis.report.canvas import INK, colour, label, new_figure, plain_log
 from tamis.report.content import Cell, PageTable, Picture, Row, number, significant, words
 from tamis.trigger import HistogramSum, RunSummary, TimeLine, account, beside
 
-PARTS = ("filter", "python", "features", "model", "input and output", "framework", "run")
-SMALL = 0.002  # of the run: lines below this are not drawn
+TIME_PARTS = ("filter", "python", "features", "model", "input and output", "framework", "run")
+SMALL_SHARE = 0.002  # of the run; smaller lines are not drawn
 
 
 def run_pictures(run: RunSummary, suffix: str) -> list[Picture]:
@@ -26,13 +26,13 @@ def _short(text: str, most: int = 34) -> str:
 
 
 def _shares(run: RunSummary, suffix: str) -> Picture:
-    lines = sorted((line for line in account(run) if line.share > SMALL), key=lambda line: line.share)
+    lines = sorted((line for line in account(run) if line.share > SMALL_SHARE), key=lambda line: line.share)
     figure, axes = new_figure(size=(6.4, 0.8 + 0.34 * max(4, len(lines))))
     for place, line in enumerate(lines):
         axes.barh(
             place,
             100 * line.share,
-            color=colour(PARTS.index(line.part) if line.part in PARTS else 9),
+            color=colour(TIME_PARTS.index(line.part) if line.part in TIME_PARTS else 9),
             height=0.7,
         )
         axes.text(100 * line.share, place, f" {100 * line.share:.1f}", va="center", fontsize=10)
@@ -41,15 +41,15 @@ def _shares(run: RunSummary, suffix: str) -> Picture:
     axes.set_xlim(0, 115 * max((line.share for line in lines), default=1.0))
     axes.set_xlabel("share of the run [%]")
     label(axes, "", f"{run.menu}, {run.mode}")
-    told = ", ".join(f"{line.label} {100 * line.share:.1f} %" for line in reversed(lines))
+    alt = ", ".join(f"{line.label} {100 * line.share:.1f} %" for line in reversed(lines))
     return Picture(
-        f"time{suffix}", f"{run.menu}: where the time went", told, figure,
-        "Every nanosecond of the run's processes is in one of these lines.", run.menu,
+        f"time{suffix}", f"{run.menu}: where the time went", alt, figure,
+        "Together, these lines are the whole time of the run's processes.", run.menu,
     )  # fmt: skip
 
 
 def _spread(run: RunSummary, suffix: str) -> Picture | None:
-    """Draw the distribution of the time per event."""
+    """Draw the distribution of the time per event; None if the run did not time single events."""
     whole = next((line for line in beside(run) if line.label == "event"), None)
     if whole is None:
         return None
@@ -72,11 +72,11 @@ def _spread(run: RunSummary, suffix: str) -> Picture | None:
     axes.set_ylabel("events")
     axes.legend()
     label(axes, run.menu, "one event at a time")
-    told = (
+    alt = (
         f"time per event: median {significant(whole.p50_ns / 1e6)} ms, p99.9 {significant(whole.p999_ns / 1e6)} ms, "
         f"longest {significant(whole.most_ns / 1e6)} ms"
     )
-    return Picture(f"event-time{suffix}", f"{run.menu}: time per event", told, figure, "", run.menu)
+    return Picture(f"event-time{suffix}", f"{run.menu}: time per event", alt, figure, "", run.menu)
 
 
 def _histogram(name: str, filled: HistogramSum, suffix: str) -> Picture:
@@ -88,27 +88,27 @@ def _histogram(name: str, filled: HistogramSum, suffix: str) -> Picture:
     axes.set_ylabel("entries")
     axes.set_xlim(filled.low, filled.high)
     label(axes, "", f"{filled.below} below, {filled.above} above")
-    told = f"histogram of {name}: {sum(filled.counts)} entries, {filled.below} below and {filled.above} above its edges"
-    return Picture(f"filled-{name}{suffix}", name, told, figure)
+    alt = f"histogram of {name}: {sum(filled.counts)} entries, {filled.below} below and {filled.above} above its edges"
+    return Picture(f"filled-{name}{suffix}", name, alt, figure)
 
 
 def run_tables(run: RunSummary, note: str) -> list[PageTable]:
-    """Return the counts and the times of one run."""
+    """Return the tables of counts and times of one run."""
     counts = run.counts
     total = max(1, counts.entered)
-    doors = [
+    outcome_counts = [
         ("accepted", counts.accepted),
         ("rejected", counts.rejected),
         ("debug", counts.debug),
         ("unreadable", counts.unreadable),
     ]
-    rows = [("all events", counts.entered), *doors]
+    rows = [("all events", counts.entered), *outcome_counts]
     rows += [(f"path {name}", n) for name, n in counts.paths.items()]
     rows += [(f"stream {name}", n) for name, n in counts.streams.items()]
     rows += [(f"debug: {name}", n) for name, n in counts.reasons.items()]
     tables = [
         PageTable(
-            f"{run.menu}: where the events went",
+            f"{run.menu}: outcomes of the events",
             ("", "events", "%"),
             tuple(
                 Row((words(name), number(n, "d"), number(100 * n / total, ".3f")), run.menu)
@@ -120,13 +120,13 @@ def run_tables(run: RunSummary, note: str) -> list[PageTable]:
             f"{run.menu}: time",
             ("step", "part", "events", "mean µs", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
             tuple(_time_row(line, run.menu) for line in (*account(run), *beside(run))),
-            "Per event that came so far. Reading goes on beside the computing and is no part of the sum.",
+            "Per event that reached the step. Reading runs in parallel with the computing and is not part of the sum.",
         ),
     ]
     if run.unreadable:
         tables.append(
             PageTable(
-                f"{run.menu}: what could not be read",
+                f"{run.menu}: unreadable entries",
                 ("file", "from", "to", "reason"),
                 tuple(
                     Row((words(e.file), number(e.start, "d"), number(e.stop, "d"), words(e.reason)), run.menu)
@@ -152,8 +152,8 @@ def _time_row(line: TimeLine, model: str) -> Row:
     )
 
 
-def doors(runs: Sequence[RunSummary]) -> str:
-    """Return the counts of runs in one sentence."""
+def outcomes(runs: Sequence[RunSummary]) -> str:
+    """Return the counts of some runs in one sentence."""
     return "; ".join(
         f"{run.menu}: {run.counts.entered} events, {run.counts.accepted} accepted, {run.counts.rejected} rejected, "
         f"{run.counts.debug} debug, {run.counts.unreadable} unreadable"

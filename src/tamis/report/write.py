@@ -1,4 +1,4 @@
-"""The report: records in, one page and figures out."""
+"""Write the report: one HTML page and figures from records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tamis._base import DataError, progress, require, write_text
 from tamis.bundle import Bundle
-from tamis.measure import AnyRecord, read_records
+from tamis.measure import read_records
 from tamis.records import Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
 from tamis.trigger import RunSummary
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from tamis.report.sections import History
 
 PAGE, FIGURES, HISTORY = "index.html", "figures", "training.json"
-KINDS = "a bench record, an evaluation, a run, rates, loads on a server or loss curves"
+DRAWN_RECORDS = "a bench record, an evaluation, a run, rates, loads on a server or loss curves"
 DATED = (Record, Evaluation, RunSummary, RateRecord, TrafficRecord)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture as it stands in the page: its file and its inline SVG."""
+    """A picture in the page: its file and its inline SVG."""
 
     picture: Picture
     file: str
@@ -35,43 +35,37 @@ class Drawn:
 
 
 def write_report(places: Sequence[Path], output: Path, *, bundles: Sequence[Bundle] = ()) -> Path:
-    """Draw all records at the places: `output/index.html`, and every figure as PNG and PDF; return the page's path."""
-    found = _unique(read_records([Path(place) for place in places]))
-    histories = _histories([record for _, record in found], bundles)
-    if not found and not histories:
+    """Draw all records at some places into `output`: index.html, and every figure as PNG and PDF; return the page's path."""
+    found = read_records([Path(place) for place in places])
+    records = list({path.resolve(): (path, record) for path, record in found}.values())  # places may overlap
+    histories = _histories([record for _, record in records], bundles)
+    if not records and not histories:
         named = ", ".join(map(str, places)) or "no place"
         raise DataError(
-            f"nothing to report: {named} holds no record ({KINDS}); `tamis bench ... -o records/` makes one"
+            f"nothing to report: {named} holds no record ({DRAWN_RECORDS}); `tamis bench ... -o records/` writes one"
         )
     from tamis.report.canvas import style
     from tamis.report.sections import sections
 
     with style():
-        made = sections(found, histories)
-        pictures = [(section, picture) for section in made for picture in section.pictures]
-        drawn: dict[str, list[Drawn]] = {section.name: [] for section in made}
+        page_sections = sections(records, histories)
+        pictures = [(section, picture) for section in page_sections for picture in section.pictures]
+        drawn: dict[str, list[Drawn]] = {section.name: [] for section in page_sections}
         with progress("drawing", len(pictures), "figures") as advance:
             for section, picture in pictures:
                 drawn[section.name].append(_save(picture, Path(output)))
                 advance(1)
     models = sorted(
         {p.model for _, p in pictures if p.model}
-        | {r.model for s in made for t in s.tables for r in t.rows if r.model}
+        | {r.model for s in page_sections for t in s.tables for r in t.rows if r.model}
     )
     page = Path(output) / PAGE
-    write_text(page, _render(made, drawn, models, [record for _, record in found]))
+    write_text(page, _render(page_sections, drawn, models, [record for _, record in records]))
     return page
 
 
-def _unique(
-    found: list[tuple[Path, AnyRecord]],
-) -> list[tuple[Path, AnyRecord]]:
-    """Drop what was found twice, since places may lie in each other."""
-    return list({path.resolve(): (path, record) for path, record in found}.values())
-
-
 def _histories(records: Sequence[object], bundles: Sequence[Bundle]) -> dict[str, History]:
-    """Return loss curves by model: those of records, then those that bundles carry."""
+    """Return the loss curves by model, from records and from bundles; bundles take precedence."""
     histories: dict[str, History] = {}
     for record in records:
         if isinstance(record, TrainingCurves):
@@ -96,7 +90,10 @@ def _save(picture: Picture, output: Path) -> Drawn:
 
 
 def _render(
-    made: Sequence[Section], drawn: dict[str, list[Drawn]], models: Sequence[str], records: Sequence[object]
+    page_sections: Sequence[Section],
+    drawn: dict[str, list[Drawn]],
+    models: Sequence[str],
+    records: Sequence[object],
 ) -> str:
     jinja2 = require("jinja2", extra="plot", purpose="writing reports")
     environment = jinja2.Environment(
@@ -108,7 +105,7 @@ def _render(
     dated = [record.created for record in records if isinstance(record, DATED)]
     hosts = sorted({record.host.cpu for record in records if isinstance(record, DATED)})
     text = template.render(
-        sections=made,
+        sections=page_sections,
         drawn=drawn,
         models=models,
         records=len(records),

@@ -23,19 +23,19 @@ def energy_bins(
     place = np.clip(np.searchsorted(edges, truth, "right") - 1, 0, ENERGY_BINS - 1)
     bins = [(edges[k], edges[k + 1], np.flatnonzero(real & (place == k))) for k in range(ENERGY_BINS)]
     bins.append((low, high, np.flatnonzero(real)))
-    return [
-        EnergyBin(
-            low=float(first),
-            high=float(last),
-            rows=len(rows),
-            figures=tuple(
-                _figures(name, values[rows].astype(np.float64) / truth[rows], rng)
-                for name, values in measured.items()
-            ),
+    measured_bins = []
+    for first, last, rows in bins:
+        if len(rows) < BIN_ROWS_MIN:
+            continue
+        figures = []
+        for name, values in measured.items():
+            ratio = values[rows].astype(np.float64) / truth[rows]
+            response, spread, within = estimates(ratio, _ratio_figures, rng)
+            figures.append(EnergyFigures(method=name, response=response, spread=spread, within=within))
+        measured_bins.append(
+            EnergyBin(low=float(first), high=float(last), rows=len(rows), figures=tuple(figures))
         )
-        for first, last, rows in bins
-        if len(rows) >= BIN_ROWS_MIN
-    ]
+    return measured_bins
 
 
 def empty_rows(
@@ -53,12 +53,8 @@ def empty_rows(
     return figures
 
 
-def _figures(name: str, ratio: np.ndarray, rng: np.random.Generator) -> EnergyFigures:
-    response, spread, within = estimates(ratio, _of_ratio, rng)
-    return EnergyFigures(method=name, response=response, spread=spread, within=within)
-
-
-def _of_ratio(ratio: np.ndarray) -> tuple[float, float, float]:
+def _ratio_figures(ratio: np.ndarray) -> tuple[float, float, float]:
+    """Return response, spread and 68 % distance of measured over true energies."""
     low, middle, high = np.quantile(ratio, [0.16, 0.5, 0.84])
     width = (
         (high - low) / 2 / middle if middle > 0 else 10.0

@@ -149,7 +149,7 @@ def _features(session: Session) -> tuple[dict[str, Feature], dict[str, Feature]]
     if len(names) != len(session.signature.inputs):
         raise UsageError(
             f"the bundle {session.bundle.name} does not declare features for all its inputs "
-            f"({session.signature.describe_inputs()})"
+            f"({session.signature.describe_inputs()}); pack it with --feature INPUT=FEATURE"
         )
     with_lepton = set(names.values()) <= LEPTON_FEATURES
     return find_inputs(names), find_inputs({"event": "lepton_event"}) if with_lepton else {}

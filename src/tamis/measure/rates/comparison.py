@@ -18,7 +18,9 @@ LISTED_EVENTS = 20  # per path, gained and lost each
 def compare_runs(before: Path, after: Path) -> RunComparison:
     """Compare two finished runs; events are matched by run, luminosity block and event number, repeated ones in order."""
     old, new = _decisions(before), _decisions(after)
-    rows_old, rows_new = _matched(old, new)
+    _, rows_old, rows_new = np.intersect1d(_keys(old), _keys(new), assume_unique=True, return_indices=True)
+    order = np.argsort(rows_old)
+    rows_old, rows_new = rows_old[order], rows_new[order]
     if not len(rows_old):
         raise DataError(f"{before} and {after} have no event in common")
     paths_old, paths_new = _paths(old), _paths(new)
@@ -61,12 +63,6 @@ def _keys(decisions: dict[str, np.ndarray]) -> np.ndarray:
     for name, values in zip(("run", "block", "event", "repeat"), [*fields, repeat], strict=True):
         keys[name] = values
     return np.asarray(keys)
-
-
-def _matched(old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    _, rows_old, rows_new = np.intersect1d(_keys(old), _keys(new), assume_unique=True, return_indices=True)
-    order = np.argsort(rows_old)
-    return rows_old[order], rows_new[order]
 
 
 def _change(

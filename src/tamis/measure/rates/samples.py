@@ -43,15 +43,13 @@ def load_samples(path: str | Path) -> SampleList:
             f"{path}: all samples are signal; at least one background sample must make up the input rate"
         )
     folder = path.resolve().parent
-    located = {
-        name: spec.model_copy(update={"files": tuple(_located(folder, file) for file in spec.files)})
-        for name, spec in samples.samples.items()
-    }
+    located = {}
+    for name, spec in samples.samples.items():
+        files = [
+            file if "://" in file or Path(file).is_absolute() else str(folder / file) for file in spec.files
+        ]
+        located[name] = spec.model_copy(update={"files": tuple(files)})
     return SampleList(samples=located)
-
-
-def _located(folder: Path, file: str) -> str:
-    return file if "://" in file or Path(file).is_absolute() else str(folder / file)
 
 
 @dataclass

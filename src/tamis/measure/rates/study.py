@@ -210,10 +210,12 @@ def compare_models(
         passed = loose & (values > threshold)
         gained, lost = passed & ~passed_before, passed_before & ~passed
         names = list(enumerate(new.decisions.names))
+        with compile_menu(before) as compiled:
+            threshold_before = compiled.threshold(*old.cuts[path].names)
         changes.append(
             RateChange(
                 path=path,
-                threshold_before=_threshold_of(before, old.cuts[path]),
+                threshold_before=threshold_before,
                 threshold=threshold,
                 rate_hz=rate,
                 gained_hz=rate_of(new.decisions, input_hz, gained).hz,
@@ -223,11 +225,6 @@ def compare_models(
             )
         )
     return changes
-
-
-def _threshold_of(source: MenuSource, cut: Cut) -> float:
-    with compile_menu(source) as compiled:
-        return compiled.threshold(*cut.names)
 
 
 def write_tuned(source: MenuSource, record: RateRecord, out: Path) -> list[Path]:

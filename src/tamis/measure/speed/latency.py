@@ -114,6 +114,8 @@ def _row(
     session, times = contestant.session, warm[contestant.key]
     cost = session.bundle.manifest.cost
     spread = Spread.of(times.wall_ns)
+    ratios = np.asarray(times.block_medians_ns) / np.asarray(warm[baseline].block_medians_ns)
+    low, median, high = map(float, np.percentile(ratios, [25, 50, 75]))
     return LatencyRow(
         bundle=session.bundle.name,
         engine=session.engine.name,
@@ -124,13 +126,7 @@ def _row(
         warm=spread,
         cpu_p50_ns=float(np.median(times.cpu_ns)),
         cold=Spread.of(cold[contestant.key].wall_ns) if contestant.key in cold else None,
-        ratio=_ratio(times, warm[baseline], baseline),
+        ratio=Ratio(baseline=baseline, median=median, low=low, high=high, rounds=len(ratios)),
         floor_ns=floor_ns(cost, batch, roofline) if cost is not None and roofline is not None else None,
         events_per_second=batch / spread.p50_ns * 1e9,
     )
-
-
-def _ratio(times: Samples, baseline: Samples, name: str) -> Ratio:
-    ratios = np.asarray(times.block_medians_ns) / np.asarray(baseline.block_medians_ns)
-    low, median, high = np.percentile(ratios, [25, 50, 75])
-    return Ratio(baseline=name, median=float(median), low=float(low), high=float(high), rounds=len(ratios))

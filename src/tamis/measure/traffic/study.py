@@ -251,12 +251,6 @@ def _thirds(
     )
 
 
-def _trace(outcome: LoadOutcome, most: int) -> str:
-    """Return due time and latency of the first requests, in the order of completion, as text."""
-    first = zip(outcome.scheduled_ns[:most], outcome.done_ns[:most], strict=True)
-    return " ".join(f"{(due - outcome.begin_ns) // 1000}+{(done - due) // 1000}" for due, done in first)
-
-
 def _batch_times(
     before: Mapping[int, tuple[int, int]], after: Mapping[int, tuple[int, int]]
 ) -> tuple[BatchTime, ...]:
@@ -322,10 +316,13 @@ def _point(
     server = point.server
     if server is not None:
         server = server.model_copy(update={"batches": _batch_times(before[1], after[1])})
+    # due time and latency of the first requests, in the order of completion
+    first = zip(outcome.scheduled_ns[:traced], outcome.done_ns[:traced], strict=True)
+    trace = " ".join(f"{(due - outcome.begin_ns) // 1000}+{(done - due) // 1000}" for due, done in first)
     more = {
         "server": server,
         "request_bytes": target.requests[0][0],
-        "trace": _trace(outcome, traced),
+        "trace": trace,
     }
     return point.model_copy(update=more)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tamis._base import InputMismatchError
 from tamis.native.call.kernel import Kernel
-from tamis.native.limits import EXACT
+from tamis.native.limits import LARGEST_EXACT_INTEGER
 
 FLOAT32 = np.dtype(np.float32)
 ALWAYS_EXACT_BYTES = 2  # integers of this size or smaller are exact as float32
@@ -74,8 +74,8 @@ def _check_exact(array: np.ndarray) -> None:
     """Raise InputMismatchError if an integer is too large to be exact as float32."""
     if array.dtype.itemsize > ALWAYS_EXACT_BYTES and array.size:
         largest = max(int(array.max()), -int(array.min()))
-        if largest > EXACT:
+        if largest > LARGEST_EXACT_INTEGER:
             raise InputMismatchError(
-                f"the native engine holds integers as float32, exact up to {EXACT}; {largest} was passed: "
+                f"the native engine holds integers as float32, exact up to {LARGEST_EXACT_INTEGER}; {largest} was passed: "
                 "use engine='onnxruntime'"
             )
