@@ -14,7 +14,7 @@ from tamis.engines import Session
 from tamis.engines import open as open_session
 from tamis.measure.array_classes import ClassFigures, class_figures, confusion
 from tamis.measure.energies import EmptyFigures, EnergyBin, empty_rows, energy_bins
-from tamis.zoo.data.arrays import load_arrays
+from tamis.zoo.data import load_arrays
 
 ROWS_AT_ONCE = 4096
 

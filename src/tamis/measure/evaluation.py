@@ -15,9 +15,9 @@ from tamis.engines import open as open_session
 from tamis.events import EventReader, read_events
 from tamis.features import columns_read
 from tamis.measure.discrimination import Discrimination, Histogram, Sample, discriminate, histogram
-from tamis.measure.tagging import tagged_samples, tagger_of
+from tamis.measure.tagging import tagged_frames, tagged_samples
 from tamis.trigger import features_of, score_events
-from tamis.zoo import Reading, Tagger
+from tamis.zoo import ReadOptions, TaggedFrames
 
 PROPERTIES = ("pt", "mass", "tau1", "tau2", "nConstituents")  # of the jets that are scored
 # Baselines, larger is more signal-like: tau21 is small for two-pronged jets, so it comes in negated; of the
@@ -84,7 +84,7 @@ def evaluate_bundle(
                 f"pack it with --score {score}:0 (or another column)"
             )
         samples_of = {"background": background, **signals}
-        tagger = tagger_of(bundle)
+        tagger = tagged_frames(bundle)
         if tagger is None:
             jets = _jets(bundle)
             scored = {
@@ -92,7 +92,7 @@ def evaluate_bundle(
                 for name, files in samples_of.items()
             }
         else:
-            scored = _tagged(session, tagger, samples_of, seed, Reading(None, tree, skip_bad_files))
+            scored = _tagged(session, tagger, samples_of, seed, ReadOptions(None, tree, skip_bad_files))
     samples = [sample for sample, _ in scored.values()]
     common = [v for v in samples[0].values if all(v in sample.values for sample in samples)]
     rng = np.random.default_rng(seed)
@@ -179,7 +179,11 @@ def _sample(session: Session, name: str, reader: EventReader, jets: str) -> tupl
 
 
 def _tagged(
-    session: Session, tagger: Tagger, files: Mapping[str, Sequence[str]], seed: int, reading: Reading
+    session: Session,
+    tagger: TaggedFrames,
+    files: Mapping[str, Sequence[str]],
+    seed: int,
+    reading: ReadOptions,
 ) -> dict[str, tuple[Sample, SampleFacts]]:
     found = tagged_samples(session, tagger, files, seed=seed, reading=reading)
     return {
