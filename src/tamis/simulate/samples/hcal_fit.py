@@ -1,18 +1,18 @@
-"""Reconstructions without training: the sum of two samples, and a fit of pulses of all crossings."""
+"""Reconstruction without training: the sum of two samples, and a fit of the pulses of all crossings."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tamis.simulate.samples.hcal_pulse import CROSSINGS, IN_TIME, SAMPLES, fractions
+from tamis.simulate.samples.hcal_pulse import CROSSINGS, IN_TIME, TIME_SAMPLES, fractions
 
 FIT_STEPS = 60
-FC_PER_PE_EXCESS = 43.6  # charge of a photoelectron times 1 + its spread squared
+FC_PER_PE_EXCESS = 43.6  # charge of a photoelectron times (1 + its relative variance)
 STEP_SHARE = 0.04 / np.sqrt(12.0)
 
 
 def method_0(inputs: np.ndarray) -> np.ndarray:
-    """Return the charge of two samples above the pedestal, corrected for the rest of a pulse, in GeV."""
+    """Return the charge of two samples above the pedestal, corrected for the rest of the pulse, in GeV."""
     charge, pedestal, _, gain = _parts(inputs)
     two = slice(IN_TIME, IN_TIME + 2)
     contained = fractions(np.zeros(CROSSINGS))[IN_TIME, two].sum()
@@ -20,9 +20,9 @@ def method_0(inputs: np.ndarray) -> np.ndarray:
 
 
 def template_fit(inputs: np.ndarray) -> np.ndarray:
-    """Return the energy in time of a least-squares fit of eight pulses, one per crossing, none negative, in GeV.
+    """Return the in-time energy in GeV of a non-negative least-squares fit of eight pulses, one per crossing.
 
-    Coordinate descent on the normal equations, all channels at once; errors of the samples from their own charge.
+    Coordinate descent on the normal equations of all channels at once; a sample's variance is estimated from its charge.
     """
     charge, pedestal, width, gain = _parts(inputs)
     signal = charge - pedestal[:, None]
@@ -31,15 +31,20 @@ def template_fit(inputs: np.ndarray) -> np.ndarray:
     weighted = shape[None] / variance[:, None, :]
     normal = np.einsum("nki,li->nkl", weighted, shape)
     right = np.einsum("nki,ni->nk", weighted, signal)
-    found = np.zeros((len(inputs), CROSSINGS))
+    amplitudes = np.zeros((len(inputs), CROSSINGS))
     for _ in range(FIT_STEPS):
         for k in range(CROSSINGS):
-            slope = right[:, k] - np.einsum("nl,nl->n", normal[:, k], found)
-            found[:, k] = np.maximum(found[:, k] + slope / normal[:, k, k], 0.0)
-    return found[:, IN_TIME] * gain
+            slope = right[:, k] - np.einsum("nl,nl->n", normal[:, k], amplitudes)
+            amplitudes[:, k] = np.maximum(amplitudes[:, k] + slope / normal[:, k, k], 0.0)
+    return amplitudes[:, IN_TIME] * gain
 
 
 def _parts(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return samples, pedestal and its width in fC, and the gain in GeV/fC."""
     values = np.asarray(inputs, np.float64)
-    return values[:, :SAMPLES], values[:, SAMPLES], values[:, SAMPLES + 1], values[:, SAMPLES + 2]
+    return (
+        values[:, :TIME_SAMPLES],
+        values[:, TIME_SAMPLES],
+        values[:, TIME_SAMPLES + 1],
+        values[:, TIME_SAMPLES + 2],
+    )

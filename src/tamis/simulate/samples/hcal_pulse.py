@@ -1,27 +1,27 @@
-"""The shape of a pulse in a hadron calorimeter's channel, and what share of it falls into each time sample."""
+"""The shape of a pulse in a hadron calorimeter's channel, and its fraction in each time sample."""
 
 from __future__ import annotations
 
 import numpy as np
 
-SAMPLES = 8
-IN_TIME = 3  # the sample, and the crossing, that is read out
-CROSSINGS = 8  # those before and after it whose pulses reach into the samples
+TIME_SAMPLES = 8
+IN_TIME = 3  # the sample, and the crossing, of the triggered collision
+CROSSINGS = 8  # bunch crossings whose pulses reach into the samples
 SAMPLE_NS = 25.0
 RISE_NS, FALL_NS = 4.0, 13.0
-ARRIVAL_NS = 4.0  # after the beginning of a sample
+ARRIVAL_NS = 4.0  # after the start of a sample
 
 
 def fractions(shift_ns: np.ndarray) -> np.ndarray:
-    """Return for pulses (..., crossings) that come late by so much the share of each sample: (..., crossings, samples)."""
+    """Return the fraction of each pulse in each sample, for delays (..., crossings): (..., crossings, samples)."""
     crossing = np.arange(CROSSINGS, dtype=np.float64)
     begin = SAMPLE_NS * crossing + ARRIVAL_NS + shift_ns
-    edges = SAMPLE_NS * np.arange(SAMPLES + 1)
+    edges = SAMPLE_NS * np.arange(TIME_SAMPLES + 1)
     return np.diff(cumulative(edges - begin[..., None]), axis=-1)
 
 
 def cumulative(time_ns: np.ndarray) -> np.ndarray:
-    """Return the share of a pulse that has come after so long: (1 - exp(-t/rise)) exp(-t/fall), integrated."""
+    """Return the fraction of a pulse before a time: the integral of (1 - exp(-t/rise)) exp(-t/fall)."""
     t = np.maximum(time_ns, 0.0)
     both = 1.0 / (1.0 / RISE_NS + 1.0 / FALL_NS)
     whole = FALL_NS - both
