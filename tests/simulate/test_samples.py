@@ -13,8 +13,7 @@ from tamis.simulate.samples import argon_patches, ecal, ecal_shower, hcal
 from tamis.simulate.samples.argon_cascade import ShowerParticles, cascade
 from tamis.simulate.samples.argon_space import Deposits
 from tamis.simulate.samples.argon_tracks import ArgonTracks, follow, range_cm
-from tamis.simulate.samples.hcal_fit import template_fit
-from tamis.simulate.samples.hcal_pulse import CROSSINGS, IN_TIME, TIME_SAMPLES, fractions
+from tamis.simulate.samples.hcal_pulse import CROSSINGS, IN_TIME, TIME_SAMPLES, fractions, template_fit
 
 
 def first(name, n, seed=1):

@@ -204,11 +204,8 @@ def _is_number(kind: object) -> bool:
 
 def _check_complete(events: Events, name: str, rows: np.ndarray) -> None:
     if len(rows):
+        event = ":".join(map(str, events.identity[int(rows[0])]))
         raise DataError(
-            f"{name} has no value in event {_named(events, int(rows[0]))} ({len(rows)} such events in this batch): "
+            f"{name} has no value in event {event} ({len(rows)} such events in this batch): "
             "fill in the values, or leave the events out"
         )
-
-
-def _named(events: Events, row: int) -> str:
-    return ":".join(map(str, events.identity[row]))

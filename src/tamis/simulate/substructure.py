@@ -47,7 +47,8 @@ def soft_drop_mass(jets: ClusteredJets, momenta: np.ndarray) -> np.ndarray:
         failed = np.minimum(pt[left], pt[right]) < SOFT_DROP_Z_CUT * (pt[left] + pt[right])
         following = following[failed]
         node[following] = np.where(pt[left] > pt[right], left, right)[failed]
-    return _mass(tree.momenta[:, node])
+    px, py, pz, energy = tree.momenta[:, node]
+    return np.sqrt(np.maximum(energy**2 - px**2 - py**2 - pz**2, 0.0))
 
 
 @dataclass(frozen=True)
@@ -78,20 +79,12 @@ def _tree(sequence: Any, particles: np.ndarray) -> ClusteringTrees:
     left = np.full(len(name), -1)
     left[alike[1:][same]] = alike[:-1][same]
     left[particle] = -1
-    momenta = _flat(ak.flatten(sequence.jets()))[:, name + (end - nodes)[jet]]
-    return ClusteringTrees(momenta, left, end - 1)
+    particles_and_jets = ak.flatten(sequence.jets())
+    momenta = np.stack([ak.to_numpy(particles_and_jets[axis]) for axis in AXES])
+    return ClusteringTrees(momenta[:, name + (end - nodes)[jet]], left, end - 1)
 
 
 def _sequence(momenta: np.ndarray, offsets: np.ndarray) -> Any:
     library = fastjet()
     definition = library.JetDefinition(library.cambridge_algorithm, ALL_IN_ONE_RADIUS)
     return library.ClusterSequence(grouped(momenta, offsets), definition)
-
-
-def _flat(momenta: ak.Array) -> np.ndarray:
-    return np.stack([ak.to_numpy(momenta[axis]) for axis in AXES])
-
-
-def _mass(momentum: np.ndarray) -> np.ndarray:
-    px, py, pz, energy = momentum
-    return np.sqrt(np.maximum(energy**2 - px**2 - py**2 - pz**2, 0.0))

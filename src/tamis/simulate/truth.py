@@ -60,12 +60,14 @@ def gen_particles(record: GeneratorRecord) -> GenParticles:
     px, py, pz, _ = record.momentum[:, rows]
     pt = np.hypot(px, py)
     status = record.status[rows]
+    hard = (np.abs(status) >= 21) & (np.abs(status) <= 29)
+    flags = np.where(hard, IS_HARD_PROCESS, 0) | np.where(_last_copy(record)[rows], IS_LAST_COPY, 0)
     return GenParticles(
         event=event,
         row=rows,
         pdg_id=record.pdg_id[rows],
         status=np.where(status > 0, 1, np.abs(status)).astype(np.int32),
-        flags=_flags(record, rows),
+        flags=flags.astype(np.int32),
         mother=np.where(above[rows] >= 0, index[np.maximum(above[rows], 0)] - first[event], -1).astype(
             np.int32
         ),
@@ -126,12 +128,6 @@ def _last_copy(record: GeneratorRecord) -> np.ndarray:
     begin = record.offsets[:-1][record.collision]
     daughter = np.where(record.daughter1 > 0, begin + record.daughter1, 0)
     return (record.daughter1 == 0) | (record.pdg_id[daughter] != record.pdg_id)
-
-
-def _flags(record: GeneratorRecord, rows: np.ndarray) -> np.ndarray:
-    code = np.abs(record.status[rows])
-    hard = np.where((code >= 21) & (code <= 29), IS_HARD_PROCESS, 0)
-    return (hard | np.where(_last_copy(record)[rows], IS_LAST_COPY, 0)).astype(np.int32)
 
 
 def _hadronic_bosons(record: GeneratorRecord) -> np.ndarray:

@@ -11,8 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.simulate.samples.hcal_fit import method_0, template_fit
-from tamis.simulate.samples.hcal_pulse import CROSSINGS, IN_TIME, TIME_SAMPLES, fractions
+from tamis.simulate.samples.hcal_pulse import (
+    CROSSINGS,
+    IN_TIME,
+    TIME_SAMPLES,
+    fractions,
+    method_0,
+    template_fit,
+)
 from tamis.simulate.seeds import Seeds
 
 # Rings of channels: first and last |ieta|, cells in phi, depths. 16,560 channels in all.

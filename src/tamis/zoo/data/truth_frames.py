@@ -15,12 +15,12 @@ from tamis.events import Frame
 from tamis.events.kinematics import delta_r_squared
 from tamis.features import Feature, InputRows, find_inputs
 from tamis.features.lists import lists_of
+from tamis.simulate.truth import IS_HARD_PROCESS
 from tamis.zoo.data.class_rows import ClassRows, ReadOptions, RowSelection, read_class
 from tamis.zoo.data.labelled import Labelled
 from tamis.zoo.networks.description import Tagger, TruthMatching
 
 GENERATED = ("GenPart_pdgId", "GenPart_status", "GenPart_statusFlags", "GenPart_eta", "GenPart_phi")
-HARD_PROCESS_FLAG = 1 << 7  # bit 7 of NanoAOD's GenPart_statusFlags: isHardProcess
 SPECTRUM_BINS = 12
 FRAMES_PER_CLASS_MIN = 20
 
@@ -98,7 +98,7 @@ def _near(pdg_ids: tuple[int, ...], radius: float, frame: Frame, rows: InputRows
     for event in range(len(frame)):
         seeds = slice(int(rows.offsets[event]), int(rows.offsets[event + 1]))
         particles = np.isin(np.abs(pdg_id[event]), pdg_ids)
-        particles &= ((flags[event] & HARD_PROCESS_FLAG) != 0) | (status[event] == 1)
+        particles &= ((flags[event] & IS_HARD_PROCESS) != 0) | (status[event] == 1)
         seed_eta, seed_phi = (rows.about[name][seeds, None].astype(np.float64) for name in ("eta", "phi"))
         apart = delta_r_squared(seed_eta, seed_phi, eta[event][particles], phi[event][particles])
         near[seeds] = (apart < radius**2).any(axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from typing import TypeVar, overload
 
 from tamis._base import UsageError, did_you_mean, require
@@ -23,10 +24,10 @@ def register(network: Spec) -> Spec:
 
 
 @overload
-def networks() -> dict[str, NetworkSpec]: ...
+def networks() -> Mapping[str, NetworkSpec]: ...
 @overload
-def networks(kind: type[Spec]) -> dict[str, Spec]: ...
-def networks(kind: type[NetworkSpec] = NetworkSpec) -> dict[str, NetworkSpec]:
+def networks(kind: type[Spec]) -> Mapping[str, Spec]: ...
+def networks(kind: type[NetworkSpec] = NetworkSpec) -> Mapping[str, NetworkSpec]:
     """Return the registered networks of a kind by name, sorted; importing their files needs torch."""
     require("torch", extra="torch", purpose="building and training networks")
     package = importlib.import_module("tamis.zoo.networks")
