@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis.zoo import TAGGERS, Reading
-from tamis.zoo.data.stores import Store
-from tamis.zoo.data.truth_frames import load_kind
+from tamis.features.frames import JET_PIXELS, TOP_FRAMES
+from tamis.zoo import ReadOptions, TaggedFrames
+from tamis.zoo.networks import Store
+from tamis.zoo.networks.simple_net import TOP_TAGGER
 
 MOST = 800  # frames of each kind
 
@@ -35,17 +36,17 @@ def picture(background: str, signal: str, output: Path) -> None:
     from matplotlib import pyplot as plt
     from matplotlib.colors import LogNorm
 
-    tagger = TAGGERS["top"]
+    frames = TaggedFrames.of(TOP_TAGGER)
     kinds = {
-        "top": load_kind(tagger, [signal], "signal", Reading(MOST)),
-        "QCD": load_kind(tagger, [background], "background", Reading(MOST)),
+        "top": frames.load([signal], "signal", ReadOptions(MOST)),
+        "QCD": frames.load([background], "background", ReadOptions(MOST)),
     }
     means = {kind: _mean_frame(one.inputs["frames"]) for kind, one in kinds.items()}
-    shown = [i for i, name in enumerate(tagger.channels) if name not in ("d0", "dz")]
+    shown = [i for i, name in enumerate(TOP_FRAMES.channels) if name not in ("d0", "dz")]
     figure, axes = plt.subplots(
         2, len(shown), figsize=(13, 4.7), layout="constrained", sharex=True, sharey=True
     )
-    half = tagger.size / 2 * np.pi / 180
+    half = JET_PIXELS / 2 * np.pi / 180
     for column, channel in enumerate(shown):
         top = max(float(mean[channel].max()) for mean in means.values())
         for row, (kind, mean) in enumerate(means.items()):
@@ -58,9 +59,9 @@ def picture(background: str, signal: str, output: Path) -> None:
             )
             if column == 0:
                 axes[row, 0].set_ylabel(f"{kind}\n$\\phi$ from the jet")
-        axes[0, column].set_title(tagger.channels[channel])
+        axes[0, column].set_title(TOP_FRAMES.channels[channel])
         axes[1, column].set_xlabel("$\\eta$ from the jet")
-        unit = "hits" if "pixel" in tagger.channels[channel] else "GeV"
+        unit = "hits" if "pixel" in TOP_FRAMES.channels[channel] else "GeV"
         figure.colorbar(
             drawn, ax=axes[:, column], location="bottom", shrink=0.9, label=f"mean {unit} per pixel"
         )

@@ -16,9 +16,9 @@ import numpy as np
 import tamis
 from tamis._base import host_facts, utc_timestamp
 from tamis.bundle import Bundle
-from tamis.measure.physics.tagging import tagged_samples
+from tamis.measure.physics.tagging import tagged_frames, tagged_samples
 from tamis.report.canvas import LINES, colour, label, new_figure, save, style
-from tamis.zoo import TAGGERS, Reading
+from tamis.zoo import ReadOptions
 
 SIGNAL_EFFICIENCY = 0.3
 BOOTSTRAPS = 200
@@ -65,7 +65,8 @@ def scored(background: str, signal: str, bundles: list[str]) -> dict[str, tuple[
     files = {"background": [background], "signal": [signal]}
     for place in bundles:
         with tamis.open(place) as session:
-            samples = tagged_samples(session, TAGGERS["top-resnet"], files, seed=0, reading=Reading())
+            frames = tagged_frames(session.bundle)
+            samples = tagged_samples(session, frames, files, seed=0, reading=ReadOptions())
         (first, _), (second, _) = samples["background"], samples["signal"]
         found[session.bundle.name] = (first.values["score"], second.values["score"])
         simple = {name: (first.values[name], second.values[name]) for name in VARIABLES}

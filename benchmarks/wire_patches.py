@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tamis.simulate import simulate_sample
-from tamis.simulate.samples.argon_patches import CLASSES, PATCH
+from tamis.simulate.samples.argon_patches import PATCH, PATCH_CLASSES
 
 EACH, SEED = 6, 11
 
@@ -31,10 +31,10 @@ def picture(output: Path) -> None:
 
     made = next(simulate_sample("wire-patches", 400, seed=SEED))
     figure, axes = plt.subplots(
-        len(CLASSES), EACH, figsize=(12.5, 6.4), layout="constrained", sharex=True, sharey=True
+        len(PATCH_CLASSES), EACH, figsize=(12.5, 6.4), layout="constrained", sharex=True, sharey=True
     )
     half = PATCH / 2
-    for number, name in enumerate(CLASSES):
+    for number, name in enumerate(PATCH_CLASSES):
         rows = np.flatnonzero(made["label"] == number)
         rows = rows[np.unique(rows // 10, return_index=True)[1]][:EACH]  # ten patches are of one event
         for column, row in enumerate(rows):

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from readout import BOARD
 
-from tamis.simulate.samples.argon_patches import CLASSES, HIT_MEV, MICHEL, STEP_MEV, TRACK, cropped
+from tamis.simulate.samples.argon_patches import (
+    DIGITISER_STEP_MEV,
+    HIT_MEV,
+    MICHEL,
+    PATCH_CLASSES,
+    TRACK,
+    cropped,
+)
 
 REACH = 2  # cells: hits so near vote together
 FEWEST_HITS = 5  # of a Michel electron
@@ -85,7 +92,7 @@ def components(count: int, pairs: np.ndarray) -> np.ndarray:
 def patches(hits: Hits, some: slice) -> np.ndarray:
     """Return (n, 1, 48, 48) about some of the hits, in steps of the digitiser, as the network was trained."""
     cut = cropped(hits.plane, hits.window[some], hits.wire[some], hits.tick[some])
-    return (np.round(cut / np.float32(STEP_MEV)) * np.float32(STEP_MEV))[:, None]
+    return (np.round(cut / np.float32(DIGITISER_STEP_MEV)) * np.float32(DIGITISER_STEP_MEV))[:, None]
 
 
 def combine(hits: Hits, probabilities: np.ndarray) -> Found:
@@ -110,7 +117,7 @@ def voted(hits: Hits, votes: np.ndarray) -> np.ndarray:
     shape = (hits.plane.shape[0], hits.plane.shape[1] + 2 * REACH, hits.plane.shape[2] + 2 * REACH)
     number = np.full(shape, -1)
     number[hits.window, hits.wire + REACH, hits.tick + REACH] = np.arange(len(hits))
-    total = np.zeros((len(hits), len(CLASSES)))
+    total = np.zeros((len(hits), len(PATCH_CLASSES)))
     for right, up in np.ndindex(side, side):
         other = number[hits.window, hits.wire + right, hits.tick + up]
         ours = (other >= 0) & (hits.cluster[other] == hits.cluster)

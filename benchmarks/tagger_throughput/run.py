@@ -74,10 +74,10 @@ def main() -> None:
 
 def simulate(file: Path, count: int) -> Path:
     """Write the events that the modules are timed on."""
-    from tamis.simulate import Settings, simulate
+    from tamis.simulate import SimulationSettings, simulate
 
     print(f"simulating {count} events", flush=True)
-    settings = Settings(pt_hat_gev=PT_HAT_GEV, mu=MU, low_level=True)
+    settings = SimulationSettings(pt_hat_gev=PT_HAT_GEV, mu=MU, low_level=True)
     with open_writer(file) as writer:
         for batch in simulate(PROCESS, count, seed=SEED, settings=settings):
             writer.write(batch)

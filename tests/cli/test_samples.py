@@ -43,7 +43,7 @@ def test_options_of_collisions_are_refused(call, tmp_path, option, value):
     given = (option,) if value is None else (option, value)
     code, _, err = call("simulate", "hcal-channels", "-n", 10, *given, "-o", tmp_path / "x.h5")
     assert code == 2
-    assert f"{option} is of collisions" in err
+    assert f"{option} applies to collisions" in err
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Frames against a slow, obviously right reference: the whole image is built by loops, rolled in phi, padded, cropped."""
+"""Frames against a slow reference: loops that build the whole image, roll it in phi, pad and crop it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tamis._base import DataError
 from tamis.events import Frame, Jagged
 from tamis.features import find_feature
 
-WIDTH = 2 * math.pi / 360
-HALF = 175
+PIXEL_WIDTH = 2 * math.pi / 360
+HALF_ROWS = 175
 CHANNELS = {"quark_gluon_frames": 5, "top_frames": 8, "tau_frames": 8}
 JETS = {"quark_gluon_frames": "Jet", "top_frames": "FatJet", "tau_frames": "Jet"}
 COLLECTIONS = {
@@ -28,25 +28,21 @@ COLLECTIONS = {
 
 
 def pixel(eta: float, phi: float) -> tuple[int, int] | None:
-    row, column = math.floor(eta / WIDTH) + HALF, math.floor((phi + math.pi) / WIDTH) % 360
-    return (row, column) if 0 <= row < 2 * HALF else None
-
-
-def empty() -> np.ndarray:
-    return np.zeros((2 * HALF, 360), np.float32)
+    row, column = math.floor(eta / PIXEL_WIDTH) + HALF_ROWS, math.floor((phi + math.pi) / PIXEL_WIDTH) % 360
+    return (row, column) if 0 <= row < 2 * HALF_ROWS else None
 
 
 def image(points) -> np.ndarray:
-    found = empty()
+    pixels = np.zeros((2 * HALF_ROWS, 360), np.float32)
     for value, eta, phi in points:
         where = pixel(float(eta), float(phi))
         if where is not None:
-            found[where] += np.float32(value)
-    return found
+            pixels[where] += np.float32(value)
+    return pixels
 
 
 def tower_image(towers) -> np.ndarray:
-    coarse = np.zeros((2 * HALF // 5, 72), np.float32)
+    coarse = np.zeros((2 * HALF_ROWS // 5, 72), np.float32)
     for value, eta, phi in towers:
         where = pixel(float(eta), float(phi))
         if where is not None:
@@ -94,7 +90,7 @@ def slow_crystals(event):
     cells = columns(event, "EcalCell", "et", "eta", "phi")
     hard = [(et, *pixel(eta, phi)) for et, eta, phi in cells if et >= 5 and abs(eta) < 2.4]
 
-    def beaten(i):
+    def has_harder_neighbour(i):
         def harder(j):
             gap = abs(hard[i][2] - hard[j][2])
             near = abs(hard[i][1] - hard[j][1]) <= 2 and min(gap, 360 - gap) <= 8
@@ -102,7 +98,9 @@ def slow_crystals(event):
 
         return any(harder(j) for j in range(len(hard)))
 
-    seeds = sorted((hard[i] for i in range(len(hard)) if not beaten(i)), key=lambda seed: -seed[0])[:4]
+    seeds = sorted(
+        (hard[i] for i in range(len(hard)) if not has_harder_neighbour(i)), key=lambda seed: -seed[0]
+    )[:4]
     frames = [crop(image(cells), seed[1:], 32)[None] for seed in seeds]
     return frames, [frame[0, 14:19, 14:19].sum() for frame in frames]
 
@@ -116,11 +114,11 @@ def random_event(rng: np.random.Generator, busy: float):
         values = {
             "eta": eta,
             "phi": (phi + math.pi) % (2 * math.pi) - math.pi,
-            "layer": rng.integers(0, 5, n),  # 0 and 4 are layers that no image has
+            "layer": rng.integers(0, 5, n),  # 0 and 4 do not exist
             "d0": rng.normal(0, 1, n),
             "dz": rng.normal(0, 1, n),
         }
-        hard = rng.integers(1, 9, n) + rng.choice([0.0, 0.5, rng.random()])  # equal values are frequent
+        hard = rng.integers(1, 9, n) + rng.choice([0.0, 0.5, rng.random()])  # ties are frequent
         for name in names:
             value = values.get(name, hard * (10 if prefix.endswith("Jet") else 1))
             event[f"{prefix}_{name}"] = value.astype(np.int32 if name == "layer" else np.float32)
@@ -146,7 +144,7 @@ def frame_of(events) -> Frame:
     st.lists(st.sampled_from([0.0, 3.0, 40.0]), max_size=4),
     st.sampled_from(["egamma_frames", *CHANNELS]),
 )
-def test_frames_are_those_of_the_slow_reference_bit_for_bit(seed, busy, name):
+def test_frames_are_bit_identical_to_the_slow_reference(seed, busy, name):
     rng = np.random.default_rng(seed)
     events = [random_event(rng, activity) for activity in busy]
     found = find_feature(name).build(frame_of(events))
@@ -156,14 +154,14 @@ def test_frames_are_those_of_the_slow_reference_bit_for_bit(seed, busy, name):
     expected = [frame for frames, _ in slow for frame in frames]
     assert len(found) == len(expected)
     assert found.inputs.dtype == np.float32
-    for mine, theirs in zip(found.inputs, expected, strict=True):
-        assert mine.tobytes() == (theirs + 0.0).tobytes()
+    for fast, slow_frame in zip(found.inputs, expected, strict=True):
+        assert fast.tobytes() == (slow_frame + 0.0).tobytes()
     assert found.about["pt"].tolist() == [pt for _, pts in slow for pt in pts]
     assert np.isfinite(found.inputs).all()
 
 
 @pytest.mark.parametrize("name", ["egamma_frames", *CHANNELS])
-def test_an_event_alone_has_the_frames_that_it_has_among_others(name):
+def test_a_single_event_has_the_same_frames_as_in_a_batch(name):
     rng = np.random.default_rng(3)
     whole = frame_of([random_event(rng, busy) for busy in (40, 0, 300, 3000, 300, 40)])
     feature = find_feature(name)
@@ -171,14 +169,14 @@ def test_an_event_alone_has_the_frames_that_it_has_among_others(name):
     assert len(together) > 4
     for row in range(6):
         alone = feature.build(whole.rows(row, row + 1))
-        mine = slice(*together.offsets[row : row + 2])
-        assert alone.inputs.tobytes() == together.inputs[mine].tobytes()
+        rows = slice(*together.offsets[row : row + 2])
+        assert alone.inputs.tobytes() == together.inputs[rows].tobytes()
         for key in feature.about:
-            assert alone.about[key].tolist() == together.about[key][mine].tolist()
+            assert alone.about[key].tolist() == together.about[key][rows].tolist()
 
 
 @pytest.mark.parametrize("column", ["Track_phi", "EcalCell_eta", "HcalTower_phi", "PixelHit_eta", "Jet_eta"])
-def test_what_has_no_place_is_told_with_its_event(column):
+def test_a_nan_position_is_an_error_with_its_event(column):
     rng = np.random.default_rng(3)
     events = [random_event(rng, 100.0) for _ in range(4)]
     events[2][column][0] = np.nan
@@ -186,7 +184,7 @@ def test_what_has_no_place_is_told_with_its_event(column):
         find_feature("tau_frames").build(frame_of(events))
 
 
-def test_columns_of_different_lengths_are_told_with_their_event():
+def test_columns_of_different_lengths_are_an_error_with_the_event():
     rng = np.random.default_rng(3)
     events = [random_event(rng, 100.0) for _ in range(4)]
     events[1]["Track_dz"] = events[1]["Track_dz"][:-1]
@@ -195,24 +193,24 @@ def test_columns_of_different_lengths_are_told_with_their_event():
             find_feature("top_frames").build(frame)
 
 
-def test_a_score_shows_an_energy_that_is_no_number():
+def test_a_nan_energy_propagates_into_the_frames():
     rng = np.random.default_rng(3)
     event = random_event(rng, 300.0)
     event["Track_pt"][:] = np.nan
     assert np.isnan(find_feature("tau_frames").build(frame_of([event])).inputs[:, 0]).any()
 
 
-def test_a_simulated_jet_is_in_the_middle_of_its_frame():
+def test_simulated_jets_are_in_the_middle_of_their_frames():
     pytest.importorskip("pythia8mc")
     from tamis.events import IDENTITY, columns_of
-    from tamis.simulate import Settings, simulate
+    from tamis.simulate import SimulationSettings, simulate
 
-    (events,) = simulate("qcd", 12, seed=1, settings=Settings(low_level=True))
+    (events,) = simulate("qcd", 12, seed=1, settings=SimulationSettings(low_level=True))
     feature = find_feature("top_frames")
     rows = feature.build(Frame(columns_of(events, (*IDENTITY, *feature.reads)), len(events)))
     assert len(rows) > 15
     energy = rows.inputs[:, 6] + rows.inputs[:, 7]
     assert np.all(energy[:, 14:114, 14:114].sum(axis=(1, 2)) > 0.6 * rows.about["pt"])
-    for channel in range(3, 6):  # hits gather about the jet, as seen from the vertex
+    for channel in range(3, 6):  # most hits are near the jet, as seen from the vertex
         hits = rows.inputs[:, channel]
         assert hits[:, 32:96, 32:96].sum() > 0.5 * hits.sum()

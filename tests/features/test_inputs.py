@@ -14,7 +14,7 @@ def events(lepton_file):
     return next(iter(read_events(lepton_file("events", 30, 1), columns=columns))).events
 
 
-def test_all_inputs_have_the_rows_of_the_same_events(events):
+def test_all_inputs_have_rows_for_the_same_events(events):
     features = find_inputs({"particles": "particle_list", "event": "lepton_event"})
     found = input_rows(features, events)
     assert 0 < len(found) < 31
@@ -26,27 +26,30 @@ def test_all_inputs_have_the_rows_of_the_same_events(events):
     assert np.array_equal(found.inputs["particles"][:, 0, 0], lepton_pt)
 
 
-def test_a_column_is_read_once():
+def test_every_column_is_read_once():
     columns = columns_read(find_inputs({"particles": "particle_list", "event": "lepton_event"}))
     assert len(set(columns)) == len(columns)
     assert {"Muon_pt", "PFCands_d0", "Jet_btag", "MET_phi"} <= set(columns)
 
 
-def test_features_with_other_rows_are_refused(events):
-    one_each = Feature(
-        "one_each", (), (), lambda frame: Rows(np.zeros((len(frame), 1)), np.arange(len(frame) + 1))
+def test_features_with_rows_for_different_events_are_an_error(events):
+    single_rows = Feature(
+        "single_rows", (), (), lambda frame: Rows(np.zeros((len(frame), 1)), np.arange(len(frame) + 1))
     )
-    two_each = Feature(
-        "two_each", (), (), lambda frame: Rows(np.zeros((2 * len(frame), 1)), 2 * np.arange(len(frame) + 1))
+    double_rows = Feature(
+        "double_rows",
+        (),
+        (),
+        lambda frame: Rows(np.zeros((2 * len(frame), 1)), 2 * np.arange(len(frame) + 1)),
     )
     with pytest.raises(
         UsageError,
-        match=r"the inputs a \(one_each\) and b \(two_each\) have rows for different events \(30 and 60\)",
+        match=r"the inputs a \(single_rows\) and b \(double_rows\) have rows for different events \(30 and 60\)",
     ):
-        input_rows({"a": one_each, "b": two_each}, events)
+        input_rows({"a": single_rows, "b": double_rows}, events)
 
 
-def test_a_column_is_told_of_the_jets_of_rows_or_of_their_events():
+def test_columns_of_jets_and_of_events_are_taken_for_each_row():
     frame = Frame(
         {
             **dict.fromkeys(("run", "luminosityBlock", "event"), np.arange(3)),

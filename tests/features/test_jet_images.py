@@ -1,4 +1,4 @@
-"""Jet images: every candidate is in the pixel and the channel where it belongs."""
+"""Jet images against a slow reference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import numpy as np
 
 from tamis.events import Events
 from tamis.features import find_feature, find_inputs, input_rows
-from tamis.features.jet_images import HALF, SIZE
+from tamis.features.jet_images import JET_IMAGE_PIXELS as SIZE
+from tamis.features.jet_images import JET_IMAGE_REACH as REACH
 
 
 def events_with(seed: int, count: int) -> Events:
@@ -40,8 +41,8 @@ def events_with(seed: int, count: int) -> Events:
     )
 
 
-def one_by_one(events: Events) -> np.ndarray:
-    """The obviously right reference: a loop over events, jets and candidates."""
+def slow_images(events: Events) -> np.ndarray:
+    """Return the images from a loop over events, jets and candidates."""
     images = []
     for event in events.array.to_list():
         for jet in range(2):
@@ -51,7 +52,7 @@ def one_by_one(events: Events) -> np.ndarray:
                 gap = event["PFCands_phi"][c] - event["FatJet_phi"][jet]
                 gap -= 2 * np.pi * round(gap / (2 * np.pi))
                 place = [event["PFCands_eta"][c] - event["FatJet_eta"][jet], gap]
-                i, j = (int(np.floor((x + HALF) * SIZE / (2 * HALF))) for x in place)
+                i, j = (int(np.floor((x + REACH) * SIZE / (2 * REACH))) for x in place)
                 channel = 0 if event["PFCands_charge"][c] else (1 if event["PFCands_pdgId"][c] == 22 else 2)
                 if 0 <= i < SIZE and 0 <= j < SIZE:
                     image[channel, i, j] += event["PFCands_pt"][c]
@@ -59,12 +60,12 @@ def one_by_one(events: Events) -> np.ndarray:
     return np.array(images)
 
 
-def test_images_are_those_of_a_loop():
+def test_images_agree_with_the_slow_reference():
     events = events_with(1, 30)
-    rows = find_feature("jet_images")
+    feature = find_feature("jet_images")
     found = input_rows(find_inputs({"frames": "jet_images"}), events)
-    np.testing.assert_allclose(found.inputs["frames"], one_by_one(events), rtol=1e-6)
+    np.testing.assert_allclose(found.inputs["frames"], slow_images(events), rtol=1e-6)
     assert found.inputs["frames"].any(axis=(0, 2, 3)).all()
     assert found.event.tolist() == np.repeat(np.arange(30), 2).tolist()
-    assert set(found.about) == set(rows.about)
+    assert set(found.about) == set(feature.about)
     np.testing.assert_array_equal(found.about["pt"], np.tile([300.0, 200.0], 30))

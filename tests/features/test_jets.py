@@ -1,3 +1,5 @@
+"""Leading jets against a slow reference, and errors about unsuitable columns."""
+
 from __future__ import annotations
 
 import awkward as ak
@@ -40,15 +42,15 @@ def random_events(seed: int, count: int) -> Events:
     )
 
 
-def one_by_one(events: Events, jets: int, constituents: int):
-    """The obviously right reference: a loop over events, jets and constituents."""
+def slow_jets(events: Events, jets: int, constituents: int):
+    """Return the jets from a loop over events, jets and constituents."""
     inputs, rows, indices = [], [], []
     for row, event in enumerate(events.array.to_list()):
         for jet in sorted(range(len(event["FatJet_pt"])), key=lambda i: -event["FatJet_pt"][i])[:jets]:
             links = zip(event["FatJetPFCands_jetIdx"], event["FatJetPFCands_pFCandsIdx"], strict=True)
-            mine = sorted((c for j, c in links if j == jet), key=lambda c: -event["PFCands_pt"][c])
+            members = sorted((c for j, c in links if j == jet), key=lambda c: -event["PFCands_pt"][c])
             image = np.zeros((constituents, 3), np.float32)
-            for slot, c in enumerate(mine[:constituents]):
+            for slot, c in enumerate(members[:constituents]):
                 phi = event["PFCands_phi"][c] - event["FatJet_phi"][jet]
                 phi -= 2 * np.pi * round(phi / (2 * np.pi))
                 image[slot] = event["PFCands_eta"][c] - event["FatJet_eta"][jet], phi, event["PFCands_pt"][c]
@@ -60,17 +62,17 @@ def one_by_one(events: Events, jets: int, constituents: int):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 6), st.integers(1, 3), st.integers(1, 6))
-def test_jets_are_those_of_the_slow_reference(seed, count, jets, constituents):
+def test_jets_agree_with_the_slow_reference(seed, count, jets, constituents):
     events = random_events(seed, count)
     found = leading_jets(events, jets=jets, constituents=constituents)
-    inputs, rows, indices = one_by_one(events, jets, constituents)
+    inputs, rows, indices = slow_jets(events, jets, constituents)
     assert found.inputs.dtype == np.float32
     assert found.event_row.tolist() == rows
     assert found.jet_index.tolist() == indices
     np.testing.assert_allclose(found.inputs, inputs, atol=2e-6)
 
 
-def test_columns_of_jets_and_of_events_follow_the_rows():
+def test_columns_of_jets_and_of_events_are_taken_for_each_jet():
     events = random_events(1, 50)
     found = leading_jets(events)
     assert len(found) > 20
@@ -82,7 +84,7 @@ def test_columns_of_jets_and_of_events_follow_the_rows():
 
 @pytest.mark.parametrize("column", ["FatJetPFCands_jetIdx", "FatJetPFCands_pFCandsIdx"])
 @pytest.mark.parametrize("wrong", [-1, 99])
-def test_a_link_to_nowhere_is_told_with_its_event(column, wrong):
+def test_an_index_out_of_range_is_an_error_with_its_event(column, wrong):
     events = random_events(2, 30)
     row = int(ak.argmax(ak.num(events[column])))
     lists = events[column].to_list()
@@ -92,7 +94,7 @@ def test_a_link_to_nowhere_is_told_with_its_event(column, wrong):
         leading_jets(broken)
 
 
-def test_a_missing_value_is_told_with_its_event():
+def test_a_missing_value_is_an_error_with_its_event():
     for column in ("FatJetPFCands_jetIdx", "PFCands_pt"):
         array = random_events(3, 20).array
         row = int(np.flatnonzero(ak.to_numpy(ak.num(array[column])))[0])
@@ -105,7 +107,7 @@ def test_a_missing_value_is_told_with_its_event():
 
 
 @pytest.mark.parametrize(
-    ("column", "values", "told"),
+    ("column", "values", "message"),
     [
         (
             "FatJet_pt",
@@ -123,26 +125,26 @@ def test_a_missing_value_is_told_with_its_event():
         ),
     ],
 )
-def test_a_column_of_the_wrong_kind_is_told_with_what_is_needed(column, values, told):
-    with pytest.raises(DataError, match=told):
+def test_a_column_of_the_wrong_type_is_an_error(column, values, message):
+    with pytest.raises(DataError, match=message):
         leading_jets(Events(ak.with_field(random_events(3, 20).array, values, column)))
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         (ak.Array(["ab"] * 20), "FatJet_mass is string in every event"),
         (ak.Array([[None, 1]] * 20), r"FatJet_mass has no value in event 1:2:100"),
         (ak.Array([[1.0] * 9] * 20), r"FatJet_pt and FatJet_mass differ in length"),
     ],
 )
-def test_a_column_that_does_not_follow_the_jets_is_told(values, told):
+def test_a_column_that_does_not_match_the_jets_is_an_error(values, message):
     events = Events(ak.with_field(random_events(3, 20).array, values, "FatJet_mass"))
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         leading_jets(events).take(events, "FatJet_mass")
 
 
-def test_lists_of_a_fixed_length_and_batches_without_jets_are_fine():
+def test_lists_of_fixed_length_and_batches_without_jets_are_accepted():
     array = random_events(3, 4).array
     for column in array.fields:
         if column.startswith("FatJetPFCands"):
@@ -156,7 +158,7 @@ def test_lists_of_a_fixed_length_and_batches_without_jets_are_fine():
     assert len(leading_jets(Events(array))) == 0
 
 
-def test_real_jets_hold_their_transverse_momentum(real_file):
+def test_constituents_of_real_jets_carry_the_transverse_momentum(real_file):
     from tamis.events import read_events
     from tamis.features import JET_COLUMNS
 

@@ -1,4 +1,4 @@
-"""The features of events with a lepton against a loop that is slow and obviously right."""
+"""The features of events with a lepton against slow loops."""
 
 import math
 
@@ -22,26 +22,26 @@ COLLECTIONS = {
 
 
 def jagged(lists, dtype=np.float32):
-    flat = np.array([x for one in lists for x in one], dtype)
+    flat = np.array([x for values in lists for x in values], dtype)
     return Jagged(np.cumsum([0, *map(len, lists)]), flat)
 
 
 def event(rng, sizes):
-    """Draw one event as lists: dense in angle, so that cones and overlaps are met."""
-    made = {}
+    """Return a random event, dense in angle, so that objects overlap and cones are not empty."""
+    columns = {}
     for prefix, count in zip(COLLECTIONS, sizes, strict=True):
-        made[f"{prefix}_pt"] = rng.choice([5.0, 22.9, 25.0, 31.0, 47.5, 60.0], count)
-        made[f"{prefix}_eta"] = rng.choice([-2.6, -0.3, 0.0, 0.005, 0.2, 1.0, 2.41], count)
-        made[f"{prefix}_phi"] = rng.choice([-3.14, -1.0, 0.0, 0.003, 0.3, 3.14], count)
-        made[f"{prefix}_pfRelIso03_all"] = rng.choice([0.0, 0.3, 0.9], count)
-        made[f"{prefix}_charge"] = rng.choice([-1, 1], count)
-        made[f"{prefix}_dxy"] = made[f"{prefix}_d0"] = rng.normal(0, 0.01, count)
-        made[f"{prefix}_btag"] = rng.choice([-1.0, 0.1, 0.6, 0.9], count)
+        columns[f"{prefix}_pt"] = rng.choice([5.0, 22.9, 25.0, 31.0, 47.5, 60.0], count)
+        columns[f"{prefix}_eta"] = rng.choice([-2.6, -0.3, 0.0, 0.005, 0.2, 1.0, 2.41], count)
+        columns[f"{prefix}_phi"] = rng.choice([-3.14, -1.0, 0.0, 0.003, 0.3, 3.14], count)
+        columns[f"{prefix}_pfRelIso03_all"] = rng.choice([0.0, 0.3, 0.9], count)
+        columns[f"{prefix}_charge"] = rng.choice([-1, 1], count)
+        columns[f"{prefix}_dxy"] = columns[f"{prefix}_d0"] = rng.normal(0, 0.01, count)
+        columns[f"{prefix}_btag"] = rng.choice([-1.0, 0.1, 0.6, 0.9], count)
     kind = rng.choice([211, -211, 11, -13, 22, 130, 1, 2, 0], sizes[2])
-    made["PFCands_pdgId"] = kind
-    made["PFCands_charge"] = np.where(np.isin(np.abs(kind), (211, 11, 13)), np.sign(kind), 0)
-    made["MET_pt"], made["MET_phi"] = rng.uniform(0, 100), rng.uniform(-3, 3)
-    return made
+    columns["PFCands_pdgId"] = kind
+    columns["PFCands_charge"] = np.where(np.isin(np.abs(kind), (211, 11, 13)), np.sign(kind), 0)
+    columns["MET_pt"], columns["MET_phi"] = rng.uniform(0, 100), rng.uniform(-3, 3)
+    return columns
 
 
 def frame_of(events):
@@ -57,7 +57,7 @@ def frame_of(events):
 def batches(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     sizes = draw(st.lists(st.tuples(*[st.integers(0, most) for most in (3, 3, 130, 6)]), max_size=6))
-    return [event(rng, one) for one in sizes]
+    return [event(rng, counts) for counts in sizes]
 
 
 def the_lepton(e):
@@ -71,7 +71,7 @@ def the_lepton(e):
     return best
 
 
-def turn(a, b):
+def delta_phi(a, b):
     d = a - b
     return d - 2 * math.pi * round(d / (2 * math.pi))
 
@@ -83,7 +83,7 @@ def slow_particles(e):
     rows = [[lepton["pt"], 0, 0, lepton["charge"], lepton["dxy"], lepton["pfRelIso03_all"],
              0, 0, 0, not lepton["muon"], lepton["muon"]]]  # fmt: skip
     for i in sorted(range(len(e["PFCands_pt"])), key=lambda i: -e["PFCands_pt"][i]):
-        eta, phi = e["PFCands_eta"][i] - lepton["eta"], turn(e["PFCands_phi"][i], lepton["phi"])
+        eta, phi = e["PFCands_eta"][i] - lepton["eta"], delta_phi(e["PFCands_phi"][i], lepton["phi"])
         kind, charge = abs(e["PFCands_pdgId"][i]), e["PFCands_charge"][i]
         if charge and math.hypot(eta, phi) < 0.01:
             continue
@@ -96,20 +96,20 @@ def slow_features(e):
     lepton = the_lepton(e)
     if lepton is None:
         return None
-    jets, own = [], 0.0
+    jets, near_lepton = [], 0.0
     for pt, eta, phi, tag in zip(*(e[f"Jet_{n}"] for n in COLLECTIONS["Jet"]), strict=True):
-        if math.hypot(eta - lepton["eta"], turn(phi, lepton["phi"])) < 0.4:
-            own += pt
+        if math.hypot(eta - lepton["eta"], delta_phi(phi, lepton["phi"])) < 0.4:
+            near_lepton += pt
         elif pt > 30 and abs(eta) < 2.4:
             jets.append((pt, tag))
     jets.sort(reverse=True)
     pts = [pt for pt, _ in jets] + [0.0, 0.0]
-    d_phi = abs(turn(e["MET_phi"], lepton["phi"]))
+    d_phi = abs(delta_phi(e["MET_phi"], lepton["phi"]))
     mt = math.sqrt(2 * lepton["pt"] * e["MET_pt"] * (1 - math.cos(d_phi)))
     return np.array([
         sum(pts), len(jets), sum(tag > 0.5 for _, tag in jets), pts[0], pts[1], max([0.0, *(tag for _, tag in jets)]),
         e["MET_pt"], mt, d_phi, lepton["pt"], abs(lepton["eta"]), lepton["pfRelIso03_all"], abs(lepton["dxy"]),
-        lepton["charge"], lepton["muon"], lepton["pt"] / own if own else 1.0,
+        lepton["charge"], lepton["muon"], lepton["pt"] / near_lepton if near_lepton else 1.0,
     ])  # fmt: skip
 
 
@@ -118,30 +118,30 @@ def slow_features(e):
 )
 @settings(deadline=None, max_examples=60)
 @given(events=batches())
-def test_rows_are_those_of_the_slow_loop(feature, slow, events):
+def test_rows_agree_with_the_slow_loop(feature, slow, events):
     expected = [slow(e) for e in events]
     found = feature.build(frame_of(events))
     assert np.diff(found.offsets).tolist() == [e is not None for e in expected]
-    wanted = [e for e in expected if e is not None]
-    assert len(found) == len(wanted)
+    expected_rows = [e for e in expected if e is not None]
+    assert len(found) == len(expected_rows)
     assert found.inputs.dtype == np.float32
-    if wanted:
-        np.testing.assert_allclose(found.inputs, np.array(wanted, np.float64), rtol=1e-5, atol=2e-5)
+    if expected_rows:
+        np.testing.assert_allclose(found.inputs, np.array(expected_rows, np.float64), rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("feature", [PARTICLE_LIST, LEPTON_EVENT])
 @settings(deadline=None, max_examples=30)
 @given(events=batches())
-def test_one_event_alone_has_the_rows_it_has_in_a_batch(feature, events):
+def test_a_single_event_has_the_same_rows_as_in_a_batch(feature, events):
     frame = frame_of(events)
     whole = feature.build(frame)
     for i in range(len(events)):
         alone = feature.build(frame.rows(i, i + 1))
         assert np.array_equal(alone.inputs, whole.inputs[whole.offsets[i] : whole.offsets[i + 1]])
     chosen = np.arange(len(events))[::2]
-    few = feature.build(frame.take(chosen))
+    subset = feature.build(frame.take(chosen))
     rows = [r for i in chosen for r in range(whole.offsets[i], whole.offsets[i + 1])]
-    assert np.array_equal(few.inputs, whole.inputs[rows])
+    assert np.array_equal(subset.inputs, whole.inputs[rows])
 
 
 def test_both_features_have_rows_for_the_same_events():
@@ -152,14 +152,14 @@ def test_both_features_have_rows_for_the_same_events():
     assert len(leading_leptons(frame)) == len(PARTICLE_LIST.build(frame))
 
 
-def test_the_values_have_names():
+def test_every_value_has_a_name():
     events = [event(np.random.default_rng(3), (3, 3, 9, 4)) for _ in range(3)]
     assert LEPTON_EVENT.build(frame_of(events)).inputs.shape[1:] == (len(LEPTON_EVENT_VALUES),)
     assert PARTICLE_LIST.build(frame_of(events)).inputs.shape[1:] == (100, len(PARTICLE_VALUES))
 
 
 @pytest.mark.parametrize("take", [slice(0, 1), slice(0, 4)])
-def test_columns_of_different_length_are_told(take):
+def test_columns_of_different_lengths_are_an_error(take):
     events = [event(np.random.default_rng(1), (3, 3, 9, 4)) for _ in range(4)]
     for e in events:
         e["Electron_pt"][:], e["Electron_eta"][:] = 60.0, 0.0
@@ -168,7 +168,7 @@ def test_columns_of_different_length_are_told(take):
         PARTICLE_LIST.build(frame_of(events).rows(take.start, take.stop))
 
 
-def test_a_list_where_a_number_belongs_is_told():
+def test_a_list_instead_of_a_number_is_an_error():
     frame = frame_of([event(np.random.default_rng(1), (3, 3, 9, 4))])
     frame._parent["MET_pt"] = frame["Jet_pt"]
     frame._parent["Electron_pt"].values[:] = 60.0
@@ -179,7 +179,7 @@ def test_a_list_where_a_number_belongs_is_told():
 
 @pytest.mark.parametrize("column", ["MET_pt", "MET_phi", "Jet_phi", "Jet_pt", "PFCands_pt", "PFCands_phi"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_no_number_ends_no_run(column, value):
+def test_nan_and_infinity_propagate(column, value):
     e = event(np.random.default_rng(1), (1, 0, 9, 4))
     e["Electron_pt"][:], e["Electron_eta"][:], e["Electron_pfRelIso03_all"][:] = 60.0, 0.0, 0.0
     e[column] = np.float64(value) if column.startswith("MET") else np.append(value, e[column][1:])

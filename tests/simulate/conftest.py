@@ -1,27 +1,29 @@
-"""Batches that several tests look at, each made once."""
+"""Simulated events that several tests share."""
 
 from collections.abc import Callable
 
 import pytest
 
 from tamis.events import Events
-from tamis.simulate import Settings, simulate
+from tamis.simulate import SimulationSettings, simulate
 
 
-def _made(process: str, n: int, seed: int = 1, workers: int = 1, **options) -> Events:
-    return Events.concatenate(simulate(process, n, seed=seed, workers=workers, settings=Settings(**options)))
+def _simulate(process: str, n: int, seed: int = 1, workers: int = 1, **options) -> Events:
+    return Events.concatenate(
+        simulate(process, n, seed=seed, workers=workers, settings=SimulationSettings(**options))
+    )
 
 
 @pytest.fixture(scope="session")
-def made() -> Callable[..., Events]:
-    return _made
+def simulated() -> Callable[..., Events]:
+    return _simulate
 
 
 @pytest.fixture(scope="session")
 def qcd() -> Events:
-    return _made("qcd", 300)
+    return _simulate("qcd", 300)
 
 
 @pytest.fixture(scope="session")
 def graviton() -> Events:
-    return _made("graviton-ww", 300)
+    return _simulate("graviton-ww", 300)

@@ -1,4 +1,4 @@
-"""The columns are what tools that read NanoAOD and PFNano expect."""
+"""The columns have the form that NanoAOD and PFNano tools expect."""
 
 import awkward as ak
 import numpy as np
@@ -21,19 +21,19 @@ def test_constituents_add_up_to_their_jet(qcd, jet, pairs):
             assert np.hypot(px.sum(), py.sum()) == pytest.approx(jets.pt[event][number], rel=1e-4)
 
 
-def test_collections_fall_in_pt(qcd):
+def test_collections_are_sorted_by_descending_pt(qcd):
     for name in ("PFCands_pt", "FatJet_pt", "Jet_pt"):
         assert np.all(qcd[name][:, 1:] <= qcd[name][:, :-1]), name
 
 
-def test_charge_goes_with_kind(qcd):
-    kind = ak.flatten(qcd["PFCands_pdgId"]).to_numpy()
+def test_charges_match_pdg_ids(qcd):
+    pdg_id = ak.flatten(qcd["PFCands_pdgId"]).to_numpy()
     charge = ak.flatten(qcd["PFCands_charge"]).to_numpy()
-    assert set(np.abs(kind)) <= {211, 11, 13, 22, 130, 1, 2}
-    assert np.all((charge != 0) == np.isin(np.abs(kind), (211, 11, 13)))
-    assert np.all(np.sign(kind[np.abs(kind) == 211]) == charge[np.abs(kind) == 211])
+    assert set(np.abs(pdg_id)) <= {211, 11, 13, 22, 130, 1, 2}
+    assert np.all((charge != 0) == np.isin(np.abs(pdg_id), (211, 11, 13)))
+    assert np.all(np.sign(pdg_id[np.abs(pdg_id) == 211]) == charge[np.abs(pdg_id) == 211])
     assert np.all(
-        np.sign(kind[np.isin(kind, (11, 13, -11, -13))]) == -charge[np.isin(kind, (11, 13, -11, -13))]
+        np.sign(pdg_id[np.isin(pdg_id, (11, 13, -11, -13))]) == -charge[np.isin(pdg_id, (11, 13, -11, -13))]
     )
 
 
@@ -53,10 +53,10 @@ def test_mothers_point_into_the_same_event(graviton):
     assert ak.all(mother < ak.num(mother))
     assert ak.min(mother) == -1
     last = (np.abs(gen.pdgId) == 24) & ((gen.statusFlags >> 13) % 2 == 1)
-    places = ak.local_index(gen.pt)[last]
+    indices = ak.local_index(gen.pt)[last]
     for event in range(20):
-        for place in places[event]:
-            daughters = gen.pdgId[event][mother[event] == place].to_numpy()
+        for index in indices[event]:
+            daughters = gen.pdgId[event][mother[event] == index].to_numpy()
             assert len(daughters) == 2
             assert np.all(np.abs(daughters) < 6)
 
@@ -67,7 +67,7 @@ def test_missing_momentum_balances_the_candidates(qcd):
     assert np.max(np.abs(px)) < 0.05
 
 
-def test_types_are_those_of_nanoaod(qcd):
+def test_types_match_nanoaod(qcd):
     types = {column.name: column.type for column in qcd.schema}
     assert types["run"] == "uint32"
     assert types["event"] == "uint64"

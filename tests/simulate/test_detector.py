@@ -1,4 +1,4 @@
-"""The response to particles whose truth is known."""
+"""The response to known particles."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ SEEDS = Seeds(1, 0, 0)
 
 
 def beam(pdg_id: int, charge: int, pt: float, eta: float, n: int = 4000, **more) -> Particles:
-    """Return one particle per event, all alike but for where in its cell each one hits."""
+    """Return one particle per event, equal except for the position in the cell."""
     zero = np.zeros(n)
     etas = eta + np.random.default_rng(1).uniform(-0.2, 0.2, n)
     values = {"radius": zero, "d0": zero, "dz": zero, "pile_up": zero > 0} | more
@@ -27,16 +27,18 @@ def beam(pdg_id: int, charge: int, pt: float, eta: float, n: int = 4000, **more)
     )
 
 
-def test_pions_are_tracked_with_the_efficiency_and_resolution_of_the_table():
+def test_pions_are_tracked_with_the_specified_efficiency_and_resolution():
     found = respond(beam(211, 1, 20.0, 0.5), Detector(), SEEDS)
     tracks = found.take(found.charge != 0)
-    ring = Detector().tracker.regions[0]
-    assert len(tracks) / 4000 == pytest.approx(ring.efficiency_hard, abs=0.015)
-    assert np.std(tracks.pt / 20) == pytest.approx(np.hypot(ring.constant, ring.slope_per_gev * 20), rel=0.1)
+    region = Detector().tracker.regions[0]
+    assert len(tracks) / 4000 == pytest.approx(region.efficiency_hard, abs=0.015)
+    assert np.std(tracks.pt / 20) == pytest.approx(
+        np.hypot(region.constant, region.slope_per_gev * 20), rel=0.1
+    )
     assert np.all(tracks.pdg_id == 211)
 
 
-def test_a_pion_without_a_track_is_a_tower():
+def test_a_pion_without_a_track_gives_a_tower():
     found = respond(beam(211, 1, 50.0, 0.5), Detector(), SEEDS)
     assert set(found.pdg_id) == {211, 130}
     assert len(found) == pytest.approx(4000, abs=10)
@@ -58,7 +60,7 @@ def test_neutral_hadrons_are_measured_worse_than_photons(eta, kind):
         assert np.std(hadrons.pt) > 3 * np.std(respond(beam(22, 0, 50.0, eta), Detector(), SEEDS).pt)
 
 
-def test_nothing_is_seen_below_threshold():
+def test_nothing_is_reconstructed_below_threshold():
     assert len(respond(beam(22, 0, 0.1, 0.3), Detector(), SEEDS)) == 0
     assert len(respond(beam(211, 1, 0.4, 0.3), Detector(), SEEDS)) == 0
 
@@ -74,13 +76,13 @@ def test_photons_in_one_cell_are_one_candidate():
 
 
 def test_tracks_of_other_vertices_are_removed_and_displaced_ones_kept():
-    away = np.full(4000, 2.0)
-    foreign = beam(211, 1, 20.0, 0.5, dz=away, pile_up=away > 0)
+    displacement = np.full(4000, 2.0)
+    foreign = beam(211, 1, 20.0, 0.5, dz=displacement, pile_up=displacement > 0)
     assert not np.any(respond(foreign, Detector(), SEEDS).charge)
-    displaced = beam(211, 1, 20.0, 0.5, dz=away)
+    displaced = beam(211, 1, 20.0, 0.5, dz=displacement)
     assert np.any(respond(displaced, Detector(), SEEDS).charge)
 
 
-def test_muons_leave_no_tower():
+def test_muons_give_no_tower():
     found = respond(beam(13, -1, 50.0, 0.5), Detector(), SEEDS)
     assert set(found.pdg_id) == {13}

@@ -1,11 +1,11 @@
-"""What the parts of the detector hold: tracked particles too, where the field and the vertex take them."""
+"""Low-level information: deposits of all particles, displaced by the field and by the vertex."""
 
 import awkward as ak
 import numpy as np
 import pytest
 
 from tamis.events import Events
-from tamis.simulate import Settings
+from tamis.simulate import SimulationSettings
 from tamis.simulate.blocks import Task, make_block
 from tamis.simulate.detector import Detector
 from tamis.simulate.low_level import PIXEL_BARREL, low_level, pixel_hits
@@ -17,7 +17,7 @@ PREFIXES = ("EcalCell", "HcalTower", "Track", "PixelHit")
 
 
 def beam(pdg_id: int, charge: int, pt: float, eta: float, n: int = 2000, d0: float = 0.0) -> Particles:
-    """Return one particle per event, all alike but for where in its cell each one hits."""
+    """Return one particle per event, equal except for the position in the cell."""
     zero = np.zeros(n)
     etas = eta + np.random.default_rng(1).uniform(-0.05, 0.05, n)
     return Particles(
@@ -35,7 +35,7 @@ def beam(pdg_id: int, charge: int, pt: float, eta: float, n: int = 2000, d0: flo
     )
 
 
-def seen(particles: Particles, vertex_z: float = 0.0):
+def simulate_low_level(particles: Particles, vertex_z: float = 0.0):
     return low_level(particles, np.full(len(particles), vertex_z), Detector(), SEEDS)
 
 
@@ -44,17 +44,17 @@ def sums(cells, n: int = 2000) -> np.ndarray:
 
 
 def spread_in_phi(particles: Particles) -> float:
-    """Return the mean distance in phi of the energy from its middle, of a typical event."""
-    cells, n = seen(particles).crystals, len(particles)
+    """Return the median over events of the mean distance in phi of the energy from its centre."""
+    cells, n = simulate_low_level(particles).crystals, len(particles)
     gap = (cells.phi - particles.phi[cells.event] + np.pi) % (2 * np.pi) - np.pi
     total = np.bincount(cells.event, cells.et, minlength=n)
-    middle = np.bincount(cells.event, cells.et * gap, minlength=n) / total
-    return float(np.median(np.bincount(cells.event, cells.et * np.abs(gap - middle[cells.event])) / total))
+    centre = np.bincount(cells.event, cells.et * gap, minlength=n) / total
+    return float(np.median(np.bincount(cells.event, cells.et * np.abs(gap - centre[cells.event])) / total))
 
 
 @pytest.mark.parametrize("kind", [(22, 0), (11, -1)])
-def test_photons_and_electrons_leave_their_energy_in_crystals(kind):
-    found = seen(beam(*kind, 50.0, 0.3))
+def test_photons_and_electrons_deposit_their_energy_in_crystals(kind):
+    found = simulate_low_level(beam(*kind, 50.0, 0.3))
     assert np.median(sums(found.crystals)) == pytest.approx(50.0, rel=0.05)
     assert sums(found.towers).sum() == 0
     hardest = np.maximum.reduceat(found.crystals.et, np.searchsorted(found.crystals.event, np.arange(2000)))
@@ -65,8 +65,8 @@ def test_electrons_are_wider_in_phi_than_photons():
     assert spread_in_phi(beam(11, -1, 30.0, 0.3)) > 1.2 * spread_in_phi(beam(22, 0, 30.0, 0.3))
 
 
-def test_a_tracked_hadron_is_in_both_calorimeters():
-    found = seen(beam(211, 1, 50.0, 0.3))
+def test_a_tracked_hadron_deposits_energy_in_both_calorimeters():
+    found = simulate_low_level(beam(211, 1, 50.0, 0.3))
     assert len(found.tracks) > 1800
     early, late = sums(found.crystals), sums(found.towers)
     assert np.mean(early + late) == pytest.approx(50.0, rel=0.08)
@@ -74,7 +74,7 @@ def test_a_tracked_hadron_is_in_both_calorimeters():
     assert np.mean(early < 1.0) == pytest.approx(0.4, abs=0.05)
 
 
-def test_the_field_bends_positive_particles_towards_falling_phi():
+def test_the_field_bends_positive_particles_to_smaller_phi():
     pions = beam(211, 1, 2.0, 0.0)
     hits = pixel_hits(pions, np.zeros(2000), SEEDS)
     moved = (hits.phi - pions.phi[hits.event] + np.pi) % (2 * np.pi) - np.pi
@@ -85,7 +85,7 @@ def test_the_field_bends_positive_particles_towards_falling_phi():
     assert np.mean((other.phi - pions.phi[other.event] + np.pi) % (2 * np.pi) - np.pi) > 0
 
 
-def test_a_displaced_particle_moves_between_the_layers():
+def test_a_displaced_particle_shifts_from_layer_to_layer():
     pions = beam(211, 1, 500.0, 0.0, d0=0.5)
     hits = pixel_hits(pions, np.zeros(2000), SEEDS)
     moved = (hits.phi - pions.phi[hits.event] + np.pi) % (2 * np.pi) - np.pi
@@ -94,20 +94,24 @@ def test_a_displaced_particle_moves_between_the_layers():
     assert len(hits.eta) / (3 * 2000) == pytest.approx(0.99, abs=0.005)
 
 
-def test_the_vertex_moves_what_is_near_the_beam_most():
-    found = seen(beam(211, 1, 20.0, 0.0), vertex_z=5.0)
+def test_the_vertex_shifts_inner_hits_most():
+    found = simulate_low_level(beam(211, 1, 20.0, 0.0), vertex_z=5.0)
     hits = found.hits
     assert np.median(hits.eta[hits.layer == 1]) == pytest.approx(np.arcsinh(5.0 / 2.9), abs=0.05)
     assert np.median(hits.eta[hits.layer == 3]) == pytest.approx(np.arcsinh(5.0 / 10.9), abs=0.05)
     assert np.median(found.towers.eta) == pytest.approx(np.arcsinh(5.0 / 190), abs=0.05)
-    assert not len(seen(beam(211, 1, 20.0, 2.4)).hits.eta[seen(beam(211, 1, 20.0, 2.4)).hits.layer == 3])
+    assert not len(
+        simulate_low_level(beam(211, 1, 20.0, 2.4)).hits.eta[
+            simulate_low_level(beam(211, 1, 20.0, 2.4)).hits.layer == 3
+        ]
+    )
 
 
 def block(n: int, **options) -> Events:
-    return make_block(Task("qcd", Settings(**options), seed=5, block=0, events=n))
+    return make_block(Task("qcd", SimulationSettings(**options), seed=5, block=0, events=n))
 
 
-def test_the_option_adds_columns_and_changes_none():
+def test_low_level_adds_columns_and_changes_none():
     plain, more = block(20, mu=3), block(20, mu=3, low_level=True)
     added = [name for name in more.array.fields if name not in plain]
     assert {name.split("_")[0] for name in added} == set(PREFIXES)
@@ -115,13 +119,13 @@ def test_the_option_adds_columns_and_changes_none():
         assert ak.to_list(plain[name]) == ak.to_list(more[name]), name
 
 
-def test_the_first_events_do_not_depend_on_how_many_follow():
+def test_first_events_do_not_depend_on_the_number_of_events():
     few, more = block(5, mu=3, low_level=True), block(9, mu=3, low_level=True)
     for name in few.array.fields:
         assert ak.to_list(few[name]) == ak.to_list(more[name][:5]), name
 
 
-def test_cells_lie_on_their_grids_and_all_is_finite():
+def test_cells_are_on_their_grids_and_all_values_are_finite():
     events = block(20, mu=10, low_level=True)
     for name in (name for name in events.array.fields if name.split("_")[0] in PREFIXES):
         flat = ak.to_numpy(ak.flatten(events[name]))
@@ -133,18 +137,18 @@ def test_cells_lie_on_their_grids_and_all_is_finite():
         np.testing.assert_allclose(eta % 1.0, 0.5, atol=1e-4)
     tracked = ak.num(events["Track_pt"])
     candidates = ak.sum(events["PFCands_charge"] != 0, axis=1)
-    assert ak.all(tracked > candidates)  # those of pile-up too
+    assert ak.all(tracked > candidates)  # including those of pile-up
 
 
 @pytest.mark.parametrize(("process", "kind"), [("photon-jet", 22), ("z-ee", 11), ("z-prime-tautau", 15)])
-def test_the_processes_for_taggers_hold_what_they_are_named_after(process, kind):
-    gen = make_block(Task(process, Settings(), seed=1, block=0, events=15)).collection("GenPart")
+def test_processes_for_taggers_contain_their_particle(process, kind):
+    gen = make_block(Task(process, SimulationSettings(), seed=1, block=0, events=15)).collection("GenPart")
     hard = (np.abs(gen.pdgId) == kind) & ((gen.statusFlags >> 7) % 2 == 1)
     assert np.all(ak.sum(hard, axis=1) == (1 if kind == 22 else 2))
 
 
-def test_a_prompt_photon_stands_in_the_truth_as_it_leaves_and_in_the_crystals():
-    events = make_block(Task("photon-jet", Settings(low_level=True), seed=1, block=0, events=30))
+def test_a_prompt_photon_is_in_the_generated_particles_and_in_the_crystals():
+    events = make_block(Task("photon-jet", SimulationSettings(low_level=True), seed=1, block=0, events=30))
     gen = events.collection("GenPart")
     photons = gen[(gen.pdgId == 22) & (gen.status == 1) & (np.abs(gen.eta) < 2.5)]
     assert ak.sum(ak.num(photons)) > 15

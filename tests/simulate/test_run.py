@@ -1,3 +1,5 @@
+"""Determinism, checks of arguments, and the end of worker processes."""
+
 import contextlib
 import os
 import signal
@@ -12,7 +14,7 @@ import pytest
 
 from tamis._base import UsageError
 from tamis.events import Events
-from tamis.simulate import PROCESSES, Settings, simulate
+from tamis.simulate import PROCESSES, SimulationSettings, simulate
 from tamis.simulate.blocks import Task, make_block
 
 
@@ -28,22 +30,22 @@ def test_exactly_n_events_with_consecutive_identity(qcd):
     assert set(ak.to_list(qcd["run"])) == {1}
 
 
-def test_workers_do_not_show_in_the_result(qcd):
+def test_the_result_does_not_depend_on_workers(qcd):
     assert differing(qcd, Events.concatenate(simulate("qcd", 300, seed=1, workers=2))) == []
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_a_block_does_not_depend_on_what_was_made_before_nor_on_how_many_follow(process):
-    task = Task(process, Settings(), seed=5, block=7, events=12)
+def test_a_block_does_not_depend_on_earlier_blocks_or_on_its_length(process):
+    task = Task(process, SimulationSettings(), seed=5, block=7, events=12)
     first = make_block(task)
-    make_block(Task(process, Settings(), seed=9, block=1, events=31))
+    make_block(Task(process, SimulationSettings(), seed=9, block=1, events=31))
     assert differing(first, make_block(task)) == []
-    longer = make_block(Task(process, Settings(), seed=5, block=7, events=20))
+    longer = make_block(Task(process, SimulationSettings(), seed=5, block=7, events=20))
     assert differing(first, longer.select(slice(0, 12))) == []
 
 
-def test_pile_up_does_not_depend_on_how_many_events_follow():
-    settings = Settings(mu=3)
+def test_pile_up_does_not_depend_on_the_number_of_events():
+    settings = SimulationSettings(mu=3)
     few, more = (make_block(Task("qcd", settings, seed=5, block=0, events=n)) for n in (5, 9))
     assert differing(few, more.select(slice(0, 5))) == []
 
@@ -55,16 +57,16 @@ def test_another_seed_another_block_and_another_process_give_other_events(qcd):
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: simulate("qdc", 1, seed=1), "'qcd'"),
         (lambda: simulate("qcd", 0, seed=1), "at least 1"),
         (lambda: simulate("qcd", 1, seed=-1), "seed is -1"),
-        (lambda: simulate("qcd", 1, seed=1, workers=0), "0 workers"),
+        (lambda: simulate("qcd", 1, seed=1, workers=0), "number of workers is 0"),
     ],
 )
-def test_a_bad_call_is_told_at_once(call, told):
-    with pytest.raises(UsageError, match=told):
+def test_bad_arguments_are_an_error_at_once(call, message):
+    with pytest.raises(UsageError, match=message):
         call()
 
 
@@ -81,7 +83,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def running(tmp_path):
-    """Start a long simulation in a process group of its own, as a terminal does; wait for the first batch."""
+    """Start a long simulation in a process group of its own, like a terminal, and wait for the first batch."""
     script = tmp_path / "long.py"
     script.write_text(SCRIPT)
     process = subprocess.Popen(
@@ -98,13 +100,13 @@ def running(tmp_path):
         family = psutil.Process(process.pid).children(recursive=True)
         yield process, family
     finally:
-        for one in [process, *family]:
+        for member in [process, *family]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
+                member.kill()
         process.communicate()
 
 
-def gone(family: list[psutil.Process]) -> bool:
+def have_exited(family: list[psutil.Process]) -> bool:
     _, alive = psutil.wait_procs(family, timeout=10)
     return not alive
 
@@ -115,13 +117,13 @@ def test_interrupt_ends_everything_without_a_traceback(running):
     out, err = process.communicate(timeout=60)
     assert out.endswith("interrupted\n")
     assert err == ""
-    assert gone(family)
+    assert have_exited(family)
 
 
 def test_workers_end_with_a_parent_that_is_killed(running):
     process, family = running
     process.kill()
-    assert gone(family)
+    assert have_exited(family)
 
 
 def test_leaving_the_loop_early_ends_the_workers():
@@ -131,7 +133,7 @@ def test_leaving_the_loop_early_ends_the_workers():
     started = time.monotonic()
     batches.close()
     assert time.monotonic() - started < 10
-    assert gone([one for one in family if "spawn_main" in " ".join(_command(one))])
+    assert have_exited([worker for worker in family if "spawn_main" in " ".join(_command(worker))])
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -1,4 +1,4 @@
-"""Samples of arrays: what a seed means, and that energies and labels are what they are said to be."""
+"""Samples of arrays: dependence on the seed, energies and labels."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 
 from tamis._base import UsageError
-from tamis.simulate import SAMPLES, simulate_sample
+from tamis.simulate import ARRAY_SAMPLES, simulate_sample
 from tamis.simulate.samples import argon_patches, ecal, ecal_shower, hcal
-from tamis.simulate.samples.argon_cascade import Flying, cascade
+from tamis.simulate.samples.argon_cascade import ShowerParticles, cascade
 from tamis.simulate.samples.argon_space import Deposits
-from tamis.simulate.samples.argon_tracks import Tracks, follow, range_cm
-from tamis.simulate.samples.hcal_fit import template_fit
-from tamis.simulate.samples.hcal_pulse import CROSSINGS, IN_TIME, fractions
-from tamis.simulate.samples.hcal_pulse import SAMPLES as SLICES
+from tamis.simulate.samples.argon_tracks import ArgonTracks, follow, range_cm
+from tamis.simulate.samples.hcal_pulse import CROSSINGS, IN_TIME, TIME_SAMPLES, fractions, template_fit
 
 
 def first(name, n, seed=1):
@@ -25,7 +23,7 @@ def first(name, n, seed=1):
 @pytest.mark.parametrize(
     ("name", "few"), [("hcal-channels", 50), ("wire-patches", 30), ("ecal-clusters", 40)]
 )
-def test_the_seed_alone_decides_and_more_rows_begin_with_the_same(name, few):
+def test_rows_depend_on_the_seed_and_not_on_their_number(name, few):
     some, more, others = first(name, few), first(name, 2 * few), first(name, few, seed=2)
     for key, values in some.items():
         assert len(values) == few
@@ -34,38 +32,38 @@ def test_the_seed_alone_decides_and_more_rows_begin_with_the_same(name, few):
     assert any(not np.array_equal(values, others[key]) for key, values in some.items())
 
 
-def test_blocks_follow_each_other_without_a_gap():
+def test_blocks_are_contiguous():
     name = "ecal-clusters"
-    rows = SAMPLES[name].block + 5
+    rows = ARRAY_SAMPLES[name].block + 5
     lengths = [len(block["energy"]) for block in simulate_sample(name, rows, seed=1)]
-    assert lengths == [SAMPLES[name].block, 5]
+    assert lengths == [ARRAY_SAMPLES[name].block, 5]
 
 
-def test_what_cannot_be_made_is_told():
+def test_unknown_and_empty_samples_are_an_error():
     with pytest.raises(UsageError, match="did you mean 'hcal-channels'"):
         simulate_sample("hcal-chanels", 10)
     with pytest.raises(UsageError, match="at least 1"):
         simulate_sample("hcal-channels", 0)
 
 
-def test_the_energy_of_a_pulse_is_in_its_samples():
+def test_the_charge_of_a_pulse_is_in_its_samples():
     shares = fractions(np.zeros(CROSSINGS))
     assert 0.998 < shares[IN_TIME].sum() <= 1.0
-    assert shares[IN_TIME, :IN_TIME].sum() == 0.0  # nothing comes before it
+    assert shares[IN_TIME, :IN_TIME].sum() == 0.0  # nothing before the pulse
     rng = np.random.default_rng(1)
     n, gev = 4000, 50.0
     ones = np.ones(n)
     channels = hcal.Channels(ones, ones, ones, ones / (hcal.FC_PER_PE * 20.0), 2.0 * ones)
     energy = np.zeros((n, CROSSINGS))
     energy[:, IN_TIME] = gev
-    charge = hcal.digitised(channels, energy, rng)
-    seen = (charge.sum(axis=1) - SLICES * channels.pedestal) * channels.gain
+    charge = hcal.digitised_charge(channels, energy, rng)
+    seen = (charge.sum(axis=1) - TIME_SAMPLES * channels.pedestal) * channels.gain
     assert seen.mean() == pytest.approx(gev, rel=0.01)
     expected = np.hypot(1.04 * np.sqrt(gev / 20.0), hcal.MISCALIBRATION * gev)  # photoelectrons, calibration
     assert seen.std() == pytest.approx(expected, rel=0.1)
 
 
-def test_the_fit_finds_the_energies_of_pulses_that_lie_on_top_of_each_other():
+def test_the_fit_separates_overlapping_pulses():
     energy = np.array([0.0, 3.0, 8.0, 20.0, 5.0, 0.0, 0.0, 0.0])
     gain, pedestal = 1e-3, 80.0
     charge = energy @ fractions(np.zeros(CROSSINGS)) / gain + pedestal
@@ -73,20 +71,20 @@ def test_the_fit_finds_the_energies_of_pulses_that_lie_on_top_of_each_other():
     assert template_fit(inputs)[0] == pytest.approx(20.0, rel=0.02)
 
 
-def test_a_cluster_has_the_energy_of_its_photon_less_what_leaks_and_falls_into_gaps():
-    none = np.zeros((1, ecal.SIZE), bool)
+def test_a_cluster_has_the_energy_of_its_photon_minus_leakage_and_gaps():
+    none = np.zeros((1, ecal.CLUSTER_SIZE), bool)
     one, zero = np.ones(1), np.zeros(1)
     whole = ecal_shower.lateral(zero, zero, none, none, one)[0]
     assert 0.97 < whole.sum() < 1.0
     assert whole.argmax() == whole.size // 2
     np.testing.assert_allclose(whole, whole.T, atol=1e-12)
     gap = none.copy()
-    gap[0, ecal.SIZE // 2] = True
+    gap[0, ecal.CLUSTER_SIZE // 2] = True
     lost = ecal_shower.lateral(zero + 0.515, zero, gap, none, one)[0]
     assert lost.sum() < whole.sum() - 0.05
     made = first("ecal-clusters", 400)
     assert np.median(made["sum_15x15"] / made["energy"]) == pytest.approx(0.98, abs=0.02)
-    assert (made["images"][:, 0][made["images"][:, 1] == 0] == 0).all()  # a dead crystal tells nothing
+    assert (made["images"][:, 0][made["images"][:, 1] == 0] == 0).all()  # dead crystals read zero
 
 
 def test_harder_showers_leak_more():
@@ -95,9 +93,9 @@ def test_harder_showers_leak_more():
     assert 0.9 < hard < soft < 1.0
 
 
-def at_the_middle(n, energy, label=1):
+def at_the_centre(n, energy, label=1):
     heading = np.tile([1.0, 0.0, 0.0], (n, 1))
-    return Flying(np.arange(n), np.full(n, label), np.zeros((n, 3)), heading, np.full(n, energy))
+    return ShowerParticles(np.arange(n), np.full(n, label), np.zeros((n, 3)), heading, np.full(n, energy))
 
 
 def summed(parts, n):
@@ -106,17 +104,17 @@ def summed(parts, n):
     )
 
 
-def test_a_cascade_leaves_the_energy_that_it_began_with():
+def test_a_cascade_deposits_its_initial_energy():
     n, mev = 30, 300.0
-    electrons = at_the_middle(n, mev)
-    left = summed(cascade(electrons, electrons.take(np.zeros(n, bool)), 1, np.random.default_rng(1)), n)
-    assert (left <= mev + 1e-6).all()
-    assert np.median(left) > 0.85 * mev  # photons below the cut, and those that leave, take the rest
+    electrons = at_the_centre(n, mev)
+    deposited = summed(cascade(electrons, electrons.take(np.zeros(n, bool)), 1, np.random.default_rng(1)), n)
+    assert (deposited <= mev + 1e-6).all()
+    assert np.median(deposited) > 0.85 * mev  # the rest is in photons below the cut and escaping ones
 
 
-def test_what_photons_of_a_michel_electron_leave_is_no_michel_electron():
+def test_deposits_of_photons_from_michel_electrons_are_labelled_em():
     n = 50
-    electrons = at_the_middle(n, 50.0, argon_patches.MICHEL)
+    electrons = at_the_centre(n, 50.0, argon_patches.MICHEL)
     parts = cascade(electrons, electrons.take(np.zeros(n, bool)), argon_patches.EM, np.random.default_rng(1))
     labels = np.concatenate([p.label for p in parts])
     assert set(labels) == {argon_patches.EM, argon_patches.MICHEL}
@@ -125,10 +123,10 @@ def test_what_photons_of_a_michel_electron_leave_is_no_michel_electron():
     assert energies.mean() == pytest.approx(0.7 * argon_patches.MICHEL_END_MEV, rel=0.01)
 
 
-def test_a_stopping_track_leaves_its_energy_most_of_it_at_the_end():
+def test_a_stopping_track_has_a_bragg_peak():
     n, mev = 200, 150.0
     length = np.full(n, range_cm(np.array(mev), proton=True))
-    tracks = Tracks(
+    tracks = ArgonTracks(
         np.arange(n), np.zeros((n, 3)), np.tile([0.0, 1.0, 0.0], (n, 1)), length, length, np.ones(n, bool)
     )
     found, ends = follow(tracks, 0, np.random.default_rng(1))
@@ -139,14 +137,14 @@ def test_a_stopping_track_leaves_its_energy_most_of_it_at_the_end():
     assert np.linalg.norm(ends, axis=1).max() <= length[0] + 0.31
 
 
-def test_a_patch_has_the_class_of_the_particle_that_made_the_hit_in_its_middle():
+def test_a_patch_has_the_class_of_its_central_hit():
     made = first("wire-patches", 200)
     middle = made["patches"][:, 0, argon_patches.PATCH // 2, argon_patches.PATCH // 2]
     assert (middle > argon_patches.HIT_MEV - 0.01).all()
     counts = np.bincount(made["label"], minlength=3)
     assert (counts > 30).all()
     steps = np.arange(-150, 150) * 0.2
-    for label, wires in itertools.product(range(3), (-10.0, 10.0)):  # one line of charge: all hits are its
+    for label, wires in itertools.product(range(3), (-10.0, 10.0)):  # a single line of charge makes all hits
         n = len(steps)
         place = np.column_stack([np.full(n, wires), steps, np.zeros(n)])
         line = Deposits(np.zeros(n, int), np.full(n, label), place, np.full(n, 0.5), np.full(n, 0.2))

@@ -1,12 +1,14 @@
+"""Checks of the simulation's options."""
+
 import pytest
 
 from tamis._base import UsageError
-from tamis.simulate import PROCESSES, Settings, simulate
+from tamis.simulate import PROCESSES, SimulationSettings, simulate
 from tamis.simulate.settings import generator_lines
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"mu": -1}, "pile-up mean is -1"),
         ({"mu": float("nan")}, "pile-up mean is nan"),
@@ -15,13 +17,13 @@ from tamis.simulate.settings import generator_lines
         ({"fat_jet_pt_min_gev": 0}, "fat jet pT threshold"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(options, told):
-    with pytest.raises(UsageError, match=told):
-        Settings(**options)
+def test_invalid_settings_are_an_error(options, message):
+    with pytest.raises(UsageError, match=message):
+        SimulationSettings(**options)
 
 
 @pytest.mark.parametrize(
-    ("process", "options", "told"),
+    ("process", "options", "message"),
     [
         ("qcd", {"mass_gev": 2000}, "no resonance"),
         ("qcd", {"pt_hat_gev": 1}, "pT-hat for 'qcd' is 1 GeV"),
@@ -32,9 +34,9 @@ def test_settings_that_make_no_sense_are_refused(options, told):
         ("min-bias", {"pt_hat_gev": 100}, "no hard scatter"),
     ],
 )
-def test_options_that_a_process_does_not_take_are_refused(process, options, told):
-    with pytest.raises(UsageError, match=told):
-        simulate(process, 1, seed=1, settings=Settings(**options))
+def test_options_that_do_not_apply_to_a_process_are_an_error(process, options, message):
+    with pytest.raises(UsageError, match=message):
+        simulate(process, 1, seed=1, settings=SimulationSettings(**options))
 
 
 def test_every_process_has_its_own_number():
@@ -42,6 +44,6 @@ def test_every_process_has_its_own_number():
 
 
 def test_options_reach_the_generator():
-    assert "PhaseSpace:pTHatMin=700" in generator_lines("qcd", Settings(pt_hat_gev=700))
-    assert "5100039:m0=3000" in generator_lines("graviton-ww", Settings(mass_gev=3000))
-    assert "TimeShower:pTmin=1.0" not in generator_lines("qcd", Settings(tune="monash"))
+    assert "PhaseSpace:pTHatMin=700" in generator_lines("qcd", SimulationSettings(pt_hat_gev=700))
+    assert "5100039:m0=3000" in generator_lines("graviton-ww", SimulationSettings(mass_gev=3000))
+    assert "TimeShower:pTmin=1.0" not in generator_lines("qcd", SimulationSettings(tune="monash"))

@@ -1,3 +1,5 @@
+"""Substructure against FastJet and against known configurations."""
+
 import fastjet
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ def candidates(event, pt, eta, phi) -> Candidates:
 
 @pytest.fixture
 def sprays():
-    """Two events with jets of many, of one and of two particles."""
+    """Return jets of many, one and two particles, in two events."""
     rng = np.random.default_rng(3)
     n = 120
     pt = np.concatenate([np.sort(rng.exponential(20, n))[::-1], [300.0, 150.0, 100.0]])
@@ -48,7 +50,7 @@ def test_two_prongs_have_no_tau2_and_a_known_mass():
     assert soft_drop_mass(jets, momenta) == pytest.approx([mass])
 
 
-def test_no_jets_no_trouble():
+def test_events_without_jets_give_empty_arrays():
     found = candidates([0], [5.0], [0.0], [0.0])
     momenta = four_momenta(found)
     jets = anti_kt(found, momenta, 3, 0.8, 20.0)

@@ -1,4 +1,4 @@
-"""The two detectors, layer by layer as published."""
+"""The two anomaly detectors, layer by layer as published."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import torch
 
 from tamis.bundle import Reference
 from tamis.bundle.model import count_parameters
-from tamis.zoo import LATENT_SIZES, MODELS
+from tamis.zoo import AnomalyDetector, networks
 from tamis.zoo.networks.graph_vae import Adjacency, propagate, propagate_narrow
 from tamis.zoo.networks.layers import Standardise, chamfer, chamfer_for_training, constituent_mask, divergence
-from tamis.zoo.training.scored import Scored, export
+from tamis.zoo.training.export import AnomalyScore, export_detector
+from tamis.zoo.training.runs import LATENT_SIZES
 
+DETECTORS = networks(AnomalyDetector)
 STD = torch.tensor([0.5, 0.4, 20.0])
 
 
 def jets_of(count, seed=0):
-    """Make jets with 1 to 100 constituents, ordered by pT."""
+    """Return jets with 1 to 100 constituents, ordered by pT."""
     rng = np.random.default_rng(seed)
     jets = np.zeros((count, 100, 3), np.float32)
     for jet in jets:
@@ -32,26 +34,26 @@ def jets_of(count, seed=0):
 def build():
     def make(name, latent=8):
         torch.manual_seed(3)
-        return MODELS[name].build(Standardise(torch.tensor([0.0, 0.1, 20.0]), STD.clone()), latent)
+        return DETECTORS[name].build(Standardise(torch.tensor([0.0, 0.1, 20.0]), STD.clone()), latent)
 
     return make
 
 
 def trace(part, *inputs):
-    """Return, per layer, its output shape and its parameters."""
-    told = []
+    """Return the output shape and the number of parameters of each layer."""
+    layers = []
 
-    def note(module, _inputs, output):
-        told.append((tuple(output.shape[1:]), sum(p.numel() for p in module.parameters())))
+    def record(module, _inputs, output):
+        layers.append((tuple(output.shape[1:]), sum(p.numel() for p in module.parameters())))
 
-    hooks = [m.register_forward_hook(note) for m in part.children() if any(True for _ in m.parameters())]
+    hooks = [m.register_forward_hook(record) for m in part.children() if any(True for _ in m.parameters())]
     part(*inputs)
     for hook in hooks:
         hook.remove()
-    return told
+    return layers
 
 
-def test_conv_vae_is_the_published_one_layer_by_layer(build):
+def test_conv_vae_has_the_published_layers(build):
     model = build("conv-vae")
     assert trace(model.encoder, torch.zeros(2, 100, 3)) == [
         ((16, 98, 1), 160),
@@ -72,16 +74,16 @@ def test_conv_vae_is_the_published_one_layer_by_layer(build):
 
 
 @pytest.mark.parametrize("latent", LATENT_SIZES)
-def test_parameters_read_off_the_exported_graph(build, latent):
-    model = onnx.load_model_from_string(export(build("conv-vae", latent), 0.0005))
+def test_parameters_are_counted_in_the_exported_graph(build, latent):
+    model = onnx.load_model_from_string(export_detector(build("conv-vae", latent), 0.0005))
     counts = count_parameters(model)
     assert counts["encoder"] == 160_796 + (latent - 8) * 33
     assert counts["decoder"] == 161_893 + (latent - 8) * 32
     assert set(counts) <= {"encoder", "decoder", "standardise", "other"}
 
 
-def test_weights_that_the_exporter_renames_are_counted_where_they_belong(build):
-    counts = count_parameters(onnx.load_model_from_string(export(build("graph-vae"), 0.0005)))
+def test_weights_that_the_exporter_renames_are_counted_in_their_part(build):
+    counts = count_parameters(onnx.load_model_from_string(export_detector(build("graph-vae"), 0.0005)))
     assert counts["encoder"] == 64 + 272 + 12_808
     assert counts["decoder"] == 1152 + 38_700
 
@@ -93,7 +95,7 @@ def test_graph_vae_reconstructs_node_features(build):
     assert model.decode(model.encode(jets)).shape == (4, 100, 3)
 
 
-def test_both_ways_to_propagate_apply_a_hat(build):
+def test_both_propagation_functions_apply_a_hat(build):
     jets = torch.from_numpy(jets_of(3)).double()
     adjacency, root = graph = Adjacency()(jets)
     a_hat = root * adjacency * root.transpose(1, 2)
@@ -101,7 +103,7 @@ def test_both_ways_to_propagate_apply_a_hat(build):
     torch.testing.assert_close(propagate_narrow(graph, jets), a_hat @ jets)
 
 
-def test_graph_vae_layer_by_layer(build):
+def test_graph_vae_has_the_published_layers(build):
     model = build("graph-vae")
     jets = torch.from_numpy(jets_of(2))
     assert trace(model.encoder, jets, model.adjacency(jets)) == [
@@ -112,7 +114,7 @@ def test_graph_vae_layer_by_layer(build):
     assert trace(model.decoder, torch.zeros(2, 8)) == [((128,), 1152), ((300,), 38_700)]
 
 
-def test_the_adjacency_is_that_of_its_definition():
+def test_the_adjacency_matches_its_definition():
     jets = jets_of(3)
     adjacency, root = Adjacency()(torch.from_numpy(jets))
     for jet, found, scale in zip(jets, adjacency.numpy(), root.numpy(), strict=True):
@@ -125,7 +127,7 @@ def test_the_adjacency_is_that_of_its_definition():
 
 
 def slow_chamfer(x, y, mask):
-    """Return the masked Chamfer distance by loops over pairs."""
+    """Return the masked Chamfer distance, from loops over pairs."""
     found = []
     for left, right, real in zip(x / STD.numpy(), y / STD.numpy(), mask > 0, strict=True):
         a, b = left[real], right[real]
@@ -135,7 +137,7 @@ def slow_chamfer(x, y, mask):
     return np.array(found)
 
 
-def test_chamfer_leaves_the_padding_out():
+def test_chamfer_ignores_the_padding():
     x = jets_of(4)
     y = x + np.random.default_rng(1).normal(0, 0.2, x.shape).astype(np.float32)
     mask = constituent_mask(torch.from_numpy(x))
@@ -145,19 +147,19 @@ def test_chamfer_leaves_the_padding_out():
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
     single = chamfer(torch.from_numpy(x), torch.from_numpy(y), mask, STD)
     np.testing.assert_allclose(single.numpy(), expected, rtol=1e-4)
-    y[:, -1] = 1e6 * (mask.numpy()[:, -1:] == 0)  # whatever stands in the padding
+    y[:, -1] = 1e6 * (mask.numpy()[:, -1:] == 0)  # arbitrary values in the padding
     again = chamfer(torch.from_numpy(x).double(), torch.from_numpy(y).double(), mask.double(), STD.double())
     short = mask.numpy()[:, -1] == 0
     np.testing.assert_allclose(again.numpy()[short], expected[short], rtol=1e-9)
 
 
-def test_a_jet_without_constituents_scores_a_number(build):
-    for name in MODELS:
-        found = Scored(build(name).eval(), 0.0005)(torch.zeros(2, 100, 3))
+def test_a_jet_without_constituents_has_a_finite_score(build):
+    for name in DETECTORS:
+        found = AnomalyScore(build(name).eval(), 0.0005)(torch.zeros(2, 100, 3))
         assert all(torch.isfinite(value).all() for value in found)
 
 
-def test_the_chamfer_for_training_has_the_same_value_and_gradient():
+def test_chamfer_for_training_has_the_same_value_and_gradient():
     x = torch.from_numpy(jets_of(5)).double()
     mask, std = constituent_mask(x), STD.double()
     results = []
@@ -170,21 +172,21 @@ def test_the_chamfer_for_training_has_the_same_value_and_gradient():
     torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-9, atol=1e-12)
 
 
-def test_the_divergence_of_the_prior_from_itself_is_nothing():
+def test_the_divergence_of_the_prior_from_itself_is_zero():
     assert divergence(torch.zeros(1, 4), torch.zeros(1, 4)).item() == 0
     value = divergence(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])).item()
     assert value == pytest.approx(0.5 * (1.0 + np.e - 2.0))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_exported_graph_is_the_module_in_float64(build, name):
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_exported_graph_agrees_with_the_module_in_float64(build, name):
     model = build(name)
     jets = jets_of(4)
-    found = Reference(onnx.load_model_from_string(export(model, 0.0005)))({"jets": jets})
+    found = Reference(onnx.load_model_from_string(export_detector(model, 0.0005)))({"jets": jets})
     with torch.no_grad():
-        expected = Scored(model.double().eval(), 0.0005)(torch.from_numpy(jets).double())
-    assert list(found) == list(Scored.OUTPUTS)
-    for key, value in zip(Scored.OUTPUTS, expected, strict=True):
+        expected = AnomalyScore(model.double().eval(), 0.0005)(torch.from_numpy(jets).double())
+    assert list(found) == list(AnomalyScore.OUTPUTS)
+    for key, value in zip(AnomalyScore.OUTPUTS, expected, strict=True):
         np.testing.assert_allclose(found[key], value.numpy(), rtol=1e-6, atol=1e-8)
     total = found["reconstruction"] + 0.5 * 0.0005 * found["mu2"]
     np.testing.assert_allclose(found["score"], total, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""The shipped topology classifiers do what they are for."""
+"""The shipped topology classifiers distinguish simulated events."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from tamis.bundle import Bundle
 from tamis.events import Events
 from tamis.features import columns_read, find_inputs, input_rows
 from tamis.measure import verify
-from tamis.simulate import Settings, simulate
-from tamis.zoo import TOPOLOGIES
+from tamis.simulate import SimulationSettings, simulate
+
+TOPOLOGIES = ("topology-both", "topology-gru", "topology-hlf", "topology-lstm")
 
 
 @pytest.fixture(scope="module")
 def samples():
-    def made(process, n):
-        return Events.concatenate(simulate(process, n, seed=77, settings=Settings(mu=20)))
+    def sample(process, n):
+        return Events.concatenate(simulate(process, n, seed=77, settings=SimulationSettings(mu=20)))
 
-    return {"qcd": made("qcd-lepton", 25), "w": made("w-lepton", 60), "ttbar": made("ttbar", 80)}
+    return {"qcd": sample("qcd-lepton", 25), "w": sample("w-lepton", 60), "ttbar": sample("ttbar", 80)}
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_a_shipped_classifier_agrees_with_float64_on_every_engine(name):
+def test_shipped_classifiers_agree_with_float64_on_every_engine(name):
     bundle = Bundle.open(name)
     for engine in ("onnxruntime", "openvino", "torch"):
         assert verify(bundle, engine).passed
@@ -32,7 +33,7 @@ def test_a_shipped_classifier_agrees_with_float64_on_every_engine(name):
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_it_tells_simulated_events_apart(name, samples):
+def test_it_distinguishes_simulated_events(name, samples):
     bundle = Bundle.open(name)
     features = find_inputs({spec.name: spec.feature for spec in bundle.manifest.signature.inputs})
     assert set(columns_read(features)) <= set(samples["w"].array.fields)

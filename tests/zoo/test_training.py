@@ -15,12 +15,11 @@ from safetensors.numpy import load_file
 
 import tamis
 from tamis._base import DataError, UnreadableFileError, UsageError
-from tamis.zoo import MODELS, train
-from tamis.zoo.data.jets import LoadedJets, load_jets, split
-from tamis.zoo.networks.recipe import with_numbers
+from tamis.zoo import TrainingOptions, find_network, train
+from tamis.zoo.data import LoadedJets, load_jets, split_jets
 from tamis.zoo.training.checkpoint import CHECKPOINT
 from tamis.zoo.training.loop import METRICS
-from tamis.zoo.training.runs import Training
+from tamis.zoo.training.runs import DetectorTraining
 from tamis.zoo.training.thresholds import background_points
 
 
@@ -34,8 +33,8 @@ def jets_of(count, seed=0):
     return jets
 
 
-def alone(jets):
-    """Let every jet be of an event of its own."""
+def one_per_event(jets):
+    """Return jets of which each is in an event of its own."""
     return LoadedJets(jets, np.arange(len(jets)))
 
 
@@ -49,8 +48,10 @@ def file(tmp_path_factory):
 @pytest.fixture
 def training(tmp_path):
     def make(name="conv-vae", folder="run", seed=1, latent=6, **recipe):
-        zoo = replace(MODELS[name], recipe=replace(MODELS[name].recipe, batch=64, epochs=2, **recipe))
-        return Training(zoo, split(alone(jets_of(60)), seed), tmp_path / folder, latent=latent, seed=seed)
+        detector = find_network(name)
+        detector = replace(detector, recipe=replace(detector.recipe, batch=64, epochs=2, **recipe))
+        data = split_jets(one_per_event(jets_of(60)), seed)
+        return DetectorTraining(detector, data, tmp_path / folder, latent=latent, seed=seed)
 
     return make
 
@@ -58,18 +59,19 @@ def training(tmp_path):
 RUN = """
 import os, signal, sys
 import torch
-from tamis.zoo import train
+from tamis.zoo import TrainingOptions, train
 torch.set_num_threads(1)
 kill, resume = int(sys.argv[3]), bool(int(sys.argv[4]))
 def after(row):
     if row["epoch"] == kill:
         os.kill(os.getpid(), signal.SIGKILL)
-train("conv-vae", [sys.argv[1]], sys.argv[2], latent=6, epochs=3, batch=64, threads=1, resume=resume, after_epoch=after)
+options = TrainingOptions(latent=6, epochs=3, batch=64, threads=1, resume=resume)
+train("conv-vae", [sys.argv[1]], sys.argv[2], options, after_epoch=after)
 """
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_bits(file, tmp_path):
+def test_a_killed_run_resumes_to_bit_identical_weights(file, tmp_path):
     def run(target, kill, resume):
         command = [sys.executable, "-c", RUN, str(file), str(tmp_path / target), str(kill), str(int(resume))]
         return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ)
@@ -80,29 +82,22 @@ def test_a_killed_run_resumes_to_the_same_bits(file, tmp_path):
     assert not (tmp_path / "killed.tamis").exists()
     assert len(json.loads((tmp_path / "killed.tamis.training" / METRICS).read_text())) == 1
     assert run("killed.tamis", 0, True).returncode == 0
-    one, two = (load_file(tmp_path / f"{name}.tamis.training" / CHECKPOINT) for name in ("whole", "killed"))
-    assert set(one) == set(two)
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, two[name], err_msg=name)
+    whole_run, killed = (
+        load_file(tmp_path / f"{name}.tamis.training" / CHECKPOINT) for name in ("whole", "killed")
+    )
+    assert set(whole_run) == set(killed)
+    for name, value in whole_run.items():
+        np.testing.assert_array_equal(value, killed[name], err_msg=name)
     metrics = [(tmp_path / f"{name}.tamis.training" / METRICS).read_text() for name in ("whole", "killed")]
     assert metrics[0] == metrics[1]
     bundles = [tamis.Bundle.open(tmp_path / f"{name}.tamis") for name in ("whole", "killed")]
     assert bundles[0].model_bytes == bundles[1].model_bytes
 
 
-def test_a_trained_bundle_tells_where_it_comes_from(file, tmp_path):
+def test_a_trained_bundle_records_its_training(file, tmp_path):
     rows = []
-    packed = train(
-        "conv-vae",
-        [str(file)],
-        tmp_path / "m.tamis",
-        latent=6,
-        epochs=1,
-        batch=64,
-        threads=1,
-        most_jets=100,
-        after_epoch=rows.append,
-    )
+    options = TrainingOptions(latent=6, epochs=1, batch=64, threads=1, most_rows=100)
+    packed = train("conv-vae", [str(file)], tmp_path / "m.tamis", options, after_epoch=rows.append)
     manifest = packed.bundle.manifest
     assert manifest.training["training_jets"] == 85
     assert manifest.training["validation_jets"] == 5
@@ -115,7 +110,7 @@ def test_a_trained_bundle_tells_where_it_comes_from(file, tmp_path):
         assert session(jets_of(3)).shape == (3,)
 
 
-def test_seeds_decide_everything(training):
+def test_the_seed_determines_the_result(training):
     histories = []
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
         run = training(folder=folder, seed=seed)
@@ -131,7 +126,7 @@ def test_the_kl_term_warms_up(training):
     assert [row["beta"] for row in trained.history] == pytest.approx([2.0, 4.0, 6.0, 8.0, 10.0, 10.0])
 
 
-def test_a_run_that_ends_within_the_warm_up_keeps_what_it_learned(training):
+def test_a_run_that_ends_during_the_warm_up_keeps_its_weights(training):
     import torch
 
     run = training("graph-vae")
@@ -141,7 +136,7 @@ def test_a_run_that_ends_within_the_warm_up_keeps_what_it_learned(training):
     assert not torch.equal(trained.model.state_dict()["encoder.gcn_1.weight"], before["encoder.gcn_1.weight"])
 
 
-def test_it_stops_early_and_decays_the_learning_rate_on_the_way(training):
+def test_the_learning_rate_decays_before_early_stopping(training):
     run = training(learning_rate=0.0)  # nothing can be learned, so epoch 1 stays the best
     run.recipe = replace(run.recipe, epochs=40, patience_decay=2, patience_stop=5)
     run.state.learning_rate = 1e-30
@@ -152,7 +147,7 @@ def test_it_stops_early_and_decays_the_learning_rate_on_the_way(training):
     assert rates == pytest.approx([1e-30] * 3 + [0.5e-30] * 2 + [0.25e-30])
 
 
-def test_the_best_weights_are_kept_not_the_last(training):
+def test_the_best_weights_are_kept_instead_of_the_last(training):
     import torch
 
     run = training()
@@ -166,7 +161,7 @@ def test_the_best_weights_are_kept_not_the_last(training):
     assert all(torch.equal(v, trained.model.state_dict()[k]) for k, v in best.items())
 
 
-def test_a_loss_that_is_not_finite_is_told_and_the_checkpoint_stands(training):
+def test_a_loss_that_is_not_finite_is_an_error_and_keeps_the_checkpoint(training):
     import torch
 
     run = training()
@@ -180,7 +175,7 @@ def test_a_loss_that_is_not_finite_is_told_and_the_checkpoint_stands(training):
     assert (run.folder / CHECKPOINT).read_bytes() == kept
 
 
-def test_resuming_with_other_options_or_data_is_refused(training):
+def test_resuming_with_other_options_or_data_is_rejected(training):
     training().run()
     assert training().resume() == 2
     with pytest.raises(UsageError, match=r"made with seed = 1, this run has 2|data"):
@@ -194,71 +189,71 @@ def test_resuming_with_other_options_or_data_is_refused(training):
     assert training(folder="fresh").resume() == 0
 
 
-def test_a_damaged_checkpoint_is_told(training):
+def test_a_damaged_checkpoint_is_an_error(training):
     run = training()
     run.run()
     file = run.folder / CHECKPOINT
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UnreadableFileError, match=r"cannot be read .*remove it to train anew"):
+    with pytest.raises(UnreadableFileError, match=r"cannot be read .*remove it to start anew"):
         training().resume()
 
 
-def test_wrong_options_are_told(file, tmp_path, training):
+def test_wrong_options_are_an_error(file, tmp_path, training):
     target = tmp_path / "m.tamis"
     with pytest.raises(UsageError, match="no reference model is called 'conv-vea'; did you mean 'conv-vae'"):
         train("conv-vea", [str(file)], target)
     with pytest.raises(UsageError, match="latent size is 7; the study used 6, 8, 12"):
-        train("conv-vae", [str(file)], target, latent=7)
+        train("conv-vae", [str(file)], target, TrainingOptions(latent=7))
     with pytest.raises(UsageError, match="epochs is 0"):
-        train("conv-vae", [str(file)], target, epochs=0)
+        TrainingOptions(epochs=0)
     with pytest.raises(UsageError, match="the device is 'tpu'; it has to be cpu or cuda"):
-        train("conv-vae", [str(file)], target, device="tpu")
+        train("conv-vae", [str(file)], target, TrainingOptions(device="tpu"))
     (tmp_path / "thesis").write_text("x")
     with pytest.raises(UsageError, match="exists and is no bundle"):  # before the training, not after it
         train("conv-vae", [str(tmp_path / "absent.npy")], tmp_path / "thesis")
     with pytest.raises(UsageError, match="batch is -1"):
-        with_numbers(MODELS["conv-vae"].recipe, 1, -1)
+        TrainingOptions(epochs=1, batch=-1)
 
 
-def test_jets_that_cannot_be_trained_on_are_told(tmp_path):
+def test_unsuitable_jets_are_an_error(tmp_path):
     with pytest.raises(UsageError, match="5 jets are too few"):
-        split(alone(jets_of(5)), 1)
+        split_jets(one_per_event(jets_of(5)), 1)
     with pytest.raises(DataError, match=r"shape \(30, 50, 3\)"):
-        split(alone(jets_of(30)[:, :50]), 1)
+        split_jets(one_per_event(jets_of(30)[:, :50]), 1)
     spoiled = jets_of(30)
     spoiled[7, 0, 0] = np.nan
     with pytest.raises(DataError, match=r"1 of 30 training jets hold NaN.*jet 7"):
-        split(alone(spoiled), 1)
+        split_jets(one_per_event(spoiled), 1)
     with pytest.raises(DataError, match="no constituents with a transverse momentum"):
-        split(alone(np.zeros((30, 100, 3), np.float32)), 1)
+        split_jets(one_per_event(np.zeros((30, 100, 3), np.float32)), 1)
     with pytest.raises(UsageError, match="30 jets are of 1 events"):
-        split(LoadedJets(jets_of(30), np.zeros(30, int)), 1)
+        split_jets(LoadedJets(jets_of(30), np.zeros(30, int)), 1)
     np.save(tmp_path / "none.npy", jets_of(0))
     with pytest.raises(DataError, match="no jets in"):
         load_jets([str(tmp_path / "none.npy")])
 
 
-def test_the_split_keeps_every_jet_and_standardises_on_real_constituents():
+def test_the_split_keeps_all_jets_and_standardises_by_real_constituents():
     jets = jets_of(50)
-    data = split(alone(jets), 3)
+    data = split_jets(one_per_event(jets), 3)
     parts = (data.train, data.validation, data.calibration)
     assert [len(part) for part in parts] == [42, 3, 5]
     together = np.sort(np.concatenate(parts).sum(axis=(1, 2)))
     np.testing.assert_array_equal(together, np.sort(jets.sum(axis=(1, 2))))
     real = data.train[data.train[:, :, 2] > 0]
     np.testing.assert_allclose(data.mean, real.mean(axis=0), rtol=1e-4, atol=1e-6)
-    assert not np.array_equal(split(alone(jets), 4).validation, data.validation)
+    assert not np.array_equal(split_jets(one_per_event(jets), 4).validation, data.validation)
 
 
-def test_the_jets_of_an_event_stay_together():
+def test_jets_of_an_event_stay_together():
     jets = jets_of(60)
-    jets[:, 0, 0] = np.arange(60) // 2  # the event's number, as a mark
-    data = split(LoadedJets(jets, np.arange(60) // 2), 3)
+    jets[:, 0, 0] = np.arange(60) // 2  # the event's number
+    data = split_jets(LoadedJets(jets, np.arange(60) // 2), 3)
     marks = [set(part[:, 0, 0]) for part in (data.train, data.validation, data.calibration)]
     assert sum(map(len, marks)) == len(set.union(*marks)) == 30
 
 
-def test_working_points_pass_what_they_say():
+def test_working_points_have_their_background_efficiency():
     scores = np.random.default_rng(0).exponential(size=5000).astype(np.float32)
     (point,) = background_points(scores, (1e-2, 1e-3), "jets")  # 5000 jets are too few for 1e-3
     assert point.name == "background-0.01"
@@ -269,7 +264,7 @@ def test_working_points_pass_what_they_say():
     assert background_points(scores[:100], (1e-2, 1e-3), "jets") == []
 
 
-def test_a_dataset_is_named_by_the_tree(tmp_path):
+def test_tree_selects_the_dataset(tmp_path):
     np.savez(tmp_path / "a.npz", one=jets_of(5), two=jets_of(7), flat=np.zeros((5, 3), np.float32))
     assert len(load_jets([str(tmp_path / "a.npz")], tree="two").inputs) == 7
     with pytest.raises(DataError, match=r"a.npz: dataset 'flat' has the shape \(5, 3\)"):

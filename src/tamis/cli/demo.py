@@ -124,10 +124,12 @@ def _signal_events(events: int) -> int:
 
 def _simulate(process: str, events: int, seed: int, output: Path, mass_gev: float | None) -> Simulated:
     from tamis.events import open_writer
-    from tamis.simulate import Settings, simulate
+    from tamis.simulate import SimulationSettings, simulate
 
     file, start = output / f"{process}.root", now_ns()
-    batches = simulate(process, events, seed=seed, settings=Settings(mass_gev=mass_gev, low_level=True))
+    batches = simulate(
+        process, events, seed=seed, settings=SimulationSettings(mass_gev=mass_gev, low_level=True)
+    )
     with open_writer(file) as writer, progress(f"simulating {process}", events, "events") as advance:
         for batch in batches:
             writer.write(batch)

@@ -1,4 +1,4 @@
-"""`tamis simulate`: make collisions."""
+"""`tamis simulate`: simulate collisions, or samples of arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from tamis._base import UsageError, now_ns, progress
 from tamis.cli.output import json_option, print_json
 
-OF_COLLISIONS = ("workers", "pt_hat", "mass", "mu", "energy", "tune", "low_level")
+COLLISION_OPTIONS = ("workers", "pt_hat", "mass", "mu", "energy", "tune", "low_level")
 
 
 @click.command(
@@ -24,25 +24,37 @@ OF_COLLISIONS = ("workers", "pt_hat", "mass", "mu", "energy", "tune", "low_level
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="File to write: .root or .parquet; .h5 for samples.",
+    help="File to write: .root or .parquet for collisions, .h5 for samples.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="The result depends on it alone."
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Determines the result, together with the options.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work."
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of worker processes; the result does not depend on it.",
 )
 @click.option(
     "--pt-hat",
     type=float,
-    help="Least transverse momentum of the hard scatter, GeV (qcd, qcd-lepton, qcd-fake, ttbar, w-lepton, photon-jet, z-ee).",
+    help="Minimum transverse momentum of the hard scatter, GeV (qcd, qcd-lepton, qcd-fake, ttbar, w-lepton, photon-jet, z-ee).",
 )
 @click.option("--mass", type=float, help="Mass of the resonance, GeV.")
 @click.option("--mu", type=float, default=0.0, show_default=True, help="Mean number of pile-up collisions.")
 @click.option("--energy", type=float, default=13600.0, show_default=True, help="Centre-of-mass energy, GeV.")
-@click.option("--tune", default="fast", show_default=True, help="fast, or monash for Pythia's full default.")
 @click.option(
-    "--low-level", is_flag=True, help="Keep calorimeter cells, all tracks and pixel hits (large files)."
+    "--tune", default="fast", show_default=True, help="fast, or monash: Pythia's default without shortcuts."
+)
+@click.option(
+    "--low-level",
+    is_flag=True,
+    help="Write calorimeter cells, all tracks and pixel hits as well (large files).",
 )
 @json_option
 def command(
@@ -59,25 +71,25 @@ def command(
     low_level: bool,
     as_json: bool,
 ) -> None:
-    """Simulate PROCESS: generator, detector response and jets, in NanoAOD's names.
+    """Simulate PROCESS: generator, detector response and jets, with NanoAOD's column names.
 
     PROCESS is one of qcd, w-prime, z-prime-tt, graviton-ww, ttbar, w-lepton, min-bias, qcd-lepton, qcd-fake, photon-jet,
     z-ee, z-prime-tautau.
 
-    Or it is a sample of arrays, a row each, for models on coprocessors: hcal-channels, wire-patches, ecal-clusters.
+    Or it is a sample of arrays for models on coprocessors: hcal-channels, wire-patches, ecal-clusters.
     """
-    from tamis.simulate import SAMPLES
+    from tamis.simulate import ARRAY_SAMPLES
 
-    if process in SAMPLES:
-        _refuse_options(process)
-        _sample(process, events, output, seed, as_json=as_json)
+    if process in ARRAY_SAMPLES:
+        _reject_collision_options(process)
+        _simulate_sample(process, events, output, seed, as_json=as_json)
         return
     import awkward as ak
 
     from tamis.events import open_writer
-    from tamis.simulate import Settings, simulate
+    from tamis.simulate import SimulationSettings, simulate
 
-    settings = Settings(
+    settings = SimulationSettings(
         pt_hat_gev=pt_hat, mass_gev=mass, mu=mu, com_energy_gev=energy, tune=tune, low_level=low_level
     )
     batches = simulate(process, events, seed=seed, workers=workers, settings=settings)
@@ -102,24 +114,24 @@ def command(
         click.echo(f"{output}: {events} {process} events, {jets} fat jets, {events / seconds:.0f} events/s")
 
 
-def _refuse_options(name: str) -> None:
-    """Refuse options that say nothing about a sample."""
+def _reject_collision_options(name: str) -> None:
+    """Raise `UsageError` for options that apply to collisions only."""
     context = click.get_current_context()
     for parameter in context.command.params:
-        given = parameter.name and context.get_parameter_source(parameter.name)
-        if given is click.core.ParameterSource.COMMANDLINE and parameter.name in OF_COLLISIONS:
+        source = parameter.name and context.get_parameter_source(parameter.name)
+        if source is click.core.ParameterSource.COMMANDLINE and parameter.name in COLLISION_OPTIONS:
             raise UsageError(
-                f"{parameter.opts[0]} is of collisions, and {name} is a sample of arrays: leave it away"
+                f"{parameter.opts[0]} applies to collisions, and {name} is a sample of arrays: leave it away"
             )
 
 
-def _sample(name: str, rows: int, output: Path, seed: int, *, as_json: bool) -> None:
-    """Make a sample of arrays."""
+def _simulate_sample(name: str, rows: int, output: Path, seed: int, *, as_json: bool) -> None:
+    """Simulate a sample of arrays and write it."""
     from tamis.events import open_array_writer
-    from tamis.simulate import SAMPLES, simulate_sample
+    from tamis.simulate import ARRAY_SAMPLES, simulate_sample
 
-    start, what = now_ns(), SAMPLES[name].rows
-    with open_array_writer(output) as writer, progress(f"simulating {name}", rows, what) as advance:
+    start, unit = now_ns(), ARRAY_SAMPLES[name].rows
+    with open_array_writer(output) as writer, progress(f"simulating {name}", rows, unit) as advance:
         for arrays in simulate_sample(name, rows, seed=seed):
             writer.write(arrays)
             shapes = {key: list(values.shape[1:]) for key, values in arrays.items()}
@@ -137,4 +149,4 @@ def _sample(name: str, rows: int, output: Path, seed: int, *, as_json: bool) -> 
             }
         )
     else:
-        click.echo(f"{output}: {rows} {what}, {', '.join(shapes)}, {rows / seconds:.0f} {what}/s")
+        click.echo(f"{output}: {rows} {unit}, {', '.join(shapes)}, {rows / seconds:.0f} {unit}/s")

@@ -1,10 +1,10 @@
-"""`tamis train`: a reference model from event files to a bundle."""
+"""`tamis train`: train a reference network on files, and pack it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,7 @@ from tamis.cli.output import json_option, print_json, say
 from tamis.cli.reading import by_class, reading_options, tell_skipped
 
 if TYPE_CHECKING:
-    from tamis.bundle import Packed
+    from tamis.zoo.training.train import Files
 
 
 @click.command(name="train", epilog="Example: tamis train conv-vae qcd.root -o conv-vae.tamis")
@@ -24,32 +24,39 @@ if TYPE_CHECKING:
     "classes",
     multiple=True,
     metavar="NAME=FILE",
-    help="Events of a class, for a classifier instead of FILES; may be repeated, several files of a class too.",
+    help="Events of one class of a classifier, instead of FILES; repeat for further classes and files.",
 )
 @click.option(
-    "--signal", multiple=True, help="Signal events of a tagger, FILES being its background; may be repeated."
+    "--signal", multiple=True, help="Signal events of a tagger, whose background is FILES; may be repeated."
 )
 @click.option(
-    "--latent", type=click.Choice(["6", "8", "12"]), default="8", show_default=True, help="Size of z."
+    "--latent",
+    type=click.Choice(["6", "8", "12"]),
+    default="8",
+    show_default=True,
+    help="Size of the latent space of conv-vae and graph-vae.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
-@click.option("--epochs", type=click.IntRange(1), help="At most so many epochs.")
-@click.option("--batch", type=click.IntRange(1), help="Jets, frames or events per step.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all random numbers.")
+@click.option("--epochs", type=click.IntRange(1), help="Maximum number of epochs.")
+@click.option("--batch", type=click.IntRange(1), help="Rows per step.")
 @click.option(
     "--jets",
+    "most_rows",
     type=click.IntRange(20),
-    help="Train on at most so many jets, frames of each kind, events of each class, or rows of arrays.",
+    help="Maximum number of training rows: jets, frames or events of each class, or rows of arrays.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; default: torch's own choice.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; default: torch decides.")
 @click.option(
-    "--resume", is_flag=True, help="Go on from the last finished epoch of a killed run, to the same result."
+    "--resume",
+    is_flag=True,
+    help="Continue a killed run after its last finished epoch; the result is the same as without the interruption.",
 )
 @click.option(
     "--from",
     "start",
     type=click.Path(path_type=Path),
-    help="Folder of the training of the network that an eight-bit one takes over.",
+    help="Folder of the training whose weights an 8-bit network starts from.",
 )
 @reading_options
 @json_option
@@ -63,7 +70,7 @@ def command(
     seed: int,
     epochs: int | None,
     batch: int | None,
-    jets: int | None,
+    most_rows: int | None,
     device: str,
     threads: int | None,
     resume: bool,
@@ -72,81 +79,58 @@ def command(
     skip_bad_files: bool,
     as_json: bool,
 ) -> None:
-    """Train MODEL on FILES: conv-vae, graph-vae on leading jets; the taggers egamma, quark-gluon, top, tau, top-resnet on
-    background FILES and --signal, top-resnet-int8 and top-resnet-int8-tuned also --from a training of top-resnet; topology-gru, -lstm, -hlf, -both on --class files; facile, em-trk-michel,
-    deepcalo on arrays of a simulated sample. resnet50, without files, is of true size and untrained, to measure speed with.
+    """Train MODEL on FILES and write a bundle.
 
-    Checkpoints and metrics.json are kept in OUTPUT.training.
+    Anomaly detectors learn from background FILES: conv-vae, graph-vae. Taggers need --signal as well: egamma, quark-gluon,
+    top, tau, top-resnet, and with --from a training of top-resnet, top-resnet-int8 and top-resnet-int8-tuned. Topology
+    classifiers take --class for qcd, w and ttbar: topology-gru, topology-lstm, topology-hlf, topology-both. facile,
+    em-trk-michel and deepcalo learn from arrays of a simulated sample. resnet50 takes no files: it has random weights, for
+    measurements of speed.
+
+    Checkpoints and metrics.json are written to OUTPUT.training.
     """
-    from tamis.zoo import UNTRAINED
+    from tamis.zoo import TrainingOptions, train
 
-    shared: dict[str, Any] = {
-        "seed": seed,
-        "epochs": epochs,
-        "batch": batch,
-        "device": device,
-        "threads": threads,
-        "resume": resume,
-        "start": start,
-        "tree": tree,
-        "skip_bad_files": skip_bad_files,
-        "after_epoch": _tell,
-    }
-    if model in UNTRAINED:
-        _untrained(model, output, seed, given=bool(files or classes or signal), as_json=as_json)
-        return
-    packed = _train(model, files, classes, signal, output, latent=int(latent), most=jets, shared=shared)
-    bundle, told = packed.bundle, packed.bundle.manifest.training
+    options = TrainingOptions(
+        seed=seed,
+        epochs=epochs,
+        batch=batch,
+        latent=int(latent),
+        most_rows=most_rows,
+        device=device,
+        threads=threads,
+        resume=resume,
+        start=start,
+        tree=tree,
+        skip_bad_files=skip_bad_files,
+    )
+    packed = train(model, _files(files, classes, signal), output, options, after_epoch=_print_epoch)
+    bundle, training = packed.bundle, packed.bundle.manifest.training
     if as_json:
-        print_json({"bundle": str(bundle.path), "notes": list(packed.notes), "training": told})
+        print_json({"bundle": str(bundle.path), "notes": list(packed.notes), "training": training})
+    elif training.get("trained") is False:
+        click.echo(f"{bundle.path}: untrained, for measurements of speed only")
     else:
-        click.echo(f"{bundle.path}: {_size(told)}, best epoch {told['best_epoch']}, ended {told['ended']}")
-    skipped = told.get("skipped_files", [])
+        end = f"best epoch {training['best_epoch']}, ended {training['ended']}"
+        click.echo(f"{bundle.path}: {_describe_rows(training)}, {end}")
+    skipped = training.get("skipped_files", [])
     tell_skipped(skipped if isinstance(skipped, list) else [], bundle.path)
 
 
-def _train(
-    model: str,
-    files: Sequence[str],
-    classes: Sequence[str],
-    signal: Sequence[str],
-    output: Path,
-    *,
-    latent: int,
-    most: int | None,
-    shared: Mapping[str, Any],
-) -> Packed:
-    """Train on files by class, or on files."""
-    from tamis.zoo import TOPOLOGIES, train, train_classifier
-
+def _files(files: tuple[str, ...], classes: tuple[str, ...], signal: tuple[str, ...]) -> Files:
+    """Return the files by class, or a list of files for networks without classes."""
     if classes and files:
         raise click.UsageError("FILES and --class exclude each other: a classifier takes its files by class")
     if classes and signal:
         raise click.UsageError(
             "--signal and --class exclude each other: a tagger takes --class signal=FILE as well"
         )
-    if classes or (model in TOPOLOGIES and not files):
-        return train_classifier(model, by_class(classes), output, most_rows=most, **shared)
-    if not files:
-        raise click.UsageError("Missing argument 'FILES...'.")
-    return train(model, files, output, signal=signal, latent=latent, most_jets=most, **shared)
+    if classes:
+        return by_class(classes)
+    return {"background": files, "signal": signal} if signal else files
 
 
-def _untrained(model: str, output: Path, seed: int, *, given: bool, as_json: bool) -> None:
-    """Make a network with random weights."""
-    from tamis.zoo import pack_untrained
-
-    if given:
-        raise click.UsageError(f"{model} is not trained, its weights are random: leave the files away")
-    packed = pack_untrained(model, output, seed=seed)
-    if as_json:
-        told = packed.bundle.manifest.training
-        print_json({"bundle": str(packed.bundle.path), "notes": list(packed.notes), "training": told})
-    else:
-        click.echo(f"{packed.bundle.path}: untrained, for measurements of speed only")
-
-
-def _tell(row: dict[str, float]) -> None:
+def _print_epoch(row: dict[str, float]) -> None:
     details = ""
     if "validation_accuracy" in row:
         details = f" (accuracy {row['validation_accuracy']:.4f})"
@@ -158,11 +142,11 @@ def _tell(row: dict[str, float]) -> None:
     )
 
 
-def _size(told: Mapping[str, object]) -> str:
-    """Return what a model was trained on."""
-    rows = told.get("training_rows")
+def _describe_rows(training: Mapping[str, object]) -> str:
+    """Return the numbers of rows trained on, as words."""
+    rows = training.get("training_rows")
     if isinstance(rows, dict):
-        return f"{', '.join(f'{count} {name}' for name, count in rows.items())} {told['rows']}"
+        return f"{', '.join(f'{count} {name}' for name, count in rows.items())} {training['rows']}"
     if rows is not None:
-        return f"{rows} {told['rows']}"
-    return f"{told['training_jets']} jets"
+        return f"{rows} {training['rows']}"
+    return f"{training['training_jets']} jets"

@@ -1,14 +1,14 @@
-"""What models read, made of the columns of events."""
+"""Model inputs, built from the columns of events."""
 
 from tamis.features.inputs import (
     InputRows,
     columns_read,
+    explain_missing_columns,
     find_inputs,
-    frame_read,
+    frame_of,
     input_rows,
-    telling_needs,
 )
-from tamis.features.jets import JET_COLUMNS, Jets, jets_of, leading_jets
+from tamis.features.jets import JET_COLUMNS, LeadingJets, jets_of, leading_jets
 from tamis.features.lepton_event import LEPTON_EVENT_VALUES
 from tamis.features.particles import PARTICLE_VALUES
 from tamis.features.rows import FEATURE_GROUP, Feature, Rows, feature_names, find_feature
@@ -20,15 +20,15 @@ __all__ = [
     "PARTICLE_VALUES",
     "Feature",
     "InputRows",
-    "Jets",
+    "LeadingJets",
     "Rows",
     "columns_read",
+    "explain_missing_columns",
     "feature_names",
     "find_feature",
     "find_inputs",
-    "frame_read",
+    "frame_of",
     "input_rows",
     "jets_of",
     "leading_jets",
-    "telling_needs",
 ]

@@ -1,4 +1,4 @@
-"""Frames for end-to-end image taggers: seeds are found, and the detector's image is cropped about each."""
+"""Inputs of the end-to-end image taggers: crops of the detector's image around seeds."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from tamis.events import Frame
 from tamis.events.kinematics import pairs_in_event
 from tamis.features.collection import check_finite, collection, leading
 from tamis.features.detector_image import (
-    COLUMNS,
-    ECAL,
-    HCAL,
-    PIXELS,
-    TRACKS,
+    ECAL_CHANNEL,
+    ECAL_COLUMNS,
+    HCAL_CHANNEL,
+    HCAL_COLUMNS,
+    IMAGE_COLUMNS,
+    PIXEL_CHANNELS,
+    PIXEL_COLUMNS,
+    TRACK_CHANNELS,
+    TRACK_COLUMNS,
     add_points,
     add_towers,
-    crops_about,
+    crops_around,
     ecal_points,
     image_column,
     image_row,
@@ -27,23 +31,20 @@ from tamis.features.detector_image import (
 )
 from tamis.features.rows import Feature, Rows
 
-CRYSTAL_ET_MIN_GEV = 5.0  # of a crystal that may be the seed of an electron or photon
-ALONE_ROWS, ALONE_COLUMNS = (
-    2,
-    8,
-)  # a seed is the hardest within so many crystals: the field spreads radiation in phi
+CRYSTAL_ET_MIN_GEV = 5.0  # of a crystal that can be the seed of an electron or photon
+SEPARATION_ROWS, SEPARATION_COLUMNS = 2, 8  # wider in phi, where the magnetic field spreads radiation
 CRYSTALS_PER_EVENT = 4
 JETS_PER_EVENT = 2
-JET_PT_MIN_GEV = 20.0
+SEED_JET_PT_MIN_GEV = 20.0
 SEED_ETA_MAX = 2.4
-EGAMMA_SIZE, JET_SIZE = 32, 128
+EGAMMA_PIXELS, JET_PIXELS = 32, 128  # on each side
 ABOUT = ("eta", "phi", "pt")
 ABOUT_JET = (*ABOUT, "jet")
-NEEDS = "low-level columns, which `tamis simulate --low-level` writes"
+LOW_LEVEL_NEEDED = "low-level columns, which `tamis simulate --low-level` writes"
 
 
 def egamma_frames(frame: Frame) -> Rows:
-    """Return (seeds, 1, 32, 32) about the hardest crystals that are local maxima; pt is that of 5 x 5 crystals."""
+    """Return images (seeds, 1, 32, 32) around the hardest local maxima; `pt` is the sum of 5 x 5 crystals."""
     (ecal,) = ecal_points(frame, 0)
     cells = ecal.of
     hard = np.flatnonzero(cells["et"] >= CRYSTAL_ET_MIN_GEV)
@@ -53,11 +54,11 @@ def egamma_frames(frame: Frame) -> Rows:
     if not isfinite(float(phi.sum()) + float(et.sum())):
         check_finite(frame, cells, cells.columns)
     row, column = image_row(eta), image_column(phi)
-    alone = np.flatnonzero(_alone(event, row, column, et))
-    seeds = alone[leading(event[alone], et[alone], CRYSTALS_PER_EVENT)]
-    crops = crops_about(event[seeds], row[seeds], column[seeds], 1, EGAMMA_SIZE)
+    maxima = np.flatnonzero(_is_local_maximum(event, row, column, et))
+    seeds = maxima[leading(event[maxima], et[maxima], CRYSTALS_PER_EVENT)]
+    crops = crops_around(event[seeds], row[seeds], column[seeds], 1, EGAMMA_PIXELS)
     add_points(crops, frame, [ecal])
-    middle = slice(EGAMMA_SIZE // 2 - 2, EGAMMA_SIZE // 2 + 3)
+    middle = slice(EGAMMA_PIXELS // 2 - 2, EGAMMA_PIXELS // 2 + 3)
     about = {
         "eta": eta[seeds],
         "phi": phi[seeds],
@@ -66,48 +67,61 @@ def egamma_frames(frame: Frame) -> Rows:
     return Rows(crops.frames, np.searchsorted(event[seeds], np.arange(len(frame) + 1)), about)
 
 
-def _alone(event: np.ndarray, row: np.ndarray, column: np.ndarray, et: np.ndarray) -> np.ndarray:
-    """Tell which crystals no harder one is near; of two equal ones the first stays."""
-    mine, other = pairs_in_event(event, event)
-    gap = np.abs(column[mine] - column[other])
-    close = np.minimum(gap, COLUMNS - gap) <= ALONE_COLUMNS
-    close &= np.abs(row[mine] - row[other]) <= ALONE_ROWS
-    close &= (et[other] > et[mine]) | ((et[other] == et[mine]) & (other < mine))
-    alone = np.ones(len(event), bool)
-    alone[mine[close]] = False
-    return alone
+def _is_local_maximum(event: np.ndarray, row: np.ndarray, column: np.ndarray, et: np.ndarray) -> np.ndarray:
+    """Return a mask of the crystals without a harder one nearby; of two equal ones the first is kept."""
+    crystal, other = pairs_in_event(event, event)
+    gap = np.abs(column[crystal] - column[other])
+    close = np.minimum(gap, IMAGE_COLUMNS - gap) <= SEPARATION_COLUMNS
+    close &= np.abs(row[crystal] - row[other]) <= SEPARATION_ROWS
+    close &= (et[other] > et[crystal]) | ((et[other] == et[crystal]) & (other < crystal))
+    maximum = np.ones(len(event), bool)
+    maximum[crystal[close]] = False
+    return maximum
 
 
 def jet_frames(frame: Frame, jets: str, pixels: bool) -> Rows:
-    """Return (jets, 5 or 8, 128, 128) about the two leading jets: track pT, d0, dz, (three pixel layers,) ECAL, HCAL."""
-    found = collection(frame, jets, ABOUT)
-    if not isfinite(sum(float(found[name].sum()) for name in ABOUT)):
-        check_finite(frame, found, found.columns)
-    able = np.flatnonzero((found["pt"] >= JET_PT_MIN_GEV) & (np.abs(found["eta"]) < SEED_ETA_MAX))
-    owner = np.searchsorted(found.offsets, able, "right") - 1
-    best = leading(owner, found["pt"][able], JETS_PER_EVENT)
-    event, seeds = owner[best], able[best]
-    about = {name: found[name][seeds] for name in ABOUT} | {"jet": seeds - found.offsets[event]}
-    crops = crops_about(
-        event, image_row(about["eta"]), image_column(about["phi"]), 8 if pixels else 5, JET_SIZE
+    """Return images (jets, 5 or 8, 128, 128) around the two leading jets: tracks, with `pixels` the hits, ECAL, HCAL."""
+    objects = collection(frame, jets, ABOUT)
+    if not isfinite(sum(float(objects[name].sum()) for name in ABOUT)):
+        check_finite(frame, objects, objects.columns)
+    candidates = np.flatnonzero(
+        (objects["pt"] >= SEED_JET_PT_MIN_GEV) & (np.abs(objects["eta"]) < SEED_ETA_MAX)
     )
+    owner = np.searchsorted(objects.offsets, candidates, "right") - 1
+    best = leading(owner, objects["pt"][candidates], JETS_PER_EVENT)
+    event, seeds = owner[best], candidates[best]
+    about = {name: objects[name][seeds] for name in ABOUT} | {"jet": seeds - objects.offsets[event]}
+    channels = len(_channels(pixels))
+    crops = crops_around(event, image_row(about["eta"]), image_column(about["phi"]), channels, JET_PIXELS)
     points = track_points(frame, 0)
     if pixels:
         points += pixel_points(frame, 3)
-    channels = crops.frames.shape[1]
     points += ecal_points(frame, channels - 2)
     add_points(crops, frame, points)
     add_towers(crops, frame, channels - 1)
     return Rows(crops.frames, np.searchsorted(event, np.arange(len(frame) + 1)), about)
 
 
-def _of_jets(name: str, jets: str, pixels: bool) -> Feature:
-    reads = (*(f"{jets}_{what}" for what in ("pt", "eta", "phi")), *TRACKS, *(PIXELS if pixels else ()))
-    build = partial(jet_frames, jets=jets, pixels=pixels)
-    return Feature(name, (*reads, *ECAL, *HCAL), ABOUT_JET, build, jets, NEEDS)
+def _channels(pixels: bool) -> tuple[str, ...]:
+    return (*TRACK_CHANNELS, *(PIXEL_CHANNELS if pixels else ()), ECAL_CHANNEL, HCAL_CHANNEL)
 
 
-EGAMMA_FRAMES = Feature("egamma_frames", ECAL, ABOUT, egamma_frames, needs=NEEDS)
-QUARK_GLUON_FRAMES = _of_jets("quark_gluon_frames", "Jet", pixels=False)
-TOP_FRAMES = _of_jets("top_frames", "FatJet", pixels=True)
-TAU_FRAMES = _of_jets("tau_frames", "Jet", pixels=True)
+def _jet_feature(name: str, jets: str, *, pixels: bool) -> Feature:
+    seeds = tuple(f"{jets}_{quantity}" for quantity in ("pt", "eta", "phi"))
+    return Feature(
+        name,
+        (*seeds, *TRACK_COLUMNS, *(PIXEL_COLUMNS if pixels else ()), *ECAL_COLUMNS, *HCAL_COLUMNS),
+        ABOUT_JET,
+        partial(jet_frames, jets=jets, pixels=pixels),
+        jets,
+        LOW_LEVEL_NEEDED,
+        _channels(pixels),
+    )
+
+
+EGAMMA_FRAMES = Feature(
+    "egamma_frames", ECAL_COLUMNS, ABOUT, egamma_frames, needs=LOW_LEVEL_NEEDED, channels=(ECAL_CHANNEL,)
+)
+QUARK_GLUON_FRAMES = _jet_feature("quark_gluon_frames", "Jet", pixels=False)
+TOP_FRAMES = _jet_feature("top_frames", "FatJet", pixels=True)
+TAU_FRAMES = _jet_feature("tau_frames", "Jet", pixels=True)

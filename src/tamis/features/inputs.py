@@ -1,4 +1,4 @@
-"""All inputs of a model, made of a batch of events: several features that have their rows in common."""
+"""All inputs of a model, built from a batch of events: several features with the same rows."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ class InputRows:
 
     inputs: dict[str, np.ndarray]
     offsets: np.ndarray
-    about: Mapping[str, np.ndarray] = field(
-        default_factory=dict
-    )  # what the first input's feature tells of each
-    jets: str | None = None  # the collection whose objects `jet` of `about` counts
+    about: Mapping[str, np.ndarray] = field(default_factory=dict)  # of the first input's feature
+    jets: str | None = None  # the collection that `jet` of `about` is an index into
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -32,7 +30,7 @@ class InputRows:
 
     @property
     def event(self) -> np.ndarray:
-        """Return of every row the place of its event."""
+        """Return the index of each row's event."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
     def take(self, frame: Frame, column: str) -> np.ndarray:
@@ -42,7 +40,8 @@ class InputRows:
             return values[self.event]
         if self.jets is None or not column.startswith(f"{self.jets}_"):
             raise UsageError(
-                f"{column} is a list in every event, and does not tell of the rows that are asked for"
+                f"{column} is a list in every event; only columns of {self.jets or 'no collection'} and columns with one "
+                "value per event can be given for each row"
             )
         check_lengths(frame, [f"{self.jets}_pt", column])
         lists = lists_of(frame, column)
@@ -55,39 +54,39 @@ def find_inputs(names: Mapping[str, str]) -> dict[str, Feature]:
 
 
 def columns_read(features: Mapping[str, Feature]) -> tuple[str, ...]:
-    """Return the columns that some features read, each once."""
+    """Return the columns that the features read, each once."""
     return tuple(dict.fromkeys(column for feature in features.values() for column in feature.reads))
 
 
 @contextmanager
-def telling_needs(features: Mapping[str, Feature]) -> Iterator[None]:
-    """Say what a feature needs of a file that lacks a column."""
+def explain_missing_columns(features: Mapping[str, Feature]) -> Iterator[None]:
+    """Add to the error about a missing column what the features need of a file."""
     try:
         yield
     except MissingColumnError as error:
         needy = next((feature for feature in features.values() if feature.needs), None)
         if needy is None:
             raise
-        lacks = re.sub("; (did you mean|known:) .*", "", str(error))  # near misses are of no help here
+        lacks = re.sub("; (did you mean|known:) .*", "", str(error))  # close matches do not help here
         raise MissingColumnError(f"{lacks}: {needy.name} needs {needy.needs}") from error
 
 
-def frame_read(features: Mapping[str, Feature], events: Events, more: Iterable[str] = ()) -> Frame:
-    """Return a batch as plain columns: its identity, what the features read, and more."""
+def frame_of(features: Mapping[str, Feature], events: Events, more: Iterable[str] = ()) -> Frame:
+    """Return the identity of the events, the columns that the features read, and `more`, as a frame."""
     names = dict.fromkeys((*IDENTITY, *columns_read(features), *more))
     return Frame(columns_of(events, names), len(events))
 
 
 def input_rows(features: Mapping[str, Feature], events: Events | Frame) -> InputRows:
-    """Build every input, and prove that their rows are of the same events."""
-    frame = events if isinstance(events, Frame) else frame_read(features, events)
+    """Build every input, and check that all have rows for the same events."""
+    frame = events if isinstance(events, Frame) else frame_of(features, events)
     built = {name: feature.build(frame) for name, feature in features.items()}
-    first, *others = built.items()
-    for name, rows in others:
-        if not np.array_equal(rows.offsets, first[1].offsets):
+    (first, rows), *others = built.items()
+    for name, other in others:
+        if not np.array_equal(other.offsets, rows.offsets):
             raise UsageError(
-                f"the inputs {first[0]} ({features[first[0]].name}) and {name} ({features[name].name}) have rows for different "
-                f"events ({len(first[1])} and {len(rows)}), so they cannot be read together"
+                f"the inputs {first} ({features[first].name}) and {name} ({features[name].name}) have rows for different "
+                f"events ({len(rows)} and {len(other)}), so they cannot be read together"
             )
-    inputs = {name: rows.inputs for name, rows in built.items()}
-    return InputRows(inputs, first[1].offsets, first[1].about, features[first[0]].jets)
+    inputs = {name: other.inputs for name, other in built.items()}
+    return InputRows(inputs, rows.offsets, rows.about, features[first].jets)

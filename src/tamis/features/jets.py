@@ -1,4 +1,4 @@
-"""Leading jets and their leading constituents, as the fixed arrays that jet models take."""
+"""Leading jets and their leading constituents, as arrays of fixed shape for jet models."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from tamis.features.lists import check_lengths, lists_of, starts_of
 from tamis.features.rows import Feature, Rows
 
 JET = "FatJet"
-LINK = "FatJetPFCands"  # one entry per (jet, candidate) pair, as PFNano has it
+LINK = "FatJetPFCands"  # PFNano: one entry per (jet, candidate) pair
 CANDIDATE = "PFCands"
 
-# what `leading_jets` reads
 JET_COLUMNS = (
     f"{JET}_pt",
     f"{JET}_eta",
@@ -32,14 +31,16 @@ JET_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Jets:
-    """Jets in rows: the model's input (jets, constituents, 3), and where each jet came from."""
+class LeadingJets:
+    """Jets as rows of a model's input, and the event and index of each jet.
 
-    inputs: (
-        np.ndarray
-    )  # float32: eta and phi relative to the jet axis, pT in GeV; sorted by pT, padded with zeros
-    event_row: np.ndarray  # the row of the event in the batch
-    jet_index: np.ndarray  # the index of the jet in its event
+    `inputs` is float32 (jets, constituents, 3): eta and phi relative to the jet axis, and pT in GeV. Constituents are
+    sorted by descending pT and padded with zeros.
+    """
+
+    inputs: np.ndarray
+    event_row: np.ndarray  # in the batch
+    jet_index: np.ndarray  # in the event
 
     def __len__(self) -> int:
         """Return the number of jets."""
@@ -47,7 +48,7 @@ class Jets:
 
     @property
     def n_constituents(self) -> np.ndarray:
-        """Return how many constituents each jet has among those kept."""
+        """Return the number of constituents of each jet in `inputs`."""
         counts: np.ndarray = np.count_nonzero(self.inputs[:, :, 2], axis=1)
         return counts
 
@@ -63,63 +64,61 @@ class Jets:
         return lists.flat[starts_of(lists)[self.event_row] + self.jet_index]
 
 
-def leading_jets(events: Events, *, jets: int = 2, constituents: int = 100) -> Jets:
-    """Return the leading jets of every event by pT, and of each its leading constituents by pT."""
+def leading_jets(events: Events, *, jets: int = 2, constituents: int = 100) -> LeadingJets:
+    """Return the leading jets of every event by pT, each with its leading constituents by pT."""
     for name in JET_COLUMNS:
         _check_numbers(events, name)
     return jets_of(Frame(columns_of(events, (*IDENTITY, *JET_COLUMNS)), len(events)), jets, constituents)
 
 
-def jets_of(frame: Frame, jets: int = 2, constituents: int = 100) -> Jets:
-    """Return the same of plain columns: what a trigger calls, be it for one event."""
-    found = constituents_of(frame, jets)
-    row, rank, source = found.row, found.rank, found.source
+def jets_of(frame: Frame, jets: int = 2, constituents: int = 100) -> LeadingJets:
+    """Return the same from plain columns, as a trigger does for batches and single events."""
+    leading = constituents_of(frame, jets)
+    row, rank, source = leading.row, leading.rank, leading.source
     first = rank < constituents
     row, source, rank = row[first], source[first], rank[first]
-    inputs = np.zeros((len(found.jet), constituents, 3), np.float32)
-    inputs[row, rank, 0], inputs[row, rank, 1] = offsets_from_axis(frame, found.jet[row], source)
+    inputs = np.zeros((len(leading.jet), constituents, 3), np.float32)
+    inputs[row, rank, 0], inputs[row, rank, 1] = offsets_from_axis(frame, leading.jet[row], source)
     inputs[row, rank, 2] = _flat(frame, f"{CANDIDATE}_pt")[source]
-    return Jets(inputs, found.event_row, found.jet_index)
+    return LeadingJets(inputs, leading.event_row, leading.jet_index)
 
 
 @dataclass(frozen=True)
 class Constituents:
-    """The candidates of the leading jets: a row is a jet, its candidates come by falling pT."""
+    """The candidates of the leading jets: one row per jet, candidates by descending pT."""
 
-    event_row: np.ndarray  # of each row
+    event_row: np.ndarray  # of each row's event
     jet_index: np.ndarray  # in its event
     jet: np.ndarray  # among all jets of the batch
     row: np.ndarray  # of each constituent
-    rank: np.ndarray  # in its row
-    source: np.ndarray  # its candidate among all of the batch
+    rank: np.ndarray  # of each constituent in its row
+    source: np.ndarray  # the constituent's index among all candidates of the batch
 
 
 def constituents_of(frame: Frame, jets: int) -> Constituents:
     """Return the candidates of the leading jets of every event."""
-    for collection in (JET, LINK, CANDIDATE):
-        check_lengths(frame, [name for name in JET_COLUMNS if name.startswith(f"{collection}_")])
+    for prefix in (JET, LINK, CANDIDATE):
+        check_lengths(frame, [name for name in JET_COLUMNS if name.startswith(f"{prefix}_")])
     jet_pt, candidate_pt = lists_of(frame, f"{JET}_pt"), lists_of(frame, f"{CANDIDATE}_pt")
     jet_starts, candidate_starts = starts_of(jet_pt), starts_of(candidate_pt)
     event_row, jet_index = _leading(jet_pt, jets)
     link_event, jet, candidate = _links(frame, jet_pt.counts, candidate_pt.counts)
 
-    selected = jet_starts[event_row] + jet_index  # of each output row, its jet among all jets of the batch
+    selected = jet_starts[event_row] + jet_index  # each row's jet among all jets of the batch
     row_of_jet = np.full(int(jet_starts[-1]), -1)
     row_of_jet[selected] = np.arange(len(selected))
     row = row_of_jet[jet_starts[link_event] + jet]
     kept = row >= 0
     row, source = row[kept], (candidate_starts[link_event] + candidate)[kept]
 
-    order = np.lexsort(
-        (-candidate_pt.flat[source], row)
-    )  # by row, then falling pT; equal pT keep the order of the file
+    order = np.lexsort((-candidate_pt.flat[source], row))  # ties keep the order of the file
     row, source = row[order], source[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
     return Constituents(event_row, jet_index, selected, row, rank, source)
 
 
 def offsets_from_axis(frame: Frame, jet: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return eta and phi of candidates relative to the axis of a jet each."""
+    """Return eta and phi of candidates relative to the axes of their jets."""
     eta = _flat(frame, f"{CANDIDATE}_eta")[source] - _flat(frame, f"{JET}_eta")[jet]
     phi = delta_phi(_flat(frame, f"{CANDIDATE}_phi")[source], _flat(frame, f"{JET}_phi")[jet])
     return eta, phi
@@ -127,11 +126,11 @@ def offsets_from_axis(frame: Frame, jet: np.ndarray, source: np.ndarray) -> tupl
 
 def _two_leading(frame: Frame) -> Rows:
     """Return the two leading jets of every event as rows."""
-    found = jets_of(frame)
+    jets = jets_of(frame)
     return Rows(
-        found.inputs,
-        np.searchsorted(found.event_row, np.arange(len(frame) + 1)),
-        {"jet": found.jet_index},
+        jets.inputs,
+        np.searchsorted(jets.event_row, np.arange(len(frame) + 1)),
+        {"jet": jets.jet_index},
     )
 
 
@@ -139,7 +138,7 @@ LEADING_JETS = Feature("leading_jets", JET_COLUMNS, ("jet",), _two_leading, JET)
 
 
 def _leading(pt: Jagged, jets: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return event row and jet index of the leading jets; equal pT keep the order of the file."""
+    """Return event row and jet index of the leading jets; ties keep the order of the file."""
     counts = pt.counts
     owner = np.repeat(np.arange(len(counts)), counts)
     order = np.lexsort((-pt.flat.astype(np.float64), owner))
@@ -151,7 +150,7 @@ def _leading(pt: Jagged, jets: int) -> tuple[np.ndarray, np.ndarray]:
 def _links(
     frame: Frame, jets: np.ndarray, candidates: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return event row, jet index and candidate index of every link, after proving that they point at something."""
+    """Return event row, jet index and candidate index of every link, after checking that the indices are valid."""
     jet_name, candidate_name = f"{LINK}_jetIdx", f"{LINK}_pFCandsIdx"
     counts = lists_of(frame, jet_name).counts
     link_event = np.repeat(np.arange(len(counts)), counts)
@@ -168,8 +167,8 @@ def _check_range(
     if len(bad):
         row = int(link_event[bad[0]])
         raise DataError(
-            f"{name} is {index[bad[0]]} in event {frame.named(row)}, which has {counts[row]} of what it points at"
-            f" ({len(bad)} such entries in this batch)"
+            f"{name} is {index[bad[0]]} in event {frame.named(row)}, which has {counts[row]} such objects: "
+            f"the index is out of range ({len(bad)} such entries in this batch)"
         )
 
 
@@ -178,26 +177,26 @@ def _flat(frame: Frame, name: str) -> np.ndarray:
 
 
 def _check_numbers(events: Events, name: str) -> None:
-    """Refuse a column that is no list of numbers per event, and one in which a list or a number is missing."""
+    """Raise `DataError` unless a column is a complete list of numbers in every event."""
     column = events[name]
-    found = column.type.content
-    lists = found.content if isinstance(found, OptionType) else found
+    outer = column.type.content
+    lists = outer.content if isinstance(outer, OptionType) else outer
     plain = isinstance(lists, ListType | RegularType) and lists.parameter("__array__") is None
-    inner = lists.content if plain else found
+    inner = lists.content if plain else outer
     values = inner.content if isinstance(inner, OptionType) else inner
     if not plain or not _is_number(values):
         raise DataError(
-            f"{name} is {found} in every event, but a list of numbers is needed (such as var * float32): "
-            "write it so, or name another tree"
+            f"{name} is {outer} in every event, but a list of numbers is needed (such as var * float32): "
+            "convert it, or name another tree"
         )
-    if lists is not found:
+    if lists is not outer:
         _check_complete(events, name, missing(column))
     if values is not inner:
         _check_complete(events, name, np.flatnonzero(ak.to_numpy(ak.any(ak.is_none(column, axis=1), axis=1))))
 
 
 def _is_number(kind: object) -> bool:
-    """Tell whether a type is a number's; the unknown type is that of lists that are all empty."""
+    """Return whether a type is numeric; lists that are all empty have the unknown type."""
     if isinstance(kind, NumpyType):
         return kind.primitive.startswith(("int", "uint", "float", "bool"))
     return isinstance(kind, UnknownType)
@@ -205,11 +204,8 @@ def _is_number(kind: object) -> bool:
 
 def _check_complete(events: Events, name: str, rows: np.ndarray) -> None:
     if len(rows):
+        event = ":".join(map(str, events.identity[int(rows[0])]))
         raise DataError(
-            f"{name} has no value in event {_named(events, int(rows[0]))} ({len(rows)} such events in this batch): "
-            "fill the values in, or leave the events out"
+            f"{name} has no value in event {event} ({len(rows)} such events in this batch): "
+            "fill in the values, or leave the events out"
         )
-
-
-def _named(events: Events, row: int) -> str:
-    return ":".join(map(str, events.identity[row]))

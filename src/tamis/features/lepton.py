@@ -1,4 +1,4 @@
-"""The lepton that a single-lepton path takes: the hardest one that is isolated, loosely."""
+"""The lepton that a single-lepton path selects: the hardest loosely isolated one."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis.events import Frame
-from tamis.features.lists import collection, lists_of
+from tamis.features.lists import flat_columns, lists_of
 
-PT_MIN_GEV, ETA_MAX, ISOLATION_MAX = 23.0, 2.4, 0.8
-KINDS = ("Electron", "Muon")
-PROPERTIES = ("pt", "eta", "phi", "pfRelIso03_all", "charge", "dxy")
-LEPTON_COLUMNS = tuple(f"{kind}_{name}" for kind in KINDS for name in PROPERTIES)
-_COLUMNS = {kind: tuple(f"{kind}_{name}" for name in PROPERTIES) for kind in KINDS}
+LEPTON_PT_MIN_GEV, LEPTON_ETA_MAX, LEPTON_ISOLATION_MAX = 23.0, 2.4, 0.8
+LEPTON_KINDS = ("Electron", "Muon")
+LEPTON_PROPERTIES = ("pt", "eta", "phi", "pfRelIso03_all", "charge", "dxy")
+COLUMNS_BY_KIND = {kind: tuple(f"{kind}_{name}" for name in LEPTON_PROPERTIES) for kind in LEPTON_KINDS}
+LEPTON_COLUMNS = tuple(name for names in COLUMNS_BY_KIND.values() for name in names)
 
 
 @dataclass(frozen=True, slots=True)
-class Leptons:
+class LeadingLeptons:
     """One lepton for each event that has one."""
 
-    event: np.ndarray  # row of the event, rising
-    values: np.ndarray  # (leptons, 6), as in PROPERTIES
+    event: np.ndarray  # row of the event, in ascending order
+    values: np.ndarray  # (leptons, 6): LEPTON_PROPERTIES
     muon: np.ndarray  # bool
 
     def __len__(self) -> int:
@@ -29,30 +29,33 @@ class Leptons:
         return len(self.event)
 
     def offsets(self, events: int) -> np.ndarray:
-        """Return where the rows of each event begin."""
-        found: np.ndarray = np.searchsorted(self.event, np.arange(events + 1))
-        return found
+        """Return the offsets of the rows of each event."""
+        offsets: np.ndarray = np.searchsorted(self.event, np.arange(events + 1))
+        return offsets
 
 
-def leading_leptons(frame: Frame) -> Leptons:
-    """Return the hardest lepton above 23 GeV, within 2.4, with a relative isolation below 0.8, of each event."""
+def leading_leptons(frame: Frame) -> LeadingLeptons:
+    """Return each event's hardest lepton with pT > 23 GeV, |eta| < 2.4 and a relative isolation below 0.8."""
     rows, values, is_muon = [], [], []
-    for kind in KINDS:
-        names = _COLUMNS[kind]
-        if not (lists_of(frame, names[0]).flat > PT_MIN_GEV).any():
-            continue  # most events end here, before another column is touched
-        starts, lists = collection(frame, names)
+    for kind in LEPTON_KINDS:
+        names = COLUMNS_BY_KIND[kind]
+        if not (lists_of(frame, names[0]).flat > LEPTON_PT_MIN_GEV).any():
+            continue  # rejects most events before another column is read
+        starts, lists = flat_columns(frame, names)
         pt, eta, _, isolation, _, _ = lists
-        good = np.flatnonzero((pt > PT_MIN_GEV) & (np.abs(eta) < ETA_MAX) & (isolation < ISOLATION_MAX))
+        good = np.flatnonzero(
+            (pt > LEPTON_PT_MIN_GEV) & (np.abs(eta) < LEPTON_ETA_MAX) & (isolation < LEPTON_ISOLATION_MAX)
+        )
         if len(good):
             rows.append(np.searchsorted(starts, good, "right") - 1)
-            values.append(np.array([one[good] for one in lists], np.float32).T)
+            values.append(np.array([column[good] for column in lists], np.float32).T)
             is_muon.append(np.full(len(good), kind == "Muon"))
     if not rows:
-        return Leptons(np.empty(0, np.int64), np.empty((0, len(PROPERTIES)), np.float32), np.empty(0, bool))
-    event, found, muon = np.concatenate(rows), np.concatenate(values), np.concatenate(is_muon)
+        nothing = np.empty((0, len(LEPTON_PROPERTIES)), np.float32)
+        return LeadingLeptons(np.empty(0, np.int64), nothing, np.empty(0, bool))
+    event, leptons, muon = np.concatenate(rows), np.concatenate(values), np.concatenate(is_muon)
     if len(event) == 1:
-        return Leptons(event, found, muon)
-    order = np.lexsort((-found[:, 0], event))  # of equal ones the electron, then the order of the file
+        return LeadingLeptons(event, leptons, muon)
+    order = np.lexsort((-leptons[:, 0], event))  # ties: electrons first, then the order of the file
     order = order[np.diff(event[order], prepend=-1) > 0]
-    return Leptons(event[order], found[order], muon[order])
+    return LeadingLeptons(event[order], leptons[order], muon[order])

@@ -1,4 +1,4 @@
-"""High-level features of an event with a lepton: the lepton, the jets that are not it, what is missing."""
+"""High-level features of an event with a lepton: the lepton, the other jets, the missing transverse momentum."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from tamis.events import Frame
 from tamis.events.kinematics import delta_phi_of_floats
 from tamis.features.lepton import LEPTON_COLUMNS, leading_leptons
-from tamis.features.lists import collection, values_of
+from tamis.features.lists import flat_columns, values_of
 from tamis.features.rows import Feature, Rows
 
 JET_PT_MIN_GEV, JET_ETA_MAX = 30.0, 2.4
-JET_IS_LEPTON = 0.4  # a jet this near is the lepton's own
-B_TAG = 0.5
-JET_COLUMNS = ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_btag")
+LEPTON_JET_RADIUS = 0.4  # a jet within this distance is the lepton itself
+B_TAG_MIN = 0.5
+EVENT_JET_COLUMNS = ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_btag")
 LEPTON_EVENT_VALUES = (
-    "ht",  # GeV, over jets above 30 GeV within 2.4 that are not the lepton; the four below of the same jets
+    "ht",  # GeV, over jets above 30 GeV within 2.4 that are not the lepton; the next four are of the same jets
     "jets",
     "b jets",
     "leading jet pt",  # GeV, 0 without one
@@ -38,11 +38,11 @@ LEPTON_EVENT_VALUES = (
 
 
 def lepton_event_of(frame: Frame) -> Rows:
-    """Return (events with a lepton, 16)."""
+    """Return `LEPTON_EVENT_VALUES` of the events with a lepton: (events, 16)."""
     leptons = leading_leptons(frame)
     inputs = np.zeros((len(leptons), len(LEPTON_EVENT_VALUES)), np.float32)
     if len(leptons):
-        starts, columns = collection(frame, JET_COLUMNS)
+        starts, columns = flat_columns(frame, EVENT_JET_COLUMNS)
         met, met_phi = (values_of(frame, name) for name in ("MET_pt", "MET_phi"))
         for row, event in enumerate(leptons.event.tolist()):
             begin, end = starts[event], starts[event + 1]
@@ -55,12 +55,12 @@ def lepton_event_of(frame: Frame) -> Rows:
 def _values(
     lepton: list[float], muon: float, jets: Iterable[tuple[float, ...]], met: float, met_phi: float
 ) -> tuple[float, ...]:
-    """Return the values of one event; for its few jets plain numbers are faster than arrays."""
+    """Return the values of one event; for a few jets Python floats are faster than arrays."""
     lepton_pt, lepton_eta, lepton_phi, isolation, charge, d0 = lepton
-    own, pts, tags = 0.0, [], []
+    near_lepton, pts, tags = 0.0, [], []
     for pt, eta, phi, tag in jets:
-        if math.hypot(eta - lepton_eta, delta_phi_of_floats(phi, lepton_phi)) < JET_IS_LEPTON:
-            own += pt
+        if math.hypot(eta - lepton_eta, delta_phi_of_floats(phi, lepton_phi)) < LEPTON_JET_RADIUS:
+            near_lepton += pt
         elif pt > JET_PT_MIN_GEV and abs(eta) < JET_ETA_MAX:
             pts.append(pt)
             tags.append(tag)
@@ -69,7 +69,7 @@ def _values(
     return (
         sum(pts),
         len(pts),
-        sum(tag > B_TAG for tag in tags),
+        sum(tag > B_TAG_MIN for tag in tags),
         leading,
         second,
         max(0.0, *tags) if tags else 0.0,
@@ -82,10 +82,10 @@ def _values(
         abs(d0),
         charge,
         muon,
-        lepton_pt / own if own > 0 else 1.0,
+        lepton_pt / near_lepton if near_lepton > 0 else 1.0,
     )
 
 
 LEPTON_EVENT = Feature(
-    "lepton_event", (*LEPTON_COLUMNS, *JET_COLUMNS, "MET_pt", "MET_phi"), (), lepton_event_of
+    "lepton_event", (*LEPTON_COLUMNS, *EVENT_JET_COLUMNS, "MET_pt", "MET_phi"), (), lepton_event_of
 )

@@ -1,4 +1,4 @@
-"""Lists of numbers out of a frame, and the proof that those of one collection belong together."""
+"""Columns of lists from a frame, and checks that the columns of one collection agree in length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tamis.events import Frame, Jagged
 
 
 def lists_of(frame: Frame, name: str) -> Jagged:
-    """Return a column of lists, or say that it is none."""
+    """Return a column of lists; raise `DataError` for a column with one value per event."""
     column = frame[name]
     if isinstance(column, np.ndarray) and column.ndim == 2:
         events, length = column.shape
@@ -24,7 +24,7 @@ def lists_of(frame: Frame, name: str) -> Jagged:
 
 
 def values_of(frame: Frame, name: str) -> np.ndarray:
-    """Return a column of one number per event."""
+    """Return a column with one number per event; raise `DataError` for a column of lists."""
     column = frame[name]
     if not isinstance(column, np.ndarray) or column.ndim != 1:
         raise DataError(f"{name} has a list in every event, but one number is needed (such as float32)")
@@ -32,13 +32,13 @@ def values_of(frame: Frame, name: str) -> np.ndarray:
 
 
 def starts_of(lists: Jagged) -> np.ndarray:
-    """Return where each event begins in the flat values, and after the last one their number."""
+    """Return the index in the flat values where each event starts, and at the end the number of values."""
     starts: np.ndarray = lists.offsets - lists.offsets[0]
     return starts
 
 
 def check_lengths(frame: Frame, names: Sequence[str]) -> None:
-    """Refuse columns of one collection that differ in their number of objects."""
+    """Raise `DataError` if columns of one collection differ in length in some event."""
     first = lists_of(frame, names[0])
     for name in names[1:]:
         other = lists_of(frame, name)
@@ -48,14 +48,14 @@ def check_lengths(frame: Frame, names: Sequence[str]) -> None:
         if len(differ):
             raise DataError(
                 f"{names[0]} and {name} differ in length in event {frame.named(int(differ[0]))} "
-                f"({len(differ)} such events in this batch), so they do not tell of the same objects: write the file anew"
+                f"({len(differ)} such events in this batch), so they do not describe the same objects: rewrite the file"
             )
 
 
-def collection(frame: Frame, names: Sequence[str]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return where each event begins and the flat values of every column, proven to be of one length per event."""
+def flat_columns(frame: Frame, names: Sequence[str]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the offsets of the events and the flat values of every column, after checking their lengths."""
     lists = [lists_of(frame, name) for name in names]
-    values = [one.flat for one in lists]
-    if len(frame) != 1 or any(len(one) != len(values[0]) for one in values):
+    values = [column.flat for column in lists]
+    if len(frame) != 1 or any(len(column) != len(values[0]) for column in values):
         check_lengths(frame, names)
     return starts_of(lists[0]), values

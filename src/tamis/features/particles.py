@@ -1,4 +1,4 @@
-"""The list of particles around a lepton: the lepton first, then the candidates by falling transverse momentum."""
+"""The particles around a lepton: the lepton first, then the candidates by descending transverse momentum."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import numpy as np
 from tamis.events import Frame
 from tamis.events.kinematics import delta_phi
 from tamis.features.lepton import LEPTON_COLUMNS, leading_leptons
-from tamis.features.lists import collection
+from tamis.features.lists import flat_columns
 from tamis.features.rows import Feature, Rows
 
-PARTICLES = 100
+PARTICLES_MAX = 100
 CANDIDATE_COLUMNS = tuple(f"PFCands_{name}" for name in ("pt", "eta", "phi", "charge", "d0", "pdgId"))
 PARTICLE_VALUES = (
     "pt",  # GeV
@@ -25,40 +25,42 @@ PARTICLE_VALUES = (
     "electron",
     "muon",
 )
-OWN_TRACK = 0.01  # a charged candidate this near is the lepton itself
-_TYPE = np.full(212, PARTICLE_VALUES.index("neutral hadron"))
-_TYPE[[211, 22, 2, 11, 13]] = [6, 8, 8, 9, 10]  # 2: electromagnetic energy in the forward calorimeter
-_ELECTRON, _MUON = _TYPE[11], _TYPE[13]
+LEPTON_TRACK_RADIUS = 0.01  # a charged candidate within this distance is the lepton itself
+# The column of the one-hot type by |pdgId|, the last one for all larger ids.
+TYPE_COLUMN = np.full(212, PARTICLE_VALUES.index("neutral hadron"))
+TYPE_COLUMN[[211, 22, 2, 11, 13]] = [6, 8, 8, 9, 10]  # 2: electromagnetic energy in the forward calorimeter
+ELECTRON_COLUMN, MUON_COLUMN = TYPE_COLUMN[11], TYPE_COLUMN[13]
 
 
 def particles_of(frame: Frame) -> Rows:
-    """Return (events with a lepton, 100, 11)."""
+    """Return `PARTICLE_VALUES` of the particles of the events with a lepton: (events, 100, 11)."""
     leptons = leading_leptons(frame)
-    inputs = np.zeros((len(leptons), PARTICLES, len(PARTICLE_VALUES)), np.float32)
+    inputs = np.zeros((len(leptons), PARTICLES_MAX, len(PARTICLE_VALUES)), np.float32)
     if len(leptons):
-        starts, columns = collection(frame, CANDIDATE_COLUMNS)
+        starts, columns = flat_columns(frame, CANDIDATE_COLUMNS)
         for rows, event, lepton, muon in zip(
             inputs, leptons.event, leptons.values, leptons.muon, strict=True
         ):
             begin, end = starts[event], starts[event + 1]
-            _fill(rows, lepton, _MUON if muon else _ELECTRON, [column[begin:end] for column in columns])
+            candidates = [column[begin:end] for column in columns]
+            _fill(rows, lepton, MUON_COLUMN if muon else ELECTRON_COLUMN, candidates)
     return Rows(inputs, leptons.offsets(len(frame)))
 
 
-def _fill(rows: np.ndarray, lepton: np.ndarray, kind: int, candidates: list[np.ndarray]) -> None:
-    """Fill one event: a batch at once would gather and sort far larger arrays, and is no faster."""
+def _fill(rows: np.ndarray, lepton: np.ndarray, type_column: int, candidates: list[np.ndarray]) -> None:
+    """Fill one event; a whole batch at once would need far larger arrays and is not faster."""
     rows[0, [0, 5, 3, 4]] = lepton[[0, 3, 4, 5]]
-    rows[0, kind] = 1.0
+    rows[0, type_column] = 1.0
     pt, eta, phi, charge, d0, pdg_id = candidates
-    with np.errstate(invalid="ignore"):  # what is no number stays none, without a word
+    with np.errstate(invalid="ignore"):  # NaN and infinity propagate without a warning
         d_eta, d_phi = eta - lepton[1], delta_phi(phi, lepton[2])
-        other = (d_eta * d_eta + d_phi * d_phi > OWN_TRACK**2) | (charge == 0)
-    order = np.argsort(-pt, kind="stable")  # equal pT keep the order of the file
-    order = order[other[order]][: PARTICLES - 1]
+        other = (d_eta * d_eta + d_phi * d_phi > LEPTON_TRACK_RADIUS**2) | (charge == 0)
+    order = np.argsort(-pt, kind="stable")  # ties keep the order of the file
+    order = order[other[order]][: PARTICLES_MAX - 1]
     filled = rows[1 : len(order) + 1]
     for column, values in enumerate((pt, d_eta, d_phi, charge, d0)):
         filled[:, column] = values[order]
-    types = _TYPE[np.minimum(np.abs(pdg_id[order]), len(_TYPE) - 1)]
+    types = TYPE_COLUMN[np.minimum(np.abs(pdg_id[order]), len(TYPE_COLUMN) - 1)]
     filled[np.arange(len(order)), types] = 1.0
 
 

@@ -1,4 +1,4 @@
-"""Features: what models read, made of the columns of events. A feature is one value, found by entry point."""
+"""Features: functions from event columns to model inputs. A feature is one frozen value, found by entry point."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Rows:
 
     inputs: np.ndarray
     offsets: np.ndarray
-    about: Mapping[str, np.ndarray] = field(default_factory=dict)  # one value per row, told with its scores
+    about: Mapping[str, np.ndarray] = field(default_factory=dict)  # values per row, written with its scores
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -28,14 +28,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Feature:
-    """A way from events to the rows of a model's input."""
+    """A function from events to the rows of a model's input."""
 
     name: str
     reads: tuple[str, ...]
     about: tuple[str, ...]
     build: Callable[[Frame], Rows]
-    jets: str | None = None  # the collection, such as FatJet, whose objects `jet` of `about` counts
-    needs: str = ""  # of a file; told where one lacks what is read
+    jets: str | None = None  # the collection, such as FatJet, that `jet` of `about` is an index into
+    needs: str = ""  # what a file must contain, for the error message about a missing column
+    channels: tuple[str, ...] = ()  # of images (rows, channels, size, size)
 
 
 def feature_names() -> list[str]:
@@ -44,8 +45,8 @@ def feature_names() -> list[str]:
 
 
 def find_feature(name: str) -> Feature:
-    """Return a feature by name, or say which names are near."""
-    found = registry.load(FEATURE_GROUP, name, "feature")
-    if not isinstance(found, Feature):
-        raise UsageError(f"the entry point {name!r} names {found!r}, which is no Feature")
-    return found
+    """Return a feature by name; an unknown name raises an error with close matches."""
+    feature = registry.load(FEATURE_GROUP, name, "feature")
+    if not isinstance(feature, Feature):
+        raise UsageError(f"the entry point {name!r} names {feature!r}; expected a tamis.features.Feature")
+    return feature

@@ -1,21 +1,21 @@
-"""Simulated collisions: Pythia 8, a parametric detector, jets, in NanoAOD's names."""
+"""Simulated collisions: Pythia 8, a parametric detector and jets, with NanoAOD's column names."""
 
 from tamis.simulate.detector import Detector
 from tamis.simulate.processes import PROCESSES, Process
 from tamis.simulate.run import simulate
-from tamis.simulate.samples import SAMPLES, Sample, simulate_sample
-from tamis.simulate.settings import TUNES, Settings
+from tamis.simulate.samples import ARRAY_SAMPLES, ArraySample, simulate_sample
+from tamis.simulate.settings import TUNES, SimulationSettings
 from tamis.simulate.truth import Label
 
 __all__ = [
+    "ARRAY_SAMPLES",
     "PROCESSES",
-    "SAMPLES",
     "TUNES",
+    "ArraySample",
     "Detector",
     "Label",
     "Process",
-    "Sample",
-    "Settings",
+    "SimulationSettings",
     "simulate",
     "simulate_sample",
 ]

@@ -1,14 +1,14 @@
-"""One block of events, from the seed to the columns: all that a worker does."""
+"""One block of events, from the seed to the columns: the work of a worker process."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from tamis.events import Events
-from tamis.simulate.columns import Block, batch
+from tamis.simulate.columns import SimulatedBlock, block_events
 from tamis.simulate.detector import respond
 from tamis.simulate.filters import make_passing
-from tamis.simulate.flavour import b_tag, jet_flavour
+from tamis.simulate.flavour import JET_RADIUS, b_tag, jet_flavour
 from tamis.simulate.generator import generator
 from tamis.simulate.jets import anti_kt, four_momenta
 from tamis.simulate.leptons import electrons, muons, neutral_density
@@ -17,40 +17,42 @@ from tamis.simulate.particles import merge, visible
 from tamis.simulate.pileup import pile_up
 from tamis.simulate.processes import find_process
 from tamis.simulate.seeds import Seeds
-from tamis.simulate.settings import Settings, generator_lines
+from tamis.simulate.settings import SimulationSettings, generator_lines
 from tamis.simulate.substructure import soft_drop_mass, subjettiness
 from tamis.simulate.truth import gen_particles, label_jets
 
-BLOCK_EVENTS = 250  # part of what a seed means: another size gives other events
-RUNS = 2**32  # NanoAOD keeps run numbers in 32 bits
-FAT_JET_RADIUS, JET_RADIUS = 0.8, 0.4
-TAUS = 3
-TRACE_PT_GEV = 0.1  # softer particles leave nothing, whatever they are
+BLOCK_EVENTS = 250  # events depend on it as they do on the seed
+RUN_NUMBERS = 2**32  # NanoAOD stores run numbers in 32 bits
+FAT_JET_RADIUS = 0.8
+N_SUBJETTINESS_MAX = 3
+VISIBLE_PT_MIN_GEV = 0.1  # softer particles are not simulated
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one block is made from."""
+    """The parameters of one block."""
 
     process: str
-    settings: Settings
+    settings: SimulationSettings
     seed: int
     block: int
     events: int
 
 
 def make_block(task: Task) -> Events:
-    """Generate, detect, cluster, and name the columns."""
+    """Generate events, simulate the detector, cluster jets, and return the columns."""
     settings, n = task.settings, task.events
     process = find_process(task.process)
     number = process.number
     seeds = Seeds(task.seed, number, task.block)
     make = generator(generator_lines(task.process, settings))
-    wanted = process.wanted
-    record = make_passing(make, n, wanted, seeds)[0] if wanted else make(n, seeds.pythia("event"))
+    if process.selection:
+        record = make_passing(make, n, process.selection, seeds)[0]
+    else:
+        record = make(n, seeds.pythia("event"))
     vertex_z = seeds.stream("vertex").normal(0.0, settings.detector.beam_spot_cm, n)
     over = pile_up(n, vertex_z, settings, seeds)
-    particles = visible(record, make, settings.detector.eta_max, TRACE_PT_GEV)
+    particles = visible(record, make, settings.detector.eta_max, VISIBLE_PT_MIN_GEV)
     if over.particles is not None:
         particles = merge(particles, over.particles)
     candidates = respond(particles, settings.detector, seeds)
@@ -60,9 +62,9 @@ def make_block(task: Task) -> Events:
     flavour = jet_flavour(record, jets)
     gen, density = gen_particles(record), neutral_density(candidates, n)
     fakes = process.fake_electron_rate or settings.detector.fake_electron_rate
-    return batch(
-        Block(
-            run=task.seed % RUNS,
+    return block_events(
+        SimulatedBlock(
+            run=task.seed % RUN_NUMBERS,
             number=task.block,
             first_event=task.block * BLOCK_EVENTS + 1,
             process=number,
@@ -74,7 +76,7 @@ def make_block(task: Task) -> Events:
             fat_jets=fat_jets,
             fat_jet_label=label_jets(record, fat_jets, FAT_JET_RADIUS),
             fat_jet_soft_drop=soft_drop_mass(fat_jets, momenta),
-            fat_jet_tau=subjettiness(fat_jets, momenta, TAUS, FAT_JET_RADIUS),
+            fat_jet_tau=subjettiness(fat_jets, momenta, N_SUBJETTINESS_MAX, FAT_JET_RADIUS),
             jets=jets,
             jet_flavour=flavour,
             jet_b_tag=b_tag(jets, flavour, seeds),

@@ -1,4 +1,4 @@
-"""Calorimeters: energies collected in cells, smeared, cut at a threshold."""
+"""Calorimeters: energies summed in cells, smeared, and cut at a threshold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tamis.simulate.seeds import Seeds
 
 @dataclass(frozen=True)
 class CalorimeterRegion:
-    """One ring of a calorimeter, up to an absolute pseudorapidity: sigma(E)/E = S/sqrt(E) + N/E + C in quadrature."""
+    """One region of a calorimeter in |eta|, with sigma(E)/E = S/sqrt(E) + N/E + C, added in quadrature."""
 
     eta_max: float
     cell: float  # width in eta and in phi
@@ -21,19 +21,19 @@ class CalorimeterRegion:
     noise_gev: float
     constant: float
     threshold_gev: float  # of the transverse energy in a cell
-    pdg_id: int | None = None  # what a cell is called, where the kind of shower cannot be told
+    pdg_id: int | None = None  # of the candidates, where the type of shower cannot be determined
 
 
 @dataclass(frozen=True)
 class Calorimeter:
-    """All numbers of one calorimeter."""
+    """The parameters of one calorimeter."""
 
     name: str
     regions: tuple[CalorimeterRegion, ...]
 
 
-# The forward calorimeter beyond 3 tells electromagnetic from hadronic showers by depth only: pdgId 2 and 1.
-ECAL = Calorimeter(
+# Beyond |eta| = 3 the forward calorimeter separates electromagnetic from hadronic showers by depth only: pdgId 2 and 1.
+ECAL_RESPONSE = Calorimeter(
     "ecal",
     (
         CalorimeterRegion(1.479, 0.0174, 0.030, 0.05, 0.006, 0.30),
@@ -41,7 +41,7 @@ ECAL = Calorimeter(
         CalorimeterRegion(5.0, 0.1750, 1.980, 0.00, 0.090, 1.00, 2),
     ),
 )
-HCAL = Calorimeter(
+HCAL_RESPONSE = Calorimeter(
     "hcal",
     (
         CalorimeterRegion(1.740, 0.0870, 0.900, 0.50, 0.060, 0.80),
@@ -61,45 +61,43 @@ def relative_resolution(calorimeter: Calorimeter, eta: np.ndarray, energy: np.nd
 
 
 def region_of(calorimeter: Calorimeter, eta: np.ndarray) -> np.ndarray:
-    """Return the number of the ring; what is beyond the last counts as the last."""
-    edges = [ring.eta_max for ring in calorimeter.regions[:-1]]
+    """Return the index of the region; the last one extends beyond its edge."""
+    edges = [region.eta_max for region in calorimeter.regions[:-1]]
     return np.searchsorted(np.array(edges), np.abs(eta))
 
 
 def clusters(particles: Particles, calorimeter: Calorimeter, pdg_id: int, seeds: Seeds) -> Candidates:
-    """Return one candidate per cell that is above threshold; where in its cell it lies nobody knows."""
+    """Return one candidate per cell above threshold, at a random position in its cell."""
     first, cell_of = _cells(particles, calorimeter)
     energy = np.bincount(cell_of, particles.energy, minlength=len(first))
-    own = np.bincount(cell_of, particles.energy * ~particles.pile_up, minlength=len(first))
+    not_pile_up = np.bincount(cell_of, particles.energy * ~particles.pile_up, minlength=len(first))
     region = region_of(calorimeter, particles.eta[first])
     width = _column(calorimeter, "cell")[region]
     noise = seeds.stream(f"{calorimeter.name} energy").standard_normal(len(first))
-    place = seeds.stream(f"{calorimeter.name} position").uniform(-0.5, 0.5, (len(first), 2)).T
-    turn = 2 * np.pi / np.round(2 * np.pi / width)
-    eta = (np.floor(particles.eta[first] / width) + 0.5 + place[0]) * width
-    phi = (np.floor((particles.phi[first] + np.pi) / turn) + 0.5 + place[1]) * turn - np.pi
+    position = seeds.stream(f"{calorimeter.name} position").uniform(-0.5, 0.5, (len(first), 2)).T
+    phi_width = 2 * np.pi / np.round(2 * np.pi / width)  # an integer number of cells in a turn
+    eta = (np.floor(particles.eta[first] / width) + 0.5 + position[0]) * width
+    phi = (np.floor((particles.phi[first] + np.pi) / phi_width) + 0.5 + position[1]) * phi_width - np.pi
     measured = energy * (1.0 + relative_resolution(calorimeter, particles.eta[first], energy) * noise)
     pt = measured / np.cosh(eta)
     kept = pt > _column(calorimeter, "threshold_gev")[region]
-    names = np.array(
-        [pdg_id if ring.pdg_id is None else ring.pdg_id for ring in calorimeter.regions], np.int32
-    )
+    region_ids = np.array([pdg_id if r.pdg_id is None else r.pdg_id for r in calorimeter.regions], np.int32)
     zero = np.zeros(int(kept.sum()))
     return Candidates(
         event=particles.event[first][kept],
-        pdg_id=names[region][kept],
+        pdg_id=region_ids[region][kept],
         charge=zero.astype(np.int32),
         pt=pt[kept],
         eta=eta[kept],
         phi=phi[kept],
         d0=zero,
         dz=zero,
-        pile_up=(own < 0.5 * energy)[kept],
+        pile_up=(not_pile_up < 0.5 * energy)[kept],
     )
 
 
 def _cells(particles: Particles, calorimeter: Calorimeter) -> tuple[np.ndarray, np.ndarray]:
-    """Return a particle of each cell that is hit, in event order, and the cell of each particle."""
+    """Return the index of one particle for each cell hit, in event order, and the index of each particle's cell."""
     width = _column(calorimeter, "cell")[region_of(calorimeter, particles.eta)]
     turns = np.round(2 * np.pi / width).astype(np.int64)
     i_eta = np.floor(particles.eta / width).astype(np.int64) + 1024

@@ -1,4 +1,4 @@
-"""Cells of a uniform grid in eta and phi: showers shared out, measured, cut at a threshold."""
+"""Cells of a uniform grid in eta and phi: showers shared among cells, smeared, and cut at a threshold."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tamis.simulate.calorimeter import Calorimeter, relative_resolution
 from tamis.simulate.seeds import Seeds
 from tamis.simulate.showers import Showers
 
-SHARED_ET_MIN_GEV = 1.0  # softer showers are in one cell
-ETA_MAX = 3.0
+SHARED_ET_MIN_GEV = 1.0  # softer showers stay in one cell
+GRID_ETA_LIMIT = 3.0
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells of one width, and how wide showers are in them: two Gaussians, a core and a tail."""
+    """Cells of one size, and the width of showers in them: two Gaussians, a core and a tail."""
 
     name: str
     turns: int  # cells in phi
-    reach: int  # a shower is shared with so many neighbours on each side
+    reach: int  # number of neighbours on each side that share a shower
     core: float  # in cells
     tail: float
     tail_share: float
@@ -34,7 +34,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells above threshold, in event order; eta and phi are those of their centres."""
+    """Cells above threshold, in event order; eta and phi of their centres."""
 
     event: np.ndarray
     et: np.ndarray
@@ -42,8 +42,8 @@ class Cells:
     phi: np.ndarray
 
 
-def fill(showers: Showers, grid: Grid, calorimeter: Calorimeter, seeds: Seeds) -> Cells:
-    """Share showers out to cells, and measure each cell with the resolution of the calorimeter."""
+def fill_cells(showers: Showers, grid: Grid, calorimeter: Calorimeter, seeds: Seeds) -> Cells:
+    """Share showers among cells, and smear the energy of each cell with the resolution of the calorimeter."""
     key, energy = _shares(showers, grid)
     cell, owner = np.unique(key, return_inverse=True)
     energy = np.bincount(owner, energy, minlength=len(cell))
@@ -53,18 +53,18 @@ def fill(showers: Showers, grid: Grid, calorimeter: Calorimeter, seeds: Seeds) -
     sigma = relative_resolution(calorimeter, eta, np.maximum(energy, 1e-6))
     noise = seeds.stream(f"low-level {grid.name}").standard_normal(len(cell))
     et = energy * (1.0 + sigma * noise) / np.cosh(eta)
-    kept = (et > grid.threshold_gev) & (np.abs(eta) < ETA_MAX)
+    kept = (et > grid.threshold_gev) & (np.abs(eta) < GRID_ETA_LIMIT)
     return Cells(event[kept], et[kept], eta[kept], ((i_phi + 0.5) * grid.width - np.pi)[kept])
 
 
 def _half(grid: Grid) -> int:
-    """Return the number of rings on each side: those inside the acceptance, and some for what leaks out of it."""
-    return int(ETA_MAX / grid.width) + 8
+    """Return the number of rings on each side: those in the acceptance, and 8 for leakage."""
+    return int(GRID_ETA_LIMIT / grid.width) + 8
 
 
 def _shares(showers: Showers, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cell and the energy of every share, hard showers spread over their neighbours."""
-    inside = showers.take(np.abs(showers.eta) < ETA_MAX)
+    """Return the cell and the energy of every share; hard showers are spread over neighbouring cells."""
+    inside = showers.take(np.abs(showers.eta) < GRID_ETA_LIMIT)
     u, v = inside.eta / grid.width, (inside.phi + np.pi) / grid.width
     i, j = np.floor(u).astype(np.int64), np.floor(v).astype(np.int64)
     hard = inside.energy / np.cosh(inside.eta) > SHARED_ET_MIN_GEV
@@ -84,12 +84,12 @@ def _shares(showers: Showers, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _key(event: np.ndarray, i: np.ndarray, j: np.ndarray, grid: Grid) -> np.ndarray:
-    found: np.ndarray = (event * (2 * _half(grid)) + i + _half(grid)) * grid.turns + j % grid.turns
-    return found
+    key: np.ndarray = (event * (2 * _half(grid)) + i + _half(grid)) * grid.turns + j % grid.turns
+    return key
 
 
 def _weights(u: np.ndarray, v: np.ndarray, grid: Grid) -> np.ndarray:
-    """Return (showers, n, n): the share of each neighbour, given where in its cell a shower lies."""
+    """Return the share of each neighbour for showers at positions (u, v) in their cells: (showers, n, n)."""
     edges = np.arange(-grid.reach, grid.reach + 2)
     total = np.zeros((len(u), len(edges) - 1, len(edges) - 1))
     for share, sigma in ((1.0 - grid.tail_share, grid.core), (grid.tail_share, grid.tail)):
@@ -99,5 +99,5 @@ def _weights(u: np.ndarray, v: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def _normal(x: np.ndarray) -> np.ndarray:
-    """Return the cumulative normal distribution to 2e-4: numpy has no error function."""
+    """Return the cumulative normal distribution to 2e-4, by the tanh approximation: NumPy lacks erf."""
     return 0.5 * (1.0 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))

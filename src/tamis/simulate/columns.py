@@ -1,4 +1,4 @@
-"""The columns of a simulated batch, named as in NanoAOD and PFNano."""
+"""The columns of a simulated block, named as in NanoAOD and PFNano."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ import numpy as np
 
 from tamis.events import Events
 from tamis.simulate.candidates import Candidates
-from tamis.simulate.generator import Record
-from tamis.simulate.jets import Jets
-from tamis.simulate.leptons import Leptons
+from tamis.simulate.generator import GeneratorRecord
+from tamis.simulate.jets import ClusteredJets
+from tamis.simulate.leptons import LeptonCandidates
 from tamis.simulate.low_level import LowLevel
 from tamis.simulate.pileup import PileUp
 from tamis.simulate.truth import GenParticles
 
 
 @dataclass(frozen=True)
-class Block:
-    """Everything that is known about one block of events."""
+class SimulatedBlock:
+    """All objects of one block of events."""
 
-    run: int  # the seed, so that samples of different seeds have no event in common
+    run: int  # the seed, so that events of different seeds have different identities
     number: int  # of the block
     first_event: int  # number of its first event
     process: int
     mu: float
-    record: Record
+    record: GeneratorRecord
     vertex_z: np.ndarray
     pile_up: PileUp
     candidates: Candidates
-    fat_jets: Jets
+    fat_jets: ClusteredJets
     fat_jet_label: np.ndarray
     fat_jet_soft_drop: np.ndarray
     fat_jet_tau: np.ndarray  # (jets, 3)
-    jets: Jets
+    jets: ClusteredJets
     jet_flavour: np.ndarray
     jet_b_tag: np.ndarray
-    muons: Leptons
-    electrons: Leptons
+    muons: LeptonCandidates
+    electrons: LeptonCandidates
     gen: GenParticles
     low_level: LowLevel | None = None
 
@@ -48,8 +48,8 @@ class Block:
         return len(self.record)
 
 
-def batch(block: Block) -> Events:
-    """Return the block as events."""
+def block_events(block: SimulatedBlock) -> Events:
+    """Return the block as events with columns."""
     return Events.of(
         {
             **_identity(block),
@@ -71,7 +71,7 @@ def batch(block: Block) -> Events:
     )
 
 
-def _identity(block: Block) -> dict[str, object]:
+def _identity(block: SimulatedBlock) -> dict[str, object]:
     n = len(block)
     return {
         "run": np.full(n, block.run, np.uint32),
@@ -81,7 +81,7 @@ def _identity(block: Block) -> dict[str, object]:
     }
 
 
-def _generator(block: Block) -> dict[str, object]:
+def _generator(block: SimulatedBlock) -> dict[str, object]:
     info = block.record.info
     return {
         "genWeight": _float(info["weight"]),
@@ -95,7 +95,7 @@ def _generator(block: Block) -> dict[str, object]:
     }
 
 
-def _pile_up(block: Block) -> dict[str, object]:
+def _pile_up(block: SimulatedBlock) -> dict[str, object]:
     return {
         "Pileup_nPU": block.pile_up.collisions.astype(np.int32),
         "Pileup_nTrueInt": np.full(len(block), block.mu, np.float32),
@@ -104,23 +104,23 @@ def _pile_up(block: Block) -> dict[str, object]:
     }
 
 
-def _candidates(block: Block) -> dict[str, object]:
-    found = block.candidates
+def _candidates(block: SimulatedBlock) -> dict[str, object]:
+    candidates = block.candidates
     columns = {
-        **{name: _float(getattr(found, name)) for name in ("pt", "eta", "phi", "mass", "d0", "dz")},
-        "pdgId": found.pdg_id.astype(np.int32),
-        "charge": found.charge.astype(np.int32),
+        **{name: _float(getattr(candidates, name)) for name in ("pt", "eta", "phi", "mass", "d0", "dz")},
+        "pdgId": candidates.pdg_id.astype(np.int32),
+        "charge": candidates.charge.astype(np.int32),
     }
-    return _lists("PFCands", columns, found.offsets(len(block)))
+    return _lists("PFCands", columns, candidates.offsets(len(block)))
 
 
-def _jets(prefix: str, jets: Jets, block: Block) -> dict[str, object]:
+def _jets(prefix: str, jets: ClusteredJets, block: SimulatedBlock) -> dict[str, object]:
     columns = {name: _float(getattr(jets, name)) for name in ("pt", "eta", "phi", "mass")}
     columns["nConstituents"] = jets.multiplicity.astype(np.int32)
     return _lists(prefix, columns, _jet_offsets(jets, len(block)))
 
 
-def _fat_jet_extras(block: Block) -> dict[str, object]:
+def _fat_jet_extras(block: SimulatedBlock) -> dict[str, object]:
     columns = {
         "msoftdrop": _float(block.fat_jet_soft_drop),
         **{f"tau{n + 1}": _float(block.fat_jet_tau[:, n]) for n in range(block.fat_jet_tau.shape[1])},
@@ -129,12 +129,12 @@ def _fat_jet_extras(block: Block) -> dict[str, object]:
     return _lists("FatJet", columns, _jet_offsets(block.fat_jets, len(block)))
 
 
-def _jet_extras(block: Block) -> dict[str, object]:
+def _jet_extras(block: SimulatedBlock) -> dict[str, object]:
     columns = {"hadronFlavour": block.jet_flavour.astype(np.int32), "btag": _float(block.jet_b_tag)}
     return _lists("Jet", columns, _jet_offsets(block.jets, len(block)))
 
 
-def _leptons(prefix: str, leptons: Leptons, block: Block) -> dict[str, object]:
+def _leptons(prefix: str, leptons: LeptonCandidates, block: SimulatedBlock) -> dict[str, object]:
     columns = {
         **{name: _float(getattr(leptons, name)) for name in ("pt", "eta", "phi", "mass", "dz")},
         "charge": leptons.charge.astype(np.int32),
@@ -147,8 +147,8 @@ def _leptons(prefix: str, leptons: Leptons, block: Block) -> dict[str, object]:
     return _lists(prefix, columns, np.searchsorted(leptons.event, np.arange(len(block) + 1)))
 
 
-def _constituents(prefix: str, jets: Jets, block: Block) -> dict[str, object]:
-    """Return the pairs of indices, both counted within the event."""
+def _constituents(prefix: str, jets: ClusteredJets, block: SimulatedBlock) -> dict[str, object]:
+    """Return pairs of indices of jet and candidate in their event."""
     owner = jets.owner
     event = jets.event[owner]
     columns = {
@@ -158,7 +158,7 @@ def _constituents(prefix: str, jets: Jets, block: Block) -> dict[str, object]:
     return _lists(prefix, columns, np.searchsorted(event, np.arange(len(block) + 1)))
 
 
-def _gen(block: Block) -> dict[str, object]:
+def _gen(block: SimulatedBlock) -> dict[str, object]:
     gen = block.gen
     columns = {
         **{name: _float(getattr(gen, name)) for name in ("pt", "eta", "phi", "mass")},
@@ -170,27 +170,27 @@ def _gen(block: Block) -> dict[str, object]:
     return _lists("GenPart", columns, np.searchsorted(gen.event, np.arange(len(block) + 1)))
 
 
-def _missing(block: Block) -> dict[str, object]:
-    found, n = block.candidates, len(block)
-    px = -np.bincount(found.event, found.pt * np.cos(found.phi), minlength=n)
-    py = -np.bincount(found.event, found.pt * np.sin(found.phi), minlength=n)
+def _missing(block: SimulatedBlock) -> dict[str, object]:
+    candidates, n = block.candidates, len(block)
+    px = -np.bincount(candidates.event, candidates.pt * np.cos(candidates.phi), minlength=n)
+    py = -np.bincount(candidates.event, candidates.pt * np.sin(candidates.phi), minlength=n)
     return {
         "MET_pt": _float(np.hypot(px, py)),
         "MET_phi": _float(np.arctan2(py, px)),
-        "MET_sumEt": _float(np.bincount(found.event, found.pt, minlength=n)),
+        "MET_sumEt": _float(np.bincount(candidates.event, candidates.pt, minlength=n)),
     }
 
 
-def _low_level(block: Block) -> dict[str, object]:
-    found = block.low_level
-    if found is None:
+def _low_level(block: SimulatedBlock) -> dict[str, object]:
+    low_level = block.low_level
+    if low_level is None:
         return {}
     columns: dict[str, object] = {}
     for prefix, part, names in (
-        ("EcalCell", found.crystals, ("et", "eta", "phi")),
-        ("HcalTower", found.towers, ("et", "eta", "phi")),
-        ("Track", found.tracks, ("pt", "eta", "phi", "d0", "dz", "charge")),
-        ("PixelHit", found.hits, ("layer", "eta", "phi")),
+        ("EcalCell", low_level.crystals, ("et", "eta", "phi")),
+        ("HcalTower", low_level.towers, ("et", "eta", "phi")),
+        ("Track", low_level.tracks, ("pt", "eta", "phi", "d0", "dz", "charge")),
+        ("PixelHit", low_level.hits, ("layer", "eta", "phi")),
     ):
         values = {name: np.asarray(getattr(part, name)) for name in names}
         typed = {n: v.astype(np.float32 if v.dtype.kind == "f" else np.int32) for n, v in values.items()}
@@ -198,7 +198,7 @@ def _low_level(block: Block) -> dict[str, object]:
     return columns
 
 
-def _jet_offsets(jets: Jets, events: int) -> np.ndarray:
+def _jet_offsets(jets: ClusteredJets, events: int) -> np.ndarray:
     return np.searchsorted(jets.event, np.arange(events + 1))
 
 

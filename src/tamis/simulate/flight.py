@@ -1,4 +1,4 @@
-"""Where particles cross cylinders about the beam: helices in the field of the solenoid, straight lines without charge."""
+"""Where particles cross cylinders around the beam: helices in the field of the solenoid, straight lines for neutral ones."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tamis.events.kinematics import pseudorapidity, wrap_phi
 from tamis.simulate.particles import Particles
 
 FIELD_TESLA = 3.8
-RADIUS_CM_PER_GEV = 100.0 / (0.299792458 * FIELD_TESLA)  # of the circle that a transverse momentum bends to
+RADIUS_CM_PER_GEV = 100.0 / (0.299792458 * FIELD_TESLA)  # radius of curvature of a transverse momentum
 
 
 @dataclass(frozen=True)
 class Cylinder:
-    """A barrel, and for a calorimeter the end-caps that close it."""
+    """A barrel; `closed` adds the end-caps of a calorimeter."""
 
     radius_cm: float
     half_length_cm: float
@@ -24,12 +24,12 @@ class Cylinder:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where each particle crosses, as seen from the centre of the detector."""
+    """The position where each particle crosses, as seen from the centre of the detector."""
 
     eta: np.ndarray
     phi: np.ndarray
-    bend: np.ndarray  # the angle by which the field has moved it, without sign
-    reached: np.ndarray  # bool; what stands in the other columns means nothing where it is False
+    bend: np.ndarray  # absolute angle by which the field has moved it
+    reached: np.ndarray  # bool; the other columns are meaningless where it is False
 
     def take(self, rows: np.ndarray) -> Crossing:
         """Return the crossings of some particles."""
@@ -37,7 +37,7 @@ class Crossing:
 
 
 def cross(particles: Particles, z0_cm: np.ndarray, cylinder: Cylinder) -> Crossing:
-    """Follow every particle from its point of closest approach to the beam at `z0_cm`."""
+    """Propagate every particle from its point of closest approach to the beam, at z = `z0_cm`."""
     charged = particles.charge != 0
     diameter = 2.0 * RADIUS_CM_PER_GEV * particles.pt
     slope = np.sinh(particles.eta)

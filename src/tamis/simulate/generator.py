@@ -11,14 +11,14 @@ import numpy as np
 
 from tamis._base import UsageError, require
 
-# The random numbers of the initialisation (it samples the phase space) are the same in every process.
-ALWAYS = ("Print:quiet=on", "Random:setSeed=on", "Random:seed=1")
-MOST_EMPTY_CALLS = 20
+# A fixed seed: the initialisation samples the phase space with random numbers.
+COMMON_LINES = ("Print:quiet=on", "Random:setSeed=on", "Random:seed=1")
+EMPTY_CALLS_MAX = 20
 
 
 @dataclass(frozen=True)
-class Record:
-    """The full event records of a number of collisions: flat arrays, one entry per particle, and offsets."""
+class GeneratorRecord:
+    """The full event records of some collisions: flat arrays with one entry per particle, and offsets."""
 
     offsets: np.ndarray
     pdg_id: np.ndarray
@@ -37,36 +37,38 @@ class Record:
 
     @cached_property
     def collision(self) -> np.ndarray:
-        """Return the collision that each particle belongs to."""
+        """Return the index of each particle's collision."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
 
 class Generator:
-    """One initialised Pythia, reseeded for every request: what it made before does not show."""
+    """An initialised Pythia, reseeded in every call, so that results do not depend on earlier calls."""
 
     def __init__(self, lines: tuple[str, ...]) -> None:
-        """Initialise Pythia, or say which line it refuses."""
+        """Initialise Pythia; a line that it rejects raises `UsageError`."""
         module = require("pythia8mc", extra="simulate", purpose="simulating collisions")
         self._pythia: Any = module.Pythia("", False)
-        for line in (*ALWAYS, *lines):
+        for line in (*COMMON_LINES, *lines):
             if not self._pythia.readString(line):
                 raise UsageError(f"Pythia does not know the setting {line!r}")
         if not self._pythia.init():
             raise UsageError(f"Pythia cannot be initialised with {', '.join(lines)}")
 
-    def __call__(self, n: int, seed: int) -> Record:
-        """Make exactly n collisions; one that Pythia gives up is replaced by the next of the same stream."""
+    def __call__(self, n: int, seed: int) -> GeneratorRecord:
+        """Return exactly n collisions; one that Pythia fails to generate is replaced by the next of the same stream."""
         self._pythia.rndm.init(seed)
-        made: list[ak.Array] = []
+        batches: list[ak.Array] = []
         missing, empty = n, 0
         while missing > 0:
             batch = self._pythia.nextBatch(missing, "skip")
-            made.append(batch)
+            batches.append(batch)
             missing -= len(batch)
             empty = 0 if len(batch) else empty + 1
-            if empty == MOST_EMPTY_CALLS:
-                raise UsageError("Pythia makes no event with these settings: is the phase space empty?")
-        return _record(made[0] if len(made) == 1 else ak.concatenate(made))
+            if empty == EMPTY_CALLS_MAX:
+                raise UsageError(
+                    "Pythia generates no event with these settings: the phase space may be empty, check masses and pT-hat"
+                )
+        return _record(batches[0] if len(batches) == 1 else ak.concatenate(batches))
 
     def charges(self, pdg_id: np.ndarray) -> np.ndarray:
         """Return the electric charges of particles, in units of e."""
@@ -77,13 +79,13 @@ class Generator:
 
 @lru_cache(maxsize=4)
 def generator(lines: tuple[str, ...]) -> Generator:
-    """Return this process's Pythia for some settings; initialising takes about a second."""
+    """Return a cached Pythia for some settings; initialising takes about a second."""
     return Generator(lines)
 
 
-def _record(batch: ak.Array) -> Record:
+def _record(batch: ak.Array) -> GeneratorRecord:
     particles = ak.flatten(batch.prt)
-    return Record(
+    return GeneratorRecord(
         offsets=np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(batch.prt)))]).astype(np.int64),
         pdg_id=ak.to_numpy(particles.id),
         status=ak.to_numpy(particles.status),

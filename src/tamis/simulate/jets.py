@@ -1,4 +1,4 @@
-"""Jets: anti-kT through FastJet, on all events of a block in one call."""
+"""Jets: anti-kT by FastJet, for all events of a block in one call."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ AXES = ("px", "py", "pz", "E")
 
 
 @dataclass(frozen=True)
-class Jets:
-    """Jets in event order, the hardest of each event first, and what they are made of."""
+class ClusteredJets:
+    """Jets in event order, by descending pT in each event, and their constituents."""
 
     event: np.ndarray
     pt: np.ndarray
     eta: np.ndarray
     phi: np.ndarray
     mass: np.ndarray
-    offsets: np.ndarray  # where the constituents of each jet begin
-    constituents: np.ndarray  # rows of the candidates, by falling transverse momentum
+    offsets: np.ndarray  # of each jet's constituents
+    constituents: np.ndarray  # indices of candidates, by descending transverse momentum
 
     def __len__(self) -> int:
         """Return the number of jets of all events."""
@@ -39,12 +39,12 @@ class Jets:
 
     @property
     def owner(self) -> np.ndarray:
-        """Return the jet that each constituent belongs to."""
+        """Return the index of each constituent's jet."""
         return np.repeat(np.arange(len(self)), self.multiplicity)
 
 
 def four_momenta(candidates: Candidates) -> np.ndarray:
-    """Return (4, n): px, py, pz, E."""
+    """Return px, py, pz, E: (4, n)."""
     px, py = candidates.pt * np.cos(candidates.phi), candidates.pt * np.sin(candidates.phi)
     pz = candidates.pt * np.sinh(candidates.eta)
     return np.stack([px, py, pz, np.sqrt(px**2 + py**2 + pz**2 + candidates.mass**2)])
@@ -52,25 +52,25 @@ def four_momenta(candidates: Candidates) -> np.ndarray:
 
 def anti_kt(
     candidates: Candidates, momenta: np.ndarray, events: int, radius: float, pt_min_gev: float
-) -> Jets:
-    """Cluster every event with the anti-kT algorithm; the candidates have to be in event order."""
+) -> ClusteredJets:
+    """Cluster every event with the anti-kT algorithm; the candidates must be in event order."""
     library = fastjet()
     begins = candidates.offsets(events)
-    found = library.ClusterSequence(
+    indices = library.ClusterSequence(
         grouped(momenta, begins), library.JetDefinition(library.antikt_algorithm, radius)
     ).constituent_index(pt_min_gev)
-    per_jet = ak.flatten(found + begins[:-1])
+    per_jet = ak.flatten(indices + begins[:-1])
     rows = ak.to_numpy(ak.flatten(per_jet)).astype(np.int64)
     sizes = ak.to_numpy(ak.num(per_jet)).astype(np.int64)
-    event = np.repeat(np.arange(events), ak.to_numpy(ak.num(found)))
+    event = np.repeat(np.arange(events), ak.to_numpy(ak.num(indices)))
     owner = np.repeat(np.arange(len(sizes)), sizes)
     px, py, pz, energy = sums(momenta[:, rows], owner, len(sizes))
     order = np.lexsort((-np.hypot(px, py), event))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    inside = np.lexsort((rows, rank[owner]))  # candidates of an event lie by falling pT already
+    inside = np.lexsort((rows, rank[owner]))  # candidates of an event are already in descending pT
     pt, pz = np.hypot(px, py)[order], pz[order]
-    return Jets(
+    return ClusteredJets(
         event=event[order],
         pt=pt,
         eta=pseudorapidity(pt, pz),
@@ -82,12 +82,12 @@ def anti_kt(
 
 
 def sums(momenta: np.ndarray, owner: np.ndarray, owners: int) -> np.ndarray:
-    """Add up the momenta of each owner."""
+    """Return the sums of the momenta of each owner."""
     return np.stack([np.bincount(owner, component, minlength=owners) for component in momenta])
 
 
 def grouped(momenta: np.ndarray, offsets: np.ndarray) -> ak.Array:
-    """Return the momenta as FastJet takes them: one list of particles per event or jet."""
+    """Return the momenta in FastJet's form: one list of particles per event or jet."""
     content = ak.contents.RecordArray(
         [ak.contents.NumpyArray(np.ascontiguousarray(component)) for component in momenta],
         list(AXES),
@@ -98,7 +98,7 @@ def grouped(momenta: np.ndarray, offsets: np.ndarray) -> ak.Array:
 
 @lru_cache(maxsize=1)
 def fastjet() -> ModuleType:
-    """Import FastJet, without the banner that it would print into our output."""
+    """Import FastJet without printing its banner."""
     library = require("fastjet", extra="simulate", purpose="clustering jets")
-    library._swig.ClusterSequence.set_fastjet_banner_stream(None)  # the wrapper exposes it nowhere else
+    library._swig.ClusterSequence.set_fastjet_banner_stream(None)  # not exposed elsewhere by the wrapper
     return library

@@ -1,4 +1,4 @@
-"""Low-level detector information: calorimeter cells, all tracks, hits of the pixel barrel."""
+"""Low-level detector information: calorimeter cells, all tracks, hits in the pixel barrel."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis.events.kinematics import wrap_phi
+from tamis.features.detector_image import IMAGE_COLUMNS, PIXEL_RADII_CM, TOWER_COLUMNS
 from tamis.simulate.candidates import Candidates
-from tamis.simulate.cells import Cells, Grid, fill
+from tamis.simulate.cells import Cells, Grid, fill_cells
 from tamis.simulate.detector import Detector, reaches_calorimeter
 from tamis.simulate.flight import Cylinder, cross
 from tamis.simulate.particles import Particles
@@ -17,18 +18,18 @@ from tamis.simulate.showers import (
     ECAL_CYLINDER,
     HCAL_CYLINDER,
     Showers,
+    concatenate_showers,
     electromagnetic,
     hadronic,
-    joined,
 )
 from tamis.simulate.tracker import tracks
 
-# One crystal is a 360th of a turn in eta and phi, one tower five by five crystals, up to |eta| = 3.
-CRYSTALS = Grid("crystals", 360, reach=2, core=0.25, tail=0.9, tail_share=0.15, threshold_gev=0.10)
-TOWERS = Grid("towers", 72, reach=1, core=0.12, tail=0.5, tail_share=0.25, threshold_gev=0.50)
+# One crystal is a 360th of a turn in eta and phi, one tower is 5 x 5 crystals, up to |eta| = 3.
+CRYSTALS = Grid("crystals", IMAGE_COLUMNS, reach=2, core=0.25, tail=0.9, tail_share=0.15, threshold_gev=0.10)
+TOWERS = Grid("towers", TOWER_COLUMNS, reach=1, core=0.12, tail=0.5, tail_share=0.25, threshold_gev=0.50)
 MUON_TOWER_GEV = 2.0
 
-PIXEL_BARREL = tuple(Cylinder(radius, 26.7) for radius in (2.9, 6.8, 10.9))
+PIXEL_BARREL = tuple(Cylinder(radius, 26.7) for radius in PIXEL_RADII_CM)
 PIXEL_EFFICIENCY = 0.99
 PIXEL_RESOLUTION_CM = (0.0015, 0.0030)  # across and along the beam
 
@@ -45,7 +46,7 @@ class PixelHits:
 
 @dataclass(frozen=True)
 class LowLevel:
-    """What the parts of the detector hold, before anything is reconstructed but tracks."""
+    """The output of the subdetectors; only tracks are reconstructed."""
 
     crystals: Cells
     towers: Cells
@@ -54,17 +55,17 @@ class LowLevel:
 
 
 def low_level(particles: Particles, vertex_z: np.ndarray, detector: Detector, seeds: Seeds) -> LowLevel:
-    """Return everything; `vertex_z` is where along the beam each event's own collision was."""
+    """Return all low-level information; `vertex_z` is the position of each event's primary collision along the beam in cm."""
     z0 = vertex_z[particles.event] + particles.dz
     crystals, towers = _calorimeters(particles, z0, detector, seeds)
-    found, _ = tracks(particles, detector.tracker, detector.hcal, detector.ecal, seeds)
-    return LowLevel(crystals, towers, found.by_falling_pt(), pixel_hits(particles, z0, seeds))
+    all_tracks, _ = tracks(particles, detector.tracker, detector.hcal, detector.ecal, seeds)
+    return LowLevel(crystals, towers, all_tracks.by_descending_pt(), pixel_hits(particles, z0, seeds))
 
 
 def _calorimeters(
     particles: Particles, z0: np.ndarray, detector: Detector, seeds: Seeds
 ) -> tuple[Cells, Cells]:
-    """Return what every particle that arrives leaves in the calorimeters, be it tracked or not."""
+    """Return the energies that all particles, tracked or not, deposit in crystals and towers."""
     arrives = reaches_calorimeter(particles, detector.tracker)
     particles, z0 = particles.take(arrives), z0[arrives]
     ecal, hcal = cross(particles, z0, ECAL_CYLINDER), cross(particles, z0, HCAL_CYLINDER)
@@ -72,13 +73,13 @@ def _calorimeters(
     showers = electromagnetic(particles.take(light & ecal.reached), ecal.take(light & ecal.reached), seeds)
     early = hadronic(particles, seeds)
     heavy = ~light & ecal.reached
-    begun = Showers(particles.event, ecal.eta, ecal.phi, early).take(heavy & (early > 0))
+    early_showers = Showers(particles.event, ecal.eta, ecal.phi, early).take(heavy & (early > 0))
     muon = np.abs(particles.pdg_id) == 13
     late = np.where(muon, np.minimum(MUON_TOWER_GEV, particles.energy), particles.energy - early)
     rest = Showers(particles.event, hcal.eta, hcal.phi, late).take(~light & hcal.reached & (late > 0))
     return (
-        fill(joined(showers, begun), CRYSTALS, detector.ecal, seeds),
-        fill(rest, TOWERS, detector.hcal, seeds),
+        fill_cells(concatenate_showers(showers, early_showers), CRYSTALS, detector.ecal, seeds),
+        fill_cells(rest, TOWERS, detector.hcal, seeds),
     )
 
 
@@ -86,14 +87,14 @@ def pixel_hits(particles: Particles, z0: np.ndarray, seeds: Seeds) -> PixelHits:
     """Return the hits of charged particles in the layers of the pixel barrel."""
     charged = particles.charge != 0
     particles, z0 = particles.take(charged), z0[charged]
-    seen = seeds.stream("pixel efficiency").random((len(particles), len(PIXEL_BARREL))) < PIXEL_EFFICIENCY
+    hit = seeds.stream("pixel efficiency").random((len(particles), len(PIXEL_BARREL))) < PIXEL_EFFICIENCY
     noise = seeds.stream("pixel position").standard_normal((len(particles), len(PIXEL_BARREL), 2))
-    eta, phi = np.empty(seen.shape), np.empty(seen.shape)
+    eta, phi = np.empty(hit.shape), np.empty(hit.shape)
     for layer, cylinder in enumerate(PIXEL_BARREL):
-        place = cross(particles, z0, cylinder)
+        crossing = cross(particles, z0, cylinder)
         across, along = (size / cylinder.radius_cm for size in PIXEL_RESOLUTION_CM)
-        seen[:, layer] &= place.reached
-        phi[:, layer] = wrap_phi(place.phi + across * noise[:, layer, 0])
-        eta[:, layer] = np.arcsinh(np.sinh(place.eta) + along * noise[:, layer, 1])
-    owner, ring = np.nonzero(seen)
-    return PixelHits(particles.event[owner], ring + 1, eta[seen], phi[seen])
+        hit[:, layer] &= crossing.reached
+        phi[:, layer] = wrap_phi(crossing.phi + across * noise[:, layer, 0])
+        eta[:, layer] = np.arcsinh(np.sinh(crossing.eta) + along * noise[:, layer, 1])
+    owner, ring = np.nonzero(hit)
+    return PixelHits(particles.event[owner], ring + 1, eta[hit], phi[hit])

@@ -1,4 +1,4 @@
-"""The particles that reach the detector, of all events of a block: flat arrays in event order."""
+"""The particles that reach the detector, of all events of a block, as flat arrays in event order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from tamis.events.kinematics import pseudorapidity
-from tamis.simulate.generator import Generator, Record
+from tamis.simulate.generator import Generator, GeneratorRecord
 
 INVISIBLE = (12, 14, 16)
 CM_PER_MM = 0.1
@@ -34,20 +34,20 @@ class Particles:
         return len(self.event)
 
     def take(self, rows: np.ndarray) -> Particles:
-        """Return the particles that a mask or an index array keeps."""
+        """Return the particles selected by a mask or by indices."""
         return Particles(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 def merge(first: Particles, second: Particles) -> Particles:
-    """Put two sets of particles into one, in event order."""
+    """Return the particles of two sets in event order."""
     joined = Particles(
         **{f.name: np.concatenate([getattr(first, f.name), getattr(second, f.name)]) for f in fields(first)}
     )
     return joined.take(np.argsort(joined.event, kind="stable"))
 
 
-def visible(record: Record, generator: Generator, eta_max: float, pt_min_gev: float) -> Particles:
-    """Return what is stable, interacts, and points at the detector."""
+def visible(record: GeneratorRecord, generator: Generator, eta_max: float, pt_min_gev: float) -> Particles:
+    """Return the stable, interacting particles in the acceptance."""
     px, py, pz, energy = record.momentum
     pt = np.hypot(px, py)
     inside = np.abs(pz) < np.sinh(eta_max) * pt

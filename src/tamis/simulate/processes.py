@@ -1,4 +1,4 @@
-"""The physics processes: a table of Pythia settings, no code."""
+"""The physics processes, as a table of Pythia settings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from tamis._base import UsageError, did_you_mean
+from tamis.events.kinematics import GRAVITON
 from tamis.simulate.filters import IsolatedParticle
 
 HADRONIC_W = ("24:onMode=off", "24:onIfAny=1 2 3 4 5")
 LEPTONIC_W = ("24:onMode=off", "24:onIfAny=11 13")
-# Hadrons with an anti-bottom quark decay to e or mu; those with a bottom quark as they like.
+# Hadrons with an anti-bottom quark decay to e or mu, those with a bottom quark in all channels.
 LEPTONIC_B = tuple(
     line for meson in (511, 521, 531) for line in (f"{meson}:onMode=3", f"{meson}:onPosIfAny=11 13")
 )
@@ -21,23 +22,21 @@ HADRONIC_Z = ("23:onMode=off", "23:onIfAny=1 2 3 4 5")
 
 @dataclass(frozen=True)
 class Process:
-    """One row: what Pythia is told, which options apply, and their defaults."""
+    """One row: Pythia settings, the options that apply, and their defaults."""
 
-    number: int  # stands in `tamis_process`, and in the seeds: never give it to another process
+    number: int  # written to `tamis_process` and used in the seeds: never reuse it for another process
     description: str
     lines: tuple[str, ...]
     resonance: int | None = None  # PDG id of the particle whose mass is an option
     mass_gev: float | None = None
     takes_pt_hat: bool = False
     pt_hat_gev: float | None = None
-    recoil_lines: tuple[
-        str, ...
-    ] = ()  # instead of `lines` where a pT-hat is asked for: a lone boson has none
-    wanted: IsolatedParticle | None = None  # a filter behind the generator
+    recoil_lines: tuple[str, ...] = ()  # instead of `lines` if a pT-hat is given
+    selection: IsolatedParticle | None = None  # filter after the generator
     fake_electron_rate: float | None = None  # instead of the detector's
 
 
-_TABLE = {
+_PROCESSES = {
     "qcd": Process(
         number=0,
         description="QCD dijets, with the transverse momentum of the hard scatter above pT-hat",
@@ -83,7 +82,7 @@ _TABLE = {
             "5100039:onIfAny=24",
             *HADRONIC_W,
         ),
-        resonance=5100039,
+        resonance=GRAVITON,
         mass_gev=1200.0,
     ),
     "ttbar": Process(
@@ -110,15 +109,15 @@ _TABLE = {
         lines=("HardQCD:hardbbbar=on", "HardQCD:hardccbar=on", *LEPTONIC_B),
         takes_pt_hat=True,
         pt_hat_gev=40.0,
-        wanted=IsolatedParticle(kinds=(11, 13)),
+        selection=IsolatedParticle(kinds=(11, 13)),
     ),
     "qcd-fake": Process(
         number=21,
-        description="QCD dijets with an isolated charged hadron, and all of them taken for electrons",
+        description="QCD dijets with an isolated charged hadron, all of which are reconstructed as electrons",
         lines=("HardQCD:all=on",),
         takes_pt_hat=True,
         pt_hat_gev=40.0,
-        wanted=IsolatedParticle(kinds=CHARGED_HADRONS),
+        selection=IsolatedParticle(kinds=CHARGED_HADRONS),
         fake_electron_rate=1.0,
     ),
     "photon-jet": Process(
@@ -150,20 +149,20 @@ _TABLE = {
     ),
 }
 
-PROCESSES = MappingProxyType(_TABLE)
+PROCESSES = MappingProxyType(_PROCESSES)
 
 
 def find_process(name: str) -> Process:
-    """Return one row of the table, or name the near misses."""
+    """Return a process by name; an unknown name raises an error with close matches."""
     if name not in PROCESSES:
         raise UsageError(f"no process is called {name!r}; {did_you_mean(name, PROCESSES)}".rstrip("; "))
     return PROCESSES[name]
 
 
 def resonance_lines(process: Process, mass_gev: float) -> tuple[str, ...]:
-    """Return the lines that put the resonance at a mass, with a width of 1 % of it.
+    """Return the Pythia lines for a resonance of this mass with a width of 1 %.
 
-    The window of 20 % on both sides keeps parton luminosities from filling a tail far below the peak.
+    The mass is limited to +-20 %: else parton luminosities would produce a tail far below the peak.
     """
     if process.resonance is None:
         return ()

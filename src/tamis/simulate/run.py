@@ -1,4 +1,4 @@
-"""Runs: blocks of events in order, made here or by worker processes."""
+"""Simulation: blocks of events in order, in this process or in worker processes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from concurrent.futures.process import BrokenProcessPool
 from tamis._base import TamisError, UsageError, end_with_parent, interruptible, require
 from tamis.events import Events
 from tamis.simulate.blocks import BLOCK_EVENTS, Task, make_block
-from tamis.simulate.settings import Settings, generator_lines, pile_up_lines
+from tamis.simulate.settings import SimulationSettings, generator_lines, pile_up_lines
 
 WORKERS_MAX = 1024
 
 
 def simulate(
-    process: str, n: int, *, seed: int, workers: int = 1, settings: Settings | None = None
+    process: str, n: int, *, seed: int, workers: int = 1, settings: SimulationSettings | None = None
 ) -> Iterator[Events]:
-    """Yield exactly n events, in batches of up to 250, the same ones whatever the number of workers.
+    """Yield exactly n events in batches of up to 250; they do not depend on the number of workers.
 
-    More events with the same seed begin with the same events. With more than one worker the calling script needs the usual
-    `if __name__ == "__main__":`, since workers are started afresh.
+    A longer run with the same seed begins with the same events. With several workers, which are spawned, the calling script
+    needs the usual `if __name__ == "__main__":`.
     """
-    settings = settings or Settings()
+    settings = settings or SimulationSettings()
     _check(process, n, seed, workers, settings)
     tasks = (
         Task(process, settings, seed, block, min(BLOCK_EVENTS, n - block * BLOCK_EVENTS))
@@ -34,22 +34,22 @@ def simulate(
     return map(make_block, tasks) if workers == 1 or n <= BLOCK_EVENTS else _in_parallel(tasks, workers)
 
 
-def _check(process: str, n: int, seed: int, workers: int, settings: Settings) -> None:
-    """Tell about a bad call now, not when the first batch is asked for."""
+def _check(process: str, n: int, seed: int, workers: int, settings: SimulationSettings) -> None:
+    """Check the arguments now instead of at the first batch."""
     generator_lines(process, settings)
     pile_up_lines(settings)
     if n < 1:
-        raise UsageError(f"{n} events were asked for; it takes at least 1")
+        raise UsageError(f"the number of events is {n}; it has to be at least 1")
     if seed < 0:
         raise UsageError(f"the seed is {seed}; it has to be 0 or more")
     if not 1 <= workers <= WORKERS_MAX:
-        raise UsageError(f"{workers} workers were asked for; it takes 1 to {WORKERS_MAX}")
+        raise UsageError(f"the number of workers is {workers}; it has to be 1 to {WORKERS_MAX}")
     require("pythia8mc", extra="simulate", purpose="simulating collisions")
     require("fastjet", extra="simulate", purpose="clustering jets")
 
 
 def _in_parallel(tasks: Iterator[Task], workers: int) -> Iterator[Events]:
-    """Keep every worker busy with two blocks at most, and hand the results out in order."""
+    """Yield the results in order, with at most two blocks per worker in flight."""
     pool = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
@@ -65,14 +65,14 @@ def _in_parallel(tasks: Iterator[Task], workers: int) -> Iterator[Events]:
                 yield pending.popleft().result()
                 check()
         except BrokenProcessPool as error:
-            raise TamisError("a simulation worker died (out of memory?): try fewer workers") from error
+            raise TamisError("a simulation worker died, possibly out of memory: try fewer workers") from error
         finally:
             _stop(pool)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
-    """End the workers now: a block in the making may take a minute, and nobody waits for it any more."""
-    processes = list((pool._processes or {}).values())  # the public way comes with Python 3.14
+    """Terminate the workers instead of waiting up to a minute for unused blocks."""
+    processes = list((pool._processes or {}).values())  # Python 3.14 has a public method
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()
@@ -81,6 +81,6 @@ def _stop(pool: ProcessPoolExecutor) -> None:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when it is gone."""
+    """Ignore Ctrl-C, which the parent handles, and exit when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()

@@ -1,4 +1,4 @@
-"""Random streams: one per seed, process, block of events and purpose, so that no order of work matters."""
+"""Random streams, one per seed, process, block of events and purpose, so that the order of work has no effect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PYTHIA_SEEDS = 900_000_000  # Pythia takes 1 to this
+PYTHIA_SEED_MAX = 900_000_000
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Seeds:
         return np.random.SeedSequence((self.seed, self.process, self.block, zlib.crc32(purpose.encode())))
 
     def stream(self, purpose: str) -> np.random.Generator:
-        """Return the generator of random numbers for one purpose.
+        """Return the random generator for one purpose.
 
-        A purpose that draws in event order gives the first events the same numbers however many follow.
+        If a purpose draws in event order, the numbers of the first events do not depend on how many events follow.
         """
         return np.random.default_rng(self._sequence(purpose))
 
     def pythia(self, purpose: str) -> int:
         """Return the seed for Pythia."""
-        return int(self._sequence(purpose).generate_state(1, np.uint64)[0] % PYTHIA_SEEDS) + 1
+        return int(self._sequence(purpose).generate_state(1, np.uint64)[0] % PYTHIA_SEED_MAX) + 1

@@ -1,4 +1,4 @@
-"""What a simulation is asked for, checked before any event is made."""
+"""Options of a simulation, checked before any event is generated."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tamis.simulate.processes import Process, find_process, resonance_lines
 
 TUNES = MappingProxyType(
     {
-        # Monash 2013 as it comes.
+        # Monash 2013, Pythia's default.
         "monash": (),
-        # Monash with the parts left out that cost time and that no track above 0.5 GeV sees: shower branchings
-        # below the cutoffs (the string carries on from there), quarkonium and photons in the underlying event,
-        # and Pythia's bookkeeping checks. Measured differences are in the documentation of `Settings`.
+        # Monash without parts that take time and hardly affect tracks above 0.5 GeV: shower branchings below the cutoffs
+        # (string fragmentation continues from there), quarkonium and photons in the underlying event, and Pythia's
+        # consistency checks. The docstring of `SimulationSettings` has the measured differences.
         "fast": (
             "TimeShower:pTmin=1.0",
             "SpaceShower:pTmin=0.8",
@@ -28,8 +28,8 @@ TUNES = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Options of a simulation; `None` stands for the default of the process.
+class SimulationSettings:
+    """Options of a simulation; None means the default of the process.
 
     The tune "fast" takes half the time of "monash". Measured on 2,000 events each: QCD jets above pT-hat 400 have 3 %
     fewer constituents (46.0 for 47.6), graviton jets 5 % (38.9 for 41.0); mean jet mass, jet pT and tau21 agree within 1 to 2 %.
@@ -46,7 +46,7 @@ class Settings:
     detector: Detector = field(default_factory=Detector)
 
     def __post_init__(self) -> None:
-        """Refuse what Pythia would take and make nonsense of."""
+        """Reject values that Pythia would accept without a meaningful result."""
         if self.tune not in TUNES:
             raise UsageError(f"no tune is called {self.tune!r}; {did_you_mean(self.tune, TUNES)}")
         _within("pile-up mean", self.mu, 0.0, 400.0, "")
@@ -55,13 +55,13 @@ class Settings:
         _within("jet pT threshold", self.jet_pt_min_gev, 1.0, self.com_energy_gev / 2, " GeV")
 
 
-def _within(what: str, value: float, low: float, high: float, unit: str) -> None:
+def _within(quantity: str, value: float, low: float, high: float, unit: str) -> None:
     if not (math.isfinite(value) and low <= value <= high):
-        raise UsageError(f"{what} is {value:g}{unit}, which is outside {low:g} to {high:g}{unit}")
+        raise UsageError(f"{quantity} is {value:g}{unit}, which is outside {low:g} to {high:g}{unit}")
 
 
-def generator_lines(name: str, settings: Settings) -> tuple[str, ...]:
-    """Return everything that Pythia is told for a process."""
+def generator_lines(name: str, settings: SimulationSettings) -> tuple[str, ...]:
+    """Return all Pythia settings for a process."""
     process = find_process(name)
     recoils = settings.pt_hat_gev is not None and process.recoil_lines
     return (
@@ -72,20 +72,20 @@ def generator_lines(name: str, settings: Settings) -> tuple[str, ...]:
     )
 
 
-def pile_up_lines(settings: Settings) -> tuple[str, ...]:
-    """Return what Pythia is told for pile-up collisions."""
+def pile_up_lines(settings: SimulationSettings) -> tuple[str, ...]:
+    """Return all Pythia settings for pile-up collisions."""
     return (*_beam_lines(settings), *find_process("min-bias").lines)
 
 
-def _beam_lines(settings: Settings) -> tuple[str, ...]:
+def _beam_lines(settings: SimulationSettings) -> tuple[str, ...]:
     return (f"Beams:eCM={settings.com_energy_gev:.17g}", *TUNES[settings.tune])
 
 
-def _mass_lines(name: str, process: Process, settings: Settings) -> tuple[str, ...]:
+def _mass_lines(name: str, process: Process, settings: SimulationSettings) -> tuple[str, ...]:
     if process.mass_gev is None:
         if settings.mass_gev is not None:
             raise UsageError(
-                f"process {name!r} has no resonance, so a mass of {settings.mass_gev:g} GeV means nothing to it"
+                f"process {name!r} has no resonance whose mass could be {settings.mass_gev:g} GeV: leave the mass away"
             )
         return ()
     mass_gev = process.mass_gev if settings.mass_gev is None else settings.mass_gev
@@ -93,12 +93,14 @@ def _mass_lines(name: str, process: Process, settings: Settings) -> tuple[str, .
     return resonance_lines(process, mass_gev)
 
 
-def _pt_hat(name: str, process: Process, settings: Settings) -> tuple[str, ...]:
+def _pt_hat(name: str, process: Process, settings: SimulationSettings) -> tuple[str, ...]:
     pt_hat_gev = process.pt_hat_gev if settings.pt_hat_gev is None else settings.pt_hat_gev
     if pt_hat_gev is None:
         return ()
     if not process.takes_pt_hat:
-        raise UsageError(f"process {name!r} has no hard scatter to put a pT-hat of {pt_hat_gev:g} GeV on")
+        raise UsageError(
+            f"process {name!r} has no hard scatter for a pT-hat of {pt_hat_gev:g} GeV: leave pT-hat away"
+        )
     _within(
         f"pT-hat for {name!r}",
         pt_hat_gev,

@@ -1,8 +1,8 @@
-"""What calorimeters see of every particle, tracked or not: showers, before they are shared out to cells.
+"""Showers of all particles, tracked or not, before they are shared among cells.
 
-Electrons radiate and photons convert in the material of the tracker; the field takes the pieces apart in phi. Hadrons
-begin to shower in the electromagnetic calorimeter or pass it. In the manner of a fast simulation: shares and
-probabilities of the right size, no transport.
+Electrons radiate and photons convert in the material of the tracker; the field separates the products in phi. Hadrons
+start to shower in the electromagnetic calorimeter or pass through it. A fast simulation: fractions and probabilities of
+realistic size, without transport.
 """
 
 from __future__ import annotations
@@ -18,22 +18,27 @@ from tamis.simulate.seeds import Seeds
 
 ECAL_CYLINDER = Cylinder(129.0, 317.0, closed=True)
 HCAL_CYLINDER = Cylinder(190.0, 400.0, closed=True)
-# Material of the tracker in radiation lengths, by |eta|.
-MATERIAL_ETA = (0.0, 0.8, 1.5, 2.0, 3.0)
-MATERIAL = (0.40, 0.55, 1.60, 1.40, 1.10)
+# Material of the tracker in radiation lengths at some |eta|, interpolated in between.
+TRACKER_MATERIAL_ETA = (0.0, 0.8, 1.5, 2.0, 3.0)
+TRACKER_MATERIAL_X0 = (0.40, 0.55, 1.60, 1.40, 1.10)
 RADIATIONS_MAX = 3
-SOFTEST_RADIATION = 0.02  # of the electron's energy
-RADIATIONS_PER_LENGTH = 4.0  # -4/3 ln(0.02) - 1.2 of the Bethe-Heitler spectrum above the softest
-DEPTHS = (0.03, 0.85)  # between which share of the way to the calorimeter the material lies
-SPLIT_PT_MIN_GEV = 1.0  # softer ones are one shower, whatever happened to them
-PASSES = 0.4  # share of hadrons that leave only a minimum-ionising trace in the electromagnetic calorimeter
-HADRON_SHARE = (0.05, 0.75)  # of the energy in the electromagnetic calorimeter, of those that shower there
-TRACE_GEV = 0.3  # of a minimum-ionising particle in the electromagnetic calorimeter
+SOFTEST_RADIATION = 0.02  # smallest fraction of the electron's energy that is radiated
+RADIATIONS_PER_LENGTH = 4.0  # -4/3 ln(0.02) - 1.2: Bethe-Heitler spectrum above the softest
+MATERIAL_RANGE = (0.03, 0.85)  # of the material, as fractions of the way to the calorimeter
+SPLIT_PT_MIN_GEV = 1.0  # softer electrons and photons are one shower each
+PASSING_FRACTION = (
+    0.4  # of hadrons, which leave only a minimum-ionising trace in the electromagnetic calorimeter
+)
+HADRON_SHARE = (
+    0.05,
+    0.75,
+)  # range of the fraction that showering hadrons deposit in the electromagnetic calorimeter
+TRACE_GEV = 0.3  # deposit of a minimum-ionising particle in the electromagnetic calorimeter
 
 
 @dataclass(frozen=True)
 class Showers:
-    """Energy at a place, in event order."""
+    """Energies at positions, in event order."""
 
     event: np.ndarray
     eta: np.ndarray
@@ -41,31 +46,31 @@ class Showers:
     energy: np.ndarray
 
     def take(self, rows: np.ndarray) -> Showers:
-        """Return the showers that a mask or an index array keeps."""
+        """Return the showers selected by a mask or by indices."""
         return Showers(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
-def joined(*parts: Showers) -> Showers:
-    """Put showers into one set, in event order."""
+def concatenate_showers(*parts: Showers) -> Showers:
+    """Return all showers in event order."""
     both = Showers(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Showers)})
     return both.take(np.argsort(both.event, kind="stable"))
 
 
-def electromagnetic(particles: Particles, place: Crossing, seeds: Seeds) -> Showers:
+def electromagnetic(particles: Particles, crossing: Crossing, seeds: Seeds) -> Showers:
     """Return the showers of electrons and photons."""
     electron = np.abs(particles.pdg_id) == 11
-    material = np.interp(np.abs(particles.eta), MATERIAL_ETA, MATERIAL)
-    whole = Showers(particles.event, place.eta, place.phi, particles.energy)
+    material = np.interp(np.abs(particles.eta), TRACKER_MATERIAL_ETA, TRACKER_MATERIAL_X0)
+    whole = Showers(particles.event, crossing.eta, crossing.phi, particles.energy)
     hard = particles.pt > SPLIT_PT_MIN_GEV
     converts = seeds.stream("conversion").random(len(particles)) < 1.0 - np.exp(-7.0 / 9.0 * material)
     converted, radiating = hard & ~electron & converts, hard & electron
-    return joined(
+    return concatenate_showers(
         whole.take(~converted & ~radiating),
         _pairs(whole.take(converted), particles.take(converted), seeds),
         _radiation(
             whole.take(radiating),
             particles.take(radiating),
-            place.bend[radiating],
+            crossing.bend[radiating],
             material[radiating],
             seeds,
         ),
@@ -73,9 +78,9 @@ def electromagnetic(particles: Particles, place: Crossing, seeds: Seeds) -> Show
 
 
 def _pairs(photons: Showers, particles: Particles, seeds: Seeds) -> Showers:
-    """Return electron and positron of each photon that converted; one that the field curls up is lost."""
+    """Return electron and positron of each converted photon, except those that the field curls up."""
     share, depth = seeds.stream("conversion kinematics").random((len(photons.event), 2)).T
-    depth = DEPTHS[0] + (DEPTHS[1] - DEPTHS[0]) * depth
+    depth = MATERIAL_RANGE[0] + (MATERIAL_RANGE[1] - MATERIAL_RANGE[0]) * depth
     legs = []
     for sign, part in ((1.0, share), (-1.0, 1.0 - share)):
         bend = _bend(particles, part)
@@ -86,11 +91,11 @@ def _pairs(photons: Showers, particles: Particles, seeds: Seeds) -> Showers:
             part * photons.energy,
         )
         legs.append(leg.take(np.isfinite(bend)))
-    return joined(*legs)
+    return concatenate_showers(*legs)
 
 
 def _bend(particles: Particles, share: np.ndarray) -> np.ndarray:
-    """Return the bend over the whole way for a share of the momentum, or infinity where it does not arrive."""
+    """Return the total bending angle for a fraction of the momentum, or infinity if it does not arrive."""
     reach = np.minimum(
         ECAL_CYLINDER.radius_cm,
         ECAL_CYLINDER.half_length_cm / np.maximum(np.abs(np.sinh(particles.eta)), 1e-9),
@@ -102,14 +107,14 @@ def _bend(particles: Particles, share: np.ndarray) -> np.ndarray:
 def _radiation(
     electrons: Showers, particles: Particles, bend: np.ndarray, material: np.ndarray, seeds: Seeds
 ) -> Showers:
-    """Return each electron and up to three photons of it, which fly on along the tangent where they were radiated.
+    """Return each electron and up to three radiated photons, which fly on along the tangent.
 
-    Lengths are in units of the way to the calorimeter, `aside` and `heading` in radians seen from the beam.
+    Lengths are fractions of the way to the calorimeter; `aside` and `heading` are in radians, seen from the beam.
     """
     n = len(electrons.event)
     draws = seeds.stream("radiation").random((n, 2, RADIATIONS_MAX))
     count = seeds.stream("radiation number").poisson(RADIATIONS_PER_LENGTH * material)
-    depths = DEPTHS[0] + (DEPTHS[1] - DEPTHS[0]) * np.sort(draws[:, 0], axis=1)
+    depths = MATERIAL_RANGE[0] + (MATERIAL_RANGE[1] - MATERIAL_RANGE[0]) * np.sort(draws[:, 0], axis=1)
     straight = electrons.phi + np.sign(particles.charge) * bend
     aside, heading, depth = np.zeros(n), np.zeros(n), np.zeros(n)
     curvature, energy = 2.0 * bend, electrons.energy
@@ -128,14 +133,14 @@ def _radiation(
         energy, curvature = energy * (1.0 - lost), curvature / (1.0 - lost)
     step = 1.0 - depth
     phi = straight - np.sign(particles.charge) * (aside + heading * step + 0.5 * curvature * step**2)
-    return joined(Showers(electrons.event, electrons.eta, wrap_phi(phi), energy), *parts)
+    return concatenate_showers(Showers(electrons.event, electrons.eta, wrap_phi(phi), energy), *parts)
 
 
 def hadronic(particles: Particles, seeds: Seeds) -> np.ndarray:
-    """Return what hadrons and muons leave in the electromagnetic calorimeter."""
+    """Return the energies that hadrons and muons deposit in the electromagnetic calorimeter."""
     muon = np.abs(particles.pdg_id) == 13
     passes, share = seeds.stream("hadron showers").random((len(particles), 2)).T
     low, high = HADRON_SHARE
-    trace = muon | (passes < PASSES)
+    trace = muon | (passes < PASSING_FRACTION)
     ionising = np.where(particles.charge != 0, np.minimum(TRACE_GEV, particles.energy), 0.0)
     return np.where(trace, ionising, (low + (high - low) * share) * particles.energy)

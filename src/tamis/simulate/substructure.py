@@ -1,4 +1,4 @@
-"""What is inside a jet: N-subjettiness and the soft-drop mass."""
+"""Jet substructure: N-subjettiness and the soft-drop mass."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from tamis.simulate.jets import AXES, Jets, fastjet, grouped
+from tamis.simulate.jets import AXES, ClusteredJets, fastjet, grouped
 
-ANY_RADIUS = 1000.0  # everything that is given goes into one jet
+ALL_IN_ONE_RADIUS = 1000.0  # all particles end in one jet
 SOFT_DROP_Z_CUT = 0.1
 
 
-def subjettiness(jets: Jets, momenta: np.ndarray, most: int, radius: float) -> np.ndarray:
-    """Return (jets, most): tau_1, tau_2 ... with beta = 1 and exclusive-kT axes, normalised by the jet radius."""
+def subjettiness(jets: ClusteredJets, momenta: np.ndarray, most: int, radius: float) -> np.ndarray:
+    """Return tau_1, tau_2, ... with beta = 1 and exclusive-kT axes, normalised by the jet radius: (jets, most)."""
     if len(jets) == 0:
         return np.zeros((0, most))
     sequence = _sequence(momenta[:, jets.constituents], jets.offsets)
@@ -29,11 +29,11 @@ def subjettiness(jets: Jets, momenta: np.ndarray, most: int, radius: float) -> n
     return ak.to_numpy(taus)
 
 
-def soft_drop_mass(jets: Jets, momenta: np.ndarray) -> np.ndarray:
+def soft_drop_mass(jets: ClusteredJets, momenta: np.ndarray) -> np.ndarray:
     """Return the masses after soft drop with beta = 0 (the modified mass drop) and z_cut = 0.1.
 
-    Each round undoes one Cambridge/Aachen clustering in all jets at once, and follows the harder branch where the
-    softer one fails the cut. (FastJet's own grooming does the same, at twenty times the cost.)
+    Each iteration undoes one Cambridge/Aachen clustering in all jets at once, and follows the harder branch if the softer
+    one fails the cut. FastJet's own grooming gives the same result twenty times more slowly.
     """
     if len(jets) == 0:
         return np.zeros(0)
@@ -47,51 +47,44 @@ def soft_drop_mass(jets: Jets, momenta: np.ndarray) -> np.ndarray:
         failed = np.minimum(pt[left], pt[right]) < SOFT_DROP_Z_CUT * (pt[left] + pt[right])
         following = following[failed]
         node[following] = np.where(pt[left] > pt[right], left, right)[failed]
-    return _mass(tree.momenta[:, node])
+    px, py, pz, energy = tree.momenta[:, node]
+    return np.sqrt(np.maximum(energy**2 - px**2 - py**2 - pz**2, 0.0))
 
 
 @dataclass(frozen=True)
-class _Tree:
-    """Clustering trees of many jets, nodes in postorder: the right child of a node stands just before it."""
+class ClusteringTrees:
+    """The clustering trees of all jets, with nodes in postorder: the right child of a node directly precedes it."""
 
     momenta: np.ndarray  # (4, nodes)
     left: np.ndarray  # the left child of each node, -1 for particles
-    root: np.ndarray  # the node that each jet ends with
+    root: np.ndarray  # the root of each jet's tree
 
 
-def _tree(sequence: Any, particles: np.ndarray) -> _Tree:
+def _tree(sequence: Any, particles: np.ndarray) -> ClusteringTrees:
     """Return the trees of the jets.
 
-    FastJet's unique history order is a postorder. Read as a stack program (a particle pushes, a merger takes two
-    and pushes one), a merger's left child was done when the stack was last as high as after the merger.
+    FastJet's unique history order is a postorder. As a stack program (a particle pushes, a merger pops two and pushes one),
+    a merger's left child was completed when the stack last had the height that it has after the merger.
     """
     nodes = 2 * particles - 1
     end = np.cumsum(nodes)
     jet = np.repeat(np.arange(len(particles)), nodes)
     name = ak.to_numpy(
         ak.flatten(sequence.unique_history_order()[:, :-1])
-    )  # the last is the jet against the beam
+    )  # without the last, the merger with the beam
     particle = name < particles[jet]
-    height = np.cumsum(np.where(particle, 1, -1)) - jet  # each jet before leaves one on the stack
+    height = np.cumsum(np.where(particle, 1, -1)) - jet  # each earlier jet leaves one entry on the stack
     alike = np.lexsort((height, jet))
     same = (height[alike[1:]] == height[alike[:-1]]) & (jet[alike[1:]] == jet[alike[:-1]])
     left = np.full(len(name), -1)
     left[alike[1:][same]] = alike[:-1][same]
     left[particle] = -1
-    momenta = _flat(ak.flatten(sequence.jets()))[:, name + (end - nodes)[jet]]
-    return _Tree(momenta, left, end - 1)
+    particles_and_jets = ak.flatten(sequence.jets())
+    momenta = np.stack([ak.to_numpy(particles_and_jets[axis]) for axis in AXES])
+    return ClusteringTrees(momenta[:, name + (end - nodes)[jet]], left, end - 1)
 
 
 def _sequence(momenta: np.ndarray, offsets: np.ndarray) -> Any:
     library = fastjet()
-    definition = library.JetDefinition(library.cambridge_algorithm, ANY_RADIUS)
+    definition = library.JetDefinition(library.cambridge_algorithm, ALL_IN_ONE_RADIUS)
     return library.ClusterSequence(grouped(momenta, offsets), definition)
-
-
-def _flat(momenta: ak.Array) -> np.ndarray:
-    return np.stack([ak.to_numpy(momenta[axis]) for axis in AXES])
-
-
-def _mass(momentum: np.ndarray) -> np.ndarray:
-    px, py, pz, energy = momentum
-    return np.sqrt(np.maximum(energy**2 - px**2 - py**2 - pz**2, 0.0))

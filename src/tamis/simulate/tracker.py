@@ -1,4 +1,4 @@
-"""Tracks: which charged particles have one, and how well it is measured."""
+"""Tracks: reconstruction efficiency and resolution for charged particles."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from tamis.simulate.seeds import Seeds
 
 @dataclass(frozen=True)
 class TrackerRegion:
-    """One ring of the tracker, up to an absolute pseudorapidity."""
+    """One region of the tracker in |eta|."""
 
     eta_max: float
     efficiency_soft: float  # for hadrons and electrons below `Tracker.soft_pt_gev`
     efficiency_hard: float
     constant: float  # sigma(pT) / pT of a soft track: multiple scattering
-    slope_per_gev: float  # and what it grows by with pT: the curvature runs out
+    slope_per_gev: float  # increase of sigma(pT) / pT with pT: the curvature becomes small
 
 
 @dataclass(frozen=True)
 class Tracker:
-    """All numbers of the tracker."""
+    """The parameters of the tracker."""
 
     regions: tuple[TrackerRegion, ...]
     pt_min_gev: float = 0.5
     soft_pt_gev: float = 1.0
-    radius_max_cm: float = 30.0  # beyond this too few layers are left
+    radius_max_cm: float = 30.0  # of production: beyond, too few layers remain
     muon_efficiency: float = 0.97
     muon_pt_min_gev: float = 3.0  # softer muons end in the calorimeters
     curl_up_pt_gev: float = 0.7
@@ -52,9 +52,9 @@ TRACKER = Tracker(
 def tracks(
     particles: Particles, tracker: Tracker, hcal: Calorimeter, ecal: Calorimeter, seeds: Seeds
 ) -> tuple[Candidates, np.ndarray]:
-    """Return the tracks, and for every particle whether it is one of them.
+    """Return the tracks, and a mask of the particles that have one.
 
-    Where a calorimeter measures the energy better than the tracker the momentum, its resolution counts.
+    The resolution is that of the calorimeter if it measures the energy better than the tracker measures the momentum.
     """
     kind = np.abs(particles.pdg_id)
     muon, electron = kind == 13, kind == 11
@@ -64,17 +64,17 @@ def tracks(
     trackable &= (particles.pt > tracker.pt_min_gev) & (particles.radius < tracker.radius_max_cm)
     region = np.minimum(region, len(tracker.regions) - 1)
     efficiency = _efficiency(particles.pt, region, muon, tracker)
-    found = trackable & (seeds.stream("tracking efficiency").random(len(particles)) < efficiency)
-    sigma = _column(tracker, "constant")[region[found]]
-    sigma = np.hypot(sigma, _column(tracker, "slope_per_gev")[region[found]] * particles.pt[found])
-    lit = particles.take(found)
+    is_tracked = trackable & (seeds.stream("tracking efficiency").random(len(particles)) < efficiency)
+    sigma = _column(tracker, "constant")[region[is_tracked]]
+    sigma = np.hypot(sigma, _column(tracker, "slope_per_gev")[region[is_tracked]] * particles.pt[is_tracked])
+    tracked = particles.take(is_tracked)
     calorimetric = np.where(
-        electron[found],
-        relative_resolution(ecal, lit.eta, lit.energy),
-        relative_resolution(hcal, lit.eta, lit.energy),
+        electron[is_tracked],
+        relative_resolution(ecal, tracked.eta, tracked.energy),
+        relative_resolution(hcal, tracked.eta, tracked.energy),
     )
-    sigma = np.where(muon[found], sigma, np.minimum(sigma, calorimetric))
-    return _measured(lit, sigma, tracker, seeds), found
+    sigma = np.where(muon[is_tracked], sigma, np.minimum(sigma, calorimetric))
+    return _measured(tracked, sigma, tracker, seeds), is_tracked
 
 
 def _efficiency(pt: np.ndarray, region: np.ndarray, muon: np.ndarray, tracker: Tracker) -> np.ndarray:
@@ -89,24 +89,24 @@ def _column(tracker: Tracker, name: str) -> np.ndarray:
     return np.array([getattr(region, name) for region in tracker.regions])
 
 
-def _measured(lit: Particles, sigma: np.ndarray, tracker: Tracker, seeds: Seeds) -> Candidates:
-    noise = seeds.stream("track parameters").standard_normal((len(lit), 5)).T
-    kind = np.abs(lit.pdg_id)
+def _measured(tracked: Particles, sigma: np.ndarray, tracker: Tracker, seeds: Seeds) -> Candidates:
+    noise = seeds.stream("track parameters").standard_normal((len(tracked), 5)).T
+    kind = np.abs(tracked.pdg_id)
     kind = np.where((kind == 11) | (kind == 13), kind, 211)
-    # A track is a curvature: a lower bound keeps a far fluctuation from turning it over.
-    pt = lit.pt * np.maximum(1.0 + sigma * noise[0], 0.05)
+    # The tracker measures the curvature: the lower bound keeps a large fluctuation from changing its sign.
+    pt = tracked.pt * np.maximum(1.0 + sigma * noise[0], 0.05)
     return Candidates(
-        event=lit.event,
-        pdg_id=(kind * np.where(kind == 211, lit.charge, -lit.charge)).astype(np.int32),
-        charge=lit.charge,
+        event=tracked.event,
+        pdg_id=(kind * np.where(kind == 211, tracked.charge, -tracked.charge)).astype(np.int32),
+        charge=tracked.charge,
         pt=pt,
-        eta=lit.eta + tracker.angle_resolution * noise[1],
-        phi=wrap_phi(lit.phi + tracker.angle_resolution * noise[2]),
-        d0=lit.d0 + _impact(tracker.d0_resolution_cm, lit.pt) * noise[3],
-        dz=lit.dz + _impact(tracker.dz_resolution_cm, lit.pt) * noise[4],
-        pile_up=lit.pile_up,
+        eta=tracked.eta + tracker.angle_resolution * noise[1],
+        phi=wrap_phi(tracked.phi + tracker.angle_resolution * noise[2]),
+        d0=tracked.d0 + _impact_resolution(tracker.d0_resolution_cm, tracked.pt) * noise[3],
+        dz=tracked.dz + _impact_resolution(tracker.dz_resolution_cm, tracked.pt) * noise[4],
+        pile_up=tracked.pile_up,
     )
 
 
-def _impact(terms: tuple[float, float], pt: np.ndarray) -> np.ndarray:
+def _impact_resolution(terms: tuple[float, float], pt: np.ndarray) -> np.ndarray:
     return np.hypot(terms[0], terms[1] / pt)

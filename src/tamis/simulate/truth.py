@@ -1,4 +1,4 @@
-"""What the generator knows: the pruned list of particles, and what a fat jet was."""
+"""Generator-level information: the pruned list of particles, and the labels of fat jets."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from enum import IntEnum
 import numpy as np
 
 from tamis.events.kinematics import GRAVITON, RESONANCES, delta_r_squared, pairs_in_event, pseudorapidity
-from tamis.simulate.generator import Record
-from tamis.simulate.jets import Jets
+from tamis.simulate.generator import GeneratorRecord
+from tamis.simulate.jets import ClusteredJets
 
 KEPT_RESONANCES = (*RESONANCES, GRAVITON)
 LEPTONS = (11, 12, 13, 14, 15, 16)
-LEPTON_PT_MIN_GEV = 5.0
+GEN_LEPTON_PT_MIN_GEV = 5.0
 IS_HARD_PROCESS, IS_LAST_COPY = 1 << 7, 1 << 13  # bits of NanoAOD's statusFlags
 
 
 class Label(IntEnum):
-    """What a fat jet contains in full: all quarks of the decay within its radius."""
+    """The particle whose decay a fat jet contains completely: all quarks are within its radius."""
 
     QCD = 0
     W = 1
@@ -35,38 +35,40 @@ class GenParticles:
     pdg_id: np.ndarray
     status: np.ndarray
     flags: np.ndarray
-    mother: np.ndarray  # index in the same event's list, -1 where there is none
+    mother: np.ndarray  # index in the same event's list, or -1
     pt: np.ndarray
     eta: np.ndarray
     phi: np.ndarray
     mass: np.ndarray
 
 
-def gen_particles(record: Record) -> GenParticles:
-    """Return the particles that NanoAOD would keep of the hard process, with mothers found through the gaps."""
-    kept = _worth_keeping(record)
+def gen_particles(record: GeneratorRecord) -> GenParticles:
+    """Return the particles that NanoAOD would keep; mothers are the nearest kept ancestors."""
+    kept = _is_kept(record)
     rows = np.flatnonzero(kept)
     begin = record.offsets[:-1][record.collision]
-    place = np.cumsum(kept) - 1  # of kept particles in the flat list
+    index = np.cumsum(kept) - 1  # index among the kept particles
     mother = record.mother
     above = np.where(mother > 0, begin + mother, -1)
     while True:
-        lost = (above[rows] >= 0) & ~kept[np.maximum(above[rows], 0)]
-        if not lost.any():
+        skipped = (above[rows] >= 0) & ~kept[np.maximum(above[rows], 0)]
+        if not skipped.any():
             break
-        above[rows[lost]] = above[above[rows[lost]]]
+        above[rows[skipped]] = above[above[rows[skipped]]]
     first = np.searchsorted(rows, record.offsets[:-1])
     event = record.collision[rows]
     px, py, pz, _ = record.momentum[:, rows]
     pt = np.hypot(px, py)
     status = record.status[rows]
+    hard = (np.abs(status) >= 21) & (np.abs(status) <= 29)
+    flags = np.where(hard, IS_HARD_PROCESS, 0) | np.where(_last_copy(record)[rows], IS_LAST_COPY, 0)
     return GenParticles(
         event=event,
         row=rows,
         pdg_id=record.pdg_id[rows],
         status=np.where(status > 0, 1, np.abs(status)).astype(np.int32),
-        flags=_flags(record, rows),
-        mother=np.where(above[rows] >= 0, place[np.maximum(above[rows], 0)] - first[event], -1).astype(
+        flags=flags.astype(np.int32),
+        mother=np.where(above[rows] >= 0, index[np.maximum(above[rows], 0)] - first[event], -1).astype(
             np.int32
         ),
         pt=pt,
@@ -76,8 +78,8 @@ def gen_particles(record: Record) -> GenParticles:
     )
 
 
-def label_jets(record: Record, jets: Jets, radius: float) -> np.ndarray:
-    """Return a `Label` for each jet: top before W and Z where a jet holds more than one."""
+def label_jets(record: GeneratorRecord, jets: ClusteredJets, radius: float) -> np.ndarray:
+    """Return a `Label` for each jet; top takes precedence over W and Z."""
     labels = np.zeros(len(jets), np.int32)
     hadronic = _hadronic_bosons(record)
     quarks = record.daughter1[hadronic], record.daughter2[hadronic]
@@ -95,7 +97,7 @@ def label_jets(record: Record, jets: Jets, radius: float) -> np.ndarray:
     return labels
 
 
-def _worth_keeping(record: Record) -> np.ndarray:
+def _is_kept(record: GeneratorRecord) -> np.ndarray:
     kind, code = np.abs(record.pdg_id), np.abs(record.status)
     hard = (code >= 21) & (code <= 29)
     last = np.isin(kind, KEPT_RESONANCES) & _last_copy(record)
@@ -103,15 +105,15 @@ def _worth_keeping(record: Record) -> np.ndarray:
     mother = np.maximum(begin + record.mother, 0)
     daughter = last[mother] & (record.mother > 0)
     pt = np.hypot(record.momentum[0], record.momentum[1])
-    lepton = np.isin(kind, LEPTONS) & (record.status > 0) & (pt > LEPTON_PT_MIN_GEV)
+    lepton = np.isin(kind, LEPTONS) & (record.status > 0) & (pt > GEN_LEPTON_PT_MIN_GEV)
     return hard | last | daughter | lepton | _prompt_photons(record, hard & (kind == 22))
 
 
-def _prompt_photons(record: Record, hard: np.ndarray) -> np.ndarray:
-    """Return which particles are photons of the hard process as they leave, after recoils."""
+def _prompt_photons(record: GeneratorRecord, hard: np.ndarray) -> np.ndarray:
+    """Return a mask of the final copies, after recoils, of photons of the hard process."""
     row = np.flatnonzero(hard)
     begin = record.offsets[:-1][record.collision[row]]
-    while True:  # climb down through the copies
+    while True:  # follow the copies downwards
         below = begin + record.daughter1[row]
         copy = (record.daughter1[row] > 0) & (record.pdg_id[below] == 22)
         if not copy.any():
@@ -122,19 +124,13 @@ def _prompt_photons(record: Record, hard: np.ndarray) -> np.ndarray:
     return kept
 
 
-def _last_copy(record: Record) -> np.ndarray:
+def _last_copy(record: GeneratorRecord) -> np.ndarray:
     begin = record.offsets[:-1][record.collision]
     daughter = np.where(record.daughter1 > 0, begin + record.daughter1, 0)
     return (record.daughter1 == 0) | (record.pdg_id[daughter] != record.pdg_id)
 
 
-def _flags(record: Record, rows: np.ndarray) -> np.ndarray:
-    code = np.abs(record.status[rows])
-    hard = np.where((code >= 21) & (code <= 29), IS_HARD_PROCESS, 0)
-    return (hard | np.where(_last_copy(record)[rows], IS_LAST_COPY, 0)).astype(np.int32)
-
-
-def _hadronic_bosons(record: Record) -> np.ndarray:
+def _hadronic_bosons(record: GeneratorRecord) -> np.ndarray:
     boson = np.flatnonzero(
         np.isin(np.abs(record.pdg_id), (23, 24)) & _last_copy(record) & (record.daughter1 > 0)
     )
@@ -143,11 +139,11 @@ def _hadronic_bosons(record: Record) -> np.ndarray:
     return boson[quark]
 
 
-def _sister_bottom(record: Record, bosons: np.ndarray) -> np.ndarray:
-    """Return the row of the quark that came with each W out of a top decay, or -1."""
+def _sister_bottom(record: GeneratorRecord, bosons: np.ndarray) -> np.ndarray:
+    """Return the row of the quark from the same top decay as each W, or -1."""
     begin = record.offsets[:-1][record.collision[bosons]]
     row = bosons
-    while True:  # climb through the copies of the boson
+    while True:  # follow the copies of the boson upwards
         above = begin + record.mother[row]
         copy = record.pdg_id[above] == record.pdg_id[row]
         if not copy.any():
@@ -158,7 +154,9 @@ def _sister_bottom(record: Record, bosons: np.ndarray) -> np.ndarray:
     return np.where(np.abs(record.pdg_id[parent]) == 6, np.where(first == row, second, first), -1)
 
 
-def _near(record: Record, row: np.ndarray, jets: Jets, jet: np.ndarray, radius: float) -> np.ndarray:
+def _near(
+    record: GeneratorRecord, row: np.ndarray, jets: ClusteredJets, jet: np.ndarray, radius: float
+) -> np.ndarray:
     px, py, pz, _ = record.momentum[:, row]
     pt = np.hypot(px, py)
     apart = delta_r_squared(pseudorapidity(pt, pz), np.arctan2(py, px), jets.eta[jet], jets.phi[jet])

@@ -15,10 +15,10 @@ from tamis.features import (
     Feature,
     InputRows,
     columns_read,
+    explain_missing_columns,
     find_inputs,
-    frame_read,
+    frame_of,
     input_rows,
-    telling_needs,
 )
 
 PIECE_BYTES = 32_000_000  # of a model's inputs: so much is made of events at a time
@@ -56,7 +56,7 @@ def score_events(
         if isinstance(files, EventReader)
         else read_events(files, columns=columns_read(features), optional=extra)
     )
-    with telling_needs(features):
+    with explain_missing_columns(features):
         for chunk in reader:
             with of_file(chunk.file):
                 scored = score_batch(session, chunk.events, extra)
@@ -68,7 +68,7 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
     features = check_scores(session)
     there = [name for name in extra if name in events]
     start = now_ns()
-    whole = frame_read(features, events, there)
+    whole = frame_of(features, events, there)
     feature_ns, score_ns = now_ns() - start, 0
     pieces, found = [], []
     for first, frame in _pieces(whole, events_at_once(session.bundle)):
@@ -170,10 +170,10 @@ def check_scores(session: Session) -> dict[str, Feature]:
 
 
 def _rows_of_files(features: Mapping[str, Feature], reader: EventReader, at_once: int) -> Iterator[InputRows]:
-    with telling_needs(features):
+    with explain_missing_columns(features):
         for chunk in reader:
             with of_file(chunk.file):
-                whole = frame_read(features, chunk.events)
+                whole = frame_of(features, chunk.events)
             for _, frame in _pieces(whole, at_once):
                 with of_file(chunk.file):
                     rows = input_rows(features, frame)

@@ -22,7 +22,7 @@ from tamis.events import (
     read_arrays,
     read_events,
 )
-from tamis.features import Feature, columns_read, telling_needs
+from tamis.features import Feature, columns_read, explain_missing_columns
 from tamis.trigger.score import Scored, check_decides, check_rows, features_of, score_batch
 
 KEPT = ("pt", "mass")  # of the jets that rows are about
@@ -180,7 +180,7 @@ def _event_pieces(
 ) -> Iterator[Piece]:
     """Score events; what of their identity had to be made up is added to `made_up`."""
     features = features_of(session.bundle)
-    with telling_needs(features):
+    with explain_missing_columns(features):
         for chunk in reader:
             made_up.update(chunk.synthesised)
             with of_file(chunk.file):

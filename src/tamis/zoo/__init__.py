@@ -1,40 +1,37 @@
-"""The reference models: what they are, how each is trained, and the trained ones that are shipped."""
+"""The reference networks, their training, and the bundles that are shipped."""
 
-from tamis.zoo.networks.array_models import ARRAY_MODELS, ArrayModel
-from tamis.zoo.networks.classifiers import (
-    CLASSIFIERS,
-    QUANTISED,
-    TAGGERS,
-    TOPOLOGIES,
+from tamis.zoo.data import ReadOptions, TaggedFrames
+from tamis.zoo.networks import (
+    AnomalyDetector,
+    ArrayModel,
+    AutoencoderRecipe,
     Classifier,
-    Reading,
+    NetworkSpec,
+    Recipe,
     Tagger,
-    Truth,
+    TruthMatching,
+    UntrainedNetwork,
+    find_network,
+    networks,
+    register,
 )
-from tamis.zoo.networks.models import LATENT_SIZES, MODELS, DetectorRecipe, ZooModel
-from tamis.zoo.networks.recipe import Recipe
-from tamis.zoo.training.train import train, train_classifier, train_on_arrays
-from tamis.zoo.training.untrained import UNTRAINED, pack_untrained
+from tamis.zoo.training import TrainingOptions, train
 
 __all__ = [
-    "ARRAY_MODELS",
-    "CLASSIFIERS",
-    "LATENT_SIZES",
-    "MODELS",
-    "QUANTISED",
-    "TAGGERS",
-    "TOPOLOGIES",
-    "UNTRAINED",
+    "AnomalyDetector",
     "ArrayModel",
+    "AutoencoderRecipe",
     "Classifier",
-    "DetectorRecipe",
-    "Reading",
+    "NetworkSpec",
+    "ReadOptions",
     "Recipe",
+    "TaggedFrames",
     "Tagger",
-    "Truth",
-    "ZooModel",
-    "pack_untrained",
+    "TrainingOptions",
+    "TruthMatching",
+    "UntrainedNetwork",
+    "find_network",
+    "networks",
+    "register",
     "train",
-    "train_classifier",
-    "train_on_arrays",
 ]

@@ -1,4 +1,4 @@
-"""The bundles that come with the package."""
+"""Paths of the shipped bundles."""
 
 from __future__ import annotations
 
@@ -7,69 +7,69 @@ from pathlib import Path
 
 
 def conv_vae() -> Path:
-    """Return where the shipped conv-vae is."""
-    return _place("conv-vae.tamis")
+    """Return the path of the shipped conv-vae."""
+    return _path("conv-vae.tamis")
 
 
 def graph_vae() -> Path:
-    """Return where the shipped graph-vae is."""
-    return _place("graph-vae.tamis")
+    """Return the path of the shipped graph-vae."""
+    return _path("graph-vae.tamis")
 
 
 def topology_gru() -> Path:
-    """Return where the shipped topology-gru is."""
-    return _place("topology-gru.tamis")
+    """Return the path of the shipped topology-gru."""
+    return _path("topology-gru.tamis")
 
 
 def topology_lstm() -> Path:
-    """Return where the shipped topology-lstm is."""
-    return _place("topology-lstm.tamis")
+    """Return the path of the shipped topology-lstm."""
+    return _path("topology-lstm.tamis")
 
 
 def topology_hlf() -> Path:
-    """Return where the shipped topology-hlf is."""
-    return _place("topology-hlf.tamis")
+    """Return the path of the shipped topology-hlf."""
+    return _path("topology-hlf.tamis")
 
 
 def topology_both() -> Path:
-    """Return where the shipped topology-both is."""
-    return _place("topology-both.tamis")
+    """Return the path of the shipped topology-both."""
+    return _path("topology-both.tamis")
 
 
 def egamma() -> Path:
-    """Return where the shipped electron-photon tagger is."""
-    return _place("egamma.tamis")
+    """Return the path of the shipped electron-photon tagger."""
+    return _path("egamma.tamis")
 
 
 def quark_gluon() -> Path:
-    """Return where the shipped quark-gluon tagger is."""
-    return _place("quark-gluon.tamis")
+    """Return the path of the shipped quark-gluon tagger."""
+    return _path("quark-gluon.tamis")
 
 
 def top() -> Path:
-    """Return where the shipped top tagger is."""
-    return _place("top.tamis")
+    """Return the path of the shipped top tagger."""
+    return _path("top.tamis")
 
 
 def tau() -> Path:
-    """Return where the shipped tau tagger is."""
-    return _place("tau.tamis")
+    """Return the path of the shipped tau tagger."""
+    return _path("tau.tamis")
 
 
 def facile() -> Path:
-    """Return where the shipped FACILE is."""
-    return _place("facile.tamis")
+    """Return the path of the shipped FACILE."""
+    return _path("facile.tamis")
 
 
 def em_trk_michel() -> Path:
-    """Return where the shipped EmTrkMichelId is."""
-    return _place("em-trk-michel.tamis")
+    """Return the path of the shipped EmTrkMichelId."""
+    return _path("em-trk-michel.tamis")
 
 
 def top_resnet() -> Path:
-    """Return where the shipped residual network on jet images is."""
-    return _place("top-resnet.tamis")
+    """Return the path of the shipped residual network on jet images."""
+    return _path("top-resnet.tamis")
 
 
-def _place(name: str) -> Path:
+def _path(name: str) -> Path:
     return Path(str(files("tamis.zoo"))) / "bundles" / name

@@ -14,7 +14,7 @@ from tamis.engines import open as open_session
 from tamis.measure.physics.array_classes import class_figures, confusion
 from tamis.measure.physics.energies import empty_rows, energy_bins
 from tamis.records import ArrayEvaluation
-from tamis.zoo.data.arrays import load_arrays
+from tamis.zoo.data import load_arrays
 
 ROWS_AT_ONCE = 4096
 

@@ -13,10 +13,10 @@ from tamis.engines import open as open_session
 from tamis.events import EventReader, read_events
 from tamis.features import columns_read
 from tamis.measure.physics.discrimination import EvaluationSample, discriminate, histogram
-from tamis.measure.physics.tagging import tagged_samples, tagger_of
+from tamis.measure.physics.tagging import tagged_frames, tagged_samples
 from tamis.records import Evaluation, SampleFacts
 from tamis.trigger import features_of, score_events
-from tamis.zoo import Reading, Tagger
+from tamis.zoo import ReadOptions, TaggedFrames
 
 JET_PROPERTIES = ("pt", "mass", "tau1", "tau2", "nConstituents")  # columns of the scored jets
 # Larger is more signal-like. tau21 is small for two-pronged jets, so it is negated; the multiplicity of a signal may be
@@ -56,7 +56,7 @@ def evaluate_bundle(
                 f"pack it with --score {score}:0 (or another column)"
             )
         samples_of = {"background": background, **signals}
-        tagger = tagger_of(bundle)
+        tagger = tagged_frames(bundle)
         if tagger is None:
             jets = _jets(bundle)
             scored = {
@@ -64,7 +64,7 @@ def evaluate_bundle(
                 for name, files in samples_of.items()
             }
         else:
-            scored = _tagged(session, tagger, samples_of, seed, Reading(None, tree, skip_bad_files))
+            scored = _tagged(session, tagger, samples_of, seed, ReadOptions(None, tree, skip_bad_files))
     samples = [sample for sample, _ in scored.values()]
     common = [v for v in samples[0].values if all(v in sample.values for sample in samples)]
     rng = np.random.default_rng(seed)
@@ -153,8 +153,13 @@ def _sample(
 
 
 def _tagged(
-    session: Session, tagger: Tagger, files: Mapping[str, Sequence[str]], seed: int, reading: Reading
+    session: Session,
+    tagger: TaggedFrames,
+    files: Mapping[str, Sequence[str]],
+    seed: int,
+    reading: ReadOptions,
 ) -> dict[str, tuple[EvaluationSample, SampleFacts]]:
+    found = tagged_samples(session, tagger, files, seed=seed, reading=reading)
     return {
         name: (
             sample,
@@ -162,7 +167,7 @@ def _tagged(
                 name=name, files=rows.files, events=rows.events, jets=len(sample), skipped=rows.skipped
             ),
         )
-        for name, (sample, rows) in tagged_samples(session, tagger, files, seed=seed, reading=reading).items()
+        for name, (sample, rows) in found.items()
     }
 
 

@@ -11,28 +11,27 @@ from tamis.bundle import Bundle
 from tamis.engines import Session
 from tamis.features import find_inputs
 from tamis.measure.physics.discrimination import EvaluationSample
-from tamis.zoo import TAGGERS, Reading, Tagger
-from tamis.zoo.data.class_rows import ClassRows
-from tamis.zoo.data.truth_frames import load_kind, same_spectrum
+from tamis.zoo import ReadOptions, TaggedFrames, TruthMatching
+from tamis.zoo.data import ClassRows, same_spectrum
 
 FRAMES_AT_ONCE = 64
 BASELINE_COLUMNS = ("mass", "tau1", "tau2", "nConstituents")
 
 
-def tagger_of(bundle: Bundle) -> Tagger | None:
-    """Return the tagger whose frames a bundle reads, or None."""
-    features = [spec.feature for spec in bundle.manifest.signature.inputs]
-    same = (tagger for tagger in TAGGERS.values() if list(tagger.features.values()) == features)
-    return TAGGERS.get(bundle.name) or next(same, None)
+def tagged_frames(bundle: Bundle) -> TaggedFrames | None:
+    """Return the frames of a bundle whose manifest records how a tagger's frames were labelled in its training."""
+    truth = TruthMatching.parse(bundle.manifest.training.get("truth"))
+    features = {spec.name: spec.feature for spec in bundle.manifest.signature.inputs if spec.feature}
+    return None if truth is None or not features else TaggedFrames(bundle.name, find_inputs(features), truth)
 
 
 def tagged_samples(
     session: Session,
-    tagger: Tagger,
+    tagger: TaggedFrames,
     files: Mapping[str, Sequence[str]],
     *,
     seed: int,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> dict[str, tuple[EvaluationSample, ClassRows]]:
     """Return background and signal with their rows, sampled to have the same pT spectrum of the seeds."""
     if len(files) != 2:
@@ -40,10 +39,10 @@ def tagged_samples(
             "a tagger is evaluated on one signal at a time, since background and signal are sampled to one pT spectrum; "
             "pass one --signal"
         )
-    (feature,) = find_inputs(tagger.features).values()
+    feature = next(iter(tagger.features.values()))
     extra = () if feature.jets is None else tuple(f"{feature.jets}_{name}" for name in BASELINE_COLUMNS)
     loaded = {
-        name: load_kind(tagger, paths, "background" if name == "background" else "signal", reading, extra)
+        name: tagger.load(paths, "background" if name == "background" else "signal", reading, extra)
         for name, paths in files.items()
     }
     first, second = (rows.about["pt"] for rows in loaded.values())
@@ -55,20 +54,28 @@ def tagged_samples(
 
 
 def _values(
-    session: Session, tagger: Tagger, name: str, rows: ClassRows, indices: np.ndarray
+    session: Session, tagger: TaggedFrames, name: str, rows: ClassRows, indices: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return the score and the baselines, one value per frame."""
+    """Return the score and the baselines, one value per frame; the width of an image is a baseline too."""
+    score = session.bundle.manifest.score or "score"
+    first, feature = next(iter(tagger.features.items()))
     scores, widths = [], []
     with progress(f"scoring {name}", len(indices), "frames") as advance:
         for start in range(0, len(indices), FRAMES_AT_ONCE):
-            frames = rows.inputs["frames"][indices[start : start + FRAMES_AT_ONCE]]
-            scores.append(session.run(frames)[session.bundle.manifest.score or "score"].reshape(-1))
-            widths.append(_width(frames, tagger))
-            advance(len(frames))
+            inputs = {
+                key: store[indices[start : start + FRAMES_AT_ONCE]] for key, store in rows.inputs.items()
+            }
+            scores.append(session.run(**inputs)[score].reshape(-1))
+            if inputs[first].ndim == 4:
+                widths.append(_width(inputs[first], feature.channels))
+            advance(len(inputs[first]))
     columns = {key.split("_", 1)[1]: values[indices] for key, values in rows.about.items() if "_" in key}
-    width = np.concatenate(widths)
-    values = {session.bundle.manifest.score or "score": np.concatenate(scores), **_baselines(columns)}
-    return values | {"jet pT": rows.about["pt"][indices].astype(np.float64), "width": width, "-width": -width}
+    values = {score: np.concatenate(scores), **_baselines(columns)}
+    values["jet pT"] = rows.about["pt"][indices].astype(np.float64)
+    if widths:
+        width = np.concatenate(widths)
+        values |= {"width": width, "-width": -width}
+    return values
 
 
 def _baselines(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -83,12 +90,11 @@ def _baselines(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return baselines
 
 
-def _width(frames: np.ndarray, tagger: Tagger) -> np.ndarray:
+def _width(frames: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     """Return the energy-weighted mean distance from the centre, in pixels; of the calorimeter channels if there are any."""
-    calorimeters = [name for name in ("ECAL", "HCAL") if name in tagger.channels] or tagger.channels
-    channels = [tagger.channels.index(name) for name in calorimeters]
-    energy = frames[:, channels].sum(axis=1, dtype=np.float64)
-    step = np.arange(tagger.size) - tagger.size // 2
+    calorimeters = [number for number, name in enumerate(names) if name in ("ECAL", "HCAL")]
+    energy = frames[:, calorimeters or slice(None)].sum(axis=1, dtype=np.float64)
+    step = np.arange(frames.shape[-1]) - frames.shape[-1] // 2
     distance = np.hypot(step[:, None], step)
     total = np.maximum(energy.sum(axis=(1, 2)), 1e-6)
     width: np.ndarray = (energy * distance).sum(axis=(1, 2)) / total

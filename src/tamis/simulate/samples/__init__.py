@@ -1,5 +1,5 @@
-"""Simulated samples that are no collisions: channels, clusters, wire patches, as arrays with a row each."""
+"""Simulated samples of arrays, with one row per calorimeter channel, cluster or wire patch."""
 
-from tamis.simulate.samples.sample import SAMPLES, Sample, simulate_sample
+from tamis.simulate.samples.sample import ARRAY_SAMPLES, ArraySample, simulate_sample
 
-__all__ = ["SAMPLES", "Sample", "simulate_sample"]
+__all__ = ["ARRAY_SAMPLES", "ArraySample", "simulate_sample"]

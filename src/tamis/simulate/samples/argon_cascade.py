@@ -1,6 +1,6 @@
-"""Electrons and photons in liquid argon: ionisation, scattering, bremsstrahlung, pairs and Compton electrons, step by step.
+"""Electrons and photons in liquid argon: ionisation, scattering, bremsstrahlung, pair production, Compton scattering.
 
-All electrons of many events take their steps together. Cross-sections have the right size and the right trend, no more.
+All electrons of many events are stepped together. Cross-sections have a realistic size and energy dependence only.
 """
 
 from __future__ import annotations
@@ -12,105 +12,121 @@ import numpy as np
 from tamis.simulate.samples.argon_space import Deposits, isotropic, scattered
 
 X0_CM = 14.0
-STEP_CM = 0.4
+SHOWER_STEP_CM = 0.4
 LOSS_MEV_PER_CM = 2.1
 SOFTEST_PHOTON_MEV = 1.0
-LEAST_MEV = 0.5  # an electron or photon below is absorbed where it is
+ABSORPTION_MEV = 0.5  # electrons and photons with less energy are absorbed
 PAIR_CM = 20.0
-LOST_CM = 100.0  # from the middle: nothing comes back from there
+ESCAPE_CM = 100.0  # from the centre: particles beyond are dropped
 STEPS_MAX = 2000
 
 
 @dataclass(frozen=True)
-class Flying:
-    """Electrons, or photons: each with its event and the class that its deposits have."""
+class ShowerParticles:
+    """Electrons or photons, each with its event and the class label of its deposits."""
 
     event: np.ndarray
     label: np.ndarray
     place: np.ndarray  # (n, 3) in cm
-    heading: np.ndarray  # (n, 3), of length one
+    heading: np.ndarray  # (n, 3), unit vectors
     energy: np.ndarray  # kinetic, in MeV
 
     def __len__(self) -> int:
-        """Return how many."""
+        """Return the number of particles."""
         return len(self.event)
 
-    def take(self, rows: np.ndarray) -> Flying:
-        """Return some of them."""
-        return Flying(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+    def take(self, rows: np.ndarray) -> ShowerParticles:
+        """Return the particles selected by a mask or by indices."""
+        return ShowerParticles(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     @classmethod
-    def joined(cls, *parts: Flying) -> Flying:
-        """Put some together."""
+    def concatenate(cls, *parts: ShowerParticles) -> ShowerParticles:
+        """Concatenate sets of particles."""
         return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
 
 
 def cascade(
-    electrons: Flying, photons: Flying, photon_label: int, rng: np.random.Generator
+    electrons: ShowerParticles, photons: ShowerParticles, photon_label: int, rng: np.random.Generator
 ) -> list[Deposits]:
-    """Follow everything until it has stopped or is far away; what photons leave has a label of its own."""
-    found: list[Deposits] = []
+    """Track all particles until they stop or escape; deposits from photons get the label `photon_label`."""
+    deposits: list[Deposits] = []
     for _ in range(STEPS_MAX):
         if len(photons):
-            made, photons, absorbed = _convert(photons, photon_label, rng)
-            electrons = Flying.joined(electrons, made)
-            found.append(absorbed)
+            new, photons, absorbed = _convert(photons, photon_label, rng)
+            electrons = ShowerParticles.concatenate(electrons, new)
+            deposits.append(absorbed)
         if not len(electrons):
             if not len(photons):
                 break
             continue
-        electrons, radiated, left = _step(electrons, rng)
-        found.append(left)
-        photons = Flying.joined(photons, radiated)
-    return found
+        electrons, radiated, ionisation = _step(electrons, rng)
+        deposits.append(ionisation)
+        photons = ShowerParticles.concatenate(photons, radiated)
+    return deposits
 
 
-def _step(electrons: Flying, rng: np.random.Generator) -> tuple[Flying, Flying, Deposits]:
-    """Return electrons after a step, the photons that they radiated, and what they left."""
+def _step(
+    electrons: ShowerParticles, rng: np.random.Generator
+) -> tuple[ShowerParticles, ShowerParticles, Deposits]:
+    """Return electrons after a step, the photons that they radiated, and their ionisation."""
     n, energy = len(electrons), electrons.energy
-    lost = LOSS_MEV_PER_CM * STEP_CM * (1.0 + 0.15 * rng.standard_normal(n) + rng.exponential(0.08, n))
+    lost = LOSS_MEV_PER_CM * SHOWER_STEP_CM * (1.0 + 0.15 * rng.standard_normal(n) + rng.exponential(0.08, n))
     lost = np.minimum(np.maximum(lost, 0.1), energy)
-    place = electrons.place + 0.5 * STEP_CM * electrons.heading
-    left = Deposits(electrons.event, electrons.label, place, lost, np.full(n, STEP_CM))
+    place = electrons.place + 0.5 * SHOWER_STEP_CM * electrons.heading
+    ionisation = Deposits(electrons.event, electrons.label, place, lost, np.full(n, SHOWER_STEP_CM))
     momentum = np.sqrt(energy * (energy + 1.022))
-    angle = np.minimum(13.6 / momentum * np.sqrt(STEP_CM / X0_CM), 0.8)
+    angle = np.minimum(13.6 / momentum * np.sqrt(SHOWER_STEP_CM / X0_CM), 0.8)
     heading = scattered(electrons.heading, angle, rng)
     after = energy - lost
     softest = SOFTEST_PHOTON_MEV
     spectrum = np.maximum(np.log(np.maximum(after, softest) / softest), 0.0)
-    emits = rng.random(n) < STEP_CM / X0_CM * 4.0 / 3.0 * spectrum
-    share = np.exp(-rng.random(n) * spectrum)  # of the energy, with equal chances for equal ratios
+    emits = rng.random(n) < SHOWER_STEP_CM / X0_CM * 4.0 / 3.0 * spectrum
+    share = np.exp(-rng.random(n) * spectrum)  # fraction of the energy, uniform in its logarithm
     emits &= rng.random(n) < 1.0 - share + 0.75 * share**2
-    radiated = Flying(electrons.event, electrons.label, electrons.place, heading, share * after).take(emits)
+    radiated = ShowerParticles(
+        electrons.event, electrons.label, electrons.place, heading, share * after
+    ).take(emits)
     after = np.where(emits, after * (1.0 - share), after)
-    moved = Flying(
-        electrons.event, electrons.label, electrons.place + STEP_CM * electrons.heading, heading, after
+    moved = ShowerParticles(
+        electrons.event, electrons.label, electrons.place + SHOWER_STEP_CM * electrons.heading, heading, after
     )
-    return moved.take(_stays(moved)), radiated, left
+    return moved.take(_stays(moved)), radiated, ionisation
 
 
-def _convert(photons: Flying, label: int, rng: np.random.Generator) -> tuple[Flying, Flying, Deposits]:
-    """Let photons fly to where they interact; return the electrons, the photons that go on, and what is absorbed."""
+def _convert(
+    photons: ShowerParticles, label: int, rng: np.random.Generator
+) -> tuple[ShowerParticles, ShowerParticles, Deposits]:
+    """Let photons interact; return the electrons, the scattered photons, and the absorbed energy."""
     n, energy = len(photons), photons.energy
-    mean_cm = np.where(energy < 5.0, 12.0 * np.maximum(energy, LEAST_MEV) ** 0.45, PAIR_CM + 30.0 / energy)
+    mean_cm = np.where(
+        energy < 5.0, 12.0 * np.maximum(energy, ABSORPTION_MEV) ** 0.45, PAIR_CM + 30.0 / energy
+    )
     place = photons.place + rng.exponential(mean_cm)[:, None] * photons.heading
     pair = rng.random(n) < energy / (energy + 12.0)
     share = rng.random(n)
     labels = np.full(n, label)
     spread = np.minimum(3.0 / energy, 0.6)
-    first = Flying(photons.event, labels, place, scattered(photons.heading, spread, rng), share * energy)
-    second = Flying(
+    first = ShowerParticles(
+        photons.event, labels, place, scattered(photons.heading, spread, rng), share * energy
+    )
+    second = ShowerParticles(
         photons.event, labels, place, scattered(photons.heading, spread, rng), (1.0 - share) * energy
     )
-    onward = Flying(photons.event, labels, place, isotropic(n, rng), (1.0 - share) * energy)
-    made = Flying.joined(first, second.take(pair))
-    soft = made.energy < LEAST_MEV
+    onward = ShowerParticles(photons.event, labels, place, isotropic(n, rng), (1.0 - share) * energy)
+    new = ShowerParticles.concatenate(first, second.take(pair))
+    soft = new.energy < ABSORPTION_MEV
     absorbed = Deposits(
-        made.event[soft], made.label[soft], made.place[soft], made.energy[soft], np.full(soft.sum(), STEP_CM)
+        new.event[soft],
+        new.label[soft],
+        new.place[soft],
+        new.energy[soft],
+        np.full(soft.sum(), SHOWER_STEP_CM),
     )
     going = onward.take(~pair)
-    return made.take(~soft & _stays(made)), going.take(_stays(going)), absorbed
+    return new.take(~soft & _stays(new)), going.take(_stays(going)), absorbed
 
 
-def _stays(flying: Flying) -> np.ndarray:
-    return (flying.energy >= LEAST_MEV) & (np.abs(flying.place).max(axis=1, initial=0.0) < LOST_CM)
+def _stays(particles: ShowerParticles) -> np.ndarray:
+    return (particles.energy >= ABSORPTION_MEV) & (
+        np.abs(particles.place).max(axis=1, initial=0.0) < ESCAPE_CM
+    )

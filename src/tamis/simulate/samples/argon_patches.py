@@ -1,67 +1,67 @@
-"""Patches of a wire plane in a liquid-argon chamber, each about a hit, by the particle that made the hit.
+"""Patches of a wire plane in a liquid-argon chamber around hits, labelled by the particle that made the hit.
 
-A window of 75 cm holds cosmic muons that pass, one that stops and may decay, showers, a proton and a pion. Their charge
-recombines, diffuses, and is seen in cells of a wire by six ticks; noise is added, some wires are dead.
+A window of 75 cm contains passing cosmic muons, one that stops and may decay, showers, and a proton or a pion. The charge
+recombines, diffuses, and is read out in cells of one wire by six ticks; noise is added, and some wires are dead.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from tamis.simulate.samples.argon_cascade import Flying, cascade
-from tamis.simulate.samples.argon_space import Deposits, isotropic, joined, normalised
-from tamis.simulate.samples.argon_tracks import Tracks, follow, range_cm
+from tamis.simulate.samples.argon_cascade import ShowerParticles, cascade
+from tamis.simulate.samples.argon_space import Deposits, concatenate_deposits, isotropic, normalised
+from tamis.simulate.samples.argon_tracks import ArgonTracks, follow, range_cm
 from tamis.simulate.seeds import Seeds
 
-CLASSES = ("track", "em", "michel")
+PATCH_CLASSES = ("track", "em", "michel")
 TRACK, EM, MICHEL = range(3)
-CELL_CM = 0.47  # wire pitch; six ticks of 0.5 us at 1.6 mm/us are as much
+CELL_CM = 0.47  # wire pitch, and the drift in six ticks of 0.5 us at 1.6 mm/us
 WINDOW, PATCH = 160, 48  # cells
-PER_EVENT = 10  # patches
+PATCHES_PER_EVENT = 10
 DIFFUSION_CM = 0.12
 NOISE_MEV, HIT_MEV = 0.06, 0.35
-STEP_MEV = 0.01  # of the digitiser
-SHAPING = 0.08  # of the charge seen a cell earlier, and as much a cell later
+DIGITISER_STEP_MEV = 0.01
+SHAPING = 0.08  # fraction of the charge that appears one cell earlier, and one cell later
 DEAD_WIRES = 0.01
 MICHEL_END_MEV = 52.8
-DECAYS = 0.85  # of the muons that stop; the others are captured
+DECAY_FRACTION = 0.85  # of stopping muons; the others are captured
 SHOWER_MEV = (50.0, 1500.0)
 HALF_CM = 0.5 * WINDOW * CELL_CM
 
 
 def make_patches(n: int, seeds: Seeds) -> dict[str, np.ndarray]:
-    """Return patches (n, 1, 48, 48) in MeV, the class of the hit in the middle, and simple variables of the patch."""
-    seen, charge = windows(-(-n // PER_EVENT), seeds)
-    event, wire, tick, label = _hits(seen, charge, seeds.stream("hits"))
-    patches = cropped(seen, event, wire, tick)[:n]
+    """Return patches (n, 1, 48, 48) in MeV, the class of the central hit, and simple variables of each patch."""
+    signal, charge = windows(-(-n // PATCHES_PER_EVENT), seeds)
+    event, wire, tick, label = _hits(signal, charge, seeds.stream("hits"))
+    patches = cropped(signal, event, wire, tick)[:n]
     return {
-        "patches": (np.round(patches / STEP_MEV) * STEP_MEV)[:, None].astype(np.float32),
+        "patches": (np.round(patches / DIGITISER_STEP_MEV) * DIGITISER_STEP_MEV)[:, None].astype(np.float32),
         "label": label[:n].astype(np.int64),
         **{name: values.astype(np.float32) for name, values in simple_variables(patches).items()},
     }
 
 
 def windows(events: int, seeds: Seeds) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is seen (events, wires, ticks) in MeV, with noise and dead wires, and the charge by class without."""
+    """Return the signal (events, wires, ticks) in MeV, and the charge by class before noise and dead wires."""
     rng = seeds.stream("argon")
     charge = plane(particles(events, rng), events, rng)
-    seen: np.ndarray = charge.sum(axis=1)
-    seen += NOISE_MEV * seeds.stream("noise").standard_normal(seen.shape)
-    seen *= seeds.stream("dead wires").random((events, WINDOW, 1)) > DEAD_WIRES
-    return seen, charge
+    signal: np.ndarray = charge.sum(axis=1)
+    signal += NOISE_MEV * seeds.stream("noise").standard_normal(signal.shape)
+    signal *= seeds.stream("dead wires").random((events, WINDOW, 1)) > DEAD_WIRES
+    return signal, charge
 
 
 def particles(events: int, rng: np.random.Generator) -> Deposits:
-    """Return what all particles of some events leave."""
+    """Return the deposits of all particles of some events."""
     number = np.arange(events)
-    found = []
+    deposits = []
     passing = np.repeat(number, rng.integers(1, 3, events))
-    found.append(follow(_passing(passing, rng), TRACK, rng)[0])
+    deposits.append(follow(_passing(passing, rng), TRACK, rng)[0])
     stopping, ends = follow(_stopping(number, rng), TRACK, rng)
     short, _ = follow(_short(number, rng), TRACK, rng)
-    found += [stopping, short]
-    decays = rng.random(events) < DECAYS
-    electrons = Flying(
+    deposits += [stopping, short]
+    decays = rng.random(events) < DECAY_FRACTION
+    electrons = ShowerParticles(
         number[decays],
         np.full(decays.sum(), MICHEL),
         ends[decays],
@@ -72,26 +72,26 @@ def particles(events: int, rng: np.random.Generator) -> Deposits:
     low, high = np.log(SHOWER_MEV)
     energy = np.exp(rng.uniform(low, high, len(primary)))
     place = rng.uniform(-HALF_CM, HALF_CM, (len(primary), 3))
-    showers = Flying(primary, np.full(len(primary), EM), place, isotropic(len(primary), rng), energy)
+    showers = ShowerParticles(primary, np.full(len(primary), EM), place, isotropic(len(primary), rng), energy)
     photon = rng.random(len(primary)) < 0.5
-    electrons = Flying.joined(electrons, showers.take(~photon))
-    return joined([*found, *cascade(electrons, showers.take(photon), EM, rng)])
+    electrons = ShowerParticles.concatenate(electrons, showers.take(~photon))
+    return concatenate_deposits([*deposits, *cascade(electrons, showers.take(photon), EM, rng)])
 
 
 def michel_energies(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return kinetic energies in MeV of electrons of muon decays: x^2 (3 - 2 x), by rejection."""
+    """Return kinetic energies in MeV of electrons from muon decays: spectrum x^2 (3 - 2 x), by rejection."""
     x = rng.random((n, 40))
     good = rng.random((n, 40)) < x**2 * (3.0 - 2.0 * x)
-    found: np.ndarray = MICHEL_END_MEV * x[np.arange(n), good.argmax(axis=1)]
-    return found
+    energy: np.ndarray = MICHEL_END_MEV * x[np.arange(n), good.argmax(axis=1)]
+    return energy
 
 
-def _passing(event: np.ndarray, rng: np.random.Generator) -> Tracks:
+def _passing(event: np.ndarray, rng: np.random.Generator) -> ArgonTracks:
     n = len(event)
     heading = _downwards(n, rng)
     through = rng.uniform(-HALF_CM, HALF_CM, (n, 3))
     half = 2.0 * HALF_CM
-    return Tracks(
+    return ArgonTracks(
         event,
         through - half * heading,
         heading,
@@ -101,44 +101,44 @@ def _passing(event: np.ndarray, rng: np.random.Generator) -> Tracks:
     )
 
 
-def _stopping(event: np.ndarray, rng: np.random.Generator) -> Tracks:
+def _stopping(event: np.ndarray, rng: np.random.Generator) -> ArgonTracks:
     n = len(event)
     heading = _downwards(n, rng)
     end = rng.uniform(-0.7 * HALF_CM, 0.7 * HALF_CM, (n, 3))
     length = np.full(n, 1.6 * HALF_CM)
-    return Tracks(event, end - length[:, None] * heading, heading, length, length, np.zeros(n, bool))
+    return ArgonTracks(event, end - length[:, None] * heading, heading, length, length, np.zeros(n, bool))
 
 
-def _short(event: np.ndarray, rng: np.random.Generator) -> Tracks:
-    """Return a proton or a pion in each event, which stops."""
+def _short(event: np.ndarray, rng: np.random.Generator) -> ArgonTracks:
+    """Return a stopping proton or pion in each event."""
     n = len(event)
     proton = rng.random(n) < 0.5
     kinetic = rng.uniform(60.0, 350.0, n)
     length = np.where(proton, range_cm(kinetic, proton=True), range_cm(kinetic, proton=False))
     place = rng.uniform(-0.8 * HALF_CM, 0.8 * HALF_CM, (n, 3))
-    return Tracks(event, place, isotropic(n, rng), np.minimum(length, 150.0), length, proton)
+    return ArgonTracks(event, place, isotropic(n, rng), np.minimum(length, 150.0), length, proton)
 
 
 def _downwards(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return directions of cosmic muons, the drift and the wires being horizontal and vertical."""
+    """Return downward directions of cosmic muons; the third axis is vertical."""
     heading = isotropic(n, rng)
     heading[:, 2] = -np.abs(heading[:, 2])
     return normalised(heading)
 
 
 def plane(deposits: Deposits, events: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the charge (events, classes, wires, ticks) in MeV of an uncompressed signal."""
+    """Return the charge (events, classes, wires, ticks) in MeV of a signal without recombination."""
     per_cm = deposits.energy / deposits.length
     quenched = (
         deposits.energy / (1.0 + 0.0696 * per_cm) * (1.0 + 0.0696 * 2.1)
-    )  # Birks; one for a muon that passes
+    )  # Birks' law, normalised to a minimum-ionising muon
     place = deposits.place[:, :2] + DIFFUSION_CM * rng.standard_normal((len(quenched), 2))
     cell = np.floor((place + HALF_CM) / CELL_CM).astype(np.int64)
     inside = ((cell >= 0) & (cell < WINDOW)).all(axis=1)
-    row = (deposits.event[inside] * len(CLASSES) + deposits.label[inside]) * WINDOW + cell[inside, 0]
-    size = events * len(CLASSES) * WINDOW * WINDOW
+    row = (deposits.event[inside] * len(PATCH_CLASSES) + deposits.label[inside]) * WINDOW + cell[inside, 0]
+    size = events * len(PATCH_CLASSES) * WINDOW * WINDOW
     flat = np.bincount(row * WINDOW + cell[inside, 1], quenched[inside], minlength=size)
-    charge = flat.reshape(events, len(CLASSES), WINDOW, WINDOW)
+    charge = flat.reshape(events, len(PATCH_CLASSES), WINDOW, WINDOW)
     shaped = (1.0 - 2.0 * SHAPING) * charge
     shaped[..., 1:] += SHAPING * charge[..., :-1]
     shaped[..., :-1] += SHAPING * charge[..., 1:]
@@ -146,36 +146,39 @@ def plane(deposits: Deposits, events: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _hits(
-    seen: np.ndarray, charge: np.ndarray, rng: np.random.Generator
+    signal: np.ndarray, charge: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return hits of every event, as far as there are any with equal chances for the classes."""
+    """Return hits of every event, with equal probabilities for the classes that have hits."""
     label = charge.argmax(axis=1)
     most = charge.max(axis=1)
-    event, wire, tick = np.nonzero((seen > HIT_MEV) & (most > 0.5 * seen))
+    event, wire, tick = np.nonzero((signal > HIT_MEV) & (most > 0.5 * signal))
     kind = label[event, wire, tick]
-    key = event * len(CLASSES) + kind
-    count = np.bincount(key, minlength=len(seen) * len(CLASSES)).reshape(len(seen), len(CLASSES))
-    weight = 1.0 / count.ravel()[key] / (count > 0).sum(axis=1)[event]  # one in all of each event
+    key = event * len(PATCH_CLASSES) + kind
+    count = np.bincount(key, minlength=len(signal) * len(PATCH_CLASSES)).reshape(
+        len(signal), len(PATCH_CLASSES)
+    )
+    weight = 1.0 / count.ravel()[key] / (count > 0).sum(axis=1)[event]  # sums to 1 in each event
     chosen = np.searchsorted(
-        np.cumsum(weight), rng.random(PER_EVENT * len(seen)) + np.repeat(np.arange(len(seen)), PER_EVENT)
+        np.cumsum(weight),
+        rng.random(PATCHES_PER_EVENT * len(signal)) + np.repeat(np.arange(len(signal)), PATCHES_PER_EVENT),
     )
     chosen = np.minimum(chosen, len(event) - 1)
     return event[chosen], wire[chosen], tick[chosen], kind[chosen]
 
 
-def cropped(seen: np.ndarray, event: np.ndarray, wire: np.ndarray, tick: np.ndarray) -> np.ndarray:
-    """Return the patches about hits; what lies outside the window is empty."""
+def cropped(signal: np.ndarray, event: np.ndarray, wire: np.ndarray, tick: np.ndarray) -> np.ndarray:
+    """Return the patches around hits, with zeros outside the window."""
     half = PATCH // 2
-    padded = np.pad(seen, ((0, 0), (half, half), (half, half)))
+    padded = np.pad(signal, ((0, 0), (half, half), (half, half)))
     steps = np.arange(PATCH)
-    found: np.ndarray = padded[
+    patches: np.ndarray = padded[
         event[:, None, None], wire[:, None, None] + steps[:, None], tick[:, None, None] + steps
     ]
-    return found
+    return patches
 
 
 def simple_variables(patches: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what one might cut on: the charge of the hit, of the patch, and how straight it is about the hit."""
+    """Return variables for simple cuts: charges of the hit and of the patch, and the straightness around the hit."""
     half, reach = PATCH // 2, 7
     near = np.maximum(
         patches[:, half - reach : half + reach + 1, half - reach : half + reach + 1] - 0.15, 0.0

@@ -1,4 +1,4 @@
-"""Directions, and what particles leave along their way."""
+"""Directions and energy deposits in liquid argon."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Deposits:
-    """Energy left at places, each over a length of track."""
+    """Energies deposited at positions, each along a length of track."""
 
     event: np.ndarray
     label: np.ndarray
@@ -18,8 +18,8 @@ class Deposits:
     length: np.ndarray  # in cm
 
 
-def joined(parts: list[Deposits]) -> Deposits:
-    """Put deposits into one set."""
+def concatenate_deposits(parts: list[Deposits]) -> Deposits:
+    """Concatenate sets of deposits."""
     return Deposits(
         np.concatenate([p.event for p in parts]),
         np.concatenate([p.label for p in parts]),
@@ -30,18 +30,18 @@ def joined(parts: list[Deposits]) -> Deposits:
 
 
 def isotropic(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return directions (n, 3), all alike."""
+    """Return isotropic directions (n, 3)."""
     return normalised(rng.standard_normal((n, 3)))
 
 
 def normalised(vectors: np.ndarray) -> np.ndarray:
-    """Return vectors of length one."""
-    found: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-    return found
+    """Return unit vectors."""
+    unit: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return unit
 
 
 def scattered(heading: np.ndarray, angle: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return directions after scattering by angles of this width in each of two planes."""
+    """Return directions after scattering by random angles with this standard deviation in each of two planes."""
     kick = rng.standard_normal(heading.shape) * np.tan(angle)[:, None]
     kick -= (kick * heading).sum(axis=1, keepdims=True) * heading
     return normalised(heading + kick)

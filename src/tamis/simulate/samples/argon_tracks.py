@@ -1,4 +1,4 @@
-"""Muons, pions and protons in liquid argon: scattering, fluctuating losses, and their rise where a particle stops."""
+"""Muons, pions and protons in liquid argon: scattering, energy loss with fluctuations, and the Bragg peak."""
 
 from __future__ import annotations
 
@@ -9,74 +9,74 @@ import numpy as np
 from tamis.simulate.samples.argon_cascade import X0_CM
 from tamis.simulate.samples.argon_space import Deposits, isotropic, normalised
 
-STEP_CM = 0.3
+TRACK_STEP_CM = 0.3
 MIP_MEV_PER_CM = 2.1
-POWER = 0.42  # dE/dx falls with this power of the residual range
+RANGE_POWER = 0.42  # dE/dx falls with this power of the residual range
 MUON_RISE, PROTON_RISE = 8.0, 17.0  # MeV/cm at a residual range of 1 cm
 MUON_MEV, PROTON_MEV = 105.7, 938.3
 
 
 @dataclass(frozen=True)
-class Tracks:
-    """Tracks from their beginning; a residual range tells how far from stopping each one is there."""
+class ArgonTracks:
+    """Tracks at their start."""
 
     event: np.ndarray
     place: np.ndarray
     heading: np.ndarray
-    length: np.ndarray  # in cm, that is followed
-    left: np.ndarray  # residual range at the beginning, in cm
+    length: np.ndarray  # in cm, that is simulated
+    residual_range: np.ndarray  # at the start, in cm
     proton: np.ndarray
 
 
-def follow(tracks: Tracks, label: int, rng: np.random.Generator) -> tuple[Deposits, np.ndarray]:
-    """Return what tracks leave, and where each one ends."""
+def follow(tracks: ArgonTracks, label: int, rng: np.random.Generator) -> tuple[Deposits, np.ndarray]:
+    """Return the deposits of tracks, and the end of each."""
     n = len(tracks.event)
-    steps = np.ceil(tracks.length / STEP_CM).astype(np.int64)
+    steps = np.ceil(tracks.length / TRACK_STEP_CM).astype(np.int64)
     most = int(steps.max(initial=1))
-    along = np.minimum((np.arange(most) + 0.5) * STEP_CM, 1e6)[None, :]
+    along = np.minimum((np.arange(most) + 0.5) * TRACK_STEP_CM, 1e6)[None, :]
     inside = np.arange(most)[None, :] < steps[:, None]
-    residual = np.maximum(tracks.left[:, None] - along, 0.1)
+    residual = np.maximum(tracks.residual_range[:, None] - along, 0.1)
     rise = np.where(tracks.proton, PROTON_RISE, MUON_RISE)[:, None]
     mass = np.where(tracks.proton, PROTON_MEV, MUON_MEV)[:, None]
-    kinetic = rise / (1.0 - POWER) * residual ** (1.0 - POWER)
+    kinetic = rise / (1.0 - RANGE_POWER) * residual ** (1.0 - RANGE_POWER)
     momentum = np.sqrt(kinetic * (kinetic + 2.0 * mass))
-    angle = 13.6 * (kinetic + mass) / momentum**2 * np.sqrt(STEP_CM / X0_CM)
+    angle = 13.6 * (kinetic + mass) / momentum**2 * np.sqrt(TRACK_STEP_CM / X0_CM)
     kicks = rng.standard_normal((n, most, 2)) * np.minimum(angle, 0.3)[:, :, None]
     first, second = _across(tracks.heading, rng)
     bends = np.cumsum(kicks, axis=1)
     heading = normalised(
         tracks.heading[:, None] + bends[:, :, :1] * first[:, None] + bends[:, :, 1:] * second[:, None]
     )
-    ends = tracks.place[:, None] + np.cumsum(heading * STEP_CM, axis=1)
-    loss = np.maximum(rise * residual**-POWER, MIP_MEV_PER_CM) * STEP_CM
+    ends = tracks.place[:, None] + np.cumsum(heading * TRACK_STEP_CM, axis=1)
+    loss = np.maximum(rise * residual**-RANGE_POWER, MIP_MEV_PER_CM) * TRACK_STEP_CM
     energy = loss * _fluctuation(loss.shape, rng)
     rows, columns = np.nonzero(inside)
     deposits = Deposits(
         tracks.event[rows],
         np.full(len(rows), label),
-        (ends - 0.5 * STEP_CM * heading)[rows, columns],
+        (ends - 0.5 * TRACK_STEP_CM * heading)[rows, columns],
         energy[rows, columns],
-        np.full(len(rows), STEP_CM),
+        np.full(len(rows), TRACK_STEP_CM),
     )
     return deposits, ends[np.arange(n), np.maximum(steps - 1, 0)]
 
 
 def range_cm(kinetic_mev: np.ndarray, *, proton: bool) -> np.ndarray:
-    """Return how far a particle comes."""
+    """Return the range of particles with this kinetic energy."""
     rise = PROTON_RISE if proton else MUON_RISE
-    found: np.ndarray = (kinetic_mev * (1.0 - POWER) / rise) ** (1.0 / (1.0 - POWER))
-    return found
+    length: np.ndarray = (kinetic_mev * (1.0 - RANGE_POWER) / rise) ** (1.0 / (1.0 - RANGE_POWER))
+    return length
 
 
 def _across(heading: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return two directions across each one."""
-    some = isotropic(len(heading), rng)
-    first = normalised(some - (some * heading).sum(axis=1, keepdims=True) * heading)
+    """Return two perpendicular directions for each direction."""
+    other = isotropic(len(heading), rng)
+    first = normalised(other - (other * heading).sum(axis=1, keepdims=True) * heading)
     return first, np.cross(heading, first)
 
 
 def _fluctuation(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Return factors of mean one with the long tail of thin layers (Moyal's distribution)."""
+    """Return random factors with mean 1 and the long tail of thin layers (Moyal distribution)."""
     chi = rng.standard_normal(shape) ** 2
     moyal = -np.log(np.maximum(chi, 1e-6))  # mode 0, mean 1.27
     return np.maximum(1.0 + 0.12 * (moyal - 1.27), 0.4)

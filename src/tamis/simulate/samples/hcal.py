@@ -1,8 +1,8 @@
-"""Channels of a hadron calorimeter read out by silicon photomultipliers: what comes to them and what is digitised.
+"""Channels of a hadron calorimeter with silicon photomultipliers: deposited energies and digitised charges.
 
-The energy of every bunch crossing makes a pulse that is longer than the 25 ns between crossings. Photoelectrons
-fluctuate, the sensor has dark counts, the amplifier noise, and the digitiser steps that grow with the charge. The
-numbers are of the size of CMS's upgraded detector, and no more than that.
+The energy of every bunch crossing gives a pulse that is longer than the 25 ns between crossings. The simulation includes
+fluctuations of photoelectrons, dark counts, amplifier noise, and a digitiser with steps that grow with the charge. The
+parameters have the size of those of CMS's upgraded detector, but are not taken from it.
 """
 
 from __future__ import annotations
@@ -11,25 +11,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.simulate.samples.hcal_fit import method_0, template_fit
-from tamis.simulate.samples.hcal_pulse import CROSSINGS, IN_TIME, SAMPLES, fractions
+from tamis.simulate.samples.hcal_pulse import (
+    CROSSINGS,
+    IN_TIME,
+    TIME_SAMPLES,
+    fractions,
+    method_0,
+    template_fit,
+)
 from tamis.simulate.seeds import Seeds
 
-# Rings of channels: |ieta| from, to, cells in phi, depths. 16,560 channels in all.
-RINGS = ((1, 16, 72, 4), (17, 20, 72, 6), (21, 29, 36, 6))
+# Rings of channels: first and last |ieta|, cells in phi, depths. 16,560 channels in all.
+CHANNEL_RINGS = ((1, 16, 72, 4), (17, 20, 72, 6), (21, 29, 36, 6))
 BARREL_END, LAST_RING = 16, 29
 FC_PER_PE = 40.0
 PE_PER_GEV = 22.0  # of a new channel in the barrel
-CALIBRATION_SPREAD, MISCALIBRATION = 0.08, 0.02  # known channel by channel; not known
+CALIBRATION_SPREAD, MISCALIBRATION = 0.08, 0.02  # known for each channel; unknown
 AMPLIFIER_FC, STEP_FC, STEP_RELATIVE = 8.0, 3.1, 0.04
 GAIN_SPREAD_PER_PE = 0.3
 JITTER_NS = 1.5
-EMPTY = 0.25  # of the channels have nothing in time
-ENERGY_GEV = (0.05, 300.0)
+EMPTY_FRACTION = 0.25  # of channels without in-time energy
+CHANNEL_ENERGY_GEV = (0.05, 300.0)
 HARD_PILE_UP, HARD_PILE_UP_GEV = 0.01, 30.0
 
-VALUES = (
-    *(f"charge in time sample {i}, fC" for i in range(SAMPLES)),
+CHANNEL_VALUES = (
+    *(f"charge in time sample {i}, fC" for i in range(TIME_SAMPLES)),
     "pedestal, fC",
     "pedestal width, fC",
     "gain, GeV/fC",
@@ -42,7 +48,7 @@ VALUES = (
 
 @dataclass(frozen=True)
 class Channels:
-    """What is known about channels before anything comes to them."""
+    """Positions, calibration and dark counts of channels."""
 
     ieta: np.ndarray
     iphi: np.ndarray
@@ -57,15 +63,15 @@ class Channels:
 
     @property
     def pedestal_width(self) -> np.ndarray:
-        """Return its standard deviation in fC."""
+        """Return the standard deviation of the charge of an empty sample in fC."""
         return np.hypot(FC_PER_PE * np.sqrt(self.dark), AMPLIFIER_FC)
 
 
 def make_channels(n: int, seeds: Seeds) -> dict[str, np.ndarray]:
-    """Return the inputs (n, 15), the energy in time, and what simple reconstructions make of the samples."""
+    """Return the inputs (n, 15), the in-time energy, and the energies of two simple reconstructions."""
     channels = _channels(n, seeds.stream("channels"))
     energy = _energies(channels, seeds.stream("energies"))
-    charge = digitised(channels, energy, seeds.stream("charges"))
+    charge = digitised_charge(channels, energy, seeds.stream("charges"))
     inputs = np.column_stack(
         [
             charge,
@@ -87,7 +93,7 @@ def make_channels(n: int, seeds: Seeds) -> dict[str, np.ndarray]:
 
 
 def _channels(n: int, rng: np.random.Generator) -> Channels:
-    table = np.concatenate([_ring(*ring) for ring in RINGS])
+    table = np.concatenate([_ring(*ring) for ring in CHANNEL_RINGS])
     ieta, iphi, depth = table[rng.integers(0, len(table), n)].T
     ieta = ieta * np.where(rng.random(n) < 0.5, -1, 1)
     aged = np.clip((np.abs(ieta) - BARREL_END) / (LAST_RING - BARREL_END), 0.0, 1.0)
@@ -105,22 +111,22 @@ def _ring(first: int, last: int, phis: int, depths: int) -> np.ndarray:
 
 
 def _energies(channels: Channels, rng: np.random.Generator) -> np.ndarray:
-    """Return (n, crossings) in GeV: a broad spectrum in time, pile-up in the others."""
+    """Return the energies (n, crossings) in GeV: a broad spectrum in time, pile-up in the other crossings."""
     n = len(channels.ieta)
     forward = np.abs(channels.ieta) / LAST_RING
     mean = (0.5 + 2.0 * forward) / channels.depth
     occupied = rng.random((n, CROSSINGS)) < (0.25 + 0.35 * forward)[:, None]
-    found = np.where(occupied, rng.exponential(mean[:, None], (n, CROSSINGS)), 0.0)
+    energy = np.where(occupied, rng.exponential(mean[:, None], (n, CROSSINGS)), 0.0)
     hard = rng.random((n, CROSSINGS)) < HARD_PILE_UP
-    found += np.where(hard, rng.exponential(HARD_PILE_UP_GEV, (n, CROSSINGS)), 0.0)
-    low, high = np.log(ENERGY_GEV)
-    in_time = np.exp(low + (high - low) * rng.random(n) ** 1.5)  # soft ones are more frequent
-    found[:, IN_TIME] = np.where(rng.random(n) < EMPTY, 0.0, in_time)
-    return found
+    energy += np.where(hard, rng.exponential(HARD_PILE_UP_GEV, (n, CROSSINGS)), 0.0)
+    low, high = np.log(CHANNEL_ENERGY_GEV)
+    in_time = np.exp(low + (high - low) * rng.random(n) ** 1.5)  # soft energies are more frequent
+    energy[:, IN_TIME] = np.where(rng.random(n) < EMPTY_FRACTION, 0.0, in_time)
+    return energy
 
 
-def digitised(channels: Channels, energy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return (n, samples) of charge in fC."""
+def digitised_charge(channels: Channels, energy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the charges (n, samples) in fC."""
     n = len(energy)
     light = 1.0 / (FC_PER_PE * channels.gain) * (1.0 + MISCALIBRATION * rng.standard_normal(n))
     shape = fractions(JITTER_NS * rng.standard_normal((n, CROSSINGS)))

@@ -1,4 +1,4 @@
-"""What samples there are, and making one: block by block, from the seed alone."""
+"""The samples of arrays, simulated block by block from a seed."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A kind of sample: `make` gives so many rows of every array."""
+class ArraySample:
+    """A type of sample; `make` returns a number of rows of every array."""
 
     name: str
     description: str
-    rows: str  # what a row is of
+    rows: str  # what one row is
     number: int  # part of the seed
-    block: int  # rows that are made together; part of what a seed means
+    block: int  # rows simulated together; results depend on it as on the seed
     make: Callable[[int, Seeds], Arrays]
 
 
-SAMPLES = {
+ARRAY_SAMPLES = {
     sample.name: sample
     for sample in (
-        Sample(
+        ArraySample(
             "hcal-channels",
             "channels of a hadron calorimeter: eight time samples of a pulse with pile-up of other crossings",
             "channels",
@@ -37,7 +37,7 @@ SAMPLES = {
             16_000,
             hcal.make_channels,
         ),
-        Sample(
+        ArraySample(
             "wire-patches",
             "patches of a wire plane of a liquid-argon chamber about hits of tracks, showers and Michel electrons",
             "patches",
@@ -45,7 +45,7 @@ SAMPLES = {
             1000,
             argon_patches.make_patches,
         ),
-        Sample(
+        ArraySample(
             "ecal-clusters",
             "photons in a crystal calorimeter: 15 x 15 crystals with leakage, gaps, conversions, dead crystals and pile-up",
             "clusters",
@@ -58,20 +58,18 @@ SAMPLES = {
 
 
 def simulate_sample(name: str, n: int, *, seed: int = 1) -> Iterator[Arrays]:
-    """Make `n` rows, block by block; more rows with the same seed begin with the same ones."""
-    if name not in SAMPLES:
-        raise UsageError(f"no sample is called {name!r}; {did_you_mean(name, SAMPLES)}".rstrip("; "))
+    """Yield `n` rows in blocks; a longer sample with the same seed begins with the same rows."""
+    if name not in ARRAY_SAMPLES:
+        raise UsageError(f"no sample is called {name!r}; {did_you_mean(name, ARRAY_SAMPLES)}".rstrip("; "))
     if n < 1:
-        raise UsageError(f"{n} rows were asked for; it takes at least 1")
+        raise UsageError(f"the number of rows is {n}; it has to be at least 1")
     if seed < 0:
         raise UsageError(f"the seed is {seed}; it has to be 0 or more")
-    return _blocks(SAMPLES[name], n, seed)
+    return _blocks(ARRAY_SAMPLES[name], n, seed)
 
 
-def _blocks(sample: Sample, n: int, seed: int) -> Iterator[Arrays]:
+def _blocks(sample: ArraySample, n: int, seed: int) -> Iterator[Arrays]:
     for block in range(-(-n // sample.block)):
-        made = sample.make(sample.block, Seeds(seed, sample.number, block))
-        left = (
-            n - block * sample.block
-        )  # a block is made whole: its first rows do not hang on how many are wanted
-        yield {name: values[:left] for name, values in made.items()}
+        # Always a whole block, so that its first rows do not depend on n.
+        arrays = sample.make(sample.block, Seeds(seed, sample.number, block))
+        yield {name: values[: n - block * sample.block] for name, values in arrays.items()}

@@ -1,4 +1,4 @@
-"""Rows of arrays to train on, out of HDF5 and NumPy files."""
+"""Training rows from arrays in HDF5 and NumPy files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from tamis._base import DataError
 from tamis.events import read_arrays
-from tamis.zoo.networks.array_models import ArrayModel
+from tamis.zoo.networks.description import ArrayModel
 
 VALIDATION_FRACTION = 0.1
-FEWEST = 100
+ARRAY_ROWS_MIN = 100
 
 
 @dataclass(frozen=True)
@@ -21,22 +21,22 @@ class ArrayRows:
 
     inputs: Mapping[str, np.ndarray]
     target: np.ndarray
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()  # files that could not be read completely
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.target)
 
     def take(self, rows: np.ndarray) -> ArrayRows:
-        """Return some rows."""
+        """Return the rows with these indices."""
         return ArrayRows({k: v[rows] for k, v in self.inputs.items()}, self.target[rows], self.skipped)
 
 
 def load_arrays(
     files: Sequence[str], names: Sequence[str], most: int | None = None, *, skip_bad_files: bool = False
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Read arrays that have their rows in common, and the reasons for which files were skipped."""
-    found, skipped = {}, []
+    """Return arrays with the same number of rows, at most `most`, and why files were skipped."""
+    arrays, skipped = {}, []
     for name in names:
         reader = read_arrays(files, dataset=name, skip_bad_files=skip_bad_files)
         pieces, rows = [], 0
@@ -45,33 +45,33 @@ def load_arrays(
             rows += len(pieces[-1])
             if most is not None and rows >= most:
                 break
-        found[name] = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+        arrays[name] = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
         skipped += [entry.reason for entry in reader.skipped]
-    lengths = {name: len(values) for name, values in found.items()}
+    lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"the arrays of {', '.join(map(str, files))} differ in length: {lengths}")
-    for name, values in found.items():
+    for name, values in arrays.items():
         bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if bad.any():
             raise DataError(f"{name} holds NaN or infinity in row {int(bad.argmax())}: leave it out")
-    return found, tuple(dict.fromkeys(skipped))
+    return arrays, tuple(dict.fromkeys(skipped))
 
 
 def load_rows(
     model: ArrayModel, files: Sequence[str], most: int | None, *, skip_bad_files: bool
 ) -> ArrayRows:
-    """Read what a model is trained on."""
-    found, skipped = load_arrays(files, (*model.inputs, model.target), most, skip_bad_files=skip_bad_files)
-    target = found.pop(model.target)
-    if len(target) < FEWEST:
+    """Read a model's inputs and target."""
+    arrays, skipped = load_arrays(files, (*model.inputs, model.target), most, skip_bad_files=skip_bad_files)
+    target = arrays.pop(model.target)
+    if len(target) < ARRAY_ROWS_MIN:
         raise DataError(
-            f"{len(target)} {model.rows} are too few to train {model.name} on; give at least {FEWEST}"
+            f"{len(target)} {model.rows} are too few to train {model.name}; give at least {ARRAY_ROWS_MIN}"
         )
-    return ArrayRows({name: values.astype(np.float32) for name, values in found.items()}, target, skipped)
+    return ArrayRows({name: values.astype(np.float32) for name, values in arrays.items()}, target, skipped)
 
 
 def split_rows(rows: ArrayRows, seed: int) -> tuple[ArrayRows, ArrayRows]:
-    """Return rows to train on and rows to stop the training by."""
+    """Return training and validation rows."""
     order = np.random.default_rng((seed, 0)).permutation(len(rows))
     held = max(1, int(len(rows) * VALIDATION_FRACTION))
     return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))

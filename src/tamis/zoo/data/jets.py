@@ -1,4 +1,4 @@
-"""Training jets: the leading jets of the files, as one array."""
+"""Training jets: the leading jets of event files, or arrays of jets."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from tamis.features import JET_COLUMNS, leading_jets
 
 JETS_PER_EVENT = 2
 JET_SHAPE = (100, 3)
-VALIDATION_FRACTION, CALIBRATION_FRACTION = 0.05, 0.1
+JET_VALIDATION_FRACTION, JET_CALIBRATION_FRACTION = 0.05, 0.1
+JETS_MIN, JET_EVENTS_MIN = 20, 3
 
 
 @dataclass(frozen=True)
-class TrainingSet:
-    """Jets split by event and seed: to train on, to stop the training by, to set thresholds on; the scale of the first."""
+class JetSplit:
+    """Jets split by event into training, validation and calibration (thresholds); mean and std of the training jets."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -37,46 +38,45 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class LoadedJets:
-    """Jets (jets, 100, 3) and the running number of the event that each is of."""
+    """Jets (jets, 100, 3) and the running number of each jet's event."""
 
     inputs: np.ndarray
     event: np.ndarray
-    skipped: tuple[str, ...] = ()  # files that could not be read, at least in part
+    skipped: tuple[str, ...] = ()  # files that could not be read completely
 
 
 def load_jets(
     paths: Sequence[str], most: int | None = None, *, tree: str | None = None, skip_bad_files: bool = False
 ) -> LoadedJets:
-    """Read leading jets from event files, or (jets, 100, 3) arrays, a jet a row, from HDF5 and NumPy files."""
+    """Read the leading jets of event files, or arrays (jets, 100, 3) from HDF5 and NumPy files."""
     pieces: list[np.ndarray] = []
     events: list[np.ndarray] = []
-    found = 0
-    reader = _reader(paths, tree, skip_bad_files)
+    count = 0
+    reader: ArrayReader | EventReader
+    if holds_arrays(paths):
+        reader = read_arrays(paths, dataset=tree, skip_bad_files=skip_bad_files)
+    else:
+        reader = read_events(paths, columns=JET_COLUMNS, tree=tree, skip_bad_files=skip_bad_files)
     with progress("reading jets", None, "jets") as advance:
         for jets, event in _pieces(reader):
-            left = len(jets) if most is None else most - found
-            pieces.append(jets[:left])
-            events.append(event[:left])
-            found += len(pieces[-1])
+            remaining = len(jets) if most is None else most - count
+            pieces.append(jets[:remaining])
+            events.append(event[:remaining])
+            count += len(pieces[-1])
             advance(len(jets))
-            if most is not None and found >= most:
+            if most is not None and count >= most:
                 break
     skipped = tuple(entry.reason for entry in reader.skipped)
-    if not found:
+    if not count:
+        reasons = "".join(f"; {reason}" for reason in skipped)
         raise DataError(
-            f"no jets in {', '.join(map(str, paths))}: training needs events with FatJet and PFCands{''.join(f'; {e}' for e in skipped)}"
+            f"no jets in {', '.join(map(str, paths))}: training needs events with FatJet and PFCands{reasons}"
         )
     return LoadedJets(np.concatenate(pieces), np.concatenate(events), skipped)
 
 
-def _reader(paths: Sequence[str], tree: str | None, skip_bad_files: bool) -> ArrayReader | EventReader:
-    if holds_arrays(paths):
-        return read_arrays(paths, dataset=tree, skip_bad_files=skip_bad_files)
-    return read_events(paths, columns=JET_COLUMNS, tree=tree, skip_bad_files=skip_bad_files)
-
-
 def _pieces(reader: ArrayReader | EventReader) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield jets, and the running number of the event that each is of."""
+    """Yield jets and the running number of each jet's event."""
     done = 0
     for chunk in reader:
         if isinstance(chunk, ArrayChunk):
@@ -94,34 +94,35 @@ def _pieces(reader: ArrayReader | EventReader) -> Iterator[tuple[np.ndarray, np.
         done += count
 
 
-def split(loaded: LoadedJets, seed: int) -> TrainingSet:
-    """Split by event, so that two jets of one event never face each other; scale by the real constituents trained on."""
+def split_jets(loaded: LoadedJets, seed: int) -> JetSplit:
+    """Split by event, so that jets of one event stay together; standardise by the training jets' real constituents."""
     jets = loaded.inputs
-    if jets.ndim != 3 or jets.shape[1:] != (100, 3):
+    if jets.ndim != 3 or jets.shape[1:] != JET_SHAPE:
         raise DataError(f"training jets have the shape {jets.shape}; it has to be (jets, 100, 3)")
-    if len(jets) < 20:
-        raise UsageError(f"{len(jets)} jets are too few to train on; give at least 20")
+    if len(jets) < JETS_MIN:
+        raise UsageError(f"{len(jets)} jets are too few to train on; give at least {JETS_MIN}")
     bad = ~np.isfinite(jets).all(axis=(1, 2))
     if bad.any():
         raise DataError(
             f"{int(bad.sum())} of {len(jets)} training jets hold NaN or infinity; the first is jet {int(bad.argmax())}"
         )
     events, event_of_jet = np.unique(loaded.event, return_inverse=True)
-    if len(events) < 3:
+    if len(events) < JET_EVENTS_MIN:
         raise UsageError(
-            f"the {len(jets)} jets are of {len(events)} events; a training needs 3 to split them by event"
+            f"the {len(jets)} jets are of {len(events)} events; the split by event needs at least {JET_EVENTS_MIN}"
         )
     order = np.random.default_rng((seed, 0)).permutation(len(events))
-    place = np.empty(len(events))
-    place[order] = np.arange(len(events))
-    validated = max(1.0, len(events) * VALIDATION_FRACTION)
-    calibrated = validated + max(1.0, len(events) * CALIBRATION_FRACTION)
-    of_jet = place[event_of_jet]
-    train = jets[of_jet >= calibrated]
-    validation, calibration = jets[of_jet < validated], jets[(of_jet >= validated) & (of_jet < calibrated)]
+    rank = np.empty(len(events))
+    rank[order] = np.arange(len(events))
+    validation_end = max(1.0, len(events) * JET_VALIDATION_FRACTION)
+    calibration_end = validation_end + max(1.0, len(events) * JET_CALIBRATION_FRACTION)
+    of_jet = rank[event_of_jet]
+    train = jets[of_jet >= calibration_end]
+    validation = jets[of_jet < validation_end]
+    calibration = jets[(of_jet >= validation_end) & (of_jet < calibration_end)]
     real = train[train[:, :, 2] > 0]
     if not len(real):
         raise DataError("the training jets have no constituents with a transverse momentum")
     mean, std = real.mean(axis=0, dtype=np.float64), real.std(axis=0, dtype=np.float64)
     std = np.maximum(std, 1e-6)
-    return TrainingSet(train, validation, calibration, mean.astype(np.float32), std.astype(np.float32))
+    return JetSplit(train, validation, calibration, mean.astype(np.float32), std.astype(np.float32))

@@ -1,1 +1,31 @@
-"""The reference networks."""
+"""The reference networks, one file each: layers, description and registration."""
+
+from tamis.zoo.networks.description import (
+    AnomalyDetector,
+    ArrayModel,
+    AutoencoderRecipe,
+    Classifier,
+    NetworkSpec,
+    Recipe,
+    Store,
+    Tagger,
+    TruthMatching,
+    UntrainedNetwork,
+)
+from tamis.zoo.networks.registry import find_network, networks, register
+
+__all__ = [
+    "AnomalyDetector",
+    "ArrayModel",
+    "AutoencoderRecipe",
+    "Classifier",
+    "NetworkSpec",
+    "Recipe",
+    "Store",
+    "Tagger",
+    "TruthMatching",
+    "UntrainedNetwork",
+    "find_network",
+    "networks",
+    "register",
+]

@@ -1,29 +1,45 @@
-"""A residual network in eight bits: its normalisations folded, weights and activations rounded as integers are.
+"""The small residual network in 8 bits: batch normalisation folded, weights and activations quantised.
 
-Rounding is simulated in training, and passes gradients on as if it were not there. The exported graph holds
-QuantizeLinear and DequantizeLinear, of which engines make integer convolutions.
+Training simulates the rounding and passes gradients straight through it. The exported graph contains QuantizeLinear and
+DequantizeLinear, which engines turn into integer convolutions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from tamis.zoo.networks.resnet import PER_GEV, Block, Normalised, ResNet, turned
+from tamis.features.jet_images import JET_IMAGES
+from tamis.zoo.networks.description import Store
+from tamis.zoo.networks.registry import register
+from tamis.zoo.networks.resnet import (
+    PER_GEV,
+    TOP_RESNET,
+    NormalisedConv,
+    ResidualBlock,
+    ResNet,
+    small_resnet,
+    turn_images,
+)
 
 WEIGHT_MAX, ACTIVATION_MAX = 127, 255
-CLIPPED = 1e-4  # of the activations seen in calibration, in the tail
-ROWS_SEEN = 200_000  # activations that a quantile is taken of, for each layer
+CLIPPED_FRACTION = 1e-4  # of the activations seen in calibration, which saturate
+QUANTILE_SAMPLE = 200_000  # activations from which a layer's quantile is taken
+CALIBRATION_ROWS = 1024
 
 
-class Rounded(nn.Module):
-    """Activations as eight-bit integers times a scale, which calibration sets; positive ones use all bits."""
+class QuantisedActivations(nn.Module):
+    """Activations as 8-bit integers times a scale, which calibration sets; unsigned for positive ones."""
 
     scale: Tensor
 
     def __init__(self, *, positive: bool = True) -> None:
-        """Begin uncalibrated: values pass as they are."""
+        """Start uncalibrated: values pass unchanged."""
         super().__init__()
         self.low, self.high = (0, ACTIVATION_MAX) if positive else (-WEIGHT_MAX - 1, WEIGHT_MAX)
         self.register_buffer("scale", torch.tensor(0.0))
@@ -31,26 +47,27 @@ class Rounded(nn.Module):
         self.largest = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Round, or in calibration only look."""
+        """Quantise, or during calibration record the range and return x."""
         if self.calibrating:
-            some = x.detach().abs().flatten()
-            some = some[:: max(1, len(some) // ROWS_SEEN)]
-            self.largest = max(self.largest, float(torch.quantile(some[:ROWS_SEEN], 1.0 - CLIPPED)))
+            sample = x.detach().abs().flatten()
+            sample = sample[:: max(1, len(sample) // QUANTILE_SAMPLE)]
+            quantile = torch.quantile(sample[:QUANTILE_SAMPLE], 1.0 - CLIPPED_FRACTION)
+            self.largest = max(self.largest, float(quantile))
             return x
         return torch.fake_quantize_per_tensor_affine(x, float(self.scale), 0, self.low, self.high)
 
-    def settle(self) -> None:
-        """Fix the scale by what was seen."""
+    def finish_calibration(self) -> None:
+        """Fix the scale by the recorded range."""
         self.scale.fill_(max(self.largest, 1e-6) / self.high)
         self.calibrating = False
 
 
-class RoundedConv(nn.Module):
-    """A convolution with its normalisation inside, and weights of eight bits with one scale for all."""
+class QuantisedConv(nn.Module):
+    """A convolution with its normalisation folded in, and 8-bit weights with one scale for the tensor."""
 
     scale: Tensor
 
-    def __init__(self, layer: Normalised) -> None:
+    def __init__(self, layer: NormalisedConv) -> None:
         """Fold the normalisation into weights and bias."""
         super().__init__()
         norm = layer.norm
@@ -63,69 +80,101 @@ class RoundedConv(nn.Module):
         self.register_buffer("scale", self.weight.detach().abs().max() / WEIGHT_MAX)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply."""
+        """Apply the convolution with quantised weights."""
         weight = torch.fake_quantize_per_tensor_affine(
             self.weight, float(self.scale), 0, -WEIGHT_MAX - 1, WEIGHT_MAX
         )
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
 
-class RoundedBlock(nn.Module):
-    """A block in eight bits: what is added is rounded too."""
+class QuantisedBlock(nn.Module):
+    """A residual block in 8 bits; both summands are quantised before they are added."""
 
-    def __init__(self, block: Block) -> None:
-        """Take the layers over."""
+    def __init__(self, block: ResidualBlock) -> None:
+        """Quantise the layers of a trained block."""
         super().__init__()
         self.layers = nn.ModuleList(
-            RoundedConv(layer) for layer in block.layers if isinstance(layer, Normalised)
+            QuantisedConv(layer) for layer in block.layers if isinstance(layer, NormalisedConv)
         )
-        self.rounding = nn.ModuleList(Rounded() for _ in self.layers)
-        self.sum_rounding = Rounded(positive=False)
+        self.rounding = nn.ModuleList(QuantisedActivations() for _ in self.layers)
+        self.sum_rounding = QuantisedActivations(positive=False)
         past = block.past
         self.past: nn.Module = nn.Identity()
-        if isinstance(past, Normalised):
-            self.past = nn.Sequential(RoundedConv(past), Rounded(positive=False))
+        if isinstance(past, NormalisedConv):
+            self.past = nn.Sequential(QuantisedConv(past), QuantisedActivations(positive=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply."""
+        """Apply the block."""
         h = x
         for layer, rounding in zip(self.layers[:-1], self.rounding[:-1], strict=True):
             h = rounding(F.relu(layer(h)))
-        found: Tensor = self.rounding[-1](F.relu(self.sum_rounding(self.layers[-1](h)) + self.past(x)))
-        return found
+        y: Tensor = self.rounding[-1](F.relu(self.sum_rounding(self.layers[-1](h)) + self.past(x)))
+        return y
 
 
-class RoundedResNet(nn.Module):
-    """The same network in eight bits, but for its last layer of one number per channel."""
+class QuantisedResNet(nn.Module):
+    """A residual network in 8 bits, except for its last layer."""
 
     def __init__(self, net: ResNet) -> None:
-        """Take a trained network over."""
+        """Quantise a trained network; the scales of the activations come from `calibrate`."""
         super().__init__()
         self.large = net.large
-        self.image_rounding, self.stem_rounding = Rounded(), Rounded()
-        self.stem = RoundedConv(net.stem)
-        self.blocks = nn.ModuleList(RoundedBlock(block) for block in net.blocks if isinstance(block, Block))
+        self.image_rounding, self.stem_rounding = QuantisedActivations(), QuantisedActivations()
+        self.stem = QuantisedConv(net.stem)
+        self.blocks = nn.ModuleList(
+            QuantisedBlock(block) for block in net.blocks if isinstance(block, ResidualBlock)
+        )
         self.dense = net.dense
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return the logit (N,)."""
         if self.training:
-            frames = turned(frames)
+            frames = turn_images(frames)
         h = self.image_rounding(torch.log(1.0 + PER_GEV * F.relu(frames)))
         h = self.stem_rounding(F.relu(self.stem(h)))
         if self.large:
             h = F.max_pool2d(h, 3, stride=2, padding=1)
         for block in self.blocks:
             h = block(h)
-        found: Tensor = self.dense(h.mean((2, 3)))
-        return found.squeeze(1)
+        logit: Tensor = self.dense(h.mean((2, 3)))
+        return logit.squeeze(1)
 
     @torch.no_grad()
     def calibrate(self, frames: Tensor) -> None:
-        """Set all scales by what some images give."""
-        roundings = [part for part in self.modules() if isinstance(part, Rounded)]
+        """Set the scales of all activations by the ranges that these images give."""
         self.eval()
-        for some in torch.split(frames, 128):
-            self(some)
-        for part in roundings:
-            part.settle()
+        for batch in torch.split(frames, 128):
+            self(batch)
+        for part in self.modules():
+            if isinstance(part, QuantisedActivations):
+                part.finish_calibration()
+
+
+def _build_from(weights: Mapping[str, Tensor], inputs: Mapping[str, Store]) -> nn.Module:
+    net = small_resnet(len(JET_IMAGES.channels))
+    net.load_state_dict(weights)
+    quantised = QuantisedResNet(net.eval())
+    frames = inputs["frames"]
+    rows = np.linspace(0, len(frames) - 1, min(CALIBRATION_ROWS, len(frames))).astype(np.int64)
+    quantised.calibrate(torch.from_numpy(frames[rows]))
+    return quantised
+
+
+TOP_RESNET_INT8 = register(
+    replace(
+        TOP_RESNET,
+        name="top-resnet-int8",
+        description="The residual network on jet images in eight bits, its scales set by images that it was trained on",
+        recipe=replace(TOP_RESNET.recipe, epochs=0),
+        starts_from=TOP_RESNET.name,
+        build_from=_build_from,
+    )
+)
+TOP_RESNET_INT8_TUNED = register(
+    replace(
+        TOP_RESNET_INT8,
+        name="top-resnet-int8-tuned",
+        description="The residual network on jet images in eight bits, trained further with its rounding",
+        recipe=replace(TOP_RESNET.recipe, learning_rate=1e-4, epochs=3),
+    )
+)

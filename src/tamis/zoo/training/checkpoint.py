@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a training at the end of an epoch, as safetensors and JSON, written whole or not at all."""
+"""Checkpoints: the state of a training after an epoch, as safetensors and JSON, written atomically."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass
-class Progress:
-    """Where a training stands, besides its tensors."""
+class TrainingState:
+    """The state of a training besides its tensors."""
 
     epoch: int = 0
     learning_rate: float = 0.0
@@ -27,49 +27,66 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def save(folder: Path, tensors: dict[str, torch.Tensor], state: Progress, setup: dict[str, Any]) -> None:
-    """Write one checkpoint in place of the last."""
-    told = {"progress": json.dumps(vars(state)), "setup": json.dumps(setup, sort_keys=True)}
+def save(folder: Path, tensors: dict[str, torch.Tensor], state: TrainingState, setup: dict[str, Any]) -> None:
+    """Replace the checkpoint of a folder."""
+    metadata = {"progress": json.dumps(vars(state)), "setup": json.dumps(setup, sort_keys=True)}
     with atomic_path(folder / CHECKPOINT) as part:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part, told)
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part, metadata
+        )
 
 
-def load(folder: Path) -> tuple[dict[str, torch.Tensor], Progress, dict[str, Any]] | None:
-    """Read the last checkpoint, or return None where there is none."""
+def load(folder: Path) -> tuple[dict[str, torch.Tensor], TrainingState, dict[str, Any]] | None:
+    """Read the checkpoint of a folder, or return None without one."""
     path = folder / CHECKPOINT
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as handle:
-            told = handle.metadata()
+            metadata = handle.metadata()
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
-        return tensors, Progress(**json.loads(told["progress"])), json.loads(told["setup"])
+        return tensors, TrainingState(**json.loads(metadata["progress"])), json.loads(metadata["setup"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UnreadableFileError(
-            f"the checkpoint {path} cannot be read ({error}); remove it to train anew"
+            f"the checkpoint {path} cannot be read ({error}); remove it to start anew"
         ) from error
 
 
-def load_matching(folder: Path, wanted: dict[str, Any]) -> tuple[dict[str, torch.Tensor], Progress] | None:
-    """Read the last checkpoint, and refuse one that was made with other options."""
-    found = load(folder)
-    if found is None:
+def load_matching(
+    folder: Path, setup: dict[str, Any]
+) -> tuple[dict[str, torch.Tensor], TrainingState] | None:
+    """Read the checkpoint, and reject one that was written with other options."""
+    loaded = load(folder)
+    if loaded is None:
         return None
-    tensors, state, setup = found
-    changed = sorted(key for key in wanted if key in setup and setup[key] != wanted[key])
+    tensors, state, saved = loaded
+    changed = sorted(key for key in setup if key in saved and saved[key] != setup[key])
     if changed:
         key = changed[0]
         raise UsageError(
-            f"the checkpoint in {folder} was made with {key} = {setup.get(key)}, this run has {wanted[key]}: "
-            "give the same options, or leave --resume away to start anew"
+            f"the checkpoint in {folder} was made with {key} = {saved.get(key)}, this run has {setup[key]}: "
+            "give the same options, or omit --resume to start anew"
         )
     return tensors, state
+
+
+def load_best(folder: Path, model: str) -> dict[str, torch.Tensor]:
+    """Return the best weights of a training of a model."""
+    loaded = load(folder)
+    if loaded is None:
+        raise UsageError(
+            f"{folder} holds no checkpoint: name the folder of a training of {model}, {model}.tamis.training"
+        )
+    tensors, _, saved = loaded
+    if saved.get("model") != model:
+        raise UsageError(f"{folder} is a training of {saved.get('model')}, not of {model}")
+    return _under("best.", tensors)
 
 
 def pack_state(
     model: torch.nn.Module, best: dict[str, torch.Tensor], optimiser: torch.optim.Adam
 ) -> dict[str, torch.Tensor]:
-    """Put the weights, the best weights so far and Adam's moments under one set of names."""
+    """Return the weights, the best weights so far and Adam's moments in one dictionary."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     names = [name for name, _ in model.named_parameters()]

@@ -1,9 +1,9 @@
-"""From a trained model to its bundle: export, golden events, working points, card."""
+"""Bundles of trained networks: export, golden inputs, working points, facts of the training."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,20 +13,41 @@ import torch
 from tamis._base import library_versions
 from tamis.bundle import Packed, pack
 from tamis.bundle.model import parse_model
-from tamis.zoo.data.jets import TrainingSet
-from tamis.zoo.networks.models import ZooModel
-from tamis.zoo.training.loop import Trained, ended
-from tamis.zoo.training.scored import Scored, export
-from tamis.zoo.training.thresholds import background_points
+from tamis.zoo.data.arrays import ArrayRows
+from tamis.zoo.data.jets import JetSplit
+from tamis.zoo.data.labelled import Labelled, LabelledSplit
+from tamis.zoo.networks.description import AnomalyDetector, ArrayModel, Classifier, Recipe, UntrainedNetwork
+from tamis.zoo.training.export import (
+    AnomalyScore,
+    ClassifierScore,
+    export_classifier,
+    export_detector,
+    export_graph,
+)
+from tamis.zoo.training.loop import Trained, describe_end
+from tamis.zoo.training.thresholds import background_points, class_points
 
-WORKING_POINTS = (1e-2, 1e-3)
-FEATURE = "leading_jets"
+DETECTOR_BACKGROUND_EFFICIENCIES = (1e-2, 1e-3)
+DETECTOR_GOLDEN_JETS = 256
+EXAMPLES_MAX = 64  # golden rows, fewer where they would dominate the size of the bundle
+CLASSIFIER_EXAMPLE_BYTES, ARRAY_EXAMPLE_BYTES = 700_000, 400_000
+ROWS_PER_CALL, JETS_PER_CALL = 256, 512
+UNTRAINED_EXAMPLES = 4
+PIXEL_OCCUPANCY = 0.003  # fraction of pixels that are not zero, as in an image of a jet
+UNTRAINED_CARD = """# Model card: {name}
+
+{description}.
+
+**Untrained.** Its weights are random numbers of the seed {seed}. It has the layers, parameters and operations of the
+published network, with one output, so that time, memory and throughput can be measured; it cannot distinguish anything.
+`top-resnet` is a small residual network that was trained.
+"""
 
 
-def pack_trained(
-    zoo: ZooModel,
+def pack_detector(
+    detector: AnomalyDetector,
     trained: Trained,
-    data: TrainingSet,
+    data: JetSplit,
     target: Path,
     *,
     latent: int,
@@ -34,22 +55,28 @@ def pack_trained(
     files: Sequence[str],
     skipped: Sequence[str] = (),
 ) -> Packed:
-    """Pack a trained model; thresholds come from jets that neither trained it nor stopped its training."""
-    beta = zoo.recipe.beta / zoo.recipe.weight  # the score has the balance of the loss
-    proto = parse_model(export(trained.model, beta), zoo.name)
-    scores = _scores(trained.model, beta, data.calibration)
+    """Pack a trained detector; calibration jets, used for nothing else, set the thresholds."""
+    beta = detector.recipe.beta / detector.recipe.weight  # the score has the balance of the loss
+    scored = AnomalyScore(trained.model, beta).eval()
+    with torch.inference_mode():
+        scores = np.concatenate(
+            [
+                scored(torch.from_numpy(data.calibration[i : i + JETS_PER_CALL]))[0].numpy()
+                for i in range(0, len(data.calibration), JETS_PER_CALL)
+            ]
+        )
     return pack(
-        proto,
+        parse_model(export_detector(trained.model, beta), detector.name),
         target,
-        name=zoo.name,
-        inputs={"jets": data.calibration[:256]},
+        name=detector.name,
+        inputs={"jets": data.calibration[:DETECTOR_GOLDEN_JETS]},
         score="score",
-        description=zoo.description,
-        features={"jets": FEATURE},
+        description=detector.description,
+        features={"jets": "leading_jets"},
         units={"jets": "eta, phi relative to the jet axis; pT in GeV"},
-        working_points=background_points(scores, WORKING_POINTS, "jets"),
+        working_points=background_points(scores, DETECTOR_BACKGROUND_EFFICIENCIES, "jets"),
         training={
-            "model": zoo.name,
+            "model": detector.name,
             "latent": latent,
             "seed": seed,
             "files": [Path(name).name for name in files],
@@ -60,17 +87,157 @@ def pack_trained(
             "mean": data.mean.tolist(),
             "std": data.std.tolist(),
             "beta_score": beta,
-            "recipe": asdict(zoo.recipe),
-            "best_epoch": trained.best_epoch,
-            "ended": ended(trained, zoo.recipe.patience_stop),
-            "versions": library_versions(("torch", "numpy", "tamis")),
+            **_outcome(trained, detector.recipe),
         },
-        extra={"training.json": json.dumps(trained.history, indent=1) + "\n"},
+        extra=_history(trained),
     )
 
 
-def _scores(model: torch.nn.Module, beta: float, jets: np.ndarray) -> np.ndarray:
-    scored = Scored(model, beta).eval()
+def pack_classifier(
+    classifier: Classifier,
+    trained: Trained,
+    data: LabelledSplit,
+    target: Path,
+    *,
+    seed: int,
+    files: Mapping[str, Sequence[str]],
+) -> Packed:
+    """Pack a trained classifier; calibration rows, used for nothing else, set the thresholds."""
+    held = data.calibration
+    golden = _examples_of_all_classes(held)
+    scores = classifier_scores(trained.model, held)
+    if classifier.background_efficiencies:
+        background = scores[held.label == 0]
+        points = background_points(background, classifier.background_efficiencies, classifier.rows)
+    else:
+        points = class_points(classifier.classes, scores, held.label)
+    counts = {
+        part: dict(zip(classifier.classes, np.bincount(rows.label).tolist(), strict=True))
+        for part, rows in (("training", data.train), ("validation", data.validation), ("calibration", held))
+    }
+    facts = {
+        "model": classifier.name,
+        "classes": classifier.classes,
+        "seed": seed,
+        "files": list(dict.fromkeys(Path(name).name for names in files.values() for name in names)),
+        **({"skipped_files": held.skipped} if held.skipped else {}),
+        **held.facts,
+        "rows": classifier.rows,
+        **{f"{part}_rows": rows for part, rows in counts.items()},
+        **_outcome(trained, classifier.recipe),
+    }
+    return pack(
+        parse_model(export_classifier(trained.model, golden), classifier.name),
+        target,
+        name=classifier.name,
+        inputs=golden,
+        score="score",
+        description=classifier.description,
+        features=classifier.features,
+        units=classifier.units,
+        working_points=points,
+        training=json.loads(json.dumps(facts)),
+        extra=_history(trained),
+    )
+
+
+def pack_array_model(
+    model: ArrayModel,
+    trained: Trained,
+    data: tuple[ArrayRows, ArrayRows],
+    target: Path,
+    *,
+    seed: int,
+    files: Sequence[str],
+) -> Packed:
+    """Pack a trained model of arrays with validation rows as golden inputs."""
+    train, validation = data
+    row_bytes = sum(values[:1].nbytes for values in validation.inputs.values())
+    count = max(4, min(EXAMPLES_MAX, ARRAY_EXAMPLE_BYTES // row_bytes))
+    golden = {name: values[:count] for name, values in validation.inputs.items()}
+    example = {name: torch.from_numpy(values[:2]) for name, values in golden.items()}
+    facts = {
+        "model": model.name,
+        "task": model.task,
+        "sample": model.sample,
+        "target": model.target,
+        "baselines": model.baselines,
+        **({"classes": model.classes} if model.classes else {}),
+        "seed": seed,
+        "files": [Path(file).name for file in files],
+        **({"skipped_files": train.skipped} if train.skipped else {}),
+        "rows": model.rows,
+        "training_rows": len(train),
+        "validation_rows": len(validation),
+        **_outcome(trained, model.recipe),
+    }
+    return pack(
+        parse_model(export_graph(trained.model.eval(), example, model.outputs), model.name),
+        target,
+        name=model.name,
+        inputs=golden,
+        score=model.score,
+        description=model.description,
+        units=dict(model.inputs),
+        training=json.loads(json.dumps(facts)),
+        extra=_history(trained),
+    )
+
+
+def pack_untrained(network: UntrainedNetwork, target: Path, *, seed: int = 1) -> Packed:
+    """Pack a network with random weights, and say on its card that it is untrained."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    shape = (UNTRAINED_EXAMPLES, *network.shape)
+    frames = rng.exponential(20.0, shape) * (rng.random(shape) < PIXEL_OCCUPANCY)
+    inputs = {"frames": frames.astype(np.float32)}
+    card = UNTRAINED_CARD.format(name=network.name, description=network.description, seed=seed)
+    return pack(
+        parse_model(export_classifier(network.build(), inputs), network.name),
+        target,
+        name=network.name,
+        inputs=inputs,
+        score="score",
+        description=network.description,
+        units={"frames": "GeV"},
+        training={"model": network.name, "seed": seed, "trained": False},
+        extra={"CARD.md": card},
+    )
+
+
+def classifier_scores(model: torch.nn.Module, rows: Labelled) -> np.ndarray:
+    """Return the score of every row."""
+    scored = ClassifierScore(model).eval()
+    pieces = []
     with torch.inference_mode():
-        pieces = [scored(torch.from_numpy(jets[i : i + 512]))[0].numpy() for i in range(0, len(jets), 512)]
+        for start in range(0, len(rows), ROWS_PER_CALL):
+            indices = np.arange(start, min(start + ROWS_PER_CALL, len(rows)))
+            inputs = (torch.from_numpy(store[indices]) for store in rows.inputs.values())
+            pieces.append(scored(*inputs)[0].numpy())
     return np.concatenate(pieces)
+
+
+def _outcome(trained: Trained, recipe: Recipe) -> dict[str, object]:
+    """Return the facts of the manifest that all trainings have in common."""
+    return {
+        "recipe": asdict(recipe),
+        "best_epoch": trained.best_epoch,
+        "ended": describe_end(trained, recipe.patience_stop),
+        "versions": library_versions(("torch", "numpy", "tamis")),
+    }
+
+
+def _history(trained: Trained) -> dict[str, str]:
+    return {"training.json": json.dumps(trained.history, indent=1) + "\n"}
+
+
+def _examples_of_all_classes(rows: Labelled) -> dict[str, np.ndarray]:
+    """Return rows of the classes in turn, few if rows are large."""
+    row_bytes = sum(store[np.arange(1)].nbytes for store in rows.inputs.values())
+    count = max(1, min(EXAMPLES_MAX, CLASSIFIER_EXAMPLE_BYTES // row_bytes))
+    rank = np.empty(len(rows), np.int64)
+    for number in np.unique(rows.label):
+        members = np.flatnonzero(rows.label == number)
+        rank[members] = np.arange(len(members))
+    chosen = np.lexsort((-rows.label, rank))[:count]  # signal first, in case of a single row
+    return {name: store[chosen] for name, store in rows.inputs.items()}

@@ -1,4 +1,4 @@
-"""Training of a detector: a variational autoencoder on jets of the background, with KL warm-up."""
+"""The losses of each kind of network: anomaly detectors, classifiers, models of arrays."""
 
 from __future__ import annotations
 
@@ -8,33 +8,51 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from tamis._base import UsageError
-from tamis.zoo.data.jets import TrainingSet
-from tamis.zoo.networks.layers import Standardise, chamfer_for_training, constituent_mask, divergence
-from tamis.zoo.networks.models import LATENT_SIZES, DetectorRecipe, ZooModel
-from tamis.zoo.training.loop import Loop, Losses
+from tamis.zoo.data.arrays import ArrayRows
+from tamis.zoo.data.jets import JetSplit
+from tamis.zoo.data.labelled import Labelled, LabelledSplit
+from tamis.zoo.networks.description import AnomalyDetector, ArrayModel, AutoencoderRecipe, Classifier
+from tamis.zoo.networks.layers import (
+    ArrayNet,
+    Standardise,
+    chamfer_for_training,
+    constituent_mask,
+    divergence,
+)
+from tamis.zoo.training.loop import Losses, TrainingLoop
+
+LATENT_SIZES = (6, 8, 12)  # of z, as studied
 
 
-class Training(Loop):
-    """The loss is the reconstruction's and, with a weight that rises while it warms up, the divergence's."""
+class DetectorTraining(TrainingLoop):
+    """Variational autoencoder: reconstruction, and the KL divergence with a weight that rises during the warm-up."""
 
-    recipe: DetectorRecipe
+    recipe: AutoencoderRecipe
 
     def __init__(
-        self, zoo: ZooModel, data: TrainingSet, folder: Path, *, latent: int, seed: int, device: str = "cpu"
+        self,
+        detector: AnomalyDetector,
+        data: JetSplit,
+        folder: Path,
+        *,
+        latent: int,
+        seed: int,
+        device: str = "cpu",
     ) -> None:
-        """Build the model from the seed alone."""
+        """Build the model; its weights follow from the seed."""
         if latent not in LATENT_SIZES:
             raise UsageError(
                 f"the latent size is {latent}; the study used {', '.join(map(str, LATENT_SIZES))}"
             )
-        self.recipe, self.data = zoo.recipe, data
+        self.recipe, self.data = detector.recipe, data
         torch.manual_seed(seed)
         standardise = Standardise(torch.from_numpy(data.mean), torch.from_numpy(data.std))
         super().__init__(
-            zoo.name,
-            zoo.build(standardise, latent),
+            detector.name,
+            detector.build(standardise, latent),
             folder,
             rows=(len(data.train), len(data.validation)),
             seed=seed,
@@ -42,7 +60,7 @@ class Training(Loop):
             setup={"latent": latent, "data": hashlib.sha256(data.train.tobytes()).hexdigest()},
         )
 
-    def _facts(self) -> dict[str, float]:
+    def _epoch_facts(self) -> dict[str, float]:
         return {"beta": self._beta()}
 
     def _beta(self) -> float:
@@ -62,3 +80,86 @@ class Training(Loop):
         beta = self._beta() if training else self.recipe.beta
         loss = self.recipe.weight * reconstruction + beta * kl
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}, len(jets)
+
+
+class ClassifierTraining(TrainingLoop):
+    """Cross entropy in which all classes have the same total weight."""
+
+    def __init__(
+        self, classifier: Classifier, data: LabelledSplit, folder: Path, *, seed: int, device: str = "cpu"
+    ) -> None:
+        """Build the model; its weights follow from the seed."""
+        self.classifier, self.recipe, self.data = classifier, classifier.recipe, data
+        torch.manual_seed(seed)
+        super().__init__(
+            classifier.name,
+            classifier.build(data.train.inputs),
+            folder,
+            rows=(len(data.train), len(data.validation)),
+            seed=seed,
+            device=device,
+            setup={"classes": list(classifier.classes), "data": _digest(data.train)},
+        )
+        count = np.bincount(data.train.label, minlength=len(classifier.classes))
+        self.weight = torch.from_numpy(count.sum() / (len(count) * count)).float().to(self.device)
+
+    def _losses(self, rows: np.ndarray, *, training: bool) -> Losses:
+        part = self.data.train if training else self.data.validation
+        inputs = (
+            torch.from_numpy(part.inputs[name][rows]).to(self.device) for name in self.classifier.features
+        )
+        label = torch.from_numpy(part.label[rows]).to(self.device)
+        logits = self.model(*inputs)
+        if logits.ndim == 1:  # one logit, of signal over background
+            logits = torch.stack([torch.zeros_like(logits), logits], 1)
+        weight = self.weight[label]
+        loss = nn.functional.cross_entropy(logits, label, self.weight)
+        accuracy = (weight * (logits.detach().argmax(1) == label)).sum() / weight.sum()
+        return {"loss": loss, "accuracy": accuracy}, float(weight.sum())
+
+
+class ArrayTraining(TrainingLoop):
+    """The loss is that of the model's own module."""
+
+    def __init__(
+        self,
+        model: ArrayModel,
+        data: tuple[ArrayRows, ArrayRows],
+        folder: Path,
+        *,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        """Build the model; its weights follow from the seed."""
+        self.recipe, self.train, self.validation = model.recipe, *data
+        torch.manual_seed(seed)
+        self.net: ArrayNet = model.build()
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's stubs
+        super().__init__(
+            model.name,
+            self.net,
+            folder,
+            rows=(len(self.train), len(self.validation)),
+            seed=seed,
+            device=device,
+            setup={"data": hashlib.sha256(self.train.target.tobytes()).hexdigest()},
+        )
+
+    def _losses(self, rows: np.ndarray, *, training: bool) -> Losses:
+        part = self.train if training else self.validation
+        inputs = tuple(_tensor(values[rows]).to(self.device) for values in part.inputs.values())
+        target = torch.from_numpy(part.target[rows]).to(self.device)
+        return self.net.losses(inputs, target), len(rows)
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    """Return values as a tensor; images with their channels last, which halves the training time."""
+    tensor = torch.from_numpy(values)
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def _digest(rows: Labelled) -> str:
+    digest = hashlib.sha256(rows.label.tobytes())
+    for name in sorted(rows.inputs):
+        digest.update(rows.inputs[name].tobytes())
+    return digest.hexdigest()

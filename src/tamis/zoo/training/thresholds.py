@@ -1,4 +1,4 @@
-"""Working points: thresholds on the score, from rows that no training has seen."""
+"""Working points: thresholds on the score, from rows that were not used in training."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from tamis.bundle import WorkingPoint
 
 SIGNAL_EFFICIENCY = 0.99
-FEWEST_ABOVE = 10  # rows of background above a threshold
+BACKGROUND_ABOVE_MIN = 10  # rows of background above a threshold
 
 
 def background_points(background: np.ndarray, efficiencies: Sequence[float], rows: str) -> list[WorkingPoint]:
-    """Return thresholds that these shares of the background's scores pass, as far as there are rows for it."""
+    """Return a threshold for each background efficiency for which there are enough rows."""
     points = []
     for efficiency in efficiencies:
-        if len(background) * efficiency >= FEWEST_ABOVE:
+        if len(background) * efficiency >= BACKGROUND_ABOVE_MIN:
             threshold = float(np.quantile(background, 1.0 - efficiency))
             points.append(_point(f"background-{efficiency:g}", threshold, background, f"calibration {rows}"))
     return points
 
 
 def class_points(classes: Sequence[str], scores: np.ndarray, label: np.ndarray) -> list[WorkingPoint]:
-    """Return for each signal class the threshold on the score that 99 % of it pass."""
+    """Return for each signal class the threshold that 99 % of it pass."""
     points = []
     for number, name in enumerate(classes[1:], start=1):
         threshold = float(np.quantile(scores[label == number], 1.0 - SIGNAL_EFFICIENCY))

@@ -2,213 +2,227 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
-from tamis._base import UsageError, did_you_mean, require
+from tamis._base import UsageError, require
 from tamis.bundle import Packed, check_target
-from tamis.zoo.networks.array_models import ARRAY_MODELS
-from tamis.zoo.networks.classifiers import CLASSIFIERS, QUANTISED, TAGGERS, Classifier, Reading, Tagger
-from tamis.zoo.networks.models import MODELS
-from tamis.zoo.networks.recipe import with_numbers
+from tamis.zoo.data import (
+    ReadOptions,
+    check_classes,
+    load_by_file,
+    load_by_truth,
+    load_jets,
+    load_rows,
+    split_classes,
+    split_jets,
+    split_rows,
+)
+from tamis.zoo.networks import (
+    AnomalyDetector,
+    ArrayModel,
+    Classifier,
+    NetworkSpec,
+    Recipe,
+    Tagger,
+    UntrainedNetwork,
+    find_network,
+)
+
+if TYPE_CHECKING:
+    from tamis.zoo.training.loop import AfterEpoch, Trained, TrainingLoop
+
+Files = Sequence[str] | Mapping[str, Sequence[str]]
+R = TypeVar("R", bound=Recipe)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of a training; None means the default of the network's recipe, of the library, or no limit."""
+
+    seed: int = 1
+    epochs: int | None = None
+    batch: int | None = None
+    latent: int = 8  # size of z, of an anomaly detector
+    most_rows: int | None = None  # jets, frames or events of each class, or rows of arrays
+    device: str = "cpu"
+    threads: int | None = None
+    resume: bool = False  # from the checkpoint of an earlier run with the same options
+    start: Path | None = None  # folder of the training whose weights an 8-bit network starts from
+    tree: str | None = None
+    skip_bad_files: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("epochs", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it has to be at least 1")
+
+    def applied_to(self, recipe: R) -> R:
+        """Return the recipe with the epochs and the batch size of these options."""
+        return replace(recipe, epochs=self.epochs or recipe.epochs, batch=self.batch or recipe.batch)
 
 
 def train(
     model: str,
-    files: Sequence[str],
+    files: Files,
     target: str | Path,
+    options: TrainingOptions | None = None,
     *,
-    signal: Sequence[str] = (),
-    latent: int = 8,
-    seed: int = 1,
-    epochs: int | None = None,
-    batch: int | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-    most_jets: int | None = None,
-    resume: bool = False,
-    tree: str | None = None,
-    skip_bad_files: bool = False,
-    start: str | Path | None = None,
-    after_epoch: Callable[[dict[str, float]], None] | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> Packed:
-    """Train a detector on background, or a tagger on background and signal, and pack it.
+    """Train a registered network on files, and pack it.
 
-    The run's state lives in `TARGET.training` until it is done.
+    Classifiers take a mapping from class to files (taggers: `background` and `signal`), other networks a list of files.
+    `after_epoch` gets each row of the history. Checkpoints and metrics are in `TARGET.training`.
     """
-    _check(model, signal)
-    shared: dict[str, Any] = {
-        "seed": seed,
-        "epochs": epochs,
-        "batch": batch,
-        "device": device,
-        "threads": threads,
-        "resume": resume,
-        "skip_bad_files": skip_bad_files,
-        "after_epoch": after_epoch,
-    }
-    if model in ARRAY_MODELS:
-        return train_on_arrays(model, files, target, most_rows=most_jets, **shared)
-    if model in MODELS:
-        return _train_detector(model, files, target, latent=latent, most_jets=most_jets, tree=tree, **shared)
-    kinds = {"background": files, "signal": signal}
-    return train_classifier(model, kinds, target, most_rows=most_jets, tree=tree, start=start, **shared)
+    options = options or TrainingOptions()
+    network, target = find_network(model), Path(target)
+    torch = require("torch", extra="torch", purpose="training")
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    _check_start(network, options)
+    match network:
+        case Classifier():
+            by_class = _by_class(network, files)
+            check_target(target)
+            return _train_classifier(network, by_class, target, options, after_epoch)
+        case AnomalyDetector():
+            paths = _list_of_files(network, files, "learns from background alone")
+            check_target(target)
+            return _train_detector(network, paths, target, options, after_epoch)
+        case ArrayModel():
+            paths = _list_of_files(network, files, f"learns from the array {network.target!r} of its files")
+            check_target(target)
+            return _train_array_model(network, paths, target, options, after_epoch)
+        case UntrainedNetwork():
+            from tamis.zoo.training.packing import pack_untrained
+
+            if files:
+                raise UsageError(f"{model} is not trained, its weights are random: leave the files away")
+            check_target(target)
+            return pack_untrained(network, target, seed=options.seed)
+    raise UsageError(f"{model} is a {type(network).__name__}, for which there is no training")
 
 
 def _train_detector(
-    model: str,
+    detector: AnomalyDetector,
     files: Sequence[str],
-    target: str | Path,
-    *,
-    latent: int = 8,
-    seed: int = 1,
-    epochs: int | None = None,
-    batch: int | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-    most_jets: int | None = None,
-    resume: bool = False,
-    tree: str | None = None,
-    skip_bad_files: bool = False,
-    after_epoch: Callable[[dict[str, float]], None] | None = None,
+    target: Path,
+    options: TrainingOptions,
+    after_epoch: AfterEpoch | None,
 ) -> Packed:
-    """Train a reference detector on background and pack it."""
-    folder = _prepare(target, threads)
-    from tamis.zoo.data.jets import load_jets, split
-    from tamis.zoo.training.packing import pack_trained
-    from tamis.zoo.training.runs import Training
+    from tamis.zoo.training.packing import pack_detector
+    from tamis.zoo.training.runs import DetectorTraining
 
-    zoo = MODELS[model]
-    zoo = replace(zoo, recipe=with_numbers(zoo.recipe, epochs, batch))
-    loaded = load_jets(files, most_jets, tree=tree, skip_bad_files=skip_bad_files)
-    data = split(loaded, seed)
-    run = Training(zoo, data, folder, latent=latent, seed=seed, device=device)
-    if resume:
-        run.resume()
-    trained = run.run(after_epoch)
-    return pack_trained(
-        zoo, trained, data, Path(target), latent=latent, seed=seed, files=files, skipped=loaded.skipped
+    detector = replace(detector, recipe=options.applied_to(detector.recipe))
+    loaded = load_jets(files, options.most_rows, tree=options.tree, skip_bad_files=options.skip_bad_files)
+    data = split_jets(loaded, options.seed)
+    run = DetectorTraining(
+        detector, data, _folder(target), latent=options.latent, seed=options.seed, device=options.device
+    )
+    trained = _run(run, options, after_epoch)
+    return pack_detector(
+        detector,
+        trained,
+        data,
+        target,
+        latent=options.latent,
+        seed=options.seed,
+        files=files,
+        skipped=loaded.skipped,
     )
 
 
-def train_classifier(
-    model: str,
+def _train_classifier(
+    classifier: Classifier,
     files: Mapping[str, Sequence[str]],
-    target: str | Path,
-    *,
-    seed: int = 1,
-    epochs: int | None = None,
-    batch: int | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-    most_rows: int | None = None,
-    resume: bool = False,
-    tree: str | None = None,
-    skip_bad_files: bool = False,
-    start: str | Path | None = None,
-    after_epoch: Callable[[dict[str, float]], None] | None = None,
+    target: Path,
+    options: TrainingOptions,
+    after_epoch: AfterEpoch | None,
 ) -> Packed:
-    """Train a reference classifier on the event files of each class and pack it; at most `most_rows` of a class.
+    from tamis.zoo.training.checkpoint import load_best
+    from tamis.zoo.training.packing import pack_classifier
+    from tamis.zoo.training.runs import ClassifierTraining
 
-    One that takes a trained network over needs `start`, the folder of that network's training.
-    """
-    if model not in CLASSIFIERS:
-        known = did_you_mean(model, CLASSIFIERS)
-        raise UsageError(f"no classifier is called {model!r}; {known}".rstrip("; "))
-    folder = _prepare(target, threads)
-    from tamis.zoo.data.labelled import check_classes, load_by_file, split_classes
-    from tamis.zoo.data.truth_frames import load_by_truth
-    from tamis.zoo.training.classified import pack_classifier
-    from tamis.zoo.training.supervised import SupervisedTraining
-
-    classifier = CLASSIFIERS[model]
-    classifier = replace(classifier, recipe=with_numbers(classifier.recipe, epochs, batch))
-    check_classes(classifier, files)
-    classifier = _taking_over(classifier, start)
-    reading = Reading(most_rows, tree, skip_bad_files)
+    classifier = replace(classifier, recipe=options.applied_to(classifier.recipe))
+    if classifier.starts_from and classifier.build_from and options.start:
+        weights = load_best(options.start, classifier.starts_from)
+        classifier = replace(classifier, build=partial(classifier.build_from, weights))
+    reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files)
     if isinstance(classifier, Tagger):
-        loaded = load_by_truth(classifier, files, reading, seed)
+        loaded = load_by_truth(classifier, files, reading, options.seed)
     else:
         loaded = load_by_file(classifier, files, reading)
-    data = split_classes(loaded, seed, classifier.calibration)
-    run = SupervisedTraining(classifier, data, folder, seed=seed, device=device)
-    if resume:
-        run.resume()
-    trained = run.run(after_epoch)
-    return pack_classifier(classifier, trained, data, Path(target), seed=seed, files=files)
+    data = split_classes(loaded, options.seed, classifier.calibration)
+    run = ClassifierTraining(classifier, data, _folder(target), seed=options.seed, device=options.device)
+    trained = _run(run, options, after_epoch)
+    return pack_classifier(classifier, trained, data, target, seed=options.seed, files=files)
 
 
-def train_on_arrays(
-    model: str,
+def _train_array_model(
+    model: ArrayModel,
     files: Sequence[str],
-    target: str | Path,
-    *,
-    seed: int = 1,
-    epochs: int | None = None,
-    batch: int | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-    most_rows: int | None = None,
-    resume: bool = False,
-    skip_bad_files: bool = False,
-    after_epoch: Callable[[dict[str, float]], None] | None = None,
+    target: Path,
+    options: TrainingOptions,
+    after_epoch: AfterEpoch | None,
 ) -> Packed:
-    """Train a reference model on the arrays of HDF5 or NumPy files and pack it; at most `most_rows` of them."""
-    if model not in ARRAY_MODELS:
-        known = did_you_mean(model, ARRAY_MODELS)
-        raise UsageError(f"no model of arrays is called {model!r}; {known}".rstrip("; "))
-    folder = _prepare(target, threads)
-    from tamis.zoo.data.arrays import load_rows, split_rows
-    from tamis.zoo.training.array_training import ArrayTraining, pack_array_model
+    from tamis.zoo.training.packing import pack_array_model
+    from tamis.zoo.training.runs import ArrayTraining
 
-    chosen = ARRAY_MODELS[model]
-    chosen = replace(chosen, recipe=with_numbers(chosen.recipe, epochs, batch))
-    data = split_rows(load_rows(chosen, files, most_rows, skip_bad_files=skip_bad_files), seed)
-    run = ArrayTraining(chosen, data, folder, seed=seed, device=device)
-    if resume:
+    model = replace(model, recipe=options.applied_to(model.recipe))
+    rows = load_rows(model, files, options.most_rows, skip_bad_files=options.skip_bad_files)
+    data = split_rows(rows, options.seed)
+    run = ArrayTraining(model, data, _folder(target), seed=options.seed, device=options.device)
+    trained = _run(run, options, after_epoch)
+    return pack_array_model(model, trained, data, target, seed=options.seed, files=files)
+
+
+def _run(run: TrainingLoop, options: TrainingOptions, after_epoch: AfterEpoch | None) -> Trained:
+    if options.resume:
         run.resume()
-    trained = run.run(after_epoch)
-    return pack_array_model(chosen, trained, data, Path(target), seed=seed, files=files)
+    return run.run(after_epoch)
 
 
-def _taking_over(classifier: Classifier, start: str | Path | None) -> Classifier:
-    """Return the classifier with a network that begins as a trained one, where it has to."""
-    if classifier.begins_with is None:
-        if start is not None:
-            raise UsageError(f"{classifier.name} begins untrained: leave --from away")
-        return classifier
-    if start is None:
-        raise UsageError(
-            f"{classifier.name} takes a trained {classifier.begins_with} over: name the folder of its training with "
-            f"--from {classifier.begins_with}.tamis.training"
-        )
-    from tamis.zoo.training.taking_over import quantised
-
-    return replace(classifier, build=quantised(classifier.begins_with, Path(start)))
-
-
-def _prepare(target: str | Path, threads: int | None) -> Path:
-    """See that there is torch and that the target may be written; return the folder of the run's state."""
-    torch = require("torch", extra="torch", purpose="training")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    target = Path(target)
-    check_target(target)
+def _folder(target: Path) -> Path:
+    """Return the folder of checkpoints and metrics."""
     return target.with_name(target.name + ".training")
 
 
-def _check(model: str, signal: Sequence[str]) -> None:
-    known = (*MODELS, *CLASSIFIERS, *ARRAY_MODELS)
-    if model not in known:
-        raise UsageError(f"no reference model is called {model!r}; {did_you_mean(model, known)}".rstrip("; "))
-    if model in MODELS and signal:
-        raise UsageError(f"{model} learns from background alone: leave --signal away")
-    if model in ARRAY_MODELS and signal:
-        raise UsageError(f"{model} learns from arrays that hold what is right: leave --signal away")
-    if (model in TAGGERS or model in QUANTISED) and not signal:
-        raise UsageError(f"{model} tells signal from background: name the signal's files with --signal FILE")
-    if model in CLASSIFIERS and not (model in TAGGERS or model in QUANTISED):
-        classes = ", ".join(CLASSIFIERS[model].classes)
-        raise UsageError(f"{model} learns from classes: give --class NAME=FILE for each of {classes}")
+def _check_start(network: NetworkSpec, options: TrainingOptions) -> None:
+    """Check that a training to start from is given exactly for the networks that need one."""
+    needed = network.starts_from if isinstance(network, Classifier) else None
+    if needed is None and options.start is not None:
+        raise UsageError(f"{network.name} starts untrained: leave --from away")
+    if needed is not None and options.start is None:
+        raise UsageError(
+            f"{network.name} starts from a trained {needed}: name the folder of its training with "
+            f"--from {needed}.tamis.training"
+        )
+
+
+def _by_class(classifier: Classifier, files: Files) -> Mapping[str, Sequence[str]]:
+    """Return the files of every class, after checking that they are those of the classifier."""
+    if not isinstance(files, Mapping):
+        if isinstance(classifier, Tagger):
+            raise UsageError(
+                f"{classifier.name} distinguishes signal from background: name the signal's files with --signal FILE"
+            )
+        classes = ", ".join(classifier.classes)
+        raise UsageError(
+            f"{classifier.name} learns from classes: give --class NAME=FILE for each of {classes}"
+        )
+    check_classes(classifier, files)
+    return files
+
+
+def _list_of_files(network: NetworkSpec, files: Files, reason: str) -> Sequence[str]:
+    if isinstance(files, Mapping):
+        raise UsageError(f"{network.name} {reason}: leave --signal and --class away")
+    if not files:
+        raise UsageError(f"no files to train {network.name} on: name them as FILES")
+    return files
