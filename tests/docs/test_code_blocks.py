@@ -1,4 +1,4 @@
-"""Every ```bash and ```python block of the README and the docs runs, page by page, in a folder of its own."""
+"""Every ```bash and ```python block of the README and the docs runs, each page in its own folder."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
         if language == "bash":
             assert_runs(["bash", "-euo", "pipefail", "-c", code], tmp_path, environment)
         else:
-            python.append(code)  # later blocks of a page go on where the earlier ones ended
+            python.append(code)  # a block may use the names of the earlier ones on its page
             assert_runs([sys.executable, "-c", "\n".join(python)], tmp_path, environment)
 
 
 def assert_runs(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(
+    finished = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
-    assert done.returncode == 0, f"{command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    assert finished.returncode == 0, f"{command[-1]}\n{finished.stdout[-2000:]}\n{finished.stderr[-2000:]}"
 
 
-def test_every_link_between_pages_and_every_picture_is_there() -> None:
+def test_links_between_pages_and_pictures_exist() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
