@@ -39,12 +39,12 @@ def test_results_agree_on_every_path_and_the_parts_add_up(event, tmp_path):
 
     link = Link(delay_ms=20.0, mbit_per_s=200.0)
     with open_ways([link], BATCH) as ways:
-        measured = [run._of(way, [event]) for way in ways]
+        measured = [run._first_pass(way, [event]) for way in ways]
         for one in measured:
             one["turns"].append(one["done"])
         probabilities, _ = ways[2].run_at_once(event.raw, run.IN_FLIGHT)
         assert np.abs(probabilities - measured[0]["done"][0].probabilities).max() <= run.AGREE
-    found = [run.summed_up(one, measured[0]) for one in measured]  # exits if the results differ
+    found = [run.summarise(one, measured[0]) for one in measured]  # exits if the results differ
     hits = len(measured[0]["done"][0].probabilities)
     requests = -(-hits // BATCH)
     assert [one["name"] for one in found] == ["local", "loopback", "200 Mbit/s, 20 ms"]
