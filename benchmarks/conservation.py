@@ -1,13 +1,13 @@
-"""Is an event ever lost or there twice: runs are killed, their workers are killed, input is corrupted, stages raise, hang and dawdle.
+"""Check that no event is lost or duplicated when runs and workers are killed, files are corrupt, and stages raise, hang or are slow.
 
-Each round makes new files of simulated-looking events, and runs a menu over them twice: once undisturbed, and once
-while the run, or one of its workers, is killed at random moments and resumed. In both, some events make their stage
-raise, give NaN, take too long, or kill their process; and in every third round bytes of the files are flipped. The two
-outputs must be the same to the bit, and the books are checked against what is known of each event:
+Each round writes new files of random events and runs a menu over them twice: once undisturbed, and once while the run or one of its
+workers is killed at random times and resumed. In both, some events make their stage raise, return NaN, take too long or kill their
+process; in every third round, bytes of the files are flipped. The two outputs must be identical, and the bookkeeping must agree with
+the known fate of each event:
 
-- every entry of every file is decided once, or booked as unreadable once;
-- each event left through the door that its trouble says, and is in the streams of its paths once;
-- what is unreadable lies in a basket that was corrupted.
+- every entry of every file is decided once, or recorded as unreadable once;
+- each event has the outcome of its fault, and is once in each stream that it was accepted for;
+- unreadable entries are in corrupted baskets.
 
 Usage: python benchmarks/conservation.py [--disturbances 240] [--seed 1] [--keep]
 """
@@ -37,11 +37,11 @@ from tamis._base import file_stamp, host_facts, utc_timestamp
 from tamis.events import Events, open_writer
 
 EVENTS, BASKET, UNIT = 900, 150, 60
-RAISES, NAN, DAWDLES, KILLS, HANGS = 1, 2, 3, 4, 5
-REASON = {RAISES: 1, NAN: 3, DAWDLES: 4, KILLS: 5, HANGS: 5}
+RAISES, NAN, SLOW, KILLS, HANGS = 1, 2, 3, 4, 5
+REASON = {RAISES: 1, NAN: 3, SLOW: 4, KILLS: 5, HANGS: 5}
 STUCK_S = 3.0
-FINE = (0, 8)  # all was decided; all was decided but what cannot be read
-WORKER_KILLS = 0.01  # in each hundredth of a second
+COMPLETE = (0, 8)  # exit codes: all events decided; all but the unreadable ones
+WORKER_KILLS = 0.01  # probability per 10 ms
 
 MENU = """
 menu: conservation
@@ -82,7 +82,7 @@ def spread(events):
 
 
 def write_file(path: Path, number: int, rng: np.random.Generator, trouble: np.ndarray) -> None:
-    """Write a file with a basket per 150 events."""
+    """Write a file with one basket per 150 events."""
     with open_writer(path, flush_bytes=1) as writer:
         for first in range(0, EVENTS, BASKET):
             jets = rng.integers(0, 6, BASKET)
@@ -132,24 +132,24 @@ def command(folder: Path, out: Path, *options: str) -> list[str]:
 
 
 def undisturbed(folder: Path) -> float:
-    """Run in peace; return how long it took."""
+    """Run without kills; return the time in seconds."""
     start = time.monotonic()
-    done = subprocess.run(
+    finished = subprocess.run(
         command(folder, folder / "calm"), capture_output=True, text=True, check=False, timeout=300
     )
-    if done.returncode not in FINE:
-        raise SystemExit(f"the undisturbed run ended with {done.returncode}: {done.stderr}")
+    if finished.returncode not in COMPLETE:
+        raise SystemExit(f"the undisturbed run exited with {finished.returncode}: {finished.stderr}")
     return time.monotonic() - start
 
 
 def disturbed(folder: Path, moments: random.Random, lasts_s: float, kills: int) -> Counter[str]:
-    """Run under fire: kill the whole run, or a worker, again and again; then let it end."""
+    """Kill the run or one of its workers repeatedly, then let it finish; return the counts of kills."""
     made: Counter[str] = Counter()
     out = folder / "out"
     while True:
         options = ["--resume"] if (out / "plan.json").exists() else []
         if not options:
-            shutil.rmtree(out, ignore_errors=True)  # killed before it had a plan
+            shutil.rmtree(out, ignore_errors=True)  # killed before it wrote its plan
         with (folder / "errors").open("wb") as errors:
             process = subprocess.Popen(
                 command(folder, out, *options), stdout=subprocess.DEVNULL, stderr=errors
@@ -164,19 +164,15 @@ def disturbed(folder: Path, moments: random.Random, lasts_s: float, kills: int) 
             process.kill()
             made["runs killed"] += 1
             psutil.wait_procs(family, timeout=30)
-        if process.wait(timeout=300) in FINE:
+        if process.wait(timeout=300) in COMPLETE:
             return made
-        demand(
-            process.returncode == -signal.SIGKILL, f"a run ended with {process.returncode}; look at {folder}"
-        )
+        demand(process.returncode == -signal.SIGKILL, f"a run exited with {process.returncode}; see {folder}")
 
 
 def kill_a_worker(pid: int, moments: random.Random) -> bool:
     """Kill one of the worker processes of a run."""
     try:
-        helpers = psutil.Process(
-            pid
-        ).children()  # among them the one that workers are forked from: it is killed too
+        helpers = psutil.Process(pid).children()  # includes the forkserver, which is killed too
         workers = [
             child
             for helper in helpers
@@ -192,7 +188,7 @@ def kill_a_worker(pid: int, moments: random.Random) -> bool:
 
 
 def content(out: Path) -> dict[str, str]:
-    """Return all of a run's output that does not depend on when it ran."""
+    """Return the output of a run without times."""
     found: dict[str, str] = {}
     for path in sorted(out.iterdir()):
         if path.suffix == ".parquet":
@@ -206,8 +202,8 @@ def content(out: Path) -> dict[str, str]:
     return found
 
 
-def check_books(folder: Path, troubles: list[np.ndarray], broken: dict[int, set[int]]) -> None:
-    """Hold the output against what is known of every event."""
+def check_bookkeeping(folder: Path, troubles: list[np.ndarray], broken: dict[int, set[int]]) -> None:
+    """Compare the output with the known fate of every event."""
     out = folder / "out"
     decided = pq.read_table(out / "decisions.parquet").to_pydict()
     summary = json.loads((out / "run.json").read_text())
@@ -220,24 +216,22 @@ def check_books(folder: Path, troubles: list[np.ndarray], broken: dict[int, set[
     )
     everything = {(file, entry) for file in range(len(files)) for entry in range(EVENTS)}
     demand(set(seen) | set(unreadable) == everything, "events are missing")
-    demand(max((seen + unreadable).values()) == 1, "events are there twice")
+    demand(max((seen + unreadable).values()) == 1, "events are duplicated")
 
     def in_broken(file: int, entry: int) -> bool:
         return any(first <= entry < first + BASKET for first in broken.get(file, ()))
 
     for file, entry in unreadable:
-        demand(in_broken(file, entry), f"the readable event {file}:{entry} was given up")
+        demand(in_broken(file, entry), f"the readable event {file}:{entry} is recorded as unreadable")
 
     reasons = dict(zip(zip(decided["file"], decided["entry"], strict=True), decided["reason"], strict=True))
     for (file, entry), reason in reasons.items():
         if in_broken(
             file, entry
-        ):  # ROOT keeps what does not shrink as it is, with no checksum: it reads as NaN
+        ):  # ROOT stores incompressible data uncompressed and without checksum: flipped bytes read as NaN
             continue
         code = int(troubles[file][entry])
-        demand(
-            reason == REASON.get(code, 0), f"{file}:{entry} of trouble {code} left for the reason {reason}"
-        )
+        demand(reason == REASON.get(code, 0), f"{file}:{entry} with fault {code} has the reason {reason}")
     kept = pq.read_table(out / "met.parquet").to_pydict()
     expected = [
         (run, event)
@@ -247,18 +241,18 @@ def check_books(folder: Path, troubles: list[np.ndarray], broken: dict[int, set[
         if bit and outcome == 1
     ]
     there = list(zip(kept["run"], kept["event"], strict=True))
-    demand(there == expected, "the stream met is not what was accepted")
+    demand(there == expected, "the stream met differs from the accepted events")
 
 
-def demand(holds: bool, otherwise: str) -> None:
-    """Stop where a promise is broken."""
-    if not holds:
-        raise SystemExit(otherwise)
+def demand(condition: bool, message: str) -> None:
+    """Exit with a message if a condition does not hold."""
+    if not condition:
+        raise SystemExit(message)
 
 
 def one_round(number: int, seed: int) -> Counter[str]:
-    """Do one round in a folder of its own."""
-    rng, moments = np.random.default_rng([seed, number]), random.Random(f"{seed} {number}")  # noqa: S311 - no secret
+    """Run one round in a temporary folder; return the counts of disturbances."""
+    rng, moments = np.random.default_rng([seed, number]), random.Random(f"{seed} {number}")  # noqa: S311 - not cryptography
     folder = Path(tempfile.mkdtemp(prefix="conservation-"))
     (folder / "menu.yaml").write_text(MENU)
     (folder / "mine.py").write_text(STAGE)
@@ -266,7 +260,7 @@ def one_round(number: int, seed: int) -> Counter[str]:
     troubles, broken = [], {}
     for file in range(2):
         trouble = rng.choice([0] * 200 + [RAISES, NAN], EVENTS).astype(np.int32)
-        trouble[rng.choice(EVENTS, 2, replace=False)] = DAWDLES
+        trouble[rng.choice(EVENTS, 2, replace=False)] = SLOW
         if number % 4 == 0 and file == 0:
             trouble[rng.integers(EVENTS)] = KILLS
         if number % 8 == 4 and file == 1:
@@ -280,23 +274,21 @@ def one_round(number: int, seed: int) -> Counter[str]:
         for name, codes in (
             ("exceptions", [RAISES]),
             ("not finite", [NAN]),
-            ("time-outs", [DAWDLES]),
+            ("time-outs", [SLOW]),
             ("deadly", [KILLS, HANGS]),
         ):
             made[name] += int(np.isin(trouble, codes).sum())
     lasts_s = undisturbed(folder)
     made += disturbed(folder, moments, min(lasts_s, 6.0), kills=5)
     if content(folder / "calm") != content(folder / "out"):
-        raise SystemExit(
-            f"round {number}: the output differs from that of the undisturbed run; look at {folder}"
-        )
-    check_books(folder, troubles, broken)
+        raise SystemExit(f"round {number}: the output differs from that of the undisturbed run; see {folder}")
+    check_bookkeeping(folder, troubles, broken)
     shutil.rmtree(folder)
     return made
 
 
 def main() -> None:
-    """Go on until there were disturbances enough, and tell each kind."""
+    """Run rounds until there were enough disturbances, and print their counts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -307,7 +299,7 @@ def main() -> None:
     total: Counter[str] = Counter()
     rounds = 0
     start = time.monotonic()
-    # a good part of them kills: exceptions are easy
+    # at least a quarter of them must be kills of whole runs
     while sum(total.values()) < options.disturbances or total["runs killed"] < options.disturbances // 4:
         total += one_round(rounds, options.seed)
         rounds += 1
@@ -319,11 +311,11 @@ def main() -> None:
         "rounds": rounds,
         "events": rounds * 2 * EVENTS,
         "disturbances": dict(total),
-        "lost": 0,  # whoever finds one stops above
+        "lost": 0,  # a lost event exits above
         "twice": 0,
     }
     print(
-        f"{sum(total.values())} disturbances, {record['events']} events: none lost, none there twice, outputs the same"
+        f"{sum(total.values())} disturbances, {record['events']} events: none lost, none duplicated, identical outputs"
     )
     if options.keep:
         stamp = file_stamp(record["created"])

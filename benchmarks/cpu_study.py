@@ -1,4 +1,4 @@
-"""The CPU study of the anomaly detectors: native framework against ONNX Runtime and OpenVINO; latency, then memory.
+"""The CPU study of the anomaly detectors: PyTorch, ONNX Runtime and OpenVINO; latency, then memory.
 
 Usage: python benchmarks/cpu_study.py [--quick]
 """
@@ -40,7 +40,7 @@ def main(quick: bool) -> None:
             memory_events=events,
         )
         memory = run_bench([bundle], bench)
-        memory = memory.model_copy(update={"latency": ()})  # this run is about memory alone
+        memory = memory.model_copy(update={"latency": ()})  # keep only the memory measurements
         print(write_record(memory, RECORDS / f"cpu-memory-{bundle.name}-{file_stamp(memory.created)}.json"))
 
 

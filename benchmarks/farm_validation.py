@@ -1,14 +1,13 @@
-"""Does the simulation foresee what a server does? Loads that calibrate it, and loads that it has not seen, in turn.
+"""Validate the simulation of a server: calibrate it with some loads, predict others, and compare with measurements.
 
-A server of its own on loopback. In each round: one client and several without a pause (they calibrate), and in shuffled
-order the scan: clients that work on their own between requests, from one to past the knee; clients that do not; requests at
-random. The host's speed drifts, so that all loads of a round lie close together. What is compared is a load of that length as it
-typically goes: the median over rounds, and over as long pieces of the simulation. What hits one round in eight (the host stands
-still) is in neither.
+Starts a server on loopback. Each round measures, in shuffled order, the loads for the calibration (one and several clients without
+think time) and the loads to predict: clients with think time, from one to beyond saturation; clients without; requests at random
+times. The host drifts, so all loads of a round are measured close together. The comparison uses medians over rounds, and over
+stretches of the simulation of the same length, so that a rare stall of the host does not count.
 
-The load generator is on the server's host. Where it has to send at a time of its own, it does not sleep, and the server is
-slower by what they share: such loads are foreseen from two of their kind (other clients, other pauses), the others from theirs.
-A process that only watches the clock tells when the host stood still; such a load is measured again, and counted.
+The load generator runs on the server's host. When it has to send at given times, it spins instead of sleeping and slows the server
+down: such loads are predicted from two calibration loads of their kind (with other clients and think times), the others from theirs.
+A process that watches the clock detects stalls of the host; such a load is measured again, and counted.
 
 Usage: python benchmarks/farm_validation.py [--model conv-vae] [--rows 16] [--rounds 8] [--seconds 3] [--keep]
 """
@@ -37,14 +36,14 @@ from tamis.measure.traffic import LoadTarget
 from tamis.records import LoadPoint, Scenario, Traffic
 
 FOLDER = Path(__file__).parent / "records"
-WITHIN = 0.15
-THINK = 20  # times what a request takes
+WITHIN = 0.15  # relative deviation of a good prediction
+THINK = 20  # think time, in units of the duration of a request
 CLIENTS = (1, 4, 8, 12, 16, 20, 24, 30, 40)
 STREAMS = (2, 8, 16)
-SHARES = (0.3, 0.5, 0.65, 0.8)  # of the saturated server's rate
+SHARES = (0.3, 0.5, 0.65, 0.8)  # of the rate at saturation
 CALIBRATING = (1, 4)  # streams
-PACED = ((1, 5), (10, 2))  # clients, and how many times a request's time they work on their own
-UNPACED, OWN_TIMES = "without a pause", "at times of their own"
+PACED = ((1, 5), (10, 2))  # clients, and their think time in units of the duration of a request
+UNPACED, OWN_TIMES = "without think time", "at given times"
 STOOD_STILL_S, TRIES = 0.05, 4
 WATCH = """
 import time
@@ -83,7 +82,7 @@ def serving(model: str, port: int) -> Iterator[str]:
 
 
 def closed(streams: int, seconds: float, seed: int, think_s: float = 0.0) -> Traffic:
-    """Return traffic of clients."""
+    """Return a closed load: clients that wait for each response."""
     warm_up = min(1.0, 0.3 * seconds) + 2 * think_s
     return Traffic(
         scenario=Scenario.CLOSED,
@@ -96,12 +95,12 @@ def closed(streams: int, seconds: float, seed: int, think_s: float = 0.0) -> Tra
 
 
 def at_random(rate_hz: float, seconds: float, seed: int) -> Traffic:
-    """Return traffic that does not wait."""
+    """Return an open load: requests at random times."""
     return Traffic(scenario=Scenario.SERVER, rate_hz=rate_hz, seconds=seconds, warm_up_s=0.3, seed=seed)
 
 
 def scan(seconds: float, seed: int, think_s: float, capacity: float) -> dict[str, Traffic]:
-    """Return what the simulation has not seen."""
+    """Return the loads to predict."""
     found = {f"{n} clients, think": closed(n, seconds, seed, think_s) for n in CLIENTS}
     found |= {f"{n} streams": closed(n, seconds, seed) for n in STREAMS}
     found |= {f"open, {share:g} of capacity": at_random(share * capacity, seconds, seed) for share in SHARES}
@@ -109,20 +108,20 @@ def scan(seconds: float, seed: int, think_s: float, capacity: float) -> dict[str
 
 
 def predicted(told: Calibration, traffic: Traffic) -> SimulationResult:
-    """Simulate the same load."""
+    """Simulate a load."""
     load = Open(traffic.rate_hz) if traffic.rate_hz else Closed(traffic.streams, traffic.think_s)
     farm = Farm(told.server, load, network=told.network, rows=told.rows, clocks=told.clocks())
     return simulate(farm, requests=REQUESTS)
 
 
 def of_rounds(points: list[LoadPoint]) -> tuple[list[float], list[float]]:
-    """Return requests per second and p99 in milliseconds of each round."""
+    """Return the rate in requests per second and the p99 in milliseconds of each round."""
     p99 = [float(np.percentile(point.traced_us()[:, 1], 99)) / 1e3 for point in points]
     return [point.requests_per_s for point in points], p99
 
 
 class Watched:
-    """Loads on a target, measured again where the host stood still meanwhile."""
+    """A target whose loads are measured again if the host stalled."""
 
     def __init__(self, target: LoadTarget, watch: subprocess.Popen[bytes]) -> None:
         assert watch.stdout is not None  # noqa: S101 - a pipe
@@ -146,7 +145,7 @@ Loads = dict[str, list[LoadPoint]]
 
 
 def measure(target: Watched, rounds: int, seconds: float) -> tuple[Loads, Loads]:
-    """Let all loads flow, round by round; return those that calibrate, by their kind, and those that are to be foreseen."""
+    """Measure all loads round by round; return those for the calibration, by kind, and those to predict."""
     request_s = target.load(closed(1, 1.0, 1)).p50_us / 1e6
     capacity = target.load(closed(4, 1.0, 1)).requests_per_s
     calibrating: Loads = {UNPACED: [], OWN_TIMES: []}
@@ -157,13 +156,13 @@ def measure(target: Watched, rounds: int, seconds: float) -> tuple[Loads, Loads]
         for number in range(rounds):
             seed = number + 2
             scanned = scan(seconds, seed, THINK * request_s, capacity)
-            wanted = [(seen.setdefault(name, []), traffic) for name, traffic in scanned.items()]
-            wanted += [(calibrating[UNPACED], closed(n, seconds, seed)) for n in CALIBRATING]
-            wanted += [
+            queue = [(seen.setdefault(name, []), traffic) for name, traffic in scanned.items()]
+            queue += [(calibrating[UNPACED], closed(n, seconds, seed)) for n in CALIBRATING]
+            queue += [
                 (calibrating[OWN_TIMES], closed(n, seconds, seed, times * request_s)) for n, times in PACED
             ]
-            for place in rng.permutation(len(wanted)).tolist():
-                into, traffic = wanted[place]
+            for place in rng.permutation(len(queue)).tolist():
+                into, traffic = queue[place]
                 into.append(target.load(traffic))
                 advance(1)
     return calibrating, seen
@@ -177,7 +176,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--keep", action="store_true", help="write the record into benchmarks/records")
-    parser.add_argument("--loads", type=Path, help="write all loads there, or read them where they are")
+    parser.add_argument("--loads", type=Path, help="file for all measured loads")
     options = parser.parse_args()
     with serving(options.model, options.port) as address:
         target = LoadTarget(address, options.model, rows=options.rows)
@@ -207,7 +206,7 @@ def main() -> None:
     told = {kind: calibrate(points, batching) for kind, points in calibrating.items()}
     rows = compare(told, seen)
     show(told, rows)
-    print(f"{watched.again} loads were measured again: the host stood still")
+    print(f"{watched.again} loads were measured again because the host stalled")
     if options.keep:
         record = {
             "kind": "farm-validation",
@@ -226,7 +225,7 @@ def main() -> None:
 
 
 def calibrated(told: Calibration) -> dict[str, object]:
-    """Return what was fitted."""
+    """Return the fitted parameters."""
     service, flights = told.server.service, told.network.flight_s
     return {
         "service_ms": {rows: 1e3 * s for rows, s in zip(service.rows, service.seconds, strict=True)},
@@ -236,7 +235,7 @@ def calibrated(told: Calibration) -> dict[str, object]:
 
 
 def compare(told: dict[str, Calibration], seen: dict[str, list[LoadPoint]]) -> list[dict[str, object]]:
-    """Return what was foreseen and what was seen."""
+    """Return the predictions and the measurements."""
     rows: list[dict[str, object]] = []
     with progress("simulating", len(seen), "loads") as advance:
         for name, points in seen.items():
@@ -244,7 +243,7 @@ def compare(told: dict[str, Calibration], seen: dict[str, list[LoadPoint]]) -> l
             rate, p99 = float(np.median(rates)), float(np.median(each))
             traffic = points[0].traffic
             outcome = predicted(told[OWN_TIMES if traffic.rate_hz or traffic.think_s else UNPACED], traffic)
-            foreseen = {
+            prediction = {
                 "requests_per_s": outcome.requests_per_s,
                 "p99_ms": outcome.typical_p99_us(traffic.seconds) / 1e3,
                 "p99_ms_of_all": outcome.latency.p99_us / 1e3,
@@ -252,7 +251,7 @@ def compare(told: dict[str, Calibration], seen: dict[str, list[LoadPoint]]) -> l
             rows.append(
                 {
                     "load": name,
-                    "predicted": foreseen | {"p50_ms": outcome.latency.p50_us / 1e3},
+                    "predicted": prediction | {"p50_ms": outcome.latency.p50_us / 1e3},
                     "measured": {
                         "requests_per_s": rate,
                         "p99_ms": p99,
@@ -261,8 +260,8 @@ def compare(told: dict[str, Calibration], seen: dict[str, list[LoadPoint]]) -> l
                         "requests_per_s_of_rounds": rates,
                     },
                     "ratio": {
-                        "requests_per_s": foreseen["requests_per_s"] / rate,
-                        "p99": foreseen["p99_ms"] / p99,
+                        "requests_per_s": prediction["requests_per_s"] / rate,
+                        "p99": prediction["p99_ms"] / p99,
                     },
                 }
             )
@@ -275,7 +274,7 @@ def show(told: dict[str, Calibration], rows: list[dict[str, object]]) -> None:
     for kind, one in told.items():
         print(f"clients {kind}: {calibrated(one)}")
     print(
-        f"{'load':24} {'req/s':>8} {'seen':>8} {'ratio':>6} {'p50 ms':>8} {'seen':>8} {'p99 ms':>8} {'seen':>8} {'ratio':>6}  p99 of rounds"
+        f"{'load':24} {'req/s':>8} {'meas.':>8} {'ratio':>6} {'p50 ms':>8} {'meas.':>8} {'p99 ms':>8} {'meas.':>8} {'ratio':>6}  p99 of rounds"
     )
     missed = 0
     for row in rows:

@@ -1,8 +1,8 @@
-"""What the framework itself takes of an event: all time of deciding that is not in a stage or a condition.
+"""The overhead of the trigger framework per event: the time of deciding outside stages and conditions.
 
-Two ways. `running`: the menu as it is; after each model the framework's code and data are found in cold caches, and that is
-counted as its own. `by itself`: the same menu over the same events, but stages hand out what they gave in a first pass, so
-that little but the framework runs. For both: event by event, and in micro-batches.
+Measured in two ways. `running`: the menu as it is, where the framework also pays for caches that the models evicted. `by itself`: the
+same menu over the same events, but stages return the outputs recorded in a first pass, so that almost only the framework runs. Both
+event by event and in micro-batches.
 
 Usage: python benchmarks/framework_cost.py FILE [--menu hlt] [--keep]
 """
@@ -30,13 +30,13 @@ ROUNDS = 5
 
 
 def with_stages(program: Program, changed: Callable[[Stage], Stage]) -> Program:
-    """Return the program with other stages."""
+    """Return the program with changed stages."""
     operations = [replace(op, stage=changed(op.stage)) if op.stage else op for op in program.operations]
     return replace(program, operations=tuple(operations))
 
 
 def recorded(memory: dict[str, list[Added]]) -> Callable[[Stage], Stage]:
-    """Return a way to make stages remember what they give, in the order of their calls."""
+    """Return a function that wraps a stage to record its outputs, in the order of calls."""
 
     def remember(stage: Stage) -> Stage:
         def run(frame: Frame) -> Added:
@@ -49,17 +49,17 @@ def recorded(memory: dict[str, list[Added]]) -> Callable[[Stage], Stage]:
 
 
 def replayed(memory: dict[str, list[Added]]) -> Callable[[Stage], Stage]:
-    """Return a way to make stages hand out what they gave."""
+    """Return a function that wraps a stage to replay its recorded outputs."""
 
     def repeat(stage: Stage) -> Stage:
-        given: Iterator[Added] = iter(memory.get(stage.name, ()))
-        return replace(stage, run=lambda _: next(given))
+        outputs: Iterator[Added] = iter(memory.get(stage.name, ()))
+        return replace(stage, run=lambda _: next(outputs))
 
     return repeat
 
 
 def own(decide: Callable[[Program, Laps], object], program: Program, events: int) -> tuple[float, float]:
-    """Return the whole time per event, and what of it is in no stage, condition, or in taking events up and letting them go."""
+    """Return the time per event in microseconds, and the part outside stages, conditions and the setup of events."""
     laps = Laps()
     start = time.perf_counter_ns()
     decide(program, laps)
@@ -69,7 +69,7 @@ def own(decide: Callable[[Program, Laps], object], program: Program, events: int
 
 
 def main() -> None:
-    """Take turns, and print the medians."""
+    """Measure in turn and print the medians."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -107,7 +107,7 @@ def main() -> None:
     }
     for name, (whole, mine) in medians.items():
         print(
-            f"{name:28s} {whole:9.1f} us per event, of which the framework {mine:6.1f} us ({100 * mine / whole:.1f} %)"
+            f"{name:28s} {whole:9.1f} us per event, of which framework {mine:6.1f} us ({100 * mine / whole:.1f} %)"
         )
     if options.keep:
         record = {

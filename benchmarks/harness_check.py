@@ -1,7 +1,7 @@
-"""Does `bench` tell what an independent timing of the same ONNX file tells, and what does the harness cost.
+"""Compare `tamis bench` with an independent timing of the same ONNX file, and measure the overhead of the harness.
 
-The independent timing knows nothing of tamis: onnxruntime, one thread, `run` on the whole batch in a plain loop.
-Both take turns of some ten milliseconds, so that a drifting host drifts for both; each turn gives one ratio.
+The independent timing does not use tamis: onnxruntime, one thread, `run` on the whole batch in a plain loop.
+The two alternate in turns of about ten milliseconds, so that drifts of the host affect both; each turn gives one ratio.
 
 Usage: python benchmarks/harness_check.py [BUNDLE ...]
 """
@@ -26,10 +26,10 @@ TURN = TimingPlan(rounds=1, least_rounds=1, block_ns=12_000_000)
 
 
 def independent(path: str, feeds: dict[str, np.ndarray]) -> Callable[[], float]:
-    """Return a turn of the independent timing: the median of a run of calls, in nanoseconds."""
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = 1
-    session = ort.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    """Return a function that times calls of ONNX Runtime for one turn and returns their median in nanoseconds."""
+    session_options = ort.SessionOptions()
+    session_options.intra_op_num_threads = 1
+    session = ort.InferenceSession(path, session_options, providers=["CPUExecutionProvider"])
 
     def turn() -> float:
         times: list[int] = []
@@ -66,12 +66,14 @@ def main(names: list[str]) -> None:
                             ratios.setdefault(row.mode, []).append(row.warm.p50_ns / outside)
                         elif row.mode == "bound":
                             harness.append(row.warm.p50_ns)
-                told = "; ".join(
-                    "{} {:.3f} (quartiles {:.3f} to {:.3f})".format(mode, *np.percentile(found, [50, 25, 75]))
-                    for mode, found in ratios.items()
+                comparison = "; ".join(
+                    "{} {:.3f} (quartiles {:.3f} to {:.3f})".format(
+                        mode, *np.percentile(values, [50, 25, 75])
+                    )
+                    for mode, values in ratios.items()
                 )
                 print(
-                    f"{name} batch {batch}: bench / independent: {told}; null engine {np.median(harness):.0f} ns"
+                    f"{name} batch {batch}: bench / independent: {comparison}; null engine {np.median(harness):.0f} ns"
                 )
 
 

@@ -1,7 +1,7 @@
-"""The shipped menu over simulated events: time per event, the framework's own share, one worker and two, a Dask cluster.
+"""The shipped menu over simulated events: time per event, overhead of the framework, one and two workers, a Dask cluster.
 
-Every run is a command of its own, `tamis run`, timed from outside by the clock of this script; runs that are compared
-take turns. Simulate the files with pile-up and low-level columns:
+Every run is a `tamis run` process, timed by this script; compared runs are interleaved. Simulate the files with pile-up and
+low-level columns:
 
     tamis simulate qcd -n 1500 --mu 60 --low-level --seed 91 -o qcd.root
 
@@ -36,18 +36,18 @@ FRAMEWORK = "framework"
 
 
 def run(files: list[str], out: Path, *options: str) -> tuple[float, Any]:
-    """Run the shipped menu as a user does; return how long it took from outside, and what the run says of itself."""
+    """Run the shipped menu with `tamis run`; return the elapsed time and the summary of the run."""
     command = [sys.executable, "-m", "tamis", "run", "hlt", *files, "-o", str(out), *options]
     start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
     elapsed_s = time.perf_counter() - start
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
+    if finished.returncode:
+        raise SystemExit(f"{' '.join(command)} exited with {finished.returncode}: {finished.stderr}")
     return elapsed_s, read_summary(out)
 
 
 def described(elapsed_s: float, summary: Any) -> dict[str, float]:
-    """Return what is asked of a run."""
+    """Return the measured quantities of a run."""
     times = summary.times
     lines = account(summary)
     own = sum(line.total_ns for line in lines if line.part == FRAMEWORK)
@@ -72,7 +72,7 @@ def described(elapsed_s: float, summary: Any) -> dict[str, float]:
 
 
 def content(out: Path) -> dict[str, str]:
-    """Return all of a run's output that does not depend on when and where it ran."""
+    """Return the output of a run without times and hosts."""
     found = {}
     for path in sorted(out.iterdir()):
         if path.suffix == ".parquet":
@@ -85,7 +85,7 @@ def content(out: Path) -> dict[str, str]:
 
 @contextmanager
 def cluster(workers: int) -> Iterator[str]:
-    """Start a Dask scheduler and workers on loopback, each a process of its own, and end them."""
+    """Start a Dask scheduler and workers as processes on loopback, and stop them at the end."""
     from distributed import Client
 
     with socket.socket() as probe:
@@ -119,7 +119,7 @@ def cluster(workers: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """Take the figures and print them."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -142,7 +142,7 @@ def main() -> None:
                 print(name, json.dumps({k: round(v, 4) for k, v in found[name][-1].items()}), flush=True)
         expected = content(folder / "one worker-0")
         same = {"two workers": content(folder / "two workers-0") == expected}
-        # a score of one event alone may differ from that in a batch by its last bit; the decision may not
+        # the score of a single event may differ from that in a batch in the last bit, but the decision may not
         one = pq.read_table(folder / "event by event-0" / "decisions.parquet")
         same["event by event, decisions"] = one.equals(
             pq.read_table(folder / "one worker-0" / "decisions.parquet")

@@ -1,8 +1,8 @@
-"""A hundred thousand malformed requests to a server: through gRPC, HTTP and shared memory.
+"""Send a hundred thousand malformed requests to a server through gRPC, HTTP and shared memory.
 
-Valid traffic is recorded from our client's own bytes, then bytes are flipped, cut, doubled, moved and replaced, sizes are made
-to lie, and random bytes are sent. After every thousand a valid request has to be answered as before. The server may refuse and close;
-it may not end, hang, print a traceback, keep memory or keep descriptors.
+The bytes of a valid request of our client are recorded and then mutated: flipped, deleted, duplicated, inserted, replaced, with wrong
+sizes; some requests are random bytes. After every thousand, a valid request must get the same response as before. The server may
+reject requests and close connections, but must not exit, hang, print a traceback or leak memory or descriptors.
 
 Usage: python benchmarks/malformed.py [--requests 100000] [--seed 1] [--keep]
 """
@@ -42,7 +42,7 @@ INTERESTING = (0, 1, 127, 128, 255)
 
 
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:
-    """Change a message somehow."""
+    """Return a message with one to four random mutations."""
     found = bytearray(data)
     for _ in range(int(rng.integers(1, 5))):
         at = int(rng.integers(0, len(found) + 1))
@@ -69,7 +69,7 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def recorded(codec: Codec, arrays: list[np.ndarray]) -> bytes:
-    """Return the bytes of a connection with one request, as our client sends them."""
+    """Return the bytes that our client sends on a connection with one request."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         channel = InferChannel(f"127.0.0.1:{listener.getsockname()[1]}")
         taken, _ = listener.accept()
@@ -88,7 +88,7 @@ def recorded(codec: Codec, arrays: list[np.ndarray]) -> bytes:
 
 
 def http_request(arrays: dict[str, np.ndarray]) -> bytes:
-    """Return a request of REST with its numbers in JSON."""
+    """Return a REST request with its tensors in JSON."""
     inputs = [
         {"name": name, "datatype": "FP32", "shape": list(one.shape), "data": one.ravel().tolist()}
         for name, one in arrays.items()
@@ -99,7 +99,7 @@ def http_request(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def send_stream(address: str, data: bytes) -> None:
-    """Send bytes over a connection of their own, and take what comes for a moment."""
+    """Send bytes over a new connection and read the response for a moment."""
     host, port = address.rsplit(":", 1)
     with socket.create_connection((host, int(port)), 5) as connection:
         connection.settimeout(ANSWER_S)
@@ -113,7 +113,7 @@ def send_stream(address: str, data: bytes) -> None:
 
 
 def send_local(path: str, packets: list[bytes], size: int) -> None:
-    """Hand over a region, and send packets."""
+    """Pass a shared memory region and send packets."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         connection.settimeout(ANSWER_S)
         connection.connect(path)
@@ -135,7 +135,7 @@ def send_local(path: str, packets: list[bytes], size: int) -> None:
 
 
 def main() -> None:
-    """Send, check, judge, keep."""
+    """Send requests and check the server; exit with the faults."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
@@ -226,12 +226,8 @@ def main() -> None:
     }
     print(json.dumps({key: value for key, value in record.items() if key != "host"}, indent=1))
     faults = [
-        *(
-            ["the server answered a valid request otherwise than before"]
-            if checks != options.requests // CHECK_EVERY
-            else []
-        ),
-        *([f"the server ended with {code}"] if code else []),
+        *(["the response to a valid request changed"] if checks != options.requests // CHECK_EVERY else []),
+        *([f"the server exited with {code}"] if code else []),
         *(["the server printed a traceback"] if record["tracebacks"] else []),
     ]
     if options.keep:

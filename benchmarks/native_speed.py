@@ -1,7 +1,7 @@
 """The native engine against the best of ONNX Runtime and OpenVINO, per model and batch size, warm and with evicted caches.
 
-Each contestant is bound to its buffers, on one thread, in float32; the two runtimes are tried whole and in pieces of 64 and 256
-events, and the best of all that counts, round by round, interleaved in one run. `auto` follows a plan that is made first.
+All engines run on bound buffers, one thread, in float32. The two runtimes also run in chunks of 64 and 256 events; the ratio is to the
+best of them in each round, all interleaved in one run. `auto` follows a plan that is measured first.
 
 Usage: python benchmarks/native_speed.py [--models conv-vae,...] [--batch 1,8,...] [--seconds 4] [--auto] [--figure native-speed.png] [--keep]
 """
@@ -43,8 +43,8 @@ MODELS = (
 )  # fmt: skip
 BATCHES = (1, 8, 16, 64, 256, 1024)
 MORE = {"facile": (16_000,)}
-LARGE = 5000  # numbers of an event: such models are not given more than 64 events
-PIECES = (64, 256)
+LARGE = 5000  # input elements per event: larger models are measured up to 64 events
+CHUNKS = (64, 256)
 RUNTIMES = ("onnxruntime", "openvino")
 COLD_ROUNDS = 40
 
@@ -70,23 +70,23 @@ def tuned(bundle: Bundle, batches: Sequence[int], folder: Path) -> Bundle:
 
 
 def events(bundle: Bundle, count: int) -> list[np.ndarray]:
-    """Return so many golden events, again and again."""
+    """Return `count` golden events, repeated as necessary."""
     inputs = [bundle.golden.inputs[spec.name] for spec in bundle.manifest.signature.inputs]
-    return [np.ascontiguousarray(one[np.arange(count) % len(one)]) for one in inputs]
+    return [np.ascontiguousarray(array[np.arange(count) % len(array)]) for array in inputs]
 
 
 def contestants(bundle: Bundle, stack: ExitStack, most: int) -> dict[str, Session]:
-    """Open every engine, the runtimes in pieces too."""
+    """Open every engine, the runtimes also with chunks."""
     found = {"native": stack.enter_context(open_session(bundle, "native"))}
     for name in RUNTIMES:
-        for chunk in (most, *PIECES):
+        for chunk in (most, *CHUNKS):
             label = name if chunk == most else f"{name} in {chunk}s"
             found[label] = stack.enter_context(open_session(bundle, name, chunk=chunk))
     return found
 
 
 def calls_at(sessions: dict[str, Session], bundle: Bundle, batch: int) -> dict[str, Callable[[], object]]:
-    """Bind every contestant that is different at this batch size."""
+    """Bind every session; those whose chunk is not smaller than the batch are left out."""
     usable = {
         label: session
         for label, session in sessions.items()
@@ -96,14 +96,14 @@ def calls_at(sessions: dict[str, Session], bundle: Bundle, batch: int) -> dict[s
 
 
 def ratios(blocks: dict[str, list[float]], of: str = "native") -> np.ndarray:
-    """Return, round by round, the best of the runtimes over the contestant."""
+    """Return for each round the time of the best runtime over that of an engine."""
     rounds = min(len(one) for one in blocks.values())
     best = np.min([v[:rounds] for k, v in blocks.items() if k.startswith(RUNTIMES)], axis=0)
     return best / np.asarray(blocks[of][:rounds])
 
 
 def measure(name: str, options: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
-    """Measure one model at all its batch sizes; the floor just before, since a shared host drifts."""
+    """Measure one model at all its batch sizes; the roofline just before, since a shared host drifts."""
     roofline = measure_roofline()
     bundle = bundle_of(name, folder)
     size = sum(one[0].size for one in events(bundle, 1))
@@ -152,7 +152,7 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> list[dict[s
 
 
 def show(row: dict[str, object]) -> None:
-    """Print a line."""
+    """Print one line of results."""
     us = row["us"]
     text = f"{row['model']:18} {row['batch']:6} native {us['native']:10.1f}"
     for runtime in RUNTIMES:
@@ -167,7 +167,7 @@ def show(row: dict[str, object]) -> None:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """Return the ratios as a table for a page."""
+    """Return the ratios as a Markdown table."""
     batches = sorted({int(row["batch"]) for row in rows})
     lines = [
         f"| model | {' | '.join(map(str, batches))} | 1, caches evicted |",
@@ -182,7 +182,7 @@ def table(rows: list[dict[str, object]]) -> str:
 
 
 def draw(rows: list[dict[str, object]], path: Path) -> None:
-    """Draw ratios against batch size."""
+    """Draw the ratios against the batch size."""
     from matplotlib import pyplot as plt
 
     plt.rcParams.update({"font.size": 11, "svg.hashsalt": "tamis"})
@@ -195,12 +195,12 @@ def draw(rows: list[dict[str, object]], path: Path) -> None:
             [r["batch"] for r in own], [r["ratio"] for r in own], "o-", color=colour, label=name, lw=1.6, ms=4
         )
     axes.axhline(1.0, color="0.3", lw=1, ls="--")
-    axes.text(15_000, 1.02, "as fast", color="0.3", va="bottom", ha="right", fontsize=9)
+    axes.text(15_000, 1.02, "equal", color="0.3", va="bottom", ha="right", fontsize=9)
     axes.set(
         xscale="log",
         yscale="log",
         xlabel="events per call",
-        ylabel="times as fast as the best of ONNX Runtime and OpenVINO",
+        ylabel="speed relative to the best of ONNX Runtime and OpenVINO",
     )
     ticks = [0.7, 1, 2, 3, 5, 10, 20, 50]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="per model and batch size, about")
     parser.add_argument("--auto", action="store_true", help="tune first, and measure `auto` too")
     parser.add_argument("--keep", action="store_true", help="write the record into benchmarks/records")
-    parser.add_argument("--figure", type=Path, help="draw the ratios there")
+    parser.add_argument("--figure", type=Path, help="file for the figure of the ratios")
     options = parser.parse_args()
     options.batches = tuple(int(part) for part in options.batch.split(","))
     find_engine("native").prepare()

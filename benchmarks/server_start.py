@@ -1,4 +1,4 @@
-"""How long a server full of models takes to be ready, and how much memory it holds then: all shipped bundles, each behind its gate.
+"""The start-up time and memory of a server with all shipped bundles, each of which passes the gate.
 
 Usage: python benchmarks/server_start.py [--turns 5] [--keep]
 """
@@ -24,7 +24,7 @@ from tamis._base import file_stamp, host_facts, utc_timestamp
 
 
 def started(models: list[str], arguments: list[str]) -> tuple[float, float, int]:
-    """Start a server; return seconds until it is ready, its memory in MiB then, and how many models it has."""
+    """Start a server; return the seconds until it is ready, its memory in MiB, and the number of models."""
     begin = time.monotonic()
     command = [
         sys.executable,
@@ -56,7 +56,7 @@ def started(models: list[str], arguments: list[str]) -> tuple[float, float, int]
 
 
 def main() -> None:
-    """Start, print, keep."""
+    """Measure, print, and optionally write a record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--keep", action="store_true", help="write a record into benchmarks/records")

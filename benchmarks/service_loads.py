@@ -1,8 +1,7 @@
-"""What a server does under load: latency against rate, throughput against concurrency, with and without dynamic batching, two models at once.
+"""A server under load: latency against rate, throughput against concurrency, with and without dynamic batching, two models at once.
 
-Two servers of the same ONNX files, as Triton repositories that differ in `dynamic_batching {}` alone. All settings take turns
-at every load, the first one changing from turn to turn, so that the host's moods fall on all of them. The load generator is on
-the servers' host, and shares its cores.
+Two servers of the same ONNX files, in Triton repositories that differ only in `dynamic_batching {}`. All settings are measured in
+turn at every load, in rotating order, so that drifts of the host affect all of them. The load generator shares the servers' cores.
 
 Usage: python benchmarks/service_loads.py [--seconds 2] [--turns 3] [--keep] [--figure FOLDER]
 """
@@ -23,10 +22,10 @@ from tamis.records import LoadPoint, Scenario, Traffic, TrafficRecord
 from tamis.report import draw_traffic
 from triton_comparison.run import our_server, repository
 
-MODELS = {"conv-vae": 1, "facile": 1000}  # and the rows of a request
+MODELS = {"conv-vae": 1, "facile": 1000}  # rows per request
 STREAMS = (1, 2, 4, 8, 16, 32)
-SHARES = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0, 1.2, 1.5)  # of what the first model does one by one
-MERGED = 32  # requests in a batch, at most
+SHARES = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0, 1.2, 1.5)  # of the rate of the first model without batching
+MERGED = 32  # largest batch, in requests
 WARM_UP_S = 0.4
 RECORDS = Path(__file__).parent / "records"
 Settings = dict[str, list[LoadTarget]]
@@ -34,7 +33,7 @@ Pooled = dict[tuple[str, str], TrafficRecord]
 
 
 def bounded(folder: Path) -> Path:
-    """Let a batch hold 32 requests at most."""
+    """Limit the batch size to 32 requests."""
     for name, rows in MODELS.items():
         file = folder / name / "config.pbtxt"
         file.write_text(file.read_text().replace("max_batch_size: 65536", f"max_batch_size: {MERGED * rows}"))
@@ -42,7 +41,7 @@ def bounded(folder: Path) -> Path:
 
 
 def without_batching(folder: Path) -> Path:
-    """Take dynamic batching out of the configurations of a repository."""
+    """Remove dynamic batching from the configurations of a repository."""
     for file in folder.glob("*/config.pbtxt"):
         kept = [line for line in file.read_text().splitlines() if not line.startswith("dynamic_batching")]
         file.write_text("\n".join(kept) + "\n")
@@ -50,7 +49,7 @@ def without_batching(folder: Path) -> Path:
 
 
 def settings(merging: str, plain: str) -> Settings:
-    """Return what is compared: which models are asked in turn, of which server."""
+    """Return the compared settings: the models and the server of each."""
     first, second = MODELS
 
     def target(address: str, model: str) -> LoadTarget:
@@ -65,12 +64,12 @@ def settings(merging: str, plain: str) -> Settings:
 
 
 def loads(capacity_hz: float) -> list[tuple[float | None, int]]:
-    """Return the loads: requests at random for each model, or requests at a time."""
+    """Return the loads: rates of random requests per model, or numbers of concurrent requests."""
     return [*((float(f"{share * capacity_hz:.2g}"), 1) for share in SHARES), *((None, n) for n in STREAMS)]
 
 
 def traffic(rate_hz: float | None, streams: int, models: int, turn: int, seconds: float) -> Traffic:
-    """Return a load that some models share."""
+    """Return a load shared by some models."""
     return Traffic(
         scenario=Scenario.SERVER if rate_hz else Scenario.CLOSED,
         rate_hz=rate_hz * models if rate_hz else None,
@@ -82,15 +81,15 @@ def traffic(rate_hz: float | None, streams: int, models: int, turn: int, seconds
 
 
 def measure(compared: Settings, turns: int, seconds: float) -> Pooled:
-    """Let all loads flow on all settings in turn; return a record per setting and model."""
+    """Measure all loads on all settings in turn; return a record per setting and model."""
     capacity_hz = compared["one by one"][0].load(traffic(None, 8, 1, 0, seconds)).requests_per_s
-    wanted = loads(capacity_hz)
+    planned = loads(capacity_hz)
     names = list(compared)
     points: dict[tuple[str, str], list[LoadPoint]] = defaultdict(list)
     last: Pooled = {}
-    with progress("loading", turns * len(wanted) * len(names), "loads") as advance:
+    with progress("loading", turns * len(planned) * len(names), "loads") as advance:
         for turn in range(turns):
-            for rate_hz, streams in wanted:
+            for rate_hz, streams in planned:
                 for place in range(len(names)):
                     name = names[(place + turn) % len(names)]
                     targets = compared[name]
@@ -118,14 +117,14 @@ def by_load(record: TrafficRecord, key: str) -> dict[tuple[str, float], float]:
 
 
 def show(pooled: Pooled) -> None:
-    """Print medians over turns, each setting in its columns."""
+    """Print medians over turns, with columns for each setting."""
     names = {key: f"{key[1]}, {key[0]}" for key in pooled}
-    told = {
+    medians = {
         key: (by_load(record, "requests_per_s"), by_load(record, "p99_us")) for key, record in pooled.items()
     }
     print("requests/s | p99 in ms:  " + "  |  ".join(names.values()))
-    for load in next(iter(told.values()))[0]:
-        cells = [f"{rate[load]:7.0f} {p99[load] / 1e3:8.2f}" for rate, p99 in told.values()]
+    for load in next(iter(medians.values()))[0]:
+        cells = [f"{rate[load]:7.0f} {p99[load] / 1e3:8.2f}" for rate, p99 in medians.values()]
         print(f"{load[0]:>8} {load[1]:>7g} | " + " | ".join(cells))
     for key, record in pooled.items():
         for point in record.points:
@@ -136,7 +135,7 @@ def show(pooled: Pooled) -> None:
 
 
 def main() -> None:
-    """Measure, print, keep, draw."""
+    """Measure, print, and optionally write records and figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--turns", type=int, default=3)

@@ -1,9 +1,8 @@
-"""Minutes of load on servers that are killed, hung, slowed and restarted at random: what becomes of every request.
+"""Load servers for minutes while they are killed, paused, slowed and restarted at random, and check every response.
 
-Three servers of one model, asked by threads through the engine `remote` with a local fallback, and a fourth that nobody touches,
-asked directly. Every answer is compared with the local engine's; the record says who answered how often, what was done to the
-servers, and how memory went. A request that has no answer, more than one, or another one than the local engine gives, fails
-the run.
+Threads send requests to three servers of one model through the engine `remote` with a local fallback, and directly to a fourth,
+undisturbed server. Every response is compared with that of the local engine. The record holds the number of responses by server, the
+disturbances and the memory. A request without a response, with several or with a wrong one fails the run.
 
 Usage: python benchmarks/service_under_fire.py [--minutes 10] [--seed 1] [--keep]
 """
@@ -38,21 +37,21 @@ SAMPLE_S = 2.0
 
 
 def free_port() -> int:
-    """Return a port that nobody has: a server that comes back comes back to the same place."""
+    """Return a free port; a restarted server uses the same one."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
 
 @dataclass
-class Fired:
-    """A server that is shot at."""
+class TestedServer:
+    """A server process that is disturbed."""
 
     port: int
     process: subprocess.Popen | None = None
     said: list[str] = field(default_factory=list)
 
     def start(self) -> None:
-        """Start it; whoever asks too early is refused the connection."""
+        """Start the server; connections are refused until it listens."""
         command = [
             sys.executable,
             "-m",
@@ -72,17 +71,17 @@ class Fired:
         self.said.extend(line.strip() for line in process.stderr)
 
     def end(self, number: int) -> None:
-        """End it."""
+        """Send a signal that ends the process, and wait for it."""
         self.process.send_signal(signal.SIGCONT)
         self.process.send_signal(number)
         self.process.wait(60)
 
 
-class Fire:
-    """Does something to one server after the other."""
+class Disturber:
+    """A thread that disturbs one random server after the other."""
 
-    def __init__(self, servers: list[Fired], rng: np.random.Generator) -> None:
-        """Note whom."""
+    def __init__(self, servers: list[TestedServer], rng: np.random.Generator) -> None:
+        """Prepare the thread; `thread.start()` starts it."""
         self.servers, self.rng, self.done = servers, rng, Counter()
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._run)
@@ -94,21 +93,21 @@ class Fire:
             self.done[what] += 1
             getattr(self, f"_{what}")(server)
 
-    def _kill(self, server: Fired) -> None:
+    def _kill(self, server: TestedServer) -> None:
         server.end(signal.SIGKILL)
         self.ended.wait(float(self.rng.uniform(0, 2)))
         server.start()
 
-    def _restart(self, server: Fired) -> None:
+    def _restart(self, server: TestedServer) -> None:
         server.end(signal.SIGTERM)
         server.start()
 
-    def _hang(self, server: Fired) -> None:
+    def _hang(self, server: TestedServer) -> None:
         server.process.send_signal(signal.SIGSTOP)
         self.ended.wait(float(self.rng.uniform(0.2, 3)))
         server.process.send_signal(signal.SIGCONT)
 
-    def _slow(self, server: Fired) -> None:
+    def _slow(self, server: TestedServer) -> None:
         for _ in range(int(self.rng.integers(5, 30))):
             server.process.send_signal(signal.SIGSTOP)
             time.sleep(0.05)
@@ -117,12 +116,12 @@ class Fire:
 
 
 class Clients:
-    """Threads that ask, and compare."""
+    """Threads that send requests and check the responses."""
 
     def __init__(
         self, session: tamis.Session, inputs: list[dict], expected: list[dict], pause_s: float
     ) -> None:
-        """Begin when started."""
+        """Prepare the threads."""
         self.session, self.inputs, self.expected, self.pause_s = session, inputs, expected, pause_s
         self.asked, self.answered, self.wrong, self.raised = 0, 0, 0, Counter()
         self.longest_s = 0.0
@@ -154,7 +153,7 @@ class Clients:
 
 
 def counted(address: str) -> int:
-    """Return how many requests a server says that it has answered."""
+    """Return the number of successful requests in a server's statistics."""
     import tritonclient.grpc as grpc
 
     with grpc.InferenceServerClient(address) as client:
@@ -162,7 +161,7 @@ def counted(address: str) -> int:
 
 
 def main() -> None:
-    """Fire, count, judge, keep."""
+    """Disturb, count and check; exit with the faults."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
@@ -176,8 +175,8 @@ def main() -> None:
         ]
         inputs = [{key: np.asarray(value)[rows] for key, value in golden.items()} for rows in picked]
         expected = [local.run(**one) for one in inputs]
-    servers = [Fired(free_port()) for _ in range(SERVERS)]
-    spared = Fired(free_port())
+    servers = [TestedServer(free_port()) for _ in range(SERVERS)]
+    spared = TestedServer(free_port())
     for server in (*servers, spared):
         server.start()
     while not all(any(line == "ready" for line in server.said) for server in (*servers, spared)):
@@ -192,7 +191,7 @@ def main() -> None:
         at_first = Counter(session._runner.answered_by)
         before = counted(f"127.0.0.1:{spared.port}")
         clients = [Clients(session, inputs, expected, 0.002), Clients(direct, inputs, expected, 0.002)]
-        fire = Fire(servers, rng)
+        fire = Disturber(servers, rng)
         memory = {"clients": [], "spared_server": []}
         me, other = psutil.Process(), psutil.Process(spared.process.pid)
         for group in clients:
@@ -256,20 +255,20 @@ def main() -> None:
         )
     )
     faults = [
-        *(["a request has no answer"] if any(group.asked != group.answered for group in clients) else []),
+        *(["a request has no response"] if any(group.asked != group.answered for group in clients) else []),
         *(
-            ["an answer is another one than the local engine gives"]
+            ["a response differs from that of the local engine"]
             if any(group.wrong for group in clients)
             else []
         ),
         *(
-            ["the spared server computed another number of requests than were asked"]
+            ["the undisturbed server computed a different number of requests than were sent"]
             if computed != quiet.asked
             else []
         ),
         *(["a server printed a traceback"] if traces else []),
         *(
-            ["the answers are not as many as were given by servers and fallback"]
+            ["the responses by servers and fallback do not add up to the requests"]
             if sum(answered_by.values()) != shot.asked
             else []
         ),

@@ -1,7 +1,7 @@
-"""What the image taggers see: the mean frame of every channel of the top tagger, signal above background.
+"""Draw the inputs of the image taggers: the mean frame of every channel of the top tagger, signal above background.
 
 Usage: python benchmarks/tagger_frames.py BACKGROUND.root SIGNAL.root [-o docs/img/top-frames.png]
-The files are simulated with --low-level.
+Simulate the files with --low-level.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def main() -> None:
     parser.add_argument("background")
     parser.add_argument("signal")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/img/top-frames.png"))
-    given = parser.parse_args()
-    picture(given.background, given.signal, given.output)
+    options = parser.parse_args()
+    picture(options.background, options.signal, options.output)
 
 
 def picture(background: str, signal: str, output: Path) -> None:

@@ -1,8 +1,8 @@
-"""What eight bits cost a top tagger, and what tuning gives back: accuracy, AUC, background rejection at 30 % of the tops.
+"""The loss of a top tagger by quantisation to 8 bits, before and after tuning: accuracy, AUC, rejection at 30 % signal efficiency.
 
 Usage: python benchmarks/top_resnet.py QCD.root TOPS.root top-resnet top-resnet-int8.tamis top-resnet-int8-tuned.tamis
        [-o docs/img/top-resnet.png] [--record benchmarks/records/top-resnet-DATE.json]
-The files are of other seeds than the training's. All bundles score the same frames, drawn to one spectrum of jet pT.
+Use files with other seeds than those of the training. All bundles score the same frames, resampled to a common jet pT spectrum.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/img/top-resnet.png"))
     parser.add_argument("--record", type=Path)
-    given = parser.parse_args()
-    scores = scored(given.background, given.signal, given.bundles)
+    options = parser.parse_args()
+    scores = scored(options.background, options.signal, options.bundles)
     table = {name: figures(*pair) for name, pair in scores.items()}
     for name, found in table.items():
         print(f"{name:24}", *(f"{key} {value[0]:.4f} ± {value[1]:.4f}" for key, value in found.items()))
-    first, *others = list(scores)[: len(given.bundles)]
+    first, *others = list(scores)[: len(options.bundles)]
     gaps = {name: difference(scores[first], scores[name]) for name in others}
     for name, found in gaps.items():
-        told = (f"{key} {value[0]:+.4f} ± {value[1]:.4f}" for key, value in found.items())
-        print(f"{name} less {first}, on the same jets:", *told)
-    draw(scores, table, given.output)
-    if given.record:
+        changes = (f"{key} {value[0]:+.4f} ± {value[1]:.4f}" for key, value in found.items())
+        print(f"{name} minus {first}, on the same jets:", *changes)
+    draw(scores, table, options.output)
+    if options.record:
         facts = {
             "kind": "top-resnet",
             "created": utc_timestamp(),
@@ -52,15 +52,17 @@ def main() -> None:
                 name: len(values)
                 for name, values in zip(("background", "signal"), next(iter(scores.values())), strict=True)
             },
-            "models": {name: Bundle.open(name).manifest.files["model.onnx"].sha256 for name in given.bundles},
+            "models": {
+                name: Bundle.open(name).manifest.files["model.onnx"].sha256 for name in options.bundles
+            },
             "figures": table,
             f"less_{first}": gaps,
         }
-        given.record.write_text(json.dumps(facts, indent=1) + "\n")
+        options.record.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def scored(background: str, signal: str, bundles: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return of every bundle and simple variable the values for background and signal."""
+    """Return the values for background and signal of every bundle and simple variable."""
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     files = {"background": [background], "signal": [signal]}
     for place in bundles:
@@ -90,7 +92,7 @@ def figures(background: np.ndarray, signal: np.ndarray) -> dict[str, tuple[float
 def difference(
     first: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, tuple[float, float]]:
-    """Return how much higher the figures of the second are, on jets that are drawn together."""
+    """Return the differences of the figures of merit, second minus first, with bootstrap errors from common replicas."""
     rng = np.random.default_rng(0)
     whole, replicas = _gap(first, other), []
     for _ in range(BOOTSTRAPS):
@@ -133,9 +135,13 @@ def draw(
             thresholds = np.quantile(signal, 1.0 - efficiency)
             passing = np.array([np.mean(background > t) for t in thresholds])
             seen = passing * len(background) >= 10
-            told = f"{name}: AUC {table[name]['AUC'][0]:.4f}"
+            legend = f"{name}: AUC {table[name]['AUC'][0]:.4f}"
             axes.plot(
-                efficiency[seen], 1.0 / passing[seen], label=told, color=colour(index), linestyle=LINES[index]
+                efficiency[seen],
+                1.0 / passing[seen],
+                label=legend,
+                color=colour(index),
+                linestyle=LINES[index],
             )
         axes.axvline(SIGNAL_EFFICIENCY, color="0.6", linestyle=":", lw=1.2)
         axes.set_yscale("log")
@@ -143,7 +149,7 @@ def draw(
         axes.set_xlabel("efficiency for tops")
         axes.set_ylabel("1 / efficiency for other jets")
         axes.legend(loc="upper right", fontsize=10)
-        label(axes, "", f"simulation, {len(signal):,} jets of each kind")
+        label(axes, "", f"simulation, {len(signal):,} jets per class")
         save(figure, output.parent, output.stem)
         output.with_suffix(".pdf").unlink()
 

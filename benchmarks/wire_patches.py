@@ -1,4 +1,4 @@
-"""What EmTrkMichelId sees: patches of the wire plane about hits of tracks, showers and Michel electrons.
+"""Draw the inputs of EmTrkMichelId: patches of the wire plane around hits of tracks, showers and Michel electrons.
 
 Usage: python benchmarks/wire_patches.py [-o docs/img/wire-patches.png]
 """
@@ -23,24 +23,26 @@ def main() -> None:
 
 
 def picture(output: Path) -> None:
-    """Draw some patches of every class, the first ones of different events that there are."""
+    """Draw some patches of every class, each from a different event."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    made = next(simulate_sample("wire-patches", 400, seed=SEED))
+    sample = next(simulate_sample("wire-patches", 400, seed=SEED))
     figure, axes = plt.subplots(
         len(PATCH_CLASSES), EACH, figsize=(12.5, 6.4), layout="constrained", sharex=True, sharey=True
     )
     half = PATCH / 2
     for number, name in enumerate(PATCH_CLASSES):
-        rows = np.flatnonzero(made["label"] == number)
-        rows = rows[np.unique(rows // 10, return_index=True)[1]][:EACH]  # ten patches are of one event
+        rows = np.flatnonzero(sample["label"] == number)
+        rows = rows[np.unique(rows // 10, return_index=True)[1]][
+            :EACH
+        ]  # ten consecutive patches belong to one event
         for column, row in enumerate(rows):
             frame = axes[number, column]
             drawn = frame.imshow(
-                made["patches"][row, 0].T,
+                sample["patches"][row, 0].T,
                 origin="lower",
                 extent=(-half, half, -half, half),
                 vmin=0.0,

@@ -1,4 +1,4 @@
-"""Small models of every kind that the field uses, packed once per run; tests name them as `model_name`."""
+"""Shared fixtures: small models of the kinds used in the field (`model_name`), every engine (`engine_name`), event files."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tamis.engines import engine_names, find_engine
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _ctrl_c_counts() -> None:
-    """Heed Ctrl-C: a shell's background job ignores it, and so would every process that the tests start."""
+def _default_interrupt_handler() -> None:
+    """Restore the default Ctrl-C handler: a background job of a shell ignores SIGINT, and so would the tests' child processes."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep compiled models beside pytest's own cache, not in the user's; processes that tests start inherit it."""
+    """Cache compiled models next to pytest's cache instead of the user's; child processes inherit the variable."""
     os.environ.setdefault("TAMIS_CACHE", str(config.rootpath / ".pytest_cache" / "tamis"))
 
 
@@ -40,13 +40,13 @@ def _weights(model: onnx.ModelProto, seed: int = 0, **shapes: tuple[int, ...]) -
 
 
 def parse(graph: str, opset: int = 17, **shapes: tuple[int, ...]) -> onnx.ModelProto:
-    """Make a model from ONNX's text form, with random weights of the given shapes."""
+    """Parse a model in ONNX's text form and add random weights of the given shapes."""
     model = parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]>\n{graph}')
     return _weights(model, **shapes)
 
 
 def exported(module, *inputs, names: tuple[str, ...], opset: int = 17, outputs: tuple[str, ...] = ("score",)):
-    """Export a torch module the way that people do."""
+    """Export a torch module with a free batch dimension, as users do."""
     import torch
 
     buffer = io.BytesIO()
@@ -98,7 +98,7 @@ def conv1d() -> onnx.ModelProto:
 
 
 def particle_net() -> onnx.ModelProto:
-    """Nearest neighbours by TopK and Gather, edge convolutions, BatchNorm, masked mean: three inputs named as in CMS."""
+    """ParticleNet: nearest neighbours by TopK and Gather, edge convolutions, masked mean; three inputs named as in CMS."""
     import torch
 
     class EdgeConvolution(torch.nn.Module):
@@ -115,9 +115,9 @@ def particle_net() -> onnx.ModelProto:
             index = torch.topk(-(gaps * gaps).sum(1), self.k + 1, dim=2)[1][:, :, 1:]
             n, c, p = features.shape
             flat = index.reshape(n, 1, p * self.k).expand(n, c, p * self.k)
-            near = torch.gather(features, 2, flat).reshape(n, c, p, self.k)
-            own = features.unsqueeze(3).expand(n, c, p, self.k)
-            return torch.relu(self.norm(self.layer(torch.cat([own, near - own], 1)))).mean(3)
+            neighbours = torch.gather(features, 2, flat).reshape(n, c, p, self.k)
+            centre = features.unsqueeze(3).expand(n, c, p, self.k)
+            return torch.relu(self.norm(self.layer(torch.cat([centre, neighbours - centre], 1)))).mean(3)
 
     class ParticleNet(torch.nn.Module):
         def __init__(self):
@@ -139,7 +139,7 @@ def particle_net() -> onnx.ModelProto:
 
 
 def deep_jet() -> onnx.ModelProto:
-    """1x1 convolutions and an LSTM for each kind of particle, then dense layers."""
+    """DeepJet: 1x1 convolutions and a recurrent layer for each particle collection, then dense layers."""
     import torch
 
     class DeepJet(torch.nn.Module):
@@ -198,7 +198,7 @@ def image() -> onnx.ModelProto:
 
 
 def embedding() -> onnx.ModelProto:
-    """Whole numbers and booleans in, whole numbers and booleans out, besides floats."""
+    """Integer and boolean inputs and outputs besides floats."""
     return parse(
         """embedding (int64[N, 4] kind, bool[N, 4] real, float[N, 4] pt) => (float[N] score, int64[N] leading, bool[N, 4] hard) {
             e = Gather <axis = 0> (table, kind)
@@ -277,21 +277,21 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
 
 
 def engine_parameters() -> list[object]:
-    """Return every registered engine that computes; one whose library is missing is skipped, with its pip line."""
-    found: list[object] = []
+    """Return every registered local engine that computes; an engine with a missing library is skipped with its pip command."""
+    parameters: list[object] = []
     for name in engine_names():
         try:
             engine = find_engine(name)
             engine.prepare()
         except MissingExtraError as error:
-            found.append(pytest.param(name, marks=pytest.mark.skip(reason=str(error))))
+            parameters.append(pytest.param(name, marks=pytest.mark.skip(reason=str(error))))
         else:
-            found += [name] if engine.computes and engine.local and not engine.rounds_weights else []
-    return found
+            parameters += [name] if engine.computes and engine.local and not engine.rounds_weights else []
+    return parameters
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that names them on every model and on every engine that is registered."""
+    """Run tests that take `model_name` or `engine_name` on every model or engine."""
     if "model_name" in metafunc.fixturenames:
         metafunc.parametrize("model_name", list(MODELS))
     if "engine_name" in metafunc.fixturenames:
@@ -300,33 +300,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def bundle_of(tmp_path_factory) -> Callable[[str], Bundle]:
-    """Return the packed bundle of a model by name; made once."""
+    """Return a function that returns the bundle of a model by name, packed once per session."""
     folder: Path = tmp_path_factory.mktemp("bundles")
-    made: dict[str, Bundle] = {}
+    packed: dict[str, Bundle] = {}
 
     def get(name: str) -> Bundle:
-        if name not in made:
-            made[name] = pack(MODELS[name](), folder / f"{name}.tamis").bundle
-        return made[name]
+        if name not in packed:
+            packed[name] = pack(MODELS[name](), folder / f"{name}.tamis").bundle
+        return packed[name]
 
     return get
 
 
 @pytest.fixture
 def parse_model() -> Callable[..., onnx.ModelProto]:
-    """Return the maker of models from ONNX's text form."""
+    """Return the function that parses models in ONNX's text form."""
     return parse
 
 
 @pytest.fixture
 def export_model() -> Callable[..., onnx.ModelProto]:
-    """Return the exporter of torch modules."""
+    """Return the function that exports torch modules."""
     return exported
 
 
 @pytest.fixture
 def one_node() -> Callable[..., onnx.ModelProto]:
-    """Make a model of one operator: constants become initializers, the first arrays are inputs."""
+    """Return a function that builds a model of one operator from inputs and constants (initializers)."""
 
     def make(
         op: str,
@@ -337,8 +337,8 @@ def one_node() -> Callable[..., onnx.ModelProto]:
         **attributes,
     ):
         names = [*inputs, *constants]
-        made = [f"y{i}" for i in range(outputs)]
-        nodes = [helper.make_node(op, names, made, **attributes)]
+        results = [f"y{i}" for i in range(outputs)]
+        nodes = [helper.make_node(op, names, results, **attributes)]
         graph = helper.make_graph(
             nodes,
             op,
@@ -346,7 +346,7 @@ def one_node() -> Callable[..., onnx.ModelProto]:
                 helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
                 for k, v in inputs.items()
             ],
-            [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in made],
+            [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in results],
             [numpy_helper.from_array(v, k) for k, v in constants.items()],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
@@ -357,7 +357,7 @@ def one_node() -> Callable[..., onnx.ModelProto]:
 
 @pytest.fixture
 def jet_events():
-    """Make events with jets and their constituents, as NanoAOD has them; every seventh has no jet."""
+    """Return a function that generates events with jets and constituents in NanoAOD's columns; every seventh has no jet."""
     import awkward as ak
 
     from tamis.events import Events
@@ -398,7 +398,7 @@ def jet_events():
 
 @pytest.fixture
 def jet_file(jet_events, tmp_path):
-    """Write such events to a file."""
+    """Return a function that writes events of `jet_events` to a file."""
     from tamis.events import open_writer
 
     def write(name: str, count: int = 40, **options) -> Path:
@@ -411,7 +411,7 @@ def jet_file(jet_events, tmp_path):
 
 @pytest.fixture(scope="session")
 def jet_bundle(tmp_path_factory) -> Bundle:
-    """Return a detector of a few numbers: the sum of the constituents' pT, and a second output of width 3."""
+    """Return a tiny detector: its score is the third component of the summed constituents, which are a second output."""
     from tamis.bundle import WorkingPoint
 
     model = parse(
@@ -437,14 +437,14 @@ def jet_bundle(tmp_path_factory) -> Bundle:
 
 @pytest.fixture
 def real_file() -> Callable[[str], Path]:
-    """Return a file that an experiment made, or skip."""
+    """Return a function that finds a file of an experiment, or skips the test."""
     folder = Path(
         os.environ.get("TAMIS_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data")
     )
 
     def find(name: str) -> Path:
         if not (folder / name).exists():
-            pytest.skip(f"{folder / name} is not here: real files are not part of the repository")
+            pytest.skip(f"{folder / name} is missing: files of experiments are not part of the repository")
         return folder / name
 
     return find
@@ -452,7 +452,7 @@ def real_file() -> Callable[[str], Path]:
 
 @pytest.fixture
 def lepton_file(tmp_path: Path) -> Callable[..., Path]:
-    """Write files of made-up events, most of them with a lepton that the topology classifiers take."""
+    """Return a function that writes random events, most with a lepton that the topology classifiers select."""
     from tamis.events import IDENTITY, Events, open_writer
     from tamis.features import find_feature
 
@@ -477,7 +477,7 @@ def lepton_file(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def low_level_file(tmp_path: Path) -> Callable[..., Path]:
-    """Write files of made-up events with all that the frames of the image taggers are made of; every fourth has no jet."""
+    """Return a function that writes random events with all columns of the image taggers' frames; every fourth has no jet."""
     from tamis.events import IDENTITY, Events, open_writer
     from tamis.features import find_feature
 

@@ -38,7 +38,7 @@ Piece = tuple[int, str, bool]  # line, text, whether it is an error message
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print what was found, one line each; return the exit code."""
+    """Print the findings, one line each; return the exit code."""
     parser = argparse.ArgumentParser(description="Check the project's English against tools/words.toml.")
     parser.add_argument("paths", nargs="*", type=Path, help="files or folders; default: the whole repository")
     paths = parser.parse_args(arguments).paths or [ROOT / place for place in PLACES]

@@ -1,7 +1,7 @@
 """A simple selection (jets, missing energy, leptons) as a tamis menu and as a coffea processor, on one core.
 
-Both read the same columns of the same files, and count the same events; they take turns, and each turn gives one ratio.
-Run it in an environment of its own that has both: `pip install tamis -r requirements.txt`.
+Both read the same columns of the same files and must count the same events; they are interleaved, and each turn gives one ratio.
+Run it in a separate environment with both: `pip install . -r benchmarks/coffea_selection/requirements.txt`.
 
 Usage: python benchmarks/coffea_selection/run.py FILE...
 """
@@ -33,7 +33,7 @@ MET = "MET_pt > 30"
 
 
 class Selection(processor.ProcessorABC):
-    """The selection as users of coffea write it."""
+    """The selection as a coffea processor."""
 
     def __init__(self, leptons: bool) -> None:
         self.leptons = leptons
@@ -64,7 +64,7 @@ def menu(leptons: bool) -> Menu:
 
 
 def main(files: list[str]) -> None:
-    """Print the ratio and write a record."""
+    """Print the ratio, and write a record with --keep."""
     import uproot
 
     with uproot.open(files[0]) as file:
@@ -93,7 +93,7 @@ def main(files: list[str]) -> None:
     for name, call in (("tamis", ours), ("coffea", theirs)):
         counts[name] = call()  # warm: files in the page cache, code imported
     if counts["tamis"] != counts["coffea"]:
-        raise SystemExit(f"the two do not select the same events: {counts}")
+        raise SystemExit(f"tamis and coffea select different numbers of events: {counts}")
     rng = np.random.default_rng(0)
     for _ in range(ROUNDS):
         pairs: list[tuple[str, Callable[[], int]]] = [("tamis", ours), ("coffea", theirs)]

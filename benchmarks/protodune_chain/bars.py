@@ -1,4 +1,4 @@
-"""The figure of the chain: where the time of an event goes, way by way."""
+"""The figure of the chain: the parts of the time per event, for each path to the network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHADES = (PALETTE[7], PALETTE[3], PALETTE[5], PALETTE[2], PALETTE[4], PALETTE[1]
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
-    """Write the figure as PNG and PDF: all of the time to the left, what is not computing to the right."""
+    """Write the figure as PNG and PDF: all parts on the left, all but computing on the right."""
     from matplotlib.figure import Figure
 
     with style():

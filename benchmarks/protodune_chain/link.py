@@ -1,7 +1,7 @@
-"""A link with a length and a width: hands bytes on late, and no more of them per second than it is told.
+"""A TCP proxy that simulates a link with a given delay and bandwidth.
 
-One connection after the other and side by side; each way is one line that all connections share. It ends when its input does,
-or after `--seconds`. It says the port it listens at, then nothing.
+It forwards any number of connections, which share the bandwidth of each direction. It exits when its standard input is closed or after
+`--seconds`, and prints the port that it listens on.
 
 Usage: python benchmarks/protodune_chain/link.py HOST:PORT --delay-ms 5 --mbit-per-s 100 [--seconds 600]
 """
@@ -17,40 +17,38 @@ import threading
 import time
 
 PIECE = 1 << 16
-IN_FLIGHT_BYTES = (
-    1 << 22
-)  # taken up and not handed on yet, of one connection and way; more waits at the sender
+IN_FLIGHT_BYTES = 1 << 22  # buffered per connection and direction; the sender waits beyond that
 
 
 class Line:
-    """One way of the link: says when a piece that is taken up now has arrived at the other end."""
+    """One direction of the link: computes the arrival time of data."""
 
     def __init__(self, delay_s: float, bits_per_s: float) -> None:
-        """Begin with nothing under way."""
+        """Start with an idle line."""
         self._delay_s, self._per_byte_s = delay_s, 8.0 / bits_per_s
         self._free_at, self._lock = 0.0, threading.Lock()
 
     def arrival(self, size: int) -> float:
-        """Return the time, on the clock of time.perf_counter."""
+        """Return the arrival time of data that is sent now, on the clock time.perf_counter."""
         with self._lock:
             self._free_at = max(time.perf_counter(), self._free_at) + size * self._per_byte_s
             return self._free_at + self._delay_s
 
 
 def carry(source: socket.socket, sink: socket.socket, line: Line) -> None:
-    """Take up what comes, and let another thread hand it on when it is due; an end is handed on as well."""
+    """Read data and let another thread forward it when it is due, including the end of the stream."""
     under_way: queue.Queue = queue.Queue(IN_FLIGHT_BYTES // PIECE)
-    handing = threading.Thread(target=hand_on, args=(under_way, sink), daemon=True)
-    handing.start()
+    forwarding = threading.Thread(target=forward, args=(under_way, sink), daemon=True)
+    forwarding.start()
     with contextlib.suppress(OSError):
         while piece := source.recv(PIECE):
             under_way.put((line.arrival(len(piece)), piece))
     under_way.put((0.0, b""))
-    handing.join()
+    forwarding.join()
 
 
-def hand_on(under_way: queue.Queue, sink: socket.socket) -> None:
-    """Hand pieces on, each when it is due."""
+def forward(under_way: queue.Queue, sink: socket.socket) -> None:
+    """Forward each piece when it is due."""
     lost = False
     while True:
         due, piece = under_way.get()
@@ -63,13 +61,13 @@ def hand_on(under_way: queue.Queue, sink: socket.socket) -> None:
             try:
                 sink.sendall(piece)
             except OSError:
-                lost = True  # what comes is still taken, so that nobody waits
+                lost = True  # keep reading, so that the sender is not blocked
     with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
 
 
 def join(near: socket.socket, target: tuple[str, int], there: Line, back: Line) -> None:
-    """Carry one connection both ways, until both ends have ended."""
+    """Forward one connection in both directions until both are closed."""
     try:
         far = socket.create_connection(target, 5)
     except OSError:
@@ -88,8 +86,8 @@ def join(near: socket.socket, target: tuple[str, int], there: Line, back: Line) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target")
-    parser.add_argument("--delay-ms", type=float, required=True, help="one way")
-    parser.add_argument("--mbit-per-s", type=float, required=True, help="each way")
+    parser.add_argument("--delay-ms", type=float, required=True, help="in each direction")
+    parser.add_argument("--mbit-per-s", type=float, required=True, help="in each direction")
     parser.add_argument("--seconds", type=float, default=600.0)
     options = parser.parse_args()
     host, _, port = options.target.rpartition(":")
@@ -103,7 +101,7 @@ def main() -> None:
 
 
 def listen(listener: socket.socket, target: tuple[str, int], lines: list[Line]) -> None:
-    """Take up connections for as long as there is a listener."""
+    """Accept connections until the listener is closed."""
     with contextlib.suppress(OSError):
         while True:
             near, _ = listener.accept()

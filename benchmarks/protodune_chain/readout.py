@@ -1,4 +1,4 @@
-"""Events of a liquid-argon chamber as they are read out: windows of the wire plane with pedestals and noise that boards share."""
+"""Raw events of a liquid-argon TPC: windows of the wire plane with pedestals and coherent noise of the electronics boards."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from tamis.simulate.samples.argon_patches import WINDOW, windows
 from tamis.simulate.seeds import Seeds
 
-NUMBER = 203  # part of the seed: no sample that anything was trained or measured on
-BOARD = 32  # wires that share an electronics board, and its noise
+NUMBER = 203  # part of the seed; not used for training or other measurements
+BOARD = 32  # wires per electronics board, which share its noise
 PEDESTAL_MEV, PEDESTAL_SPREAD_MEV = 10.0, 0.5
-SHARED_MEV, SHARED_MEMORY = 0.10, 0.9  # noise of a board: its size, and what is left of it a cell later
+SHARED_MEV, SHARED_MEMORY = 0.10, 0.9  # noise of a board in MeV, and its correlation from tick to tick
 
 
 @dataclass(frozen=True)
 class Readout:
-    """One event: what is read out (windows, wires, ticks) in MeV, and the true class of every cell."""
+    """One event: raw data (windows, wires, ticks) in MeV, and the true class of every cell."""
 
     raw: np.ndarray
     label: np.ndarray
 
 
 def make_event(count: int, seed: int, number: int) -> Readout:
-    """Make an event of so many windows; the result depends on the seed and the event's number alone."""
+    """Return an event of `count` windows; it depends only on the seed and the event number."""
     seeds = Seeds(seed, NUMBER, number)
     seen, charge = windows(count, seeds)
     rng = seeds.stream("boards")
@@ -36,7 +36,7 @@ def make_event(count: int, seed: int, number: int) -> Readout:
 
 
 def _shared(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the noise (windows, boards, ticks) that all wires of a board see."""
+    """Return the coherent noise (windows, boards, ticks), which is common to the wires of a board."""
     kicks = (
         SHARED_MEV * np.sqrt(1.0 - SHARED_MEMORY**2) * rng.standard_normal((count, WINDOW // BOARD, WINDOW))
     )

@@ -1,4 +1,4 @@
-"""The chain itself: noise removal and hits before the network, patches for it, and votes and Michel electrons after it."""
+"""The reconstruction chain: noise removal and hit finding, patches for the network, then voting and Michel electrons."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tamis.simulate.samples.argon_patches import (
     cropped,
 )
 
-REACH = 2  # cells: hits so near vote together
-FEWEST_HITS = 5  # of a Michel electron
+REACH = 2  # cells: hits within this distance vote together
+MIN_HITS = 5  # of a Michel electron
 HALF_OF_NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Cells above the threshold, in the cleaned plane (windows, wires, ticks); `cluster` joins those that touch."""
+    """Cells above the threshold, in the cleaned plane (windows, wires, ticks); `cluster` labels connected hits."""
 
     plane: np.ndarray
     window: np.ndarray
@@ -33,7 +33,7 @@ class Hits:
     cluster: np.ndarray
 
     def __len__(self) -> int:
-        """Return how many."""
+        """Return the number of hits."""
         return len(self.window)
 
     @property
@@ -44,14 +44,14 @@ class Hits:
 
 @dataclass(frozen=True)
 class Found:
-    """What the chain finds: the class of every hit, and Michel electrons as (window, hits, energy in MeV)."""
+    """The result of the chain: the class of every hit, and Michel electrons as (window, hits, energy in MeV)."""
 
     label: np.ndarray
     michels: np.ndarray
 
 
 def cleaned(raw: np.ndarray) -> np.ndarray:
-    """Take away the pedestal of each wire and the noise of each board, medians both; hits are kept out of the second."""
+    """Subtract the pedestal of each wire and the coherent noise of each board, both medians; hits are excluded from the latter."""
     plane = raw - np.median(raw, axis=2, keepdims=True)
     count, wires, ticks = plane.shape
     boards = plane.reshape(count, wires // BOARD, BOARD, ticks)
@@ -63,7 +63,7 @@ def cleaned(raw: np.ndarray) -> np.ndarray:
 
 
 def find_hits(raw: np.ndarray) -> Hits:
-    """Find cells above the threshold, and which of them hang together."""
+    """Find cells above the threshold and connect adjacent ones."""
     plane = cleaned(raw)
     window, wire, tick = np.nonzero(plane > HIT_MEV)
     number = np.full((plane.shape[0], plane.shape[1] + 2, plane.shape[2] + 2), -1)
@@ -77,7 +77,7 @@ def find_hits(raw: np.ndarray) -> Hits:
 
 
 def components(count: int, pairs: np.ndarray) -> np.ndarray:
-    """Return for each of `count` things the smallest one that it hangs together with through pairs."""
+    """Return for each of `count` nodes the smallest node of its connected component."""
     found = np.arange(count)
     while True:
         before = found.copy()
@@ -96,7 +96,7 @@ def patches(hits: Hits, some: slice) -> np.ndarray:
 
 
 def combine(hits: Hits, probabilities: np.ndarray) -> Found:
-    """Let hits that are near and hang together vote, then look for Michel electrons: at a track, and large enough."""
+    """Let nearby connected hits vote, then find Michel electrons: large enough, and touching a track."""
     label = voted(hits, np.log(np.maximum(probabilities, 1e-6)))
     first, second = hits.touching.T
     alike = label[first] == label[second]
@@ -107,12 +107,12 @@ def combine(hits: Hits, probabilities: np.ndarray) -> Found:
         at_track[part[one[meets]]] = True
     size = np.bincount(part, minlength=len(hits))
     energy = np.bincount(part, hits.energy, minlength=len(hits))
-    good = np.flatnonzero(at_track & (size >= FEWEST_HITS))
+    good = np.flatnonzero(at_track & (size >= MIN_HITS))
     return Found(label, np.column_stack([hits.window[good], size[good], energy[good]]))
 
 
 def voted(hits: Hits, votes: np.ndarray) -> np.ndarray:
-    """Return the class that the hits of one cluster within some cells of each hit agree on: the largest sum of votes."""
+    """Return for each hit the class with the largest sum of votes of nearby hits in its cluster."""
     side = 2 * REACH + 1
     shape = (hits.plane.shape[0], hits.plane.shape[1] + 2 * REACH, hits.plane.shape[2] + 2 * REACH)
     number = np.full(shape, -1)

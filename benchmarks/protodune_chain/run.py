@@ -1,9 +1,9 @@
-"""A reconstruction chain with a network in its middle: where the time of an event goes when the network is here, on a server, far away.
+"""A reconstruction chain with a network in the middle: the time per event with the network in process, on a server, and behind a link.
 
-Events of a liquid-argon chamber: noise is removed and hits are found; a patch is cut out about each of them (preprocessing); the
-network EmTrkMichelId looks at thousands of patches per event, batch after batch; hits vote, and Michel electrons are put together. The
-network runs in this process, on `tamis serve` over loopback, and behind links that delay and limit what goes through them. Ways take
-turns; their answers have to be the same. The published formula predicts the links from what was measured without one.
+Events of a liquid-argon TPC: noise removal and hit finding; a patch around each hit (preprocessing); the network EmTrkMichelId
+classifies thousands of patches per event in batches; hits vote, and Michel electrons are built. The network runs in this process, on
+`tamis serve` over loopback, and behind links with a given delay and bandwidth. The paths are interleaved and must give the same
+results. The published formula predicts the links from the measurement without one.
 
 Usage: python benchmarks/protodune_chain/run.py [--events 2] [--windows 4] [--turns 5] [--batch 256] [--link MS:MBIT ...]
        [--no-links] [--server HOST:PORT] [--keep] [--figure PATH]
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before any library asks: one core is the unit of cost
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported: one core is the unit of cost
 
 import numpy as np
 
@@ -37,41 +37,41 @@ RECORDS = Path(__file__).parents[1] / "records"
 LINKS = (Link(0.2, 2000.0), Link(5.0, 1000.0), Link(5.0, 100.0))
 IN_FLIGHT = 4
 PATCH_BYTES = 4 * PATCH * PATCH
-AGREE = 1e-4  # of probabilities: other batches may be computed in another order
+AGREE = 1e-4  # of probabilities: sums in other batches may have another order
 
 
 def main() -> None:
-    given = _arguments()
-    links = [] if given.no_links else given.link or list(LINKS)
-    events = [make_event(given.windows, given.seed, number) for number in range(given.events)]
-    with open_ways(links, given.batch, given.server) as ways:
-        measured = [_of(way, events) for way in ways]
-        for turn in range(given.turns):
-            print(f"turn {turn + 1} of {given.turns}", file=sys.stderr, flush=True)
+    options = _arguments()
+    links = [] if options.no_links else options.link or list(LINKS)
+    events = [make_event(options.windows, options.seed, number) for number in range(options.events)]
+    with open_ways(links, options.batch, options.server) as ways:
+        measured = [_first_pass(way, events) for way in ways]
+        for turn in range(options.turns):
+            print(f"turn {turn + 1} of {options.turns}", file=sys.stderr, flush=True)
             take_turns(ways, events, measured, first=turn)
     record = {
         "kind": "protodune-chain",
         "created": utc_timestamp(),
         "host": host_facts().model_dump(mode="json"),
         "model": MODEL,
-        "events": given.events,
-        "windows": given.windows,
-        "turns": given.turns,
-        "batch": given.batch,
+        "events": options.events,
+        "windows": options.windows,
+        "turns": options.turns,
+        "batch": options.batch,
         "in_flight": IN_FLIGHT,
-        "seed": given.seed,
+        "seed": options.seed,
         "netem": netem(),
         "patches_per_event": float(np.mean([len(done.probabilities) for done in measured[0]["done"]])),
         "patch_bytes": PATCH_BYTES,
         **physics(events, measured[0]["done"]),
-        "ways": [summed_up(one, measured[0]) for one in measured],
+        "ways": [summarise(one, measured[0]) for one in measured],
     }
     for way, link in zip(record["ways"][2:], links, strict=True):
         way.update(delay_ms=link.delay_ms, mbit_per_s=link.mbit_per_s)
     print("\n".join(lines(record)))
-    if given.figure:
-        draw(record, given.figure)
-    if given.keep:
+    if options.figure:
+        draw(record, options.figure)
+    if options.keep:
         stamp = file_stamp(record["created"])
         write_text(RECORDS / f"protodune-chain-{stamp}.json", json.dumps(record, indent=1) + "\n")
 
@@ -81,17 +81,15 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--events", type=int, default=2)
-    parser.add_argument("--windows", type=int, default=4, help="of 75 cm, of an event")
+    parser.add_argument("--windows", type=int, default=4, help="windows of 75 cm per event")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=256, help="patches of a request")
+    parser.add_argument("--batch", type=int, default=256, help="patches per request")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--link", type=_link, action="append", help="one-way delay in ms, and Mbit/s: 5:100")
-    parser.add_argument(
-        "--no-links", action="store_true", help="no delaying proxies: loopback is slow enough by itself"
-    )
-    parser.add_argument("--server", help="one that runs already and has the network; nobody else may ask it")
+    parser.add_argument("--no-links", action="store_true", help="measure without simulated links")
+    parser.add_argument("--server", help="address of a running server with the network and no other clients")
     parser.add_argument("--keep", action="store_true", help="write a record into benchmarks/records")
-    parser.add_argument("--figure", type=Path, help="where to: a PNG, and a PDF next to it")
+    parser.add_argument("--figure", type=Path, help="PNG file for the figure; a PDF is written next to it")
     return parser.parse_args()
 
 
@@ -100,14 +98,14 @@ def _link(text: str) -> Link:
     return Link(float(delay), float(rate))
 
 
-def _of(way: Way, events: list[Readout]) -> dict[str, Any]:
-    """Let a way do every event once, before anything is timed: its answers are the ones to compare."""
+def _first_pass(way: Way, events: list[Readout]) -> dict[str, Any]:
+    """Run every event once before the timing; these results are the reference of the path."""
     done = [way.run(event.raw) for event in events]
     return {"name": way.name, "done": done, "turns": [], "at_once_s": []}
 
 
 def take_turns(ways: list[Way], events: list[Readout], measured: list[dict[str, Any]], first: int) -> None:
-    """Take each event through all ways, one request at a time; and where a server computes, some at a time."""
+    """Run each event on all paths with one request at a time, and on servers also with concurrent requests."""
     together: list[list[float]] = [[] for _ in ways]
     for one in measured:
         one["turns"].append([])
@@ -127,18 +125,18 @@ def take_turns(ways: list[Way], events: list[Readout], measured: list[dict[str, 
 
 
 def same(one: Done, probabilities: np.ndarray, name: str) -> float:
-    """Return how far answers differ at most; too far ends the benchmark."""
+    """Return the largest difference of the probabilities; exit if it is too large."""
     differs = float(np.abs(one.probabilities - probabilities).max())
     if differs > AGREE:
-        sys.exit(f"{name} answers otherwise: probabilities differ by {differs:.2g}")
+        sys.exit(f"the results of {name} differ: probabilities by up to {differs:.2g}")
     return differs
 
 
-def summed_up(one: dict[str, Any], local: dict[str, Any]) -> dict[str, Any]:
-    """Return medians over the turns of the mean over the events, and whether the answers are those of this process."""
+def summarise(one: dict[str, Any], local: dict[str, Any]) -> dict[str, Any]:
+    """Return medians over turns of the mean over events; exit if the votes differ from the local ones."""
     for mine, theirs in zip(one["done"], local["done"], strict=True):
         if not np.array_equal(mine.found.label, theirs.found.label):
-            sys.exit(f"{one['name']} gives other votes")
+            sys.exit(f"{one['name']} gives different votes")
     names = list(Parts.__dataclass_fields__)
     parts = np.array(
         [np.mean([[getattr(e.parts, name) for name in names] for e in turn], axis=0) for turn in one["turns"]]
@@ -168,7 +166,7 @@ def summed_up(one: dict[str, Any], local: dict[str, Any]) -> dict[str, Any]:
 
 
 def physics(events: list[Readout], done: list[Done]) -> dict[str, float]:
-    """Return how many hits have the right class, by themselves and after the vote, and the Michel electrons per event."""
+    """Return the fractions of correctly classified hits, before and after the vote, and the Michel electrons per event."""
     alone, voted = [], []
     for event, one in zip(events, done, strict=True):
         hits = find_hits(event.raw)
@@ -183,15 +181,15 @@ def physics(events: list[Readout], done: list[Done]) -> dict[str, float]:
 
 
 def netem() -> str:
-    """Return whether this system would delay packets itself, in a network namespace of our own."""
-    tried = "ip link set lo up && tc qdisc add dev lo root netem delay 1ms"
+    """Return whether the system allows netem in a network namespace, which would delay packets in the kernel."""
+    script = "ip link set lo up && tc qdisc add dev lo root netem delay 1ms"
     try:
-        told = subprocess.run(
-            ["unshare", "-rn", "sh", "-c", tried], capture_output=True, text=True, timeout=20, check=False
+        finished = subprocess.run(
+            ["unshare", "-rn", "sh", "-c", script], capture_output=True, text=True, timeout=20, check=False
         )
     except OSError as error:
-        return f"not there: {error}"
-    return f"refused: {told.stderr.strip()}" if told.returncode else "allowed"
+        return f"not available: {error}"
+    return f"refused: {finished.stderr.strip()}" if finished.returncode else "allowed"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What was measured, what the published formula makes of it, and the published figures: as tables to paste."""
+"""Markdown tables of the measurements, the predictions of the published formula, and the published values."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ COLUMNS = ("hits", "preprocessing", "transmission", "travel", "queue", "compute"
 
 
 def lines(record: dict[str, Any]) -> Iterator[str]:
-    """Give all tables, line by line."""
+    """Yield the lines of all tables."""
     batch = record["batch"]
     yield (
         f"{record['patches_per_event']:.0f} patches per event in requests of {batch}; {record['events']} events, medians of"
-        f" {record['turns']} turns. Answers differ by {max(way['differs_most'] for way in record['ways']):.2g} at most; votes are equal."
+        f" {record['turns']} turns. Results differ by {max(way['differs_most'] for way in record['ways']):.2g} at most; votes are equal."
     )
     yield (
-        f"Right class: {100 * record['right_alone']:.1f} % of hits by themselves, {100 * record['right_after_vote']:.1f} % after the vote;"
+        f"Right class: {100 * record['right_alone']:.1f} % of single hits, {100 * record['right_after_vote']:.1f} % after the vote;"
         f" {record['michels_per_event']:.1f} Michel electrons per event. netem: {record['netem']}"
     )
     yield ""
@@ -30,7 +30,7 @@ def lines(record: dict[str, Any]) -> Iterator[str]:
         at_once = number(way["at_once_ms"]) if "at_once_ms" in way else ""
         yield f"| {way['name']} | {' | '.join(cells)} | {at_once} |"
     yield (
-        f"| published, s | 110 in all | {PREPROCESSING_S:g} | {TRANSMISSION_S} | {TRAVEL_S} | | {PUBLISHED.server_s} | | "
+        f"| published, s | 110 in total | {PREPROCESSING_S:g} | {TRANSMISSION_S} | {TRAVEL_S} | | {PUBLISHED.server_s} | | "
         f"{PUBLISHED.alone_s:.0f} | | |"
     )
     yield ""
@@ -44,18 +44,18 @@ def lines(record: dict[str, Any]) -> Iterator[str]:
     for way in record["ways"][1:]:
         yield _gains(way["name"], measured(record, way), _preprocessing_s(record))
     for way in record["ways"][1:]:
-        name = f"{way['name']}, were the server {PUBLISHED_FASTER:.0f} times faster"
+        name = f"{way['name']}, with a server {PUBLISHED_FASTER:.0f} times faster"
         yield _gains(name, measured(record, way, PUBLISHED_FASTER), _preprocessing_s(record))
     yield _gains("published", PUBLISHED, PREPROCESSING_S)
 
 
 def number(value: float) -> str:
-    """Return three digits, or all of them before the point."""
+    """Format with three significant digits, or as an integer from 100 on."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def measured(record: dict[str, Any], way: dict[str, Any], faster: float = 1.0) -> Sonic:
-    """Return what the formula is fed with, from the parts of a way; the server's time may be divided."""
+    """Return the parameters of the formula from the measured parts; `faster` divides the server's time."""
     local, parts = record["ways"][0], way["parts_ms"]
     return Sonic(
         cpu_s=local["whole_ms"] / 1e3,
@@ -66,9 +66,9 @@ def measured(record: dict[str, Any], way: dict[str, Any], faster: float = 1.0) -
 
 
 def predicted(record: dict[str, Any], way: dict[str, Any]) -> Sonic:
-    """Return the formula for a link: latency from the server without a link and the link's own two numbers.
+    """Return the formula for a link: the latency without a link plus the link's bandwidth and delay.
 
-    The computing is that of the same events: what else a shared machine does in the meantime is no matter of links.
+    The computing time is that measured behind the link, so that other load on a shared machine does not bias the prediction.
     """
     plain, own = measured(record, record["ways"][1]), measured(record, way)
     added_s = (_on_wire_ms(record, way) + _delays_ms(way)) / 1e3

@@ -1,4 +1,4 @@
-"""Ways to the network: in this process, on a server, on a server behind a link; and the time of an event on each, in parts."""
+"""Paths to the network (in this process, on a server, behind a link), and the parts of the time per event on each."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Link:
 
     @property
     def name(self) -> str:
-        """Return what to call it."""
+        """Return bandwidth and delay as text."""
         rate = self.mbit_per_s
         return f"{f'{rate / 1e3:g} G' if rate >= 1e3 else f'{rate:g} M'}bit/s, {self.delay_ms:g} ms"
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Where the time of an event goes, in seconds; `rest` is what no clock of a part saw."""
+    """The parts of the time per event in seconds; `rest` is the time outside all parts."""
 
     hits: float
     preprocessing: float
@@ -56,42 +56,43 @@ class Parts:
 
     @property
     def whole(self) -> float:
-        """Return the time of the event."""
+        """Return the total time of the event."""
         return sum(getattr(self, one.name) for one in fields(self))
 
     @property
     def module(self) -> float:
-        """Return the time of the network's part: all but the hits before and the combination after it."""
+        """Return the time of the network: all but hit finding and combination."""
         return self.whole - self.hits - self.combination
 
 
 @dataclass(frozen=True)
 class Done:
-    """An event that went through the chain."""
+    """The result of the chain for one event."""
 
     probabilities: np.ndarray
     found: Found
     parts: Parts
     requests: int
-    ping_s: float | None  # there and back of a request without content
+    ping_s: float | None  # round-trip time of an empty request
 
 
 class Way:
-    """The network somewhere: `session` runs it, `told` is the server's own account, `pinged` the way to it."""
+    """A path to the network: `session` runs it, `target` reads the server's statistics, `channel` measures the round trip."""
 
     def __init__(
         self,
         name: str,
         session: tamis.Session,
         batch: int,
-        told: LoadTarget | None = None,
-        pinged: Channel | None = None,
+        target: LoadTarget | None = None,
+        channel: Channel | None = None,
     ) -> None:
-        """Keep what is needed; a network of this process has no account and no way to it."""
-        self.name, self._session, self._batch, self._told, self._pinged = name, session, batch, told, pinged
+        """Store the path; a network in this process has neither target nor channel."""
+        self.name, self._session, self._batch = name, session, batch
+        self._target, self._channel = target, channel
 
     def run(self, raw: np.ndarray) -> Done:
-        """Take one event through the chain, request after request."""
+        """Run the chain on one event, one request at a time."""
         ping_s = self._ping_s()
         before = self._account()
         begin = perf_counter()
@@ -123,7 +124,7 @@ class Way:
         return Done(probabilities, found, parts, len(answers), ping_s)
 
     def run_at_once(self, raw: np.ndarray, in_flight: int) -> tuple[np.ndarray, float]:
-        """Take one event through the chain with some requests in flight; return the probabilities, and the time of all."""
+        """Run the chain on one event with concurrent requests; return the probabilities and the total time."""
         begin = perf_counter()
         hits = find_hits(raw)
         under_way: deque[Future] = deque()
@@ -140,56 +141,56 @@ class Way:
         return probabilities, perf_counter() - begin
 
     def _ping_s(self) -> float | None:
-        """Return the least time there and back of a request without content: what is more is no travel."""
-        if self._pinged is None:
+        """Return the minimum round-trip time of an empty request; the rest is not travel."""
+        if self._channel is None:
             return None
         times = []
         for _ in range(PINGS):
             begin = perf_counter()
-            self._pinged.answer(self._pinged.begin(SERVICE + "ServerLive", 0, [], timeout_ns=10**10))
+            self._channel.answer(self._channel.begin(SERVICE + "ServerLive", 0, [], timeout_ns=10**10))
             times.append(perf_counter() - begin)
         return min(times)
 
     def _account(self) -> np.ndarray | None:
-        return None if self._told is None else self._told.times()
+        return None if self._target is None else self._target.times()
 
     def _grown(self, before: np.ndarray, requests: int) -> tuple[float, float]:
-        """Return the seconds that these requests waited in the server, and were computed."""
+        """Return the seconds that these requests were queued and computed in the server."""
         grown = self._account() - before
         if grown[0] != requests:
             raise UsageError(
-                f"the server counted {grown[0]:.0f} requests, not {requests}: is it asked by others?"
+                f"the server counted {grown[0]:.0f} requests instead of {requests}: it must have no other clients"
             )
         return float(grown[2] / 1e9), float(grown[3:].sum() / 1e9)
 
 
 @contextmanager
 def open_ways(links: list[Link], batch: int, elsewhere: str | None = None) -> Iterator[list[Way]]:
-    """Open the network here, on a server (in a process of its own, or the one that is given), and on it behind links."""
+    """Open the network in this process, on a server (a new process, or `elsewhere`), and behind links to it."""
     with ExitStack() as stack:
         ways = [Way("local", stack.enter_context(tamis.open(MODEL)), batch)]
         address = elsewhere or stack.enter_context(server())
-        told = LoadTarget(address, MODEL)
-        stack.callback(told.close)
+        target = LoadTarget(address, MODEL)
+        stack.callback(target.close)
         places = {elsewhere or "loopback": address}
         for link in links:
             places[link.name] = stack.enter_context(delayed(address, link))
         for name, at in places.items():
             session = stack.enter_context(open_remote(at, batch))
-            pinged = Channel(at)
-            stack.callback(pinged.close)
-            ways.append(Way(name, session, batch, told, pinged))
+            channel = Channel(at)
+            stack.callback(channel.close)
+            ways.append(Way(name, session, batch, target, channel))
         yield ways
 
 
 def open_remote(address: str, batch: int) -> tamis.Session:
-    """Open the network on a server, which is asked for whole batches: what suits its caches it knows itself."""
+    """Open the network on a server with whole batches as requests; the server may split them."""
     return tamis.open(MODEL, "remote", chunk=batch, remote=Remote((address,), timeout_s=WAIT_S))
 
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Start `tamis serve` in a process of its own; return its address."""
+    """Start `tamis serve` as a process; yield its address."""
     command = [
         sys.executable,
         "-m",
@@ -218,7 +219,7 @@ def server() -> Iterator[str]:
 
 @contextmanager
 def delayed(address: str, link: Link) -> Iterator[str]:
-    """Start a link to the server in a process of its own; return the address of its near end."""
+    """Start a link to the server as a process; yield the address to connect to."""
     command = [sys.executable, str(Path(__file__).with_name("link.py")), address]
     command += ["--delay-ms", str(link.delay_ms), "--mbit-per-s", str(link.mbit_per_s), "--seconds", "3600"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -228,7 +229,7 @@ def delayed(address: str, link: Link) -> Iterator[str]:
 
 @contextmanager
 def ended(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
-    """End the process when it is no longer needed."""
+    """Terminate the process at the end."""
     try:
         yield process
     finally:

@@ -1,4 +1,4 @@
-"""The figure of the taggers' throughput: frames per second above, where the time of an event goes below."""
+"""The figure of the taggers' throughput: frames per second above, time per event by module below."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def draw(record: dict[str, Any], folder: Path, name: str) -> None:
 
 def _throughput(axes: Any, rows: list[dict[str, Any]], *, first: bool) -> None:
     for engine in dict.fromkeys(row["engine"] for row in rows):
-        mine = sorted((row for row in rows if row["engine"] == engine), key=lambda row: row["batch"])
+        points = sorted((row for row in rows if row["engine"] == engine), key=lambda row: row["batch"])
         index = engine_index(engine)
-        x, rate = [row["batch"] for row in mine], [row["events_per_second"] for row in mine]
-        slow = [row["batch"] / row["warm"]["p95_ns"] * 1e9 for row in mine]
+        x, rate = [row["batch"] for row in points], [row["events_per_second"] for row in points]
+        slow = [row["batch"] / row["warm"]["p95_ns"] * 1e9 for row in points]
         axes.fill_between(x, slow, rate, color=colour(index), alpha=0.16, lw=0)
         axes.plot(x, rate, color=colour(index), marker=MARKERS[index % len(MARKERS)], label=engine)
     axes.set_ylim(0, 1.2 * max(row["events_per_second"] for row in rows))

@@ -1,11 +1,11 @@
-"""The image taggers on one core: frames per second by engine and batch, and where the time of an event goes.
+"""The image taggers on one core: frames per second by engine and batch, and the time per event by module.
 
-Simulates QCD events with pile-up and all low-level columns, verifies every engine, and times what passed. First the networks
-alone, engines taking turns in shuffled blocks. Then whole events, one at a time, through a menu of one tagger each: reading (of an
-open file, all events at once, shared out over them), event setup, seeds with their frames, the tagger. Again all menus take turns.
+Simulates QCD events with pile-up and all low-level columns, verifies every engine, and times those that pass. First the networks
+alone, with the engines interleaved in shuffled blocks. Then whole events, one at a time, through a menu with one tagger: reading
+(of an open file, all events at once, divided by their number), event setup, seeds with their frames, the tagger; again interleaved.
 
 Usage: python benchmarks/tagger_throughput/run.py [FILE.root] [-o FOLDER] [--quick]
-The record and the figure go to FOLDER, benchmarks/records/ unless it is given; a file has to be simulated with --low-level.
+Writes the record and the figure to FOLDER, by default benchmarks/records/. FILE.root must be simulated with --low-level.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before any library asks: one core is the unit of cost
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported: one core is the unit of cost
 
 import numpy as np
 
@@ -38,20 +38,20 @@ TAGGERS = ("egamma", "quark-gluon", "top", "tau")
 ENGINES = ("onnxruntime", "openvino", "torch")
 BATCHES = (1, 8, 32, 64)
 PROCESS, PT_HAT_GEV, MU, SEED = "qcd", 450.0, 20.0, 1
-BLOCK = 15  # events that one menu decides before it is the next one's turn
+BLOCK = 15  # events per turn of a menu
 Key = tuple[str, str]  # tagger and engine
 
 
 def main() -> None:
-    given = _arguments()
-    events, rounds = (20, 1) if given.quick else (150, 3)
-    plan = TimingPlan(rounds=15, least_rounds=3, budget_ns=300_000_000 if given.quick else 4_000_000_000)
+    options = _arguments()
+    events, rounds = (20, 1) if options.quick else (150, 3)
+    plan = TimingPlan(rounds=15, least_rounds=3, budget_ns=300_000_000 if options.quick else 4_000_000_000)
     bench = Bench(ENGINES, BATCHES, modes=("call",), plan=plan, cold=False, load=False)
     print(f"the networks alone: {', '.join(TAGGERS)} on {', '.join(ENGINES)}", flush=True)
     measured = run_bench([Bundle.open(name) for name in TAGGERS], bench)
     networks = [row.model_dump(mode="json") for row in measured.latency if row.engine in ENGINES]
     with tempfile.TemporaryDirectory() as folder:
-        file = given.file or simulate(Path(folder) / "events.root", events)
+        file = options.file or simulate(Path(folder) / "events.root", events)
         print(f"whole events of {file}", flush=True)
         modules, of_events = time_modules(str(file), events, rounds)
     record = {
@@ -61,19 +61,19 @@ def main() -> None:
         "models": measured.models,
         "refused": measured.refused,
         "options": measured.options | {"rounds_of_events": rounds},
-        "events": of_events | {"file": file.name if given.file else f"{PROCESS}, mu {MU:g}, seed {SEED}"},
+        "events": of_events | {"file": file.name if options.file else f"{PROCESS}, mu {MU:g}, seed {SEED}"},
         "networks": networks,
         "modules": modules,
     }
     stem = f"tagger-throughput-{file_stamp(record['created'])}"
-    write_text(given.output / f"{stem}.json", json.dumps(record, indent=1) + "\n")
-    draw(record, given.output, stem)
-    tell(record)
-    print(given.output / f"{stem}.json", given.output / f"{stem}.png", sep="\n")
+    write_text(options.output / f"{stem}.json", json.dumps(record, indent=1) + "\n")
+    draw(record, options.output, stem)
+    show(record)
+    print(options.output / f"{stem}.json", options.output / f"{stem}.png", sep="\n")
 
 
 def simulate(file: Path, count: int) -> Path:
-    """Write the events that the modules are timed on."""
+    """Simulate the events on which the modules are timed."""
     from tamis.simulate import SimulationSettings, simulate
 
     print(f"simulating {count} events", flush=True)
@@ -85,7 +85,7 @@ def simulate(file: Path, count: int) -> Path:
 
 
 def time_modules(file: str, most: int, rounds: int) -> tuple[list[dict[str, object]], dict[str, object]]:
-    """Return nanoseconds per event of every module, by tagger and engine; and what the events were."""
+    """Return the time per event of every module, by tagger and engine, and the numbers of events and frames."""
     with ExitStack() as stack:
         menus = {(name, engine): _menu(name, engine, stack) for name in TAGGERS for engine in ENGINES}
         opened = EventFile(file, None, 0)
@@ -93,15 +93,17 @@ def time_modules(file: str, most: int, rounds: int) -> tuple[list[dict[str, obje
         rng = np.random.default_rng(0)
         _turn(opened, most, menus, rng)  # warms up
         turns = [_turn(opened, most, menus, rng) for _ in range(rounds)]
-    told = [_told(name, engine, [laps[name, engine] for laps, _, _ in turns]) for name, engine in menus]
+    modules = [
+        _quantiles(name, engine, [laps[name, engine] for laps, _, _ in turns]) for name, engine in menus
+    ]
     _, events, frames = turns[-1]
-    return told, {"events": events, "frames_per_event": frames}
+    return modules, {"events": events, "frames_per_event": frames}
 
 
 def _turn(
     file: EventFile, most: int, menus: dict[Key, Compiled], rng: np.random.Generator
 ) -> tuple[dict[Key, Laps], int, dict[str, float]]:
-    """Read the events for every menu, then decide a few with each in turn, and the next few, to the end."""
+    """Read the events for every menu, then run the menus in turn on one block of events after the other."""
     laps = {key: Laps() for key in menus}
     frames = dict.fromkeys(TAGGERS, 0)
     read = {key: _read(file, menus[key], most, laps[key]) for key in _shuffled(menus, rng)}
@@ -124,7 +126,7 @@ def _shuffled(menus: dict[Key, Compiled], rng: np.random.Generator) -> list[Key]
 
 
 def _menu(name: str, engine: str, stack: ExitStack) -> Compiled:
-    """Return a menu that asks nothing but one tagger, and accepts every event."""
+    """Return a menu that runs one tagger and accepts every event."""
     stage = _stage(name)
     spec = {
         "menu": stage,
@@ -147,7 +149,7 @@ class _Read(NamedTuple):
 
 
 def _read(file: EventFile, menu: Compiled, most: int, laps: Laps) -> _Read:
-    """Read what a menu needs, and book it as the trigger does."""
+    """Read the columns of a menu, timed like in the trigger."""
     start = now_ns()
     names = file.choose(menu.program.reads)
     events = file.read_intact(names, 0, min(most, file.entries)).events
@@ -159,7 +161,7 @@ def _read(file: EventFile, menu: Compiled, most: int, laps: Laps) -> _Read:
     return _Read(Frame(columns, len(events)), tuple(columns))
 
 
-def _told(name: str, engine: str, turns: list[Laps]) -> dict[str, object]:
+def _quantiles(name: str, engine: str, turns: list[Laps]) -> dict[str, object]:
     def times(label: str) -> np.ndarray:
         return np.concatenate([laps.of(label)[0] for laps in turns])
 
@@ -180,8 +182,8 @@ def _stage(name: str) -> str:
     return name.replace("-", "_")
 
 
-def tell(record: dict[str, object]) -> None:
-    """Print the figures."""
+def show(record: dict[str, object]) -> None:
+    """Print the results."""
     for row in record["networks"]:
         spread = row["warm"]["p50_ns"] / row["batch"] / 1e3
         ratio = row["ratio"]["median"]
@@ -200,7 +202,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=RECORDS)
-    parser.add_argument("--quick", action="store_true", help="a few events, for a look")
+    parser.add_argument("--quick", action="store_true", help="few events, for a quick check")
     return parser.parse_args()
 
 

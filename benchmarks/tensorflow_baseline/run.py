@@ -1,7 +1,7 @@
 """The TensorFlow figures of the 2022 study: the Conv-VAE through `model.predict` and `tf.function`, against ONNX Runtime.
 
-Runs in an environment of its own (requirements.txt) that knows nothing of tamis; it reads the shipped model.onnx as a file. The
-TensorFlow model has the same layers and the same Chamfer score; its weights are drawn, since time does not depend on them.
+Runs in a separate environment (requirements.txt) without tamis and reads the shipped model.onnx as a file. The TensorFlow model has the
+same layers and the same Chamfer score; its weights are random, since the time does not depend on them.
 
 Usage: python run.py [model.onnx]
 """
@@ -59,7 +59,7 @@ def build() -> tf.keras.Model:
 
 
 class Chamfer(tf.keras.layers.Layer):
-    """The same difference form as in the shipped graph."""
+    """The Chamfer distance in the same form as in the shipped graph."""
 
     def call(self, pair):
         x, y = pair
@@ -75,9 +75,9 @@ def main(path: Path) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     model = build()
     compiled = tf.function(model, jit_compile=False)
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = 1
-    session = ort.InferenceSession(path.read_bytes(), settings, providers=["CPUExecutionProvider"])
+    session_options = ort.SessionOptions()
+    session_options.intra_op_num_threads = 1
+    session = ort.InferenceSession(path.read_bytes(), session_options, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     rows = []
     for batch in BATCHES:
@@ -124,7 +124,7 @@ def main(path: Path) -> None:
 
 
 def turn(call: Callable[[], object]) -> float:
-    """Return the median of some ten milliseconds of calls, after one that brings its data back into the caches."""
+    """Return the median time of about ten milliseconds of calls, after one call that warms the caches."""
     call()
     found: list[int] = []
     while sum(found) < TURN_NS:

@@ -1,4 +1,4 @@
-"""An ONNX model in NVIDIA Triton's Python backend, through ONNX Runtime: what Triton batched is computed together."""
+"""An ONNX model in NVIDIA Triton's Python backend, run by ONNX Runtime; requests that Triton batched are computed together."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,10 @@ import triton_python_backend_utils as pb_utils
 
 
 class TritonPythonModel:
-    """One session with one thread, as our server runs it."""
+    """One session with one thread, as in the tamis server."""
 
     def initialize(self, args):
-        """Open the model that lies beside this file."""
+        """Open the model in the folder of this file."""
         config = json.loads(args["model_config"])
         self.inputs = [one["name"] for one in config["input"]]
         self.outputs = [one["name"] for one in config["output"]]
@@ -22,25 +22,27 @@ class TritonPythonModel:
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def execute(self, requests):
-        """Compute all requests together; each gets its own rows."""
-        given = [
+        """Compute all requests as one batch and split the outputs."""
+        inputs = [
             [np.from_dlpack(pb_utils.get_input_tensor_by_name(one, name)) for name in self.inputs]
             for one in requests
         ]
-        together = (
-            given[0] if len(given) == 1 else [np.concatenate(arrays) for arrays in zip(*given, strict=True)]
+        batch = (
+            inputs[0]
+            if len(inputs) == 1
+            else [np.concatenate(arrays) for arrays in zip(*inputs, strict=True)]
         )
-        found = self.session.run(self.outputs, dict(zip(self.inputs, together, strict=True)))
-        answers, begin = [], 0
-        for arrays in given:
+        outputs = self.session.run(self.outputs, dict(zip(self.inputs, batch, strict=True)))
+        responses, begin = [], 0
+        for arrays in inputs:
             end = begin + len(arrays[0])
-            answers.append(
+            responses.append(
                 pb_utils.InferenceResponse(
                     [
                         pb_utils.Tensor.from_dlpack(name, np.ascontiguousarray(array[begin:end]))
-                        for name, array in zip(self.outputs, found, strict=True)
+                        for name, array in zip(self.outputs, outputs, strict=True)
                     ]
                 )
             )
             begin = end
-        return answers
+        return responses

@@ -1,8 +1,8 @@
-"""Our server against NVIDIA Triton itself: the same ONNX file, ONNX Runtime on one thread, the same load generator.
+"""The tamis server against NVIDIA Triton: the same ONNX file, ONNX Runtime on one thread, the same load generator.
 
-Triton runs the file in its Python backend (model.py beside this script), ours from a Triton repository as it is. Both servers
-are up all the time and are loaded in turn, the first one changing from turn to turn; ratios are medians over turns. Before that
-both have to give the same numbers. Neither server is confined to a core: the load generator shares the machine with them.
+Triton runs the file in its Python backend (model.py next to this script), tamis from the same Triton repository. Both servers
+run all the time and are loaded in turn, in alternating order; ratios are medians over turns. Before that, both must return the
+same outputs. Neither server is pinned to a core: the load generator shares the machine with them.
 
 Usage: python benchmarks/triton_comparison/run.py [--model facile=PATH.tamis] [--seconds 3] [--turns 5] [--keep]
 """
@@ -45,7 +45,7 @@ instance_group [ {{ count: 1, kind: KIND_CPU }} ]
 
 
 def repository(folder: Path, bundles: dict[str, Bundle], *, python: bool) -> Path:
-    """Write the models for one of the servers."""
+    """Write a model repository for one of the servers."""
     for name, bundle in bundles.items():
         version = folder / name / "1"
         version.mkdir(parents=True)
@@ -61,7 +61,7 @@ def repository(folder: Path, bundles: dict[str, Bundle], *, python: bool) -> Pat
 
 
 def described(tensor: Tensor) -> str:
-    """Return an input or output as Triton's configuration has it; a number per row is a row of one."""
+    """Return an input or output in Triton's configuration format; a scalar per row is a row of one."""
     row = tensor.shape[1:]
     dims = ", ".join(map(str, row or (1,)))
     bare = "" if row else ", reshape: { shape: [ ] }"
@@ -70,7 +70,7 @@ def described(tensor: Tensor) -> str:
 
 @contextlib.contextmanager
 def our_server(models: Path) -> Iterator[str]:
-    """Start it as a process of its own; yield where it is."""
+    """Start the tamis server as a process; yield its gRPC address."""
     command = [
         sys.executable,
         "-m",
@@ -99,8 +99,8 @@ def our_server(models: Path) -> Iterator[str]:
         process.wait(30)
 
 
-def same_numbers(ours: str, theirs: str, bundles: dict[str, Bundle]) -> None:
-    """Ask both for the golden events: a server that answers nothing would be fast."""
+def check_outputs(ours: str, theirs: str, bundles: dict[str, Bundle]) -> None:
+    """Compare the outputs of both servers for the golden events."""
     for name, bundle in bundles.items():
         found = []
         for address in (ours, theirs):
@@ -114,12 +114,12 @@ def same_numbers(ours: str, theirs: str, bundles: dict[str, Bundle]) -> None:
                 found.append([answer.as_numpy(one.name) for one in bundle.manifest.signature.outputs])
         for one, other in zip(*found, strict=True):
             if not one.size:
-                sys.exit(f"a server answers nothing for {name}")
+                sys.exit(f"a server returns empty outputs for {name}")
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def compared(ours: str, theirs: str, model: str, rows: int, streams: int, turns: int, seconds: float) -> dict:
-    """Load both in turn."""
+    """Load both servers in turn; return their rates, latencies and ratios."""
     targets = {"ours": LoadTarget(ours, model, rows=rows), "triton": LoadTarget(theirs, model, rows=rows)}
     traffic = Traffic(scenario=Scenario.CLOSED, streams=streams, seconds=seconds, warm_up_s=0.5)
     points = {name: [] for name in targets}
@@ -131,7 +131,7 @@ def compared(ours: str, theirs: str, model: str, rows: int, streams: int, turns:
             points[name].append(point)
     for target in targets.values():
         target.close()
-    told = {
+    measured = {
         name: {
             key: [round(getattr(point, key), 1) for point in several]
             for key in ("requests_per_s", "p50_us", "p99_us")
@@ -139,10 +139,10 @@ def compared(ours: str, theirs: str, model: str, rows: int, streams: int, turns:
         for name, several in points.items()
     }
     ratios = {
-        key: float(np.median(np.divide(told["ours"][key], told["triton"][key])))
+        key: float(np.median(np.divide(measured["ours"][key], measured["triton"][key])))
         for key in ("requests_per_s", "p50_us", "p99_us")
     }
-    return {"model": model, "rows": rows, "streams": streams, "ratio": ratios, **told}
+    return {"model": model, "rows": rows, "streams": streams, "ratio": ratios, **measured}
 
 
 def main() -> None:
@@ -157,10 +157,10 @@ def main() -> None:
     bundles = {name: Bundle.open(given.get(name, name)) for name, _ in POINTS}
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        mine = repository(Path(folder) / "ours", bundles, python=False)
-        his = repository(Path(folder) / "triton", bundles, python=True)
-        with our_server(mine) as ours, triton_server(his) as triton:
-            same_numbers(ours, triton.grpc, bundles)
+        our_models = repository(Path(folder) / "ours", bundles, python=False)
+        triton_models = repository(Path(folder) / "triton", bundles, python=True)
+        with our_server(our_models) as ours, triton_server(triton_models) as triton:
+            check_outputs(ours, triton.grpc, bundles)
             print(
                 f"{'model':>10} {'rows':>6} {'streams':>7} | requests/s: ours, triton, ratio | p99 us: ours, triton, ratio"
             )
@@ -168,14 +168,14 @@ def main() -> None:
                 for streams in STREAMS:
                     one = compared(ours, triton.grpc, model, rows, streams, options.turns, options.seconds)
                     found.append(one)
-                    told = [
+                    medians = [
                         f"{np.median(one[who][key]):.0f}"
                         for key in ("requests_per_s", "p99_us")
                         for who in ("ours", "triton")
                     ]
                     print(
-                        f"{model:>10} {rows:>6} {streams:>7} | {told[0]:>7} {told[1]:>7} {one['ratio']['requests_per_s']:>6.2f}"
-                        f" | {told[2]:>8} {told[3]:>8} {one['ratio']['p99_us']:>6.2f}",
+                        f"{model:>10} {rows:>6} {streams:>7} | {medians[0]:>7} {medians[1]:>7} {one['ratio']['requests_per_s']:>6.2f}"
+                        f" | {medians[2]:>8} {medians[3]:>8} {one['ratio']['p99_us']:>6.2f}",
                         flush=True,
                     )
     if options.keep:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
     from tamis.engines import Session, open  # noqa: A004 - tamis.open is the front door
     from tamis.events import Events
     from tamis.measure import verify
+
+if sys.platform != "linux":
+    raise ImportError(
+        f"tamis runs on Linux; on {sys.platform} use a Linux container or virtual machine (on Windows: WSL)"
+    )
 
 __version__ = "0.1.0"
 

@@ -1,4 +1,4 @@
-"""`python -m tamis` is the command line."""
+"""Run the command line with `python -m tamis`."""
 
 from tamis.cli import main
 

@@ -1,4 +1,4 @@
-"""The chain of a liquid-argon chamber: the same answers here, on a server and behind a link, and parts that add up."""
+"""The reconstruction chain of a liquid-argon TPC: same results locally, on a server and behind a slow link; parts add up."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def event():
     return make_event(1, seed=2, number=0)
 
 
-def test_the_answers_are_the_same_on_every_way_and_the_parts_add_up(event, tmp_path):
+def test_results_agree_on_every_path_and_the_parts_add_up(event, tmp_path):
     import run
     import table
     from ways import Link, open_ways
 
     link = Link(delay_ms=20.0, mbit_per_s=200.0)
     with open_ways([link], BATCH) as ways:
-        measured = [run._of(way, [event]) for way in ways]
+        measured = [run._first_pass(way, [event]) for way in ways]
         for one in measured:
             one["turns"].append(one["done"])
         probabilities, _ = ways[2].run_at_once(event.raw, run.IN_FLIGHT)
         assert np.abs(probabilities - measured[0]["done"][0].probabilities).max() <= run.AGREE
-    found = [run.summed_up(one, measured[0]) for one in measured]  # ends where answers differ
+    found = [run.summarise(one, measured[0]) for one in measured]  # exits if the results differ
     hits = len(measured[0]["done"][0].probabilities)
     requests = -(-hits // BATCH)
     assert [one["name"] for one in found] == ["local", "loopback", "200 Mbit/s, 20 ms"]
@@ -55,7 +55,7 @@ def test_the_answers_are_the_same_on_every_way_and_the_parts_add_up(event, tmp_p
         assert one["parts_ms"]["compute"] > 0
     local, _, far = (one["parts_ms"] for one in found)
     assert local["transmission"] == local["travel"] == local["queue"] == 0.0
-    assert far["travel"] >= requests * 2 * 20.0  # a link cannot be shorter or wider than it is
+    assert far["travel"] >= requests * 2 * 20.0  # at least the delay of the link
     assert far["transmission"] + far["travel"] >= requests * 40.0 + hits * run.PATCH_BYTES * 8 / 200e3 - 1.0
     found[2] |= {"delay_ms": 20.0, "mbit_per_s": 200.0}
     record = {
@@ -68,7 +68,7 @@ def test_the_answers_are_the_same_on_every_way_and_the_parts_add_up(event, tmp_p
     assert (tmp_path / "chain.png").stat().st_size > 10_000
 
 
-def test_hits_are_what_was_there_before_pedestals_and_noise(event):
+def test_hit_finding_removes_pedestals_and_noise(event):
     from reconstruction import find_hits
 
     from tamis.simulate.samples.argon_patches import HIT_MEV, windows
@@ -76,12 +76,12 @@ def test_hits_are_what_was_there_before_pedestals_and_noise(event):
 
     seen, _ = windows(1, Seeds(2, 203, 0))
     hits = find_hits(event.raw)
-    assert np.abs(hits.plane - seen).max() < 0.3  # what is left of a board's noise, where few wires are quiet
+    assert np.abs(hits.plane - seen).max() < 0.3  # residual coherent noise of a board with few quiet wires
     clear = np.abs(seen - HIT_MEV) > 0.1
     assert ((hits.plane > HIT_MEV) == (seen > HIT_MEV))[clear].mean() > 0.999
 
 
-def test_things_that_hang_together_are_found_through_others():
+def test_connected_components_are_found_through_chains_of_pairs():
     from reconstruction import components
 
     pairs = np.array([[5, 3], [3, 1], [4, 0], [6, 5]])
@@ -100,7 +100,7 @@ def test_the_published_formula_gives_the_published_figures():
     assert PUBLISHED.event_s(136) > 1.9 * PUBLISHED.alone_s
 
 
-def test_a_link_ends_with_its_user_and_closes_both_ways():
+def test_a_link_exits_with_its_user_and_closes_both_directions():
     with socket.create_server(("127.0.0.1", 0)) as far:
         address = f"127.0.0.1:{far.getsockname()[1]}"
         command = [

@@ -1,4 +1,4 @@
-"""Commands as a user calls them."""
+"""Run commands in the test process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tamis.cli.app import _run
 
 @pytest.fixture
 def call(capfd):
-    """Run a command in this process; return its exit code, standard output and standard error."""
+    """Return a function that runs a command in this process and returns exit code, standard output and standard error."""
 
     def run(*arguments):
         code = _run([str(a) for a in arguments])
-        told = capfd.readouterr()
-        assert "Traceback" not in told.err
-        return code, told.out, told.err
+        captured = capfd.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
 
     return run

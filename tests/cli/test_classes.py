@@ -1,4 +1,4 @@
-"""Classifiers on the command line: trained on classes of files, evaluated on a mix of rates."""
+"""Classifiers on the command line: trained on one file per class, evaluated on samples with rates."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_a_classifier_is_trained_and_evaluated(call, bundle, lepton_file, tmp_pa
         name: lepton_file(f"test-{name}", 50, seed) for seed, name in enumerate(("qcd", "w", "ttbar"), 5)
     }
     extra = lepton_file("fakes", 30, 9)
-    given = [f"qcd={files['qcd']}@3", f"qcd={extra}@1.5", f"w={files['w']}@8", f"ttbar={files['ttbar']}"]
-    options = [part for entry in given for part in ("--class", entry)]
+    samples = [f"qcd={files['qcd']}@3", f"qcd={extra}@1.5", f"w={files['w']}@8", f"ttbar={files['ttbar']}"]
+    options = [part for entry in samples for part in ("--class", entry)]
     code, out, err = call("evaluate", bundle, *options, "-o", tmp_path / "out", "--into-bundle", "--json")
     assert code == 0, err
     found = json.loads(out)
@@ -51,7 +51,7 @@ def test_a_classifier_is_trained_and_evaluated(call, bundle, lepton_file, tmp_pa
     assert {("p(qcd)", "qcd"), ("score", "ttbar"), ("-lepton isolation", "w"), ("MT", "w")} <= variables
 
 
-def test_files_of_the_training_are_named_in_the_card(call, bundle, classes, tmp_path):
+def test_the_card_lists_files_that_were_used_in_training(call, bundle, classes, tmp_path):
     code, out, err = call("evaluate", bundle, *classes, "-o", tmp_path / "out")
     assert code == 0, err
     assert "at 99 % of the signal" in out
@@ -60,7 +60,7 @@ def test_files_of_the_training_are_named_in_the_card(call, bundle, classes, tmp_
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "told"),
+    ("options", "code", "message"),
     [
         (["--class", "qcd"], 2, "--class takes NAME=FILE, not 'qcd'"),
         (["--class", "qcd=a.root@x"], 2, "the rate of a.root is 'x'"),
@@ -71,22 +71,22 @@ def test_files_of_the_training_are_named_in_the_card(call, bundle, classes, tmp_
         ([], 2, "a detector takes --background and --signal, a classifier --class"),
     ],
 )
-def test_wrong_options_are_told(call, bundle, tmp_path, options, code, told):
+def test_wrong_options_are_reported(call, bundle, tmp_path, options, code, message):
     found, _, err = call("evaluate", bundle, *options, "-o", tmp_path / "out")
     assert found == code
-    assert told in err
+    assert message in err
 
 
 def test_a_classifier_scores_files_and_is_verified_on_them(call, bundle, lepton_file, tmp_path):
     file = lepton_file("some", 20, 3)
     code, out, err = call("score", bundle, file, "-o", tmp_path / "s.parquet", "--json")
     assert code == 0, err
-    told = json.loads(out)
-    assert told["events"] == 20
-    assert told["rows"] + told["events_without_rows"] == 20
+    scored = json.loads(out)
+    assert scored["events"] == 20
+    assert scored["rows"] + scored["events_without_rows"] == 20
     code, out, err = call("verify", bundle, "--engine", "onnxruntime", "--events", file)
     assert code == 0, err
-    assert f"on {told['rows']} events" in " ".join(out.split())
+    assert f"on {scored['rows']} events" in " ".join(out.split())
     code, _, err = call("evaluate", bundle, "--background", file, "--signal", file, "-o", tmp_path / "out")
     assert code == 2
     assert "does not score jets" in err

@@ -1,4 +1,4 @@
-"""Every command as a user calls it: exit codes, JSON, and errors of one sentence."""
+"""Every command: exit codes, JSON output, one-sentence errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def model_file(bundle_of, tmp_path):
 
 
 def sentence(err):
-    """Return the one line that an error is told in."""
+    """Return the error message, which must be a single line."""
     lines = err.strip().splitlines()
     assert len(lines) == 1, err
     assert lines[0].startswith("tamis: ")
@@ -68,11 +68,11 @@ def test_pack_verify_inspect_and_bench(call, model_file, tmp_path):
     code, out, _ = call("verify", target, "--engine", "onnxruntime,torch", "--json")
     assert [entry["engine"] for entry in json.loads(out)] == ["onnxruntime", "torch"]
     code, out, _ = call("inspect", target, "--json")
-    told = json.loads(out)
+    description = json.loads(out)
     assert code == 0
-    assert told["parameters"] == {"other": 112}
-    assert told["inputs"][0]["name"] == "x"
-    assert set(told["checksums"]) == {"model.onnx", "golden.safetensors"}
+    assert description["parameters"] == {"other": 112}
+    assert description["inputs"][0]["name"] == "x"
+    assert set(description["checksums"]) == {"model.onnx", "golden.safetensors"}
     assert "a test" in call("inspect", target)[1]
     assert json.loads(call("inspect", model_file, "--json")[1])["operators"]["Gemm"] == 1
     assert "Sigmoid" in call("inspect", model_file)[1]
@@ -98,13 +98,13 @@ def test_bench(call, bundle_of, tmp_path):
     (record,) = (tmp_path / "r").glob("bench-*.json")
     assert json.loads(record.read_text())["kind"] == "bench"
     code, out, _ = call(*arguments, "--no-cold", "--memory-events", 100, "--json")
-    told = json.loads(out)
+    record = json.loads(out)
     assert code == 0
-    assert [row["events"] for row in told["memory"]] == [4, 16, 100]
-    assert len(told["load"]) == 1
+    assert [row["events"] for row in record["memory"]] == [4, 16, 100]
+    assert len(record["load"]) == 1
 
 
-def test_verify_on_given_events(call, bundle_of, tmp_path):
+def test_verify_on_sample_inputs(call, bundle_of, tmp_path):
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(30, 12)))
     code, out, _ = call(
         "verify", bundle_of("dense").path, "--engine", "torch", "--inputs", tmp_path / "x.npz", "--json"
@@ -116,7 +116,7 @@ def test_verify_on_given_events(call, bundle_of, tmp_path):
     sentence(err)
 
 
-def test_what_no_float32_reproduces_is_told_with_what_to_try(call, parse_model, tmp_path):
+def test_pack_gives_advice_if_float32_cannot_reproduce_the_golden_outputs(call, parse_model, tmp_path):
     softmax = "m (float[N, 3] x) => (float[N, 3] y) { e = Exp (x) \n s = ReduceSum (e, a) \n y = Div (e, s) }"
     model = parse_model(softmax)
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.int64([1]), "a"))
@@ -130,7 +130,7 @@ def test_what_no_float32_reproduces_is_told_with_what_to_try(call, parse_model, 
     assert call(*arguments, "--engine", "reference")[0] == 0
 
 
-def test_an_engine_that_fails_ends_verify_with_its_code(call, parse_model, tmp_path):
+def test_verify_fails_with_exit_code_7_if_an_engine_fails(call, parse_model, tmp_path):
     onnx.save(parse_model("m (float[N, 3] x) => (float[N, 3] y) { y = Hardmax (x) }"), tmp_path / "m.onnx")
     np.savez(tmp_path / "x.npz", x=np.eye(3))
     assert (
@@ -143,7 +143,7 @@ def test_an_engine_that_fails_ends_verify_with_its_code(call, parse_model, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (("verify", "DENSE", "--engine", "null"), 2, "computes nothing"),
         (("verify", "DENSE", "--engine", "opnvino"), 2, "did you mean 'openvino'"),
@@ -164,8 +164,8 @@ def test_an_engine_that_fails_ends_verify_with_its_code(call, parse_model, tmp_p
         (("score", "absent.tamis", "x.root", "-o", "s.parquet"), 5, "no bundle"),
     ],
 )
-def test_errors_are_one_sentence_and_leave_nothing(
-    call, bundle_of, model_file, tmp_path, monkeypatch, arguments, code, told
+def test_errors_are_one_sentence_and_leave_no_files(
+    call, bundle_of, model_file, tmp_path, monkeypatch, arguments, code, message
 ):
     import re
 
@@ -175,13 +175,13 @@ def test_errors_are_one_sentence_and_leave_nothing(
     found, out, err = call(*(names.get(a, a) for a in arguments))
     assert found == code if code is not None else 0 < found < 10
     assert out == ""
-    assert re.search(told, sentence(err))
+    assert re.search(message, sentence(err))
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_score(call, jet_bundle, jet_file, tmp_path):
     good, bad = jet_file("good.root"), tmp_path / "bad.root"
-    bad.write_bytes(b"no file of anybody")
+    bad.write_bytes(b"not an event file")
     output = tmp_path / "s.parquet"
     code, out, _ = call("score", jet_bundle.path, good, "-o", output, "--json")
     assert code == 0
@@ -228,7 +228,7 @@ def test_train(call, tmp_path):
     assert "51 jets, best epoch 1, ended with its last epoch" in out
 
 
-def test_an_unforeseen_error_is_a_sentence_too(call, monkeypatch):
+def test_an_unexpected_error_is_one_sentence(call, monkeypatch):
     import tamis.cli.inspect as command
 
     def fail(*_arguments, **_options):
@@ -254,11 +254,11 @@ def test_an_unforeseen_error_is_a_sentence_too(call, monkeypatch):
 
 
 @pytest.mark.parametrize("options", [["inspect"], ["inspect", "--json"]])
-def test_a_reader_that_goes_away_is_no_error(jet_bundle, options):
+def test_a_closed_pipe_is_not_an_error(jet_bundle, options):
     read, write = os.pipe()
     os.close(read)
     code = "from tamis.cli import main; main()"
     command = [sys.executable, "-c", code, *options, str(jet_bundle.path)]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    finished = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (finished.returncode, finished.stderr) == (0, b"")

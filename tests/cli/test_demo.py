@@ -26,21 +26,21 @@ def detector(tmp_path: Path) -> Bundle:
 
 
 @pytest.mark.slow
-def test_the_demo_goes_from_collisions_to_a_report(tmp_path: Path, detector: Bundle, capsys) -> None:
+def test_the_demo_runs_from_collisions_to_a_report(tmp_path: Path, detector: Bundle, capsys) -> None:
     pytest.importorskip("pythia8mc", reason="pythia8mc is not installed")
     output = tmp_path / "demo"
     arguments = ["demo", "-o", str(output), "--events", "50", "--bundle", str(detector.path), "--json"]
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exited:
         main(arguments)
-    assert ended.value.code == 0
-    told = json.loads(capsys.readouterr().out)
-    assert Path(told["page"]) == output / "index.html"
+    assert exited.value.code == 0
+    result = json.loads(capsys.readouterr().out)
+    assert Path(result["page"]) == output / "index.html"
     assert "roc-highest-graviton-ww" in (output / "index.html").read_text(encoding="utf-8")
-    assert set(told["times_ms"]) == {"simulation", "features", "scoring, highest"}
-    assert all(ms > 0 for ms in told["times_ms"].values())
-    best = told["most_anomalous"]["highest"]
+    assert set(result["times_ms"]) == {"simulation", "features", "scoring, highest"}
+    assert all(ms > 0 for ms in result["times_ms"].values())
+    best = result["most_anomalous"]["highest"]
     assert [row["score"] for row in best] == sorted((row["score"] for row in best), reverse=True)
-    for row in best:  # both samples number their events from one: the true process has to be the file's own
+    for row in best:  # both samples number their events from one: the process must be that of the file
         table = pq.read_table(output / f"scores-highest-{row['process']}.parquet").to_pylist()
         same = [r for r in table if (r["event"], r["jet"]) == (row["event"], row["jet"])]
         assert [r["score"] for r in same] == [row["score"]]
@@ -48,13 +48,13 @@ def test_the_demo_goes_from_collisions_to_a_report(tmp_path: Path, detector: Bun
     assert kinds == ["bench", "evaluation"]
 
 
-@pytest.mark.parametrize(("engine", "told"), [("null", "does no work"), ("onnxruntim", "onnxruntime")])
-def test_a_bad_call_is_told_before_anything_is_simulated(
-    engine: str, told: str, tmp_path: Path, detector: Bundle, capsys
+@pytest.mark.parametrize(("engine", "message"), [("null", "does no work"), ("onnxruntim", "onnxruntime")])
+def test_wrong_options_are_reported_before_the_simulation(
+    engine: str, message: str, tmp_path: Path, detector: Bundle, capsys
 ) -> None:
     arguments = ["demo", "-o", str(tmp_path / "demo"), "--engine", engine, "--bundle", str(detector.path)]
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exited:
         main(arguments)
-    assert ended.value.code not in (0, 70)
-    assert told in capsys.readouterr().err
+    assert exited.value.code not in (0, 70)
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()

@@ -1,4 +1,4 @@
-"""Low-level events and taggers from the command line."""
+"""Taggers on low-level events, on the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def files(tmp_path_factory):
     return folder
 
 
-def test_a_tagger_from_events_to_its_card(call, files, tmp_path):
+def test_a_tagger_is_trained_and_evaluated(call, files, tmp_path):
     background, signal, bundle = files / "photon-jet.root", files / "z-ee.root", tmp_path / "mine.tamis"
     code, out, err = call(
         "train", "egamma", background, "--signal", signal, "-o", bundle, "--epochs", 1, "--batch", 16
@@ -32,8 +32,8 @@ def test_a_tagger_from_events_to_its_card(call, files, tmp_path):
         *("-o", tmp_path / "report", "--into-bundle", "--json"),
     )
     assert code == 0, err
-    told = json.loads(out)
-    assert {figure["variable"] for figure in told["figures"]} == {"score", "jet pT", "width", "-width"}
+    evaluation = json.loads(out)
+    assert {figure["variable"] for figure in evaluation["figures"]} == {"score", "jet pT", "width", "-width"}
     card = (bundle / "CARD.md").read_text()
     assert "have the names of training files: photon-jet.root, z-ee.root" in card
     assert "the probability of the signal" in card
@@ -41,13 +41,13 @@ def test_a_tagger_from_events_to_its_card(call, files, tmp_path):
     assert "lack the columns" not in card
 
 
-def test_a_tagger_without_signal_is_told_how(call, files, tmp_path):
+def test_training_a_tagger_without_signal_is_rejected_with_advice(call, files, tmp_path):
     code, _, err = call("train", "egamma", files / "photon-jet.root", "-o", tmp_path / "x.tamis")
     assert code == 2
     assert "name the signal's files with --signal FILE" in err
 
 
-def test_events_without_low_level_information_are_told(call, tmp_path):
+def test_training_on_events_without_low_level_columns_is_rejected(call, tmp_path):
     pytest.importorskip("pythia8mc")
     path = tmp_path / "plain.root"
     assert call("simulate", "qcd", "-n", 3, "-o", path)[0] == 0

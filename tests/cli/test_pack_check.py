@@ -1,4 +1,4 @@
-"""A bundle that the default engine refuses is not left behind."""
+"""`pack` writes nothing if its check fails, and accepts every registered feature."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ def _model():
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def test_what_the_check_refuses_leaves_nothing_and_keeps_the_old(tmp_path):
+def test_a_failed_check_writes_nothing_and_keeps_the_old_bundle(tmp_path):
     target = tmp_path / "m.tamis"
     inputs = {"x": np.ones((4, 3), np.float32)}
 
-    def refuse(bundle):
+    def reject(bundle):
         assert bundle.golden.outputs["y"].shape == (4, 3)
         raise TamisError("no")
 
     with pytest.raises(TamisError, match=r"^no$"):
-        pack(_model(), target, inputs=inputs, check=refuse)
+        pack(_model(), target, inputs=inputs, check=reject)
     assert list(tmp_path.iterdir()) == []
     before = pack(_model(), target, inputs=inputs).bundle.manifest
     with pytest.raises(TamisError, match=r"^no$"):
-        pack(_model(), target, inputs=inputs, description="newer", check=refuse)
+        pack(_model(), target, inputs=inputs, description="newer", check=reject)
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.tamis"]
     assert before.description == ""
 
 
 @pytest.mark.parametrize("feature", ["lepton_event", "top_frames", "leading_jets"])
-def test_any_feature_that_is_registered_may_make_an_input(call, tmp_path, feature):
+def test_any_registered_feature_can_compute_an_input(call, tmp_path, feature):
     import onnx
 
     onnx.save(_model(), tmp_path / "m.onnx")

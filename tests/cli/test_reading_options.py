@@ -12,7 +12,7 @@ from tamis.events import open_writer
 
 @pytest.fixture
 def files(jet_file, tmp_path):
-    """Return a whole file, and one of which the end is missing."""
+    """Return a complete file and a truncated one."""
     good, bad = jet_file("good.root"), tmp_path / "bad.root"
     data = good.read_bytes()
     bad.write_bytes(data[: len(data) * 6 // 10])
@@ -20,7 +20,7 @@ def files(jet_file, tmp_path):
 
 
 def commands(bundle, good, bad, folder):
-    """Return the commands by name, with what they would write."""
+    """Return the arguments and the output file of each command."""
     return {
         "score": (("score", bundle.path, good, bad, "-o", folder / "s.parquet"), folder / "s.parquet"),
         "evaluate": (
@@ -50,9 +50,7 @@ def commands(bundle, good, bad, folder):
 
 
 @pytest.mark.parametrize("name", ["score", "evaluate", "verify", "train"])
-def test_a_truncated_file_is_skipped_when_asked_and_said_in_the_exit_code(
-    call, jet_bundle, files, tmp_path, name
-):
+def test_skip_bad_files_skips_a_truncated_file_and_exits_with_8(call, jet_bundle, files, tmp_path, name):
     arguments, output = commands(jet_bundle, *files, tmp_path / "out")[name]
     code, _, err = call(*arguments)
     assert code == 4
@@ -77,7 +75,7 @@ def test_the_tree_can_be_named(call, jet_bundle, jet_file, tmp_path):
     assert "Evnts" in call("inspect", file, "--tree", "Evnts")[2]
 
 
-def test_nothing_but_bad_files_is_no_result(call, jet_bundle, files, tmp_path):
+def test_only_bad_files_is_an_error_even_with_skip_bad_files(call, jet_bundle, files, tmp_path):
     _, bad = files
     for name in ("score", "evaluate", "verify", "train"):
         arguments, output = commands(jet_bundle, bad, bad, tmp_path / "out")[name]
@@ -87,7 +85,7 @@ def test_nothing_but_bad_files_is_no_result(call, jet_bundle, files, tmp_path):
         assert output is None or not output.exists()
 
 
-def test_a_file_without_a_telling_name_is_looked_into(call, jet_bundle, jet_events, tmp_path):
+def test_the_format_of_a_file_without_suffix_is_detected(call, jet_bundle, jet_events, tmp_path):
     with open_writer(tmp_path / "e.root") as writer:
         writer.write(jet_events(10))
     (tmp_path / "e.root").rename(tmp_path / "events")
@@ -98,7 +96,7 @@ def test_a_file_without_a_telling_name_is_looked_into(call, jet_bundle, jet_even
     assert json.loads(out)["events"] == 10
 
 
-def test_event_numbers_that_had_to_be_made_up_are_told(call, jet_bundle, jet_events, jet_file, tmp_path):
+def test_invented_event_numbers_are_reported(call, jet_bundle, jet_events, jet_file, tmp_path):
     columns = jet_events(10).array
     with uproot.recreate(tmp_path / "bare.root") as file:
         file["Events"] = {name: columns[name] for name in columns.fields if name not in ("run", "event")}

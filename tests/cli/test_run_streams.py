@@ -1,4 +1,4 @@
-"""What the command says of the files that it wrote."""
+"""What `tamis run` reports about the streams that it wrote."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 MENU = """
-menu: told
+menu: reported
 paths:
   met: {steps: [MET_pt > 20]}
 streams:
@@ -18,7 +18,7 @@ streams:
 """
 
 
-def test_columns_that_a_tree_cannot_hold_are_told(call, tmp_path):
+def test_columns_that_a_tree_cannot_hold_are_reported(call, tmp_path):
     columns = {name: np.arange(40) for name in ("run", "luminosityBlock", "event", "MET_pt")}
     odd = {"nested": pa.array([[[1]]] * 40), "gaps": pa.array([None, 1] * 20)}
     pq.write_table(pa.table({**columns, **odd}), tmp_path / "in.parquet")

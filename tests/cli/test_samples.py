@@ -1,4 +1,4 @@
-"""Samples of arrays and their models from the command line."""
+"""Samples of arrays and their models, on the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tamis.bundle import Bundle
 
 
-def test_a_model_of_arrays_from_its_sample_to_its_card(call, tmp_path):
+def test_a_model_of_arrays_is_trained_and_evaluated(call, tmp_path):
     pytest.importorskip("matplotlib")
     train, test, bundle, report = (tmp_path / name for name in ("train.h5", "test.h5", "m.tamis", "report"))
     for path, seed in ((train, 1), (test, 2)):
@@ -39,15 +39,15 @@ def test_a_model_of_arrays_from_its_sample_to_its_card(call, tmp_path):
 @pytest.mark.parametrize(
     ("option", "value"), [("--mu", 20), ("--pt-hat", 100), ("--workers", 2), ("--low-level", None)]
 )
-def test_options_of_collisions_are_refused(call, tmp_path, option, value):
-    given = (option,) if value is None else (option, value)
-    code, _, err = call("simulate", "hcal-channels", "-n", 10, *given, "-o", tmp_path / "x.h5")
+def test_options_for_collisions_are_rejected_for_array_samples(call, tmp_path, option, value):
+    arguments = (option,) if value is None else (option, value)
+    code, _, err = call("simulate", "hcal-channels", "-n", 10, *arguments, "-o", tmp_path / "x.h5")
     assert code == 2
     assert f"{option} applies to collisions" in err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sample_goes_to_hdf5_only(call, tmp_path):
+def test_an_array_sample_is_written_to_hdf5_only(call, tmp_path):
     code, _, err = call("simulate", "hcal-channels", "-n", 10, "-o", tmp_path / "x.root")
     assert code == 2
     assert "name it x.h5" in err

@@ -48,10 +48,10 @@ def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
 
 
 def assert_runs(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(
+    finished = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
-    assert done.returncode == 0, f"{command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    assert finished.returncode == 0, f"{command[-1]}\n{finished.stdout[-2000:]}\n{finished.stderr[-2000:]}"
 
 
 def test_every_link_and_picture_exists() -> None:

@@ -209,7 +209,7 @@ def test_wrong_options_are_an_error(file, tmp_path, training):
     with pytest.raises(UsageError, match="the device is 'tpu'; it has to be cpu or cuda"):
         train("conv-vae", [str(file)], target, TrainingOptions(device="tpu"))
     (tmp_path / "thesis").write_text("x")
-    with pytest.raises(UsageError, match="exists and is no bundle"):  # before the training, not after it
+    with pytest.raises(UsageError, match="exists and is not a bundle"):  # before the training, not after it
         train("conv-vae", [str(tmp_path / "absent.npy")], tmp_path / "thesis")
     with pytest.raises(UsageError, match="batch is -1"):
         TrainingOptions(epochs=1, batch=-1)

@@ -1,4 +1,4 @@
-"""The front of the command line: the group of commands, and the one place where errors end."""
+"""The command group, and the one place that turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import tamis
 from tamis._base import TamisError, did_you_mean
 
 COMMANDS = {
-    "tune": "Find the fastest engine for each batch size on this host, and keep it with the bundle.",
-    "bench": "Time engines against each other: latency, throughput, memory, loading.",
+    "tune": "Find the fastest engine for each batch size on this host, and store the choice in the bundle.",
+    "bench": "Compare engines in latency, throughput, memory and loading time.",
     "compare": "Compare two runs of a menu: events gained and lost, rates, time.",
-    "demo": "Simulate collisions, decide them by the shipped menu, score them, write a report.",
-    "evaluate": "Measure what a detector tells apart: ROC, efficiencies, baselines.",
-    "export": "Write a bundle as a model of a Triton repository.",
-    "farm": "Size a farm of inference servers from measured loads.",
-    "inspect": "Tell what is in a bundle, a model or an event file.",
-    "load": "Load an inference server: latency and throughput as a client sees them.",
-    "menu": "Check a trigger menu and tell its order of work; its JSON Schema.",
-    "pack": "Make a bundle of an ONNX, TorchScript or Keras 3 model.",
+    "demo": "Simulate collisions, run the shipped trigger menu on them, score them, write a report.",
+    "evaluate": "Measure the separation of signal and background: ROC, efficiencies, baselines.",
+    "export": "Export a bundle to a Triton model repository.",
+    "farm": "Size a farm of inference servers from load measurements.",
+    "inspect": "Show the contents of a bundle, a model or an event file.",
+    "load": "Load-test an inference server: latency and throughput seen by a client.",
+    "menu": "Check a trigger menu and show its execution order, or print its JSON Schema.",
+    "pack": "Pack an ONNX, TorchScript or Keras 3 model into a bundle.",
     "rates": "Measure the rates of a menu, and tune thresholds for a rate.",
-    "report": "Draw records as one HTML page and figures.",
+    "report": "Draw records as figures and an HTML page.",
     "run": "Run a trigger menu over events.",
     "score": "Score events with a bundle.",
     "serve": "Serve models over the KServe v2 / Triton protocol.",
@@ -40,7 +40,7 @@ INTERNAL_ERROR = 70
 
 
 class Commands(click.Group):
-    """Commands are imported when they are called, so that `--help` is quick."""
+    """A group that imports each command when it is called, so that `--help` is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -56,7 +56,7 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
+        """Write the list of commands without importing them."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -67,66 +67,65 @@ class Commands(click.Group):
 def app() -> None:
     """From a trained model to a trigger decision inside a time budget, with every step proven.
 
-    Wherever a bundle is asked for, the name of a shipped one (conv-vae, graph-vae) does as well.
+    Commands that take a bundle also take the name of a shipped one, such as conv-vae or graph-vae.
     """
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; every error ends here, as one sentence and an exit code."""
+    """Run the command line and exit; every error becomes one sentence and an exit code."""
     code = _run(arguments)
     if arguments is None:
-        gc.freeze()  # the interpreter would look for cycles in all that is loaded once more, for a third of a second
+        gc.freeze()  # skips the garbage collection at exit, which takes a third of a second
     sys.exit(code)
 
 
 def _run(arguments: list[str] | None) -> int:
     try:
         app.main(args=arguments, prog_name="tamis", standalone_mode=False)
-        sys.stdout.flush()  # a reader that has gone is to be noticed here, not when the interpreter ends
+        sys.stdout.flush()  # raise BrokenPipeError here, not at interpreter exit
     except TamisError as error:
-        return _tell(str(error), error.exit_code)
+        return _fail(str(error), error.exit_code)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
-        if isinstance(error.__cause__, EOFError):  # click takes it for Ctrl-D
-            return _internal(error.__cause__)
-        return _tell("interrupted", INTERRUPTED)
+        if isinstance(error.__cause__, EOFError):  # click treats EOFError as Ctrl-D
+            return _fail_internally(error.__cause__)
+        return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        return _leave_quietly()
-    except SystemExit as error:  # click and rich leave by themselves, with 1, where the reader has gone
-        return _leave_quietly() if error.code == 1 else int(error.code or 0)
+        return _ignore_closed_pipe()
+    except SystemExit as error:  # click and rich exit with 1 when the pipe is closed
+        return _ignore_closed_pipe() if error.code == 1 else int(error.code or 0)
     except OSError as error:
-        return _tell(_operating_system(error), 1)
-    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, never a traceback
-        return _internal(error)
+        return _fail(_os_error_message(error), 1)
+    except Exception as error:  # noqa: BLE001 - the last resort: a message, never a traceback
+        return _fail_internally(error)
     return 0
 
 
-def _internal(error: BaseException) -> int:
+def _fail_internally(error: BaseException) -> int:
     if os.environ.get("TAMIS_TRACEBACK"):
         traceback.print_exception(error)
-    return _tell(
-        f"an error inside tamis, please report it: {type(error).__name__}: {error} "
-        "(TAMIS_TRACEBACK=1 shows where)",
+    return _fail(
+        f"an internal error, please report it: {type(error).__name__}: {error} "
+        "(set TAMIS_TRACEBACK=1 for the traceback)",
         INTERNAL_ERROR,
     )
 
 
-def _operating_system(error: OSError) -> str:
-    place = f" {error.filename}" if error.filename else ""
+def _os_error_message(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
-        return f"the disk is full, so{place or ' the output'} was not written; nothing half-written is left"
-    return f"the operating system refuses{place}: {error.strerror or error}"
+        return f"the disk is full: {error.filename or 'the output'} was not written, and partial files were removed"
+    return f"{error.filename or 'system error'}: {error.strerror or error}"
 
 
-def _leave_quietly() -> int:
+def _ignore_closed_pipe() -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def _tell(sentence: str, code: int) -> int:
-    click.echo(f"tamis: {sentence}", err=True)
+def _fail(message: str, code: int) -> int:
+    click.echo(f"tamis: {message}", err=True)
     return code

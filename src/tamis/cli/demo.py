@@ -1,4 +1,4 @@
-"""`tamis demo`: from collisions to decisions, scores, times and a report."""
+"""`tamis demo`: from simulated collisions to decisions, scores, times and a report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tamis._base import UsageError, VerificationError, file_stamp, now_ns, progress
-from tamis.cli.demo_trigger import print_trigger, run_shipped, told
+from tamis.cli.demo_trigger import print_trigger, run_shipped, trigger_summary
 from tamis.cli.output import json_option, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Simulated:
     type=click.Path(path_type=Path),
     default=Path("demo"),
     show_default=True,
-    help="Folder for everything that is made.",
+    help="Output folder.",
 )
 @click.option(
     "--events", type=click.IntRange(50), default=300, show_default=True, help="Number of QCD events."
@@ -52,20 +52,20 @@ class Simulated:
     multiple=True,
     default=("conv-vae", "graph-vae"),
     show_default=True,
-    help="Detectors; may be repeated.",
+    help="Anomaly detector; may be repeated.",
 )
 @json_option
 def command(
     output: Path, events: int, seed: int, engine: str, bundles: tuple[str, ...], as_json: bool
 ) -> None:
-    """Simulate collisions, decide them by the shipped menu, score them with the shipped detectors, write a report."""
+    """Simulate collisions, run the shipped trigger menu on them, score them with the shipped detectors, write a report."""
     from tamis.bundle import Bundle
     from tamis.engines import find_engine
     from tamis.report import write_report
 
     opened = [Bundle.open(name) for name in bundles]
     _check(opened, find_engine(engine).computes, engine)
-    step = _stepper(as_json)
+    step = say if as_json else lambda text: click.secho(f"\n{text}", bold=True)
     step(f"Simulating {events} QCD and {_signal_events(events)} {SIGNAL} events")
     samples = [
         _simulate("qcd", events, seed, output, None),
@@ -73,11 +73,11 @@ def command(
     ]
     step(f"Verifying {engine} against the float64 reference")
     _verify(opened, engine, as_json)
-    step("Deciding every event by the shipped trigger menu, one at a time")
+    step("Running the shipped trigger menu, one event at a time")
     summary, rates, decided = run_shipped({s.process: s.file for s in samples}, output)
     if not as_json:
         print_trigger(summary, rates)
-    step("Scoring the two leading jets of every event")
+    step("Scoring the two leading jets of each event")
     facts = {bundle.name: _score(bundle, engine, samples, output) for bundle in opened}
     processes = [sample.process for sample in samples]
     anomalous = {b.name: _most_anomalous(b, list(zip(processes, facts[b.name], strict=True))) for b in opened}
@@ -85,37 +85,34 @@ def command(
     if not as_json:
         _print_events(anomalous)
         _print_times(times)
-    step("Measuring: what the detectors tell apart, and how fast they are")
+    step("Measuring the detectors: separation of signal and background, and speed")
     records = _measure(opened, engine, samples, output / "records", seed)
     page = write_report([*decided, *records], output, bundles=opened)
     if as_json:
         print_json(
             {
                 "page": str(page),
-                "trigger": told(summary, rates),
+                "trigger": trigger_summary(summary, rates),
                 "times_ms": times,
                 "most_anomalous": anomalous,
             }
         )
     else:
-        click.echo(f"The report: {page.resolve().as_uri()}")
+        click.echo(f"Report: {page.resolve().as_uri()}")
 
 
 def _check(bundles: Sequence[Bundle], computes: bool, engine: str) -> None:
-    """Tell about a bad call before the simulation, not after it."""
+    """Raise UsageError for wrong options before the simulation starts."""
     if not computes:
         raise UsageError(f"the engine {engine} does no work; use onnxruntime, openvino, torch or reference")
     names = [bundle.name for bundle in bundles]
     if len(set(names)) < len(names):
-        raise UsageError(f"the bundles {', '.join(names)} share a name, so their scores would share a file")
+        raise UsageError(
+            f"the bundles {', '.join(names)} have the same name, so their scores would be written to the same file"
+        )
     scoreless = next((bundle.name for bundle in bundles if bundle.manifest.score is None), None)
     if scoreless is not None:
-        raise UsageError(f"the bundle {scoreless} names no score; pack it with --score")
-
-
-def _stepper(as_json: bool) -> Any:
-    """Return what announces a step: on standard output for people, on standard error beside JSON."""
-    return say if as_json else lambda text: click.secho(f"\n{text}", bold=True)
+        raise UsageError(f"the bundle {scoreless} has no score; pack it with --score")
 
 
 def _signal_events(events: int) -> int:
@@ -140,8 +137,8 @@ def _simulate(process: str, events: int, seed: int, output: Path, mass_gev: floa
 def _verify(bundles: Sequence[Bundle], engine: str, quiet: bool) -> None:
     from tamis.measure import verify
 
-    found = [verify(bundle, engine) for bundle in bundles]
-    failed = next((a for a in found if not a.passed), None)
+    agreements = [verify(bundle, engine) for bundle in bundles]
+    failed = next((a for a in agreements if not a.passed), None)
     if failed is not None:
         raise VerificationError(f"{engine} does not reproduce {failed.bundle}: {failed.problem}")
     rows = [
@@ -153,7 +150,7 @@ def _verify(bundles: Sequence[Bundle], engine: str, quiet: bool) -> None:
             sum(f.flips for f in a.flips) if a.flips else "-",
             "passed",
         )
-        for a in found
+        for a in agreements
     ]
     if not quiet:
         columns = ("detector", "engine", "golden jets", "largest relative error", "decision flips", "gate")
@@ -161,7 +158,7 @@ def _verify(bundles: Sequence[Bundle], engine: str, quiet: bool) -> None:
 
 
 def _score(bundle: Bundle, engine: str, samples: Sequence[Simulated], output: Path) -> list[ScoringFacts]:
-    """Score each sample into a file of its own: they number their events alike."""
+    """Score each sample into a separate file, since the samples use the same event numbers."""
     from tamis.engines import open as open_session
     from tamis.trigger import score_files
 
@@ -173,7 +170,7 @@ def _score(bundle: Bundle, engine: str, samples: Sequence[Simulated], output: Pa
 
 
 def _most_anomalous(bundle: Bundle, scored: Sequence[tuple[str, ScoringFacts]]) -> list[dict[str, Any]]:
-    """Return the jets with the highest scores, with the process that they really came from."""
+    """Return the jets with the highest scores, with the process that generated them."""
     import pyarrow.parquet as pq
 
     score = str(bundle.manifest.score)
@@ -195,7 +192,7 @@ def _most_anomalous(bundle: Bundle, scored: Sequence[tuple[str, ScoringFacts]]) 
 
 
 def _times(samples: Sequence[Simulated], facts: dict[str, list[ScoringFacts]]) -> dict[str, float]:
-    """Return milliseconds per event, step by step."""
+    """Return the time of each step in milliseconds per event."""
     events = sum(sample.events for sample in samples)
     first = next(iter(facts.values()))
     times = {
@@ -203,7 +200,7 @@ def _times(samples: Sequence[Simulated], facts: dict[str, list[ScoringFacts]]) -
         "features": sum(f.feature_ns for f in first) / 1e6 / events,
     }
     return times | {
-        f"scoring, {name}": sum(f.score_ns for f in found) / 1e6 / events for name, found in facts.items()
+        f"scoring, {name}": sum(f.score_ns for f in scored) / 1e6 / events for name, scored in facts.items()
     }
 
 
@@ -220,8 +217,8 @@ def _print_events(anomalous: dict[str, list[dict[str, Any]]]) -> None:
             )
             for r in rows
         ]
-        columns = ("run:lumi:event", "jet", "score", "pT GeV", "mass GeV", "true process")
-        print_table(f"most anomalous jets to {name}", columns, cells)
+        columns = ("run:lumi:event", "jet", "score", "pT GeV", "mass GeV", "generated process")
+        print_table(f"most anomalous jets for {name}", columns, cells)
 
 
 def _print_times(times: dict[str, float]) -> None:
@@ -236,17 +233,17 @@ def _print_times(times: dict[str, float]) -> None:
 def _measure(
     bundles: Sequence[Bundle], engine: str, samples: Sequence[Simulated], folder: Path, seed: int
 ) -> list[Path]:
-    """Evaluate and bench; return the records of this run."""
+    """Evaluate and time the detectors; return the paths of the records."""
     from tamis.cli.output import engines_of
     from tamis.measure import Bench, TimingPlan, evaluate_bundle, run_bench
     from tamis.records import write_record
 
     background, *signals = samples
-    made = []
+    records = []
     for bundle in bundles:
         named = {signal.process: [str(signal.file)] for signal in signals}
         evaluation = evaluate_bundle(bundle, [str(background.file)], named, engine=engine, seed=seed)
-        made.append(
+        records.append(
             write_record(
                 evaluation, folder / f"evaluation-{bundle.name}-{file_stamp(evaluation.created)}.json"
             )
@@ -254,5 +251,5 @@ def _measure(
     engines = tuple(dict.fromkeys((engine, *(n for n in engines_of("all") if n != "reference"))))
     plan = TimingPlan(rounds=7, block_ns=8_000_000, budget_ns=1_500_000_000, least_rounds=3)
     record = run_bench(bundles, Bench(engines=engines, batches=(1, 64), plan=plan, cold=False, load=False))
-    made.append(write_record(record, folder / f"bench-{file_stamp(record.created)}.json"))
-    return made
+    records.append(write_record(record, folder / f"bench-{file_stamp(record.created)}.json"))
+    return records

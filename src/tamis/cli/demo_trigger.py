@@ -1,4 +1,4 @@
-"""The trigger's part of the demo: the shipped menu over the simulated events, streams written, rates told."""
+"""The trigger in the demo: run the shipped menu over the simulated events, write streams, measure rates."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from tamis.records import RateRecord
     from tamis.trigger import RunSummary
 
-MENU, INPUT_HZ = "hlt", 100_000.0
-QCD_PB, SIGNAL_PB = 1.0e6, 0.1  # round numbers: what a demo's rates are worth
+DEMO_MENU, INPUT_HZ = "hlt", 100_000.0
+QCD_PB, SIGNAL_PB = 1.0e6, 0.1  # round numbers, good enough for a demo
 
 
 def run_shipped(samples: Mapping[str, Path], output: Path) -> tuple[RunSummary, RateRecord, list[Path]]:
-    """Run the shipped menu event by event; return what became of the events, the rates, and both records."""
+    """Run the shipped menu event by event; return the summary, the rates, and the paths of both records."""
     from tamis.measure import SampleList, SampleSpec, study_rates
     from tamis.trigger import load_menu, run_menu
 
-    menu, out = load_menu(MENU), output / "trigger"
+    menu, out = load_menu(DEMO_MENU), output / "trigger"
     shutil.rmtree(out, ignore_errors=True)
     summary = run_menu(menu, [str(file) for file in samples.values()], out, mode="event")
     background, *signals = samples
@@ -38,7 +38,7 @@ def run_shipped(samples: Mapping[str, Path], output: Path) -> tuple[RunSummary, 
 
 
 def print_trigger(summary: RunSummary, rates: RateRecord) -> None:
-    """Print where the events went, at which rate, and in which time."""
+    """Print accepted events, rates and latencies."""
     names = list(rates.samples)
     rows = [
         (
@@ -58,7 +58,7 @@ def print_trigger(summary: RunSummary, rates: RateRecord) -> None:
     )
     counts, time = summary.counts, summary.times["event"]
     print_table(
-        "every event left through one door",
+        "every event has one outcome",
         ("events", "accepted", "rejected", "debug", "unreadable", "median ms", "p99 ms", "max ms", "of 100 ms"),
         [
             (
@@ -70,8 +70,8 @@ def print_trigger(summary: RunSummary, rates: RateRecord) -> None:
     )  # fmt: skip
 
 
-def told(summary: RunSummary, rates: RateRecord) -> dict[str, Any]:
-    """Return the same for `--json`."""
+def trigger_summary(summary: RunSummary, rates: RateRecord) -> dict[str, Any]:
+    """Return counts and rates for `--json`."""
     return {
         "counts": summary.counts.model_dump(mode="json"),
         "rates_hz": {path.path: path.rate.hz for path in rates.paths},

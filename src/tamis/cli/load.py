@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tamis._base import UsageError
-from tamis.cli.output import json_option, papers_options, print_json, print_table
+from tamis.cli.output import json_option, print_json, print_table, tls_options
 
 SWINGS_MOST = 0.1  # relative; above, a load is reported as not settled
 SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
@@ -81,7 +81,7 @@ SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
     envvar="TAMIS_TOKEN",
     help="Bearer token, if the server requires one; safer in TAMIS_TOKEN, which other users cannot read.",
 )
-@papers_options
+@tls_options
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of arrivals and inputs.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the record.")
 @json_option

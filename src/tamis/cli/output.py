@@ -1,4 +1,4 @@
-"""Printing: tables for people, JSON for programs."""
+"""Shared options, and output as tables for people and JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ F = Callable[..., Any]
 
 
 def json_option(function: F) -> F:
-    """Add `--json`."""
+    """Add the option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(
         function
     )
 
 
-def papers_options(function: F) -> F:
-    """Add what TLS takes of a client."""
+def tls_options(function: F) -> F:
+    """Add the options `--ca`, `--certificate` and `--key` for TLS clients."""
     file = click.Path(exists=True, dir_okay=False, path_type=Path)
-    for name, told in (
-        ("key", "Its key."),
-        ("certificate", "TLS: what this client shows, where servers want that (PEM)."),
-        ("ca", "TLS: who signs the servers' certificates, if not those whom the system trusts (PEM)."),
+    for name, description in (
+        ("key", "TLS: private key of the client certificate (PEM)."),
+        ("certificate", "TLS: client certificate, if servers require one (PEM)."),
+        ("ca", "TLS: CA that signs the servers' certificates; default: the system's (PEM)."),
     ):
-        function = click.option(f"--{name}", type=file, help=told)(function)
+        function = click.option(f"--{name}", type=file, help=description)(function)
     return function
 
 
 def threads_option(function: F) -> F:
-    """Add `--threads`."""
+    """Add the option `--threads`."""
     return click.option(
         "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads per engine."
     )(function)
 
 
 def print_json(document: BaseModel | dict[str, Any] | Sequence[BaseModel]) -> None:
-    """Print one JSON document; NaN and infinities become null, as JSON has neither."""
+    """Print one JSON document; NaN and infinities become null, which JSON lacks."""
     if isinstance(document, BaseModel):
         data: Any = document.model_dump(mode="json")
     elif isinstance(document, dict):
@@ -104,26 +104,26 @@ def fitting_columns(
 
 
 def say(text: str) -> None:
-    """Print a line for people to standard error, so that pipes stay clean."""
+    """Print a line to standard error, so that standard output stays clean for pipes."""
     click.echo(text, err=True)
 
 
 def engines_of(names: str, *, rounded: bool = False) -> list[str]:
-    """Return the engines that `--engine` names: one, several with commas, or `all` that compute, with those that round or without."""
+    """Return the engines in `--engine`: one, several separated by commas, or `all` local ones; `rounded` adds those that round weights."""
     from tamis._base import MissingExtraError
     from tamis.engines import engine_names, find_engine
 
     if names != "all":
         return [name.strip() for name in names.split(",") if name.strip()]
-    found = []
+    available = []
     for name in engine_names():
+        if name == "auto":
+            continue  # it only delegates to the others
         try:
             engine = find_engine(name)
-            if (
-                engine.computes and engine.local and (rounded or not engine.rounds_weights) and name != "auto"
-            ):  # which only passes on to others
+            if engine.computes and engine.local and (rounded or not engine.rounds_weights):
                 engine.prepare()
-                found.append(name)
+                available.append(name)
         except MissingExtraError as error:
             say(f"left out: {error}")
-    return found
+    return available

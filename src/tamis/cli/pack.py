@@ -1,4 +1,4 @@
-"""`tamis pack`: a model becomes a bundle."""
+"""`tamis pack`: pack a model into a bundle."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from tamis.cli.output import json_option, print_json
 @click.option(
     "--inputs",
     type=click.Path(path_type=Path),
-    help="Sample inputs (.npz, .npy); drawn from the shapes if absent.",
+    help="Sample inputs (.npz, .npy); default: drawn at random from the shapes.",
 )
 @click.option(
     "--score",
-    help="The output that decisions are made on, or one column of it: probabilities:2 adds that column as an output.",
+    help="The output used for decisions, or one column of it: probabilities:2 adds that column as an output.",
 )
 @click.option("--dims", default="", help="Sizes of free dimensions, as in N=1,n=50.")
-@click.option("--name", help="Name of the bundle; default: the output's.")
+@click.option("--name", help="Name of the bundle; default: from the output path.")
 @click.option(
     "--feature",
     "features",
     multiple=True,
-    help="INPUT=FEATURE: how an input is made from events, such as jets=leading_jets, particles=particle_list or a feature of a "
-    "package of your own; may be repeated.",
+    help="INPUT=FEATURE: the feature that computes an input from events, such as jets=leading_jets, particles=particle_list "
+    "or a feature of your own package; may be repeated.",
 )
-@click.option("--description", default="")
+@click.option("--description", default="", help="A description, stored in the manifest.")
 @click.option(
     "--rewrites/--no-rewrites",
     default=True,
     show_default=True,
-    help="Apply the graph rewrites that are proven on this model.",
+    help="Apply graph rewrites, each verified on this model.",
 )
 @click.option(
     "--engine",
     default="onnxruntime",
     show_default=True,
-    help="The engine that has to reproduce the golden outputs before anything is written.",
+    help="The engine that must reproduce the golden outputs before the bundle is written.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the samples that are drawn."
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random samples."
 )
 @json_option
 def command(
@@ -64,7 +64,7 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Pack MODEL (ONNX, TorchScript or Keras 3) with golden outputs made in float64."""
+    """Pack MODEL (ONNX, TorchScript or Keras 3) with golden outputs computed in float64."""
     from tamis.bundle import Bundle, pack, parse_dims
     from tamis.engines import find_engine, saturation
     from tamis.engines import open as open_session
@@ -75,12 +75,12 @@ def command(
         try:
             open_session(bundle, engine).close()
         except VerificationError as error:
-            told = str(error).split("; it is not opened")[0]
+            problem = str(error).split("; it is not opened")[0]
             advice = saturation(bundle, find_engine(engine)) or (
-                "the model may need more than float32 gives or real inputs (--inputs), a rewrite may "
-                "not suit it (--no-rewrites), or another engine may do (--engine reference packs it in any case)"
+                "try real inputs (--inputs), --no-rewrites or another engine; a model that needs more than float32 "
+                "can be packed with --engine reference"
             )
-            raise VerificationError(f"{told}; nothing was packed: {advice}") from error
+            raise VerificationError(f"{problem}; nothing was packed: {advice}") from error
 
     packed = pack(
         model,

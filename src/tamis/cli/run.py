@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tamis._base import MissingExtraError, SkippedFilesError, UsageError, processes_with
-from tamis.cli.output import json_option, papers_options, print_json, print_table, say
+from tamis.cli.output import json_option, print_json, print_table, say, tls_options
 from tamis.cli.reading import MADE_UP
 
 UNREADABLE_TOLD = 20
@@ -55,7 +55,7 @@ WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
     "--remote",
     help="Servers that run the models: grpc://HOST:PORT, grpcs:// for TLS, several with commas. Their bearer token is in TAMIS_TOKEN.",
 )
-@papers_options
+@tls_options
 @click.option("--fallback", help="The engine that stands in when no server answers, such as onnxruntime.")
 @click.option(
     "--server-timeout",

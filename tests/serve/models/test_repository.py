@@ -191,7 +191,7 @@ def test_data_beside_the_model_is_taken_in_and_no_other(write_model, parse_model
     assert opened(folder)[0].spec.facts["verified"].startswith("yes")
     (folder / "1" / "w.bin").rename(tmp_path / "w.bin")
     (folder / "1" / "w.bin").symlink_to(tmp_path / "w.bin")
-    with pytest.raises(TamisError, match="keeps the tensor 'w' in another file"):
+    with pytest.raises(TamisError, match="stores the tensor 'w' in another file"):
         opened(folder)
 
 
@@ -336,7 +336,7 @@ def test_a_model_that_cannot_be_loaded_keeps_nobody_else_from_it(write_model, sc
     found = states(client)
     assert found["scale", "1"] == ("READY", "")
     assert found["broken", ""][0] == "UNAVAILABLE"
-    assert "is no ONNX model" in found["broken", ""][1]
+    assert "is not an ONNX model" in found["broken", ""][1]
     assert "field sequence_batching" in found["odd", ""][1]
     assert not client.is_model_ready("broken")
     assert client.is_model_ready("scale")
@@ -362,7 +362,7 @@ def test_a_reload_that_fails_leaves_the_old_one_at_work(write_model, scale_model
     write_model("scale", SCALE, v1=scale_model(1.0))
     client = client_of(serve())
     write_model("scale", SCALE, v1=b"torn")
-    with pytest.raises(InferenceServerException, match="is no ONNX model"):
+    with pytest.raises(InferenceServerException, match="is not an ONNX model"):
         client.load_model("scale")
     assert infer(client, "scale", "y", x=X).tolist() == X.tolist()
     state, reason = states(client)["scale", "1"]

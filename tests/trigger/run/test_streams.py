@@ -321,7 +321,7 @@ def test_a_disk_that_is_full_when_streams_are_joined_stops_the_run_which_resumes
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 1
         assert done.stderr.strip().splitlines() == [
-            "tamis: the disk is full, so the output was not written; nothing half-written is left"
+            "tamis: the disk is full: the output was not written, and partial files were removed"
         ]
         assert not list(out.glob("*.part"))
         assert not list(out.glob(".*.part"))
