@@ -32,7 +32,7 @@ def test_the_only_dataset_of_the_right_shape_is_read_in_bounded_chunks(tmp_path)
     assert read_arrays(path).count() == 500
 
 
-def test_a_dataset_is_chosen_by_name_with_near_misses(tmp_path):
+def test_a_dataset_is_chosen_by_name_with_close_matches(tmp_path):
     path = write(tmp_path / "jets.h5", background=JETS, signal=JETS + 1)
     with pytest.raises(UsageError, match=r"several datasets of shape .*background, signal"):
         join(read_arrays(path))
@@ -41,7 +41,7 @@ def test_a_dataset_is_chosen_by_name_with_near_misses(tmp_path):
         join(read_arrays(path, dataset="signl"))
 
 
-def test_no_dataset_of_the_right_shape_lists_what_there_is(tmp_path):
+def test_without_a_dataset_of_the_right_shape_all_are_listed(tmp_path):
     path = write(tmp_path / "other.h5", images=np.zeros((4, 28, 28)))
     with pytest.raises(
         DataError, match=r"no dataset of shape \(rows, 100, 3\); it holds images \(4, 28, 28\)"
@@ -72,7 +72,7 @@ def test_a_pickle_is_not_opened(tmp_path):
         join(read_arrays(tmp_path / "evil.npy"))
 
 
-def test_events_are_not_taken_for_arrays(tmp_path, make_events):
+def test_events_are_not_read_as_arrays(tmp_path, make_events):
     from tamis.events import write_events
 
     write_events(tmp_path / "events.root", make_events(3))
@@ -91,7 +91,7 @@ def test_a_pickle_beside_an_array_leaves_the_array_readable(tmp_path):
     assert [column.name for column in listed.unreadable_columns] == ["names", "kinds"]
 
 
-def test_tables_and_links_of_hdf5_are_told_with_what_is_needed(tmp_path):
+def test_tables_and_links_of_hdf5_are_reported(tmp_path):
     table = np.zeros(10, [("eta", "f4"), ("phi", "f4")])
     path = write(tmp_path / "table.h5", jets=table)
     with pytest.raises(
@@ -104,7 +104,7 @@ def test_tables_and_links_of_hdf5_are_told_with_what_is_needed(tmp_path):
         join(read_arrays(tmp_path / "link.h5"))
 
 
-def test_a_name_in_the_shape_stands_for_any_size(tmp_path):
+def test_a_name_in_the_shape_means_any_size(tmp_path):
     path = write(
         tmp_path / "a.h5", series=np.ones((7, 15, 6)), flat=np.ones((7, 6)), square=np.ones((7, 4, 4))
     )

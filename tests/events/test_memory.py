@@ -56,7 +56,7 @@ def peak_bytes(path: Path, batches: int) -> int:
 
 
 @pytest.mark.parametrize("suffix", [".root", ".rntuple.root", ".parquet"])
-def test_reading_ten_times_more_takes_no_more_memory(tmp_path, suffix):
+def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
     peaks = []
     for batches in (4, 40):
         write(tmp_path / f"{batches}{suffix}", batches)

@@ -136,7 +136,7 @@ def _tell_unreadable(summary: Any, output: Path) -> None:
 
 
 def _print(summary: Any, output: Path) -> None:
-    from tamis.trigger import account, beside
+    from tamis.trigger import account, concurrent_times
 
     counts = summary.counts
     click.echo(
@@ -156,7 +156,7 @@ def _print(summary: Any, output: Path) -> None:
     print_table(
         "time",
         ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
-        [_row(line) for line in (*account(summary), *beside(summary))],
+        [_row(line) for line in (*account(summary), *concurrent_times(summary))],
     )
     click.echo(f"all in {output}")
 

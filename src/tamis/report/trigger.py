@@ -8,7 +8,7 @@ import numpy as np
 
 from tamis.report.canvas import INK, colour, label, new_figure, plain_log
 from tamis.report.content import Cell, Picture, Row, Table, number, significant, words
-from tamis.trigger import HistogramSum, RunSummary, TimeLine, account, beside
+from tamis.trigger import HistogramSum, RunSummary, TimeLine, account, concurrent_times
 
 PARTS = ("filter", "python", "features", "model", "input and output", "framework", "run")
 SMALL = 0.002  # of the run: lines below this are not drawn
@@ -50,7 +50,7 @@ def _shares(run: RunSummary, suffix: str) -> Picture:
 
 def _spread(run: RunSummary, suffix: str) -> Picture | None:
     """Draw the distribution of the time per event."""
-    whole = next((line for line in beside(run) if line.label == "event"), None)
+    whole = next((line for line in concurrent_times(run) if line.label == "event"), None)
     if whole is None:
         return None
     time = run.times["event"]
@@ -119,7 +119,7 @@ def run_tables(run: RunSummary, note: str) -> list[Table]:
         Table(
             f"{run.menu}: time",
             ("step", "part", "events", "mean µs", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
-            tuple(_time_row(line, run.menu) for line in (*account(run), *beside(run))),
+            tuple(_time_row(line, run.menu) for line in (*account(run), *concurrent_times(run))),
             "Per event that came so far. Reading goes on beside the computing and is no part of the sum.",
         ),
     ]
