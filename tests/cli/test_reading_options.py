@@ -106,6 +106,6 @@ def test_event_numbers_that_had_to_be_made_up_are_told(call, jet_bundle, jet_eve
     code, out, err = call("score", jet_bundle.path, tmp_path / "bare.root", "-o", output, "--json")
     assert code == 0, err
     assert json.loads(out)["made_up"] == ["run", "event"]
-    assert "made up, as not every file has it: run, event (run 0" in err
+    assert "some files lack run, event, so these numbers were generated: run 0" in err
     code, out, err = call("score", jet_bundle.path, jet_file("whole.root"), "-o", output)
     assert (code, err) == (0, "")

@@ -1,4 +1,4 @@
-"""Arrays that have their rows in common are written whole or not at all."""
+"""Arrays with a common number of rows are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write(path, *batches):
 
 @pytest.mark.parametrize("second", [{"y": np.zeros(3)}, {"x": np.zeros(3), "y": np.zeros(3)}])
 def test_rows_of_other_arrays_are_rejected_and_leave_no_file(tmp_path, second):
-    with pytest.raises(DataError, match="cannot follow rows of x"):
+    with pytest.raises(DataError, match="but the first had x"):
         write(tmp_path / "some.h5", {"x": np.zeros(3)}, second)
     assert not list(tmp_path.iterdir())
 
@@ -41,5 +41,8 @@ def test_arrays_of_different_length_are_rejected(tmp_path):
 
 
 def test_another_format_is_rejected_before_writing(tmp_path):
-    with pytest.raises(UsageError, match=r"name it some\.h5"), open_array_writer(tmp_path / "some.root"):
+    with (
+        pytest.raises(UsageError, match=r"name the file some\.h5"),
+        open_array_writer(tmp_path / "some.root"),
+    ):
         pass

@@ -62,7 +62,7 @@ def test_any_rows_of_a_column_survive_the_round_trip(name, rows):
     assert columns_of_schema(table.schema) == chosen.schema or name == "records"
     back = array_of(table[name])
     assert back.to_list() == chosen[name].to_list()
-    if len(chosen):  # of no rows none is missing
+    if len(chosen):  # without rows, no value is missing
         expected = str(chosen[name].type.content)
         assert str(back.type.content) == expected
     part = table.slice(1, 2) if len(table) else table

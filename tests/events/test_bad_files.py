@@ -50,7 +50,7 @@ def test_a_file_truncated_anywhere_is_reported(tmp_path, write_in_baskets, suffi
     for length in [0, 3, 60, *(dice.randrange(len(whole) - 100) for _ in range(12))]:
         path.write_bytes(whole[:length])
         with pytest.raises(
-            UnreadableFileError, match=r"events[.a-z]* (cannot be read|is of no known format)"
+            UnreadableFileError, match=r"events[.a-z]* (cannot be read|has an unknown format)"
         ) as raised:
             read_count(path)
         assert "\n" not in str(raised.value)
@@ -66,7 +66,7 @@ def test_flipped_bytes_never_lose_events_silently(tmp_path, write_in_baskets, su
     for _ in range(30):
         damaged = bytearray(whole)
         for _ in range(dice.choice([1, 20])):
-            # structure is at both ends of these formats: half of the damage goes there
+            # half of the damage is at both ends of the file, where these formats have their headers
             ends = [dice.randrange(600), len(whole) - 1 - dice.randrange(3000)]
             damaged[dice.choice([*ends, dice.randrange(len(whole)), dice.randrange(len(whole))])] ^= (
                 dice.randrange(1, 256)
@@ -94,7 +94,7 @@ def test_a_corrupt_basket_reports_its_entry_and_the_events_before_it_are_read(
 
     def read() -> None:
         for chunk in read_events(path):
-            chunks.append(chunk)  # noqa: PERF402 - what came before the error is kept
+            chunks.append(chunk)  # noqa: PERF402 - the chunks before the error are needed
 
     with pytest.raises(
         UnreadableFileError, match=r"events\.root cannot be read past entry 600 of 1200: .*corrupt"
@@ -172,7 +172,7 @@ def test_a_tree_with_fewer_entries_than_its_branches_is_rejected(tmp_path, write
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
-    """Answers every request with the number that the path names."""
+    """Answers every request with the status in its path."""
 
     def log_message(self, *_args):
         pass
@@ -180,7 +180,7 @@ class Refusing(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_error(int(self.path.strip("/").split(".")[0]))
 
-    do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+    do_HEAD = do_GET  # noqa: N815 - http.server calls this name
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_an_unreachable_server_is_reported():
 @pytest.mark.parametrize(
     ("url", "kind", "message"),
     [
-        ("foo://x.root", UnreadableFileError, "fsspec knows no such protocol"),
+        ("foo://x.root", UnreadableFileError, "unknown protocol"),
         ("root://host//x.root", MissingExtraError, "pip install fsspec-xrootd"),
         ("s3://bucket/x.root", MissingExtraError, "pip install s3fs"),
     ],

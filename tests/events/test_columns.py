@@ -1,4 +1,4 @@
-"""Plain columns say what awkward says."""
+"""Plain columns equal those of awkward."""
 
 import awkward as ak
 import numpy as np
@@ -49,7 +49,7 @@ def test_a_missing_column_is_reported_with_close_matches():
 def test_a_column_of_strings_is_rejected():
     events = events_of([[1.0]])
     named = Events.of({**{n: events[n] for n in events.array.fields}, "name": ak.Array(["a"])})
-    with pytest.raises(DataError, match=r"cannot read the column 'name' of type string"):
+    with pytest.raises(DataError, match=r"column 'name' has the type string"):
         columns_of(named)
 
 

@@ -96,7 +96,7 @@ def test_urls_are_read_as_local_files_are(tmp_path, make_events, same, suffix):
 
 
 class RangeHandler(http.server.SimpleHTTPRequestHandler):
-    """Python's own server knows no byte ranges; the storage of an experiment does."""
+    """Adds byte ranges, which storage servers support, to Python's server."""
 
     def log_message(self, *_args):
         pass
@@ -135,7 +135,7 @@ def test_the_format_is_found_by_content(tmp_path, make_events, same):
     assert same(read_all(tmp_path / "events.parquet"), make_events(9))
     (tmp_path / "notes.root").write_text("hello there")
     with pytest.raises(
-        UnreadableFileError, match=r"notes\.root is of no known format: it begins with b'hello th'"
+        UnreadableFileError, match=r"notes\.root has an unknown format: it begins with b'hello th'"
     ):
         read_all(tmp_path / "notes.root")
     (tmp_path / "nothing.root").touch()
@@ -315,7 +315,7 @@ def test_a_missing_event_number_is_reported_with_file_column_and_entry(tmp_path)
         pa.table({"run": run, "luminosityBlock": [1] * 5, "event": range(5), "x": [0.5] * 5}), path
     )
     with pytest.raises(
-        DataError, match=r"a.parquet: the column 'run' has no value at entry 2 .*fill the values in"
+        DataError, match=r"a.parquet: the column 'run' has no value at entry 2 .*fill in the values"
     ):
         list(read_events(path, columns=["x"], chunk_bytes=1))
     with pytest.raises(DataError, match="'event' has no value at row 1"):

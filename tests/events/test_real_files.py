@@ -1,4 +1,4 @@
-"""Files that experiments made, where they are present."""
+"""Files of experiments, if they are available."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_the_header_equals_that_of_uproot(tmp_path, extends):
 
 
 def check(path: Path, extends: int) -> None:
-    """Read every branch as it was written, and what counts it."""
+    """Return the values of every branch, and its counter."""
     with uproot.open(path) as file:
         tree = file["Events"]
         assert tree.num_entries == 5 * extends
@@ -96,7 +96,7 @@ def check(path: Path, extends: int) -> None:
 def test_uproot_writes_the_header_if_the_check_fails(tmp_path, monkeypatch):
     from tamis.events import root_header
 
-    monkeypatch.setattr(root_header, "_NULLS_BYTES", 24)  # as if uproot had left one out
+    monkeypatch.setattr(root_header, "_NULLS_BYTES", 24)  # as if uproot had written one pointer less
     with linear_headers():
         tree = write(tmp_path / "file.root", extends=4)
     assert isinstance(tree, LinearTree)

@@ -135,7 +135,7 @@ def test_a_script_without_a_main_guard_gets_a_hint(menu_file, event_file, tmp_pa
         check=False,
     )
     assert done.returncode == 1
-    assert "does so under `if __name__ == '__main__':`" in done.stderr
+    assert "must call run_menu under `if __name__ == '__main__':`" in done.stderr
 
 
 def test_the_command_preloads_the_modules_of_workers():

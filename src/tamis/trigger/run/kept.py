@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import awkward as ak
 import numpy as np
@@ -72,13 +73,16 @@ def no_events(compiled: CompiledMenu, file: EventFile, stream: str) -> tuple[pa.
         **file.columns,
         **{name: str(file.type_of(name)) for name in names},
     }  # counters are not in `columns`
-    columns = {
-        name: ak.forms.from_type(ak.types.from_datashape(kinds[name], highlevel=False)).length_zero_array()
-        for name in [*IDENTITY, *names]
-    }
+    columns = {name: _empty(kinds[name]) for name in [*IDENTITY, *names]}
     nothing: np.ndarray = np.empty(0, np.int64)
     bits = stream_columns(compiled.program, Decisions.empty(0, len(compiled.program.paths)), nothing)
     return with_columns(table_of(Events.of(columns)), bits), left_out
+
+
+@cache
+def _empty(kind: str) -> ak.Array:
+    """Return a column without events; awkward takes 15 ms to parse a type."""
+    return ak.forms.from_type(ak.types.from_datashape(kind, highlevel=False)).length_zero_array()
 
 
 def stream_columns(program: MenuProgram, decisions: Decisions, rows: np.ndarray) -> dict[str, object]:
