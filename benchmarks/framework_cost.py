@@ -23,13 +23,13 @@ from tamis._base import file_stamp, host_facts, utc_timestamp
 from tamis.events import Frame, columns_of, read_events
 from tamis.trigger import compile_menu, load_menu
 from tamis.trigger.decide import EVENT, Laps, decide_batch, decide_single
-from tamis.trigger.menu import Program
+from tamis.trigger.menu import MenuProgram
 from tamis.trigger.stages import Added, Stage
 
 ROUNDS = 5
 
 
-def with_stages(program: Program, changed: Callable[[Stage], Stage]) -> Program:
+def with_stages(program: MenuProgram, changed: Callable[[Stage], Stage]) -> MenuProgram:
     """Return the program with changed stages."""
     operations = [replace(op, stage=changed(op.stage)) if op.stage else op for op in program.operations]
     return replace(program, operations=tuple(operations))
@@ -58,7 +58,9 @@ def replayed(memory: dict[str, list[Added]]) -> Callable[[Stage], Stage]:
     return repeat
 
 
-def own(decide: Callable[[Program, Laps], object], program: Program, events: int) -> tuple[float, float]:
+def own(
+    decide: Callable[[MenuProgram, Laps], object], program: MenuProgram, events: int
+) -> tuple[float, float]:
     """Return the time per event in microseconds, and the part outside stages, conditions and the setup of events."""
     laps = Laps()
     start = time.perf_counter_ns()
@@ -88,10 +90,10 @@ def main() -> None:
         ]
         cut = [(count, {name: frame[name] for name in columns}) for count, frame in pieces]
 
-        def single(program: Program, laps: Laps) -> object:
+        def single(program: MenuProgram, laps: Laps) -> object:
             return decide_single(program, columns, events, laps)
 
-        def batches(program: Program, laps: Laps) -> object:
+        def batches(program: MenuProgram, laps: Laps) -> object:
             return [decide_batch(program, some, count, laps) for count, some in cut]
 
         for name, decide in {"event by event": single, "micro-batches": batches}.items():

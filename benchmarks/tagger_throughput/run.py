@@ -30,7 +30,7 @@ from tamis._base import file_stamp, host_facts, now_ns, utc_timestamp, write_tex
 from tamis.bundle import Bundle
 from tamis.events import EventFile, Frame, columns_of, open_writer
 from tamis.measure import Bench, TimingPlan, run_bench
-from tamis.trigger import Compiled, Laps, Menu, compile_menu, menu_of
+from tamis.trigger import CompiledMenu, Laps, Menu, compile_menu, menu_of
 from tamis.trigger.decide import SETUP, decide_single
 
 RECORDS = Path(__file__).parents[1] / "records"
@@ -101,7 +101,7 @@ def time_modules(file: str, most: int, rounds: int) -> tuple[list[dict[str, obje
 
 
 def _turn(
-    file: EventFile, most: int, menus: dict[Key, Compiled], rng: np.random.Generator
+    file: EventFile, most: int, menus: dict[Key, CompiledMenu], rng: np.random.Generator
 ) -> tuple[dict[Key, Laps], int, dict[str, float]]:
     """Read the events for every menu, then run the menus in turn on one block of events after the other."""
     laps = {key: Laps() for key in menus}
@@ -120,12 +120,12 @@ def _turn(
     return laps, events, {name: count / len(ENGINES) / events for name, count in frames.items()}
 
 
-def _shuffled(menus: dict[Key, Compiled], rng: np.random.Generator) -> list[Key]:
+def _shuffled(menus: dict[Key, CompiledMenu], rng: np.random.Generator) -> list[Key]:
     keys = list(menus)
     return [keys[int(index)] for index in rng.permutation(len(keys))]
 
 
-def _menu(name: str, engine: str, stack: ExitStack) -> Compiled:
+def _menu(name: str, engine: str, stack: ExitStack) -> CompiledMenu:
     """Return a menu that runs one tagger and accepts every event."""
     stage = _stage(name)
     spec = {
@@ -148,7 +148,7 @@ class _Read(NamedTuple):
         return len(self.frame)
 
 
-def _read(file: EventFile, menu: Compiled, most: int, laps: Laps) -> _Read:
+def _read(file: EventFile, menu: CompiledMenu, most: int, laps: Laps) -> _Read:
     """Read the columns of a menu, timed like in the trigger."""
     start = now_ns()
     names = file.choose(menu.program.reads)

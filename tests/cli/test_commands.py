@@ -159,7 +159,7 @@ def test_verify_fails_with_exit_code_7_if_an_engine_fails(call, parse_model, tmp
         (("bench", "DENSE", "--engine", "nothing"), 2, "no engine is called"),
         (("train", "conv-vea", "x.npy", "-o", "m.tamis"), 2, "did you mean 'conv-vae'"),
         (("train", "conv-vae", "absent.npy", "-o", "m.tamis"), None, "absent.npy"),
-        (("score", "DENSE", "absent.root", "-o", "s.parquet"), None, "leading_jets|absent.root"),
+        (("score", "DENSE", "absent.root", "-o", "s.parquet"), None, "pack it with --feature|absent.root"),
         (("score", "DENSE", "absent.npy", "-o", "s.txt"), 2, "s.parquet"),
         (("score", "absent.tamis", "x.root", "-o", "s.parquet"), 5, "no bundle"),
     ],

@@ -104,6 +104,6 @@ def test_invented_event_numbers_are_reported(call, jet_bundle, jet_events, jet_f
     code, out, err = call("score", jet_bundle.path, tmp_path / "bare.root", "-o", output, "--json")
     assert code == 0, err
     assert json.loads(out)["made_up"] == ["run", "event"]
-    assert "made up, as not every file has it: run, event (run 0" in err
+    assert "some files lack run, event, so these numbers were generated: run 0" in err
     code, out, err = call("score", jet_bundle.path, jet_file("whole.root"), "-o", output)
     assert (code, err) == (0, "")

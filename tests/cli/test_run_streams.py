@@ -28,5 +28,5 @@ def test_columns_that_a_tree_cannot_hold_are_reported(call, tmp_path):
     )
     assert code == 0
     assert json.loads(out)["left_out"] == ["tree.root: nested, gaps"]
-    assert "left out, since a ROOT tree cannot hold them: tree.root: nested, gaps" in err
+    assert "left out, as a ROOT tree cannot hold them: tree.root: nested, gaps" in err
     assert {"nested", "gaps"} <= set(pq.read_table(tmp_path / "out" / "table.parquet").column_names)

@@ -50,7 +50,7 @@ def test_options_for_collisions_are_rejected_for_array_samples(call, tmp_path, o
 def test_an_array_sample_is_written_to_hdf5_only(call, tmp_path):
     code, _, err = call("simulate", "hcal-channels", "-n", 10, "-o", tmp_path / "x.root")
     assert code == 2
-    assert "name it x.h5" in err
+    assert "name the file x.h5" in err
 
 
 def test_an_untrained_network_takes_no_files(call, tmp_path):

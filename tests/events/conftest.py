@@ -13,14 +13,14 @@ MakeEvents = Callable[..., Events]
 
 @pytest.fixture
 def make_events() -> MakeEvents:
-    """Build events such as the simulation writes; the same arguments give the same events."""
+    """Return a function that builds events like those of the simulation, reproducibly."""
 
     def make(count: int, *, first: int = 0, constituents: int = 30) -> Events:
         rng = np.random.default_rng([count, first])
         n_jets, n_candidates = rng.integers(0, 4, count), rng.integers(0, 2 * constituents, count)
 
         def lists(counts: np.ndarray, dtype: str) -> ak.Array:
-            # rounded, so that the file compresses and its checksums cover it
+            # rounded, so that the file compresses and has checksums
             return ak.unflatten(np.round(rng.normal(0, 20, counts.sum())).astype(dtype), counts)
 
         return Events.of(
@@ -48,7 +48,7 @@ def make_events() -> MakeEvents:
 
 @pytest.fixture
 def same() -> Callable[[Events, Events], bool]:
-    """Tell whether two batches are the same to the last bit, types included, whatever the order of columns."""
+    """Return a function that compares two batches bit by bit with their types, in any order of the columns."""
 
     def compare(left: Events, right: Events) -> bool:
         return set(left.schema) == set(right.schema) and all(

@@ -32,7 +32,7 @@ def test_the_only_dataset_of_the_right_shape_is_read_in_bounded_chunks(tmp_path)
     assert read_arrays(path).count() == 500
 
 
-def test_a_dataset_is_chosen_by_name_with_near_misses(tmp_path):
+def test_a_dataset_is_chosen_by_name_with_close_matches(tmp_path):
     path = write(tmp_path / "jets.h5", background=JETS, signal=JETS + 1)
     with pytest.raises(UsageError, match=r"several datasets of shape .*background, signal"):
         join(read_arrays(path))
@@ -41,10 +41,10 @@ def test_a_dataset_is_chosen_by_name_with_near_misses(tmp_path):
         join(read_arrays(path, dataset="signl"))
 
 
-def test_no_dataset_of_the_right_shape_lists_what_there_is(tmp_path):
+def test_without_a_dataset_of_the_right_shape_all_are_listed(tmp_path):
     path = write(tmp_path / "other.h5", images=np.zeros((4, 28, 28)))
     with pytest.raises(
-        DataError, match=r"no dataset of shape \(rows, 100, 3\); it holds images \(4, 28, 28\)"
+        DataError, match=r"no dataset of shape \(rows, 100, 3\); it contains images \(4, 28, 28\)"
     ):
         join(read_arrays(path))
     assert join(read_arrays(path, shape=(28, 28))).shape == (4, 28, 28)
@@ -68,15 +68,15 @@ def test_numpy_files_and_urls_are_read(tmp_path):
 
 def test_a_pickle_is_not_opened(tmp_path):
     np.save(tmp_path / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"evil\.npy holds Python objects \(a pickle\)"):
+    with pytest.raises(DataError, match=r"evil\.npy has Python objects \(a pickle\)"):
         join(read_arrays(tmp_path / "evil.npy"))
 
 
-def test_events_are_not_taken_for_arrays(tmp_path, make_events):
+def test_events_are_not_read_as_arrays(tmp_path, make_events):
     from tamis.events import write_events
 
     write_events(tmp_path / "events.root", make_events(3))
-    with pytest.raises(UsageError, match="holds events rather than arrays: read it with read_events"):
+    with pytest.raises(UsageError, match="has events rather than arrays: read it with read_events"):
         join(read_arrays(tmp_path / "events.root"))
 
 
@@ -91,26 +91,26 @@ def test_a_pickle_beside_an_array_leaves_the_array_readable(tmp_path):
     assert [column.name for column in listed.unreadable_columns] == ["names", "kinds"]
 
 
-def test_tables_and_links_of_hdf5_are_told_with_what_is_needed(tmp_path):
+def test_tables_and_links_of_hdf5_are_reported(tmp_path):
     table = np.zeros(10, [("eta", "f4"), ("phi", "f4")])
     path = write(tmp_path / "table.h5", jets=table)
     with pytest.raises(
-        DataError, match=r"it holds jets \(a table \(10,\) of the fields eta, phi\).*plain numbers"
+        DataError, match=r"it contains jets \(a table \(10,\) of the fields eta, phi\).*plain numbers"
     ):
         join(read_arrays(path))
     with h5py.File(tmp_path / "link.h5", "w") as file:
         file["jets"] = h5py.ExternalLink("there.h5", "/data")
-    with pytest.raises(DataError, match=r"jets \(a link into another file: give there.h5 itself\)"):
+    with pytest.raises(DataError, match=r"jets \(a link into another file: read there.h5 instead\)"):
         join(read_arrays(tmp_path / "link.h5"))
 
 
-def test_a_name_in_the_shape_stands_for_any_size(tmp_path):
+def test_a_name_in_the_shape_means_any_size(tmp_path):
     path = write(
         tmp_path / "a.h5", series=np.ones((7, 15, 6)), flat=np.ones((7, 6)), square=np.ones((7, 4, 4))
     )
     assert next(iter(read_arrays(path, shape=("t", 6)))).dataset == "series"
     assert next(iter(read_arrays(path, shape=("t", "t")))).dataset == "square"
     with pytest.raises(
-        DataError, match=r"no dataset of shape \(rows, t, 5\); it holds .*series \(7, 15, 6\)"
+        DataError, match=r"no dataset of shape \(rows, t, 5\); it contains .*series \(7, 15, 6\)"
     ):
         join(read_arrays(path, shape=("t", 5)))

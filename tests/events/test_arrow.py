@@ -56,13 +56,13 @@ def events(name: str) -> Events:
 
 @pytest.mark.parametrize("name", COLUMNS)
 @pytest.mark.parametrize("rows", [slice(None), slice(3, 9), slice(0, 0), np.array([7, 1, 1, 10])], ids=str)
-def test_a_column_comes_back_as_it_was_whatever_rows_are_taken(name, rows):
+def test_any_rows_of_a_column_survive_the_round_trip(name, rows):
     chosen = events(name).select(rows)
     table = table_of(chosen)
     assert columns_of_schema(table.schema) == chosen.schema or name == "records"
     back = array_of(table[name])
     assert back.to_list() == chosen[name].to_list()
-    if len(chosen):  # of no rows none is missing
+    if len(chosen):  # without rows, no value is missing
         expected = str(chosen[name].type.content)
         assert str(back.type.content) == expected
     part = table.slice(1, 2) if len(table) else table
@@ -70,7 +70,7 @@ def test_a_column_comes_back_as_it_was_whatever_rows_are_taken(name, rows):
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_the_type_of_a_column_is_known_without_its_values(name):
+def test_the_type_of_a_column_needs_no_values(name):
     column = COLUMNS[name]
     expected = str(ak.Array(column).type.content).replace("?", "")
     expected = expected.removeprefix("option[").removesuffix("]")
@@ -93,7 +93,7 @@ def test_columns_are_added_and_replaced():
     assert table["more"].to_pylist() == lists("int32").to_list()
 
 
-def test_what_others_wrote_with_gaps_in_it_is_read():
+def test_files_of_other_writers_with_missing_values_are_read():
     gaps = pa.array([[1.5, None], None, []], pa.large_list(pa.float32()))
     assert str(array_of(gaps).type.content).startswith("option[var")
     assert np.isnan(array_of(pa.array([1.0, None]))[1])

@@ -42,7 +42,7 @@ def read_count(path) -> int:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_truncated_file_is_told_wherever_it_ends(tmp_path, write_in_baskets, suffix):
+def test_a_file_truncated_anywhere_is_reported(tmp_path, write_in_baskets, suffix):
     path = tmp_path / f"events{suffix}"
     write_in_baskets(path)
     whole = path.read_bytes()
@@ -50,23 +50,23 @@ def test_a_truncated_file_is_told_wherever_it_ends(tmp_path, write_in_baskets, s
     for length in [0, 3, 60, *(dice.randrange(len(whole) - 100) for _ in range(12))]:
         path.write_bytes(whole[:length])
         with pytest.raises(
-            UnreadableFileError, match=r"events[.a-z]* (cannot be read|is of no known format)"
+            UnreadableFileError, match=r"events[.a-z]* (cannot be read|has an unknown format)"
         ) as raised:
             read_count(path)
         assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_flipped_bytes_never_lose_events_in_silence(tmp_path, write_in_baskets, suffix):
+def test_flipped_bytes_never_lose_events_silently(tmp_path, write_in_baskets, suffix):
     path = tmp_path / f"events{suffix}"
     write_in_baskets(path)
     whole = path.read_bytes()
     dice = random.Random(6)
-    told = 0
+    reported = 0
     for _ in range(30):
         damaged = bytearray(whole)
         for _ in range(dice.choice([1, 20])):
-            # structure is at both ends of these formats: half of the damage goes there
+            # half of the damage is at both ends of the file, where these formats have their headers
             ends = [dice.randrange(600), len(whole) - 1 - dice.randrange(3000)]
             damaged[dice.choice([*ends, dice.randrange(len(whole)), dice.randrange(len(whole))])] ^= (
                 dice.randrange(1, 256)
@@ -75,11 +75,13 @@ def test_flipped_bytes_never_lose_events_in_silence(tmp_path, write_in_baskets, 
         try:
             assert read_count(path) == EVENTS
         except TamisError:
-            told += 1
-    assert told > 10
+            reported += 1
+    assert reported > 10
 
 
-def test_a_corrupt_basket_gives_the_entry_reached_and_the_events_before_it(tmp_path, write_in_baskets, same):
+def test_a_corrupt_basket_reports_its_entry_and_the_events_before_it_are_read(
+    tmp_path, write_in_baskets, same
+):
     path = tmp_path / "events.root"
     events = write_in_baskets(path)
     with uproot.open(path) as file:
@@ -92,7 +94,7 @@ def test_a_corrupt_basket_gives_the_entry_reached_and_the_events_before_it(tmp_p
 
     def read() -> None:
         for chunk in read_events(path):
-            chunks.append(chunk)  # noqa: PERF402 - what came before the error is kept
+            chunks.append(chunk)  # noqa: PERF402 - the chunks before the error are needed
 
     with pytest.raises(
         UnreadableFileError, match=r"events\.root cannot be read past entry 600 of 1200: .*corrupt"
@@ -132,7 +134,7 @@ def test_good_files_skip_nothing(tmp_path, write_in_baskets):
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".npy", ".npz"])
-def test_bad_array_files_are_told_too(tmp_path, suffix):
+def test_bad_array_files_are_reported(tmp_path, suffix):
     path = tmp_path / f"jets{suffix}"
     jets = np.round(np.random.default_rng(1).normal(0, 9, (400, 100, 3))).astype(np.float32)
     if suffix == ".h5":
@@ -158,7 +160,7 @@ def test_bad_array_files_are_told_too(tmp_path, suffix):
         assert round_ % 2 == 0
 
 
-def test_a_tree_that_says_fewer_events_than_its_branches_hold_is_refused(tmp_path, write_in_baskets):
+def test_a_tree_with_fewer_entries_than_its_branches_is_rejected(tmp_path, write_in_baskets):
     path = tmp_path / "events.root"
     write_in_baskets(path)
     said = EVENTS.to_bytes(8, "big")
@@ -170,7 +172,7 @@ def test_a_tree_that_says_fewer_events_than_its_branches_hold_is_refused(tmp_pat
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
-    """Answers every request with the number that the path names."""
+    """Answers every request with the status in its path."""
 
     def log_message(self, *_args):
         pass
@@ -178,11 +180,11 @@ class Refusing(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_error(int(self.path.strip("/").split(".")[0]))
 
-    do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+    do_HEAD = do_GET  # noqa: N815 - http.server calls this name
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "message"),
     [
         (401, "the server answered 401"),
         (403, "the server answered 403"),
@@ -190,39 +192,39 @@ class Refusing(http.server.BaseHTTPRequestHandler):
         (500, "answered 500"),
     ],
 )
-def test_what_a_web_server_answers_is_told(status, told):
+def test_the_status_of_a_web_server_is_reported(status, message):
     pytest.importorskip("aiohttp", reason="http needs the extra tamis[remote]")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{status}.root"
-        with pytest.raises(UnreadableFileError, match=told):
+        with pytest.raises(UnreadableFileError, match=message):
             next(iter(read_events([url])))
         server.shutdown()
 
 
-def test_a_server_that_is_not_there_is_told():
+def test_an_unreachable_server_is_reported():
     pytest.importorskip("aiohttp", reason="http needs the extra tamis[remote]")
     with pytest.raises(UnreadableFileError, match="no connection"):
         next(iter(read_events(["http://127.0.0.1:1/x.root"])))
 
 
 @pytest.mark.parametrize(
-    ("url", "kind", "told"),
+    ("url", "kind", "message"),
     [
-        ("foo://x.root", UnreadableFileError, "fsspec knows no such protocol"),
+        ("foo://x.root", UnreadableFileError, "unknown protocol"),
         ("root://host//x.root", MissingExtraError, "pip install fsspec-xrootd"),
         ("s3://bucket/x.root", MissingExtraError, "pip install s3fs"),
     ],
 )
-def test_a_protocol_that_nothing_reads_is_told(url, kind, told):
+def test_an_unsupported_protocol_is_reported(url, kind, message):
     library = {"root": "fsspec_xrootd", "s3": "s3fs"}.get(url.partition(":")[0])
     if library and importlib.util.find_spec(library):
         pytest.skip(f"{library} is installed")
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         next(iter(read_events([url])))
 
 
-def test_a_column_of_an_unknown_class_is_told(tmp_path, write_in_baskets):
+def test_a_leaf_of_an_unknown_class_is_reported(tmp_path, write_in_baskets):
     path = tmp_path / "events.root"
     write_in_baskets(path)
     head, _, tail = path.read_bytes().rpartition(b"TLeafF")

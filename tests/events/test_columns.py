@@ -1,4 +1,4 @@
-"""Plain columns say what awkward says."""
+"""Plain columns equal those of awkward."""
 
 import awkward as ak
 import numpy as np
@@ -21,7 +21,7 @@ def events_of(lists):
 
 
 @given(LISTS, st.data())
-def test_rows_are_what_awkward_selects(lists, data):
+def test_rows_equal_those_of_awkward(lists, data):
     events = events_of(lists)
     frame = Frame(columns_of(events), len(events))
     rows = np.array(data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=6)), np.int64)
@@ -40,16 +40,16 @@ def test_rows_are_what_awkward_selects(lists, data):
     assert frame.take(rows)["event"].tolist() == rows.tolist()
 
 
-def test_what_is_not_there_is_told_with_its_near_misses():
+def test_a_missing_column_is_reported_with_close_matches():
     frame = Frame(columns_of(events_of([[1.0]])), 1)
     with pytest.raises(MissingColumnError, match=r"no column 'Jet_ptt'; .*Jet_pt"):
         frame["Jet_ptt"]
 
 
-def test_a_column_that_is_no_number_is_refused():
+def test_a_column_of_strings_is_rejected():
     events = events_of([[1.0]])
     named = Events.of({**{n: events[n] for n in events.array.fields}, "name": ak.Array(["a"])})
-    with pytest.raises(DataError, match=r"cannot read the column 'name' of type string"):
+    with pytest.raises(DataError, match=r"column 'name' has the type string"):
         columns_of(named)
 
 
@@ -61,7 +61,7 @@ def test_a_column_that_is_no_number_is_refused():
         ([1.0, None, 3.0], "1:1:1", 1),
     ],
 )
-def test_a_list_or_number_that_is_missing_is_told_with_its_event(column, event, count):
+def test_a_missing_value_is_reported_with_its_event(column, event, count):
     numbers = np.arange(3, dtype=np.uint64)
     events = Events.of(
         {"run": numbers, "luminosityBlock": numbers, "event": numbers, "Jet_pt": ak.Array(column)}

@@ -12,7 +12,7 @@ from tamis.events import FileSummary, inspect_file, read_events, write_events
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".root", "ROOT TTree"), (".parquet", "Parquet")])
-def test_a_file_of_events_tells_its_columns_sizes_and_identity(tmp_path, make_events, suffix, kind):
+def test_inspect_reports_columns_sizes_and_identity(tmp_path, make_events, suffix, kind):
     path = tmp_path / f"events{suffix}"
     events = make_events(40, first=1000)
     write_events(path, events)
@@ -32,7 +32,7 @@ def test_a_file_of_events_tells_its_columns_sizes_and_identity(tmp_path, make_ev
     assert FileSummary.model_validate_json(summary.model_dump_json()) == summary
 
 
-def test_all_trees_are_listed_and_a_missing_identity_is_said(tmp_path):
+def test_all_trees_are_listed_and_a_missing_identity_is_reported(tmp_path):
     with uproot.recreate(tmp_path / "plain.root") as file:
         file.mktree("Events", {"x": "f8"}).extend({"x": np.arange(3.0)})
         file.mktree("Runs", {"y": "f8"}).extend({"y": np.arange(2.0)})
@@ -59,7 +59,7 @@ def test_each_of_several_trees_is_summarised(tmp_path):
         list(read_events(tmp_path / "two.root"))
 
 
-def test_datasets_tell_their_shapes(tmp_path):
+def test_datasets_report_their_shapes(tmp_path):
     with h5py.File(tmp_path / "jets.h5", "w") as file:
         file.create_dataset("jets", data=np.zeros((7, 100, 3), np.float32), compression="gzip")
     np.savez(tmp_path / "jets.npz", jets=np.zeros((7, 100, 3)))

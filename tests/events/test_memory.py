@@ -1,4 +1,4 @@
-"""Memory stays flat over a file ten times larger: measured in a fresh process, from its own high-water mark."""
+"""Memory does not grow with a file ten times larger, by the high-water mark of a new process."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def peak_bytes(path: Path, batches: int) -> int:
 
 
 @pytest.mark.parametrize("suffix", [".root", ".rntuple.root", ".parquet"])
-def test_reading_ten_times_more_takes_no_more_memory(tmp_path, suffix):
+def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
     peaks = []
     for batches in (4, 40):
         write(tmp_path / f"{batches}{suffix}", batches)
         peaks.append(peak_bytes(tmp_path / f"{batches}{suffix}", batches))
-    # the larger file holds 130 MB unpacked; a reader that kept it, or only a fifth of it, would be found
+    # the larger file has 130 MB uncompressed; keeping a fifth of it would fail the test
     assert peaks[1] - peaks[0] < 26_000_000

@@ -49,7 +49,7 @@ def test_chunks_are_bounded_cover_the_file_and_join_to_the_whole(tmp_path, make_
 
 
 @pytest.mark.parametrize("suffix", [".root", ".parquet"])
-def test_only_the_columns_that_are_asked_for_come_with_the_identity(tmp_path, make_events, suffix):
+def test_only_requested_columns_and_the_identity_are_read(tmp_path, make_events, suffix):
     write_events(tmp_path / f"events{suffix}", make_events(5))
     events = read_all(tmp_path / f"events{suffix}", columns=["FatJet_*", "MET_pt"])
     names = [column.name for column in events.schema]
@@ -57,7 +57,7 @@ def test_only_the_columns_that_are_asked_for_come_with_the_identity(tmp_path, ma
     assert set(names[3:]) == {"MET_pt", "FatJet_pt", "FatJet_jetId", "FatJet_nBHadrons", "FatJet_tight"}
 
 
-def test_a_missing_column_is_told_with_its_near_misses(tmp_path, make_events):
+def test_a_missing_column_is_reported_with_close_matches(tmp_path, make_events):
     path = tmp_path / "events.root"
     write_events(path, make_events(5))
     with pytest.raises(MissingColumnError, match=r"events\.root.*'FatJet_ptt'.*did you mean 'FatJet_pt'"):
@@ -66,7 +66,7 @@ def test_a_missing_column_is_told_with_its_near_misses(tmp_path, make_events):
         read_all(path, columns=["Muon_*"])
 
 
-def test_files_of_a_glob_come_sorted_and_an_empty_glob_names_near_misses(tmp_path, make_events):
+def test_globs_are_sorted_and_an_empty_one_suggests_files(tmp_path, make_events):
     for name in ("b", "a", "c"):
         write_events(tmp_path / f"qcd_{name}.root", make_events(ord(name) - 90))
     reader = read_events(tmp_path / "qcd_*.root")
@@ -96,7 +96,7 @@ def test_urls_are_read_as_local_files_are(tmp_path, make_events, same, suffix):
 
 
 class RangeHandler(http.server.SimpleHTTPRequestHandler):
-    """Python's own server knows no byte ranges; the storage of an experiment does."""
+    """Adds byte ranges, which storage servers support, to Python's server."""
 
     def log_message(self, *_args):
         pass
@@ -116,7 +116,7 @@ class RangeHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("suffix", [".root", ".parquet"])
-def test_a_web_server_is_read_too(tmp_path, make_events, same, suffix):
+def test_files_are_read_from_a_web_server(tmp_path, make_events, same, suffix):
     pytest.importorskip("aiohttp", reason="http needs the extra tamis[remote]")
     write_events(tmp_path / f"events{suffix}", make_events(50))
 
@@ -129,13 +129,13 @@ def test_a_web_server_is_read_too(tmp_path, make_events, same, suffix):
         server.shutdown()
 
 
-def test_the_format_is_known_by_the_content_not_by_the_name(tmp_path, make_events, same):
+def test_the_format_is_found_by_content(tmp_path, make_events, same):
     write_events(tmp_path / "events.root", make_events(9))
     (tmp_path / "events.root").rename(tmp_path / "events.parquet")
     assert same(read_all(tmp_path / "events.parquet"), make_events(9))
     (tmp_path / "notes.root").write_text("hello there")
     with pytest.raises(
-        UnreadableFileError, match=r"notes\.root is of no known format: it begins with b'hello th'"
+        UnreadableFileError, match=r"notes\.root has an unknown format: it begins with b'hello th'"
     ):
         read_all(tmp_path / "notes.root")
     (tmp_path / "nothing.root").touch()
@@ -222,7 +222,7 @@ def test_a_tree_called_events_is_the_default(tmp_path, name):
     assert inspect_file(tmp_path / "a.root").tree == name
 
 
-def test_a_plain_tree_without_identity_gets_one_that_says_so(tmp_path):
+def test_a_tree_without_identity_gets_a_generated_one(tmp_path):
     for name in ("a", "b"):
         write_tree(tmp_path / f"{name}.root", {"tree": {"x": np.arange(4.0), "evt": np.arange(4.0)}})
     chunks = list(read_events([tmp_path / "a.root", tmp_path / "b.root"]))
@@ -241,7 +241,7 @@ def test_a_half_identity_is_completed(tmp_path):
     assert chunk.events.identity.tolist() == [[0, 4, 9], [0, 5, 8]]
 
 
-def test_among_several_trees_one_must_be_named(tmp_path):
+def test_one_of_several_trees_must_be_chosen(tmp_path):
     write_tree(
         tmp_path / "a.root", {"nominal": {"x": np.arange(2)}, "folder/systematic": {"x": np.arange(3)}}
     )
@@ -262,7 +262,7 @@ def test_an_rntuple_reads_as_a_tree_does(tmp_path, make_events, same):
     assert same(read, events)
 
 
-def test_a_collection_of_records_is_taken_apart(tmp_path):
+def test_a_collection_of_records_becomes_columns(tmp_path):
     records = ak.Array({"event": [1, 2], "Muon": [[{"pt": 3.0, "charge": 1}], []]})
     with uproot.recreate(tmp_path / "ntuple.root") as file:
         file.mkrntuple("Events", records)
@@ -273,7 +273,7 @@ def test_a_collection_of_records_is_taken_apart(tmp_path):
         assert events["Muon_charge"].to_list() == [[1], []]
 
 
-def test_parquet_of_others_loses_its_option_types_only_where_nothing_is_missing(tmp_path):
+def test_option_types_are_dropped_only_if_nothing_is_missing(tmp_path):
     columns = {
         "event": pa.array([1, 2], pa.uint64()),
         "weight": pa.array([0.5, None], pa.float32()),
@@ -295,34 +295,34 @@ def test_a_range_of_one_huge_row_group_is_streamed(tmp_path, make_events, same):
     assert same(read_all(tmp_path / "huge.parquet", chunk_bytes=200_000), events)
 
 
-def test_arrays_are_not_taken_for_events(tmp_path):
+def test_arrays_are_not_read_as_events(tmp_path):
     np.save(tmp_path / "jets.npy", np.zeros((2, 100, 3)))
     with pytest.raises(UsageError, match="holds arrays rather than events: read it with read_arrays"):
         read_all(tmp_path / "jets.npy")
 
 
-def test_events_without_identity_or_of_uneven_length_are_refused():
+def test_events_without_identity_or_of_uneven_length_are_rejected():
     with pytest.raises(DataError, match="missing: run, luminosityBlock"):
         Events.of({"event": [1]})
     with pytest.raises(DataError, match="differ in length"):
         Events.of({"run": [1], "luminosityBlock": [1], "event": [1, 2]})
 
 
-def test_an_event_without_a_number_is_told_with_file_column_and_entry(tmp_path):
+def test_a_missing_event_number_is_reported_with_file_column_and_entry(tmp_path):
     path = tmp_path / "a.parquet"
     run = pa.array([1, 1, None, 1, None], pa.uint32())
     pq.write_table(
         pa.table({"run": run, "luminosityBlock": [1] * 5, "event": range(5), "x": [0.5] * 5}), path
     )
     with pytest.raises(
-        DataError, match=r"a.parquet: the column 'run' has no value at entry 2 .*fill the values in"
+        DataError, match=r"a.parquet: the column 'run' has no value at entry 2 .*fill in the values"
     ):
         list(read_events(path, columns=["x"], chunk_bytes=1))
     with pytest.raises(DataError, match="'event' has no value at row 1"):
         _ = Events.of({"run": [1, 1], "luminosityBlock": [1, 1], "event": ak.Array([7, None])}).identity
 
 
-def test_a_parquet_type_that_cannot_be_read_spoils_no_other_column(tmp_path):
+def test_an_unsupported_parquet_type_does_not_affect_other_columns(tmp_path):
     prices = pa.array([1, 2], pa.decimal128(9, 2))
     labels = pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64()))
     path = tmp_path / "a.parquet"

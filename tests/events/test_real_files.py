@@ -1,4 +1,4 @@
-"""Files that experiments made, where they are present."""
+"""Files of experiments, if they are available."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_object_of_an_unsupported_class_is_reported(real_file, tree, column):
         read_all(path, tree=tree, columns=[column])
 
 
-def test_a_file_without_a_directory_is_one_clear_sentence(real_file):
+def test_a_file_without_a_directory_is_reported(real_file):
     with pytest.raises(
         UnreadableFileError, match=r"bad_delphes\.root has no tree of events: its directory is empty"
     ):

@@ -69,7 +69,7 @@ def write(path: Path, *, extends: int) -> Any:
 
 
 @pytest.mark.parametrize("extends", [0, 1, 2, 7])
-def test_a_header_is_what_uproot_alone_would_write(tmp_path, extends):
+def test_the_header_equals_that_of_uproot(tmp_path, extends):
     own = write(tmp_path / "file.root", extends=extends)
     with linear_headers():
         joined = write(tmp_path / "file.root", extends=extends)
@@ -83,7 +83,7 @@ def test_a_header_is_what_uproot_alone_would_write(tmp_path, extends):
 
 
 def check(path: Path, extends: int) -> None:
-    """Read every branch as it was written, and what counts it."""
+    """Return the values of every branch, and its counter."""
     with uproot.open(path) as file:
         tree = file["Events"]
         assert tree.num_entries == 5 * extends
@@ -93,10 +93,10 @@ def check(path: Path, extends: int) -> None:
         assert tree["A1_int8"].count_branch is tree["A1_float32"].count_branch is tree["nA1"]
 
 
-def test_where_the_proof_fails_uproot_writes_the_header(tmp_path, monkeypatch):
+def test_uproot_writes_the_header_if_the_check_fails(tmp_path, monkeypatch):
     from tamis.events import root_header
 
-    monkeypatch.setattr(root_header, "_NULLS_BYTES", 24)  # as if uproot had left one out
+    monkeypatch.setattr(root_header, "_NULLS_BYTES", 24)  # as if uproot had written one pointer less
     with linear_headers():
         tree = write(tmp_path / "file.root", extends=4)
     assert isinstance(tree, LinearTree)
@@ -104,7 +104,7 @@ def test_where_the_proof_fails_uproot_writes_the_header(tmp_path, monkeypatch):
     check(tmp_path / "file.root", 4)
 
 
-def test_uproot_is_as_it_was_afterwards(tmp_path):
+def test_uproot_is_restored_afterwards(tmp_path):
     with pytest.raises(KeyError), linear_headers():
         raise KeyError
     assert not isinstance(write(tmp_path / "file.root", extends=0), LinearTree)

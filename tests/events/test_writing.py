@@ -22,7 +22,7 @@ def read_all(path, **options) -> Events:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_what_is_written_in_batches_is_read_back_exactly(tmp_path, make_events, same, suffix):
+def test_batches_are_read_back_exactly(tmp_path, make_events, same, suffix):
     batches = [make_events(40, first=40 * i) for i in range(5)]
     path = tmp_path / f"events{suffix}"
     with open_writer(path, flush_bytes=20_000) as writer:
@@ -70,7 +70,7 @@ def test_a_counter_that_was_read_is_written_once(tmp_path, make_events, same):
     assert same(read_all(tmp_path / "second.root"), make_events(20))
 
 
-def test_a_counter_that_counts_something_else_is_refused(tmp_path, make_events):
+def test_a_wrong_counter_is_rejected(tmp_path, make_events):
     wrong = Events(ak.with_field(make_events(5).array, np.full(5, 99), "nFatJet"))
     with pytest.raises(DataError, match="nFatJet does not count the objects of FatJet_pt"):
         write_events(tmp_path / "wrong.root", wrong)
@@ -84,7 +84,7 @@ def test_columns_of_one_collection_must_have_the_same_objects(tmp_path, make_eve
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_tree_cannot_hold_is_told_and_parquet_holds_it(tmp_path, make_events, same):
+def test_types_that_a_tree_cannot_hold_are_rejected_and_parquet_holds_them(tmp_path, make_events, same):
     events = make_events(3)
     nested = Events(ak.with_field(events.array, [[[1.0], []], [], [[2.0, 3.0]]], "Jet_weights"))
     with pytest.raises(DataError, match=r"'Jet_weights' of type var \* var \* float64.*Parquet"):
@@ -130,7 +130,7 @@ def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path, suffix):
     assert [file.suffix for file in tmp_path.iterdir()] == [".part"]
 
 
-def test_a_batch_that_does_not_fit_the_first_is_refused(tmp_path, make_events):
+def test_a_batch_with_another_schema_is_rejected(tmp_path, make_events):
     events = make_events(4)
 
     def write(second: Events) -> None:
@@ -146,7 +146,7 @@ def test_a_batch_that_does_not_fit_the_first_is_refused(tmp_path, make_events):
         write(Events(ak.with_field(events.array, np.zeros(4), "extra")))
 
 
-def test_a_column_without_a_type_is_refused(tmp_path):
+def test_a_column_without_a_type_is_rejected(tmp_path):
     events = Events.of({"run": [1], "luminosityBlock": [1], "event": [1], "Jet_pt": [[]]})
     with pytest.raises(DataError, match="Jet_pt is empty and has no type"):
         write_events(tmp_path / "events.root", events)

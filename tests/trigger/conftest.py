@@ -111,13 +111,13 @@ def _make_events() -> Callable[..., Events]:
 
 
 def content(out: Path) -> dict[str, str]:
-    """Return everything in a run's folder that does not depend on when and where it ran."""
+    """Return the content of a run's folder that does not depend on time and host."""
     import uproot
 
     found: dict[str, str] = {}
     for path in sorted(out.iterdir()):
         if path.suffix == ".parquet":
-            found[path.name] = repr(pq.read_table(path).to_pydict())  # as text, in which NaN is NaN
+            found[path.name] = repr(pq.read_table(path).to_pydict())  # as text, since NaN differs from itself
         elif path.suffix == ".root":
             with uproot.open(path) as file:
                 if "Events" in file:

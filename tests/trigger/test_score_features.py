@@ -1,4 +1,4 @@
-"""Scoring with every kind of feature: a row per jet, per frame or per event with a lepton."""
+"""Scoring with every kind of feature: a row per jet, per frame, or per event with a lepton."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tamis.events import IDENTITY, read_events
 from tamis.features import columns_read, input_rows
 from tamis.trigger import features_of, inputs_of_events, score_batch, score_files
 
-# what stands between the identity and the outputs
+# the columns between the identity and the outputs
 ABOUT = {
     "conv-vae": ["jet", "FatJet_pt", "FatJet_mass"],
     "topology-hlf": [],
@@ -63,7 +63,7 @@ def test_every_shipped_bundle_scores_events(name, file_for, tmp_path):
         np.testing.assert_array_equal(table[what].to_numpy(), values)
 
 
-def test_the_mass_is_that_of_the_jet_that_the_row_is_about(low_level_file):
+def test_the_mass_belongs_to_the_jet_of_the_row(low_level_file):
     file = low_level_file("events", 12, 2)
     columns = columns_read(features_of(Bundle.open("top")))
     events = next(iter(read_events([file], columns=[*columns, "FatJet_mass"]))).events
@@ -79,8 +79,8 @@ def test_the_mass_is_that_of_the_jet_that_the_row_is_about(low_level_file):
     assert set(scored.about["jet"].tolist()) == {0, 1, 2}  # the two hardest of three, in any order
 
 
-def test_the_pieces_that_large_inputs_are_made_in_do_not_show(low_level_file):
-    file = low_level_file("events", 150, 3)  # 64 events of frames make a piece
+def test_results_do_not_depend_on_the_pieces_of_large_inputs(low_level_file):
+    file = low_level_file("events", 150, 3)  # more than one piece of 64 events
     features = features_of(Bundle.open("tau"))
     events = next(iter(read_events([file], columns=columns_read(features)))).events
     with tamis.open("tau") as session:
@@ -93,17 +93,17 @@ def test_the_pieces_that_large_inputs_are_made_in_do_not_show(low_level_file):
 
 
 @pytest.mark.parametrize("name", LOW_LEVEL)
-def test_files_without_low_level_columns_are_told_in_one_sentence(name, jet_file, tmp_path):
+def test_files_without_low_level_columns_are_rejected(name, jet_file, tmp_path):
     file = str(jet_file("plain.parquet"))
-    told = r"plain.parquet.* has no column '\w+': \w+_frames needs low-level columns, which `tamis simulate --low-level` writes$"
-    with tamis.open(name) as session, pytest.raises(MissingColumnError, match=told):
+    message = r"plain.parquet.* has no column '\w+': \w+_frames needs low-level columns, which `tamis simulate --low-level` writes$"
+    with tamis.open(name) as session, pytest.raises(MissingColumnError, match=message):
         score_files(session, [file], tmp_path / "s.parquet")
-    with pytest.raises(MissingColumnError, match=told):
+    with pytest.raises(MissingColumnError, match=message):
         inputs_of_events(Bundle.open(name), [file], 10)
     assert not (tmp_path / "s.parquet").exists()
 
 
-def test_inputs_to_compare_engines_on_are_made_of_all_features(lepton_file):
+def test_inputs_of_events_have_all_features(lepton_file):
     bundle = Bundle.open("topology-both")
     inputs, skipped = inputs_of_events(bundle, [str(lepton_file("events", 30, 1))], 12)
     assert {name: values.shape for name, values in inputs.items()} == {

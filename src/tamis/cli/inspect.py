@@ -1,4 +1,4 @@
-"""`tamis inspect`: what is in a bundle, a model or an event file."""
+"""`tamis inspect`: show the contents of a bundle, a model or a file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tamis.cli.reading import tree_option
     "--emit",
     "step",
     type=click.Choice(["graph", "ir", "c"]),
-    help="Print what the native engine's compiler makes of a bundle: its graph, its statements, or its C for this processor.",
+    help="Print an intermediate result of the native compiler for a bundle: its graph, its statements, or its C code.",
 )
 @json_option
 def command(what: str, tree: str | None, step: str | None, as_json: bool) -> None:
-    """Tell what is in WHAT: a bundle, an ONNX model, or a ROOT, Parquet, HDF5 or NumPy file."""
+    """Show the contents of WHAT: a bundle, a model, or a ROOT, Parquet, HDF5 or NumPy file."""
     from tamis.bundle import Bundle
 
     path = Path(what)
@@ -40,9 +40,7 @@ def command(what: str, tree: str | None, step: str | None, as_json: bool) -> Non
         else:
             _emit(bundle, step)
     elif step is not None:
-        raise UsageError(
-            f"--emit is for bundles, and {what} is a file; make a bundle of a model with `tamis pack`"
-        )
+        raise UsageError(f"--emit needs a bundle, and {what} is a file: pack a model with `tamis pack`")
     elif path.suffix in (".onnx", ".keras", ".pt", ".ts"):
         _model(path, as_json)
     else:
@@ -54,12 +52,12 @@ def _emit(bundle: Any, step: str) -> None:
     from tamis.native.targets import host_target
 
     compiled = compile_model(bundle.model, example_event(bundle), host_target())
-    told = {
+    steps = {
         "graph": lambda: f"{compiled.graph}\n",
         "ir": lambda: listing(compiled.narrow),
         "c": lambda: compiled.module.code,
     }
-    click.echo(told[step](), nl=False)
+    click.echo(steps[step](), nl=False)
 
 
 def _bundle(bundle: Any, as_json: bool) -> None:
@@ -96,7 +94,7 @@ def _bundle(bundle: Any, as_json: bool) -> None:
             for p in manifest.working_points
         ]
         print_table("working points", ("name", "threshold", "background efficiency", "measured on"), points)
-    print_table("parameters, counted off the weights", ("part", "numbers"), parameters.items())
+    print_table("parameters, counted from the weights", ("part", "numbers"), parameters.items())
     print_table(
         "files",
         ("name", "size", "SHA-256"),
@@ -133,7 +131,7 @@ def _model(path: Path, as_json: bool) -> None:
         rows,
     )
     print_table("operators", ("operator", "nodes"), sorted(counts.items(), key=itemgetter(1), reverse=True))
-    click.echo("make a bundle of it with `tamis pack`")
+    click.echo("pack it into a bundle with `tamis pack`")
 
 
 def _file(what: str, tree: str | None, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`tamis menu`: what a menu does, or the schema that editors check it with."""
+"""`tamis menu`: check a menu and print its operations, or print the JSON Schema."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tamis.cli.output import json_option, print_json, print_table
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of menus.")
 @json_option
 def command(menu: Path | None, schema: bool, as_json: bool) -> None:
-    """Check MENU, open its models, and tell the order of work."""
+    """Check MENU, open its models, and print its operations in order."""
     from tamis.trigger import compile_menu, load_menu, menu_schema
 
     if schema:
         click.echo(json.dumps(menu_schema(), indent=1))
         return
     if menu is None:
-        raise UsageError("name a menu, or ask for --schema")
+        raise UsageError("name a menu, or use --schema")
     with compile_menu(load_menu(menu)) as compiled:
         program = compiled.program
         if as_json:
@@ -51,5 +51,5 @@ def command(menu: Path | None, schema: bool, as_json: bool) -> None:
             )
             for number, op in enumerate(program.operations, 1)
         ]
-        print_table(f"{compiled.menu.menu}: the order of work", ("", "step", "kind", "for the paths"), rows)
+        print_table(f"{compiled.menu.menu}: operations in order", ("", "step", "kind", "for the paths"), rows)
         click.echo(f"reads: {', '.join(program.reads)}")

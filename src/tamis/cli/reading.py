@@ -1,4 +1,4 @@
-"""What all commands that read event files have in common."""
+"""Options and messages of commands that read files of events or arrays."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ MADE_UP = (
 def tree_option(function: F) -> F:
     """Add `--tree`."""
     return click.option(
-        "--tree", help="Tree of the ROOT files, or dataset of the HDF5 or npz files, where there are several."
+        "--tree", help="Tree of the ROOT files, or dataset of the HDF5 or npz files, if there are several."
     )(function)
 
 
 def reading_options(function: F) -> F:
     """Add `--tree` and `--skip-bad-files`."""
     skip = click.option(
-        "--skip-bad-files", is_flag=True, help="Go on after a file that cannot be read; exit code 8 then."
+        "--skip-bad-files", is_flag=True, help="Skip files that cannot be read, and end with exit code 8."
     )
     return tree_option(skip(function))
 
 
 def tell_skipped(skipped: Sequence[object], result: object) -> None:
-    """List the files that were given up, and end with the exit code that says so."""
+    """List the skipped files; raises SkippedFilesError if there are any."""
     for entry in skipped:
         say(f"skipped {entry}")
     if skipped:
         raise SkippedFilesError(
-            f"{len(skipped)} of the files were skipped, at least in part; the rest is in {result}"
+            f"{len(skipped)} files were skipped, at least in part; the output of the others is in {result}"
         )
 
 
-def by_class(given: Sequence[str]) -> dict[str, list[str]]:
-    """Return the files of every class out of NAME=FILE, in the order in which the classes came."""
+def by_class(options: Sequence[str]) -> dict[str, list[str]]:
+    """Parse NAME=FILE options into the files of each class, in order of first appearance."""
     classes: dict[str, list[str]] = {}
-    for entry in given:
-        name, sign, file = entry.partition("=")
+    for option in options:
+        name, sign, file = option.partition("=")
         if not (name and sign and file):
-            raise UsageError(f"--class takes NAME=FILE, not {entry!r}")
+            raise UsageError(f"--class takes NAME=FILE, not {option!r}")
         classes.setdefault(name, []).append(file)
     return classes

@@ -1,4 +1,4 @@
-"""`tamis run`: a menu decides events."""
+"""`tamis run`: decide events with a menu."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tamis._base import MissingExtraError, SkippedFilesError, UsageError, proces
 from tamis.cli.output import json_option, print_json, print_table, say, tls_options
 from tamis.cli.reading import MADE_UP
 
-UNREADABLE_TOLD = 20
+UNREADABLE_LISTED = 20
 WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
 
 
 @click.command(
     name="run",
     epilog="Example: tamis run menu.yaml 'data/*.root' -o out/ --workers 2. "
-    "A run that was stopped, killed, or ran out of disk goes on with --resume and ends in the same output.",
+    "After a kill, Ctrl-C or a full disk, --resume continues the run and gives the same output.",
 )
 @click.argument("menu", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True)
@@ -28,12 +28,14 @@ WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder for streams, decisions, report.",
+    help="Folder for streams, decisions and the summary.",
 )
 @click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine."
 )
-@click.option("--scheduler", help="Address of a Dask scheduler, whose workers do the work: tcp://HOST:8786.")
+@click.option(
+    "--scheduler", help="Address of a Dask scheduler whose workers process the events: tcp://HOST:8786."
+)
 @click.option(
     "--mode",
     type=click.Choice(["batch", "event"]),
@@ -41,38 +43,42 @@ WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
     show_default=True,
     help="Micro-batches (throughput), or one event at a time (latency: every event is timed).",
 )
-@click.option("--resume", is_flag=True, help="Go on with a run that did not end.")
-@click.option("--tree", help="Name of the tree, where the menu does not say.")
-@click.option("--unit-events", type=click.IntRange(1), help="Events that are committed together (5000).")
+@click.option("--resume", is_flag=True, help="Continue an unfinished run.")
+@click.option("--tree", help="Name of the tree; overrides that of the menu.")
+@click.option(
+    "--unit-events",
+    type=click.IntRange(1),
+    help="Events that are committed together (at most 5000 by default).",
+)
 @click.option(
     "--stuck",
     type=click.FloatRange(min=1),
     default=300.0,
     show_default=True,
-    help="Seconds without a sign of life after which a worker is ended (with --workers 2 or more).",
+    help="Seconds without a heartbeat after which a worker is replaced (with --workers 2 or more).",
 )
 @click.option(
     "--remote",
-    help="Servers that run the models: grpc://HOST:PORT, grpcs:// for TLS, several with commas. Their bearer token is in TAMIS_TOKEN.",
+    help="Servers that run the models: grpc://HOST:PORT, grpcs:// for TLS, separated by commas. TAMIS_TOKEN has their bearer token.",
 )
 @tls_options
-@click.option("--fallback", help="The engine that stands in when no server answers, such as onnxruntime.")
+@click.option("--fallback", help="Engine to use when no server answers, such as onnxruntime.")
 @click.option(
     "--server-timeout",
     type=click.FloatRange(min=0.001),
     default=1.0,
     show_default=True,
-    help="Seconds that a server may take for a call, before another one is asked.",
+    help="Timeout of a call in seconds, after which another server is called.",
 )
-@click.option("--page", is_flag=True, help="Draw the page of the run too: index.html and figures.")
+@click.option("--page", is_flag=True, help="Write an HTML page of the run as well: index.html and figures.")
 @json_option
 def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
-    """Decide the events of FILES by MENU; accepted ones go to streams, doubtful ones to debug, and all are counted."""
+    """Decide the events of FILES with MENU: accepted events go to streams, those with errors to debug, and all are counted."""
     if options["workers"] > 1 and options["scheduler"] is None:
-        processes_with(WORKERS_LOAD)  # they load beside this process
+        processes_with(WORKERS_LOAD)  # they load while this process does
     from tamis.trigger import load_menu, process_start_ns, run_menu
 
-    gc.freeze()  # the interpreter looks for cycles in the midst of an event: not in all that was loaded, for 50 ms
+    gc.freeze()  # keep garbage collection, which may run during an event, from traversing all loaded modules for 50 ms
     since_ns = process_start_ns()
     summary = run_menu(
         load_menu(menu),
@@ -97,20 +103,20 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
     if summary.made_up:
         say(MADE_UP.format(", ".join(summary.made_up)))
     for columns in summary.left_out:
-        say(f"left out, since a ROOT tree cannot hold them: {columns}")
-    _tell_unreadable(summary, output)
+        say(f"left out, as a ROOT tree cannot hold them: {columns}")
+    _report_unreadable(summary, output)
 
 
 def _remote(options: dict[str, Any]) -> Any:
-    """Return where models run, if not here."""
+    """Return the servers of --remote, or None."""
     from tamis.engines import Remote
 
     if not options["remote"]:
         for name in ("fallback", "ca", "certificate", "key"):
             if options[name]:
-                raise UsageError(f"--{name} belongs to servers: name them with --remote")
+                raise UsageError(f"--{name} needs --remote, which names the servers")
         return None
-    servers = tuple(one.strip() for one in options["remote"].split(",") if one.strip())
+    servers = tuple(server.strip() for server in options["remote"].split(",") if server.strip())
     ca, certificate, key = (
         None if options[name] is None else str(options[name].absolute())
         for name in ("ca", "certificate", "key")
@@ -120,23 +126,23 @@ def _remote(options: dict[str, Any]) -> Any:
     )
 
 
-def _tell_unreadable(summary: Any, output: Path) -> None:
-    """Say what could not be read, and end with the exit code of that."""
+def _report_unreadable(summary: Any, output: Path) -> None:
+    """Report unreadable files and ranges; raises SkippedFilesError if there are any."""
     ranges = [f"entries {e.start} to {e.stop} of {e.file}: {e.reason}" for e in summary.unreadable]
     unopened = [file.problem for file in summary.files if file.problem]
     every = [*unopened, *ranges]
-    for line in every[:UNREADABLE_TOLD]:
+    for line in every[:UNREADABLE_LISTED]:
         say(f"unreadable: {line}")
-    if len(every) > UNREADABLE_TOLD:
-        say(f"unreadable: {len(every) - UNREADABLE_TOLD} more, in {output / 'run.json'}")
-    told = [f"{summary.counts.unreadable} events could not be read"] if ranges else []
-    told += [f"{len(unopened)} files could not be opened"] if unopened else []
-    if told:
-        raise SkippedFilesError(f"all else is decided, but {' and '.join(told)}")
+    if len(every) > UNREADABLE_LISTED:
+        say(f"unreadable: {len(every) - UNREADABLE_LISTED} more, in {output / 'run.json'}")
+    problems = [f"{summary.counts.unreadable} events could not be read"] if ranges else []
+    problems += [f"{len(unopened)} files could not be opened"] if unopened else []
+    if problems:
+        raise SkippedFilesError(f"{' and '.join(problems)}; all other events are decided")
 
 
 def _print(summary: Any, output: Path) -> None:
-    from tamis.trigger import account, beside
+    from tamis.trigger import account, concurrent_times
 
     counts = summary.counts
     click.echo(
@@ -156,14 +162,14 @@ def _print(summary: Any, output: Path) -> None:
     print_table(
         "time",
         ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
-        [_row(line) for line in (*account(summary), *beside(summary))],
+        [_row(line) for line in (*account(summary), *concurrent_times(summary))],
         keys=2,
     )
-    click.echo(f"all in {output}")
+    click.echo(f"output in {output}")
 
 
 def _draw(output: Path) -> None:
-    """Write the page of the run, where the libraries that draw are installed."""
+    """Write the page of the run, if the plotting libraries are installed."""
     from tamis.report import write_report
 
     try:

@@ -1,4 +1,4 @@
-"""`tamis score`: events in, scores out."""
+"""`tamis score`: score events or arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tamis.cli.reading import MADE_UP, reading_options, tell_skipped
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="Parquet file to write, a row per jet, frame, lepton or array row.",
+    help="Parquet file to write, with a row per jet, frame, lepton or array row.",
 )
 @click.option("--engine", default="auto", show_default=True)
 @threads_option
@@ -29,7 +29,7 @@ from tamis.cli.reading import MADE_UP, reading_options, tell_skipped
     type=click.FloatRange(min=0.001),
     default=100.0,
     show_default=True,
-    help="Most data in memory at once.",
+    help="Limit of the data in memory.",
 )
 @json_option
 def command(
@@ -45,12 +45,12 @@ def command(
 ) -> None:
     """Score FILES (ROOT or Parquet events; HDF5 or NumPy arrays) with BUNDLE, through a verified engine.
 
-    What BUNDLE reads decides what a row of the table is: conv-vae and graph-vae score the two leading jets of an event,
+    The features of BUNDLE determine the rows of the table: conv-vae and graph-vae score the two leading jets of an event,
     topology-* the event around its leading lepton, egamma up to four seeds in the calorimeter, quark-gluon, top and tau the two
-    leading jets. An event may thus have no row, one or several, one after the other; what came of every event is told at the end.
+    leading jets. An event has any number of consecutive rows; the number of events without a row is reported at the end.
 
-    Columns: run, luminosityBlock, event; what tells the rows of an event apart (jet, its number among the event's jets, with its
-    pt and mass; eta, phi, pt of a seed); then every output, such as score. Arrays have row, then every output.
+    Columns: run, luminosityBlock, event; those that distinguish the rows of an event (jet, its index among the event's jets,
+    with its pt and mass; eta, phi, pt of a seed); then every output, such as score. For arrays: row, then every output.
     """
     from tamis.engines import open as open_session
     from tamis.trigger import score_files

@@ -1,4 +1,4 @@
-"""Event data: columnar batches of collisions, and the files that they live in."""
+"""Event data: columnar batches of collisions, and reading and writing their files."""
 
 from tamis.events.array_writing import ArrayWriter, open_array_writer
 from tamis.events.arrays import ArrayChunk, ArrayReader, read_arrays

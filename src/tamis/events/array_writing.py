@@ -1,4 +1,4 @@
-"""Writing plain arrays that have their rows in common to an HDF5 file: streamed, atomic."""
+"""Write arrays with a common number of rows to an HDF5 file, streamed and atomically."""
 
 from __future__ import annotations
 
@@ -12,27 +12,39 @@ import numpy as np
 from tamis._base import DataError, UsageError, atomic_path
 
 SUFFIXES = (".h5", ".hdf5")
-CHUNK_BYTES = 1_000_000
+HDF5_CHUNK_BYTES = 1_000_000
 
 
 class ArrayWriter:
-    """Appends rows to the datasets of an HDF5 file; the first batch decides their names, shapes and types."""
+    """Appends rows to the datasets of an HDF5 file; the first batch determines names, shapes and types."""
 
     def __init__(self, file: Any) -> None:
-        """Take an open file."""
+        """Write to an open file."""
         self._file = file
         self.rows_written = 0
 
     def write(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Add rows: as many to every array."""
+        """Append the same number of rows to every array."""
         lengths = {name: len(values) for name, values in arrays.items()}
         if len(set(lengths.values())) > 1:
             raise DataError(f"arrays differ in length: {lengths}")
         if not len(self._file):
             for name, values in arrays.items():
-                self._create(name, values)
+                rows = max(1, HDF5_CHUNK_BYTES // max(1, values[:1].nbytes))
+                self._file.create_dataset(
+                    name,
+                    (0, *values.shape[1:]),
+                    values.dtype,
+                    maxshape=(None, *values.shape[1:]),
+                    chunks=(rows, *values.shape[1:]),
+                    compression="gzip",
+                    compression_opts=1,
+                    shuffle=True,
+                )
         if set(arrays) != set(self._file):
-            raise DataError(f"rows of {', '.join(arrays)} cannot follow rows of {', '.join(self._file)}")
+            raise DataError(
+                f"this batch has the arrays {', '.join(arrays)}, but the first had {', '.join(self._file)}"
+            )
         rows = next(iter(lengths.values()), 0)
         for name, values in arrays.items():
             dataset = self._file[name]
@@ -40,28 +52,14 @@ class ArrayWriter:
             dataset[self.rows_written :] = values
         self.rows_written += rows
 
-    def _create(self, name: str, values: np.ndarray) -> None:
-        row_bytes = max(1, values[:1].nbytes)
-        chunk = (max(1, CHUNK_BYTES // row_bytes), *values.shape[1:])
-        self._file.create_dataset(
-            name,
-            (0, *values.shape[1:]),
-            values.dtype,
-            maxshape=(None, *values.shape[1:]),
-            chunks=chunk,
-            compression="gzip",
-            compression_opts=1,
-            shuffle=True,
-        )
-
 
 @contextlib.contextmanager
 def open_array_writer(path: str | Path) -> Iterator[ArrayWriter]:
-    """Yield a writer of arrays; the file takes its name at success and is absent after a failure."""
+    """Yield a writer of arrays; the file appears only on success."""
     import h5py
 
     path = Path(path)
     if path.suffix not in SUFFIXES:
-        raise UsageError(f"arrays are written to HDF5, not to {path.name!r}: name it {path.stem}.h5")
+        raise UsageError(f"arrays are written to HDF5, not to {path.name!r}: name the file {path.stem}.h5")
     with atomic_path(path) as part, h5py.File(part, "w") as file:
         yield ArrayWriter(file)

@@ -1,4 +1,4 @@
-"""Reading plain arrays, such as jets of (jets, 100, 3), from HDF5 and NumPy files in chunks."""
+"""Read plain arrays, such as jets of shape (jets, 100, 3), from HDF5 and NumPy files in chunks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ArrayChunk:
 
 
 class ArrayReader(FileStream[ArrayChunk]):
-    """An iterable of chunks of arrays; an empty dataset gives one empty chunk."""
+    """An iterable of chunks of arrays; an empty dataset yields one empty chunk."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class ArrayReader(FileStream[ArrayChunk]):
         multiple_of: int = 1,
         skip_bad_files: bool,
     ) -> None:
-        """Remember what to read."""
+        """Store the options; no file is opened before the iteration."""
         super().__init__(files, skip_bad_files=skip_bad_files)
         self._dataset = dataset
         self._shape = shape
@@ -52,11 +52,11 @@ class ArrayReader(FileStream[ArrayChunk]):
 
     def _count_file(self, url: str) -> int:
         with contextlib.closing(open_arrays(url)) as file:
-            return file.datasets[_pick(file, self._dataset, self._shape, url)].shape[0]
+            return file.datasets[_choose_dataset(file, self._dataset, self._shape, url)].shape[0]
 
-    def _read_file(self, url: str, index: int) -> Iterator[ArrayChunk]:  # noqa: ARG002 - part of the contract
+    def _read_file(self, url: str, index: int) -> Iterator[ArrayChunk]:  # noqa: ARG002 - part of the interface
         with contextlib.closing(open_arrays(url)) as file:
-            name = _pick(file, self._dataset, self._shape, url)
+            name = _choose_dataset(file, self._dataset, self._shape, url)
             dataset = file.datasets[name]
             row_bytes = max(int(np.prod(dataset.shape[1:], dtype=np.int64)) * dataset.dtype.itemsize, 1)
             group = self._multiple_of
@@ -64,7 +64,7 @@ class ArrayReader(FileStream[ArrayChunk]):
             rows = dataset.shape[0]
             if rows % group:
                 raise InputMismatchError(
-                    f"{url}: dataset {name!r} holds {rows} rows, which have to come {group} at a time: "
+                    f"{url}: dataset {name!r} has {rows} rows, which must be a multiple of {group}: "
                     f"pad it to {rows + group - rows % group}, or leave out the last {rows % group}"
                 )
             for start in range(0, max(rows, 1), step):
@@ -90,9 +90,9 @@ def read_arrays(
     multiple_of: int = 1,
     skip_bad_files: bool = False,
 ) -> ArrayReader:
-    """Read HDF5, npy and npz files in chunks: the dataset that is named, or the only one of (rows, *shape).
+    """Read HDF5, npy and npz files in chunks: the given dataset, or the only one of shape (rows, *shape).
 
-    A name in the shape stands for any size. Every chunk has a multiple of `multiple_of` rows.
+    A name in the shape means any size. Every chunk has a multiple of `multiple_of` rows.
     """
     if chunk_bytes < 1:
         raise UsageError(f"chunk_bytes must be positive, not {chunk_bytes}")
@@ -104,7 +104,7 @@ def read_arrays(
 
 
 def open_arrays(url: str) -> ArrayFile:
-    """Open a file of arrays, whatever its format."""
+    """Open an HDF5, npy or npz file."""
     kind = sniff(url)
     if kind == "hdf5":
         from tamis.events.hdf5 import Hdf5File
@@ -114,56 +114,58 @@ def open_arrays(url: str) -> ArrayFile:
         from tamis.events.numpy_files import NumpyFile
 
         return NumpyFile(url, kind)
-    raise UsageError(f"{url} ({kind}) holds events rather than arrays: read it with read_events")
+    raise UsageError(f"{url} ({kind}) has events rather than arrays: read it with read_events")
 
 
 def _read_checked(file: ArrayFile, url: str, name: str, start: int, stop: int) -> np.ndarray:
     array = file.read(name, start, stop)
     if len(array) != stop - start:
-        raise BrokenFileError(url, f"dataset {name!r} has {len(array)} rows where {stop - start} should be")
+        raise BrokenFileError(url, f"dataset {name!r} has {len(array)} rows instead of {stop - start}")
     return array
 
 
-def _pick(file: ArrayFile, asked: str | None, shape: Sequence[int | str], url: str) -> str:
-    """Return the dataset that is asked for, or the only one of the right shape."""
+def _choose_dataset(file: ArrayFile, requested: str | None, shape: Sequence[int | str], url: str) -> str:
+    """Return the requested dataset, or the only one of the right shape."""
     datasets = file.datasets
-    if asked is not None:
-        return _named(file, asked, url)
+    if requested is not None:
+        return _named(file, requested, url)
     fitting = [name for name, found in datasets.items() if _fits(found.shape, shape)]
-    wanted = ", ".join(["rows", *map(str, shape)])
+    expected = ", ".join(["rows", *map(str, shape)])
     if len(fitting) > 1:
         raise UsageError(
-            f"{url} has several datasets of shape ({wanted}); name one of them "
-            f"(dataset=, or --tree of a command): {', '.join(fitting)}"
+            f"{url} has several datasets of shape ({expected}); choose one "
+            f"with --tree (dataset=): {', '.join(fitting)}"
         )
     if fitting:
         return fitting[0]
-    told = [f"{name} {found.shape}" for name, found in datasets.items()]
-    told += [f"{name} ({what})" for name, what in file.others.items()]
-    mend = "; only arrays of plain numbers are read" if file.others and not datasets else ""
+    contents = [f"{name} {found.shape}" for name, found in datasets.items()]
+    contents += [f"{name} ({what})" for name, what in file.others.items()]
+    hint = "; only arrays of plain numbers can be read" if file.others and not datasets else ""
     raise DataError(
-        f"{url} has no dataset of shape ({wanted}); it holds {', '.join(told[:12]) or 'nothing'}{mend}"
+        f"{url} has no dataset of shape ({expected}); it contains {', '.join(contents[:12]) or 'nothing'}{hint}"
     )
 
 
-def _named(file: ArrayFile, asked: str, url: str) -> str:
-    name = asked.strip("/")
+def _named(file: ArrayFile, requested: str, url: str) -> str:
+    name = requested.strip("/")
     if name in file.others:
-        raise DataError(f"{url}: dataset {asked!r} is {file.others[name]}; only plain numbers can be read")
+        raise DataError(
+            f"{url}: dataset {requested!r} is {file.others[name]}; only plain numbers can be read"
+        )
     if name not in file.datasets:
         hint = did_you_mean(name, file.datasets)
-        raise DataError(f"{url} has no dataset {asked!r}; {hint}".rstrip("; "))
+        raise DataError(f"{url} has no dataset {requested!r}; {hint}".rstrip("; "))
     if not file.datasets[name].shape:
-        raise DataError(f"{url}: dataset {asked!r} is a single number, not rows")
+        raise DataError(f"{url}: dataset {requested!r} is a single number, not rows")
     return name
 
 
 def _fits(found: Sequence[int], shape: Sequence[int | str]) -> bool:
-    """Tell whether rows have a shape; a name stands for any size, the same one wherever it is."""
+    """Return whether rows have a shape, in which equal names mean equal sizes."""
     if len(found) != len(shape) + 1:
         return False
     sizes: dict[str, int] = {}
     return all(
-        got == (sizes.setdefault(want, got) if isinstance(want, str) else want)
-        for want, got in zip(shape, found[1:], strict=True)
+        actual == (sizes.setdefault(size, actual) if isinstance(size, str) else size)
+        for size, actual in zip(shape, found[1:], strict=True)
     )

@@ -1,4 +1,4 @@
-"""Between events and Arrow: numbers, and lists of numbers, change hands without a copy; all else goes through awkward."""
+"""Convert between events and Arrow: numbers and lists of numbers without a copy, other types by awkward."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pyarrow as pa
 from tamis.events.batch import Column, Events
 
 _MOST_OFFSET = np.iinfo(np.int32).max
-_KINDS = (
+_NUMBER_TYPES = (
     "bool",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
     "float16",
     "float32",
     "float64",
 )
-_NUMBERS = {pa.from_numpy_dtype(np.dtype(kind)): kind for kind in _KINDS}
+_ARROW_NUMBERS = {pa.from_numpy_dtype(np.dtype(kind)): kind for kind in _NUMBER_TYPES}
 
 
 def table_of(events: Events) -> pa.Table:
-    """Return events as a table; a field is nullable where its column's type has an option."""
+    """Return events as a table; a field is nullable if the type of its column is an option."""
     record = events.array.layout
     while record.is_indexed:
         record = record.project()
@@ -30,10 +30,10 @@ def table_of(events: Events) -> pa.Table:
 
 
 def with_columns(table: pa.Table, added: Mapping[str, object]) -> pa.Table:
-    """Return a table with columns added, which are numpy's or awkward's; one that is there already is replaced."""
-    more = _table({name: ak.to_layout(column) for name, column in added.items()})
-    columns = {**_named(table), **_named(more)}
-    fields = [more.field(name) if name in added else table.field(name) for name in columns]
+    """Return a table with numpy or awkward columns added or replaced."""
+    new = _table({name: ak.to_layout(column) for name, column in added.items()})
+    columns = {**_named(table), **_named(new)}
+    fields = [new.field(name) if name in added else table.field(name) for name in columns]
     return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
 
 
@@ -55,7 +55,7 @@ def _table(contents: Mapping[str, ak.contents.Content]) -> pa.Table:
 
 
 def _numbers(content: ak.contents.Content) -> pa.Array | None:
-    """Return a column of numbers or of lists of them, or None for any other."""
+    """Return a column of numbers or of lists of numbers, or None for any other type."""
     while content.is_indexed and not content.is_option:
         content = content.project()
     if content.parameters:
@@ -76,7 +76,7 @@ def _numbers(content: ak.contents.Content) -> pa.Array | None:
 
 
 def array_of(column: pa.Array | pa.ChunkedArray, path: Sequence[str] = ()) -> ak.Array:
-    """Return a column, or a member of its records, without option types where nothing is missing."""
+    """Return a column, or a member of its records; without an option type if no value is missing."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if not path:
         content = content_of(whole)
@@ -89,11 +89,11 @@ def array_of(column: pa.Array | pa.ChunkedArray, path: Sequence[str] = ()) -> ak
 
 
 def content_of(array: pa.Array) -> ak.contents.Content | None:
-    """Return numbers, lists of them and rows of them, or None for any other, and where something is missing."""
+    """Return a column of numbers, or of lists or rows of them; None for other types, or if a value is missing."""
     kind = array.type
     if array.null_count:
         return None
-    if kind in _NUMBERS:
+    if kind in _ARROW_NUMBERS:
         return ak.contents.NumpyArray(array.to_numpy(zero_copy_only=False))
     if _is_list(kind):
         offsets = array.offsets.to_numpy().astype(np.int64)
@@ -108,19 +108,19 @@ def content_of(array: pa.Array) -> ak.contents.Content | None:
 
 
 def columns_of_schema(schema: pa.Schema) -> tuple[Column, ...]:
-    """Return the columns of a table that was made of events, with the types that they had."""
+    """Return the columns of a table that was converted from events, with their original types."""
     return tuple(Column(field.name, _type(field, options=True)) for field in schema)
 
 
 def type_of(kind: pa.DataType) -> str:
-    """Return the awkward type of a column in which nothing is missing."""
+    """Return the awkward type of a column without missing values."""
     return _type(pa.field("", kind), options=False)
 
 
 def _type(field: pa.Field, *, options: bool) -> str:
     kind = field.type
-    if kind in _NUMBERS:
-        name = _NUMBERS[kind]
+    if kind in _ARROW_NUMBERS:
+        name = _ARROW_NUMBERS[kind]
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         name = "string"
     elif _is_list(kind) or pa.types.is_fixed_size_list(kind):
@@ -137,7 +137,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _without_options(layout: ak.contents.Content) -> ak.contents.Content:
-    """Take off option types under which no value is missing; missing floats become NaN."""
+    """Remove option types without missing values; missing floats become NaN."""
     if layout.is_option:
         array = ak.Array(layout)
         if not ak.any(ak.is_none(array)):

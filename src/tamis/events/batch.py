@@ -37,7 +37,7 @@ class Events:
     array: ak.Array
 
     def __post_init__(self) -> None:
-        """Refuse a batch without identity: an event that cannot be named cannot be accounted for."""
+        """Check that the identity columns are present: an event without identity cannot be accounted for."""
         missing = [name for name in IDENTITY if name not in self.array.fields]
         if missing:
             raise DataError(f"events need the columns {', '.join(IDENTITY)}; missing: {', '.join(missing)}")
@@ -60,18 +60,18 @@ class Events:
         return len(self.array)
 
     def __getitem__(self, name: str) -> ak.Array:
-        """Return one column, or name the near misses."""
+        """Return one column; raises with close matches if it is missing."""
         if name not in self.array.fields:
             hint = did_you_mean(name, self.array.fields)
             raise MissingColumnError(f"the events have no column {name!r}; {hint}".rstrip("; "))
         return self.array[name]
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether a column is there."""
+        """Return whether a column exists."""
         return name in self.array.fields
 
     def select(self, rows: object) -> Events:
-        """Return the events that a mask, an index array or a slice keeps."""
+        """Return the events that a mask, an index array or a slice selects."""
         return Events(self.array[rows])
 
     @cached_property
@@ -82,7 +82,7 @@ class Events:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes that the columns hold in memory."""
+        """Return the bytes of the columns in memory."""
         return int(self.array.layout.nbytes)
 
     def collection(self, prefix: str) -> ak.Array:
@@ -97,27 +97,27 @@ class Events:
 
     @property
     def identity(self) -> np.ndarray:
-        """Return (events, 3) integers: run, luminosity block, event; unsigned, unless one of them is negative."""
+        """Return run, luminosity block and event as integers (events, 3); unsigned unless one is negative."""
         for name in IDENTITY:
             gaps = missing(self.array[name])
             if len(gaps):
                 raise DataError(f"the column {name!r} has no value at row {gaps[0]}: every event needs one")
         columns = [np.asarray(ak.to_numpy(self.array[name])) for name in IDENTITY]
         negative = any(column.dtype.kind != "u" and (column < 0).any() for column in columns)
-        return np.stack([_whole(c, np.int64 if negative else np.uint64) for c in columns], axis=1)
+        return np.stack([_as_integers(c, np.int64 if negative else np.uint64) for c in columns], axis=1)
 
 
-def _whole(column: np.ndarray, kind: type[np.integer[Any]]) -> np.ndarray:
-    """Return integers of another type, or refuse what it cannot hold: event numbers of 2**63 and more are in use."""
+def _as_integers(column: np.ndarray, kind: type[np.integer[Any]]) -> np.ndarray:
+    """Convert integers to another type; raises if they do not fit, as event numbers of 2**63 and more are in use."""
     if len(column) and int(column.max()) > np.iinfo(kind).max:
         raise DataError(
-            f"the event number {column.max()} is too large to stand beside negative ones: make all of them positive"
+            f"the event number {column.max()} does not fit a signed type, which negative ones need: make all positive"
         )
     return column.astype(kind)
 
 
 def missing(column: ak.Array) -> np.ndarray:
-    """Return the rows that have no value."""
+    """Return the rows without a value."""
     rows: np.ndarray = np.flatnonzero(ak.to_numpy(ak.is_none(column)))
     return rows
 

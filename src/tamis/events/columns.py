@@ -1,7 +1,7 @@
-"""Columns as plain arrays: what a trigger works on, where an awkward array would cost more than the decision.
+"""Columns as plain arrays, for a trigger, in which an awkward array would take longer than the decision.
 
-A column holds one value per event (an array) or a list per event (`Jagged`). A `Frame` is some rows of such
-columns; a row is taken from a column when it is asked for, so that a stage pays for what it reads and no more.
+A column has one value per event (an array) or a list per event (`Jagged`). A `Frame` is a selection of rows of such
+columns, which are cut lazily, so that a stage pays only for the columns that it reads.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tamis.events.batch import IDENTITY, Events, missing
 
 
 class Jagged:
-    """A list of values per event: those of event i are `values[offsets[i]:offsets[i + 1]]`. Never changed once made."""
+    """A list of values per event: those of event i are `values[offsets[i]:offsets[i + 1]]`. Immutable."""
 
     __slots__ = ("_flat", "offsets", "values")
 
     def __init__(self, offsets: np.ndarray, values: np.ndarray, flat: np.ndarray | None = None) -> None:
-        """Keep both; `flat` where the caller has it."""
+        """Store offsets and values; `flat` is the used part of the values, if the caller has it."""
         self.offsets, self.values, self._flat = offsets, values, flat
 
     def __len__(self) -> int:
@@ -30,20 +30,20 @@ class Jagged:
 
     @property
     def counts(self) -> np.ndarray:
-        """Return how many values each event has."""
+        """Return the number of values of each event."""
         offsets = self.offsets
-        counted: np.ndarray = offsets[1:] - offsets[:-1]
-        return counted
+        counts: np.ndarray = offsets[1:] - offsets[:-1]
+        return counts
 
     @property
     def flat(self) -> np.ndarray:
-        """Return the values of all events, one after the other."""
+        """Return the values of all events, concatenated."""
         if self._flat is None:
             self._flat = self.values[self.offsets[0] : self.offsets[-1]]
         return self._flat
 
     def matches(self, other: Jagged) -> bool:
-        """Tell whether each event has as many values in both."""
+        """Return whether each event has equally many values in both."""
         if self.offsets is other.offsets:
             return True
         if len(self.flat) != len(other.flat) or len(self.offsets) != len(other.offsets):
@@ -57,7 +57,7 @@ class Jagged:
         return Jagged(offsets, self.values, self.values[start:stop])
 
     def take(self, rows: np.ndarray) -> Jagged:
-        """Return the lists of some events."""
+        """Return the lists of selected events."""
         starts, counts = self.offsets[rows], self.counts[rows]
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(counts, out=offsets[1:])
@@ -69,30 +69,29 @@ ColumnData = np.ndarray | Jagged
 
 
 class Frame:
-    """Some events' columns: all of `parent`, a range of it, or chosen rows of it."""
+    """The columns of some events: all rows of `parent`, a range, or selected rows."""
 
     __slots__ = ("_cut", "_parent", "_rows", "_size", "_spans")
 
     def __init__(
         self, parent: Mapping[str, ColumnData], size: int, rows: slice | np.ndarray | None = None
     ) -> None:
-        """Remember where the rows are; `size` is how many."""
+        """Refer to rows of `parent`; `size` is their number."""
         self._parent, self._size, self._rows = parent, size, rows
         self._cut: dict[str, ColumnData] = {}
-        self._spans: dict[
-            int, tuple[np.ndarray, int, int]
-        ] = {}  # of one event, by the offsets that columns share
+        # for a single event: id of the offsets, which the columns of a collection share -> its range
+        self._spans: dict[int, tuple[np.ndarray, int, int]] = {}
 
     def __len__(self) -> int:
         """Return the number of events."""
         return self._size
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether a column is there."""
+        """Return whether a column exists."""
         return name in self._cut or name in self._parent
 
     def __getitem__(self, name: str) -> ColumnData:
-        """Return these rows of a column, or name the near misses."""
+        """Return these rows of a column; raises with close matches if it is missing."""
         found = self._cut.get(name)
         if found is None:
             found = self._column(name)
@@ -104,10 +103,10 @@ class Frame:
         return found
 
     def _list(self, column: Jagged) -> Jagged:
-        """Return the list of the one event; columns of a collection share where it begins and ends."""
+        """Return the list of the single event; columns of a collection share its range."""
         span = self._spans.get(id(column.offsets))
         if span is None:
-            start = self._rows.start  # type: ignore[union-attr] # a slice, as was just seen
+            start = self._rows.start  # type: ignore[union-attr] # the caller has checked that it is a slice
             offsets = column.offsets[start : start + 2]
             first, last = offsets.tolist()
             span = self._spans[id(column.offsets)] = (offsets, first, last)
@@ -121,11 +120,11 @@ class Frame:
             raise MissingColumnError(f"the events have no column {name!r}; {hint}".rstrip("; ")) from None
 
     def named(self, row: int) -> str:
-        """Return run:block:event of a row, for messages."""
+        """Return run:luminosityBlock:event of a row, for messages."""
         return ":".join(str(np.asarray(self[name])[row]) for name in IDENTITY)
 
     def with_columns(self, added: Mapping[str, ColumnData]) -> Frame:
-        """Return the same events with columns added, one entry per event of this frame."""
+        """Return a frame of the same events with added columns of one entry per event."""
         if not added:
             return self
         frame = Frame(self._parent, self._size, self._rows)
@@ -133,24 +132,24 @@ class Frame:
         return frame
 
     def add_all(self, columns: Mapping[str, ColumnData]) -> None:
-        """Add columns to this frame alone, one entry per event of it."""
+        """Add columns of one entry per event to this frame only."""
         self._cut.update(columns)
 
     def drop(self, names: Iterable[str]) -> None:
-        """Let go of columns that were added."""
+        """Remove added columns."""
         for name in names:
             self._cut.pop(name, None)
 
     def added(self, name: str) -> ColumnData | None:
-        """Return a column that was added or cut, or None."""
+        """Return an added or already cut column, or None."""
         return self._cut.get(name)
 
     def rows(self, start: int, stop: int) -> Frame:
-        """Return a range of the events of a whole frame."""
+        """Return a range of events; only for a frame of all rows."""
         return Frame(self._parent, stop - start, slice(start, stop))
 
     def take(self, rows: np.ndarray) -> Frame:
-        """Return chosen events of a whole frame."""
+        """Return selected events; only for a frame of all rows."""
         return Frame(self._parent, len(rows), rows)
 
 
@@ -163,7 +162,7 @@ def _cut(column: ColumnData, rows: slice | np.ndarray) -> ColumnData:
 
 
 def columns_of(events: Events, names: Iterable[str] | None = None) -> dict[str, ColumnData]:
-    """Return the columns of a batch as plain arrays, without a copy where awkward has them packed."""
+    """Return the columns of a batch as plain arrays, without a copy if awkward has them packed."""
     found = {}
     for name in events.array.fields if names is None else names:
         try:
@@ -175,7 +174,7 @@ def columns_of(events: Events, names: Iterable[str] | None = None) -> dict[str, 
 
 
 def _check_complete(events: Events, name: str) -> None:
-    """Refuse a column in which a list or a number is missing, and name the first event without one."""
+    """Raise if a list or a number of a column is missing, with the first such event."""
     column = events[name]
     rows = missing(column)
     if not len(rows) and column.ndim > 1:
@@ -184,17 +183,17 @@ def _check_complete(events: Events, name: str) -> None:
         event = ":".join(map(str, events.identity[rows[0]])) if name not in IDENTITY else f"{rows[0]}"
         raise DataError(
             f"{name} has no value in event {event} ({len(rows)} such events in this batch): "
-            "fill the values in, or leave the events out"
+            "fill in the values, or leave the events out"
         )
 
 
 def plain_column(name: str, column: ak.Array) -> ColumnData:
-    """Return an awkward column as plain arrays, or say why a trigger cannot read it."""
+    """Return an awkward column as plain arrays; raises for other types than numbers and lists of numbers."""
     layout = column.layout
     text = layout.parameter("__array__") in ("string", "bytestring")
     if layout.is_list and not layout.is_regular and not text and layout.purelist_depth == 2:
         packed = layout.to_ListOffsetArray64(True).to_packed()
-        if packed.content.is_unknown:  # lists that are all empty
+        if packed.content.is_unknown:  # all lists are empty
             return Jagged(packed.offsets.data, np.empty(0, np.float32))
         if packed.content.is_numpy:
             return Jagged(packed.offsets.data, packed.content.data)
@@ -204,6 +203,6 @@ def plain_column(name: str, column: ak.Array) -> ColumnData:
         found = np.empty(0, object)
     if found.dtype.kind not in "biuf":
         raise DataError(
-            f"a trigger cannot read the column {name!r} of type {column.type.content}: it takes numbers and lists of numbers"
+            f"the column {name!r} has the type {column.type.content}: a trigger reads only numbers and lists of numbers"
         )
     return found

@@ -1,4 +1,4 @@
-"""Foreign errors of readers, mapped once: whatever a library raises on a bad file becomes one sentence."""
+"""Map the errors that libraries raise on bad files to BrokenFileError, in one place."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tamis._base import (
     UnreadableFileError,
 )
 
-# A corrupt length, offset or type code sends a reader down any of its paths: every one of these has been seen.
-# NumPy parses the header of npy as Python, hence SyntaxError; MemoryError is among them because a corrupt length asks for more memory than there is.
+# A corrupt length, offset or type code may lead a reader anywhere: each of these errors has been observed.
+# SyntaxError: NumPy parses the header of npy as Python. MemoryError: a corrupt length requests too much memory.
 FOREIGN: tuple[type[Exception], ...] = (
     ArithmeticError,
     AssertionError,
@@ -44,8 +44,8 @@ FOREIGN: tuple[type[Exception], ...] = (
 
 NOT_FOUND = 404
 
-# what reads a protocol of fsspec, where it is not the extra `remote`
-LIBRARIES = {
+# packages for fsspec's protocols that the extra `remote` does not include
+PROTOCOL_LIBRARIES = {
     "s3": "s3fs",
     "gs": "gcsfs",
     "gcs": "gcsfs",
@@ -56,10 +56,10 @@ LIBRARIES = {
 
 
 class BrokenFileError(UnreadableFileError):
-    """A file that cannot be read at all, or not past an entry."""
+    """A file that cannot be read, or only up to an entry."""
 
     def __init__(self, url: str, reason: str, entry: int = 0, entries: int | None = None) -> None:
-        """Say how far the file could be read and why not further."""
+        """Store the reason, and the entry up to which the file could be read."""
         self.url, self.reason, self.entry, self.entries = url, reason, entry, entries
         reached = f" past entry {entry} of {entries}" if entries is not None else ""
         super().__init__(f"{url} cannot be read{reached}: {reason}")
@@ -71,15 +71,15 @@ class BrokenFileError(UnreadableFileError):
 
 @contextlib.contextmanager
 def reading(url: str, *also: type[Exception]) -> Iterator[None]:
-    """Turn every foreign error of a reader into a BrokenFileError that names the file."""
+    """Convert errors of libraries, and those in `also`, to a BrokenFileError that names the file."""
     try:
         yield
     except TamisError:
         raise
     except ImportError as error:
-        library = LIBRARIES.get(url.partition("://")[0], "'tamis[remote]'")
+        library = PROTOCOL_LIBRARIES.get(url.partition("://")[0], "'tamis[remote]'")
         raise MissingExtraError(
-            f"{url} needs a library that is not there ({error}): pip install {library}"
+            f"{url} needs a library that is not installed ({error}): pip install {library}"
         ) from error
     except (*FOREIGN, *also) as error:
         raise BrokenFileError(url, _reason(error)) from error
@@ -87,7 +87,7 @@ def reading(url: str, *also: type[Exception]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def of_file(file: str) -> Iterator[None]:
-    """Name the file in whatever is wrong with its events."""
+    """Add the name of the file to errors in its events."""
     try:
         yield
     except (InputMismatchError, MissingColumnError) as error:
@@ -97,9 +97,8 @@ def of_file(file: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first line of an error, short, with a word on what it usually means."""
-    told = f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
-    for cause in _chain(error):  # fsspec calls whatever a server answers a file that is not found
+    """Return a short description of an error: what it usually means, and its first line."""
+    for cause in _chain(error):  # fsspec raises FileNotFoundError for any status of a server
         status = getattr(cause, "status", None)
         if isinstance(status, int) and status != NOT_FOUND:
             return f"the server answered {status} ({_first_line(cause)})"
@@ -110,8 +109,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, PermissionError):
         return "permission denied"
     if isinstance(error, ValueError) and "Protocol not known" in str(error):
-        return "fsspec knows no such protocol; known are file paths, http, https, and what fsspec has plug-ins for"
-    return f"truncated or corrupt ({told})"
+        return "unknown protocol: use a path, http, https, or a protocol for which fsspec has a plug-in"
+    return f"truncated or corrupt ({type(error).__name__}: {_first_line(error)})".replace(": )", ")")
 
 
 def _first_line(error: BaseException) -> str:

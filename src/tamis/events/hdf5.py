@@ -15,7 +15,7 @@ from tamis.events.failures import reading
 from tamis.events.locate import is_url
 from tamis.events.table import Dataset
 
-_FIELDS = 6  # how many fields of a compound type are told
+_FIELDS = 6  # of a compound type in a message
 
 
 class Hdf5File:
@@ -24,7 +24,7 @@ class Hdf5File:
     def __init__(self, url: str) -> None:
         """Open the file and list its datasets."""
         self._url = url
-        # fsspec closes the archive or connection under a file together with what opened it: that is kept too
+        # keep the opener: fsspec closes the archive or connection under a file when the opener is collected
         self._opener = fsspec.open(url, "rb") if is_url(url) else None
         with reading(url):
             self._handle: Any = self._opener.open() if self._opener else None
@@ -58,7 +58,7 @@ class Hdf5File:
 
 
 def _list(file: Any) -> tuple[dict[str, Dataset], dict[str, str]]:
-    """Return the datasets of numbers, and what else there is: name -> what it is."""
+    """Return the datasets of numbers, and all other objects: name -> description."""
     found: dict[str, Dataset] = {}
     others: dict[str, str] = {}
 
@@ -72,7 +72,7 @@ def _list(file: Any) -> tuple[dict[str, Dataset], dict[str, str]]:
 
     def note_link(name: str, link: Any) -> None:
         if isinstance(link, h5py.ExternalLink):
-            others[name] = f"a link into another file: give {link.filename} itself"
+            others[name] = f"a link into another file: read {link.filename} instead"
 
     file.visititems(note)
     file.visititems_links(note_link)

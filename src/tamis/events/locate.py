@@ -1,4 +1,4 @@
-"""Finding input files: globs, folders, URLs, and the format by what is in the file."""
+"""Find input files by paths, globs and URLs, and their format by content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from tamis._base import UnreadableFileError, UsageError, close_matches, did_you_mean
 from tamis.events.failures import BrokenFileError, reading
 
-# the first bytes of a file -> what it is
+# first bytes of a file -> format
 MAGIC = {
     b"root": "root",
     b"PAR1": "parquet",
@@ -22,12 +22,12 @@ MAGIC = {
 
 
 ARRAY_KINDS = frozenset(["hdf5", "npy", "npz"])
-# names that tell what is in a file that cannot be looked into
+# used if no file can be opened
 ARRAY_SUFFIXES = frozenset([".h5", ".hdf5", ".npy", ".npz"])
 
 
 def holds_arrays(paths: Iterable[str | Path]) -> bool:
-    """Tell whether the files hold arrays rather than events: by the first that can be read, else by their names."""
+    """Return whether files have arrays rather than events: by the first readable one, else by their names."""
     found = expand(paths)
     for path in found:
         with contextlib.suppress(UnreadableFileError):
@@ -36,12 +36,12 @@ def holds_arrays(paths: Iterable[str | Path]) -> bool:
 
 
 def is_url(path: str) -> bool:
-    """Tell whether a path is for fsspec rather than for the local file system."""
+    """Return whether a path is a URL for fsspec rather than a local path."""
     return "://" in path
 
 
 def local_path(path: str) -> Path | None:
-    """Return where a path or URL (`file:///x`, `simplecache::file:///x`) lies on this machine, or None."""
+    """Return the local path of a path or URL (`file:///x`, `simplecache::file:///x`), or None."""
     inner = path.rpartition("::")[2] if is_url(path) else path
     protocol, mark, rest = inner.partition("://")
     if not mark:
@@ -50,23 +50,23 @@ def local_path(path: str) -> Path | None:
 
 
 def expand(paths: str | Path | Iterable[str | Path]) -> list[str]:
-    """Return the files that paths, globs and URLs name; the files of a glob come sorted."""
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not given:
+    """Return the files of paths, globs and URLs; the files of a glob are sorted."""
+    patterns = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not patterns:
         raise UsageError("no input file was given")
-    return [found for path in given for found in _expand_one(os.fspath(path))]
+    return [found for path in patterns for found in _expand_one(os.fspath(path))]
 
 
 def _expand_one(path: str) -> list[str]:
     if is_url(path):
         return _expand_url(path) if "*" in path else [path]
     if Path(path).is_dir():
-        inside = _near_in_folder(Path(path) / "*.root")
+        inside = _similar_files(Path(path) / "*.root")
         raise UsageError(f"{path} is a folder: give its files, such as {path.rstrip('/')}/*.root{inside}")
     if glob.has_magic(path) and not Path(path).exists():
         found = sorted(glob.glob(path, recursive=True))
         if not found:
-            raise UsageError(f"no file matches {path!r}{_near_in_folder(Path(path))}")
+            raise UsageError(f"no file matches {path!r}{_similar_files(Path(path))}")
         return found
     return [path]
 
@@ -86,8 +86,8 @@ def _expand_url(url: str) -> list[str]:
     ]
 
 
-def _near_in_folder(path: Path) -> str:
-    """Return a clause that names files of a path's folder that look like it."""
+def _similar_files(path: Path) -> str:
+    """Return a clause with the files of a path's folder that have similar names."""
     folder = path.parent
     if not folder.is_dir():
         return f"; there is no folder {folder}"
@@ -96,7 +96,7 @@ def _near_in_folder(path: Path) -> str:
     )
     near = close_matches(path.name.replace("*", ""), names)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else did_you_mean(path.name, names)
-    return f"; {hint}" if hint else f"; {folder} holds {len(names)} other files"
+    return f"; {hint}" if hint else f"; {folder} has {len(names)} other files"
 
 
 def head(url: str, count: int) -> bytes:
@@ -115,7 +115,7 @@ def head(url: str, count: int) -> bytes:
 def sniff(url: str) -> str:
     """Return the format of a file by its first bytes: root, parquet, hdf5, npy or npz."""
     if not is_url(url) and not Path(url).exists():
-        raise BrokenFileError(url, f"there is no such file{_near_in_folder(Path(url))}")
+        raise BrokenFileError(url, f"there is no such file{_similar_files(Path(url))}")
     if not is_url(url) and Path(url).is_dir():
         raise BrokenFileError(url, "it is a folder")
     first = head(url, 8)
@@ -124,5 +124,5 @@ def sniff(url: str) -> str:
             return kind
     found = f"it begins with {first!r}" if first else "it is empty"
     raise UnreadableFileError(
-        f"{url} is of no known format: {found}; known are ROOT, Parquet, HDF5, npy and npz"
+        f"{url} has an unknown format: {found}; supported are ROOT, Parquet, HDF5, npy and npz"
     )

@@ -1,4 +1,4 @@
-"""NumPy's own files: npy, and npz with several arrays; never a pickle."""
+"""NumPy files: npy, and npz with several arrays; pickles are never loaded."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PICKLED = "Python objects (a pickle), which are never loaded"
 
 
 class NumpyFile:
-    """The arrays of an npy or npz file; a local npy is mapped rather than loaded."""
+    """The arrays of an npy or npz file; a local npy file is memory-mapped."""
 
     def __init__(self, url: str, kind: str) -> None:
-        """Open the file; the arrays of an npz are read as a whole, as that format has no other way."""
+        """Open the file; the arrays of an npz file are loaded, as its format allows no partial reading."""
         self._url = url
         self.others: dict[str, str] = {}
         with reading(url):
             self._arrays = self._load(url, kind)
         if kind == "npy" and self.others:
-            raise UnreadableFileError(f"{url} holds {PICKLED}: save numbers, such as array.astype('float32')")
+            raise UnreadableFileError(f"{url} has {PICKLED}: save numbers, such as array.astype('float32')")
         self._datasets = {}
         for name, array in self._arrays.items():
             if array.dtype.kind in "biuf":
@@ -38,18 +38,18 @@ class NumpyFile:
 
     def _load(self, url: str, kind: str) -> dict[str, Any]:
         if kind == "npy" and not is_url(url):
-            return self._take(Path(url).stem, lambda: np.load(url, mmap_mode="r", allow_pickle=False))
+            return self._load_one(Path(url).stem, lambda: np.load(url, mmap_mode="r", allow_pickle=False))
         with fsspec.open(url, "rb") as handle:
             if kind == "npy":
-                return self._take(Path(url).stem, lambda: np.load(handle, allow_pickle=False))
+                return self._load_one(Path(url).stem, lambda: np.load(handle, allow_pickle=False))
             archive = np.load(handle, allow_pickle=False)
             arrays: dict[str, Any] = {}
             for name in archive.files:
-                arrays |= self._take(name, partial(archive.__getitem__, name))
+                arrays |= self._load_one(name, partial(archive.__getitem__, name))
             return arrays
 
-    def _take(self, name: str, load: Callable[[], Any]) -> dict[str, Any]:
-        """Return an array under its name; one of Python objects goes to the others, as it is a pickle."""
+    def _load_one(self, name: str, load: Callable[[], Any]) -> dict[str, Any]:
+        """Return {name: array}; an array of Python objects, which is a pickle, is recorded in `others` instead."""
         try:
             return {name: load()}
         except ValueError as error:
@@ -71,5 +71,5 @@ class NumpyFile:
             return np.array(self._arrays[name][start:stop])
 
     def close(self) -> None:
-        """Forget the arrays."""
+        """Release the arrays."""
         self._arrays = {}

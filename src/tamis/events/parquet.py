@@ -1,4 +1,4 @@
-"""Events in Parquet: one column per branch, streamed by row groups in both directions."""
+"""Events in Parquet: one column per branch, read and written by row groups."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tamis.events.failures import FOREIGN, reading
 from tamis.events.locate import is_url
 from tamis.events.table import probe
 
-_BATCH_EVENTS = 2048  # what is decoded at a time, so that one huge row group does not fill the memory
-_BUFFER_BYTES = 1 << 20  # what is fetched at a time of a column, instead of all of it in a row group
-_ERRORS: tuple[type[Exception], ...] = (pa.ArrowException,)
+_BATCH_EVENTS = 2048  # decoded at a time, so that a huge row group does not fill the memory
+_BUFFER_BYTES = 1 << 20  # fetched at a time of a column, instead of the whole row group
+_ARROW_ERRORS: tuple[type[Exception], ...] = (pa.ArrowException,)
 
 
 class ParquetSink:
@@ -47,13 +47,13 @@ class ParquetSink:
 def open_sink(
     path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
 ) -> ParquetSink:
-    """Open a Parquet file for batches of one schema; facts go into its metadata, and lists need no counters."""
+    """Open a Parquet file for batches of one schema; facts go into its metadata, and counters are not needed."""
     del counters
     return ParquetSink(path, schema, facts)
 
 
 class ParquetTable:
-    """The columns of a Parquet file; a column of records is taken apart into `Collection_member`."""
+    """The columns of a Parquet file; the members of a column of records become `Collection_member`."""
 
     format = "Parquet"
     name = "table"
@@ -61,18 +61,18 @@ class ParquetTable:
     def __init__(self, url: str) -> None:
         """Read the footer."""
         self.url = url
-        # fsspec closes the archive or connection under a file together with what opened it: that is kept too
+        # keep the opener: fsspec closes the archive or connection under a file when the opener is collected
         self._opener = fsspec.open(url, "rb") if is_url(url) else None
-        with reading(url, *_ERRORS):
+        with reading(url, *_ARROW_ERRORS):
             self._handle = self._opener.open() if self._opener else pa.OSFile(url)
         try:
-            with reading(url, *_ERRORS):
-                # pre-buffering is pyarrow's default, and keeps every row group in memory until the file is closed
+            with reading(url, *_ARROW_ERRORS):
+                # pre-buffering, pyarrow's default, keeps every row group in memory until the file is closed
                 self._file = pq.ParquetFile(
                     self._handle, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
                 )
                 self.entries = int(self._file.metadata.num_rows)
-                self._arrow: pa.Schema = self._file.schema_arrow  # pyarrow makes it anew on every access
+                self._arrow: pa.Schema = self._file.schema_arrow  # pyarrow builds it on every access
                 self._paths = dict(_columns(self._arrow))
                 self.columns, self.opaque = self._types()
         except BaseException:
@@ -80,13 +80,11 @@ class ParquetTable:
             raise
         self.hidden: dict[str, str] = {}
         self._stream: Iterator[pa.RecordBatch] = iter(())
-        self._streamed: tuple[tuple[str, ...], int] | None = (
-            None  # the columns and the row that the stream is at
-        )
+        self._streamed: tuple[tuple[str, ...], int] | None = None  # columns and next row of the stream
         self._rest: pa.RecordBatch | None = None
 
     def _types(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return columns and opaque: name -> type; awkward has no counterpart of some of Arrow's types, such as decimal and map."""
+        """Return columns (name -> type) and opaque: awkward has no decimal and map types, among others."""
         columns: dict[str, str] = {}
         opaque: dict[str, str] = {}
         for name, path in self._paths.items():
@@ -97,12 +95,12 @@ class ParquetTable:
                     if len(path) == 1
                     else str(array_of(pa.array([], arrow), path[1:]).type.content)
                 )
-            except (*FOREIGN, *_ERRORS):
+            except (*FOREIGN, *_ARROW_ERRORS):
                 opaque[name] = f"unsupported type {arrow}"
         return columns, opaque
 
     def clusters(self, names: Sequence[str]) -> list[int]:
-        """Return the rows at which a row group begins."""
+        """Return the first row of each row group."""
         del names
         groups = range(self._file.num_row_groups)
         return [0, *accumulate(self._file.metadata.row_group(group).num_rows for group in groups)][:-1]
@@ -112,7 +110,7 @@ class ParquetTable:
         return {}
 
     def bytes_per_event(self, names: Sequence[str]) -> float:
-        """Return the bytes of the first events, per event: encoded pages tell little about their values."""
+        """Return the bytes per event of the first events, since the size of encoded pages says little."""
         return probe(self, names)
 
     def sizes(self, name: str) -> tuple[int | None, int | None]:
@@ -130,8 +128,8 @@ class ParquetTable:
         return compressed, uncompressed
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
-        """Read a range of rows; a range that follows on the last one goes on where that one stopped."""
-        with reading(self.url, *_ERRORS):
+        """Read a range of rows; a range that follows the last one continues the same stream."""
+        with reading(self.url, *_ARROW_ERRORS):
             tops = tuple(dict.fromkeys(self._paths[name][0] for name in names))
             if self._streamed != (tops, start):
                 self._seek(tops, start)
@@ -144,7 +142,7 @@ class ParquetTable:
         return pa.schema([self._arrow.field(top) for top in tops])
 
     def _seek(self, tops: tuple[str, ...], start: int) -> None:
-        """Begin a stream at the row group that holds the row, and drop the rows before it."""
+        """Start a stream at the row group of a row, and skip the rows before it."""
         self._streamed = None
         group, row = 0, 0
         while group < self._file.num_row_groups - 1:
@@ -165,7 +163,7 @@ class ParquetTable:
             batch = self._rest if self._rest is not None else next(self._stream, None)
             self._rest = None
             if batch is None:
-                return  # too few rows: the caller counts
+                return  # too few rows: the caller checks
             if batch.num_rows > count:
                 self._rest = batch.slice(count)
                 batch = batch.slice(0, count)
@@ -180,7 +178,7 @@ class ParquetTable:
 
 
 def _columns(schema: pa.Schema) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield (column, path); members of records and of lists of records are columns of their own."""
+    """Yield (column, path); members of records and of lists of records are separate columns."""
     for field in schema:
         kind = field.type
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):

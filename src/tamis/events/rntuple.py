@@ -1,4 +1,4 @@
-"""Events in a ROOT RNTuple, its columns named as those of the TTree that it stands for."""
+"""Events in a ROOT RNTuple, with the column names of the corresponding TTree."""
 
 from __future__ import annotations
 
@@ -14,21 +14,19 @@ from tamis.events.failures import reading
 from tamis.events.table import probe
 
 _CARDINALITY = re.compile(r"ROOT::RNTupleCardinality<(?:std::)?(u?int\d+)_t>")
-_ANONYMOUS = re.compile(
-    r"_collection\d+"
-)  # what ROOT's importer calls the list under the columns of a collection
+_ANONYMOUS = re.compile(r"_collection\d+")  # ROOT's importer gives this name to the list of a collection
 _SIMPLE = re.compile(r"(ROOT::VecOps::RVec<|std::vector<)?(?:std::)?(float|double|bool|u?int\d+_t)>?")
-_FEW = 64
-_NUMBERS = {"float": "float32", "double": "float64", "bool": "bool"}
+_FEW = 64  # fields that are read one by one
+_CPP_NUMBERS = {"float": "float32", "double": "float64", "bool": "bool"}
 
 
 class NtupleTable:
-    """The fields of an RNTuple; collections of records are taken apart into `Collection_member`."""
+    """The fields of an RNTuple; the members of collections of records become `Collection_member`."""
 
     format = "ROOT RNTuple"
 
     def __init__(self, url: str, file: Any, name: str, errors: tuple[type[Exception], ...]) -> None:
-        """Look at the fields; nothing is read yet."""
+        """Read the header, but no data."""
         self.url, self.name = url, name
         self._file, self._errors = file, errors
         self._ntuple = file[name]
@@ -50,7 +48,7 @@ class NtupleTable:
                     columns[name] = _simple(typename)
                     if not columns[name]:
                         others[name] = path
-            if others:  # uproot takes milliseconds per field for this, so it is asked only where it must be
+            if others:  # takes uproot milliseconds per field
                 form, _ = self._ntuple.to_akform(
                     filter_field=_only([".".join(path) for path in others.values()])
                 )
@@ -59,7 +57,7 @@ class NtupleTable:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Return what holds data."""
+        """Return the columns that hold data."""
         return self._types[0]
 
     @property
@@ -72,11 +70,11 @@ class NtupleTable:
         return {}
 
     def bytes_per_event(self, names: Sequence[str]) -> float:
-        """Return the bytes of the first events, per event."""
+        """Return the bytes per event of the first events."""
         return probe(self, names)
 
-    def sizes(self, name: str) -> tuple[int | None, int | None]:  # noqa: ARG002 - pages of a field are not summed
-        """Return nothing: pages are shared between a column and its aliases."""
+    def sizes(self, name: str) -> tuple[int | None, int | None]:  # noqa: ARG002 - part of the interface
+        """Return None twice, since pages are shared between a column and its aliases."""
         return None, None
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
@@ -86,7 +84,7 @@ class NtupleTable:
         paths = {name: self._fields[name] for name in names}
         with reading(self.url, *self._errors):
             if len(paths) <= _FEW and all(len(path) == 1 for path in paths.values()):
-                # going through all fields of a NanoAOD costs uproot seconds; a few are faster one by one
+                # searching the fields of a NanoAOD takes uproot seconds; a few are faster one by one
                 arrays = {
                     path[0]: self._ntuple[path[0]].array(entry_start=start, entry_stop=stop, array_cache=None)
                     for path in paths.values()
@@ -114,28 +112,28 @@ class NtupleTable:
 
 
 def _simple(typename: str) -> str:
-    """Return the awkward type of a number or a list of numbers, or nothing."""
+    """Return the awkward type of a number or a list of numbers, or an empty string."""
     match = _SIMPLE.fullmatch(typename)
     if not match:
         return ""
-    number = _NUMBERS.get(match[2], match[2].removesuffix("_t"))
+    number = _CPP_NUMBERS.get(match[2], match[2].removesuffix("_t"))
     return f"var * {number}" if match[1] else number
 
 
 def _only(paths: Sequence[str]) -> Any:
-    wanted = set(paths)
-    return lambda field: field.path in wanted
+    requested = set(paths)
+    return lambda field: field.path in requested
 
 
 def _columns(ntuple: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield (column, path of the field); ROOT forbids dots in fields, and ATLAS writes a colon instead."""
+    """Yield (column, path of the field); ROOT forbids dots in field names, for which ATLAS writes colons."""
     fields = {field.name: field for field in ntuple.fields}
     for top, field in fields.items():
         plain = top.replace(":", ".")
         members = _members(field)
         for member in members:
             name = member if _ANONYMOUS.fullmatch(top) else f"{plain}_{member}"
-            if name not in fields:  # else a projected field of that name is there, and is the same
+            if name not in fields:  # otherwise there is a projected field with the same data
                 yield name, (top, member)
         if not members:
             yield plain, (top,)
@@ -143,7 +141,7 @@ def _columns(ntuple: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _members(field: Any) -> list[str]:
     """Return the members of a record, or of a list of records, that is one level deep."""
-    if field.typename:  # a class, a vector or a number; what ROOT takes apart has no type name
+    if field.typename:  # a class, a vector or a number; split collections have no type name
         return []
     return [member.name for member in field.fields]
 

@@ -1,4 +1,4 @@
-"""Events to a ROOT TTree as NanoAOD has it: flat branches, one counter `nFatJet` for all of `FatJet_*`."""
+"""Write events to a ROOT TTree in the style of NanoAOD: flat branches, one counter `nFatJet` for all `FatJet_*`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 TREE = "Events"
 TITLE = "Events"
 BASKETS = 4
-_TYPE = re.compile(r"(?:(?P<list>var \* )|(?P<sizes>(?:\d+ \* )*))(?P<number>\w+)")
-_KINDS = (
+_COLUMN_TYPE = re.compile(r"(?:(?P<list>var \* )|(?P<sizes>(?:\d+ \* )*))(?P<number>\w+)")
+_ROOT_TYPES = (
     "bool",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
     "float32",
     "float64",
 )
-_WRITTEN_AS = {kind: kind for kind in _KINDS} | {"float16": "float32"}
+_WRITTEN_AS = {kind: kind for kind in _ROOT_TYPES} | {"float16": "float32"}
 
 
 def counter_name(column: str) -> str:
@@ -48,12 +48,12 @@ class RootSink:
         self._named = dict(counters)
         self._counters = {self._counter(c.name) for c in columns if c.type.startswith("var")}
         branches = {c.name: _branch_type(c) for c in columns if c.name not in self._counters}
-        # LZ4 carries a checksum, so that a flipped bit is found on reading, and is read several times faster
+        # LZ4 has a checksum, which detects flipped bits, and is several times faster to read
         self._file = uproot.recreate(path, compression=uproot.LZ4(4))
         try:
             for name, text in facts.items():
                 self._file[name.replace(".", "_")] = text
-            # the header has room for so many baskets; when they are full it is written anew with room for twice as many
+            # the header has room for a number of baskets; when full, it is rewritten with twice the room
             with linear_headers():
                 self._tree = self._file.mktree(
                     TREE,
@@ -74,11 +74,11 @@ class RootSink:
         """Write one batch."""
         if not len(table):
             return
-        data, given = {}, {}
+        data, counters = {}, {}
         counts: dict[str, tuple[str, np.ndarray]] = {}
         for name, column in zip(table.column_names, table.columns, strict=True):
             if name in self._counters:
-                given[name] = column.to_numpy()
+                counters[name] = column.to_numpy()
                 continue
             array = array_of(column)
             data[name] = array.layout.data if array.layout.is_numpy else array
@@ -89,14 +89,14 @@ class RootSink:
             ):
                 self._check_counts(name, np.diff(array.layout.offsets.data), counts)
         for counter, (name, lengths) in counts.items():
-            if counter in given and not np.array_equal(given[counter], lengths):
+            if counter in counters and not np.array_equal(counters[counter], lengths):
                 raise DataError(f"the column {counter} does not count the objects of {name}")
         self._tree.extend(data)
 
     def _check_counts(
         self, name: str, lengths: np.ndarray, counts: dict[str, tuple[str, np.ndarray]]
     ) -> None:
-        """Refuse two columns of one collection with different numbers of objects: they cannot share a counter."""
+        """Raise if two columns of a collection have different numbers of objects, as they share a counter."""
         counter = self._counter(name)
         first, expected = counts.setdefault(counter, (name, lengths))
         if not np.array_equal(expected, lengths):
@@ -113,12 +113,12 @@ class RootSink:
 def open_sink(
     path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
 ) -> RootSink:
-    """Open a ROOT file for batches of one schema; facts become strings beside the tree."""
+    """Open a ROOT file for batches of one schema; facts become strings next to the tree."""
     return RootSink(path, schema, facts, counters)
 
 
 def tree_holds(column: Column) -> bool:
-    """Tell whether a ROOT tree can hold a column."""
+    """Return whether a ROOT tree can hold a column."""
     try:
         _branch_type(column)
     except DataError:
@@ -127,15 +127,15 @@ def tree_holds(column: Column) -> bool:
 
 
 def _branch_type(column: Column) -> object:
-    """Return what uproot wants to be told of a column; it writes numbers, rows of numbers, lists of numbers, and texts."""
+    """Return the type of a column for `mktree`: numbers, fixed-size rows of numbers, lists of numbers, or strings."""
     if column.type == "string":
         return "string"
-    match = _TYPE.fullmatch(column.type)
+    match = _COLUMN_TYPE.fullmatch(column.type)
     if match is None or match["number"] not in _WRITTEN_AS:
         raise DataError(
             f"a ROOT tree cannot hold {column.name!r} of type {column.type}: drop the column, or write Parquet"
         )
     number = np.dtype(_WRITTEN_AS[match["number"]])
-    if match["list"]:  # not as text, which uproot would parse anew each time
+    if match["list"]:  # not as text, which uproot would parse every time
         return ak.types.ListType(ak.types.NumpyType(str(number)))
     return np.dtype((number, tuple(int(size) for size in match["sizes"].split(" * ")[:-1])))

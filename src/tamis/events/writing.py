@@ -1,4 +1,4 @@
-"""Writing events: atomic, streamed, the format chosen by the suffix."""
+"""Write events, atomically and streamed, in the format of the suffix."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ if TYPE_CHECKING:
 
 # Large enough that a basket or row group compresses well, small enough that a batch of writers fits in memory.
 FLUSH_BYTES = 32_000_000
-FLUSH_BYTES_PER_COLUMN = (
-    40_000  # a basket or column chunk costs as much as some thousand bytes, whatever it holds
-)
-MOST_PENDING = 64  # batches; many small ones would take more memory for their bounds than for their data
+FLUSH_BYTES_PER_COLUMN = 40_000  # a basket or column chunk has an overhead of some thousand bytes
+MOST_PENDING = 64  # batches; many small ones take more memory for their metadata than for their data
 
-# suffix -> the module that writes it; imported on use, so that `import tamis.events` stays light
+# suffix -> module of the writer; imported on use, to keep `import tamis.events` light
 WRITERS = {".root": "tamis.events.root_writer", ".parquet": "tamis.events.parquet"}
 
 
 class Sink(Protocol):
-    """What a format provides: it takes batches of one schema, and is closed once."""
+    """The interface of a format: it writes batches of one schema, and is closed once."""
 
     def append(self, table: pa.Table) -> None:
         """Write one batch."""
@@ -36,7 +34,7 @@ class Sink(Protocol):
 
 
 class EventWriter:
-    """Collects batches of one schema and hands them on in pieces worth compressing."""
+    """Collects batches of one schema and writes them in pieces large enough for compression."""
 
     def __init__(
         self,
@@ -46,7 +44,7 @@ class EventWriter:
         facts: Mapping[str, str] | None = None,
         counters: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare to write to `part`, which becomes `path` at success; the file is opened by the first batch."""
+        """Prepare to write to `part`, which becomes `path` on success; the first batch opens the file."""
         self.path = path
         self.events_written = 0
         self._part = part
@@ -83,7 +81,7 @@ class EventWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Hand on what is pending; a file without any batch, even an empty one, has no columns and is refused."""
+        """Write the pending batches; raises if there was no batch at all, as the columns are unknown."""
         if self._schema is None:
             raise UsageError(
                 f"nothing was written to {self.path}: write at least one batch (an empty one carries the columns)"
@@ -111,15 +109,15 @@ def open_writer(
     facts: Mapping[str, str] | None = None,
     counters: Mapping[str, str] | None = None,
 ) -> Iterator[EventWriter]:
-    """Open a ROOT or Parquet file for writing; it takes its name only when the block ends without an error.
+    """Open a ROOT or Parquet file for writing; it appears only if the block ends without an error.
 
-    `facts` are texts that are kept in the file: where the events come from. `counters` names the branch that counts the
-    entries of a column in ROOT, where that is not the one of its collection.
+    `facts` are strings to store in the file, such as provenance. `counters` maps a column to its counter branch in ROOT, if
+    that is not the one of its collection.
     """
     target = Path(path)
     if target.suffix not in WRITERS:
         hint = did_you_mean(target.suffix, WRITERS)
-        raise UsageError(f"cannot tell from {target.name!r} what to write; {hint}")
+        raise UsageError(f"unknown suffix of {target.name!r}: use .root or .parquet; {hint}")
     if target.is_dir():
         raise UsageError(f"cannot write {target}: it is a folder")
     with atomic_path(target) as part:
@@ -150,12 +148,12 @@ def _check_types(schema: pa.Schema, path: Path) -> None:
     if unknown:
         raise DataError(
             f"cannot write {path}: {', '.join(unknown)} is empty and has no type; "
-            "give it one, such as ak.values_astype(column, 'float32')"
+            "convert it, for example with ak.values_astype(column, 'float32')"
         )
 
 
 def _check_same(first: pa.Schema, other: pa.Schema, path: Path) -> None:
-    """Refuse a batch with other columns or types; Arrow may have more than one of its own for one of awkward's."""
+    """Raise if a batch has other columns or types than the first; several Arrow types may match one awkward type."""
     from tamis.events.arrow import columns_of_schema
 
     one, two = columns_of_schema(first), columns_of_schema(other)
@@ -172,5 +170,5 @@ def _difference(first: tuple[Column, ...], other: tuple[Column, ...], path: Path
             return f"{path}: column {name!r} is {found[name]} in a batch, but {kind} in the first"
     extra = [name for name in found if name not in known]
     if extra:
-        return f"{path}: a batch has the column {extra[0]!r} that the first batch had not"
-    return f"{path}: a batch has its columns in another order than the first batch"
+        return f"{path}: a batch has the column {extra[0]!r} that the first batch did not have"
+    return f"{path}: a batch has its columns in a different order than the first batch"

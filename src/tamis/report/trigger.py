@@ -8,7 +8,7 @@ import numpy as np
 
 from tamis.report.canvas import INK, colour, label, new_figure, plain_log
 from tamis.report.content import Cell, PageTable, Picture, Row, number, significant, words
-from tamis.trigger import HistogramSum, RunSummary, TimeLine, account, beside
+from tamis.trigger import HistogramSum, RunSummary, TimeLine, account, concurrent_times
 
 TIME_PARTS = ("filter", "python", "features", "model", "input and output", "framework", "run")
 SMALL_SHARE = 0.002  # of the run; smaller lines are not drawn
@@ -50,7 +50,7 @@ def _shares(run: RunSummary, suffix: str) -> Picture:
 
 def _spread(run: RunSummary, suffix: str) -> Picture | None:
     """Draw the distribution of the time per event; None if the run did not time single events."""
-    whole = next((line for line in beside(run) if line.label == "event"), None)
+    whole = next((line for line in concurrent_times(run) if line.label == "event"), None)
     if whole is None:
         return None
     time = run.times["event"]
@@ -119,7 +119,7 @@ def run_tables(run: RunSummary, note: str) -> list[PageTable]:
         PageTable(
             f"{run.menu}: time",
             ("step", "part", "events", "mean µs", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
-            tuple(_time_row(line, run.menu) for line in (*account(run), *beside(run))),
+            tuple(_time_row(line, run.menu) for line in (*account(run), *concurrent_times(run))),
             "Per event that reached the step. Reading runs in parallel with the computing and is not part of the sum.",
         ),
     ]

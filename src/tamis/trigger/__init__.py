@@ -1,8 +1,8 @@
-"""The way from events to decisions: menus, their runs, and plain scoring."""
+"""Trigger menus, their runs over files of events, and scoring without a menu."""
 
 from tamis.trigger.decide import Decisions, Laps, Outcome, Reason, decide_batch
 from tamis.trigger.menu import (
-    Compiled,
+    CompiledMenu,
     Menu,
     MenuSource,
     PathSpec,
@@ -19,14 +19,14 @@ from tamis.trigger.run import (
     RunSummary,
     TimeLine,
     account,
-    beside,
+    concurrent_times,
     process_start_ns,
     read_decisions,
     read_summary,
     run_menu,
 )
 from tamis.trigger.score import (
-    Scored,
+    ScoredBatch,
     features_of,
     inputs_of_events,
     score_batch,
@@ -36,7 +36,7 @@ from tamis.trigger.scored_files import ScoringFacts, score_files
 from tamis.trigger.stages import Cut, Expression, UserStage, find_cut, parse_expression, stage
 
 __all__ = [
-    "Compiled",
+    "CompiledMenu",
     "Cut",
     "Decisions",
     "Expression",
@@ -48,7 +48,7 @@ __all__ = [
     "PathSpec",
     "Reason",
     "RunSummary",
-    "Scored",
+    "ScoredBatch",
     "ScoringFacts",
     "Source",
     "StageSpec",
@@ -56,8 +56,8 @@ __all__ = [
     "TimeLine",
     "UserStage",
     "account",
-    "beside",
     "compile_menu",
+    "concurrent_times",
     "decide_batch",
     "features_of",
     "find_cut",

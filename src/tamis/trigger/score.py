@@ -1,4 +1,4 @@
-"""Scoring: events in, features made, the session called, scores out with the identity of their events."""
+"""Score events: build features, call the session, and return scores with the identity of their events."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from tamis.features import (
     input_rows,
 )
 
-PIECE_BYTES = 32_000_000  # of a model's inputs: so much is made of events at a time
+PIECE_BYTES = 32_000_000  # of a model's inputs that are built at a time
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The rows of a batch of events: one per jet, frame or lepton, as the model's features have it; an event may have none.
+class ScoredBatch:
+    """The scored rows of a batch of events: one per jet, frame or lepton, depending on the model's features.
 
-    Rows stand in the order of their events, those of one event in the order of its feature. `about` is what the feature
-    tells of each: `jet`, its number among the jets of its event, or `eta`, `phi` and `pt` of the seed of a frame.
+    An event has any number of rows; rows are in the order of their events. `about` has the columns with which the feature
+    describes a row: `jet`, its index among the jets of its event, or `eta`, `phi` and `pt` of the seed of a frame.
     """
 
     identity: np.ndarray  # (rows, 3): run, luminosity block, event
     about: Mapping[str, np.ndarray]
     outputs: dict[str, np.ndarray]
-    columns: dict[str, np.ndarray]  # that were asked for
+    columns: dict[str, np.ndarray]  # the requested extra columns
     events: int
     events_with_rows: int
     feature_ns: int
@@ -48,7 +48,7 @@ class Scored:
 
 def score_events(
     session: Session, files: Sequence[str] | EventReader, *, extra: Sequence[str] = ()
-) -> Iterator[Scored]:
+) -> Iterator[ScoredBatch]:
     """Score every event of the files, chunk by chunk; `extra` names columns to keep with the rows."""
     features = check_scores(session)
     reader = (
@@ -63,12 +63,12 @@ def score_events(
             yield scored
 
 
-def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> Scored:
-    """Score a batch of events; `extra` names columns of the events, or of the jets that the rows are about."""
+def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> ScoredBatch:
+    """Score a batch of events; `extra` names columns of the events, or of the jets of the rows, to return as well."""
     features = check_scores(session)
-    there = [name for name in extra if name in events]
+    present = [name for name in extra if name in events]
     start = now_ns()
-    whole = frame_of(features, events, there)
+    whole = frame_of(features, events, present)
     feature_ns, score_ns = now_ns() - start, 0
     pieces, found = [], []
     for first, frame in _pieces(whole, events_at_once(session.bundle)):
@@ -78,11 +78,11 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
         outputs = run_rows(session, list(rows.inputs.values()))
         score_ns += now_ns() - middle
         feature_ns += middle - start
-        columns = {name: rows.take(frame, name) for name in there}
+        columns = {name: rows.take(frame, name) for name in present}
         pieces.append((first + rows.event, rows.about))
         found.append((outputs, columns))
     event = np.concatenate([event for event, _ in pieces])
-    return Scored(
+    return ScoredBatch(
         events.identity[event],
         _joined([about for _, about in pieces]),
         _joined([outputs for outputs, _ in found]),
@@ -95,13 +95,13 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
 
 
 def events_at_once(bundle: Bundle) -> int:
-    """Return of how many events the inputs may be in memory at a time: those of frames are large."""
+    """Return the number of events whose inputs are built at a time, limited by their bytes."""
     row_bytes = sum(golden[:1].nbytes for golden in bundle.golden.inputs.values())
     return max(1, PIECE_BYTES // max(1, row_bytes))
 
 
 def run_rows(session: Session, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Run any number of rows: a graph of a fixed batch gets the last one again until a batch is full."""
+    """Run any number of rows; for a model of fixed batch size the last row is repeated as padding."""
     count = len(rows[0])
     short = -count % (session.signature.fixed_batch or 1)
     arrays = [np.ascontiguousarray(row) for row in rows]
@@ -113,7 +113,7 @@ def run_rows(session: Session, rows: Sequence[np.ndarray]) -> dict[str, np.ndarr
 def inputs_of_events(
     bundle: Bundle, files: Sequence[str], most: int, *, tree: str | None = None, skip_bad_files: bool = False
 ) -> tuple[dict[str, np.ndarray], list[SkippedFile]]:
-    """Return a bundle's inputs for the first rows of some files, and the files that were given up."""
+    """Return a bundle's inputs for the first rows of some files, and the skipped files."""
     features = features_of(bundle)
     pieces: list[InputRows] = []
     reader = read_events(files, columns=columns_read(features), tree=tree, skip_bad_files=skip_bad_files)
@@ -122,9 +122,9 @@ def inputs_of_events(
         if sum(map(len, pieces)) >= most:
             break
     if not sum(map(len, pieces)):
-        told = "".join(f"; {entry.reason}" for entry in reader.skipped)
+        skipped = "".join(f"; {entry.reason}" for entry in reader.skipped)
         raise DataError(
-            f"no events of {', '.join(map(str, files))} have {_named(features)} to compare on{told}"
+            f"no events of {', '.join(map(str, files))} have {_named(features)} to compare on{skipped}"
         )
     return {
         name: np.concatenate([p.inputs[name] for p in pieces])[:most] for name in features
@@ -132,38 +132,38 @@ def inputs_of_events(
 
 
 def features_of(bundle: Bundle) -> dict[str, Feature]:
-    """Return the feature that every input is made with from events, or say for which one there is none."""
+    """Return the feature of every input of a bundle; raises if an input has none."""
     inputs = bundle.manifest.signature.inputs
     names = {spec.name: spec.feature for spec in inputs if spec.feature is not None}
     if len(names) < len(inputs):
         raise UsageError(
-            f"the bundle {bundle.name} does not say how its inputs are made from events "
-            f"({bundle.manifest.signature.describe_inputs()}): pack it with --feature INPUT=FEATURE for each of them, such as "
-            "leading_jets, or score arrays (.npz, .h5) instead"
+            f"the bundle {bundle.name} declares no features for its inputs "
+            f"({bundle.manifest.signature.describe_inputs()}): pack it with --feature INPUT=FEATURE for each input, "
+            "or score arrays (.npz, .h5)"
         )
     return find_inputs(names)
 
 
 def check_decides(session: Session) -> None:
-    """Refuse a session that has not passed the gate: it may be measured, but nothing may be decided with it."""
+    """Check that a session is verified: an unverified one may be measured, but not used for decisions."""
     if not session.verified:
         raise VerificationError(
-            f"the engine {session.engine.name} was not verified on the bundle {session.bundle.name}, so it scores nothing: "
-            "use one that computes, such as onnxruntime"
+            f"the engine {session.engine.name} was not verified on the bundle {session.bundle.name}, so it must not score: "
+            "use another engine, such as onnxruntime"
         )
 
 
 def check_rows(session: Session) -> None:
-    """Refuse a bundle whose events cannot be scored piece by piece: where the cuts fall would change the scores."""
+    """Check that the events of a bundle can be scored in pieces without changing the scores."""
     if session.signature.rows == "none":
         raise UsageError(
-            f"the bundle {session.bundle.name} ({session.signature.describe_inputs()}) cannot be scored in pieces, as its "
-            "events influence each other or its outputs have no row per event: run it in Python with tamis.open on one set of arrays"
+            f"the bundle {session.bundle.name} ({session.signature.describe_inputs()}) cannot be scored in pieces: "
+            "its outputs depend on the whole batch. Call it with tamis.open on one set of arrays"
         )
 
 
 def check_scores(session: Session) -> dict[str, Feature]:
-    """Refuse a session that cannot score events; return the features of its inputs."""
+    """Check that a session can score events, and return the features of its inputs."""
     check_decides(session)
     check_rows(session)
     return features_of(session.bundle)
@@ -181,7 +181,7 @@ def _rows_of_files(features: Mapping[str, Feature], reader: EventReader, at_once
 
 
 def _pieces(whole: Frame, at_once: int) -> Iterator[tuple[int, Frame]]:
-    """Yield so many events at a time, with the place of the first one; of no events one empty piece."""
+    """Yield (index of the first event, frame) in pieces of `at_once` events; one empty piece for no events."""
     for start in range(0, max(1, len(whole)), at_once):
         yield start, whole.rows(start, min(start + at_once, len(whole)))
 

@@ -1,4 +1,4 @@
-"""Scoring whole files into one Parquet file, chunk by chunk, atomically."""
+"""Score files into one Parquet file, chunk by chunk, atomically."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from tamis.events import (
     read_events,
 )
 from tamis.features import Feature, columns_read, explain_missing_columns
-from tamis.trigger.score import Scored, check_decides, check_rows, features_of, score_batch
+from tamis.trigger.score import ScoredBatch, check_decides, check_rows, features_of, score_batch
 
-KEPT = ("pt", "mass")  # of the jets that rows are about
+KEPT_OF_JETS = ("pt", "mass")  # columns of the jets of the rows
 
 COUNTS = ("events", "rows", "events_without_rows", "feature_ns", "score_ns")
 
-# columns, and a number for each of the counts
+# columns, and the values of COUNTS
 Piece = tuple[dict[str, pa.Array], np.ndarray]
 
 
 class ScoringFacts(Document):
-    """What a scoring run did: every event is accounted for."""
+    """The result of a scoring run, in which every event is accounted for."""
 
     output: str
     bundle: str
@@ -45,7 +45,7 @@ class ScoringFacts(Document):
     feature_ns: int
     score_ns: int
     skipped: tuple[str, ...] = ()
-    made_up: tuple[str, ...] = ()  # the columns of the identity that a file lacked, such as run
+    made_up: tuple[str, ...] = ()  # parts of the identity that a file lacks and that were generated
 
 
 def score_files(
@@ -57,12 +57,12 @@ def score_files(
     tree: str | None = None,
     chunk_bytes: int = 100_000_000,
 ) -> ScoringFacts:
-    """Score files into a Parquet file; `tree` may also name a dataset of arrays; the facts tell what was skipped.
+    """Score files into a Parquet file; `tree` may also name a dataset of arrays.
 
-    Of events the table has a row for each jet, frame or lepton that the model's features find, so that an event has none, one
-    or several, one after the other: `run`, `luminosityBlock` and `event`, then what the feature tells of the row (`jet`, the
-    number of the jet in its event; `eta`, `phi`, `pt` of the seed of a frame), `FatJet_pt` and `FatJet_mass` where rows are
-    of such jets (`Jet_mass` likewise), then every output. Of arrays it has a row for each of theirs: `row`, then every output.
+    For events, the table has a row for each jet, frame or lepton that the model's features find, so that an event has any number
+    of consecutive rows. Columns: `run`, `luminosityBlock`, `event`; those with which the feature describes a row (`jet`, the index
+    of the jet in its event; `eta`, `phi`, `pt` of the seed of a frame); `FatJet_pt` and `FatJet_mass` for rows of such jets
+    (`Jet_mass` likewise); then every output. For arrays, it has `row` and every output for each row of the arrays.
     """
     output = Path(output)
     _check_format(output)
@@ -76,9 +76,9 @@ def score_files(
     _check_no_input(output, reader.files)
     totals = _write(output, pieces, _provenance(session))
     if totals is None:
-        left_out = "".join(f"; {entry}" for entry in reader.skipped)
+        skipped = "".join(f"; {entry}" for entry in reader.skipped)
         raise DataError(
-            f"nothing could be read from {', '.join(map(str, files))}, so no scores were written{left_out}"
+            f"nothing could be read from {', '.join(map(str, files))}, so no scores were written{skipped}"
         )
     counts = dict(zip(COUNTS, totals.tolist(), strict=True))
     return ScoringFacts(
@@ -133,7 +133,7 @@ def _check_format(output: Path) -> None:
 
 
 def _check_no_input(output: Path, files: Sequence[str]) -> None:
-    """Refuse an output that is one of the files that globs and URLs turned out to be."""
+    """Check that the output is not one of the input files, after expanding globs and URLs."""
     if not output.exists():
         return
     for file in files:
@@ -143,7 +143,7 @@ def _check_no_input(output: Path, files: Sequence[str]) -> None:
 
 
 def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]) -> np.ndarray | None:
-    """Write piece by piece, atomically; return the summed counts, or None where there was no piece at all."""
+    """Write piece by piece, atomically; return the summed counts, or None if there was no piece."""
     totals = np.zeros(len(COUNTS), np.int64)
     with contextlib.ExitStack() as stack:
         writer: pq.ParquetWriter | None = None
@@ -160,25 +160,25 @@ def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]
 
 
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Give a piece the types of the first one."""
+    """Cast a piece to the types of the first one."""
     try:
         return table.replace_schema_metadata(None).cast(schema)
     except pa.ArrowInvalid as error:
         raise DataError(
-            f"the files cannot be scored into one, as their numbers do not fit one type ({error}): score them one by one"
+            f"the files have numbers that do not fit one type ({error}): score them into separate outputs"
         ) from error
 
 
 def _kept(features: Mapping[str, Feature]) -> tuple[str, ...]:
-    """Return the columns of the rows' jets that are told with them, besides what their feature tells."""
+    """Return the columns of the rows' jets to write in addition to those of the feature."""
     first = next(iter(features.values()))
-    return tuple(f"{first.jets}_{what}" for what in KEPT if first.jets and what not in first.about)
+    return tuple(f"{first.jets}_{what}" for what in KEPT_OF_JETS if first.jets and what not in first.about)
 
 
 def _event_pieces(
     session: Session, reader: EventReader, kept: Sequence[str], made_up: set[str]
 ) -> Iterator[Piece]:
-    """Score events; what of their identity had to be made up is added to `made_up`."""
+    """Score events; generated parts of their identity are added to `made_up`."""
     features = features_of(session.bundle)
     with explain_missing_columns(features):
         for chunk in reader:
@@ -188,9 +188,9 @@ def _event_pieces(
             yield _table(scored, kept)
 
 
-def _table(scored: Scored, kept: Sequence[str]) -> Piece:
+def _table(scored: ScoredBatch, kept: Sequence[str]) -> Piece:
     table = {**dict(zip(IDENTITY, scored.identity.T, strict=True)), **scored.about}
-    for name in kept:  # a file without the column has no values, the others keep theirs
+    for name in kept:  # NaN for a file without the column
         values = scored.columns.get(name, np.full(len(scored), np.nan, np.float32))
         table[name] = values.astype(np.float32)
     without = scored.events - scored.events_with_rows
@@ -214,34 +214,34 @@ def _array_pieces(session: Session, reader: ArrayReader) -> Iterator[Piece]:
         yield _columns(_joined({"row": rows}, outputs)), np.array(counts)
 
 
-def _check_dtype(found: np.dtype, taken: np.dtype) -> None:
-    """Refuse what cannot be made into the model's type without a loss that nobody asked for."""
-    if found.kind not in "fiub" or (found.kind == "f" and taken.kind != "f"):
-        raise InputMismatchError(f"the array to score is {found}, the model takes {taken}")
+def _check_dtype(found: np.dtype, expected: np.dtype) -> None:
+    """Check that an array converts to the model's type without turning floats into integers."""
+    if found.kind not in "fiub" or (found.kind == "f" and expected.kind != "f"):
+        raise InputMismatchError(f"the array to score is {found}, the model takes {expected}")
 
 
 def _joined(table: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Join columns and outputs; an output that is called as a column is goes in as `output.NAME`."""
+    """Join columns and outputs; an output with the name of a column becomes `output.NAME`."""
     return table | {f"output.{name}" if name in table else name: value for name, value in outputs.items()}
 
 
 def _columns(columns: dict[str, np.ndarray]) -> dict[str, pa.Array]:
-    """Make Arrow columns; an output of more than one value per row becomes a list."""
-    made = {}
+    """Convert to Arrow; an output of more than one value per row becomes a column of lists."""
+    arrow = {}
     for name, values in columns.items():
         if values.ndim <= 1:
-            made[name] = pa.array(values)
+            arrow[name] = pa.array(values)
         else:
             width = int(np.prod(values.shape[1:]))
-            made[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
-    return made
+            arrow[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
+    return arrow
 
 
 def _provenance(session: Session) -> dict[bytes, bytes]:
     manifest = session.bundle.manifest
-    told = {
+    facts = {
         "tamis.bundle": manifest.name,
         "tamis.model_sha256": manifest.files["model.onnx"].sha256,
         "tamis.engine": session.computed_by,
     }
-    return {key.encode(): value.encode() for key, value in told.items()}
+    return {key.encode(): value.encode() for key, value in facts.items()}

@@ -1,4 +1,4 @@
-"""Deciding together and one by one: the same bits, whatever the events and the menu."""
+"""Micro-batches and single events give bit-identical decisions, for random events and menus."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def odd(events):
 
 @pytest.fixture(scope="module", autouse=True, params=["compiled", "plain"])
 def loop_kind(request):
-    """Decide by the compiled loop, and by the one in Python."""
+    """Use the compiled loop, then the one in Python."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "plain":
             patch.setattr("tamis.trigger.decide.loop._compiled", lambda: None)
@@ -79,7 +79,7 @@ def chosen(column, rows):
     seed=st.integers(0, 50),
     bad=st.booleans(),
 )
-def test_both_ways_give_the_same_bits(make_events_now, paths, prescales, seed, bad):
+def test_both_modes_are_bit_identical(make_events_now, paths, prescales, seed, bad):
     events = make_events_now(60, seed=seed)
     columns = columns_of(events)
     if bad:
@@ -92,7 +92,7 @@ def test_both_ways_give_the_same_bits(make_events_now, paths, prescales, seed, b
     assert np.array_equal(one.paths, many.paths)
     assert np.array_equal(one.reason, many.reason)
     assert np.array_equal(one.outcome, many.outcome)
-    kept = one.outcome == Outcome.ACCEPTED  # nobody asks what stages added to events in debug
+    kept = one.outcome == Outcome.ACCEPTED  # columns added to debug events are not written
     for name in one.added:
         rows = np.flatnonzero(kept)
         left, right = one.added[name], many.added[name]
@@ -123,7 +123,7 @@ def make_events_now():
     return make
 
 
-def test_a_stage_sees_only_events_that_some_path_still_wants(make_events_now):
+def test_a_stage_gets_only_events_that_a_path_still_needs(make_events_now):
     seen = []
 
     @stage(reads=["MET_pt", "event"], adds=["seen"])
@@ -148,7 +148,7 @@ def test_a_stage_sees_only_events_that_some_path_still_wants(make_events_now):
             assert seen == wanted
 
 
-def test_a_prescale_is_the_same_in_every_run_and_independent_of_others(make_events_now):
+def test_a_prescale_is_reproducible_and_independent_of_others(make_events_now):
     menu = menu_with([["MET_pt > 0"], ["MET_pt > 0"]], [4, 4])
     columns = columns_of(make_events_now(4000, seed=1))
     with compile_menu(menu_of(menu), {"mine": odd}) as compiled:
@@ -159,7 +159,7 @@ def test_a_prescale_is_the_same_in_every_run_and_independent_of_others(make_even
     assert (found.paths[:, 0] & found.paths[:, 1]).mean() == pytest.approx(1 / 16, abs=0.02)
 
 
-def test_debug_goes_before_accepted(make_events_now):
+def test_debug_overrides_accepted(make_events_now):
     menu = menu_with([["MET_pt > 0"], ["odd"]], [1, 1])
     columns = columns_of(make_events_now(100, seed=2))
     with compile_menu(menu_of(menu), {"mine": odd}) as compiled:
@@ -171,7 +171,7 @@ def test_debug_goes_before_accepted(make_events_now):
     assert not found.paths[five].any()
 
 
-def test_lists_of_what_is_no_number_send_an_event_to_debug_and_end_nothing(make_events_now):
+def test_lists_of_objects_send_the_event_to_debug(make_events_now):
     @stage(reads=["Jet_pt"], adds=["notes"])
     def notes(events):
         pt = events["Jet_pt"]
@@ -188,7 +188,7 @@ def test_lists_of_what_is_no_number_send_an_event_to_debug_and_end_nothing(make_
             assert "lists of object" in found.message[0]
 
 
-def test_budgets_of_events_and_paths(make_events_now):
+def test_time_budgets_of_events_and_paths(make_events_now):
     import time
 
     @stage(reads=["event"], adds=["slow"])
@@ -212,7 +212,7 @@ def test_budgets_of_events_and_paths(make_events_now):
 
 
 @given(st.data())
-def test_scattered_pieces_are_where_they_belong(data):
+def test_scattered_pieces_are_in_the_right_rows(data):
     events = data.draw(st.integers(1, 12))
     owner = data.draw(st.lists(st.integers(0, 2), min_size=events, max_size=events))
     lists = [data.draw(st.lists(st.integers(0, 9), max_size=3)) for _ in range(events)]

@@ -1,4 +1,4 @@
-"""Menus: read, checked with their place, ordered; and the schema that editors use."""
+"""Menus: reading, errors, the order of operations, and the schema for editors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def order(tmp_path, text):
         return [(op.label, tuple(paths[i] for i in op.paths)) for op in compiled.program.operations]
 
 
-def test_each_stage_runs_once_and_as_late_as_it_can(tmp_path):
+def test_each_stage_runs_once_and_as_late_as_possible(tmp_path):
     found = order(tmp_path, GOOD)
     assert found == [
         ("objects", ("odd", "loose")),
@@ -59,7 +59,7 @@ def test_each_stage_runs_once_and_as_late_as_it_can(tmp_path):
     ]
 
 
-def test_two_models_share_the_rows_that_they_take(tmp_path):
+def test_two_models_share_a_feature(tmp_path):
     text = GOOD.replace(
         "paths:\n  odd:",
         "  graph: {bundle: graph-vae}\npaths:\n  graph:\n    steps: [max(graph_score) > 1]\n  odd:",
@@ -70,31 +70,31 @@ def test_two_models_share_the_rows_that_they_take(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("menu: test", "menu: test\nstage: {}", r"field stage \(line 2, column 1\): unknown field; did you mean 'stages'"),
         ("prescale: 10", "prescale: 0", r"field paths.loose.prescale \(line 17, column 5\).*not 0"),
         ("prescale: 10", "budget: 5", r"paths.loose.budget \(line 17, column 5\).*a time needs its unit: 50us, 100ms, 2s"),
         ("keep: HT > 100", "kep: HT > 100", r"stages.busy.kep \(line 7, column 5\): unknown field; did you mean 'keep'"),
-        ("      - busy\n", "      - bsy\n", r"paths.odd.steps.0 \(line 13, column 9\): no stage is called 'bsy'; did you mean 'busy'"),
-        ("HT > 100", "HT > > 100", r"stages.busy \(line 6, column 3\): the expression 'HT > > 100' does not parse"),
-        ("sum(Jet_pt)", "summ(Jet_pt)", r"stages.objects.define.HT \(line 5, column 7\).*no function is called 'summ'; did you mean 'sum'"),
+        ("      - busy\n", "      - bsy\n", r"paths.odd.steps.0 \(line 13, column 9\): there is no stage 'bsy'; did you mean 'busy'"),
+        ("HT > 100", "HT > > 100", r"stages.busy \(line 6, column 3\): the expression 'HT > > 100' is not valid"),
+        ("sum(Jet_pt)", "summ(Jet_pt)", r"stages.objects.define.HT \(line 5, column 7\).*there is no function 'summ'; did you mean 'sum'"),
         ("'background-0.01'", "'background-0.02'", r"paths.odd.steps.1.*no working point 'background-0.02'; did you mean"),
-        ("[odd, loose]", "[odd, lose]", r"streams.all.paths.1 \(line 19, column 22\): no path is called 'lose'; did you mean 'loose'"),
-        ("[odd, loose]", "[odd]", r"field paths.loose \(line 15, column 3\): no stream takes its events"),
-        ("steps: [busy]", "steps: [objects]", r"paths.loose.steps.*none of its steps selects anything"),
-        ("    keep: HT > 100", "    keep: HT > 100\n    bundle: x", r"a stage is one of define, keep, bundle, python"),
-        ("      HT: sum(Jet_pt)", "      HT: sum(Jet_pt)\n      busy: HT", r"adds the column 'busy'"),
-        ("sum(Jet_pt)", "busy + 1", r"the stages .*objects.* wait for each other"),
+        ("[odd, loose]", "[odd, lose]", r"streams.all.paths.1 \(line 19, column 22\): there is no path 'lose'; did you mean 'loose'"),
+        ("[odd, loose]", "[odd]", r"field paths.loose \(line 15, column 3\): no stream has this path"),
+        ("steps: [busy]", "steps: [objects]", r"paths.loose.steps.*none of its steps is a condition"),
+        ("    keep: HT > 100", "    keep: HT > 100\n    bundle: x", r"a stage must have exactly one of define, keep, bundle, python; this one has"),
+        ("      HT: sum(Jet_pt)", "      HT: sum(Jet_pt)\n      busy: HT", r"the stage 'busy' already adds the column 'busy'|adds the column 'busy'"),
+        ("sum(Jet_pt)", "busy + 1", r"the stages .*objects.* depend on each other"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_line_column_and_near_misses(tmp_path, old, new, told):
+def test_errors_give_line_column_and_close_matches(tmp_path, old, new, message):
     assert old in GOOD
-    with pytest.raises(DocumentError, match=told):
+    with pytest.raises(DocumentError, match=message):
         order(tmp_path, GOOD.replace(old, new, 1))
 
 
-def test_other_errors_keep_their_kind_and_get_the_place(tmp_path):
+def test_other_errors_keep_their_class_and_name_the_field(tmp_path):
     with pytest.raises(
         BundleError, match=r"field stages.odd \(line 8, column 3\): there is no bundle .*conv-vea"
     ):
@@ -103,25 +103,25 @@ def test_other_errors_keep_their_kind_and_get_the_place(tmp_path):
         load_menu(tmp_path / "menus.yaml")
 
 
-def test_python_stages_are_found_beside_the_menu_or_told(tmp_path):
+def test_python_stages_are_found_beside_the_menu(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from tamis.trigger import stage\n\n@stage(reads=['MET_pt'], adds=['double'])\ndef twice(events):\n    return {'double': 2 * events['MET_pt']}\n\ndef plain(events):\n    return {}\n"
     )
     text = "menu: m\nstages:\n  mine: {python: 'mine.py:NAME'}\npaths:\n  p: {steps: [double > 3]}\nstreams:\n  s: {paths: [p]}\n"
     assert order(tmp_path, text.replace("NAME", "twice"))[0] == ("mine", ("p",))
     assert order(tmp_path, text.replace("mine.py:NAME", "mine:twice"))[0] == ("mine", ("p",))
-    for name, told in (
+    for name, message in (
         ("twise", "no stage 'twise'; did you mean 'twice'"),
-        ("plain", "'plain', which is not made with @stage"),
+        ("plain", "'plain', but without @stage"),
     ):
-        with pytest.raises(DocumentError, match=told):
+        with pytest.raises(DocumentError, match=message):
             order(tmp_path, text.replace("NAME", name))
     (tmp_path / "mine.py").write_text("1 / 0\n")
     with pytest.raises(DocumentError, match="cannot be imported: ZeroDivisionError"):
         order(tmp_path, text.replace("NAME", "twice"))
 
 
-def test_the_schema_knows_what_the_menu_knows():
+def test_the_schema_has_all_fields_of_the_menu():
     schema = menu_schema()
     assert set(schema["properties"]) == set(Menu.model_fields)
     assert schema["$defs"]["PathSpec"]["properties"]["prescale"]["minimum"] == 1
@@ -131,7 +131,7 @@ def test_the_schema_knows_what_the_menu_knows():
     assert json.loads(printed) == json.loads(json.dumps(schema))
 
 
-def test_a_menu_of_code_is_the_same(tmp_path):
+def test_a_menu_built_in_code_equals_the_file(tmp_path):
     read = load_menu(write(tmp_path, GOOD)).menu
     built = Menu.model_validate(read.model_dump())
     assert built == read
@@ -139,12 +139,12 @@ def test_a_menu_of_code_is_the_same(tmp_path):
         assert compiled.program.prescales == (1, 10)
 
 
-def test_the_command_tells_the_order_of_work(tmp_path):
+def test_the_command_prints_the_operations(tmp_path):
     path = write(tmp_path, GOOD)
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-m", "tamis", "menu", str(path), "--json"], capture_output=True, check=True
     ).stdout
-    assert [entry["step"] for entry in json.loads(told)["operations"]][:2] == ["objects", "busy"]
+    assert [entry["step"] for entry in json.loads(printed)["operations"]][:2] == ["objects", "busy"]
     failed = subprocess.run([sys.executable, "-m", "tamis", "menu"], capture_output=True, check=False)
     assert failed.returncode == 2
-    assert b"name a menu, or ask for --schema" in failed.stderr
+    assert b"name a menu, or use --schema" in failed.stderr

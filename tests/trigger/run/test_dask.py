@@ -1,4 +1,4 @@
-"""A real scheduler with workers that are processes of their own, on loopback."""
+"""A real Dask scheduler with workers in separate processes, on loopback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tamis.trigger import load_menu, run_menu
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore"),  # what the cluster's own library warns of at its end is not ours
+    pytest.mark.filterwarnings("ignore"),  # distributed warns on shutdown
 ]
 
 
@@ -71,7 +71,7 @@ def cluster(tmp_path):
 
 
 def end(process):
-    """End a process that was started here, with the ones that it started."""
+    """End a process and its children."""
     from psutil import NoSuchProcess, Process
 
     with contextlib.suppress(NoSuchProcess):
@@ -83,9 +83,7 @@ def end(process):
     process.wait(timeout=30)
 
 
-def test_the_same_output_to_the_event_though_a_worker_is_killed(
-    menu_file, event_file, tmp_path, content, cluster
-):
+def test_output_is_the_same_after_a_worker_is_killed(menu_file, event_file, tmp_path, content, cluster):
     address, processes = cluster
     files = [event_file("a.root", 3000), event_file("b.root", 1000, seed=2)]
     run_menu(load_menu(menu_file), files, tmp_path / "calm")
@@ -99,10 +97,10 @@ def test_the_same_output_to_the_event_though_a_worker_is_killed(
 
     victims = Process(processes[1].pid).children(recursive=True)
     assert run.poll() is None, run.communicate()
-    for victim in victims:  # the nanny starts another
+    for victim in victims:  # the nanny starts another one
         victim.kill()
-    _, told = run.communicate(timeout=120)
-    assert run.returncode == 0, told
+    _, error = run.communicate(timeout=120)
+    assert run.returncode == 0, error
     assert content(tmp_path / "out") == content(tmp_path / "calm")
 
 
@@ -117,7 +115,7 @@ def test_an_event_that_kills_workers_goes_to_debug(menu_file, event_file, tmp_pa
     assert summary.workers == 2
 
 
-def test_no_scheduler_is_told(menu_file, event_file, tmp_path):
+def test_an_unreachable_scheduler_is_reported(menu_file, event_file, tmp_path):
     with pytest.raises(UsageError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         run_menu(
             load_menu(menu_file), [event_file("a.root", 10)], tmp_path / "out", scheduler="tcp://127.0.0.1:1"

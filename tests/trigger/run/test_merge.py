@@ -1,4 +1,4 @@
-"""Parts of a stream become one file, whatever each of them lacks."""
+"""Parts of a stream with different columns are joined into one file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tamis.trigger.run.merge import merge_stream
 
 
 def part(folder, number, events, added=None, **own):
-    """Write a part as a unit does: columns in which nothing is missing are not nullable."""
+    """Write a part as a unit does: columns without missing values are not nullable."""
     identity = {
         name: pa.array([number] * events, pa.uint64()) for name in ("run", "luminosityBlock", "event")
     }
@@ -28,7 +28,7 @@ def part(folder, number, events, added=None, **own):
 
 def join(target, files, expected):
     moved = []
-    made = merge_stream(target, files, expected, {"tamis.menu": "told"}, {"ids": "nids"}, moved.append)
+    made = merge_stream(target, files, expected, {"tamis.menu": "text"}, {"ids": "nids"}, moved.append)
     assert sum(moved) == expected
     return [joined.path for joined in made]
 
@@ -62,7 +62,7 @@ def uneven(tmp_path):
     ]
 
 
-def test_what_no_stage_made_in_a_part_is_nan_zero_or_empty(tmp_path, uneven):
+def test_a_missing_added_column_is_nan_zero_or_empty(tmp_path, uneven):
     (made,) = join(tmp_path / "s.parquet", uneven, 5)
     table = pq.read_table(made)
     assert table["x"].to_pylist() == [1, 2, 3, 4, None]
@@ -73,11 +73,11 @@ def test_what_no_stage_made_in_a_part_is_nan_zero_or_empty(tmp_path, uneven):
     assert table["count"].to_pylist() == [0, 0, 0, 5, 6]
     kinds = {name: str(table.schema.field(name).type) for name in ("x", "score", "seen", "count")}
     assert kinds == {"x": "int32", "score": "double", "seen": "bool", "count": "int16"}
-    assert table.schema.metadata[b"tamis.menu"] == b"told"
+    assert table.schema.metadata[b"tamis.menu"] == b"text"
     assert parts.NOTES not in table.schema.metadata
 
 
-def test_in_a_tree_as_well_without_the_columns_that_lack_a_value(tmp_path, uneven):
+def test_trees_leave_out_columns_with_missing_values(tmp_path, uneven):
     (made,) = join(tmp_path / "s.root", uneven, 5)
     with uproot.open(made) as file:
         tree = file["Events"]
@@ -86,10 +86,10 @@ def test_in_a_tree_as_well_without_the_columns_that_lack_a_value(tmp_path, uneve
         }  # fmt: skip
         assert tree["ids"].array().to_list() == [[], [], [], [7], [8, 9]]
         assert str(tree["score"].array().to_list()) == "[0.5, 1.5, nan, 2.1, 2.2]"
-        assert file["tamis_menu"] == "told"
+        assert file["tamis_menu"] == "text"
 
 
-def test_a_column_of_another_type_makes_another_file(tmp_path):
+def test_a_column_of_another_type_goes_to_another_file(tmp_path):
     files = [
         part(tmp_path, 0, 2, x=pa.array([1, 2], pa.int32())),
         part(tmp_path, 1, 1, x=pa.array([3], pa.int64())),
@@ -100,6 +100,6 @@ def test_a_column_of_another_type_makes_another_file(tmp_path):
     assert [pq.read_table(path)["x"].to_pylist() for path in made] == [[1, 2, 4], [3]]
 
 
-def test_too_few_events_are_told(tmp_path, uneven):
-    with pytest.raises(ConservationError, match="holds 3 events, but its stream took 5"):
+def test_too_few_events_are_an_error(tmp_path, uneven):
+    with pytest.raises(ConservationError, match="has 3 events, but its stream took 5"):
         join(tmp_path / "s.parquet", uneven[:2], 5)

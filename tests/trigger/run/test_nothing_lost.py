@@ -1,4 +1,4 @@
-"""Kills, corruption, full disks, deadly and endless stages: not one event is lost or there twice."""
+"""Kills, corruption, full disks, deadly and hanging stages: no event is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def family(process):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_output(
+def test_a_run_killed_at_random_and_resumed_gives_the_same_output(
     menu_file, event_file, tmp_path, content, workers
 ):
     files = [event_file("a.root", 1500), event_file("b.root", 900, seed=2)]
     run_menu(load_menu(menu_file), files, tmp_path / "calm", unit_events=40)
-    moments = random.Random(int(workers))
+    dice = random.Random(int(workers))
     out = tmp_path / "out"
     for kills in range(60):
         options = ["--unit-events", "40", "--workers", workers, *(["--resume"] if kills else [])]
         process = start(menu_file, files, out, *options)
-        wait_for_units(process, out, moments)
+        wait_for_units(process, out, dice)
         children = family(process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -64,23 +64,23 @@ def test_killed_at_any_moment_and_resumed_it_ends_in_the_same_output(
         if process.returncode == 0:
             break
     process = start(menu_file, files, out, "--unit-events", "40", "--resume")
-    told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
+    output = process.communicate(timeout=120)
+    assert process.returncode == 0, output
     assert content(out) == content(tmp_path / "calm")
     assert not (out / "units").exists()
 
 
-def wait_for_units(process, out, moments):
-    """Wait until some more units are committed, and a moment more."""
+def wait_for_units(process, out, dice):
+    """Wait until a random number of units is committed, and a random time after that."""
     units = out / "units"
     before = len(list(units.glob("0*"))) if units.exists() else 0
-    more = moments.randint(1, 20)
+    more = dice.randint(1, 20)
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         if units.exists() and len(list(units.glob("0*"))) >= before + more:
             break
         time.sleep(0.005)
-    time.sleep(moments.uniform(0, 0.05))
+    time.sleep(dice.uniform(0, 0.05))
 
 
 def wait_for_end(child):
@@ -93,7 +93,9 @@ def wait_for_end(child):
         raise
 
 
-def test_a_stage_that_kills_its_process_costs_that_event_alone(menu_file, event_file, tmp_path, make_events):
+def test_a_stage_that_kills_its_process_sends_only_that_event_to_debug(
+    menu_file, event_file, tmp_path, make_events
+):
     met = make_events(600)["MET_pt"].to_numpy()
     menu_file.write_text(menu_file.read_text().replace("prescale: 3", "prescale: 1"))
     deadly = int(np.flatnonzero(met > 20)[40])
@@ -105,17 +107,17 @@ def test_a_stage_that_kills_its_process_costs_that_event_alone(menu_file, event_
     assert [e for e, o in zip(decided["entry"], decided["outcome"], strict=True) if o == 2] == [deadly]
 
 
-def test_a_stage_that_never_ends_is_ended(menu_file, event_file, tmp_path, make_events):
+def test_a_stage_that_hangs_is_killed(menu_file, event_file, tmp_path, make_events):
     met = make_events(100)["MET_pt"].to_numpy()
     menu_file.write_text(menu_file.read_text().replace("prescale: 3", "prescale: 1"))
-    endless = int(np.flatnonzero(met > 20)[3])
-    path = event_file("a.root", 100, trouble={endless: 4})
+    hanging = int(np.flatnonzero(met > 20)[3])
+    path = event_file("a.root", 100, trouble={hanging: 4})
     summary = run_menu(load_menu(menu_file), [path], tmp_path / "out", workers=2, stuck_s=3.0)
     assert summary.counts.reasons == {"died": 1}
     assert summary.counts.entered == 100
 
 
-def test_what_cannot_be_read_is_booked_and_all_else_decided(menu_file, event_file, tmp_path, make_events):
+def test_unreadable_ranges_are_reported_and_the_rest_is_decided(menu_file, event_file, tmp_path, make_events):
     import uproot
 
     path = tmp_path / "a.root"
@@ -144,7 +146,7 @@ def test_what_cannot_be_read_is_booked_and_all_else_decided(menu_file, event_fil
     assert decided["entry"] == [*range(2000), *range(3000, 6000), *range(50)]
 
 
-def test_a_full_disk_stops_the_run_which_resumes(menu_file, event_file, tmp_path, content):
+def test_a_run_resumes_after_a_full_disk(menu_file, event_file, tmp_path, content):
     small = tmp_path / "small"
     small.mkdir()
     if (
@@ -158,20 +160,20 @@ def test_a_full_disk_stops_the_run_which_resumes(menu_file, event_file, tmp_path
         files = [event_file("a.root", 4000)]
         run_menu(load_menu(menu_file), files, tmp_path / "calm", unit_events=200)
         process = start(menu_file, files, small / "out", "--unit-events", "200")
-        _, told = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=120)
         assert process.returncode == 1
-        assert b"the disk is full" in told
-        assert b"Traceback" not in told
+        assert b"the disk is full" in error
+        assert b"Traceback" not in error
         subprocess.run(["mount", "-o", "remount,size=20m", small], check=True)
         process = start(menu_file, files, small / "out", "--unit-events", "200", "--resume")
-        _, told = process.communicate(timeout=120)
-        assert process.returncode == 0, told
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
         assert content(small / "out") == content(tmp_path / "calm")
     finally:
         subprocess.run(["umount", small], check=True)
 
 
-def test_a_missing_or_doctored_unit_is_never_passed_over(menu_file, event_file, tmp_path, monkeypatch):
+def test_a_missing_unit_is_an_error(menu_file, event_file, tmp_path, monkeypatch):
     from tamis.trigger.run import run as module
 
     path = event_file("a.root", 300)
@@ -186,7 +188,7 @@ def test_a_missing_or_doctored_unit_is_never_passed_over(menu_file, event_file, 
         run_menu(load_menu(menu_file), [path], tmp_path / "out", unit_events=100)
 
 
-def test_other_files_or_another_menu_are_no_resumption(menu_file, event_file, tmp_path):
+def test_a_run_does_not_resume_with_other_files_or_another_menu(menu_file, event_file, tmp_path):
     from tamis._base import UsageError
 
     path = event_file("a.root", 1500)
@@ -195,10 +197,10 @@ def test_other_files_or_another_menu_are_no_resumption(menu_file, event_file, tm
         time.sleep(0.01)
     process.kill()
     process.communicate()
-    with pytest.raises(UsageError, match="did not end: go on with --resume"):
+    with pytest.raises(UsageError, match="has an unfinished run: continue with --resume"):
         run_menu(load_menu(menu_file), [path], tmp_path / "out")
     shutil.copy(event_file("b.root", 10), path)
-    with pytest.raises(UsageError, match=r"a.root with 1500 events .* was there when it began"):
+    with pytest.raises(UsageError, match=r"a.root with 1500 events .* existed when it was started"):
         run_menu(load_menu(menu_file), [path], tmp_path / "out", resume=True)
     menu_file.write_text(menu_file.read_text().replace("60", "61"))
     with pytest.raises(UsageError, match="another menu"):

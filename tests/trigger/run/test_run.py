@@ -1,4 +1,4 @@
-"""What a run writes, and that each event leaves through one door."""
+"""The output of a run, in which every event has exactly one outcome."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import uproot
 from tamis._base import MissingColumnError, UsageError
 from tamis.events import read_events
 from tamis.trigger import Menu, PathSpec, StreamSpec, load_menu, menu_of, run_menu, stage
-from tamis.trigger.run.documents import InputFile, Plan
+from tamis.trigger.run.documents import InputFile, RunPlan
 
 
 def spread_of(events):
     return np.array([max(pt) - min(pt) if len(pt) else 0.0 for pt in events["Jet_pt"].to_list()], np.float32)
 
 
-def test_events_go_where_the_menu_says(menu_file, event_file, tmp_path, make_events):
+def test_events_go_to_the_streams_of_their_paths(menu_file, event_file, tmp_path, make_events):
     events = make_events(1000)
     summary = run_menu(load_menu(menu_file), [event_file("a.root", 1000)], tmp_path / "out", unit_events=300)
     ht = np.array([sum(pt for pt in jets if pt > 30) for jets in events["Jet_pt"].to_list()])
@@ -31,16 +31,16 @@ def test_events_go_where_the_menu_says(menu_file, event_file, tmp_path, make_eve
     assert decided["entry"].tolist() == list(range(1000))
     assert decided["HLT_met"].tolist() == (met > 60).tolist()
     assert decided["HLT_hard"].tolist() == (ht > 200).tolist()
-    looked_at = decided["HLT_wide"]
-    assert not (looked_at & ~((met > 20) & (spread > 50))).any()
-    assert 0.2 < looked_at.sum() / ((met > 20) & (spread > 50)).sum() < 0.47  # a prescale of three
+    prescaled = decided["HLT_wide"]
+    assert not (prescaled & ~((met > 20) & (spread > 50))).any()
+    assert 0.2 < prescaled.sum() / ((met > 20) & (spread > 50)).sum() < 0.47  # a prescale of three
     counts = summary.counts
     assert counts.entered == 1000 == counts.accepted + counts.rejected
     assert counts.debug == counts.unreadable == 0
     with uproot.open(tmp_path / "out" / "jets.root") as file:
         jets = file["Events"].arrays()
         assert "HT > 200" in file["tamis_menu"]
-    wanted = np.flatnonzero((ht > 200) | looked_at)
+    wanted = np.flatnonzero((ht > 200) | prescaled)
     assert jets["event"].tolist() == wanted.tolist()
     assert jets["Jet_pt"].tolist() == events["Jet_pt"][wanted].tolist()
     assert jets["HLT_wide_prescale"].tolist() == [3] * len(wanted)
@@ -54,7 +54,7 @@ def test_events_go_where_the_menu_says(menu_file, event_file, tmp_path, make_eve
         assert file["ht"].values().tolist() == np.histogram(ht, 20, (0, 1000))[0].tolist()
 
 
-def test_both_modes_any_workers_and_any_units_decide_the_same(menu_file, event_file, tmp_path, content):
+def test_modes_workers_and_units_do_not_change_decisions(menu_file, event_file, tmp_path, content):
     files = [event_file("a.root", 700), event_file("b.root", 500, seed=2)]
     found = []
     for number, options in enumerate(
@@ -69,10 +69,10 @@ def test_both_modes_any_workers_and_any_units_decide_the_same(menu_file, event_f
     assert found[0] == found[1] == found[2] == found[3]
 
 
-def test_doubtful_events_go_to_debug_and_can_be_run_again(menu_file, event_file, tmp_path, make_events):
+def test_events_with_errors_go_to_debug_and_can_be_run_again(menu_file, event_file, tmp_path, make_events):
     met = make_events(400)["MET_pt"].to_numpy()
-    looked_at, passed_over = np.flatnonzero(met > 20), np.flatnonzero(met <= 20)
-    trouble = {int(looked_at[5]): 1, int(looked_at[70]): 1, int(looked_at[-1]): 2, int(passed_over[0]): 1}
+    prescaled, passed_over = np.flatnonzero(met > 20), np.flatnonzero(met <= 20)
+    trouble = {int(prescaled[5]): 1, int(prescaled[70]): 1, int(prescaled[-1]): 2, int(passed_over[0]): 1}
     path = event_file("a.root", 400, trouble=trouble)
     menu_file.write_text(
         menu_file.read_text().replace("budget: 10s", "budget: 200ms").replace("prescale: 3", "prescale: 1")
@@ -80,7 +80,7 @@ def test_doubtful_events_go_to_debug_and_can_be_run_again(menu_file, event_file,
     for mode in (
         "batch",
         "event",
-    ):  # in a micro-batch an event's time is its share: one slow one is no time-out
+    ):  # in a micro-batch every event has the same share of the time, so that a single slow event does not time out
         codes = (1,) if mode == "batch" else (1, 2)
         expected = {event: code for event, code in trouble.items() if met[event] > 20 and code in codes}
         out = tmp_path / mode
@@ -92,7 +92,7 @@ def test_doubtful_events_go_to_debug_and_can_be_run_again(menu_file, event_file,
             event: "raised" if code == 1 else "time_out" for event, code in expected.items()
         }
         assert debug["debug_stage"].to_list() == ["mine"] * len(expected)
-        assert any("no such jet" in told for told in debug["debug_message"].to_list())
+        assert any("no such jet" in message for message in debug["debug_message"].to_list())
         assert set(debug["debug_entry"].to_list()).isdisjoint(
             pq.read_table(out / "decisions.parquet", filters=[("outcome", "!=", 2)])["entry"].to_pylist()
         )
@@ -120,7 +120,7 @@ def test_not_finite_and_undecided_events_go_to_debug(tmp_path, make_events):
     assert summary.counts.accepted == 48
 
 
-def test_stages_that_break_their_contract_are_named(tmp_path, event_file):
+def test_stages_that_break_their_contract_are_reported(tmp_path, event_file):
     @stage(reads=["MET_pt"], adds=["double"])
     def doubled(events):
         if len(events) == 1 and events["MET_pt"][0] < 50:
@@ -139,10 +139,10 @@ def test_stages_that_break_their_contract_are_named(tmp_path, event_file):
     debug = next(iter(read_events(tmp_path / "out" / "debug.root"))).events
     assert summary.counts.accepted + summary.counts.debug == 100
     assert set(debug["debug_stage"].to_list()) == {"doubled"}
-    assert all("read-only" in told for told in debug["debug_message"].to_list())
+    assert all("read-only" in message for message in debug["debug_message"].to_list())
 
 
-def test_bad_calls_are_told_before_the_first_event(menu_file, event_file, tmp_path, make_events):
+def test_invalid_calls_are_rejected_before_the_first_event(menu_file, event_file, tmp_path, make_events):
     path = event_file("a.root", 10)
     menu_file.write_text(menu_file.read_text().replace("MET_pt > 60", "MET_pT > 60"))
     with pytest.raises(
@@ -152,12 +152,12 @@ def test_bad_calls_are_told_before_the_first_event(menu_file, event_file, tmp_pa
         run_menu(load_menu(menu_file), [path], tmp_path / "out")
     menu_file.write_text(menu_file.read_text().replace("MET_pT > 60", "MET_pt > 60"))
     run_menu(load_menu(menu_file), [path], tmp_path / "out2")
-    with pytest.raises(UsageError, match="holds a finished run"):
+    with pytest.raises(UsageError, match="has a finished run"):
         run_menu(load_menu(menu_file), [path], tmp_path / "out2")
     assert run_menu(load_menu(menu_file), [path], tmp_path / "out2", resume=True).counts.entered == 10
 
 
-def test_the_account_adds_up(menu_file, event_file, tmp_path):
+def test_the_time_account_adds_up(menu_file, event_file, tmp_path):
     from tamis.trigger import account
 
     summary = run_menu(load_menu(menu_file), [event_file("a.root", 2000)], tmp_path / "out")
@@ -170,7 +170,7 @@ def test_the_account_adds_up(menu_file, event_file, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["batch", "event"])
-def test_a_histogram_counts_only_events_that_came_so_far(tmp_path, event_file, make_events, mode):
+def test_a_histogram_counts_only_events_that_reach_its_stage(tmp_path, event_file, make_events, mode):
     menu = Menu.model_validate(
         {
             "menu": "late",
@@ -188,7 +188,7 @@ def test_a_histogram_counts_only_events_that_came_so_far(tmp_path, event_file, m
     assert list(found.histograms["n_jets"].counts) == np.histogram(jets, 10, (-0.5, 9.5))[0].tolist()
 
 
-def test_units_begin_where_the_storage_does():
+def test_units_begin_at_clusters():
     even = InputFile(url="a", entries=1000, clusters=(0, 250, 500, 750))
     assert list(even.ranges(300)) == [(0, 250), (250, 500), (500, 750), (750, 1000)]
     assert list(even.ranges(200)) == [(0, 250), (250, 500), (500, 750), (750, 1000)]
@@ -201,7 +201,7 @@ def test_units_begin_where_the_storage_does():
             assert all(0 < b - a <= 2 * size for a, b in ranges)
 
 
-def test_units_are_the_same_for_any_workers_and_small_at_the_end(menu_file, event_file, tmp_path, content):
+def test_units_do_not_depend_on_workers_and_are_small_at_the_end(menu_file, event_file, tmp_path, content):
     files = [event_file("a.root", 4000), event_file("b.root", 900, seed=2)]
     run_menu(load_menu(menu_file), files, tmp_path / "one")
     run_menu(load_menu(menu_file), files, tmp_path / "two", workers=2)
@@ -209,6 +209,6 @@ def test_units_are_the_same_for_any_workers_and_small_at_the_end(menu_file, even
     plan = json.loads((tmp_path / "two" / "plan.json").read_text())
     assert plan == json.loads((tmp_path / "one" / "plan.json").read_text())
     assert plan["fine_events"] == 4900 // 8
-    sizes = [unit.stop - unit.start for unit in Plan.model_validate(plan).units()]
+    sizes = [unit.stop - unit.start for unit in RunPlan.model_validate(plan).units()]
     assert sum(sizes) == 4900
     assert max(sizes[-3:]) < 0.6 * sizes[0]

@@ -1,4 +1,4 @@
-"""What is in the files of streams, column by column, whatever the columns of the input are."""
+"""The files of streams, column by column, for inputs with columns of all types."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def menu(**streams):
 
 
 def identity(events, first=0):
-    """Return what every file needs; each third event has too little MET."""
+    """Return the identity and MET of some events, of which every third is not accepted."""
     return {
         "run": np.full(events, 1, np.uint32),
         "luminosityBlock": np.ones(events, np.uint32),
@@ -42,7 +42,7 @@ def read(path):
 
 
 @pytest.mark.parametrize("keep", [["Muon_*", "LHEPdfWeight", "HLT_Iso*", "SV_*"], "all"])
-def test_nanoaod_comes_out_as_it_went_in(real_file, tmp_path, keep):
+def test_nanoaod_is_unchanged_in_streams(real_file, tmp_path, keep):
     path = real_file("nano_dy.root")
     summary = run_menu(
         menu(tree={"keep": keep}, table={"keep": keep, "format": "parquet"}), [path], tmp_path / "out"
@@ -59,7 +59,7 @@ def test_nanoaod_comes_out_as_it_went_in(real_file, tmp_path, keep):
         wanted, found = old.arrays(list(names), how=dict), new.arrays(list(names), how=dict)
         counters = {branch.count_branch.name for branch in old.branches if branch.count_branch is not None}
         for name in sorted(names):
-            if name in counters and new[name].typename == "int32_t":  # as uproot writes them
+            if name in counters and new[name].typename == "int32_t":  # uproot writes counters as int32
                 assert found[name].to_list() == wanted[name][rows].to_list()
                 continue
             assert ak.array_equal(wanted[name][rows], found[name], equal_nan=True, check_parameters=False), (
@@ -78,7 +78,7 @@ def test_nanoaod_comes_out_as_it_went_in(real_file, tmp_path, keep):
         assert all(name in table.column_names for name in names if not name.startswith("n"))
 
 
-def test_a_stream_that_took_nothing_holds_all_columns(menu_file, event_file, tmp_path, make_events):
+def test_an_empty_stream_has_all_columns(menu_file, event_file, tmp_path, make_events):
     text = menu_file.read_text()
     for cut in ("MET_pt > 60", "HT > 200", "spread > 50"):
         text = text.replace(cut, f"{cut}0000")
@@ -102,7 +102,7 @@ def test_a_stream_that_took_nothing_holds_all_columns(menu_file, event_file, tmp
 
 
 def odd_columns(n):
-    """Return columns of many types, and the type of each in Parquet and in ROOT, where it is there."""
+    """Return columns of many types, and the type of each in Parquet and in ROOT (None: left out)."""
     half = n // 2
     jets = pa.list_(pa.int32())
     return {
@@ -130,9 +130,9 @@ def odd_columns(n):
         "texts": (pa.array([["a", "b"], []] * half), "var * string", None),
         "bytes": (pa.array([b"a\xff", b""] * half), "bytes", None),
         "date": (pa.array([dt.date(2026, 1, 1)] * n), "datetime64[D]", None),
-        "gaps": (pa.array([1] * (n - 1) + [None], pa.int32()), "?int32", None),  # in the last unit alone
+        "gaps": (pa.array([1] * (n - 1) + [None], pa.int32()), "?int32", None),  # only in the last unit
         "unsure": (pa.array([True, None] * half), "?bool", None),
-        "untold": (pa.array(["a"] * (n - 1) + [None]), "?string", None),
+        "missing_text": (pa.array(["a"] * (n - 1) + [None]), "?string", None),
         "holes": (pa.array([[1, None], []] * half, jets), "var * ?int32", None),
         "absent": (pa.array([[1], None] * half, jets), "option[var * ?int32]", None),
         "nothing": (pa.nulls(n), "?unknown", None),
@@ -140,7 +140,7 @@ def odd_columns(n):
 
 
 @pytest.mark.parametrize("column", [*odd_columns(2), "all of them"])
-def test_no_type_of_a_column_makes_the_end_of_a_run_fail(tmp_path, column):
+def test_columns_of_all_types_are_joined(tmp_path, column):
     n = 60
     odd = odd_columns(n)
     chosen = odd if column == "all of them" else {column: odd[column]}
@@ -152,8 +152,8 @@ def test_no_type_of_a_column_makes_the_end_of_a_run_fail(tmp_path, column):
     summary = run_menu(streams, [path], tmp_path / "out", unit_events=7)
     rows = np.flatnonzero(np.arange(n) % 3)
     left_out = [name for name, (_, _, root) in chosen.items() if root is None]
-    told = [name for entry in summary.left_out for name in entry.removeprefix("tree.root: ").split(", ")]
-    assert sorted(told) == sorted(left_out)
+    reported = [name for entry in summary.left_out for name in entry.removeprefix("tree.root: ").split(", ")]
+    assert sorted(reported) == sorted(left_out)
     tree, table = read(tmp_path / "out" / "tree.root"), read(tmp_path / "out" / "table.parquet")
     for name, (values, in_parquet, in_root) in chosen.items():
         expected = values.take(pa.array(rows)).to_pylist()
@@ -167,7 +167,7 @@ def test_no_type_of_a_column_makes_the_end_of_a_run_fail(tmp_path, column):
     assert tree["event"].to_list() == [int(row) + 2**63 for row in rows]
 
 
-def test_missing_floats_are_nan_in_both(tmp_path):
+def test_missing_floats_are_nan_in_both_formats(tmp_path):
     values = pa.array([1.0, None] * 30, pa.float32())
     pq.write_table(pa.table({**identity(60), "x": values}), tmp_path / "in.parquet")
     run_menu(
@@ -179,10 +179,10 @@ def test_missing_floats_are_nan_in_both(tmp_path):
         assert np.isnan(found).to_list() == [row % 2 == 1 for row in range(60) if row % 3]
 
 
-def test_lists_of_one_prefix_may_have_other_lengths(tmp_path):
-    """`jet_pt` and `jet_trk_pt` share a prefix, not their objects; `njet` may count others than those that are listed."""
+def test_lists_of_one_prefix_may_differ_in_length(tmp_path):
+    """`jet_pt` and `jet_trk_pt` share a prefix, but not their objects; `njet` may differ from both."""
     n = 60
-    moved = (np.arange(n) == 50).astype(int) - (np.arange(n) == 51)  # late, and as many in all
+    moved = (np.arange(n) == 50).astype(int) - (np.arange(n) == 51)  # late, with the same total
     lists = {
         "jet_pt": ak.unflatten(np.arange(2 * n, dtype="f4"), np.full(n, 2)),
         "jet_eta": ak.unflatten(np.arange(2 * n, dtype="f4"), np.full(n, 2)),
@@ -215,7 +215,7 @@ def test_lists_of_one_prefix_may_have_other_lengths(tmp_path):
     }
 
 
-def test_a_list_that_a_stage_adds_may_have_the_prefix_of_another(tmp_path):
+def test_a_list_of_a_stage_may_have_the_prefix_of_another(tmp_path):
     @stage(reads=["Jet_pt"], adds=["Jet"])
     def hard(events):
         jets = events["Jet_pt"]
@@ -239,7 +239,7 @@ def test_a_list_that_a_stage_adds_may_have_the_prefix_of_another(tmp_path):
     assert found["Jet"].to_list() == jets[rows][jets[rows] > 5].to_list()
 
 
-def test_files_with_other_columns_go_into_files_of_their_own(tmp_path):
+def test_inputs_with_different_columns_go_to_separate_files(tmp_path):
     extra = {"x": np.arange(30, dtype=np.float32), "y": np.arange(30)}
     turned = {"y": extra["y"], "x": extra["x"]}
     for number, columns in enumerate((extra, {"x": extra["x"]}, turned)):
@@ -249,7 +249,7 @@ def test_files_with_other_columns_go_into_files_of_their_own(tmp_path):
     assert summary.outputs == {"decisions": "decisions.parquet", "tree": "tree.root", "tree-2": "tree-2.root"}
     both, alone = read(tmp_path / "out" / "tree.root"), read(tmp_path / "out" / "tree-2.root")
     rows = np.flatnonzero(np.arange(30) % 3)
-    assert both["y"].to_list() == [*rows, *rows]  # the order of the columns makes no other file
+    assert both["y"].to_list() == [*rows, *rows]  # the order of the columns does not matter
     assert [event - 2**63 for event in both["event"].to_list()] == [*rows, *(rows + 200)]
     assert "y" not in alone
     assert alone["x"].to_list() == rows.tolist()
@@ -272,7 +272,7 @@ def test_many_small_units_make_one_basket(tmp_path):
 
 
 def stopped_before_joining(source, files, out):
-    """Do all units, and stop where the file of the stream should be written."""
+    """Process all units, and fail when the file of the stream should be written."""
     blocked = out / f"tree.{source.menu.streams['tree'].format}"
     blocked.mkdir(parents=True)
     with pytest.raises(UsageError, match="it is a folder"):
@@ -282,7 +282,7 @@ def stopped_before_joining(source, files, out):
 
 
 @pytest.mark.parametrize("kind", ["root", "parquet"])
-def test_a_part_that_the_disk_has_changed_is_told(tmp_path, kind):
+def test_a_part_with_a_wrong_checksum_is_reported(tmp_path, kind):
     write_events(tmp_path / "in.root", Events.of(identity(600)))
     source = menu(tree={"format": kind})
     stopped_before_joining(source, [tmp_path / "in.root"], tmp_path / "out")
@@ -290,7 +290,7 @@ def test_a_part_that_the_disk_has_changed_is_told(tmp_path, kind):
     data = bytearray(part.read_bytes())
     data[len(data) // 2] ^= 1
     part.write_bytes(data)
-    with pytest.raises(DataError, match=r"units/0000001/stream-tree\.arrow is not what was written"):
+    with pytest.raises(DataError, match=r"units/0000001/stream-tree\.arrow was changed after it was written"):
         run_menu(source, [tmp_path / "in.root"], tmp_path / "out", resume=True)
     for file in part.parent.iterdir():
         file.unlink()
@@ -299,7 +299,7 @@ def test_a_part_that_the_disk_has_changed_is_told(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["root", "parquet"])
-def test_a_disk_that_is_full_when_streams_are_joined_stops_the_run_which_resumes(tmp_path, kind, content):
+def test_a_run_resumes_after_a_full_disk_while_joining(tmp_path, kind, content):
     small = tmp_path / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", small]

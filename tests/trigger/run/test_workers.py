@@ -1,4 +1,4 @@
-"""Worker processes: what they are given, and what becomes of a run whose helpers die."""
+"""Worker processes: their environment, and runs whose processes die."""
 
 from __future__ import annotations
 
@@ -23,24 +23,38 @@ run_menu(load_menu(sys.argv[1]), [sys.argv[2]], sys.argv[3], workers=2)
 """
 
 
-@stage(reads=["Jet_pt"], adds=["told"])
-def told(events):
-    return {"told": np.full(len(events), float(os.environ.get("TAMIS_TOLD", "0")))}
+@stage(reads=["Jet_pt"], adds=["from_environment"])
+def from_environment(events):
+    return {"from_environment": np.full(len(events), float(os.environ.get("TAMIS_TEST_VALUE", "0")))}
 
 
-def test_workers_have_the_environment_as_it_is_now(menu_file, event_file, tmp_path, monkeypatch):
-    menu_file.write_text(menu_file.read_text().replace("steps: [MET_pt > 60]", "steps: [told > 6]"))
+def test_workers_get_the_current_environment(menu_file, event_file, tmp_path, monkeypatch):
+    menu_file.write_text(
+        menu_file.read_text().replace("steps: [MET_pt > 60]", "steps: [from_environment > 6]")
+    )
     path = event_file("a.root", 30)
     for number, expected in (("5", 0), ("7", 30)):
-        monkeypatch.setenv("TAMIS_TOLD", number)
-        summary = run_menu(load_menu(menu_file), [path], tmp_path / number, workers=2, plugged={"told": told})
+        monkeypatch.setenv("TAMIS_TEST_VALUE", number)
+        summary = run_menu(
+            load_menu(menu_file),
+            [path],
+            tmp_path / number,
+            workers=2,
+            plugged={"from_environment": from_environment},
+        )
         assert summary.counts.paths["met"] == expected
 
 
-def test_a_stage_inside_a_function_is_refused(menu_file, event_file, tmp_path):
-    inner = stage(reads=["Jet_pt"], adds=["told"])(lambda events: {"told": np.zeros(len(events))})
-    menu_file.write_text(menu_file.read_text().replace("steps: [MET_pt > 60]", "steps: [told > 6]"))
-    with pytest.raises(UsageError, match=r"the stage inner is made inside a function .*; put it there"):
+def test_a_stage_inside_a_function_is_rejected(menu_file, event_file, tmp_path):
+    inner = stage(reads=["Jet_pt"], adds=["from_environment"])(
+        lambda events: {"from_environment": np.zeros(len(events))}
+    )
+    menu_file.write_text(
+        menu_file.read_text().replace("steps: [MET_pt > 60]", "steps: [from_environment > 6]")
+    )
+    with pytest.raises(
+        UsageError, match=r"the stage inner is defined inside a function .*: move it to the top level"
+    ):
         run_menu(
             load_menu(menu_file),
             [event_file("a.root", 30)],
@@ -67,7 +81,7 @@ def start(menu, path, out):
 
 
 def servers_of(process):
-    """Return what the workers of a run are forked from."""
+    """Return the fork server of a process."""
     children = psutil.Process(process.pid).children()
     return [child for child in children if "forkserver" in " ".join(child.cmdline())]
 
@@ -76,7 +90,7 @@ def workers_of(process):
     return [worker for server in servers_of(process) for worker in server.children()]
 
 
-def test_what_workers_are_forked_from_may_die(menu_file, event_file, tmp_path, content):
+def test_a_run_survives_the_death_of_the_fork_server(menu_file, event_file, tmp_path, content):
     path = event_file("a.root", 3000)
     run_menu(load_menu(menu_file), [path], tmp_path / "calm", unit_events=20)
     process = start(menu_file, path, tmp_path / "out")
@@ -92,27 +106,25 @@ def test_what_workers_are_forked_from_may_die(menu_file, event_file, tmp_path, c
     assert content(tmp_path / "out") == content(tmp_path / "calm")
 
 
-def test_a_worker_that_hangs_does_not_outlive_a_run_that_was_killed(
-    menu_file, event_file, tmp_path, make_events
-):
+def test_a_hanging_worker_ends_with_its_killed_parent(menu_file, event_file, tmp_path, make_events):
     menu_file.write_text(menu_file.read_text().replace("prescale: 3", "prescale: 1"))
     endless = int(np.flatnonzero(make_events(100)["MET_pt"].to_numpy() > 20)[3])
     process = start(menu_file, event_file("a.root", 100, trouble={endless: 4}), tmp_path / "out")
     deadline = time.monotonic() + 60
     while (
         len(list((tmp_path / "out").glob("units/0*"))) < 3
-    ):  # all but that of the endless one, and the one behind it
+    ):  # all but the unit of the hanging event, and the next one
         assert time.monotonic() < deadline
         time.sleep(0.01)
     workers = workers_of(process)
     process.kill()
-    process.communicate(timeout=30)  # nobody holds its pipes
+    process.communicate(timeout=30)  # no process holds its pipes
     gone, alive = psutil.wait_procs(workers, timeout=20)
     assert gone
     assert not alive
 
 
-def test_a_script_without_its_guard_is_told_about_it(menu_file, event_file, tmp_path):
+def test_a_script_without_a_main_guard_gets_a_hint(menu_file, event_file, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = subprocess.run(
@@ -123,8 +135,8 @@ def test_a_script_without_its_guard_is_told_about_it(menu_file, event_file, tmp_
         check=False,
     )
     assert done.returncode == 1
-    assert "does so under `if __name__ == '__main__':`" in done.stderr
+    assert "must call run_menu under `if __name__ == '__main__':`" in done.stderr
 
 
-def test_the_command_has_loaded_beside_it_what_workers_load():
-    assert COMMAND_LOADS == WORKERS_LOAD  # a name apart: the command does not import the run to know it
+def test_the_command_preloads_the_modules_of_workers():
+    assert COMMAND_LOADS == WORKERS_LOAD  # the command has a copy, to avoid the import of the run

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tamis._base import Document, UsageError, parse_document, progress
 from tamis.events import Chunk, Frame, Jagged, columns_of, of_file, read_events
-from tamis.trigger import Compiled, Decisions, Expression, Laps, decide_batch
+from tamis.trigger import CompiledMenu, Decisions, Expression, Laps, decide_batch
 
 
 class SampleSpec(Document):
@@ -71,7 +71,7 @@ class SampleDecisions:
 
 
 def decide_samples(
-    compiled: Compiled,
+    compiled: CompiledMenu,
     samples: SampleList,
     quantities: Mapping[str, Expression],
     tree: str | None = None,
@@ -125,7 +125,7 @@ def _sample(index: int, share: np.ndarray, pieces: Sequence[_Piece]) -> SampleDe
 
 
 def _chunks(
-    compiled: Compiled, spec: SampleSpec, quantities: Mapping[str, Expression], tree: str | None
+    compiled: CompiledMenu, spec: SampleSpec, quantities: Mapping[str, Expression], tree: str | None
 ) -> Iterator[Chunk]:
     added = {column for stage in compiled.stages.values() for column in stage.adds}
     drawn = [c for expression in quantities.values() for c in expression.reads if c not in added]
@@ -133,7 +133,7 @@ def _chunks(
     return iter(read_events(list(spec.files), columns=list(columns), tree=tree or compiled.menu.source.tree))
 
 
-def _decided(compiled: Compiled, chunk: Chunk, quantities: Mapping[str, Expression]) -> _Piece:
+def _decided(compiled: CompiledMenu, chunk: Chunk, quantities: Mapping[str, Expression]) -> _Piece:
     columns = columns_of(chunk.events)
     size, laps = compiled.program.micro_batch, Laps()
     decided, values = [], []

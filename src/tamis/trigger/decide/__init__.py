@@ -1,4 +1,4 @@
-"""Deciding: a program runs over events, in micro-batches or one by one, and every event leaves through one door."""
+"""Decide events with a compiled menu, in micro-batches or one by one; every event is accepted, rejected or sent to debug."""
 
 from tamis.trigger.decide.batch import decide_batch
 from tamis.trigger.decide.decisions import Decisions, Outcome, Reason

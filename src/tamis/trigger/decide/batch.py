@@ -1,4 +1,4 @@
-"""Deciding micro-batches: each operation once for all events that some path still wants."""
+"""Decide micro-batches: each operation runs once, for all events that at least one path still needs."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ import numpy as np
 
 from tamis._base import now_ns
 from tamis.events import ColumnData, Frame
-from tamis.trigger.decide.decisions import Decisions, Reason
-from tamis.trigger.decide.faults import not_finite, told
+from tamis.trigger.decide.decisions import Decisions, Reason, not_finite, one_line
 from tamis.trigger.decide.laps import Laps
-from tamis.trigger.decide.prescale import looked_at
+from tamis.trigger.decide.prescale import prescaled
 from tamis.trigger.decide.scatter import Piece, scatter
-from tamis.trigger.menu import Operation, Program, told_ns
+from tamis.trigger.menu import MenuProgram, Operation, format_ns
 from tamis.trigger.stages import Added, per_event
 
 
-def decide_batch(program: Program, columns: Mapping[str, ColumnData], events: int, laps: Laps) -> Decisions:
-    """Decide some events together."""
+def decide_batch(
+    program: MenuProgram, columns: Mapping[str, ColumnData], events: int, laps: Laps
+) -> Decisions:
+    """Decide a micro-batch of events."""
     with np.errstate(all="ignore"):
-        return _Batch(program, columns, events, laps).decide()
+        return _MicroBatch(program, columns, events, laps).decide()
 
 
-class _Batch:
-    def __init__(self, program: Program, columns: Mapping[str, ColumnData], events: int, laps: Laps) -> None:
+class _MicroBatch:
+    def __init__(
+        self, program: MenuProgram, columns: Mapping[str, ColumnData], events: int, laps: Laps
+    ) -> None:
         self.program, self.events, self.laps = program, events, laps
         self.columns: dict[str, ColumnData] = dict(columns)
         self.whole = Frame(self.columns, events)
-        self.found = Decisions.empty(events, len(program.paths))
-        self.alive = looked_at(program, self.whole)
+        self.decisions = Decisions.empty(events, len(program.paths))
+        self.alive = prescaled(program, self.whole)
         self.added: dict[str, ColumnData] = {}
         self.computed: dict[str, np.ndarray] = {}
         self.path_ns = np.zeros(self.alive.shape) if any(program.budgets_ns) else None
 
     def decide(self) -> Decisions:
         for index, operation in enumerate(self.program.operations):
-            wanted = self.alive[:, operation.paths].any(axis=1)
-            rows = np.flatnonzero(wanted)
+            rows = np.flatnonzero(self.alive[:, operation.paths].any(axis=1))
             if not len(rows):
                 continue
             frame = self.whole if len(rows) == self.events else self.whole.take(rows)
@@ -45,9 +47,9 @@ class _Batch:
                 self._compute(index, operation, rows, frame)
             else:
                 self._test(index, operation, rows, frame)
-        self.found.paths = self.alive
-        self.found.added, self.found.computed = self.added, self.computed
-        return self.found
+        self.decisions.paths = self.alive
+        self.decisions.added, self.decisions.computed = self.added, self.computed
+        return self.decisions
 
     def _compute(self, index: int, operation: Operation, rows: np.ndarray, frame: Frame) -> None:
         stage = operation.stage
@@ -55,9 +57,9 @@ class _Batch:
         start = now_ns()
         try:
             added = stage.run(frame)
-        except Exception as error:  # noqa: BLE001 - whatever a stage raises: no event is lost by it
+        except Exception as error:  # noqa: BLE001 - no exception of a stage may lose an event
             if len(rows) == 1:
-                self._fault(rows, index, Reason.RAISED, told(error))
+                self._fault(rows, index, Reason.RAISED, one_line(error))
                 self.laps.add(operation.label, now_ns() - start, 1)
                 return
             self._one_by_one(index, operation, rows)
@@ -72,7 +74,7 @@ class _Batch:
         self._spend(index, operation, rows, elapsed)
 
     def _one_by_one(self, index: int, operation: Operation, rows: np.ndarray) -> None:
-        """Find the events that are to blame: each by itself."""
+        """Run a stage event by event, to find those that raise or take too long."""
         pieces: list[tuple[np.ndarray, Added]] = []
         for row in rows:
             one = np.array([row])
@@ -80,7 +82,7 @@ class _Batch:
             try:
                 added = operation.stage.run(self.whole.take(one))  # type: ignore[union-attr] # only stages come here
             except Exception as error:  # noqa: BLE001 - as above
-                self._fault(one, index, Reason.RAISED, told(error))
+                self._fault(one, index, Reason.RAISED, one_line(error))
             else:
                 pieces.append((one, added))
             self._spend(index, operation, one, now_ns() - start)
@@ -94,10 +96,10 @@ class _Batch:
             bad = not_finite(stage, added.columns)
             if bad is not None:
                 self._fault(
-                    rows[bad], index, Reason.NOT_FINITE, f"the stage {stage.name} gave NaN or infinity"
+                    rows[bad], index, Reason.NOT_FINITE, f"the stage {stage.name} returned NaN or infinity"
                 )
             if added.undecided is not None:
-                self._fault(rows[added.undecided], index, Reason.UNDECIDED, "a comparison met NaN")
+                self._fault(rows[added.undecided], index, Reason.UNDECIDED, "a comparison with NaN")
         computed = np.zeros(self.events, bool)
         for rows, _ in pieces:
             computed[rows] = True
@@ -116,19 +118,19 @@ class _Batch:
             passed = per_event(operation.expression, value)
         except Exception as error:  # noqa: BLE001 - as above
             if len(rows) == 1:
-                self._fault(rows, index, Reason.RAISED, told(error))
+                self._fault(rows, index, Reason.RAISED, one_line(error))
             else:
                 for row in rows:
                     self._test(index, operation, np.array([row]), self.whole.take(np.array([row])))
             return
         self.alive[rows, path] = passed
         if undecided is not None:
-            self._fault(rows[undecided], index, Reason.UNDECIDED, f"{operation.label}: a comparison met NaN")
+            self._fault(rows[undecided], index, Reason.UNDECIDED, f"{operation.label}: a comparison with NaN")
         self._spend(index, operation, rows, now_ns() - start)
 
     def _fault(self, rows: np.ndarray, index: int, reason: Reason, message: str) -> None:
         for row in rows:
-            self.found.fault(int(row), reason, index, message)
+            self.decisions.fault(int(row), reason, index, message)
         self.alive[rows] = False
 
     def _too_long(self, per_event_ns: float) -> bool:
@@ -136,25 +138,32 @@ class _Batch:
         return budget is not None and per_event_ns > budget
 
     def _spend(self, index: int, operation: Operation, rows: np.ndarray, elapsed: int) -> None:
-        """Book a time, and send the events to debug whose time is over."""
+        """Record a time, and send the events that exceed a budget to debug."""
         self.laps.add(operation.label, elapsed, len(rows))
         share = elapsed / len(rows)
-        self.found.spent_ns[rows] += share
+        self.decisions.spent_ns[rows] += share
         budget = self.program.budget_ns
         if budget is not None:
-            late = self.found.spent_ns[rows] > budget
+            late = self.decisions.spent_ns[rows] > budget
             if late.any():
-                self._fault(rows[late], index, Reason.TIME_OUT, f"more than {told_ns(budget)} for the event")
+                self._fault(
+                    rows[late], index, Reason.TIME_OUT, f"the event took more than {format_ns(budget)}"
+                )
         if self.path_ns is not None:
             self._spend_on_paths(index, operation, rows, share)
 
     def _spend_on_paths(self, index: int, operation: Operation, rows: np.ndarray, share: float) -> None:
         assert self.path_ns is not None  # noqa: S101
         for path in operation.paths:
-            wanted = rows[self.alive[rows, path]] if operation.stage is not None else rows
-            self.path_ns[wanted, path] += share
+            alive = rows[self.alive[rows, path]] if operation.stage is not None else rows
+            self.path_ns[alive, path] += share
             budget = self.program.budgets_ns[path]
             if budget is not None:
-                late = wanted[self.path_ns[wanted, path] > budget]
+                late = alive[self.path_ns[alive, path] > budget]
                 name = self.program.paths[path]
-                self._fault(late, index, Reason.TIME_OUT, f"more than {told_ns(budget)} on the path {name}")
+                self._fault(
+                    late,
+                    index,
+                    Reason.TIME_OUT,
+                    f"the event took more than {format_ns(budget)} on the path {name}",
+                )

@@ -1,4 +1,4 @@
-"""What stages added, event by event, and somebody wants: histograms of every event, streams of those that they take."""
+"""Collect the columns that stages add event by event: for all events if a histogram needs them, else for accepted ones."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 
 from tamis.events import ColumnData, Frame, Jagged
 from tamis.trigger.decide.scatter import Piece, scatter
-from tamis.trigger.menu import Program
+from tamis.trigger.menu import MenuProgram
 from tamis.trigger.stages import Stage
 
 
 class _Column:
-    """A column as it comes in, event by event: its numbers one after the other, so that no event leaves objects behind."""
+    """A column that grows event by event in flat buffers, without Python objects per event."""
 
     __slots__ = ("_counts", "_data", "_lists", "_rows", "_shape", "_type", "pieces")
 
     def __init__(self) -> None:
-        self.pieces: list[Piece] = []  # of another type or shape than the last events' are
+        self.pieces: list[Piece] = []  # completed pieces, whose type or shape differs from the current one
         self._begin(None, (), lists=False)
 
     def _begin(self, kind: np.dtype | None, shape: tuple[int, ...], *, lists: bool) -> None:
@@ -27,7 +27,7 @@ class _Column:
         self._rows, self._counts, self._data = array("q"), array("q"), bytearray()
 
     def add(self, event: int, part: ColumnData) -> None:
-        """Take the column of one event."""
+        """Append the column of one event."""
         lists = isinstance(part, Jagged)
         values = part.flat if isinstance(part, Jagged) else part
         same = values.dtype is self._type or values.dtype == self._type
@@ -39,7 +39,7 @@ class _Column:
         self._data += values.tobytes()
 
     def _end(self) -> None:
-        """Make a piece of what there is."""
+        """Complete the current piece."""
         if not self._rows:
             return
         rows, counts = np.frombuffer(self._rows, np.int64), np.frombuffer(self._counts, np.int64)
@@ -49,7 +49,7 @@ class _Column:
         )
 
     def whole(self, events: int) -> tuple[ColumnData, np.ndarray] | None:
-        """Return the column over all events, and for which of them it is there; None where it is for none."""
+        """Return the column over all events and a mask of the events that have it, or None if no event has it."""
         self._end()
         if not self.pieces:
             return None
@@ -60,10 +60,10 @@ class _Column:
 
 
 class Collected:
-    """Takes little of an event that is rejected, and all that was added to one that is kept."""
+    """Collects watched columns of every event, and all added columns of accepted events."""
 
-    def __init__(self, program: Program) -> None:
-        """Prepare a column for everything but the rows of features, which are large and wanted by nobody later."""
+    def __init__(self, program: MenuProgram) -> None:
+        """Prepare a buffer per added column, except for the rows of features, which are large and not written."""
         stages = [op.stage for op in program.operations if op.stage is not None]
         names = dict.fromkeys(name for stage in stages if stage.kind != "features" for name in stage.adds)
         self._watched = frozenset(program.watched)
@@ -71,26 +71,26 @@ class Collected:
         self._others = [(name, column) for name, column in self._columns.items() if name not in self._watched]
 
     def watcher(self, stage: Stage) -> Callable[[int, Mapping[str, ColumnData]], None] | None:
-        """Return what takes those columns of a stage that are wanted of every event, or None where none is."""
-        mine = [(name, self._columns[name]) for name in stage.adds if name in self._watched]
-        if stage.kind == "features" or not mine:
+        """Return a function that collects the watched columns of a stage, or None if it has none."""
+        watched = [(name, self._columns[name]) for name in stage.adds if name in self._watched]
+        if stage.kind == "features" or not watched:
             return None
 
         def watch(event: int, added: Mapping[str, ColumnData]) -> None:
-            for name, column in mine:
+            for name, column in watched:
                 column.add(event, added[name])
 
         return watch
 
     def keep(self, event: int, frame: Frame) -> None:
-        """Take the rest of what was added to an event."""
+        """Collect the other added columns of an accepted event."""
         for name, column in self._others:
             part = frame.added(name)
             if part is not None:
                 column.add(event, part)
 
     def columns(self, events: int) -> tuple[dict[str, ColumnData], dict[str, np.ndarray]]:
-        """Return the columns over all events, and of each for which events it is there."""
+        """Return the columns over all events, and for each a mask of the events that have it."""
         found: dict[str, ColumnData] = {}
         computed: dict[str, np.ndarray] = {}
         for name, column in self._columns.items():

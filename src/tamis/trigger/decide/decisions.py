@@ -1,4 +1,4 @@
-"""What became of events: exactly one of accepted, rejected and debug, with the reason."""
+"""The outcome of every event: accepted, rejected or debug, with the reason."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from enum import IntEnum
 
 import numpy as np
 
-from tamis.events import ColumnData
+from tamis.events import ColumnData, Jagged
 from tamis.trigger.decide.scatter import scatter
+from tamis.trigger.stages import Stage
 
 
 class Reason(IntEnum):
-    """Why an event is in the debug stream; 0 where it is not."""
+    """Why an event went to the debug stream; NONE if it did not."""
 
     NONE = 0
     RAISED = 1  # a stage raised an exception, or broke its contract
     NOT_FINITE = 2  # a score is NaN or infinite
-    UNDECIDED = 3  # a condition met a NaN: it is neither true nor false
-    TIME_OUT = 4  # the time of the event or of a path ran out
-    DIED = 5  # the process that decided it died or hung, again and again
+    UNDECIDED = 3  # a condition compared with NaN: neither true nor false
+    TIME_OUT = 4  # the event exceeded the time budget of the menu or of a path
+    DIED = 5  # the process that decided it died or hung repeatedly
 
 
 class Outcome(IntEnum):
-    """Through which door an event left."""
+    """The outcome of an event."""
 
     REJECTED = 0
     ACCEPTED = 1
@@ -38,16 +39,14 @@ class Decisions:
     paths: np.ndarray  # (events, paths), true where a path accepts
     reason: np.ndarray  # Reason of every event
     stage: np.ndarray  # the operation that sent it to debug, -1 where none did
-    spent_ns: np.ndarray  # time in stages and conditions of every event
+    spent_ns: np.ndarray  # time of every event in stages and conditions
     message: dict[int, str] = field(default_factory=dict)
     added: Mapping[str, ColumnData] = field(default_factory=dict)
-    computed: Mapping[str, np.ndarray] = field(
-        default_factory=dict
-    )  # of each such column: for which events it was
+    computed: Mapping[str, np.ndarray] = field(default_factory=dict)  # masks of the events that have `added`
 
     @classmethod
     def empty(cls, events: int, paths: int) -> Decisions:
-        """Return decisions on events that nothing has looked at."""
+        """Return decisions of events that are undecided so far."""
         return cls(
             np.zeros((events, paths), bool),
             np.zeros(events, np.int8),
@@ -57,7 +56,7 @@ class Decisions:
 
     @classmethod
     def joined(cls, pieces: Sequence[Decisions]) -> Decisions:
-        """Return the decisions on batches that follow each other."""
+        """Concatenate the decisions of consecutive batches."""
         starts = np.cumsum([0, *map(len, pieces)])
         names = dict.fromkeys(name for piece in pieces for name in piece.added)
         added = {
@@ -81,9 +80,9 @@ class Decisions:
             np.concatenate([piece.stage for piece in pieces]),
             np.concatenate([piece.spent_ns for piece in pieces]),
             {
-                int(start) + event: told
+                int(start) + event: message
                 for start, piece in zip(starts, pieces, strict=False)
-                for event, told in piece.message.items()
+                for event, message in piece.message.items()
             },
             added,
             computed,
@@ -95,13 +94,47 @@ class Decisions:
 
     @property
     def outcome(self) -> np.ndarray:
-        """Return the door of every event: debug goes before accepted."""
+        """Return the outcome of every event; debug overrides accepted."""
         outcome = np.asarray(self.paths.any(axis=1), np.int8)  # rejected is 0, accepted 1
         outcome[self.reason != Reason.NONE] = Outcome.DEBUG
         return outcome
 
     def fault(self, event: int, reason: Reason, operation: int, message: str) -> None:
-        """Send an event to debug; the first reason stands."""
+        """Send an event to debug; only its first reason is recorded."""
         if self.reason[event] == Reason.NONE:
             self.reason[event], self.stage[event] = reason, operation
             self.message[event] = message
+
+
+def not_finite(stage: Stage, added: Mapping[str, ColumnData]) -> np.ndarray | None:
+    """Return a mask of the events whose score is NaN or infinite, or None where all are finite."""
+    bad: np.ndarray | None = None
+    for name in stage.finite:
+        column = added[name]
+        values = column.flat if isinstance(column, Jagged) else column
+        if values.dtype.kind != "f" or not values.size or _all_finite(values):
+            continue
+        found = _events(column, ~np.isfinite(values))
+        bad = found if bad is None else np.logical_or(bad, found)
+    return bad
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    """Return whether all values are finite, by their sum; every value is checked only if the sum overflows."""
+    total = float(np.add.reduce(values, axis=None))
+    return total - total == 0.0 or bool(np.isfinite(values).all())
+
+
+def _events(column: ColumnData, bad: np.ndarray) -> np.ndarray:
+    if not isinstance(column, Jagged):
+        return np.asarray(bad.reshape(len(bad), -1).any(axis=1))
+    owner = np.repeat(np.arange(len(column)), column.counts)
+    marked = np.zeros(len(column), bool)
+    marked[owner[bad.reshape(len(bad), -1).any(axis=1)]] = True
+    return marked
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as one line of at most 400 characters."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:400] if text else type(error).__name__

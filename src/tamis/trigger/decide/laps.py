@@ -1,4 +1,4 @@
-"""Times of operations, as they fall: collected as plain numbers, summed up when a unit of work is done."""
+"""Times of operations, collected as plain numbers and summed up at the end of a unit of work."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 
 class Laps:
-    """For each label the nanoseconds per event, and how many events each number stands for."""
+    """For each label, times in nanoseconds per event, and the number of events that each time covers."""
 
     __slots__ = ("counts", "pulse", "total_ns", "values")
 
     def __init__(self, pulse: Any = None) -> None:
-        """Begin with nothing; `pulse.value` is counted up with every time, as a sign of life."""
+        """Start empty; `pulse.value` is incremented with every time, as a heartbeat."""
         self.pulse = pulse
         self.values: dict[str, array[float]] = {}
         self.counts: dict[str, array[int]] = {}
         self.total_ns: dict[str, int] = {}
 
     def add(self, label: str, elapsed_ns: int, events: int) -> None:
-        """Book a time that some events took together."""
+        """Record a time that some events took together."""
         if self.pulse is not None:
             self.pulse.value += 1
         values = self.values.get(label)
@@ -35,7 +35,7 @@ class Laps:
             self.counts[label].append(events)
 
     def add_each(self, label: str, elapsed_ns: np.ndarray) -> None:
-        """Book times that single events took."""
+        """Record times of single events."""
         if not len(elapsed_ns):
             return
         if label not in self.values:
@@ -45,5 +45,5 @@ class Laps:
         self.counts[label].frombytes(np.ones(len(elapsed_ns), np.int64).tobytes())
 
     def of(self, label: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the numbers of one label, and how many events each stands for."""
+        """Return the times per event of one label, and the number of events that each covers."""
         return np.asarray(self.values[label]), np.asarray(self.counts[label])

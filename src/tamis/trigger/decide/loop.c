@@ -1,5 +1,5 @@
-/* One event after the other through the steps of a menu. What stands between the steps is paid for every event, and after a model has
-   run it is paid from cold caches: here it is a few lines of code and of data, where an interpreter touches hundreds. */
+/* Run the steps of a menu on one event after the other. The code between the steps runs for every event, and with cold caches after a
+   model: here it touches a few cache lines of code and data, where the interpreter touches hundreds. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
@@ -13,7 +13,7 @@ typedef struct {
 } Limit;
 
 typedef struct {
-    uint64_t mask; /* the paths that want it */
+    uint64_t mask; /* bits of the paths that need it */
     PyObject *run;
     Py_ssize_t limits;
     Limit *limit;
@@ -30,12 +30,12 @@ typedef struct {
     Step *step;
     long long budget; /* of an event, in nanoseconds */
     Py_buffer spent;  /* a double per event */
-    PyObject *over;   /* called with the path whose time is over, -1 for the event's: raises */
-    Py_ssize_t at;    /* the step that was done last */
+    PyObject *over;   /* called with a path whose budget is exceeded (-1: that of the event); must raise */
+    Py_ssize_t at;    /* the last step that was run */
     Times booked;     /* of steps: nanoseconds * steps + step */
-    Times setups, wholes; /* of taking an event up and letting go of the one before, and of all of an event */
+    Times setups, wholes; /* of creating a frame and releasing the one before, and of whole events */
     long long on_path[64];
-} Loop;
+} EventLoop;
 
 static int64_t now(void) {
     struct timespec t;
@@ -57,16 +57,16 @@ static int book(Times *times, int64_t ns) {
     return 0;
 }
 
-static int is_over(Loop *self, int path) {
+static int is_over(EventLoop *self, int path) {
     PyObject *found = PyObject_CallFunction(self->over, "i", path);
     if (found) {
         Py_DECREF(found);
-        PyErr_SetString(PyExc_RuntimeError, "what is called when time is over has to raise");
+        PyErr_SetString(PyExc_RuntimeError, "the function that is called when a budget is exceeded must raise");
     }
     return -1;
 }
 
-static int check(Loop *self, const Step *step, uint64_t alive, int64_t elapsed, int64_t spent) {
+static int check(EventLoop *self, const Step *step, uint64_t alive, int64_t elapsed, int64_t spent) {
     if (spent > self->budget) return is_over(self, -1);
     for (Py_ssize_t i = 0; i < step->limits; i++) {
         const Limit *limit = &step->limit[i];
@@ -75,8 +75,8 @@ static int check(Loop *self, const Step *step, uint64_t alive, int64_t elapsed, 
     return 0;
 }
 
-/* Take an event through the steps; `alive` are the paths that want it, and then those that accept it. */
-static int decide(Loop *self, PyObject *frame, PyObject *number, double *spent_ns, uint64_t *alive) {
+/* Run the steps on an event; `alive` holds the bits of the paths that examine it, and afterwards of those that accept it. */
+static int decide(EventLoop *self, PyObject *frame, PyObject *number, double *spent_ns, uint64_t *alive) {
     PyObject *given[] = {NULL, frame, number};
     int64_t spent = 0;
     int failed = 0;
@@ -89,7 +89,7 @@ static int decide(Loop *self, PyObject *frame, PyObject *number, double *spent_n
         PyObject *passed = PyObject_Vectorcall(step->run, given + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         const int64_t elapsed = now() - start;
         if (!passed) {
-            PyObject *kind, *value, *trace; /* kept, while the time is booked */
+            PyObject *kind, *value, *trace; /* saved while the time is recorded */
             PyErr_Fetch(&kind, &value, &trace);
             if (book(&self->booked, elapsed * self->steps + at)) PyErr_Clear();
             PyErr_Restore(kind, value, trace);
@@ -107,14 +107,14 @@ static int decide(Loop *self, PyObject *frame, PyObject *number, double *spent_n
     return failed;
 }
 
-/* Hand what was raised to Python; what is no Exception (Ctrl-C) goes on. */
-static int fault(Loop *self, PyObject *number, PyObject *told) {
+/* Pass the exception to `fault`; one that does not derive from Exception, such as KeyboardInterrupt, propagates. */
+static int fault(EventLoop *self, PyObject *number, PyObject *report) {
     if (!PyErr_ExceptionMatches(PyExc_Exception)) return -1;
     PyObject *kind, *value, *trace;
     PyErr_Fetch(&kind, &value, &trace);
     PyErr_NormalizeException(&kind, &value, &trace);
     if (trace) PyException_SetTraceback(value, trace);
-    PyObject *done = PyObject_CallFunction(told, "OnO", number, self->at, value);
+    PyObject *done = PyObject_CallFunction(report, "OnO", number, self->at, value);
     Py_XDECREF(kind);
     Py_XDECREF(value);
     Py_XDECREF(trace);
@@ -125,57 +125,57 @@ static int fault(Loop *self, PyObject *number, PyObject *told) {
 typedef struct {
     PyObject *take, *keep, *fault, *before;
     int64_t *pulse;
-} Doors;
+} Callbacks;
 
-/* Do one event; `frame` is the one before, which is let go. */
-static int one(Loop *self, const Doors *doors, PyObject *number, PyObject **frame, double *spent, uint64_t *alive) {
+/* Decide one event; `frame` is that of the event before, which is released. */
+static int one(EventLoop *self, const Callbacks *callbacks, PyObject *number, PyObject **frame, double *spent, uint64_t *alive) {
     const int64_t begin = now();
-    if (doors->before != Py_None) {
-        PyObject *found = PyObject_CallOneArg(doors->before, number);
+    if (callbacks->before != Py_None) {
+        PyObject *found = PyObject_CallOneArg(callbacks->before, number);
         const int deadly = found ? PyObject_IsTrue(found) : -1;
         Py_XDECREF(found);
         if (deadly) {
             *alive = 0;
-            PyObject *done = deadly < 0 ? NULL : PyObject_CallFunction(doors->fault, "OiO", number, -1, Py_None);
+            PyObject *done = deadly < 0 ? NULL : PyObject_CallFunction(callbacks->fault, "OiO", number, -1, Py_None);
             Py_XDECREF(done);
             return done ? 0 : -1;
         }
     }
-    if (doors->pulse) ++*doors->pulse;
+    if (callbacks->pulse) ++*callbacks->pulse;
     const int64_t start = now();
-    PyObject *fresh = PyObject_CallOneArg(doors->take, number);
+    PyObject *fresh = PyObject_CallOneArg(callbacks->take, number);
     if (!fresh) return -1;
     Py_XSETREF(*frame, fresh);
     if (book(&self->setups, now() - start)) return -1;
     if (decide(self, *frame, number, spent, alive)) {
         *alive = 0;
-        if (fault(self, number, doors->fault)) return -1;
+        if (fault(self, number, callbacks->fault)) return -1;
     }
     if (*alive) {
-        PyObject *kept = PyObject_CallFunctionObjArgs(doors->keep, number, *frame, NULL);
+        PyObject *kept = PyObject_CallFunctionObjArgs(callbacks->keep, number, *frame, NULL);
         if (!kept) return -1;
         Py_DECREF(kept);
     }
     return book(&self->wholes, now() - begin);
 }
 
-static PyObject *run(Loop *self, PyObject *args) {
-    Doors doors;
-    PyObject *wanted, *pulse, *frame = NULL;
-    if (!PyArg_ParseTuple(args, "O!OOOOO", &PyList_Type, &wanted, &doors.take, &doors.keep, &doors.fault, &doors.before, &pulse)) return NULL;
-    const Py_ssize_t events = PyList_GET_SIZE(wanted);
+static PyObject *run(EventLoop *self, PyObject *args) {
+    Callbacks callbacks;
+    PyObject *examined, *pulse, *frame = NULL;
+    if (!PyArg_ParseTuple(args, "O!OOOOO", &PyList_Type, &examined, &callbacks.take, &callbacks.keep, &callbacks.fault, &callbacks.before, &pulse)) return NULL;
+    const Py_ssize_t events = PyList_GET_SIZE(examined);
     if (events > self->spent.len / (Py_ssize_t)sizeof(double)) {
-        PyErr_SetString(PyExc_ValueError, "there is no place for the times of so many events");
+        PyErr_SetString(PyExc_ValueError, "there are more events than places for their times");
         return NULL;
     }
     Py_buffer view = {0};
     if (pulse != Py_None && PyObject_GetBuffer(pulse, &view, PyBUF_WRITABLE)) return NULL;
-    doors.pulse = view.len == sizeof(int64_t) ? view.buf : NULL;
+    callbacks.pulse = view.len == sizeof(int64_t) ? view.buf : NULL;
     PyObject *accepted = PyList_New(events);
     for (Py_ssize_t event = 0; accepted && event < events; event++) {
-        uint64_t alive = PyLong_AsUnsignedLongLong(PyList_GET_ITEM(wanted, event));
+        uint64_t alive = PyLong_AsUnsignedLongLong(PyList_GET_ITEM(examined, event));
         PyObject *number = PyErr_Occurred() ? NULL : PyLong_FromSsize_t(event), *found = NULL;
-        if (number && !one(self, &doors, number, &frame, (double *)self->spent.buf + event, &alive)) found = PyLong_FromUnsignedLongLong(alive);
+        if (number && !one(self, &callbacks, number, &frame, (double *)self->spent.buf + event, &alive)) found = PyLong_FromUnsignedLongLong(alive);
         Py_XDECREF(number);
         if (found)
             PyList_SET_ITEM(accepted, event, found);
@@ -191,7 +191,7 @@ static PyObject *bytes_of(const Times *times) {
     return PyBytes_FromStringAndSize((const char *)times->ns, (Py_ssize_t)(times->held * sizeof *times->ns));
 }
 
-static PyObject *times(Loop *self, PyObject *unused) {
+static PyObject *times(EventLoop *self, PyObject *unused) {
     (void)unused;
     return Py_BuildValue("NNN", bytes_of(&self->booked), bytes_of(&self->setups), bytes_of(&self->wholes));
 }
@@ -212,14 +212,14 @@ static int take_step(Step *step, PyObject *given) {
         Limit *limit = &step->limit[i];
         if (!PyArg_ParseTuple(PyTuple_GET_ITEM(limits, i), "iL", &limit->path, &limit->ns)) return -1;
         if (limit->path < 0 || limit->path > 63) {
-            PyErr_SetString(PyExc_ValueError, "paths are numbered from 0 to 63");
+            PyErr_SetString(PyExc_ValueError, "the numbers of paths must be from 0 to 63");
             return -1;
         }
     }
     return 0;
 }
 
-static void let_go(Loop *self) {
+static void release_all(EventLoop *self) {
     PyObject_GC_UnTrack(self);
     for (Py_ssize_t i = 0; i < self->steps; i++) {
         Py_CLEAR(self->step[i].run);
@@ -236,7 +236,7 @@ static void let_go(Loop *self) {
     Py_DECREF(type);
 }
 
-static int visit_all(Loop *self, visitproc visit, void *arg) {
+static int visit_all(EventLoop *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     for (Py_ssize_t i = 0; i < self->steps; i++) Py_VISIT(self->step[i].run);
     Py_VISIT(self->over);
@@ -248,7 +248,7 @@ static PyObject *make(PyTypeObject *type, PyObject *args, PyObject *names) {
     PyObject *steps, *spent, *over;
     long long budget;
     if (!PyArg_ParseTupleAndKeywords(args, names, "O!LOO", known, &PyList_Type, &steps, &budget, &spent, &over)) return NULL;
-    Loop *self = (Loop *)type->tp_alloc(type, 0);
+    EventLoop *self = (EventLoop *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     self->budget = budget;
     self->over = Py_NewRef(over);
@@ -257,7 +257,7 @@ static PyObject *make(PyTypeObject *type, PyObject *args, PyObject *names) {
     if (!self->step) PyErr_NoMemory();
     int failed = !self->step || PyObject_GetBuffer(spent, &self->spent, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS);
     if (!failed && self->spent.itemsize != sizeof(double)) {
-        PyErr_SetString(PyExc_TypeError, "the times of events are doubles");
+        PyErr_SetString(PyExc_TypeError, "the times of events must be doubles");
         failed = 1;
     }
     for (; !failed && self->steps < many;) {
@@ -269,19 +269,19 @@ static PyObject *make(PyTypeObject *type, PyObject *args, PyObject *names) {
 }
 
 static PyMethodDef methods[] = {
-    {"run", (PyCFunction)run, METH_VARARGS, "Return the paths that accept each event."},
-    {"times", (PyCFunction)times, METH_NOARGS, "Return the times of steps (nanoseconds * steps + step), of taking events up, and of events, as int64."},
+    {"run", (PyCFunction)run, METH_VARARGS, "Return the bits of the paths that accept each event."},
+    {"times", (PyCFunction)times, METH_NOARGS, "Return the times of steps (nanoseconds * steps + step), of creating frames, and of whole events, as int64."},
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot slots[] = {
-    {Py_tp_new, make}, {Py_tp_dealloc, let_go}, {Py_tp_traverse, visit_all}, {Py_tp_methods, methods}, {0, NULL},
+    {Py_tp_new, make}, {Py_tp_dealloc, release_all}, {Py_tp_traverse, visit_all}, {Py_tp_methods, methods}, {0, NULL},
 };
-static PyType_Spec spec = {"tamis_loop.Loop", sizeof(Loop), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, slots};
+static PyType_Spec spec = {"tamis_loop.EventLoop", sizeof(EventLoop), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, slots};
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "tamis_loop", .m_size = -1};
 
 PyMODINIT_FUNC PyInit_tamis_loop(void) {
     PyObject *made = PyModule_Create(&module), *type = made ? PyType_FromSpec(&spec) : NULL;
-    if (!type || PyModule_AddObjectRef(made, "Loop", type)) Py_CLEAR(made);
+    if (!type || PyModule_AddObjectRef(made, "EventLoop", type)) Py_CLEAR(made);
     Py_XDECREF(type);
     return made;
 }

@@ -1,4 +1,4 @@
-"""One event after the other through the steps of a menu: in C where a compiler is at hand, else in Python; both do the same."""
+"""Run the steps of a menu on one event after the other: in C if a compiler is available, else in Python, with equal results."""
 
 from __future__ import annotations
 
@@ -15,50 +15,53 @@ from tamis._base import TamisError
 from tamis.cbuild import find_compiler, load_module
 from tamis.events import Frame
 
-MOST_PATHS = 63  # that the bits of a machine's number tell apart
+MOST_PATHS = 63  # as bits of an int64
 
 Limit = tuple[int, int]  # a path, its budget in nanoseconds
 
 
-class Step(NamedTuple):
-    """An operation, laid out for the loop."""
+class LoopStep(NamedTuple):
+    """An operation in the form that the loop runs."""
 
-    mask: int  # the paths that want it
-    run: Callable[[Frame, int], bool]  # does it for an event, and tells whether a condition is passed
+    mask: int  # bits of the paths that need it
+    run: Callable[[Frame, int], bool]  # runs it for an event; returns whether the condition holds
     limits: tuple[Limit, ...]
 
 
-Take = Callable[[int], Frame]  # the frame of an event
-Keep = Callable[[int, Frame], object]  # called with what is accepted
+Take = Callable[[int], Frame]  # returns the frame of an event
+Keep = Callable[[int, Frame], object]  # called with accepted events
 Fault = Callable[
     [int, int, Exception | None], object
-]  # event, step, and what it raised; None where `Before` said no
-Before = Callable[[int], bool]  # tells whether an event is deadly
+]  # event, step, exception; None if `Before` returned true
+Before = Callable[[int], bool]  # returns whether an event is to be skipped as deadly
 
 
-class Loop(Protocol):
-    """What takes one event after the other through the steps."""
+class EventLoop(Protocol):
+    """Runs the steps of a menu on one event after the other."""
 
     def run(
-        self, wanted: list[int], take: Take, keep: Keep, fault: Fault, before: Before | None, pulse: Any
+        self, examined: list[int], take: Take, keep: Keep, fault: Fault, before: Before | None, pulse: Any
     ) -> list[int]:
-        """Return the paths that accept each event, of those that want it; `pulse.value` is counted up with every event."""
+        """Return the bits of the paths that accept each event, given those that examine it.
+
+        `pulse.value` is incremented with every event, as a heartbeat.
+        """
 
     def times(self) -> tuple[bytes, bytes, bytes]:
-        """Return times as they fell, in int64: of steps (nanoseconds * steps + step), of taking events up, and of events."""
+        """Return times in order, as int64: of steps (nanoseconds * steps + step), of creating frames, and of whole events."""
 
 
 def open_loop(
-    steps: Sequence[Step], budget_ns: int, spent: np.ndarray, over: Callable[[int], object], paths: int
-) -> Loop:
-    """Return the loop for some steps.
+    steps: Sequence[LoopStep], budget_ns: int, spent: np.ndarray, over: Callable[[int], object], paths: int
+) -> EventLoop:
+    """Return a loop over some steps, compiled if possible.
 
-    `spent` takes the nanoseconds of each event as doubles; `over` is called where the time of a path is over (-1: that of the
-    event), and has to raise.
+    It writes the nanoseconds of each event to `spent` (doubles), and calls `over` with a path whose budget is exceeded
+    (-1: that of the event), which must raise.
     """
     kind = _compiled() if paths <= MOST_PATHS else None
-    made: Loop = (kind or PlainLoop)(steps=list(steps), budget=budget_ns, spent=spent, over=over)
-    return made
+    loop: EventLoop = (kind or PlainLoop)(steps=list(steps), budget=budget_ns, spent=spent, over=over)
+    return loop
 
 
 @cache
@@ -69,27 +72,27 @@ def _compiled() -> type | None:
         return None
     code = (files("tamis.trigger.decide") / "loop.c").read_text(encoding="utf-8")
     module = load_module(compiler, "tamis_loop", code)
-    return None if module is None else module.Loop
+    return None if module is None else module.EventLoop
 
 
 class PlainLoop:
-    """The loop in Python: it touches ten times as much memory as the other one."""
+    """The loop in Python, for hosts without a compiler: it touches ten times as much memory as the compiled one."""
 
     def __init__(
-        self, steps: list[Step], budget: int, spent: np.ndarray, over: Callable[[int], object]
+        self, steps: list[LoopStep], budget: int, spent: np.ndarray, over: Callable[[int], object]
     ) -> None:
-        """Begin with no times."""
+        """Start without times."""
         self._steps = [(at, *step) for at, step in enumerate(steps)]
         self._budget, self._spent, self._over = budget, spent, over
         self._at = 0
         self._booked, self._setups, self._wholes = array("q"), array("q"), array("q")
 
     def run(
-        self, wanted: list[int], take: Take, keep: Keep, fault: Fault, before: Before | None, pulse: Any
+        self, examined: list[int], take: Take, keep: Keep, fault: Fault, before: Before | None, pulse: Any
     ) -> list[int]:
-        """Return the paths that accept each event."""
-        clock, accepted, frame = perf_counter_ns, [0] * len(wanted), None
-        for event, alive in enumerate(wanted):
+        """Return the bits of the paths that accept each event."""
+        clock, accepted, frame = perf_counter_ns, [0] * len(examined), None
+        for event, alive in enumerate(examined):
             begin = clock()
             if before is not None and before(event):
                 fault(event, -1, None)
@@ -97,11 +100,11 @@ class PlainLoop:
             if pulse is not None:
                 pulse.value += 1
             start = clock()
-            frame = take(event)  # and the event before is let go
+            frame = take(event)  # which releases the event before
             self._setups.append(clock() - start)
             try:
                 accepted[event] = self._decide(frame, alive, event)
-            except Exception as error:  # noqa: BLE001 - whatever a stage raises: no event is lost by it
+            except Exception as error:  # noqa: BLE001 - no exception of a stage may lose an event
                 fault(event, self._at, error)
             if accepted[event]:
                 keep(event, frame)
@@ -109,7 +112,7 @@ class PlainLoop:
         return accepted
 
     def _decide(self, frame: Frame, alive: int, event: int) -> int:
-        """Return the paths that accept an event."""
+        """Return the bits of the paths that accept an event."""
         spent = at = start = 0
         on_paths: dict[int, int] = {}
         clock, book, many, budget = perf_counter_ns, self._booked.append, len(self._steps), self._budget
@@ -138,7 +141,7 @@ class PlainLoop:
     def _check(
         self, limits: tuple[Limit, ...], alive: int, on_paths: dict[int, int], elapsed: int, spent: int
     ) -> None:
-        """Book a time on the paths that wanted it."""
+        """Add a time to the paths that needed it, and check their budgets."""
         if spent > self._budget:
             self._over(-1)
         for path, limit in limits:

@@ -1,4 +1,4 @@
-"""Prescales: one event in n, chosen by its identity, so that the choice is the same in every run and on every worker."""
+"""Prescales: one event in n, chosen by a hash of its identity, so that every run and every worker chooses the same."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import zlib
 import numpy as np
 
 from tamis.events import Frame
-from tamis.trigger.menu import Program
+from tamis.trigger.menu import MenuProgram
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
-def looked_at(program: Program, frame: Frame) -> np.ndarray:
-    """Return (events, paths): which paths look at an event at all."""
-    wanted = np.ones((len(frame), len(program.paths)), bool)
+def prescaled(program: MenuProgram, frame: Frame) -> np.ndarray:
+    """Return a mask (events, paths) of the events that each path examines."""
+    examined = np.ones((len(frame), len(program.paths)), bool)
     for index, (path, prescale) in enumerate(zip(program.paths, program.prescales, strict=True)):
         if prescale > 1:
-            wanted[:, index] = _hash(frame, path) % np.uint64(prescale) == 0
-    return wanted
+            examined[:, index] = _hash(frame, path) % np.uint64(prescale) == 0
+    return examined
 
 
 def _hash(frame: Frame, path: str) -> np.ndarray:
@@ -28,7 +28,7 @@ def _hash(frame: Frame, path: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         for name in ("run", "luminosityBlock", "event"):
             column = frame[name]
-            assert isinstance(column, np.ndarray)  # noqa: S101 - identity is one number per event
+            assert isinstance(column, np.ndarray)  # noqa: S101 - the identity is one number per event
             state = _mixed((state ^ column.astype(np.uint64)) + _GOLDEN)
     return state
 

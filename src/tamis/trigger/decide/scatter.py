@@ -1,4 +1,4 @@
-"""Putting what a stage found for some events where it belongs among all of them."""
+"""Build a column over all events from the values of some of them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from tamis.events import ColumnData, Jagged
 
-Piece = tuple[np.ndarray, ColumnData]  # rows (rising), and one entry for each
+Piece = tuple[np.ndarray, ColumnData]  # increasing rows, and one entry for each
 
 
 def scatter(events: int, pieces: Sequence[Piece]) -> ColumnData:
-    """Return a column for all events; one that no piece has gets NaN, 0 or an empty list."""
+    """Return a column over all events; an event that is in no piece gets NaN, 0 or an empty list."""
     first = pieces[0][1]
     if len(pieces) == 1 and len(pieces[0][0]) == events:
         return first

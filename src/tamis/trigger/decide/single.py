@@ -1,8 +1,7 @@
-"""Deciding event by event: one event in flight, every event timed.
+"""Decide event by event: one event in flight, every event timed.
 
-What stands between the operations is the framework's own cost, paid for every event, and after a model has run it is
-paid from cold caches: hence the small loop of `loop`, in C where that can be; times are laid down as they fall, and sorted
-when the events are done.
+The code between operations runs for every event, and with cold caches after each model. It is therefore small, in C where
+a compiler is available (`loop`); times are stored in the order in which they occur, and sorted at the end.
 """
 
 from __future__ import annotations
@@ -15,83 +14,80 @@ import numpy as np
 
 from tamis.events import ColumnData, Frame
 from tamis.trigger.decide.collected import Collected
-from tamis.trigger.decide.decisions import Decisions, Reason
-from tamis.trigger.decide.faults import not_finite, told
+from tamis.trigger.decide.decisions import Decisions, Reason, not_finite, one_line
 from tamis.trigger.decide.laps import Laps
-from tamis.trigger.decide.loop import Loop, Step, open_loop
-from tamis.trigger.decide.prescale import looked_at
-from tamis.trigger.menu import Operation, Program, told_ns
+from tamis.trigger.decide.loop import EventLoop, LoopStep, open_loop
+from tamis.trigger.decide.prescale import prescaled
+from tamis.trigger.menu import MenuProgram, Operation, format_ns
 from tamis.trigger.stages import Stage, per_event
 
-# the labels under which the whole of an event is booked, and taking it up and letting it go
+# labels of the time of a whole event, and of creating its frame and releasing the one before
 EVENT, SETUP = "event", "event setup"
 _ENDLESS = 1 << 62
 
 
-class _Fault(Exception):  # noqa: N818 - no error: it ends the work on an event
+class _Fault(Exception):  # noqa: N818 - not an error: it ends the work on an event
     def __init__(self, reason: Reason, message: str) -> None:
         self.reason, self.message = reason, message
 
 
 def decide_single(
-    program: Program,
+    program: MenuProgram,
     columns: Mapping[str, ColumnData],
     events: int,
     laps: Laps,
     *,
     before: Callable[[int], bool] | None = None,
 ) -> Decisions:
-    """Decide events one after the other; `before` is told of each, and says whether it is deadly."""
-    found = Decisions.empty(events, len(program.paths))
+    """Decide events one after the other; `before(event)` is called first and returns whether to skip it as deadly."""
+    decisions = Decisions.empty(events, len(program.paths))
     collected = Collected(program)
     steps = [_step(program, operation, collected) for operation in program.operations]
     budget = program.budget_ns or _ENDLESS
-    loop = open_loop(steps, budget, found.spent_ns, partial(_time_out, program), len(program.paths))
-    wanted = _bits(looked_at(program, Frame(columns, events)))
+    loop = open_loop(steps, budget, decisions.spent_ns, partial(_time_out, program), len(program.paths))
+    examined = _bits(prescaled(program, Frame(columns, events)))
 
     def take(event: int) -> Frame:
         return Frame(columns, 1, slice(event, event + 1))
 
     def fault(event: int, at: int, error: Exception | None) -> None:
         if error is None:
-            found.fault(event, Reason.DIED, -1, "the process that decided this event died or hung")
+            decisions.fault(event, Reason.DIED, -1, "the process that decided this event died or hung")
         elif isinstance(error, _Fault):
-            found.fault(event, error.reason, at, error.message)
+            decisions.fault(event, error.reason, at, error.message)
         else:
-            found.fault(event, Reason.RAISED, at, told(error))
+            decisions.fault(event, Reason.RAISED, at, one_line(error))
 
     with np.errstate(all="ignore"):
-        accepted = loop.run(wanted, take, collected.keep, fault, before, laps.pulse)
+        accepted = loop.run(examined, take, collected.keep, fault, before, laps.pulse)
     _book(program, laps, loop)
-    found.paths = _masks(accepted, len(program.paths))
-    found.added, found.computed = collected.columns(events)
-    return found
+    decisions.paths = _masks(accepted, len(program.paths))
+    decisions.added, decisions.computed = collected.columns(events)
+    return decisions
 
 
-def _bits(wanted: np.ndarray) -> list[int]:
-    """Return the paths that look at each event, as bits of one number."""
-    if wanted.all():
-        return [(1 << wanted.shape[1]) - 1] * len(wanted)
-    packed = np.packbits(wanted, axis=1, bitorder="little")
+def _bits(examined: np.ndarray) -> list[int]:
+    """Return the paths that examine each event, as bits of an integer."""
+    if examined.all():
+        return [(1 << examined.shape[1]) - 1] * len(examined)
+    packed = np.packbits(examined, axis=1, bitorder="little")
     return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
 
 def _masks(accepted: list[int], paths: int) -> np.ndarray:
-    """Return what such bits mean, as (events, paths)."""
+    """Return such bits as a mask (events, paths)."""
     width = (paths + 7) // 8
     packed = np.frombuffer(b"".join([bits.to_bytes(width, "little") for bits in accepted]), np.uint8)
     flat = np.unpackbits(packed.reshape(len(accepted), width), axis=1, count=paths, bitorder="little")
     return flat.astype(bool)
 
 
-def _book(program: Program, laps: Laps, loop: Loop) -> None:
-    """Sort the times of steps by step, and hand all to `laps`."""
+def _book(program: MenuProgram, laps: Laps, loop: EventLoop) -> None:
+    """Sort the times by step, and add them to `laps`."""
     many = len(program.operations)
     steps, setups, wholes = (np.frombuffer(times, np.int64) for times in loop.times())
     elapsed, at = np.divmod(steps, max(1, many))
-    order = np.argsort(
-        at.astype(np.min_scalar_type(many)), kind="stable"
-    )  # small numbers are sorted by counting
+    order = np.argsort(at.astype(np.min_scalar_type(many)), kind="stable")  # a radix sort for 8 and 16 bits
     ends = np.searchsorted(at[order], np.arange(many + 1))
     elapsed = elapsed[order]
     for index, operation in enumerate(program.operations):
@@ -100,18 +96,20 @@ def _book(program: Program, laps: Laps, loop: Loop) -> None:
     laps.add_each(EVENT, wholes)
 
 
-def _time_out(program: Program, path: int) -> NoReturn:
-    """End an event where its time is over, or that of a path."""
+def _time_out(program: MenuProgram, path: int) -> NoReturn:
+    """End an event that exceeds its budget, or that of a path (-1: of the event)."""
     budget = program.budget_ns if path < 0 else program.budgets_ns[path]
-    whose = "for the event" if path < 0 else f"on the path {program.paths[path]}"
-    raise _Fault(Reason.TIME_OUT, f"more than {told_ns(budget or 0)} {whose}")
+    where = "" if path < 0 else f" on the path {program.paths[path]}"
+    raise _Fault(Reason.TIME_OUT, f"the event took more than {format_ns(budget or 0)}{where}")
 
 
-def _step(program: Program, operation: Operation, collected: Collected) -> Step:
+def _step(program: MenuProgram, operation: Operation, collected: Collected) -> LoopStep:
     stage = operation.stage
     run = _condition(operation) if stage is None else _computation(stage, operation.drops, collected)
     budgets = ((path, program.budgets_ns[path]) for path in operation.paths)
-    return Step(operation.mask, run, tuple((path, budget) for path, budget in budgets if budget is not None))
+    return LoopStep(
+        operation.mask, run, tuple((path, budget) for path, budget in budgets if budget is not None)
+    )
 
 
 def _condition(operation: Operation) -> Callable[[Frame, int], bool]:
@@ -122,7 +120,7 @@ def _condition(operation: Operation) -> Callable[[Frame, int], bool]:
     def test(frame: Frame, _: int) -> bool:
         value, undecided = evaluate(frame)
         if undecided is not None and undecided[0]:
-            raise _Fault(Reason.UNDECIDED, f"{operation.label}: a comparison met NaN")
+            raise _Fault(Reason.UNDECIDED, f"{operation.label}: a comparison with NaN")
         return bool(per_event(expression, value)[0])
 
     return test
@@ -137,11 +135,11 @@ def _computation(stage: Stage, drops: tuple[str, ...], collected: Collected) -> 
         if drops:
             frame.drop(drops)
         if finite and not_finite(stage, added) is not None:
-            raise _Fault(Reason.NOT_FINITE, f"the stage {stage.name} gave NaN or infinity")
+            raise _Fault(Reason.NOT_FINITE, f"the stage {stage.name} returned NaN or infinity")
         if watch is not None:
             watch(event, added)
         if undecided is not None and undecided[0]:
-            raise _Fault(Reason.UNDECIDED, f"{stage.name}: a comparison met NaN")
+            raise _Fault(Reason.UNDECIDED, f"{stage.name}: a comparison with NaN")
         return True
 
     return run

@@ -1,6 +1,6 @@
-"""The menu: read, checked, and made into a program."""
+"""Read and check a menu, and compile it to a program."""
 
-from tamis.trigger.menu.compile import Compiled, MenuSource, compile_menu, load_menu, menu_of
+from tamis.trigger.menu.compile import CompiledMenu, MenuSource, compile_menu, load_menu, menu_of
 from tamis.trigger.menu.documents import (
     HistogramSpec,
     Menu,
@@ -8,26 +8,26 @@ from tamis.trigger.menu.documents import (
     Source,
     StageSpec,
     StreamSpec,
+    format_ns,
     menu_schema,
-    told_ns,
 )
-from tamis.trigger.menu.program import Condition, Operation, Program
+from tamis.trigger.menu.program import Condition, MenuProgram, Operation
 
 __all__ = [
-    "Compiled",
+    "CompiledMenu",
     "Condition",
     "HistogramSpec",
     "Menu",
+    "MenuProgram",
     "MenuSource",
     "Operation",
     "PathSpec",
-    "Program",
     "Source",
     "StageSpec",
     "StreamSpec",
     "compile_menu",
+    "format_ns",
     "load_menu",
     "menu_of",
     "menu_schema",
-    "told_ns",
 ]

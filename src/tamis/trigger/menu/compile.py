@@ -1,4 +1,4 @@
-"""From a menu to a program: every name resolved, every model opened, the order of work fixed."""
+"""Compile a menu: resolve every name, open every model, and order the operations."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from tamis._base import DocumentError, TamisError, UsageError, did_you_mean, par
 from tamis.bundle import Bundle
 from tamis.engines import Remote
 from tamis.trigger.menu.documents import Menu, StageSpec
-from tamis.trigger.menu.program import Condition, Program, Step, order
+from tamis.trigger.menu.program import Condition, MenuProgram, PathStep, order
 from tamis.trigger.stages import (
     Expression,
     Stage,
     define_stage,
     keep_stage,
     model_stages,
-    of_user,
     parse_expression,
     python_stage,
+    user_stage,
 )
 from tamis.trigger.stages.expression import Threshold
 from tamis.trigger.stages.stage import UserStage
 
-REMOTE = "remote"  # the engine that asks servers
+REMOTE = "remote"  # the engine that runs models on servers
 
 
 @dataclass(frozen=True)
 class MenuSource:
-    """A menu and where it came from, for messages and for files that it names."""
+    """A menu with its text and its file, for error messages and for the files that it names."""
 
     menu: Menu
     text: str
     place: str
     folder: Path
-    remote: Remote | None = None  # where the models run that do not run here
+    remote: Remote | None = None  # servers for the models of stages that name no engine
 
     def engine_of(self, spec: StageSpec) -> str:
-        """Return what runs a bundle: with servers given, these, but for stages that name another engine."""
+        """Return the engine of a stage: `remote` if servers are set and the stage names no engine."""
         named = "engine" in spec.model_fields_set
         return REMOTE if self.remote is not None and not named else spec.engine
 
-    def wrong(self, location: Sequence[str | int], told: str) -> DocumentError:
-        """Return an error at a field of the menu."""
+    def wrong(self, location: Sequence[str | int], problem: str) -> DocumentError:
+        """Return an error that names a field of the menu and its line."""
         field = ".".join(map(str, location))
         where = position_in(self.text, location)
-        return DocumentError(f"{self.place}: field {field}{f' ({where})' if where else ''}: {told}")
+        return DocumentError(f"{self.place}: field {field}{f' ({where})' if where else ''}: {problem}")
 
 
 def load_menu(path: str | Path) -> MenuSource:
-    """Read a menu from a file, or a shipped one by its name."""
+    """Read a menu from a file, or a shipped menu by its name."""
     path = _shipped(path) if not Path(path).exists() else Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -77,19 +77,19 @@ def _shipped(name: str | Path) -> Path:
 
 
 def menu_of(menu: Menu) -> MenuSource:
-    """Take a menu that was built in code."""
+    """Return the source of a menu that was built in code."""
     return MenuSource(
         menu, json.dumps(menu.model_dump(mode="json"), indent=1), f"the menu {menu.menu}", Path.cwd()
     )
 
 
-class Compiled:
-    """A program with its opened models; close it when it is done."""
+class CompiledMenu:
+    """A program with its opened models, to be closed after use."""
 
     def __init__(
-        self, source: MenuSource, stages: dict[str, Stage], program: Program, threshold: Threshold
+        self, source: MenuSource, stages: dict[str, Stage], program: MenuProgram, threshold: Threshold
     ) -> None:
-        """Keep what was made."""
+        """Store a program and its stages."""
         self.source, self.stages, self.program, self.threshold = source, stages, program, threshold
 
     @property
@@ -104,7 +104,7 @@ class Compiled:
                 stage.close()
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return the compiled menu."""
         return self
 
     def __exit__(
@@ -114,8 +114,8 @@ class Compiled:
         self.close()
 
 
-def compile_menu(source: MenuSource, plugged: dict[str, UserStage] | None = None) -> Compiled:
-    """Resolve every name of a menu; `plugged` are stages that code brings along. Errors name the field and the place."""
+def compile_menu(source: MenuSource, plugged: dict[str, UserStage] | None = None) -> CompiledMenu:
+    """Compile a menu; `plugged` are additional stages from code. Errors name the field and the line."""
     stages: dict[str, Stage] = {}
     try:
         builder = _Builder(source, stages, plugged or {})
@@ -123,30 +123,30 @@ def compile_menu(source: MenuSource, plugged: dict[str, UserStage] | None = None
         program = order(builder.paths(), stages, source.menu, builder.histograms())
         _check_streams(source)
     except BaseException:
-        for made in stages.values():
-            if made.close is not None:
-                made.close()
+        for stage in stages.values():
+            if stage.close is not None:
+                stage.close()
         raise
-    return Compiled(source, stages, program, builder.threshold)
+    return CompiledMenu(source, stages, program, builder.threshold)
 
 
 class _Builder:
-    """Makes stages and the steps of paths, with errors at their place in the menu."""
+    """Builds the stages and the steps of paths, with errors that name the field of the menu."""
 
     def __init__(self, source: MenuSource, stages: dict[str, Stage], plugged: dict[str, UserStage]) -> None:
         self.source, self.stages, self.plugged = source, stages, plugged
         self.bundles: dict[str, Bundle] = {}
 
     def add_stages(self) -> None:
-        """Make every stage of the menu."""
+        """Build every stage of the menu."""
         for name, user in self.plugged.items():
-            self._add(of_user(name, user), ("stages", name))
+            self._add(user_stage(name, user), ("stages", name))
         for name, spec in self.source.menu.stages.items():
             location = ("stages", name)
             if name in self.plugged:
-                raise self.source.wrong(location, "a stage of this name is plugged in already")
-            for made in self._guarded(location, lambda n=name, s=spec: self._stages_of(n, s)):  # type: ignore[misc]
-                self._add(made, location)
+                raise self.source.wrong(location, "code provides a stage of this name (plugged=)")
+            for stage in self._guarded(location, lambda n=name, s=spec: self._stages_of(n, s)):  # type: ignore[misc]
+                self._add(stage, location)
 
     def _stages_of(self, name: str, spec: StageSpec) -> list[Stage]:
         if spec.define is not None:
@@ -171,19 +171,19 @@ class _Builder:
     def _is_shipped(self, bundle: str) -> bool:
         return "/" not in bundle and not bundle.endswith(".tamis")
 
-    def _add(self, made: Stage, location: Sequence[str | int]) -> None:
-        if made.name in self.stages:
-            raise self.source.wrong(location, f"there is a stage {made.name!r} already")
-        for column in made.adds:
+    def _add(self, stage: Stage, location: Sequence[str | int]) -> None:
+        if stage.name in self.stages:
+            raise self.source.wrong(location, f"there is already a stage {stage.name!r}")
+        for column in stage.adds:
             owner = next((s for s in self.stages.values() if column in s.adds), None)
             if owner is not None:
                 raise self.source.wrong(
-                    location, f"it adds the column {column!r}, as the stage {owner.name!r} does"
+                    location, f"the stage {owner.name!r} already adds the column {column!r}"
                 )
-        self.stages[made.name] = made
+        self.stages[stage.name] = stage
 
     def threshold(self, *names: str) -> float:
-        """Return a number of the menu, or a working point of a stage's bundle."""
+        """Return a threshold of the menu, or a working point of a stage's bundle."""
         menu = self.source.menu
         if len(names) == 1:
             if names[0] not in menu.thresholds:
@@ -195,7 +195,7 @@ class _Builder:
         if spec is None or spec.bundle is None:
             models = [name for name, other in menu.stages.items() if other.bundle]
             raise UsageError(
-                f"no stage with a bundle is called {stage!r}; {did_you_mean(stage, models)}".rstrip("; ")
+                f"there is no stage {stage!r} with a bundle; {did_you_mean(stage, models)}".rstrip("; ")
             )
         if stage not in self.bundles:
             where = spec.bundle if self._is_shipped(spec.bundle) else self.source.folder / spec.bundle
@@ -209,12 +209,12 @@ class _Builder:
             )
         return points[point]
 
-    def paths(self) -> dict[str, list[Step]]:
-        """Return the steps of every path; what a step reads and no earlier one made is made before it."""
+    def paths(self) -> dict[str, list[PathStep]]:
+        """Return the steps of every path, with the stages inserted whose columns a later step reads."""
         return {path: self._steps(path, spec.steps) for path, spec in self.source.menu.paths.items()}
 
     def histograms(self) -> dict[str, Expression]:
-        """Return what is filled into each histogram."""
+        """Return the expression of each histogram."""
         return {
             name: self._guarded(
                 ("histograms", name, "of"),
@@ -223,44 +223,48 @@ class _Builder:
             for name, spec in self.source.menu.histograms.items()
         }
 
-    def _steps(self, path: str, texts: Sequence[str]) -> list[Step]:
-        steps: list[Step] = []
+    def _steps(self, path: str, texts: Sequence[str]) -> list[PathStep]:
+        steps: list[PathStep] = []
         for index, text in enumerate(texts):
             location = ("paths", path, "steps", index)
             if text in self.stages:
                 self._require(text, steps, location, ())
                 stage = self.stages[text]
-                if stage.adds == (text,):  # a selection with a name
+                if stage.adds == (text,):  # a named selection
                     passed = parse_expression(text)
                     steps.append(Condition(text, passed, path))
                 continue
             if text.isidentifier() and not self._is_column(text):
                 hint = did_you_mean(text, list(self.stages))
-                raise self.source.wrong(location, f"no stage is called {text!r}; {hint}".rstrip("; "))
+                raise self.source.wrong(location, f"there is no stage {text!r}; {hint}".rstrip("; "))
             expression = self._guarded(location, lambda t=text: parse_expression(t, self.threshold))  # type: ignore[misc]
             self._require_reads(expression.reads, steps, location, ())
             steps.append(Condition(text, expression, path))
         if not any(isinstance(step, Condition) for step in steps):
-            raise self.source.wrong(
-                ("paths", path, "steps"), "none of its steps selects anything: add a condition"
-            )
+            raise self.source.wrong(("paths", path, "steps"), "none of its steps is a condition: add one")
         return steps
 
     def _is_column(self, name: str) -> bool:
         return any(name in stage.adds for stage in self.stages.values()) or "_" in name
 
     def _require(
-        self, name: str, steps: list[Step], location: Sequence[str | int], above: tuple[str, ...]
+        self, name: str, steps: list[PathStep], location: Sequence[str | int], above: tuple[str, ...]
     ) -> None:
         if name in above:
-            raise self.source.wrong(location, f"the stages {' -> '.join((*above, name))} wait for each other")
+            raise self.source.wrong(
+                location, f"the stages {' -> '.join((*above, name))} depend on each other"
+            )
         if name in steps:
             return
         self._require_reads(self.stages[name].reads, steps, location, (*above, name))
         steps.append(name)
 
     def _require_reads(
-        self, reads: Sequence[str], steps: list[Step], location: Sequence[str | int], above: tuple[str, ...]
+        self,
+        reads: Sequence[str],
+        steps: list[PathStep],
+        location: Sequence[str | int],
+        above: tuple[str, ...],
     ) -> None:
         for column in reads:
             owner = next((stage.name for stage in self.stages.values() if column in stage.adds), None)
@@ -268,16 +272,16 @@ class _Builder:
                 self._require(owner, steps, location, above)
 
     def _guarded(self, location: Sequence[str | int], make: Callable[[], object]):  # type: ignore[no-untyped-def] # noqa: ANN202
-        """Run something, and give its error the place in the menu."""
+        """Call a function, and add the field of the menu to its errors."""
         try:
             return make()
         except DocumentError:
             raise
         except TamisError as error:
-            told = self.source.wrong(location, str(error))
+            located = self.source.wrong(location, str(error))
             if isinstance(error, UsageError):
-                raise told from error
-            raise type(error)(str(told)) from error
+                raise located from error
+            raise type(error)(str(located)) from error
 
 
 def _check_streams(source: MenuSource) -> None:
@@ -287,11 +291,11 @@ def _check_streams(source: MenuSource) -> None:
             if path not in menu.paths:
                 hint = did_you_mean(path, list(menu.paths))
                 raise source.wrong(
-                    ("streams", name, "paths", index), f"no path is called {path!r}; {hint}".rstrip("; ")
+                    ("streams", name, "paths", index), f"there is no path {path!r}; {hint}".rstrip("; ")
                 )
     if not menu.streams:
-        raise source.wrong((), "the menu has no streams: accepted events would go nowhere")
+        raise source.wrong((), "the menu has no streams, so accepted events would not be written")
     streamed = {path for stream in menu.streams.values() for path in stream.paths}
     for path in menu.paths:
         if path not in streamed:
-            raise source.wrong(("paths", path), "no stream takes its events")
+            raise source.wrong(("paths", path), "no stream has this path, so its events would not be written")

@@ -1,4 +1,4 @@
-"""The order of work: one line of operations for all paths, each stage as late as it can be and for as few events."""
+"""Order the operations of all paths, each stage as late as possible and for as few events as possible."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from dataclasses import dataclass, replace
 from tamis.trigger.menu.documents import Menu
 from tamis.trigger.stages import Expression, Stage
 
-EVENTS_TOGETHER, ROWS_BYTES = 256, 16_000_000
+EVENTS_TOGETHER, ROWS_BYTES = 256, 16_000_000  # upper limits of a micro-batch
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A selection that an event has to pass on one path."""
+    """A selection that an event must pass on one path."""
 
     text: str
     expression: Expression
     path: str
 
 
-Step = str | Condition  # the name of a stage, or a condition
+PathStep = str | Condition  # the name of a stage, or a condition
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing to do: run a stage for the events that some of `paths` still want, or test a path's condition."""
+    """Run a stage for the events that any of `paths` still needs, or test the condition of a path."""
 
     label: str
     paths: tuple[int, ...]
     stage: Stage | None = None
     expression: Expression | None = None
-    drops: tuple[str, ...] = ()  # rows of features that nobody reads after this
+    drops: tuple[str, ...] = ()  # rows of features that no later operation reads
 
     @property
     def mask(self) -> int:
@@ -40,8 +40,8 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Program:
-    """What is done to every event, in order."""
+class MenuProgram:
+    """The operations on every event, in order."""
 
     paths: tuple[str, ...]
     prescales: tuple[int, ...]
@@ -50,43 +50,45 @@ class Program:
     micro_batch: int
     operations: tuple[Operation, ...]
     reads: tuple[str, ...]  # columns of the input
-    watched: tuple[str, ...]  # columns that stages add and that are wanted of every event, for histograms
+    watched: tuple[str, ...]  # added columns that histograms need of every event
     histograms: Mapping[str, Expression]
 
 
 def order(
-    paths: Mapping[str, Sequence[Step]],
+    paths: Mapping[str, Sequence[PathStep]],
     stages: Mapping[str, Stage],
     menu: Menu,
     histograms: Mapping[str, Expression],
-) -> Program:
-    """Merge the steps of all paths into one line.
+) -> MenuProgram:
+    """Merge the steps of all paths into one sequence of operations.
 
-    Conditions are tested as soon as a path comes to them. Of the stages that paths wait for, one is taken that no
-    other path still has beyond a condition, so that it runs once and for those events alone that need it.
+    A condition is tested as soon as its path reaches it. Of the stages that are next on their paths, one is chosen that the
+    fewest paths need later, after a condition, so that it runs once and only for events that need it.
     """
     names = tuple(paths)
-    left = {name: list(steps) for name, steps in paths.items()}
+    remaining = {name: list(steps) for name, steps in paths.items()}
     done: set[str] = set()
     operations: list[Operation] = []
-    while any(left.values()):
+    while any(remaining.values()):
         for index, name in enumerate(names):
-            while left[name] and (isinstance(left[name][0], Condition) or left[name][0] in done):
-                step = left[name].pop(0)
+            while remaining[name] and (
+                isinstance(remaining[name][0], Condition) or remaining[name][0] in done
+            ):
+                step = remaining[name].pop(0)
                 if isinstance(step, Condition):
                     operations.append(Operation(step.text, (index,), expression=step.expression))
-        waiting = [steps[0] for steps in left.values() if steps]
+        waiting = [steps[0] for steps in remaining.values() if steps]
         if not waiting:
             break
-        chosen = _choose([step for step in waiting if isinstance(step, str)], left)
-        users = tuple(i for i, name in enumerate(names) if chosen in left[name])
+        chosen = _choose([step for step in waiting if isinstance(step, str)], remaining)
+        users = tuple(i for i, name in enumerate(names) if chosen in remaining[name])
         operations.append(Operation(chosen, users, stage=stages[chosen]))
         done.add(chosen)
     added = {column for stage in stages.values() for column in stage.adds}
-    reads = [c for op in operations for c in (op.stage or op.expression).reads if c not in added]  # type: ignore[union-attr] # one of both
-    drawn = dict.fromkeys(column for expression in histograms.values() for column in expression.reads)
-    reads += [column for column in drawn if column not in added]
-    return Program(
+    reads = [c for op in operations for c in (op.stage or op.expression).reads if c not in added]  # type: ignore[union-attr] # an operation has a stage or an expression
+    plotted = dict.fromkeys(column for expression in histograms.values() for column in expression.reads)
+    reads += [column for column in plotted if column not in added]
+    return MenuProgram(
         names,
         tuple(menu.paths[name].prescale for name in names),
         tuple(menu.paths[name].budget for name in names),
@@ -94,13 +96,13 @@ def order(
         menu.micro_batch or micro_batch(stages),
         _dropping(operations),
         tuple(dict.fromkeys(reads)),
-        tuple(column for column in drawn if column in added),
+        tuple(column for column in plotted if column in added),
         histograms,
     )
 
 
 def _dropping(operations: Sequence[Operation]) -> tuple[Operation, ...]:
-    """Note with each operation the features that it is the last to read: they are large, and go as early as they can."""
+    """Add to each operation the features that it is the last to read: they are large, and are freed early."""
     last: dict[str, int] = {}
     for index, operation in enumerate(operations):
         stage = operation.stage
@@ -116,14 +118,14 @@ def _dropping(operations: Sequence[Operation]) -> tuple[Operation, ...]:
     )
 
 
-def _choose(waiting: Sequence[str], left: Mapping[str, Sequence[Step]]) -> str:
+def _choose(waiting: Sequence[str], remaining: Mapping[str, Sequence[PathStep]]) -> str:
     def later(stage: str) -> int:
-        return sum(stage in steps[1:] for steps in left.values())
+        return sum(stage in steps[1:] for steps in remaining.values())
 
     return min(dict.fromkeys(waiting), key=later)
 
 
 def micro_batch(stages: Mapping[str, Stage]) -> int:
-    """Return how many events are decided together: fewer where models read images, so that they fit in a cache."""
+    """Return the events per micro-batch: fewer if models read images, so that the inputs fit in a cache."""
     largest = max((stage.row_bytes for stage in stages.values()), default=0)
     return max(8, min(EVENTS_TOGETHER, ROWS_BYTES // max(1, largest)))

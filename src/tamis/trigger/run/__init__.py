@@ -1,12 +1,12 @@
-"""The run of a menu over files: nothing lost, whatever happens."""
+"""Run a menu over files, such that every event is accounted for even after errors, kills and full disks."""
 
-from tamis.trigger.run.account import TimeLine, account, beside
+from tamis.trigger.run.account import TimeLine, account, concurrent_times
 from tamis.trigger.run.documents import (
     Counts,
     HistogramSum,
-    Plan,
+    RunPlan,
     RunSummary,
-    Unit,
+    RunUnit,
     UnitResult,
     Unreadable,
 )
@@ -18,15 +18,15 @@ from tamis.trigger.run.times import TimeSum
 __all__ = [
     "Counts",
     "HistogramSum",
-    "Plan",
+    "RunPlan",
     "RunSummary",
+    "RunUnit",
     "TimeLine",
     "TimeSum",
-    "Unit",
     "UnitResult",
     "Unreadable",
     "account",
-    "beside",
+    "concurrent_times",
     "process_start_ns",
     "read_decisions",
     "read_summary",

@@ -1,4 +1,4 @@
-"""Where the time of a run went: every nanosecond of its processes is in exactly one line."""
+"""The time account of a run: every nanosecond of its processes is in exactly one line."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from tamis._base import Document
 from tamis.trigger.decide import EVENT, SETUP
 from tamis.trigger.run.documents import RunSummary
 from tamis.trigger.run.times import (
-    KEPT,
-    MERGING,
-    PLANNING,
-    READING,
-    STARTING,
-    UNIT,
-    WAITING,
-    WRITING,
+    TIME_KEPT,
+    TIME_MERGING,
+    TIME_PLANNING,
+    TIME_READING,
+    TIME_STARTING,
+    TIME_UNIT,
+    TIME_WAITING,
+    TIME_WRITING,
     TimeSum,
 )
 
@@ -21,7 +21,7 @@ FRAMEWORK, OTHER = "framework", "other"
 
 
 class TimeLine(Document):
-    """One line: its time in all, its share of the run, and how it is spread over the events that came so far."""
+    """A line of the account: total time, share of the run, and quantiles over the events that reached the step."""
 
     part: str
     label: str
@@ -37,27 +37,27 @@ class TimeLine(Document):
 
 
 def account(summary: RunSummary) -> list[TimeLine]:
-    """Return the lines; their shares add up to one, but for reading that went on beside the computing."""
+    """Return the lines of the account, whose shares add up to one."""
     times, whole = summary.times, summary.wall_ns * summary.workers
     work = {label: times[label] for label in summary.kinds if label in times}
-    booked = [WAITING, SETUP, KEPT, WRITING]
+    recorded = [TIME_WAITING, SETUP, TIME_KEPT, TIME_WRITING]
     lines = [_line(summary, summary.kinds[label], label, time) for label, time in work.items()]
-    lines += [_line(summary, "input and output", label, times[label]) for label in booked if label in times]
-    unit = times.get(UNIT, TimeSum())
+    lines += [_line(summary, "input and output", label, times[label]) for label in recorded if label in times]
+    unit = times.get(TIME_UNIT, TimeSum())
     inside = sum(t.total_ns for t in work.values()) + sum(
-        times[label].total_ns for label in (SETUP, KEPT, WRITING) if label in times
+        times[label].total_ns for label in (SETUP, TIME_KEPT, TIME_WRITING) if label in times
     )
     lines.append(_bare(summary, FRAMEWORK, "between the steps", unit.total_ns - inside))
-    for label in (STARTING, PLANNING, MERGING):
+    for label in (TIME_STARTING, TIME_PLANNING, TIME_MERGING):
         if label in times:
             lines.append(_bare(summary, "run", label, times[label].total_ns))
     lines.append(_bare(summary, "run", OTHER, whole - sum(line.total_ns for line in lines)))
     return lines
 
 
-def beside(summary: RunSummary) -> list[TimeLine]:
-    """Return the lines that are no part of the sum: reading ahead in a thread, and whole events."""
-    found = [(READING, "beside the computing"), (EVENT, "whole")]
+def concurrent_times(summary: RunSummary) -> list[TimeLine]:
+    """Return lines outside the account, as they overlap with it: reading ahead in a thread, and whole events."""
+    found = [(TIME_READING, "concurrent with computing"), (EVENT, "whole")]
     return [
         _line(summary, part, label, summary.times[label]) for label, part in found if label in summary.times
     ]

@@ -1,4 +1,4 @@
-"""Which branch of a ROOT tree counts the entries of a list: one for a collection, unless its lists differ in length."""
+"""Choose the counter branches of lists in a ROOT tree: one per collection, unless its lists differ in length."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from tamis.trigger.menu import Compiled
+from tamis.trigger.menu import CompiledMenu
 
 
-def counters_of(compiled: Compiled) -> dict[str, str]:
-    """Return what counts the entries of the lists that stages add: those of a model belong together, others stand alone."""
+def counters_of(compiled: CompiledMenu) -> dict[str, str]:
+    """Return the counter of each list that stages add: one per model, and one per other column."""
     return {
         column: f"n{stage.name if stage.kind == 'model' else column}"
         for stage in compiled.stages.values()
@@ -19,12 +19,12 @@ def counters_of(compiled: Compiled) -> dict[str, str]:
     }
 
 
-def alone(table: pa.Table, counters: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the lists that cannot share the branch that counts their collection, since it counts others."""
+def separate_lists(table: pa.Table, counters: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the lists that need a counter of their own, as their lengths differ from those of their collection."""
     from tamis.events.root_writer import counter_name
 
     offsets: dict[str, np.ndarray] = {}
-    odd = []
+    separate = []
     for name, column in zip(table.column_names, table.columns, strict=True):
         if not pa.types.is_list(column.type) or column.null_count:
             continue
@@ -34,19 +34,19 @@ def alone(table: pa.Table, counters: Mapping[str, str]) -> tuple[str, ...]:
         if first is None:
             first = offsets[counter] = _counted(table, counter, found)
         if len(first) != len(found) or (first is not found and not np.array_equal(first, found)):
-            odd.append(name)
-    return tuple(odd)
+            separate.append(name)
+    return tuple(separate)
 
 
-def own_counters(schema: pa.Schema, counters: Mapping[str, str], lonely: Sequence[str]) -> dict[str, str]:
-    """Return what counts each list, where that is not what counts its collection; `lonely` ones stand alone."""
+def counters_in_file(schema: pa.Schema, counters: Mapping[str, str], alone: Sequence[str]) -> dict[str, str]:
+    """Return the counter of each list that does not use that of its collection; lists in `alone` get one of their own."""
     from tamis.events.root_writer import counter_name
 
     lists = [field.name for field in schema if pa.types.is_list(field.type)]
-    shared = {counters.get(name) or counter_name(name) for name in lists if name not in lonely}
+    shared = {counters.get(name) or counter_name(name) for name in lists if name not in alone}
     taken = shared | set(schema.names)
     found = dict(counters)
-    for name in lonely:
+    for name in alone:
         counter = f"n{name}"
         while counter in taken:
             counter += "_"
@@ -62,7 +62,7 @@ def _offsets(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _counted(table: pa.Table, counter: str, offsets: np.ndarray) -> np.ndarray:
-    """Return the offsets that a counter among the columns tells, which have to be those of the lists it counts."""
+    """Return the offsets that a counter among the columns implies, which must equal those of its lists."""
     if counter not in table.column_names:
         return offsets
     column = table.column(counter)

@@ -1,4 +1,4 @@
-"""Units done by the workers of a Dask cluster, on any number of machines that share a file system."""
+"""Process units on the workers of a Dask cluster, on any number of machines that share a file system."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tamis._base import DataError, TamisError, UsageError, interruptible, require
+from tamis._base import DataError, UsageError, interruptible, require
 from tamis.trigger.menu import compile_menu
 from tamis.trigger.run import parts
-from tamis.trigger.run.documents import Plan, Unit, UnitResult
+from tamis.trigger.run.documents import RunPlan, RunUnit, UnitResult
 from tamis.trigger.run.planning import menu_of_plan, read_plan
-from tamis.trigger.run.worker import Care, Worker
+from tamis.trigger.run.worker import Care, Worker, after_death
 from tamis.trigger.stages import UserStage
 
-CONNECT_S = 10
-AHEAD = 3  # units per thread that wait at a worker, so that none runs dry
-DEATHS_MOST = 20  # of one unit, each of them several workers' as the cluster's own settings have it
+DASK_CONNECT_S = 10
+AHEAD = 3  # submitted units per thread, so that no worker runs idle
 
 _workers = threading.local()
 
 
 @contextlib.contextmanager
-def dask_cluster(plan: Plan, out: Path, scheduler: str, plugged: dict[str, UserStage]) -> Iterator[Cluster]:
-    """Yield a cluster that does units; a worker that dies is replaced by it, and its units are done again."""
+def dask_cluster(
+    plan: RunPlan, out: Path, scheduler: str, plugged: dict[str, UserStage]
+) -> Iterator[Cluster]:
+    """Yield a cluster that processes units; the units of a worker that dies are processed again."""
     distributed = require("distributed", extra="dask", purpose="running on a Dask cluster")
     try:
-        client = distributed.Client(scheduler, timeout=CONNECT_S)
+        client = distributed.Client(scheduler, timeout=DASK_CONNECT_S)
     except (OSError, ValueError) as error:
         raise UsageError(f"no Dask scheduler answers at {scheduler}: {error}") from error
     with client:
@@ -39,12 +40,12 @@ def dask_cluster(plan: Plan, out: Path, scheduler: str, plugged: dict[str, UserS
 
 
 class Cluster:
-    """The workers that a scheduler has; `threads` is how many units they do at a time."""
+    """The workers of a scheduler; `threads` is the number of units that they process at a time."""
 
     def __init__(
-        self, client: Any, distributed: Any, plan: Plan, out: Path, plugged: dict[str, UserStage]
+        self, client: Any, distributed: Any, plan: RunPlan, out: Path, plugged: dict[str, UserStage]
     ) -> None:
-        """Ask the scheduler for its workers."""
+        """Query the scheduler for its workers."""
         self.client, self.distributed, self.plan, self.out = client, distributed, plan, out
         self.threads = sum(client.nthreads().values())
         if not self.threads:
@@ -53,59 +54,52 @@ class Cluster:
         self.job = (str(out), hashlib.sha256(plan.model_dump_json().encode()).hexdigest(), plugged)
         self.deaths: dict[int, int] = {}
 
-    def run(self, units: Sequence[Unit]) -> Iterator[UnitResult]:
-        """Do units, in any order."""
-        left = iter(units)
+    def run(self, units: Sequence[RunUnit]) -> Iterator[UnitResult]:
+        """Process units; results come in any order."""
+        remaining = iter(units)
         done = self.distributed.as_completed()
-        work: dict[Any, tuple[Unit, Care]] = {}
+        work: dict[Any, tuple[RunUnit, Care]] = {}
 
-        def submit(unit: Unit, care: Care) -> None:
+        def submit(unit: RunUnit, care: Care) -> None:
             future = self.client.submit(_task, self.job, unit, care, pure=False)
             work[future] = (unit, care)
             done.add(future)
 
         with interruptible() as check:
-            for unit in islice(left, self.ahead):
+            for unit in islice(remaining, self.ahead):
                 submit(unit, Care())
             for future in done:
                 check()
                 unit, care = work.pop(future)
                 result = self._result(future, unit)
                 if result is None:
-                    submit(unit, self._careful(unit, care))
+                    self.deaths[unit.number] = self.deaths.get(unit.number, 0) + 1
+                    # Dask reports a death after several workers died of the unit
+                    submit(
+                        unit,
+                        after_death(self.plan, self.out, unit, care, self.deaths[unit.number], careful=True),
+                    )
                     continue
-                for following in islice(left, 1):
+                for following in islice(remaining, 1):
                     submit(following, Care())
                 yield result
 
-    def _result(self, future: Any, unit: Unit) -> UnitResult | None:
-        """Return what a task gave, or None where its workers died."""
+    def _result(self, future: Any, unit: RunUnit) -> UnitResult | None:
+        """Return the result of a task, or None if its workers died."""
         try:
             result: UnitResult = future.result()
         except (self.distributed.KilledWorker, CancelledError):
             return None
         if not (self.out / parts.UNITS / unit.name / parts.RESULT).is_file():
             raise DataError(
-                f"a worker of the cluster has decided the unit {unit.name}, but it is not in {self.out}: "
-                "the workers have to share this folder, under the same path"
+                f"a worker of the cluster has processed the unit {unit.name}, but it is not in {self.out}: "
+                "the workers must share this folder, under the same path"
             )
         return result
 
-    def _careful(self, unit: Unit, care: Care) -> Care:
-        deaths = self.deaths[unit.number] = self.deaths.get(unit.number, 0) + 1
-        if deaths > DEATHS_MOST:
-            raise TamisError(
-                f"workers died again and again on entries {unit.start} to {unit.stop} of {self.plan.files[unit.file].url}: "
-                "what is done stays, go on with --resume"
-            )
-        if not care.careful:
-            return Care(careful=True)
-        entry = parts.entry_in_flight(self.out, unit)
-        return Care(careful=True, deadly=care.deadly | ({entry} if entry is not None else set()))
 
-
-def _task(job: tuple[str, str, dict[str, UserStage]], unit: Unit, care: Care) -> UnitResult:
-    """Do a unit in a thread of a worker, which keeps its models open from one unit to the next."""
+def _task(job: tuple[str, str, dict[str, UserStage]], unit: RunUnit, care: Care) -> UnitResult:
+    """Process a unit in a thread of a worker, which keeps its models open between units."""
     out, digest, plugged = job
     if getattr(_workers, "key", None) != (out, digest):
         with contextlib.suppress(AttributeError):
@@ -114,7 +108,7 @@ def _task(job: tuple[str, str, dict[str, UserStage]], unit: Unit, care: Care) ->
         plan = read_plan(Path(out))
         if plan is None or hashlib.sha256(plan.model_dump_json().encode()).hexdigest() != digest:
             raise DataError(
-                f"this worker sees no plan of the run in {out}, or another one: workers have to share the folder, under the same path"
+                f"this worker finds no plan of the run in {out}, or another plan: workers must share the folder, under the same path"
             )
         _workers.worker = Worker(plan, compile_menu(menu_of_plan(plan), plugged), Path(out))
         _workers.key = (out, digest)

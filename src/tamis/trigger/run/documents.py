@@ -1,4 +1,4 @@
-"""The papers of a run: what was planned, what became of each unit of work, and the whole in the end."""
+"""The documents of a run: its plan, the result of each unit of work, and the summary."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from tamis._base import Document, Host
 from tamis.engines import Remote
 from tamis.trigger.run.times import TimeSum
 
-# what a plan says of servers, in the order in which a Remote has it
+# the fields of a plan that describe servers, in the order of the arguments of Remote
 SERVERS = ("servers", "fallback", "server_timeout_s", "server_ca", "client_certificate", "client_key")
 
 Mode = Literal["batch", "event"]
-FINER = 4  # so many units where one would be, at the end of a run
+FINER = 4  # units in the place of one, at the end of a run
 
 
 class InputFile(Document):
-    """A file to read; `problem` where it cannot even be opened, so that nobody knows what is in it."""
+    """An input file; `problem` is set if it cannot be opened, so that its content is unknown."""
 
     url: str
     entries: int = 0
     bytes: int | None = None
     problem: str | None = None
-    clusters: tuple[int, ...] = ()  # entries at which units should begin, where the file tells
+    clusters: tuple[int, ...] = ()  # entries at which units should begin, if the file records them
 
     def ranges(self, size: int) -> Iterator[tuple[int, int]]:
-        """Yield ranges of about so many entries: from cluster to cluster, or of exactly that size where there are none."""
+        """Yield ranges of about `size` entries, from cluster to cluster; of exactly that size if there are no clusters."""
         edges = (*self.clusters, self.entries) if self.clusters else ()
         start = 0
         while start < self.entries:
             stop = start + size
-            place = bisect_right(edges, stop)
-            if place and edges[place - 1] > start:
-                stop = edges[place - 1]
-            elif place < len(edges) and edges[place] <= start + 2 * size:
-                stop = edges[place]
+            index = bisect_right(edges, stop)
+            if index and edges[index - 1] > start:
+                stop = edges[index - 1]
+            elif index < len(edges) and edges[index] <= start + 2 * size:
+                stop = edges[index]
             yield start, min(stop, self.entries)
             start = stop
 
 
-class Plan(Document):
-    """What a run does, fixed before the first event; a resumed run does the same."""
+class RunPlan(Document):
+    """The plan of a run, fixed before the first event; a resumed run follows the same plan."""
 
     tamis: str
     menu: str  # the text
@@ -54,17 +54,17 @@ class Plan(Document):
     tree: str | None
     unit_events: int
     files: tuple[InputFile, ...]
-    fine_events: int = 0  # so many events at the end come in smaller units, that workers end together
-    servers: tuple[str, ...] = ()  # where models run that do not run here
-    fallback: str | None = None  # the engine that stands in for them
+    fine_events: int = 0  # the last events, in smaller units so that workers finish together
+    servers: tuple[str, ...] = ()  # addresses of servers that run models
+    fallback: str | None = None  # the engine that replaces them if none answers
     server_timeout_s: float = 1.0
-    server_ca: str | None = None  # files of PEM for TLS; a token is written nowhere
+    server_ca: str | None = None  # PEM files for TLS; a token is never written
     client_certificate: str | None = None
     client_key: str | None = None
 
     @property
     def remote(self) -> Remote | None:
-        """Return where models run that do not run here."""
+        """Return the servers that run models, or None."""
         if not self.servers:
             return None
         return Remote(
@@ -76,20 +76,20 @@ class Plan(Document):
             key=self.client_key,
         )
 
-    def units(self) -> Iterator[Unit]:
-        """Yield the units of work, in order."""
-        number, left = 0, sum(file.entries for file in self.files)
+    def units(self) -> Iterator[RunUnit]:
+        """Yield the units of work in order."""
+        number, remaining = 0, sum(file.entries for file in self.files)
         for index, file in enumerate(self.files):
             for start, stop in file.ranges(self.unit_events):
-                size = stop - start if left > self.fine_events else -(-(stop - start) // FINER)
-                left -= stop - start
+                size = stop - start if remaining > self.fine_events else -(-(stop - start) // FINER)
+                remaining -= stop - start
                 for first in range(start, stop, size):
-                    yield Unit(number=number, file=index, start=first, stop=min(stop, first + size))
+                    yield RunUnit(number=number, file=index, start=first, stop=min(stop, first + size))
                     number += 1
 
 
-class Unit(Document):
-    """A range of entries of one file: what is decided and committed as a whole."""
+class RunUnit(Document):
+    """A range of entries of one file that is decided and committed as a whole."""
 
     number: int
     file: int
@@ -103,7 +103,7 @@ class Unit(Document):
 
 
 class Unreadable(Document):
-    """Entries that were booked, since they could not be read."""
+    """Entries that could not be read, and why."""
 
     file: str
     start: int
@@ -112,7 +112,7 @@ class Unreadable(Document):
 
 
 class Counts(Document):
-    """Events by door. Every event that entered is in exactly one of accepted, rejected, debug, unreadable."""
+    """Numbers of events; every event that entered is in exactly one of accepted, rejected, debug, unreadable."""
 
     entered: int = 0
     accepted: int = 0
@@ -125,7 +125,7 @@ class Counts(Document):
 
     @property
     def balanced(self) -> bool:
-        """Tell whether every event left through one door."""
+        """Return whether every event that entered has exactly one outcome."""
         return self.entered == self.accepted + self.rejected + self.debug + self.unreadable
 
     def plus(self, other: Counts) -> Counts:
@@ -144,27 +144,27 @@ def _added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
 
 
 class UnitResult(Document):
-    """What became of a unit."""
+    """The result of a unit."""
 
-    unit: Unit
+    unit: RunUnit
     counts: Counts
     unreadable: tuple[Unreadable, ...] = ()
     times: dict[str, TimeSum] = Field(default_factory=dict)
     histograms: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     made_up: tuple[str, ...] = ()
-    sizes: dict[str, int] = Field(default_factory=dict)  # of the files beside it
+    sizes: dict[str, int] = Field(default_factory=dict)  # bytes of the files of the unit
 
 
 class PartNotes(Document):
-    """What is to be known of a unit's part of a stream beside its columns."""
+    """Notes on the columns of a unit's part of a stream."""
 
-    added: tuple[str, ...] = ()  # the columns that stages made
-    alone: tuple[str, ...] = ()  # the lists that differ in length from others of their collection
-    left_out: tuple[str, ...] = ()  # the columns of the input that the format cannot hold
+    added: tuple[str, ...] = ()  # columns that stages added
+    alone: tuple[str, ...] = ()  # lists whose lengths differ from others of their collection
+    left_out: tuple[str, ...] = ()  # columns of the input that the format cannot hold
 
 
 class HistogramSum(Document):
-    """A filled histogram; below the first edge and above the last count too."""
+    """A filled histogram with its underflow (`below`) and overflow (`above`)."""
 
     low: float
     high: float
@@ -174,7 +174,7 @@ class HistogramSum(Document):
 
 
 class RunSummary(Document):
-    """The whole of a run."""
+    """The summary of a run."""
 
     kind: Literal["run"] = "run"
     tamis: str

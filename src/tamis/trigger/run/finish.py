@@ -1,4 +1,4 @@
-"""The end of a run: what all units left behind, proven complete, joined into the files of streams, and summed up."""
+"""Finish a run: check that all units are complete, join them into the files of streams, and write the summary."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from tamis._base import (
 )
 from tamis.events import EventFile
 from tamis.trigger.decide import Laps
-from tamis.trigger.menu import Compiled
+from tamis.trigger.menu import CompiledMenu
 from tamis.trigger.run import parts
 from tamis.trigger.run.counters import counters_of
-from tamis.trigger.run.documents import HistogramSum, PartNotes, Plan, RunSummary, UnitResult
+from tamis.trigger.run.documents import HistogramSum, PartNotes, RunPlan, RunSummary, UnitResult
 from tamis.trigger.run.kept import no_events
 from tamis.trigger.run.merge import Joined, check_complete, merge_decisions, merge_stream, provenance
-from tamis.trigger.run.times import MERGING, TimeSum, merged, summed
+from tamis.trigger.run.times import TIME_MERGING, TimeSum, merged, summed
 
 SUMMARY, HISTOGRAMS = "run.json", "histograms.root"
 
 
 def finish(
-    plan: Plan,
-    compiled: Compiled,
+    plan: RunPlan,
+    compiled: CompiledMenu,
     out: Path,
     laps: Laps,
     *,
@@ -45,9 +45,9 @@ def finish(
     workers: int,
     held: Mapping[int, EventFile],
 ) -> RunSummary:
-    """Prove that all is there, write the files of the run, and sum it up; only then the units go.
+    """Check that no event is missing, write the files and the summary of the run, and then remove the units.
 
-    `held` are files of the input that are open.
+    `held` are open input files.
     """
     start = now_ns()
     done = parts.committed(out)
@@ -58,7 +58,7 @@ def finish(
     histograms = _histograms(ordered, compiled)
     if histograms:
         _write_histograms(out / HISTOGRAMS, histograms)
-    laps.add(MERGING, now_ns() - start, 0)
+    laps.add(TIME_MERGING, now_ns() - start, 0)
     summary = RunSummary(
         tamis=tamis.__version__,
         menu=compiled.menu.menu,
@@ -89,16 +89,16 @@ def finish(
 
 
 def read_summary(out: Path) -> RunSummary:
-    """Read what a finished run says of itself."""
+    """Read the summary of a finished run."""
     path = out / SUMMARY
     if not path.is_file():
-        raise UsageError(f"{out} holds no finished run: there is no {SUMMARY}")
+        raise UsageError(f"{out} has no finished run: {SUMMARY} is missing")
     return parse_document(path.read_text(encoding="utf-8"), RunSummary, str(path))
 
 
 def _join(
-    plan: Plan,
-    compiled: Compiled,
+    plan: RunPlan,
+    compiled: CompiledMenu,
     out: Path,
     folders: Sequence[Path],
     ordered: Sequence[UnitResult],
@@ -116,17 +116,19 @@ def _join(
         for name, suffix in formats.items():
             files = [f for folder in folders if (f := folder / parts.stream_file(name)).is_file()]
             if not files and name != parts.DEBUG:
-                files = _nothing(plan, compiled, out, name, held)
+                files = _empty_part(plan, compiled, out, name, held)
             if files:
-                made = merge_stream(out / f"{name}.{suffix}", files, expected[name], facts, counters, advance)
-                outputs.update({joined.path.stem: joined for joined in made})
+                written = merge_stream(
+                    out / f"{name}.{suffix}", files, expected[name], facts, counters, advance
+                )
+                outputs.update({joined.path.stem: joined for joined in written})
     return outputs
 
 
-def _nothing(
-    plan: Plan, compiled: Compiled, out: Path, stream: str, held: Mapping[int, EventFile]
+def _empty_part(
+    plan: RunPlan, compiled: CompiledMenu, out: Path, stream: str, held: Mapping[int, EventFile]
 ) -> list[Path]:
-    """Return a part without events, for a stream that took none: whoever reads the file finds its columns."""
+    """Write a part without events for a stream that took none, so that its file has the columns."""
     index = next(i for i, file in enumerate(plan.files) if not file.problem)
     part = out / parts.UNITS / parts.stream_file(stream)
     try:
@@ -135,14 +137,14 @@ def _nothing(
         )
         with open_now as file:
             table, left_out = no_events(compiled, file, stream)
-    except DataError:  # it could be read when the run was planned
+    except DataError:  # the file was readable when the run was planned, and is not any more
         return []
     part.parent.mkdir(parents=True, exist_ok=True)
     parts.write_part(part, table, PartNotes(left_out=left_out))
     return [part]
 
 
-def _models(compiled: Compiled) -> dict[str, dict[str, str]]:
+def _models(compiled: CompiledMenu) -> dict[str, dict[str, str]]:
     return {stage.name: dict(stage.facts) for stage in compiled.stages.values() if stage.facts}
 
 
@@ -152,26 +154,26 @@ def _times(results: Sequence[UnitResult], laps: Laps) -> dict[str, TimeSum]:
     return {**summed(laps), **times}
 
 
-def _histograms(results: Sequence[UnitResult], compiled: Compiled) -> dict[str, HistogramSum]:
-    made = {}
+def _histograms(results: Sequence[UnitResult], compiled: CompiledMenu) -> dict[str, HistogramSum]:
+    sums = {}
     for name, spec in compiled.menu.histograms.items():
         filled = [result.histograms[name] for result in results if name in result.histograms]
         below, *counts, above = (
             (sum(column) for column in zip(*filled, strict=True)) if filled else (0,) * (spec.bins + 2)
         )
-        made[name] = HistogramSum(
+        sums[name] = HistogramSum(
             low=spec.low, high=spec.high, below=below, counts=tuple(counts), above=above
         )
-    return made
+    return sums
 
 
 def _write_histograms(target: Path, filled: dict[str, HistogramSum]) -> None:
-    """Write histograms as ROOT's TH1D, which PyROOT, uproot and hist read."""
+    """Write histograms as TH1D, which ROOT, uproot and hist read."""
     import uproot
 
     with atomic_path(target) as part, uproot.recreate(part) as file:
-        for name, one in filled.items():
+        for name, histogram in filled.items():
             file[name] = (
-                np.array(one.counts, np.float64),
-                np.linspace(one.low, one.high, len(one.counts) + 1),
+                np.array(histogram.counts, np.float64),
+                np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1),
             )

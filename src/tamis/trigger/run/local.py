@@ -1,4 +1,4 @@
-"""Units done in this process: the next one is read while one is decided, or, event by event, when it is done."""
+"""Process units in this process: in batch mode the next unit is read while one is decided."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Any
 
 from tamis._base import now_ns
 from tamis.events import EventFile
-from tamis.trigger.menu import Compiled
-from tamis.trigger.run.documents import Plan, Unit, UnitResult
+from tamis.trigger.menu import CompiledMenu
+from tamis.trigger.run.documents import RunPlan, RunUnit, UnitResult
 from tamis.trigger.run.worker import Care, Read, Worker
 
 
 def run_here(
-    plan: Plan,
-    compiled: Compiled,
+    plan: RunPlan,
+    compiled: CompiledMenu,
     out: Path,
-    work: Iterable[tuple[Unit, Care] | None],
+    work: Iterable[tuple[RunUnit, Care] | None],
     pulse: Any = None,
     held: dict[int, EventFile] | None = None,
 ) -> Iterator[UnitResult]:
-    """Do units one after the other; `work` is asked for the next one as soon as one is begun; it says None
-    where it has none yet, and what is in hand is done first.
+    """Process units one after the other; yields their results.
+
+    The next item of `work` is requested as soon as a unit is started; None means that the current one must be finished first.
     """
     if plan.mode == "event":
         yield from _one_after_the_other(Worker(plan, compiled, out, pulse, held), work)
@@ -39,8 +40,8 @@ def run_here(
             yield _done(worker, *ahead)
 
 
-def _one_after_the_other(worker: Worker, work: Iterable[tuple[Unit, Care] | None]) -> Iterator[UnitResult]:
-    """Read between units: a thread that reads would hold up the event in flight, by tens of milliseconds."""
+def _one_after_the_other(worker: Worker, work: Iterable[tuple[RunUnit, Care] | None]) -> Iterator[UnitResult]:
+    """Read between units, as a thread that reads delays the event in flight by tens of milliseconds."""
     with worker:
         for entry in work:
             if entry is not None:

@@ -1,4 +1,4 @@
-"""From the folders of all units to the files of a run, and the proof that no event is missing or there twice."""
+"""Join the folders of all units into the files of a run, and check that no event is missing or duplicated."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from tamis._base import ConservationError, atomic_path
 from tamis.events import open_writer
 from tamis.events.arrow import columns_of_schema
 from tamis.trigger.run import parts
-from tamis.trigger.run.columns import filled, groups_of
-from tamis.trigger.run.counters import own_counters
-from tamis.trigger.run.documents import Counts, Plan, Unit, UnitResult
+from tamis.trigger.run.counters import counters_in_file
+from tamis.trigger.run.documents import Counts, RunPlan, RunUnit, UnitResult
 from tamis.trigger.run.kept import not_for_trees
+from tamis.trigger.run.schemas import filled, groups_of
 
 
-def check_complete(plan: Plan, done: Mapping[int, Path], results: Mapping[int, UnitResult]) -> Counts:
-    """Prove that every planned unit was done as planned, and that in each all events left through one door."""
+def check_complete(plan: RunPlan, done: Mapping[int, Path], results: Mapping[int, UnitResult]) -> Counts:
+    """Check that every planned unit was processed as planned, with one outcome per event; return the total counts."""
     total = Counts()
     for unit in plan.units():
         if unit.number not in done:
-            raise ConservationError(f"the unit {unit.name} ({_told(plan, unit)}) is missing")
+            raise ConservationError(f"the unit {unit.name} ({_describe(plan, unit)}) is missing")
         result = results[unit.number]
         if result.unit != unit:
             raise ConservationError(
-                f"the unit {unit.name} holds {_told(plan, result.unit)}, not {_told(plan, unit)}"
+                f"the unit {unit.name} has {_describe(plan, result.unit)} instead of {_describe(plan, unit)}"
             )
         if result.counts.entered != unit.stop - unit.start or not result.counts.balanced:
-            raise ConservationError(f"the counts of {_told(plan, unit)} do not balance: {result.counts}")
+            raise ConservationError(f"the counts of {_describe(plan, unit)} do not balance: {result.counts}")
         total = total.plus(result.counts)
     if len(done) != sum(1 for _ in plan.units()):
         raise ConservationError("there are more units than were planned")
     return total
 
 
-def _told(plan: Plan, unit: Unit) -> str:
+def _describe(plan: RunPlan, unit: RunUnit) -> str:
     return f"entries {unit.start} to {unit.stop} of {plan.files[unit.file].url}"
 
 
 def merge_decisions(target: Path, folders: Sequence[Path], expected: int) -> None:
-    """Join the decisions on all events that could be read, in the order of the input."""
+    """Join the decisions of all readable events, in the order of the input."""
     rows = 0
     with atomic_path(target) as part:
         writer: pq.ParquetWriter | None = None
@@ -64,12 +64,12 @@ def merge_decisions(target: Path, folders: Sequence[Path], expected: int) -> Non
         else:
             pq.write_table(pa.table({"run": pa.array([], pa.int64())}), part)
     if rows != expected:
-        raise ConservationError(f"{target} would hold {rows} decisions, but {expected} events were decided")
+        raise ConservationError(f"{target} would have {rows} decisions, but {expected} events were decided")
 
 
 @dataclass(frozen=True)
 class Joined:
-    """A file of a stream, and the columns of the input that its format cannot hold."""
+    """A file of a stream, and the input columns that its format cannot hold."""
 
     path: Path
     left_out: tuple[str, ...] = ()
@@ -83,14 +83,14 @@ def merge_stream(
     counters: Mapping[str, str],
     advance: Callable[[int], None],
 ) -> list[Joined]:
-    """Join the parts of a stream; files whose events have other columns of their own go into a file of their own."""
+    """Join the parts of a stream; input files with different columns need separate output files."""
     written = 0
     outputs: list[Joined] = []
     for number, group in enumerate(groups_of(files), 1):
-        if target.suffix == ".root":  # of some columns it shows late that values are missing
-            group = group.without(not_for_trees(columns_of_schema(group.schema)))  # noqa: PLW2901 - the same, narrower
+        if target.suffix == ".root":  # missing values in a column may appear only in a later part
+            group = group.without(not_for_trees(columns_of_schema(group.schema)))  # noqa: PLW2901 - the same group with fewer columns
         output = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
-        named = own_counters(group.schema, counters, group.notes.alone)
+        named = counters_in_file(group.schema, counters, group.notes.alone)
         with open_writer(output, facts=facts, counters=named) as writer:
             for path in group.parts:
                 table = parts.read_part(path)
@@ -99,14 +99,14 @@ def merge_stream(
                 advance(len(table))
         outputs.append(Joined(output, group.notes.left_out))
     if written != expected:
-        raise ConservationError(f"{target} holds {written} events, but its stream took {expected}")
+        raise ConservationError(f"{target} has {written} events, but its stream took {expected}")
     return outputs
 
 
 def provenance(
-    plan: Plan, models: Mapping[str, Mapping[str, str]], versions: Mapping[str, str]
+    plan: RunPlan, models: Mapping[str, Mapping[str, str]], versions: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return what is written into every file of a run."""
+    """Return the metadata that every file of a run carries."""
     return {
         "tamis.menu": plan.menu,
         "tamis.models": json.dumps(models, sort_keys=True),

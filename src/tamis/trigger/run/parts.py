@@ -1,4 +1,4 @@
-"""What a unit of work leaves behind: one folder, that appears whole or not at all."""
+"""The output of a unit of work: one folder, which appears as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ import pyarrow.parquet as pq
 from pyarrow import ipc
 
 from tamis._base import DataError, DocumentError, parse_document
-from tamis.trigger.run.documents import PartNotes, Unit, UnitResult
+from tamis.trigger.run.documents import PartNotes, RunUnit, UnitResult
 
-# numbers that rise by one take next to nothing as differences
+# delta encoding: increasing numbers take almost no space
 COMPACT = {
     "compression": "lz4",
     "use_dictionary": ["run", "luminosityBlock", "file"],
     "column_encoding": {"event": "DELTA_BINARY_PACKED", "entry": "DELTA_BINARY_PACKED"},
 }
-NOTES = b"tamis.notes"  # in the metadata of a part
+NOTES = b"tamis.notes"  # key in the metadata of a part
 _LZ4 = ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-_CHECKSUM = struct.Struct("<I")  # of all before it
+_CHECKSUM = struct.Struct("<I")  # of all bytes before it
 UNITS, DECISIONS, RESULT, DEBUG = "units", "decisions.parquet", "result.json", "debug"
 DECIDED = "decisions.arrow"  # of a unit
 
@@ -38,15 +38,15 @@ def stream_file(name: str) -> str:
 
 
 @contextlib.contextmanager
-def unit_folder(out: Path, unit: Unit) -> Iterator[Path]:
-    """Yield a folder to fill; at the end it takes the unit's name, unless another worker was there before."""
+def unit_folder(out: Path, unit: RunUnit) -> Iterator[Path]:
+    """Yield a folder to fill, which is then renamed to the unit's name, unless another worker has committed the unit."""
     units = out / UNITS
     units.mkdir(parents=True, exist_ok=True)
     part = units / f".{unit.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
     part.mkdir()
     try:
         yield part
-        with contextlib.suppress(OSError):  # another worker has done the same unit: both results are the same
+        with contextlib.suppress(OSError):  # another worker has committed the same unit with the same result
             part.rename(units / unit.name)
         if not (units / unit.name / RESULT).is_file():
             raise OSError(f"the unit {unit.name} could not be committed in {units}")
@@ -55,9 +55,9 @@ def unit_folder(out: Path, unit: Unit) -> Iterator[Path]:
 
 
 def write_part(path: Path, table: pa.Table, notes: PartNotes | None = None) -> None:
-    """Write a table of a unit: the events of one stream, or its decisions.
+    """Write a table of a unit (the events of one stream, or its decisions) in Arrow's format, followed by a checksum.
 
-    Arrow's own format, as Parquet takes 0.1 s for the 1500 columns of NanoAOD however few the events; a checksum follows.
+    Parquet would take 0.1 s for the 1500 columns of NanoAOD, even for a few events.
     """
     if notes is not None:
         table = table.replace_schema_metadata({NOTES: notes.model_dump_json()})
@@ -71,49 +71,49 @@ def write_part(path: Path, table: pa.Table, notes: PartNotes | None = None) -> N
 
 
 def read_part(path: Path) -> pa.Table:
-    """Read a table of a unit, and prove that it is what was written."""
+    """Read a table of a unit, and verify its checksum."""
     data = path.read_bytes()
     end = len(data) - _CHECKSUM.size
     if end < 0 or _CHECKSUM.pack(zlib.crc32(memoryview(data)[:end])) != data[end:]:
         raise DataError(
-            f"{path} is not what was written: the disk has changed it; remove {path.parent} and go on with --resume"
+            f"{path} was changed after it was written (wrong checksum): remove {path.parent} and continue with --resume"
         )
     with ipc.open_stream(pa.py_buffer(data)) as reader:
         return reader.read_all()
 
 
 def part_schema(path: Path) -> pa.Schema:
-    """Return the columns of one stream's events, with the notes on them as metadata."""
+    """Return the schema of a part, with its notes as metadata."""
     with pa.OSFile(str(path)) as file, ipc.open_stream(file) as reader:
         return reader.schema
 
 
 def notes_of(schema: pa.Schema) -> PartNotes:
-    """Return the notes on a part."""
+    """Return the notes in the schema of a part."""
     return PartNotes.model_validate_json((schema.metadata or {}).get(NOTES, b"{}"))
 
 
 def write_result(folder: Path, result: UnitResult) -> None:
-    """Write what became of the unit, last, with the sizes of its files: a power cut may leave some of them in pieces."""
+    """Write the result of a unit last, with the sizes of its files, since a power cut may truncate some of them."""
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     complete = result.model_copy(update={"sizes": sizes})
     (folder / RESULT).write_text(complete.model_dump_json() + "\n", encoding="utf-8")
 
 
 def committed(out: Path) -> dict[int, Path]:
-    """Return the folders of the units that are done, by number; what is not whole is removed, and done again."""
+    """Return the folders of the committed units by number; incomplete folders are removed."""
     units, found = out / UNITS, {}
     if units.is_dir():
         for path in sorted(units.iterdir()):
             if path.name.isdigit():
-                if _is_whole(path):
+                if _is_complete(path):
                     found[int(path.name)] = path
                 else:
                     shutil.rmtree(path, ignore_errors=True)
     return found
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_complete(folder: Path) -> bool:
     try:
         sizes = read_result(folder).sizes
     except (OSError, DocumentError):
@@ -122,17 +122,17 @@ def _is_whole(folder: Path) -> bool:
 
 
 def read_result(folder: Path) -> UnitResult:
-    """Read what became of a unit."""
+    """Read the result of a unit."""
     return parse_document((folder / RESULT).read_text(encoding="utf-8"), UnitResult, str(folder / RESULT))
 
 
-def note_of(out: Path, unit: Unit) -> Path:
-    """Return where a careful worker notes the entry that it has in flight."""
+def note_of(out: Path, unit: RunUnit) -> Path:
+    """Return the file in which a careful worker notes the entry in flight."""
     return out / UNITS / f".{unit.name}.in-flight"
 
 
-def entry_in_flight(out: Path, unit: Unit) -> int | None:
-    """Return the entry that a worker had in flight when it died."""
+def entry_in_flight(out: Path, unit: RunUnit) -> int | None:
+    """Return the entry that was in flight when a worker died, or None."""
     try:
         return int.from_bytes(note_of(out, unit).read_bytes(), "little", signed=True)
     except FileNotFoundError:
@@ -140,7 +140,7 @@ def entry_in_flight(out: Path, unit: Unit) -> int | None:
 
 
 def sweep(out: Path) -> None:
-    """Remove what killed workers left half-done."""
+    """Remove the incomplete output of killed workers."""
     units = out / UNITS
     if units.is_dir():
         for path in units.glob(".*.part"):
@@ -150,7 +150,7 @@ def sweep(out: Path) -> None:
 
 
 def read_decisions(out: Path) -> dict[str, np.ndarray]:
-    """Read the decisions of a finished run: a row per event that could be read."""
+    """Read the decisions of a finished run, one row per readable event."""
     path = out / DECISIONS
     try:
         table = pq.read_table(path)

@@ -1,4 +1,4 @@
-"""What a run will do: looked at and written down before the first event, so that a resumed run does the same."""
+"""Plan a run: inspect the input files and fix the units before the first event, so that a resumed run does the same."""
 
 from __future__ import annotations
 
@@ -23,49 +23,46 @@ from tamis._base import (
 )
 from tamis.engines import Remote
 from tamis.events import IDENTITY, EventFile, expand, local_path
-from tamis.trigger.menu import Compiled, Menu, MenuSource
-from tamis.trigger.run.documents import SERVERS, InputFile, Mode, Plan
+from tamis.trigger.menu import CompiledMenu, Menu, MenuSource
+from tamis.trigger.run.documents import SERVERS, InputFile, Mode, RunPlan
 
 PLAN = "plan.json"
 UNIT_EVENTS, UNIT_EVENTS_LEAST, UNIT_BYTES = 5000, 50, 100_000_000
-UNITS_LEAST = (
-    32  # for any number of workers the same, since which events are decided together moves scores by a bit
-)
-FINE_SHARE = (
-    8  # the last eighth of the events comes in small units: at the end workers wait for another's last one
-)
+# independent of the number of workers, since the composition of a batch may change a score in its last bit
+UNITS_LEAST = 32
+FINE_SHARE = 8  # the last eighth of the events comes in small units, so that workers finish together
 FILES_OPEN = 2
 CLUSTERS_MOST = 10_000
 _IDENTITY_KIND = "uint64"
-_NUMBERS = re.compile(r"(var \* |\d+ \* )?(\?)?(bool|u?int\d+|float\d+)")
+_NUMERIC_TYPE = re.compile(r"(var \* |\d+ \* )?(\?)?(bool|u?int\d+|float\d+)")
 
 
 def make_plan(
-    compiled: Compiled,
+    compiled: CompiledMenu,
     files: Sequence[str | Path],
     *,
     mode: Mode,
     tree: str | None,
     unit_events: int | None,
     held: dict[int, EventFile] | None = None,
-) -> Plan:
-    """Look at every file: what it holds, and whether it has the columns that the menu reads.
+) -> RunPlan:
+    """Check that every file has the columns that the menu reads, and return the plan.
 
-    The first files are left open in `held`, for whoever reads them next.
+    The first files are left open in `held`, for the workers of this process.
     """
     if unit_events is not None and unit_events < 1:
-        raise UsageError(f"unit_events is {unit_events}; it has to be at least 1")
+        raise UsageError(f"unit_events must be at least 1, not {unit_events}")
     source = compiled.source
     tree = tree if tree is not None else source.menu.source.tree
     urls = expand(files)
-    with progress("looking at files", len(urls), "files") as advance:
+    with progress("inspecting files", len(urls), "files") as advance:
         found = []
         for index, url in enumerate(urls):
-            found.append(_look(compiled, url, tree, index, held, clusters=unit_events is None))
+            found.append(_inspect(compiled, url, tree, index, held, clusters=unit_events is None))
             advance(1)
     if all(file.problem for file in found):
         raise UnreadableFileError(f"no file can be read: {found[0].problem}")
-    return Plan(
+    return RunPlan(
         tamis=tamis.__version__,
         menu=source.text,
         place=source.place,
@@ -75,36 +72,34 @@ def make_plan(
         unit_events=unit_events or _unit_events(compiled, found, tree, held or {}),
         files=tuple(found),
         fine_events=0 if unit_events else sum(file.entries for file in found) // FINE_SHARE,
-        **_where(source.remote),
+        **_servers(source.remote),
     )
 
 
-def _where(remote: Remote | None) -> dict[str, Any]:
-    """Return what a plan says of servers; a token is told to nobody: workers have it from their environment."""
+def _servers(remote: Remote | None) -> dict[str, Any]:
+    """Return the fields of a plan that describe servers; workers take the token from their environment."""
     if remote is None:
         return {}
-    told = (remote.servers, remote.fallback, remote.timeout_s, remote.ca, remote.certificate, remote.key)
-    return dict(zip(SERVERS, told, strict=True))
+    values = (remote.servers, remote.fallback, remote.timeout_s, remote.ca, remote.certificate, remote.key)
+    return dict(zip(SERVERS, values, strict=True))
 
 
 def _unit_events(
-    compiled: Compiled, files: Sequence[InputFile], tree: str | None, held: dict[int, EventFile]
+    compiled: CompiledMenu, files: Sequence[InputFile], tree: str | None, held: dict[int, EventFile]
 ) -> int:
-    """Return how many events are committed together: as many as fit in memory with what decisions read, and few
-    enough that there is work for several workers until the end.
-    """
+    """Return the events per unit: as many as fit in memory, but enough units to keep several workers busy to the end."""
     index = next(i for i, file in enumerate(files) if not file.problem)
     with nullcontext(held[index]) if index in held else EventFile(files[index].url, tree, index) as file:
         per_event = file.bytes_per_event(file.choose(compiled.program.reads))
     fitting = min(UNIT_EVENTS, int(UNIT_BYTES / max(per_event, 1.0)))
     clusters = np.diff(files[index].clusters) if len(files[index].clusters) > 1 else np.zeros(1, int)
     each = sum(file.entries for file in files) // UNITS_LEAST
-    # less than a cluster would be read again and again
+    # units smaller than a cluster would decode it several times
     return max(UNIT_EVENTS_LEAST, min(fitting, max(each, int(np.median(clusters)))))
 
 
-def _look(
-    compiled: Compiled,
+def _inspect(
+    compiled: CompiledMenu,
     url: str,
     tree: str | None,
     index: int,
@@ -127,8 +122,8 @@ def _look(
         return InputFile(url=url, problem=str(error))
 
 
-def _check_columns(compiled: Compiled, file: EventFile) -> None:
-    """Refuse a file that lacks what the menu reads, or has it of another type."""
+def _check_columns(compiled: CompiledMenu, file: EventFile) -> None:
+    """Check that a file has the columns that the menu reads, with numeric types."""
     program, menu = compiled.program, compiled.menu
     users = {column: op.label for op in reversed(program.operations) for column in _reads(op)}
     for column in program.reads:
@@ -141,16 +136,16 @@ def _check_columns(compiled: Compiled, file: EventFile) -> None:
         if kind is None:
             hint = did_you_mean(column, list(file.columns))
             raise MissingColumnError(f"{file.url} has no column {column!r}{by}; {hint}".rstrip("; "))
-        if not _NUMBERS.fullmatch(kind):
+        if not _NUMERIC_TYPE.fullmatch(kind):
             raise DataError(
-                f"{file.url}: the column {column!r} is {kind}; a trigger takes numbers and lists of numbers"
+                f"{file.url}: the column {column!r} has the type {kind}; a menu reads numbers and lists of numbers"
             )
     for column, kind in menu.source.columns.items():
         found = file.type_of(column)
         if found != kind:
             hint = "" if found else f"; {did_you_mean(column, list(file.columns))}"
             raise DataError(
-                f"{file.url}: the menu's source wants {column!r} as {kind}, the file has {found or 'no such column'}{hint}".rstrip(
+                f"{file.url}: the menu's source declares {column!r} as {kind}, the file has {found or 'no such column'}{hint}".rstrip(
                     "; "
                 )
             )
@@ -161,39 +156,39 @@ def _check_columns(compiled: Compiled, file: EventFile) -> None:
 
 def _reads(operation: object) -> tuple[str, ...]:
     stage = getattr(operation, "stage", None)
-    reads: tuple[str, ...] = (stage or operation.expression).reads  # type: ignore[attr-defined] # an operation has one of both
+    reads: tuple[str, ...] = (stage or operation.expression).reads  # type: ignore[attr-defined] # an operation has a stage or an expression
     return reads
 
 
-def write_plan(out: Path, plan: Plan) -> None:
-    """Write the plan down."""
+def write_plan(out: Path, plan: RunPlan) -> None:
+    """Write the plan into the folder of the run."""
     write_text(out / PLAN, plan.model_dump_json(indent=1) + "\n")
 
 
-def read_plan(out: Path) -> Plan | None:
-    """Return the plan of a run that was begun here, if one was."""
+def read_plan(out: Path) -> RunPlan | None:
+    """Return the plan of the run in a folder, or None."""
     path = out / PLAN
-    return parse_document(path.read_text(encoding="utf-8"), Plan, str(path)) if path.is_file() else None
+    return parse_document(path.read_text(encoding="utf-8"), RunPlan, str(path)) if path.is_file() else None
 
 
-def menu_of_plan(plan: Plan) -> MenuSource:
-    """Return the menu that a plan was made for."""
+def menu_of_plan(plan: RunPlan) -> MenuSource:
+    """Return the menu of a plan."""
     menu = parse_document(plan.menu, Menu, plan.place)
     return MenuSource(menu, plan.menu, plan.place, Path(plan.folder), plan.remote)
 
 
-def check_same(old: Plan, new: Plan, out: Path) -> None:
-    """Refuse to go on with another menu or other files than the run began with."""
+def check_same(old: RunPlan, new: RunPlan, out: Path) -> None:
+    """Check that a resumed run has the menu, the mode and the files that it was started with."""
     if old.menu != new.menu:
         raise UsageError(
-            f"{out} was begun with another menu: resume with that one, or write to another folder"
+            f"{out} was started with another menu: resume with that one, or write to another folder"
         )
     if old.mode != new.mode:
-        raise UsageError(f"{out} was begun in the mode {old.mode}, not {new.mode}: resume in that one")
+        raise UsageError(f"{out} was started in the mode {old.mode}, not {new.mode}: resume in that mode")
     before, now = ({(f.url, f.entries, f.bytes) for f in plan.files} for plan in (old, new))
     for url, entries, size in [*sorted(before - now, key=str), *sorted(now - before, key=str)]:
-        which = "was there when it began" if (url, entries, size) in before else "is there now"
+        which = "existed when it was started" if (url, entries, size) in before else "exists now"
         raise UsageError(
-            f"{out} was begun with other files: {url} with {entries} events and {size} bytes {which}; "
+            f"{out} was started with other files: {url} with {entries} events and {size} bytes {which}; "
             "resume with the same files, or write to another folder"
         )

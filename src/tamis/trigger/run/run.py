@@ -1,4 +1,4 @@
-"""The run: planned, done unit by unit, proven complete, and joined into the files of its streams."""
+"""Run a menu: plan it, process it unit by unit, check that it is complete, and join the files of its streams."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tamis._base import (
 from tamis.engines import Remote
 from tamis.events import EventFile
 from tamis.trigger.decide import Laps
-from tamis.trigger.menu import Compiled, MenuSource, compile_menu
+from tamis.trigger.menu import CompiledMenu, MenuSource, compile_menu
 from tamis.trigger.run import parts
 from tamis.trigger.run.dask import dask_cluster
-from tamis.trigger.run.documents import SERVERS, Mode, Plan, RunSummary, UnitResult
+from tamis.trigger.run.documents import SERVERS, Mode, RunPlan, RunSummary, UnitResult
 from tamis.trigger.run.finish import SUMMARY, finish, read_summary
 from tamis.trigger.run.local import run_here
 from tamis.trigger.run.planning import check_same, make_plan, read_plan, write_plan
-from tamis.trigger.run.times import PLANNING, STARTING
+from tamis.trigger.run.times import TIME_PLANNING, TIME_STARTING
 from tamis.trigger.run.worker import Care
 from tamis.trigger.run.workers import WORKERS_LOAD, WorkerProcess, run_in_processes, worker_processes
 from tamis.trigger.stages import UserStage
@@ -55,9 +55,10 @@ def run_menu(
     since_ns: int | None = None,
     remote: Remote | None = None,
 ) -> RunSummary:
-    """Run a menu over files of events; `since_ns` (of the clock) is when the work began, where that was before this call.
+    """Run a menu over files of events and write its output to a folder.
 
-    With `remote`, the bundles of stages that name no engine run on servers.
+    `plugged` are additional stages; with `remote`, the bundles of stages that name no engine run on servers. `stuck_s` is the time
+    without a heartbeat after which a worker is replaced; `since_ns` is the start of the run, if it was before this call.
     """
     source = replace(source, remote=remote or source.remote)
     begin = now_ns() if since_ns is None else since_ns
@@ -66,12 +67,12 @@ def run_menu(
     laps = Laps()
     here = workers == 1 and scheduler is None
     with _locked(out), ExitStack() as stack:
-        apart = not here and scheduler is None
-        if apart:
-            processes_with(WORKERS_LOAD)  # beside this one
+        separate = not here and scheduler is None
+        if separate:
+            processes_with(WORKERS_LOAD)  # they load while this process does
         compiled = stack.enter_context(compile_menu(source, plugged))
-        started = stack.enter_context(worker_processes(workers, source, plugged or {})) if apart else []
-        laps.add(STARTING, now_ns() - begin, 0)
+        started = stack.enter_context(worker_processes(workers, source, plugged or {})) if separate else []
+        laps.add(TIME_STARTING, now_ns() - begin, 0)
         finished = _finished(out, resume)
         start = now_ns()
         held: dict[int, EventFile] = {}
@@ -86,7 +87,7 @@ def run_menu(
             unit_events=unit_events,
             held=held,
         )
-        laps.add(PLANNING, now_ns() - start, 0)
+        laps.add(TIME_PLANNING, now_ns() - start, 0)
         if finished is not None:
             return finished
         workers = _work(plan, compiled, out, started, plugged, stuck_s, scheduler, held)
@@ -100,7 +101,7 @@ def _close(held: dict[int, EventFile]) -> None:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Let one run at a time write here; the lock of a killed one is gone with it."""
+    """Lock a folder for one run at a time; the lock of a killed run is released by the system."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -120,13 +121,13 @@ def _finished(out: Path, resume: bool) -> RunSummary | None:
     if not path.is_file():
         return None
     if not resume:
-        raise UsageError(f"{out} holds a finished run: write to another folder, or remove it")
+        raise UsageError(f"{out} has a finished run: write to another folder, or remove it")
     shutil.rmtree(out / parts.UNITS, ignore_errors=True)
     return read_summary(out)
 
 
 def _planned(
-    compiled: Compiled,
+    compiled: CompiledMenu,
     files: Sequence[str | Path],
     out: Path,
     *,
@@ -135,12 +136,10 @@ def _planned(
     tree: str | None,
     unit_events: int | None,
     held: dict[int, EventFile],
-) -> Plan:
+) -> RunPlan:
     old = read_plan(out)
     if old is not None and not resume:
-        raise UsageError(
-            f"{out} holds a run that did not end: go on with --resume, or write to another folder"
-        )
+        raise UsageError(f"{out} has an unfinished run: continue with --resume, or write to another folder")
     new = make_plan(
         compiled,
         files,
@@ -154,13 +153,13 @@ def _planned(
         return new
     check_same(old, new, out)
     old = old.model_copy(update={name: getattr(new, name) for name in SERVERS})
-    write_plan(out, old)  # servers may be others than before
+    write_plan(out, old)  # a resumed run may use other servers
     return old
 
 
 def _work(
-    plan: Plan,
-    compiled: Compiled,
+    plan: RunPlan,
+    compiled: CompiledMenu,
     out: Path,
     started: list[WorkerProcess],
     plugged: dict[str, UserStage] | None,
@@ -168,35 +167,35 @@ def _work(
     scheduler: str | None,
     held: dict[int, EventFile],
 ) -> int:
-    """Do what is left to do; return how many workers shared it."""
+    """Process the remaining units; return the number of workers."""
     parts.sweep(out)
     done = parts.committed(out)
     units = list(plan.units())
-    left = [unit for unit in units if unit.number not in done]
+    remaining = [unit for unit in units if unit.number not in done]
     total = sum(unit.stop - unit.start for unit in units)
     workers = max(1, len(started))
     with progress("deciding", total, "events") as advance, ExitStack() as stack:
-        advance(total - sum(unit.stop - unit.start for unit in left))
+        advance(total - sum(unit.stop - unit.start for unit in remaining))
         results: Iterator[UnitResult]
-        if not left:
+        if not remaining:
             results = iter(())
         elif scheduler is not None:
             cluster = stack.enter_context(dask_cluster(plan, out, scheduler, plugged or {}))
-            results, workers = cluster.run(left), cluster.threads
+            results, workers = cluster.run(remaining), cluster.threads
         elif started:
-            results = run_in_processes(plan, out, left, started, stuck_s)
+            results = run_in_processes(plan, out, remaining, started, stuck_s)
         else:
-            results = run_here(plan, compiled, out, ((unit, Care()) for unit in left), held=held)
+            results = run_here(plan, compiled, out, ((unit, Care()) for unit in remaining), held=held)
         for result in results:
             advance(result.counts.entered)
     return workers
 
 
 def process_start_ns() -> int:
-    """Return when this process began, on the clock that times are taken with."""
-    try:  # ticks since the machine began; psutil adds them to a time of day that is rounded to seconds
-        begun = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - int(begun) / os.sysconf("SC_CLK_TCK")
+    """Return the start of this process on the clock of `now_ns`."""
+    try:  # ticks since boot; psutil adds them to a boot time that is rounded to seconds
+        started_ticks = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - int(started_ticks) / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError):
         age_s = time.time() - psutil.Process().create_time()
     return now_ns() - round(age_s * 1e9)

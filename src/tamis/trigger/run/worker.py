@@ -1,4 +1,4 @@
-"""One unit of work, from reading to its committed folder."""
+"""Process one unit of work, from reading to its committed folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from tamis._base import DataError, now_ns
+from tamis._base import DataError, TamisError, now_ns
 from tamis.events import (
     IDENTITY,
     BrokenRange,
@@ -29,21 +29,23 @@ from tamis.events import (
 )
 from tamis.events.arrow import table_of, with_columns
 from tamis.trigger.decide import SETUP, Decisions, Laps, Outcome, Reason, decide_batch, decide_single
-from tamis.trigger.menu import Compiled
+from tamis.trigger.menu import CompiledMenu
 from tamis.trigger.run import parts
-from tamis.trigger.run.counters import alone, counters_of
-from tamis.trigger.run.documents import Counts, PartNotes, Plan, Unit, UnitResult, Unreadable
-from tamis.trigger.run.kept import Kept, both, kept_columns, take
-from tamis.trigger.run.output import debug_columns, stream_columns
+from tamis.trigger.run.counters import counters_of, separate_lists
+from tamis.trigger.run.documents import Counts, PartNotes, RunPlan, RunUnit, UnitResult, Unreadable
+from tamis.trigger.run.kept import Kept, both, debug_columns, kept_columns, stream_columns, take
 from tamis.trigger.run.planning import FILES_OPEN
-from tamis.trigger.run.times import KEPT, READING, UNIT, WAITING, WRITING, summed
+from tamis.trigger.run.times import TIME_KEPT, TIME_READING, TIME_UNIT, TIME_WAITING, TIME_WRITING, summed
+
+UNREADABLE = -1  # in the place of an outcome, of an event whose kept columns could not be read
+DEATHS_MOST = 50  # deaths of workers on one unit before the run is given up
 
 
 @dataclass(frozen=True)
 class Read:
-    """What was read for a unit, and how long it took."""
+    """The data that were read for a unit, and the time that it took."""
 
-    unit: Unit
+    unit: RunUnit
     intact: Intact
     made_up: tuple[str, ...]
     elapsed_ns: int
@@ -51,32 +53,47 @@ class Read:
 
 @dataclass(frozen=True)
 class Care:
-    """How carefully a unit is to be done: event by event with a note of the one in flight, past those that kill."""
+    """How to process a unit after deaths: event by event with a note of the event in flight, skipping deadly ones."""
 
     careful: bool = False
-    deadly: frozenset[int] = frozenset()  # entries
+    deadly: frozenset[int] = frozenset()  # entries that killed a worker
+
+
+def after_death(
+    plan: RunPlan, out: Path, unit: RunUnit, care: Care, deaths: int, *, careful: bool, cause: str = "killed"
+) -> Care:
+    """Return how to process a unit again after its worker died for the n-th time; raises after DEATHS_MOST."""
+    if deaths > DEATHS_MOST:
+        raise TamisError(
+            f"workers died {deaths} times ({cause}) on entries {unit.start} to {unit.stop} of {plan.files[unit.file].url}: "
+            "more than single events are at fault; completed units are kept, continue with --resume"
+        )
+    if not care.careful:
+        return Care(careful=careful)
+    entry = parts.entry_in_flight(out, unit)
+    return Care(careful=True, deadly=care.deadly | ({entry} if entry is not None else set()))
 
 
 class Worker:
-    """Decides units; keeps its models and the file that it reads open."""
+    """Processes units, with its models and current input files kept open."""
 
     def __init__(
         self,
-        plan: Plan,
-        compiled: Compiled,
+        plan: RunPlan,
+        compiled: CompiledMenu,
         out: Path,
         pulse: Any = None,
         held: dict[int, EventFile] | None = None,
     ) -> None:
-        """Use opened models, and files that are `held` for it; `pulse` is where signs of life go."""
+        """Use opened models and files (`held`); `pulse` is incremented as a heartbeat."""
         self.pulse = pulse
         self.plan, self.compiled, self.out = plan, compiled, out
         self._files = _Files(plan, held)
         self._columns: dict[tuple[int, str], tuple[list[str], tuple[str, ...]]] = {}
         self.counters = counters_of(compiled)
 
-    def read(self, unit: Unit) -> Read:
-        """Read the columns that decisions need; safe to call in another thread than `work`."""
+    def read(self, unit: RunUnit) -> Read:
+        """Read the columns that decisions need; may be called in another thread than `work`."""
         start = now_ns()
         names = self.compiled.program.reads
         try:
@@ -85,12 +102,12 @@ class Worker:
                     file.read_intact(file.choose(names), unit.start, unit.stop),
                     file.synthesised,
                 )
-        except DataError as error:  # it could be opened when the run was planned: it is booked as it is now
-            intact, made_up = parts_of_nothing(unit, str(error)), ()
+        except DataError as error:  # the file was readable when the run was planned, and is not any more
+            intact, made_up = _nothing_readable(unit, str(error)), ()
         return Read(unit, intact, made_up, now_ns() - start)
 
     def work(self, read: Read, care: Care, waited_ns: int = 0) -> UnitResult:
-        """Decide, write, commit; `waited_ns` is how long the reading kept this from beginning."""
+        """Decide the events of a unit, and write and commit its output; `waited_ns` is the time spent waiting for reading."""
         return _UnitWork(self, read, care, waited_ns).commit()
 
     def kept(self, read: Read, taken: Mapping[str, np.ndarray]) -> dict[str, Kept]:
@@ -109,16 +126,14 @@ class Worker:
         broken: tuple[BrokenRange, ...] = ()
         table = take(table_of(Events(intact.events.array[known])), np.searchsorted(intact.entries, entries))
         if missing:
+            first, last = int(entries[0]), int(entries[-1]) + 1
             with self._files.opened(read.unit.file) as file:
-                more = file.read_intact(missing, int(entries[0]), int(entries[-1]) + 1)
-            if (
-                more.broken and len(taken) > 1
-            ):  # a broken column costs only those streams their events that keep it
-                return {
-                    name: kept
-                    for one, rows in taken.items()
-                    for name, kept in self.kept(read, {one: rows}).items()
-                }
+                try:
+                    more = Intact(file.read(missing, first, last), np.arange(first, last))
+                except DataError:
+                    more = file.read_intact(missing, first, last) if len(taken) == 1 else None
+            if more is None:  # a broken column costs only those streams their events that keep it
+                return {name: self.kept(read, {name: rows})[name] for name, rows in taken.items()}
             broken = more.broken
             if more.events is None:
                 return {name: Kept(None, more.entries, broken) for name in taken}
@@ -126,18 +141,18 @@ class Worker:
         return {name: Kept(table.select(names_of[name]), entries, broken, columns[name][1]) for name in taken}
 
     def _kept_columns(self, index: int, stream: str) -> tuple[list[str], tuple[str, ...]]:
-        """Return the columns of a file that a stream keeps, and those that it cannot."""
+        """Return the columns of a file that a stream keeps, and those that its format cannot hold."""
         if (index, stream) not in self._columns:
             with self._files.opened(index) as file:
                 self._columns[index, stream] = kept_columns(self.compiled, file, stream)
         return self._columns[index, stream]
 
     def close(self) -> None:
-        """Close files, but those that were held before; the models are whose they were."""
+        """Close the files that this worker opened."""
         self._files.close()
 
     def __enter__(self) -> Self:
-        """Return the worker itself."""
+        """Return the worker."""
         return self
 
     def __exit__(
@@ -147,18 +162,17 @@ class Worker:
         self.close()
 
 
-def parts_of_nothing(unit: Unit, reason: str) -> Intact:
-    """Return a unit of which nothing could be read."""
+def _nothing_readable(unit: RunUnit, reason: str) -> Intact:
     return Intact(None, np.empty(0, np.int64), (BrokenRange(unit.start, unit.stop, reason),))
 
 
 class _Files:
-    """The open files of a worker: what is read ahead may be of the next one already. One thread at a time."""
+    """The open files of a worker, two because of reading ahead; used by one thread at a time."""
 
-    def __init__(self, plan: Plan, held: dict[int, EventFile] | None) -> None:
+    def __init__(self, plan: RunPlan, held: dict[int, EventFile] | None) -> None:
         self._plan = plan
         self._lock = threading.Lock()
-        self._open, self._mine = (held, False) if held is not None else ({}, True)
+        self._open, self._owned = (held, False) if held is not None else ({}, True)
 
     @contextmanager
     def opened(self, index: int) -> Iterator[EventFile]:
@@ -170,14 +184,14 @@ class _Files:
             yield self._open[index]
 
     def close(self) -> None:
-        if self._mine:
+        if self._owned:
             for file in self._open.values():
                 file.close()
             self._open.clear()
 
 
 class _UnitWork:
-    """The work on one unit."""
+    """The processing of one unit."""
 
     def __init__(self, worker: Worker, read: Read, care: Care, waited_ns: int) -> None:
         self.worker, self.unit, self.care = worker, read.unit, care
@@ -191,8 +205,8 @@ class _UnitWork:
             Unreadable(file=self._file(), start=b.start, stop=b.stop, reason=b.reason)
             for b in read.intact.broken
         ]
-        self.laps.add(READING, read.elapsed_ns, len(self.entries))
-        self.laps.add(WAITING, waited_ns, len(self.entries))
+        self.laps.add(TIME_READING, read.elapsed_ns, len(self.entries))
+        self.laps.add(TIME_WAITING, waited_ns, len(self.entries))
 
     def _file(self) -> str:
         return self.worker.plan.files[self.unit.file].url
@@ -205,12 +219,12 @@ class _UnitWork:
         with parts.unit_folder(self.worker.out, self.unit) as folder:
             start = now_ns()
             lost = self._write_streams(folder, outcome, found, kept)
-            outcome = np.where(lost, -1, outcome)
+            outcome = np.where(lost, UNREADABLE, outcome)
             decisions = pa.table(self._decisions(columns, outcome, found))
             parts.write_part(folder / parts.DECIDED, decisions.filter(~lost) if lost.any() else decisions)
             histograms = self._histograms(columns, found, ~lost)
-            self.laps.add(WRITING, now_ns() - start, len(self.entries))
-            self.laps.add(UNIT, now_ns() - self.begin, len(self.entries))
+            self.laps.add(TIME_WRITING, now_ns() - start, len(self.entries))
+            self.laps.add(TIME_UNIT, now_ns() - self.begin, len(self.entries))
             result = UnitResult(
                 unit=self.unit,
                 counts=self._counts(outcome, found),
@@ -255,7 +269,7 @@ class _UnitWork:
             return decide_single(self.program, columns, len(self.entries), self.laps, before=before)
 
     def _streams_of(self, found: Decisions, outcome: np.ndarray) -> dict[str, np.ndarray]:
-        """Return for each stream a mask of the events that it takes."""
+        """Return a mask of the events of each stream."""
         index = {name: i for i, name in enumerate(self.program.paths)}
         accepted = outcome == Outcome.ACCEPTED
         streams = {
@@ -271,22 +285,22 @@ class _UnitWork:
             return {}
         start = now_ns()
         kept = self.worker.kept(self.read, taken)
-        self.laps.add(KEPT, now_ns() - start, len(self.entries))
+        self.laps.add(TIME_KEPT, now_ns() - start, len(self.entries))
         return kept
 
     def _write_streams(
         self, folder: Path, outcome: np.ndarray, found: Decisions, kept: dict[str, Kept]
     ) -> np.ndarray:
-        """Write what each stream takes; return the events of which not all that is kept could be read."""
+        """Write the events of each stream; return a mask of those with kept columns that could not be read."""
         lost = np.zeros(len(outcome), bool)
-        for name, found_of in kept.items():
-            if not found_of.broken:
+        for name, part_of in kept.items():
+            if not part_of.broken:
                 continue
-            unreadable = self.streams[name] & ~np.isin(self.entries, found_of.entries) & ~lost
+            unreadable = self.streams[name] & ~np.isin(self.entries, part_of.entries) & ~lost
             lost |= unreadable
-            for part in found_of.broken:
+            for part in part_of.broken:
                 inside = (self.entries >= part.start) & (self.entries < part.stop)
-                self._book(self.entries[unreadable & inside], part.reason)
+                self._record_unreadable(self.entries[unreadable & inside], part.reason)
         for name, mask in self.streams.items():
             rows = np.flatnonzero(mask & ~lost)
             if not len(rows):
@@ -299,13 +313,13 @@ class _UnitWork:
             table = with_columns(kept[name].rows(self.entries[rows]), added)
             notes = PartNotes(
                 added=tuple(column for column in found.added if column in added),
-                alone=alone(table, self.worker.counters),
+                alone=separate_lists(table, self.worker.counters),
                 left_out=kept[name].left_out,
             )
             parts.write_part(folder / parts.stream_file(name), table, notes)
         return lost
 
-    def _book(self, entries: np.ndarray, reason: str) -> None:
+    def _record_unreadable(self, entries: np.ndarray, reason: str) -> None:
         for entry in entries.tolist():
             if self.broken and self.broken[-1].stop == entry and self.broken[-1].reason == reason:
                 last = self.broken.pop()
@@ -357,17 +371,17 @@ class _UnitWork:
         if not self.menu.histograms or not len(rows):
             return {}
         frame = Frame({**columns, **found.added}, len(rows))
-        made = {}
+        filled = {}
         for name, expression in self.program.histograms.items():
             spec = self.menu.histograms[name]
             if not all(column in frame for column in expression.reads):
-                continue  # no event of this unit came so far
+                continue  # no event of this unit reached the stage
             value, _ = expression.quantity(frame)
-            there = rows.copy()
+            computed = rows.copy()
             for column in expression.reads:
-                there &= found.computed.get(column, True)
-            flat = value.take(np.flatnonzero(there)).flat if isinstance(value, Jagged) else value[there]
+                computed &= found.computed.get(column, True)
+            flat = value.take(np.flatnonzero(computed)).flat if isinstance(value, Jagged) else value[computed]
             flat = flat[np.isfinite(flat)]
             inner, _ = np.histogram(flat, spec.bins, (spec.low, spec.high))
-            made[name] = (int((flat < spec.low).sum()), *map(int, inner), int((flat > spec.high).sum()))
-        return made
+            filled[name] = (int((flat < spec.low).sum()), *map(int, inner), int((flat > spec.high).sum()))
+        return filled

@@ -1,10 +1,10 @@
-"""Steps of a trigger: expressions, models, and what users write."""
+"""Stages of a trigger: expressions, models, and functions of the user."""
 
 from tamis.trigger.stages.expression import Cut, Expression, find_cut, parse_expression, per_event
 from tamis.trigger.stages.models import model_stages
 from tamis.trigger.stages.python import python_stage
 from tamis.trigger.stages.simple import define_stage, keep_stage
-from tamis.trigger.stages.stage import Added, Stage, UserStage, of_user, stage
+from tamis.trigger.stages.stage import Added, Stage, UserStage, stage, user_stage
 
 __all__ = [
     "Added",
@@ -16,9 +16,9 @@ __all__ = [
     "find_cut",
     "keep_stage",
     "model_stages",
-    "of_user",
     "parse_expression",
     "per_event",
     "python_stage",
     "stage",
+    "user_stage",
 ]

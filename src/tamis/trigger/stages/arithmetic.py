@@ -1,4 +1,4 @@
-"""Arithmetic on values per event and lists per event: the same bits for one event and for many."""
+"""Arithmetic on values per event and lists per event, bit-identical for one event and for many."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FIRST = np.zeros(1, np.int64)
 
 
 def mapped(text: str, function: Callable[..., Any], *values: Value) -> Value:
-    """Work element by element; a value per event goes along with each element of that event's list."""
+    """Apply a function element by element; a value per event is broadcast over that event's list."""
     lists = None
     for value in values:
         if type(value) is Jagged:
@@ -23,7 +23,7 @@ def mapped(text: str, function: Callable[..., Any], *values: Value) -> Value:
                 lists = value
             elif not lists.matches(value):
                 raise DataError(
-                    f"{text!r} joins lists of different lengths, such as those of two collections"
+                    f"{text!r} combines lists of different lengths, such as those of two collections"
                 )
     if lists is None:
         return function(*values)
@@ -35,17 +35,17 @@ def mapped(text: str, function: Callable[..., Any], *values: Value) -> Value:
             flat.append(np.repeat(value, lists.counts))
         else:  # a number, or the one value of a single event
             flat.append(value)
-    found = function(*flat)
+    result = function(*flat)
     offsets = lists.offsets
-    return Jagged(offsets - offsets[0] if offsets[0] else offsets, found, found)
+    return Jagged(offsets - offsets[0] if offsets[0] else offsets, result, result)
 
 
 def nan_events(value: Value) -> np.ndarray | None:
-    """Return a mask of the events in which a value is NaN, or None where it is in none."""
+    """Return a mask of the events in which a value is NaN, or None if there are none."""
     values = value.flat if type(value) is Jagged else value
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or not values.size:
         return None
-    largest = values.item(values.argmax())  # argmax points at a NaN where there is one
+    largest = values.item(values.argmax())  # argmax returns the position of a NaN if there is one
     if largest == largest:
         return None
     bad = np.isnan(values)
@@ -55,7 +55,7 @@ def nan_events(value: Value) -> np.ndarray | None:
 
 
 def _per_event(function: np.ufunc, value: Jagged, flat: np.ndarray, empty: float = 0) -> np.ndarray:
-    """Reduce each event's part of `flat`; `empty` stands for an event with no elements."""
+    """Reduce each event's part of `flat`; `empty` is the result for an event without elements."""
     kind = flat.dtype if flat.dtype.kind != "b" else np.dtype(np.int64)
     if kind.kind != "f" and not np.isfinite(empty):
         kind = np.dtype(np.float64)
@@ -75,15 +75,15 @@ def _sum_kind(flat: np.ndarray) -> np.ndarray:
     return flat.astype(np.float64) if flat.dtype.kind == "f" else flat
 
 
-def _truth(value: Jagged) -> np.ndarray:
+def _booleans(value: Jagged) -> np.ndarray:
     flat = value.flat
     return flat if flat.dtype.kind == "b" else flat.astype(bool)
 
 
-REDUCTIONS: dict[str, Callable[[Jagged], np.ndarray]] = {
-    "count": lambda v: _per_event(np.add, v, _truth(v)),
-    "any": lambda v: _per_event(np.add, v, _truth(v)) > 0,
-    "all": lambda v: _per_event(np.add, v, ~_truth(v)) == 0,
+LIST_REDUCTIONS: dict[str, Callable[[Jagged], np.ndarray]] = {
+    "count": lambda v: _per_event(np.add, v, _booleans(v)),
+    "any": lambda v: _per_event(np.add, v, _booleans(v)) > 0,
+    "all": lambda v: _per_event(np.add, v, ~_booleans(v)) == 0,
     "sum": lambda v: _per_event(np.add, v, _sum_kind(v.flat)),
     "max": lambda v: _per_event(np.maximum, v, v.flat, -np.inf),
     "min": lambda v: _per_event(np.minimum, v, v.flat, np.inf),
@@ -91,18 +91,18 @@ REDUCTIONS: dict[str, Callable[[Jagged], np.ndarray]] = {
 
 
 def reduced(text: str, name: str, function: Callable[[Jagged], np.ndarray], value: Value) -> np.ndarray:
-    """Make one value per event of a list per event."""
+    """Reduce a list per event to one value per event."""
     if not isinstance(value, Jagged):
-        raise UsageError(f"{text!r}: {name}(...) takes a list per event, and got one value")
+        raise UsageError(f"{text!r}: {name}(...) takes a list per event, not one value")
     return function(value)
 
 
-def element(text: str, value: Value, place: Value, other: Value) -> np.ndarray:
-    """Return the element at a place of each event's list, or what counts where it is shorter."""
-    if not isinstance(value, Jagged) or not isinstance(place, int) or place < 0:
-        raise UsageError(f"{text!r}: at(...) takes a list per event and a whole number from 0 on")
-    there = value.counts > place
-    kind = np.result_type(value.values.dtype, np.min_scalar_type(other))
-    found = np.full(len(value), other, kind)
-    found[there] = value.values[value.offsets[:-1][there] + place]
+def element(text: str, value: Value, index: Value, default: Value) -> np.ndarray:
+    """Return the element at an index of each event's list, or `default` where the list is shorter."""
+    if not isinstance(value, Jagged) or not isinstance(index, int) or index < 0:
+        raise UsageError(f"{text!r}: at(...) takes a list per event and an integer from 0")
+    there = value.counts > index
+    kind = np.result_type(value.values.dtype, np.min_scalar_type(default))
+    found = np.full(len(value), default, kind)
+    found[there] = value.values[value.offsets[:-1][there] + index]
     return found

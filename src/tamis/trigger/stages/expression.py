@@ -1,7 +1,7 @@
-"""Selections as people write them: `count(Muon_pt > 24 and abs(Muon_eta) < 2.4) >= 1 and MET_pt > 60`.
+"""Selections such as `count(Muon_pt > 24 and abs(Muon_eta) < 2.4) >= 1 and MET_pt > 60`.
 
-Names are columns. A list per event is worked on element by element; `count`, `any`, `all`, `sum`, `max`, `min` and `at`
-make one value per event of it. A comparison with NaN is no answer: such an event is told as undecided, not as rejected.
+Names are columns. Operators work element by element on lists per event; `count`, `any`, `all`, `sum`, `max`, `min` and `at`
+reduce a list to one value per event. A comparison with NaN has no result: such an event is undecided, not rejected.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from tamis._base import UsageError, did_you_mean
 from tamis.events import ColumnData, Frame, Jagged
 from tamis.events.kinematics import delta_phi
-from tamis.trigger.stages.arithmetic import REDUCTIONS, Value, element, mapped, nan_events, reduced
+from tamis.trigger.stages.arithmetic import LIST_REDUCTIONS, Value, element, mapped, nan_events, reduced
 
 _Step = Callable[["_Run"], Value]
 
@@ -52,7 +52,7 @@ _ELEMENTWISE: dict[str, tuple[int, Callable[..., Any]]] = {
 
 @dataclass(slots=True)
 class _Run:
-    """One evaluation: the events, and which of them met a NaN in a comparison."""
+    """One evaluation: the events, and a mask of those with a comparison with NaN."""
 
     frame: Frame
     undecided: np.ndarray | None = None
@@ -60,24 +60,24 @@ class _Run:
 
 @dataclass(frozen=True)
 class Expression:
-    """A compiled selection or quantity; `reads` names its columns."""
+    """A compiled selection or quantity; `reads` are its columns."""
 
     text: str
     reads: tuple[str, ...]
     _step: _Step = field(repr=False, compare=False)
 
     def __call__(self, frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return one value per event, and a mask of the events that a NaN left undecided (None: not one)."""
+        """Return one value per event, and a mask of the events with a comparison with NaN, or None."""
         value, undecided = self.quantity(frame)
         return per_event(self, value), undecided
 
     def quantity(self, frame: Frame) -> tuple[ColumnData, np.ndarray | None]:
-        """Return the same, where a list per event is as good."""
+        """Return one value or one list per event, and a mask of the events with a comparison with NaN, or None."""
         with np.errstate(all="ignore"):
             return self.evaluate(frame)
 
     def evaluate(self, frame: Frame) -> tuple[ColumnData, np.ndarray | None]:
-        """Return the same, for callers that have turned numpy's warnings off themselves."""
+        """Return the same as `quantity`, for callers that have disabled numpy's warnings."""
         run = _Run(frame)
         value = self._step(run)
         if not isinstance(value, Jagged) and (not isinstance(value, np.ndarray) or value.ndim == 0):
@@ -86,10 +86,10 @@ class Expression:
 
 
 def per_event(expression: Expression, value: ColumnData) -> np.ndarray:
-    """Return one value per event, or say that it is a list."""
+    """Return a column of one value per event; raises if it has lists."""
     if isinstance(value, Jagged):
         raise UsageError(
-            f"{expression.text!r} has a list per event; make one value of it with any(...), count(...) or max(...)"
+            f"{expression.text!r} has a list per event; reduce it to one value with any(...), count(...) or max(...)"
         )
     return value
 
@@ -102,19 +102,15 @@ def _no_threshold(*names: str) -> float:
 
 
 def parse_expression(text: str, threshold: Threshold = _no_threshold) -> Expression:
-    """Compile a selection; what is not understood is told with its column in the text.
+    """Compile a selection; errors give the position in the text.
 
-    `threshold` gives the number behind threshold('name') and threshold('stage', 'working point').
+    `threshold` returns the number of threshold('name') and threshold('stage', 'working point').
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        where = (
-            f" at character {error.offset}"
-            if isinstance(error, SyntaxError) and error.offset
-            else " to its end"
-        )
-        raise UsageError(f"the expression {text!r} does not parse{where}") from error
+        where = f" at character {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
+        raise UsageError(f"the expression {text!r} is not valid{where}") from error
     compiler = _Compiler(text, threshold)
     try:
         step = compiler.step(tree.body)
@@ -124,7 +120,7 @@ def parse_expression(text: str, threshold: Threshold = _no_threshold) -> Express
 
 
 class _Compiler:
-    """Turns a syntax tree into one call per node, once; evaluating it never looks at the text again."""
+    """Compiles a syntax tree to one closure per node; evaluation does not parse the text again."""
 
     def __init__(self, text: str, threshold: Threshold) -> None:
         self.text = text
@@ -155,7 +151,7 @@ class _Compiler:
                 return self._threshold(node, arguments)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 return self._call(node, name, arguments)
-        raise self._unknown(node, f"{ast.unparse(node)!r} is not understood")
+        raise self._unknown(node, f"{ast.unparse(node)!r} is not supported")
 
     def _joined(self, function: Callable[..., Any], parts: list[_Step]) -> _Step:
         def run_all(run: _Run) -> Value:
@@ -168,9 +164,7 @@ class _Compiler:
 
     def _comparison(self, node: ast.Compare) -> _Step:
         if any(type(op) not in _COMPARISONS for op in node.ops):
-            raise self._unknown(
-                node, f"{ast.unparse(node)!r} compares with something else than < <= > >= == !="
-            )
+            raise self._unknown(node, f"{ast.unparse(node)!r} uses another comparison than < <= > >= == !=")
         operands = [self.step(value) for value in (node.left, *node.comparators)]
         functions = [_COMPARISONS[type(op)] for op in node.ops]
 
@@ -195,7 +189,9 @@ class _Compiler:
                 "threshold takes a name in quotes, or a stage and its working point: threshold('anomaly', 'tight')",
             )
         try:
-            number = np.float64(self.threshold(*names))  # not weak: scores are compared in double precision
+            number = np.float64(
+                self.threshold(*names)
+            )  # float64 is not a weak type for numpy: scores are compared in double precision
         except UsageError as error:
             raise self._unknown(node, str(error)) from error
         return lambda _: number
@@ -203,35 +199,37 @@ class _Compiler:
     def _call(self, node: ast.Call, name: str, arguments: list[ast.expr]) -> _Step:
         known = {
             **{key: count for key, (count, _) in _ELEMENTWISE.items()},
-            **dict.fromkeys(REDUCTIONS, 1),
+            **dict.fromkeys(LIST_REDUCTIONS, 1),
             "at": 3,
         }
         if name not in known:
             raise self._unknown(
                 node,
-                f"no function is called {name!r}; {did_you_mean(name, sorted([*known, 'threshold']))}".rstrip(
+                f"there is no function {name!r}; {did_you_mean(name, sorted([*known, 'threshold']))}".rstrip(
                     "; "
                 ),
             )
         if len(arguments) != known[name]:
-            told = " (the list, the place from 0, what counts where there is none)" if name == "at" else ""
-            raise self._unknown(node, f"{name} takes {known[name]} arguments{told}, not {len(arguments)}")
+            arguments_of = " (the list, the index from 0, the default)" if name == "at" else ""
+            raise self._unknown(
+                node, f"{name} takes {known[name]} arguments{arguments_of}, not {len(arguments)}"
+            )
         steps = [self.step(argument) for argument in arguments]
         if name in _ELEMENTWISE:
             function = _ELEMENTWISE[name][1]
             return lambda run: mapped(self.text, function, *(step(run) for step in steps))
         if name == "at":
             return lambda run: element(self.text, *(step(run) for step in steps))
-        reduction = REDUCTIONS[name]
+        reduction = LIST_REDUCTIONS[name]
         return lambda run: reduced(self.text, name, reduction, steps[0](run))
 
-    def _unknown(self, node: ast.expr, told: str) -> UsageError:
-        return UsageError(f"the expression {self.text!r}, character {node.col_offset + 1}: {told}")
+    def _unknown(self, node: ast.expr, problem: str) -> UsageError:
+        return UsageError(f"the expression {self.text!r}, character {node.col_offset + 1}: {problem}")
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A comparison of a quantity with a threshold that has a name."""
+    """A comparison of a quantity with a named threshold."""
 
     value: str
     names: tuple[str, ...]
@@ -244,7 +242,7 @@ class Cut:
 
 
 def find_cut(text: str) -> Cut | None:
-    """Return the cut that an expression is, or None where it is something else."""
+    """Return an expression as a cut, or None if it is not one."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

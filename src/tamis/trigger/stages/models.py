@@ -1,4 +1,4 @@
-"""Stages of models: a feature makes rows of events, a bundle turns rows into scores."""
+"""Stages of models: a feature turns events into rows of inputs, a bundle turns rows into scores."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tamis.features import Feature, find_feature
 from tamis.trigger.score import check_decides, check_rows, run_rows
 from tamis.trigger.stages.stage import Added, Stage
 
-WIDTH_MAX = 16
+WIDTH_MAX = 16  # numbers per row of an output that becomes columns
 
 
 def feature_stage(feature: Feature) -> Stage:
-    """Return the stage that makes the rows of one feature; models that take it share it."""
+    """Return the stage of a feature, which models that use it share."""
     adds = (feature.name, *(f"{feature.name}_{what}" for what in feature.about))
 
     def run(frame: Frame) -> Added:
@@ -36,7 +36,7 @@ def feature_stage(feature: Feature) -> Stage:
 def model_stages(
     name: str, bundle: str | Path, engine: str, chunk: int | None, remote: Remote | None = None
 ) -> tuple[Stage, list[Stage]]:
-    """Open a bundle through its gate; return its stage, and the stages that make its inputs."""
+    """Open and verify a bundle; return its stage, and the stages of its inputs."""
     session = open_session(bundle, engine, chunk=chunk, remote=remote)
     try:
         check_decides(session)
@@ -52,7 +52,7 @@ def _feature_of(session: Session, index: int) -> str:
     spec = session.signature.inputs[index]
     if spec.feature is None:
         raise UsageError(
-            f"the bundle {session.bundle.name} does not say how its input {spec.name!r} is made from events: "
+            f"the bundle {session.bundle.name} declares no feature for its input {spec.name!r}: "
             f"pack it with --feature {spec.name}=FEATURE, or call it in a Python stage"
         )
     return spec.feature
@@ -91,7 +91,7 @@ def _model_stage(name: str, session: Session, features: list[Feature]) -> Stage:
 
 
 def _columns_of_outputs(name: str, outputs: Sequence[Output]) -> dict[str, tuple[str, int | None]]:
-    """Return a column per number that the model gives for a row; wide outputs, such as a latent space, stay out."""
+    """Return column -> (output, index) for every number of a row; wide outputs, such as a latent space, are left out."""
     columns: dict[str, tuple[str, int | None]] = {}
     for spec in outputs:
         inner = spec.shape[1:]
@@ -104,5 +104,5 @@ def _columns_of_outputs(name: str, outputs: Sequence[Output]) -> dict[str, tuple
 
 def _rows(frame: Frame, name: str) -> Jagged:
     column = frame[name]
-    assert isinstance(column, Jagged)  # noqa: S101 - feature stages add nothing else
+    assert isinstance(column, Jagged)  # noqa: S101 - feature stages add only lists
     return column

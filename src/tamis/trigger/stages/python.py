@@ -1,4 +1,4 @@
-"""Stages that users write: found by `module:name` or `file.py:name`."""
+"""Stages written by the user, imported from `module:name` or `file.py:name`."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 from types import ModuleType
 
 from tamis._base import UsageError, did_you_mean
-from tamis.trigger.stages.stage import Stage, UserStage, of_user
+from tamis.trigger.stages.stage import Stage, UserStage, user_stage
 
 
 def python_stage(name: str, where: str, folder: Path) -> Stage:
-    """Import what `where` names; files and modules beside the menu are found."""
+    """Import the stage at `where`, which may be in a file or module beside the menu."""
     place, mark, attribute = where.rpartition(":")
     if not mark or not place or not attribute:
         raise UsageError(
-            f"the stage {name} names {where!r}; it has to be module:function or file.py:function"
+            f"the stage {name} has python: {where!r}; it must be module:function or file.py:function"
         )
     module = _file(folder / place, name) if place.endswith(".py") else _module(place, name, folder)
-    found = getattr(module, attribute, None)
-    if not isinstance(found, UserStage):
+    function = getattr(module, attribute, None)
+    if not isinstance(function, UserStage):
         known = [key for key, value in vars(module).items() if isinstance(value, UserStage)]
-        told = f"no stage {attribute!r}" if found is None else f"{attribute!r}, which is not made with @stage"
+        problem = f"no stage {attribute!r}" if function is None else f"{attribute!r}, but without @stage"
         raise UsageError(
-            f"the stage {name}: {place} holds {told}; {did_you_mean(attribute, known)}".rstrip("; ")
+            f"the stage {name}: {place} has {problem}; {did_you_mean(attribute, known)}".rstrip("; ")
         )
-    return of_user(name, found)
+    return user_stage(name, function)
 
 
 def _file(path: Path, name: str) -> ModuleType:
@@ -37,7 +37,7 @@ def _file(path: Path, name: str) -> ModuleType:
         raise UsageError(f"the stage {name}: there is no file {path}")
     spec = importlib.util.spec_from_file_location(f"tamis_stages_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise UsageError(f"the stage {name}: {path} is no Python file")
+        raise UsageError(f"the stage {name}: {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     with _importing(name, str(path)):
         spec.loader.exec_module(module)
@@ -55,7 +55,7 @@ def _module(place: str, name: str, folder: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def _importing(name: str, place: str) -> Iterator[None]:
-    """Tell whatever a user's file raises, with the stage that names it."""
+    """Turn any exception of a user's file into an error that names the stage."""
     try:
         yield
     except Exception as error:

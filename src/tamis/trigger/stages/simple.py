@@ -1,4 +1,4 @@
-"""Stages of expressions: new columns (`define`) and selections with a name (`keep`)."""
+"""Stages of expressions: new columns (`define`) and named selections (`keep`)."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from tamis.trigger.stages.stage import Added, Stage
 
 
 def define_stage(name: str, expressions: Mapping[str, Expression]) -> Stage:
-    """Return a stage that adds a column per expression; a later one may read those before it."""
+    """Return a stage that adds a column per expression; an expression may read the columns of earlier ones."""
     adds = tuple(expressions)
-    seen: set[str] = set()
+    defined: set[str] = set()
     reads: dict[str, None] = {}
     for column, expression in expressions.items():
-        reads.update(dict.fromkeys(r for r in expression.reads if r not in seen))
-        seen.add(column)
+        reads.update(dict.fromkeys(r for r in expression.reads if r not in defined))
+        defined.add(column)
 
     def run(frame: Frame) -> Added:
         added: dict[str, ColumnData] = {}
         undecided: np.ndarray | None = None
         for column, expression in expressions.items():
-            added[column], doubt = expression.evaluate(frame.with_columns(added))
-            if doubt is not None:
-                undecided = doubt if undecided is None else undecided | doubt
+            added[column], nan = expression.evaluate(frame.with_columns(added))
+            if nan is not None:
+                undecided = nan if undecided is None else undecided | nan
         return Added(added, undecided)
 
     return Stage(name, "filter", tuple(reads), adds, run)
 
 
 def keep_stage(name: str, expression: Expression) -> Stage:
-    """Return a stage that adds one column of true and false, called as the stage is."""
+    """Return a stage that adds a boolean column with the name of the stage."""
 
     def run(frame: Frame) -> Added:
         passed, undecided = expression.evaluate(frame)

@@ -1,4 +1,4 @@
-"""The seam of the trigger: a stage declares what it reads and what it adds, and never changes what it is given."""
+"""The stage, the extension point of the trigger: it declares the columns that it reads and adds, and never changes its inputs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from tamis._base import DataError, UsageError
 from tamis.events import ColumnData, Frame, Jagged
 
-NUMBERS = "biuf"  # kinds of numpy: truths, whole numbers, floats
+NUMERIC_KINDS = "biuf"  # numpy's kinds of dtypes: booleans, integers, floats
 
 
 class Added(NamedTuple):
-    """What a stage adds, one entry per event; and the events that a NaN left undecided."""
+    """The columns that a stage adds, one entry per event, and a mask of the events with a comparison with NaN."""
 
     columns: Mapping[str, ColumnData]
     undecided: np.ndarray | None = None
@@ -23,22 +23,22 @@ class Added(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """A step of computation. `run` maps some events to new columns, each event by itself."""
+    """A step of computation: `run` maps events to new columns, each event independently of the others."""
 
     name: str
-    kind: str  # what its time is booked as: features, model, filter, python
+    kind: str  # features, model, filter or python
     reads: tuple[str, ...]
     adds: tuple[str, ...]
     run: Callable[[Frame], Added]
     finite: tuple[str, ...] = ()  # columns in which a NaN or infinity is a fault
     facts: Mapping[str, str] | None = None  # provenance: checksums, versions
     close: Callable[[], None] | None = None
-    row_bytes: int = 0  # of one row of a model's input
+    row_bytes: int = 0  # bytes of one row of a model's input
 
 
 @dataclass(frozen=True)
 class UserStage:
-    """A function that declares what it reads and adds: what `@stage` makes."""
+    """A function with the columns that it reads and adds, as `@stage` returns it."""
 
     function: Callable[..., Mapping[str, Any]]
     reads: tuple[str, ...]
@@ -52,47 +52,45 @@ class UserStage:
 def stage(
     *, reads: tuple[str, ...] | list[str], adds: tuple[str, ...] | list[str]
 ) -> Callable[[Callable[..., Mapping[str, Any]]], UserStage]:
-    """Declare a stage: the function gets a `Frame` of the columns it reads, and returns the columns it adds."""
+    """Declare a stage: the function takes a `Frame` of the columns it reads, and returns the columns it adds."""
     for what, names in (("reads", reads), ("adds", adds)):
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise UsageError(f"{what} of a stage is a list of column names, not {names!r}")
+            raise UsageError(f"{what} of a stage must be a list of column names, not {names!r}")
     if not adds:
-        raise UsageError("a stage has to add at least one column: a filter adds one of true and false")
+        raise UsageError("a stage must add at least one column; a filter adds a boolean one")
     return lambda function: UserStage(function, tuple(reads), tuple(adds))
 
 
-def of_user(name: str, user: UserStage) -> Stage:
-    """Wrap a user's stage: it sees what it declared, read-only, and has to return what it declared."""
+def user_stage(name: str, user: UserStage) -> Stage:
+    """Wrap a user's function as a stage that sees its declared columns read-only and must return its declared columns."""
 
     def run(frame: Frame) -> Added:
-        given = {column: read_only(frame[column]) for column in user.reads}
-        found = user.function(Frame(given, len(frame)))
-        return Added(checked(name, user.adds, found, len(frame)))
+        inputs = {column: read_only(frame[column]) for column in user.reads}
+        returned = user.function(Frame(inputs, len(frame)))
+        return Added(checked(name, user.adds, returned, len(frame)))
 
     return Stage(name, "python", user.reads, user.adds, run)
 
 
-def checked(name: str, adds: tuple[str, ...], found: object, events: int) -> dict[str, ColumnData]:
-    """Return the columns that a stage added, or say how they break its contract."""
-    if not isinstance(found, Mapping) or set(found) != set(adds):
-        told = (
-            f"returned {sorted(found)}" if isinstance(found, Mapping) else f"returned {type(found).__name__}"
-        )
-        raise DataError(f"the stage {name} declares that it adds {sorted(adds)}, but it {told}")
-    columns = {column: _column(name, column, found[column]) for column in adds}
+def checked(name: str, adds: tuple[str, ...], returned: object, events: int) -> dict[str, ColumnData]:
+    """Return the columns that a stage added; raises if they are not those that it declared."""
+    if not isinstance(returned, Mapping) or set(returned) != set(adds):
+        what = sorted(returned) if isinstance(returned, Mapping) else type(returned).__name__
+        raise DataError(f"the stage {name} declares that it adds {sorted(adds)}, but it returned {what}")
+    columns = {column: _column(name, column, returned[column]) for column in adds}
     for column, data in columns.items():
         if len(data) != events:
             raise DataError(
-                f"the stage {name} returned {len(data)} entries of {column!r} for {events} events: one per event is due"
+                f"the stage {name} returned {len(data)} entries of {column!r} for {events} events: it must return one per event"
             )
     return columns
 
 
 def _column(name: str, column: str, data: object) -> ColumnData:
     if isinstance(data, Jagged):
-        if data.values.dtype.kind not in NUMBERS:
+        if data.values.dtype.kind not in NUMERIC_KINDS:
             raise DataError(
-                f"the stage {name} returned {column!r} as lists of {data.values.dtype}: a list holds numbers"
+                f"the stage {name} returned {column!r} as lists of {data.values.dtype}: lists must hold numbers"
             )
         return data
     if type(data).__module__.startswith("awkward."):
@@ -100,10 +98,10 @@ def _column(name: str, column: str, data: object) -> ColumnData:
 
         return plain_column(column, data)
     array = np.asarray(data)
-    if array.ndim == 0 or array.dtype.kind not in NUMBERS:
+    if array.ndim == 0 or array.dtype.kind not in NUMERIC_KINDS:
         raise DataError(
             f"the stage {name} returned {column!r} as {type(data).__name__} of {array.dtype}: "
-            "a column is an array of numbers with one entry per event, or a list per event (Jagged or awkward)"
+            "a column must be an array of numbers with one entry per event, or a list per event (Jagged or awkward)"
         )
     return array
 

@@ -1,4 +1,4 @@
-"""Which parts of a stream go into one file, and with which columns: what stages added may be missing in a part."""
+"""Group the parts of a stream into files of one schema; columns that stages add may be missing in a part."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tamis.trigger.run.parts import notes_of, part_schema
 
 @dataclass(frozen=True)
 class Group:
-    """Parts whose events have the same columns of their own; the columns of all, and the notes on all."""
+    """Parts that share the columns of their input files, with their common schema and joined notes."""
 
     schema: pa.Schema
     notes: PartNotes
     parts: tuple[Path, ...]
 
     def without(self, names: Sequence[str]) -> Group:
-        """Leave out columns that a format cannot hold."""
+        """Return the group without some columns, which are recorded as left out."""
         schema = pa.schema([field for field in self.schema if field.name not in set(names)])
         left_out = tuple(dict.fromkeys([*self.notes.left_out, *names]))
         return replace(self, schema=schema, notes=self.notes.model_copy(update={"left_out": left_out}))
 
 
 def groups_of(paths: Sequence[Path]) -> list[Group]:
-    """Group the parts of a stream, in their order."""
-    kinds: list[pa.Schema] = []  # parts are many, their schemas few
+    """Group the parts of a stream by the columns of their input files, in order."""
+    kinds: list[pa.Schema] = []  # there are many parts, but few schemas
     kind_of: dict[Path, int] = {}
     for path in paths:
         schema = part_schema(path)
@@ -62,7 +62,7 @@ def _all_notes(notes: Sequence[PartNotes]) -> PartNotes:
 
 
 def _own(schema: pa.Schema, notes: PartNotes) -> frozenset[tuple[str, pa.DataType]]:
-    """Return the columns that no stage added; whether values may be missing in them makes no difference."""
+    """Return names and types of the columns that no stage added, regardless of whether values may be missing."""
     added = set(notes.added)
     return frozenset((field.name, _nullable(field).type) for field in schema if field.name not in added)
 
@@ -75,7 +75,7 @@ def _nullable(field: pa.Field) -> pa.Field:
 
 
 def _together(kinds: Sequence[tuple[pa.Schema, PartNotes]]) -> pa.Schema:
-    """Return the columns of all: own ones may lack values where they do in any, added ones are of the widest type."""
+    """Return the common schema: a column is nullable if it is in any part, added columns have the widest type."""
     if len(kinds) == 1:
         return kinds[0][0].remove_metadata()
     added: dict[str, pa.Field] = {}
@@ -99,7 +99,7 @@ def _wider(one: pa.Field, other: pa.Field) -> pa.Field:
 
 
 def filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Give a part the columns and types of all: NaN, 0 or an empty list where no stage came so far."""
+    """Convert a part to the common schema; a missing added column becomes NaN, 0 or empty lists."""
     if table.schema.equals(schema):
         return table
     there: Mapping[str, pa.ChunkedArray] = dict(zip(table.column_names, table.columns, strict=True))
