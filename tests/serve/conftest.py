@@ -1,4 +1,4 @@
-"""Servers on loopback, in threads of the test's own process."""
+"""Servers on loopback, in threads of the test process or in processes of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tamis.serve.fronts.grpc_methods import methods
+from tamis.serve.fronts.grpc_methods import grpc_methods
 from tamis.serve.models.bundles import open_bundle
 from tamis.serve.models.model import Batching, Model, ModelSpec, Spec
 from tamis.serve.service import Service
@@ -25,7 +25,7 @@ from tamis.serve.wire.grpc_protocol import GrpcProtocol
 
 
 class LocalServer:
-    """A server in a thread; `double` is a model that doubles what it gets, and `batches` how much it got at a time."""
+    """A server in a thread, with a model `double` that doubles its input and notes its batch sizes in `batches`."""
 
     def __init__(self, *bundles: Path, port: int = 0) -> None:
         self.loop = asyncio.new_event_loop()
@@ -41,12 +41,12 @@ class LocalServer:
         for path in bundles:
             self.service.add(open_bundle(path, "onnxruntime", 1, 1))
         self.service.ready = True
-        rules = GrpcConfig(methods(self.service, self.shared), 1 << 26)
+        config = GrpcConfig(grpc_methods(self.service, self.shared), 1 << 26)
         started = threading.Event()
 
         async def serve() -> None:
             self.server = await self.loop.create_server(
-                lambda: GrpcProtocol(rules, self.connections), "127.0.0.1", port
+                lambda: GrpcProtocol(config, self.connections), "127.0.0.1", port
             )
             self.port = self.server.sockets[0].getsockname()[1]
             started.set()
@@ -82,15 +82,15 @@ class LocalServer:
 
 
 @pytest.fixture(scope="session")
-def papers(tmp_path_factory):
-    """An authority, and certificates that it signed for a server and for a client; a stranger's, too."""
+def certificates(tmp_path_factory):
+    """An authority, certificates that it signed for a server and a client, and one that it did not sign."""
     pytest.importorskip("cryptography")
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import NameOID
 
-    directory = tmp_path_factory.mktemp("papers")
+    directory = tmp_path_factory.mktemp("certificates")
     now = dt.datetime.now(dt.UTC)
 
     def name(text):
@@ -134,7 +134,7 @@ def papers(tmp_path_factory):
 
 @pytest.fixture
 def start_server():
-    """Start servers that end with the test."""
+    """A function that starts servers, which end with the test."""
     servers = []
 
     def start(*bundles, port=0):
@@ -150,26 +150,26 @@ COMMAND = [sys.executable, "-m", "tamis", "serve", "--grpc", "0", "--http", "0",
 
 
 class Process:
-    """A server; `told` is what it says."""
+    """A server in a process of its own; `output` collects its lines on stderr."""
 
     def __init__(self, *arguments: object) -> None:
         self.process = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
-        self.told: list[str] = []
-        self.begun = threading.Event()
+        self.output: list[str] = []
+        self.started = threading.Event()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
-        assert self.begun.wait(60), self.told
-        self.grpc, self.http = self._place("grpc"), self._place("http")
+        assert self.started.wait(60), self.output
+        self.grpc, self.http = self._address("grpc"), self._address("http")
 
-    def _place(self, front: str) -> str:
-        return next((m[1] for line in self.told if (m := re.match(rf"{front}: \w+://(\S+)", line))), "")
+    def _address(self, interface: str) -> str:
+        return next((m[1] for line in self.output if (m := re.match(rf"{interface}: \w+://(\S+)", line))), "")
 
     def _read(self) -> None:
         for line in self.process.stderr:
-            self.told.append(line.strip())
+            self.output.append(line.strip())
             if line.startswith(("ready", "not ready", "tamis:")):
-                self.begun.set()
-        self.begun.set()
+                self.started.set()
+        self.started.set()
 
     def end(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
@@ -192,5 +192,7 @@ def _start():
         process.end(signal.SIGKILL)
 
 
-start = pytest.fixture(_start, name="start")  # servers that end with the test
-start_for_all = pytest.fixture(_start, scope="module", name="start_for_all")  # with the file
+start = pytest.fixture(_start, name="start")  # its servers end with the test
+start_for_all = pytest.fixture(
+    _start, scope="module", name="start_for_all"
+)  # its servers end with the module

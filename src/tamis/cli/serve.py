@@ -18,83 +18,93 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command(
     name="serve",
     epilog="Example: tamis serve models/ --grpc 8001 --http 8000 --metrics 8002. "
-    "Ready when every model is loaded, verified and warm; SIGTERM finishes what is under way.",
+    "The server is ready when every model is loaded, verified and warm. SIGTERM lets it finish the requests in flight.",
 )
 @click.argument("models", nargs=-1, required=True)
-@click.option(
-    "--grpc", type=PORT, default=8001, show_default=True, help="Port of gRPC; 0 for any that is free."
-)
-@click.option("--http", type=PORT, default=8000, show_default=True, help="Port of HTTP.")
+@click.option("--grpc", type=PORT, default=8001, show_default=True, help="gRPC port; 0 for any free port.")
+@click.option("--http", type=PORT, default=8000, show_default=True, help="HTTP port; 0 for any free port.")
 @click.option(
     "--metrics", type=PORT, default=8002, show_default=True, help="Port of the metrics, for Prometheus."
 )
 @click.option(
     "--local",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A socket in the file system too: processes of this machine and user ask through shared memory (local:PATH).",
+    help="Also listen at a socket in the file system: clients of the same user on this machine use it, and shared memory, with the address local:PATH.",
 )
-@click.option("--no-http", is_flag=True, help="No HTTP, only gRPC and metrics.")
+@click.option("--no-http", is_flag=True, help="Serve only gRPC and metrics.")
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen at; anything else than loopback wants TLS and tokens.",
+    help="Address to listen at; use TLS and tokens for any address but loopback.",
 )
 @click.option(
     "--engine",
     default="auto",
     show_default=True,
-    help="What runs bundles: auto goes by a bundle's plan for this host; null computes nothing, and shows what the protocol costs.",
+    help="Engine that runs bundles: auto takes the one in the bundle's plan for this host; null computes nothing, to measure the cost of the protocol.",
 )
 @click.option(
     "--instances",
     type=click.IntRange(1, 256),
     default=1,
     show_default=True,
-    help="Of each bundle, that run at a time.",
+    help="Instances of each bundle, which run at the same time.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Server processes at the same ports, each with its own instances; each connection goes to one of them. Models cannot be changed while several run.",
+    help="Server processes on the same ports, each with its own instances; each connection is assigned to one of them. With several, clients cannot load or unload models.",
 )
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Per instance.")
+@click.option(
+    "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads per instance."
+)
 @click.option("--certificate", type=FILE, help="TLS: certificate of the server (PEM).")
-@click.option("--key", type=FILE, help="TLS: its key.")
-@click.option("--client-ca", type=FILE, help="mTLS: clients show a certificate that this one signed.")
+@click.option("--key", type=FILE, help="TLS: key of the certificate (PEM).")
 @click.option(
-    "--tokens", type=FILE, help="A file of bearer tokens, one per line, readable by its owner alone."
+    "--client-ca", type=FILE, help="Mutual TLS: require client certificates signed by this authority (PEM)."
 )
 @click.option(
-    "--max-request", type=click.IntRange(1), default=64, show_default=True, help="MB of one request."
+    "--tokens", type=FILE, help="File of accepted bearer tokens, one per line, readable only by its owner."
+)
+@click.option(
+    "--max-request",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Largest size of a request, in MiB.",
 )
 @click.option(
     "--max-bytes",
     type=click.IntRange(1),
     default=1024,
     show_default=True,
-    help="MB of all requests in the server.",
+    help="Largest size of all requests in the server, in MiB.",
 )
 @click.option(
     "--max-connections",
     type=click.IntRange(1),
     default=1024,
     show_default=True,
-    help="At a time, of gRPC and HTTP together; one more is cut.",
+    help="Connections of gRPC and HTTP at a time; more are closed at once.",
 )
-@click.option("--log", type=FILE, help="A line of JSON per request: id, model, times, or why it was refused.")
-@click.option("--no-model-control", is_flag=True, help="Clients may not load and unload models.")
+@click.option(
+    "--log",
+    type=FILE,
+    help="Log file with a line of JSON per request: id, model, times, or why it was rejected.",
+)
+@click.option("--no-model-control", is_flag=True, help="Clients cannot load or unload models.")
 @click.option(
     "--drain",
     type=click.FloatRange(min=0),
     default=30.0,
     show_default=True,
-    help="Seconds to finish what is under way at the end.",
+    help="Seconds to finish the requests in flight at shutdown.",
 )
 def command(models: tuple[str, ...], **options: Any) -> None:
-    """Serve MODELS: bundles, directories of bundles, Triton model repositories as they are, names of shipped bundles."""
+    """Serve MODELS: bundles, directories of bundles, Triton model repositories, or names of shipped bundles."""
     from tamis.serve.models.opening import BundleSettings
     from tamis.serve.server import AccessSettings, Endpoints, ServerSettings, run_server
     from tamis.serve.workers import run_workers, server_report
@@ -122,22 +132,22 @@ def command(models: tuple[str, ...], **options: Any) -> None:
         options["drain"],
         options["log"],
     )
-    tell = partial(_tell, secure=options["certificate"] is not None)
+    print_report = partial(_print_report, secure=options["certificate"] is not None)
     if options["workers"] > 1:
-        left = run_workers(settings, options["workers"], tell)
+        cut_off = run_workers(settings, options["workers"], print_report)
     else:
-        left = run_server(settings, lambda listening: tell(server_report(listening)))
-    if left:
+        cut_off = run_server(settings, lambda started: print_report(server_report(started)))
+    if cut_off:
         raise TamisError(
-            f"{left} requests were cut off: they were not done within --drain {options['drain']:g} s"
+            f"{cut_off} requests were cut off: they did not finish within --drain {options['drain']:g} s"
         )
 
 
-def _tell(told: Any, *, secure: bool) -> None:
+def _print_report(report: Any, *, secure: bool) -> None:
     s = "s" if secure else ""
     schemes = {"grpc": f"grpc{s}://", "http": f"http{s}://", "metrics": "http://", "local": "local:"}
-    for name, address in told.addresses.items():
+    for name, address in report.addresses.items():
         say(f"{name}: {schemes[name]}{address}{'/metrics' if name == 'metrics' else ''}")
-    for name, version, state, reason in told.models:
+    for name, version, state, reason in report.models:
         say(f"{state}: {name} {version}{f': {reason}' if reason else ''}".rstrip())
-    say("ready" if told.ready else "not ready: see above")
+    say("ready" if report.ready else "not ready: see above")

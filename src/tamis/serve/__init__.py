@@ -1,8 +1,8 @@
-"""Inference as a service: the server (`tamis.serve.server`) of the KServe v2 / Triton protocol, and its client."""
+"""Inference as a service: a server of the KServe v2 / Triton protocol (`tamis.serve.server`), and its client."""
 
 from tamis._base import require as _require
 
-# its libraries come together: who has this one has them all, and who has not is told at once how to get them
-_require("hpack", extra="serve", purpose="serving models and asking servers (the engine remote)")
+# One library of the extra speaks for all of them: they are installed together.
+_require("hpack", extra="serve", purpose="serving models and using servers (the engine remote)")
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""What became of each request, a line of JSON each: its id, the model, how long it waited and was computed, or why not."""
+"""The log of requests: one JSON object per line, with id, model, queue and compute times, or the reason for a rejection."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ FLUSH_S = 0.5
 
 
 class RequestLog:
-    """Lines of a file, in the thread of the event loop; they reach the file within half a second."""
+    """A log file, written in the thread of the event loop and flushed within half a second."""
 
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
-        """Append to a file, or raise UsageError."""
+        """Open the file to append to it."""
         try:
             self._file: TextIO = path.open("a", encoding="utf-8")
         except OSError as error:
             raise UsageError(f"the log {path} cannot be written: {error.strerror}") from error
-        self._loop, self._due = loop, False
+        self._loop, self._flush_scheduled = loop, False
 
-    def write(self, **facts: Any) -> None:
+    def write(self, **fields: Any) -> None:
         """Write a line."""
-        self._file.write(json.dumps({"time": utc_timestamp(), **facts}, ensure_ascii=False) + "\n")
-        if not self._due:
-            self._due = True
+        self._file.write(json.dumps({"time": utc_timestamp(), **fields}, ensure_ascii=False) + "\n")
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
             self._loop.call_later(FLUSH_S, self.flush)
 
     def answered(
         self, request_id: str, model: str, version: str, rows: int, waited_ns: int, computed_ns: int
     ) -> None:
-        """Tell of a request that has its answer."""
+        """Log a request that was answered."""
         self.write(
             event="answered",
             id=request_id,
@@ -45,15 +45,15 @@ class RequestLog:
         )
 
     def refused(self, request_id: str, model: str, why: str) -> None:
-        """Tell of a request that has none."""
+        """Log a request that was rejected."""
         self.write(event="refused", id=request_id, model=model[:200], why=why[:500])
 
     def flush(self) -> None:
-        """Let lines reach the file."""
-        self._due = False
+        """Write buffered lines to the file."""
+        self._flush_scheduled = False
         if not self._file.closed:
             self._file.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the file."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""The server: models from directories, doors for gRPC, HTTP and metrics, and an end that loses nothing."""
+"""The server: opens models and ports, and shuts down without losing requests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from tamis._base import UsageError
-from tamis.serve.fronts.grpc_methods import methods
-from tamis.serve.fronts.grpc_repository import forbidden
+from tamis.serve.fronts.grpc_methods import grpc_methods
+from tamis.serve.fronts.grpc_repository import model_control_forbidden
 from tamis.serve.fronts.local import LocalConfig, LocalListener
-from tamis.serve.fronts.metrics import metrics
-from tamis.serve.fronts.rest import rest
+from tamis.serve.fronts.metrics import metrics_handler
+from tamis.serve.fronts.rest import rest_handler
 from tamis.serve.models.opening import BundleSettings
 from tamis.serve.models.repository import Repository
 from tamis.serve.models.triton_config import config_of
@@ -32,162 +32,162 @@ from tamis.serve.wire.http1_protocol import HttpProtocol
 
 TCP_BACKLOG = 512
 HANDSHAKE_S = 10.0
-DESCRIPTORS_SPARE = 4096  # for files of models, shared regions, the socket of this machine
+SPARE_DESCRIPTORS = 4096  # for model files, shared memory and the local socket
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where the server listens; a port of 0 is any that is free, None a door that stays shut."""
+    """Where the server listens: a port of 0 is any free port, None disables the interface."""
 
     host: str = "127.0.0.1"
     grpc: int | None = 8001
     http: int | None = 8000
     metrics: int | None = 8002
-    local: Path | None = None  # a socket in the file system, for processes of this machine
+    local: Path | None = None  # a socket in the file system, for clients on the same machine
 
 
 @dataclass(frozen=True)
 class AccessSettings:
-    """Who may come in, and how much they may bring."""
+    """Who may connect, and the limits on what clients send."""
 
     certificate: Path | None = None
     key: Path | None = None
     client_ca: Path | None = None
     tokens: Path | None = None
-    request_bytes_most: int = 1 << 26
-    bytes_most: int = 1 << 30  # of all requests that are in the server
+    max_request_bytes: int = 1 << 26
+    max_total_bytes: int = 1 << 30  # of all requests in the server
     may_load: bool = True  # whether clients may load and unload models
-    connections_most: int = 1024  # at a time, of gRPC and HTTP together
+    max_connections: int = 1024  # of gRPC and HTTP together
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """All that a server is told."""
+    """The settings of a server."""
 
     models: Sequence[str | Path]
-    doors: Endpoints = Endpoints()
-    guard: AccessSettings = AccessSettings()
-    running: BundleSettings = field(default_factory=BundleSettings)
+    endpoints: Endpoints = Endpoints()
+    access: AccessSettings = AccessSettings()
+    opening: BundleSettings = field(default_factory=BundleSettings)
     drain_s: float = 30.0
-    log: Path | None = None  # a file for a line per request
+    log: Path | None = None  # a file with one line per request
     shares_ports: bool = False  # with other processes
 
 
 @dataclass
-class Budget:
-    """The bytes of requests that are in the server."""
+class MemoryBudget:
+    """The bytes of all requests in the server."""
 
-    most: int
-    taken: int = 0
+    limit: int
+    used: int = 0
 
     def reserve(self, size: int) -> bool:
-        """Take some, or tell that there are none left."""
-        if self.taken + size > self.most:
+        """Reserve some bytes if there are enough left."""
+        if self.used + size > self.limit:
             return False
-        self.taken += size
+        self.used += size
         return True
 
     def release(self, size: int) -> None:
-        """Give them back."""
-        self.taken -= size
+        """Release reserved bytes."""
+        self.used -= size
 
 
 @dataclass
 class StartedServer:
-    """What a server that has begun says of itself."""
+    """The addresses and models of a server that has started."""
 
     addresses: Mapping[str, str]
     service: Service
     repository: Repository
-    problems: Mapping[str, str] = field(default_factory=dict)  # of models that could not be loaded
+    problems: Mapping[str, str] = field(default_factory=dict)  # error by model that could not be loaded
 
 
 class Server:
-    """A server in the loop that runs."""
+    """A server in the running event loop."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        """Look through the directories; nothing is opened yet."""
+        """Find the models; `start` opens them."""
         self.settings = settings
         loop = asyncio.get_running_loop()
         log = RequestLog(settings.log, loop) if settings.log is not None else None
         self.service = Service(loop, log=log)
-        self.repository = Repository(settings.models, self.service, settings.running)
+        self.repository = Repository(settings.models, self.service, settings.opening)
         self._shared = SharedMemory()
-        self._budget = Budget(settings.guard.bytes_most)
+        self._budget = MemoryBudget(settings.access.max_total_bytes)
         self._grpc: set[GrpcProtocol] = set()
         self._http: set[HttpProtocol] = set()
-        self._sockets: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server] = []
         self._local: LocalListener | None = None
 
     async def start(self) -> StartedServer:
-        """Open the doors, then the models: until all are ready, the server says that it is not."""
-        guard = self.settings.guard
-        tokens = Tokens.read(guard.tokens) if guard.tokens is not None else None
-        admit: Callable[[str], str | None] = tokens.why_not if tokens is not None else lambda _: None
+        """Open the ports, then the models; the server reports that it is not ready until all are open."""
+        access = self.settings.access
+        tokens = Tokens.read(access.tokens) if access.tokens is not None else None
+        reject_reason: Callable[[str], str | None] = (
+            tokens.reject_reason if tokens is not None else lambda _: None
+        )
         http2, http1 = self._tls(HTTP2), self._tls(HTTP1)
-        rules = GrpcConfig(
-            methods(self.service, self._shared, self.repository, may_load=guard.may_load),
-            guard.request_bytes_most,
-            lambda asked: admit(asked.authorization),
+        grpc_config = GrpcConfig(
+            grpc_methods(self.service, self._shared, self.repository, may_load=access.may_load),
+            access.max_request_bytes,
+            lambda headers: reject_reason(headers.authorization),
             self._budget.reserve,
             self._budget.release,
         )
-        limits = HttpLimits(body_bytes_most=guard.request_bytes_most)
-        asked = HttpConfig(
-            rest(
+        limits = HttpLimits(max_body_bytes=access.max_request_bytes)
+        rest_config = HttpConfig(
+            rest_handler(
                 self.service,
-                RestModelControl(self.service, self.repository, may_load=guard.may_load),
+                RestModelControl(self.service, self.repository, may_load=access.may_load),
                 RestSharedRegions(self._shared),
             ),
             limits,
-            lambda request: admit(request.header(b"authorization")),
+            lambda request: reject_reason(request.header(b"authorization")),
             self._budget.reserve,
             self._budget.release,
         )
-        told = HttpConfig(metrics(self.service), limits)
+        metrics_config = HttpConfig(metrics_handler(self.service), limits)
         addresses = {}
-        doors = self.settings.doors
-        for name, port, make, secure in (
-            ("grpc", doors.grpc, lambda: GrpcProtocol(rules, self._grpc), http2),
-            ("http", doors.http, lambda: HttpProtocol(asked, self._http), http1),
-            ("metrics", doors.metrics, lambda: HttpProtocol(told, self._http), None),
+        endpoints = self.settings.endpoints
+        for name, port, make, tls in (
+            ("grpc", endpoints.grpc, lambda: GrpcProtocol(grpc_config, self._grpc), http2),
+            ("http", endpoints.http, lambda: HttpProtocol(rest_config, self._http), http1),
+            ("metrics", endpoints.metrics, lambda: HttpProtocol(metrics_config, self._http), None),
         ):
             if port is not None:
-                addresses[name] = await self._open(name, port, make, secure)
-        if doors.local is not None:
-            common = LocalConfig(self.service, self._budget.reserve, self._budget.release)
-            self._local = LocalListener(doors.local, common)
-            addresses["local"] = str(doors.local)
+                addresses[name] = await self._listen(name, port, make, tls)
+        if endpoints.local is not None:
+            local_config = LocalConfig(self.service, self._budget.reserve, self._budget.release)
+            self._local = LocalListener(endpoints.local, local_config)
+            addresses["local"] = str(endpoints.local)
         await self.repository.load_all()
         self.service.ready = self.repository.is_ready
-        problems = {one.name: one.reason for one in self.repository.index() if one.reason}
+        problems = {entry.name: entry.reason for entry in self.repository.index() if entry.reason}
         return StartedServer(addresses, self.service, self.repository, problems)
 
     def _tls(self, protocol: str) -> ssl.SSLContext | None:
-        guard = self.settings.guard
-        if guard.certificate is None and guard.key is None:
-            if guard.client_ca is not None:
-                raise UsageError(
-                    "certificates of clients are checked with TLS only: give --certificate and --key as well"
-                )
+        access = self.settings.access
+        if access.certificate is None and access.key is None:
+            if access.client_ca is not None:
+                raise UsageError("--client-ca needs TLS: pass --certificate and --key as well")
             return None
-        if guard.certificate is None or guard.key is None:
-            raise UsageError("TLS takes a certificate and its key: give --certificate and --key")
-        return server_context(guard.certificate, guard.key, guard.client_ca, protocol)
+        if access.certificate is None or access.key is None:
+            raise UsageError("TLS needs a certificate and its key: pass both --certificate and --key")
+        return server_context(access.certificate, access.key, access.client_ca, protocol)
 
-    async def _open(
+    async def _listen(
         self, name: str, port: int, make: Callable[[], asyncio.BufferedProtocol], tls: ssl.SSLContext | None
     ) -> str:
-        host = self.settings.doors.host
-        most = self.settings.guard.connections_most
+        host = self.settings.endpoints.host
+        limit = self.settings.access.max_connections
 
-        def welcome() -> asyncio.BufferedProtocol:
-            return make() if len(self._grpc) + len(self._http) < most else _TurnedAway()
+        def accept() -> asyncio.BufferedProtocol:
+            return make() if len(self._grpc) + len(self._http) < limit else _RejectedConnection()
 
         shares = (self.settings.shares_ports and name != "metrics") or None
         try:
             server = await self.service.loop.create_server(
-                welcome,
+                accept,
                 host,
                 port,
                 ssl=tls,
@@ -199,81 +199,88 @@ class Server:
             raise UsageError(
                 f"cannot listen for {name} at {host}:{port}: {error.strerror or error}"
             ) from error
-        self._sockets.append(server)
-        bound = server.sockets[0].getsockname()
-        return f"{bound[0]}:{bound[1]}"
+        self._servers.append(server)
+        address = server.sockets[0].getsockname()
+        return f"{address[0]}:{address[1]}"
 
     async def stop(self) -> int:
-        """Take nothing new, finish what is under way, close; return how many requests were cut off after all."""
+        """Accept no new requests, finish those in flight, close; return the number of requests that were cut off."""
         self.service.ready = False
-        for server in self._sockets:
+        for server in self._servers:
             server.close()
         if self._local is not None:
-            self._local.shut()
-        for connection in list(self._grpc):
-            connection.leave()
-        for door in list(self._http):
-            door.drain()
+            self._local.stop()
+        for grpc in list(self._grpc):
+            grpc.go_away()
+        for http in list(self._http):
+            http.drain()
         until = self.service.loop.time() + self.settings.drain_s
-        while self._under_way() and self.service.loop.time() < until:  # noqa: ASYNC110 - nobody tells
+        while self._in_flight() and self.service.loop.time() < until:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.005)
-        left = self._under_way()
-        for connection in list(self._grpc):
-            connection.close()
-        for door in list(self._http):
-            door.abort()
+        cut_off = self._in_flight()
+        for grpc in list(self._grpc):
+            grpc.close()
+        for http in list(self._http):
+            http.abort()
         if self._local is not None:
             self._local.close()
         await self.repository.close()
         self._shared.unregister()
         if self.service.log is not None:
             self.service.log.close()
-        return left
+        return cut_off
 
-    def _under_way(self) -> int:
-        waiting = sum(one.scheduler.waiting + one.scheduler.running for one in self.service.every())
-        return waiting + sum(connection.under_way for connection in self._grpc) + len(self._http)
+    def _in_flight(self) -> int:
+        queued = sum(loaded.scheduler.waiting + loaded.scheduler.running for loaded in self.service.every())
+        return queued + sum(connection.in_flight for connection in self._grpc) + len(self._http)
 
 
-class _TurnedAway(asyncio.BufferedProtocol):
-    """A connection that is one too many."""
+class _RejectedConnection(asyncio.BufferedProtocol):
+    """A connection beyond the limit."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Cut it: who asks several servers goes to another one."""
+        """Close it at once, so that a client of several servers uses another one."""
         transport.abort()  # type: ignore[attr-defined] # a socket's
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        """Have a place for what is not read."""
+        """Return memory for bytes that are ignored."""
         return bytearray(max(sizehint, 1))
 
 
 class RestModelControl:
-    """The repository as REST speaks of it."""
+    """The model repository, with REST's types."""
 
     def __init__(self, service: Service, repository: Repository, *, may_load: bool = True) -> None:
-        """Keep both."""
+        """Wrap a repository; `may_load` says whether clients may change the models."""
         self._service, self._repository, self._may_load = service, repository, may_load
 
     def index(self) -> list[dict[str, str]]:
-        """Return all models and their states."""
+        """Return name, version, state and reason of every model."""
         return [
-            {"name": one.name, "version": one.version, "state": str(one.state), "reason": one.reason}
-            for one in self._repository.index()
+            {
+                "name": entry.name,
+                "version": entry.version,
+                "state": str(entry.state),
+                "reason": entry.reason,
+            }
+            for entry in self._repository.index()
         ]
 
     async def load(self, name: str, config: str | None) -> None:
         """Load a model."""
         if not self._may_load:
-            raise forbidden()
+            raise model_control_forbidden()
         if config is not None:
-            raise UsageError("a configuration cannot be sent along: change config.pbtxt in the repository")
+            raise UsageError(
+                "a configuration cannot be sent with a request: change config.pbtxt in the repository"
+            )
         await self._repository.load(name)
 
     async def unload(self, name: str, dependents: bool) -> None:
-        """Unload a model; no model depends on another here."""
+        """Unload a model; models here have no dependents."""
         del dependents
         if not self._may_load:
-            raise forbidden()
+            raise model_control_forbidden()
         await self._repository.unload(name)
 
     def config_of(self, name: str, version: str) -> Mapping[str, Any]:
@@ -281,39 +288,44 @@ class RestModelControl:
         from google.protobuf.json_format import MessageToDict
 
         model = self._service.find(name, version).model
-        config = model.config if model.config is not None else config_of(model.spec, len(model.instances))
-        found: dict[str, Any] = MessageToDict(config, preserving_proto_field_name=True)
-        return found
+        message = model.config if model.config is not None else config_of(model.spec, len(model.instances))
+        config: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+        return config
 
     def labels_of(self, name: str, version: str) -> Mapping[str, Sequence[str]]:
-        """Return what elements of outputs are called."""
-        return {
-            one.name: one.labels for one in self._service.find(name, version).model.spec.outputs if one.labels
-        }
+        """Return the class labels of the outputs that have some."""
+        outputs = self._service.find(name, version).model.spec.outputs
+        return {output.name: output.labels for output in outputs if output.labels}
 
 
 class RestSharedRegions:
-    """Shared memory as REST speaks of it."""
+    """Shared memory, with REST's types."""
 
     def __init__(self, shared: SharedMemory) -> None:
-        """Keep it."""
+        """Wrap the regions of a server."""
         self._shared = shared
         self.register, self.unregister = shared.register, shared.unregister
-        self.read, self.write = shared.read, self._write
+        self.read = shared.read
 
     def status(self, name: str) -> list[dict[str, Any]]:
-        """Return what is registered."""
+        """Return a region, or all if the name is empty."""
         return [
-            {"name": one.name, "key": one.key, "offset": one.offset, "byte_size": one.byte_size}
-            for one in self._shared.status(name)
+            {
+                "name": region.name,
+                "key": region.key,
+                "offset": region.offset,
+                "byte_size": region.byte_size,
+            }
+            for region in self._shared.status(name)
         ]
 
-    def _write(self, region: str, offset: int, size: int, raw: memoryview) -> None:
+    def write(self, region: str, offset: int, size: int, raw: memoryview) -> None:
+        """Write a part of a region."""
         self._shared.write(region, offset, size, raw)
 
 
-async def serve(settings: ServerSettings, begun: Callable[[StartedServer], None]) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what is under way; return how many requests were cut off."""
+async def serve(settings: ServerSettings, on_start: Callable[[StartedServer], None]) -> int:
+    """Serve until SIGTERM or SIGINT, then finish requests in flight; return the number that were cut off."""
     loop = asyncio.get_running_loop()
     server = Server(settings)
     ended = asyncio.Event()
@@ -324,31 +336,27 @@ async def serve(settings: ServerSettings, begun: Callable[[StartedServer], None]
         waiting = asyncio.ensure_future(ended.wait())
         await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
-            begun(starting.result())
+            on_start(starting.result())
             await waiting
         else:
             starting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await starting
     finally:
-        left = await server.stop()
-    return left
+        cut_off = await server.stop()
+    return cut_off
 
 
-def _have_descriptors(needed: int) -> None:
-    """Ask the system for as many descriptors as connections may take, up to what this user may have."""
+def run_server(settings: ServerSettings, on_start: Callable[[StartedServer], None]) -> int:
+    """Run `serve` in this thread, with uvloop if it is installed."""
+    needed = settings.access.max_connections + SPARE_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed and soft != resource.RLIM_INFINITY:
-        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
-
-
-def run_server(settings: ServerSettings, begun: Callable[[StartedServer], None]) -> int:
-    """Serve in this thread, on the fastest loop that is installed."""
-    _have_descriptors(settings.guard.connections_most + DESCRIPTORS_SPARE)
+        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(serve(settings, begun))
-    found: int = uvloop.run(serve(settings, begun))
-    return found
+        return asyncio.run(serve(settings, on_start))
+    cut_off: int = uvloop.run(serve(settings, on_start))
+    return cut_off

@@ -1,4 +1,4 @@
-"""The service, whichever way requests come: models that are loaded, and what is asked of them."""
+"""The service behind every interface: the loaded models, and their requests."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ EXTENSIONS = (
 
 @dataclass
 class Loaded:
-    """A version of a model that answers."""
+    """A loaded version of a model."""
 
     model: Model
     scheduler: Scheduler
 
     @property
     def statistics(self) -> Statistics:
-        """Return what it has done so far."""
+        """Statistics since it was loaded."""
         return self.scheduler.statistics.flush()
 
 
 @dataclass
 class Service:
-    """All models that are loaded, by name and version."""
+    """The loaded models, by name and version."""
 
     loop: asyncio.AbstractEventLoop
     models: dict[str, dict[str, Loaded]] = field(default_factory=dict)
     ready: bool = False
-    generation: int = 0  # counts up when other models answer than before
+    generation: int = 0  # counts the changes of `models`
     version: str = tamis.__version__
     log: RequestLog | None = None
 
     def add(self, model: Model) -> None:
-        """Let a model answer."""
+        """Add a model."""
         self.generation += 1
         self.models.setdefault(model.spec.name, {})[model.spec.version] = self._loaded(model)
 
@@ -59,7 +59,7 @@ class Service:
         return Loaded(model, Scheduler(model, self.loop, Statistics(), self.log))
 
     def replace(self, name: str, models: Sequence[Model]) -> list[Loaded]:
-        """Let these versions answer instead of all of that name; return those that answered before."""
+        """Replace all versions of a model by these; return the previous ones."""
         self.generation += 1
         before = self.models.pop(name, {})
         if models:
@@ -67,36 +67,46 @@ class Service:
         return list(before.values())
 
     def find(self, name: str, version: str = "") -> Loaded:
-        """Return a version of a model, the newest where none is asked for."""
+        """Return a version of a model, by default the newest."""
         versions = self.models.get(name)
         if not versions:
             hint = did_you_mean(name, list(self.models))
             raise Refusal(Fault.NOT_FOUND, f"there is no model {name[:200]!r}; {hint}".rstrip("; "))
         if not version:
-            return versions[max(versions, key=_number)]
+            return versions[max(versions, key=_version_key)]
         if version not in versions:
+            available = ", ".join(sorted(versions, key=_version_key))
             raise Refusal(
                 Fault.NOT_FOUND,
-                f"the model {name!r} has no version {version[:40]!r}; it has {', '.join(sorted(versions, key=_number))}",
+                f"the model {name!r} has no version {version[:40]!r}; available: {available}",
             )
         return versions[version]
 
+    def select(self, name: str = "", version: str = "") -> list[Loaded]:
+        """Return a version of a model, all its versions, or all models, as far as name and version are given."""
+        if not name:
+            return list(self.every())
+        if version:
+            return [self.find(name, version)]
+        self.find(name)
+        return list(self.models[name].values())
+
     def infer(self, asking: InferRequest) -> None:
-        """Take a request; raise Refusal where it is refused at once."""
+        """Submit a request; raise Refusal if it is rejected at once."""
         loaded = self.find(asking.model, asking.version)
         loaded.model.spec.chosen(asking.outputs)
         loaded.scheduler.submit(asking)
 
     def note_refused(self, request_id: str, refusal: Refusal) -> None:
-        """Note a request that no model has heard of."""
+        """Log a request that was rejected before it reached a model."""
         if self.log is not None:
             self.log.refused(request_id, "", str(refusal))
 
     def every(self) -> Iterator[Loaded]:
-        """Return all that is loaded."""
+        """Yield all versions of all models."""
         for versions in self.models.values():
             yield from versions.values()
 
 
-def _number(version: str) -> tuple[int, str]:
+def _version_key(version: str) -> tuple[int, str]:
     return (int(version), "") if version.isdigit() else (-1, version)

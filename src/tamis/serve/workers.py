@@ -1,7 +1,7 @@
-"""Several server processes at the same ports: the system hands each connection to one of them.
+"""Several server processes on the same ports; the kernel assigns each connection to one of them.
 
-The first process serves nothing itself: it starts the workers, starts anew what died, gathers their metrics, and passes on the
-wish to end.
+The parent process serves only the metrics: it starts the workers, restarts those that die, merges their metrics, and shuts
+them down.
 """
 
 from __future__ import annotations
@@ -26,167 +26,169 @@ from tamis.serve.server import ServerSettings, StartedServer, run_server
 from tamis.serve.wire.http1 import HttpConfig, HttpLimits, HttpRequest
 from tamis.serve.wire.http1_protocol import HttpProtocol
 
-AGAIN_FIRST_S, AGAIN_MOST_S, LIVED_S = 0.1, 5.0, 10.0
-DOUBLINGS_MOST = 10
-METRICS_S = 2.0
+FIRST_RESTART_S, MAX_RESTART_S = 0.1, 5.0  # delay of a restart, doubled for every failure in a row
+MAX_DOUBLINGS = 10
+STABLE_S = 10.0  # a worker that lived this long starts the delays afresh
+METRICS_TIMEOUT_S = 2.0
 _log = logging.getLogger(__name__)
 
 
 class ServerReport(NamedTuple):
-    """What a worker says when it has begun: what a command prints."""
+    """What the command prints about a server that has started."""
 
     addresses: dict[str, str]
-    models: list[tuple[str, str, str, str]]
+    models: list[tuple[str, str, str, str]]  # name, version, state, reason
     ready: bool
 
 
-def server_report(listening: StartedServer) -> ServerReport:
-    """Return what a server has to say."""
-    index = [(one.name, one.version, str(one.state), one.reason) for one in listening.repository.index()]
-    return ServerReport(dict(listening.addresses), index, listening.service.ready)
+def server_report(started: StartedServer) -> ServerReport:
+    """Return the report of a server."""
+    index = [
+        (entry.name, entry.version, str(entry.state), entry.reason) for entry in started.repository.index()
+    ]
+    return ServerReport(dict(started.addresses), index, started.service.ready)
 
 
 def _work(settings: ServerSettings, connection: Connection) -> None:
     end_with_parent()
     try:
-        left = run_server(settings, lambda listening: connection.send(server_report(listening)))
+        cut_off = run_server(settings, lambda started: connection.send(server_report(started)))
     except TamisError as error:
         connection.send(error)
     else:
-        connection.send(left)
+        connection.send(cut_off)
 
 
 @dataclass
-class _Worker:
-    """A process, and how often it had to be started anew lately."""
+class _ServerWorker:
+    """A worker process and its history."""
 
     settings: ServerSettings
     process: Any = None
-    told: ServerReport | None = None
-    left: int = 0
-    failures: int = 0
-    begun: threading.Event = field(default_factory=threading.Event)
+    report: ServerReport | None = None
+    cut_off: int = 0
+    failures: int = 0  # in a row
+    started: threading.Event = field(default_factory=threading.Event)
     error: TamisError | None = None
 
 
 class Workers:
-    """All of them; a thread minds each."""
+    """The worker processes, each supervised by a thread."""
 
     def __init__(self, settings: ServerSettings, count: int) -> None:
-        """Reserve the ports, so that all can have the same."""
-        self._held, doors = [], settings.doors
+        """Reserve the ports, so that all workers get the same."""
+        self._reserved, endpoints = [], settings.endpoints
         for name in ("grpc", "http"):
-            port = getattr(doors, name)
+            port = getattr(endpoints, name)
             if port is not None:
-                self._held.append(_held(name, doors.host, port))
-                doors = replace(doors, **{name: self._held[-1].getsockname()[1]})
-        self.metrics_port = doors.metrics
-        doors = replace(doors, metrics=0)
-        guard = replace(settings.guard, may_load=False)
-        shared = replace(settings, doors=doors, guard=guard, shares_ports=True)
-        first = shared
-        others = replace(shared, doors=replace(doors, local=None), log=None)
-        self._workers = [_Worker(first if number == 0 else others) for number in range(count)]
+                self._reserved.append(_reserve_port(name, endpoints.host, port))
+                endpoints = replace(endpoints, **{name: self._reserved[-1].getsockname()[1]})
+        self.metrics_port = endpoints.metrics
+        endpoints = replace(endpoints, metrics=0)
+        access = replace(settings.access, may_load=False)
+        first = replace(settings, endpoints=endpoints, access=access, shares_ports=True)
+        others = replace(first, endpoints=replace(endpoints, local=None), log=None)
+        self._workers = [_ServerWorker(first if number == 0 else others) for number in range(count)]
         self._ending = threading.Event()
         self._context = multiprocessing.get_context("spawn")
-        self._threads = [threading.Thread(target=self._mind, args=(one,)) for one in self._workers]
+        self._threads = [threading.Thread(target=self._supervise, args=(worker,)) for worker in self._workers]
 
     def start(self) -> ServerReport:
-        """Start all; return what they say when they have begun."""
+        """Start all workers; return the first one's report, ready only if all are."""
         for thread in self._threads:
             thread.start()
         for worker in self._workers:
-            worker.begun.wait()
-        error = next((one.error for one in self._workers if one.error is not None), None)
+            worker.started.wait()
+        error = next((worker.error for worker in self._workers if worker.error is not None), None)
         if error is not None:
             self.end()
             raise error
-        tolds = [one.told for one in self._workers if one.told is not None]
-        ready = all(one.ready for one in tolds)
-        return tolds[0]._replace(addresses=dict(tolds[0].addresses), ready=ready)
+        reports = [worker.report for worker in self._workers if worker.report is not None]
+        ready = all(report.ready for report in reports)
+        return reports[0]._replace(addresses=dict(reports[0].addresses), ready=ready)
 
-    def _mind(self, worker: _Worker) -> None:
-        """Keep a worker running until the end."""
+    def _supervise(self, worker: _ServerWorker) -> None:
+        """Keep a worker running until `end`."""
         while not self._ending.is_set():
             ours, theirs = self._context.Pipe()
             worker.process = self._context.Process(target=_work, args=(worker.settings, theirs))
             worker.process.start()
             theirs.close()
             since = time.monotonic()
-            self._hear(worker, ours)
+            self._receive(worker, ours)
             worker.process.join()
             ours.close()
             if worker.error is not None or self._ending.is_set():
                 break
-            worker.failures = 0 if time.monotonic() - since > LIVED_S else worker.failures + 1
-            if not self._ending.wait(
-                min(AGAIN_MOST_S, AGAIN_FIRST_S * 2 ** min(worker.failures, DOUBLINGS_MOST))
-            ):
-                _log.warning("a worker has died (%s); another takes its place", worker.process.exitcode)
-        worker.begun.set()
+            worker.failures = 0 if time.monotonic() - since > STABLE_S else worker.failures + 1
+            delay = min(MAX_RESTART_S, FIRST_RESTART_S * 2 ** min(worker.failures, MAX_DOUBLINGS))
+            if not self._ending.wait(delay):
+                _log.warning("a worker died with exit code %s and is restarted", worker.process.exitcode)
+        worker.started.set()
 
-    def _hear(self, worker: _Worker, connection: Connection) -> None:
+    def _receive(self, worker: _ServerWorker, connection: Connection) -> None:
+        """Receive a worker's messages until it ends."""
         with contextlib.suppress(EOFError, OSError):
             while True:
-                said = connection.recv()
-                if isinstance(said, ServerReport):
-                    worker.told = said
-                    worker.begun.set()
-                elif isinstance(said, TamisError):
-                    if not worker.begun.is_set():
-                        worker.error = said
+                message = connection.recv()
+                if isinstance(message, ServerReport):
+                    worker.report = message
+                    worker.started.set()
+                elif isinstance(message, TamisError):
+                    if not worker.started.is_set():
+                        worker.error = message
                     return
                 else:
-                    worker.left = said
+                    worker.cut_off = message
                     return
 
     def end(self) -> int:
-        """Let all finish what is under way; return how many requests were cut off."""
+        """Let all workers finish their requests; return the number of requests that were cut off."""
         self._ending.set()
         for worker in self._workers:
             if worker.process is not None and worker.process.is_alive():
                 worker.process.terminate()
         for thread in self._threads:
             thread.join()
-        for one in self._held:
-            one.close()
-        return sum(one.left for one in self._workers)
+        for reserved in self._reserved:
+            reserved.close()
+        return sum(worker.cut_off for worker in self._workers)
 
     def metrics(self) -> str:
-        """Return the metrics of all, each with the number of its worker."""
+        """Return the metrics of all workers, with the label `worker`."""
         lines: dict[str, None] = {}
         for number, worker in enumerate(self._workers):
-            text = _fetched(worker.told.addresses["metrics"]) if worker.told is not None else ""
+            text = _fetch_metrics(worker.report.addresses["metrics"]) if worker.report is not None else ""
             for line in text.splitlines():
-                lines[line if line.startswith("#") else _with_worker(line, number)] = None
-        return "\n".join(_sorted(lines)) + "\n"
+                lines[line if line.startswith("#") else _label_worker(line, number)] = None
+        return "\n".join(_group_families(lines)) + "\n"
 
 
-def _held(name: str, host: str, port: int) -> socket.socket:
-    """Bind a port without listening: it is ours, and workers listen at it."""
-    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+def _reserve_port(name: str, host: str, port: int) -> socket.socket:
+    """Bind a port without listening, so that the workers can listen on it and nobody else takes it."""
+    reserved = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
-        found.bind((host, port))
+        reserved.bind((host, port))
     except OSError as error:
-        found.close()
+        reserved.close()
         raise UsageError(f"cannot listen for {name} at {host}:{port}: {error.strerror or error}") from error
-    return found
+    return reserved
 
 
-def _fetched(address: str) -> str:
+def _fetch_metrics(address: str) -> str:
     host, _, port = address.rpartition(":")
-    connection = HTTPConnection(host, int(port), timeout=METRICS_S)
+    connection = HTTPConnection(host, int(port), timeout=METRICS_TIMEOUT_S)
     try:
         connection.request("GET", "/metrics")
         return connection.getresponse().read().decode()
     except (OSError, HTTPException):
-        return ""  # it is being started anew
+        return ""  # the worker is being restarted
     finally:
         connection.close()
 
 
-def _with_worker(line: str, number: int) -> str:
+def _label_worker(line: str, number: int) -> str:
     name, brace, rest = line.partition("{")
     if brace:
         return f'{name}{{worker="{number}",{rest}'
@@ -194,8 +196,8 @@ def _with_worker(line: str, number: int) -> str:
     return f'{name}{{worker="{number}"}} {value}'
 
 
-def _sorted(lines: dict[str, None]) -> list[str]:
-    """Put samples behind the head of their family, as the format wants it."""
+def _group_families(lines: dict[str, None]) -> list[str]:
+    """Sort samples behind the header of their metric family, as the text format requires."""
     families: dict[str, list[str]] = {}
     for line in lines:
         if line.startswith("#"):
@@ -205,13 +207,13 @@ def _sorted(lines: dict[str, None]) -> list[str]:
             name = line.partition("{")[0]
             family = name if name in families else name.rsplit("_", 1)[0]
             families.setdefault(family, []).append(line)
-    return [line for several in families.values() for line in several]
+    return [line for family in families.values() for line in family]
 
 
-async def _gather(
-    workers: Workers, host: str, port: int | None, begun: Callable[[ServerReport], None]
+async def _serve_workers(
+    workers: Workers, host: str, metrics_port: int | None, on_start: Callable[[ServerReport], None]
 ) -> None:
-    """Answer for metrics, and wait for the end."""
+    """Start the workers, serve their metrics, and wait for SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -223,36 +225,36 @@ async def _gather(
         await asyncio.to_thread(workers.end)
         await asyncio.wait({starting})
         return
-    said = starting.result()
+    report = starting.result()
     connections: set[HttpProtocol] = set()
     tasks: set[asyncio.Task[None]] = set()
 
     def handle(request: HttpRequest) -> None:
         if request.target.partition("?")[0].rstrip("/") != "/metrics":
-            request.fail(404, f"there is nothing at {request.target[:200]}; there is /metrics")
+            request.fail(404, f"there is nothing at {request.target[:200]}; the metrics are at /metrics")
             return
-        task = loop.create_task(answer(request))
+        task = loop.create_task(respond(request))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    async def answer(request: HttpRequest) -> None:
+    async def respond(request: HttpRequest) -> None:
         text = await loop.run_in_executor(None, workers.metrics)
-        request.answer(200, (EXPOSITION_TYPE,), (text.encode(),))
+        request.respond(200, (EXPOSITION_TYPE,), (text.encode(),))
 
-    if port is not None:
-        rules = HttpConfig(handle, HttpLimits())
-        door = await loop.create_server(lambda: HttpProtocol(rules, connections), host, port)
-        bound = door.sockets[0].getsockname()
-        said.addresses["metrics"] = f"{bound[0]}:{bound[1]}"
-    begun(said)
+    if metrics_port is not None:
+        config = HttpConfig(handle, HttpLimits())
+        server = await loop.create_server(lambda: HttpProtocol(config, connections), host, metrics_port)
+        address = server.sockets[0].getsockname()
+        report.addresses["metrics"] = f"{address[0]}:{address[1]}"
+    on_start(report)
     await waiting
 
 
-def run_workers(settings: ServerSettings, count: int, begun: Callable[[ServerReport], None]) -> int:
-    """Serve with several processes until SIGTERM or SIGINT; return how many requests were cut off."""
+def run_workers(settings: ServerSettings, count: int, on_start: Callable[[ServerReport], None]) -> int:
+    """Serve with several processes until SIGTERM or SIGINT; return the number of requests that were cut off."""
     workers = Workers(settings, count)
     try:
-        asyncio.run(_gather(workers, settings.doors.host, workers.metrics_port, begun))
+        asyncio.run(_serve_workers(workers, settings.endpoints.host, workers.metrics_port, on_start))
     finally:
-        left = workers.end()
-    return left
+        cut_off = workers.end()
+    return cut_off

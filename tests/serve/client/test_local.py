@@ -117,7 +117,7 @@ def test_only_the_owner_may_come_in_and_the_socket_goes_with_the_server(served, 
 def test_a_server_takes_the_place_of_one_that_was_killed_but_of_none_that_lives(start, place):
     first = start("topology-gru", "--local", place)
     second = start("topology-gru", "--local", place)
-    assert any("cannot listen at" in line for line in second.told)
+    assert any("cannot listen at" in line for line in second.output)
     first.end(signal.SIGKILL)
     assert place.exists()
     start("topology-gru", "--local", place)
@@ -151,7 +151,7 @@ def test_a_server_that_dies_costs_no_event(served, place):
 @pytest.mark.parametrize(
     ("send", "told"),
     [
-        (lambda connection: connection.send(ASK.pack(ASKS, 7, 0)), b"no head has the number 7"),
+        (lambda connection: connection.send(ASK.pack(ASKS, 7, 0)), b"no request header has the number 7"),
         (lambda connection: connection.send(ASK.pack(ASKS, 0, 0) + b"nonsense"), b"no ModelInferRequest"),
         (lambda connection: connection.send(b"?"), None),
         (lambda connection: connection.send(ASKS), None),
@@ -172,7 +172,7 @@ def test_nonsense_is_refused_or_ends_the_connection_and_nobody_elses(place, send
 
 @pytest.mark.usefixtures("served")
 def test_a_region_that_could_shrink_or_is_too_large_is_refused(place):
-    for size, seal, told in ((4096, False, b"cannot shrink"), (1 << 34, True, b"too many bytes")):
+    for size, seal, told in ((4096, False, b"cannot shrink"), (1 << 34, True, b"memory for requests is full")):
         connection, answer = handed_over(place, size, seal=seal)
         assert told in answer
         connection.close()
@@ -182,7 +182,7 @@ def test_a_region_that_could_shrink_or_is_too_large_is_refused(place):
 def test_a_request_that_ends_beyond_its_region_is_refused(place):
     connection, _ = handed_over(place, 100)
     connection.send(ASK.pack(ASKS, 0, 0) + codec_of("conv-vae").head(((1, 100, 3),)))
-    assert b"1200 bytes of a region of 100" in connection.recv(1000)
+    assert b"needs 1200 bytes, but the region has only 100" in connection.recv(1000)
     connection.close()
 
 

@@ -1,4 +1,4 @@
-"""A server on loopback in a thread of its own, with models that do next to nothing."""
+"""A server on loopback in a thread of its own, with trivial models."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tamis.serve.fronts.metrics import metrics
-from tamis.serve.fronts.rest import rest
+from tamis.serve.fronts.metrics import metrics_handler
+from tamis.serve.fronts.rest import rest_handler
 from tamis.serve.models.bundles import open_bundle
 from tamis.serve.models.model import Batching, Model, ModelSpec, Spec
 from tamis.serve.protocol.messages import Fault, Refusal
 from tamis.serve.protocol.tensors import DATATYPES
 from tamis.serve.service import Service
 from tamis.serve.wire.http1 import HttpConfig, HttpLimits
-from tamis.serve.wire.http1_protocol import HttpProtocol, drained
+from tamis.serve.wire.http1_protocol import HttpProtocol, drain_connections
 
 
-def echo(name: str, datatype: str, shape: tuple[int, ...] = (-1,), most: int = 1 << 16) -> Model:
+def echo(name: str, datatype: str, shape: tuple[int, ...] = (-1,), max_batch: int = 1 << 16) -> Model:
     """Return a model whose output is its input."""
     spec = ModelSpec(
         name,
@@ -34,14 +34,14 @@ def echo(name: str, datatype: str, shape: tuple[int, ...] = (-1,), most: int = 1
         "null",
         (Spec("x", datatype, shape),),
         (Spec("y", datatype, shape),),
-        most,
-        Batching() if most else None,
+        max_batch,
+        Batching() if max_batch else None,
     )
     return Model(spec, [lambda arrays: [arrays[0]]], quick=True)
 
 
 def slow(name: str, gate: threading.Event) -> Model:
-    """Return a model that does one request at a time, and waits for a gate to open."""
+    """Return a model that runs one request at a time and waits for a gate to open."""
     model = echo(name, "FP32")
 
     def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -52,7 +52,7 @@ def slow(name: str, gate: threading.Event) -> Model:
 
 
 def broken(name: str) -> Model:
-    """Return a model that fails."""
+    """Return a model that raises an error."""
 
     def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
         raise ValueError("it fell over")
@@ -61,7 +61,7 @@ def broken(name: str) -> Model:
 
 
 def strange(name: str) -> Model:
-    """Return a model that gives what the protocol has no words for."""
+    """Return a model with an output type that the protocol does not have."""
     return Model(echo(name, "FP32").spec, [lambda arrays: [arrays[0].astype(complex)]], quick=True)
 
 
@@ -82,7 +82,7 @@ class FakeRepository:
         if name == "absent":
             raise Refusal(Fault.NOT_FOUND, "there is no model 'absent' in the repository")
         if name == "wrong":
-            raise KeyError("a fault of the server's own")
+            raise KeyError("an internal error")
         self.loaded[name] = config
 
     async def unload(self, name, dependents):
@@ -97,18 +97,18 @@ class FakeRepository:
 
 
 class FakeRegions:
-    """Shared memory that nobody shares."""
+    """Regions of shared memory in the memory of the test."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, tuple[str, int, bytearray]] = {}
+        self.buffers: dict[str, tuple[str, int, bytearray]] = {}
 
     def _region(self, name):
-        if name not in self.kept:
+        if name not in self.buffers:
             raise Refusal(Fault.NOT_FOUND, f"there is no region {name!r}")
-        return self.kept[name]
+        return self.buffers[name]
 
     def status(self, name):
-        names = [name] if name else list(self.kept)
+        names = [name] if name else list(self.buffers)
         return [
             {"name": one, "key": key, "offset": offset, "byte_size": len(raw)}
             for one in names
@@ -116,15 +116,15 @@ class FakeRegions:
         ]
 
     def register(self, name, key, offset, byte_size):
-        if name in self.kept:
+        if name in self.buffers:
             raise Refusal(Fault.EXISTS, f"the region {name!r} is there already")
-        self.kept[name] = (key, offset, bytearray(byte_size))
+        self.buffers[name] = (key, offset, bytearray(byte_size))
 
     def unregister(self, name):
         if name:
-            self.kept.pop(name, None)
+            self.buffers.pop(name, None)
         else:
-            self.kept.clear()
+            self.buffers.clear()
 
     def read(self, region, offset, size):
         return memoryview(self._region(region)[2])[offset : offset + size]
@@ -134,7 +134,7 @@ class FakeRegions:
 
 
 class ServedVersion:
-    """A server that runs: where it listens, and what stands behind it."""
+    """A running server: its ports, its service, and the memory that its requests have reserved."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -158,7 +158,7 @@ class ServedVersion:
         self.reserved -= size
 
     def call(self, act: Callable[[], object]) -> object:
-        """Run something in the thread of the server."""
+        """Run a function in the server's thread."""
 
         async def run() -> object:
             return act()
@@ -166,57 +166,57 @@ class ServedVersion:
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(20)
 
     def drain(self, seconds: float):
-        return asyncio.run_coroutine_threadsafe(drained(self.connections, seconds), self.loop)
+        return asyncio.run_coroutine_threadsafe(drain_connections(self.connections, seconds), self.loop)
 
-    def ask(self, method: str, path: str, body=None, headers=None) -> SimpleNamespace:
-        """Ask once, on a connection of its own."""
+    def request(self, method: str, path: str, body=None, headers=None) -> SimpleNamespace:
+        """Send one request on a connection of its own."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             if isinstance(body, dict):
                 body = json.dumps(body).encode()
             connection.request(method, path, body, headers or {})
-            answer = connection.getresponse()
-            raw = answer.read()
-            kind = answer.headers.get("content-type", "")
-            found = (
+            response = connection.getresponse()
+            raw = response.read()
+            kind = response.headers.get("content-type", "")
+            content = (
                 json.loads(raw)
-                if raw and kind == "application/json" and "content-encoding" not in answer.headers
+                if raw and kind == "application/json" and "content-encoding" not in response.headers
                 else None
             )
-            return SimpleNamespace(status=answer.status, headers=answer.headers, raw=raw, json=found)
+            return SimpleNamespace(status=response.status, headers=response.headers, raw=raw, json=content)
         finally:
             connection.close()
 
     def talk(self, raw: bytes, *, ends: bool = False, seconds: float = 10) -> bytes:
-        """Send bytes as they are; return all that comes until the server closes."""
-        with self.socket(seconds) as one:
+        """Send bytes as they are; return everything received until the server closes the connection."""
+        with self.socket(seconds) as client:
             try:
-                one.sendall(raw)
+                client.sendall(raw)
                 if ends:
-                    one.shutdown(socket.SHUT_WR)
+                    client.shutdown(socket.SHUT_WR)
             except (BrokenPipeError, ConnectionResetError):
                 pass
-            return everything(one)
+            return receive_all(client)
 
     def socket(self, seconds: float = 10) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=seconds)
 
 
-def everything(one: socket.socket) -> bytes:
-    """Read until the other end closes."""
-    found = []
+def receive_all(client: socket.socket) -> bytes:
+    """Receive until the server closes the connection."""
+    pieces = []
     try:
-        while piece := one.recv(1 << 16):
-            found.append(piece)
+        while piece := client.recv(1 << 16):
+            pieces.append(piece)
     except ConnectionResetError:
         pass
-    return b"".join(found)
+    return b"".join(pieces)
 
 
 def models(gate: threading.Event, bundles=()) -> list[Model]:
-    every = [echo(f"echo-{datatype.lower()}", datatype) for datatype in DATATYPES]
+    echoes = [echo(f"echo-{datatype.lower()}", datatype) for datatype in DATATYPES]
     return [
-        *every,
+        *echoes,
         echo("null", "FP32"),
         echo("square", "FP32", (2, 2)),
         echo("plain", "FP32", (-1,), 0),
@@ -228,7 +228,7 @@ def models(gate: threading.Event, bundles=()) -> list[Model]:
 
 
 @contextmanager
-def serving(*, limits=HttpLimits(), admit=lambda _: None, bundles=(), tls=None, uvloop=False, bare=False):  # noqa: B008
+def serving(*, limits=HttpLimits(), authorize=lambda _: None, bundles=(), tls=None, uvloop=False, bare=False):  # noqa: B008
     """Run a server."""
     served, ready = ServedVersion(), threading.Event()
     stop: list[Callable[[], None]] = []
@@ -242,33 +242,35 @@ def serving(*, limits=HttpLimits(), admit=lambda _: None, bundles=(), tls=None, 
         service.ready = True
         ended = asyncio.Event()
         stop.append(lambda: loop.call_soon_threadsafe(ended.set))
-        rules = HttpConfig(
-            rest(service) if bare else rest(service, served.repository, served.regions),
+        config = HttpConfig(
+            rest_handler(service) if bare else rest_handler(service, served.repository, served.regions),
             limits,
-            admit,
+            authorize,
             served.reserve,
             served.release,
         )
-        beside = HttpConfig(metrics(service), limits)
+        metrics_config = HttpConfig(metrics_handler(service), limits)
         server = await loop.create_server(
-            lambda: HttpProtocol(rules, served.connections), "127.0.0.1", 0, ssl=tls
+            lambda: HttpProtocol(config, served.connections), "127.0.0.1", 0, ssl=tls
         )
-        other = await loop.create_server(lambda: HttpProtocol(beside, served.connections), "127.0.0.1", 0)
+        metrics_server = await loop.create_server(
+            lambda: HttpProtocol(metrics_config, served.connections), "127.0.0.1", 0
+        )
         served.port = server.sockets[0].getsockname()[1]
-        served.metrics_port = other.sockets[0].getsockname()[1]
+        served.metrics_port = metrics_server.sockets[0].getsockname()[1]
         ready.set()
         await ended.wait()
         server.close()
-        other.close()
-        await drained(served.connections, 1)
-        for one in service.every():
-            one.scheduler.end()
+        metrics_server.close()
+        await drain_connections(served.connections, 1)
+        for loaded in service.every():
+            loaded.scheduler.end()
 
     def run() -> None:
         if uvloop:
-            import uvloop as fast
+            import uvloop as loops
 
-            fast.run(main())
+            loops.run(main())
         else:
             asyncio.run(main())
 
@@ -285,7 +287,7 @@ def serving(*, limits=HttpLimits(), admit=lambda _: None, bundles=(), tls=None, 
 
 
 def example(datatype: str) -> np.ndarray:
-    """Return two rows of three values that need all of a type."""
+    """Return two rows of three values over the whole range of a data type."""
     rng = np.random.default_rng(1)
     dtype = DATATYPES[datatype]
     if datatype == "BYTES":
@@ -300,26 +302,26 @@ def example(datatype: str) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def served() -> Iterator[ServedVersion]:
-    """A server that every test may use, and that stays as it is."""
-    with serving() as found:
-        yield found
-        assert found.errors == []
-        assert found.reserved == 0
+    """A server shared by all tests, which leave it unchanged."""
+    with serving() as server:
+        yield server
+        assert server.errors == []
+        assert server.reserved == 0
 
 
 @pytest.fixture(scope="session")
 def serve():
-    """What runs a server of one's own, as a context."""
+    """The context manager that runs a server of the test's own."""
     return serving
 
 
 @pytest.fixture
 def values():
-    """Two rows of three values that need all of a type, by the type's name."""
+    """The function that returns two rows of three values of a data type."""
     return example
 
 
 @pytest.fixture
-def rest_of():
-    """All that comes on a socket until the other end closes."""
-    return everything
+def receive_rest():
+    """The function that receives until the server closes the connection."""
+    return receive_all

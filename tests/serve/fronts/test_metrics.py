@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them."""
+"""Metrics, as Prometheus parses them."""
 
 from http.client import HTTPConnection
 
@@ -24,35 +24,39 @@ NAMES = {
 def scrape(served, path="/metrics", method="GET"):
     connection = HTTPConnection("127.0.0.1", served.metrics_port, timeout=10)
     connection.request(method, path)
-    answer = connection.getresponse()
-    text = answer.read().decode()
+    response = connection.getresponse()
+    text = response.read().decode()
     connection.close()
-    return answer, text
+    return response, text
 
 
-def samples(text):
+def families(text):
     parser = pytest.importorskip("prometheus_client.parser")
     return list(parser.text_string_to_metric_families(text))
 
 
-def test_what_was_done_is_counted_under_the_names_of_triton(serve):
-    asked = {"inputs": [{"name": "x", "shape": [3, 1], "datatype": "FP32", "data": [1, 2, 3]}]}
+def test_requests_are_counted_under_the_names_of_triton(serve):
+    body = {"inputs": [{"name": "x", "shape": [3, 1], "datatype": "FP32", "data": [1, 2, 3]}]}
     with serve() as served:
         for _ in range(4):
-            served.ask("POST", "/v2/models/null/infer", asked)
-        served.ask("POST", "/v2/models/broken/infer", asked)
-        answer, text = scrape(served)
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+            served.request("POST", "/v2/models/null/infer", body)
+        served.request("POST", "/v2/models/broken/infer", body)
+        response, text = scrape(served)
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")} >= NAMES
-    found = {
-        (one.name.removesuffix("_total"), one.labels.get("model"), one.labels.get("version")): one.value
-        for family in samples(text)
-        for one in family.samples
-        if "le" not in one.labels
+    values = {
+        (
+            sample.name.removesuffix("_total"),
+            sample.labels.get("model"),
+            sample.labels.get("version"),
+        ): sample.value
+        for family in families(text)
+        for sample in family.samples
+        if "le" not in sample.labels
     }
 
     def value(name, model="null"):
-        return found[name, model, "1"]
+        return values[name, model, "1"]
 
     assert value("nv_inference_request_success") == 4
     assert value("nv_inference_count") == 12
@@ -63,40 +67,42 @@ def test_what_was_done_is_counted_under_the_names_of_triton(serve):
     assert value("tamis_request_latency_seconds_count") == 4
     duration_s = value("nv_inference_request_duration_us") / 1e6
     assert value("tamis_request_latency_seconds_sum") == pytest.approx(duration_s, abs=1e-6)
-    assert found["nv_cpu_memory_total_bytes", None, None] > found["nv_cpu_memory_used_bytes", None, None] > 0
-    assert 0 <= found["nv_cpu_utilization", None, None] <= 1
+    assert (
+        values["nv_cpu_memory_total_bytes", None, None] > values["nv_cpu_memory_used_bytes", None, None] > 0
+    )
+    assert 0 <= values["nv_cpu_utilization", None, None] <= 1
 
 
-def test_buckets_add_up(serve):
+def test_buckets_are_cumulative(serve):
     with serve() as served:
         latency = served.service.find("null").statistics.latency
         for elapsed_ns in (1, 10_000, 10_001, 3_000_000, 60_000_000_000):
-            served.call(lambda one=elapsed_ns: latency.add(one))
+            served.call(lambda elapsed=elapsed_ns: latency.add(elapsed))
         _, text = scrape(served)
-    (family,) = [one for one in samples(text) if one.name == "tamis_request_latency_seconds"]
+    (family,) = [family for family in families(text) if family.name == "tamis_request_latency_seconds"]
     buckets = {
-        one.labels["le"]: one.value
-        for one in family.samples
-        if one.labels["model"] == "null" and "le" in one.labels
+        sample.labels["le"]: sample.value
+        for sample in family.samples
+        if sample.labels["model"] == "null" and "le" in sample.labels
     }
-    assert buckets["1e-05"] == 2  # an edge belongs to its bucket
+    assert buckets["1e-05"] == 2  # a bucket includes its upper edge
     assert buckets["2.5e-05"] == 3
     assert (buckets["0.0025"], buckets["0.005"], buckets["10"], buckets["+Inf"]) == (3, 4, 4, 5)
     assert list(buckets.values()) == sorted(buckets.values())
 
 
-def test_names_of_models_are_escaped(serve):
+def test_model_names_are_escaped(serve):
     with serve() as served:
         loaded = served.service.find("null")
         name = 'a "quoted"\\\nname'
         served.call(lambda: served.service.models.update({name: {'"': loaded}}))
         object.__setattr__(loaded.model.spec, "name", name)
         _, text = scrape(served)
-    assert any(one.labels.get("model") == name for family in samples(text) for one in family.samples)
+    assert any(sample.labels.get("model") == name for family in families(text) for sample in family.samples)
 
 
 @pytest.mark.parametrize(
     ("path", "method", "status"), [("/", "GET", 404), ("/metrics", "POST", 405), ("/metrics", "HEAD", 200)]
 )
-def test_nothing_else_is_there(served, path, method, status):
+def test_other_paths_and_methods_are_errors(served, path, method, status):
     assert scrape(served, path, method)[0].status == status

@@ -1,4 +1,4 @@
-"""What may be asked besides inference."""
+"""The REST API besides inference."""
 
 import json
 
@@ -20,21 +20,21 @@ from tamis.serve.service import EXTENSIONS
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_health(served, method, path, status):
-    answer = served.ask(method, path)
-    assert (answer.status, answer.raw) == (status, b"")
+    response = served.request(method, path)
+    assert (response.status, response.raw) == (status, b"")
 
 
-def test_a_server_that_is_not_ready_says_so(serve):
+def test_server_that_is_not_ready(serve):
     with serve() as served:
         served.call(lambda: setattr(served.service, "ready", False))
-        assert served.ask("GET", "/v2/health/ready").status == 400
-        assert served.ask("GET", "/v2/health/live").status == 200
+        assert served.request("GET", "/v2/health/ready").status == 400
+        assert served.request("GET", "/v2/health/live").status == 200
 
 
-def test_the_server_and_its_models_describe_themselves(served):
-    assert served.ask("GET", "/v2").json["extensions"] == list(EXTENSIONS)
-    assert served.ask("GET", "/v2/?a=b").json["name"] == "tamis"
-    assert served.ask("GET", f"http://127.0.0.1:{served.port}/v2").json["name"] == "tamis"
+def test_metadata_of_server_and_models(served):
+    assert served.request("GET", "/v2").json["extensions"] == list(EXTENSIONS)
+    assert served.request("GET", "/v2/?a=b").json["name"] == "tamis"
+    assert served.request("GET", f"http://127.0.0.1:{served.port}/v2").json["name"] == "tamis"
     expected = {
         "name": "square",
         "versions": ["1"],
@@ -42,10 +42,10 @@ def test_the_server_and_its_models_describe_themselves(served):
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2, 2]}],
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2, 2]}],
     }
-    assert served.ask("GET", "/v2/models/square").json == expected
-    assert served.ask("GET", "/v2/models/sq%75are/versions/1").json == expected
-    answer = served.ask("GET", "/v2/models/squar")
-    assert (answer.status, "square" in answer.json["error"]) == (404, True)
+    assert served.request("GET", "/v2/models/square").json == expected
+    assert served.request("GET", "/v2/models/sq%75are/versions/1").json == expected
+    response = served.request("GET", "/v2/models/squar")
+    assert (response.status, "square" in response.json["error"]) == (404, True)
 
 
 @pytest.mark.parametrize(
@@ -65,16 +65,16 @@ def test_the_server_and_its_models_describe_themselves(served):
         "*",
     ],
 )
-def test_where_nothing_is(served, path):
+def test_unknown_paths_are_not_found(served, path):
     for method in ("GET", "POST"):
-        answer = served.ask(method, path)
-        assert answer.status == 404
-        assert "nothing at" in answer.json["error"]
+        response = served.request(method, path)
+        assert response.status == 404
+        assert "nothing at" in response.json["error"]
 
 
-def test_a_target_that_is_no_address(served):
-    found = served.talk(b"GET http://[/v2 HTTP/1.1\r\nConnection: close\r\n\r\n")
-    assert found.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400"))
+def test_target_that_is_not_a_url(served):
+    response = served.talk(b"GET http://[/v2 HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert response.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400"))
 
 
 @pytest.mark.parametrize(
@@ -88,48 +88,56 @@ def test_a_target_that_is_no_address(served):
         ("POST", "/v2/systemsharedmemory/status", "GET, HEAD"),
     ],
 )
-def test_the_wrong_method_is_told_the_right_one(served, method, path, allowed):
-    answer = served.ask(method, path)
-    assert (answer.status, answer.headers["allow"]) == (405, allowed)
-    assert allowed in answer.json["error"]
+def test_wrong_method_gets_the_allowed_ones(served, method, path, allowed):
+    response = served.request(method, path)
+    assert (response.status, response.headers["allow"]) == (405, allowed)
+    assert allowed in response.json["error"]
 
 
-def test_statistics_count_what_was_done(serve):
-    asked = {"inputs": [{"name": "x", "shape": [3, 1], "datatype": "FP32", "data": [1, 2, 3]}]}
+def test_statistics_count_requests(serve):
+    body = {"inputs": [{"name": "x", "shape": [3, 1], "datatype": "FP32", "data": [1, 2, 3]}]}
     with serve() as served:
         for _ in range(2):
-            served.ask("POST", "/v2/models/null/infer", asked)
-        served.ask("POST", "/v2/models/broken/infer", asked)
-        (found,) = served.ask("GET", "/v2/models/null/stats").json["model_stats"]
-        assert (found["inference_count"], found["execution_count"], found["version"]) == (6, 2, "1")
-        assert found["inference_stats"]["success"]["count"] == 2
-        assert (
-            found["inference_stats"]["success"]["ns"] >= found["inference_stats"]["compute_infer"]["ns"] > 0
+            served.request("POST", "/v2/models/null/infer", body)
+        served.request("POST", "/v2/models/broken/infer", body)
+        (statistics,) = served.request("GET", "/v2/models/null/stats").json["model_stats"]
+        assert (statistics["inference_count"], statistics["execution_count"], statistics["version"]) == (
+            6,
+            2,
+            "1",
         )
-        assert [(one["batch_size"], one["compute_infer"]["count"]) for one in found["batch_stats"]] == [
-            (3, 2)
-        ]
-        (found,) = served.ask("GET", "/v2/models/broken/versions/1/stats").json["model_stats"]
-        assert found["inference_stats"]["fail"]["count"] == 1
-        every = served.ask("GET", "/v2/models/stats").json["model_stats"]
-        assert {one["name"] for one in every} == set(served.service.models)
-        assert served.ask("GET", "/v2/models/nul/stats").status == 404
+        assert statistics["inference_stats"]["success"]["count"] == 2
+        assert (
+            statistics["inference_stats"]["success"]["ns"]
+            >= statistics["inference_stats"]["compute_infer"]["ns"]
+            > 0
+        )
+        assert [
+            (entry["batch_size"], entry["compute_infer"]["count"]) for entry in statistics["batch_stats"]
+        ] == [(3, 2)]
+        (statistics,) = served.request("GET", "/v2/models/broken/versions/1/stats").json["model_stats"]
+        assert statistics["inference_stats"]["fail"]["count"] == 1
+        all_models = served.request("GET", "/v2/models/stats").json["model_stats"]
+        assert {entry["name"] for entry in all_models} == set(served.service.models)
+        assert served.request("GET", "/v2/models/nul/stats").status == 404
 
 
-def test_the_repository(serve):
+def test_repository_index_and_loading(serve):
     with serve() as served:
-        index = served.ask("POST", "/v2/repository/index").json
-        assert [one["state"] for one in index] == ["UNAVAILABLE"]
+        index = served.request("POST", "/v2/repository/index").json
+        assert [entry["state"] for entry in index] == ["UNAVAILABLE"]
         config = json.dumps({"max_batch_size": 4})
-        answer = served.ask("POST", "/v2/repository/models/one/load", {"parameters": {"config": config}})
-        assert (answer.status, served.repository.loaded) == (200, {"one": config})
-        ready = served.ask("POST", "/v2/repository/index", {"ready": True}).json
-        assert [one["name"] for one in ready] == ["one"]
+        response = served.request(
+            "POST", "/v2/repository/models/one/load", {"parameters": {"config": config}}
+        )
+        assert (response.status, served.repository.loaded) == (200, {"one": config})
+        ready = served.request("POST", "/v2/repository/index", {"ready": True}).json
+        assert [entry["name"] for entry in ready] == ["one"]
         unload = {"parameters": {"unload_dependents": True}}
-        assert served.ask("POST", "/v2/repository/models/one/unload", unload).status == 200
+        assert served.request("POST", "/v2/repository/models/one/unload", unload).status == 200
         assert served.repository.loaded == {}
-        assert served.ask("GET", "/v2/models/null/config").json["max_batch_size"] == 8
-        assert served.ask("GET", "/v2/models/nul/config").status == 404
+        assert served.request("GET", "/v2/models/null/config").json["max_batch_size"] == 8
+        assert served.request("GET", "/v2/models/nul/config").status == 404
 
 
 @pytest.mark.parametrize(
@@ -142,35 +150,38 @@ def test_the_repository(serve):
         ("one", [1], 400),
     ],
 )
-def test_what_cannot_be_loaded_is_told_why(served, name, body, status):
-    answer = served.ask("POST", f"/v2/repository/models/{name}/load", json.dumps(body) if body else None)
-    assert answer.status == status
-    assert answer.json["error"]
+def test_load_error_has_a_reason(served, name, body, status):
+    response = served.request(
+        "POST", f"/v2/repository/models/{name}/load", json.dumps(body) if body else None
+    )
+    assert response.status == status
+    assert response.json["error"]
     assert served.repository.loaded == {}
 
 
-def test_a_fault_of_the_server_is_an_answer_too(serve):
+def test_internal_error_gets_a_response(serve):
     with serve() as served:
-        assert served.ask("POST", "/v2/repository/models/wrong/load").status == 500
-        assert served.ask("GET", "/v2").status == 200
+        assert served.request("POST", "/v2/repository/models/wrong/load").status == 500
+        assert served.request("GET", "/v2").status == 200
 
 
-def test_shared_memory(serve):
+def test_shared_memory_regions(serve):
     region = "/v2/systemsharedmemory/region/{}/"
     with serve() as served:
-        asked = {"key": "/a", "offset": 8, "byte_size": 64}
-        assert served.ask("POST", region.format("a") + "register", asked).status == 200
-        assert served.ask("POST", region.format("a") + "register", asked).status == 409
+        body = {"key": "/a", "offset": 8, "byte_size": 64}
+        assert served.request("POST", region.format("a") + "register", body).status == 200
+        assert served.request("POST", region.format("a") + "register", body).status == 409
         assert (
-            served.ask("POST", region.format("b") + "register", {"key": "/b", "byte_size": 1}).status == 200
+            served.request("POST", region.format("b") + "register", {"key": "/b", "byte_size": 1}).status
+            == 200
         )
         expected = {"name": "a", "key": "/a", "offset": 8, "byte_size": 64}
-        assert served.ask("GET", region.format("a") + "status").json == [expected]
-        assert len(served.ask("GET", "/v2/systemsharedmemory/status").json) == 2
-        assert served.ask("GET", region.format("c") + "status").status == 404
-        assert served.ask("POST", region.format("a") + "unregister").status == 200
-        assert served.ask("POST", "/v2/systemsharedmemory/unregister").status == 200
-        assert served.ask("GET", "/v2/systemsharedmemory/status").json == []
+        assert served.request("GET", region.format("a") + "status").json == [expected]
+        assert len(served.request("GET", "/v2/systemsharedmemory/status").json) == 2
+        assert served.request("GET", region.format("c") + "status").status == 404
+        assert served.request("POST", region.format("a") + "unregister").status == 200
+        assert served.request("POST", "/v2/systemsharedmemory/unregister").status == 200
+        assert served.request("GET", "/v2/systemsharedmemory/status").json == []
 
 
 @pytest.mark.parametrize(
@@ -182,30 +193,30 @@ def test_shared_memory(serve):
         {"key": "/a", "byte_size": 1, "offset": True},
     ],
 )
-def test_a_region_that_cannot_be_is_refused(served, body):
-    answer = served.ask("POST", "/v2/systemsharedmemory/region/a/register", body)
-    assert (answer.status, list(answer.json)) == (400, ["error"])
+def test_invalid_region_is_rejected(served, body):
+    response = served.request("POST", "/v2/systemsharedmemory/region/a/register", body)
+    assert (response.status, list(response.json)) == (400, ["error"])
     assert served.regions.status("") == []
 
 
-def test_there_is_no_cuda_memory(served):
-    assert served.ask("GET", "/v2/cudasharedmemory/status").json == []
-    assert served.ask("POST", "/v2/cudasharedmemory/unregister").status == 200
-    assert served.ask("POST", "/v2/cudasharedmemory/region/a/register", {}).status == 501
+def test_cuda_shared_memory_is_not_supported(served):
+    assert served.request("GET", "/v2/cudasharedmemory/status").json == []
+    assert served.request("POST", "/v2/cudasharedmemory/unregister").status == 200
+    assert served.request("POST", "/v2/cudasharedmemory/region/a/register", {}).status == 501
 
 
-def test_a_server_without_repository_and_shared_memory_says_so(serve):
+def test_server_without_repository_and_shared_memory(serve):
     with serve(bare=True) as served:
         for method, path in (
             ("POST", "/v2/repository/index"),
             ("GET", "/v2/models/null/config"),
             ("GET", "/v2/systemsharedmemory/status"),
         ):
-            assert served.ask(method, path).status == 501
+            assert served.request(method, path).status == 501
         place = {"shared_memory_region": "a", "shared_memory_byte_size": 4}
-        given = {"name": "x", "shape": [1, 1], "datatype": "FP32"}
-        for asked in (
-            {"inputs": [{**given, "parameters": place}]},
-            {"inputs": [{**given, "data": [1]}], "outputs": [{"name": "y", "parameters": place}]},
+        tensor = {"name": "x", "shape": [1, 1], "datatype": "FP32"}
+        for body in (
+            {"inputs": [{**tensor, "parameters": place}]},
+            {"inputs": [{**tensor, "data": [1]}], "outputs": [{"name": "y", "parameters": place}]},
         ):
-            assert served.ask("POST", "/v2/models/null/infer", asked).status == 501
+            assert served.request("POST", "/v2/models/null/infer", body).status == 501

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import onnx
 import pytest
 
-from tamis.serve.fronts.grpc_methods import methods
+from tamis.serve.fronts.grpc_methods import grpc_methods
 from tamis.serve.models.repository import Repository
 from tamis.serve.service import Service
 from tamis.serve.shared_memory import SharedMemory
@@ -151,7 +151,7 @@ def serve(tmp_path):
             found.service = Service(found.loop)
             found.repository = Repository(given or [tmp_path / "models"], found.service)
             await found.repository.load_all()
-            rules = GrpcConfig(methods(found.service, SharedMemory(), found.repository), 1 << 26)
+            rules = GrpcConfig(grpc_methods(found.service, SharedMemory(), found.repository), 1 << 26)
             found.connections = set()
             found.server = await found.loop.create_server(
                 lambda: GrpcProtocol(rules, found.connections), "127.0.0.1", 0

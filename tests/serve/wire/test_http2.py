@@ -1,4 +1,4 @@
-"""HTTP/2 byte by byte: any cut of the same bytes means the same, and no bytes at all break more than their connection."""
+"""HTTP/2 byte by byte: how the bytes are split does not matter, and invalid bytes close at most their connection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tamis.serve.wire.frames import (
 from tamis.serve.wire.grpc import GrpcConfig, Method, ServerCall, parse_call_headers
 from tamis.serve.wire.http2 import Http2Connection
 
-ASKED = [
+REQUEST_HEADERS = [
     (":method", "POST"),
     (":scheme", "http"),
     (":path", "/test/Echo"),
@@ -37,18 +37,22 @@ ASKED = [
 
 
 class Peer:
-    """A server's end without a socket; `frames` are what it sent."""
+    """The server side of a connection without a socket; `frames` returns what it sent."""
 
-    def __init__(self, most: int = 1 << 20) -> None:
+    def __init__(self, max_message_bytes: int = 1 << 20) -> None:
         self.messages: list[bytes] = []
         self.out = bytearray()
         self.reserved = 0
-        rules = GrpcConfig(
-            {"/test/Echo": Method(self._echo)}, most, lambda _: None, self._reserve, self._release
+        config = GrpcConfig(
+            {"/test/Echo": Method(self._echo)},
+            max_message_bytes,
+            lambda _: None,
+            self._reserve,
+            self._release,
         )
         self.connection = Http2Connection(
             self._write,
-            lambda connection, stream: ServerCall(connection, stream, rules),
+            lambda connection, stream: ServerCall(connection, stream, config),
             parse_headers=parse_call_headers,
         )
 
@@ -57,7 +61,7 @@ class Peer:
 
     def _echo(self, call, message):
         self.messages.append(bytes(message))
-        call.answer(len(message), [bytes(message)])
+        call.respond(len(message), [bytes(message)])
 
     def _reserve(self, size):
         self.reserved += size
@@ -70,24 +74,24 @@ class Peer:
         self.connection.receive(data)
 
     def frames(self) -> list[tuple[int, int, int, bytes]]:
-        found, position = [], 0
+        frames, position = [], 0
         while position < len(self.out):
             size = int.from_bytes(self.out[position : position + 3], "big")
             kind, flags, stream = struct.unpack_from(">BBI", self.out, position + 3)
-            found.append((kind, flags, stream, bytes(self.out[position + 9 : position + 9 + size])))
+            frames.append((kind, flags, stream, bytes(self.out[position + 9 : position + 9 + size])))
             position += 9 + size
-        return found
+        return frames
 
     def kinds(self) -> list[int]:
         return [kind for kind, *_ in self.frames()]
 
 
 def calls(*messages: bytes, frame_bytes: int = 16_384) -> bytes:
-    """Return what a client sends for some calls, one after the other."""
+    """Return the bytes that a client sends for some calls, one after the other."""
     encoder, sent = Encoder(), bytearray(PREFACE + frame(FrameType.SETTINGS, 0, 0))
     for number, message in enumerate(messages):
         stream = 2 * number + 1
-        sent += frame(HEADERS, END_HEADERS, stream, encoder.encode(ASKED))
+        sent += frame(HEADERS, END_HEADERS, stream, encoder.encode(REQUEST_HEADERS))
         body = b"\0" + len(message).to_bytes(4, "big") + message
         pieces = [body[i : i + frame_bytes] for i in range(0, len(body), frame_bytes)]
         for piece in pieces[:-1]:
@@ -102,10 +106,10 @@ def calls(*messages: bytes, frame_bytes: int = 16_384) -> bytes:
     st.lists(st.integers(1, 400), min_size=1, max_size=20),
 )
 @settings(max_examples=150, deadline=None)
-def test_any_cut_of_the_same_bytes_means_the_same(messages, frame_bytes, cuts):
+def test_messages_do_not_depend_on_how_the_bytes_are_split(messages, frame_bytes, sizes):
     sent, peer, position, turn = calls(*messages, frame_bytes=frame_bytes), Peer(), 0, 0
     while position < len(sent):
-        step = cuts[turn % len(cuts)]
+        step = sizes[turn % len(sizes)]
         peer.receive(sent[position : position + step])
         position, turn = position + step, turn + 1
     assert peer.messages == messages
@@ -113,7 +117,7 @@ def test_any_cut_of_the_same_bytes_means_the_same(messages, frame_bytes, cuts):
     assert not peer.connection.streams
 
 
-def test_large_messages_are_cut_anywhere_too():
+def test_large_messages_do_not_depend_on_how_the_bytes_are_split():
     messages = [bytes(range(256)) * 3000, b"", b"x" * 700_001]
     for step in (1000, 16_393, 65_536, 262_144, 1 << 20):
         sent, peer = calls(*messages, frame_bytes=300_000), Peer()
@@ -124,8 +128,8 @@ def test_large_messages_are_cut_anywhere_too():
 
 @given(st.binary(max_size=400))
 @settings(max_examples=300, deadline=None)
-def test_bytes_of_any_kind_break_the_connection_at_most(data):
-    peer = Peer(most=1000)
+def test_random_bytes_close_the_connection_at_most(data):
+    peer = Peer(max_message_bytes=1000)
     peer.receive(PREFACE + data)
     peer.connection.lost()
     assert peer.reserved == 0
@@ -133,18 +137,18 @@ def test_bytes_of_any_kind_break_the_connection_at_most(data):
 
 @given(st.data())
 @settings(max_examples=300, deadline=None)
-def test_calls_with_a_few_wrong_bytes_break_the_connection_at_most(data):
+def test_calls_with_a_few_wrong_bytes_close_the_connection_at_most(data):
     sent = bytearray(calls(b"one", b"two" * 50, b"three", frame_bytes=60))
     for _ in range(data.draw(st.integers(1, 6))):
         sent[data.draw(st.integers(0, len(sent) - 1))] = data.draw(st.integers(0, 255))
-    peer = Peer(most=1000)
+    peer = Peer(max_message_bytes=1000)
     peer.receive(bytes(sent))
     peer.connection.lost()
     assert peer.reserved == 0
 
 
-def broken(*frames: bytes) -> int | None:
-    """Return the error that a connection is ended with after these frames."""
+def connection_error(*frames: bytes) -> int | None:
+    """Return the error code of the GOAWAY frame that answers these frames, or None."""
     peer = Peer()
     peer.receive(PREFACE + frame(FrameType.SETTINGS, 0, 0) + b"".join(frames))
     last = [payload for kind, _, _, payload in peer.frames() if kind == FrameType.GOAWAY]
@@ -152,14 +156,14 @@ def broken(*frames: bytes) -> int | None:
 
 
 def headers(stream: int = 1, flags: int = END_HEADERS, block: bytes | None = None) -> bytes:
-    return frame(HEADERS, flags, stream, Encoder().encode(ASKED) if block is None else block)
+    return frame(HEADERS, flags, stream, Encoder().encode(REQUEST_HEADERS) if block is None else block)
 
 
 @pytest.mark.parametrize(
     ("frames", "code"),
     [
         ([frame(FrameType.PING, 0, 0, b"12345678")], None),
-        ([frame(77, 0, 0, b"what is to come")], None),
+        ([frame(77, 0, 0, b"an unknown type")], None),
         ([frame(FrameType.PING, 0, 0, b"short")], ErrorCode.FRAME_SIZE_ERROR),
         ([frame(FrameType.SETTINGS, 0, 0, b"12345")], ErrorCode.FRAME_SIZE_ERROR),
         (
@@ -196,12 +200,12 @@ def headers(stream: int = 1, flags: int = END_HEADERS, block: bytes | None = Non
         ),
     ],
 )
-def test_what_breaks_the_protocol_is_told_by_its_code(frames, code):
-    assert broken(*frames) == code
+def test_protocol_errors_are_reported_with_their_code(frames, code):
+    assert connection_error(*frames) == code
 
 
-def test_padding_priorities_and_headers_in_pieces_are_taken():
-    block = Encoder().encode(ASKED)
+def test_padding_priorities_and_split_headers_are_accepted():
+    block = Encoder().encode(REQUEST_HEADERS)
     peer = Peer()
     peer.receive(
         PREFACE
@@ -215,7 +219,7 @@ def test_padding_priorities_and_headers_in_pieces_are_taken():
     assert peer.messages == [b"ab"]
 
 
-def test_answers_wait_for_the_window_and_go_on_in_order():
+def test_responses_wait_for_the_window_and_continue_in_order():
     message = bytes(range(256)) * 400
     peer = Peer()
     small = struct.pack(">HI", SettingId.INITIAL_WINDOW_SIZE, 1000)

@@ -53,7 +53,7 @@ class ClientCall(MessageStream):
         """Note what the server says of the call; the last word is the one that counts."""
         self.trailers.update((bytes(name), bytes(value)) for name, value in headers)
 
-    def admit(self, size: int) -> bool:
+    def accept_message(self, size: int) -> bool:
         """Take answers of any size that arrays have."""
         return size < ANSWER_BYTES_MOST
 
@@ -66,7 +66,7 @@ class ClientCall(MessageStream):
 
     def on_end(self) -> None:
         """Read the status."""
-        self.connection.forget(self)
+        self.connection.discard(self)
         if self.done:
             return
         status = self.trailers.get(b"grpc-status", b"").decode("latin-1")
@@ -78,7 +78,7 @@ class ClientCall(MessageStream):
                 Status(int(status)) if known else Status.UNKNOWN,
                 told or f"the server ended the call with the status {status or http!r}",
             )
-        elif self.is_cut_short:
+        elif self.is_truncated:
             self._fail(Status.INTERNAL, "the answer is cut short")
         self.done = True
 
@@ -141,7 +141,7 @@ class Channel:
         """Tell whether the server has closed the connection, or is about to, while nobody looked."""
         if not self._connection.closed:
             self._receive()
-        return self._connection.closed or self._connection.leaving
+        return self._connection.closed or self._connection.going_away
 
     @property
     def under_way(self) -> int:
@@ -159,14 +159,14 @@ class Channel:
     ) -> ClientCall:
         """Send a call; its answer is waited for later."""
         connection = self._connection
-        if connection.closed or connection.leaving:
+        if connection.closed or connection.going_away:
             raise CallError(Status.UNAVAILABLE, f"the connection to {self.address} is closed")
         block = self._block(path)
         if timeout_ns is not None:
             block += literal_header(
                 b"grpc-timeout", b"%dm" % max(1, min(99_999_999, timeout_ns // 1_000_000))
             )
-        exchange = connection.open(make, block)
+        exchange = connection.open_stream(make, block)
         connection.send_data(exchange, (message_prefix(size), *pieces), ends=True)
         connection.flush()
         self._send(None if timeout_ns is None else monotonic_ns() + timeout_ns)
@@ -188,7 +188,7 @@ class Channel:
         ]
         if self._token:
             headers.append(("authorization", f"Bearer {self._token}"))
-        block = self._connection.encoded(headers)
+        block = self._connection.encode_headers(headers)
         if len(block) == len(headers):  # a byte each: nothing was added to the table
             self._headers[path] = (block, self._sent)
         else:

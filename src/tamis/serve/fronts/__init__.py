@@ -1,1 +1,1 @@
-"""The doors of the service: what may be asked through gRPC, and through HTTP."""
+"""The interfaces to the service: gRPC, REST, metrics, and local sockets with shared memory."""

@@ -1,4 +1,4 @@
-"""ModelInfer over gRPC, one by one and as a stream."""
+"""ModelInfer over gRPC, unary and as a stream."""
 
 from __future__ import annotations
 
@@ -28,80 +28,80 @@ from tamis.serve.wire.grpc import ServerCall, Status
 
 
 class _GrpcTicket(Ticket):
-    """An ordinary request: numbers come and go with the messages."""
+    """A plain request: its tensors and those of the response travel as bytes in the messages."""
 
     __slots__ = ("answers", "call", "plan")
 
     def __init__(
         self, plan: RequestPlan, arrays: list[Any], call: ServerCall, request_id: str, answers: ResponseWriter
     ) -> None:
-        """Keep what the answer needs."""
+        """Store what the response needs."""
         super().__init__(plan.prepared, arrays, call.deadline_ns, request_id)
         self.plan, self.call, self.answers = plan, call, answers
 
     def is_cancelled(self) -> bool:
-        """Tell whether the call is gone."""
+        """Whether the client has cancelled the call."""
         return self.call.cancelled
 
     def answer(self, outputs: Sequence[np.ndarray]) -> None:
-        """Answer."""
+        """Send the response."""
         spec, plan = self.plan.scheduler.spec, self.plan
-        found = [outputs[i] for i in plan.prepared.chosen]
-        self.call.answer(
-            *self.answers.write_plain(spec.name, spec.version, plan.outputs, found, self.request_id)
+        chosen = [outputs[i] for i in plan.prepared.chosen]
+        self.call.respond(
+            *self.answers.write_plain(spec.name, spec.version, plan.outputs, chosen, self.request_id)
         )
         self.call.connection.flush()
 
     def refuse(self, refusal: Refusal) -> None:
-        """Tell why not."""
-        self.call.fail(*_told(refusal, self.request_id))
+        """Fail the call."""
+        self.call.fail(*_error(refusal, self.request_id))
         self.call.connection.flush()
 
 
-def _told(refusal: Refusal, request_id: str) -> tuple[Status, str]:
+def _error(refusal: Refusal, request_id: str) -> tuple[Status, str]:
     return Status(refusal.fault.grpc), f"[request id: {request_id}] {refusal}" if request_id else str(refusal)
 
 
 class Inference:
-    """ModelInfer, and the same on a stream."""
+    """The handlers of ModelInfer and ModelStreamInfer."""
 
     def __init__(self, service: Service, shared: SharedMemory) -> None:
-        """Know no request yet."""
+        """Start with empty caches."""
         self._service, self._shared = service, shared
         self._requests, self._answers = RequestReader(), ResponseWriter()
         self._plans = RequestPlans(service)
 
-    def one(self, call: ServerCall, message: Buffer) -> None:
-        """Answer a call."""
+    def infer(self, call: ServerCall, message: Buffer) -> None:
+        """Handle a ModelInfer call."""
         request_id = ""
         try:
             head, request_id, raws = self._requests.read(message)
             plan = self._plans.find(head, raws)
             if plan is None:
-                self._take(call, message, _Unary(call))
+                self._submit(call, message, _UnaryReply(call))
                 return
             arrays = plain_arrays(head, raws, plan.sizes)
             ordered = [None if place is None else arrays[place] for place in plan.places]
             plan.scheduler.take(_GrpcTicket(plan, ordered, call, request_id, self._answers))
         except Refusal as refusal:
             self._service.note_refused(request_id, refusal)
-            call.fail(*_told(refusal, request_id))
+            call.fail(*_error(refusal, request_id))
 
-    def next(self, call: ServerCall, message: Buffer) -> None:
-        """Answer one message of a stream; an error is a message too, and the stream goes on."""
-        call.open_answers += 1
-        self._take(call, message, _Streamed(call))
+    def infer_streamed(self, call: ServerCall, message: Buffer) -> None:
+        """Handle a request of a stream; an error is a response as well, and the stream goes on."""
+        call.open_responses += 1
+        self._submit(call, message, _StreamReply(call))
 
-    def no_more(self, call: ServerCall) -> None:
-        """End a stream when all its messages are answered."""
-        if not call.open_answers:
+    def end_stream(self, call: ServerCall) -> None:
+        """Finish a stream once all its requests are answered."""
+        if not call.open_responses:
             call.finish()
 
-    def _take(self, call: ServerCall, message: Buffer, reply: _Unary | _Streamed) -> None:
+    def _submit(self, call: ServerCall, message: Buffer, reply: _UnaryReply | _StreamReply) -> None:
         request_id = ""
 
-        def tell(refusal: Refusal) -> None:
-            reply.refuse(*_told(refusal, request_id))
+        def refuse(refusal: Refusal) -> None:
+            reply.fail(*_error(refusal, request_id))
 
         try:
             head, request_id, raws = self._requests.read(message)
@@ -109,74 +109,74 @@ class Inference:
             classes = class_counts(head.outputs)
             inputs = arrays_of(head, raws, read_inputs(head.inputs, self._shared))
 
-            def hear(found: Answer) -> None:
+            def respond(answer: Answer) -> None:
                 try:
                     if classes:
-                        found = self._classified(found, classes)
-                    placed = write_outputs(found.outputs, places, self._shared) if places else None
-                    reply.answer(*self._answers.write(found, request_id, placed))
+                        answer = self._classified(answer, classes)
+                    placed = write_outputs(answer.outputs, places, self._shared) if places else None
+                    reply.respond(*self._answers.write(answer, request_id, placed))
                 except Refusal as refusal:
-                    tell(refusal)
+                    refuse(refusal)
 
-            asking = InferRequest(
-                head.model,
-                head.version,
-                request_id,
-                inputs,
-                hear,
-                tell,
-                head.outputs,
-                head.parameters,
-                call.deadline_ns,
-                cancelled=lambda: call.cancelled,
+            self._service.infer(
+                InferRequest(
+                    head.model,
+                    head.version,
+                    request_id,
+                    inputs,
+                    respond,
+                    refuse,
+                    head.outputs,
+                    head.parameters,
+                    call.deadline_ns,
+                    cancelled=lambda: call.cancelled,
+                )
             )
-            self._service.infer(asking)
         except Refusal as refusal:
             self._service.note_refused(request_id, refusal)
-            tell(refusal)
+            refuse(refusal)
 
-    def _classified(self, found: Answer, classes: dict[str, int]) -> Answer:
-        spec = self._service.find(found.model, found.version).model.spec
-        labels = {one.name: one.labels for one in spec.outputs if one.labels}
-        outputs = classified(found.outputs, classes, has_rows=bool(spec.max_batch), labels=labels)
-        return Answer(found.model, found.version, outputs, found.parameters)
-
-
-class _Unary:
-    """The one answer of a call."""
-
-    def __init__(self, call: ServerCall) -> None:
-        self._call = call
-
-    def answer(self, size: int, pieces: list[Any]) -> None:
-        self._call.answer(size, pieces)
-        self._call.connection.flush()
-
-    def refuse(self, status: Status, told: str) -> None:
-        self._call.fail(status, told)
-        self._call.connection.flush()
+    def _classified(self, answer: Answer, classes: dict[str, int]) -> Answer:
+        spec = self._service.find(answer.model, answer.version).model.spec
+        labels = {output.name: output.labels for output in spec.outputs if output.labels}
+        outputs = classified(answer.outputs, classes, has_rows=bool(spec.max_batch), labels=labels)
+        return Answer(answer.model, answer.version, outputs, answer.parameters)
 
 
-class _Streamed:
-    """One of several answers."""
+class _UnaryReply:
+    """The response of a unary call."""
 
     def __init__(self, call: ServerCall) -> None:
         self._call = call
 
-    def answer(self, size: int, pieces: list[Any]) -> None:
+    def respond(self, size: int, pieces: list[Any]) -> None:
+        self._call.respond(size, pieces)
+        self._call.connection.flush()
+
+    def fail(self, status: Status, message: str) -> None:
+        self._call.fail(status, message)
+        self._call.connection.flush()
+
+
+class _StreamReply:
+    """One response of a stream."""
+
+    def __init__(self, call: ServerCall) -> None:
+        self._call = call
+
+    def respond(self, size: int, pieces: list[Any]) -> None:
         prefix = field_head(STREAM_RESPONSE, size)
-        self._call.send(len(prefix) + size, [prefix, *pieces])
-        self._done()
+        self._send(len(prefix) + size, [prefix, *pieces])
 
-    def refuse(self, status: Status, told: str) -> None:
+    def fail(self, status: Status, message: str) -> None:
         del status
-        refusal = pb.ModelStreamInferResponse(error_message=told).SerializeToString()
-        self._call.send(len(refusal), [refusal])
-        self._done()
+        response = pb.ModelStreamInferResponse(error_message=message).SerializeToString()
+        self._send(len(response), [response])
 
-    def _done(self) -> None:
+    def _send(self, size: int, pieces: list[Any]) -> None:
         call = self._call
-        call.open_answers -= 1
-        if call.ended and not call.open_answers:
+        call.send_message(size, pieces)
+        call.open_responses -= 1
+        if call.ended and not call.open_responses:
             call.finish()
         call.connection.flush()

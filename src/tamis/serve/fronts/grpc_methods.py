@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
 from tamis.serve.fronts.grpc_infer import Inference
-from tamis.serve.fronts.grpc_repository import repository_methods, take
+from tamis.serve.fronts.grpc_repository import Handler, handle_unary, repository_methods
 from tamis.serve.models.repository import Repository
 from tamis.serve.protocol.messages import Fault, Refusal
 from tamis.serve.service import EXTENSIONS, SERVER_NAME, Service
@@ -19,16 +18,16 @@ from tamis.serve.wire.grpc import Method
 PREFIX = "/inference.GRPCInferenceService/"
 
 
-def methods(
+def grpc_methods(
     service: Service,
     shared: SharedMemory,
     repository: Repository | None = None,
     *,
     may_load: bool = True,
 ) -> dict[str, Method]:
-    """Return what answers each method; without a repository nothing is loaded or unloaded."""
-    infer = Inference(service, shared)
-    plain: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    """Return the service's methods by path; without a repository, or with `may_load` unset, models cannot be loaded."""
+    inference = Inference(service, shared)
+    unary: dict[str, tuple[Any, Handler]] = {
         "ServerLive": (pb.ServerLiveRequest, lambda _: pb.ServerLiveResponse(live=True)),
         "ServerReady": (pb.ServerReadyRequest, lambda _: pb.ServerReadyResponse(ready=service.ready)),
         "ServerMetadata": (
@@ -58,60 +57,62 @@ def methods(
             lambda _: pb.CudaSharedMemoryUnregisterResponse(),
         ),
     }
-    plain.update(repository_methods(service, repository, may_load=may_load))
-    found = {PREFIX + name: Method(partial(take, kind, act)) for name, (kind, act) in plain.items()}
-    found[PREFIX + "ModelInfer"] = Method(infer.one)
-    found[PREFIX + "ModelStreamInfer"] = Method(infer.next, infer.no_more)
-    return found
+    unary.update(repository_methods(service, repository, may_load=may_load))
+    methods = {
+        PREFIX + name: Method(partial(handle_unary, request_type, handler))
+        for name, (request_type, handler) in unary.items()
+    }
+    methods[PREFIX + "ModelInfer"] = Method(inference.infer)
+    methods[PREFIX + "ModelStreamInfer"] = Method(inference.infer_streamed, inference.end_stream)
+    return methods
 
 
-def _model_ready(service: Service, asked: Any) -> Any:
+def _model_ready(service: Service, request: Any) -> Any:
     try:
-        service.find(asked.name, asked.version)
+        service.find(request.name, request.version)
     except Refusal:
         return pb.ModelReadyResponse(ready=False)
     return pb.ModelReadyResponse(ready=True)
 
 
-def _model_metadata(service: Service, asked: Any) -> Any:
-    loaded = service.find(asked.name, asked.version)
-    spec = loaded.model.spec
+def _model_metadata(service: Service, request: Any) -> Any:
+    spec = service.find(request.name, request.version).model.spec
     rows = (-1,) if spec.max_batch else ()
-    found = pb.ModelMetadataResponse(
+    response = pb.ModelMetadataResponse(
         name=spec.name, versions=sorted(service.models[spec.name]), platform=spec.platform
     )
-    for one in spec.inputs:
-        found.inputs.add(name=one.name, datatype=one.datatype, shape=(*rows, *one.shape))
-    for one in spec.outputs:
-        found.outputs.add(name=one.name, datatype=one.datatype, shape=(*rows, *one.shape))
-    return found
+    for tensor in spec.inputs:
+        response.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=(*rows, *tensor.shape))
+    for tensor in spec.outputs:
+        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=(*rows, *tensor.shape))
+    return response
 
 
-def _shared_status(shared: SharedMemory, asked: Any) -> Any:
-    found = pb.SystemSharedMemoryStatusResponse()
-    for region in shared.status(asked.name):
-        one = found.regions[region.name]
-        one.name, one.key, one.offset, one.byte_size = (
+def _shared_status(shared: SharedMemory, request: Any) -> Any:
+    response = pb.SystemSharedMemoryStatusResponse()
+    for region in shared.status(request.name):
+        status = response.regions[region.name]
+        status.name, status.key, status.offset, status.byte_size = (
             region.name,
             region.key,
             region.offset,
             region.byte_size,
         )
-    return found
+    return response
 
 
-def _shared_register(shared: SharedMemory, asked: Any) -> Any:
-    shared.register(asked.name, asked.key, asked.offset, asked.byte_size)
+def _shared_register(shared: SharedMemory, request: Any) -> Any:
+    shared.register(request.name, request.key, request.offset, request.byte_size)
     return pb.SystemSharedMemoryRegisterResponse()
 
 
-def _shared_unregister(shared: SharedMemory, asked: Any) -> Any:
-    shared.unregister(asked.name)
+def _shared_unregister(shared: SharedMemory, request: Any) -> Any:
+    shared.unregister(request.name)
     return pb.SystemSharedMemoryUnregisterResponse()
 
 
-def _no_cuda(asked: Any) -> Any:
+def _no_cuda(request: Any) -> Any:
     raise Refusal(
         Fault.UNIMPLEMENTED,
-        f"the region {asked.name[:200]!r} is on a GPU; this server runs on CPU: use system shared memory",
+        f"the region {request.name[:200]!r} is on a GPU, but this server runs on CPU; use system shared memory",
     )

@@ -1,4 +1,4 @@
-"""What gRPC tells of models and does with them: configuration, statistics, index, loading and unloading."""
+"""Methods of gRPC about models: configuration, statistics, repository index, loading and unloading."""
 
 from __future__ import annotations
 
@@ -19,153 +19,146 @@ from tamis.serve.service import Loaded, Service
 from tamis.serve.wire import Buffer
 from tamis.serve.wire.grpc import ServerCall, Status
 
-# An act takes the request and returns the answer, or a coroutine of it; it raises Refusal where it refuses.
-Act = Callable[[Any], Any]
-_pending: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
+# Takes the request, returns the response or a coroutine of it, and raises Refusal for an error.
+Handler = Callable[[Any], Any]
+_tasks: set[asyncio.Task[None]] = set()  # the event loop holds tasks only weakly
 
 
-def forbidden() -> Refusal:
-    """Return why clients may not change models."""
-    return Refusal(
-        Fault.FORBIDDEN,
-        "clients may not load or unload models here: the server runs with --no-model-control, or with several workers",
-    )
+def handle_unary(request_type: Any, handler: Handler, call: ServerCall, message: Buffer) -> None:
+    """Parse a request and send the handler's response, at once or when its coroutine is done."""
+    try:
+        response = handler(request_type.FromString(bytes(message)))
+    except DecodeError:
+        call.fail(Status.INVALID_ARGUMENT, f"the message is not a {request_type.__name__}")
+    except Refusal as refusal:
+        call.fail(Status(refusal.fault.grpc), str(refusal))
+    else:
+        if inspect.isawaitable(response):
+            task = asyncio.ensure_future(_respond_later(response, call))
+            _tasks.add(task)
+            task.add_done_callback(_tasks.discard)
+        else:
+            _respond(call, response)
 
 
-def _forbidden(_: Any) -> Any:
-    raise forbidden()
+async def _respond_later(response: Awaitable[Any], call: ServerCall) -> None:
+    try:
+        done = await response
+    except Refusal as refusal:
+        call.fail(Status(refusal.fault.grpc), str(refusal))
+    else:
+        _respond(call, done)
+    call.connection.flush()
+
+
+def _respond(call: ServerCall, response: Any) -> None:
+    encoded = response.SerializeToString()
+    call.respond(len(encoded), [encoded])
 
 
 def repository_methods(
     service: Service, repository: Repository | None, *, may_load: bool
-) -> dict[str, tuple[Any, Act]]:
-    """Return, by the method's name, the type of its request and its act; `RepositoryModelLoad` and `...Unload` are coroutines."""
-    told: dict[str, tuple[Any, Act]] = {
+) -> dict[str, tuple[Any, Handler]]:
+    """Return the request type and handler of each method, by name; loading and unloading are coroutines."""
+    methods: dict[str, tuple[Any, Handler]] = {
         "ModelConfig": (pb.ModelConfigRequest, partial(_config, service)),
         "ModelStatistics": (pb.ModelStatisticsRequest, partial(_statistics, service)),
     }
     if repository is None:
-        return told
-    return told | {
+        return methods
+    load, unload = (
+        (partial(_load, repository), partial(_unload, repository)) if may_load else (_forbidden, _forbidden)
+    )
+    return methods | {
         "RepositoryIndex": (pb.RepositoryIndexRequest, partial(_index, repository)),
-        "RepositoryModelLoad": (
-            pb.RepositoryModelLoadRequest,
-            partial(_load, repository) if may_load else _forbidden,
-        ),
-        "RepositoryModelUnload": (
-            pb.RepositoryModelUnloadRequest,
-            partial(_unload, repository) if may_load else _forbidden,
-        ),
+        "RepositoryModelLoad": (pb.RepositoryModelLoadRequest, load),
+        "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest, unload),
     }
 
 
-def take(kind: Any, act: Act, call: ServerCall, message: Buffer) -> None:
-    """Answer a call by an act, at once or when it is done; `Method(partial(take, kind, act))` is the whole method."""
-    try:
-        found = act(kind.FromString(bytes(message)))
-    except DecodeError:
-        call.fail(Status.INVALID_ARGUMENT, f"the message is no {kind.__name__}")
-    except Refusal as refusal:
-        call.fail(Status(refusal.fault.grpc), str(refusal))
-    else:
-        if inspect.isawaitable(found):
-            task = asyncio.ensure_future(_later(found, call))
-            _pending.add(task)
-            task.add_done_callback(_pending.discard)
-        else:
-            _answer(call, found)
+def model_control_forbidden() -> Refusal:
+    """Return the error for a client that may not load or unload models."""
+    return Refusal(
+        Fault.FORBIDDEN,
+        "clients may not load or unload models: the server runs with --no-model-control or with several workers",
+    )
 
 
-async def _later(found: Awaitable[Any], call: ServerCall) -> None:
-    try:
-        answer = await found
-    except Refusal as refusal:
-        call.fail(Status(refusal.fault.grpc), str(refusal))
-    else:
-        _answer(call, answer)
-    call.connection.flush()
+def _forbidden(_: Any) -> Any:
+    raise model_control_forbidden()
 
 
-def _answer(call: ServerCall, found: Any) -> None:
-    encoded = found.SerializeToString()
-    call.answer(len(encoded), [encoded])
-
-
-def _config(service: Service, asked: Any) -> Any:
-    model = service.find(asked.name, asked.version).model
+def _config(service: Service, request: Any) -> Any:
+    model = service.find(request.name, request.version).model
     return pb.ModelConfigResponse(
         config=model.config if model.config is not None else config_of(model.spec, len(model.instances))
     )
 
 
-def _statistics(service: Service, asked: Any) -> Any:
-    if not asked.name:
-        loaded = list(service.every())
-    elif asked.version:
-        loaded = [service.find(asked.name, asked.version)]
-    else:
-        service.find(asked.name)
-        loaded = list(service.models[asked.name].values())
-    return pb.ModelStatisticsResponse(model_stats=[_of(one) for one in loaded])
+def _statistics(service: Service, request: Any) -> Any:
+    loaded = service.select(request.name, request.version)
+    return pb.ModelStatisticsResponse(model_stats=[_statistics_of(model) for model in loaded])
 
 
-def _of(loaded: Loaded) -> Any:
-    spec, found = loaded.model.spec, loaded.statistics
+def _statistics_of(loaded: Loaded) -> Any:
+    spec, statistics = loaded.model.spec, loaded.statistics
     return pb.ModelStatistics(
         name=spec.name,
         version=spec.version,
-        last_inference=found.last_ms,
-        inference_count=found.inferences,
-        execution_count=found.executions,
+        last_inference=statistics.last_ms,
+        inference_count=statistics.inferences,
+        execution_count=statistics.executions,
         inference_stats=pb.InferStatistics(
-            success=_duration(found.success),
-            fail=_duration(found.failure),
-            queue=_duration(found.queue),
-            compute_input=_duration(found.input),
-            compute_infer=_duration(found.infer),
-            compute_output=_duration(found.output),
+            success=_duration(statistics.success),
+            fail=_duration(statistics.failure),
+            queue=_duration(statistics.queue),
+            compute_input=_duration(statistics.input),
+            compute_infer=_duration(statistics.infer),
+            compute_output=_duration(statistics.output),
         ),
         batch_stats=[
             pb.InferBatchStatistics(
                 batch_size=rows,
-                compute_input=_duration(put),
+                compute_input=_duration(before),
                 compute_infer=_duration(infer),
-                compute_output=_duration(output),
+                compute_output=_duration(after),
             )
-            for rows, (put, infer, output) in sorted(found.batches.items())
+            for rows, (before, infer, after) in sorted(statistics.batches.items())
         ],
     )
 
 
-def _duration(found: Duration) -> Any:
-    return pb.StatisticDuration(count=found.count, ns=found.total_ns)
+def _duration(duration: Duration) -> Any:
+    return pb.StatisticDuration(count=duration.count, ns=duration.total_ns)
 
 
-def _index(repository: Repository, asked: Any) -> Any:
-    _one_repository(asked)
-    found = pb.RepositoryIndexResponse()
-    for one in repository.index(only_ready=asked.ready):
-        found.models.add(name=one.name, version=one.version, state=str(one.state), reason=one.reason)
-    return found
+def _index(repository: Repository, request: Any) -> Any:
+    _check_repository_name(request)
+    response = pb.RepositoryIndexResponse()
+    for entry in repository.index(only_ready=request.ready):
+        response.models.add(
+            name=entry.name, version=entry.version, state=str(entry.state), reason=entry.reason
+        )
+    return response
 
 
-async def _load(repository: Repository, asked: Any) -> Any:
-    _one_repository(asked)
-    for name in asked.parameters:
+async def _load(repository: Repository, request: Any) -> Any:
+    _check_repository_name(request)
+    for name in request.parameters:
         raise Refusal(
             Fault.UNIMPLEMENTED,
-            f"the parameter {name[:100]!r} is not supported: models are loaded as they lie in the repository",
+            f"the parameter {name[:100]!r} is not supported: models are loaded from the repository as they are",
         )
-    await repository.load(asked.model_name)
+    await repository.load(request.model_name)
     return pb.RepositoryModelLoadResponse()
 
 
-async def _unload(repository: Repository, asked: Any) -> Any:
-    _one_repository(asked)
-    await repository.unload(asked.model_name)
+async def _unload(repository: Repository, request: Any) -> Any:
+    _check_repository_name(request)
+    await repository.unload(request.model_name)
     return pb.RepositoryModelUnloadResponse()
 
 
-def _one_repository(asked: Any) -> None:
-    if asked.repository_name:
+def _check_repository_name(request: Any) -> None:
+    if request.repository_name:
         raise Refusal(Fault.UNIMPLEMENTED, "repositories have no names: leave repository_name empty")

@@ -1,7 +1,7 @@
-"""The door for processes of this machine: a socket in the file system for packets, and memory that both sides map.
+"""Local clients: a socket in the file system for packets, and memory that server and client both map.
 
-Only who may open the socket, its owner, may come in. The region is the client's: what it changes while a model runs is its own
-answer.
+Only the owner of the socket can connect. The region belongs to the client: if it changes data while a model runs, the response
+is its own affair.
 """
 
 from __future__ import annotations
@@ -41,15 +41,16 @@ from tamis.serve.protocol.messages import Fault, Refusal
 from tamis.serve.service import Service
 
 LOCAL_BACKLOG = 128
-HEADS_MOST = 512  # that a connection may number
-# A client that asks again within so long is looked for without going to sleep, for so long in a turn of the loop.
+MAX_KNOWN_REQUESTS = 512  # per connection
+# After a request that came within LINGER_NS of the last response, poll for the next one that long instead of sleeping,
+# but at most TURN_NS in one turn of the event loop.
 LINGER_NS, TURN_NS = 50_000, 1_000_000
-_DESCRIPTOR = array.array("i").itemsize
+_DESCRIPTOR_BYTES = array.array("i").itemsize
 
 
 @dataclass
 class LocalConfig:
-    """What all connections share."""
+    """What all local connections share."""
 
     service: Service
     reserve: Callable[[int], bool]
@@ -59,41 +60,39 @@ class LocalConfig:
 
 
 class LocalListener:
-    """Listens at a path."""
+    """Accepts connections at a path."""
 
-    def __init__(self, path: Path, rules: LocalConfig) -> None:
+    def __init__(self, path: Path, config: LocalConfig) -> None:
         """Listen, or raise UsageError."""
-        self.path, self._rules = path, rules
+        self.path, self._config = path, config
         self.connections: set[LocalConnection] = set()
-        self._listener = _listening(path)
-        self._loop = rules.service.loop
+        self._listener = _listen(path)
+        self._loop = config.service.loop
         self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # who gave up is not missed; who cannot be taken now is taken later
+        with contextlib.suppress(OSError):  # the client has gone, or is accepted in a later turn of the loop
             connection, _ = self._listener.accept()
-            self.connections.add(LocalConnection(connection, self._rules, self.connections))
+            self.connections.add(LocalConnection(connection, self._config, self.connections))
 
-    def shut(self) -> None:
-        """Let nobody in any more."""
+    def stop(self) -> None:
+        """Accept no more connections."""
         self._loop.remove_reader(self._listener)
         self._listener.close()
         self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of everybody."""
+        """Close all connections."""
         for connection in list(self.connections):
             connection.close()
 
 
-def _listening(path: Path) -> socket.socket:
+def _listen(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     before = os.umask(0o177)
     try:
-        if path.is_socket() and not _answers(path):
-            path.unlink()  # what a server left that was killed
+        if path.is_socket() and not _is_served(path):
+            path.unlink()  # left behind by a server that was killed
         listener.bind(str(path))
         listener.listen(LOCAL_BACKLOG)
     except OSError as error:
@@ -104,7 +103,7 @@ def _listening(path: Path) -> socket.socket:
     return listener
 
 
-def _answers(path: Path) -> bool:
+def _is_served(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as trial:
         try:
             trial.connect(str(path))
@@ -115,18 +114,18 @@ def _answers(path: Path) -> bool:
 
 @dataclass(slots=True)
 class _KnownRequest:
-    """A head that has a number: where its requests' tensors lie, as arrays, and its answers'."""
+    """A numbered request header, with arrays over its inputs in the region and, by shape, over its outputs."""
 
     encoded: bytes
     head: RequestHeader
     plan: RequestPlan
     arrays: list[Any]
-    end: int
+    end: int  # of the inputs, in bytes from the start of the region
     answers: dict[Any, tuple[bytes, list[np.ndarray]]] = field(default_factory=dict)
 
 
 class _LocalTicket(Ticket):
-    """A request that lies in the region."""
+    """A request whose tensors are in the region."""
 
     __slots__ = ("connection", "known")
 
@@ -135,50 +134,50 @@ class _LocalTicket(Ticket):
         self.known, self.connection = known, connection
 
     def is_cancelled(self) -> bool:
-        """Tell whether the client is gone."""
+        """Whether the client has gone."""
         return self.connection.closed
 
     def answer(self, outputs: Sequence[np.ndarray]) -> None:
-        """Lay the answer behind the request."""
-        self.connection.answer(self.known, [outputs[i] for i in self.prepared.chosen])
+        """Write the outputs behind the inputs."""
+        self.connection.respond(self.known, [outputs[i] for i in self.prepared.chosen])
 
     def refuse(self, refusal: Refusal) -> None:
-        """Tell why not."""
+        """Send an error."""
         self.connection.refuse(refusal)
 
 
 class LocalConnection:
-    """One client, with one region and one request at a time."""
+    """A client, with one region and one request at a time."""
 
-    def __init__(self, connection: socket.socket, rules: LocalConfig, others: set[LocalConnection]) -> None:
+    def __init__(self, connection: socket.socket, config: LocalConfig, others: set[LocalConnection]) -> None:
         """Wait for packets."""
         connection.setblocking(False)
-        self._socket, self._rules, self._others = connection, rules, others
-        self._loop = rules.service.loop
+        self._socket, self._config, self._others = connection, config, others
+        self._loop = config.service.loop
         self._region: memoryview | None = None
         self._size = 0
         self._known: dict[int, _KnownRequest] = {}
-        self._plans = RequestPlans(rules.service)
-        self.waits = self.closed = False
+        self._plans = RequestPlans(config.service)
+        self.waits = self.closed = False  # waits: a request is being computed
         self._answered_ns = 0
         self._loop.add_reader(connection, self._read)
 
     def _read(self) -> None:
-        """Take a packet; of a client that asks again at once, the next ones too, before the loop would go to sleep."""
+        """Handle a packet; poll for more from a client that sends requests in quick succession."""
         begin = monotonic_ns()
-        asks_again = begin - self._answered_ns < LINGER_NS
+        in_succession = begin - self._answered_ns < LINGER_NS
         packet = self._next()
         while packet is not None:
             self._take(packet)
             packet = None
-            if asks_again and len(self._others) == 1:  # nobody else is kept waiting
+            if in_succession and len(self._others) == 1:  # only while no other client would wait
                 until = min(monotonic_ns() + LINGER_NS, begin + TURN_NS)
                 while packet is None and not (self.closed or self.waits) and monotonic_ns() < until:
                     os.sched_yield()
                     packet = self._next()
 
     def _next(self) -> bytes | None:
-        """Return a packet, an empty one where the client is gone; None where there is none, or it was a region."""
+        """Return a packet, empty if the client has gone; None if none has arrived, or it was a new region."""
         try:
             return self._socket.recv(PACKET_MOST) if self._region is not None else self._hello()
         except BlockingIOError:
@@ -187,72 +186,72 @@ class LocalConnection:
             return b""
 
     def _take(self, packet: bytes) -> None:
-        if not packet or self.waits:  # gone, or it does not keep to one request at a time
+        if not packet or self.waits:  # the client has gone, or sends a second request too early
             self.close()
             return
         try:
             if packet[:1] == ASKS and len(packet) >= ASK.size:
-                self._ask(packet)
+                self._request(packet)
             elif packet == HELLO[:1]:
-                self._leave_region()
+                self._release_region()
                 self._send(WELCOME)
             else:
                 self.close()
         except Refusal as refusal:
-            self._rules.service.note_refused("", refusal)
+            self._config.service.note_refused("", refusal)
             self.refuse(refusal)
 
     def _hello(self) -> bytes | None:
-        """Take the region; None when that is done."""
-        packet, more, _, _ = self._socket.recvmsg(PACKET_MOST, socket.CMSG_SPACE(_DESCRIPTOR))
+        """Receive the region and map it; return an empty packet if the client sends anything else."""
+        packet, control, _, _ = self._socket.recvmsg(PACKET_MOST, socket.CMSG_SPACE(_DESCRIPTOR_BYTES))
         descriptors = array.array("i")
-        for level, kind, data in more:
+        for level, kind, data in control:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptors.frombytes(data[: len(data) - len(data) % _DESCRIPTOR])
+                descriptors.frombytes(data[: len(data) - len(data) % _DESCRIPTOR_BYTES])
         try:
             if not packet or packet != HELLO or len(descriptors) != 1:
                 return b""
-            told = self._take_region(descriptors[0])
+            error = self._map_region(descriptors[0])
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        self._send(WELCOME if told is None else REFUSAL.pack(REFUSES, Fault.INVALID.grpc) + told.encode())
+        self._send(WELCOME if error is None else REFUSAL.pack(REFUSES, Fault.INVALID.grpc) + error.encode())
         return None
 
-    def _take_region(self, descriptor: int) -> str | None:
-        """Map it; return why not, if not."""
+    def _map_region(self, descriptor: int) -> str | None:
+        """Map the region; return an error message if it is not possible."""
         try:
             sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
         except OSError:
             sealed = 0
         if not sealed:
-            return "the region has to be memory that cannot shrink (a memfd with F_SEAL_SHRINK)"
+            return "the region must be memory that cannot shrink (a memfd with F_SEAL_SHRINK)"
         size = os.fstat(descriptor).st_size
-        if size <= 0 or not self._rules.reserve(size):
-            return f"a region of {size} bytes cannot be taken: requests in this server have too many bytes already"
+        if size <= 0 or not self._config.reserve(size):
+            return f"a region of {size} bytes is rejected: the server's memory for requests is full"
         try:
             self._region = memoryview(mmap.mmap(descriptor, size))
         except OSError as error:
-            self._rules.release(size)
+            self._config.release(size)
             return f"the region cannot be mapped: {error.strerror}"
         self._size = size
         return None
 
-    def _leave_region(self) -> None:
-        """Let go of the region, for another one; what was known of it is of no use then."""
+    def _release_region(self) -> None:
+        """Release the region, and the requests whose arrays are in it."""
         self._known.clear()
         self._region = None
-        self._rules.release(self._size)
+        self._config.release(self._size)
         self._size = 0
 
-    def _ask(self, packet: bytes) -> None:
+    def _request(self, packet: bytes) -> None:
         _, number, timeout_us = ASK.unpack_from(packet)
         known = self._known.get(number)
         if len(packet) > ASK.size:
             known = self._learn(number, packet[ASK.size :])
         elif known is None:
-            raise Refusal(Fault.INVALID, f"no head has the number {number}")
-        elif known.plan.generation != self._rules.service.generation:
+            raise Refusal(Fault.INVALID, f"no request header has the number {number}")
+        elif known.plan.generation != self._config.service.generation:
             known = self._learn(number, known.encoded)
         ticket = _LocalTicket(known, self, monotonic_ns() + 1000 * timeout_us if timeout_us else None)
         self.waits = True
@@ -260,34 +259,40 @@ class LocalConnection:
 
     def _learn(self, number: int, encoded: bytes) -> _KnownRequest:
         region = self._region
-        assert region is not None  # noqa: S101 - or nothing but a hello would have been read
-        head, _, inline = self._rules.requests.read(encoded)
+        assert region is not None  # noqa: S101 - `_next` reads nothing but a hello before there is a region
+        head, _, inline = self._config.requests.read(encoded)
         sizes = sizes_of(head)
         if sizes is None or inline:
-            raise Refusal(Fault.INVALID, "through shared memory numbers travel as they are, and no strings")
+            raise Refusal(
+                Fault.INVALID, "local requests carry no strings and no data: write the inputs into the region"
+            )
         places, end = places_of(size for _, _, size in sizes)
         if end > self._size:
-            raise Refusal(Fault.INVALID, f"the request takes {end} bytes of a region of {self._size}")
+            raise Refusal(
+                Fault.INVALID, f"the request needs {end} bytes, but the region has only {self._size}"
+            )
         raws = [region[begin:stop] for begin, stop in places]
         plan = self._plans.find(head, raws)
         if plan is None:
-            raise Refusal(Fault.INVALID, "classes and registered regions travel through gRPC and HTTP only")
-        given = [np.ndarray(shape, dtype, raw) for (dtype, shape, _), raw in zip(sizes, raws, strict=True)]
-        arrays = [None if place is None else given[place] for place in plan.places]
-        if len(self._known) >= HEADS_MOST and number not in self._known:
+            raise Refusal(
+                Fault.INVALID, "classification and registered regions need gRPC or HTTP, not a local socket"
+            )
+        inputs = [np.ndarray(shape, dtype, raw) for (dtype, shape, _), raw in zip(sizes, raws, strict=True)]
+        arrays = [None if place is None else inputs[place] for place in plan.places]
+        if len(self._known) >= MAX_KNOWN_REQUESTS and number not in self._known:
             self._known.clear()
         known = self._known[number] = _KnownRequest(encoded, head, plan, arrays, end)
         return known
 
-    def answer(self, known: _KnownRequest, outputs: list[np.ndarray]) -> None:
-        """Lay outputs into the region, and say so."""
+    def respond(self, known: _KnownRequest, outputs: list[np.ndarray]) -> None:
+        """Write outputs into the region and notify the client."""
         if self.closed:
             return
-        key = tuple([(one.shape, one.dtype) for one in outputs])
-        made = known.answers.get(key) or self._place(known, key, outputs)
-        if made is None:
+        key = tuple([(output.shape, output.dtype) for output in outputs])
+        answer = known.answers.get(key) or self._place(known, key, outputs)
+        if answer is None:
             return
-        packet, views = made
+        packet, views = answer
         for view, output in zip(views, outputs, strict=True):
             view[...] = output
         self.waits = False
@@ -297,9 +302,13 @@ class LocalConnection:
     def _place(
         self, known: _KnownRequest, key: Any, outputs: list[np.ndarray]
     ) -> tuple[bytes, list[np.ndarray]] | None:
-        """Find room for an answer like this, or tell how much it takes."""
+        """Find space in the region for outputs like these, or tell the client what size the region needs."""
         if any(output.dtype.kind == "O" for output in outputs):
-            self.refuse(Refusal(Fault.INVALID, "strings do not travel through shared memory; ask by gRPC"))
+            self.refuse(
+                Refusal(
+                    Fault.INVALID, "the model returns strings, which need gRPC or HTTP, not a local socket"
+                )
+            )
             return None
         places, end = places_of([output.nbytes for output in outputs], known.end)
         if end > self._size:
@@ -307,17 +316,17 @@ class LocalConnection:
             self._send(GROWTH.pack(GROWS, end))
             return None
         spec, region = known.plan.scheduler.spec, self._region
-        _, pieces = self._rules.answers.write_plain(spec.name, spec.version, known.plan.outputs, outputs, "")
-        assert region is not None  # noqa: S101 - a request came through it
+        _, pieces = self._config.answers.write_plain(spec.name, spec.version, known.plan.outputs, outputs, "")
+        assert region is not None  # noqa: S101 - the request came through it
         views = [
             np.ndarray(output.shape, output.dtype, region[begin:stop])
             for output, (begin, stop) in zip(outputs, places, strict=True)
         ]
-        made = known.answers[key] = (ANSWERS + bytes(pieces[0]), views)
-        return made
+        answer = known.answers[key] = (ANSWERS + bytes(pieces[0]), views)
+        return answer
 
     def refuse(self, refusal: Refusal) -> None:
-        """Tell why there is no answer."""
+        """Send an error."""
         self.waits = False
         self._send(REFUSAL.pack(REFUSES, refusal.fault.grpc) + str(refusal).encode()[: PACKET_MOST // 2])
 
@@ -326,14 +335,14 @@ class LocalConnection:
             return
         try:
             self._socket.send(packet)
-        except OSError:  # it does not read what it asked for, or is gone
+        except OSError:  # the client does not read its responses, or has gone
             self.close()
 
     def close(self) -> None:
-        """Let go of the client."""
+        """Close the connection and release its region."""
         if not self.closed:
             self.closed, self.waits = True, False
             self._loop.remove_reader(self._socket)
             self._socket.close()
-            self._leave_region()
+            self._release_region()
             self._others.discard(self)

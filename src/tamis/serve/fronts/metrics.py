@@ -1,4 +1,4 @@
-"""Metrics in Prometheus' text format, under the names that Triton gives them."""
+"""Metrics in Prometheus' text format, under Triton's names where it has them."""
 
 from __future__ import annotations
 
@@ -17,107 +17,110 @@ _PER_MODEL: tuple[tuple[str, str, str, Callable[[Loaded], int]], ...] = (
     (
         "nv_inference_request_success",
         "counter",
-        "Requests that were answered",
-        lambda one: one.statistics.success.count,
+        "Successful inference requests",
+        lambda loaded: loaded.statistics.success.count,
     ),
     (
         "nv_inference_request_failure",
         "counter",
-        "Requests that were not answered",
-        lambda one: one.statistics.failure.count,
+        "Failed inference requests",
+        lambda loaded: loaded.statistics.failure.count,
     ),
-    ("nv_inference_count", "counter", "Rows that were computed", lambda one: one.statistics.inferences),
+    (
+        "nv_inference_count",
+        "counter",
+        "Inferences performed (rows)",
+        lambda loaded: loaded.statistics.inferences,
+    ),
     (
         "nv_inference_exec_count",
         "counter",
-        "Batches that were computed",
-        lambda one: one.statistics.executions,
+        "Model executions (batches)",
+        lambda loaded: loaded.statistics.executions,
     ),
     (
         "nv_inference_request_duration_us",
         "counter",
-        "Time from request to answer",
-        lambda one: one.statistics.success.total_ns // 1000,
+        "Time from request to response",
+        lambda loaded: loaded.statistics.success.total_ns // 1000,
     ),
     (
         "nv_inference_queue_duration_us",
         "counter",
-        "Time that requests waited",
-        lambda one: one.statistics.queue.total_ns // 1000,
+        "Time in the queue",
+        lambda loaded: loaded.statistics.queue.total_ns // 1000,
     ),
     (
         "nv_inference_compute_input_duration_us",
         "counter",
-        "Time to put inputs together",
-        lambda one: one.statistics.input.total_ns // 1000,
+        "Time to assemble inputs",
+        lambda loaded: loaded.statistics.input.total_ns // 1000,
     ),
     (
         "nv_inference_compute_infer_duration_us",
         "counter",
         "Time in the model",
-        lambda one: one.statistics.infer.total_ns // 1000,
+        lambda loaded: loaded.statistics.infer.total_ns // 1000,
     ),
     (
         "nv_inference_compute_output_duration_us",
         "counter",
-        "Time to take outputs apart",
-        lambda one: one.statistics.output.total_ns // 1000,
+        "Time to split outputs",
+        lambda loaded: loaded.statistics.output.total_ns // 1000,
     ),
     (
         "nv_inference_pending_request_count",
         "gauge",
-        "Requests that wait",
-        lambda one: one.scheduler.waiting,
+        "Requests in the queue",
+        lambda loaded: loaded.scheduler.waiting,
     ),
 )
 _LATENCY = "tamis_request_latency_seconds"
 
 
-def metrics(service: Service) -> Callable[[HttpRequest], None]:
-    """Return what answers requests at the port of the metrics."""
-    psutil.cpu_percent()  # the first call begins the time that the second looks back on
+def metrics_handler(service: Service) -> Callable[[HttpRequest], None]:
+    """Return the handler of requests at the metrics port."""
+    psutil.cpu_percent()  # starts the interval that the next call averages over
 
     def handle(request: HttpRequest) -> None:
         if request.target.partition("?")[0].rstrip("/") != "/metrics":
-            request.fail(404, f"there is nothing at {request.target[:200]}; there is /metrics")
+            request.fail(404, f"there is nothing at {request.target[:200]}; the metrics are at /metrics")
         elif request.method not in {"GET", "HEAD"}:
-            request.fail(405, "/metrics is asked with GET", ((b"allow", b"GET, HEAD"),))
+            request.fail(
+                405, f"/metrics does not support {request.method}; use GET", ((b"allow", b"GET, HEAD"),)
+            )
         else:
-            request.answer(200, (EXPOSITION_TYPE,), (exposition(service).encode(),))
+            request.respond(200, (EXPOSITION_TYPE,), (exposition(service).encode(),))
 
     return handle
 
 
 def exposition(service: Service) -> str:
     """Return all metrics as text."""
-    loaded = list(service.every())
+    models = list(service.every())
     lines: list[str] = []
-    for name, kind, told, value in _PER_MODEL:
-        lines += _head(name, kind, told)
-        lines += [f"{name}{{{_labels(one)}}} {value(one)}" for one in loaded]
-    lines += _head(_LATENCY, "histogram", "Time from request to answer")
-    for one in loaded:
-        lines += _histogram(one)
+    for name, kind, description, value in _PER_MODEL:
+        lines += _family(name, kind, description)
+        lines += [f"{name}{{{_labels(loaded)}}} {value(loaded)}" for loaded in models]
+    lines += _family(_LATENCY, "histogram", "Time from request to response")
+    for loaded in models:
+        lines += _latency_samples(loaded)
     memory = psutil.virtual_memory()
-    for name, told, number in (
-        (
-            "nv_cpu_utilization",
-            "Part of the CPU's time that is used, from 0 to 1",
-            psutil.cpu_percent() / 100,
-        ),
-        ("nv_cpu_memory_total_bytes", "Memory of the machine", memory.total),
-        ("nv_cpu_memory_used_bytes", "Memory of the machine that is used", memory.used),
+    for name, description, number in (
+        ("nv_cpu_utilization", "CPU utilization, from 0 to 1", psutil.cpu_percent() / 100),
+        ("nv_cpu_memory_total_bytes", "Total memory of the machine", memory.total),
+        ("nv_cpu_memory_used_bytes", "Used memory of the machine", memory.used),
     ):
-        lines += [*_head(name, "gauge", told), f"{name} {number}"]
+        lines += [*_family(name, "gauge", description), f"{name} {number}"]
     return "\n".join(lines) + "\n"
 
 
-def _head(name: str, kind: str, told: str) -> list[str]:
-    return [f"# HELP {name} {told}", f"# TYPE {name} {kind}"]
+def _family(name: str, kind: str, description: str) -> list[str]:
+    return [f"# HELP {name} {description}", f"# TYPE {name} {kind}"]
 
 
-def _labels(one: Loaded) -> str:
-    spec = one.model.spec
+def _labels(loaded: Loaded) -> str:
+    spec = loaded.model.spec
     return f'model="{_escaped(spec.name)}",version="{_escaped(spec.version)}"'
 
 
@@ -125,11 +128,11 @@ def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-def _histogram(one: Loaded) -> Iterable[str]:
-    labels, kept = _labels(one), one.statistics.latency
-    sums = list(accumulate(kept.counts))
+def _latency_samples(loaded: Loaded) -> Iterable[str]:
+    labels, latency = _labels(loaded), loaded.statistics.latency
+    sums = list(accumulate(latency.counts))
     edges = [*(f"{edge / 1e9:g}" for edge in LATENCY_EDGES_NS), "+Inf"]
     for edge, count in zip(edges, sums, strict=True):
         yield f'{_LATENCY}_bucket{{{labels},le="{edge}"}} {count}'
-    yield f"{_LATENCY}_sum{{{labels}}} {kept.total_ns / 1e9}"
+    yield f"{_LATENCY}_sum{{{labels}}} {latency.total_ns / 1e9}"
     yield f"{_LATENCY}_count{{{labels}}} {sums[-1]}"

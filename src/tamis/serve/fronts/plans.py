@@ -1,4 +1,4 @@
-"""What requests with the same head have in common: worked out once, and looked up for all that follow."""
+"""Request plans: what requests with the same head share, worked out once."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from tamis.serve.service import Service
 
 
 class RequestPlan(NamedTuple):
-    """Whom to ask, what was checked, how it is answered."""
+    """The scheduler of a request's model, its checked properties, and the order of its inputs and outputs."""
 
     head: RequestHeader
     generation: int
     scheduler: Scheduler
     prepared: Prepared
-    places: tuple[int | None, ...]  # of the model's inputs among those of the request
+    places: tuple[int | None, ...]  # position in the request of each of the model's inputs
     sizes: tuple[tuple[np.dtype, tuple[int, ...], int], ...]  # of the request's inputs
     outputs: tuple[str, ...]
 
 
 class RequestPlans:
-    """The plans for heads that came before."""
+    """A cache of request plans by head."""
 
     def __init__(self, service: Service) -> None:
-        """Know none."""
+        """Start empty."""
         self._service = service
-        self._known: Known[int, RequestPlan] = Known()
+        self._plans: Known[int, RequestPlan] = Known()
 
     def find(self, head: RequestHeader, raws: Sequence[memoryview]) -> RequestPlan | None:
-        """Return the plan; None for what is out of the ordinary: shared regions, classes, strings, numbers in fields."""
-        plan = self._known.get(id(head))
+        """Return the plan; None where a request needs shared regions, classification, strings, or data in typed fields."""
+        plan = self._plans.get(id(head))
         if plan is None or plan.head is not head or plan.generation != self._service.generation:
-            plan = self._made(head, raws)
+            plan = self._make(head, raws)
             if plan is not None:
-                self._known[id(head)] = plan
+                self._plans[id(head)] = plan
         return plan
 
-    def _made(self, head: RequestHeader, raws: Sequence[memoryview]) -> RequestPlan | None:
+    def _make(self, head: RequestHeader, raws: Sequence[memoryview]) -> RequestPlan | None:
         sizes = sizes_of(head)
         if (
             sizes is None
-            or any(one.parameters for one in head.inputs)
-            or any(one.parameters for one in head.outputs)
+            or any(tensor.parameters for tensor in head.inputs)
+            or any(output.parameters for output in head.outputs)
         ):
             return None
         loaded = self._service.find(head.model, head.version)
@@ -58,6 +58,6 @@ class RequestPlans:
         kind = tuple([(name, array.shape[1:]) for name, array in inputs.items()])
         prepared = prepare(scheduler.batching, spec.rows_of(inputs), kind, head.parameters, chosen)
         names = list(inputs)
-        places = tuple(names.index(one.name) if one.name in inputs else None for one in spec.inputs)
+        places = tuple(names.index(tensor.name) if tensor.name in inputs else None for tensor in spec.inputs)
         outputs = tuple(spec.outputs[i].name for i in chosen)
         return RequestPlan(head, self._service.generation, scheduler, prepared, places, sizes, outputs)

@@ -20,13 +20,13 @@ from tamis.serve.wire.http1 import JSON, HttpRequest
 
 
 class ModelControl(Protocol):
-    """What loads and unloads models; every method raises Refusal where it cannot do what is asked."""
+    """Loads and unloads models for REST; methods raise Refusal for an error of the client."""
 
     def index(self) -> Sequence[Mapping[str, str]]:
         """Return name, version, state and reason of every model."""
 
     def load(self, name: str, config: str | None) -> Awaitable[None]:
-        """Load a model, or load it anew; `config` is JSON that takes the place of its own configuration."""
+        """Load or reload a model; `config` is JSON that replaces the model's own configuration."""
 
     def unload(self, name: str, dependents: bool) -> Awaitable[None]:
         """Unload a model."""
@@ -35,221 +35,223 @@ class ModelControl(Protocol):
         """Return a model's configuration."""
 
     def labels_of(self, name: str, version: str) -> Mapping[str, Sequence[str]]:
-        """Return the labels of those outputs that have some."""
+        """Return the class labels of the outputs that have some."""
 
 
 class SharedRegions(Regions, Protocol):
-    """What registers regions of shared memory, too."""
+    """Registers regions of shared memory as well as reading and writing them."""
 
     def status(self, name: str) -> list[dict[str, Any]]:
-        """Return one region, or all where no name is given."""
+        """Return one region, or all if the name is empty."""
 
     def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
-        """Make a region known."""
+        """Register a region."""
 
     def unregister(self, name: str) -> None:
-        """Forget a region, or all where no name is given."""
+        """Unregister a region, or all if the name is empty."""
 
 
 class ModelPath(NamedTuple):
-    """A path taken apart."""
+    """Model and version in the path of a request; the version may be empty."""
 
     name: str
     version: str
 
 
-def rest(
-    service: Service, repository: ModelControl | None = None, shared: SharedRegions | None = None
+def rest_handler(
+    service: Service, models: ModelControl | None = None, shared: SharedRegions | None = None
 ) -> Callable[[HttpRequest], None]:
-    """Return what answers requests."""
-    return _Rest(service, repository, shared).handle
+    """Return the handler of REST requests."""
+    return _Rest(service, models, shared).handle
 
 
 class _Rest:
-    def __init__(
-        self, service: Service, repository: ModelControl | None, shared: SharedRegions | None
-    ) -> None:
-        self._service, self._repository, self._shared = service, repository, shared
-        labels = repository.labels_of if repository is not None else lambda *_: {}
+    def __init__(self, service: Service, models: ModelControl | None, shared: SharedRegions | None) -> None:
+        self._service, self._models, self._shared = service, models, shared
+        labels = models.labels_of if models is not None else lambda *_: {}
         self._infer = RestInfer(service, shared, labels)
-        self._infer_targets: Known[str, ModelPath] = Known()  # those that came before
+        self._infer_paths: Known[str, ModelPath] = Known()  # targets of earlier requests, parsed
         self._tasks: set[asyncio.Task[None]] = set()
-        self._plain: dict[str, tuple[str, Callable[[HttpRequest], None]]] = {
-            "health/live": ("GET", lambda request: request.answer(200, (), ())),
-            "health/ready": ("GET", lambda request: _ready(request, self._service.ready)),
+        self._server_routes: dict[str, tuple[str, Callable[[HttpRequest], None]]] = {
+            "health/live": ("GET", lambda request: request.respond(200, (), ())),
+            "health/ready": ("GET", lambda request: _respond_ready(request, self._service.ready)),
             "": ("GET", self._metadata),
             "models/stats": ("GET", lambda request: self._statistics(request, ModelPath("", ""))),
             "repository/index": ("POST", self._index),
         }
-        self._of_models: dict[str, tuple[str, Callable[[HttpRequest, ModelPath], None]]] = {
-            "": ("GET", self._model),
+        self._model_routes: dict[str, tuple[str, Callable[[HttpRequest, ModelPath], None]]] = {
+            "": ("GET", self._model_metadata),
             "ready": ("GET", self._model_ready),
-            "infer": ("POST", self._infer.take),
+            "infer": ("POST", self._infer.handle),
             "config": ("GET", self._config),
             "stats": ("GET", self._statistics),
         }
-        self._of_repository: dict[str, tuple[str, Callable[[HttpRequest, str], None]]] = {
+        self._repository_routes: dict[str, tuple[str, Callable[[HttpRequest, str], None]]] = {
             "load": ("POST", self._load),
             "unload": ("POST", self._unload),
         }
-        self._of_regions: dict[str, tuple[str, Callable[[HttpRequest, str], None]]] = {
+        self._region_routes: dict[str, tuple[str, Callable[[HttpRequest, str], None]]] = {
             "status": ("GET", self._region_status),
             "register": ("POST", self._register),
             "unregister": ("POST", self._unregister),
         }
 
     def handle(self, request: HttpRequest) -> None:
-        """Answer a request, at once or later."""
+        """Respond to a request, at once or later."""
         try:
             self._route(request)
         except Refusal as refusal:
             request.fail(refusal.fault.http, str(refusal))
 
     def _route(self, request: HttpRequest) -> None:
-        asked = self._infer_targets.get(request.target)
-        if asked is not None and request.method == "POST":
-            self._infer.take(request, asked)
+        path = self._infer_paths.get(request.target)
+        if path is not None and request.method == "POST":
+            self._infer.handle(request, path)
             return
         target = request.target.partition("?")[0]
         if not target.startswith("/"):
-            target = _path_of(request.target)
+            try:  # a proxy may send the full URL
+                target = urlsplit(request.target).path
+            except ValueError:
+                target = ""
         parts = target.rstrip("/").split("/")[1:]
         if not parts or parts[0] != "v2":
-            raise _nothing(request)
+            raise _not_found(request)
         parts = [unquote(part) for part in parts[1:]] if "%" in target else parts[1:]
-        plain = self._plain.get("/".join(parts))
-        if plain is not None:
-            if _allows(request, plain[0]):
-                plain[1](request)
+        route = self._server_routes.get("/".join(parts))
+        if route is not None:
+            method, respond = route
+            if _allows(request, method):
+                respond(request)
         elif parts[0] == "models" and len(parts) > 1:
             self._route_model(request, parts)
         elif parts[0] in {"repository", "systemsharedmemory", "cudasharedmemory"}:
             self._route_other(request, parts)
         else:
-            raise _nothing(request)
+            raise _not_found(request)
 
     def _route_model(self, request: HttpRequest, parts: list[str]) -> None:
-        name, rest_of = parts[1], parts[2:]
+        name, rest = parts[1], parts[2:]
         version = ""
-        if len(rest_of) > 1 and rest_of[0] == "versions":
-            version, rest_of = rest_of[1], rest_of[2:]
-        what = self._of_models.get("/".join(rest_of))
-        if what is None or not name:
-            raise _nothing(request)
-        asked = ModelPath(name, version)
-        if not _allows(request, what[0]):
+        if len(rest) > 1 and rest[0] == "versions":
+            version, rest = rest[1], rest[2:]
+        route = self._model_routes.get("/".join(rest))
+        if route is None or not name:
+            raise _not_found(request)
+        path = ModelPath(name, version)
+        method, respond = route
+        if not _allows(request, method):
             return
-        if rest_of == ["infer"] and name in self._service.models:
-            self._infer_targets[request.target] = asked
-        what[1](request, asked)
+        if rest == ["infer"] and name in self._service.models:
+            self._infer_paths[request.target] = path
+        respond(request, path)
 
     def _route_other(self, request: HttpRequest, parts: list[str]) -> None:
-        kind, last = parts[0], parts[-1]
+        kind, action = parts[0], parts[-1]
         if kind == "repository":
-            table, named = self._of_repository, len(parts) == 4 and parts[1] == "models"
-            name = parts[2] if named else ""
+            routes, is_valid = self._repository_routes, len(parts) == 4 and parts[1] == "models"
+            name = parts[2] if is_valid else ""
         else:
-            table = self._of_regions
-            named = len(parts) == 2 or (len(parts) == 4 and parts[1] == "region")
+            routes = self._region_routes
+            is_valid = len(parts) == 2 or (len(parts) == 4 and parts[1] == "region")
             name = parts[2] if len(parts) == 4 else ""
-        if not named or last not in table:
-            raise _nothing(request)
-        method, act = table[last]
+        if not is_valid or action not in routes:
+            raise _not_found(request)
+        method, respond = routes[action]
         if not _allows(request, method):
             return
         if kind == "cudasharedmemory":
-            if last == "register":
-                raise Refusal(Fault.UNIMPLEMENTED, "this server has no CUDA memory to share")
-            _tell(request, [] if last == "status" else None)
+            if action == "register":
+                raise Refusal(Fault.UNIMPLEMENTED, "this server has no CUDA shared memory")
+            _respond_json(request, [] if action == "status" else None)
         else:
-            act(request, name)
+            respond(request, name)
 
-    # the server
+    # server and models
 
     def _metadata(self, request: HttpRequest) -> None:
-        _tell(request, {"name": SERVER_NAME, "version": self._service.version, "extensions": EXTENSIONS})
+        _respond_json(
+            request, {"name": SERVER_NAME, "version": self._service.version, "extensions": EXTENSIONS}
+        )
 
-    def _model(self, request: HttpRequest, asked: ModelPath) -> None:
-        spec = self._service.find(*asked).model.spec
+    def _model_metadata(self, request: HttpRequest, path: ModelPath) -> None:
+        spec = self._service.find(*path).model.spec
         rows = (-1,) if spec.max_batch else ()
 
-        def told(one: Spec) -> dict[str, Any]:
-            return {"name": one.name, "datatype": one.datatype, "shape": (*rows, *one.shape)}
+        def metadata(tensor: Spec) -> dict[str, Any]:
+            return {"name": tensor.name, "datatype": tensor.datatype, "shape": (*rows, *tensor.shape)}
 
-        _tell(
+        _respond_json(
             request,
             {
                 "name": spec.name,
                 "versions": sorted(self._service.models[spec.name]),
                 "platform": spec.platform,
-                "inputs": [told(one) for one in spec.inputs],
-                "outputs": [told(one) for one in spec.outputs],
+                "inputs": [metadata(tensor) for tensor in spec.inputs],
+                "outputs": [metadata(tensor) for tensor in spec.outputs],
             },
         )
 
-    def _model_ready(self, request: HttpRequest, asked: ModelPath) -> None:
+    def _model_ready(self, request: HttpRequest, path: ModelPath) -> None:
         try:
-            self._service.find(*asked)
+            self._service.find(*path)
         except Refusal:
-            _ready(request, False)
+            _respond_ready(request, False)
         else:
-            _ready(request, True)
+            _respond_ready(request, True)
 
-    def _config(self, request: HttpRequest, asked: ModelPath) -> None:
-        self._service.find(*asked)
-        _tell(request, dict(self._needed().config_of(*asked)))
+    def _config(self, request: HttpRequest, path: ModelPath) -> None:
+        self._service.find(*path)
+        _respond_json(request, dict(self._model_control().config_of(*path)))
 
-    def _statistics(self, request: HttpRequest, asked: ModelPath) -> None:
-        if not asked.name:
-            found = list(self._service.every())
-        elif asked.version:
-            found = [self._service.find(*asked)]
-        else:
-            self._service.find(asked.name)
-            found = list(self._service.models[asked.name].values())
-        _tell(request, {"model_stats": [_statistics_of(one) for one in found]})
+    def _statistics(self, request: HttpRequest, path: ModelPath) -> None:
+        loaded = self._service.select(*path)
+        _respond_json(request, {"model_stats": [_statistics_of(model) for model in loaded]})
 
     # the repository
 
-    def _needed(self) -> ModelControl:
-        if self._repository is None:
+    def _model_control(self) -> ModelControl:
+        if self._models is None:
             raise Refusal(Fault.UNIMPLEMENTED, "this server has no model repository")
-        return self._repository
+        return self._models
 
     def _index(self, request: HttpRequest) -> None:
         only_ready = document(request.body).get("ready", False) is True
-        found = self._needed().index()
-        _tell(request, [dict(one) for one in found if not only_ready or one.get("state") == "READY"])
+        index = self._model_control().index()
+        _respond_json(
+            request, [dict(entry) for entry in index if not only_ready or entry.get("state") == "READY"]
+        )
 
     def _load(self, request: HttpRequest, name: str) -> None:
         parameters = _parameters(request)
         config = parameters.get("config")
         if config is not None and not isinstance(config, str):
-            raise Refusal(Fault.INVALID, "the body.parameters.config has to be a string that holds JSON")
-        if any(one.startswith("file:") for one in parameters):
+            raise Refusal(Fault.INVALID, "parameters.config must be a string that contains JSON")
+        if any(parameter.startswith("file:") for parameter in parameters):
             raise Refusal(
-                Fault.UNIMPLEMENTED, "models are not taken from requests: put them into the repository"
+                Fault.UNIMPLEMENTED,
+                "models cannot be sent with a request: put the files into the repository",
             )
-        self._later(request, self._needed().load(name, config))
+        self._respond_later(request, self._model_control().load(name, config))
 
     def _unload(self, request: HttpRequest, name: str) -> None:
         dependents = _parameters(request).get("unload_dependents", False)
-        self._later(request, self._needed().unload(name, dependents is True))
+        self._respond_later(request, self._model_control().unload(name, dependents is True))
 
-    def _later(self, request: HttpRequest, awaited: Awaitable[None]) -> None:
-        """Answer when it is done."""
+    def _respond_later(self, request: HttpRequest, action: Awaitable[None]) -> None:
+        """Respond when an action is done."""
 
         async def wait() -> None:
             try:
-                await awaited
+                await action
             except Refusal as refusal:
                 request.fail(refusal.fault.http, str(refusal))
             except TamisError as error:
                 request.fail(Fault.INVALID.http, str(error))
             else:
-                request.answer(200, (), ())
-            finally:
-                request.fail(Fault.INTERNAL.http, "the server failed at this")  # unless it was answered
+                request.respond(200, (), ())
+            finally:  # no effect if there is a response already
+                request.fail(Fault.INTERNAL.http, "internal error; see the server's output")
 
         task = self._service.loop.create_task(wait())
         self._tasks.add(task)
@@ -263,92 +265,82 @@ class _Rest:
         return self._shared
 
     def _region_status(self, request: HttpRequest, name: str) -> None:
-        _tell(request, self._regions().status(name))
+        _respond_json(request, self._regions().status(name))
 
     def _register(self, request: HttpRequest, name: str) -> None:
         if not name:
-            raise _nothing(request)
+            raise _not_found(request)
         body = document(request.body)
         key = taken(body, "key", str, "the body")
         offset = taken(body, "offset", int, "the body", 0)
         size = taken(body, "byte_size", int, "the body")
         if offset < 0 or size < 0:
-            raise Refusal(
-                Fault.INVALID, f"offset and byte_size are {offset} and {size}; neither may be negative"
-            )
+            raise Refusal(Fault.INVALID, f"offset {offset} and byte_size {size} must not be negative")
         self._regions().register(name, key, offset, size)
-        request.answer(200, (), ())
+        request.respond(200, (), ())
 
     def _unregister(self, request: HttpRequest, name: str) -> None:
         self._regions().unregister(name)
-        request.answer(200, (), ())
+        request.respond(200, (), ())
 
 
-def _path_of(target: str) -> str:
-    """Return the path of a target that names the server, too, as a proxy may send it."""
-    try:
-        return urlsplit(target).path
-    except ValueError:
-        return ""
-
-
-def _nothing(request: HttpRequest) -> Refusal:
+def _not_found(request: HttpRequest) -> Refusal:
     return Refusal(Fault.NOT_FOUND, f"there is nothing at {request.target[:200]}")
 
 
 def _allows(request: HttpRequest, method: str) -> bool:
-    """Tell whether a request has the method that it needs; answer it where it has not."""
+    """Return whether the request has the right method; respond with 405 if not."""
     if request.method == method or (request.method == "HEAD" and method == "GET"):
         return True
     allowed = "GET, HEAD" if method == "GET" else method
-    told = f"{request.target[:200]} is asked with {allowed}, not {request.method}"
-    request.fail(405, told, ((b"allow", allowed.encode()),))
+    message = f"{request.target[:200]} does not support {request.method}; use {allowed}"
+    request.fail(405, message, ((b"allow", allowed.encode()),))
     return False
 
 
-def _ready(request: HttpRequest, is_ready: bool) -> None:
-    request.answer(200 if is_ready else 400, (), ())
+def _respond_ready(request: HttpRequest, is_ready: bool) -> None:
+    request.respond(200 if is_ready else 400, (), ())
 
 
-def _tell(request: HttpRequest, found: Any) -> None:
-    request.answer(200, (JSON,), () if found is None else (json.dumps(found).encode(),))
+def _respond_json(request: HttpRequest, content: Any) -> None:
+    request.respond(200, (JSON,), () if content is None else (json.dumps(content).encode(),))
 
 
 def _parameters(request: HttpRequest) -> dict[str, Parameter]:
     return parameters_in(document(request.body), "the body")
 
 
-def _duration(one: Duration) -> dict[str, int]:
-    return {"count": one.count, "ns": one.total_ns}
+def _duration(duration: Duration) -> dict[str, int]:
+    return {"count": duration.count, "ns": duration.total_ns}
 
 
 def _statistics_of(loaded: Loaded) -> dict[str, Any]:
-    spec, kept = loaded.model.spec, loaded.statistics
-    nothing = {"count": 0, "ns": 0}
+    spec, statistics = loaded.model.spec, loaded.statistics
+    zero = {"count": 0, "ns": 0}
     return {
         "name": spec.name,
         "version": spec.version,
-        "last_inference": kept.last_ms,
-        "inference_count": kept.inferences,
-        "execution_count": kept.executions,
+        "last_inference": statistics.last_ms,
+        "inference_count": statistics.inferences,
+        "execution_count": statistics.executions,
         "inference_stats": {
-            "success": _duration(kept.success),
-            "fail": _duration(kept.failure),
-            "queue": _duration(kept.queue),
-            "compute_input": _duration(kept.input),
-            "compute_infer": _duration(kept.infer),
-            "compute_output": _duration(kept.output),
-            "cache_hit": nothing,
-            "cache_miss": nothing,
+            "success": _duration(statistics.success),
+            "fail": _duration(statistics.failure),
+            "queue": _duration(statistics.queue),
+            "compute_input": _duration(statistics.input),
+            "compute_infer": _duration(statistics.infer),
+            "compute_output": _duration(statistics.output),
+            "cache_hit": zero,
+            "cache_miss": zero,
         },
         "batch_stats": [
             {
                 "batch_size": rows,
-                "compute_input": _duration(entry),
+                "compute_input": _duration(before),
                 "compute_infer": _duration(infer),
-                "compute_output": _duration(output),
+                "compute_output": _duration(after),
             }
-            for rows, (entry, infer, output) in sorted(kept.batches.items())
+            for rows, (before, infer, after) in sorted(statistics.batches.items())
         ],
         "memory_usage": [],
         "response_stats": {},

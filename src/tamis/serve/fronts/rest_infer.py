@@ -1,4 +1,4 @@
-"""Inference through REST."""
+"""Inference requests over REST."""
 
 from __future__ import annotations
 
@@ -19,61 +19,61 @@ from tamis.serve.protocol.messages import Answer, Fault, InferRequest, Refusal
 from tamis.serve.protocol.regions import Regions, output_places, read_inputs, write_outputs
 from tamis.serve.protocol.tensors import dtype_of
 from tamis.serve.service import Service
-from tamis.serve.wire.content_coding import packed, wanted_coding
+from tamis.serve.wire.content_coding import accepted_coding, compress_body
 from tamis.serve.wire.http1 import JSON, Field, HttpRequest
 
 HEAD_LENGTH = b"inference-header-content-length"
 OCTET_STREAM: Field = (b"content-type", b"application/octet-stream")
-PACKED_LEAST = 256  # bytes: less is not worth the packing
+MIN_COMPRESSED_BYTES = 256  # smaller responses are not worth compressing
 
 Labels = Callable[[str, str], Mapping[str, Sequence[str]]]
 
 
 class RestInfer:
-    """Takes requests for inference."""
+    """The handler of inference requests."""
 
     def __init__(self, service: Service, regions: Regions | None, labels: Labels) -> None:
-        """Begin without any."""
+        """Start with empty caches."""
         self._service, self._regions, self._labels = service, regions, labels
         self._requests, self._answers = JsonRequestReader(), JsonResponseWriter()
 
-    def take(self, request: HttpRequest, asked: tuple[str, str]) -> None:
-        """Have a request computed; raise Refusal where it is refused at once."""
+    def handle(self, request: HttpRequest, path: tuple[str, str]) -> None:
+        """Submit a request for model and version of a path; raise Refusal if it is rejected at once."""
         try:
-            self._take(request, asked)
+            self._submit(request, path)
         except Refusal as refusal:
             self._service.note_refused("", refusal)
             raise
 
-    def _take(self, request: HttpRequest, asked: tuple[str, str]) -> None:
-        name, version = asked
+    def _submit(self, request: HttpRequest, path: tuple[str, str]) -> None:
+        name, version = path
         spec = self._service.find(name, version).model.spec
         head_bytes = _head_bytes(request)
         if head_bytes == 0:
             head, request_id, raws = _plain_bytes(spec, request.body)
         else:
             head, request_id, raws = self._requests.read(request.body, head_bytes)
-        binary = binary_outputs(head, frozenset([one.name for one in spec.outputs]))
+        binary = binary_outputs(head, frozenset([output.name for output in spec.outputs]))
         counts = class_counts(head.outputs) if head.outputs else {}
         places = output_places(head.outputs, self._regions) if head.outputs else {}
         inputs = arrays_of(head, raws, read_inputs(head.inputs, self._regions))
 
-        def answer(found: Answer) -> None:
+        def respond(answer: Answer) -> None:
             try:
                 if counts:
-                    labels = self._labels(found.model, found.version)
-                    outputs = classified(found.outputs, counts, has_rows=bool(spec.max_batch), labels=labels)
-                    found = Answer(found.model, found.version, outputs, found.parameters)
-                told = write_outputs(found.outputs, places, self._regions) if places else None
-                _send(request, *self._answers.write(found, request_id, binary, told))
+                    labels = self._labels(answer.model, answer.version)
+                    outputs = classified(answer.outputs, counts, has_rows=bool(spec.max_batch), labels=labels)
+                    answer = Answer(answer.model, answer.version, outputs, answer.parameters)
+                placed = write_outputs(answer.outputs, places, self._regions) if places else None
+                _respond(request, *self._answers.write(answer, request_id, binary, placed))
             except Refusal as refusal:
                 refuse(refusal)
-            except (TamisError, ValueError, TypeError) as error:  # the queue goes on with others
-                refuse(Refusal(Fault.INTERNAL, f"the answer of {name!r} cannot be written: {error}"))
+            except (TamisError, ValueError, TypeError) as error:  # must not stop the queue
+                refuse(Refusal(Fault.INTERNAL, f"the response of {name!r} cannot be encoded: {error}"))
 
         def refuse(refusal: Refusal) -> None:
-            told = f"[request id: {request_id}] {refusal}" if request_id else str(refusal)
-            request.fail(refusal.fault.http, told)
+            message = f"[request id: {request_id}] {refusal}" if request_id else str(refusal)
+            request.fail(refusal.fault.http, message)
 
         self._service.infer(
             InferRequest(
@@ -81,7 +81,7 @@ class RestInfer:
                 version,
                 request_id,
                 inputs,
-                answer,
+                respond,
                 refuse,
                 head.outputs,
                 head.parameters,
@@ -91,50 +91,52 @@ class RestInfer:
 
 
 def _head_bytes(request: HttpRequest) -> int | None:
-    """Return how much of the body is JSON, None where all of it is."""
+    """Return the number of bytes of JSON at the start of the body, None if all of it is JSON."""
     text = request.headers.get(HEAD_LENGTH)
     if text is None:
         return None
     if not text.isdigit() or len(text) > 12:
         raise Refusal(
             Fault.INVALID,
-            f"the header Inference-Header-Content-Length is {text[:40].decode('latin-1')!r}; it has to be a number",
+            f"the header Inference-Header-Content-Length is {text[:40].decode('latin-1')!r}; expected a number",
         )
     return int(text)
 
 
 def _plain_bytes(spec: ModelSpec, body: Buffer) -> tuple[RequestHeader, str, list[memoryview]]:
-    """Read a body that is nothing but the one input of a model, as bytes; one size of its shape may be free."""
-    told = f"a request without JSON needs a model with one input of a known shape, which {spec.name!r} is not"
+    """Read a body that is nothing but the bytes of the model's only input; one dimension of its shape may be free."""
+    error = (
+        f"a request without JSON needs a model with one input of known shape, but {spec.name!r} is different"
+    )
     if len(spec.inputs) != 1 or spec.inputs[0].shape.count(-1) > 1:
-        raise Refusal(Fault.INVALID, told)
-    one, size = spec.inputs[0], len(body)
-    shape = list(one.shape)
-    if one.datatype == "BYTES":
+        raise Refusal(Fault.INVALID, error)
+    tensor, size = spec.inputs[0], len(body)
+    shape = list(tensor.shape)
+    if tensor.datatype == "BYTES":
         if any(length not in {-1, 1} for length in shape):
-            raise Refusal(Fault.INVALID, told)
+            raise Refusal(Fault.INVALID, error)
         shape = [1] * len(shape)
         raw = memoryview(size.to_bytes(4, "little") + bytes(body))
     else:
         raw = memoryview(body)
         if -1 in shape:
-            row = dtype_of(one.datatype).itemsize
+            row = dtype_of(tensor.datatype).itemsize
             for length in shape:
                 row *= length if length >= 0 else 1
             shape[shape.index(-1)] = size // row if row else 0
     rows = (1,) if spec.max_batch else ()
-    given = InputTensor(one.name, one.datatype, (*rows, *shape))
+    given = InputTensor(tensor.name, tensor.datatype, (*rows, *shape))
     return RequestHeader("", "", {ALL_BINARY: True}, (given,), ()), "", [raw]
 
 
-def _send(request: HttpRequest, head_bytes: int | None, chunks: list[Buffer]) -> None:
+def _respond(request: HttpRequest, head_bytes: int | None, chunks: list[Buffer]) -> None:
     headers: list[Field] = [JSON]
     if head_bytes is not None:
         headers = [OCTET_STREAM, (HEAD_LENGTH, b"%d" % head_bytes)]
-    accepted = request.headers.get(b"accept-encoding")
-    if accepted:
-        coding = wanted_coding(accepted.decode("latin-1"))
-        if coding and sum([len(chunk) for chunk in chunks]) >= PACKED_LEAST:
-            chunks = [packed(chunks, coding)]
+    accept_encoding = request.headers.get(b"accept-encoding")
+    if accept_encoding:
+        coding = accepted_coding(accept_encoding.decode("latin-1"))
+        if coding and sum([len(chunk) for chunk in chunks]) >= MIN_COMPRESSED_BYTES:
+            chunks = [compress_body(chunks, coding)]
             headers.append((b"content-encoding", coding.encode()))
-    request.answer(200, headers, chunks)
+    request.respond(200, headers, chunks)

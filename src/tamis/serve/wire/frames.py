@@ -45,7 +45,7 @@ class SettingId(IntEnum):
 
 
 class ErrorCode(IntEnum):
-    """Error codes of HTTP/2."""
+    """Error codes (RFC 9113, section 7)."""
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
@@ -69,22 +69,22 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DEFAULT_WINDOW, MAX_WINDOW = 65_535, (1 << 31) - 1
 FRAME_HEADER_BYTES = 9
 DEFAULT_FRAME_BYTES, MAX_FRAME_BYTES = 16_384, (1 << 24) - 1
-MAX_JOINED_BYTES = 1 << 14  # answers up to this size are sent in one piece
+MAX_JOINED_BYTES = 1 << 14  # data up to this size are copied into one piece for the socket
 
 FRAME = struct.Struct(">HBBBI")
 U32, SETTING = struct.Struct(">I"), struct.Struct(">HI")
 
 
 class ProtocolError(Exception):
-    """The peer breaks the protocol, so that nothing on this connection means anything any more."""
+    """The peer violates HTTP/2, so the whole connection has to be closed."""
 
-    def __init__(self, code: ErrorCode, told: str) -> None:
-        """Keep what the peer is told."""
-        super().__init__(told)
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        """Store the error code for the GOAWAY frame beside the message."""
+        super().__init__(message)
         self.code = code
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Return a frame."""
+    """Return a frame with its header."""
     size = len(payload)
     return FRAME.pack(size >> 8, size & 0xFF, kind, flags, stream) + payload

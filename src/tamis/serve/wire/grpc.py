@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2, the end that answers: messages in, messages out, a status at the end."""
+"""gRPC over HTTP/2, the server side: messages in, messages and a status out."""
 
 from __future__ import annotations
 
@@ -12,27 +12,44 @@ from urllib.parse import quote
 
 from tamis.serve.wire import Buffer
 from tamis.serve.wire.frames import Header
-from tamis.serve.wire.messages import MessageStream, message_prefix, unpacked
+from tamis.serve.wire.messages import MessageStream, decompress_message, message_prefix
 from tamis.serve.wire.sending import Http2Sender
 
-_UNITS = {"H": 3_600_000_000_000, "M": 60_000_000_000, "S": 1_000_000_000, "m": 1_000_000, "u": 1_000, "n": 1}
-_DIGITS_MOST = 8
+_TIMEOUT_UNITS_NS = {
+    "H": 3_600_000_000_000,
+    "M": 60_000_000_000,
+    "S": 1_000_000_000,
+    "m": 1_000_000,
+    "u": 1_000,
+    "n": 1,
+}
+_MAX_TIMEOUT_DIGITS = 8
 
 
 def literal_header(name: bytes, value: bytes) -> bytes:
-    """Return a header that no table keeps."""
-    assert len(name) < 127 and len(value) < 127  # noqa: S101, PT018 - of one byte each, as ours are
-    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+    """Return a header as an HPACK literal that does not enter the dynamic table (RFC 7541, 6.2.2)."""
+    assert len(name) < 127  # noqa: S101 - the length is one byte
+    size = len(value)
+    if size < 127:
+        length = bytes([size])
+    else:
+        rest, encoded = size - 127, bytearray(b"\x7f")
+        while rest >= 128:
+            encoded.append(rest & 127 | 128)
+            rest >>= 7
+        encoded.append(rest)
+        length = bytes(encoded)
+    return b"\x00" + bytes([len(name)]) + name + length + value
 
 
-_OK = b"\x88"  # :status 200, from the static table
-_HEAD = _OK + literal_header(b"content-type", b"application/grpc")
-_DONE = literal_header(b"grpc-status", b"0")
+_STATUS_200 = b"\x88"  # :status 200, from the static table
+_HEADERS = _STATUS_200 + literal_header(b"content-type", b"application/grpc")
+_TRAILERS_OK = literal_header(b"grpc-status", b"0")
 _NOT_GRPC = b"\x08\x03415" + literal_header(b"content-type", b"text/plain")
 
 
 class Status(IntEnum):
-    """Codes that a call ends with."""
+    """Status codes of gRPC."""
 
     OK = 0
     CANCELLED = 1
@@ -53,238 +70,222 @@ class Status(IntEnum):
 
 
 class CallHeaders(NamedTuple):
-    """What headers say of a call."""
+    """The headers of a call."""
 
     path: str
     is_grpc: bool
     timeout_ns: int | None
     encoding: str
     authorization: str
-    wrong: str = ""
+    error: str = ""  # why the headers are invalid
 
 
 def parse_call_headers(headers: Sequence[Header]) -> CallHeaders:
-    """Read the headers of a call."""
-    found = {bytes(name): bytes(value) for name, value in headers}
+    """Parse the headers of a call."""
+    values = {bytes(name): bytes(value) for name, value in headers}
 
     def text(name: bytes) -> str:
-        return found.get(name, b"").decode("latin-1")
+        return values.get(name, b"").decode("latin-1")
 
-    timeout, wrong = None, ""
-    if b"grpc-timeout" in found:
-        timeout = _timeout_ns(text(b"grpc-timeout"))
-        wrong = "" if timeout is not None else f"the header grpc-timeout is {text(b'grpc-timeout')[:40]!r}"
+    timeout_ns, error = None, ""
+    if b"grpc-timeout" in values:
+        timeout = text(b"grpc-timeout")
+        digits, unit = timeout[:-1], timeout[-1:]
+        is_number = digits.isascii() and digits.isdigit() and len(digits) <= _MAX_TIMEOUT_DIGITS
+        if is_number and unit in _TIMEOUT_UNITS_NS:
+            timeout_ns = int(digits) * _TIMEOUT_UNITS_NS[unit]
+        else:
+            error = f"the header grpc-timeout is {timeout[:40]!r}; expected up to 8 digits and a unit"
     is_grpc = text(b"content-type").startswith("application/grpc") and text(b":method") == "POST"
-    return CallHeaders(
-        text(b":path"), is_grpc, timeout, text(b"grpc-encoding") or "identity", text(b"authorization"), wrong
-    )
-
-
-def _timeout_ns(text: str) -> int | None:
-    digits, unit = text[:-1], text[-1:]
-    known = unit in _UNITS and digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MOST
-    return int(digits) * _UNITS[unit] if known else None
+    encoding = text(b"grpc-encoding") or "identity"
+    return CallHeaders(text(b":path"), is_grpc, timeout_ns, encoding, text(b"authorization"), error)
 
 
 @dataclass(frozen=True)
 class Method:
-    """What answers a method: `message` is called with every message, `half_closed` when no more will come."""
+    """The handlers of a method: `on_message` for each message, `on_half_close` when the client has sent its last."""
 
-    message: Callable[[ServerCall, Buffer], None]
-    half_closed: Callable[[ServerCall], None] | None = None  # None: one message, and it is answered with one
+    on_message: Callable[[ServerCall, Buffer], None]
+    on_half_close: Callable[[ServerCall], None] | None = None  # None for a unary method
 
     @property
-    def streams(self) -> bool:
-        """Tell whether there may be any number of messages in either direction."""
-        return self.half_closed is not None
+    def is_streaming(self) -> bool:
+        """Whether either side may send any number of messages."""
+        return self.on_half_close is not None
 
 
 @dataclass(frozen=True)
 class GrpcConfig:
-    """What calls have to keep to."""
+    """The methods of a server, and the limits of its calls."""
 
     methods: Mapping[str, Method]
-    message_bytes_most: int
-    admit: Callable[[CallHeaders], str | None] = lambda _: None  # why a call is not let in
-    reserve: Callable[[int], bool] = lambda _: True  # takes memory for a message, or tells that there is none
+    max_message_bytes: int
+    authorize: Callable[[CallHeaders], str | None] = lambda _: None  # returns why a call is rejected
+    reserve: Callable[[int], bool] = lambda _: True  # reserves memory for a message if there is enough
     release: Callable[[int], None] = lambda _: None
 
 
 class ServerCall(MessageStream):
-    """A call that came in. It is answered by `answer`, or by any number of `send` and `finish`, or ended by `fail`."""
+    """A call from a client. End it with `respond`, with any number of `send_message` and `finish`, or with `fail`."""
 
     __slots__ = (
-        "_answering",
-        "_asked",
+        "_headers",
         "_method",
+        "_request",
         "_reserved",
-        "_waiting",
+        "_responding",
         "cancelled",
+        "config",
         "deadline_ns",
-        "open_answers",
-        "rules",
+        "open_responses",
     )
 
-    def __init__(self, connection: Http2Sender, stream_id: int, rules: GrpcConfig) -> None:
-        """Begin a call."""
+    def __init__(self, connection: Http2Sender, stream_id: int, config: GrpcConfig) -> None:
+        """Open a call."""
         super().__init__(connection, stream_id)
-        self.rules = rules
+        self.config = config
         self.deadline_ns: int | None = None  # on the monotonic clock
         self.cancelled = False
-        self.open_answers = 0  # for whoever answers a stream
-        self._asked: CallHeaders | None = None
+        self.open_responses = 0  # for the handlers of streaming methods
+        self._headers: CallHeaders | None = None
         self._method: Method | None = None
         self._reserved = 0
-        self._waiting: Buffer | None = None  # the one message of a call that has only one
-        self._answering = False
+        self._request: Buffer | None = None  # the message of a unary call
+        self._responding = False
 
-    # what comes in
+    # receiving
 
     def on_headers(self, headers: CallHeaders) -> None:
-        """Look up the method."""
-        if self._asked is not None:
-            return  # trailers of the one who asks: there is nothing in them
-        self._asked = headers
+        """Authorize the call and look up its method."""
+        if self._headers is not None:
+            return  # a client's trailers carry nothing
+        self._headers = headers
         if not headers.is_grpc:
             self.connection.send_headers(self, _NOT_GRPC, ends=True)
             return
-        why_not = headers.wrong or self.rules.admit(headers)
-        if why_not:
-            self.fail(Status.INVALID_ARGUMENT if headers.wrong else Status.UNAUTHENTICATED, why_not)
+        reason = headers.error or self.config.authorize(headers)
+        if reason:
+            self.fail(Status.INVALID_ARGUMENT if headers.error else Status.UNAUTHENTICATED, reason)
             return
-        self._method = self.rules.methods.get(headers.path)
+        self._method = self.config.methods.get(headers.path)
         if self._method is None:
             self.fail(Status.UNIMPLEMENTED, f"there is no method {headers.path[:200]}")
         elif headers.timeout_ns is not None:
             self.deadline_ns = monotonic_ns() + headers.timeout_ns
 
-    def admit(self, size: int) -> bool:
-        """Take memory for a message, or end the call."""
-        if size > self.rules.message_bytes_most:
+    def accept_message(self, size: int) -> bool:
+        """Reserve memory for a message, or fail the call."""
+        limit = self.config.max_message_bytes
+        if size > limit:
             self.fail(
                 Status.RESOURCE_EXHAUSTED,
-                f"the message has {size} bytes; this server takes {self.rules.message_bytes_most} at most",
+                f"the message has {size} bytes; this server accepts at most {limit}",
             )
-        elif not self.rules.reserve(size):
-            self.fail(
-                Status.RESOURCE_EXHAUSTED, "too many bytes of requests are in the server; try again later"
-            )
+        elif not self.config.reserve(size):
+            self.fail(Status.RESOURCE_EXHAUSTED, "the server's memory for requests is full; try again later")
         else:
             self._reserved += size
             return True
         return False
 
-    def on_message(self, message: Buffer, packed: bool) -> None:
-        """Keep the one message of a call until the end; those of a stream are answered as they come."""
-        found = self._unpacked(message) if packed else message
+    def on_message(self, message: Buffer, compressed: bool) -> None:
+        """Keep the message of a unary call until the client has finished; pass those of a stream on at once."""
+        content = self._decompress(message) if compressed else message
         method = self._method
-        if found is None or method is None:
+        if content is None or method is None:
             return
-        if method.streams:
-            method.message(self, found)
-        elif self._waiting is not None:
-            self.fail(Status.INVALID_ARGUMENT, "this method takes one message, and more came")
+        if method.is_streaming:
+            method.on_message(self, content)
+        elif self._request is not None:
+            self.fail(Status.INVALID_ARGUMENT, "this method takes one message, but the client sent more")
         else:
-            self._waiting = found
+            self._request = content
 
-    def _unpacked(self, message: Buffer) -> bytes | None:
-        """Return a message that was compressed, or end the call."""
-        encoding = self._asked.encoding if self._asked else ""
+    def _decompress(self, message: Buffer) -> bytes | None:
+        """Return the decompressed message, or fail the call."""
+        encoding = self._headers.encoding if self._headers else ""
         if encoding not in {"gzip", "deflate"}:
             self.fail(
                 Status.UNIMPLEMENTED,
-                f"messages compressed as {encoding[:40]!r} are not understood; gzip and deflate are",
+                f"the message encoding {encoding[:40]!r} is not supported; use gzip or deflate",
             )
             return None
-        most = self.rules.message_bytes_most
+        limit = self.config.max_message_bytes
         try:
-            found = unpacked(message, encoding, most)
+            content = decompress_message(message, encoding, limit)
         except zlib.error as error:
-            self.fail(Status.INVALID_ARGUMENT, f"the message is no {encoding}: {error}")
+            self.fail(Status.INVALID_ARGUMENT, f"the message is not valid {encoding}: {error}")
             return None
-        if found is None:
+        if content is None:
             self.fail(
                 Status.RESOURCE_EXHAUSTED,
-                f"the message is cut short, or more than {most} bytes when unpacked",
+                f"the message is truncated, or larger than {limit} bytes when decompressed",
             )
-        return found
+        return content
 
     def on_end(self) -> None:
-        """Answer, now that all is there."""
+        """Run the handler: the client has sent everything."""
         method = self._method
         if self.closed or method is None:
             return
-        if self.is_cut_short:
-            self.fail(Status.INVALID_ARGUMENT, "the call ended in the midst of a message")
-        elif method.half_closed is not None:
-            method.half_closed(self)
-        elif self._waiting is None:
+        if self.is_truncated:
+            self.fail(Status.INVALID_ARGUMENT, "the call ended in the middle of a message")
+        elif method.on_half_close is not None:
+            method.on_half_close(self)
+        elif self._request is None:
             self.fail(Status.INVALID_ARGUMENT, "the call ended without a message")
         else:
-            message, self._waiting = self._waiting, None
-            method.message(self, message)
+            message, self._request = self._request, None
+            method.on_message(self, message)
 
     def on_reset(self, code: int) -> None:
-        """Notice that nobody waits for the answer any more."""
+        """Mark the call as cancelled."""
         del code
         self.cancelled = True
         self._release()
 
     def _release(self) -> None:
-        self.let_go()
-        self._waiting = None
+        self.discard_partial()
+        self._request = None
         if self._reserved:
-            self.rules.release(self._reserved)
+            self.config.release(self._reserved)
             self._reserved = 0
 
-    # what goes out
+    # responding
 
-    def answer(self, size: int, chunks: Sequence[Buffer]) -> None:
-        """Send the one answer, of so many bytes, and end the call."""
+    def respond(self, size: int, chunks: Sequence[Buffer]) -> None:
+        """Send the only response, whose chunks have `size` bytes in all, and end the call."""
         if self.closed:
             return
         self._release()
-        self.connection.send_whole(self, _HEAD, (message_prefix(size), *chunks), _DONE)
+        self.connection.send_whole(self, _HEADERS, (message_prefix(size), *chunks), _TRAILERS_OK)
 
-    def send(self, size: int, chunks: Sequence[Buffer]) -> None:
-        """Send one of several answers."""
+    def send_message(self, size: int, chunks: Sequence[Buffer]) -> None:
+        """Send one of several responses."""
         if self.closed:
             return
-        if not self._answering:
-            self._answering = True
-            self.connection.send_headers(self, _HEAD)
+        if not self._responding:
+            self._responding = True
+            self.connection.send_headers(self, _HEADERS)
         self.connection.send_data(self, (message_prefix(size), *chunks))
 
     def finish(self) -> None:
-        """End a call that had several answers."""
+        """End a call with several responses."""
         if self.closed:
             return
         self._release()
-        if not self._answering:
-            self._answering = True
-            self.connection.send_headers(self, _HEAD)
-        self.connection.send_headers(self, _DONE, ends=True)
+        if not self._responding:
+            self._responding = True
+            self.connection.send_headers(self, _HEADERS)
+        self.connection.send_headers(self, _TRAILERS_OK, ends=True)
 
-    def fail(self, status: Status, told: str) -> None:
+    def fail(self, status: Status, message: str) -> None:
         """End the call with an error."""
         if self.closed:
             return
         self._release()
-        trailers = [
-            (b"grpc-status", b"%d" % status),
-            (b"grpc-message", quote(told[:1000], safe=" !#$&'()*+,/:;=?@[]").encode()),
-        ]
-        block = b"".join(_long_literal(name, value) for name, value in trailers)
-        self.connection.send_headers(self, block if self._answering else _HEAD + block, ends=True)
-
-
-def _long_literal(name: bytes, value: bytes) -> bytes:
-    size = len(value)
-    if size < 127:
-        return literal_header(name, value)
-    rest, encoded = size - 127, bytearray(b"\x7f")
-    while rest >= 128:
-        encoded.append(rest & 127 | 128)
-        rest >>= 7
-    encoded.append(rest)
-    return b"\x00" + bytes([len(name)]) + name + bytes(encoded) + value
+        trailers = literal_header(b"grpc-status", b"%d" % status)
+        trailers += literal_header(
+            b"grpc-message", quote(message[:1000], safe=" !#$&'()*+,/:;=?@[]").encode()
+        )
+        self.connection.send_headers(self, trailers if self._responding else _HEADERS + trailers, ends=True)

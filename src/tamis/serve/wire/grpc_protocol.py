@@ -1,4 +1,4 @@
-"""Connections that come in, on asyncio's sockets."""
+"""A gRPC server's connections on asyncio's sockets."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from tamis.serve.wire.http2 import Http2Connection
 
 
 class GrpcProtocol(asyncio.BufferedProtocol):
-    """One connection of gRPC."""
+    """One connection; it is in `connections` while it is open."""
 
-    def __init__(self, rules: GrpcConfig, connections: set[GrpcProtocol]) -> None:
-        """Prepare."""
-        self._rules, self._connections = rules, connections
+    def __init__(self, config: GrpcConfig, connections: set[GrpcProtocol]) -> None:
+        """Wait for the transport."""
+        self._config, self._connections = config, connections
         self._transport: Any = None
         self.connection: Http2Connection | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet."""
+        """Send the settings."""
         self._transport = transport
-        rules = self._rules
+        config = self._config
         self.connection = Http2Connection(
             self._send,
-            lambda connection, stream: ServerCall(connection, stream, rules),
+            lambda connection, stream: ServerCall(connection, stream, config),
             parse_headers=parse_call_headers,
         )
         self._connections.add(self)
@@ -40,48 +40,48 @@ class GrpcProtocol(asyncio.BufferedProtocol):
             self._transport.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where the next bytes belong."""
+        """Return the memory for the next bytes."""
         del sizehint
-        assert self.connection is not None  # noqa: S101 - it was made
+        assert self.connection is not None  # noqa: S101 - set by `connection_made`
         return self.connection.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Work on what came."""
-        assert self.connection is not None  # noqa: S101 - it was made
+        """Handle received bytes."""
+        assert self.connection is not None  # noqa: S101 - set by `connection_made`
         if self.connection.closed:
             return
         self.connection.buffer_updated(nbytes)
 
     def eof_received(self) -> bool:
-        """Close when the peer does."""
+        """Close when the client does."""
         return False
 
     def pause_writing(self) -> None:
-        """Read no more from a peer that does not read."""
+        """Stop reading from a client that does not read its responses."""
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Read again."""
         self._transport.resume_reading()
 
     @property
-    def under_way(self) -> int:
-        """Return how many calls are not answered yet, and whether an answer is not sent yet."""
+    def in_flight(self) -> int:
+        """Number of open calls, plus one while response bytes wait for the socket."""
         if self.connection is None:
             return 0
         return len(self.connection.streams) + bool(self._transport.get_write_buffer_size())
 
     def close(self) -> None:
-        """Cut the connection."""
+        """Close the connection at once."""
         self._transport.abort()
 
-    def leave(self) -> None:
-        """Take nothing new; what runs is finished, and then the connection is closed."""
+    def go_away(self) -> None:
+        """Accept no new calls; open calls are finished."""
         if self.connection is not None and not self.connection.closed:
-            self.connection.leave()
+            self.connection.go_away()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Cancel the open calls."""
         del exc
         self._connections.discard(self)
         if self.connection is not None:

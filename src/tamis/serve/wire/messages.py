@@ -1,4 +1,4 @@
-"""gRPC's messages in the data of a stream: each is its size, in five bytes with a flag, and its bytes."""
+"""gRPC messages in the data of an HTTP/2 stream: a compression flag, the size in four bytes, then the message."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ PREFIX_BYTES = 5
 
 
 class MessageStream(Stream):
-    """A stream that is cut into messages; each is assembled where its bytes come in."""
+    """A stream that splits its data into messages; a large message is received straight into its own memory."""
 
-    __slots__ = ("_filled", "_message", "_packed", "_prefix")
+    __slots__ = ("_compressed", "_filled", "_message", "_prefix")
 
     def __init__(self, connection: Http2Sender, stream_id: int) -> None:
-        """Begin with nothing."""
+        """Start without a partial message."""
         super().__init__(connection, stream_id)
         self._prefix = b""
         self._message: bytearray | None = None
         self._filled = 0
-        self._packed = False  # the message is compressed
+        self._compressed = False
 
-    def admit(self, size: int) -> bool:
-        """Tell whether a message of a size is taken; where it is not, the stream has been ended."""
+    def accept_message(self, size: int) -> bool:
+        """Return whether to receive a message of this size; where not, the override has ended the stream."""
         del size
         return True
 
-    def on_message(self, message: Buffer, packed: bool) -> None:
-        """Take a message."""
+    def on_message(self, message: Buffer, compressed: bool) -> None:
+        """Handle a complete message."""
 
     @property
-    def is_cut_short(self) -> bool:
-        """Tell whether a message has begun and not ended."""
+    def is_truncated(self) -> bool:
+        """Whether a message has begun and is not complete."""
         return self._message is not None or bool(self._prefix)
 
     def on_data(self, data: memoryview) -> None:
-        """Take a piece of the messages."""
+        """Split data into messages."""
         size = len(data) - PREFIX_BYTES
         if (
             self._message is None
@@ -45,7 +45,7 @@ class MessageStream(Stream):
             and size >= 0
             and size == int.from_bytes(data[1:PREFIX_BYTES], "big")
         ):
-            if self.admit(size):  # one whole message, as most are
+            if self.accept_message(size):  # exactly one message, the usual case
                 self.on_message(bytes(data[PREFIX_BYTES:]), bool(data[0]))
             return
         while len(data) and not self.closed:
@@ -53,7 +53,7 @@ class MessageStream(Stream):
                 size = min(len(data), len(self._message) - self._filled)
                 self._message[self._filled : self._filled + size] = data[:size]
                 data = data[size:]
-                self.filled(size)
+                self.direct_filled(size)
                 continue
             if not self._prefix and len(data) >= PREFIX_BYTES:
                 prefix, rest = data[:PREFIX_BYTES], data[PREFIX_BYTES:]
@@ -65,44 +65,44 @@ class MessageStream(Stream):
                     return
             data = self._begin_message(prefix[0], int.from_bytes(prefix[1:], "big"), rest)
 
-    def _begin_message(self, packed: int, size: int, rest: memoryview) -> memoryview:
-        """Begin a message; return what lies behind it."""
+    def _begin_message(self, compressed: int, size: int, rest: memoryview) -> memoryview:
+        """Start a message; return the data that follow it."""
         self._prefix = b""
-        if not self.admit(size):
+        if not self.accept_message(size):
             return rest
-        self._packed = bool(packed)
+        self._compressed = bool(compressed)
         if len(rest) >= size:
-            self.on_message(bytes(rest[:size]), self._packed)
+            self.on_message(bytes(rest[:size]), self._compressed)
             return rest[size:]
         self._message, self._filled = bytearray(size), 0
         return rest
 
-    def room(self, size: int) -> memoryview | None:
-        """Return where the rest of the message is to be."""
+    def direct_buffer(self, size: int) -> memoryview | None:
+        """Return the memory for the rest of the partial message, or None where no message has begun."""
         if self._message is None:
             return None
         return memoryview(self._message)[self._filled : self._filled + size]
 
-    def filled(self, size: int) -> None:
-        """Notice that more of the message is there."""
+    def direct_filled(self, size: int) -> None:
+        """Count bytes that were received into the partial message; handle it when it is complete."""
         self._filled += size
         message = self._message
         if message is not None and self._filled == len(message):
             self._message = None
-            self.on_message(message, self._packed)
+            self.on_message(message, self._compressed)
 
-    def let_go(self) -> None:
-        """Forget what came so far."""
+    def discard_partial(self) -> None:
+        """Drop the partial message."""
         self._message, self._prefix = None, b""
 
 
-def unpacked(message: Buffer, encoding: str, most: int) -> bytes | None:
-    """Return a message that was compressed as gzip or deflate, or None where it is more than it may be, or cut short."""
+def decompress_message(message: Buffer, encoding: str, max_bytes: int) -> bytes | None:
+    """Decompress a gzip or deflate message; return None if it is truncated or larger than `max_bytes`."""
     inflate = zlib.decompressobj(zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
-    found = inflate.decompress(message, most)
-    return found if inflate.eof and not inflate.unconsumed_tail else None
+    result = inflate.decompress(message, max_bytes)
+    return result if inflate.eof and not inflate.unconsumed_tail else None
 
 
 def message_prefix(size: int) -> bytes:
-    """Return what stands before a message."""
+    """Return the prefix of an uncompressed message."""
     return b"\0" + size.to_bytes(4, "big")
