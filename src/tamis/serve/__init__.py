@@ -2,7 +2,7 @@
 
 from tamis._base import require as _require
 
-# its libraries come together: who has this one has them all, and who has not is told at once how to get them
-_require("hpack", extra="serve", purpose="serving models and asking servers (the engine remote)")
+# the extra installs all its libraries: if this one is missing, fail at once with the install command
+_require("hpack", extra="serve", purpose="serving models and using servers (the engine remote)")
 
 __all__: list[str] = []

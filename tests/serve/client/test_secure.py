@@ -1,4 +1,4 @@
-"""A server that wants TLS, certificates of clients and tokens, and our own client at it."""
+"""A server that requires TLS, client certificates and tokens, and our client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKEN = "a-token-of-enough-characters"  # noqa: S105 - of a test
 
 @pytest.fixture(scope="module")
 def served(papers, start_for_all, tmp_path_factory):
-    """Start a server that lets in who shows a certificate and a token."""
+    """Start a server that requires a client certificate and a token."""
     tokens = tmp_path_factory.mktemp("tokens") / "tokens"
     tokens.write_text(f"{TOKEN}\n")
     tokens.chmod(0o600)
@@ -30,56 +30,56 @@ def served(papers, start_for_all, tmp_path_factory):
     )  # fmt: skip
 
 
-def at(served, papers, **changes):
-    shown = {
+def remote_with(served, papers, **changes):
+    credentials = {
         "ca": str(papers / "authority.pem"),
         "certificate": str(papers / "client.pem"),
         "key": str(papers / "client.key"),
         "token": TOKEN,
     }
-    return Remote((f"grpcs://{served.grpc}",), timeout_s=10.0, **(shown | changes))
+    return Remote((f"grpcs://{served.grpc}",), timeout_s=10.0, **(credentials | changes))
 
 
-def ask(remote):
-    """Return how far the server's answers are off, in units of the tolerance."""
+def largest_difference(remote):
+    """Return the largest difference to the golden outputs, in units of the tolerance."""
     golden = Bundle.open("facile").golden
     with tamis.open("facile", "remote", remote=remote) as session:
-        off = np.abs(session(golden.inputs["channels"]) - golden.outputs["energy"])
-    return float((off / (3e-3 + 1e-3 * np.abs(golden.outputs["energy"]))).max())
+        difference = np.abs(session(golden.inputs["channels"]) - golden.outputs["energy"])
+    return float((difference / (3e-3 + 1e-3 * np.abs(golden.outputs["energy"]))).max())
 
 
-def test_our_client_comes_in_with_its_certificate_and_its_token(served, papers, monkeypatch):
-    assert ask(at(served, papers)) < 1
+def test_client_with_certificate_and_token_is_accepted(served, papers, monkeypatch):
+    assert largest_difference(remote_with(served, papers)) < 1
     monkeypatch.setenv("TAMIS_TOKEN", TOKEN)
-    assert ask(at(served, papers, token=None)) < 1
+    assert largest_difference(remote_with(served, papers, token=None)) < 1
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"token": None}, "this server wants a token"),
         ({"token": "another-token-that-is-long"}, "the token is not known"),
         ({"ca": None}, "certificate verify failed"),
-        ({"certificate": None, "key": None}, "(?i)certificate.required|connection is gone"),
+        ({"certificate": None, "key": None}, "(?i)certificate.required|connection was lost"),
     ],
 )
-def test_who_lacks_one_of_them_stays_outside_and_is_told_why(served, papers, changes, told):
-    with pytest.raises(ModelError, match=told):
-        ask(at(served, papers, **changes))
+def test_client_without_one_of_them_is_rejected_with_the_reason(served, papers, changes, message):
+    with pytest.raises(ModelError, match=message):
+        largest_difference(remote_with(served, papers, **changes))
 
 
-def test_papers_that_are_none_are_refused_at_once(served, papers):
-    for changes, told in (
+def test_invalid_credential_files_are_rejected_at_once(served, papers):
+    for changes, message in (
         ({"ca": str(papers / "nonsense.pem")}, "the CA .* holds no certificate"),
         ({"key": str(papers / "stranger.key")}, "does not belong to the certificate"),
         ({"key": None}, "go together"),
         ({"ca": str(papers / "absent.pem")}, "the CA .*absent.pem cannot be read"),
     ):
-        with pytest.raises(UsageError, match=told):
-            ask(at(served, papers, **changes))
+        with pytest.raises(UsageError, match=message):
+            largest_difference(remote_with(served, papers, **changes))
 
 
-def test_a_client_that_would_rather_speak_http_2_gets_http_1(served, papers):
+def test_https_client_that_prefers_http_2_gets_http_1(served, papers):
     context = ssl.create_default_context(cafile=papers / "authority.pem")
     context.set_alpn_protocols(["h2", "http/1.1"])
     context.load_cert_chain(papers / "client.pem", papers / "client.key")
@@ -92,13 +92,13 @@ def test_a_client_that_would_rather_speak_http_2_gets_http_1(served, papers):
     connection.close()
 
 
-def test_the_server_tells_its_addresses_as_they_are(served):
+def test_printed_addresses_have_the_secure_schemes(served):
     assert any(line.startswith("grpc: grpcs://127.0.0.1:") for line in served.told)
     assert any(line.startswith("http: https://127.0.0.1:") for line in served.told)
 
 
-def test_loads_are_sent_through_tls(served, papers):
-    given = [
+def test_load_command_uses_tls(served, papers):
+    arguments = [
         "load",
         f"grpcs://{served.grpc}",
         "facile",
@@ -109,7 +109,7 @@ def test_loads_are_sent_through_tls(served, papers):
         "--warm-up",
         "0.1",
     ]
-    papers_given = [
+    credentials = [
         "--ca",
         papers / "authority.pem",
         "--certificate",
@@ -117,6 +117,6 @@ def test_loads_are_sent_through_tls(served, papers):
         "--key",
         papers / "client.key",
     ]
-    done = CliRunner().invoke(app, [*given, *map(str, papers_given), "--json"], env={"TAMIS_TOKEN": TOKEN})
+    done = CliRunner().invoke(app, [*arguments, *map(str, credentials), "--json"], env={"TAMIS_TOKEN": TOKEN})
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["points"][0]["requests"] > 0

@@ -166,10 +166,10 @@ def given(**changed):
     ("asked", "told"),
     [
         ({}, "lacks 'inputs'"),
-        ({"inputs": {}}, "the request.inputs has to be a list"),
-        ({"inputs": [1]}, r"inputs\[0\] has to be an object"),
+        ({"inputs": {}}, "the request.inputs must be a list"),
+        ({"inputs": [1]}, r"inputs\[0\] must be an object"),
         ({"inputs": []}, "lacks the input 'x'"),
-        ({**given(), "id": 5}, "the request.id has to be a string"),
+        ({**given(), "id": 5}, "the request.id must be a string"),
         ({**given(), "parameters": {"a": []}}, "the request.parameters.a is"),
         ({**given(), "outputs": [{}]}, r"outputs\[0\] lacks 'name'"),
         ({**given(), "outputs": [{"name": "z"}]}, "no output 'z'"),
@@ -187,7 +187,7 @@ def given(**changed):
         (given(data=None), "has neither data"),
         (given(parameters={"binary_data_size": 4}), "more than one place"),
         (given(parameters={"shared_memory_region": "a"}), "more than one place"),
-        ({"inputs": given()["inputs"] * 2}, "came twice"),
+        ({"inputs": given()["inputs"] * 2}, "have the same name"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(served, asked, told):
@@ -203,7 +203,7 @@ def test_what_is_wrong_is_named_with_its_place(served, asked, told):
         ("9999", "9999; the body has"),
         ("-1", "has to be a number"),
         ("1e3", "has to be a number"),
-        ("5", "no JSON"),
+        ("5", "not valid JSON"),
     ],
 )
 def test_a_length_that_lies_is_refused(served, head, told):

@@ -10,7 +10,7 @@ from tamis.serve.models.model import ModelSpec
 from tamis.serve.models.tickets import Ticket
 from tamis.serve.protocol.messages import Fault, Refusal
 
-WAITING_MOST = 4096  # requests of one priority, where the model's configuration sets no limit
+MAX_WAITING = 4096  # requests of one priority, where the model's configuration sets no limit
 _UNBATCHED = Batching()
 
 
@@ -27,7 +27,7 @@ class RequestQueue:
         self._copying_counts = not (
             self.batching.delay_ns or self.batching.preserve_order or self.batching.preferred
         )
-        self._limits = [policy.max_requests or WAITING_MOST for policy in self.batching.priorities]
+        self._limits = [policy.max_requests or MAX_WAITING for policy in self.batching.priorities]
         self._fresh: list[deque[Ticket]] = [deque() for _ in self.batching.priorities]
         self._late: list[deque[Ticket]] = [deque() for _ in self.batching.priorities]
         self._retries: deque[Ticket] = deque()  # of a batch that failed: each runs alone now
