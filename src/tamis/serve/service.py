@@ -84,7 +84,7 @@ class Service:
     def infer(self, asking: InferRequest) -> None:
         """Take a request; raise Refusal where it is refused at once."""
         loaded = self.find(asking.model, asking.version)
-        loaded.model.spec.chosen(asking.outputs)
+        loaded.model.spec.output_indices(asking.outputs)
         loaded.scheduler.submit(asking)
 
     def note_refused(self, request_id: str, refusal: Refusal) -> None:

@@ -16,7 +16,7 @@ from tamis._base import Known, UsageError
 from tamis.bundle import Signature
 from tamis.serve.client.channel import CallError, Channel
 from tamis.serve.protocol.infer import ID, RAW_INPUT, RAW_OUTPUT, field_head, split_message
-from tamis.serve.protocol.tensors import datatype_of, dtype_of, elements, from_raw, to_raw
+from tamis.serve.protocol.tensors import datatype_of, dtype_of, element_count, from_raw, to_raw
 from tamis.serve.wire.frames import Chunk
 from tamis.serve.wire.grpc import Status
 
@@ -38,7 +38,7 @@ class ResponseOutput(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Return its size in bytes; not for strings."""
-        return elements(self.shape, f"the output {self.name!r}") * self.dtype.itemsize
+        return element_count(self.shape, f"the output {self.name!r}") * self.dtype.itemsize
 
 
 class Codec:

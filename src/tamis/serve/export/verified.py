@@ -16,6 +16,6 @@ def verify_export(bundle: Bundle, exported: Path) -> None:
     """Serve an exported model with NVIDIA Triton; raise TamisError if it does not reproduce the golden outputs."""
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         (Path(folder) / exported.name).symlink_to(exported.absolute(), target_is_directory=True)
-        with triton_server(Path(folder)) as place:
-            options = Options(remote=Remote((place.grpc,), timeout_s=EXPORT_TIMEOUT_S))
+        with triton_server(Path(folder)) as address:
+            options = Options(remote=Remote((address.grpc,), timeout_s=EXPORT_TIMEOUT_S))
             Session(bundle, find_engine("remote"), options).close()

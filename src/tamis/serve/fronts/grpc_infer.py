@@ -46,7 +46,7 @@ class _GrpcTicket(Ticket):
     def answer(self, outputs: Sequence[np.ndarray]) -> None:
         """Answer."""
         spec, plan = self.plan.scheduler.spec, self.plan
-        found = [outputs[i] for i in plan.prepared.chosen]
+        found = [outputs[i] for i in plan.prepared.output_indices]
         self.call.answer(
             *self.answers.write_plain(spec.name, spec.version, plan.outputs, found, self.request_id)
         )

@@ -140,7 +140,7 @@ class _LocalTicket(Ticket):
 
     def answer(self, outputs: Sequence[np.ndarray]) -> None:
         """Lay the answer behind the request."""
-        self.connection.answer(self.known, [outputs[i] for i in self.prepared.chosen])
+        self.connection.answer(self.known, [outputs[i] for i in self.prepared.output_indices])
 
     def refuse(self, refusal: Refusal) -> None:
         """Tell why not."""

@@ -52,15 +52,15 @@ def read_config(path: Path) -> Any:
     return parse_config(text, str(path))
 
 
-def parse_config(text: str, place: str) -> Any:
-    """Parse a configuration; `place` is its location, for errors."""
+def parse_config(text: str, location: str) -> Any:
+    """Parse a configuration; `location` is its location, for errors."""
     config = pb.ModelConfig()
     try:
         text_format.Parse(text, config)
     except (text_format.ParseError, RecursionError) as error:
-        raise ModelError(f"{place}: {_parse_message(error)}") from error
+        raise ModelError(f"{location}: {_parse_message(error)}") from error
     for message in _unsupported(config):
-        raise ModelError(f"{place}: {message}")
+        raise ModelError(f"{location}: {message}")
     return config
 
 
@@ -152,7 +152,7 @@ def _unsupported_backend(config: Any) -> Iterator[str]:
         yield f"field platform: {config.platform!r} does not match the backend {config.backend!r}; remove one of them"
 
 
-def checksums(config: Any, place: str) -> dict[str, str]:
+def checksums(config: Any, location: str) -> dict[str, str]:
     """Return the expected MD5 of files, by path in the model's folder, from the parameters of Triton's checksum agent."""
     sums = {}
     for agent in config.model_repository_agents.agents:
@@ -160,7 +160,7 @@ def checksums(config: Any, place: str) -> dict[str, str]:
             algorithm, _, name = key.partition(":")
             if algorithm != "MD5" or not name:
                 raise ModelError(
-                    f"{place}: field model_repository_agents: {key!r} must have the form MD5:1/model.onnx"
+                    f"{location}: field model_repository_agents: {key!r} must have the form MD5:1/model.onnx"
                 )
             sums[name] = value.strip().lower()
     return sums
@@ -184,7 +184,7 @@ def without_effect(config: Any) -> list[str]:
     return notes
 
 
-def backend_of(config: Any, version_folder: Path | None, place: str) -> str:
+def backend_of(config: Any, version_folder: Path | None, location: str) -> str:
     """Return the backend of a model: the configured one, or that of the file name."""
     if config.backend:
         return BACKENDS[config.backend]
@@ -197,6 +197,6 @@ def backend_of(config: Any, version_folder: Path | None, place: str) -> str:
             return backend
     names = [named] if named else list(FILES.values())
     raise ModelError(
-        f"{place}: field backend is missing, and no version has a file {' or '.join(names)}; "
+        f"{location}: field backend is missing, and no version has a file {' or '.join(names)}; "
         'write backend: "onnxruntime" or "pytorch"'
     )

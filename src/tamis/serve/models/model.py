@@ -107,7 +107,7 @@ class ModelSpec:
             f"the input {spec.name!r} of {self.name!r} has the shape {expected}; the request has {list(array.shape)}",
         )
 
-    def chosen(self, requested: Sequence[RequestedOutput]) -> tuple[int, ...]:
+    def output_indices(self, requested: Sequence[RequestedOutput]) -> tuple[int, ...]:
         """Return the indices of the requested outputs; all of them if none is named."""
         if not requested:
             return tuple(range(len(self.outputs)))

@@ -45,33 +45,33 @@ class GraphTensor:
 
 
 def graph_tensors(
-    model: onnx.ModelProto, place: str
+    model: onnx.ModelProto, location: str
 ) -> tuple[list[GraphTensor], list[GraphTensor], set[str]]:
     """Return the inputs and outputs of a graph, and the names of inputs that have a default."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return (
-        [_graph_tensor(value, place) for value in model.graph.input],
-        [_graph_tensor(value, place) for value in model.graph.output],
+        [_graph_tensor(value, location) for value in model.graph.input],
+        [_graph_tensor(value, location) for value in model.graph.output],
         {value.name for value in model.graph.input if value.name in weights},
     )
 
 
-def _graph_tensor(value: onnx.ValueInfoProto, place: str) -> GraphTensor:
+def _graph_tensor(value: onnx.ValueInfoProto, location: str) -> GraphTensor:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise ModelError(
-            f"{place}: {value.name!r} is a {(kind or 'value without a type').replace('_type', '')}, not a tensor; "
+            f"{location}: {value.name!r} is a {(kind or 'value without a type').replace('_type', '')}, not a tensor; "
             "export the model with plain tensors (scikit-learn: zipmap=False)"
         )
     tensor = value.type.tensor_type
     if tensor.elem_type == TensorProto.BFLOAT16:
         raise ModelError(
-            f"{place}: {value.name!r} is BF16, which ONNX Runtime does not return on the CPU: export it as FP32"
+            f"{location}: {value.name!r} is BF16, which ONNX Runtime does not return on the CPU: export it as FP32"
         )
     try:
         datatype = datatype_of(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     except KeyError:
-        raise ModelError(f"{place}: {value.name!r} has no type; export the model again") from None
+        raise ModelError(f"{location}: {value.name!r} has no type; export the model again") from None
     if not tensor.HasField("shape"):
         return GraphTensor(value.name, datatype, None)
     dims = tensor.shape.dim
@@ -144,11 +144,11 @@ def match_graph(configured: ResolvedConfig, model: onnx.ModelProto, path: Path) 
             if spec.name not in known:
                 hint = did_you_mean(spec.name, list(known))
                 raise ModelError(
-                    f"{configured.place}: {path.name} has no {kind} {spec.name!r}; {hint}".rstrip("; ")
+                    f"{configured.location}: {path.name} has no {kind} {spec.name!r}; {hint}".rstrip("; ")
                 )
             if spec.optional and spec.name not in optional:
                 raise ModelError(
-                    f"{configured.place}: input {spec.name!r} is optional, but {path.name} has no default for it: "
+                    f"{configured.location}: input {spec.name!r} is optional, but {path.name} has no default for it: "
                     "remove `optional`"
                 )
         specs[kind] = tuple(
@@ -157,13 +157,13 @@ def match_graph(configured: ResolvedConfig, model: onnx.ModelProto, path: Path) 
     named = {spec.name for spec in configured.inputs}
     if missing := next((one.name for one in inputs if one.name not in named | optional), None):
         raise ModelError(
-            f"{configured.place}: {path.name} also has the input {missing!r}; add it to the configuration"
+            f"{configured.location}: {path.name} also has the input {missing!r}; add it to the configuration"
         )
     return replace(configured, inputs=specs["input"], outputs=specs["output"])
 
 
 def _match_tensor(configured: ResolvedConfig, kind: str, spec: Spec, declared: GraphTensor) -> Spec:
-    where = f"{configured.place}: {kind} {spec.name!r}"
+    where = f"{configured.location}: {kind} {spec.name!r}"
     if spec.datatype != declared.datatype:
         raise ModelError(f"{where} has data_type {spec.datatype}; the graph has {declared.datatype}")
     if declared.shape is None:

@@ -81,17 +81,17 @@ class RequestQueue:
         if not self.count:
             return [], float("inf")
         queue = self._first_queue()
-        taken, until_ns = 1, float("inf")
+        size, until_ns = 1, float("inf")
         if self._merges and queue is not self._retries:
-            taken, until_ns = choose_batch(
+            size, until_ns = choose_batch(
                 _candidates(queue, now_ns),
                 len(queue),
                 now_ns if may_wait else float("inf"),
                 max_rows=self._batch_limit(queue),
                 preferred=self.batching.preferred,
             )
-        self.count -= taken
-        return [queue.popleft() for _ in range(taken)], until_ns
+        self.count -= size
+        return [queue.popleft() for _ in range(size)], until_ns
 
     def _batch_limit(self, queue: deque[Ticket]) -> int:
         """Return the largest number of rows to run together."""

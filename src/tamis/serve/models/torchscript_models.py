@@ -34,11 +34,11 @@ def open_torchscript(configured: ResolvedConfig, version: str, path: Path) -> Mo
     for spec in (*configured.inputs, *configured.outputs):
         if spec.datatype in ("BYTES", "UINT16", "UINT32", "UINT64", "BF16"):
             raise ModelError(
-                f"{configured.place}: {spec.name!r} is {spec.datatype}, which TorchScript models cannot have here"
+                f"{configured.location}: {spec.name!r} is {spec.datatype}, which TorchScript models cannot have here"
             )
         if spec.optional:
             raise ModelError(
-                f"{configured.place}: input {spec.name!r} is optional; TorchScript models need every input"
+                f"{configured.location}: input {spec.name!r} is optional; TorchScript models need every input"
             )
     torch.set_num_threads(configured.threads)  # for the whole process: the last model decides
     try:
@@ -47,33 +47,33 @@ def open_torchscript(configured: ResolvedConfig, version: str, path: Path) -> Mo
     except (*_TORCHSCRIPT_ERRORS, OSError) as error:
         raise refuse("torch", error) from error
     arguments = [argument.name for argument in module.forward.schema.arguments[1:]]
-    order = input_order([spec.name for spec in configured.inputs], arguments, configured.place)
+    order = input_order([spec.name for spec in configured.inputs], arguments, configured.location)
     run = _runner(configured, torch, module, order)
     return make_ready(
         configured, version, [run] * configured.instances, lambda _: "no: TorchScript has no reference"
     )
 
 
-def input_order(names: Sequence[str], arguments: Sequence[str], place: str) -> list[int]:
+def input_order(names: Sequence[str], arguments: Sequence[str], location: str) -> list[int]:
     """Return the index of the input for each argument: by argument names, by `NAME__0`, or in order."""
     if set(names) <= set(arguments):
-        return _in_order([arguments.index(name) for name in names], names, place)
+        return _in_order([arguments.index(name) for name in names], names, location)
     matches = [_INDEXED_NAME.fullmatch(name) for name in names]
     if all(matches):
-        return _in_order([int(match[1]) for match in matches if match], names, place)
+        return _in_order([int(match[1]) for match in matches if match], names, location)
     if any(matches) or any(name in arguments for name in names):
         unknown = next(name for name in names if not _INDEXED_NAME.fullmatch(name) and name not in arguments)
         hint = did_you_mean(unknown, arguments)
         raise ModelError(
-            f"{place}: forward has no argument {unknown!r}; name the inputs as its arguments, or INPUT__0, INPUT__1 ... ({hint})"
+            f"{location}: forward has no argument {unknown!r}; name the inputs as its arguments, or INPUT__0, INPUT__1 ... ({hint})"
         )
     return list(range(len(names)))
 
 
-def _in_order(indices: list[int], names: Sequence[str], place: str) -> list[int]:
+def _in_order(indices: list[int], names: Sequence[str], location: str) -> list[int]:
     if sorted(indices) != list(range(len(names))):
         raise ModelError(
-            f"{place}: the inputs {', '.join(names)} must be numbered 0 to {len(names) - 1}, or be the first arguments of forward"
+            f"{location}: the inputs {', '.join(names)} must be numbered 0 to {len(names) - 1}, or be the first arguments of forward"
         )
     return [indices.index(index) for index in range(len(names))]
 

@@ -42,7 +42,7 @@ class ResolvedConfig:
     """A complete configuration of a model."""
 
     config: Any
-    place: str  # the file, for errors
+    location: str  # the file, for errors
     folder: Path
     backend: str
     inputs: tuple[Spec, ...]
@@ -70,7 +70,7 @@ class ResolvedConfig:
             return default
         if not text.isdigit() or int(text) > 1024:
             raise ModelError(
-                f"{self.place}: parameters {name!r} is {text[:40]!r}; write an integer from 1 to 1024"
+                f"{self.location}: parameters {name!r} is {text[:40]!r}; write an integer from 1 to 1024"
             )
         return int(text)
 
@@ -95,7 +95,7 @@ class ResolvedConfig:
 
 
 def resolve_config(
-    config: Any, place: str, folder: Path, backend: str, roots: Sequence[Path] = ()
+    config: Any, location: str, folder: Path, backend: str, roots: Sequence[Path] = ()
 ) -> ResolvedConfig:
     """Check a configuration whose inputs and outputs are set, and fill in the defaults of Triton.
 
@@ -103,30 +103,30 @@ def resolve_config(
     """
     if config.max_batch_size < 0:
         raise ModelError(
-            f"{place}: field max_batch_size is {config.max_batch_size}; write 0 for a model without a batch"
+            f"{location}: field max_batch_size is {config.max_batch_size}; write 0 for a model without a batch"
         )
     if "/" in config.default_model_filename or config.default_model_filename.startswith("."):
         raise ModelError(
-            f"{place}: field default_model_filename: {config.default_model_filename!r} must be a plain file name"
+            f"{location}: field default_model_filename: {config.default_model_filename!r} must be a plain file name"
         )
     reshapes: dict[str, Reshape] = {}
-    inputs = tuple(_tensor(one, "input", place, reshapes) for one in config.input)
-    outputs = tuple(_tensor(one, "output", place, reshapes) for one in config.output)
+    inputs = tuple(_tensor(one, "input", location, reshapes) for one in config.input)
+    outputs = tuple(_tensor(one, "output", location, reshapes) for one in config.output)
     for kind, specs in (("input", inputs), ("output", outputs)):
         names = [spec.name for spec in specs]
         if not names:
-            raise ModelError(f"{place}: field {kind} is missing; name every {kind} of the model")
+            raise ModelError(f"{location}: field {kind} is missing; name every {kind} of the model")
         if duplicate := next((name for name in names if names.count(name) > 1), None):
-            raise ModelError(f"{place}: two entries of {kind} have the name {duplicate!r}; remove one")
-    batching, notes = _batching(config, place), without_effect(config)
-    labels = [_labels(one, place, folder, (folder, *roots), notes) for one in config.output]
+            raise ModelError(f"{location}: two entries of {kind} have the name {duplicate!r}; remove one")
+    batching, notes = _batching(config, location), without_effect(config)
+    labels = [_labels(one, location, folder, (folder, *roots), notes) for one in config.output]
     outputs = tuple(replace(spec, labels=names) for spec, names in zip(outputs, labels, strict=True))
-    instances = _instances(config, place)
+    instances = _instances(config, location)
     _fill_in(config, backend, instances)
     parameters = {name: value.string_value for name, value in config.parameters.items()}
     return ResolvedConfig(
         config,
-        place,
+        location,
         folder,
         backend,
         inputs,
@@ -153,24 +153,24 @@ def _fill_in(config: Any, backend: str, instances: int) -> None:
         batches.preferred_batch_size.append(config.max_batch_size)
 
 
-def _tensor(one: Any, kind: str, place: str, reshapes: dict[str, Reshape]) -> Spec:
+def _tensor(one: Any, kind: str, location: str, reshapes: dict[str, Reshape]) -> Spec:
     if not one.name:
-        raise ModelError(f"{place}: field {kind}.name is missing; every {kind} has a name")
+        raise ModelError(f"{location}: field {kind}.name is missing; every {kind} has a name")
     which = f"{kind} {one.name!r}"
     if one.data_type == pb.TYPE_INVALID:
-        raise ModelError(f"{place}: field data_type of {which} is missing; write for example TYPE_FP32")
+        raise ModelError(f"{location}: field data_type of {which} is missing; write for example TYPE_FP32")
     datatype = pb.DataType.Name(one.data_type).removeprefix("TYPE_").replace("STRING", "BYTES")
-    shape = _dims(one.dims, f"{place}: field dims of {which}")
+    shape = _dims(one.dims, f"{location}: field dims of {which}")
     if not shape:
         raise ModelError(
-            f"{place}: field dims of {which} is missing; write dims: [ -1 ] where the size is free"
+            f"{location}: field dims of {which} is missing; write dims: [ -1 ] where the size is free"
         )
     if one.HasField("reshape"):
-        inner = _dims(one.reshape.shape, f"{place}: field reshape of {which}")
+        inner = _dims(one.reshape.shape, f"{location}: field reshape of {which}")
         free = shape.count(-1), inner.count(-1)
         if free[0] != free[1] or (not free[0] and math.prod(shape) != math.prod(inner)):
             raise ModelError(
-                f"{place}: field reshape of {which}: {list(inner)} differs from dims {list(shape)} in its number of elements"
+                f"{location}: field reshape of {which}: {list(inner)} differs from dims {list(shape)} in its number of elements"
             )
         reshapes[one.name] = Reshape(shape, inner)
     return Spec(one.name, datatype, shape, kind == "input" and one.optional)
@@ -185,7 +185,9 @@ def _dims(dims: Sequence[int], where: str) -> tuple[int, ...]:
     return tuple(dims)
 
 
-def _labels(one: Any, place: str, folder: Path, roots: Sequence[Path], notes: list[str]) -> tuple[str, ...]:
+def _labels(
+    one: Any, location: str, folder: Path, roots: Sequence[Path], notes: list[str]
+) -> tuple[str, ...]:
     """Return the labels of an output's elements; if the file is missing, classification answers with indices only."""
     if not one.label_filename:
         return ()
@@ -200,7 +202,7 @@ def _labels(one: Any, place: str, folder: Path, roots: Sequence[Path], notes: li
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ModelError(
-            f"{place}: field {which}: cannot read {one.label_filename!r} in {folder}: {error}"
+            f"{location}: field {which}: cannot read {one.label_filename!r} in {folder}: {error}"
         ) from error
     return tuple(line.strip() for line in text.splitlines())
 
@@ -215,25 +217,25 @@ def confined(folder: Path, name: str, roots: Sequence[Path]) -> Path:
     return path
 
 
-def _instances(config: Any, place: str) -> int:
+def _instances(config: Any, location: str) -> int:
     if any(group.count < 0 for group in config.instance_group):
-        raise ModelError(f"{place}: field instance_group.count is negative; write the number of instances")
+        raise ModelError(f"{location}: field instance_group.count is negative; write the number of instances")
     count = sum(group.count or 1 for group in config.instance_group) or 1
     if count > MAX_INSTANCES:
         raise ModelError(
-            f"{place}: field instance_group.count: {count} instances; at most {MAX_INSTANCES} are possible"
+            f"{location}: field instance_group.count: {count} instances; at most {MAX_INSTANCES} are possible"
         )
     return count
 
 
-def _batching(config: Any, place: str) -> Batching | None:
+def _batching(config: Any, location: str) -> Batching | None:
     if not config.HasField("dynamic_batching"):
         return None
     dynamic = config.dynamic_batching
     preferred = tuple(sorted(dynamic.preferred_batch_size))
     if any(size < 1 or size > config.max_batch_size for size in preferred):
         raise ModelError(
-            f"{place}: field dynamic_batching.preferred_batch_size: {list(preferred)} must be between 1 and "
+            f"{location}: field dynamic_batching.preferred_batch_size: {list(preferred)} must be between 1 and "
             f"max_batch_size, which is {config.max_batch_size}"
         )
     if preferred == (config.max_batch_size,):  # the default that `_fill_in` sets
@@ -241,21 +243,21 @@ def _batching(config: Any, place: str) -> Batching | None:
     count = dynamic.priority_levels
     if count > MAX_PRIORITIES:
         raise ModelError(
-            f"{place}: field dynamic_batching.priority_levels: {count}; at most {MAX_PRIORITIES} are possible"
+            f"{location}: field dynamic_batching.priority_levels: {count}; at most {MAX_PRIORITIES} are possible"
         )
     if count and not 1 <= dynamic.default_priority_level <= count:
         raise ModelError(
-            f"{place}: field dynamic_batching.default_priority_level is {dynamic.default_priority_level}; "
+            f"{location}: field dynamic_batching.default_priority_level is {dynamic.default_priority_level}; "
             f"write a level between 1 and priority_levels, which is {count}"
         )
     if dynamic.preserve_ordering and count > 1:
         raise ModelError(
-            f"{place}: field dynamic_batching.preserve_ordering contradicts priority_levels: remove one of them"
+            f"{location}: field dynamic_batching.preserve_ordering contradicts priority_levels: remove one of them"
         )
     policies = dynamic.priority_queue_policy
     if unknown := next((level for level in policies if not 1 <= level <= count), None):
         raise ModelError(
-            f"{place}: field dynamic_batching.priority_queue_policy: there is no level {unknown}; priority_levels is {count}"
+            f"{location}: field dynamic_batching.priority_queue_policy: there is no level {unknown}; priority_levels is {count}"
         )
     queue_policies = [
         policies[level] if level in policies else dynamic.default_queue_policy  # noqa: SIM401 - `get` of protobuf maps has no default in old releases

@@ -48,7 +48,7 @@ def configured_samples(configured: ResolvedConfig) -> list[WarmupSample]:
 
 
 def _sample(configured: ResolvedConfig, one: Any) -> WarmupSample:
-    where = f"{configured.place}: field model_warmup {one.name!r}"
+    where = f"{configured.location}: field model_warmup {one.name!r}"
     known = [spec.name for spec in configured.inputs]
     for name in one.inputs:
         if name not in known:
@@ -139,7 +139,7 @@ def request_of(
         shape = tuple(free if size == -1 else size for size in spec.shape)
         if math.prod(shape) * rows * dtype_of(spec.datatype).itemsize > MAX_SAMPLE_BYTES:
             raise ModelError(
-                f"{configured.place}: a row of input {spec.name!r} with {list(shape)} has more than {MAX_SAMPLE_BYTES} "
+                f"{configured.location}: a row of input {spec.name!r} with {list(shape)} has more than {MAX_SAMPLE_BYTES} "
                 "bytes; give it smaller dims"
             )
         arrays.append(random_inputs(spec, (rows, *shape) if configured.max_batch else shape, rng))
@@ -156,7 +156,7 @@ def warm_up(configured: ResolvedConfig, runs: Sequence[Run]) -> WarmupResult:
                     check_outputs(configured, sample.arrays, run(sample.arrays))
                 except TamisError as error:
                     raise ModelError(
-                        f"{configured.place}: model_warmup {sample.name!r} fails: {error}"
+                        f"{configured.location}: model_warmup {sample.name!r} fails: {error}"
                     ) from error
     reason = ""
     for free in FREE_SIZES if any(-1 in spec.shape for spec in configured.inputs) else FREE_SIZES[:1]:
@@ -173,7 +173,9 @@ def warm_up(configured: ResolvedConfig, runs: Sequence[Run]) -> WarmupResult:
     if samples:
         return WarmupResult(None, "yes, on its samples")
     if not any(-1 in spec.shape or spec.datatype == "BYTES" for spec in configured.inputs):
-        raise ModelError(f"{configured.place}: the model does not run on zeros of its own shapes: {reason}")
+        raise ModelError(
+            f"{configured.location}: the model does not run on zeros of its own shapes: {reason}"
+        )
     return WarmupResult(None, f"no: the model does not run on zeros ({reason}); add a sample to model_warmup")
 
 
@@ -183,7 +185,7 @@ def check_outputs(
     """Raise ModelError for outputs that differ from the configuration in number, type or shape."""
     if len(outputs) != len(configured.outputs):
         raise ModelError(
-            f"{configured.place}: field output has {len(configured.outputs)} entries; the model returns {len(outputs)} outputs"
+            f"{configured.location}: field output has {len(configured.outputs)} entries; the model returns {len(outputs)} outputs"
         )
     rows = (len(arrays[0]),) if configured.max_batch else ()
     for spec, output in zip(configured.outputs, outputs, strict=True):
@@ -193,7 +195,7 @@ def check_outputs(
         )
         if not fits or datatype_of(output.dtype) != spec.datatype:
             raise ModelError(
-                f"{configured.place}: output {spec.name!r} is configured as {spec.datatype} {list(expected)}; "
+                f"{configured.location}: output {spec.name!r} is configured as {spec.datatype} {list(expected)}; "
                 f"the model returns {datatype_of(output.dtype)} {list(output.shape)}: correct data_type or dims"
             )
 
@@ -242,7 +244,7 @@ def make_ready(
 ) -> Model:
     """Return the model after warm-up and checks; `verified` returns the outcome of the comparison with a reference."""
     warm = warm_up(configured, runs)
-    facts = {"warm": warm.note, "verified": verified(warm), "configuration": configured.place}
+    facts = {"warm": warm.note, "verified": verified(warm), "configuration": configured.location}
     independent = rows_are_independent(configured, runs[0], warm)
     spec = configured.spec(version, facts)
     if spec.batching is not None and not independent:

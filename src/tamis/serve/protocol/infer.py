@@ -17,12 +17,12 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tamis._base import Known, UsageError
 from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, RequestedOutput
-from tamis.serve.protocol.tensors import datatype_of, dtype_of, elements, from_raw, to_raw
+from tamis.serve.protocol.tensors import datatype_of, dtype_of, element_count, from_raw, to_raw
 
 ID, RAW_INPUT, RAW_OUTPUT = 3, 7, 6
 STREAM_RESPONSE = 2  # of ModelStreamInferResponse
 _LENGTH_DELIMITED = 2
-MAX_HEADER_BYTES = 1 << 13
+MAX_CACHED_HEADER_BYTES = 1 << 13
 _CONTENTS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
@@ -97,7 +97,7 @@ class RequestReader:
         header = self._known.get(key)
         if header is None:
             header = _header(key)
-            if len(key) <= MAX_HEADER_BYTES and all(tensor.array is None for tensor in header.inputs):
+            if len(key) <= MAX_CACHED_HEADER_BYTES and all(tensor.array is None for tensor in header.inputs):
                 self._known[key] = header
         if key in self._known:
             self._cache_layout(view, header, places)
@@ -221,7 +221,7 @@ def _input(message: Any) -> InputTensor:
         if message.HasField("contents"):
             field_name = _CONTENTS.get(message.datatype)
             values = getattr(message.contents, field_name) if field_name else ()
-            count = elements(shape, f"the input {name!r}")
+            count = element_count(shape, f"the input {name!r}")
             if len(values) == count:
                 array = np.array(values, dtype).reshape(shape)
     except (UsageError, OverflowError) as error:
@@ -269,7 +269,7 @@ def sizes_of(header: RequestHeader) -> tuple[tuple[np.dtype, tuple[int, ...], in
     for tensor in header.inputs:
         dtype = dtype_of(tensor.datatype)
         try:
-            count = elements(tensor.shape, f"the input {tensor.name!r}")
+            count = element_count(tensor.shape, f"the input {tensor.name!r}")
         except UsageError as error:
             raise Refusal(Fault.INVALID, str(error)) from None
         sizes.append((dtype, tensor.shape, count * dtype.itemsize))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from tamis._base import Known, UsageError
-from tamis.serve.protocol.infer import MAX_HEADER_BYTES, Buffer, InputTensor, RequestHeader
+from tamis.serve.protocol.infer import MAX_CACHED_HEADER_BYTES, Buffer, InputTensor, RequestHeader
 from tamis.serve.protocol.json_tensors import array_of, data_of
 from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, RequestedOutput
 from tamis.serve.protocol.regions import REGION_NAME
@@ -44,25 +44,27 @@ def _reject_constant(word: str) -> NoReturn:
     raise ValueError(f"JSON has no {word}; send it as binary data")
 
 
-def taken(source: Mapping[str, Any], name: str, kind: type, place: str, default: Any = _MISSING) -> Any:
+def read_field(
+    source: Mapping[str, Any], name: str, kind: type, location: str, default: Any = _MISSING
+) -> Any:
     """Return a field of an object; raise Refusal where it is missing or not of the type `kind`."""
     value = source.get(name, default)
     if value is _MISSING:
-        _wrong(f"{place} lacks {name!r}")
+        _wrong(f"{location} lacks {name!r}")
     if value is default:
         return value
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        _wrong(f"{place}.{name} must be {_KIND_NAMES[kind]}")
+        _wrong(f"{location}.{name} must be {_KIND_NAMES[kind]}")
     return value
 
 
-def parameters_in(source: Mapping[str, Any], place: str) -> dict[str, Parameter]:
+def parameters_in(source: Mapping[str, Any], location: str) -> dict[str, Parameter]:
     """Return the parameters of an object."""
-    parameters = taken(source, "parameters", dict, place, {})
+    parameters = read_field(source, "parameters", dict, location, {})
     for name, value in parameters.items():
         if not isinstance(value, bool | int | float | str):
             _wrong(
-                f"{place}.parameters.{name[:40]} is {json.dumps(value)[:40]}; it must be a boolean, number or string"
+                f"{location}.parameters.{name[:40]} is {json.dumps(value)[:40]}; it must be a boolean, number or string"
             )
     return dict(parameters)
 
@@ -81,7 +83,7 @@ class JsonRequestReader:
             json_bytes = len(view)
         elif not 0 <= json_bytes <= len(view):
             _wrong(f"Inference-Header-Content-Length is {json_bytes}; the body has {len(view)} bytes")
-        key = bytes(view[:json_bytes]) if json_bytes <= MAX_HEADER_BYTES else b""
+        key = bytes(view[:json_bytes]) if json_bytes <= MAX_CACHED_HEADER_BYTES else b""
         known = self._known.get(key) if key else None
         if known is None:
             known = _parse(view[:json_bytes])
@@ -92,56 +94,56 @@ class JsonRequestReader:
 
 
 def _parse(text: memoryview) -> tuple[RequestHeader, str]:
-    place = "the request"
-    request = document(text, place)
-    request_id = taken(request, "id", str, place, "")
-    inputs = taken(request, "inputs", list, place)
-    outputs = taken(request, "outputs", list, place, [])
+    location = "the request"
+    request = document(text, location)
+    request_id = read_field(request, "id", str, location, "")
+    inputs = read_field(request, "inputs", list, location)
+    outputs = read_field(request, "outputs", list, location, [])
     header = RequestHeader(
         model="",
         version="",
-        parameters=parameters_in(request, place),
+        parameters=parameters_in(request, location),
         inputs=tuple(_input(one, f"inputs[{index}]") for index, one in enumerate(inputs)),
         outputs=tuple(_output(one, f"outputs[{index}]") for index, one in enumerate(outputs)),
     )
     return header, request_id
 
 
-def _input(source: Any, place: str) -> InputTensor:
+def _input(source: Any, location: str) -> InputTensor:
     if not isinstance(source, dict):
-        _wrong(f"{place} must be an object")
-    name, datatype = taken(source, "name", str, place), taken(source, "datatype", str, place)
-    shape = taken(source, "shape", list, place)
+        _wrong(f"{location} must be an object")
+    name, datatype = read_field(source, "name", str, location), read_field(source, "datatype", str, location)
+    shape = read_field(source, "shape", list, location)
     for index, size in enumerate(shape):
         if type(size) is not int or size < 0 or size >> 63:
-            _wrong(f"{place}.shape[{index}] is {json.dumps(size)[:40]}; it must be an integer from 0")
+            _wrong(f"{location}.shape[{index}] is {json.dumps(size)[:40]}; it must be an integer from 0")
     try:
         dtype_of(datatype)
     except UsageError as error:
-        _wrong(f"{place}: {error}")
-    parameters = parameters_in(source, place)
-    size = taken(parameters, BINARY_SIZE, int, f"{place}.parameters", None)
+        _wrong(f"{location}: {error}")
+    parameters = parameters_in(source, location)
+    size = read_field(parameters, BINARY_SIZE, int, f"{location}.parameters", None)
     if size is None and REGION_NAME not in parameters:
         data = source.get("data")
         if data is None:
-            _wrong(f"{place} has neither data, {BINARY_SIZE} nor a shared memory region")
+            _wrong(f"{location} has neither data, {BINARY_SIZE} nor a shared memory region")
         return InputTensor(
-            name, datatype, tuple(shape), parameters, array_of(data, datatype, shape, f"{place}.data")
+            name, datatype, tuple(shape), parameters, array_of(data, datatype, shape, f"{location}.data")
         )
     if "data" in source or (size is not None and REGION_NAME in parameters):
         _wrong(
-            f"{place} has its data in more than one place: keep one of data, {BINARY_SIZE} and the shared memory region"
+            f"{location} has its data in more than one location: keep one of data, {BINARY_SIZE} and the shared memory region"
         )
     return InputTensor(name, datatype, tuple(shape), parameters)
 
 
-def _output(source: Any, place: str) -> RequestedOutput:
+def _output(source: Any, location: str) -> RequestedOutput:
     if not isinstance(source, dict):
-        _wrong(f"{place} must be an object")
-    parameters = parameters_in(source, place)
+        _wrong(f"{location} must be an object")
+    parameters = parameters_in(source, location)
     if type(parameters.get(BINARY, False)) is not bool:
-        _wrong(f"{place}.parameters.{BINARY} must be true or false")
-    return RequestedOutput(taken(source, "name", str, place), parameters)
+        _wrong(f"{location}.parameters.{BINARY} must be true or false")
+    return RequestedOutput(read_field(source, "name", str, location), parameters)
 
 
 def _raws(header: RequestHeader, rest: memoryview) -> list[memoryview]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tamis._base import UsageError
 from tamis.serve.protocol.messages import Fault, Refusal
-from tamis.serve.protocol.tensors import datatype_of, dtype_of, elements
+from tamis.serve.protocol.tensors import datatype_of, dtype_of, element_count
 
 BINARY_ONLY = frozenset({"FP16", "BF16"})
 _JSON_TYPES: dict[str, tuple[frozenset[type], str]] = {
@@ -26,20 +26,20 @@ _JSON_TYPES: dict[str, tuple[frozenset[type], str]] = {
 MAX_SHOWN_CHARACTERS = 40  # characters of a value in a message
 
 
-def array_of(data: Any, datatype: str, shape: Sequence[int], place: str) -> np.ndarray:
-    """Return the array of a JSON list; `place` is its location in the message, for errors."""
+def array_of(data: Any, datatype: str, shape: Sequence[int], location: str) -> np.ndarray:
+    """Return the array of a JSON list; `location` is its location in the message, for errors."""
     try:
-        dtype, count = dtype_of(datatype), elements(shape, place)
+        dtype, count = dtype_of(datatype), element_count(shape, location)
     except UsageError as error:
-        raise _wrong(f"{place}: {error}") from None
+        raise _wrong(f"{location}: {error}") from None
     if datatype in BINARY_ONLY:
-        raise _wrong(f"{place} is {datatype}, which JSON cannot hold: send it as binary data")
-    flat = _flat(data, shape, count, place)
+        raise _wrong(f"{location} is {datatype}, which JSON cannot hold: send it as binary data")
+    flat = _flat(data, shape, count, location)
     allowed, expected = _JSON_TYPES[dtype.kind]
     if not set(map(type, flat)) <= allowed:
         index = next(i for i, value in enumerate(flat) if type(value) not in allowed)
-        raise _wrong(f"value {index} of {place} is {_shown(flat[index])}; {datatype} takes {expected}")
-    return _converted(flat, dtype, datatype, place).reshape(shape)
+        raise _wrong(f"value {index} of {location} is {_shown(flat[index])}; {datatype} takes {expected}")
+    return _converted(flat, dtype, datatype, location).reshape(shape)
 
 
 def _wrong(message: str) -> Refusal:
@@ -59,46 +59,46 @@ def _shown(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 
 
-def _flat(data: Any, shape: Sequence[int], count: int, place: str) -> list[Any]:
+def _flat(data: Any, shape: Sequence[int], count: int, location: str) -> list[Any]:
     """Return the values of a list that is flat, or nested exactly as the shape."""
     if not isinstance(data, list):
-        raise _wrong(f"{place} is {_shown(data)}; it must be a list")
+        raise _wrong(f"{location} is {_shown(data)}; it must be a list")
     if not any(type(value) is list for value in data) and not (count == 0 and len(data)):
         if len(data) != count:
-            raise _wrong(f"{place} has {len(data)} values; the shape {list(shape)} takes {count}")
+            raise _wrong(f"{location} has {len(data)} values; the shape {list(shape)} takes {count}")
         return data
     flat: list[Any] = []
-    _flatten(data, tuple(shape), place, flat)
+    _flatten(data, tuple(shape), location, flat)
     return flat
 
 
-def _flatten(data: Any, shape: tuple[int, ...], place: str, flat: list[Any]) -> None:
+def _flatten(data: Any, shape: tuple[int, ...], location: str, flat: list[Any]) -> None:
     if not isinstance(data, list):
-        raise _wrong(f"{place} is {_shown(data)}; expected a list of {shape[0]}")
+        raise _wrong(f"{location} is {_shown(data)}; expected a list of {shape[0]}")
     if not shape or len(data) != shape[0]:
         expected = f"{shape[0]} values" if shape else "a single value"
-        raise _wrong(f"{place} is a list of {len(data)}; its shape takes {expected}")
+        raise _wrong(f"{location} is a list of {len(data)}; its shape takes {expected}")
     if len(shape) == 1:
         flat += data
         return
     for index, part in enumerate(data):
-        _flatten(part, shape[1:], f"{place}[{index}]", flat)
+        _flatten(part, shape[1:], f"{location}[{index}]", flat)
 
 
-def _converted(flat: list[Any], dtype: np.dtype, datatype: str, place: str) -> np.ndarray:
+def _converted(flat: list[Any], dtype: np.dtype, datatype: str, location: str) -> np.ndarray:
     if dtype.kind == "O":
         texts = np.empty(len(flat), object)
         for index, value in enumerate(flat):
             try:
                 texts[index] = value.encode()
             except UnicodeEncodeError:
-                raise _wrong(f"value {index} of {place} has half of a surrogate pair") from None
+                raise _wrong(f"value {index} of {location} has half of a surrogate pair") from None
         return texts
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         if flat and not (limits.min <= min(flat) and max(flat) <= limits.max):
             index = next(i for i, value in enumerate(flat) if not limits.min <= value <= limits.max)
-            raise _wrong(f"value {index} of {place} is {_shown(flat[index])}, out of range for {datatype}")
+            raise _wrong(f"value {index} of {location} is {_shown(flat[index])}, out of range for {datatype}")
     if dtype.kind != "f":
         return np.array(flat, dtype)
     try:
@@ -109,7 +109,7 @@ def _converted(flat: list[Any], dtype: np.dtype, datatype: str, place: str) -> n
     finite = np.isfinite(numbers)
     if not finite.all():
         index = int(np.argmin(finite))
-        raise _wrong(f"value {index} of {place} is {_shown(flat[index])}, out of range for {datatype}")
+        raise _wrong(f"value {index} of {location} is {_shown(flat[index])}, out of range for {datatype}")
     return numbers
 
 

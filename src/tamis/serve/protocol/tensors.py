@@ -48,7 +48,7 @@ def dtype_of(datatype: str) -> np.dtype:
         raise UsageError(f"there is no data type {datatype[:40]!r}; {hint}".rstrip("; ")) from None
 
 
-def elements(shape: Sequence[int], what: str) -> int:
+def element_count(shape: Sequence[int], what: str) -> int:
     """Return the number of elements of a shape; raise UsageError for an impossible one."""
     if any(size < 0 for size in shape):
         raise UsageError(f"the shape {list(shape)} of {what} has a negative size")
@@ -65,7 +65,7 @@ def from_raw(
 ) -> np.ndarray:
     """Return an array that views the bytes; strings are copied."""
     dtype = dtype_of(datatype)
-    count = elements(shape, f"the input {name!r}")
+    count = element_count(shape, f"the input {name!r}")
     if dtype.kind == "O":
         return _strings(raw, count, name).reshape(shape)
     expected = count * dtype.itemsize
@@ -79,7 +79,7 @@ def from_raw(
 def _strings(raw: bytes | bytearray | memoryview, count: int, name: str) -> np.ndarray:
     """Return the strings: each is its length, in four bytes, and its bytes."""
     view, position = memoryview(raw), 0
-    found = np.empty(min(count, len(view) // _STRING_LENGTH.size + 1), object)
+    strings = np.empty(min(count, len(view) // _STRING_LENGTH.size + 1), object)
     for index in range(count):
         if len(view) - position < _STRING_LENGTH.size:
             raise UsageError(f"the input {name!r} holds {index} strings; its shape takes {count}")
@@ -89,11 +89,11 @@ def _strings(raw: bytes | bytearray | memoryview, count: int, name: str) -> np.n
             raise UsageError(
                 f"string {index} of the input {name!r} has {size} bytes, but only {len(view) - position} remain"
             )
-        found[index] = bytes(view[position : position + size])
+        strings[index] = bytes(view[position : position + size])
         position += size
     if position != len(view):
         raise UsageError(f"the input {name!r} has {len(view) - position} bytes after its {count} strings")
-    return found[:count]
+    return strings[:count]
 
 
 def to_raw(array: np.ndarray) -> memoryview:
