@@ -132,7 +132,7 @@ def _input(source: Any, location: str) -> InputTensor:
         )
     if "data" in source or (size is not None and REGION_NAME in parameters):
         _wrong(
-            f"{location} has its data in more than one location: keep one of data, {BINARY_SIZE} and the shared memory region"
+            f"{location} has its data in more than one place: keep one of data, {BINARY_SIZE} and the shared memory region"
         )
     return InputTensor(name, datatype, tuple(shape), parameters)
 
