@@ -1,4 +1,4 @@
-"""Loads on a real server, and what their records keep."""
+"""Loads on a real server, and their records."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tamis.records import Scenario, Traffic, TrafficRecord
 
 @pytest.fixture
 def target(start_server):
-    made = LoadTarget(start_server().address, "double", rows=3, sizes={"x": (3, 5)})
-    yield made
-    made.close()
+    target_model = LoadTarget(start_server().address, "double", rows=3, sizes={"x": (3, 5)})
+    yield target_model
+    target_model.close()
 
 
-def closed(streams: int, **more: float) -> Traffic:
-    return Traffic(scenario=Scenario.CLOSED, streams=streams, seconds=0.5, warm_up_s=0.1, **more)
+def closed(streams: int, **options: float) -> Traffic:
+    return Traffic(scenario=Scenario.CLOSED, streams=streams, seconds=0.5, warm_up_s=0.1, **options)
 
 
-def test_a_record_keeps_what_calibrates_a_farm(target, tmp_path):
+def test_record_has_what_the_farm_calibration_needs(target, tmp_path):
     record = study_traffic(target, [closed(1), closed(4)])
     assert record.batching is not None
     assert (record.batching.rows_most, record.batching.delay_us, record.batching.instances) == (64, 0.0, 1)
@@ -44,24 +44,24 @@ def test_a_record_keeps_what_calibrates_a_farm(target, tmp_path):
     assert read_traffic([tmp_path]) == [record]
 
 
-def test_clients_that_work_on_their_own_ask_no_more_than_they_can(target):
+def test_thinking_clients_send_no_more_than_they_can(target):
     point = target.load(closed(10, think_s=0.05))
-    assert 50 < point.requests_per_s < 220  # ten clients, 20 times a second at most on average
+    assert 50 < point.requests_per_s < 220  # ten clients, each on average 20 times a second at most
     assert point.unanswered == 0
     assert not point.errors
 
 
-def test_only_closed_loads_have_clients_that_work():
+def test_only_the_closed_scenario_has_a_think_time():
     with pytest.raises(ValueError, match="only clients of the scenario closed"):
         Traffic(scenario=Scenario.OFFLINE, think_s=0.1)
 
 
-def test_several_models_are_asked_in_turn(start_server, tmp_path):
+def test_several_models_are_called_in_turn(start_server, tmp_path):
     address = start_server(Bundle.open("facile").path).address
     arguments = [address, "double,facile", "--scenario", "closed", "--streams", "3"]
     arguments += ["--seconds", "0.5", "--warm-up", "0.1", "-o", str(tmp_path)]
-    found = CliRunner().invoke(command, arguments, catch_exceptions=False)
-    assert found.exit_code == 0
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
     records = {
         one.model: one
         for path in tmp_path.iterdir()
@@ -71,14 +71,14 @@ def test_several_models_are_asked_in_turn(start_server, tmp_path):
     assert records["facile"].together == ("double",)
     points = [record.points[0] for record in records.values()]
     assert abs(points[0].requests - points[1].requests) <= 3
-    for point in points:  # each has its own answers, and its own counters of the server
+    for point in points:  # with its own answers and server counters
         assert point.requests > 10
         assert not point.errors
         assert point.unanswered == 0
         assert point.server.requests >= point.requests
 
 
-def test_models_that_share_a_load_fail_by_themselves(start_server):
+def test_failing_model_of_a_shared_load_is_reported(start_server):
     server = start_server(Bundle.open("facile").path)
     server.failure = RuntimeError("broken")
     targets = [LoadTarget(server.address, name) for name in ("facile", "double")]
@@ -89,22 +89,22 @@ def test_models_that_share_a_load_fail_by_themselves(start_server):
 
 
 @pytest.mark.parametrize(
-    ("names", "scenario", "told"),
+    ("names", "scenario", "message"),
     [
         (("double", "double"), Scenario.CLOSED, "name each model once"),
         (("double", "facile"), Scenario.MULTI_STREAM, "multi-stream takes one model"),
     ],
 )
-def test_what_several_models_cannot_do_is_told(start_server, names, scenario, told):
+def test_invalid_loads_of_several_models_are_rejected(start_server, names, scenario, message):
     server = start_server(Bundle.open("facile").path)
     targets = [LoadTarget(server.address, name) for name in names]
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         study_together(targets, [Traffic(scenario=scenario, seconds=0.1)])
     for target in targets:
         target.close()
 
 
-def test_a_load_that_has_not_settled_shows_in_the_thirds_of_its_time():
+def test_unsettled_load_shows_in_the_thirds_of_its_time():
     traffic = Traffic(scenario=Scenario.CLOSED, streams=1, seconds=3)
     due = np.concatenate([np.arange(0, 1e9, 1e6), np.arange(1e9, 2e9, 1e6), np.arange(2e9, 3e9, 2e6)])
     for sent, settled in ((np.arange(0, 3e9, 1e6), True), (due, False)):

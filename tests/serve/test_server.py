@@ -174,7 +174,7 @@ def test_exported_bundle_gives_the_same_scores(start, tmp_path):
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     again = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert again.returncode not in (0, 70)
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
     assert compile((repository / "conv-vae" / "1" / "model.py").read_text(), "model.py", "exec")
     server = start(repository)
     bundle = Bundle.open("conv-vae")

@@ -2,7 +2,7 @@
 
 from tamis._base import require as _require
 
-# One library of the extra speaks for all of them: they are installed together.
+# the extra installs all its libraries: if this one is missing, fail at once with the install command
 _require("hpack", extra="serve", purpose="serving models and using servers (the engine remote)")
 
 __all__: list[str] = []

@@ -24,7 +24,7 @@ class QueuePolicy:
     delay_expired: bool = False  # requests that time out run after the others instead of being rejected
 
     def timeout_of(self, requested_ns: int) -> int:
-        """Return how long a request may wait, in ns; 0 means no limit. `requested_ns` is its own timeout, 0 for none."""
+        """Return how long a request may wait, in ns; `requested_ns` is the timeout that it brings. 0 means no limit."""
         if requested_ns > 0 and (self.allow_override or not self.timeout_ns):
             return min(self.timeout_ns or requested_ns, requested_ns)
         return self.timeout_ns

@@ -94,7 +94,7 @@ class Service:
     def infer(self, asking: InferRequest) -> None:
         """Submit a request; raise Refusal if it is rejected at once."""
         loaded = self.find(asking.model, asking.version)
-        loaded.model.spec.chosen(asking.outputs)
+        loaded.model.spec.output_indices(asking.outputs)
         loaded.scheduler.submit(asking)
 
     def note_refused(self, request_id: str, refusal: Refusal) -> None:

@@ -1,7 +1,7 @@
-"""System shared memory: regions that a client on this machine made, and lets tensors lie in.
+"""System shared memory: regions that a client on this machine created for its tensors.
 
-A region is read and written by the system's calls for files, not mapped: a client that shortens its region would otherwise
-take the server down with it. Nothing but plain names in the system's folder of such regions is opened, and no link followed.
+A region is read and written with file operations, not mapped: otherwise a client that truncates its region would crash the
+server. Only plain names in the system's folder of shared memory are opened, and no links are followed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 from tamis._base import did_you_mean
 from tamis.serve.protocol.messages import Fault, Refusal
 
-FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is on Linux
-REGIONS_MOST = 1024
+FOLDER = Path("/dev/shm")  # noqa: S108 - of POSIX shared memory is on Linux
+MAX_SHARED_REGIONS = 1024
 _KEY = re.compile(r"/?[A-Za-z0-9._-]{1,200}")
 
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a shared memory object that was registered."""
+    """A registered part of a shared memory object, in bytes."""
 
     name: str
     key: str
@@ -33,22 +33,23 @@ class Region:
 
 
 class SharedMemory:
-    """The regions that are registered."""
+    """The registered regions."""
 
     def __init__(self) -> None:
-        """Know none."""
+        """Start without regions."""
         self._regions: dict[str, Region] = {}
 
     def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
-        """Open a region."""
+        """Open a region; raise Refusal if that fails."""
         if name in self._regions:
             raise Refusal(Fault.EXISTS, f"the shared memory region {name[:200]!r} is registered already")
-        if not name or len(self._regions) >= REGIONS_MOST:
+        if not name or len(self._regions) >= MAX_SHARED_REGIONS:
             raise Refusal(
-                Fault.INVALID, f"a region needs a name, and there may be {REGIONS_MOST} of them at most"
+                Fault.INVALID,
+                f"a region needs a name, and at most {MAX_SHARED_REGIONS} regions can be registered",
             )
         if not _KEY.fullmatch(key) or key.strip("/") in {".", ".."}:
-            raise Refusal(Fault.INVALID, f"{key[:200]!r} is no plain key of shared memory")
+            raise Refusal(Fault.INVALID, f"{key[:200]!r} is not a valid key of shared memory")
         try:
             descriptor = os.open(FOLDER / key.lstrip("/"), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
@@ -60,19 +61,19 @@ class SharedMemory:
             os.close(descriptor)
             raise Refusal(
                 Fault.INVALID,
-                f"{byte_size} bytes from {offset} are not within the shared memory {key!r}, which has {size}",
+                f"{byte_size} bytes from {offset} are outside of the shared memory {key!r}, which has {size}",
             )
         self._regions[name] = Region(name, key, offset, byte_size, descriptor)
 
     def unregister(self, name: str = "") -> None:
-        """Let go of a region, or of all."""
-        for gone in [name] if name else list(self._regions):
-            region = self._regions.pop(gone, None)
+        """Close a region, or all."""
+        for one in [name] if name else list(self._regions):
+            region = self._regions.pop(one, None)
             if region is not None:
                 os.close(region.descriptor)
 
     def status(self, name: str = "") -> list[Region]:
-        """Return what is registered: one region, or all."""
+        """Return a registered region, or all of them."""
         return [self._find(name)] if name else list(self._regions.values())
 
     def _find(self, name: str) -> Region:
@@ -89,29 +90,29 @@ class SharedMemory:
         if offset < 0 or size < 0 or offset + size > region.byte_size:
             raise Refusal(
                 Fault.INVALID,
-                f"{size} bytes from {offset} are not within the region {name!r}, which has {region.byte_size}",
+                f"{size} bytes from {offset} are outside of the region {name!r}, which has {region.byte_size}",
             )
         return region
 
     def read(self, name: str, offset: int, size: int) -> memoryview:
-        """Return a copy of what lies in a region."""
+        """Return a copy of a part of a region."""
         region = self._within(name, offset, size)
-        found = memoryview(np.empty(size, np.uint8))  # type: ignore[arg-type] # an array is a buffer
-        done = os.preadv(region.descriptor, [found], region.offset + offset) if size else 0
+        data = memoryview(np.empty(size, np.uint8))  # type: ignore[arg-type] # an array is a buffer
+        done = os.preadv(region.descriptor, [data], region.offset + offset) if size else 0
         if done != size:
             raise Refusal(
-                Fault.INVALID, f"the region {name!r} has become shorter: {done} of {size} bytes are there"
+                Fault.INVALID, f"the region {name!r} was truncated: only {done} of {size} bytes exist"
             )
-        return found
+        return data
 
     def write(self, name: str, offset: int, size: int, raw: memoryview | bytes) -> None:
-        """Lay an output where the client wants it."""
+        """Write an output to a part of a region."""
         if len(raw) > size:
             raise Refusal(
                 Fault.INVALID,
-                f"an output has {len(raw)} bytes; the client has room for {size} in the region {name!r}",
+                f"an output has {len(raw)} bytes; its place in the region {name!r} has {size}",
             )
         region = self._within(name, offset, size)
         if raw and os.fstat(region.descriptor).st_size < region.offset + offset + len(raw):
-            raise Refusal(Fault.INVALID, f"the region {name!r} has become shorter")
+            raise Refusal(Fault.INVALID, f"the region {name!r} was truncated")
         os.pwrite(region.descriptor, raw, region.offset + offset)

@@ -1,4 +1,4 @@
-"""The client's channel against our server: many calls under way, deadlines, and both ends full."""
+"""The client's channel against our server: concurrent calls, deadlines, and full send buffers on both sides."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def request(array, model="double", request_id=""):
     return message.SerializeToString()
 
 
-def ask(channel, array, **options):
+def send(channel, array, **options):
     message = request(array, **options)
     return channel.begin(PATH, len(message), [message])
 
@@ -40,49 +40,48 @@ def channel(start_server):
     channel.close()
 
 
-def test_answers_belong_to_their_questions_in_any_order(channel):
+def test_answers_are_matched_to_their_calls_in_any_order(channel):
     arrays = [np.full((1 + i % 5, 3 + i % 2), i, np.float32) for i in range(200)]
-    calls = [ask(channel, array, request_id=f"r{i}") for i, array in enumerate(arrays)]
+    calls = [send(channel, array, request_id=f"r{i}") for i, array in enumerate(arrays)]
     for index in reversed(range(200)):
-        found, answer = doubled(channel, calls[index], arrays[index].shape)
-        np.testing.assert_array_equal(found, arrays[index] * 2)
+        outputs, answer = doubled(channel, calls[index], arrays[index].shape)
+        np.testing.assert_array_equal(outputs, arrays[index] * 2)
         assert answer.id == f"r{index}"
     assert channel.under_way == 0
 
 
-def test_neither_end_waits_for_the_other_when_both_are_full(channel):
+def test_no_deadlock_when_both_send_buffers_are_full(channel):
     arrays = [np.full((2, 500_000), i, np.float32) for i in range(24)]
-    calls = [
-        ask(channel, array) for array in arrays
-    ]  # 96 MB there, and as much back, before anything is waited for
+    # 96 MB in each direction before the first answer is read
+    calls = [send(channel, array) for array in arrays]
     for array, call in zip(arrays, calls, strict=True):
         np.testing.assert_array_equal(doubled(channel, call, array.shape)[0], array * 2)
 
 
-def test_an_error_ends_its_call_alone(channel):
-    wrong = ask(channel, np.zeros((1, 2), np.float32), model="nothing")
-    right = ask(channel, np.ones((1, 2), np.float32))
+def test_error_ends_only_its_own_call(channel):
+    wrong = send(channel, np.zeros((1, 2), np.float32), model="nothing")
+    right = send(channel, np.ones((1, 2), np.float32))
     with pytest.raises(CallError, match="there is no model 'nothing'") as caught:
         channel.answer(wrong)
     assert caught.value.status == Status.NOT_FOUND
     np.testing.assert_array_equal(doubled(channel, right, (1, 2))[0], [[2, 2]])
 
 
-def test_a_call_that_is_not_answered_in_time_is_cancelled(start_server):
+def test_call_without_an_answer_in_time_is_cancelled(start_server):
     server = start_server()
     channel = Channel(server.address)
     server.loop.call_soon_threadsafe(time.sleep, 0.5)
-    late = ask(channel, np.ones((1, 2), np.float32))
+    late = send(channel, np.ones((1, 2), np.float32))
     with pytest.raises(CallError) as caught:
         channel.answer(late, time.monotonic_ns() + 50_000_000)
     assert caught.value.status == Status.DEADLINE_EXCEEDED
     np.testing.assert_array_equal(
-        doubled(channel, ask(channel, np.ones((1, 2), np.float32)), (1, 2))[0], [[2, 2]]
+        doubled(channel, send(channel, np.ones((1, 2), np.float32)), (1, 2))[0], [[2, 2]]
     )
     channel.close()
 
 
-def test_an_expired_request_is_not_computed(start_server):
+def test_expired_request_is_not_computed(start_server):
     server = start_server()
     double = server.service.find("double")
     model, double.scheduler._inline_rows = double.model, 0  # it runs in a thread
@@ -94,7 +93,7 @@ def test_an_expired_request_is_not_computed(start_server):
 
     model.instances[0] = slow
     channel = Channel(server.address)
-    first = ask(channel, np.ones((3, 2), np.float32))
+    first = send(channel, np.ones((3, 2), np.float32))
     while not server.service.find("double").scheduler.running:
         time.sleep(0.001)
     message = request(np.ones((5, 2), np.float32))
@@ -107,12 +106,12 @@ def test_an_expired_request_is_not_computed(start_server):
     channel.close()
 
 
-def test_requests_that_wait_are_done_together_and_rows_go_home(start_server):
+def test_waiting_requests_are_batched_and_each_gets_its_rows(start_server):
     server = start_server()
     channel = Channel(server.address)
     server.loop.call_soon_threadsafe(time.sleep, 0.2)
     arrays = [np.full((1 + i % 3, 4), i, np.float32) for i in range(40)]
-    calls = [ask(channel, array) for array in arrays]
+    calls = [send(channel, array) for array in arrays]
     for array, call in zip(arrays, calls, strict=True):
         np.testing.assert_array_equal(doubled(channel, call, array.shape)[0], array * 2)
     assert sum(server.batches) == sum(map(len, arrays))

@@ -1,4 +1,4 @@
-"""Requests through shared memory: what comes back, what is refused, and what happens to either end."""
+"""The client and the server of local shared memory: answers, errors, and the end of either side."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def codec_of(name):
     return Codec.of(name, "", Bundle.open(name).manifest.signature)
 
 
-def handed_over(path, size, *, seal=True):
-    """Connect by hand; return the connection and the server's word."""
+def connect_by_hand(path, size, *, seal=True):
+    """Connect without our client; return the connection and the server's first packet."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.settimeout(10)
     connection.connect(str(path))
@@ -57,15 +57,15 @@ def handed_over(path, size, *, seal=True):
 
 
 @pytest.mark.usefixtures("served")
-def test_answers_are_those_of_the_local_engine_also_where_a_region_has_to_grow(place):
+def test_answers_equal_those_of_the_local_engine_even_if_the_region_grows(place):
     jets = Bundle.open("conv-vae").golden.inputs["jets"]
     with (
-        tamis.open("conv-vae") as here,
-        tamis.open("conv-vae", "remote", remote=Remote((f"local:{place}",), timeout_s=20)) as there,
+        tamis.open("conv-vae") as local,
+        tamis.open("conv-vae", "remote", remote=Remote((f"local:{place}",), timeout_s=20)) as remote,
     ):
-        for rows in (1, 7, 1, 64, 3000, 2):  # 3000 jets are 3.6 MB, the region begins with one
-            some = np.resize(jets, (rows, *jets.shape[1:]))
-            np.testing.assert_allclose(there.run(some)["score"], here.run(some)["score"], rtol=1e-5)
+        for rows in (1, 7, 1, 64, 3000, 2):  # 3000 jets are 3.6 MB, the first region has 1 MB
+            batch = np.resize(jets, (rows, *jets.shape[1:]))
+            np.testing.assert_allclose(remote.run(batch)["score"], local.run(batch)["score"], rtol=1e-5)
 
 
 @pytest.mark.usefixtures("served")
@@ -82,7 +82,7 @@ def test_several_models_over_one_channel(place):
 
 
 @pytest.mark.usefixtures("served")
-def test_what_is_wrong_is_told_and_the_channel_goes_on(place):
+def test_channel_is_usable_after_an_error(place):
     channel, codec = LocalChannel(f"local:{place}"), codec_of("conv-vae")
     good = Bundle.open("conv-vae").golden.inputs["jets"]
     with pytest.raises(CallError, match=r"has the shape \[-1, 100, 3\]"):
@@ -98,7 +98,7 @@ def test_what_is_wrong_is_told_and_the_channel_goes_on(place):
 
 
 @pytest.mark.usefixtures("served")
-def test_an_answer_is_the_callers_own(place):
+def test_answer_is_not_overwritten_by_the_next_one(place):
     channel, codec = LocalChannel(f"local:{place}"), codec_of("conv-vae")
     jets = Bundle.open("conv-vae").golden.inputs["jets"]
     first = channel.infer(codec, [jets[:2]], SECOND)[0]
@@ -108,13 +108,13 @@ def test_an_answer_is_the_callers_own(place):
     channel.close()
 
 
-def test_only_the_owner_may_come_in_and_the_socket_goes_with_the_server(served, place):
+def test_socket_is_private_to_the_owner_and_removed_with_the_server(served, place):
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     assert served.end() == 0
     assert not place.exists()
 
 
-def test_a_server_takes_the_place_of_one_that_was_killed_but_of_none_that_lives(start, place):
+def test_server_replaces_the_socket_of_a_killed_server_but_not_of_a_running_one(start, place):
     first = start("topology-gru", "--local", place)
     second = start("topology-gru", "--local", place)
     assert any("cannot listen at" in line for line in second.output)
@@ -124,7 +124,7 @@ def test_a_server_takes_the_place_of_one_that_was_killed_but_of_none_that_lives(
     LocalChannel(f"local:{place}").close()
 
 
-def test_a_model_that_was_loaded_anew_answers_over_the_same_channel(served, place):
+def test_reloaded_model_answers_over_the_same_channel(served, place):
     import tritonclient.grpc as triton
 
     channel, codec = LocalChannel(f"local:{place}"), codec_of("conv-vae")
@@ -139,7 +139,7 @@ def test_a_model_that_was_loaded_anew_answers_over_the_same_channel(served, plac
     channel.close()
 
 
-def test_a_server_that_dies_costs_no_event(served, place):
+def test_server_that_dies_costs_no_event(served, place):
     jets = Bundle.open("conv-vae").golden.inputs["jets"]
     remote = Remote((f"local:{place}",), fallback="onnxruntime", timeout_s=5)
     with tamis.open("conv-vae", "remote", remote=remote) as session:
@@ -149,21 +149,21 @@ def test_a_server_that_dies_costs_no_event(served, place):
 
 
 @pytest.mark.parametrize(
-    ("send", "told"),
+    ("send", "message"),
     [
-        (lambda connection: connection.send(ASK.pack(ASKS, 7, 0)), b"no request header has the number 7"),
-        (lambda connection: connection.send(ASK.pack(ASKS, 0, 0) + b"nonsense"), b"no ModelInferRequest"),
+        (lambda connection: connection.send(ASK.pack(ASKS, 7, 0)), b"no head has the number 7"),
+        (lambda connection: connection.send(ASK.pack(ASKS, 0, 0) + b"nonsense"), b"not a ModelInferRequest"),
         (lambda connection: connection.send(b"?"), None),
         (lambda connection: connection.send(ASKS), None),
     ],
 )
 @pytest.mark.usefixtures("served")
-def test_nonsense_is_refused_or_ends_the_connection_and_nobody_elses(place, send, told):
-    connection, welcome = handed_over(place, 4096)
+def test_invalid_packet_is_rejected_or_closes_only_its_own_connection(place, send, message):
+    connection, welcome = connect_by_hand(place, 4096)
     assert welcome == WELCOME
     send(connection)
     answer = connection.recv(1000)
-    assert (answer[:1] == REFUSES and told in answer) if told else not answer
+    assert (answer[:1] == REFUSES and message in answer) if message else not answer
     connection.close()
     channel = LocalChannel(f"local:{place}")
     assert channel.infer(codec_of("conv-vae"), [np.zeros((1, 100, 3), np.float32)], SECOND)
@@ -171,22 +171,22 @@ def test_nonsense_is_refused_or_ends_the_connection_and_nobody_elses(place, send
 
 
 @pytest.mark.usefixtures("served")
-def test_a_region_that_could_shrink_or_is_too_large_is_refused(place):
-    for size, seal, told in ((4096, False, b"cannot shrink"), (1 << 34, True, b"memory for requests is full")):
-        connection, answer = handed_over(place, size, seal=seal)
-        assert told in answer
+def test_region_that_can_shrink_or_is_too_large_is_rejected(place):
+    for size, seal, message in ((4096, False, b"cannot shrink"), (1 << 34, True, b"too many bytes")):
+        connection, answer = connect_by_hand(place, size, seal=seal)
+        assert message in answer
         connection.close()
 
 
 @pytest.mark.usefixtures("served")
-def test_a_request_that_ends_beyond_its_region_is_refused(place):
-    connection, _ = handed_over(place, 100)
+def test_request_larger_than_its_region_is_rejected(place):
+    connection, _ = connect_by_hand(place, 100)
     connection.send(ASK.pack(ASKS, 0, 0) + codec_of("conv-vae").head(((1, 100, 3),)))
     assert b"needs 1200 bytes, but the region has only 100" in connection.recv(1000)
     connection.close()
 
 
-def test_load_measures_it(served, place):
+def test_load_measures_a_local_address(served, place):
     target = LoadTarget(served.grpc, "conv-vae", local=f"local:{place}")
     traffic = Traffic(scenario=Scenario.SINGLE_STREAM, streams=1, seconds=0.3, warm_up_s=0.1)
     point = target.load(traffic)
@@ -198,17 +198,17 @@ def test_load_measures_it(served, place):
     target.close()
 
 
-def test_a_client_that_asks_again_and_again_keeps_nobody_waiting(start, place):
-    """It is looked for without going to sleep; others are heard, and the end of the server too."""
+def test_busy_client_does_not_starve_others(start, place):
+    """The server polls for its next request, but still serves other clients and its own shutdown."""
     served = start("facile", "--local", place)
-    channels = [np.ones((1, 15), np.float32)]
+    inputs = [np.ones((1, 15), np.float32)]
     ended = threading.Event()
 
     def hammer():
         channel = LocalChannel(f"local:{place}")
         with contextlib.suppress(CallError):
             while not ended.is_set():
-                channel.infer(codec_of("facile"), channels, SECOND)
+                channel.infer(codec_of("facile"), inputs, SECOND)
 
     thread = threading.Thread(target=hammer)
     thread.start()
@@ -216,7 +216,7 @@ def test_a_client_that_asks_again_and_again_keeps_nobody_waiting(start, place):
         remote = Remote((f"grpc://{served.grpc}", f"local:{place}"), timeout_s=10)
         with tamis.open("facile", "remote", remote=remote) as session:
             for _ in range(40):
-                assert np.isfinite(session(*channels)).all()
+                assert np.isfinite(session(*inputs)).all()
         assert served.end() == 0
     finally:
         ended.set()

@@ -1,4 +1,4 @@
-"""A menu whose model runs on a server: the same decisions, whatever becomes of the server."""
+"""A menu whose model runs on a server: the decisions do not depend on failures of the server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def decisions(folder):
     return pq.read_table(folder / "decisions.parquet")
 
 
-def test_decisions_are_the_same_though_the_server_dies(start_server, events, tmp_path):
+def test_decisions_are_the_same_when_the_server_dies(start_server, events, tmp_path):
     run_menu(menu_of(MENU), [events], tmp_path / "here", unit_events=10)
     server = start_server(locate("conv-vae"))
     remote = Remote((server.address,), fallback="onnxruntime", timeout_s=20)
@@ -52,10 +52,10 @@ def test_decisions_are_the_same_though_the_server_dies(start_server, events, tmp
     assert decisions(tmp_path / "dying").equals(decisions(tmp_path / "here"))
 
 
-def test_without_a_fallback_a_run_stops_and_goes_on_when_servers_are_back(start_server, events, tmp_path):
+def test_run_without_a_fallback_stops_and_resumes_when_a_server_is_back(start_server, events, tmp_path):
     server = start_server(locate("conv-vae"))
     server.close()
-    with pytest.raises(TamisError, match="no server has answered for conv-vae"):
+    with pytest.raises(TamisError, match="no server answered for conv-vae"):
         run_menu(menu_of(MENU), [events], tmp_path / "out", remote=Remote((server.address,)))
     other = start_server(locate("conv-vae"))
     summary = run_menu(

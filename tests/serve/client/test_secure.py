@@ -1,4 +1,4 @@
-"""A server that wants TLS, certificates of clients and tokens, and our own client at it."""
+"""A server that requires TLS, client certificates and tokens, and our client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKEN = "a-token-of-enough-characters"  # noqa: S105 - of a test
 
 @pytest.fixture(scope="module")
 def served(certificates, start_for_all, tmp_path_factory):
-    """Start a server that lets in who shows a certificate and a token."""
+    """Start a server that requires a client certificate and a token."""
     tokens = tmp_path_factory.mktemp("tokens") / "tokens"
     tokens.write_text(f"{TOKEN}\n")
     tokens.chmod(0o600)
@@ -30,56 +30,56 @@ def served(certificates, start_for_all, tmp_path_factory):
     )  # fmt: skip
 
 
-def at(served, certificates, **changes):
-    shown = {
+def remote_with(served, certificates, **changes):
+    credentials = {
         "ca": str(certificates / "authority.pem"),
         "certificate": str(certificates / "client.pem"),
         "key": str(certificates / "client.key"),
         "token": TOKEN,
     }
-    return Remote((f"grpcs://{served.grpc}",), timeout_s=10.0, **(shown | changes))
+    return Remote((f"grpcs://{served.grpc}",), timeout_s=10.0, **(credentials | changes))
 
 
-def ask(remote):
-    """Return how far the server's answers are off, in units of the tolerance."""
+def largest_difference(remote):
+    """Return the largest difference to the golden outputs, in units of the tolerance."""
     golden = Bundle.open("facile").golden
     with tamis.open("facile", "remote", remote=remote) as session:
-        off = np.abs(session(golden.inputs["channels"]) - golden.outputs["energy"])
-    return float((off / (3e-3 + 1e-3 * np.abs(golden.outputs["energy"]))).max())
+        difference = np.abs(session(golden.inputs["channels"]) - golden.outputs["energy"])
+    return float((difference / (3e-3 + 1e-3 * np.abs(golden.outputs["energy"]))).max())
 
 
-def test_our_client_comes_in_with_its_certificate_and_its_token(served, certificates, monkeypatch):
-    assert ask(at(served, certificates)) < 1
+def test_client_with_certificate_and_token_is_accepted(served, certificates, monkeypatch):
+    assert largest_difference(remote_with(served, certificates)) < 1
     monkeypatch.setenv("TAMIS_TOKEN", TOKEN)
-    assert ask(at(served, certificates, token=None)) < 1
+    assert largest_difference(remote_with(served, certificates, token=None)) < 1
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"token": None}, "this server requires a token"),
         ({"token": "another-token-that-is-long"}, "the token is not known"),
         ({"ca": None}, "certificate verify failed"),
-        ({"certificate": None, "key": None}, "(?i)certificate.required|connection is gone"),
+        ({"certificate": None, "key": None}, "(?i)certificate.required|connection was lost"),
     ],
 )
-def test_who_lacks_one_of_them_stays_outside_and_is_told_why(served, certificates, changes, told):
-    with pytest.raises(ModelError, match=told):
-        ask(at(served, certificates, **changes))
+def test_client_without_one_of_them_is_rejected_with_the_reason(served, certificates, changes, message):
+    with pytest.raises(ModelError, match=message):
+        largest_difference(remote_with(served, certificates, **changes))
 
 
-def test_papers_that_are_none_are_refused_at_once(served, certificates):
-    for changes, told in (
-        ({"ca": str(certificates / "nonsense.pem")}, "the CA .* contains no certificate"),
+def test_invalid_credential_files_are_rejected_at_once(served, certificates):
+    for changes, message in (
+        ({"ca": str(certificates / "nonsense.pem")}, "the CA .* holds no certificate"),
         ({"key": str(certificates / "stranger.key")}, "does not belong to the certificate"),
         ({"key": None}, "go together"),
         ({"ca": str(certificates / "absent.pem")}, "the CA .*absent.pem cannot be read"),
     ):
-        with pytest.raises(UsageError, match=told):
-            ask(at(served, certificates, **changes))
+        with pytest.raises(UsageError, match=message):
+            largest_difference(remote_with(served, certificates, **changes))
 
 
-def test_a_client_that_would_rather_speak_http_2_gets_http_1(served, certificates):
+def test_https_client_that_prefers_http_2_gets_http_1(served, certificates):
     context = ssl.create_default_context(cafile=certificates / "authority.pem")
     context.set_alpn_protocols(["h2", "http/1.1"])
     context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
@@ -92,13 +92,13 @@ def test_a_client_that_would_rather_speak_http_2_gets_http_1(served, certificate
     connection.close()
 
 
-def test_the_server_tells_its_addresses_as_they_are(served):
-    assert any(line.startswith("grpc: grpcs://127.0.0.1:") for line in served.output)
-    assert any(line.startswith("http: https://127.0.0.1:") for line in served.output)
+def test_printed_addresses_have_the_secure_schemes(served):
+    assert any(line.startswith("grpc: grpcs://127.0.0.1:") for line in served.told)
+    assert any(line.startswith("http: https://127.0.0.1:") for line in served.told)
 
 
-def test_loads_are_sent_through_tls(served, certificates):
-    given = [
+def test_load_command_uses_tls(served, certificates):
+    arguments = [
         "load",
         f"grpcs://{served.grpc}",
         "facile",
@@ -109,7 +109,7 @@ def test_loads_are_sent_through_tls(served, certificates):
         "--warm-up",
         "0.1",
     ]
-    papers_given = [
+    credentials = [
         "--ca",
         certificates / "authority.pem",
         "--certificate",
@@ -117,6 +117,6 @@ def test_loads_are_sent_through_tls(served, certificates):
         "--key",
         certificates / "client.key",
     ]
-    done = CliRunner().invoke(app, [*given, *map(str, papers_given), "--json"], env={"TAMIS_TOKEN": TOKEN})
+    done = CliRunner().invoke(app, [*arguments, *map(str, credentials), "--json"], env={"TAMIS_TOKEN": TOKEN})
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["points"][0]["requests"] > 0

@@ -1,4 +1,4 @@
-"""Small models of a Triton repository, and a server that has them."""
+"""Small models of a Triton repository, and a server for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ input [ { name: "x" data_type: TYPE_FP32 dims: [ 3 ] } ]
 output [ { name: "y" data_type: TYPE_FP32 dims: [ 3 ] } ]
 dynamic_batching { }
 """
-# Neighbours of every particle by distance, as in ParticleNet: fewer particles than neighbours cannot be run.
+# The nearest neighbours of each particle, as in ParticleNet: it needs at least as many particles as neighbours.
 PARTICLE_NET = """pn (float[N, 2, P] pf_points, float[N, 4, P] pf_features, float[N, 1, P] pf_mask) => (float[N, 3] softmax) {
     t = Transpose <perm = [0, 2, 1]> (pf_points)
     d = MatMul (t, pf_points)
@@ -102,13 +102,13 @@ model_repository_agents {
 
 @pytest.fixture
 def scale_model(parse_model) -> Callable[..., bytes]:
-    """Make a model that multiplies three numbers by a factor."""
+    """Return a model that multiplies three values by a factor."""
     return lambda factor=2.0: parse_model(SCALE.format(factor)).SerializeToString()
 
 
 @pytest.fixture
 def write_model(tmp_path) -> Callable[..., Path]:
-    """Write a model into a repository: its configuration, and a file for every version."""
+    """Write a model into a repository: its configuration, and a file for each version."""
 
     def write(
         name: str, config: str | None, file: str = "model.onnx", **versions: bytes | onnx.ModelProto
@@ -128,7 +128,7 @@ def write_model(tmp_path) -> Callable[..., Path]:
 
 @pytest.fixture
 def particle_net(write_model, parse_model) -> Path:
-    """Write a model of three inputs with any number of particles; return its folder."""
+    """Write a model of three inputs with a free number of particles; return its folder."""
     model = parse_model(PARTICLE_NET, w1=(5, 4, 1), w2=(5, 3))
     md5 = hashlib.md5(model.SerializeToString(), usedforsecurity=False).hexdigest()
     folder = write_model("particlenet", PARTICLE_NET_CONFIG.replace("MD5SUM", md5), v1=model)
@@ -138,40 +138,40 @@ def particle_net(write_model, parse_model) -> Path:
 
 @pytest.fixture
 def serve(tmp_path):
-    """Serve directories in a thread of their own: a port, the service, the repository, and a way to call coroutines."""
+    """Serve directories in a thread; the result has port, service, repository and a method to run coroutines."""
     running: list[SimpleNamespace] = []
 
-    def start(*given) -> SimpleNamespace:
-        found = SimpleNamespace(loop=asyncio.new_event_loop())
-        found.thread = threading.Thread(target=found.loop.run_forever, daemon=True)
-        found.thread.start()
-        found.call = lambda act: asyncio.run_coroutine_threadsafe(act, found.loop).result(60)
+    def start(*sources) -> SimpleNamespace:
+        server = SimpleNamespace(loop=asyncio.new_event_loop())
+        server.thread = threading.Thread(target=server.loop.run_forever, daemon=True)
+        server.thread.start()
+        server.call = lambda act: asyncio.run_coroutine_threadsafe(act, server.loop).result(60)
 
         async def begin() -> None:
-            found.service = Service(found.loop)
-            found.repository = Repository(given or [tmp_path / "models"], found.service)
-            await found.repository.load_all()
-            rules = GrpcConfig(grpc_methods(found.service, SharedMemory(), found.repository), 1 << 26)
-            found.connections = set()
-            found.server = await found.loop.create_server(
-                lambda: GrpcProtocol(rules, found.connections), "127.0.0.1", 0
+            server.service = Service(server.loop)
+            server.repository = Repository(sources or [tmp_path / "models"], server.service)
+            await server.repository.load_all()
+            rules = GrpcConfig(grpc_methods(server.service, SharedMemory(), server.repository), 1 << 26)
+            server.connections = set()
+            server.server = await server.loop.create_server(
+                lambda: GrpcProtocol(rules, server.connections), "127.0.0.1", 0
             )
-            found.port = found.server.sockets[0].getsockname()[1]
+            server.port = server.server.sockets[0].getsockname()[1]
 
-        running.append(found)
-        found.call(begin())
-        return found
+        running.append(server)
+        server.call(begin())
+        return server
 
     yield start
-    for found in running:
+    for server in running:
 
-        async def end(found=found) -> None:
-            found.server.close()
-            for connection in list(found.connections):
+        async def end(server=server) -> None:
+            server.server.close()
+            for connection in list(server.connections):
                 connection._transport.close()
-            await found.repository.close()
+            await server.repository.close()
 
-        found.call(end())
-        found.loop.call_soon_threadsafe(found.loop.stop)
-        found.thread.join(10)
-        found.loop.close()
+        server.call(end())
+        server.loop.call_soon_threadsafe(server.loop.stop)
+        server.thread.join(10)
+        server.loop.close()

@@ -1,4 +1,4 @@
-"""Repositories on disk, served: what clients of Triton see of them, while models come and go."""
+"""Served repositories as Triton's clients see them, while models are loaded and unloaded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def infer(client, model, output, version="", **arrays):
 
 
 def opened(write, *, name="m"):
-    """Open a model as it is written, or raise what is wrong with it."""
+    """Open a model of a written repository."""
     return open_models(find_models([write.parent])[name], BundleSettings())
 
 
@@ -59,7 +59,7 @@ dynamic_batching { }
 """
 
 
-def test_a_particle_tagger_is_served_as_it_lies_there(particle_net, serve, client_of):
+def test_particle_tagger_of_a_site_is_served_unchanged(particle_net, serve, client_of):
     server = serve()
     client = client_of(server)
     rng = np.random.default_rng(1)
@@ -83,30 +83,30 @@ def test_a_particle_tagger_is_served_as_it_lies_there(particle_net, serve, clien
     assert config.backend == "onnxruntime"
 
 
-def test_a_file_that_has_not_its_checksum_is_refused(particle_net):
+def test_file_with_a_wrong_checksum_is_rejected(particle_net):
     text = (particle_net / "config.pbtxt").read_text()
     model = particle_net / "1" / "model.onnx"
     model.write_bytes(model.read_bytes() + b"\n")
-    with pytest.raises(ChecksumError, match=r"model\.onnx is not the file that .*config\.pbtxt names"):
+    with pytest.raises(ChecksumError, match=r"model\.onnx has the MD5 .*config\.pbtxt expects"):
         opened(particle_net, name="particlenet")
     (particle_net / "config.pbtxt").write_text(text.replace("MD5:1/", "MD5:../"))
-    with pytest.raises(ModelError, match="no path within the model's folder"):
+    with pytest.raises(ModelError, match="has to stay within the model's folder"):
         opened(particle_net, name="particlenet")
 
 
-def test_without_its_labels_a_model_is_served_nevertheless(particle_net):
+def test_model_is_served_without_its_labels_file(particle_net):
     (particle_net / "particlenet_labels.txt").unlink()
     (model,) = opened(particle_net, name="particlenet")
     assert model.spec.outputs[0].labels == ()
-    assert "its classes have no names" in model.spec.facts["notes"]
+    assert "its classes have no labels" in model.spec.facts["notes"]
 
 
-def test_links_may_lead_into_a_directory_that_is_named_as_well(write_model, scale_model, tmp_path):
+def test_links_may_lead_into_another_served_directory(write_model, scale_model, tmp_path):
     folder = write_model("m", SCALE, v1=scale_model())
     (tmp_path / "files").mkdir()
     (folder / "1" / "model.onnx").rename(tmp_path / "files" / "scale.onnx")
     (folder / "1" / "model.onnx").symlink_to(tmp_path / "files" / "scale.onnx")
-    with pytest.raises(UnsafeBundleError, match="name the directory that it leads to as well"):
+    with pytest.raises(UnsafeBundleError, match="serve the directory of its target as well"):
         opened(folder)
     assert open_models(find_models([folder.parent, tmp_path / "files"])["m"], BundleSettings())
 
@@ -119,7 +119,7 @@ def test_versions_are_served_side_by_side(write_model, scale_model, serve, clien
     assert states(client) == {("scale", "1"): ("READY", ""), ("scale", "2"): ("READY", "")}
 
 
-def test_without_a_configuration_the_graph_tells(write_model, scale_model, serve, client_of):
+def test_missing_configuration_is_completed_from_the_graph(write_model, scale_model, serve, client_of):
     write_model("bare", None, v1=scale_model(3.0))
     client = client_of(serve())
     assert infer(client, "bare", "y", x=X).tolist() == (3 * X).tolist()
@@ -129,9 +129,7 @@ def test_without_a_configuration_the_graph_tells(write_model, scale_model, serve
     assert list(config.input[0].dims) == [3]
 
 
-def test_a_graph_without_a_free_batch_is_completed_with_its_whole_shape(
-    write_model, parse_model, serve, client_of
-):
+def test_graph_without_a_free_first_dimension_has_no_batch(write_model, parse_model, serve, client_of):
     write_model(
         "whole",
         "",
@@ -144,18 +142,18 @@ def test_a_graph_without_a_free_batch_is_completed_with_its_whole_shape(
     assert infer(client, "whole", "y", x=X).tolist() == [3, 12]
 
 
-def test_strings_go_in_and_come_out(write_model, parse_model, serve, client_of):
+def test_strings_round_trip(write_model, parse_model, serve, client_of):
     write_model(
         "echo", None, v1=parse_model("echo (string[N, 2] s) => (string[N, 2] t) { t = Identity (s) }")
     )
     client = client_of(serve())
     text = np.array([["Z→ττ", "jet"]], object)
     assert [item.decode() for item in infer(client, "echo", "t", s=text).ravel()] == ["Z→ττ", "jet"]
-    with pytest.raises(InferenceServerException, match="is no UTF-8"):
+    with pytest.raises(InferenceServerException, match="is not UTF-8"):
         infer(client, "echo", "t", s=np.array([[b"\xff", b"a"]], object))
 
 
-def test_a_column_of_numbers_is_what_the_graph_takes_as_numbers(write_model, parse_model, serve, client_of):
+def test_reshape_adds_and_removes_a_dimension(write_model, parse_model, serve, client_of):
     config = """
 max_batch_size: 4
 input { name: "x" data_type: TYPE_FP32 dims: [ 1 ] reshape { shape: [ ] } }
@@ -166,7 +164,7 @@ output { name: "y" data_type: TYPE_FP32 dims: [ 1, 1 ] reshape { shape: [ ] } }
     assert infer(client, "flat", "y", x=np.array([[1], [2]], np.float32)).tolist() == [[[-1]], [[-2]]]
 
 
-def test_an_optional_input_has_the_default_of_the_graph(write_model, parse_model, serve, client_of):
+def test_missing_optional_input_has_the_default_of_the_graph(write_model, parse_model, serve, client_of):
     model = parse_model("opt (float[N, 3] x, float[1, 3] b) => (float[N, 3] y) { y = Add (x, b) }", b=(1, 3))
     config = """
 max_batch_size: 0
@@ -180,7 +178,7 @@ output { name: "y" data_type: TYPE_FP32 dims: [ -1, 3 ] }
     np.testing.assert_allclose(infer(client, "opt", "y", x=X, b=np.ones((1, 3), np.float32)), X + 1)
 
 
-def test_data_beside_the_model_is_taken_in_and_no_other(write_model, parse_model, tmp_path):
+def test_external_data_must_be_next_to_the_model(write_model, parse_model, tmp_path):
     import onnx
 
     model = parse_model("big (float[N, 3] x) => (float[N, 3] y) { y = MatMul (x, w) }", w=(3, 3))
@@ -196,16 +194,16 @@ def test_data_beside_the_model_is_taken_in_and_no_other(write_model, parse_model
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (('name: "x"', 'name: "X"'), "has no input 'X'; did you mean 'x'"),
         (('name: "y"', 'name: "z"'), "has no output 'z'"),
-        (("dims: [ 3 ]", "dims: [ 4 ]"), r"input 'x' has dims \[4\]; the graph has \[3\] behind the batch"),
+        (("dims: [ 3 ]", "dims: [ 4 ]"), r"input 'x' has dims \[4\]; the graph has \[3\] after the batch"),
         (("TYPE_FP32", "TYPE_FP64"), "input 'x' has data_type FP64; the graph has FP32"),
         (("max_batch_size: 8", "max_batch_size: 0"), r"has dims \[3\]; the graph has \[-1, 3\]"),
         (
             ("max_batch_size: 8", 'max_batch_size: 8 name: "other"'),
-            "field name is 'other', the folder is 'm'",
+            "field name is 'other', but the folder is 'm'",
         ),
         (
             ("max_batch_size: 8", 'max_batch_size: 8 default_model_filename: "modle.onnx"'),
@@ -217,56 +215,56 @@ def test_data_beside_the_model_is_taken_in_and_no_other(write_model, parse_model
                 "dynamic_batching { }",
                 'parameters { key: "intra_op_thread_count" value { string_value: "many" } }',
             ),
-            "write a whole number",
+            "write an integer",
         ),
     ],
 )
-def test_a_configuration_that_does_not_fit_its_graph_is_refused(write_model, scale_model, change, told):
+def test_configuration_that_contradicts_the_graph_is_rejected(write_model, scale_model, change, message):
     folder = write_model("m", SCALE.replace(*change, 1), v1=scale_model())
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         opened(folder)
 
 
-def test_sizes_beyond_all_memory_are_refused_and_not_tried(write_model, parse_model):
+def test_too_large_sizes_are_rejected_without_allocation(write_model, parse_model):
     config = SCALE.replace("dims: [ 3 ]", "dims: [ 1000000000000 ]")
     folder = write_model("m", config, v1=parse_model("n (float[N, K] x) => (float[N, K] y) { y = Neg (x) }"))
     with pytest.raises(ModelError, match="give it smaller dims"):
         opened(folder)
 
 
-def test_a_graph_of_one_row_is_no_graph_with_a_batch(write_model, parse_model):
+def test_fixed_first_dimension_is_not_a_batch(write_model, parse_model):
     folder = write_model("m", SCALE, v1=parse_model("one (float[1, 3] x) => (float[1, 3] y) { y = Neg (x) }"))
     with pytest.raises(ModelError, match="max_batch_size is 8, but the graph has the fixed shape"):
         opened(folder)
 
 
-def test_rows_that_depend_on_their_neighbours_are_never_joined(write_model, parse_model):
+def test_model_whose_rows_depend_on_each_other_is_not_batched(write_model, parse_model):
     mixed = parse_model(
         "mix (float[N, 3] x) => (float[N, 3] y) { a = Constant <value_ints = [0]> () m = ReduceMean <axes = [0]> (x) y = Sub (x, m) }"
     )
     folder = write_model("m", SCALE, v1=mixed)
     (model,) = opened(folder)
     assert model.spec.batching is None
-    assert "depend on the rows beside" in model.spec.facts["batching"]
+    assert "depend on the other rows" in model.spec.facts["batching"]
 
 
-def test_a_model_that_is_off_the_reference_is_refused(write_model, parse_model, monkeypatch):
+def test_model_that_differs_from_the_reference_is_rejected(write_model, parse_model, monkeypatch):
     from tamis.serve.models import onnx_models
 
     folder = write_model("m", SCALE, v1=parse_model("s (float[N, 3] x) => (float[N, 3] y) { y = Neg (x) }"))
     wrong = parse_model("s (float[N, 3] x) => (float[N, 3] y) { y = Abs (x) }")
-    true_open = onnx_models.open_session
+    original_open = onnx_models.open_session
     monkeypatch.setattr(
-        onnx_models, "open_session", lambda data, threads: true_open(wrong.SerializeToString(), threads)
+        onnx_models, "open_session", lambda data, threads: original_open(wrong.SerializeToString(), threads)
     )
-    with pytest.raises(TamisError, match="output 'y' is off the float64 reference by"):
+    with pytest.raises(TamisError, match="output 'y' differs from the float64 reference by"):
         opened(folder)
     skip = 'parameters { key: "tamis_verify" value { string_value: "false" } }'
     (folder / "config.pbtxt").write_text(SCALE + skip)
-    assert opened(folder)[0].spec.facts["verified"].startswith("no: switched off")
+    assert opened(folder)[0].spec.facts["verified"].startswith("no: disabled")
 
 
-def test_a_sample_that_fails_keeps_the_model_out(write_model, parse_model):
+def test_failing_warmup_sample_rejects_the_model(write_model, parse_model):
     gather = parse_model("g (int64[N, 1] x) => (float[N, 1, 3] y) { y = Gather <axis = 0> (t, x) }", t=(5, 3))
     config = """
 max_batch_size: 4
@@ -283,7 +281,7 @@ model_warmup { name: "beyond" batch_size: 1 inputs { key: "x" value { data_type:
     assert opened(folder)[0].spec.facts["warm"] == "yes"
 
 
-def test_one_bad_request_of_a_batch_leaves_the_others_alone(write_model, parse_model, serve, client_of):
+def test_invalid_request_does_not_fail_the_rest_of_its_batch(write_model, parse_model, serve, client_of):
     gather = parse_model("g (int64[N, 1] x) => (float[N, 1, 3] y) { y = Gather <axis = 0> (t, x) }", t=(5, 3))
     config = """
 max_batch_size: 8
@@ -327,7 +325,7 @@ def test_statistics_count_requests_rows_and_batches(write_model, scale_model, se
         client.get_inference_statistics("scael")
 
 
-def test_a_model_that_cannot_be_loaded_keeps_nobody_else_from_it(write_model, scale_model, serve, client_of):
+def test_other_models_are_loaded_when_one_fails(write_model, scale_model, serve, client_of):
     write_model("broken", SCALE, v1=b"no model at all")
     write_model("odd", SCALE.replace("dynamic_batching", "sequence_batching"), v1=scale_model())
     write_model("scale", SCALE, v1=scale_model())
@@ -344,7 +342,7 @@ def test_a_model_that_cannot_be_loaded_keeps_nobody_else_from_it(write_model, sc
     assert [one.name for one in server.repository.index(only_ready=True)] == ["scale"]
 
 
-def test_models_come_and_go(write_model, scale_model, serve, client_of):
+def test_models_are_unloaded_and_loaded(write_model, scale_model, serve, client_of):
     write_model("scale", SCALE, v1=scale_model(1.0))
     client = client_of(serve())
     client.unload_model("scale")
@@ -358,7 +356,7 @@ def test_models_come_and_go(write_model, scale_model, serve, client_of):
     assert infer(client, "later", "y", x=X).tolist() == (5 * X).tolist()
 
 
-def test_a_reload_that_fails_leaves_the_old_one_at_work(write_model, scale_model, serve, client_of):
+def test_failed_reload_keeps_the_old_model(write_model, scale_model, serve, client_of):
     write_model("scale", SCALE, v1=scale_model(1.0))
     client = client_of(serve())
     write_model("scale", SCALE, v1=b"torn")
@@ -367,16 +365,16 @@ def test_a_reload_that_fails_leaves_the_old_one_at_work(write_model, scale_model
     assert infer(client, "scale", "y", x=X).tolist() == X.tolist()
     state, reason = states(client)["scale", "1"]
     assert state == "READY"
-    assert "goes on" in reason
+    assert "the version loaded before remains" in reason
 
 
-def test_a_reload_under_traffic_loses_nothing(write_model, scale_model, serve, client_of):
+def test_reload_under_traffic_loses_no_request(write_model, scale_model, serve, client_of):
     write_model("scale", SCALE, v1=scale_model(1.0))
     server = serve()
     client, stop, found = client_of(server), threading.Event(), []
     failed: list[Exception] = []
 
-    def press():
+    def send_requests():
         other = client_of(server)
         while not stop.is_set():
             try:
@@ -384,13 +382,13 @@ def test_a_reload_under_traffic_loses_nothing(write_model, scale_model, serve, c
             except InferenceServerException as error:
                 failed.append(error)
 
-    threads = [threading.Thread(target=press) for _ in range(3)]
+    threads = [threading.Thread(target=send_requests) for _ in range(3)]
     for thread in threads:
         thread.start()
     for factor in (2.0, 3.0, 4.0, 5.0):
         write_model("scale", SCALE, v1=scale_model(factor))
         client.load_model("scale")
-        assert infer(client, "scale", "y", x=X)[0, 1] == factor  # the old one answers no more
+        assert infer(client, "scale", "y", x=X)[0, 1] == factor  # no longer the old model
     stop.set()
     for thread in threads:
         thread.join(20)
@@ -399,7 +397,7 @@ def test_a_reload_under_traffic_loses_nothing(write_model, scale_model, serve, c
     assert len(set(found)) > 1
 
 
-def test_the_index_tells_who_is_ready(write_model, scale_model, serve, client_of):
+def test_index_can_be_limited_to_ready_models(write_model, scale_model, serve, client_of):
     write_model("broken", SCALE, v1=b"nothing")
     write_model("scale", SCALE, v1=scale_model())
     client = client_of(serve())
@@ -410,7 +408,7 @@ def test_the_index_tells_who_is_ready(write_model, scale_model, serve, client_of
         stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(repository_name="x"))
 
 
-def test_models_come_from_the_repository_only(write_model, scale_model, serve, client_of):
+def test_models_in_requests_are_rejected(write_model, scale_model, serve, client_of):
     write_model("scale", SCALE, v1=scale_model())
     client = client_of(serve())
     with pytest.raises(
@@ -419,7 +417,7 @@ def test_models_come_from_the_repository_only(write_model, scale_model, serve, c
         client.load_model("scale", config="{}", files={"file:1/model.onnx": scale_model()})
 
 
-def test_what_was_replaced_is_closed(write_model, scale_model, serve):
+def test_replaced_and_unloaded_models_are_closed(write_model, scale_model, serve):
     write_model("scale", SCALE, v1=scale_model())
     server = serve()
     old, closed = server.service.find("scale"), threading.Event()
@@ -433,7 +431,7 @@ def test_what_was_replaced_is_closed(write_model, scale_model, serve):
     assert closed_too.is_set()
 
 
-def test_sizes_that_only_the_graph_knows_are_asked_of_requests(write_model, scale_model, serve, client_of):
+def test_sizes_that_only_the_graph_fixes_are_required_of_requests(write_model, scale_model, serve, client_of):
     write_model("scale", SCALE.replace("dims: [ 3 ]", "dims: [ -1 ]"), v1=scale_model())
     client = client_of(serve())
     assert infer(client, "scale", "y", x=X).tolist() == (2 * X).tolist()
@@ -442,17 +440,15 @@ def test_sizes_that_only_the_graph_knows_are_asked_of_requests(write_model, scal
 
 
 @pytest.mark.parametrize("name", ["../secret", "a/b", "..", "/etc", ".hidden", "", "a\\b", "x" * 300, "a\0b"])
-def test_a_name_is_never_a_path(write_model, scale_model, serve, client_of, name):
+def test_model_name_is_never_used_as_a_path(write_model, scale_model, serve, client_of, name):
     write_model("scale", SCALE, v1=scale_model())
     client = client_of(serve())
-    for act in (client.load_model, client.unload_model):
-        with pytest.raises(InferenceServerException, match="is no name of a model"):
-            act(name)
+    for method in (client.load_model, client.unload_model):
+        with pytest.raises(InferenceServerException, match="is not a valid model name"):
+            method(name)
 
 
-def test_links_that_lead_out_of_the_repository_are_refused(
-    write_model, scale_model, tmp_path, serve, client_of
-):
+def test_links_out_of_the_repository_are_rejected(write_model, scale_model, tmp_path, serve, client_of):
     folder = write_model("away", SCALE, v1=scale_model())
     folder.rename(tmp_path / "elsewhere")
     write_model("scale", SCALE, v1=scale_model())
@@ -473,7 +469,7 @@ def test_links_that_lead_out_of_the_repository_are_refused(
         assert "leads out of" in reason
 
 
-def test_two_models_of_one_name_are_as_good_as_none(write_model, scale_model, tmp_path, serve, client_of):
+def test_models_with_the_same_name_are_not_served(write_model, scale_model, tmp_path, serve, client_of):
     first = write_model("scale", SCALE, v1=scale_model())
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "scale").mkdir()
@@ -499,33 +495,33 @@ def test_bundles_are_served_beside_triton_models(bundle_of, write_model, scale_m
     assert client.get_model_config(dense.name).config.max_batch_size > 0
 
 
-def test_a_folder_of_bundles_is_found(bundle_of, tmp_path):
+def test_folder_of_bundles_is_found(bundle_of, tmp_path):
     parent = bundle_of("dense").path.parent
     assert bundle_of("dense").name in find_models([parent])
 
 
-def test_one_model_is_no_repository(write_model, scale_model):
-    with pytest.raises(UsageError, match="name the folder that holds it"):
+def test_single_model_is_not_a_repository(write_model, scale_model):
+    with pytest.raises(UsageError, match="give the folder that contains it"):
         find_models([write_model("scale", SCALE, v1=scale_model())])
 
 
-def test_loading_does_not_stop_the_loop(write_model, scale_model, serve, client_of, monkeypatch):
+def test_loading_does_not_block_the_event_loop(write_model, scale_model, serve, client_of, monkeypatch):
     from tamis.serve.models import repository
 
     write_model("scale", SCALE, v1=scale_model(1.0))
     server = serve()
     client, other = client_of(server), client_of(server)
-    let_go, entered, true_open = threading.Event(), threading.Event(), repository.open_models
+    released, entered, original_open = threading.Event(), threading.Event(), repository.open_models
 
     def slow(place, settings):
         entered.set()
-        assert let_go.wait(20)
-        return true_open(place, settings)
+        assert released.wait(20)
+        return original_open(place, settings)
 
     monkeypatch.setattr(repository, "open_models", slow)
     loading = asyncio.run_coroutine_threadsafe(server.repository.load("scale"), server.loop)
     assert entered.wait(20)
     assert infer(client, "scale", "y", x=X).tolist() == X.tolist()
     assert other.is_server_live()
-    let_go.set()
+    released.set()
     loading.result(20)

@@ -1,4 +1,4 @@
-"""TorchScript models: inputs by place or by name, whatever forward gives."""
+"""TorchScript models: inputs and outputs matched by index or name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tamis._base import ModelError, TamisError
 from tamis.serve.models.folders import find_models
 from tamis.serve.models.opening import BundleSettings, open_models
-from tamis.serve.models.torchscript_models import input_places
+from tamis.serve.models.torchscript_models import input_order
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
@@ -59,7 +59,7 @@ def opened(folder):
         (("p", "q"), (A, B)),
     ],
 )
-def test_inputs_go_where_their_names_say(write_model, names, given):
+def test_inputs_are_matched_by_name_or_index(write_model, names, given):
     model = opened(write_model("m", CONFIG.format(*names), "model.pt", v1=scripted(Minus())))
     assert model.spec.platform == "pytorch_libtorch"
     for array in given:
@@ -67,7 +67,7 @@ def test_inputs_go_where_their_names_say(write_model, names, given):
     assert model.instances[0](list(given))[0].tolist() == [[4, 5]]
 
 
-def test_outputs_go_by_place_or_by_name(write_model):
+def test_outputs_are_matched_by_index_or_name(write_model):
     config = CONFIG.format("INPUT__0", "INPUT__1")
     second = config.replace("OUTPUT__0", "OUTPUT__1")
     assert opened(write_model("m", second, "model.pt", v1=scripted(Both()))).instances[0]([A, B])[
@@ -80,31 +80,31 @@ def test_outputs_go_by_place_or_by_name(write_model):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (("OUTPUT__0", "OUTPUT__3"), "forward gives 1 outputs; the configuration names OUTPUT__3"),
-        (("dims: [ 2 ] } ]\ndynamic", "dims: [ 3 ] } ]\ndynamic"), "the model gives FP32"),
+        (("OUTPUT__0", "OUTPUT__3"), "forward returns 1 outputs; the configuration names OUTPUT__3"),
+        (("dims: [ 2 ] } ]\ndynamic", "dims: [ 3 ] } ]\ndynamic"), "the model returns FP32"),
     ],
 )
-def test_outputs_that_are_not_there_are_told(write_model, change, told):
+def test_missing_or_wrong_outputs_are_rejected(write_model, change, message):
     config = CONFIG.format("INPUT__0", "INPUT__1")
     assert change[0] in config
-    with pytest.raises(TamisError, match=told):
+    with pytest.raises(TamisError, match=message):
         opened(write_model("m", config.replace(*change), "model.pt", v1=scripted(Minus())))
 
 
-def test_what_is_no_model_is_told(write_model):
+def test_file_that_is_not_a_model_is_rejected(write_model):
     with pytest.raises(ModelError, match="the engine torch cannot run this model"):
         opened(write_model("m", CONFIG.format("a", "b"), "model.pt", v1=b"nothing"))
 
 
-def test_a_configuration_is_needed(write_model):
-    with pytest.raises(ModelError, match="only ONNX models tell them themselves"):
+def test_configuration_is_required(write_model):
+    with pytest.raises(ModelError, match="only ONNX models declare them"):
         opened(write_model("m", None, "model.pt", v1=scripted(Minus())))
 
 
-def test_places_that_do_not_count_up_are_refused():
-    with pytest.raises(ModelError, match="are not numbered 0 to 1"):
-        input_places(["a__0", "a__2"], ["x", "y"], "config.pbtxt")
-    with pytest.raises(ModelError, match="forward takes no 'lefd'"):
-        input_places(["lefd", "right"], ["left", "right"], "config.pbtxt")
+def test_unmatched_input_names_are_rejected():
+    with pytest.raises(ModelError, match="must be numbered 0 to 1"):
+        input_order(["a__0", "a__2"], ["x", "y"], "config.pbtxt")
+    with pytest.raises(ModelError, match="forward has no argument 'lefd'"):
+        input_order(["lefd", "right"], ["left", "right"], "config.pbtxt")

@@ -1,4 +1,4 @@
-"""`config.pbtxt` as sites write it: what it says of a model, and what is told where it cannot be served."""
+"""Reading of `config.pbtxt` as sites write it, and the errors for unsupported ones."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tamis._base import ModelError
 from tamis.serve.batching import Batching, QueuePolicy
 from tamis.serve.models.config_text import parse_config, without_effect
 from tamis.serve.models.model import Spec
-from tamis.serve.models.triton_config import config_of, understand, versions_of
+from tamis.serve.models.triton_config import config_of, resolve_config, versions_of
 from tamis.serve.models.warmup import configured_samples
 
-HEAD = """
+MINIMAL_CONFIG = """
 name: "m"
 backend: "onnxruntime"
 max_batch_size: 16
@@ -22,13 +22,13 @@ output [ { name: "y" data_type: TYPE_INT64 dims: [ -1 ] } ]
 
 
 def read(tmp_path, text):
-    return understand(parse_config(text, "config.pbtxt"), "config.pbtxt", tmp_path, "onnxruntime")
+    return resolve_config(parse_config(text, "config.pbtxt"), "config.pbtxt", tmp_path, "onnxruntime")
 
 
-def test_every_word_on_queues_is_heeded(tmp_path):
-    found = read(
+def test_queue_settings_are_read(tmp_path):
+    resolved = read(
         tmp_path,
-        HEAD
+        MINIMAL_CONFIG
         + """
 dynamic_batching {
   preferred_batch_size: [ 8, 4 ]
@@ -46,24 +46,24 @@ parameters { key: "intra_op_thread_count" value { string_value: "3" } }
 """,
     )
     other = QueuePolicy(max_requests=7, timeout_ns=50_000, delay_expired=True)
-    assert found.batching == Batching((4, 8), 100_000, (QueuePolicy(2, 0, True), other, other), 1)
-    assert (found.instances, found.threads, found.max_batch) == (3, 3, 16)
-    assert found.inputs == (Spec("x", "FP32", (3,)),)
-    assert found.outputs == (Spec("y", "INT64", (-1,)),)
+    assert resolved.batching == Batching((4, 8), 100_000, (QueuePolicy(2, 0, True), other, other), 1)
+    assert (resolved.instances, resolved.threads, resolved.max_batch) == (3, 3, 16)
+    assert resolved.inputs == (Spec("x", "FP32", (3,)),)
+    assert resolved.outputs == (Spec("y", "INT64", (-1,)),)
 
 
-def test_defaults_are_written_down_as_triton_answers_them(tmp_path):
-    found = read(tmp_path, HEAD)
-    assert found.batching is None
-    assert found.config.platform == "onnxruntime_onnx"
-    assert found.config.default_model_filename == "model.onnx"
-    assert found.config.version_policy.latest.num_versions == 1
-    assert found.config.instance_group[0].count == 1
+def test_defaults_are_filled_in_as_triton_does(tmp_path):
+    resolved = read(tmp_path, MINIMAL_CONFIG)
+    assert resolved.batching is None
+    assert resolved.config.platform == "onnxruntime_onnx"
+    assert resolved.config.default_model_filename == "model.onnx"
+    assert resolved.config.version_policy.latest.num_versions == 1
+    assert resolved.config.instance_group[0].count == 1
 
 
 def test_tensors_may_be_reshaped_optional_and_labelled(tmp_path):
     (tmp_path / "labels.txt").write_text("QCD\nTop\n")
-    found = read(
+    resolved = read(
         tmp_path,
         """
 max_batch_size: 4
@@ -71,13 +71,13 @@ input { name: "x" data_type: TYPE_STRING dims: [ 1 ] reshape { shape: [ ] } opti
 output { name: "p" data_type: TYPE_FP16 dims: [ 2 ] label_filename: "labels.txt" }
 """,
     )
-    assert found.inputs == (Spec("x", "BYTES", (1,), optional=True),)
-    assert found.inner(found.inputs[0]) == ()
-    assert found.outputs[0].labels == ("QCD", "Top")
+    assert resolved.inputs == (Spec("x", "BYTES", (1,), optional=True),)
+    assert resolved.inner(resolved.inputs[0]) == ()
+    assert resolved.outputs[0].labels == ("QCD", "Top")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "max_batchsize: 3",
@@ -100,66 +100,66 @@ output { name: "p" data_type: TYPE_FP16 dims: [ 2 ] label_filename: "labels.txt"
         ),
         ("instance_group { passive: true }", r"instance_group\[0\].passive"),
         ("instance_group { count: 1000000 }", "at most 256"),
-        ('default_model_filename: "../x.onnx"', "no plain file name"),
-        ('input { name: "x" data_type: TYPE_FP32 dims: [ 1 ] }', "two entries of input are called 'x'"),
+        ('default_model_filename: "../x.onnx"', "must be a plain file name"),
+        ('input { name: "x" data_type: TYPE_FP32 dims: [ 1 ] }', "two entries of input have the name 'x'"),
         ('input { name: "w" dims: [ 1 ] }', "data_type of input 'w' is missing"),
         ('input { name: "w" data_type: TYPE_FP32 }', "dims of input 'w' is missing"),
-        ('input { name: "w" data_type: TYPE_FP32 dims: [ 0 ] }', "0 is no size"),
+        ('input { name: "w" data_type: TYPE_FP32 dims: [ 0 ] }', "0 is not a size"),
         (
             'input { name: "w" data_type: TYPE_FP32 dims: [ 4 ] reshape { shape: [ 3 ] } }',
-            "not as many elements",
+            "differs from dims",
         ),
         (
             'output { name: "w" data_type: TYPE_FP32 dims: [ 4 ] label_filename: "../../etc/passwd" }',
-            "no path within",
+            "has to stay within",
         ),
         ("dynamic_batching { preferred_batch_size: [ 32 ] }", "between 1 and max_batch_size, which is 16"),
         ("dynamic_batching { priority_levels: 2 }", "default_priority_level is 0; write a level between 1"),
         (
             "dynamic_batching { priority_levels: 2 default_priority_level: 1 preserve_ordering: true }",
-            "does not go with priority_levels",
+            "contradicts priority_levels",
         ),
         ("dynamic_batching { priority_queue_policy { key: 4 value { } } }", "there is no level 4"),
     ],
 )
-def test_what_cannot_be_served_is_told_in_one_sentence(tmp_path, text, told):
-    with pytest.raises(ModelError, match=told) as refused:
-        read(tmp_path, HEAD + text)
-    assert str(refused.value).startswith("config.pbtxt: ")
-    assert "\n" not in str(refused.value)
+def test_unsupported_configuration_is_rejected_with_its_location(tmp_path, text, message):
+    with pytest.raises(ModelError, match=message) as error:
+        read(tmp_path, MINIMAL_CONFIG + text)
+    assert str(error.value).startswith("config.pbtxt: ")
+    assert "\n" not in str(error.value)
 
 
-def test_a_batch_is_no_less_than_none(tmp_path):
+def test_negative_batch_size_is_rejected(tmp_path):
     with pytest.raises(ModelError, match="max_batch_size is -1; write 0"):
-        read(tmp_path, HEAD.replace("16", "-1"))
+        read(tmp_path, MINIMAL_CONFIG.replace("16", "-1"))
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('backend: "tensorrt"', "field backend: 'tensorrt' is not served here; export the model to ONNX"),
         ('platform: "ensemble"', "serve the models of the ensemble one by one"),
-        ('platform: "pytorch_libtorch" backend: "onnxruntime"', "does not go with the backend"),
+        ('platform: "pytorch_libtorch" backend: "onnxruntime"', "does not match the backend"),
     ],
 )
-def test_other_backends_are_named(text, told):
-    with pytest.raises(ModelError, match=told):
+def test_other_backends_are_rejected(text, message):
+    with pytest.raises(ModelError, match=message):
         parse_config(text, "config.pbtxt")
 
 
-def test_what_has_no_effect_is_noted(tmp_path):
-    found = read(
+def test_fields_without_effect_are_noted(tmp_path):
+    resolved = read(
         tmp_path,
-        HEAD
+        MINIMAL_CONFIG
         + """
 optimization { execution_accelerators { gpu_execution_accelerator : [ { name : "tensorrt" } ] } }
 instance_group [ { kind: KIND_GPU gpus: [ 0 ] } ]
 """,
     )
-    notes = found.spec("1", {}).facts["notes"]
+    notes = resolved.spec("1", {}).facts["notes"]
     assert "optimization has no effect" in notes
     assert "the model runs on the CPU here" in notes
-    assert without_effect(parse_config(HEAD, "x")) == []
+    assert without_effect(parse_config(MINIMAL_CONFIG, "x")) == []
 
 
 @pytest.mark.parametrize(
@@ -171,29 +171,29 @@ instance_group [ { kind: KIND_GPU gpus: [ 0 ] } ]
         ("version_policy { specific { versions: [ 3, 2 ] } }", ["2", "3"]),
     ],
 )
-def test_versions_are_those_of_the_policy(tmp_path, policy, served):
+def test_version_policy_selects_the_versions(tmp_path, policy, served):
     for name in ("2", "3", "10", "03", "old", "0"):
         (tmp_path / name).mkdir()
     assert versions_of(parse_config(policy, "config.pbtxt"), tmp_path) == served
 
 
-def test_a_version_that_is_not_there_is_told(tmp_path):
+def test_missing_version_is_rejected(tmp_path):
     (tmp_path / "1").mkdir()
-    with pytest.raises(ModelError, match="there is no folder 4; there are 1"):
+    with pytest.raises(ModelError, match="there is no folder 4; the versions are 1"):
         versions_of(parse_config("version_policy { specific { versions: 4 } }", "config.pbtxt"), tmp_path)
 
 
-def sampled(kind: str) -> str:
+def config_with_sample(kind: str) -> str:
     value = f'key: "x" value {{ data_type: TYPE_FP32 dims: [ 3 ] {kind} }}'
-    return HEAD + f'model_warmup {{ name: "w" batch_size: 2 inputs {{ {value} }} }}'
+    return MINIMAL_CONFIG + f'model_warmup {{ name: "w" batch_size: 2 inputs {{ {value} }} }}'
 
 
-def test_samples_are_zeros_numbers_or_files(tmp_path):
+def test_warmup_samples_are_zeros_random_or_files(tmp_path):
     (tmp_path / "warmup").mkdir()
     (tmp_path / "warmup" / "row").write_bytes(np.array([1, 2, 3], np.float32).tobytes())
     arrays = {}
     for kind in ("zero_data: true", "random_data: true", 'input_data_file: "row"'):
-        (sample,) = configured_samples(read(tmp_path, sampled(kind)))
+        (sample,) = configured_samples(read(tmp_path, config_with_sample(kind)))
         (arrays[kind],) = sample.arrays
         assert arrays[kind].shape == (2, 3)
     zeros, numbers, rows = arrays.values()
@@ -203,31 +203,33 @@ def test_samples_are_zeros_numbers_or_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
-        ('input_data_file: "../config.pbtxt"', "no path within|leads out of"),
-        ('input_data_file: "/etc/passwd"', "no path within|leads out of"),
+        ('input_data_file: "../config.pbtxt"', "has to stay within|leads out of"),
+        ('input_data_file: "/etc/passwd"', "has to stay within|leads out of"),
         ('input_data_file: "missing"', "cannot read input_data_file 'missing'"),
-        ('input_data_file: "short"', "does not fit"),
+        ('input_data_file: "short"', "does not match"),
     ],
 )
-def test_samples_lie_in_the_folder_of_samples_only(tmp_path, kind, told):
+def test_warmup_files_must_be_in_the_warmup_folder(tmp_path, kind, message):
     (tmp_path / "config.pbtxt").write_text("x")
     (tmp_path / "warmup").mkdir()
     (tmp_path / "warmup" / "short").write_bytes(b"1234")
-    with pytest.raises(ModelError, match=told):
-        configured_samples(read(tmp_path, sampled(kind)))
+    with pytest.raises(ModelError, match=message):
+        configured_samples(read(tmp_path, config_with_sample(kind)))
 
 
-def test_a_link_among_the_samples_leads_nowhere_else(tmp_path):
+def test_warmup_file_may_not_link_outside_its_folder(tmp_path):
     (tmp_path / "outside").write_bytes(bytes(12))
     (tmp_path / "m" / "warmup").mkdir(parents=True)
     (tmp_path / "m" / "warmup" / "row").symlink_to(tmp_path / "outside")
     with pytest.raises(ModelError, match="leads out of"):
-        configured_samples(read(tmp_path / "m", sampled('input_data_file: "row"')))
+        configured_samples(read(tmp_path / "m", config_with_sample('input_data_file: "row"')))
 
 
-def test_what_is_served_can_be_told_as_a_configuration(tmp_path):
-    spec = read(tmp_path, HEAD + "dynamic_batching { max_queue_delay_microseconds: 5 }").spec("1", {})
-    again = understand(config_of(spec), "again", tmp_path, "onnxruntime")
+def test_served_model_round_trips_through_a_configuration(tmp_path):
+    spec = read(tmp_path, MINIMAL_CONFIG + "dynamic_batching { max_queue_delay_microseconds: 5 }").spec(
+        "1", {}
+    )
+    again = resolve_config(config_of(spec), "again", tmp_path, "onnxruntime")
     assert again.spec("1", {}) == spec

@@ -1,4 +1,4 @@
-"""The client: models on servers, with as many requests in flight as one likes."""
+"""The client of the inference service."""
 
 from tamis.serve.client.channel import CallError, Channel
 

@@ -1,7 +1,7 @@
-"""A connection to a server, without a thread of its own: whoever waits for an answer reads it.
+"""A gRPC connection without a thread of its own: the caller that waits for an answer reads the socket.
 
-One thread at a time uses a channel; any number of calls may be under way. While the socket takes no more, answers are read,
-so that neither end waits for the other for ever.
+A channel is used by one thread at a time, with any number of calls in flight. While the send buffer is full, answers are read,
+so that client and server cannot deadlock.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from tamis.serve.wire.http2 import Http2Connection
 from tamis.serve.wire.messages import MessageStream, message_prefix
 from tamis.serve.wire.sending import Http2Sender
 
-SCHEME, SECURE = "grpc://", "grpcs://"
-PIECES_MOST = 64  # that one call of the system takes
-ANSWER_BYTES_MOST = 1 << 31
+GRPC_SCHEME, GRPCS_SCHEME = "grpc://", "grpcs://"
+MAX_SEND_PIECES = 64  # of one system call
+MAX_ANSWER_BYTES = 1 << 31
 
 
 class CallError(Exception):
-    """A call that ended without an answer: what the server said, or what became of the connection."""
+    """A call failed: the server's error, or that of the connection."""
 
-    def __init__(self, status: Status, told: str) -> None:
-        """Keep both."""
-        super().__init__(told)
+    def __init__(self, status: Status, message: str) -> None:
+        """Create the error."""
+        super().__init__(message)
         self.status = status
 
 
 class ClientCall(MessageStream):
-    """A call under way: `messages` are its answers so far; `done` when no more will come."""
+    """A call in flight: `messages` are the answers so far; no more follow once it is `done`."""
 
     __slots__ = ("done", "failure", "is_reset", "messages", "trailers")
 
     def __init__(self, connection: Http2Sender, stream_id: int) -> None:
-        """Begin a call."""
+        """Start without answers."""
         super().__init__(connection, stream_id)
         self.messages: deque[Buffer] = deque()
         self.trailers: dict[bytes, bytes] = {}
@@ -50,49 +50,54 @@ class ClientCall(MessageStream):
         self.failure: CallError | None = None
 
     def on_headers(self, headers: Sequence[Header]) -> None:
-        """Note what the server says of the call; the last word is the one that counts."""
+        """Store headers and trailers; of repeated ones the last counts."""
         self.trailers.update((bytes(name), bytes(value)) for name, value in headers)
 
     def accept_message(self, size: int) -> bool:
-        """Take answers of any size that arrays have."""
-        return size < ANSWER_BYTES_MOST
+        """Accept an answer unless it is far larger than any array."""
+        return size < MAX_ANSWER_BYTES
 
     def on_message(self, message: Buffer, packed: bool) -> None:
-        """Keep an answer."""
+        """Store an answer."""
         if packed:
-            self._fail(Status.INTERNAL, "the server has compressed its answer, which was not asked for")
+            self._fail(
+                Status.INTERNAL,
+                "the server compressed its answer, although the client accepts no compression",
+            )
         else:
             self.messages.append(message)
 
     def on_end(self) -> None:
-        """Read the status."""
+        """Read the status from the trailers."""
         self.connection.discard(self)
         if self.done:
             return
         status = self.trailers.get(b"grpc-status", b"").decode("latin-1")
-        told = unquote(self.trailers.get(b"grpc-message", b"").decode("latin-1"))
+        message = unquote(self.trailers.get(b"grpc-message", b"").decode("latin-1"))
         if status != "0":
             known = status.isdigit() and int(status) in {*Status}
             http = self.trailers.get(b":status", b"?").decode("latin-1")
             self._fail(
                 Status(int(status)) if known else Status.UNKNOWN,
-                told or f"the server ended the call with the status {status or http!r}",
+                message or f"the server ended the call with the status {status or http!r}",
             )
         elif self.is_truncated:
-            self._fail(Status.INTERNAL, "the answer is cut short")
+            self._fail(Status.INTERNAL, "the answer is truncated")
         self.done = True
 
     def on_reset(self, code: int) -> None:
-        """Notice that there will be no answer."""
+        """Fail the call, as the server reset its stream."""
         if not self.done:
             self.is_reset = True
-            told = f"the server has cut the call off (HTTP/2 code {code})"
+            message = f"the server reset the call (HTTP/2 code {code})"
             if code == ErrorCode.REFUSED_STREAM:
-                told = "the server takes no more calls at a time over one connection: use more connections"
-            self._fail(Status.UNAVAILABLE, told)
+                message = (
+                    "the server accepts no more concurrent calls on this connection: use more connections"
+                )
+            self._fail(Status.UNAVAILABLE, message)
 
-    def _fail(self, status: Status, told: str) -> None:
-        self.failure, self.done = CallError(status, told), True
+    def _fail(self, status: Status, message: str) -> None:
+        self.failure, self.done = CallError(status, message), True
 
 
 class Channel:
@@ -106,7 +111,7 @@ class Channel:
         tls: ssl.SSLContext | None = None,
         token: str | None = None,
     ) -> None:
-        """Connect, or raise OSError."""
+        """Connect; raise OSError if that fails."""
         self.address, self._token = address, token
         self._socket = _connected(address, connect_s, tls)
         self._socket.setblocking(False)
@@ -114,38 +119,40 @@ class Channel:
         self._events = select.POLLIN
         self._poll.register(self._socket, self._events)
         self._outbox: deque[memoryview] = deque()
-        self._headers: dict[str, tuple[bytes, int]] = {}
-        self._sent = 0  # header blocks that may have changed the table
+        self._blocks: dict[
+            str, tuple[bytes, int]
+        ] = {}  # header block by path, and the table version it is for
+        self._table_version = 0  # of the HPACK table: counts the header blocks that may have changed it
         self._secure = tls is not None
-        self._gone = ""  # why there is no connection any more
+        self._lost_reason = ""
         self._connection = Http2Connection(self._take)
         self._send(None)
 
     @property
     def closed(self) -> bool:
-        """Tell whether nothing can be asked any more."""
+        """Return whether the connection is closed."""
         return self._connection.closed
 
     def fileno(self) -> int:
-        """Return the descriptor to wait for."""
+        """Return the file descriptor of the socket, for polling."""
         return self._socket.fileno()
 
     def read(self) -> None:
-        """Take what has come, and send what could not be sent before."""
+        """Read the received data, and send the pending data."""
         while not self._connection.closed and self._receive():
             pass
         if self._outbox:
             self._send(monotonic_ns())
 
     def is_stale(self) -> bool:
-        """Tell whether the server has closed the connection, or is about to, while nobody looked."""
+        """Return whether the server has closed the connection, or is about to."""
         if not self._connection.closed:
             self._receive()
         return self._connection.closed or self._connection.going_away
 
     @property
     def under_way(self) -> int:
-        """Return how many calls wait for an answer."""
+        """Return the number of calls in flight."""
         return len(self._connection.streams)
 
     def begin(
@@ -157,7 +164,7 @@ class Channel:
         timeout_ns: int | None = None,
         make: Callable[[Http2Sender, int], ClientCall] = ClientCall,
     ) -> ClientCall:
-        """Send a call; its answer is waited for later."""
+        """Send a call and return it, without waiting for its answer."""
         connection = self._connection
         if connection.closed or connection.going_away:
             raise CallError(Status.UNAVAILABLE, f"the connection to {self.address} is closed")
@@ -173,10 +180,10 @@ class Channel:
         return exchange
 
     def _block(self, path: str) -> bytes:
-        """Return the headers of a call; the second time they are in the table, and a few bytes say all."""
-        known = self._headers.get(path)
-        if known is not None and known[1] == self._sent:
-            return known[0]
+        """Return the header block of a call: a few bytes once all its headers are in the HPACK table."""
+        cached = self._blocks.get(path)
+        if cached is not None and cached[1] == self._table_version:
+            return cached[0]
         headers = [
             (":method", "POST"),
             (":scheme", "https" if self._secure else "http"),
@@ -189,14 +196,14 @@ class Channel:
         if self._token:
             headers.append(("authorization", f"Bearer {self._token}"))
         block = self._connection.encode_headers(headers)
-        if len(block) == len(headers):  # a byte each: nothing was added to the table
-            self._headers[path] = (block, self._sent)
+        if len(block) == len(headers):  # a byte each: all were in the table
+            self._blocks[path] = (block, self._table_version)
         else:
-            self._sent += 1
+            self._table_version += 1
         return block
 
     def answer(self, exchange: ClientCall, until_ns: int | None = None) -> Buffer:
-        """Return the one answer of a call, or raise CallError."""
+        """Wait for the single answer of a call and return it; raise CallError if it fails."""
         while not exchange.done:
             if exchange.messages and self._connection.closed:
                 break
@@ -204,33 +211,33 @@ class Channel:
                 self.cancel(exchange)
                 raise CallError(Status.DEADLINE_EXCEEDED, f"{self.address} did not answer in time")
         if exchange.failure is not None:
-            if self._gone and exchange.is_reset:
-                raise CallError(Status.UNAVAILABLE, f"the connection is gone: {self._gone}")
+            if self._lost_reason and exchange.is_reset:
+                raise CallError(Status.UNAVAILABLE, f"the connection was lost: {self._lost_reason}")
             raise exchange.failure
         if not exchange.messages:
             raise CallError(Status.INTERNAL, f"{self.address} ended the call without an answer")
         return exchange.messages.popleft()
 
     def cancel(self, exchange: ClientCall) -> None:
-        """Tell the server that nobody waits for an answer any more."""
+        """Cancel a call on the server."""
         if not self._connection.closed:
             self._connection.reset(exchange, ErrorCode.CANCEL)
             self._connection.flush()
             self._send(monotonic_ns())
 
     def _take(self, chunks: list[Buffer]) -> None:
-        if sum(map(len, chunks)) <= MAX_JOINED_BYTES:  # one piece costs the system less than several
+        if sum(map(len, chunks)) <= MAX_JOINED_BYTES:  # one small piece is cheaper to send than several
             chunks = [b"".join(chunks)]
         self._outbox.extend([memoryview(chunk) for chunk in chunks if len(chunk)])
 
     def _send(self, until_ns: int | None) -> None:
-        """Send what is to be sent; read meanwhile where the socket takes no more."""
+        """Send the pending data; while the send buffer is full, read."""
         outbox = self._outbox
         while outbox and not self._connection.closed:
             try:
                 sent = self._write()
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                if not self._ready(select.POLLIN | select.POLLOUT, until_ns):
+                if not self._wait(select.POLLIN | select.POLLOUT, until_ns):
                     return
                 self._receive()
                 continue
@@ -247,28 +254,28 @@ class Channel:
     def _write(self) -> int:
         if self._secure or len(self._outbox) == 1:
             return self._socket.send(self._outbox[0])
-        return self._socket.sendmsg([self._outbox[i] for i in range(min(PIECES_MOST, len(self._outbox)))])
+        return self._socket.sendmsg([self._outbox[i] for i in range(min(MAX_SEND_PIECES, len(self._outbox)))])
 
-    def _ready(self, events: int, until_ns: int | None) -> bool:
-        """Wait for the socket; tell whether it was in time."""
+    def _wait(self, events: int, until_ns: int | None) -> bool:
+        """Wait for the socket; return whether it became ready in time."""
         if self._secure and isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return True
-        left = None if until_ns is None else (until_ns - monotonic_ns()) / 1e6
-        if left is not None and left <= 0:
+        remaining_ms = None if until_ns is None else (until_ns - monotonic_ns()) / 1e6
+        if remaining_ms is not None and remaining_ms <= 0:
             return False
         if events != self._events:
             self._poll.modify(self._socket, events)
             self._events = events
-        return bool(self._poll.poll(left))
+        return bool(self._poll.poll(remaining_ms))
 
     def _read(self, until_ns: int | None) -> bool:
-        """Read once; tell whether anything came in time."""
+        """Read once; return whether data arrived in time."""
         if self._connection.closed:
             return True
         if self._outbox:
             self._send(until_ns)
-        if not self._ready(select.POLLIN, until_ns):
-            return self._receive()  # what has come before the time was up counts
+        if not self._wait(select.POLLIN, until_ns):
+            return self._receive()  # data that arrived in time counts
         self._receive()
         return True
 
@@ -287,23 +294,22 @@ class Channel:
         return True
 
     def _lost(self, error: OSError) -> None:
-        self._gone = (
-            getattr(error, "reason", None) or error.strerror or str(error)
-        )  # of TLS: what it objects to
+        # `reason` is that of a TLS error
+        self._lost_reason = getattr(error, "reason", None) or error.strerror or str(error)
         self._connection.lost()
         self._outbox.clear()
 
     def close(self) -> None:
-        """Close the connection; what is under way fails."""
+        """Close the connection; calls in flight fail."""
         self._connection.lost()
         self._socket.close()
 
 
 def reach(address: str, credentials: Credentials) -> tuple[str, ssl.SSLContext | None]:
-    """Return HOST:PORT of an address with its scheme, and what TLS takes where that is grpcs://."""
-    if address.startswith(SECURE):
-        return address.removeprefix(SECURE), credentials.context()
-    return address.removeprefix(SCHEME), None
+    """Return the address without its scheme, and the TLS context if that is grpcs://."""
+    if address.startswith(GRPCS_SCHEME):
+        return address.removeprefix(GRPCS_SCHEME), credentials.context()
+    return address.removeprefix(GRPC_SCHEME), None
 
 
 def _connected(address: str, connect_s: float, tls: ssl.SSLContext | None) -> socket.socket:

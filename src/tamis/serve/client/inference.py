@@ -1,4 +1,4 @@
-"""One model on one server: arrays to the bytes of a request, and the bytes of an answer to arrays."""
+"""Conversion between a model's arrays and the messages of requests and answers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tritonclient.grpc import service_pb2 as pb
 from tamis._base import Known, UsageError
 from tamis.bundle import Signature
 from tamis.serve.client.channel import CallError, Channel
-from tamis.serve.protocol.infer import ID, RAW_INPUT, RAW_OUTPUT, field_head, taken_apart
-from tamis.serve.protocol.tensors import datatype_of, dtype_of, elements, from_raw, to_raw
+from tamis.serve.protocol.infer import ID, RAW_INPUT, RAW_OUTPUT, field_head, split_message
+from tamis.serve.protocol.tensors import datatype_of, dtype_of, element_count, from_raw, to_raw
 from tamis.serve.wire import Buffer
 from tamis.serve.wire.grpc import Status
 
@@ -24,7 +24,7 @@ PATH = "/inference.GRPCInferenceService/ModelInfer"
 
 
 class ResponseOutput(NamedTuple):
-    """An output as an answer describes it."""
+    """An output as described in an answer."""
 
     name: str
     datatype: str
@@ -32,17 +32,17 @@ class ResponseOutput(NamedTuple):
 
     @property
     def dtype(self) -> np.dtype:
-        """Return numpy's type."""
+        """Return the dtype."""
         return dtype_of(self.datatype)
 
     @property
     def nbytes(self) -> int:
-        """Return how many bytes it has, where its elements have a size."""
-        return elements(self.shape, f"the output {self.name!r}") * self.dtype.itemsize
+        """Return its size in bytes; not for strings."""
+        return element_count(self.shape, f"the output {self.name!r}") * self.dtype.itemsize
 
 
 class Codec:
-    """Requests for a model, and what comes back; what was asked before is not put together again."""
+    """Writes the requests for a model and reads its answers; headers are cached by shapes."""
 
     def __init__(
         self,
@@ -53,17 +53,17 @@ class Codec:
         *,
         has_rows: bool,
     ) -> None:
-        """Know names and data types of inputs; names, types and dimensions of outputs."""
+        """Take name and data type of each input; name, dtype and number of dimensions of each output."""
         self._model, self._version = model, version
         self._inputs, self._outputs, self._has_rows = list(inputs), list(outputs), has_rows
-        self._heads: Known[tuple[tuple[int, ...], ...], bytes] = Known()
+        self._headers: Known[tuple[tuple[int, ...], ...], bytes] = Known()
         self._answers: Known[bytes, tuple[ResponseOutput, ...]] = Known()
         self._numbers = itertools.count(1)
         self._prefix = f"{os.getpid():x}-"
 
     @classmethod
     def of(cls, model: str, version: str, signature: Signature) -> Codec:
-        """Return what asks for a bundle's model."""
+        """Return the codec for a bundle's model."""
         return cls(
             model,
             version,
@@ -73,11 +73,11 @@ class Codec:
         )
 
     def request(self, arrays: Sequence[np.ndarray]) -> tuple[int, list[Buffer]]:
-        """Return a request's size and pieces; the arrays' bytes are not copied."""
+        """Return size and pieces of a request; the bytes of the arrays are not copied."""
         shapes = tuple([array.shape for array in arrays])
-        head = self.head(shapes)
+        header = self.head(shapes)
         number = f"{self._prefix}{next(self._numbers):x}".encode()
-        pieces: list[Buffer] = [head + field_head(ID, len(number)) + number]
+        pieces: list[Buffer] = [header + field_head(ID, len(number)) + number]
         size = len(pieces[0])
         for array in arrays:
             raw = to_raw(array)
@@ -87,25 +87,26 @@ class Codec:
         return size, pieces
 
     def head(self, shapes: tuple[tuple[int, ...], ...]) -> bytes:
-        """Return all of a request but its id and its numbers."""
-        known = self._heads.get(shapes)
-        return self._made(shapes) if known is None else known
-
-    def _made(self, shapes: tuple[tuple[int, ...], ...]) -> bytes:
+        """Return the header of a request: all but its id and data."""
+        cached = self._headers.get(shapes)
+        if cached is not None:
+            return cached
         message = pb.ModelInferRequest(model_name=self._model, model_version=self._version)
         for (name, datatype), shape in zip(self._inputs, shapes, strict=True):
-            sent = (*shape, 1) if self._has_rows and len(shape) == 1 else shape  # Triton knows no bare row
+            sent = (
+                (*shape, 1) if self._has_rows and len(shape) == 1 else shape
+            )  # in Triton a row has at least one dimension
             message.inputs.add(name=name, datatype=datatype, shape=sent)
         for name, _, _ in self._outputs:
             message.outputs.add(name=name)
-        head: bytes = message.SerializeToString()
-        self._heads[shapes] = head
-        return head
+        header: bytes = message.SerializeToString()
+        self._headers[shapes] = header
+        return header
 
     def outputs(self, message: Buffer) -> list[np.ndarray]:
-        """Return the outputs in an answer; what is no answer of this model is the server's fault."""
+        """Return the outputs in an answer; raise CallError if it is not an answer of this model."""
         try:
-            key, _, raws, _ = taken_apart(memoryview(message), RAW_OUTPUT)
+            key, _, raws, _ = split_message(memoryview(message), RAW_OUTPUT)
             described = self._answers.get(key) or self.described(key)
             if len(raws) != len(described):
                 raise CallError(
@@ -113,38 +114,41 @@ class Codec:
                     f"the server answered with {len(raws)} tensors for {len(described)} outputs",
                 )
             return [
-                self.row(from_raw(raw, one.datatype, one.shape, one.name), place)
-                for place, (raw, one) in enumerate(zip(raws, described, strict=True))
+                self.row(from_raw(raw, one.datatype, one.shape, one.name), index)
+                for index, (raw, one) in enumerate(zip(raws, described, strict=True))
             ]
         except (IndexError, ValueError, DecodeError, UsageError) as error:
             raise CallError(Status.INTERNAL, f"the server's answer cannot be read: {error}") from error
 
     def described(self, key: bytes) -> tuple[ResponseOutput, ...]:
-        """Read the head of an answer: the outputs that were asked for, in their order."""
+        """Parse the header of an answer, which must have the requested outputs in order."""
         message: Any = pb.ModelInferResponse.FromString(key)
         described = tuple(ResponseOutput(one.name, one.datatype, tuple(one.shape)) for one in message.outputs)
         names = [name for name, _, _ in self._outputs]
         if [one.name for one in described] != names:
-            found = ", ".join(one.name for one in described)
+            returned = ", ".join(one.name for one in described)
             raise CallError(
-                Status.INTERNAL, f"the server answered with {found or 'nothing'}, not with {', '.join(names)}"
+                Status.INTERNAL,
+                f"the server returned the outputs {returned or '(none)'} instead of {', '.join(names)}",
             )
         self._answers[key] = described
         return described
 
-    def row(self, array: np.ndarray, place: int) -> np.ndarray:
-        """Return an output as the bundle declares it: Triton gives a row at least one dimension."""
-        name, dtype, rank = self._outputs[place]
+    def row(self, array: np.ndarray, index: int) -> np.ndarray:
+        """Return an output in the shape that the bundle declares: in Triton a row has at least one dimension."""
+        name, dtype, rank = self._outputs[index]
         if array.dtype != dtype:
-            raise CallError(Status.INTERNAL, f"the server gave {name!r} as {array.dtype}, not as {dtype}")
+            raise CallError(
+                Status.INTERNAL, f"the server returned {name!r} as {array.dtype} instead of {dtype}"
+            )
         return array.reshape(array.shape[:rank]) if array.ndim == rank + 1 and array.shape[-1] == 1 else array
 
 
 class InferChannel(Channel):
-    """A connection over gRPC that knows how models are asked."""
+    """A gRPC connection for inference."""
 
     def infer(self, codec: Codec, arrays: Sequence[np.ndarray], timeout_ns: int) -> list[np.ndarray]:
-        """Ask, and return the answer's arrays; raise CallError where there is none in time."""
+        """Return the outputs of a model; raise CallError if there is no answer in time."""
         size, pieces = codec.request(arrays)
         exchange = self.begin(PATH, size, pieces, timeout_ns=timeout_ns)
         return codec.outputs(self.answer(exchange, monotonic_ns() + timeout_ns))

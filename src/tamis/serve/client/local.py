@@ -1,4 +1,4 @@
-"""A server on this machine, asked through memory that both sides map: `local:PATH`."""
+"""The client of a server on this machine, through shared memory: `local:PATH`."""
 
 from __future__ import annotations
 
@@ -24,56 +24,57 @@ from tamis.serve.protocol.local import (
     GROWS,
     GROWTH,
     HELLO,
+    LOCAL_SCHEME,
     PACKET_MOST,
     REFUSAL,
     REFUSES,
-    SCHEME,
     WELCOME,
     places_of,
 )
 from tamis.serve.wire.grpc import Status
 
 REGION_FIRST = 1 << 20
-NUMBERS_MOST = 256  # heads that are remembered
+MAX_CACHED_REQUESTS = 256  # with their place in the region
 _TIMEVAL = struct.Struct("@ll")
-# An answer that came within so long is looked for at first without going to sleep, for so long.
-QUICK_NS, SPIN_NS = 150_000, 60_000
-CONNECT_S, SPARE = 2.0, 2  # how much larger than needed a new region is
+FAST_ANSWER_NS = 150_000  # after an answer within this time, the client polls for the next one,
+ANSWER_SPIN_NS = 60_000  # for this time, before it sleeps
+LOCAL_CONNECT_S = 2.0
+SPARE = 2  # a new region is this much larger than needed
 
 
 @dataclass(slots=True)
-class _Head:
-    """Requests with the same shapes: where they are laid, and where their answers lie."""
+class _RequestSlot:
+    """The place in the region of all requests with the same shapes, and of their answers."""
 
-    codec: Codec  # kept, since it is known by its place in memory
+    codec: Codec  # keeps it alive: the cache has its id
     number: int
     encoded: bytes
     views: list[np.ndarray]
     end: int
-    told: bool = False  # whether the server knows the number
+    announced: bool = False  # whether the server knows the number
     answers: dict[bytes, list[np.ndarray]] = field(default_factory=dict)
 
 
 class LocalChannel:
-    """One region and one request at a time; one thread at a time uses it."""
+    """A connection with one region and one request at a time, used by one thread at a time."""
 
-    def __init__(self, address: str, *, connect_s: float = CONNECT_S) -> None:
-        """Connect, or raise OSError."""
+    def __init__(self, address: str, *, connect_s: float = LOCAL_CONNECT_S) -> None:
+        """Connect; raise OSError if that fails."""
         self.address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._size = self._timeout_ns = 0
-        self._heads: dict[tuple[int, tuple[tuple[int, ...], ...]], _Head] = {}
-        self.closed = self._was_quick = False
+        self._slots: dict[tuple[int, tuple[tuple[int, ...], ...]], _RequestSlot] = {}
+        self.closed = self._was_fast = False
         try:
-            self._wait_at_most(round(connect_s * 1e9))
-            self._socket.connect(address.removeprefix(SCHEME))
-            self._hand_over(REGION_FIRST)
+            self._set_timeout(round(connect_s * 1e9))
+            self._socket.connect(address.removeprefix(LOCAL_SCHEME))
+            self._share_region(REGION_FIRST)
         except BaseException:
             self._socket.close()
             raise
 
     def is_stale(self) -> bool:
-        """Tell whether the server has gone while nobody looked: it says nothing unless it is asked."""
+        """Return whether the server has closed the connection: it never sends anything unasked."""
         try:
             self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -83,16 +84,16 @@ class LocalChannel:
         return True
 
     def infer(self, codec: Codec, arrays: Sequence[np.ndarray], timeout_ns: int) -> list[np.ndarray]:
-        """Ask, and return copies of the answer's arrays; raise CallError where there is none in time."""
+        """Return the outputs of a model, copied from the region; raise CallError if there is no answer in time."""
         for _ in range(2):
-            head = self._head(codec, arrays)
-            for view, one in zip(head.views, arrays, strict=True):
+            slot = self._slot(codec, arrays)
+            for view, one in zip(slot.views, arrays, strict=True):
                 view[...] = one
-            packet = ASK.pack(ASKS, head.number, max(1, timeout_ns // 1000))
-            answer = self._exchange(packet if head.told else packet + head.encoded, timeout_ns)
+            packet = ASK.pack(ASKS, slot.number, max(1, timeout_ns // 1000))
+            answer = self._exchange(packet if slot.announced else packet + slot.encoded, timeout_ns)
             if answer[:1] == ANSWERS:
-                head.told = True
-                views = head.answers.get(answer) or self._learn(codec, head, answer)
+                slot.announced = True
+                views = slot.answers.get(answer) or self._answer_views(codec, slot, answer)
                 return [view.copy() for view in views]
             if answer[:1] == GROWS and len(answer) == GROWTH.size:
                 self._grow(GROWTH.unpack(answer)[1])
@@ -104,89 +105,90 @@ class LocalChannel:
         """Send a packet and return the next one."""
         try:
             if timeout_ns != self._timeout_ns:
-                self._wait_at_most(timeout_ns)
+                self._set_timeout(timeout_ns)
             begin = monotonic_ns()
             self._socket.send(packet)
-            answer = self._soon() or self._socket.recv(PACKET_MOST)
-            self._was_quick = monotonic_ns() - begin < QUICK_NS
+            answer = self._poll() or self._socket.recv(PACKET_MOST)
+            self._was_fast = monotonic_ns() - begin < FAST_ANSWER_NS
         except BlockingIOError:
-            self.close()  # or the answer would be taken for the next one's
+            self.close()  # otherwise a late answer would be taken for that of the next request
             raise CallError(Status.DEADLINE_EXCEEDED, f"{self.address} did not answer in time") from None
         except OSError as error:
             self.close()
-            raise CallError(Status.UNAVAILABLE, f"the connection to {self.address} broke: {error}") from error
+            raise CallError(
+                Status.UNAVAILABLE, f"the connection to {self.address} failed: {error}"
+            ) from error
         if not answer:
             self.close()
             raise CallError(Status.UNAVAILABLE, f"{self.address} has closed the connection")
         return answer
 
-    def _soon(self) -> bytes | None:
-        """Look for an answer that comes at once, where the last one did: to sleep and wake up takes longer than that."""
+    def _poll(self) -> bytes | None:
+        """Poll for an answer for a short time, if the last one was fast: sleeping and waking up would take longer."""
         begin = now = monotonic_ns()
-        while self._was_quick and now - begin < SPIN_NS:
+        while self._was_fast and now - begin < ANSWER_SPIN_NS:
             with contextlib.suppress(BlockingIOError):
                 return self._socket.recv(PACKET_MOST, socket.MSG_DONTWAIT)
             os.sched_yield()
             now = monotonic_ns()
         return None
 
-    def _wait_at_most(self, timeout_ns: int) -> None:
-        """Let the system end a wait: a time-out of Python's own would take two more calls of the system each time."""
+    def _set_timeout(self, timeout_ns: int) -> None:
+        """Set the socket's timeout in the kernel: Python's own takes two more system calls each time."""
         seconds, rest_ns = divmod(max(timeout_ns, 1000), 1_000_000_000)
         self._socket.setblocking(True)
-        for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self._socket.setsockopt(socket.SOL_SOCKET, way, _TIMEVAL.pack(seconds, rest_ns // 1000))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(seconds, rest_ns // 1000))
         self._timeout_ns = timeout_ns
 
-    def _head(self, codec: Codec, arrays: Sequence[np.ndarray]) -> _Head:
+    def _slot(self, codec: Codec, arrays: Sequence[np.ndarray]) -> _RequestSlot:
         key = (id(codec), tuple([one.shape for one in arrays]))
-        head = self._heads.get(key)
-        return self._made(codec, key, arrays) if head is None else head
-
-    def _made(
-        self, codec: Codec, key: tuple[int, tuple[tuple[int, ...], ...]], arrays: Sequence[np.ndarray]
-    ) -> _Head:
+        cached = self._slots.get(key)
+        if cached is not None:
+            return cached
         places, end = places_of([one.nbytes for one in arrays])
         if end > self._size:
             self._grow(end)
-        if len(self._heads) >= NUMBERS_MOST:
-            self._heads.clear()
+        if len(self._slots) >= MAX_CACHED_REQUESTS:
+            self._slots.clear()
         views = [
             np.ndarray(one.shape, one.dtype, self._region[begin:stop])
             for one, (begin, stop) in zip(arrays, places, strict=True)
         ]
-        head = self._heads[key] = _Head(codec, len(self._heads), codec.head(key[1]), views, end)
-        return head
+        slot = self._slots[key] = _RequestSlot(codec, len(self._slots), codec.head(key[1]), views, end)
+        return slot
 
-    def _learn(self, codec: Codec, head: _Head, answer: bytes) -> list[np.ndarray]:
-        """Find the arrays of an answer of a kind that is new."""
+    def _answer_views(self, codec: Codec, slot: _RequestSlot, answer: bytes) -> list[np.ndarray]:
+        """Return the arrays of an answer, as views of the region, and cache them by the answer's header."""
         described = codec.described(answer[len(ANSWERS) :])
-        places, end = places_of([one.nbytes for one in described], head.end)
+        places, end = places_of([one.nbytes for one in described], slot.end)
         if end > self._size:
-            raise CallError(Status.INTERNAL, "the server's answer does not fit where it says that it lies")
+            raise CallError(Status.INTERNAL, "the server's answer does not fit into the shared memory")
         views = [
-            codec.row(np.ndarray(one.shape, one.dtype, self._region[begin:stop]), place)
-            for place, (one, (begin, stop)) in enumerate(zip(described, places, strict=True))
+            codec.row(np.ndarray(one.shape, one.dtype, self._region[begin:stop]), index)
+            for index, (one, (begin, stop)) in enumerate(zip(described, places, strict=True))
         ]
-        head.answers[answer] = views
+        slot.answers[answer] = views
         return views
 
     def _grow(self, needed: int) -> None:
-        """Hand over a larger region; what lay in the old one is laid again."""
+        """Replace the region by a larger one."""
         try:
-            self._exchange(HELLO[:1], round(CONNECT_S * 1e9))
-            self._hand_over(SPARE * needed)
+            self._exchange(HELLO[:1], round(LOCAL_CONNECT_S * 1e9))
+            self._share_region(SPARE * needed)
         except OSError as error:
             self.close()
-            raise CallError(Status.UNAVAILABLE, f"no memory to share with {self.address}: {error}") from error
+            raise CallError(
+                Status.UNAVAILABLE, f"cannot share memory with {self.address}: {error}"
+            ) from error
 
-    def _hand_over(self, size: int) -> None:
+    def _share_region(self, size: int) -> None:
         descriptor = os.memfd_create("tamis", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(descriptor, size)
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
             self._region, self._size = memoryview(mmap.mmap(descriptor, size)), size
-            self._heads.clear()
+            self._slots.clear()
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
             self._socket.sendmsg([HELLO], ancillary)
             answer = self._socket.recv(PACKET_MOST)
@@ -196,9 +198,9 @@ class LocalChannel:
             raise ConnectionError(str(_failure(answer)))
 
     def close(self) -> None:
-        """Close the connection; the region goes with its last array."""
+        """Close the connection; the region is freed with its last array."""
         self.closed = True
-        self._heads.clear()
+        self._slots.clear()
         self._socket.close()
 
 

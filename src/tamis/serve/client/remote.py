@@ -1,7 +1,7 @@
-"""The engine `remote`: a model on servers. A server that dies, hangs or answers nonsense costs time, never an event.
+"""The engine `remote`: a model on servers. A server that dies, hangs or answers wrongly costs time, but no event.
 
-Each call goes to one server; what fails there is asked of the next, and at last of a local engine, where there is one. A server
-that failed is left alone for a while, and has to reproduce the bundle's golden outputs before its answers count again.
+Each call goes to one server; if that fails, to the next, and finally to a local engine, if there is one. A server that failed is
+not used for a while, and must reproduce the bundle's golden outputs before it is used again.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from tamis.serve.client.servers import RemoteServer, ServerPool
 from tamis.serve.tls import CREDENTIAL_VARIABLE, Credentials
 from tamis.serve.wire.grpc import Status
 
-# what another server would say as well: there is no use in asking it, but a local engine may know better
-FINAL = frozenset({Status.INVALID_ARGUMENT, Status.UNIMPLEMENTED})
-VERIFY_TIMEOUTS = 10  # times the usual: the first call of a model may take long
+# errors that every server would return: only the local engine is tried after them
+FINAL_STATUSES = frozenset({Status.INVALID_ARGUMENT, Status.UNIMPLEMENTED})
+VERIFY_TIMEOUTS = 10  # verification may take this many timeouts, as the first call of a model is slow
 
 
 class RemoteEngine(Engine):
-    """A server of the KServe v2 protocol over gRPC: this package's own, or NVIDIA Triton."""
+    """Runs a model on servers of the KServe v2 protocol: tamis serve, or NVIDIA Triton."""
 
     name = "remote"
     local = False
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
-        """Refuse: a server knows its models by name."""
+        """Raise ModelError: a server identifies its models by name."""
         del model, signature, options
         raise ModelError(
-            "the engine remote takes a bundle, whose name the servers know; bare bytes it cannot send"
+            "the engine remote needs a bundle, whose name identifies the model on the servers; it cannot send a bare model"
         )
 
     def open(self, bundle: Bundle, options: Options) -> Runner:
-        """Prepare; servers are connected to when they are asked."""
+        """Return a runner; it connects to a server with the first call."""
         remote = options.remote
         if remote is None or not remote.servers:
             raise UsageError(
@@ -52,34 +52,36 @@ class RemoteEngine(Engine):
 
 
 class RemoteRunner(Runner):
-    """The same model on several servers, and the engine that stands in for all of them."""
+    """Runs a model on one of several servers, or on the local engine if none answers."""
 
     def __init__(self, bundle: Bundle, options: Options, remote: Remote) -> None:
-        """Open the local engine, behind its own gate; the servers may come and go."""
+        """Open the local engine, if any; no server needs to run yet."""
         super().__init__(self._run)
         self._bundle, self._remote = bundle, remote
         self.in_flight = remote.in_flight
         self._codec = Codec.of(remote.names.get(bundle.name, bundle.name), "", bundle.manifest.signature)
-        papers = [None if one is None else Path(one) for one in (remote.ca, remote.certificate, remote.key)]
+        files = [None if one is None else Path(one) for one in (remote.ca, remote.certificate, remote.key)]
         self._servers = ServerPool(
-            remote.servers, Credentials(remote.token or os.environ.get(CREDENTIAL_VARIABLE), *papers)
+            remote.servers, Credentials(remote.token or os.environ.get(CREDENTIAL_VARIABLE), *files)
         )
         self._timeout_ns = round(remote.timeout_s * 1e9)
         self._local: Session | None = None
         if remote.fallback is not None:
-            plain = Options(threads=options.threads, chunk=options.chunk)
-            self._local = Session(bundle, find_engine(remote.fallback), plain)
+            local_options = Options(threads=options.threads, chunk=options.chunk)
+            self._local = Session(bundle, find_engine(remote.fallback), local_options)
         self.answered_by: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def _run(self, arrays: Arrays) -> Arrays:
-        told: list[str] = []
+        errors: list[str] = []
         for server in self._servers.in_turn():
             try:
-                outputs = self._ask(server, arrays)
+                if not server.verified:
+                    self._verify(server)
+                outputs = self._call(server, arrays, self._timeout_ns)
             except CallError as error:
-                told.append(f"{server.address}: {error}")
-                if error.status in FINAL:
+                errors.append(f"{server.address}: {error}")
+                if error.status in FINAL_STATUSES:
                     break
                 server.failed(str(error))
             else:
@@ -89,41 +91,41 @@ class RemoteRunner(Runner):
         if self._local is not None:
             self._count("fallback")
             return list(self._local.run(*arrays).values())
-        told = told or [f"{one.address} failed and rests: {one.last_error}" for one in self._servers.all]
-        raise ModelError(f"no server has answered for {self._bundle.name}: {'; '.join(told)}")
-
-    def _ask(self, server: RemoteServer, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if not server.verified:
-            self._verify(server)
-        return self._call(server, arrays, self._timeout_ns)
+        errors = errors or [
+            f"{one.address} failed before and is retried later: {one.last_error}" for one in self._servers.all
+        ]
+        raise ModelError(f"no server answered for {self._bundle.name}: {'; '.join(errors)}")
 
     def _call(self, server: RemoteServer, arrays: Sequence[np.ndarray], timeout_ns: int) -> list[np.ndarray]:
         with server.channel() as channel:
             outputs = channel.infer(self._codec, arrays, timeout_ns)
         if self._bundle.manifest.signature.rows != "none":
             rows = len(arrays[0])
-            wrong = next((one for one in outputs if not one.ndim or len(one) != rows), None)
-            if wrong is not None:
-                raise CallError(Status.INTERNAL, f"the server answered {list(wrong.shape)} for {rows} events")
+            invalid = next((one for one in outputs if not one.ndim or len(one) != rows), None)
+            if invalid is not None:
+                raise CallError(
+                    Status.INTERNAL, f"the server returned the shape {list(invalid.shape)} for {rows} events"
+                )
         return outputs
 
     def _verify(self, server: RemoteServer) -> None:
-        """Let a server reproduce the golden outputs, as any engine has to."""
+        """Check that a server reproduces the golden outputs; raise CallError if it does not."""
         signature, golden = self._bundle.manifest.signature, self._bundle.golden
         inputs = [golden.inputs[spec.name] for spec in signature.inputs]
         outputs = self._call(server, inputs, VERIFY_TIMEOUTS * self._timeout_ns)
-        found = dict(zip([spec.name for spec in signature.outputs], outputs, strict=True))
+        results = dict(zip([spec.name for spec in signature.outputs], outputs, strict=True))
         for spec in signature.outputs:
-            difference = first_difference(found[spec.name], golden.outputs[spec.name], spec.tolerance)
+            difference = first_difference(results[spec.name], golden.outputs[spec.name], spec.tolerance)
             if difference:
                 raise CallError(
-                    Status.INTERNAL, f"it does not reproduce the golden output {spec.name!r}: {difference}"
+                    Status.INTERNAL,
+                    f"the server does not reproduce the golden output {spec.name!r}: {difference}",
                 )
         server.verified = True
 
-    def _count(self, who: str) -> None:
+    def _count(self, answerer: str) -> None:
         with self._lock:
-            self.answered_by[who] = self.answered_by.get(who, 0) + 1
+            self.answered_by[answerer] = self.answered_by.get(answerer, 0) + 1
 
     def close(self) -> None:
         """Close connections, and the local engine."""

@@ -1,4 +1,4 @@
-"""Several servers of the same models: which one is asked next, and which ones are left alone for a while."""
+"""A pool of servers with the same models: connections, round-robin choice, and back-off after failures."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from time import monotonic
 from tamis.serve.client.channel import CallError, reach
 from tamis.serve.client.inference import InferChannel
 from tamis.serve.client.local import LocalChannel
-from tamis.serve.protocol.local import SCHEME as LOCAL
+from tamis.serve.protocol.local import LOCAL_SCHEME
 from tamis.serve.tls import Credentials
 from tamis.serve.wire.grpc import Status
 
-REST_FIRST_S, REST_MOST_S = 0.1, 5.0
-DOUBLINGS_MOST = 10
-CONNECT_S = 1.0
-NONE = Credentials()
+REST_FIRST_S, REST_MOST_S = 0.1, 5.0  # pause after the first failure in a row, and longest one
+MAX_REST_DOUBLINGS = 10
+SERVER_CONNECT_S = 1.0
+NO_CREDENTIALS = Credentials()
 
 
 class RemoteServer:
-    """One server: its free connections, and whether it has failed lately."""
+    """A server: its free connections, and its recent failures."""
 
-    def __init__(self, address: str, credentials: Credentials = NONE) -> None:
-        """Note where it is; it is connected to when it is asked."""
+    def __init__(self, address: str, credentials: Credentials = NO_CREDENTIALS) -> None:
+        """Store the address; connections are opened when needed."""
         self.address, self._tls = reach(address, credentials)
         self._token = credentials.token
         self._free: deque[InferChannel | LocalChannel] = deque()
         self._lock = threading.Lock()
-        self.failures = 0  # one after the other
+        self.failures = 0  # in a row
         self.rests_until = 0.0
         self.verified = False
         self.last_error = ""
 
     @property
     def rests(self) -> bool:
-        """Tell whether it has failed, and is not to be asked yet."""
+        """Return whether it failed recently and is not to be used yet."""
         return monotonic() < self.rests_until
 
     @contextmanager
     def channel(self) -> Iterator[InferChannel | LocalChannel]:
-        """Lend a connection; one on which something went wrong is not lent again."""
+        """Provide a connection; after an error it is closed, otherwise reused."""
         channel = self._take()
         try:
             yield channel
@@ -61,23 +61,25 @@ class RemoteServer:
                 return channel
             channel.close()
         try:
-            if self.address.startswith(LOCAL):
-                return LocalChannel(self.address, connect_s=CONNECT_S)
-            return InferChannel(self.address, connect_s=CONNECT_S, tls=self._tls, token=self._token)
+            if self.address.startswith(LOCAL_SCHEME):
+                return LocalChannel(self.address, connect_s=SERVER_CONNECT_S)
+            return InferChannel(self.address, connect_s=SERVER_CONNECT_S, tls=self._tls, token=self._token)
         except (OSError, ValueError) as error:
             raise CallError(Status.UNAVAILABLE, f"{self.address} cannot be reached: {error}") from error
 
-    def failed(self, told: str) -> None:
-        """Leave it alone for a while, twice as long each time."""
+    def failed(self, message: str) -> None:
+        """Let it rest, twice as long after each failure in a row."""
         with self._lock:
             self.failures += 1
             self.verified = False
-            self.last_error = told
-            doublings = min(self.failures - 1, DOUBLINGS_MOST)  # a server may be away for days
+            self.last_error = message
+            doublings = min(
+                self.failures - 1, MAX_REST_DOUBLINGS
+            )  # otherwise 2**n overflows for a server that is down for days
             self.rests_until = monotonic() + min(REST_MOST_S, REST_FIRST_S * 2**doublings)
 
     def succeeded(self) -> None:
-        """Forget that it ever failed."""
+        """Reset the failures."""
         self.failures, self.rests_until = 0, 0.0
 
     def close(self) -> None:
@@ -87,21 +89,20 @@ class RemoteServer:
 
 
 class ServerPool:
-    """All servers, asked in turn."""
+    """All servers, used in turn."""
 
-    def __init__(self, addresses: tuple[str, ...], credentials: Credentials = NONE) -> None:
-        """Note where they are."""
+    def __init__(self, addresses: tuple[str, ...], credentials: Credentials = NO_CREDENTIALS) -> None:
+        """Store the addresses."""
         self.all = [RemoteServer(address, credentials) for address in addresses]
         self._turn = 0
 
     def in_turn(self) -> list[RemoteServer]:
-        """Return those that may be asked, beginning with another one each time."""
+        """Return the servers that do not rest, starting with another one each time."""
         self._turn += 1
-        awake = [server for server in self.all if not server.rests]
-        turn = self._turn % max(
-            1, len(awake)
-        )  # of those: or the one behind a dead one would bear its load alone
-        return awake[turn:] + awake[:turn]
+        available = [server for server in self.all if not server.rests]
+        # Modulo the available ones: otherwise the one after a dead server would get its load too.
+        turn = self._turn % max(1, len(available))
+        return available[turn:] + available[:turn]
 
     def close(self) -> None:
         """Close all connections."""

@@ -1,4 +1,4 @@
-"""Bundles for other servers: a Triton model repository that runs them behind their gate."""
+"""Export of bundles to a model repository of NVIDIA Triton, which runs them behind their gate."""
 
 from tamis.serve.export.triton import export_triton
 from tamis.serve.export.triton_server import TritonAddress, triton_server

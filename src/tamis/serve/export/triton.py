@@ -1,4 +1,4 @@
-"""A Triton model repository of bundles: NVIDIA Triton's Python backend runs them, and so does our own server."""
+"""Writes a bundle into a Triton model repository: NVIDIA Triton's Python backend runs it, and so does tamis serve."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tamis._base import UsageError, atomic_path
 from tamis.bundle import Bundle
 from tamis.engines import choose_chunk, find_engine
 from tamis.serve.models.bundles import bundle_spec
+from tamis.serve.models.config_text import BUNDLE_PARAMETER
 from tamis.serve.models.triton_config import config_of
 
-BUNDLE, MODEL = "bundle", "model.py"
+BUNDLE_FOLDER, BACKEND_FILE = "bundle", "model.py"
 
 
 def export_triton(
@@ -27,12 +28,14 @@ def export_triton(
     threads: int = 1,
     delay_us: int = 0,
 ) -> Path:
-    """Write a bundle as a model of a Triton repository; return its folder, which appears whole or not at all."""
+    """Write a bundle as a model of a Triton repository, atomically; return its folder."""
     if not find_engine(engine).local:
-        raise UsageError(f"the engine {engine} computes elsewhere; export with one that runs in the server")
+        raise UsageError(
+            f"the engine {engine} runs models elsewhere; export with an engine that runs in the server"
+        )
     target = repository / bundle.name
     if target.exists():
-        raise UsageError(f"{target} is there already: remove it, or export to another folder")
+        raise UsageError(f"{target} already exists: remove it, or export to another folder")
     spec = bundle_spec(bundle)
     if spec.batching is not None:
         spec = replace(spec, batching=replace(spec.batching, preferred=(choose_chunk(bundle.manifest),)))
@@ -45,14 +48,14 @@ def export_triton(
     group.kind = group.KIND_CPU
     if delay_us:
         config.dynamic_batching.max_queue_delay_microseconds = delay_us
-    told = {"tamis_bundle": BUNDLE, "tamis_engine": engine, "tamis_threads": str(threads)}
-    for name, value in told.items():
+    parameters = {BUNDLE_PARAMETER: BUNDLE_FOLDER, "tamis_engine": engine, "tamis_threads": str(threads)}
+    for name, value in parameters.items():
         config.parameters[name].string_value = value
     repository.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as part:
         version = part / "1"
-        shutil.copytree(bundle.path, version / BUNDLE)
+        shutil.copytree(bundle.path, version / BUNDLE_FOLDER)
         source = files("tamis.serve.export") / "triton_model.py.in"
-        (version / MODEL).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        (version / BACKEND_FILE).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
         (part / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
     return target

@@ -1,6 +1,6 @@
-"""NVIDIA Triton itself, as the wheel `nvidia-pytriton` carries it: to see an export served before a site deploys it.
+"""Runs NVIDIA Triton from the wheel `nvidia-pytriton`, to test an export before a site deploys it.
 
-Only the wheel's binary is used, on CPU; its own Python, which wants another numpy, is never imported.
+Only the wheel's binary is used, on CPU; its Python code, which needs another numpy, is never imported.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tamis._base import MissingExtraError, TamisError
 INSTALL = "pip install --no-deps nvidia-pytriton==0.7.0"
 BACKEND = ("libtriton_python.so", "triton_python_backend_utils.py")
 STUB = "triton_python_backend_stub"
-START_S, END_S = 120.0, 30.0
-TOLD_MOST = 500  # characters of its log in an error
+TRITON_START_S, TRITON_END_S = 120.0, 30.0
+MAX_LOG_CHARACTERS = 500  # of its log, in an error
 
 
 class TritonAddress(NamedTuple):
-    """Where a running Triton is reached."""
+    """The addresses and the process id of a running Triton."""
 
     grpc: str  # HOST:PORT
     http: str
@@ -40,7 +40,7 @@ class TritonAddress(NamedTuple):
 def triton_server(
     repository: Path, *, environment: Mapping[str, str] | None = None, explicit: bool = False
 ) -> Iterator[TritonAddress]:
-    """Serve a repository by NVIDIA Triton on loopback; with `explicit`, models are loaded and unloaded by request."""
+    """Serve a repository with NVIDIA Triton on loopback; with `explicit`, models can be loaded and unloaded by request."""
     root = _installed()
     with tempfile.TemporaryDirectory(prefix="triton-") as folder:
         backends = _backends(root, Path(folder))
@@ -61,27 +61,27 @@ def triton_server(
                 arguments, stdout=log, stderr=log, env=_environment(root, environment or {})
             )
             try:
-                _wait(process, http, log)
+                _wait_ready(process, http, log)
                 yield TritonAddress(f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", process.pid)
             finally:
                 _end(process)
 
 
 def _installed() -> Path:
-    found = find_spec("pytriton")
-    if found is None or found.origin is None:
-        raise MissingExtraError(f"NVIDIA Triton's binary is not installed: {INSTALL}")
-    return Path(found.origin).parent
+    spec = find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise MissingExtraError(f"serving with NVIDIA Triton needs its binary: {INSTALL}")
+    return Path(spec.origin).parent
 
 
 def _backends(root: Path, folder: Path) -> Path:
-    """Put the Python backend together with the stub of this Python: the wheel keeps them apart."""
+    """Combine the Python backend and the stub of this Python version, which are separate in the wheel."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = root / "tritonserver/python_backend_stubs" / version / STUB
     if not stub.exists():
-        has = ", ".join(sorted(path.parent.name for path in stub.parent.parent.glob(f"*/{STUB}")))
+        versions = ", ".join(sorted(path.parent.name for path in stub.parent.parent.glob(f"*/{STUB}")))
         raise MissingExtraError(
-            f"nvidia-pytriton has no Python backend for Python {version}, only for {has}; use one of those"
+            f"nvidia-pytriton has no Python backend for Python {version}; use one of {versions}"
         )
     python = folder / "backends" / "python"
     python.mkdir(parents=True)
@@ -91,20 +91,20 @@ def _backends(root: Path, folder: Path) -> Path:
     return python.parent
 
 
-def _environment(root: Path, more: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment: the wheel's libraries, and this Python first, whose modules the backend's own one takes."""
+def _environment(root: Path, extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment: the wheel's libraries, and this Python first, whose modules the backend imports."""
     libraries = [str(root.parent / "nvidia_pytriton.libs"), os.environ.get("LD_LIBRARY_PATH", "")]
     return {
         **os.environ,
         "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        **more,
+        **extra,
     }
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody has now: Triton cannot be asked to choose."""
+    """Return ports that are free now: Triton cannot choose free ones itself."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [listener.getsockname()[1] for listener in listeners]
     for listener in listeners:
@@ -112,16 +112,16 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
-    """Return when all models are ready."""
-    until = time.monotonic() + START_S
+def _wait_ready(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
+    """Wait until all models are ready."""
+    until = time.monotonic() + TRITON_START_S
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise TamisError(f"NVIDIA Triton ended with {process.returncode}: {_told(log)}")
+            raise TamisError(f"NVIDIA Triton exited with status {process.returncode}: {_error_in(log)}")
         if _is_ready(port):
             return
         time.sleep(0.05)
-    raise TamisError(f"NVIDIA Triton was not ready within {START_S:g} s: {_told(log)}")
+    raise TamisError(f"NVIDIA Triton was not ready within {TRITON_START_S:g} s: {_error_in(log)}")
 
 
 def _is_ready(port: int) -> bool:
@@ -135,17 +135,17 @@ def _is_ready(port: int) -> bool:
         connection.close()
 
 
-def _told(log: IO[bytes]) -> str:
+def _error_in(log: IO[bytes]) -> str:
     log.seek(0)
     lines = log.read().decode(errors="replace").splitlines()
-    errors = [line for line in lines if "failed to load" in line] or lines[-1:] or ["it said nothing"]
-    return errors[0][:TOLD_MOST].split("\\n", maxsplit=1)[0]
+    errors = [line for line in lines if "failed to load" in line] or lines[-1:] or ["its log is empty"]
+    return errors[0][:MAX_LOG_CHARACTERS].split("\\n", maxsplit=1)[0]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(END_S)
+        process.wait(TRITON_END_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -46,9 +46,9 @@ class _GrpcTicket(Ticket):
     def answer(self, outputs: Sequence[np.ndarray]) -> None:
         """Send the response."""
         spec, plan = self.plan.scheduler.spec, self.plan
-        chosen = [outputs[i] for i in plan.prepared.chosen]
+        output_indices = [outputs[i] for i in plan.prepared.output_indices]
         self.call.respond(
-            *self.answers.write_plain(spec.name, spec.version, plan.outputs, chosen, self.request_id)
+            *self.answers.write_plain(spec.name, spec.version, plan.outputs, output_indices, self.request_id)
         )
         self.call.connection.flush()
 

@@ -139,7 +139,7 @@ class _LocalTicket(Ticket):
 
     def answer(self, outputs: Sequence[np.ndarray]) -> None:
         """Write the outputs behind the inputs."""
-        self.connection.respond(self.known, [outputs[i] for i in self.prepared.chosen])
+        self.connection.respond(self.known, [outputs[i] for i in self.prepared.output_indices])
 
     def refuse(self, refusal: Refusal) -> None:
         """Send an error."""

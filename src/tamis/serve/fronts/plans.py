@@ -54,10 +54,10 @@ class RequestPlans:
         loaded = self._service.find(head.model, head.version)
         spec, scheduler = loaded.model.spec, loaded.scheduler
         inputs = arrays_of(head, raws)
-        chosen = spec.chosen(head.outputs)
+        output_indices = spec.output_indices(head.outputs)
         kind = tuple([(name, array.shape[1:]) for name, array in inputs.items()])
-        prepared = prepare(scheduler.batching, spec.rows_of(inputs), kind, head.parameters, chosen)
+        prepared = prepare(scheduler.batching, spec.rows_of(inputs), kind, head.parameters, output_indices)
         names = list(inputs)
         places = tuple(names.index(tensor.name) if tensor.name in inputs else None for tensor in spec.inputs)
-        outputs = tuple(spec.outputs[i].name for i in chosen)
+        outputs = tuple(spec.outputs[i].name for i in output_indices)
         return RequestPlan(head, self._service.generation, scheduler, prepared, places, sizes, outputs)

@@ -12,7 +12,7 @@ from tamis._base import Known, TamisError
 from tamis.serve.fronts.rest_infer import RestInfer
 from tamis.serve.models.model import Spec
 from tamis.serve.models.statistics import Duration
-from tamis.serve.protocol.json_infer import document, parameters_in, taken
+from tamis.serve.protocol.json_infer import document, parameters_in, read_field
 from tamis.serve.protocol.messages import Fault, Parameter, Refusal
 from tamis.serve.protocol.regions import Regions
 from tamis.serve.service import EXTENSIONS, SERVER_NAME, Loaded, Service
@@ -271,9 +271,9 @@ class _Rest:
         if not name:
             raise _not_found(request)
         body = document(request.body)
-        key = taken(body, "key", str, "the body")
-        offset = taken(body, "offset", int, "the body", 0)
-        size = taken(body, "byte_size", int, "the body")
+        key = read_field(body, "key", str, "the body")
+        offset = read_field(body, "offset", int, "the body", 0)
+        size = read_field(body, "byte_size", int, "the body")
         if offset < 0 or size < 0:
             raise Refusal(Fault.INVALID, f"offset {offset} and byte_size {size} must not be negative")
         self._regions().register(name, key, offset, size)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from tamis._base import TamisError
 from tamis.serve.models.model import ModelSpec
 from tamis.serve.protocol.classification import class_counts, classified
-from tamis.serve.protocol.infer import InputTensor, RequestHeader, arrays_of
+from tamis.serve.protocol.infer import Buffer, InputTensor, RequestHeader, arrays_of
 from tamis.serve.protocol.json_infer import (
     ALL_BINARY,
-    Buffer,
     JsonRequestReader,
     JsonResponseWriter,
     binary_outputs,

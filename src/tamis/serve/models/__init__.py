@@ -1,1 +1,1 @@
-"""Models that are served: where they come from, when they run, and with whom."""
+"""The served models: opening, scheduling, loading and unloading."""

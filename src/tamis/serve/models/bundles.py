@@ -1,4 +1,4 @@
-"""Bundles as served models: opened behind the gate, so that what is ready is verified."""
+"""Bundles as served models; every engine instance has passed the gate."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ import numpy as np
 from tamis.bundle import Bundle, Tensor
 from tamis.engines import Options, Session, find_engine
 from tamis.serve.batching import Batching
-from tamis.serve.models.model import INLINE_NS, Model, ModelSpec, Run, Spec
+from tamis.serve.models.model import INLINE_NS, TIMED_CALLS, Model, ModelSpec, Run, Spec
 from tamis.serve.protocol.tensors import datatype_of
 
-ROWS_MOST = 1 << 16
-TRIES = 5
+MAX_BUNDLE_ROWS = 1 << 16
 
 
 def bundle_spec(bundle: Bundle) -> ModelSpec:
-    """Return what a bundle says of itself in the protocol's words."""
+    """Return the interface of a bundle in the terms of the protocol."""
     manifest, signature = bundle.manifest, bundle.manifest.signature
-    most = {"free": ROWS_MOST, "fixed": signature.fixed_batch or 0, "none": 0}[signature.rows]
+    max_batch = {"free": MAX_BUNDLE_ROWS, "fixed": signature.fixed_batch or 0, "none": 0}[signature.rows]
     return ModelSpec(
         name=manifest.name,
         version="1",
         platform="onnxruntime_onnx",
-        inputs=tuple(_spec(tensor, bool(most)) for tensor in signature.inputs),
-        outputs=tuple(_spec(tensor, bool(most)) for tensor in signature.outputs),
-        max_batch=most,
+        inputs=tuple(_spec(tensor, bool(max_batch)) for tensor in signature.inputs),
+        outputs=tuple(_spec(tensor, bool(max_batch)) for tensor in signature.outputs),
+        max_batch=max_batch,
         batching=Batching() if signature.rows == "free" else None,
         facts={
             "bundle": manifest.name,
@@ -41,19 +40,20 @@ def bundle_spec(bundle: Bundle) -> ModelSpec:
 
 def _spec(tensor: Tensor, has_rows: bool) -> Spec:
     shape = tuple(d if isinstance(d, int) else -1 for d in tensor.shape)
-    row = shape[1:] or (1,)  # the protocol knows no row without a dimension
+    row = shape[1:] or (1,)  # in the protocol a row has at least one dimension
     return Spec(tensor.name, datatype_of(np.dtype(tensor.dtype)), row if has_rows else shape)
 
 
 def open_bundle(path: Path, engine: str, instances: int, threads: int) -> Model:
-    """Open a bundle: every instance has passed the gate and is warm."""
+    """Open a bundle with verified, warm instances."""
     bundle = Bundle.open(path)
     spec = bundle_spec(bundle)
     sessions = [Session(bundle, find_engine(engine), Options(threads=threads)) for _ in range(instances)]
     if spec.batching is not None:
         spec = replace(spec, batching=Batching(max_merged_rows=sessions[0].useful_batch))
-    one = _one_event(bundle)
-    fastest = min(_timed(sessions[0], one) for _ in range(TRIES))
+    rows = 1 if spec.batching is not None else None
+    event = [np.asarray(bundle.golden.inputs[one.name])[:rows] for one in bundle.manifest.signature.inputs]
+    fastest = min(_timed(sessions[0], event) for _ in range(TIMED_CALLS))
 
     def close() -> None:
         for session in sessions:
@@ -68,24 +68,19 @@ def _runner(session: Session) -> Run:
     signature = session.signature
     names = [spec.name for spec in signature.outputs]
     has_rows = signature.rows != "none"
-    bare_inputs = [i for i, spec in enumerate(signature.inputs) if has_rows and len(spec.shape) == 1]
-    bare_outputs = [i for i, spec in enumerate(signature.outputs) if has_rows and len(spec.shape) == 1]
+    flat_inputs = [i for i, spec in enumerate(signature.inputs) if has_rows and len(spec.shape) == 1]
+    flat_outputs = [i for i, spec in enumerate(signature.outputs) if has_rows and len(spec.shape) == 1]
 
     def run(arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
-        for i in bare_inputs:
+        for i in flat_inputs:
             arrays[i] = arrays[i].reshape(-1)
-        found = session.run(*arrays)
-        outputs = [found[name] for name in names]
-        for i in bare_outputs:
+        results = session.run(*arrays)
+        outputs = [results[name] for name in names]
+        for i in flat_outputs:
             outputs[i] = outputs[i].reshape(-1, 1)
         return outputs
 
     return run
-
-
-def _one_event(bundle: Bundle) -> list[np.ndarray]:
-    rows = 1 if bundle.manifest.signature.rows == "free" else None
-    return [np.asarray(bundle.golden.inputs[spec.name])[:rows] for spec in bundle.manifest.signature.inputs]
 
 
 def _timed(session: Session, arrays: list[np.ndarray]) -> int:

@@ -1,4 +1,4 @@
-"""Where models lie: directories that are looked through, and nothing outside them."""
+"""Finds the models in the directories of a repository, and keeps file access within them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tamis._base import UnsafeBundleError, UsageError
 from tamis.bundle import locate
 
 MANIFEST, CONFIG = "manifest.json", "config.pbtxt"
-MANIFEST_BYTES_MOST = 10_000_000
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:\- ]{0,199}")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+MAX_MANIFEST_BYTES = 10_000_000
+MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:\- ]{0,199}")
+VERSION_FOLDER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class ModelFormat(Enum):
-    """What a folder holds."""
+    """The format of a model's folder."""
 
     BUNDLE = "bundle"
     TRITON = "Triton model"
@@ -27,38 +27,37 @@ class ModelFormat(Enum):
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model as it lies on disk, before it is opened."""
+    """A model on disk, before it is opened."""
 
     name: str
     folder: Path
-    roots: tuple[Path, ...]  # all directories that were given, its own the last: nothing outside them is read
-    kind: ModelFormat
-    trouble: str = ""  # why it cannot be opened
+    roots: tuple[Path, ...]  # the directories of the repository, its own last: no file outside them is read
+    format: ModelFormat
+    problem: str = ""  # why it cannot be opened
 
 
-def find_models(given: Sequence[str | Path]) -> dict[str, ModelFolder]:
-    """Look through repositories, folders of bundles, bundles, and names of shipped bundles; return models by name."""
-    found: dict[str, ModelFolder] = {}
-    paths = [path if (path := Path(one)).is_dir() else locate(one) for one in given]
+def find_models(sources: Sequence[str | Path]) -> dict[str, ModelFolder]:
+    """Return the models by name; a source is a repository, a folder of bundles, a bundle, or a shipped bundle's name."""
+    models: dict[str, ModelFolder] = {}
+    paths = [path if (path := Path(one)).is_dir() else locate(one) for one in sources]
     for path in paths:
-        for place in _places_in(path, (*(other for other in paths if other != path), path)):
-            first = found.get(place.name)
-            if first is not None and first.folder != place.folder:
-                trouble = (
-                    f"the name {place.name!r} is that of {first.folder} and of {place.folder}: rename one"
-                )
-                place = replace(first, trouble=trouble)  # noqa: PLW2901 - as good as neither
-            found[place.name] = place
-    return found
+        for model in _models_in(path, (*(other for other in paths if other != path), path)):
+            first = models.get(model.name)
+            if first is not None and first.folder != model.folder:
+                problem = f"{first.folder} and {model.folder} have the same name {model.name!r}: rename one"
+                models[model.name] = replace(first, problem=problem)
+            else:
+                models[model.name] = model
+    return models
 
 
-def _places_in(path: Path, roots: tuple[Path, ...]) -> Iterator[ModelFolder]:
+def _models_in(path: Path, roots: tuple[Path, ...]) -> Iterator[ModelFolder]:
     if (path / MANIFEST).is_file():
         yield _bundle(path, roots)
         return
     if _is_triton(path):
         raise UsageError(
-            f"{path} is one model of a repository; name the folder that holds it: {path.resolve().parent}"
+            f"{path} is a single model of a repository; give the folder that contains it: {path.resolve().parent}"
         )
     for entry in sorted(path.iterdir()):
         if entry.name.startswith(".") or not entry.is_dir():
@@ -68,51 +67,52 @@ def _places_in(path: Path, roots: tuple[Path, ...]) -> Iterator[ModelFolder]:
         elif (entry / MANIFEST).is_file():
             yield _bundle(entry, roots)
         elif _is_triton(entry):
-            trouble = (
+            problem = (
                 ""
-                if NAME.fullmatch(entry.name)
-                else f"{entry.name!r} is no name of a model: rename the folder"
+                if MODEL_NAME.fullmatch(entry.name)
+                else f"{entry.name!r} is not a valid model name: rename the folder"
             )
-            yield ModelFolder(entry.name, entry, roots, ModelFormat.TRITON, trouble)
+            yield ModelFolder(entry.name, entry, roots, ModelFormat.TRITON, problem)
 
 
 def confine(path: Path, roots: Sequence[Path]) -> None:
-    """Refuse a file or folder that lies outside all of the directories that were given."""
+    """Raise UnsafeBundleError for a file or folder outside all of the directories."""
     if not inside(path, roots):
         raise UnsafeBundleError(_leads_out(path, roots))
 
 
 def _leads_out(path: Path, roots: Sequence[Path]) -> str:
     return (
-        f"{path} is a link that leads out of {roots[-1]}, to {path.resolve()}: copy the file there, or name the "
-        "directory that it leads to as well"
+        f"{path} is a link that leads out of {roots[-1]}, to {path.resolve()}: replace it by a copy, or serve the "
+        "directory of its target as well"
     )
 
 
 def _is_triton(folder: Path) -> bool:
     return (folder / CONFIG).is_file() or any(
-        entry.is_dir() and _VERSION.fullmatch(entry.name) for entry in folder.iterdir()
+        entry.is_dir() and VERSION_FOLDER.fullmatch(entry.name) for entry in folder.iterdir()
     )
 
 
 def _bundle(folder: Path, roots: tuple[Path, ...]) -> ModelFolder:
-    """Read a bundle's name only; it is checked when it is opened."""
+    """Return a bundle; only its name is read here, it is checked when it is opened."""
     name = folder.resolve().name.removesuffix(".tamis")
     manifest = folder / MANIFEST
     try:
-        if not manifest.is_symlink() and manifest.stat().st_size <= MANIFEST_BYTES_MOST:
-            told = json.loads(manifest.read_text(encoding="utf-8"))
-            if isinstance(told, dict) and isinstance(told.get("name"), str) and NAME.fullmatch(told["name"]):
-                name = told["name"]
+        if not manifest.is_symlink() and manifest.stat().st_size <= MAX_MANIFEST_BYTES:
+            content = json.loads(manifest.read_text(encoding="utf-8"))
+            own = content.get("name") if isinstance(content, dict) else None
+            if isinstance(own, str) and MODEL_NAME.fullmatch(own):
+                name = own
     except (OSError, ValueError, RecursionError):
-        pass  # opening it will say what is wrong
+        pass  # opening it reports the error
     return ModelFolder(name, folder, roots, ModelFormat.BUNDLE)
 
 
 def inside(path: Path, roots: Sequence[Path]) -> bool:
-    """Tell whether a path, with all its links followed, is in one of several directories."""
+    """Return whether a path, with all links followed, is in one of several directories."""
     try:
-        whole = path.resolve()
-        return any(whole.is_relative_to(root.resolve()) for root in roots)
-    except (OSError, RuntimeError):  # a ring of links
+        resolved = path.resolve()
+        return any(resolved.is_relative_to(root.resolve()) for root in roots)
+    except (OSError, RuntimeError):  # a cycle of links
         return False

@@ -1,4 +1,4 @@
-"""A model as the service sees it: typed inputs and outputs, a batch or none, and instances that run it."""
+"""A model as the service sees it: typed inputs and outputs, a batch dimension or none, and instances that run it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tamis.serve.batching import Batching
 from tamis.serve.protocol.messages import Fault, Refusal, RequestedOutput
 from tamis.serve.protocol.tensors import dtype_of
 
-Run = Callable[[list[Any]], Sequence[np.ndarray]]  # arrays; None for an optional input that was left out
-INLINE_NS = 1_000_000  # a call of one row that takes less runs in the thread of the event loop
-FAILURES = (  # whatever a model raises, also when it is opened: who asked is told
+Run = Callable[[list[Any]], Sequence[np.ndarray]]  # takes None for a missing optional input
+INLINE_NS = 1_000_000  # a model whose call of one row takes less runs in the event loop's thread
+TIMED_CALLS = 5  # of which the fastest counts
+FAILURES = (  # what opening or running a model may raise; reported to the client
     TamisError,
     ValueError,
     RuntimeError,
@@ -31,30 +32,30 @@ FAILURES = (  # whatever a model raises, also when it is opened: who asked is to
 
 @dataclass(frozen=True)
 class Spec:
-    """An input or output: its shape without the batch, -1 where it is free."""
+    """An input or output; the shape is without the batch dimension, -1 for a free size."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
     optional: bool = False
-    labels: tuple[str, ...] = ()  # of an output's elements, for the protocol's classification
+    labels: tuple[str, ...] = ()  # of an output's elements, for the classification extension
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What is known of a model before it runs."""
+    """The interface of a model, and how its requests are batched."""
 
     name: str
     version: str
     platform: str
     inputs: tuple[Spec, ...]
     outputs: tuple[Spec, ...]
-    max_batch: int = 0  # 0: requests have no batch
-    batching: Batching | None = None  # None: every request by itself
+    max_batch: int = 0  # rows; 0: no batch dimension
+    batching: Batching | None = None  # None: each request runs alone
     facts: Mapping[str, str] = field(default_factory=dict)
 
     def rows_of(self, inputs: Mapping[str, np.ndarray]) -> int:
-        """Check a request's inputs; return how many rows it has, 1 where the model knows no batch."""
+        """Check the inputs of a request; return its number of rows, 1 without a batch dimension."""
         if len(inputs) > len(self.inputs) or any(
             spec.name not in inputs and not spec.optional for spec in self.inputs
         ):
@@ -76,14 +77,15 @@ class ModelSpec:
                 if rows not in {-1, len(array)}:
                     raise Refusal(
                         Fault.INVALID,
-                        f"the inputs of {self.name!r} differ in their first dimension: {rows} and {len(array)}",
+                        f"the inputs for {self.name!r} differ in their first dimension: {rows} and {len(array)}",
                     )
                 rows = len(array)
         if self.max_batch and rows < 0:
-            raise Refusal(Fault.INVALID, f"the request for {self.name!r} has no input at all")
+            raise Refusal(Fault.INVALID, f"the request for {self.name!r} has no inputs")
         if rows > self.max_batch:
             raise Refusal(
-                Fault.INVALID, f"a batch of {rows} is more than {self.name!r} takes: {self.max_batch}"
+                Fault.INVALID,
+                f"the batch of {rows} rows is too large for {self.name!r}: at most {self.max_batch}",
             )
         return max(rows, 1) if not self.max_batch else rows
 
@@ -91,9 +93,12 @@ class ModelSpec:
         known = [spec.name for spec in self.inputs]
         unknown = [name for name in inputs if name not in known]
         missing = [name for name in known if name not in inputs]
-        told = f"has no input {unknown[0]!r}" if unknown else f"lacks the input {missing[0]!r}"
-        who = f"the model {self.name!r}" if unknown else f"the request for {self.name!r}"
-        raise Refusal(Fault.INVALID, f"{who} {told}; it takes {', '.join(known)}")
+        problem = (
+            f"the model {self.name!r} has no input {unknown[0]!r}"
+            if unknown
+            else f"the request for {self.name!r} lacks the input {missing[0]!r}"
+        )
+        raise Refusal(Fault.INVALID, f"{problem}; the inputs are {', '.join(known)}")
 
     def _refuse_shape(self, spec: Spec, array: np.ndarray) -> None:
         expected = [-1, *spec.shape] if self.max_batch else list(spec.shape)
@@ -102,18 +107,18 @@ class ModelSpec:
             f"the input {spec.name!r} of {self.name!r} has the shape {expected}; the request has {list(array.shape)}",
         )
 
-    def chosen(self, wanted: Sequence[RequestedOutput]) -> tuple[int, ...]:
-        """Return which outputs are asked for."""
-        if not wanted:
+    def output_indices(self, requested: Sequence[RequestedOutput]) -> tuple[int, ...]:
+        """Return the indices of the requested outputs; all of them if none is named."""
+        if not requested:
             return tuple(range(len(self.outputs)))
-        places = {spec.name: index for index, spec in enumerate(self.outputs)}
-        for one in wanted:
-            if one.name not in places:
+        indices = {spec.name: index for index, spec in enumerate(self.outputs)}
+        for one in requested:
+            if one.name not in indices:
                 raise Refusal(
                     Fault.INVALID,
-                    f"the model {self.name!r} has no output {one.name!r}; it gives {', '.join(places)}",
+                    f"the model {self.name!r} has no output {one.name!r}; the outputs are {', '.join(indices)}",
                 )
-        return tuple(places[one.name] for one in wanted)
+        return tuple(indices[one.name] for one in requested)
 
 
 def _fits(shape: tuple[int, ...], spec: tuple[int, ...]) -> bool:
@@ -122,10 +127,10 @@ def _fits(shape: tuple[int, ...], spec: tuple[int, ...]) -> bool:
 
 @dataclass
 class Model:
-    """A model that is ready: each instance is a way to run it that nobody else uses at that time."""
+    """A model that is ready to run; each instance runs one batch at a time."""
 
     spec: ModelSpec
     instances: list[Run]
     close: Callable[[], None] = lambda: None
-    quick: bool = False  # so quick that handing it to a thread would cost more
-    config: Any = None  # the ModelConfig that it was opened with, where it has one
+    quick: bool = False  # handing a call to a thread would take longer than the call
+    config: Any = None  # the ModelConfig that it was opened with, if any

@@ -1,4 +1,4 @@
-"""ONNX models of a Triton repository: opened, held against their configuration, and against the float64 reference."""
+"""Opens ONNX models of a Triton repository, and checks them against their configuration and the float64 reference."""
 
 from __future__ import annotations
 
@@ -18,52 +18,60 @@ from tamis.bundle.model import graphs, load_model
 from tamis.engines.engine import model_error
 from tamis.engines.onnxruntime import ORT_ERRORS, open_session
 from tamis.serve.models.model import Model, Run, Spec
-from tamis.serve.models.triton_config import Reshape, ResolvedConfig, reshaped
-from tamis.serve.models.warmup import APART, WarmupResult, largest_difference, make_ready, request_of
+from tamis.serve.models.triton_config import ResolvedConfig, reshaped
+from tamis.serve.models.warmup import (
+    MAX_RELATIVE_DIFFERENCE,
+    WarmupResult,
+    largest_difference,
+    make_ready,
+    request_of,
+)
 from tamis.serve.protocol.tensors import datatype_of
 
-VERIFIED_BYTES_MOST = 20_000_000
+MAX_VERIFIED_BYTES = 20_000_000
 DRAWS = 3
-COMPLETED_BATCH = 4  # what Triton assumes where nothing is said: `--backend-config=default-max-batch-size`
-_COARSE = ("Quant", "Random", "Bernoulli", "Multinomial", "MatMulInteger", "ConvInteger")
-_HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+DEFAULT_MAX_BATCH = 4  # Triton's `--backend-config=default-max-batch-size`
+_INCOMPARABLE = ("Quant", "Random", "Bernoulli", "Multinomial", "MatMulInteger", "ConvInteger")
+_HALF_TYPES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 @dataclass(frozen=True)
 class GraphTensor:
-    """An input or output as the graph declares it; -1 is free, and without a shape nothing is known of it."""
+    """An input or output as declared in the graph: -1 is a free size, None an undeclared shape."""
 
     name: str
     datatype: str
     shape: tuple[int, ...] | None
 
 
-def declared(model: onnx.ModelProto, place: str) -> tuple[list[GraphTensor], list[GraphTensor], set[str]]:
-    """Return a graph's inputs and outputs, and which inputs may be left out."""
+def graph_tensors(
+    model: onnx.ModelProto, location: str
+) -> tuple[list[GraphTensor], list[GraphTensor], set[str]]:
+    """Return the inputs and outputs of a graph, and the names of inputs that have a default."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return (
-        [_declared(value, place) for value in model.graph.input],
-        [_declared(value, place) for value in model.graph.output],
+        [_graph_tensor(value, location) for value in model.graph.input],
+        [_graph_tensor(value, location) for value in model.graph.output],
         {value.name for value in model.graph.input if value.name in weights},
     )
 
 
-def _declared(value: onnx.ValueInfoProto, place: str) -> GraphTensor:
+def _graph_tensor(value: onnx.ValueInfoProto, location: str) -> GraphTensor:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         raise ModelError(
-            f"{place}: {value.name!r} is a {(kind or 'value without a type').replace('_type', '')}, not a tensor; "
+            f"{location}: {value.name!r} is a {(kind or 'value without a type').replace('_type', '')}, not a tensor; "
             "export the model with plain tensors (scikit-learn: zipmap=False)"
         )
     tensor = value.type.tensor_type
     if tensor.elem_type == TensorProto.BFLOAT16:
         raise ModelError(
-            f"{place}: {value.name!r} is BF16, which ONNX Runtime does not hand over on the CPU: export it as FP32"
+            f"{location}: {value.name!r} is BF16, which ONNX Runtime does not return on the CPU: export it as FP32"
         )
     try:
         datatype = datatype_of(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     except KeyError:
-        raise ModelError(f"{place}: {value.name!r} has no type; export the model again") from None
+        raise ModelError(f"{location}: {value.name!r} has no type; export the model again") from None
     if not tensor.HasField("shape"):
         return GraphTensor(value.name, datatype, None)
     dims = tensor.shape.dim
@@ -74,89 +82,93 @@ def _declared(value: onnx.ValueInfoProto, place: str) -> GraphTensor:
     )
 
 
-def complete(config: Any, path: Path) -> None:
-    """Fill in what a configuration leaves out, as Triton's own completion does.
+def complete_config(config: Any, path: Path) -> None:
+    """Add the inputs and outputs that a configuration lacks, as Triton does.
 
-    A model without a word on its inputs and outputs whose tensors all begin with a free dimension has a batch of up to 4,
-    and requests are joined: `max_batch_size: 4`, `dynamic_batching { }`.
+    If it has none, and all tensors of the graph have a free first dimension, that dimension is the batch:
+    `max_batch_size: 4`, `dynamic_batching { }`.
     """
-    inputs, outputs, may_miss = declared(load_model(path), str(path))
-    inputs = [one for one in inputs if one.name not in may_miss]
+    inputs, outputs, optional = graph_tensors(load_model(path), str(path))
+    inputs = [one for one in inputs if one.name not in optional]
     bare = not config.input and not config.output
     shapes = [one.shape for one in (*inputs, *outputs)]
     if bare and not config.max_batch_size and all(shape and shape[0] == -1 for shape in shapes):
-        config.max_batch_size = COMPLETED_BATCH
+        config.max_batch_size = DEFAULT_MAX_BATCH
         config.dynamic_batching.SetInParent()
     skipped = 1 if config.max_batch_size else 0
-    for target, found in ((config.input, inputs), (config.output, outputs)):
+    for target, tensors in ((config.input, inputs), (config.output, outputs)):
         if target:
             continue
-        for one in found:
+        for one in tensors:
             if one.shape is None:
                 raise ModelError(
-                    f"{path}: {one.name!r} declares no shape; write a config.pbtxt that names its dims"
+                    f"{path}: {one.name!r} has no declared shape; write a config.pbtxt with its dims"
                 )
             kind = pb.DataType.Value(f"TYPE_{one.datatype.replace('BYTES', 'STRING')}")
             entry = target.add(name=one.name, data_type=kind, dims=one.shape[skipped:])
-            if len(one.shape) == skipped:  # a number, or one a row: the protocol has it as a list of one
+            if len(one.shape) == skipped:  # a scalar, or one per row: in the protocol it has one dimension
                 entry.dims.append(1)
                 entry.reshape.SetInParent()
 
 
 def open_onnx(configured: ResolvedConfig, version: str, path: Path) -> Model:
-    """Open one version: its instances are warm, and checked."""
+    """Open one version, with checked, warm instances."""
     model = load_model(path)
-    configured = fitted(configured, model, path)
+    configured = match_graph(configured, model, path)
     data = model.SerializeToString()
-    # A session may run in several threads at once: where none has threads of its own, the weights are held once.
+    # A session without threads of its own may be shared by all instances, so that memory holds the weights once.
     count = configured.instances if configured.threads > 1 else 1
     sessions = [open_session(data, configured.threads) for _ in range(count)]
     runs = [_runner(configured, sessions[index % count]) for index in range(configured.instances)]
-    small = len(data) <= VERIFIED_BYTES_MOST
+    small = len(data) <= MAX_VERIFIED_BYTES
     del data
 
     def verified(warm: WarmupResult) -> str:
         if not small:
-            return "no: it is too large for the reference"
+            return "no: the model is too large for the reference"
         return verify(configured, model, path, runs[0], warm)
 
     return make_ready(configured, version, runs, verified)
 
 
-def fitted(configured: ResolvedConfig, model: onnx.ModelProto, path: Path) -> ResolvedConfig:
-    """Hold a configuration against the graph; sizes that only the graph knows are those that requests must have."""
-    inputs, outputs, may_miss = declared(model, str(path))
+def match_graph(configured: ResolvedConfig, model: onnx.ModelProto, path: Path) -> ResolvedConfig:
+    """Check a configuration against the graph; free sizes that the graph fixes become fixed."""
+    inputs, outputs, optional = graph_tensors(model, str(path))
     specs: dict[str, tuple[Spec, ...]] = {}
-    for kind, wanted, there in (
+    for kind, configured_specs, declared in (
         ("input", configured.inputs, inputs),
         ("output", configured.outputs, outputs),
     ):
-        known = {one.name: one for one in there}
-        for spec in wanted:
+        known = {one.name: one for one in declared}
+        for spec in configured_specs:
             if spec.name not in known:
                 hint = did_you_mean(spec.name, list(known))
                 raise ModelError(
-                    f"{configured.place}: {path.name} has no {kind} {spec.name!r}; {hint}".rstrip("; ")
+                    f"{configured.location}: {path.name} has no {kind} {spec.name!r}; {hint}".rstrip("; ")
                 )
-            if spec.optional and spec.name not in may_miss:
+            if spec.optional and spec.name not in optional:
                 raise ModelError(
-                    f"{configured.place}: input {spec.name!r} is optional, but {path.name} has no default for it: "
+                    f"{configured.location}: input {spec.name!r} is optional, but {path.name} has no default for it: "
                     "remove `optional`"
                 )
-        specs[kind] = tuple(_fitted(configured, kind, spec, known[spec.name]) for spec in wanted)
+        specs[kind] = tuple(
+            _match_tensor(configured, kind, spec, known[spec.name]) for spec in configured_specs
+        )
     named = {spec.name for spec in configured.inputs}
-    if missing := next((one.name for one in inputs if one.name not in named | may_miss), None):
-        raise ModelError(f"{configured.place}: {path.name} also takes {missing!r}; name it as an input")
+    if missing := next((one.name for one in inputs if one.name not in named | optional), None):
+        raise ModelError(
+            f"{configured.location}: {path.name} also has the input {missing!r}; add it to the configuration"
+        )
     return replace(configured, inputs=specs["input"], outputs=specs["output"])
 
 
-def _fitted(configured: ResolvedConfig, kind: str, spec: Spec, there: GraphTensor) -> Spec:
-    where = f"{configured.place}: {kind} {spec.name!r}"
-    if spec.datatype != there.datatype:
-        raise ModelError(f"{where} has data_type {spec.datatype}; the graph has {there.datatype}")
-    if there.shape is None:
+def _match_tensor(configured: ResolvedConfig, kind: str, spec: Spec, declared: GraphTensor) -> Spec:
+    where = f"{configured.location}: {kind} {spec.name!r}"
+    if spec.datatype != declared.datatype:
+        raise ModelError(f"{where} has data_type {spec.datatype}; the graph has {declared.datatype}")
+    if declared.shape is None:
         return spec
-    inner, shape = configured.inner(spec), there.shape
+    inner, shape = configured.inner(spec), declared.shape
     if configured.max_batch:
         if not shape or (shape[0] != -1 and kind == "input"):
             raise ModelError(
@@ -167,7 +179,7 @@ def _fitted(configured: ResolvedConfig, kind: str, spec: Spec, there: GraphTenso
     if len(inner) != len(shape) or any(
         -1 not in (a, b) and a != b for a, b in zip(inner, shape, strict=True)
     ):
-        batch = " behind the batch" if configured.max_batch else ""
+        batch = " after the batch dimension" if configured.max_batch else ""
         raise ModelError(f"{where} has dims {list(inner)}; the graph has {list(shape)}{batch}")
     if spec.name in configured.reshapes or kind == "output":
         return spec
@@ -175,108 +187,106 @@ def _fitted(configured: ResolvedConfig, kind: str, spec: Spec, there: GraphTenso
 
 
 def _runner(configured: ResolvedConfig, session: Any) -> Run:
-    """Return how an instance is run: nothing is done to arrays that the model takes as they are."""
+    """Return a function that runs a session on the tensors of a request, converted where the model needs it."""
     names = [spec.name for spec in configured.inputs]
     outputs = [spec.name for spec in configured.outputs]
-    prepared = _changes(configured, configured.inputs)
-    finished = [
+    converted = {
+        spec.name: (configured.reshapes.get(spec.name), spec.datatype == "BYTES")
+        for spec in configured.inputs
+        if spec.name in configured.reshapes or spec.datatype == "BYTES"
+    }
+    reshaped_outputs = [
         (i, configured.reshapes[name]) for i, name in enumerate(outputs) if name in configured.reshapes
     ]
     has_rows = bool(configured.max_batch)
-    may_miss = any(spec.optional for spec in configured.inputs)
+    has_optional = any(spec.optional for spec in configured.inputs)
 
     def run(arrays: list[Any]) -> Sequence[np.ndarray]:
         feeds = dict(zip(names, arrays, strict=True))
-        if may_miss:
+        if has_optional:
             feeds = {name: array for name, array in feeds.items() if array is not None}
-        for name, (reshape, is_text) in prepared.items():
+        for name, (reshape, is_text) in converted.items():
             if name in feeds:
                 if is_text:
                     feeds[name] = _texts(feeds[name], name)
                 if reshape is not None:
                     feeds[name] = reshaped(feeds[name], reshape.outer, reshape.inner, has_rows)
         try:
-            found: list[np.ndarray] = session.run(outputs, feeds)
+            results: list[np.ndarray] = session.run(outputs, feeds)
         except (*ORT_ERRORS, RuntimeError, ValueError) as error:
             raise model_error("onnxruntime", error) from error
-        for index, reshape in finished:
-            found[index] = reshaped(found[index], reshape.inner, reshape.outer, has_rows)
-        return found
+        for index, reshape in reshaped_outputs:
+            results[index] = reshaped(results[index], reshape.inner, reshape.outer, has_rows)
+        return results
 
     return run
 
 
-def _changes(configured: ResolvedConfig, specs: Sequence[Spec]) -> dict[str, tuple[Reshape | None, bool]]:
-    return {
-        spec.name: (configured.reshapes.get(spec.name), spec.datatype == "BYTES")
-        for spec in specs
-        if spec.name in configured.reshapes or spec.datatype == "BYTES"
-    }
-
-
 def _texts(array: np.ndarray, name: str) -> np.ndarray:
-    """Return strings as ONNX Runtime takes them: bytes it would print."""
-    found = np.empty(array.size, object)
+    """Return strings as str: ONNX Runtime would take the repr of bytes."""
+    texts = np.empty(array.size, object)
     try:
         for index, item in enumerate(array.ravel()):
-            found[index] = item if isinstance(item, str) else bytes(item).decode("utf-8")
+            texts[index] = item if isinstance(item, str) else bytes(item).decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputMismatchError(
-            f"string {index} of the input {name!r} is no UTF-8: {error.reason}"
+            f"string {index} of the input {name!r} is not UTF-8: {error.reason}"
         ) from error
-    return found.reshape(array.shape)
+    return texts.reshape(array.shape)
 
 
 def verify(
     configured: ResolvedConfig, model: onnx.ModelProto, path: Path, run: Run, warm: WarmupResult
 ) -> str:
-    """Compare with the float64 reference; tell whether it could be done, refuse a model that is grossly off."""
+    """Compare with the float64 reference; return whether that was possible, raise VerificationError if outputs differ."""
     if configured.parameters.get("tamis_verify", "").lower() in ("false", "0", "no"):
-        return "no: switched off by the parameter tamis_verify"
+        return "no: disabled by the parameter tamis_verify"
     if warm.arrays is None:
-        return "no: no drawn inputs could be run"
-    if coarse := _coarse(model):
-        return f"no: {coarse} differs from float64 by its nature"
+        return "no: the model ran on no random inputs"
+    if incomparable := _incomparable(model):
+        return f"no: {incomparable} differs from float64 by design"
     try:
         reference = Reference(model)
-        off = ""
-        for seed in range(DRAWS):  # what lies at an edge may fall to either side once
-            off = _difference(
+        difference = ""
+        for seed in range(DRAWS):  # values at a threshold may fall to either side once
+            difference = _difference(
                 configured, reference, run, request_of(configured, 1, warm.free, np.random.default_rng(seed))
             )
-            if not off:
-                return "yes: as the float64 reference, on drawn inputs"
+            if not difference:
+                return "yes: agrees with the float64 reference on random inputs"
     except (ModelError, InputMismatchError) as error:
         return f"no: {error}"
     raise VerificationError(
-        f"{path}: ONNX Runtime's output {off}; export the model again, or serve it unverified with "
+        f"{path}: ONNX Runtime's output {difference}; export the model again, or serve it unverified with "
         'parameters { key: "tamis_verify" value: { string_value: "false" } }'
     )
 
 
 def _difference(configured: ResolvedConfig, reference: Reference, run: Run, arrays: list[np.ndarray]) -> str:
-    """Return which output is grossly off the reference, if one is."""
+    """Return which output differs from the reference, and by how much; empty if none does."""
     has_rows, feeds = bool(configured.max_batch), {}
     for spec, array in zip(configured.inputs, arrays, strict=True):
         reshape = configured.reshapes.get(spec.name)
         text = _texts(array, spec.name) if spec.datatype == "BYTES" else array
         feeds[spec.name] = text if reshape is None else reshaped(text, reshape.outer, reshape.inner, has_rows)
-    found, expected = run(arrays), reference(feeds)
-    for spec, output in zip(configured.outputs, found, strict=True):
-        reshape, truth = configured.reshapes.get(spec.name), expected[spec.name]
+    outputs, references = run(arrays), reference(feeds)
+    for spec, output in zip(configured.outputs, outputs, strict=True):
+        reshape, expected = configured.reshapes.get(spec.name), references[spec.name]
         if reshape is not None:
-            truth = reshaped(truth, reshape.inner, reshape.outer, has_rows)
-        if (off := largest_difference(output, truth)) > APART:
-            return f"{spec.name!r} is off the float64 reference by {off:.1%} of its largest value"
+            expected = reshaped(expected, reshape.inner, reshape.outer, has_rows)
+        if (difference := largest_difference(output, expected)) > MAX_RELATIVE_DIFFERENCE:
+            return (
+                f"{spec.name!r} differs from the float64 reference by {difference:.1%} of its largest value"
+            )
     return ""
 
 
-def _coarse(model: onnx.ModelProto) -> str:
-    """Return what makes a graph incomparable with float64: whole numbers in the place of floats, halves, chance."""
+def _incomparable(model: onnx.ModelProto) -> str:
+    """Return why a graph cannot be compared with float64: quantisation, half precision or randomness; else empty."""
     for graph in graphs(model.graph):
         for node in graph.node:
-            if any(word in node.op_type for word in _COARSE):
+            if any(word in node.op_type for word in _INCOMPARABLE):
                 return str(node.op_type)
-        if any(tensor.data_type in _HALVES for tensor in graph.initializer):
+        if any(tensor.data_type in _HALF_TYPES for tensor in graph.initializer):
             return "half precision"
     return ""

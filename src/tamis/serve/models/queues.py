@@ -10,7 +10,7 @@ from tamis.serve.models.model import ModelSpec
 from tamis.serve.models.tickets import Ticket
 from tamis.serve.protocol.messages import Fault, Refusal
 
-WAITING_MOST = 4096  # requests of one priority, where the model's configuration sets no limit
+MAX_WAITING = 4096  # requests of one priority, where the model's configuration sets no limit
 _UNBATCHED = Batching()
 
 
@@ -27,7 +27,7 @@ class RequestQueue:
         self._copying_counts = not (
             self.batching.delay_ns or self.batching.preserve_order or self.batching.preferred
         )
-        self._limits = [policy.max_requests or WAITING_MOST for policy in self.batching.priorities]
+        self._limits = [policy.max_requests or MAX_WAITING for policy in self.batching.priorities]
         self._fresh: list[deque[Ticket]] = [deque() for _ in self.batching.priorities]
         self._late: list[deque[Ticket]] = [deque() for _ in self.batching.priorities]
         self._retries: deque[Ticket] = deque()  # of a batch that failed: each runs alone now
@@ -39,27 +39,28 @@ class RequestQueue:
         """Add a request; raise Refusal where the queue is full."""
         prepared = ticket.prepared
         index = prepared.priority
-        queue, late = self._fresh[index], self._late[index]
-        if len(queue) + len(late) >= self._limits[index]:
-            self.drop_expired(now_ns)
-            if (waiting := len(queue) + len(late)) >= self._limits[index]:
-                raise Refusal(
-                    Fault.UNAVAILABLE, f"too many requests wait for the model {self._name!r}: {waiting}"
-                )
+        queue = self._fresh[index]
+        if len(queue) >= self._limits[index] or self._late[index]:
+            self._check_room(index, now_ns)
         ticket.queued_ns = now_ns
-        ticket.expires_ns = ticket.deadline_ns
-        if prepared.timeout_ns:
-            expires = now_ns + prepared.timeout_ns
-            ticket.expires_ns = expires if ticket.deadline_ns is None else min(expires, ticket.deadline_ns)
-        self._set_wait_limit(ticket)
+        expires_ns = ticket.deadline_ns
+        if prepared.timeout_ns and (expires_ns is None or now_ns + prepared.timeout_ns < expires_ns):
+            expires_ns = now_ns + prepared.timeout_ns
+        ticket.expires_ns = expires_ns
+        delay_ns = self.batching.delay_ns
+        ticket.wait_until_ns = wait_limit(now_ns, delay_ns, expires_ns) if delay_ns else now_ns
         queue.append(ticket)
         self.count += 1
 
-    def _set_wait_limit(self, ticket: Ticket) -> None:
-        delay_ns = self.batching.delay_ns
-        ticket.wait_until_ns = (
-            wait_limit(ticket.queued_ns, delay_ns, ticket.expires_ns) if delay_ns else ticket.queued_ns
-        )
+    def _check_room(self, index: int, now_ns: int) -> None:
+        queue, late, limit = self._fresh[index], self._late[index], self._limits[index]
+        if len(queue) + len(late) >= limit:
+            self.drop_expired(now_ns)
+            if len(queue) + len(late) >= limit:
+                raise Refusal(
+                    Fault.UNAVAILABLE,
+                    f"too many requests wait for the model {self._name!r}: {len(queue) + len(late)}",
+                )
 
     def retry(self, batch: list[Ticket]) -> None:
         """Let each request of a failed batch run alone, before all others."""
@@ -81,17 +82,17 @@ class RequestQueue:
         if not self.count:
             return [], float("inf")
         queue = self._first_queue()
-        taken, until_ns = 1, float("inf")
+        size, until_ns = 1, float("inf")
         if self._merges and queue is not self._retries:
-            taken, until_ns = choose_batch(
+            size, until_ns = choose_batch(
                 _candidates(queue, now_ns),
                 len(queue),
                 now_ns if may_wait else float("inf"),
                 max_rows=self._batch_limit(queue),
                 preferred=self.batching.preferred,
             )
-        self.count -= taken
-        return [queue.popleft() for _ in range(taken)], until_ns
+        self.count -= size
+        return [queue.popleft() for _ in range(size)], until_ns
 
     def _batch_limit(self, queue: deque[Ticket]) -> int:
         """Return the largest number of rows to run together."""
@@ -116,7 +117,7 @@ class RequestQueue:
                     and (deadline_ns is None or now_ns < deadline_ns)
                 ):
                     ticket.expires_ns = deadline_ns
-                    self._set_wait_limit(ticket)
+                    ticket.wait_until_ns = wait_limit(ticket.queued_ns, self.batching.delay_ns, deadline_ns)
                     late.append(ticket)
                 else:
                     self._drop(ticket)
@@ -147,9 +148,9 @@ class RequestQueue:
 
 def _candidates(queue: deque[Ticket], now_ns: int) -> Iterator[tuple[int, float]]:
     """Yield rows and wait limit of the leading requests that can run with the first one."""
-    shapes = queue[0].prepared.shapes
+    first = queue[0].prepared
     for ticket in queue:
         prepared = ticket.prepared
-        if prepared.shapes != shapes or ticket.is_dead(now_ns):
+        if (prepared is not first and prepared.shapes != first.shapes) or ticket.is_dead(now_ns):
             return
         yield prepared.rows, ticket.wait_until_ns

@@ -1,4 +1,4 @@
-"""The repository: models that are loaded and unloaded while others are served."""
+"""Loads and unloads models while others are served."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from tamis._base import TamisError, did_you_mean
-from tamis.serve.models.folders import NAME, ModelFolder, find_models
+from tamis.serve.models.folders import MODEL_NAME, ModelFolder, find_models
 from tamis.serve.models.model import FAILURES, Model
 from tamis.serve.models.opening import BundleSettings, open_models
 from tamis.serve.models.scheduler import Scheduler
@@ -23,7 +23,7 @@ UNLOADED = "unloaded"
 
 
 class ServedVersion(Protocol):
-    """A version of a model that answers."""
+    """A version of a model that answers requests."""
 
     @property
     def model(self) -> Model:
@@ -35,14 +35,14 @@ class ServedVersion(Protocol):
 
 
 class ModelHost(Protocol):
-    """Who serves what is loaded."""
+    """Serves the loaded models."""
 
     def replace(self, name: str, models: Sequence[Model]) -> Sequence[ServedVersion]:
-        """Let these versions answer instead of all of that name; return those that answered before."""
+        """Serve these versions instead of all of that name; return the ones served before."""
 
 
 class State(StrEnum):
-    """How far a model is, in Triton's words."""
+    """The state of a model, as Triton names it."""
 
     LOADING = "LOADING"
     READY = "READY"
@@ -52,7 +52,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """A version of a model and its state; without a version where none was ever loaded."""
+    """A version of a model and its state; the version is empty if none was ever loaded."""
 
     name: str
     version: str
@@ -61,8 +61,8 @@ class IndexEntry:
 
 
 @dataclass
-class _Known:
-    """A model by its name: what is ready of it, and why the rest is not."""
+class _ModelStatus:
+    """The served versions of a model, its state and the reason for it."""
 
     versions: tuple[str, ...] = ()
     state: State = State.UNAVAILABLE
@@ -72,128 +72,127 @@ class _Known:
 
 
 class Repository:
-    """The models in the directories that the server was given. Its methods are called in the thread of the loop.
+    """The models in the directories of the server. Its methods are called in the event loop's thread.
 
-    `load` and `unload` are coroutines; files are read and models opened in a thread of their own, so that the others go on
-    answering. Whatever is asked for by name is looked up among the folders that are there: a name is never made a path.
+    Files are read and models opened in a separate thread, so that other models continue to answer. A requested name is looked up
+    among the existing folders, and never used as a path.
     """
 
     def __init__(
-        self, given: Sequence[str | Path], serving: ModelHost, settings: BundleSettings | None = None
+        self, sources: Sequence[str | Path], host: ModelHost, settings: BundleSettings | None = None
     ) -> None:
-        """Look through the directories; nothing is loaded yet."""
-        self._given, self._serving, self._settings = tuple(given), serving, settings or BundleSettings()
-        self._places = find_models(self._given)
-        self._known = {name: _Known() for name in self._places}
-        self._workers = ThreadPoolExecutor(1, thread_name_prefix="tamis-load")
+        """Find the models in the directories; none is loaded yet."""
+        self._sources, self._host, self._settings = tuple(sources), host, settings or BundleSettings()
+        self._folders = find_models(self._sources)
+        self._statuses = {name: _ModelStatus() for name in self._folders}
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="tamis-load")
         self._closed = False
 
     @property
     def is_ready(self) -> bool:
-        """Tell whether every model that was asked for is ready."""
-        return all(known.state is State.READY for known in self._known.values() if known.reason != UNLOADED)
+        """Return whether every model is ready, except those that were unloaded."""
+        return all(
+            status.state is State.READY for status in self._statuses.values() if status.reason != UNLOADED
+        )
 
     def index(self, *, only_ready: bool = False) -> list[IndexEntry]:
-        """Return all models that lie there, or were loaded, and how they are."""
-        found = [
-            IndexEntry(name, version, known.state, known.reason)
-            for name, known in sorted(self._known.items())
-            for version in known.versions or ("",)
+        """Return the state of all models that are in the directories or were loaded."""
+        entries = [
+            IndexEntry(name, version, status.state, status.reason)
+            for name, status in sorted(self._statuses.items())
+            for version in status.versions or ("",)
         ]
-        return [one for one in found if one.state is State.READY] if only_ready else found
+        return [one for one in entries if one.state is State.READY] if only_ready else entries
 
     async def load_all(self) -> None:
-        """Load every model; what cannot be is told by the index."""
-        for name in list(self._places):
+        """Load every model; the index has the reason for those that fail."""
+        for name in list(self._folders):
             try:
                 await self.load(name)
             except Refusal:
-                continue  # its reason is in the index
+                continue
 
     async def load(self, name: str) -> None:
-        """Read a model anew, and let it answer once it is ready; one that was loaded before answers until then."""
-        place = await self._find(name)
-        known = self._known.setdefault(name, _Known())
-        async with known.lock:
-            before = known.state
-            known.state = before if before is State.READY else State.LOADING
+        """Load a model from its files; if it is loaded already, the old one answers until the new one is ready."""
+        folder = await self._find(name)
+        status = self._statuses.setdefault(name, _ModelStatus())
+        async with status.lock:
+            before = status.state
+            status.state = before if before is State.READY else State.LOADING
             try:
-                models = await self._in_thread(partial(open_models, place, self._settings))
+                models = await self._in_thread(partial(open_models, folder, self._settings))
             except FAILURES as error:
-                kept = " (the one that was loaded before goes on)" if before is State.READY else ""
-                told = str(error) or type(error).__name__
-                known.reason = f"{told}{kept}"
+                kept = " (the version loaded before remains)" if before is State.READY else ""
+                status.reason = f"{str(error) or type(error).__name__}{kept}"
                 if before is not State.READY:
-                    known.state = State.UNAVAILABLE
-                raise Refusal(Fault.INVALID, f"failed to load {name!r}: {known.reason}") from error
+                    status.state = State.UNAVAILABLE
+                raise Refusal(Fault.INVALID, f"failed to load {name!r}: {status.reason}") from error
             if self._closed:
                 for model in models:
                     model.close()
-                raise Refusal(Fault.UNAVAILABLE, "the server is being shut down")
-            old = self._serving.replace(name, models)
-            known.versions = tuple(model.spec.version for model in models)
-            known.state, known.reason = State.READY, ""
-            self._drain(known, old)
+                raise Refusal(Fault.UNAVAILABLE, "the server is shutting down")
+            old = self._host.replace(name, models)
+            status.versions = tuple(model.spec.version for model in models)
+            status.state, status.reason = State.READY, ""
+            self._drain(status, old)
 
     async def unload(self, name: str) -> None:
-        """Let a model answer no more; what waits for it is done first."""
+        """Stop serving a model; requests that it has queued are answered first."""
         self._check_name(name)
-        known = self._known.get(name)
-        if known is None:
+        status = self._statuses.get(name)
+        if status is None:
             raise self._no_such(name)
-        async with known.lock:
-            old = self._serving.replace(name, ())
+        async with status.lock:
+            old = self._host.replace(name, ())
             if old:
-                known.state = State.UNLOADING
-            self._drain(known, old)
-            await self._drained(known)
-            known.state, known.reason = State.UNAVAILABLE, UNLOADED
+                status.state = State.UNLOADING
+            self._drain(status, old)
+            if status.draining:
+                await asyncio.wait(list(status.draining))
+            status.state, status.reason = State.UNAVAILABLE, UNLOADED
 
     async def close(self) -> None:
-        """Let every model finish what waits for it, and close it."""
+        """Unload every model."""
         self._closed = True
-        await asyncio.gather(*[self.unload(name) for name in list(self._known)])
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        await asyncio.gather(*[self.unload(name) for name in list(self._statuses)])
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _drain(self, known: _Known, old: Sequence[ServedVersion]) -> None:
-        """Let those that answered before do what waits for them; then close them, in the worker's thread."""
+    def _drain(self, status: _ModelStatus, old: Sequence[ServedVersion]) -> None:
+        """Let replaced versions answer their queued requests, then close them."""
         loop = asyncio.get_running_loop()
         for served in old:
             done: asyncio.Future[None] = loop.create_future()
-            known.draining.add(done)
-            done.add_done_callback(known.draining.discard)
+            status.draining.add(done)
+            done.add_done_callback(status.draining.discard)
             served.scheduler.close(partial(_end, served, done))
 
-    async def _drained(self, known: _Known) -> None:
-        if known.draining:
-            await asyncio.wait(list(known.draining))
-
     async def _find(self, name: str) -> ModelFolder:
-        """Look the directories through again: models may have come."""
+        """Return the folder of a model; the directories are read again, as models may have been added."""
         self._check_name(name)
         try:
-            self._places = await self._in_thread(partial(find_models, self._given))
+            self._folders = await self._in_thread(partial(find_models, self._sources))
         except (TamisError, OSError) as error:
-            raise Refusal(Fault.INTERNAL, f"cannot look through the repository: {error}") from error
-        if name not in self._places:
+            raise Refusal(Fault.INTERNAL, f"cannot read the repository: {error}") from error
+        if name not in self._folders:
             raise self._no_such(name)
-        return self._places[name]
+        return self._folders[name]
 
     def _check_name(self, name: str) -> None:
-        if not NAME.fullmatch(name) or ".." in name:
+        if not MODEL_NAME.fullmatch(name) or ".." in name:
             raise Refusal(
                 Fault.INVALID,
-                f"{name[:200]!r} is no name of a model; a name has no slashes, and no dots in a row",
+                f"{name[:200]!r} is not a valid model name: letters, digits, spaces and _ . + : -, first a letter, digit or _, "
+                "and no two dots in a row",
             )
 
     def _no_such(self, name: str) -> Refusal:
-        hint = did_you_mean(name, sorted(self._known))
+        hint = did_you_mean(name, sorted(self._statuses))
         return Refusal(Fault.NOT_FOUND, f"there is no model {name!r} in the repository; {hint}".rstrip("; "))
 
-    async def _in_thread(self, act: Callable[[], T]) -> T:
+    async def _in_thread(self, function: Callable[[], T]) -> T:
         if self._closed:
-            raise Refusal(Fault.UNAVAILABLE, "the server is being shut down")
-        return await asyncio.get_running_loop().run_in_executor(self._workers, act)
+            raise Refusal(Fault.UNAVAILABLE, "the server is shutting down")
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
 
 def _end(served: ServedVersion, done: asyncio.Future[None]) -> None:

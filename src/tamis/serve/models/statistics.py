@@ -13,7 +13,7 @@ LATENCY_EDGES_NS = (  # 10 us to 10 s
     *(int(edge * scale) for scale in (1e4, 1e5, 1e6, 1e7, 1e8, 1e9) for edge in (1, 2.5, 5)),
     10_000_000_000,
 )
-SINGLES_MOST = 4096  # buffered executions of single requests
+MAX_BUFFERED = 4096  # buffered executions of single requests
 _SINGLE_FIELDS = 5
 
 
@@ -69,7 +69,7 @@ class Statistics:
     def add_single(self, elapsed_ns: int, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         """Count the execution of a single request: buffered, which takes a tenth of the time of `add_batch`."""
         self._singles.extend((elapsed_ns, rows, input_ns, infer_ns, output_ns))
-        if len(self._singles) >= SINGLES_MOST * _SINGLE_FIELDS:
+        if len(self._singles) >= MAX_BUFFERED * _SINGLE_FIELDS:
             self.flush()
 
     def flush(self) -> Statistics:

@@ -23,7 +23,7 @@ class Prepared:
     rows: int
     shapes: InputShapes  # names and shapes of the inputs: only requests with equal ones run together
     priority: int  # index into the priorities of the model's batching
-    chosen: tuple[int, ...]  # indices of the requested outputs
+    output_indices: tuple[int, ...]  # indices of the requested outputs
     timeout_ns: int  # longest time in the queue; 0: no limit
 
 
@@ -76,7 +76,11 @@ class RequestTicket(Ticket):
         """Check the request; raise Refusal where the model does not take it."""
         shapes = tuple([(name, array.shape[1:]) for name, array in request.inputs.items()])
         prepared = prepare(
-            batching, spec.rows_of(request.inputs), shapes, request.parameters, spec.chosen(request.outputs)
+            batching,
+            spec.rows_of(request.inputs),
+            shapes,
+            request.parameters,
+            spec.output_indices(request.outputs),
         )
         arrays = [request.inputs.get(one.name) for one in spec.inputs]
         super().__init__(prepared, arrays, request.deadline_ns, request.id)
@@ -89,7 +93,7 @@ class RequestTicket(Ticket):
     def answer(self, outputs: Sequence[np.ndarray]) -> None:
         """Answer with the requested outputs."""
         spec = self.spec
-        requested = {spec.outputs[i].name: outputs[i] for i in self.prepared.chosen}
+        requested = {spec.outputs[i].name: outputs[i] for i in self.prepared.output_indices}
         self.request.answer(Answer(spec.name, spec.version, requested))
 
     def refuse(self, refusal: Refusal) -> None:
@@ -102,7 +106,7 @@ def prepare(
     rows: int,
     shapes: InputShapes,
     parameters: Mapping[str, Parameter],
-    chosen: tuple[int, ...],
+    output_indices: tuple[int, ...],
 ) -> Prepared:
     """Read priority and timeout from a request's parameters; `shapes` may be in any order."""
     priority = parameters.get("priority", 0)
@@ -113,4 +117,4 @@ def prepare(
     timeout_ns = batching.priorities[index].timeout_of(
         1000 * timeout_us if isinstance(timeout_us, int) else 0
     )
-    return Prepared(rows, tuple(sorted(shapes)), index, chosen, timeout_ns)
+    return Prepared(rows, tuple(sorted(shapes)), index, output_indices, timeout_ns)

@@ -1,9 +1,8 @@
-"""What a Triton configuration says of a model, in the service's own words."""
+"""Interprets a Triton configuration: the interface, batching and instances of a model."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +14,15 @@ from tritonclient.grpc import model_config_pb2 as pb
 from tamis._base import ModelError
 from tamis.serve.batching import Batching, QueuePolicy
 from tamis.serve.models.config_text import FILES, PLATFORMS, without_effect
+from tamis.serve.models.folders import VERSION_FOLDER
 from tamis.serve.models.model import ModelSpec, Spec
 
-INSTANCES_MOST, LEVELS_MOST = 256, 64
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+MAX_INSTANCES, MAX_PRIORITIES = 256, 64
 
 
 @dataclass(frozen=True)
 class Reshape:
-    """How a tensor of a request (`outer`) and the model's own (`inner`) differ, both without the batch; -1 is free."""
+    """The shapes of a tensor in a request (`outer`) and in the model (`inner`), without the batch dimension; -1 is free."""
 
     outer: tuple[int, ...]
     inner: tuple[int, ...]
@@ -32,18 +31,18 @@ class Reshape:
 def reshaped(
     array: np.ndarray, before: tuple[int, ...], after: tuple[int, ...], has_rows: bool
 ) -> np.ndarray:
-    """Return an array in another shape; its free sizes keep their order."""
+    """Return an array reshaped from `before` to `after`; the free sizes keep their order."""
     first = int(has_rows)
-    free = iter([got for got, size in zip(array.shape[first:], before, strict=True) if size == -1])
+    free = iter([actual for actual, size in zip(array.shape[first:], before, strict=True) if size == -1])
     return array.reshape((*array.shape[:first], *(next(free) if size == -1 else size for size in after)))
 
 
 @dataclass(frozen=True)
 class ResolvedConfig:
-    """A configuration that is complete: what is served, and how it is run."""
+    """A complete configuration of a model."""
 
     config: Any
-    place: str  # the file, for messages
+    location: str  # the file, for errors
     folder: Path
     backend: str
     inputs: tuple[Spec, ...]
@@ -56,27 +55,27 @@ class ResolvedConfig:
 
     @property
     def max_batch(self) -> int:
-        """Return how many rows a batch may have; 0 where requests have none."""
+        """Return the largest number of rows of a batch; 0 without a batch dimension."""
         return int(self.config.max_batch_size)
 
     @property
     def threads(self) -> int:
-        """Return how many threads one execution may use."""
+        """Return the number of threads of one execution."""
         return self.number("intra_op_thread_count", 1)
 
     def number(self, name: str, default: int) -> int:
-        """Return a parameter that is a whole number of at least one; Triton writes 0 where the default is meant."""
+        """Return a parameter that is a positive integer; as in Triton, 0 means the default."""
         text = self.parameters.get(name, "").strip()
         if not text or text == "0":
             return default
         if not text.isdigit() or int(text) > 1024:
             raise ModelError(
-                f"{self.place}: parameters {name!r} is {text[:40]!r}; write a whole number up to 1024"
+                f"{self.location}: parameters {name!r} is {text[:40]!r}; write an integer from 1 to 1024"
             )
         return int(text)
 
     def spec(self, version: str, facts: dict[str, str]) -> ModelSpec:
-        """Return what the service has to know of one version."""
+        """Return the interface of one version."""
         notes = {"notes": "; ".join(self.notes)} if self.notes else {}
         platform = next(name for name, backend in PLATFORMS.items() if backend == self.backend)
         return ModelSpec(
@@ -91,43 +90,43 @@ class ResolvedConfig:
         )
 
     def inner(self, spec: Spec) -> tuple[int, ...]:
-        """Return the shape that the model itself has for an input or output, without the batch."""
+        """Return the shape of an input or output in the model itself, without the batch dimension."""
         return self.reshapes[spec.name].inner if spec.name in self.reshapes else spec.shape
 
 
-def understand(
-    config: Any, place: str, folder: Path, backend: str, roots: Sequence[Path] = ()
+def resolve_config(
+    config: Any, location: str, folder: Path, backend: str, roots: Sequence[Path] = ()
 ) -> ResolvedConfig:
-    """Turn a configuration whose inputs and outputs are known into what is served; what Triton fills in is filled in.
+    """Check a configuration whose inputs and outputs are set, and fill in the defaults of Triton.
 
-    Files that it names may be links into `roots`, or into the model's own folder.
+    Files that it names may be links into `roots` or into the model's own folder.
     """
     if config.max_batch_size < 0:
         raise ModelError(
-            f"{place}: field max_batch_size is {config.max_batch_size}; write 0 for a model without a batch"
+            f"{location}: field max_batch_size is {config.max_batch_size}; write 0 for a model without a batch"
         )
     if "/" in config.default_model_filename or config.default_model_filename.startswith("."):
         raise ModelError(
-            f"{place}: field default_model_filename: {config.default_model_filename!r} is no plain file name"
+            f"{location}: field default_model_filename: {config.default_model_filename!r} must be a plain file name"
         )
     reshapes: dict[str, Reshape] = {}
-    inputs = tuple(_tensor(one, "input", place, reshapes) for one in config.input)
-    outputs = tuple(_tensor(one, "output", place, reshapes) for one in config.output)
+    inputs = tuple(_tensor(one, "input", location, reshapes) for one in config.input)
+    outputs = tuple(_tensor(one, "output", location, reshapes) for one in config.output)
     for kind, specs in (("input", inputs), ("output", outputs)):
         names = [spec.name for spec in specs]
         if not names:
-            raise ModelError(f"{place}: field {kind} is missing; name every {kind} of the model")
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ModelError(f"{place}: two entries of {kind} are called {twice!r}; remove one")
-    batching, notes = _batching(config, place), without_effect(config)
-    found = [_labels(one, place, folder, (folder, *roots), notes) for one in config.output]
-    outputs = tuple(replace(spec, labels=labels) for spec, labels in zip(outputs, found, strict=True))
-    instances = _instances(config, place)
+            raise ModelError(f"{location}: field {kind} is missing; name every {kind} of the model")
+        if duplicate := next((name for name in names if names.count(name) > 1), None):
+            raise ModelError(f"{location}: two entries of {kind} have the name {duplicate!r}; remove one")
+    batching, notes = _batching(config, location), without_effect(config)
+    labels = [_labels(one, location, folder, (folder, *roots), notes) for one in config.output]
+    outputs = tuple(replace(spec, labels=names) for spec, names in zip(outputs, labels, strict=True))
+    instances = _instances(config, location)
     _fill_in(config, backend, instances)
     parameters = {name: value.string_value for name, value in config.parameters.items()}
     return ResolvedConfig(
         config,
-        place,
+        location,
         folder,
         backend,
         inputs,
@@ -141,7 +140,7 @@ def understand(
 
 
 def _fill_in(config: Any, backend: str, instances: int) -> None:
-    """Write down the defaults that hold, as Triton does in what it answers to ModelConfig."""
+    """Set the defaults in the configuration, as Triton does in its answer to ModelConfig."""
     config.backend = backend
     config.platform = next(name for name, known in PLATFORMS.items() if known == backend)
     config.default_model_filename = config.default_model_filename or FILES[backend]
@@ -154,38 +153,42 @@ def _fill_in(config: Any, backend: str, instances: int) -> None:
         batches.preferred_batch_size.append(config.max_batch_size)
 
 
-def _tensor(one: Any, kind: str, place: str, reshapes: dict[str, Reshape]) -> Spec:
+def _tensor(one: Any, kind: str, location: str, reshapes: dict[str, Reshape]) -> Spec:
     if not one.name:
-        raise ModelError(f"{place}: field {kind}.name is missing; every {kind} has a name")
+        raise ModelError(f"{location}: field {kind}.name is missing; every {kind} has a name")
     which = f"{kind} {one.name!r}"
     if one.data_type == pb.TYPE_INVALID:
-        raise ModelError(f"{place}: field data_type of {which} is missing; write TYPE_FP32 or the like")
+        raise ModelError(f"{location}: field data_type of {which} is missing; write for example TYPE_FP32")
     datatype = pb.DataType.Name(one.data_type).removeprefix("TYPE_").replace("STRING", "BYTES")
-    shape = _dims(one.dims, f"{place}: field dims of {which}")
+    shape = _dims(one.dims, f"{location}: field dims of {which}")
     if not shape:
         raise ModelError(
-            f"{place}: field dims of {which} is missing; write dims: [ -1 ] where the size is free"
+            f"{location}: field dims of {which} is missing; write dims: [ -1 ] where the size is free"
         )
     if one.HasField("reshape"):
-        inner = _dims(one.reshape.shape, f"{place}: field reshape of {which}")
+        inner = _dims(one.reshape.shape, f"{location}: field reshape of {which}")
         free = shape.count(-1), inner.count(-1)
         if free[0] != free[1] or (not free[0] and math.prod(shape) != math.prod(inner)):
             raise ModelError(
-                f"{place}: field reshape of {which}: {list(inner)} has not as many elements as dims {list(shape)}"
+                f"{location}: field reshape of {which}: {list(inner)} differs from dims {list(shape)} in its number of elements"
             )
         reshapes[one.name] = Reshape(shape, inner)
     return Spec(one.name, datatype, shape, kind == "input" and one.optional)
 
 
 def _dims(dims: Sequence[int], where: str) -> tuple[int, ...]:
-    wrong = next((size for size in dims if size == 0 or size < -1), None)
-    if wrong is not None:
-        raise ModelError(f"{where}: {wrong} is no size; write a number above 0, or -1 where it is free")
+    invalid = next((size for size in dims if size == 0 or size < -1), None)
+    if invalid is not None:
+        raise ModelError(
+            f"{where}: {invalid} is not a size; write a positive integer, or -1 where it is free"
+        )
     return tuple(dims)
 
 
-def _labels(one: Any, place: str, folder: Path, roots: Sequence[Path], notes: list[str]) -> tuple[str, ...]:
-    """Return the names of an output's elements; without the file, classification answers with their places alone."""
+def _labels(
+    one: Any, location: str, folder: Path, roots: Sequence[Path], notes: list[str]
+) -> tuple[str, ...]:
+    """Return the labels of an output's elements; if the file is missing, classification answers with indices only."""
     if not one.label_filename:
         return ()
     which = f"label_filename of output {one.name!r}"
@@ -193,79 +196,77 @@ def _labels(one: Any, place: str, folder: Path, roots: Sequence[Path], notes: li
         path = confined(folder, one.label_filename, roots)
         if not path.is_file():
             notes.append(
-                f"{which}: there is no {one.label_filename!r} in {folder.name}, so its classes have no names"
+                f"{which}: there is no {one.label_filename!r} in {folder.name}, so its classes have no labels"
             )
             return ()
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ModelError(
-            f"{place}: field {which}: cannot read {one.label_filename!r} in {folder}: {error}"
+            f"{location}: field {which}: cannot read {one.label_filename!r} in {folder}: {error}"
         ) from error
     return tuple(line.strip() for line in text.splitlines())
 
 
 def confined(folder: Path, name: str, roots: Sequence[Path]) -> Path:
-    """Return a file of a folder; raise ValueError where its name leads out of it, or a link out of all `roots`."""
+    """Return the path of a file in a folder; raise ValueError if it leaves the folder, or a link leaves all `roots`."""
     if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError("it is no path within the model's folder")
+        raise ValueError("the path has to stay within the model's folder")
     path = (folder / name).resolve()
     if not any(path.is_relative_to(root.resolve()) for root in roots):
-        raise ValueError(f"it is a link that leads out of {roots[-1]}")
+        raise ValueError(f"the link leads out of {roots[-1]}")
     return path
 
 
-def _instances(config: Any, place: str) -> int:
+def _instances(config: Any, location: str) -> int:
     if any(group.count < 0 for group in config.instance_group):
-        raise ModelError(
-            f"{place}: field instance_group.count is negative; write how many instances there are"
-        )
+        raise ModelError(f"{location}: field instance_group.count is negative; write the number of instances")
     count = sum(group.count or 1 for group in config.instance_group) or 1
-    if count > INSTANCES_MOST:
+    if count > MAX_INSTANCES:
         raise ModelError(
-            f"{place}: field instance_group.count: {count} instances; at most {INSTANCES_MOST} are run"
+            f"{location}: field instance_group.count: {count} instances; at most {MAX_INSTANCES} are possible"
         )
     return count
 
 
-def _batching(config: Any, place: str) -> Batching | None:
+def _batching(config: Any, location: str) -> Batching | None:
     if not config.HasField("dynamic_batching"):
         return None
-    found = config.dynamic_batching
-    preferred = tuple(sorted(found.preferred_batch_size))
+    dynamic = config.dynamic_batching
+    preferred = tuple(sorted(dynamic.preferred_batch_size))
     if any(size < 1 or size > config.max_batch_size for size in preferred):
         raise ModelError(
-            f"{place}: field dynamic_batching.preferred_batch_size: {list(preferred)} has to be between 1 and "
+            f"{location}: field dynamic_batching.preferred_batch_size: {list(preferred)} must be between 1 and "
             f"max_batch_size, which is {config.max_batch_size}"
         )
-    if preferred == (config.max_batch_size,):  # as it is told where nothing is preferred
+    if preferred == (config.max_batch_size,):  # the default that `_fill_in` sets
         preferred = ()
-    count = found.priority_levels
-    if count > LEVELS_MOST:
+    count = dynamic.priority_levels
+    if count > MAX_PRIORITIES:
         raise ModelError(
-            f"{place}: field dynamic_batching.priority_levels: {count}; at most {LEVELS_MOST} are kept"
+            f"{location}: field dynamic_batching.priority_levels: {count}; at most {MAX_PRIORITIES} are possible"
         )
-    if count and not 1 <= found.default_priority_level <= count:
+    if count and not 1 <= dynamic.default_priority_level <= count:
         raise ModelError(
-            f"{place}: field dynamic_batching.default_priority_level is {found.default_priority_level}; "
+            f"{location}: field dynamic_batching.default_priority_level is {dynamic.default_priority_level}; "
             f"write a level between 1 and priority_levels, which is {count}"
         )
-    if found.preserve_ordering and count > 1:
+    if dynamic.preserve_ordering and count > 1:
         raise ModelError(
-            f"{place}: field dynamic_batching.preserve_ordering does not go with priority_levels: remove one of them"
+            f"{location}: field dynamic_batching.preserve_ordering contradicts priority_levels: remove one of them"
         )
-    policies = found.priority_queue_policy
-    if wrong := next((level for level in policies if not 1 <= level <= count), None):
+    policies = dynamic.priority_queue_policy
+    if unknown := next((level for level in policies if not 1 <= level <= count), None):
         raise ModelError(
-            f"{place}: field dynamic_batching.priority_queue_policy: there is no level {wrong}; priority_levels is {count}"
+            f"{location}: field dynamic_batching.priority_queue_policy: there is no level {unknown}; priority_levels is {count}"
         )
     queue_policies = [
-        policies[level] if level in policies else found.default_queue_policy  # noqa: SIM401 - `get` of protobuf's maps has no defaults in old releases
+        policies[level] if level in policies else dynamic.default_queue_policy  # noqa: SIM401 - `get` of protobuf maps has no default in old releases
         for level in range(1, max(count, 1) + 1)
     ]
     levels = tuple(map(_queue_policy, queue_policies))
-    delay_ns = found.max_queue_delay_microseconds * 1000
+    delay_ns = dynamic.max_queue_delay_microseconds * 1000
     return Batching(
-        preferred, delay_ns, levels, max(found.default_priority_level, 1) - 1, found.preserve_ordering
+        preferred, delay_ns, levels, max(dynamic.default_priority_level, 1) - 1, dynamic.preserve_ordering
     )
 
 
@@ -279,34 +280,34 @@ def _queue_policy(policy: Any) -> QueuePolicy:
 
 
 def empty_config() -> Any:
-    """Return what stands for a configuration where there is none."""
+    """Return the configuration of a model without a file `config.pbtxt`."""
     return pb.ModelConfig()
 
 
 def versions_of(config: Any, folder: Path) -> list[str]:
-    """Return which versions are served, the newest last."""
-    there = sorted(
-        (entry.name for entry in folder.iterdir() if entry.is_dir() and _VERSION.fullmatch(entry.name)),
+    """Return the served versions, the newest last."""
+    existing = sorted(
+        (entry.name for entry in folder.iterdir() if entry.is_dir() and VERSION_FOLDER.fullmatch(entry.name)),
         key=int,
     )
     policy = config.version_policy
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":
-        return there
+        return existing
     if choice == "specific":
-        asked = [str(version) for version in sorted(policy.specific.versions)]
-        if missing := next((version for version in asked if version not in there), None):
+        requested = [str(version) for version in sorted(policy.specific.versions)]
+        if missing := next((version for version in requested if version not in existing), None):
             raise ModelError(
-                f"{folder}: field version_policy.specific: there is no folder {missing}; there are {', '.join(there) or 'none'}"
+                f"{folder}: field version_policy.specific: there is no folder {missing}; the versions are {', '.join(existing) or 'none'}"
             )
-        return asked
-    return there[-(policy.latest.num_versions or 1) :]
+        return requested
+    return existing[-(policy.latest.num_versions or 1) :]
 
 
 def config_of(spec: ModelSpec, instances: int = 1) -> Any:
-    """Return the configuration of a model that has none, as a bundle has.
+    """Return a configuration for a model without one, such as a bundle.
 
-    Sizes that are preferred are always told, as Triton tells them: clients cut their arrays by the first one.
+    It always has a preferred batch size, as Triton's answers do: clients split their arrays by the first one.
     """
     config = pb.ModelConfig(name=spec.name, platform=spec.platform, max_batch_size=spec.max_batch)
     for target, specs in ((config.input, spec.inputs), (config.output, spec.outputs)):

@@ -1,1 +1,1 @@
-"""The KServe v2 / Triton protocol: its messages, and what each means."""
+"""The KServe v2 / Triton protocol: its messages, and conversion between their bytes and arrays."""

@@ -1,4 +1,4 @@
-"""The classification extension: an output's largest values as `score:index` or `score:index:label`, the largest first."""
+"""The classification extension: the largest values of an output, in descending order, as `score:index[:label]`."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tamis.serve.protocol.tensors import datatype_of
 _SCORES = frozenset([f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)] + ["FP32", "FP64"])
 
 
-def class_counts(wanted: Sequence[RequestedOutput]) -> dict[str, int]:
-    """Return of which outputs so many classes are asked for."""
-    found = {}
-    for one in wanted:
+def class_counts(outputs: Sequence[RequestedOutput]) -> dict[str, int]:
+    """Return the requested number of classes by output; outputs without one are left out."""
+    counts = {}
+    for one in outputs:
         count = one.parameters.get("classification")
         if count is None:
             continue
         if type(count) is not int or count < 1:
             raise Refusal(
                 Fault.INVALID,
-                f"the output {one.name!r} is asked for with classification {count!r}; it has to be a number of classes",
+                f"the output {one.name!r} has classification {count!r}; it must be a number of classes, from 1",
             )
         if "shared_memory_region" in one.parameters:
             raise Refusal(
                 Fault.INVALID,
-                f"the output {one.name!r} is asked for as classes and in shared memory; only one of them is possible",
+                f"the output {one.name!r} cannot be both classes and in shared memory; request only one of them",
             )
-        found[one.name] = count
-    return found
+        counts[one.name] = count
+    return counts
 
 
 def classified(
@@ -40,7 +40,7 @@ def classified(
     has_rows: bool,
     labels: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return outputs, those with a count as strings: one row of them for each row of the model's batch."""
+    """Return the outputs, those with a count as strings, one row of classes for each row of the batch."""
     labels = labels or {}
     return {
         name: _classes(name, array, counts[name], has_rows, labels.get(name, ())) if name in counts else array
@@ -54,15 +54,15 @@ def _classes(name: str, array: np.ndarray, count: int, has_rows: bool, labels: S
         raise Refusal(Fault.INVALID, f"the output {name!r} is {datatype}, which has no classes")
     rows = array.reshape(len(array) if has_rows else 1, -1) if array.size else array.reshape(0, 0)
     count = min(count, rows.shape[1])
-    found = np.empty((len(rows), count), object)
+    classes = np.empty((len(rows), count), object)
     for index, row in enumerate(rows):
-        for place, best in enumerate(_best(row, count)):
-            found[index, place] = _text(row[best], int(best), labels)
-    return found if has_rows else found.reshape(-1)
+        for rank, best in enumerate(_best(row, count)):
+            classes[index, rank] = _text(row[best], int(best), labels)
+    return classes if has_rows else classes.reshape(-1)
 
 
 def _best(row: np.ndarray, count: int) -> np.ndarray:
-    """Return the places of the largest values; of equal ones the first, and what is no number last."""
+    """Return the indices of the largest values in descending order; ties in order of index, NaN last."""
     keys = np.where(np.isnan(row), -np.inf, row) if row.dtype.kind == "f" else row
     ascending = np.argsort(keys[::-1], kind="stable")
     return len(row) - 1 - ascending[::-1][:count]

@@ -1,7 +1,7 @@
-"""ModelInfer's messages, read and written quickly.
+"""Fast reading and writing of ModelInfer messages.
 
-A client asks for the same thing again and again: what it says besides the numbers and the id is understood once and looked
-up by its bytes; the numbers are never copied. Anything out of the ordinary is left to protobuf.
+Clients repeat their requests with other data. The header of a request, all but its id and its raw tensors, is parsed once and
+then looked up by its bytes; raw tensors are never copied. Uncommon messages are left to protobuf.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tamis._base import Known, UsageError
 from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, RequestedOutput
-from tamis.serve.protocol.tensors import datatype_of, dtype_of, elements, from_raw, to_raw
+from tamis.serve.protocol.tensors import datatype_of, dtype_of, element_count, from_raw, to_raw
 
 ID, RAW_INPUT, RAW_OUTPUT = 3, 7, 6
 STREAM_RESPONSE = 2  # of ModelStreamInferResponse
 _LENGTH_DELIMITED = 2
-HEAD_BYTES_MOST = 1 << 13
+MAX_CACHED_HEADER_BYTES = 1 << 13
 _CONTENTS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
@@ -39,7 +39,7 @@ Buffer = bytes | bytearray | memoryview
 
 @dataclass(frozen=True, slots=True)
 class InputTensor:
-    """An input as it is described; `array` where its numbers stand in the message's own fields."""
+    """An input of a request; `array` is set where the header itself holds the data."""
 
     name: str
     datatype: str
@@ -50,7 +50,7 @@ class InputTensor:
 
 @dataclass(frozen=True, slots=True)
 class RequestHeader:
-    """What a request says besides its id and its numbers."""
+    """A request without its id and its raw tensors."""
 
     model: str
     version: str
@@ -60,51 +60,53 @@ class RequestHeader:
 
 
 class _Layout(NamedTuple):
-    """Where everything was in a message: the next one of the same size is most likely the same but for id and numbers."""
+    """Positions in a message: the next one of the same size most likely differs in id and raw tensors only."""
 
     id_start: int
     id_stop: int
-    before: bytes  # the id
+    before: bytes  # up to the id
     raw_start: int
-    between: bytes  # the id and the first raw input
-    heads: tuple[tuple[int, int, bytes], ...]  # of the other raw inputs, where they are and what they say
+    between: bytes  # from the id to the first raw input
+    tags: tuple[tuple[int, int, bytes], ...]  # begin, end and bytes of tag and length of the other raw inputs
     raws: tuple[tuple[int, int], ...]
-    head: RequestHeader
+    header: RequestHeader
 
 
 class RequestReader:
-    """Reads requests; knows those that came before."""
+    """Reads requests, and caches their headers."""
 
     def __init__(self) -> None:
-        """Know none."""
+        """Start with an empty cache."""
         self._known: Known[bytes, RequestHeader] = Known()
         self._layouts: Known[int, _Layout] = Known()  # by the size of the message
 
     def read(self, message: Buffer) -> tuple[RequestHeader, str, list[memoryview]]:
-        """Return the head of a request, its id and its raw inputs; raise Refusal where it is no request."""
+        """Return header, id and raw inputs of a request; raise Refusal if the message is not a request."""
         view = memoryview(message)
         layout = self._layouts.get(len(view))
         if layout is not None and _is_like(view, layout):
             try:
                 request_id = str(view[layout.id_start : layout.id_stop], "utf-8")
             except UnicodeDecodeError:
-                raise Refusal(Fault.INVALID, "the id of the request is no text") from None
-            return layout.head, request_id, [view[start:stop] for start, stop in layout.raws]
+                raise Refusal(Fault.INVALID, "the id of the request is not valid UTF-8") from None
+            return layout.header, request_id, [view[start:stop] for start, stop in layout.raws]
         try:
-            key, request_id, raws, places = taken_apart(view, RAW_INPUT)
+            key, request_id, raws, places = split_message(view, RAW_INPUT)
         except (IndexError, UnicodeDecodeError):
-            raise Refusal(Fault.INVALID, "the message is no ModelInferRequest") from None
-        head = self._known.get(key)
-        if head is None:
-            head = _head(key)
-            if len(key) <= HEAD_BYTES_MOST and all(given.array is None for given in head.inputs):
-                self._known[key] = head
+            raise Refusal(Fault.INVALID, "the message is not a ModelInferRequest") from None
+        header = self._known.get(key)
+        if header is None:
+            header = _header(key)
+            if len(key) <= MAX_CACHED_HEADER_BYTES and all(tensor.array is None for tensor in header.inputs):
+                self._known[key] = header
         if key in self._known:
-            self._learn(view, head, places)
-        return head, request_id, raws
+            self._cache_layout(view, header, places)
+        return header, request_id, raws
 
-    def _learn(self, view: memoryview, head: RequestHeader, places: list[tuple[int, int, int, int]]) -> None:
-        """Note where everything was, if the id comes once and before the numbers, and nothing behind them."""
+    def _cache_layout(
+        self, view: memoryview, header: RequestHeader, places: list[tuple[int, int, int, int]]
+    ) -> None:
+        """Cache the layout if the id occurs at most once, before the raw inputs, and nothing follows these."""
         ids = [place for place in places if place[0] == ID]
         raws = [place for place in places if place[0] == RAW_INPUT]
         first = raws[0][1] if raws else len(view)
@@ -123,7 +125,7 @@ class RequestReader:
             bytes(view[stop:begin]),
             tuple((place[1], place[2], bytes(view[place[1] : place[2]])) for place in raws[1:]),
             tuple((place[2], place[3]) for place in raws),
-            head,
+            header,
         )
 
 
@@ -131,7 +133,7 @@ def _is_like(view: memoryview, layout: _Layout) -> bool:
     return (
         view[layout.id_stop : layout.raw_start] == layout.between
         and view[: layout.id_start] == layout.before
-        and all(view[start:stop] == head for start, stop, head in layout.heads)
+        and all(view[start:stop] == tag for start, stop, tag in layout.tags)
     )
 
 
@@ -148,14 +150,14 @@ def _varint(view: memoryview, position: int) -> tuple[int, int]:
             raise IndexError
 
 
-def taken_apart(
+def split_message(
     view: memoryview, raw_number: int
 ) -> tuple[bytes, str, list[memoryview], list[tuple[int, int, int, int]]]:
-    """Cut the id and the raw tensors out of a message; return what is left, both, and where they were."""
-    position, end, kept_from = 0, len(view), 0
-    kept: list[bytes] = []
+    """Return a message without its id and raw tensors, the id, the raw tensors, and the positions of the latter two."""
+    position, end, rest_from = 0, len(view), 0
+    rest: list[bytes] = []
     raws: list[memoryview] = []
-    places: list[tuple[int, int, int, int]] = []  # number, beginning with its head and without, end
+    places: list[tuple[int, int, int, int]] = []  # field number; begin with tag, begin without, end
     request_id = ""
     while position < end:
         start = position
@@ -163,7 +165,7 @@ def taken_apart(
         position += 1
         if tag > 127:
             tag, position = _varint(view, start)
-        if tag & 7 != _LENGTH_DELIMITED:  # every field of the message is: protobuf says what is wrong
+        if tag & 7 != _LENGTH_DELIMITED:  # as no field of the message is
             raise IndexError
         size = view[position]
         position += 1
@@ -179,122 +181,123 @@ def taken_apart(
             else:
                 request_id = str(view[position:stop], "utf-8")
             places.append((number, start, position, stop))
-            if kept_from < start:
-                kept.append(bytes(view[kept_from:start]))
-            kept_from = stop
+            if rest_from < start:
+                rest.append(bytes(view[rest_from:start]))
+            rest_from = stop
         position = stop
-    if kept_from < end:
-        kept.append(bytes(view[kept_from:end]))
-    return kept[0] if len(kept) == 1 else b"".join(kept), request_id, raws, places
+    if rest_from < end:
+        rest.append(bytes(view[rest_from:end]))
+    return rest[0] if len(rest) == 1 else b"".join(rest), request_id, raws, places
 
 
-def _head(message: bytes) -> RequestHeader:
+def _header(encoded: bytes) -> RequestHeader:
     try:
-        found = pb.ModelInferRequest.FromString(message)
+        message = pb.ModelInferRequest.FromString(encoded)
     except DecodeError:
-        raise Refusal(Fault.INVALID, "the message is no ModelInferRequest") from None
+        raise Refusal(Fault.INVALID, "the message is not a ModelInferRequest") from None
     return RequestHeader(
-        model=found.model_name,
-        version=found.model_version,
-        parameters=parameters_of(found.parameters),
-        inputs=tuple(_given(one) for one in found.inputs),
-        outputs=tuple(RequestedOutput(one.name, parameters_of(one.parameters)) for one in found.outputs),
+        model=message.model_name,
+        version=message.model_version,
+        parameters=parameters_of(message.parameters),
+        inputs=tuple(_input(one) for one in message.inputs),
+        outputs=tuple(RequestedOutput(one.name, parameters_of(one.parameters)) for one in message.outputs),
     )
 
 
-def parameters_of(found: Mapping[str, Any]) -> dict[str, Parameter]:
-    """Return parameters as plain values."""
+def parameters_of(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Return the plain values of a message's parameters."""
     return {
         name: getattr(value, kind)
-        for name, value in found.items()
+        for name, value in parameters.items()
         if (kind := value.WhichOneof("parameter_choice"))
     }
 
 
-def _given(found: Any) -> InputTensor:
-    shape, name = tuple(found.shape), found.name
+def _input(message: Any) -> InputTensor:
+    shape, name = tuple(message.shape), message.name
     try:
-        dtype = dtype_of(found.datatype)
+        dtype = dtype_of(message.datatype)
         array = None
-        if found.HasField("contents"):
-            kept = _CONTENTS.get(found.datatype)
-            values = getattr(found.contents, kept) if kept else ()
-            count = elements(shape, f"the input {name!r}")
+        if message.HasField("contents"):
+            field_name = _CONTENTS.get(message.datatype)
+            values = getattr(message.contents, field_name) if field_name else ()
+            count = element_count(shape, f"the input {name!r}")
             if len(values) == count:
                 array = np.array(values, dtype).reshape(shape)
     except (UsageError, OverflowError) as error:
         raise Refusal(Fault.INVALID, str(error)) from None
-    if array is None and found.HasField("contents"):
+    if array is None and message.HasField("contents"):
         raise Refusal(
             Fault.INVALID,
-            f"the input {name!r} holds {len(values)} {found.datatype} in its contents; its shape {list(shape)} takes {count}",
+            f"the input {name!r} has {len(values)} {message.datatype} values; its shape {list(shape)} takes {count}",
         )
-    return InputTensor(name, found.datatype, shape, parameters_of(found.parameters), array)
+    return InputTensor(name, message.datatype, shape, parameters_of(message.parameters), array)
 
 
 def arrays_of(
-    head: RequestHeader, raws: Sequence[memoryview], shared: Mapping[str, Any] | None = None
+    header: RequestHeader, raws: Sequence[memoryview], shared: Mapping[str, Any] | None = None
 ) -> dict[str, np.ndarray]:
-    """Return a request's inputs; `shared` are those that lie in shared memory, by name."""
+    """Return the inputs of a request by name; `shared` has the bytes of those that are in shared memory."""
     shared = shared or {}
-    plain = [given for given in head.inputs if given.array is None and given.name not in shared]
+    plain = [tensor for tensor in header.inputs if tensor.array is None and tensor.name not in shared]
     if len(raws) != len(plain):
-        raise Refusal(Fault.INVALID, f"{len(raws)} raw inputs came for {len(plain)} inputs without contents")
-    if len({given.name for given in head.inputs}) != len(head.inputs):
-        raise Refusal(Fault.INVALID, "an input came twice")
-    found: dict[str, np.ndarray] = {}
+        raise Refusal(
+            Fault.INVALID, f"the request has {len(raws)} raw inputs for {len(plain)} inputs without contents"
+        )
+    if len({tensor.name for tensor in header.inputs}) != len(header.inputs):
+        raise Refusal(Fault.INVALID, "two inputs of the request have the same name")
+    arrays: dict[str, np.ndarray] = {}
     following = iter(raws)
     try:
-        for given in head.inputs:
-            if given.array is not None:
-                array = given.array
+        for tensor in header.inputs:
+            if tensor.array is not None:
+                array = tensor.array
             else:
-                raw = shared[given.name] if given.name in shared else next(following)
-                array = from_raw(raw, given.datatype, given.shape, given.name)
-            found[given.name] = array
+                raw = shared[tensor.name] if tensor.name in shared else next(following)
+                array = from_raw(raw, tensor.datatype, tensor.shape, tensor.name)
+            arrays[tensor.name] = array
     except UsageError as error:
         raise Refusal(Fault.INVALID, str(error)) from None
-    return found
+    return arrays
 
 
-def sizes_of(head: RequestHeader) -> tuple[tuple[np.dtype, tuple[int, ...], int], ...] | None:
-    """Return type, shape and bytes of the inputs of a request whose numbers all travel raw, None for any other."""
-    if any(given.array is not None or given.datatype == "BYTES" for given in head.inputs):
+def sizes_of(header: RequestHeader) -> tuple[tuple[np.dtype, tuple[int, ...], int], ...] | None:
+    """Return dtype, shape and bytes of each input; None if some are strings or in the header itself."""
+    if any(tensor.array is not None or tensor.datatype == "BYTES" for tensor in header.inputs):
         return None
-    found = []
-    for given in head.inputs:
-        dtype = dtype_of(given.datatype)
+    sizes = []
+    for tensor in header.inputs:
+        dtype = dtype_of(tensor.datatype)
         try:
-            found.append(
-                (dtype, given.shape, elements(given.shape, f"the input {given.name!r}") * dtype.itemsize)
-            )
+            count = element_count(tensor.shape, f"the input {tensor.name!r}")
         except UsageError as error:
             raise Refusal(Fault.INVALID, str(error)) from None
-    return tuple(found)
+        sizes.append((dtype, tensor.shape, count * dtype.itemsize))
+    return tuple(sizes)
 
 
 def plain_arrays(
-    head: RequestHeader, raws: Sequence[memoryview], sizes: Sequence[tuple[np.dtype, tuple[int, ...], int]]
+    header: RequestHeader, raws: Sequence[memoryview], sizes: Sequence[tuple[np.dtype, tuple[int, ...], int]]
 ) -> list[np.ndarray]:
-    """Return a request's inputs in its order, where they lie in the message."""
+    """Return the inputs in the order of the request, as views of the message; `sizes` is from `sizes_of`."""
     if len(raws) != len(sizes) or [len(raw) for raw in raws] != [size for _, _, size in sizes]:
-        arrays_of(head, raws)  # which says what is wrong
+        arrays_of(header, raws)  # raises Refusal with the reason
     return [np.ndarray(shape, dtype, raw) for (dtype, shape, _), raw in zip(sizes, raws, strict=True)]
 
 
 class ResponseWriter:
-    """Writes answers; knows the heads of those that it wrote before."""
+    """Writes answers, and caches their headers."""
 
     def __init__(self) -> None:
-        """Know none."""
+        """Start with an empty cache."""
         self._known: Known[Any, bytes] = Known()
 
     def write(
         self, answer: Answer, request_id: str, placed: Mapping[str, Mapping[str, Parameter]] | None = None
     ) -> tuple[int, list[Any]]:
-        """Return an answer's size and its pieces; outputs that are `placed` in shared memory have parameters instead of bytes."""
+        """Return size and pieces of an answer; `placed` has the parameters of outputs in shared memory."""
         if placed or answer.parameters:
-            return _plainly(answer, request_id, placed or {})
+            return _write_uncached(answer, request_id, placed or {})
         outputs = answer.outputs
         return self.write_plain(
             answer.model, answer.version, tuple(outputs), list(outputs.values()), request_id
@@ -303,15 +306,15 @@ class ResponseWriter:
     def write_plain(
         self, model: str, version: str, names: tuple[str, ...], arrays: Sequence[np.ndarray], request_id: str
     ) -> tuple[int, list[Any]]:
-        """Write outputs and nothing else."""
+        """Return size and pieces of an answer without parameters."""
         key = (model, version, names, *[(array.shape, array.dtype.str) for array in arrays])
-        head = self._known.get(key)
-        if head is None:
+        header = self._known.get(key)
+        if header is None:
             answer = Answer(model, version, dict(zip(names, arrays, strict=True)))
-            head = _described(answer, {}).SerializeToString()
-            self._known[key] = head
-        pieces: list[Any] = [head]
-        size = len(head)
+            header = _message(answer, {}).SerializeToString()
+            self._known[key] = header
+        pieces: list[Any] = [header]
+        size = len(header)
         if request_id:
             encoded = request_id.encode()
             pieces.append(field_head(ID, len(encoded)) + encoded)
@@ -325,7 +328,7 @@ class ResponseWriter:
 
 
 def field_head(number: int, size: int) -> bytes:
-    """Return the tag and the length of a field."""
+    """Return tag and length of a length-delimited protobuf field."""
     if size < 128:
         return bytes((number << 3 | _LENGTH_DELIMITED, size))
     encoded = bytearray((number << 3 | _LENGTH_DELIMITED,))
@@ -336,7 +339,7 @@ def field_head(number: int, size: int) -> bytes:
     return bytes(encoded)
 
 
-def _described(answer: Answer, placed: Mapping[str, Mapping[str, Parameter]]) -> Any:
+def _message(answer: Answer, placed: Mapping[str, Mapping[str, Parameter]]) -> Any:
     message = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version)
     set_parameters(message.parameters, answer.parameters)
     for name, array in answer.outputs.items():
@@ -345,10 +348,10 @@ def _described(answer: Answer, placed: Mapping[str, Mapping[str, Parameter]]) ->
     return message
 
 
-def _plainly(
+def _write_uncached(
     answer: Answer, request_id: str, placed: Mapping[str, Mapping[str, Parameter]]
 ) -> tuple[int, list[Any]]:
-    message = _described(answer, placed)
+    message = _message(answer, placed)
     message.id = request_id
     for name, array in answer.outputs.items():
         if name not in placed:
@@ -358,7 +361,7 @@ def _plainly(
 
 
 def set_parameters(target: Any, parameters: Mapping[str, Parameter]) -> None:
-    """Fill a map of parameters."""
+    """Fill a message's map of parameters."""
     for name, value in parameters.items():
         kind = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}[
             type(value)

@@ -1,6 +1,6 @@
-"""Requests and answers of inference in JSON, with the numbers in it or, as bytes, behind it.
+"""Requests and answers of inference in JSON; tensors are in the JSON, or follow it as binary data.
 
-The numbers behind it are never copied. A head that came before is looked up by its bytes, like those of gRPC.
+Binary data is never copied. Headers are cached by their bytes, like those of gRPC.
 """
 
 from __future__ import annotations
@@ -10,171 +10,175 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from tamis._base import Known, UsageError
-from tamis.serve.protocol.infer import HEAD_BYTES_MOST, InputTensor, RequestHeader
+from tamis.serve.protocol.infer import MAX_CACHED_HEADER_BYTES, Buffer, InputTensor, RequestHeader
 from tamis.serve.protocol.json_tensors import array_of, data_of
 from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, RequestedOutput
-from tamis.serve.protocol.regions import REGION
+from tamis.serve.protocol.regions import REGION_NAME
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, to_raw
 
-Buffer = bytes | bytearray | memoryview
 BINARY_SIZE, BINARY, ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
-_KINDS = {dict: "an object", list: "a list", str: "a string", int: "a whole number"}
+_KIND_NAMES = {dict: "an object", list: "a list", str: "a string", int: "an integer"}
 _MISSING: Any = object()
 
 
-def _wrong(told: str) -> NoReturn:
-    raise Refusal(Fault.INVALID, told)
+def _wrong(message: str) -> NoReturn:
+    raise Refusal(Fault.INVALID, message)
 
 
 def document(text: Buffer, what: str = "the body") -> dict[str, Any]:
-    """Return the object that a text is in JSON; nothing at all is an empty one."""
+    """Return the JSON object in a text; an empty text is an empty object."""
     if not len(text):
         return {}
     try:
-        found = json.loads(bytes(text).decode(), parse_constant=_no_number)
+        value = json.loads(bytes(text).decode(), parse_constant=_reject_constant)
     except RecursionError:
         _wrong(f"{what} is nested too deeply")
-    except ValueError as error:  # also of what is no UTF-8
-        _wrong(f"{what} is no JSON: {str(error)[:200]}")
-    if not isinstance(found, dict):
-        _wrong(f"{what} is no JSON object")
-    return found
-
-
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number of JSON; send it as binary data")
-
-
-def taken(source: Mapping[str, Any], name: str, kind: type, place: str, default: Any = _MISSING) -> Any:
-    """Return a field of an object, of the right kind."""
-    value = source.get(name, default)
-    if value is _MISSING:
-        _wrong(f"{place} lacks {name!r}")
-    if value is default:
-        return value
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        _wrong(f"{place}.{name} has to be {_KINDS[kind]}")
+    except ValueError as error:  # or UnicodeDecodeError
+        _wrong(f"{what} is not valid JSON: {str(error)[:200]}")
+    if not isinstance(value, dict):
+        _wrong(f"{what} is not a JSON object")
     return value
 
 
-def parameters_in(source: Mapping[str, Any], place: str) -> dict[str, Parameter]:
+def _reject_constant(word: str) -> NoReturn:
+    raise ValueError(f"JSON has no {word}; send it as binary data")
+
+
+def read_field(
+    source: Mapping[str, Any], name: str, kind: type, location: str, default: Any = _MISSING
+) -> Any:
+    """Return a field of an object; raise Refusal where it is missing or not of the type `kind`."""
+    value = source.get(name, default)
+    if value is _MISSING:
+        _wrong(f"{location} lacks {name!r}")
+    if value is default:
+        return value
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        _wrong(f"{location}.{name} must be {_KIND_NAMES[kind]}")
+    return value
+
+
+def parameters_in(source: Mapping[str, Any], location: str) -> dict[str, Parameter]:
     """Return the parameters of an object."""
-    found = taken(source, "parameters", dict, place, {})
-    for name, value in found.items():
+    parameters = read_field(source, "parameters", dict, location, {})
+    for name, value in parameters.items():
         if not isinstance(value, bool | int | float | str):
-            _wrong(f"{place}.parameters.{name[:40]} is {json.dumps(value)[:40]}; it has to be a plain value")
-    return dict(found)
+            _wrong(
+                f"{location}.parameters.{name[:40]} is {json.dumps(value)[:40]}; it must be a boolean, number or string"
+            )
+    return dict(parameters)
 
 
 class JsonRequestReader:
-    """Reads requests; knows the heads of those that came before."""
+    """Reads requests, and caches their headers."""
 
     def __init__(self) -> None:
-        """Know none."""
+        """Start with an empty cache."""
         self._known: Known[bytes, tuple[RequestHeader, str]] = Known()
 
-    def read(self, body: Buffer, head_bytes: int | None) -> tuple[RequestHeader, str, list[memoryview]]:
-        """Return the head of a request, its id and its raw inputs; `head_bytes` is how much of the body is JSON."""
+    def read(self, body: Buffer, json_bytes: int | None) -> tuple[RequestHeader, str, list[memoryview]]:
+        """Return header, id and raw inputs of a request; `json_bytes` is the length of its JSON, None for all of it."""
         view = memoryview(body)
-        if head_bytes is None:
-            head_bytes = len(view)
-        elif not 0 <= head_bytes <= len(view):
-            _wrong(f"Inference-Header-Content-Length is {head_bytes}; the body has {len(view)} bytes")
-        key = bytes(view[:head_bytes]) if head_bytes <= HEAD_BYTES_MOST else b""
+        if json_bytes is None:
+            json_bytes = len(view)
+        elif not 0 <= json_bytes <= len(view):
+            _wrong(f"Inference-Header-Content-Length is {json_bytes}; the body has {len(view)} bytes")
+        key = bytes(view[:json_bytes]) if json_bytes <= MAX_CACHED_HEADER_BYTES else b""
         known = self._known.get(key) if key else None
         if known is None:
-            known = _understood(view[:head_bytes])
-            if key and all(given.array is None for given in known[0].inputs):
+            known = _parse(view[:json_bytes])
+            if key and all(tensor.array is None for tensor in known[0].inputs):
                 self._known[key] = known
-        head, request_id = known
-        return head, request_id, _raws(head, view[head_bytes:])
+        header, request_id = known
+        return header, request_id, _raws(header, view[json_bytes:])
 
 
-def _understood(text: memoryview) -> tuple[RequestHeader, str]:
-    found, place = document(text, "the request"), "the request"
-    request_id = taken(found, "id", str, place, "")
-    inputs = taken(found, "inputs", list, place)
-    outputs = taken(found, "outputs", list, place, [])
-    head = RequestHeader(
+def _parse(text: memoryview) -> tuple[RequestHeader, str]:
+    location = "the request"
+    request = document(text, location)
+    request_id = read_field(request, "id", str, location, "")
+    inputs = read_field(request, "inputs", list, location)
+    outputs = read_field(request, "outputs", list, location, [])
+    header = RequestHeader(
         model="",
         version="",
-        parameters=parameters_in(found, place),
-        inputs=tuple(_given(one, f"inputs[{index}]") for index, one in enumerate(inputs)),
-        outputs=tuple(_wanted(one, f"outputs[{index}]") for index, one in enumerate(outputs)),
+        parameters=parameters_in(request, location),
+        inputs=tuple(_input(one, f"inputs[{index}]") for index, one in enumerate(inputs)),
+        outputs=tuple(_output(one, f"outputs[{index}]") for index, one in enumerate(outputs)),
     )
-    return head, request_id
+    return header, request_id
 
 
-def _given(found: Any, place: str) -> InputTensor:
-    if not isinstance(found, dict):
-        _wrong(f"{place} has to be an object")
-    name, datatype = taken(found, "name", str, place), taken(found, "datatype", str, place)
-    shape = taken(found, "shape", list, place)
+def _input(source: Any, location: str) -> InputTensor:
+    if not isinstance(source, dict):
+        _wrong(f"{location} must be an object")
+    name, datatype = read_field(source, "name", str, location), read_field(source, "datatype", str, location)
+    shape = read_field(source, "shape", list, location)
     for index, size in enumerate(shape):
         if type(size) is not int or size < 0 or size >> 63:
-            _wrong(
-                f"{place}.shape[{index}] is {json.dumps(size)[:40]}; it has to be a whole number from 0 on"
-            )
+            _wrong(f"{location}.shape[{index}] is {json.dumps(size)[:40]}; it must be an integer from 0")
     try:
         dtype_of(datatype)
     except UsageError as error:
-        _wrong(f"{place}: {error}")
-    parameters = parameters_in(found, place)
-    size = taken(parameters, BINARY_SIZE, int, f"{place}.parameters", None)
-    if size is None and REGION not in parameters:
-        data = found.get("data")
+        _wrong(f"{location}: {error}")
+    parameters = parameters_in(source, location)
+    size = read_field(parameters, BINARY_SIZE, int, f"{location}.parameters", None)
+    if size is None and REGION_NAME not in parameters:
+        data = source.get("data")
         if data is None:
-            _wrong(f"{place} has neither data, nor {BINARY_SIZE}, nor a region of shared memory")
+            _wrong(f"{location} has neither data, {BINARY_SIZE} nor a shared memory region")
         return InputTensor(
-            name, datatype, tuple(shape), parameters, array_of(data, datatype, shape, f"{place}.data")
+            name, datatype, tuple(shape), parameters, array_of(data, datatype, shape, f"{location}.data")
         )
-    if "data" in found or (size is not None and REGION in parameters):
-        _wrong(f"{place} says of more than one place that its data are there")
+    if "data" in source or (size is not None and REGION_NAME in parameters):
+        _wrong(
+            f"{location} has its data in more than one place: keep one of data, {BINARY_SIZE} and the shared memory region"
+        )
     return InputTensor(name, datatype, tuple(shape), parameters)
 
 
-def _wanted(found: Any, place: str) -> RequestedOutput:
-    if not isinstance(found, dict):
-        _wrong(f"{place} has to be an object")
-    parameters = parameters_in(found, place)
+def _output(source: Any, location: str) -> RequestedOutput:
+    if not isinstance(source, dict):
+        _wrong(f"{location} must be an object")
+    parameters = parameters_in(source, location)
     if type(parameters.get(BINARY, False)) is not bool:
-        _wrong(f"{place}.parameters.{BINARY} has to be true or false")
-    return RequestedOutput(taken(found, "name", str, place), parameters)
+        _wrong(f"{location}.parameters.{BINARY} must be true or false")
+    return RequestedOutput(read_field(source, "name", str, location), parameters)
 
 
-def _raws(head: RequestHeader, rest: memoryview) -> list[memoryview]:
-    """Cut what lies behind the JSON into the inputs that say that they are there."""
-    found, position = [], 0
-    for index, given in enumerate(head.inputs):
-        size = given.parameters.get(BINARY_SIZE)
+def _raws(header: RequestHeader, rest: memoryview) -> list[memoryview]:
+    """Return the bytes of each input with binary data, from the part of the body after the JSON."""
+    raws, position = [], 0
+    for index, tensor in enumerate(header.inputs):
+        size = tensor.parameters.get(BINARY_SIZE)
         if not isinstance(size, int):
             continue
         if not 0 <= size <= len(rest) - position:
             _wrong(
-                f"inputs[{index}] has {BINARY_SIZE} {size}; {len(rest) - position} bytes are left in the body"
+                f"inputs[{index}] has {BINARY_SIZE} {size}; the body has {len(rest) - position} more bytes"
             )
-        found.append(rest[position : position + size])
+        raws.append(rest[position : position + size])
         position += size
     if position != len(rest):
         _wrong(f"{len(rest) - position} bytes follow the inputs in the body")
-    return found
+    return raws
 
 
-def binary_outputs(head: RequestHeader, names: frozenset[str]) -> frozenset[str]:
-    """Return which outputs are asked for as bytes."""
-    default = head.parameters.get(ALL_BINARY, False)
+def binary_outputs(header: RequestHeader, names: frozenset[str]) -> frozenset[str]:
+    """Return which outputs of a model, of these `names`, are requested as binary data."""
+    default = header.parameters.get(ALL_BINARY, False)
     if type(default) is not bool:
-        _wrong(f"the request.parameters.{ALL_BINARY} has to be true or false")
-    if not head.outputs:
+        _wrong(f"the request.parameters.{ALL_BINARY} must be true or false")
+    if not header.outputs:
         return names if default else frozenset()
-    return frozenset(one.name for one in head.outputs if one.parameters.get(BINARY, default))
+    return frozenset(one.name for one in header.outputs if one.parameters.get(BINARY, default))
 
 
 class JsonResponseWriter:
-    """Writes answers; knows the heads of those that it wrote before."""
+    """Writes answers, and caches their JSON where all tensors are binary."""
 
     def __init__(self) -> None:
-        """Know none."""
+        """Start with an empty cache."""
         self._known: Known[Any, bytes] = Known()
 
     def write(
@@ -184,7 +188,7 @@ class JsonResponseWriter:
         binary: frozenset[str],
         placed: Mapping[str, Mapping[str, Parameter]] | None = None,
     ) -> tuple[int | None, list[Buffer]]:
-        """Return how long an answer's JSON is, None where there is nothing else, and its pieces."""
+        """Return the length of an answer's JSON, None if no binary data follows, and the pieces of the answer."""
         outputs = answer.outputs
         key = None
         if len(binary) == len(outputs) and not (request_id or placed or answer.parameters):
@@ -193,31 +197,31 @@ class JsonResponseWriter:
                 answer.version,
                 *[(name, array.dtype, array.shape) for name, array in outputs.items()],
             )
-            head = self._known.get(key)
-            if head is not None:
-                return len(head), [head, *map(to_raw, outputs.values())]
+            text = self._known.get(key)
+            if text is not None:
+                return len(text), [text, *map(to_raw, outputs.values())]
             if any(array.dtype.kind in "OSU" for array in outputs.values()):
-                key = None  # their size says nothing of their bytes
-        told, raws = _told(answer, request_id, binary, placed or {})
-        head = json.dumps(told, separators=(",", ":")).encode()
+                key = None  # the shape of strings does not tell their bytes
+        message, raws = _message(answer, request_id, binary, placed or {})
+        text = json.dumps(message, separators=(",", ":")).encode()
         if key is not None:
-            self._known[key] = head
-        return (len(head) if raws else None), [head, *raws]
+            self._known[key] = text
+        return (len(text) if raws else None), [text, *raws]
 
 
-def _told(
+def _message(
     answer: Answer,
     request_id: str,
     binary: frozenset[str],
     placed: Mapping[str, Mapping[str, Parameter]],
 ) -> tuple[dict[str, Any], list[Buffer]]:
-    told: dict[str, Any] = {"model_name": answer.model, "model_version": answer.version}
+    message: dict[str, Any] = {"model_name": answer.model, "model_version": answer.version}
     if request_id:
-        told["id"] = request_id
+        message["id"] = request_id
     if answer.parameters:
-        told["parameters"] = dict(answer.parameters)
+        message["parameters"] = dict(answer.parameters)
     raws: list[Buffer] = []
-    told["outputs"] = outputs = []
+    message["outputs"] = outputs = []
     for name, array in answer.outputs.items():
         output: dict[str, Any] = {
             "name": name,
@@ -232,4 +236,4 @@ def _told(
         else:
             output["data"] = data_of(array, name)
         outputs.append(output)
-    return told, raws
+    return message, raws

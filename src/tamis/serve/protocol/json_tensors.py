@@ -1,7 +1,7 @@
-"""Tensors in JSON: lists of values, flat or nested as their shape says, against numpy arrays.
+"""Conversion between numpy arrays and JSON lists, flat or nested as the shape.
 
-What JSON cannot hold is refused on the way in: NaN and infinities are no JSON. On the way out they are written as Triton
-writes them, as the bare words NaN, Infinity and -Infinity, which Python's json reads. FP16 and BF16 travel as bytes only.
+NaN and infinities in a request are rejected, as JSON does not have them. In an answer they are written as Triton does, as the
+bare words NaN, Infinity and -Infinity, which Python's json reads. FP16 and BF16 are sent as binary data only.
 """
 
 from __future__ import annotations
@@ -13,88 +13,92 @@ import numpy as np
 
 from tamis._base import UsageError
 from tamis.serve.protocol.messages import Fault, Refusal
-from tamis.serve.protocol.tensors import datatype_of, dtype_of, elements
+from tamis.serve.protocol.tensors import datatype_of, dtype_of, element_count
 
 BINARY_ONLY = frozenset({"FP16", "BF16"})
-_KINDS: dict[str, tuple[frozenset[type], str]] = {
+_JSON_TYPES: dict[str, tuple[frozenset[type], str]] = {
     "b": (frozenset({bool}), "true or false"),
-    "i": (frozenset({int}), "a whole number"),
-    "u": (frozenset({int}), "a whole number"),
+    "i": (frozenset({int}), "an integer"),
+    "u": (frozenset({int}), "an integer"),
     "f": (frozenset({int, float}), "a number"),
     "O": (frozenset({str}), "a string"),
 }
-_TOLD_MOST = 40  # characters of a value in a message
+MAX_SHOWN_CHARACTERS = 40  # characters of a value in a message
 
 
-def array_of(data: Any, datatype: str, shape: Sequence[int], place: str) -> np.ndarray:
-    """Return a list as an array; `place` is where it stands in the message."""
+def array_of(data: Any, datatype: str, shape: Sequence[int], location: str) -> np.ndarray:
+    """Return the array of a JSON list; `location` is its location in the message, for errors."""
     try:
-        dtype, count = dtype_of(datatype), elements(shape, place)
+        dtype, count = dtype_of(datatype), element_count(shape, location)
     except UsageError as error:
-        raise _wrong(f"{place}: {error}") from None
+        raise _wrong(f"{location}: {error}") from None
     if datatype in BINARY_ONLY:
-        raise _wrong(f"{place} is {datatype}, which travels as binary data only, not as JSON")
-    flat = _flat(data, shape, count, place)
-    allowed, told = _KINDS[dtype.kind]
+        raise _wrong(f"{location} is {datatype}, which JSON cannot hold: send it as binary data")
+    flat = _flat(data, shape, count, location)
+    allowed, expected = _JSON_TYPES[dtype.kind]
     if not set(map(type, flat)) <= allowed:
         index = next(i for i, value in enumerate(flat) if type(value) not in allowed)
-        raise _wrong(f"value {index} of {place} is {_shown(flat[index])}; {datatype} takes {told}")
-    return _converted(flat, dtype, datatype, place).reshape(shape)
+        raise _wrong(f"value {index} of {location} is {_shown(flat[index])}; {datatype} takes {expected}")
+    return _converted(flat, dtype, datatype, location).reshape(shape)
 
 
-def _wrong(told: str) -> Refusal:
-    return Refusal(Fault.INVALID, told)
+def _wrong(message: str) -> Refusal:
+    return Refusal(Fault.INVALID, message)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 4 * _TOLD_MOST:
+    if (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and value.bit_length() > 4 * MAX_SHOWN_CHARACTERS
+    ):
         return f"a number of {value.bit_length()} bits"
     text = repr(value)
-    return text if len(text) <= _TOLD_MOST else f"{text[:_TOLD_MOST]}..."
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 
 
-def _flat(data: Any, shape: Sequence[int], count: int, place: str) -> list[Any]:
-    """Return the values of a list that is flat, or nested exactly as the shape is."""
+def _flat(data: Any, shape: Sequence[int], count: int, location: str) -> list[Any]:
+    """Return the values of a list that is flat, or nested exactly as the shape."""
     if not isinstance(data, list):
-        raise _wrong(f"{place} is {_shown(data)}; it has to be a list")
+        raise _wrong(f"{location} is {_shown(data)}; it must be a list")
     if not any(type(value) is list for value in data) and not (count == 0 and len(data)):
         if len(data) != count:
-            raise _wrong(f"{place} has {len(data)} values; the shape {list(shape)} takes {count}")
+            raise _wrong(f"{location} has {len(data)} values; the shape {list(shape)} takes {count}")
         return data
-    found: list[Any] = []
-    _gather(data, tuple(shape), place, found)
-    return found
+    flat: list[Any] = []
+    _flatten(data, tuple(shape), location, flat)
+    return flat
 
 
-def _gather(data: Any, shape: tuple[int, ...], place: str, found: list[Any]) -> None:
+def _flatten(data: Any, shape: tuple[int, ...], location: str, flat: list[Any]) -> None:
     if not isinstance(data, list):
-        raise _wrong(f"{place} is {_shown(data)}; a list of {shape[0]} is expected there")
+        raise _wrong(f"{location} is {_shown(data)}; expected a list of {shape[0]}")
     if not shape or len(data) != shape[0]:
         expected = f"{shape[0]} values" if shape else "a single value"
-        raise _wrong(f"{place} is a list of {len(data)}; its shape asks for {expected} there")
+        raise _wrong(f"{location} is a list of {len(data)}; its shape takes {expected}")
     if len(shape) == 1:
-        found += data
+        flat += data
         return
     for index, part in enumerate(data):
-        _gather(part, shape[1:], f"{place}[{index}]", found)
+        _flatten(part, shape[1:], f"{location}[{index}]", flat)
 
 
-def _converted(flat: list[Any], dtype: np.dtype, datatype: str, place: str) -> np.ndarray:
+def _converted(flat: list[Any], dtype: np.dtype, datatype: str, location: str) -> np.ndarray:
     if dtype.kind == "O":
-        found = np.empty(len(flat), object)
+        texts = np.empty(len(flat), object)
         for index, value in enumerate(flat):
             try:
-                found[index] = value.encode()
+                texts[index] = value.encode()
             except UnicodeEncodeError:
-                raise _wrong(f"value {index} of {place} holds half of a surrogate pair") from None
-        return found
+                raise _wrong(f"value {index} of {location} has half of a surrogate pair") from None
+        return texts
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         if flat and not (limits.min <= min(flat) and max(flat) <= limits.max):
             index = next(i for i, value in enumerate(flat) if not limits.min <= value <= limits.max)
-            raise _wrong(f"value {index} of {place} is {_shown(flat[index])}, more than {datatype} holds")
+            raise _wrong(f"value {index} of {location} is {_shown(flat[index])}, out of range for {datatype}")
     if dtype.kind != "f":
         return np.array(flat, dtype)
     try:
@@ -105,7 +109,7 @@ def _converted(flat: list[Any], dtype: np.dtype, datatype: str, place: str) -> n
     finite = np.isfinite(numbers)
     if not finite.all():
         index = int(np.argmin(finite))
-        raise _wrong(f"value {index} of {place} is {_shown(flat[index])}, more than {datatype} holds")
+        raise _wrong(f"value {index} of {location} is {_shown(flat[index])}, out of range for {datatype}")
     return numbers
 
 
@@ -117,12 +121,10 @@ def _number(value: float) -> float:
 
 
 def data_of(array: np.ndarray, name: str) -> list[Any]:
-    """Return an output as a flat list."""
+    """Return the flat JSON list of an output."""
     datatype = datatype_of(array.dtype)
     if datatype in BINARY_ONLY:
-        raise _wrong(
-            f"the output {name!r} is {datatype}, which travels as binary data only: ask with binary_data"
-        )
+        raise _wrong(f"the output {name!r} is {datatype}, which JSON cannot hold: set binary_data")
     flat: list[Any] = array.ravel().tolist()
     if datatype != "BYTES":
         return flat
@@ -130,5 +132,5 @@ def data_of(array: np.ndarray, name: str) -> list[Any]:
         return [value if isinstance(value, str) else bytes(value).decode() for value in flat]
     except UnicodeDecodeError:
         raise _wrong(
-            f"the output {name!r} holds bytes that are no UTF-8, which JSON cannot hold: ask with binary_data"
+            f"the output {name!r} has bytes that are not UTF-8, which JSON cannot hold: set binary_data"
         ) from None

@@ -1,8 +1,8 @@
-"""Requests between processes of one machine: tensors lie in memory that both map, and a packet says that they do.
+"""The protocol between processes of one machine: tensors are in memory that both map, and packets announce them.
 
-A client makes a region of memory that cannot shrink, and hands it over with its first packet. Each request's tensors begin at
-the start of the region, and its answer's behind them; one request is under way at a time. What stays the same from request
-to request, the `ModelInferRequest` without id and numbers, travels once and has a number from then on.
+A client creates a region of memory that cannot shrink, and passes it with its first packet. The tensors of a request begin at
+the start of the region, those of the answer follow; one request is in flight at a time. The header of a request, a
+`ModelInferRequest` without id and data, is sent once and is referred to by a number afterwards.
 """
 
 from __future__ import annotations
@@ -10,24 +10,23 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-SCHEME = "local:"
+LOCAL_SCHEME = "local:"
 PACKET_MOST = 1 << 16
-HELLO = b"tamis-local-1"  # and the region
+HELLO = b"tamis-local-1"  # sent with the region
 WELCOME = b"W"
-ASK = struct.Struct(
-    "<cIQ"
-)  # ASKS, the head's number, microseconds until it is of no use, 0 for ever; and the head, at first
-ASKS, ANSWERS, REFUSES, GROWS = b"A", b"Y", b"N", b"G"
-REFUSAL = struct.Struct("<cI")  # REFUSES, the status; and why
-GROWTH = struct.Struct("<cQ")  # GROWS, the bytes that the request and its answer take
-ALIGNED = 64
+ASKS, ANSWERS, REFUSES, GROWS = b"A", b"Y", b"N", b"G"  # the first byte of a packet
+# ASKS, number of the header, timeout in microseconds (0: none); followed by the header, the first time
+ASK = struct.Struct("<cIQ")
+REFUSAL = struct.Struct("<cI")  # REFUSES, gRPC status; followed by the message
+GROWTH = struct.Struct("<cQ")  # GROWS, bytes that the request and its answer take
+TENSOR_ALIGNMENT = 64
 
 
 def places_of(sizes: Iterable[int], start: int = 0) -> tuple[tuple[tuple[int, int], ...], int]:
-    """Return where tensors lie, from where to where, and the end of the last."""
+    """Return begin and end of each tensor in the region, in bytes, and the end of the last one."""
     places = []
     for size in sizes:
-        begin = -(-start // ALIGNED) * ALIGNED
+        begin = -(-start // TENSOR_ALIGNMENT) * TENSOR_ALIGNMENT
         start = begin + size
         places.append((begin, start))
     return tuple(places), start

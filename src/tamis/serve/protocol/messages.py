@@ -1,4 +1,4 @@
-"""What is asked and answered, whichever way it came."""
+"""Requests and answers of inference, independent of the transport."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Parameter = bool | int | float | str
 
 
 class Fault(Enum):
-    """Why a request was not answered: its name, the status of gRPC, and of HTTP."""
+    """Why a request failed, with its status code in gRPC and in HTTP."""
 
     INVALID = (3, 400)
     EXPIRED = (4, 504)
@@ -27,27 +27,27 @@ class Fault(Enum):
 
     @property
     def grpc(self) -> int:
-        """Return the status of gRPC."""
+        """Return the gRPC status code."""
         return self.value[0]
 
     @property
     def http(self) -> int:
-        """Return the status of HTTP."""
+        """Return the HTTP status code."""
         return self.value[1]
 
 
 class Refusal(Exception):  # noqa: N818 - an answer like any other
-    """A request that is answered with a fault and a sentence."""
+    """The error that answers a request: its category and its message."""
 
-    def __init__(self, fault: Fault, told: str) -> None:
-        """Keep both."""
-        super().__init__(told)
+    def __init__(self, fault: Fault, message: str) -> None:
+        """Create the error."""
+        super().__init__(message)
         self.fault = fault
 
 
 @dataclass(slots=True)
 class RequestedOutput:
-    """An output that is asked for."""
+    """An output that a request asks for."""
 
     name: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class InferRequest:
 
 @dataclass(slots=True)
 class Answer:
-    """What a model gave."""
+    """The outputs of a model for one request."""
 
     model: str
     version: str

@@ -1,4 +1,4 @@
-"""Inputs and outputs that lie in shared memory, as a request describes them."""
+"""Inputs and outputs in shared memory, as a request describes them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ from tamis.serve.protocol.infer import InputTensor
 from tamis.serve.protocol.messages import Fault, Parameter, Refusal, RequestedOutput
 from tamis.serve.protocol.tensors import to_raw
 
-REGION, OFFSET, SIZE = "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"
+REGION_NAME, REGION_OFFSET, REGION_SIZE = (
+    "shared_memory_region",
+    "shared_memory_offset",
+    "shared_memory_byte_size",
+)
 
 
 class Regions(Protocol):
-    """What keeps regions of shared memory; every method raises Refusal where it cannot do what is asked."""
+    """The registered regions of shared memory; a method raises Refusal where it fails."""
 
     def read(self, region: str, offset: int, size: int) -> memoryview:
-        """Return a part of a region."""
+        """Return a copy of a part of a region."""
 
     def write(self, region: str, offset: int, size: int, raw: memoryview) -> None:
-        """Fill a part of a region."""
+        """Write to a part of a region."""
 
 
 class RegionSlice(NamedTuple):
-    """A part of a region."""
+    """A part of a region, in bytes."""
 
     region: str
     offset: int
@@ -33,63 +37,70 @@ class RegionSlice(NamedTuple):
 
 
 def region_slice(parameters: Mapping[str, Parameter], what: str) -> RegionSlice | None:
-    """Return where an input or output is to be, None where it travels with its message."""
-    region = parameters.get(REGION)
+    """Return where a tensor is in shared memory; None if the message carries it."""
+    region = parameters.get(REGION_NAME)
     if region is None:
         return None
     if not isinstance(region, str):
-        raise Refusal(Fault.INVALID, f"{REGION} of {what} is {region!r}; it has to be a name")
-    numbers = []
-    for name, value in ((OFFSET, parameters.get(OFFSET, 0)), (SIZE, parameters.get(SIZE))):
+        raise Refusal(Fault.INVALID, f"{REGION_NAME} of {what} is {region!r}; it must be a string")
+    offset_and_size = []
+    for name, value in (
+        (REGION_OFFSET, parameters.get(REGION_OFFSET, 0)),
+        (REGION_SIZE, parameters.get(REGION_SIZE)),
+    ):
         if type(value) is not int or value < 0:
-            raise Refusal(Fault.INVALID, f"{name} of {what} is {value!r}; it has to be a number of bytes")
-        numbers.append(value)
-    return RegionSlice(region, *numbers)
+            raise Refusal(Fault.INVALID, f"{name} of {what} is {value!r}; it must be a number of bytes")
+        offset_and_size.append(value)
+    return RegionSlice(region, *offset_and_size)
 
 
-def _needed(regions: Regions | None) -> Regions:
+def _required(regions: Regions | None) -> Regions:
     if regions is None:
-        raise Refusal(Fault.UNIMPLEMENTED, "this server has no shared memory")
+        raise Refusal(
+            Fault.UNIMPLEMENTED, "this server has no shared memory: send the tensors in the message"
+        )
     return regions
 
 
 def read_inputs(inputs: Sequence[InputTensor], regions: Regions | None) -> dict[str, memoryview]:
-    """Return the bytes of those inputs that lie in shared memory."""
-    found = {}
-    for given in inputs:
-        if given.parameters and (place := region_slice(given.parameters, f"the input {given.name!r}")):
-            if given.array is not None:
+    """Return the bytes of the inputs that are in shared memory, by name."""
+    raws = {}
+    for tensor in inputs:
+        if tensor.parameters and (place := region_slice(tensor.parameters, f"the input {tensor.name!r}")):
+            if tensor.array is not None:
                 raise Refusal(
-                    Fault.INVALID, f"the input {given.name!r} came with data and lies in shared memory"
+                    Fault.INVALID, f"the input {tensor.name!r} has both data and a shared memory region"
                 )
-            found[given.name] = _needed(regions).read(*place)
-    return found
+            raws[tensor.name] = _required(regions).read(*place)
+    return raws
 
 
-def output_places(wanted: Sequence[RequestedOutput], regions: Regions | None) -> dict[str, RegionSlice]:
-    """Return where those outputs are to be that are wanted in shared memory."""
-    found = {}
-    for one in wanted:
+def output_places(outputs: Sequence[RequestedOutput], regions: Regions | None) -> dict[str, RegionSlice]:
+    """Return where to write the outputs that are requested in shared memory, by name."""
+    places = {}
+    for one in outputs:
         if one.parameters and (place := region_slice(one.parameters, f"the output {one.name!r}")):
-            _needed(regions)
-            found[one.name] = place
-    return found
+            _required(regions)
+            places[one.name] = place
+    return places
 
 
 def write_outputs(
     outputs: Mapping[str, np.ndarray], places: Mapping[str, RegionSlice], regions: Regions | None
 ) -> dict[str, dict[str, Parameter]]:
-    """Put outputs where they are to be; return what the answer says of them instead of their numbers."""
-    told: dict[str, dict[str, Parameter]] = {}
+    """Write outputs to shared memory; return the parameters that the answer has in place of their data."""
+    placed: dict[str, dict[str, Parameter]] = {}
     for name, (region, offset, size) in places.items():
         raw = to_raw(outputs[name])
         if len(raw) > size:
             raise Refusal(
                 Fault.INVALID,
-                f"the output {name!r} has {len(raw)} bytes; there are {size} for it in the region {region!r}",
+                f"the output {name!r} has {len(raw)} bytes; there are {size} in its part of the region {region!r}",
             )
-        _needed(regions).write(region, offset, len(raw), raw)
-        told[name] = (
-            {REGION: region, OFFSET: offset, SIZE: len(raw)} if offset else {REGION: region, SIZE: len(raw)}
+        _required(regions).write(region, offset, len(raw), raw)
+        placed[name] = (
+            {REGION_NAME: region, REGION_OFFSET: offset, REGION_SIZE: len(raw)}
+            if offset
+            else {REGION_NAME: region, REGION_SIZE: len(raw)}
         )
-    return told
+    return placed

@@ -1,4 +1,4 @@
-"""Tensors as they travel: names of data types, raw bytes, and strings, against numpy arrays."""
+"""Conversion between numpy arrays and tensors of the protocol: data types, raw bytes and strings."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ DATATYPES: dict[str, np.dtype] = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "BYTES": np.dtype(object),
 }
-NAMES = {dtype: name for name, dtype in DATATYPES.items()}
-ELEMENTS_MOST = 1 << 40
-_LENGTH = struct.Struct("<I")
+DATATYPE_NAMES = {dtype: name for name, dtype in DATATYPES.items()}
+MAX_ELEMENTS = 1 << 40
+_STRING_LENGTH = struct.Struct("<I")
 
 
 def datatype_of(dtype: np.dtype) -> str:
-    """Return the protocol's name of a type."""
+    """Return the protocol's name of a dtype."""
     if dtype.kind in "OSU":
         return "BYTES"
     try:
-        return NAMES[np.dtype(dtype)]
+        return DATATYPE_NAMES[np.dtype(dtype)]
     except KeyError:
         raise UsageError(f"the protocol has no data type for {dtype}") from None
 
 
 def dtype_of(datatype: str) -> np.dtype:
-    """Return numpy's type for a name of the protocol, or name the near misses."""
+    """Return the dtype of a data type of the protocol."""
     try:
         return DATATYPES[datatype]
     except KeyError:
@@ -48,22 +48,24 @@ def dtype_of(datatype: str) -> np.dtype:
         raise UsageError(f"there is no data type {datatype[:40]!r}; {hint}".rstrip("; ")) from None
 
 
-def elements(shape: Sequence[int], what: str) -> int:
-    """Return how many elements a shape has, or refuse one that cannot be."""
+def element_count(shape: Sequence[int], what: str) -> int:
+    """Return the number of elements of a shape; raise UsageError for an impossible one."""
     if any(size < 0 for size in shape):
         raise UsageError(f"the shape {list(shape)} of {what} has a negative size")
     count = math.prod(shape)
-    if count > ELEMENTS_MOST:
-        raise UsageError(f"the shape {list(shape)} of {what} has {count} elements")
+    if count > MAX_ELEMENTS:
+        raise UsageError(
+            f"the shape {list(shape)} of {what} has {count} elements; at most {MAX_ELEMENTS} are possible"
+        )
     return count
 
 
 def from_raw(
     raw: bytes | bytearray | memoryview, datatype: str, shape: Sequence[int], name: str
 ) -> np.ndarray:
-    """Return bytes as an array, without a copy; strings are taken apart."""
+    """Return an array that views the bytes; strings are copied."""
     dtype = dtype_of(datatype)
-    count = elements(shape, f"the input {name!r}")
+    count = element_count(shape, f"the input {name!r}")
     if dtype.kind == "O":
         return _strings(raw, count, name).reshape(shape)
     expected = count * dtype.itemsize
@@ -75,29 +77,29 @@ def from_raw(
 
 
 def _strings(raw: bytes | bytearray | memoryview, count: int, name: str) -> np.ndarray:
-    """Each string is its length, in four bytes, and its bytes."""
+    """Return the strings: each is its length, in four bytes, and its bytes."""
     view, position = memoryview(raw), 0
-    found = np.empty(min(count, len(view) // _LENGTH.size + 1), object)
+    strings = np.empty(min(count, len(view) // _STRING_LENGTH.size + 1), object)
     for index in range(count):
-        if len(view) - position < _LENGTH.size:
+        if len(view) - position < _STRING_LENGTH.size:
             raise UsageError(f"the input {name!r} holds {index} strings; its shape takes {count}")
-        (size,) = _LENGTH.unpack_from(view, position)
-        position += _LENGTH.size
+        (size,) = _STRING_LENGTH.unpack_from(view, position)
+        position += _STRING_LENGTH.size
         if size > len(view) - position:
             raise UsageError(
-                f"string {index} of the input {name!r} has {size} bytes, but only {len(view) - position} are left"
+                f"string {index} of the input {name!r} has {size} bytes, but only {len(view) - position} remain"
             )
-        found[index] = bytes(view[position : position + size])
+        strings[index] = bytes(view[position : position + size])
         position += size
     if position != len(view):
-        raise UsageError(f"the input {name!r} has {len(view) - position} bytes behind its {count} strings")
-    return found[:count]
+        raise UsageError(f"the input {name!r} has {len(view) - position} bytes after its {count} strings")
+    return strings[:count]
 
 
 def to_raw(array: np.ndarray) -> memoryview:
     """Return an array's bytes, without a copy where it is contiguous."""
     if array.dtype.kind in "OSU":
         pieces = [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel()]
-        return memoryview(b"".join(_LENGTH.pack(len(piece)) + piece for piece in pieces))
+        return memoryview(b"".join(_STRING_LENGTH.pack(len(piece)) + piece for piece in pieces))
     plain = np.ascontiguousarray(array)
     return memoryview(plain.reshape(-1).view(np.uint8))  # type: ignore[arg-type] # an array is a buffer
