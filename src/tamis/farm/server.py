@@ -131,7 +131,7 @@ class RunningServer:
             return 1
         first = queue[0]
         ahead = [queue[i] for i in range(min(len(queue), policy.rows_most + 1))]
-        taken, until = policy.together(
+        taken, until = policy.choose(
             [request.rows for request in ahead], [first.queued_s], self._env.now + ROUNDING_S
         )
         if not taken and not self._env.now < self._timer_s <= until:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-COPIED_MOST = (
-    1 << 20
-)  # bytes of inputs worth concatenating: beyond the caches, copying costs more than separate calls
+# Bytes of inputs that are worth concatenating: beyond the caches, copying costs more than separate calls.
+COPIED_MOST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,7 @@ class Batching:
     priorities: tuple[QueuePolicy, ...] = (QueuePolicy(),)  # the most urgent first
     default_priority: int = 0  # index into `priorities`
     preserve_order: bool = False  # answer in the order of arrival
-    max_merged_rows: int = (
-        0  # of requests run together, where larger batches gain nothing; 0: the model's limit
-    )
+    max_merged_rows: int = 0  # beyond which larger batches gain nothing; 0: the model's limit
 
     def priority_of(self, requested: int) -> int:
         """Return the index of a requested priority, which counts from 1; any other number means the default."""
