@@ -129,10 +129,11 @@ class RunningServer:
         queue, policy = self._queue, self._spec.policy
         if policy.delay_s is None:
             return 1
-        first = queue[0]
         ahead = [queue[i] for i in range(min(len(queue), policy.rows_most + 1))]
         taken, until = policy.choose(
-            [request.rows for request in ahead], [first.queued_s], self._env.now + ROUNDING_S
+            [request.rows for request in ahead],
+            [request.queued_s for request in ahead],
+            self._env.now + ROUNDING_S,
         )
         if not taken and not self._env.now < self._timer_s <= until:
             self._timer_s = until
