@@ -1,4 +1,4 @@
-"""The page docs/write-a-network.md: its file in the folder of networks is all that a new network needs."""
+"""The page docs/how-to/write-a-network.md: its file in the folder of networks is all that a new network needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tamis.simulate import simulate_sample
 from tamis.zoo import TrainingOptions, find_network, networks, register, train
 from tamis.zoo.networks import registry
 
-PAGE = Path(__file__).parents[2] / "docs" / "write-a-network.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-network.md"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The targets: found by name and for the host, and a new one added as docs/write-a-target.md says."""
+"""The targets: found by name and for the host, and a new one added as docs/how-to/write-a-target.md says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tamis.native.build import build
 from tamis.native.call import open_kernel
 from tamis.native.targets import NATIVE_TARGETS, discover_targets, find_target, host_target, targets_of
 
-PAGE = Path(__file__).parents[3] / "docs" / "write-a-target.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "write-a-target.md"
 BLOCK = re.compile(r"^```(c|py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -51,7 +51,7 @@ def test_target_with_impossible_sizes_is_rejected(sizes, message):
 
 @pytest.fixture
 def pairs(tmp_path, monkeypatch):
-    """Return the target of docs/write-a-target.md, added to the package as the page says."""
+    """Return the target of docs/how-to/write-a-target.md, added to the package as the page says."""
     blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     header, replacement = (code for language, code in blocks if language == "c")
     (module,) = (code for language, code in blocks if language == "py")

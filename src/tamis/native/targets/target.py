@@ -13,7 +13,7 @@ class Target:
     """An instruction set: its C header, what the compiler and the processor need, and the sizes that generated code is written for."""
 
     name: str
-    header: Path = field(repr=False)  # defines the operations of docs/write-a-target.md
+    header: Path = field(repr=False)  # defines the operations of docs/how-to/write-a-target.md
     lanes: int  # floats of a vector: 2, 4, 8 or 16
     registers: int  # vector registers
     sums: int  # accumulators of a block of a contraction; the other registers hold factors
