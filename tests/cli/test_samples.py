@@ -29,7 +29,7 @@ def test_a_model_of_arrays_is_trained_and_evaluated(call, tmp_path):
     assert "method_0" in out
     assert (report / "m.png").is_file() or (report / "facile.png").is_file()
     card = Bundle.open(bundle).text("CARD.md")
-    assert "## Where it loses to a simple way" in card
+    assert "## Where a baseline is better" in card
     assert "names of training files" not in card
     code, out, err = call("evaluate", bundle, "--sample", train, "-o", report, "--json")
     assert json.loads(out)["rows"] == 3000

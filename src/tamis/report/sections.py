@@ -24,7 +24,7 @@ History = tuple[Mapping[str, float], ...]
 
 
 @dataclass(frozen=True)
-class Numbered:
+class BenchEntry:
     """A bench record with the suffix of its figures' names, which keeps the figures of several records apart."""
 
     record: Record
@@ -41,7 +41,7 @@ class Numbered:
 def sections(records: Records, histories: Mapping[str, History]) -> list[Section]:
     """Return the sections that are not empty."""
     benches = [record for _, record in records if isinstance(record, Record)]
-    numbered = [Numbered(r, f"-{i}" if i else "") for i, r in enumerate(benches)]
+    numbered = [BenchEntry(r, f"-{i}" if i else "") for i, r in enumerate(benches)]
     evaluations = [record for _, record in records if isinstance(record, Evaluation)]
     all_sections = [
         _runs([record for _, record in records if isinstance(record, RunSummary)]),
@@ -110,7 +110,7 @@ def _service(records: Sequence[TrafficRecord]) -> Section:
     return Section("service", "Service", intro, tuple(traffic_pictures(records)), tables)
 
 
-def _latency(records: Sequence[Numbered]) -> Section:
+def _latency(records: Sequence[BenchEntry]) -> Section:
     pictures: list[Picture] = []
     tables = []
     for entry in records:
@@ -123,7 +123,7 @@ def _latency(records: Sequence[Numbered]) -> Section:
     return Section("latency", "Latency", intro, tuple(pictures), tuple(tables))
 
 
-def _latency_note(entry: Numbered) -> str:
+def _latency_note(entry: BenchEntry) -> str:
     record = entry.record
     notes = [entry.note]
     if record.roofline is not None:
@@ -134,7 +134,7 @@ def _latency_note(entry: Numbered) -> str:
     return "; ".join(notes)
 
 
-def _memory(records: Sequence[Numbered]) -> Section:
+def _memory(records: Sequence[BenchEntry]) -> Section:
     pictures: list[Picture] = []
     tables = []
     for entry in records:
@@ -147,7 +147,7 @@ def _memory(records: Sequence[Numbered]) -> Section:
     return Section("memory", "Memory", intro, tuple(pictures), tuple(tables))
 
 
-def _loading(records: Sequence[Numbered]) -> Section:
+def _loading(records: Sequence[BenchEntry]) -> Section:
     loaded = [entry for entry in records if entry.record.load]
     pictures = [load_picture(entry.record.load, entry.suffix) for entry in loaded]
     tables = [load_table(entry.record.load, entry.note) for entry in loaded]
@@ -155,7 +155,7 @@ def _loading(records: Sequence[Numbered]) -> Section:
     return Section("loading", "Loading", intro, tuple(pictures), tuple(tables))
 
 
-def _agreement(records: Sequence[Numbered]) -> Section:
+def _agreement(records: Sequence[BenchEntry]) -> Section:
     pictures, tables = [], []
     for entry in records:
         agreement = entry.record.agreement
