@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from tamis.bundle import Reference, Signature, pack
-from tamis.bundle.rewrite import PASSES, rewrite
+from tamis.bundle.rewrite import REWRITE_PASSES, rewrite
 from tamis.measure import verify
 
 RNG = np.random.default_rng(0)
@@ -247,7 +247,7 @@ def test_a_wrong_or_failing_rewrite_is_rejected(rewritten, monkeypatch):
         raise KeyError(graph.name)
 
     for name, run in {"wrong": wrong, "broken": broken, "confused": confused}.items():
-        monkeypatch.setitem(PASSES, name, run)
+        monkeypatch.setitem(REWRITE_PASSES, name, run)
     operators, applied = rewritten("m (float[N, 3] x) => (float[N, 3] y) { a = Relu (x) \n y = Neg (a) }")
     assert operators == ["Relu", "Neg"]
     assert not applied

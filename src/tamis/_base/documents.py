@@ -107,13 +107,9 @@ def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) ->
     elif problem["type"] == "missing":
         message = "is missing"
     elif isinstance(problem.get("input"), (str, int, float)):
-        message = f"{message}, not {_short(problem['input'])}"
+        value = repr(problem["input"])
+        message = f"{message}, not {value if len(value) <= 80 else f'{value[:77]}...'}"
     return f"field {field}{f' ({position})' if position else ''}: {message}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _position(node: yaml.Node | None, location: Sequence[str | int]) -> str:

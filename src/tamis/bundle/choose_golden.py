@@ -17,7 +17,7 @@ from tamis.bundle.sample import rows_of
 from tamis.bundle.signature import Signature, Tolerance
 
 MAX_GOLDEN_EVENTS = 64
-GOLDEN_BYTES = 4_000_000
+MAX_GOLDEN_BYTES = 4_000_000
 MIN_GOLDEN_EVENTS = 4
 ULP = 2.0**-23
 HALF_TYPES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -53,7 +53,7 @@ def choose_golden(
     step = signature.fixed_batch or 1
     count = len(next(iter(samples.values()))) // step
     event_bytes = sum(array.nbytes for array in samples.values()) // count
-    limit = min(MAX_GOLDEN_EVENTS, max(MIN_GOLDEN_EVENTS, GOLDEN_BYTES // max(1, event_bytes)))
+    limit = min(MAX_GOLDEN_EVENTS, max(MIN_GOLDEN_EVENTS, MAX_GOLDEN_BYTES // max(1, event_bytes)))
     chosen = np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int))
     rows = (chosen[:, None] * step + np.arange(step)).reshape(-1)
     inputs = rows_of(samples, rows)

@@ -76,7 +76,8 @@ def pack(
     signature = read_signature(proto, place)
     reference = Reference(proto)
     if samples is not None:
-        samples = match_samples(samples, signature, by_order=not _is_onnx(model))
+        is_onnx = isinstance(model, onnx.ModelProto) or recognise(Path(model)) == "ONNX"
+        samples = match_samples(samples, signature, by_order=not is_onnx)
         guess = signature if signature.rows == "fixed" else signature.model_copy(update={"rows": "none"})
         check_samples(samples, guess)  # report wrong shapes before the evaluation
     signature, row_notes = prove_rows(signature, reference, samples, dims)
@@ -94,6 +95,11 @@ def pack(
     notes += [
         f"rewrite {r.name} applied {r.count} times, largest change {r.largest_error:.1e}" for r in applied
     ]
+    if score is not None:
+        signature.output(score)  # raises UsageError if there is no such output
+    elif len(signature.outputs) == 1:
+        score = signature.outputs[0].name
+    first = ... if signature.rows == "none" else slice(0, signature.fixed_batch or 1)
     manifest = Manifest(
         schema_version=1,
         name=name,
@@ -101,10 +107,10 @@ def pack(
         created=utc_timestamp(),
         producer=library_versions(("tamis", "onnx", "torch", "keras")),
         signature=signature,
-        score=_score(signature, score),
+        score=score,
         nan=_nan_policy(reference, signature, golden),
         working_points=tuple(working_points),
-        cost=count_cost(proto, _one_event(signature, golden.inputs)),
+        cost=count_cost(proto, rows_of(golden.inputs, first)),
         rewrites=applied,
         training=dict(training or {}),  # type: ignore[arg-type] # pydantic checks that it is JSON
     )
@@ -123,10 +129,6 @@ def _name(target: Path, name: str | None) -> str:
             f"and begins with a letter or digit; {advice}"
         )
     return bundle_name
-
-
-def _is_onnx(model: str | Path | onnx.ModelProto) -> bool:
-    return isinstance(model, onnx.ModelProto) or recognise(Path(model)) == "ONNX"
 
 
 def _import(
@@ -153,12 +155,6 @@ def _import(
         proto = onnx.inliner.inline_local_functions(proto)
     proto, notes = plain_outputs(proto)
     return proto, place, notes
-
-
-def _score(signature: Signature, score: str | None) -> str | None:
-    if score is not None:
-        return signature.output(score).name
-    return signature.outputs[0].name if len(signature.outputs) == 1 else None
 
 
 def _draw(
@@ -213,10 +209,6 @@ def _finish(
         for spec in signature.inputs
     ]
     return Signature(inputs=tuple(inputs), outputs=tuple(outputs), rows=signature.rows)
-
-
-def _one_event(signature: Signature, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return inputs if signature.rows == "none" else rows_of(inputs, slice(0, signature.fixed_batch or 1))
 
 
 def _nan_policy(reference: Reference, signature: Signature, golden: Golden) -> Literal["propagate", "model"]:

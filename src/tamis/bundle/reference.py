@@ -6,7 +6,7 @@ result is the exact mathematics of the graph for the given inputs up to float64 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -67,8 +67,9 @@ class Reference:
         except MemoryError:
             raise
         except Exception as error:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             raise ModelError(
-                f"the reference engine cannot evaluate this model on inputs of {_shapes(arrays)}: {_first_line(error)}{_hint(error)}"
+                f"the reference engine cannot evaluate this model on inputs of {shapes}: {_first_line(error)}{_hint(error)}"
             ) from error
         return {name: np.asarray(value) for name, value in values.items() if name and value is not None}
 
@@ -83,10 +84,6 @@ def evaluate(
     count = len(next(iter(inputs.values())))
     chunks = [reference(rows_of(inputs, slice(i, i + step))) for i in range(0, count, step)]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in reference.outputs}
-
-
-def _shapes(arrays: Mapping[str, np.ndarray]) -> str:
-    return ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
 
 
 def _hint(error: Exception) -> str:

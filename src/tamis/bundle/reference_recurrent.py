@@ -55,11 +55,6 @@ def _steps(direction: str, index: int, length: int) -> range:
     return range(length - 1, -1, -1) if backward else range(length)
 
 
-def _alive(lens: np.ndarray | None, t: int) -> np.ndarray | bool:
-    """Return a mask of the sequences that have a step t; after its end a sequence keeps its state and returns zeros."""
-    return True if lens is None else (np.asarray(lens) > t)[:, None]
-
-
 Step = Callable[..., tuple[np.ndarray, ...]]
 
 
@@ -98,7 +93,8 @@ class _Recurrent(OpRun):
                 if initial is not None:
                     state[d] = initial[:, d] if options.get("layout") else initial[d]
             for t in _steps(options.get("direction") or "forward", d, length):
-                alive = _alive(sequence_lens, t)
+                # after its end, a sequence keeps its state and returns zeros
+                alive = True if sequence_lens is None else (np.asarray(sequence_lens) > t)[:, None]
                 for state, following in zip(last, step(x[t], *last[:, d]), strict=True):
                     state[d] = np.where(alive, following, state[d])
                 y[t, d] = np.where(alive, last[0, d], 0.0)

@@ -113,7 +113,11 @@ def match_samples(
             f"the samples hold {', '.join(map(repr, fitted)) or 'nothing'}, the model takes {signature.describe_inputs()}; "
             f"{hint}".rstrip("; ")
         )
-    _cast(fitted, signature)
+    for spec in signature.inputs:  # samples are examples, so that losing precision in a cast is fine
+        array = fitted[spec.name]
+        if array.dtype.kind == np.dtype(spec.dtype).kind == "f":
+            with np.errstate(over="ignore"):
+                fitted[spec.name] = array.astype(spec.dtype)
     if any(array.shape[:1] == (0,) for array in fitted.values()):
         raise InputMismatchError("the samples hold no events; at least one is needed")
     return fitted
@@ -123,15 +127,6 @@ def check_samples(arrays: dict[str, np.ndarray], signature: Signature) -> None:
     """Reject samples that do not fit the inputs or hold no events."""
     if signature.sizes(arrays).get(BATCH) == 0:
         raise InputMismatchError("the samples hold no events; at least one is needed")
-
-
-def _cast(arrays: dict[str, np.ndarray], signature: Signature) -> None:
-    """Convert float samples to the declared float type; losing precision is fine for examples."""
-    for spec in signature.inputs:
-        array = arrays.get(spec.name)
-        if array is not None and array.dtype.kind == np.dtype(spec.dtype).kind == "f":
-            with np.errstate(over="ignore"):
-                arrays[spec.name] = array.astype(spec.dtype)
 
 
 def rows_of(arrays: Mapping[str, np.ndarray], rows: Any) -> dict[str, np.ndarray]:

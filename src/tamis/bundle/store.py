@@ -27,8 +27,13 @@ from tamis.bundle.golden import Golden
 from tamis.bundle.manifest import FileEntry, Manifest, WorkingPoint
 from tamis.bundle.model import MODEL_BYTES_LIMIT, count_parameters, parse_model, read_signature
 
-MODEL, MANIFEST, GOLDEN, CARD = "model.onnx", "manifest.json", "golden.safetensors", "CARD.md"
-REQUIRED = (MODEL, GOLDEN)
+MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE, CARD_FILE = (
+    "model.onnx",
+    "manifest.json",
+    "golden.safetensors",
+    "CARD.md",
+)
+REQUIRED_FILES = (MODEL_FILE, GOLDEN_FILE)
 MANIFEST_BYTES_LIMIT = 10_000_000
 BUNDLE_GROUP = "tamis.bundles"
 
@@ -44,9 +49,11 @@ class Bundle:
     def open(cls, where: str | Path) -> Bundle:
         """Open a bundle by path, or a shipped one by name; reject changed files and links out of the bundle."""
         path = locate(where)
-        manifest_path = path / MANIFEST
+        manifest_path = path / MANIFEST_FILE
         if not manifest_path.is_file():
-            raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}; create one with `tamis pack`")
+            raise BundleError(
+                f"{path} is not a bundle: it has no {MANIFEST_FILE}; create one with `tamis pack`"
+            )
         _reject_link(manifest_path)
         if manifest_path.stat().st_size > MANIFEST_BYTES_LIMIT:
             raise UnsafeBundleError(f"{manifest_path} is larger than {human_bytes(MANIFEST_BYTES_LIMIT)}")
@@ -66,19 +73,19 @@ class Bundle:
     @cached_property
     def model_bytes(self) -> bytes:
         """Return the ONNX model, with its checksum, validity and signature checked, so that a runtime can load it."""
-        data = self._bytes(MODEL)
-        self._match(parse_model(data, str(self.path / MODEL)))
+        data = self._bytes(MODEL_FILE)
+        self._match(parse_model(data, str(self.path / MODEL_FILE)))
         return data
 
     @property
     def model(self) -> onnx.ModelProto:
         """Return the ONNX model, parsed and checked."""
-        return parse_model(self.model_bytes, str(self.path / MODEL))
+        return parse_model(self.model_bytes, str(self.path / MODEL_FILE))
 
     @cached_property
     def golden(self) -> Golden:
         """Return the golden inputs and outputs."""
-        return Golden.parse(self._bytes(GOLDEN), self.manifest.signature, self.path / GOLDEN)
+        return Golden.parse(self._bytes(GOLDEN_FILE), self.manifest.signature, self.path / GOLDEN_FILE)
 
     def _bytes(self, name: str) -> bytes:
         """Read a file once and verify the checksum of the bytes that are returned."""
@@ -93,7 +100,7 @@ class Bundle:
 
     def _match(self, model: onnx.ModelProto) -> None:
         """Reject a graph whose inputs and outputs differ from the manifest's in name, type or order."""
-        actual = read_signature(model, str(self.path / MODEL))
+        actual = read_signature(model, str(self.path / MODEL_FILE))
         for kind, expected_specs, actual_specs in (
             ("inputs", self.manifest.signature.inputs, actual.inputs),
             ("outputs", self.manifest.signature.outputs, actual.outputs),
@@ -102,7 +109,7 @@ class Bundle:
             found = ", ".join(f"{spec.name} ({spec.dtype})" for spec in actual_specs)
             if found != expected:
                 raise BundleError(
-                    f"{self.path / MANIFEST}: field signature.{kind}: declares {expected}, the graph has {found}; pack the bundle again"
+                    f"{self.path / MANIFEST_FILE}: field signature.{kind}: declares {expected}, the graph has {found}; pack the bundle again"
                 )
 
     @property
@@ -113,7 +120,7 @@ class Bundle:
     @property
     def card(self) -> str:
         """Return the model card."""
-        return self.text(CARD) if CARD in self.manifest.files else ""
+        return self.text(CARD_FILE) if CARD_FILE in self.manifest.files else ""
 
     def text(self, name: str) -> str:
         """Return the contents of a text file of the bundle."""
@@ -155,8 +162,8 @@ def write_bundle(
     check_target(target)
     with atomic_path(target) as part:
         part.mkdir()
-        (part / MODEL).write_bytes(model)
-        (part / GOLDEN).write_bytes(golden.to_bytes())
+        (part / MODEL_FILE).write_bytes(model)
+        (part / GOLDEN_FILE).write_bytes(golden.to_bytes())
         for name, text in (extra or {}).items():
             (part / name).write_text(text, encoding="utf-8")
         entries = {
@@ -165,7 +172,7 @@ def write_bundle(
         }
         complete = manifest.model_copy(update={"files": entries})
         document = json.dumps(complete.model_dump(mode="json"), indent=2, allow_nan=False)
-        (part / MANIFEST).write_text(document + "\n", encoding="utf-8")
+        (part / MANIFEST_FILE).write_text(document + "\n", encoding="utf-8")
         if check is not None:
             check(Bundle.open(part))
     return Bundle.open(target)
@@ -173,14 +180,14 @@ def write_bundle(
 
 def check_target(target: Path) -> None:
     """Raise UsageError if `target` exists and is not a bundle; call this before long work."""
-    is_bundle = target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir()))
+    is_bundle = target.is_dir() and ((target / MANIFEST_FILE).is_file() or not any(target.iterdir()))
     if (target.exists() or target.is_symlink()) and (target.is_symlink() or not is_bundle):
         raise UsageError(f"{target} exists and is not a bundle; choose another path or remove it")
 
 
 def add_texts(bundle: Bundle, texts: Mapping[str, str], target: Path | None = None) -> Bundle:
     """Add text files, such as a model card, to a bundle or a copy of it, which is written again with their checksums."""
-    texts_before = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
+    texts_before = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED_FILES}
     return write_bundle(
         target or bundle.path, bundle.manifest, bundle.model_bytes, bundle.golden, {**texts_before, **texts}
     )
@@ -190,14 +197,16 @@ def with_working_points(bundle: Bundle, points: Sequence[WorkingPoint], target: 
     """Write a copy of a bundle with more working points; those of the same name are replaced."""
     named = {point.name: point for point in (*bundle.manifest.working_points, *points)}
     manifest = bundle.manifest.model_copy(update={"working_points": tuple(named.values())})
-    texts_before = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED}
+    texts_before = {name: bundle.text(name) for name in bundle.manifest.files if name not in REQUIRED_FILES}
     return write_bundle(target, manifest, bundle.model_bytes, bundle.golden, texts_before)
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:
-    missing = [name for name in REQUIRED if name not in manifest.files]
+    missing = [name for name in REQUIRED_FILES if name not in manifest.files]
     if missing:
-        raise BundleError(f"{path / MANIFEST}: field files: {missing[0]} is missing; pack the bundle again")
+        raise BundleError(
+            f"{path / MANIFEST_FILE}: field files: {missing[0]} is missing; pack the bundle again"
+        )
     for name, entry in manifest.files.items():
         file = path / name
         _reject_link(file)

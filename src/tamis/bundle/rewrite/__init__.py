@@ -1,5 +1,5 @@
 """Graph rewrites that help every engine: small passes, each verified on the model that is packed."""
 
-from tamis.bundle.rewrite.apply import PASSES, rewrite
+from tamis.bundle.rewrite.apply import REWRITE_PASSES, rewrite
 
-__all__ = ["PASSES", "rewrite"]
+__all__ = ["REWRITE_PASSES", "rewrite"]

@@ -22,7 +22,7 @@ from tamis.bundle.signature import Signature
 
 Pass = Callable[[ir.Graph], int]
 
-PASSES: dict[str, Pass] = {
+REWRITE_PASSES: dict[str, Pass] = {
     "drop-identity": drop_identity,
     "narrow-transpose": narrow_transpose,
     "transpose-to-conv": transpose_to_conv,
@@ -45,9 +45,13 @@ def rewrite(
         rows = slice(0, max(PROOF_EVENTS, signature.fixed_batch or 1))
         inputs, outputs = rows_of(inputs, rows), rows_of(outputs, rows)
     applied = []
-    for name, run in PASSES.items():
+    for name, run in REWRITE_PASSES.items():
         try:
-            candidate, count = _run(run, model)
+            graph_model = ir.from_proto(model)
+            LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph_model)
+            count = run(graph_model.graph)
+            RemoveUnusedNodesPass()(graph_model)
+            candidate = ir.to_proto(graph_model)
         except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
             continue  # the pass cannot read this graph: skip it
         if not count:
@@ -57,14 +61,6 @@ def rewrite(
             model = candidate
             applied.append(Rewrite(name=name, count=count, largest_error=error))
     return model, tuple(applied)
-
-
-def _run(run: Pass, model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
-    irm = ir.from_proto(model)
-    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(irm)
-    count = run(irm.graph)
-    RemoveUnusedNodesPass()(irm)
-    return ir.to_proto(irm), count
 
 
 def _largest_error(
