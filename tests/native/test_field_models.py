@@ -1,4 +1,4 @@
-"""Models as the field publishes them, at small but honest sizes: compiled, within 1e-6 of float64, the same bits in every way."""
+"""Architectures published in high-energy physics, at small but realistic sizes: within 1e-6 of float64, bit-identical in every mode."""
 
 from __future__ import annotations
 
@@ -23,27 +23,29 @@ def knn(x: Tensor, k: int) -> Tensor:
 
 
 def neighbours(x: Tensor, places: Tensor) -> Tensor:
-    """Return each point beside its neighbours' differences, by flat indices as ParticleNet does."""
+    """Return each point with the differences to its neighbours, by flat indices as ParticleNet does."""
     batch, channels, points = x.size()
     k = places.size(-1)
     base = torch.arange(0, batch).view(-1, 1, 1) * points
     flat = (places + base).view(-1)
-    picked = x.transpose(2, 1).reshape(-1, channels)[flat, :].view(batch, points, k, channels)
-    picked = picked.permute(0, 3, 1, 2)
-    own = x.view(batch, channels, points, 1).repeat(1, 1, 1, k)
-    return torch.cat((own, picked - own), 1)
+    gathered = x.transpose(2, 1).reshape(-1, channels)[flat, :].view(batch, points, k, channels)
+    gathered = gathered.permute(0, 3, 1, 2)
+    centre = x.view(batch, channels, points, 1).repeat(1, 1, 1, k)
+    return torch.cat((centre, gathered - centre), 1)
 
 
 class EdgeConvolution(nn.Module):
-    def __init__(self, k: int, given: int, widths: tuple[int, ...]) -> None:
+    def __init__(self, k: int, channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.k = k
-        sizes = (2 * given, *widths)
+        sizes = (2 * channels, *widths)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, 1, bias=False) for a, b in itertools.pairwise(sizes)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in widths)
-        self.shortcut = nn.Sequential(nn.Conv1d(given, widths[-1], 1, bias=False), nn.BatchNorm1d(widths[-1]))
+        self.shortcut = nn.Sequential(
+            nn.Conv1d(channels, widths[-1], 1, bias=False), nn.BatchNorm1d(widths[-1])
+        )
 
     def forward(self, points: Tensor, features: Tensor) -> Tensor:
         x = neighbours(features, knn(points, self.k))
@@ -178,8 +180,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         batch, _count, size = x.shape
         keys = self.before(x if token is None else torch.cat([token, x], 1))
-        asked = x if token is None else token
-        q, _, _ = self.qkv(self.before(asked)).chunk(3, -1)
+        queries = x if token is None else token
+        q, _, _ = self.qkv(self.before(queries)).chunk(3, -1)
         _, k, v = self.qkv(keys).chunk(3, -1)
 
         def split(t: Tensor) -> Tensor:
@@ -191,7 +193,7 @@ class Attention(nn.Module):
         mixed = torch.einsum("bhtd,h->bthd", torch.matmul(weight, split(v)), self.scale).reshape(
             batch, -1, size
         )
-        x = asked + self.after(self.out(mixed))
+        x = queries + self.after(self.out(mixed))
         return x + self.down(self.inner(F.gelu(self.up(x))))
 
 
@@ -217,8 +219,8 @@ class ParticleTransformer(nn.Module):
         x = self.first(self.embed(features).transpose(1, 2)).masked_fill(~mask.bool().transpose(1, 2), 0)
         for block in self.blocks:
             x = block(x, padding, bias)
-        whole = torch.cat((torch.zeros_like(padding[..., :1]), padding), dim=-1)
-        token = self.last(x, whole, None, self.token.expand(batch, -1, -1))
+        with_token = torch.cat((torch.zeros_like(padding[..., :1]), padding), dim=-1)
+        token = self.last(x, with_token, None, self.token.expand(batch, -1, -1))
         return torch.softmax(self.head(token.squeeze(1)), dim=1)
 
 
@@ -255,8 +257,8 @@ class Recurrent(nn.Module):
         self.head = nn.Linear(18 + 48, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        every, last = self.gru(x)
-        y = self.lstm(every.transpose(0, 1))[0]
+        states, last = self.gru(x)
+        y = self.lstm(states.transpose(0, 1))[0]
         return self.head(torch.cat([y.mean(0), last.permute(1, 0, 2).flatten(1)], 1))
 
 
@@ -283,8 +285,8 @@ def _mask(rng: np.random.Generator, count: int, particles: int) -> np.ndarray:
     return (np.arange(particles) < rng.integers(10, particles + 1, (count, 1)))[:, None].astype(np.float32)
 
 
-def _filled(module: nn.Module) -> nn.Module:
-    """Give normalisations means and variances that training would."""
+def _with_statistics(module: nn.Module) -> nn.Module:
+    """Set batch normalisations to means and variances as after training."""
     torch.manual_seed(3)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -319,28 +321,28 @@ def _events(kind: str, count: int = 40) -> dict[str, np.ndarray]:
         "Encoder": {"x": (9, 6)},
     }
     if kind in shapes:
-        found = {name: rng.normal(size=(count, *shape)) for name, shape in shapes[kind].items()}
+        events = {name: rng.normal(size=(count, *shape)) for name, shape in shapes[kind].items()}
         if kind == "EnergyFlow":
-            found["momenta"][..., 0] = np.maximum(0.0, found["momenta"][..., 0])
+            events["momenta"][..., 0] = np.maximum(0.0, events["momenta"][..., 0])
     elif kind == "ParticleNet":
         mask = _mask(rng, count, 24)
-        found = {"points": rng.normal(size=(count, 2, 24)) * mask, "features": rng.normal(size=(count, 7, 24)) * mask, "mask": mask}  # fmt: skip
+        events = {"points": rng.normal(size=(count, 2, 24)) * mask, "features": rng.normal(size=(count, 7, 24)) * mask, "mask": mask}  # fmt: skip
     else:
-        found = {"features": rng.normal(size=(count, 5, 16)), "momenta": _momenta(rng, count, 16), "mask": _mask(rng, count, 16)}  # fmt: skip
-    return {name: values.astype(np.float32) for name, values in found.items()}
+        events = {"features": rng.normal(size=(count, 5, 16)), "momenta": _momenta(rng, count, 16), "mask": _mask(rng, count, 16)}  # fmt: skip
+    return {name: values.astype(np.float32) for name, values in events.items()}
 
 
-KINDS = (ParticleNet, DeepJet, DeepAK8, InteractionNetwork, EnergyFlow, ParticleTransformer, Autoencoder, Recurrent, Encoder)  # fmt: skip
+ARCHITECTURES = (ParticleNet, DeepJet, DeepAK8, InteractionNetwork, EnergyFlow, ParticleTransformer, Autoencoder, Recurrent, Encoder)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("kind", "opset"),
-    [*((kind, 17) for kind in KINDS), (ParticleNet, 13), (DeepJet, 13)],
+    [*((kind, 17) for kind in ARCHITECTURES), (ParticleNet, 13), (DeepJet, 13)],
     ids=lambda one: one.__name__ if isinstance(one, type) else str(one),
 )
-def test_model_of_the_field(kind: type[nn.Module], opset: int, check, case_of) -> None:
+def test_published_architecture(kind: type[nn.Module], opset: int, check, case_of) -> None:
     torch.manual_seed(7)
     events = _events(kind.__name__)
-    model = _exported(_filled(kind()), events, opset)
+    model = _exported(_with_statistics(kind()), events, opset)
     case = case_of(model, {name: values[:, None] for name, values in events.items()})
     check({kind.__name__: case}, batches=(1, 3, 17, 40))

@@ -1,4 +1,4 @@
-"""Every operator over its attributes: against float64, and to the bit between ways and batches."""
+"""Every operator over its attributes: compared with float64, and bit for bit between modes and batch sizes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ OTHER_TARGETS = [target for target in targets_of() if target.name != host_target
 
 
 def weights(*shape: int) -> np.ndarray:
-    """Return numbers of about the size that weights have."""
+    """Return random numbers of the size of typical weights."""
     return (RNG.normal(size=shape) / max(1.0, np.sqrt(np.prod(shape[1:])))).astype(np.float32)
 
 
-def node(kind: str, given: Sequence[object], opset: int = 17, outputs: int = 1, **attributes: object) -> tuple[onnx.ModelProto, list[tuple[int, ...]]]:  # fmt: skip
-    """Return a model of one node: a tuple is the shape of an input of the event, an array a constant, None is left out."""
+def node(kind: str, operands: Sequence[object], opset: int = 17, outputs: int = 1, **attributes: object) -> tuple[onnx.ModelProto, list[tuple[int, ...]]]:  # fmt: skip
+    """Return a model of one node; of its operands, a tuple is the shape of an input, an array is a constant, None is omitted."""
     names, inputs, constants, shapes = [], [], [], []
-    for number, one in enumerate(given):
+    for number, one in enumerate(operands):
         name = f"x{number}" if one is not None else ""
         names.append(name)
         if isinstance(one, tuple):
@@ -31,10 +31,10 @@ def node(kind: str, given: Sequence[object], opset: int = 17, outputs: int = 1, 
             shapes.append(one)
         elif one is not None:
             constants.append(numpy_helper.from_array(np.asarray(one), name))
-    wanted = [f"y{number}" for number in range(outputs)]
-    nodes = [helper.make_node(kind, names, wanted, **attributes)]
+    output_names = [f"y{number}" for number in range(outputs)]
+    nodes = [helper.make_node(kind, names, output_names, **attributes)]
     results = []
-    for name in wanted:
+    for name in output_names:
         nodes.append(helper.make_node("Cast", [name], [f"{name}_float"], to=TensorProto.FLOAT))
         results.append(helper.make_tensor_value_info(f"{name}_float", TensorProto.FLOAT, None))
     graph = helper.make_graph(nodes, kind, inputs, results, constants)
@@ -42,12 +42,12 @@ def node(kind: str, given: Sequence[object], opset: int = 17, outputs: int = 1, 
 
 
 def recurrent(
-    kind: str, directions: int, size: int, given: int, hidden: int, bias: bool, states: bool, **more: object
+    kind: str, directions: int, steps: int, size: int, hidden: int, bias: bool, states: bool, **more: object
 ):
     gates = {"GRU": 3, "LSTM": 4, "RNN": 1}[kind] * hidden
     state = (directions, 1, hidden)
     inputs = [
-        (size, 1, given), weights(directions, gates, given), weights(directions, gates, hidden),
+        (steps, 1, size), weights(directions, gates, size), weights(directions, gates, hidden),
         weights(directions, 2 * gates) if bias else None, None, state if states else None,
     ]  # fmt: skip
     if kind == "LSTM":
@@ -192,7 +192,7 @@ GROUPS = {
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_operators_agree_with_float64_and_with_themselves(group, check, case_of) -> None:
+def test_operators_agree_with_float64_and_between_modes(group, check, case_of) -> None:
     rng = np.random.default_rng(2)
     cases = {}
     for name, (model, shapes) in GROUPS[group].items():
@@ -206,7 +206,7 @@ def test_operators_agree_with_float64_and_with_themselves(group, check, case_of)
     check(cases)
 
 
-def test_a_quantised_network_is_computed_as_it_rounds(check, case_of) -> None:
+def test_quantised_network_rounds_like_the_reference(check, case_of) -> None:
     kernel = RNG.integers(-127, 128, (6, 3, 3)).astype(np.int8)
     scales = np.linspace(0.005, 0.02, 6).astype(np.float32)
     nodes = [
@@ -242,8 +242,8 @@ INDICES = {
 }
 
 
-def test_indices_of_the_event_choose(check, case_of) -> None:
-    """Negative ones count from the end."""
+def test_gathers_with_indices_from_the_event(check, case_of) -> None:
+    """Negative indices count from the end."""
     rng, cases = np.random.default_rng(4), {}
     for name, (kind, shape, places, attributes) in INDICES.items():
         nodes = [
@@ -263,18 +263,18 @@ def test_indices_of_the_event_choose(check, case_of) -> None:
     check(cases)
 
 
-def test_equal_numbers_keep_their_order(check, case_of) -> None:
+def test_top_k_is_stable(check, case_of) -> None:
     model, shapes = node("TopK", [(4, 12), ints([7])], outputs=2)
     events = np.random.default_rng(1).integers(0, 4, (40, *shapes[0])).astype(np.float32)
     check({"ties": case_of(model, {"x0": events})})
 
 
 @pytest.mark.parametrize("target", OTHER_TARGETS, ids=lambda target: target.name)
-def test_other_instruction_sets_agree_with_float64_and_with_themselves(target, check, case_of) -> None:
+def test_other_instruction_sets_agree_with_float64_and_between_modes(target, check, case_of) -> None:
     rng, cases = np.random.default_rng(2), {}
-    chosen = {**CONVOLUTIONS, **DENSE, **REDUCTIONS}
-    for name in sorted(chosen)[::3]:
-        model, shapes = chosen[name]
+    candidates = {**CONVOLUTIONS, **DENSE, **REDUCTIONS}
+    for name in sorted(candidates)[::3]:
+        model, shapes = candidates[name]
         events = {
             one.name: rng.normal(size=(40, *s)).astype(np.float32)
             for one, s in zip(model.graph.input, shapes, strict=True)
@@ -285,10 +285,10 @@ def test_other_instruction_sets_agree_with_float64_and_with_themselves(target, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
-def test_nothing_is_read_or_written_outside(group, sanitize, case_of) -> None:
+def test_sanitizers_find_no_access_outside_of_arrays(group, sanitize, case_of) -> None:
     rng, cases = np.random.default_rng(2), {}
     for name, (model, shapes) in GROUPS[group].items():
         names = [one.name for one in model.graph.input]
         cases[name] = case_of(model, {n: rng.normal(size=(1, *s)).astype(np.float32) for n, s in zip(names, shapes, strict=True)})  # fmt: skip
-    said = sanitize(cases)
-    assert not said, said[:3000]
+    report = sanitize(cases)
+    assert not report, report[:3000]

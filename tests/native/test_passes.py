@@ -1,4 +1,4 @@
-"""Each pass on a small model: what it leaves of the statements, and that the numbers stay what they were (to float64, in every way)."""
+"""Each pass on a small model: the statements before and after it, and the results against float64 in every mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tamis.native import compile_model
 from tamis.native.expression import Load, Number
-from tamis.native.graph import Graph
 from tamis.native.lowering import lower
 from tamis.native.passes import (
     ForwardTemporaries,
@@ -35,13 +34,13 @@ def constant(*shape: int) -> np.ndarray:
 
 
 def model_of(nodes, shape, constants, opset=17):
-    """Return a model of nodes over the input x; each is (operator, inputs, output, attributes), the last one makes the output."""
-    made = [helper.make_node(kind, given, [out], **more) for kind, given, out, more in nodes]
+    """Return a model of nodes (operator, inputs, output, attributes) over the input x; its output is that of the last node."""
+    protos = [helper.make_node(kind, inputs, [out], **more) for kind, inputs, out, more in nodes]
     graph = helper.make_graph(
-        made,
+        protos,
         "small",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(made[-1].output[0], TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(protos[-1].output[0], TensorProto.FLOAT, None)],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
@@ -77,11 +76,10 @@ MODELS = {
 
 @pytest.fixture
 def lowered():
-    """Return what gives a model's program before all passes."""
+    """Return a function that gives a model's program before all passes."""
 
     def program(name: str) -> Program:
-        found: Graph = specialise(MODELS[name], {"x": np.zeros(SHAPES[name], np.float32)})
-        return lower(found)
+        return lower(specialise(MODELS[name], {"x": np.zeros(SHAPES[name], np.float32)}))
 
     return program
 
@@ -95,13 +93,13 @@ def function(program: Program) -> str:
     return statement.value.function
 
 
-def test_a_product_and_a_difference_become_one_instruction(lowered) -> None:
+def test_product_and_difference_become_one_instruction(lowered) -> None:
     before = lowered("multiply")
     assert function(before) == "sub"
     assert function(FuseMultiplyAdd()(before)) == "fms"
 
 
-def test_what_is_applied_to_sums_is_applied_before_they_are_stored(lowered) -> None:
+def test_activation_is_applied_before_sums_are_stored(lowered) -> None:
     before = lowered("finish")
     assert kinds(before)[-2:] == ["Contract", "Map"]
     after = FuseFinish()(before)
@@ -109,19 +107,19 @@ def test_what_is_applied_to_sums_is_applied_before_they_are_stored(lowered) -> N
     assert after.statements[-1].finish is not None
 
 
-def test_a_gate_takes_one_division(lowered) -> None:
+def test_sigmoid_times_tanh_becomes_one_function(lowered) -> None:
     assert function(lowered("gate")) == "mul"
     assert function(FuseGate()(lowered("gate"))) == "gate"
     assert "'gate'" not in str(FuseGate()(lowered("gate_used_twice")).statements)
 
 
-def test_a_map_is_written_where_it_is_wanted(lowered) -> None:
+def test_temporary_is_forwarded_into_its_reader(lowered) -> None:
     before = lowered("border")
     after = ForwardTemporaries()(before)
     assert kinds(after).count("Map") == kinds(before).count("Map") - 1
 
 
-def test_a_map_is_not_written_over_what_it_still_reads() -> None:
+def test_temporary_is_not_forwarded_over_elements_that_it_reads() -> None:
     y, t = Buffer("y", 20, Role.OUTPUT), Buffer("t", 19)
     whole, between = View.whole(y, (20,)), View.whole(t, (19,))
     statements = [
@@ -132,16 +130,16 @@ def test_a_map_is_not_written_over_what_it_still_reads() -> None:
     assert kinds(ForwardTemporaries()(Program(outputs=[y], statements=statements))) == ["Map", "Map", "Map"]
 
 
-def test_neighbours_that_are_repeated_are_written_side_by_side(lowered) -> None:
+def test_short_rows_are_split_by_columns(lowered) -> None:
     before = lowered("upsampled")
-    (one,) = [one for one in before.statements if isinstance(one, Map) and one.out.shape[-1] == 2]
+    (rows,) = [one for one in before.statements if isinstance(one, Map) and one.out.shape[-1] == 2]
     after = SplitShortRows()(before)
-    (both,) = [one for one in after.statements if isinstance(one, Maps)]
-    assert both.values[0] == both.values[1]
-    assert one.out.elements == sum(out.elements for out in both.outs)
+    (columns,) = [one for one in after.statements if isinstance(one, Maps)]
+    assert columns.values[0] == columns.values[1]
+    assert rows.out.elements == sum(out.elements for out in columns.outs)
 
 
-def test_a_table_is_gone_through_once(lowered) -> None:
+def test_reductions_by_rows_and_columns_are_joined(lowered) -> None:
     before = FuseMultiplyAdd()(lowered("nearest"))
     assert sum(isinstance(one, Reduce) and one.kind == "min" for one in before.statements) == 2
     after = PairReductions()(before)
@@ -149,7 +147,7 @@ def test_a_table_is_gone_through_once(lowered) -> None:
     assert not any(isinstance(one, Reduce) and one.kind == "min" for one in after.statements)
 
 
-def test_rows_and_columns_of_another_table_are_left_alone(lowered) -> None:
+def test_two_reductions_by_rows_are_not_joined(lowered) -> None:
     before = FuseMultiplyAdd()(lowered("nearest"))
     last = next(i for i, one in enumerate(before.statements) if isinstance(one, Reduce) and one.kind == "min")
     twice = [*before.statements[: last + 1], before.statements[last]]
@@ -157,18 +155,18 @@ def test_rows_and_columns_of_another_table_are_left_alone(lowered) -> None:
     assert "ReduceBoth" not in kinds(PairReductions()(mixed))
 
 
-def test_what_a_loop_computes_from_its_input_is_computed_before_it(lowered) -> None:
+def test_contractions_of_the_input_move_before_the_loop(lowered) -> None:
     before = lowered("loop")
     after = HoistContractions()(before)
     contracts = [
         sum(isinstance(one, Contract) for loop in program.statements if isinstance(loop, Loop) for one in loop.body)
         for program in (before, after)
     ]  # fmt: skip
-    assert contracts == [4, 2]  # what is made of the input and of the state, for two gates and the third
+    assert contracts == [4, 2]  # of the input and of the state, each for two gates and for the third
     assert any(isinstance(one, Contract) for one in after.statements)
 
 
-def test_windows_become_tiles_and_their_products_are_held(lowered) -> None:
+def test_convolution_becomes_tiles_whose_products_stay_in_registers(lowered) -> None:
     before = FuseFinish()(lowered("windows"))
     tiled = Winograd()(before)
     assert kinds(tiled) == ["Maps", "Contract", "Maps"]
@@ -178,10 +176,10 @@ def test_windows_become_tiles_and_their_products_are_held(lowered) -> None:
     assert kinds(held) == ["Maps", "Tiled"]
     assert isinstance(held.statements[1], Tiled)
     assert held.statements[1].weights.shape == (6, 1, 16, 20)
-    assert kinds(HoldProducts()(tiled)) == kinds(tiled)  # laid out for neighbours
+    assert kinds(HoldProducts()(tiled)) == kinds(tiled)  # in the layout of narrow mode
 
 
-def test_the_numbers_stay_what_they_were(check, case_of) -> None:
+def test_results_agree_with_float64_in_every_mode(check, case_of) -> None:
     rng = np.random.default_rng(9)
     check(
         {
@@ -191,7 +189,7 @@ def test_the_numbers_stay_what_they_were(check, case_of) -> None:
     )
 
 
-def test_every_pass_has_its_part_in_a_program() -> None:
+def test_compiled_programs_have_passed_the_pipeline() -> None:
     compiled = compile_model(MODELS["nearest"], {"x": np.zeros(SHAPES["nearest"], np.float32)})
     for program in (compiled.wide, compiled.narrow):
         assert any(isinstance(one, ReduceBoth) for one in program.statements)

@@ -1,4 +1,4 @@
-"""Weights in less room: what is exact stays exact, what is rounded has to pass the gate and decide as before."""
+"""Weights of 8 and 16 bits: exact if the weights are, else rounded, if the golden outputs and decisions allow it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WEIGHTS = (RNG.normal(size=(TERMS, OUTPUTS)) / np.sqrt(TERMS)).astype(np.float32
 
 
 def network(weights: np.ndarray):
-    """Return a network of one large layer and one small one: the same one whenever it is asked for."""
+    """Return a network of a large and a small layer, the same one in every call."""
     rng = np.random.default_rng(8)
     constants = {
         "w": weights, "b": rng.normal(size=OUTPUTS).astype(np.float32), "v": (rng.normal(size=(OUTPUTS, 1)) / 8).astype(np.float32),
@@ -47,17 +47,19 @@ def truncated(weights: np.ndarray) -> np.ndarray:
 
 
 def large(program) -> Contract:
-    (found,) = [one for one in program.statements if isinstance(one, Contract) and one.weights.size > OUTPUTS]
-    return found
+    (contract,) = [
+        one for one in program.statements if isinstance(one, Contract) and one.weights.size > OUTPUTS
+    ]
+    return contract
 
 
 @pytest.fixture(scope="module")
 def tolerant(tmp_path_factory):
-    """Return what makes a bundle that bears so much, with a working point there."""
+    """Return a function that packs a bundle with a tolerance and a working point."""
     folder = tmp_path_factory.mktemp("tolerant")
     plain = pack(network(WEIGHTS), folder / "plain.tamis", score="score").bundle
 
-    def made(relative: float, threshold: float | None = None) -> Bundle:
+    def packed(relative: float, threshold: float | None = None) -> Bundle:
         signature = plain.manifest.signature
         output = signature.outputs[0].model_copy(
             update={"tolerance": Tolerance(absolute=relative, relative=relative)}
@@ -73,7 +75,7 @@ def tolerant(tmp_path_factory):
         write_bundle(target, manifest, plain.model_bytes, plain.golden, {})
         return Bundle.open(target)
 
-    return made
+    return packed
 
 
 @pytest.mark.parametrize(
@@ -81,11 +83,9 @@ def tolerant(tmp_path_factory):
     [truncated(WEIGHTS), np.rint(WEIGHTS * 300).clip(-127, 127).astype(np.float32)],
     ids=["bf16", "int8"],
 )
-def test_weights_that_are_small_anyway_are_kept_in_less_room_and_exact(weights, check, case_of) -> None:
+def test_weights_that_are_exact_in_fewer_bits_are_stored_so(weights, check, case_of) -> None:
     model = network(weights)
-    size = np.abs(weights).max() * np.sqrt(
-        TERMS
-    )  # so that no tanh is at its end, where sums of large numbers cancel
+    size = np.abs(weights).max() * np.sqrt(TERMS)  # no tanh saturates, where large sums would cancel
     events = {"x": (np.random.default_rng(1).normal(size=(40, 1, TERMS)) / size).astype(np.float32)}
     check({"small": case_of(model, events)})
     event = {"x": events["x"][0]}
@@ -93,7 +93,7 @@ def test_weights_that_are_small_anyway_are_kept_in_less_room_and_exact(weights, 
     assert compile_model(model, event).module.constants.size < floats - weights.size // 3
 
 
-def test_bfloat16_is_the_nearest(tolerant) -> None:
+def test_bfloat16_rounds_to_nearest(tolerant) -> None:
     event = {"x": np.zeros((1, TERMS), np.float32)}
     found = large(compile_model(network(WEIGHTS), event, precision="bfloat16").narrow).weights[0]
     assert not (found.view(np.uint32) & 0xFFFF).any()
@@ -101,15 +101,15 @@ def test_bfloat16_is_the_nearest(tolerant) -> None:
     assert (np.abs(found - WEIGHTS) <= np.abs(truncated(WEIGHTS) - WEIGHTS)).all()
 
 
-def test_whole_numbers_have_a_factor_per_output(tolerant) -> None:
+def test_int8_has_a_scale_per_output(tolerant) -> None:
     event = {"x": np.zeros((1, TERMS), np.float32)}
     found = large(compile_model(network(WEIGHTS), event, precision="int8").narrow).weights[0]
     np.testing.assert_array_equal(found, np.rint(found))
     np.testing.assert_array_equal(np.abs(found).max(0), 127)
 
 
-def test_each_set_of_weights_has_factors_of_its_own() -> None:
-    """Several of one size in one loop, too: the gates of a layer read the same input."""
+def test_each_contraction_has_its_own_scales() -> None:
+    """Also in a loop, where the gates of a layer read the same input."""
     x = View.whole(Buffer("x", TERMS, Role.INPUT), (1, TERMS))
     outs = [View.whole(Buffer(f"y{i}", OUTPUTS, Role.OUTPUT), (1, OUTPUTS)) for i in range(2)]
     body = tuple(
@@ -118,29 +118,29 @@ def test_each_set_of_weights_has_factors_of_its_own() -> None:
     )
     rounded = RoundWeights("int8")(Program([x.buffer], [out.buffer for out in outs], {}, [Loop(3, body)]))
     assert len(rounded.constants) == 4
-    levels = sorted(
+    biases = sorted(
         float(values.min()) for buffer, values in rounded.constants.items() if "bias" in buffer.name
     )
-    assert levels == [0.0, 1.0]
+    assert biases == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(("engine", "off"), [("native-bf16", 0.01), ("native-int8", 0.03)])
-def test_a_tolerant_bundle_is_opened_and_rounded(tolerant, engine, off) -> None:
+def test_tolerant_bundle_is_opened_and_rounded(tolerant, engine, off) -> None:
     bundle = tolerant(0.2)
     x = np.random.default_rng(2).normal(size=(50, TERMS)).astype(np.float32)
     with tamis.open(bundle, engine=engine) as rounded, tamis.open(bundle, engine="native") as exact:
         one, other = rounded(x), exact(x)
         assert 0 < np.abs(one - other).max() < off
-        np.testing.assert_array_equal(rounded(x[:1]), one[:1])  # whatever the batch
+        np.testing.assert_array_equal(rounded(x[:1]), one[:1])  # in any batch
 
 
 @pytest.mark.parametrize("engine", ["native-bf16", "native-int8"])
-def test_a_strict_bundle_is_not(tolerant, engine) -> None:
+def test_strict_bundle_is_not_opened_rounded(tolerant, engine) -> None:
     with pytest.raises(TamisError, match=rf"engine {engine} does not reproduce the output 'score'"):
         tamis.open(tolerant(1e-6), engine=engine)
 
 
-def test_a_decision_that_would_flip_keeps_it_closed(tolerant) -> None:
+def test_bundle_with_a_flipped_decision_is_not_opened_rounded(tolerant) -> None:
     bundle = tolerant(0.2)
     golden = bundle.golden.outputs["score"].ravel()
     inputs = bundle.golden.inputs["x"]
@@ -152,7 +152,7 @@ def test_a_decision_that_would_flip_keeps_it_closed(tolerant) -> None:
         tamis.open(tolerant(0.2, between), engine="native-int8")
 
 
-def test_tune_tries_them_where_it_is_asked_to(tolerant, tmp_path) -> None:
+def test_tune_tries_rounded_engines_on_request(tolerant, tmp_path) -> None:
     bundle, out = tolerant(0.2), tmp_path / "tuned.tamis"
     for more, there in (([], False), (["--rounded"], True)):
         done = CliRunner().invoke(app, ["tune", str(bundle.path), "-o", str(out), "--batch", "1", *more, "--json"])  # fmt: skip
@@ -160,7 +160,7 @@ def test_tune_tries_them_where_it_is_asked_to(tolerant, tmp_path) -> None:
         assert ("native-bf16" in done.output) is there
 
 
-def test_all_engines_are_those_that_compute_what_they_were_given() -> None:
+def test_all_engines_exclude_rounded_ones() -> None:
     from tamis.cli.output import engines_of
 
     assert "native-bf16" not in engines_of("all")

@@ -1,4 +1,4 @@
-"""The shipped models, compiled: how far they are from float64."""
+"""The accuracy of the shipped models, compiled, against float64."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LARGEST_ERROR = 1e-6  # of an output's largest value
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names("tamis.bundles"))
-def test_a_shipped_model_is_within_a_millionth_of_float64(name) -> None:
+def test_shipped_model_is_within_a_millionth_of_float64(name) -> None:
     bundle = Bundle.open(name)
     golden = bundle.golden
     events = [golden.inputs[spec.name] for spec in bundle.manifest.signature.inputs]
     with tamis.open(bundle, engine="native") as session:
-        found = session.run(*events)
+        results = session.run(*events)
     for spec in bundle.manifest.signature.outputs:
-        true = golden.outputs[spec.name].astype(np.float64)
-        off = np.abs(found[spec.name] - true).max() / np.abs(true).max()
-        assert off <= LARGEST_ERROR, f"{spec.name} is off by {off:.1e} of its largest value"
+        expected = golden.outputs[spec.name].astype(np.float64)
+        error = np.abs(results[spec.name] - expected).max() / np.abs(expected).max()
+        assert error <= LARGEST_ERROR, f"{spec.name} differs by {error:.1e} of its largest value"

@@ -1,7 +1,7 @@
 """The scalar functions of generated code: what expressions may call, what a call costs, and how accurate it is.
 
 Every function here is `f_<name>` in the C header, on every instruction set, and there are no others there
-(`tests/native/test_function_table.py`). Accuracy on AVX-512 and AVX2 is measured against float64 by `tests/native/test_functions.py`.
+(`tests/native/test_function_table.py`). Accuracy is measured against float64 by `test_functions.py`.
 """
 
 from __future__ import annotations

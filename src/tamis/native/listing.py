@@ -139,7 +139,7 @@ def _view(view: View) -> str:
         text += f" by ({', '.join(map(str, view.strides))})"
     if view.offset:
         text += f" from {view.offset}"
-    return text + (f" + {view.step} per turn" if view.step else "")
+    return text + (f" + {view.step} per iteration" if view.step else "")
 
 
 @singledispatch

@@ -71,10 +71,10 @@ class Context:
         """Return a tensor's value."""
         value = self._values.get(name)
         if value is None:
-            value = self._values[name] = self.hold(self.graph.constants[name], name)
+            value = self._values[name] = self.constant_value(self.graph.constants[name], name)
         return value
 
-    def hold(self, array: np.ndarray, name: str = "c") -> Expression:
+    def constant_value(self, array: np.ndarray, name: str = "c") -> Expression:
         """Return a constant: a number if all its elements are equal, else a new buffer."""
         values = np.asarray(array)
         largest = (
@@ -86,9 +86,9 @@ class Context:
             )
         if values.size and (values == values.flat[0]).all():
             return Number(float(values.flat[0]), values.shape)
-        return Load(View.whole(self.keep(values, name), values.shape))
+        return Load(View.whole(self.constant_buffer(values, name), values.shape))
 
-    def keep(self, values: np.ndarray, name: str = "c") -> Buffer:
+    def constant_buffer(self, values: np.ndarray, name: str = "c") -> Buffer:
         """Return a new buffer of constants."""
         self._count += 1
         buffer = Buffer(f"{name}#{self._count}", values.size, Role.CONSTANT)

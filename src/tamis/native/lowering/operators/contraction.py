@@ -320,7 +320,7 @@ def _phase(context: Context, x: View, weights: np.ndarray, bias: np.ndarray | No
         first.append(offsets)
     if any(not offsets for offsets in first):
         flat = np.zeros(weights.shape[0], np.float32) if bias is None else bias
-        constant = context.hold(np.broadcast_to(flat.reshape(1, -1, *[1] * len(counts)), out.shape))
+        constant = context.constant_value(np.broadcast_to(flat.reshape(1, -1, *[1] * len(counts)), out.shape))
         context.add(Map(constant, out))
         return
     step = tuple(offsets[1] - offsets[0] if len(offsets) > 1 else 1 for offsets in first)

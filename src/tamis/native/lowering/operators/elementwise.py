@@ -158,7 +158,7 @@ def _batch_normalisation(context: Context, node: Node) -> None:
     value = context.value(node.inputs[0])
     shape = (-1, *[1] * (len(value.shape) - 2)) if node.integer("spatial", 1) else value.shape[1:]
     factors, shifts = (
-        context.broadcast(context.hold(one.astype(np.float32).reshape(shape)), value.shape)
+        context.broadcast(context.constant_value(one.astype(np.float32).reshape(shape)), value.shape)
         for one in (factor, shift)
     )
     context.define(node.outputs[0], call("add", call("mul", value, factors), shifts))

@@ -59,7 +59,9 @@ def _instance(context: Context, node: Node) -> None:
     result = _scaled(context, _centred(context, value, axes), axes, node.number("epsilon", 1e-5))
     tail = (1,) * len(axes)
     scale, bias = (
-        context.broadcast(context.hold(np.reshape(context.known(node, place), (-1, *tail))), value.shape)
+        context.broadcast(
+            context.constant_value(np.reshape(context.known(node, place), (-1, *tail))), value.shape
+        )
         for place in (1, 2)
     )
     context.define(node.outputs[0], call("add", call("mul", result, scale), bias))
@@ -76,7 +78,7 @@ def _group(context: Context, node: Node) -> None:
     result = _scaled(context, _centred(context, split, axes), axes, node.number("epsilon", 1e-5))
     for place, function in ((1, "mul"), (2, "add")):
         factors = context.known(node, place).reshape(groups, -1, *[1] * len(rest))
-        result = call(function, result, context.broadcast(context.hold(factors), split.shape))
+        result = call(function, result, context.broadcast(context.constant_value(factors), split.shape))
     context.define(node.outputs[0], context.reshape(result, value.shape))
 
 

@@ -67,4 +67,4 @@ def _reciprocal_counts(context: Context, node: Node, size: tuple[int, ...], out:
     reciprocals = (1.0 / total).astype(np.float32)
     if (reciprocals == reciprocals.flat[0]).all():
         return Number(float(reciprocals.flat[0]))
-    return context.hold(np.broadcast_to(reciprocals, (1, 1, *out[2:])))
+    return context.constant_value(np.broadcast_to(reciprocals, (1, 1, *out[2:])))

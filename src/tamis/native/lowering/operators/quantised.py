@@ -19,7 +19,9 @@ def _scale_or_zero(context: Context, node: Node, place: int, shape: tuple[int, .
     if values.size == 1:
         return Number(float(values.ravel()[0]))
     axis = normal_axis(node, len(shape), 1)
-    return context.broadcast(context.hold(values.reshape(-1, *[1] * (len(shape) - axis - 1))), shape)
+    return context.broadcast(
+        context.constant_value(values.reshape(-1, *[1] * (len(shape) - axis - 1))), shape
+    )
 
 
 @rule("QuantizeLinear", accepts={"block_size": (0,)})

@@ -139,7 +139,7 @@ def _interpolated(context: Context, value: Expression, axis: int, where: np.ndar
     value = Load(context.write(value))
     one, other = (take(context, value, axis, places.tolist()) for places in (low, high))
     tail = (1,) * (len(value.shape) - axis - 1)
-    weights = context.broadcast(context.hold(fraction.reshape(-1, *tail)), one.shape)
+    weights = context.broadcast(context.constant_value(fraction.reshape(-1, *tail)), one.shape)
     return Load(context.write(call("fma", call("sub", other, one), weights, one)))
 
 

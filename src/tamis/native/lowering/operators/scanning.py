@@ -35,5 +35,5 @@ def _triangle(context: Context, node: Node) -> None:
     shift = int(context.known(node, 1).ravel()[0]) if node.input(1) else 0
     ones = np.ones(value.shape[-2:], np.float32)
     mask = np.triu(ones, shift) if node.integer("upper", 1) else np.tril(ones, shift)
-    kept: Expression = context.broadcast(context.hold(mask), value.shape)
+    kept: Expression = context.broadcast(context.constant_value(mask), value.shape)
     context.define(node.outputs[0], call("where", kept, value, Number(0.0)))

@@ -75,7 +75,7 @@ def take(context: Context, value: Expression, axis: int, indices: Sequence[int])
         return joined(
             context, [context.slice(view, axis, start, count, step) for start, count, step in runs], axis
         )
-    held = View.whole(context.keep(np.array(places, np.float32)), (len(places),))
+    held = View.whole(context.constant_buffer(np.array(places, np.float32)), (len(places),))
     return Load(pick(context, view.view, axis, held, shape, axis, 1))
 
 
@@ -219,7 +219,7 @@ def _hardmax(context: Context, node: Node) -> None:
 
 def _one_hot_of(context: Context, index: Expression, shape: tuple[int, ...]) -> Expression:
     """Return 1 where the position along the last axis equals an index, 0 elsewhere."""
-    positions = context.hold(np.arange(shape[-1], dtype=np.float32))
+    positions = context.constant_value(np.arange(shape[-1], dtype=np.float32))
     return call("equal", context.broadcast(index, shape), context.broadcast(positions, shape))
 
 
