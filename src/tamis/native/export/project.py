@@ -37,7 +37,7 @@ set_target_properties({name} PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON POS
 target_compile_options({name} PRIVATE -Wall -Wextra {" ".join(NUMERIC_FLAGS)})
 target_include_directories({name} PUBLIC $<BUILD_INTERFACE:${{CMAKE_CURRENT_SOURCE_DIR}}> $<INSTALL_INTERFACE:include>)
 target_link_libraries({name} PRIVATE m)
-install(NATIVE_TARGETS {name} ARCHIVE DESTINATION lib LIBRARY DESTINATION lib)
+install(TARGETS {name} ARCHIVE DESTINATION lib LIBRARY DESTINATION lib)
 install(FILES {name}.h DESTINATION include)
 
 enable_testing()
