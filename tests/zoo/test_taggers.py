@@ -24,7 +24,7 @@ from tamis.zoo import (
     Tagger,
     TrainingOptions,
     find_network,
-    networks,
+    known_networks,
     register,
     train,
 )
@@ -35,7 +35,7 @@ from tamis.zoo.networks.simple_net import SimpleNet, mirror_images
 from tamis.zoo.training.export import ClassifierScore, export_classifier
 
 CRYSTAL = 2 * np.pi / 360
-TAGGERS = {name: tagger for name, tagger in networks(Tagger).items() if tagger.starts_from is None}
+TAGGERS = {name: tagger for name, tagger in known_networks(Tagger).items() if tagger.starts_from is None}
 
 
 def image(tagger):
@@ -290,7 +290,7 @@ def test_a_tagger_with_a_feature_of_its_own_can_be_evaluated(files, tmp_path, mo
     )
     (tmp_path / "small_frames.py").write_text(FEATURE)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_registered", dict(networks()))
+    monkeypatch.setattr(registry, "_registered", dict(known_networks()))
     tagger = replace(
         find_network("egamma"),
         name="small-egamma",
