@@ -179,12 +179,12 @@ def test_a_filter_that_nothing_passes_is_an_error(monkeypatch):
 
 
 def test_lepton_columns_do_not_depend_on_the_number_of_events():
-    few, more = (make_block(Task("ttbar", SimulationSettings(mu=3), 5, 0, n)) for n in (6, 11))
-    names = [n for n in few.array.fields if n.startswith(("Muon", "Electron", "Jet_btag", "Jet_had"))]
+    shorter, longer = (make_block(Task("ttbar", SimulationSettings(mu=3), 5, 0, n)) for n in (6, 11))
+    names = [n for n in shorter.array.fields if n.startswith(("Muon", "Electron", "Jet_btag", "Jet_had"))]
     assert len(names) == 24
     for name in names:
-        assert ak.to_list(few[name]) == ak.to_list(more[name][:6])
+        assert ak.to_list(shorter[name]) == ak.to_list(longer[name][:6])
     assert (
         next(iter(simulate("ttbar", 6, seed=5, settings=SimulationSettings(mu=3))))["Jet_btag"].tolist()
-        == few["Jet_btag"].tolist()
+        == shorter["Jet_btag"].tolist()
     )

@@ -112,17 +112,17 @@ def block(n: int, **options) -> Events:
 
 
 def test_low_level_adds_columns_and_changes_none():
-    plain, more = block(20, mu=3), block(20, mu=3, low_level=True)
-    added = [name for name in more.array.fields if name not in plain]
+    plain, extended = block(20, mu=3), block(20, mu=3, low_level=True)
+    added = [name for name in extended.array.fields if name not in plain]
     assert {name.split("_")[0] for name in added} == set(PREFIXES)
     for name in plain.array.fields:
-        assert ak.to_list(plain[name]) == ak.to_list(more[name]), name
+        assert ak.to_list(plain[name]) == ak.to_list(extended[name]), name
 
 
 def test_first_events_do_not_depend_on_the_number_of_events():
-    few, more = block(5, mu=3, low_level=True), block(9, mu=3, low_level=True)
-    for name in few.array.fields:
-        assert ak.to_list(few[name]) == ak.to_list(more[name][:5]), name
+    shorter, longer = block(5, mu=3, low_level=True), block(9, mu=3, low_level=True)
+    for name in shorter.array.fields:
+        assert ak.to_list(shorter[name]) == ak.to_list(longer[name][:5]), name
 
 
 def test_cells_are_on_their_grids_and_all_values_are_finite():

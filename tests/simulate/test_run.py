@@ -46,8 +46,8 @@ def test_a_block_does_not_depend_on_earlier_blocks_or_on_its_length(process):
 
 def test_pile_up_does_not_depend_on_the_number_of_events():
     settings = SimulationSettings(mu=3)
-    few, more = (make_block(Task("qcd", settings, seed=5, block=0, events=n)) for n in (5, 9))
-    assert differing(few, more.select(slice(0, 5))) == []
+    shorter, longer = (make_block(Task("qcd", settings, seed=5, block=0, events=n)) for n in (5, 9))
+    assert differing(shorter, longer.select(slice(0, 5))) == []
 
 
 def test_another_seed_another_block_and_another_process_give_other_events(qcd):

@@ -21,15 +21,15 @@ def first(name, n, seed=1):
 
 
 @pytest.mark.parametrize(
-    ("name", "few"), [("hcal-channels", 50), ("wire-patches", 30), ("ecal-clusters", 40)]
+    ("name", "rows"), [("hcal-channels", 50), ("wire-patches", 30), ("ecal-clusters", 40)]
 )
-def test_rows_depend_on_the_seed_and_not_on_their_number(name, few):
-    some, more, others = first(name, few), first(name, 2 * few), first(name, few, seed=2)
-    for key, values in some.items():
-        assert len(values) == few
-        np.testing.assert_array_equal(values, more[key][:few])
+def test_rows_depend_on_the_seed_and_not_on_their_number(name, rows):
+    sample, longer, other_seed = first(name, rows), first(name, 2 * rows), first(name, rows, seed=2)
+    for key, values in sample.items():
+        assert len(values) == rows
+        np.testing.assert_array_equal(values, longer[key][:rows])
         assert np.isfinite(values).all()
-    assert any(not np.array_equal(values, others[key]) for key, values in some.items())
+    assert any(not np.array_equal(values, other_seed[key]) for key, values in sample.items())
 
 
 def test_blocks_are_contiguous():
@@ -82,9 +82,9 @@ def test_a_cluster_has_the_energy_of_its_photon_minus_leakage_and_gaps():
     gap[0, ecal.CLUSTER_SIZE // 2] = True
     lost = ecal_shower.lateral(zero + 0.515, zero, gap, none, one)[0]
     assert lost.sum() < whole.sum() - 0.05
-    made = first("ecal-clusters", 400)
-    assert np.median(made["sum_15x15"] / made["energy"]) == pytest.approx(0.98, abs=0.02)
-    assert (made["images"][:, 0][made["images"][:, 1] == 0] == 0).all()  # dead crystals read zero
+    arrays = first("ecal-clusters", 400)
+    assert np.median(arrays["sum_15x15"] / arrays["energy"]) == pytest.approx(0.98, abs=0.02)
+    assert (arrays["images"][:, 0][arrays["images"][:, 1] == 0] == 0).all()  # dead crystals read zero
 
 
 def test_harder_showers_leak_more():
@@ -138,10 +138,10 @@ def test_a_stopping_track_has_a_bragg_peak():
 
 
 def test_a_patch_has_the_class_of_its_central_hit():
-    made = first("wire-patches", 200)
-    middle = made["patches"][:, 0, argon_patches.PATCH // 2, argon_patches.PATCH // 2]
+    arrays = first("wire-patches", 200)
+    middle = arrays["patches"][:, 0, argon_patches.PATCH // 2, argon_patches.PATCH // 2]
     assert (middle > argon_patches.HIT_MEV - 0.01).all()
-    counts = np.bincount(made["label"], minlength=3)
+    counts = np.bincount(arrays["label"], minlength=3)
     assert (counts > 30).all()
     steps = np.arange(-150, 150) * 0.2
     for label, wires in itertools.product(range(3), (-10.0, 10.0)):  # a single line of charge makes all hits

@@ -14,7 +14,7 @@ from tamis.bundle import Bundle
 from tamis.events import open_array_writer
 from tamis.measure import evaluate_arrays, verify
 from tamis.simulate import simulate_sample
-from tamis.zoo import ArrayModel, TrainingOptions, networks, train
+from tamis.zoo import ArrayModel, TrainingOptions, known_networks, train
 
 SHIPPED = ("facile", "em-trk-michel")
 FRESH_SEED = 90_001  # not used in any training
@@ -91,7 +91,7 @@ def test_a_resumed_training_gives_the_same_result(channels, tmp_path):
 
 @pytest.mark.parametrize("name", ["deepcalo", "em-trk-michel"])
 def test_every_model_can_be_trained_and_evaluated_on_its_sample(name, tmp_path):
-    model = networks(ArrayModel)[name]
+    model = known_networks(ArrayModel)[name]
     file = sample(tmp_path / "s.h5", model.sample, 300)
     packed = train(name, [file], tmp_path / "m.tamis", TrainingOptions(epochs=1, threads=1))
     found = evaluate_arrays(packed.bundle, [file])

@@ -9,13 +9,13 @@ import torch
 
 from tamis.bundle import Reference
 from tamis.bundle.model import count_parameters
-from tamis.zoo import AnomalyDetector, networks
+from tamis.zoo import AnomalyDetector, known_networks
 from tamis.zoo.networks.graph_vae import Adjacency, propagate, propagate_narrow
 from tamis.zoo.networks.layers import Standardise, chamfer, chamfer_for_training, constituent_mask, divergence
 from tamis.zoo.training.export import AnomalyScore, export_detector
 from tamis.zoo.training.runs import LATENT_SIZES
 
-DETECTORS = networks(AnomalyDetector)
+DETECTORS = known_networks(AnomalyDetector)
 STD = torch.tensor([0.5, 0.4, 20.0])
 
 

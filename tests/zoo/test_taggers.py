@@ -24,7 +24,7 @@ from tamis.zoo import (
     Tagger,
     TrainingOptions,
     find_network,
-    networks,
+    known_networks,
     register,
     train,
 )
@@ -35,7 +35,7 @@ from tamis.zoo.networks.simple_net import SimpleNet, mirror_images
 from tamis.zoo.training.export import ClassifierScore, export_classifier
 
 CRYSTAL = 2 * np.pi / 360
-TAGGERS = {name: tagger for name, tagger in networks(Tagger).items() if tagger.starts_from is None}
+TAGGERS = {name: tagger for name, tagger in known_networks(Tagger).items() if tagger.starts_from is None}
 
 
 def image(tagger):
@@ -53,7 +53,7 @@ def toy(count: int, kind: int, spread: int, seed: int) -> Events:
     share = np.array([0.6, *[0.4 / max(1, spread - 1)] * (spread - 1)]) if spread > 1 else np.ones(1)
     phi = (columns + 0.5) * CRYSTAL - np.pi
     eta = (row + 0.5) * CRYSTAL
-    one = np.ones((count, 1))
+    ones = np.ones((count, 1))
     return Events.of(
         {
             "run": np.full(count, 1),
@@ -62,9 +62,9 @@ def toy(count: int, kind: int, spread: int, seed: int) -> Events:
             "EcalCell_et": ak.from_regular((pt[:, None] * share).astype("f4")),
             "EcalCell_eta": ak.from_regular((eta[:, None] * np.ones(spread)).astype("f4")),
             "EcalCell_phi": ak.from_regular(phi.astype("f4")),
-            "GenPart_pdgId": ak.from_regular((one * kind).astype("i4")),
-            "GenPart_status": ak.from_regular(one.astype("i4")),
-            "GenPart_statusFlags": ak.from_regular((one * 128).astype("i4")),
+            "GenPart_pdgId": ak.from_regular((ones * kind).astype("i4")),
+            "GenPart_status": ak.from_regular(ones.astype("i4")),
+            "GenPart_statusFlags": ak.from_regular((ones * 128).astype("i4")),
             "GenPart_eta": ak.from_regular(eta[:, None].astype("f4")),
             "GenPart_phi": ak.from_regular(phi[:, :1].astype("f4")),
         }
@@ -290,7 +290,7 @@ def test_a_tagger_with_a_feature_of_its_own_can_be_evaluated(files, tmp_path, mo
     )
     (tmp_path / "small_frames.py").write_text(FEATURE)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_registered", dict(networks()))
+    monkeypatch.setattr(registry, "_registered", dict(known_networks()))
     tagger = replace(
         find_network("egamma"),
         name="small-egamma",

@@ -12,7 +12,7 @@ from tamis._base import UsageError
 from tamis.events import open_array_writer
 from tamis.measure import evaluate_arrays, verify
 from tamis.simulate import simulate_sample
-from tamis.zoo import TrainingOptions, find_network, networks, register, train
+from tamis.zoo import TrainingOptions, find_network, known_networks, register, train
 from tamis.zoo.networks import registry
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-network.md"
@@ -21,7 +21,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-network.md"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Return a folder that is scanned for networks, with the file of the page."""
-    monkeypatch.setattr(registry, "_registered", dict(networks()))
+    monkeypatch.setattr(registry, "_registered", dict(known_networks()))
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     (code, *_) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "small_hcal.py").write_text(code)

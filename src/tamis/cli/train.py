@@ -12,7 +12,7 @@ from tamis.cli.output import json_option, print_json, say
 from tamis.cli.reading import by_class, reading_options, tell_skipped
 
 if TYPE_CHECKING:
-    from tamis.zoo.training.train import Files
+    from tamis.zoo.training.train_and_pack import Files
 
 
 @click.command(name="train", epilog="Example: tamis train conv-vae qcd.root -o conv-vae.tamis")

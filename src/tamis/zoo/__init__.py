@@ -12,7 +12,7 @@ from tamis.zoo.networks import (
     TruthMatching,
     UntrainedNetwork,
     find_network,
-    networks,
+    known_networks,
     register,
 )
 from tamis.zoo.training import TrainingOptions, train
@@ -31,7 +31,7 @@ __all__ = [
     "TruthMatching",
     "UntrainedNetwork",
     "find_network",
-    "networks",
+    "known_networks",
     "register",
     "train",
 ]

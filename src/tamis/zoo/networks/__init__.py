@@ -12,7 +12,7 @@ from tamis.zoo.networks.description import (
     TruthMatching,
     UntrainedNetwork,
 )
-from tamis.zoo.networks.registry import find_network, networks, register
+from tamis.zoo.networks.registry import find_network, known_networks, register
 
 __all__ = [
     "AnomalyDetector",
@@ -26,6 +26,6 @@ __all__ = [
     "TruthMatching",
     "UntrainedNetwork",
     "find_network",
-    "networks",
+    "known_networks",
     "register",
 ]

@@ -24,10 +24,10 @@ def register(network: Spec) -> Spec:
 
 
 @overload
-def networks() -> Mapping[str, NetworkSpec]: ...
+def known_networks() -> Mapping[str, NetworkSpec]: ...
 @overload
-def networks(kind: type[Spec]) -> Mapping[str, Spec]: ...
-def networks(kind: type[NetworkSpec] = NetworkSpec) -> Mapping[str, NetworkSpec]:
+def known_networks(kind: type[Spec]) -> Mapping[str, Spec]: ...
+def known_networks(kind: type[NetworkSpec] = NetworkSpec) -> Mapping[str, NetworkSpec]:
     """Return the registered networks of a kind by name, sorted; importing their files needs torch."""
     require("torch", extra="torch", purpose="building and training networks")
     package = importlib.import_module("tamis.zoo.networks")
@@ -38,7 +38,7 @@ def networks(kind: type[NetworkSpec] = NetworkSpec) -> Mapping[str, NetworkSpec]
 
 def find_network(name: str) -> NetworkSpec:
     """Return a network by name; an unknown name raises an error with close matches."""
-    known = networks()
+    known = known_networks()
     if name not in known:
         raise UsageError(f"no reference model is called {name!r}; {did_you_mean(name, known)}".rstrip("; "))
     return known[name]
