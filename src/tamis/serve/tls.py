@@ -24,9 +24,8 @@ def server_context(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(
-        [protocol]
-    )  # a port speaks one protocol; a client offered two might take the other
+    # A port speaks one protocol: a client that is offered two might choose the other.
+    context.set_alpn_protocols([protocol])
     for path, what in ((certificate, "certificate"), (key, "key"), (client_ca, "client CA")):
         if path is not None:
             _check_readable(path, what)

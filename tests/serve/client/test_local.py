@@ -151,7 +151,7 @@ def test_server_that_dies_costs_no_event(served, place):
 @pytest.mark.parametrize(
     ("send", "message"),
     [
-        (lambda connection: connection.send(ASK.pack(ASKS, 7, 0)), b"no head has the number 7"),
+        (lambda connection: connection.send(ASK.pack(ASKS, 7, 0)), b"no request header has the number 7"),
         (lambda connection: connection.send(ASK.pack(ASKS, 0, 0) + b"nonsense"), b"not a ModelInferRequest"),
         (lambda connection: connection.send(b"?"), None),
         (lambda connection: connection.send(ASKS), None),
@@ -172,7 +172,10 @@ def test_invalid_packet_is_rejected_or_closes_only_its_own_connection(place, sen
 
 @pytest.mark.usefixtures("served")
 def test_region_that_can_shrink_or_is_too_large_is_rejected(place):
-    for size, seal, message in ((4096, False, b"cannot shrink"), (1 << 34, True, b"too many bytes")):
+    for size, seal, message in (
+        (4096, False, b"cannot shrink"),
+        (1 << 34, True, b"memory for requests is full"),
+    ):
         connection, answer = connect_by_hand(place, size, seal=seal)
         assert message in answer
         connection.close()
