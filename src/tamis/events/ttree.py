@@ -80,7 +80,7 @@ class TreeTable:
             if isinstance(interpretation, uproot.interpretation.identify.UnknownInterpretation):
                 return None
             return str(interpretation.awkward_form(branch.file).type)
-        except (*_UNSUPPORTED_ERRORS, ValueError):
+        except (ValueError, *_UNSUPPORTED_ERRORS):  # ValueError in data is damage, but not in a type
             return None
 
     @property

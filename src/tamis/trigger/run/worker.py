@@ -128,6 +128,7 @@ class Worker:
         if missing:
             first, last = int(entries[0]), int(entries[-1]) + 1
             with self._files.opened(read.unit.file) as file:
+                more: Intact | None
                 try:
                     more = Intact(file.read(missing, first, last), np.arange(first, last))
                 except DataError:
