@@ -103,6 +103,22 @@ def test_a_corrupt_basket_reports_its_entry_and_the_events_before_it_are_read(
     assert same(Events.concatenate([chunk.events for chunk in chunks]), events.select(slice(0, 600)))
 
 
+def test_corrupt_list_offsets_are_reported(tmp_path, make_events, monkeypatch):
+    path = tmp_path / "events.root"
+    monkeypatch.setattr(uproot, "LZ4", lambda _level: None)  # without compression there is no checksum
+    with open_writer(path) as writer:
+        writer.write(make_events(150))
+    with uproot.open(path) as file:
+        basket = file["Events"]["PFCands_dz"].basket(0)
+        place = int(file["Events"]["PFCands_dz"].member("fBasketSeek")[0])
+        offset = place + basket.member("fKeylen") + len(basket.data) + 4 + 4 * 100  # a list offset
+    damaged = bytearray(path.read_bytes())
+    damaged[offset : offset + 4] = b"\x7f\xff\xff\xff"
+    path.write_bytes(damaged)
+    with pytest.raises(UnreadableFileError, match=r"past entry 100 of 150: column 'PFCands_dz' is corrupt"):
+        read_count(path)
+
+
 def test_bad_files_are_skipped_listed_and_in_the_exit_code(tmp_path, write_in_baskets, make_events):
     for name in "abc":
         write_in_baskets(tmp_path / f"{name}.root")

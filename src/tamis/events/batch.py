@@ -48,7 +48,7 @@ class Events:
         lengths = {name: len(column) for name, column in columns.items()}  # type: ignore[arg-type] # sized by contract
         if len(set(lengths.values())) > 1:
             raise DataError(f"columns differ in length: {lengths}")
-        return cls(ak.Array({name: _plain(column) for name, column in columns.items()}))
+        return cls(ak.Array({n: c if isinstance(c, ak.Array) else ak.Array(c) for n, c in columns.items()}))
 
     @classmethod
     def concatenate(cls, batches: Iterable[Events]) -> Events:
@@ -120,7 +120,3 @@ def missing(column: ak.Array) -> np.ndarray:
     """Return the rows without a value."""
     rows: np.ndarray = np.flatnonzero(ak.to_numpy(ak.is_none(column)))
     return rows
-
-
-def _plain(column: object) -> ak.Array:
-    return column if isinstance(column, ak.Array) else ak.Array(column)

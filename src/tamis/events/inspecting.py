@@ -130,7 +130,11 @@ def _events(url: str, kind: str, size: int | None, tree: str | None) -> FileSumm
             trees=trees or (_tree(table, table.format),),
             tree=table.name,
             entries=table.entries,
-            columns=tuple(_column(table, name, of) for name, of in known.items()),
+            columns=tuple(
+                ColumnSummary(name=name, type=of, compressed_bytes=packed, uncompressed_bytes=unpacked)
+                for name, of in known.items()
+                for packed, unpacked in [table.sizes(name)]
+            ),
             unreadable_columns=tuple(ColumnSummary(name=name, type=of) for name, of in opaque.items()),
             identity=_identity(table, identity),
         )
@@ -155,11 +159,6 @@ def _tree(table: Table, kind: str) -> TreeSummary:
     return TreeSummary(
         name=table.name, kind=kind, entries=table.entries, columns=len(names), first_columns=named
     )
-
-
-def _column(table: Table, name: str, kind: str) -> ColumnSummary:
-    compressed, uncompressed = table.sizes(name)
-    return ColumnSummary(name=name, type=kind, compressed_bytes=compressed, uncompressed_bytes=uncompressed)
 
 
 def _identity(table: Table, identity: Identity) -> IdentitySummary:

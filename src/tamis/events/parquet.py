@@ -133,13 +133,11 @@ class ParquetTable:
             tops = tuple(dict.fromkeys(self._paths[name][0] for name in names))
             if self._streamed != (tops, start):
                 self._seek(tops, start)
-            table = pa.Table.from_batches(list(self._take(stop - start)), self._schema(tops)).combine_chunks()
+            schema = pa.schema([self._arrow.field(top) for top in tops])
+            table = pa.Table.from_batches(list(self._take(stop - start)), schema).combine_chunks()
             self._streamed = (tops, stop)
             columns = {top: table.column(top) for top in tops}
             return {name: array_of(columns[self._paths[name][0]], self._paths[name][1:]) for name in names}
-
-    def _schema(self, tops: Sequence[str]) -> pa.Schema:
-        return pa.schema([self._arrow.field(top) for top in tops])
 
     def _seek(self, tops: tuple[str, ...], start: int) -> None:
         """Start a stream at the row group of a row, and skip the rows before it."""

@@ -115,15 +115,30 @@ def open_table(url: str, tree: str | None = None) -> Table:
 
 
 def read_checked(table: Table, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
-    """Read a range and check that every column has all of its entries."""
+    """Read a range and check that every column has all of its entries, and lists with valid offsets.
+
+    Corrupt offsets would lead to a segmentation fault in libraries that trust them.
+    """
     data = table.read(names, start, stop)
     for name in names:
         found = len(data[name]) if name in data else 0
         if found != stop - start:
-            raise BrokenFileError(
-                table.url, f"column {name!r} has {found} entries where {stop - start} should be"
-            )
+            raise BrokenFileError(table.url, f"column {name!r} has {found} entries instead of {stop - start}")
+        if not _offsets_are_valid(data[name].layout):
+            raise BrokenFileError(table.url, f"column {name!r} is corrupt: its list offsets are invalid")
     return data
+
+
+def _offsets_are_valid(layout: ak.contents.Content) -> bool:
+    if layout.is_record:
+        return all(_offsets_are_valid(content) for content in layout.contents)
+    if not hasattr(layout, "content"):
+        return True
+    if layout.is_list and not layout.is_regular and len(layout):
+        starts, stops = layout.starts.data, layout.stops.data
+        if starts.min() < 0 or stops.max() > layout.content.length or (stops < starts).any():
+            return False
+    return _offsets_are_valid(layout.content)
 
 
 def _chunk(

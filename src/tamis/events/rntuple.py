@@ -130,20 +130,14 @@ def _columns(ntuple: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
     fields = {field.name: field for field in ntuple.fields}
     for top, field in fields.items():
         plain = top.replace(":", ".")
-        members = _members(field)
+        # a class, a vector or a number has a type name; a split record or list of records has not
+        members = [] if field.typename else [member.name for member in field.fields]
         for member in members:
             name = member if _ANONYMOUS.fullmatch(top) else f"{plain}_{member}"
             if name not in fields:  # otherwise there is a projected field with the same data
                 yield name, (top, member)
         if not members:
             yield plain, (top,)
-
-
-def _members(field: Any) -> list[str]:
-    """Return the members of a record, or of a list of records, that is one level deep."""
-    if field.typename:  # a class, a vector or a number; split collections have no type name
-        return []
-    return [member.name for member in field.fields]
 
 
 def _descend_form(form: ak.forms.Form, path: tuple[str, ...]) -> ak.forms.Form:

@@ -80,7 +80,9 @@ class TreeTable:
             if isinstance(interpretation, uproot.interpretation.identify.UnknownInterpretation):
                 return None
             return str(interpretation.awkward_form(branch.file).type)
-        except (*_UNSUPPORTED_ERRORS, ValueError):
+        except _UNSUPPORTED_ERRORS:
+            return None
+        except ValueError:  # in data, this would be damage
             return None
 
     @property

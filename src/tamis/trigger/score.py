@@ -123,9 +123,8 @@ def inputs_of_events(
             break
     if not sum(map(len, pieces)):
         skipped = "".join(f"; {entry.reason}" for entry in reader.skipped)
-        raise DataError(
-            f"no events of {', '.join(map(str, files))} have {_named(features)} to compare on{skipped}"
-        )
+        named = " and ".join(feature.name for feature in features.values())
+        raise DataError(f"no events of {', '.join(map(str, files))} have {named} to compare on{skipped}")
     return {
         name: np.concatenate([p.inputs[name] for p in pieces])[:most] for name in features
     }, reader.skipped
@@ -188,7 +187,3 @@ def _pieces(whole: Frame, at_once: int) -> Iterator[tuple[int, Frame]]:
 
 def _joined(pieces: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-
-
-def _named(features: Mapping[str, Feature]) -> str:
-    return " and ".join(feature.name for feature in features.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from tamis.events import (
     read_arrays,
     read_events,
 )
-from tamis.features import Feature, columns_read, explain_missing_columns
+from tamis.features import columns_read, explain_missing_columns
 from tamis.trigger.score import ScoredBatch, check_decides, check_rows, features_of, score_batch
 
 KEPT_OF_JETS = ("pt", "mass")  # columns of the jets of the rows
@@ -65,7 +65,9 @@ def score_files(
     (`Jet_mass` likewise); then every output. For arrays, it has `row` and every output for each row of the arrays.
     """
     output = Path(output)
-    _check_format(output)
+    if output.suffix != ".parquet":
+        name = output.with_suffix(".parquet").name
+        raise UsageError(f"scores are written as Parquet; name the output {name}, not {output.name}")
     check_decides(session)
     check_rows(session)
     made_up: set[str] = set()
@@ -114,7 +116,8 @@ def _events(
     made_up: set[str],
 ) -> tuple[ArrayReader | EventReader, Iterator[Piece]]:
     features = features_of(session.bundle)
-    kept = _kept(features)
+    first = next(iter(features.values()))
+    kept = tuple(f"{first.jets}_{what}" for what in KEPT_OF_JETS if first.jets and what not in first.about)
     reader = read_events(
         files,
         columns=columns_read(features),
@@ -124,12 +127,6 @@ def _events(
         tree=tree,
     )
     return reader, _event_pieces(session, reader, kept, made_up)
-
-
-def _check_format(output: Path) -> None:
-    if output.suffix != ".parquet":
-        name = output.with_suffix(".parquet").name
-        raise UsageError(f"scores are written as Parquet; name the output {name}, not {output.name}")
 
 
 def _check_no_input(output: Path, files: Sequence[str]) -> None:
@@ -167,12 +164,6 @@ def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
         raise DataError(
             f"the files have numbers that do not fit one type ({error}): score them into separate outputs"
         ) from error
-
-
-def _kept(features: Mapping[str, Feature]) -> tuple[str, ...]:
-    """Return the columns of the rows' jets to write in addition to those of the feature."""
-    first = next(iter(features.values()))
-    return tuple(f"{first.jets}_{what}" for what in KEPT_OF_JETS if first.jets and what not in first.about)
 
 
 def _event_pieces(

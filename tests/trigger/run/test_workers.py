@@ -11,9 +11,12 @@ import numpy as np
 import psutil
 import pytest
 
-from tamis._base import UsageError
+from tamis._base import TamisError, UsageError
 from tamis.cli.run import WORKERS_LOAD as COMMAND_LOADS
 from tamis.trigger import load_menu, read_summary, run_menu, stage
+from tamis.trigger.run import parts
+from tamis.trigger.run.documents import InputFile, RunPlan, RunUnit
+from tamis.trigger.run.worker import DEATHS_MOST, Care, after_death
 from tamis.trigger.run.workers import WORKERS_LOAD
 
 SCRIPT = """
@@ -140,3 +143,19 @@ def test_a_script_without_a_main_guard_gets_a_hint(menu_file, event_file, tmp_pa
 
 def test_the_command_preloads_the_modules_of_workers():
     assert COMMAND_LOADS == WORKERS_LOAD  # the command has a copy, to avoid the import of the run
+
+
+def test_a_unit_that_kills_every_worker_ends_the_run(tmp_path):
+    unit = RunUnit(number=0, file=0, start=0, stop=10)
+    plan = RunPlan(
+        tamis="0", menu="", place="", folder="", mode="batch", tree=None, unit_events=10,
+        files=(InputFile(url="a.root", entries=10),),
+    )  # fmt: skip
+    care = after_death(plan, tmp_path, unit, Care(), 1, careful=True)
+    assert care == Care(careful=True)
+    parts.note_of(tmp_path, unit).parent.mkdir()
+    parts.note_of(tmp_path, unit).write_bytes((7).to_bytes(8, "little"))
+    care = after_death(plan, tmp_path, unit, care, DEATHS_MOST, careful=True)
+    assert care == Care(careful=True, deadly=frozenset({7}))
+    with pytest.raises(TamisError, match=r"died 51 times .* entries 0 to 10 of a\.root.* --resume"):
+        after_death(plan, tmp_path, unit, care, DEATHS_MOST + 1, careful=True)

@@ -65,7 +65,8 @@ class _MicroBatch:
             self._one_by_one(index, operation, rows)
             return
         elapsed = now_ns() - start
-        if len(rows) > 1 and self._too_long(elapsed / len(rows)):
+        budget = self.program.budget_ns
+        if len(rows) > 1 and budget is not None and elapsed / len(rows) > budget:
             self._one_by_one(index, operation, rows)
             return
         self._take(index, operation, [(rows, added)])
@@ -132,10 +133,6 @@ class _MicroBatch:
         for row in rows:
             self.decisions.fault(int(row), reason, index, message)
         self.alive[rows] = False
-
-    def _too_long(self, per_event_ns: float) -> bool:
-        budget = self.program.budget_ns
-        return budget is not None and per_event_ns > budget
 
     def _spend(self, index: int, operation: Operation, rows: np.ndarray, elapsed: int) -> None:
         """Record a time, and send the events that exceed a budget to debug."""

@@ -57,7 +57,7 @@ static int book(Times *times, int64_t ns) {
     return 0;
 }
 
-static int is_over(EventLoop *self, int path) {
+static int exceeded(EventLoop *self, int path) {
     PyObject *found = PyObject_CallFunction(self->over, "i", path);
     if (found) {
         Py_DECREF(found);
@@ -67,17 +67,17 @@ static int is_over(EventLoop *self, int path) {
 }
 
 static int check(EventLoop *self, const Step *step, uint64_t alive, int64_t elapsed, int64_t spent) {
-    if (spent > self->budget) return is_over(self, -1);
+    if (spent > self->budget) return exceeded(self, -1);
     for (Py_ssize_t i = 0; i < step->limits; i++) {
         const Limit *limit = &step->limit[i];
-        if (alive >> limit->path & 1 && (self->on_path[limit->path] += elapsed) > limit->ns) return is_over(self, limit->path);
+        if (alive >> limit->path & 1 && (self->on_path[limit->path] += elapsed) > limit->ns) return exceeded(self, limit->path);
     }
     return 0;
 }
 
 /* Run the steps on an event; `alive` holds the bits of the paths that examine it, and afterwards of those that accept it. */
 static int decide(EventLoop *self, PyObject *frame, PyObject *number, double *spent_ns, uint64_t *alive) {
-    PyObject *given[] = {NULL, frame, number};
+    PyObject *arguments[] = {NULL, frame, number};
     int64_t spent = 0;
     int failed = 0;
     memset(self->on_path, 0, sizeof self->on_path);
@@ -86,7 +86,7 @@ static int decide(EventLoop *self, PyObject *frame, PyObject *number, double *sp
         if (!(*alive & step->mask)) continue;
         self->at = at;
         const int64_t start = now();
-        PyObject *passed = PyObject_Vectorcall(step->run, given + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        PyObject *passed = PyObject_Vectorcall(step->run, arguments + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         const int64_t elapsed = now() - start;
         if (!passed) {
             PyObject *kind, *value, *trace; /* saved while the time is recorded */
@@ -128,7 +128,7 @@ typedef struct {
 } Callbacks;
 
 /* Decide one event; `frame` is that of the event before, which is released. */
-static int one(EventLoop *self, const Callbacks *callbacks, PyObject *number, PyObject **frame, double *spent, uint64_t *alive) {
+static int decide_one(EventLoop *self, const Callbacks *callbacks, PyObject *number, PyObject **frame, double *spent, uint64_t *alive) {
     const int64_t begin = now();
     if (callbacks->before != Py_None) {
         PyObject *found = PyObject_CallOneArg(callbacks->before, number);
@@ -175,7 +175,7 @@ static PyObject *run(EventLoop *self, PyObject *args) {
     for (Py_ssize_t event = 0; accepted && event < events; event++) {
         uint64_t alive = PyLong_AsUnsignedLongLong(PyList_GET_ITEM(examined, event));
         PyObject *number = PyErr_Occurred() ? NULL : PyLong_FromSsize_t(event), *found = NULL;
-        if (number && !one(self, &callbacks, number, &frame, (double *)self->spent.buf + event, &alive)) found = PyLong_FromUnsignedLongLong(alive);
+        if (number && !decide_one(self, &callbacks, number, &frame, (double *)self->spent.buf + event, &alive)) found = PyLong_FromUnsignedLongLong(alive);
         Py_XDECREF(number);
         if (found)
             PyList_SET_ITEM(accepted, event, found);
@@ -196,10 +196,10 @@ static PyObject *times(EventLoop *self, PyObject *unused) {
     return Py_BuildValue("NNN", bytes_of(&self->booked), bytes_of(&self->setups), bytes_of(&self->wholes));
 }
 
-static int take_step(Step *step, PyObject *given) {
+static int parse_step(Step *step, PyObject *arguments) {
     PyObject *run, *limits;
     unsigned long long mask;
-    if (!PyArg_ParseTuple(given, "KOO!", &mask, &run, &PyTuple_Type, &limits)) return -1;
+    if (!PyArg_ParseTuple(arguments, "KOO!", &mask, &run, &PyTuple_Type, &limits)) return -1;
     step->mask = mask;
     step->run = Py_NewRef(run);
     step->limits = PyTuple_GET_SIZE(limits);
@@ -243,11 +243,11 @@ static int visit_all(EventLoop *self, visitproc visit, void *arg) {
     return 0;
 }
 
-static PyObject *make(PyTypeObject *type, PyObject *args, PyObject *names) {
-    static char *known[] = {"steps", "budget", "spent", "over", NULL};
+static PyObject *new_loop(PyTypeObject *type, PyObject *args, PyObject *names) {
+    static char *keywords[] = {"steps", "budget", "spent", "over", NULL};
     PyObject *steps, *spent, *over;
     long long budget;
-    if (!PyArg_ParseTupleAndKeywords(args, names, "O!LOO", known, &PyList_Type, &steps, &budget, &spent, &over)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "O!LOO", keywords, &PyList_Type, &steps, &budget, &spent, &over)) return NULL;
     EventLoop *self = (EventLoop *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     self->budget = budget;
@@ -261,7 +261,7 @@ static PyObject *make(PyTypeObject *type, PyObject *args, PyObject *names) {
         failed = 1;
     }
     for (; !failed && self->steps < many;) {
-        failed = take_step(&self->step[self->steps], PyList_GET_ITEM(steps, self->steps));
+        failed = parse_step(&self->step[self->steps], PyList_GET_ITEM(steps, self->steps));
         self->steps++;
     }
     if (failed) Py_CLEAR(self);
@@ -274,14 +274,14 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot slots[] = {
-    {Py_tp_new, make}, {Py_tp_dealloc, release_all}, {Py_tp_traverse, visit_all}, {Py_tp_methods, methods}, {0, NULL},
+    {Py_tp_new, new_loop}, {Py_tp_dealloc, release_all}, {Py_tp_traverse, visit_all}, {Py_tp_methods, methods}, {0, NULL},
 };
 static PyType_Spec spec = {"tamis_loop.EventLoop", sizeof(EventLoop), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, slots};
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "tamis_loop", .m_size = -1};
 
 PyMODINIT_FUNC PyInit_tamis_loop(void) {
-    PyObject *made = PyModule_Create(&module), *type = made ? PyType_FromSpec(&spec) : NULL;
-    if (!type || PyModule_AddObjectRef(made, "EventLoop", type)) Py_CLEAR(made);
+    PyObject *result = PyModule_Create(&module), *type = result ? PyType_FromSpec(&spec) : NULL;
+    if (!type || PyModule_AddObjectRef(result, "EventLoop", type)) Py_CLEAR(result);
     Py_XDECREF(type);
-    return made;
+    return result;
 }

@@ -29,12 +29,8 @@ def _hash(frame: Frame, path: str) -> np.ndarray:
         for name in ("run", "luminosityBlock", "event"):
             column = frame[name]
             assert isinstance(column, np.ndarray)  # noqa: S101 - the identity is one number per event
-            state = _mixed((state ^ column.astype(np.uint64)) + _GOLDEN)
+            state = (state ^ column.astype(np.uint64)) + _GOLDEN
+            state = (state ^ (state >> np.uint64(30))) * _MIX[0]
+            state = (state ^ (state >> np.uint64(27))) * _MIX[1]
+            state = state ^ (state >> np.uint64(31))
     return state
-
-
-def _mixed(state: np.ndarray) -> np.ndarray:
-    state = (state ^ (state >> np.uint64(30))) * _MIX[0]
-    state = (state ^ (state >> np.uint64(27))) * _MIX[1]
-    mixed: np.ndarray = state ^ (state >> np.uint64(31))
-    return mixed

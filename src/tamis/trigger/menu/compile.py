@@ -234,7 +234,8 @@ class _Builder:
                     passed = parse_expression(text)
                     steps.append(Condition(text, passed, path))
                 continue
-            if text.isidentifier() and not self._is_column(text):
+            is_column = any(text in stage.adds for stage in self.stages.values()) or "_" in text
+            if text.isidentifier() and not is_column:
                 hint = did_you_mean(text, list(self.stages))
                 raise self.source.wrong(location, f"there is no stage {text!r}; {hint}".rstrip("; "))
             expression = self._guarded(location, lambda t=text: parse_expression(t, self.threshold))  # type: ignore[misc]
@@ -243,9 +244,6 @@ class _Builder:
         if not any(isinstance(step, Condition) for step in steps):
             raise self.source.wrong(("paths", path, "steps"), "none of its steps is a condition: add one")
         return steps
-
-    def _is_column(self, name: str) -> bool:
-        return any(name in stage.adds for stage in self.stages.values()) or "_" in name
 
     def _require(
         self, name: str, steps: list[PathStep], location: Sequence[str | int], above: tuple[str, ...]

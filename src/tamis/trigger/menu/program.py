@@ -80,7 +80,12 @@ def order(
         waiting = [steps[0] for steps in remaining.values() if steps]
         if not waiting:
             break
-        chosen = _choose([step for step in waiting if isinstance(step, str)], remaining)
+        needed_later = {
+            stage: sum(stage in steps[1:] for steps in remaining.values())
+            for stage in waiting
+            if isinstance(stage, str)
+        }
+        chosen = min(needed_later, key=needed_later.__getitem__)
         users = tuple(i for i, name in enumerate(names) if chosen in remaining[name])
         operations.append(Operation(chosen, users, stage=stages[chosen]))
         done.add(chosen)
@@ -116,13 +121,6 @@ def _dropping(operations: Sequence[Operation]) -> tuple[Operation, ...]:
         replace(operation, drops=tuple(name for name, at in last.items() if at == index))
         for index, operation in enumerate(operations)
     )
-
-
-def _choose(waiting: Sequence[str], remaining: Mapping[str, Sequence[PathStep]]) -> str:
-    def later(stage: str) -> int:
-        return sum(stage in steps[1:] for steps in remaining.values())
-
-    return min(dict.fromkeys(waiting), key=later)
 
 
 def micro_batch(stages: Mapping[str, Stage]) -> int:

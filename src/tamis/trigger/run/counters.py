@@ -29,7 +29,8 @@ def separate_lists(table: pa.Table, counters: Mapping[str, str]) -> tuple[str, .
         if not pa.types.is_list(column.type) or column.null_count:
             continue
         counter = counters.get(name) or counter_name(name)
-        found = _offsets(column)
+        found: np.ndarray = column.combine_chunks().offsets.to_numpy()
+        found = found - found[0]
         first = offsets.get(counter)
         if first is None:
             first = offsets[counter] = _counted(table, counter, found)
@@ -53,12 +54,6 @@ def counters_in_file(schema: pa.Schema, counters: Mapping[str, str], alone: Sequ
         taken.add(counter)
         found[name] = counter
     return found
-
-
-def _offsets(column: pa.ChunkedArray) -> np.ndarray:
-    whole = column.combine_chunks()
-    offsets: np.ndarray = whole.offsets.to_numpy()
-    return offsets - offsets[0]
 
 
 def _counted(table: pa.Table, counter: str, offsets: np.ndarray) -> np.ndarray:

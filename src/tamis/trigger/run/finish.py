@@ -29,7 +29,7 @@ from tamis.trigger.run.counters import counters_of
 from tamis.trigger.run.documents import HistogramSum, PartNotes, RunPlan, RunSummary, UnitResult
 from tamis.trigger.run.kept import no_events
 from tamis.trigger.run.merge import Joined, check_complete, merge_decisions, merge_stream, provenance
-from tamis.trigger.run.times import TIME_MERGING, TimeSum, merged, summed
+from tamis.trigger.run.times import TIME_MERGING, merged, summed
 
 SUMMARY, HISTOGRAMS = "run.json", "histograms.root"
 
@@ -59,6 +59,8 @@ def finish(
     if histograms:
         _write_histograms(out / HISTOGRAMS, histograms)
     laps.add(TIME_MERGING, now_ns() - start, 0)
+    labels = dict.fromkeys(label for result in ordered for label in result.times)
+    times = {label: merged([r.times[label] for r in ordered if label in r.times]) for label in labels}
     summary = RunSummary(
         tamis=tamis.__version__,
         menu=compiled.menu.menu,
@@ -72,7 +74,7 @@ def finish(
         counts=counts,
         files=plan.files,
         unreadable=tuple(entry for result in ordered for entry in result.unreadable),
-        times=_times(ordered, laps),
+        times={**summed(laps), **times},
         kinds={op.label: op.stage.kind if op.stage else "filter" for op in compiled.program.operations},
         histograms=histograms,
         outputs={name: joined.path.name for name, joined in outputs.items()},
@@ -146,12 +148,6 @@ def _empty_part(
 
 def _models(compiled: CompiledMenu) -> dict[str, dict[str, str]]:
     return {stage.name: dict(stage.facts) for stage in compiled.stages.values() if stage.facts}
-
-
-def _times(results: Sequence[UnitResult], laps: Laps) -> dict[str, TimeSum]:
-    labels = dict.fromkeys(label for result in results for label in result.times)
-    times = {label: merged([r.times[label] for r in results if label in r.times]) for label in labels}
-    return {**summed(laps), **times}
 
 
 def _histograms(results: Sequence[UnitResult], compiled: CompiledMenu) -> dict[str, HistogramSum]:

@@ -103,7 +103,8 @@ class Worker:
                     file.synthesised,
                 )
         except DataError as error:  # the file was readable when the run was planned, and is not any more
-            intact, made_up = _nothing_readable(unit, str(error)), ()
+            broken = BrokenRange(unit.start, unit.stop, str(error))
+            intact, made_up = Intact(None, np.empty(0, np.int64), (broken,)), ()
         return Read(unit, intact, made_up, now_ns() - start)
 
     def work(self, read: Read, care: Care, waited_ns: int = 0) -> UnitResult:
@@ -128,6 +129,7 @@ class Worker:
         if missing:
             first, last = int(entries[0]), int(entries[-1]) + 1
             with self._files.opened(read.unit.file) as file:
+                more: Intact | None
                 try:
                     more = Intact(file.read(missing, first, last), np.arange(first, last))
                 except DataError:
@@ -160,10 +162,6 @@ class Worker:
     ) -> None:
         """Close files."""
         self.close()
-
-
-def _nothing_readable(unit: RunUnit, reason: str) -> Intact:
-    return Intact(None, np.empty(0, np.int64), (BrokenRange(unit.start, unit.stop, reason),))
 
 
 class _Files:
