@@ -70,7 +70,7 @@ def test_client_without_one_of_them_is_rejected_with_the_reason(served, certific
 
 def test_invalid_credential_files_are_rejected_at_once(served, certificates):
     for changes, message in (
-        ({"ca": str(certificates / "nonsense.pem")}, "the CA .* holds no certificate"),
+        ({"ca": str(certificates / "nonsense.pem")}, "the CA .* contains no certificate"),
         ({"key": str(certificates / "stranger.key")}, "does not belong to the certificate"),
         ({"key": None}, "go together"),
         ({"ca": str(certificates / "absent.pem")}, "the CA .*absent.pem cannot be read"),
@@ -93,8 +93,8 @@ def test_https_client_that_prefers_http_2_gets_http_1(served, certificates):
 
 
 def test_printed_addresses_have_the_secure_schemes(served):
-    assert any(line.startswith("grpc: grpcs://127.0.0.1:") for line in served.told)
-    assert any(line.startswith("http: https://127.0.0.1:") for line in served.told)
+    assert any(line.startswith("grpc: grpcs://127.0.0.1:") for line in served.output)
+    assert any(line.startswith("http: https://127.0.0.1:") for line in served.output)
 
 
 def test_load_command_uses_tls(served, certificates):

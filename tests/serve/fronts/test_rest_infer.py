@@ -172,10 +172,10 @@ def document(**changed):
     ("body", "message"),
     [
         ({}, "lacks 'inputs'"),
-        ({"inputs": {}}, "the request.inputs has to be a list"),
-        ({"inputs": [1]}, r"inputs\[0\] has to be an object"),
+        ({"inputs": {}}, "the request.inputs must be a list"),
+        ({"inputs": [1]}, r"inputs\[0\] must be an object"),
         ({"inputs": []}, "lacks the input 'x'"),
-        ({**document(), "id": 5}, "the request.id has to be a string"),
+        ({**document(), "id": 5}, "the request.id must be a string"),
         ({**document(), "parameters": {"a": []}}, "the request.parameters.a is"),
         ({**document(), "outputs": [{}]}, r"outputs\[0\] lacks 'name'"),
         ({**document(), "outputs": [{"name": "z"}]}, "no output 'z'"),
@@ -196,7 +196,7 @@ def document(**changed):
         (document(data=None), "has neither data"),
         (document(parameters={"binary_data_size": 4}), "more than one place"),
         (document(parameters={"shared_memory_region": "a"}), "more than one place"),
-        ({"inputs": document()["inputs"] * 2}, "came twice"),
+        ({"inputs": document()["inputs"] * 2}, "have the same name"),
     ],
 )
 def test_error_names_the_invalid_field(served, body, message):
@@ -211,7 +211,7 @@ def test_error_names_the_invalid_field(served, body, message):
         ("9999", "9999; the body has"),
         ("-1", "expected a number"),
         ("1e3", "expected a number"),
-        ("5", "no JSON"),
+        ("5", "not valid JSON"),
     ],
 )
 def test_wrong_header_length_is_rejected(served, head, message):
