@@ -102,9 +102,9 @@ def test_answer_is_not_overwritten_by_the_next_one(place):
     channel, codec = LocalChannel(f"local:{place}"), codec_of("conv-vae")
     jets = Bundle.open("conv-vae").golden.inputs["jets"]
     first = channel.infer(codec, [jets[:2]], SECOND)[0]
-    kept = first.copy()
+    copy = first.copy()
     channel.infer(codec, [jets[2:4]], SECOND)
-    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(first, copy)
     channel.close()
 
 

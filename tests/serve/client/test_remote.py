@@ -177,7 +177,7 @@ def test_server_with_another_model_of_the_same_name_is_not_used(start_server, bu
 
 def test_threads_share_a_session(start_server, bundle, jets):
     server = start_server(locate("conv-vae"))
-    found: dict[int, np.ndarray] = {}
+    scores: dict[int, np.ndarray] = {}
     with (
         tamis.open(bundle, "onnxruntime") as local,
         tamis.open(bundle, "remote", remote=Remote((server.address,), timeout_s=20)) as remote_session,
@@ -185,16 +185,16 @@ def test_threads_share_a_session(start_server, bundle, jets):
 
         def work(number):
             for _ in range(10):
-                found[number] = remote_session(jets[number : number + 3])
+                scores[number] = remote_session(jets[number : number + 3])
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert set(found) == set(range(6))  # an exception in a thread does not reach pytest
-        for number, scores in found.items():
-            np.testing.assert_allclose(scores, local(jets[number : number + 3]), rtol=1e-5)
+        assert set(scores) == set(range(6))  # an exception in a thread does not reach pytest
+        for number, own in scores.items():
+            np.testing.assert_allclose(own, local(jets[number : number + 3]), rtol=1e-5)
 
 
 def test_rest_after_many_failures_is_a_few_seconds():

@@ -291,20 +291,20 @@ dynamic_batching { max_queue_delay_microseconds: 200000 preferred_batch_size: [ 
 """
     write_model("gather", config, v1=gather)
     client = client_of(serve())
-    found: list[object] = []
+    results: list[object] = []
     together = threading.Event()
 
-    def hear(result, error):
-        found.append(error or result)
-        if len(found) == 8:
+    def collect(result, error):
+        results.append(error or result)
+        if len(results) == 8:
             together.set()
 
     for index in (0, 1, 2, 9, 3, 4, 0, 1):
-        put = triton.InferInput("x", [1, 1], "INT64")
-        put.set_data_from_numpy(np.array([[index]], np.int64))
-        client.async_infer("gather", [put], hear)
+        tensor = triton.InferInput("x", [1, 1], "INT64")
+        tensor.set_data_from_numpy(np.array([[index]], np.int64))
+        client.async_infer("gather", [tensor], collect)
     assert together.wait(20)
-    errors = [one for one in found if isinstance(one, InferenceServerException)]
+    errors = [one for one in results if isinstance(one, InferenceServerException)]
     assert len(errors) == 1
     assert "failed" in str(errors[0])
 
@@ -314,12 +314,12 @@ def test_statistics_count_requests_rows_and_batches(write_model, scale_model, se
     client = client_of(serve())
     for _ in range(3):
         infer(client, "scale", "y", x=X)
-    (found,) = client.get_inference_statistics("scale").model_stats
-    assert (found.inference_count, found.execution_count) == (6, 3)
-    assert found.inference_stats.success.count == 3
-    assert found.inference_stats.success.ns >= found.inference_stats.compute_infer.ns > 0
-    assert [(one.batch_size, one.compute_infer.count) for one in found.batch_stats] == [(2, 3)]
-    assert found.last_inference > 0
+    (statistics,) = client.get_inference_statistics("scale").model_stats
+    assert (statistics.inference_count, statistics.execution_count) == (6, 3)
+    assert statistics.inference_stats.success.count == 3
+    assert statistics.inference_stats.success.ns >= statistics.inference_stats.compute_infer.ns > 0
+    assert [(one.batch_size, one.compute_infer.count) for one in statistics.batch_stats] == [(2, 3)]
+    assert statistics.last_inference > 0
     assert len(client.get_inference_statistics().model_stats) == 1
     with pytest.raises(InferenceServerException, match="there is no model 'scael'"):
         client.get_inference_statistics("scael")
@@ -331,11 +331,11 @@ def test_other_models_are_loaded_when_one_fails(write_model, scale_model, serve,
     write_model("scale", SCALE, v1=scale_model())
     server = serve()
     client = client_of(server)
-    found = states(client)
-    assert found["scale", "1"] == ("READY", "")
-    assert found["broken", ""][0] == "UNAVAILABLE"
-    assert "is not an ONNX model" in found["broken", ""][1]
-    assert "field sequence_batching" in found["odd", ""][1]
+    index = states(client)
+    assert index["scale", "1"] == ("READY", "")
+    assert index["broken", ""][0] == "UNAVAILABLE"
+    assert "is not an ONNX model" in index["broken", ""][1]
+    assert "field sequence_batching" in index["odd", ""][1]
     assert not client.is_model_ready("broken")
     assert client.is_model_ready("scale")
     assert not server.repository.is_ready
@@ -371,14 +371,14 @@ def test_failed_reload_keeps_the_old_model(write_model, scale_model, serve, clie
 def test_reload_under_traffic_loses_no_request(write_model, scale_model, serve, client_of):
     write_model("scale", SCALE, v1=scale_model(1.0))
     server = serve()
-    client, stop, found = client_of(server), threading.Event(), []
+    client, stop, factors = client_of(server), threading.Event(), []
     failed: list[Exception] = []
 
     def send_requests():
         other = client_of(server)
         while not stop.is_set():
             try:
-                found.append(infer(other, "scale", "y", x=X)[0, 1])
+                factors.append(infer(other, "scale", "y", x=X)[0, 1])
             except InferenceServerException as error:
                 failed.append(error)
 
@@ -393,8 +393,8 @@ def test_reload_under_traffic_loses_no_request(write_model, scale_model, serve, 
     for thread in threads:
         thread.join(20)
     assert failed == []
-    assert set(found) <= {1, 2, 3, 4, 5}
-    assert len(set(found)) > 1
+    assert set(factors) <= {1, 2, 3, 4, 5}
+    assert len(set(factors)) > 1
 
 
 def test_index_can_be_limited_to_ready_models(write_model, scale_model, serve, client_of):
@@ -402,8 +402,8 @@ def test_index_can_be_limited_to_ready_models(write_model, scale_model, serve, c
     write_model("scale", SCALE, v1=scale_model())
     client = client_of(serve())
     stub = client._client_stub
-    found = stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(ready=True)).models
-    assert [one.name for one in found] == ["scale"]
+    models = stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(ready=True)).models
+    assert [one.name for one in models] == ["scale"]
     with pytest.raises(grpc.RpcError, match="leave repository_name empty"):
         stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(repository_name="x"))
 
@@ -460,11 +460,11 @@ def test_links_out_of_the_repository_are_rejected(write_model, scale_model, tmp_
         (copy / inner).symlink_to(tmp_path / name)
     (tmp_path / "models" / "alias").symlink_to(tmp_path / "models" / "scale")
     client = client_of(serve())
-    found = states(client)
-    assert found.pop(("scale", "1"))[0] == "READY"
-    assert found.pop(("alias", "1"))[0] == "READY"
-    assert len(found) == 4
-    for state, reason in found.values():
+    index = states(client)
+    assert index.pop(("scale", "1"))[0] == "READY"
+    assert index.pop(("alias", "1"))[0] == "READY"
+    assert len(index) == 4
+    for state, reason in index.values():
         assert state == "UNAVAILABLE"
         assert "leads out of" in reason
 

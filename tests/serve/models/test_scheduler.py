@@ -41,12 +41,14 @@ def call_of(
 ) -> Call:
     done = loop.create_future()
 
-    def hear(found: Answer | Refusal) -> None:
-        call.answers.append(found)
+    def finish(outcome: Answer | Refusal) -> None:
+        call.answers.append(outcome)
         if not done.done():
-            done.set_result(found)
+            done.set_result(outcome)
 
-    request = InferRequest("m", "", "", arrays, hear, hear, (), parameters, deadline_ns, cancelled=cancelled)
+    request = InferRequest(
+        "m", "", "", arrays, finish, finish, (), parameters, deadline_ns, cancelled=cancelled
+    )
     call = Call(request, done)
     return call
 
@@ -373,14 +375,17 @@ def test_cancelled_request_is_not_computed():
 
     async def act(loop, scheduler):
         first = await gate.hold(loop, scheduler)
-        gone: list[bool] = []
-        left, stays = call_of(loop, rows(1), cancelled=lambda: bool(gone)), call_of(loop, rows(2))
-        scheduler.submit(left.request)
-        scheduler.submit(stays.request)
-        gone.append(True)
+        is_cancelled = threading.Event()
+        cancelled, other = (
+            call_of(loop, rows(1), cancelled=is_cancelled.is_set),
+            call_of(loop, rows(2)),
+        )
+        scheduler.submit(cancelled.request)
+        scheduler.submit(other.request)
+        is_cancelled.set()
         gate.open.set()
-        await asyncio.gather(first.done, stays.done)
-        return left.answers
+        await asyncio.gather(first.done, other.done)
+        return cancelled.answers
 
     assert run_scene(model(gate, batching=Batching()), act) == []
     assert gate.ran == [[-1], [2]]
@@ -502,10 +507,10 @@ def test_requests_expire_on_time_behind_a_hanging_instance():
         scheduler.submit(first.request)
         await asyncio.sleep(0.02)
         patient = call_of(loop, rows(2.0))
-        hasty = [call_of(loop, rows(3.0 + i), deadline_ns=monotonic_ns() + 20_000_000) for i in range(3)]
-        for one in (patient, *hasty):
+        impatient = [call_of(loop, rows(3.0 + i), deadline_ns=monotonic_ns() + 20_000_000) for i in range(3)]
+        for one in (patient, *impatient):
             scheduler.submit(one.request)
-        refusals = [await asyncio.wait_for(one.done, 10) for one in hasty]
+        refusals = [await asyncio.wait_for(one.done, 10) for one in impatient]
         assert [one.fault for one in refusals] == [Fault.EXPIRED] * 3
         assert not first.done.done()
         assert scheduler.waiting == 1

@@ -51,7 +51,7 @@ def opened(folder):
 
 
 @pytest.mark.parametrize(
-    ("names", "given"),
+    ("names", "arrays"),
     [
         (("INPUT__0", "INPUT__1"), (A, B)),
         (("b__1", "a__0"), (B, A)),
@@ -59,12 +59,12 @@ def opened(folder):
         (("p", "q"), (A, B)),
     ],
 )
-def test_inputs_are_matched_by_name_or_index(write_model, names, given):
+def test_inputs_are_matched_by_name_or_index(write_model, names, arrays):
     model = opened(write_model("m", CONFIG.format(*names), "model.pt", v1=scripted(Minus())))
     assert model.spec.platform == "pytorch_libtorch"
-    for array in given:
+    for array in arrays:
         array.flags.writeable = False
-    assert model.instances[0](list(given))[0].tolist() == [[4, 5]]
+    assert model.instances[0](list(arrays))[0].tolist() == [[4, 5]]
 
 
 def test_outputs_are_matched_by_index_or_name(write_model):

@@ -33,7 +33,7 @@ from tamis.serve.protocol.local import (
 )
 from tamis.serve.wire.grpc import Status
 
-REGION_FIRST = 1 << 20
+FIRST_REGION_BYTES = 1 << 20
 MAX_CACHED_REQUESTS = 256  # with their place in the region
 _TIMEVAL = struct.Struct("@ll")
 FAST_ANSWER_NS = 150_000  # after an answer within this time, the client polls for the next one,
@@ -68,7 +68,7 @@ class LocalChannel:
         try:
             self._set_timeout(round(connect_s * 1e9))
             self._socket.connect(address.removeprefix(LOCAL_SCHEME))
-            self._share_region(REGION_FIRST)
+            self._share_region(FIRST_REGION_BYTES)
         except BaseException:
             self._socket.close()
             raise

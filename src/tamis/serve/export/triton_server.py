@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from tamis._base import MissingExtraError, TamisError
+from tamis.bundle import Bundle
+from tamis.engines import Options, Remote, Session, find_engine
 
 INSTALL = "pip install --no-deps nvidia-pytriton==0.7.0"
 BACKEND = ("libtriton_python.so", "triton_python_backend_utils.py")
 STUB = "triton_python_backend_stub"
 TRITON_START_S, TRITON_END_S = 120.0, 30.0
+EXPORT_TIMEOUT_S = 30.0
 MAX_LOG_CHARACTERS = 500  # of its log, in an error
 
 
@@ -65,6 +68,15 @@ def triton_server(
                 yield TritonAddress(f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", process.pid)
             finally:
                 _end(process)
+
+
+def verify_export(bundle: Bundle, exported: Path) -> None:
+    """Serve an exported model with NVIDIA Triton; raise TamisError if it does not reproduce the golden outputs."""
+    with tempfile.TemporaryDirectory(prefix="export-") as folder:
+        (Path(folder) / exported.name).symlink_to(exported.absolute(), target_is_directory=True)
+        with triton_server(Path(folder)) as address:
+            options = Options(remote=Remote((address.grpc,), timeout_s=EXPORT_TIMEOUT_S))
+            Session(bundle, find_engine("remote"), options).close()
 
 
 def _installed() -> Path:

@@ -18,10 +18,9 @@ from tamis.serve.protocol.tensors import datatype_of, dtype_of, from_raw
 
 FREE_SIZES = (1, 16, 64, 128)  # tried in this order: graph networks need more particles than neighbours
 MAX_SAMPLE_BYTES = 1 << 30
-MAX_RELATIVE_DIFFERENCE = (
-    1e-2  # to the reference or to the same row in a batch, relative to the largest value
-)
-MIN_SCALE = 1e-3  # smaller values count as this: a score of 1e-30 is zero in single precision
+# To the reference, or between a row alone and in a batch; relative to the largest value.
+MAX_RELATIVE_DIFFERENCE = 1e-2
+MIN_SCALE = 1e-3  # a smaller largest value counts as this: a score of 1e-30 is zero in single precision
 
 
 @dataclass(frozen=True)
