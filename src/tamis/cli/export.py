@@ -79,7 +79,9 @@ def command(bundle: str, target: str, output: Path, **options: Any) -> None:
         _reject_options(TRITON_OPTIONS, "triton", "C sources contain a test of their own")
         _export_c(opened, output, options)
     else:
-        _reject_options(C_OPTIONS, "c", "a Triton model accepts any size, and its engine chooses the instructions")
+        _reject_options(
+            C_OPTIONS, "c", "a Triton model accepts any size, and its engine chooses the instructions"
+        )
         _export_triton(opened, output, options)
 
 
