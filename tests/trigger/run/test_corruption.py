@@ -151,6 +151,12 @@ def test_damage_in_a_kept_column_affects_only_streams_that_keep_it(real_file, tm
     assert "24 events could not be read; all other events are decided" in capfd.readouterr().err
 
 
+def test_damage_in_the_first_events_does_not_end_the_run(real_file, tmp_path):
+    damage(real_file("nano_dy_rntuple.root"), tmp_path / "bad.root", ["event"], random.Random(0))
+    menu = read_all_of(["event"], tmp_path / "bad.root")
+    assert run_and_check(tmp_path, menu, tmp_path / "bad.root").counts.unreadable == 40
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_damage_in_a_sample_of_columns_loses_no_event(source, tmp_path, name):
     path, bad, dice = source(name), tmp_path / "bad.root", random.Random(1)

@@ -90,7 +90,12 @@ def _unit_events(
     """Return the events per unit: as many as fit in memory, but enough units to keep several workers busy to the end."""
     index = next(i for i, file in enumerate(files) if not file.problem)
     with nullcontext(held[index]) if index in held else EventFile(files[index].url, tree, index) as file:
-        per_event = file.bytes_per_event(file.choose(compiled.program.reads))
+        try:
+            per_event = file.bytes_per_event(file.choose(compiled.program.reads))
+        except (
+            UnreadableFileError
+        ):  # some formats read the first events for it; if these are broken, the unit reports it
+            per_event = 0.0
     fitting = min(UNIT_EVENTS, int(UNIT_BYTES / max(per_event, 1.0)))
     clusters = np.diff(files[index].clusters) if len(files[index].clusters) > 1 else np.zeros(1, int)
     each = sum(file.entries for file in files) // UNITS_LEAST
