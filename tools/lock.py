@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 HEADER = """\
-# The versions that `make demo`, `make test` and the continuous integration install: `pip install -c constraints.txt ...`.
+# The versions that `make demo`, `make test` and the continuous integration install (option `-c constraints.txt` of pip).
 # Written by `make lock`; do not edit. `make latest` tests against the newest releases instead.
 """
 NOT_LOCKED = ("tamis", "pip", "setuptools", "wheel", "nvidia-pytriton")

@@ -204,4 +204,4 @@ def test_inspect_prints_each_step_of_the_compiler(bundle_of, step, text):
 def test_inspect_emit_is_rejected_for_files(tmp_path):
     (tmp_path / "x.json").write_text(json.dumps({}))
     done = CliRunner().invoke(app, ["inspect", str(tmp_path / "x.json"), "--emit", "ir"])
-    assert "--emit is for bundles" in f"{done.output}{done.exception}"
+    assert "--emit needs a bundle" in f"{done.output}{done.exception}"
