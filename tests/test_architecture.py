@@ -108,7 +108,6 @@ def test_heavy_libraries_stay_in_their_adapters(path: Path) -> None:
             assert any(relative.match(pattern) for pattern in ADAPTERS.get(library, ())), f"imports {library}"
 
 
-@pytest.mark.xfail(strict=False, reason="the packages are being renamed one by one")
 def test_class_names_are_unique() -> None:
     modules = defaultdict(list)
     for path in FILES:
@@ -118,7 +117,6 @@ def test_class_names_are_unique() -> None:
     assert not {name: places for name, places in modules.items() if len(places) > 1}
 
 
-@pytest.mark.xfail(strict=False, reason="the packages are being renamed one by one")
 def test_constants_of_one_name_have_one_value() -> None:
     values = defaultdict(lambda: defaultdict(list))
     for path in FILES:

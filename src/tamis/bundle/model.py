@@ -18,6 +18,9 @@ FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, Tenso
 EXPANDED_SUFFIX = "/expanded"  # of the name of a constant that a rewrite expanded along its broadcast axes
 OTHER_PART = "other"  # for parameters that belong to no module
 MODEL_BYTES_LIMIT = 1_900_000_000  # the limit of protobuf is 2 GB
+RANDOM_OPERATORS = frozenset(
+    ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]
+)
 
 
 def load_model(path: Path) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ from tamis.bundle.cost import count_cost
 from tamis.bundle.golden import Golden
 from tamis.bundle.importers import import_model, plain_outputs, recognise
 from tamis.bundle.manifest import BUNDLE_NAME_PATTERN, Manifest, Rewrite, WorkingPoint
-from tamis.bundle.model import graphs, read_signature
+from tamis.bundle.model import RANDOM_OPERATORS, graphs, read_signature
 from tamis.bundle.reference import Reference, evaluate
 from tamis.bundle.rows import prove_rows
 from tamis.bundle.sample import (
@@ -32,10 +32,6 @@ from tamis.bundle.sample import (
 from tamis.bundle.score_column import with_score_column
 from tamis.bundle.signature import Input, Output, Signature
 from tamis.bundle.store import Bundle, check_target, write_bundle
-
-RANDOM_OPERATORS = frozenset(
-    ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]
-)
 
 
 @dataclass(frozen=True)

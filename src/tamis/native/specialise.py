@@ -15,20 +15,13 @@ from onnx import AttributeProto, numpy_helper
 
 from tamis._base import ModelError
 from tamis.bundle import Reference
+from tamis.bundle.model import RANDOM_OPERATORS
 from tamis.native.graph import Attribute, Graph, Node, TensorType
 from tamis.native.limits import refuse_large, refuse_large_tensors
 
 PLAIN_DOMAINS = ("", "ai.onnx")
 SHAPE_OPERATORS = {"Shape", "Size", "EyeLike"}  # they depend on the shape of their input alone
 GRAPH_ATTRIBUTES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
-RANDOM_OPERATORS = {
-    "RandomNormal",
-    "RandomUniform",
-    "RandomNormalLike",
-    "RandomUniformLike",
-    "Multinomial",
-    "Bernoulli",
-}
 
 
 def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph:
