@@ -28,8 +28,6 @@ from tamis._base.processes import end_with_parent, processes_with
 from tamis._base.progress import Advance, interruptible, progress
 from tamis._base.registry import require
 
-Known = BoundedCache
-
 __all__ = [
     "Advance",
     "BoundedCache",
@@ -41,7 +39,6 @@ __all__ = [
     "DocumentError",
     "Host",
     "InputMismatchError",
-    "Known",
     "MissingColumnError",
     "MissingExtraError",
     "ModelError",

@@ -17,55 +17,61 @@ BUNDLE_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
 class WorkingPoint(Document):
     """A threshold on the score, and the background efficiency for which it was set."""
 
-    name: str
-    threshold: float
-    background_efficiency: float | None = None
-    background: str = ""
+    name: str = Field(description="Name, such as `background-0.01`.")
+    threshold: float = Field(description="An event is accepted if its score is above it.")
+    background_efficiency: float | None = Field(None, description="Fraction of the background above it.")
+    background: str = Field("", description="The background sample on which it was set.")
 
 
 class Rewrite(Document):
     """An applied graph rewrite, and its largest change of the golden outputs in float64."""
 
-    name: str
-    count: int
-    largest_error: float
+    name: str = Field(description="Name of the rewrite.")
+    count: int = Field(description="Number of places at which it was applied.")
+    largest_error: float = Field(description="Largest change of a golden output, evaluated in float64.")
 
 
 class Cost(Document):
     """The cost of one event, counted from the graph."""
 
-    flops: int
-    weight_bytes: int
-    activation_bytes: int
+    flops: int = Field(description="Floating-point operations; a multiply-add counts as two.")
+    weight_bytes: int = Field(description="Size of the weights.")
+    activation_bytes: int = Field(description="Size of all intermediate tensors.")
 
 
 class FileEntry(Document):
     """The checksum and size of a file of the bundle."""
 
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the content.")]
+    bytes: Annotated[int, Field(ge=0, description="Size of the file.")]
 
 
 class Manifest(Document):
     """Everything about a bundle except its weights."""
 
-    schema_version: Literal[1]
-    name: Annotated[str, Field(pattern=BUNDLE_NAME_PATTERN)]
-    version: str = "1"
-    description: str = ""
-    created: str = ""
-    producer: dict[str, str] = Field(default_factory=dict)
-    signature: Signature
-    score: str | None = None
+    schema_version: Literal[1] = Field(description="Version of this schema.")
+    name: Annotated[str, Field(pattern=BUNDLE_NAME_PATTERN, description="Name of the bundle.")]
+    version: str = Field("1", description="Version of the model.")
+    description: str = Field("", description="One sentence about the model.")
+    created: str = Field("", description="When it was packed, ISO 8601 in UTC.")
+    producer: dict[str, str] = Field(
+        default_factory=dict, description="Versions of the libraries that packed it."
+    )
+    signature: Signature = Field(description="Inputs and outputs.")
+    score: str | None = Field(None, description="The output that decides; none if the model has no score.")
     nan: Literal["propagate", "model"] = Field(
         default="propagate",
-        description="propagate: an event with a NaN input scores NaN; model: the graph handles it",
+        description="`propagate`: an event with a NaN input scores NaN; `model`: the graph handles NaN itself.",
     )
-    working_points: tuple[WorkingPoint, ...] = ()
-    cost: Cost | None = None
-    rewrites: tuple[Rewrite, ...] = ()
-    training: dict[str, JsonValue] = Field(default_factory=dict)
-    files: dict[str, FileEntry] = Field(default_factory=dict)
+    working_points: tuple[WorkingPoint, ...] = Field((), description="Named thresholds on the score.")
+    cost: Cost | None = Field(None, description="Cost of one event.")
+    rewrites: tuple[Rewrite, ...] = Field((), description="Graph rewrites that were applied.")
+    training: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Provenance: samples, seed, options and versions of the training."
+    )
+    files: dict[str, FileEntry] = Field(
+        default_factory=dict, description="Every file of the bundle except the manifest."
+    )
 
     @field_validator("files")
     @classmethod

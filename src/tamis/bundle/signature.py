@@ -36,11 +36,13 @@ def contiguous(array: np.ndarray) -> np.ndarray:
 class Tensor(Document):
     """One input or output; a free dimension is a name (`N`), a fixed one a number."""
 
-    name: str
-    shape: tuple[Dimension, ...]
-    dtype: Annotated[str, Field(pattern="^(" + "|".join(TENSOR_DTYPES) + ")$")] = "float32"
-    units: str = ""
-    description: str = ""
+    name: str = Field(description="Name of the tensor in the graph.")
+    shape: tuple[Dimension, ...] = Field(description="Sizes; free dimensions by name, such as `N`.")
+    dtype: Annotated[
+        str, Field(pattern="^(" + "|".join(TENSOR_DTYPES) + ")$", description="Type of the elements.")
+    ] = "float32"
+    units: str = Field("", description="What the values are, with units.")
+    description: str = Field("", description="Further explanation.")
 
     def concrete(self, sizes: dict[str, int]) -> tuple[int, ...]:
         """Return the shape with sizes for its free dimensions."""
@@ -54,32 +56,34 @@ class Tensor(Document):
 class Input(Tensor):
     """An input and, optionally, the name of the feature that computes it from events."""
 
-    feature: str | None = None
+    feature: str | None = Field(
+        None, description="The registered feature that computes it from event columns."
+    )
 
 
 class Tolerance(Document):
     """An output agrees if |value - golden| <= absolute + relative * |golden|."""
 
-    absolute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-5
-    relative: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
+    absolute: Annotated[float, Field(ge=0, allow_inf_nan=False, description="Absolute part.")] = 1e-5
+    relative: Annotated[float, Field(ge=0, allow_inf_nan=False, description="Relative part.")] = 1e-4
 
 
 class Output(Tensor):
     """An output and the tolerance that an engine has to meet."""
 
-    tolerance: Tolerance = Tolerance()
+    tolerance: Tolerance = Field(Tolerance(), description="How far an engine may be from the golden values.")
 
 
 class Signature(Document):
     """The inputs and outputs of a model, and whether its rows are independent events."""
 
-    inputs: Annotated[tuple[Input, ...], Field(min_length=1)]
-    outputs: Annotated[tuple[Output, ...], Field(min_length=1)]
+    inputs: Annotated[tuple[Input, ...], Field(min_length=1, description="Inputs, in order.")]
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1, description="Outputs, in order.")]
     rows: Annotated[
         str,
         Field(
             pattern="^(free|fixed|none)$",
-            description="the leading dimension: a batch of any size (free), of one size (fixed), or not a batch (none)",
+            description="The leading dimension: a batch of any size (free), of one size (fixed), or not a batch (none)",
         ),
     ] = "free"
 

@@ -333,3 +333,19 @@ def test_a_run_resumes_after_a_full_disk_while_joining(tmp_path, kind, content):
         assert calm.counts.accepted == 2000
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+@pytest.mark.parametrize("mode", ["batch", "event"])
+def test_stream_may_name_columns_that_a_stage_adds(tmp_path, mode):
+    write_events(tmp_path / "in.root", Events.of(identity(30)))
+    document = {
+        "menu": "named",
+        "stages": {"scaled": {"define": {"half_met": "MET_pt / 2"}}},
+        "paths": {"met": {"steps": ["half_met > 10"]}},
+        "streams": {"met": {"paths": ["met"], "keep": ["half_met"]}},
+    }
+    run_menu(menu_of(Menu.model_validate(document)), [tmp_path / "in.root"], tmp_path / "out", mode=mode)
+    events = read(tmp_path / "out" / "met.root")
+    assert set(events.array.fields) >= {"half_met", "event"}
+    assert "MET_pt" not in events.array.fields
+    np.testing.assert_array_equal(events["half_met"], np.full(20, 25, np.float32))

@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
-from tamis._base import Known, UsageError
+from tamis._base import BoundedCache, UsageError
 from tamis.bundle import Signature
 from tamis.serve.client.channel import CallError, Channel
 from tamis.serve.protocol.infer import ID, RAW_INPUT, RAW_OUTPUT, field_head, split_message
@@ -56,8 +56,8 @@ class Codec:
         """Take name and data type of each input; name, dtype and number of dimensions of each output."""
         self._model, self._version = model, version
         self._inputs, self._outputs, self._has_rows = list(inputs), list(outputs), has_rows
-        self._headers: Known[tuple[tuple[int, ...], ...], bytes] = Known()
-        self._answers: Known[bytes, tuple[ResponseOutput, ...]] = Known()
+        self._headers: BoundedCache[tuple[tuple[int, ...], ...], bytes] = BoundedCache()
+        self._answers: BoundedCache[bytes, tuple[ResponseOutput, ...]] = BoundedCache()
         self._numbers = itertools.count(1)
         self._prefix = f"{os.getpid():x}-"
 

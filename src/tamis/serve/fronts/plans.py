@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tamis._base import Known
+from tamis._base import BoundedCache
 from tamis.serve.models.scheduler import Scheduler
 from tamis.serve.models.tickets import Prepared, prepare
 from tamis.serve.protocol.infer import RequestHeader, arrays_of, sizes_of
@@ -32,7 +32,7 @@ class RequestPlans:
     def __init__(self, service: Service) -> None:
         """Start empty."""
         self._service = service
-        self._plans: Known[int, RequestPlan] = Known()
+        self._plans: BoundedCache[int, RequestPlan] = BoundedCache()
 
     def find(self, head: RequestHeader, raws: Sequence[memoryview]) -> RequestPlan | None:
         """Return the plan; None where a request needs shared regions, classification, strings, or data in typed fields."""

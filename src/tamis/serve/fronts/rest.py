@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from tamis._base import Known, TamisError
+from tamis._base import BoundedCache, TamisError
 from tamis.serve.fronts.rest_infer import RestInfer
 from tamis.serve.models.model import Spec
 from tamis.serve.models.statistics import Duration
@@ -70,7 +70,9 @@ class _Rest:
         self._service, self._models, self._shared = service, models, shared
         labels = models.labels_of if models is not None else lambda *_: {}
         self._infer = RestInfer(service, shared, labels)
-        self._infer_paths: Known[str, ModelPath] = Known()  # targets of earlier requests, parsed
+        self._infer_paths: BoundedCache[str, ModelPath] = (
+            BoundedCache()
+        )  # targets of earlier requests, parsed
         self._tasks: set[asyncio.Task[None]] = set()
         self._server_routes: dict[str, tuple[str, Callable[[HttpRequest], None]]] = {
             "health/live": ("GET", lambda request: request.respond(200, (), ())),

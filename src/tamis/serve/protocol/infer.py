@@ -15,7 +15,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
-from tamis._base import Known, UsageError
+from tamis._base import BoundedCache, UsageError
 from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, RequestedOutput
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, element_count, from_raw, to_raw
 
@@ -77,8 +77,8 @@ class RequestReader:
 
     def __init__(self) -> None:
         """Start with an empty cache."""
-        self._known: Known[bytes, RequestHeader] = Known()
-        self._layouts: Known[int, _Layout] = Known()  # by the size of the message
+        self._known: BoundedCache[bytes, RequestHeader] = BoundedCache()
+        self._layouts: BoundedCache[int, _Layout] = BoundedCache()  # by the size of the message
 
     def read(self, message: Buffer) -> tuple[RequestHeader, str, list[memoryview]]:
         """Return header, id and raw inputs of a request; raise Refusal if the message is not a request."""
@@ -290,7 +290,7 @@ class ResponseWriter:
 
     def __init__(self) -> None:
         """Start with an empty cache."""
-        self._known: Known[Any, bytes] = Known()
+        self._known: BoundedCache[Any, bytes] = BoundedCache()
 
     def write(
         self, answer: Answer, request_id: str, placed: Mapping[str, Mapping[str, Parameter]] | None = None

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from tamis._base import Known, UsageError
+from tamis._base import BoundedCache, UsageError
 from tamis.serve.protocol.infer import MAX_CACHED_HEADER_BYTES, Buffer, InputTensor, RequestHeader
 from tamis.serve.protocol.json_tensors import array_of, data_of
 from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, RequestedOutput
@@ -74,7 +74,7 @@ class JsonRequestReader:
 
     def __init__(self) -> None:
         """Start with an empty cache."""
-        self._known: Known[bytes, tuple[RequestHeader, str]] = Known()
+        self._known: BoundedCache[bytes, tuple[RequestHeader, str]] = BoundedCache()
 
     def read(self, body: Buffer, json_bytes: int | None) -> tuple[RequestHeader, str, list[memoryview]]:
         """Return header, id and raw inputs of a request; `json_bytes` is the length of its JSON, None for all of it."""
@@ -179,7 +179,7 @@ class JsonResponseWriter:
 
     def __init__(self) -> None:
         """Start with an empty cache."""
-        self._known: Known[Any, bytes] = Known()
+        self._known: BoundedCache[Any, bytes] = BoundedCache()
 
     def write(
         self,

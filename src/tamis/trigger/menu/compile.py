@@ -13,7 +13,7 @@ from typing import Self
 from tamis._base import DocumentError, TamisError, UsageError, did_you_mean, parse_document, position_in
 from tamis.bundle import Bundle
 from tamis.engines import Remote
-from tamis.trigger.menu.documents import Menu, StageSpec
+from tamis.trigger.menu.documents import Menu, StageSpec, StreamSpec
 from tamis.trigger.menu.program import Condition, MenuProgram, PathStep, order
 from tamis.trigger.stages import (
     Expression,
@@ -96,6 +96,13 @@ class CompiledMenu:
     def menu(self) -> Menu:
         """Return the menu."""
         return self.source.menu
+
+    def columns_to_keep(self, stream: StreamSpec) -> list[str]:
+        """Return the names and globs that a stream keeps of a file; columns of stages are kept anyway."""
+        if stream.keep == "all":
+            return ["*"]
+        added = {column for stage in self.stages.values() for column in stage.adds}
+        return [name for name in stream.keep if name not in added]
 
     def close(self) -> None:
         """Close the models."""

@@ -89,18 +89,20 @@ class PathSpec(Document):
 class StreamSpec(Document):
     """An output of the events that at least one of its paths accepts."""
 
-    paths: tuple[Name, ...] = Field(min_length=1)
-    keep: Literal["all"] | tuple[str, ...] = Field("all", description="`all`, or globs of columns.")
-    format: Literal["root", "parquet"] = "root"
+    paths: tuple[Name, ...] = Field(min_length=1, description="Paths whose accepted events it takes.")
+    keep: Literal["all"] | tuple[str, ...] = Field(
+        "all", description="`all`, or names and globs of input columns; those of stages are always kept."
+    )
+    format: Literal["root", "parquet"] = Field("root", description="Format of the file.")
 
 
 class HistogramSpec(Document):
     """A histogram of a column or expression, filled for every event that has its columns."""
 
-    of: str
-    bins: int = Field(50, ge=1, le=10_000)
-    low: float
-    high: float
+    of: str = Field(description="A column or an expression; lists fill one entry per element.")
+    bins: int = Field(50, ge=1, le=10_000, description="Number of bins of equal width.")
+    low: float = Field(description="Lower edge of the first bin.")
+    high: float = Field(description="Upper edge of the last bin.")
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
@@ -113,7 +115,7 @@ class Menu(Document):
     """A trigger menu."""
 
     menu: str = Field(description="Name of the menu.")
-    version: int = 1
+    version: int = Field(1, description="Version of the menu, written into every stream.")
     budget: Duration | None = Field(None, description="Total time budget of an event, such as 100ms.")
     micro_batch: int | None = Field(
         None,
@@ -121,12 +123,16 @@ class Menu(Document):
         le=65_536,
         description="Events that are decided together; by default chosen by the size of the models' inputs.",
     )
-    source: Source = Field(default_factory=lambda: Source(tree=None))
+    source: Source = Field(
+        default_factory=lambda: Source(tree=None), description="What the input files must contain."
+    )
     thresholds: dict[Name, float] = Field(default_factory=dict, description="Named numbers for expressions.")
-    stages: dict[Name, StageSpec] = Field(default_factory=dict)
-    paths: dict[Name, PathSpec] = Field(min_length=1)
-    streams: dict[Name, StreamSpec] = Field(default_factory=dict)
-    histograms: dict[Name, HistogramSpec] = Field(default_factory=dict)
+    stages: dict[Name, StageSpec] = Field(default_factory=dict, description="Computations by name.")
+    paths: dict[Name, PathSpec] = Field(
+        min_length=1, description="Trigger paths by name; an event is accepted if any accepts it."
+    )
+    streams: dict[Name, StreamSpec] = Field(default_factory=dict, description="Outputs by name.")
+    histograms: dict[Name, HistogramSpec] = Field(default_factory=dict, description="Histograms by name.")
 
 
 def menu_schema() -> dict[str, Any]:

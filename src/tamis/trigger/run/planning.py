@@ -156,7 +156,7 @@ def _check_columns(compiled: CompiledMenu, file: EventFile) -> None:
             )
     for stream in menu.streams.values():
         if stream.keep != "all":
-            file.choose(list(stream.keep))
+            file.choose(compiled.columns_to_keep(stream))
 
 
 def _reads(operation: object) -> tuple[str, ...]:
