@@ -5,6 +5,7 @@ Both serve the same repository: bundles exported by `tamis export --to triton`.
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import sys
@@ -186,12 +187,13 @@ def test_tensors_in_shared_memory(client):
     triton, module = client
     golden = Bundle.open("conv-vae").golden
     jets, score = golden.inputs["jets"], in_protocol(golden.outputs["score"]).astype(np.float32)
-    region = shared_memory.create_shared_memory_region("jets", "/tamis-both-in", jets.nbytes)
-    answers = shared_memory.create_shared_memory_region("score", "/tamis-both-out", score.nbytes)
+    key = f"/tamis-{os.getpid()}"  # other processes run this test at the same time
+    region = shared_memory.create_shared_memory_region("jets", f"{key}-in", jets.nbytes)
+    answers = shared_memory.create_shared_memory_region("score", f"{key}-out", score.nbytes)
     try:
         shared_memory.set_shared_memory_region(region, [jets])
-        triton.register_system_shared_memory("jets", "/tamis-both-in", jets.nbytes)
-        triton.register_system_shared_memory("score", "/tamis-both-out", score.nbytes)
+        triton.register_system_shared_memory("jets", f"{key}-in", jets.nbytes)
+        triton.register_system_shared_memory("score", f"{key}-out", score.nbytes)
         tensor = module.InferInput("jets", jets.shape, "FP32")
         tensor.set_shared_memory("jets", jets.nbytes)
         output = module.InferRequestedOutput("score")
@@ -199,12 +201,25 @@ def test_tensors_in_shared_memory(client):
         triton.infer("conv-vae", [tensor], outputs=[output])
         written = shared_memory.get_contents_as_numpy(answers, score.dtype, score.shape)
         np.testing.assert_allclose(written, score, rtol=2e-4)
-        triton.unregister_system_shared_memory()
+        unregister_all(triton)
         with pytest.raises(InferenceServerException):
             triton.infer("conv-vae", [tensor])
     finally:
         shared_memory.destroy_shared_memory_region(region)
         shared_memory.destroy_shared_memory_region(answers)
+
+
+def unregister_all(triton):
+    """Unregister all regions; NVIDIA Triton releases a region only a moment after it has answered, and rejects it until then."""
+    for attempt in range(100):
+        try:
+            triton.unregister_system_shared_memory()
+        except InferenceServerException:
+            if attempt == 99:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def test_model_is_unloaded_and_loaded_by_request(client):
