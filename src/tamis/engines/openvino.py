@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,17 @@ from tamis.engines.engine import Arrays, Engine, Options, Runner, model_error, w
 MAX_STATIC_SHAPES = 16
 
 _Shapes = tuple[tuple[int, ...], ...]
+
+
+@cache
+def _core(process: int) -> Any:
+    """Return the only `Core` of this process (a forked one gets its own), which lives as long as the process.
+
+    On processors with AMX the CPU plugin of a Core installs an alternate signal stack, and restores the previous one when it is
+    destroyed. With two Cores that may be a stack that is freed already: the next signal, such as Ctrl-C, then crashes the process.
+    """
+    del process
+    return require("openvino", extra="openvino", purpose="the engine openvino").Core()
 
 
 class OpenVinoEngine(Engine):
@@ -32,7 +45,7 @@ class OpenVinoEngine(Engine):
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
         """Read the ONNX model; each shape is compiled on first use."""
         ov = require("openvino", extra="openvino", purpose="the engine openvino")
-        core = ov.Core()
+        core = _core(os.getpid())
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": options.threads,
