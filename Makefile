@@ -10,7 +10,7 @@ COV := --cov --cov-report=
 endif
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test slow lint types layers docs lock latest clean
+.PHONY: demo test slow versions lint types layers docs lock latest clean
 
 demo: $(VENV)/.demo  ## simulate collisions, score them with the shipped detectors, write an HTML report
 	$(BIN)/tamis demo -o demo
@@ -20,6 +20,9 @@ test: $(VENV)/.dev  ## every test that is not marked `slow`
 
 slow: $(VENV)/.dev  ## the tests marked `slow`: sanitizers, exhaustive corruption, other processors under emulation
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow $(if $(COV),--cov --cov-append --cov-report=term --cov-fail-under=90)
+
+versions: $(VENV)/.dev  ## the wheel without extras on each supported Python that the host has
+	$(BIN)/python tools/python_versions.py
 
 lint: $(VENV)/.dev  ## style of the code and of its English
 	$(BIN)/ruff check .

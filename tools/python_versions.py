@@ -33,7 +33,7 @@ TESTS = (
     "tests/trigger",
     "tests/test_platform.py",
 )
-TEST_REQUIREMENTS = ("pytest", "hypothesis")
+TEST_REQUIREMENTS = ("pytest", "pytest-xdist", "hypothesis")
 LIMIT_S = 900  # per command
 MIN_PASSED = 500  # fewer tests would mean that the skipping below hides too much
 # Import names of the libraries in the extras. A test that needs one of them is skipped; any other missing module is a failure.
@@ -185,6 +185,8 @@ def check_version(version: str, python: str, wheel: Path, folder: Path) -> Itera
     environment["PYTHONPATH"] = str(folder)
     options = [
         "-q",
+        "-n",
+        "2",
         "-r",
         "f",
         "--tb=short",

@@ -48,6 +48,7 @@ def test_without_a_plan_auto_uses_onnxruntime_and_explains_it(events):
 
 
 def test_each_batch_size_runs_on_the_planned_engine(tmp_path, events):
+    pytest.importorskip("openvino")
     with tamis.open(planned(tmp_path, ROWS)) as session:
         assert session.verified
         assert session.explanation.splitlines()[0].startswith("1: openvino: ")
@@ -76,6 +77,7 @@ def test_a_plan_for_another_host_or_model_is_ignored(tmp_path, events):
 
 
 def test_an_engine_that_cannot_be_opened_is_replaced_by_the_next_fastest(tmp_path, events):
+    pytest.importorskip("openvino")
     rows = [measured(1, "nowhere", 1.0), measured(1, "openvino", 2.0), measured(1, "onnxruntime", 3.0)]
     with tamis.open(planned(tmp_path, rows)) as session:
         assert session.explanation.startswith("1: openvino, since nowhere cannot be opened here")
@@ -98,6 +100,7 @@ def test_a_plan_stores_its_measurements(tmp_path):
 
 
 def test_computed_by_names_engines_and_versions(tmp_path):
+    pytest.importorskip("openvino")
     with tamis.open("facile", "onnxruntime") as session:
         alone = session.computed_by
     assert alone.startswith("onnxruntime 1.")
