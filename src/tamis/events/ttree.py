@@ -13,7 +13,9 @@ from tamis._base import UnreadableFileError
 from tamis.events.failures import BrokenFileError, reading
 from tamis.events.locate import is_url
 
-_SEARCH_PER_READ = 13  # branches that uproot searches in the time that a separate read of one branch takes longer
+_SEARCH_PER_READ = (
+    13  # branches that uproot searches in the time that a separate read of one branch takes longer
+)
 _OFFSET_BYTES = 8  # a jagged column has one offset per event
 # what uproot raises for a type that it cannot interpret; a missing or garbled basket raises other errors
 _UNSUPPORTED_ERRORS: tuple[type[Exception], ...] = (
