@@ -19,8 +19,10 @@ class WorkingPoint(Document):
 
     name: str = Field(description="Name, such as `background-0.01`.")
     threshold: float = Field(description="An event is accepted if its score is above it.")
-    background_efficiency: float | None = Field(None, description="Fraction of the background above it.")
-    background: str = Field("", description="The background sample on which it was set.")
+    background_efficiency: float | None = Field(
+        default=None, description="Fraction of the background above it."
+    )
+    background: str = Field(default="", description="The background sample on which it was set.")
 
 
 class Rewrite(Document):
@@ -51,21 +53,23 @@ class Manifest(Document):
 
     schema_version: Literal[1] = Field(description="Version of this schema.")
     name: Annotated[str, Field(pattern=BUNDLE_NAME_PATTERN, description="Name of the bundle.")]
-    version: str = Field("1", description="Version of the model.")
-    description: str = Field("", description="One sentence about the model.")
-    created: str = Field("", description="When it was packed, ISO 8601 in UTC.")
+    version: str = Field(default="1", description="Version of the model.")
+    description: str = Field(default="", description="One sentence about the model.")
+    created: str = Field(default="", description="When it was packed, ISO 8601 in UTC.")
     producer: dict[str, str] = Field(
         default_factory=dict, description="Versions of the libraries that packed it."
     )
     signature: Signature = Field(description="Inputs and outputs.")
-    score: str | None = Field(None, description="The output that decides; none if the model has no score.")
+    score: str | None = Field(
+        default=None, description="The output that decides; none if the model has no score."
+    )
     nan: Literal["propagate", "model"] = Field(
         default="propagate",
         description="`propagate`: an event with a NaN input scores NaN; `model`: the graph handles NaN itself.",
     )
-    working_points: tuple[WorkingPoint, ...] = Field((), description="Named thresholds on the score.")
-    cost: Cost | None = Field(None, description="Cost of one event.")
-    rewrites: tuple[Rewrite, ...] = Field((), description="Graph rewrites that were applied.")
+    working_points: tuple[WorkingPoint, ...] = Field(default=(), description="Named thresholds on the score.")
+    cost: Cost | None = Field(default=None, description="Cost of one event.")
+    rewrites: tuple[Rewrite, ...] = Field(default=(), description="Graph rewrites that were applied.")
     training: dict[str, JsonValue] = Field(
         default_factory=dict, description="Provenance: samples, seed, options and versions of the training."
     )

@@ -41,8 +41,8 @@ class Tensor(Document):
     dtype: Annotated[
         str, Field(pattern="^(" + "|".join(TENSOR_DTYPES) + ")$", description="Type of the elements.")
     ] = "float32"
-    units: str = Field("", description="What the values are, with units.")
-    description: str = Field("", description="Further explanation.")
+    units: str = Field(default="", description="What the values are, with units.")
+    description: str = Field(default="", description="Further explanation.")
 
     def concrete(self, sizes: dict[str, int]) -> tuple[int, ...]:
         """Return the shape with sizes for its free dimensions."""
