@@ -47,6 +47,7 @@ class TestedServer:
     """A server process that is disturbed."""
 
     port: int
+    engine: str
     process: subprocess.Popen | None = None
     said: list[str] = field(default_factory=list)
 
@@ -58,6 +59,8 @@ class TestedServer:
             "tamis",
             "serve",
             MODEL,
+            "--engine",
+            self.engine,
             "--grpc",
             str(self.port),
             "--no-http",
@@ -165,24 +168,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--engine", default="native", help="of the servers, the local comparison and the fallback"
+    )
     parser.add_argument("--keep", action="store_true", help="write a record into benchmarks/records")
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
-    with tamis.open(MODEL) as local:
+    with tamis.open(MODEL, options.engine) as local:
         golden = local.bundle.golden.inputs
         picked = [
             rng.integers(0, len(next(iter(golden.values()))), int(rng.integers(1, 5))) for _ in range(INPUTS)
         ]
         inputs = [{key: np.asarray(value)[rows] for key, value in golden.items()} for rows in picked]
         expected = [local.run(**one) for one in inputs]
-    servers = [TestedServer(free_port()) for _ in range(SERVERS)]
-    spared = TestedServer(free_port())
+    servers = [TestedServer(free_port(), options.engine) for _ in range(SERVERS)]
+    spared = TestedServer(free_port(), options.engine)
     for server in (*servers, spared):
         server.start()
     while not all(any(line == "ready" for line in server.said) for server in (*servers, spared)):
         time.sleep(0.05)
     addresses = tuple(f"127.0.0.1:{server.port}" for server in servers)
-    remote = Remote(addresses, fallback="onnxruntime", timeout_s=TIMEOUT_S)
+    remote = Remote(addresses, fallback=options.engine, timeout_s=TIMEOUT_S)
     alone = Remote((f"127.0.0.1:{spared.port}",), timeout_s=30)
     with (
         tamis.open(MODEL, "remote", remote=remote) as session,
@@ -223,6 +229,7 @@ def main() -> None:
         }
     traces = sum("Traceback" in line for server in (*servers, spared) for line in server.said)
     record = {
+        "engine": options.engine,
         "kind": "service-under-fire",
         "created": utc_timestamp(),
         "host": host_facts().model_dump(),

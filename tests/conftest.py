@@ -295,7 +295,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "model_name" in metafunc.fixturenames:
         metafunc.parametrize("model_name", list(MODELS))
     if "engine_name" in metafunc.fixturenames:
-        metafunc.parametrize("engine_name", engine_parameters())
+        metafunc.parametrize("engine_name", engine_parameters(), scope="module")
 
 
 @pytest.fixture(scope="session")
@@ -312,7 +312,7 @@ def bundle_of(tmp_path_factory) -> Callable[[str], Bundle]:
     return get
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def parse_model() -> Callable[..., onnx.ModelProto]:
     """Return the function that parses models in ONNX's text form."""
     return parse

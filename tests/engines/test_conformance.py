@@ -102,12 +102,17 @@ def test_bound_buffers_give_the_same_outputs_after_they_are_refilled(
     assert_same(found, expected, find_engine(engine_name).batch_bound)
 
 
-def test_binding_a_buffer_that_is_not_contiguous_is_rejected(bundle_of, engine_name):
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((12, 4), np.float32).T, np.zeros(4 * 12 * 4 + 1, np.uint8)[1:].view(np.float32).reshape(4, 12)],
+    ids=["transposed", "unaligned"],
+)
+def test_binding_a_buffer_that_would_be_copied_is_rejected(bundle_of, engine_name, array):
     with (
         tamis.open(bundle_of("dense"), engine_name) as session,
-        pytest.raises(InputMismatchError, match="contiguous"),
+        pytest.raises(InputMismatchError, match="contiguous and aligned"),
     ):
-        session.bind(np.zeros((12, 4), np.float32).T)
+        session.bind(array)
 
 
 def test_the_memory_layout_of_an_input_does_not_matter(bundle_of, engine_name, events_of):
@@ -116,9 +121,11 @@ def test_the_memory_layout_of_an_input_does_not_matter(bundle_of, engine_name, e
     locked = x.copy()
     locked.flags.writeable = False
     strided = np.repeat(x, 2, axis=2)[:, :, ::2]
+    unaligned = np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(np.float32).reshape(x.shape)
+    assert not unaligned.flags.aligned
     with tamis.open(bundle, engine_name) as session:
         expected = session.run(x)
-        for other in (np.asfortranarray(x), strided, locked, x[::-1][::-1]):
+        for other in (np.asfortranarray(x), strided, locked, x[::-1][::-1], unaligned):
             assert_same(session.run(other), expected, 0.0)
         assert_same(session.run(x=x), expected, 0.0)
         np.testing.assert_array_equal(session.run(x)["score"], expected["score"])

@@ -29,8 +29,9 @@ TENSOR_DTYPES = (
 
 
 def contiguous(array: np.ndarray) -> np.ndarray:
-    """Return the array in C order; unlike `np.ascontiguousarray`, keeps a scalar zero-dimensional."""
-    return np.asarray(array, order="C")
+    """Return the array in C order and aligned; unlike `np.ascontiguousarray`, keeps a scalar zero-dimensional."""
+    ordered = np.asarray(array, order="C")
+    return ordered if ordered.flags.aligned else ordered.copy()
 
 
 class Tensor(Document):

@@ -55,6 +55,7 @@ class Session:
         self._chunk = self.signature.fixed_batch or options.chunk or _chunk(bundle, engine)
         self._names = [spec.name for spec in self.signature.outputs]
         self._score = self._names.index(bundle.manifest.score) if bundle.manifest.score else None
+        self._input_names = {spec.name for spec in self.signature.inputs}
         self._dtypes = [np.dtype(spec.dtype) for spec in self.signature.inputs]
         propagates_nan = bundle.manifest.nan == "propagate" and engine.computes
         self._nan_inputs = [i for i, dtype in enumerate(self._dtypes) if propagates_nan and dtype.kind == "f"]
@@ -106,7 +107,7 @@ class Session:
         buffers = [*arrays, *named.values()]
         if not all(any(array is buffer for buffer in buffers) for array in ordered):
             raise InputMismatchError(
-                "a buffer to bind must be contiguous, since a copy would not see later values: "
+                "a buffer to bind must be contiguous and aligned, since a copy would not see later values: "
                 "allocate it with numpy.ascontiguousarray(...) and fill that"
             )
         return self._bound(ordered)
@@ -185,6 +186,8 @@ class Session:
 
     def _outputs(self, arrays: tuple[np.ndarray, ...], named: Mapping[str, np.ndarray]) -> Arrays:
         """Check the inputs, run the engine and propagate NaN; the full check is skipped for known shapes."""
+        if named and not arrays and named.keys() == self._input_names:
+            arrays, named = tuple([named[spec.name] for spec in self.signature.inputs]), {}
         if named or not self._is_checked(arrays):
             checked = self._checked(arrays, named)
             outputs = self._execute(checked)
@@ -204,14 +207,14 @@ class Session:
                 type(array) is np.ndarray
                 and (array.shape,) in self._checked_shapes
                 and array.dtype == self._dtypes[0]
-                and array.flags.c_contiguous
+                and _is_plain(array)
             )
         if any(type(array) is not np.ndarray for array in arrays):
             return False
         if tuple([array.shape for array in arrays]) not in self._checked_shapes:
             return False
         pairs = zip(arrays, self._dtypes, strict=True)
-        return all(array.dtype == dtype and array.flags.c_contiguous for array, dtype in pairs)
+        return all(array.dtype == dtype and _is_plain(array) for array, dtype in pairs)
 
     def _remember(self, checked: Arrays) -> None:
         """Remember the shapes of checked arrays, if the engine takes them in one call and is thread-safe."""
@@ -303,6 +306,12 @@ def _sequence(calls: list[Callable[[], object]], results: Arrays, bound: Arrays)
         return results
 
     return call_each
+
+
+def _is_plain(array: np.ndarray) -> bool:
+    """Return whether an engine can take the array as it is; tensors of a request can start at any address."""
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned
 
 
 def _holds_nan(array: np.ndarray) -> bool:
