@@ -70,7 +70,11 @@ def _shares(showers: Showers, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     hard = inside.energy / np.cosh(inside.eta) > SHARED_ET_MIN_GEV
     soft_key = _key(inside.event[~hard], i[~hard], j[~hard], grid)
     steps = np.arange(-grid.reach, grid.reach + 1)
-    weights = _weights((u - i)[hard], (v - j)[hard], grid)
+    edges = np.arange(-grid.reach, grid.reach + 2)
+    weights = np.zeros((int(hard.sum()), len(steps), len(steps)))  # the share of each neighbour
+    for part, sigma in ((1.0 - grid.tail_share, grid.core), (grid.tail_share, grid.tail)):
+        along, across = (np.diff(_normal((edges - x[hard, None]) / sigma), axis=1) for x in (u - i, v - j))
+        weights += part * along[:, :, None] * across[:, None, :]
     key = _key(
         inside.event[hard, None, None],
         i[hard, None, None] + steps[:, None],
@@ -86,16 +90,6 @@ def _shares(showers: Showers, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 def _key(event: np.ndarray, i: np.ndarray, j: np.ndarray, grid: Grid) -> np.ndarray:
     key: np.ndarray = (event * (2 * _half(grid)) + i + _half(grid)) * grid.turns + j % grid.turns
     return key
-
-
-def _weights(u: np.ndarray, v: np.ndarray, grid: Grid) -> np.ndarray:
-    """Return the share of each neighbour for showers at positions (u, v) in their cells: (showers, n, n)."""
-    edges = np.arange(-grid.reach, grid.reach + 2)
-    total = np.zeros((len(u), len(edges) - 1, len(edges) - 1))
-    for share, sigma in ((1.0 - grid.tail_share, grid.core), (grid.tail_share, grid.tail)):
-        along, across = (np.diff(_normal((edges - x[:, None]) / sigma), axis=1) for x in (u, v))
-        total += share * along[:, :, None] * across[:, None, :]
-    return total
 
 
 def _normal(x: np.ndarray) -> np.ndarray:

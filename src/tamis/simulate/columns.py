@@ -50,17 +50,24 @@ class SimulatedBlock:
 
 def block_events(block: SimulatedBlock) -> Events:
     """Return the block as events with columns."""
+    fat_jet = {
+        "msoftdrop": _float(block.fat_jet_soft_drop),
+        **{f"tau{n + 1}": _float(block.fat_jet_tau[:, n]) for n in range(block.fat_jet_tau.shape[1])},
+        "label": block.fat_jet_label.astype(np.int32),
+    }
+    jet = {"hadronFlavour": block.jet_flavour.astype(np.int32), "btag": _float(block.jet_b_tag)}
     return Events.of(
         {
             **_identity(block),
             **_generator(block),
-            **_pile_up(block),
+            "Pileup_nPU": block.pile_up.collisions.astype(np.int32),
+            "Pileup_nTrueInt": np.full(len(block), block.mu, np.float32),
+            "PV_npvs": (block.pile_up.vertices + 1).astype(np.int32),
+            "PV_z": _float(block.vertex_z),
             **_candidates(block),
-            **_jets("FatJet", block.fat_jets, block),
-            **_fat_jet_extras(block),
+            **_jets("FatJet", block.fat_jets, fat_jet, block),
             **_constituents("FatJetPFCands", block.fat_jets, block),
-            **_jets("Jet", block.jets, block),
-            **_jet_extras(block),
+            **_jets("Jet", block.jets, jet, block),
             **_constituents("JetPFCands", block.jets, block),
             **_leptons("Muon", block.muons, block),
             **_leptons("Electron", block.electrons, block),
@@ -95,15 +102,6 @@ def _generator(block: SimulatedBlock) -> dict[str, object]:
     }
 
 
-def _pile_up(block: SimulatedBlock) -> dict[str, object]:
-    return {
-        "Pileup_nPU": block.pile_up.collisions.astype(np.int32),
-        "Pileup_nTrueInt": np.full(len(block), block.mu, np.float32),
-        "PV_npvs": (block.pile_up.vertices + 1).astype(np.int32),
-        "PV_z": _float(block.vertex_z),
-    }
-
-
 def _candidates(block: SimulatedBlock) -> dict[str, object]:
     candidates = block.candidates
     columns = {
@@ -114,24 +112,13 @@ def _candidates(block: SimulatedBlock) -> dict[str, object]:
     return _lists("PFCands", columns, candidates.offsets(len(block)))
 
 
-def _jets(prefix: str, jets: ClusteredJets, block: SimulatedBlock) -> dict[str, object]:
+def _jets(
+    prefix: str, jets: ClusteredJets, more: Mapping[str, np.ndarray], block: SimulatedBlock
+) -> dict[str, object]:
+    """Return the columns of jets; `more` are those that only one kind has."""
     columns = {name: _float(getattr(jets, name)) for name in ("pt", "eta", "phi", "mass")}
     columns["nConstituents"] = jets.multiplicity.astype(np.int32)
-    return _lists(prefix, columns, _jet_offsets(jets, len(block)))
-
-
-def _fat_jet_extras(block: SimulatedBlock) -> dict[str, object]:
-    columns = {
-        "msoftdrop": _float(block.fat_jet_soft_drop),
-        **{f"tau{n + 1}": _float(block.fat_jet_tau[:, n]) for n in range(block.fat_jet_tau.shape[1])},
-        "label": block.fat_jet_label.astype(np.int32),
-    }
-    return _lists("FatJet", columns, _jet_offsets(block.fat_jets, len(block)))
-
-
-def _jet_extras(block: SimulatedBlock) -> dict[str, object]:
-    columns = {"hadronFlavour": block.jet_flavour.astype(np.int32), "btag": _float(block.jet_b_tag)}
-    return _lists("Jet", columns, _jet_offsets(block.jets, len(block)))
+    return _lists(prefix, {**columns, **more}, _jet_offsets(jets, len(block)))
 
 
 def _leptons(prefix: str, leptons: LeptonCandidates, block: SimulatedBlock) -> dict[str, object]:

@@ -140,19 +140,13 @@ def _match(
     lepton, match = pairs_in_event(leptons.event, gen.event[stable])
     match = stable[match]
     apart = delta_r_squared(leptons.eta[lepton], leptons.phi[lepton], gen.eta[match], gen.phi[match])
-    pair = _nearest(lepton, apart, MATCH_RADIUS**2, len(leptons))
+    pair = np.full(len(leptons), -1, np.int64)  # of each lepton: the closest one
+    close = np.flatnonzero(apart < MATCH_RADIUS**2)
+    falling = close[np.argsort(-apart[close], kind="stable")]
+    pair[lepton[falling]] = falling  # the last assignment wins: the smallest distance
     matched = pair >= 0
     index = np.where(matched, match[pair] if len(match) else -1, -1)
     begins = np.searchsorted(gen.event, leptons.event)
     flavour = np.full(len(leptons), UNMATCHED, np.int32)
     flavour[matched] = lepton_origin(record, gen.row[index[matched]])
     return np.where(matched, index - begins, -1).astype(np.int32), flavour
-
-
-def _nearest(lepton: np.ndarray, distance: np.ndarray, limit: float, leptons: int) -> np.ndarray:
-    """Return for each lepton the index of its closest pair below a distance, or -1."""
-    nearest = np.full(leptons, -1, np.int64)
-    close = np.flatnonzero(distance < limit)
-    falling = close[np.argsort(-distance[close], kind="stable")]
-    nearest[lepton[falling]] = falling  # the last assignment wins: the closest pair
-    return nearest

@@ -67,17 +67,13 @@ def _in_parallel(tasks: Iterator[Task], workers: int) -> Iterator[Events]:
         except BrokenProcessPool as error:
             raise TamisError("a simulation worker died, possibly out of memory: try fewer workers") from error
         finally:
-            _stop(pool)
-
-
-def _stop(pool: ProcessPoolExecutor) -> None:
-    """Terminate the workers instead of waiting up to a minute for unused blocks."""
-    processes = list((pool._processes or {}).values())  # Python 3.14 has a public method
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join()
+            # Terminate the workers instead of waiting up to a minute for unused blocks.
+            processes = list((pool._processes or {}).values())  # Python 3.14 has a public method
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.join()
 
 
 def _start_worker() -> None:

@@ -81,9 +81,15 @@ def _pairs(photons: Showers, particles: Particles, seeds: Seeds) -> Showers:
     """Return electron and positron of each converted photon, except those that the field curls up."""
     share, depth = seeds.stream("conversion kinematics").random((len(photons.event), 2)).T
     depth = MATERIAL_RANGE[0] + (MATERIAL_RANGE[1] - MATERIAL_RANGE[0]) * depth
+    reach = np.minimum(
+        ECAL_CYLINDER.radius_cm,
+        ECAL_CYLINDER.half_length_cm / np.maximum(np.abs(np.sinh(particles.eta)), 1e-9),
+    )
     legs = []
     for sign, part in ((1.0, share), (-1.0, 1.0 - share)):
-        bend = _bend(particles, part)
+        ratio = reach / np.maximum(2.0 * RADIUS_CM_PER_GEV * particles.pt * part, 1e-9)
+        # the total bending angle, or infinity where the leg does not arrive
+        bend = np.where(ratio < 1.0, np.arcsin(np.minimum(ratio, 1.0)), np.inf)
         leg = Showers(
             photons.event,
             photons.eta,
@@ -92,16 +98,6 @@ def _pairs(photons: Showers, particles: Particles, seeds: Seeds) -> Showers:
         )
         legs.append(leg.take(np.isfinite(bend)))
     return concatenate_showers(*legs)
-
-
-def _bend(particles: Particles, share: np.ndarray) -> np.ndarray:
-    """Return the total bending angle for a fraction of the momentum, or infinity if it does not arrive."""
-    reach = np.minimum(
-        ECAL_CYLINDER.radius_cm,
-        ECAL_CYLINDER.half_length_cm / np.maximum(np.abs(np.sinh(particles.eta)), 1e-9),
-    )
-    ratio = reach / np.maximum(2.0 * RADIUS_CM_PER_GEV * particles.pt * share, 1e-9)
-    return np.where(ratio < 1.0, np.arcsin(np.minimum(ratio, 1.0)), np.inf)
 
 
 def _radiation(

@@ -63,7 +63,12 @@ def tracks(
     trackable = (particles.charge != 0) & (region < len(tracker.regions))
     trackable &= (particles.pt > tracker.pt_min_gev) & (particles.radius < tracker.radius_max_cm)
     region = np.minimum(region, len(tracker.regions) - 1)
-    efficiency = _efficiency(particles.pt, region, muon, tracker)
+    soft, hard = (_column(tracker, f"efficiency_{name}")[region] for name in ("soft", "hard"))
+    efficiency = np.where(
+        muon,
+        tracker.muon_efficiency * (particles.pt > tracker.muon_pt_min_gev),
+        np.where(particles.pt < tracker.soft_pt_gev, soft, hard),
+    )
     is_tracked = trackable & (seeds.stream("tracking efficiency").random(len(particles)) < efficiency)
     sigma = _column(tracker, "constant")[region[is_tracked]]
     sigma = np.hypot(sigma, _column(tracker, "slope_per_gev")[region[is_tracked]] * particles.pt[is_tracked])
@@ -75,14 +80,6 @@ def tracks(
     )
     sigma = np.where(muon[is_tracked], sigma, np.minimum(sigma, calorimetric))
     return _measured(tracked, sigma, tracker, seeds), is_tracked
-
-
-def _efficiency(pt: np.ndarray, region: np.ndarray, muon: np.ndarray, tracker: Tracker) -> np.ndarray:
-    soft = pt < tracker.soft_pt_gev
-    hadron = np.where(
-        soft, _column(tracker, "efficiency_soft")[region], _column(tracker, "efficiency_hard")[region]
-    )
-    return np.where(muon, tracker.muon_efficiency * (pt > tracker.muon_pt_min_gev), hadron)
 
 
 def _column(tracker: Tracker, name: str) -> np.ndarray:

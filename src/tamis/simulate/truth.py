@@ -81,9 +81,12 @@ def gen_particles(record: GeneratorRecord) -> GenParticles:
 def label_jets(record: GeneratorRecord, jets: ClusteredJets, radius: float) -> np.ndarray:
     """Return a `Label` for each jet; top takes precedence over W and Z."""
     labels = np.zeros(len(jets), np.int32)
-    hadronic = _hadronic_bosons(record)
+    is_boson = np.isin(np.abs(record.pdg_id), (23, 24)) & _last_copy(record) & (record.daughter1 > 0)
+    decayed = np.flatnonzero(is_boson)
+    begin = record.offsets[:-1][record.collision[decayed]]
+    to_quarks = np.abs(record.pdg_id[begin + record.daughter1[decayed]]) < 6
+    hadronic, begin = decayed[to_quarks], begin[to_quarks]
     quarks = record.daughter1[hadronic], record.daughter2[hadronic]
-    begin = record.offsets[:-1][record.collision[hadronic]]
     bottom = _sister_bottom(record, hadronic)
     boson, jet = pairs_in_event(record.collision[hadronic], jets.event)
     inside = np.ones(len(jet), bool)
@@ -128,15 +131,6 @@ def _last_copy(record: GeneratorRecord) -> np.ndarray:
     begin = record.offsets[:-1][record.collision]
     daughter = np.where(record.daughter1 > 0, begin + record.daughter1, 0)
     return (record.daughter1 == 0) | (record.pdg_id[daughter] != record.pdg_id)
-
-
-def _hadronic_bosons(record: GeneratorRecord) -> np.ndarray:
-    boson = np.flatnonzero(
-        np.isin(np.abs(record.pdg_id), (23, 24)) & _last_copy(record) & (record.daughter1 > 0)
-    )
-    begin = record.offsets[:-1][record.collision[boson]]
-    quark = np.abs(record.pdg_id[begin + record.daughter1[boson]]) < 6
-    return boson[quark]
 
 
 def _sister_bottom(record: GeneratorRecord, bosons: np.ndarray) -> np.ndarray:

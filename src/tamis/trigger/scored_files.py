@@ -75,7 +75,11 @@ def score_files(
         reader, pieces = _arrays(session, files, tree, chunk_bytes, skip_bad_files)
     else:
         reader, pieces = _events(session, files, tree, chunk_bytes, skip_bad_files, made_up)
-    _check_no_input(output, reader.files)
+    if output.exists():
+        for file in reader.files:
+            local = local_path(file)
+            if local is not None and local.exists() and output.samefile(local):
+                raise UsageError(f"the output {output} is one of the files to score; name another")
     totals = _write(output, pieces, _provenance(session))
     if totals is None:
         skipped = "".join(f"; {entry}" for entry in reader.skipped)
@@ -129,16 +133,6 @@ def _events(
     return reader, _event_pieces(session, reader, kept, made_up)
 
 
-def _check_no_input(output: Path, files: Sequence[str]) -> None:
-    """Check that the output is not one of the input files, after expanding globs and URLs."""
-    if not output.exists():
-        return
-    for file in files:
-        local = local_path(file)
-        if local is not None and local.exists() and output.samefile(local):
-            raise UsageError(f"the output {output} is one of the files to score; name another")
-
-
 def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]) -> np.ndarray | None:
     """Write piece by piece, atomically; return the summed counts, or None if there was no piece."""
     totals = np.zeros(len(COUNTS), np.int64)
@@ -150,20 +144,16 @@ def _write(output: Path, pieces: Iterator[Piece], provenance: dict[bytes, bytes]
             if writer is None:
                 part = stack.enter_context(atomic_path(output))
                 writer = stack.enter_context(pq.ParquetWriter(part, table.schema.with_metadata(provenance)))
-            writer.write_table(_cast(table, writer.schema))
+            try:  # the types of the first piece hold for all
+                table = table.replace_schema_metadata(None).cast(writer.schema)
+            except pa.ArrowInvalid as error:
+                raise DataError(
+                    f"the files have numbers that do not fit one type ({error}): score them into separate outputs"
+                ) from error
+            writer.write_table(table)
             totals += counts
             advance(int(counts[1]))
     return None if writer is None else totals
-
-
-def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Cast a piece to the types of the first one."""
-    try:
-        return table.replace_schema_metadata(None).cast(schema)
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"the files have numbers that do not fit one type ({error}): score them into separate outputs"
-        ) from error
 
 
 def _event_pieces(
@@ -194,21 +184,17 @@ def _array_pieces(session: Session, reader: ArrayReader) -> Iterator[Piece]:
         raise UsageError(
             f"the bundle {session.bundle.name} takes {session.signature.describe_inputs()}: score its arrays in Python with tamis.open"
         )
-    dtype = session.signature.inputs[0].dtype
+    dtype = np.dtype(session.signature.inputs[0].dtype)
     for chunk in reader:
         with of_file(chunk.file):
-            _check_dtype(chunk.array.dtype, np.dtype(dtype))
+            found = chunk.array.dtype
+            if found.kind not in "fiub" or (found.kind == "f" and dtype.kind != "f"):
+                raise InputMismatchError(f"the array to score is {found}, the model takes {dtype}")
             start = now_ns()
             outputs = session.run(np.ascontiguousarray(chunk.array, dtype))
         counts = [len(chunk.array), len(chunk.array), 0, 0, now_ns() - start]
         rows = np.arange(chunk.start, chunk.stop)
         yield _columns(_joined({"row": rows}, outputs)), np.array(counts)
-
-
-def _check_dtype(found: np.dtype, expected: np.dtype) -> None:
-    """Check that an array converts to the model's type without turning floats into integers."""
-    if found.kind not in "fiub" or (found.kind == "f" and expected.kind != "f"):
-        raise InputMismatchError(f"the array to score is {found}, the model takes {expected}")
 
 
 def _joined(table: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -57,7 +57,12 @@ def particles(events: int, rng: np.random.Generator) -> Deposits:
     deposits = []
     passing = np.repeat(number, rng.integers(1, 3, events))
     deposits.append(follow(_passing(passing, rng), TRACK, rng)[0])
-    stopping, ends = follow(_stopping(number, rng), TRACK, rng)
+    heading = _downwards(events, rng)
+    end = rng.uniform(-0.7 * HALF_CM, 0.7 * HALF_CM, (events, 3))
+    length = np.full(events, 1.6 * HALF_CM)
+    begin = end - length[:, None] * heading
+    muons = ArgonTracks(number, begin, heading, length, length, np.zeros(events, bool))
+    stopping, ends = follow(muons, TRACK, rng)
     short, _ = follow(_short(number, rng), TRACK, rng)
     deposits += [stopping, short]
     decays = rng.random(events) < DECAY_FRACTION
@@ -99,14 +104,6 @@ def _passing(event: np.ndarray, rng: np.random.Generator) -> ArgonTracks:
         rng.uniform(400, 3000, n),
         np.zeros(n, bool),
     )
-
-
-def _stopping(event: np.ndarray, rng: np.random.Generator) -> ArgonTracks:
-    n = len(event)
-    heading = _downwards(n, rng)
-    end = rng.uniform(-0.7 * HALF_CM, 0.7 * HALF_CM, (n, 3))
-    length = np.full(n, 1.6 * HALF_CM)
-    return ArgonTracks(event, end - length[:, None] * heading, heading, length, length, np.zeros(n, bool))
 
 
 def _short(event: np.ndarray, rng: np.random.Generator) -> ArgonTracks:

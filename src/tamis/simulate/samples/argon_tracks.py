@@ -42,14 +42,18 @@ def follow(tracks: ArgonTracks, label: int, rng: np.random.Generator) -> tuple[D
     momentum = np.sqrt(kinetic * (kinetic + 2.0 * mass))
     angle = 13.6 * (kinetic + mass) / momentum**2 * np.sqrt(TRACK_STEP_CM / X0_CM)
     kicks = rng.standard_normal((n, most, 2)) * np.minimum(angle, 0.3)[:, :, None]
-    first, second = _across(tracks.heading, rng)
+    other = isotropic(n, rng)
+    first = normalised(other - (other * tracks.heading).sum(axis=1, keepdims=True) * tracks.heading)
+    second = np.cross(tracks.heading, first)  # both perpendicular to the track
     bends = np.cumsum(kicks, axis=1)
     heading = normalised(
         tracks.heading[:, None] + bends[:, :, :1] * first[:, None] + bends[:, :, 1:] * second[:, None]
     )
     ends = tracks.place[:, None] + np.cumsum(heading * TRACK_STEP_CM, axis=1)
     loss = np.maximum(rise * residual**-RANGE_POWER, MIP_MEV_PER_CM) * TRACK_STEP_CM
-    energy = loss * _fluctuation(loss.shape, rng)
+    # fluctuations with mean 1 and the long tail of thin layers (Moyal distribution: mode 0, mean 1.27)
+    moyal = -np.log(np.maximum(rng.standard_normal(loss.shape) ** 2, 1e-6))
+    energy = loss * np.maximum(1.0 + 0.12 * (moyal - 1.27), 0.4)
     rows, columns = np.nonzero(inside)
     deposits = Deposits(
         tracks.event[rows],
@@ -66,17 +70,3 @@ def range_cm(kinetic_mev: np.ndarray, *, proton: bool) -> np.ndarray:
     rise = PROTON_RISE if proton else MUON_RISE
     length: np.ndarray = (kinetic_mev * (1.0 - RANGE_POWER) / rise) ** (1.0 / (1.0 - RANGE_POWER))
     return length
-
-
-def _across(heading: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return two perpendicular directions for each direction."""
-    other = isotropic(len(heading), rng)
-    first = normalised(other - (other * heading).sum(axis=1, keepdims=True) * heading)
-    return first, np.cross(heading, first)
-
-
-def _fluctuation(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Return random factors with mean 1 and the long tail of thin layers (Moyal distribution)."""
-    chi = rng.standard_normal(shape) ** 2
-    moyal = -np.log(np.maximum(chi, 1e-6))  # mode 0, mean 1.27
-    return np.maximum(1.0 + 0.12 * (moyal - 1.27), 0.4)

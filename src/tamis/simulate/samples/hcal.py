@@ -93,7 +93,13 @@ def make_channels(n: int, seeds: Seeds) -> dict[str, np.ndarray]:
 
 
 def _channels(n: int, rng: np.random.Generator) -> Channels:
-    table = np.concatenate([_ring(*ring) for ring in CHANNEL_RINGS])
+    rings = []
+    for first, last, phis, depths in CHANNEL_RINGS:
+        grids = np.meshgrid(
+            np.arange(first, last + 1), np.arange(phis) * (72 // phis) + 1, np.arange(1, depths + 1)
+        )
+        rings.append(np.column_stack([grid.ravel() for grid in grids]))
+    table = np.concatenate(rings)
     ieta, iphi, depth = table[rng.integers(0, len(table), n)].T
     ieta = ieta * np.where(rng.random(n) < 0.5, -1, 1)
     aged = np.clip((np.abs(ieta) - BARREL_END) / (LAST_RING - BARREL_END), 0.0, 1.0)
@@ -101,13 +107,6 @@ def _channels(n: int, rng: np.random.Generator) -> Channels:
     light *= 1.0 + CALIBRATION_SPREAD * np.clip(rng.standard_normal(n), -3, 3)
     dark = (1.5 + 4.0 * aged) * np.exp(0.2 * rng.standard_normal(n))
     return Channels(ieta, iphi, depth, 1.0 / (FC_PER_PE * light), dark)
-
-
-def _ring(first: int, last: int, phis: int, depths: int) -> np.ndarray:
-    ieta, iphi, depth = np.meshgrid(
-        np.arange(first, last + 1), np.arange(phis) * (72 // phis) + 1, np.arange(1, depths + 1)
-    )
-    return np.column_stack([ieta.ravel(), iphi.ravel(), depth.ravel()])
 
 
 def _energies(channels: Channels, rng: np.random.Generator) -> np.ndarray:

@@ -8,9 +8,8 @@ import numpy as np
 
 from tamis._base import now_ns
 from tamis.events import ColumnData, Frame
-from tamis.trigger.decide.decisions import Decisions, Reason, not_finite, one_line
+from tamis.trigger.decide.decisions import Decisions, Reason, not_finite, one_line, prescaled
 from tamis.trigger.decide.laps import Laps
-from tamis.trigger.decide.prescale import prescaled
 from tamis.trigger.decide.scatter import Piece, scatter
 from tamis.trigger.menu import MenuProgram, Operation, format_ns
 from tamis.trigger.stages import Added, per_event

@@ -1,16 +1,21 @@
-"""The outcome of every event: accepted, rejected or debug, with the reason."""
+"""The events that each path examines, and the outcome of every event: accepted, rejected or debug, with the reason."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 
-from tamis.events import ColumnData, Jagged
+from tamis.events import ColumnData, Frame, Jagged
 from tamis.trigger.decide.scatter import scatter
+from tamis.trigger.menu import MenuProgram
 from tamis.trigger.stages import Stage
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 class Reason(IntEnum):
@@ -112,26 +117,46 @@ def not_finite(stage: Stage, added: Mapping[str, ColumnData]) -> np.ndarray | No
     for name in stage.finite:
         column = added[name]
         values = column.flat if isinstance(column, Jagged) else column
-        if values.dtype.kind != "f" or not values.size or _all_finite(values):
+        if values.dtype.kind != "f" or not values.size:
             continue
-        found = _events(column, ~np.isfinite(values))
+        total = float(np.add.reduce(values, axis=None))
+        if total - total == 0.0:  # the sum is finite, so all values are
+            continue
+        found: np.ndarray = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if not found.any():  # only the sum overflowed
+            continue
+        if isinstance(column, Jagged):
+            owner = np.repeat(np.arange(len(column)), column.counts)
+            rows, found = found, np.zeros(len(column), bool)
+            found[owner[rows]] = True
         bad = found if bad is None else np.logical_or(bad, found)
     return bad
 
 
-def _all_finite(values: np.ndarray) -> bool:
-    """Return whether all values are finite, by their sum; every value is checked only if the sum overflows."""
-    total = float(np.add.reduce(values, axis=None))
-    return total - total == 0.0 or bool(np.isfinite(values).all())
+def prescaled(program: MenuProgram, frame: Frame) -> np.ndarray:
+    """Return a mask (events, paths) of the events that each path examines.
+
+    A prescale of n examines one event in n, chosen by a hash of its identity, so that every run and every worker chooses the same.
+    """
+    examined = np.ones((len(frame), len(program.paths)), bool)
+    for index, (path, prescale) in enumerate(zip(program.paths, program.prescales, strict=True)):
+        if prescale > 1:
+            examined[:, index] = _hash(frame, path) % np.uint64(prescale) == 0
+    return examined
 
 
-def _events(column: ColumnData, bad: np.ndarray) -> np.ndarray:
-    if not isinstance(column, Jagged):
-        return np.asarray(bad.reshape(len(bad), -1).any(axis=1))
-    owner = np.repeat(np.arange(len(column)), column.counts)
-    marked = np.zeros(len(column), bool)
-    marked[owner[bad.reshape(len(bad), -1).any(axis=1)]] = True
-    return marked
+def _hash(frame: Frame, path: str) -> np.ndarray:
+    """Return 64 well-mixed bits of run, block, event and path (the finaliser of splitmix64)."""
+    state = np.full(len(frame), zlib.crc32(path.encode()), np.uint64)
+    with np.errstate(over="ignore"):
+        for name in ("run", "luminosityBlock", "event"):
+            column = frame[name]
+            assert isinstance(column, np.ndarray)  # noqa: S101 - the identity is one number per event
+            state = (state ^ column.astype(np.uint64)) + _GOLDEN
+            state = (state ^ (state >> np.uint64(30))) * _MIX[0]
+            state = (state ^ (state >> np.uint64(27))) * _MIX[1]
+            state = state ^ (state >> np.uint64(31))
+    return state
 
 
 def one_line(error: BaseException) -> str:

@@ -14,10 +14,9 @@ import numpy as np
 
 from tamis.events import ColumnData, Frame
 from tamis.trigger.decide.collected import Collected
-from tamis.trigger.decide.decisions import Decisions, Reason, not_finite, one_line
+from tamis.trigger.decide.decisions import Decisions, Reason, not_finite, one_line, prescaled
 from tamis.trigger.decide.laps import Laps
 from tamis.trigger.decide.loop import EventLoop, LoopStep, open_loop
-from tamis.trigger.decide.prescale import prescaled
 from tamis.trigger.menu import MenuProgram, Operation, format_ns
 from tamis.trigger.stages import Stage, per_event
 
@@ -42,10 +41,22 @@ def decide_single(
     """Decide events one after the other; `before(event)` is called first and returns whether to skip it as deadly."""
     decisions = Decisions.empty(events, len(program.paths))
     collected = Collected(program)
-    steps = [_step(program, operation, collected) for operation in program.operations]
+    steps = []
+    for operation in program.operations:
+        stage = operation.stage
+        run = _condition(operation) if stage is None else _computation(stage, operation.drops, collected)
+        budgets = ((path, program.budgets_ns[path]) for path in operation.paths)
+        limited = tuple((path, budget_ns) for path, budget_ns in budgets if budget_ns is not None)
+        steps.append(LoopStep(operation.mask, run, limited))
     budget = program.budget_ns or _ENDLESS
     loop = open_loop(steps, budget, decisions.spent_ns, partial(_time_out, program), len(program.paths))
-    examined = _bits(prescaled(program, Frame(columns, events)))
+    mask = prescaled(program, Frame(columns, events))
+    if mask.all():  # the paths that examine each event, as bits of an integer
+        examined = [(1 << len(program.paths)) - 1] * events
+    else:
+        examined = [
+            int.from_bytes(row.tobytes(), "little") for row in np.packbits(mask, axis=1, bitorder="little")
+        ]
 
     def take(event: int) -> Frame:
         return Frame(columns, 1, slice(event, event + 1))
@@ -61,25 +72,12 @@ def decide_single(
     with np.errstate(all="ignore"):
         accepted = loop.run(examined, take, collected.keep, fault, before, laps.pulse)
     _book(program, laps, loop)
-    decisions.paths = _masks(accepted, len(program.paths))
+    width = (len(program.paths) + 7) // 8
+    packed = np.frombuffer(b"".join([bits.to_bytes(width, "little") for bits in accepted]), np.uint8)
+    flat = np.unpackbits(packed.reshape(events, width), axis=1, count=len(program.paths), bitorder="little")
+    decisions.paths = flat.astype(bool)
     decisions.added, decisions.computed = collected.columns(events)
     return decisions
-
-
-def _bits(examined: np.ndarray) -> list[int]:
-    """Return the paths that examine each event, as bits of an integer."""
-    if examined.all():
-        return [(1 << examined.shape[1]) - 1] * len(examined)
-    packed = np.packbits(examined, axis=1, bitorder="little")
-    return [int.from_bytes(row.tobytes(), "little") for row in packed]
-
-
-def _masks(accepted: list[int], paths: int) -> np.ndarray:
-    """Return such bits as a mask (events, paths)."""
-    width = (paths + 7) // 8
-    packed = np.frombuffer(b"".join([bits.to_bytes(width, "little") for bits in accepted]), np.uint8)
-    flat = np.unpackbits(packed.reshape(len(accepted), width), axis=1, count=paths, bitorder="little")
-    return flat.astype(bool)
 
 
 def _book(program: MenuProgram, laps: Laps, loop: EventLoop) -> None:
@@ -101,15 +99,6 @@ def _time_out(program: MenuProgram, path: int) -> NoReturn:
     budget = program.budget_ns if path < 0 else program.budgets_ns[path]
     where = "" if path < 0 else f" on the path {program.paths[path]}"
     raise _Fault(Reason.TIME_OUT, f"the event took more than {format_ns(budget or 0)}{where}")
-
-
-def _step(program: MenuProgram, operation: Operation, collected: Collected) -> LoopStep:
-    stage = operation.stage
-    run = _condition(operation) if stage is None else _computation(stage, operation.drops, collected)
-    budgets = ((path, program.budgets_ns[path]) for path in operation.paths)
-    return LoopStep(
-        operation.mask, run, tuple((path, budget) for path, budget in budgets if budget is not None)
-    )
 
 
 def _condition(operation: Operation) -> Callable[[Frame, int], bool]:

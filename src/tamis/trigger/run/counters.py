@@ -33,7 +33,14 @@ def separate_lists(table: pa.Table, counters: Mapping[str, str]) -> tuple[str, .
         found = found - found[0]
         first = offsets.get(counter)
         if first is None:
-            first = offsets[counter] = _counted(table, counter, found)
+            first = found
+            if counter in table.column_names:  # must match the lengths of its lists
+                counts = table.column(counter)
+                if pa.types.is_integer(counts.type) and not counts.null_count:
+                    first = np.concatenate([[0], np.cumsum(counts.to_numpy())])
+                else:
+                    first = np.empty(0, np.int64)
+            offsets[counter] = first
         if len(first) != len(found) or (first is not found and not np.array_equal(first, found)):
             separate.append(name)
     return tuple(separate)
@@ -54,13 +61,3 @@ def counters_in_file(schema: pa.Schema, counters: Mapping[str, str], alone: Sequ
         taken.add(counter)
         found[name] = counter
     return found
-
-
-def _counted(table: pa.Table, counter: str, offsets: np.ndarray) -> np.ndarray:
-    """Return the offsets that a counter among the columns implies, which must equal those of its lists."""
-    if counter not in table.column_names:
-        return offsets
-    column = table.column(counter)
-    if not pa.types.is_integer(column.type) or column.null_count:
-        return np.empty(0, np.int64)
-    return np.concatenate([[0], np.cumsum(column.to_numpy())])

@@ -131,16 +131,14 @@ class Counts(Document):
     def plus(self, other: Counts) -> Counts:
         """Return the sum of both."""
         mine, theirs = self.model_dump(), other.model_dump()
-        return Counts.model_validate(
-            {
-                name: _added(value, theirs[name]) if isinstance(value, dict) else value + theirs[name]
-                for name, value in mine.items()
-            }
-        )
-
-
-def _added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
-    return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
+        for name, value in theirs.items():
+            if isinstance(value, dict):
+                mine[name] = {
+                    key: mine[name].get(key, 0) + value.get(key, 0) for key in {**mine[name], **value}
+                }
+            else:
+                mine[name] += value
+        return Counts.model_validate(mine)
 
 
 class UnitResult(Document):

@@ -27,7 +27,13 @@ def run_here(
     The next item of `work` is requested as soon as a unit is started; None means that the current one must be finished first.
     """
     if plan.mode == "event":
-        yield from _one_after_the_other(Worker(plan, compiled, out, pulse, held), work)
+        # Read between units, as a thread that reads delays the event in flight by tens of milliseconds.
+        with Worker(plan, compiled, out, pulse, held) as worker:
+            for entry in work:
+                if entry is not None:
+                    start = now_ns()
+                    read = worker.read(entry[0])
+                    yield worker.work(read, entry[1], waited_ns=now_ns() - start)
         return
     with Worker(plan, compiled, out, pulse, held) as worker, ThreadPoolExecutor(1) as reader:
         ahead: tuple[Future[Read], Care] | None = None
@@ -38,16 +44,6 @@ def run_here(
             ahead = following
         if ahead is not None:
             yield _done(worker, *ahead)
-
-
-def _one_after_the_other(worker: Worker, work: Iterable[tuple[RunUnit, Care] | None]) -> Iterator[UnitResult]:
-    """Read between units, as a thread that reads delays the event in flight by tens of milliseconds."""
-    with worker:
-        for entry in work:
-            if entry is not None:
-                start = now_ns()
-                read = worker.read(entry[0])
-                yield worker.work(read, entry[1], waited_ns=now_ns() - start)
 
 
 def _done(worker: Worker, ahead: Future[Read], care: Care) -> UnitResult:

@@ -103,22 +103,21 @@ def write_result(folder: Path, result: UnitResult) -> None:
 def committed(out: Path) -> dict[int, Path]:
     """Return the folders of the committed units by number; incomplete folders are removed."""
     units, found = out / UNITS, {}
-    if units.is_dir():
-        for path in sorted(units.iterdir()):
-            if path.name.isdigit():
-                if _is_complete(path):
-                    found[int(path.name)] = path
-                else:
-                    shutil.rmtree(path, ignore_errors=True)
+    folders = sorted(units.iterdir()) if units.is_dir() else []
+    for folder in folders:
+        if not folder.name.isdigit():
+            continue
+        try:
+            sizes = read_result(folder).sizes
+        except (OSError, DocumentError):
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        files = [(folder / name, size) for name, size in sizes.items()]
+        if all(file.is_file() and file.stat().st_size == size for file, size in files):
+            found[int(folder.name)] = folder
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
     return found
-
-
-def _is_complete(folder: Path) -> bool:
-    try:
-        sizes = read_result(folder).sizes
-    except (OSError, DocumentError):
-        return False
-    return all((folder / name).is_file() and (folder / name).stat().st_size == n for name, n in sizes.items())
 
 
 def read_result(folder: Path) -> UnitResult:

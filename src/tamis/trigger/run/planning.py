@@ -21,7 +21,6 @@ from tamis._base import (
     progress,
     write_text,
 )
-from tamis.engines import Remote
 from tamis.events import IDENTITY, EventFile, expand, local_path
 from tamis.trigger.menu import CompiledMenu, Menu, MenuSource
 from tamis.trigger.run.documents import SERVERS, InputFile, Mode, RunPlan
@@ -62,6 +61,17 @@ def make_plan(
             advance(1)
     if all(file.problem for file in found):
         raise UnreadableFileError(f"no file can be read: {found[0].problem}")
+    servers: dict[str, Any] = {}
+    if (remote := source.remote) is not None:  # without the token, which workers take from their environment
+        values = (
+            remote.servers,
+            remote.fallback,
+            remote.timeout_s,
+            remote.ca,
+            remote.certificate,
+            remote.key,
+        )
+        servers = dict(zip(SERVERS, values, strict=True))
     return RunPlan(
         tamis=tamis.__version__,
         menu=source.text,
@@ -72,16 +82,8 @@ def make_plan(
         unit_events=unit_events or _unit_events(compiled, found, tree, held or {}),
         files=tuple(found),
         fine_events=0 if unit_events else sum(file.entries for file in found) // FINE_SHARE,
-        **_servers(source.remote),
+        **servers,
     )
-
-
-def _servers(remote: Remote | None) -> dict[str, Any]:
-    """Return the fields of a plan that describe servers; workers take the token from their environment."""
-    if remote is None:
-        return {}
-    values = (remote.servers, remote.fallback, remote.timeout_s, remote.ca, remote.certificate, remote.key)
-    return dict(zip(SERVERS, values, strict=True))
 
 
 def _unit_events(
@@ -130,7 +132,11 @@ def _inspect(
 def _check_columns(compiled: CompiledMenu, file: EventFile) -> None:
     """Check that a file has the columns that the menu reads, with numeric types."""
     program, menu = compiled.program, compiled.menu
-    users = {column: op.label for op in reversed(program.operations) for column in _reads(op)}
+    users: dict[str, str] = {}  # the first operation that reads a column
+    for operation in reversed(program.operations):
+        reader = operation.stage or operation.expression
+        if reader is not None:
+            users |= dict.fromkeys(reader.reads, operation.label)
     for column in program.reads:
         kind = _IDENTITY_KIND if column in IDENTITY else file.type_of(column)
         by = f", which {users[column]!r} reads" if column in users else ""
@@ -157,12 +163,6 @@ def _check_columns(compiled: CompiledMenu, file: EventFile) -> None:
     for stream in menu.streams.values():
         if stream.keep != "all":
             file.choose(compiled.columns_to_keep(stream))
-
-
-def _reads(operation: object) -> tuple[str, ...]:
-    stage = getattr(operation, "stage", None)
-    reads: tuple[str, ...] = (stage or operation.expression).reads  # type: ignore[attr-defined] # an operation has a stage or an expression
-    return reads
 
 
 def write_plan(out: Path, plan: RunPlan) -> None:

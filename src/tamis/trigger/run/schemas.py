@@ -41,30 +41,23 @@ def groups_of(paths: Sequence[Path]) -> list[Group]:
     notes = [notes_of(schema) for schema in kinds]
     alike: dict[frozenset[tuple[str, pa.DataType]], list[int]] = {}
     for kind, schema in enumerate(kinds):
-        alike.setdefault(_own(schema, notes[kind]), []).append(kind)
-    return [
-        Group(
-            _together([(kinds[kind], notes[kind]) for kind in same]),
-            _all_notes([notes[kind] for kind in same]),
-            tuple(path for path in paths if kind_of[path] in same),
-        )
-        for same in alike.values()
-    ]
-
-
-def _all_notes(notes: Sequence[PartNotes]) -> PartNotes:
-    return PartNotes.model_validate(
-        {
-            name: tuple(dict.fromkeys(column for one in notes for column in getattr(one, name)))
+        added = set(notes[kind].added)
+        own = frozenset((field.name, _nullable(field).type) for field in schema if field.name not in added)
+        alike.setdefault(own, []).append(kind)
+    groups = []
+    for same in alike.values():
+        joined = {
+            name: tuple(dict.fromkeys(column for kind in same for column in getattr(notes[kind], name)))
             for name in PartNotes.model_fields
         }
-    )
-
-
-def _own(schema: pa.Schema, notes: PartNotes) -> frozenset[tuple[str, pa.DataType]]:
-    """Return names and types of the columns that no stage added, regardless of whether values may be missing."""
-    added = set(notes.added)
-    return frozenset((field.name, _nullable(field).type) for field in schema if field.name not in added)
+        groups.append(
+            Group(
+                _together([(kinds[kind], notes[kind]) for kind in same]),
+                PartNotes.model_validate(joined),
+                tuple(path for path in paths if kind_of[path] in same),
+            )
+        )
+    return groups
 
 
 def _nullable(field: pa.Field) -> pa.Field:
@@ -103,19 +96,16 @@ def filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
     if table.schema.equals(schema):
         return table
     there: Mapping[str, pa.ChunkedArray] = dict(zip(table.column_names, table.columns, strict=True))
-    columns = [
-        there[field.name].cast(field.type, safe=False)
-        if field.name in there
-        else _filler(field.type, len(table))
-        for field in schema
-    ]
+    columns = []
+    for field in schema:
+        kind = field.type
+        if field.name in there:
+            column = there[field.name].cast(kind, safe=False)
+        elif pa.types.is_list(kind):
+            offsets = np.zeros(len(table) + 1, np.int32)
+            column = pa.ListArray.from_arrays(offsets, pa.array([], kind.value_type), type=kind)
+        else:
+            dtype = np.dtype(kind.to_pandas_dtype())
+            column = pa.array(np.full(len(table), np.nan if dtype.kind == "f" else 0, dtype))
+        columns.append(column)
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _filler(kind: pa.DataType, rows: int) -> pa.Array:
-    if pa.types.is_list(kind):
-        return pa.ListArray.from_arrays(
-            np.zeros(rows + 1, np.int32), pa.array([], kind.value_type), type=kind
-        )
-    dtype = np.dtype(kind.to_pandas_dtype())
-    return pa.array(np.full(rows, np.nan if dtype.kind == "f" else 0, dtype))

@@ -116,7 +116,13 @@ class Worker:
 
         Columns that were read for the decision are not read again.
         """
-        columns = {name: self._kept_columns(read.unit.file, name) for name in taken}
+        columns = {}  # of each stream: those that it keeps, and those that its format cannot hold
+        for name in taken:
+            place = (read.unit.file, name)
+            if place not in self._columns:
+                with self._files.opened(read.unit.file) as file:
+                    self._columns[place] = kept_columns(self.compiled, file, name)
+            columns[name] = self._columns[place]
         names_of = {name: [*IDENTITY, *names] for name, (names, _) in columns.items()}
         every = dict.fromkeys(column for names in names_of.values() for column in names)
         intact = read.intact
@@ -141,13 +147,6 @@ class Worker:
                 return {name: Kept(None, more.entries, broken) for name in taken}
             table, entries = both(table, entries, table_of(more.events).select(missing), more.entries)
         return {name: Kept(table.select(names_of[name]), entries, broken, columns[name][1]) for name in taken}
-
-    def _kept_columns(self, index: int, stream: str) -> tuple[list[str], tuple[str, ...]]:
-        """Return the columns of a file that a stream keeps, and those that its format cannot hold."""
-        if (index, stream) not in self._columns:
-            with self._files.opened(index) as file:
-                self._columns[index, stream] = kept_columns(self.compiled, file, stream)
-        return self._columns[index, stream]
 
     def close(self) -> None:
         """Close the files that this worker opened."""

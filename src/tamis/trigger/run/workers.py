@@ -206,7 +206,12 @@ class _Pool:
         self.processes.remove(process)
         work, code = list(process.work), process.process.exitcode
         if not process.ready:
-            self._count_failed_start(code)
+            self.failed_starts += 1
+            if self.failed_starts >= STARTS_MOST:
+                raise TamisError(
+                    f"{STARTS_MOST} workers ended (exit code {code}) before they had opened the menu: see their output; "
+                    "a script that uses several workers must call run_menu under `if __name__ == '__main__':`"
+                )
         elif work:
             unit, care = work[0]
             deaths = self.deaths[unit.number] = self.deaths.get(unit.number, 0) + 1
@@ -218,14 +223,6 @@ class _Pool:
         self.queue.extendleft(reversed(work))
         if self.queue:
             self.processes.append(self._employed(process.again()))
-
-    def _count_failed_start(self, code: int | None) -> None:
-        self.failed_starts += 1
-        if self.failed_starts >= STARTS_MOST:
-            raise TamisError(
-                f"{STARTS_MOST} workers ended (exit code {code}) before they had opened the menu: see their output; "
-                "a script that uses several workers must call run_menu under `if __name__ == '__main__':`"
-            )
 
     def stop(self) -> None:
         """End all processes."""
@@ -259,7 +256,10 @@ def _serve(connection: Connection, pulse: Any) -> None:
         environment, source, stages = connection.recv()
         os.environ.clear()
         os.environ.update(environment)
-        plugged = {name: _stage_at(*address) for name, address in stages.items()}
+        plugged = {}
+        for name, (module, place, reads, adds) in stages.items():
+            found = reduce(getattr, place.split("."), importlib.import_module(module))
+            plugged[name] = found if isinstance(found, UserStage) else UserStage(found, reads, adds)  # type: ignore[arg-type] # a function
         with compile_menu(source, plugged) as compiled:
             gc.freeze()  # so that garbage collection during an event does not traverse the loaded modules
             connection.send(("ready", None))
@@ -287,11 +287,6 @@ def _address(name: str, user: UserStage) -> _Address:
             "move it to the top level of a module, where several workers can import it, or use one worker"
         )
     return function.__module__, function.__qualname__, user.reads, user.adds
-
-
-def _stage_at(module: str, name: str, reads: tuple[str, ...], adds: tuple[str, ...]) -> UserStage:
-    found = reduce(getattr, name.split("."), importlib.import_module(module))
-    return found if isinstance(found, UserStage) else UserStage(found, reads, adds)  # type: ignore[arg-type] # a function
 
 
 def _pack_error(error: Exception) -> tuple[str, tuple[Any, ...]]:

@@ -71,10 +71,6 @@ def _per_event(function: np.ufunc, value: Jagged, flat: np.ndarray, empty: float
     return result
 
 
-def _sum_kind(flat: np.ndarray) -> np.ndarray:
-    return flat.astype(np.float64) if flat.dtype.kind == "f" else flat
-
-
 def _booleans(value: Jagged) -> np.ndarray:
     flat = value.flat
     return flat if flat.dtype.kind == "b" else flat.astype(bool)
@@ -84,7 +80,7 @@ LIST_REDUCTIONS: dict[str, Callable[[Jagged], np.ndarray]] = {
     "count": lambda v: _per_event(np.add, v, _booleans(v)),
     "any": lambda v: _per_event(np.add, v, _booleans(v)) > 0,
     "all": lambda v: _per_event(np.add, v, ~_booleans(v)) == 0,
-    "sum": lambda v: _per_event(np.add, v, _sum_kind(v.flat)),
+    "sum": lambda v: _per_event(np.add, v, v.flat.astype(np.float64) if v.flat.dtype.kind == "f" else v.flat),
     "max": lambda v: _per_event(np.maximum, v, v.flat, -np.inf),
     "min": lambda v: _per_event(np.minimum, v, v.flat, np.inf),
 }

@@ -21,7 +21,15 @@ def python_stage(name: str, where: str, folder: Path) -> Stage:
         raise UsageError(
             f"the stage {name} has python: {where!r}; it must be module:function or file.py:function"
         )
-    module = _file(folder / place, name) if place.endswith(".py") else _module(place, name, folder)
+    if place.endswith(".py"):
+        module = _file(folder / place, name)
+    else:
+        sys.path.insert(0, str(folder))
+        try:
+            with _importing(name, place):
+                module = importlib.import_module(place)
+        finally:
+            sys.path.remove(str(folder))
     function = getattr(module, attribute, None)
     if not isinstance(function, UserStage):
         known = [key for key, value in vars(module).items() if isinstance(value, UserStage)]
@@ -42,15 +50,6 @@ def _file(path: Path, name: str) -> ModuleType:
     with _importing(name, str(path)):
         spec.loader.exec_module(module)
     return module
-
-
-def _module(place: str, name: str, folder: Path) -> ModuleType:
-    sys.path.insert(0, str(folder))
-    try:
-        with _importing(name, place):
-            return importlib.import_module(place)
-    finally:
-        sys.path.remove(str(folder))
 
 
 @contextlib.contextmanager
