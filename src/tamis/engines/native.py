@@ -15,8 +15,7 @@ from tamis.engines.engine import Arrays, Engine, Options, Runner
 from tamis.native import compile_model
 from tamis.native.build import build
 from tamis.native.call import Kernel, open_kernel
-from tamis.native.compiler import FULL_PRECISION
-from tamis.native.example import example_event
+from tamis.native.compiler import FULL_PRECISION, example_event
 
 MAX_COMPILED_SIZES = 32  # sets of sizes of free dimensions per session
 

@@ -1,8 +1,7 @@
 """The compiler: from a model to C for this host's processor."""
 
-from tamis.native.compiler import CompiledModel, Pipeline, compile_model, standard_pipeline
+from tamis.native.compiler import CompiledModel, Pipeline, compile_model, example_event, standard_pipeline
 from tamis.native.emission import Module, Ways
-from tamis.native.example import example_event
 from tamis.native.listing import listing
 from tamis.native.targets import Target
 

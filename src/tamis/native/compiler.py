@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from tamis.bundle import Bundle, Golden, rows_of
 from tamis.native.emission import Module, Ways, emit
 from tamis.native.graph import Graph
 from tamis.native.lowering import lower
@@ -66,6 +67,14 @@ class CompiledModel:
     wide: Program
     narrow: Program
     module: Module
+
+
+def example_event(bundle: Bundle, golden: Golden | None = None) -> dict[str, np.ndarray]:
+    """Return the first golden event; the first batch of a model with a fixed batch size; all inputs of a model without a batch axis."""
+    signature = bundle.manifest.signature
+    values = (golden or bundle.golden).inputs
+    inputs = {spec.name: values[spec.name] for spec in signature.inputs}
+    return inputs if signature.rows == "none" else rows_of(inputs, slice(0, signature.fixed_batch or 1))
 
 
 def compile_model(

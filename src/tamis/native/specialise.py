@@ -6,7 +6,7 @@ shapes) become constants. Nodes that no output needs are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -48,7 +48,10 @@ def specialise(model: onnx.ModelProto, event: Mapping[str, np.ndarray]) -> Graph
             Node(kind, name, tuple(proto.input), tuple(proto.output), _attributes(proto, name), opset)
         )
     results = tuple(one.name for one in graph.output)
-    needed = _needed(nodes, results)
+    needed = set(results)
+    for node in reversed(nodes):
+        if needed & set(node.outputs):
+            needed |= set(node.inputs)
     nodes = [node for node in nodes if needed & set(node.outputs)]
     refuse_large_tensors(values)
     used = {name for node in nodes for name in node.inputs} | set(results)
@@ -64,7 +67,10 @@ def _known(graph: onnx.GraphProto, values: Mapping[str, np.ndarray]) -> dict[str
     """Return the tensors that do not depend on the event."""
     constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     for node in graph.node:
-        if _is_known(node, constants):
+        if node.op_type in RANDOM_OPERATORS or any(one.type in GRAPH_ATTRIBUTES for one in node.attribute):
+            continue  # a nested graph may read any outer tensor
+        reads_shapes_only = node.op_type in SHAPE_OPERATORS and node.domain in PLAIN_DOMAINS
+        if reads_shapes_only or all(not name or name in constants for name in node.input):
             constants |= {name: np.asarray(values[name]) for name in node.output if name}
     return constants
 
@@ -90,22 +96,6 @@ def _without_branches(model: onnx.ModelProto, constants: Mapping[str, np.ndarray
         for inner, outer in zip(branch.output, node.output, strict=True):
             changed.graph.node.append(onnx.helper.make_node("Identity", [inner.name], [outer]))
     return changed
-
-
-def _is_known(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
-    if node.op_type in RANDOM_OPERATORS or any(one.type in GRAPH_ATTRIBUTES for one in node.attribute):
-        return False  # a nested graph may read any outer tensor
-    if node.op_type in SHAPE_OPERATORS and node.domain in PLAIN_DOMAINS:
-        return True
-    return all(not name or name in constants for name in node.input)
-
-
-def _needed(nodes: Iterable[Node], results: Iterable[str]) -> set[str]:
-    needed = set(results)
-    for node in reversed(list(nodes)):
-        if needed & set(node.outputs):
-            needed |= set(node.inputs)
-    return needed
 
 
 def _attributes(node: onnx.NodeProto, name: str) -> dict[str, Attribute]:

@@ -187,16 +187,12 @@ def _problems(statement: Statement) -> Iterator[str]:
         if isinstance(node, Accumulator) and node.number >= sums:
             yield f"accumulator {node.number} of {sums}"
         if isinstance(node, Call):
-            yield from _call_problems(node)
-
-
-def _call_problems(call: Call) -> Iterator[str]:
-    function = FUNCTIONS.get(call.function)
-    if function is None or function.arity != len(call.arguments):
-        yield f"{call.function} of {len(call.arguments)} arguments is not in the table of functions"
-    for one in call.arguments:
-        if one.shape != call.shape and not isinstance(one, Number):
-            yield f"{call.function} of shape {call.shape} has an argument of shape {one.shape}"
+            function = FUNCTIONS.get(node.function)
+            if function is None or function.arity != len(node.arguments):
+                yield f"{node.function} of {len(node.arguments)} arguments is not in the table of functions"
+            for one in node.arguments:
+                if one.shape != node.shape and not isinstance(one, Number):
+                    yield f"{node.function} of shape {node.shape} has an argument of shape {one.shape}"
 
 
 @singledispatch

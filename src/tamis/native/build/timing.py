@@ -9,10 +9,10 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from tamis.native.aligned import aligned
 from tamis.native.cut import HEADER, LEFT, header
 from tamis.native.emission import Module
 
+CACHE_LINE_BYTES = 64
 TRIAL_ROUNDS = 9
 TRIAL_NS = 200_000  # of one kernel in one round, about
 TRIALS_NS = 300_000_000  # of all kernels and rounds
@@ -66,3 +66,12 @@ class _Trial:
         for _ in range(repeats):
             function(*arguments)
         return perf_counter_ns() - begin
+
+
+def aligned(values: np.ndarray) -> np.ndarray:
+    """Return a copy of float32 values that begins at a cache line."""
+    room = np.empty(values.nbytes + CACHE_LINE_BYTES, np.uint8)
+    start = -room.ctypes.data % CACHE_LINE_BYTES
+    copy = room[start : start + values.nbytes].view(np.float32)
+    copy[:] = values
+    return copy

@@ -11,11 +11,10 @@ import numpy as np
 
 from tamis._base import InputMismatchError, ModelError
 from tamis.cbuild import Compiler, find_compiler, load_module
-from tamis.native.aligned import aligned
 from tamis.native.build import Built
+from tamis.native.build.timing import aligned
 from tamis.native.call.casting import CastingKernel
-from tamis.native.call.ctypes_kernel import CtypesKernel
-from tamis.native.call.kernel import Kernel, LoadedCode
+from tamis.native.call.kernel import CtypesKernel, Kernel, LoadedCode
 
 CYCLES_PER_NS = 2.5  # about; converts estimated cycles to time
 RELEASE_NS = 5_000  # longer calls release the GIL

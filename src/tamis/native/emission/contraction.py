@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis.native.emission.arithmetic import Arithmetic
-from tamis.native.emission.blob import Blob
 from tamis.native.emission.blocking import (
     Blocking,
     OutputTile,
@@ -25,8 +24,8 @@ from tamis.native.emission.blocking import (
 from tamis.native.emission.lanes import Lanes
 from tamis.native.emission.loops import Axis
 from tamis.native.emission.packing import FLOAT_WEIGHTS, PackedWeights, pack_weights
-from tamis.native.emission.statement import Emission, emit_statement
 from tamis.native.emission.tuning import STRAIGHT_TERMS
+from tamis.native.emission.writer import Emission, emit_statement
 from tamis.native.expression import Load
 from tamis.native.program import Contract
 from tamis.native.view import Role, View
@@ -82,22 +81,21 @@ class _Contraction:
     def __init__(self, emission: Emission, statement: Contract, plan: Blocking) -> None:
         self.writer, self.mode, self.statement, self.plan = emission.writer, emission.mode, statement, plan
         self.groups, self.terms, self.outputs = statement.weights.shape
-        self.weights = self._pack(emission.blob)
+        if plan.dot:
+            base = emission.blob.add(statement.weights.transpose(0, 2, 1))
+            starts = [base] * len(plan.output_tiles)
+            self.weights = PackedWeights(FLOAT_WEIGHTS, starts, self.outputs * self.terms)
+        else:
+            step = plan.step if plan.lanes is Lanes.OUTPUTS else 0
+            self.weights = pack_weights(
+                emission.blob, statement.weights, plan.output_tiles, plan.column, step
+            )
         self.bias: int | None = None
         self.bias_width = self.outputs if plan.dot else -(-self.outputs // plan.step) * plan.step
         if statement.start is None and statement.bias.any():
             padded = np.zeros((self.groups, self.bias_width), np.float32)
             padded[:, : self.outputs] = statement.bias
             self.bias = emission.blob.add(padded)
-
-    def _pack(self, blob: Blob) -> PackedWeights:
-        """Store the weights in the order in which they are read."""
-        weights, plan = self.statement.weights, self.plan
-        if plan.dot:
-            base = blob.add(weights.transpose(0, 2, 1))
-            return PackedWeights(FLOAT_WEIGHTS, [base] * len(plan.output_tiles), self.outputs * self.terms)
-        by_vectors = plan.lanes is Lanes.OUTPUTS
-        return pack_weights(blob, weights, plan.output_tiles, plan.column, plan.step if by_vectors else 0)
 
     def write(self) -> None:
         """Write the loops over groups, positions and outputs, and a block in each."""
@@ -165,7 +163,13 @@ class _Contraction:
         self._sum(names, block)
         for i in range(block.outputs):
             for j in range(block.across):
-                self._finish(names[i][j], block, i, j)
+                sums = names[i][j]
+                while len(sums) > 1:  # the chains are added up in halves
+                    count = len(sums) // 2
+                    for one, other in zip(sums[:count], sums[count:], strict=True):
+                        writer.line(f"{one} = {one} + {other};")
+                    sums = sums[:count]
+                self._store(sums[0], block, i, j)
 
     def _output_stride(self, view: View) -> int:
         return 0 if view is self.statement.x else view.strides[1] * self.mode.factor(view)
@@ -304,15 +308,6 @@ class _Contraction:
             self.writer.line(f"{name} = fma_half(all_half({number}), {vector}, {name});")
         else:
             self.writer.line(f"{name} = fma_(all({number}), {vector}, {name});")
-
-    def _finish(self, chains: list[str], block: SumBlock, i: int, j: int) -> None:
-        """Add up the chains in halves, and store the result."""
-        while len(chains) > 1:
-            half = len(chains) // 2
-            for c in range(half):
-                self.writer.line(f"{chains[c]} = {chains[c]} + {chains[c + half]};")
-            chains = chains[:half]
-        self._store(chains[0], block, i, j)
 
     def _store(self, total: str, block: SumBlock, i: int, j: int) -> None:
         """Apply the finish expression to a sum, and write it."""

@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager, ExitStack
 from tamis.native.emission.arithmetic import Arithmetic
 from tamis.native.emission.interleaving import Interleaving
 from tamis.native.emission.loops import Axis
-from tamis.native.emission.mode import Mode
-from tamis.native.emission.statement import Emission, emit_statement
 from tamis.native.emission.tuning import (
     INTERLEAVED,
     LONG_EXPRESSION,
@@ -18,6 +16,7 @@ from tamis.native.emission.tuning import (
     PARTIAL_SUMS,
 )
 from tamis.native.emission.walk import Walk, best_vector
+from tamis.native.emission.writer import Emission, emit_statement
 from tamis.native.expression import cost, loads
 from tamis.native.program import Map, Maps, Reduce
 from tamis.native.view import View
@@ -121,7 +120,10 @@ def emit_reduce(statement: Reduce, emission: Emission) -> None:
         )
         for axis, size in enumerate(shape[rank:], rank)
     ]
-    across = not mode.wide and _is_vector_axis(mode, reduced[-1], statement.kind)
+    # whether the innermost axis that is reduced is best read by vectors
+    contiguous = all(stride in (0, 1) for stride in reduced[-1].strides[1:])
+    shortest = LONG_REDUCTION if statement.kind in ("sum", "prod") else 2 * mode.lanes
+    across = not mode.wide and contiguous and reduced[-1].size >= shortest
     with ExitStack() as stack:
         arithmetic = Arithmetic(writer, walk.read, walk.depth)
         if mode.wide:
@@ -147,12 +149,6 @@ def emit_reduce(statement: Reduce, emission: Emission) -> None:
                 for _ in rounds:
                     arithmetic.restore(variables)
                     _reduce_along(walk, arithmetic, statement, reduced, out)
-
-
-def _is_vector_axis(mode: Mode, axis: Axis, kind: str) -> bool:
-    """Tell whether the axis that is reduced is best read by vectors."""
-    contiguous = all(stride in (0, 1) for stride in axis.strides[1:])
-    return contiguous and axis.size >= (LONG_REDUCTION if kind in ("sum", "prod") else 2 * mode.lanes)
 
 
 def _reduce_along(

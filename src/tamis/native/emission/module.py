@@ -16,13 +16,11 @@ from tamis.native.emission import (  # noqa: F401 - each registers the emission 
     table,
     tiled,
 )
-from tamis.native.emission.blob import Blob
 from tamis.native.emission.estimate import estimate
-from tamis.native.emission.memory import layout
+from tamis.native.emission.memory import Blob, layout
 from tamis.native.emission.mode import Mode
-from tamis.native.emission.statement import Emission, emit_statement
 from tamis.native.emission.tuning import SLACK_FLOATS
-from tamis.native.emission.writer import Writer
+from tamis.native.emission.writer import Emission, Writer, emit_statement
 from tamis.native.limits import refuse_large_scratch
 from tamis.native.program import Loop, Program, Statement
 from tamis.native.targets import Target
@@ -87,18 +85,14 @@ def emit(wide: Program, narrow: Program, target: Target, ways: Ways) -> Module:
     return module.with_costs(costs)
 
 
-def _parameters(program: Program, *, wide: bool) -> str:
-    parameters = ["const float *restrict w", "float *restrict s"]
-    if not wide:
-        parameters += [f"const float *x{i}" for i in range(len(program.inputs))]
-        parameters += [f"float *y{i}" for i in range(len(program.outputs))]
-    return ", ".join(parameters)
-
-
 def _kernel(writer: Writer, mode: Mode, program: Program, blob: Blob, name: str) -> None:
     """Write each statement as a function, and one that calls them."""
-    parameters = _parameters(program, wide=mode.wide)
-    arguments = ", ".join(one.split()[-1].lstrip("*") for one in parameters.split(", "))
+    declared = ["const float *restrict w", "float *restrict s"]
+    if not mode.wide:
+        declared += [f"const float *x{i}" for i in range(len(program.inputs))]
+        declared += [f"float *y{i}" for i in range(len(program.outputs))]
+    parameters = ", ".join(declared)
+    arguments = ", ".join(one.split()[-1].lstrip("*") for one in declared)
     for number, statement in enumerate(program.statements):
         function = f"{name}_{number}"
         if isinstance(statement, Loop):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.native.emission.blob import Blob
+from tamis.native.emission.memory import Blob
 from tamis.native.emission.tuning import MIN_PACKED_WEIGHTS
 
 

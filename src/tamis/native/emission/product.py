@@ -6,9 +6,8 @@ from contextlib import ExitStack
 
 from tamis.native.emission.loops import tiles
 from tamis.native.emission.mode import Mode
-from tamis.native.emission.statement import Emission, emit_statement
 from tamis.native.emission.tuning import PRODUCT_VECTORS
-from tamis.native.emission.writer import Writer
+from tamis.native.emission.writer import Emission, Writer, emit_statement
 from tamis.native.program import Product
 from tamis.native.view import View
 

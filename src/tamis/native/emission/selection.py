@@ -7,8 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from tamis.native.emission.loops import Axis, by_distance, joined
 from tamis.native.emission.mode import Mode
-from tamis.native.emission.statement import Emission, emit_statement
-from tamis.native.emission.writer import Writer
+from tamis.native.emission.writer import Emission, Writer, emit_statement
 from tamis.native.program import Choice, Order, Pick, Put
 from tamis.native.view import View
 

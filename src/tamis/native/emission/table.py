@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from tamis.native.emission.arithmetic import Arithmetic
 from tamis.native.emission.elementwise import IDENTITIES, REDUCING
 from tamis.native.emission.loops import Axis
-from tamis.native.emission.statement import Emission, emit_statement
 from tamis.native.emission.tuning import BLOCK_ROWS
 from tamis.native.emission.walk import Walk
+from tamis.native.emission.writer import Emission, emit_statement
 from tamis.native.expression import loads
 from tamis.native.program import ReduceBoth
 from tamis.native.view import View

@@ -9,8 +9,8 @@ import numpy as np
 
 from tamis.native.emission.arithmetic import Arithmetic
 from tamis.native.emission.loops import Axis, joined, tiles
-from tamis.native.emission.statement import Emission, emit_statement
 from tamis.native.emission.tuning import TILE_POSITIONS, TILE_TERMS
+from tamis.native.emission.writer import Emission, emit_statement
 from tamis.native.expression import Load, loads
 from tamis.native.program import Tiled
 from tamis.native.view import View

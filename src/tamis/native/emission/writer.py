@@ -1,9 +1,14 @@
-"""Lines of C, indented."""
+"""Lines of C, indented, and the dispatch from a statement to the function that writes it; each kind registers its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import singledispatch
+
+from tamis.native.emission.memory import Blob
+from tamis.native.emission.mode import Mode
 
 
 class Writer:
@@ -48,3 +53,20 @@ class Writer:
     def text(self) -> str:
         """Return all lines."""
         return "\n".join(self.lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Emission:
+    """Where a statement is written to: the lines and constants so far, the kernel, and whether a loop with the counter t is around."""
+
+    writer: Writer
+    mode: Mode
+    blob: Blob
+    turns: bool = False
+
+
+@singledispatch
+def emit_statement(statement: object, emission: Emission) -> None:
+    """Write the C of a statement."""
+    kernel = "wide" if emission.mode.wide else "narrow"
+    raise TypeError(f"no emission to a {kernel} kernel is registered for {type(statement).__name__}")

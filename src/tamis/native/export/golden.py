@@ -7,7 +7,7 @@ from types import EllipsisType
 
 import numpy as np
 
-from tamis.native.export.interface import Interface, Port
+from tamis.native.export.interface import Interface
 from tamis.native.export.sources import (
     RUN_TYPE,
     TargetCode,
@@ -77,8 +77,20 @@ def golden_test(face: Interface, units: Sequence[TargetCode]) -> str:
     alone = ", ".join(f"alone_{p.name}" for p in face.outputs)
     all_in = ", ".join(f"golden_{p.name}.numbers" for p in face.inputs)
     all_out = ", ".join(f"found_{p.name}" for p in face.outputs)
-    checks = "\n".join(_check(p, count) for p in face.outputs)
-    same = "\n".join(_same(p) for p in face.outputs)
+    check_lines, same_lines = [], []
+    for port in face.outputs:
+        floats = port.floats
+        tolerance = getattr(port.spec, "tolerance")  # noqa: B009 - only outputs have one
+        check_lines.append(
+            f'    check(what, "{port.name}", found_{port.name}, golden_{port.name}.numbers, {count * floats}, '
+            f"{tolerance.absolute!r}, {tolerance.relative!r});"
+        )
+        same_lines += [
+            f"        if (memcmp(alone_{port.name}, found_{port.name} + i * {floats}, {4 * floats})) {{",
+            f'            if (!failures++) fprintf(stderr, "%s: {port.name} of event %zu alone has other bits\\n", what, i);',
+            "        }",
+        ]
+    checks, same = "\n".join(check_lines), "\n".join(same_lines)
     return f"""/* Golden events through {name}: every instruction set of this processor reproduces them within the tolerance, an event has the
    same bits alone and among others, and nothing is written beyond the scratch. */
 #include "{name}.h"
@@ -137,23 +149,6 @@ def _main(face: Interface, units: Sequence[TargetCode]) -> str:
     return failures != 0;
 }}
 """
-
-
-def _check(port: Port, count: int) -> str:
-    tolerance = getattr(port.spec, "tolerance")  # noqa: B009 - only outputs have one
-    return (
-        f'    check(what, "{port.name}", found_{port.name}, golden_{port.name}.numbers, {count * port.floats}, '
-        f"{tolerance.absolute!r}, {tolerance.relative!r});"
-    )
-
-
-def _same(port: Port) -> str:
-    floats = port.floats
-    return (
-        f"        if (memcmp(alone_{port.name}, found_{port.name} + i * {floats}, {4 * floats})) {{\n"
-        f'            if (!failures++) fprintf(stderr, "%s: {port.name} of event %zu alone has other bits\\n", what, i);\n'
-        "        }"
-    )
 
 
 def _run(name: str, unit: TargetCode) -> str:

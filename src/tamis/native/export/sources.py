@@ -126,7 +126,13 @@ def dispatcher(face: Interface, units: Sequence[TargetCode]) -> str:
         for machine, group in by_machine(units).items()
     )
     choices = "\n".join(
-        guarded(machine, "\n".join(_choice(name, unit.target) for unit in group))
+        guarded(
+            machine,
+            "\n".join(
+                f'    if ({supported(unit.target) or "1"}) {{ *target = "{unit.target.name}"; return {name}_{unit.target.name}; }}'
+                for unit in group
+            ),
+        )
         for machine, group in by_machine(units).items()
     )
     inputs, outputs = (", ".join(port.name for port in ports) for ports in (face.inputs, face.outputs))
@@ -160,9 +166,3 @@ void {name}({face.parameters}) {{
     choose(&target)(s, in, out, {f"(long){face.count}" if face.count else "1"});
 }}
 """
-
-
-def _choice(name: str, target: Target) -> str:
-    condition = supported(target)
-    body = f'{{ *target = "{target.name}"; return {name}_{target.name}; }}'
-    return f"    if ({condition or '1'}) {body}"

@@ -9,14 +9,13 @@ import numpy as np
 
 from tamis._base import UsageError, atomic_path
 from tamis.bundle import Bundle, Golden, Reference, draw_inputs, evaluate, free_sizes
-from tamis.native.compiler import compile_model
+from tamis.native.compiler import compile_model, example_event
 from tamis.native.emission import Ways, emit
-from tamis.native.example import example_event
 from tamis.native.export.golden import golden_header, golden_test
 from tamis.native.export.interface import interface_of
 from tamis.native.export.project import cmake, readme
 from tamis.native.export.sources import TargetCode, dispatcher, header, unit_source
-from tamis.native.targets import NATIVE_TARGETS, Target, find_target
+from tamis.native.targets import NATIVE_TARGETS, find_target
 
 DRAWN_EVENTS = 8  # for the test, where `dims` differ from the sizes of the golden events
 
@@ -35,8 +34,14 @@ def export_c(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not an empty folder; remove it, or choose another folder")
-    targets = _targets(instructions)
-    golden = _golden(bundle, dims or {})
+    requested = {find_target(name).name for name in instructions} | {"portable"}
+    targets = [one for one in NATIVE_TARGETS if not instructions or one.name in requested]
+    golden = bundle.golden
+    if dims:  # random events of these sizes, with outputs of the float64 reference
+        signature = bundle.manifest.signature
+        sizes = free_sizes(signature, dims, DRAWN_EVENTS)
+        drawn = draw_inputs(signature, sizes, np.random.default_rng(0))
+        golden = Golden(drawn, evaluate(Reference(bundle.model), signature, drawn))
     compiled = compile_model(bundle.model, example_event(bundle, golden))
     units = [TargetCode(one, emit(compiled.wide, compiled.narrow, one, Ways())) for one in targets]
     types = compiled.graph.types
@@ -58,19 +63,3 @@ def export_c(
         for file, text in files.items():
             (part / file).write_text(text, encoding="utf-8")
     return folder
-
-
-def _targets(names: Sequence[str]) -> list[Target]:
-    """Return the targets of these names, all if there are none, and the portable one."""
-    requested = {find_target(name).name for name in names} | {"portable"}
-    return [target for target in NATIVE_TARGETS if not names or target.name in requested]
-
-
-def _golden(bundle: Bundle, dims: Mapping[str, int]) -> Golden:
-    """Return the bundle's golden events, or, for other sizes, random events with outputs of the float64 reference."""
-    if not dims:
-        return bundle.golden
-    signature = bundle.manifest.signature
-    sizes = free_sizes(signature, dims, DRAWN_EVENTS)
-    inputs = draw_inputs(signature, sizes, np.random.default_rng(0))
-    return Golden(inputs, evaluate(Reference(bundle.model), signature, inputs))

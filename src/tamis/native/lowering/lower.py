@@ -28,7 +28,8 @@ def lower(graph: Graph) -> Program:
             )
         if 0 in graph.types[name].shape:
             raise ModelError(f"{name!r} of shape {graph.types[name].shape} has no elements; {OTHER_ENGINES}")
-    stored = (name for node in graph.nodes if _reads_buffers(node) for name in node.inputs)
+    reading = {kind for kind, rule in RULES.items() if rule.reads_buffers}
+    stored = (name for node in graph.nodes if node.kind in reading for name in node.inputs)
     context = Context(graph, stored)
     for node in graph.nodes:
         _lower_node(context, node)
@@ -38,11 +39,6 @@ def lower(graph: Graph) -> Program:
         context.program.outputs.append(buffer)
         context.add(Map(value, View.whole(buffer, value.shape)))
     return context.program
-
-
-def _reads_buffers(node: Node) -> bool:
-    rule = RULES.get(node.kind)
-    return rule is not None and rule.reads_buffers
 
 
 def _lower_node(context: Context, node: Node) -> None:

@@ -113,6 +113,7 @@ class _AxisMatch:
 
 def _match(sums: View, view: View, reader: Map) -> _AxisMatch | None:
     """Find each axis of the sums among those of the map, by the strides of both in the result; None where one is not found."""
+    views = [reader.out, *(load.view for load in loads(reader.value))]
     remaining = {place for place, size in enumerate(view.shape) if size != 1}
     axes: list[tuple[int, ...]] = []
     sizes: list[tuple[int, ...]] = []
@@ -128,19 +129,15 @@ def _match(sums: View, view: View, reader: Map) -> _AxisMatch | None:
             if view.strides[place] * view.shape[place] != reach:
                 return None
             reach = view.strides[place]
-        if reach != stride or (number < 2 and not _are_contiguous(inside, view, reader)):
+        if reach != stride:
+            return None
+        if number < 2 and any(  # axes of groups and outputs must be contiguous in every view of the map
+            one.strides[outer] != one.strides[inner] * view.shape[inner]
+            for one in views
+            for outer, inner in itertools.pairwise(inside)
+        ):
             return None
         remaining -= set(inside)
         axes.append(tuple(inside))
         sizes.append(tuple(view.shape[place] for place in inside))
     return None if remaining else _AxisMatch(tuple(axes), tuple(sizes))
-
-
-def _are_contiguous(places: list[int], view: View, reader: Map) -> bool:
-    """Tell whether axes can be joined to one in every view of the map."""
-    views = [reader.out, *(load.view for load in loads(reader.value))]
-    return all(
-        one.strides[outer] == one.strides[inner] * view.shape[inner]
-        for one in views
-        for outer, inner in itertools.pairwise(places)
-    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tamis.native.expression import Expression
 from tamis.native.passes.base import Pass
 from tamis.native.program import Program, Reduce, ReduceBoth, Statement
 from tamis.native.thresholds import PAIRED_COLUMNS, PAIRED_ROWS
@@ -41,11 +40,9 @@ def _are_two_sides(one: Reduce, other: Reduce) -> bool:
         return False
     if one.kind != other.kind or one.kind not in ("min", "max"):
         return False
-    independent = all(view.buffer != one.out.buffer for view in other.reads())
-    return independent and _transposed(other.value) == one.value
-
-
-def _transposed(value: Expression) -> Expression:
-    rank = len(value.shape)
+    rank, across = len(shape), other.value.shape
+    if len(across) != rank or any(view.buffer == one.out.buffer for view in other.reads()):
+        return False
     order = (*range(rank - 2), rank - 1, rank - 2)
-    return value.moved(lambda view: view.permute(order), tuple(value.shape[axis] for axis in order))
+    transposed = other.value.moved(lambda view: view.permute(order), tuple(across[axis] for axis in order))
+    return transposed == one.value

@@ -41,16 +41,14 @@ class RoundWeights(Pass):
             if not isinstance(statement, Contract) or statement.weights.size < MIN_PACKED_WEIGHTS:
                 return statement
             if self.precision == "bfloat16":
-                return replace(statement, weights=_bfloat16(statement.weights))
+                weights = np.ascontiguousarray(statement.weights, np.float32)
+                bits = weights.view(np.uint32)
+                even = (bits >> 16) & 1  # ties go to the even one
+                nearest = (bits + 0x7FFF + even) & np.uint32(0xFFFF0000)
+                return replace(statement, weights=nearest.view(np.float32))
             return statement if statement.start is not None else _int8(statement, constants)
 
         return replace(program.mapped(rounded), constants=constants)
-
-
-def _bfloat16(values: np.ndarray) -> np.ndarray:
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    even = (bits >> 16) & 1  # ties go to the even one
-    return ((bits + 0x7FFF + even) & np.uint32(0xFFFF0000)).view(np.float32).reshape(values.shape)
 
 
 def _int8(statement: Contract, constants: dict[Buffer, np.ndarray]) -> Contract:

@@ -327,19 +327,14 @@ def _phase(context: Context, x: View, weights: np.ndarray, bias: np.ndarray | No
     for axis, offsets in enumerate(first):
         start = offsets[0] + edge[axis]
         reach = counts[axis] + (len(offsets) - 1) * step[axis]
-        x = _slice_with_zeros(context, x, 2 + axis, start, reach)
+        low, high = max(0, -start), max(0, start + reach - x.shape[2 + axis])
+        if low or high:  # zeros beyond the ends of the axis
+            before, after = [0] * len(x.shape), [0] * len(x.shape)
+            before[2 + axis], after[2 + axis] = low, high
+            x = padded(context, Load(x), before, after)
+        x = x.slice(2 + axis, start + low, reach)
     windows = Windows(tuple(len(o) for o in first), (1,) * len(counts), step, groups)
     put_windows(context, x, selected, bias, out, windows)
-
-
-def _slice_with_zeros(context: Context, x: View, axis: int, start: int, count: int) -> View:
-    """Return `count` indices of an axis from `start`, with zeros beyond its ends."""
-    low, high = max(0, -start), max(0, start + count - x.shape[axis])
-    if low or high:
-        before, after = [0] * len(x.shape), [0] * len(x.shape)
-        before[axis], after[axis] = low, high
-        x = padded(context, Load(x), before, after)
-    return x.slice(axis, start + low, count)
 
 
 def _transposed_pads(node: Node, size: tuple[int, ...], out: tuple[int, ...], kernel: tuple[int, ...],

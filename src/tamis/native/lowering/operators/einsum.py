@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -66,18 +65,12 @@ def _operand(context: Context, node: Node, name: str, term: str) -> _Operand:
         if len(labels) != len(value.shape):
             raise unsupported(node, f"its term {term!r} does not fit an input of {len(value.shape)} axes")
         view = value.view if isinstance(value, Load) else context.write(value)
-        return _diagonal(view, labels)
+        # axes of the same label become one, which moves along all of them: the diagonal
+        places = {one: [at for at, label in enumerate(labels) if label == one] for one in labels}
+        shape = tuple(view.shape[group[0]] for group in places.values())
+        strides = tuple(sum(view.strides[place] for place in group) for group in places.values())
+        return _Operand(Load(replace(view, shape=shape, strides=strides)), tuple(places))
     return _Operand(value, labels)
-
-
-def _diagonal(view: View, labels: Sequence[str]) -> _Operand:
-    """Return a view in which axes of the same label are one: it moves along all of them."""
-    order = tuple(dict.fromkeys(labels))
-    places = [[place for place, one in enumerate(labels) if one == label] for label in order]
-    strides = tuple(sum(view.strides[place] for place in group) for group in places)
-    return _Operand(
-        Load(replace(view, shape=tuple(view.shape[group[0]] for group in places), strides=strides)), order
-    )
 
 
 def _summed(context: Context, operand: _Operand, kept: set[str]) -> _Operand:

@@ -37,14 +37,13 @@ class _Layer:
         names = (
             activations.split(",") if activations else list(DEFAULT_ACTIVATIONS[node.kind]) * (direction + 1)
         )
-        self.functions = [self._function(name) for name in names[direction * count : (direction + 1) * count]]
-
-    def _function(self, name: str) -> str:
-        if name not in GATE_FUNCTIONS:
-            raise unsupported(
-                self.node, f"the activation {name!r} is not supported, only {', '.join(GATE_FUNCTIONS)}"
-            )
-        return GATE_FUNCTIONS[name]
+        names = names[direction * count : (direction + 1) * count]
+        for name in names:
+            if name not in GATE_FUNCTIONS:
+                raise unsupported(
+                    node, f"the activation {name!r} is not supported, only {', '.join(GATE_FUNCTIONS)}"
+                )
+        self.functions = [GATE_FUNCTIONS[name] for name in names]
 
     def begin(self, place: int, direction: int, out: View) -> None:
         """Set the state before the first step."""

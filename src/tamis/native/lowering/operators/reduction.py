@@ -50,19 +50,17 @@ def reduce(
     return result
 
 
-def _axes(context: Context, node: Node, rank: int) -> list[int]:
-    axes = list(node.integers("axes", ()))
-    if not axes and node.input(1):
-        axes = [int(axis) for axis in context.known(node, 1).ravel()]
-    if not axes and node.integer("noop_with_empty_axes", 0):
-        return []
-    return sorted({axis % rank for axis in axes}) if axes else list(range(rank))
-
-
 @rule(*(f"Reduce{kind}" for kind in REDUCE_KINDS))
 def _reduction(context: Context, node: Node) -> None:
     value = context.value(node.inputs[0])
-    axes = _axes(context, node, len(value.shape))
+    rank = len(value.shape)
+    axes = list(node.integers("axes", ()))
+    if not axes and node.input(1):
+        axes = [int(axis) for axis in context.known(node, 1).ravel()]
+    if axes:
+        axes = sorted({axis % rank for axis in axes})
+    elif not node.integer("noop_with_empty_axes", 0):
+        axes = list(range(rank))
     keep = bool(node.integer("keepdims", 1))
     kind = node.kind.removeprefix("Reduce")
     if kind in ("SumSquare", "L2", "LogSumExp"):
