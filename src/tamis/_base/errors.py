@@ -14,7 +14,8 @@
     ├── ModelError                 6   a model uses what an engine or importer does not support
     ├── VerificationError          7   an engine does not reproduce the golden outputs
     ├── SkippedFilesError          8   the work is done, but unreadable files were skipped
-    └── ConservationError          9   events are missing or duplicated: the run must not be used
+    ├── ConservationError          9   events are missing or duplicated: the run must not be used
+    └── UndecidedError            10   the work is done, but most events could not be decided
 
 A message is one sentence: the value, the location, close matches and the fix.
 """
@@ -101,6 +102,12 @@ class ConservationError(TamisError):
     """Events are missing or duplicated: the run must not be used."""
 
     exit_code = 9
+
+
+class UndecidedError(TamisError):
+    """The work is done, but most events could not be decided: they are in the debug stream."""
+
+    exit_code = 10
 
 
 def close_matches(name: str, known: Iterable[str], most: int = 3) -> list[str]:

@@ -17,11 +17,13 @@ from tamis.cli.output import json_option, print_json, print_table
     "# yaml-language-server: $schema=menu.schema.json",
 )
 @click.argument("menu", type=click.Path(path_type=Path), required=False)
+@click.argument("files", nargs=-1)
+@click.option("--tree", help="Name of the tree in FILES.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of menus.")
 @json_option
-def command(menu: Path | None, schema: bool, as_json: bool) -> None:
-    """Check MENU, open its models, and print its operations in order."""
-    from tamis.trigger import compile_menu, load_menu, menu_schema
+def command(menu: Path | None, files: tuple[str, ...], tree: str | None, schema: bool, as_json: bool) -> None:
+    """Check MENU, open its models, and print its operations in order; with FILES, check their columns and types, too."""
+    from tamis.trigger import check_files, compile_menu, load_menu, menu_schema
 
     if schema:
         click.echo(json.dumps(menu_schema(), indent=1))
@@ -30,11 +32,13 @@ def command(menu: Path | None, schema: bool, as_json: bool) -> None:
         raise UsageError("name a menu, or use --schema")
     with compile_menu(load_menu(menu)) as compiled:
         program = compiled.program
+        fitting = check_files(compiled, files, tree) if files else []
         if as_json:
             print_json(
                 {
                     "menu": compiled.menu.menu,
                     "reads": list(program.reads),
+                    "fits": fitting,
                     "operations": [
                         {"step": op.label, "paths": [program.paths[i] for i in op.paths]}
                         for op in program.operations
@@ -53,3 +57,5 @@ def command(menu: Path | None, schema: bool, as_json: bool) -> None:
         ]
         print_table(f"{compiled.menu.menu}: operations in order", ("", "step", "kind", "for the paths"), rows)
         click.echo(f"reads: {', '.join(program.reads)}")
+        for url in fitting:
+            click.echo(f"{url} has these columns, with types that fit")

@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
-from tamis._base import MissingExtraError, SkippedFilesError, UsageError, processes_with
+from tamis._base import MissingExtraError, SkippedFilesError, UndecidedError, UsageError, processes_with
 from tamis.cli.output import json_option, print_json, print_table, say, tls_options
 from tamis.cli.reading import MADE_UP
 
 UNREADABLE_LISTED = 20
+MESSAGES_SHOWN = 3
+MOSTLY = 0.5  # of the events in debug: the menu or the input is wrong, and the exit code says so
 WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
 
 
@@ -104,7 +106,14 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         say(MADE_UP.format(", ".join(summary.made_up)))
     for columns in summary.left_out:
         say(f"left out, as a ROOT tree cannot hold them: {columns}")
-    _report_unreadable(summary, output)
+    unreadable = _report_unreadable(summary, output)
+    counts, (common, *_) = summary.counts, [*summary.messages, "see debug.root"]
+    if counts.debug > MOSTLY * (counts.entered - counts.unreadable):
+        raise UndecidedError(
+            f"{counts.debug} of {counts.entered} events could not be decided and went to debug, most often because of {common}"
+        )
+    if unreadable:
+        raise SkippedFilesError(f"{unreadable}; all other events are decided")
 
 
 def _remote(options: dict[str, Any]) -> Any:
@@ -126,8 +135,8 @@ def _remote(options: dict[str, Any]) -> Any:
     )
 
 
-def _report_unreadable(summary: Any, output: Path) -> None:
-    """Report unreadable files and ranges; raises SkippedFilesError if there are any."""
+def _report_unreadable(summary: Any, output: Path) -> str:
+    """Report unreadable files and ranges; return in words how many there are."""
     ranges = [f"entries {e.start} to {e.stop} of {e.file}: {e.reason}" for e in summary.unreadable]
     unopened = [file.problem for file in summary.files if file.problem]
     every = [*unopened, *ranges]
@@ -137,8 +146,7 @@ def _report_unreadable(summary: Any, output: Path) -> None:
         say(f"unreadable: {len(every) - UNREADABLE_LISTED} more, in {output / 'run.json'}")
     problems = [f"{summary.counts.unreadable} events could not be read"] if ranges else []
     problems += [f"{len(unopened)} files could not be opened"] if unopened else []
-    if problems:
-        raise SkippedFilesError(f"{' and '.join(problems)}; all other events are decided")
+    return " and ".join(problems)
 
 
 def _print(summary: Any, output: Path) -> None:
@@ -159,6 +167,8 @@ def _print(summary: Any, output: Path) -> None:
     print_table("streams", ("stream", "events", "file"), streams)
     if counts.reasons:
         print_table("debug", ("reason", "events"), list(counts.reasons.items()))
+        for message, events in list(summary.messages.items())[:MESSAGES_SHOWN]:
+            click.echo(f"debug, {events} events: {message}")
     print_table(
         "time",
         ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "% of the run"),

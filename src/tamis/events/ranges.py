@@ -57,6 +57,11 @@ class EventFile:
         )
         return found
 
+    def collection_of(self, name: str) -> str | None:
+        """Return what counts the elements of a list, if the file records it: lists of one collection have equal lengths."""
+        collection_of = getattr(self._table, "collection_of", None)
+        return collection_of(name) if collection_of is not None else None
+
     @property
     def columns(self) -> Mapping[str, str]:
         """Return the readable columns and their types, the identity always included."""

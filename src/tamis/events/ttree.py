@@ -69,6 +69,11 @@ class TreeTable:
         with reading(self.url, *self._errors):
             return self._type(self._branches[name])
 
+    def collection_of(self, name: str) -> str | None:
+        """Return the branch that counts the elements of a column of lists."""
+        counter = self._branches[name].count_branch if name in self._branches else None
+        return None if counter is None else str(counter.name)
+
     def _is_empty(self, branch: Any) -> bool:
         """Return whether a branch has no entries although its tree has: ATLAS writes such branches for unfilled members."""
         return self.entries > 0 and int(branch.num_entries) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +25,8 @@ from tamis.trigger.stages import (
     python_stage,
     user_stage,
 )
-from tamis.trigger.stages.expression import Threshold
+from tamis.trigger.stages.expression import KindOf, Threshold
+from tamis.trigger.stages.kinds import UNKNOWN, Kind, kind_of_column
 from tamis.trigger.stages.stage import UserStage
 
 REMOTE = "remote"  # the engine that runs models on servers
@@ -104,6 +105,46 @@ class CompiledMenu:
         added = {column for stage in self.stages.values() for column in stage.adds}
         return [name for name in stream.keep if name not in added]
 
+    def check_types(self, column_kind: KindOf) -> None:
+        """Check the types in every stage, condition and histogram; `column_kind` returns what is known of an input column.
+
+        Raises DocumentError with the field and the line: a condition on a list, say, would fail in every event.
+        What is not known, such as what a Python stage returns, is not checked.
+        """
+        owners = {column: name for name, stage in self.stages.items() for column in stage.adds}
+        found: dict[str, Mapping[str, Kind]] = {}
+
+        def kind_of(column: str) -> Kind:
+            owner = owners.get(column)
+            if owner is None:
+                return column_kind(column)
+            if owner not in found:
+                found[owner] = {}  # stages that depend on each other are unknown to each other
+                try:
+                    found[owner] = self.stages[owner].kinds(kind_of)
+                except DocumentError:
+                    raise  # it is about a stage that this one reads
+                except UsageError as error:
+                    raise self.source.wrong(("stages", owner), str(error)) from error
+            return found[owner].get(column, UNKNOWN)
+
+        for column in owners:
+            kind_of(column)
+        for operation in self.program.operations:
+            if operation.expression is None:
+                continue
+            try:
+                operation.expression.check_condition(kind_of)
+            except UsageError as error:
+                path = self.program.paths[operation.paths[0]]
+                step = self.menu.paths[path].steps.index(operation.label)
+                raise self.source.wrong(("paths", path, "steps", step), str(error)) from error
+        for name, expression in self.program.histograms.items():
+            try:
+                expression.kind(kind_of)
+            except UsageError as error:
+                raise self.source.wrong(("histograms", name, "of"), str(error)) from error
+
     def close(self) -> None:
         """Close the models."""
         for stage in self.stages.values():
@@ -134,7 +175,13 @@ def compile_menu(source: MenuSource, plugged: dict[str, UserStage] | None = None
             if stage.close is not None:
                 stage.close()
         raise
-    return CompiledMenu(source, stages, program, builder.threshold)
+    compiled = CompiledMenu(source, stages, program, builder.threshold)
+    try:
+        compiled.check_types(lambda column: kind_of_column(source.menu.source.columns.get(column)))
+    except BaseException:
+        compiled.close()
+        raise
+    return compiled
 
 
 class _Builder:

@@ -12,6 +12,7 @@ from tamis.trigger.run.documents import (
 )
 from tamis.trigger.run.finish import read_summary
 from tamis.trigger.run.parts import read_decisions
+from tamis.trigger.run.planning import check_files
 from tamis.trigger.run.run import process_start_ns, run_menu
 from tamis.trigger.run.times import TimeSum
 
@@ -26,6 +27,7 @@ __all__ = [
     "UnitResult",
     "Unreadable",
     "account",
+    "check_files",
     "concurrent_times",
     "process_start_ns",
     "read_decisions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -16,6 +16,7 @@ from tamis.trigger.run.times import TimeSum
 SERVERS = ("servers", "fallback", "server_timeout_s", "server_ca", "client_certificate", "client_key")
 
 Mode = Literal["batch", "event"]
+MESSAGES_KEPT = 20
 FINER = 4  # units in the place of one, at the end of a run
 
 
@@ -102,6 +103,12 @@ class RunUnit(Document):
         return f"{self.number:07d}"
 
 
+def most_frequent(messages: Mapping[str, int]) -> dict[str, int]:
+    """Return the messages with the most events, at most MESSAGES_KEPT of them."""
+    ranked = sorted(messages.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ranked[:MESSAGES_KEPT])
+
+
 class Unreadable(Document):
     """Entries that could not be read, and why."""
 
@@ -150,6 +157,7 @@ class UnitResult(Document):
     times: dict[str, TimeSum] = Field(default_factory=dict)
     histograms: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     made_up: tuple[str, ...] = ()
+    messages: dict[str, int] = Field(default_factory=dict)  # of events in debug: "step: message" -> events
     sizes: dict[str, int] = Field(default_factory=dict)  # bytes of the files of the unit
 
 
@@ -193,3 +201,4 @@ class RunSummary(Document):
     outputs: dict[str, str] = Field(default_factory=dict)
     made_up: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    messages: dict[str, int] = Field(default_factory=dict)  # the most frequent ones of events in debug

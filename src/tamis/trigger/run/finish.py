@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -26,7 +27,14 @@ from tamis.trigger.decide import Laps
 from tamis.trigger.menu import CompiledMenu
 from tamis.trigger.run import parts
 from tamis.trigger.run.counters import counters_of
-from tamis.trigger.run.documents import HistogramSum, PartNotes, RunPlan, RunSummary, UnitResult
+from tamis.trigger.run.documents import (
+    HistogramSum,
+    PartNotes,
+    RunPlan,
+    RunSummary,
+    UnitResult,
+    most_frequent,
+)
 from tamis.trigger.run.kept import no_events
 from tamis.trigger.run.merge import Joined, check_complete, merge_decisions, merge_stream, provenance
 from tamis.trigger.run.times import TIME_MERGING, merged, summed
@@ -84,6 +92,7 @@ def finish(
             if joined.left_out
         ),
         made_up=tuple(sorted({part for result in ordered for part in result.made_up})),
+        messages=most_frequent(sum((Counter(result.messages) for result in ordered), Counter())),
     )
     write_text(out / SUMMARY, summary.model_dump_json(indent=1) + "\n")
     shutil.rmtree(out / parts.UNITS, ignore_errors=True)

@@ -24,6 +24,7 @@ from tamis._base import (
 from tamis.events import IDENTITY, EventFile, expand, local_path
 from tamis.trigger.menu import CompiledMenu, Menu, MenuSource
 from tamis.trigger.run.documents import SERVERS, InputFile, Mode, RunPlan
+from tamis.trigger.stages.kinds import Kind, kind_of_column
 
 PLAN = "plan.json"
 UNIT_EVENTS, UNIT_EVENTS_LEAST, UNIT_BYTES = 5000, 50, 100_000_000
@@ -84,6 +85,15 @@ def make_plan(
         fine_events=0 if unit_events else sum(file.entries for file in found) // FINE_SHARE,
         **servers,
     )
+
+
+def check_files(compiled: CompiledMenu, files: Sequence[str | Path], tree: str | None = None) -> list[str]:
+    """Check that files have the columns that the menu reads, with types that fit; return the files."""
+    urls = expand(files)
+    for url in urls:
+        with EventFile(url, tree if tree is not None else compiled.menu.source.tree) as file:
+            _check_columns(compiled, file)
+    return urls
 
 
 def _unit_events(
@@ -151,6 +161,7 @@ def _check_columns(compiled: CompiledMenu, file: EventFile) -> None:
             raise DataError(
                 f"{file.url}: the column {column!r} has the type {kind}; a menu reads numbers and lists of numbers"
             )
+    compiled.check_types(lambda column: _kind(file, column))
     for column, kind in menu.source.columns.items():
         found = file.type_of(column)
         if found != kind:
@@ -163,6 +174,13 @@ def _check_columns(compiled: CompiledMenu, file: EventFile) -> None:
     for stream in menu.streams.values():
         if stream.keep != "all":
             file.choose(compiled.columns_to_keep(stream))
+
+
+def _kind(file: EventFile, column: str) -> Kind:
+    """Return the kind of a column of a file."""
+    if column in IDENTITY:
+        return kind_of_column(_IDENTITY_KIND)
+    return kind_of_column(file.type_of(column), file.collection_of(column))
 
 
 def write_plan(out: Path, plan: RunPlan) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,15 @@ from tamis.trigger.decide import SETUP, Decisions, Laps, Outcome, Reason, decide
 from tamis.trigger.menu import CompiledMenu
 from tamis.trigger.run import parts
 from tamis.trigger.run.counters import counters_of, separate_lists
-from tamis.trigger.run.documents import Counts, PartNotes, RunPlan, RunUnit, UnitResult, Unreadable
+from tamis.trigger.run.documents import (
+    Counts,
+    PartNotes,
+    RunPlan,
+    RunUnit,
+    UnitResult,
+    Unreadable,
+    most_frequent,
+)
 from tamis.trigger.run.kept import Kept, both, debug_columns, kept_columns, stream_columns, take
 from tamis.trigger.run.planning import FILES_OPEN
 from tamis.trigger.run.times import TIME_KEPT, TIME_READING, TIME_UNIT, TIME_WAITING, TIME_WRITING, summed
@@ -229,6 +238,7 @@ class _UnitWork:
                 times=summed(self.laps),
                 histograms=histograms,
                 made_up=self.read.made_up,
+                messages=self._messages(outcome, found),
             )
             parts.write_result(folder, result)
         return result
@@ -342,6 +352,16 @@ class _UnitWork:
             "reason": found.reason,
             **{f"HLT_{path}": found.paths[:, i] for i, path in enumerate(self.program.paths)},
         }
+
+    def _messages(self, outcome: np.ndarray, found: Decisions) -> dict[str, int]:
+        """Return the reasons of the events in debug with the step that gave each, and the number of their events."""
+        labels = [operation.label for operation in self.program.operations]
+        messages: Counter[str] = Counter()
+        for event, message in found.message.items():
+            if outcome[event] == Outcome.DEBUG:
+                step = int(found.stage[event])
+                messages[f"{labels[step]}: {message}" if step >= 0 else message] += 1
+        return most_frequent(messages)
 
     def _counts(self, outcome: np.ndarray, found: Decisions) -> Counts:
         fine = outcome == Outcome.ACCEPTED

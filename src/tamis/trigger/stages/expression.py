@@ -7,9 +7,9 @@ reduce a list to one value per event. A comparison with NaN has no result: such 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,11 @@ from tamis._base import UsageError, did_you_mean
 from tamis.events import ColumnData, Frame, Jagged
 from tamis.events.kinematics import delta_phi
 from tamis.trigger.stages.arithmetic import LIST_REDUCTIONS, Value, element, mapped, nan_events, reduced
+from tamis.trigger.stages.kinds import Kind, joined
 
 _Step = Callable[["_Run"], Value]
+KindOf = Callable[[str], Kind]  # the kind of a column
+LIST_NOT_VALUE = "{!r} has a list per event; reduce it to one value with any(...), count(...) or max(...)"
 
 _ARITHMETIC: dict[type[ast.operator], Callable[..., Any]] = {
     ast.Add: np.add,
@@ -65,6 +68,15 @@ class Expression:
     text: str
     reads: tuple[str, ...]
     _step: _Step = field(repr=False, compare=False)
+    kind: Callable[[KindOf], Kind] = field(repr=False, compare=False)  # raises UsageError for wrong types
+
+    def check_condition(self, kind_of: KindOf) -> None:
+        """Raise UsageError unless the expression can be a condition: one value per event, true or false."""
+        kind = self.kind(kind_of)
+        if kind.is_list:
+            raise UsageError(LIST_NOT_VALUE.format(self.text))
+        if kind.is_fractional:
+            raise UsageError(f"{self.text!r} is a number, not a condition; compare it, as in {self.text} > 0")
 
     def __call__(self, frame: Frame) -> tuple[np.ndarray, np.ndarray | None]:
         """Return one value per event, and a mask of the events with a comparison with NaN, or None."""
@@ -88,9 +100,7 @@ class Expression:
 def per_event(expression: Expression, value: ColumnData) -> np.ndarray:
     """Return a column of one value per event; raises if it has lists."""
     if isinstance(value, Jagged):
-        raise UsageError(
-            f"{expression.text!r} has a list per event; reduce it to one value with any(...), count(...) or max(...)"
-        )
+        raise UsageError(LIST_NOT_VALUE.format(expression.text))
     return value
 
 
@@ -113,10 +123,17 @@ def parse_expression(text: str, threshold: Threshold = _no_threshold) -> Express
         raise UsageError(f"the expression {text!r} is not valid{where}") from error
     compiler = _Compiler(text, threshold)
     try:
-        step = compiler.step(tree.body)
+        node = compiler.node(tree.body)
     except RecursionError as error:
         raise UsageError(f"the expression {text[:60]!r}... is nested too deeply") from error
-    return Expression(text, tuple(sorted(compiler.names)), step)
+    return Expression(text, tuple(sorted(compiler.names)), node.step, node.kind)
+
+
+class _Node(NamedTuple):
+    """A compiled node: how to compute its value, and how to find its kind before there are events."""
+
+    step: _Step
+    kind: Callable[[KindOf], Kind]
 
 
 class _Compiler:
@@ -127,49 +144,73 @@ class _Compiler:
         self.threshold = threshold
         self.names: set[str] = set()
 
-    def step(self, node: ast.expr) -> _Step:
+    def node(self, node: ast.expr) -> _Node:
         """Compile one node."""
         match node:
             case ast.Constant(value=bool() | int() | float() as number):
-                return lambda _: number
+                return _constant(number)
             case ast.Name(id=name):
                 self.names.add(name)
-                return lambda run: run.frame[name]
+                return _Node(lambda run: run.frame[name], lambda kind_of: kind_of(name))
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() | ast.Not() as op, operand=operand):
-                inner = self.step(operand)
                 function = {ast.USub: np.negative, ast.UAdd: np.positive, ast.Not: np.logical_not}[type(op)]
-                return lambda run: mapped(self.text, function, inner(run))
+                inner = self.node(operand)
+                return _Node(
+                    lambda run: mapped(self.text, function, inner.step(run)),
+                    self._elementwise(node, function, [inner]),
+                )
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-                first, second, arithmetic = self.step(left), self.step(right), _ARITHMETIC[type(op)]
-                return lambda run: mapped(self.text, arithmetic, first(run), second(run))
+                first, second, arithmetic = self.node(left), self.node(right), _ARITHMETIC[type(op)]
+                return _Node(
+                    lambda run: mapped(self.text, arithmetic, first.step(run), second.step(run)),
+                    self._elementwise(node, arithmetic, [first, second]),
+                )
             case ast.BoolOp(op=op, values=values):
-                parts = [self.step(value) for value in values]
-                return self._joined(np.logical_and if isinstance(op, ast.And) else np.logical_or, parts)
+                parts = [self.node(value) for value in values]
+                return self._joined(node, np.logical_and if isinstance(op, ast.And) else np.logical_or, parts)
             case ast.Compare():
                 return self._comparison(node)
             case ast.Call(func=ast.Name(id="threshold"), args=arguments, keywords=[]):
                 return self._threshold(node, arguments)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 return self._call(node, name, arguments)
-        raise self._unknown(node, f"{ast.unparse(node)!r} is not supported")
+        raise self._wrong(node, f"{ast.unparse(node)!r} is not supported")
 
-    def _joined(self, function: Callable[..., Any], parts: list[_Step]) -> _Step:
+    def _elementwise(
+        self, node: ast.expr, function: Callable[..., Any], parts: Sequence[_Node]
+    ) -> Callable[[KindOf], Kind]:
+        def kind(kind_of: KindOf) -> Kind:
+            kinds = [part.kind(kind_of) for part in parts]
+            try:
+                return joined(function, kinds)
+            except ValueError as error:
+                raise self._wrong(node, f"{ast.unparse(node)!r} cannot be computed: {error}") from error
+
+        return kind
+
+    def _joined(self, node: ast.expr, function: Callable[..., Any], parts: list[_Node]) -> _Node:
         def run_all(run: _Run) -> Value:
-            value = parts[0](run)
+            value = parts[0].step(run)
             for part in parts[1:]:
-                value = mapped(self.text, function, value, part(run))
+                value = mapped(self.text, function, value, part.step(run))
             return value
 
-        return run_all
+        return _Node(
+            run_all,
+            self._elementwise(
+                node, lambda *values: np.logical_and.reduce(np.broadcast_arrays(*values)), parts
+            ),
+        )
 
-    def _comparison(self, node: ast.Compare) -> _Step:
+    def _comparison(self, node: ast.Compare) -> _Node:
         if any(type(op) not in _COMPARISONS for op in node.ops):
-            raise self._unknown(node, f"{ast.unparse(node)!r} uses another comparison than < <= > >= == !=")
-        operands = [self.step(value) for value in (node.left, *node.comparators)]
+            raise self._wrong(node, f"{ast.unparse(node)!r} uses another comparison than < <= > >= == !=")
+        operands = [self.node(value) for value in (node.left, *node.comparators)]
+        steps = [operand.step for operand in operands]
         functions = [_COMPARISONS[type(op)] for op in node.ops]
 
         def compare(run: _Run) -> Value:
-            values = [operand(run) for operand in operands]
+            values = [step(run) for step in steps]
             for value in values:
                 bad = nan_events(value)
                 if bad is not None:
@@ -179,12 +220,12 @@ class _Compiler:
                 result = mapped(self.text, np.logical_and, result, mapped(self.text, function, left, right))
             return result
 
-        return compare
+        return _Node(compare, self._elementwise(node, lambda first, *_: np.equal(first, first), operands))
 
-    def _threshold(self, node: ast.expr, arguments: list[ast.expr]) -> _Step:
+    def _threshold(self, node: ast.expr, arguments: list[ast.expr]) -> _Node:
         names = [a.value for a in arguments if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         if len(names) != len(arguments) or not 1 <= len(names) <= 2:
-            raise self._unknown(
+            raise self._wrong(
                 node,
                 "threshold takes a name in quotes, or a stage and its working point: threshold('anomaly', 'tight')",
             )
@@ -193,17 +234,17 @@ class _Compiler:
                 self.threshold(*names)
             )  # float64 is not a weak type for numpy: scores are compared in double precision
         except UsageError as error:
-            raise self._unknown(node, str(error)) from error
-        return lambda _: number
+            raise self._wrong(node, str(error)) from error
+        return _constant(number)
 
-    def _call(self, node: ast.Call, name: str, arguments: list[ast.expr]) -> _Step:
+    def _call(self, node: ast.Call, name: str, arguments: list[ast.expr]) -> _Node:
         known = {
             **{key: count for key, (count, _) in _ELEMENTWISE.items()},
             **dict.fromkeys(LIST_REDUCTIONS, 1),
             "at": 3,
         }
         if name not in known:
-            raise self._unknown(
+            raise self._wrong(
                 node,
                 f"there is no function {name!r}; {did_you_mean(name, sorted([*known, 'threshold']))}".rstrip(
                     "; "
@@ -211,20 +252,54 @@ class _Compiler:
             )
         if len(arguments) != known[name]:
             arguments_of = " (the list, the index from 0, the default)" if name == "at" else ""
-            raise self._unknown(
+            raise self._wrong(
                 node, f"{name} takes {known[name]} arguments{arguments_of}, not {len(arguments)}"
             )
-        steps = [self.step(argument) for argument in arguments]
+        parts = [self.node(argument) for argument in arguments]
+        steps = [part.step for part in parts]
         if name in _ELEMENTWISE:
             function = _ELEMENTWISE[name][1]
-            return lambda run: mapped(self.text, function, *(step(run) for step in steps))
+            return _Node(
+                lambda run: mapped(self.text, function, *(step(run) for step in steps)),
+                self._elementwise(node, function, parts),
+            )
         if name == "at":
-            return lambda run: element(self.text, *(step(run) for step in steps))
+            index = arguments[1]
+            if not (isinstance(index, ast.Constant) and type(index.value) is int):
+                raise self._wrong(node, "the index of at(LIST, INDEX, DEFAULT) must be an integer from 0")
+            return _Node(
+                lambda run: element(self.text, *(step(run) for step in steps)),
+                self._per_event(node, name, parts),
+            )
         reduction = LIST_REDUCTIONS[name]
-        return lambda run: reduced(self.text, name, reduction, steps[0](run))
+        return _Node(
+            lambda run: reduced(self.text, name, reduction, steps[0](run)), self._per_event(node, name, parts)
+        )
 
-    def _unknown(self, node: ast.expr, problem: str) -> UsageError:
+    def _per_event(self, node: ast.expr, name: str, parts: Sequence[_Node]) -> Callable[[KindOf], Kind]:
+        """Return the kind of a function that takes a list per event and returns one value."""
+
+        def kind(kind_of: KindOf) -> Kind:
+            value, *others = (part.kind(kind_of) for part in parts)
+            if value.is_list is False:
+                raise self._wrong(node, f"{name}(...) takes a list per event, not one value")
+            if any(other.is_list for other in others):
+                raise self._wrong(node, f"the default of {name}(...) must be one value, not a list")
+            if value.sample is None or any(other.sample is None for other in others):
+                return Kind(False)
+            one = Jagged(np.array([0, 1]), np.atleast_1d(value.sample))
+            if name == "at":
+                return Kind(False, None, element(self.text, one, 0, others[-1].sample))
+            return Kind(False, None, LIST_REDUCTIONS[name](one))
+
+        return kind
+
+    def _wrong(self, node: ast.expr, problem: str) -> UsageError:
         return UsageError(f"the expression {self.text!r}, character {node.col_offset + 1}: {problem}")
+
+
+def _constant(number: Any) -> _Node:
+    return _Node(lambda _: number, lambda _: Kind(False, None, number))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from tamis.engines import open as open_session
 from tamis.events import Frame, Jagged
 from tamis.features import Feature, find_feature
 from tamis.trigger.score import check_decides, check_rows, run_rows
+from tamis.trigger.stages.kinds import Kind
 from tamis.trigger.stages.stage import Added, Stage
 
 WIDTH_MAX = 16  # numbers per row of an output that becomes columns
@@ -30,7 +31,9 @@ def feature_stage(feature: Feature) -> Stage:
             columns[f"{feature.name}_{what}"] = Jagged(rows.offsets, rows.about[what])
         return Added(columns)
 
-    return Stage(feature.name, "features", feature.reads, adds, run)
+    return Stage(
+        feature.name, "features", feature.reads, adds, run, kinds=lambda _: dict.fromkeys(adds, Kind(True))
+    )
 
 
 def model_stages(
@@ -85,8 +88,21 @@ def _model_stage(name: str, session: Session, features: list[Feature]) -> Stage:
         "model_sha256": manifest.files["model.onnx"].sha256,
         "engine": session.computed_by,
     }
+    kinds = dict.fromkeys(about, Kind(True))
+    for column, (output, _) in outputs.items():
+        dtype = next(spec.dtype for spec in session.signature.outputs if spec.name == output)
+        kinds[column] = Kind(True, None, np.ones(1, dtype))
     return Stage(
-        name, "model", reads, (*outputs, *about), run, tuple(outputs), facts, session.close, row_bytes
+        name,
+        "model",
+        reads,
+        (*outputs, *about),
+        run,
+        tuple(outputs),
+        facts,
+        session.close,
+        row_bytes,
+        kinds=lambda _: kinds,
     )
 
 

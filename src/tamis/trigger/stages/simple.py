@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from tamis.events import ColumnData, Frame
-from tamis.trigger.stages.expression import Expression, per_event
+from tamis.trigger.stages.expression import Expression, KindOf, per_event
+from tamis.trigger.stages.kinds import Kind
 from tamis.trigger.stages.stage import Added, Stage
 
 
@@ -29,7 +30,13 @@ def define_stage(name: str, expressions: Mapping[str, Expression]) -> Stage:
                 undecided = nan if undecided is None else undecided | nan
         return Added(added, undecided)
 
-    return Stage(name, "filter", tuple(reads), adds, run)
+    def kinds(kind_of: KindOf) -> dict[str, Kind]:
+        known: dict[str, Kind] = {}
+        for column, expression in expressions.items():
+            known[column] = expression.kind(lambda name: known[name] if name in known else kind_of(name))
+        return known
+
+    return Stage(name, "filter", tuple(reads), adds, run, kinds=kinds)
 
 
 def keep_stage(name: str, expression: Expression) -> Stage:
@@ -39,4 +46,8 @@ def keep_stage(name: str, expression: Expression) -> Stage:
         passed, undecided = expression.evaluate(frame)
         return Added({name: per_event(expression, passed).astype(bool, copy=False)}, undecided)
 
-    return Stage(name, "filter", expression.reads, (name,), run)
+    def kinds(kind_of: KindOf) -> dict[str, Kind]:
+        expression.check_condition(kind_of)
+        return {name: Kind(False, None, np.ones(1, bool))}
+
+    return Stage(name, "filter", expression.reads, (name,), run, kinds=kinds)

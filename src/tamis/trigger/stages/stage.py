@@ -10,6 +10,7 @@ import numpy as np
 
 from tamis._base import DataError, UsageError
 from tamis.events import ColumnData, Frame, Jagged
+from tamis.trigger.stages.kinds import Kind
 
 NUMERIC_KINDS = "biuf"  # numpy's kinds of dtypes: booleans, integers, floats
 
@@ -33,6 +34,8 @@ class Stage:
     finite: tuple[str, ...] = ()  # columns in which a NaN or infinity is a fault
     facts: Mapping[str, str] | None = None  # provenance: checksums, versions
     close: Callable[[], None] | None = None
+    # the kinds of the added columns, from those of columns; raises UsageError for wrong types
+    kinds: Callable[[Callable[[str], Kind]], Mapping[str, Kind]] = lambda _: {}
     row_bytes: int = 0  # bytes of one row of a model's input
 
 
