@@ -121,8 +121,14 @@ def _score(
                 rows = input_rows(inputs, chunk.events)
                 high_level = input_rows(baselines, chunk.events) if baselines else None
             if len(rows):
-                probabilities = session.run(**rows.inputs)
-                pieces.append(_variables(classes, probabilities, high_level))
+                outputs = session.run(**rows.inputs)
+                piece = {f"p({name})": outputs["probabilities"][:, k] for k, name in enumerate(classes)}
+                piece["score"] = outputs["score"]
+                if high_level is not None:
+                    for name, (column, sign) in LEPTON_BASELINES.items():
+                        index = LEPTON_EVENT_VALUES.index(column)
+                        piece[name] = sign * high_level.inputs["event"][:, index]
+                pieces.append({name: np.asarray(values, np.float64) for name, values in piece.items()})
             events += len(chunk.events)
             advance(len(chunk.events))
     if not pieces:
