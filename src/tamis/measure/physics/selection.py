@@ -18,7 +18,6 @@ from tamis.events import of_file, read_events
 from tamis.features import (
     LEPTON_EVENT_VALUES,
     Feature,
-    InputRows,
     columns_read,
     find_inputs,
     input_rows,
@@ -159,14 +158,3 @@ def _features(session: Session) -> tuple[dict[str, Feature], dict[str, Feature]]
         )
     with_lepton = set(names.values()) <= LEPTON_FEATURES
     return find_inputs(names), find_inputs({"event": "lepton_event"}) if with_lepton else {}
-
-
-def _variables(
-    classes: Sequence[str], outputs: Mapping[str, np.ndarray], high_level: InputRows | None
-) -> dict[str, np.ndarray]:
-    variables = {f"p({name})": outputs["probabilities"][:, k] for k, name in enumerate(classes)}
-    variables["score"] = outputs["score"]
-    if high_level is not None:
-        for name, (column, sign) in LEPTON_BASELINES.items():
-            variables[name] = sign * high_level.inputs["event"][:, LEPTON_EVENT_VALUES.index(column)]
-    return {name: np.asarray(values, np.float64) for name, values in variables.items()}
