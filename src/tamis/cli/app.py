@@ -99,7 +99,10 @@ def _run(arguments: list[str] | None) -> int:
     except SystemExit as error:  # click and rich exit with 1 when the pipe is closed
         return _ignore_closed_pipe() if error.code == 1 else int(error.code or 0)
     except OSError as error:
-        return _fail(_os_error_message(error), 1)
+        if error.errno == errno.ENOSPC:
+            place = error.filename or "the output"
+            return _fail(f"the disk is full: {place} was not written, and partial files were removed", 1)
+        return _fail(f"{error.filename or 'system error'}: {error.strerror or error}", 1)
     except Exception as error:  # noqa: BLE001 - the last resort: a message, never a traceback
         return _fail_internally(error)
     return 0
@@ -113,12 +116,6 @@ def _fail_internally(error: BaseException) -> int:
         "(set TAMIS_TRACEBACK=1 for the traceback)",
         INTERNAL_ERROR,
     )
-
-
-def _os_error_message(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return f"the disk is full: {error.filename or 'the output'} was not written, and partial files were removed"
-    return f"{error.filename or 'system error'}: {error.strerror or error}"
 
 
 def _ignore_closed_pipe() -> int:

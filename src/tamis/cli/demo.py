@@ -84,7 +84,12 @@ def command(
     times = _times(samples, facts)
     if not as_json:
         _print_events(anomalous)
-        _print_times(times)
+        columns = ("step", "ms per event", f"of the {BUDGET_MS:.0f} ms HLT budget")
+        rows = [
+            (name, f"{ms:.3f}", "-" if name == "simulation" else f"{100 * ms / BUDGET_MS:.2f} %")
+            for name, ms in times.items()
+        ]
+        print_table("time per event, one core", columns, rows)
     step("Measuring the detectors: separation of signal and background, and speed")
     records = _measure(opened, engine, samples, output / "records", seed)
     page = write_report([*decided, *records], output, bundles=opened)
@@ -219,15 +224,6 @@ def _print_events(anomalous: dict[str, list[dict[str, Any]]]) -> None:
         ]
         columns = ("run:lumi:event", "jet", "score", "pT GeV", "mass GeV", "generated process")
         print_table(f"most anomalous jets for {name}", columns, cells)
-
-
-def _print_times(times: dict[str, float]) -> None:
-    rows = [
-        (name, f"{ms:.3f}", "-" if name == "simulation" else f"{100 * ms / BUDGET_MS:.2f} %")
-        for name, ms in times.items()
-    ]
-    columns = ("step", "ms per event", f"of the {BUDGET_MS:.0f} ms HLT budget")
-    print_table("time per event, one core", columns, rows)
 
 
 def _measure(

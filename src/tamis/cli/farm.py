@@ -60,12 +60,17 @@ def command(
 
     Uses a discrete-event simulation that is calibrated with loads measured on one server.
     """
-    from tamis.farm import markdown, published_table, table
+    from tamis.farm import markdown, published_steps, published_table, study_published, table
 
     if published == bool(places):
         raise UsageError("farm takes either --measured RECORDS, with --rate and --p99, or --published")
-    record = _published(options["seed"]) if published else _sized(places, options)
-    lines = published_table(record) if published else table(record)
+    if published:
+        with progress("simulating", published_steps(), "points") as advance:
+            record: Any = study_published(options["seed"], advance)
+        lines = published_table(record)
+    else:
+        record = _sized(places, options)
+        lines = table(record)
     if output is not None:
         _write(record, markdown(lines, _title(record)), output)
     if as_json:
@@ -82,13 +87,6 @@ def _title(record: Any) -> str:
     return "the published ProtoDUNE chain"
 
 
-def _published(seed: int) -> Any:
-    from tamis.farm import published_steps, study_published
-
-    with progress("simulating", published_steps(), "points") as advance:
-        return study_published(seed, advance)
-
-
 def _sized(places: tuple[Path, ...], options: dict[str, Any]) -> Any:
     from tamis.farm import FarmRequirements, size_farm, steps_of
     from tamis.measure import rate_hz, read_traffic
@@ -99,10 +97,16 @@ def _sized(places: tuple[Path, ...], options: dict[str, Any]) -> Any:
             raise UsageError(
                 f"farm --measured needs --{name}, such as {'100kHz' if name == 'rate' else '100ms'}"
             )
+    rate = rate_hz(options["rate"])
+    p99 = _P99_DURATION.fullmatch(options["p99"].strip())
+    if not p99 or not float(p99[1]):
+        raise UsageError(
+            f"{options['p99']!r} is not a duration: write a number and us, ms or s, such as 100ms"
+        )
     assumptions = {name: options[name] for name in Assumptions.model_fields}
     requirements = FarmRequirements(
-        rate_hz(options["rate"]),
-        _seconds(options["p99"]),
+        rate,
+        float(p99[1]) * _UNITS_S[p99[2]],
         Assumptions(**assumptions),
         options["seed"],
         options["requests"],
@@ -110,13 +114,6 @@ def _sized(places: tuple[Path, ...], options: dict[str, Any]) -> Any:
     records = read_traffic(places, options["model"])
     with progress("simulating", steps_of(requirements), "points") as advance:
         return size_farm(records, requirements, advance)
-
-
-def _seconds(text: str) -> float:
-    found = _P99_DURATION.fullmatch(text.strip())
-    if not found or not float(found[1]):
-        raise UsageError(f"{text!r} is not a duration: write a number and us, ms or s, such as 100ms")
-    return float(found[1]) * _UNITS_S[found[2]]
 
 
 def _write(record: Any, text: str, output: Path) -> None:

@@ -44,7 +44,13 @@ def command(what: str, tree: str | None, step: str | None, as_json: bool) -> Non
     elif path.suffix in (".onnx", ".keras", ".pt", ".ts"):
         _model(path, as_json)
     else:
-        _file(what, tree, as_json)
+        from tamis.events import inspect_file
+
+        summary = inspect_file(what, tree=tree)
+        if as_json:
+            print_json(summary)
+        else:
+            _print_summary(summary)
 
 
 def _emit(bundle: Any, step: str) -> None:
@@ -132,16 +138,6 @@ def _model(path: Path, as_json: bool) -> None:
     )
     print_table("operators", ("operator", "nodes"), sorted(counts.items(), key=itemgetter(1), reverse=True))
     click.echo("pack it into a bundle with `tamis pack`")
-
-
-def _file(what: str, tree: str | None, as_json: bool) -> None:
-    from tamis.events import inspect_file
-
-    summary = inspect_file(what, tree=tree)
-    if as_json:
-        print_json(summary)
-    else:
-        _print_summary(summary)
 
 
 def _print_summary(summary: Any) -> None:

@@ -47,6 +47,7 @@ from tamis.cli.output import json_option, print_json, print_table, say
 def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Measure the rates and overlaps of the paths of MENU on SAMPLES with cross-sections, and tune thresholds."""
     from tamis.measure import compare_models, load_samples, rate_hz, study_rates, write_tuned
+    from tamis.report import write_report
     from tamis.trigger import load_menu
 
     source, sample_list = load_menu(menu), load_samples(samples)
@@ -66,7 +67,10 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "rates.json", record.model_dump_json(indent=1) + "\n")
     written = write_tuned(source, record, output) if record.tuned else []
-    _draw(output)
+    try:
+        write_report([output / "rates.json"], output)
+    except MissingExtraError as error:
+        say(f"no figures were drawn: {error}")
     if as_json:
         print_json(record)
         return
@@ -74,16 +78,6 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
     for path in written:
         click.echo(f"written: {path}")
     click.echo(f"all in {output}")
-
-
-def _draw(output: Path) -> None:
-    """Draw the figures, if the drawing libraries are installed."""
-    from tamis.report import write_report
-
-    try:
-        write_report([output / "rates.json"], output)
-    except MissingExtraError as error:
-        say(f"no figures were drawn: {error}")
 
 
 def _rate(rate: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,8 +110,12 @@ def command(
     elif training.get("trained") is False:
         click.echo(f"{bundle.path}: untrained, for measurements of speed only")
     else:
+        rows = training.get("training_rows")
+        if isinstance(rows, dict):
+            rows = ", ".join(f"{count} {name}" for name, count in rows.items())
+        size = f"{training['training_jets']} jets" if rows is None else f"{rows} {training['rows']}"
         end = f"best epoch {training['best_epoch']}, ended {training['ended']}"
-        click.echo(f"{bundle.path}: {_describe_rows(training)}, {end}")
+        click.echo(f"{bundle.path}: {size}, {end}")
     skipped = training.get("skipped_files", [])
     tell_skipped(skipped if isinstance(skipped, list) else [], bundle.path)
 
@@ -140,13 +143,3 @@ def _print_epoch(row: dict[str, float]) -> None:
         f"epoch {row['epoch']:.0f}: training loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f}{details}, "
         f"learning rate {row['learning_rate']:.1e}"
     )
-
-
-def _describe_rows(training: Mapping[str, object]) -> str:
-    """Return the numbers of rows trained on, as words."""
-    rows = training.get("training_rows")
-    if isinstance(rows, dict):
-        return f"{', '.join(f'{count} {name}' for name, count in rows.items())} {training['rows']}"
-    if rows is not None:
-        return f"{rows} {training['rows']}"
-    return f"{training['training_jets']} jets"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import awkward as ak
 import numpy as np
@@ -104,16 +104,13 @@ class Events:
                 raise DataError(f"the column {name!r} has no value at row {gaps[0]}: every event needs one")
         columns = [np.asarray(ak.to_numpy(self.array[name])) for name in IDENTITY]
         negative = any(column.dtype.kind != "u" and (column < 0).any() for column in columns)
-        return np.stack([_as_integers(c, np.int64 if negative else np.uint64) for c in columns], axis=1)
-
-
-def _as_integers(column: np.ndarray, kind: type[np.integer[Any]]) -> np.ndarray:
-    """Convert integers to another type; raises if they do not fit, as event numbers of 2**63 and more are in use."""
-    if len(column) and int(column.max()) > np.iinfo(kind).max:
-        raise DataError(
-            f"the event number {column.max()} does not fit a signed type, which negative ones need: make all positive"
-        )
-    return column.astype(kind)
+        kind = np.dtype(np.int64 if negative else np.uint64)
+        for column in columns:  # event numbers of 2**63 and more are in use
+            if len(column) and int(column.max()) > np.iinfo(kind).max:
+                raise DataError(
+                    f"the event number {column.max()} does not fit a signed type, which negative ones need: make all positive"
+                )
+        return np.stack([column.astype(kind) for column in columns], axis=1)
 
 
 def missing(column: ak.Array) -> np.ndarray:

@@ -94,7 +94,11 @@ class Frame:
         """Return these rows of a column; raises with close matches if it is missing."""
         found = self._cut.get(name)
         if found is None:
-            found = self._column(name)
+            try:
+                found = self._parent[name]
+            except KeyError:
+                hint = did_you_mean(name, [*self._parent, *self._cut])
+                raise MissingColumnError(f"the events have no column {name!r}; {hint}".rstrip("; ")) from None
             if self._rows is not None:
                 if self._size == 1 and type(found) is Jagged and type(self._rows) is slice:
                     found = self._cut[name] = self._list(found)
@@ -111,13 +115,6 @@ class Frame:
             first, last = offsets.tolist()
             span = self._spans[id(column.offsets)] = (offsets, first, last)
         return Jagged(span[0], column.values, column.values[span[1] : span[2]])
-
-    def _column(self, name: str) -> ColumnData:
-        try:
-            return self._parent[name]
-        except KeyError:
-            hint = did_you_mean(name, [*self._parent, *self._cut])
-            raise MissingColumnError(f"the events have no column {name!r}; {hint}".rstrip("; ")) from None
 
     def named(self, row: int) -> str:
         """Return run:luminosityBlock:event of a row, for messages."""

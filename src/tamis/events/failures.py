@@ -98,12 +98,14 @@ def of_file(file: str) -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     """Return a short description of an error: what it usually means, and its first line."""
-    for cause in _chain(error):  # fsspec raises FileNotFoundError for any status of a server
+    cause: BaseException | None = error
+    while cause is not None:  # fsspec raises FileNotFoundError for any status of a server
         status = getattr(cause, "status", None)
         if isinstance(status, int) and status != NOT_FOUND:
             return f"the server answered {status} ({_first_line(cause)})"
         if isinstance(cause, ConnectionError | TimeoutError):
             return f"no connection ({type(cause).__name__}: {_first_line(cause)})"
+        cause = cause.__cause__ or cause.__context__
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, PermissionError):
@@ -115,9 +117,3 @@ def _reason(error: BaseException) -> str:
 
 def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:160]
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -67,8 +67,14 @@ def _list(file: Any) -> tuple[dict[str, Dataset], dict[str, str]]:
             return
         if item.dtype.kind in "biuf" and item.shape is not None:
             found[name] = Dataset(tuple(item.shape), item.dtype, int(item.id.get_storage_size()))
+        elif item.shape is None:
+            others[name] = "empty"
+        elif item.dtype.names is None:
+            others[name] = f"of type {item.dtype}"
         else:
-            others[name] = _describe(item)
+            names = item.dtype.names
+            fields = ", ".join(names[:_FIELDS]) + (", ..." if len(names) > _FIELDS else "")
+            others[name] = f"a table {tuple(item.shape)} of the fields {fields}"
 
     def note_link(name: str, link: Any) -> None:
         if isinstance(link, h5py.ExternalLink):
@@ -77,12 +83,3 @@ def _list(file: Any) -> tuple[dict[str, Dataset], dict[str, str]]:
     file.visititems(note)
     file.visititems_links(note_link)
     return found, others
-
-
-def _describe(item: Any) -> str:
-    if item.shape is None:
-        return "empty"
-    if item.dtype.names is None:
-        return f"of type {item.dtype}"
-    fields = ", ".join(item.dtype.names[:_FIELDS]) + (", ..." if len(item.dtype.names) > _FIELDS else "")
-    return f"a table {tuple(item.shape)} of the fields {fields}"

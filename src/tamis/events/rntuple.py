@@ -44,10 +44,11 @@ class NtupleTable:
                 typename = self._ntuple[path[0]].typename
                 if counter := _CARDINALITY.fullmatch(typename):
                     hidden[name] = counter[1]
+                elif match := _SIMPLE.fullmatch(typename):  # a number or a list of numbers
+                    number = _CPP_NUMBERS.get(match[2], match[2].removesuffix("_t"))
+                    columns[name] = f"var * {number}" if match[1] else number
                 else:
-                    columns[name] = _simple(typename)
-                    if not columns[name]:
-                        others[name] = path
+                    columns[name], others[name] = "", path
             if others:  # takes uproot milliseconds per field
                 form, _ = self._ntuple.to_akform(
                     filter_field=_only([".".join(path) for path in others.values()])
@@ -109,15 +110,6 @@ class NtupleTable:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _simple(typename: str) -> str:
-    """Return the awkward type of a number or a list of numbers, or an empty string."""
-    match = _SIMPLE.fullmatch(typename)
-    if not match:
-        return ""
-    number = _CPP_NUMBERS.get(match[2], match[2].removesuffix("_t"))
-    return f"var * {number}" if match[1] else number
 
 
 def _only(paths: Sequence[str]) -> Any:

@@ -44,17 +44,13 @@ class LinearTree(_cascadetree.Tree):
         every = self._branch_data
         if self._joins is None:
             self._branch_data = _one_of_each(every)
-            self._joins = self._equals_uproot()
+            try:  # use the joined header if it and its offsets equal those of uproot
+                expected, offsets = b"".join(super()._build_out()), self._all_offsets()
+                self._joins = b"".join(self._joined()) == expected and self._all_offsets() == offsets
+            except (KeyError, TypeError, ValueError, struct.error):
+                self._joins = False
             self._branch_data = every
         return self._joined() if self._joins else super()._build_out()
-
-    def _equals_uproot(self) -> bool:
-        """Return whether the joined header and its offsets equal those of uproot."""
-        try:
-            expected, offsets = b"".join(super()._build_out()), self._all_offsets()
-            return b"".join(self._joined()) == expected and self._all_offsets() == offsets
-        except (KeyError, TypeError, ValueError, struct.error):
-            return False
 
     def _all_offsets(self) -> list[Any]:
         return [self._metadata_start, *([datum[key] for key in _OFFSETS] for datum in self._branch_data)]

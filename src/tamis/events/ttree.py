@@ -39,7 +39,12 @@ class TreeTable:
         self._file, self._errors = file, errors
         self._tree = file[name]
         self.entries = int(self._tree.num_entries)
-        self._branches, self._paths = _leaves(self._tree)
+        # the branches without subbranches by their short name, and the path of each in the tree
+        self._branches: dict[str, Any] = {}
+        self._paths: dict[str, str] = {}
+        for path, branch in _walk(self._tree, ""):
+            short = branch.name if branch.name not in self._branches else path.replace("/", ".")
+            self._branches[short], self._paths[short] = branch, path
 
     @cached_property
     def _types(self) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
@@ -182,16 +187,6 @@ class TreeTable:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _leaves(tree: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the branches without subbranches by their short name, and the path of each in the tree."""
-    branches: dict[str, Any] = {}
-    paths: dict[str, str] = {}
-    for path, branch in _walk(tree, ""):
-        name = branch.name if branch.name not in branches else path.replace("/", ".")
-        branches[name], paths[name] = branch, path
-    return branches, paths
 
 
 def _walk(parent: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -69,7 +69,11 @@ class EventWriter:
         if self._schema is None:
             self._schema = table.schema
         elif not table.schema.equals(self._schema):
-            _check_same(self._schema, table.schema, self.path)
+            from tamis.events.arrow import columns_of_schema
+
+            first, other = columns_of_schema(self._schema), columns_of_schema(table.schema)
+            if first != other:  # several Arrow types may match one awkward type
+                raise DataError(_difference(first, other, self.path))
             table = table.cast(self._schema)
         if len(self._pending) == MOST_PENDING:
             self._pending = [_joined(self._pending)]
@@ -150,15 +154,6 @@ def _check_types(schema: pa.Schema, path: Path) -> None:
             f"cannot write {path}: {', '.join(unknown)} is empty and has no type; "
             "convert it, for example with ak.values_astype(column, 'float32')"
         )
-
-
-def _check_same(first: pa.Schema, other: pa.Schema, path: Path) -> None:
-    """Raise if a batch has other columns or types than the first; several Arrow types may match one awkward type."""
-    from tamis.events.arrow import columns_of_schema
-
-    one, two = columns_of_schema(first), columns_of_schema(other)
-    if one != two:
-        raise DataError(_difference(one, two, path))
 
 
 def _difference(first: tuple[Column, ...], other: tuple[Column, ...], path: Path) -> str:

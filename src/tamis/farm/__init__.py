@@ -4,10 +4,9 @@ from tamis.farm.calibrate import Calibration, calibrate
 from tamis.farm.clock import Clock, MeasuredClock, SteadyClock
 from tamis.farm.formula import PUBLISHED, PUBLISHED_CLIENTS, Workload, readings
 from tamis.farm.outcome import SimulationResult
-from tamis.farm.policy import Policy
 from tamis.farm.proposal import markdown, published_table, simulated_knee, table
 from tamis.farm.published import published_steps, study_published
-from tamis.farm.settings import Closed, Death, Farm, Network, Open, Patience, ServerSpec, ServiceTimes
+from tamis.farm.settings import Closed, Death, Farm, Network, Open, Patience, Policy, ServerSpec, ServiceTimes
 from tamis.farm.simulation import simulate
 from tamis.farm.sizing import FarmRequirements, rate_within, servers_needed, size_farm, steps_of
 

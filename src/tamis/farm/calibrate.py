@@ -15,8 +15,7 @@ import numpy as np
 
 from tamis._base import DataError
 from tamis.farm.clock import Clock, MeasuredClock, SteadyClock
-from tamis.farm.policy import Policy
-from tamis.farm.settings import Closed, Farm, Network, ServerSpec, ServiceTimes
+from tamis.farm.settings import Closed, Farm, Network, Policy, ServerSpec, ServiceTimes
 from tamis.farm.simulation import simulate
 from tamis.records import Batches, LoadPoint, Scenario
 from tamis.serve.batching import COPIED_MOST
@@ -58,13 +57,21 @@ def calibrate(points: Sequence[LoadPoint], batching: Batches | None, *, seed: in
         )
     rows = max(set(sizes), key=sizes.count)
     alone = [p for p in usable if p.rows == rows and _clients(p) == 1]
-    saturated = _saturated([p for p in usable if p.rows == rows and _clients(p) > 1])
+    together = [p for p in usable if p.rows == rows and _clients(p) > 1]
+    # if no load saturated the server by its counters, those of clients that never pause
+    saturated = [p for p in together if _utilisation(p) > SATURATED_UTILISATION] or [
+        p for p in together if not p.traffic.think_s
+    ]
     if not alone or not saturated:
         raise DataError(f"the records are not enough to calibrate a server; it takes {CALIBRATION_NEEDS}")
     service = _service(usable)
     instances = batching.instances if batching else 1
     quick = instances == 1 and service.at(1) < QUICK_S
-    out_s = _loop_s(saturated, instances)
+    loop_s = []
+    for point in saturated:
+        mean_us, requests = _execution_us(point)
+        loop_s.append(1.0 / point.requests_per_s - mean_us / requests / instances / 1e6)
+    out_s = max(0.0, float(np.median(loop_s)))
     in_loop = quick and service.at(rows) <= QUICK_S
     server = ServerSpec(
         service,
@@ -88,13 +95,6 @@ def _clients(point: LoadPoint) -> int:
     if traffic.scenario is Scenario.SINGLE_STREAM:
         return 1
     return traffic.streams if traffic.scenario in {Scenario.CLOSED, Scenario.OFFLINE} else 0
-
-
-def _saturated(points: Sequence[LoadPoint]) -> list[LoadPoint]:
-    """Return the loads that saturated the server; if none did by its counters, those of clients that never pause."""
-    return [p for p in points if _utilisation(p) > SATURATED_UTILISATION] or [
-        p for p in points if not p.traffic.think_s
-    ]
 
 
 def _execution_us(point: LoadPoint) -> tuple[float, float]:
@@ -123,14 +123,6 @@ def _service(points: Sequence[LoadPoint]) -> ServiceTimes:
     known = [rows for rows in sorted(count) if count[rows] >= least] or sorted(count)
     values = np.maximum.accumulate([spent[rows] / count[rows] / 1e6 for rows in known])
     return ServiceTimes(tuple(known), tuple(values.tolist()))
-
-
-def _loop_s(points: Sequence[LoadPoint], instances: int) -> float:
-    loop_s = []
-    for point in points:
-        mean_us, requests = _execution_us(point)
-        loop_s.append(1.0 / point.requests_per_s - mean_us / requests / instances / 1e6)
-    return max(0.0, float(np.median(loop_s)))
 
 
 def _policy(batching: Batches | None, rows: int, points: Sequence[LoadPoint]) -> Policy:

@@ -104,14 +104,18 @@ class _Running:
 
     def _call(self, request: SimulatedRequest, client: _Client) -> Process:
         """Try the servers in turn, then compute on the client."""
-        farm = self.farm
+        network = self.farm.network
         self.begun += 1
-        flights = farm.network.flight_s
+        flights = network.flight_s
         request.flight_s = flights[int(self._rng.integers(len(flights)))] if len(flights) > 1 else flights[0]
         for number in self._in_turn(client):
             request.tries += 1
             request.sent_s, request.answer = self.env.now, self.env.event()
-            self._send(request, number)
+            # first through the shared link, queued behind earlier requests, then with its own delay
+            on_link = network.request_bytes / network.bytes_per_s
+            self._link_free[number] = max(self._link_free[number], self.env.now) + on_link
+            delay = self._link_free[number] - self.env.now + network.travel_s + request.flight_s / 2
+            self.env.timeout(delay, (request, number)).callbacks.append(self._arrive)
             if (yield request.answer):
                 break
             self.retried += 1
@@ -119,10 +123,12 @@ class _Running:
         else:
             request.fell_back = True
             request.began_s = request.arrived_s = self.env.now
-            yield self.env.timeout(farm.patience.fallback_s)
+            yield self.env.timeout(self.farm.patience.fallback_s)
             request.computed_s = self.env.now
         request.done_s = self.env.now
-        self._end(request)
+        self.done.append(request)
+        if not len(self.done) % 1000:
+            self._advance(1000)
 
     def _in_turn(self, client: _Client) -> Iterator[int]:
         """Yield the servers that a client does not avoid, starting with the next one each time."""
@@ -134,19 +140,6 @@ class _Running:
             client.turn += 1
             first = client.turn % len(awake)
             yield from (awake[(first + i) % len(awake)] for i in range(len(awake)))
-
-    def _end(self, request: SimulatedRequest) -> None:
-        self.done.append(request)
-        if not len(self.done) % 1000:
-            self._advance(1000)
-
-    def _send(self, request: SimulatedRequest, number: int) -> None:
-        """Send a request: first through the shared link, queued behind earlier requests, then with its own delay."""
-        network, now = self.farm.network, self.env.now
-        on_link = network.request_bytes / network.bytes_per_s
-        self._link_free[number] = max(self._link_free[number], now) + on_link
-        delay = self._link_free[number] - now + network.travel_s + request.flight_s / 2
-        self.env.timeout(delay, (request, number)).callbacks.append(self._arrive)
 
     def _arrive(self, event: Any) -> None:
         request, number = event.value

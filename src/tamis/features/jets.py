@@ -9,7 +9,7 @@ import numpy as np
 from awkward.types import ListType, NumpyType, OptionType, RegularType, UnknownType
 
 from tamis._base import DataError
-from tamis.events import IDENTITY, Events, Frame, Jagged, columns_of, missing
+from tamis.events import IDENTITY, Events, Frame, columns_of, missing
 from tamis.events.kinematics import delta_phi
 from tamis.features.lists import check_lengths, lists_of, starts_of
 from tamis.features.rows import Feature, Rows
@@ -101,7 +101,11 @@ def constituents_of(frame: Frame, jets: int) -> Constituents:
         check_lengths(frame, [name for name in JET_COLUMNS if name.startswith(f"{prefix}_")])
     jet_pt, candidate_pt = lists_of(frame, f"{JET}_pt"), lists_of(frame, f"{CANDIDATE}_pt")
     jet_starts, candidate_starts = starts_of(jet_pt), starts_of(candidate_pt)
-    event_row, jet_index = _leading(jet_pt, jets)
+    owner = np.repeat(np.arange(len(jet_pt)), jet_pt.counts)
+    falling = np.lexsort((-jet_pt.flat.astype(np.float64), owner))  # ties keep the order of the file
+    leading = falling[np.arange(len(falling)) - jet_starts[owner] < jets]
+    event_row = owner[leading]
+    jet_index = leading - jet_starts[event_row]
     link_event, jet, candidate = _links(frame, jet_pt.counts, candidate_pt.counts)
 
     selected = jet_starts[event_row] + jet_index  # each row's jet among all jets of the batch
@@ -135,16 +139,6 @@ def _two_leading(frame: Frame) -> Rows:
 
 
 LEADING_JETS = Feature("leading_jets", JET_COLUMNS, ("jet",), _two_leading, JET)
-
-
-def _leading(pt: Jagged, jets: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return event row and jet index of the leading jets; ties keep the order of the file."""
-    counts = pt.counts
-    owner = np.repeat(np.arange(len(counts)), counts)
-    order = np.lexsort((-pt.flat.astype(np.float64), owner))
-    rank = np.arange(len(order)) - starts_of(pt)[owner]
-    first = order[rank < jets]
-    return owner[first], first - starts_of(pt)[owner[first]]
 
 
 def _links(
@@ -184,7 +178,10 @@ def _check_numbers(events: Events, name: str) -> None:
     plain = isinstance(lists, ListType | RegularType) and lists.parameter("__array__") is None
     inner = lists.content if plain else outer
     values = inner.content if isinstance(inner, OptionType) else inner
-    if not plain or not _is_number(values):
+    numeric = isinstance(values, UnknownType) or (  # lists that are all empty have the unknown type
+        isinstance(values, NumpyType) and values.primitive.startswith(("int", "uint", "float", "bool"))
+    )
+    if not plain or not numeric:
         raise DataError(
             f"{name} is {outer} in every event, but a list of numbers is needed (such as var * float32): "
             "convert it, or name another tree"
@@ -193,13 +190,6 @@ def _check_numbers(events: Events, name: str) -> None:
         _check_complete(events, name, missing(column))
     if values is not inner:
         _check_complete(events, name, np.flatnonzero(ak.to_numpy(ak.any(ak.is_none(column, axis=1), axis=1))))
-
-
-def _is_number(kind: object) -> bool:
-    """Return whether a type is numeric; lists that are all empty have the unknown type."""
-    if isinstance(kind, NumpyType):
-        return kind.primitive.startswith(("int", "uint", "float", "bool"))
-    return isinstance(kind, UnknownType)
 
 
 def _check_complete(events: Events, name: str, rows: np.ndarray) -> None:

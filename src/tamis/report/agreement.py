@@ -80,7 +80,14 @@ def agreement_table(agreements: Sequence[Agreement], note: str) -> PageTable:
             rows.append(Row((*head, words(a.problem or "–"), *blank, gate), a.bundle, mark))
         for o in a.outputs:
             errors = (number(o.largest_absolute, ".2e"), number(o.largest_relative, ".2e"))
-            matching = tuple(_share(o.matching.get(key)) for key in LIMITS)
+            matching = []
+            for key in LIMITS:
+                share = o.matching.get(key)
+                if share is None:
+                    matching.append(words("–"))
+                else:  # only all values are 100 %, whatever the rounding
+                    text = "100 %" if share == 1 else f"{min(100 * share, 99.99):.4g} %"
+                    matching.append(Cell(text, share))
             cells = (*head, words(o.output), number(o.values), *errors, *matching, number(o.out_of_tolerance))
             rows.append(Row((*cells, gate), a.bundle, mark))
     return PageTable("Errors against the float64 reference, value by value", columns, tuple(rows), note)
@@ -115,10 +122,3 @@ def flips_table(agreements: Sequence[Agreement], note: str) -> PageTable | None:
         for f in a.flips
     ]
     return PageTable("Decision flips at the working points", columns, tuple(rows), note) if rows else None
-
-
-def _share(value: float | None) -> Cell:
-    if value is None:
-        return words("–")
-    text = "100 %" if value == 1 else f"{min(100 * value, 99.99):.4g} %"
-    return Cell(text, value)

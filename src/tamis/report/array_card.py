@@ -108,7 +108,14 @@ def _classes(evaluation: ArrayEvaluation) -> Iterator[str]:
 def _standing(evaluation: ArrayEvaluation) -> Iterator[str]:
     yield "## Where a baseline is better"
     yield ""
-    losses = [*_energy_losses(evaluation), *_class_losses(evaluation)]
+    losses = [
+        *_energy_losses(evaluation),
+        *(
+            f"- {c.name}: {c.baseline} has the AUC {plus_minus(c.baseline_auc)}, the model {plus_minus(c.auc)}{_doubt(c.auc, c.baseline_auc)}."
+            for c in evaluation.classes
+            if c.baseline_auc.value > c.auc.value
+        ),
+    ]
     yield from losses or ["- Nowhere in the tables above."]
     yield ""
 
@@ -123,12 +130,6 @@ def _energy_losses(evaluation: ArrayEvaluation) -> Iterator[str]:
                 theirs: Estimate = getattr(baseline, figure)
                 if own.value > theirs.value:
                     yield f"- {_range(energies)} GeV: {name} of {baseline.method} is {_percent(theirs)}, that of the model {_percent(own)}{_doubt(own, theirs)}."
-
-
-def _class_losses(evaluation: ArrayEvaluation) -> Iterator[str]:
-    for c in evaluation.classes:
-        if c.baseline_auc.value > c.auc.value:
-            yield f"- {c.name}: {c.baseline} has the AUC {plus_minus(c.baseline_auc)}, the model {plus_minus(c.auc)}{_doubt(c.auc, c.baseline_auc)}."
 
 
 def _doubt(own: Estimate, theirs: Estimate) -> str:

@@ -42,7 +42,10 @@ def _draw_energies(evaluation: ArrayEvaluation, folder: Path, name: str) -> None
             axes.set_xlabel("true energy [GeV]")
         left.axhline(1.0, color=MUTED, linestyle=":", lw=1.2)
         left.set_ylabel("median of measured / true")
-        left.set_ylim(*_around_one(evaluation))
+        responses = [f.response.value for energies in bins for f in energies.figures]
+        low, high = max(min(responses), 0.4), min(max(responses), 1.8)
+        gap = 0.1 * (high - low) + 0.005
+        left.set_ylim(low - gap, high + gap)
         right.set_yscale("log")
         plain_log(right.yaxis)
         right.set_ylabel("68 % within this fraction of the truth")
@@ -50,13 +53,6 @@ def _draw_energies(evaluation: ArrayEvaluation, folder: Path, name: str) -> None
         label(left, "", "simulation, response")
         label(right, "", f"simulation, {evaluation.rows:,} {evaluation.what}")
         save(figure, folder, name)
-
-
-def _around_one(evaluation: ArrayEvaluation) -> tuple[float, float]:
-    values = [f.response.value for energies in evaluation.energies[:-1] for f in energies.figures]
-    low, high = max(min(values), 0.4), min(max(values), 1.8)
-    gap = 0.1 * (high - low) + 0.005
-    return low - gap, high + gap
 
 
 def _draw_classes(evaluation: ArrayEvaluation, folder: Path, name: str) -> None:

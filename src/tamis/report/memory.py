@@ -17,24 +17,18 @@ def memory_pictures(rows: Sequence[MemoryRow], bundle: str, suffix: str) -> list
     pictures = []
     if len({row.batch for row in rows}) > 1:
         pictures.append(_against_batch(rows, bundle, suffix))
-    long = _longest(rows)
-    if long:
-        pictures.append(_against_events(long, bundle, suffix))
+    longest = {}  # each engine's run over the most events
+    for name in _engines(rows):
+        tracked = [row for row in rows if row.engine == name and len(row.curve) > 1]
+        if tracked:
+            longest[name] = max(tracked, key=lambda row: row.events)
+    if longest:
+        pictures.append(_against_events(longest, bundle, suffix))
     return pictures
 
 
 def _engines(rows: Sequence[MemoryRow]) -> list[str]:
     return sorted({row.engine for row in rows}, key=engine_index)
-
-
-def _longest(rows: Sequence[MemoryRow]) -> dict[str, MemoryRow]:
-    """Return each engine's run over the most events, of those with a memory curve."""
-    longest = {}
-    for name in _engines(rows):
-        tracked = [row for row in rows if row.engine == name and len(row.curve) > 1]
-        if tracked:
-            longest[name] = max(tracked, key=lambda row: row.events)
-    return longest
 
 
 def _against_batch(rows: list[MemoryRow], bundle: str, suffix: str) -> Picture:

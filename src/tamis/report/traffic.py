@@ -69,7 +69,12 @@ def _against_rate(
                 LINES[[q for q, _ in QUANTILES].index(name_of_quantile)] if len(quantiles) > 1 else LINES[0]
             )
             axes.plot(x, y, linestyle=dashes, **line.look)
-            failed += _opened(axes, line, x, y)
+            # open markers: some requests failed, and the latencies count only the answered ones
+            lost = {line.rate_hz(point) for point in line.points(Scenario.SERVER) if point.failed}
+            marked = [(rate, value) for rate, value in zip(x, y, strict=True) if rate in lost]
+            if marked:
+                axes.plot(*zip(*marked, strict=True), **(line.look | {"mfc": "white", "linestyle": "none"}))
+            failed += len(marked)
             rates += x
             values += y
     if not rates:
@@ -90,15 +95,15 @@ def _against_rate(
     axes.set_xlabel("requests per second")
     axes.set_ylabel("latency [ms]" if len(quantiles) > 1 else f"{quantiles[0][0]} latency [ms]")
     label(axes, title, "random arrivals")
-    alt = "; ".join(_rates_in_words(line) for line in loaded)
+    sentences = []
+    for line in loaded:
+        x, y = line.values(Line.rate_hz, QUANTILES[1][1], Scenario.SERVER)
+        low, high = (f"{significant(y[i])} ms at {significant(x[i])} requests per second" for i in (0, -1))
+        sentences.append(f"{line.label}: p99 {low}, {high}")
+    alt = "; ".join(sentences)
     caption = "Open loop: requests arrive at random, whether or not earlier ones are answered. The server saturates where a curve turns upwards."
     model = title if name == title else ""
     return Picture(f"service-rate-{name}", f"{title}: latency against rate", alt, figure, caption, model)
-
-
-def _rates_in_words(line: Line) -> str:
-    x, y = line.values(Line.rate_hz, QUANTILES[1][1], Scenario.SERVER)
-    return f"{line.label}: p99 {significant(y[0])} ms at {significant(x[0])} requests per second, {significant(y[-1])} ms at {significant(x[-1])}"
 
 
 def _against_streams(lines: Sequence[Line], title: str, name: str) -> Picture | None:
@@ -148,15 +153,6 @@ def _place_legend(axes: Any) -> None:
     entries = len(axes.get_legend_handles_labels()[0])
     longest = max(len(text) for text in axes.get_legend_handles_labels()[1])
     axes.legend(loc="upper left", ncols=2 if entries > 3 and longest < SHORT else 1)
-
-
-def _opened(axes: Any, line: Line, x: Sequence[float], y: Sequence[float]) -> int:
-    """Draw open markers for loads with failed requests, whose latencies count only the answered ones; return their number."""
-    lost = {line.rate_hz(point) for point in line.points(Scenario.SERVER) if point.failed}
-    marked = [(rate, value) for rate, value in zip(x, y, strict=True) if rate in lost]
-    if marked:
-        axes.plot(*zip(*marked, strict=True), **(line.look | {"mfc": "white", "linestyle": "none"}))
-    return len(marked)
 
 
 LATENCY_PARTS: tuple[tuple[str, Quantity], ...] = (

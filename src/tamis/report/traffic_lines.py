@@ -58,7 +58,12 @@ class Line:
         """Return the repetitions of each load, by the name of the load."""
         loads: dict[str, list[LoadPoint]] = {}
         for point in self.points(*scenarios):
-            loads.setdefault(self._load(point), []).append(point)
+            if point.traffic.rate_hz:
+                load = f"{self.rate_hz(point):g}/s"
+            else:
+                pause = f", {point.traffic.think_s:g} s think time" if point.traffic.think_s else ""
+                load = f"{point.traffic.streams} at a time{pause}"
+            loads.setdefault(load, []).append(point)
         return loads
 
     def some_loads(self, most: int, *scenarios: Scenario) -> dict[str, list[LoadPoint]]:
@@ -66,12 +71,6 @@ class Line:
         loads = list(self.by_load(*scenarios).items())
         places = sorted({round(place) for place in np.linspace(0, len(loads) - 1, most)}) if loads else []
         return dict(loads[place] for place in places)
-
-    def _load(self, point: LoadPoint) -> str:
-        if point.traffic.rate_hz:
-            return f"{self.rate_hz(point):g}/s"
-        pause = f", {point.traffic.think_s:g} s think time" if point.traffic.think_s else ""
-        return f"{point.traffic.streams} at a time{pause}"
 
 
 def lines_of(records: Sequence[TrafficRecord]) -> list[Line]:
@@ -94,19 +93,15 @@ def lines_of(records: Sequence[TrafficRecord]) -> list[Line]:
 def _properties(record: TrafficRecord) -> tuple[str, ...]:
     """Return the properties that distinguish two records of a model, in words."""
     rows = sorted({point.rows for point in record.points})
+    batching = "batching unknown"
+    if record.batching is not None and record.batching.delay_us is None:
+        batching = "one by one"
+    elif record.batching is not None:
+        batching = f"batches up to {record.batching.merged_rows_most or record.batching.rows_most}"
     return (
-        _batching(record),
+        batching,
         f"with {', '.join(record.together)}" if record.together else "",
         f"{', '.join(map(str, rows))} rows",
         record.server,
         record.host.cpu,
     )
-
-
-def _batching(record: TrafficRecord) -> str:
-    batching = record.batching
-    if batching is None:
-        return "batching unknown"
-    if batching.delay_us is None:
-        return "one by one"
-    return f"batches up to {batching.merged_rows_most or batching.rows_most}"

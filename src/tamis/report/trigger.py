@@ -12,6 +12,7 @@ from tamis.trigger import HistogramSum, RunSummary, TimeLine, account, concurren
 
 TIME_PARTS = ("filter", "python", "features", "model", "input and output", "framework", "run")
 SMALL_SHARE = 0.002  # of the run; smaller lines are not drawn
+LABEL_LENGTH = 34  # characters of a label; longer ones are cut
 
 
 def run_pictures(run: RunSummary, suffix: str) -> list[Picture]:
@@ -19,10 +20,6 @@ def run_pictures(run: RunSummary, suffix: str) -> list[Picture]:
     drawn = [_shares(run, suffix), _spread(run, suffix)]
     drawn += [_histogram(name, filled, suffix) for name, filled in run.histograms.items()]
     return [picture for picture in drawn if picture is not None]
-
-
-def _short(text: str, most: int = 34) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _shares(run: RunSummary, suffix: str) -> Picture:
@@ -36,7 +33,9 @@ def _shares(run: RunSummary, suffix: str) -> Picture:
             height=0.7,
         )
         axes.text(100 * line.share, place, f" {100 * line.share:.1f}", va="center", fontsize=10)
-    axes.set_yticks(range(len(lines)), [_short(line.label) for line in lines], fontsize=10)
+    labels = [line.label for line in lines]
+    shortened = [text if len(text) <= LABEL_LENGTH else f"{text[: LABEL_LENGTH - 1]}…" for text in labels]
+    axes.set_yticks(range(len(lines)), shortened, fontsize=10)
     axes.tick_params(axis="y", which="both", length=0)
     axes.set_xlim(0, 115 * max((line.share for line in lines), default=1.0))
     axes.set_xlabel("share of the run [%]")

@@ -44,7 +44,7 @@ def write_report(places: Sequence[Path], output: Path, *, bundles: Sequence[Bund
         raise DataError(
             f"nothing to report: {named} holds no record ({DRAWN_RECORDS}); `tamis bench ... -o records/` writes one"
         )
-    from tamis.report.canvas import style
+    from tamis.report.canvas import save, style
     from tamis.report.sections import sections
 
     with style():
@@ -53,7 +53,9 @@ def write_report(places: Sequence[Path], output: Path, *, bundles: Sequence[Bund
         drawn: dict[str, list[Drawn]] = {section.name: [] for section in page_sections}
         with progress("drawing", len(pictures), "figures") as advance:
             for section, picture in pictures:
-                drawn[section.name].append(_save(picture, Path(output)))
+                name = re.sub(r"[^A-Za-z0-9_+-]+", "_", picture.name)
+                saved = save(picture.figure, Path(output) / FIGURES, name)
+                drawn[section.name].append(Drawn(picture, f"{FIGURES}/{name}", saved))
                 advance(1)
     models = sorted(
         {p.model for _, p in pictures if p.model}
@@ -80,13 +82,6 @@ def _histories(records: Sequence[object], bundles: Sequence[Bundle]) -> dict[str
                 ) from error
             histories[bundle.name] = curves.history
     return histories
-
-
-def _save(picture: Picture, output: Path) -> Drawn:
-    from tamis.report.canvas import save
-
-    name = re.sub(r"[^A-Za-z0-9_+-]+", "_", picture.name)
-    return Drawn(picture, f"{FIGURES}/{name}", save(picture.figure, output / FIGURES, name))
 
 
 def _render(

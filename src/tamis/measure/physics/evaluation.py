@@ -85,18 +85,13 @@ def evaluate_bundle(
         signals=tuple(facts for name, (_, facts) in scored.items() if name != "background"),
         figures=tuple(figures),
         histograms=tuple(histogram(samples, variable) for variable in common),
-        working_points=_passed(bundle, score, samples),
+        working_points={
+            point.name: {
+                sample.name: float(np.mean(sample.values[score] > point.threshold)) for sample in samples
+            }
+            for point in bundle.manifest.working_points
+        },
     )
-
-
-def _passed(bundle: Bundle, score: str, samples: Sequence[EvaluationSample]) -> dict[str, dict[str, float]]:
-    """Return the fraction of each sample that passes each working point."""
-    return {
-        point.name: {
-            sample.name: float(np.mean(sample.values[score] > point.threshold)) for sample in samples
-        }
-        for point in bundle.manifest.working_points
-    }
 
 
 def _jets(bundle: Bundle) -> str:

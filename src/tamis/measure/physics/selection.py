@@ -18,7 +18,6 @@ from tamis.events import of_file, read_events
 from tamis.features import (
     LEPTON_EVENT_VALUES,
     Feature,
-    InputRows,
     columns_read,
     find_inputs,
     input_rows,
@@ -121,8 +120,14 @@ def _score(
                 rows = input_rows(inputs, chunk.events)
                 high_level = input_rows(baselines, chunk.events) if baselines else None
             if len(rows):
-                probabilities = session.run(**rows.inputs)
-                pieces.append(_variables(classes, probabilities, high_level))
+                outputs = session.run(**rows.inputs)
+                piece = {f"p({name})": outputs["probabilities"][:, k] for k, name in enumerate(classes)}
+                piece["score"] = outputs["score"]
+                if high_level is not None:
+                    for name, (column, sign) in LEPTON_BASELINES.items():
+                        index = LEPTON_EVENT_VALUES.index(column)
+                        piece[name] = sign * high_level.inputs["event"][:, index]
+                pieces.append({name: np.asarray(values, np.float64) for name, values in piece.items()})
             events += len(chunk.events)
             advance(len(chunk.events))
     if not pieces:
@@ -153,14 +158,3 @@ def _features(session: Session) -> tuple[dict[str, Feature], dict[str, Feature]]
         )
     with_lepton = set(names.values()) <= LEPTON_FEATURES
     return find_inputs(names), find_inputs({"event": "lepton_event"}) if with_lepton else {}
-
-
-def _variables(
-    classes: Sequence[str], outputs: Mapping[str, np.ndarray], high_level: InputRows | None
-) -> dict[str, np.ndarray]:
-    variables = {f"p({name})": outputs["probabilities"][:, k] for k, name in enumerate(classes)}
-    variables["score"] = outputs["score"]
-    if high_level is not None:
-        for name, (column, sign) in LEPTON_BASELINES.items():
-            variables[name] = sign * high_level.inputs["event"][:, LEPTON_EVENT_VALUES.index(column)]
-    return {name: np.asarray(values, np.float64) for name, values in variables.items()}

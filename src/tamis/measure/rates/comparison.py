@@ -25,6 +25,9 @@ def compare_runs(before: Path, after: Path) -> RunComparison:
         raise DataError(f"{before} and {after} have no event in common")
     paths_old, paths_new = _paths(old), _paths(new)
     shared = [path for path in paths_old if path in paths_new]
+    pairs, counts = np.unique(
+        np.stack([old["outcome"][rows_old], new["outcome"][rows_new]], axis=1), axis=0, return_counts=True
+    )
     return RunComparison(
         events=len(rows_old),
         only_before=len(old["event"]) - len(rows_old),
@@ -34,7 +37,11 @@ def compare_runs(before: Path, after: Path) -> RunComparison:
             "before": tuple(path for path in paths_old if path not in paths_new),
             "after": tuple(path for path in paths_new if path not in paths_old),
         },
-        outcomes=_outcomes(old["outcome"][rows_old], new["outcome"][rows_new]),
+        outcomes={
+            f"{OUTCOME_NAMES[int(a)]} -> {OUTCOME_NAMES[int(b)]}": int(count)
+            for (a, b), count in zip(pairs, counts, strict=True)
+            if a != b
+        },
         us_per_event=_times(before, after),
     )
 
@@ -92,15 +99,6 @@ def _named(decisions: dict[str, np.ndarray], rows: np.ndarray) -> tuple[str, ...
         ":".join(str(decisions[name][row]) for name in ("run", "luminosityBlock", "event"))
         for row in rows[:LISTED_EVENTS]
     )
-
-
-def _outcomes(before: np.ndarray, after: np.ndarray) -> dict[str, int]:
-    pairs, counts = np.unique(np.stack([before, after], axis=1), axis=0, return_counts=True)
-    return {
-        f"{OUTCOME_NAMES[int(a)]} -> {OUTCOME_NAMES[int(b)]}": int(count)
-        for (a, b), count in zip(pairs, counts, strict=True)
-        if a != b
-    }
 
 
 def _times(before: Path, after: Path) -> dict[str, tuple[float | None, float | None]]:

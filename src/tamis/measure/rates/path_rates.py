@@ -136,6 +136,8 @@ def tune(
     ]
     low, high = np.quantile(replicas, [0.025, 0.975])
     passed = loose & (values > threshold)
+    total, error = np.cumsum(share), np.sqrt(np.cumsum(share**2))
+    drawn = np.unique(np.geomspace(1, len(ranked), min(RATE_CURVE_POINTS, len(ranked))).astype(int)) - 1
     stage, point = place
     return TunedThreshold(
         path=path,
@@ -146,7 +148,7 @@ def tune(
         low=float(low),
         high=float(high),
         rate=rate_of(decisions, input_hz, passed / prescale),
-        curve=_curve(ranked, share),
+        curve=tuple((float(ranked[i]), float(total[i]), float(error[i])) for i in drawn),
         efficiency=efficiencies(decisions, passed),
     )
 
@@ -166,12 +168,6 @@ def threshold_for(
         return -np.inf
     order = np.argsort(-values[chosen], kind="stable")
     return _threshold(values[chosen][order], decisions.share[chosen][order] * input_hz, target_hz)
-
-
-def _curve(ranked: np.ndarray, share: np.ndarray) -> tuple[tuple[float, float, float], ...]:
-    total, error = np.cumsum(share), np.sqrt(np.cumsum(share**2))
-    places = np.unique(np.geomspace(1, len(ranked), min(RATE_CURVE_POINTS, len(ranked))).astype(int)) - 1
-    return tuple((float(ranked[i]), float(total[i]), float(error[i])) for i in places)
 
 
 def roc(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -80,10 +80,15 @@ def decide_samples(
     pieces: list[SampleDecisions] = []
     specs = samples.samples
     total_pb = sum(spec.cross_section_pb for spec in specs.values() if spec.kind == "background")
+    added = {column for stage in compiled.stages.values() for column in stage.adds}
+    evaluated = [c for expression in quantities.values() for c in expression.reads if c not in added]
+    tree = tree or compiled.menu.source.tree
     with progress("deciding", None, "events") as advance:
         for index, spec in enumerate(specs.values()):
             weights, found = [], []
-            for chunk in _chunks(compiled, spec, quantities, tree):
+            weight_column = [spec.weight] if spec.weight else []
+            columns = list(dict.fromkeys([*compiled.program.reads, *evaluated, *weight_column]))
+            for chunk in read_events(list(spec.files), columns=columns, tree=tree):
                 with of_file(chunk.file):
                     found.append(_decided(compiled, chunk, quantities))
                 weights.append(
@@ -122,15 +127,6 @@ def _sample(index: int, share: np.ndarray, pieces: Sequence[_Piece]) -> SampleDe
         np.concatenate([decided.reason != 0 for decided, _ in pieces]),
         {name: np.concatenate([values[name] for _, values in pieces]) for name in pieces[0][1]},
     )
-
-
-def _chunks(
-    compiled: CompiledMenu, spec: SampleSpec, quantities: Mapping[str, Expression], tree: str | None
-) -> Iterator[Chunk]:
-    added = {column for stage in compiled.stages.values() for column in stage.adds}
-    drawn = [c for expression in quantities.values() for c in expression.reads if c not in added]
-    columns = dict.fromkeys([*compiled.program.reads, *drawn, *([spec.weight] if spec.weight else [])])
-    return iter(read_events(list(spec.files), columns=list(columns), tree=tree or compiled.menu.source.tree))
 
 
 def _decided(compiled: CompiledMenu, chunk: Chunk, quantities: Mapping[str, Expression]) -> _Piece:

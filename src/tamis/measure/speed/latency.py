@@ -83,7 +83,14 @@ def measure_latency(
     evict_bytes = EVICTED_CACHES * host_facts().largest_cache_bytes
     rows = []
     for batch in batches:
-        contestants = [Contestant(s, mode) for s in sessions for mode in _modes(s, batch) if mode in modes]
+        contestants = []
+        for session in sessions:
+            supported: Sequence[CallMode] = ("call", "bound")
+            if session.engine.name == "reference":  # slow: one mode is enough
+                supported = ("call",)
+            elif session.engine.computes and batch == (session.signature.fixed_batch or batch):
+                supported = CALL_MODES  # also `plain`, which needs a batch that the graph takes whole
+            contestants += [Contestant(session, mode) for mode in supported if mode in modes]
         arrays = events_of(sessions[0].bundle, batch)
         with contextlib.ExitStack() as stack:
             calls = {c.key: c.call([np.array(a, copy=True) for a in arrays]) for c in contestants}
@@ -93,14 +100,6 @@ def measure_latency(
         baseline = next((c.key for c in contestants if c.key == "onnxruntime call"), contestants[0].key)
         rows += [_row(c, batch, warm, evicted, baseline, roofline) for c in contestants]
     return rows
-
-
-def _modes(session: Session, batch: int) -> tuple[CallMode, ...]:
-    """Return the modes to time: one is enough for the slow reference; `plain` needs a batch that the graph takes whole."""
-    if session.engine.name == "reference":
-        return ("call",)
-    at_once = session.engine.computes and batch == (session.signature.fixed_batch or batch)
-    return CALL_MODES if at_once else ("call", "bound")
 
 
 def _row(

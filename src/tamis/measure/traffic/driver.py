@@ -101,7 +101,12 @@ class Driver:
             self._thinking(traffic, begin, outcomes)
         else:
             self._closed_loop(traffic, end_ns, outcomes)
-        self._drain(traffic, outcomes)
+        until = monotonic_ns() + round(traffic.timeout_s * 1e9) + DRAIN_NS
+        while any(self._in_flight) and (now := monotonic_ns()) < until:
+            self._read(until - now)
+            self._record(outcomes)
+        for outcome, in_flight in zip(outcomes, self._in_flight, strict=True):
+            outcome.unanswered = in_flight
         return outcomes
 
     def _open_loop(self, traffic: Traffic, begin: int, outcomes: LoadOutcomes) -> None:
@@ -204,14 +209,6 @@ class Driver:
         outcome.errors[reason] = outcome.errors.get(reason, 0) + 1
         if any(channel.closed for channel in self._channels):
             raise exchange.failure or CallError
-
-    def _drain(self, traffic: Traffic, outcomes: LoadOutcomes) -> None:
-        until = monotonic_ns() + round(traffic.timeout_s * 1e9) + DRAIN_NS
-        while any(self._in_flight) and (now := monotonic_ns()) < until:
-            self._read(until - now)
-            self._record(outcomes)
-        for outcome, in_flight in zip(outcomes, self._in_flight, strict=True):
-            outcome.unanswered = in_flight
 
     def close(self) -> None:
         """Close the connections."""

@@ -61,7 +61,14 @@ class LoadTarget:
         rng = np.random.default_rng(seed)
         self._described = described
         self.arrays = [self._random(described, rng, sizes or {}) for _ in range(VARIANTS)]
-        self.requests = [self._request(described, arrays) for arrays in self.arrays]
+        self.requests: list[tuple[int, list[Buffer]]] = []
+        for arrays in self.arrays:
+            message = pb.ModelInferRequest(model_name=model)
+            for spec, array in zip(described.inputs, arrays, strict=True):
+                message.inputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)
+            message.raw_input_contents.extend(bytes(to_raw(array)) for array in arrays)
+            encoded = message.SerializeToString()
+            self.requests.append((len(encoded), [encoded]))
 
     def _call(self, method: str, message: pb.ModelMetadataRequest, kind: type) -> pb.ModelMetadataResponse:
         encoded = message.SerializeToString()
@@ -94,16 +101,6 @@ class LoadTarget:
                 ]
             arrays.append(_random(spec.datatype, shape, rng))
         return arrays
-
-    def _request(
-        self, described: pb.ModelMetadataResponse, arrays: Sequence[np.ndarray]
-    ) -> tuple[int, list[Buffer]]:
-        message = pb.ModelInferRequest(model_name=self.model)
-        for spec, array in zip(described.inputs, arrays, strict=True):
-            message.inputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)
-        message.raw_input_contents.extend(bytes(to_raw(array)) for array in arrays)
-        encoded = message.SerializeToString()
-        return len(encoded), [encoded]
 
     def _statistics(self) -> pb.ModelStatisticsResponse | None:
         """Return the server's counters for the model, or None if it does not report any."""

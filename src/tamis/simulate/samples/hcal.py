@@ -14,7 +14,6 @@ import numpy as np
 from tamis.simulate.samples.hcal_pulse import (
     CROSSINGS,
     IN_TIME,
-    TIME_SAMPLES,
     fractions,
     method_0,
     template_fit,
@@ -33,17 +32,6 @@ JITTER_NS = 1.5
 EMPTY_FRACTION = 0.25  # of channels without in-time energy
 CHANNEL_ENERGY_GEV = (0.05, 300.0)
 HARD_PILE_UP, HARD_PILE_UP_GEV = 0.01, 30.0
-
-CHANNEL_VALUES = (
-    *(f"charge in time sample {i}, fC" for i in range(TIME_SAMPLES)),
-    "pedestal, fC",
-    "pedestal width, fC",
-    "gain, GeV/fC",
-    "ieta",
-    "iphi",
-    "depth",
-    "raw charge, fC",
-)
 
 
 @dataclass(frozen=True)
@@ -74,14 +62,14 @@ def make_channels(n: int, seeds: Seeds) -> dict[str, np.ndarray]:
     charge = digitised_charge(channels, energy, seeds.stream("charges"))
     inputs = np.column_stack(
         [
-            charge,
-            channels.pedestal,
-            channels.pedestal_width,
-            channels.gain,
+            charge,  # in each time sample, fC
+            channels.pedestal,  # fC
+            channels.pedestal_width,  # fC
+            channels.gain,  # GeV/fC
             channels.ieta,
             channels.iphi,
             channels.depth,
-            charge.sum(axis=1),
+            charge.sum(axis=1),  # fC
         ]
     ).astype(np.float32)
     return {
