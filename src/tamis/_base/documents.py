@@ -102,7 +102,17 @@ def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) ->
     position = _position(root, location)
     message = str(problem["msg"])
     if problem["type"] == "extra_forbidden":
-        names = _field_names(kind, location)
+        parent: object = kind
+        for part in location[:-1]:
+            if (
+                isinstance(parent, type)
+                and issubclass(parent, BaseModel)
+                and str(part) in parent.model_fields
+            ):
+                parent = _inner(parent.model_fields[str(part)].annotation)
+        names = []
+        if isinstance(parent, type) and issubclass(parent, BaseModel):
+            names = list(parent.model_fields)
         message = f"unknown field; {did_you_mean(str(location[-1]), names)}".rstrip("; ")
     elif problem["type"] == "missing":
         message = "is missing"
@@ -132,15 +142,6 @@ def _position(node: yaml.Node | None, location: Sequence[str | int]) -> str:
 def position_in(text: str, location: Sequence[str | int]) -> str:
     """Return line and column of a field in a document, for errors that its type does not detect."""
     return _position(_nodes(text), location)
-
-
-def _field_names(kind: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """Return the field names that are allowed at a location."""
-    current: object = kind
-    for part in location[:-1]:
-        if isinstance(current, type) and issubclass(current, BaseModel) and str(part) in current.model_fields:
-            current = _inner(current.model_fields[str(part)].annotation)
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
 
 
 def _inner(annotation: object) -> object:

@@ -1,4 +1,4 @@
-"""Facts about the host and the library versions, stored with every record."""
+"""Facts about the host, the library versions and the time, stored with every record."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import ctypes
 import os
 import platform
 import re
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import perf_counter_ns
 
 from tamis._base.documents import Document
 
+now_ns = perf_counter_ns  # the clock of all durations
 RECORDED_LIBRARIES = (
     "tamis",
     "numpy",
@@ -82,11 +85,16 @@ def host_facts() -> Host:
     import psutil
 
     cpu, flags = _cpu()
+    caches = []
+    for file in CPU_CACHE_FOLDER.glob("index*/size"):
+        match = re.fullmatch(r"(\d+)([KMG]?)", file.read_text(encoding="ascii").strip())
+        if match:
+            caches.append(int(match[1]) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[match[2]])
     return Host(
         cpu=cpu,
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=psutil.virtual_memory().total,
-        largest_cache_bytes=_largest_cache(),
+        largest_cache_bytes=max(caches, default=USUAL_CACHE_BYTES),
         instruction_sets=tuple(name for name in INSTRUCTION_SETS if name in flags and _is_active(name)),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
@@ -108,15 +116,6 @@ def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
 def library_versions(libraries: tuple[str, ...] = RECORDED_LIBRARIES) -> dict[str, str]:
     """Return the versions of the installed ones among some libraries, without importing them."""
     return dict(_versions(libraries))
-
-
-def _largest_cache() -> int:
-    sizes = []
-    for file in CPU_CACHE_FOLDER.glob("index*/size"):
-        match = re.fullmatch(r"(\d+)([KMG]?)", file.read_text(encoding="ascii").strip())
-        if match:
-            sizes.append(int(match[1]) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[match[2]])
-    return max(sizes, default=USUAL_CACHE_BYTES)
 
 
 class _CpuidLeaf(ctypes.Structure):
@@ -150,3 +149,13 @@ def _cpu() -> tuple[str, frozenset[str]]:
     facts = {key.strip(): value.strip() for key, value in pairs}
     flags = frozenset((facts.get("flags") or facts.get("Features") or "").split())
     return facts.get("model name", platform.machine()), flags
+
+
+def utc_timestamp() -> str:
+    """Return the current time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0).isoformat()
+
+
+def file_stamp(created: str) -> str:
+    """Return an ISO 8601 time in the form used in file names: 20261121T163229."""
+    return created[:19].replace("-", "").replace(":", "")

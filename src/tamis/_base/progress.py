@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, silence in a pipe, and no Ctrl-C lost in either.
+"""Long work: a bar on a terminal, silence in a pipe, no Ctrl-C lost in either, and processes that exit with their parent.
 
 Python drops a KeyboardInterrupt that is raised inside a finaliser or a tracing callback. `interruptible` notes each one and raises it at
 the next check.
@@ -7,10 +7,15 @@ the next check.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
 from types import FrameType
 
 Advance = Callable[[int], None]
@@ -84,3 +89,27 @@ def _bar(label: str, total: int | None, unit: str) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda steps: bar.advance(task, steps)
+
+
+def processes_with(modules: Sequence[str]) -> ForkServerContext:
+    """Return a multiprocessing context whose processes start with these modules loaded.
+
+    The server process starts loading at the first call, so call this early. Processes inherit neither the environment nor the state
+    of the caller: send them what they need.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))
+    forkserver.ensure_running()
+    return context
+
+
+def end_with_parent() -> None:
+    """Exit this process when its parent exits, even in the middle of a computation."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -55,24 +55,19 @@ def count_cost(model: onnx.ModelProto, one_event: dict[str, np.ndarray]) -> Cost
     arrays = {name: value for name, value in values.items() if isinstance(value, (np.ndarray, np.generic))}
     shapes = {name: array.shape for name, array in arrays.items()} | weights  # sequences have no shape
     flops = sum(_flops(node, shapes) for node in model.graph.node)
+    sizes = {name: _size(shape) for name, shape in shapes.items() if name not in weights}
+    activations = (
+        sum(sizes.get(name, 0) for name in (*node.input, *node.output)) for node in model.graph.node
+    )
     return Cost(
         flops=int(flops),
         weight_bytes=int(sum(_size(shape) for shape in weights.values()) * FLOAT_BYTES),
-        activation_bytes=int(
-            max((_activation(node, shapes, weights) for node in model.graph.node), default=0)
-        ),
+        activation_bytes=int(FLOAT_BYTES * max(activations, default=0)),
     )
 
 
 def _size(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
-
-
-def _activation(
-    node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], weights: dict[str, tuple[int, ...]]
-) -> int:
-    names = [name for name in (*node.input, *node.output) if name in shapes and name not in weights]
-    return FLOAT_BYTES * sum(_size(shapes[name]) for name in names)
 
 
 def _flops(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:

@@ -130,17 +130,15 @@ def read_signature(model: onnx.ModelProto, place: str) -> Signature:
         raise ModelError(f"{place} has no inputs; a model needs at least one")
     ins = tuple(Input(**_describe(value, place)) for value in inputs)
     outs = tuple(Output(**_describe(value, place)) for value in model.graph.output)
-    return Signature(inputs=ins, outputs=outs, rows=_rows(ins))
-
-
-def _rows(inputs: tuple[Input, ...]) -> str:
-    """Guess from the declared shapes; packing checks the guess by evaluation."""
-    if any(not spec.shape for spec in inputs):
-        return "none"
-    first = {spec.shape[0] for spec in inputs}
-    if all(isinstance(size, str) for size in first):
-        return "free"  # names are ignored: some exporters use a different one for each input
-    return "fixed" if len(first) == 1 and 0 not in first else "none"
+    # a guess from the declared shapes, which packing checks by evaluation
+    rows = "none"
+    if all(spec.shape for spec in ins):
+        first = {spec.shape[0] for spec in ins}
+        if all(isinstance(size, str) for size in first):
+            rows = "free"  # names are ignored: some exporters use a different one for each input
+        elif len(first) == 1 and 0 not in first:
+            rows = "fixed"
+    return Signature(inputs=ins, outputs=outs, rows=rows)
 
 
 def _describe(value: onnx.ValueInfoProto, place: str) -> dict[str, Any]:
@@ -172,31 +170,23 @@ def count_parameters(model: onnx.ModelProto) -> dict[str, int]:
     """
     readers: dict[str, set[str]] = {}
     for node in model.graph.node:
+        path = node.name.split("/")
+        outermost = path[1] if len(path) > 2 and not path[0] and path[1] else OTHER_PART
         for name in node.input:
-            readers.setdefault(name, set()).add(_part(node.name))
+            readers.setdefault(name, set()).add(outermost)
     counts: dict[str, int] = {}
     for tensor in model.graph.initializer:
-        if tensor.data_type in FLOAT_TYPES:
-            owners = {OTHER_PART}
-            if "." in tensor.name:
-                owners = {tensor.name.split(".", 1)[0]}
-            elif tensor.name.startswith("onnx::"):
-                owners = readers.get(tensor.name, owners)
-            part = next(iter(owners)) if len(owners) == 1 else OTHER_PART
-            counts[part] = counts.get(part, 0) + _distinct_elements(tensor)
+        if tensor.data_type not in FLOAT_TYPES:
+            continue
+        owners = {OTHER_PART}
+        if "." in tensor.name:
+            owners = {tensor.name.split(".", 1)[0]}
+        elif tensor.name.startswith("onnx::"):
+            owners = readers.get(tensor.name, owners)
+        part = next(iter(owners)) if len(owners) == 1 else OTHER_PART
+        sizes = list(tensor.dims)
+        if EXPANDED_SUFFIX in tensor.name:  # the copies in an expanded constant count once
+            array = numpy_helper.to_array(tensor)
+            sizes = [n for axis, n in enumerate(array.shape) if (np.diff(array, axis=axis) != 0).any()]
+        counts[part] = counts.get(part, 0) + int(np.prod(sizes, dtype=np.int64))
     return counts
-
-
-def _distinct_elements(tensor: TensorProto) -> int:
-    """Return the number of elements of a constant; the copies in an expanded constant count once."""
-    if EXPANDED_SUFFIX not in tensor.name:
-        return int(np.prod(tensor.dims, dtype=np.int64))
-    array = numpy_helper.to_array(tensor)
-    varying = [array.shape[a] for a in range(array.ndim) if (np.diff(array, axis=a) != 0).any()]
-    return int(np.prod(varying, dtype=np.int64))
-
-
-def _part(node: str) -> str:
-    """Return the outermost module in the name of a node: `encoder` for `/encoder/dense/MatMul`."""
-    path = node.split("/")
-    return path[1] if len(path) > 2 and not path[0] and path[1] else OTHER_PART

@@ -156,27 +156,19 @@ def _import(
 def _draw(
     signature: Signature, dims: dict[str, int], rng: np.random.Generator, notes: list[str]
 ) -> dict[str, np.ndarray]:
-    sizes = free_sizes(signature, _still_free(signature, dims), MAX_GOLDEN_EVENTS)
-    assumed = sorted(
-        f"{k}={v}" for k, v in sizes.items() if k and k not in dims and k not in _batch_names(signature)
-    )
+    given, batch_names = dims, set[str]()
+    if signature.rows == "fixed":  # the graph takes one event per call: its batch has no name any more
+        free = {d for spec in signature.inputs for d in spec.shape if isinstance(d, str)}
+        given = {k: v for k, v in dims.items() if k in free or v != 1}
+    elif signature.rows == "free":
+        batch_names = {str(spec.shape[0]) for spec in signature.inputs if spec.shape}
+    sizes = free_sizes(signature, given, MAX_GOLDEN_EVENTS)
+    assumed = sorted(f"{k}={v}" for k, v in sizes.items() if k and k not in dims and k not in batch_names)
     sizes_note = (
         f"; free dimensions assumed: {', '.join(assumed)} (change them with --dims)" if assumed else ""
     )
     notes.append(f"inputs were drawn from the declared shapes (give real ones with --inputs){sizes_note}")
     return draw_inputs(signature, sizes, rng)
-
-
-def _still_free(signature: Signature, dims: dict[str, int]) -> dict[str, int]:
-    """Return `dims` without the name of the batch if the graph takes one event per call."""
-    free = {d for spec in signature.inputs for d in spec.shape if isinstance(d, str)}
-    return dims if signature.rows != "fixed" else {k: v for k, v in dims.items() if k in free or v != 1}
-
-
-def _batch_names(signature: Signature) -> set[str]:
-    return (
-        {str(spec.shape[0]) for spec in signature.inputs if spec.shape} if signature.rows == "free" else set()
-    )
 
 
 def _finish(

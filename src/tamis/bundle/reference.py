@@ -68,8 +68,12 @@ class Reference:
             raise
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+            hint, text = "", str(error)
+            is_mismatch = any(word in text for word in ("reshape", "broadcast", "dimension", "shapes ("))
+            if is_mismatch and "type" not in text:  # tracing stores the sizes of the example in the graph
+                hint = "; a traced graph may contain the sizes of its example: use inputs of those sizes (--inputs or --dims)"
             raise ModelError(
-                f"the reference engine cannot evaluate this model on inputs of {shapes}: {_first_line(error)}{_hint(error)}"
+                f"the reference engine cannot evaluate this model on inputs of {shapes}: {_first_line(error)}{hint}"
             ) from error
         return {name: np.asarray(value) for name, value in values.items() if name and value is not None}
 
@@ -84,15 +88,6 @@ def evaluate(
     count = len(next(iter(inputs.values())))
     chunks = [reference(rows_of(inputs, slice(i, i + step))) for i in range(0, count, step)]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in reference.outputs}
-
-
-def _hint(error: Exception) -> str:
-    """Return advice on a shape mismatch: tracing stores the sizes of the example in the graph."""
-    if any(
-        word in str(error) for word in ("reshape", "broadcast", "dimension", "shapes (")
-    ) and "type" not in str(error):
-        return "; a traced graph may contain the sizes of its example: use inputs of those sizes (--inputs or --dims)"
-    return ""
 
 
 def _first_line(error: Exception) -> str:

@@ -50,11 +50,6 @@ def _call_with(function: Callable[..., np.ndarray], values: list[float], x: np.n
     return function(x, *values)
 
 
-def _steps(direction: str, index: int, length: int) -> range:
-    backward = direction == "reverse" or (direction == "bidirectional" and index == 1)
-    return range(length - 1, -1, -1) if backward else range(length)
-
-
 Step = Callable[..., tuple[np.ndarray, ...]]
 
 
@@ -80,6 +75,7 @@ class _Recurrent(OpRun):
         x = X.transpose(1, 0, 2) if options.get("layout") else X
         length, batch, _ = x.shape
         directions, hidden = R.shape[0], R.shape[2]
+        direction = options.get("direction") or "forward"
         if options.get("clip"):
             raise NotImplementedError("recurrent layers with clip: export the model without clip")
         functions = _activations(options, self.functions, directions)
@@ -92,7 +88,8 @@ class _Recurrent(OpRun):
             for state, initial in zip(last, (initial_h, initial_c), strict=False):
                 if initial is not None:
                     state[d] = initial[:, d] if options.get("layout") else initial[d]
-            for t in _steps(options.get("direction") or "forward", d, length):
+            backward = direction == "reverse" or (direction == "bidirectional" and d == 1)
+            for t in range(length - 1, -1, -1) if backward else range(length):
                 # after its end, a sequence keeps its state and returns zeros
                 alive = True if sequence_lens is None else (np.asarray(sequence_lens) > t)[:, None]
                 for state, following in zip(last, step(x[t], *last[:, d]), strict=True):

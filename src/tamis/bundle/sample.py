@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tamis._base import InputMismatchError, UnreadableFileError, UsageError, did_you_mean
-from tamis.bundle.signature import BATCH, Input, Signature, contiguous
+from tamis.bundle.signature import BATCH, Signature, contiguous
 
 DEFAULT_FREE_DIMENSION = 16
 
@@ -52,17 +52,12 @@ def draw_inputs(
         shape = spec.concrete(dict(sizes))
         if signature.rows == "fixed":
             shape = (sizes[BATCH], *shape[1:])
-        arrays[spec.name] = _draw(spec, shape, rng)
+        dtype = np.dtype(spec.dtype)
+        if dtype.kind == "f":
+            arrays[spec.name] = rng.standard_normal(shape).astype(dtype)
+        else:
+            arrays[spec.name] = rng.integers(0, 2 if dtype.kind == "b" else 4, shape).astype(dtype)
     return arrays
-
-
-def _draw(spec: Input, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind == "f":
-        return rng.standard_normal(shape).astype(dtype)
-    if dtype.kind == "b":
-        return rng.integers(0, 2, shape).astype(dtype)
-    return rng.integers(0, 4, shape).astype(dtype)
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

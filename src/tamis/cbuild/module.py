@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -15,10 +16,17 @@ from tamis._base import ModelError
 from tamis.cbuild.cache import cached, key_of
 from tamis.cbuild.toolchain import COMPILE_FLAGS, Compiler, compile_shared
 
+_log = logging.getLogger(__name__)
+
 
 @lru_cache(maxsize=16)
-def load_module(compiler: Compiler, name: str, code: str, headers: Sequence[str] = ()) -> ModuleType | None:
-    """Return an extension module, compiled if it is not cached; None if Python's headers are missing or it does not compile."""
+def load_module(
+    compiler: Compiler, name: str, code: str, headers: Sequence[str] = (), *, fallback: str
+) -> ModuleType | None:
+    """Return an extension module, compiled if it is not cached; None if Python's headers are missing or it does not compile.
+
+    `fallback` says what the caller does instead and what that costs, for the warning with the compiler's error.
+    """
     folders = [sysconfig.get_path("include"), sysconfig.get_path("platinclude"), *headers]
     if not (Path(folders[0]) / "Python.h").is_file():
         return None
@@ -36,6 +44,7 @@ def load_module(compiler: Compiler, name: str, code: str, headers: Sequence[str]
         assert spec is not None  # noqa: S101 - a loader was passed
         module = module_from_spec(spec)
         loader.exec_module(module)
-    except (ModelError, ImportError):
+    except (ModelError, ImportError) as error:
+        _log.warning("the extension module %s cannot be used: %s; %s", name, error, fallback)
         return None
     return module

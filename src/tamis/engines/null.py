@@ -25,7 +25,13 @@ class NullEngine(Engine):
         def run(arrays: Arrays) -> Arrays:
             shape = arrays[0].shape
             if shape not in zeros:
-                zeros[shape] = _zeros(signature, shape[0] if shape else 1)
+                outputs = []
+                for spec in signature.outputs:
+                    dims = tuple(d if isinstance(d, int) else 1 for d in spec.shape)
+                    if signature.rows != "none":
+                        dims = (shape[0] if shape else 1, *dims[1:])
+                    outputs.append(np.zeros(dims, spec.dtype))
+                zeros[shape] = outputs
             return zeros[shape]
 
         return _NullRunner(run)
@@ -38,11 +44,3 @@ class _NullRunner(Runner):
         """Return a call that does nothing."""
         del arrays, results
         return lambda: None
-
-
-def _zeros(signature: Signature, events: int) -> Arrays:
-    def shape(dims: tuple[int | str, ...]) -> tuple[int, ...]:
-        inner = tuple(d if isinstance(d, int) else 1 for d in dims)
-        return (events, *inner[1:]) if signature.rows != "none" else inner
-
-    return [np.zeros(shape(spec.shape), spec.dtype) for spec in signature.outputs]

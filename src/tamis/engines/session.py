@@ -191,12 +191,20 @@ class Session:
         if named or not self._is_checked(arrays):
             checked = self._checked(arrays, named)
             outputs = self._execute(checked)
-            self._remember(checked)
+            in_one_call = self.signature.rows == "none" or 0 < len(checked[0]) <= self._chunk
+            if in_one_call and self._turn is None:  # thread-safe: these shapes need no check again
+                if len(self._checked_shapes) >= MAX_CHECKED_SHAPES:
+                    self._checked_shapes.clear()
+                self._checked_shapes.add(tuple(array.shape for array in checked))
         else:
             checked, outputs = arrays, self._live().run(arrays)
         for index in self._nan_inputs:
-            if checked[index].size and _holds_nan(checked[index]):
-                outputs = self._propagate(checked[index], outputs)
+            array = checked[index]
+            if array.size:
+                # `argmax` returns the first NaN, at a third of the cost of a reduction
+                largest = array.item(array.argmax())
+                if largest != largest:
+                    outputs = self._propagate(array, outputs)
         return outputs
 
     def _is_checked(self, arrays: tuple[np.ndarray, ...]) -> bool:
@@ -215,14 +223,6 @@ class Session:
             return False
         pairs = zip(arrays, self._dtypes, strict=True)
         return all(array.dtype == dtype and _is_plain(array) for array, dtype in pairs)
-
-    def _remember(self, checked: Arrays) -> None:
-        """Remember the shapes of checked arrays, if the engine takes them in one call and is thread-safe."""
-        in_one_call = self.signature.rows == "none" or 0 < len(checked[0]) <= self._chunk
-        if in_one_call and self._turn is None:
-            if len(self._checked_shapes) >= MAX_CHECKED_SHAPES:
-                self._checked_shapes.clear()
-            self._checked_shapes.add(tuple(array.shape for array in checked))
 
     def _checked(self, arrays: tuple[np.ndarray, ...], named: Mapping[str, np.ndarray]) -> Arrays:
         """Match arrays to inputs, check them, and return them contiguous and in order."""
@@ -312,9 +312,3 @@ def _is_plain(array: np.ndarray) -> bool:
     """Return whether an engine can take the array as it is; tensors of a request can start at any address."""
     flags = array.flags
     return flags.c_contiguous and flags.aligned
-
-
-def _holds_nan(array: np.ndarray) -> bool:
-    """Return whether any value is NaN: `argmax` returns the first NaN, at a third of the cost of a reduction."""
-    largest = array.item(array.argmax())
-    return bool(largest != largest)

@@ -44,16 +44,14 @@ class TorchEngine(Engine):
                     results = module(*[torch.from_numpy(writable(array)) for array in arrays])
             except (RuntimeError, IndexError, ValueError, TypeError, NotImplementedError) as error:
                 raise model_error(self.name, error) from error
-            return [_unshared(value, t, arrays) for value, t in zip(results, dtypes, strict=True)]
+            outputs: list[np.ndarray] = []
+            for value, dtype in zip(results, dtypes, strict=True):
+                result: np.ndarray = value.numpy().astype(dtype, copy=False)
+                owned = result.flags.owndata or not any(np.may_share_memory(result, one) for one in arrays)
+                outputs.append(result if owned else result.copy())  # never a view of an input
+            return outputs
 
         return Runner(run)
-
-
-def _unshared(value: Any, dtype: np.dtype[Any], arrays: Arrays) -> np.ndarray:
-    """Return a result as an array, copied if it is a view of an input."""
-    result: np.ndarray = value.numpy().astype(dtype, copy=False)
-    is_view = not result.flags.owndata and any(np.may_share_memory(result, array) for array in arrays)
-    return result.copy() if is_view else result
 
 
 def translate(model: onnx.ModelProto) -> Any:

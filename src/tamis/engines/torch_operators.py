@@ -21,11 +21,6 @@ def _plain(function: Any) -> Translate:
     return lambda _node: function
 
 
-def _torch_dtype(elem_type: int) -> torch.dtype:
-    name = onnx.helper.tensor_dtype_to_np_dtype(elem_type).name
-    return getattr(torch, name)
-
-
 def _ints(value: Any) -> list[int]:
     return [int(v) for v in (value.tolist() if isinstance(value, torch.Tensor) else value)]
 
@@ -243,14 +238,16 @@ def _gemm(node: Any) -> Fn:
 
 def _clip(node: Any) -> Fn:
     low, high = node.get("min"), node.get("max")
-    return lambda x, lower=None, upper=None: _clamp(
-        x, low if lower is None else lower, high if upper is None else upper
-    )
 
+    def run(x: Any, lower: Any = None, upper: Any = None) -> Any:
+        lower, upper = low if lower is None else lower, high if upper is None else upper
+        if lower is not None:
+            x = torch.maximum(x, torch.as_tensor(lower, dtype=x.dtype))
+        if upper is not None:
+            x = torch.minimum(x, torch.as_tensor(upper, dtype=x.dtype))
+        return x
 
-def _clamp(x: Any, low: Any, high: Any) -> Any:
-    x = x if low is None else torch.maximum(x, torch.as_tensor(low, dtype=x.dtype))
-    return x if high is None else torch.minimum(x, torch.as_tensor(high, dtype=x.dtype))
+    return run
 
 
 def _pad(node: Any) -> Fn:
@@ -269,20 +266,18 @@ def _pad(node: Any) -> Fn:
             return F.pad(x, flat, value=float(value) if value is not None else filler)
         for axis, (before, after) in enumerate(full):
             if before or after:
-                x = torch.index_select(x, axis, _pad_indices(x.shape[axis], before, after, mode))
+                size = x.shape[axis]
+                indices = torch.arange(-before, size + after)
+                if mode == "edge":
+                    indices = indices.clamp(0, size - 1)
+                else:  # reflected without the edge
+                    period = max(1, 2 * (size - 1))
+                    indices = indices.abs() % period
+                    indices = torch.where(indices >= size, period - indices, indices)
+                x = torch.index_select(x, axis, indices)
         return x
 
     return run
-
-
-def _pad_indices(size: int, before: int, after: int, mode: str) -> Any:
-    """Return the source index of each padded element: the edge repeated, or reflected without the edge."""
-    indices = torch.arange(-before, size + after)
-    if mode == "edge":
-        return indices.clamp(0, size - 1)
-    period = max(1, 2 * (size - 1))
-    indices = indices.abs() % period
-    return torch.where(indices >= size, period - indices, indices)
 
 
 def _resize(node: Any) -> Fn:
@@ -324,7 +319,7 @@ def _resize(node: Any) -> Fn:
 def _cast(node: Any) -> Fn:
     if node.get("to") in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED):
         raise node.unsupported("strings")
-    dtype = _torch_dtype(node.get("to"))
+    dtype = getattr(torch, onnx.helper.tensor_dtype_to_np_dtype(node.get("to")).name)
     return lambda x: x.to(dtype)
 
 

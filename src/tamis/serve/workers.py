@@ -160,7 +160,14 @@ class Workers:
         for number, worker in enumerate(self._workers):
             text = _fetch_metrics(worker.report.addresses["metrics"]) if worker.report is not None else ""
             for line in text.splitlines():
-                lines[line if line.startswith("#") else _label_worker(line, number)] = None
+                name, brace, rest = line.partition("{")
+                if line.startswith("#"):
+                    lines[line] = None
+                elif brace:
+                    lines[f'{name}{{worker="{number}",{rest}'] = None
+                else:
+                    name, _, rest = line.partition(" ")
+                    lines[f'{name}{{worker="{number}"}} {rest}'] = None
         return "\n".join(_group_families(lines)) + "\n"
 
 
@@ -186,14 +193,6 @@ def _fetch_metrics(address: str) -> str:
         return ""  # the worker is being restarted
     finally:
         connection.close()
-
-
-def _label_worker(line: str, number: int) -> str:
-    name, brace, rest = line.partition("{")
-    if brace:
-        return f'{name}{{worker="{number}",{rest}'
-    name, _, value = line.partition(" ")
-    return f'{name}{{worker="{number}"}} {value}'
 
 
 def _group_families(lines: dict[str, None]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from tamis._base import UsageError, host_facts, human_bytes, utc_timestamp
@@ -30,18 +31,11 @@ def choose_engines(
         measured=tuple(measured),
         refused=tuple(refused),
     )
-    usual = _usual(draft)
+    # the engine that is fastest most often; a session that uses it alone opens no other
+    wins = Counter(_allowed(draft, batch)[0].engine for batch in {time.batch for time in measured})
+    usual = max(sorted(wins), key=lambda name: wins[name])
     choices = [_choice(draft, batch, usual) for batch in sorted({time.batch for time in measured})]
     return draft.model_copy(update={"choices": tuple(choices)})
-
-
-def _usual(plan: EnginePlan) -> str:
-    """Return the engine that is fastest most often; a session that uses it alone opens no other."""
-    wins: dict[str, int] = {}
-    for batch in {time.batch for time in plan.measured}:
-        first = _allowed(plan, batch)[0]
-        wins[first.engine] = wins.get(first.engine, 0) + 1
-    return max(sorted(wins), key=lambda name: wins[name])
 
 
 def _allowed(plan: EnginePlan, batch: int) -> list[EngineTime]:

@@ -85,6 +85,11 @@ def _measure(
     times = []
     for key, (name, chunk, session) in contestants.items():
         low, middle, high = np.percentile(warm[key].block_medians_ns, [25, 50, 75])
+        peak = None
+        if tuning.memory:
+            count = 4 * batch
+            row = measure_memory(bundle, name, batch, count, threads=tuning.threads, heap=False, seconds=30)
+            peak = int(row.rss_peak_bytes)
         used_chunk = chunk or (session.chunk if session.chunk < batch else None)
         times.append(
             EngineTime(
@@ -94,14 +99,7 @@ def _measure(
                 warm_ns=float(middle),
                 noise=float((high - low) / 2 / middle),
                 cold_ns=float(np.median(cold[key].wall_ns)) if cold else None,
-                peak_bytes=_peak(bundle, name, batch, tuning),
+                peak_bytes=peak,
             )
         )
     return times
-
-
-def _peak(bundle: Bundle, engine: str, batch: int, tuning: Tuning) -> int | None:
-    if not tuning.memory:
-        return None
-    row = measure_memory(bundle, engine, batch, 4 * batch, threads=tuning.threads, heap=False, seconds=30)
-    return int(row.rss_peak_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 
 import grpc
@@ -13,6 +14,8 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from tamis._base import ChecksumError, ModelError, TamisError, UnsafeBundleError, UsageError
+from tamis.engines import Session
+from tamis.serve.export import export_triton
 from tamis.serve.models.folders import find_models
 from tamis.serve.models.opening import BundleSettings, open_models
 
@@ -429,6 +432,19 @@ def test_replaced_and_unloaded_models_are_closed(write_model, scale_model, serve
     new.model.close = closed_too.set
     server.call(server.repository.unload("scale"))
     assert closed_too.is_set()
+
+
+def test_versions_of_an_exported_bundle_are_closed_if_a_later_one_fails(tmp_path, bundle_of, monkeypatch):
+    folder = export_triton(bundle_of("dense"), tmp_path / "repository")
+    shutil.copytree(folder / "1", folder / "2")
+    (folder / "2" / "bundle" / "model.onnx").write_bytes(b"damaged")
+    config = folder / "config.pbtxt"
+    config.write_text(config.read_text().replace("num_versions: 1", "num_versions: 2"))
+    closed, close = [], Session.close
+    monkeypatch.setattr(Session, "close", lambda session: (closed.append(session), close(session)))
+    with pytest.raises(ChecksumError):
+        opened(folder, name=folder.name)
+    assert len(closed) == 1
 
 
 def test_sizes_that_only_the_graph_fixes_are_required_of_requests(write_model, scale_model, serve, client_of):

@@ -59,11 +59,6 @@ def argument_names(names: list[str]) -> list[str]:
     return [b if bare.count(b) == 1 else n.replace(".", "_") for n, b in zip(names, bare, strict=True)]
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__
-
-
 def export(
     torch: object,
     module: object,
@@ -81,8 +76,10 @@ def export(
         with torch.no_grad():  # type: ignore[attr-defined] # torch is passed in untyped
             result = module(*tensors)  # type: ignore[operator]
     except Exception as error:  # a model may raise any error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1][:300] if lines else type(error).__name__
         raise ModelError(
-            f"{path} cannot be run on the samples: {_last_line(error)}; check their shapes and types"
+            f"{path} cannot be run on the samples: {reason}; check their shapes and types"
         ) from error
     results = result if isinstance(result, (tuple, list)) else (result,)
     if not all(isinstance(value, torch.Tensor) for value in results):  # type: ignore[attr-defined]

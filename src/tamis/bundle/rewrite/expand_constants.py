@@ -33,12 +33,13 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
         if small is None or other is None or constant(other) is not None:
             continue
         producer = other.producer()
-        inner = _inner_shape(other)
-        if (
-            (producer is not None and producer.op_type in FUSING_OPERATORS)
-            or inner is None
-            or small.ndim > len(inner)
-        ):
+        if producer is not None and producer.op_type in FUSING_OPERATORS:
+            return False
+        shape = other.shape
+        if shape is None or len(shape) < 2 or not all(isinstance(d, int) for d in shape[1:]):
+            return False
+        inner = tuple(int(str(d)) for d in shape[1:])  # of one event
+        if small.ndim > len(inner):
             return False
         try:
             wide = np.broadcast_to(small, inner)[np.newaxis]
@@ -51,22 +52,12 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
             or wide.nbytes > MAX_EXPANDED_BYTES
         ):
             return False
-        node.replace_input_with(position, _expanded(graph, node.inputs[position], wide))
+        # the expanded constant is shared by all nodes that use it in this shape
+        narrow = node.inputs[position]
+        name = f"{narrow.name if narrow is not None else 'constant'}{EXPANDED_SUFFIX}"
+        expanded = graph.initializers.get(name)
+        if expanded is None or expanded.shape != ir.Shape(wide.shape):
+            expanded = add_initializer(graph, name if expanded is None else fresh_name(graph, name), wide)
+        node.replace_input_with(position, expanded)
         return True
     return False
-
-
-def _expanded(graph: ir.Graph, small: ir.Value | None, wide: np.ndarray) -> ir.Value:
-    """Return the expanded constant, shared by all nodes that use it in this shape."""
-    name = f"{small.name if small is not None else 'constant'}{EXPANDED_SUFFIX}"
-    existing = graph.initializers.get(name)
-    if existing is not None and existing.shape == ir.Shape(wide.shape):
-        return existing
-    return add_initializer(graph, name if existing is None else fresh_name(graph, name), wide)
-
-
-def _inner_shape(value: ir.Value) -> tuple[int, ...] | None:
-    """Return the shape of one event, or None if it is not fixed."""
-    if value.shape is None or len(value.shape) < 2 or not all(isinstance(d, int) for d in value.shape[1:]):
-        return None
-    return tuple(int(str(d)) for d in value.shape[1:])

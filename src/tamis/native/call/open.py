@@ -51,7 +51,8 @@ def open_kernel(
 
 def load_extension(compiler: Compiler) -> ModuleType | None:
     """Return the extension module that calls compiled models; None if it cannot be compiled."""
-    return load_module(compiler, "tamis_call", _extension_source(), (np.get_include(),))
+    fallback = "models are called through ctypes, some microseconds slower per call"
+    return load_module(compiler, "tamis_call", _extension_source(), (np.get_include(),), fallback=fallback)
 
 
 @cache

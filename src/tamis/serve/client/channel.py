@@ -235,7 +235,11 @@ class Channel:
         outbox = self._outbox
         while outbox and not self._connection.closed:
             try:
-                sent = self._write()
+                if self._secure or len(outbox) == 1:
+                    sent = self._socket.send(outbox[0])
+                else:
+                    pieces = min(MAX_SEND_PIECES, len(outbox))
+                    sent = self._socket.sendmsg([outbox[i] for i in range(pieces)])
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 if not self._wait(select.POLLIN | select.POLLOUT, until_ns):
                     return
@@ -250,11 +254,6 @@ class Channel:
                 else:
                     outbox[0] = outbox[0][sent:]
                     sent = 0
-
-    def _write(self) -> int:
-        if self._secure or len(self._outbox) == 1:
-            return self._socket.send(self._outbox[0])
-        return self._socket.sendmsg([self._outbox[i] for i in range(min(MAX_SEND_PIECES, len(self._outbox)))])
 
     def _wait(self, events: int, until_ns: int | None) -> bool:
         """Wait for the socket; return whether it became ready in time."""

@@ -12,10 +12,11 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
-from tamis._base import BoundedCache, UsageError
+from tamis._base import UsageError
 from tamis.bundle import Signature
 from tamis.serve.client.channel import CallError, Channel
 from tamis.serve.protocol.infer import ID, RAW_INPUT, RAW_OUTPUT, field_head, split_message
+from tamis.serve.protocol.messages import BoundedCache
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, element_count, from_raw, to_raw
 from tamis.serve.wire import Buffer
 from tamis.serve.wire.grpc import Status

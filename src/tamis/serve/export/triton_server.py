@@ -44,10 +44,17 @@ def triton_server(
     repository: Path, *, environment: Mapping[str, str] | None = None, explicit: bool = False
 ) -> Iterator[TritonAddress]:
     """Serve a repository with NVIDIA Triton on loopback; with `explicit`, models can be loaded and unloaded by request."""
-    root = _installed()
+    spec = find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise MissingExtraError(f"serving with NVIDIA Triton needs its binary: {INSTALL}")
+    root = Path(spec.origin).parent
     with tempfile.TemporaryDirectory(prefix="triton-") as folder:
         backends = _backends(root, Path(folder))
-        grpc, http = _free_ports(2)
+        # Triton cannot choose free ports itself
+        listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        grpc, http = (listener.getsockname()[1] for listener in listeners)
+        for listener in listeners:
+            listener.close()
         arguments = [
             str(root / "tritonserver/bin/tritonserver"),
             f"--model-repository={repository.absolute()}",
@@ -67,7 +74,12 @@ def triton_server(
                 _wait_ready(process, http, log)
                 yield TritonAddress(f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", process.pid)
             finally:
-                _end(process)
+                process.terminate()
+                try:
+                    process.wait(TRITON_END_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
 
 def verify_export(bundle: Bundle, exported: Path) -> None:
@@ -77,13 +89,6 @@ def verify_export(bundle: Bundle, exported: Path) -> None:
         with triton_server(Path(folder)) as address:
             options = Options(remote=Remote((address.grpc,), timeout_s=EXPORT_TIMEOUT_S))
             Session(bundle, find_engine("remote"), options).close()
-
-
-def _installed() -> Path:
-    spec = find_spec("pytriton")
-    if spec is None or spec.origin is None:
-        raise MissingExtraError(f"serving with NVIDIA Triton needs its binary: {INSTALL}")
-    return Path(spec.origin).parent
 
 
 def _backends(root: Path, folder: Path) -> Path:
@@ -115,15 +120,6 @@ def _environment(root: Path, extra: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports that are free now: Triton cannot choose free ones itself."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
-
-
 def _wait_ready(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
     """Wait until all models are ready."""
     until = time.monotonic() + TRITON_START_S
@@ -152,12 +148,3 @@ def _error_in(log: IO[bytes]) -> str:
     lines = log.read().decode(errors="replace").splitlines()
     errors = [line for line in lines if "failed to load" in line] or lines[-1:] or ["its log is empty"]
     return errors[0][:MAX_LOG_CHARACTERS].split("\\n", maxsplit=1)[0]
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(TRITON_END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -112,7 +112,12 @@ class Inference:
             def respond(answer: Answer) -> None:
                 try:
                     if classes:
-                        answer = self._classified(answer, classes)
+                        spec = self._service.find(answer.model, answer.version).model.spec
+                        labels = {output.name: output.labels for output in spec.outputs if output.labels}
+                        outputs = classified(
+                            answer.outputs, classes, has_rows=bool(spec.max_batch), labels=labels
+                        )
+                        answer = Answer(answer.model, answer.version, outputs, answer.parameters)
                     placed = write_outputs(answer.outputs, places, self._shared) if places else None
                     reply.respond(*self._answers.write(answer, request_id, placed))
                 except Refusal as refusal:
@@ -135,12 +140,6 @@ class Inference:
         except Refusal as refusal:
             self._service.note_refused(request_id, refusal)
             refuse(refusal)
-
-    def _classified(self, answer: Answer, classes: dict[str, int]) -> Answer:
-        spec = self._service.find(answer.model, answer.version).model.spec
-        labels = {output.name: output.labels for output in spec.outputs if output.labels}
-        outputs = classified(answer.outputs, classes, has_rows=bool(spec.max_batch), labels=labels)
-        return Answer(answer.model, answer.version, outputs, answer.parameters)
 
 
 class _UnaryReply:

@@ -91,8 +91,11 @@ def _listen(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     before = os.umask(0o177)
     try:
-        if path.is_socket() and not _is_served(path):
-            path.unlink()  # left behind by a server that was killed
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as trial:
+                is_served = trial.connect_ex(str(path)) == 0
+            if not is_served:
+                path.unlink()  # left behind by a server that was killed
         listener.bind(str(path))
         listener.listen(LOCAL_BACKLOG)
     except OSError as error:
@@ -101,15 +104,6 @@ def _listen(path: Path) -> socket.socket:
     finally:
         os.umask(before)
     return listener
-
-
-def _is_served(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as trial:
-        try:
-            trial.connect(str(path))
-        except OSError:
-            return False
-        return True
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tamis._base import BoundedCache
 from tamis.serve.models.scheduler import Scheduler
 from tamis.serve.models.tickets import Prepared, prepare
 from tamis.serve.protocol.infer import RequestHeader, arrays_of, sizes_of
+from tamis.serve.protocol.messages import BoundedCache
 from tamis.serve.service import Service
 
 

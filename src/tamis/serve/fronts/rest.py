@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from tamis._base import BoundedCache, TamisError
+from tamis._base import TamisError
 from tamis.serve.fronts.rest_infer import RestInfer
 from tamis.serve.models.model import Spec
 from tamis.serve.models.statistics import Duration
 from tamis.serve.protocol.json_infer import document, parameters_in, read_field
-from tamis.serve.protocol.messages import Fault, Parameter, Refusal
+from tamis.serve.protocol.messages import BoundedCache, Fault, Parameter, Refusal
 from tamis.serve.protocol.regions import Regions
 from tamis.serve.service import EXTENSIONS, SERVER_NAME, Loaded, Service
 from tamis.serve.wire.http1 import JSON, HttpRequest

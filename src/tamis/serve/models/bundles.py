@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter_ns
@@ -48,20 +49,25 @@ def open_bundle(path: Path, engine: str, instances: int, threads: int) -> Model:
     """Open a bundle with verified, warm instances."""
     bundle = Bundle.open(path)
     spec = bundle_spec(bundle)
-    sessions = [Session(bundle, find_engine(engine), Options(threads=threads)) for _ in range(instances)]
-    if spec.batching is not None:
-        spec = replace(spec, batching=Batching(max_merged_rows=sessions[0].useful_batch))
-    rows = 1 if spec.batching is not None else None
-    event = [np.asarray(bundle.golden.inputs[one.name])[:rows] for one in bundle.manifest.signature.inputs]
-    fastest = min(_timed(sessions[0], event) for _ in range(TIMED_CALLS))
-
-    def close() -> None:
-        for session in sessions:
-            session.close()
-
-    return Model(
-        spec, [_runner(session) for session in sessions], close, quick=fastest < INLINE_NS and instances == 1
-    )
+    with ExitStack() as stack:  # closes the sessions if a later one fails
+        sessions = [
+            stack.enter_context(Session(bundle, find_engine(engine), Options(threads=threads)))
+            for _ in range(instances)
+        ]
+        if spec.batching is not None:
+            spec = replace(spec, batching=Batching(max_merged_rows=sessions[0].useful_batch))
+        rows = 1 if spec.batching is not None else None
+        event = [
+            np.asarray(bundle.golden.inputs[one.name])[:rows] for one in bundle.manifest.signature.inputs
+        ]
+        times = []
+        for _ in range(TIMED_CALLS):
+            start = perf_counter_ns()
+            sessions[0].run(*event)
+            times.append(perf_counter_ns() - start)
+        runs = [_runner(session) for session in sessions]
+        quick = min(times) < INLINE_NS and instances == 1
+        return Model(spec, runs, stack.pop_all().close, quick=quick)
 
 
 def _runner(session: Session) -> Run:
@@ -81,9 +87,3 @@ def _runner(session: Session) -> Run:
         return outputs
 
     return run
-
-
-def _timed(session: Session, arrays: list[np.ndarray]) -> int:
-    start = perf_counter_ns()
-    session.run(*arrays)
-    return perf_counter_ns() - start

@@ -71,8 +71,16 @@ class ModelSpec:
                     f"the input {spec.name!r} of {self.name!r} is {spec.datatype}; the request has {array.dtype}",
                 )
             shape = array.shape[1:] if self.max_batch else array.shape
-            if (self.max_batch and not array.ndim) or not _fits(shape, spec.shape):
-                self._refuse_shape(spec, array)
+            if (
+                (self.max_batch and not array.ndim)
+                or len(shape) != len(spec.shape)
+                or not all(free in (-1, size) for size, free in zip(shape, spec.shape, strict=True))
+            ):
+                expected = [-1, *spec.shape] if self.max_batch else list(spec.shape)
+                raise Refusal(
+                    Fault.INVALID,
+                    f"the input {spec.name!r} of {self.name!r} has the shape {expected}; the request has {list(array.shape)}",
+                )
             if self.max_batch:
                 if rows not in {-1, len(array)}:
                     raise Refusal(
@@ -100,13 +108,6 @@ class ModelSpec:
         )
         raise Refusal(Fault.INVALID, f"{problem}; the inputs are {', '.join(known)}")
 
-    def _refuse_shape(self, spec: Spec, array: np.ndarray) -> None:
-        expected = [-1, *spec.shape] if self.max_batch else list(spec.shape)
-        raise Refusal(
-            Fault.INVALID,
-            f"the input {spec.name!r} of {self.name!r} has the shape {expected}; the request has {list(array.shape)}",
-        )
-
     def output_indices(self, requested: Sequence[RequestedOutput]) -> tuple[int, ...]:
         """Return the indices of the requested outputs; all of them if none is named."""
         if not requested:
@@ -119,10 +120,6 @@ class ModelSpec:
                     f"the model {self.name!r} has no output {one.name!r}; the outputs are {', '.join(indices)}",
                 )
         return tuple(indices[one.name] for one in requested)
-
-
-def _fits(shape: tuple[int, ...], spec: tuple[int, ...]) -> bool:
-    return len(shape) == len(spec) and all(free in (-1, size) for size, free in zip(shape, spec, strict=True))
 
 
 @dataclass

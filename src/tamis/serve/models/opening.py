@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,15 +45,10 @@ def open_models(model_folder: ModelFolder, settings: BundleSettings) -> list[Mod
         raise UnsafeBundleError(model_folder.problem)
     if model_folder.format is ModelFormat.BUNDLE:
         return [open_bundle(model_folder.folder, settings.engine, settings.instances, settings.threads)]
-    exported = _open_exported(model_folder, settings)
-    if exported is not None:
-        return exported
-    resolved, versions = read_configuration(model_folder)
     models: list[Model] = []
     try:
-        for version in versions:
-            file = model_folder.folder / version / resolved.config.default_model_filename
-            models.append(_open(resolved, version, _model_file(model_folder, file)))
+        for model in _each_version(model_folder, settings):
+            models.append(model)  # noqa: PERF402 - those opened before a failure are closed
     except BaseException:
         for model in models:
             model.close()
@@ -60,24 +56,26 @@ def open_models(model_folder: ModelFolder, settings: BundleSettings) -> list[Mod
     return models
 
 
-def _open_exported(model_folder: ModelFolder, settings: BundleSettings) -> list[Model] | None:
-    """Open a bundle that was exported for Triton's Python backend, with its own engine; None if it is not one."""
+def _each_version(model_folder: ModelFolder, settings: BundleSettings) -> Iterator[Model]:
+    """Open the served versions of a Triton model; of a bundle that was exported for it, with the bundle's own engine."""
     path = model_folder.folder / CONFIG
     confine(path, model_folder.roots)
     config = read_config(path) if path.exists() else empty_config()
     if not is_exported(config):
-        return None
+        resolved, versions = read_configuration(model_folder)
+        for version in versions:
+            file = model_folder.folder / version / resolved.config.default_model_filename
+            yield _open(resolved, version, _model_file(model_folder, file))
+        return
     parameters = {name: value.string_value for name, value in config.parameters.items()}
     instances = max([group.count for group in config.instance_group], default=settings.instances)
-    models = []
     for version in versions_of(config, model_folder.folder):
         folder = confined(model_folder.folder / version, parameters[BUNDLE_PARAMETER], model_folder.roots)
         engine = parameters.get("tamis_engine", settings.engine)
         model = open_bundle(folder, engine, max(1, instances), settings.threads)
         model.spec = replace(model.spec, name=model_folder.name, version=version)
         model.config = config
-        models.append(model)
-    return models
+        yield model
 
 
 def read_configuration(model_folder: ModelFolder) -> tuple[ResolvedConfig, list[str]]:

@@ -84,23 +84,20 @@ class RequestQueue:
         queue = self._first_queue()
         size, until_ns = 1, float("inf")
         if self._merges and queue is not self._retries:
+            limit = self._max_rows
+            if self._copying_counts and len(queue) > 1:
+                first = queue[0]
+                nbytes = sum([one.nbytes for one in first.arrays if one is not None])
+                limit = min(limit, rows_worth_copying(first.prepared.rows, nbytes))
             size, until_ns = choose_batch(
                 _candidates(queue, now_ns),
                 len(queue),
                 now_ns if may_wait else float("inf"),
-                max_rows=self._batch_limit(queue),
+                max_rows=limit,
                 preferred=self.batching.preferred,
             )
         self.count -= size
         return [queue.popleft() for _ in range(size)], until_ns
-
-    def _batch_limit(self, queue: deque[Ticket]) -> int:
-        """Return the largest number of rows to run together."""
-        if not self._copying_counts or len(queue) == 1:
-            return self._max_rows
-        first = queue[0]
-        nbytes = sum([one.nbytes for one in first.arrays if one is not None])
-        return min(self._max_rows, rows_worth_copying(first.prepared.rows, nbytes))
 
     def _first_queue(self) -> deque[Ticket]:
         return next(filter(None, self._in_order))

@@ -121,8 +121,12 @@ class Scheduler:
             now = monotonic_ns()
             batch, until_ns = queue.pop_batch(now, may_wait=not self._closed)
             if not batch:
-                if queue.count:
-                    self._dispatch_at(until_ns, now)
+                # dispatch again when the first request may wait no longer
+                if queue.count and (self._batch_timer is None or until_ns < self._batch_timer_ns):
+                    if self._batch_timer is not None:
+                        self._batch_timer.cancel()
+                    self._batch_timer_ns = until_ns
+                    self._batch_timer = self._loop.call_later((until_ns - now) / 1e9, self._on_batch_timer)
                 break
             self._run_batch(batch)
         if self._on_idle is not None and not queue.count and not self.running:
@@ -175,15 +179,6 @@ class Scheduler:
             self._inline_rows = min(self._inline_rows, max(1, rows // 2))
         elif infer_ns < INLINE_NS // 4 and rows >= self._inline_rows:
             self._inline_rows = 2 * rows
-
-    def _dispatch_at(self, until_ns: float, now: int) -> None:
-        """Dispatch when the first request may wait no longer."""
-        if self._batch_timer is not None and self._batch_timer_ns <= until_ns:
-            return
-        if self._batch_timer is not None:
-            self._batch_timer.cancel()
-        self._batch_timer_ns = until_ns
-        self._batch_timer = self._loop.call_later((until_ns - now) / 1e9, self._on_batch_timer)
 
     def _on_batch_timer(self) -> None:
         self._batch_timer = None

@@ -56,19 +56,11 @@ def _classes(name: str, array: np.ndarray, count: int, has_rows: bool, labels: S
     count = min(count, rows.shape[1])
     classes = np.empty((len(rows), count), object)
     for index, row in enumerate(rows):
-        for rank, best in enumerate(_best(row, count)):
-            classes[index, rank] = _text(row[best], int(best), labels)
+        # the largest values in descending order; ties in order of index, NaN last
+        keys = np.where(np.isnan(row), -np.inf, row) if row.dtype.kind == "f" else row
+        ascending = np.argsort(keys[::-1], kind="stable")
+        for rank, best in enumerate(len(row) - 1 - ascending[::-1][:count]):
+            value = f"{float(row[best]):f}" if row.dtype.kind == "f" else str(row[best])
+            label = f":{labels[best]}" if best < len(labels) and labels[best] else ""
+            classes[index, rank] = f"{value}:{best}{label}".encode()
     return classes if has_rows else classes.reshape(-1)
-
-
-def _best(row: np.ndarray, count: int) -> np.ndarray:
-    """Return the indices of the largest values in descending order; ties in order of index, NaN last."""
-    keys = np.where(np.isnan(row), -np.inf, row) if row.dtype.kind == "f" else row
-    ascending = np.argsort(keys[::-1], kind="stable")
-    return len(row) - 1 - ascending[::-1][:count]
-
-
-def _text(score: np.generic, index: int, labels: Sequence[str]) -> bytes:
-    value = f"{float(score):f}" if score.dtype.kind == "f" else str(score)
-    label = f":{labels[index]}" if index < len(labels) and labels[index] else ""
-    return f"{value}:{index}{label}".encode()

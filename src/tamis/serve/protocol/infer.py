@@ -15,8 +15,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
-from tamis._base import BoundedCache, UsageError
-from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, RequestedOutput
+from tamis._base import UsageError
+from tamis.serve.protocol.messages import Answer, BoundedCache, Fault, Parameter, Refusal, RequestedOutput
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, element_count, from_raw, to_raw
 
 ID, RAW_INPUT, RAW_OUTPUT = 3, 7, 6
@@ -84,7 +84,12 @@ class RequestReader:
         """Return header, id and raw inputs of a request; raise Refusal if the message is not a request."""
         view = memoryview(message)
         layout = self._layouts.get(len(view))
-        if layout is not None and _is_like(view, layout):
+        if (
+            layout is not None
+            and view[layout.id_stop : layout.raw_start] == layout.between
+            and view[: layout.id_start] == layout.before
+            and all(view[start:stop] == tag for start, stop, tag in layout.tags)
+        ):
             try:
                 request_id = str(view[layout.id_start : layout.id_stop], "utf-8")
             except UnicodeDecodeError:
@@ -127,14 +132,6 @@ class RequestReader:
             tuple((place[2], place[3]) for place in raws),
             header,
         )
-
-
-def _is_like(view: memoryview, layout: _Layout) -> bool:
-    return (
-        view[layout.id_stop : layout.raw_start] == layout.between
-        and view[: layout.id_start] == layout.before
-        and all(view[start:stop] == tag for start, stop, tag in layout.tags)
-    )
 
 
 def _varint(view: memoryview, position: int) -> tuple[int, int]:

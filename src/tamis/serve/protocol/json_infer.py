@@ -9,10 +9,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from tamis._base import BoundedCache, UsageError
+from tamis._base import UsageError
 from tamis.serve.protocol.infer import MAX_CACHED_HEADER_BYTES, Buffer, InputTensor, RequestHeader
 from tamis.serve.protocol.json_tensors import array_of, data_of
-from tamis.serve.protocol.messages import Answer, Fault, Parameter, Refusal, RequestedOutput
+from tamis.serve.protocol.messages import Answer, BoundedCache, Fault, Parameter, Refusal, RequestedOutput
 from tamis.serve.protocol.regions import REGION_NAME
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, to_raw
 

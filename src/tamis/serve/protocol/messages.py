@@ -1,14 +1,18 @@
-"""Requests and answers of inference, independent of the transport."""
+"""Requests and answers of inference, independent of the transport, and a cache for parsed messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeVar
 
 import numpy as np
 
 Parameter = bool | int | float | str
+K = TypeVar("K")
+V = TypeVar("V")
+BOUNDED_CACHE_ENTRIES = 512
 
 
 class Fault(Enum):
@@ -77,3 +81,16 @@ class Answer:
     version: str
     outputs: dict[str, np.ndarray]
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+class BoundedCache(dict[K, V]):
+    """A dict for results that are cheap to compute again, with at most `BOUNDED_CACHE_ENTRIES` entries.
+
+    It is cleared when full, which is cheaper per access than LRU.
+    """
+
+    def __setitem__(self, key: K, value: V) -> None:
+        """Store a value."""
+        if len(self) >= BOUNDED_CACHE_ENTRIES:
+            self.clear()
+        super().__setitem__(key, value)

@@ -149,7 +149,13 @@ class Http2Connection(Http2Sender):
 
     def _parse(self) -> None:
         buffer, buffered = self._buffer, self._buffered
-        position = 0 if self._greeted else self._take_preface()
+        position = 0
+        if not self._greeted:  # check the client's first bytes
+            size = min(buffered, len(PREFACE))
+            if buffer[:size] != PREFACE[:size]:
+                raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2 with prior knowledge")
+            self._greeted = size == len(PREFACE)
+            position = size if self._greeted else 0
         while not self.closed:
             taken = self._take_due(position) if self._due is not None else self._take_frame(position)
             if not taken:
@@ -167,14 +173,6 @@ class Http2Connection(Http2Sender):
             stream, remaining, _ = self._due
             if stream is not None and remaining > DIRECT_BYTES:
                 self._direct = stream.direct_buffer(remaining)
-
-    def _take_preface(self) -> int:
-        """Check the client's first bytes; return the number of bytes taken."""
-        size = min(self._buffered, len(PREFACE))
-        if self._buffer[:size] != PREFACE[:size]:
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2 with prior knowledge")
-        self._greeted = size == len(PREFACE)
-        return size if self._greeted else 0
 
     def _take_due(self, position: int) -> int:
         """Take more of a payload; return the number of bytes taken."""

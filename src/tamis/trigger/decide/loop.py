@@ -71,7 +71,8 @@ def _compiled() -> type | None:
     except TamisError:
         return None
     code = (files("tamis.trigger.decide") / "loop.c").read_text(encoding="utf-8")
-    module = load_module(compiler, "tamis_loop", code)
+    fallback = "events are decided by a slower loop in Python, which touches ten times as much memory"
+    module = load_module(compiler, "tamis_loop", code, fallback=fallback)
     return None if module is None else module.EventLoop
 
 

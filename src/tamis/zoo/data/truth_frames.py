@@ -94,20 +94,18 @@ def _matching_rows(truth: TruthMatching, kind: TruthKind, frame: Frame, rows: In
 def _near(pdg_ids: tuple[int, ...], radius: float, frame: Frame, rows: InputRows) -> np.ndarray:
     """Return a mask of the rows near a generated particle of these kinds, of the hard process or of the final state."""
     near = np.zeros(len(rows), bool)
-    pdg_id, status, flags, eta, phi = (_per_event(frame, name) for name in GENERATED)
+    generated = [lists_of(frame, name) for name in GENERATED]
     for event in range(len(frame)):
+        pdg_id, status, flags, eta, phi = (
+            one.values[one.offsets[event] : one.offsets[event + 1]] for one in generated
+        )
         seeds = slice(int(rows.offsets[event]), int(rows.offsets[event + 1]))
-        particles = np.isin(np.abs(pdg_id[event]), pdg_ids)
-        particles &= ((flags[event] & IS_HARD_PROCESS) != 0) | (status[event] == 1)
+        particles = np.isin(np.abs(pdg_id), pdg_ids)
+        particles &= ((flags & IS_HARD_PROCESS) != 0) | (status == 1)
         seed_eta, seed_phi = (rows.about[name][seeds, None].astype(np.float64) for name in ("eta", "phi"))
-        apart = delta_r_squared(seed_eta, seed_phi, eta[event][particles], phi[event][particles])
+        apart = delta_r_squared(seed_eta, seed_phi, eta[particles], phi[particles])
         near[seeds] = (apart < radius**2).any(axis=1)
     return near
-
-
-def _per_event(frame: Frame, name: str) -> list[np.ndarray]:
-    lists = lists_of(frame, name)
-    return [lists.values[a:b] for a, b in zip(lists.offsets[:-1], lists.offsets[1:], strict=True)]
 
 
 def same_spectrum(first: np.ndarray, second: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tamis._base import UsageError
 from tamis.zoo.data.arrays import ArrayRows
 from tamis.zoo.data.jets import JetSplit
-from tamis.zoo.data.labelled import Labelled, LabelledSplit
+from tamis.zoo.data.labelled import LabelledSplit
 from tamis.zoo.networks.description import AnomalyDetector, ArrayModel, AutoencoderRecipe, Classifier
 from tamis.zoo.networks.layers import (
     ArrayNet,
@@ -90,6 +90,9 @@ class ClassifierTraining(TrainingLoop):
     ) -> None:
         """Build the model; its weights follow from the seed."""
         self.classifier, self.recipe, self.data = classifier, classifier.recipe, data
+        digest = hashlib.sha256(data.train.label.tobytes())
+        for name in sorted(data.train.inputs):
+            digest.update(data.train.inputs[name].tobytes())
         torch.manual_seed(seed)
         super().__init__(
             classifier.name,
@@ -98,7 +101,7 @@ class ClassifierTraining(TrainingLoop):
             rows=(len(data.train), len(data.validation)),
             seed=seed,
             device=device,
-            setup={"classes": list(classifier.classes), "data": _digest(data.train)},
+            setup={"classes": list(classifier.classes), "data": digest.hexdigest()},
         )
         count = np.bincount(data.train.label, minlength=len(classifier.classes))
         self.weight = torch.from_numpy(count.sum() / (len(count) * count)).float().to(self.device)
@@ -147,19 +150,11 @@ class ArrayTraining(TrainingLoop):
 
     def _losses(self, rows: np.ndarray, *, training: bool) -> Losses:
         part = self.train if training else self.validation
-        inputs = tuple(_tensor(values[rows]).to(self.device) for values in part.inputs.values())
+        inputs = []
+        for values in part.inputs.values():
+            tensor = torch.from_numpy(values[rows])
+            if tensor.ndim == 4:  # images with their channels last, which halves the training time
+                tensor = tensor.contiguous(memory_format=torch.channels_last)
+            inputs.append(tensor.to(self.device))
         target = torch.from_numpy(part.target[rows]).to(self.device)
-        return self.net.losses(inputs, target), len(rows)
-
-
-def _tensor(values: np.ndarray) -> Tensor:
-    """Return values as a tensor; images with their channels last, which halves the training time."""
-    tensor = torch.from_numpy(values)
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-
-
-def _digest(rows: Labelled) -> str:
-    digest = hashlib.sha256(rows.label.tobytes())
-    for name in sorted(rows.inputs):
-        digest.update(rows.inputs[name].tobytes())
-    return digest.hexdigest()
+        return self.net.losses(tuple(inputs), target), len(rows)
