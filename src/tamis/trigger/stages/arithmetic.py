@@ -97,6 +97,8 @@ def element(text: str, value: Value, index: Value, default: Value) -> np.ndarray
     """Return the element at an index of each event's list, or `default` where the list is shorter."""
     if not isinstance(value, Jagged) or not isinstance(index, int) or index < 0:
         raise UsageError(f"{text!r}: at(...) takes a list per event and an integer from 0")
+    if isinstance(default, Jagged):
+        raise UsageError(f"{text!r}: the default of at(...) must be one value, not a list")
     there = value.counts > index
     kind = np.result_type(value.values.dtype, np.min_scalar_type(default))
     found = np.full(len(value), default, kind)

@@ -34,9 +34,9 @@ class Stage:
     finite: tuple[str, ...] = ()  # columns in which a NaN or infinity is a fault
     facts: Mapping[str, str] | None = None  # provenance: checksums, versions
     close: Callable[[], None] | None = None
+    row_bytes: int = 0  # bytes of one row of a model's input
     # the kinds of the added columns, from those of columns; raises UsageError for wrong types
     kinds: Callable[[Callable[[str], Kind]], Mapping[str, Kind]] = lambda _: {}
-    row_bytes: int = 0  # bytes of one row of a model's input
 
 
 @dataclass(frozen=True)
