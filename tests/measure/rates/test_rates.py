@@ -81,6 +81,31 @@ def test_rates_match_counting_by_hand(study):
     assert record.debug.upper_hz == pytest.approx(-np.log(0.05) * 1e5 * 0.999 / 40_000, rel=1e-3)
 
 
+def test_a_prescale_lowers_the_limit_and_rounding_is_not_an_error(study, tmp_path):
+    _, samples, _, _ = study
+    (tmp_path / "control.yaml").write_text(
+        textwrap.dedent("""
+        menu: control
+        paths:
+          never: {steps: [MET_pt > 1e9], prescale: 20}
+          rarely: {steps: [MET_pt > 1e9], prescale: 50}
+          always: {steps: [MET_pt >= 0], prescale: 7}
+        streams:
+          none: {paths: [never, rarely]}
+          all: {paths: [always]}
+        """)
+    )
+    record = study_rates(load_menu(tmp_path / "control.yaml"), samples, input_hz=1e5)
+    never, rarely, always = record.paths
+    limit = -np.log(0.05) * 1e5 * 0.999 / 40_000
+    assert never.rate.upper_hz == pytest.approx(limit / 20)
+    assert never.unique.upper_hz == pytest.approx(limit / 20)
+    assert rarely.rate.upper_hz == pytest.approx(limit / 50)
+    assert record.streams["none"].upper_hz == pytest.approx(limit * (1 - 19 / 20 * 49 / 50))
+    assert always.rate.hz == pytest.approx(1e5 / 7)
+    assert always.rate.error_hz == 0.0
+
+
 def test_event_weights_are_used(study, tmp_path):
     menu, _, qcd, _ = study
     (tmp_path / "weighted.yaml").write_text(

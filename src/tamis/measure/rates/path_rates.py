@@ -14,6 +14,7 @@ from tamis.records import PathRate, Rate, Roc, TunedThreshold, TurnOn
 _UNITS_HZ = {"mHz": 1e-3, "Hz": 1.0, "kHz": 1e3, "MHz": 1e6}
 _RATE = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(mHz|Hz|kHz|MHz)")
 THRESHOLD_BOOTSTRAPS = 200
+ROUNDING = 1e-9  # relative error below which an error is that of the sums
 RATE_CURVE_POINTS = 200
 ROC_POINTS = 60
 
@@ -26,21 +27,23 @@ def rate_hz(text: str) -> float:
     return float(found[1]) * _UNITS_HZ[found[2]]
 
 
-def rate_of(decisions: SampleDecisions, input_hz: float, passed: np.ndarray) -> Rate:
-    """Return the rate of the background events; `passed` is the probability that each is accepted, such as 1 / prescale."""
+def rate_of(decisions: SampleDecisions, input_hz: float, passed: np.ndarray, highest: float = 1.0) -> Rate:
+    """Return the rate of the background events; `passed` is the probability that each is accepted, such as 1 / prescale.
+
+    `highest` is the largest probability that an event can have; the upper limit is for such events.
+    """
     background = decisions.background
     share, probability = decisions.share[background] * input_hz, passed[background].astype(np.float64)
     each = share * probability
     variance = 0.0
     for index in np.unique(decisions.sample[background]):
         of_sample = decisions.sample[background] == index
-        # variance of a sum over N sampled events of fixed N: sum of squares minus square of the sum over N
-        variance += float((each[of_sample] ** 2).sum() - each[of_sample].sum() ** 2 / of_sample.sum())
+        # variance of a sum over N sampled events of fixed N
+        variance += float(((each[of_sample] - each[of_sample].mean()) ** 2).sum())
     events = int((probability > 0).sum())
-    upper = None if events else float(-np.log(0.05) * share.max())
-    return Rate(
-        hz=float(each.sum()), error_hz=float(np.sqrt(max(variance, 0.0))), events=events, upper_hz=upper
-    )
+    upper = None if events else float(-np.log(0.05) * share.max() * highest)
+    hz, error_hz = float(each.sum()), float(np.sqrt(variance))
+    return Rate(hz=hz, error_hz=error_hz if error_hz > ROUNDING * hz else 0.0, events=events, upper_hz=upper)
 
 
 def efficiencies(decisions: SampleDecisions, passed: np.ndarray) -> dict[str, float]:
@@ -66,12 +69,12 @@ def path_rates(
             PathRate(
                 path=path,
                 prescale=prescales[index],
-                rate=rate_of(decisions, input_hz, chance[:, index]),
-                unique=rate_of(decisions, input_hz, chance[:, index] * others),
+                rate=rate_of(decisions, input_hz, chance[:, index], 1 / prescales[index]),
+                unique=rate_of(decisions, input_hz, chance[:, index] * others, 1 / prescales[index]),
                 efficiency=efficiencies(decisions, decisions.paths[:, index]),
             )
         )
-    return tuple(rates), rate_of(decisions, input_hz, any_path)
+    return tuple(rates), rate_of(decisions, input_hz, any_path, _any_of(prescales))
 
 
 def stream_rate(
@@ -79,7 +82,13 @@ def stream_rate(
 ) -> Rate:
     """Return the rate of a stream, which takes the events that any of its paths accepts."""
     chance = decisions.paths[:, members] / np.asarray(prescales, np.float64)[list(members)]
-    return rate_of(decisions, input_hz, 1.0 - (1.0 - chance).prod(axis=1))
+    highest = _any_of([prescales[member] for member in members])
+    return rate_of(decisions, input_hz, 1.0 - (1.0 - chance).prod(axis=1), highest)
+
+
+def _any_of(prescales: Sequence[int]) -> float:
+    """Return the probability that any of some paths accepts an event that passes all of their conditions."""
+    return 1.0 - float(np.prod([1.0 - 1.0 / prescale for prescale in prescales]))
 
 
 def overlaps(
@@ -147,7 +156,7 @@ def tune(
         threshold=threshold,
         low=float(low),
         high=float(high),
-        rate=rate_of(decisions, input_hz, passed / prescale),
+        rate=rate_of(decisions, input_hz, passed / prescale, 1 / prescale),
         curve=tuple((float(ranked[i]), float(total[i]), float(error[i])) for i in drawn),
         efficiency=efficiencies(decisions, passed),
     )
