@@ -106,10 +106,10 @@ class CompiledMenu:
         return [name for name in stream.keep if name not in added]
 
     def check_types(self, column_kind: KindOf) -> None:
-        """Check the types in every stage, condition and histogram; `column_kind` returns what is known of an input column.
+        """Check the types in every stage, condition and histogram; `column_kind` returns the kind of an input column.
 
         Raises DocumentError with the field and the line: a condition on a list, say, would fail in every event.
-        What is not known, such as what a Python stage returns, is not checked.
+        Columns of unknown kind, such as those of a Python stage, are not checked.
         """
         owners = {column: name for name, stage in self.stages.items() for column in stage.adds}
         found: dict[str, Mapping[str, Kind]] = {}
