@@ -137,15 +137,14 @@ def _remote(options: dict[str, Any]) -> Any:
 
 def _report_unreadable(summary: Any, output: Path) -> str:
     """Report unreadable files and ranges; return in words how many there are."""
-    ranges = [f"entries {e.start} to {e.stop} of {e.file}: {e.reason}" for e in summary.unreadable]
-    unopened = [file.problem for file in summary.files if file.problem]
-    every = [*unopened, *ranges]
-    for line in every[:UNREADABLE_LISTED]:
-        say(f"unreadable: {line}")
-    if len(every) > UNREADABLE_LISTED:
-        say(f"unreadable: {len(every) - UNREADABLE_LISTED} more, in {output / 'run.json'}")
-    problems = [f"{summary.counts.unreadable} events could not be read"] if ranges else []
-    problems += [f"{len(unopened)} files could not be opened"] if unopened else []
+    losses = summary.losses
+    for loss in losses[:UNREADABLE_LISTED]:
+        say(f"unreadable: {loss}")
+    if len(losses) > UNREADABLE_LISTED:
+        say(f"unreadable: {len(losses) - UNREADABLE_LISTED} more, in {output / 'run.json'}")
+    files = sum(loss.start is None for loss in losses)
+    problems = [f"{summary.counts.unreadable} events could not be read"] if len(losses) > files else []
+    problems += [f"{files} files could not be opened"] if files else []
     return " and ".join(problems)
 
 
@@ -153,10 +152,7 @@ def _print(summary: Any, output: Path) -> None:
     from tamis.trigger import account, concurrent_times
 
     counts = summary.counts
-    click.echo(
-        f"{counts.entered} events: {counts.accepted} accepted, {counts.rejected} rejected, {counts.debug} debug, "
-        f"{counts.unreadable} unreadable; {summary.wall_ns / 1e9:.1f} s"
-    )
+    click.echo(f"{summary.outcomes}; {summary.wall_ns / 1e9:.1f} s")
     share = max(1, counts.entered)
     print_table(
         "paths",

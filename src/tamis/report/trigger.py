@@ -122,14 +122,22 @@ def run_tables(run: RunSummary, note: str) -> list[PageTable]:
             "Per event that reached the step. Reading runs in parallel with the computing and is not part of the sum.",
         ),
     ]
-    if run.unreadable:
+    if run.losses:
         tables.append(
             PageTable(
-                f"{run.menu}: unreadable entries",
+                f"{run.menu}: files that could not be opened and entries that could not be read",
                 ("file", "from", "to", "reason"),
                 tuple(
-                    Row((words(e.file), number(e.start, "d"), number(e.stop, "d"), words(e.reason)), run.menu)
-                    for e in run.unreadable
+                    Row(
+                        (
+                            words(loss.file),
+                            number(loss.start, "d"),
+                            number(loss.stop, "d"),
+                            words(loss.reason),
+                        ),
+                        run.menu,
+                    )
+                    for loss in run.losses
                 ),
             )
         )
@@ -153,8 +161,4 @@ def _time_row(line: TimeLine, model: str) -> Row:
 
 def outcomes(runs: Sequence[RunSummary]) -> str:
     """Return the counts of some runs in one sentence."""
-    return "; ".join(
-        f"{run.menu}: {run.counts.entered} events, {run.counts.accepted} accepted, {run.counts.rejected} rejected, "
-        f"{run.counts.debug} debug, {run.counts.unreadable} unreadable"
-        for run in runs
-    )
+    return "; ".join(f"{run.menu}: {run.outcomes}" for run in runs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -109,6 +109,23 @@ def most_frequent(messages: Mapping[str, int]) -> dict[str, int]:
     return dict(ranked[:MESSAGES_KEPT])
 
 
+class Loss(NamedTuple):
+    """A file, or a range of its entries, that a run lost, and why."""
+
+    file: str
+    start: int | None
+    stop: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the loss as one line."""
+        return (
+            self.reason
+            if self.start is None
+            else f"entries {self.start} to {self.stop} of {self.file}: {self.reason}"
+        )
+
+
 class Unreadable(Document):
     """Entries that could not be read, and why."""
 
@@ -202,3 +219,22 @@ class RunSummary(Document):
     made_up: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     messages: dict[str, int] = Field(default_factory=dict)  # the most frequent ones of events in debug
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """Return the files that could not be opened, whose events are not counted, and the entries that could not be read."""
+        files = [Loss(file.url, None, None, file.problem) for file in self.files if file.problem]
+        return (
+            *files,
+            *(Loss(entry.file, entry.start, entry.stop, entry.reason) for entry in self.unreadable),
+        )
+
+    @property
+    def outcomes(self) -> str:
+        """Return the counts in one sentence."""
+        counts, unopened = self.counts, sum(file.problem is not None for file in self.files)
+        files = f"; {unopened} of {len(self.files)} files could not be opened" if unopened else ""
+        return (
+            f"{counts.entered} events: {counts.accepted} accepted, {counts.rejected} rejected, {counts.debug} debug, "
+            f"{counts.unreadable} unreadable{files}"
+        )
