@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -146,3 +147,38 @@ def test_a_traced_graph_with_the_sizes_of_its_example_is_reported_with_advice(pa
     message = r"on inputs of x \(2, 4\): .*; a traced graph may contain the sizes of its example"
     with pytest.raises(ModelError, match=message):
         Reference(model)({"x": np.zeros((2, 4), np.float32)})
+
+
+@pytest.mark.parametrize("trip", ["", "most"])
+@pytest.mark.parametrize("condition", ["", "yes", "no"])
+def test_a_loop_runs_as_in_onnxruntime_also_where_its_limits_are_omitted(trip, condition):
+    body = onnx.parser.parse_graph(
+        """body (int64 i, bool going, float[a, b] v) => (bool go_on, float[a, b] w, float[a, b] each, float total) {
+            one = Constant <value = float {1.0}> ()
+            limit = Constant <value = float {20.0}> ()
+            w = Add (v, one)
+            each = Identity (w)
+            total = ReduceSum <keepdims = 0> (w)
+            go_on = Less (total, limit)
+        }"""
+    )
+    graph = onnx.parser.parse_graph(
+        """g (float[N, 3] x) => (float[N, 3] y, float[s, N, 3] all, float[s] totals) {
+            most = Constant <value = int64 {3}> ()
+            yes = Constant <value_int = 1> ()
+        }"""
+    )
+    del graph.node[1:]
+    for name, value in (("yes", True), ("no", False)):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(value), name))
+    graph.node.append(
+        onnx.helper.make_node("Loop", [trip, condition, "x"], ["y", "all", "totals"], body=body)
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    expected = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    found = Reference(model)({"x": x})
+    for right, value in zip(expected, found.values(), strict=True):
+        assert value.shape == right.shape
+        np.testing.assert_allclose(value, right)
+    assert len(found["totals"]) == (0 if condition == "no" else 1)

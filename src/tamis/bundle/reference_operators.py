@@ -1,6 +1,7 @@
 """Operators of the reference engine in plain NumPy, where the ONNX project's implementation is slow or incomplete.
 
-Its ConvTranspose takes seconds for a few events, and its pooling is slow.
+Its ConvTranspose takes seconds for a few events, and its pooling is slow. Its Loop runs 0 times where the condition is omitted,
+and concatenates what it has to stack.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_average_pool import AveragePool_19 as _SlowAveragePool
+from onnx.reference.ops.op_loop import Loop as _LoopWithoutDefaults
 from onnx.reference.ops.op_max_pool import MaxPool as _SlowMaxPool
 
 from tamis.bundle.reference_opsets import (
@@ -110,7 +112,28 @@ class GlobalMaxPool(OpRun):
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
+class Loop(_LoopWithoutDefaults):
+    """ONNX Loop: an omitted trip count means no limit, an omitted condition means true; scan outputs get a new first axis."""
+
+    def _run(self, M, cond, *carried, context=None, attributes=None, **_):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN002, ANN003, ANN202, N803
+        number, condition, *names = self.body.input_names
+        inputs = {**(context or {}), **dict(zip(names, carried, strict=True))}
+        going, step = cond is None or bool(cond), 0
+        values, scanned = list(carried), [[] for _ in range(len(self.body.output_names) - 1 - len(names))]
+        while going and (M is None or step < int(M)):
+            inputs |= {number: np.array(step, np.int64), condition: np.array(True)}
+            go_on, *outputs = self._run_body(inputs, attributes=attributes)
+            values = outputs[: len(names)]
+            for rows, row in zip(scanned, outputs[len(names) :], strict=True):
+                rows.append(row)
+            inputs |= dict(zip(names, values, strict=True))
+            going, step = bool(go_on), step + 1
+        stacked = [np.stack(rows) if rows else np.zeros(0, np.float64) for rows in scanned]
+        return self._check_and_fix_outputs((*values, *stacked))
+
+
 REFERENCE_OPERATORS = (
+    Loop,
     LSTM,
     GRU,
     RNN,
