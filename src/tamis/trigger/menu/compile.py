@@ -59,8 +59,10 @@ def load_menu(path: str | Path) -> MenuSource:
     path = _shipped(path) if not Path(path).exists() else Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the menu {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise UsageError(f"the menu {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the menu {path} cannot be read: it is not a text file") from error
     return MenuSource(parse_document(text, Menu, str(path)), text, str(path), path.resolve().parent)
 
 
@@ -106,10 +108,10 @@ class CompiledMenu:
         return [name for name in stream.keep if name not in added]
 
     def check_types(self, column_kind: KindOf) -> None:
-        """Check the types in every stage, condition and histogram; `column_kind` returns what is known of an input column.
+        """Check the types in every stage, condition and histogram; `column_kind` returns the kind of an input column.
 
         Raises DocumentError with the field and the line: a condition on a list, say, would fail in every event.
-        What is not known, such as what a Python stage returns, is not checked.
+        Columns of unknown type, such as those of a Python stage, are not checked.
         """
         owners = {column: name for name, stage in self.stages.items() for column in stage.adds}
         found: dict[str, Mapping[str, Kind]] = {}

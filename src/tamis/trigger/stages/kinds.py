@@ -1,7 +1,7 @@
-"""What is known of a value before there are events: whether it is a list per event, of which collection, and its type.
+"""The kind of a value, known before any event is read: whether it is a list per event, of which collection, and its type.
 
-A menu is checked with these kinds before the first event. A number of a kind is carried along as a sample of one element, so
-that numpy itself tells which types an operation takes.
+A menu is checked with these kinds before the first event. Each kind carries a sample of one element, on which NumPy itself
+shows which types an operation accepts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _COLUMN_TYPE = re.compile(r"(?P<list>(var|\d+) \* )?\??(?P<dtype>bool|u?int\d+|f
 
 @dataclass(frozen=True)
 class Kind:
-    """The kind of a value; None stands for what is not known."""
+    """The kind of a value; a field is None where it is unknown."""
 
     is_list: bool | None = None
     collection: str | None = None  # lists of different collections have different lengths
