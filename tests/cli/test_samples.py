@@ -56,7 +56,7 @@ def test_an_array_sample_is_written_to_hdf5_only(call, tmp_path):
 def test_an_untrained_network_takes_no_files(call, tmp_path):
     code, _, err = call("train", "resnet50", "some.root", "-o", tmp_path / "x.tamis")
     assert code == 2
-    assert "leave the files away" in err
+    assert "omit the files" in err
 
 
 def test_a_sample_and_a_background_exclude_each_other(call, tmp_path):

@@ -102,7 +102,7 @@ def test_every_model_can_be_trained_and_evaluated_on_its_sample(name, tmp_path):
 
 
 def test_unsuitable_training_data_is_an_error(channels, tmp_path):
-    with pytest.raises(UsageError, match="leave --signal and --class away"):
+    with pytest.raises(UsageError, match="omit --signal and --class"):
         train("facile", {"background": [channels], "signal": ["s.root"]}, tmp_path / "x.tamis")
     with pytest.raises(DataError, match="has no dataset 'patches'"):
         train("em-trk-michel", [channels], tmp_path / "x.tamis")

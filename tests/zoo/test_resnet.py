@@ -92,7 +92,7 @@ def test_an_8_bit_network_starts_from_a_trained_one(tmp_path):
         train("top-resnet-int8", *arguments)
     with pytest.raises(UsageError, match="holds no checkpoint"):
         train("top-resnet-int8", *arguments, start)
-    with pytest.raises(UsageError, match="leave --from away"):
+    with pytest.raises(UsageError, match="omit --from"):
         train("top-resnet", *arguments, start)
     for name in ("top-resnet-int8", "top-resnet-int8-tuned"):
         assert find_network(name).features == find_network("top-resnet").features
@@ -101,7 +101,7 @@ def test_an_8_bit_network_starts_from_a_trained_one(tmp_path):
 def test_an_untrained_network_says_so_on_its_card(tmp_path):
     with pytest.raises(UsageError, match="did you mean 'resnet50'"):
         train("resnet-50", [], tmp_path / "x.tamis")
-    with pytest.raises(UsageError, match="leave the files away"):
+    with pytest.raises(UsageError, match="omit the files"):
         train("resnet50", ["qcd.root"], tmp_path / "x.tamis")
     small = UntrainedNetwork(
         name="small",

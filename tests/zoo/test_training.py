@@ -194,7 +194,7 @@ def test_a_damaged_checkpoint_is_an_error(training):
     run.run()
     file = run.folder / CHECKPOINT
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UnreadableFileError, match=r"cannot be read .*remove it to start anew"):
+    with pytest.raises(UnreadableFileError, match=r"cannot be read .*remove it to start from scratch"):
         training().resume()
 
 

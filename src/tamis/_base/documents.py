@@ -27,6 +27,17 @@ OPENING = (
     yaml.FlowMappingStartToken,
 )
 CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
+EXPECTED = {  # by the beginning of pydantic's name of the problem
+    "model_": "expected a mapping",
+    "dict_": "expected a mapping",
+    "mapping_": "expected a mapping",
+    "tuple_type": "expected a list",
+    "list_type": "expected a list",
+    "string_type": "expected text",
+    "int_": "expected an integer",
+    "float_": "expected a number",
+    "bool_": "expected true or false",
+}
 YAML_DEPTH_LIMIT = 100
 YAML_CHARACTERS_LIMIT = 1_000_000  # about a second of parsing
 
@@ -98,9 +109,11 @@ def _nodes(text: str) -> yaml.Node | None:
 def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) -> str:
     assert isinstance(problem, dict)  # noqa: S101 - pydantic's ErrorDetails
     location: Sequence[str | int] = problem["loc"]
-    field = ".".join(str(part) for part in location) or "the document"
+    field = ".".join(str(part) for part in location)
+    where = f"field {field}" if field else "the document"
     position = _position(root, location)
-    message = str(problem["msg"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    expected = next((text for start, text in EXPECTED.items() if problem["type"].startswith(start)), "")
     if problem["type"] == "extra_forbidden":
         parent: object = kind
         for part in location[:-1]:
@@ -116,10 +129,16 @@ def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) ->
         message = f"unknown field; {did_you_mean(str(location[-1]), names)}".rstrip("; ")
     elif problem["type"] == "missing":
         message = "is missing"
+    elif problem.get("input") is None:
+        message = f"{expected or message}, but it is empty"
     elif isinstance(problem.get("input"), (str, int, float)):
         value = repr(problem["input"])
-        message = f"{message}, not {value if len(value) <= 80 else f'{value[:77]}...'}"
-    return f"field {field}{f' ({position})' if position else ''}: {message}"
+        value = value if len(value) <= 80 else f"{value[:77]}..."
+        separator = "; the value is" if problem["type"] == "value_error" else ", not"
+        message = f"{expected or message}{separator} {value}"
+    elif expected and isinstance(problem.get("input"), (list, dict)):
+        message = f"{expected}, not a {'list' if isinstance(problem['input'], list) else 'mapping'}"
+    return f"{where}{f' ({position})' if position else ''}: {message}"
 
 
 def _position(node: yaml.Node | None, location: Sequence[str | int]) -> str:

@@ -68,6 +68,8 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
             if isinstance(loaded, np.ndarray):
                 return {"": loaded}
             return {name: loaded[name] for name in loaded.files}
+    except FileNotFoundError as error:
+        raise UnreadableFileError(f"cannot read the samples {path}: there is no such file") from error
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = "it holds Python objects, not arrays of numbers" if "pickle" in str(error) else str(error)
         raise UnreadableFileError(

@@ -15,12 +15,11 @@ import tamis
 from tamis._base import TamisError, did_you_mean
 
 COMMANDS = {
-    "tune": "Find the fastest engine for each batch size on this host, and store the choice in the bundle.",
     "bench": "Compare engines in latency, throughput, memory and loading time.",
     "compare": "Compare two runs of a menu: events gained and lost, rates, time.",
     "demo": "Simulate collisions, run the shipped trigger menu on them, score them, write a report.",
     "evaluate": "Measure the separation of signal and background: ROC, efficiencies, baselines.",
-    "export": "Export a bundle to a Triton model repository.",
+    "export": "Export a bundle as C source or as a Triton model repository.",
     "farm": "Size a farm of inference servers from load measurements.",
     "inspect": "Show the contents of a bundle, a model or an event file.",
     "load": "Load-test an inference server: latency and throughput seen by a client.",
@@ -31,8 +30,9 @@ COMMANDS = {
     "run": "Run a trigger menu over events.",
     "score": "Score events with a bundle.",
     "serve": "Serve models over the KServe v2 / Triton protocol.",
-    "simulate": "Simulate proton-proton collisions.",
+    "simulate": "Simulate proton-proton collisions, or samples of detector arrays.",
     "train": "Train a reference model and pack it.",
+    "tune": "Find the fastest engine for each batch size on this host, and store the choice in the bundle.",
     "verify": "Compare engines with the float64 reference.",
 }
 INTERRUPTED = 130
@@ -102,6 +102,8 @@ def _run(arguments: list[str] | None) -> int:
         if error.errno == errno.ENOSPC:
             place = error.filename or "the output"
             return _fail(f"the disk is full: {place} was not written, and partial files were removed", 1)
+        if error.errno == errno.EEXIST:
+            return _fail(f"{error.filename} exists already: choose another path, or remove it", 1)
         return _fail(f"{error.filename or 'system error'}: {error.strerror or error}", 1)
     except Exception as error:  # noqa: BLE001 - the last resort: a message, never a traceback
         return _fail_internally(error)

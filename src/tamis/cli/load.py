@@ -99,7 +99,7 @@ def command(server: str, model: str, as_json: bool, output: Path | None, **optio
     if scenario is Scenario.SERVER and not options["rate"]:
         raise UsageError("the scenario server needs --rate, in requests per second")
     if options["think"] and scenario is not Scenario.CLOSED:
-        raise UsageError(f"--think needs the scenario closed, not {scenario.value}")
+        raise UsageError(f"--think applies to --scenario closed only, not to {scenario.value}")
     numbers = (
         _numbers(options["rate"], "--rate")
         if scenario is Scenario.SERVER

@@ -121,7 +121,7 @@ def _reject_collision_options(name: str) -> None:
         source = parameter.name and context.get_parameter_source(parameter.name)
         if source is click.core.ParameterSource.COMMANDLINE and parameter.name in COLLISION_OPTIONS:
             raise UsageError(
-                f"{parameter.opts[0]} applies to collisions, and {name} is a sample of arrays: leave it away"
+                f"{parameter.opts[0]} applies to collisions, and {name} is a sample of arrays: omit it"
             )
 
 

@@ -290,7 +290,7 @@ def _chunk(bundle: Bundle, engine: Engine) -> int:
 
 
 def _sequence(calls: list[Callable[[], object]], results: Arrays, bound: Arrays) -> Callable[[], Arrays]:
-    """Return one call that makes all calls (tens of nanoseconds each) and keeps the bound arrays alive."""
+    """Return a callable that runs `calls` in order (tens of ns each) and keeps the bound arrays alive."""
     if len(calls) == 1:
         (only,) = calls
 

@@ -96,7 +96,7 @@ def _similar_files(path: Path) -> str:
     )
     near = close_matches(path.name.replace("*", ""), names)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else did_you_mean(path.name, names)
-    return f"; {hint}" if hint else f"; {folder} has {len(names)} other files"
+    return f"; {hint}" if hint else f"; the folder {folder.resolve()} has {len(names)} other files"
 
 
 def head(url: str, count: int) -> bytes:

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tamis._base import DataError, UsageError, atomic_path, did_you_mean
+from tamis._base import DataError, UsageError, atomic_path
 from tamis.events.batch import Column, Events
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ def open_writer(
     """
     target = Path(path)
     if target.suffix not in WRITERS:
-        hint = did_you_mean(target.suffix, WRITERS)
-        raise UsageError(f"unknown suffix of {target.name!r}: use .root or .parquet; {hint}")
+        raise UsageError(f"cannot write {target.name!r}: events are written as .root or .parquet; rename it")
     if target.is_dir():
         raise UsageError(f"cannot write {target}: it is a folder")
     with atomic_path(target) as part:

@@ -32,7 +32,7 @@ def read_records(places: Iterable[Path]) -> list[tuple[Path, AnyRecord]]:
 
 
 def read_traffic(places: Iterable[Path], model: str | None = None) -> list[TrafficRecord]:
-    """Read the records of loads on one model alone: the named one, or the only one at these places."""
+    """Read the load records of a single model: `model`, or the only one that `places` have records of."""
     places = list(places)
     records = [
         parse_document(file.read_text(encoding="utf-8"), TrafficRecord, str(file))

@@ -14,7 +14,7 @@ Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | np.ndarray
 
 @dataclass(frozen=True)
 class TensorType:
-    """A tensor's shape for one event (1 along the batch axis) and type."""
+    """The element type of a tensor, and its shape for one event (1 along the batch axis)."""
 
     shape: tuple[int, ...]
     dtype: np.dtype

@@ -66,7 +66,7 @@ class SharedMemory:
         self._regions[name] = Region(name, key, offset, byte_size, descriptor)
 
     def unregister(self, name: str = "") -> None:
-        """Close a region, or all."""
+        """Unregister one region, or all of them if `name` is empty."""
         for one in [name] if name else list(self._regions):
             region = self._regions.pop(one, None)
             if region is not None:

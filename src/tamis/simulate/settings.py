@@ -85,7 +85,7 @@ def _mass_lines(name: str, process: Process, settings: SimulationSettings) -> tu
     if process.mass_gev is None:
         if settings.mass_gev is not None:
             raise UsageError(
-                f"process {name!r} has no resonance whose mass could be {settings.mass_gev:g} GeV: leave the mass away"
+                f"process {name!r} has no resonance whose mass could be {settings.mass_gev:g} GeV: omit the mass"
             )
         return ()
     mass_gev = process.mass_gev if settings.mass_gev is None else settings.mass_gev
@@ -99,7 +99,7 @@ def _pt_hat(name: str, process: Process, settings: SimulationSettings) -> tuple[
         return ()
     if not process.takes_pt_hat:
         raise UsageError(
-            f"process {name!r} has no hard scatter for a pT-hat of {pt_hat_gev:g} GeV: leave pT-hat away"
+            f"process {name!r} has no hard scatter for a pT-hat of {pt_hat_gev:g} GeV: omit pT-hat"
         )
     _within(
         f"pT-hat for {name!r}",

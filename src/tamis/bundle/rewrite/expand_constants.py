@@ -22,7 +22,7 @@ SHORT_ROW = 16  # elements; from here on the innermost axis is long enough for t
 
 
 def expand_constants(graph: ir.Graph) -> int:
-    """Expand every such constant; return how many."""
+    """Expand small constants to the shapes that they are broadcast to; return their number."""
     ShapeInferencePass()(ir.Model(graph, ir_version=10))
     return rewrite_each(graph, ELEMENTWISE, _rewrite)
 

@@ -33,7 +33,7 @@ class Tiling:
         return self.size - self.kernel + 1
 
     def weights(self, kernel: np.ndarray) -> np.ndarray:
-        """Return the sums of weights (..., kernel), scaled, with the points as a new first axis."""
+        """Return the kernel's polynomial (..., kernel) evaluated at each point, scaled; points are the new first axis."""
         return self._evaluated(kernel.astype(np.float64)).astype(np.float32)
 
     def _evaluated(self, kernel: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ class JsonRequestReader:
         self._known: BoundedCache[bytes, tuple[RequestHeader, str]] = BoundedCache()
 
     def read(self, body: Buffer, json_bytes: int | None) -> tuple[RequestHeader, str, list[memoryview]]:
-        """Return header, id and raw inputs of a request; `json_bytes` is the length of its JSON, None for all of it."""
+        """Return header, id and raw inputs of a request; `json_bytes`: length of the leading JSON, None if all is JSON."""
         view = memoryview(body)
         if json_bytes is None:
             json_bytes = len(view)

@@ -44,7 +44,7 @@ def decompress_body(body: Buffer, coding: str, max_bytes: int, reserve: Callable
                 raise BadCodingError(503, "the server's memory for requests is full; try again later")
             result += step
             if not step and not rest and not inflate.eof:
-                raise BadCodingError(400, f"the body is truncated: its {coding} data have no end")
+                raise BadCodingError(400, f"the body is truncated: its {coding} data end early")
     except zlib.error as error:
         raise BadCodingError(400, f"the body is not valid {coding}: {error}") from None
     if inflate.unused_data:

@@ -203,7 +203,7 @@ class Http2Connection(Http2Sender):
         return FRAME_HEADER_BYTES + size
 
     def _begin_data(self, stream_id: int, size: int, flags: int, start: int) -> int:
-        """Start a DATA frame; return how much of its payload has been taken."""
+        """Start a DATA frame; return the number of payload bytes consumed."""
         if not stream_id or (stream_id > self._last_id and self._accept is not None):
             raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "data on a stream that was never opened")
         stream = self.streams.get(stream_id)

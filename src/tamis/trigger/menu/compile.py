@@ -59,8 +59,10 @@ def load_menu(path: str | Path) -> MenuSource:
     path = _shipped(path) if not Path(path).exists() else Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the menu {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise UsageError(f"the menu {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the menu {path} cannot be read: it is not a text file") from error
     return MenuSource(parse_document(text, Menu, str(path)), text, str(path), path.resolve().parent)
 
 
@@ -109,7 +111,11 @@ class CompiledMenu:
         """Check the types in every stage, condition and histogram; `column_kind` returns the kind of an input column.
 
         Raises DocumentError with the field and the line: a condition on a list, say, would fail in every event.
+<<<<<<< HEAD
         Columns of unknown kind, such as those of a Python stage, are not checked.
+=======
+        Columns of unknown type, such as those of a Python stage, are not checked.
+>>>>>>> stranger
         """
         owners = {column: name for name, stage in self.stages.items() for column in stage.adds}
         found: dict[str, Mapping[str, Kind]] = {}

@@ -151,6 +151,8 @@ def sweep(out: Path) -> None:
 def read_decisions(out: Path) -> dict[str, np.ndarray]:
     """Read the decisions of a finished run, one row per readable event."""
     path = out / DECISIONS
+    if not path.is_file():
+        raise DataError(f"{path} is missing; is {out} the folder of a finished run?")
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:

@@ -48,7 +48,7 @@ def load(folder: Path) -> tuple[dict[str, torch.Tensor], TrainingState, dict[str
         return tensors, TrainingState(**json.loads(metadata["progress"])), json.loads(metadata["setup"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UnreadableFileError(
-            f"the checkpoint {path} cannot be read ({error}); remove it to start anew"
+            f"the checkpoint {path} cannot be read ({error}); remove it to start from scratch"
         ) from error
 
 
@@ -65,7 +65,7 @@ def load_matching(
         key = changed[0]
         raise UsageError(
             f"the checkpoint in {folder} was made with {key} = {saved.get(key)}, this run has {setup[key]}: "
-            "give the same options, or omit --resume to start anew"
+            "give the same options, or omit --resume to start from scratch"
         )
     return tensors, state
 

@@ -69,7 +69,7 @@ class TrainingLoop(ABC):
         """Return the quantities of a batch, of which `loss` is minimised, and the batch's weight in their mean.
 
         `rows` are indices of training rows, or else of validation rows. Random numbers come from torch's generator, which
-        the loop seeds anew in every epoch.
+        the loop sets the seed again in every epoch.
         """
 
     def _epoch_facts(self) -> dict[str, float]:

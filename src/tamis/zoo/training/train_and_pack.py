@@ -103,7 +103,7 @@ def train(
             from tamis.zoo.training.packing import pack_untrained
 
             if files:
-                raise UsageError(f"{model} is not trained, its weights are random: leave the files away")
+                raise UsageError(f"{model} is not trained, its weights are random: omit the files")
             check_target(target)
             return pack_untrained(network, target, seed=options.seed)
     raise UsageError(f"{model} is a {type(network).__name__}, for which there is no training")
@@ -197,7 +197,7 @@ def _check_start(network: NetworkSpec, options: TrainingOptions) -> None:
     """Check that a training to start from is given exactly for the networks that need one."""
     needed = network.starts_from if isinstance(network, Classifier) else None
     if needed is None and options.start is not None:
-        raise UsageError(f"{network.name} starts untrained: leave --from away")
+        raise UsageError(f"{network.name} starts untrained: omit --from")
     if needed is not None and options.start is None:
         raise UsageError(
             f"{network.name} starts from a trained {needed}: name the folder of its training with "
@@ -222,7 +222,7 @@ def _by_class(classifier: Classifier, files: Files) -> Mapping[str, Sequence[str
 
 def _list_of_files(network: NetworkSpec, files: Files, reason: str) -> Sequence[str]:
     if isinstance(files, Mapping):
-        raise UsageError(f"{network.name} {reason}: leave --signal and --class away")
+        raise UsageError(f"{network.name} {reason}: omit --signal and --class")
     if not files:
         raise UsageError(f"no files to train {network.name} on: name them as FILES")
     return files
