@@ -110,12 +110,12 @@ class CompiledMenu:
     def check_types(self, column_kind: KindOf) -> None:
         """Check the types in every stage, condition and histogram; `column_kind` returns the kind of an input column.
 
-        Raises DocumentError with the field and the line: a condition on a list, say, would fail in every event.
-<<<<<<< HEAD
-        Columns of unknown kind, such as those of a Python stage, are not checked.
-=======
-        Columns of unknown type, such as those of a Python stage, are not checked.
->>>>>>> stranger
+                Raises DocumentError with the field and the line: a condition on a list, say, would fail in every event.
+        <<<<<<< HEAD
+                Columns of unknown kind, such as those of a Python stage, are not checked.
+        =======
+                Columns of unknown type, such as those of a Python stage, are not checked.
+        >>>>>>> stranger
         """
         owners = {column: name for name, stage in self.stages.items() for column in stage.adds}
         found: dict[str, Mapping[str, Kind]] = {}
