@@ -114,7 +114,12 @@ def engines_of(names: str, *, rounded: bool = False) -> list[str]:
     from tamis.engines import engine_names, find_engine
 
     if names != "all":
-        return [name.strip() for name in names.split(",") if name.strip()]
+        chosen = [name.strip() for name in names.split(",") if name.strip()]
+        if "all" in chosen:
+            from tamis._base import UsageError
+
+            raise UsageError(f"--engine {names}: 'all' already includes the other engines; leave them out")
+        return chosen
     available = []
     for name in engine_names():
         if name == "auto":

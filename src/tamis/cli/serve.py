@@ -105,10 +105,12 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 def command(models: tuple[str, ...], **options: Any) -> None:
     """Serve MODELS: bundles, directories of bundles, Triton model repositories, or names of shipped bundles."""
+    from tamis.engines import find_engine
     from tamis.serve.models.opening import BundleSettings
     from tamis.serve.server import AccessSettings, Endpoints, ServerSettings, run_server
     from tamis.serve.workers import run_workers, server_report
 
+    find_engine(options["engine"])  # a misspelt name ends the command, rather than every model
     settings = ServerSettings(
         models,
         Endpoints(
@@ -150,4 +152,8 @@ def _print_report(report: Any, *, secure: bool) -> None:
         say(f"{name}: {schemes[name]}{address}{'/metrics' if name == 'metrics' else ''}")
     for name, version, state, reason in report.models:
         say(f"{state}: {name} {version}{f': {reason}' if reason else ''}".rstrip())
+    if not report.models:
+        say(
+            "no model is served: the folders hold neither bundles (NAME.tamis) nor Triton models (NAME/1/model.onnx)"
+        )
     say("ready" if report.ready else "not ready: see above")

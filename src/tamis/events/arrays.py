@@ -114,7 +114,7 @@ def open_arrays(url: str) -> ArrayFile:
         from tamis.events.numpy_files import NumpyFile
 
         return NumpyFile(url, kind)
-    raise UsageError(f"{url} ({kind}) has events rather than arrays: read it with read_events")
+    raise UsageError(f"{url} is a {kind} file of events; arrays are expected, in an HDF5, npy or npz file")
 
 
 def _read_checked(file: ArrayFile, url: str, name: str, start: int, stop: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from tamis.records import PathRate, Rate, Roc, TunedThreshold, TurnOn
 _UNITS_HZ = {"mHz": 1e-3, "Hz": 1.0, "kHz": 1e3, "MHz": 1e6}
 _RATE = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(mHz|Hz|kHz|MHz)")
 THRESHOLD_BOOTSTRAPS = 200
-ROUNDING = 1e-9  # relative error below which an error is that of the sums
+RATE_ROUNDING = 1e-9  # relative error below which an error is that of the sums
 RATE_CURVE_POINTS = 200
 ROC_POINTS = 60
 
@@ -43,7 +43,9 @@ def rate_of(decisions: SampleDecisions, input_hz: float, passed: np.ndarray, hig
     events = int((probability > 0).sum())
     upper = None if events else float(-np.log(0.05) * share.max() * highest)
     hz, error_hz = float(each.sum()), float(np.sqrt(variance))
-    return Rate(hz=hz, error_hz=error_hz if error_hz > ROUNDING * hz else 0.0, events=events, upper_hz=upper)
+    return Rate(
+        hz=hz, error_hz=error_hz if error_hz > RATE_ROUNDING * hz else 0.0, events=events, upper_hz=upper
+    )
 
 
 def efficiencies(decisions: SampleDecisions, passed: np.ndarray) -> dict[str, float]:

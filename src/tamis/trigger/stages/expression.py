@@ -129,7 +129,7 @@ def parse_expression(text: str, threshold: Threshold = _no_threshold) -> Express
     return Expression(text, tuple(sorted(compiler.names)), node.step, node.kind)
 
 
-class _Node(NamedTuple):
+class _CompiledNode(NamedTuple):
     """A compiled node: how to compute its value, and how to find its kind before there are events."""
 
     step: _Step
@@ -144,24 +144,24 @@ class _Compiler:
         self.threshold = threshold
         self.names: set[str] = set()
 
-    def node(self, node: ast.expr) -> _Node:
+    def node(self, node: ast.expr) -> _CompiledNode:
         """Compile one node."""
         match node:
             case ast.Constant(value=bool() | int() | float() as number):
                 return _constant(number)
             case ast.Name(id=name):
                 self.names.add(name)
-                return _Node(lambda run: run.frame[name], lambda kind_of: kind_of(name))
+                return _CompiledNode(lambda run: run.frame[name], lambda kind_of: kind_of(name))
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() | ast.Not() as op, operand=operand):
                 function = {ast.USub: np.negative, ast.UAdd: np.positive, ast.Not: np.logical_not}[type(op)]
                 inner = self.node(operand)
-                return _Node(
+                return _CompiledNode(
                     lambda run: mapped(self.text, function, inner.step(run)),
                     self._elementwise(node, function, [inner]),
                 )
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
                 first, second, arithmetic = self.node(left), self.node(right), _ARITHMETIC[type(op)]
-                return _Node(
+                return _CompiledNode(
                     lambda run: mapped(self.text, arithmetic, first.step(run), second.step(run)),
                     self._elementwise(node, arithmetic, [first, second]),
                 )
@@ -177,7 +177,7 @@ class _Compiler:
         raise self._wrong(node, f"{ast.unparse(node)!r} is not supported")
 
     def _elementwise(
-        self, node: ast.expr, function: Callable[..., Any], parts: Sequence[_Node]
+        self, node: ast.expr, function: Callable[..., Any], parts: Sequence[_CompiledNode]
     ) -> Callable[[KindOf], Kind]:
         def kind(kind_of: KindOf) -> Kind:
             kinds = [part.kind(kind_of) for part in parts]
@@ -188,21 +188,23 @@ class _Compiler:
 
         return kind
 
-    def _joined(self, node: ast.expr, function: Callable[..., Any], parts: list[_Node]) -> _Node:
+    def _joined(
+        self, node: ast.expr, function: Callable[..., Any], parts: list[_CompiledNode]
+    ) -> _CompiledNode:
         def run_all(run: _Run) -> Value:
             value = parts[0].step(run)
             for part in parts[1:]:
                 value = mapped(self.text, function, value, part.step(run))
             return value
 
-        return _Node(
+        return _CompiledNode(
             run_all,
             self._elementwise(
                 node, lambda *values: np.logical_and.reduce(np.broadcast_arrays(*values)), parts
             ),
         )
 
-    def _comparison(self, node: ast.Compare) -> _Node:
+    def _comparison(self, node: ast.Compare) -> _CompiledNode:
         if any(type(op) not in _COMPARISONS for op in node.ops):
             raise self._wrong(node, f"{ast.unparse(node)!r} uses another comparison than < <= > >= == !=")
         operands = [self.node(value) for value in (node.left, *node.comparators)]
@@ -220,9 +222,11 @@ class _Compiler:
                 result = mapped(self.text, np.logical_and, result, mapped(self.text, function, left, right))
             return result
 
-        return _Node(compare, self._elementwise(node, lambda first, *_: np.equal(first, first), operands))
+        return _CompiledNode(
+            compare, self._elementwise(node, lambda first, *_: np.equal(first, first), operands)
+        )
 
-    def _threshold(self, node: ast.expr, arguments: list[ast.expr]) -> _Node:
+    def _threshold(self, node: ast.expr, arguments: list[ast.expr]) -> _CompiledNode:
         names = [a.value for a in arguments if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         if len(names) != len(arguments) or not 1 <= len(names) <= 2:
             raise self._wrong(
@@ -237,7 +241,7 @@ class _Compiler:
             raise self._wrong(node, str(error)) from error
         return _constant(number)
 
-    def _call(self, node: ast.Call, name: str, arguments: list[ast.expr]) -> _Node:
+    def _call(self, node: ast.Call, name: str, arguments: list[ast.expr]) -> _CompiledNode:
         known = {
             **{key: count for key, (count, _) in _ELEMENTWISE.items()},
             **dict.fromkeys(LIST_REDUCTIONS, 1),
@@ -259,7 +263,7 @@ class _Compiler:
         steps = [part.step for part in parts]
         if name in _ELEMENTWISE:
             function = _ELEMENTWISE[name][1]
-            return _Node(
+            return _CompiledNode(
                 lambda run: mapped(self.text, function, *(step(run) for step in steps)),
                 self._elementwise(node, function, parts),
             )
@@ -267,16 +271,18 @@ class _Compiler:
             index = arguments[1]
             if not (isinstance(index, ast.Constant) and type(index.value) is int):
                 raise self._wrong(node, "the index of at(LIST, INDEX, DEFAULT) must be an integer from 0")
-            return _Node(
+            return _CompiledNode(
                 lambda run: element(self.text, *(step(run) for step in steps)),
                 self._per_event(node, name, parts),
             )
         reduction = LIST_REDUCTIONS[name]
-        return _Node(
+        return _CompiledNode(
             lambda run: reduced(self.text, name, reduction, steps[0](run)), self._per_event(node, name, parts)
         )
 
-    def _per_event(self, node: ast.expr, name: str, parts: Sequence[_Node]) -> Callable[[KindOf], Kind]:
+    def _per_event(
+        self, node: ast.expr, name: str, parts: Sequence[_CompiledNode]
+    ) -> Callable[[KindOf], Kind]:
         """Return the kind of a function that takes a list per event and returns one value."""
 
         def kind(kind_of: KindOf) -> Kind:
@@ -298,8 +304,8 @@ class _Compiler:
         return UsageError(f"the expression {self.text!r}, character {node.col_offset + 1}: {problem}")
 
 
-def _constant(number: Any) -> _Node:
-    return _Node(lambda _: number, lambda _: Kind(False, None, number))
+def _constant(number: Any) -> _CompiledNode:
+    return _CompiledNode(lambda _: number, lambda _: Kind(False, None, number))
 
 
 @dataclass(frozen=True)

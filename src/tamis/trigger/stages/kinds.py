@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-_COLUMN_TYPE = re.compile(r"(?P<list>(var|\d+) \* )?\??(?P<dtype>bool|u?int\d+|float\d+)")
+_NUMBER_OR_LIST = re.compile(r"(?P<list>(var|\d+) \* )?\??(?P<dtype>bool|u?int\d+|float\d+)")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ UNKNOWN = Kind()
 
 def kind_of_column(column_type: str | None, collection: str | None = None) -> Kind:
     """Return the kind of a column with an awkward type, such as `var * float32`."""
-    match = _COLUMN_TYPE.fullmatch(column_type or "")
+    match = _NUMBER_OR_LIST.fullmatch(column_type or "")
     if match is None:
         return UNKNOWN
     return Kind(match["list"] is not None, collection, np.ones(1, match["dtype"]))
