@@ -76,7 +76,7 @@ def test_events_are_not_read_as_arrays(tmp_path, make_events):
     from tamis.events import write_events
 
     write_events(tmp_path / "events.root", make_events(3))
-    with pytest.raises(UsageError, match="is a .* file of events; arrays are expected"):
+    with pytest.raises(UsageError, match=r"is a .* file of events; arrays are expected"):
         join(read_arrays(tmp_path / "events.root"))
 
 

@@ -112,7 +112,7 @@ class GlobalMaxPool(OpRun):
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
-class Loop(_LoopWithoutDefaults):
+class LoopWithDefaults(_LoopWithoutDefaults):
     """ONNX Loop: an omitted trip count means no limit, an omitted condition means true; scan outputs get a new first axis."""
 
     def _run(self, M, cond, *carried, context=None, attributes=None, **_):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN002, ANN003, ANN202, N803
@@ -132,8 +132,10 @@ class Loop(_LoopWithoutDefaults):
         return self._check_and_fix_outputs((*values, *stacked))
 
 
+LoopWithDefaults.__name__ = "Loop"  # the evaluator finds operators by the names of their classes
+
 REFERENCE_OPERATORS = (
-    Loop,
+    LoopWithDefaults,
     LSTM,
     GRU,
     RNN,
