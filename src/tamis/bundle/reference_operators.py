@@ -119,7 +119,8 @@ class LoopWithDefaults(_LoopWithoutDefaults):
         number, condition, *names = self.body.input_names
         inputs = {**(context or {}), **dict(zip(names, carried, strict=True))}
         going, step = cond is None or bool(cond), 0
-        values, scanned = list(carried), [[] for _ in range(len(self.body.output_names) - 1 - len(names))]
+        values = list(carried)
+        scanned: list[list[Any]] = [[] for _ in range(len(self.body.output_names) - 1 - len(names))]
         while going and (M is None or step < int(M)):
             inputs |= {number: np.array(step, np.int64), condition: np.array(True)}
             go_on, *outputs = self._run_body(inputs, attributes=attributes)
