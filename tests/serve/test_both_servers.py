@@ -209,6 +209,34 @@ def test_tensors_in_shared_memory(client):
         shared_memory.destroy_shared_memory_region(answers)
 
 
+def test_an_output_in_shared_memory_beside_a_plain_one(client):
+    """Clients find the data of the plain output by counting: the shared one has an empty entry and no parameters."""
+    triton, module = client
+    golden = Bundle.open("topology-both").golden
+    score = in_protocol(golden.outputs["score"]).astype(np.float32)
+    key = f"/tamis-{os.getpid()}-beside"
+    region = shared_memory.create_shared_memory_region("beside", key, score.nbytes)
+    try:
+        triton.register_system_shared_memory("beside", key, score.nbytes)
+        shared, plain = module.InferRequestedOutput("score"), module.InferRequestedOutput("probabilities")
+        shared.set_shared_memory("beside", score.nbytes)
+        for outputs in ([shared, plain], [plain, shared]):
+            answer = infer(client, "topology-both", golden.inputs, outputs=outputs)
+            written = shared_memory.get_contents_as_numpy(region, score.dtype, score.shape)
+            np.testing.assert_allclose(written, score, rtol=2e-4, atol=1e-5)
+            found = answer.as_numpy("probabilities")
+            np.testing.assert_allclose(found, golden.outputs["probabilities"], rtol=2e-4, atol=1e-5)
+            described = answer.get_output("score")
+            if module is http:
+                assert "parameters" not in described
+            else:
+                assert not described.parameters
+                assert sorted(map(len, answer.get_response().raw_output_contents)) == [0, found.nbytes]
+        unregister_all(triton)
+    finally:
+        shared_memory.destroy_shared_memory_region(region)
+
+
 def unregister_all(triton):
     """Unregister all regions; NVIDIA Triton releases a region only a moment after it has answered, and rejects it until then."""
     for attempt in range(100):

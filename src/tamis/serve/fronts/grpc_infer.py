@@ -118,8 +118,8 @@ class Inference:
                             answer.outputs, classes, has_rows=bool(spec.max_batch), labels=labels
                         )
                         answer = Answer(answer.model, answer.version, outputs, answer.parameters)
-                    placed = write_outputs(answer.outputs, places, self._shared) if places else None
-                    reply.respond(*self._answers.write(answer, request_id, placed))
+                    write_outputs(answer.outputs, places, self._shared)
+                    reply.respond(*self._answers.write(answer, request_id, places))
                 except Refusal as refusal:
                     refuse(refusal)
 

@@ -63,8 +63,8 @@ class RestInfer:
                     labels = self._labels(answer.model, answer.version)
                     outputs = classified(answer.outputs, counts, has_rows=bool(spec.max_batch), labels=labels)
                     answer = Answer(answer.model, answer.version, outputs, answer.parameters)
-                placed = write_outputs(answer.outputs, places, self._regions) if places else None
-                _respond(request, *self._answers.write(answer, request_id, binary, placed))
+                write_outputs(answer.outputs, places, self._regions)
+                _respond(request, *self._answers.write(answer, request_id, binary, places))
             except Refusal as refusal:
                 refuse(refusal)
             except (TamisError, ValueError, TypeError) as error:  # must not stop the queue

@@ -6,7 +6,7 @@ then looked up by its bytes; raw tensors are never copied. Uncommon messages are
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -289,12 +289,10 @@ class ResponseWriter:
         """Start with an empty cache."""
         self._known: BoundedCache[Any, bytes] = BoundedCache()
 
-    def write(
-        self, answer: Answer, request_id: str, placed: Mapping[str, Mapping[str, Parameter]] | None = None
-    ) -> tuple[int, list[Any]]:
-        """Return size and pieces of an answer; `placed` has the parameters of outputs in shared memory."""
+    def write(self, answer: Answer, request_id: str, placed: Container[str] = ()) -> tuple[int, list[Any]]:
+        """Return size and pieces of an answer; `placed` are the names of the outputs in shared memory."""
         if placed or answer.parameters:
-            return _write_uncached(answer, request_id, placed or {})
+            return _write_uncached(answer, request_id, placed)
         outputs = answer.outputs
         return self.write_plain(
             answer.model, answer.version, tuple(outputs), list(outputs.values()), request_id
@@ -308,7 +306,7 @@ class ResponseWriter:
         header = self._known.get(key)
         if header is None:
             answer = Answer(model, version, dict(zip(names, arrays, strict=True)))
-            header = _message(answer, {}).SerializeToString()
+            header = _message(answer).SerializeToString()
             self._known[key] = header
         pieces: list[Any] = [header]
         size = len(header)
@@ -336,23 +334,20 @@ def field_head(number: int, size: int) -> bytes:
     return bytes(encoded)
 
 
-def _message(answer: Answer, placed: Mapping[str, Mapping[str, Parameter]]) -> Any:
+def _message(answer: Answer) -> Any:
     message = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version)
     set_parameters(message.parameters, answer.parameters)
     for name, array in answer.outputs.items():
-        output = message.outputs.add(name=name, datatype=datatype_of(array.dtype), shape=array.shape)
-        set_parameters(output.parameters, placed.get(name, {}))
+        message.outputs.add(name=name, datatype=datatype_of(array.dtype), shape=array.shape)
     return message
 
 
-def _write_uncached(
-    answer: Answer, request_id: str, placed: Mapping[str, Mapping[str, Parameter]]
-) -> tuple[int, list[Any]]:
-    message = _message(answer, placed)
+def _write_uncached(answer: Answer, request_id: str, placed: Container[str]) -> tuple[int, list[Any]]:
+    message = _message(answer)
     message.id = request_id
     for name, array in answer.outputs.items():
-        if name not in placed:
-            message.raw_output_contents.append(bytes(to_raw(array)))
+        # clients count: one entry per output, empty for one in shared memory
+        message.raw_output_contents.append(b"" if name in placed else bytes(to_raw(array)))
     encoded = message.SerializeToString()
     return len(encoded), [encoded]
 

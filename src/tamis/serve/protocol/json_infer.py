@@ -6,7 +6,7 @@ Binary data is never copied. Headers are cached by their bytes, like those of gR
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, NoReturn
 
 from tamis._base import UsageError
@@ -186,9 +186,12 @@ class JsonResponseWriter:
         answer: Answer,
         request_id: str,
         binary: frozenset[str],
-        placed: Mapping[str, Mapping[str, Parameter]] | None = None,
+        placed: Container[str] = (),
     ) -> tuple[int | None, list[Buffer]]:
-        """Return the length of an answer's JSON, None if no binary data follows, and the pieces of the answer."""
+        """Return the length of an answer's JSON, None if no binary data follows, and the pieces of the answer.
+
+        `placed` are the names of the outputs in shared memory.
+        """
         outputs = answer.outputs
         key = None
         if len(binary) == len(outputs) and not (request_id or placed or answer.parameters):
@@ -202,7 +205,7 @@ class JsonResponseWriter:
                 return len(text), [text, *map(to_raw, outputs.values())]
             if any(array.dtype.kind in "OSU" for array in outputs.values()):
                 key = None  # the shape of strings does not tell their bytes
-        message, raws = _message(answer, request_id, binary, placed or {})
+        message, raws = _message(answer, request_id, binary, placed)
         text = json.dumps(message, separators=(",", ":")).encode()
         if key is not None:
             self._known[key] = text
@@ -213,7 +216,7 @@ def _message(
     answer: Answer,
     request_id: str,
     binary: frozenset[str],
-    placed: Mapping[str, Mapping[str, Parameter]],
+    placed: Container[str],
 ) -> tuple[dict[str, Any], list[Buffer]]:
     message: dict[str, Any] = {"model_name": answer.model, "model_version": answer.version}
     if request_id:
@@ -229,7 +232,7 @@ def _message(
             "shape": list(array.shape),
         }
         if name in placed:
-            output["parameters"] = dict(placed[name])
+            pass  # NVIDIA's C++ client requires binary_data_size in the parameters of an output, if there are any
         elif name in binary:
             raws.append(to_raw(array))
             output["parameters"] = {BINARY_SIZE: len(raws[-1])}

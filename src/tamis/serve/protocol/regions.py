@@ -87,9 +87,8 @@ def output_places(outputs: Sequence[RequestedOutput], regions: Regions | None) -
 
 def write_outputs(
     outputs: Mapping[str, np.ndarray], places: Mapping[str, RegionSlice], regions: Regions | None
-) -> dict[str, dict[str, Parameter]]:
-    """Write outputs to shared memory; return the parameters that the answer has in place of their data."""
-    placed: dict[str, dict[str, Parameter]] = {}
+) -> None:
+    """Write outputs to shared memory. The answer then has their names, types and shapes, but neither data nor parameters."""
     for name, (region, offset, size) in places.items():
         raw = to_raw(outputs[name])
         if len(raw) > size:
@@ -98,9 +97,3 @@ def write_outputs(
                 f"the output {name!r} has {len(raw)} bytes; there are {size} in its part of the region {region!r}",
             )
         _required(regions).write(region, offset, len(raw), raw)
-        placed[name] = (
-            {REGION_NAME: region, REGION_OFFSET: offset, REGION_SIZE: len(raw)}
-            if offset
-            else {REGION_NAME: region, REGION_SIZE: len(raw)}
-        )
-    return placed

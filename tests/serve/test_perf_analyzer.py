@@ -1,0 +1,96 @@
+"""NVIDIA's perf_analyzer, a C++ client, against our server and NVIDIA Triton: no request fails in any of its modes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tritonclient.grpc as grpc
+
+from tamis._base import MissingExtraError
+from tamis.bundle import Bundle
+from tamis.serve.export import export_triton, triton_server
+
+FOLDER = Path(sys.prefix) / "perf_analyzer"
+ENVIRONMENT = {**os.environ, "LD_LIBRARY_PATH": str(FOLDER)}
+MODES = {
+    "plain": [],
+    "batch": ["-b", "16"],
+    "concurrent": ["--async", "--concurrency-range", "4"],
+    "rate": ["--request-rate-range", "100"],
+    "shared-memory": ["--shared-memory", "system"],
+    "shared-memory-batch": ["--shared-memory", "system", "-b", "7", "--concurrency-range", "2"],
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def program():
+    """The program, with all libraries that it needs."""
+    path = FOLDER / "perf_analyzer"
+    if not path.exists():
+        pytest.skip("perf_analyzer is not installed: run python tools/perf_analyzer.py")
+    linked = subprocess.run(["ldd", path], capture_output=True, text=True, check=True, env=ENVIRONMENT).stdout
+    missing = re.findall(r"(\S+) => not found", linked)
+    if missing:
+        pytest.skip(f"perf_analyzer needs {', '.join(missing)}; Debian's package libb64-0d has libb64")
+    return path
+
+
+@pytest.fixture(scope="module", params=["onnxruntime", "native", "openvino", "triton"])
+def server(request, tmp_path_factory, start_for_all):
+    """Our server with an engine, or Triton, with FACILE and its two outputs in a repository."""
+    if request.param != "triton":
+        started = start_for_all("facile", "topology-both", "--engine", request.param)
+        yield {"grpc": started.grpc, "http": started.http}
+        assert started.end() == 0
+        assert not any("Traceback" in line for line in started.output)
+        return
+    folder = tmp_path_factory.mktemp("repository")
+    for name in ("facile", "topology-both"):
+        export_triton(Bundle.open(name), folder)
+    try:
+        running = triton_server(folder, explicit=True, environment={"OMP_NUM_THREADS": "1"})
+        addresses = running.__enter__()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    yield {"grpc": addresses.grpc, "http": addresses.http}
+    running.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("model", ["facile", "topology-both"])
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_no_request_fails(program, server, protocol, model, mode):
+    # one window of 150 ms counts as stable at any spread: nothing is measured here
+    command = [
+        program,
+        "-m",
+        model,
+        "-i",
+        protocol,
+        "-u",
+        server[protocol],
+        "-p",
+        "150",
+        "-s",
+        "99999",
+        "-r",
+        "4",
+    ]
+    found = subprocess.run(
+        [*command, *MODES[mode]], capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=60
+    )
+    text = found.stdout + found.stderr
+    assert found.returncode == 0, text
+    assert int(re.search(r"Request count: (\d+)", text)[1]) > 5
+    assert "ailed request" not in text
+    with grpc.InferenceServerClient(server["grpc"]) as client:
+        statistics = client.get_inference_statistics(model).model_stats[0].inference_stats
+    assert statistics.success.count > 5
+    assert statistics.fail.count == 0
