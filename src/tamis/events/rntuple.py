@@ -67,7 +67,7 @@ class NtupleTable:
         return self._types[1]
 
     def unsupported(self, names: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 - part of the interface
-        """Return no column: an RNTuple describes its types completely."""
+        """Return an empty dict: uproot can read every type that an RNTuple describes."""
         return {}
 
     def bytes_per_event(self, names: Sequence[str]) -> float:

@@ -60,7 +60,7 @@ class SumBlock:
         return f"{self.first} + o * {self.apart}" if self.apart else str(self.first)
 
     def is_half(self, i: int, j: int) -> bool:
-        """Tell whether an accumulator is half a vector; -2 for a vector that belongs to all outputs, or positions."""
+        """Return whether accumulator (output i, position vector j) is half a vector; i or j is -2 if it serves all of them."""
         return i == self.half_output or j == self.half_position
 
     def is_last(self, j: int) -> bool:
