@@ -63,7 +63,7 @@ class NtupleTable:
 
     @property
     def hidden(self) -> dict[str, str]:
-        """Return the counters."""
+        """Return the columns that hold only list lengths, with their types."""
         return self._types[1]
 
     def unsupported(self, names: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 - part of the interface

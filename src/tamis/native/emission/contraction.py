@@ -64,7 +64,7 @@ class SumBlock:
         return i == self.half_output or j == self.half_position
 
     def is_last(self, j: int) -> bool:
-        """Tell whether vector j is the last of the positions, and not full."""
+        """Return whether vector j is the last one along the positions and only partly filled."""
         return bool(self.tail) and j // self.vectors == self.positions - 1
 
 

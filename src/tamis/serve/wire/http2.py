@@ -285,7 +285,9 @@ class Http2Connection(Http2Sender):
 
     def _take_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if self._partial is None or stream_id != self._partial[1]:
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "a continuation of headers that never began")
+            raise ProtocolError(
+                ErrorCode.PROTOCOL_ERROR, "a CONTINUATION frame without a HEADERS frame before it"
+            )
         stream, _, block, ends = self._partial
         block += payload
         if len(block) > MAX_HEADER_BYTES:
