@@ -67,7 +67,7 @@ class NtupleTable:
         return self._types[1]
 
     def unsupported(self, names: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 - part of the interface
-        """Return an empty dict: uproot can read every type that an RNTuple describes."""
+        """Return an empty dict: an RNTuple declares its types in full, so that none turns out to be unreadable later."""
         return {}
 
     def bytes_per_event(self, names: Sequence[str]) -> float:
