@@ -206,7 +206,7 @@ def test_wrong_options_are_an_error(file, tmp_path, training):
         train("conv-vae", [str(file)], target, TrainingOptions(latent=7))
     with pytest.raises(UsageError, match="epochs is 0"):
         TrainingOptions(epochs=0)
-    with pytest.raises(UsageError, match="the device is 'tpu'; it has to be cpu or cuda"):
+    with pytest.raises(UsageError, match="the device is 'tpu'; it must be cpu or cuda"):
         train("conv-vae", [str(file)], target, TrainingOptions(device="tpu"))
     (tmp_path / "thesis").write_text("x")
     with pytest.raises(UsageError, match="exists and is not a bundle"):  # before the training, not after it

@@ -81,14 +81,14 @@ def command(
     options: dict[str, Any] = {"engine": engine, "seed": seed, "tree": tree, "skip_bad_files": skip_bad_files}
     if samples:
         if background or signal or classes:
-            raise click.UsageError("--sample excludes --background, --signal and --class")
+            raise click.UsageError("--sample cannot be combined with --background, --signal or --class")
         evaluate_sample(
             opened, samples, output, engine=engine, seed=seed, into_bundle=into_bundle, as_json=as_json
         )
         return
     if classes:
         if background or signal:
-            raise click.UsageError("--class excludes --background and --signal")
+            raise click.UsageError("--class cannot be combined with --background or --signal")
         evaluate_class_files(opened, classes, output, options, into_bundle=into_bundle, as_json=as_json)
         return
     if not (background and signal):

@@ -107,10 +107,10 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
     for columns in summary.left_out:
         say(f"left out, as a ROOT tree cannot hold them: {columns}")
     unreadable = _report_unreadable(summary, output)
-    counts, (common, *_) = summary.counts, [*summary.messages, "see debug.root"]
+    counts, (common, *_) = summary.counts, [*summary.messages, "not recorded"]
     if counts.debug > MOSTLY * (counts.entered - counts.unreadable):
         raise UndecidedError(
-            f"{counts.debug} of {counts.entered} events could not be decided and went to debug, most often because of {common}"
+            f"{counts.debug} of {counts.entered} events could not be decided and are in debug.root; the most frequent reason: {common}"
         )
     if unreadable:
         raise SkippedFilesError(f"{unreadable}; all other events are decided")

@@ -43,7 +43,7 @@ class Jagged:
         return self._flat
 
     def matches(self, other: Jagged) -> bool:
-        """Return whether each event has equally many values in both."""
+        """Return whether both columns have the same number of values in every event."""
         if self.offsets is other.offsets:
             return True
         if len(self.flat) != len(other.flat) or len(self.offsets) != len(other.offsets):

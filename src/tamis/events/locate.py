@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tamis._base import UnreadableFileError, UsageError, close_matches, did_you_mean
+from tamis._base import UnreadableFileError, UsageError, close_matches
 from tamis.events.failures import BrokenFileError, reading
 
 # first bytes of a file -> format
@@ -95,8 +95,11 @@ def _similar_files(path: Path) -> str:
         entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")
     )
     near = close_matches(path.name.replace("*", ""), names)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else did_you_mean(path.name, names)
-    return f"; {hint}" if hint else f"; the folder {folder.resolve()} has {len(names)} other files"
+    if near:
+        return f"; did you mean {' or '.join(map(repr, near))}?"
+    if 0 < len(names) <= 12:
+        return f"; files in its folder: {', '.join(names)}"
+    return f"; the folder {folder.resolve()} has {len(names)} other files"
 
 
 def head(url: str, count: int) -> bytes:

@@ -47,7 +47,7 @@ class ParquetSink:
 def open_sink(
     path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
 ) -> ParquetSink:
-    """Open a Parquet file for batches of one schema; facts go into its metadata, and counters are not needed."""
+    """Open a Parquet file for batches of one schema; `facts` go into its metadata; `counters` are ignored."""
     del counters
     return ParquetSink(path, schema, facts)
 

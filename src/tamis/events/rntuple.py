@@ -63,11 +63,11 @@ class NtupleTable:
 
     @property
     def hidden(self) -> dict[str, str]:
-        """Return the counters."""
+        """Return the columns that hold only list lengths, with their types."""
         return self._types[1]
 
     def unsupported(self, names: Sequence[str]) -> dict[str, str]:  # noqa: ARG002 - part of the interface
-        """Return no column: an RNTuple describes its types completely."""
+        """Return an empty dict: an RNTuple declares its types in full, so that none turns out to be unreadable later."""
         return {}
 
     def bytes_per_event(self, names: Sequence[str]) -> float:

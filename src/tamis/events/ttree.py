@@ -104,7 +104,7 @@ class TreeTable:
 
     @property
     def hidden(self) -> dict[str, str]:
-        """Return the counters."""
+        """Return the columns that hold only list lengths, with their types."""
         return self._types[1]
 
     @property

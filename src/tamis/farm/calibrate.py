@@ -53,7 +53,7 @@ def calibrate(points: Sequence[LoadPoint], batching: Batches | None, *, seed: in
     sizes = [point.rows for point in usable]
     if not sizes:
         raise DataError(
-            f"the records hold no load with the server's times per batch size; it takes {CALIBRATION_NEEDS}, and a server with statistics"
+            f"the records hold no load with the server's times per batch size; calibration needs {CALIBRATION_NEEDS}, and a server with statistics"
         )
     rows = max(set(sizes), key=sizes.count)
     alone = [p for p in usable if p.rows == rows and _clients(p) == 1]
@@ -63,7 +63,9 @@ def calibrate(points: Sequence[LoadPoint], batching: Batches | None, *, seed: in
         p for p in together if not p.traffic.think_s
     ]
     if not alone or not saturated:
-        raise DataError(f"the records are not enough to calibrate a server; it takes {CALIBRATION_NEEDS}")
+        raise DataError(
+            f"the records are not enough to calibrate a server; calibration needs {CALIBRATION_NEEDS}"
+        )
     service = _service(usable)
     instances = batching.instances if batching else 1
     quick = instances == 1 and service.at(1) < QUICK_S

@@ -45,7 +45,7 @@ def read_traffic(places: Iterable[Path], model: str | None = None) -> list[Traff
             f"all records are of loads on several models in turn ({names}), none of one model alone; {LOAD_EXAMPLE}"
         )
     if not alone:
-        raise DataError(f"there is no record of a load at {', '.join(map(str, places))}; {LOAD_EXAMPLE}")
+        raise DataError(f"no load record was found in {', '.join(map(str, places))}; {LOAD_EXAMPLE}")
     models = sorted({record.model for record in alone})
     if model is None and len(models) > 1:
         raise UsageError(f"the records are of several models: {', '.join(models)}; choose one with --model")

@@ -32,7 +32,7 @@ class Node:
     opset: int = 17
 
     def has(self, attribute: str) -> bool:
-        """Tell whether the node has an attribute."""
+        """Return whether the node has an attribute."""
         return attribute in self.attributes
 
     def number(self, attribute: str, default: float | None = None) -> float:

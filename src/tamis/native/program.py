@@ -179,7 +179,7 @@ class Contract(Statement):
         yield self.out
 
     def map_expressions(self, change: ExpressionChange) -> Statement:
-        """Return the statement with another function applied to its sums."""
+        """Return the statement with `change` applied to `finish`, the expression of its sums."""
         return self if self.finish is None else replace(self, finish=change(self.finish))
 
     def map_reads(self, change: ViewChange) -> Statement:
@@ -350,7 +350,7 @@ class Loop(Statement):
 
 
 def _reading(change: ViewChange) -> ExpressionChange:
-    """Return a function that changes every view in an expression."""
+    """Return a function that applies `change` to every view that an expression loads."""
     return lambda value: replaced(value, lambda load: Load(change(load.view)))
 
 

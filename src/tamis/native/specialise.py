@@ -76,7 +76,7 @@ def _known(graph: onnx.GraphProto, values: Mapping[str, np.ndarray]) -> dict[str
 
 
 def _is_decided(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
-    """Tell whether a node is an `If` with a constant condition."""
+    """Return whether a node is an `If` with a constant condition."""
     return node.op_type == "If" and node.input[0] in constants
 
 

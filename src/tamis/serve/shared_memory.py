@@ -90,7 +90,7 @@ class SharedMemory:
         if offset < 0 or size < 0 or offset + size > region.byte_size:
             raise Refusal(
                 Fault.INVALID,
-                f"{size} bytes from {offset} are outside of the region {name!r}, which has {region.byte_size}",
+                f"{size} bytes from offset {offset} exceed the region {name!r} of {region.byte_size} bytes",
             )
         return region
 

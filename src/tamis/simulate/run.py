@@ -39,11 +39,11 @@ def _check(process: str, n: int, seed: int, workers: int, settings: SimulationSe
     generator_lines(process, settings)
     pile_up_lines(settings)
     if n < 1:
-        raise UsageError(f"the number of events is {n}; it has to be at least 1")
+        raise UsageError(f"the number of events is {n}; it must be at least 1")
     if seed < 0:
-        raise UsageError(f"the seed is {seed}; it has to be 0 or more")
+        raise UsageError(f"the seed is {seed}; it must be 0 or more")
     if not 1 <= workers <= WORKERS_MAX:
-        raise UsageError(f"the number of workers is {workers}; it has to be 1 to {WORKERS_MAX}")
+        raise UsageError(f"the number of workers is {workers}; it must be 1 to {WORKERS_MAX}")
     require("pythia8mc", extra="simulate", purpose="simulating collisions")
     require("fastjet", extra="simulate", purpose="clustering jets")
 

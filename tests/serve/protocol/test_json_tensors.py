@@ -41,7 +41,7 @@ def test_strings():
         ([1, [2]], "INT32", [2], "value 1 of data is a list"),
         ([[1], 2], "INT32", [2, 1], r"data\[1\] is 2; expected a list of 1"),
         ([[[1]], [[2]]], "INT32", [2, 1], r"value 0 of data is a list"),
-        ([1, 2], "INT32", [3], "2 values; the shape .3. takes 3"),
+        ([1, 2], "INT32", [3], "2 values; the shape .3. needs 3"),
         ([1, 256], "UINT8", [2], "value 1 of data is 256, out of range for UINT8"),
         ([-1], "UINT64", [1], "is -1, out of range for UINT64"),
         ([10**400], "INT64", [1], "a number of 1329 bits"),

@@ -197,7 +197,7 @@ def test_a_run_does_not_resume_with_other_files_or_another_menu(menu_file, event
         time.sleep(0.01)
     process.kill()
     process.communicate()
-    with pytest.raises(UsageError, match="has an unfinished run: continue with --resume"):
+    with pytest.raises(UsageError, match="holds an unfinished run: continue with --resume"):
         run_menu(load_menu(menu_file), [path], tmp_path / "out")
     shutil.copy(event_file("b.root", 10), path)
     with pytest.raises(UsageError, match=r"a.root with 1500 events .* existed when it was started"):

@@ -152,7 +152,7 @@ def test_invalid_calls_are_rejected_before_the_first_event(menu_file, event_file
         run_menu(load_menu(menu_file), [path], tmp_path / "out")
     menu_file.write_text(menu_file.read_text().replace("MET_pT > 60", "MET_pt > 60"))
     run_menu(load_menu(menu_file), [path], tmp_path / "out2")
-    with pytest.raises(UsageError, match="has a finished run"):
+    with pytest.raises(UsageError, match="holds a finished run"):
         run_menu(load_menu(menu_file), [path], tmp_path / "out2")
     assert run_menu(load_menu(menu_file), [path], tmp_path / "out2", resume=True).counts.entered == 10
 

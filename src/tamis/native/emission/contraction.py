@@ -60,11 +60,11 @@ class SumBlock:
         return f"{self.first} + o * {self.apart}" if self.apart else str(self.first)
 
     def is_half(self, i: int, j: int) -> bool:
-        """Tell whether an accumulator is half a vector; -2 for a vector that belongs to all outputs, or positions."""
+        """Return whether accumulator (output i, position vector j) is half a vector; i or j is -2 if it serves all of them."""
         return i == self.half_output or j == self.half_position
 
     def is_last(self, j: int) -> bool:
-        """Tell whether vector j is the last of the positions, and not full."""
+        """Return whether vector j is the last one along the positions and only partly filled."""
         return bool(self.tail) and j // self.vectors == self.positions - 1
 
 

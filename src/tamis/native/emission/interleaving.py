@@ -94,7 +94,7 @@ class Interleaving:
                 yield
 
     def can_share_vectors(self, rows: Axis, last: Axis) -> bool:
-        """Tell whether several rows can share a vector, in every view that is read or written."""
+        """Return whether several rows can share a vector, in every view that is read or written."""
         walk = self._walk
         lanes = walk.mode.lanes
         if lanes % last.size or last.size in (1, lanes) or rows.size * last.size < lanes:
@@ -121,7 +121,7 @@ class Interleaving:
         return f"{self._width * count}, {rows.strides[walk.index(view)]}"
 
     def _adjacent(self, count: int) -> bool:
-        """Tell whether the outputs are this many, each one number after the other."""
+        """Return whether there are this many outputs and each is contiguous in memory."""
         return count == len(self._outs) and all(
             one == self._outs[0].moved(number) for number, one in enumerate(self._outs)
         )

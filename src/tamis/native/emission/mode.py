@@ -36,7 +36,7 @@ class Mode:
         return self.count * self.lanes if self.wide else 1
 
     def is_constant(self, view: View) -> bool:
-        """Tell whether a view is the same for all events."""
+        """Return whether a view is the same for all events."""
         return view.buffer.role is Role.CONSTANT
 
     def factor(self, view: View) -> int:

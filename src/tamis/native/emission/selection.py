@@ -68,7 +68,7 @@ def emit_put(statement: Put, emission: Emission) -> None:
 
 
 def _is_fixed(mode: Mode, choices: Sequence[Choice]) -> bool:
-    """Tell whether all indices are constants."""
+    """Return whether all indices are constants."""
     return all(mode.is_constant(one.places) for one in choices)
 
 

@@ -47,11 +47,11 @@ class Context:
         return self.graph.types[name].dtype
 
     def is_needed(self, name: str) -> bool:
-        """Tell whether anything reads a tensor."""
+        """Return whether anything reads a tensor."""
         return bool(name) and self._uses[name] > 0
 
     def is_defined(self, name: str) -> bool:
-        """Tell whether a tensor has a value yet."""
+        """Return whether a tensor has a value yet."""
         return name in self._values
 
     def known(self, node: Node, place: int) -> np.ndarray:

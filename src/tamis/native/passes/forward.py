@@ -73,6 +73,6 @@ def _joined(first: Map, reader: Map) -> Map | None:
 
 
 def _is_whole(view: View) -> bool:
-    """Tell whether a view is its buffer in C order."""
+    """Return whether a view covers its whole buffer in C order."""
     plain = all(s == usual for n, s, usual in zip(view.shape, view.strides, row_major(view.shape), strict=True) if n != 1)  # fmt: skip
     return plain and view.elements == view.buffer.elements and not view.offset and not view.step

@@ -33,7 +33,7 @@ class PairReductions(Pass):
 
 
 def _are_two_sides(one: Reduce, other: Reduce) -> bool:
-    """Tell whether two reductions are of the rows and of the columns of one table."""
+    """Return whether one reduction is over the rows and the other over the columns of the same table."""
     shape = one.value.shape
     tables = all(len(each.value.shape) == len(each.out.shape) + 1 for each in (one, other))
     if not tables or len(shape) < 2 or min(shape[-2:]) < PAIRED_ROWS or shape[-1] > PAIRED_COLUMNS:

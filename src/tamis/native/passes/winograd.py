@@ -156,7 +156,7 @@ class _LastPositions:
         return view.slice(len(view.shape) - 1, self.first, self.count, self.step)
 
     def finished(self, finish: Expression | None, value: Expression) -> Expression:
-        """Return `finish` at these positions, applied to a value."""
+        """Return `finish` at these positions, with `value` in place of its accumulator."""
         if finish is None:
             return value
 

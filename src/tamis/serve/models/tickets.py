@@ -56,7 +56,7 @@ class Ticket(ABC):
 
     @abstractmethod
     def answer(self, outputs: Sequence[np.ndarray]) -> None:
-        """Send the answer; `outputs` are all outputs of the model, this request's rows of them."""
+        """Send the answer; `outputs` holds this request's rows of every output of the model."""
 
     @abstractmethod
     def refuse(self, refusal: Refusal) -> None:

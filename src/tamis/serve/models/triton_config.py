@@ -243,7 +243,7 @@ def _batching(config: Any, location: str) -> Batching | None:
     count = dynamic.priority_levels
     if count > MAX_PRIORITIES:
         raise ModelError(
-            f"{location}: field dynamic_batching.priority_levels: {count}; at most {MAX_PRIORITIES} are possible"
+            f"{location}: field dynamic_batching.priority_levels is {count}; the maximum is {MAX_PRIORITIES}"
         )
     if count and not 1 <= dynamic.default_priority_level <= count:
         raise ModelError(

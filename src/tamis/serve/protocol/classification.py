@@ -13,7 +13,7 @@ _SCORES = frozenset([f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16
 
 
 def class_counts(outputs: Sequence[RequestedOutput]) -> dict[str, int]:
-    """Return the requested number of classes by output; outputs without one are left out."""
+    """Return the number of classes requested of each output; outputs without such a request are omitted."""
     counts = {}
     for one in outputs:
         count = one.parameters.get("classification")
@@ -22,7 +22,7 @@ def class_counts(outputs: Sequence[RequestedOutput]) -> dict[str, int]:
         if type(count) is not int or count < 1:
             raise Refusal(
                 Fault.INVALID,
-                f"the output {one.name!r} has classification {count!r}; it must be a number of classes, from 1",
+                f"the output {one.name!r} has classification {count!r}; it must be an integer of at least 1",
             )
         if "shared_memory_region" in one.parameters:
             raise Refusal(
@@ -40,7 +40,7 @@ def classified(
     has_rows: bool,
     labels: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return the outputs, those with a count as strings, one row of classes for each row of the batch."""
+    """Return the outputs; one with a count becomes strings that name its highest classes, one row per row of the batch."""
     labels = labels or {}
     return {
         name: _classes(name, array, counts[name], has_rows, labels.get(name, ())) if name in counts else array

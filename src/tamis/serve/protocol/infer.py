@@ -226,7 +226,7 @@ def _input(message: Any) -> InputTensor:
     if array is None and message.HasField("contents"):
         raise Refusal(
             Fault.INVALID,
-            f"the input {name!r} has {len(values)} {message.datatype} values; its shape {list(shape)} takes {count}",
+            f"the input {name!r} has {len(values)} {message.datatype} values; its shape {list(shape)} needs {count}",
         )
     return InputTensor(name, message.datatype, shape, parameters_of(message.parameters), array)
 

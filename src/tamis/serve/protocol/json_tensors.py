@@ -38,7 +38,7 @@ def array_of(data: Any, datatype: str, shape: Sequence[int], location: str) -> n
     allowed, expected = _JSON_TYPES[dtype.kind]
     if not set(map(type, flat)) <= allowed:
         index = next(i for i, value in enumerate(flat) if type(value) not in allowed)
-        raise _wrong(f"value {index} of {location} is {_shown(flat[index])}; {datatype} takes {expected}")
+        raise _wrong(f"value {index} of {location} is {_shown(flat[index])}; {datatype} needs {expected}")
     return _converted(flat, dtype, datatype, location).reshape(shape)
 
 
@@ -65,7 +65,7 @@ def _flat(data: Any, shape: Sequence[int], count: int, location: str) -> list[An
         raise _wrong(f"{location} is {_shown(data)}; it must be a list")
     if not any(type(value) is list for value in data) and not (count == 0 and len(data)):
         if len(data) != count:
-            raise _wrong(f"{location} has {len(data)} values; the shape {list(shape)} takes {count}")
+            raise _wrong(f"{location} has {len(data)} values; the shape {list(shape)} needs {count}")
         return data
     flat: list[Any] = []
     _flatten(data, tuple(shape), location, flat)
@@ -77,7 +77,7 @@ def _flatten(data: Any, shape: tuple[int, ...], location: str, flat: list[Any]) 
         raise _wrong(f"{location} is {_shown(data)}; expected a list of {shape[0]}")
     if not shape or len(data) != shape[0]:
         expected = f"{shape[0]} values" if shape else "a single value"
-        raise _wrong(f"{location} is a list of {len(data)}; its shape takes {expected}")
+        raise _wrong(f"{location} is a list of {len(data)} elements; its shape needs {expected}")
     if len(shape) == 1:
         flat += data
         return

@@ -71,7 +71,7 @@ def from_raw(
     expected = count * dtype.itemsize
     if len(raw) != expected:
         raise UsageError(
-            f"the input {name!r} has {len(raw)} bytes; its shape {list(shape)} of {datatype} takes {expected}"
+            f"the input {name!r} has {len(raw)} bytes; its shape {list(shape)} of {datatype} needs {expected}"
         )
     return np.frombuffer(raw, dtype).reshape(shape)
 
@@ -82,7 +82,7 @@ def _strings(raw: bytes | bytearray | memoryview, count: int, name: str) -> np.n
     strings = np.empty(min(count, len(view) // _STRING_LENGTH.size + 1), object)
     for index in range(count):
         if len(view) - position < _STRING_LENGTH.size:
-            raise UsageError(f"the input {name!r} holds {index} strings; its shape takes {count}")
+            raise UsageError(f"the input {name!r} holds {index} strings; its shape needs {count}")
         (size,) = _STRING_LENGTH.unpack_from(view, position)
         position += _STRING_LENGTH.size
         if size > len(view) - position:

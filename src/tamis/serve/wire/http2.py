@@ -196,7 +196,9 @@ class Http2Connection(Http2Sender):
                 return 0
             return FRAME_HEADER_BYTES + self._begin_data(stream_id, size, flags, start)
         if size > MAX_HEADER_BYTES:
-            raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
+            raise ProtocolError(
+                ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes; the limit is {MAX_HEADER_BYTES}"
+            )
         if available - FRAME_HEADER_BYTES < size:
             return 0
         self._take(kind, flags, stream_id, bytes(self._buffer[start : start + size]))
@@ -247,7 +249,9 @@ class Http2Connection(Http2Sender):
                 self._take_settings(flags, stream_id, payload)
             case FrameType.PING:
                 if len(payload) != 8 or stream_id:
-                    raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "a ping has eight bytes")
+                    raise ProtocolError(
+                        ErrorCode.FRAME_SIZE_ERROR, "a PING frame must have 8 bytes and no stream"
+                    )
                 if not flags & FrameFlag.ACK:
                     self._out.append(frame(FrameType.PING, FrameFlag.ACK, 0, payload))
             case FrameType.GOAWAY:
@@ -281,7 +285,9 @@ class Http2Connection(Http2Sender):
 
     def _take_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if self._partial is None or stream_id != self._partial[1]:
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "a continuation of headers that never began")
+            raise ProtocolError(
+                ErrorCode.PROTOCOL_ERROR, "a CONTINUATION frame without a HEADERS frame before it"
+            )
         stream, _, block, ends = self._partial
         block += payload
         if len(block) > MAX_HEADER_BYTES:

@@ -66,7 +66,7 @@ class MessageStream(Stream):
             data = self._begin_message(prefix[0], int.from_bytes(prefix[1:], "big"), rest)
 
     def _begin_message(self, compressed: int, size: int, rest: memoryview) -> memoryview:
-        """Start a message; return the data that follow it."""
+        """Start a message, or pass it on if it is complete; return the data that are not consumed."""
         self._prefix = b""
         if not self.accept_message(size):
             return rest

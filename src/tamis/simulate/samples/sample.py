@@ -62,9 +62,9 @@ def simulate_sample(name: str, n: int, *, seed: int = 1) -> Iterator[Arrays]:
     if name not in ARRAY_SAMPLES:
         raise UsageError(f"no sample is called {name!r}; {did_you_mean(name, ARRAY_SAMPLES)}".rstrip("; "))
     if n < 1:
-        raise UsageError(f"the number of rows is {n}; it has to be at least 1")
+        raise UsageError(f"the number of rows is {n}; it must be at least 1")
     if seed < 0:
-        raise UsageError(f"the seed is {seed}; it has to be 0 or more")
+        raise UsageError(f"the seed is {seed}; it must be 0 or more")
     return _blocks(ARRAY_SAMPLES[name], n, seed)
 
 

@@ -125,7 +125,7 @@ class _MicroBatch:
             return
         self.alive[rows, path] = passed
         if undecided is not None:
-            self._fault(rows[undecided], index, Reason.UNDECIDED, f"{operation.label}: a comparison with NaN")
+            self._fault(rows[undecided], index, Reason.UNDECIDED, "a comparison with NaN")
         self._spend(index, operation, rows, now_ns() - start)
 
     def _fault(self, rows: np.ndarray, index: int, reason: Reason, message: str) -> None:

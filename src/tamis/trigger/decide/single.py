@@ -109,7 +109,7 @@ def _condition(operation: Operation) -> Callable[[Frame, int], bool]:
     def test(frame: Frame, _: int) -> bool:
         value, undecided = evaluate(frame)
         if undecided is not None and undecided[0]:
-            raise _Fault(Reason.UNDECIDED, f"{operation.label}: a comparison with NaN")
+            raise _Fault(Reason.UNDECIDED, "a comparison with NaN")
         return bool(per_event(expression, value)[0])
 
     return test
@@ -128,7 +128,7 @@ def _computation(stage: Stage, drops: tuple[str, ...], collected: Collected) -> 
         if watch is not None:
             watch(event, added)
         if undecided is not None and undecided[0]:
-            raise _Fault(Reason.UNDECIDED, f"{stage.name}: a comparison with NaN")
+            raise _Fault(Reason.UNDECIDED, "a comparison with NaN")
         return True
 
     return run

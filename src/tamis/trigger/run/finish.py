@@ -103,7 +103,7 @@ def read_summary(out: Path) -> RunSummary:
     """Read the summary of a finished run."""
     path = out / SUMMARY
     if not path.is_file():
-        raise UsageError(f"{out} has no finished run: {SUMMARY} is missing")
+        raise UsageError(f"{out} holds no finished run: {SUMMARY} is missing")
     return parse_document(path.read_text(encoding="utf-8"), RunSummary, str(path))
 
 

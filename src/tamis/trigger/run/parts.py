@@ -126,7 +126,7 @@ def read_result(folder: Path) -> UnitResult:
 
 
 def note_of(out: Path, unit: RunUnit) -> Path:
-    """Return the file in which a careful worker notes the entry in flight."""
+    """Return the file in which a worker that decides event by event, after deaths, notes the current entry."""
     return out / UNITS / f".{unit.name}.in-flight"
 
 

@@ -121,7 +121,7 @@ def _finished(out: Path, resume: bool) -> RunSummary | None:
     if not path.is_file():
         return None
     if not resume:
-        raise UsageError(f"{out} has a finished run: write to another folder, or remove it")
+        raise UsageError(f"{out} holds a finished run: write to another folder, or remove this one")
     shutil.rmtree(out / parts.UNITS, ignore_errors=True)
     return read_summary(out)
 
@@ -139,7 +139,7 @@ def _planned(
 ) -> RunPlan:
     old = read_plan(out)
     if old is not None and not resume:
-        raise UsageError(f"{out} has an unfinished run: continue with --resume, or write to another folder")
+        raise UsageError(f"{out} holds an unfinished run: continue with --resume, or write to another folder")
     new = make_plan(
         compiled,
         files,

@@ -102,7 +102,7 @@ class WorkerProcess:
         return WorkerProcess(*self.menu)
 
     def end(self) -> None:
-        """End the process: after dismissal it gets 5 s to close its files, else it is killed."""
+        """End the process: if the worker was told to end, it gets 5 s to close its files, else it is killed."""
         self.process.join(timeout=5.0 if self.dismissed else 0.0)
         if self.process.is_alive():
             self.process.kill()
@@ -110,7 +110,7 @@ class WorkerProcess:
         self.connection.close()
 
     def give(self, work: _Work | None) -> None:
-        """Send a unit, or None for the dismissal."""
+        """Send a unit, or None to end the worker."""
         if work is not None:
             self.work.append(work)
         self.dismissed = work is None

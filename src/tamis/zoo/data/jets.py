@@ -98,7 +98,7 @@ def split_jets(loaded: LoadedJets, seed: int) -> JetSplit:
     """Split by event, so that jets of one event stay together; standardise by the training jets' real constituents."""
     jets = loaded.inputs
     if jets.ndim != 3 or jets.shape[1:] != JET_SHAPE:
-        raise DataError(f"training jets have the shape {jets.shape}; it has to be (jets, 100, 3)")
+        raise DataError(f"training jets have the shape {jets.shape}; it must be (jets, 100, 3)")
     if len(jets) < JETS_MIN:
         raise UsageError(f"{len(jets)} jets are too few to train on; give at least {JETS_MIN}")
     bad = ~np.isfinite(jets).all(axis=(1, 2))

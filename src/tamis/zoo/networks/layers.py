@@ -73,7 +73,7 @@ def chamfer(x: Tensor, y: Tensor, mask: Tensor, std: Tensor) -> Tensor:
 
 
 def chamfer_for_training(x: Tensor, y: Tensor, mask: Tensor, std: Tensor) -> Tensor:
-    """Return the same value and gradient, faster: neighbours are searched without gradients."""
+    """Return the same as `chamfer`, with its gradient, but faster: neighbours are searched without gradients."""
     a, b = x / std, y / std
     with torch.no_grad():
         distances = torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist")

@@ -176,7 +176,7 @@ def _means(batches: Sequence[tuple[dict[str, float], float]]) -> dict[str, float
 def find_device(name: str) -> torch.device:
     """Return a torch device by name, or raise an error that says why it is unavailable."""
     if name not in ("cpu", "cuda"):
-        raise UsageError(f"the device is {name!r}; it has to be cpu or cuda")
+        raise UsageError(f"the device is {name!r}; it must be cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("torch finds no CUDA device; use --device cpu")
     return torch.device(name)

@@ -60,7 +60,7 @@ class TrainingOptions:
         for name in ("epochs", "batch"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}; it has to be at least 1")
+                raise UsageError(f"{name} is {value}; it must be at least 1")
 
     def applied_to(self, recipe: R) -> R:
         """Return the recipe with the epochs and the batch size of these options."""
