@@ -154,7 +154,7 @@ def test_a_column_without_a_type_is_rejected(tmp_path):
 
 def test_an_unknown_suffix_and_no_batch_are_usage_errors(tmp_path):
     with (
-        pytest.raises(UsageError, match=r"known: \.root, \.parquet|did you mean '\.root'"),
+        pytest.raises(UsageError, match=r"events are written as \.root or \.parquet; rename it"),
         open_writer("x.rot"),
     ):
         pass
