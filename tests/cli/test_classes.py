@@ -67,7 +67,7 @@ def test_the_card_lists_files_that_were_used_in_training(call, bundle, classes, 
         (["--class", "qcd=a.root@0"], 2, "the rate of qcd is 0"),
         (["--class", "tt=a.root"], 2, "has no class 'tt'; it has qcd, w, ttbar"),
         (["--class", "qcd=a.root"], 2, "the class w has no sample"),
-        (["--class", "qcd=a.root", "--signal", "b.root"], 2, "--class excludes"),
+        (["--class", "qcd=a.root", "--signal", "b.root"], 2, "--class cannot be combined"),
         ([], 2, "a detector takes --background and --signal, a classifier --class"),
     ],
 )

@@ -63,6 +63,6 @@ def test_a_run_whose_events_mostly_went_to_debug_has_an_exit_code_of_its_own(cal
     assert code == 10
     assert "debug, 40 events: s: ZeroDivisionError" in out
     assert err.splitlines()[-1].startswith(
-        "tamis: 40 of 40 events could not be decided and went to debug, most often because of s: ZeroDivisionError"
+        "tamis: 40 of 40 events could not be decided and are in debug.root; the most frequent reason: s: ZeroDivisionError"
     )
     assert json.loads((tmp_path / "out" / "run.json").read_text())["messages"]

@@ -62,4 +62,4 @@ def test_an_untrained_network_takes_no_files(call, tmp_path):
 def test_a_sample_and_a_background_exclude_each_other(call, tmp_path):
     code, _, err = call("evaluate", "facile", "--sample", "x.h5", "--background", "y.root", "-o", tmp_path)
     assert code == 2
-    assert "--sample excludes" in err
+    assert "--sample cannot be combined" in err
