@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tamis._base import BundleError, TamisError, UsageError, human_bytes
+from tamis._base import BundleError, UsageError, human_bytes
 from tamis.cli.output import json_option, print_json, print_table
 from tamis.cli.reading import tree_option
 
@@ -34,7 +34,7 @@ def command(what: str, tree: str | None, step: str | None, as_json: bool) -> Non
         except BundleError as error:
             if path.is_dir():
                 raise
-            raise TamisError(f"{what} is neither a file nor a bundle: {error}") from error
+            raise BundleError(f"{what} is neither a file nor a bundle: {error}") from error
         if step is None:
             _bundle(bundle, as_json)
         else:
