@@ -181,7 +181,7 @@ def document(**changed):
         ({**document(), "outputs": [{"name": "z"}]}, "no output 'z'"),
         (
             {**document(), "outputs": [{"name": "y", "parameters": {"classification": 0}}]},
-            "number of classes",
+            "classification .*; it must be an integer of at least 1",
         ),
         ({**document(), "outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}, "true or false"),
         ({**document(), "parameters": {"binary_data_output": "yes"}}, "true or false"),
