@@ -154,6 +154,12 @@ def test_verify_fails_with_exit_code_7_if_an_engine_fails(call, parse_model, tmp
         (("pack", "MODEL", "-o", "m.tamis", "--feature", "x=leading_jest"), 2, "did you mean 'leading_jets'"),
         (("pack", "MODEL", "-o", "m.tamis", "--engine", "onnx"), 2, "no engine is called 'onnx'"),
         (("inspect", "absent"), 5, "neither a file nor a bundle"),
+        (
+            ("load", "host", "m", "--scenario", "closed", "--streams", "1"),
+            2,
+            "is not the address of a server",
+        ),
+        (("verify", "facile", "--engine", "all,native"), 2, "use either all, or a list"),
         (("bench", "DENSE", "--batch", "1,x"), 2, "not integers separated by commas"),
         (("bench", "DENSE", "--batch", "0"), 2, "at least 1"),
         (("bench", "DENSE", "--engine", "nothing"), 2, "no engine is called"),

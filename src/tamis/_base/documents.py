@@ -112,7 +112,10 @@ def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) ->
     field = ".".join(str(part) for part in location)
     where = f"field {field}" if field else "the document"
     position = _position(root, location)
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = str(problem["msg"]).removeprefix("Value error, ").replace("Input should be", "expected")
+    message = message.replace("expected greater", "expected a number greater").replace(
+        "expected less", "expected a number less"
+    )
     expected = next((text for start, text in EXPECTED.items() if problem["type"].startswith(start)), "")
     if problem["type"] == "extra_forbidden":
         parent: object = kind
@@ -129,6 +132,8 @@ def _sentence(problem: object, kind: type[BaseModel], root: yaml.Node | None) ->
         message = f"unknown field; {did_you_mean(str(location[-1]), names)}".rstrip("; ")
     elif problem["type"] == "missing":
         message = "is missing"
+    elif problem["type"] == "too_short":
+        message = "expected a list with at least one valid entry"
     elif problem.get("input") is None:
         message = f"{expected or message}, but it is empty"
     elif isinstance(problem.get("input"), (str, int, float)):

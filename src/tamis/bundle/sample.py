@@ -71,7 +71,11 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError as error:
         raise UnreadableFileError(f"cannot read the samples {path}: there is no such file") from error
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        reason = "it holds Python objects, not arrays of numbers" if "pickle" in str(error) else str(error)
+        reason = (
+            "it holds Python objects, not arrays of numbers"
+            if "pickle" in str(error)
+            else getattr(error, "strerror", None) or str(error)
+        )
         raise UnreadableFileError(
             f"cannot read the samples {path}: {reason}; save them with numpy.savez"
         ) from error

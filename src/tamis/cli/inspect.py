@@ -34,7 +34,7 @@ def command(what: str, tree: str | None, step: str | None, as_json: bool) -> Non
         except BundleError as error:
             if path.is_dir():
                 raise
-            raise type(error)(f"{what} is neither a file nor a bundle: {error}") from error
+            raise BundleError(f"{what} is neither a file nor a bundle: {error}") from error
         if step is None:
             _bundle(bundle, as_json)
         else:

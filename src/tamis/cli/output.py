@@ -110,15 +110,13 @@ def say(text: str) -> None:
 
 def engines_of(names: str, *, rounded: bool = False) -> list[str]:
     """Return the engines in `--engine`: one, several separated by commas, or `all` local ones; `rounded` adds those that round weights."""
-    from tamis._base import MissingExtraError
+    from tamis._base import MissingExtraError, UsageError
     from tamis.engines import engine_names, find_engine
 
     if names != "all":
         chosen = [name.strip() for name in names.split(",") if name.strip()]
         if "all" in chosen:
-            from tamis._base import UsageError
-
-            raise UsageError(f"--engine {names}: 'all' already includes the other engines; leave them out")
+            raise UsageError(f"--engine is {names!r}; use either all, or a list of engines without all")
         return chosen
     available = []
     for name in engine_names():

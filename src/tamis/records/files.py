@@ -32,7 +32,7 @@ def json_files(places: Iterable[Path], kinds: Iterable[str], advice: str) -> Ite
                 data = json.loads(file.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise DataError(
-                    f"the record {file} cannot be read ({error}); remove it or measure again"
+                    f"{file} cannot be read as a JSON record ({error}); remove it or measure again"
                 ) from error
             if isinstance(data, dict) and data.get("kind") in kinds:
                 yield file, data

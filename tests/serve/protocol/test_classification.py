@@ -50,7 +50,7 @@ def test_types_without_classes_are_rejected(array):
 
 @pytest.mark.parametrize("count", [0, -1, True, "3", 1.5])
 def test_invalid_class_counts_are_rejected(count):
-    with pytest.raises(Refusal, match="classification .*; it must be an integer of at least 1"):
+    with pytest.raises(Refusal, match=r"classification .*; it must be an integer of at least 1"):
         class_counts((RequestedOutput("y", {"classification": count}),))
 
 

@@ -43,7 +43,9 @@ def import_model(path: Path, samples: Samples = None, dims: dict[str, int] | Non
 def recognise(path: Path) -> str:
     """Return the format of a model file, recognised by its content."""
     if not path.is_file():
-        raise UsageError(f"there is no model file {path}")
+        raise UsageError(
+            f"{path} is a folder, not a model file" if path.is_dir() else f"there is no model file {path}"
+        )
     if zipfile.is_zipfile(path):
         try:
             with zipfile.ZipFile(path) as archive:

@@ -35,8 +35,10 @@ def load_samples(path: str | Path) -> SampleList:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the samples {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise UsageError(f"the sample list {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the sample list {path} cannot be read: it is not a text file") from error
     samples = parse_document(text, SampleList, str(path))
     if all(spec.kind == "signal" for spec in samples.samples.values()):
         raise UsageError(

@@ -16,7 +16,7 @@ from tamis.native.view import Buffer, Role, View
 
 @dataclass(frozen=True)
 class Mode:
-    """A kind of kernel, and its memory layout."""
+    """Wide or narrow, and the memory layout that follows from it."""
 
     target: Target
     wide: bool

@@ -86,7 +86,7 @@ class _Windows:
 
     @cached_property
     def spread(self) -> View:
-        """Return the input elements without the last axis: a shared axis covers all windows once, so that its row has size 1."""
+        """Return the input without its last axis; where windows overlap, each element appears once and the row axis has size 1."""
         shape, strides = list(self.x.shape[:-1]), list(self.x.strides[:-1])
         for term, (row, apart) in self.shared.items():
             shape[term] += (shape[row] - 1) * apart

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 from urllib.parse import unquote
 
+from tamis._base import UsageError
 from tamis.serve.tls import Credentials
 from tamis.serve.wire import Buffer
 from tamis.serve.wire.frames import MAX_JOINED_BYTES, ErrorCode, Header
@@ -306,9 +307,13 @@ class Channel:
 
 def reach(address: str, credentials: Credentials) -> tuple[str, ssl.SSLContext | None]:
     """Return the address without its scheme, and the TLS context if that is grpcs://."""
-    if address.startswith(GRPCS_SCHEME):
-        return address.removeprefix(GRPCS_SCHEME), credentials.context()
-    return address.removeprefix(GRPC_SCHEME), None
+    plain = address.removeprefix(GRPCS_SCHEME).removeprefix(GRPC_SCHEME)
+    host, _, port = plain.rpartition(":")
+    if not plain.startswith(("unix:", "local:")) and not (host and port.isdecimal() and "/" not in host):
+        raise UsageError(
+            f"{address!r} is not the address of a server: write grpc://HOST:PORT, or grpcs:// for TLS"
+        )
+    return plain, credentials.context() if address.startswith(GRPCS_SCHEME) else None
 
 
 def _connected(address: str, connect_s: float, tls: ssl.SSLContext | None) -> socket.socket:

@@ -342,7 +342,7 @@ class Http2Connection(Http2Sender):
 
     def _take_reset(self, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4 or not stream_id:
-            raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "a reset has four bytes")
+            raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "an RST_STREAM frame must have 4 bytes")
         stream = self.streams.pop(stream_id, None)
         if stream is None:
             return
@@ -375,7 +375,7 @@ class Http2Connection(Http2Sender):
 
     def _take_window(self, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4:
-            raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "a window update has four bytes")
+            raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "a WINDOW_UPDATE frame must have 4 bytes")
         growth = U32.unpack(payload)[0] & MAX_WINDOW
         if not stream_id:
             self._window += growth

@@ -22,7 +22,7 @@ class NormalisedConv(nn.Module):
     """A convolution and its batch normalisation."""
 
     def __init__(self, before: int, after: int, size: int, stride: int = 1) -> None:
-        """Create both."""
+        """Create the convolution and its normalisation."""
         super().__init__()
         self.conv = nn.Conv2d(before, after, size, stride=stride, padding=size // 2, bias=False)
         self.norm = nn.BatchNorm2d(after)

@@ -109,7 +109,7 @@ class TopologyNet(nn.Module):
     """One or two bodies, a dense layer and the logits."""
 
     def __init__(self, bodies: Sequence[nn.Module], width: int, classes: int) -> None:
-        """Take bodies with `width` output values in all."""
+        """Join `bodies`, which have `width` outputs in total."""
         super().__init__()
         self.bodies = nn.ModuleList(bodies)
         self.dense, self.logits = nn.Linear(width, DENSE_WIDTH), nn.Linear(DENSE_WIDTH, classes)

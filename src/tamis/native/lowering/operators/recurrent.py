@@ -68,7 +68,7 @@ class _Layer:
         return out
 
     def gate(self, gates: View, place: int) -> Expression:
-        """Return one gate of several."""
+        """Return gate number `place` of a buffer that holds all gates side by side."""
         return Load(gates.slice(1, place * self.hidden, self.hidden))
 
 
