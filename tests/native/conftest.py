@@ -206,7 +206,7 @@ static void once(run_t run, const char *file, long constants, long scratch, int 
 
 
 def sanitizers_work(folder: Path) -> bool:
-    """Tell whether the compiler has its sanitizers: some distributions package their libraries separately."""
+    """Return whether the compiler has its sanitizers: some distributions package their libraries separately."""
     source, program = folder / "empty.c", folder / "empty"
     source.write_text("int main(void) { return 0; }\n")
     command = [*find_compiler().command, *SANITIZERS, str(source), "-o", str(program)]
