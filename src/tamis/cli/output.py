@@ -117,6 +117,8 @@ def engines_of(names: str, *, rounded: bool = False) -> list[str]:
         chosen = [name.strip() for name in names.split(",") if name.strip()]
         if "all" in chosen:
             raise UsageError(f"--engine is {names!r}; use either all, or a list of engines without all")
+        if not chosen:
+            raise UsageError(f"--engine is {names!r}, which names no engine")
         return chosen
     available = []
     for name in engine_names():

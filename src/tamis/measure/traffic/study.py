@@ -51,6 +51,10 @@ class LoadTarget:
     ) -> None:
         """Read the model's metadata from the server and prepare random requests; `local` is the shared-memory socket."""
         self.address, self.tls = reach(address, credentials)
+        if self.address.startswith("local:"):
+            raise UsageError(
+                f"{address!r} is a socket for tensors alone: name the server as grpc://HOST:PORT"
+            )
         self.model, self.rows, self.token = model, rows, credentials.token
         self.local = local
         self._channel = Channel(self.address, tls=self.tls, token=self.token)
