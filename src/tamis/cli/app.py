@@ -12,7 +12,7 @@ import traceback
 import click
 
 import tamis
-from tamis._base import TamisError, did_you_mean
+from tamis._base import TamisError, UsageError, did_you_mean
 
 COMMANDS = {
     "bench": "Compare engines in latency, throughput, memory and loading time.",
@@ -103,7 +103,9 @@ def _run(arguments: list[str] | None) -> int:
             place = error.filename or "the output"
             return _fail(f"the disk is full: {place} was not written, and partial files were removed", 1)
         if error.errno == errno.EEXIST:
-            return _fail(f"{error.filename} exists already: choose another path, or remove it", UsageError.exit_code)
+            return _fail(
+                f"{error.filename} exists already: choose another path, or remove it", UsageError.exit_code
+            )
         return _fail(f"{error.filename or 'system error'}: {error.strerror or error}", 1)
     except Exception as error:  # noqa: BLE001 - the last resort: a message, never a traceback
         return _fail_internally(error)

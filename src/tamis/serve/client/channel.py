@@ -305,15 +305,20 @@ class Channel:
         self._socket.close()
 
 
-def reach(address: str, credentials: Credentials) -> tuple[str, ssl.SSLContext | None]:
-    """Return the address without its scheme, and the TLS context if that is grpcs://."""
+def plain_address(address: str) -> str:
+    """Return the address of a server without its scheme; raises UsageError if it is none."""
     plain = address.removeprefix(GRPCS_SCHEME).removeprefix(GRPC_SCHEME)
     host, _, port = plain.rpartition(":")
     if not plain.startswith(("unix:", "local:")) and not (host and port.isdecimal() and "/" not in host):
         raise UsageError(
             f"{address!r} is not the address of a server: write grpc://HOST:PORT, or grpcs:// for TLS"
         )
-    return plain, credentials.context() if address.startswith(GRPCS_SCHEME) else None
+    return plain
+
+
+def reach(address: str, credentials: Credentials) -> tuple[str, ssl.SSLContext | None]:
+    """Return the address without its scheme, and the TLS context if that is grpcs://."""
+    return plain_address(address), credentials.context() if address.startswith(GRPCS_SCHEME) else None
 
 
 def _connected(address: str, connect_s: float, tls: ssl.SSLContext | None) -> socket.socket:
