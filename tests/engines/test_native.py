@@ -1,4 +1,4 @@
-"""The native engine: free dimensions compiled on demand, fixed batches, large batches, no Python headers."""
+"""The native engine: sizes of free dimensions, fixed batches, large batches, no Python headers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import tamis
-from tamis._base import ModelError
+from tamis._base import ModelError, UsageError
 from tamis.bundle import pack
 from tamis.engines import Options, find_engine
-from tamis.engines.native import MAX_COMPILED_SIZES
 from tamis.measure import verify
 
 
@@ -28,26 +27,29 @@ def free(parse_model, tmp_path):
     return pack(model, tmp_path / "free.tamis").bundle
 
 
-def test_free_dimensions_are_compiled_when_a_call_shows_their_sizes(free):
+def test_nothing_is_compiled_after_opening_and_every_size_is_answered(free, monkeypatch):
     rng = np.random.default_rng(0)
-    with tamis.open(free, "native") as native, tamis.open(free, "onnxruntime") as other:
-        for n in (5, 16, 1, 5):
+    with tamis.open(free, "native", dims={"n": [5, 7]}) as native, tamis.open(free, "onnxruntime") as other:
+        monkeypatch.setattr("tamis.engines.native.build", None)
+        for n in (5, 16, 1, 7, 300, *range(20, 60)):
             x = rng.normal(size=(9, n, 3)).astype(np.float32)
-            np.testing.assert_allclose(native(x), other(x), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(native(x), other(x), rtol=1e-5, atol=1e-5)
             out = native.bind(x)()[0]
             np.testing.assert_array_equal(out, native(x))
+        assert "5x3 and 7x3 on onnxruntime" in native.explanation
+        assert native.computed_by.startswith("native ")
+        assert " and onnxruntime " in native.computed_by
 
 
-def test_the_number_of_compiled_sizes_is_limited(free, monkeypatch):
-    monkeypatch.setattr("tamis.engines.native.MAX_COMPILED_SIZES", 2)
-    assert MAX_COMPILED_SIZES > 2
-    with tamis.open(free, "native") as session:
-        session(np.zeros((1, 5, 3), np.float32))
-        with pytest.raises(
-            ModelError, match="this session reached the limit of 2; pad events to fewer sizes"
-        ):
-            session(np.zeros((1, 6, 3), np.float32))
-        session(np.zeros((1, 5, 3), np.float32))
+def test_sizes_to_compile_are_checked(free, bundle_of):
+    for bundle, dims, message in (
+        (free, {"m": [5]}, "no free dimension 'm'; known: N, n"),
+        (free, {"N": [5]}, "the number of events, which is free anyway"),
+        (free, {"n": range(1, 40)}, "39 combinations of sizes; at most 32"),
+        (bundle_of("dense"), {"n": [5]}, "no free dimension 'n'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            tamis.open(bundle, "native", dims=dims)
 
 
 def test_a_model_is_loaded_without_a_bundle(free, bundle_of, parse_model, tmp_path):

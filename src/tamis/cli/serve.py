@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tamis._base import TamisError
+from tamis._base import TamisError, UsageError
 from tamis.cli.output import say
 
 PORT = click.IntRange(0, 65535)
@@ -50,6 +50,11 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     default=1,
     show_default=True,
     help="Instances of each bundle, which run at the same time.",
+)
+@click.option(
+    "--dims",
+    multiple=True,
+    help="Sizes of a free dimension that the engine native compiles ahead, such as particles=16,32. Repeat it for others; events of other sizes run on ONNX Runtime.",
 )
 @click.option(
     "--workers",
@@ -130,7 +135,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
             not options["no_model_control"],
             options["max_connections"],
         ),
-        BundleSettings(options["engine"], options["instances"], options["threads"]),
+        BundleSettings(options["engine"], options["instances"], options["threads"], _sizes(options["dims"])),
         options["drain"],
         options["log"],
     )
@@ -143,6 +148,18 @@ def command(models: tuple[str, ...], **options: Any) -> None:
         raise TamisError(
             f"{cut_off} requests were cut off: they did not finish within --drain {options['drain']:g} s"
         )
+
+
+def _sizes(dims: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the sizes in --dims by the name of their dimension."""
+    found = {}
+    for text in dims:
+        name, _, sizes = text.partition("=")
+        numbers = [size.strip() for size in sizes.split(",")]
+        if not name.strip() or not all(size.isdecimal() and int(size) for size in numbers):
+            raise UsageError(f"--dims {text}: write NAME=SIZE or NAME=SIZE,SIZE, such as particles=16,32")
+        found[name.strip()] = tuple(int(size) for size in numbers)
+    return found
 
 
 def _print_report(report: Any, *, secure: bool) -> None:

@@ -41,6 +41,8 @@ class Options:
     threads: int = 1
     chunk: int | None = None  # events per call of the engine; None: from the model's cost
     remote: Remote | None = None  # for the engine `remote`
+    # sizes of free dimensions that engines with fixed sizes compile ahead, such as {"particles": (16, 32)}
+    dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Reject values that no engine supports."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
-import onnx
 
-from tamis._base import ModelError, VerificationError
-from tamis.bundle import BATCH, Bundle, Signature, contiguous, draw_inputs, free_sizes
+from tamis._base import ModelError, UsageError, VerificationError
+from tamis.bundle import Bundle, Signature, contiguous, draw_inputs, free_sizes
 from tamis.cbuild import find_compiler
-from tamis.engines.engine import Arrays, Engine, Options, Runner
-from tamis.native import compile_model
+from tamis.engines.engine import Arrays, Engine, Options, Runner, find_engine
+from tamis.engines.gate import first_difference, pass_gate
 from tamis.native.build import build
 from tamis.native.call import Kernel, open_kernel
 from tamis.native.compiler import FULL_PRECISION, example_event
 
 MAX_COMPILED_SIZES = 32  # sets of sizes of free dimensions per session
+OTHER_SIZES_ENGINE = (
+    "onnxruntime"  # runs events of sizes that were not compiled: nothing is compiled after opening
+)
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -36,23 +39,57 @@ class NativeEngine(Engine):
         find_compiler()
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
-        """Compile for the sizes in the signature; free dimensions are compiled when a call shows their sizes."""
-        del options
+        """Compile for the sizes in the signature, for `options.dims` or the default sizes of free dimensions."""
         runner = _NativeRunner(model, signature, self.precision)
-        sizes = free_sizes(signature, {}, 1)
-        event = draw_inputs(signature, sizes, np.random.default_rng(0))
-        if set(sizes) - {BATCH, *(str(spec.shape[0]) for spec in signature.inputs if spec.shape)}:
-            compile_model(onnx.load_model_from_string(model), event)  # report unsupported operators now
-        else:
-            runner.compile(event)
+        for sizes in _chosen_sizes(signature, options):
+            runner.compile(_drawn(signature, sizes))
+        if not runner.has_one_size:
+            self._add_other_sizes(runner, find_engine(OTHER_SIZES_ENGINE).load(model, signature, options))
         return runner
 
     def open(self, bundle: Bundle, options: Options) -> Runner:
-        """Compile for the sizes of the golden events."""
-        del options
-        runner = _NativeRunner(bundle.model_bytes, bundle.manifest.signature, self.precision)
+        """Compile for the sizes of the golden events and for `options.dims`; verified ONNX Runtime runs events of other sizes."""
+        signature = bundle.manifest.signature
+        runner = _NativeRunner(bundle.model_bytes, signature, self.precision)
         runner.compile(example_event(bundle))
+        chosen = _chosen_sizes(signature, options) if options.dims else []
+        if runner.has_one_size:
+            return runner
+        engine = find_engine(OTHER_SIZES_ENGINE)
+        engine.prepare()
+        others = engine.open(bundle, options)
+        try:
+            pass_gate(bundle, engine, others.run)
+            for sizes in chosen:
+                self._compile_verified(runner, others, _drawn(signature, sizes), bundle)
+        except BaseException:
+            others.close()
+            raise
+        self._add_other_sizes(runner, others)
         return runner
+
+    def _compile_verified(
+        self, runner: _NativeRunner, others: Runner, event: Mapping[str, np.ndarray], bundle: Bundle
+    ) -> None:
+        """Compile for a size that no golden event has, and compare with the other engine on a random event of this size."""
+        kernel = runner.compile(event)
+        arrays = [event[spec.name] for spec in bundle.manifest.signature.inputs]
+        for spec, value, expected in zip(
+            bundle.manifest.signature.outputs, kernel(arrays), others.run(arrays), strict=True
+        ):
+            problem = first_difference(np.asarray(value), np.asarray(expected), spec.tolerance)
+            if problem:
+                shapes = ", ".join(f"{name} {array.shape}" for name, array in event.items())
+                raise VerificationError(
+                    f"the engine {self.name} disagrees with {OTHER_SIZES_ENGINE} on a random event of {shapes} in {spec.name!r}: "
+                    f"{problem}; leave this size out of dims"
+                )
+
+    def _add_other_sizes(self, runner: _NativeRunner, others: Runner) -> None:
+        other = find_engine(OTHER_SIZES_ENGINE)
+        runner.others = others
+        runner.computed_by = f"{self.name} {self.version()} and {other.name} {other.version()}"
+        runner.explanation = f"{self.name}: requested; events of other sizes than {runner.sizes} on {other.name}, as code has fixed sizes"
 
 
 class _RoundedEngine(NativeEngine):
@@ -101,9 +138,18 @@ class _NativeRunner(Runner):
         self._batched = signature.rows != "none"
         self._lead = 1 if self._batched else 0
         self._compiled: dict[Shapes, Kernel] = {}
-        inner = {d for spec in signature.inputs for d in spec.shape[self._lead :]}
-        self._one_size = all(isinstance(d, int) for d in inner)
+        self.others: Runner | None = None  # runs events of sizes that are not compiled
+        self.has_one_size = all(
+            isinstance(d, int) for spec in signature.inputs for d in spec.shape[self._lead :]
+        )
         super().__init__(self._run)
+
+    @property
+    def sizes(self) -> str:
+        """Return the shapes of one event of each compiled size."""
+        return " and ".join(
+            "+".join("x".join(map(str, shape)) or "1" for shape in shapes) for shapes in self._compiled
+        )
 
     def compile(self, event: Mapping[str, np.ndarray]) -> Kernel:
         """Compile for the sizes of an example, or load it from the cache."""
@@ -117,38 +163,57 @@ class _NativeRunner(Runner):
             )
         kernel = open_kernel(built, batched=self._batched)
         self._compiled[self._key(list(ordered.values()))] = kernel
-        if self._one_size:
+        if self.has_one_size:
             self.run = kernel
         return kernel
 
     def _key(self, arrays: Arrays) -> Shapes:
         return tuple(array.shape[self._lead :] for array in arrays)
 
-    def _for(self, arrays: Arrays) -> Kernel:
-        kernel = self._compiled.get(self._key(arrays))
-        if kernel is not None:
-            return kernel
-        if len(self._compiled) >= MAX_COMPILED_SIZES:
-            raise ModelError(
-                f"the native engine compiles for each set of sizes, and this session reached the limit of {MAX_COMPILED_SIZES}; "
-                "pad events to fewer sizes, or use engine='onnxruntime'"
-            )
-        rows = slice(0, self._signature.fixed_batch or 1)
-        return self.compile(
-            {
-                spec.name: array[rows] if self._batched else array
-                for spec, array in zip(self._signature.inputs, arrays, strict=True)
-            }
-        )
-
     def _run(self, arrays: Arrays) -> Arrays:
-        return self._for(arrays)(arrays)
+        kernel = self._compiled.get(self._key(arrays))
+        return kernel(arrays) if kernel is not None else self._other_sizes().run(arrays)
 
     def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
         """Pass the addresses of the buffers once."""
-        return self._for(arrays).bind(arrays, results)
+        kernel = self._compiled.get(self._key(arrays))
+        return (kernel or self._other_sizes()).bind(arrays, results)
+
+    def _other_sizes(self) -> Runner:
+        if self.others is None:
+            raise ModelError(
+                f"the generated code was compiled for events of {self.sizes}; pass arrays of these sizes"
+            )
+        return self.others
 
     def close(self) -> None:
         """Drop the compiled code."""
         self._compiled.clear()
         self.run = self._run
+        if self.others is not None:
+            self.others.close()
+
+
+def _chosen_sizes(signature: Signature, options: Options) -> list[dict[str, int]]:
+    """Return each combination of the sizes in `options.dims`; a dimension that is not in it has its default size."""
+    default = free_sizes(signature, {name: sizes[0] for name, sizes in options.dims.items()}, 1)
+    leading = (
+        {str(spec.shape[0]) for spec in signature.inputs if spec.shape} if signature.rows == "free" else set()
+    )
+    for name in leading & set(options.dims):
+        raise UsageError(
+            f"dims has {name!r}, the number of events, which is free anyway; name sizes within an event"
+        )
+    combinations = [
+        {**default, **dict(zip(options.dims, sizes, strict=True))}
+        for sizes in itertools.product(*options.dims.values())
+    ]
+    if len(combinations) > MAX_COMPILED_SIZES:
+        raise UsageError(
+            f"dims has {len(combinations)} combinations of sizes; at most {MAX_COMPILED_SIZES} are compiled: name fewer"
+        )
+    return combinations
+
+
+def _drawn(signature: Signature, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    return draw_inputs(signature, dict(sizes), np.random.default_rng(0))

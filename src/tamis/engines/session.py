@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ def open(  # noqa: A001 - tamis.open is the front door
     threads: int = 1,
     chunk: int | None = None,
     remote: Remote | None = None,
+    dims: Mapping[str, Sequence[int]] | None = None,
 ) -> Session:
     """Open a bundle (a path, or the name of a shipped one) on an engine: load, verify, warm up.
 
@@ -37,7 +38,16 @@ def open(  # noqa: A001 - tamis.open is the front door
     """
     if not isinstance(bundle, Bundle):
         bundle = Bundle.open(bundle)
-    return Session(bundle, find_engine(engine), Options(threads=threads, chunk=chunk, remote=remote))
+    return Session(
+        bundle,
+        find_engine(engine),
+        Options(
+            threads=threads,
+            chunk=chunk,
+            remote=remote,
+            dims={name: tuple(sizes) for name, sizes in (dims or {}).items()},
+        ),
+    )
 
 
 class Session:

@@ -43,9 +43,11 @@ class ServerReport(NamedTuple):
 
 def server_report(started: StartedServer) -> ServerReport:
     """Return the report of a server."""
-    index = [
-        (entry.name, entry.version, str(entry.state), entry.reason) for entry in started.repository.index()
-    ]
+    index = []
+    for entry in started.repository.index():
+        loaded = started.service.models.get(entry.name, {}).get(entry.version)
+        why = loaded.model.spec.facts.get("why", "").replace("\n", "; ") if loaded is not None else ""
+        index.append((entry.name, entry.version, str(entry.state), entry.reason or why))
     return ServerReport(dict(started.addresses), index, started.service.ready)
 
 

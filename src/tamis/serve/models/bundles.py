@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -45,14 +45,20 @@ def _spec(tensor: Tensor, has_rows: bool) -> Spec:
     return Spec(tensor.name, datatype_of(np.dtype(tensor.dtype)), row if has_rows else shape)
 
 
-def open_bundle(path: Path, engine: str, instances: int, threads: int) -> Model:
-    """Open a bundle with verified, warm instances."""
+def open_bundle(
+    path: Path, engine: str, instances: int, threads: int, dims: Mapping[str, tuple[int, ...]] | None = None
+) -> Model:
+    """Open a bundle with verified, warm instances; `dims` are sizes of free dimensions that are compiled ahead."""
     bundle = Bundle.open(path)
     spec = bundle_spec(bundle)
+    free = {name for tensor in bundle.manifest.signature.inputs for name in tensor.shape}
+    here = {
+        name: sizes for name, sizes in (dims or {}).items() if name in free
+    }  # of other models of the server
+    options = Options(threads=threads, dims=here)
     with ExitStack() as stack:  # closes the sessions if a later one fails
         sessions = [
-            stack.enter_context(Session(bundle, find_engine(engine), Options(threads=threads)))
-            for _ in range(instances)
+            stack.enter_context(Session(bundle, find_engine(engine), options)) for _ in range(instances)
         ]
         if spec.batching is not None:
             spec = replace(spec, batching=Batching(max_merged_rows=sessions[0].useful_batch))
@@ -67,6 +73,10 @@ def open_bundle(path: Path, engine: str, instances: int, threads: int) -> Model:
             times.append(perf_counter_ns() - start)
         runs = [_runner(session) for session in sessions]
         quick = min(times) < INLINE_NS and instances == 1
+        facts = {**spec.facts, "engine": sessions[0].computed_by}
+        if not sessions[0].explanation.endswith(": requested"):
+            facts["why"] = sessions[0].explanation
+        spec = replace(spec, facts=facts)
         return Model(spec, runs, stack.pop_all().close, quick=quick)
 
 

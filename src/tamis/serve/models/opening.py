@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class BundleSettings:
     engine: str = DEFAULT_ENGINE
     instances: int = 1
     threads: int = 1
+    dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # sizes that are compiled ahead
 
 
 def open_models(model_folder: ModelFolder, settings: BundleSettings) -> list[Model]:
@@ -44,7 +45,11 @@ def open_models(model_folder: ModelFolder, settings: BundleSettings) -> list[Mod
     if model_folder.problem:
         raise UnsafeBundleError(model_folder.problem)
     if model_folder.format is ModelFormat.BUNDLE:
-        return [open_bundle(model_folder.folder, settings.engine, settings.instances, settings.threads)]
+        return [
+            open_bundle(
+                model_folder.folder, settings.engine, settings.instances, settings.threads, settings.dims
+            )
+        ]
     models: list[Model] = []
     try:
         for model in _each_version(model_folder, settings):
@@ -72,7 +77,7 @@ def _each_version(model_folder: ModelFolder, settings: BundleSettings) -> Iterat
     for version in versions_of(config, model_folder.folder):
         folder = confined(model_folder.folder / version, parameters[BUNDLE_PARAMETER], model_folder.roots)
         engine = parameters.get("tamis_engine", settings.engine)
-        model = open_bundle(folder, engine, max(1, instances), settings.threads)
+        model = open_bundle(folder, engine, max(1, instances), settings.threads, settings.dims)
         model.spec = replace(model.spec, name=model_folder.name, version=version)
         model.config = config
         yield model
