@@ -40,7 +40,7 @@ class LocalServer:
         self.service.add(Model(spec, [self._double], quick=True))
         for path in bundles:
             self.service.add(open_bundle(path, "onnxruntime", 1, 1))
-        self.service.ready = True
+        self.service.accepts = True
         config = GrpcConfig(grpc_methods(self.service, self.shared), 1 << 26)
         started = threading.Event()
 

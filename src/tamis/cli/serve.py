@@ -100,6 +100,12 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     type=FILE,
     help="Log file with a line of JSON per request: id, model, times, or why it was rejected.",
 )
+@click.option(
+    "--strict-readiness/--no-strict-readiness",
+    default=True,
+    show_default=True,
+    help="Whether the server is ready only while all its models are, except those that were unloaded.",
+)
 @click.option("--no-model-control", is_flag=True, help="Clients cannot load or unload models.")
 @click.option(
     "--drain",
@@ -138,6 +144,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
         BundleSettings(options["engine"], options["instances"], options["threads"], _sizes(options["dims"])),
         options["drain"],
         options["log"],
+        strict_readiness=options["strict_readiness"],
     )
     print_report = partial(_print_report, secure=options["certificate"] is not None)
     if options["workers"] > 1:

@@ -28,7 +28,12 @@ def open_file(url: str) -> Any:
     """Open a ROOT file without uproot's caches, which grow with every file and basket."""
     options: dict[str, Any] = {"object_cache": None, "array_cache": None}
     if not is_url(url):
-        options |= {"handler": uproot.source.file.MultithreadedFileSource, "num_workers": 1}
+        # without a thread of its own: it gains nothing for local files, and a broken file would be closed from it
+        options |= {
+            "handler": uproot.source.file.MultithreadedFileSource,
+            "num_workers": 1,
+            "use_threads": False,
+        }
     with reading(url, *ROOT_ERRORS):
         # given a mapping, uproot does not split the name at a colon
         return uproot.open({url: None}, **options)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from tamis._base import UsageError
-from tamis.serve.fronts.grpc_methods import grpc_methods
+from tamis.serve.fronts.grpc_methods import GRPC_PROBES, grpc_methods
 from tamis.serve.fronts.grpc_repository import model_control_forbidden
 from tamis.serve.fronts.local import LocalConfig, LocalListener
 from tamis.serve.fronts.metrics import metrics_handler
-from tamis.serve.fronts.rest import rest_handler
+from tamis.serve.fronts.rest import is_probe, rest_handler
 from tamis.serve.models.opening import BundleSettings
 from tamis.serve.models.repository import Repository
 from tamis.serve.models.triton_config import config_of
@@ -71,6 +71,7 @@ class ServerSettings:
     drain_s: float = 30.0
     log: Path | None = None  # a file with one line per request
     shares_ports: bool = False  # with other processes
+    strict_readiness: bool = True  # ready only while all models are, except those that were unloaded
 
 
 @dataclass
@@ -112,6 +113,9 @@ class Server:
         log = RequestLog(settings.log, loop) if settings.log is not None else None
         self.service = Service(loop, log=log)
         self.repository = Repository(settings.models, self.service, settings.opening)
+        self.service.problem_of = self.repository.problem_of
+        if settings.strict_readiness:
+            self.service.models_ready = lambda: self.repository.is_ready
         self._shared = SharedMemory()
         self._budget = MemoryBudget(settings.access.max_total_bytes)
         self._grpc: set[GrpcProtocol] = set()
@@ -130,7 +134,7 @@ class Server:
         grpc_config = GrpcConfig(
             grpc_methods(self.service, self._shared, self.repository, may_load=access.may_load),
             access.max_request_bytes,
-            lambda headers: reject_reason(headers.authorization),
+            lambda headers: None if headers.path in GRPC_PROBES else reject_reason(headers.authorization),
             self._budget.reserve,
             self._budget.release,
         )
@@ -142,7 +146,9 @@ class Server:
                 RestSharedRegions(self._shared),
             ),
             limits,
-            lambda request: reject_reason(request.header(b"authorization")),
+            lambda request: (
+                None if is_probe(request.target) else reject_reason(request.header(b"authorization"))
+            ),
             self._budget.reserve,
             self._budget.release,
         )
@@ -161,7 +167,7 @@ class Server:
             self._local = LocalListener(endpoints.local, local_config)
             addresses["local"] = str(endpoints.local)
         await self.repository.load_all()
-        self.service.ready = self.repository.is_ready
+        self.service.accepts = True
         problems = {entry.name: entry.reason for entry in self.repository.index() if entry.reason}
         return StartedServer(addresses, self.service, self.repository, problems)
 
@@ -205,7 +211,7 @@ class Server:
 
     async def stop(self) -> int:
         """Accept no new requests, finish those in flight, close; return the number of requests that were cut off."""
-        self.service.ready = False
+        self.service.accepts = False
         for server in self._servers:
             server.close()
         if self._local is not None:

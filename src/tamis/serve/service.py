@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import tamis
@@ -15,6 +15,7 @@ from tamis.serve.protocol.messages import Fault, InferRequest, Refusal
 from tamis.serve.request_log import RequestLog
 
 SERVER_NAME = "tamis"
+UNKNOWN_MODEL = "Request for unknown model:"  # clients of Triton compare the beginning
 EXTENSIONS = (
     "binary_tensor_data",
     "classification",
@@ -45,10 +46,17 @@ class Service:
 
     loop: asyncio.AbstractEventLoop
     models: dict[str, dict[str, Loaded]] = field(default_factory=dict)
-    ready: bool = False
+    accepts: bool = False  # false until the models are opened, and while the server stops
+    models_ready: Callable[[], bool] = lambda: True
+    problem_of: Callable[[str], str] = lambda _: ""  # why a model could not be loaded
     generation: int = 0  # counts the changes of `models`
     version: str = tamis.__version__
     log: RequestLog | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Return whether the server is ready as a whole: it recovers when a failed model is loaded again or unloaded."""
+        return self.accepts and self.models_ready()
 
     def add(self, model: Model) -> None:
         """Add a model."""
@@ -70,8 +78,12 @@ class Service:
         """Return a version of a model, by default the newest."""
         versions = self.models.get(name)
         if not versions:
+            if problem := self.problem_of(name):
+                raise Refusal(Fault.UNAVAILABLE, f"{UNKNOWN_MODEL} {name!r} is not available: {problem}")
             hint = did_you_mean(name, list(self.models))
-            raise Refusal(Fault.NOT_FOUND, f"there is no model {name[:200]!r}; {hint}".rstrip("; "))
+            raise Refusal(
+                Fault.NOT_FOUND, f"{UNKNOWN_MODEL} {name[:200]!r} is not found; {hint}".rstrip("; ")
+            )
         if not version:
             return versions[max(versions, key=_version_key)]
         if version not in versions:

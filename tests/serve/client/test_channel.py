@@ -61,7 +61,7 @@ def test_no_deadlock_when_both_send_buffers_are_full(channel):
 def test_error_ends_only_its_own_call(channel):
     wrong = send(channel, np.zeros((1, 2), np.float32), model="nothing")
     right = send(channel, np.ones((1, 2), np.float32))
-    with pytest.raises(CallError, match="there is no model 'nothing'") as caught:
+    with pytest.raises(CallError, match="Request for unknown model: 'nothing'") as caught:
         channel.answer(wrong)
     assert caught.value.status == Status.NOT_FOUND
     np.testing.assert_array_equal(doubled(channel, right, (1, 2))[0], [[2, 2]])

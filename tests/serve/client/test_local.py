@@ -132,7 +132,7 @@ def test_reloaded_model_answers_over_the_same_channel(served, place):
     before = channel.infer(codec, [jets], SECOND)[0]
     with triton.InferenceServerClient(served.grpc) as client:
         client.unload_model("conv-vae")
-        with pytest.raises(CallError, match="no model 'conv-vae'"):
+        with pytest.raises(CallError, match="Request for unknown model: 'conv-vae'"):
             channel.infer(codec, [jets], SECOND)
         client.load_model("conv-vae")
     np.testing.assert_array_equal(channel.infer(codec, [jets], SECOND)[0], before)

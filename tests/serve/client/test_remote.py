@@ -102,7 +102,7 @@ def test_error_without_reachable_servers(bundle):
 
 def test_unknown_model_is_reported_with_the_message_of_the_server(start_server, bundle):
     server = start_server()
-    with pytest.raises(ModelError, match="there is no model 'conv-vae'"):
+    with pytest.raises(ModelError, match="Request for unknown model: 'conv-vae'"):
         tamis.open(bundle, "remote", remote=Remote((server.address,)))
 
 

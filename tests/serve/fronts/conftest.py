@@ -239,7 +239,7 @@ def serving(*, limits=HttpLimits(), authorize=lambda _: None, bundles=(), tls=No
         service = served.service = Service(loop)
         for model in models(served.gate, bundles):
             service.add(model)
-        service.ready = True
+        service.accepts = True
         ended = asyncio.Event()
         stop.append(lambda: loop.call_soon_threadsafe(ended.set))
         config = HttpConfig(

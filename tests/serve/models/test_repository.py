@@ -324,7 +324,7 @@ def test_statistics_count_requests_rows_and_batches(write_model, scale_model, se
     assert [(one.batch_size, one.compute_infer.count) for one in statistics.batch_stats] == [(2, 3)]
     assert statistics.last_inference > 0
     assert len(client.get_inference_statistics().model_stats) == 1
-    with pytest.raises(InferenceServerException, match="there is no model 'scael'"):
+    with pytest.raises(InferenceServerException, match="Request for unknown model: 'scael'"):
         client.get_inference_statistics("scael")
 
 
@@ -350,7 +350,7 @@ def test_models_are_unloaded_and_loaded(write_model, scale_model, serve, client_
     client = client_of(serve())
     client.unload_model("scale")
     assert states(client) == {("scale", "1"): ("UNAVAILABLE", "unloaded")}
-    with pytest.raises(InferenceServerException, match="there is no model 'scale'"):
+    with pytest.raises(InferenceServerException, match="Request for unknown model: 'scale'"):
         infer(client, "scale", "y", x=X)
     client.load_model("scale")
     assert infer(client, "scale", "y", x=X).tolist() == X.tolist()

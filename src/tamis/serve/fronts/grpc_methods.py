@@ -9,6 +9,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tamis.serve.fronts.grpc_infer import Inference
 from tamis.serve.fronts.grpc_repository import Handler, handle_unary, repository_methods
+from tamis.serve.fronts.health import HEALTH_CHECK, health_method
 from tamis.serve.models.repository import Repository
 from tamis.serve.protocol.messages import Fault, Refusal
 from tamis.serve.service import EXTENSIONS, SERVER_NAME, Service
@@ -16,6 +17,7 @@ from tamis.serve.shared_memory import SharedMemory
 from tamis.serve.wire.grpc import Method
 
 PREFIX = "/inference.GRPCInferenceService/"
+GRPC_PROBES = frozenset([PREFIX + "ServerLive", PREFIX + "ServerReady", HEALTH_CHECK])  # need no token
 
 
 def grpc_methods(
@@ -62,6 +64,7 @@ def grpc_methods(
         PREFIX + name: Method(partial(handle_unary, request_type, handler))
         for name, (request_type, handler) in unary.items()
     }
+    methods[HEALTH_CHECK] = health_method(service, PREFIX.strip("/"))
     methods[PREFIX + "ModelInfer"] = Method(inference.infer)
     methods[PREFIX + "ModelStreamInfer"] = Method(inference.infer_streamed, inference.end_stream)
     return methods

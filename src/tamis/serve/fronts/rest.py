@@ -58,6 +58,11 @@ class ModelPath(NamedTuple):
     version: str
 
 
+def is_probe(target: str) -> bool:
+    """Return whether a target asks if the server is alive or ready, which needs no token."""
+    return target.partition("?")[0].rstrip("/") in ("/v2/health/live", "/v2/health/ready")
+
+
 def rest_handler(
     service: Service, models: ModelControl | None = None, shared: SharedRegions | None = None
 ) -> Callable[[HttpRequest], None]:
@@ -197,8 +202,8 @@ class _Rest:
     def _model_ready(self, request: HttpRequest, path: ModelPath) -> None:
         try:
             self._service.find(*path)
-        except Refusal:
-            _respond_ready(request, False)
+        except Refusal as refusal:
+            request.fail(400, str(refusal))
         else:
             _respond_ready(request, True)
 

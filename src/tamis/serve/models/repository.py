@@ -95,6 +95,11 @@ class Repository:
             status.state is State.READY for status in self._statuses.values() if status.reason != UNLOADED
         )
 
+    def problem_of(self, name: str) -> str:
+        """Return why a model is not available although it is in the directories; an empty string if it is."""
+        status = self._statuses.get(name)
+        return "" if status is None or status.state is State.READY else status.reason
+
     def index(self, *, only_ready: bool = False) -> list[IndexEntry]:
         """Return the state of all models that are in the directories or were loaded."""
         entries = [
