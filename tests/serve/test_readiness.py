@@ -17,7 +17,7 @@ TOKEN = "a-token-of-enough-characters"  # noqa: S105 - not a secret
 
 @pytest.fixture
 def repository(tmp_path, bundle_of, parse_model):
-    """A folder with a good bundle, and one whose model file is damaged; `repair` mends it."""
+    """A folder with a good bundle, and one whose model file is damaged; `repair` restores it."""
     folder = tmp_path / "models"
     model = parse_model("m (float[N, 4] x) => (float[N, 4] y) { y = Relu (x) }")
     for name in ("good", "bad"):
