@@ -143,7 +143,7 @@ class RequestParser:
         self.received = 0  # bytes of the current body
         self.failed = False  # ended by an error in what the client sent
         self._unused = 0  # bytes fed since the parser last got anywhere
-        self._progressed = self._direct = False
+        self._progressed = self._direct = self._repeats_head = False
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._request: HttpRequest | None = None
@@ -174,12 +174,20 @@ class RequestParser:
         if self.phase == ENDED:
             return
         self._progressed = False
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade:  # no other protocol is supported: answer the request as it is
-            self.end()
-        except HttpParserError as error:
-            self.abort(400, f"the request is not HTTP/1.1: {error}")
+        remaining = data
+        while len(remaining) and self.phase != ENDED:
+            try:
+                self._parser.feed_data(remaining)
+                break
+            except (
+                HttpParserUpgrade
+            ) as upgrade:  # no other protocol is supported: the connection stays with this one
+                self._parser = HttpRequestParser(self)
+                if self._request is not None:
+                    self._expect_body()
+                remaining = remaining[upgrade.args[0] :]
+            except HttpParserError as error:
+                self.abort(400, f"the request is not HTTP/1.1: {error}")
         self._pass_on()
         self._unused = 0 if self._progressed else self._unused + len(data)
         if self._unused > self._limits.max_head_bytes:
@@ -188,6 +196,15 @@ class RequestParser:
             self._direct = self._length - self.received >= DIRECT_BYTES
             if self._direct and self._body is None:
                 self._body = bytearray(self._length)
+
+    def _expect_body(self) -> None:
+        """Prepare a new parser for the body of the current request, which the previous one took for another protocol."""
+        length = (
+            b"Transfer-Encoding: chunked" if self._length is None else b"Content-Length: %d" % self._length
+        )
+        self._repeats_head = True
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % length)
+        self._repeats_head = False
 
     def _pass_on(self) -> None:
         """Pass complete requests on, outside the parser's callbacks, which would swallow an exception."""
@@ -223,13 +240,14 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         """Start a request."""
-        if self.phase != ENDED:
+        if self.phase != ENDED and not self._repeats_head:
             self.phase = HEAD
             self._url, self._headers, self.received = b"", {}, 0
 
     def on_url(self, piece: bytes) -> None:
         """Add a piece of the request target."""
-        self._url += piece
+        if not self._repeats_head:
+            self._url += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header; trailers of a chunked body are ignored."""
@@ -241,7 +259,7 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         """Authorize the request and check its size before its body is read."""
-        if self.phase == ENDED:
+        if self.phase == ENDED or self._repeats_head:
             return
         self._progressed = True
         parser, headers = self._parser, self._headers
@@ -301,6 +319,8 @@ class RequestParser:
         request = self._request
         if self.phase == ENDED or request is None:
             return
+        if self._parser.should_upgrade() and (self._length or b"transfer-encoding" in self._headers):
+            return  # its body follows
         self._progressed = True
         body: Buffer = self._whole or self._body or b""
         coding = request.header(b"content-encoding").strip().lower()
