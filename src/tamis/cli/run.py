@@ -119,7 +119,6 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
 def _remote(options: dict[str, Any]) -> Any:
     """Return the servers of --remote, or None."""
     from tamis.engines import Remote
-    from tamis.serve.client.channel import plain_address
 
     if not options["remote"]:
         for name in ("fallback", "ca", "certificate", "key"):
@@ -127,6 +126,8 @@ def _remote(options: dict[str, Any]) -> Any:
                 raise UsageError(f"--{name} needs --remote, which names the servers")
         return None
     servers = tuple(server.strip() for server in options["remote"].split(",") if server.strip())
+    from tamis.serve.client.channel import plain_address  # needs the extra `serve`
+
     for server in servers:
         plain_address(server)
     ca, certificate, key = (
