@@ -36,6 +36,8 @@ def test_nothing_is_compiled_after_opening_and_every_size_is_answered(free, monk
             np.testing.assert_allclose(native(x), other(x), rtol=1e-5, atol=1e-5)
             out = native.bind(x)()[0]
             np.testing.assert_array_equal(out, native(x))
+        many = rng.normal(size=(1000, 11, 3)).astype(np.float32)
+        np.testing.assert_allclose(native(many), other(many), rtol=1e-5, atol=1e-5)
         assert "5x3 and 7x3 on onnxruntime" in native.explanation
         assert native.computed_by.startswith("native ")
         assert " and onnxruntime " in native.computed_by
@@ -46,6 +48,8 @@ def test_sizes_to_compile_are_checked(free, bundle_of):
         (free, {"m": [5]}, "no free dimension 'm'; known: N, n"),
         (free, {"N": [5]}, "the number of events, which is free anyway"),
         (free, {"n": range(1, 40)}, "39 combinations of sizes; at most 32"),
+        (free, {"n": []}, "name integers of at least 1"),
+        (free, {"n": [0]}, "name integers of at least 1"),
         (bundle_of("dense"), {"n": [5]}, "no free dimension 'n'"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -11,6 +11,7 @@ import numpy as np
 from tamis._base import ModelError, UsageError, VerificationError
 from tamis.bundle import Bundle, Signature, contiguous, draw_inputs, free_sizes
 from tamis.cbuild import find_compiler
+from tamis.engines.chunking import DEFAULT_CHUNK, choose_chunk, in_chunks
 from tamis.engines.engine import Arrays, Engine, Options, Runner, find_engine
 from tamis.engines.gate import first_difference, pass_gate
 from tamis.native.build import build
@@ -66,6 +67,7 @@ class NativeEngine(Engine):
             others.close()
             raise
         self._add_other_sizes(runner, others)
+        runner.others_chunk = choose_chunk(bundle.manifest)
         return runner
 
     def _compile_verified(
@@ -139,6 +141,7 @@ class _NativeRunner(Runner):
         self._lead = 1 if self._batched else 0
         self._compiled: dict[Shapes, Kernel] = {}
         self.others: Runner | None = None  # runs events of sizes that are not compiled
+        self.others_chunk = DEFAULT_CHUNK  # events per call of it, so that its memory stays bounded
         self.has_one_size = all(
             isinstance(d, int) for spec in signature.inputs for d in spec.shape[self._lead :]
         )
@@ -172,7 +175,11 @@ class _NativeRunner(Runner):
 
     def _run(self, arrays: Arrays) -> Arrays:
         kernel = self._compiled.get(self._key(arrays))
-        return kernel(arrays) if kernel is not None else self._other_sizes().run(arrays)
+        if kernel is not None:
+            return kernel(arrays)
+        if self._signature.rows == "free" and len(arrays[0]) > self.others_chunk:
+            return in_chunks(self._other_sizes().run, arrays, self.others_chunk)
+        return self._other_sizes().run(arrays)
 
     def bind(self, arrays: Arrays, results: Arrays) -> Callable[[], object]:
         """Pass the addresses of the buffers once."""
@@ -196,6 +203,9 @@ class _NativeRunner(Runner):
 
 def _chosen_sizes(signature: Signature, options: Options) -> list[dict[str, int]]:
     """Return each combination of the sizes in `options.dims`; a dimension that is not in it has its default size."""
+    for name, sizes in options.dims.items():
+        if not sizes or any(type(size) is not int or size < 1 for size in sizes):
+            raise UsageError(f"dims has {name}={list(sizes)}; name integers of at least 1")
     default = free_sizes(signature, {name: sizes[0] for name, sizes in options.dims.items()}, 1)
     leading = (
         {str(spec.shape[0]) for spec in signature.inputs if spec.shape} if signature.rows == "free" else set()
