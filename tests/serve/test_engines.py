@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -81,9 +82,10 @@ def through_region(client, inputs, expected):
     ordered = list(inputs.items())
     sizes = [array.nbytes for _, array in ordered] + [values.nbytes for values in expected.values()]
     offsets = np.cumsum([1, *sizes]).tolist()  # starts at an odd address
-    region = shared_memory.create_shared_memory_region("mixed", "/tamis-test-mixed", offsets[-1])
+    key = f"/tamis-{os.getpid()}-mixed"  # other processes run these tests at the same time
+    region = shared_memory.create_shared_memory_region("mixed", key, offsets[-1])
     try:
-        client.register_system_shared_memory("mixed", "/tamis-test-mixed", offsets[-1])
+        client.register_system_shared_memory("mixed", key, offsets[-1])
         tensors, outputs = [], []
         for (name, array), offset in zip(ordered, offsets, strict=False):
             shared_memory.set_shared_memory_region(region, [array], offset)
