@@ -47,7 +47,8 @@ def command(
 
     The features of BUNDLE determine the rows of the table: conv-vae and graph-vae score the two leading jets of an event,
     topology-* the event around its leading lepton, egamma up to four seeds in the calorimeter, quark-gluon, top and tau the two
-    leading jets. An event has any number of consecutive rows; the number of events without a row is reported at the end.
+    leading jets. An event has any number of consecutive rows; the number of events without a row is reported at the end. A row without input, such as a jet without constituents, has null
+    instead of scores.
 
     Columns: run, luminosityBlock, event; those that distinguish the rows of an event (jet, its index among the event's jets,
     with its pt and mass; eta, phi, pt of a seed); then every output, such as score. For arrays: row, then every output.
@@ -63,8 +64,9 @@ def command(
         print_json(facts)
     else:
         took = f"; {engine} took {facts.score_ns / facts.rows / 1000:.1f} us per row" if facts.rows else ""
+        without = f"; {facts.rows_without_input} rows without input" if facts.rows_without_input else ""
         click.echo(
-            f"{output}: {facts.rows} rows of {facts.events} events ({facts.events_without_rows} without any), "
+            f"{output}: {facts.rows} rows of {facts.events} events ({facts.events_without_rows} without any{without}), "
             f"{human_bytes(output.stat().st_size)}{took}"
         )
     if facts.made_up:

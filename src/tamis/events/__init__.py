@@ -2,11 +2,12 @@
 
 from tamis.events.array_writing import ArrayWriter, open_array_writer
 from tamis.events.arrays import ArrayChunk, ArrayReader, read_arrays
-from tamis.events.batch import IDENTITY, Column, Events, missing
+from tamis.events.batch import IDENTITY, Column, Events, rows_without_value
 from tamis.events.columns import ColumnData, Frame, Jagged, columns_of, plain_column
 from tamis.events.failures import of_file
 from tamis.events.inspecting import FileSummary, inspect_file
 from tamis.events.locate import expand, holds_arrays, local_path
+from tamis.events.missing_values import MISSING, hold_missing, is_missing, with_missing
 from tamis.events.ranges import BrokenRange, EventFile, Intact
 from tamis.events.reading import Chunk, EventReader, read_events
 from tamis.events.stream import SkippedFile
@@ -14,6 +15,7 @@ from tamis.events.writing import EventWriter, open_writer, write_events
 
 __all__ = [
     "IDENTITY",
+    "MISSING",
     "ArrayChunk",
     "ArrayReader",
     "ArrayWriter",
@@ -32,15 +34,18 @@ __all__ = [
     "SkippedFile",
     "columns_of",
     "expand",
+    "hold_missing",
     "holds_arrays",
     "inspect_file",
+    "is_missing",
     "local_path",
-    "missing",
     "of_file",
     "open_array_writer",
     "open_writer",
     "plain_column",
     "read_arrays",
     "read_events",
+    "rows_without_value",
+    "with_missing",
     "write_events",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.events.batch import Column, Events
+from tamis.events.missing_values import MISSING
 
 _MOST_OFFSET = np.iinfo(np.int32).max
 _NUMBER_TYPES = (
@@ -137,14 +138,14 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _without_options(layout: ak.contents.Content) -> ak.contents.Content:
-    """Remove option types without missing values; missing floats become NaN."""
+    """Remove option types without missing values; missing floats get the missing value."""
     if layout.is_option:
         array = ak.Array(layout)
         if not ak.any(ak.is_none(array)):
             return _without_options(ak.to_packed(ak.drop_none(array, axis=0)).layout)
         content = layout.content
         if content.is_numpy and content.dtype.kind == "f":
-            return ak.to_layout(ak.fill_none(array, content.dtype.type("nan")))
+            return ak.to_layout(ak.fill_none(array, content.dtype.type(MISSING)))
         return layout
     if layout.is_list and layout.parameter("__array__") is None:
         content = _without_options(layout.content)

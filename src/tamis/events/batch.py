@@ -99,7 +99,7 @@ class Events:
     def identity(self) -> np.ndarray:
         """Return run, luminosity block and event as integers (events, 3); unsigned unless one is negative."""
         for name in IDENTITY:
-            gaps = missing(self.array[name])
+            gaps = rows_without_value(self.array[name])
             if len(gaps):
                 raise DataError(f"the column {name!r} has no value at row {gaps[0]}: every event needs one")
         columns = [np.asarray(ak.to_numpy(self.array[name])) for name in IDENTITY]
@@ -113,7 +113,7 @@ class Events:
         return np.stack([column.astype(kind) for column in columns], axis=1)
 
 
-def missing(column: ak.Array) -> np.ndarray:
+def rows_without_value(column: ak.Array) -> np.ndarray:
     """Return the rows without a value."""
     rows: np.ndarray = np.flatnonzero(ak.to_numpy(ak.is_none(column)))
     return rows

@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 
 from tamis._base import DataError, MissingColumnError, did_you_mean
-from tamis.events.batch import IDENTITY, Events, missing
+from tamis.events.batch import IDENTITY, Events, rows_without_value
 
 
 class Jagged:
@@ -71,13 +71,18 @@ ColumnData = np.ndarray | Jagged
 class Frame:
     """The columns of some events: all rows of `parent`, a range, or selected rows."""
 
-    __slots__ = ("_cut", "_parent", "_rows", "_size", "_spans")
+    __slots__ = ("_cut", "_parent", "_rows", "_size", "_spans", "may_miss")
 
     def __init__(
-        self, parent: Mapping[str, ColumnData], size: int, rows: slice | np.ndarray | None = None
+        self,
+        parent: Mapping[str, ColumnData],
+        size: int,
+        rows: slice | np.ndarray | None = None,
+        may_miss: bool = False,
     ) -> None:
-        """Refer to rows of `parent`; `size` is their number."""
+        """Refer to rows of `parent`; `size` is their number, `may_miss` whether any column may have missing values."""
         self._parent, self._size, self._rows = parent, size, rows
+        self.may_miss = may_miss
         self._cut: dict[str, ColumnData] = {}
         # for a single event: id of the offsets, which the columns of a collection share -> its range
         self._spans: dict[int, tuple[np.ndarray, int, int]] = {}
@@ -124,7 +129,7 @@ class Frame:
         """Return a frame of the same events with added columns of one entry per event."""
         if not added:
             return self
-        frame = Frame(self._parent, self._size, self._rows)
+        frame = Frame(self._parent, self._size, self._rows, self.may_miss)
         frame._cut = {**self._cut, **added}
         return frame
 
@@ -143,11 +148,11 @@ class Frame:
 
     def rows(self, start: int, stop: int) -> Frame:
         """Return a range of events; only for a frame of all rows."""
-        return Frame(self._parent, stop - start, slice(start, stop))
+        return Frame(self._parent, stop - start, slice(start, stop), self.may_miss)
 
     def take(self, rows: np.ndarray) -> Frame:
         """Return selected events; only for a frame of all rows."""
-        return Frame(self._parent, len(rows), rows)
+        return Frame(self._parent, len(rows), rows, self.may_miss)
 
 
 def _cut(column: ColumnData, rows: slice | np.ndarray) -> ColumnData:
@@ -173,7 +178,7 @@ def columns_of(events: Events, names: Iterable[str] | None = None) -> dict[str, 
 def _check_complete(events: Events, name: str) -> None:
     """Raise if a list or a number of a column is missing, with the first such event."""
     column = events[name]
-    rows = missing(column)
+    rows = rows_without_value(column)
     if not len(rows) and column.ndim > 1:
         rows = np.flatnonzero(ak.to_numpy(ak.any(ak.is_none(column, axis=1), axis=1)))
     if len(rows):

@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 
 from tamis._base import DataError
-from tamis.events.batch import IDENTITY, missing
+from tamis.events.batch import IDENTITY, rows_without_value
 
 # name in NanoAOD -> names in NanoAOD, ATLAS DAOD_PHYSLITE and other trees, in order of preference
 SPELLINGS = {
@@ -81,7 +81,7 @@ class Identity:
         for part, source in zip(IDENTITY, self.sources, strict=True):
             if source is None:
                 continue
-            gaps = missing(data[source])
+            gaps = rows_without_value(data[source])
             if len(gaps):
                 raise DataError(
                     f"{url}: the column {source!r} has no value at entry {start + gaps[0]} ({len(gaps)} such entries), "

@@ -23,6 +23,7 @@ class InputRows:
     offsets: np.ndarray
     about: Mapping[str, np.ndarray] = field(default_factory=dict)  # of the first input's feature
     jets: str | None = None  # the collection that `jet` of `about` is an index into
+    empty: np.ndarray | None = None  # a mask of the rows without input, whose scores are missing
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -89,4 +90,6 @@ def input_rows(features: Mapping[str, Feature], events: Events | Frame) -> Input
                 f"events ({len(rows)} and {len(other)}), so they cannot be read together"
             )
     inputs = {name: other.inputs for name, other in built.items()}
-    return InputRows(inputs, rows.offsets, rows.about, features[first].jets)
+    empties = [other.empty for other in built.values() if other.empty is not None]
+    empty = np.logical_or.reduce(empties) if empties else None
+    return InputRows(inputs, rows.offsets, rows.about, features[first].jets, empty)

@@ -37,6 +37,7 @@ def jet_images(frame: Frame) -> Rows:
         images.reshape(-1, 3, size, size),
         np.searchsorted(constituents.event_row, np.arange(len(frame) + 1)),
         about | {"jet": constituents.jet_index},
+        constituents.empty,
     )
 
 
@@ -47,4 +48,5 @@ JET_IMAGES = Feature(
     jet_images,
     JET,
     channels=JET_IMAGE_CHANNELS,
+    may_be_empty=True,
 )

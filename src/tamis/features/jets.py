@@ -9,7 +9,7 @@ import numpy as np
 from awkward.types import ListType, NumpyType, OptionType, RegularType, UnknownType
 
 from tamis._base import DataError
-from tamis.events import IDENTITY, Events, Frame, columns_of, missing
+from tamis.events import IDENTITY, Events, Frame, columns_of, rows_without_value
 from tamis.events.kinematics import delta_phi
 from tamis.features.lists import check_lengths, lists_of, starts_of
 from tamis.features.rows import Feature, Rows
@@ -41,6 +41,7 @@ class LeadingJets:
     inputs: np.ndarray
     event_row: np.ndarray  # in the batch
     jet_index: np.ndarray  # in the event
+    empty: np.ndarray  # a mask of the jets without constituents
 
     def __len__(self) -> int:
         """Return the number of jets."""
@@ -80,7 +81,7 @@ def jets_of(frame: Frame, jets: int = 2, constituents: int = 100) -> LeadingJets
     inputs = np.zeros((len(leading.jet), constituents, 3), np.float32)
     inputs[row, rank, 0], inputs[row, rank, 1] = offsets_from_axis(frame, leading.jet[row], source)
     inputs[row, rank, 2] = _flat(frame, f"{CANDIDATE}_pt")[source]
-    return LeadingJets(inputs, leading.event_row, leading.jet_index)
+    return LeadingJets(inputs, leading.event_row, leading.jet_index, leading.empty)
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,12 @@ class Constituents:
     row: np.ndarray  # of each constituent
     rank: np.ndarray  # of each constituent in its row
     source: np.ndarray  # the constituent's index among all candidates of the batch
+
+    @property
+    def empty(self) -> np.ndarray:
+        """Return a mask of the jets without candidates."""
+        without: np.ndarray = np.bincount(self.row, minlength=len(self.jet)) == 0
+        return without
 
 
 def constituents_of(frame: Frame, jets: int) -> Constituents:
@@ -135,10 +142,11 @@ def _two_leading(frame: Frame) -> Rows:
         jets.inputs,
         np.searchsorted(jets.event_row, np.arange(len(frame) + 1)),
         {"jet": jets.jet_index},
+        jets.empty,
     )
 
 
-LEADING_JETS = Feature("leading_jets", JET_COLUMNS, ("jet",), _two_leading, JET)
+LEADING_JETS = Feature("leading_jets", JET_COLUMNS, ("jet",), _two_leading, JET, may_be_empty=True)
 
 
 def _links(
@@ -187,7 +195,7 @@ def _check_numbers(events: Events, name: str) -> None:
             "convert it, or name another tree"
         )
     if lists is not outer:
-        _check_complete(events, name, missing(column))
+        _check_complete(events, name, rows_without_value(column))
     if values is not inner:
         _check_complete(events, name, np.flatnonzero(ak.to_numpy(ak.any(ak.is_none(column, axis=1), axis=1))))
 

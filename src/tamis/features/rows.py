@@ -20,6 +20,7 @@ class Rows:
     inputs: np.ndarray
     offsets: np.ndarray
     about: Mapping[str, np.ndarray] = field(default_factory=dict)  # values per row, written with its scores
+    empty: np.ndarray | None = None  # a mask of the rows without input, whose scores are missing
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -37,6 +38,7 @@ class Feature:
     jets: str | None = None  # the collection, such as FatJet, that `jet` of `about` is an index into
     needs: str = ""  # what a file must contain, for the error message about a missing column
     channels: tuple[str, ...] = ()  # of images (rows, channels, size, size)
+    may_be_empty: bool = False  # whether rows may have no input, such as a jet without constituents
 
 
 def feature_names() -> list[str]:

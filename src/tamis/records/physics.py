@@ -40,7 +40,8 @@ class SampleFacts(Document):
     name: str
     files: tuple[str, ...]
     events: int
-    jets: int
+    jets: int = Field(description="scored jets")
+    jets_without_input: int = Field(default=0, description="jets without constituents, which have no score")
     skipped: tuple[str, ...] = Field(default=(), description="files that could not be read, at least in part")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from tamis._base import DataError, UsageError, VerificationError, now_ns
 from tamis.bundle import Bundle
 from tamis.engines import Session
-from tamis.events import EventReader, Events, Frame, SkippedFile, of_file, read_events
+from tamis.events import EventReader, Events, Frame, SkippedFile, of_file, read_events, with_missing
 from tamis.features import (
     Feature,
     InputRows,
@@ -33,6 +33,9 @@ class ScoredBatch:
     """
 
     identity: np.ndarray  # (rows, 3): run, luminosity block, event
+    empty: (
+        np.ndarray
+    )  # a mask of the rows without input, such as jets without constituents, which have no scores
     about: Mapping[str, np.ndarray]
     outputs: dict[str, np.ndarray]
     columns: dict[str, np.ndarray]  # the requested extra columns
@@ -79,12 +82,16 @@ def score_batch(session: Session, events: Events, extra: Sequence[str] = ()) -> 
         score_ns += now_ns() - middle
         feature_ns += middle - start
         columns = {name: rows.take(frame, name) for name in present}
-        pieces.append((first + rows.event, rows.about))
+        if rows.empty is not None:
+            outputs = {name: with_missing(values, rows.empty) for name, values in outputs.items()}
+        empty = np.zeros(len(rows), bool) if rows.empty is None else rows.empty
+        pieces.append((first + rows.event, rows.about, empty))
         found.append((outputs, columns))
-    event = np.concatenate([event for event, _ in pieces])
+    event = np.concatenate([event for event, _, _ in pieces])
     return ScoredBatch(
         events.identity[event],
-        _joined([about for _, about in pieces]),
+        np.concatenate([empty for _, _, empty in pieces]),
+        _joined([about for _, about, _ in pieces]),
         _joined([outputs for outputs, _ in found]),
         _joined([columns for _, columns in found]),
         len(events),

@@ -27,7 +27,7 @@ from tamis.trigger.score import ScoredBatch, check_decides, check_rows, features
 
 KEPT_OF_JETS = ("pt", "mass")  # columns of the jets of the rows
 
-COUNTS = ("events", "rows", "events_without_rows", "feature_ns", "score_ns")
+COUNTS = ("events", "rows", "events_without_rows", "rows_without_input", "feature_ns", "score_ns")
 
 # columns, and the values of COUNTS
 Piece = tuple[dict[str, pa.Array], np.ndarray]
@@ -42,6 +42,7 @@ class ScoringFacts(Document):
     events: int
     rows: int
     events_without_rows: int
+    rows_without_input: int = 0
     feature_ns: int
     score_ns: int
     skipped: tuple[str, ...] = ()
@@ -60,7 +61,7 @@ def score_files(
     """Score files into a Parquet file; `tree` may also name a dataset of arrays.
 
     For events, the table has a row for each jet, frame or lepton that the model's features find, so that an event has any number
-    of consecutive rows. Columns: `run`, `luminosityBlock`, `event`; those with which the feature describes a row (`jet`, the index
+    of consecutive rows; a row without input, such as a jet without constituents, has null instead of scores. Columns: `run`, `luminosityBlock`, `event`; those with which the feature describes a row (`jet`, the index
     of the jet in its event; `eta`, `phi`, `pt` of the seed of a frame); `FatJet_pt` and `FatJet_mass` for rows of such jets
     (`Jet_mass` likewise); then every output. For arrays, it has `row` and every output for each row of the arrays.
     """
@@ -175,8 +176,16 @@ def _table(scored: ScoredBatch, kept: Sequence[str]) -> Piece:
         values = scored.columns.get(name, np.full(len(scored), np.nan, np.float32))
         table[name] = values.astype(np.float32)
     without = scored.events - scored.events_with_rows
-    counts = [scored.events, len(scored), without, scored.feature_ns, scored.score_ns]
-    return _columns(_joined(table, scored.outputs)), np.array(counts)
+    counts = [
+        scored.events,
+        len(scored),
+        without,
+        int(scored.empty.sum()),
+        scored.feature_ns,
+        scored.score_ns,
+    ]
+    about, outputs = _columns(table), _columns(_outputs(table, scored.outputs), scored.empty)
+    return about | outputs, np.array(counts)
 
 
 def _array_pieces(session: Session, reader: ArrayReader) -> Iterator[Piece]:
@@ -192,25 +201,27 @@ def _array_pieces(session: Session, reader: ArrayReader) -> Iterator[Piece]:
                 raise InputMismatchError(f"the array to score is {found}, the model takes {dtype}")
             start = now_ns()
             outputs = session.run(np.ascontiguousarray(chunk.array, dtype))
-        counts = [len(chunk.array), len(chunk.array), 0, 0, now_ns() - start]
+        counts = [len(chunk.array), len(chunk.array), 0, 0, 0, now_ns() - start]
         rows = np.arange(chunk.start, chunk.stop)
-        yield _columns(_joined({"row": rows}, outputs)), np.array(counts)
+        columns = {"row": rows}
+        yield _columns(columns) | _columns(_outputs(columns, outputs)), np.array(counts)
 
 
-def _joined(table: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Join columns and outputs; an output with the name of a column becomes `output.NAME`."""
-    return table | {f"output.{name}" if name in table else name: value for name, value in outputs.items()}
+def _outputs(table: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the outputs by column; an output with the name of another column becomes `output.NAME`."""
+    return {f"output.{name}" if name in table else name: values for name, values in outputs.items()}
 
 
-def _columns(columns: dict[str, np.ndarray]) -> dict[str, pa.Array]:
-    """Convert to Arrow; an output of more than one value per row becomes a column of lists."""
+def _columns(columns: dict[str, np.ndarray], missing: np.ndarray | None = None) -> dict[str, pa.Array]:
+    """Convert to Arrow, with nulls in missing rows; an output of more than one value per row becomes a column of lists."""
     arrow = {}
     for name, values in columns.items():
         if values.ndim <= 1:
-            arrow[name] = pa.array(values)
+            arrow[name] = pa.array(values, mask=missing)
         else:
             width = int(np.prod(values.shape[1:]))
-            arrow[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
+            mask = None if missing is None else pa.array(missing)
+            arrow[name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width, mask=mask)
     return arrow
 
 

@@ -125,15 +125,18 @@ def _sample(
         for chunk in score_events(session, reader, extra=[f"{jets}_{what}" for what in JET_PROPERTIES]):
             chunks.append(chunk)
             advance(chunk.events)
-    if not sum(map(len, chunks)):
+    there = np.concatenate([~chunk.empty for chunk in chunks]) if chunks else np.zeros(0, bool)
+    if not there.any():
         reasons = "".join(f"; {entry.reason}" for entry in reader.skipped)
         raise DataError(f"the sample {name} ({', '.join(reader.files)}) has no jets to score{reasons}")
     common = [key for key in chunks[0].columns if all(key in chunk.columns for chunk in chunks)]
     columns = {
-        key.removeprefix(f"{jets}_"): np.concatenate([chunk.columns[key] for chunk in chunks])
+        key.removeprefix(f"{jets}_"): np.concatenate([chunk.columns[key] for chunk in chunks])[there]
         for key in common
     }
-    outputs = {key: np.concatenate([chunk.outputs[key] for chunk in chunks]) for key in chunks[0].outputs}
+    outputs = {
+        key: np.concatenate([chunk.outputs[key] for chunk in chunks])[there] for key in chunks[0].outputs
+    }
     values = {key: value.reshape(-1) for key, value in outputs.items() if value.size == len(value)}
     for key, baseline in BASELINES.items():
         try:
@@ -143,7 +146,12 @@ def _sample(
     events = sum(chunk.events for chunk in chunks)
     skipped = tuple(entry.reason for entry in reader.skipped)
     return EvaluationSample(name, values), SampleFacts(
-        name=name, files=reader.files, events=events, jets=sum(map(len, chunks)), skipped=skipped
+        name=name,
+        files=reader.files,
+        events=events,
+        jets=int(there.sum()),
+        jets_without_input=int((~there).sum()),
+        skipped=skipped,
     )
 
 

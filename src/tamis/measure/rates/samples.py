@@ -11,7 +11,16 @@ import numpy as np
 from pydantic import Field
 
 from tamis._base import Document, UsageError, parse_document, progress
-from tamis.events import Chunk, Frame, Jagged, columns_of, of_file, read_events
+from tamis.events import (
+    Chunk,
+    Frame,
+    Jagged,
+    columns_of,
+    hold_missing,
+    is_missing,
+    of_file,
+    read_events,
+)
 from tamis.trigger import CompiledMenu, Decisions, Expression, Laps, decide_batch
 
 
@@ -142,7 +151,9 @@ def _decided(compiled: CompiledMenu, chunk: Chunk, quantities: Mapping[str, Expr
         cut = {name: rows[name] for name in columns}
         found = decide_batch(compiled.program, cut, stop - start, laps)
         decided.append(found)
-        values.append(_values(Frame({**cut, **found.added}, stop - start), quantities))
+        every = {**cut, **found.added}
+        frame = Frame(every, stop - start, None, hold_missing(every.values()))
+        values.append(_values(frame, quantities))
     if not decided:
         empty = Decisions.empty(0, len(compiled.program.paths))
         return empty, {name: np.empty(0) for name in quantities}
@@ -152,7 +163,7 @@ def _decided(compiled: CompiledMenu, chunk: Chunk, quantities: Mapping[str, Expr
 
 
 def _values(frame: Frame, quantities: Mapping[str, Expression]) -> dict[str, np.ndarray]:
-    """Evaluate quantities; -infinity where the events lack the columns because no event reached the stage that adds them."""
+    """Evaluate quantities; -infinity if the value is missing, or no event reached the stage that adds the columns."""
     values = {}
     for name, expression in quantities.items():
         if all(column in frame for column in expression.reads):
@@ -161,7 +172,7 @@ def _values(frame: Frame, quantities: Mapping[str, Expression]) -> dict[str, np.
                 raise UsageError(
                     f"{expression.text!r} has a list of values per event; reduce it to one value, for example with max(...)"
                 )
-            values[name] = value.astype(np.float64)
+            values[name] = np.where(is_missing(value), -np.inf, value.astype(np.float64))
         else:
             values[name] = np.full(len(frame), -np.inf)
     return values

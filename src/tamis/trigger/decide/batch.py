@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tamis._base import now_ns
-from tamis.events import ColumnData, Frame
+from tamis.events import ColumnData, Frame, hold_missing
 from tamis.trigger.decide.decisions import Decisions, Reason, not_finite, one_line, prescaled
 from tamis.trigger.decide.laps import Laps
 from tamis.trigger.decide.scatter import Piece, scatter
@@ -29,7 +29,7 @@ class _MicroBatch:
     ) -> None:
         self.program, self.events, self.laps = program, events, laps
         self.columns: dict[str, ColumnData] = dict(columns)
-        self.whole = Frame(self.columns, events)
+        self.whole = Frame(self.columns, events, None, hold_missing(columns.values()))
         self.decisions = Decisions.empty(events, len(program.paths))
         self.alive = prescaled(program, self.whole)
         self.added: dict[str, ColumnData] = {}
@@ -98,6 +98,7 @@ class _MicroBatch:
                 self._fault(
                     rows[bad], index, Reason.NOT_FINITE, f"the stage {stage.name} returned NaN or infinity"
                 )
+            self.whole.may_miss |= added.may_miss
             if added.undecided is not None:
                 self._fault(rows[added.undecided], index, Reason.UNDECIDED, "a comparison with NaN")
         computed = np.zeros(self.events, bool)

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from tamis.events import ColumnData, Frame, Jagged
+from tamis.events import ColumnData, Frame, Jagged, is_missing
 from tamis.trigger.decide.scatter import scatter
 from tamis.trigger.menu import MenuProgram
 from tamis.trigger.stages import Stage
@@ -112,7 +112,7 @@ class Decisions:
 
 
 def not_finite(stage: Stage, added: Mapping[str, ColumnData]) -> np.ndarray | None:
-    """Return a mask of the events whose score is NaN or infinite, or None where all are finite."""
+    """Return a mask of the events whose score is NaN or infinite, or None if there are none; missing scores do not count."""
     bad: np.ndarray | None = None
     for name in stage.finite:
         column = added[name]
@@ -122,7 +122,8 @@ def not_finite(stage: Stage, added: Mapping[str, ColumnData]) -> np.ndarray | No
         total = float(np.add.reduce(values, axis=None))
         if total - total == 0.0:  # the sum is finite, so all values are
             continue
-        found: np.ndarray = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        found: np.ndarray = (np.isfinite(values) | is_missing(values)).reshape(len(values), -1).all(axis=1)
+        np.logical_not(found, out=found)
         if not found.any():  # only the sum overflowed
             continue
         if isinstance(column, Jagged):

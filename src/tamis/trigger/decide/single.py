@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from tamis.events import ColumnData, Frame
+from tamis.events import ColumnData, Frame, hold_missing
 from tamis.trigger.decide.collected import Collected
 from tamis.trigger.decide.decisions import Decisions, Reason, not_finite, one_line, prescaled
 from tamis.trigger.decide.laps import Laps
@@ -50,6 +50,7 @@ def decide_single(
         steps.append(LoopStep(operation.mask, run, limited))
     budget = program.budget_ns or _ENDLESS
     loop = open_loop(steps, budget, decisions.spent_ns, partial(_time_out, program), len(program.paths))
+    may_miss = hold_missing(columns.values())
     mask = prescaled(program, Frame(columns, events))
     if mask.all():  # the paths that examine each event, as bits of an integer
         examined = [(1 << len(program.paths)) - 1] * events
@@ -59,7 +60,7 @@ def decide_single(
         ]
 
     def take(event: int) -> Frame:
-        return Frame(columns, 1, slice(event, event + 1))
+        return Frame(columns, 1, slice(event, event + 1), may_miss)
 
     def fault(event: int, at: int, error: Exception | None) -> None:
         if error is None:
@@ -119,8 +120,10 @@ def _computation(stage: Stage, drops: tuple[str, ...], collected: Collected) -> 
     compute, finite, watch = stage.run, bool(stage.finite), collected.watcher(stage)
 
     def run(frame: Frame, event: int) -> bool:
-        added, undecided = compute(frame)
+        added, undecided, may_miss = compute(frame)
         frame.add_all(added)
+        if may_miss:
+            frame.may_miss = True
         if drops:
             frame.drop(drops)
         if finite and not_finite(stage, added) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from tamis.trigger.run import parts
 from tamis.trigger.run.counters import counters_in_file
 from tamis.trigger.run.documents import Counts, RunPlan, RunUnit, UnitResult
 from tamis.trigger.run.kept import not_for_trees
-from tamis.trigger.run.schemas import filled, groups_of
+from tamis.trigger.run.schemas import filled, groups_of, with_nulls
 
 
 def check_complete(plan: RunPlan, done: Mapping[int, Path], results: Mapping[int, UnitResult]) -> Counts:
@@ -89,6 +89,8 @@ def merge_stream(
     for number, group in enumerate(groups_of(files), 1):
         if target.suffix == ".root":  # missing values in a column may appear only in a later part
             group = group.without(not_for_trees(columns_of_schema(group.schema)))  # noqa: PLW2901 - the same group with fewer columns
+        else:
+            group = replace(group, schema=with_nulls(group.schema, group.notes.added))  # noqa: PLW2901
         output = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
         named = counters_in_file(group.schema, counters, group.notes.alone)
         with open_writer(output, facts=facts, counters=named) as writer:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tamis.events import is_missing
 from tamis.trigger.run.documents import PartNotes
 from tamis.trigger.run.parts import notes_of, part_schema
 
@@ -91,8 +92,44 @@ def _wider(one: pa.Field, other: pa.Field) -> pa.Field:
     return one.with_type(pa.from_numpy_dtype(np.result_type(*kinds)))
 
 
+def with_nulls(schema: pa.Schema, added: Sequence[str]) -> pa.Schema:
+    """Return a schema in which the floating-point columns that stages add can have nulls, for missing values."""
+    fields = []
+    for field in schema:
+        kind = field.type
+        if field.name in added and pa.types.is_floating(kind):
+            field = field.with_nullable(True)  # noqa: PLW2901
+        elif field.name in added and pa.types.is_list(kind) and pa.types.is_floating(kind.value_type):
+            field = field.with_type(pa.list_(kind.value_field.with_nullable(True)))  # noqa: PLW2901
+        fields.append(field)
+    return pa.schema(fields, schema.metadata)
+
+
+def _missing_as_null(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+    """Return a column with nulls for missing values, if its field can have them."""
+    kind = field.type
+    numbers = kind.value_field if pa.types.is_list(kind) else field
+    if not numbers.nullable or not pa.types.is_floating(numbers.type) or column.null_count:
+        return column
+    whole = column.combine_chunks()
+    if not pa.types.is_list(kind):
+        return _numbers_or_null(whole)
+    offsets = whole.offsets.to_numpy()
+    return pa.ListArray.from_arrays(
+        pa.array(offsets - offsets[0], pa.int32()), _numbers_or_null(whole.flatten()), type=kind
+    )
+
+
+def _numbers_or_null(array: pa.Array) -> pa.Array:
+    if array.null_count:
+        return array
+    numbers = array.to_numpy(zero_copy_only=False)
+    mask = is_missing(numbers)
+    return pa.array(numbers, array.type, mask=mask) if mask.any() else array
+
+
 def filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Convert a part to the common schema; a missing added column becomes NaN, 0 or empty lists."""
+    """Convert a part to the common schema; an added column that it lacks becomes NaN, 0 or empty lists."""
     if table.schema.equals(schema):
         return table
     there: Mapping[str, pa.ChunkedArray] = dict(zip(table.column_names, table.columns, strict=True))
@@ -100,7 +137,7 @@ def filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         kind = field.type
         if field.name in there:
-            column = there[field.name].cast(kind, safe=False)
+            column = _missing_as_null(there[field.name], field).cast(kind, safe=False)
         elif pa.types.is_list(kind):
             offsets = np.zeros(len(table) + 1, np.int32)
             column = pa.ListArray.from_arrays(offsets, pa.array([], kind.value_type), type=kind)

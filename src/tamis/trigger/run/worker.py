@@ -27,6 +27,7 @@ from tamis.events import (
     Intact,
     Jagged,
     columns_of,
+    hold_missing,
 )
 from tamis.events.arrow import table_of, with_columns
 from tamis.trigger.decide import SETUP, Decisions, Laps, Outcome, Reason, decide_batch, decide_single
@@ -387,7 +388,8 @@ class _UnitWork:
     ) -> dict[str, tuple[int, ...]]:
         if not self.menu.histograms or not len(rows):
             return {}
-        frame = Frame({**columns, **found.added}, len(rows))
+        every = {**columns, **found.added}
+        frame = Frame(every, len(rows), None, hold_missing(every.values()))
         filled = {}
         for name, expression in self.program.histograms.items():
             spec = self.menu.histograms[name]

@@ -1,9 +1,9 @@
-"""Arithmetic on values per event and lists per event, bit-identical for one event and for many."""
+"""ValueArithmetic on values per event and lists per event, bit-identical for one event and for many."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -91,6 +91,17 @@ def reduced(text: str, name: str, function: Callable[[Jagged], np.ndarray], valu
     if not isinstance(value, Jagged):
         raise UsageError(f"{text!r}: {name}(...) takes a list per event, not one value")
     return function(value)
+
+
+class ValueArithmetic(NamedTuple):
+    """The operations of expressions on values per event and lists per event."""
+
+    mapped: Callable[..., Value]
+    reduced: Callable[[str, str, Callable[[Jagged], np.ndarray], Value], np.ndarray]
+    nan_events: Callable[[Value], np.ndarray | None]
+
+
+PLAIN = ValueArithmetic(mapped, reduced, nan_events)
 
 
 def element(text: str, value: Value, index: Value, default: Value) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Selections such as `count(Muon_pt > 24 and abs(Muon_eta) < 2.4) >= 1 and MET_pt > 60`.
 
 Names are columns. Operators work element by element on lists per event; `count`, `any`, `all`, `sum`, `max`, `min` and `at`
-reduce a list to one value per event. A comparison with NaN has no result: such an event is undecided, not rejected.
+reduce a list to one value per event. A comparison with NaN has no result: such an event is undecided, not rejected. A
+comparison with a missing value is false; `missing` tests for it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tamis._base import UsageError, did_you_mean
-from tamis.events import ColumnData, Frame, Jagged
+from tamis.events import ColumnData, Frame, Jagged, is_missing
 from tamis.events.kinematics import delta_phi
-from tamis.trigger.stages.arithmetic import LIST_REDUCTIONS, Value, element, mapped, nan_events, reduced
+from tamis.trigger.stages.arithmetic import LIST_REDUCTIONS, PLAIN, ValueArithmetic, Value, element
 from tamis.trigger.stages.kinds import Kind, joined
+from tamis.trigger.stages.missing import WITH_MISSING
 
 _Step = Callable[["_Run"], Value]
 KindOf = Callable[[str], Kind]  # the kind of a column
@@ -50,15 +52,17 @@ _ELEMENTWISE: dict[str, tuple[int, Callable[..., Any]]] = {
     "hypot": (2, np.hypot),
     "delta_phi": (2, delta_phi),
     "where": (3, np.where),
+    "missing": (1, is_missing),
 }
 
 
 @dataclass(slots=True)
 class _Run:
-    """One evaluation: the events, and a mask of those with a comparison with NaN."""
+    """One evaluation: the events, a mask of those with a comparison with NaN, and the arithmetic."""
 
     frame: Frame
     undecided: np.ndarray | None = None
+    arithmetic: ValueArithmetic = PLAIN
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Expression:
 
     def evaluate(self, frame: Frame) -> tuple[ColumnData, np.ndarray | None]:
         """Return the same as `quantity`, for callers that have disabled numpy's warnings."""
-        run = _Run(frame)
+        run = _Run(frame, None, WITH_MISSING) if frame.may_miss else _Run(frame)
         value = self._step(run)
         if not isinstance(value, Jagged) and (not isinstance(value, np.ndarray) or value.ndim == 0):
             value = np.full(len(frame), value)
@@ -156,13 +160,15 @@ class _Compiler:
                 function = {ast.USub: np.negative, ast.UAdd: np.positive, ast.Not: np.logical_not}[type(op)]
                 inner = self.node(operand)
                 return _CompiledNode(
-                    lambda run: mapped(self.text, function, inner.step(run)),
+                    lambda run: run.arithmetic.mapped(self.text, function, inner.step(run)),
                     self._elementwise(node, function, [inner]),
                 )
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
                 first, second, arithmetic = self.node(left), self.node(right), _ARITHMETIC[type(op)]
                 return _CompiledNode(
-                    lambda run: mapped(self.text, arithmetic, first.step(run), second.step(run)),
+                    lambda run: run.arithmetic.mapped(
+                        self.text, arithmetic, first.step(run), second.step(run)
+                    ),
                     self._elementwise(node, arithmetic, [first, second]),
                 )
             case ast.BoolOp(op=op, values=values):
@@ -194,7 +200,7 @@ class _Compiler:
         def run_all(run: _Run) -> Value:
             value = parts[0].step(run)
             for part in parts[1:]:
-                value = mapped(self.text, function, value, part.step(run))
+                value = run.arithmetic.mapped(self.text, function, value, part.step(run))
             return value
 
         return _CompiledNode(
@@ -214,12 +220,14 @@ class _Compiler:
         def compare(run: _Run) -> Value:
             values = [step(run) for step in steps]
             for value in values:
-                bad = nan_events(value)
+                bad = run.arithmetic.nan_events(value)
                 if bad is not None:
                     run.undecided = bad if run.undecided is None else run.undecided | bad
-            result = mapped(self.text, functions[0], values[0], values[1])
+            result = run.arithmetic.mapped(self.text, functions[0], values[0], values[1])
             for function, left, right in zip(functions[1:], values[1:], values[2:], strict=False):
-                result = mapped(self.text, np.logical_and, result, mapped(self.text, function, left, right))
+                result = run.arithmetic.mapped(
+                    self.text, np.logical_and, result, run.arithmetic.mapped(self.text, function, left, right)
+                )
             return result
 
         return _CompiledNode(
@@ -264,7 +272,7 @@ class _Compiler:
         if name in _ELEMENTWISE:
             function = _ELEMENTWISE[name][1]
             return _CompiledNode(
-                lambda run: mapped(self.text, function, *(step(run) for step in steps)),
+                lambda run: run.arithmetic.mapped(self.text, function, *(step(run) for step in steps)),
                 self._elementwise(node, function, parts),
             )
         if name == "at":
@@ -277,7 +285,8 @@ class _Compiler:
             )
         reduction = LIST_REDUCTIONS[name]
         return _CompiledNode(
-            lambda run: reduced(self.text, name, reduction, steps[0](run)), self._per_event(node, name, parts)
+            lambda run: run.arithmetic.reduced(self.text, name, reduction, steps[0](run)),
+            self._per_event(node, name, parts),
         )
 
     def _per_event(

@@ -11,7 +11,7 @@ from tamis._base import DataError, UsageError
 from tamis.bundle import Output
 from tamis.engines import Remote, Session
 from tamis.engines import open as open_session
-from tamis.events import Frame, Jagged
+from tamis.events import ColumnData, Frame, Jagged, with_missing
 from tamis.features import Feature, find_feature
 from tamis.trigger.score import check_decides, check_rows, run_rows
 from tamis.trigger.stages.kinds import Kind
@@ -22,18 +22,32 @@ WIDTH_MAX = 16  # numbers per row of an output that becomes columns
 
 def feature_stage(feature: Feature) -> Stage:
     """Return the stage of a feature, which models that use it share."""
-    adds = (feature.name, *(f"{feature.name}_{what}" for what in feature.about))
+    about = {what: f"{feature.name}_{what}" for what in feature.about}
+    empty = _empty_of(feature)
+    adds = (feature.name, *about.values(), *empty)
 
     def run(frame: Frame) -> Added:
         rows = feature.build(frame)
         columns = {feature.name: Jagged(rows.offsets, rows.inputs)}
-        for what in feature.about:
-            columns[f"{feature.name}_{what}"] = Jagged(rows.offsets, rows.about[what])
+        for what, column in about.items():
+            columns[column] = Jagged(rows.offsets, rows.about[what])
+        if (rows.empty is not None) != feature.may_be_empty:
+            raise DataError(
+                f"the feature {feature.name} declares may_be_empty={feature.may_be_empty}, but its rows "
+                f"{'have no' if rows.empty is None else 'have a'} mask of those without input"
+            )
+        for column in empty:
+            columns[column] = Jagged(rows.offsets, np.asarray(rows.empty))
         return Added(columns)
 
     return Stage(
         feature.name, "features", feature.reads, adds, run, kinds=lambda _: dict.fromkeys(adds, Kind(True))
     )
+
+
+def _empty_of(feature: Feature) -> tuple[str, ...]:
+    """Return the column with the rows of a feature that have no input, if there may be any."""
+    return (f"{feature.name}_empty",) if feature.may_be_empty else ()
 
 
 def model_stages(
@@ -64,7 +78,8 @@ def _feature_of(session: Session, index: int) -> str:
 def _model_stage(name: str, session: Session, features: list[Feature]) -> Stage:
     about = {f"{name}_{what}": f"{features[0].name}_{what}" for what in features[0].about}
     outputs = _columns_of_outputs(name, session.signature.outputs)
-    reads = tuple(dict.fromkeys([f.name for f in features] + list(about.values())))
+    empties = [column for feature in features for column in _empty_of(feature)]
+    reads = tuple(dict.fromkeys([*(f.name for f in features), *about.values(), *empties]))
 
     def run(frame: Frame) -> Added:
         rows = [_rows(frame, feature.name) for feature in features]
@@ -73,13 +88,17 @@ def _model_stage(name: str, session: Session, features: list[Feature]) -> Stage:
             if not np.array_equal(other.counts, rows[0].counts):
                 raise DataError(f"{features[0].name} and {feature.name} differ in their rows per event")
         found = run_rows(session, [row.flat for row in rows])
-        columns = {
-            column: Jagged(offsets, found[output] if place is None else found[output][:, place])
-            for column, (output, place) in outputs.items()
-        }
+        columns: dict[str, ColumnData] = {}
+        may_miss = False
+        if empties:
+            empty = np.logical_or.reduce([_rows(frame, column).flat for column in empties])
+            may_miss = bool(empty.any())
+            found = {output: with_missing(values, empty) for output, values in found.items()}
+        for column, (output, place) in outputs.items():
+            columns[column] = Jagged(offsets, found[output] if place is None else found[output][:, place])
         for column, source in about.items():
             columns[column] = Jagged(offsets, _rows(frame, source).flat)
-        return Added(columns)
+        return Added(columns, None, may_miss)
 
     manifest = session.bundle.manifest
     row_bytes = max(golden[:1].nbytes for golden in session.bundle.golden.inputs.values())
@@ -91,7 +110,10 @@ def _model_stage(name: str, session: Session, features: list[Feature]) -> Stage:
     kinds = dict.fromkeys(about, Kind(True))
     for column, (output, _) in outputs.items():
         dtype = next(spec.dtype for spec in session.signature.outputs if spec.name == output)
-        kinds[column] = Kind(True, None, np.ones(1, dtype))
+        sample = np.ones(1, dtype)
+        if empties:  # integers become float64
+            sample = with_missing(sample, np.zeros(1, bool))
+        kinds[column] = Kind(True, None, sample)
     return Stage(
         name,
         "model",

@@ -28,7 +28,7 @@ def define_stage(name: str, expressions: Mapping[str, Expression]) -> Stage:
             added[column], nan = expression.evaluate(frame.with_columns(added))
             if nan is not None:
                 undecided = nan if undecided is None else undecided | nan
-        return Added(added, undecided)
+        return Added(added, undecided, frame.may_miss)
 
     def kinds(kind_of: KindOf) -> dict[str, Kind]:
         known: dict[str, Kind] = {}

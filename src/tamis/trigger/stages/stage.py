@@ -9,17 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tamis._base import DataError, UsageError
-from tamis.events import ColumnData, Frame, Jagged
+from tamis.events import ColumnData, Frame, Jagged, hold_missing
 from tamis.trigger.stages.kinds import Kind
 
 NUMERIC_KINDS = "biuf"  # numpy's kinds of dtypes: booleans, integers, floats
 
 
 class Added(NamedTuple):
-    """The columns that a stage adds, one entry per event, and a mask of the events with a comparison with NaN."""
+    """The columns that a stage adds, one entry per event."""
 
     columns: Mapping[str, ColumnData]
-    undecided: np.ndarray | None = None
+    undecided: np.ndarray | None = None  # a mask of the events with a comparison with NaN
+    may_miss: bool = False  # whether the columns have missing values
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ def user_stage(name: str, user: UserStage) -> Stage:
 
     def run(frame: Frame) -> Added:
         inputs = {column: read_only(frame[column]) for column in user.reads}
-        returned = user.function(Frame(inputs, len(frame)))
-        return Added(checked(name, user.adds, returned, len(frame)))
+        returned = user.function(Frame(inputs, len(frame), None, frame.may_miss))
+        columns = checked(name, user.adds, returned, len(frame))
+        return Added(columns, None, hold_missing(columns.values()))
 
     return Stage(name, "python", user.reads, user.adds, run)
 

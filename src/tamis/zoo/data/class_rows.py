@@ -126,6 +126,8 @@ def _part(features: Mapping[str, Feature], frame: Frame, selection: RowSelection
         **{name: rows.take(frame, name) for name in selection.optional if name in frame},
     }
     kept = np.arange(len(rows)) if selection.keep is None else selection.keep(frame, rows)
+    if rows.empty is not None:
+        kept = kept[~rows.empty[kept]]
     inputs: dict[str, Store] = {}
     for name, values in rows.inputs.items():
         chosen = values[kept]
