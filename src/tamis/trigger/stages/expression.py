@@ -17,7 +17,7 @@ import numpy as np
 from tamis._base import UsageError, did_you_mean
 from tamis.events import ColumnData, Frame, Jagged, is_missing
 from tamis.events.kinematics import delta_phi
-from tamis.trigger.stages.arithmetic import LIST_REDUCTIONS, PLAIN, ValueArithmetic, Value, element
+from tamis.trigger.stages.arithmetic import LIST_REDUCTIONS, PLAIN, Value, ValueArithmetic, element
 from tamis.trigger.stages.kinds import Kind, joined
 from tamis.trigger.stages.missing import WITH_MISSING
 

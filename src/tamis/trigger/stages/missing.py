@@ -1,4 +1,4 @@
-"""ValueArithmetic on values of which some are missing; the others get what plain arithmetic gives them, bit by bit."""
+"""Arithmetic on values of which some are missing; the others get what plain arithmetic gives them, bit by bit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tamis.events import MISSING, Jagged, is_missing
-from tamis.trigger.stages.arithmetic import ValueArithmetic, Value, mapped, nan_events, reduced
+from tamis.trigger.stages.arithmetic import Value, ValueArithmetic, mapped, nan_events, reduced
 
 _CHOOSES = (np.where, is_missing)  # functions that look at missing values themselves
 _LOGICAL = (np.logical_and, np.logical_or, np.logical_not)
