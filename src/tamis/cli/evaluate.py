@@ -65,6 +65,7 @@ def command(
     seed: int,
     into_bundle: bool,
     tree: str | None,
+    aliases: tuple[str, ...],
     skip_bad_files: bool,
     as_json: bool,
 ) -> None:
@@ -74,11 +75,18 @@ def command(
     the class separation, next to the baseline estimators in the sample.
     """
     from tamis.bundle import Bundle, add_texts
+    from tamis.events import parse_aliases
     from tamis.measure import evaluate_bundle
     from tamis.report import write_card, write_report
 
     opened = Bundle.open(bundle)
-    options: dict[str, Any] = {"engine": engine, "seed": seed, "tree": tree, "skip_bad_files": skip_bad_files}
+    options: dict[str, Any] = {
+        "engine": engine,
+        "seed": seed,
+        "tree": tree,
+        "aliases": parse_aliases(aliases),
+        "skip_bad_files": skip_bad_files,
+    }
     if samples:
         if background or signal or classes:
             raise click.UsageError("--sample cannot be combined with --background, --signal or --class")

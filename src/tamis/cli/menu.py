@@ -9,6 +9,7 @@ import click
 
 from tamis._base import UsageError
 from tamis.cli.output import json_option, print_json, print_table
+from tamis.cli.reading import alias_option
 
 
 @click.command(
@@ -19,10 +20,19 @@ from tamis.cli.output import json_option, print_json, print_table
 @click.argument("menu", type=click.Path(path_type=Path), required=False)
 @click.argument("files", nargs=-1)
 @click.option("--tree", help="Name of the tree in FILES.")
+@alias_option
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of menus.")
 @json_option
-def command(menu: Path | None, files: tuple[str, ...], tree: str | None, schema: bool, as_json: bool) -> None:
+def command(
+    menu: Path | None,
+    files: tuple[str, ...],
+    tree: str | None,
+    aliases: tuple[str, ...],
+    schema: bool,
+    as_json: bool,
+) -> None:
     """Check MENU, open its models, and print its operations in order; with FILES, check their columns and types, too."""
+    from tamis.events import parse_aliases
     from tamis.trigger import check_files, compile_menu, load_menu, menu_schema
 
     if schema:
@@ -30,7 +40,7 @@ def command(menu: Path | None, files: tuple[str, ...], tree: str | None, schema:
         return
     if menu is None:
         raise UsageError("name a menu, or use --schema")
-    with compile_menu(load_menu(menu)) as compiled:
+    with compile_menu(load_menu(menu).with_aliases(parse_aliases(aliases))) as compiled:
         program = compiled.program
         fitting = check_files(compiled, files, tree) if files else []
         if as_json:

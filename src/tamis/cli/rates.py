@@ -9,6 +9,7 @@ import click
 
 from tamis._base import MissingExtraError, write_text
 from tamis.cli.output import json_option, print_json, print_table, say
+from tamis.cli.reading import alias_option
 
 
 @click.command(
@@ -40,17 +41,20 @@ from tamis.cli.output import json_option, print_json, print_table, say
     help="Another menu: tune the paths of MENU to their rates in it, and show the events gained and lost.",
 )
 @click.option("--tree", help="Name of the tree, if the menu does not set it.")
+@alias_option
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for record and figures."
 )
 @json_option
 def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Measure the rates and overlaps of the paths of MENU on SAMPLES with cross-sections, and tune thresholds."""
+    from tamis.events import parse_aliases
     from tamis.measure import compare_models, load_samples, rate_hz, study_rates, write_tuned
     from tamis.report import write_report
     from tamis.trigger import load_menu
 
-    source, sample_list = load_menu(menu), load_samples(samples)
+    aliases = parse_aliases(options["aliases"])
+    source, sample_list = load_menu(menu).with_aliases(aliases), load_samples(samples)
     input_hz = rate_hz(options["input_rate"])
     record = study_rates(
         source,
@@ -61,7 +65,7 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
         tree=options["tree"],
     )
     if options["before"]:
-        before = load_menu(options["before"])
+        before = load_menu(options["before"]).with_aliases(aliases)
         changed = compare_models(before, source, sample_list, input_hz=input_hz, tree=options["tree"])
         record = record.model_copy(update={"before": before.menu.menu, "changed": tuple(changed)})
     output.mkdir(parents=True, exist_ok=True)

@@ -24,12 +24,23 @@ def tree_option(function: F) -> F:
     )(function)
 
 
+def alias_option(function: F) -> F:
+    """Add `--alias`."""
+    return click.option(
+        "--alias",
+        "aliases",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        help="Read a column of the files under another name, beyond the aliases of their format: MET_pt=PuppiMET_pt; repeatable.",
+    )(function)
+
+
 def reading_options(function: F) -> F:
-    """Add `--tree` and `--skip-bad-files`."""
+    """Add `--tree`, `--alias` and `--skip-bad-files`."""
     skip = click.option(
         "--skip-bad-files", is_flag=True, help="Skip files that cannot be read, and end with exit code 8."
     )
-    return tree_option(skip(function))
+    return tree_option(alias_option(skip(function)))
 
 
 def tell_skipped(skipped: Sequence[object], result: object) -> None:

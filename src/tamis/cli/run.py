@@ -10,7 +10,7 @@ import click
 
 from tamis._base import MissingExtraError, SkippedFilesError, UndecidedError, UsageError, processes_with
 from tamis.cli.output import json_option, print_json, print_table, say, tls_options
-from tamis.cli.reading import MADE_UP
+from tamis.cli.reading import MADE_UP, alias_option
 
 UNREADABLE_LISTED = 20
 MESSAGES_SHOWN = 3
@@ -47,6 +47,7 @@ WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
 )
 @click.option("--resume", is_flag=True, help="Continue an unfinished run.")
 @click.option("--tree", help="Name of the tree; overrides that of the menu.")
+@alias_option
 @click.option(
     "--unit-events",
     type=click.IntRange(1),
@@ -78,12 +79,13 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
     """Decide the events of FILES with MENU: accepted events go to streams, those with errors to debug, and all are counted."""
     if options["workers"] > 1 and options["scheduler"] is None:
         processes_with(WORKERS_LOAD)  # they load while this process does
+    from tamis.events import parse_aliases
     from tamis.trigger import load_menu, process_start_ns, run_menu
 
     gc.freeze()  # keep garbage collection, which may run during an event, from traversing all loaded modules for 50 ms
     since_ns = process_start_ns()
     summary = run_menu(
-        load_menu(menu),
+        load_menu(menu).with_aliases(parse_aliases(options["aliases"])),
         files,
         output,
         mode=options["mode"],

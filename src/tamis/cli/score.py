@@ -40,6 +40,7 @@ def command(
     threads: int,
     skip_bad_files: bool,
     tree: str | None,
+    aliases: tuple[str, ...],
     chunk_mb: float,
     as_json: bool,
 ) -> None:
@@ -54,11 +55,18 @@ def command(
     with its pt and mass; eta, phi, pt of a seed); then every output, such as score. For arrays: row, then every output.
     """
     from tamis.engines import open as open_session
+    from tamis.events import parse_aliases
     from tamis.trigger import score_files
 
     with open_session(bundle, engine, threads=threads) as session:
         facts = score_files(
-            session, files, output, skip_bad_files=skip_bad_files, tree=tree, chunk_bytes=int(chunk_mb * 1e6)
+            session,
+            files,
+            output,
+            skip_bad_files=skip_bad_files,
+            tree=tree,
+            aliases=parse_aliases(aliases),
+            chunk_bytes=int(chunk_mb * 1e6),
         )
     if as_json:
         print_json(facts)

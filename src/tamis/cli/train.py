@@ -75,6 +75,7 @@ def command(
     resume: bool,
     start: Path | None,
     tree: str | None,
+    aliases: tuple[str, ...],
     skip_bad_files: bool,
     as_json: bool,
 ) -> None:
@@ -88,6 +89,7 @@ def command(
 
     Checkpoints and metrics.json are written to OUTPUT.training.
     """
+    from tamis.events import parse_aliases
     from tamis.zoo import TrainingOptions, train
 
     options = TrainingOptions(
@@ -101,6 +103,7 @@ def command(
         resume=resume,
         start=start,
         tree=tree,
+        aliases=parse_aliases(aliases),
         skip_bad_files=skip_bad_files,
     )
     packed = train(model, _files(files, classes, signal), output, options, after_epoch=_print_epoch)

@@ -49,12 +49,14 @@ def command(
     events: tuple[str, ...],
     most: int,
     tree: str | None,
+    aliases: tuple[str, ...],
     skip_bad_files: bool,
     threads: int,
     as_json: bool,
 ) -> None:
     """Compare engines with the float64 reference on BUNDLE: errors, matching fractions, decision flips."""
     from tamis.bundle import Bundle, read_samples
+    from tamis.events import parse_aliases
     from tamis.measure import verify
     from tamis.trigger import inputs_of_events
 
@@ -64,7 +66,9 @@ def command(
     arrays = None if inputs is None else read_samples(inputs, opened.manifest.signature)
     skipped: list[SkippedFile] = []
     if events:
-        arrays, skipped = inputs_of_events(opened, events, most, tree=tree, skip_bad_files=skip_bad_files)
+        arrays, skipped = inputs_of_events(
+            opened, events, most, tree=tree, aliases=parse_aliases(aliases), skip_bad_files=skip_bad_files
+        )
     engines, agreements = engines_of(engine), []
     with progress("verifying", len(engines), "engines") as advance:
         for name in engines:

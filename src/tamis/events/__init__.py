@@ -1,5 +1,6 @@
 """Event data: columnar batches of collisions, and reading and writing their files."""
 
+from tamis.events.aliases import parse_alias, parse_aliases
 from tamis.events.array_writing import ArrayWriter, open_array_writer
 from tamis.events.arrays import ArrayChunk, ArrayReader, read_arrays
 from tamis.events.batch import IDENTITY, Column, Events, rows_without_value
@@ -9,13 +10,14 @@ from tamis.events.inspecting import FileSummary, inspect_file
 from tamis.events.locate import expand, holds_arrays, local_path
 from tamis.events.missing_values import MISSING, hold_missing, is_missing, with_missing
 from tamis.events.ranges import BrokenRange, EventFile, Intact
-from tamis.events.reading import Chunk, EventReader, read_events
+from tamis.events.reading import Aliases, Chunk, EventReader, read_events
 from tamis.events.stream import SkippedFile
 from tamis.events.writing import EventWriter, open_writer, write_events
 
 __all__ = [
     "IDENTITY",
     "MISSING",
+    "Aliases",
     "ArrayChunk",
     "ArrayReader",
     "ArrayWriter",
@@ -42,6 +44,8 @@ __all__ = [
     "of_file",
     "open_array_writer",
     "open_writer",
+    "parse_alias",
+    "parse_aliases",
     "plain_column",
     "read_arrays",
     "read_events",

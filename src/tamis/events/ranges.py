@@ -13,7 +13,7 @@ import numpy as np
 from tamis._base import DataError, MissingColumnError
 from tamis.events.batch import IDENTITY, Column, Events
 from tamis.events.identity import SPELLINGS, Identity
-from tamis.events.reading import open_table, read_checked
+from tamis.events.reading import Aliases, open_table, read_checked
 from tamis.events.table import choose
 
 READS_MOST = 256  # attempts to find the readable part of a broken range
@@ -41,26 +41,24 @@ class Intact:
 class EventFile:
     """An open file of events."""
 
-    def __init__(self, url: str, tree: str | None = None, index: int = 0) -> None:
+    def __init__(
+        self, url: str, tree: str | None = None, index: int = 0, aliases: Aliases | None = None
+    ) -> None:
         """Open the file; `index` is its number, from which the identity of events without one is generated."""
         self.url, self.index = url, index
-        self._table = open_table(url, tree)
+        self._table = open_table(url, tree, aliases)
         self.entries = self._table.entries
         spelled = (name for names in SPELLINGS.values() for name in names)
-        self._identity = Identity.of({name: kind for name in spelled if (kind := self.type_of(name))})
+        plain = self._table.plain_type
+        self._identity = Identity.of({name: kind for name in spelled if (kind := plain(name))})
 
     def type_of(self, name: str) -> str | None:
         """Return the type of a column, or None if the file lacks it; cheaper than listing all columns."""
-        direct = getattr(self._table, "type_of", None)
-        found: str | None = (
-            direct(name) if direct else self._table.columns.get(name) or self._table.hidden.get(name)
-        )
-        return found
+        return self._table.type_of(name)
 
     def collection_of(self, name: str) -> str | None:
         """Return what counts the elements of a list, if the file records it: lists of one collection have equal lengths."""
-        collection_of = getattr(self._table, "collection_of", None)
-        return collection_of(name) if collection_of is not None else None
+        return self._table.collection_of(name)
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -72,6 +70,10 @@ class EventFile:
     def opaque(self) -> Mapping[str, str]:
         """Return the columns that cannot be read, with the reason."""
         return self._table.opaque
+
+    def why_missing(self, name: str) -> str:
+        """Return the end of a sentence on a missing column: why the format lacks it, or similar names."""
+        return self._table.why_missing(name)
 
     @property
     def schema(self) -> tuple[Column, ...]:
@@ -113,8 +115,7 @@ class EventFile:
         # reading all columns of a NanoAOD file takes long: search for the broken entries in the broken columns alone
         unreadable = self._unreadable_columns(columns, start, stop)
         suspects = unreadable or list(self._identity.reads)
-        seams = getattr(self._table, "seams", None)
-        cuts = [cut for cut in seams(suspects) if start < cut < stop] if seams is not None else []
+        cuts = [cut for cut in self._table.seams(suspects) if start < cut < stop]
         intact, broken = _readable_ranges(lambda a, b: self.read(suspects, a, b), [start, *cuts, stop])
         batches, entries = [], []
         for first, last in intact:
@@ -153,8 +154,7 @@ class EventFile:
 
         A range between two of them is read without decoding its neighbours.
         """
-        clusters = getattr(self._table, "clusters", None)
-        return clusters([*self._identity.reads, *names]) if clusters is not None else ()
+        return self._table.clusters([*self._identity.reads, *names])
 
     def close(self) -> None:
         """Close the file."""

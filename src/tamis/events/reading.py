@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,15 @@ from pathlib import Path
 import awkward as ak
 
 from tamis._base import UsageError
+from tamis.events.aliases import AliasedTable
 from tamis.events.batch import IDENTITY, Events
 from tamis.events.failures import BrokenFileError, reading
 from tamis.events.identity import Identity
 from tamis.events.locate import expand, sniff
 from tamis.events.stream import CHUNK_BYTES, FileStream, salvage
 from tamis.events.table import Table, choose, layout_bytes
+
+Aliases = Mapping[str, str]  # name -> a column of the files, or a function of some
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class EventReader(FileStream[Chunk]):
         tree: str | None,
         *,
         optional: Sequence[str] = (),
+        aliases: Aliases | None = None,
         skip_bad_files: bool,
     ) -> None:
         """Store the options; no file is opened before the iteration."""
@@ -49,14 +53,15 @@ class EventReader(FileStream[Chunk]):
         self._optional = optional
         self._chunk_bytes = chunk_bytes
         self._tree = tree
+        self._aliases = aliases
 
     def _count_file(self, url: str) -> int:
-        with contextlib.closing(open_table(url, self._tree)) as table:
+        with contextlib.closing(open_table(url, self._tree, self._aliases)) as table:
             return table.entries
 
     def _read_file(self, url: str, index: int) -> Iterator[Chunk]:
-        with contextlib.closing(open_table(url, self._tree)) as table:
-            identity = Identity.of({**table.columns, **table.hidden})
+        with contextlib.closing(open_table(url, self._tree, self._aliases)) as table:
+            identity = Identity.of({**table.plain.columns, **table.plain.hidden})
             requested = choose(table, self._columns, self._optional)
             names = list(dict.fromkeys([*identity.reads, *requested]))
             per_event = max(table.bytes_per_event(names), 1.0)
@@ -87,20 +92,35 @@ def read_events(
     chunk_bytes: int = CHUNK_BYTES,
     skip_bad_files: bool = False,
     tree: str | None = None,
+    aliases: Aliases | None = None,
 ) -> EventReader:
     """Read ROOT and Parquet files (paths, globs, URLs) in chunks; `columns` may hold globs such as `FatJet_*`.
 
-    `optional` columns are left out where a file lacks them.
+    `optional` columns are left out where a file lacks them. `aliases` maps names to columns of the files, beyond the aliases
+    of their formats.
     """
     if chunk_bytes < 1:
         raise UsageError(f"chunk_bytes must be positive, not {chunk_bytes}")
     return EventReader(
-        expand(paths), columns, chunk_bytes, tree, optional=optional, skip_bad_files=skip_bad_files
+        expand(paths),
+        columns,
+        chunk_bytes,
+        tree,
+        optional=optional,
+        aliases=aliases,
+        skip_bad_files=skip_bad_files,
     )
 
 
-def open_table(url: str, tree: str | None = None) -> Table:
-    """Open the events of a ROOT or Parquet file; `tree` is needed where a ROOT file has several without a usual name."""
+def open_table(url: str, tree: str | None = None, aliases: Aliases | None = None) -> AliasedTable:
+    """Open the events of a ROOT or Parquet file, with the aliases of its format and further ones.
+
+    `tree` is needed where a ROOT file has several without a usual name.
+    """
+    return AliasedTable(_open_plain(url, tree), aliases or {})
+
+
+def _open_plain(url: str, tree: str | None) -> Table:
     kind = sniff(url)
     if kind == "root":
         from tamis.events.root import open_root

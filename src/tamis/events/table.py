@@ -10,7 +10,7 @@ from typing import Protocol
 import awkward as ak
 import numpy as np
 
-from tamis._base import MissingColumnError, did_you_mean
+from tamis._base import MissingColumnError
 
 
 class Table(Protocol):
@@ -60,6 +60,13 @@ class Table(Protocol):
         """Close the file."""
 
 
+class ReadableTable(Table, Protocol):
+    """A table as commands read it, which can say why it lacks a column."""
+
+    def why_missing(self, name: str) -> str:
+        """Return the end of a sentence on a missing column."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Shape, type and compressed size of an array in a file."""
@@ -87,7 +94,7 @@ class ArrayFile(Protocol):
         """Close the file."""
 
 
-def choose(table: Table, requested: Sequence[str] | None, optional: Sequence[str] = ()) -> list[str]:
+def choose(table: ReadableTable, requested: Sequence[str] | None, optional: Sequence[str] = ()) -> list[str]:
     """Return the columns that match names and globs, in the order of the file; all of them for None.
 
     An optional column that the file lacks is left out; any other is an error.
@@ -111,9 +118,8 @@ def choose(table: Table, requested: Sequence[str] | None, optional: Sequence[str
                 f"{table.url} ({table.name}): column {name!r} cannot be read: {table.opaque[name]}"
             )
         else:
-            hint = did_you_mean(name, known)
             raise MissingColumnError(
-                f"{table.url} ({table.name}) has no column {name!r}; {hint}".rstrip("; ")
+                f"{table.url} ({table.name}) has no column {name!r}{table.why_missing(name)}"
             )
     unsupported = table.unsupported([name for name in known if name in globbed - named])
     chosen = named | (globbed - set(unsupported))

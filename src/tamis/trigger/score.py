@@ -10,7 +10,7 @@ import numpy as np
 from tamis._base import DataError, UsageError, VerificationError, now_ns
 from tamis.bundle import Bundle
 from tamis.engines import Session
-from tamis.events import EventReader, Events, Frame, SkippedFile, of_file, read_events, with_missing
+from tamis.events import Aliases, EventReader, Events, Frame, SkippedFile, of_file, read_events, with_missing
 from tamis.features import (
     Feature,
     InputRows,
@@ -118,12 +118,20 @@ def run_rows(session: Session, rows: Sequence[np.ndarray]) -> dict[str, np.ndarr
 
 
 def inputs_of_events(
-    bundle: Bundle, files: Sequence[str], most: int, *, tree: str | None = None, skip_bad_files: bool = False
+    bundle: Bundle,
+    files: Sequence[str],
+    most: int,
+    *,
+    tree: str | None = None,
+    aliases: Aliases | None = None,
+    skip_bad_files: bool = False,
 ) -> tuple[dict[str, np.ndarray], list[SkippedFile]]:
     """Return a bundle's inputs for the first rows of some files, and the skipped files."""
     features = features_of(bundle)
     pieces: list[InputRows] = []
-    reader = read_events(files, columns=columns_read(features), tree=tree, skip_bad_files=skip_bad_files)
+    reader = read_events(
+        files, columns=columns_read(features), tree=tree, aliases=aliases, skip_bad_files=skip_bad_files
+    )
     for rows in _rows_of_files(features, reader, events_at_once(bundle)):
         pieces.append(rows)
         if sum(map(len, pieces)) >= most:

@@ -14,6 +14,7 @@ from tamis._base import DataError, Document, InputMismatchError, UsageError, ato
 from tamis.engines import Session
 from tamis.events import (
     IDENTITY,
+    Aliases,
     ArrayReader,
     EventReader,
     holds_arrays,
@@ -56,6 +57,7 @@ def score_files(
     *,
     skip_bad_files: bool = False,
     tree: str | None = None,
+    aliases: Aliases | None = None,
     chunk_bytes: int = 100_000_000,
 ) -> ScoringFacts:
     """Score files into a Parquet file; `tree` may also name a dataset of arrays.
@@ -75,7 +77,7 @@ def score_files(
     if holds_arrays(files):
         reader, pieces = _arrays(session, files, tree, chunk_bytes, skip_bad_files)
     else:
-        reader, pieces = _events(session, files, tree, chunk_bytes, skip_bad_files, made_up)
+        reader, pieces = _events(session, files, tree, aliases, chunk_bytes, skip_bad_files, made_up)
     if output.exists():
         for file in reader.files:
             local = local_path(file)
@@ -116,6 +118,7 @@ def _events(
     session: Session,
     files: Sequence[str],
     tree: str | None,
+    aliases: Aliases | None,
     chunk_bytes: int,
     skip_bad_files: bool,
     made_up: set[str],
@@ -130,6 +133,7 @@ def _events(
         chunk_bytes=chunk_bytes,
         skip_bad_files=skip_bad_files,
         tree=tree,
+        aliases=aliases,
     )
     return reader, _event_pieces(session, reader, kept, made_up)
 

@@ -10,7 +10,7 @@ from tamis._base import DataError, UsageError, host_facts, progress, utc_timesta
 from tamis.bundle import Bundle
 from tamis.engines import Session
 from tamis.engines import open as open_session
-from tamis.events import EventReader, read_events
+from tamis.events import Aliases, EventReader, read_events
 from tamis.features import columns_read
 from tamis.measure.physics.discrimination import EvaluationSample, discriminate, histogram
 from tamis.measure.physics.tagging import tagged_frames, tagged_samples
@@ -38,6 +38,7 @@ def evaluate_bundle(
     engine: str = "onnxruntime",
     seed: int = 0,
     tree: str | None = None,
+    aliases: Aliases | None = None,
     skip_bad_files: bool = False,
 ) -> Evaluation:
     """Score the samples and measure the score and the baselines on every signal."""
@@ -60,11 +61,18 @@ def evaluate_bundle(
         if tagger is None:
             jets = _jets(bundle)
             scored = {
-                name: _sample(session, name, _reader(bundle, jets, files, tree, skip_bad_files), jets)
+                name: _sample(
+                    session,
+                    name,
+                    _reader(bundle, jets, files, ReadOptions(None, tree, skip_bad_files, aliases)),
+                    jets,
+                )
                 for name, files in samples_of.items()
             }
         else:
-            scored = _tagged(session, tagger, samples_of, seed, ReadOptions(None, tree, skip_bad_files))
+            scored = _tagged(
+                session, tagger, samples_of, seed, ReadOptions(None, tree, skip_bad_files, aliases)
+            )
     samples = [sample for sample, _ in scored.values()]
     common = [v for v in samples[0].values if all(v in sample.values for sample in samples)]
     rng = np.random.default_rng(seed)
@@ -105,15 +113,14 @@ def _jets(bundle: Bundle) -> str:
     return jets
 
 
-def _reader(
-    bundle: Bundle, jets: str, files: Sequence[str], tree: str | None, skip_bad_files: bool
-) -> EventReader:
+def _reader(bundle: Bundle, jets: str, files: Sequence[str], options: ReadOptions) -> EventReader:
     return read_events(
         files,
         columns=columns_read(features_of(bundle)),
         optional=[f"{jets}_{name}" for name in JET_PROPERTIES],
-        tree=tree,
-        skip_bad_files=skip_bad_files,
+        tree=options.tree,
+        aliases=options.aliases,
+        skip_bad_files=options.skip_bad_files,
     )
 
 

@@ -14,7 +14,7 @@ from tamis._base import DataError, UsageError, host_facts, progress, utc_timesta
 from tamis.bundle import Bundle
 from tamis.engines import Session
 from tamis.engines import open as open_session
-from tamis.events import of_file, read_events
+from tamis.events import Aliases, of_file, read_events
 from tamis.features import (
     LEPTON_EVENT_VALUES,
     Feature,
@@ -24,6 +24,7 @@ from tamis.features import (
 )
 from tamis.measure.physics.selectors import Scores, measure_selectors
 from tamis.records import ClassFacts, Selection
+from tamis.zoo import ReadOptions
 
 # Single variables of the same rows, for comparison: (column, sign); larger is more signal-like.
 LEPTON_BASELINES: Mapping[str, tuple[str, float]] = {
@@ -50,6 +51,7 @@ def evaluate_classes(
     engine: str = "onnxruntime",
     seed: int = 0,
     tree: str | None = None,
+    aliases: Aliases | None = None,
     skip_bad_files: bool = False,
 ) -> Selection:
     """Score the samples of every class and measure every selector."""
@@ -58,7 +60,9 @@ def evaluate_classes(
     parts, facts = [], []
     with open_session(bundle, engine) as session:
         for sample in samples:
-            values, sample_facts = _score(session, classes, sample, tree, skip_bad_files)
+            values, sample_facts = _score(
+                session, classes, sample, ReadOptions(None, tree, skip_bad_files, aliases)
+            )
             parts.append(
                 (
                     values,
@@ -108,11 +112,17 @@ def _check(bundle: Bundle, classes: Sequence[str], samples: Sequence[ClassSample
 
 
 def _score(
-    session: Session, classes: Sequence[str], sample: ClassSample, tree: str | None, skip_bad_files: bool
+    session: Session, classes: Sequence[str], sample: ClassSample, options: ReadOptions
 ) -> tuple[dict[str, np.ndarray], ClassFacts]:
     inputs, baselines = _features(session)
     columns = columns_read({**inputs, **baselines})
-    reader = read_events(sample.files, columns=columns, tree=tree, skip_bad_files=skip_bad_files)
+    reader = read_events(
+        sample.files,
+        columns=columns,
+        tree=options.tree,
+        aliases=options.aliases,
+        skip_bad_files=options.skip_bad_files,
+    )
     pieces, events = [], 0
     with progress(f"scoring {sample.name}", reader.count(), "events") as advance:
         for chunk in reader:

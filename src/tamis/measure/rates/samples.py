@@ -93,13 +93,13 @@ def decide_samples(
     total_pb = sum(spec.cross_section_pb for spec in specs.values() if spec.kind == "background")
     added = {column for stage in compiled.stages.values() for column in stage.adds}
     evaluated = [c for expression in quantities.values() for c in expression.reads if c not in added]
-    tree = tree or compiled.menu.source.tree
+    tree, aliases = tree or compiled.menu.source.tree, compiled.menu.source.aliases
     with progress("deciding", None, "events") as advance:
         for index, spec in enumerate(specs.values()):
             weights, found = [], []
             weight_column = [spec.weight] if spec.weight else []
             columns = list(dict.fromkeys([*compiled.program.reads, *evaluated, *weight_column]))
-            for chunk in read_events(list(spec.files), columns=columns, tree=tree):
+            for chunk in read_events(list(spec.files), columns=columns, tree=tree, aliases=aliases):
                 with of_file(chunk.file):
                     found.append(_decided(compiled, chunk, quantities))
                 weights.append(

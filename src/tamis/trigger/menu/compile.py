@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +41,12 @@ class MenuSource:
     place: str
     folder: Path
     remote: Remote | None = None  # servers for the models of stages that name no engine
+
+    def with_aliases(self, aliases: Mapping[str, str]) -> MenuSource:
+        """Return the menu with further aliases for columns of the files, which override its own."""
+        own = self.menu.source
+        source = own.model_copy(update={"aliases": {**own.aliases, **aliases}})
+        return replace(self, menu=self.menu.model_copy(update={"source": source}))
 
     def engine_of(self, spec: StageSpec) -> str:
         """Return the engine of a stage: `remote` if servers are set and the stage names no engine."""

@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
-from tamis._base import Document
+from tamis._base import Document, UsageError
 from tamis.engines import DEFAULT_ENGINE
 
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
@@ -47,9 +54,25 @@ class Source(Document):
     tree: str | None = Field(
         None, description="Name of the tree; by default Events, events or CollectionTree, or the only one."
     )
+    aliases: dict[str, str] = Field(
+        default_factory=dict,
+        description="Names for columns of the files, or for functions of them: `MET_pt: PuppiMET_pt`, `Jet_pt: Jets.pt * 0.001`.",
+    )
     columns: dict[str, str] = Field(
         default_factory=dict, description="Required columns and their types, such as `var * float32`."
     )
+
+    @field_validator("aliases")
+    @classmethod
+    def _are_aliases(cls, aliases: dict[str, str]) -> dict[str, str]:
+        from tamis.events import parse_alias
+
+        for text in aliases.values():
+            try:
+                parse_alias(text)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return aliases
 
 
 class StageSpec(Document):

@@ -53,6 +53,7 @@ class RunPlan(Document):
     folder: str
     mode: Mode
     tree: str | None
+    aliases: dict[str, str] = Field(default_factory=dict)
     unit_events: int
     files: tuple[InputFile, ...]
     fine_events: int = 0  # the last events, in smaller units so that workers finish together

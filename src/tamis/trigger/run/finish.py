@@ -144,7 +144,9 @@ def _empty_part(
     part = out / parts.UNITS / parts.stream_file(stream)
     try:
         open_now = (
-            nullcontext(held[index]) if index in held else EventFile(plan.files[index].url, plan.tree, index)
+            nullcontext(held[index])
+            if index in held
+            else EventFile(plan.files[index].url, plan.tree, index, plan.aliases)
         )
         with open_now as file:
             table, left_out = no_events(compiled, file, stream)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from tamis._base import (
     MissingColumnError,
     UnreadableFileError,
     UsageError,
-    did_you_mean,
     parse_document,
     progress,
     write_text,
@@ -54,11 +54,13 @@ def make_plan(
         raise UsageError(f"unit_events must be at least 1, not {unit_events}")
     source = compiled.source
     tree = tree if tree is not None else source.menu.source.tree
+    aliases = source.menu.source.aliases
+    open_file = partial(EventFile, tree=tree, aliases=aliases)
     urls = expand(files)
     with progress("inspecting files", len(urls), "files") as advance:
         found = []
         for index, url in enumerate(urls):
-            found.append(_inspect(compiled, url, tree, index, held, clusters=unit_events is None))
+            found.append(_inspect(compiled, url, open_file, index, held, clusters=unit_events is None))
             advance(1)
     if all(file.problem for file in found):
         raise UnreadableFileError(f"no file can be read: {found[0].problem}")
@@ -80,7 +82,8 @@ def make_plan(
         folder=str(source.folder),
         mode=mode,
         tree=tree,
-        unit_events=unit_events or _unit_events(compiled, found, tree, held or {}),
+        aliases=aliases,
+        unit_events=unit_events or _unit_events(compiled, found, open_file, held or {}),
         files=tuple(found),
         fine_events=0 if unit_events else sum(file.entries for file in found) // FINE_SHARE,
         **servers,
@@ -89,19 +92,23 @@ def make_plan(
 
 def check_files(compiled: CompiledMenu, files: Sequence[str | Path], tree: str | None = None) -> list[str]:
     """Check that files have the columns that the menu reads, with types that fit; return the files."""
+    source = compiled.menu.source
     urls = expand(files)
     for url in urls:
-        with EventFile(url, tree if tree is not None else compiled.menu.source.tree) as file:
+        with EventFile(url, tree if tree is not None else source.tree, aliases=source.aliases) as file:
             _check_columns(compiled, file)
     return urls
 
 
 def _unit_events(
-    compiled: CompiledMenu, files: Sequence[InputFile], tree: str | None, held: dict[int, EventFile]
+    compiled: CompiledMenu,
+    files: Sequence[InputFile],
+    open_file: Callable[..., EventFile],
+    held: dict[int, EventFile],
 ) -> int:
     """Return the events per unit: as many as fit in memory, but enough units to keep several workers busy to the end."""
     index = next(i for i, file in enumerate(files) if not file.problem)
-    with nullcontext(held[index]) if index in held else EventFile(files[index].url, tree, index) as file:
+    with nullcontext(held[index]) if index in held else open_file(files[index].url, index=index) as file:
         try:
             per_event = file.bytes_per_event(file.choose(compiled.program.reads))
         except (
@@ -118,7 +125,7 @@ def _unit_events(
 def _inspect(
     compiled: CompiledMenu,
     url: str,
-    tree: str | None,
+    open_file: Callable[..., EventFile],
     index: int,
     held: dict[int, EventFile] | None,
     *,
@@ -127,7 +134,7 @@ def _inspect(
     local = local_path(url)
     try:
         with ExitStack() as stack:
-            file = stack.enter_context(EventFile(url, tree, index))
+            file = stack.enter_context(open_file(url, index=index))
             _check_columns(compiled, file)
             size = local.stat().st_size if local is not None and local.exists() else None
             begins = tuple(file.clusters(file.choose(compiled.program.reads))) if clusters else ()
@@ -155,8 +162,7 @@ def _check_columns(compiled: CompiledMenu, file: EventFile) -> None:
                 f"{file.url}: the column {column!r}{by} cannot be read: {file.opaque[column]}"
             )
         if kind is None:
-            hint = did_you_mean(column, list(file.columns))
-            raise MissingColumnError(f"{file.url} has no column {column!r}{by}; {hint}".rstrip("; "))
+            raise MissingColumnError(f"{file.url} has no column {column!r}{by}{file.why_missing(column)}")
         if not _NUMERIC_TYPE.fullmatch(kind):
             raise DataError(
                 f"{file.url}: the column {column!r} has the type {kind}; a menu reads numbers and lists of numbers"
@@ -165,11 +171,9 @@ def _check_columns(compiled: CompiledMenu, file: EventFile) -> None:
     for column, kind in menu.source.columns.items():
         found = file.type_of(column)
         if found != kind:
-            hint = "" if found else f"; {did_you_mean(column, list(file.columns))}"
+            hint = "" if found else file.why_missing(column)
             raise DataError(
-                f"{file.url}: the menu's source declares {column!r} as {kind}, the file has {found or 'no such column'}{hint}".rstrip(
-                    "; "
-                )
+                f"{file.url}: the menu's source declares {column!r} as {kind}, the file has {found or 'no such column'}{hint}"
             )
     for stream in menu.streams.values():
         if stream.keep != "all":
@@ -197,7 +201,8 @@ def read_plan(out: Path) -> RunPlan | None:
 def menu_of_plan(plan: RunPlan) -> MenuSource:
     """Return the menu of a plan."""
     menu = parse_document(plan.menu, Menu, plan.place)
-    return MenuSource(menu, plan.menu, plan.place, Path(plan.folder), plan.remote)
+    source = MenuSource(menu, plan.menu, plan.place, Path(plan.folder), plan.remote)
+    return source.with_aliases(plan.aliases)
 
 
 def check_same(old: RunPlan, new: RunPlan, out: Path) -> None:
@@ -208,6 +213,8 @@ def check_same(old: RunPlan, new: RunPlan, out: Path) -> None:
         )
     if old.mode != new.mode:
         raise UsageError(f"{out} was started in the mode {old.mode}, not {new.mode}: resume in that mode")
+    if old.aliases != new.aliases:
+        raise UsageError(f"{out} was started with other aliases: resume with the same --alias options")
     before, now = ({(f.url, f.entries, f.bytes) for f in plan.files} for plan in (old, new))
     for url, entries, size in [*sorted(before - now, key=str), *sorted(now - before, key=str)]:
         which = "existed when it was started" if (url, entries, size) in before else "exists now"

@@ -187,7 +187,9 @@ class _Files:
             if index not in self._open:
                 while len(self._open) >= FILES_OPEN:
                     self._open.pop(min(self._open)).close()
-                self._open[index] = EventFile(self._plan.files[index].url, self._plan.tree, index)
+                self._open[index] = EventFile(
+                    self._plan.files[index].url, self._plan.tree, index, self._plan.aliases
+                )
             yield self._open[index]
 
     def close(self) -> None:

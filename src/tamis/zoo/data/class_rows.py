@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis._base import DataError, progress
-from tamis.events import EventReader, Frame, of_file, read_events
+from tamis.events import Aliases, EventReader, Frame, of_file, read_events
 from tamis.features import Feature, InputRows, columns_read, explain_missing_columns, frame_of, input_rows
 from tamis.zoo.data.stores import SparseRows, concatenate_stores, take_rows
 from tamis.zoo.networks.description import Store
@@ -25,6 +25,7 @@ class ReadOptions:
     most: int | None = None  # rows of each class
     tree: str | None = None
     skip_bad_files: bool = False
+    aliases: Aliases | None = None  # names for columns of the files
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def read_class(
         columns=tuple(dict.fromkeys((*columns_read(features), *selection.reads))),
         optional=selection.optional,
         tree=options.tree,
+        aliases=options.aliases,
         skip_bad_files=options.skip_bad_files,
     )
     parts: list[ClassRows] = []

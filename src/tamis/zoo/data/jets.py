@@ -9,6 +9,7 @@ import numpy as np
 
 from tamis._base import DataError, UsageError, progress
 from tamis.events import (
+    Aliases,
     ArrayChunk,
     ArrayReader,
     EventReader,
@@ -46,7 +47,12 @@ class LoadedJets:
 
 
 def load_jets(
-    paths: Sequence[str], most: int | None = None, *, tree: str | None = None, skip_bad_files: bool = False
+    paths: Sequence[str],
+    most: int | None = None,
+    *,
+    tree: str | None = None,
+    aliases: Aliases | None = None,
+    skip_bad_files: bool = False,
 ) -> LoadedJets:
     """Read the leading jets of event files, or arrays (jets, 100, 3) from HDF5 and NumPy files."""
     pieces: list[np.ndarray] = []
@@ -56,7 +62,9 @@ def load_jets(
     if holds_arrays(paths):
         reader = read_arrays(paths, dataset=tree, skip_bad_files=skip_bad_files)
     else:
-        reader = read_events(paths, columns=JET_COLUMNS, tree=tree, skip_bad_files=skip_bad_files)
+        reader = read_events(
+            paths, columns=JET_COLUMNS, tree=tree, aliases=aliases, skip_bad_files=skip_bad_files
+        )
     with progress("reading jets", None, "jets") as advance:
         for jets, event in _pieces(reader):
             remaining = len(jets) if most is None else most - count

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tamis._base import UsageError, require
 from tamis.bundle import Packed, check_target
+from tamis.events import Aliases
 from tamis.zoo.data import (
     ReadOptions,
     check_classes,
@@ -53,6 +54,7 @@ class TrainingOptions:
     resume: bool = False  # from the checkpoint of an earlier run with the same options
     start: Path | None = None  # folder of the training whose weights an 8-bit network starts from
     tree: str | None = None
+    aliases: Aliases | None = None
     skip_bad_files: bool = False
 
     def __post_init__(self) -> None:
@@ -120,7 +122,13 @@ def _train_detector(
     from tamis.zoo.training.runs import DetectorTraining
 
     detector = replace(detector, recipe=options.applied_to(detector.recipe))
-    loaded = load_jets(files, options.most_rows, tree=options.tree, skip_bad_files=options.skip_bad_files)
+    loaded = load_jets(
+        files,
+        options.most_rows,
+        tree=options.tree,
+        aliases=options.aliases,
+        skip_bad_files=options.skip_bad_files,
+    )
     data = split_jets(loaded, options.seed)
     run = DetectorTraining(
         detector, data, _folder(target), latent=options.latent, seed=options.seed, device=options.device
@@ -153,7 +161,7 @@ def _train_classifier(
     if classifier.starts_from and classifier.build_from and options.start:
         weights = load_best(options.start, classifier.starts_from)
         classifier = replace(classifier, build=partial(classifier.build_from, weights))
-    reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files)
+    reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
     if isinstance(classifier, Tagger):
         loaded = load_by_truth(classifier, files, reading, options.seed)
     else:

@@ -1,0 +1,97 @@
+"""Profiles of the experiments' formats: how to recognise one, its aliases, and what it does not hold. Data, one YAML each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import Field
+
+from tamis._base import Document, parse_document
+from tamis.events.table import Table
+
+PROFILES_VARIABLE = "TAMIS_PROFILES"  # a folder of further profiles, which come first
+
+
+class Profile(Document):
+    """One format of event files."""
+
+    format: str = Field(description="Name of the format.")
+    about: str = Field(description="What it is, in one sentence.")
+    order: int = Field(50, description="Profiles are tried in this order; the first that fits counts.")
+    recognised_by: tuple[tuple[str, ...], ...] = Field(
+        description="Alternatives: lists of columns that a file of this format has."
+    )
+    aliases: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="Column of tamis -> alternatives in this format."
+    )
+    lacks: dict[str, str] = Field(
+        default_factory=dict, description="Prefix of columns -> why the format has none, and what to do."
+    )
+
+    def why_missing(self, column: str) -> str | None:
+        """Return why the format has no such column, if the profile says."""
+        return next((why for prefix, why in self.lacks.items() if column.startswith(prefix)), None)
+
+
+@cache
+def profiles(folder: str | None = None) -> tuple[Profile, ...]:
+    """Return all profiles in the order in which they are tried; those of a folder come first."""
+    own = [parse_document(text, Profile, place) for place, text in _texts()]
+    more = [
+        parse_document(path.read_text("utf-8"), Profile, str(path))
+        for path in (sorted(Path(folder).glob("*.yaml")) if folder else ())
+    ]
+    return (*sorted(more, key=lambda p: p.order), *sorted(own, key=lambda p: p.order))
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    for entry in (files("tamis.events") / "profiles").iterdir():
+        if entry.name.endswith(".yaml"):
+            yield entry.name, entry.read_text("utf-8")
+
+
+def find_profile(table: Table) -> Profile | None:
+    """Return the format of a table, or None if it is no known one."""
+    for profile in profiles(os.environ.get(PROFILES_VARIABLE)):
+        for columns in profile.recognised_by:
+            if all(_has(table, column) for column in columns):
+                return profile
+    return None
+
+
+def _has(table: Table, column: str) -> bool:
+    direct = getattr(table, "type_of", None)
+    if direct is not None:
+        return direct(column) is not None
+    return column in table.columns or column in table.hidden
+
+
+class LazyAliases(Mapping[str, tuple[str, ...]]):
+    """The aliases of a table's format, which is recognised only when a name is looked up that the file lacks."""
+
+    def __init__(self, table: Table) -> None:
+        """Store the table."""
+        self._table = table
+        self._found: Mapping[str, tuple[str, ...]] | None = None
+
+    def _aliases(self) -> Mapping[str, tuple[str, ...]]:
+        if self._found is None:
+            profile = find_profile(self._table)
+            self._found = {} if profile is None else profile.aliases
+        return self._found
+
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        """Return the alternatives for a column."""
+        return self._aliases()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the columns."""
+        return iter(self._aliases())
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self._aliases())
