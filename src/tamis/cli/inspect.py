@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,31 @@ import click
 
 from tamis._base import BundleError, UsageError, human_bytes
 from tamis.cli.output import json_option, print_json, print_table
-from tamis.cli.reading import tree_option
+from tamis.cli.reading import alias_option, tree_option
 
 
 @click.command(name="inspect", epilog="Example: tamis inspect conv-vae --json")
 @click.argument("what")
 @tree_option
+@alias_option
 @click.option(
     "--emit",
     "step",
     type=click.Choice(["graph", "ir", "c"]),
     help="Print an intermediate result of the native compiler for a bundle: its graph, its statements, or its C code.",
 )
+@click.option(
+    "--columns", metavar="GLOB", help="The columns of a file with such a name, one per line: 'Jet_*'."
+)
 @json_option
-def command(what: str, tree: str | None, step: str | None, as_json: bool) -> None:
+def command(
+    what: str,
+    tree: str | None,
+    aliases: tuple[str, ...],
+    step: str | None,
+    columns: str | None,
+    as_json: bool,
+) -> None:
     """Show the contents of WHAT: a bundle, a model, or a ROOT, Parquet, HDF5 or NumPy file."""
     from tamis.bundle import Bundle
 
@@ -44,13 +56,27 @@ def command(what: str, tree: str | None, step: str | None, as_json: bool) -> Non
     elif path.suffix in (".onnx", ".keras", ".pt", ".ts"):
         _model(path, as_json)
     else:
-        from tamis.events import inspect_file
+        _file(what, tree, aliases, columns, as_json)
 
-        summary = inspect_file(what, tree=tree)
-        if as_json:
-            print_json(summary)
-        else:
-            _print_summary(summary)
+
+def _file(what: str, tree: str | None, aliases: Sequence[str], columns: str | None, as_json: bool) -> None:
+    from tamis.cli.inspect_events import print_columns, print_file
+    from tamis.events import inspect_file, parse_aliases
+    from tamis.trigger import models_on
+
+    summary = inspect_file(what, tree=tree, aliases=parse_aliases(aliases))
+    known = {column.name for column in summary.columns} | set(
+        summary.profile.aliases if summary.profile else ()
+    )
+    fits = models_on(known) if summary.tree is not None else []
+    if as_json:
+        print_json(
+            {**summary.model_dump(mode="json"), "models": {fit.model: list(fit.missing) for fit in fits}}
+        )
+    elif columns is not None:
+        print_columns(summary, columns)
+    else:
+        print_file(summary, fits)
 
 
 def _emit(bundle: Any, step: str) -> None:
@@ -138,18 +164,3 @@ def _model(path: Path, as_json: bool) -> None:
     )
     print_table("operators", ("operator", "nodes"), sorted(counts.items(), key=itemgetter(1), reverse=True))
     click.echo("pack it into a bundle with `tamis pack`")
-
-
-def _print_summary(summary: Any) -> None:
-    data = summary.model_dump(mode="json")
-    tables = {
-        key: value
-        for key, value in data.items()
-        if isinstance(value, list) and value and isinstance(value[0], dict)
-    }
-    for key, value in data.items():
-        if key not in tables and value not in (None, [], {}):
-            click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
-    for key, rows in tables.items():
-        columns = list(rows[0])
-        print_table(key, columns, [[row[column] for column in columns] for row in rows])

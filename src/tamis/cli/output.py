@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,16 @@ def print_table(
         for row in cells:
             table.add_row(*(row[index] for index in shown))
         console.print(table)
+
+
+def print_text(text: str) -> None:
+    """Print a sentence, wrapped between words to the width of the terminal; further lines are indented."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    lines = textwrap.wrap(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    click.echo("\n".join(lines))
 
 
 def fitting_columns(

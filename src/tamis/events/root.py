@@ -51,7 +51,7 @@ def open_root(url: str, tree: str | None) -> Table:
     file = open_file(url)
     try:
         trees = trees_of(file, url)
-        name = _choose_tree(file, trees, tree, url)
+        name = choose_tree(file, trees, tree, url)
         with reading(url, *ROOT_ERRORS):
             return open_tree(file, url, name, trees[name])
     except BaseException:
@@ -68,7 +68,7 @@ def open_tree(file: Any, url: str, name: str, kind: str) -> Table:
     )
 
 
-def _choose_tree(file: Any, trees: dict[str, str], requested: str | None, url: str) -> str:
+def choose_tree(file: Any, trees: dict[str, str], requested: str | None, url: str) -> str:
     """Return the requested tree, or the default one; raises if there is no such tree, or the choice is the user's."""
     if not trees:
         raise UnreadableFileError(f"{url} has no tree of events: {_contents(file, url)}")

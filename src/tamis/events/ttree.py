@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -114,18 +115,23 @@ class TreeTable:
 
     def unsupported(self, names: Sequence[str]) -> dict[str, str]:
         """Return the objects of classes that uproot claims to read and cannot, as their first entry shows."""
+        objects = [
+            name for name in names if isinstance(self._branches[name].interpretation, uproot.AsObjects)
+        ]
+        with contextlib.suppress(UnreadableFileError):
+            if self._first_entries_read(objects):
+                return {}
         return {
             name: f"unsupported type {self._branches[name].typename}"
-            for name in names
-            if isinstance(self._branches[name].interpretation, uproot.AsObjects)
-            and not self._first_entry_reads(name)
+            for name in objects
+            if not self._first_entries_read([name])
         }
 
-    def _first_entry_reads(self, name: str) -> bool:
-        if not self.entries:
+    def _first_entries_read(self, names: Sequence[str]) -> bool:
+        if not self.entries or not names:
             return True
         try:
-            self._arrays([name], 0, 1)
+            self._arrays(names, 0, 1)
         except UnreadableFileError as error:
             if isinstance(error.__cause__, _UNSUPPORTED_ERRORS):
                 return False
@@ -140,7 +146,7 @@ class TreeTable:
     def sizes(self, name: str) -> tuple[int | None, int | None]:
         """Return compressed and uncompressed bytes."""
         branch = self._branches[name]
-        return int(branch.compressed_bytes), int(branch.uncompressed_bytes)
+        return _compressed(branch), _uncompressed(branch)
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read a range of events of some branches, bypassing uproot's caches."""
@@ -187,6 +193,23 @@ class TreeTable:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _compressed(branch: Any) -> int | None:
+    """Return the compressed bytes of a branch: its total, or that of its baskets where the writer left it at zero."""
+    total = int(branch.compressed_bytes)
+    if not total:
+        total = sum(int(size) for size in branch.member("fBasketBytes")[: branch.num_baskets])
+    if not total:  # baskets inside the tree are not compressed on their own
+        total = sum(int(basket.uncompressed_bytes) for basket in branch.embedded_baskets)
+    return total or (None if branch.num_entries else 0)
+
+
+def _uncompressed(branch: Any) -> int | None:
+    total = int(branch.uncompressed_bytes) or sum(
+        int(basket.uncompressed_bytes) for basket in branch.embedded_baskets
+    )
+    return total or (None if branch.num_entries else 0)
 
 
 def _walk(parent: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """Trigger menus, their runs over files of events, and scoring without a menu."""
 
 from tamis.trigger.decide import Decisions, Laps, Outcome, Reason, decide_batch
+from tamis.trigger.fitting import ModelFit, models_on
 from tamis.trigger.menu import (
     CompiledMenu,
     Menu,
@@ -45,6 +46,7 @@ __all__ = [
     "Laps",
     "Menu",
     "MenuSource",
+    "ModelFit",
     "Outcome",
     "PathSpec",
     "Reason",
@@ -67,6 +69,7 @@ __all__ = [
     "load_menu",
     "menu_of",
     "menu_schema",
+    "models_on",
     "parse_expression",
     "process_start_ns",
     "read_decisions",
