@@ -6,6 +6,9 @@ A line that consists of one directive is replaced by what the code says today:
 - `{{ commands }}`: every command with its usage, arguments and options
 - `{{ exit_codes }}`: the exception classes and their exit codes
 - `{{ triton_config }}`: the fields of Triton's `config.pbtxt` and how the server treats each
+- `{{ formats }}`: which shipped model finds its inputs in which format of event files
+- `{{ format_aliases }}`: the aliases of every format
+- `{{ alias_functions }}`: the functions of aliases
 - `{{ entry_points tamis.engines }}`: what is registered under an entry-point group
 """
 
@@ -161,6 +164,57 @@ def registered(group: str) -> str:
     return _table(("name", "implemented by"), rows)
 
 
+def formats() -> str:
+    """Return a table of the shipped models that read events against the formats of event files."""
+    from tamis.events.profile import profiles
+    from tamis.trigger import models_on
+
+    known = profiles()
+    rows = []
+    for fit in models_on(()):
+        cells = []
+        for profile in known:
+            lacking = [column for column in fit.missing if not profile.serves(column)]
+            nearby = any("_within(" in text for c in fit.missing for text in profile.aliases.get(c, ()))
+            cells.append(f"no `{lacking[0]}`" if lacking else "yes, by distance" if nearby else "yes")
+        rows.append((f"`{fit.model}`", *cells))
+    return _table(("model", *(profile.format for profile in known)), rows)
+
+
+def format_aliases() -> str:
+    """Return what every format is recognised by, its aliases, and what it does not hold."""
+    from tamis.events.profile import profiles
+
+    parts = []
+    for profile in profiles():
+        by = " or ".join(" with ".join(f"`{c}`" for c in columns) for columns in profile.recognised_by)
+        aliases = [
+            (f"`{name}`", "; else ".join(f"`{text}`" for text in texts))
+            for name, texts in profile.aliases.items()
+        ]
+        table = f"\n\n{_table(('column', 'read from'), aliases)}" if aliases else ""
+        lacks = "".join(
+            f"\n- `{prefix}{'*' if prefix.endswith('_') else ''}`: {why}"
+            for prefix, why in profile.lacks.items()
+        )
+        parts.append(
+            f"### {profile.format}\n\n{profile.about} Recognised by {by}.{table}"
+            + (f"\n\nNot there:\n{lacks}" if lacks else "")
+        )
+    return "\n\n".join(parts)
+
+
+def alias_functions() -> str:
+    """Return a table of the functions of aliases."""
+    from tamis.events.alias_functions import ALIAS_FUNCTIONS
+
+    rows = [
+        (f"`{name}({', '.join(columns)})`", inspect.getdoc(function) or "")
+        for name, (columns, function) in ALIAS_FUNCTIONS.items()
+    ]
+    return _table(("function", "value"), rows)
+
+
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
@@ -176,4 +230,7 @@ DIRECTIVES: dict[str, Callable[..., str]] = {
     "exit_codes": exit_codes,
     "triton_config": triton_config,
     "entry_points": registered,
+    "formats": formats,
+    "format_aliases": format_aliases,
+    "alias_functions": alias_functions,
 }

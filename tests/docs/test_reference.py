@@ -66,5 +66,18 @@ def test_page_of_the_triton_configuration_says_what_is_rejected(hook):
     assert "rejected:" in page
 
 
+def test_page_of_the_formats_tells_what_runs_where(hook):
+    header, _, *rows = hook.on_page_markdown("{{ formats }}").splitlines()
+    formats = [cell.strip() for cell in header.strip("|").split("|")]
+    cells = {row.split("|")[1].strip(): [c.strip() for c in row.strip("|").split("|")] for row in rows}
+    assert cells["`conv-vae`"][formats.index("PFNano")] == "yes"
+    assert cells["`conv-vae`"][formats.index("NanoAOD v15")] == "yes"
+    assert cells["`conv-vae`"][formats.index("Delphes")] == "yes, by distance"
+    assert cells["`conv-vae`"][formats.index("NanoAOD v9")].startswith("no ")
+    assert cells["`topology-hlf`"][formats.index("NanoAOD v12")] == "yes"
+    assert "charge(PFCand_pdgId)" in hook.on_page_markdown("{{ format_aliases }}")
+    assert "`divide(A, B)`" in hook.on_page_markdown("{{ alias_functions }}")
+
+
 def test_text_without_directives_stays(hook):
     assert hook.on_page_markdown("a {{ field }} in a sentence") == "a {{ field }} in a sentence"

@@ -25,10 +25,12 @@ def _last(values: ak.Array) -> ak.Array:
 
 
 def _first_pt(px: ak.Array, py: ak.Array) -> ak.Array:
+    """Return the transverse momentum of the first of a list: missing if the list is empty."""
     return np.hypot(_first(px), _first(py))
 
 
 def _first_phi(px: ak.Array, py: ak.Array) -> ak.Array:
+    """Return the azimuth of the first of a list: missing if the list is empty."""
     return np.arctan2(_first(py), _first(px))
 
 
@@ -39,27 +41,33 @@ def _at(values: ak.Array, index: int) -> ak.Array:
 
 
 def _pt(px: Any, py: Any) -> Any:
+    """Return the transverse momentum."""
     return np.hypot(px, py)
 
 
 def _phi(px: Any, py: Any) -> Any:
+    """Return the azimuth."""
     return np.arctan2(py, px)
 
 
 def _eta(px: Any, py: Any, pz: Any) -> Any:
+    """Return the pseudorapidity."""
     return np.arcsinh(pz / np.hypot(px, py))
 
 
 def _eta_of_theta(theta: Any) -> Any:
+    """Return the pseudorapidity of a polar angle."""
     return -np.log(np.tan(theta / 2))
 
 
 def _mass(energy: Any, px: Any, py: Any, pz: Any) -> Any:
+    """Return the invariant mass, negative for a negative square."""
     square = energy * energy - px * px - py * py - pz * pz
     return np.sqrt(abs(square)) * np.sign(square)
 
 
 def _divide(a: Any, b: Any) -> Any:
+    """Return A / B."""
     return a / b
 
 
@@ -93,15 +101,17 @@ def _nearest(
 
 
 def _jet_of_candidate(*columns: Any) -> ak.Array:
+    """Return, for every candidate within the radius of a jet, the index of the nearest jet."""
     return _nearest(*columns)[0]
 
 
 def _candidate_of_jet(*columns: Any) -> ak.Array:
+    """Return the indices of the candidates within the radius of a jet."""
     return _nearest(*columns)[1]
 
 
 # name -> its columns, for messages, and the function
-FUNCTIONS: dict[str, tuple[tuple[str, ...], Callable[..., Any]]] = {
+ALIAS_FUNCTIONS: dict[str, tuple[tuple[str, ...], Callable[..., Any]]] = {
     "first": (("LIST",), _first),
     "last": (("LIST",), _last),
     "first_pt": (("PX", "PY"), _first_pt),

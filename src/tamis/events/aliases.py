@@ -16,7 +16,7 @@ import awkward as ak
 import numpy as np
 
 from tamis._base import UsageError, did_you_mean
-from tamis.events.alias_functions import FUNCTIONS
+from tamis.events.alias_functions import ALIAS_FUNCTIONS
 from tamis.events.profile import LazyAliases, find_profile
 from tamis.events.table import Table
 
@@ -43,7 +43,7 @@ class Alias:
         """Return the column."""
         values = [columns[a] if isinstance(a, str) else a for a in self.arguments]
         with np.errstate(all="ignore"):
-            found: Any = values[0] if self.function is None else FUNCTIONS[self.function][1](*values)
+            found: Any = values[0] if self.function is None else ALIAS_FUNCTIONS[self.function][1](*values)
             if self.factor != 1:
                 found = _scaled(found, self.factor)
         return ak.to_packed(found) if isinstance(found, ak.Array) else ak.Array(found)
@@ -68,15 +68,15 @@ def parse_alias(text: str) -> Alias:
             raise UsageError(f"the alias {text!r} is not COLUMN, COLUMN * FACTOR or FUNCTION(COLUMN, ...)")
         return Alias(text, None, (what,), factor)
     name = call["function"]
-    if name not in FUNCTIONS:
+    if name not in ALIAS_FUNCTIONS:
         raise UsageError(
-            f"the alias {text!r}: there is no function {name!r}; {did_you_mean(name, FUNCTIONS)}"
+            f"the alias {text!r}: there is no function {name!r}; {did_you_mean(name, ALIAS_FUNCTIONS)}"
         )
     arguments = tuple(
         float(part) if _NUMBER.fullmatch(part) else part
         for part in (part.strip() for part in call["arguments"].split(","))
     )
-    expected = FUNCTIONS[name][0]
+    expected = ALIAS_FUNCTIONS[name][0]
     if len(arguments) != len(expected) or not all(arguments):
         raise UsageError(f"the alias {text!r}: use {name}({', '.join(expected)})")
     return Alias(text, name, arguments, factor)

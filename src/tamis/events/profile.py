@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -25,12 +26,21 @@ class Profile(Document):
     recognised_by: tuple[tuple[str, ...], ...] = Field(
         description="Alternatives: lists of columns that a file of this format has."
     )
+    holds: tuple[str, ...] = Field(
+        (), description="Names or globs of standard columns that usual files have under these very names."
+    )
     aliases: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Column of tamis -> alternatives in this format."
     )
     lacks: dict[str, str] = Field(
         default_factory=dict, description="Prefix of columns -> why the format has none, and what to do."
     )
+
+    def serves(self, column: str) -> bool:
+        """Return whether usual files of the format have a standard column, under its name or an alias."""
+        return column not in self.lacks and (
+            column in self.aliases or any(fnmatchcase(column, glob) for glob in self.holds)
+        )
 
     def why_missing(self, column: str) -> str | None:
         """Return why the format has no such column, if the profile says."""
@@ -55,7 +65,7 @@ def _texts() -> Iterator[tuple[str, str]]:
 
 
 def find_profile(table: Table) -> Profile | None:
-    """Return the format of a table, or None if it is no known one."""
+    """Return the format of a table, or None if no profile fits."""
     for profile in profiles(os.environ.get(PROFILES_VARIABLE)):
         for columns in profile.recognised_by:
             if all(_has(table, column) for column in columns):
