@@ -38,6 +38,7 @@ EXPECTED = {  # by the beginning of pydantic's name of the problem
     "float_": "expected a number",
     "bool_": "expected true or false",
 }
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML has it
 YAML_DEPTH_LIMIT = 100
 YAML_CHARACTERS_LIMIT = 1_000_000  # about a second of parsing
 
@@ -68,14 +69,14 @@ def _read(text: str, place: str) -> object:
             raise _malformed(place, error) from error
     try:
         _reject_bombs(text, place)
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_LOADER)  # noqa: S506 - it is the safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _malformed(place, error) from problem
 
 
 def _reject_bombs(text: str, place: str) -> None:
     depth = 0
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+    for token in yaml.scan(text, Loader=_LOADER):
         if isinstance(token, yaml.AliasToken):
             raise DocumentError(
                 f"{place}: not a well-formed document (YAML aliases are not allowed: repeat the value)"

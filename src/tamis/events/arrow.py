@@ -64,7 +64,7 @@ def _numbers(content: ak.contents.Content) -> pa.Array | None:
     if content.is_numpy:
         data = content.data
         plain = data.ndim == 1 and data.dtype.kind in "biuf"
-        return pa.array(np.ascontiguousarray(data)) if plain else None
+        return array_of_numbers(data) if plain else None
     if content.is_list and not content.is_regular:
         packed = content.to_ListOffsetArray64(True)
         offsets = np.asarray(packed.offsets.data)
@@ -72,8 +72,30 @@ def _numbers(content: ak.contents.Content) -> pa.Array | None:
         if inner is None or offsets[-1] > _MOST_OFFSET:
             return None
         kind = pa.list_(pa.field("item", inner.type, nullable=False))
-        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), inner, type=kind)
+        return pa.ListArray.from_arrays(array_of_numbers(offsets.astype(np.int32)), inner, type=kind)
     return None
+
+
+def array_of_numbers(values: np.ndarray) -> pa.Array:
+    """Return numbers as an Arrow array without a copy; `pa.array` would import pandas, if it is installed, for 0.2 s."""
+    values = np.ascontiguousarray(values)
+    kind, count = pa.from_numpy_dtype(values.dtype), len(values)
+    if values.dtype.kind == "b":
+        values = np.packbits(values, bitorder="little")
+    return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(values)])
+
+
+def numbers_of_array(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return an Arrow array of numbers without nulls as numpy, read-only; `to_numpy` would import pandas as well."""
+    whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    data = whole.buffers()[1]
+    count, start = len(whole), whole.offset
+    if not count:
+        return np.empty(0, whole.type.to_pandas_dtype())
+    if pa.types.is_boolean(whole.type):
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), count=start + count, bitorder="little")
+        return bits[start:].astype(bool)
+    return np.frombuffer(data, whole.type.to_pandas_dtype())[start : start + count]
 
 
 def array_of(column: pa.Array | pa.ChunkedArray, path: Sequence[str] = ()) -> ak.Array:
@@ -95,9 +117,9 @@ def content_of(array: pa.Array) -> ak.contents.Content | None:
     if array.null_count:
         return None
     if kind in _ARROW_NUMBERS:
-        return ak.contents.NumpyArray(array.to_numpy(zero_copy_only=False))
+        return ak.contents.NumpyArray(numbers_of_array(array))
     if _is_list(kind):
-        offsets = array.offsets.to_numpy().astype(np.int64)
+        offsets = numbers_of_array(array.offsets).astype(np.int64)
         inner = content_of(array.values.slice(offsets[0], offsets[-1] - offsets[0]))
         if inner is not None:
             return ak.contents.ListOffsetArray(ak.index.Index64(offsets - offsets[0]), inner)

@@ -12,7 +12,7 @@ import numpy as np
 import uproot
 
 from tamis._base import DataError
-from tamis.events.arrow import array_of, columns_of_schema
+from tamis.events.arrow import array_of, columns_of_schema, numbers_of_array
 from tamis.events.batch import Column, collection_of
 from tamis.events.root_header import linear_headers
 
@@ -78,7 +78,7 @@ class RootSink:
         counts: dict[str, tuple[str, np.ndarray]] = {}
         for name, column in zip(table.column_names, table.columns, strict=True):
             if name in self._counters:
-                counters[name] = column.to_numpy()
+                counters[name] = numbers_of_array(column)
                 continue
             array = array_of(column)
             data[name] = array.layout.data if array.layout.is_numpy else array

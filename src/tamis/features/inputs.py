@@ -69,7 +69,8 @@ def explain_missing_columns(features: Mapping[str, Feature]) -> Iterator[None]:
         if needy is None:
             raise
         lacks = re.sub("; (did you mean|known:) .*", "", str(error))  # close matches do not help here
-        raise MissingColumnError(f"{lacks}: {needy.name} needs {needy.needs}") from error
+        mark = ";" if ": " in lacks.partition("no column")[2] else ":"
+        raise MissingColumnError(f"{lacks}{mark} {needy.name} needs {needy.needs}") from error
 
 
 def frame_of(features: Mapping[str, Feature], events: Events, more: Iterable[str] = ()) -> Frame:

@@ -201,7 +201,10 @@ def test_units_begin_at_clusters():
             assert all(0 < b - a <= 2 * size for a, b in ranges)
 
 
-def test_units_do_not_depend_on_workers_and_are_small_at_the_end(menu_file, event_file, tmp_path, content):
+def test_units_do_not_depend_on_workers_and_are_small_at_the_end(
+    menu_file, event_file, tmp_path, content, monkeypatch
+):
+    monkeypatch.setattr("tamis.trigger.run.planning.UNIT_EVENTS_LEAST", 50)
     files = [event_file("a.root", 4000), event_file("b.root", 900, seed=2)]
     run_menu(load_menu(menu_file), files, tmp_path / "one")
     run_menu(load_menu(menu_file), files, tmp_path / "two", workers=2)

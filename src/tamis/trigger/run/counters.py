@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from tamis.events.arrow import numbers_of_array
 from tamis.trigger.menu import CompiledMenu
 
 
@@ -29,7 +30,7 @@ def separate_lists(table: pa.Table, counters: Mapping[str, str]) -> tuple[str, .
         if not pa.types.is_list(column.type) or column.null_count:
             continue
         counter = counters.get(name) or counter_name(name)
-        found: np.ndarray = column.combine_chunks().offsets.to_numpy()
+        found: np.ndarray = numbers_of_array(column.combine_chunks().offsets)
         found = found - found[0]
         first = offsets.get(counter)
         if first is None:
@@ -37,7 +38,7 @@ def separate_lists(table: pa.Table, counters: Mapping[str, str]) -> tuple[str, .
             if counter in table.column_names:  # must match the lengths of its lists
                 counts = table.column(counter)
                 if pa.types.is_integer(counts.type) and not counts.null_count:
-                    first = np.concatenate([[0], np.cumsum(counts.to_numpy())])
+                    first = np.concatenate([[0], np.cumsum(numbers_of_array(counts))])
                 else:
                     first = np.empty(0, np.int64)
             offsets[counter] = first

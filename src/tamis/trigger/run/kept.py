@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.events import IDENTITY, BrokenRange, Column, ColumnData, EventFile, Events, Jagged
-from tamis.events.arrow import table_of, with_columns
+from tamis.events.arrow import array_of_numbers, table_of, with_columns
 from tamis.trigger.decide import Decisions, Reason
 from tamis.trigger.menu import CompiledMenu, MenuProgram
 from tamis.trigger.run import parts
@@ -33,7 +33,7 @@ class Kept:
 
 def take(table: pa.Table, rows: np.ndarray) -> pa.Table:
     """Return some events, without a copy if these are all of them in order."""
-    return table if np.array_equal(rows, np.arange(len(table))) else table.take(pa.array(rows))
+    return table if np.array_equal(rows, np.arange(len(table))) else table.take(array_of_numbers(rows))
 
 
 def both(

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pyarrow import ipc
 
 from tamis._base import DataError, DocumentError, parse_document
+from tamis.events.arrow import numbers_of_array
 from tamis.trigger.run.documents import PartNotes, RunUnit, UnitResult
 
 # delta encoding: increasing numbers take almost no space
@@ -157,4 +158,4 @@ def read_decisions(out: Path) -> dict[str, np.ndarray]:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read: {error}; is {out} the folder of a finished run?") from error
-    return {name: table[name].to_numpy() for name in table.column_names}
+    return {name: numbers_of_array(table[name]) for name in table.column_names}

@@ -27,7 +27,7 @@ from tamis.trigger.run.documents import SERVERS, InputFile, Mode, RunPlan
 from tamis.trigger.stages.kinds import Kind, kind_of_column
 
 PLAN = "plan.json"
-UNIT_EVENTS, UNIT_EVENTS_LEAST, UNIT_BYTES = 5000, 50, 100_000_000
+UNIT_EVENTS, UNIT_EVENTS_LEAST, UNIT_BYTES = 5000, 500, 100_000_000
 # independent of the number of workers, since the composition of a batch may change a score in its last bit
 UNITS_LEAST = 32
 FINE_SHARE = 8  # the last eighth of the events comes in small units, so that workers finish together
@@ -119,7 +119,7 @@ def _unit_events(
     clusters = np.diff(files[index].clusters) if len(files[index].clusters) > 1 else np.zeros(1, int)
     each = sum(file.entries for file in files) // UNITS_LEAST
     # units smaller than a cluster would decode it several times
-    return max(UNIT_EVENTS_LEAST, min(fitting, max(each, int(np.median(clusters)))))
+    return max(1, min(fitting, max(UNIT_EVENTS_LEAST, each, int(np.median(clusters)))))
 
 
 def _inspect(

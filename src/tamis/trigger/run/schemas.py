@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tamis.events import is_missing
+from tamis.events.arrow import array_of_numbers, numbers_of_array
 from tamis.trigger.run.documents import PartNotes
 from tamis.trigger.run.parts import notes_of, part_schema
 
@@ -114,16 +115,16 @@ def _missing_as_null(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArra
     whole = column.combine_chunks()
     if not pa.types.is_list(kind):
         return _numbers_or_null(whole)
-    offsets = whole.offsets.to_numpy()
+    offsets = numbers_of_array(whole.offsets)
     return pa.ListArray.from_arrays(
-        pa.array(offsets - offsets[0], pa.int32()), _numbers_or_null(whole.flatten()), type=kind
+        array_of_numbers(offsets - offsets[0]), _numbers_or_null(whole.flatten()), type=kind
     )
 
 
 def _numbers_or_null(array: pa.Array) -> pa.Array:
     if array.null_count:
         return array
-    numbers = array.to_numpy(zero_copy_only=False)
+    numbers = numbers_of_array(array)
     mask = is_missing(numbers)
     return pa.array(numbers, array.type, mask=mask) if mask.any() else array
 
@@ -143,6 +144,6 @@ def filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
             column = pa.ListArray.from_arrays(offsets, pa.array([], kind.value_type), type=kind)
         else:
             dtype = np.dtype(kind.to_pandas_dtype())
-            column = pa.array(np.full(len(table), np.nan if dtype.kind == "f" else 0, dtype))
+            column = array_of_numbers(np.full(len(table), np.nan if dtype.kind == "f" else 0, dtype))
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=schema)

@@ -29,7 +29,7 @@ from tamis.events import (
     columns_of,
     hold_missing,
 )
-from tamis.events.arrow import table_of, with_columns
+from tamis.events.arrow import array_of_numbers, table_of, with_columns
 from tamis.trigger.decide import SETUP, Decisions, Laps, Outcome, Reason, decide_batch, decide_single
 from tamis.trigger.menu import CompiledMenu
 from tamis.trigger.run import parts
@@ -229,7 +229,8 @@ class _UnitWork:
             start = now_ns()
             lost = self._write_streams(folder, outcome, found, kept)
             outcome = np.where(lost, UNREADABLE, outcome)
-            decisions = pa.table(self._decisions(columns, outcome, found))
+            decided = self._decisions(columns, outcome, found)
+            decisions = pa.table({name: array_of_numbers(values) for name, values in decided.items()})
             parts.write_part(folder / parts.DECIDED, decisions.filter(~lost) if lost.any() else decisions)
             histograms = self._histograms(columns, found, ~lost)
             self.laps.add(TIME_WRITING, now_ns() - start, len(self.entries))
