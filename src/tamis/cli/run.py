@@ -108,6 +108,8 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         say(MADE_UP.format(", ".join(summary.made_up)))
     for columns in summary.left_out:
         say(f"left out, as a ROOT tree cannot hold them: {columns}")
+    for problem in summary.side_tree_problems:
+        say(problem)
     unreadable = _report_unreadable(summary, output)
     counts, (common, *_) = summary.counts, [*summary.messages, "not recorded"]
     if counts.debug > MOSTLY * (counts.entered - counts.unreadable):

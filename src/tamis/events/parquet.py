@@ -11,6 +11,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tamis._base import atomic_path
 from tamis.events.arrow import array_of, type_of
 from tamis.events.failures import FOREIGN, reading
 from tamis.events.locate import is_url
@@ -38,6 +39,12 @@ class ParquetSink:
     def append(self, table: pa.Table) -> None:
         """Write one batch."""
         self._writer.write_table(table, row_group_size=max(len(table), 1))
+
+    def add_tree(self, path: Path, name: str, table: pa.Table) -> None:
+        """Write a further table to a file of its own, since a Parquet file has one: `out-Runs.parquet`."""
+        own = path.with_name(f"{path.stem}-{name}.parquet")
+        with atomic_path(own) as part:
+            pq.write_table(table, part, compression="zstd", write_page_checksum=True)
 
     def close(self) -> None:
         """Finish the file."""

@@ -105,6 +105,13 @@ class RootSink:
                 "rename one, or write Parquet"
             )
 
+    def add_tree(self, path: Path, name: str, table: pa.Table) -> None:  # noqa: ARG002 - for formats of one table per file
+        """Write a further tree beside the events."""
+        branches = {column.name: _branch_type(column) for column in columns_of_schema(table.schema)}
+        tree = self._file.mktree(name, branches, counter_name=lambda column: f"n{column}")
+        data = {c: array_of(table.column(c)) for c in branches}
+        tree.extend({c: a.layout.data if a.layout.is_numpy else a for c, a in data.items()})
+
     def close(self) -> None:
         """Finish the file."""
         self._file.close()

@@ -29,6 +29,9 @@ class Sink(Protocol):
     def append(self, table: pa.Table) -> None:
         """Write one batch."""
 
+    def add_tree(self, path: Path, name: str, table: pa.Table) -> None:
+        """Write a further table beside the events; `path` is the name that the file gets in the end."""
+
     def close(self) -> None:
         """Finish the file."""
 
@@ -98,6 +101,12 @@ class EventWriter:
                 self._part, self._schema, self._facts, self._named_counters
             )
         self._sink.append(_joined(pending))
+
+    def add_tree(self, name: str, table: pa.Table) -> None:
+        """Write a further table beside the events; after the last batch of events."""
+        self.flush()
+        if self._sink is not None:
+            self._sink.add_tree(self.path, name, table)
 
     def close(self) -> None:
         """Close the file as it is."""

@@ -218,6 +218,10 @@ class RunSummary(Document):
     histograms: dict[str, HistogramSum] = Field(default_factory=dict)
     outputs: dict[str, str] = Field(default_factory=dict)
     made_up: tuple[str, ...] = ()
+    side_trees: dict[str, int] = Field(
+        default_factory=dict
+    )  # rows of Runs and LuminosityBlocks, kept in every stream
+    side_tree_problems: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     messages: dict[str, int] = Field(default_factory=dict)  # the most frequent ones of events in debug
 

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 import tamis
 from tamis._base import (
@@ -23,6 +24,7 @@ from tamis._base import (
     write_text,
 )
 from tamis.events import EventFile
+from tamis.events.side_trees import read_side_trees
 from tamis.trigger.decide import Laps
 from tamis.trigger.menu import CompiledMenu
 from tamis.trigger.run import parts
@@ -62,7 +64,8 @@ def finish(
     results = {number: parts.read_result(folder) for number, folder in done.items()}
     counts = check_complete(plan, done, results)
     ordered = [results[n] for n in sorted(results)]
-    outputs = _join(plan, compiled, out, [done[n] for n in sorted(done)], ordered, held)
+    side = read_side_trees([file.url for file in plan.files if not file.problem], besides=plan.tree)
+    outputs = _join(plan, compiled, out, [done[n] for n in sorted(done)], ordered, held, side.tables)
     histograms = _histograms(ordered, compiled)
     if histograms:
         _write_histograms(out / HISTOGRAMS, histograms)
@@ -86,6 +89,8 @@ def finish(
         kinds={op.label: op.stage.kind if op.stage else "filter" for op in compiled.program.operations},
         histograms=histograms,
         outputs={name: joined.path.name for name, joined in outputs.items()},
+        side_trees={name: len(table) for name, table in side.tables.items()},
+        side_tree_problems=tuple(side.problems),
         left_out=tuple(
             f"{joined.path.name}: {', '.join(joined.left_out)}"
             for joined in outputs.values()
@@ -114,6 +119,7 @@ def _join(
     folders: Sequence[Path],
     ordered: Sequence[UnitResult],
     held: Mapping[int, EventFile],
+    side_trees: Mapping[str, pa.Table],
 ) -> dict[str, Joined]:
     """Write the files of the run."""
     facts = provenance(plan, _models(compiled), library_versions())
@@ -130,7 +136,7 @@ def _join(
                 files = _empty_part(plan, compiled, out, name, held)
             if files:
                 written = merge_stream(
-                    out / f"{name}.{suffix}", files, expected[name], facts, counters, advance
+                    out / f"{name}.{suffix}", files, expected[name], facts, counters, advance, side_trees
                 )
                 outputs.update({joined.path.stem: joined for joined in written})
     return outputs

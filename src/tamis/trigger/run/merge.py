@@ -82,8 +82,12 @@ def merge_stream(
     facts: Mapping[str, str],
     counters: Mapping[str, str],
     advance: Callable[[int], None],
+    side_trees: Mapping[str, pa.Table],
 ) -> list[Joined]:
-    """Join the parts of a stream; input files with different columns need separate output files."""
+    """Join the parts of a stream; input files with different columns need separate output files.
+
+    The first file gets the side trees: in two files their sums would count twice.
+    """
     written = 0
     outputs: list[Joined] = []
     for number, group in enumerate(groups_of(files), 1):
@@ -99,6 +103,9 @@ def merge_stream(
                 writer.write_table(filled(table, group.schema))
                 written += len(table)
                 advance(len(table))
+            if number == 1:
+                for name, table in side_trees.items():
+                    writer.add_tree(name, table)
         outputs.append(Joined(output, group.notes.left_out))
     if written != expected:
         raise ConservationError(f"{target} has {written} events, but its stream took {expected}")
