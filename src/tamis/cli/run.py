@@ -45,6 +45,11 @@ WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
     show_default=True,
     help="Micro-batches (throughput), or one event at a time (latency: every event is timed).",
 )
+@click.option(
+    "--lumi-mask",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON of good luminosity blocks by run (golden JSON): events of others are counted as masked, and not decided.",
+)
 @click.option("--resume", is_flag=True, help="Continue an unfinished run.")
 @click.option("--tree", help="Name of the tree; overrides that of the menu.")
 @alias_option
@@ -79,7 +84,7 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
     """Decide the events of FILES with MENU: accepted events go to streams, those with errors to debug, and all are counted."""
     if options["workers"] > 1 and options["scheduler"] is None:
         processes_with(WORKERS_LOAD)  # they load while this process does
-    from tamis.events import parse_aliases
+    from tamis.events import parse_aliases, read_lumi_mask
     from tamis.trigger import load_menu, process_start_ns, run_menu
 
     gc.freeze()  # keep garbage collection, which may run during an event, from traversing all loaded modules for 50 ms
@@ -94,6 +99,7 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         resume=options["resume"],
         tree=options["tree"],
         unit_events=options["unit_events"],
+        lumi_mask=None if options["lumi_mask"] is None else read_lumi_mask(options["lumi_mask"]),
         stuck_s=options["stuck"],
         since_ns=since_ns,
         remote=_remote(options),
@@ -112,7 +118,7 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
         say(problem)
     unreadable = _report_unreadable(summary, output)
     counts, (common, *_) = summary.counts, [*summary.messages, "not recorded"]
-    if counts.debug > MOSTLY * (counts.entered - counts.unreadable):
+    if counts.debug > MOSTLY * (counts.entered - counts.unreadable - counts.masked):
         raise UndecidedError(
             f"{counts.debug} of {counts.entered} events could not be decided and are in debug.root; the most frequent reason: {common}"
         )
@@ -161,7 +167,7 @@ def _print(summary: Any, output: Path) -> None:
 
     counts = summary.counts
     click.echo(f"{summary.outcomes}; {summary.wall_ns / 1e9:.1f} s")
-    share = max(1, counts.entered)
+    share = max(1, counts.entered - counts.masked)
     print_table(
         "paths",
         ("path", "accepted", "%"),

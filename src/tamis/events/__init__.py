@@ -8,6 +8,7 @@ from tamis.events.columns import ColumnData, Frame, Jagged, columns_of, plain_co
 from tamis.events.failures import of_file
 from tamis.events.inspecting import FileSummary, inspect_file
 from tamis.events.locate import expand, holds_arrays, local_path
+from tamis.events.lumi_mask import read_lumi_mask
 from tamis.events.missing_values import MISSING, hold_missing, is_missing, with_missing
 from tamis.events.ranges import BrokenRange, EventFile, Intact
 from tamis.events.reading import Aliases, Chunk, EventReader, read_events
@@ -49,6 +50,7 @@ __all__ = [
     "plain_column",
     "read_arrays",
     "read_events",
+    "read_lumi_mask",
     "rows_without_value",
     "with_missing",
     "write_events",

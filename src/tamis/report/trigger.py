@@ -94,13 +94,15 @@ def _histogram(name: str, filled: HistogramSum, suffix: str) -> Picture:
 def run_tables(run: RunSummary, note: str) -> list[PageTable]:
     """Return the tables of counts and times of one run."""
     counts = run.counts
-    total = max(1, counts.entered)
+    total = max(1, counts.entered - counts.masked)
     outcome_counts = [
         ("accepted", counts.accepted),
         ("rejected", counts.rejected),
         ("debug", counts.debug),
         ("unreadable", counts.unreadable),
     ]
+    if counts.masked:
+        outcome_counts.append(("outside the luminosity mask", counts.masked))
     rows = [("all events", counts.entered), *outcome_counts]
     rows += [(f"path {name}", n) for name, n in counts.paths.items()]
     rows += [(f"stream {name}", n) for name, n in counts.streams.items()]

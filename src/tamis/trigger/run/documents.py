@@ -54,6 +54,7 @@ class RunPlan(Document):
     mode: Mode
     tree: str | None
     aliases: dict[str, str] = Field(default_factory=dict)
+    lumi_mask: dict[str, tuple[tuple[int, int], ...]] | None = None  # run -> ranges of good luminosity blocks
     unit_events: int
     files: tuple[InputFile, ...]
     fine_events: int = 0  # the last events, in smaller units so that workers finish together
@@ -137,13 +138,14 @@ class Unreadable(Document):
 
 
 class Counts(Document):
-    """Numbers of events; every event that entered is in exactly one of accepted, rejected, debug, unreadable."""
+    """Numbers of events; every event that entered is in exactly one of accepted, rejected, debug, unreadable, masked."""
 
     entered: int = 0
     accepted: int = 0
     rejected: int = 0
     debug: int = 0
     unreadable: int = 0
+    masked: int = 0  # outside the luminosity mask
     paths: dict[str, int] = Field(default_factory=dict)
     streams: dict[str, int] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
@@ -151,7 +153,7 @@ class Counts(Document):
     @property
     def balanced(self) -> bool:
         """Return whether every event that entered has exactly one outcome."""
-        return self.entered == self.accepted + self.rejected + self.debug + self.unreadable
+        return self.entered == self.accepted + self.rejected + self.debug + self.unreadable + self.masked
 
     def plus(self, other: Counts) -> Counts:
         """Return the sum of both."""
@@ -239,7 +241,8 @@ class RunSummary(Document):
         """Return the counts in one sentence."""
         counts, unopened = self.counts, sum(file.problem is not None for file in self.files)
         files = f"; {unopened} of {len(self.files)} files could not be opened" if unopened else ""
+        masked = f", {counts.masked} outside the luminosity mask" if counts.masked else ""
         return (
             f"{counts.entered} events: {counts.accepted} accepted, {counts.rejected} rejected, {counts.debug} debug, "
-            f"{counts.unreadable} unreadable{files}"
+            f"{counts.unreadable} unreadable{masked}{files}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 import tamis
 from tamis._base import (
@@ -24,6 +26,8 @@ from tamis._base import (
     write_text,
 )
 from tamis.events import EventFile
+from tamis.events.arrow import numbers_of_array
+from tamis.events.lumi_mask import lumi_ranges
 from tamis.events.side_trees import read_side_trees
 from tamis.trigger.decide import Laps
 from tamis.trigger.menu import CompiledMenu
@@ -41,7 +45,7 @@ from tamis.trigger.run.kept import no_events
 from tamis.trigger.run.merge import Joined, check_complete, merge_decisions, merge_stream, provenance
 from tamis.trigger.run.times import TIME_MERGING, merged, summed
 
-SUMMARY, HISTOGRAMS = "run.json", "histograms.root"
+SUMMARY, HISTOGRAMS, LUMIS = "run.json", "histograms.root", "lumis.json"
 
 
 def finish(
@@ -66,6 +70,7 @@ def finish(
     ordered = [results[n] for n in sorted(results)]
     side = read_side_trees([file.url for file in plan.files if not file.problem], besides=plan.tree)
     outputs = _join(plan, compiled, out, [done[n] for n in sorted(done)], ordered, held, side.tables)
+    write_text(out / LUMIS, json.dumps(lumi_ranges(*_blocks(out / parts.DECISIONS))) + "\n")
     histograms = _histograms(ordered, compiled)
     if histograms:
         _write_histograms(out / HISTOGRAMS, histograms)
@@ -140,6 +145,14 @@ def _join(
                 )
                 outputs.update({joined.path.stem: joined for joined in written})
     return outputs
+
+
+def _blocks(decisions: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the run and the luminosity block of every decided event."""
+    table = pq.read_table(decisions)
+    if "luminosityBlock" not in table.column_names:  # no event at all
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    return numbers_of_array(table["run"]), numbers_of_array(table["luminosityBlock"])
 
 
 def _empty_part(

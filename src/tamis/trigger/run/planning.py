@@ -22,6 +22,7 @@ from tamis._base import (
     write_text,
 )
 from tamis.events import IDENTITY, EventFile, expand, local_path
+from tamis.events.lumi_mask import LumiRanges
 from tamis.trigger.menu import CompiledMenu, Menu, MenuSource
 from tamis.trigger.run.documents import SERVERS, InputFile, Mode, RunPlan
 from tamis.trigger.stages.kinds import Kind, kind_of_column
@@ -44,6 +45,7 @@ def make_plan(
     mode: Mode,
     tree: str | None,
     unit_events: int | None,
+    lumi_mask: LumiRanges | None = None,
     held: dict[int, EventFile] | None = None,
 ) -> RunPlan:
     """Check that every file has the columns that the menu reads, and return the plan.
@@ -60,7 +62,17 @@ def make_plan(
     with progress("inspecting files", len(urls), "files") as advance:
         found = []
         for index, url in enumerate(urls):
-            found.append(_inspect(compiled, url, open_file, index, held, clusters=unit_events is None))
+            found.append(
+                _inspect(
+                    compiled,
+                    url,
+                    open_file,
+                    index,
+                    held,
+                    clusters=unit_events is None,
+                    masked=lumi_mask is not None,
+                )
+            )
             advance(1)
     if all(file.problem for file in found):
         raise UnreadableFileError(f"no file can be read: {found[0].problem}")
@@ -83,6 +95,7 @@ def make_plan(
         mode=mode,
         tree=tree,
         aliases=aliases,
+        lumi_mask=None if lumi_mask is None else {run: tuple(ranges) for run, ranges in lumi_mask.items()},
         unit_events=unit_events or _unit_events(compiled, found, open_file, held or {}),
         files=tuple(found),
         fine_events=0 if unit_events else sum(file.entries for file in found) // FINE_SHARE,
@@ -130,12 +143,17 @@ def _inspect(
     held: dict[int, EventFile] | None,
     *,
     clusters: bool,
+    masked: bool,
 ) -> InputFile:
     local = local_path(url)
     try:
         with ExitStack() as stack:
             file = stack.enter_context(open_file(url, index=index))
             _check_columns(compiled, file)
+            if masked and {"run", "luminosityBlock"} & set(file.synthesised):
+                raise DataError(
+                    f"{url} has no run and luminosityBlock, so a luminosity mask cannot select its events"
+                )
             size = local.stat().st_size if local is not None and local.exists() else None
             begins = tuple(file.clusters(file.choose(compiled.program.reads))) if clusters else ()
             if held is not None and len(held) < FILES_OPEN:
@@ -213,6 +231,8 @@ def check_same(old: RunPlan, new: RunPlan, out: Path) -> None:
         )
     if old.mode != new.mode:
         raise UsageError(f"{out} was started in the mode {old.mode}, not {new.mode}: resume in that mode")
+    if old.lumi_mask != new.lumi_mask:
+        raise UsageError(f"{out} was started with another luminosity mask: resume with the same one")
     if old.aliases != new.aliases:
         raise UsageError(f"{out} was started with other aliases: resume with the same --alias options")
     before, now = ({(f.url, f.entries, f.bytes) for f in plan.files} for plan in (old, new))

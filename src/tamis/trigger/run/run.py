@@ -22,6 +22,7 @@ from tamis._base import (
 )
 from tamis.engines import Remote
 from tamis.events import EventFile
+from tamis.events.lumi_mask import LumiRanges
 from tamis.trigger.decide import Laps
 from tamis.trigger.menu import CompiledMenu, MenuSource, compile_menu
 from tamis.trigger.run import parts
@@ -50,6 +51,7 @@ def run_menu(
     resume: bool = False,
     tree: str | None = None,
     unit_events: int | None = None,
+    lumi_mask: LumiRanges | None = None,
     plugged: dict[str, UserStage] | None = None,
     stuck_s: float = STUCK_S,
     since_ns: int | None = None,
@@ -57,7 +59,7 @@ def run_menu(
 ) -> RunSummary:
     """Run a menu over files of events and write its output to a folder.
 
-    `plugged` are additional stages; with `remote`, the bundles of stages that name no engine run on servers. `stuck_s` is the time
+    `lumi_mask` are the good luminosity blocks by run; events of others are only counted. `plugged` are additional stages; with `remote`, the bundles of stages that name no engine run on servers. `stuck_s` is the time
     without a heartbeat after which a worker is replaced; `since_ns` is the start of the run, if it was before this call.
     """
     source = replace(source, remote=remote or source.remote)
@@ -85,6 +87,7 @@ def run_menu(
             resume=resume,
             tree=tree,
             unit_events=unit_events,
+            lumi_mask=lumi_mask,
             held=held,
         )
         laps.add(TIME_PLANNING, now_ns() - start, 0)
@@ -135,6 +138,7 @@ def _planned(
     resume: bool,
     tree: str | None,
     unit_events: int | None,
+    lumi_mask: LumiRanges | None,
     held: dict[int, EventFile],
 ) -> RunPlan:
     old = read_plan(out)
@@ -146,6 +150,7 @@ def _planned(
         mode=mode,
         tree=tree,
         unit_events=old.unit_events if old is not None else unit_events,
+        lumi_mask=lumi_mask,
         held=held,
     )
     if old is None:

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from tamis.events import (
     hold_missing,
 )
 from tamis.events.arrow import array_of_numbers, table_of, with_columns
+from tamis.events.lumi_mask import LumiRanges, in_mask
 from tamis.trigger.decide import SETUP, Decisions, Laps, Outcome, Reason, decide_batch, decide_single
 from tamis.trigger.menu import CompiledMenu
 from tamis.trigger.run import parts
@@ -199,6 +200,18 @@ class _Files:
             self._open.clear()
 
 
+def _masked(read: Read, mask: LumiRanges | None) -> tuple[Read, int]:
+    """Return a unit without the events outside a luminosity mask, and their number."""
+    intact = read.intact
+    if mask is None or intact.events is None:
+        return read, 0
+    identity = intact.events.identity
+    good = in_mask(mask, identity[:, 0], identity[:, 1])
+    events = intact.events.select(good) if good.any() else None
+    kept = replace(intact, events=events, entries=intact.entries[good])
+    return replace(read, intact=kept), int((~good).sum())
+
+
 class _UnitWork:
     """The processing of one unit."""
 
@@ -207,9 +220,9 @@ class _UnitWork:
         self.program, self.menu = worker.compiled.program, worker.compiled.menu
         self.begin = now_ns()
         self.laps = Laps(worker.pulse)
-        self.read = read
-        self.entries = read.intact.entries
-        self.events = read.intact.events
+        self.read, self.masked = _masked(read, worker.plan.lumi_mask)
+        self.entries = self.read.intact.entries
+        self.events = self.read.intact.events
         self.broken = [
             Unreadable(file=self._file(), start=b.start, stop=b.stop, reason=b.reason)
             for b in read.intact.broken
@@ -375,6 +388,7 @@ class _UnitWork:
             rejected=int((outcome == Outcome.REJECTED).sum()),
             debug=int((outcome == Outcome.DEBUG).sum()),
             unreadable=sum(b.stop - b.start for b in self.broken),
+            masked=self.masked,
             paths={path: int((found.paths[:, i] & fine).sum()) for i, path in enumerate(self.program.paths)},
             streams={name: int((mask & (outcome >= 0)).sum()) for name, mask in self.streams.items()},
             reasons={
