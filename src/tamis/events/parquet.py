@@ -25,13 +25,13 @@ _ARROW_ERRORS: tuple[type[Exception], ...] = (pa.ArrowException,)
 class ParquetSink:
     """An open Parquet file; each batch becomes a row group, with a checksum on every page."""
 
-    def __init__(self, path: Path, schema: pa.Schema, facts: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, facts: Mapping[str, str], compression: str) -> None:
         """Open the file."""
         metadata = {name.encode(): text.encode() for name, text in facts.items()}
         self._writer = pq.ParquetWriter(
             path,
             schema.with_metadata(metadata),
-            compression="zstd",
+            compression=compression,
             use_dictionary=False,
             write_page_checksum=True,
         )
@@ -52,11 +52,15 @@ class ParquetSink:
 
 
 def open_sink(
-    path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
+    path: Path,
+    schema: pa.Schema,
+    facts: Mapping[str, str],
+    counters: Mapping[str, str],
+    compression: str | None = None,
 ) -> ParquetSink:
     """Open a Parquet file for batches of one schema; `facts` go into its metadata; `counters` are ignored."""
     del counters
-    return ParquetSink(path, schema, facts)
+    return ParquetSink(path, schema, facts, compression or "zstd")
 
 
 class ParquetTable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,15 @@ _ROOT_TYPES = (
 _WRITTEN_AS = {kind: kind for kind in _ROOT_TYPES} | {"float16": "float32"}
 
 
+# LZ4 has a checksum, which detects flipped bits, and is several times faster to read; the levels are those of ROOT's users
+_COMPRESSIONS = {
+    "lz4": partial(uproot.LZ4, 4),
+    "zstd": partial(uproot.ZSTD, 5),
+    "zlib": partial(uproot.ZLIB, 1),
+    "lzma": partial(uproot.LZMA, 7),
+}
+
+
 def counter_name(column: str) -> str:
     """Return the branch that counts the objects of a jagged column: `nFatJet` for `FatJet_pt`."""
     return f"n{collection_of(column)}"
@@ -41,15 +51,19 @@ class RootSink:
     """An open TTree; each batch becomes one basket per branch."""
 
     def __init__(
-        self, path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
+        self,
+        path: Path,
+        schema: pa.Schema,
+        facts: Mapping[str, str],
+        counters: Mapping[str, str],
+        compression: str,
     ) -> None:
         """Create the file and the tree."""
         columns = columns_of_schema(schema)
         self._named = dict(counters)
         self._counters = {self._counter(c.name) for c in columns if c.type.startswith("var")}
         branches = {c.name: _branch_type(c) for c in columns if c.name not in self._counters}
-        # LZ4 has a checksum, which detects flipped bits, and is several times faster to read
-        self._file = uproot.recreate(path, compression=uproot.LZ4(4))
+        self._file = uproot.recreate(path, compression=_COMPRESSIONS[compression]())
         try:
             for name, text in facts.items():
                 self._file[name.replace(".", "_")] = text
@@ -118,10 +132,14 @@ class RootSink:
 
 
 def open_sink(
-    path: Path, schema: pa.Schema, facts: Mapping[str, str], counters: Mapping[str, str]
+    path: Path,
+    schema: pa.Schema,
+    facts: Mapping[str, str],
+    counters: Mapping[str, str],
+    compression: str | None = None,
 ) -> RootSink:
     """Open a ROOT file for batches of one schema; facts become strings next to the tree."""
-    return RootSink(path, schema, facts, counters)
+    return RootSink(path, schema, facts, counters, compression or "lz4")
 
 
 def tree_holds(column: Column) -> bool:

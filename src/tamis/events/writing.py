@@ -46,6 +46,7 @@ class EventWriter:
         flush_bytes: int | None = None,
         facts: Mapping[str, str] | None = None,
         counters: Mapping[str, str] | None = None,
+        compression: str | None = None,
     ) -> None:
         """Prepare to write to `part`, which becomes `path` on success; the first batch opens the file."""
         self.path = path
@@ -53,6 +54,7 @@ class EventWriter:
         self._part = part
         self._flush_bytes = flush_bytes
         self._facts, self._named_counters = dict(facts or {}), dict(counters or {})
+        self._compression = compression
         self._pending: list[pa.Table] = []
         self._pending_bytes = 0
         self._schema: pa.Schema | None = None
@@ -98,7 +100,7 @@ class EventWriter:
         pending, self._pending, self._pending_bytes = self._pending, [], 0
         if self._sink is None:
             self._sink = import_module(WRITERS[self.path.suffix]).open_sink(
-                self._part, self._schema, self._facts, self._named_counters
+                self._part, self._schema, self._facts, self._named_counters, self._compression
             )
         self._sink.append(_joined(pending))
 
@@ -121,11 +123,12 @@ def open_writer(
     flush_bytes: int | None = None,
     facts: Mapping[str, str] | None = None,
     counters: Mapping[str, str] | None = None,
+    compression: str | None = None,
 ) -> Iterator[EventWriter]:
     """Open a ROOT or Parquet file for writing; it appears only if the block ends without an error.
 
     `facts` are strings to store in the file, such as provenance. `counters` maps a column to its counter branch in ROOT, if
-    that is not the one of its collection.
+    that is not the one of its collection. `compression` is lz4 (the default for ROOT) or zstd (for Parquet), for ROOT also zlib or lzma.
     """
     target = Path(path)
     if target.suffix not in WRITERS:
@@ -133,7 +136,7 @@ def open_writer(
     if target.is_dir():
         raise UsageError(f"cannot write {target}: it is a folder")
     with atomic_path(target) as part:
-        writer = EventWriter(target, part, flush_bytes, facts, counters)
+        writer = EventWriter(target, part, flush_bytes, facts, counters, compression)
         try:
             yield writer
             writer.flush()

@@ -90,3 +90,18 @@ def test_real_nanoaod_keeps_its_runs(real_file, tmp_path):
     with uproot.open(path) as before, uproot.open(tmp_path / "out" / "tree.root") as after:
         for name in ("genEventCount_", "genEventSumw_", "LHEPdfSumw_"):
             assert after["Runs"][name].array().to_list() == before["Runs"][name].array().to_list()
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd", "zlib", "lzma"])
+def test_streams_are_compressed_as_the_menu_says(compression, nano, tmp_path):
+    streams = {"s": {"paths": ["p"], "keep": "all", "compression": compression}}
+    paths = {"p": {"steps": ["MET_pt >= 0"]}}
+    menu = menu_of(Menu.model_validate({"menu": "m", "paths": paths, "streams": streams}))
+    run_menu(menu, [nano("a.root", 1)], tmp_path / "out")
+    with uproot.open(tmp_path / "out" / "s.root") as file:
+        assert file.file.compression.name.lower() == compression
+        assert file["Events"]["MET_pt"].array().to_list() == list(range(30))
+    if compression in ("zlib", "lzma"):
+        streams["s"]["format"] = "parquet"
+        with pytest.raises(ValueError, match=f"by zstd or lz4, not {compression}"):
+            Menu.model_validate({"menu": "m", "paths": paths, "streams": streams})

@@ -117,6 +117,16 @@ class StreamSpec(Document):
         "all", description="`all`, or names and globs of input columns; those of stages are always kept."
     )
     format: Literal["root", "parquet"] = Field("root", description="Format of the file.")
+    compression: Literal["lz4", "zstd", "zlib", "lzma"] | None = Field(
+        None,
+        description="By default lz4 for ROOT (fast, with checksums) and zstd for Parquet; zlib and lzma only for ROOT.",
+    )
+
+    @model_validator(mode="after")
+    def _can_compress(self) -> Self:
+        if self.format == "parquet" and self.compression in ("zlib", "lzma"):
+            raise ValueError(f"Parquet files are compressed by zstd or lz4, not {self.compression}")
+        return self
 
 
 class HistogramSpec(Document):

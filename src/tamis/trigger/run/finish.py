@@ -140,8 +140,16 @@ def _join(
             if not files and name != parts.DEBUG:
                 files = _empty_part(plan, compiled, out, name, held)
             if files:
+                spec = compiled.menu.streams.get(name)
                 written = merge_stream(
-                    out / f"{name}.{suffix}", files, expected[name], facts, counters, advance, side_trees
+                    out / f"{name}.{suffix}",
+                    files,
+                    expected[name],
+                    facts,
+                    counters,
+                    advance,
+                    side_trees,
+                    spec.compression if spec is not None else None,
                 )
                 outputs.update({joined.path.stem: joined for joined in written})
     return outputs

@@ -83,6 +83,7 @@ def merge_stream(
     counters: Mapping[str, str],
     advance: Callable[[int], None],
     side_trees: Mapping[str, pa.Table],
+    compression: str | None,
 ) -> list[Joined]:
     """Join the parts of a stream; input files with different columns need separate output files.
 
@@ -97,7 +98,7 @@ def merge_stream(
             group = replace(group, schema=with_nulls(group.schema, group.notes.added))  # noqa: PLW2901
         output = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
         named = counters_in_file(group.schema, counters, group.notes.alone)
-        with open_writer(output, facts=facts, counters=named) as writer:
+        with open_writer(output, facts=facts, counters=named, compression=compression) as writer:
             for path in group.parts:
                 table = parts.read_part(path)
                 writer.write_table(filled(table, group.schema))
