@@ -38,7 +38,7 @@ from tamis.events import Events, open_writer
 
 EVENTS, BASKET, UNIT = 900, 150, 60
 RAISES, NAN, SLOW, KILLS, HANGS = 1, 2, 3, 4, 5
-REASON = {RAISES: 1, NAN: 3, SLOW: 4, KILLS: 5, HANGS: 5}
+REASON = {RAISES: "raised", NAN: "undecided", SLOW: "time_out", KILLS: "died", HANGS: "died"}
 STUCK_S = 3.0
 COMPLETE = (0, 8)  # exit codes: all events decided; all but the unreadable ones
 WORKER_KILLS = 0.01  # probability per 10 ms
@@ -231,14 +231,16 @@ def check_bookkeeping(folder: Path, troubles: list[np.ndarray], broken: dict[int
         ):  # ROOT stores incompressible data uncompressed and without checksum: flipped bytes read as NaN
             continue
         code = int(troubles[file][entry])
-        demand(reason == REASON.get(code, 0), f"{file}:{entry} with fault {code} has the reason {reason}")
+        demand(
+            reason == REASON.get(code, "none"), f"{file}:{entry} with fault {code} has the reason {reason}"
+        )
     kept = pq.read_table(out / "met.parquet").to_pydict()
     expected = [
         (run, event)
         for run, event, bit, outcome in zip(
             decided["run"], decided["event"], decided["HLT_met"], decided["outcome"], strict=True
         )
-        if bit and outcome == 1
+        if bit and outcome == "accepted"
     ]
     there = list(zip(kept["run"], kept["event"], strict=True))
     demand(there == expected, "the stream met differs from the accepted events")

@@ -85,6 +85,13 @@ def array_of_numbers(values: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(values)])
 
 
+def array_of_words(words: Sequence[str]) -> pa.Array:
+    """Return texts as an Arrow array, for the same reason."""
+    data = [word.encode() for word in words]
+    offsets = np.append(0, np.cumsum([len(word) for word in data])).astype(np.int32)
+    return pa.StringArray.from_buffers(len(data), pa.py_buffer(offsets), pa.py_buffer(b"".join(data)))
+
+
 def numbers_of_array(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return an Arrow array of numbers without nulls as numpy, read-only; `to_numpy` would import pandas as well."""
     whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

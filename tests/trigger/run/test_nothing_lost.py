@@ -104,7 +104,7 @@ def test_a_stage_that_kills_its_process_sends_only_that_event_to_debug(
     assert summary.counts.reasons == {"died": 1}
     decided = pq.read_table(tmp_path / "out" / "decisions.parquet").to_pydict()
     assert decided["entry"] == list(range(600))
-    assert [e for e, o in zip(decided["entry"], decided["outcome"], strict=True) if o == 2] == [deadly]
+    assert [e for e, o in zip(decided["entry"], decided["outcome"], strict=True) if o == "debug"] == [deadly]
 
 
 def test_a_stage_that_hangs_is_killed(menu_file, event_file, tmp_path, make_events):

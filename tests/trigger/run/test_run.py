@@ -94,7 +94,9 @@ def test_events_with_errors_go_to_debug_and_can_be_run_again(menu_file, event_fi
         assert debug["debug_stage"].to_list() == ["mine"] * len(expected)
         assert any("no such jet" in message for message in debug["debug_message"].to_list())
         assert set(debug["debug_entry"].to_list()).isdisjoint(
-            pq.read_table(out / "decisions.parquet", filters=[("outcome", "!=", 2)])["entry"].to_pylist()
+            pq.read_table(out / "decisions.parquet", filters=[("outcome", "!=", "debug")])[
+                "entry"
+            ].to_pylist()
         )
     again = run_menu(
         load_menu(menu_file), [tmp_path / "event" / "debug.root"], tmp_path / "again", mode="event"

@@ -148,8 +148,8 @@ def _join(
                     facts,
                     counters,
                     advance,
-                    side_trees,
-                    spec.compression if spec is not None else None,
+                    side_trees=side_trees,
+                    compression=spec.compression if spec is not None else None,
                 )
                 outputs.update({joined.path.stem: joined for joined in written})
     return outputs
@@ -157,9 +157,10 @@ def _join(
 
 def _blocks(decisions: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the run and the luminosity block of every decided event."""
-    table = pq.read_table(decisions)
-    if "luminosityBlock" not in table.column_names:  # no event at all
-        return np.empty(0, np.int64), np.empty(0, np.int64)
+    with pq.ParquetFile(decisions) as file:
+        if "luminosityBlock" not in file.schema_arrow.names:  # no event at all
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        table = file.read(["run", "luminosityBlock"])
     return numbers_of_array(table["run"]), numbers_of_array(table["luminosityBlock"])
 
 

@@ -6,13 +6,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tamis._base import ConservationError, atomic_path
 from tamis.events import open_writer
-from tamis.events.arrow import columns_of_schema
+from tamis.events.arrow import array_of_words, columns_of_schema
+from tamis.trigger.decide import Outcome, Reason
 from tamis.trigger.run import parts
 from tamis.trigger.run.counters import counters_in_file
 from tamis.trigger.run.documents import Counts, RunPlan, RunUnit, UnitResult
@@ -50,7 +52,7 @@ def merge_decisions(target: Path, folders: Sequence[Path], expected: int) -> Non
         writer: pq.ParquetWriter | None = None
         pending: list[pa.Table] = []
         for folder in folders:
-            table = parts.read_part(folder / parts.DECIDED)
+            table = _in_words(parts.read_part(folder / parts.DECIDED))
             rows += table.num_rows
             writer = writer or pq.ParquetWriter(part, table.schema, **parts.COMPACT)
             pending.append(table)
@@ -65,6 +67,16 @@ def merge_decisions(target: Path, folders: Sequence[Path], expected: int) -> Non
             pq.write_table(pa.table({"run": pa.array([], pa.int64())}), part)
     if rows != expected:
         raise ConservationError(f"{target} would have {rows} decisions, but {expected} events were decided")
+
+
+def _in_words(decisions: pa.Table) -> pa.Table:
+    """Return decisions with the words of outcomes and reasons instead of their codes, as dictionaries."""
+    for name, kind in (("outcome", Outcome), ("reason", Reason)):
+        index = decisions.schema.get_field_index(name)
+        indices = decisions.column(name).combine_chunks().cast(pa.int8())
+        words = pa.DictionaryArray.from_arrays(indices, array_of_words(list(parts.codes_of(kind))))
+        decisions = decisions.set_column(index, name, words)
+    return decisions
 
 
 @dataclass(frozen=True)
@@ -82,8 +94,9 @@ def merge_stream(
     facts: Mapping[str, str],
     counters: Mapping[str, str],
     advance: Callable[[int], None],
-    side_trees: Mapping[str, pa.Table],
-    compression: str | None,
+    *,
+    side_trees: Mapping[str, pa.Table] = MappingProxyType({}),
+    compression: str | None = None,
 ) -> list[Joined]:
     """Join the parts of a stream; input files with different columns need separate output files.
 

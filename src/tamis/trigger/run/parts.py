@@ -9,6 +9,7 @@ import struct
 import uuid
 import zlib
 from collections.abc import Iterator
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pyarrow import ipc
 
 from tamis._base import DataError, DocumentError, parse_document
 from tamis.events.arrow import numbers_of_array
+from tamis.trigger.decide import Outcome, Reason
 from tamis.trigger.run.documents import PartNotes, RunUnit, UnitResult
 
 # delta encoding: increasing numbers take almost no space
@@ -149,8 +151,13 @@ def sweep(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def codes_of(kind: type[IntEnum]) -> dict[str, int]:
+    """Return the words in which files name the codes, in the order of the codes from 0."""
+    return {code.name.lower(): int(code) for code in kind}
+
+
 def read_decisions(out: Path) -> dict[str, np.ndarray]:
-    """Read the decisions of a finished run, one row per readable event."""
+    """Read the decisions of a finished run, one row per readable event; outcome and reason are codes of `Outcome` and `Reason`."""
     path = out / DECISIONS
     if not path.is_file():
         raise DataError(f"{path} is missing; is {out} the folder of a finished run?")
@@ -158,4 +165,13 @@ def read_decisions(out: Path) -> dict[str, np.ndarray]:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read: {error}; is {out} the folder of a finished run?") from error
-    return {name: numbers_of_array(table[name]) for name in table.column_names}
+    codes = {"outcome": codes_of(Outcome), "reason": codes_of(Reason)}
+    found = {}
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if pa.types.is_dictionary(column.type):
+            words = np.array([codes[name][word] for word in column.dictionary.to_pylist()], np.int8)
+            found[name] = words[numbers_of_array(column.indices)]
+        else:
+            found[name] = numbers_of_array(column)
+    return found
