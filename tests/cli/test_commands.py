@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 
+import click
 import numpy as np
 import onnx
 import pytest
 
-from tamis.cli.app import COMMANDS
+from tamis.cli.app import COMMANDS, app
 
 
 @pytest.fixture
@@ -34,6 +35,15 @@ def test_help_of_every_command(call, name):
     code, out, err = call(name, "--help")
     assert (code, err) == (0, "")
     assert f"tamis {name}" in out
+
+
+def test_every_option_is_explained_and_commands_print_json():
+    context = click.Context(app)
+    for name in COMMANDS:
+        command = app.get_command(context, name)
+        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        assert [option.name for option in options if not option.help] == [], name
+        assert name == "serve" or any("--json" in option.opts for option in options), name
 
 
 def test_python_m_tamis():

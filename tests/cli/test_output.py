@@ -34,3 +34,31 @@ def test_no_line_is_wider_than_the_terminal(capsys, monkeypatch):
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= 80
     assert sum(line.count("1234.5") for line in lines) == 9
+
+
+@pytest.mark.parametrize("width", [20, 80, 100, 140])
+def test_no_word_is_broken(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    identity = "355100:1234:18446744073709551615"
+    print_table(
+        "events",
+        ("a long heading", "examples"),
+        [(identity, "+1:2:3 -4:5:6"), ("two words", "12.5 ± 2.3 kHz")],
+    )
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    for whole in (identity, "+1:2:3 -4:5:6", "12.5 ± 2.3 kHz", "heading", "examples"):
+        assert whole in out
+
+
+@pytest.mark.parametrize(
+    ("width", "wide", "shown"), [(80, False, False), (80, True, True), (300, False, True)]
+)
+def test_extra_columns_need_room_or_wide(width, wide, shown, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_table("time", COLUMNS, CELLS, keys=2, extra=COLUMNS[3:], wide=wide)
+    out = capsys.readouterr().out
+    assert ("value8" in out) == shown
+    assert ("--wide" in out) == (not shown)
+    assert "value0" in out

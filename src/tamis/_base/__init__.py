@@ -24,6 +24,7 @@ from tamis._base.errors import (
 from tamis._base.files import atomic_path, human_bytes, sha256, write_text
 from tamis._base.host import Host, file_stamp, host_facts, library_versions, now_ns, utc_timestamp
 from tamis._base.progress import Advance, end_with_parent, interruptible, processes_with, progress
+from tamis._base.quantities import duration, quantity
 from tamis._base.registry import require
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "atomic_path",
     "close_matches",
     "did_you_mean",
+    "duration",
     "end_with_parent",
     "file_stamp",
     "host_facts",
@@ -60,6 +62,7 @@ __all__ = [
     "position_in",
     "processes_with",
     "progress",
+    "quantity",
     "require",
     "sha256",
     "utc_timestamp",

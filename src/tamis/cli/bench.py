@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from tamis._base import UsageError, file_stamp
-from tamis.cli.output import engines_of, json_option, print_json, print_table, say, threads_option
+from tamis.cli.output import (
+    engines_of,
+    json_option,
+    print_json,
+    print_table,
+    say,
+    threads_option,
+    wide_option,
+)
 
 if TYPE_CHECKING:
     from tamis.records import Record
@@ -64,6 +72,7 @@ if TYPE_CHECKING:
     help="Track the memory over this many events, for 60 s at most.",
 )
 @threads_option
+@wide_option
 @json_option
 def command(
     bundles: tuple[str, ...],
@@ -77,6 +86,7 @@ def command(
     memory: bool,
     memory_events: int,
     threads: int,
+    wide: bool,
     as_json: bool,
 ) -> None:
     """Time BUNDLES on engines that pass verification, interleaved in one run, warm and with evicted caches."""
@@ -109,7 +119,7 @@ def command(
     if as_json:
         print_json(record)
         return
-    _print(record)
+    _print(record, wide)
     for sentence in record.refused:
         say(f"not timed: {sentence}")
 
@@ -127,7 +137,7 @@ def sizes_of(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def _print(record: Record) -> None:
+def _print(record: Record, wide: bool) -> None:
     baselines = {r.ratio.baseline for r in record.latency if r.ratio}
     rows = [
         (
@@ -157,7 +167,7 @@ def _print(record: Record) -> None:
         "x floor",
     )
     title = f"latency; ratio to {' or '.join(sorted(baselines))}, round by round" if baselines else "latency"
-    print_table(title, columns, rows)
+    print_table(title, columns, rows, keys=3, extra=("mode", "p95 us", "p99 us", "x floor"), wide=wide)
     load = [
         (
             r.bundle,

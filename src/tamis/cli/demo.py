@@ -44,8 +44,10 @@ class Simulated:
 @click.option(
     "--events", type=click.IntRange(50), default=300, show_default=True, help="Number of QCD events."
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
-@click.option("--engine", default="onnxruntime", show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the simulated collisions."
+)
+@click.option("--engine", default="onnxruntime", show_default=True, help="The engine that runs the models.")
 @click.option(
     "--bundle",
     "bundles",

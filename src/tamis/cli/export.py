@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tamis._base import UsageError
-from tamis.cli.output import say
+from tamis.cli.output import json_option, print_json, say
 
 TRITON_OPTIONS = ("engine", "instances", "threads", "delay", "verify")
 C_OPTIONS = ("dims", "instructions")
@@ -70,7 +70,8 @@ C_OPTIONS = ("dims", "instructions")
     is_flag=True,
     help="triton: serve it with NVIDIA Triton (from the wheel nvidia-pytriton) and compare its answers with the golden outputs.",
 )
-def command(bundle: str, target: str, output: Path, **options: Any) -> None:
+@json_option
+def command(bundle: str, target: str, output: Path, as_json: bool, **options: Any) -> None:
     """Write BUNDLE as a model of a Triton repository, verified when Triton loads it, or as C sources without dependencies."""
     from tamis.bundle import Bundle
 
@@ -83,6 +84,10 @@ def command(bundle: str, target: str, output: Path, **options: Any) -> None:
             C_OPTIONS, "c", "a Triton model accepts any size, and its engine chooses the instructions"
         )
         _export_triton(opened, output, options)
+    if as_json:
+        print_json(
+            {"bundle": opened.name, "to": target, "folder": str(output), "verified": options["verify"]}
+        )
 
 
 def _reject_options(names: Sequence[str], target: str, why: str) -> None:

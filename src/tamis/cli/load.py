@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tamis._base import UsageError
-from tamis.cli.output import json_option, print_json, print_table, tls_options
+from tamis.cli.output import json_option, print_json, print_table, tls_options, wide_option
 
 SWINGS_MOST = 0.1  # relative; above, a load is reported as not settled
 SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
@@ -84,6 +84,7 @@ SCENARIOS = ("server", "single-stream", "multi-stream", "offline", "closed")
 @tls_options
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of arrivals and inputs.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the record.")
+@wide_option
 @json_option
 def command(server: str, model: str, as_json: bool, output: Path | None, **options: Any) -> None:
     """Send requests for MODEL to SERVER (grpc://HOST:PORT, grpcs:// for TLS); show latency, throughput, and where the time goes.
@@ -130,7 +131,7 @@ def command(server: str, model: str, as_json: bool, output: Path | None, **optio
         print_json(records[0] if len(records) == 1 else records)
     else:
         for record in records:
-            _print(record)
+            _print(record, options["wide"])
 
 
 def _targets(server: str, models: list[str], options: dict[str, Any]) -> list[Any]:
@@ -178,7 +179,7 @@ def _sizes(shapes: tuple[str, ...]) -> dict[str, list[int]]:
     return found
 
 
-def _print(record: Any) -> None:
+def _print(record: Any, wide: bool) -> None:
     click.echo(
         f"{record.model} ({record.platform or 'unknown platform'}) on {record.server} {record.server_version}"
     )
@@ -222,6 +223,8 @@ def _print(record: Any) -> None:
             "failed",
         ),
         rows,
+        extra=("p90", "p99.9", "max", "queue", "compute", "transport"),
+        wide=wide,
     )
     for point in record.points:
         if point.swings > SWINGS_MOST:

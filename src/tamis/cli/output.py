@@ -14,6 +14,7 @@ import click
 from pydantic import BaseModel
 
 F = Callable[..., Any]
+PIPED_WIDTH = 160  # of output that is not a terminal
 
 
 def json_option(function: F) -> F:
@@ -63,32 +64,77 @@ def _finite(data: Any) -> Any:
     return data
 
 
+def wide_option(function: F) -> F:
+    """Add the option `--wide`."""
+    return click.option(
+        "--wide",
+        is_flag=True,
+        help="Print all columns of tables, also where the terminal has no room for them.",
+    )(function)
+
+
 def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, keys: int = 1
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    keys: int = 1,
+    extra: Sequence[str] = (),
+    wide: bool = True,
 ) -> None:
     """Print a table with left-aligned key columns and right-aligned values.
 
-    On a narrow terminal the columns that do not fit follow in further parts, each of which repeats the key columns.
+    On a narrow terminal `extra` columns are left out, unless `wide`; other columns that do not fit follow in further parts, each
+    of which repeats the key columns. Words are never broken.
     """
     from rich.console import Console  # only here: loading it takes 50 ms
     from rich.table import Table
 
     cells = [[str(cell) for cell in row] for row in rows]
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    for part, shown in enumerate(fitting_columns(columns, cells, keys, console.width)):
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
+    parts = fitting_columns(columns, cells, keys, room)
+    if extra and not wide and len(parts) > 1:
+        kept = [index for index, name in enumerate(columns) if name not in extra]
+        columns, cells = [columns[i] for i in kept], [[row[i] for i in kept] for row in cells]
+        parts = fitting_columns(columns, cells, keys, room)
+        title = f"{title} (more columns: --wide)"
+    width = max(room, *(_least_width(columns, cells, part, keys) for part in parts))
+    # numbers between colons, as in the event 355100:100:7, are names of emoji
+    console = Console(width=width, highlight=False, emoji=False, markup=False)
+    for number, shown in enumerate(parts):
         table = Table(
-            title=None if part else title, title_justify="left", title_style="bold", header_style="bold"
+            title=None if number else title, title_justify="left", title_style="bold", header_style="bold"
         )
         for index in shown:
-            table.add_column(columns[index], justify="left" if index < keys else "right", overflow="fold")
+            words = [
+                word for text in (columns[index], *(row[index] for row in cells)) for word in text.split()
+            ]
+            table.add_column(
+                columns[index],
+                justify="left" if index < keys else "right",
+                min_width=max(map(len, words), default=0),
+                no_wrap=index >= keys,
+            )
         for row in cells:
             table.add_row(*(row[index] for index in shown))
         console.print(table)
 
 
+def _least_width(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], shown: Sequence[int], keys: int
+) -> int:
+    """Return the width at which no word of these columns is broken; values are not wrapped at all."""
+    width = 1
+    for index in shown:
+        texts = [columns[index], *(row[index] for row in cells)]
+        pieces = [word for text in texts for word in text.split()] if index < keys else texts
+        width += 3 + max(map(len, pieces), default=0)
+    return width
+
+
 def print_text(text: str) -> None:
     """Print a sentence, wrapped between words to the width of the terminal; further lines are indented."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
     indent = " " * (len(text) - len(text.lstrip()) + 2)
     lines = textwrap.wrap(
         text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False

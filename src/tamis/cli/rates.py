@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tamis._base import MissingExtraError, write_text
+from tamis._base import MissingExtraError, quantity, write_text
 from tamis.cli.output import json_option, print_json, print_table, say
 from tamis.cli.reading import alias_option
 
@@ -86,14 +86,14 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
 
 def _rate(rate: Any) -> str:
     if rate.upper_hz is not None:
-        return f"< {rate.upper_hz:.4g} (95 %)"
-    return f"{rate.hz:.4g} ± {rate.error_hz:.2g}"
+        return f"< {quantity(rate.upper_hz, 'Hz', digits=2)}"  # at 95 % confidence
+    return quantity(rate.hz, "Hz", rate.error_hz)
 
 
 def _print(record: Any) -> None:
     names = list(record.samples)
     print_table(
-        f"rates at {record.input_hz:g} Hz input, in Hz",
+        f"rates at an input of {quantity(record.input_hz, 'Hz')} (limits at 95 % confidence)",
         ("path", "prescale", "rate", "alone", "events", *(f"% of {name}" for name in names)),
         [
             (
@@ -105,7 +105,7 @@ def _print(record: Any) -> None:
     )  # fmt: skip
     print_table(
         "together",
-        ("", "Hz"),
+        ("", "rate"),
         [
             ("all paths", _rate(record.total)),
             *((f"stream {n}", _rate(r)) for n, r in record.streams.items()),
@@ -114,13 +114,13 @@ def _print(record: Any) -> None:
     )
     paths = [p.path for p in record.paths]
     print_table(
-        "shared rate, in Hz (correlation)",
+        "shared rate (correlation)",
         ("", *paths),
         [
             (
                 path,
                 *(
-                    f"{hz:.3g} ({c:.2f})"
+                    f"{quantity(hz, 'Hz')} ({c:.2f})"
                     for hz, c in zip(record.overlap_hz[i], record.correlation[i], strict=True)
                 ),
             )
@@ -134,11 +134,11 @@ def _print_tuned(record: Any) -> None:
     if record.tuned:
         print_table(
             "tuned thresholds",
-            ("path", "target Hz", "threshold", "95 % interval", "rate"),
+            ("path", "target", "threshold", "95 % interval", "rate"),
             [
                 (
                     t.path,
-                    f"{t.target_hz:g}",
+                    quantity(t.target_hz, "Hz"),
                     f"{t.threshold:.6g}",
                     f"{t.low:.6g} to {t.high:.6g}",
                     _rate(t.rate),
@@ -149,15 +149,15 @@ def _print_tuned(record: Any) -> None:
     if record.changed:
         print_table(
             "the changed menu at the rates of the menu before",
-            ("path", "threshold before", "now", "rate Hz", "gained Hz", "lost Hz"),
+            ("path", "threshold before", "now", "rate", "gained", "lost"),
             [
                 (
                     e.path,
                     f"{e.threshold_before:.6g}",
                     f"{e.threshold:.6g}",
-                    f"{e.rate_hz:.4g}",
-                    f"{e.gained_hz:.4g}",
-                    f"{e.lost_hz:.4g}",
+                    quantity(e.rate_hz, "Hz"),
+                    quantity(e.gained_hz, "Hz"),
+                    quantity(e.lost_hz, "Hz"),
                 )
                 for e in record.changed
             ],

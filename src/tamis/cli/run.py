@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tamis._base import MissingExtraError, SkippedFilesError, UndecidedError, UsageError, processes_with
-from tamis.cli.output import json_option, print_json, print_table, say, tls_options
+from tamis.cli.output import json_option, print_json, print_table, say, tls_options, wide_option
 from tamis.cli.reading import MADE_UP, alias_option
 
 UNREADABLE_LISTED = 20
@@ -79,6 +79,7 @@ WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
     help="Timeout of a call in seconds, after which another server is called.",
 )
 @click.option("--page", is_flag=True, help="Write an HTML page of the run as well: index.html and figures.")
+@wide_option
 @json_option
 def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
     """Decide the events of FILES with MENU: accepted events go to streams, those with errors to debug, and all are counted."""
@@ -107,7 +108,7 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
     if as_json:
         print_json(summary)
     else:
-        _print(summary, output)
+        _print(summary, output, options["wide"])
     if options["page"]:
         _draw(output)
     if summary.made_up:
@@ -162,7 +163,7 @@ def _report_unreadable(summary: Any, output: Path) -> str:
     return " and ".join(problems)
 
 
-def _print(summary: Any, output: Path) -> None:
+def _print(summary: Any, output: Path, wide: bool) -> None:
     from tamis.trigger import account, concurrent_times
 
     counts = summary.counts
@@ -184,6 +185,8 @@ def _print(summary: Any, output: Path) -> None:
         ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
         [_row(line) for line in (*account(summary), *concurrent_times(summary))],
         keys=2,
+        extra=("p50", "p95", "p99", "p99.9", "max"),
+        wide=wide,
     )
     click.echo(f"output in {output}")
 

@@ -21,7 +21,7 @@ from tamis.cli.reading import MADE_UP, reading_options, tell_skipped
     required=True,
     help="Parquet file to write, with a row per jet, frame, lepton or array row.",
 )
-@click.option("--engine", default="auto", show_default=True)
+@click.option("--engine", default="auto", show_default=True, help="The engine that runs the model.")
 @threads_option
 @reading_options
 @click.option(

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     type=click.IntRange(20),
     help="Maximum number of training rows: jets, frames or events of each class, or rows of arrays.",
 )
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train."
+)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; default: torch decides.")
 @click.option(
     "--resume",

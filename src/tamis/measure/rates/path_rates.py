@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tamis._base import DataError, UsageError, did_you_mean
+from tamis._base import DataError, UsageError, did_you_mean, quantity
 from tamis.measure.rates.samples import SampleDecisions
 from tamis.records import PathRate, Rate, Roc, TunedThreshold, TurnOn
 
@@ -132,7 +132,7 @@ def tune(
     share = decisions.share[chosen][order] * input_hz / prescale
     if not len(ranked) or share.sum() < target_hz:
         raise DataError(
-            f"the path {path} reaches {share.sum():.4g} Hz at most, even without its threshold; the target is {target_hz:g} Hz"
+            f"the path {path} reaches {quantity(share.sum(), 'Hz')} at most, even without its threshold; the target is {quantity(target_hz, 'Hz')}"
         )
     if share.max() > target_hz:
         raise DataError(
