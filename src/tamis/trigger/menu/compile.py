@@ -303,7 +303,10 @@ class _Builder:
             is_column = any(text in stage.adds for stage in self.stages.values()) or "_" in text
             if text.isidentifier() and not is_column:
                 hint = did_you_mean(text, list(self.stages))
-                raise self.source.wrong(location, f"there is no stage {text!r}; {hint}".rstrip("; "))
+                if hint.startswith("did you mean"):
+                    raise self.source.wrong(
+                        location, f"there is no stage {text!r}; {hint}, or write ({text}) for a column of the files"
+                    )
             expression = self._guarded(location, lambda t=text: parse_expression(t, self.threshold))  # type: ignore[misc]
             self._require_reads(expression.reads, steps, location, ())
             steps.append(Condition(text, expression, path))
