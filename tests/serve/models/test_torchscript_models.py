@@ -9,7 +9,8 @@ import pytest
 
 from tamis._base import ModelError, TamisError
 from tamis.serve.models.folders import find_models
-from tamis.serve.models.opening import BundleSettings, open_models
+from tamis.serve.models.model import OpeningSettings
+from tamis.serve.models.opening import open_models
 from tamis.serve.models.torchscript_models import input_order
 
 torch = pytest.importorskip("torch")
@@ -46,7 +47,7 @@ def scripted(module: torch.nn.Module) -> bytes:
 
 
 def opened(folder):
-    (model,) = open_models(find_models([folder.parent])["m"], BundleSettings())
+    (model,) = open_models(find_models([folder.parent])["m"], OpeningSettings())
     return model
 
 

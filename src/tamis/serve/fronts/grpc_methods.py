@@ -12,7 +12,7 @@ from tamis.serve.fronts.grpc_repository import Handler, handle_unary, repository
 from tamis.serve.fronts.health import HEALTH_CHECK, health_method
 from tamis.serve.models.repository import Repository
 from tamis.serve.protocol.messages import Fault, Refusal
-from tamis.serve.service import EXTENSIONS, SERVER_NAME, Service
+from tamis.serve.service import EXTENSIONS, Service
 from tamis.serve.shared_memory import SharedMemory
 from tamis.serve.wire.grpc import Method
 
@@ -35,7 +35,7 @@ def grpc_methods(
         "ServerMetadata": (
             pb.ServerMetadataRequest,
             lambda _: pb.ServerMetadataResponse(
-                name=SERVER_NAME, version=service.version, extensions=EXTENSIONS
+                name=service.name, version=service.version, extensions=EXTENSIONS
             ),
         ),
         "ModelReady": (pb.ModelReadyRequest, partial(_model_ready, service)),

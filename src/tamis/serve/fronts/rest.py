@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -11,11 +12,12 @@ from urllib.parse import unquote, urlsplit
 from tamis._base import TamisError
 from tamis.serve.fronts.rest_infer import RestInfer
 from tamis.serve.models.model import Spec
+from tamis.serve.models.overrides import FILE_PARAMETER, LoadOverride, load_override
 from tamis.serve.models.statistics import Duration
 from tamis.serve.protocol.json_infer import document, parameters_in, read_field
 from tamis.serve.protocol.messages import BoundedCache, Fault, Parameter, Refusal
 from tamis.serve.protocol.regions import Regions
-from tamis.serve.service import EXTENSIONS, SERVER_NAME, Loaded, Service
+from tamis.serve.service import EXTENSIONS, Loaded, Service
 from tamis.serve.wire.http1 import JSON, HttpRequest
 
 
@@ -25,8 +27,8 @@ class ModelControl(Protocol):
     def index(self) -> Sequence[Mapping[str, str]]:
         """Return name, version, state and reason of every model."""
 
-    def load(self, name: str, config: str | None) -> Awaitable[None]:
-        """Load or reload a model; `config` is JSON that replaces the model's own configuration."""
+    def load(self, name: str, sent: LoadOverride | None) -> Awaitable[None]:
+        """Load or reload a model; `sent` replaces the model's own configuration and files."""
 
     def unload(self, name: str, dependents: bool) -> Awaitable[None]:
         """Unload a model."""
@@ -178,7 +180,7 @@ class _Rest:
 
     def _metadata(self, request: HttpRequest) -> None:
         _respond_json(
-            request, {"name": SERVER_NAME, "version": self._service.version, "extensions": EXTENSIONS}
+            request, {"name": self._service.name, "version": self._service.version, "extensions": EXTENSIONS}
         )
 
     def _model_metadata(self, request: HttpRequest, path: ModelPath) -> None:
@@ -196,6 +198,7 @@ class _Rest:
                 "platform": spec.platform,
                 "inputs": [metadata(tensor) for tensor in spec.inputs],
                 "outputs": [metadata(tensor) for tensor in spec.outputs],
+                "parameters": dict(spec.facts),
             },
         )
 
@@ -231,15 +234,18 @@ class _Rest:
 
     def _load(self, request: HttpRequest, name: str) -> None:
         parameters = _parameters(request)
-        config = parameters.get("config")
-        if config is not None and not isinstance(config, str):
-            raise Refusal(Fault.INVALID, "parameters.config must be a string that contains JSON")
-        if any(parameter.startswith("file:") for parameter in parameters):
-            raise Refusal(
-                Fault.UNIMPLEMENTED,
-                "models cannot be sent with a request: put the files into the repository",
-            )
-        self._respond_later(request, self._model_control().load(name, config))
+        texts: dict[str, str | bytes] = {}
+        for parameter, value in parameters.items():
+            if not isinstance(value, str):
+                raise Refusal(Fault.INVALID, f"parameters.{parameter[:100]} must be a string")
+            try:
+                is_file = parameter.startswith(FILE_PARAMETER)
+                texts[parameter] = base64.b64decode(value, validate=True) if is_file else value
+            except ValueError as error:
+                raise Refusal(
+                    Fault.INVALID, f"parameters.{parameter[:100]} is not the base64 of a file: {error}"
+                ) from error
+        self._respond_later(request, self._model_control().load(name, load_override(texts)))
 
     def _unload(self, request: HttpRequest, name: str) -> None:
         dependents = _parameters(request).get("unload_dependents", False)

@@ -14,6 +14,7 @@ from tamis.bundle import locate
 
 MANIFEST, CONFIG = "manifest.json", "config.pbtxt"
 MAX_MANIFEST_BYTES = 10_000_000
+MODEL_SUFFIXES = (".onnx", ".pt")
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:\- ]{0,199}")
 VERSION_FOLDER = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -43,7 +44,9 @@ def find_models(sources: Sequence[str | Path]) -> dict[str, ModelFolder]:
     for path in paths:
         for model in _models_in(path, (*(other for other in paths if other != path), path)):
             first = models.get(model.name)
-            if first is not None and first.folder != model.folder:
+            if first is not None and first.folder.resolve() == model.folder.resolve():
+                raise UsageError(f"the model {model.name!r} ({model.folder}) is named twice; name it once")
+            if first is not None:
                 problem = f"{first.folder} and {model.folder} have the same name {model.name!r}: rename one"
                 models[model.name] = replace(first, problem=problem)
             else:
@@ -66,7 +69,7 @@ def _models_in(path: Path, roots: tuple[Path, ...]) -> Iterator[ModelFolder]:
             yield ModelFolder(entry.name, entry, roots, ModelFormat.TRITON, _leads_out(entry, roots))
         elif (entry / MANIFEST).is_file():
             yield _bundle(entry, roots)
-        elif _is_triton(entry):
+        elif _is_triton(entry) or _lacks_version(entry):
             problem = (
                 ""
                 if MODEL_NAME.fullmatch(entry.name)
@@ -92,6 +95,12 @@ def _is_triton(folder: Path) -> bool:
     return (folder / CONFIG).is_file() or any(
         entry.is_dir() and VERSION_FOLDER.fullmatch(entry.name) for entry in folder.iterdir()
     )
+
+
+def _lacks_version(folder: Path) -> bool:
+    """Return whether a folder is empty or holds a model's file itself: opening it says where the file belongs."""
+    entries = list(folder.iterdir())
+    return not entries or any(entry.suffix in MODEL_SUFFIXES for entry in entries)
 
 
 def _bundle(folder: Path, roots: tuple[Path, ...]) -> ModelFolder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any
@@ -238,17 +238,24 @@ def make_ready(
     configured: ResolvedConfig,
     version: str,
     runs: list[Run],
+    engine_facts: Mapping[str, str],
     verified: Callable[[WarmupResult], str],
     close: Callable[[], None] = lambda: None,
 ) -> Model:
-    """Return the model after warm-up and checks; `verified` returns the outcome of the comparison with a reference."""
+    """Return the model after warm-up and checks; `engine_facts` describe the engine, `verified` compares with a reference."""
     warm = warm_up(configured, runs)
-    facts = {"warm": warm.note, "verified": verified(warm), "configuration": configured.location}
-    independent = rows_are_independent(configured, runs[0], warm)
+    if note := engine_facts.get("ignored", ""):
+        configured = replace(configured, ignored=(*configured.ignored, note))
+    facts = {
+        **{name: text for name, text in engine_facts.items() if name != "ignored"},
+        "verified": verified(warm),
+        "warm": warm.note,
+        "configuration": configured.location,
+    }
+    if configured.batching is not None and not rows_are_independent(configured, runs[0], warm):
+        reason = "dynamic batching: the outputs of a row depend on the other rows of a batch, or batches fail"
+        configured = replace(configured, batching=None, off=(*configured.off, reason))
     spec = configured.spec(version, facts)
-    if spec.batching is not None and not independent:
-        facts["batching"] = "off: the outputs of a row depend on the other rows of a batch, or batches fail"
-        spec = replace(configured.spec(version, facts), batching=None)
     quick = len(runs) == 1 and warm.arrays is not None and _fastest_ns(runs[0], warm.arrays) < INLINE_NS
     return Model(spec, runs, close, quick=quick, config=configured.config)
 
