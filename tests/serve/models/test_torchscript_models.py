@@ -99,6 +99,17 @@ def test_file_that_is_not_a_model_is_rejected(write_model):
         opened(write_model("m", CONFIG.format("a", "b"), "model.pt", v1=b"nothing"))
 
 
+def test_another_engine_is_refused_and_torch_is_taken(write_model):
+    folder = write_model("m", CONFIG.format("a", "b"), "model.pt", v1=scripted(Minus()))
+    with pytest.raises(
+        ModelError, match=r"native cannot serve 'm': .*model\.pt is TorchScript, which only torch runs"
+    ):
+        open_models(find_models([folder.parent])["m"], OpeningSettings("native"))
+    (model,) = open_models(find_models([folder.parent])["m"], OpeningSettings("torch"))
+    assert model.spec.facts["engine"] == f"torch {torch.__version__}"
+    assert model.spec.facts["verified"] == "no: TorchScript has no reference"
+
+
 def test_configuration_is_required(write_model):
     with pytest.raises(ModelError, match="only ONNX models declare them"):
         opened(write_model("m", None, "model.pt", v1=scripted(Minus())))

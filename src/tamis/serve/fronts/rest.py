@@ -198,7 +198,7 @@ class _Rest:
                 "platform": spec.platform,
                 "inputs": [metadata(tensor) for tensor in spec.inputs],
                 "outputs": [metadata(tensor) for tensor in spec.outputs],
-                "parameters": dict(spec.facts),
+                **({"parameters": dict(spec.facts)} if spec.facts else {}),
             },
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,8 +82,13 @@ def parse_json_config(text: str, location: str) -> Any:
     """Parse a configuration in JSON, as clients send it and as the server answers."""
     config = pb.ModelConfig()
     try:
-        json_format.Parse(text, config)
-    except (json_format.ParseError, RecursionError) as error:
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ModelError(
+                f"{location}: {text[:40]!r} is not a JSON object; write the fields of ModelConfig, in braces"
+            )
+        json_format.ParseDict(document, config)
+    except (json_format.ParseError, ValueError, RecursionError) as error:
         raise ModelError(f"{location}: {_parse_message(error)}") from error
     for message in _unsupported(config):
         raise ModelError(f"{location}: {message}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from tamis._base import ChecksumError, ModelError, UnsafeBundleError, did_you_mean
+from tamis._base import ChecksumError, ModelError, did_you_mean
 from tamis.engines import DEFAULT_ENGINE
 from tamis.serve.models.bundles import open_bundle
 from tamis.serve.models.config_text import (
@@ -42,7 +42,7 @@ def open_models(
 ) -> list[Model]:
     """Open every served version; if one fails, none stays open. `override` is a configuration instead of the folder's."""
     if model_folder.problem:
-        raise UnsafeBundleError(model_folder.problem)
+        raise ModelError(model_folder.problem)
     if model_folder.format is ModelFormat.BUNDLE:
         if override is not None and override.ListFields():
             raise ModelError(

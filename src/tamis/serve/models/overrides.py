@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tamis._base import ModelError, TamisError
 from tamis.serve.models.config_text import REQUEST_CONFIG, parse_json_config
 from tamis.serve.models.folders import ModelFolder, ModelFormat
 from tamis.serve.models.model import Model, OpeningSettings
@@ -65,4 +66,7 @@ def open_overridden(
                 target.write_bytes(content)
             except (OSError, ValueError) as error:
                 raise Refusal(Fault.INVALID, f"the file {path[:100]!r} cannot be used: {error}") from error
-        return open_models(ModelFolder(name, root, (root,), ModelFormat.TRITON), settings, config)
+        try:
+            return open_models(ModelFolder(name, root, (root,), ModelFormat.TRITON), settings, config)
+        except TamisError as error:  # the temporary folder would mislead
+            raise ModelError(str(error).replace(f"{root}/", "").replace(str(root), "the request")) from error
