@@ -103,6 +103,7 @@ def test_what_was_sent_passes_the_gate_and_the_loaded_model_stays(client):
         (None, {"file:1/model.onnx": b"x"}, "need the parameter config"),
         ("{}", {"file:../model.onnx": b"x"}, "the path has to stay within the model's folder"),
         ("{}", {"file:/model.onnx": b"x"}, "the path has to stay within the model's folder"),
+        ("{}", {f"file:{'A' * 256}": b"x"}, "failed to load 'scale': Invalid file path 'AAAA"),
         ("{}", {"file:model.onnx": b"x"}, "the request has no version; move model.onnx to 1/model.onnx"),
         ("{}", {"folder:1/model.onnx": b"x"}, "the parameter 'folder:1/model.onnx' is not known"),
     ],
@@ -112,6 +113,13 @@ def test_wrong_overrides_are_told(client, config, files, message):
         client.load_model("scale", config=config, files=files)
     assert message in str(caught.value)
     assert infer(client) == (2 * X).tolist()
+
+
+def test_wrong_override_of_an_unknown_model_leaves_the_server_ready(client):
+    with pytest.raises(InferenceServerException, match="failed to load 'stranger'"):
+        client.load_model("stranger", config="{}", files={"file:1/model.onnx": b"x"})
+    assert client.is_server_ready()
+    assert not client.is_model_ready("stranger")
 
 
 def test_bundle_has_no_configuration_to_override(client):

@@ -94,9 +94,14 @@ class Service:
             return versions[max(versions, key=_version_key)]
         if version not in versions:
             available = ", ".join(sorted(versions, key=_version_key))
+            if not version.isdecimal():
+                raise Refusal(
+                    Fault.INVALID,
+                    f"failed to get model version from specified version string {version[:40]!r}; available: {available}",
+                )
             raise Refusal(
                 Fault.NOT_FOUND,
-                f"the model {name!r} has no version {version[:40]!r}; available: {available}",
+                f"{UNKNOWN_MODEL} {name!r} version {version[:40]} is not found; available: {available}",
             )
         return versions[version]
 

@@ -65,7 +65,8 @@ def open_overridden(
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
             except (OSError, ValueError) as error:
-                raise Refusal(Fault.INVALID, f"the file {path[:100]!r} cannot be used: {error}") from error
+                reason = getattr(error, "strerror", None) or str(error)
+                raise ModelError(f"Invalid file path {path[:100]!r}: {reason}") from error
         try:
             return open_models(ModelFolder(name, root, (root,), ModelFormat.TRITON), settings, config)
         except TamisError as error:  # the temporary folder would mislead

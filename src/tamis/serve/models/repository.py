@@ -128,19 +128,22 @@ class Repository:
         """
         self._check_name(name)
         folder = await self._find(name) if sent is None or not sent.files else None
-        status = self._statuses.setdefault(name, _ModelStatus())
+        status = self._statuses.setdefault(name, _ModelStatus(reason=UNLOADED if folder is None else ""))
         async with status.lock:
-            before = status.state
+            before, reason_before = status.state, status.reason
             status.state = before if before is State.READY else State.LOADING
             try:
                 models = await self._in_thread(partial(self._open, name, folder, sent))
             except FAILURES as error:
                 kept = " (the version loaded before remains)" if before is State.READY else ""
-                status.reason = f"{str(error) or type(error).__name__}{kept}"
-                if before is not State.READY:
-                    status.state = State.UNAVAILABLE
-                self._host.note_failed_load(name, status.reason)
-                raise Refusal(Fault.INVALID, f"failed to load {name!r}: {status.reason}") from error
+                reason = f"{str(error) or type(error).__name__}{kept}"
+                self._host.note_failed_load(name, reason)
+                if sent is not None:  # says nothing about the model in the repository
+                    status.state, status.reason = before, reason_before
+                else:
+                    status.state = before if before is State.READY else State.UNAVAILABLE
+                    status.reason = reason
+                raise Refusal(Fault.INVALID, f"failed to load {name!r}: {reason}") from error
             if self._closed:
                 for model in models:
                     model.close()
@@ -155,7 +158,7 @@ class Repository:
         self._check_name(name)
         status = self._statuses.get(name)
         if status is None:
-            raise self._no_such(name)
+            raise self._no_such(name, "unload")
         async with status.lock:
             old = self._host.replace(name, ())
             if old:
@@ -203,9 +206,12 @@ class Repository:
                 "and no two dots in a row",
             )
 
-    def _no_such(self, name: str) -> Refusal:
+    def _no_such(self, name: str, action: str = "load") -> Refusal:
         hint = did_you_mean(name, sorted(self._statuses))
-        return Refusal(Fault.NOT_FOUND, f"there is no model {name!r} in the repository; {hint}".rstrip("; "))
+        return Refusal(
+            Fault.NOT_FOUND,
+            f"failed to {action} {name!r}: there is no such model in the repository; {hint}".rstrip("; "),
+        )
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         if self._closed:
