@@ -42,11 +42,23 @@ def program():
     return path
 
 
-@pytest.fixture(scope="module", params=["onnxruntime", "native", "openvino", "triton"])
+ENGINES = ["onnxruntime", "native", "openvino", "torch", "reference"]
+
+
+@pytest.fixture(scope="module", params=[*ENGINES, "repository", "triton"])
 def server(request, tmp_path_factory, start_for_all):
-    """Our server with an engine, or Triton, with FACILE and its two outputs in a repository."""
+    """Our server with an engine, with the bundles or with their ONNX files in a repository, or Triton."""
     if request.param != "triton":
-        started = start_for_all("facile", "topology-both", "--engine", request.param)
+        served, engine = ("facile", "topology-both"), request.param
+        if engine == "repository":
+            folder, engine = tmp_path_factory.mktemp("models"), "native"
+            for name in served:
+                (folder / name / "1").mkdir(parents=True)
+                (folder / name / "1" / "model.onnx").write_bytes(Bundle.open(name).model_bytes)
+                (folder / name / "config.pbtxt").write_text("max_batch_size: 64 dynamic_batching { }")
+            served = (folder,)
+        started = start_for_all(*served, "--engine", engine)
+        assert started.output[-1] == "ready", started.output
         yield {"grpc": started.grpc, "http": started.http}
         assert started.end() == 0
         assert not any("Traceback" in line for line in started.output)

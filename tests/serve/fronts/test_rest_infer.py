@@ -117,6 +117,12 @@ def test_classification(served):
     assert output["data"] == ["0.700000:1:dog", "0.200000:2"]
 
 
+@pytest.mark.parametrize("name", ["id", "parameters", "outputs"])
+def test_optional_field_may_be_null(served, name):
+    body = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}], name: None}
+    assert served.request("POST", INFER.format("null"), body).status == 200
+
+
 def test_body_without_json(served):
     x = np.arange(4, dtype=np.float32).reshape(1, 2, 2)
     response = served.request(

@@ -1,4 +1,4 @@
-"""Models that are missing, misplaced or named twice are told by path, with what to do."""
+"""Models that are missing, misplaced or named twice are reported by path, with what to do."""
 
 from __future__ import annotations
 

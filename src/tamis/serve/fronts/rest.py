@@ -82,8 +82,8 @@ class _Rest:
         )  # targets of earlier requests, parsed
         self._tasks: set[asyncio.Task[None]] = set()
         self._server_routes: dict[str, tuple[str, Callable[[HttpRequest], None]]] = {
-            "health/live": ("GET", lambda request: request.respond(200, (), ())),
-            "health/ready": ("GET", lambda request: _respond_ready(request, self._service.ready)),
+            "health/live": ("GET", lambda request: _respond_json(request, {"live": True})),
+            "health/ready": ("GET", self._ready),
             "": ("GET", self._metadata),
             "models/stats": ("GET", lambda request: self._statistics(request, ModelPath("", ""))),
             "repository/index": ("POST", self._index),
@@ -178,6 +178,11 @@ class _Rest:
 
     # server and models
 
+    def _ready(self, request: HttpRequest) -> None:
+        ready = self._service.ready
+        body = json.dumps({"live": True, "ready": ready}).encode()  # clients of KServe read it
+        request.respond(200 if ready else 400, (JSON,), (body,))
+
     def _metadata(self, request: HttpRequest) -> None:
         _respond_json(
             request, {"name": self._service.name, "version": self._service.version, "extensions": EXTENSIONS}
@@ -208,7 +213,7 @@ class _Rest:
         except Refusal as refusal:
             request.fail(400, str(refusal))
         else:
-            _respond_ready(request, True)
+            _respond_json(request, {"name": path.name, "ready": True})
 
     def _config(self, request: HttpRequest, path: ModelPath) -> None:
         self._service.find(*path)
@@ -309,10 +314,6 @@ def _allows(request: HttpRequest, method: str) -> bool:
     message = f"{request.target[:200]} does not support {request.method}; use {allowed}"
     request.fail(405, message, ((b"allow", allowed.encode()),))
     return False
-
-
-def _respond_ready(request: HttpRequest, is_ready: bool) -> None:
-    request.respond(200 if is_ready else 400, (), ())
 
 
 def _respond_json(request: HttpRequest, content: Any) -> None:

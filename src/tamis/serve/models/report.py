@@ -46,7 +46,7 @@ class ModelReport:
 
 
 def check_models(sources: Sequence[str | Path], settings: OpeningSettings) -> list[ModelReport]:
-    """Open every model as a server would, one after the other, and close it again; return what was found."""
+    """Open every model as a server would, one after the other, and close it again; return the reports."""
     folders = find_models(sources)
     reports: list[ModelReport] = []
     free: set[str] = set()

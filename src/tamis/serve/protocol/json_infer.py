@@ -47,8 +47,10 @@ def _reject_constant(word: str) -> NoReturn:
 def read_field(
     source: Mapping[str, Any], name: str, kind: type, location: str, default: Any = _MISSING
 ) -> Any:
-    """Return a field of an object; raise Refusal where it is missing or not of the type `kind`."""
+    """Return a field of an object; raise Refusal where it is missing or not of the type `kind`. An optional one may be null."""
     value = source.get(name, default)
+    if value is None:
+        value = default
     if value is _MISSING:
         _wrong(f"{location} lacks {name!r}")
     if value is default:
