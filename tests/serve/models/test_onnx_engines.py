@@ -89,7 +89,7 @@ def test_free_sizes_are_compiled_ahead_and_others_answered(write_model, parse_mo
     for particles in (4, 8, 5):
         x = np.random.default_rng(particles).normal(size=(2, particles, 3)).astype(np.float32)
         np.testing.assert_allclose(model.instances[0]([x])[0], x.sum(axis=1), rtol=1e-5, atol=1e-6)
-    assert "4x3 and 8x3 on onnxruntime" in model.spec.facts["why"]
+    assert "than 16x3 and 4x3 and 8x3 on onnxruntime" in model.spec.facts["why"]
     assert "P" in model.free_dims
 
 
@@ -154,6 +154,20 @@ def test_exported_bundle_runs_on_its_engine_or_that_of_the_command_line(bundle_o
     assert "tamis_threads 2: overridden by --threads 1" in overridden.spec.facts["ignored"]
 
 
+def test_settings_of_an_exported_bundle_are_used_or_noted(bundle_of, tmp_path, opened):
+    folder = export_triton(bundle_of("dense"), tmp_path)
+    text = (folder / "config.pbtxt").read_text()
+    warmup = 'model_warmup { name: "zeros" batch_size: 1 }\n'
+    changed = text.replace("max_batch_size: 65536", "max_batch_size: 32").replace("16384", "32") + warmup
+    (folder / "config.pbtxt").write_text(changed)
+    spec = opened(folder, "auto", name="dense").spec
+    assert spec.max_batch == 32
+    assert spec.facts["ignored"].startswith("model_warmup has no effect: ")
+    start = text.index("dynamic_batching {")
+    (folder / "config.pbtxt").write_text(text[:start] + text[text.index("}", start) + 1 :])
+    assert opened(folder, "auto", name="dense").spec.batching is None
+
+
 def test_temporary_bundle_is_removed(write_model, scale_model, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
@@ -165,4 +179,4 @@ def test_temporary_bundle_is_removed(write_model, scale_model, tmp_path, monkeyp
 
 def test_unknown_parameters_are_noted(write_model, scale_model, opened):
     folder = write_model("m", CONFIG + parameter("enable_mem_area", "1"), v1=scale_model())
-    assert opened(folder, "auto").spec.facts["ignored"] == "parameters enable_mem_area: no effect here"
+    assert opened(folder, "auto").spec.facts["ignored"] == "parameters without effect here: enable_mem_area"

@@ -209,7 +209,7 @@ def without_effect(config: Any) -> list[str]:
         if name not in KNOWN_PARAMETERS and not name.startswith(FACT_PREFIX)
     )
     if unknown:
-        notes.append(f"parameters {', '.join(unknown)}: no effect here")
+        notes.append(f"parameters without effect here: {', '.join(unknown)}")
     groups = config.instance_group
     if any(group.kind == pb.ModelInstanceGroup.KIND_GPU for group in groups):
         notes.append("instance_group has KIND_GPU: the model runs on the CPU here")

@@ -121,6 +121,8 @@ def _exported_versions(
         )
     batching = batching_of(config, location)
     notes = [*ignored, *without_effect(config)]
+    if config.model_warmup:
+        notes.append("model_warmup has no effect: a bundle is warmed up with its golden events")
     versions = versions_of(config, model_folder.folder)
     if not versions:
         raise ModelError(f"{model_folder.folder} has no version; export the bundle again")
@@ -128,9 +130,12 @@ def _exported_versions(
         folder = confined(model_folder.folder / version, parameters[BUNDLE_PARAMETER], model_folder.roots)
         model = open_bundle(folder, settings.engine, max(1, instances), int(threads), settings.dims)
         spec = model.spec
-        if spec.batching is not None and batching is not None:
+        if 0 < config.max_batch_size < spec.max_batch:
+            spec = replace(spec, max_batch=config.max_batch_size)
+        if spec.batching is not None:
             merged = spec.batching.max_merged_rows
-            spec = replace(spec, batching=replace(batching, preferred=(), max_merged_rows=merged))
+            queue = replace(batching, preferred=(), max_merged_rows=merged) if batching is not None else None
+            spec = replace(spec, batching=queue)
         texts = [spec.facts.get("ignored", ""), *notes]
         facts = {**spec.facts, "configuration": location, "ignored": "; ".join(filter(None, texts))}
         facts = {name: text for name, text in facts.items() if text}
