@@ -24,7 +24,14 @@ MODES = {
     "rate": ["--request-rate-range", "100"],
     "shared-memory": ["--shared-memory", "system"],
     "shared-memory-batch": ["--shared-memory", "system", "-b", "7", "--concurrency-range", "2"],
+    "zeros": ["-z"],
 }
+GRPC_MODES = {
+    "streaming": ["--streaming", "-b", "3", "--concurrency-range", "2"],
+    "compressed": ["--grpc-compression-algorithm", "gzip"],
+    "parameter": ["--request-parameter", "anything:5:int"],
+}
+HTTP_MODES = {"json": ["--input-tensor-format", "json", "--output-tensor-format", "json", "-b", "3"]}
 
 pytestmark = pytest.mark.slow
 
@@ -75,9 +82,11 @@ def server(request, tmp_path_factory, start_for_all):
     running.__exit__(None, None, None)
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("model", ["facile", "topology-both"])
-@pytest.mark.parametrize("protocol", ["grpc", "http"])
+@pytest.mark.parametrize(
+    ("protocol", "mode"),
+    [("grpc", mode) for mode in MODES | GRPC_MODES] + [("http", mode) for mode in MODES | HTTP_MODES],
+)
 def test_no_request_fails(program, server, protocol, model, mode):
     # one window of 150 ms counts as stable at any spread: nothing is measured here
     command = [
@@ -96,7 +105,12 @@ def test_no_request_fails(program, server, protocol, model, mode):
         "4",
     ]
     found = subprocess.run(
-        [*command, *MODES[mode]], capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=60
+        [*command, *(MODES | GRPC_MODES | HTTP_MODES)[mode]],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+        timeout=60,
     )
     text = found.stdout + found.stderr
     assert found.returncode == 0, text

@@ -7,6 +7,7 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
+from tamis.serve.fronts.fixed_settings import settings_methods
 from tamis.serve.fronts.grpc_infer import Inference
 from tamis.serve.fronts.grpc_repository import Handler, handle_unary, repository_methods
 from tamis.serve.fronts.health import HEALTH_CHECK, health_method
@@ -60,6 +61,7 @@ def grpc_methods(
         ),
     }
     unary.update(repository_methods(service, repository, may_load=may_load))
+    unary.update(settings_methods(service))
     methods = {
         PREFIX + name: Method(partial(handle_unary, request_type, handler))
         for name, (request_type, handler) in unary.items()

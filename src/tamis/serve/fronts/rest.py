@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from tamis._base import TamisError
+from tamis.serve.fronts.fixed_settings import LOG_SETTINGS, TRACE_SETTINGS, check_update
 from tamis.serve.fronts.rest_infer import RestInfer
 from tamis.serve.models.model import Spec
 from tamis.serve.models.overrides import FILE_PARAMETER, LoadOverride, load_override
@@ -132,6 +133,8 @@ class _Rest:
             method, respond = route
             if _allows(request, method):
                 respond(request)
+        elif parts == ["logging"] or parts[-2:] == ["trace", "setting"]:
+            self._fixed_settings(request, parts)
         elif parts[0] == "models" and len(parts) > 1:
             self._route_model(request, parts)
         elif parts[0] in {"repository", "systemsharedmemory", "cudasharedmemory"}:
@@ -222,6 +225,19 @@ class _Rest:
     def _statistics(self, request: HttpRequest, path: ModelPath) -> None:
         loaded = self._service.select(*path)
         _respond_json(request, {"model_stats": [_statistics_of(model) for model in loaded]})
+
+    def _fixed_settings(self, request: HttpRequest, parts: list[str]) -> None:
+        """Respond with the settings of traces or of the log, which clients can only set to what they are."""
+        if len(parts) == 4 and parts[0] == "models":
+            self._service.find(parts[1])
+        elif len(parts) > 2:
+            raise _not_found(request)
+        known = LOG_SETTINGS if parts == ["logging"] else TRACE_SETTINGS
+        if request.method == "POST":
+            check_update(known, document(request.body))
+        elif not _allows(request, "GET"):
+            return
+        _respond_json(request, dict(known))
 
     # the repository
 
