@@ -116,6 +116,38 @@ def test_asynchronous_inference(server):
             server.check(one.get_result())
 
 
+def test_stream(server):
+    """As in simple_grpc_custom_repeat.py and its asynchronous form, of a model with one answer to a request."""
+    done, inputs = queue.Queue(), server.tensors(grpc, FIRST, SECOND)
+    with grpc.InferenceServerClient(server.grpc) as client:
+        client.start_stream(callback=lambda result, error: done.put(error or result))
+        client.async_stream_infer("simple", inputs, request_id="one", enable_empty_final_response=True)
+        answer = done.get(timeout=20)
+        server.check(answer)
+        assert answer.get_response().id == "one"
+        assert answer.get_response().parameters["triton_final_response"].bool_param
+        client.async_stream_infer(WRONG, inputs)
+        assert done.get(timeout=20).message().startswith("Request for unknown model")
+        client.async_stream_infer("simple", inputs, sequence_id=3, sequence_start=True, sequence_end=True)
+        answer = done.get(timeout=20)
+        server.check(answer)
+        assert not answer.get_response().parameters
+        client.stop_stream()
+
+    async def example(client, ask):
+        async def requests():
+            for number in range(3):
+                yield {"model_name": "simple", "inputs": inputs, "request_id": str(number)}
+
+        answers = [answer async for answer in client.stream_infer(requests())]
+        assert [result.get_response().id for result, _ in answers] == ["0", "1", "2"]
+        for result, error in answers:
+            assert error is None
+            server.check(result)
+
+    server.run(grpc_aio, example)
+
+
 @pytest.mark.parametrize("options", ["keepalive", "arguments"])
 def test_keepalive_and_channel_arguments(server, options):
     """simple_grpc{,_aio}_keepalive_client.py, simple_grpc{,_aio}_custom_args_client.py."""

@@ -23,7 +23,7 @@ _JSON_TYPES: dict[str, tuple[frozenset[type], str]] = {
     "f": (frozenset({int, float}), "a number"),
     "O": (frozenset({str}), "a string"),
 }
-# What the words stand for; a number such as 1e999, which overflows to infinity, is another object.
+# The values of the words; a number such as 1e999, which overflows to infinity, is another object.
 NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 MAX_SHOWN_CHARACTERS = 40  # characters of a value in a message
 
