@@ -110,7 +110,7 @@ def _converted(flat: list[Any], dtype: np.dtype, datatype: str, location: str) -
         numbers = np.array([_number(value) for value in flat])
     finite = np.isfinite(numbers)
     if not finite.all():
-        for index in np.flatnonzero(~finite):
+        for index in np.flatnonzero(~finite).tolist():
             if not any(flat[index] is value for value in NOT_FINITE.values()):
                 raise _wrong(
                     f"value {index} of {location} is {_shown(flat[index])}, out of range for {datatype}"
