@@ -211,7 +211,7 @@ def _check(models: tuple[str, ...], opening: OpeningSettings, as_json: bool) -> 
     failed = [report for report in reports if report.state != "READY"]
     if as_json:
         print_json({"ready": bool(reports) and not failed, "models": [asdict(report) for report in reports]})
-    else:
+    elif reports:
         rows = [
             (report.name, report.version, report.state, report.facts.get("engine", ""), report.verified)
             for report in reports

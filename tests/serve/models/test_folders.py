@@ -59,6 +59,26 @@ def test_file_outside_a_version_is_told_where_it_belongs(model, file, target):
     )
 
 
+def test_folder_whose_name_is_no_version_is_told_where_its_file_belongs(model):
+    (model / "v1").mkdir()
+    (model / "v1" / "model.onnx").write_bytes(b"")
+    assert problem_of(model.parent).endswith(
+        f"move {model / 'v1' / 'model.onnx'} to {model / '1' / 'model.onnx'}"
+    )
+
+
+def test_bundle_without_a_manifest_is_told(model):
+    (model.parent / "m.tamis").mkdir()
+    (model.parent / "m.tamis" / "model.onnx").write_bytes(b"")
+    assert "m.tamis has no manifest.json, so it is not a whole bundle" in problem_of(model.parent, "m.tamis")
+
+
+def test_broken_link_is_told(model):
+    (model / "1").mkdir()
+    (model / "1" / "model.onnx").symlink_to(model / "1" / "absent.onnx")
+    assert f"there is no file {model / '1' / 'model.onnx'}" in problem_of(model.parent)
+
+
 def test_name_of_the_file_that_tells_no_backend(model):
     (model / "config.pbtxt").write_text('default_model_filename: "weights.bin"')
     (model / "1").mkdir()

@@ -230,7 +230,8 @@ def backend_of(config: Any, version_folder: Path | None, location: str) -> str:
         return PLATFORMS[config.platform]
     named = config.default_model_filename
     for backend, file in FILES.items():
-        exists = version_folder is not None and (version_folder / file).exists()
+        path = version_folder / file if version_folder is not None else None
+        exists = path is not None and (path.exists() or path.is_symlink())  # a broken link is reported later
         if named.endswith(Path(file).suffix) or (not named and exists):
             return backend
     if not named and version_folder is not None:

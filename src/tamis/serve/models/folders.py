@@ -98,9 +98,15 @@ def _is_triton(folder: Path) -> bool:
 
 
 def _lacks_version(folder: Path) -> bool:
-    """Return whether a folder is empty or holds a model's file itself: opening it says where the file belongs."""
-    entries = list(folder.iterdir())
-    return not entries or any(entry.suffix in MODEL_SUFFIXES for entry in entries)
+    """Return whether a folder is empty or has a model's file, but not in a version: opening it says where the file belongs."""
+    return not any(folder.iterdir()) or bool(misplaced_files(folder))
+
+
+def misplaced_files(folder: Path) -> list[Path]:
+    """Return the model files in a folder and one level below."""
+    return sorted(
+        path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.suffix in MODEL_SUFFIXES
+    )
 
 
 def _bundle(folder: Path, roots: tuple[Path, ...]) -> ModelFolder:

@@ -25,7 +25,7 @@ from tamis.serve.models.config_text import (
     read_config,
     without_effect,
 )
-from tamis.serve.models.folders import CONFIG, MODEL_SUFFIXES, ModelFolder, ModelFormat, confine
+from tamis.serve.models.folders import CONFIG, MANIFEST, ModelFolder, ModelFormat, confine, misplaced_files
 from tamis.serve.models.model import Model, OpeningSettings
 from tamis.serve.models.triton_config import (
     ResolvedConfig,
@@ -175,10 +175,11 @@ def _complete(
 def _no_version(model_folder: ModelFolder) -> str:
     """Return the error for a folder without a folder of a version."""
     folder = model_folder.folder
-    files = sorted(entry.name for entry in folder.iterdir() if entry.suffix in MODEL_SUFFIXES)
-    if files:
-        target = FILES["onnxruntime" if files[0].endswith(".onnx") else "pytorch"]
-        return f"{folder} has no version; move {folder / files[0]} to {folder / '1' / target}"
+    if folder.suffix == ".tamis":
+        return f"{folder} has no {MANIFEST}, so it is not a whole bundle; copy the bundle again or pack its model"
+    for file in misplaced_files(folder):
+        target = FILES["onnxruntime" if file.suffix == ".onnx" else "pytorch"]
+        return f"{folder} has no version; move {file} to {folder / '1' / target}"
     return f"{folder} has no version; put the model into {folder / '1' / 'model.onnx'}"
 
 
