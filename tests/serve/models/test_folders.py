@@ -51,7 +51,7 @@ def test_folder_without_a_version_is_told_by_path(model):
     assert problem_of(model.parent) == expected
 
 
-@pytest.mark.parametrize(("file", "target"), [("tagger.onnx", "model.onnx"), ("tagger.pt", "model.pt")])
+@pytest.mark.parametrize(("file", "target"), [("tagger.onnx", "model.onnx"), ("model.pt", "model.pt")])
 def test_file_outside_a_version_is_told_where_it_belongs(model, file, target):
     (model / file).write_bytes(b"")
     assert (
@@ -87,7 +87,8 @@ def test_name_of_the_file_that_tells_no_backend(model):
 
 def test_other_folders_are_not_models(tmp_path):
     (tmp_path / "models" / "notes").mkdir(parents=True)
-    (tmp_path / "models" / "notes" / "readme.txt").write_text("hello")
+    for name in ("readme.txt", "epoch7.pt"):
+        (tmp_path / "models" / "notes" / name).write_text("hello")
     assert find_models([tmp_path / "models"]) == {}
 
 

@@ -14,7 +14,12 @@ from tamis.bundle import locate
 
 MANIFEST, CONFIG = "manifest.json", "config.pbtxt"
 MAX_MANIFEST_BYTES = 10_000_000
-MODEL_SUFFIXES = (".onnx", ".pt")
+MODEL_PATTERNS = (
+    "*.onnx",
+    "model.pt",
+    "*/model.onnx",
+    "*/model.pt",
+)  # outside a version; other *.pt are checkpoints
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:\- ]{0,199}")
 VERSION_FOLDER = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -104,9 +109,7 @@ def _lacks_version(folder: Path) -> bool:
 
 def misplaced_files(folder: Path) -> list[Path]:
     """Return the model files in a folder and one level below."""
-    return sorted(
-        path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.suffix in MODEL_SUFFIXES
-    )
+    return [path for pattern in MODEL_PATTERNS for path in sorted(folder.glob(pattern))]
 
 
 def _bundle(folder: Path, roots: tuple[Path, ...]) -> ModelFolder:
