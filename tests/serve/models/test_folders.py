@@ -85,6 +85,13 @@ def test_name_of_the_file_that_tells_no_backend(model):
     assert "the file name 'weights.bin' does not tell it" in problem_of(model.parent)
 
 
+def test_file_beside_the_folders_of_models_is_told_where_it_belongs(tmp_path):
+    (tmp_path / "tagger.onnx").write_bytes(b"")
+    target = tmp_path / "tagger" / "1" / "model.onnx"
+    with pytest.raises(UsageError, match=rf"move tagger\.onnx to {target}, or pack it with `tamis pack`"):
+        find_models([tmp_path])
+
+
 def test_other_folders_are_not_models(tmp_path):
     (tmp_path / "models" / "notes").mkdir(parents=True)
     for name in ("readme.txt", "epoch7.pt"):
