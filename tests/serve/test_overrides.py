@@ -122,6 +122,18 @@ def test_wrong_override_of_an_unknown_model_leaves_the_server_ready(client):
     assert not client.is_model_ready("stranger")
 
 
+def test_torchscript_is_not_taken_from_a_request(client):
+    tensors = {
+        kind: [{"name": f"{kind}__0", "data_type": "TYPE_FP32", "dims": [3]}] for kind in ("input", "output")
+    }
+    with pytest.raises(
+        InferenceServerException, match="TorchScript files are programs, which the server takes"
+    ):
+        client.load_model(
+            "stranger", config=json.dumps({"backend": "pytorch", **tensors}), files={"file:1/model.pt": b"x"}
+        )
+
+
 def test_bundle_has_no_configuration_to_override(client):
     client.load_model("facile", config="{}")
     with pytest.raises(

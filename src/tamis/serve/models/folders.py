@@ -40,6 +40,7 @@ class ModelFolder:
     roots: tuple[Path, ...]  # the directories of the repository, its own last: no file outside them is read
     format: ModelFormat
     problem: str = ""  # why it cannot be opened
+    sent: bool = False  # by a client, with a load request
 
 
 def find_models(sources: Sequence[str | Path]) -> dict[str, ModelFolder]:

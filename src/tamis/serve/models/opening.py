@@ -78,6 +78,10 @@ def _each_version(
         yield from _exported_versions(model_folder, config, location, settings, ignored)
         return
     configured, versions = _complete(model_folder, config, location, ignored)
+    if model_folder.sent and configured.backend == "pytorch":
+        raise ModelError(
+            "TorchScript files are programs, which the server takes from its repository only: put the model there"
+        )
     for version in versions:
         file = model_folder.folder / version / configured.config.default_model_filename
         yield _open(configured, version, _model_file(model_folder, file), settings)

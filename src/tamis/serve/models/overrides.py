@@ -68,6 +68,8 @@ def open_overridden(
                 reason = getattr(error, "strerror", None) or str(error)
                 raise ModelError(f"Invalid file path {path[:100]!r}: {reason}") from error
         try:
-            return open_models(ModelFolder(name, root, (root,), ModelFormat.TRITON), settings, config)
+            return open_models(
+                ModelFolder(name, root, (root,), ModelFormat.TRITON, sent=True), settings, config
+            )
         except TamisError as error:  # the temporary folder would mislead
             raise ModelError(str(error).replace(f"{root}/", "").replace(str(root), "the request")) from error
