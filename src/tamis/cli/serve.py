@@ -103,7 +103,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--log",
     type=FILE,
-    help="Log file with a line of JSON per request: id, model, times, or why it was rejected.",
+    help="Log file with a line of JSON per request (id, model, times, or why it was rejected) and per model that was loaded or failed to load.",
 )
 @click.option(
     "--strict-readiness/--no-strict-readiness",
