@@ -7,7 +7,7 @@ import pytest
 
 import tamis
 from tamis._base import host_facts
-from tamis.bundle import Bundle, add_texts
+from tamis.bundle import Bundle, add_texts, pack
 from tamis.engines import fingerprint, plan_name
 from tamis.records import EnginePlan, EngineTime
 from tamis.tuning import choose_engines
@@ -61,6 +61,22 @@ def test_each_batch_size_runs_on_the_planned_engine(tmp_path, events):
             )
         call = session.bind(events)
         np.testing.assert_array_equal(call()[0], session(events))
+
+
+def test_sizes_in_the_plan_are_compiled_and_the_callers_win(tmp_path, parse_model):
+    graph = """sum (float[N, P, 3] x) => (float[N, 3] y) {
+        axes = Constant <value_ints = [1]> ()
+        y = ReduceSum <keepdims = 0> (x, axes)
+    }"""
+    bundle = pack(parse_model(graph), tmp_path / "summed.tamis", dims={"P": 5}).bundle
+    plan = choose_engines(bundle, [measured(1, "native", 1.0)], dims={"P": (4, 8)})
+    tuned = add_texts(bundle, {plan_name(): plan.model_dump_json()}, tmp_path / "tuned.tamis")
+    with tamis.open(tuned) as session:
+        assert "than 5x3 and 4x3 and 8x3 on onnxruntime" in session.explanation
+        assert session.computed_by.startswith("native ")
+        assert " and onnxruntime " in session.computed_by
+    with tamis.open(tuned, dims={"P": (7,)}) as session:
+        assert "than 5x3 and 7x3 on onnxruntime" in session.explanation
 
 
 def test_a_plan_for_another_host_or_model_is_ignored(tmp_path, events):

@@ -108,11 +108,16 @@ def through_region(client, inputs, expected):
         shared_memory.destroy_shared_memory_region(region)
 
 
-@pytest.fixture(scope="module")
-def server(engine_name, mixed, start_for_all, tmp_path_factory):
-    """A server with this engine, for the module; `local` is its socket for shared memory."""
-    socket = tmp_path_factory.mktemp("socket") / "s"
-    started = start_for_all(mixed[0], "--engine", engine_name, "--local", socket)
+@pytest.fixture(scope="module", params=["bundle", "repository"])
+def server(request, engine_name, mixed, start_for_all, tmp_path_factory):
+    """A server with this engine, of the bundle or of its ONNX file in a repository; `local` is its socket for shared memory."""
+    socket, served = tmp_path_factory.mktemp("socket") / "s", mixed[0]
+    if request.param == "repository":
+        served = tmp_path_factory.mktemp("models")
+        (served / "mixed" / "1").mkdir(parents=True)
+        (served / "mixed" / "1" / "model.onnx").write_bytes(Bundle.open(mixed[0]).model_bytes)
+        (served / "mixed" / "config.pbtxt").write_text("max_batch_size: 512 dynamic_batching { }")
+    started = start_for_all(served, "--engine", engine_name, "--local", socket)
     assert any(line.startswith("ready") for line in started.output), started.output
     started.local = f"local:{socket}"
     yield started

@@ -24,7 +24,14 @@ MODES = {
     "rate": ["--request-rate-range", "100"],
     "shared-memory": ["--shared-memory", "system"],
     "shared-memory-batch": ["--shared-memory", "system", "-b", "7", "--concurrency-range", "2"],
+    "zeros": ["-z"],
 }
+GRPC_MODES = {
+    "streaming": ["--streaming", "-b", "3", "--concurrency-range", "2"],
+    "compressed": ["--grpc-compression-algorithm", "gzip"],
+    "parameter": ["--request-parameter", "anything:5:int"],
+}
+HTTP_MODES = {"json": ["--input-tensor-format", "json", "--output-tensor-format", "json", "-b", "3"]}
 
 pytestmark = pytest.mark.slow
 
@@ -42,11 +49,23 @@ def program():
     return path
 
 
-@pytest.fixture(scope="module", params=["onnxruntime", "native", "openvino", "triton"])
+ENGINES = ["onnxruntime", "native", "openvino", "torch", "reference"]
+
+
+@pytest.fixture(scope="module", params=[*ENGINES, "repository", "triton"])
 def server(request, tmp_path_factory, start_for_all):
-    """Our server with an engine, or Triton, with FACILE and its two outputs in a repository."""
+    """Our server with an engine, with the bundles or with their ONNX files in a repository, or Triton."""
     if request.param != "triton":
-        started = start_for_all("facile", "topology-both", "--engine", request.param)
+        served, engine = ("facile", "topology-both"), request.param
+        if engine == "repository":
+            folder, engine = tmp_path_factory.mktemp("models"), "native"
+            for name in served:
+                (folder / name / "1").mkdir(parents=True)
+                (folder / name / "1" / "model.onnx").write_bytes(Bundle.open(name).model_bytes)
+                (folder / name / "config.pbtxt").write_text("max_batch_size: 64 dynamic_batching { }")
+            served = (folder,)
+        started = start_for_all(*served, "--engine", engine)
+        assert started.output[-1] == "ready", started.output
         yield {"grpc": started.grpc, "http": started.http}
         assert started.end() == 0
         assert not any("Traceback" in line for line in started.output)
@@ -63,9 +82,11 @@ def server(request, tmp_path_factory, start_for_all):
     running.__exit__(None, None, None)
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("model", ["facile", "topology-both"])
-@pytest.mark.parametrize("protocol", ["grpc", "http"])
+@pytest.mark.parametrize(
+    ("protocol", "mode"),
+    [("grpc", mode) for mode in MODES | GRPC_MODES] + [("http", mode) for mode in MODES | HTTP_MODES],
+)
 def test_no_request_fails(program, server, protocol, model, mode):
     # one window of 150 ms counts as stable at any spread: nothing is measured here
     command = [
@@ -84,7 +105,12 @@ def test_no_request_fails(program, server, protocol, model, mode):
         "4",
     ]
     found = subprocess.run(
-        [*command, *MODES[mode]], capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=60
+        [*command, *(MODES | GRPC_MODES | HTTP_MODES)[mode]],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+        timeout=60,
     )
     text = found.stdout + found.stderr
     assert found.returncode == 0, text

@@ -13,6 +13,8 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
+from tamis._base import UsageError
+
 F = Callable[..., Any]
 PIPED_WIDTH = 160  # of output that is not a terminal
 
@@ -166,9 +168,25 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def sizes_by_dimension(dims: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Return the sizes in `--dims NAME=SIZE,SIZE` by the name of their dimension."""
+    found: dict[str, tuple[int, ...]] = {}
+    for text in dims:
+        name, _, sizes = text.partition("=")
+        numbers = [size.strip() for size in sizes.split(",")]
+        if not name.strip() or not all(size.isdecimal() and int(size) for size in numbers):
+            raise UsageError(f"--dims {text}: write NAME=SIZE or NAME=SIZE,SIZE, such as particles=16,32")
+        if name.strip() in found:
+            raise UsageError(
+                f"--dims names {name.strip()} twice; name all its sizes at once, as in {name.strip()}=16,32"
+            )
+        found[name.strip()] = tuple(int(size) for size in numbers)
+    return found
+
+
 def engines_of(names: str, *, rounded: bool = False) -> list[str]:
     """Return the engines in `--engine`: one, several separated by commas, or `all` local ones; `rounded` adds those that round weights."""
-    from tamis._base import MissingExtraError, UsageError
+    from tamis._base import MissingExtraError
     from tamis.engines import engine_names, find_engine
 
     if names != "all":

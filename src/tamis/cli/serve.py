@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tamis._base import TamisError, UsageError
-from tamis.cli.output import say
+from tamis._base import ModelError, TamisError, UsageError
+from tamis.cli.output import json_option, print_json, print_table, say, sizes_by_dimension
 
+if TYPE_CHECKING:
+    from tamis.serve.models.model import OpeningSettings
+
+NO_MODEL = "the folders hold neither bundles (NAME.tamis) nor Triton models (NAME/1/model.onnx)"
 PORT = click.IntRange(0, 65535)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -42,14 +47,12 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     "--engine",
     default="auto",
     show_default=True,
-    help="Engine that runs bundles: auto takes the one in the bundle's plan for this host; null computes nothing, to measure the cost of the protocol.",
+    help="Engine that runs the models: auto takes the one in a bundle's plan for this host, and ONNX Runtime or torch for other models; null computes nothing, to measure the cost of the protocol.",
 )
 @click.option(
     "--instances",
     type=click.IntRange(1, 256),
-    default=1,
-    show_default=True,
-    help="Instances of each bundle, which run at the same time.",
+    help="Instances of each model, which run at the same time; default: as its config.pbtxt says, or 1.",
 )
 @click.option(
     "--dims",
@@ -64,7 +67,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     help="Server processes on the same ports, each with its own instances; each connection is assigned to one of them. With several, clients cannot load or unload models.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads per instance."
+    "--threads",
+    type=click.IntRange(1, 256),
+    help="Threads per instance; default: as the model's config.pbtxt says, or 1.",
 )
 @click.option("--certificate", type=FILE, help="TLS: certificate of the server (PEM).")
 @click.option("--key", type=FILE, help="TLS: key of the certificate (PEM).")
@@ -98,7 +103,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--log",
     type=FILE,
-    help="Log file with a line of JSON per request: id, model, times, or why it was rejected.",
+    help="Log file with a line of JSON per request (id, model, times, or why it was rejected) and per model that was loaded or failed to load.",
 )
 @click.option(
     "--strict-readiness/--no-strict-readiness",
@@ -106,6 +111,25 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="Whether the server is ready only while all its models are, except those that were unloaded.",
 )
+@click.option(
+    "--torch-library",
+    "torch_libraries",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="Shared library of operators that TorchScript models need, such as torch_scatter's; it is code that the server runs. May be repeated.",
+)
+@click.option(
+    "--server-name",
+    default="tamis",
+    show_default=True,
+    help="Name in the server's metadata; some clients insist on triton.",
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Open all models, print how each would be served, and end; fails if one cannot be.",
+)
+@json_option
 @click.option("--no-model-control", is_flag=True, help="Clients cannot load or unload models.")
 @click.option(
     "--drain",
@@ -116,12 +140,23 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 def command(models: tuple[str, ...], **options: Any) -> None:
     """Serve MODELS: bundles, directories of bundles, Triton model repositories, or names of shipped bundles."""
-    from tamis.engines import find_engine
-    from tamis.serve.models.opening import BundleSettings
+    from tamis.serve.models.model import OpeningSettings
     from tamis.serve.server import AccessSettings, Endpoints, ServerSettings, run_server
     from tamis.serve.workers import run_workers, server_report
 
-    find_engine(options["engine"])  # a misspelt name ends the command, rather than every model
+    _check_engine(options["engine"])
+    opening = OpeningSettings(
+        options["engine"],
+        options["instances"],
+        options["threads"],
+        sizes_by_dimension(options["dims"]),
+        options["torch_libraries"],
+    )
+    if options["check"]:
+        _check(models, opening, options["as_json"])
+        return
+    if options["as_json"]:
+        raise UsageError("--json prints the outcome of --check: pass both")
     settings = ServerSettings(
         models,
         Endpoints(
@@ -141,9 +176,10 @@ def command(models: tuple[str, ...], **options: Any) -> None:
             not options["no_model_control"],
             options["max_connections"],
         ),
-        BundleSettings(options["engine"], options["instances"], options["threads"], _sizes(options["dims"])),
+        opening,
         options["drain"],
         options["log"],
+        name=options["server_name"],
         strict_readiness=options["strict_readiness"],
     )
     print_report = partial(_print_report, secure=options["certificate"] is not None)
@@ -157,16 +193,38 @@ def command(models: tuple[str, ...], **options: Any) -> None:
         )
 
 
-def _sizes(dims: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """Return the sizes in --dims by the name of their dimension."""
-    found = {}
-    for text in dims:
-        name, _, sizes = text.partition("=")
-        numbers = [size.strip() for size in sizes.split(",")]
-        if not name.strip() or not all(size.isdecimal() and int(size) for size in numbers):
-            raise UsageError(f"--dims {text}: write NAME=SIZE or NAME=SIZE,SIZE, such as particles=16,32")
-        found[name.strip()] = tuple(int(size) for size in numbers)
-    return found
+def _check_engine(name: str) -> None:
+    """Raise UsageError for an engine that no model can run on here, rather than let every model fail."""
+    from tamis.engines import find_engine
+
+    if not find_engine(name).local:
+        raise UsageError(
+            f"--engine {name} runs models on other servers; serve with an engine that runs in this one"
+        )
+
+
+def _check(models: tuple[str, ...], opening: OpeningSettings, as_json: bool) -> None:
+    """Open all models, print how each would be served, and raise ModelError if one cannot be."""
+    from tamis.serve.models.report import check_models
+
+    reports = check_models(models, opening)
+    failed = [report for report in reports if report.state != "READY"]
+    if as_json:
+        print_json({"ready": bool(reports) and not failed, "models": [asdict(report) for report in reports]})
+    elif reports:
+        rows = [
+            (report.name, report.version, report.state, report.facts.get("engine", ""), report.verified)
+            for report in reports
+        ]
+        print_table("models", ("model", "version", "state", "engine", "verified"), rows, keys=2)
+        for report in reports:
+            for line in filter(None, (report.reason, report.facts.get("why", ""), *report.remarks())):
+                click.echo(f"{report.name} {report.version}".rstrip() + f": {' '.join(line.split())}")
+    if not reports:
+        raise UsageError(NO_MODEL)
+    if failed:
+        names = ", ".join(report.name for report in failed)
+        raise ModelError(f"{len(failed)} of {len(reports)} models cannot be served: {names}")
 
 
 def _print_report(report: Any, *, secure: bool) -> None:
@@ -174,10 +232,11 @@ def _print_report(report: Any, *, secure: bool) -> None:
     schemes = {"grpc": f"grpc{s}://", "http": f"http{s}://", "metrics": "http://", "local": "local:"}
     for name, address in report.addresses.items():
         say(f"{name}: {schemes[name]}{address}{'/metrics' if name == 'metrics' else ''}")
-    for name, version, state, reason in report.models:
-        say(f"{state}: {name} {version}{f': {reason}' if reason else ''}".rstrip())
+    for model in report.models:
+        text = model.reason or model.engine
+        say(f"{model.state}: {model.name} {model.version}".rstrip() + (f": {text}" if text else ""))
+        for remark in model.remarks():
+            say(f"  {remark}")
     if not report.models:
-        say(
-            "no model is served: the folders hold neither bundles (NAME.tamis) nor Triton models (NAME/1/model.onnx)"
-        )
+        say(f"no model is served: {NO_MODEL}")
     say("ready" if report.ready else "not ready: see above")

@@ -9,7 +9,15 @@ import click
 
 from tamis._base import UsageError
 from tamis.cli.bench import sizes_of
-from tamis.cli.output import engines_of, json_option, print_json, print_table, say, threads_option
+from tamis.cli.output import (
+    engines_of,
+    json_option,
+    print_json,
+    print_table,
+    say,
+    sizes_by_dimension,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     from tamis.records import EnginePlan
@@ -40,6 +48,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Times that count: of calls in a row (warm), or of calls with evicted caches (cold).",
 )
+@click.option(
+    "--dims",
+    multiple=True,
+    help="Sizes of a free dimension that native compiles ahead wherever the bundle is opened, such as particles=16,32. Repeat it for others.",
+)
 @click.option("--memory", help="Exclude engines whose process needs more memory than this, such as 500MB.")
 @click.option(
     "--rounded",
@@ -55,6 +68,7 @@ def command(
     engine: str,
     batches: str,
     objective: str,
+    dims: tuple[str, ...],
     memory: str | None,
     rounded: bool,
     explain: bool,
@@ -83,11 +97,13 @@ def command(
             "the output is missing: pass -o OUT.tamis for the bundle with its plan (it may be the bundle itself)"
         )
     limit = None if memory is None else _bytes(memory)
+    sizes = sizes_by_dimension(dims)
     tuning = Tuning(
         engines=tuple(engines_of(engine, rounded=rounded)),
         batches=sizes_of(batches),
         threads=threads,
         memory=limit is not None,
+        dims=sizes,
     )
     measured, refused = measure_engines(opened, tuning)
     plan = choose_engines(
@@ -96,6 +112,7 @@ def command(
         objective="cold" if objective == "cold" else "warm",
         memory_bytes=limit,
         refused=refused,
+        dims=sizes,
     )
     add_texts(opened, {plan_name(): plan.model_dump_json(indent=1) + "\n"}, output)
     _show(plan, as_json)
@@ -119,6 +136,8 @@ def _bytes(text: str) -> int:
 
 
 def _show(plan: EnginePlan, as_json: bool) -> None:
+    from tamis.engines import find_engine
+
     if as_json:
         print_json(plan)
         return
@@ -132,3 +151,12 @@ def _show(plan: EnginePlan, as_json: bool) -> None:
     print_table(f"engines, us per call, {plan.objective}", ("batch", *names, "chosen"), [
         (*row[:-1], f"{choice.engine}: {row[-1]}") for row, choice in zip(rows, plan.choices, strict=True)
     ])  # fmt: skip
+    if plan.dims:
+        sizes = ", ".join(f"{name}={','.join(map(str, sizes))}" for name, sizes in plan.dims.items())
+        chosen = sorted({choice.engine for choice in plan.choices})
+        effect = (
+            ""
+            if any(find_engine(name).compiles_sizes for name in chosen)
+            else f"; {', '.join(chosen)} needs none of them"
+        )
+        click.echo(f"compiled ahead: {sizes}{effect}")

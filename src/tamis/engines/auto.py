@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import sqrt
 from typing import NamedTuple
@@ -149,15 +150,21 @@ class _PlannedEngines:
     """The engines of a plan that can be opened here."""
 
     def __init__(self, bundle: Bundle, plan: EnginePlan, options: Options, chunk: int | None) -> None:
-        self._bundle, self._plan, self._options = bundle, plan, options
+        self._bundle, self._plan = bundle, plan
+        self._options = replace(options, dims={**plan.dims, **options.dims})
         self._opened: dict[str, Runner | str] = {}
         batches = [choice.batch for choice in plan.choices]
         opened = [self._open_choice(index) for index in range(len(batches))]
         self._runners = [_chunked(bundle, choice.runner, chunk or choice.chunk) for choice in opened]
-        self._computed_by = _versions(*(choice.engine for choice in opened))
+        engines = [choice.runner.computed_by or _versions(choice.engine) for choice in opened]
+        self._computed_by = " and ".join(dict.fromkeys(" and ".join(engines).split(" and ")))
         # A batch size between two measured ones goes with the nearer one on a logarithmic scale.
         self._bounds = [sqrt(low * high) for low, high in pairwise(batches)]
-        self._why = "\n".join(f"{batch}: {choice.why}" for batch, choice in zip(batches, opened, strict=True))
+        lines = [f"{batch}: {choice.why}" for batch, choice in zip(batches, opened, strict=True)]
+        details = [
+            choice.runner.explanation.partition("; ")[2] for choice in opened
+        ]  # such as compiled sizes
+        self._why = "\n".join([*lines, *dict.fromkeys(filter(None, details))])
 
     def _open_choice(self, index: int) -> _OpenedChoice:
         """Open the engine of a choice, or the next fastest one that can be opened."""

@@ -109,6 +109,8 @@ class Engine(ABC):
     """True for an engine that rounds the model's weights; it is used only where a user requests it."""
     cuts_batches: ClassVar[bool] = False
     """True for an engine that splits large batches itself."""
+    compiles_sizes: ClassVar[bool] = False
+    """True for an engine whose code has fixed sizes: `Options.dims` names those to compile ahead."""
     saturates: ClassVar[bool] = False
     """True for an engine whose 8-bit products saturate on x86 processors without VNNI."""
 

@@ -34,6 +34,7 @@ class NativeEngine(Engine):
     precision: ClassVar[str] = FULL_PRECISION
     batch_bound = 0.0
     cuts_batches = True
+    compiles_sizes = True
 
     def prepare(self) -> None:
         """Find a compiler."""
@@ -42,7 +43,7 @@ class NativeEngine(Engine):
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
         """Compile for the sizes in the signature, for `options.dims` or the default sizes of free dimensions."""
         runner = _NativeRunner(model, signature, self.precision)
-        for sizes in _chosen_sizes(signature, options):
+        for sizes in chosen_sizes(signature, options):
             runner.compile(_drawn(signature, sizes))
         if not runner.has_one_size:
             self._add_other_sizes(runner, find_engine(OTHER_SIZES_ENGINE).load(model, signature, options))
@@ -53,7 +54,7 @@ class NativeEngine(Engine):
         signature = bundle.manifest.signature
         runner = _NativeRunner(bundle.model_bytes, signature, self.precision)
         runner.compile(example_event(bundle))
-        chosen = _chosen_sizes(signature, options) if options.dims else []
+        chosen = chosen_sizes(signature, options) if options.dims else []
         if runner.has_one_size:
             return runner
         engine = find_engine(OTHER_SIZES_ENGINE)
@@ -201,7 +202,7 @@ class _NativeRunner(Runner):
             self.others.close()
 
 
-def _chosen_sizes(signature: Signature, options: Options) -> list[dict[str, int]]:
+def chosen_sizes(signature: Signature, options: Options) -> list[dict[str, int]]:
     """Return each combination of the sizes in `options.dims`; a dimension that is not in it has its default size."""
     for name, sizes in options.dims.items():
         if not sizes or any(type(size) is not int or size < 1 for size in sizes):

@@ -46,6 +46,10 @@ class EnginePlan(Document):
     model: str = Field(description="SHA-256 of the model")
     objective: Objective
     memory_bytes: int | None = Field(default=None, description="memory limit, if one was set")
+    dims: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict,
+        description="sizes of free dimensions that engines with fixed sizes compile ahead",
+    )
     choices: tuple[EngineChoice, ...]
     measured: tuple[EngineTime, ...]
     refused: tuple[str, ...] = ()

@@ -18,11 +18,13 @@ from tamis.serve.fronts.grpc_repository import model_control_forbidden
 from tamis.serve.fronts.local import LocalConfig, LocalListener
 from tamis.serve.fronts.metrics import metrics_handler
 from tamis.serve.fronts.rest import is_probe, rest_handler
-from tamis.serve.models.opening import BundleSettings
+from tamis.serve.models.model import OpeningSettings
+from tamis.serve.models.overrides import LoadOverride
+from tamis.serve.models.report import check_dims
 from tamis.serve.models.repository import Repository
-from tamis.serve.models.triton_config import config_of
+from tamis.serve.models.triton_config import served_config
 from tamis.serve.request_log import RequestLog
-from tamis.serve.service import Service
+from tamis.serve.service import DEFAULT_SERVER_NAME, Service
 from tamis.serve.shared_memory import SharedMemory
 from tamis.serve.tls import HTTP1, HTTP2, Tokens, server_context
 from tamis.serve.wire.grpc import GrpcConfig
@@ -67,10 +69,11 @@ class ServerSettings:
     models: Sequence[str | Path]
     endpoints: Endpoints = Endpoints()
     access: AccessSettings = AccessSettings()
-    opening: BundleSettings = field(default_factory=BundleSettings)
+    opening: OpeningSettings = field(default_factory=OpeningSettings)
     drain_s: float = 30.0
     log: Path | None = None  # a file with one line per request
     shares_ports: bool = False  # with other processes
+    name: str = DEFAULT_SERVER_NAME  # in the server's metadata
     strict_readiness: bool = True  # ready only while all models are, except those that were unloaded
 
 
@@ -111,7 +114,7 @@ class Server:
         self.settings = settings
         loop = asyncio.get_running_loop()
         log = RequestLog(settings.log, loop) if settings.log is not None else None
-        self.service = Service(loop, log=log)
+        self.service = Service(loop, name=settings.name, log=log)
         self.repository = Repository(settings.models, self.service, settings.opening)
         self.service.problem_of = self.repository.problem_of
         if settings.strict_readiness:
@@ -167,6 +170,9 @@ class Server:
             self._local = LocalListener(endpoints.local, local_config)
             addresses["local"] = str(endpoints.local)
         await self.repository.load_all()
+        if self.repository.is_ready:
+            every = self.service.every()
+            check_dims(self.settings.opening, {name for loaded in every for name in loaded.model.free_dims})
         self.service.accepts = True
         problems = {entry.name: entry.reason for entry in self.repository.index() if entry.reason}
         return StartedServer(addresses, self.service, self.repository, problems)
@@ -272,15 +278,11 @@ class RestModelControl:
             for entry in self._repository.index()
         ]
 
-    async def load(self, name: str, config: str | None) -> None:
+    async def load(self, name: str, sent: LoadOverride | None) -> None:
         """Load a model."""
         if not self._may_load:
             raise model_control_forbidden()
-        if config is not None:
-            raise UsageError(
-                "a configuration cannot be sent with a request: change config.pbtxt in the repository"
-            )
-        await self._repository.load(name)
+        await self._repository.load(name, sent)
 
     async def unload(self, name: str, dependents: bool) -> None:
         """Unload a model; models here have no dependents."""
@@ -294,8 +296,7 @@ class RestModelControl:
         from google.protobuf.json_format import MessageToDict
 
         model = self._service.find(name, version).model
-        message = model.config if model.config is not None else config_of(model.spec, len(model.instances))
-        config: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+        config: dict[str, Any] = MessageToDict(served_config(model), preserving_proto_field_name=True)
         return config
 
     def labels_of(self, name: str, version: str) -> Mapping[str, Sequence[str]]:

@@ -14,7 +14,7 @@ from tamis.serve.models.statistics import Statistics
 from tamis.serve.protocol.messages import Fault, InferRequest, Refusal
 from tamis.serve.request_log import RequestLog
 
-SERVER_NAME = "tamis"
+DEFAULT_SERVER_NAME = "tamis"
 UNKNOWN_MODEL = "Request for unknown model:"  # clients of Triton compare the beginning
 EXTENSIONS = (
     "binary_tensor_data",
@@ -50,6 +50,7 @@ class Service:
     models_ready: Callable[[], bool] = lambda: True
     problem_of: Callable[[str], str] = lambda _: ""  # why a model could not be loaded
     generation: int = 0  # counts the changes of `models`
+    name: str = DEFAULT_SERVER_NAME  # in the metadata; some clients compare it
     version: str = tamis.__version__
     log: RequestLog | None = None
 
@@ -72,6 +73,11 @@ class Service:
         before = self.models.pop(name, {})
         if models:
             self.models[name] = {model.spec.version: self._loaded(model) for model in models}
+        if self.log is not None:
+            for model in models:
+                self.log.write(event="loaded", model=name, version=model.spec.version, **model.spec.facts)
+            if before and not models:
+                self.log.write(event="unloaded", model=name)
         return list(before.values())
 
     def find(self, name: str, version: str = "") -> Loaded:
@@ -88,9 +94,14 @@ class Service:
             return versions[max(versions, key=_version_key)]
         if version not in versions:
             available = ", ".join(sorted(versions, key=_version_key))
+            if not version.isdecimal():
+                raise Refusal(
+                    Fault.INVALID,
+                    f"failed to get model version from specified version string {version[:40]!r}; available: {available}",
+                )
             raise Refusal(
                 Fault.NOT_FOUND,
-                f"the model {name!r} has no version {version[:40]!r}; available: {available}",
+                f"{UNKNOWN_MODEL} {name!r} version {version[:40]} is not found; available: {available}",
             )
         return versions[version]
 
@@ -108,6 +119,11 @@ class Service:
         loaded = self.find(asking.model, asking.version)
         loaded.model.spec.output_indices(asking.outputs)
         loaded.scheduler.submit(asking)
+
+    def note_failed_load(self, name: str, reason: str) -> None:
+        """Log why a model could not be loaded."""
+        if self.log is not None:
+            self.log.write(event="failed to load", model=name, why=reason)
 
     def note_refused(self, request_id: str, refusal: Refusal) -> None:
         """Log a request that was rejected before it reached a model."""

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from tamis._base import TamisError, UsageError, end_with_parent
 from tamis.serve.fronts.metrics import EXPOSITION_TYPE
+from tamis.serve.models.report import ModelReport
 from tamis.serve.server import ServerSettings, StartedServer, run_server
 from tamis.serve.wire.http1 import HttpConfig, HttpLimits, HttpRequest
 from tamis.serve.wire.http1_protocol import HttpProtocol
@@ -37,7 +38,7 @@ class ServerReport(NamedTuple):
     """What the command prints about a server that has started."""
 
     addresses: dict[str, str]
-    models: list[tuple[str, str, str, str]]  # name, version, state, reason
+    models: list[ModelReport]
     ready: bool
 
 
@@ -46,8 +47,8 @@ def server_report(started: StartedServer) -> ServerReport:
     index = []
     for entry in started.repository.index():
         loaded = started.service.models.get(entry.name, {}).get(entry.version)
-        why = loaded.model.spec.facts.get("why", "").replace("\n", "; ") if loaded is not None else ""
-        index.append((entry.name, entry.version, str(entry.state), entry.reason or why))
+        facts = dict(loaded.model.spec.facts) if loaded is not None else {}
+        index.append(ModelReport(entry.name, entry.version, str(entry.state), entry.reason, facts))
     return ServerReport(dict(started.addresses), index, started.service.ready)
 
 

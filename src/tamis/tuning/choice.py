@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tamis._base import UsageError, host_facts, human_bytes, utc_timestamp
 from tamis.bundle import Bundle
@@ -19,14 +19,16 @@ def choose_engines(
     objective: Objective = "warm",
     memory_bytes: int | None = None,
     refused: Sequence[str] = (),
+    dims: Mapping[str, tuple[int, ...]] | None = None,
 ) -> EnginePlan:
-    """Return the engine plan for this host."""
+    """Return the engine plan for this host; `dims` are the sizes that its engines compile ahead."""
     draft = EnginePlan(
         created=utc_timestamp(),
         host=host_facts(),
         model=bundle.manifest.files["model.onnx"].sha256,
         objective=objective,
         memory_bytes=memory_bytes,
+        dims=dict(dims or {}),
         choices=(),
         measured=tuple(measured),
         refused=tuple(refused),

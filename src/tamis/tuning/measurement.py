@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,6 +12,7 @@ import numpy as np
 from tamis._base import TamisError, VerificationError, host_facts, progress
 from tamis.bundle import Bundle
 from tamis.engines import Options, Session, find_engine
+from tamis.engines.native import chosen_sizes
 from tamis.measure.speed.harness import Samples, TimingPlan, interleave, interleave_cold
 from tamis.measure.speed.latency import COLD_ROUNDS, EVICTED_CACHES, batches_of, events_of
 from tamis.measure.speed.processes import measure_memory
@@ -33,6 +35,7 @@ class Tuning:
         default_factory=lambda: TimingPlan(rounds=15, block_ns=6_000_000, budget_ns=4_000_000_000)
     )
     seed: int = 0
+    dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # sizes to compile ahead
 
 
 def measure_engines(bundle: Bundle, tuning: Tuning) -> tuple[list[EngineTime], list[str]]:
@@ -40,6 +43,10 @@ def measure_engines(bundle: Bundle, tuning: Tuning) -> tuple[list[EngineTime], l
     refused: list[str] = []
     measured: list[EngineTime] = []
     rng = np.random.default_rng(tuning.seed)
+    if tuning.dims:
+        chosen_sizes(
+            bundle.manifest.signature, Options(dims=tuning.dims)
+        )  # raises UsageError for a wrong name or size
     with contextlib.ExitStack() as stack:
         sessions: dict[tuple[str, int | None], Session] = {}
         for name in tuning.engines:
@@ -50,7 +57,8 @@ def measure_engines(bundle: Bundle, tuning: Tuning) -> tuple[list[EngineTime], l
                 engine.prepare()
                 chunks = (None,) if engine.cuts_batches else (None, *CHUNKS)
                 for chunk in chunks:
-                    session = Session(bundle, engine, Options(threads=tuning.threads, chunk=chunk))
+                    options = Options(threads=tuning.threads, chunk=chunk, dims=tuning.dims)
+                    session = Session(bundle, engine, options)
                     sessions[name, chunk] = stack.enter_context(session)
             except TamisError as error:
                 refused.append(str(error))

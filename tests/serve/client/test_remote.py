@@ -91,6 +91,19 @@ def test_outputs_equal_those_of_the_engine_on_the_server(start_server, bundle, j
         assert remote_session(jets[:0]).shape == (0,)
 
 
+@pytest.mark.parametrize(
+    ("fallback", "message"),
+    [
+        ("openvno", "no engine is called 'openvno'; did you mean 'openvino'"),
+        ("remote", "the fallback remote computes nothing on this machine"),
+        ("null", "the fallback null computes nothing on this machine; name an engine that does"),
+    ],
+)
+def test_fallback_that_cannot_answer_is_refused(bundle, fallback, message):
+    with pytest.raises(UsageError, match=message):
+        tamis.open(bundle, "remote", remote=Remote(("grpc://127.0.0.1:9",), fallback=fallback))
+
+
 def test_error_without_reachable_servers(bundle):
     with pytest.raises(UsageError, match=r"the engine remote needs servers"):
         tamis.open(bundle, "remote")

@@ -77,13 +77,13 @@ class FakeRepository:
             {"name": name, "version": "1", "state": "READY", "reason": ""} for name in self.loaded
         ] + known
 
-    async def load(self, name, config):
+    async def load(self, name, sent):
         await asyncio.sleep(0)
         if name == "absent":
             raise Refusal(Fault.NOT_FOUND, "there is no model 'absent' in the repository")
         if name == "wrong":
             raise KeyError("an internal error")
-        self.loaded[name] = config
+        self.loaded[name] = sent
 
     async def unload(self, name, dependents):
         await asyncio.sleep(0)

@@ -17,7 +17,8 @@ from tamis._base import ChecksumError, ModelError, TamisError, UnsafeBundleError
 from tamis.engines import Session
 from tamis.serve.export import export_triton
 from tamis.serve.models.folders import find_models
-from tamis.serve.models.opening import BundleSettings, open_models
+from tamis.serve.models.model import OpeningSettings
+from tamis.serve.models.opening import open_models
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def infer(client, model, output, version="", **arrays):
 
 def opened(write, *, name="m"):
     """Open a model of a written repository."""
-    return open_models(find_models([write.parent])[name], BundleSettings())
+    return open_models(find_models([write.parent])[name], OpeningSettings())
 
 
 def states(client):
@@ -80,7 +81,7 @@ def test_particle_tagger_of_a_site_is_served_unchanged(particle_net, serve, clie
     assert loaded.model.spec.outputs[0].labels == ("QCD", "Top", "Higgs")
     assert loaded.model.spec.facts["verified"].startswith("yes")
     assert loaded.model.spec.facts["warm"] == "yes"
-    assert "runs on the CPU here" in loaded.model.spec.facts["notes"]
+    assert "runs on the CPU here" in loaded.model.spec.facts["ignored"]
     config = client.get_model_config("particlenet").config
     assert [one.name for one in config.input] == ["pf_points", "pf_features", "pf_mask"]
     assert config.backend == "onnxruntime"
@@ -101,7 +102,7 @@ def test_model_is_served_without_its_labels_file(particle_net):
     (particle_net / "particlenet_labels.txt").unlink()
     (model,) = opened(particle_net, name="particlenet")
     assert model.spec.outputs[0].labels == ()
-    assert "its classes have no labels" in model.spec.facts["notes"]
+    assert "its classes have no labels" in model.spec.facts["off"]
 
 
 def test_links_may_lead_into_another_served_directory(write_model, scale_model, tmp_path):
@@ -111,7 +112,7 @@ def test_links_may_lead_into_another_served_directory(write_model, scale_model, 
     (folder / "1" / "model.onnx").symlink_to(tmp_path / "files" / "scale.onnx")
     with pytest.raises(UnsafeBundleError, match="serve the directory of its target as well"):
         opened(folder)
-    assert open_models(find_models([folder.parent, tmp_path / "files"])["m"], BundleSettings())
+    assert open_models(find_models([folder.parent, tmp_path / "files"])["m"], OpeningSettings())
 
 
 def test_versions_are_served_side_by_side(write_model, scale_model, serve, client_of):
@@ -206,7 +207,7 @@ def test_external_data_must_be_next_to_the_model(write_model, parse_model, tmp_p
         (("max_batch_size: 8", "max_batch_size: 0"), r"has dims \[3\]; the graph has \[-1, 3\]"),
         (
             ("max_batch_size: 8", 'max_batch_size: 8 name: "other"'),
-            "field name is 'other', but the folder is 'm'",
+            "field name is 'other', but the model is 'm'",
         ),
         (
             ("max_batch_size: 8", 'max_batch_size: 8 default_model_filename: "modle.onnx"'),
@@ -248,7 +249,7 @@ def test_model_whose_rows_depend_on_each_other_is_not_batched(write_model, parse
     folder = write_model("m", SCALE, v1=mixed)
     (model,) = opened(folder)
     assert model.spec.batching is None
-    assert "depend on the other rows" in model.spec.facts["batching"]
+    assert "depend on the other rows" in model.spec.facts["off"]
 
 
 def test_model_that_differs_from_the_reference_is_rejected(write_model, parse_model, monkeypatch):
@@ -409,15 +410,6 @@ def test_index_can_be_limited_to_ready_models(write_model, scale_model, serve, c
     assert [one.name for one in models] == ["scale"]
     with pytest.raises(grpc.RpcError, match="leave repository_name empty"):
         stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(repository_name="x"))
-
-
-def test_models_in_requests_are_rejected(write_model, scale_model, serve, client_of):
-    write_model("scale", SCALE, v1=scale_model())
-    client = client_of(serve())
-    with pytest.raises(
-        InferenceServerException, match=r"parameter '(config|file:1/model\.onnx)' is not supported"
-    ):
-        client.load_model("scale", config="{}", files={"file:1/model.onnx": scale_model()})
 
 
 def test_replaced_and_unloaded_models_are_closed(write_model, scale_model, serve):

@@ -9,7 +9,8 @@ import pytest
 
 from tamis._base import ModelError, TamisError
 from tamis.serve.models.folders import find_models
-from tamis.serve.models.opening import BundleSettings, open_models
+from tamis.serve.models.model import OpeningSettings
+from tamis.serve.models.opening import open_models
 from tamis.serve.models.torchscript_models import input_order
 
 torch = pytest.importorskip("torch")
@@ -46,7 +47,7 @@ def scripted(module: torch.nn.Module) -> bytes:
 
 
 def opened(folder):
-    (model,) = open_models(find_models([folder.parent])["m"], BundleSettings())
+    (model,) = open_models(find_models([folder.parent])["m"], OpeningSettings())
     return model
 
 
@@ -96,6 +97,17 @@ def test_missing_or_wrong_outputs_are_rejected(write_model, change, message):
 def test_file_that_is_not_a_model_is_rejected(write_model):
     with pytest.raises(ModelError, match="the engine torch cannot run this model"):
         opened(write_model("m", CONFIG.format("a", "b"), "model.pt", v1=b"nothing"))
+
+
+def test_another_engine_is_refused_and_torch_is_taken(write_model):
+    folder = write_model("m", CONFIG.format("a", "b"), "model.pt", v1=scripted(Minus()))
+    with pytest.raises(
+        ModelError, match=r"native cannot serve 'm': .*model\.pt is TorchScript, which only torch runs"
+    ):
+        open_models(find_models([folder.parent])["m"], OpeningSettings("native"))
+    (model,) = open_models(find_models([folder.parent])["m"], OpeningSettings("torch"))
+    assert model.spec.facts["engine"] == f"torch {torch.__version__}"
+    assert model.spec.facts["verified"] == "no: TorchScript has no reference"
 
 
 def test_configuration_is_required(write_model):

@@ -156,7 +156,7 @@ optimization { execution_accelerators { gpu_execution_accelerator : [ { name : "
 instance_group [ { kind: KIND_GPU gpus: [ 0 ] } ]
 """,
     )
-    notes = resolved.spec("1", {}).facts["notes"]
+    notes = resolved.spec("1", {}).facts["ignored"]
     assert "optimization has no effect" in notes
     assert "the model runs on the CPU here" in notes
     assert without_effect(parse_config(MINIMAL_CONFIG, "x")) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tamis._base import ModelError, UsageError, require
 from tamis.bundle.model import parse_model
 
 TORCHSCRIPT_PURPOSE = "importing TorchScript"
+_UNKNOWN_OPERATOR = re.compile(r"Unknown builtin op: ([\w:.]+?)\.?\s")
 
 
 def import_torchscript(
@@ -26,6 +28,11 @@ def import_torchscript(
     try:
         module = torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
+        if operator := unknown_operator(error):
+            raise ModelError(
+                f"{path} uses the operator {operator}, which is not part of torch and has no form in ONNX; replace it in the model, "
+                "or serve the file as it is, with `tamis serve --torch-library`"
+            ) from error
         raise ModelError(
             f"{path} is not a readable TorchScript file: {str(error).strip().splitlines()[0]}"
         ) from error
@@ -38,6 +45,12 @@ def import_torchscript(
     arrays = _order(samples, names, path)
     tensors = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
     return export(torch, module, tensors, names, path)
+
+
+def unknown_operator(error: BaseException) -> str:
+    """Return the operator that torch did not know while it loaded a file, or an empty string for another error."""
+    match = _UNKNOWN_OPERATOR.search(f"{error}\n")
+    return match[1] if match else ""
 
 
 def _order(samples: dict[str, np.ndarray], names: list[str], path: Path) -> list[np.ndarray]:

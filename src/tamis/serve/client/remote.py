@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,12 @@ class RemoteRunner(Runner):
         self._timeout_ns = round(remote.timeout_s * 1e9)
         self._local: Session | None = None
         if remote.fallback is not None:
-            local_options = Options(threads=options.threads, chunk=options.chunk)
-            self._local = Session(bundle, find_engine(remote.fallback), local_options)
+            engine = find_engine(remote.fallback)
+            if not (engine.local and engine.computes):
+                raise UsageError(
+                    f"the fallback {remote.fallback} computes nothing on this machine; name an engine that does, such as onnxruntime"
+                )
+            self._local = Session(bundle, engine, replace(options, remote=None))
         self.answered_by: dict[str, int] = {}
         self._lock = threading.Lock()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from tamis.serve.service import Service
 from tamis.serve.shared_memory import SharedMemory
 from tamis.serve.wire import Buffer
 from tamis.serve.wire.grpc import ServerCall, Status
+
+ENABLE_FINAL_RESPONSE = "triton_enable_empty_final_response"  # a client of a stream asks for the mark below
+FINAL_RESPONSE = "triton_final_response"
 
 
 class _GrpcTicket(Ticket):
@@ -107,6 +111,9 @@ class Inference:
             head, request_id, raws = self._requests.read(message)
             places = output_places(head.outputs, self._shared)
             classes = class_counts(head.outputs)
+            marks_final = (
+                isinstance(reply, _StreamReply) and head.parameters.get(ENABLE_FINAL_RESPONSE) is True
+            )
             inputs = arrays_of(head, raws, read_inputs(head.inputs, self._shared))
 
             def respond(answer: Answer) -> None:
@@ -117,7 +124,9 @@ class Inference:
                         outputs = classified(
                             answer.outputs, classes, has_rows=bool(spec.max_batch), labels=labels
                         )
-                        answer = Answer(answer.model, answer.version, outputs, answer.parameters)
+                        answer = replace(answer, outputs=outputs)
+                    if marks_final:
+                        answer = replace(answer, parameters={**answer.parameters, FINAL_RESPONSE: True})
                     write_outputs(answer.outputs, places, self._shared)
                     reply.respond(*self._answers.write(answer, request_id, places))
                 except Refusal as refusal:

@@ -7,12 +7,13 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
+from tamis.serve.fronts.fixed_settings import settings_methods
 from tamis.serve.fronts.grpc_infer import Inference
 from tamis.serve.fronts.grpc_repository import Handler, handle_unary, repository_methods
 from tamis.serve.fronts.health import HEALTH_CHECK, health_method
 from tamis.serve.models.repository import Repository
 from tamis.serve.protocol.messages import Fault, Refusal
-from tamis.serve.service import EXTENSIONS, SERVER_NAME, Service
+from tamis.serve.service import EXTENSIONS, Service
 from tamis.serve.shared_memory import SharedMemory
 from tamis.serve.wire.grpc import Method
 
@@ -35,7 +36,7 @@ def grpc_methods(
         "ServerMetadata": (
             pb.ServerMetadataRequest,
             lambda _: pb.ServerMetadataResponse(
-                name=SERVER_NAME, version=service.version, extensions=EXTENSIONS
+                name=service.name, version=service.version, extensions=EXTENSIONS
             ),
         ),
         "ModelReady": (pb.ModelReadyRequest, partial(_model_ready, service)),
@@ -60,6 +61,7 @@ def grpc_methods(
         ),
     }
     unary.update(repository_methods(service, repository, may_load=may_load))
+    unary.update(settings_methods(service))
     methods = {
         PREFIX + name: Method(partial(handle_unary, request_type, handler))
         for name, (request_type, handler) in unary.items()

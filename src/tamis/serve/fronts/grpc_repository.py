@@ -11,9 +11,10 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
+from tamis.serve.models.overrides import load_override
 from tamis.serve.models.repository import Repository
 from tamis.serve.models.statistics import Duration
-from tamis.serve.models.triton_config import config_of
+from tamis.serve.models.triton_config import served_config
 from tamis.serve.protocol.messages import Fault, Refusal
 from tamis.serve.service import Loaded, Service
 from tamis.serve.wire import Buffer
@@ -90,9 +91,7 @@ def _forbidden(_: Any) -> Any:
 
 def _config(service: Service, request: Any) -> Any:
     model = service.find(request.name, request.version).model
-    return pb.ModelConfigResponse(
-        config=model.config if model.config is not None else config_of(model.spec, len(model.instances))
-    )
+    return pb.ModelConfigResponse(config=served_config(model))
 
 
 def _statistics(service: Service, request: Any) -> Any:
@@ -144,12 +143,15 @@ def _index(repository: Repository, request: Any) -> Any:
 
 async def _load(repository: Repository, request: Any) -> Any:
     _check_repository_name(request)
-    for name in request.parameters:
-        raise Refusal(
-            Fault.UNIMPLEMENTED,
-            f"the parameter {name[:100]!r} is not supported: models are loaded from the repository as they are",
-        )
-    await repository.load(request.model_name)
+    parameters: dict[str, str | bytes] = {}
+    for name, parameter in request.parameters.items():
+        value = getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")
+        if not isinstance(value, str | bytes):
+            raise Refusal(
+                Fault.INVALID, f"the parameter {name[:100]!r} must be a string, or the bytes of a file"
+            )
+        parameters[name] = value
+    await repository.load(request.model_name, load_override(parameters))
     return pb.RepositoryModelLoadResponse()
 
 

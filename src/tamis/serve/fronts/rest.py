@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from tamis._base import TamisError
+from tamis.serve.fronts.fixed_settings import LOG_SETTINGS, TRACE_SETTINGS, check_update
 from tamis.serve.fronts.rest_infer import RestInfer
 from tamis.serve.models.model import Spec
+from tamis.serve.models.overrides import FILE_PARAMETER, LoadOverride, load_override
 from tamis.serve.models.statistics import Duration
 from tamis.serve.protocol.json_infer import document, parameters_in, read_field
 from tamis.serve.protocol.messages import BoundedCache, Fault, Parameter, Refusal
 from tamis.serve.protocol.regions import Regions
-from tamis.serve.service import EXTENSIONS, SERVER_NAME, Loaded, Service
+from tamis.serve.service import EXTENSIONS, Loaded, Service
 from tamis.serve.wire.http1 import JSON, HttpRequest
 
 
@@ -25,8 +28,8 @@ class ModelControl(Protocol):
     def index(self) -> Sequence[Mapping[str, str]]:
         """Return name, version, state and reason of every model."""
 
-    def load(self, name: str, config: str | None) -> Awaitable[None]:
-        """Load or reload a model; `config` is JSON that replaces the model's own configuration."""
+    def load(self, name: str, sent: LoadOverride | None) -> Awaitable[None]:
+        """Load or reload a model; `sent` replaces the model's own configuration and files."""
 
     def unload(self, name: str, dependents: bool) -> Awaitable[None]:
         """Unload a model."""
@@ -80,8 +83,8 @@ class _Rest:
         )  # targets of earlier requests, parsed
         self._tasks: set[asyncio.Task[None]] = set()
         self._server_routes: dict[str, tuple[str, Callable[[HttpRequest], None]]] = {
-            "health/live": ("GET", lambda request: request.respond(200, (), ())),
-            "health/ready": ("GET", lambda request: _respond_ready(request, self._service.ready)),
+            "health/live": ("GET", lambda request: _respond_json(request, {"live": True})),
+            "health/ready": ("GET", self._ready),
             "": ("GET", self._metadata),
             "models/stats": ("GET", lambda request: self._statistics(request, ModelPath("", ""))),
             "repository/index": ("POST", self._index),
@@ -130,6 +133,8 @@ class _Rest:
             method, respond = route
             if _allows(request, method):
                 respond(request)
+        elif parts == ["logging"] or parts[-2:] == ["trace", "setting"]:
+            self._fixed_settings(request, parts)
         elif parts[0] == "models" and len(parts) > 1:
             self._route_model(request, parts)
         elif parts[0] in {"repository", "systemsharedmemory", "cudasharedmemory"}:
@@ -176,9 +181,14 @@ class _Rest:
 
     # server and models
 
+    def _ready(self, request: HttpRequest) -> None:
+        ready = self._service.ready
+        body = json.dumps({"live": True, "ready": ready}).encode()  # clients of KServe read it
+        request.respond(200 if ready else 400, (JSON,), (body,))
+
     def _metadata(self, request: HttpRequest) -> None:
         _respond_json(
-            request, {"name": SERVER_NAME, "version": self._service.version, "extensions": EXTENSIONS}
+            request, {"name": self._service.name, "version": self._service.version, "extensions": EXTENSIONS}
         )
 
     def _model_metadata(self, request: HttpRequest, path: ModelPath) -> None:
@@ -196,6 +206,7 @@ class _Rest:
                 "platform": spec.platform,
                 "inputs": [metadata(tensor) for tensor in spec.inputs],
                 "outputs": [metadata(tensor) for tensor in spec.outputs],
+                **({"parameters": dict(spec.facts)} if spec.facts else {}),
             },
         )
 
@@ -205,7 +216,7 @@ class _Rest:
         except Refusal as refusal:
             request.fail(400, str(refusal))
         else:
-            _respond_ready(request, True)
+            _respond_json(request, {"name": path.name, "ready": True})
 
     def _config(self, request: HttpRequest, path: ModelPath) -> None:
         self._service.find(*path)
@@ -214,6 +225,19 @@ class _Rest:
     def _statistics(self, request: HttpRequest, path: ModelPath) -> None:
         loaded = self._service.select(*path)
         _respond_json(request, {"model_stats": [_statistics_of(model) for model in loaded]})
+
+    def _fixed_settings(self, request: HttpRequest, parts: list[str]) -> None:
+        """Respond with the settings of traces or of the log, which clients can only set to what they are."""
+        if len(parts) == 4 and parts[0] == "models":
+            self._service.find(parts[1])
+        elif len(parts) > 2:
+            raise _not_found(request)
+        known = LOG_SETTINGS if parts == ["logging"] else TRACE_SETTINGS
+        if request.method == "POST":
+            check_update(known, document(request.body))
+        elif not _allows(request, "GET"):
+            return
+        _respond_json(request, dict(known))
 
     # the repository
 
@@ -231,15 +255,18 @@ class _Rest:
 
     def _load(self, request: HttpRequest, name: str) -> None:
         parameters = _parameters(request)
-        config = parameters.get("config")
-        if config is not None and not isinstance(config, str):
-            raise Refusal(Fault.INVALID, "parameters.config must be a string that contains JSON")
-        if any(parameter.startswith("file:") for parameter in parameters):
-            raise Refusal(
-                Fault.UNIMPLEMENTED,
-                "models cannot be sent with a request: put the files into the repository",
-            )
-        self._respond_later(request, self._model_control().load(name, config))
+        texts: dict[str, str | bytes] = {}
+        for parameter, value in parameters.items():
+            if not isinstance(value, str):
+                raise Refusal(Fault.INVALID, f"parameters.{parameter[:100]} must be a string")
+            try:
+                is_file = parameter.startswith(FILE_PARAMETER)
+                texts[parameter] = base64.b64decode(value, validate=True) if is_file else value
+            except ValueError as error:
+                raise Refusal(
+                    Fault.INVALID, f"parameters.{parameter[:100]} is not the base64 of a file: {error}"
+                ) from error
+        self._respond_later(request, self._model_control().load(name, load_override(texts)))
 
     def _unload(self, request: HttpRequest, name: str) -> None:
         dependents = _parameters(request).get("unload_dependents", False)
@@ -303,10 +330,6 @@ def _allows(request: HttpRequest, method: str) -> bool:
     message = f"{request.target[:200]} does not support {request.method}; use {allowed}"
     request.fail(405, message, ((b"allow", allowed.encode()),))
     return False
-
-
-def _respond_ready(request: HttpRequest, is_ready: bool) -> None:
-    request.respond(200 if is_ready else 400, (), ())
 
 
 def _respond_json(request: HttpRequest, content: Any) -> None:

@@ -18,6 +18,8 @@ from tamis.serve.protocol.tensors import datatype_of
 
 MAX_BUNDLE_ROWS = 1 << 16
 
+Dims = Mapping[str, tuple[int, ...]]
+
 
 def bundle_spec(bundle: Bundle) -> ModelSpec:
     """Return the interface of a bundle in the terms of the protocol."""
@@ -45,21 +47,12 @@ def _spec(tensor: Tensor, has_rows: bool) -> Spec:
     return Spec(tensor.name, datatype_of(np.dtype(tensor.dtype)), row if has_rows else shape)
 
 
-def open_bundle(
-    path: Path, engine: str, instances: int, threads: int, dims: Mapping[str, tuple[int, ...]] | None = None
-) -> Model:
+def open_bundle(path: Path, engine: str, instances: int, threads: int, dims: Dims | None = None) -> Model:
     """Open a bundle with verified, warm instances; `dims` are sizes of free dimensions that are compiled ahead."""
     bundle = Bundle.open(path)
     spec = bundle_spec(bundle)
-    free = {name for tensor in bundle.manifest.signature.inputs for name in tensor.shape}
-    here = {
-        name: sizes for name, sizes in (dims or {}).items() if name in free
-    }  # of other models of the server
-    options = Options(threads=threads, dims=here)
     with ExitStack() as stack:  # closes the sessions if a later one fails
-        sessions = [
-            stack.enter_context(Session(bundle, find_engine(engine), options)) for _ in range(instances)
-        ]
+        sessions = open_sessions(bundle, engine, instances, threads, dims or {}, stack)
         if spec.batching is not None:
             spec = replace(spec, batching=Batching(max_merged_rows=sessions[0].useful_batch))
         rows = 1 if spec.batching is not None else None
@@ -73,11 +66,51 @@ def open_bundle(
             times.append(perf_counter_ns() - start)
         runs = [_runner(session) for session in sessions]
         quick = min(times) < INLINE_NS and instances == 1
-        facts = {**spec.facts, "engine": sessions[0].computed_by}
-        if not sessions[0].explanation.endswith(": requested"):
-            facts["why"] = sessions[0].explanation
-        spec = replace(spec, facts=facts)
-        return Model(spec, runs, stack.pop_all().close, quick=quick)
+        facts = {**session_facts(sessions[0], dims or {}), **spec.facts}
+        events = (
+            len(next(iter(bundle.golden.inputs.values()))) if bundle.manifest.signature.rows != "none" else 1
+        )
+        facts["verified"] = (
+            f"yes: reproduces the golden outputs ({events} event{'s' * (events > 1)})"
+            if sessions[0].verified
+            else f"no: the engine {engine} computes nothing"
+        )
+        return Model(
+            replace(spec, facts=facts),
+            runs,
+            stack.pop_all().close,
+            quick=quick,
+            free_dims=free_dims(bundle),
+        )
+
+
+def open_sessions(
+    bundle: Bundle, engine: str, instances: int, threads: int, dims: Dims, stack: ExitStack
+) -> list[Session]:
+    """Open verified sessions, which the stack closes; of `dims` those apply that the bundle has."""
+    free = free_dims(bundle)
+    here = {name: sizes for name, sizes in dims.items() if name in free}  # others are of other models
+    options = Options(threads=threads, dims=here)
+    return [stack.enter_context(Session(bundle, find_engine(engine), options)) for _ in range(instances)]
+
+
+def free_dims(bundle: Bundle) -> frozenset[str]:
+    """Return the names of the free dimensions of the inputs."""
+    return frozenset(d for spec in bundle.manifest.signature.inputs for d in spec.shape if isinstance(d, str))
+
+
+def session_facts(session: Session, dims: Dims) -> dict[str, str]:
+    """Return which engine runs and why, and whether sizes in `dims` have no effect on it."""
+    facts = {"engine": session.computed_by}
+    if not session.explanation.endswith(": requested"):
+        facts["why"] = session.explanation
+    engines = [one.split(" ")[0] for one in session.computed_by.split(" and ")]
+    named = sorted(free_dims(session.bundle) & set(dims))
+    if named and not any(find_engine(name).compiles_sizes for name in engines):
+        facts["ignored"] = (
+            f"--dims {', '.join(named)} has no effect: {' and '.join(engines)} takes events of any size"
+        )
+    return facts
 
 
 def _runner(session: Session) -> Run:

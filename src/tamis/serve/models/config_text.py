@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pool, text_format
+from google.protobuf import descriptor_pool, json_format, text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from tamis._base import ModelError, UnsafeBundleError, did_you_mean, human_bytes
 
 MAX_CONFIG_BYTES = 1_000_000
 BUNDLE_PARAMETER = "tamis_bundle"  # names the folder of an exported bundle, within the version's folder
+REQUEST_CONFIG = "the configuration in the request"  # where errors are, if a client sent it
+FACT_PREFIX = "tamis."  # of parameters in answers, which say how a model runs; settings begin with `tamis_`
+ENGINE_PARAMETER, THREADS_PARAMETER = "tamis_engine", "tamis_threads"
+KNOWN_PARAMETERS = frozenset(
+    [
+        BUNDLE_PARAMETER,
+        ENGINE_PARAMETER,
+        THREADS_PARAMETER,
+        "intra_op_thread_count",
+        "tamis_merged_rows",
+        "tamis_verify",
+    ]
+)
 BACKENDS = {"onnxruntime": "onnxruntime", "pytorch": "pytorch"}
 PLATFORMS = {"onnxruntime_onnx": "onnxruntime", "pytorch_libtorch": "pytorch"}
 FILES = {"onnxruntime": "model.onnx", "pytorch": "model.pt"}
@@ -64,6 +78,23 @@ def parse_config(text: str, location: str) -> Any:
     return config
 
 
+def parse_json_config(text: str, location: str) -> Any:
+    """Parse a configuration in JSON, as clients send it and as the server answers."""
+    config = pb.ModelConfig()
+    try:
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ModelError(
+                f"{location}: {text[:40]!r} is not a JSON object; write the fields of ModelConfig, in braces"
+            )
+        json_format.ParseDict(document, config)
+    except (json_format.ParseError, ValueError, RecursionError) as error:
+        raise ModelError(f"{location}: {_parse_message(error)}") from error
+    for message in _unsupported(config):
+        raise ModelError(f"{location}: {message}")
+    return config
+
+
 def _parse_message(error: Exception) -> str:
     """Return the message of a protobuf error with its location, and close matches of an unknown name."""
     line, column = getattr(error, "GetLine", lambda: None)(), getattr(error, "GetColumn", lambda: None)()
@@ -101,8 +132,8 @@ def _unsupported(config: Any) -> Iterator[str]:
         )
     if config.model_operations.op_library_filename:
         yield (
-            "field model_operations.op_library_filename: libraries of custom operators are not loaded; export the "
-            "model with standard operators"
+            "field model_operations.op_library_filename: libraries of custom operators are not loaded from the "
+            "configuration; pass them with --torch-library, and remove the field"
         )
     for agent in config.model_repository_agents.agents:
         if agent.name != "checksum":
@@ -172,6 +203,13 @@ def without_effect(config: Any) -> list[str]:
     notes = [
         f"{name} has no effect: {reason}" for name, reason in _WITHOUT_EFFECT.items() if name in set_fields
     ]
+    unknown = sorted(
+        name
+        for name in config.parameters
+        if name not in KNOWN_PARAMETERS and not name.startswith(FACT_PREFIX)
+    )
+    if unknown:
+        notes.append(f"parameters without effect here: {', '.join(unknown)}")
     groups = config.instance_group
     if any(group.kind == pb.ModelInstanceGroup.KIND_GPU for group in groups):
         notes.append("instance_group has KIND_GPU: the model runs on the CPU here")
@@ -192,11 +230,18 @@ def backend_of(config: Any, version_folder: Path | None, location: str) -> str:
         return PLATFORMS[config.platform]
     named = config.default_model_filename
     for backend, file in FILES.items():
-        exists = version_folder is not None and (version_folder / file).exists()
+        path = version_folder / file if version_folder is not None else None
+        exists = path is not None and (path.exists() or path.is_symlink())  # a broken link is reported later
         if named.endswith(Path(file).suffix) or (not named and exists):
             return backend
-    names = [named] if named else list(FILES.values())
+    if not named and version_folder is not None:
+        found = sorted(entry.name for entry in version_folder.iterdir())[:5]
+        content = f"has {', '.join(found)}" if found else "is empty"
+        raise ModelError(
+            f"there is no {' or '.join(FILES.values())} in {version_folder}, which {content}; copy the model there under one of "
+            f"these names, or write default_model_filename and backend in {location}"
+        )
     raise ModelError(
-        f"{location}: field backend is missing, and no version has a file {' or '.join(names)}; "
+        f"{location}: field backend is missing, and the file name {named!r} does not tell it; "
         'write backend: "onnxruntime" or "pytorch"'
     )

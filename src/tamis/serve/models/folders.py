@@ -14,6 +14,12 @@ from tamis.bundle import locate
 
 MANIFEST, CONFIG = "manifest.json", "config.pbtxt"
 MAX_MANIFEST_BYTES = 10_000_000
+MODEL_PATTERNS = (
+    "*.onnx",
+    "model.pt",
+    "*/model.onnx",
+    "*/model.pt",
+)  # outside a version; other *.pt are checkpoints
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+:\- ]{0,199}")
 VERSION_FOLDER = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -34,6 +40,7 @@ class ModelFolder:
     roots: tuple[Path, ...]  # the directories of the repository, its own last: no file outside them is read
     format: ModelFormat
     problem: str = ""  # why it cannot be opened
+    sent: bool = False  # by a client, with a load request
 
 
 def find_models(sources: Sequence[str | Path]) -> dict[str, ModelFolder]:
@@ -43,11 +50,19 @@ def find_models(sources: Sequence[str | Path]) -> dict[str, ModelFolder]:
     for path in paths:
         for model in _models_in(path, (*(other for other in paths if other != path), path)):
             first = models.get(model.name)
-            if first is not None and first.folder != model.folder:
+            if first is not None and first.folder.resolve() == model.folder.resolve():
+                raise UsageError(f"the model {model.name!r} ({model.folder}) is named twice; name it once")
+            if first is not None:
                 problem = f"{first.folder} and {model.folder} have the same name {model.name!r}: rename one"
                 models[model.name] = replace(first, problem=problem)
             else:
                 models[model.name] = model
+    file = next((file for path in paths for file in sorted(path.glob("*.onnx"))), None)
+    if not models and file is not None:
+        target = file.parent / file.stem / "1" / "model.onnx"
+        raise UsageError(
+            f"{file.parent} has no folder of a model; move {file.name} to {target}, or pack it with `tamis pack`"
+        )
     return models
 
 
@@ -66,7 +81,7 @@ def _models_in(path: Path, roots: tuple[Path, ...]) -> Iterator[ModelFolder]:
             yield ModelFolder(entry.name, entry, roots, ModelFormat.TRITON, _leads_out(entry, roots))
         elif (entry / MANIFEST).is_file():
             yield _bundle(entry, roots)
-        elif _is_triton(entry):
+        elif _is_triton(entry) or _lacks_version(entry):
             problem = (
                 ""
                 if MODEL_NAME.fullmatch(entry.name)
@@ -92,6 +107,16 @@ def _is_triton(folder: Path) -> bool:
     return (folder / CONFIG).is_file() or any(
         entry.is_dir() and VERSION_FOLDER.fullmatch(entry.name) for entry in folder.iterdir()
     )
+
+
+def _lacks_version(folder: Path) -> bool:
+    """Return whether a folder is empty or has a model's file, but not in a version: opening it says where the file belongs."""
+    return not any(folder.iterdir()) or bool(misplaced_files(folder))
+
+
+def misplaced_files(folder: Path) -> list[Path]:
+    """Return the model files in a folder and one level below."""
+    return [path for pattern in MODEL_PATTERNS for path in sorted(folder.glob(pattern))]
 
 
 def _bundle(folder: Path, roots: tuple[Path, ...]) -> ModelFolder:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tamis._base import TamisError
+from tamis.engines import DEFAULT_ENGINE
 from tamis.serve.batching import Batching
 from tamis.serve.protocol.messages import Fault, Refusal, RequestedOutput
 from tamis.serve.protocol.tensors import dtype_of
@@ -28,6 +30,17 @@ FAILURES = (  # what opening or running a model may raise; reported to the clien
     AssertionError,
     OSError,
 )
+
+
+@dataclass(frozen=True)
+class OpeningSettings:
+    """How the command line says that models run; None leaves it to a model's own configuration."""
+
+    engine: str = DEFAULT_ENGINE
+    instances: int | None = None
+    threads: int | None = None
+    dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # sizes that are compiled ahead
+    torch_libraries: tuple[Path, ...] = ()  # of operators that TorchScript models need
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ class ModelSpec:
     outputs: tuple[Spec, ...]
     max_batch: int = 0  # rows; 0: no batch dimension
     batching: Batching | None = None  # None: each request runs alone
+    # How it runs, for people: engine, verified, ignored (settings), off (features) and others; empty ones are left out.
     facts: Mapping[str, str] = field(default_factory=dict)
 
     def rows_of(self, inputs: Mapping[str, np.ndarray]) -> int:
@@ -131,3 +145,4 @@ class Model:
     close: Callable[[], None] = lambda: None
     quick: bool = False  # handing a call to a thread would take longer than the call
     config: Any = None  # the ModelConfig that it was opened with, if any
+    free_dims: frozenset[str] = frozenset()  # names of free dimensions, whose sizes can be compiled ahead

@@ -16,8 +16,8 @@ from tamis._base import InputMismatchError, ModelError, VerificationError, did_y
 from tamis.bundle import Reference
 from tamis.bundle.model import graphs, load_model
 from tamis.engines.engine import model_error
-from tamis.engines.onnxruntime import ORT_ERRORS, open_session
-from tamis.serve.models.model import Model, Run, Spec
+from tamis.engines.onnxruntime import ORT_ERRORS, OnnxRuntimeEngine, open_session
+from tamis.serve.models.model import Model, OpeningSettings, Run, Spec
 from tamis.serve.models.triton_config import ResolvedConfig, reshaped
 from tamis.serve.models.warmup import (
     MAX_RELATIVE_DIFFERENCE,
@@ -111,15 +111,18 @@ def complete_config(config: Any, path: Path) -> None:
                 entry.reshape.SetInParent()
 
 
-def open_onnx(configured: ResolvedConfig, version: str, path: Path) -> Model:
-    """Open one version, with checked, warm instances."""
+def open_onnx(configured: ResolvedConfig, version: str, path: Path, settings: OpeningSettings) -> Model:
+    """Open one version on ONNX Runtime, with checked, warm instances."""
     model = load_model(path)
     configured = match_graph(configured, model, path)
+    facts = {"engine": f"onnxruntime {OnnxRuntimeEngine.version()}"}
+    if named := sorted(free_dims_of(model) & set(settings.dims)):
+        facts["ignored"] = f"--dims {', '.join(named)} has no effect: onnxruntime takes events of any size"
     data = model.SerializeToString()
     # A session without threads of its own may be shared by all instances, so that memory holds the weights once.
     count = configured.instances if configured.threads > 1 else 1
     sessions = [open_session(data, configured.threads) for _ in range(count)]
-    runs = [_runner(configured, sessions[index % count]) for index in range(configured.instances)]
+    runs = [session_runner(configured, sessions[index % count]) for index in range(configured.instances)]
     small = len(data) <= MAX_VERIFIED_BYTES
     del data
 
@@ -128,7 +131,15 @@ def open_onnx(configured: ResolvedConfig, version: str, path: Path) -> Model:
             return "no: the model is too large for the reference"
         return verify(configured, model, path, runs[0], warm)
 
-    return make_ready(configured, version, runs, verified)
+    opened = make_ready(configured, version, runs, facts, verified)
+    opened.free_dims = free_dims_of(model)
+    return opened
+
+
+def free_dims_of(model: onnx.ModelProto) -> frozenset[str]:
+    """Return the names of the free dimensions of the inputs."""
+    dims = [dim for value in model.graph.input for dim in value.type.tensor_type.shape.dim]
+    return frozenset(dim.dim_param for dim in dims if dim.dim_param)
 
 
 def match_graph(configured: ResolvedConfig, model: onnx.ModelProto, path: Path) -> ResolvedConfig:
@@ -186,7 +197,7 @@ def _match_tensor(configured: ResolvedConfig, kind: str, spec: Spec, declared: G
     return replace(spec, shape=tuple(b if a == -1 else a for a, b in zip(inner, shape, strict=True)))
 
 
-def _runner(configured: ResolvedConfig, session: Any) -> Run:
+def session_runner(configured: ResolvedConfig, session: Any) -> Run:
     """Return a function that runs a session on the tensors of a request, converted where the model needs it."""
     names = [spec.name for spec in configured.inputs]
     outputs = [spec.name for spec in configured.outputs]

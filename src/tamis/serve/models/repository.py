@@ -13,8 +13,9 @@ from typing import Protocol, TypeVar
 
 from tamis._base import TamisError, did_you_mean
 from tamis.serve.models.folders import MODEL_NAME, ModelFolder, find_models
-from tamis.serve.models.model import FAILURES, Model
-from tamis.serve.models.opening import BundleSettings, open_models
+from tamis.serve.models.model import FAILURES, Model, OpeningSettings
+from tamis.serve.models.opening import open_models
+from tamis.serve.models.overrides import LoadOverride, open_overridden
 from tamis.serve.models.scheduler import Scheduler
 from tamis.serve.protocol.messages import Fault, Refusal
 
@@ -39,6 +40,9 @@ class ModelHost(Protocol):
 
     def replace(self, name: str, models: Sequence[Model]) -> Sequence[ServedVersion]:
         """Serve these versions instead of all of that name; return the ones served before."""
+
+    def note_failed_load(self, name: str, reason: str) -> None:
+        """Log why a model could not be loaded."""
 
 
 class State(StrEnum):
@@ -79,10 +83,10 @@ class Repository:
     """
 
     def __init__(
-        self, sources: Sequence[str | Path], host: ModelHost, settings: BundleSettings | None = None
+        self, sources: Sequence[str | Path], host: ModelHost, settings: OpeningSettings | None = None
     ) -> None:
         """Find the models in the directories; none is loaded yet."""
-        self._sources, self._host, self._settings = tuple(sources), host, settings or BundleSettings()
+        self._sources, self._host, self._settings = tuple(sources), host, settings or OpeningSettings()
         self._folders = find_models(self._sources)
         self._statuses = {name: _ModelStatus() for name in self._folders}
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="tamis-load")
@@ -117,21 +121,29 @@ class Repository:
             except Refusal:
                 continue
 
-    async def load(self, name: str) -> None:
-        """Load a model from its files; if it is loaded already, the old one answers until the new one is ready."""
-        folder = await self._find(name)
-        status = self._statuses.setdefault(name, _ModelStatus())
+    async def load(self, name: str, sent: LoadOverride | None = None) -> None:
+        """Load a model; if it is loaded already, the old one answers until the new one is ready.
+
+        `sent` is what the client sent: a configuration, and files instead of those in the repository.
+        """
+        self._check_name(name)
+        folder = await self._find(name) if sent is None or not sent.files else None
+        status = self._statuses.setdefault(name, _ModelStatus(reason=UNLOADED if folder is None else ""))
         async with status.lock:
-            before = status.state
+            before, reason_before = status.state, status.reason
             status.state = before if before is State.READY else State.LOADING
             try:
-                models = await self._in_thread(partial(open_models, folder, self._settings))
+                models = await self._in_thread(partial(self._open, name, folder, sent))
             except FAILURES as error:
                 kept = " (the version loaded before remains)" if before is State.READY else ""
-                status.reason = f"{str(error) or type(error).__name__}{kept}"
-                if before is not State.READY:
-                    status.state = State.UNAVAILABLE
-                raise Refusal(Fault.INVALID, f"failed to load {name!r}: {status.reason}") from error
+                reason = f"{str(error) or type(error).__name__}{kept}"
+                self._host.note_failed_load(name, reason)
+                if sent is not None:  # says nothing about the model in the repository
+                    status.state, status.reason = before, reason_before
+                else:
+                    status.state = before if before is State.READY else State.UNAVAILABLE
+                    status.reason = reason
+                raise Refusal(Fault.INVALID, f"failed to load {name!r}: {reason}") from error
             if self._closed:
                 for model in models:
                     model.close()
@@ -146,7 +158,7 @@ class Repository:
         self._check_name(name)
         status = self._statuses.get(name)
         if status is None:
-            raise self._no_such(name)
+            raise self._no_such(name, "unload")
         async with status.lock:
             old = self._host.replace(name, ())
             if old:
@@ -162,6 +174,11 @@ class Repository:
         await asyncio.gather(*[self.unload(name) for name in list(self._statuses)])
         self._executor.shutdown(wait=False, cancel_futures=True)
 
+    def _open(self, name: str, folder: ModelFolder | None, sent: LoadOverride | None) -> list[Model]:
+        if sent is not None:
+            return open_overridden(name, folder, self._settings, sent)
+        return open_models(self._folders[name], self._settings)
+
     def _drain(self, status: _ModelStatus, old: Sequence[ServedVersion]) -> None:
         """Let replaced versions answer their queued requests, then close them."""
         loop = asyncio.get_running_loop()
@@ -173,7 +190,6 @@ class Repository:
 
     async def _find(self, name: str) -> ModelFolder:
         """Return the folder of a model; the directories are read again, as models may have been added."""
-        self._check_name(name)
         try:
             self._folders = await self._in_thread(partial(find_models, self._sources))
         except (TamisError, OSError) as error:
@@ -190,9 +206,12 @@ class Repository:
                 "and no two dots in a row",
             )
 
-    def _no_such(self, name: str) -> Refusal:
+    def _no_such(self, name: str, action: str = "load") -> Refusal:
         hint = did_you_mean(name, sorted(self._statuses))
-        return Refusal(Fault.NOT_FOUND, f"there is no model {name!r} in the repository; {hint}".rstrip("; "))
+        return Refusal(
+            Fault.NOT_FOUND,
+            f"failed to {action} {name!r}: there is no such model in the repository; {hint}".rstrip("; "),
+        )
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         if self._closed:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tamis._base import ModelError, VerificationError, did_you_mean, require
+from tamis.bundle.importers.torchscript import unknown_operator
 from tamis.engines.engine import model_error
-from tamis.serve.models.model import Model, Run, Spec
+from tamis.serve.models.model import Model, OpeningSettings, Run, Spec
 from tamis.serve.models.triton_config import ResolvedConfig, reshaped
 from tamis.serve.models.warmup import make_ready
 from tamis.serve.protocol.tensors import dtype_of
@@ -28,7 +29,9 @@ _TORCHSCRIPT_ERRORS = (
 )
 
 
-def open_torchscript(configured: ResolvedConfig, version: str, path: Path) -> Model:
+def open_torchscript(
+    configured: ResolvedConfig, version: str, path: Path, settings: OpeningSettings
+) -> Model:
     """Open one version, with warm instances. There is no reference to verify it against."""
     torch = require("torch", extra="torch", purpose=f"serving {path.name}")
     for spec in (*configured.inputs, *configured.outputs):
@@ -40,17 +43,33 @@ def open_torchscript(configured: ResolvedConfig, version: str, path: Path) -> Mo
             raise ModelError(
                 f"{configured.location}: input {spec.name!r} is optional; TorchScript models need every input"
             )
+    for library in settings.torch_libraries:
+        try:
+            torch.ops.load_library(str(library.resolve()))
+        except (OSError, RuntimeError) as error:
+            raise ModelError(
+                f"--torch-library {library} cannot be loaded into torch {torch.__version__}: {error}; build it for this version"
+            ) from error
     torch.set_num_threads(configured.threads)  # for the whole process: the last model decides
     try:
         with path.open("rb") as file:
             module = torch.jit.load(file, map_location="cpu").eval()
     except (*_TORCHSCRIPT_ERRORS, OSError) as error:
+        if operator := unknown_operator(error):
+            raise ModelError(
+                f"{path} uses the operator {operator}, which is not part of torch: pass the shared library that defines it with "
+                "--torch-library"
+            ) from error
         raise model_error("torch", error) from error
     arguments = [argument.name for argument in module.forward.schema.arguments[1:]]
     order = input_order([spec.name for spec in configured.inputs], arguments, configured.location)
     run = _runner(configured, torch, module, order)
     return make_ready(
-        configured, version, [run] * configured.instances, lambda _: "no: TorchScript has no reference"
+        configured,
+        version,
+        [run] * configured.instances,
+        {"engine": f"torch {torch.__version__}"},
+        lambda _: "no: TorchScript has no reference",
     )
 
 

@@ -13,9 +13,9 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from tamis._base import ModelError
 from tamis.serve.batching import Batching, QueuePolicy
-from tamis.serve.models.config_text import FILES, PLATFORMS, without_effect
+from tamis.serve.models.config_text import FACT_PREFIX, FILES, PLATFORMS, without_effect
 from tamis.serve.models.folders import VERSION_FOLDER
-from tamis.serve.models.model import ModelSpec, Spec
+from tamis.serve.models.model import Model, ModelSpec, Spec
 
 MAX_INSTANCES, MAX_PRIORITIES = 256, 64
 
@@ -50,7 +50,8 @@ class ResolvedConfig:
     batching: Batching | None
     instances: int
     reshapes: dict[str, Reshape]
-    notes: tuple[str, ...]
+    ignored: tuple[str, ...]  # settings without effect
+    off: tuple[str, ...] = ()  # features that are switched off
     parameters: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -76,7 +77,7 @@ class ResolvedConfig:
 
     def spec(self, version: str, facts: dict[str, str]) -> ModelSpec:
         """Return the interface of one version."""
-        notes = {"notes": "; ".join(self.notes)} if self.notes else {}
+        notes = {"ignored": "; ".join(self.ignored), "off": "; ".join(self.off)}
         platform = next(name for name, backend in PLATFORMS.items() if backend == self.backend)
         return ModelSpec(
             self.config.name,
@@ -86,7 +87,7 @@ class ResolvedConfig:
             self.outputs,
             self.max_batch,
             self.batching,
-            {**notes, **facts},
+            {**{name: text for name, text in notes.items() if text}, **facts},
         )
 
     def inner(self, spec: Spec) -> tuple[int, ...]:
@@ -95,11 +96,16 @@ class ResolvedConfig:
 
 
 def resolve_config(
-    config: Any, location: str, folder: Path, backend: str, roots: Sequence[Path] = ()
+    config: Any,
+    location: str,
+    folder: Path,
+    backend: str,
+    roots: Sequence[Path] = (),
+    ignored: Sequence[str] = (),
 ) -> ResolvedConfig:
     """Check a configuration whose inputs and outputs are set, and fill in the defaults of Triton.
 
-    Files that it names may be links into `roots` or into the model's own folder.
+    Files that it names may be links into `roots` or into the model's own folder; `ignored` are notes on settings without effect.
     """
     if config.max_batch_size < 0:
         raise ModelError(
@@ -118,9 +124,11 @@ def resolve_config(
             raise ModelError(f"{location}: field {kind} is missing; name every {kind} of the model")
         if duplicate := next((name for name in names if names.count(name) > 1), None):
             raise ModelError(f"{location}: two entries of {kind} have the name {duplicate!r}; remove one")
-    batching, notes = _batching(config, location), without_effect(config)
-    labels = [_labels(one, location, folder, (folder, *roots), notes) for one in config.output]
+    batching = batching_of(config, location)
+    off: list[str] = []
+    labels = [_labels(one, location, folder, (folder, *roots), off) for one in config.output]
     outputs = tuple(replace(spec, labels=names) for spec, names in zip(outputs, labels, strict=True))
+    ignored = [*ignored, *without_effect(config)]
     instances = _instances(config, location)
     _fill_in(config, backend, instances)
     parameters = {name: value.string_value for name, value in config.parameters.items()}
@@ -134,7 +142,8 @@ def resolve_config(
         batching,
         instances,
         reshapes,
-        tuple(notes),
+        tuple(ignored),
+        tuple(off),
         parameters,
     )
 
@@ -185,9 +194,7 @@ def _dims(dims: Sequence[int], where: str) -> tuple[int, ...]:
     return tuple(dims)
 
 
-def _labels(
-    one: Any, location: str, folder: Path, roots: Sequence[Path], notes: list[str]
-) -> tuple[str, ...]:
+def _labels(one: Any, location: str, folder: Path, roots: Sequence[Path], off: list[str]) -> tuple[str, ...]:
     """Return the labels of an output's elements; if the file is missing, classification answers with indices only."""
     if not one.label_filename:
         return ()
@@ -195,7 +202,7 @@ def _labels(
     try:
         path = confined(folder, one.label_filename, roots)
         if not path.is_file():
-            notes.append(
+            off.append(
                 f"{which}: there is no {one.label_filename!r} in {folder.name}, so its classes have no labels"
             )
             return ()
@@ -228,7 +235,8 @@ def _instances(config: Any, location: str) -> int:
     return count
 
 
-def _batching(config: Any, location: str) -> Batching | None:
+def batching_of(config: Any, location: str) -> Batching | None:
+    """Return how the requests of a model are batched; None: each runs alone."""
     if not config.HasField("dynamic_batching"):
         return None
     dynamic = config.dynamic_batching
@@ -321,4 +329,13 @@ def config_of(spec: ModelSpec, instances: int = 1) -> Any:
         if spec.batching.max_merged_rows:
             config.parameters["tamis_merged_rows"].string_value = str(spec.batching.max_merged_rows)
     _fill_in(config, PLATFORMS.get(spec.platform, "onnxruntime"), instances)
+    return config
+
+
+def served_config(model: Model) -> Any:
+    """Return the configuration in answers: that of the model, and how it runs as parameters `tamis.engine` and others."""
+    config = pb.ModelConfig()
+    config.CopyFrom(model.config if model.config is not None else config_of(model.spec, len(model.instances)))
+    for name, text in model.spec.facts.items():
+        config.parameters[f"{FACT_PREFIX}{name}"].string_value = text
     return config

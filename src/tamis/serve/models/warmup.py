@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any
@@ -16,7 +16,12 @@ from tamis.serve.models.model import INLINE_NS, TIMED_CALLS, Model, Run, Spec
 from tamis.serve.models.triton_config import ResolvedConfig, confined
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, from_raw
 
-FREE_SIZES = (1, 16, 64, 128)  # tried in this order: graph networks need more particles than neighbours
+FREE_SIZES = (
+    16,
+    1,
+    64,
+    128,
+)  # tried in this order: sums of one say little, graph networks need more particles than neighbours
 MAX_SAMPLE_BYTES = 1 << 30
 # To the reference, or between a row alone and in a batch; relative to the largest value.
 MAX_RELATIVE_DIFFERENCE = 1e-2
@@ -158,7 +163,7 @@ def warm_up(configured: ResolvedConfig, runs: Sequence[Run]) -> WarmupResult:
                         f"{configured.location}: model_warmup {sample.name!r} fails: {error}"
                     ) from error
     reason = ""
-    for free in FREE_SIZES if any(-1 in spec.shape for spec in configured.inputs) else FREE_SIZES[:1]:
+    for free in FREE_SIZES if any(-1 in spec.shape for spec in configured.inputs) else (1,):
         arrays = request_of(configured, 1, free)
         try:
             first, *_ = [run(arrays) for run in runs]
@@ -238,17 +243,24 @@ def make_ready(
     configured: ResolvedConfig,
     version: str,
     runs: list[Run],
+    engine_facts: Mapping[str, str],
     verified: Callable[[WarmupResult], str],
     close: Callable[[], None] = lambda: None,
 ) -> Model:
-    """Return the model after warm-up and checks; `verified` returns the outcome of the comparison with a reference."""
+    """Return the model after warm-up and checks; `engine_facts` describe the engine, `verified` compares with a reference."""
     warm = warm_up(configured, runs)
-    facts = {"warm": warm.note, "verified": verified(warm), "configuration": configured.location}
-    independent = rows_are_independent(configured, runs[0], warm)
+    if note := engine_facts.get("ignored", ""):
+        configured = replace(configured, ignored=(*configured.ignored, note))
+    facts = {
+        **{name: text for name, text in engine_facts.items() if name != "ignored"},
+        "verified": verified(warm),
+        "warm": warm.note,
+        "configuration": configured.location,
+    }
+    if configured.batching is not None and not rows_are_independent(configured, runs[0], warm):
+        reason = "dynamic batching: the outputs of a row depend on the other rows of a batch, or batches fail"
+        configured = replace(configured, batching=None, off=(*configured.off, reason))
     spec = configured.spec(version, facts)
-    if spec.batching is not None and not independent:
-        facts["batching"] = "off: the outputs of a row depend on the other rows of a batch, or batches fail"
-        spec = replace(configured.spec(version, facts), batching=None)
     quick = len(runs) == 1 and warm.arrays is not None and _fastest_ns(runs[0], warm.arrays) < INLINE_NS
     return Model(spec, runs, close, quick=quick, config=configured.config)
 

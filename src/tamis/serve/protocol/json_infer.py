@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from tamis._base import UsageError
 from tamis.serve.protocol.infer import MAX_CACHED_HEADER_BYTES, Buffer, InputTensor, RequestHeader
-from tamis.serve.protocol.json_tensors import array_of, data_of
+from tamis.serve.protocol.json_tensors import NOT_FINITE, array_of, data_of
 from tamis.serve.protocol.messages import Answer, BoundedCache, Fault, Parameter, Refusal, RequestedOutput
 from tamis.serve.protocol.regions import REGION_NAME
 from tamis.serve.protocol.tensors import datatype_of, dtype_of, to_raw
@@ -30,7 +30,7 @@ def document(text: Buffer, what: str = "the body") -> dict[str, Any]:
     if not len(text):
         return {}
     try:
-        value = json.loads(bytes(text).decode(), parse_constant=_reject_constant)
+        value = json.loads(bytes(text).decode(), parse_constant=NOT_FINITE.__getitem__)
     except RecursionError:
         _wrong(f"{what} is nested too deeply")
     except ValueError as error:  # or UnicodeDecodeError
@@ -40,15 +40,13 @@ def document(text: Buffer, what: str = "the body") -> dict[str, Any]:
     return value
 
 
-def _reject_constant(word: str) -> NoReturn:
-    raise ValueError(f"JSON has no {word}; send it as binary data")
-
-
 def read_field(
     source: Mapping[str, Any], name: str, kind: type, location: str, default: Any = _MISSING
 ) -> Any:
-    """Return a field of an object; raise Refusal where it is missing or not of the type `kind`."""
+    """Return a field of an object; raise Refusal where it is missing or not of the type `kind`. An optional one may be null."""
     value = source.get(name, default)
+    if value is None:
+        value = default
     if value is _MISSING:
         _wrong(f"{location} lacks {name!r}")
     if value is default:

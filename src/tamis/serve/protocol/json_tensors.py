@@ -1,7 +1,7 @@
 """Conversion between numpy arrays and JSON lists, flat or nested as the shape.
 
-NaN and infinities in a request are rejected, as JSON does not have them. In an answer they are written as Triton does, as the
-bare words NaN, Infinity and -Infinity, which Python's json reads. FP16 and BF16 are sent as binary data only.
+NaN and infinities are the bare words NaN, Infinity and -Infinity, in requests and in answers, as Triton reads and writes them.
+FP16 and BF16 are sent as binary data only.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _JSON_TYPES: dict[str, tuple[frozenset[type], str]] = {
     "f": (frozenset({int, float}), "a number"),
     "O": (frozenset({str}), "a string"),
 }
+# The values of the words; a number such as 1e999, which overflows to infinity, is another object.
+NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 MAX_SHOWN_CHARACTERS = 40  # characters of a value in a message
 
 
@@ -108,8 +110,11 @@ def _converted(flat: list[Any], dtype: np.dtype, datatype: str, location: str) -
         numbers = np.array([_number(value) for value in flat])
     finite = np.isfinite(numbers)
     if not finite.all():
-        index = int(np.argmin(finite))
-        raise _wrong(f"value {index} of {location} is {_shown(flat[index])}, out of range for {datatype}")
+        for index in np.flatnonzero(~finite).tolist():
+            if not any(flat[index] is value for value in NOT_FINITE.values()):
+                raise _wrong(
+                    f"value {index} of {location} is {_shown(flat[index])}, out of range for {datatype}"
+                )
     return numbers
 
 
