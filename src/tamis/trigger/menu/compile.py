@@ -305,7 +305,8 @@ class _Builder:
                 hint = did_you_mean(text, list(self.stages))
                 if hint.startswith("did you mean"):
                     raise self.source.wrong(
-                        location, f"there is no stage {text!r}; {hint}, or write ({text}) for a column of the files"
+                        location,
+                        f"there is no stage {text!r}; {hint}, or write ({text}) for a column of the files",
                     )
             expression = self._guarded(location, lambda t=text: parse_expression(t, self.threshold))  # type: ignore[misc]
             self._require_reads(expression.reads, steps, location, ())

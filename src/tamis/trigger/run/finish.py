@@ -28,7 +28,6 @@ from tamis._base import (
 from tamis.events import EventFile
 from tamis.events.arrow import numbers_of_array
 from tamis.events.lumi_mask import lumi_ranges
-from tamis.events.side_trees import read_side_trees
 from tamis.trigger.decide import Laps
 from tamis.trigger.menu import CompiledMenu
 from tamis.trigger.run import parts
@@ -43,6 +42,7 @@ from tamis.trigger.run.documents import (
 )
 from tamis.trigger.run.kept import no_events
 from tamis.trigger.run.merge import Joined, check_complete, merge_decisions, merge_stream, provenance
+from tamis.trigger.run.side_trees import read_side_trees
 from tamis.trigger.run.times import TIME_MERGING, merged, summed
 
 SUMMARY, HISTOGRAMS, LUMIS = "run.json", "histograms.root", "lumis.json"
