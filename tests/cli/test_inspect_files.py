@@ -53,6 +53,8 @@ def test_inspect_json_has_models_and_collections(call, real_file):
     assert code == 0
     found = json.loads(out)
     assert found["models"]["conv-vae"] == []
+    assert "leading_jets" in found["features"]
+    assert "egamma_frames" not in found["features"]
     assert "EcalCell_et" in found["models"]["egamma"]
     sizes = {c["name"]: c["compressed_bytes"] for c in found["columns"]}
     assert all(size > 0 for size in sizes.values())

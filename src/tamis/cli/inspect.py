@@ -62,21 +62,21 @@ def command(
 def _file(what: str, tree: str | None, aliases: Sequence[str], columns: str | None, as_json: bool) -> None:
     from tamis.cli.inspect_events import print_columns, print_file
     from tamis.events import inspect_file, parse_aliases
-    from tamis.trigger import models_on
+    from tamis.trigger import features_on, models_on
 
     summary = inspect_file(what, tree=tree, aliases=parse_aliases(aliases))
     known = {column.name for column in summary.columns} | set(
         summary.profile.aliases if summary.profile else ()
     )
     fits = models_on(known) if summary.tree is not None else []
+    features = features_on(known) if summary.tree is not None else []
     if as_json:
-        print_json(
-            {**summary.model_dump(mode="json"), "models": {fit.model: list(fit.missing) for fit in fits}}
-        )
+        models = {fit.model: list(fit.missing) for fit in fits}
+        print_json({**summary.model_dump(mode="json"), "features": features, "models": models})
     elif columns is not None:
         print_columns(summary, columns)
     else:
-        print_file(summary, fits)
+        print_file(summary, features, fits)
 
 
 def _emit(bundle: Any, step: str) -> None:

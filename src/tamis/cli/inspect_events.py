@@ -15,7 +15,7 @@ from tamis.trigger import ModelFit
 _SHORT_NAMES = 8  # of columns that belong to no collection
 
 
-def print_file(summary: FileSummary, fits: Sequence[ModelFit]) -> None:
+def print_file(summary: FileSummary, features: Sequence[str], fits: Sequence[ModelFit]) -> None:
     """Print what a file holds, in short: its format, trees, identity, collections, and the models that it can serve."""
     size = "" if summary.file_bytes is None else f", {human_bytes(summary.file_bytes)}"
     profile = summary.profile
@@ -50,6 +50,7 @@ def print_file(summary: FileSummary, fits: Sequence[ModelFit]) -> None:
         click.echo("read under further names:")
         for name, text in profile.aliases.items():
             click.echo(f"  {name} = {text}")
+    print_text("features that can be computed: " + (", ".join(features) or "none"))
     _print_models(fits)
     click.echo("the columns of a collection: --columns 'Jet_*'")
 

@@ -1,7 +1,7 @@
 """Trigger menus, their runs over files of events, and scoring without a menu."""
 
 from tamis.trigger.decide import Decisions, Laps, Outcome, Reason, decide_batch
-from tamis.trigger.fitting import ModelFit, models_on
+from tamis.trigger.fitting import ModelFit, features_on, models_on
 from tamis.trigger.menu import (
     CompiledMenu,
     Menu,
@@ -64,6 +64,7 @@ __all__ = [
     "concurrent_times",
     "decide_batch",
     "features_of",
+    "features_on",
     "find_cut",
     "inputs_of_events",
     "load_menu",

@@ -1,4 +1,4 @@
-"""Which shipped models can run on a file: those whose features find all of their columns in it."""
+"""Which features and shipped models can run on a file: those that find all of their columns in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tamis._base import registry
 from tamis.bundle import BUNDLE_GROUP, Bundle
-from tamis.features import find_feature
+from tamis.features import feature_names, find_feature
 from tamis.features.inputs import columns_read
 
 
@@ -31,3 +31,8 @@ def models_on(columns: Collection[str]) -> list[ModelFit]:
             named = tuple(dict.fromkeys(feature.name for feature in features.values()))
             found.append(ModelFit(name, named, missing))
     return found
+
+
+def features_on(columns: Collection[str]) -> list[str]:
+    """Return the names of the features that can be computed from some columns."""
+    return [name for name in feature_names() if all(column in columns for column in find_feature(name).reads)]
