@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tamis.cli.app import COMMANDS, app
+from tamis.cli.app import COMMANDS, SECTIONS, app
 
 
 @pytest.fixture
@@ -35,6 +35,16 @@ def test_help_of_every_command(call, name):
     code, out, err = call(name, "--help")
     assert (code, err) == (0, "")
     assert f"tamis {name}" in out
+
+
+def test_help_lists_every_command_once_in_the_order_of_work(call):
+    out = call("--help")[1]
+    listed = [name for names in SECTIONS.values() for name in names]
+    assert sorted(listed) == sorted(COMMANDS)
+    found = [
+        line.split()[0] for line in out.splitlines() if line.startswith("  ") and line.split()[0] in COMMANDS
+    ]
+    assert found == listed
 
 
 def test_every_option_is_explained_and_commands_print_json():

@@ -35,6 +35,15 @@ COMMANDS = {
     "tune": "Find the fastest engine for each batch size on this host, and store the choice in the bundle.",
     "verify": "Compare engines with the float64 reference.",
 }
+# The order of work, for the list of commands.
+SECTIONS = {
+    "Start": ("demo", "doctor"),
+    "Events": ("simulate", "inspect"),
+    "Models": ("models", "pack", "verify", "tune", "bench", "score", "train", "evaluate", "export"),
+    "Trigger": ("menu", "run", "rates", "compare"),
+    "Servers": ("serve", "load", "farm"),
+    "Results": ("report",),
+}
 INTERRUPTED = 130
 INTERNAL_ERROR = 70
 
@@ -56,10 +65,11 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing them."""
+        """Write the list of commands in the order of work, without importing them."""
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name]) for name in names if name in COMMANDS])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
