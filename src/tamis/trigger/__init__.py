@@ -1,5 +1,6 @@
 """Trigger menus, their runs over files of events, and scoring without a menu."""
 
+from tamis.trigger.background import background_scores
 from tamis.trigger.decide import Decisions, Laps, Outcome, Reason, decide_batch
 from tamis.trigger.menu import (
     CompiledMenu,
@@ -57,6 +58,7 @@ __all__ = [
     "TimeLine",
     "UserStage",
     "account",
+    "background_scores",
     "check_files",
     "compile_menu",
     "concurrent_times",
