@@ -35,17 +35,17 @@ def summary_lines(bundle: Bundle) -> list[str]:
         for point in manifest.working_points
     ]
     if manifest.score is None:
-        points_title = "score: none, so it decides nothing; name an output with --score"
+        points_title = "score: none"
     elif points:
         points_title = f"working points of {manifest.score}"
     else:
-        points_title = "working points: none; set one with --working-point NAME=RATE --background FILE"
+        points_title = "working points: none"
     return [
         f"{manifest.name}",
         *textwrap.wrap(manifest.description, WIDTH),
-        *_block("inputs", inputs),
-        *_block("outputs", outputs),
-        *_block(points_title, points),
+        *block("inputs", inputs),
+        *block("outputs", outputs),
+        *block(points_title, points),
     ]
 
 
@@ -53,7 +53,7 @@ def _kind(spec: Tensor) -> tuple[str, str, str]:
     return spec.name, spec.dtype, " x ".join(map(str, spec.shape)) or "scalar"
 
 
-def _block(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
+def block(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
     """Return a title and indented rows; the last column is wrapped under itself."""
     if not rows:
         return [title]

@@ -143,6 +143,10 @@ def command(
         return
     for line in summary_lines(bundle):
         click.echo(line)
+    if bundle.manifest.score is None:
+        click.echo("  it decides nothing without one: name an output with --score")
+    elif not bundle.manifest.working_points:
+        click.echo("  set one with --working-point NAME=RATE --background FILE")
     click.echo(f"golden events: {golden}, which {engine} reproduces")
     for note in packed.notes:
         click.echo(f"- {note}")
