@@ -79,7 +79,7 @@ def test_the_time_comes_from_records_or_the_plan_of_this_host(call, bundle_of, t
         "--rounds",
         2,
         "--seconds",
-        0.05,
+        0.1,
     )
     code, _, err = call(*bench, "--no-cold", "--no-load", "--no-memory", "-o", tmp_path / "records")
     assert code == 0, err
