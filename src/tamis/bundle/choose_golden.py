@@ -104,7 +104,7 @@ def precision_of(model: onnx.ModelProto) -> Precision:
 
 
 def only_compares(model: onnx.ModelProto) -> bool:
-    """Return whether inputs only meet the thresholds of trees: then the last bit of an input is no matter of rounding."""
+    """Return whether the inputs are only compared with thresholds of trees, which involves no rounding."""
     exact = {value.name for value in model.graph.input}
     for node in model.graph.node:
         if exact.isdisjoint(node.input) or node.op_type in TREE_OPERATORS:

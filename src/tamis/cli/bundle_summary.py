@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tamis.bundle import Bundle, Tensor
+    from tamis.bundle import Bundle, Signature, Tensor
 
 WIDTH = 80
 
@@ -15,13 +15,21 @@ WIDTH = 80
 def summary_lines(bundle: Bundle) -> list[str]:
     """Return inputs, outputs, score and working points."""
     manifest = bundle.manifest
+    signature = manifest.signature
     inputs = [
-        (*_kind(spec), "; ".join(filter(None, (f"from {spec.feature}" if spec.feature else "", spec.units))))
-        for spec in manifest.signature.inputs
+        (
+            *_kind(signature, spec),
+            "; ".join(
+                filter(
+                    None, (f"from {spec.feature}" * bool(spec.feature), ", ".join(spec.columns), spec.units)
+                )
+            ),
+        )
+        for spec in signature.inputs
     ]
     outputs = [
-        (*_kind(spec), "the score" if spec.name == manifest.score else spec.units)
-        for spec in manifest.signature.outputs
+        (*_kind(signature, spec), "the score" if spec.name == manifest.score else spec.units)
+        for spec in signature.outputs
     ]
     points = [
         (
@@ -49,8 +57,10 @@ def summary_lines(bundle: Bundle) -> list[str]:
     ]
 
 
-def _kind(spec: Tensor) -> tuple[str, str, str]:
-    return spec.name, spec.dtype, " x ".join(map(str, spec.shape)) or "scalar"
+def _kind(signature: Signature, spec: Tensor) -> tuple[str, str, str]:
+    """Return name, type and shape; a free number of rows is N, however the graph calls it."""
+    shape = ("N", *spec.shape[1:]) if signature.rows == "free" and spec.shape else spec.shape
+    return spec.name, spec.dtype, " x ".join(map(str, shape)) or "scalar"
 
 
 def block(title: str, rows: Sequence[Sequence[str]]) -> list[str]:

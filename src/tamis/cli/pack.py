@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tamis._base import UsageError, VerificationError, did_you_mean
-from tamis.cli.bundle_summary import summary_lines
+from tamis.cli.bundle_summary import WIDTH, summary_lines
 from tamis.cli.output import json_option, print_json
 from tamis.cli.reading import tree_option
 
@@ -149,7 +150,7 @@ def command(
         click.echo("  set one with --working-point NAME=RATE --background FILE")
     click.echo(f"golden events: {golden}, which {engine} reproduces")
     for note in packed.notes:
-        click.echo(f"- {note}")
+        click.echo(textwrap.fill(f"- {note}", WIDTH, subsequent_indent="  "))
     click.echo(f"written: {bundle.path}")
     click.echo(f"next: {following}")
 

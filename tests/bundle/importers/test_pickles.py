@@ -62,7 +62,7 @@ def test_a_compressed_pickle_is_known_by_its_suffix(tmp_path):
     (tmp_path / "m.pkl").write_bytes(gzip.compress(fake(b"sklearn.svm")))
     with pytest.raises(ModelError, match=r"skl2onnx.*model\.onnx") as error:
         import_model(tmp_path / "m.pkl")
-    assert "model.json" in str(error.value)  # the library is hidden, so all ways are told
+    assert "model.json" in str(error.value)  # the library is hidden, so the message has all ways
 
 
 def test_a_model_named_like_a_pickle_is_still_a_model(tmp_path, bundle_of):
