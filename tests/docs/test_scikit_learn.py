@@ -23,7 +23,7 @@ def run(*command, folder):
 @pytest.mark.slow
 def test_the_scikit_learn_example_converts_and_packs(tmp_path):
     text = PAGE.read_text(encoding="utf-8")
-    packages = re.search(r"`pip install (scikit-learn skl2onnx)`", text)[1].split()
+    packages = re.search(r"`pip\s+install (scikit-learn skl2onnx)`", text)[1].split()
     code = re.search(r'```py title="convert\.py"\n(.*?)```', text, re.DOTALL)[1]
     command = re.search(r"^tamis (pack model\.onnx .*)$", text, re.MULTILINE)[1].split()
     venv.create(tmp_path / "venv", with_pip=True)

@@ -60,7 +60,8 @@ def _layout(options: dict[str, Any], modes: np.ndarray) -> tuple[np.ndarray, np.
     roots = np.array([trees.index(tree) for tree in sorted(set(trees))])
     values = np.zeros((len(modes), options.get("n_targets") or 1))
     leaves = [place[key] for key in zip(options["target_treeids"], options["target_nodeids"], strict=True)]
-    np.add.at(values, (leaves, np.asarray(options["target_ids"])), _floats(options, "target_weights"))
+    where = np.array(leaves), np.asarray(options["target_ids"])
+    np.add.at(values, where, _floats(options, "target_weights"))  # type: ignore[arg-type] # a tuple of arrays is an index
     return roots, children, values
 
 

@@ -10,7 +10,16 @@ import numpy as np
 from tamis._base import DataError, InputMismatchError, UsageError, close_matches
 from tamis.bundle import Input
 from tamis.engines import Session
-from tamis.events import columns_of, expand, holds_arrays, of_file, open_arrays, open_table, read_events
+from tamis.events import (
+    ColumnData,
+    columns_of,
+    expand,
+    holds_arrays,
+    of_file,
+    open_arrays,
+    open_table,
+    read_events,
+)
 from tamis.features import columns_read
 from tamis.trigger.score import check_decides, check_rows, events_at_once, features_of, run_rows, score_events
 
@@ -109,18 +118,23 @@ def _columns(session: Session, files: Sequence[str], tree: str | None) -> Iterat
     wanted = [name for columns in names.values() for name in columns]
     for chunk in read_events(files, columns=wanted, tree=tree):
         with of_file(chunk.file):
-            values = columns_of(chunk.events, wanted)
-            for name, column in values.items():
-                if not isinstance(column, np.ndarray) or column.ndim != 1:
-                    raise DataError(
-                        f"the column {name} has a list in every event, but an input needs one number per row: give the rows "
-                        "as arrays (.npz), or pack with --feature INPUT=FEATURE"
-                    )
+            values = {
+                name: _numbers(name, column) for name, column in columns_of(chunk.events, wanted).items()
+            }
             for start in range(0, len(chunk.events), step):
                 yield {
                     spec.name: _input(spec, [values[n][start : start + step] for n in names[spec.name]])
                     for spec in inputs
                 }
+
+
+def _numbers(name: str, column: ColumnData) -> np.ndarray:
+    if isinstance(column, np.ndarray) and column.ndim == 1:
+        return column
+    raise DataError(
+        f"the column {name} has a list in every event, but an input needs one number per row: give the rows as arrays (.npz), "
+        "or pack with --feature INPUT=FEATURE"
+    )
 
 
 def _input(spec: Input, parts: Sequence[np.ndarray]) -> np.ndarray:
