@@ -139,3 +139,52 @@ def test_a_bundle_with_features_scores_the_background_events(call, jet_file, tmp
     assert "from leading_jets" in out
     (point,) = Bundle.open(tmp_path / "vae.tamis").manifest.working_points
     assert point.background_efficiency == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_score_of_several_columns_or_a_list_of_numbers_is_told(call, parse_model, bundle_of, tmp_path):
+    import awkward as ak
+
+    two = "m (float[N, 2] x) => (float[N, 2] p) { p = Softmax <axis = 1> (x) }"
+    onnx.save(parse_model(two), tmp_path / "two.onnx")
+    np.savez(tmp_path / "qcd.npz", x=np.random.default_rng(0).normal(size=(300, 2)))
+    options = ("-o", tmp_path / "m.tamis", "--working-point", "p=0.2", "--background", tmp_path / "qcd.npz")
+    code, _, err = call("pack", tmp_path / "two.onnx", *options)
+    assert code == 2
+    assert (
+        "the score p has 2 numbers per row, but a threshold needs one: choose one column, as in --score p:1"
+        in err
+    )
+    code, out, err = call("pack", tmp_path / "two.onnx", *options, "--score", "p:1")
+    assert code == 0, err
+    assert "working points of p_1" in out
+    one = "m (float[N] Jet_pt) => (float[N] score) { score = Neg (Jet_pt) }"
+    onnx.save(parse_model(one), tmp_path / "one.onnx")
+    ak.to_parquet(ak.Array({"Jet_pt": [[1.0, 2.0], [3.0]] * 100}), tmp_path / "lists.parquet")
+    options = (
+        "-o",
+        tmp_path / "o.tamis",
+        "--working-point",
+        "p=0.2",
+        "--background",
+        tmp_path / "lists.parquet",
+    )
+    code, _, err = call("pack", tmp_path / "one.onnx", *options)
+    assert code == 4
+    assert "the column Jet_pt has a list in every event, but an input needs one number per row" in err
+
+
+def test_hdf5_arrays_in_chunks_give_the_same_threshold(call, model_file, background, tmp_path, monkeypatch):
+    import h5py
+
+    monkeypatch.setattr("tamis.trigger.score.PIECE_BYTES", 48 * 300)  # 300 rows at a time
+    with h5py.File(tmp_path / "qcd.h5", "w") as file:
+        file["x"] = np.load(background)["x"]
+        file["label"] = np.zeros(2000)
+    points = []
+    for file in (background, tmp_path / "qcd.h5"):
+        target = tmp_path / f"{file.stem}{file.suffix}.tamis"
+        assert (
+            call("pack", model_file, "-o", target, "--working-point", "p=0.05", "--background", file)[0] == 0
+        )
+        points.append(Bundle.open(target).manifest.working_points[0].threshold)
+    assert points[0] == points[1]

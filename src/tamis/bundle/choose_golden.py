@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from tamis._base import ModelError
 from tamis.bundle.golden import Golden
-from tamis.bundle.model import graphs
+from tamis.bundle.model import TREE_OPERATORS, graphs
 from tamis.bundle.reference import Reference, evaluate
 from tamis.bundle.sample import rows_of
 from tamis.bundle.signature import Signature, Tolerance
@@ -35,7 +35,6 @@ QUANTISED_OPERATORS = frozenset(
 
 # Operators after which a float still has the bits of an input, so that its comparison with a threshold has no rounding.
 EXACT_OPERATORS = frozenset(["Abs", "Cast", "Identity", "IsNaN", "LessOrEqual", "Where", "And"])
-TREE_OPERATORS = frozenset(["TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"])
 
 Precision = Literal["single", "half", "quantised"]
 # Absolute (in units of the output's largest value) and relative. Engines that fuse 8-bit operators round at other places: two steps of 8 bits.

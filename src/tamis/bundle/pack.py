@@ -162,7 +162,7 @@ def _draw(
     notes: list[str],
     suggested: Mapping[str, np.ndarray] | None,
 ) -> dict[str, np.ndarray]:
-    if suggested is not None:
+    if suggested is not None and not dims:
         notes.append("inputs were drawn between the thresholds of the trees (give real ones with --inputs)")
         return dict(suggested)
     given, batch_names = dims, set[str]()

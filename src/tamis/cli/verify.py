@@ -145,7 +145,7 @@ def _print(bundle: Bundle, agreements: Sequence[Agreement]) -> None:
 def _what_decides(bundle: Bundle, agreements: Sequence[Agreement]) -> Iterator[str]:
     """Yield what a star means, if there is one, and what an engine has to fulfil."""
     if any(o.is_tiny for a in agreements for o in a.outputs):
-        yield "* of a tiny value: the absolute tolerance decides there, the relative error means nothing"
+        yield "* of a tiny value, for which the absolute tolerance decides and not the relative error"
     limits = ", ".join(
         f"{spec.name} {spec.tolerance.absolute:.2g} + {100 * spec.tolerance.relative:g} %"
         for spec in bundle.manifest.signature.outputs

@@ -11,7 +11,7 @@ from tamis.report.content import Cell, PageTable, Picture, Row, number, words
 
 LIMITS = {"0.0001": "0.01 %", "0.001": "0.1 %", "0.01": "1 %", "0.05": "5 %"}
 FLOAT32_STEP = 2.0**-23
-TINY_NOTE = "* Of a tiny value: the absolute tolerance decides there, the relative error means nothing."
+TINY_NOTE = "* Of a tiny value, for which the absolute tolerance decides and not the relative error."
 
 
 def agreement_picture(agreements: Sequence[Agreement], suffix: str) -> Picture | None:

@@ -84,6 +84,11 @@ def test_names_of_variables_and_the_meaning_of_outputs(tmp_path):
         assert [value.name for value in import_model(FOLDER / name).model.graph.output] == [output]
 
 
+def test_parameters_are_thresholds_and_leaves(tmp_path):
+    bundle = pack(FOLDER / "lgb-one-tree.txt", tmp_path / "m.tamis").bundle
+    assert bundle.parameters == {"trees": 3}  # one threshold, two leaves
+
+
 def test_early_stopping_uses_the_trees_up_to_the_best_iteration_and_says_so():
     (note,) = import_model(FOLDER / "xgb-early.json").notes
     assert "iterations are used, up to the best one, as XGBClassifier predicts" in note
