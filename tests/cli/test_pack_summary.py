@@ -99,10 +99,27 @@ def test_names_that_do_not_match_are_told(call, model_file, jet_file, tmp_path):
     assert "the input x: float32[N, 12] is not in" in err
     assert "which has X (100, 12), label (100); did you mean 'X'?" in err
     assert "numpy.savez(FILE, x=rows)" in err
-    code, _, err = call("pack", model_file, "-o", target, *point, "--background", jet_file("qcd.root"))
+    background = ("--background", jet_file("qcd.root"))
+    code, _, err = call("pack", model_file, "-o", target, *point, *background)
+    assert code == 2
+    assert "declares no feature for its input x: float32[N, 12]: pack it with --feature x=FEATURE" in err
+    assert "--columns x=COLUMN,COLUMN" in err
+    names = ["FatJet_pt", "FatJet_et", *["FatJet_phi"] * 10]
+    code, _, err = call(
+        "pack", model_file, "-o", target, *point, *background, "--columns", f"x={','.join(names)}"
+    )
     assert code == 4
-    assert "the input x: float32[N, 12] is not in" in err
-    assert "--feature x=FEATURE" in err
+    assert "column 'FatJet_et' of the input x: float32[N, 12] is not in" in err
+    assert "which has run, luminosityBlock, event, " in err
+    assert "did you mean 'FatJet_eta'" in err
+    code, _, err = call(
+        "pack", model_file, "-o", target, *point, *background, "--columns", "x=FatJet_pt,FatJet_eta"
+    )
+    assert code == 2
+    assert (
+        "2 columns are named for the input x: float32[N, 12]: FatJet_pt, FatJet_eta; a row of it needs one name"
+        in err
+    )
     assert not target.exists()
 
 
@@ -141,7 +158,7 @@ def test_a_bundle_with_features_scores_the_background_events(call, jet_file, tmp
     assert point.background_efficiency == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_score_of_several_columns_or_a_list_of_numbers_is_told(call, parse_model, bundle_of, tmp_path):
+def test_a_score_of_several_columns_is_told_and_lists_are_rows(call, parse_model, bundle_of, tmp_path):
     import awkward as ak
 
     two = "m (float[N, 2] x) => (float[N, 2] p) { p = Softmax <axis = 1> (x) }"
@@ -169,8 +186,9 @@ def test_a_score_of_several_columns_or_a_list_of_numbers_is_told(call, parse_mod
         tmp_path / "lists.parquet",
     )
     code, _, err = call("pack", tmp_path / "one.onnx", *options)
-    assert code == 4
-    assert "the column Jet_pt has a list in every event, but an input needs one number per row" in err
+    assert code == 0, err
+    (point,) = Bundle.open(tmp_path / "o.tamis").manifest.working_points
+    assert point.background == "300 rows of lists.parquet"  # one for each jet
 
 
 def test_hdf5_arrays_in_chunks_give_the_same_threshold(call, model_file, background, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -54,6 +54,7 @@ def pack(
     seed: int = 0,
     description: str = "",
     features: Mapping[str, str] | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
     units: Mapping[str, str] | None = None,
     working_points: Iterable[WorkingPoint] = (),
     training: Mapping[str, object] | None = None,
@@ -83,7 +84,14 @@ def pack(
         samples = _draw(signature, dims, np.random.default_rng(seed), notes, imported.samples)
     check_samples(samples, signature)
     golden = choose_golden(proto, reference, signature, samples, notes)
-    signature = _finish(signature, golden, features or {}, units or {}, imported.columns, precision_of(proto))
+    signature = _finish(
+        signature,
+        golden,
+        features or {},
+        units or {},
+        {**imported.columns, **(columns or {})},
+        precision_of(proto),
+    )
     applied: tuple[Rewrite, ...] = ()
     if rewrites:
         from tamis.bundle.rewrite import rewrite  # takes 0.4 s to import, which only packing needs
@@ -185,7 +193,7 @@ def _finish(
     golden: Golden,
     features: Mapping[str, str],
     units: Mapping[str, str],
-    columns: Mapping[str, tuple[str, ...]],
+    columns: Mapping[str, Sequence[str]],
     precision: Precision,
 ) -> Signature:
     """Complete the signature from the golden outputs: ranks, and tolerances proportional to the values."""
@@ -200,15 +208,21 @@ def _finish(
         tolerance = tolerance_of(value, precision)
         outputs.append(Output(**{**spec.model_dump(), "shape": shape, "tolerance": tolerance}))
     names = [spec.name for spec in signature.inputs]
-    for unknown in sorted({*features, *units} - set(names)):
+    for unknown in sorted({*features, *units, *columns} - set(names)):
         raise UsageError(f"the model has no input {unknown!r}; {did_you_mean(unknown, names)}".rstrip("; "))
+    for entry in signature.inputs:
+        named = columns.get(entry.name, ())
+        if named and entry.shape[1:] != (len(named),):
+            raise UsageError(
+                f"{len(named)} columns are named for the input {entry}: {', '.join(named)}; a row of it needs one name for each number"
+            )
     inputs = [
         Input(
             **{
                 **spec.model_dump(),
                 "feature": features.get(spec.name),
                 "units": units.get(spec.name, ""),
-                "columns": columns.get(spec.name, ()),
+                "columns": tuple(columns.get(spec.name, ())),
             }
         )
         for spec in signature.inputs

@@ -61,7 +61,7 @@ def _layout(options: dict[str, Any], modes: np.ndarray) -> tuple[np.ndarray, np.
     values = np.zeros((len(modes), options.get("n_targets") or 1))
     leaves = [place[key] for key in zip(options["target_treeids"], options["target_nodeids"], strict=True)]
     where = np.array(leaves), np.asarray(options["target_ids"])
-    np.add.at(values, where, _floats(options, "target_weights"))  # type: ignore[arg-type] # a tuple of arrays is an index
+    np.add.at(values, where, _floats(options, "target_weights"))
     return roots, children, values
 
 

@@ -109,7 +109,9 @@ def describe(bundle: Bundle, times: dict[str, tuple[float, str]]) -> dict[str, A
     return {
         "name": manifest.name,
         "description": manifest.description,
-        "inputs": {spec.name: spec.feature for spec in manifest.signature.inputs},
+        "inputs": {
+            spec.name: spec.feature or ", ".join(spec.columns) or None for spec in manifest.signature.inputs
+        },
         "score": manifest.score,
         "working_points": [point.name for point in manifest.working_points],
         "parameters": sum(bundle.parameters.values()),

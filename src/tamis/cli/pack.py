@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,13 @@ if TYPE_CHECKING:
     multiple=True,
     help="INPUT=FEATURE: the feature that computes an input from events, such as jets=leading_jets, particles=particle_list "
     "or a feature of your own package; may be repeated.",
+)
+@click.option(
+    "--columns",
+    multiple=True,
+    metavar="INPUT=COLUMN,COLUMN",
+    help="Columns of the events that make up a row of an input (rows, columns), in order, as in x=MET_pt,nJet; one row per "
+    "event, or per object if all are lists. Inputs of one number are found by their name. May be repeated.",
 )
 @click.option(
     "--working-point",
@@ -81,6 +89,7 @@ def command(
     dims: str,
     name: str | None,
     features: tuple[str, ...],
+    columns: tuple[str, ...],
     points: tuple[str, ...],
     background: tuple[str, ...],
     tree: str | None,
@@ -125,16 +134,22 @@ def command(
         seed=seed,
         description=description,
         features=_features(features),
+        columns=_columns(columns),
         check=check,
     )
     bundle = with_working_points(packed.bundle, found, output) if found else packed.bundle
+    _print(bundle, packed.notes, engine, as_json=as_json)
+
+
+def _print(bundle: Bundle, notes: Sequence[str], engine: str, *, as_json: bool) -> None:
+    """Print what was packed, and the command to type next."""
     following = f"tamis verify {bundle.path} --engine all"
     golden = len(next(iter(bundle.golden.inputs.values()))) if bundle.manifest.signature.rows != "none" else 1
     if as_json:
         print_json(
             {
                 "bundle": str(bundle.path),
-                "notes": list(packed.notes),
+                "notes": list(notes),
                 "golden_events": golden,
                 "engine": engine,
                 "next": following,
@@ -149,7 +164,7 @@ def command(
     elif not bundle.manifest.working_points:
         click.echo("  set one with --working-point NAME=RATE --background FILE")
     click.echo(f"golden events: {golden}, which {engine} reproduces")
-    for note in packed.notes:
+    for note in notes:
         click.echo(textwrap.fill(f"- {note}", WIDTH, subsequent_indent="  "))
     click.echo(f"written: {bundle.path}")
     click.echo(f"next: {following}")
@@ -167,6 +182,19 @@ def _features(pairs: tuple[str, ...]) -> dict[str, str]:
             hint = did_you_mean(feature, feature_names())
             raise UsageError(f"no feature is called {feature!r}; {hint}".rstrip("; "))
         table[name] = feature
+    return table
+
+
+def _columns(pairs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    table = {}
+    for pair in pairs:
+        name, sign, listed = pair.partition("=")
+        names = tuple(column.strip() for column in listed.split(","))
+        if not sign or not name or not all(names):
+            raise UsageError(
+                f"--columns {pair!r} is not of the form INPUT=COLUMN,COLUMN, as in x=MET_pt,nJet"
+            )
+        table[name] = names
     return table
 
 

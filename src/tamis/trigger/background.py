@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tamis._base import DataError, InputMismatchError, UsageError, close_matches
+from tamis._base import DataError, InputMismatchError, MissingColumnError, UsageError, close_matches
 from tamis.bundle import Input
 from tamis.engines import Session
-from tamis.events import (
-    ColumnData,
-    columns_of,
-    expand,
-    holds_arrays,
-    of_file,
-    open_arrays,
-    open_table,
-    read_events,
+from tamis.events import EventReader, expand, holds_arrays, open_arrays, open_table, read_events
+from tamis.features import Feature, columns_read
+from tamis.trigger.score import (
+    ScoredBatch,
+    check_decides,
+    check_rows,
+    events_at_once,
+    features_of,
+    run_rows,
+    score_events,
 )
-from tamis.features import columns_read
-from tamis.trigger.score import check_decides, check_rows, events_at_once, features_of, run_rows, score_events
 
 NAMES_MAX = 12  # of a file's columns in a message
 
@@ -31,8 +31,8 @@ Rows = Mapping[str, np.ndarray]
 def background_scores(session: Session, files: Sequence[str], *, tree: str | None = None) -> np.ndarray:
     """Return the score of every row of some files.
 
-    The inputs come from their features, from arrays of their names (npz, npy, HDF5), or from columns of their names, or of
-    the names of their features in training, that have one number per event (ROOT, Parquet).
+    The inputs come from events through their features, which may be plain columns, or from arrays of their names (npz, npy,
+    HDF5).
     """
     check_decides(session)
     check_rows(session)
@@ -44,13 +44,10 @@ def background_scores(session: Session, files: Sequence[str], *, tree: str | Non
         outputs = (
             run_rows(session, [rows[spec.name] for spec in inputs]) for rows in _arrays(session, files)
         )
-    elif all(spec.feature is not None for spec in inputs):
-        reader = read_events(files, columns=columns_read(features_of(session.bundle)), tree=tree)
-        outputs = (batch.outputs for batch in score_events(session, reader))
     else:
-        outputs = (
-            run_rows(session, [rows[spec.name] for spec in inputs]) for rows in _columns(session, files, tree)
-        )
+        features = features_of(session.bundle)
+        reader = read_events(files, columns=columns_read(features), tree=tree)
+        outputs = (batch.outputs for batch in _scored(session, reader, features, tree))
     pieces = []
     for found in outputs:
         values = found[score]
@@ -64,6 +61,25 @@ def background_scores(session: Session, files: Sequence[str], *, tree: str | Non
     if not scores.size:
         raise DataError(f"{', '.join(map(str, files))} has no rows to score")
     return scores
+
+
+def _scored(
+    session: Session, reader: EventReader, features: Mapping[str, Feature], tree: str | None
+) -> Iterator[ScoredBatch]:
+    """Yield the scored batches of a reader; a missing column is reported with the input that it is for."""
+    try:
+        yield from score_events(session, reader)
+    except MissingColumnError as error:
+        named = re.search("has no column '([^']+)'", str(error))
+        lacking = named[1] if named else ""
+        of_columns = [spec for spec in session.signature.inputs if spec.feature is None]
+        spec = next((spec for spec in of_columns if lacking in features[spec.name].reads), None)
+        url = next((file for file in reader.files if str(file) in str(error)), None)
+        if spec is None or url is None:
+            raise
+        with contextlib.closing(open_table(url, tree)) as table:
+            known = [*table.columns, *table.hidden]
+        raise _mismatch(spec, lacking, url, known, known) from error
 
 
 def _arrays(session: Session, files: Sequence[str]) -> Iterator[Rows]:
@@ -105,38 +121,6 @@ def _names_of_arrays(
     return names
 
 
-def _columns(session: Session, files: Sequence[str], tree: str | None) -> Iterator[Rows]:
-    inputs, step = session.signature.inputs, events_at_once(session.bundle)
-    names = {spec.name: spec.columns or (spec.name,) for spec in inputs}
-    for url in expand(files):
-        with contextlib.closing(open_table(url, tree)) as table:
-            known = [*table.columns, *table.hidden]
-        for spec in inputs:
-            for name in names[spec.name]:
-                if name not in known:
-                    raise _mismatch(spec, name, url, known, known)
-    wanted = [name for columns in names.values() for name in columns]
-    for chunk in read_events(files, columns=wanted, tree=tree):
-        with of_file(chunk.file):
-            values = {
-                name: _numbers(name, column) for name, column in columns_of(chunk.events, wanted).items()
-            }
-            for start in range(0, len(chunk.events), step):
-                yield {
-                    spec.name: _input(spec, [values[n][start : start + step] for n in names[spec.name]])
-                    for spec in inputs
-                }
-
-
-def _numbers(name: str, column: ColumnData) -> np.ndarray:
-    if isinstance(column, np.ndarray) and column.ndim == 1:
-        return column
-    raise DataError(
-        f"the column {name} has a list in every event, but an input needs one number per row: give the rows as arrays (.npz), "
-        "or pack with --feature INPUT=FEATURE"
-    )
-
-
 def _input(spec: Input, parts: Sequence[np.ndarray]) -> np.ndarray:
     """Return the rows of an input from its columns, or from one array."""
     if len(parts) > 1 or spec.columns == (spec.name,):
@@ -156,6 +140,7 @@ def _mismatch(
     )
     hint = f"did you mean {' or '.join(map(repr, close))}? Otherwise " if close else ""
     return InputMismatchError(
-        f"{which} is not in {url}, which has {some}{more}; {hint}name the arrays or columns as in the model, as with "
-        f"numpy.savez(FILE, {spec.name}=rows), or pack with --feature {spec.name}=FEATURE, which computes the input from events"
+        f"{which} is not in {url}, which has {some}{more}; {hint}name the arrays as in the model, as with "
+        f"numpy.savez(FILE, {spec.name}=rows), or pack with --feature {spec.name}=FEATURE or --columns {spec.name}=COLUMN,COLUMN, "
+        "which compute the input from events"
     )
