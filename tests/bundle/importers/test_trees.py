@@ -105,7 +105,7 @@ def test_inputs_are_drawn_on_both_sides_of_every_threshold(tmp_path):
 @pytest.mark.parametrize("engine", ["native", "openvino", "torch"])
 def test_engines_without_trees_say_so(engine, tmp_path):
     pack(FOLDER / "lgb-binary.txt", tmp_path / "m.tamis")
-    with pytest.raises(ModelError, match=r"TreeEnsembleRegressor|fully converted"):
+    with pytest.raises(ModelError, match="TreeEnsembleRegressor"):
         tamis.open(tmp_path / "m.tamis", engine)
 
 
