@@ -104,6 +104,9 @@ def precision_of(model: onnx.ModelProto) -> Precision:
 
 def only_compares(model: onnx.ModelProto) -> bool:
     """Return whether the inputs are only compared with thresholds of trees, which involves no rounding."""
+    trees = any(node.op_type in TREE_OPERATORS for node in model.graph.node)
+    if not trees or len(list(graphs(model.graph))) > 1:  # a subgraph may read an input without naming it
+        return False
     exact = {value.name for value in model.graph.input}
     for node in model.graph.node:
         if exact.isdisjoint(node.input) or node.op_type in TREE_OPERATORS:

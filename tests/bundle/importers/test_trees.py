@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import tamis
@@ -110,8 +111,6 @@ def test_engines_without_trees_say_so(engine, tmp_path):
 
 
 def test_a_changed_leaf_fails_the_gate(tmp_path):
-    import onnx
-
     from tamis.bundle import write_bundle
 
     bundle = pack(FOLDER / "lgb-binary.txt", tmp_path / "m.tamis").bundle
@@ -225,12 +224,13 @@ def test_thresholds_are_rounded_so_that_every_float32_goes_the_same_way():
     np.testing.assert_array_equal(rounded.astype(np.float64) <= thresholds, np.ones(len(rounded), bool))
 
 
-@pytest.mark.parametrize("name", ["dump.json", "list.json", "old.model"])
+@pytest.mark.parametrize("name", ["dump.json", "list.json", "old.model", "m.cbm"])
 def test_files_that_only_look_like_models_are_told(tmp_path, name):
     content = {
         "dump.json": b'{"name": "tree", "version": "v4"}',
         "list.json": b'[{"nodeid": 0}]',
         "old.model": b"binf\x00",
+        "m.cbm": b"CBM1\x00",
     }[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match="save"):
@@ -259,3 +259,15 @@ def test_a_working_point_from_columns_of_the_variables_names(tmp_path):
         )
         with pytest.raises(InputMismatchError, match=r"column 'pt' of the input x.*did you mean 'pT'"):
             background_scores(session, [str(tmp_path / "c.parquet")])
+
+
+def test_only_inputs_that_are_compared_keep_the_golden_events_at_thresholds(parse_model):
+    from tamis.bundle.choose_golden import only_compares
+
+    for name in ("lgb-zero-missing.txt", "xgb-softprob.json"):
+        assert only_compares(import_model(FOLDER / name).model)
+    scaled = import_model(FOLDER / "lgb-binary.txt").model
+    scaled.graph.node.insert(0, onnx.helper.make_node("Add", ["x", "x"], ["double"]))
+    scaled.graph.node[1].input[0] = "double"
+    assert not only_compares(scaled)
+    assert not only_compares(parse_model("m (float[N, 2] x) => (float[N, 2] y) { y = Abs (x) }"))

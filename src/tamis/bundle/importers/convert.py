@@ -94,6 +94,8 @@ def recognise(path: Path) -> str:
         raise ModelError(f"{path} is HDF5 (Keras 2); open it with Keras 3 and save it as .keras")
     if looks_pickled(path, head):
         raise explain_pickle(path)
+    if head.startswith(b"CBM1"):
+        raise ModelError(f"{path} is a CatBoost model; save it with save_model('model.onnx', format='onnx')")
     if head.startswith(b"binf"):
         raise ModelError(
             f"{path} is a model in XGBoost's old binary format; load it with the XGBoost that wrote it and save it as .json or "
