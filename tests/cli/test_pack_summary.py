@@ -70,6 +70,15 @@ def test_the_threshold_accepts_the_asked_fraction_of_the_background(call, model_
     assert point.background_efficiency == 0.01
 
 
+def test_the_next_command_can_be_pasted(call, model_file, tmp_path):
+    import shlex
+
+    target = tmp_path / "my models" / "m.tamis"
+    code, out, _ = call("pack", model_file, "-o", target)
+    assert code == 0
+    assert shlex.split(out.splitlines()[-1])[1:4] == ["tamis", "verify", str(target)]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

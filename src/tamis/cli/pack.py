@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,7 +144,7 @@ def command(
 
 def _print(bundle: Bundle, notes: Sequence[str], engine: str, *, as_json: bool) -> None:
     """Print what was packed, and the command to type next."""
-    following = f"tamis verify {bundle.path} --engine all"
+    following = f"tamis verify {shlex.quote(str(bundle.path))} --engine all"
     golden = len(next(iter(bundle.golden.inputs.values()))) if bundle.manifest.signature.rows != "none" else 1
     if as_json:
         print_json(
