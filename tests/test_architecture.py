@@ -75,10 +75,14 @@ INSTALLED_BY_HAND = {
     "build": "building the wheel, by maintainers",
     "fsspec-xrootd": "XRootD event files; needs XRootD itself, which pip does not build",
     "gcsfs": "Google Cloud event files; one of fsspec's many file systems",
+    "lightgbm": "training the models that tests import, and users' own",
     "nvidia-pytriton": "the Triton server's binary; its Python requirements conflict with ours",
     "pip": "upgrading pip itself",
     "s3fs": "S3 event files; one of fsspec's many file systems",
+    "scikit-learn": "users' own models",
+    "skl2onnx": "converting users' own scikit-learn models",
     "twine": "checking and uploading the wheel, by maintainers",
+    "xgboost": "training the models that tests import, and users' own",
     "{library}": "one of fsspec's file systems, from the table in events/failures.py",
 }
 

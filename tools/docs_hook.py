@@ -99,21 +99,26 @@ def commands() -> str:
 
     parts = []
     for name in sorted(COMMANDS):
-        context = click.Context(app.get_command(click.Context(app), name), info_name=f"tamis {name}")  # type: ignore[arg-type]
-        command = context.command
-        usage = " ".join(command.collect_usage_pieces(context))
-        rows = []
-        for parameter in command.get_params(context):
-            if isinstance(parameter, click.Option) and not parameter.hidden and parameter.name != "help":
-                record = parameter.get_help_record(context)
-                if record is not None:
-                    rows.append((f"`{record[0]}`", record[1]))
-        epilog = f"\n\n{command.epilog}" if command.epilog else ""
-        help_text = inspect.cleandoc(command.help or "")
-        parts.append(
-            f"## {name}\n\n{help_text}\n\n```text\ntamis {name} {usage}\n```\n\n{_table(('option', 'meaning'), rows)}{epilog}"
-        )
+        command = app.get_command(click.Context(app), name)
+        parts.append(_command(name, command, "##"))  # type: ignore[arg-type]
+        if isinstance(command, click.Group):
+            parts += [_command(f"{name} {inner}", part, "###") for inner, part in command.commands.items()]
     return "\n\n".join(parts)
+
+
+def _command(name: str, command: click.Command, heading: str) -> str:
+    context = click.Context(command, info_name=f"tamis {name}")
+    usage = " ".join(command.collect_usage_pieces(context))
+    rows = []
+    for parameter in command.get_params(context):
+        if isinstance(parameter, click.Option) and not parameter.hidden and parameter.name != "help":
+            record = parameter.get_help_record(context)
+            if record is not None:
+                rows.append((f"`{record[0]}`", record[1]))
+    epilog = f"\n\n{command.epilog}" if command.epilog else ""
+    help_text = inspect.cleandoc(command.help or "")
+    table = _table(("option", "meaning"), rows)
+    return f"{heading} {name}\n\n{help_text}\n\n```text\ntamis {name} {usage}\n```\n\n{table}{epilog}"
 
 
 def exit_codes() -> str:

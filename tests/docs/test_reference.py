@@ -53,6 +53,7 @@ def test_page_of_the_commands_lists_every_command_and_option(hook):
     for name in COMMANDS:
         assert f"## {name}\n" in page
     assert "`--resume`" in page
+    assert "### models show\n" in page
 
 
 def test_page_of_the_exit_codes_follows_the_exception_tree(hook):

@@ -10,6 +10,7 @@ from tamis._base import InputMismatchError
 from tamis.bundle import Output, Tolerance, WorkingPoint, pack
 from tamis.measure import verify, wilson
 from tamis.measure.agreement import compare, decision_flips
+from tamis.records import Agreement
 
 SPEC = Output(name="y", shape=("N",), tolerance=Tolerance(absolute=0.0, relative=0.01))
 
@@ -87,3 +88,25 @@ def test_agreement_round_trips_through_json(bundle):
     assert Agreement.model_validate_json(bad.model_dump_json()) == bad
     assert bad.outputs[0].largest_relative == math.inf
     assert tamis.verify is verify
+
+
+def test_a_relative_error_of_a_tiny_value_is_marked_as_such():
+    spec = Output(name="y", shape=("N",), tolerance=Tolerance(absolute=1e-5, relative=1e-3))
+    reference = np.array([1.0, 1e-9, 0.5])
+    tiny = compare(spec, np.array([1.0, 3e-9, 0.5]), reference)
+    assert (tiny.largest_relative_at, tiny.is_tiny, tiny.out_of_tolerance) == (1e-9, True, 0)
+    large = compare(spec, np.array([1.0, 1e-9, 0.6]), reference)
+    assert (large.largest_relative_at, large.is_tiny, large.out_of_tolerance) == (0.5, False, 1)
+    assert not compare(spec, reference, reference).is_tiny
+
+
+def test_the_table_marks_tiny_values_and_says_what_decides():
+    from tamis.report.agreement import agreement_table
+
+    spec = Output(name="y", shape=("N",), tolerance=Tolerance(absolute=1e-5, relative=1e-3))
+    for value, star in ((3e-9, True), (1e-9, False)):
+        output = compare(spec, np.array([1.0, value]), np.array([1.0, 1e-9]))
+        agreement = Agreement(bundle="m", engine="e", version="1", events=2, passed=True, outputs=(output,))
+        table = agreement_table([agreement], "")
+        assert ("2.00e+00*" in [cell.text for cell in table.rows[0].cells]) == star
+        assert ("* Of a tiny value" in table.note) == star

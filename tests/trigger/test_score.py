@@ -153,7 +153,9 @@ def test_a_bundle_without_features_is_rejected(bundle_of, jet_bundle, jet_file, 
     file = str(jet_file("a.root"))
     with (
         tamis.open(bundle_of("dense")) as session,
-        pytest.raises(UsageError, match=r"pack it with --feature INPUT=FEATURE for each input"),
+        pytest.raises(
+            UsageError, match=r"pack it with --feature x=FEATURE, or with --columns x=COLUMN,COLUMN"
+        ),
     ):
         score_files(session, [file], tmp_path / "s.parquet")
     packed = pack(jet_bundle.model, tmp_path / "m.tamis", features={"jets": "leading_jet"})

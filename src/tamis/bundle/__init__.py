@@ -16,8 +16,15 @@ from tamis.bundle.store import (
     with_working_points,
     write_bundle,
 )
+from tamis.bundle.working_points import (
+    BACKGROUND_ABOVE_MIN,
+    background_point,
+    parse_working_points,
+    threshold_point,
+)
 
 __all__ = [
+    "BACKGROUND_ABOVE_MIN",
     "BATCH",
     "BUNDLE_GROUP",
     "Bundle",
@@ -35,6 +42,7 @@ __all__ = [
     "Tolerance",
     "WorkingPoint",
     "add_texts",
+    "background_point",
     "check_target",
     "contiguous",
     "draw_inputs",
@@ -43,9 +51,11 @@ __all__ = [
     "locate",
     "pack",
     "parse_dims",
+    "parse_working_points",
     "precision_of",
     "read_samples",
     "rows_of",
+    "threshold_point",
     "with_working_points",
     "write_bundle",
 ]

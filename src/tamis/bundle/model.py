@@ -18,6 +18,7 @@ FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, Tenso
 EXPANDED_SUFFIX = "/expanded"  # of the name of a constant that a rewrite expanded along its broadcast axes
 OTHER_PART = "other"  # for parameters that belong to no module
 MODEL_BYTES_LIMIT = 1_900_000_000  # the limit of protobuf is 2 GB
+TREE_OPERATORS = frozenset(["TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"])
 RANDOM_OPERATORS = frozenset(
     ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]
 )
@@ -166,7 +167,7 @@ def count_parameters(model: onnx.ModelProto) -> dict[str, int]:
     """Return the number of parameters of each part of the model: `encoder.dense.weight` belongs to `encoder`.
 
     Exporters rename a weight that they transpose (`onnx::MatMul_84`): it belongs to the part of the nodes that read it
-    (`/encoder/dense/MatMul`). Integers (shapes, indices) are not parameters.
+    (`/encoder/dense/MatMul`). Integers (shapes, indices) are not parameters; thresholds and leaves of decision trees are.
     """
     readers: dict[str, set[str]] = {}
     for node in model.graph.node:
@@ -174,7 +175,8 @@ def count_parameters(model: onnx.ModelProto) -> dict[str, int]:
         outermost = path[1] if len(path) > 2 and not path[0] and path[1] else OTHER_PART
         for name in node.input:
             readers.setdefault(name, set()).add(outermost)
-    counts: dict[str, int] = {}
+    trees = sum(_count_trees(node) for node in model.graph.node if node.op_type in TREE_OPERATORS)
+    counts: dict[str, int] = {"trees": trees} if trees else {}
     for tensor in model.graph.initializer:
         if tensor.data_type not in FLOAT_TYPES:
             continue
@@ -190,3 +192,11 @@ def count_parameters(model: onnx.ModelProto) -> dict[str, int]:
             sizes = [n for axis, n in enumerate(array.shape) if (np.diff(array, axis=axis) != 0).any()]
         counts[part] = counts.get(part, 0) + int(np.prod(sizes, dtype=np.int64))
     return counts
+
+
+def _count_trees(node: onnx.NodeProto) -> int:
+    """Return the number of thresholds and of leaf values of an operator of decision trees."""
+    values = {attribute.name: attribute for attribute in node.attribute}
+    modes = values["nodes_modes"].strings if "nodes_modes" in values else ()
+    leaves = sum(len(values[name].floats) for name in ("target_weights", "class_weights") if name in values)
+    return sum(mode != b"LEAF" for mode in modes) + leaves

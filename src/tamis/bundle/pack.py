@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from tamis._base import ModelError, UsageError, did_you_mean, library_versions, 
 from tamis.bundle.choose_golden import MAX_GOLDEN_EVENTS, Precision, choose_golden, precision_of, tolerance_of
 from tamis.bundle.cost import count_cost
 from tamis.bundle.golden import Golden
-from tamis.bundle.importers import import_model, plain_outputs, recognise
+from tamis.bundle.importers import Imported, import_model, plain_outputs, recognise
 from tamis.bundle.manifest import BUNDLE_NAME_PATTERN, Manifest, Rewrite, WorkingPoint
 from tamis.bundle.model import RANDOM_OPERATORS, graphs, read_signature
 from tamis.bundle.reference import Reference, evaluate
@@ -54,20 +54,22 @@ def pack(
     seed: int = 0,
     description: str = "",
     features: Mapping[str, str] | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
     units: Mapping[str, str] | None = None,
     working_points: Iterable[WorkingPoint] = (),
     training: Mapping[str, object] | None = None,
     extra: Mapping[str, str] | None = None,
     check: Callable[[Bundle], object] | None = None,
 ) -> Packed:
-    """Pack a model file (ONNX, TorchScript, Keras 3) or an ONNX model; if `check` raises, nothing is written."""
+    """Pack a model file (ONNX, TorchScript, Keras 3, XGBoost, LightGBM) or an ONNX model; if `check` raises, nothing is written."""
     target = Path(target)
     check_target(target)
     name = _name(target, name)
     dims = dict(dims or {})
     raw = load_arrays(Path(inputs)) if isinstance(inputs, (str, Path)) else inputs
     samples = None if raw is None else {key: np.asarray(array) for key, array in raw.items()}
-    proto, place, notes = _import(model, samples, dims)
+    imported, place, notes = _import(model, samples, dims)
+    proto = imported.model
     proto, score = with_score_column(proto, score)
     signature = read_signature(proto, place)
     reference = Reference(proto)
@@ -79,10 +81,17 @@ def pack(
     signature, row_notes = prove_rows(signature, reference, samples, dims)
     notes += row_notes
     if samples is None:
-        samples = _draw(signature, dims, np.random.default_rng(seed), notes)
+        samples = _draw(signature, dims, np.random.default_rng(seed), notes, imported.samples)
     check_samples(samples, signature)
     golden = choose_golden(proto, reference, signature, samples, notes)
-    signature = _finish(signature, golden, features or {}, units or {}, precision_of(proto))
+    signature = _finish(
+        signature,
+        golden,
+        features or {},
+        units or {},
+        {**imported.columns, **(columns or {})},
+        precision_of(proto),
+    )
     applied: tuple[Rewrite, ...] = ()
     if rewrites:
         from tamis.bundle.rewrite import rewrite  # takes 0.4 s to import, which only packing needs
@@ -129,12 +138,13 @@ def _name(target: Path, name: str | None) -> str:
 
 def _import(
     model: str | Path | onnx.ModelProto, samples: dict[str, np.ndarray] | None, dims: dict[str, int]
-) -> tuple[onnx.ModelProto, str, list[str]]:
+) -> tuple[Imported, str, list[str]]:
     """Return the model with tensor outputs and inlined functions, its path for messages, and notes."""
     if isinstance(model, onnx.ModelProto):
-        proto, place = model, "the model"
+        imported, place = Imported(model), "the model"
     else:
-        proto, place = import_model(Path(model), samples, dims), str(model)
+        imported, place = import_model(Path(model), samples, dims), str(model)
+    proto = imported.model
     random = next((n for g in graphs(proto.graph) for n in g.node if n.op_type in RANDOM_OPERATORS), None)
     if random is not None:
         raise ModelError(
@@ -150,12 +160,19 @@ def _import(
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
     proto, notes = plain_outputs(proto)
-    return proto, place, notes
+    return replace(imported, model=proto), place, [*imported.notes, *notes]
 
 
 def _draw(
-    signature: Signature, dims: dict[str, int], rng: np.random.Generator, notes: list[str]
+    signature: Signature,
+    dims: dict[str, int],
+    rng: np.random.Generator,
+    notes: list[str],
+    suggested: Mapping[str, np.ndarray] | None,
 ) -> dict[str, np.ndarray]:
+    if suggested is not None and not dims:
+        notes.append("inputs were drawn between the thresholds of the trees (give real ones with --inputs)")
+        return dict(suggested)
     given, batch_names = dims, set[str]()
     if signature.rows == "fixed":  # the graph takes one event per call: its batch has no name any more
         free = {d for spec in signature.inputs for d in spec.shape if isinstance(d, str)}
@@ -176,6 +193,7 @@ def _finish(
     golden: Golden,
     features: Mapping[str, str],
     units: Mapping[str, str],
+    columns: Mapping[str, Sequence[str]],
     precision: Precision,
 ) -> Signature:
     """Complete the signature from the golden outputs: ranks, and tolerances proportional to the values."""
@@ -190,10 +208,23 @@ def _finish(
         tolerance = tolerance_of(value, precision)
         outputs.append(Output(**{**spec.model_dump(), "shape": shape, "tolerance": tolerance}))
     names = [spec.name for spec in signature.inputs]
-    for unknown in sorted({*features, *units} - set(names)):
+    for unknown in sorted({*features, *units, *columns} - set(names)):
         raise UsageError(f"the model has no input {unknown!r}; {did_you_mean(unknown, names)}".rstrip("; "))
+    for entry in signature.inputs:
+        named = columns.get(entry.name, ())
+        if named and entry.shape[1:] != (len(named),):
+            raise UsageError(
+                f"{len(named)} columns are named for the input {entry}: {', '.join(named)}; a row of it needs one name for each number"
+            )
     inputs = [
-        Input(**{**spec.model_dump(), "feature": features.get(spec.name), "units": units.get(spec.name, "")})
+        Input(
+            **{
+                **spec.model_dump(),
+                "feature": features.get(spec.name),
+                "units": units.get(spec.name, ""),
+                "columns": tuple(columns.get(spec.name, ())),
+            }
+        )
         for spec in signature.inputs
     ]
     return Signature(inputs=tuple(inputs), outputs=tuple(outputs), rows=signature.rows)

@@ -23,6 +23,7 @@ from tamis.bundle.reference_opsets import (
     Upsample,
 )
 from tamis.bundle.reference_recurrent import GRU, LSTM, RNN
+from tamis.bundle.reference_trees import TreeEnsembleRegressor
 
 
 class ConvTranspose(OpRun):
@@ -150,4 +151,5 @@ REFERENCE_OPERATORS = (
     LogSoftmax,
     Resize,
     Upsample,
+    TreeEnsembleRegressor,
 )

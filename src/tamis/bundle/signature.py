@@ -60,6 +60,10 @@ class Input(Tensor):
     feature: str | None = Field(
         None, description="The registered feature that computes it from event columns."
     )
+    columns: tuple[str, ...] = Field(
+        (),
+        description="Names of the columns of a table (rows, columns), such as the variables of a decision tree.",
+    )
 
 
 class Tolerance(Document):

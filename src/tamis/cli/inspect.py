@@ -53,7 +53,18 @@ def command(
             _emit(bundle, step)
     elif step is not None:
         raise UsageError(f"--emit needs a bundle, and {what} is a file: pack a model with `tamis pack`")
-    elif path.suffix in (".onnx", ".keras", ".pt", ".ts"):
+    elif path.suffix in (
+        ".onnx",
+        ".keras",
+        ".pt",
+        ".ts",
+        ".json",
+        ".ubj",
+        ".txt",
+        ".pkl",
+        ".pickle",
+        ".joblib",
+    ):
         _model(path, as_json)
     else:
         _file(what, tree, aliases, columns, as_json)
@@ -138,7 +149,7 @@ def _model(path: Path, as_json: bool) -> None:
     from tamis.bundle.importers import import_model, plain_outputs
     from tamis.bundle.model import count_parameters, read_signature
 
-    model, _ = plain_outputs(import_model(path))
+    model, _ = plain_outputs(import_model(path).model)
     signature = read_signature(model, str(path))
     counts: dict[str, int] = {}
     for node in model.graph.node:

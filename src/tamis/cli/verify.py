@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tamis._base import UsageError, VerificationError, progress
-from tamis.cli.output import engines_of, json_option, print_json, print_table, threads_option
+from tamis.cli.bundle_summary import WIDTH
+from tamis.cli.output import engines_of, json_option, print_json, print_table, say, threads_option
 from tamis.cli.reading import reading_options, tell_skipped
 
 if TYPE_CHECKING:
+    from tamis.bundle import Bundle
     from tamis.events import SkippedFile
     from tamis.records import Agreement
 
@@ -77,25 +80,31 @@ def command(
     if as_json:
         print_json(agreements)
     else:
-        _print(opened.name, agreements)
-    failed = [a for a in agreements if not a.passed]
+        _print(opened, agreements)
+    # some engines cannot run some models: with `all`, that fails nothing as long as another one can
+    others = [
+        a for a in agreements if engine == "all" and not a.outputs and any(b.outputs for b in agreements)
+    ]
+    for a in others:
+        say(f"left out: {a.problem}")
+    failed = [a for a in agreements if not a.passed and a not in others]
     if failed:
         raise VerificationError("; ".join(f"{a.engine}: {a.problem}" for a in failed))
     tell_skipped([entry.reason for entry in skipped], "the comparison")
 
 
-def _print(name: str, agreements: Sequence[Agreement]) -> None:
+def _print(bundle: Bundle, agreements: Sequence[Agreement]) -> None:
     rows: list[tuple[object, ...]] = []
     for a in agreements:
         if not a.outputs:
-            rows.append((a.engine, "cannot run it", *[""] * 7, "NO"))
+            rows.append((a.engine, "cannot run it", *[""] * 7, "–"))
         rows += [
             (
                 a.engine,
                 o.output,
                 o.values,
                 f"{o.largest_absolute:.2e}",
-                f"{o.largest_relative:.2e}",
+                f"{o.largest_relative:.2e}{'*' if o.is_tiny else ' '}",
                 *(f"{100 * v:.2f}" for v in o.matching.values()),
                 "yes" if a.passed else "NO",
             )
@@ -113,8 +122,10 @@ def _print(name: str, agreements: Sequence[Agreement]) -> None:
         "5 %",
         "passes",
     )
-    events = agreements[0].events if agreements else 0
-    print_table(f"{name}: agreement with float64 on {events} events", columns, rows, keys=2)
+    events = max((a.events for a in agreements), default=0)
+    print_table(f"{bundle.name}: agreement with float64 on {events} events", columns, rows, keys=2)
+    for line in _what_decides(bundle, agreements):
+        click.echo(textwrap.fill(line, WIDTH, subsequent_indent="  "))
     flips = [
         (
             a.engine,
@@ -133,3 +144,14 @@ def _print(name: str, agreements: Sequence[Agreement]) -> None:
             ("engine", "working point", "threshold", "flips", "of", "95 % interval of the probability"),
             flips,
         )
+
+
+def _what_decides(bundle: Bundle, agreements: Sequence[Agreement]) -> Iterator[str]:
+    """Yield what a star means, if there is one, and what an engine has to fulfil."""
+    if any(o.is_tiny for a in agreements for o in a.outputs):
+        yield "* of a tiny value, for which the absolute tolerance decides and not the relative error"
+    limits = ", ".join(
+        f"{spec.name} {spec.tolerance.absolute:.2g} + {100 * spec.tolerance.relative:g} %"
+        for spec in bundle.manifest.signature.outputs
+    )
+    yield f"What decides: |error| <= absolute + relative tolerance, for every output of the golden events ({limits})."

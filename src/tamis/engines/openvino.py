@@ -61,7 +61,7 @@ class OpenVinoEngine(Engine):
 
 
 def _without_source_lines(error: BaseException) -> BaseException:
-    """Return OpenVINO's error without the leading lines about its own source files."""
+    """Return OpenVINO's error without the leading lines about its own source files; findings (`-- ...`) come first."""
     lines = [line.strip() for line in str(error).splitlines()]
     messages = [
         line
@@ -71,7 +71,8 @@ def _without_source_lines(error: BaseException) -> BaseException:
             ("Exception from", "Check '", "[", "File", "While validating", "FrontEnd API")
         )
     ]
-    return RuntimeError(messages[0] if messages else str(error))
+    findings = [line.removeprefix("-- ") for line in messages if line.startswith("-- ")]
+    return RuntimeError(next(iter((*findings, *messages)), str(error)))
 
 
 class _Request:

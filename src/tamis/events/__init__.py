@@ -2,7 +2,7 @@
 
 from tamis.events.aliases import parse_alias, parse_aliases
 from tamis.events.array_writing import ArrayWriter, open_array_writer
-from tamis.events.arrays import ArrayChunk, ArrayReader, read_arrays
+from tamis.events.arrays import ArrayChunk, ArrayReader, open_arrays, read_arrays
 from tamis.events.batch import IDENTITY, Column, Events, rows_without_value
 from tamis.events.columns import ColumnData, Frame, Jagged, columns_of, plain_column
 from tamis.events.failures import of_file
@@ -11,7 +11,7 @@ from tamis.events.locate import expand, holds_arrays, local_path
 from tamis.events.lumi_mask import read_lumi_mask
 from tamis.events.missing_values import MISSING, hold_missing, is_missing, with_missing
 from tamis.events.ranges import BrokenRange, EventFile, Intact
-from tamis.events.reading import Aliases, Chunk, EventReader, read_events
+from tamis.events.reading import Aliases, Chunk, EventReader, open_table, read_events
 from tamis.events.stream import SkippedFile
 from tamis.events.writing import EventWriter, open_writer, write_events
 
@@ -44,6 +44,8 @@ __all__ = [
     "local_path",
     "of_file",
     "open_array_writer",
+    "open_arrays",
+    "open_table",
     "open_writer",
     "parse_alias",
     "parse_aliases",

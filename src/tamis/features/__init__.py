@@ -1,5 +1,6 @@
 """Model inputs, built from the columns of events."""
 
+from tamis.features.columns import feature_of
 from tamis.features.inputs import (
     InputRows,
     columns_read,
@@ -25,6 +26,7 @@ __all__ = [
     "columns_read",
     "explain_missing_columns",
     "feature_names",
+    "feature_of",
     "find_feature",
     "find_inputs",
     "frame_of",

@@ -79,6 +79,10 @@ def verify(
 def compare(spec: Output, value: np.ndarray, reference: np.ndarray) -> OutputAgreement:
     """Compare two arrays element by element; equal infinities match, and NaN matches NaN."""
     v, r = np.asarray(value, np.float64), np.asarray(reference, np.float64)
+    tolerance = {
+        "absolute_tolerance": spec.tolerance.absolute,
+        "relative_tolerance": spec.tolerance.relative,
+    }
     if v.shape != r.shape:
         return OutputAgreement(
             output=spec.name,
@@ -87,6 +91,7 @@ def compare(spec: Output, value: np.ndarray, reference: np.ndarray) -> OutputAgr
             largest_relative=math.inf,
             matching={f"{limit:g}": 0.0 for limit in MATCHING},
             out_of_tolerance=int(r.size),
+            **tolerance,
         )
     same = (v == r) | (np.isnan(v) & np.isnan(r))
     with np.errstate(all="ignore"):
@@ -103,6 +108,8 @@ def compare(spec: Output, value: np.ndarray, reference: np.ndarray) -> OutputAgr
         out_of_tolerance=int(
             out_of_tolerance(np.asarray(value), np.asarray(reference), spec.tolerance).sum()
         ),
+        largest_relative_at=float(np.abs(r.flat[np.argmax(relative)])) if r.size else None,
+        **tolerance,
     )
 
 

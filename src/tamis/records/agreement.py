@@ -18,6 +18,19 @@ class OutputAgreement(Document):
         description="fraction of values within 0.01, 0.1, 1 and 5 % of the reference"
     )
     out_of_tolerance: int
+    largest_relative_at: float | None = Field(
+        default=None, description="absolute value of the reference where the relative error is largest"
+    )
+    absolute_tolerance: float | None = Field(default=None, description="absolute part of the tolerance")
+    relative_tolerance: float | None = Field(default=None, description="relative part of the tolerance")
+
+    @property
+    def is_tiny(self) -> bool:
+        """Return whether the largest relative error is that of a value so small that the absolute tolerance decides."""
+        value, absolute, relative = self.largest_relative_at, self.absolute_tolerance, self.relative_tolerance
+        if value is None or absolute is None or relative is None or not self.largest_relative:
+            return False
+        return value * relative < absolute
 
 
 class Flips(Document):

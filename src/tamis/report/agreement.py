@@ -11,6 +11,7 @@ from tamis.report.content import Cell, PageTable, Picture, Row, number, words
 
 LIMITS = {"0.0001": "0.01 %", "0.001": "0.1 %", "0.01": "1 %", "0.05": "5 %"}
 FLOAT32_STEP = 2.0**-23
+TINY_NOTE = "* Of a tiny value, for which the absolute tolerance decides and not the relative error."
 
 
 def agreement_picture(agreements: Sequence[Agreement], suffix: str) -> Picture | None:
@@ -79,7 +80,10 @@ def agreement_table(agreements: Sequence[Agreement], note: str) -> PageTable:
             blank = tuple(words("–") for _ in range(len(columns) - 4))
             rows.append(Row((*head, words(a.problem or "–"), *blank, gate), a.bundle, mark))
         for o in a.outputs:
-            errors = (number(o.largest_absolute, ".2e"), number(o.largest_relative, ".2e"))
+            relative = number(o.largest_relative, ".2e")
+            if o.is_tiny:
+                relative = Cell(f"{relative.text}*", relative.key)
+            errors = (number(o.largest_absolute, ".2e"), relative)
             matching = []
             for key in LIMITS:
                 share = o.matching.get(key)
@@ -90,6 +94,8 @@ def agreement_table(agreements: Sequence[Agreement], note: str) -> PageTable:
                     matching.append(Cell(text, share))
             cells = (*head, words(o.output), number(o.values), *errors, *matching, number(o.out_of_tolerance))
             rows.append(Row((*cells, gate), a.bundle, mark))
+    if any(o.is_tiny for a in agreements for o in a.outputs):
+        note = f"{note} {TINY_NOTE}".strip()
     return PageTable("Errors against the float64 reference, value by value", columns, tuple(rows), note)
 
 

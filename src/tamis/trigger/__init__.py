@@ -1,5 +1,6 @@
 """Trigger menus, their runs over files of events, and scoring without a menu."""
 
+from tamis.trigger.background import background_scores
 from tamis.trigger.decide import Decisions, Laps, Outcome, Reason, decide_batch
 from tamis.trigger.fitting import ModelFit, features_on, models_on
 from tamis.trigger.menu import (
@@ -59,6 +60,7 @@ __all__ = [
     "TimeLine",
     "UserStage",
     "account",
+    "background_scores",
     "check_files",
     "compile_menu",
     "concurrent_times",

@@ -16,7 +16,7 @@ from tamis.features import (
     InputRows,
     columns_read,
     explain_missing_columns,
-    find_inputs,
+    feature_of,
     frame_of,
     input_rows,
 )
@@ -147,15 +147,16 @@ def inputs_of_events(
 
 def features_of(bundle: Bundle) -> dict[str, Feature]:
     """Return the feature of every input of a bundle; raises if an input has none."""
-    inputs = bundle.manifest.signature.inputs
-    names = {spec.name: spec.feature for spec in inputs if spec.feature is not None}
-    if len(names) < len(inputs):
-        raise UsageError(
-            f"the bundle {bundle.name} declares no features for its inputs "
-            f"({bundle.manifest.signature.describe_inputs()}): pack it with --feature INPUT=FEATURE for each input, "
-            "or score arrays (.npz, .h5)"
-        )
-    return find_inputs(names)
+    features: dict[str, Feature] = {}
+    for spec in bundle.manifest.signature.inputs:
+        feature = feature_of(spec)
+        if feature is None:
+            raise UsageError(
+                f"the bundle {bundle.name} declares no feature for its input {spec}: pack it with --feature {spec.name}=FEATURE, or "
+                f"with --columns {spec.name}=COLUMN,COLUMN if a row of it is columns of the events, or score arrays (.npz, .h5)"
+            )
+        features[spec.name] = feature
+    return features
 
 
 def check_decides(session: Session) -> None:

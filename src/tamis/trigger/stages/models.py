@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from tamis._base import DataError, UsageError
-from tamis.bundle import Output
+from tamis.bundle import Input, Output
 from tamis.engines import Remote, Session
 from tamis.engines import open as open_session
 from tamis.events import ColumnData, Frame, Jagged, with_missing
-from tamis.features import Feature, find_feature
+from tamis.features import Feature, feature_of
 from tamis.trigger.score import check_decides, check_rows, run_rows
 from tamis.trigger.stages.kinds import Kind
 from tamis.trigger.stages.stage import Added, Stage
@@ -58,21 +58,21 @@ def model_stages(
     try:
         check_decides(session)
         check_rows(session)
-        features = [find_feature(_feature_of(session, i)) for i in range(len(session.signature.inputs))]
+        features = [_feature_of(session, spec) for spec in session.signature.inputs]
     except BaseException:
         session.close()
         raise
     return _model_stage(name, session, features), [feature_stage(feature) for feature in features]
 
 
-def _feature_of(session: Session, index: int) -> str:
-    spec = session.signature.inputs[index]
-    if spec.feature is None:
+def _feature_of(session: Session, spec: Input) -> Feature:
+    feature = feature_of(spec)
+    if feature is None:
         raise UsageError(
             f"the bundle {session.bundle.name} declares no feature for its input {spec.name!r}: "
-            f"pack it with --feature {spec.name}=FEATURE, or call it in a Python stage"
+            f"pack it with --feature {spec.name}=FEATURE or --columns {spec.name}=COLUMN,COLUMN, or call it in a Python stage"
         )
-    return spec.feature
+    return feature
 
 
 def _model_stage(name: str, session: Session, features: list[Feature]) -> Stage:
