@@ -13,7 +13,7 @@ import click
 from tamis._base import UsageError, VerificationError, did_you_mean
 from tamis.cli.bundle_summary import WIDTH, summary_lines
 from tamis.cli.output import json_option, print_json
-from tamis.cli.reading import tree_option
+from tamis.cli.reading import alias_option, tree_option
 
 if TYPE_CHECKING:
     from tamis.bundle import Bundle, WorkingPoint
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     help="Background for --working-point: events, or arrays or columns named like the inputs; may be repeated.",
 )
 @tree_option
+@alias_option
 @click.option("--description", default="", help="A description, stored in the manifest.")
 @click.option(
     "--rewrites/--no-rewrites",
@@ -94,6 +95,7 @@ def command(
     points: tuple[str, ...],
     background: tuple[str, ...],
     tree: str | None,
+    aliases: tuple[str, ...],
     description: str,
     rewrites: bool,
     engine: str,
@@ -104,6 +106,7 @@ def command(
     from tamis.bundle import pack, parse_dims, parse_working_points, with_working_points
     from tamis.engines import find_engine, saturation
     from tamis.engines import open as open_session
+    from tamis.events import parse_aliases
 
     find_engine(engine).prepare()
     fractions = parse_working_points(points)
@@ -115,7 +118,7 @@ def command(
         """Open the bundle before it gets its name, and set its working points."""
         try:
             with open_session(bundle, engine) as session:
-                found.extend(_working_points(session, fractions, background, tree))
+                found.extend(_working_points(session, fractions, background, tree, parse_aliases(aliases)))
         except VerificationError as error:
             problem = str(error).split("; it is not opened")[0]
             advice = saturation(bundle, find_engine(engine)) or (
@@ -200,14 +203,18 @@ def _columns(pairs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 
 def _working_points(
-    session: Session, fractions: dict[str, float], background: tuple[str, ...], tree: str | None
+    session: Session,
+    fractions: dict[str, float],
+    background: tuple[str, ...],
+    tree: str | None,
+    aliases: dict[str, str],
 ) -> list[WorkingPoint]:
     from tamis.bundle import background_point
     from tamis.trigger import background_scores
 
     if not fractions:
         return []
-    scores = background_scores(session, background, tree=tree)
+    scores = background_scores(session, background, tree=tree, aliases=aliases)
     files = ", ".join(Path(file).name for file in background)
     return [
         background_point(name, fraction, scores, f"rows of {files}") for name, fraction in fractions.items()

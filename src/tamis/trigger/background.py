@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from tamis._base import DataError, InputMismatchError, MissingColumnError, UsageError, close_matches
 from tamis.bundle import Input
 from tamis.engines import Session
-from tamis.events import EventReader, expand, holds_arrays, open_arrays, open_table, read_events
+from tamis.events import (
+    Aliases,
+    EventReader,
+    expand,
+    holds_arrays,
+    is_missing,
+    open_arrays,
+    open_table,
+    read_events,
+)
+from tamis.events.aliases import AliasedTable
 from tamis.features import Feature, columns_read
 from tamis.trigger.score import (
     ScoredBatch,
@@ -28,8 +39,10 @@ NAMES_MAX = 12  # of a file's columns in a message
 Rows = Mapping[str, np.ndarray]
 
 
-def background_scores(session: Session, files: Sequence[str], *, tree: str | None = None) -> np.ndarray:
-    """Return the score of every row of some files.
+def background_scores(
+    session: Session, files: Sequence[str], *, tree: str | None = None, aliases: Aliases | None = None
+) -> np.ndarray:
+    """Return the score of every row of some files that has input; a missing score is none.
 
     The inputs come from events through their features, which may be plain columns, or from arrays of their names (npz, npy,
     HDF5).
@@ -46,8 +59,11 @@ def background_scores(session: Session, files: Sequence[str], *, tree: str | Non
         )
     else:
         features = features_of(session.bundle)
-        reader = read_events(files, columns=columns_read(features), tree=tree)
-        outputs = (batch.outputs for batch in _scored(session, reader, features, tree))
+        reader = read_events(files, columns=columns_read(features), tree=tree, aliases=aliases)
+        outputs = (
+            batch.outputs
+            for batch in _scored(session, reader, features, partial(open_table, tree=tree, aliases=aliases))
+        )
     pieces = []
     for found in outputs:
         values = found[score]
@@ -56,7 +72,8 @@ def background_scores(session: Session, files: Sequence[str], *, tree: str | Non
                 f"the score {score} has {values.size // max(1, len(values))} numbers per row, but a threshold needs one: "
                 f"choose one column, as in --score {score}:1"
             )
-        pieces.append(np.ravel(values).astype(np.float64))
+        flat = np.ravel(values)
+        pieces.append(flat[~is_missing(flat)].astype(np.float64))
     scores = np.concatenate(pieces) if pieces else np.zeros(0)
     if not scores.size:
         raise DataError(f"{', '.join(map(str, files))} has no rows to score")
@@ -64,7 +81,10 @@ def background_scores(session: Session, files: Sequence[str], *, tree: str | Non
 
 
 def _scored(
-    session: Session, reader: EventReader, features: Mapping[str, Feature], tree: str | None
+    session: Session,
+    reader: EventReader,
+    features: Mapping[str, Feature],
+    open_file: Callable[[str], AliasedTable],
 ) -> Iterator[ScoredBatch]:
     """Yield the scored batches of a reader; a missing column is reported with the input that it is for."""
     try:
@@ -77,7 +97,7 @@ def _scored(
         url = next((file for file in reader.files if str(file) in str(error)), None)
         if spec is None or url is None:
             raise
-        with contextlib.closing(open_table(url, tree)) as table:
+        with contextlib.closing(open_file(url)) as table:
             known = [*table.columns, *table.hidden]
         raise _mismatch(spec, lacking, url, known, known) from error
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import tamis
 from tamis.cli.score import command
 from tamis.events import Events, is_missing, write_events
-from tamis.trigger import Menu, load_menu, menu_of, run_menu, score_batch
+from tamis.trigger import Menu, background_scores, load_menu, menu_of, run_menu, score_batch
 
 EMPTY = {1: 0, 3: 0, 5: 1}  # events -> the jet whose constituents are taken away
 
@@ -111,3 +111,14 @@ def test_score_writes_null_and_counts_them(events, scores, jet_bundle, tmp_path)
         assert [value is None for value in table[name].to_pylist()] == scores.empty.tolist()
     facts = json.loads(CliRunner().invoke(command, [*arguments, "--json"]).stdout)
     assert facts["rows_without_input"] == scores.empty.sum()
+
+
+def test_a_working_point_counts_only_jets_with_a_score(events, scores, jet_bundle, tmp_path):
+    write_events(tmp_path / "in.root", events)
+    with tamis.open(jet_bundle) as session:
+        found = background_scores(session, [str(tmp_path / "in.root")])
+        other = background_scores(
+            session, [str(tmp_path / "in.root")], aliases={"PFCands_pt": "PFCands_pt * 2"}
+        )
+    np.testing.assert_array_equal(found, scores.outputs["score"][~scores.empty])
+    np.testing.assert_allclose(other, 2 * found, rtol=1e-6)
