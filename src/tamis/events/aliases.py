@@ -102,6 +102,7 @@ class AliasedTable:
         self.plain = table
         self._user = {name: (text,) for name, text in user.items()}
         self._profile = LazyAliases(table)
+        self._found: dict[str, Alias | None] = {}
         self.url, self.format, self.name, self.entries = table.url, table.format, table.name, table.entries
         self.opaque = table.opaque
 
@@ -117,16 +118,18 @@ class AliasedTable:
 
     def alias_of(self, name: str) -> Alias | None:
         """Return the alias that serves a name, or None for a column of the file or an unknown name."""
-        if name in self._user:
-            for text in self._user[name]:
-                alias = parse_alias(text)
-                if all(self._has(column) for column in alias.reads):
-                    return alias
-        if not self._has(name) and name in self._profile:  # a format is recognised only at need
-            for text in self._profile[name]:
-                alias = parse_alias(text)
-                if all(self._has(column) for column in alias.reads):
-                    return alias
+        if name not in self._found:
+            self._found[name] = self._find_alias(name)
+        return self._found[name]
+
+    def _find_alias(self, name: str) -> Alias | None:
+        texts = self._user.get(name, ())
+        if not self._has(name):  # a format is recognised only at need
+            texts = (*texts, *self._profile.get(name, ()))
+        for text in texts:
+            alias = parse_alias(text)
+            if all(self._has(column) for column in alias.reads):
+                return alias
         return None
 
     def _has(self, name: str) -> bool:
