@@ -211,6 +211,11 @@ def test_aliases_of_the_user_come_before_columns_and_profiles(made):
     assert read(path, ["MET_pt"])["MET_pt"].to_list() == values["MET_pt"].tolist()
     found = read(path, ["MET_pt"], aliases={"MET_pt": "PuppiMET_pt * 2"})["MET_pt"]
     assert found.to_list() == (2 * values["PuppiMET_pt"]).tolist()
+    with pytest.raises(
+        MissingColumnError,
+        match=r"no column 'PupiMET_pt', which the alias MET_pt = PupiMET_pt reads; did you",
+    ):
+        read(path, ["MET_pt"], aliases={"MET_pt": "PupiMET_pt"})
     everything = read(path, None, aliases={"Other": "MET_pt"})
     assert "Other" not in everything  # an alias is read only by name
 

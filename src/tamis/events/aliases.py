@@ -15,7 +15,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from tamis._base import UsageError, did_you_mean
+from tamis._base import MissingColumnError, UsageError, did_you_mean
 from tamis.events.alias_functions import ALIAS_FUNCTIONS
 from tamis.events.profile import LazyAliases, find_profile
 from tamis.events.table import Table
@@ -100,7 +100,7 @@ class AliasedTable:
     def __init__(self, table: Table, user: Mapping[str, str]) -> None:
         """Wrap an open table; `user` are the aliases beyond those of its format."""
         self.plain = table
-        self._user = {name: (text,) for name, text in user.items()}
+        self._user = user
         self._profile = LazyAliases(table)
         self._found: dict[str, Alias | None] = {}
         self.url, self.format, self.name, self.entries = table.url, table.format, table.name, table.entries
@@ -123,14 +123,21 @@ class AliasedTable:
         return self._found[name]
 
     def _find_alias(self, name: str) -> Alias | None:
-        texts = self._user.get(name, ())
-        if not self._has(name):  # a format is recognised only at need
-            texts = (*texts, *self._profile.get(name, ()))
-        for text in texts:
-            alias = parse_alias(text)
-            if all(self._has(column) for column in alias.reads):
-                return alias
-        return None
+        if name in self._user:
+            alias = parse_alias(self._user[name])
+            for column in alias.reads:
+                if not self._has(column):  # another column in its place would be a silent error
+                    hint = did_you_mean(column, [*self.plain.columns, *self.plain.hidden])
+                    raise MissingColumnError(
+                        f"{self.url} ({self.name}) has no column {column!r}, which the alias {name} = {alias.text} reads; {hint}".rstrip(
+                            "; "
+                        )
+                    )
+            return alias
+        if self._has(name):  # a format is recognised only at need
+            return None
+        alternatives = map(parse_alias, self._profile.get(name, ()))
+        return next((alias for alias in alternatives if all(map(self._has, alias.reads))), None)
 
     def _has(self, name: str) -> bool:
         return self.plain_type(name) is not None
