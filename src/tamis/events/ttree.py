@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ import awkward as ak
 import uproot
 
 from tamis._base import UnreadableFileError
+from tamis.events.batch import collection_of
 from tamis.events.failures import BrokenFileError, reading
 from tamis.events.locate import is_url
 
@@ -76,9 +78,22 @@ class TreeTable:
             return self._type(self._branches[name])
 
     def collection_of(self, name: str) -> str | None:
-        """Return the branch that counts the elements of a column of lists."""
+        """Return the branch that counts the lists of a collection.
+
+        uproot's default is a counter per column (nJet_pt, nJet_eta): it does not say which columns belong together.
+        """
         counter = self._branches[name].count_branch if name in self._branches else None
-        return None if counter is None else str(counter.name)
+        if counter is None or (
+            counter.name != f"n{collection_of(name)}" and self._counted[counter.name] == 1
+        ):
+            return None
+        return str(counter.name)
+
+    @cached_property
+    def _counted(self) -> Counter[str]:
+        """Return how many columns each counter counts."""
+        counters = (branch.count_branch for branch in self._branches.values())
+        return Counter(counter.name for counter in counters if counter is not None)
 
     def _is_empty(self, branch: Any) -> bool:
         """Return whether a branch has no entries although its tree has: ATLAS writes such branches for unfilled members."""

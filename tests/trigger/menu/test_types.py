@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 import textwrap
 
+import awkward as ak
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import uproot
 
 from tamis._base import DataError, DocumentError, UsageError
 from tamis.events import EventFile
@@ -142,3 +145,14 @@ def test_an_expression_passes_the_check_if_and_only_if_events_can_be_computed(re
         else:
             expression.quantity(frame)
     assert 500 < rejected < 2500
+
+
+def test_lists_with_a_counter_each_as_uproot_writes_them_can_be_combined(menu_with, tmp_path):
+    path = tmp_path / "skim.root"
+    pt, eta = ak.Array([[40.0, 20.0], [], [50.0]]), ak.Array([[1.0, 0.0], [], [3.0]])
+    with uproot.recreate(path) as file:
+        columns = {"Jet_pt": pt, "Jet_eta": eta, "MET_pt": np.ones(3, np.float32)}
+        file.mktree("Events", {"Jet_pt": "var * float64", "Jet_eta": "var * float64", "MET_pt": "f4"})
+        file["Events"].extend(columns)
+    summary = run_menu(menu_with("any(Jet_pt > 30 and abs(Jet_eta) < 2.5)"), [path], tmp_path / "out")
+    assert summary.counts.accepted == 1
