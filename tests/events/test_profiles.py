@@ -281,3 +281,14 @@ def test_an_own_profile_comes_first(made, tmp_path, monkeypatch):
     path = made({"my_met": np.arange(30, dtype=np.float32)})
     assert inspect_file(path).profile.name == "Mine"
     assert read(path, ["MET_pt"])["MET_pt"].to_list() == list(range(30))
+
+
+def test_globs_over_standard_names_match_aliases_where_the_file_has_no_such_column(jet_events, tmp_path):
+    write_events(tmp_path / "v15.root", renamed(jet_events(5, kinds=True), V15))
+    found = read(tmp_path / "v15.root", ["FatJet_*", "FatJetPFCands_*"])
+    assert set(found.array.fields) == {
+        *IDENTITY,
+        *("FatJet_pt", "FatJet_eta", "FatJet_phi", "FatJetPFCands_jetIdx", "FatJetPFCands_pFCandsIdx"),
+    }
+    with pytest.raises(MissingColumnError, match=r"no column that matches 'EcalCell_\*'"):
+        read(tmp_path / "v15.root", ["EcalCell_*"])

@@ -97,7 +97,8 @@ class ArrayFile(Protocol):
 def choose(table: ReadableTable, requested: Sequence[str] | None, optional: Sequence[str] = ()) -> list[str]:
     """Return the columns that match names and globs, in the order of the file; all of them for None.
 
-    An optional column that the file lacks is left out; any other is an error.
+    A glob that matches no column stands for those aliases and counters that it matches. An optional column that the file lacks is
+    left out; any other is an error.
     """
     if requested is None:
         unsupported = table.unsupported(list(table.columns))
@@ -110,6 +111,7 @@ def choose(table: ReadableTable, requested: Sequence[str] | None, optional: Sequ
             named.add(name)
         elif any(mark in name for mark in "*?["):
             matches = [column for column in table.columns if fnmatchcase(column, name)]
+            matches = matches or [column for column in table.hidden if fnmatchcase(column, name)]
             if not matches:
                 raise MissingColumnError(f"{table.url} ({table.name}) has no column that matches {name!r}")
             globbed.update(matches)

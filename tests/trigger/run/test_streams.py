@@ -349,3 +349,15 @@ def test_stream_may_name_columns_that_a_stage_adds(tmp_path, mode):
     assert set(events.array.fields) >= {"half_met", "event"}
     assert "MET_pt" not in events.array.fields
     np.testing.assert_array_equal(events["half_met"], np.full(20, 25, np.float32))
+
+
+def test_a_glob_may_match_columns_of_stages_alone_or_beside_those_of_the_file(real_file, tmp_path):
+    document = {
+        "menu": "globs",
+        "stages": {"objects": {"define": {"my_met": "MET_pt * 2", "Jet_twice": "Jet_pt * 2"}}},
+        "paths": {"met": {"steps": ["my_met > 40"]}},
+        "streams": {"table": {"paths": ["met"], "keep": ["my_*", "Jet_*"], "format": "parquet"}},
+    }
+    run_menu(menu_of(Menu.model_validate(document)), [real_file("nano_dy.root")], tmp_path / "out")
+    names = pq.read_schema(tmp_path / "out" / "table.parquet").names
+    assert {"my_met", "Jet_twice", "Jet_pt", "Jet_mass"} <= set(names)

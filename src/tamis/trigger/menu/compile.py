@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import Self
 from tamis._base import DocumentError, TamisError, UsageError, did_you_mean, parse_document, position_in
 from tamis.bundle import Bundle
 from tamis.engines import Remote
+from tamis.events import EventFile
 from tamis.trigger.menu.documents import Menu, StageSpec, StreamSpec
 from tamis.trigger.menu.program import Condition, MenuProgram, PathStep, order
 from tamis.trigger.stages import (
@@ -106,22 +108,23 @@ class CompiledMenu:
         """Return the menu."""
         return self.source.menu
 
-    def columns_to_keep(self, stream: StreamSpec) -> list[str]:
+    def columns_to_keep(self, stream: StreamSpec, file: EventFile) -> list[str]:
         """Return the names and globs that a stream keeps of a file; columns of stages are kept anyway."""
         if stream.keep == "all":
             return ["*"]
-        added = {column for stage in self.stages.values() for column in stage.adds}
-        return [name for name in stream.keep if name not in added]
+        added = [column for stage in self.stages.values() for column in stage.adds]
+        return [
+            name
+            for name in stream.keep
+            if not any(fnmatchcase(column, name) for column in added)
+            or (name not in added and any(fnmatchcase(column, name) for column in file.columns))
+        ]
 
     def check_types(self, column_kind: KindOf) -> None:
         """Check the types in every stage, condition and histogram; `column_kind` returns the kind of an input column.
 
-                Raises DocumentError with the field and the line: a condition on a list, say, would fail in every event.
-        <<<<<<< HEAD
-                Columns of unknown kind, such as those of a Python stage, are not checked.
-        =======
-                Columns of unknown type, such as those of a Python stage, are not checked.
-        >>>>>>> stranger
+        Raises DocumentError with the field and the line: a condition on a list, say, would fail in every event.
+        Columns of unknown kind, such as those of a Python stage, are not checked.
         """
         owners = {column: name for name, stage in self.stages.items() for column in stage.adds}
         found: dict[str, Mapping[str, Kind]] = {}

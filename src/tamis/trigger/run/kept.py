@@ -49,7 +49,7 @@ def both(
 def kept_columns(compiled: CompiledMenu, file: EventFile, stream: str) -> tuple[list[str], tuple[str, ...]]:
     """Return the columns of a file that a stream keeps (`debug`: all), and those that its format cannot hold."""
     spec = compiled.menu.streams.get(stream) if stream != parts.DEBUG else None
-    names = file.choose(["*"] if spec is None else compiled.columns_to_keep(spec))
+    names = file.choose(["*"] if spec is None else compiled.columns_to_keep(spec, file))
     if spec is not None and spec.format != "root":
         return names, ()
     left_out = dict.fromkeys(not_for_trees([Column(name, str(file.type_of(name))) for name in names]))

@@ -195,7 +195,7 @@ def _check_columns(compiled: CompiledMenu, file: EventFile) -> None:
             )
     for stream in menu.streams.values():
         if stream.keep != "all":
-            file.choose(compiled.columns_to_keep(stream))
+            file.choose(compiled.columns_to_keep(stream, file))
 
 
 def _kind(file: EventFile, column: str) -> Kind:
