@@ -176,8 +176,8 @@ def test_edm4hep_momenta_become_pt_eta_and_phi(made):
     ("columns", "name", "alternative"),
     [
         (["PFMET_pt", "Jet_pt", "Jet_btagUParTAK4B", "Jet_btagPNetB"], "NanoAOD v15", "Jet_btagUParTAK4B"),
-        (["MET_pt", "nJet", "Jet_btagDeepFlavB", "Jet_btagPNetB"], "NanoAOD v12", "Jet_btagPNetB"),
-        (["MET_pt", "nJet", "Jet_btagDeepFlavB"], "NanoAOD v9", "Jet_btagDeepFlavB"),
+        (["MET_pt", "Jet_btagDeepFlavB", "Jet_btagPNetB"], "NanoAOD v12", "Jet_btagPNetB"),
+        (["MET_pt", "Jet_btagDeepFlavB"], "NanoAOD v9", "Jet_btagDeepFlavB"),
     ],
 )
 def test_the_first_alternative_that_a_file_has_is_read(columns, name, alternative, made):
