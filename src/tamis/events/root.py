@@ -52,8 +52,7 @@ def open_root(url: str, tree: str | None) -> Table:
     try:
         trees = trees_of(file, url)
         name = choose_tree(file, trees, tree, url)
-        with reading(url, *ROOT_ERRORS):
-            return open_tree(file, url, name, trees[name])
+        return open_tree(file, url, name, trees[name])
     except BaseException:
         file.close()
         raise
@@ -61,11 +60,9 @@ def open_root(url: str, tree: str | None) -> Table:
 
 def open_tree(file: Any, url: str, name: str, kind: str) -> Table:
     """Open one tree of an open file."""
-    return (
-        TreeTable(url, file, name, ROOT_ERRORS)
-        if kind == "TTree"
-        else NtupleTable(url, file, name, ROOT_ERRORS)
-    )
+    opened = TreeTable if kind == "TTree" else NtupleTable
+    with reading(url, *ROOT_ERRORS):
+        return opened(url, file, name, ROOT_ERRORS)
 
 
 def choose_tree(file: Any, trees: dict[str, str], requested: str | None, url: str) -> str:

@@ -105,3 +105,16 @@ def test_streams_are_compressed_as_the_menu_says(compression, nano, tmp_path):
         streams["s"]["format"] = "parquet"
         with pytest.raises(ValueError, match=f"by zstd or lz4, not {compression}"):
             Menu.model_validate({"menu": "m", "paths": paths, "streams": streams})
+
+
+def test_a_broken_side_tree_costs_no_event(nano, tmp_path):
+    path = nano("a.root", 1)
+    with uproot.open(path) as file:
+        key = file.key("Runs")
+        first, last = key.fSeekKey + key.fKeylen, key.fSeekKey + key.fNbytes
+    data = bytearray(path.read_bytes())
+    data[first:last] = bytes(last - first)
+    path.write_bytes(data)
+    summary = run_menu(MENU, [path], tmp_path / "out")
+    assert summary.counts.accepted == 9
+    assert f"the trees Runs and LuminosityBlocks of {path} are lost" in summary.side_tree_problems[0]
