@@ -192,6 +192,8 @@ def _check_complete(events: Events, name: str) -> None:
 def plain_column(name: str, column: ak.Array) -> ColumnData:
     """Return an awkward column as plain arrays; raises for other types than numbers and lists of numbers."""
     layout = column.layout
+    if layout.is_indexed and not layout.is_option:  # of selected events
+        layout = layout.project()
     text = layout.parameter("__array__") in ("string", "bytestring")
     if layout.is_list and not layout.is_regular and not text and layout.purelist_depth == 2:
         packed = layout.to_ListOffsetArray64(True).to_packed()

@@ -2,12 +2,13 @@
 
 import json
 
+import awkward as ak
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from tamis._base import DataError, UsageError
-from tamis.events import Events, read_lumi_mask, write_events
+from tamis.events import Events, read_events, read_lumi_mask, write_events
 from tamis.events.lumi_mask import in_mask, lumi_ranges
 from tamis.trigger import Menu, menu_of, run_menu
 
@@ -69,6 +70,24 @@ def test_only_events_of_good_blocks_are_decided(options, file, golden, tmp_path)
         "355101": [[3, 3]],
     }
     assert "80 outside the luminosity mask" in summary.outcomes
+
+
+def test_events_of_good_blocks_keep_their_lists(golden, tmp_path):
+    jets = ak.Array([[float(n)] * (n % 4) for n in range(120)])
+    events = Events.of({"run": RUN, "luminosityBlock": BLOCK, "event": np.arange(120), "Jet_pt": jets})
+    write_events(tmp_path / "in.root", events)
+    document = {
+        "menu": "lists",
+        "paths": {"p": {"steps": ["any(Jet_pt > 20)"]}},
+        "streams": {name: {"paths": ["p"], "format": name} for name in ("root", "parquet")},
+    }
+    menu = menu_of(Menu.model_validate(document))
+    run_menu(menu, [tmp_path / "in.root"], tmp_path / "out", lumi_mask=read_lumi_mask(golden))
+    wanted = jets[expected() & ak.to_numpy(ak.any(jets > 20, axis=1))].to_list()
+    assert len(wanted) == 15
+    for name in ("root.root", "parquet.parquet"):
+        found = [chunk.events["Jet_pt"] for chunk in read_events(tmp_path / "out" / name)]
+        assert ak.concatenate(found).to_list() == wanted
 
 
 def test_the_list_of_processed_blocks_is_a_mask_that_selects_the_same(file, golden, tmp_path):
