@@ -36,6 +36,21 @@ def test_no_line_is_wider_than_the_terminal(capsys, monkeypatch):
     assert sum(line.count("1234.5") for line in lines) == 9
 
 
+@pytest.mark.parametrize("width", [80, 90, 100, 120])
+def test_the_last_column_is_whole_beside_key_columns_with_long_words(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    cells = [
+        ["concurrent with computing", "any(missing(anomaly_score))", "74", "4172.6", "0.48", "7.2"],
+        ["filter", "max(anomaly_score) > threshold('anomaly', 'background-0.01')", "74", "4.2", "0.0", "0.0"],
+    ]
+    print_table("time", ("part", "step", "events", "mean us", "total s", "% of the run"), cells, keys=2)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= width
+    assert {line[-1] for line in lines[1:]} <= set("┓┃┩│┘")
+    assert "% of the run" in "".join(lines)
+
+
 @pytest.mark.parametrize("width", [20, 80, 100, 140])
 def test_no_word_is_broken(width, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))

@@ -17,6 +17,7 @@ from tamis._base import UsageError
 
 F = Callable[..., Any]
 PIPED_WIDTH = 160  # of output that is not a terminal
+_FRAME = 3  # of a column of a table: a line, and a space on each side
 
 
 def json_option(function: F) -> F:
@@ -107,14 +108,12 @@ def print_table(
         table = Table(
             title=None if number else title, title_justify="left", title_style="bold", header_style="bold"
         )
-        for index in shown:
-            words = [
-                word for text in (columns[index], *(row[index] for row in cells)) for word in text.split()
-            ]
+        widths = _widths(columns, cells, shown, keys, width)
+        for index, column_width in zip(shown, widths, strict=True):
             table.add_column(
                 columns[index],
                 justify="left" if index < keys else "right",
-                min_width=max(map(len, words), default=0),
+                width=column_width,
                 no_wrap=index >= keys,
             )
         for row in cells:
@@ -126,12 +125,34 @@ def _least_width(
     columns: Sequence[str], cells: Sequence[Sequence[str]], shown: Sequence[int], keys: int
 ) -> int:
     """Return the width at which no word of these columns is broken; values are not wrapped at all."""
-    width = 1
-    for index in shown:
-        texts = [columns[index], *(row[index] for row in cells)]
-        pieces = [word for text in texts for word in text.split()] if index < keys else texts
-        width += 3 + max(map(len, pieces), default=0)
-    return width
+    return 1 + sum(_FRAME + _lengths(columns, cells, index, keys)[0] for index in shown)
+
+
+def _widths(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], shown: Sequence[int], keys: int, width: int
+) -> list[int]:
+    """Return the width of each column; the room that is left goes to the key columns that lack the least.
+
+    rich would shrink the widest column alone, even below its longest word, and then cut the table off at the edge.
+    """
+    lengths = [_lengths(columns, cells, index, keys) for index in shown]
+    widths = [least for least, _ in lengths]
+    left = width - 1 - sum(_FRAME + least for least in widths)
+    for place in sorted(range(len(shown)), key=lambda place: lengths[place][1] - lengths[place][0]):
+        more = max(0, min(left, lengths[place][1] - widths[place]))
+        widths[place] += more
+        left -= more
+    return widths
+
+
+def _lengths(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], index: int, keys: int
+) -> tuple[int, int]:
+    """Return the lengths of the longest word and of the longest text of a column; a value is one word."""
+    texts = [columns[index], *(row[index] for row in cells)]
+    longest = max(map(len, texts))
+    words = [word for text in texts for word in text.split()]
+    return (max(map(len, words), default=0), longest) if index < keys else (longest, longest)
 
 
 def print_text(text: str) -> None:
@@ -148,9 +169,8 @@ def fitting_columns(
     columns: Sequence[str], cells: Sequence[Sequence[str]], keys: int, width: int
 ) -> list[list[int]]:
     """Return the columns of each part of a table, so that every part is at most `width` wide; key columns may wrap."""
-    frame = 3  # a line and a space on each side
     widths = [
-        max(map(len, (name, *(row[index] for row in cells)))) + frame for index, name in enumerate(columns)
+        max(map(len, (name, *(row[index] for row in cells)))) + _FRAME for index, name in enumerate(columns)
     ]
     fixed = min(sum(widths[:keys]), width // 2)
     parts, room = [list(range(keys))], width - fixed - 1
