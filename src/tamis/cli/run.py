@@ -14,6 +14,7 @@ from tamis.cli.reading import MADE_UP, alias_option
 
 UNREADABLE_LISTED = 20
 MESSAGES_SHOWN = 3
+FILES_NAMED = 3
 MOSTLY = 0.5  # of the events in debug: the menu or the input is wrong, and the exit code says so
 WORKERS_LOAD = ("tamis.trigger.run.workers", "tamis.events.root")
 
@@ -174,7 +175,7 @@ def _print(summary: Any, output: Path, wide: bool) -> None:
         ("path", "accepted", "%"),
         [(p, n, f"{100 * n / share:.3f}") for p, n in counts.paths.items()],
     )
-    streams = [(s, n, summary.outputs.get(s, "-")) for s, n in counts.streams.items()]
+    streams = [(s, n, _files_of(s, summary.outputs)) for s, n in counts.streams.items()]
     print_table("streams", ("stream", "events", "file"), streams)
     if counts.reasons:
         print_table("debug", ("reason", "events"), list(counts.reasons.items()))
@@ -182,13 +183,19 @@ def _print(summary: Any, output: Path, wide: bool) -> None:
             click.echo(f"debug, {events} events: {message}")
     print_table(
         "time",
-        ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
+        ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "total s", "% of the run"),
         [_row(line) for line in (*account(summary), *concurrent_times(summary))],
         keys=2,
         extra=("p50", "p95", "p99", "p99.9", "max"),
         wide=wide,
     )
     click.echo(f"output in {output}")
+
+
+def _files_of(stream: str, outputs: dict[str, str]) -> str:
+    """Return the files of a stream: input files with different columns have one each."""
+    files = [file for name, file in outputs.items() if name.partition("-")[0] == stream]
+    return f"{files[0]} to {files[-1]}" if len(files) > FILES_NAMED else ", ".join(files) or "-"
 
 
 def _draw(output: Path) -> None:
@@ -204,11 +211,15 @@ def _draw(output: Path) -> None:
 
 
 def _row(line: Any) -> tuple[str, ...]:
-    values = (line.mean_ns, line.p50_ns, line.p95_ns, line.p99_ns, line.p999_ns, line.most_ns)
+    """Return a line of the time table; what a run does once has no time per event."""
+    once = line.part == "run"
+    mean_ns = float("nan") if once else line.mean_ns
+    values = (mean_ns, line.p50_ns, line.p95_ns, line.p99_ns, line.p999_ns, line.most_ns)
     return (
         line.part,
         line.label,
-        str(line.events),
+        "-" if once else str(line.events),
         *("-" if v != v else f"{v / 1e3:.1f}" for v in values),
+        f"{line.total_ns / 1e9:.2f}",
         f"{100 * line.share:.1f}",
     )

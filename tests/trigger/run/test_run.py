@@ -169,6 +169,9 @@ def test_the_time_account_adds_up(menu_file, event_file, tmp_path):
     assert all(line.total_ns >= 0 for line in lines)
     written = json.loads((tmp_path / "out" / "run.json").read_text())
     assert written["counts"]["entered"] == 2000
+    resumed = account(summary.model_copy(update={"wall_ns": 1}))  # earlier sessions did the work
+    assert min(line.total_ns for line in resumed) >= 0
+    assert sum(line.share for line in resumed) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("mode", ["batch", "event"])

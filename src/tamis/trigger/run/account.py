@@ -38,7 +38,7 @@ class TimeLine(Document):
 
 def account(summary: RunSummary) -> list[TimeLine]:
     """Return the lines of the account, whose shares add up to one."""
-    times, whole = summary.times, summary.wall_ns * summary.workers
+    times = summary.times
     work = {label: times[label] for label in summary.kinds if label in times}
     recorded = [TIME_WAITING, SETUP, TIME_KEPT, TIME_WRITING]
     lines = [_line(summary, summary.kinds[label], label, time) for label, time in work.items()]
@@ -51,8 +51,15 @@ def account(summary: RunSummary) -> list[TimeLine]:
     for label in (TIME_STARTING, TIME_PLANNING, TIME_MERGING):
         if label in times:
             lines.append(_bare(summary, "run", label, times[label].total_ns))
-    lines.append(_bare(summary, "run", OTHER, whole - sum(line.total_ns for line in lines)))
+    lines.append(_bare(summary, "run", OTHER, _whole_ns(summary) - sum(line.total_ns for line in lines)))
     return lines
+
+
+def _whole_ns(summary: RunSummary) -> int:
+    """Return the time of all processes; of a resumed run, whose wall time is only the last part, at least what was recorded."""
+    parts = (TIME_WAITING, TIME_UNIT, TIME_STARTING, TIME_PLANNING, TIME_MERGING)
+    recorded = sum(summary.times[label].total_ns for label in parts if label in summary.times)
+    return max(1, summary.wall_ns * summary.workers, recorded)
 
 
 def concurrent_times(summary: RunSummary) -> list[TimeLine]:
@@ -72,7 +79,7 @@ def _line(summary: RunSummary, part: str, label: str, time: TimeSum) -> TimeLine
         part=part,
         label=label,
         total_ns=time.total_ns,
-        share=time.total_ns / max(1, summary.wall_ns * summary.workers),
+        share=time.total_ns / _whole_ns(summary),
         events=time.events,
         mean_ns=time.mean_ns,
         most_ns=time.most_ns,
@@ -87,7 +94,7 @@ def _bare(summary: RunSummary, part: str, label: str, total_ns: int) -> TimeLine
         part=part,
         label=label,
         total_ns=total_ns,
-        share=total_ns / max(1, summary.wall_ns * summary.workers),
+        share=total_ns / _whole_ns(summary),
         events=events,
         mean_ns=total_ns / events if events else nan,
         p50_ns=nan,
