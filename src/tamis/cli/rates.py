@@ -120,7 +120,7 @@ def _print(record: Any) -> None:
             (
                 path,
                 *(
-                    f"{quantity(hz, 'Hz')} ({c:.2f})"
+                    f"{quantity(hz, 'Hz')} ({'-' if c != c else f'{c:.2f}'})"
                     for hz, c in zip(record.overlap_hz[i], record.correlation[i], strict=True)
                 ),
             )

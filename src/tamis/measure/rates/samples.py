@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tamis._base import Document, UsageError, parse_document, progress
 from tamis.events import (
@@ -28,9 +28,15 @@ class SampleSpec(Document):
     """One process: its files and cross-section, and whether it is background, which makes up the input rate, or signal."""
 
     files: tuple[str, ...] = Field(min_length=1)
-    cross_section_pb: float = Field(gt=0)
+    cross_section_pb: float | None = Field(None, gt=0, description="In picobarn; a signal needs none.")
     kind: Literal["background", "signal"] = "background"
     weight: str | None = Field(None, description="Column with the weight of each event, such as genWeight.")
+
+    @model_validator(mode="after")
+    def _has_a_rate(self) -> Self:
+        if self.kind == "background" and self.cross_section_pb is None:
+            raise ValueError("a background sample needs cross_section_pb, its cross-section in picobarn")
+        return self
 
 
 class SampleList(Document):
@@ -90,7 +96,7 @@ def decide_samples(
     """Run a compiled menu over all samples, and evaluate `quantities` for every event."""
     pieces: list[SampleDecisions] = []
     specs = samples.samples
-    total_pb = sum(spec.cross_section_pb for spec in specs.values() if spec.kind == "background")
+    total_pb = sum(spec.cross_section_pb or 0.0 for spec in specs.values() if spec.kind == "background")
     added = {column for stage in compiled.stages.values() for column in stage.adds}
     evaluated = [c for expression in quantities.values() for c in expression.reads if c not in added]
     tree, aliases = tree or compiled.menu.source.tree, compiled.menu.source.aliases
@@ -113,7 +119,8 @@ def decide_samples(
                 raise UsageError(
                     f"the sample of {', '.join(spec.files)} has no events, or the sum of its weights is not positive"
                 )
-            pieces.append(_sample(index, spec.cross_section_pb / total_pb * weight / weight.sum(), found))
+            fraction = (spec.cross_section_pb or total_pb) / total_pb
+            pieces.append(_sample(index, fraction * weight / weight.sum(), found))
     return SampleDecisions(
         names=tuple(specs),
         kinds=tuple(spec.kind for spec in specs.values()),
