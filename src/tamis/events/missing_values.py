@@ -7,10 +7,14 @@ copied or change their precision. A NaN of a computation is a fault and sends it
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tamis.events.columns import ColumnData, Jagged
+
+if TYPE_CHECKING:
+    import awkward as ak
 
 _HALF = np.uint16(0x7F3B)  # a quiet NaN whose payload fits float16, and hence every wider type
 MISSING = np.array(_HALF).view(np.float16).astype(np.float32)[()]
@@ -20,8 +24,16 @@ for _float, _bits in ((np.float16, np.uint16), (np.float32, np.uint32), (np.floa
     _SIGNLESS[np.dtype(_float)] = (_bits, _pattern, (1 << (8 * np.dtype(_float).itemsize - 1)) - 1)
 
 
-def is_missing(values: np.ndarray | float) -> np.ndarray:
-    """Return a mask of the missing values; those of integers and booleans are never missing."""
+def is_missing(values: np.ndarray | float | ak.Array) -> np.ndarray:
+    """Return a mask of the missing values, for an awkward array one of its structure; those of integers and booleans are never missing."""
+    if hasattr(values, "layout"):
+        import awkward as ak
+
+        def mask(layout: ak.contents.Content, **_: object) -> ak.contents.Content | None:
+            return ak.contents.NumpyArray(is_missing(layout.data)) if layout.is_numpy else None
+
+        of_awkward: np.ndarray = ak.fill_none(ak.transform(mask, values), True, axis=-1)
+        return of_awkward
     array = np.asarray(values)
     layout = _SIGNLESS.get(array.dtype)
     if layout is None:

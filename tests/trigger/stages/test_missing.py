@@ -1,5 +1,6 @@
 """Missing values: comparisons are false, computations stay missing, the values of other events do not change."""
 
+import awkward as ak
 import numpy as np
 import pytest
 
@@ -94,3 +95,11 @@ def test_integers_with_missing_values_become_float64():
     assert values.dtype == np.float64
     assert is_missing(values).tolist() == [True, False]
     assert not is_missing(np.array([1, 2])).any()
+
+
+def test_missing_values_of_lists_are_found_in_their_structure():
+    flat = with_missing(np.array([1, 2, 3], np.float32), np.array([False, True, False]))
+    lists = ak.unflatten(flat, [2, 0, 1])  # as uproot reads a score
+    assert is_missing(lists).to_list() == [[False, True], [], [False]]
+    assert is_missing(ak.Array([[None, 1.0], []])).to_list() == [[True, False], []]  # as Parquet has it
+    assert is_missing(ak.Array([[1, 2], []])).to_list() == [[False, False], []]
