@@ -361,3 +361,12 @@ def test_a_glob_may_match_columns_of_stages_alone_or_beside_those_of_the_file(re
     run_menu(menu_of(Menu.model_validate(document)), [real_file("nano_dy.root")], tmp_path / "out")
     names = pq.read_schema(tmp_path / "out" / "table.parquet").names
     assert {"my_met", "Jet_twice", "Jet_pt", "Jet_mass"} <= set(names)
+
+
+def test_decisions_have_the_same_columns_without_events(tmp_path):
+    for name, events in (("some", 20), ("none", 0)):
+        write_events(tmp_path / f"{name}.root", Events.of(identity(events)))
+        run_menu(menu(tree={}), [tmp_path / f"{name}.root"], tmp_path / name)
+    some, none = (pq.read_table(tmp_path / name / "decisions.parquet") for name in ("some", "none"))
+    assert (some.num_rows, none.num_rows) == (20, 0)
+    assert none.schema.equals(some.schema)

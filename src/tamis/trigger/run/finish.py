@@ -130,7 +130,7 @@ def _join(
     facts = provenance(plan, _models(compiled), library_versions())
     counters = counters_of(compiled)
     decided = sum(r.counts.accepted + r.counts.rejected + r.counts.debug for r in ordered)
-    merge_decisions(out / parts.DECISIONS, folders, decided)
+    merge_decisions(out / parts.DECISIONS, folders, decided, compiled.program.paths)
     outputs = {"decisions": Joined(out / parts.DECISIONS)}
     formats = {name: spec.format for name, spec in compiled.menu.streams.items()} | {parts.DEBUG: "root"}
     expected = {name: sum(r.counts.streams.get(name, 0) for r in ordered) for name in formats}
@@ -158,8 +158,6 @@ def _join(
 def _blocks(decisions: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the run and the luminosity block of every decided event."""
     with pq.ParquetFile(decisions) as file:
-        if "luminosityBlock" not in file.schema_arrow.names:  # no event at all
-            return np.empty(0, np.int64), np.empty(0, np.int64)
         table = file.read(["run", "luminosityBlock"])
     return numbers_of_array(table["run"]), numbers_of_array(table["luminosityBlock"])
 

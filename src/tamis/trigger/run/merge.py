@@ -45,8 +45,8 @@ def _describe(plan: RunPlan, unit: RunUnit) -> str:
     return f"entries {unit.start} to {unit.stop} of {plan.files[unit.file].url}"
 
 
-def merge_decisions(target: Path, folders: Sequence[Path], expected: int) -> None:
-    """Join the decisions of all readable events, in the order of the input."""
+def merge_decisions(target: Path, folders: Sequence[Path], expected: int, paths: Sequence[str]) -> None:
+    """Join the decisions of all readable events, in the order of the input; without events, the file has the columns."""
     rows = 0
     with atomic_path(target) as part:
         writer: pq.ParquetWriter | None = None
@@ -64,7 +64,8 @@ def merge_decisions(target: Path, folders: Sequence[Path], expected: int) -> Non
                 writer.write_table(pa.concat_tables(pending))
             writer.close()
         else:
-            pq.write_table(pa.table({"run": pa.array([], pa.int64())}), part)
+            kinds = {**parts.DECISION_TYPES, **{f"HLT_{path}": pa.bool_() for path in paths}}
+            pq.write_table(_in_words(pa.schema(kinds).empty_table()), part, **parts.COMPACT)
     if rows != expected:
         raise ConservationError(f"{target} would have {rows} decisions, but {expected} events were decided")
 

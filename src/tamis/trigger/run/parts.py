@@ -28,6 +28,15 @@ COMPACT = {
     "use_dictionary": ["run", "luminosityBlock", "file"],
     "column_encoding": {"event": "DELTA_BINARY_PACKED", "entry": "DELTA_BINARY_PACKED"},
 }
+DECISION_TYPES = {  # of the columns before the bits of the paths
+    "run": pa.int64(),
+    "luminosityBlock": pa.int64(),
+    "event": pa.uint64(),
+    "file": pa.int32(),
+    "entry": pa.int64(),
+    "outcome": pa.int8(),
+    "reason": pa.int8(),
+}
 NOTES = b"tamis.notes"  # key in the metadata of a part
 _LZ4 = ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 _CHECKSUM = struct.Struct("<I")  # of all bytes before it
