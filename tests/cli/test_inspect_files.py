@@ -37,6 +37,11 @@ def test_inspect_summarises_a_real_file_by_collection(call, real_file):
     assert "tree Runs: TTree, 1 entry" in out
     assert "shipped models that find their inputs here: topology-hlf" in out
     assert "Jet_btag = Jet_btagDeepFlavB" in out
+    assert (
+        "egamma: no EcalCell_et, EcalCell_eta, EcalCell_phi (CMS's analysis formats have no calorimeter cells)"
+        in out
+    )
+    assert "(CMS's analysis formats have no tracks beside the particle-flow candidates)" in out
 
 
 def test_inspect_shows_the_columns_of_a_collection(call, real_file):

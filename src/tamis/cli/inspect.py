@@ -133,7 +133,12 @@ def _bundle(bundle: Any, as_json: bool) -> None:
     print_table("inputs and outputs", ("name", "", "type", "shape", "units", ""), rows)
     if manifest.working_points:
         points = [
-            (p.name, f"{p.threshold:.6g}", p.background_efficiency, p.background)
+            (
+                p.name,
+                f"{p.threshold:.6g}",
+                "-" if p.background_efficiency is None else f"{p.background_efficiency:.4g}",
+                p.background,
+            )
             for p in manifest.working_points
         ]
         print_table("working points", ("name", "threshold", "background efficiency", "measured on"), points)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import click
@@ -51,7 +51,7 @@ def print_file(summary: FileSummary, features: Sequence[str], fits: Sequence[Mod
         for name, text in profile.aliases.items():
             click.echo(f"  {name} = {text}")
     print_text("features that can be computed: " + (", ".join(features) or "none"))
-    _print_models(fits)
+    _print_models(fits, {} if profile is None else profile.lacks)
     click.echo("the columns of a collection: --columns 'Jet_*'")
 
 
@@ -127,7 +127,7 @@ def _print_unreadable(summary: FileSummary) -> None:
         print_table("columns that cannot be read", ("name", "reason"), rows, keys=2)
 
 
-def _print_models(fits: Sequence[ModelFit]) -> None:
+def _print_models(fits: Sequence[ModelFit], lacks: Mapping[str, str]) -> None:
     able = [fit.model for fit in fits if not fit.missing]
     print_text("shipped models that find their inputs here: " + (", ".join(able) or "none"))
     lacking: dict[tuple[str, ...], list[str]] = {}
@@ -136,7 +136,9 @@ def _print_models(fits: Sequence[ModelFit]) -> None:
             lacking.setdefault(fit.missing, []).append(fit.model)
     for missing, models in lacking.items():
         named = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        print_text(f"  {', '.join(models)}: no {named}")
+        reasons = (why for name in missing for prefix, why in lacks.items() if name.startswith(prefix))
+        why = next(reasons, None)
+        print_text(f"  {', '.join(models)}: no {named}" + (f" ({why})" if why else ""))
 
 
 def _bytes(size: int | None) -> str:

@@ -50,11 +50,14 @@ class CollectionSummary(Document):
 
 
 class ProfileSummary(Document):
-    """The experiment's format of a file: its name, what it is, and the aliases that serve standard columns."""
+    """The experiment's format of a file: its name, what it is, the aliases that serve standard columns, and what it lacks."""
 
     name: str
     about: str
     aliases: dict[str, str] = Field(default_factory=dict)
+    lacks: dict[str, str] = Field(
+        default_factory=dict, description="Prefix of columns -> why the format has none, and what to do."
+    )
 
 
 class TreeSummary(Document):
@@ -197,7 +200,7 @@ def _profile(table: AliasedTable) -> ProfileSummary | None:
     aliases = {name: alias.text for name, alias in table.aliases.items()}
     if profile is None:
         return ProfileSummary(name="", about="", aliases=aliases) if aliases else None
-    return ProfileSummary(name=profile.format, about=profile.about, aliases=aliases)
+    return ProfileSummary(name=profile.format, about=profile.about, aliases=aliases, lacks=profile.lacks)
 
 
 def stem_of(column: str) -> str:

@@ -97,7 +97,7 @@ class ArrayFile(Protocol):
 def choose(table: ReadableTable, requested: Sequence[str] | None, optional: Sequence[str] = ()) -> list[str]:
     """Return the columns that match names and globs, in the order of the file; all of them for None.
 
-    A glob that matches no column stands for those aliases and counters that it matches. An optional column that the file lacks is
+    Aliases and counters are matched by a glob that matches no column. An optional column that the file lacks is
     left out; any other is an error.
     """
     if requested is None:
