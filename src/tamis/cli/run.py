@@ -180,7 +180,7 @@ def _print(summary: Any, output: Path, wide: bool) -> None:
     if counts.reasons:
         print_table("debug", ("reason", "events"), list(counts.reasons.items()))
         for message, events in list(summary.messages.items())[:MESSAGES_SHOWN]:
-            click.echo(f"debug, {events} events: {message}")
+            click.echo(f"debug, {events} {'event' if events == 1 else 'events'}: {message}")
     print_table(
         "time",
         ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "total s", "% of the run"),
