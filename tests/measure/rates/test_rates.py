@@ -237,5 +237,7 @@ def test_runs_are_compared_event_by_event(study, tmp_path):
     assert found.events == 40_000
     assert set(found.outcomes) == {"accepted -> rejected"}
     json.loads(found.model_dump_json())
+    assert "writing" in found.us_per_event
+    assert not {"starting", "joining streams"} & set(found.us_per_event)  # once per run
     with pytest.raises(UsageError, match="is not the output folder of a run"):
         compare_runs(tmp_path / "old", tmp_path / "nowhere")
