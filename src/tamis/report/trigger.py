@@ -10,7 +10,7 @@ from tamis.report.canvas import INK, colour, label, new_figure, plain_log
 from tamis.report.content import Cell, PageTable, Picture, Row, number, significant, words
 from tamis.trigger import HistogramSum, RunSummary, TimeLine, account, concurrent_times
 
-TIME_PARTS = ("filter", "python", "features", "model", "input and output", "framework", "run")
+TIME_PARTS = ("filter", "python", "features", "model", "input and output", "framework", "one-off")
 SMALL_SHARE = 0.002  # of the run; smaller lines are not drawn
 LABEL_LENGTH = 34  # characters of a label; longer ones are cut
 
@@ -93,7 +93,7 @@ def _histogram(name: str, filled: HistogramSum, suffix: str) -> Picture:
 
 def run_tables(run: RunSummary, note: str) -> list[PageTable]:
     """Return the tables of counts and times of one run."""
-    counts = run.counts
+    counts, lines = run.counts, account(run)
     total = max(1, counts.entered)
     outcome_counts = [
         ("accepted", counts.accepted),
@@ -116,10 +116,27 @@ def run_tables(run: RunSummary, note: str) -> list[PageTable]:
             note,
         ),
         PageTable(
-            f"{run.menu}: time",
+            f"{run.menu}: time per event",
             ("step", "part", "events", "mean µs", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
-            tuple(_time_row(line, run.menu) for line in (*account(run), *concurrent_times(run))),
+            tuple(_time_row(line, run.menu) for line in (*lines, *concurrent_times(run)) if line.events),
             "Per event that reached the step. Reading runs in parallel with the computing and is not part of the sum.",
+        ),
+        PageTable(
+            f"{run.menu}: one-off work",
+            ("", "seconds per run", "% of the run"),
+            tuple(
+                Row(
+                    (
+                        words(line.label),
+                        Cell(significant(line.total_ns / 1e9), line.total_ns / 1e9),
+                        number(100 * line.share, ".2f"),
+                    ),
+                    run.menu,
+                )
+                for line in lines
+                if not line.events
+            ),
+            "Opening models and files, compiling, and joining the output: the same whether the run has a thousand events or a million.",
         ),
     ]
     if run.losses:
