@@ -80,12 +80,18 @@ def _spread(run: RunSummary, suffix: str) -> Picture | None:
 
 def _histogram(name: str, filled: HistogramSum, suffix: str) -> Picture:
     figure, axes = new_figure()
-    axes.stairs(filled.counts, np.linspace(filled.low, filled.high, len(filled.counts) + 1), color=INK)
-    if any(filled.counts):
+    edges = np.linspace(filled.low, filled.high, len(filled.counts) + 1)
+    axes.stairs(filled.counts, edges, color=INK)
+    occupied = np.flatnonzero(filled.counts)
+    if max(filled.counts, default=0) > 10:
         axes.set_yscale("log")
-    axes.set_xlabel(name)
+        axes.set_ylim(0.5, 2 * max(filled.counts))
+    # The range of the menu, without its empty end if that is the larger part.
+    last = edges[occupied[-1] + 1] if len(occupied) else filled.high
+    is_cut = last - filled.low < 0.5 * (filled.high - filled.low)
+    axes.set_xlim(filled.low, filled.low + 1.1 * (last - filled.low) if is_cut else filled.high)
+    axes.set_xlabel(filled.title or name)
     axes.set_ylabel("entries")
-    axes.set_xlim(filled.low, filled.high)
     label(axes, "", f"{filled.below} below, {filled.above} above")
     alt = f"histogram of {name}: {sum(filled.counts)} entries, {filled.below} below and {filled.above} above its edges"
     return Picture(f"filled-{name}{suffix}", name, alt, figure)
