@@ -79,7 +79,7 @@ INSTALLED_BY_HAND = {
     "pip": "upgrading pip itself",
     "s3fs": "S3 event files; one of fsspec's many file systems",
     "twine": "checking and uploading the wheel, by maintainers",
-    "{requirement}": "one of pyproject.toml's, in `tamis doctor`",
+    "{one}": "one of pyproject.toml's, in `tamis doctor`",
     "{library}": "one of fsspec's file systems, from the table in events/failures.py",
 }
 

@@ -105,6 +105,12 @@ def test_packages_folder_of_somebody_else_needs_a_new_environment(monkeypatch):
     assert "outer.pth" in command  # these tests run in a virtual environment
 
 
+def test_what_has_to_be_installed_first_comes_first():
+    first, then = install_command("tamis[torch]", first="torch==2.13.0").split(" && ")
+    assert first.endswith("-m pip install torch==2.13.0")
+    assert then.endswith("-m pip install 'tamis[torch]'")
+
+
 def test_without_pip_uv_is_called(monkeypatch):
     monkeypatch.setattr("tamis._base.libraries.find_spec", lambda _: None)
     monkeypatch.setattr("tamis._base.libraries.shutil.which", lambda name: f"/usr/bin/{name}")

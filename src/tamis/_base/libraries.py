@@ -12,13 +12,13 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, requires, version
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, distribution, requires
 from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from tamis._base.documents import Document
 from tamis._base.progress import progress
 
 DISTRIBUTION = "tamis"
@@ -57,18 +57,34 @@ os._exit(0)
 """
 
 
-class Library(Document):
-    """An installed or missing library; `problem` is empty if it can be used."""
+@dataclass(frozen=True)
+class Library:
+    """An installed or missing library; `problem` is empty if it can be used.
+
+    Not a `Document`: this module has to work with a wrong version of pydantic, too.
+    """
 
     name: str
     requirement: str
     version: str | None
     problem: str = ""
+    place: str = ""  # the folder of PYTHONPATH that it comes from
 
 
 def needed_libraries(extra: str = "") -> list[Library]:
-    """Return the libraries that tamis itself needs, or one of its extras, without importing them."""
+    """Return the libraries that tamis itself needs, or one of its extras, without importing them.
+
+    Raises PackageNotFoundError if tamis is not installed, but runs from its source folder.
+    """
     return [_installed(requirement) for requirement in _requirements(extra)]
+
+
+def wrong_libraries() -> list[str]:
+    """Return what tamis needs and has not, or has in a wrong version, in words."""
+    try:
+        return [f"{one.name}: {one.problem}" for one in needed_libraries() if one.problem]
+    except PackageNotFoundError:
+        return []
 
 
 def _requirements(extra: str) -> list[Requirement]:
@@ -84,15 +100,18 @@ def _requirements(extra: str) -> list[Requirement]:
 def _installed(requirement: Requirement) -> Library:
     wanted = f"{requirement.name}{requirement.specifier}"
     try:
-        found = version(requirement.name)
+        found = distribution(requirement.name)
     except PackageNotFoundError:
         return Library(name=requirement.name, requirement=wanted, version=None, problem="not installed")
-    fits = requirement.specifier.contains(found, prereleases=True)
+    fits = requirement.specifier.contains(found.version, prereleases=True)
+    place = str(found.locate_file("")).rstrip("/")
+    is_forced = place in [entry.rstrip("/") for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return Library(
         name=requirement.name,
         requirement=wanted,
-        version=found,
-        problem="" if fits else f"version {found} is installed, {requirement.specifier} is needed",
+        version=found.version,
+        problem="" if fits else f"version {found.version} is installed, {requirement.specifier} is needed",
+        place=place if is_forced else "",
     )
 
 
@@ -107,10 +126,7 @@ def imported(groups: Sequence[Sequence[Library]], limit_s: float = IMPORT_LIMIT_
             found.append(problems)
             advance(1)
     return [
-        [
-            library.model_copy(update={"problem": library.problem or problems.get(library.name, "")})
-            for library in group
-        ]
+        [replace(library, problem=library.problem or problems.get(library.name, "")) for library in group]
         for group, problems in zip(groups, found, strict=True)
     ]
 
@@ -160,22 +176,25 @@ def environment() -> str:
     return "system's Python"
 
 
-def install_command(requirement: str) -> str:
-    """Return the command that installs a requirement for this Python, or into a new environment if this one is not the user's."""
-    python, requirement = _python(), shlex.quote(requirement)
+def install_command(requirement: str, *, first: str = "") -> str:
+    """Return the command that installs a requirement for this Python, or into a new environment if this one is not the user's.
+
+    `first` are the arguments of a pip command that has to run before.
+    """
+    python, arguments = _python(), [*filter(None, [first]), shlex.quote(requirement)]
     stdlib, packages = (Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib"))
     is_own = sys.prefix != sys.base_prefix
     if os.access(packages, os.W_OK) and (is_own or not (stdlib / "EXTERNALLY-MANAGED").is_file()):
-        if find_spec("pip") is None and shutil.which("uv"):
-            return f"uv pip install --python={shlex.quote(sys.executable)} {requirement}"
-        return f"{python} -m pip install {requirement}"
+        uv = f"uv pip install --python={shlex.quote(sys.executable)}"
+        pip = uv if find_spec("pip") is None and shutil.which("uv") else f"{python} -m pip install"
+        return " && ".join(f"{pip} {one}" for one in arguments)
     new = "~/tamis-env" if os.access(Path.home(), os.W_OK) else "./tamis-env"
-    pip = f"{new}/bin/python -m pip install {requirement}"
+    pips = [f"{new}/bin/python -m pip install {one}" for one in arguments]
     if not is_own:
-        return f"{python} -m venv --system-site-packages {new} && {pip}"
+        return " && ".join([f"{python} -m venv --system-site-packages {new}", *pips])
     # A virtual environment inside a virtual environment does not see its packages.
     seen = f"{new}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages/outer.pth"
-    return f"{python} -m venv {new} && echo {shlex.quote(str(packages))} > {seen} && {pip}"
+    return " && ".join([f"{python} -m venv {new}", f"echo {shlex.quote(str(packages))} > {seen}", *pips])
 
 
 def _python() -> str:

@@ -116,9 +116,12 @@ def _run(arguments: list[str] | None) -> int:
 def _fail_internally(error: BaseException) -> int:
     if os.environ.get("TAMIS_TRACEBACK"):
         traceback.print_exception(error)
-    if isinstance(error, ImportError):
+    from tamis._base.libraries import wrong_libraries
+
+    wrong = wrong_libraries()
+    if wrong or isinstance(error, ImportError):
         return _fail(
-            f"a library cannot be imported: {error}; `tamis doctor` shows what is missing or broken, and the remedy",
+            f"{', '.join(wrong) or f'a library cannot be imported: {error}'}; `tamis doctor` shows the remedies",
             MissingExtraError.exit_code,
         )
     return _fail(

@@ -260,12 +260,11 @@ def _write(story: DemoRecord, evaluations: Sequence[Evaluation], times: Record, 
     """Write the records; return their paths."""
     from tamis.records import write_record
 
-    named = {
-        "demo": story,
-        "bench": times,
-        **{f"evaluation-{evaluation.bundle}": evaluation for evaluation in evaluations},
-    }
+    named: list[tuple[str, DemoRecord | Evaluation | Record]] = [
+        ("demo", story),
+        ("bench", times),
+        *((f"evaluation-{evaluation.bundle}", evaluation) for evaluation in evaluations),
+    ]
     return [
-        write_record(record, folder / f"{name}-{file_stamp(record.created)}.json")
-        for name, record in named.items()
+        write_record(record, folder / f"{name}-{file_stamp(record.created)}.json") for name, record in named
     ]

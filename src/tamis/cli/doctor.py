@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from dataclasses import asdict
 
 import click
 
@@ -27,7 +28,7 @@ def command(as_json: bool) -> None:
     """
     diagnosis = diagnose(tamis.__version__)
     if as_json:
-        print_json(diagnosis)
+        print_json(asdict(diagnosis))
     else:
         _print(diagnosis)
     if not diagnosis.usable:

@@ -7,12 +7,12 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Literal
 
 from tamis._base import (
-    Document,
     MissingExtraError,
     TamisError,
     did_you_mean,
@@ -46,8 +46,9 @@ NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 State = Literal["ok", "missing", "broken", "set"]
 
 
-class Finding(Document):
-    """One thing that was looked at."""
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. Not a `Document`: the doctor has to work with a wrong version of pydantic, too."""
 
     area: str
     name: str
@@ -58,7 +59,8 @@ class Finding(Document):
     value: float | None = None  # the number in `found`: cores or bytes
 
 
-class Diagnosis(Document):
+@dataclass(frozen=True)
+class Diagnosis:
     """What this host has, and whether it is enough to use tamis at all."""
 
     tamis: str
@@ -117,9 +119,11 @@ def check_base() -> list[Finding]:
             area="base",
             name=one.name,
             state="missing" if one.version is None else "broken",
-            found=one.problem,
+            found=f"{one.problem} ({one.place}, from PYTHONPATH)" if one.place else one.problem,
             brings="everything: tamis needs it",
-            remedy=install_command(one.requirement),
+            remedy="unset PYTHONPATH (docs/install.md, Views of libraries)"
+            if one.place
+            else install_command(one.requirement),
         )
         for one in problems
     ]
@@ -161,11 +165,12 @@ def _listed(problems: Iterable[Library]) -> str:
 
 def _extra_command(extra: str, problems: Iterable[Library]) -> str:
     """Return the command that installs an extra; without an NVIDIA driver, PyTorch's build for CPUs first."""
-    command = install_command(f"tamis[{extra}]")
     torch = next((one for one in problems if one.name == "torch" and one.version is None), None)
-    if torch is None or NVIDIA_DRIVER.exists():
-        return command
-    return f"{install_command(torch.requirement)} --index-url {CPU_TORCH} && {command}"
+    is_cpu_only = torch is not None and not NVIDIA_DRIVER.exists()
+    return install_command(
+        f"tamis[{extra}]",
+        first=f"{torch.requirement} --index-url={CPU_TORCH}" if torch and is_cpu_only else "",
+    )
 
 
 def check_compiler() -> Iterator[Finding]:
