@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -187,3 +189,24 @@ def test_folder_shows_its_free_bytes(tmp_path, monkeypatch):
     one = {found.name: found for found in check_folders()}["TMPDIR"]
     assert one.state == "ok"
     assert one.value == pytest.approx(os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize, rel=0.1)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="mounting a folder needs root and unshare"
+)
+def test_cache_that_code_cannot_be_loaded_from_is_reported_and_the_compiler_is_not_blamed(tmp_path):
+    code = (
+        "from tamis.cli.doctor_checks import check_compiler, check_folders\n"
+        "for one in (*check_folders(), *check_compiler()): print(one.area, one.state, one.found)"
+    )
+    script = f"mount -t tmpfs -o noexec none {tmp_path} && exec {sys.executable} -c {shlex.quote(code)}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        capture_output=True, text=True, check=False, env={**os.environ, "TAMIS_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    if "mount:" in done.stderr or "unshare:" in done.stderr:
+        pytest.skip(f"no folder can be mounted here: {done.stderr.strip()}")
+    assert re.search(r"^folders broken .*cache/native is mounted with noexec", done.stdout, re.MULTILINE), (
+        done.stderr
+    )
+    assert re.search(r"^compiler ok ", done.stdout, re.MULTILINE)

@@ -210,7 +210,7 @@ def _compile_folder() -> str | None:
         root = cache_root()
     except (TamisError, OSError):
         return None
-    return None if _write_problem(root) else str(root)
+    return None if _write_problem(root, loads_code=True) else str(root)
 
 
 def check_processor() -> Iterator[Finding]:
@@ -288,9 +288,7 @@ def _folder(
 ) -> Finding:
     try:
         path = place()
-        problem = _write_problem(path)
-        if not problem and loads_code and os.statvfs(path).f_flag & os.ST_NOEXEC:
-            problem = f"{path} is mounted with noexec: compiled code cannot be loaded from it"
+        problem = _write_problem(path, loads_code=loads_code)
     except TamisError as error:
         problem = str(error)
     except OSError as error:
@@ -316,14 +314,16 @@ def _folder(
     )
 
 
-def _write_problem(path: Path) -> str:
-    """Write a small file, which tells more than permissions do; return why it failed, or an empty string."""
+def _write_problem(path: Path, *, loads_code: bool) -> str:
+    """Write a small file, which tells more than permissions do; return why a folder cannot be used, or an empty string."""
     try:
         with tempfile.NamedTemporaryFile(prefix=".tamis-doctor-", dir=path) as file:
             file.write(bytes(4096))
             file.flush()
     except OSError as error:
         return f"{path} cannot be written: {error.strerror or error}"
+    if loads_code and os.statvfs(path).f_flag & os.ST_NOEXEC:
+        return f"{path} is mounted with noexec: compiled code cannot be loaded from it"
     return ""
 
 

@@ -94,7 +94,13 @@ def _histogram(name: str, filled: HistogramSum, suffix: str) -> Picture:
     axes.set_ylabel("entries")
     label(axes, "", f"{filled.below} below, {filled.above} above")
     alt = f"histogram of {name}: {sum(filled.counts)} entries, {filled.below} below and {filled.above} above its edges"
-    return Picture(f"filled-{name}{suffix}", name, alt, figure)
+    return Picture(
+        f"filled-{name}{suffix}",
+        name,
+        alt,
+        figure,
+        "All events of the run that reach it, whatever their outcome.",
+    )
 
 
 def run_tables(run: RunSummary, note: str) -> list[PageTable]:
