@@ -93,7 +93,7 @@ def test_nothing_but_the_base(broken, tmp_path):
     assert found["folders", "cache"]["state"] == "broken"
     assert "TAMIS_CACHE" in found["folders", "cache"]["remedy"]
     for extra in ("plot", "torch", "openvino", "simulate"):
-        assert found["extras", extra]["state"] == "broken"
+        assert found["extras", extra]["state"] in ("missing", "broken")
         assert found["extras", extra]["brings"]
         assert f"'tamis[{extra}]'" in found["extras", extra]["remedy"]
 
@@ -102,7 +102,7 @@ def test_broken_base_library_gives_exit_code_1_with_the_reason(broken):
     done = doctor(PYTHONPATH=broken(h5py="libhdf5.so.310: cannot open shared object file"))
     assert done.returncode == 1
     assert "libhdf5.so.310" in done.stdout
-    assert "pip install 'h5py>=" in done.stdout
+    assert re.search(r" install .*'h5py>=", done.stdout)
     assert done.stderr.startswith("tamis: this installation cannot be used: h5py")
 
 
@@ -125,7 +125,9 @@ def test_remedies_are_never_wrapped(broken):
     """A command is copied from the screen, so it stays on one line."""
     done = doctor(PYTHONPATH=broken(), TAMIS_CC="absent", COLUMNS="60")
     assert re.search(r"^ +unset TAMIS_CC$", done.stdout, re.MULTILINE)
-    assert [line for line in done.stdout.splitlines() if line.endswith("-m pip install 'tamis[plot]'")]
+    assert [
+        line for line in done.stdout.splitlines() if "pip install" in line and line.endswith("'tamis[plot]'")
+    ]
 
 
 @pytest.mark.parametrize(
