@@ -180,13 +180,23 @@ def _print(summary: Any, output: Path, wide: bool) -> None:
         print_table("debug", ("reason", "events"), list(counts.reasons.items()))
         for message, events in list(summary.messages.items())[:MESSAGES_SHOWN]:
             click.echo(f"debug, {events} events: {message}")
+    lines = account(summary)
     print_table(
-        "time",
-        ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
-        [_row(line) for line in (*account(summary), *concurrent_times(summary))],
+        "time per event",
+        ("part", "step", "events", "mean µs", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
+        [_row(line) for line in (*lines, *concurrent_times(summary)) if line.events],
         keys=2,
         extra=("p50", "p95", "p99", "p99.9", "max"),
         wide=wide,
+    )
+    print_table(
+        "one-off work",
+        ("", "s per run", "% of the run"),
+        [
+            (line.label, f"{line.total_ns / 1e9:.2f}", f"{100 * line.share:.1f}")
+            for line in lines
+            if not line.events
+        ],
     )
     click.echo(f"output in {output}")
 
