@@ -38,8 +38,14 @@ layers: $(VENV)/.dev  ## imports go one way
 docs: $(VENV)/.dev  ## the documentation, every warning an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+# First the version, since pip and venv fail in other words where Python is too old or missing.
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@found=$$($(PYTHON) --version 2>&1 | head -n 1); case "$$found" in \
+	    "Python 3.1"[1-9]*|"Python 3."[2-9][0-9]*|"Python "[4-9]*) ;; \
+	    *) echo "tamis needs Python 3.11 or later, but $(PYTHON) --version says '$$found': name another Python, such as" \
+	        "'make demo PYTHON=python3.12', or get one with 'uv python install 3.12' (docs/install.md)" >&2; exit 1 ;; \
+	esac
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	$(PIP) --upgrade pip
 
 $(VENV)/.demo: pyproject.toml $(LOCK) | $(VENV)/bin/python

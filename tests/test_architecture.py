@@ -83,6 +83,7 @@ INSTALLED_BY_HAND = {
     "skl2onnx": "converting users' own scikit-learn models",
     "twine": "checking and uploading the wheel, by maintainers",
     "xgboost": "training the models that tests import, and users' own",
+    "{one}": "one of pyproject.toml's, in `tamis doctor`",
     "{library}": "one of fsspec's file systems, from the table in events/failures.py",
 }
 

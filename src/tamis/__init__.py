@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tamis.events import Events
     from tamis.measure import verify
 
+if sys.version_info < (3, 11):  # noqa: UP036 - a source folder in PYTHONPATH bypasses pip's own check
+    raise ImportError(
+        f"tamis needs Python 3.11 or later, this is {sys.version.split()[0]}: see docs/install.md"
+    )
 if sys.platform != "linux":
     raise ImportError(
         f"tamis runs on Linux; on {sys.platform} use a Linux container or virtual machine (on Windows: WSL)"

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 
 from tamis.bundle import Bundle, pack
 from tamis.cli import main
+from tamis.records import DemoRecord
 
 
 @pytest.fixture
@@ -35,7 +36,19 @@ def test_the_demo_runs_from_collisions_to_a_report(tmp_path: Path, detector: Bun
     assert exited.value.code == 0
     result = json.loads(capsys.readouterr().out)
     assert Path(result["page"]) == output / "index.html"
-    assert "roc-highest-graviton-ww" in (output / "index.html").read_text(encoding="utf-8")
+    page = (output / "index.html").read_text(encoding="utf-8")
+    assert "roc-highest-z-prime-tt" in page
+    (record,) = (output / "records").glob("demo-*.json")
+    story = DemoRecord.model_validate_json(record.read_text(encoding="utf-8"))
+    assert [(sample.name, sample.events) for sample in story.samples] == [("qcd", 50), ("z-prime-tt", 20)]
+    assert sum(sample.accepted for sample in story.samples) == result["trigger"]["counts"]["accepted"]
+    for path, events in result["trigger"]["counts"]["paths"].items():
+        assert sum(sample.paths[path] for sample in story.samples) == events
+    assert sum(story.time_counts) == 70
+    assert story.p50_ms <= story.p99_ms <= story.most_ms
+    assert [model.name for model in story.models] == ["highest", "conv-vae", "top", "tau"]
+    assert story.unmeasured == ("topology-both",)
+    assert "What was simulated" in page
     assert set(result["times_ms"]) == {"simulation", "features", "scoring, highest"}
     assert all(ms > 0 for ms in result["times_ms"].values())
     best = result["most_anomalous"]["highest"]
@@ -45,7 +58,7 @@ def test_the_demo_runs_from_collisions_to_a_report(tmp_path: Path, detector: Bun
         same = [r for r in table if (r["event"], r["jet"]) == (row["event"], row["jet"])]
         assert [r["score"] for r in same] == [row["score"]]
     kinds = sorted(path.stem.split("-")[0] for path in (output / "records").iterdir())
-    assert kinds == ["bench", "evaluation"]
+    assert kinds == ["bench", "demo", "evaluation"]
 
 
 @pytest.mark.parametrize(("engine", "message"), [("null", "does no work"), ("onnxruntim", "onnxruntime")])

@@ -109,3 +109,13 @@ def test_native_compiles_for_the_emulated_processor(processor, level, tmp_path):
     code = f"from {host_target.__module__} import host_target; print(host_target().name)"
     found = emulated(processor, "-c", code, cache=tmp_path)
     assert found.stdout.strip() == level, found.stderr
+
+
+@pytest.mark.parametrize(
+    ("processor", "level"), [("Haswell", "x86-64-v3"), ("Nehalem", "x86-64-v2"), ("qemu64", "x86-64-v1")]
+)
+def test_level_is_that_of_the_emulated_processor(processor, level, tmp_path):
+    found = emulated(
+        processor, "-c", "from tamis._base import processor_level; print(processor_level())", cache=tmp_path
+    )
+    assert found.stdout.strip() == level, found.stderr

@@ -17,6 +17,10 @@ from tamis.measure import EvaluationSample as Values
 from tamis.measure import compare_models, histogram, load_samples, study_rates
 from tamis.records import (
     Agreement,
+    DemoModel,
+    DemoPath,
+    DemoRecord,
+    DemoSample,
     Discrimination,
     Estimate,
     Evaluation,
@@ -25,6 +29,7 @@ from tamis.records import (
     LoadRow,
     MemoryRow,
     OutputAgreement,
+    Rate,
     RateRecord,
     Ratio,
     Record,
@@ -312,6 +317,45 @@ def trigger(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSummary, RateR
     rates = study_rates(menu, samples, input_hz=1e5, targets=["met=2kHz"], turn_ons=["met=MET_pt"])
     changed = compare_models(load_menu(folder / "before.yaml"), menu, samples, input_hz=1e5)
     return summary, rates.model_copy(update={"before": "before", "changed": tuple(changed)})
+
+
+@pytest.fixture(scope="session")
+def story() -> DemoRecord:
+    """Return the record of a demo with two samples, two paths and two models."""
+    sample = {"description": "collisions of one kind"}
+    model = {
+        "purpose": "a network",
+        "signal": "z-prime-tt",
+        "baseline": "jet mass",
+        "measured_on": "these events",
+    }
+    better, worse = Estimate(value=0.9, error=0.01), Estimate(value=0.6, error=0.01)
+    return DemoRecord(
+        created=CREATED,
+        host=HOST,
+        menu="hlt",
+        simulation="proton collisions from a test",
+        budget_ms=100.0,
+        input_hz=1e5,
+        samples=(
+            DemoSample(name="qcd", title="QCD", kind="background", events=300, accepted=12, paths={"met": 12, "top": 0}, **sample),
+            DemoSample(name="z", title="Z' to top quarks", kind="signal", events=100, accepted=40, paths={"met": 0, "top": 40}, **sample),
+        ),
+        paths=(
+            DemoPath(name="met", description="missing momentum", streams=("physics",), prescale=1),
+            DemoPath(name="top", description="a jet like a top quark", streams=("physics",), prescale=1),
+        ),
+        rate=Rate(hz=4000.0, error_hz=1154.0, events=12),
+        p50_ms=3.0,
+        p99_ms=5.0,
+        most_ms=7.0,
+        time_edges_ms=(1.0, 2.0, 4.0, 8.0),
+        time_counts=(10, 380, 10),
+        models=(
+            DemoModel(name="top", auc=better, baseline_auc=worse, verdict="better", **model),
+            DemoModel(name="conv-vae", auc=worse, baseline_auc=better, verdict="worse", **model),
+        ),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -41,13 +41,13 @@ def opened_report(browser, report: Path) -> Iterator[SimpleNamespace]:
 def test_each_tab_shows_only_its_section(opened_report) -> None:
     tabs = opened_report.page.locator("[role=tab]")
     assert tabs.all_inner_texts() == [
-        "Trigger",
         "Rates",
+        "Physics",
+        "Trigger",
         "Latency",
         "Memory",
         "Loading",
         "Agreement",
-        "Physics",
         "Training",
         "Records",
     ]
@@ -61,14 +61,35 @@ def test_each_tab_shows_only_its_section(opened_report) -> None:
 def test_arrow_keys_move_between_tabs(opened_report) -> None:
     opened_report.page.locator("[role=tab]").first.focus()
     opened_report.page.keyboard.press("ArrowRight")
-    assert opened_report.page.locator("#rates").is_visible()
+    assert opened_report.page.locator("#physics").is_visible()
     opened_report.page.keyboard.press("End")
     assert opened_report.page.locator("#records").is_visible()
 
 
+def test_link_to_a_tab_opens_it_at_its_top(browser, report) -> None:
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page.goto(f"{report.as_uri()}#latency")
+    page.evaluate("new Promise((done) => setTimeout(() => requestAnimationFrame(done), 200))")
+    assert page.locator("#latency").is_visible()
+    assert not page.locator("#rates").is_visible()
+    heading = page.locator("#latency h2").bounding_box()
+    header = page.locator("header").bounding_box()
+    assert heading["y"] >= header["y"] + header["height"]
+    page.evaluate("location.hash = '#physics'")
+    page.locator("#physics").wait_for(state="visible")
+    page.locator("[role=tab]", has_text="Memory").click()
+    assert page.url == f"{report.as_uri()}#memory"
+    page.close()
+
+
+def test_no_table_names_the_engine_that_does_no_work(opened_report) -> None:
+    assert "null" not in opened_report.page.locator("#latency table").first.text_content()
+
+
 def test_trigger_section_shows_paths_streams_and_times(opened_report) -> None:
+    opened_report.page.locator("[role=tab]", has_text="Trigger").click()
     texts = " ".join(opened_report.page.locator("#trigger table").all_text_contents())
-    for word in ("met", "busy", "physics", "HT", "writing", "framework"):
+    for word in ("met", "busy", "physics", "writing", "framework", "seconds per run", "joining streams"):
         assert word in texts
     opened_report.page.locator("[role=tab]", has_text="Rates").click()
     titles = opened_report.page.locator("#rates figure").all_inner_texts()

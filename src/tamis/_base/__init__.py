@@ -22,7 +22,16 @@ from tamis._base.errors import (
     did_you_mean,
 )
 from tamis._base.files import atomic_path, human_bytes, sha256, write_text
-from tamis._base.host import Host, file_stamp, host_facts, library_versions, now_ns, utc_timestamp
+from tamis._base.host import (
+    Host,
+    file_stamp,
+    host_facts,
+    library_versions,
+    now_ns,
+    processor_level,
+    utc_timestamp,
+)
+from tamis._base.limits import usable_cores, usable_memory_bytes
 from tamis._base.progress import Advance, end_with_parent, interruptible, processes_with, progress
 from tamis._base.quantities import duration, quantity
 from tamis._base.registry import require
@@ -61,10 +70,13 @@ __all__ = [
     "parse_document",
     "position_in",
     "processes_with",
+    "processor_level",
     "progress",
     "quantity",
     "require",
     "sha256",
+    "usable_cores",
+    "usable_memory_bytes",
     "utc_timestamp",
     "write_text",
 ]

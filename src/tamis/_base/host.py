@@ -47,7 +47,14 @@ INSTRUCTION_SETS = (
     "asimd",
     "sve",
 )
-# CPUID leaf (0: CPUID 1, 1: CPUID 7.0, 6: CPUID 7.1), register (eax, ebx, ecx, edx) and bit of each. Intel SDM, volume 2A, table 3-8.
+# The levels of the x86-64 psABI, highest first, by what each adds to the level below it, as /proc/cpuinfo calls it.
+PROCESSOR_LEVELS = {
+    "x86-64-v4": ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
+    "x86-64-v3": ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"),
+    "x86-64-v2": ("cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"),
+    "x86-64-v1": (),
+}
+# CPUID leaf (0: CPUID 1, 1: CPUID 7.0, 2: CPUID 8000_0001, 6: CPUID 7.1), register (eax, ebx, ecx, edx) and bit of each. Intel SDM, volume 2A, table 3-8.
 CPUID_BITS = {
     "avx2": (1, 1, 5),
     "fma": (0, 2, 12),
@@ -63,6 +70,15 @@ CPUID_BITS = {
     "avx_vnni": (6, 0, 4),
     "avx512_bf16": (6, 0, 5),
     "amx_tile": (1, 3, 24),
+    "ssse3": (0, 2, 9),
+    "cx16": (0, 2, 13),
+    "sse4_1": (0, 2, 19),
+    "sse4_2": (0, 2, 20),
+    "movbe": (0, 2, 22),
+    "popcnt": (0, 2, 23),
+    "avx": (0, 2, 28),
+    "lahf_lm": (2, 2, 0),
+    "abm": (2, 2, 5),
 }
 
 
@@ -100,6 +116,19 @@ def host_facts() -> Host:
         python=platform.python_version(),
         versions=library_versions(),
     )
+
+
+def processor_level() -> str:
+    """Return the x86-64 level of this processor, such as x86-64-v3; on other machines their name, such as aarch64."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return platform.machine()
+    _, flags = _cpu()
+    reached = "x86-64-v1"
+    for level, needed in reversed(PROCESSOR_LEVELS.items()):
+        if not all(name in flags and _is_active(name) for name in needed):
+            break
+        reached = level
+    return reached
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,14 @@
 
 from tamis.cbuild.cache import CacheEntry, cache_root, cached, key_of
 from tamis.cbuild.module import load_module
-from tamis.cbuild.toolchain import COMPILE_FLAGS, NUMERIC_FLAGS, Compiler, compile_shared, find_compiler
+from tamis.cbuild.toolchain import (
+    COMPILE_FLAGS,
+    NUMERIC_FLAGS,
+    Compiler,
+    compile_shared,
+    find_compiler,
+    try_compiler,
+)
 
 __all__ = [
     "COMPILE_FLAGS",
@@ -15,4 +22,5 @@ __all__ = [
     "find_compiler",
     "key_of",
     "load_module",
+    "try_compiler",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shlex
 import shutil
@@ -36,6 +37,14 @@ NUMERIC_FLAGS = (
 )
 COMPILE_FLAGS = ("-std=gnu11", *NUMERIC_FLAGS, "-fvisibility=hidden", "-w")
 SHARED_FLAGS = ("-fPIC", "-shared")
+TRIAL_LIMIT_S = 60.0
+# The headers of generated code; fails to compile where the C library's headers are missing.
+TRIAL_CODE = """
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+__attribute__((visibility("default"))) int32_t trial(double x) { return (int32_t)lround(sqrt(x)); }
+"""
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,23 @@ def compile_shared(
         f"the compiler {compiler.name} {ended}: {first[:ERROR_CHARACTERS]}; "
         f"name another in {COMPILER_VARIABLE}, or use engine='onnxruntime'"
     )
+
+
+def try_compiler(compiler: Compiler, folder: Path) -> None:
+    """Compile a few lines in a folder, load and call them; raises TamisError with the reason where that fails."""
+    out = folder / "trial.so"
+    compile_shared(compiler, TRIAL_CODE, out, limit_s=TRIAL_LIMIT_S)
+    try:
+        trial = ctypes.CDLL(str(out)).trial
+    except (OSError, AttributeError) as error:
+        raise ModelError(
+            f"what the compiler {compiler.name} makes cannot be loaded ({error}); name another in {COMPILER_VARIABLE}"
+        ) from error
+    trial.argtypes, trial.restype = [ctypes.c_double], ctypes.c_int32
+    if trial(1764.0) != 42:
+        raise ModelError(
+            f"the compiler {compiler.name} makes code with wrong results; name another in {COMPILER_VARIABLE}"
+        )
 
 
 def _run(compiler: Compiler, arguments: Sequence[str], limit_s: float) -> tuple[int, str]:

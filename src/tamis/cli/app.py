@@ -12,12 +12,13 @@ import traceback
 import click
 
 import tamis
-from tamis._base import TamisError, UsageError, did_you_mean
+from tamis._base import MissingExtraError, TamisError, UsageError, did_you_mean
 
 COMMANDS = {
     "bench": "Compare engines in latency, throughput, memory and loading time.",
     "compare": "Compare two runs of a menu: events gained and lost, rates, time.",
     "demo": "Simulate collisions, run the shipped trigger menu on them, score them, write a report.",
+    "doctor": "Show what this host has, and what each missing thing would bring.",
     "evaluate": "Measure the separation of signal and background: ROC, efficiencies, baselines.",
     "export": "Export a bundle as C source or as a Triton model repository.",
     "farm": "Size a farm of inference servers from load measurements.",
@@ -126,6 +127,14 @@ def _run(arguments: list[str] | None) -> int:
 def _fail_internally(error: BaseException) -> int:
     if os.environ.get("TAMIS_TRACEBACK"):
         traceback.print_exception(error)
+    from tamis._base.libraries import wrong_libraries
+
+    wrong = wrong_libraries()
+    if wrong or isinstance(error, ImportError):
+        return _fail(
+            f"{', '.join(wrong) or f'a library cannot be imported: {error}'}; `tamis doctor` shows the remedies",
+            MissingExtraError.exit_code,
+        )
     return _fail(
         f"an internal error, please report it: {type(error).__name__}: {error} "
         "(set TAMIS_TRACEBACK=1 for the traceback)",

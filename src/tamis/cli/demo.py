@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tamis._base import UsageError, VerificationError, file_stamp, now_ns, progress
-from tamis.cli.demo_trigger import print_trigger, run_shipped, trigger_summary
-from tamis.cli.output import json_option, print_json, print_table, say
+from tamis.cli.demo_trigger import DEMO_MENU, print_trigger, run_shipped, trigger_summary
+from tamis.cli.output import engines_of, json_option, print_json, print_table, say
 
 if TYPE_CHECKING:
     from tamis.bundle import Bundle
+    from tamis.records import DemoRecord, Evaluation, Record
     from tamis.trigger import ScoringFacts
 
-SIGNAL, SIGNAL_MASS_GEV = "graviton-ww", 1200.0
+SIGNAL, SIGNAL_MASS_GEV = "z-prime-tt", 1200.0
 BUDGET_MS = 100.0
 MOST_ANOMALOUS = 8
 
@@ -63,7 +64,9 @@ def command(
     """Simulate collisions, run the shipped trigger menu on them, score them with the shipped detectors, write a report."""
     from tamis.bundle import Bundle
     from tamis.engines import find_engine
+    from tamis.measure.demo import demo_record
     from tamis.report import write_report
+    from tamis.trigger import load_menu
 
     opened = [Bundle.open(name) for name in bundles]
     _check(opened, find_engine(engine).computes, engine)
@@ -93,7 +96,12 @@ def command(
         ]
         print_table("time per event, one core", columns, rows)
     step("Measuring the detectors: separation of signal and background, and speed")
-    records = _measure(opened, engine, samples, output / "records", seed)
+    evaluations = _evaluate(opened, engine, samples, seed)
+    measured = list(zip(opened, evaluations, strict=True))
+    story = demo_record(
+        load_menu(DEMO_MENU).menu, summary, rates, output / "trigger", measured, budget_ms=BUDGET_MS
+    )
+    records = _write(story, evaluations, _time_engines(opened, engine), output / "records")
     page = write_report([*decided, *records], output, bundles=opened)
     if as_json:
         print_json(
@@ -228,26 +236,37 @@ def _print_events(anomalous: dict[str, list[dict[str, Any]]]) -> None:
         print_table(f"most anomalous jets for {name}", columns, cells)
 
 
-def _measure(
-    bundles: Sequence[Bundle], engine: str, samples: Sequence[Simulated], folder: Path, seed: int
-) -> list[Path]:
-    """Evaluate and time the detectors; return the paths of the records."""
-    from tamis.cli.output import engines_of
-    from tamis.measure import Bench, TimingPlan, evaluate_bundle, run_bench
-    from tamis.records import write_record
+def _evaluate(
+    bundles: Sequence[Bundle], engine: str, samples: Sequence[Simulated], seed: int
+) -> list[Evaluation]:
+    """Measure how well the detectors separate the samples."""
+    from tamis.measure import evaluate_bundle
 
     background, *signals = samples
-    records = []
-    for bundle in bundles:
-        named = {signal.process: [str(signal.file)] for signal in signals}
-        evaluation = evaluate_bundle(bundle, [str(background.file)], named, engine=engine, seed=seed)
-        records.append(
-            write_record(
-                evaluation, folder / f"evaluation-{bundle.name}-{file_stamp(evaluation.created)}.json"
-            )
-        )
+    named = {signal.process: [str(signal.file)] for signal in signals}
+    return [
+        evaluate_bundle(bundle, [str(background.file)], named, engine=engine, seed=seed) for bundle in bundles
+    ]
+
+
+def _time_engines(bundles: Sequence[Bundle], engine: str) -> Record:
+    """Time the detectors on every engine of this host."""
+    from tamis.measure import Bench, TimingPlan, run_bench
+
     engines = tuple(dict.fromkeys((engine, *(n for n in engines_of("all") if n != "reference"))))
     plan = TimingPlan(rounds=7, block_ns=8_000_000, budget_ns=1_500_000_000, least_rounds=3)
-    record = run_bench(bundles, Bench(engines=engines, batches=(1, 64), plan=plan, cold=False, load=False))
-    records.append(write_record(record, folder / f"bench-{file_stamp(record.created)}.json"))
-    return records
+    return run_bench(bundles, Bench(engines=engines, batches=(1, 64), plan=plan, cold=False, load=False))
+
+
+def _write(story: DemoRecord, evaluations: Sequence[Evaluation], times: Record, folder: Path) -> list[Path]:
+    """Write the records; return their paths."""
+    from tamis.records import write_record
+
+    named: list[tuple[str, DemoRecord | Evaluation | Record]] = [
+        ("demo", story),
+        ("bench", times),
+        *((f"evaluation-{evaluation.bundle}", evaluation) for evaluation in evaluations),
+    ]
+    return [
+        write_record(record, folder / f"{name}-{file_stamp(record.created)}.json") for name, record in named
+    ]

@@ -181,13 +181,23 @@ def _print(summary: Any, output: Path, wide: bool) -> None:
         print_table("debug", ("reason", "events"), list(counts.reasons.items()))
         for message, events in list(summary.messages.items())[:MESSAGES_SHOWN]:
             click.echo(f"debug, {events} {'event' if events == 1 else 'events'}: {message}")
+    lines = account(summary)
     print_table(
-        "time",
-        ("part", "step", "events", "mean us", "p50", "p95", "p99", "p99.9", "max", "total s", "% of the run"),
-        [_row(line) for line in (*account(summary), *concurrent_times(summary))],
+        "time per event",
+        ("part", "step", "events", "mean µs", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
+        [_row(line) for line in (*lines, *concurrent_times(summary)) if line.events],
         keys=2,
         extra=("p50", "p95", "p99", "p99.9", "max"),
         wide=wide,
+    )
+    print_table(
+        "one-off work",
+        ("", "s per run", "% of the run"),
+        [
+            (line.label, f"{line.total_ns / 1e9:.2f}", f"{100 * line.share:.1f}")
+            for line in lines
+            if not line.events
+        ],
     )
     click.echo(f"output in {output}")
 
@@ -211,15 +221,11 @@ def _draw(output: Path) -> None:
 
 
 def _row(line: Any) -> tuple[str, ...]:
-    """Return a line of the time table; what a run does once has no time per event."""
-    once = line.part == "run"
-    mean_ns = float("nan") if once else line.mean_ns
-    values = (mean_ns, line.p50_ns, line.p95_ns, line.p99_ns, line.p999_ns, line.most_ns)
+    values = (line.mean_ns, line.p50_ns, line.p95_ns, line.p99_ns, line.p999_ns, line.most_ns)
     return (
         line.part,
         line.label,
-        "-" if once else str(line.events),
+        str(line.events),
         *("-" if v != v else f"{v / 1e3:.1f}" for v in values),
-        f"{line.total_ns / 1e9:.2f}",
         f"{100 * line.share:.1f}",
     )

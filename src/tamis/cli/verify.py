@@ -133,7 +133,7 @@ def _print(bundle: Bundle, agreements: Sequence[Agreement]) -> None:
             f"{f.threshold:.6g}",
             f.flips,
             f.decisions,
-            f"[{f.low:.1e}, {f.high:.1e}]",
+            f"{100 * f.low:.2g} to {100 * f.high:.2g}",
         )
         for a in agreements
         for f in a.flips
@@ -141,8 +141,9 @@ def _print(bundle: Bundle, agreements: Sequence[Agreement]) -> None:
     if flips:
         print_table(
             "decision flips",
-            ("engine", "working point", "threshold", "flips", "of", "95 % interval of the probability"),
+            ("engine", "working point", "threshold", "flips", "of", "95 % interval, %"),
             flips,
+            keys=2,
         )
 
 

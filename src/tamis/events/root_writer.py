@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +34,10 @@ _WRITTEN_AS = {kind: kind for kind in _ROOT_TYPES} | {"float16": "float32"}
 
 # LZ4 has a checksum, which detects flipped bits, and is several times faster to read; the levels are those of ROOT's users
 _COMPRESSIONS = {
-    "lz4": partial(uproot.LZ4, 4),
-    "zstd": partial(uproot.ZSTD, 5),
-    "zlib": partial(uproot.ZLIB, 1),
-    "lzma": partial(uproot.LZMA, 7),
+    "lz4": ("LZ4", 4),
+    "zstd": ("ZSTD", 5),
+    "zlib": ("ZLIB", 1),
+    "lzma": ("LZMA", 7),
 }
 
 
@@ -63,7 +62,8 @@ class RootSink:
         self._named = dict(counters)
         self._counters = {self._counter(c.name) for c in columns if c.type.startswith("var")}
         branches = {c.name: _branch_type(c) for c in columns if c.name not in self._counters}
-        self._file = uproot.recreate(path, compression=_COMPRESSIONS[compression]())
+        algorithm, level = _COMPRESSIONS[compression]
+        self._file = uproot.recreate(path, compression=getattr(uproot, algorithm)(level))
         try:
             for name, text in facts.items():
                 self._file[name.replace(".", "_")] = text

@@ -9,11 +9,19 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from tamis._base import DataError, UsageError, did_you_mean, parse_document
-from tamis.records import Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves, json_files
+from tamis.records import (
+    DemoRecord,
+    Evaluation,
+    RateRecord,
+    Record,
+    TrafficRecord,
+    TrainingCurves,
+    json_files,
+)
 from tamis.trigger import RunSummary
 
-AnyRecord = Record | Evaluation | TrainingCurves | RunSummary | RateRecord | TrafficRecord
-RECORD_KINDS = ("bench", "evaluation", "training", "run", "rates", "traffic")
+AnyRecord = Record | Evaluation | TrainingCurves | RunSummary | RateRecord | TrafficRecord | DemoRecord
+RECORD_KINDS = ("bench", "evaluation", "training", "run", "rates", "traffic", "demo")
 _ADAPTER: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="kind")])
 LOAD_EXAMPLE = "`tamis load grpc://HOST:PORT MODEL --scenario closed --streams 1,4 -o records/` writes some"
 

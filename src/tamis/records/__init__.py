@@ -2,6 +2,7 @@
 
 from tamis.records.agreement import Agreement, Flips, OutputAgreement
 from tamis.records.bench import LatencyRow, LoadRow, MemoryRow, Ratio, Record, Roofline, Spread
+from tamis.records.demo import DemoModel, DemoPath, DemoRecord, DemoSample
 from tamis.records.engine_plan import EngineChoice, EnginePlan, EngineTime, Objective
 from tamis.records.farm import (
     Assumptions,
@@ -55,6 +56,10 @@ __all__ = [
     "ClassFigures",
     "DeathEffect",
     "DelayStudy",
+    "DemoModel",
+    "DemoPath",
+    "DemoRecord",
+    "DemoSample",
     "Discrimination",
     "EmptyFigures",
     "EnergyBin",

@@ -112,8 +112,11 @@ def plain_log(axis: Any) -> None:
         )
     )
     low, high = axis.get_view_interval()
-    if 0 < low < high < 10 * low:  # less than a decade: label the minor ticks, too
-        axis.set_minor_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    if 0 < low < high < 100 * low:  # less than two decades: label minor ticks, too, at least 2 and 5
+        shown = "2345678" if high < 10 * low else "25"
+        axis.set_minor_formatter(
+            ticker.FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in shown else "")
+        )
     else:
         axis.set_minor_formatter(ticker.NullFormatter())
 

@@ -104,7 +104,7 @@ def _summary(evaluation: Evaluation, suffix: str) -> Picture:
             axes.set_xlim(min(0.35, axes.get_xlim()[0]), 1.02)
             axes.set_xlabel("area under the ROC curve")
         else:
-            axes.set_xlim(left=0)
+            axes.set_xlim(left=-0.03 * axes.get_xlim()[1])  # a marker at zero is not cut in half
             axes.locator_params(axis="x", nbins=5)
             ending = ENDINGS.get(efficiencies[column - 1], efficiencies[column - 1])
             axes.set_xlabel(f"signal efficiency at background {ending}")

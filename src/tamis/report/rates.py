@@ -8,7 +8,7 @@ import numpy as np
 
 from tamis.records import Rate, RateRecord, Roc, TunedThreshold, TurnOn
 from tamis.report.canvas import INK, MARKERS, MUTED, colour, label, new_figure, plain_log
-from tamis.report.content import Cell, PageTable, Picture, Row, number, words
+from tamis.report.content import Cell, PageTable, Picture, Row, hertz, number, with_error, words
 
 
 def rate_pictures(record: RateRecord, suffix: str) -> list[Picture]:
@@ -37,7 +37,7 @@ def _paths(record: RateRecord, suffix: str) -> Picture:
     plain_log(axes.xaxis)
     axes.set_xlabel("rate [Hz]")
     axes.legend(ncols=2, loc="upper right")
-    label(axes, record.menu, f"input {record.input_hz:g} Hz")
+    label(axes, record.menu, f"input {hertz(record.input_hz)}")
     alt = "rate of each path: " + ", ".join(f"{path.path} {path.rate.hz:.4g} Hz" for path in record.paths)
     return Picture(
         f"rates{suffix}",
@@ -91,7 +91,7 @@ def _threshold(record: RateRecord, tuned: TunedThreshold, suffix: str) -> Pictur
         threshold, np.maximum(rate - error, 1e-12), rate + error, color=colour(0), alpha=0.25, linewidth=0
     )
     axes.plot(threshold, rate, color=colour(0), label="rate")
-    axes.axhline(tuned.target_hz, color=MUTED, linestyle=":", label=f"target, {tuned.target_hz:g} Hz")
+    axes.axhline(tuned.target_hz, color=MUTED, linestyle=":", label=f"target, {hertz(tuned.target_hz)}")
     axes.axvspan(tuned.low, tuned.high, color=colour(1), alpha=0.25, linewidth=0, label="95 % interval")
     axes.axvline(tuned.threshold, color=colour(1), label=f"threshold {tuned.threshold:.4g}")
     axes.set_yscale("log")
@@ -100,7 +100,7 @@ def _threshold(record: RateRecord, tuned: TunedThreshold, suffix: str) -> Pictur
     axes.set_xlabel(f"threshold of {tuned.path}")
     axes.set_ylabel("rate [Hz]")
     axes.legend()
-    label(axes, tuned.path, f"input {record.input_hz:g} Hz")
+    label(axes, tuned.path, f"input {hertz(record.input_hz)}")
     alt = f"the rate falls with the threshold and is {tuned.target_hz:g} Hz at {tuned.threshold:.4g}"
     return Picture(
         f"threshold-{tuned.path}{suffix}",
@@ -137,14 +137,14 @@ def _roc(record: RateRecord, curve: Roc, suffix: str) -> Picture:
         look = {"color": colour(index)}
         axes.plot(curve.rate_hz, curve.efficiency[name], drawstyle="steps-post", label=name, **look)
         axes.plot(curve.now_hz, curve.now[name], marker=MARKERS[index % len(MARKERS)], **look)
-    axes.axvline(curve.now_hz, color=MUTED, linestyle=":", label=f"now, {curve.now_hz:.3g} Hz")
+    axes.axvline(curve.now_hz, color=MUTED, linestyle=":", label=f"now, {hertz(curve.now_hz)}")
     axes.set_xscale("log")
     plain_log(axes.xaxis)
-    axes.set_ylim(0, 1.25 * max(1e-3, *(curve.efficiency[name][-1] for name in names)))
+    axes.set_ylim(0, min(1.02, 1.1 * max(1e-3, *(curve.efficiency[name][-1] for name in names))))
     axes.set_xlabel(f"rate of {curve.path} [Hz]")
     axes.set_ylabel("efficiency for the signal")
-    axes.legend(ncols=2)
-    label(axes, curve.path, f"input {record.input_hz:g} Hz")
+    axes.legend(loc="upper left")
+    label(axes, curve.path, f"input {hertz(record.input_hz)}")
     alt = ", ".join(f"{name} {100 * curve.now[name]:.3g} %" for name in names)
     return Picture(
         f"roc-{curve.path}{suffix}",
@@ -275,5 +275,5 @@ def rate_tables(record: RateRecord, note: str) -> list[PageTable]:
 
 def _rate(rate: Rate) -> Cell:
     if rate.upper_hz is not None:
-        return Cell(f"< {rate.upper_hz:.3g} (95 %)", 0.0)
-    return Cell(f"{rate.hz:.4g} ± {rate.error_hz:.2g}", rate.hz)
+        return Cell(f"< {rate.upper_hz:,.0f} (95 %)", 0.0)
+    return Cell(with_error(rate.hz, rate.error_hz), rate.hz)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tamis.measure import AnyRecord
-from tamis.records import Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
+from tamis.records import DemoRecord, Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
 from tamis.report.agreement import agreement_picture, agreement_table, flips_table
 from tamis.report.content import PageTable, Picture, Row, Section, words
+from tamis.report.demo import demo_section
 from tamis.report.latency import latency_pictures, latency_table
 from tamis.report.memory import load_picture, load_table, memory_pictures, memory_table
 from tamis.report.physics import baseline_pictures, merit_table, physics_pictures, working_point_table
@@ -44,14 +45,15 @@ def sections(records: Records, histories: Mapping[str, History]) -> list[Section
     numbered = [BenchEntry(r, f"-{i}" if i else "") for i, r in enumerate(benches)]
     evaluations = [record for _, record in records if isinstance(record, Evaluation)]
     all_sections = [
-        _runs([record for _, record in records if isinstance(record, RunSummary)]),
+        *(demo_section(record) for _, record in records if isinstance(record, DemoRecord)),
         _rates([record for _, record in records if isinstance(record, RateRecord)]),
+        _physics(evaluations),
+        _runs([record for _, record in records if isinstance(record, RunSummary)]),
         _service([record for _, record in records if isinstance(record, TrafficRecord)]),
         _latency(numbered),
         _memory(numbered),
         _loading(numbered),
         _agreement(numbered),
-        _physics(evaluations),
         _training(histories),
         _records(records),
     ]
@@ -221,8 +223,8 @@ def _facts(record: AnyRecord) -> tuple[str, ...]:
     return (_models(record), record.created[:19].replace("T", " "), where, versions, _options(record))
 
 
-def _models(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord) -> str:
-    if isinstance(record, RateRecord):
+def _models(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord | DemoRecord) -> str:
+    if isinstance(record, RateRecord | DemoRecord):
         return record.menu
     if isinstance(record, TrafficRecord):
         return record.model
@@ -232,7 +234,9 @@ def _models(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecor
     return ", ".join(f"{name} (SHA-256 {digest[:12]}…)" for name, digest in models.items())
 
 
-def _options(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord) -> str:
+def _options(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord | DemoRecord) -> str:
+    if isinstance(record, DemoRecord):
+        return f"budget {record.budget_ms:g} ms, input {record.input_hz:g} Hz"
     if isinstance(record, RunSummary):
         return f"menu {record.menu}, {record.mode} mode, {record.workers} workers"
     if isinstance(record, TrafficRecord):

@@ -10,7 +10,7 @@ from tamis.report.canvas import INK, colour, label, new_figure, plain_log
 from tamis.report.content import Cell, PageTable, Picture, Row, number, significant, words
 from tamis.trigger import HistogramSum, RunSummary, TimeLine, account, concurrent_times
 
-TIME_PARTS = ("filter", "python", "features", "model", "input and output", "framework", "run")
+TIME_PARTS = ("filter", "python", "features", "model", "input and output", "framework", "one-off")
 SMALL_SHARE = 0.002  # of the run; smaller lines are not drawn
 LABEL_LENGTH = 34  # characters of a label; longer ones are cut
 
@@ -80,20 +80,32 @@ def _spread(run: RunSummary, suffix: str) -> Picture | None:
 
 def _histogram(name: str, filled: HistogramSum, suffix: str) -> Picture:
     figure, axes = new_figure()
-    axes.stairs(filled.counts, np.linspace(filled.low, filled.high, len(filled.counts) + 1), color=INK)
-    if any(filled.counts):
+    edges = np.linspace(filled.low, filled.high, len(filled.counts) + 1)
+    axes.stairs(filled.counts, edges, color=INK)
+    occupied = np.flatnonzero(filled.counts)
+    if max(filled.counts, default=0) > 10:
         axes.set_yscale("log")
-    axes.set_xlabel(name)
+        axes.set_ylim(0.5, 2 * max(filled.counts))
+    # The range of the menu, without its empty end if that is the larger part.
+    last = edges[occupied[-1] + 1] if len(occupied) else filled.high
+    is_cut = last - filled.low < 0.5 * (filled.high - filled.low)
+    axes.set_xlim(filled.low, filled.low + 1.1 * (last - filled.low) if is_cut else filled.high)
+    axes.set_xlabel(filled.title or name)
     axes.set_ylabel("entries")
-    axes.set_xlim(filled.low, filled.high)
     label(axes, "", f"{filled.below} below, {filled.above} above")
     alt = f"histogram of {name}: {sum(filled.counts)} entries, {filled.below} below and {filled.above} above its edges"
-    return Picture(f"filled-{name}{suffix}", name, alt, figure)
+    return Picture(
+        f"filled-{name}{suffix}",
+        name,
+        alt,
+        figure,
+        "All events of the run that reach it, whatever their outcome.",
+    )
 
 
 def run_tables(run: RunSummary, note: str) -> list[PageTable]:
     """Return the tables of counts and times of one run."""
-    counts = run.counts
+    counts, lines = run.counts, account(run)
     total = max(1, counts.entered - counts.masked)
     outcome_counts = [
         ("accepted", counts.accepted),
@@ -118,10 +130,27 @@ def run_tables(run: RunSummary, note: str) -> list[PageTable]:
             note,
         ),
         PageTable(
-            f"{run.menu}: time",
+            f"{run.menu}: time per event",
             ("step", "part", "events", "mean µs", "p50", "p95", "p99", "p99.9", "max", "% of the run"),
-            tuple(_time_row(line, run.menu) for line in (*account(run), *concurrent_times(run))),
+            tuple(_time_row(line, run.menu) for line in (*lines, *concurrent_times(run)) if line.events),
             "Per event that reached the step. Reading runs in parallel with the computing and is not part of the sum.",
+        ),
+        PageTable(
+            f"{run.menu}: one-off work",
+            ("", "seconds per run", "% of the run"),
+            tuple(
+                Row(
+                    (
+                        words(line.label),
+                        Cell(significant(line.total_ns / 1e9), line.total_ns / 1e9),
+                        number(100 * line.share, ".2f"),
+                    ),
+                    run.menu,
+                )
+                for line in lines
+                if not line.events
+            ),
+            "Opening models and files, compiling, and joining the output: the same whether the run has a thousand events or a million.",
         ),
     ]
     if run.losses:

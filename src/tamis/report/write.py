@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tamis._base import DataError, progress, require, write_text
 from tamis.bundle import Bundle
 from tamis.measure import read_records
-from tamis.records import Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
+from tamis.records import DemoRecord, Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
 from tamis.trigger import RunSummary
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PAGE, FIGURES, HISTORY = "index.html", "figures", "training.json"
 DRAWN_RECORDS = "a bench record, an evaluation, a run, rates, loads on a server or loss curves"
-DATED = (Record, Evaluation, RunSummary, RateRecord, TrafficRecord)
+DATED = (Record, Evaluation, RunSummary, RateRecord, TrafficRecord, DemoRecord)
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ def _render(
     dated = [record.created for record in records if isinstance(record, DATED)]
     hosts = sorted({record.host.cpu for record in records if isinstance(record, DATED)})
     text = template.render(
+        title="tamis demo" if any(isinstance(record, DemoRecord) for record in records) else "tamis report",
         sections=page_sections,
         drawn=drawn,
         models=models,

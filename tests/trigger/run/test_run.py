@@ -11,8 +11,10 @@ import pytest
 import uproot
 
 from tamis._base import MissingColumnError, UsageError
+from tamis.cbuild import load_module
 from tamis.events import read_events
-from tamis.trigger import Menu, PathSpec, StreamSpec, load_menu, menu_of, run_menu, stage
+from tamis.trigger import Menu, PathSpec, StreamSpec, account, load_menu, menu_of, run_menu, stage
+from tamis.trigger.decide import loop
 from tamis.trigger.run.documents import InputFile, RunPlan
 
 
@@ -160,8 +162,6 @@ def test_invalid_calls_are_rejected_before_the_first_event(menu_file, event_file
 
 
 def test_the_time_account_adds_up(menu_file, event_file, tmp_path):
-    from tamis.trigger import account
-
     summary = run_menu(load_menu(menu_file), [event_file("a.root", 2000)], tmp_path / "out")
     lines = account(summary)
     assert sum(line.total_ns for line in lines) == summary.wall_ns * summary.workers
@@ -172,6 +172,27 @@ def test_the_time_account_adds_up(menu_file, event_file, tmp_path):
     resumed = account(summary.model_copy(update={"wall_ns": 1}))  # earlier sessions did the work
     assert min(line.total_ns for line in resumed) >= 0
     assert sum(line.share for line in resumed) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("mode", ["batch", "event"])
+def test_one_off_work_is_no_time_per_event(menu_file, event_file, tmp_path, monkeypatch, mode):
+    """The loop over the steps is compiled with an empty cache: that belongs to the start of the run, not to its events."""
+    monkeypatch.setenv("TAMIS_CACHE", str(tmp_path / "cache"))
+    loop._compiled.cache_clear()
+    load_module.cache_clear()
+    summary = run_menu(load_menu(menu_file), [event_file("a.root", 200)], tmp_path / "out", mode=mode)
+    lines = {line.label: line for line in account(summary)}
+    one_off = {label for label, line in lines.items() if line.part == "one-off"}
+    assert one_off == {"starting", "planning", "joining streams", "beginning and ending units", "other"}
+    assert not [
+        label for label in one_off if lines[label].events or lines[label].mean_ns == lines[label].mean_ns
+    ]
+    assert lines["between the steps"].events == 200
+    assert sum(line.total_ns for line in lines.values()) == summary.wall_ns
+    if mode == "event":
+        assert list((tmp_path / "cache").rglob("tamis_loop.so"))
+        for label in ("between the steps", "beginning and ending units"):
+            assert lines[label].total_ns < lines["starting"].total_ns
 
 
 @pytest.mark.parametrize("mode", ["batch", "event"])

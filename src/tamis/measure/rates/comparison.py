@@ -106,9 +106,8 @@ def _times(before: Path, after: Path) -> dict[str, tuple[float | None, float | N
     for folder in (before, after):
         summary = read_summary(folder)
         events = max(1, summary.counts.entered)
-        times.append(
-            {line.label: line.total_ns / events / 1e3 for line in account(summary) if line.part != "run"}
-        )
+        lines = [line for line in account(summary) if line.events]  # without one-off work
+        times.append({line.label: line.total_ns / events / 1e3 for line in lines})
     return {
         label: (times[0].get(label), times[1].get(label)) for label in dict.fromkeys([*times[0], *times[1]])
     }

@@ -64,6 +64,11 @@ def open_loop(
     return loop
 
 
+def prepare_loop() -> None:
+    """Compile the loop, or load it from the cache, before the first event instead of in front of it."""
+    _compiled()
+
+
 @cache
 def _compiled() -> type | None:
     try:

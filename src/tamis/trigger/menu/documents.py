@@ -107,6 +107,7 @@ class PathSpec(Document):
     )
     prescale: int = Field(1, ge=1, description="The path examines one event in this many.")
     budget: Duration | None = Field(None, description="Time budget of an event on this path, such as 50ms.")
+    description: str = Field("", description="What the path keeps, in words; for people who read reports.")
 
 
 class StreamSpec(Document):
@@ -136,6 +137,7 @@ class HistogramSpec(Document):
     bins: int = Field(50, ge=1, le=10_000, description="Number of bins of equal width.")
     low: float = Field(description="Lower edge of the first bin.")
     high: float = Field(description="Upper edge of the last bin.")
+    title: str = Field("", description="Title of the axis with its unit, such as HT [GeV].")
 
     @model_validator(mode="after")
     def _rises(self) -> Self:

@@ -6,6 +6,8 @@ from tamis._base import Document
 from tamis.trigger.decide import EVENT, SETUP
 from tamis.trigger.run.documents import RunSummary
 from tamis.trigger.run.times import (
+    TIME_COLUMNS,
+    TIME_DECIDING,
     TIME_KEPT,
     TIME_MERGING,
     TIME_PLANNING,
@@ -17,11 +19,14 @@ from tamis.trigger.run.times import (
     TimeSum,
 )
 
-FRAMEWORK, OTHER = "framework", "other"
+FRAMEWORK, ONE_OFF, OTHER = "framework", "one-off", "other"
 
 
 class TimeLine(Document):
-    """A line of the account: total time, share of the run, and quantiles over the events that reached the step."""
+    """A line of the account: total time, share of the run, and quantiles over the events that reached the step.
+
+    One-off work (opening, compiling, joining) has no events and no time per event: that would depend on the length of the run.
+    """
 
     part: str
     label: str
@@ -38,20 +43,22 @@ class TimeLine(Document):
 
 def account(summary: RunSummary) -> list[TimeLine]:
     """Return the lines of the account, whose shares add up to one."""
-    times = summary.times
-    work = {label: times[label] for label in summary.kinds if label in times}
-    recorded = [TIME_WAITING, SETUP, TIME_KEPT, TIME_WRITING]
-    lines = [_line(summary, summary.kinds[label], label, time) for label, time in work.items()]
-    lines += [_line(summary, "input and output", label, times[label]) for label in recorded if label in times]
-    unit = times.get(TIME_UNIT, TimeSum())
-    inside = sum(t.total_ns for t in work.values()) + sum(
-        times[label].total_ns for label in (SETUP, TIME_KEPT, TIME_WRITING) if label in times
-    )
-    lines.append(_bare(summary, FRAMEWORK, "between the steps", unit.total_ns - inside))
+    times, whole = summary.times, _whole_ns(summary)
+    total = {label: time.total_ns for label, time in times.items()}
+    work = [label for label in summary.kinds if label in times]
+    io = [label for label in (TIME_WAITING, TIME_COLUMNS, SETUP, TIME_KEPT, TIME_WRITING) if label in times]
+    around = sum(total.get(label, 0) for label in (TIME_COLUMNS, TIME_KEPT, TIME_WRITING))
+    unit = total.get(TIME_UNIT, 0)
+    deciding = total.get(TIME_DECIDING, unit - around)  # older records lack it
+    framework = deciding - sum(total[label] for label in work) - total.get(SETUP, 0)
+    lines = [_line(summary, summary.kinds[label], label, times[label]) for label in work]
+    lines += [_line(summary, "input and output", label, times[label]) for label in io]
+    lines.append(_bare(summary, FRAMEWORK, "between the steps", framework, summary.counts.entered))
     for label in (TIME_STARTING, TIME_PLANNING, TIME_MERGING):
         if label in times:
-            lines.append(_bare(summary, "run", label, times[label].total_ns))
-    lines.append(_bare(summary, "run", OTHER, _whole_ns(summary) - sum(line.total_ns for line in lines)))
+            lines.append(_bare(summary, ONE_OFF, label, total[label]))
+    lines.append(_bare(summary, ONE_OFF, "beginning and ending units", unit - around - deciding))
+    lines.append(_bare(summary, ONE_OFF, OTHER, whole - sum(line.total_ns for line in lines)))
     return lines
 
 
@@ -87,9 +94,8 @@ def _line(summary: RunSummary, part: str, label: str, time: TimeSum) -> TimeLine
     )
 
 
-def _bare(summary: RunSummary, part: str, label: str, total_ns: int) -> TimeLine:
+def _bare(summary: RunSummary, part: str, label: str, total_ns: int, events: int = 0) -> TimeLine:
     nan = float("nan")
-    events = summary.counts.entered
     return TimeLine(
         part=part,
         label=label,

@@ -197,6 +197,7 @@ class HistogramSum(Document):
     below: int
     counts: tuple[int, ...]
     above: int
+    title: str = ""  # of the axis
 
 
 class RunSummary(Document):

@@ -195,7 +195,12 @@ def _histograms(results: Sequence[UnitResult], compiled: CompiledMenu) -> dict[s
             (sum(column) for column in zip(*filled, strict=True)) if filled else (0,) * (spec.bins + 2)
         )
         sums[name] = HistogramSum(
-            low=spec.low, high=spec.high, below=below, counts=tuple(counts), above=above
+            low=spec.low,
+            high=spec.high,
+            below=below,
+            counts=tuple(counts),
+            above=above,
+            title=spec.title,
         )
     return sums
 

@@ -23,7 +23,7 @@ from tamis._base import (
 from tamis.engines import Remote
 from tamis.events import EventFile
 from tamis.events.lumi_mask import LumiRanges
-from tamis.trigger.decide import Laps
+from tamis.trigger.decide import Laps, prepare_loop
 from tamis.trigger.menu import CompiledMenu, MenuSource, compile_menu
 from tamis.trigger.run import parts
 from tamis.trigger.run.dask import dask_cluster
@@ -74,6 +74,8 @@ def run_menu(
             processes_with(WORKERS_LOAD)  # they load while this process does
         compiled = stack.enter_context(compile_menu(source, plugged))
         started = stack.enter_context(worker_processes(workers, source, plugged or {})) if separate else []
+        if here and mode == "event":
+            prepare_loop()
         laps.add(TIME_STARTING, now_ns() - begin, 0)
         finished = _finished(out, resume)
         start = now_ns()

@@ -11,7 +11,8 @@ BIN_RATIO = 1.01  # of the edges of a bin
 
 # labels of times that a run records besides those of stages and conditions
 TIME_READING, TIME_WAITING, TIME_KEPT = "reading", "waiting for reading", "reading kept columns"
-TIME_WRITING, TIME_UNIT = "writing", "unit"
+TIME_COLUMNS, TIME_WRITING = "columns to arrays", "writing"
+TIME_UNIT, TIME_DECIDING = "unit", "deciding"
 TIME_STARTING, TIME_PLANNING, TIME_MERGING = "starting", "planning", "joining streams"
 
 

@@ -31,7 +31,16 @@ from tamis.events import (
 )
 from tamis.events.arrow import array_of_numbers, table_of, with_columns
 from tamis.events.lumi_mask import LumiRanges, in_mask
-from tamis.trigger.decide import SETUP, Decisions, Laps, Outcome, Reason, decide_batch, decide_single
+from tamis.trigger.decide import (
+    EVENT,
+    Decisions,
+    Laps,
+    Outcome,
+    Reason,
+    decide_batch,
+    decide_single,
+    prepare_loop,
+)
 from tamis.trigger.menu import CompiledMenu
 from tamis.trigger.run import parts
 from tamis.trigger.run.counters import counters_of, separate_lists
@@ -46,7 +55,16 @@ from tamis.trigger.run.documents import (
 )
 from tamis.trigger.run.kept import Kept, both, debug_columns, kept_columns, stream_columns, take
 from tamis.trigger.run.planning import FILES_OPEN
-from tamis.trigger.run.times import TIME_KEPT, TIME_READING, TIME_UNIT, TIME_WAITING, TIME_WRITING, summed
+from tamis.trigger.run.times import (
+    TIME_COLUMNS,
+    TIME_DECIDING,
+    TIME_KEPT,
+    TIME_READING,
+    TIME_UNIT,
+    TIME_WAITING,
+    TIME_WRITING,
+    summed,
+)
 
 UNREADABLE = -1  # in the place of an outcome, of an event whose kept columns could not be read
 DEATHS_MOST = 50  # deaths of workers on one unit before the run is given up
@@ -102,6 +120,8 @@ class Worker:
         self._files = _Files(plan, held)
         self._columns: dict[tuple[int, str], tuple[list[str], tuple[str, ...]]] = {}
         self.counters = counters_of(compiled)
+        if plan.mode == "event":
+            prepare_loop()
 
     def read(self, unit: RunUnit) -> Read:
         """Read the columns that decisions need; may be called in another thread than `work`."""
@@ -266,11 +286,16 @@ class _UnitWork:
             return {}, Decisions.empty(0, len(self.program.paths))
         start = now_ns()
         columns = columns_of(self.events)
-        self.laps.add(SETUP, now_ns() - start, count)
-        if self.care.careful:
-            return columns, self._decide_carefully(columns)
-        if self.worker.plan.mode == "event":
-            return columns, decide_single(self.program, columns, count, self.laps)
+        self.laps.add(TIME_COLUMNS, now_ns() - start, count)
+        if self.care.careful or self.worker.plan.mode == "event":
+            found = (
+                self._decide_carefully(columns)
+                if self.care.careful
+                else decide_single(self.program, columns, count, self.laps)
+            )
+            self.laps.add(TIME_DECIDING, self.laps.total_ns.get(EVENT, 0), count)
+            return columns, found
+        start = now_ns()
         size = self.program.micro_batch
         frame = Frame(columns, count)
         pieces = []
@@ -278,6 +303,7 @@ class _UnitWork:
             b = min(count, a + size)
             cut = {name: frame.rows(a, b)[name] for name in columns} if (a, b) != (0, count) else columns
             pieces.append(decide_batch(self.program, cut, b - a, self.laps))
+        self.laps.add(TIME_DECIDING, now_ns() - start, count)
         return columns, Decisions.joined(pieces) if pieces else Decisions.empty(0, len(self.program.paths))
 
     def _decide_carefully(self, columns: dict[str, ColumnData]) -> Decisions:
