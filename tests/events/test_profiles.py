@@ -245,6 +245,24 @@ MENU = {
 }
 
 
+def test_an_alias_that_a_second_run_would_apply_again_is_refused(made, tmp_path):
+    path = made({"MET_pt": np.arange(30, dtype=np.float32), "PuppiMET_pt": np.arange(30, dtype=np.float32)})
+    for aliases in ({"MET_pt": "MET_pt * 0.5"}, {"MET_pt": "PuppiMET_pt", "PuppiMET_pt": "MET_pt"}):
+        with pytest.raises(
+            UsageError, match=r"reads \w+, which is the name of an alias: a run over its own streams"
+        ):
+            read(path, ["MET_pt"], aliases=aliases)
+        with pytest.raises(ValueError, match="is the name of an alias"):
+            Menu.model_validate({**MENU, "source": {"aliases": aliases}})
+    streams = {"s": {"paths": ["p"], "keep": "all"}}
+    menu = menu_of(Menu.model_validate({**MENU, "streams": streams})).with_aliases(
+        {"Energy": "PuppiMET_pt * 1000"}
+    )
+    first = run_menu(menu, [path], tmp_path / "first")
+    again = run_menu(menu, [tmp_path / "first" / "s.root"], tmp_path / "again")
+    assert first.counts.accepted == again.counts.accepted == again.counts.entered == 14
+
+
 @pytest.mark.parametrize("mode", ["batch", "event"])
 def test_a_menu_names_columns(mode, made, tmp_path):
     path = made({"MET_pt": np.arange(30, dtype=np.float32)})

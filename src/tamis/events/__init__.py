@@ -1,6 +1,6 @@
 """Event data: columnar batches of collisions, and reading and writing their files."""
 
-from tamis.events.aliases import parse_alias, parse_aliases
+from tamis.events.aliases import check_aliases, parse_aliases
 from tamis.events.array_writing import ArrayWriter, open_array_writer
 from tamis.events.arrays import ArrayChunk, ArrayReader, open_arrays, read_arrays
 from tamis.events.batch import IDENTITY, Column, Events, rows_without_value
@@ -35,6 +35,7 @@ __all__ = [
     "Intact",
     "Jagged",
     "SkippedFile",
+    "check_aliases",
     "columns_of",
     "expand",
     "hold_missing",
@@ -47,7 +48,6 @@ __all__ = [
     "open_arrays",
     "open_table",
     "open_writer",
-    "parse_alias",
     "parse_aliases",
     "plain_column",
     "read_arrays",

@@ -91,7 +91,19 @@ def parse_aliases(options: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--alias takes NAME=COLUMN, such as MET_pt=PuppiMET_pt, not {option!r}")
         parse_alias(text)
         found[name.strip()] = text.strip()
+    check_aliases(found)
     return found
+
+
+def check_aliases(aliases: Mapping[str, str]) -> None:
+    """Raise UsageError if an alias reads the name of an alias: streams hold it, so a second run would apply it again."""
+    for name, text in aliases.items():
+        for column in parse_alias(text).reads:
+            if column in aliases:
+                raise UsageError(
+                    f"the alias {name} = {text} reads {column}, which is the name of an alias: a run over its own streams "
+                    f"would apply it twice; give the alias {column} another name"
+                )
 
 
 class AliasedTable:
@@ -99,6 +111,7 @@ class AliasedTable:
 
     def __init__(self, table: Table, user: Mapping[str, str]) -> None:
         """Wrap an open table; `user` are the aliases beyond those of its format."""
+        check_aliases(user)
         self.plain = table
         self._user = user
         self._profile = LazyAliases(table)

@@ -65,13 +65,12 @@ class Source(Document):
     @field_validator("aliases")
     @classmethod
     def _are_aliases(cls, aliases: dict[str, str]) -> dict[str, str]:
-        from tamis.events import parse_alias
+        from tamis.events import check_aliases
 
-        for text in aliases.values():
-            try:
-                parse_alias(text)
-            except UsageError as error:
-                raise ValueError(str(error)) from error
+        try:
+            check_aliases(aliases)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
         return aliases
 
 
