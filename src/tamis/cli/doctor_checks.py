@@ -35,6 +35,7 @@ from tamis.cbuild import cache_root, find_compiler, try_compiler
 VARIABLES = {  # every environment variable that tamis reads
     "TAMIS_CACHE": "folder of compiled code",
     "TAMIS_CC": "the C compiler",
+    "TAMIS_PROFILES": "folder of further formats of event files",
     "TAMIS_TOKEN": "bearer token of clients",
     "TAMIS_TRACEBACK": "tracebacks of internal errors",
 }

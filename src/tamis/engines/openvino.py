@@ -90,9 +90,11 @@ class _Request:
 
     def __call__(self, arrays: Arrays, tensor: Any) -> Arrays:
         """Run on arrays of the compiled shapes and return copies of the outputs."""
+        held = []  # the request does not keep the memory of its inputs alive
         if self._inputs is None:
             for index, array in enumerate(map(writable, arrays)):
-                self._request.set_input_tensor(index, tensor(array, shared_memory=True))
+                held.append(tensor(array, shared_memory=True))
+                self._request.set_input_tensor(index, held[-1])
         else:
             for buffer, array in zip(self._inputs, arrays, strict=True):
                 buffer[...] = array
