@@ -81,8 +81,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture
-def running(tmp_path):
+@contextlib.contextmanager
+def started(tmp_path):
     """Start a long simulation in a process group of its own, like a terminal, and wait for the first batch."""
     script = tmp_path / "long.py"
     script.write_text(SCRIPT)
@@ -106,9 +106,25 @@ def running(tmp_path):
         process.communicate()
 
 
+@pytest.fixture
+def running(tmp_path):
+    with started(tmp_path) as both:
+        yield both
+
+
 def have_exited(family: list[psutil.Process]) -> bool:
     _, alive = psutil.wait_procs(family, timeout=10)
     return not alive
+
+
+@pytest.mark.slow
+def test_workers_that_end_within_a_result_leave_nobody_waiting(tmp_path):
+    """About one interrupt in six meets a worker that is sending its events."""
+    for number in range(20):
+        with started(tmp_path) as (process, _):
+            time.sleep(number / 100)
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.communicate(timeout=60)[0].endswith("interrupted\n")
 
 
 def test_interrupt_ends_everything_without_a_traceback(running):

@@ -69,11 +69,14 @@ def _in_parallel(tasks: Iterator[Task], workers: int) -> Iterator[Events]:
         finally:
             # Terminate the workers instead of waiting up to a minute for unused blocks.
             processes = list((pool._processes or {}).values())  # Python 3.14 has a public method
+            results = pool._result_queue
             pool.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.terminate()
             for process in processes:
                 process.join()
+            # A worker may have ended within a result, whose rest the thread of the pool awaits until nobody can write it.
+            results._writer.close()
 
 
 def _start_worker() -> None:
