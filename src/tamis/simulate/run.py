@@ -76,7 +76,7 @@ def _in_parallel(tasks: Iterator[Task], workers: int) -> Iterator[Events]:
             for process in processes:
                 process.join()
             # A worker may have ended within a result, whose rest the thread of the pool awaits until nobody can write it.
-            results._writer.close()
+            results._writer.close()  # type: ignore[attr-defined] # as private as the processes above
 
 
 def _start_worker() -> None:
