@@ -7,7 +7,7 @@ import pytest
 
 import tamis
 from tamis._base import MissingColumnError, UsageError
-from tamis.events import Events, inspect_file, parse_aliases, read_events, write_events
+from tamis.events import EventFile, Events, inspect_file, parse_aliases, read_events, write_events
 from tamis.events.profile import profiles
 from tamis.features import feature_names, find_feature
 from tamis.trigger import Menu, menu_of, models_on, run_menu, score_files
@@ -287,6 +287,14 @@ def test_profiles_alias_only_columns_that_something_reads():
         assert profile.recognised_by, profile.format
     named = {name for profile in profiles() for name in profile.aliases}
     assert len(named & read_by_features) > 20
+
+
+def test_opening_a_file_does_not_interpret_all_of_its_branches(real_file):
+    with EventFile(str(real_file("nano_dy.root"))) as file:
+        assert file.type_of("Jet_pt") == "var * float32"
+        assert file.type_of("Jet_btag") == "var * float32"  # an alias
+        file.read(["Jet_pt", "MET_pt", "Jet_btag"], 0, 5)
+        assert "_types" not in vars(file._table.plain)
 
 
 def test_an_own_profile_comes_first(made, tmp_path, monkeypatch):

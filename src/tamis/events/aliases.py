@@ -17,8 +17,8 @@ import numpy as np
 
 from tamis._base import MissingColumnError, UsageError, did_you_mean
 from tamis.events.alias_functions import ALIAS_FUNCTIONS
-from tamis.events.profile import LazyAliases, find_profile
-from tamis.events.table import Table
+from tamis.events.profile import Profile, find_profile
+from tamis.events.table import Table, type_of
 
 _CALL = re.compile(r"(?P<function>\w+)\((?P<arguments>[^()]*)\)")
 _SCALED = re.compile(r"(?P<what>.+?)\s*\*\s*(?P<factor>[-+]?[\d.]+(e[-+]?\d+)?)", re.IGNORECASE)
@@ -114,16 +114,25 @@ class AliasedTable:
         check_aliases(user)
         self.plain = table
         self._user = user
-        self._profile = LazyAliases(table)
         self._found: dict[str, Alias | None] = {}
         self.url, self.format, self.name, self.entries = table.url, table.format, table.name, table.entries
-        self.opaque = table.opaque
+
+    @property
+    def opaque(self) -> Mapping[str, str]:
+        """Return the columns that cannot be read, with the reason."""
+        return self.plain.opaque  # not on opening: it interprets every branch
+
+    @cached_property
+    def profile(self) -> Profile | None:
+        """Return the format of the file, if it is known."""
+        return find_profile(self.plain)
 
     @cached_property
     def aliases(self) -> dict[str, Alias]:
         """Return the aliases that the file can serve."""
         found = {}
-        for name in (*self._user, *self._profile):
+        of_format = self.profile.aliases if self.profile is not None else {}
+        for name in (*self._user, *of_format):
             alias = self.alias_of(name)
             if alias is not None:
                 found[name] = alias
@@ -149,7 +158,9 @@ class AliasedTable:
             return alias
         if self._has(name):  # a format is recognised only at need
             return None
-        alternatives = map(parse_alias, self._profile.get(name, ()))
+        if self.profile is None:
+            return None
+        alternatives = map(parse_alias, self.profile.aliases.get(name, ()))
         return next((alias for alias in alternatives if all(map(self._has, alias.reads))), None)
 
     def _has(self, name: str) -> bool:
@@ -157,11 +168,7 @@ class AliasedTable:
 
     def plain_type(self, name: str) -> str | None:
         """Return the type of a column or counter of the file itself, or None."""
-        direct = getattr(self.plain, "type_of", None)
-        found: str | None = (
-            direct(name) if direct else self.plain.columns.get(name) or self.plain.hidden.get(name)
-        )
-        return found
+        return type_of(self.plain, name)
 
     @cached_property
     def columns(self) -> Mapping[str, str]:
@@ -200,10 +207,9 @@ class AliasedTable:
 
     def why_missing(self, name: str) -> str:
         """Return the end of a sentence on a missing column: why the format lacks it, or similar names."""
-        profile = find_profile(self.plain)
-        reason = profile.why_missing(name) if profile is not None else None
-        if profile is not None and reason is not None:
-            return f": {reason} (the file is {profile.format})"
+        reason = self.profile.why_missing(name) if self.profile is not None else None
+        if self.profile is not None and reason is not None:
+            return f": {reason} (the file is {self.profile.format})"
         similar = did_you_mean(name, [*self.columns, *self.hidden])
         return f"; {similar}" if similar else ""
 

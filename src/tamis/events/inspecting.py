@@ -18,7 +18,6 @@ from tamis.events.batch import IDENTITY
 from tamis.events.failures import reading
 from tamis.events.identity import Identity
 from tamis.events.locate import is_url, sniff
-from tamis.events.profile import find_profile
 from tamis.events.reading import Aliases, open_table, read_checked
 from tamis.events.table import Table
 
@@ -196,7 +195,7 @@ def _summary(table: AliasedTable, size: int | None, trees: tuple[TreeSummary, ..
 
 
 def _profile(table: AliasedTable) -> ProfileSummary | None:
-    profile = find_profile(table.plain)
+    profile = table.profile
     aliases = {name: alias.text for name, alias in table.aliases.items()}
     if profile is None:
         return ProfileSummary(name="", about="", aliases=aliases) if aliases else None

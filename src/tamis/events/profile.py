@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from tamis._base import Document, parse_document
-from tamis.events.table import Table
+from tamis.events.table import Table, type_of
 
 PROFILES_VARIABLE = "TAMIS_PROFILES"  # a folder of further profiles, which come first
 
@@ -68,40 +68,6 @@ def find_profile(table: Table) -> Profile | None:
     """Return the format of a table, or None if no profile fits."""
     for profile in profiles(os.environ.get(PROFILES_VARIABLE)):
         for columns in profile.recognised_by:
-            if all(_has(table, column) for column in columns):
+            if all(type_of(table, column) is not None for column in columns):
                 return profile
     return None
-
-
-def _has(table: Table, column: str) -> bool:
-    direct = getattr(table, "type_of", None)
-    if direct is not None:
-        return direct(column) is not None
-    return column in table.columns or column in table.hidden
-
-
-class LazyAliases(Mapping[str, tuple[str, ...]]):
-    """The aliases of a table's format, which is recognised only when a name is looked up that the file lacks."""
-
-    def __init__(self, table: Table) -> None:
-        """Store the table."""
-        self._table = table
-        self._found: Mapping[str, tuple[str, ...]] | None = None
-
-    def _aliases(self) -> Mapping[str, tuple[str, ...]]:
-        if self._found is None:
-            profile = find_profile(self._table)
-            self._found = {} if profile is None else profile.aliases
-        return self._found
-
-    def __getitem__(self, name: str) -> tuple[str, ...]:
-        """Return the alternatives for a column."""
-        return self._aliases()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the columns."""
-        return iter(self._aliases())
-
-    def __len__(self) -> int:
-        """Return the number of columns."""
-        return len(self._aliases())

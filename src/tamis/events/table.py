@@ -94,6 +94,13 @@ class ArrayFile(Protocol):
         """Close the file."""
 
 
+def type_of(table: Table, name: str) -> str | None:
+    """Return the type of a column or counter, or None; without interpreting all others, where the format allows it."""
+    direct = getattr(table, "type_of", None)
+    found: str | None = direct(name) if direct else table.columns.get(name) or table.hidden.get(name)
+    return found
+
+
 def choose(table: ReadableTable, requested: Sequence[str] | None, optional: Sequence[str] = ()) -> list[str]:
     """Return the columns that match names and globs, in the order of the file; all of them for None.
 

@@ -159,7 +159,7 @@ def _decided(compiled: CompiledMenu, chunk: Chunk, quantities: Mapping[str, Expr
         found = decide_batch(compiled.program, cut, stop - start, laps)
         decided.append(found)
         every = {**cut, **found.added}
-        frame = Frame(every, stop - start, None, hold_missing(every.values()))
+        frame = Frame(every, stop - start, may_miss=hold_missing(every.values()))
         values.append(_values(frame, quantities))
     if not decided:
         empty = Decisions.empty(0, len(compiled.program.paths))

@@ -29,7 +29,7 @@ class _MicroBatch:
     ) -> None:
         self.program, self.events, self.laps = program, events, laps
         self.columns: dict[str, ColumnData] = dict(columns)
-        self.whole = Frame(self.columns, events, None, hold_missing(columns.values()))
+        self.whole = Frame(self.columns, events, may_miss=hold_missing(columns.values()))
         self.decisions = Decisions.empty(events, len(program.paths))
         self.alive = prescaled(program, self.whole)
         self.added: dict[str, ColumnData] = {}

@@ -74,7 +74,7 @@ def _in_words(decisions: pa.Table) -> pa.Table:
     """Return decisions with the words of outcomes and reasons instead of their codes, as dictionaries."""
     for name, kind in (("outcome", Outcome), ("reason", Reason)):
         index = decisions.schema.get_field_index(name)
-        indices = decisions.column(name).combine_chunks().cast(pa.int8())
+        indices = decisions.column(name).combine_chunks()
         words = pa.DictionaryArray.from_arrays(indices, array_of_words(list(parts.codes_of(kind))))
         decisions = decisions.set_column(index, name, words)
     return decisions

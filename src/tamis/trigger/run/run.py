@@ -59,8 +59,9 @@ def run_menu(
 ) -> RunSummary:
     """Run a menu over files of events and write its output to a folder.
 
-    `lumi_mask` are the good luminosity blocks by run; events of others are only counted. `plugged` are additional stages; with `remote`, the bundles of stages that name no engine run on servers. `stuck_s` is the time
-    without a heartbeat after which a worker is replaced; `since_ns` is the start of the run, if it was before this call.
+    `lumi_mask` are the good luminosity blocks by run; events of others are only counted. `plugged` are additional stages; with
+    `remote`, the bundles of stages that name no engine run on servers. `stuck_s` is the time without a heartbeat after which a
+    worker is replaced; `since_ns` is the start of the run, if it was before this call.
     """
     source = replace(source, remote=remote or source.remote)
     begin = now_ns() if since_ns is None else since_ns

@@ -138,7 +138,9 @@ def filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         kind = field.type
         if field.name in there:
-            column = _missing_as_null(there[field.name], field).cast(kind, safe=False)
+            column = _missing_as_null(there[field.name], field)
+            if column.type != kind:
+                column = column.cast(kind, safe=False)
         elif pa.types.is_list(kind):
             offsets = np.zeros(len(table) + 1, np.int32)
             column = pa.ListArray.from_arrays(offsets, pa.array([], kind.value_type), type=kind)

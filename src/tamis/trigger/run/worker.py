@@ -432,7 +432,9 @@ class _UnitWork:
         if not self.menu.histograms or not len(rows):
             return {}
         every = {**columns, **found.added}
-        frame = Frame(every, len(rows), None, hold_missing(every.values()))
+        used = {name for expression in self.program.histograms.values() for name in expression.reads}
+        may_miss = hold_missing(column for name, column in every.items() if name in used)
+        frame = Frame(every, len(rows), may_miss=may_miss)
         filled = {}
         for name, expression in self.program.histograms.items():
             spec = self.menu.histograms[name]

@@ -98,7 +98,7 @@ def _model_stage(name: str, session: Session, features: list[Feature]) -> Stage:
             columns[column] = Jagged(offsets, found[output] if place is None else found[output][:, place])
         for column, source in about.items():
             columns[column] = Jagged(offsets, _rows(frame, source).flat)
-        return Added(columns, None, may_miss)
+        return Added(columns, may_miss=may_miss)
 
     manifest = session.bundle.manifest
     row_bytes = max(golden[:1].nbytes for golden in session.bundle.golden.inputs.values())

@@ -70,9 +70,9 @@ def user_stage(name: str, user: UserStage) -> Stage:
 
     def run(frame: Frame) -> Added:
         inputs = {column: read_only(frame[column]) for column in user.reads}
-        returned = user.function(Frame(inputs, len(frame), None, frame.may_miss))
+        returned = user.function(Frame(inputs, len(frame), may_miss=frame.may_miss))
         columns = checked(name, user.adds, returned, len(frame))
-        return Added(columns, None, hold_missing(columns.values()))
+        return Added(columns, may_miss=hold_missing(columns.values()))
 
     return Stage(name, "python", user.reads, user.adds, run)
 
