@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import tamis
-from tamis._base import MissingColumnError, UsageError
+from tamis._base import DataError, MissingColumnError, UsageError
 from tamis.events import EventFile, Events, inspect_file, parse_aliases, read_events, write_events
+from tamis.events.aliases import parse_alias
 from tamis.events.profile import profiles
 from tamis.features import feature_names, find_feature
 from tamis.trigger import Menu, menu_of, models_on, run_menu, score_files
@@ -230,6 +231,7 @@ def test_aliases_of_the_user_come_before_columns_and_profiles(made):
         ("a=ptt(x, y)", "no function 'ptt'; did you mean 'pt'"),
         ("a=pt(x, y", "is not COLUMN"),
         ("a=pt(x, )", r"use pt\(PX, PY\)"),
+        ("a=pt(x) * 1e3", r"use pt\(PX, PY\)"),
     ],
 )
 def test_malformed_aliases_are_told(option, problem):
@@ -287,6 +289,41 @@ def test_profiles_alias_only_columns_that_something_reads():
         assert profile.recognised_by, profile.format
     named = {name for profile in profiles() for name in profile.aliases}
     assert len(named & read_by_features) > 20
+
+
+@pytest.mark.parametrize(
+    "text", ["pt(word, MET_pt)", "first(MET_pt)", "word * 2", "pt(long, short)", "charge(MET_pt)"]
+)
+def test_an_alias_that_cannot_be_computed_is_a_sentence(text, made):
+    counts = np.arange(30)
+    columns = {
+        "word": ak.Array(["a"] * 30),
+        "MET_pt": np.arange(30, dtype=np.float32),
+        "long": ak.unflatten(np.arange(counts.sum() + 30, dtype=np.float32), counts + 1),
+        "short": ak.unflatten(np.arange(counts.sum(), dtype=np.float32), counts),
+    }
+    path = made(columns)
+    with pytest.raises(DataError, match=r"the alias .* cannot be computed \(.* is .*\): .") as raised:
+        read(path, ["X"], aliases={"X": text})
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_numbers_in_aliases():
+    assert [parse_alias(f"x * {f}").factor for f in ("2", ".5", "3.", "-1e-3", "+2.5E2")] == [
+        2,
+        0.5,
+        3,
+        -1e-3,
+        250,
+    ]
+    assert parse_alias("x * 1.2.3").reads == ("x * 1.2.3",)  # a column of such a name, which no file has
+
+
+def test_a_folder_of_profiles_that_cannot_be_read_is_a_sentence(made, tmp_path, monkeypatch):
+    path = made({"my_met": np.arange(30, dtype=np.float32)})
+    monkeypatch.setenv("TAMIS_PROFILES", str(tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match=r"the profiles in TAMIS_PROFILES=.*nowhere cannot be read"):
+        read(path, ["MET_pt"])
 
 
 def test_opening_a_file_does_not_interpret_all_of_its_branches(real_file):

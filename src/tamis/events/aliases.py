@@ -15,13 +15,13 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from tamis._base import MissingColumnError, UsageError, did_you_mean
+from tamis._base import DataError, MissingColumnError, UsageError, did_you_mean
 from tamis.events.alias_functions import ALIAS_FUNCTIONS
 from tamis.events.profile import Profile, find_profile
 from tamis.events.table import Table, type_of
 
 _CALL = re.compile(r"(?P<function>\w+)\((?P<arguments>[^()]*)\)")
-_SCALED = re.compile(r"(?P<what>.+?)\s*\*\s*(?P<factor>[-+]?[\d.]+(e[-+]?\d+)?)", re.IGNORECASE)
+_SCALED = re.compile(r"(?P<what>.+?)\s*\*\s*(?P<factor>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+]?\d*\.?\d+")
 
 
@@ -42,10 +42,17 @@ class Alias:
     def of(self, columns: Mapping[str, ak.Array]) -> ak.Array:
         """Return the column."""
         values = [columns[a] if isinstance(a, str) else a for a in self.arguments]
-        with np.errstate(all="ignore"):
-            found: Any = values[0] if self.function is None else ALIAS_FUNCTIONS[self.function][1](*values)
-            if self.factor != 1:
-                found = _scaled(found, self.factor)
+        try:
+            with np.errstate(all="ignore"):
+                found: Any = (
+                    values[0] if self.function is None else ALIAS_FUNCTIONS[self.function][1](*values)
+                )
+                if self.factor != 1:
+                    found = _scaled(found, self.factor)
+        except (TypeError, ValueError, AttributeError) as error:
+            kinds = ", ".join(f"{name} is {columns[name].type.content}" for name in self.reads)
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise DataError(f"the alias {self.text} cannot be computed ({kinds}): {reason}") from error
         return ak.to_packed(found) if isinstance(found, ak.Array) else ak.Array(found)
 
 

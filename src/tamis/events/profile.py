@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tamis._base import Document, parse_document
+from tamis._base import Document, UsageError, parse_document
 from tamis.events.table import Table, type_of
 
 PROFILES_VARIABLE = "TAMIS_PROFILES"  # a folder of further profiles, which come first
@@ -51,10 +51,7 @@ class Profile(Document):
 def profiles(folder: str | None = None) -> tuple[Profile, ...]:
     """Return all profiles in the order in which they are tried; those of a folder come first."""
     own = [parse_document(text, Profile, place) for place, text in _texts()]
-    more = [
-        parse_document(path.read_text("utf-8"), Profile, str(path))
-        for path in (sorted(Path(folder).glob("*.yaml")) if folder else ())
-    ]
+    more = [parse_document(text, Profile, place) for place, text in _texts_of(folder)] if folder else []
     return (*sorted(more, key=lambda p: p.order), *sorted(own, key=lambda p: p.order))
 
 
@@ -62,6 +59,15 @@ def _texts() -> Iterator[tuple[str, str]]:
     for entry in (files("tamis.events") / "profiles").iterdir():
         if entry.name.endswith(".yaml"):
             yield entry.name, entry.read_text("utf-8")
+
+
+def _texts_of(folder: str) -> Iterator[tuple[str, str]]:
+    try:
+        for path in sorted(Path(folder).iterdir()):
+            if path.suffix == ".yaml":
+                yield str(path), path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the profiles in {PROFILES_VARIABLE}={folder} cannot be read: {error}") from error
 
 
 def find_profile(table: Table) -> Profile | None:
