@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tamis.cli.output import fitting_columns, print_table
+from tamis.cli.output import column_lengths, fitting_columns, print_table
 
 COLUMNS = ("part", "step", *(f"value{number}" for number in range(9)))
 CELLS = [
@@ -17,14 +17,14 @@ CELLS = [
 
 @pytest.mark.parametrize("width", [40, 80, 120, 400])
 def test_parts_of_a_table_hold_every_column_once_and_repeat_the_keys(width):
-    parts = fitting_columns(COLUMNS, CELLS, 2, width)
+    parts = fitting_columns(column_lengths(COLUMNS, CELLS, 2), 2, width)
     assert all(part[:2] == [0, 1] for part in parts)
     assert [index for part in parts for index in part[2:]] == list(range(2, 11))
     assert (len(parts) == 1) == (width == 400)
 
 
 def test_table_without_rows_is_one_part():
-    assert fitting_columns(("path", "events"), [], 1, 80) == [[0, 1]]
+    assert fitting_columns(column_lengths(("path", "events"), [], 1), 1, 80) == [[0, 1]]
 
 
 def test_no_line_is_wider_than_the_terminal(capsys, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-_PREFIXES = {-4: "p", -3: "n", -2: "u", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T"}
+_PREFIXES = {-4: "p", -3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T"}
 
 
 def quantity(value: float, unit: str, error: float | None = None, digits: int = 3) -> str:
@@ -17,7 +17,8 @@ def quantity(value: float, unit: str, error: float | None = None, digits: int = 
     if not error or not math.isfinite(error):
         return f"{_rounded(value / scale, digits)} {_PREFIXES[power]}{unit}"
     places = _places(error / scale)
-    return f"{value / scale:.{places}f} ± {error / scale:.{places}f} {_PREFIXES[power]}{unit}"
+    numbers = (f"{round(number / scale, places):.{max(0, places)}f}" for number in (value, error))
+    return f"{' ± '.join(numbers)} {_PREFIXES[power]}{unit}"
 
 
 def _thousands(size: float, digits: int) -> int:
@@ -29,11 +30,9 @@ def _thousands(size: float, digits: int) -> int:
 
 
 def _places(error: float) -> int:
-    """Return the decimal places of two significant digits of an error."""
+    """Return the decimal places that show two significant digits of an error; negative for an error of 100 or more."""
     places = 1 - math.floor(math.log10(error))
-    if round(error, max(0, places)) >= 10 ** (2 - places):  # 0.0996 is 0.10
-        places -= 1
-    return max(0, places)
+    return places - 1 if round(error, places) >= 10 ** (2 - places) else places  # 0.0996 is 0.10
 
 
 def _rounded(value: float, digits: int) -> str:
@@ -48,5 +47,5 @@ def _rounded(value: float, digits: int) -> str:
 
 
 def duration(nanoseconds: float, digits: int = 3) -> str:
-    """Return a time with its unit: `3.2 s`, `410 us`."""
+    """Return a time with its unit: `3.20 s`, `410 µs`."""
     return quantity(nanoseconds / 1e9, "s", digits=digits)

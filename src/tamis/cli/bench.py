@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tamis._base import UsageError, file_stamp
+from tamis._base import UsageError, duration, file_stamp
 from tamis.cli.output import (
     engines_of,
     json_option,
@@ -194,4 +194,4 @@ def _print(record: Record, wide: bool) -> None:
     if memory:
         print_table("memory, MB", ("bundle", "engine", "batch", "events", "peak RSS", "peak heap"), memory)
     if record.harness_ns is not None:
-        click.echo(f"the harness itself takes {record.harness_ns / 1e3:.2f} us per call (null engine, bound)")
+        click.echo(f"the harness itself takes {duration(record.harness_ns)} per call (null engine, bound)")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamis._base import write_text
+from tamis._base import quantity, write_text
 from tamis.cli.output import print_table
 
 if TYPE_CHECKING:
@@ -44,16 +44,14 @@ def print_trigger(summary: RunSummary, rates: RateRecord) -> None:
         (
             path.path,
             summary.counts.paths[path.path],
-            f"{path.rate.hz:.0f} ± {path.rate.error_hz:.0f}"
-            if path.rate.upper_hz is None
-            else f"< {path.rate.upper_hz:.0f}",
+            path.rate.text,
             *(f"{100 * path.efficiency[name]:.1f}" for name in names),
         )
         for path in rates.paths
     ]
     print_table(
-        f"the shipped menu, {INPUT_HZ / 1e3:.0f} kHz of simulated QCD",
-        ("path", "accepted", "rate Hz", *(f"% of {name}" for name in names)),
+        f"the shipped menu, {quantity(INPUT_HZ, 'Hz')} of simulated QCD (limits at 95 % confidence)",
+        ("path", "accepted", "rate", *(f"% of {name}" for name in names)),
         rows,
     )
     counts, time = summary.counts, summary.times["event"]

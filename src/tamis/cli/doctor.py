@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import textwrap
 from dataclasses import asdict
 
@@ -12,7 +10,7 @@ import click
 import tamis
 from tamis._base import TamisError
 from tamis.cli.doctor_checks import Diagnosis, Finding, diagnose
-from tamis.cli.output import json_option, print_json
+from tamis.cli.output import json_option, print_json, screen_width
 
 COLOURS = {"ok": "green", "missing": "yellow", "broken": "red", "set": "cyan"}
 STATE_WIDTH, NAME_WIDTH = 9, 13
@@ -37,7 +35,7 @@ def command(as_json: bool) -> None:
 
 
 def _print(diagnosis: Diagnosis) -> None:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
+    width = screen_width()
     click.secho(f"tamis {diagnosis.tamis} on this host", bold=True)
     area = ""
     for finding in diagnosis.findings:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tamis._base import progress, registry
+from tamis._base import duration, progress, quantity, registry
 from tamis.cli.bundle_summary import WIDTH, block, summary_lines
 from tamis.cli.output import json_option, print_json
 
@@ -166,17 +166,10 @@ def _achieves(bundle: Bundle) -> str:
 def _cost(facts: dict[str, Any]) -> str:
     parts = [f"{facts['parameters']:,} parameters"]
     if facts["flops"] is not None:
-        parts.append(f"{_operations(facts['flops'])} per row")
+        parts.append(f"{quantity(facts['flops'], 'FLOP')} per row")
     if facts["time_ns"] is not None:
-        parts.append(f"{facts['time_ns'] / 1e3:.3g} µs per row ({facts['time_of']})")
+        parts.append(f"{duration(facts['time_ns'])} per row ({facts['time_of']})")
     return ", ".join(parts)
-
-
-def _operations(flops: int) -> str:
-    for factor, unit in ((1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP")):
-        if flops >= factor:
-            return f"{flops / factor:.3g} {unit}"
-    return f"{flops} FLOP"
 
 
 def _sources(facts: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from pydantic import BaseModel
@@ -94,21 +94,23 @@ def print_table(
     from rich.table import Table
 
     cells = [[str(cell) for cell in row] for row in rows]
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
-    parts = fitting_columns(columns, cells, keys, room)
+    lengths = column_lengths(columns, cells, keys)
+    room = screen_width()
+    parts = fitting_columns(lengths, keys, room)
     if extra and not wide and len(parts) > 1:
         kept = [index for index, name in enumerate(columns) if name not in extra]
         columns, cells = [columns[i] for i in kept], [[row[i] for i in kept] for row in cells]
-        parts = fitting_columns(columns, cells, keys, room)
+        lengths = [lengths[i] for i in kept]
+        parts = fitting_columns(lengths, keys, room)
         title = f"{title} (more columns: --wide)"
-    width = max(room, *(_least_width(columns, cells, part, keys) for part in parts))
+    width = max(room, *(1 + sum(_FRAME + lengths[index].word for index in part) for part in parts))
     # numbers between colons, as in the event 355100:100:7, are names of emoji
     console = Console(width=width, highlight=False, emoji=False, markup=False)
     for number, shown in enumerate(parts):
         table = Table(
             title=None if number else title, title_justify="left", title_style="bold", header_style="bold"
         )
-        widths = _widths(columns, cells, shown, keys, width)
+        widths = _widths([lengths[index] for index in shown], width)
         for index, column_width in zip(shown, widths, strict=True):
             table.add_column(
                 columns[index],
@@ -121,66 +123,64 @@ def print_table(
         console.print(table)
 
 
-def _least_width(
-    columns: Sequence[str], cells: Sequence[Sequence[str]], shown: Sequence[int], keys: int
-) -> int:
-    """Return the width at which no word of these columns is broken; values are not wrapped at all."""
-    return 1 + sum(_FRAME + _lengths(columns, cells, index, keys)[0] for index in shown)
+class Length(NamedTuple):
+    """The lengths of the longest word and of the longest text of a column."""
+
+    word: int
+    text: int
 
 
-def _widths(
-    columns: Sequence[str], cells: Sequence[Sequence[str]], shown: Sequence[int], keys: int, width: int
-) -> list[int]:
-    """Return the width of each column; the room that is left goes to the key columns that lack the least.
+def column_lengths(columns: Sequence[str], cells: Sequence[Sequence[str]], keys: int) -> list[Length]:
+    """Return the lengths of every column; a value is one word, since only key columns are wrapped."""
+    found = []
+    for index, name in enumerate(columns):
+        texts = [name, *(row[index] for row in cells)]
+        words = [word for text in texts for word in text.split()] if index < keys else texts
+        found.append(Length(max(map(len, words), default=0), max(map(len, texts))))
+    return found
+
+
+def fitting_columns(lengths: Sequence[Length], keys: int, width: int) -> list[list[int]]:
+    """Return the columns of each part of a table, so that every part is at most `width` wide if words allow it; key columns may wrap."""
+    whole = sum(_FRAME + length.text for length in lengths[:keys])
+    fixed = max(min(whole, width // 2), sum(_FRAME + length.word for length in lengths[:keys]))
+    parts, room = [list(range(keys))], width - fixed - 1
+    for index in range(keys, len(lengths)):
+        needed = _FRAME + lengths[index].text
+        if needed > room and len(parts[-1]) > keys:
+            parts.append(list(range(keys)))
+            room = width - fixed - 1
+        parts[-1].append(index)
+        room -= needed
+    return parts
+
+
+def _widths(lengths: Sequence[Length], width: int) -> list[int]:
+    """Return the width of each column; the room that is left goes to the columns that lack the least.
 
     rich would shrink the widest column alone, even below its longest word, and then cut the table off at the edge.
     """
-    lengths = [_lengths(columns, cells, index, keys) for index in shown]
-    widths = [least for least, _ in lengths]
-    left = width - 1 - sum(_FRAME + least for least in widths)
-    for place in sorted(range(len(shown)), key=lambda place: lengths[place][1] - lengths[place][0]):
-        more = max(0, min(left, lengths[place][1] - widths[place]))
+    widths = [length.word for length in lengths]
+    left = width - 1 - sum(_FRAME + length.word for length in lengths)
+    for place in sorted(range(len(lengths)), key=lambda place: lengths[place].text - lengths[place].word):
+        more = max(0, min(left, lengths[place].text - widths[place]))
         widths[place] += more
         left -= more
     return widths
 
 
-def _lengths(
-    columns: Sequence[str], cells: Sequence[Sequence[str]], index: int, keys: int
-) -> tuple[int, int]:
-    """Return the lengths of the longest word and of the longest text of a column; a value is one word."""
-    texts = [columns[index], *(row[index] for row in cells)]
-    longest = max(map(len, texts))
-    words = [word for text in texts for word in text.split()]
-    return (max(map(len, words), default=0), longest) if index < keys else (longest, longest)
+def screen_width() -> int:
+    """Return the width of the terminal, or that of output that is not printed to one."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
 
 
 def print_text(text: str) -> None:
     """Print a sentence, wrapped between words to the width of the terminal; further lines are indented."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
     indent = " " * (len(text) - len(text.lstrip()) + 2)
     lines = textwrap.wrap(
-        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        text, screen_width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
     click.echo("\n".join(lines))
-
-
-def fitting_columns(
-    columns: Sequence[str], cells: Sequence[Sequence[str]], keys: int, width: int
-) -> list[list[int]]:
-    """Return the columns of each part of a table, so that every part is at most `width` wide; key columns may wrap."""
-    widths = [
-        max(map(len, (name, *(row[index] for row in cells)))) + _FRAME for index, name in enumerate(columns)
-    ]
-    fixed = min(sum(widths[:keys]), width // 2)
-    parts, room = [list(range(keys))], width - fixed - 1
-    for index in range(keys, len(columns)):
-        if widths[index] > room and len(parts[-1]) > keys:
-            parts.append(list(range(keys)))
-            room = width - fixed - 1
-        parts[-1].append(index)
-        room -= widths[index]
-    return parts
 
 
 def say(text: str) -> None:

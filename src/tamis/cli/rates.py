@@ -84,12 +84,6 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
     click.echo(f"all in {output}")
 
 
-def _rate(rate: Any) -> str:
-    if rate.upper_hz is not None:
-        return f"< {quantity(rate.upper_hz, 'Hz', digits=2)}"  # at 95 % confidence
-    return quantity(rate.hz, "Hz", rate.error_hz)
-
-
 def _print(record: Any) -> None:
     names = list(record.samples)
     print_table(
@@ -97,7 +91,7 @@ def _print(record: Any) -> None:
         ("path", "prescale", "rate", "alone", "events", *(f"% of {name}" for name in names)),
         [
             (
-                p.path, p.prescale, _rate(p.rate), _rate(p.unique), p.rate.events,
+                p.path, p.prescale, p.rate.text, p.unique.text, p.rate.events,
                 *(f"{100 * p.efficiency[name]:.3g}" for name in names),
             )
             for p in record.paths
@@ -107,9 +101,9 @@ def _print(record: Any) -> None:
         "together",
         ("", "rate"),
         [
-            ("all paths", _rate(record.total)),
-            *((f"stream {n}", _rate(r)) for n, r in record.streams.items()),
-            ("debug", _rate(record.debug)),
+            ("all paths", record.total.text),
+            *((f"stream {n}", r.text) for n, r in record.streams.items()),
+            ("debug", record.debug.text),
         ],
     )
     paths = [p.path for p in record.paths]
@@ -141,7 +135,7 @@ def _print_tuned(record: Any) -> None:
                     quantity(t.target_hz, "Hz"),
                     f"{t.threshold:.6g}",
                     f"{t.low:.6g} to {t.high:.6g}",
-                    _rate(t.rate),
+                    t.rate.text,
                 )
                 for t in record.tuned
             ],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tamis._base import human_bytes
+from tamis._base import duration, human_bytes
 from tamis.cli.output import json_option, print_json, say, threads_option
 from tamis.cli.reading import MADE_UP, reading_options, tell_skipped
 
@@ -71,7 +71,7 @@ def command(
     if as_json:
         print_json(facts)
     else:
-        took = f"; {engine} took {facts.score_ns / facts.rows / 1000:.1f} us per row" if facts.rows else ""
+        took = f"; {engine} took {duration(facts.score_ns / facts.rows)} per row" if facts.rows else ""
         without = f"; {facts.rows_without_input} rows without input" if facts.rows_without_input else ""
         click.echo(
             f"{output}: {facts.rows} rows of {facts.events} events ({facts.events_without_rows} without any{without}), "

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tamis._base import Document, Host
+from tamis._base import Document, Host, quantity
 
 
 class Rate(Document):
@@ -16,6 +16,13 @@ class Rate(Document):
     error_hz: float
     events: int = Field(description="number of simulated events that pass")
     upper_hz: float | None = Field(default=None, description="95 % upper limit, where no event passes")
+
+    @property
+    def text(self) -> str:
+        """The rate with its error, such as `12.5 ± 2.3 kHz`; where no event passes, its upper limit, such as `< 50 Hz`."""
+        if self.upper_hz is not None:
+            return f"< {quantity(self.upper_hz, 'Hz', digits=2)}"
+        return quantity(self.hz, "Hz", self.error_hz)
 
 
 class PathRate(Document):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor, log10
 from typing import Any
 
 from tamis.records import Estimate
@@ -106,17 +105,3 @@ def significant(value: float) -> str:
 def plus_minus(estimate: Estimate) -> str:
     """Return a value and its error."""
     return f"{estimate.value:.4f} ± {estimate.error:.4f}"
-
-
-def with_error(value: float, error: float) -> str:
-    """Format a value and its error with two digits of the error: 333 ± 333 becomes 330 ± 330, 0.12345 ± 0.0123 0.123 ± 0.012."""
-    if not error > 0:
-        return significant(value)
-    digits = 1 - floor(log10(error))
-    value, error = round(value, digits), round(error, digits)
-    return f"{value:,.{max(0, digits)}f} ± {error:,.{max(0, digits)}f}"
-
-
-def hertz(value: float) -> str:
-    """Format a rate with three significant digits in Hz or kHz."""
-    return f"{significant(value / 1000)} kHz" if value >= 1000 else f"{significant(value)} Hz"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tamis._base import quantity
 from tamis.records import DemoRecord, DemoSample
 from tamis.report.canvas import INK, MUTED, colour, label, new_figure, plain_log
 from tamis.report.content import (
@@ -16,7 +17,6 @@ from tamis.report.content import (
     number,
     plus_minus,
     significant,
-    with_error,
     words,
 )
 
@@ -76,18 +76,17 @@ def _kept_card(record: DemoRecord) -> Card:
     shares = [
         f"{significant(_share(sample, sample.accepted))} % of the {sample.kind}" for sample in record.samples
     ]
-    limit = record.rate.upper_hz
     rate = (
-        f"fewer than {significant(limit / 1e3)}"
-        if limit is not None
-        else with_error(record.rate.hz / 1e3, record.rate.error_hz / 1e3)
+        record.rate.text
+        if record.rate.upper_hz is None
+        else f"fewer than {quantity(record.rate.upper_hz, 'Hz', digits=2)}"
     )
     return Card(
         "What was accepted",
         ", ".join(reversed(shares)),
         f"The menu {record.menu} has {len(record.paths)} reasons to keep an event, called paths, and one is enough. A good menu keeps many "
-        f"of the signal and few of the background. Of {record.input_hz / 1e3:g} thousand such background events a second, "
-        f"it would keep {rate} thousand.",
+        f"of the signal and few of the background. Of {quantity(record.input_hz, 'Hz')} of such background "
+        f"({record.input_hz / 1e3:g} thousand events a second), it would keep {rate}.",
     )
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tamis._base import quantity
 from tamis.records import Rate, RateRecord, Roc, TunedThreshold, TurnOn
 from tamis.report.canvas import INK, MARKERS, MUTED, colour, label, new_figure, plain_log
-from tamis.report.content import Cell, PageTable, Picture, Row, hertz, number, with_error, words
+from tamis.report.content import Cell, PageTable, Picture, Row, number, words
 
 
 def rate_pictures(record: RateRecord, suffix: str) -> list[Picture]:
@@ -37,8 +38,10 @@ def _paths(record: RateRecord, suffix: str) -> Picture:
     plain_log(axes.xaxis)
     axes.set_xlabel("rate [Hz]")
     axes.legend(ncols=2, loc="upper right")
-    label(axes, record.menu, f"input {hertz(record.input_hz)}")
-    alt = "rate of each path: " + ", ".join(f"{path.path} {path.rate.hz:.4g} Hz" for path in record.paths)
+    label(axes, record.menu, f"input {quantity(record.input_hz, 'Hz')}")
+    alt = "rate of each path: " + ", ".join(
+        f"{path.path} {quantity(path.rate.hz, 'Hz')}" for path in record.paths
+    )
     return Picture(
         f"rates{suffix}",
         f"{record.menu}: rates",
@@ -91,7 +94,9 @@ def _threshold(record: RateRecord, tuned: TunedThreshold, suffix: str) -> Pictur
         threshold, np.maximum(rate - error, 1e-12), rate + error, color=colour(0), alpha=0.25, linewidth=0
     )
     axes.plot(threshold, rate, color=colour(0), label="rate")
-    axes.axhline(tuned.target_hz, color=MUTED, linestyle=":", label=f"target, {hertz(tuned.target_hz)}")
+    axes.axhline(
+        tuned.target_hz, color=MUTED, linestyle=":", label=f"target, {quantity(tuned.target_hz, 'Hz')}"
+    )
     axes.axvspan(tuned.low, tuned.high, color=colour(1), alpha=0.25, linewidth=0, label="95 % interval")
     axes.axvline(tuned.threshold, color=colour(1), label=f"threshold {tuned.threshold:.4g}")
     axes.set_yscale("log")
@@ -100,8 +105,10 @@ def _threshold(record: RateRecord, tuned: TunedThreshold, suffix: str) -> Pictur
     axes.set_xlabel(f"threshold of {tuned.path}")
     axes.set_ylabel("rate [Hz]")
     axes.legend()
-    label(axes, tuned.path, f"input {hertz(record.input_hz)}")
-    alt = f"the rate falls with the threshold and is {tuned.target_hz:g} Hz at {tuned.threshold:.4g}"
+    label(axes, tuned.path, f"input {quantity(record.input_hz, 'Hz')}")
+    alt = (
+        f"the rate falls with the threshold and is {quantity(tuned.target_hz, 'Hz')} at {tuned.threshold:.4g}"
+    )
     return Picture(
         f"threshold-{tuned.path}{suffix}",
         f"{tuned.path}: rate against threshold",
@@ -122,9 +129,9 @@ def _efficiency(record: RateRecord, tuned: TunedThreshold, suffix: str) -> Pictu
     plain_log(axes.xaxis)
     axes.set_xlabel(f"events that pass {tuned.path} [%]")
     axes.tick_params(axis="y", which="both", length=0)
-    label(axes, tuned.path, f"at {tuned.rate.hz:.3g} Hz")
+    label(axes, tuned.path, f"at {quantity(tuned.rate.hz, 'Hz')}")
     shares = ", ".join(f"{name} {100 * value:.3g} %" for name, value in tuned.efficiency.items())
-    alt = f"share of each sample that passes {tuned.path} at {tuned.rate.hz:.3g} Hz: {shares}"
+    alt = f"share of each sample that passes {tuned.path} at {quantity(tuned.rate.hz, 'Hz')}: {shares}"
     return Picture(
         f"efficiency-{tuned.path}{suffix}", f"{tuned.path}: what passes", alt, figure, "", record.menu
     )
@@ -137,19 +144,19 @@ def _roc(record: RateRecord, curve: Roc, suffix: str) -> Picture:
         look = {"color": colour(index)}
         axes.plot(curve.rate_hz, curve.efficiency[name], drawstyle="steps-post", label=name, **look)
         axes.plot(curve.now_hz, curve.now[name], marker=MARKERS[index % len(MARKERS)], **look)
-    axes.axvline(curve.now_hz, color=MUTED, linestyle=":", label=f"now, {hertz(curve.now_hz)}")
+    axes.axvline(curve.now_hz, color=MUTED, linestyle=":", label=f"now, {quantity(curve.now_hz, 'Hz')}")
     axes.set_xscale("log")
     plain_log(axes.xaxis)
     axes.set_ylim(0, min(1.02, 1.1 * max(1e-3, *(curve.efficiency[name][-1] for name in names))))
     axes.set_xlabel(f"rate of {curve.path} [Hz]")
     axes.set_ylabel("efficiency for the signal")
     axes.legend(loc="upper left")
-    label(axes, curve.path, f"input {hertz(record.input_hz)}")
+    label(axes, curve.path, f"input {quantity(record.input_hz, 'Hz')}")
     alt = ", ".join(f"{name} {100 * curve.now[name]:.3g} %" for name in names)
     return Picture(
         f"roc-{curve.path}{suffix}",
         f"{curve.path}: ROC",
-        f"efficiency for the signal against the rate of {curve.path}; at {curve.now_hz:.4g} Hz: {alt}",
+        f"efficiency for the signal against the rate of {curve.path}; at {quantity(curve.now_hz, 'Hz')}: {alt}",
         figure,
         "For varying threshold of the path; its other steps are fixed.",
         record.menu,
@@ -176,7 +183,7 @@ def _changed(record: RateRecord, suffix: str) -> Picture:
     axes.legend(ncols=3, loc="upper right")
     label(axes, record.menu, f"at the rates of {record.before}")
     alt = "rates gained and lost at the same rate: " + ", ".join(
-        f"{c.path} +{c.gained_hz:.3g} -{c.lost_hz:.3g} Hz" for c in record.changed
+        f"{c.path} +{quantity(c.gained_hz, 'Hz')} -{quantity(c.lost_hz, 'Hz')}" for c in record.changed
     )
     return Picture(
         f"changed{suffix}",
@@ -224,7 +231,7 @@ def rate_tables(record: RateRecord, note: str) -> list[PageTable]:
     tables = [
         PageTable(
             f"{record.menu}: rates",
-            ("path", "prescale", "rate Hz", "unique Hz", "simulated events", *(f"% of {name}" for name in samples)),
+            ("path", "prescale", "rate", "unique", "simulated events", *(f"% of {name}" for name in samples)),
             tuple(
                 Row(
                     (
@@ -235,11 +242,11 @@ def rate_tables(record: RateRecord, note: str) -> list[PageTable]:
                 )
                 for p in record.paths
             ),
-            note,
+            f"{note} Upper limits (<) are at 95 % confidence.".strip(),
         ),
         PageTable(
             f"{record.menu}: together",
-            ("", "rate Hz"),
+            ("", "rate"),
             tuple(
                 Row((words(name), _rate(rate)), record.menu)
                 for name, rate in (
@@ -252,12 +259,12 @@ def rate_tables(record: RateRecord, note: str) -> list[PageTable]:
         tables.append(
             PageTable(
                 f"{record.menu}: tuned thresholds",
-                ("path", "target Hz", "threshold", "from", "to", "rate Hz"),
+                ("path", "target", "threshold", "from", "to", "rate"),
                 tuple(
                     Row(
                         (
                             words(t.path),
-                            number(t.target_hz),
+                            Cell(quantity(t.target_hz, "Hz"), t.target_hz),
                             number(t.threshold, ".6g"),
                             number(t.low, ".6g"),
                             number(t.high, ".6g"),
@@ -274,6 +281,4 @@ def rate_tables(record: RateRecord, note: str) -> list[PageTable]:
 
 
 def _rate(rate: Rate) -> Cell:
-    if rate.upper_hz is not None:
-        return Cell(f"< {rate.upper_hz:,.0f} (95 %)", 0.0)
-    return Cell(with_error(rate.hz, rate.error_hz), rate.hz)
+    return Cell(rate.text, rate.hz)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tamis._base import duration, quantity
 from tamis.measure import AnyRecord
 from tamis.records import DemoRecord, Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
 from tamis.report.agreement import agreement_picture, agreement_table, flips_table
@@ -131,7 +132,7 @@ def _latency_note(entry: BenchEntry) -> str:
     if record.roofline is not None:
         notes.append(f"peak of one core {record.roofline.flops_per_second / 1e9:.0f} GFLOP/s")
     if record.harness_ns is not None:
-        notes.append(f"the harness takes {record.harness_ns / 1e3:.2f} µs per call")
+        notes.append(f"the harness takes {duration(record.harness_ns)} per call")
     notes += [f"not timed: {sentence}" for sentence in record.refused]
     return "; ".join(notes)
 
@@ -236,7 +237,7 @@ def _models(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecor
 
 def _options(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord | DemoRecord) -> str:
     if isinstance(record, DemoRecord):
-        return f"budget {record.budget_ms:g} ms, input {record.input_hz:g} Hz"
+        return f"budget {record.budget_ms:g} ms, input {quantity(record.input_hz, 'Hz')}"
     if isinstance(record, RunSummary):
         return f"menu {record.menu}, {record.mode} mode, {record.workers} workers"
     if isinstance(record, TrafficRecord):
@@ -244,7 +245,7 @@ def _options(record: Record | Evaluation | RunSummary | RateRecord | TrafficReco
         together = f", with {', '.join(record.together)}" if record.together else ""
         return f"{', '.join(scenarios)} on {record.server} {record.server_version}{together}"
     if isinstance(record, RateRecord):
-        return f"input {record.input_hz:g} Hz"
+        return f"input {quantity(record.input_hz, 'Hz')}"
     if isinstance(record, Evaluation):
         return f"engine {record.engine}"
     return ", ".join(

@@ -136,7 +136,7 @@ def tune(
         )
     if share.max() > target_hz:
         raise DataError(
-            f"one simulated event represents {share.max():.4g} Hz, too much for a threshold at {target_hz:g} Hz: "
+            f"one simulated event represents {quantity(share.max(), 'Hz')}, too much for a threshold at {quantity(target_hz, 'Hz')}: "
             f"simulate at least {int(np.ceil(10 * share.max() / target_hz))} times as many events"
         )
     threshold = _threshold(ranked, share, target_hz)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tamis._base import UsageError, host_facts, utc_timestamp, write_text
+from tamis._base import UsageError, host_facts, quantity, utc_timestamp, write_text
 from tamis.bundle import Bundle, WorkingPoint, with_working_points
 from tamis.measure.rates.path_rates import (
     overlaps,
@@ -248,7 +248,7 @@ def write_tuned(source: MenuSource, record: RateRecord, out: Path) -> list[Path]
             name=point,
             threshold=tuned.threshold,
             background_efficiency=tuned.rate.hz / record.input_hz,
-            background=f"{tuned.rate.hz:.4g} Hz of {record.input_hz:g} Hz on the path {tuned.path} of {record.menu}",
+            background=f"{quantity(tuned.rate.hz, 'Hz')} of {quantity(record.input_hz, 'Hz')} on the path {tuned.path} of {record.menu}",
         )
         with_working_points(Bundle.open(target) if target.exists() else bundle, [working], target)
         written.append(target)
