@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -104,13 +104,18 @@ def session_facts(session: Session, dims: Dims) -> dict[str, str]:
     facts = {"engine": session.computed_by}
     if not session.explanation.endswith(": requested"):
         facts["why"] = session.explanation
-    engines = [one.split(" ")[0] for one in session.computed_by.split(" and ")]
-    named = sorted(free_dims(session.bundle) & set(dims))
-    if named and not any(find_engine(name).compiles_sizes for name in engines):
-        facts["ignored"] = (
-            f"--dims {', '.join(named)} has no effect: {' and '.join(engines)} takes events of any size"
-        )
+    named = free_dims(session.bundle) & set(dims)
+    if named and not any(find_engine(name).compiles_sizes for name in session.engines):
+        facts["ignored"] = dims_without_effect(named, session.engines)
     return facts
+
+
+def dims_without_effect(names: Iterable[str], engines: Sequence[str]) -> str:
+    """Return the note on sizes of dimensions that engines without fixed sizes do not need."""
+    verb = "takes" if len(engines) == 1 else "take"
+    return (
+        f"--dims {', '.join(sorted(names))} has no effect: {' and '.join(engines)} {verb} events of any size"
+    )
 
 
 def _runner(session: Session) -> Run:

@@ -17,6 +17,7 @@ from tamis.bundle import Reference
 from tamis.bundle.model import graphs, load_model
 from tamis.engines.engine import model_error
 from tamis.engines.onnxruntime import ORT_ERRORS, OnnxRuntimeEngine, open_session
+from tamis.serve.models.bundles import dims_without_effect
 from tamis.serve.models.model import Model, OpeningSettings, Run, Spec
 from tamis.serve.models.triton_config import ResolvedConfig, reshaped
 from tamis.serve.models.warmup import (
@@ -116,8 +117,8 @@ def open_onnx(configured: ResolvedConfig, version: str, path: Path, settings: Op
     model = load_model(path)
     configured = match_graph(configured, model, path)
     facts = {"engine": f"onnxruntime {OnnxRuntimeEngine.version()}"}
-    if named := sorted(free_dims_of(model) & set(settings.dims)):
-        facts["ignored"] = f"--dims {', '.join(named)} has no effect: onnxruntime takes events of any size"
+    if named := free_dims_of(model) & set(settings.dims):
+        facts["ignored"] = dims_without_effect(named, (OnnxRuntimeEngine.name,))
     data = model.SerializeToString()
     # A session without threads of its own may be shared by all instances, so that memory holds the weights once.
     count = configured.instances if configured.threads > 1 else 1
