@@ -67,9 +67,7 @@ def open_bundle(path: Path, engine: str, instances: int, threads: int, dims: Dim
         runs = [_runner(session) for session in sessions]
         quick = min(times) < INLINE_NS and instances == 1
         facts = {**session_facts(sessions[0], dims or {}), **spec.facts}
-        events = (
-            len(next(iter(bundle.golden.inputs.values()))) if bundle.manifest.signature.rows != "none" else 1
-        )
+        events = bundle.golden_events
         facts["verified"] = (
             f"yes: reproduces the golden outputs ({events} event{'s' * (events > 1)})"
             if sessions[0].verified
