@@ -27,8 +27,11 @@ class TreeEnsembleRegressor(_SlowTreeEnsembleRegressor):
         comparison = set(modes.tolist()) - {"LEAF"}
         linear = options.get("aggregate_function") in (None, "SUM", "AVERAGE")
         plain = options.get("post_transform") in (None, "NONE")
-        if not (linear and plain and len(comparison) <= 1):
-            return super()._run(X, **options)
+        if not (linear and plain and len(comparison) <= 1 and comparison <= COMPARISONS.keys()):
+            try:
+                return super()._run(X, **options)
+            except (NotImplementedError, ValueError) as error:
+                raise NotImplementedError(f"TreeEnsembleRegressor: {error}") from error
         rows = np.asarray(X, np.float64)
         roots, children, leaf_values = _layout(options, modes)
         features, values = np.asarray(options["nodes_featureids"]), _floats(options, "nodes_values")
@@ -57,7 +60,7 @@ def _layout(options: dict[str, Any], modes: np.ndarray) -> tuple[np.ndarray, np.
         tree = trees[index]
         children[0, index] = place[tree, options["nodes_falsenodeids"][index]]
         children[1, index] = place[tree, options["nodes_truenodeids"][index]]
-    roots = np.array([trees.index(tree) for tree in sorted(set(trees))])
+    _, roots = np.unique(trees, return_index=True)  # the first node of each tree
     values = np.zeros((len(modes), options.get("n_targets") or 1))
     leaves = [place[key] for key in zip(options["target_treeids"], options["target_nodeids"], strict=True)]
     where = np.array(leaves), np.asarray(options["target_ids"])

@@ -87,6 +87,11 @@ class Bundle:
         """Return the golden inputs and outputs."""
         return Golden.parse(self._bytes(GOLDEN_FILE), self.manifest.signature, self.path / GOLDEN_FILE)
 
+    @property
+    def golden_events(self) -> int:
+        """Return the number of golden events; 1 for a model without rows."""
+        return len(next(iter(self.golden.inputs.values()))) if self.manifest.signature.rows != "none" else 1
+
     def _bytes(self, name: str) -> bytes:
         """Read a file once and verify the checksum of the bytes that are returned."""
         file = self.path / name

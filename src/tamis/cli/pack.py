@@ -148,7 +148,7 @@ def command(
 def _print(bundle: Bundle, notes: Sequence[str], engine: str, *, as_json: bool) -> None:
     """Print what was packed, and the command to type next."""
     following = f"tamis verify {shlex.quote(str(bundle.path))} --engine all"
-    golden = len(next(iter(bundle.golden.inputs.values()))) if bundle.manifest.signature.rows != "none" else 1
+    golden = bundle.golden_events
     if as_json:
         print_json(
             {

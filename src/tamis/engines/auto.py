@@ -72,7 +72,7 @@ class AutoEngine(Engine):
             why = f"{UNPLANNED_ENGINE}: {bundle.name} has no plan for this host{elsewhere}; `tamis tune` makes one"
             engine = find_engine(UNPLANNED_ENGINE).open(bundle, options)
             runner = _chunked(bundle, engine, chunk or choose_chunk(bundle.manifest))
-            runner.explanation, runner.computed_by = why, _versions(UNPLANNED_ENGINE)
+            runner.explanation, runner.engines = why, (UNPLANNED_ENGINE,)
             return runner
         return _PlannedEngines(bundle, plan, options, chunk).runner()
 
@@ -87,10 +87,6 @@ def _open(bundle: Bundle, name: str, options: Options) -> Runner:
     chunk = None if takes_any_batch else signature.fixed_batch or choose_chunk(bundle.manifest)
     pass_gate(bundle, engine, lambda arrays: _run_chunked(runner, arrays, chunk))
     return runner
-
-
-def _versions(*names: str) -> str:
-    return " and ".join(f"{name} {find_engine(name).version()}" for name in dict.fromkeys(names))
 
 
 def _run_chunked(runner: Runner, arrays: Arrays, chunk: int | None) -> Arrays:
@@ -156,15 +152,13 @@ class _PlannedEngines:
         batches = [choice.batch for choice in plan.choices]
         opened = [self._open_choice(index) for index in range(len(batches))]
         self._runners = [_chunked(bundle, choice.runner, chunk or choice.chunk) for choice in opened]
-        engines = [choice.runner.computed_by or _versions(choice.engine) for choice in opened]
-        self._computed_by = " and ".join(dict.fromkeys(" and ".join(engines).split(" and ")))
+        engines = [name for choice in opened for name in choice.runner.engines or (choice.engine,)]
+        self._engines = tuple(dict.fromkeys(engines))
         # A batch size between two measured ones goes with the nearer one on a logarithmic scale.
         self._bounds = [sqrt(low * high) for low, high in pairwise(batches)]
-        lines = [f"{batch}: {choice.why}" for batch, choice in zip(batches, opened, strict=True)]
-        details = [
-            choice.runner.explanation.partition("; ")[2] for choice in opened
-        ]  # such as compiled sizes
-        self._why = "\n".join([*lines, *dict.fromkeys(filter(None, details))])
+        self._why = "\n".join(f"{batch}: {choice.why}" for batch, choice in zip(batches, opened, strict=True))
+        fixed = dict.fromkeys(choice.runner.fixed_sizes for choice in opened)
+        self._fixed_sizes = "\n".join(filter(None, fixed))
 
     def _open_choice(self, index: int) -> _OpenedChoice:
         """Open the engine of a choice, or the next fastest one that can be opened."""
@@ -196,7 +190,8 @@ class _PlannedEngines:
         first = self._runners[0]
         is_single = all(runner is first for runner in self._runners)
         runner = first if is_single else _ByBatchSize(self._runners, self._bounds)
-        runner.explanation, runner.computed_by = self._why, self._computed_by
+        runner.explanation, runner.engines = self._why, self._engines
+        runner.fixed_sizes = self._fixed_sizes
         return runner
 
 

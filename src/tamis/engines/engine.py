@@ -64,8 +64,11 @@ class Runner:
     explanation: str = ""
     """Why this engine was chosen, one line per batch size; empty where the user chose it."""
 
-    computed_by: str = ""
-    """Names and versions of the engines that compute, if they differ from the engine itself."""
+    engines: tuple[str, ...] = ()
+    """Names of the engines that compute, if they differ from the engine itself."""
+
+    fixed_sizes: str = ""
+    """Which sizes of events are compiled, and what runs the others; empty if all sizes run alike."""
 
     in_flight: int = 1
     """Number of submitted calls that are executed concurrently."""

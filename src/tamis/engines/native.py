@@ -89,10 +89,11 @@ class NativeEngine(Engine):
                 )
 
     def _add_other_sizes(self, runner: _NativeRunner, others: Runner) -> None:
-        other = find_engine(OTHER_SIZES_ENGINE)
         runner.others = others
-        runner.computed_by = f"{self.name} {self.version()} and {other.name} {other.version()}"
-        runner.explanation = f"{self.name}: requested; events of other sizes than {runner.sizes} on {other.name}, as code has fixed sizes"
+        runner.engines = (self.name, OTHER_SIZES_ENGINE)
+        runner.fixed_sizes = (
+            f"events of other sizes than {runner.sizes} on {OTHER_SIZES_ENGINE}, as code has fixed sizes"
+        )
 
 
 class _RoundedEngine(NativeEngine):

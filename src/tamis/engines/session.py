@@ -151,12 +151,20 @@ class Session:
     @property
     def explanation(self) -> str:
         """Return the engine that runs each batch size, and why."""
-        return self._live().explanation or f"{self.engine.name}: requested"
+        runner = self._live()
+        why = runner.explanation or f"{self.engine.name}: requested"
+        return "\n".join(filter(None, (why, runner.fixed_sizes)))
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Return the names of the engines that compute: for `auto`, those that it uses."""
+        return self._live().engines or (self.engine.name,)
 
     @property
     def computed_by(self) -> str:
-        """Return the engine and its version, as stored in records and files; for `auto`, of the engines that it uses."""
-        return self._live().computed_by or f"{self.engine.name} {self.engine.version()}"
+        """Return the engines that compute and their versions, as stored in records and files."""
+        used = [self.engine if name == self.engine.name else find_engine(name) for name in self.engines]
+        return " and ".join(f"{engine.name} {engine.version()}" for engine in used)
 
     @property
     def chunk(self) -> int:

@@ -48,7 +48,7 @@ def server_report(started: StartedServer) -> ServerReport:
     for entry in started.repository.index():
         loaded = started.service.models.get(entry.name, {}).get(entry.version)
         facts = dict(loaded.model.spec.facts) if loaded is not None else {}
-        index.append(ModelReport(entry.name, entry.version, str(entry.state), entry.reason, facts))
+        index.append(ModelReport(entry.name, entry.version, entry.state, entry.reason, facts))
     return ServerReport(dict(started.addresses), index, started.service.ready)
 
 

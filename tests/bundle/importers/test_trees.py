@@ -203,6 +203,7 @@ def test_ubjson_says_the_same_as_json_and_damage_is_told(tmp_path):
         data[:40] + b"\xff" + data[41:],
         b"[$d#l\x7f\xff\xff\xff",
         b"[" * 2000,
+        b"[#" * 2000,  # a container as the length of a container
         data + b"rest",
     ):
         with pytest.raises(ModelError, match=r"UBJSON|after its end"):
@@ -271,3 +272,22 @@ def test_only_inputs_that_are_compared_keep_the_golden_events_at_thresholds(pars
     scaled.graph.node[1].input[0] = "double"
     assert not only_compares(scaled)
     assert not only_compares(parse_model("m (float[N, 2] x) => (float[N, 2] y) { y = Abs (x) }"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("post_transform", "PROBIT", "TreeEnsembleRegressor: post_transform='PROBIT' not implemented"),
+        ("nodes_modes", "BRANCH_XX", "TreeEnsembleRegressor: .*BRANCH_XX"),
+    ],
+)
+def test_trees_that_the_reference_cannot_run_are_told_by_operator(name, value, message):
+    model = import_model(FOLDER / "lgb-binary.txt").model
+    (node,) = (node for node in model.graph.node if node.op_type == "TreeEnsembleRegressor")
+    attribute = next(attribute for attribute in node.attribute if attribute.name == name)
+    if name == "nodes_modes":
+        attribute.strings[0] = value.encode()
+    else:
+        attribute.s = value.encode()
+    with pytest.raises(ModelError, match=message):
+        Reference(model)({"x": np.zeros((1, 4), np.float32)})

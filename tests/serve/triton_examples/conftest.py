@@ -37,22 +37,14 @@ ADD = """add ({0}[N, 16] INPUT0, {0}[N, 16] INPUT1) => ({0}[N, 16] OUTPUT0, {0}[
     OUTPUT0 = Add (INPUT0, INPUT1)
     OUTPUT1 = Sub (INPUT0, INPUT1)
 }}"""
-ADD_INT8 = """add (int8[N, 16] INPUT0, int8[N, 16] INPUT1) => (int8[N, 16] OUTPUT0, int8[N, 16] OUTPUT1) {
+ADD_AS_INT32 = """add ({0}[N, 16] INPUT0, {0}[N, 16] INPUT1) => ({0}[N, 16] OUTPUT0, {0}[N, 16] OUTPUT1) {{
     a = Cast <to = 6> (INPUT0)
     b = Cast <to = 6> (INPUT1)
     sum = Add (a, b)
     difference = Sub (a, b)
-    OUTPUT0 = Cast <to = 3> (sum)
-    OUTPUT1 = Cast <to = 3> (difference)
-}"""
-ADD_STRINGS = """add (string[N, 16] INPUT0, string[N, 16] INPUT1) => (string[N, 16] OUTPUT0, string[N, 16] OUTPUT1) {
-    a = Cast <to = 6> (INPUT0)
-    b = Cast <to = 6> (INPUT1)
-    sum = Add (a, b)
-    difference = Sub (a, b)
-    OUTPUT0 = Cast <to = 8> (sum)
-    OUTPUT1 = Cast <to = 8> (difference)
-}"""
+    OUTPUT0 = CastLike (sum, INPUT0)
+    OUTPUT1 = CastLike (difference, INPUT0)
+}}"""
 PICTURE = """p (float[N, 3, 4, 4] image) => (float[N, 3] scores) {
     axes = Constant <value_ints = [2, 3]> ()
     scores = ReduceMean <axes = [2, 3], keepdims = 0> (image)
@@ -111,7 +103,7 @@ def server(start_for_all, tmp_path_factory, parse_model):
     repository = tmp_path_factory.mktemp("models")
     models = {
         "simple": (SIMPLE.format("TYPE_INT32"), ADD.format("int32")),
-        "simple_int8": (SIMPLE.format("TYPE_INT8"), ADD_INT8),
+        "simple_int8": (SIMPLE.format("TYPE_INT8"), ADD_AS_INT32.format("int8")),
         "simple_string": (
             SIMPLE.format("TYPE_STRING")
             + 'model_warmup { name: "numbers" batch_size: 1 '
@@ -120,7 +112,7 @@ def server(start_for_all, tmp_path_factory, parse_model):
                 for name in ("INPUT0", "INPUT1")
             )
             + "}",
-            ADD_STRINGS,
+            ADD_AS_INT32.format("string"),
         ),
         "simple_identity": (
             IDENTITY.format("TYPE_STRING"),

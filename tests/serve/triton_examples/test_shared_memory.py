@@ -25,8 +25,8 @@ BLOCKING = pytest.mark.parametrize("module", [grpc, http], ids=["grpc", "http"])
 class Regions:
     """Regions of system shared memory, registered with a server; their keys are those of this process."""
 
-    def __init__(self, register, unregister):
-        self._register, self._unregister, self._handles = register, unregister, {}
+    def __init__(self, client, ask):
+        self._client, self._ask, self._handles = client, ask, {}
 
     async def add(self, name, size, *arrays):
         key = f"/tamis-{os.getpid()}-{name}"
@@ -35,11 +35,11 @@ class Regions:
         for array in arrays:
             shared_memory.set_shared_memory_region(handle, [array], offset=offset)
             offset += array.nbytes
-        await self._register(name, key, size)
+        await self._ask(self._client.register_system_shared_memory(name, key, size))
         return handle
 
     async def close(self):
-        await self._unregister()
+        await self._ask(self._client.unregister_system_shared_memory())
         for handle in self._handles.values():
             shared_memory.destroy_shared_memory_region(handle)
 
@@ -53,20 +53,12 @@ def test_shared_memory(server, module):
         await ask(client.unregister_cuda_shared_memory())
         size = FIRST.nbytes
 
-        async def register(*arguments):
-            await ask(client.register_system_shared_memory(*arguments))
-
-        async def unregister():
-            await ask(client.unregister_system_shared_memory())
-
-        regions = Regions(register, unregister)
+        regions = Regions(client, ask)
         try:
             region = await regions.add("output_data", 2 * size)
             await regions.add("input_data", 2 * size, FIRST, SECOND)
-            inputs, outputs = (
-                server.tensors(module, FIRST, SECOND),
-                server.requested(module, "OUTPUT0", "OUTPUT1"),
-            )
+            inputs = server.tensors(module, FIRST, SECOND)
+            outputs = server.requested(module, "OUTPUT0", "OUTPUT1")
             for index in range(2):
                 inputs[index].set_shared_memory("input_data", size, offset=index * size)
                 outputs[index].set_shared_memory("output_data", size, offset=index * size)
@@ -96,13 +88,7 @@ def test_strings_in_shared_memory(server, module):
                 np.array([str(value).encode() for value in array.ravel()], object)
             )
 
-        async def register(*arguments):
-            await ask(client.register_system_shared_memory(*arguments))
-
-        async def unregister():
-            await ask(client.unregister_system_shared_memory())
-
-        regions = Regions(register, unregister)
+        regions = Regions(client, ask)
         try:
             inputs = [module.InferInput(f"INPUT{i}", [1, 16], "BYTES") for i in range(2)]
             outputs = server.requested(module, "OUTPUT0", "OUTPUT1")
@@ -131,17 +117,9 @@ def test_reused_objects(server, module):
     """reuse_infer_objects_client.py: the same inputs and outputs with and without shared memory."""
 
     async def example(client, ask):
-        async def register(*arguments):
-            client.register_system_shared_memory(*arguments)
-
-        async def unregister():
-            client.unregister_system_shared_memory()
-
-        size, regions = FIRST.nbytes, Regions(register, unregister)
-        inputs, outputs = (
-            server.tensors(module, FIRST, SECOND),
-            server.requested(module, "OUTPUT0", "OUTPUT1"),
-        )
+        size, regions = FIRST.nbytes, Regions(client, ask)
+        inputs = server.tensors(module, FIRST, SECOND)
+        outputs = server.requested(module, "OUTPUT0", "OUTPUT1")
         try:
             handles = [await regions.add(f"output{i}_data", size) for i in range(2)]
             await regions.add("input0_data", size, FIRST)

@@ -40,13 +40,14 @@ def test_explicit_integers(stub):
     expected = "failed to get model version from specified version string 'wrong_specification'"
     assert expected in str(error.value)
     request = explicit("simple", "INT32", "int_contents", range(8, 16), [1] * 16)
-    request.raw_input_contents.append(np.arange(8, dtype=np.int32).tobytes())
-    with pytest.raises(grpcio.RpcError) as error:
-        stub.ModelInfer(request)
-    assert (
-        "contents field must not be specified when using raw_input_contents for 'INPUT0' for model 'simple'"
-        in str(error.value)
-    )
+    half = explicit("simple", "INT32", "int_contents", range(16), [1] * 16)
+    half.inputs[1].ClearField("contents")
+    for mixed, raw in ((request, np.arange(8)), (half, np.arange(16))):
+        mixed.raw_input_contents.append(raw.astype(np.int32).tobytes())
+        with pytest.raises(grpcio.RpcError) as error:
+            stub.ModelInfer(mixed)
+        expected = "contents field must not be specified when using raw_input_contents for 'INPUT0' for model 'simple'"
+        assert expected in str(error.value)
 
 
 def test_explicit_strings(stub):

@@ -103,7 +103,7 @@ def recognise(path: Path) -> str:
         )
     if head.startswith((b"tree\n", b"tree\r\n")):
         return "LightGBM"
-    if head.startswith(b"{L") or head.lstrip().startswith((b"{", b"[")):
+    if head.lstrip().startswith((b"{", b"[")):
         if b"learner" in head:
             return "XGBoost"
         raise ModelError(

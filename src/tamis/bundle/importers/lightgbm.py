@@ -8,8 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis._base import ModelError, did_you_mean
-from tamis.bundle.importers.trees import ZERO_AS_MISSING, BoostedTrees, Link, Tree, float32_at_most
+from tamis._base import ModelError
+from tamis.bundle.importers.trees import (
+    ZERO_AS_MISSING,
+    BoostedTrees,
+    Link,
+    Tree,
+    categories_error,
+    float32_at_most,
+    link_of,
+)
 
 # Objective: how the sum becomes the output, and the name of the output; see LightGBM's `ConvertOutput`.
 LIGHTGBM_OBJECTIVES: Mapping[str, tuple[Link, str]] = {
@@ -56,16 +64,11 @@ def _model(head: dict[str, str], blocks: list[dict[str, str]], place: str) -> Bo
     targets = int(head["num_tree_per_iteration"])
     features = int(head["max_feature_idx"]) + 1
     objective, *options = head.get("objective", "custom").split()
-    if objective not in LIGHTGBM_OBJECTIVES:
-        hint = did_you_mean(objective, LIGHTGBM_OBJECTIVES)
-        raise ModelError(
-            f"{place}: the objective {objective!r} is not supported; {hint}".rstrip("; ")
-            + "; pack an ONNX model of onnxmltools instead"
-        )
-    link, output = LIGHTGBM_OBJECTIVES[objective]
+    link, output = link_of(objective, LIGHTGBM_OBJECTIVES, place)
     if "sqrt" in options:
         link = "signed square"
-    slope = next((float(option[8:]) for option in options if option.startswith("sigmoid:")), 1.0)
+    slopes = (option.removeprefix("sigmoid:") for option in options if option.startswith("sigmoid:"))
+    slope = float(next(slopes, 1.0))
     zero, nan = set[int](), set[int]()  # features whose zeros, and whose NaN, count as missing
     trees = [_tree(block, number, number % targets, zero, nan, place) for number, block in enumerate(blocks)]
     if zero & nan:
@@ -102,10 +105,7 @@ def _tree(block: dict[str, str], number: int, target: int, zero: set[int], nan: 
         return Tree(nothing.astype(int), nothing, leaves, leaves, nothing > 0, value, target)
     kind = _numbers(block["decision_type"]).astype(np.int64)
     if (kind & CATEGORICAL).any():
-        raise ModelError(
-            f"{place}: it splits on categories (categorical_feature), which is not supported; encode them as numbers, "
-            "one column for each category"
-        )
+        raise categories_error(place, "categorical_feature")
     feature, threshold = _numbers(block["split_feature"]).astype(np.int64), _numbers(block["threshold"])
     left, right = (_numbers(block[name]).astype(np.int64) for name in ("left_child", "right_child"))
     if {len(kind), len(feature), len(threshold), len(left), len(right)} != {inner}:

@@ -8,15 +8,7 @@ from pathlib import Path
 from tamis._base import ModelError
 
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib")
-COMPRESSED = (
-    b"\x1f\x8b",
-    b"BZh",
-    b"\xfd7zXZ",
-    b"]\x00\x00",
-    b"\x28\xb5\x2f\xfd",
-    b"\x04\x22\x4d\x18",
-    b"\x78",
-)
+MODEL_STARTS = (b"{", b"tree", b"\x08")  # of JSON and UBJSON, LightGBM's text and ONNX
 SEARCHED_BYTES = 1_000_000
 # Library: how to save its models in a format that holds only data.
 WAYS_ROUND = {
@@ -33,9 +25,7 @@ def looks_pickled(path: Path, head: bytes) -> bool:
     """Return whether a file is a pickle, by its first bytes; compressed ones and those of old protocols by their suffix."""
     if re.match(rb"\x80[\x02-\x05]", head):
         return True
-    return path.suffix.lower() in PICKLE_SUFFIXES and (
-        head.startswith(COMPRESSED) or not head.startswith((b"{", b"tree", b"\x08"))
-    )
+    return path.suffix.lower() in PICKLE_SUFFIXES and not head.startswith(MODEL_STARTS)
 
 
 def explain_pickle(path: Path) -> ModelError:

@@ -6,7 +6,7 @@ that every row reaches the same leaves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tamis._base import ModelError
+from tamis._base import ModelError, did_you_mean
 
 ZERO_AS_MISSING = 1e-35  # LightGBM's kZeroThreshold: smaller values count as zero
 SAMPLE_ROWS = 256
@@ -68,6 +68,24 @@ class BoostedTrees:
     names: tuple[str, ...] = ()  # of the features
     zero_is_missing: tuple[int, ...] = ()  # features in which zero counts as missing
     notes: tuple[str, ...] = ()
+
+
+def link_of(objective: str, known: Mapping[str, tuple[Link, str]], place: str) -> tuple[Link, str]:
+    """Return how the sum becomes the output for an objective, and the name of the output."""
+    if objective not in known:
+        hint = did_you_mean(objective, known)
+        raise ModelError(
+            f"{place}: the objective {objective!r} is not supported; {hint}".rstrip("; ")
+            + "; pack an ONNX model of onnxmltools instead"
+        )
+    return known[objective]
+
+
+def categories_error(place: str, option: str) -> ModelError:
+    """Return the error for splits on categories, which the `option` of the library allows."""
+    return ModelError(
+        f"{place}: it splits on categories ({option}), which is not supported; encode them as numbers, one column for each category"
+    )
 
 
 class _Nodes:

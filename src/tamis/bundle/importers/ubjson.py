@@ -7,6 +7,7 @@ from typing import Any
 
 from tamis._base import ModelError
 
+INTEGERS = "iUIlL"
 NUMBERS = {"i": ">b", "U": ">B", "I": ">h", "l": ">i", "L": ">q", "d": ">f", "D": ">d"}
 ARRAY_DTYPES = {"i": ">i1", "U": ">u1", "I": ">i2", "l": ">i4", "L": ">i8", "d": ">f4", "D": ">f8"}
 NESTING_MAX = 100
@@ -18,7 +19,7 @@ def parse_ubjson(data: bytes, place: str) -> Any:
         value, end = _value(data, 0, 0)
     except (struct.error, IndexError, KeyError, UnicodeDecodeError, ValueError) as error:
         raise ModelError(f"{place} is not readable UBJSON ({error}); save the model again") from error
-    if data[end:].strip(b"N\\0"):
+    if data[end:].strip(b"N\0"):
         raise ModelError(f"{place} has {len(data) - end} bytes after its end; save the model again")
     return value
 
@@ -53,9 +54,12 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
 
 
 def _count(data: bytes, at: int) -> tuple[int, int]:
-    value, at = _value(data, at, 0)
-    if not isinstance(value, int) or not 0 <= value <= len(data):
-        raise ValueError(f"a length of {value!r} before byte {at}")
+    kind = chr(data[at])
+    if kind not in INTEGERS:
+        raise ValueError(f"a length of type {kind!r} at byte {at}")
+    value, at = _typed(data, at + 1, kind, 0)
+    if not 0 <= value <= len(data):
+        raise ValueError(f"a length of {value} before byte {at}")
     return value, at
 
 

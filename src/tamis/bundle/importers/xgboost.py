@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tamis._base import ModelError, did_you_mean
-from tamis.bundle.importers.trees import BoostedTrees, Link, Tree
+from tamis._base import ModelError
+from tamis.bundle.importers.trees import BoostedTrees, Link, Tree, categories_error, link_of
 from tamis.bundle.importers.ubjson import parse_ubjson
 
 # Objective: how the sum becomes the output, and the name of the output; see XGBoost's `PredTransform`.
@@ -68,12 +68,7 @@ def _model(learner: dict[str, Any], place: str) -> BoostedTrees:
     if booster["name"] not in ("gbtree", "dart"):
         raise ModelError(f"{place}: the booster {booster['name']!r} has no trees; train with gbtree or dart")
     objective = learner["objective"]["name"]
-    if objective not in XGBOOST_OBJECTIVES:
-        hint = did_you_mean(objective, XGBOOST_OBJECTIVES)
-        raise ModelError(
-            f"{place}: the objective {objective!r} is not supported; {hint}".rstrip("; ")
-            + "; pack an ONNX model of onnxmltools instead"
-        )
+    link, output = link_of(objective, XGBOOST_OBJECTIVES, place)
     parameters = learner["learner_model_param"]
     targets = max(1, int(parameters["num_class"]), int(parameters.get("num_target", 1)))
     features = int(parameters["num_feature"])
@@ -88,7 +83,7 @@ def _model(learner: dict[str, Any], place: str) -> BoostedTrees:
         raise ModelError(f"{place} has no trees: train it first")
     if objective == "multi:softmax":
         notes.append("multi:softmax predicts a class; the output is the probability of each class instead")
-    link, output = XGBOOST_OBJECTIVES[objective]
+    names = tuple(learner.get("feature_names") or ())
     return BoostedTrees(
         trees=trees,
         comparison="BRANCH_LT",
@@ -96,7 +91,7 @@ def _model(learner: dict[str, Any], place: str) -> BoostedTrees:
         base=_base(str(parameters["base_score"]), objective, targets),
         link=link,
         output=output if targets == 1 or link == "softmax" else f"{output}s",
-        names=_names(learner.get("feature_names") or (), features),
+        names=names if len(names) == features else (),
         notes=tuple(notes),
     )
 
@@ -129,10 +124,7 @@ def _tree(tree: dict[str, Any], target: int, weight: float, place: str) -> Tree:
             f"{place}: its trees have vectors in the leaves (multi_output_tree); train with multi_strategy='one_output_per_tree'"
         )
     if any(tree.get("split_type") or ()):
-        raise ModelError(
-            f"{place}: it splits on categories (enable_categorical), which is not supported; encode them as numbers, "
-            "one column for each category"
-        )
+        raise categories_error(place, "enable_categorical")
     left = np.asarray(tree["left_children"], np.int64)
     conditions = np.asarray(tree["split_conditions"], np.float64).astype(np.float32)
     arrays = {
@@ -155,7 +147,3 @@ def _base(text: str, objective: str, targets: int) -> np.ndarray:
     elif objective in LOG_BASE:
         values = [math.log(value) for value in values]
     return np.broadcast_to(np.array(values), targets).copy()
-
-
-def _names(names: Sequence[str], features: int) -> tuple[str, ...]:
-    return tuple(names) if len(names) == features else ()

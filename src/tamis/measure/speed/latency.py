@@ -63,8 +63,7 @@ def events_of(bundle: Bundle, batch: int) -> list[np.ndarray]:
     signature, golden = bundle.manifest.signature, bundle.golden
     if signature.rows == "none":
         return [golden.inputs[spec.name] for spec in signature.inputs]
-    count = len(next(iter(golden.inputs.values())))
-    rows = np.arange(batch) % count
+    rows = np.arange(batch) % bundle.golden_events
     picked = rows_of(golden.inputs, rows)
     return [picked[spec.name] for spec in signature.inputs]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -67,9 +67,7 @@ def open_bundle(path: Path, engine: str, instances: int, threads: int, dims: Dim
         runs = [_runner(session) for session in sessions]
         quick = min(times) < INLINE_NS and instances == 1
         facts = {**session_facts(sessions[0], dims or {}), **spec.facts}
-        events = (
-            len(next(iter(bundle.golden.inputs.values()))) if bundle.manifest.signature.rows != "none" else 1
-        )
+        events = bundle.golden_events
         facts["verified"] = (
             f"yes: reproduces the golden outputs ({events} event{'s' * (events > 1)})"
             if sessions[0].verified
@@ -104,13 +102,18 @@ def session_facts(session: Session, dims: Dims) -> dict[str, str]:
     facts = {"engine": session.computed_by}
     if not session.explanation.endswith(": requested"):
         facts["why"] = session.explanation
-    engines = [one.split(" ")[0] for one in session.computed_by.split(" and ")]
-    named = sorted(free_dims(session.bundle) & set(dims))
-    if named and not any(find_engine(name).compiles_sizes for name in engines):
-        facts["ignored"] = (
-            f"--dims {', '.join(named)} has no effect: {' and '.join(engines)} takes events of any size"
-        )
+    named = free_dims(session.bundle) & set(dims)
+    if named and not any(find_engine(name).compiles_sizes for name in session.engines):
+        facts["ignored"] = dims_without_effect(named, session.engines)
     return facts
+
+
+def dims_without_effect(names: Iterable[str], engines: Sequence[str]) -> str:
+    """Return the note on sizes of dimensions that engines without fixed sizes do not need."""
+    verb = "takes" if len(engines) == 1 else "take"
+    return (
+        f"--dims {', '.join(sorted(names))} has no effect: {' and '.join(engines)} {verb} events of any size"
+    )
 
 
 def _runner(session: Session) -> Run:

@@ -57,8 +57,8 @@ def find_models(sources: Sequence[str | Path]) -> dict[str, ModelFolder]:
                 models[model.name] = replace(first, problem=problem)
             else:
                 models[model.name] = model
-    file = next((file for path in paths for file in sorted(path.glob("*.onnx"))), None)
-    if not models and file is not None:
+    strays = (file for path in paths for file in sorted(path.glob("*.onnx")))
+    if not models and (file := next(strays, None)):
         target = file.parent / file.stem / "1" / "model.onnx"
         raise UsageError(
             f"{file.parent} has no folder of a model; move {file.name} to {target}, or pack it with `tamis pack`"

@@ -24,7 +24,7 @@ from tamis.engines.onnxruntime import open_session
 from tamis.serve.models.bundles import open_sessions, session_facts
 from tamis.serve.models.model import Model, OpeningSettings, Run
 from tamis.serve.models.onnx_models import MAX_VERIFIED_BYTES, free_dims_of, match_graph, session_runner
-from tamis.serve.models.triton_config import ResolvedConfig, reshaped
+from tamis.serve.models.triton_config import ResolvedConfig
 from tamis.serve.models.warmup import configured_samples, make_ready, request_of, warm_up
 
 GOLDEN_ROWS = 16
@@ -46,8 +46,8 @@ def open_on_engine(configured: ResolvedConfig, version: str, path: Path, setting
                 bundle, name, configured.instances, configured.threads, settings.dims, stack
             )
             facts = session_facts(sessions[0], settings.dims)
-            events = len(next(iter(bundle.golden.inputs.values()))) if configured.max_batch else 1
-            verified = f"yes: agrees with the float64 reference on {events} random events"
+            events = bundle.golden_events
+            verified = f"yes: agrees with the float64 reference on {events} random event{'s' * (events > 1)}"
             runs = [_runner(configured, session) for session in sessions]
             opened = make_ready(configured, version, runs, facts, lambda _: verified)
             opened.close, opened.free_dims = stack.pop_all().close, free_dims_of(model)
@@ -90,38 +90,12 @@ def _samples(configured: ResolvedConfig, model: onnx.ModelProto) -> dict[str, np
         arrays = samples[0].arrays
     else:
         raise ModelError("it runs on no random inputs; add a sample to model_warmup in config.pbtxt")
-    return _inner(configured, arrays)
-
-
-def _inner(configured: ResolvedConfig, arrays: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Return the inputs of a request as the graph takes them."""
-    feeds = {}
-    for spec, array in zip(configured.inputs, arrays, strict=True):
-        reshape = configured.reshapes.get(spec.name)
-        feeds[spec.name] = (
-            array
-            if reshape is None
-            else reshaped(array, reshape.outer, reshape.inner, bool(configured.max_batch))
-        )
-    return feeds
-
-
-def _outer(configured: ResolvedConfig, results: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Return the outputs of the graph as the configuration names them."""
-    outputs = []
-    for spec in configured.outputs:
-        reshape, array = configured.reshapes.get(spec.name), results[spec.name]
-        outputs.append(
-            array
-            if reshape is None
-            else reshaped(array, reshape.inner, reshape.outer, bool(configured.max_batch))
-        )
-    return outputs
+    return configured.to_graph(arrays)
 
 
 def _runner(configured: ResolvedConfig, session: Session) -> Run:
     def run(arrays: list[Any]) -> Sequence[np.ndarray]:
-        return _outer(configured, session.run(**_inner(configured, arrays)))
+        return configured.from_graph(session.run(**configured.to_graph(arrays)))
 
     return run
 
@@ -135,9 +109,9 @@ def _open_unverified(
     names = [spec.name for spec in signature.outputs]
 
     def run(arrays: list[Any]) -> Sequence[np.ndarray]:
-        feeds = _inner(configured, arrays)
+        feeds = configured.to_graph(arrays)
         results = runner.run([feeds[spec.name] for spec in signature.inputs])
-        return _outer(configured, dict(zip(names, results, strict=True)))
+        return configured.from_graph(dict(zip(names, results, strict=True)))
 
     facts = {"engine": f"{engine.name} {engine.version()}"}
     return make_ready(

@@ -17,6 +17,7 @@ from tamis.bundle import Reference
 from tamis.bundle.model import graphs, load_model
 from tamis.engines.engine import model_error
 from tamis.engines.onnxruntime import ORT_ERRORS, OnnxRuntimeEngine, open_session
+from tamis.serve.models.bundles import dims_without_effect
 from tamis.serve.models.model import Model, OpeningSettings, Run, Spec
 from tamis.serve.models.triton_config import ResolvedConfig, reshaped
 from tamis.serve.models.warmup import (
@@ -116,8 +117,8 @@ def open_onnx(configured: ResolvedConfig, version: str, path: Path, settings: Op
     model = load_model(path)
     configured = match_graph(configured, model, path)
     facts = {"engine": f"onnxruntime {OnnxRuntimeEngine.version()}"}
-    if named := sorted(free_dims_of(model) & set(settings.dims)):
-        facts["ignored"] = f"--dims {', '.join(named)} has no effect: onnxruntime takes events of any size"
+    if named := free_dims_of(model) & set(settings.dims):
+        facts["ignored"] = dims_without_effect(named, (OnnxRuntimeEngine.name,))
     data = model.SerializeToString()
     # A session without threads of its own may be shared by all instances, so that memory holds the weights once.
     count = configured.instances if configured.threads > 1 else 1
@@ -275,16 +276,12 @@ def verify(
 
 def _difference(configured: ResolvedConfig, reference: Reference, run: Run, arrays: list[np.ndarray]) -> str:
     """Return which output differs from the reference, and by how much; empty if none does."""
-    has_rows, feeds = bool(configured.max_batch), {}
-    for spec, array in zip(configured.inputs, arrays, strict=True):
-        reshape = configured.reshapes.get(spec.name)
-        text = _texts(array, spec.name) if spec.datatype == "BYTES" else array
-        feeds[spec.name] = text if reshape is None else reshaped(text, reshape.outer, reshape.inner, has_rows)
-    outputs, references = run(arrays), reference(feeds)
-    for spec, output in zip(configured.outputs, outputs, strict=True):
-        reshape, expected = configured.reshapes.get(spec.name), references[spec.name]
-        if reshape is not None:
-            expected = reshaped(expected, reshape.inner, reshape.outer, has_rows)
+    feeds = {
+        name: _texts(array, name) if array.dtype == object else array
+        for name, array in configured.to_graph(arrays).items()
+    }
+    references = configured.from_graph(reference(feeds))
+    for spec, output, expected in zip(configured.outputs, run(arrays), references, strict=True):
         if (difference := largest_difference(output, expected)) > MAX_RELATIVE_DIFFERENCE:
             return (
                 f"{spec.name!r} differs from the float64 reference by {difference:.1%} of its largest value"

@@ -49,13 +49,15 @@ def load_override(parameters: Mapping[str, str | bytes]) -> LoadOverride | None:
     return LoadOverride(config, files)
 
 
-def open_overridden(
-    name: str, folder: ModelFolder | None, settings: OpeningSettings, sent: LoadOverride
-) -> list[Model]:
-    """Open a model with the configuration that was sent; with files from the request, or else those of its folder."""
+def open_configured(folder: ModelFolder, settings: OpeningSettings, sent: LoadOverride | None) -> list[Model]:
+    """Open the model in a folder, with the configuration that was sent, if any."""
+    config = None if sent is None else parse_json_config(sent.config, REQUEST_CONFIG)
+    return open_models(folder, settings, config)
+
+
+def open_sent(name: str, settings: OpeningSettings, sent: LoadOverride) -> list[Model]:
+    """Open a model with the files and the configuration that were sent."""
     config = parse_json_config(sent.config, REQUEST_CONFIG)
-    if folder is not None:
-        return open_models(folder, settings, config)
     with TemporaryDirectory(prefix="tamis-load-") as directory:
         root = Path(directory) / name
         root.mkdir()

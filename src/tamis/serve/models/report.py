@@ -10,18 +10,15 @@ from tamis._base import UsageError, did_you_mean, progress
 from tamis.serve.models.folders import find_models
 from tamis.serve.models.model import FAILURES, OpeningSettings
 from tamis.serve.models.opening import open_models
+from tamis.serve.models.repository import IndexEntry, State
 
 NO = "no: "  # the beginning of the facts `verified` and `warm`, before the reason
 
 
 @dataclass(frozen=True)
-class ModelReport:
-    """A version of a model, and its state; the version is empty if none could be opened."""
+class ModelReport(IndexEntry):
+    """An entry of the index, and how the model is served."""
 
-    name: str
-    version: str
-    state: str
-    reason: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -55,15 +52,16 @@ def check_models(sources: Sequence[str | Path], settings: OpeningSettings) -> li
             try:
                 models = open_models(folder, settings)
             except FAILURES as error:
-                reports.append(ModelReport(name, "", "UNAVAILABLE", str(error) or type(error).__name__))
+                reason = str(error) or type(error).__name__
+                reports.append(ModelReport(name, "", State.UNAVAILABLE, reason))
             else:
                 for model in models:
                     free |= model.free_dims
                     facts = dict(model.spec.facts)
-                    reports.append(ModelReport(name, model.spec.version, "READY", facts=facts))
+                    reports.append(ModelReport(name, model.spec.version, State.READY, facts=facts))
                     model.close()
             advance(1)
-    if all(report.state == "READY" for report in reports):
+    if all(report.state is State.READY for report in reports):
         check_dims(settings, free)
     return reports
 

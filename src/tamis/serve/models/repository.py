@@ -14,8 +14,7 @@ from typing import Protocol, TypeVar
 from tamis._base import TamisError, did_you_mean
 from tamis.serve.models.folders import MODEL_NAME, ModelFolder, find_models
 from tamis.serve.models.model import FAILURES, Model, OpeningSettings
-from tamis.serve.models.opening import open_models
-from tamis.serve.models.overrides import LoadOverride, open_overridden
+from tamis.serve.models.overrides import LoadOverride, open_configured, open_sent
 from tamis.serve.models.scheduler import Scheduler
 from tamis.serve.protocol.messages import Fault, Refusal
 
@@ -127,13 +126,18 @@ class Repository:
         `sent` is what the client sent: a configuration, and files instead of those in the repository.
         """
         self._check_name(name)
-        folder = await self._find(name) if sent is None or not sent.files else None
-        status = self._statuses.setdefault(name, _ModelStatus(reason=UNLOADED if folder is None else ""))
+        opening: Callable[[], list[Model]]
+        if sent is not None and sent.files:
+            opening = partial(open_sent, name, self._settings, sent)
+            status = self._statuses.setdefault(name, _ModelStatus(reason=UNLOADED))
+        else:
+            opening = partial(open_configured, await self._find(name), self._settings, sent)
+            status = self._statuses.setdefault(name, _ModelStatus())
         async with status.lock:
             before, reason_before = status.state, status.reason
             status.state = before if before is State.READY else State.LOADING
             try:
-                models = await self._in_thread(partial(self._open, name, folder, sent))
+                models = await self._in_thread(opening)
             except FAILURES as error:
                 kept = " (the version loaded before remains)" if before is State.READY else ""
                 reason = f"{str(error) or type(error).__name__}{kept}"
@@ -173,11 +177,6 @@ class Repository:
         self._closed = True
         await asyncio.gather(*[self.unload(name) for name in list(self._statuses)])
         self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def _open(self, name: str, folder: ModelFolder | None, sent: LoadOverride | None) -> list[Model]:
-        if sent is not None:
-            return open_overridden(name, folder, self._settings, sent)
-        return open_models(self._folders[name], self._settings)
 
     def _drain(self, status: _ModelStatus, old: Sequence[ServedVersion]) -> None:
         """Let replaced versions answer their queued requests, then close them."""

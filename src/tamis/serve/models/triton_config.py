@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,26 @@ class ResolvedConfig:
     def inner(self, spec: Spec) -> tuple[int, ...]:
         """Return the shape of an input or output in the model itself, without the batch dimension."""
         return self.reshapes[spec.name].inner if spec.name in self.reshapes else spec.shape
+
+    def to_graph(self, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the inputs of a request as the graph takes them."""
+        feeds = {}
+        for spec, array in zip(self.inputs, arrays, strict=True):
+            change = self.reshapes.get(spec.name)
+            feeds[spec.name] = (
+                array if change is None else reshaped(array, change.outer, change.inner, bool(self.max_batch))
+            )
+        return feeds
+
+    def from_graph(self, results: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Return the outputs of the graph as the answer has them."""
+        outputs = []
+        for spec in self.outputs:
+            change, array = self.reshapes.get(spec.name), results[spec.name]
+            outputs.append(
+                array if change is None else reshaped(array, change.inner, change.outer, bool(self.max_batch))
+            )
+        return outputs
 
 
 def resolve_config(

@@ -192,11 +192,17 @@ def _header(encoded: bytes, *, has_raws: bool) -> RequestHeader:
         message = pb.ModelInferRequest.FromString(encoded)
     except DecodeError:
         raise Refusal(Fault.INVALID, "the message is not a ModelInferRequest") from None
+    given = next((one.name for one in message.inputs if one.HasField("contents")), None)
+    if has_raws and given is not None:  # clients of Triton compare the words
+        raise Refusal(
+            Fault.INVALID,
+            f"contents field must not be specified when using raw_input_contents for {given!r} for model {message.model_name!r}",
+        )
     return RequestHeader(
         model=message.model_name,
         version=message.model_version,
         parameters=parameters_of(message.parameters),
-        inputs=tuple(_input(one, message.model_name if has_raws else "") for one in message.inputs),
+        inputs=tuple(_input(one) for one in message.inputs),
         outputs=tuple(RequestedOutput(one.name, parameters_of(one.parameters)) for one in message.outputs),
     )
 
@@ -210,16 +216,7 @@ def parameters_of(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
     }
 
 
-def _both_contents(name: str, model: str) -> Refusal:
-    """Return the error for an input with `contents` beside raw inputs; clients of Triton compare the words."""
-    return Refusal(
-        Fault.INVALID,
-        f"contents field must not be specified when using raw_input_contents for {name!r} for model {model!r}",
-    )
-
-
-def _input(message: Any, model_with_raws: str) -> InputTensor:
-    """Return an input; `model_with_raws` is the model if the request has raw inputs as well."""
+def _input(message: Any) -> InputTensor:
     shape, name = tuple(message.shape), message.name
     try:
         dtype = dtype_of(message.datatype)
@@ -233,8 +230,6 @@ def _input(message: Any, model_with_raws: str) -> InputTensor:
     except (UsageError, OverflowError) as error:
         raise Refusal(Fault.INVALID, str(error)) from None
     if array is None and message.HasField("contents"):
-        if model_with_raws:
-            raise _both_contents(name, model_with_raws)
         raise Refusal(
             Fault.INVALID,
             f"the input {name!r} has {len(values)} {message.datatype} values; its shape {list(shape)} needs {count}",
@@ -249,9 +244,6 @@ def arrays_of(
     shared = shared or {}
     plain = [tensor for tensor in header.inputs if tensor.array is None and tensor.name not in shared]
     if len(raws) != len(plain):
-        given = next((tensor.name for tensor in header.inputs if tensor.array is not None), None)
-        if raws and given is not None:
-            raise _both_contents(given, header.model)
         raise Refusal(
             Fault.INVALID, f"the request has {len(raws)} raw inputs for {len(plain)} inputs without contents"
         )
