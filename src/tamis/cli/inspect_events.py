@@ -10,6 +10,7 @@ import click
 from tamis._base import UsageError, human_bytes
 from tamis.cli.output import print_table, print_text
 from tamis.events import FileSummary
+from tamis.events.inspecting import stem_of
 from tamis.trigger import ModelFit
 
 _SHORT_NAMES = 8  # of columns that belong to no collection
@@ -90,20 +91,11 @@ def _print_collections(summary: FileSummary) -> None:
         rows.sort(key=lambda row: (not row[2], row[0].lower()))
         print_table("collections", ("name", "columns", "per event", "size"), rows)
     grouped = {row[0] for row in rows}
-    alone = [c.name for c in summary.columns if stem(summary, c.name) not in grouped]
+    counters = {f"n{name}" for name in grouped}
+    alone = [c.name for c in summary.columns if c.name not in counters and stem_of(c.name) not in grouped]
     if alone:
         more = f", ... ({len(alone) - _SHORT_NAMES} more)" if len(alone) > _SHORT_NAMES else ""
         print_text(f"other columns: {', '.join(alone[:_SHORT_NAMES])}{more}")
-
-
-def stem(summary: FileSummary, column: str) -> str:
-    """Return the name of the collection of a column, or of what it counts."""
-    names = {collection.name for collection in summary.collections}
-    counted = column[1:] if column.startswith("n") else ""
-    if counted and counted in names:
-        return counted
-    before = column.rpartition(".")[0] if "." in column else column.partition("_")[0]
-    return before if before in names and before != column else ""
 
 
 def print_columns(summary: FileSummary, pattern: str) -> None:
