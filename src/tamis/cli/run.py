@@ -86,10 +86,12 @@ def command(menu: Path, files: tuple[str, ...], output: Path, as_json: bool, **o
     """Decide the events of FILES with MENU: accepted events go to streams, those with errors to debug, and all are counted."""
     if options["workers"] > 1 and options["scheduler"] is None:
         processes_with(WORKERS_LOAD)  # they load while this process does
+    gc.disable()  # loading modules makes no garbage
     from tamis.events import parse_aliases, read_lumi_mask
     from tamis.trigger import load_menu, process_start_ns, run_menu
 
     gc.freeze()  # keep garbage collection, which may run during an event, from traversing all loaded modules for 50 ms
+    gc.enable()
     since_ns = process_start_ns()
     summary = run_menu(
         load_menu(menu).with_aliases(parse_aliases(options["aliases"])),
