@@ -123,7 +123,7 @@ def test_missing_plug_ins_and_extras_raise_an_error_that_says_what_to_install(mo
     from importlib.metadata import EntryPoint
 
     point = EntryPoint("broken", "nothere:Engine", "tamis.engines")
-    monkeypatch.setattr(registry, "_points", lambda group, path: {point.name: point})
+    monkeypatch.setattr(registry, "_points", lambda group: {point.name: point})
     with pytest.raises(
         MissingExtraError, match=r"the engine broken .*cannot be imported: No module named 'nothere'"
     ):

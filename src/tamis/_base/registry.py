@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from functools import cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
@@ -18,8 +18,8 @@ def names(group: str) -> list[str]:
 
 
 @cache
-def _installed(path: tuple[str, ...]) -> EntryPoints:
-    """Return all entry points; cached per `sys.path`, since a search takes about 15 ms."""
+def _installed(path: tuple[str, ...]) -> Any:
+    """Return all entry points, of a type that depends on the Python version; cached per `sys.path`: a search takes 15 ms."""
     del path
     return entry_points()
 
