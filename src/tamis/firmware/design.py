@@ -1,0 +1,177 @@
+"""A program as Verilog: one module per layer, one per pipeline stage of a layer, and a top module with fixed latency."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tamis._base import ModelError
+from tamis.fixedpoint import Grid, Program, live_elements
+from tamis.firmware.lower import Logic, joined, lower
+
+# One unit of alkaid's delays, one adder with its routing, takes about a nanosecond on an UltraScale+ of speed grade 2: its authors
+# use 5 units at 200 MHz. Only place and route on the part can confirm a clock.
+NS_PER_UNIT = 1.0
+LINT = re.compile(r"[ \t]*(//\s*verilator lint.*\n?|/\*\s*verilator lint[^*]*\*/)")  # not known to every version
+RESERVED = frozenset(["input", "output", "module", "wire", "reg", "case", "table", "always", "assign", "begin", "end"])
+
+
+@dataclass(frozen=True)
+class Design:
+    """Sources of a design by file name, its ports, and its latency in cycles; a new event may enter at every clock."""
+
+    name: str
+    sources: dict[str, str]
+    inputs: Grid
+    outputs: Grid
+    latency: int
+    layers: tuple[LayerFacts, ...]
+    clock_mhz: float
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A layer's module, and which elements of its input its logic uses."""
+
+    module: str
+    logic: Logic
+    used: np.ndarray
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What a layer costs, by alkaid's estimate."""
+
+    name: str
+    stages: int
+    lut_estimate: float
+    register_bits: int
+
+
+def make_design(program: Program, name: str, clock_mhz: float) -> Design:
+    """Return the Verilog of a program; layers are pipelined so that no stage is slower than the clock by the estimate."""
+    from alkaid.codegen.rtl.verilog.fsm import fsm_logic_gen
+    from alkaid.trace.passes import add_surrogate, dead_code_elimin, fuse_ternary_adders
+    from alkaid.trace.pipeline import to_pipeline
+
+    top = verilog_name(name)
+    logics = lower(program)
+    sources, facts, taken = {}, [], {top}
+    instances = []
+    for logic in logics:
+        layer = verilog_name(logic.layer.name)
+        while layer in taken:
+            layer += "_"
+        taken.add(layer)
+        comb = add_surrogate(dead_code_elimin(fuse_ternary_adders(logic.comb)), _skip_op8_cost=True)
+        fsm = to_pipeline(
+            comb, latency_cutoff=1e3 / clock_mhz / NS_PER_UNIT, reg_inp=False, reg_out=True, verbose=False
+        )
+        for part, code in fsm_logic_gen(fsm, layer, print_latency=False, timescale="").items():
+            file = re.sub(r"^logic(\d+)$", rf"{layer}_stage\1", part)
+            text = re.sub(r"\blogic(\d+)\b", rf"{layer}_stage\1", code).strip()
+            sources[f"{file}.v"] = f"{_heading(logic, file, layer)}\n{text}\n"
+        stages = len(fsm.logic)
+        facts.append(LayerFacts(layer, stages, float(comb.cost), sum(s.width for s in fsm.signals.values() if s.reg)))
+        instances.append(Instance(layer, logic, _read_bits(fsm.inp_signals, logic)))
+    inputs = joined([Grid(one.low, one.high, np.zeros(one.shape, np.int64)) for one in program.inputs])
+    live = np.concatenate([mask.ravel() for mask in live_elements(program)[: len(program.inputs)]])
+    latency = sum(layer.stages for layer in facts)
+    sources[f"{top}.v"] = _top(top, instances, inputs, live, latency)
+    sources |= {path.name: path.read_text() for path in _cells()}
+    sources = {file: LINT.sub("", text) for file, text in sources.items()}
+    return Design(top, sources, inputs, logics[-1].writes, latency, tuple(facts), clock_mhz)
+
+
+def verilog_name(text: str) -> str:
+    """Return a name that Verilog allows."""
+    name = re.sub(r"\W+", "_", text).strip("_").lower() or "model"
+    return f"m_{name}" if name[0].isdigit() or name in RESERVED else name
+
+
+def _cells() -> list[Path]:
+    """Return alkaid's own modules, which its code instantiates: adders, multiplexers, negation."""
+    import alkaid.codegen.rtl as rtl
+
+    return sorted((Path(rtl.__file__).parent / "verilog" / "source").glob("*.v"))
+
+
+def _heading(logic: Logic, file: str, layer: str) -> str:
+    lines = [f"// {file}: a pipeline stage of {layer}" if file != layer else f"// layer {logic.layer.name}"]
+    if file == layer:
+        lines += [f"// in:  {described(logic.reads)}", f"// out: {described(logic.writes)}"]
+    return "\n".join(lines)
+
+
+def described(grid: Grid) -> str:
+    """Return the number of elements of a port by format: `16 x fixed<8,4>`."""
+    formats: dict[str, int] = {}
+    for width, fraction, signed in zip(grid.widths, grid.fractions, grid.signed, strict=True):
+        name = f"{'' if signed else 'u'}fixed<{width},{width - fraction}>" if width else "constant 0"
+        formats[name] = formats.get(name, 0) + 1
+    return ", ".join(f"{count} x {name}" for name, count in formats.items())
+
+
+def _read_bits(signals: list[Any], logic: Logic) -> np.ndarray:
+    """Return which elements alkaid's logic reads; it leaves out those that no result depends on."""
+    widths = [sum(precision) for signal in signals for precision in signal.precisions]
+    used = np.array(widths) > 0
+    if (np.array(widths)[used] != logic.reads.widths[used]).any():
+        raise ModelError(f"the layer {logic.layer.name} narrows its inputs, which the layer before does not")
+    return used
+
+
+def _slices(bus: str, widths: np.ndarray, chosen: np.ndarray) -> str:
+    """Return the bits of the chosen elements of a bus, joined: neighbours as one slice."""
+    ends = np.cumsum(widths)
+    parts: list[list[int]] = []
+    for begin, end, wanted in zip(ends - widths, ends, chosen & (widths > 0), strict=True):
+        if wanted and parts and parts[-1][1] == begin:
+            parts[-1][1] = int(end)
+        elif wanted:
+            parts.append([int(begin), int(end)])
+    texts = [f"{bus}[{end - 1}:{begin}]" for begin, end in reversed(parts)]
+    return texts[0] if len(texts) == 1 else f"{{{', '.join(texts)}}}"
+
+
+def _top(name: str, instances: list[Instance], inputs: Grid, live: np.ndarray, latency: int) -> str:
+    widths = [int(instance.logic.writes.widths.sum()) for instance in instances]
+    if min(widths) == 0 or not all(instance.used.any() for instance in instances):
+        raise ModelError(f"a layer of {name} computes only constants: it cannot be made into hardware")
+    wires, body = [], []
+    source, available, chosen = "inputs", inputs.widths, live.copy()
+    for index, instance in enumerate(instances):
+        target = "outputs" if index == len(instances) - 1 else f"{instance.module}_out"
+        if target != "outputs":
+            wires.append(f"    wire [{widths[index] - 1}:0] {target};")
+        chosen[chosen] = instance.used
+        read = _slices(source, available, chosen)
+        body.append(
+            f"    {instance.module} {instance.module}_layer (.clk(clk), .model_inp({read}), .model_out({target}));"
+        )
+        source, available = target, instance.logic.writes.widths
+        chosen = np.ones(len(available), bool)
+    valid = f"{{valid[{latency - 2}:0], in_valid}}" if latency > 1 else "in_valid"
+    return f"""// {name}: results leave {latency} clock cycles after their event entered, and an event may enter at every cycle.
+// in:  {described(inputs)}
+// out: {described(instances[-1].logic.writes)}
+// Elements follow each other from bit 0 on, each as wide as its format.
+module {name} (
+    input wire clk,
+    input wire in_valid,
+    input wire [{int(inputs.widths.sum()) - 1}:0] inputs,
+    output wire out_valid,
+    output wire [{widths[-1] - 1}:0] outputs
+);
+{chr(10).join(wires)}
+    reg [{latency - 1}:0] valid = 0;
+    assign out_valid = valid[{latency - 1}];
+    always @(posedge clk) valid <= {valid};
+
+{chr(10).join(body)}
+endmodule
+"""

@@ -1,0 +1,194 @@
+"""Lower the layers of a program to alkaid's logic: adders by distributed arithmetic, pipelined to a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tamis._base import require
+from tamis.fixedpoint import Grid, Program, Rounding, live_elements
+from tamis.fixedpoint.program import (
+    Add,
+    Clip,
+    Linear,
+    LookUp,
+    Maximum,
+    Multiply,
+    Offset,
+    Round,
+    Scale,
+    Take,
+)
+
+PURPOSE = "firmware"
+HARD_DC = 2  # alkaid's bound on the depth of adders beyond the smallest
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the program: its steps, and the values that cross its borders."""
+
+    name: str
+    steps: tuple[int, ...]  # indices of steps
+    reads: tuple[int, ...]  # values made before, in order
+    writes: tuple[int, ...]  # values that later layers or the outputs read
+
+
+@dataclass(frozen=True)
+class Logic:
+    """A layer as combinational logic of alkaid, and the grids of its ports: the live elements of its values, joined."""
+
+    layer: Layer
+    comb: Any
+    reads: Grid
+    writes: Grid
+
+
+def layers_of(program: Program) -> list[Layer]:
+    """Cut a program where the layer changes."""
+    count = len(program.inputs)
+    names = [step.layer for step in program.steps]
+    borders = [index for index in range(1, len(names)) if names[index] != names[index - 1]]
+    if borders and all(isinstance(step, Scale | Take) for step in program.steps[: borders[0]]):
+        del borders[0]  # wires alone need no registers
+    borders = [0, *borders, len(names)]
+    layers = []
+    for begin, end in zip(borders, borders[1:], strict=False):
+        made = set(range(count + begin, count + end))
+        read_inside = {value for step in program.steps[begin:end] for value in step.inputs}
+        read_later = {value for step in program.steps[end:] for value in step.inputs} | set(program.outputs)
+        earlier = {value for value in read_inside | read_later if value < count + begin}
+        layers.append(
+            Layer(
+                names[end - 1],
+                tuple(range(begin, end)),
+                tuple(sorted(earlier)),
+                tuple(sorted((made | earlier) & read_later)),
+            )
+        )
+    return layers
+
+
+def lower(program: Program) -> list[Logic]:
+    """Return the logic of every layer; the ports of each are as wide as the layer before makes them."""
+    require("alkaid", extra="fpga", purpose=PURPOSE)
+    from alkaid.trace import FVArray, HWConfig, trace
+
+    live = live_elements(program)
+    known = {  # the grids of the live elements
+        index: Grid(one.low[live[index]], one.high[live[index]], np.zeros(live[index].sum(), np.int64))
+        for index, one in enumerate(program.inputs)
+    }
+    hardware = HWConfig(1, 1, -1)
+    result = []
+    for layer in layers_of(program):
+        reads = joined([known[value] for value in layer.reads])
+        ports = FVArray.from_lhs(
+            reads.low, reads.high, np.ldexp(1.0, -reads.fractions), hardware, 0.0, {"hard_dc": HARD_DC}
+        )
+        values: dict[int, Any] = {}
+        start = 0
+        for value in layer.reads:
+            elements = np.zeros(program.shape(value), object)  # dead ones are never read
+            elements[live[value]] = np.asarray(ports)[start : start + live[value].sum()]
+            values[value] = FVArray(elements, ports.solver_options, hwconf=hardware)
+            start += live[value].sum()
+        for index in layer.steps:
+            step = program.steps[index]
+            values[len(program.inputs) + index] = step.apply(Tracing(), [values[i] for i in step.inputs])
+        outputs = np.concatenate([np.asarray(values[value])[live[value]] for value in layer.writes])
+        comb = trace(ports, FVArray(outputs, hwconf=hardware))
+        ranges = np.array([(q.min, q.max, q.step) for q in comb.out_qint], np.float64).reshape(-1, 3)
+        writes = Grid(ranges[:, 0], ranges[:, 1], -np.rint(np.log2(ranges[:, 2])).astype(np.int64))
+        result.append(Logic(layer, comb, reads, writes))
+        start = 0
+        for value in layer.writes:
+            part = slice(start, start + live[value].sum())
+            known[value] = Grid(writes.low[part], writes.high[part], writes.fraction[part])
+            start = part.stop
+    return result
+
+
+def joined(grids: Sequence[Grid]) -> Grid:
+    """Return grids flattened and joined."""
+    return Grid(
+        *(
+            np.concatenate([getattr(grid, name).ravel() for grid in grids])
+            for name in ("low", "high", "fraction")
+        )
+    )
+
+
+class Tracing:
+    """Evaluates a program on alkaid's symbolic arrays."""
+
+    def take(self, values: list[Any], step: Take) -> Any:
+        """Gather elements."""
+        from alkaid.trace import FVArray
+
+        first = values[0]
+        flat = np.concatenate([*(np.asarray(value).reshape(-1) for value in values), [step.fill]])
+        return FVArray(flat[step.indices], first.solver_options, hwconf=first.hwconf)
+
+    def linear(self, value: Any, step: Linear) -> Any:
+        """Multiply by a matrix."""
+        rows = value.reshape(-1, value.shape[-1]) @ step.matrix
+        return rows.reshape(step.shape)
+
+    def scale(self, value: Any, step: Scale) -> Any:
+        """Multiply by constants."""
+        return value * step.factors
+
+    def offset(self, value: Any, step: Offset) -> Any:
+        """Add constants."""
+        return value + step.terms
+
+    def add(self, first: Any, second: Any, step: Add) -> Any:
+        """Add two values."""
+        del step
+        return first + second
+
+    def multiply(self, first: Any, second: Any, step: Multiply) -> Any:
+        """Multiply two values."""
+        del step
+        return first * second
+
+    def maximum(self, first: Any, second: Any, step: Maximum) -> Any:
+        """Return the larger of two values."""
+        del step
+        return np.maximum(first, second)
+
+    def round(self, value: Any, step: Round) -> Any:
+        """Round to integers."""
+        signed, integer, _ = value.kif
+        mode = "TRN" if step.rounding is Rounding.FLOOR else "RND_CONV"
+        return value.quantize(signed, integer + (mode == "RND_CONV"), np.zeros_like(integer), "WRAP", mode)
+
+    def clip(self, value: Any, step: Clip) -> Any:
+        """Limit to bounds."""
+        from alkaid.trace import FVArray
+
+        elements = [
+            _clipped(element, low, high)
+            for element, low, high in zip(
+                np.asarray(value).ravel(), step.low.ravel(), step.high.ravel(), strict=True
+            )
+        ]
+        flat = np.empty(len(elements), object)
+        flat[:] = elements
+        return FVArray(flat.reshape(step.shape), value.solver_options, hwconf=value.hwconf)
+
+    def look_up(self, value: Any, step: LookUp) -> Any:
+        """Read a table."""
+        raise NotImplementedError
+
+
+def _clipped(element: Any, low: float, high: float) -> Any:
+    if low == 0 and element.low < 0:
+        element = element.relu()
+    elif low > element.low:
+        element = element.max_of(low)
+    return element.min_of(high) if high < element.high else element

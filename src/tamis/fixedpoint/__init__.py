@@ -1,0 +1,22 @@
+"""Fixed-point programs: the exact integer part of a quantised model, its ranges and its emulation."""
+
+from tamis.fixedpoint.emulate import FixedPointArray, emulate
+from tamis.fixedpoint.grids import Grid, fraction_bits, grids
+from tamis.fixedpoint.liveness import live_elements
+from tamis.fixedpoint.program import Program, ProgramInput, Rounding, Step
+from tamis.fixedpoint.translate import QuantisedGraph, split_graph
+
+__all__ = [
+    "FixedPointArray",
+    "Grid",
+    "Program",
+    "ProgramInput",
+    "QuantisedGraph",
+    "Rounding",
+    "Step",
+    "emulate",
+    "fraction_bits",
+    "grids",
+    "live_elements",
+    "split_graph",
+]

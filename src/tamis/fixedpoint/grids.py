@@ -1,0 +1,170 @@
+"""Ranges of a program's values: which multiples of which power of two every element can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tamis.fixedpoint.program import (
+    Add,
+    Clip,
+    Linear,
+    LookUp,
+    Maximum,
+    Multiply,
+    Offset,
+    Program,
+    Round,
+    Scale,
+    Take,
+)
+
+FRACTION_OF_ZERO = -1075  # below every float64: zero is a multiple of any power of two
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values that a tensor can hold: multiples of 2^-fraction from `low` to `high`, element by element.
+
+    `reach` bounds the partial sums of whatever order of summation, where it exceeds the bounds of the result.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    fraction: np.ndarray
+    reach: np.ndarray | None = None
+
+    @property
+    def signed(self) -> np.ndarray:
+        """Whether elements can be negative."""
+        return self.low < 0
+
+    @property
+    def fractions(self) -> np.ndarray:
+        """The fraction bits, with 0 for elements that are always zero."""
+        zero = (self.low == 0) & (self.high == 0)
+        return np.where(zero, 0, self.fraction)
+
+    @property
+    def widths(self) -> np.ndarray:
+        """The bits that each element needs, with the sign; 0 for a constant zero."""
+        scale = np.ldexp(1.0, self.fractions)
+        low, high = np.rint(self.low * scale), np.rint(self.high * scale)
+        positive, negative = _bits(np.maximum(high, 0)), _bits(np.maximum(-low - 1, 0))
+        return np.where(low < 0, np.maximum(positive, negative) + 1, positive).astype(np.int64)
+
+    @property
+    def exact_bits(self) -> int:
+        """The bits of a float's mantissa that hold every element and every partial sum exactly."""
+        most = np.maximum(np.abs(self.low), np.abs(self.high))
+        if self.reach is not None:
+            most = np.maximum(most, self.reach)
+        return int(_bits(np.rint(most * np.ldexp(1.0, self.fractions))).max(initial=0))
+
+
+def _bits(integers: np.ndarray) -> np.ndarray:
+    """Return the number of bits of non-negative integers."""
+    return np.where(integers < 1, 0, np.frexp(np.maximum(integers, 1))[1])
+
+
+def fraction_bits(values: np.ndarray) -> np.ndarray:
+    """Return the smallest number of fraction bits of each value; a multiple of four has -2, zero the least of all."""
+    mantissa, exponent = np.frexp(np.asarray(values, np.float64))
+    integers = np.abs(np.ldexp(mantissa, 53)).astype(np.int64)
+    lowest = np.where(integers == 0, 1, integers & -integers)  # the lowest bit that is set
+    trailing = np.frexp(lowest.astype(np.float64))[1] - 1
+    return np.where(integers == 0, FRACTION_OF_ZERO, 53 - exponent - trailing)
+
+
+def grids(program: Program) -> list[Grid]:
+    """Return the range of every value of a program."""
+    inputs = [
+        Grid(one.low.astype(np.float64), one.high.astype(np.float64), np.zeros(one.shape, np.int64))
+        for one in program.inputs
+    ]
+    return program.evaluate(Ranges(), inputs)
+
+
+class Ranges:
+    """Evaluates a program on ranges."""
+
+    def take(self, values: list[Grid], step: Take) -> Grid:
+        """Gather ranges."""
+        fill = np.asarray([step.fill])
+        parts = {
+            name: np.concatenate([*(getattr(value, name).ravel() for value in values), last])
+            for name, last in (("low", fill), ("high", fill), ("fraction", fraction_bits(fill)))
+        }
+        return Grid(**{name: part[step.indices] for name, part in parts.items()})
+
+    def linear(self, value: Grid, step: Linear) -> Grid:
+        """Bound every sum, and its partial sums in any order."""
+        positive, negative = np.maximum(step.matrix, 0), np.minimum(step.matrix, 0)
+        low = value.low @ positive + value.high @ negative
+        high = value.high @ positive + value.low @ negative
+        most = np.maximum(np.abs(value.low), np.abs(value.high))
+        weights = fraction_bits(step.matrix)
+        terms = np.where(weights == FRACTION_OF_ZERO, FRACTION_OF_ZERO, value.fraction[..., None] + weights)
+        return Grid(low, high, terms.max(axis=-2, initial=FRACTION_OF_ZERO), most @ np.abs(step.matrix))
+
+    def scale(self, value: Grid, step: Scale) -> Grid:
+        """Scale ranges."""
+        ends = np.stack([value.low * step.factors, value.high * step.factors])
+        return Grid(ends.min(0), ends.max(0), value.fraction + fraction_bits(step.factors))
+
+    def offset(self, value: Grid, step: Offset) -> Grid:
+        """Shift ranges."""
+        low, high = value.low + step.terms, value.high + step.terms
+        reach = None if value.reach is None else value.reach + np.abs(step.terms)
+        return Grid(low, high, np.maximum(value.fraction, fraction_bits(step.terms)), reach)
+
+    def add(self, first: Grid, second: Grid, step: Add) -> Grid:
+        """Add ranges."""
+        del step
+        return Grid(
+            first.low + second.low, first.high + second.high, np.maximum(first.fraction, second.fraction)
+        )
+
+    def multiply(self, first: Grid, second: Grid, step: Multiply) -> Grid:
+        """Multiply ranges."""
+        del step
+        ends = np.stack([a * b for a in (first.low, first.high) for b in (second.low, second.high)])
+        return Grid(ends.min(0), ends.max(0), first.fraction + second.fraction)
+
+    def maximum(self, first: Grid, second: Grid, step: Maximum) -> Grid:
+        """Return the range of the larger value."""
+        del step
+        return Grid(
+            np.maximum(first.low, second.low),
+            np.maximum(first.high, second.high),
+            np.maximum(first.fraction, second.fraction),
+        )
+
+    def round(self, value: Grid, step: Round) -> Grid:
+        """Round ranges."""
+        function = ROUNDINGS[step.rounding.name]
+        return Grid(function(value.low), function(value.high), np.minimum(value.fraction, 0))
+
+    def clip(self, value: Grid, step: Clip) -> Grid:
+        """Clip ranges."""
+        low, high = np.clip(value.low, step.low, step.high), np.clip(value.high, step.low, step.high)
+        bounds = [np.where(np.isfinite(bound), bound, 0) for bound in (step.low, step.high)]
+        reached = [  # a bound that is never reached adds no bits
+            np.where((bound > value.low) & (bound < value.high), fraction_bits(bound), FRACTION_OF_ZERO)
+            for bound in bounds
+        ]
+        return Grid(low, high, np.maximum.reduce([value.fraction, *reached]))
+
+    def look_up(self, value: Grid, step: LookUp) -> Grid:
+        """Return the range of the entries that can be read."""
+        low, high = np.empty(step.shape), np.empty(step.shape)
+        fraction = np.empty(step.shape, np.int64)
+        for place in np.ndindex(step.shape):
+            entries = step.table[int(value.low[place]) - step.low : int(value.high[place]) - step.low + 1]
+            low[place], high[place] = entries.min(), entries.max()
+            fraction[place] = fraction_bits(entries).max()
+        return Grid(low, high, fraction)
+
+
+ROUNDINGS = {"FLOOR": np.floor, "HALF_EVEN": np.rint}

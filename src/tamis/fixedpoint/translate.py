@@ -1,0 +1,238 @@
+"""Find the integer part of an ONNX graph and translate it to a program.
+
+A quantised graph has a host side (floats become bounded integers: scale, round, clip), a core whose every operation is exact,
+and a host side again (softmax, score). The core is found by what the graph computes, not by names: it begins at tensors that
+were rounded and clipped, or at integer inputs, and goes on while floats of the graph's own type hold every result exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+import onnx.inliner
+from onnx import numpy_helper
+
+from tamis._base import ModelError
+from tamis.bundle.model import graphs
+from tamis.bundle.reference import Reference
+from tamis.fixedpoint.grids import Grid, Ranges
+from tamis.fixedpoint.operators import OPERATORS, Inexact, Operands, evaluate_node
+from tamis.fixedpoint.program import Program, ProgramInput, Step
+
+ROUNDING_OPERATORS = frozenset(["Floor", "Round", "Ceil"])
+KEEP_INTEGERS = frozenset(["Identity", "Cast", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"])
+MATRIX_OPERATORS = frozenset(["MatMul", "Gemm", "Conv"])
+MANTISSA_BITS = {"float16": 11, "float32": 24, "float64": 53, "int32": 31, "int64": 62}
+
+
+@dataclass(frozen=True)
+class QuantisedGraph:
+    """A graph in three parts: the model before the program, which makes its integers; the program; the model after it."""
+
+    before: onnx.ModelProto | None
+    program: Program
+    after: onnx.ModelProto | None
+    dtypes: dict[str, np.dtype]  # of the tensors between the parts
+
+
+def split_graph(model: onnx.ModelProto, example: dict[str, np.ndarray]) -> QuantisedGraph:
+    """Split a graph into host side, program and host side; `example` is one row of every input."""
+    model = onnx.inliner.inline_local_functions(model) if model.functions else model
+    if any(True for graph in graphs(model.graph) if graph is not model.graph):
+        raise ModelError("the model has branches or loops (If, Loop, Scan), which have no fixed-point program")
+    return _Splitter(model, example).split()
+
+
+class _Splitter:
+    """One pass over the nodes of a graph, which sorts its tensors into constants, the program's values, and the rest."""
+
+    def __init__(self, model: onnx.ModelProto, example: dict[str, np.ndarray]) -> None:
+        self.model, self.graph = model, model.graph
+        self.trace = Reference(model, double=False).trace(example)
+        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in self.graph.initializer}
+        self.inputs: list[ProgramInput] = []
+        self.steps: list[Step] = []  # their inputs are numbered as in `core`
+        self.core: dict[str, int] = {}  # tensor -> value: inputs count up from 0, steps down from -1
+        self.grids: list[Grid] = []
+        self.integral: set[str] = set()  # tensors of the host side that hold integers
+        self.inexact: dict[str, str] = {}  # tensor after the core -> why it is not in it
+        self.needed: dict[str, None] = {}  # tensors of the core that the host side reads, in order
+        self.layer, self.layers = "inputs", {"inputs"}
+
+    def split(self) -> QuantisedGraph:
+        """Visit the nodes, and cut."""
+        for value in self.graph.input:
+            if value.name not in self.constants:
+                self._read_input(value.name)
+        for node in self.graph.node:
+            self._visit(node)
+        outputs = [value.name for value in self.graph.output]
+        self.needed |= {name: None for name in outputs if name in self.core}
+        if not self.steps:
+            raise ModelError(
+                "no part of the model is quantised: no input is rounded and clipped to integers, followed by exact "
+                "operations; make a quantised model with `tamis compress`"
+            )
+        program = Program(
+            tuple(self.inputs),
+            tuple(replace(step, inputs=tuple(map(self._number, step.inputs))) for step in self.steps),
+            tuple(self._number(self.core[name]) for name in self.needed),
+            tuple(self.needed),
+        )
+        names = [one.tensor for one in self.inputs]
+        is_input = {value.name for value in self.graph.input}
+        before = None if set(names) <= is_input else self._part(is_input - set(self.constants), names)
+        after = None if set(outputs) <= set(self.needed) else self._part(set(self.needed) | is_input, outputs)
+        dtypes = {name: self.trace[name].dtype for name in (*names, *self.needed)}
+        return QuantisedGraph(before, program, after, dtypes)
+
+    def _number(self, value: int) -> int:
+        """Return the number of a value in the program: inputs come first, whenever they were found."""
+        return value if value >= 0 else len(self.inputs) - 1 - value
+
+    def _read_input(self, name: str) -> None:
+        kind = self.trace[name].dtype
+        if kind.kind in "iu" and kind.itemsize <= 2:
+            limits = np.iinfo(kind)
+            self._begin(name, np.float64(limits.min), np.float64(limits.max))
+
+    def _begin(self, name: str, low: np.ndarray | np.float64, high: np.ndarray | np.float64) -> None:
+        """Make a tensor an input of the program."""
+        shape = self.trace[name].shape
+        if shape[:1] != (1,):
+            return
+        bounds = [np.broadcast_to(bound, shape)[0].astype(np.float64) for bound in (low, high)]
+        self.inputs.append(ProgramInput(name, shape[1:], bounds[0], bounds[1]))
+        self.core[name] = len(self.inputs) - 1
+
+    def _visit(self, node: onnx.NodeProto) -> None:
+        names = [name for name in node.input if name]
+        if all(name in self.constants for name in names):
+            results = evaluate_node(node, [self.constants.get(name) for name in node.input], self.model)
+            self.constants.update(zip(node.output, results, strict=False))
+            return
+        outside = [name for name in names if name not in self.constants and name not in self.core]
+        if outside:
+            self._visit_host(node, outside)
+            return
+        try:
+            self._translate(node)
+        except Inexact as reason:
+            for name in node.output:
+                self.inexact[name] = f"{node.op_type} of {node.output[0]!r}: {reason}"
+            self.needed |= {name: None for name in names if name in self.core}
+
+    def _visit_host(self, node: onnx.NodeProto, outside: Sequence[str]) -> None:
+        """Follow integers on the host side to where they are clipped, which is where the program begins."""
+        self.needed |= {name: None for name in node.input if name in self.core}
+        after = next((self.inexact[name] for name in outside if name in self.inexact), None)
+        if any(name in self.core for name in node.input) and after is None:
+            after = f"{node.op_type} of {node.output[0]!r}: it reads a tensor that is not quantised"
+        if after is not None:
+            self.inexact |= {name: after for name in node.output}
+        is_integral = node.op_type in ROUNDING_OPERATORS or (
+            node.op_type in KEEP_INTEGERS and outside[0] in self.integral
+        )
+        if is_integral:
+            self.integral.add(node.output[0])
+        bounds = [self.constants.get(name) for name in node.input[1:3]]
+        if node.op_type == "Clip" and outside[0] in self.integral and len(bounds) == 2:
+            low, high = bounds
+            if low is None or high is None or not np.isfinite([low, high]).all():
+                return
+            if after is not None:
+                raise ModelError(f"a quantised layer follows one that hardware cannot compute exactly: {after}")
+            self._begin(node.output[0], np.ceil(low), np.floor(high))
+
+    def _translate(self, node: onnx.NodeProto) -> None:
+        """Append the steps of a node; raise Inexact if there are none or a float cannot hold the results."""
+        operator = OPERATORS.get(node.op_type)
+        if operator is None or node.domain not in ("", "ai.onnx"):
+            raise Inexact("no fixed-point form is known of this operator")
+        result = self.trace[node.output[0]]
+        if result.shape[:1] != (1,):
+            raise Inexact(f"its leading axis has {result.shape[:1]} rows for one event")
+        layer = self._layer(node)
+        builder = Operands(self, node, layer)
+        mark = len(self.steps)
+        try:
+            produced = operator(builder)
+            bits = MANTISSA_BITS.get(result.dtype.name, 24)
+            for step, grid in zip(self.steps[mark:], self.grids[mark:], strict=True):
+                if grid.exact_bits > bits:
+                    raise Inexact(
+                        f"its sums need {grid.exact_bits} bits and {result.dtype} holds {bits} ({step.layer}); "
+                        "use fewer bits for weights or activations, or float64"
+                    )
+        except Inexact:
+            del self.steps[mark:], self.grids[mark:]
+            raise
+        self.layer = layer
+        self.layers.add(layer)
+        self.core.update(zip(node.output, produced, strict=False))
+
+    def append(self, step: Step) -> int:
+        """Append a step and return its value."""
+        inputs = [self.range_of(value) for value in step.inputs]
+        self.grids.append(step.apply(Ranges(), inputs))
+        self.steps.append(step)
+        return -len(self.steps)
+
+    def range_of(self, value: int) -> Grid:
+        """Return the range of a value."""
+        if value < 0:
+            return self.grids[-value - 1]
+        one = self.inputs[value]
+        return Grid(one.low, one.high, np.zeros(one.shape, np.int64))
+
+    def _layer(self, node: onnx.NodeProto) -> str:
+        """Return the name of the layer that a node belongs to; each product with weights begins one."""
+        if node.op_type not in MATRIX_OPERATORS or not any(name in self.constants for name in node.input):
+            return self.layer
+        weight = next(name for name in node.input if name in self.constants)
+        candidates = (re.sub(r"[./](weight|kernel|w)$", "", weight), node.name, node.output[0])
+        plain = next(name for name in candidates if name and not name.startswith(("onnx::", "/")) or name)
+        base = re.sub(r"\W+", "_", plain).strip("_").lower() or node.op_type.lower()
+        base = f"layer_{base}" if base[0].isdigit() else base
+        name, count = base, 2
+        while name in self.layers:
+            name, count = f"{base}_{count}", count + 1
+        return name
+
+    def _part(self, given: set[str], outputs: Sequence[str]) -> onnx.ModelProto:
+        """Return the model from given tensors to outputs."""
+        makers = {name: node for node in self.graph.node for name in node.output if name}
+        wanted, nodes, read = list(outputs), set[int](), set[str]()
+        seen = set(given)
+        while wanted:
+            name = wanted.pop()
+            if name in given:
+                read.add(name)
+            if name in seen or name not in makers:
+                continue
+            seen.add(name)
+            nodes.add(id(makers[name]))
+            wanted += [one for one in makers[name].input if one]
+        kept = [node for node in self.graph.node if id(node) in nodes]
+        used = {name for node in kept for name in node.input}
+        inputs = [self._described(name) for name in self.trace if name in read]
+        graph = onnx.helper.make_graph(
+            kept,
+            self.graph.name,
+            inputs,
+            [self._described(name) for name in outputs],
+            [tensor for tensor in self.graph.initializer if tensor.name in used],
+        )
+        return onnx.helper.make_model(
+            graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version
+        )
+
+    def _described(self, name: str) -> onnx.ValueInfoProto:
+        array = self.trace[name]
+        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        shape = ["N", *array.shape[1:]] if array.shape[:1] == (1,) else list(array.shape)
+        return onnx.helper.make_tensor_value_info(name, kind, shape)
