@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from tamis._base import ModelError
-from tamis.fixedpoint import Grid, Program, live_elements
+from tamis.firmware.keywords import KEYWORDS
 from tamis.firmware.lower import Logic, joined, lower
+from tamis.fixedpoint import Grid, Program, live_elements
 
 # One unit of alkaid's delays, one adder with its routing, takes about a nanosecond on an UltraScale+ of speed grade 2: its authors
 # use 5 units at 200 MHz. Only place and route on the part can confirm a clock.
 NS_PER_UNIT = 1.0
-LINT = re.compile(r"[ \t]*(//\s*verilator lint.*\n?|/\*\s*verilator lint[^*]*\*/)")  # not known to every version
-RESERVED = frozenset(["input", "output", "module", "wire", "reg", "case", "table", "always", "assign", "begin", "end"])
+LINT = re.compile(
+    r"[ \t]*(//\s*verilator lint.*\n?|/\*\s*verilator lint[^*]*\*/)"
+)  # not known to every version
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,14 @@ class LayerFacts:
     stages: int
     lut_estimate: float
     register_bits: int
+    reads: str  # number of elements by format
+    writes: str
 
 
 def make_design(program: Program, name: str, clock_mhz: float) -> Design:
     """Return the Verilog of a program; layers are pipelined so that no stage is slower than the clock by the estimate."""
     from alkaid.codegen.rtl.verilog.fsm import fsm_logic_gen
-    from alkaid.trace.passes import add_surrogate, dead_code_elimin, fuse_ternary_adders
+    from alkaid.trace.passes import add_surrogate, dead_code_elimin
     from alkaid.trace.pipeline import to_pipeline
 
     top = verilog_name(name)
@@ -67,7 +71,7 @@ def make_design(program: Program, name: str, clock_mhz: float) -> Design:
         while layer in taken:
             layer += "_"
         taken.add(layer)
-        comb = add_surrogate(dead_code_elimin(fuse_ternary_adders(logic.comb)), _skip_op8_cost=True)
+        comb = add_surrogate(dead_code_elimin(logic.comb), _skip_op8_cost=True)
         fsm = to_pipeline(
             comb, latency_cutoff=1e3 / clock_mhz / NS_PER_UNIT, reg_inp=False, reg_out=True, verbose=False
         )
@@ -76,7 +80,12 @@ def make_design(program: Program, name: str, clock_mhz: float) -> Design:
             text = re.sub(r"\blogic(\d+)\b", rf"{layer}_stage\1", code).strip()
             sources[f"{file}.v"] = f"{_heading(logic, file, layer)}\n{text}\n"
         stages = len(fsm.logic)
-        facts.append(LayerFacts(layer, stages, float(comb.cost), sum(s.width for s in fsm.signals.values() if s.reg)))
+        registers = sum(signal.width for signal in fsm.signals.values() if signal.reg)
+        facts.append(
+            LayerFacts(
+                layer, stages, float(comb.cost), registers, described(logic.reads), described(logic.writes)
+            )
+        )
         instances.append(Instance(layer, logic, _read_bits(fsm.inp_signals, logic)))
     inputs = joined([Grid(one.low, one.high, np.zeros(one.shape, np.int64)) for one in program.inputs])
     live = np.concatenate([mask.ravel() for mask in live_elements(program)[: len(program.inputs)]])
@@ -90,7 +99,7 @@ def make_design(program: Program, name: str, clock_mhz: float) -> Design:
 def verilog_name(text: str) -> str:
     """Return a name that Verilog allows."""
     name = re.sub(r"\W+", "_", text).strip("_").lower() or "model"
-    return f"m_{name}" if name[0].isdigit() or name in RESERVED else name
+    return f"m_{name}" if name[0].isdigit() or name in KEYWORDS else name
 
 
 def _cells() -> list[Path]:

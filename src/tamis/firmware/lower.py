@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def layers_of(program: Program) -> list[Layer]:
         del borders[0]  # wires alone need no registers
     borders = [0, *borders, len(names)]
     layers = []
-    for begin, end in zip(borders, borders[1:], strict=False):
+    for begin, end in pairwise(borders):
         made = set(range(count + begin, count + end))
         read_inside = {value for step in program.steps[begin:end] for value in step.inputs}
         read_later = {value for step in program.steps[end:] for value in step.inputs} | set(program.outputs)

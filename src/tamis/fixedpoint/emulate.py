@@ -72,7 +72,9 @@ class Integers:
         """Multiply by constants."""
         fraction = _fraction(step.factors)
         factors = _integers(step.factors, fraction)
-        _check(float(np.abs(value.integers).max(initial=0)) * float(np.abs(factors).max(initial=0)), step.layer)
+        _check(
+            float(np.abs(value.integers).max(initial=0)) * float(np.abs(factors).max(initial=0)), step.layer
+        )
         return FixedPointArray(value.integers * factors, value.fraction + fraction)
 
     def offset(self, value: FixedPointArray, step: Offset) -> FixedPointArray:
@@ -116,7 +118,9 @@ class Integers:
         bounds = np.stack([step.low, step.high])
         fraction = max(value.fraction, _fraction(np.where(np.isfinite(bounds), bounds, 0)))
         integers = value.at(fraction)
-        limits = np.where(np.isfinite(bounds), np.ldexp(bounds, fraction), np.copysign(2.0**MOST_BITS, bounds))
+        limits = np.where(
+            np.isfinite(bounds), np.ldexp(bounds, fraction), np.copysign(2.0**MOST_BITS, bounds)
+        )
         low, high = np.clip(limits, -(2.0**MOST_BITS), 2.0**MOST_BITS).astype(np.int64)
         return FixedPointArray(np.clip(integers, low, high), fraction)
 

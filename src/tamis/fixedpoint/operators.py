@@ -73,7 +73,14 @@ class Operands:
             raise Inexact(f"input {index} is constant")
         return value
 
-    def step(self, kind: Callable[..., Step], inputs: Sequence[int], shape: Sequence[int], *fields: Any) -> int:
+    def value_and_constant(self) -> tuple[int, np.ndarray]:
+        """Return the two inputs of a commutative operator of which one is constant."""
+        place = 0 if self.values[0] is not None else 1
+        return self.value(place), self.constant(1 - place, "one input")
+
+    def step(
+        self, kind: Callable[..., Step], inputs: Sequence[int], shape: Sequence[int], *fields: Any
+    ) -> int:
         """Append a step."""
         return self.builder.append(kind(self.layer, tuple(inputs), tuple(shape), *fields))
 
@@ -143,7 +150,9 @@ def evaluate_node(
     """Return the outputs of one node, by the ONNX project's reference implementation."""
     from onnx.reference import ReferenceEvaluator
 
-    feeds = {name: array for name, array in zip(node.input, inputs, strict=True) if name and array is not None}
+    feeds = {
+        name: array for name, array in zip(node.input, inputs, strict=True) if name and array is not None
+    }
     infos = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in feeds.items()
@@ -154,7 +163,7 @@ def evaluate_node(
     return [np.asarray(result) for result in ReferenceEvaluator(alone).run(None, feeds)]
 
 
-def _against_constant(operands: Operands, array: np.ndarray, rank: int) -> np.ndarray:
+def _operand(array: np.ndarray, rank: int) -> np.ndarray:
     """Return a constant operand of an elementwise operator, without the axis of the batch."""
     return row(array) if array.ndim == rank + 1 else array
 
@@ -163,20 +172,19 @@ def _add(operands: Operands) -> list[int]:
     first, second = operands.values
     if first is not None and second is not None:
         return [operands.pair(Add, first, second)]
-    value, other = (first, operands.constants[1]) if first is not None else (second, operands.constants[0])
-    assert value is not None and other is not None
-    return [operands.offset(value, _against_constant(operands, other, len(operands.shape(value))))]
+    value, other = operands.value_and_constant()
+    return [operands.offset(value, _operand(other, len(operands.shape(value))))]
 
 
 def _sub(operands: Operands) -> list[int]:
     first, second = operands.values
     if second is None:
-        other = _against_constant(operands, operands.constant(1, "what is subtracted"), _rank(operands, 0))
+        other = _operand(operands.constant(1, "what is subtracted"), _rank(operands, 0))
         return [operands.offset(operands.value(0), -finite(other))]
     negative = operands.scale(second, np.asarray(-1.0))
     if first is not None:
         return [operands.pair(Add, first, negative)]
-    other = _against_constant(operands, operands.constant(0, "the minuend"), _rank(operands, 1))
+    other = _operand(operands.constant(0, "the minuend"), _rank(operands, 1))
     return [operands.offset(negative, other)]
 
 
@@ -184,9 +192,8 @@ def _mul(operands: Operands) -> list[int]:
     first, second = operands.values
     if first is not None and second is not None:
         return [operands.pair(Multiply, first, second)]
-    value, other = (first, operands.constants[1]) if first is not None else (second, operands.constants[0])
-    assert value is not None and other is not None
-    return [operands.scale(value, _against_constant(operands, other, len(operands.shape(value))))]
+    value, other = operands.value_and_constant()
+    return [operands.scale(value, _operand(other, len(operands.shape(value))))]
 
 
 def _div(operands: Operands) -> list[int]:
@@ -194,7 +201,7 @@ def _div(operands: Operands) -> list[int]:
     mantissa, _ = np.frexp(divisor)
     if (np.abs(mantissa) != 0.5).any():
         raise Inexact("the divisor is not a power of two")
-    return [operands.scale(operands.value(0), 1 / _against_constant(operands, divisor, _rank(operands, 0)))]
+    return [operands.scale(operands.value(0), 1 / _operand(divisor, _rank(operands, 0)))]
 
 
 def _rank(operands: Operands, index: int) -> int:
@@ -259,7 +266,7 @@ def _extreme(sign: float) -> Callable[[Operands], list[int]]:
         result = reduce(lambda first, second: operands.pair(Maximum, first, second), values)
         for constant in constants:
             rank = len(operands.shape(result))
-            bound = sign * np.asarray(_against_constant(operands, constant, rank), np.float64)
+            bound = sign * np.asarray(_operand(constant, rank), np.float64)
             result = operands.clip(result, bound, np.inf)
         return [result if sign > 0 else operands.scale(result, np.asarray(-1.0))]
 
@@ -293,7 +300,9 @@ def _gemm(operands: Operands) -> list[int]:
     if attributes.get("transA", 0):
         raise Inexact("it transposes the events")
     matrix = finite(operands.constant(1, "the matrix"))
-    matrix = float(np.float32(attributes.get("alpha", 1.0))) * (matrix.T if attributes.get("transB", 0) else matrix)
+    matrix = float(np.float32(attributes.get("alpha", 1.0))) * (
+        matrix.T if attributes.get("transB", 0) else matrix
+    )
     result = operands.linear(operands.value(0), matrix)
     if len(operands.constants) > 2 and operands.node.input[2]:
         bias = operands.constant(2, "the bias")
@@ -341,7 +350,9 @@ def _conv(operands: Operands) -> list[int]:
         part = windows[group * per_group : (group + 1) * per_group]
         part = np.moveaxis(part, 0, len(positions)).reshape(*positions, -1)
         matrix = weights[group * outputs // groups : (group + 1) * outputs // groups]
-        results.append(operands.linear(operands.take([operands.value(0)], part), matrix.reshape(len(matrix), -1).T))
+        results.append(
+            operands.linear(operands.take([operands.value(0)], part), matrix.reshape(len(matrix), -1).T)
+        )
     del channels
     # (groups, positions, outputs of a group) -> (outputs, positions)
     size = int(np.prod(positions)) * outputs // groups
@@ -374,7 +385,9 @@ def _mean(operands: Operands, value: int) -> int:
 
 def _largest(operands: Operands, windows: np.ndarray) -> int:
     """Return the largest element along the last axis of windows, where -1 is absent."""
-    columns = [np.where(windows[..., i] < 0, windows.max(axis=-1), windows[..., i]) for i in range(windows.shape[-1])]
+    columns = [
+        np.where(windows[..., i] < 0, windows.max(axis=-1), windows[..., i]) for i in range(windows.shape[-1])
+    ]
     values = [operands.take([operands.value()], column) for column in columns]
     while len(values) > 1:  # a tree, which is not deep
         pairs = [operands.pair(Maximum, *values[i : i + 2]) for i in range(0, len(values) - 1, 2)]

@@ -43,7 +43,9 @@ def split_graph(model: onnx.ModelProto, example: dict[str, np.ndarray]) -> Quant
     """Split a graph into host side, program and host side; `example` is one row of every input."""
     model = onnx.inliner.inline_local_functions(model) if model.functions else model
     if any(True for graph in graphs(model.graph) if graph is not model.graph):
-        raise ModelError("the model has branches or loops (If, Loop, Scan), which have no fixed-point program")
+        raise ModelError(
+            "the model has branches or loops (If, Loop, Scan), which have no fixed-point program"
+        )
     return _Splitter(model, example).split()
 
 
@@ -133,7 +135,7 @@ class _Splitter:
         if any(name in self.core for name in node.input) and after is None:
             after = f"{node.op_type} of {node.output[0]!r}: it reads a tensor that is not quantised"
         if after is not None:
-            self.inexact |= {name: after for name in node.output}
+            self.inexact |= dict.fromkeys(node.output, after)
         is_integral = node.op_type in ROUNDING_OPERATORS or (
             node.op_type in KEEP_INTEGERS and outside[0] in self.integral
         )
@@ -145,7 +147,9 @@ class _Splitter:
             if low is None or high is None or not np.isfinite([low, high]).all():
                 return
             if after is not None:
-                raise ModelError(f"a quantised layer follows one that hardware cannot compute exactly: {after}")
+                raise ModelError(
+                    f"a quantised layer follows one that hardware cannot compute exactly: {after}"
+                )
             self._begin(node.output[0], np.ceil(low), np.floor(high))
 
     def _translate(self, node: onnx.NodeProto) -> None:
@@ -161,19 +165,22 @@ class _Splitter:
         mark = len(self.steps)
         try:
             produced = operator(builder)
-            bits = MANTISSA_BITS.get(result.dtype.name, 24)
-            for step, grid in zip(self.steps[mark:], self.grids[mark:], strict=True):
-                if grid.exact_bits > bits:
-                    raise Inexact(
-                        f"its sums need {grid.exact_bits} bits and {result.dtype} holds {bits} ({step.layer}); "
-                        "use fewer bits for weights or activations, or float64"
-                    )
+            self._check_exact(mark, result.dtype)
         except Inexact:
             del self.steps[mark:], self.grids[mark:]
             raise
         self.layer = layer
         self.layers.add(layer)
         self.core.update(zip(node.output, produced, strict=False))
+
+    def _check_exact(self, mark: int, dtype: np.dtype) -> None:
+        """Raise Inexact if a float of the graph cannot hold the results and partial sums of new steps."""
+        bits = MANTISSA_BITS.get(dtype.name, 24)
+        needed = max((grid.exact_bits for grid in self.grids[mark:]), default=0)
+        if needed > bits:
+            raise Inexact(
+                f"its sums need {needed} bits and {dtype} holds {bits}; use fewer bits for weights or activations, or float64"
+            )
 
     def append(self, step: Step) -> int:
         """Append a step and return its value."""
@@ -195,7 +202,7 @@ class _Splitter:
             return self.layer
         weight = next(name for name in node.input if name in self.constants)
         candidates = (re.sub(r"[./](weight|kernel|w)$", "", weight), node.name, node.output[0])
-        plain = next(name for name in candidates if name and not name.startswith(("onnx::", "/")) or name)
+        plain = next(name for name in candidates if (name and not name.startswith(("onnx::", "/"))) or name)
         base = re.sub(r"\W+", "_", plain).strip("_").lower() or node.op_type.lower()
         base = f"layer_{base}" if base[0].isdigit() else base
         name, count = base, 2

@@ -17,6 +17,7 @@ from tamis.records.farm import (
     RatePoint,
 )
 from tamis.records.files import json_files, write_record
+from tamis.records.firmware import BitAgreement, FirmwareRecord, LayerCost, Synthesis
 from tamis.records.physics import (
     ArrayEvaluation,
     ClassFacts,
@@ -52,6 +53,7 @@ __all__ = [
     "Assumptions",
     "BatchTime",
     "Batches",
+    "BitAgreement",
     "ClassFacts",
     "ClassFigures",
     "DeathEffect",
@@ -71,11 +73,13 @@ __all__ = [
     "Evaluation",
     "FarmCosts",
     "FarmRecord",
+    "FirmwareRecord",
     "Flips",
     "Knee",
     "KneePoint",
     "Latency",
     "LatencyRow",
+    "LayerCost",
     "LoadPoint",
     "LoadRow",
     "MemoryRow",
@@ -99,6 +103,7 @@ __all__ = [
     "Selector",
     "ServerTime",
     "Spread",
+    "Synthesis",
     "Traffic",
     "TrafficRecord",
     "TrainingCurves",

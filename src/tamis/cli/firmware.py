@@ -1,0 +1,139 @@
+"""`tamis firmware`: a quantised bundle as Verilog, verified bit by bit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tamis._base import UsageError, quantity
+from tamis.cli.output import json_option, print_json, print_table, print_text, say
+
+if TYPE_CHECKING:
+    from tamis.records import FirmwareRecord
+
+UNITS = {"mhz": 1.0, "ghz": 1e3, "khz": 1e-3}
+CLOCK_LIMITS_MHZ = (1.0, 2000.0)
+
+
+@click.command(
+    name="firmware",
+    epilog="Examples: tamis firmware small.tamis -o fw/ --clock 240MHz; tamis firmware small.tamis --verify. "
+    "`make` in the folder simulates the golden events again.",
+)
+@click.argument("bundle")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="New folder for Verilog, testbench, vectors and report.",
+)
+@click.option(
+    "--clock", default="240MHz", show_default=True, help="Clock that the pipeline is cut for, such as 240MHz."
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Simulate golden events and random vectors with Verilator and compare every bit with the emulation.",
+)
+@click.option(
+    "--netlist",
+    is_flag=True,
+    help="Simulate the netlist that yosys makes, too, on 10,000 random vectors; takes minutes for large designs.",
+)
+@click.option(
+    "--vectors",
+    type=click.IntRange(1),
+    default=100_000,
+    show_default=True,
+    help="Random vectors of --verify, uniform over the range of every input.",
+)
+@click.option(
+    "--synthesis/--no-synthesis",
+    "synthesise",
+    default=None,
+    help="Count LUT, flip-flops, DSP and memories with yosys. Default: with --output.",
+)
+@click.option(
+    "--budget", default="", help="Limits, such as 'latency<100ns,lut<20000': of latency, lut, ff, dsp, bram."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random vectors.")
+@json_option
+def command(
+    bundle: str,
+    output: Path | None,
+    clock: str,
+    verify: bool,
+    netlist: bool,
+    vectors: int,
+    synthesise: bool | None,
+    budget: str,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Make the hardware of a quantised BUNDLE: Verilog with one module per layer, and the proof that it computes the same bits."""
+    if output is None and not verify and not netlist and not synthesise:
+        raise UsageError("nothing to do: name a folder with -o, or verify with --verify")
+    clock_mhz = _clock(clock)
+    from tamis.bundle import Bundle
+    from tamis.firmware import Budget, Request, build_firmware
+
+    request = Request(
+        clock_mhz=clock_mhz,
+        verify=verify,
+        synthesise=output is not None if synthesise is None else synthesise,
+        netlist=netlist,
+        vectors=vectors,
+        seed=seed,
+        budget=Budget.parse(budget) if budget else None,
+    )
+    record = build_firmware(Bundle.open(bundle), output, request, say)
+    if as_json:
+        print_json(record)
+        return
+    _print(record)
+    if output is not None:
+        click.echo(f"all in {output}; `make -C {output}` simulates the golden events")
+
+
+def _clock(text: str) -> float:
+    """Return a clock in MHz."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?Hz)", text, re.IGNORECASE)
+    mhz = float(found.group(1)) * UNITS.get(found.group(2).lower(), 1e-6) if found else 0.0
+    if not CLOCK_LIMITS_MHZ[0] <= mhz <= CLOCK_LIMITS_MHZ[1]:
+        raise UsageError(f"--clock {text!r} is not a clock between 1 MHz and 2 GHz; write it like 240MHz")
+    return mhz
+
+
+def _print(record: FirmwareRecord) -> None:
+    print_table(
+        f"{record.bundle} at {quantity(record.clock_mhz * 1e6, 'Hz')}",
+        ("layer", "cycles", "LUT, estimate", "register bits"),
+        [
+            *(
+                (layer.name, layer.cycles, f"{layer.lut_estimate:.0f}", layer.register_bits)
+                for layer in record.layers
+            ),
+            (
+                "together",
+                record.latency_cycles,
+                f"{record.lut_estimate:.0f}",
+                sum(layer.register_bits for layer in record.layers),
+            ),
+        ],
+    )
+    print_text(
+        f"latency {record.latency_ns:.1f} ns, {record.latency_cycles} cycles; an event may enter at every cycle"
+    )
+    if record.synthesis is not None:
+        cells = record.synthesis
+        print_text(
+            f"{cells.tool}: {cells.lut} LUT, {cells.flip_flops} flip-flops, {cells.carry} carry chains, {cells.dsp} DSP, "
+            f"{cells.block_memories} block memories"
+        )
+    for one in record.agreement:
+        print_text(
+            f"{one.what} in {one.simulator}: every bit of {one.golden_events} golden events and {one.random_vectors} random vectors agrees"
+        )

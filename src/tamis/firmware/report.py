@@ -1,0 +1,53 @@
+"""The report of a bundle's firmware as text that people read."""
+
+from __future__ import annotations
+
+from tamis._base import quantity
+from tamis.firmware.design import Design
+from tamis.records import FirmwareRecord
+
+LIMITS = """Not shown here, since only the vendor's tools know it: whether the clock is reached on the part after place and route, the
+power, and the resources after the vendor's optimisation. Cycles, bits and the counts of yosys are exact."""
+
+
+def report_text(record: FirmwareRecord, design: Design) -> str:
+    """Return the README of a folder of firmware, in Markdown."""
+    lines = [
+        f"# {record.bundle} as hardware",
+        "",
+        (
+            f"Latency {record.latency_cycles} cycles, {record.latency_ns:.1f} ns at {quantity(record.clock_mhz * 1e6, 'Hz')}; "
+            f"a new event may enter at every cycle (initiation interval {record.initiation_interval})."
+        ),
+        "",
+        "`make` simulates the golden events with Verilator and compares every bit; `make lut` counts cells with yosys.",
+        "On Debian: `apt-get install verilator yosys make g++`.",
+        "",
+        f"- `rtl/{design.name}.v` is the top module: `clk`, `in_valid`, `inputs`, `out_valid`, `outputs`.",
+        "- One module per layer, and one per pipeline stage of it. Elements of a port follow each other from bit 0 on.",
+        "- `vectors/` holds the golden events as 32-bit little-endian words, `report.json` the numbers below.",
+        "",
+        "| layer | cycles | LUT (estimate) | register bits | in | out |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {layer.name} | {layer.cycles} | {layer.lut_estimate:.0f} | {layer.register_bits} | {layer.inputs} | {layer.outputs} |"
+        for layer in record.layers
+    ]
+    lines += [f"| together | {record.latency_cycles} | {record.lut_estimate:.0f} | | | |", ""]
+    if record.synthesis is not None:
+        cells = record.synthesis
+        lines += [
+            (
+                f"{cells.tool}, `synth_xilinx -family {cells.family}`: {cells.lut} LUT, {cells.flip_flops} flip-flops, {cells.carry} carry chains, "
+                f"{cells.dsp} DSP, {cells.block_memories} block memories, {cells.shift_registers} shift registers."
+            ),
+            "",
+        ]
+    lines += [
+        f"Verified: the {one.what} gives every bit of the emulation in {one.simulator}, on {one.golden_events} golden events and "
+        f"{one.random_vectors} random vectors over the whole range of the inputs."
+        for one in record.agreement
+    ]
+    lines += [""] * bool(record.agreement) + [LIMITS, ""]
+    return "\n".join(lines)

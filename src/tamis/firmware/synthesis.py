@@ -1,0 +1,76 @@
+"""Synthesise Verilog with yosys for Xilinx parts: how many LUT, flip-flops, carry chains, DSP and memories."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from tamis._base import ModelError
+from tamis.firmware.design import Design
+from tamis.firmware.tools import run_tool, tool
+
+CELLS = "cells.v"
+FAMILY = "xcup"  # UltraScale+
+LUT_NAMES = tuple(f"LUT{n}" for n in range(1, 7))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Cells of a synthesised design by kind."""
+
+    lut: int
+    flip_flops: int
+    carry: int
+    dsp: int
+    block_memories: int
+    shift_registers: int
+
+
+def synthesise(design: Design, folder: Path, *, netlist: bool = False) -> Resources:
+    """Return the resources of a design; with `netlist`, write `netlist.v`, whose cells are those of the part."""
+    yosys = tool("yosys", "yosys", "synthesise firmware")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in design.sources.items():
+        (folder / name).write_text(text)
+    commands = [
+        f"read_verilog -defer {' '.join(design.sources)}",
+        f"synth_xilinx -family {FAMILY} -flatten -noiopad -noclkbuf -top {design.name}{' -nodsp' if netlist else ''}",
+        "tee -q -o cells.json stat -json",
+    ]
+    if (
+        netlist
+    ):  # with the meaning of every cell, since Verilator 5.006 miscomputes carry chains across modules
+        (folder / CELLS).write_text(resources.files("tamis.firmware").joinpath(CELLS).read_text())
+        commands += [
+            "delete =A:blackbox",
+            f"read_verilog {CELLS}",
+            f"hierarchy -top {design.name}",
+            "proc; flatten; splitnets; opt_clean",
+            "write_verilog -noattr netlist.v",
+        ]
+    run_tool([yosys, "-q", "-p", "; ".join(commands)], folder)
+    try:
+        found = json.loads((folder / "cells.json").read_text())["modules"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"yosys wrote no statistics of {design.name}: {error}") from error
+    cells: dict[str, int] = list(found.values())[-1]["num_cells_by_type"]
+
+    def count(*starts: str) -> int:
+        return sum(number for name, number in cells.items() if name.startswith(starts))
+
+    return Resources(
+        lut=count(*LUT_NAMES),
+        flip_flops=count("FD"),
+        carry=count("CARRY"),
+        dsp=count("DSP"),
+        block_memories=count("RAMB", "URAM"),
+        shift_registers=count("SRL"),
+    )
+
+
+def yosys_version() -> str:
+    """Return the name and version of the synthesis tool."""
+    done = run_tool([tool("yosys", "yosys", "synthesise firmware"), "-V"], Path.cwd())
+    return " ".join(done.split()[:2])

@@ -1,0 +1,71 @@
+"""Prove hardware against the emulation: every golden event and random vectors over the whole range of every input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tamis.firmware.design import Design
+from tamis.firmware.simulate import compile_design
+from tamis.fixedpoint import Program, emulate
+
+CHUNK = 10_000  # vectors that are emulated together, which bounds the memory
+CORNERS = 4  # all elements lowest, all highest, and the two alternating patterns
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a simulation showed."""
+
+    differing: int
+    latency: int
+    first: str  # of the vectors that differ, in words
+
+
+def random_vectors(design: Design, count: int, seed: int) -> np.ndarray:
+    """Return vectors uniform over every input's range; the first ones are its corners, where everything saturates."""
+    rng = np.random.default_rng(seed)
+    low, high = design.inputs.low, design.inputs.high
+    drawn = rng.integers(low.astype(np.int64), high.astype(np.int64) + 1, (count, len(low))).astype(
+        np.float64
+    )
+    even = np.arange(len(low)) % 2 == 0
+    corners = [low, high, np.where(even, low, high), np.where(even, high, low)][: min(CORNERS, count)]
+    drawn[: len(corners)] = corners
+    return drawn
+
+
+def emulated(program: Program, vectors: np.ndarray) -> np.ndarray:
+    """Return the outputs of rows of inputs, flattened and joined in the order of the design's ports."""
+    sizes = [int(np.prod(one.shape)) for one in program.inputs]
+    order = sorted(set(program.outputs))
+    places = [program.outputs.index(value) for value in order]
+    parts = []
+    for begin in range(0, len(vectors), CHUNK):
+        rows = vectors[begin : begin + CHUNK]
+        split = np.split(rows, np.cumsum(sizes)[:-1], axis=1)
+        inputs = [
+            part.reshape(len(rows), *one.shape) for part, one in zip(split, program.inputs, strict=True)
+        ]
+        results = emulate(program, inputs)
+        parts.append(
+            np.concatenate([results[place].values().reshape(len(rows), -1) for place in places], axis=1)
+        )
+    return np.concatenate(parts)
+
+
+def compare(
+    program: Program, design: Design, sources: dict[str, str], vectors: np.ndarray, folder: Path
+) -> Comparison:
+    """Simulate Verilog on vectors and compare every bit with the emulation."""
+    expected = emulated(program, vectors)
+    seen, latency = compile_design(design, sources, folder).run(vectors)
+    wrong = np.flatnonzero((seen != expected).any(axis=1))
+    first = ""
+    if len(wrong):
+        row = int(wrong[0])
+        column = int(np.flatnonzero(seen[row] != expected[row])[0])
+        first = f"vector {row}, output {column}: {seen[row, column]:g} instead of {expected[row, column]:g}"
+    return Comparison(len(wrong), latency, first)
