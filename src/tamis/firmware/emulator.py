@@ -29,9 +29,16 @@ class Emulator:
         """Return the model's outputs."""
         known = {**arrays, **self.integers(arrays)}
         program = self.graph.program
-        results = emulate(program, [known[one.tensor] for one in program.inputs])
-        for name, result in zip(program.output_tensors, results, strict=True):
-            known[name] = result.values().astype(self.graph.dtypes[name])
+        inputs, broken = [], np.zeros(len(known[program.inputs[0].tensor]), bool)
+        for one in program.inputs:  # NaN propagates, although hardware has none
+            array = known[one.tensor]
+            nan = np.isnan(array)
+            broken |= nan.any(axis=tuple(range(1, nan.ndim)))
+            inputs.append(np.where(nan, 0, array))
+        for name, result in zip(program.output_tensors, emulate(program, inputs), strict=True):
+            values = result.values()
+            values[broken] = np.nan
+            known[name] = values.astype(self.graph.dtypes[name])
         if self._after is not None:
             known |= _run(self._after, known)
         return {name: known[name] for name in self.outputs}

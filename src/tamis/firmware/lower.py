@@ -170,21 +170,32 @@ class Tracing:
 
     def clip(self, value: Any, step: Clip) -> Any:
         """Limit to bounds."""
-        from alkaid.trace import FVArray
-
-        elements = [
-            _clipped(element, low, high)
-            for element, low, high in zip(
-                np.asarray(value).ravel(), step.low.ravel(), step.high.ravel(), strict=True
-            )
-        ]
-        flat = np.empty(len(elements), object)
-        flat[:] = elements
-        return FVArray(flat.reshape(step.shape), value.solver_options, hwconf=value.hwconf)
+        bounds = zip(step.low.ravel(), step.high.ravel(), strict=True)
+        elements = zip(np.asarray(value).ravel(), bounds, strict=True)
+        return _array([_clipped(element, low, high) for element, (low, high) in elements], value, step.shape)
 
     def look_up(self, value: Any, step: LookUp) -> Any:
-        """Read a table."""
-        raise NotImplementedError
+        """Read a table, of which the logic holds the entries that can be read."""
+        from alkaid.trace.fixed_variable import FVariable, LookupTable
+
+        results = []
+        for element in np.asarray(value).ravel():
+            low, high, stride = (int(number) for number in (element.low, element.high, max(element.step, 1)))
+            entries = step.table[low - step.low : high - step.low + 1 : stride]
+            if (entries == entries[0]).all():
+                results.append(FVariable.from_const(float(entries[0]), hwconf=element.hwconf))
+            else:
+                results.append(LookupTable(entries).lookup(element, (low, high, stride)))
+        return _array(results, value, step.shape)
+
+
+def _array(elements: list[Any], like: Any, shape: tuple[int, ...]) -> Any:
+    """Return symbolic numbers as an array of a shape."""
+    from alkaid.trace import FVArray
+
+    flat = np.empty(len(elements), object)
+    flat[:] = elements
+    return FVArray(flat.reshape(shape), like.solver_options, hwconf=like.hwconf)
 
 
 def _clipped(element: Any, low: float, high: float) -> Any:

@@ -57,7 +57,9 @@ class Integers:
         fraction = max(*(value.fraction for value in values), _fraction(np.asarray(step.fill)))
         rows = len(values[0].integers)
         fill = np.full((rows, 1), np.ldexp(step.fill, fraction), np.int64)
-        flat = np.concatenate([*(value.at(fraction).reshape(rows, -1) for value in values), fill], axis=1)
+        parts = [value.at(fraction) for value in values]
+        parts = [part.reshape(rows, int(np.prod(part.shape[1:]))) for part in parts]
+        flat = np.concatenate([*parts, fill], axis=1)
         return FixedPointArray(flat[:, step.indices], fraction)
 
     def linear(self, value: FixedPointArray, step: Linear) -> FixedPointArray:

@@ -1,0 +1,83 @@
+"""Hardware: alkaid's logic and the simulated Verilog give every bit of the emulation."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from tests.fixedpoint.conftest import GRAPHS, draw, make
+
+from tamis.firmware.design import make_design, verilog_name
+from tamis.firmware.emulator import Emulator
+from tamis.firmware.lower import lower
+from tamis.firmware.vectors import pack, unpack, words_of
+from tamis.firmware.verify import compare, emulated, random_vectors
+from tamis.fixedpoint import Grid, live_elements
+
+pytestmark = [
+    pytest.mark.fpga,
+    pytest.mark.skipif(shutil.which("verilator") is None, reason="verilator is not installed"),
+]
+
+
+def program_of(model):
+    return Emulator(model, draw(model, 1)).graph.program
+
+
+def test_logic_computes_the_bits(graph):
+    program = program_of(graph)
+    design = make_design(program, "m", 200)
+    vectors = random_vectors(design, 500, seed=1)
+    live = np.concatenate([mask.ravel() for mask in live_elements(program)[: len(program.inputs)]])
+    values = vectors[:, live]
+    for logic in lower(program):
+        values = logic.comb.predict(values)
+    np.testing.assert_array_equal(values, emulated(program, vectors))
+
+
+@pytest.mark.parametrize("name", ["dense", "residual"])
+@pytest.mark.parametrize("clock", [10, 1000])
+def test_simulated_verilog_computes_the_bits(name, clock, tmp_path):
+    program = program_of(make(name))
+    design = make_design(program, name, clock)
+    found = compare(program, design, design.sources, random_vectors(design, 500, seed=2), tmp_path)
+    assert found.differing == 0, found.first
+    assert found.latency == design.latency
+    assert design.latency == (2 if clock == 10 else pytest.approx(14, abs=8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(GRAPHS) - {"dense", "residual"}))
+def test_every_operator_in_verilog(name, tmp_path):
+    program = program_of(make(name))
+    design = make_design(program, name, 200)
+    found = compare(program, design, design.sources, random_vectors(design, 2000, seed=3), tmp_path)
+    assert found.differing == 0, found.first
+    assert found.latency == design.latency
+
+
+def test_a_wrong_adder_is_found(tmp_path):
+    program = program_of(make("dense"))
+    design = make_design(program, "dense", 100)
+    stage = next(name for name, text in design.sources.items() if "_stage" in name and ",0) op_" in text)
+    broken = design.sources | {stage: design.sources[stage].replace(",0) op_", ",1) op_", 1)}  # subtracts
+    found = compare(program, design, broken, random_vectors(design, 200, seed=4), tmp_path)
+    assert found.differing > 0
+    assert "instead of" in found.first
+
+
+def test_words_of_ports():
+    grid = Grid(np.array([-4.0, 0, 0, -8.5]), np.array([3.5, 0, 255, 0]), np.array([1, 0, 0, 1]))
+    values = np.array([[-4, 0, 255, -8.5], [3.5, 0, 0, 0], [-0.5, 0, 17, -0.5]])
+    words = pack(values, grid)
+    assert words.shape == (3, words_of(grid))
+    np.testing.assert_array_equal(unpack(words, grid), values)
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("conv-vae", "conv_vae"), ("small", "m_small"), ("8bit", "m_8bit"), ("Säge 1", "säge_1"), ("...", "model")],
+)
+def test_names_of_modules(name, module):
+    assert verilog_name(name) == module
