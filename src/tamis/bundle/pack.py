@@ -16,7 +16,7 @@ from tamis._base import ModelError, UsageError, did_you_mean, library_versions, 
 from tamis.bundle.choose_golden import MAX_GOLDEN_EVENTS, Precision, choose_golden, precision_of, tolerance_of
 from tamis.bundle.cost import count_cost
 from tamis.bundle.golden import Golden
-from tamis.bundle.importers import Imported, import_model, plain_outputs, recognise
+from tamis.bundle.importers import Imported, expand_qonnx, import_model, is_qonnx, plain_outputs, recognise
 from tamis.bundle.manifest import BUNDLE_NAME_PATTERN, Manifest, Rewrite, WorkingPoint
 from tamis.bundle.model import RANDOM_OPERATORS, graphs, read_signature
 from tamis.bundle.reference import Reference, evaluate
@@ -159,7 +159,11 @@ def _import(
         )
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
+    expanded = is_qonnx(proto)
+    if expanded:
+        proto = expand_qonnx(proto, place)
     proto, notes = plain_outputs(proto)
+    notes = ["quantisers of QONNX are plain operators now"] * expanded + notes
     return replace(imported, model=proto), place, [*imported.notes, *notes]
 
 

@@ -90,6 +90,27 @@ def evaluate(
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in reference.outputs}
 
 
+def evaluate_node(
+    node: onnx.NodeProto, inputs: Sequence[np.ndarray | None], model: onnx.ModelProto
+) -> list[np.ndarray]:
+    """Return the outputs of one node, by the ONNX project's reference implementation."""
+    from onnx.reference import ReferenceEvaluator
+
+    feeds = {
+        name: array for name, array in zip(node.input, inputs, strict=True) if name and array is not None
+    }
+    infos = [
+        onnx.helper.make_tensor_value_info(
+            name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+        )
+        for name, array in feeds.items()
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = onnx.helper.make_graph([node], "node", infos, outputs)
+    alone = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return [np.asarray(result) for result in ReferenceEvaluator(alone).run(None, feeds)]
+
+
 def _first_line(error: Exception) -> str:
     text = str(error).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from tamis.bundle.reference import evaluate_node
 from tamis.fixedpoint.grids import Grid
 from tamis.fixedpoint.program import (
     Add,
@@ -142,25 +143,6 @@ def row(constant: np.ndarray) -> np.ndarray:
     if constant.ndim and constant.shape[0] != 1:
         raise Inexact(f"a constant of the shape {constant.shape} differs between events")
     return constant[0] if constant.ndim else constant
-
-
-def evaluate_node(
-    node: onnx.NodeProto, inputs: Sequence[np.ndarray | None], model: onnx.ModelProto
-) -> list[np.ndarray]:
-    """Return the outputs of one node, by the ONNX project's reference implementation."""
-    from onnx.reference import ReferenceEvaluator
-
-    feeds = {
-        name: array for name, array in zip(node.input, inputs, strict=True) if name and array is not None
-    }
-    infos = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-        for name, array in feeds.items()
-    ]
-    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-    graph = helper.make_graph([node], "node", infos, outputs)
-    alone = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    return [np.asarray(result) for result in ReferenceEvaluator(alone).run(None, feeds)]
 
 
 def _operand(array: np.ndarray, rank: int) -> np.ndarray:

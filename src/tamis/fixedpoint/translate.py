@@ -18,9 +18,9 @@ from onnx import numpy_helper
 
 from tamis._base import ModelError
 from tamis.bundle.model import graphs
-from tamis.bundle.reference import Reference
+from tamis.bundle.reference import Reference, evaluate_node
 from tamis.fixedpoint.grids import Grid, Ranges
-from tamis.fixedpoint.operators import OPERATORS, Inexact, Operands, evaluate_node
+from tamis.fixedpoint.operators import OPERATORS, Inexact, Operands
 from tamis.fixedpoint.program import Program, ProgramInput, Step
 
 ROUNDING_OPERATORS = frozenset(["Floor", "Round", "Ceil"])
@@ -202,7 +202,9 @@ class _Splitter:
             return self.layer
         weight = next(name for name in node.input if name in self.constants)
         candidates = (re.sub(r"[./](weight|kernel|w)$", "", weight), node.name, node.output[0])
-        plain = next(name for name in candidates if (name and not name.startswith(("onnx::", "/"))) or name)
+        plain = next(
+            name for name in candidates if (name and not name.startswith(("onnx::", "/", "_"))) or name
+        )
         base = re.sub(r"\W+", "_", plain).strip("_").lower() or node.op_type.lower()
         base = f"layer_{base}" if base[0].isdigit() else base
         name, count = base, 2
