@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.fixedpoint.conftest import GRAPHS, draw, make
+from tests.fixedpoint.conftest import NAMES, draw, make
 
 from tamis.firmware.design import make_design, verilog_name
 from tamis.firmware.emulator import Emulator
@@ -48,7 +48,7 @@ def test_simulated_verilog_computes_the_bits(name, clock, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(GRAPHS) - {"dense", "residual"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"dense", "residual"}))
 def test_every_operator_in_verilog(name, tmp_path):
     program = program_of(make(name))
     design = make_design(program, name, 200)

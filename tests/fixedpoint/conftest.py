@@ -120,8 +120,64 @@ GRAPHS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
 }
 
 
+def make_trees(mode: str, seed: int):
+    """Return a quantised ensemble of twelve random trees of up to three levels, with two outputs."""
+    from onnx import helper
+
+    rng = np.random.default_rng(seed)
+    nodes, targets = [], []
+    for tree in range(12):
+        for node in range(15):
+            is_leaf = node >= 7 or (node > 2 and rng.random() < 0.2)
+            inner = (rng.integers(8), rng.normal() * 4, mode, 2 * node + 1, 2 * node + 2)
+            nodes.append((tree, node, *((0, 0.0, "LEAF", 0, 0) if is_leaf else inner)))
+            if is_leaf:
+                targets += [(tree, node, output, rng.integers(-9, 10) / 8) for output in range(2)]
+    nodes = [
+        node
+        for node in nodes
+        if node[1] < 7 or any(n[:2] == (node[0], (node[1] - 1) // 2) and n[4] != "LEAF" for n in nodes)
+    ]
+    kept = {node[:2] for node in nodes}
+    targets = [target for target in targets if target[:2] in kept]
+    names = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
+    columns = {
+        f"nodes_{name}": list(column) for name, column in zip(names, zip(*nodes, strict=True), strict=True)
+    }
+    columns |= {
+        f"target_{name}": list(column)
+        for name, column in zip(
+            ("treeids", "nodeids", "ids", "weights"), zip(*targets, strict=True), strict=True
+        )
+    }
+    columns = {
+        name: [v.item() if isinstance(v, np.generic) else v for v in column]
+        for name, column in columns.items()
+    }
+    model = parse("m (float[N, 8] x) => (float[N, 2] y) {" + INPUT + "y = Identity (q) }")
+    del model.graph.node[-1]
+    node = helper.make_node(
+        "TreeEnsembleRegressor",
+        ["q"],
+        ["y"],
+        domain="ai.onnx.ml",
+        n_targets=2,
+        base_values=[0.5, -1.25],
+        **columns,
+    )
+    model.graph.node.append(node)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    return model
+
+
+TREES = {f"trees {mode}": mode for mode in ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GT", "BRANCH_GTE")}
+NAMES = [*GRAPHS, *TREES]
+
+
 def make(name: str, seed: int = 0):
     """Return a quantised graph; its weights are small multiples of powers of two, a third of them zero."""
+    if name in TREES:
+        return make_trees(TREES[name], seed)
     text, shapes = GRAPHS[name]
     model = parse(text)
     rng = np.random.default_rng(seed)
@@ -147,7 +203,7 @@ def draw(model, rows: int, seed: int = 1) -> dict[str, np.ndarray]:
     return arrays
 
 
-@pytest.fixture(params=GRAPHS)
+@pytest.fixture(params=NAMES)
 def graph(request):
     """Return every quantised graph."""
     return make(request.param)

@@ -22,9 +22,11 @@ from tamis.fixedpoint.program import (
     Round,
     Scale,
     Take,
+    Trees,
 )
 
 PURPOSE = "firmware"
+TABLE_BITS = 6  # inputs of one LUT
 HARD_DC = 2  # alkaid's bound on the depth of adders beyond the smallest
 
 
@@ -187,6 +189,49 @@ class Tracing:
             else:
                 results.append(LookupTable(entries).lookup(element, (low, high, stride)))
         return _array(results, value, step.shape)
+
+    def trees(self, value: Any, step: Trees) -> Any:
+        """Compare each feature once with each of its thresholds, choose the leaves, and add them."""
+        forest, elements = step.forest, np.asarray(value).ravel()
+        bits: dict[tuple[int, float], Any] = {}
+
+        def reached(node: int, output: int) -> Any:
+            if node < 0:
+                return float(forest.leaves[-1 - node, output])
+            key = int(forest.features[node]), float(forest.thresholds[node])
+            if key not in bits:
+                bits[key] = _at_most(elements[key[0]], key[1])
+            yes, no = reached(int(forest.yes[node]), output), reached(int(forest.no[node]), output)
+            if isinstance(bits[key], bool):
+                return yes if bits[key] else no
+            if isinstance(yes, float) and yes == no:
+                return yes
+            return bits[key].msb_mux(yes, no)
+
+        sums = []
+        for output in range(forest.leaves.shape[1]):
+            terms = [reached(int(root), output) for root in forest.roots]
+            constant = sum(term for term in terms if isinstance(term, float))
+            terms = [term for term in terms if not isinstance(term, float)]
+            while len(terms) > 1:  # a tree of adders, which is not deep
+                pairs = [terms[i] + terms[i + 1] for i in range(0, len(terms) - 1, 2)]
+                terms = pairs + terms[len(pairs) * 2 :]
+            sums.append(terms[0] + constant if terms else constant)
+        return _array(sums, value, step.shape)
+
+
+def _at_most(element: Any, threshold: float) -> Any:
+    """Return the bit `element <= threshold`, or whether it always is so; up to TABLE_BITS bits, one LUT compares."""
+    from alkaid.trace.fixed_variable import LookupTable
+
+    low, high, step = float(element.low), float(element.high), float(element.step)
+    threshold = np.floor(threshold / step) * step
+    if threshold >= high or threshold < low:
+        return bool(threshold >= high)
+    if sum(element.kif) > TABLE_BITS:
+        return element <= threshold
+    numbers = np.arange(round((high - low) / step) + 1) * step + low
+    return LookupTable((numbers <= threshold).astype(np.float64)).lookup(element, (low, high, step))
 
 
 def _array(elements: list[Any], like: Any, shape: tuple[int, ...]) -> Any:

@@ -21,6 +21,7 @@ from tamis.fixedpoint.program import (
     Rounding,
     Scale,
     Take,
+    Trees,
 )
 
 MOST_BITS = 62
@@ -132,6 +133,25 @@ class Integers:
         return FixedPointArray(
             _integers(step.table, fraction)[(value.integers >> value.fraction) - step.low], fraction
         )
+
+    def trees(self, value: FixedPointArray, step: Trees) -> FixedPointArray:
+        """Sum the leaves that each row reaches."""
+        forest = step.forest
+        fraction = _fraction(forest.leaves)
+        leaves = _integers(forest.leaves, fraction)
+        thresholds = np.floor(np.ldexp(forest.thresholds, value.fraction))
+        limit = 2.0**MOST_BITS
+        thresholds = np.clip(thresholds, -limit, limit).astype(np.int64)
+        rows = np.arange(len(value.integers))
+        total = np.zeros((len(rows), leaves.shape[1]), np.int64)
+        for root in forest.roots:
+            at = np.full(len(rows), root)
+            while (inner := at >= 0).any():
+                node = at[inner]
+                is_yes = value.integers[rows[inner], forest.features[node]] <= thresholds[node]
+                at[inner] = np.where(is_yes, forest.yes[node], forest.no[node])
+            total += leaves[-1 - at]
+        return FixedPointArray(total, fraction)
 
 
 def _fraction(values: np.ndarray) -> int:

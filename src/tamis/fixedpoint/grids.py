@@ -18,6 +18,7 @@ from tamis.fixedpoint.program import (
     Round,
     Scale,
     Take,
+    Trees,
 )
 
 FRACTION_OF_ZERO = -1075  # below every float64: zero is a multiple of any power of two
@@ -165,6 +166,17 @@ class Ranges:
             low[place], high[place] = entries.min(), entries.max()
             fraction[place] = fraction_bits(entries).max()
         return Grid(low, high, fraction)
+
+    def trees(self, value: Grid, step: Trees) -> Grid:
+        """Sum the ranges of the leaves of each tree, in any order."""
+        del value
+        owners = step.forest.owners()
+        low, high, most = (np.zeros(step.shape) for _ in range(3))
+        for tree in range(len(step.forest.roots)):
+            leaves = step.forest.leaves[owners == tree]
+            low, high = low + leaves.min(axis=0), high + leaves.max(axis=0)
+            most = most + np.abs(leaves).max(axis=0)
+        return Grid(low, high, fraction_bits(step.forest.leaves).max(axis=0), most)
 
 
 ROUNDINGS = {"FLOOR": np.floor, "HALF_EVEN": np.rint}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tamis.fixedpoint.program import Linear, Program, Scale, Step, Take
+from tamis.fixedpoint.program import Linear, Program, Scale, Step, Take, Trees
 
 
 def live_elements(program: Program) -> list[np.ndarray]:
@@ -34,4 +34,8 @@ def _needed(step: Step, live: np.ndarray, program: Program) -> list[np.ndarray]:
         return [live.astype(np.int64) @ (step.matrix != 0).T.astype(np.int64) > 0]
     if isinstance(step, Scale):
         return [live & (step.factors != 0)]
+    if isinstance(step, Trees):
+        read = np.zeros(program.shape(step.inputs[0]), bool)
+        read[step.forest.features] = True
+        return [read]
     return [live] * len(step.inputs)

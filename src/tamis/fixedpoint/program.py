@@ -69,6 +69,9 @@ class Domain(Protocol):
     def look_up(self, value: Any, step: LookUp) -> Any:
         """Replace each integer by an entry of a table."""
 
+    def trees(self, value: Any, step: Trees) -> Any:
+        """Sum the leaves of decision trees."""
+
 
 @dataclass(frozen=True)
 class Take(Step):
@@ -175,6 +178,42 @@ class LookUp(Step):
     def apply(self, domain: Domain, values: list[Any]) -> Any:
         """Evaluate the step in a domain."""
         return domain.look_up(values[0], self)
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Decision trees as arrays over all nodes: `x[feature] <= threshold` leads to `yes`, else to `no`; leaf `i` is child `-1 - i`."""
+
+    features: np.ndarray
+    thresholds: np.ndarray
+    yes: np.ndarray
+    no: np.ndarray
+    roots: np.ndarray  # of each tree: a node, or a leaf as -1 - i
+    leaves: np.ndarray  # (leaves, outputs)
+
+    def owners(self) -> np.ndarray:
+        """Return the tree of each leaf."""
+        owners = np.zeros(len(self.leaves), np.int64)
+        for tree, root in enumerate(self.roots):
+            waiting = [int(root)]
+            while waiting:
+                node = waiting.pop()
+                if node < 0:
+                    owners[-1 - node] = tree
+                else:
+                    waiting += [int(self.yes[node]), int(self.no[node])]
+        return owners
+
+
+@dataclass(frozen=True)
+class Trees(Step):
+    """The sum of the leaves that a vector of features reaches, one per tree."""
+
+    forest: Forest
+
+    def apply(self, domain: Domain, values: list[Any]) -> Any:
+        """Evaluate the step in a domain."""
+        return domain.trees(values[0], self)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from tamis.fixedpoint.program import Program, ProgramInput, Step
 
 ROUNDING_OPERATORS = frozenset(["Floor", "Round", "Ceil"])
 KEEP_INTEGERS = frozenset(["Identity", "Cast", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"])
-MATRIX_OPERATORS = frozenset(["MatMul", "Gemm", "Conv"])
+LAYER_OPERATORS = frozenset(["MatMul", "Gemm", "Conv"])
 MANTISSA_BITS = {"float16": 11, "float32": 24, "float64": 53, "int32": 31, "int64": 62}
 
 
@@ -155,7 +155,7 @@ class _Splitter:
     def _translate(self, node: onnx.NodeProto) -> None:
         """Append the steps of a node; raise Inexact if there are none or a float cannot hold the results."""
         operator = OPERATORS.get(node.op_type)
-        if operator is None or node.domain not in ("", "ai.onnx"):
+        if operator is None or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
             raise Inexact("no fixed-point form is known of this operator")
         result = self.trace[node.output[0]]
         if result.shape[:1] != (1,):
@@ -198,7 +198,7 @@ class _Splitter:
 
     def _layer(self, node: onnx.NodeProto) -> str:
         """Return the name of the layer that a node belongs to; each product with weights begins one."""
-        if node.op_type not in MATRIX_OPERATORS or not any(name in self.constants for name in node.input):
+        if node.op_type not in LAYER_OPERATORS or not any(name in self.constants for name in node.input):
             return self.layer
         weight = next(name for name in node.input if name in self.constants)
         candidates = (re.sub(r"[./](weight|kernel|w)$", "", weight), node.name, node.output[0])
