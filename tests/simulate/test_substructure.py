@@ -38,6 +38,17 @@ def test_soft_drop_agrees_with_fastjet(sprays):
     assert soft_drop(jets, momenta).mass == pytest.approx(np.asarray(expected), abs=1e-3)
 
 
+def test_groomed_constituents_add_up_to_the_groomed_jet(sprays):
+    jets, momenta = sprays
+    groomed = soft_drop(jets, momenta)
+    assert groomed.offsets[-1] == len(groomed.constituents) < len(jets.constituents)
+    for jet in range(len(jets)):
+        rows = groomed.constituents[groomed.offsets[jet] : groomed.offsets[jet + 1]]
+        assert momenta[:, rows].sum(axis=1) == pytest.approx(groomed.momenta[:, jet], rel=1e-9, abs=1e-6)
+        assert set(rows) <= set(jets.constituents[jets.offsets[jet] : jets.offsets[jet + 1]])
+        assert (np.diff(np.hypot(*momenta[:2, rows])) <= 0).all()
+
+
 def test_two_prongs_have_no_tau2_and_a_known_mass():
     found = candidates([0, 0], [200.0, 100.0], [0.0, 0.0], [0.0, 0.5])
     momenta = four_momenta(found)
@@ -56,4 +67,5 @@ def test_events_without_jets_give_empty_arrays():
     jets = anti_kt(found, momenta, 3, 0.8, 20.0)
     assert len(jets) == 0
     assert soft_drop(jets, momenta).mass.shape == (0,)
+    assert len(soft_drop(jets, momenta).constituents) == 0
     assert subjettiness(jets, momenta, 3, 0.8).shape == (0, 3)
