@@ -28,10 +28,12 @@ def packed(tmp_path_factory):
     rows[:, 0] += (label > 1) * 2.0 * 2.0**-8
     folder = tmp_path_factory.mktemp("tagger")
     with open_array_writer(folder / "rows.h5") as writer:
-        cuts = {name: rows[:, 0].astype(np.float32) for name in CUTS}
-        writer.write({"features": rows.astype(np.float32), "label": label, **cuts})
+        writer.write({"features": rows.astype(np.float32), "label": label})
+    with open_array_writer(folder / "test.h5") as writer:
+        cuts = {name: rows[:4000, 0].astype(np.float32) for name in CUTS}
+        writer.write({"features": rows[:4000].astype(np.float32), "label": label[:4000], **cuts})
     options = TrainingOptions(epochs=2, threads=1)
-    return train("jet-tagger", [str(folder / "rows.h5")], folder / "m.tamis", options), folder / "rows.h5"
+    return train("jet-tagger", [str(folder / "rows.h5")], folder / "m.tamis", options), folder / "test.h5"
 
 
 def test_working_points_accept_their_fraction_of_the_background(packed):
