@@ -47,9 +47,9 @@ JET_FEATURES = (
     "multiplicity",
 )
 JET_CLASSES = ("g", "q", "W", "Z", "t")
-RADIUS = 0.8
+FAT_JET_RADIUS = 0.8
 JET_PT_GEV = (800.0, 1600.0)
-JET_ETA_MAX = 2.0  # the whole jet is almost always in the tracker
+FAT_JET_ETA_MAX = 2.0  # the whole jet is almost always in the tracker
 MATCHING_RADIUS = 0.4
 CONSTITUENTS_MAX = 50  # of the energy correlation functions
 SOFTEST_GEV = 0.1  # softer particles are not simulated
@@ -144,10 +144,10 @@ def _lot(source: JetSource, collisions: int, seeds: Seeds) -> JetRows:
     record = make(collisions, seeds.pythia("event"))
     candidates = respond(visible(record, make, detector.eta_max, SOFTEST_GEV), detector, seeds)
     momenta = four_momenta(candidates)
-    jets = anti_kt(candidates, momenta, collisions, RADIUS, JET_PT_GEV[0])
+    jets = anti_kt(candidates, momenta, collisions, FAT_JET_RADIUS, JET_PT_GEV[0])
     chosen = np.flatnonzero(
         (jets.pt < JET_PT_GEV[1])
-        & (np.abs(jets.eta) < JET_ETA_MAX)
+        & (np.abs(jets.eta) < FAT_JET_ETA_MAX)
         & _near_source(record, jets, source.particles)
     )
     groomed = soft_drop(jets, momenta)

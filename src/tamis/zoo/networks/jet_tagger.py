@@ -90,12 +90,12 @@ JET_TAGGER = register(
         outputs=("score", "probabilities"),
         task="classes",
         build=JetTagger,
-        recipe=Recipe(learning_rate=2e-3, batch=512, epochs=60, patience_decay=3, patience_stop=9),
+        recipe=Recipe(learning_rate=8e-3, batch=512, epochs=80, patience_decay=3, patience_stop=10),
         baselines=("multiplicity", "n2_b1", "off_w", "off_z", "off_t"),
         classes=JET_CLASSES,
         score="score",
         background=QCD_CLASSES,
         background_efficiencies=(0.1, 0.01, 0.001),
-        calibration=0.1,
+        calibration=0.2,
     )
 )
