@@ -141,6 +141,7 @@ class ArrayModel(NetworkSpec):
     background: tuple[str, ...] = ()  # the classes that the score rejects
     background_efficiencies: tuple[float, ...] = ()  # of the working points, in the background
     calibration: float = 0.0  # fraction of the rows that sets the thresholds
+    rewrites: bool = True  # of the exported graph; they would fold a standardisation into the first layer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,5 +97,6 @@ JET_TAGGER = register(
         background=QCD_CLASSES,
         background_efficiencies=(0.1, 0.01, 0.001),
         calibration=0.2,
+        rewrites=False,
     )
 )

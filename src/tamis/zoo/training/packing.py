@@ -182,6 +182,7 @@ def pack_array_model(
         description=model.description,
         units=dict(model.inputs),
         working_points=_array_points(model, trained, data.calibration),
+        rewrites=model.rewrites,
         training=json.loads(json.dumps(facts)),
         extra=_history(trained),
     )
