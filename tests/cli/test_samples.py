@@ -36,9 +36,7 @@ def test_a_model_of_arrays_is_trained_and_evaluated(call, tmp_path):
     assert "names of training files: train.h5" in (report / "CARD-facile.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [("--mu", 20), ("--pt-hat", 100), ("--workers", 2), ("--low-level", None)]
-)
+@pytest.mark.parametrize(("option", "value"), [("--mu", 20), ("--pt-hat", 100), ("--low-level", None)])
 def test_options_for_collisions_are_rejected_for_array_samples(call, tmp_path, option, value):
     arguments = (option,) if value is None else (option, value)
     code, _, err = call("simulate", "hcal-channels", "-n", 10, *arguments, "-o", tmp_path / "x.h5")
@@ -51,6 +49,26 @@ def test_an_array_sample_is_written_to_hdf5_only(call, tmp_path):
     code, _, err = call("simulate", "hcal-channels", "-n", 10, "-o", tmp_path / "x.root")
     assert code == 2
     assert "name the file x.h5" in err
+
+
+def test_a_folder_collects_samples_of_several_seeds(call, tmp_path):
+    folder = tmp_path / "channels"
+    for seed in (1, 2):
+        code, out, err = call("simulate", "hcal-channels", "-n", 300, "--seed", seed, "-o", f"{folder}/")
+        assert code == 0, err
+        assert f"{folder}/hcal-channels-{seed}.h5: 300 channels" in out
+    code, out, err = call(
+        "train", "facile", f"{folder}/", "-o", tmp_path / "m.tamis", "--epochs", 1, "--json"
+    )
+    assert code == 0, err
+    training = json.loads(out)["training"]
+    assert training["training_rows"] + training["validation_rows"] == 600
+    assert training["files"] == ["hcal-channels-1.h5", "hcal-channels-2.h5"]
+    code, out, err = call(
+        "evaluate", tmp_path / "m.tamis", "--sample", folder, "-o", tmp_path / "r", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(out)["files"] == training["files"]
 
 
 def test_an_untrained_network_takes_no_files(call, tmp_path):

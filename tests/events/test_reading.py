@@ -16,7 +16,15 @@ import pytest
 import uproot
 
 from tamis._base import DataError, MissingColumnError, UnreadableFileError, UsageError
-from tamis.events import IDENTITY, Events, inspect_file, read_events, write_events
+from tamis.events import (
+    IDENTITY,
+    Events,
+    inspect_file,
+    open_array_writer,
+    read_arrays,
+    read_events,
+    write_events,
+)
 from tamis.events.table import layout_bytes
 
 
@@ -76,6 +84,18 @@ def test_globs_are_sorted_and_an_empty_one_suggests_files(tmp_path, make_events)
         read_events(tmp_path / "qdc_*.root")
     with pytest.raises(UsageError, match=r"is a folder: give its files, such as .*/\*\.root"):
         read_events(tmp_path)
+
+
+def test_a_folder_of_hdf5_files_is_read_in_the_order_of_their_names(tmp_path):
+    folder = tmp_path / "jets"
+    for name in ("b", "a"):
+        with open_array_writer(folder / f"{name}.h5") as writer:
+            writer.write({"jets": np.full((3, 100, 3), ord(name), np.float32)})
+    chunks = list(read_arrays(folder))
+    assert [Path(chunk.file).name for chunk in chunks] == ["a.h5", "b.h5"]
+    (folder / "notes.txt").touch()
+    with pytest.raises(UsageError, match="jets is a folder: give its files"):
+        read_arrays(folder)
 
 
 @pytest.mark.parametrize("suffix", [".root", ".parquet"])

@@ -39,11 +39,22 @@ def test_blocks_are_contiguous():
     assert lengths == [ARRAY_SAMPLES[name].block, 5]
 
 
+def test_rows_do_not_depend_on_the_number_of_workers():
+    rows = ARRAY_SAMPLES["hcal-channels"].block + 5
+    one, two = (list(simulate_sample("hcal-channels", rows, seed=4, workers=workers)) for workers in (1, 2))
+    assert [len(block["energy"]) for block in two] == [rows - 5, 5]
+    for expected, block in zip(one, two, strict=True):
+        for key, values in expected.items():
+            np.testing.assert_array_equal(block[key], values)
+
+
 def test_unknown_and_empty_samples_are_an_error():
     with pytest.raises(UsageError, match="did you mean 'hcal-channels'"):
         simulate_sample("hcal-chanels", 10)
     with pytest.raises(UsageError, match="at least 1"):
         simulate_sample("hcal-channels", 0)
+    with pytest.raises(UsageError, match="workers is 0; it must be 1 to"):
+        simulate_sample("hcal-channels", 10, workers=0)
 
 
 def test_the_charge_of_a_pulse_is_in_its_samples():

@@ -9,7 +9,7 @@ import click
 from tamis._base import UsageError, now_ns, progress
 from tamis.cli.output import json_option, print_json
 
-COLLISION_OPTIONS = ("workers", "pt_hat", "mass", "mu", "energy", "tune", "low_level")
+COLLISION_OPTIONS = ("pt_hat", "mass", "mu", "energy", "tune", "low_level")
 
 
 @click.command(
@@ -24,7 +24,7 @@ COLLISION_OPTIONS = ("workers", "pt_hat", "mass", "mu", "energy", "tune", "low_l
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="File to write: .root or .parquet for collisions, .h5 for samples.",
+    help="File to write: .root or .parquet for collisions, .h5 for samples; or the folder of a sample.",
 )
 @click.option(
     "--seed",
@@ -76,13 +76,14 @@ def command(
     PROCESS is one of qcd, w-prime, z-prime-tt, graviton-ww, ttbar, w-lepton, min-bias, qcd-lepton, qcd-fake, photon-jet,
     z-ee, z-prime-tautau.
 
-    Or it is a sample of arrays for models on coprocessors: hcal-channels, wire-patches, ecal-clusters.
+    Or it is a sample of arrays for models on coprocessors (hcal-channels, wire-patches, ecal-clusters) or in Level-1 triggers
+    (jets-hlf). With a folder as OUTPUT, its file is NAME-SEED.h5, so that samples with other seeds can be added.
     """
     from tamis.simulate import ARRAY_SAMPLES
 
     if process in ARRAY_SAMPLES:
         _reject_collision_options(process)
-        _simulate_sample(process, events, output, seed, as_json=as_json)
+        _simulate_sample(process, events, output, seed, workers, as_json=as_json)
         return
     import awkward as ak
 
@@ -125,14 +126,17 @@ def _reject_collision_options(name: str) -> None:
             )
 
 
-def _simulate_sample(name: str, rows: int, output: Path, seed: int, *, as_json: bool) -> None:
-    """Simulate a sample of arrays and write it."""
+def _simulate_sample(name: str, rows: int, output: Path, seed: int, workers: int, *, as_json: bool) -> None:
+    """Simulate a sample of arrays and write it to a file, or to a file in a folder."""
     from tamis.events import open_array_writer
     from tamis.simulate import ARRAY_SAMPLES, simulate_sample
 
+    blocks = simulate_sample(name, rows, seed=seed, workers=workers)
+    if output.is_dir() or not output.suffix:
+        output = output / f"{name}-{seed}.h5"
     start, unit = now_ns(), ARRAY_SAMPLES[name].rows
     with open_array_writer(output) as writer, progress(f"simulating {name}", rows, unit) as advance:
-        for arrays in simulate_sample(name, rows, seed=seed):
+        for arrays in blocks:
             writer.write(arrays)
             shapes = {key: list(values.shape[1:]) for key, values in arrays.items()}
             advance(len(next(iter(arrays.values()))))

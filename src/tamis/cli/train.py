@@ -86,8 +86,8 @@ def command(
     Anomaly detectors learn from background FILES: conv-vae, graph-vae. Taggers need --signal as well: egamma, quark-gluon,
     top, tau, top-resnet, and with --from a training of top-resnet, top-resnet-int8 and top-resnet-int8-tuned. Topology
     classifiers take --class for qcd, w and ttbar: topology-gru, topology-lstm, topology-hlf, topology-both. facile,
-    em-trk-michel and deepcalo learn from arrays of a simulated sample. resnet50 takes no files: it has random weights, for
-    measurements of speed.
+    em-trk-michel, deepcalo and jet-tagger learn from arrays of a simulated sample, given as files or as their folder. resnet50
+    takes no files: it has random weights, for measurements of speed.
 
     Checkpoints and metrics.json are written to OUTPUT.training.
     """

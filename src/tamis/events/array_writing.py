@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tamis._base import DataError, UsageError, atomic_path
+from tamis.events.locate import HDF5_SUFFIXES
 
-SUFFIXES = (".h5", ".hdf5")
 HDF5_CHUNK_BYTES = 1_000_000
 
 
@@ -59,7 +59,7 @@ def open_array_writer(path: str | Path) -> Iterator[ArrayWriter]:
     import h5py
 
     path = Path(path)
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in HDF5_SUFFIXES:
         raise UsageError(f"arrays are written to HDF5, not to {path.name!r}: name the file {path.stem}.h5")
     with atomic_path(path) as part, h5py.File(part, "w") as file:
         yield ArrayWriter(file)

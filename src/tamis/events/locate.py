@@ -21,6 +21,7 @@ MAGIC = {
 }
 
 
+HDF5_SUFFIXES = (".h5", ".hdf5")
 ARRAY_KINDS = frozenset(["hdf5", "npy", "npz"])
 # used if no file can be opened
 ARRAY_SUFFIXES = frozenset([".h5", ".hdf5", ".npy", ".npz"])
@@ -50,7 +51,7 @@ def local_path(path: str) -> Path | None:
 
 
 def expand(paths: str | Path | Iterable[str | Path]) -> list[str]:
-    """Return the files of paths, globs and URLs; the files of a glob are sorted."""
+    """Return the files of paths, globs, URLs and folders of HDF5 files; those of a glob or a folder are sorted."""
     patterns = [paths] if isinstance(paths, str | Path) else list(paths)
     if not patterns:
         raise UsageError("no input file was given")
@@ -61,6 +62,9 @@ def _expand_one(path: str) -> list[str]:
     if is_url(path):
         return _expand_url(path) if "*" in path else [path]
     if Path(path).is_dir():
+        entries = sorted(entry for entry in Path(path).iterdir() if not entry.name.startswith("."))
+        if entries and all(entry.suffix.lower() in HDF5_SUFFIXES for entry in entries):
+            return list(map(str, entries))
         inside = _similar_files(Path(path) / "*.root")
         raise UsageError(f"{path} is a folder: give its files, such as {path.rstrip('/')}/*.root{inside}")
     if glob.has_magic(path) and not Path(path).exists():

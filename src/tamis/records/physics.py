@@ -147,6 +147,14 @@ class ClassFigures(Document):
     )
 
 
+class PointFigures(Document):
+    """The accepted fraction of each class at a working point."""
+
+    name: str
+    threshold: float
+    accepted: dict[str, Estimate]
+
+
 class ArrayEvaluation(Document):
     """The energy resolution, or the class separation, of a model of arrays."""
 
@@ -162,6 +170,7 @@ class ArrayEvaluation(Document):
     empty: tuple[EmptyFigures, ...] = ()
     classes: tuple[ClassFigures, ...] = ()
     confusion: tuple[tuple[float, ...], ...] = ()
+    points: tuple[PointFigures, ...] = ()
 
 
 class TrainingCurves(Document):

@@ -10,6 +10,7 @@ from tamis.records import ArrayEvaluation, EnergyBin, EnergyFigures, Estimate
 from tamis.report.card import head, signature, table, training_of
 from tamis.report.content import plus_minus
 
+MISTAKES_NAMED = 4
 METHOD_NAMES = {
     "method_0": "method 0: two samples",
     "template_fit": "fit of eight pulses",
@@ -22,15 +23,24 @@ def write_array_card(bundle: Bundle, evaluation: ArrayEvaluation) -> str:
     """Return the card in Markdown."""
     parts = (
         head(bundle),
-        signature(bundle, "the score"),
+        signature(bundle, _score(bundle)),
         training_of(bundle),
         _sample(bundle, evaluation),
         _energies(evaluation),
         _classes(evaluation),
+        _points(evaluation),
         _standing(evaluation),
         _limits(bundle),
     )
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
+
+
+def _score(bundle: Bundle) -> str:
+    background = bundle.manifest.training.get("background")
+    if not isinstance(background, list):
+        return "the score"
+    names = " or ".join(map(str, background))
+    return f"the score: the probability that it is not {names}, if all classes were equally frequent"
 
 
 def _sample(bundle: Bundle, evaluation: ArrayEvaluation) -> Iterator[str]:
@@ -103,6 +113,38 @@ def _classes(evaluation: ArrayEvaluation) -> Iterator[str]:
         for name, row in zip(names, evaluation.confusion, strict=True)
     ]
     yield from table(("true class", *(f"assigned to {name}" for name in names)), shares)
+    mistakes = sorted(
+        (
+            (share, true, assigned)
+            for true, row in zip(names, evaluation.confusion, strict=True)
+            for assigned, share in zip(names, row, strict=True)
+            if true != assigned
+        ),
+        reverse=True,
+    )
+    most = "; ".join(
+        f"{100 * share:.1f} % of {true} are taken for {assigned}"
+        for share, true, assigned in mistakes[:MISTAKES_NAMED]
+    )
+    yield f"Most frequent mistakes: {most}."
+    yield ""
+
+
+def _points(evaluation: ArrayEvaluation) -> Iterator[str]:
+    if not evaluation.points:
+        return
+    yield "## Working points"
+    yield ""
+    names = [c.name for c in evaluation.classes]
+    rows = [
+        (
+            point.name,
+            f"{point.threshold:.6g}",
+            *(_percent(point.accepted[name]) if name in point.accepted else "–" for name in names),
+        )
+        for point in evaluation.points
+    ]
+    yield from table(("working point", "threshold", *(f"{name} accepted" for name in names)), rows)
 
 
 def _standing(evaluation: ArrayEvaluation) -> Iterator[str]:

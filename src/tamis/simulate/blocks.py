@@ -18,7 +18,7 @@ from tamis.simulate.pileup import pile_up
 from tamis.simulate.processes import find_process
 from tamis.simulate.seeds import Seeds
 from tamis.simulate.settings import SimulationSettings, generator_lines
-from tamis.simulate.substructure import soft_drop_mass, subjettiness
+from tamis.simulate.substructure import soft_drop, subjettiness
 from tamis.simulate.truth import gen_particles, label_jets
 
 BLOCK_EVENTS = 250  # events depend on it as they do on the seed
@@ -75,7 +75,7 @@ def make_block(task: Task) -> Events:
             candidates=candidates,
             fat_jets=fat_jets,
             fat_jet_label=label_jets(record, fat_jets, FAT_JET_RADIUS),
-            fat_jet_soft_drop=soft_drop_mass(fat_jets, momenta),
+            fat_jet_soft_drop=soft_drop(fat_jets, momenta).mass,
             fat_jet_tau=subjettiness(fat_jets, momenta, N_SUBJETTINESS_MAX, FAT_JET_RADIUS),
             jets=jets,
             jet_flavour=flavour,

@@ -77,7 +77,7 @@ class Generator:
         return np.asarray(charge, np.int32)[inverse]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def generator(lines: tuple[str, ...]) -> Generator:
     """Return a cached Pythia for some settings; initialising takes about a second."""
     return Generator(lines)

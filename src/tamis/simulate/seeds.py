@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,9 +17,15 @@ class Seeds:
     seed: int
     process: int
     block: int
+    parts: tuple[int, ...] = ()
+
+    def part(self, *numbers: int) -> Seeds:
+        """Return the source of a part of the block, independent of those of other parts."""
+        return replace(self, parts=(*self.parts, *numbers))
 
     def _sequence(self, purpose: str) -> np.random.SeedSequence:
-        return np.random.SeedSequence((self.seed, self.process, self.block, zlib.crc32(purpose.encode())))
+        number = zlib.crc32(purpose.encode())
+        return np.random.SeedSequence((self.seed, self.process, self.block, *self.parts, number))
 
     def stream(self, purpose: str) -> np.random.Generator:
         """Return the random generator for one purpose.

@@ -66,6 +66,11 @@ def em_trk_michel() -> Path:
     return _path("em-trk-michel.tamis")
 
 
+def jet_tagger() -> Path:
+    """Return the path of the shipped Level-1 jet tagger."""
+    return _path("jet-tagger.tamis")
+
+
 def top_resnet() -> Path:
     """Return the path of the shipped residual network on jet images."""
     return _path("top-resnet.tamis")

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tamis.bundle import WorkingPoint
 from tamis.measure.physics.discrimination import EvaluationSample, discriminate
 from tamis.measure.physics.energies import estimates
-from tamis.records import ClassFigures, Estimate
+from tamis.records import ClassFigures, Estimate, PointFigures
 
 
 def class_figures(
@@ -49,6 +50,25 @@ def class_figures(
                 purity=purity,
             )
         )
+    return figures
+
+
+def point_figures(
+    points: Sequence[WorkingPoint],
+    classes: Sequence[str],
+    label: np.ndarray,
+    scores: np.ndarray,
+    rng: np.random.Generator,
+) -> list[PointFigures]:
+    """Measure the fraction of each class above the threshold of each working point."""
+    figures = []
+    for point in points:
+        accepted = {}
+        for number, name in enumerate(classes):
+            passed = (scores[label == number] > point.threshold).astype(np.float64)
+            if len(passed):
+                (accepted[name],) = estimates(passed, lambda rows: (rows.mean(),), rng)
+        figures.append(PointFigures(name=point.name, threshold=point.threshold, accepted=accepted))
     return figures
 
 

@@ -11,7 +11,8 @@ from tamis._base import DataError, UsageError, utc_timestamp
 from tamis.bundle import Bundle
 from tamis.engines import Session
 from tamis.engines import open as open_session
-from tamis.measure.physics.array_classes import class_figures, confusion
+from tamis.events import expand
+from tamis.measure.physics.array_classes import class_figures, confusion, point_figures
 from tamis.measure.physics.energies import empty_rows, energy_bins
 from tamis.records import ArrayEvaluation
 from tamis.zoo.data import load_arrays
@@ -31,6 +32,7 @@ def evaluate_arrays(
         )
     listed = training.get("baselines", [])
     baselines = [str(name) for name in listed] if isinstance(listed, list) else []
+    files = expand(files)
     inputs = [spec.name for spec in bundle.manifest.signature.inputs]
     arrays, _ = load_arrays(files, (*inputs, str(target), *baselines))
     truth = arrays[str(target)]
@@ -59,10 +61,13 @@ def evaluate_arrays(
     names = training.get("classes", [])
     classes = [str(name) for name in names] if isinstance(names, list) else []
     probabilities, label = outputs["probabilities"], truth.astype(np.int64)
+    points = bundle.manifest.working_points
+    scores = outputs[str(bundle.manifest.score)] if points else probabilities[:, 0]
     return evaluation.model_copy(
         update={
             "classes": tuple(class_figures(classes, label, probabilities, variables, rng)),
             "confusion": confusion(len(classes), label, probabilities),
+            "points": tuple(point_figures(points, classes, label, scores, rng)),
         }
     )
 

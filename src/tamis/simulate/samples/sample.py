@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis._base import UsageError, did_you_mean
-from tamis.simulate.samples import argon_patches, ecal, hcal
+from tamis.simulate.parallel import check_simulation, in_order
+from tamis.simulate.samples import argon_patches, ecal, hcal, jets_hlf
 from tamis.simulate.seeds import Seeds
 
 Arrays = dict[str, np.ndarray]
@@ -24,6 +25,17 @@ class ArraySample:
     number: int  # part of the seed
     block: int  # rows simulated together; results depend on it as on the seed
     make: Callable[[int, Seeds], Arrays]
+    collisions: bool = False  # simulated from collisions, which needs Pythia and FastJet
+
+
+@dataclass(frozen=True)
+class ArrayTask:
+    """The parameters of one block."""
+
+    sample: str
+    seed: int
+    block: int
+    rows: int  # of the block that are kept
 
 
 ARRAY_SAMPLES = {
@@ -53,23 +65,38 @@ ARRAY_SAMPLES = {
             2000,
             ecal.make_clusters,
         ),
+        ArraySample(
+            "jets-hlf",
+            "jets of gluons, quarks, W, Z and top near 1 TeV: sixteen high-level features of the groomed jet",
+            "jets",
+            204,
+            500,
+            jets_hlf.make_jets,
+            collisions=True,
+        ),
     )
 }
 
 
-def simulate_sample(name: str, n: int, *, seed: int = 1) -> Iterator[Arrays]:
-    """Yield `n` rows in blocks; a longer sample with the same seed begins with the same rows."""
+def simulate_sample(name: str, n: int, *, seed: int = 1, workers: int = 1) -> Iterator[Arrays]:
+    """Yield `n` rows in blocks, which do not depend on the number of workers.
+
+    A longer sample with the same seed begins with the same rows. With several workers, which are spawned, the calling script
+    needs the usual `if __name__ == "__main__":`.
+    """
     if name not in ARRAY_SAMPLES:
         raise UsageError(f"no sample is called {name!r}; {did_you_mean(name, ARRAY_SAMPLES)}".rstrip("; "))
-    if n < 1:
-        raise UsageError(f"the number of rows is {n}; it must be at least 1")
-    if seed < 0:
-        raise UsageError(f"the seed is {seed}; it must be 0 or more")
-    return _blocks(ARRAY_SAMPLES[name], n, seed)
+    sample = ARRAY_SAMPLES[name]
+    check_simulation(n, "rows", seed, workers, collisions=sample.collisions)
+    tasks = (
+        ArrayTask(name, seed, block, min(sample.block, n - block * sample.block))
+        for block in range(-(-n // sample.block))
+    )
+    return in_order(make_array_block, tasks, workers if n > sample.block else 1)
 
 
-def _blocks(sample: ArraySample, n: int, seed: int) -> Iterator[Arrays]:
-    for block in range(-(-n // sample.block)):
-        # Always a whole block, so that its first rows do not depend on n.
-        arrays = sample.make(sample.block, Seeds(seed, sample.number, block))
-        yield {name: values[: n - block * sample.block] for name, values in arrays.items()}
+def make_array_block(task: ArrayTask) -> Arrays:
+    """Return the arrays of one block; a whole one is simulated, so that its first rows do not depend on their number."""
+    sample = ARRAY_SAMPLES[task.sample]
+    arrays = sample.make(sample.block, Seeds(task.seed, sample.number, task.block))
+    return {name: values[: task.rows] for name, values in arrays.items()}

@@ -1,6 +1,6 @@
 """Training data: rows of jets, events, images and arrays, read from files and split."""
 
-from tamis.zoo.data.arrays import ArrayRows, load_arrays, load_rows, split_rows
+from tamis.zoo.data.arrays import ArrayRows, ArraySplit, load_arrays, load_rows, split_rows
 from tamis.zoo.data.class_rows import ClassRows, ReadOptions, RowSelection, read_class
 from tamis.zoo.data.jets import JetSplit, LoadedJets, load_jets, split_jets
 from tamis.zoo.data.labelled import Labelled, LabelledSplit, check_classes, load_by_file, split_classes
@@ -8,6 +8,7 @@ from tamis.zoo.data.truth_frames import TaggedFrames, load_by_truth, same_spectr
 
 __all__ = [
     "ArrayRows",
+    "ArraySplit",
     "ClassRows",
     "JetSplit",
     "Labelled",

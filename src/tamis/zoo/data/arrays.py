@@ -32,6 +32,15 @@ class ArrayRows:
         return ArrayRows({k: v[rows] for k, v in self.inputs.items()}, self.target[rows], self.skipped)
 
 
+@dataclass(frozen=True)
+class ArraySplit:
+    """Rows for training, validation and calibration (thresholds)."""
+
+    train: ArrayRows
+    validation: ArrayRows
+    calibration: ArrayRows
+
+
 def load_arrays(
     files: Sequence[str], names: Sequence[str], most: int | None = None, *, skip_bad_files: bool = False
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -70,8 +79,10 @@ def load_rows(
     return ArrayRows({name: values.astype(np.float32) for name, values in arrays.items()}, target, skipped)
 
 
-def split_rows(rows: ArrayRows, seed: int) -> tuple[ArrayRows, ArrayRows]:
-    """Return training and validation rows."""
+def split_rows(rows: ArrayRows, seed: int, calibration: float = 0.0) -> ArraySplit:
+    """Split into training and validation rows, and a fraction that is used for nothing but thresholds."""
     order = np.random.default_rng((seed, 0)).permutation(len(rows))
-    held = max(1, int(len(rows) * VALIDATION_FRACTION))
-    return rows.take(np.sort(order[held:])), rows.take(np.sort(order[:held]))
+    validation = max(1, int(len(rows) * VALIDATION_FRACTION))
+    held = validation + int(len(rows) * calibration)
+    parts = order[held:], order[:validation], order[validation:held]
+    return ArraySplit(*(rows.take(np.sort(part)) for part in parts))

@@ -138,6 +138,10 @@ class ArrayModel(NetworkSpec):
     baselines: tuple[str, ...] = ()  # arrays of the sample that the model has to beat
     classes: tuple[str, ...] = ()
     score: str | None = None
+    background: tuple[str, ...] = ()  # the classes that the score rejects
+    background_efficiencies: tuple[float, ...] = ()  # of the working points, in the background
+    calibration: float = 0.0  # fraction of the rows that sets the thresholds
+    rewrites: bool = True  # of the exported graph; they would fold a standardisation into the first layer
 
 
 @dataclass(frozen=True, kw_only=True)

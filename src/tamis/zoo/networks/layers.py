@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,9 @@ class ArrayNet(nn.Module, ABC):
     @abstractmethod
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the outputs of the exported graph."""
+
+    def set_scales(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Set the constants of the preprocessing from the training rows, if they are not fixed."""
 
     @abstractmethod
     def losses(self, inputs: tuple[Tensor, ...], target: Tensor) -> dict[str, Tensor]:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from tamis._base import library_versions
-from tamis.bundle import Packed, pack
+from tamis.bundle import Packed, WorkingPoint, pack
 from tamis.bundle.model import parse_model
-from tamis.zoo.data.arrays import ArrayRows
+from tamis.zoo.data.arrays import ArrayRows, ArraySplit
 from tamis.zoo.data.jets import JetSplit
 from tamis.zoo.data.labelled import Labelled, LabelledSplit
 from tamis.zoo.networks.description import AnomalyDetector, ArrayModel, Classifier, Recipe, UntrainedNetwork
@@ -144,14 +144,14 @@ def pack_classifier(
 def pack_array_model(
     model: ArrayModel,
     trained: Trained,
-    data: tuple[ArrayRows, ArrayRows],
+    data: ArraySplit,
     target: Path,
     *,
     seed: int,
     files: Sequence[str],
 ) -> Packed:
-    """Pack a trained model of arrays with validation rows as golden inputs."""
-    train, validation = data
+    """Pack a trained model of arrays with validation rows as golden inputs; calibration rows set the thresholds."""
+    train, validation = data.train, data.validation
     row_bytes = sum(values[:1].nbytes for values in validation.inputs.values())
     count = max(4, min(EXAMPLES_MAX, ARRAY_EXAMPLE_BYTES // row_bytes))
     golden = {name: values[:count] for name, values in validation.inputs.items()}
@@ -169,6 +169,8 @@ def pack_array_model(
         "rows": model.rows,
         "training_rows": len(train),
         "validation_rows": len(validation),
+        **({"calibration_rows": len(data.calibration)} if model.calibration else {}),
+        **({"background": model.background} if model.background else {}),
         **_outcome(trained, model.recipe),
     }
     return pack(
@@ -179,9 +181,28 @@ def pack_array_model(
         score=model.score,
         description=model.description,
         units=dict(model.inputs),
+        working_points=_array_points(model, trained, data.calibration),
+        rewrites=model.rewrites,
         training=json.loads(json.dumps(facts)),
         extra=_history(trained),
     )
+
+
+def _array_points(model: ArrayModel, trained: Trained, held: ArrayRows) -> list[WorkingPoint]:
+    """Return a threshold for each background efficiency of the model."""
+    if not model.background_efficiencies:
+        return []
+    numbers = [model.classes.index(name) for name in model.background]
+    background = held.take(np.flatnonzero(np.isin(held.target, numbers)))
+    pieces = []
+    with torch.inference_mode():
+        for start in range(0, len(background), ROWS_PER_CALL):
+            rows = (torch.from_numpy(v[start : start + ROWS_PER_CALL]) for v in background.inputs.values())
+            outputs = dict(zip(model.outputs, trained.model(*rows), strict=True))
+            pieces.append(outputs[str(model.score)].numpy())
+    scores = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    what = f"{model.rows} of {' and '.join(model.background)}"
+    return background_points(scores, model.background_efficiencies, what)
 
 
 def pack_untrained(network: UntrainedNetwork, target: Path, *, seed: int = 1) -> Packed:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tamis._base import UsageError
-from tamis.zoo.data.arrays import ArrayRows
+from tamis.zoo.data.arrays import ArraySplit
 from tamis.zoo.data.jets import JetSplit
 from tamis.zoo.data.labelled import LabelledSplit
 from tamis.zoo.networks.description import AnomalyDetector, ArrayModel, AutoencoderRecipe, Classifier
@@ -127,16 +127,17 @@ class ArrayTraining(TrainingLoop):
     def __init__(
         self,
         model: ArrayModel,
-        data: tuple[ArrayRows, ArrayRows],
+        data: ArraySplit,
         folder: Path,
         *,
         seed: int,
         device: str = "cpu",
     ) -> None:
         """Build the model; its weights follow from the seed."""
-        self.recipe, self.train, self.validation = model.recipe, *data
+        self.recipe, self.train, self.validation = model.recipe, data.train, data.validation
         torch.manual_seed(seed)
         self.net: ArrayNet = model.build()
+        self.net.set_scales(self.train.inputs)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's stubs
         super().__init__(
             model.name,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tamis._base import UsageError, require
 from tamis.bundle import Packed, check_target
-from tamis.events import Aliases
+from tamis.events import Aliases, expand
 from tamis.zoo.data import (
     ReadOptions,
     check_classes,
@@ -183,8 +183,9 @@ def _train_array_model(
     from tamis.zoo.training.runs import ArrayTraining
 
     model = replace(model, recipe=options.applied_to(model.recipe))
+    files = expand(files)
     rows = load_rows(model, files, options.most_rows, skip_bad_files=options.skip_bad_files)
-    data = split_rows(rows, options.seed)
+    data = split_rows(rows, options.seed, model.calibration)
     run = ArrayTraining(model, data, _folder(target), seed=options.seed, device=options.device)
     trained = _run(run, options, after_epoch)
     return pack_array_model(model, trained, data, target, seed=options.seed, files=files)
