@@ -92,8 +92,8 @@ def export_network(network: CompressedNetwork) -> onnx.ModelProto:
             values = {layer.weight: network.weight(index).numpy(), layer.bias: network.bias(index).numpy()}
         for name, value in values.items():
             shape = numpy_helper.to_array(arrays[name]).shape
-            value = value.reshape(shape) + np.float32(0)  # no negative zeros
-            arrays[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
+            plain = value.reshape(shape).astype(np.float32) + np.float32(0)  # no negative zeros
+            arrays[name].CopyFrom(numpy_helper.from_array(plain, name))
     chains = {
         tensor.quantised: _chain(tensor, quantiser)
         for tensor, quantiser in zip(network.found.tensors, network.tensor_quantisers, strict=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 WIDTH_STEP = 4.0  # bits for each unit of a trained width, so that widths move faster than weights
+SMALLEST_BITS = 8  # by which the smallest values of a tensor may lie below the largest
 LOG_2 = math.log(2.0)
 
 
@@ -44,6 +45,13 @@ def round_to(values: Tensor, fraction: Tensor, *, even: bool = False) -> Tensor:
 def whole(widths: Tensor) -> Tensor:
     """Round widths to whole bits, with the gradient of the identity."""
     return widths + (torch.round(widths) - widths).detach()
+
+
+def bounded(fewer: nn.Parameter, width: int) -> Tensor:
+    """Return the bits that are saved: at least none, and no more than leave a bit of the smallest values."""
+    with torch.no_grad():
+        fewer.clamp_(0.0, (width + SMALLEST_BITS) / WIDTH_STEP)
+    return fewer * WIDTH_STEP
 
 
 def magnitude_bits(values: Tensor) -> Tensor:
@@ -88,7 +96,7 @@ class WeightQuantiser(nn.Module):
     def fraction(self, weight: Tensor) -> Tensor:
         """Return the fraction bits of each group."""
         if self.trained:
-            return whole(self.limit - torch.relu(self.fewer * WIDTH_STEP))
+            return whole(self.limit - bounded(self.fewer, self.width))
         return self.width - 1 - self._integer(weight)
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -132,9 +140,9 @@ class TensorQuantiser(nn.Module):
 
     @property
     def fraction(self) -> Tensor:
-        """The fraction bits of each channel."""
-        most = self.width - int(self.signed) - self.integer
-        return whole(most - torch.relu(self.fewer * WIDTH_STEP)) if self.trained else most
+        """The fraction bits of each channel: at first the same, so that those with smaller values have fewer bits."""
+        most = (self.width - int(self.signed) - self.integer.amax()).expand_as(self.integer)
+        return whole(most - bounded(self.fewer, self.width)) if self.trained else most
 
     @property
     def offset_on_grid(self) -> Tensor:

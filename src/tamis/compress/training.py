@@ -31,7 +31,8 @@ PRUNING_FRACTION = 0.4  # of the epochs, before quantisation begins
 L1_WEIGHT = 1e-5  # of the sum of all magnitudes, while weights are removed
 LABEL_WEIGHT = 0.5  # of the labels in the loss, where there are any; the rest is the parent's
 LEARNING_RATE_END = 0.02  # of the first one, at the end of the cosine
-COST_WEIGHT_START = 1e-3  # of the EBOPs relative to those at the beginning
+CONSTANT_FRACTION = 0.5  # of the quantised epochs, before the cosine begins
+COST_WEIGHT_START = 1e-2  # of the EBOPs relative to those at the beginning
 COST_WEIGHT_MAX = 3.0
 COST_WEIGHT_UP, COST_WEIGHT_DOWN = 1.5, 0.6  # after an epoch that meets the target, or misses it
 FURTHER_PRUNING = 0.1  # of the weights that are left, per epoch that meets the target, if the cost is MACs
@@ -165,11 +166,10 @@ class CompressionTraining(TrainingLoop):
         return epoch > self.schedule.pruning_epochs
 
     def _learning_rate(self, epoch: int) -> float:
-        """Return a constant rate while pruning, then a cosine."""
-        quantised = epoch - self.schedule.pruning_epochs - 1
-        if quantised < 0:
-            return self.recipe.learning_rate
-        phase = quantised / max(1, self.schedule.epochs - self.schedule.pruning_epochs)
+        """Return a constant rate, and at the end a cosine."""
+        quantised = self.schedule.epochs - self.schedule.pruning_epochs
+        first = self.schedule.pruning_epochs + math.ceil(CONSTANT_FRACTION * quantised)
+        phase = max(0, epoch - 1 - first) / max(1, self.schedule.epochs - first)
         return self.recipe.learning_rate * (
             LEARNING_RATE_END + (1 - LEARNING_RATE_END) * (1 + math.cos(math.pi * phase)) / 2
         )
