@@ -97,7 +97,7 @@ def decision_flips(
     return tuple(flips)
 
 
-def wilson(successes: int, trials: int, z: float = CONFIDENCE_Z) -> tuple[float, float]:
+def wilson(successes: float, trials: float, z: float = CONFIDENCE_Z) -> tuple[float, float]:
     """Return the Wilson score interval of a probability, by default at 95 %; (0, 1) without trials."""
     if trials == 0:
         return 0.0, 1.0

@@ -10,8 +10,8 @@ import numpy as np
 
 from tamis._base import DataError
 from tamis.bundle import Manifest, decision_flips, wilson
+from tamis.bundle.working_points import CONFIDENCE_Z
 
-NINETY_FIVE = 1.959963984540054  # half width of a 95 % interval, in standard deviations
 Outputs = Mapping[str, np.ndarray]
 
 
@@ -92,12 +92,16 @@ def _error(value: np.ndarray, reference: np.ndarray) -> Figure:
     spread = float(reference[finite].std()) or 1.0
     squares = ((value - reference)[finite] / spread) ** 2
     mean = float(squares.mean()) if squares.size else math.inf
-    half = NINETY_FIVE * float(squares.std()) / math.sqrt(max(len(squares), 1))
+    half = CONFIDENCE_Z * float(squares.std()) / math.sqrt(max(len(squares), 1))
     return Figure(math.sqrt(mean), math.sqrt(max(mean - half, 0.0)), math.sqrt(mean + half))
 
 
 def _auc(value: np.ndarray, reference: np.ndarray, labels: Labels) -> Figure:
-    """Return the area under the ROC curve, with the standard error of Hanley and McNeil, Radiology 143 (1982) 29."""
+    """Return the area under the ROC curve.
+
+    Its variance is that of Hanley and McNeil, Radiology 143 (1982) 29; the interval is that of a fraction of as many trials as give this
+    variance, so that it has a width even where the classes are separated completely.
+    """
     background = np.isin(labels.label, labels.background)
     if not background.any() or background.all():
         raise DataError("the rows are all signal or all background, which gives no AUC: give events of both")
@@ -109,9 +113,9 @@ def _auc(value: np.ndarray, reference: np.ndarray, labels: Labels) -> Figure:
         + (signals - 1) * (both_signals - area**2)
         + (others - 1) * (both_background - area**2)
     ) / (signals * others)
-    half = NINETY_FIVE * math.sqrt(max(variance, 0.0))
-    parent = area_under_curve(reference[~background], reference[background])
-    return Figure(area, max(0.0, area - half), min(1.0, area + half), parent)
+    trials = area * (1 - area) / variance if variance > 0 and 0 < area < 1 else min(signals, others)
+    low, high = wilson(area * trials, trials)
+    return Figure(area, low, high, area_under_curve(reference[~background], reference[background]))
 
 
 def area_under_curve(signal: np.ndarray, background: np.ndarray) -> float:

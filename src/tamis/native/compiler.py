@@ -31,7 +31,9 @@ from tamis.native.specialise import specialise
 from tamis.native.targets import Target, find_target
 
 FULL_PRECISION = "float32"
-STEP_OPERATORS = frozenset(["Ceil", "Floor", "Round"])  # a sum that is off in its last bit may land on another step
+STEP_OPERATORS = frozenset(
+    ["Ceil", "Floor", "Round"]
+)  # a sum that is off in its last bit may land on another step
 
 
 @dataclass(frozen=True)
