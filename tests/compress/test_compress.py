@@ -18,9 +18,9 @@ from tamis.compress import CompressOptions, compress
 from tamis.measure import verify
 
 
-def run(tagger, rows_file, target, **options):
+def run(tagger, rows_file, path, **options):
     options = {"epochs": 4, "batch": 256, "seed": 2} | options
-    return compress(tagger, target, [str(rows_file)], CompressOptions(**options))
+    return compress(tagger, path, [str(rows_file)], CompressOptions(**options))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,8 @@ def test_trained_widths_cost_less(tagger, rows_file, tmp_path):
         tagger,
         rows_file,
         tmp_path / "trained.tamis",
-        epochs=8,
+        epochs=12,
+        batch=64,
         per="weight",
         cost="ebops",
         target="accuracy > parent - 5%",
@@ -141,6 +142,14 @@ def test_whole_neurons_are_removed(tagger, rows_file, tmp_path):
     made = run(tagger, rows_file, tmp_path / "neurons.tamis", prune=0.4, structured=True)
     assert verify(made.bundle, "onnxruntime").passed
     assert sum(cost.weights_kept for cost in made.costs) < 0.75 * 4256
+    graph = made.bundle.model.graph
+    dims = {one.name: tuple(one.dims) for one in graph.initializer}
+    shapes = [dims[node.input[1]] for node in graph.node if node.op_type == "Gemm"]
+    sizes = [inner for _, inner in shapes]
+    assert sizes[0] == 16
+    assert sum(sizes[1:]) == pytest.approx(0.6 * 128, abs=1)
+    assert [outer for outer, _ in shapes] == [*sizes[1:], 5]
+    assert made.bundle.manifest.cost.flops < 0.7 * tagger.manifest.cost.flops
 
 
 def test_a_target_that_cannot_be_met_names_the_nearest_model(tagger, rows_file, tmp_path):
@@ -166,7 +175,7 @@ def test_a_target_that_cannot_be_met_names_the_nearest_model(tagger, rows_file, 
         (
             {"target": "flips(loose) < 1%"},
             UsageError,
-            r"'flips\(loose\)', which is not measured; did you mean",
+            r"'flips\(loose\)', which is not measured; known: flips\(background-0.1\)",
         ),
         ({"weights": 14, "activations": 14}, ModelError, "float32 adds exactly up to 24 bits: take"),
         ({"label": "truth"}, DataError, "has no array 'truth' of labels"),

@@ -15,6 +15,7 @@ from tamis.compress.export import export_network, layer_costs
 from tamis.compress.graph import find_layers
 from tamis.compress.network import CompressedNetwork, Widths
 from tamis.compress.prove import prove_exact
+from tamis.compress.prune import prune_network
 from tamis.engines import Options, find_engine
 
 
@@ -123,6 +124,27 @@ def test_wide_inputs_of_convolutions_follow_their_channels(convolutions):
     )
     _, network, *_ = layered(convolutions, rows, Widths())
     assert network.tensor_quantisers[0].shift.flatten().diff().min() > 8
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_removed_channels_leave_the_graph_and_change_nothing(convolutions, trained):
+    rows = np.random.default_rng(1).normal(size=(300, 3, 20)).astype(np.float32)
+
+    def prune(network):
+        uneven(network)
+        prune_network(network, 0.5, structured=True)
+
+    widths = Widths(6, 7, 8, per="channel", trained=trained)
+    found, network, exported, _ = layered(convolutions, rows, widths, prepare=prune)
+    sizes = {one.name: tuple(one.dims) for one in exported.graph.initializer}
+    first, second = int(network.bias_mask(0).sum()), int(network.bias_mask(1).sum())
+    assert first + second == 16
+    assert sizes["w1"] == (first, 3, 3)
+    assert sizes["w2"][1] == first
+    with torch.no_grad():
+        expected = network(torch.from_numpy(rows))[0].double().numpy()
+    np.testing.assert_array_equal(Reference(exported)({"x": rows})["score"], expected)
+    assert prove_exact(exported, found, {"x": rows}, "the model") > 0
 
 
 def test_sums_that_float32_cannot_hold_are_reported(tagger, rows_file):

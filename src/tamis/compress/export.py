@@ -14,6 +14,7 @@ from tamis._base import ModelError
 from tamis.compress.graph import QuantisedTensor
 from tamis.compress.network import CompressedNetwork
 from tamis.compress.quantisers import TensorQuantiser
+from tamis.compress.shrink import shrink
 from tamis.fixedpoint import FixedFormat
 
 FLOAT32_BITS = 24  # integers up to 2^24 are exact
@@ -108,6 +109,8 @@ def export_network(network: CompressedNetwork) -> onnx.ModelProto:
             model.graph.node.extend(made[0])
             model.graph.initializer.extend(made[1])
     _drop_unused(model)
+    shrink(model, network.found)
+    del model.graph.value_info[:]
     return model
 
 

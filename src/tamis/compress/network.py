@@ -13,12 +13,13 @@ from onnx import helper
 from torch import Tensor, nn
 
 from tamis.compress.graph import LayeredModel, heads
-from tamis.compress.quantisers import TensorQuantiser, WeightQuantiser, power, round_to
+from tamis.compress.quantisers import WIDTH_STEP, TensorQuantiser, WeightQuantiser, power, round_to
 from tamis.engines.torch import translate
 
 RANGE_QUANTILE = 1e-4  # of the values of a tensor that may saturate at each end
 INPUT_OFFSET_STEP = 8.0  # offsets of inputs are multiples of an eighth of their scale
 RANGE_ROWS = 4096
+WIDTH_STEP_MAX = 50.0
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,11 @@ class CompressedNetwork(nn.Module):
         terms = torch.where(weight != 0, weights + values, torch.full((), -60.0))
         found = terms.amax(axes)
         return torch.where(found < -50, torch.zeros(()), found)  # all weights were removed
+
+    def set_width_step(self, bits: float) -> None:
+        """Set the bits for each unit of the trained widths, within bounds."""
+        for quantiser in (*self.quantisers, *self.tensors):
+            quantiser.width_step = min(max(bits, WIDTH_STEP), WIDTH_STEP_MAX)  # type: ignore[assignment] # a number, not a module
 
     def dense_macs(self) -> int:
         """Return the products of the layers if no weight is removed."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WIDTH_STEP = 4.0  # bits for each unit of a trained width, so that widths move faster than weights
+WIDTH_STEP = 4.0  # bits for each unit of a trained width, so that widths move faster than weights; more in a short training
 SMALLEST_BITS = 8  # by which the smallest values of a tensor may lie below the largest
 LOG_2 = math.log(2.0)
 
@@ -47,11 +47,11 @@ def whole(widths: Tensor) -> Tensor:
     return widths + (torch.round(widths) - widths).detach()
 
 
-def bounded(fewer: nn.Parameter, width: int) -> Tensor:
+def bounded(fewer: nn.Parameter, width: int, step: float) -> Tensor:
     """Return the bits that are saved: at least none, and no more than leave a bit of the smallest values."""
     with torch.no_grad():
-        fewer.clamp_(0.0, (width + SMALLEST_BITS) / WIDTH_STEP)
-    return fewer * WIDTH_STEP
+        fewer.clamp_(0.0, (width + SMALLEST_BITS) / step)
+    return fewer * step
 
 
 def magnitude_bits(values: Tensor) -> Tensor:
@@ -65,6 +65,7 @@ class WeightQuantiser(nn.Module):
     A width counts the sign. The bits before the binary point follow the largest weight.
     """
 
+    width_step: float = WIDTH_STEP
     limit: Tensor
     enabled: Tensor
 
@@ -78,7 +79,7 @@ class WeightQuantiser(nn.Module):
         self.register_buffer("enabled", torch.tensor(False))
         self.fewer = nn.Parameter(
             torch.zeros(shape), requires_grad=trained
-        )  # bits below the limit, in WIDTH_STEP
+        )  # bits below the limit, in units of width_step
 
     @torch.no_grad()
     def enable(self, weight: Tensor) -> None:
@@ -96,7 +97,7 @@ class WeightQuantiser(nn.Module):
     def fraction(self, weight: Tensor) -> Tensor:
         """Return the fraction bits of each group."""
         if self.trained:
-            return whole(self.limit - bounded(self.fewer, self.width))
+            return whole(self.limit - bounded(self.fewer, self.width, self.width_step))
         return self.width - 1 - self._integer(weight)
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -122,6 +123,7 @@ class TensorQuantiser(nn.Module):
     for any float32; that of activations, which are multiples of a power of two already, is upwards as in HLS's RND.
     """
 
+    width_step: float = WIDTH_STEP
     shift: Tensor
     offset: Tensor
     integer: Tensor
@@ -142,7 +144,7 @@ class TensorQuantiser(nn.Module):
     def fraction(self) -> Tensor:
         """The fraction bits of each channel: at first the same, so that those with smaller values have fewer bits."""
         most = (self.width - int(self.signed) - self.integer.amax()).expand_as(self.integer)
-        return whole(most - bounded(self.fewer, self.width)) if self.trained else most
+        return whole(most - bounded(self.fewer, self.width, self.width_step)) if self.trained else most
 
     @property
     def offset_on_grid(self) -> Tensor:

@@ -32,6 +32,7 @@ L1_WEIGHT = 1e-5  # of the sum of all magnitudes, while weights are removed
 LABEL_WEIGHT = 0.5  # of the labels in the loss, where there are any; the rest is the parent's
 LEARNING_RATE_END = 0.02  # of the first one, at the end of the cosine
 CONSTANT_FRACTION = 0.5  # of the quantised epochs, before the cosine begins
+WIDTH_REACH = 24.0  # bits that a trained width can fall by in the whole training
 COST_WEIGHT_START = 1e-2  # of the EBOPs relative to those at the beginning
 COST_WEIGHT_MAX = 3.0
 COST_WEIGHT_UP, COST_WEIGHT_DOWN = 1.5, 0.6  # after an epoch that meets the target, or misses it
@@ -115,6 +116,8 @@ class CompressionTraining(TrainingLoop):
             },
         )
         self.first_ebops: float | None = None
+        steps = -(-len(rows[0]) // recipe.batch) * (schedule.epochs - schedule.pruning_epochs)
+        network.set_width_step(WIDTH_REACH / (recipe.learning_rate * steps))
         names = [spec.name for spec in manifest.signature.outputs]
         self._spread = {name: float(np.std(parent[0][name].astype(np.float64))) or 1.0 for name in names}
 
