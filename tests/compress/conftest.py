@@ -103,6 +103,16 @@ def rows_file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def taggers_of(one_thread):
+    return train_tagger
+
+
+@pytest.fixture(scope="session")
+def rows_of():
+    return made_up_rows
+
+
+@pytest.fixture(scope="session")
 def emulate():
     return emulate_in_integers
 

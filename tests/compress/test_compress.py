@@ -1,4 +1,4 @@
-"""From a bundle and rows to a cheaper bundle: what is written, reproducibly, and when nothing is."""
+"""From a bundle and rows to a cheaper bundle: reproducible results, and errors that write nothing."""
 
 from __future__ import annotations
 

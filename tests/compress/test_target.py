@@ -6,7 +6,7 @@ import pytest
 
 from tamis._base import UsageError
 from tamis.compress.quality import Figure
-from tamis.compress.target import Target
+from tamis.compress.target import QualityTarget
 
 FIGURES = {
     "flips(background-0.01)": Figure(0.012, 0.010, 0.015),
@@ -28,14 +28,16 @@ FIGURES = {
     ],
 )
 def test_conditions_are_met_or_not(text, met):
-    target = Target.parse(text)
+    target = QualityTarget.parse(text)
     target.check(list(FIGURES))
     assert target.met(FIGURES) is met
     assert (target.distance(FIGURES) == 0) is met
 
 
 def test_the_distance_is_that_of_the_worst_condition():
-    assert Target.parse("flips(background-0.01) < 1% and auc > 0.96").distance(FIGURES) == pytest.approx(0.2)
+    assert QualityTarget.parse("flips(background-0.01) < 1% and auc > 0.96").distance(
+        FIGURES
+    ) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(
@@ -51,4 +53,4 @@ def test_the_distance_is_that_of_the_worst_condition():
 )
 def test_other_targets_are_explained(text, message):
     with pytest.raises(UsageError, match=message):
-        Target.parse(text).check(list(FIGURES))
+        QualityTarget.parse(text).check(list(FIGURES))

@@ -85,14 +85,8 @@ def pack(
         samples = _draw(signature, dims, np.random.default_rng(seed), notes, imported.samples)
     check_samples(samples, signature)
     golden = choose_golden(proto, reference, signature, samples, notes)
-    signature = _finish(
-        signature,
-        golden,
-        features or {},
-        units or {},
-        {**imported.columns, **(columns or {})},
-        precision_of(proto),
-    )
+    named = {**imported.columns, **(columns or {})}
+    signature = _finish(signature, golden, features or {}, units or {}, named, precision_of(proto))
     applied: tuple[Rewrite, ...] = ()
     if rewrites:
         from tamis.bundle.rewrite import rewrite  # takes 0.4 s to import, which only packing needs

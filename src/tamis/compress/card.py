@@ -16,7 +16,7 @@ MEANINGS = {
     "auc": "area under the ROC curve",
     "accuracy": "rows whose most probable class is the true one",
 }
-TEXT = """# Model card: {name}
+CARD_TEXT = """# Model card: {name}
 
 {parent}, pruned and quantised to fixed point by `tamis compress`. Its model.onnx had the SHA-256 `{sha}`.
 
@@ -58,7 +58,7 @@ def compression_card(
 ) -> str:
     """Return the card as Markdown."""
     options = facts["options"]
-    return TEXT.format(
+    return CARD_TEXT.format(
         name=name,
         parent=f"The bundle {parent.name} (version {parent.version})",
         sha=parent.model_sha256,

@@ -15,9 +15,9 @@ from tamis._base import ModelError
 from tamis.bundle.model import graphs
 from tamis.bundle.rewrite.fold_normalisation import fold_normalisation
 
-LAYERS = ("MatMul", "Gemm", "Conv")
+WEIGHT_OPERATORS = ("MatMul", "Gemm", "Conv")
 # Operators whose result consists of elements of their inputs, or of sums of them: exact in fixed point.
-EXACT = frozenset(
+GRID_OPERATORS = frozenset(
     [
         "Add", "AveragePool", "Clip", "Concat", "Dropout", "Expand", "Flatten", "Gather", "Identity", "Max", "MaxPool", "Min", "Neg",
         "Pad", "ReduceMax", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Sub", "Tile",
@@ -25,7 +25,7 @@ EXACT = frozenset(
     ]
 )  # fmt: skip
 # Those that keep the sign of non-negative values.
-KEEPS_SIGN = EXACT - {"Add", "Clip", "Neg", "Pad", "Sub"}
+KEEPS_SIGN = GRID_OPERATORS - {"Add", "Clip", "Neg", "Pad", "Sub"}
 QUANTISED = "/quantised"  # the suffix of the tensors that layers read
 
 
@@ -53,7 +53,7 @@ class WeightLayer:
 
 @dataclass(frozen=True)
 class QuantisedTensor:
-    """A tensor that enters layers, and what is known about its values."""
+    """A tensor that enters layers, and whether its values can be negative."""
 
     tensor: str
     quantised: str
@@ -87,7 +87,7 @@ def find_layers(model: onnx.ModelProto, name: str) -> LayeredModel:
     if not found.layers:
         operators = ", ".join(sorted({node.op_type for node in model.graph.node}))
         raise ModelError(
-            f"{name} has no layer with constant weights ({', '.join(LAYERS)}) to compress; its operators are {operators}"
+            f"{name} has no layer with constant weights ({', '.join(WEIGHT_OPERATORS)}) to compress; its operators are {operators}"
         )
     return found
 
@@ -174,7 +174,7 @@ class _Walk:
         return self._result(self.nodes)
 
     def _is_layer(self, node: onnx.NodeProto) -> bool:
-        if node.op_type not in LAYERS or len(node.input) < 2 or node.input[1] not in self.arrays:
+        if node.op_type not in WEIGHT_OPERATORS or len(node.input) < 2 or node.input[1] not in self.arrays:
             return False
         return self.arrays[node.input[1]].ndim >= 2 and node.input[0] not in self.arrays
 
@@ -254,7 +254,7 @@ class _Walk:
                 self.non_negative.add(output)
 
     def _is_exact(self, node: onnx.NodeProto) -> bool:
-        if node.op_type not in EXACT:
+        if node.op_type not in GRID_OPERATORS:
             return False
         constants = [self.arrays[name] for name in node.input if name in self.arrays]
         if node.op_type in ("Add", "Sub", "Max", "Min", "Clip"):

@@ -121,7 +121,7 @@ class CompressedNetwork(nn.Module):
     def set_width_step(self, bits: float) -> None:
         """Set the bits for each unit of the trained widths, within bounds."""
         for quantiser in (*self.quantisers, *self.tensors):
-            quantiser.width_step = min(max(bits, WIDTH_STEP), WIDTH_STEP_MAX)  # type: ignore[assignment] # a number, not a module
+            quantiser.width_step = min(max(bits, WIDTH_STEP), WIDTH_STEP_MAX)
 
     def dense_macs(self) -> int:
         """Return the products of the layers if no weight is removed."""
@@ -181,11 +181,10 @@ class CompressedNetwork(nn.Module):
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> Tensor:
             if index in ranges:
                 return result
-            values = arguments[0]
-            shape = module.integer.shape  # type: ignore[union-attr] # of every TensorQuantiser
-            ranges[index] = _channel_range(values, tuple(shape))
-            module.enable(*ranges[index])  # type: ignore[operator] # the method of the class
-            quantised: Tensor = module.forward(values)
+            assert isinstance(module, TensorQuantiser)  # noqa: S101 - what it is registered with
+            ranges[index] = _channel_range(arguments[0], tuple(module.integer.shape))
+            module.enable(*ranges[index])
+            quantised: Tensor = module.forward(arguments[0])
             return quantised
 
         return hook

@@ -31,7 +31,7 @@ class _Round(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override] # torch's own signature is vaguer
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         (error,) = ctx.saved_tensors
         of_width = (gradient * error * LOG_2).sum_to_size(ctx.shape)
         return gradient, of_width, None

@@ -23,7 +23,7 @@ from tamis.compress.options import CompressOptions
 from tamis.compress.prove import prove_exact
 from tamis.compress.prune import prune_network
 from tamis.compress.quality import Figure, Outputs, measure_quality
-from tamis.compress.target import Target
+from tamis.compress.target import QualityTarget
 from tamis.compress.training import Candidate, CompressionTraining, Schedule, run_network, start_quantising
 from tamis.engines import open as open_session
 from tamis.zoo.data.class_rows import ReadOptions
@@ -62,7 +62,7 @@ def run_compression(
     after_epoch: AfterEpoch | None,
 ) -> Compressed:
     """Train, choose, prove and pack; see `tamis.compress.compress`."""
-    conditions = Target() if options.target is None else Target.parse(options.target)
+    conditions = QualityTarget() if options.target is None else QualityTarget.parse(options.target)
     bundle = parent if isinstance(parent, Bundle) else Bundle.open(parent)
     check_target(target)
     _check_parent(bundle)
@@ -138,7 +138,7 @@ def _train(
     network: CompressedNetwork,
     parts: tuple[CompressionRows, CompressionRows, CompressionRows],
     outputs: Sequence[Outputs],
-    conditions: Target,
+    conditions: QualityTarget,
     options: CompressOptions,
     target: Path,
     after_epoch: AfterEpoch | None,
@@ -176,7 +176,9 @@ def _train(
 
 
 def _not_met(
-    conditions: Target, tried: Sequence[tuple[Candidate, Mapping[str, Figure]]], options: CompressOptions
+    conditions: QualityTarget,
+    tried: Sequence[tuple[Candidate, Mapping[str, Figure]]],
+    options: CompressOptions,
 ) -> TargetNotMetError:
     """Return an error that names the nearest point that was reached."""
     candidate, figures = min(tried, key=lambda one: conditions.distance(one[1]))

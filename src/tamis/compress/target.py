@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from tamis._base import UsageError, did_you_mean
 from tamis.compress.quality import Figure
 
-COMPARISONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+TARGET_COMPARISONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 NUMBER = r"(\d*\.?\d+(?:[eE][-+]?\d+)?)\s*(%?)"
 CONDITION = re.compile(
     rf"([a-z]+(?:\([^()]*\))?)\s*(<=|>=|<|>)\s*(?:{NUMBER}|parent\s*(?:([-+])\s*{NUMBER})?)"
 )
-EXAMPLE = "'flips(background-0.01) < 1% and auc > parent - 0.002'"
+TARGET_EXAMPLE = "'flips(background-0.01) < 1% and auc > parent - 0.002'"
 
 
 @dataclass(frozen=True)
-class Condition:
+class TargetCondition:
     """One comparison of a quantity with a number, or with the parent's value plus a number."""
 
     quantity: str
@@ -35,7 +35,7 @@ class Condition:
     def met(self, figures: Mapping[str, Figure]) -> bool:
         """Return whether the measured value fulfils the condition."""
         figure = figures[self.quantity]
-        return bool(COMPARISONS[self.comparison](figure.value, self.limit(figure)))
+        return bool(TARGET_COMPARISONS[self.comparison](figure.value, self.limit(figure)))
 
     def distance(self, figures: Mapping[str, Figure]) -> float:
         """Return how far the value is from the limit, relative to it; 0 if the condition is met."""
@@ -45,13 +45,13 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Target:
+class QualityTarget:
     """Conditions that all have to be met."""
 
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[TargetCondition, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Target:
+    def parse(cls, text: str) -> QualityTarget:
         """Parse conditions joined by `and` or commas."""
         return cls(tuple(_condition(part) for part in re.split(r"\band\b|,(?![^(]*\))", text)))
 
@@ -85,13 +85,13 @@ class Target:
         return " and ".join(condition.text for condition in self.conditions)
 
 
-def _condition(text: str) -> Condition:
+def _condition(text: str) -> TargetCondition:
     text = text.strip()
     match = CONDITION.fullmatch(text)
     if match is None:
         raise UsageError(
             f"the target {text!r} is not of the form QUANTITY < NUMBER, with <, <=, > or >= and a number, a percentage or "
-            f"`parent`, as in {EXAMPLE}"
+            f"`parent`, as in {TARGET_EXAMPLE}"
         )
     quantity, comparison, number, percent, sign, change, change_percent = match.groups()
     from_parent = number is None
@@ -101,4 +101,4 @@ def _condition(text: str) -> Condition:
         raise UsageError(
             f"the target {text!r} compares with the parent, but {quantity} is a difference from it already: give a number"
         )
-    return Condition(quantity, comparison, -value if sign == "-" else value, from_parent, text)
+    return TargetCondition(quantity, comparison, -value if sign == "-" else value, from_parent, text)

@@ -22,7 +22,7 @@ from tamis.compress.export import layer_costs
 from tamis.compress.network import CompressedNetwork
 from tamis.compress.prune import prune_network
 from tamis.compress.quality import Figure, Outputs, measure_quality
-from tamis.compress.target import Target
+from tamis.compress.target import QualityTarget
 from tamis.zoo.networks.description import Recipe
 from tamis.zoo.training import checkpoint
 from tamis.zoo.training.loop import METRICS, Losses, TrainingLoop
@@ -88,7 +88,7 @@ class CompressionTraining(TrainingLoop):
         folder: Path,
         *,
         schedule: Schedule,
-        target: Target,
+        target: QualityTarget,
         recipe: Recipe,
         seed: int,
     ) -> None:

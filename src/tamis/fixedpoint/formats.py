@@ -1,6 +1,6 @@
 """Fixed-point formats as HLS's `ap_fixed` defines them: `fixed<W,I,ROUNDING,OVERFLOW>` and `ufixed<...>`.
 
-A format holds the multiples of 2^-(W - I) that W bits can tell apart; I counts the bits before the binary point, including the
+A format holds the multiples of 2^-(W - I) that W bits distinguish; I counts the bits before the binary point, including the
 sign, and may be negative or larger than W. See AMD's UG1399, "Arbitrary Precision Fixed-Point Data Types"; `ap_fixed.h` itself,
 which hls4ml ships, is what the tests compare with.
 """
@@ -16,9 +16,9 @@ from tamis._base import DataError, UsageError, did_you_mean
 
 Widths = int | np.ndarray  # one for a tensor, or an array that broadcasts against it: per channel, per weight
 
-WIDTH_MAX = {True: 64, False: 63}  # of signed and unsigned formats: integers are int64
+FORMAT_WIDTH_MAX = {True: 64, False: 63}  # of signed and unsigned formats: integers are int64
 INTEGER_BITS_MAX = 1000  # beyond which the limits of a format leave the range of float64
-TEXT = re.compile(r"(ap_)?(u?)(fixed|int)<([^<>]*)>")
+FORMAT_TEXT = re.compile(r"(ap_)?(u?)(fixed|int)<([^<>]*)>")
 
 
 ROUNDINGS = ("TRN", "TRN_ZERO", "RND", "RND_ZERO", "RND_INF", "RND_MIN_INF", "RND_CONV")
@@ -54,7 +54,7 @@ class FixedFormat:
                     f"the {name} of a fixed-point format is {getattr(self, name)!r}; it must be an integer"
                 )
             object.__setattr__(self, name, int(array) if array.ndim == 0 else array.astype(np.int64))
-        least, most = int(np.ndim(self.width) == 0), WIDTH_MAX[self.signed]
+        least, most = int(np.ndim(self.width) == 0), FORMAT_WIDTH_MAX[self.signed]
         widths, integers = np.asarray(self.width), np.asarray(self.integer)
         if widths.size and not (least <= widths.min() and widths.max() <= most):
             wrong = int(widths.min()) if widths.min() < least else int(widths.max())
@@ -75,7 +75,7 @@ class FixedFormat:
 
         As in HLS, the modes are TRN and WRAP where they are not given.
         """
-        form = TEXT.fullmatch(text.replace(" ", ""))
+        form = FORMAT_TEXT.fullmatch(text.replace(" ", ""))
         parts = form[4].split(",") if form else []
         numbers = 1 if form and form[3] == "int" else 2
         if form is None or len(parts) not in ((1,) if numbers == 1 else (2, 3, 4)):
@@ -162,7 +162,7 @@ class FixedFormat:
         return self.values(self.quantise(values))
 
     def _wrapped(self, rounded: np.ndarray) -> np.ndarray:
-        """Return whole numbers modulo 2^W."""
+        """Return integers modulo 2^W."""
         modulus = np.ldexp(1.0, np.asarray(self.width))
         rest = np.fmod(rounded, modulus)  # exact, with the sign of the number
         if not self.signed:
@@ -172,7 +172,7 @@ class FixedFormat:
         return np.where(np.asarray(self.width) == 0, 0.0, rest).astype(np.int64)
 
     def __str__(self) -> str:
-        """Return the format as text; ranges stand for widths that differ."""
+        """Return the format as text; widths that differ are given as a range."""
         name = "fixed" if self.signed else "ufixed"
         return f"{name}<{_text(self.width)},{_text(self.integer)},{self.rounding},{self.overflow}>"
 
