@@ -31,6 +31,9 @@ def test_one_command_makes_a_verified_cheaper_bundle(call, bundle_of, rows, tmp_
     assert (tmp_path / "small.tamis.training" / "metrics.json").is_file()
     code, out, err = call("verify", target, "--engine", "onnxruntime,native")
     assert code == 0, err
+    assert (
+        f"compressed from {Bundle.open(parent).name} (version 1), model.onnx " in call("inspect", target)[1]
+    )
 
 
 def test_json_has_figures_and_layers(call, bundle_of, rows, tmp_path):
