@@ -11,6 +11,7 @@ from tamis._base import UsageError, did_you_mean
 from tamis.compress.quality import Figure
 
 TARGET_COMPARISONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+DIFFERENCES = ("flips", "agreement", "error")  # from the parent, which itself has none
 NUMBER = r"(\d*\.?\d+(?:[eE][-+]?\d+)?)\s*(%?)"
 CONDITION = re.compile(
     rf"([a-z]+(?:\([^()]*\))?)\s*(<=|>=|<|>)\s*(?:{NUMBER}|parent\s*(?:([-+])\s*{NUMBER})?)"
@@ -55,6 +56,11 @@ class QualityTarget:
         """Parse conditions joined by `and` or commas."""
         return cls(tuple(_condition(part) for part in re.split(r"\band\b|,(?![^(]*\))", text)))
 
+    @property
+    def compares_decisions(self) -> bool:
+        """Whether a condition is about differences from the parent, which labels would add to."""
+        return any(condition.quantity.partition("(")[0] in DIFFERENCES for condition in self.conditions)
+
     def check(self, names: Sequence[str]) -> None:
         """Check that the quantities can be measured."""
         for condition in self.conditions:
@@ -97,7 +103,7 @@ def _condition(text: str) -> TargetCondition:
     from_parent = number is None
     value = float(number or change or 0.0) / (100 if percent or change_percent else 1)
     quantity = re.sub(r"\s", "", quantity)
-    if from_parent and quantity.partition("(")[0] in ("flips", "agreement", "error"):
+    if from_parent and quantity.partition("(")[0] in DIFFERENCES:
         raise UsageError(
             f"the target {text!r} compares with the parent, but {quantity} is a difference from it already: give a number"
         )

@@ -29,7 +29,9 @@ from tamis.zoo.training.loop import METRICS, Losses, TrainingLoop
 
 PRUNING_FRACTION = 0.4  # of the epochs, before quantisation begins
 L1_WEIGHT = 1e-5  # of the sum of all magnitudes, while weights are removed
-LABEL_WEIGHT = 0.5  # of the labels in the loss, where there are any; the rest is the parent's
+LABEL_WEIGHT = (
+    0.5  # of the labels in the loss, where there are any and the target is not about the parent's decisions
+)
 LEARNING_RATE_END = 0.02  # of the first one, at the end of the cosine
 CONSTANT_FRACTION = 0.5  # of the quantised epochs, before the cosine begins
 WIDTH_REACH = 24.0  # bits that a trained width can fall by in the whole training
@@ -219,7 +221,12 @@ class CompressionTraining(TrainingLoop):
         results = self.network(*(torch.from_numpy(values[rows]) for values in part.inputs.values()))
         loss = self._imitation(results, parent, rows)
         heads = self.network.heads
-        if part.labels is not None and heads and heads[0][1] == "Softmax":
+        if (
+            part.labels is not None
+            and heads
+            and heads[0][1] == "Softmax"
+            and not self.target.compares_decisions
+        ):
             logits = results[len(self.network.output_names)]
             if logits.shape[1] == len(part.labels.classes):
                 truth = nn.functional.cross_entropy(logits, torch.from_numpy(part.labels.label[rows]))
