@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SLOW = {  # pages that train, tune or load a server: more than five seconds
-    "choose-an-engine", "coprocessor-models", "image-taggers", "size-a-farm", "topology-classifier", "train-a-detector", "measure",
+    "choose-an-engine", "compress-a-model", "coprocessor-models", "image-taggers", "size-a-farm", "topology-classifier", "train-a-detector", "measure",
     "jet-tagger", "use-in-coffea", "use-in-uproot",
 }  # fmt: skip
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)

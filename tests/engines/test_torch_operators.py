@@ -11,6 +11,7 @@ from tamis._base import ModelError
 from tamis.bundle import Signature
 from tamis.bundle.model import parse_model
 from tamis.engines import Options, find_engine
+from tamis.engines.torch import translate
 
 RNG = np.random.default_rng(0)
 
@@ -283,3 +284,14 @@ def test_an_unknown_operator_is_reported_with_its_node(parse_model):
 
 def parse_model_bytes(model):
     return parse_model(model.SerializeToString(), "here").SerializeToString()
+
+
+def test_taps_replace_weights_and_results(parse_model) -> None:
+    torch = pytest.importorskip("torch")
+    model = parse_model("m (float[N, 2] x) => (float[N, 2] z) { y = MatMul (x, w) z = Relu (y) }", w=(2, 2))
+    weight = torch.eye(2, requires_grad=True)
+    module = translate(model, {"w": lambda _: weight, "y": lambda y: y - 1.0})
+    (result,) = module(torch.tensor([[3.0, 0.5]]))
+    assert result.tolist() == [[2.0, 0.0]]
+    result.sum().backward()
+    assert weight.grad.tolist() == [[3.0, 0.0], [0.5, 0.0]]

@@ -8,8 +8,8 @@ import pytest
 import tamis
 from tamis._base import InputMismatchError
 from tamis.bundle import Output, Tolerance, WorkingPoint, pack
-from tamis.measure import verify, wilson
-from tamis.measure.agreement import compare, decision_flips
+from tamis.measure import verify
+from tamis.measure.agreement import compare
 from tamis.records import Agreement
 
 SPEC = Output(name="y", shape=("N",), tolerance=Tolerance(absolute=0.0, relative=0.01))
@@ -40,14 +40,6 @@ def test_arrays_of_different_shape_match_nowhere():
     assert set(found.matching.values()) == {0.0}
 
 
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [(0, 10, 0.0, 0.27753), (1, 10, 0.01788, 0.40415), (5, 10, 0.23659, 0.76341), (10, 10, 0.72247, 1.0), (0, 0, 0.0, 1.0)],
-)  # fmt: skip
-def test_wilson_intervals_match_tabulated_values(successes, trials, low, high):
-    assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-5)
-
-
 @pytest.fixture
 def bundle(parse_model, tmp_path):
     model = parse_model(
@@ -67,12 +59,6 @@ def test_verify_compares_decisions_at_every_working_point(bundle, engine_name):
         ("tight", 0, 1000),
     ]
     assert found.flips[0].high == pytest.approx(0.00383, abs=1e-4)
-
-
-def test_flips_are_counted():
-    points = (WorkingPoint(name="w", threshold=0.5),)
-    (found,) = decision_flips(points, np.array([0.4, 0.6, 0.6, 0.4]), np.array([0.6, 0.6, 0.4, 0.4]))
-    assert (found.flips, found.decisions) == (2, 4)
 
 
 def test_inputs_of_the_wrong_shape_are_a_user_error(bundle):

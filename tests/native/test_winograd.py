@@ -122,6 +122,21 @@ def test_convolutions_that_would_not_gain_are_not_tiled(name) -> None:
     assert not any(isinstance(one, Maps) for one in compiled.wide.statements)
 
 
+@pytest.mark.parametrize("operator", ["Floor", "Round", "Ceil"])
+def test_models_that_round_to_steps_are_not_tiled(operator) -> None:
+    """Tiles change the last bit of a sum, which could move a rounded value to the next step."""
+    name = next(iter(MODELS))
+    model = onnx.ModelProto()
+    model.CopyFrom(MODELS[name])
+    last = model.graph.node[-1]
+    result = last.output[0]
+    last.output[0] = "before"
+    model.graph.node.append(helper.make_node(operator, ["before"], [result]))
+    event = {"x": events(model, 1)["x"][0]}
+    assert any(isinstance(one, Maps) for one in compile_model(MODELS[name], event).wide.statements)
+    assert not any(isinstance(one, Maps) for one in compile_model(model, event).wide.statements)
+
+
 @pytest.mark.slow
 def test_sanitizers_find_no_access_outside_of_arrays(sanitize, case_of) -> None:
     report = sanitize({name: case_of(model, events(model, 1)) for name, model in MODELS.items()})

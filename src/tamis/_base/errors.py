@@ -15,7 +15,8 @@
     ├── VerificationError          7   an engine does not reproduce the golden outputs
     ├── SkippedFilesError          8   the work is done, but unreadable files were skipped
     ├── ConservationError          9   events are missing or duplicated: the run must not be used
-    └── UndecidedError            10   the work is done, but most events could not be decided
+    ├── UndecidedError            10   the work is done, but most events could not be decided
+    └── TargetNotMetError         11   no compressed model meets the target
 
 A message is one sentence: the value, the location, close matches and the fix.
 """
@@ -108,6 +109,12 @@ class UndecidedError(TamisError):
     """The work is done, but most events could not be decided: they are in the debug stream."""
 
     exit_code = 10
+
+
+class TargetNotMetError(TamisError):
+    """No compressed model meets the target that was asked for."""
+
+    exit_code = 11
 
 
 def close_matches(name: str, known: Iterable[str], most: int = 3) -> list[str]:

@@ -2,7 +2,7 @@
 
 from tamis.bundle.choose_golden import precision_of
 from tamis.bundle.golden import Golden
-from tamis.bundle.manifest import Cost, FileEntry, Manifest, Rewrite, WorkingPoint
+from tamis.bundle.manifest import Cost, FileEntry, Manifest, Parent, Rewrite, WorkingPoint
 from tamis.bundle.pack import Packed, pack
 from tamis.bundle.reference import Reference, evaluate
 from tamis.bundle.sample import draw_inputs, free_sizes, parse_dims, read_samples, rows_of
@@ -19,8 +19,10 @@ from tamis.bundle.store import (
 from tamis.bundle.working_points import (
     BACKGROUND_ABOVE_MIN,
     background_point,
+    decision_flips,
     parse_working_points,
     threshold_point,
+    wilson,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Manifest",
     "Output",
     "Packed",
+    "Parent",
     "Reference",
     "Rewrite",
     "Signature",
@@ -45,6 +48,7 @@ __all__ = [
     "background_point",
     "check_target",
     "contiguous",
+    "decision_flips",
     "draw_inputs",
     "evaluate",
     "free_sizes",
@@ -56,6 +60,7 @@ __all__ = [
     "read_samples",
     "rows_of",
     "threshold_point",
+    "wilson",
     "with_working_points",
     "write_bundle",
 ]

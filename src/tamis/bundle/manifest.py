@@ -41,6 +41,14 @@ class Cost(Document):
     activation_bytes: int = Field(description="Size of all intermediate tensors.")
 
 
+class Parent(Document):
+    """The bundle that a compressed one was made from."""
+
+    name: str = Field(description="Name of the parent.")
+    version: str = Field(default="1", description="Version of the parent.")
+    model_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of its model.onnx.")]
+
+
 class FileEntry(Document):
     """The checksum and size of a file of the bundle."""
 
@@ -70,6 +78,9 @@ class Manifest(Document):
     working_points: tuple[WorkingPoint, ...] = Field(default=(), description="Named thresholds on the score.")
     cost: Cost | None = Field(default=None, description="Cost of one event.")
     rewrites: tuple[Rewrite, ...] = Field(default=(), description="Graph rewrites that were applied.")
+    parent: Parent | None = Field(
+        default=None, description="The bundle that it was compressed from, if it was."
+    )
     training: dict[str, JsonValue] = Field(
         default_factory=dict, description="Provenance: samples, seed, options and versions of the training."
     )

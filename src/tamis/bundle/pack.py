@@ -17,7 +17,7 @@ from tamis.bundle.choose_golden import MAX_GOLDEN_EVENTS, Precision, choose_gold
 from tamis.bundle.cost import count_cost
 from tamis.bundle.golden import Golden
 from tamis.bundle.importers import Imported, expand_qonnx, import_model, is_qonnx, plain_outputs, recognise
-from tamis.bundle.manifest import BUNDLE_NAME_PATTERN, Manifest, Rewrite, WorkingPoint
+from tamis.bundle.manifest import BUNDLE_NAME_PATTERN, Manifest, Parent, Rewrite, WorkingPoint
 from tamis.bundle.model import RANDOM_OPERATORS, graphs, read_signature
 from tamis.bundle.reference import Reference, evaluate
 from tamis.bundle.rows import prove_rows
@@ -58,6 +58,7 @@ def pack(
     units: Mapping[str, str] | None = None,
     working_points: Iterable[WorkingPoint] = (),
     training: Mapping[str, object] | None = None,
+    parent: Parent | None = None,
     extra: Mapping[str, str] | None = None,
     check: Callable[[Bundle], object] | None = None,
 ) -> Packed:
@@ -84,14 +85,8 @@ def pack(
         samples = _draw(signature, dims, np.random.default_rng(seed), notes, imported.samples)
     check_samples(samples, signature)
     golden = choose_golden(proto, reference, signature, samples, notes)
-    signature = _finish(
-        signature,
-        golden,
-        features or {},
-        units or {},
-        {**imported.columns, **(columns or {})},
-        precision_of(proto),
-    )
+    named = {**imported.columns, **(columns or {})}
+    signature = _finish(signature, golden, features or {}, units or {}, named, precision_of(proto))
     applied: tuple[Rewrite, ...] = ()
     if rewrites:
         from tamis.bundle.rewrite import rewrite  # takes 0.4 s to import, which only packing needs
@@ -117,6 +112,7 @@ def pack(
         working_points=tuple(working_points),
         cost=count_cost(proto, rows_of(golden.inputs, first)),
         rewrites=applied,
+        parent=parent,
         training=dict(training or {}),  # type: ignore[arg-type] # pydantic checks that it is JSON
     )
     return Packed(

@@ -1,14 +1,17 @@
-"""Working points: thresholds on the score for a fraction of the background."""
+"""Working points: thresholds on the score for a fraction of the background, and the decisions that differ at them."""
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
 
 from tamis._base import DataError, UsageError
 from tamis.bundle.manifest import WorkingPoint
+from tamis.records import Flips
 
+CONFIDENCE_Z = 1.959963984540054  # 95 %, two-sided
 BACKGROUND_ABOVE_MIN = 10  # rows of background above a threshold
 
 
@@ -68,3 +71,39 @@ def threshold_point(name: str, threshold: float, scores: np.ndarray, rows: str) 
         background_efficiency=float(np.mean(scores > threshold)),
         background=f"{len(scores)} {rows}",
     )
+
+
+def decision_flips(
+    working_points: tuple[WorkingPoint, ...], value: np.ndarray, reference: np.ndarray
+) -> tuple[Flips, ...]:
+    """Count the decisions that differ from the reference's at each working point; none for scores that are not scalars."""
+    if value.shape != reference.shape or value.size != (len(value) if value.ndim else 1):
+        return ()
+    flips = []
+    for point in working_points:
+        passed, expected = np.ravel(value) > point.threshold, np.ravel(reference) > point.threshold
+        count = int(np.sum(passed != expected))
+        low, high = wilson(count, passed.size)
+        flips.append(
+            Flips(
+                working_point=point.name,
+                threshold=point.threshold,
+                decisions=int(passed.size),
+                flips=count,
+                low=low,
+                high=high,
+            )
+        )
+    return tuple(flips)
+
+
+def wilson(successes: float, trials: float, z: float = CONFIDENCE_Z) -> tuple[float, float]:
+    """Return the Wilson score interval of a probability, by default at 95 %; (0, 1) without trials."""
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    low, high = (centre - half) / scale, (centre + half) / scale
+    return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)

@@ -17,6 +17,7 @@ from tamis._base import MissingExtraError, TamisError, UsageError, did_you_mean
 COMMANDS = {
     "bench": "Compare engines in latency, throughput, memory and loading time.",
     "compare": "Compare two runs of a menu: events gained and lost, rates, time.",
+    "compress": "Make a model cheaper: prune, quantise to fixed point, retrain, verify.",
     "demo": "Simulate collisions, run the shipped trigger menu on them, score them, write a report.",
     "doctor": "Show what this host has, and what each missing thing would bring.",
     "evaluate": "Measure the separation of signal and background: ROC, efficiencies, baselines.",
@@ -51,6 +52,7 @@ SECTIONS = {
         "score",
         "train",
         "evaluate",
+        "compress",
         "export",
         "firmware",
     ),

@@ -116,6 +116,11 @@ def _bundle(bundle: Any, as_json: bool) -> None:
     click.echo(f"{manifest.name} (version {manifest.version}) in {bundle.path}")
     if manifest.description:
         click.echo(manifest.description)
+    if manifest.parent is not None:
+        parent = manifest.parent
+        click.echo(
+            f"compressed from {parent.name} (version {parent.version}), model.onnx {parent.model_sha256[:12]}"
+        )
     specs = [("input", s) for s in manifest.signature.inputs] + [
         ("output", s) for s in manifest.signature.outputs
     ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,22 @@ class TorchEngine(Engine):
         return Runner(run)
 
 
-def translate(model: onnx.ModelProto) -> Any:
-    """Translate an ONNX graph into a torch.fx module."""
+Taps = Mapping[str, Callable[[Any], Any]]
+
+
+def translate(model: onnx.ModelProto, taps: Taps | None = None) -> Any:
+    """Translate an ONNX graph into a torch.fx module; each tap replaces a named weight or result by a function of it."""
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
-    return _module(model.graph, opset, (), {})
+    return _module(model.graph, opset, (), {}, taps or {})
 
 
-def _module(proto: onnx.GraphProto, opset: int, outer: Sequence[str], known: Mapping[str, np.ndarray]) -> Any:
+def _module(
+    proto: onnx.GraphProto,
+    opset: int,
+    outer: Sequence[str],
+    known: Mapping[str, np.ndarray],
+    taps: Taps = MappingProxyType({}),
+) -> Any:
     """Translate a graph or a branch of an If; `outer` names captured values, `known` holds the constant ones."""
     torch = require("torch", extra="torch", purpose="the engine torch")
     graph, root = torch.fx.Graph(), torch.nn.Module()
@@ -70,7 +80,8 @@ def _module(proto: onnx.GraphProto, opset: int, outer: Sequence[str], known: Map
         values[name] = graph.placeholder(f"input_{len(values)}")
     constants = {**known, **initializers}
     for name, array in initializers.items():
-        values[name] = _constant(torch, graph, root, array)
+        value = _constant(torch, graph, root, array)
+        values[name] = graph.call_function(taps[name], (value,)) if name in taps else value
     for node in proto.node:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type == "Constant":
@@ -91,7 +102,8 @@ def _module(proto: onnx.GraphProto, opset: int, outer: Sequence[str], known: Map
             call = _operator(_Node(node, attributes, static, opset))
             result = graph.call_function(call, tuple(values[name] for name in node.input))
         if len(node.output) == 1 and node.op_type not in (*TUPLE_OPERATORS, "If"):
-            values[node.output[0]] = result
+            name = node.output[0]
+            values[name] = graph.call_function(taps[name], (result,)) if name in taps else result
         else:
             for index, name in enumerate(node.output):
                 if name:

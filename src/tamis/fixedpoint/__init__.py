@@ -1,12 +1,16 @@
-"""Fixed-point programs: the exact integer part of a quantised model, its ranges and its emulation."""
+"""Fixed point: formats as HLS defines them, and the exact integer part of a quantised model, its ranges and its emulation."""
 
 from tamis.fixedpoint.emulate import FixedPointArray, emulate
+from tamis.fixedpoint.formats import OVERFLOWS, ROUNDINGS, FixedFormat
 from tamis.fixedpoint.grids import Grid, fraction_bits, grids
 from tamis.fixedpoint.liveness import live_elements
 from tamis.fixedpoint.program import Program, ProgramInput, Rounding, Step
 from tamis.fixedpoint.translate import QuantisedGraph, split_graph
 
 __all__ = [
+    "OVERFLOWS",
+    "ROUNDINGS",
+    "FixedFormat",
     "FixedPointArray",
     "Grid",
     "Program",

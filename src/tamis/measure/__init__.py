@@ -1,6 +1,6 @@
 """Measurements that write records: agreement, speed, physics, rates, traffic."""
 
-from tamis.measure.agreement import verify, wilson
+from tamis.measure.agreement import verify
 from tamis.measure.physics import (
     ClassSample,
     EvaluationSample,
@@ -69,6 +69,5 @@ __all__ = [
     "run_bench",
     "study_rates",
     "verify",
-    "wilson",
     "write_tuned",
 ]

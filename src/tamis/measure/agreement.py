@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from tamis._base import TamisError, UsageError
-from tamis.bundle import Bundle, Output, Reference, WorkingPoint, evaluate
+from tamis.bundle import Bundle, Output, Reference, decision_flips, evaluate
 from tamis.engines import Options, Session, find_engine, first_difference, out_of_tolerance, saturation
-from tamis.records import Agreement, Flips, OutputAgreement
+from tamis.records import Agreement, OutputAgreement
 
 MATCHING = (1e-4, 1e-3, 1e-2, 5e-2)  # relative: 0.01 %, 0.1 %, 1 %, 5 %
-CONFIDENCE_Z = 1.959963984540054  # 95 %, two-sided
 
 
 def verify(
@@ -111,39 +110,3 @@ def compare(spec: Output, value: np.ndarray, reference: np.ndarray) -> OutputAgr
         largest_relative_at=float(np.abs(r.flat[np.argmax(relative)])) if r.size else None,
         **tolerance,
     )
-
-
-def decision_flips(
-    working_points: tuple[WorkingPoint, ...], value: np.ndarray, reference: np.ndarray
-) -> tuple[Flips, ...]:
-    """Count the decisions that differ from the reference's at each working point; none for scores that are not scalars."""
-    if value.shape != reference.shape or value.size != (len(value) if value.ndim else 1):
-        return ()
-    flips = []
-    for point in working_points:
-        passed, expected = np.ravel(value) > point.threshold, np.ravel(reference) > point.threshold
-        count = int(np.sum(passed != expected))
-        low, high = wilson(count, passed.size)
-        flips.append(
-            Flips(
-                working_point=point.name,
-                threshold=point.threshold,
-                decisions=int(passed.size),
-                flips=count,
-                low=low,
-                high=high,
-            )
-        )
-    return tuple(flips)
-
-
-def wilson(successes: int, trials: int, z: float = CONFIDENCE_Z) -> tuple[float, float]:
-    """Return the Wilson score interval of a probability, by default at 95 %; (0, 1) without trials."""
-    if trials == 0:
-        return 0.0, 1.0
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    low, high = (centre - half) / scale, (centre + half) / scale
-    return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)

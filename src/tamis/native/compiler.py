@@ -31,6 +31,9 @@ from tamis.native.specialise import specialise
 from tamis.native.targets import Target, find_target
 
 FULL_PRECISION = "float32"
+STEP_OPERATORS = frozenset(
+    ["Ceil", "Floor", "Round"]
+)  # a sum that is off in its last bit may land on another step
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Pipeline:
     narrow: tuple[Pass, ...]  # a vector holds neighbouring numbers of one event
 
 
-def standard_pipeline(precision: str = FULL_PRECISION) -> Pipeline:
-    """Return the passes that every model is compiled with."""
+def standard_pipeline(precision: str = FULL_PRECISION, *, tiled: bool = True) -> Pipeline:
+    """Return the passes that models are compiled with; those that round to steps are not tiled, which would change exact sums."""
     return Pipeline(
         shared=(
             FuseMultiplyAdd(),
@@ -54,8 +57,8 @@ def standard_pipeline(precision: str = FULL_PRECISION) -> Pipeline:
             PairReductions(),
             RoundWeights(precision),
         ),
-        wide=(Winograd(by_place=True), HoldProducts()),
-        narrow=(Winograd(), HoistContractions()),
+        wide=(*([Winograd(by_place=True)] if tiled else []), HoldProducts()),
+        narrow=(*([Winograd()] if tiled else []), HoistContractions()),
     )
 
 
@@ -89,8 +92,9 @@ def compile_model(
 
     Raises ModelError for a model that cannot be compiled; the message names the node.
     """
-    passes = pipeline or standard_pipeline(precision)
     graph = specialise(model, event)
+    in_steps = any(node.kind in STEP_OPERATORS for node in graph.nodes)
+    passes = pipeline or standard_pipeline(precision, tiled=not in_steps)
     program = run_passes(lower(graph), passes.shared)
     wide, narrow = run_passes(program, passes.wide), run_passes(program, passes.narrow)
     module = emit(wide, narrow, target or find_target("avx512"), ways or Ways())

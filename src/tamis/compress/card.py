@@ -1,0 +1,128 @@
+"""The card of a compressed bundle: decisions, AUC and accuracy next to the parent's, and the cost of every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tamis.bundle import Parent
+from tamis.compress.export import LayerCost
+from tamis.compress.quality import Figure
+
+MEANINGS = {
+    "flips": "decisions that differ from the parent's",
+    "agreement": "rows with the same most probable class",
+    "error": "root mean square change of the score, in units of its standard deviation",
+    "auc": "area under the ROC curve",
+    "accuracy": "rows whose most probable class is the true one",
+}
+CARD_TEXT = """# Model card: {name}
+
+{parent}, pruned and quantised to fixed point by `tamis compress`. Its model.onnx had the SHA-256 `{sha}`.
+
+Every layer computes with exact multiples of powers of two: the engines give the same bits, and so do integers in hardware.{host}
+
+## Compared with the parent
+
+On {rows} rows that were used neither in training nor for the choice of the model; intervals at 95 %.
+
+| quantity | parent | this model | interval | |
+|---|---|---|---|---|
+{figures}
+
+{losses}
+
+## Cost of one event
+
+| layer | weights kept | bits | input | multiplications | EBOPs | LUT, estimate |
+|---|---|---|---|---|---|---|
+{layers}
+| all | {kept} of {weights} | | | {macs} of {dense} | {ebops} | {lut} |
+
+EBOPs are those of arXiv:2405.00645. The LUT estimate counts the digits of the weights' signed form times the bits of the values,
+before common terms are shared; synthesis decides.
+
+## Options
+
+{options}
+"""
+
+
+def compression_card(
+    name: str,
+    parent: Parent,
+    figures: Mapping[str, Figure],
+    costs: Sequence[LayerCost],
+    dense_macs: int,
+    facts: Mapping[str, Any],
+) -> str:
+    """Return the card as Markdown."""
+    options = facts["options"]
+    return CARD_TEXT.format(
+        name=name,
+        parent=f"The bundle {parent.name} (version {parent.version})",
+        sha=parent.model_sha256,
+        host=facts["host"],
+        rows=facts["test_rows"],
+        figures="\n".join(_figure_line(key, figure) for key, figure in figures.items()),
+        losses=_losses(figures),
+        layers="\n".join(_layer_line(cost) for cost in costs),
+        kept=sum(cost.weights_kept for cost in costs),
+        weights=sum(cost.weights for cost in costs),
+        macs=sum(cost.macs for cost in costs),
+        dense=dense_macs,
+        ebops=sum(cost.ebops for cost in costs),
+        lut=sum(cost.lut for cost in costs),
+        options=", ".join(f"{key} {value}" for key, value in options.items() if value not in (None, False))
+        + f"; epoch {facts['epoch']}.",
+    )
+
+
+def summary(costs: Sequence[LayerCost]) -> str:
+    """Return one line: the weights that are kept and their bits."""
+    kept, weights = sum(cost.weights_kept for cost in costs), sum(cost.weights for cost in costs)
+    most = max(cost.weight_bits[1] for cost in costs)
+    return f"{kept} of {weights} weights, of up to {most} bits"
+
+
+def show_figure(name: str, figure: Figure) -> str:
+    """Return a measured value with its interval: fractions in per cent."""
+    if name == "auc":
+        return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"
+    if name == "error":
+        return f"{figure.value:.3g} ({figure.low:.3g} to {figure.high:.3g})"
+    return f"{100 * figure.value:.2f} % ({100 * figure.low:.2f} to {100 * figure.high:.2f} %)"
+
+
+def _figure_line(name: str, figure: Figure) -> str:
+    value, _, interval = show_figure(name, figure).partition(" (")
+    parent = (
+        "" if figure.parent is None else show_figure(name, Figure(figure.parent, 0, 0)).partition(" (")[0]
+    )
+    return f"| {name} | {parent} | {value} | {interval.rstrip(')')} | {MEANINGS[name.partition('(')[0]]} |"
+
+
+def _losses(figures: Mapping[str, Figure]) -> str:
+    """Return a sentence that says where the model is worse than its parent."""
+    worse = [
+        f"{name} falls from {show_figure(name, Figure(figure.parent, 0, 0)).partition(' (')[0]} to {show_figure(name, figure)}"
+        for name, figure in figures.items()
+        if figure.parent is not None and figure.value < figure.parent
+    ]
+    flips = {name: figure for name, figure in figures.items() if name.startswith("flips")}
+    if flips:
+        name = max(flips, key=lambda key: flips[key].value)
+        worse.append(
+            f"most decisions change at {name.removeprefix('flips(').rstrip(')')}: {show_figure(name, flips[name])}"
+        )
+    return (
+        f"**Where it loses:** {'; '.join(worse)}."
+        if worse
+        else "No quantity is worse than the parent's on these rows."
+    )
+
+
+def _layer_line(cost: LayerCost) -> str:
+    low, high = cost.weight_bits
+    bits = str(high) if low == high else f"{low} to {high}"
+    return f"| {cost.layer} | {cost.weights_kept} of {cost.weights} | {bits} | `{cost.input_format}` | {cost.macs} | {cost.ebops} | {cost.lut} |"

@@ -1,0 +1,37 @@
+"""The function behind `tamis compress`; importing it takes no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tamis._base import require
+from tamis.compress.options import CompressOptions
+
+if TYPE_CHECKING:
+    from tamis.bundle import Bundle
+    from tamis.compress.run import Compressed
+    from tamis.zoo.training.loop import AfterEpoch
+
+
+def compress(
+    parent: str | Path | Bundle,
+    target: str | Path,
+    data: Sequence[str] = (),
+    options: CompressOptions | None = None,
+    *,
+    classes: Mapping[str, Sequence[str]] | None = None,
+    after_epoch: AfterEpoch | None = None,
+) -> Compressed:
+    """Prune, quantise and retrain a bundle; write the cheapest result that meets the target, or raise an error with the nearest one.
+
+    Rows come from files of events or arrays, or from files of each class. `after_epoch` gets each row of the history. Checkpoints and
+    metrics are in `TARGET.training`.
+    """
+    require("torch", extra="torch", purpose="compression")
+    from tamis.compress.run import run_compression
+
+    return run_compression(
+        parent, Path(target), data, options or CompressOptions(), classes or {}, after_epoch
+    )

@@ -1,0 +1,204 @@
+"""From a trained network to plain ONNX in float32, in which every sum is exact, and the cost of its layers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+
+from tamis._base import ModelError
+from tamis.compress.graph import QuantisedTensor
+from tamis.compress.network import CompressedNetwork
+from tamis.compress.quantisers import TensorQuantiser
+from tamis.compress.shrink import shrink
+from tamis.fixedpoint import FixedFormat
+
+FLOAT32_BITS = 24  # integers up to 2^24 are exact
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs for one event, and its formats."""
+
+    layer: str
+    weights: int
+    weights_kept: int  # that are not zero
+    macs: int  # products with weights that are not zero
+    ebops: int
+    lut: int
+    weight_bits: tuple[int, int]  # least and most bits of a weight that is not zero
+    input_format: str
+
+    def of(self, measure: str) -> float:
+        """Return the cost by its name."""
+        return float(getattr(self, measure))
+
+
+def layer_costs(network: CompressedNetwork) -> list[LayerCost]:
+    """Count every layer.
+
+    EBOPs (arXiv:2405.00645) are the sum over products of the bits of the weight, from its highest to its lowest set bit, times the bits
+    of the value. LUT is an estimate for distributed arithmetic: digits of the weight's canonical signed form times the bits of the
+    value, before common terms are shared.
+    """
+    costs = []
+    for index, layer in enumerate(network.found.layers):
+        weight = network.weight(index).detach().double().numpy()
+        kept = weight != 0
+        integers = _odd_integers(weight)
+        bits = np.where(kept, np.frexp(integers.astype(np.float64))[1], 0)
+        quantiser = network.source(index)
+        width = np.broadcast_to(
+            network.of_weights(index, quantiser.bits.detach()).double().numpy(), weight.shape
+        )
+        positions = network.positions[index]
+        used = bits[kept] + 1  # with the sign
+        costs.append(
+            LayerCost(
+                layer=layer.name,
+                weights=int(weight.size),
+                weights_kept=int(kept.sum()),
+                macs=int(kept.sum()) * positions,
+                ebops=int((bits * width).sum()) * positions,
+                lut=int((_signed_digits(integers) * kept * width).sum()) * positions,
+                weight_bits=(int(used.min()), int(used.max())) if used.size else (0, 0),
+                input_format=str(format_of(quantiser)),
+            )
+        )
+    return costs
+
+
+def format_of(quantiser: TensorQuantiser) -> FixedFormat:
+    """Return the format of a tensor."""
+    integer = quantiser.integer.long().numpy() + int(quantiser.signed)
+    width = np.maximum(quantiser.fraction.detach().long().numpy() + integer, 0)
+    rounding = "RND_CONV" if quantiser.is_input else "RND"
+    if width.size == 1 and width.flat[0] > 0:
+        return FixedFormat(int(width.flat[0]), int(integer.flat[0]), quantiser.signed, rounding, "SAT")
+    return FixedFormat(width, integer, quantiser.signed, rounding, "SAT")
+
+
+def export_network(network: CompressedNetwork) -> onnx.ModelProto:
+    """Return the network as an ONNX model; raises ModelError where a sum would not be exact in float32."""
+    check_exact(network)
+    model = onnx.ModelProto()
+    model.CopyFrom(network.found.model)
+    arrays = {one.name: one for one in model.graph.initializer}
+    for index, layer in enumerate(network.found.layers):
+        with torch.no_grad():
+            values = {layer.weight: network.weight(index).numpy(), layer.bias: network.bias(index).numpy()}
+        for name, value in values.items():
+            shape = numpy_helper.to_array(arrays[name]).shape
+            plain = value.reshape(shape).astype(np.float32) + np.float32(0)  # no negative zeros
+            arrays[name].CopyFrom(numpy_helper.from_array(plain, name))
+    chains = {
+        tensor.quantised: _chain(tensor, quantiser)
+        for tensor, quantiser in zip(network.found.tensors, network.tensor_quantisers, strict=True)
+    }
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    for node in nodes:
+        made = chains.get(node.output[0])
+        if made is None:
+            model.graph.node.append(node)
+        else:
+            model.graph.node.extend(made[0])
+            model.graph.initializer.extend(made[1])
+    _drop_unused(model)
+    shrink(model, network.found)
+    del model.graph.value_info[:]
+    return model
+
+
+def check_exact(network: CompressedNetwork) -> None:
+    """Check that every sum of every layer is exact in float32, whatever the order of summation."""
+    for index, layer in enumerate(network.found.layers):
+        with torch.no_grad():
+            weight, bias = network.weight(index).double().numpy(), network.bias(index).double().numpy()
+            low, high = network.source(index).limits
+            largest = network.of_weights(index, torch.maximum(high, -low)).double().numpy()
+            fraction = network.products_fraction(index).double().numpy()
+        axes = tuple(axis for axis in range(weight.ndim) if axis != layer.outputs_axis)
+        reach = ((np.abs(weight) * largest).sum(axes) + np.abs(bias)) * np.exp2(fraction)
+        if reach.max(initial=0.0) >= 2.0**FLOAT32_BITS:
+            most = math.floor(math.log2(float(reach.max()))) + 1
+            widths = network.widths
+            raise ModelError(
+                f"the layer {layer.name} sums to {most} bits with {widths.weights}-bit weights and inputs of "
+                f"{format_of(network.source(index))}; float32 adds exactly up to {FLOAT32_BITS} bits: "
+                f"take {most - FLOAT32_BITS} bits less, together, for --weights and --activations or --inputs"
+            )
+
+
+def _chain(
+    tensor: QuantisedTensor, quantiser: TensorQuantiser
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Return the nodes of a quantiser and their constants: multiply, round, limit, multiply."""
+    name, nodes, constants = tensor.quantised, list[onnx.NodeProto](), list[onnx.TensorProto]()
+    with torch.no_grad():
+        fraction, shift = quantiser.fraction.double().numpy(), quantiser.shift.double().numpy()
+        offset = quantiser.offset_on_grid.double().numpy() * np.exp2(fraction)
+        low, high = (limit.double().numpy() * np.exp2(fraction) for limit in quantiser.limits)
+    current = tensor.tensor
+
+    def step(operator: str, suffix: str, value: np.ndarray | None = None) -> None:
+        nonlocal current
+        inputs, output = [current], f"{name}/{suffix}" if suffix else name
+        if value is not None:
+            same = value.size > 0 and np.all(value == value.flat[0])
+            constants.append(
+                numpy_helper.from_array(
+                    np.asarray(value.flat[0] if same else value, np.float32), f"{output}/constant"
+                )
+            )
+            inputs.append(constants[-1].name)
+        nodes.append(helper.make_node(operator, inputs, [output]))
+        current = output
+
+    step("Mul", "scaled", np.exp2(fraction - shift))
+    if quantiser.is_input:
+        step("Round", "rounded")
+        if offset.any():
+            step("Sub", "centred", offset)
+    else:
+        step("Add", "raised", np.asarray(0.5))
+        step("Floor", "rounded")
+    if np.all(low == low.flat[0]) and np.all(high == high.flat[0]):
+        bounds = []
+        for suffix, value in (("low", low), ("high", high)):
+            constants.append(
+                numpy_helper.from_array(np.asarray(value.flat[0], np.float32), f"{name}/{suffix}")
+            )
+            bounds.append(constants[-1].name)
+        nodes.append(helper.make_node("Clip", [current, *bounds], [f"{name}/limited"]))
+        current = f"{name}/limited"
+    else:
+        step("Max", "above", low)
+        step("Min", "limited", high)
+    step("Mul", "", np.exp2(-fraction))
+    return nodes, constants
+
+
+def _drop_unused(model: onnx.ModelProto) -> None:
+    used = {name for node in model.graph.node for name in node.input} | {
+        value.name for value in model.graph.output
+    }
+    kept = [one for one in model.graph.initializer if one.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+def _odd_integers(values: np.ndarray) -> np.ndarray:
+    """Return the magnitudes as odd integers, without their powers of two; zero stays zero."""
+    integers = np.ldexp(np.frexp(np.abs(values))[0], 53).astype(np.int64)
+    return integers // np.where(integers == 0, 1, integers & -integers)
+
+
+def _signed_digits(integers: np.ndarray) -> np.ndarray:
+    """Return the number of digits that are not zero in the canonical signed form of integers (Reitwiesner 1960)."""
+    set_bits = (3 * integers ^ integers) >> 1
+    return np.sum([(set_bits >> place) & 1 for place in range(55)], axis=0)

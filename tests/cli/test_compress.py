@@ -1,0 +1,78 @@
+"""`tamis compress` on the command line: tables, JSON, the bundle, and one sentence for every error."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tamis.bundle import Bundle
+
+
+@pytest.fixture
+def rows(tmp_path):
+    x = np.random.default_rng(0).normal(size=(400, 12)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    return tmp_path / "x.npz"
+
+
+def test_one_command_makes_a_verified_cheaper_bundle(call, bundle_of, rows, tmp_path):
+    parent, target = bundle_of("dense").path, tmp_path / "small.tamis"
+    options = ("--weights", 6, "--prune", 0.5, "--epochs", 3, "--batch", 64, "--threads", 1)
+    code, out, err = call(
+        "compress", parent, "--data", rows, "-o", target, *options, "--target", "error < 50%"
+    )
+    assert code == 0, err
+    assert "weights, of up to 6 bits" in out
+    assert "error" in out
+    assert [line.split(":")[0] for line in err.splitlines()] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert Bundle.open(target).manifest.parent.name == Bundle.open(parent).name
+    assert (tmp_path / "small.tamis.training" / "metrics.json").is_file()
+    code, out, err = call("verify", target, "--engine", "onnxruntime,native")
+    assert code == 0, err
+    assert (
+        f"compressed from {Bundle.open(parent).name} (version 1), model.onnx " in call("inspect", target)[1]
+    )
+
+
+def test_json_has_figures_and_layers(call, bundle_of, rows, tmp_path):
+    target = tmp_path / "small.tamis"
+    code, out, err = call(
+        "compress", bundle_of("dense").path, "--data", rows, "-o", target, "--epochs", 0, "--json"
+    )
+    assert code == 0, err
+    facts = json.loads(out)["compression"]
+    assert facts["figures"]["error"]["low"] <= facts["figures"]["error"]["value"]
+    assert [layer["weights"] for layer in facts["layers"]] == [96, 8]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (
+            ("--target", "error < 0.0001%"),
+            11,
+            "no model meets the target error < 0.0001%, so no bundle was written; the nearest has error",
+        ),
+        (("--target", "error"), 2, "not of the form QUANTITY < NUMBER"),
+        (("--target", "auc > 0.9"), 2, "needs labels"),
+        (("--per", "weight"), 2, "give --cost ebops or lut as well"),
+    ],
+)
+def test_what_is_not_possible_is_one_sentence(call, bundle_of, rows, tmp_path, options, code, message):
+    target = tmp_path / "small.tamis"
+    found, _, err = call(
+        "compress", bundle_of("dense").path, "--data", rows, "-o", target, "--epochs", 0, *options
+    )
+    assert found == code
+    assert message in err.strip().splitlines()[-1]
+    assert not target.exists()
+
+
+def test_a_model_that_cannot_be_compressed_names_the_operator(call, bundle_of, tmp_path):
+    code, _, err = call("compress", bundle_of("conv1d").path, "--data", "x.npz", "-o", tmp_path / "s.tamis")
+    assert code == 6
+    assert "reads the result of LeakyRelu" in err
+    code, _, err = call("compress", "nothing", "--data", "x.npz", "-o", tmp_path / "s.tamis")
+    assert code == 5

@@ -1,0 +1,67 @@
+"""The rows to compress on: arrays by name, labels, folders, classes, and what is wrong with others."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from tamis._base import DataError, UsageError
+from tamis.compress.data import read_rows
+from tamis.zoo.data.class_rows import ReadOptions
+
+
+def write(path, seed=0, rows=120, **more):
+    x = np.random.default_rng(seed).normal(size=(rows, 16)).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        for name, value in {"x": x, **more}.items():
+            file[name] = value
+    return x
+
+
+def test_arrays_of_a_folder_are_joined_with_their_labels(tagger, tmp_path):
+    label = np.arange(120) % 5
+    first, second = (write(tmp_path / f"{seed}.h5", seed, label=label) for seed in (1, 2))
+    rows = read_rows(tagger, [str(tmp_path)], {}, ReadOptions())
+    np.testing.assert_array_equal(rows.inputs["x"], np.concatenate([first, second]))
+    np.testing.assert_array_equal(rows.labels.label, np.concatenate([label, label]))
+    assert rows.labels.classes == tuple("gqWZt")
+    assert rows.labels.background == (0,)
+
+
+def test_rows_are_split_without_overlap(tagger, tmp_path):
+    write(tmp_path / "x.h5", rows=400)
+    parts = read_rows(tagger, [str(tmp_path / "x.h5")], {}, ReadOptions()).split(seed=1)
+    assert [len(part) for part in parts] == [280, 60, 60]
+    assert len(np.unique(np.concatenate([part.event for part in parts]))) == 400
+
+
+def test_files_of_classes_give_labels(tagger, tmp_path):
+    for number, name in enumerate("gqWZt"):
+        write(tmp_path / f"{name}.h5", number, rows=30 + number)
+    classes = {name: [str(tmp_path / f"{name}.h5")] for name in "tZWqg"}  # in any order
+    rows = read_rows(tagger, [], classes, ReadOptions())
+    np.testing.assert_array_equal(np.bincount(rows.labels.label), [30, 31, 32, 33, 34])
+    with pytest.raises(UsageError, match="give --class t=FILE as well"):
+        read_rows(tagger, [], {name: classes[name] for name in "gqWZ"}, ReadOptions())
+    with pytest.raises(UsageError, match="has no class 'h'"):
+        read_rows(tagger, [], {**classes, "h": ["x"]}, ReadOptions())
+
+
+def test_other_rows_are_explained(tagger, tmp_path):
+    write(tmp_path / "few.h5", rows=20)
+    with pytest.raises(DataError, match="20 rows are too few"):
+        read_rows(tagger, [str(tmp_path / "few.h5")], {}, ReadOptions())
+    np.savez(tmp_path / "other.npz", y=np.zeros((200, 3), np.float32))
+    with pytest.raises(DataError, match="has no array 'x'"):
+        read_rows(tagger, [str(tmp_path / "other.npz")], {}, ReadOptions())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no files"):
+        read_rows(tagger, [str(tmp_path / "empty")], {}, ReadOptions())
+    with pytest.raises(UsageError, match="either as --data FILE or by class"):
+        read_rows(tagger, [], {}, ReadOptions())
+    x = np.zeros((200, 16), np.float32)
+    x[7] = np.nan
+    np.savez(tmp_path / "nan.npz", x=x)
+    with pytest.raises(DataError, match="NaN or infinity in row 7"):
+        read_rows(tagger, [str(tmp_path / "nan.npz")], {}, ReadOptions())
