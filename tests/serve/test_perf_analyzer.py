@@ -35,6 +35,8 @@ HTTP_MODES = {"json": ["--input-tensor-format", "json", "--output-tensor-format"
 
 pytestmark = pytest.mark.slow
 
+TOO_SHORT = ("use a larger time window", "Pass contained only one request")  # for the window
+
 
 @pytest.fixture(scope="module")
 def program():
@@ -82,37 +84,29 @@ def server(request, tmp_path_factory, start_for_all):
     running.__exit__(None, None, None)
 
 
-@pytest.mark.parametrize("model", ["facile", "topology-both"])
-@pytest.mark.parametrize(
-    ("protocol", "mode"),
-    [("grpc", mode) for mode in MODES | GRPC_MODES] + [("http", mode) for mode in MODES | HTTP_MODES],
-)
-def test_no_request_fails(program, server, protocol, model, mode):
-    # one window of 150 ms counts as stable at any spread: nothing is measured here
-    command = [
-        program,
-        "-m",
-        model,
-        "-i",
-        protocol,
-        "-u",
-        server[protocol],
-        "-p",
-        "150",
-        "-s",
-        "99999",
-        "-r",
-        "4",
-    ]
+def measured(program, window_ms, address, protocol, model, mode):
+    """Run perf_analyzer; one window counts as stable at any spread, since nothing is measured here."""
+    command = [program, "-m", model, "-i", protocol, "-u", address, "-p", window_ms, "-s", "99999", "-r", "4"]
     found = subprocess.run(
         [*command, *(MODES | GRPC_MODES | HTTP_MODES)[mode]],
         capture_output=True,
         text=True,
         check=False,
         env=ENVIRONMENT,
-        timeout=60,
+        timeout=120,
     )
-    text = found.stdout + found.stderr
+    return found, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("model", ["facile", "topology-both"])
+@pytest.mark.parametrize(
+    ("protocol", "mode"),
+    [("grpc", mode) for mode in MODES | GRPC_MODES] + [("http", mode) for mode in MODES | HTTP_MODES],
+)
+def test_no_request_fails(program, server, protocol, model, mode):
+    found, text = measured(program, "150", server[protocol], protocol, model, mode)
+    if any(hint in text for hint in TOO_SHORT):  # on a busy machine
+        found, text = measured(program, "5000", server[protocol], protocol, model, mode)
     assert found.returncode == 0, text
     assert int(re.search(r"Request count: (\d+)", text)[1]) > 5
     assert "ailed request" not in text

@@ -514,19 +514,19 @@ def test_single_model_is_not_a_repository(write_model, scale_model):
 
 
 def test_loading_does_not_block_the_event_loop(write_model, scale_model, serve, client_of, monkeypatch):
-    from tamis.serve.models import repository
+    from tamis.serve.models import overrides
 
     write_model("scale", SCALE, v1=scale_model(1.0))
     server = serve()
     client, other = client_of(server), client_of(server)
-    released, entered, original_open = threading.Event(), threading.Event(), repository.open_models
+    released, entered, original_open = threading.Event(), threading.Event(), overrides.open_models
 
-    def slow(place, settings):
+    def slow(place, settings, config):
         entered.set()
         assert released.wait(20)
-        return original_open(place, settings)
+        return original_open(place, settings, config)
 
-    monkeypatch.setattr(repository, "open_models", slow)
+    monkeypatch.setattr(overrides, "open_models", slow)
     loading = asyncio.run_coroutine_threadsafe(server.repository.load("scale"), server.loop)
     assert entered.wait(20)
     assert infer(client, "scale", "y", x=X).tolist() == X.tolist()

@@ -46,7 +46,7 @@ def open_on_engine(configured: ResolvedConfig, version: str, path: Path, setting
                 bundle, name, configured.instances, configured.threads, settings.dims, stack
             )
             facts = session_facts(sessions[0], settings.dims)
-            events = bundle.golden_events
+            events = len(next(iter(bundle.golden.inputs.values()))) if configured.max_batch else 1
             verified = f"yes: agrees with the float64 reference on {events} random event{'s' * (events > 1)}"
             runs = [_runner(configured, session) for session in sessions]
             opened = make_ready(configured, version, runs, facts, lambda _: verified)
