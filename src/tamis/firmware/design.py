@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tamis.fixedpoint import Grid, Program, live_elements
 # One unit of alkaid's delays, one adder with its routing, takes about a nanosecond on an UltraScale+ of speed grade 2: its authors
 # use 5 units at 200 MHz. Only place and route on the part can confirm a clock.
 NS_PER_UNIT = 1.0
+ADDER = "shift_adder.v"
 LINT = re.compile(
     r"[ \t]*(//\s*verilator lint.*\n?|/\*\s*verilator lint[^*]*\*/)"
 )  # not known to every version
@@ -91,7 +93,7 @@ def make_design(program: Program, name: str, clock_mhz: float) -> Design:
     live = np.concatenate([mask.ravel() for mask in live_elements(program)[: len(program.inputs)]])
     latency = sum(layer.stages for layer in facts)
     sources[f"{top}.v"] = _top(top, instances, inputs, live, latency)
-    sources |= {path.name: path.read_text() for path in _cells()}
+    sources |= {path.name: path.read_text() for path in _cells()} | {ADDER: _adder()}
     sources = {file: LINT.sub("", text) for file, text in sources.items()}
     return Design(top, sources, inputs, logics[-1].writes, latency, tuple(facts), clock_mhz)
 
@@ -107,6 +109,11 @@ def _cells() -> list[Path]:
     import alkaid.codegen.rtl as rtl
 
     return sorted((Path(rtl.__file__).parent / "verilog" / "source").glob("*.v"))
+
+
+def _adder() -> str:
+    """Return our own adder: yosys makes two carry chains of alkaid's where it subtracts a number with lower bits."""
+    return resources.files("tamis.firmware").joinpath(ADDER).read_text()
 
 
 def _heading(logic: Logic, file: str, layer: str) -> str:
