@@ -240,6 +240,12 @@ TRAINING: dict[str, Callable[[], Network]] = {
     "tables a": lambda: tables(12, 6, 6, 6, 29),
     "tables b": lambda: tables(8, 6, 8, 8, 30),
     "tables c": lambda: tables(8, 5, 7, 10, 31, np.tanh),
+    "tables d": lambda: tables(6, 6, 6, 7, 34),
+    "tables e": lambda: tables(6, 6, 7, 8, 35, np.tanh),
+    "tables f": lambda: tables(6, 6, 6, 9, 36),
+    "tables g": lambda: tables(6, 6, 8, 10, 37),
+    "tables h": lambda: tables(8, 6, 5, 6, 38, np.tanh),
+    "table alone": lambda: Network((6,), 39).inputs(8).table(8, 5, np.tanh, 8),
     "encoder a": lambda: encoder((16, 16, 4), 6, 6, 0.4, 32),
     "encoder b": lambda: encoder((12, 12, 3), 5, 4, 0.6, 33),
 }  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 from tamis._base import ModelError
 from tamis.firmware.keywords import KEYWORDS
 from tamis.firmware.lower import Logic, joined, lower
+from tamis.firmware.luts import LutCount, count_luts
 from tamis.fixedpoint import Grid, Program, live_elements
 
 # One unit of alkaid's delays, one adder with its routing, takes about a nanosecond on an UltraScale+ of speed grade 2: its authors
@@ -48,14 +49,19 @@ class Instance:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What a layer costs, by alkaid's estimate."""
+    """What a layer costs."""
 
     name: str
     stages: int
-    lut_estimate: float
+    luts: LutCount
     register_bits: int
     reads: str  # number of elements by format
     writes: str
+
+    @property
+    def lut_estimate(self) -> float:
+        """The estimate of its LUTs."""
+        return self.luts.lut
 
 
 def make_design(program: Program, name: str, clock_mhz: float) -> Design:
@@ -85,7 +91,12 @@ def make_design(program: Program, name: str, clock_mhz: float) -> Design:
         registers = sum(signal.width for signal in fsm.signals.values() if signal.reg)
         facts.append(
             LayerFacts(
-                layer, stages, float(comb.cost), registers, described(logic.reads), described(logic.writes)
+                layer,
+                stages,
+                count_luts(list(fsm.logic.values())),
+                registers,
+                described(logic.reads),
+                described(logic.writes),
             )
         )
         instances.append(Instance(layer, logic, _read_bits(fsm.inp_signals, logic)))

@@ -15,8 +15,9 @@ import numpy as np
 
 LUT_INPUTS = 6
 DSP_BITS = 9  # yosys takes a DSP for products of at least so many bits
-# Fitted to the training designs of benchmarks/lut_estimate; 1 is what the structure says.
-COEFFICIENTS = {"chain": 1.0, "logic": 1.0, "table": 1.0, "product": 1.0}
+# LUTs for each that the structure counts. Fitted to the training designs of benchmarks/lut_estimate: tables, which yosys makes of wider
+# functions where logic is in front of them (of ten bits and more, it sometimes takes a block memory instead).
+COEFFICIENTS = {"chain": 1.0, "logic": 1.0, "table": 1.2, "table_after_logic": 2.6, "product": 1.0}
 
 Bit = int  # twice a node's number, plus 1 if inverted
 ZERO, ONE = 0, 1
@@ -39,12 +40,13 @@ class Chain:
 
 
 @dataclass
-class Count:
+class LutCount:
     """LUTs by what they are for."""
 
     chain: float = 0.0
     logic: float = 0.0
     table: float = 0.0
+    table_after_logic: float = 0.0
     product: float = 0.0
 
     @property
@@ -53,9 +55,9 @@ class Count:
         return sum(factor * getattr(self, name) for name, factor in COEFFICIENTS.items())
 
 
-def count_luts(stages: Sequence[Any]) -> Count:
+def count_luts(stages: Sequence[Any]) -> LutCount:
     """Estimate the LUTs of the pipeline stages of a layer, as alkaid's logic; unused bits are followed back through registers."""
-    total = Count()
+    total = LutCount()
     wanted: list[set[int]] | None = None  # bits of every output that the next stage reads
     for stage in reversed(stages):
         bits = Bits(stage)
@@ -77,7 +79,7 @@ class Bits:
         for index, op in enumerate(comb.ops):
             self.values.append(self._operation(op, index))
 
-    def count(self, wanted: list[set[int]] | None, total: Count) -> list[set[int]]:
+    def count(self, wanted: list[set[int]] | None, total: LutCount) -> list[set[int]]:
         """Add the LUTs that the wanted outputs need; return the wanted bits of the inputs."""
         roots: list[Bit] = []
         for place, value in enumerate(self.comb.out_idxs):
@@ -128,7 +130,7 @@ class Bits:
         for node in self.nodes:
             if isinstance(node, tuple) and isinstance(node[0], Chain):
                 fixed |= {bit >> 1 for bit in node[0].direct}
-            elif isinstance(node, tuple) and node[0] in ("table", "product"):
+            elif isinstance(node, tuple) and node[0] != "input":
                 fixed |= {bit >> 1 for bit in node[1]}
         for node in self.nodes:
             if not isinstance(node, Lut):
@@ -291,14 +293,15 @@ class Bits:
         source = op.addr[0]
         entries = np.nan_to_num(self.comb.lookup_tables[op.data[0]].padded_table(self.comb.ops[source].qint))
         inputs = self.values[source]
+        direct = not any(isinstance(self.nodes[bit >> 1], Lut) for bit in inputs)
         result = []
         for place in range(width):
             ones = (entries.astype(np.int64) >> place) & 1
             blocks = {block.tobytes() for block in ones.reshape(-1, min(len(ones), 2**LUT_INPUTS)) if 0 < block.sum() < len(block)}
             if (ones == ones[0]).all():
                 result.append(int(ones[0]))
-            elif len(inputs) <= LUT_INPUTS:
+            elif len(inputs) <= LUT_INPUTS and direct:
                 result.append(self._lut(("table", ones.tobytes()), *inputs))
             else:
-                result.append(self._new(("table", inputs, float(len(blocks)))))
+                result.append(self._new(("table" if direct else "table_after_logic", inputs, float(len(blocks)))))
         return result

@@ -1,5 +1,6 @@
 """Fixed point: formats as HLS defines them, and the exact integer part of a quantised model, its ranges and its emulation."""
 
+from tamis.fixedpoint.count import count_program
 from tamis.fixedpoint.emulate import FixedPointArray, emulate
 from tamis.fixedpoint.formats import OVERFLOWS, ROUNDINGS, FixedFormat
 from tamis.fixedpoint.grids import Grid, fraction_bits, grids
@@ -18,6 +19,7 @@ __all__ = [
     "QuantisedGraph",
     "Rounding",
     "Step",
+    "count_program",
     "emulate",
     "fraction_bits",
     "grids",
