@@ -67,8 +67,6 @@ class LayerFacts:
 def make_design(program: Program, name: str, clock_mhz: float) -> Design:
     """Return the Verilog of a program; layers are pipelined so that no stage is slower than the clock by the estimate."""
     from alkaid.codegen.rtl.verilog.fsm import fsm_logic_gen
-    from alkaid.trace.passes import add_surrogate, dead_code_elimin
-    from alkaid.trace.pipeline import to_pipeline
 
     top = verilog_name(name)
     logics = lower(program)
@@ -79,10 +77,7 @@ def make_design(program: Program, name: str, clock_mhz: float) -> Design:
         while layer in taken:
             layer += "_"
         taken.add(layer)
-        comb = add_surrogate(dead_code_elimin(logic.comb), _skip_op8_cost=True)
-        fsm = to_pipeline(
-            comb, latency_cutoff=1e3 / clock_mhz / NS_PER_UNIT, reg_inp=False, reg_out=True, verbose=False
-        )
+        fsm = pipelined(logic, clock_mhz)
         for part, code in fsm_logic_gen(fsm, layer, print_latency=False, timescale="").items():
             file = re.sub(r"^logic(\d+)$", rf"{layer}_stage\1", part)
             text = re.sub(r"\blogic(\d+)\b", rf"{layer}_stage\1", code).strip()
@@ -107,6 +102,25 @@ def make_design(program: Program, name: str, clock_mhz: float) -> Design:
     sources |= {path.name: path.read_text() for path in _cells()} | {ADDER: _adder()}
     sources = {file: LINT.sub("", text) for file, text in sources.items()}
     return Design(top, sources, inputs, logics[-1].writes, latency, tuple(facts), clock_mhz)
+
+
+def pipelined(logic: Logic, clock_mhz: float) -> Any:
+    """Return the logic of a layer cut into stages that are no slower than the clock by the estimate."""
+    from alkaid.trace.passes import add_surrogate, dead_code_elimin
+    from alkaid.trace.pipeline import to_pipeline
+
+    comb = add_surrogate(dead_code_elimin(logic.comb), _skip_op8_cost=True)
+    cutoff = 1e3 / clock_mhz / NS_PER_UNIT
+    return to_pipeline(comb, latency_cutoff=cutoff, reg_inp=False, reg_out=True, verbose=False)
+
+
+def estimate_luts(program: Program, clock_mhz: float) -> dict[str, float]:
+    """Return the estimated LUTs of every layer, from its logic."""
+    found: dict[str, float] = {}
+    for logic in lower(program):
+        luts = count_luts(list(pipelined(logic, clock_mhz).logic.values())).lut
+        found[logic.layer.name] = found.get(logic.layer.name, 0.0) + luts
+    return found
 
 
 def verilog_name(text: str) -> str:
