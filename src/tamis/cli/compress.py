@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tamis.cli.output import json_option, print_json, print_table, say, threads_option
+from tamis.cli.output import json_option, print_json, print_table, say
 from tamis.cli.reading import by_class, reading_options, tell_skipped
 
 EXAMPLE = (
@@ -91,7 +91,13 @@ EXAMPLE = (
 )
 @click.option("--batch", type=click.IntRange(1), default=512, show_default=True, help="Rows per step.")
 @click.option("--rows", "most_rows", type=click.IntRange(100), help="Maximum number of rows (of each class).")
-@threads_option
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="CPU threads; small networks are slower with several.",
+)
 @click.option(
     "--resume", is_flag=True, help="Continue a killed run after its last finished epoch, to the same result."
 )
