@@ -36,8 +36,9 @@ def test_logic_computes_the_bits(graph):
     np.testing.assert_array_equal(values, emulated(program, vectors))
 
 
-@pytest.mark.parametrize("name", ["dense", "residual"])
-@pytest.mark.parametrize("clock", [10, 1000])
+@pytest.mark.parametrize(
+    ("name", "clock"), [("dense", 10), pytest.param("residual", 1000, marks=pytest.mark.slow)]
+)
 def test_simulated_verilog_computes_the_bits(name, clock, tmp_path):
     program = program_of(make(name))
     design = make_design(program, name, clock)
@@ -77,7 +78,13 @@ def test_words_of_ports():
 
 @pytest.mark.parametrize(
     ("name", "module"),
-    [("conv-vae", "conv_vae"), ("small", "m_small"), ("8bit", "m_8bit"), ("Säge 1", "säge_1"), ("...", "model")],
+    [
+        ("conv-vae", "conv_vae"),
+        ("small", "m_small"),
+        ("8bit", "m_8bit"),
+        ("Säge 1", "säge_1"),
+        ("...", "model"),
+    ],
 )
 def test_names_of_modules(name, module):
     assert verilog_name(name) == module
