@@ -13,7 +13,7 @@ from tamis.firmware.emulator import Emulator
 from tamis.firmware.lower import lower
 from tamis.firmware.vectors import pack, unpack, words_of
 from tamis.firmware.verify import compare, emulated, random_vectors
-from tamis.fixedpoint import Grid, live_elements
+from tamis.fixedpoint import FixedGrid, live_elements
 
 pytestmark = [
     pytest.mark.fpga,
@@ -69,7 +69,7 @@ def test_a_wrong_adder_is_found(tmp_path):
 
 
 def test_words_of_ports():
-    grid = Grid(np.array([-4.0, 0, 0, -8.5]), np.array([3.5, 0, 255, 0]), np.array([1, 0, 0, 1]))
+    grid = FixedGrid(np.array([-4.0, 0, 0, -8.5]), np.array([3.5, 0, 255, 0]), np.array([1, 0, 0, 1]))
     values = np.array([[-4, 0, 255, -8.5], [3.5, 0, 0, 0], [-0.5, 0, 17, -0.5]])
     words = pack(values, grid)
     assert words.shape == (3, words_of(grid))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tamis._base import ModelError
-from tamis.firmware.keywords import KEYWORDS
+from tamis.firmware.keywords import HARDWARE_KEYWORDS
 from tamis.firmware.lower import Logic, joined, lower
-from tamis.fixedpoint import Grid, Program, live_elements
+from tamis.fixedpoint import FixedGrid, FixedProgram, live_elements
 
 # One unit of alkaid's delays, one adder with its routing, takes about a nanosecond on an UltraScale+ of speed grade 2: its authors
 # use 5 units at 200 MHz. Only place and route on the part can confirm a clock.
@@ -28,8 +28,8 @@ class Design:
 
     name: str
     sources: dict[str, str]
-    inputs: Grid
-    outputs: Grid
+    inputs: FixedGrid
+    outputs: FixedGrid
     latency: int
     layers: tuple[LayerFacts, ...]
     clock_mhz: float
@@ -56,7 +56,7 @@ class LayerFacts:
     writes: str
 
 
-def make_design(program: Program, name: str, clock_mhz: float) -> Design:
+def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
     """Return the Verilog of a program; layers are pipelined so that no stage is slower than the clock by the estimate."""
     from alkaid.codegen.rtl.verilog.fsm import fsm_logic_gen
     from alkaid.trace.passes import add_surrogate, dead_code_elimin
@@ -87,7 +87,7 @@ def make_design(program: Program, name: str, clock_mhz: float) -> Design:
             )
         )
         instances.append(Instance(layer, logic, _read_bits(fsm.inp_signals, logic)))
-    inputs = joined([Grid(one.low, one.high, np.zeros(one.shape, np.int64)) for one in program.inputs])
+    inputs = joined([FixedGrid(one.low, one.high, np.zeros(one.shape, np.int64)) for one in program.inputs])
     live = np.concatenate([mask.ravel() for mask in live_elements(program)[: len(program.inputs)]])
     latency = sum(layer.stages for layer in facts)
     sources[f"{top}.v"] = _top(top, instances, inputs, live, latency)
@@ -99,7 +99,7 @@ def make_design(program: Program, name: str, clock_mhz: float) -> Design:
 def verilog_name(text: str) -> str:
     """Return a name that Verilog allows."""
     name = re.sub(r"\W+", "_", text).strip("_").lower() or "model"
-    return f"m_{name}" if name[0].isdigit() or name in KEYWORDS else name
+    return f"m_{name}" if name[0].isdigit() or name in HARDWARE_KEYWORDS else name
 
 
 def _cells() -> list[Path]:
@@ -116,7 +116,7 @@ def _heading(logic: Logic, file: str, layer: str) -> str:
     return "\n".join(lines)
 
 
-def described(grid: Grid) -> str:
+def described(grid: FixedGrid) -> str:
     """Return the number of elements of a port by format: `16 x fixed<8,4>`."""
     formats: dict[str, int] = {}
     for width, fraction, signed in zip(grid.widths, grid.fractions, grid.signed, strict=True):
@@ -147,7 +147,7 @@ def _slices(bus: str, widths: np.ndarray, chosen: np.ndarray) -> str:
     return texts[0] if len(texts) == 1 else f"{{{', '.join(texts)}}}"
 
 
-def _top(name: str, instances: list[Instance], inputs: Grid, live: np.ndarray, latency: int) -> str:
+def _top(name: str, instances: list[Instance], inputs: FixedGrid, live: np.ndarray, latency: int) -> str:
     widths = [int(instance.logic.writes.widths.sum()) for instance in instances]
     if min(widths) == 0 or not all(instance.used.any() for instance in instances):
         raise ModelError(f"a layer of {name} computes only constants: it cannot be made into hardware")

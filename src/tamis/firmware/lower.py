@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tamis._base import require
-from tamis.fixedpoint import Grid, Program, Rounding, live_elements
+from tamis.fixedpoint import FixedGrid, FixedProgram, Rounding, live_elements
 from tamis.fixedpoint.program import (
     Add,
     Clip,
@@ -46,11 +46,11 @@ class Logic:
 
     layer: Layer
     comb: Any
-    reads: Grid
-    writes: Grid
+    reads: FixedGrid
+    writes: FixedGrid
 
 
-def layers_of(program: Program) -> list[Layer]:
+def layers_of(program: FixedProgram) -> list[Layer]:
     """Cut a program where the layer changes."""
     count = len(program.inputs)
     names = [step.layer for step in program.steps]
@@ -75,14 +75,14 @@ def layers_of(program: Program) -> list[Layer]:
     return layers
 
 
-def lower(program: Program) -> list[Logic]:
+def lower(program: FixedProgram) -> list[Logic]:
     """Return the logic of every layer; the ports of each are as wide as the layer before makes them."""
     require("alkaid", extra="fpga", purpose=PURPOSE)
     from alkaid.trace import FVArray, HWConfig, trace
 
     live = live_elements(program)
     known = {  # the grids of the live elements
-        index: Grid(one.low[live[index]], one.high[live[index]], np.zeros(live[index].sum(), np.int64))
+        index: FixedGrid(one.low[live[index]], one.high[live[index]], np.zeros(live[index].sum(), np.int64))
         for index, one in enumerate(program.inputs)
     }
     hardware = HWConfig(1, 1, -1)
@@ -105,19 +105,19 @@ def lower(program: Program) -> list[Logic]:
         outputs = np.concatenate([np.asarray(values[value])[live[value]] for value in layer.writes])
         comb = trace(ports, FVArray(outputs, hwconf=hardware))
         ranges = np.array([(q.min, q.max, q.step) for q in comb.out_qint], np.float64).reshape(-1, 3)
-        writes = Grid(ranges[:, 0], ranges[:, 1], -np.rint(np.log2(ranges[:, 2])).astype(np.int64))
+        writes = FixedGrid(ranges[:, 0], ranges[:, 1], -np.rint(np.log2(ranges[:, 2])).astype(np.int64))
         result.append(Logic(layer, comb, reads, writes))
         start = 0
         for value in layer.writes:
             part = slice(start, start + live[value].sum())
-            known[value] = Grid(writes.low[part], writes.high[part], writes.fraction[part])
+            known[value] = FixedGrid(writes.low[part], writes.high[part], writes.fraction[part])
             start = part.stop
     return result
 
 
-def joined(grids: Sequence[Grid]) -> Grid:
+def joined(grids: Sequence[FixedGrid]) -> FixedGrid:
     """Return grids flattened and joined."""
-    return Grid(
+    return FixedGrid(
         *(
             np.concatenate([getattr(grid, name).ravel() for grid in grids])
             for name in ("low", "high", "fraction")

@@ -9,7 +9,7 @@ import numpy as np
 
 from tamis.firmware.design import Design
 from tamis.firmware.simulate import compile_design
-from tamis.fixedpoint import Program, emulate
+from tamis.fixedpoint import FixedProgram, emulate
 
 CHUNK = 10_000  # vectors that are emulated together, which bounds the memory
 CORNERS = 4  # all elements lowest, all highest, and the two alternating patterns
@@ -37,7 +37,7 @@ def random_vectors(design: Design, count: int, seed: int) -> np.ndarray:
     return drawn
 
 
-def emulated(program: Program, vectors: np.ndarray) -> np.ndarray:
+def emulated(program: FixedProgram, vectors: np.ndarray) -> np.ndarray:
     """Return the outputs of rows of inputs, flattened and joined in the order of the design's ports."""
     sizes = [int(np.prod(one.shape)) for one in program.inputs]
     order = sorted(set(program.outputs))
@@ -57,7 +57,7 @@ def emulated(program: Program, vectors: np.ndarray) -> np.ndarray:
 
 
 def compare(
-    program: Program, design: Design, sources: dict[str, str], vectors: np.ndarray, folder: Path
+    program: FixedProgram, design: Design, sources: dict[str, str], vectors: np.ndarray, folder: Path
 ) -> Comparison:
     """Simulate Verilog on vectors and compare every bit with the emulation."""
     expected = emulated(program, vectors)

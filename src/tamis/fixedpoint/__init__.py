@@ -2,18 +2,18 @@
 
 from tamis.fixedpoint.emulate import FixedPointArray, emulate
 from tamis.fixedpoint.formats import OVERFLOWS, ROUNDINGS, FixedFormat
-from tamis.fixedpoint.grids import Grid, fraction_bits, grids
+from tamis.fixedpoint.grids import FixedGrid, fraction_bits, grids
 from tamis.fixedpoint.liveness import live_elements
-from tamis.fixedpoint.program import Program, ProgramInput, Rounding, Step
+from tamis.fixedpoint.program import FixedProgram, ProgramInput, Rounding, Step
 from tamis.fixedpoint.translate import QuantisedGraph, split_graph
 
 __all__ = [
     "OVERFLOWS",
     "ROUNDINGS",
     "FixedFormat",
+    "FixedGrid",
     "FixedPointArray",
-    "Grid",
-    "Program",
+    "FixedProgram",
     "ProgramInput",
     "QuantisedGraph",
     "Rounding",

@@ -11,12 +11,12 @@ from tamis.fixedpoint.grids import FRACTION_OF_ZERO, fraction_bits
 from tamis.fixedpoint.program import (
     Add,
     Clip,
+    FixedProgram,
     Linear,
     LookUp,
     Maximum,
     Multiply,
     Offset,
-    Program,
     Round,
     Rounding,
     Scale,
@@ -24,7 +24,7 @@ from tamis.fixedpoint.program import (
     Trees,
 )
 
-MOST_BITS = 62
+INTEGER_BITS = 62
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FixedPointArray:
         return _shifted(self.integers, fraction - self.fraction)
 
 
-def emulate(program: Program, inputs: list[np.ndarray]) -> list[FixedPointArray]:
+def emulate(program: FixedProgram, inputs: list[np.ndarray]) -> list[FixedPointArray]:
     """Return the outputs of a program for integer inputs: (rows, *shape) each."""
     values = [FixedPointArray(array.astype(np.int64), 0) for array in inputs]
     results = program.evaluate(Integers(), values)
@@ -122,9 +122,9 @@ class Integers:
         fraction = max(value.fraction, _fraction(np.where(np.isfinite(bounds), bounds, 0)))
         integers = value.at(fraction)
         limits = np.where(
-            np.isfinite(bounds), np.ldexp(bounds, fraction), np.copysign(2.0**MOST_BITS, bounds)
+            np.isfinite(bounds), np.ldexp(bounds, fraction), np.copysign(2.0**INTEGER_BITS, bounds)
         )
-        low, high = np.clip(limits, -(2.0**MOST_BITS), 2.0**MOST_BITS).astype(np.int64)
+        low, high = np.clip(limits, -(2.0**INTEGER_BITS), 2.0**INTEGER_BITS).astype(np.int64)
         return FixedPointArray(np.clip(integers, low, high), fraction)
 
     def look_up(self, value: FixedPointArray, step: LookUp) -> FixedPointArray:
@@ -140,7 +140,7 @@ class Integers:
         fraction = _fraction(forest.leaves)
         leaves = _integers(forest.leaves, fraction)
         thresholds = np.floor(np.ldexp(forest.thresholds, value.fraction))
-        limit = 2.0**MOST_BITS
+        limit = 2.0**INTEGER_BITS
         thresholds = np.clip(thresholds, -limit, limit).astype(np.int64)
         rows = np.arange(len(value.integers))
         total = np.zeros((len(rows), leaves.shape[1]), np.int64)
@@ -170,7 +170,7 @@ def _shifted(integers: np.ndarray, by: int) -> np.ndarray:
 
 
 def _check(bound: float, layer: str) -> None:
-    if bound >= 2.0**MOST_BITS:
+    if bound >= 2.0**INTEGER_BITS:
         raise ModelError(
-            f"the layer {layer} needs sums of up to {np.log2(bound):.0f} bits, more than the {MOST_BITS} of exact emulation"
+            f"the layer {layer} needs sums of up to {np.log2(bound):.0f} bits, more than the {INTEGER_BITS} of exact emulation"
         )

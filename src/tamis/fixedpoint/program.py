@@ -227,7 +227,7 @@ class ProgramInput:
 
 
 @dataclass(frozen=True)
-class Program:
+class FixedProgram:
     """Inputs and steps, whose values are numbered in this order, and the values that are outputs."""
 
     inputs: tuple[ProgramInput, ...]

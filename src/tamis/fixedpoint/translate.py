@@ -19,9 +19,9 @@ from onnx import numpy_helper
 from tamis._base import ModelError
 from tamis.bundle.model import graphs
 from tamis.bundle.reference import Reference, evaluate_node
-from tamis.fixedpoint.grids import Grid, Ranges
+from tamis.fixedpoint.grids import FixedGrid, Ranges
 from tamis.fixedpoint.operators import OPERATORS, Inexact, Operands
-from tamis.fixedpoint.program import Program, ProgramInput, Step
+from tamis.fixedpoint.program import FixedProgram, ProgramInput, Step
 
 ROUNDING_OPERATORS = frozenset(["Floor", "Round", "Ceil"])
 KEEP_INTEGERS = frozenset(["Identity", "Cast", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"])
@@ -34,7 +34,7 @@ class QuantisedGraph:
     """A graph in three parts: the model before the program, which makes its integers; the program; the model after it."""
 
     before: onnx.ModelProto | None
-    program: Program
+    program: FixedProgram
     after: onnx.ModelProto | None
     dtypes: dict[str, np.dtype]  # of the tensors between the parts
 
@@ -59,7 +59,7 @@ class _Splitter:
         self.inputs: list[ProgramInput] = []
         self.steps: list[Step] = []  # their inputs are numbered as in `core`
         self.core: dict[str, int] = {}  # tensor -> value: inputs count up from 0, steps down from -1
-        self.grids: list[Grid] = []
+        self.grids: list[FixedGrid] = []
         self.integral: set[str] = set()  # tensors of the host side that hold integers
         self.inexact: dict[str, str] = {}  # tensor after the core -> why it is not in it
         self.needed: dict[str, None] = {}  # tensors of the core that the host side reads, in order
@@ -79,7 +79,7 @@ class _Splitter:
                 "no part of the model is quantised: no input is rounded and clipped to integers, followed by exact "
                 "operations; make a quantised model with `tamis compress`"
             )
-        program = Program(
+        program = FixedProgram(
             tuple(self.inputs),
             tuple(replace(step, inputs=tuple(map(self._number, step.inputs))) for step in self.steps),
             tuple(self._number(self.core[name]) for name in self.needed),
@@ -189,12 +189,12 @@ class _Splitter:
         self.steps.append(step)
         return -len(self.steps)
 
-    def range_of(self, value: int) -> Grid:
+    def range_of(self, value: int) -> FixedGrid:
         """Return the range of a value."""
         if value < 0:
             return self.grids[-value - 1]
         one = self.inputs[value]
-        return Grid(one.low, one.high, np.zeros(one.shape, np.int64))
+        return FixedGrid(one.low, one.high, np.zeros(one.shape, np.int64))
 
     def _layer(self, node: onnx.NodeProto) -> str:
         """Return the name of the layer that a node belongs to; each product with weights begins one."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from tamis._base import Document, Host
 
 
-class LayerCost(Document):
+class HardwareLayer(Document):
     """One layer of the hardware."""
 
     name: str
@@ -56,7 +56,7 @@ class FirmwareRecord(Document):
     latency_cycles: int
     initiation_interval: int
     lut_estimate: float
-    layers: tuple[LayerCost, ...]
+    layers: tuple[HardwareLayer, ...]
     synthesis: Synthesis | None = None
     agreement: tuple[BitAgreement, ...] = ()
     seed: int = 0

@@ -136,7 +136,7 @@ def _batch_normalization(operands: Operands) -> list[int]:
     return [operands.offset(result, terms.reshape(-1, *axes))]
 
 
-ELEMENTWISE: dict[str, Callable[[Operands], list[int]]] = {
+ELEMENTWISE_OPERATORS: dict[str, Callable[[Operands], list[int]]] = {
     "Abs": _abs,
     "Add": _add,
     "BatchNormalization": _batch_normalization,
