@@ -4,8 +4,8 @@ from tamis.fixedpoint.operators.elementwise import ELEMENTWISE_OPERATORS
 from tamis.fixedpoint.operators.matrices import MATRIX_OPERATORS
 from tamis.fixedpoint.operators.moving import MOVING_OPERATORS
 from tamis.fixedpoint.operators.operands import Inexact, Operands
-from tamis.fixedpoint.operators.trees import TREE_STEPS
+from tamis.fixedpoint.operators.trees import FOREST_OPERATORS
 
-OPERATORS = ELEMENTWISE_OPERATORS | MATRIX_OPERATORS | MOVING_OPERATORS | TREE_STEPS
+STEP_OPERATORS = ELEMENTWISE_OPERATORS | MATRIX_OPERATORS | MOVING_OPERATORS | FOREST_OPERATORS
 
-__all__ = ["OPERATORS", "Inexact", "Operands"]
+__all__ = ["STEP_OPERATORS", "Inexact", "Operands"]
