@@ -20,7 +20,7 @@ from tamis._base import ModelError
 from tamis.bundle.model import graphs
 from tamis.bundle.reference import Reference, evaluate_node
 from tamis.fixedpoint.grids import FixedGrid, Ranges
-from tamis.fixedpoint.operators import STEP_OPERATORS, Inexact, Operands
+from tamis.fixedpoint.operators import TRANSLATIONS, Inexact, Operands
 from tamis.fixedpoint.program import FixedProgram, ProgramInput, Step
 
 ROUNDING_OPERATORS = frozenset(["Floor", "Round", "Ceil"])
@@ -154,7 +154,7 @@ class _Splitter:
 
     def _translate(self, node: onnx.NodeProto) -> None:
         """Append the steps of a node; raise Inexact if there are none or a float cannot hold the results."""
-        operator = STEP_OPERATORS.get(node.op_type)
+        operator = TRANSLATIONS.get(node.op_type)
         if operator is None or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
             raise Inexact("no fixed-point form is known of this operator")
         result = self.trace[node.output[0]]

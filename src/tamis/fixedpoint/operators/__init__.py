@@ -6,6 +6,6 @@ from tamis.fixedpoint.operators.moving import MOVING_OPERATORS
 from tamis.fixedpoint.operators.operands import Inexact, Operands
 from tamis.fixedpoint.operators.trees import FOREST_OPERATORS
 
-STEP_OPERATORS = ELEMENTWISE_OPERATORS | MATRIX_OPERATORS | MOVING_OPERATORS | FOREST_OPERATORS
+TRANSLATIONS = ELEMENTWISE_OPERATORS | MATRIX_OPERATORS | MOVING_OPERATORS | FOREST_OPERATORS
 
-__all__ = ["STEP_OPERATORS", "Inexact", "Operands"]
+__all__ = ["TRANSLATIONS", "Inexact", "Operands"]
