@@ -87,7 +87,7 @@ def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
             )
         )
         instances.append(Instance(layer, logic, _read_bits(fsm.inp_signals, logic)))
-    inputs = joined([FixedGrid(one.low, one.high, np.zeros(one.shape, np.int64)) for one in program.inputs])
+    inputs = joined([FixedGrid(one.low, one.high, one.fraction) for one in program.inputs])
     live = np.concatenate([mask.ravel() for mask in live_elements(program)[: len(program.inputs)]])
     latency = sum(layer.stages for layer in facts)
     sources[f"{top}.v"] = _top(top, instances, inputs, live, latency)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tamis._base import require
-from tamis.fixedpoint import FixedGrid, FixedProgram, Rounding, live_elements
+from tamis.fixedpoint import INPUT_LAYER, FixedGrid, FixedProgram, Rounding, live_elements
 from tamis.fixedpoint.program import (
     Add,
     Clip,
@@ -23,6 +23,7 @@ from tamis.fixedpoint.program import (
     Scale,
     Take,
     Trees,
+    Wrap,
 )
 
 PURPOSE = "firmware"
@@ -55,8 +56,8 @@ def layers_of(program: FixedProgram) -> list[Layer]:
     count = len(program.inputs)
     names = [step.layer for step in program.steps]
     borders = [index for index in range(1, len(names)) if names[index] != names[index - 1]]
-    if borders and all(isinstance(step, Scale | Take) for step in program.steps[: borders[0]]):
-        del borders[0]  # wires alone need no registers
+    if borders and names[0] == INPUT_LAYER:
+        del borders[0]  # what precedes the first layer is part of it
     borders = [0, *borders, len(names)]
     layers = []
     for begin, end in pairwise(borders):
@@ -82,7 +83,7 @@ def lower(program: FixedProgram) -> list[Logic]:
 
     live = live_elements(program)
     known = {  # the grids of the live elements
-        index: FixedGrid(one.low[live[index]], one.high[live[index]], np.zeros(live[index].sum(), np.int64))
+        index: FixedGrid(one.low[live[index]], one.high[live[index]], one.fraction[live[index]])
         for index, one in enumerate(program.inputs)
     }
     hardware = HWConfig(1, 1, -1)
@@ -175,6 +176,12 @@ class Tracing:
         bounds = zip(step.low.ravel(), step.high.ravel(), strict=True)
         elements = zip(np.asarray(value).ravel(), bounds, strict=True)
         return _array([_clipped(element, low, high) for element, (low, high) in elements], value, step.shape)
+
+    def wrap(self, value: Any, step: Wrap) -> Any:
+        """Keep the low bits."""
+        _, _, fraction = value.kif
+        integer = np.log2(step.moduli).astype(np.int64)
+        return value.quantize(np.zeros_like(integer), integer, fraction, "WRAP", "TRN")
 
     def look_up(self, value: Any, step: LookUp) -> Any:
         """Read a table, of which the logic holds the entries that can be read."""

@@ -27,10 +27,9 @@ class Comparison:
 def random_vectors(design: Design, count: int, seed: int) -> np.ndarray:
     """Return vectors uniform over every input's range; the first ones are its corners, where everything saturates."""
     rng = np.random.default_rng(seed)
-    low, high = design.inputs.low, design.inputs.high
-    drawn = rng.integers(low.astype(np.int64), high.astype(np.int64) + 1, (count, len(low))).astype(
-        np.float64
-    )
+    low, high, fraction = design.inputs.low, design.inputs.high, design.inputs.fractions
+    limits = [np.rint(np.ldexp(bound, fraction)).astype(np.int64) for bound in (low, high)]
+    drawn = np.ldexp(rng.integers(limits[0], limits[1] + 1, (count, len(low))).astype(np.float64), -fraction)
     even = np.arange(len(low)) % 2 == 0
     corners = [low, high, np.where(even, low, high), np.where(even, high, low)][: min(CORNERS, count)]
     drawn[: len(corners)] = corners

@@ -5,9 +5,10 @@ from tamis.fixedpoint.formats import OVERFLOWS, ROUNDINGS, FixedFormat
 from tamis.fixedpoint.grids import FixedGrid, fraction_bits, grids
 from tamis.fixedpoint.liveness import live_elements
 from tamis.fixedpoint.program import FixedProgram, ProgramInput, Rounding, Step
-from tamis.fixedpoint.translate import QuantisedGraph, split_graph
+from tamis.fixedpoint.translate import INPUT_LAYER, QuantisedGraph, split_graph
 
 __all__ = [
+    "INPUT_LAYER",
     "OVERFLOWS",
     "ROUNDINGS",
     "FixedFormat",

@@ -22,6 +22,7 @@ from tamis.fixedpoint.program import (
     Scale,
     Take,
     Trees,
+    Wrap,
 )
 
 INTEGER_BITS = 62
@@ -44,8 +45,12 @@ class FixedPointArray:
 
 
 def emulate(program: FixedProgram, inputs: list[np.ndarray]) -> list[FixedPointArray]:
-    """Return the outputs of a program for integer inputs: (rows, *shape) each."""
-    values = [FixedPointArray(array.astype(np.int64), 0) for array in inputs]
+    """Return the outputs of a program for inputs on its grid: (rows, *shape) each."""
+    values = []
+    for array, one in zip(inputs, program.inputs, strict=True):
+        fraction = max(0, int(one.fraction.max(initial=0)))
+        integers = np.rint(np.ldexp(array.astype(np.float64), fraction)).astype(np.int64)
+        values.append(FixedPointArray(integers, fraction))
     results = program.evaluate(Integers(), values)
     return [results[index] for index in program.outputs]
 
@@ -126,6 +131,12 @@ class Integers:
         )
         low, high = np.clip(limits, -(2.0**INTEGER_BITS), 2.0**INTEGER_BITS).astype(np.int64)
         return FixedPointArray(np.clip(integers, low, high), fraction)
+
+    def wrap(self, value: FixedPointArray, step: Wrap) -> FixedPointArray:
+        """Return remainders; those of the two's complement are the low bits."""
+        fraction = max(value.fraction, _fraction(step.moduli))
+        moduli = _integers(step.moduli, fraction)
+        return FixedPointArray(value.at(fraction) & (moduli - 1), fraction)
 
     def look_up(self, value: FixedPointArray, step: LookUp) -> FixedPointArray:
         """Read a table."""

@@ -19,6 +19,7 @@ from tamis.fixedpoint.program import (
     Scale,
     Take,
     Trees,
+    Wrap,
 )
 
 FRACTION_OF_ZERO = -1075  # below every float64: zero is a multiple of any power of two
@@ -80,10 +81,7 @@ def fraction_bits(values: np.ndarray) -> np.ndarray:
 
 def grids(program: FixedProgram) -> list[FixedGrid]:
     """Return the range of every value of a program."""
-    inputs = [
-        FixedGrid(one.low.astype(np.float64), one.high.astype(np.float64), np.zeros(one.shape, np.int64))
-        for one in program.inputs
-    ]
+    inputs = [FixedGrid(one.low, one.high, one.fraction) for one in program.inputs]
     return program.evaluate(Ranges(), inputs)
 
 
@@ -156,6 +154,16 @@ class Ranges:
             for bound in bounds
         ]
         return FixedGrid(low, high, np.maximum.reduce([value.fraction, *reached]))
+
+    def wrap(self, value: FixedGrid, step: Wrap) -> FixedGrid:
+        """Return the range of remainders; a value that needs no division keeps its range."""
+        inside = (value.low >= 0) & (value.high < step.moduli)
+        largest = step.moduli - np.ldexp(1.0, -np.maximum(value.fractions, -60))
+        return FixedGrid(
+            np.where(inside, value.low, 0),
+            np.where(inside, value.high, np.maximum(largest, 0)),
+            value.fraction,
+        )
 
     def look_up(self, value: FixedGrid, step: LookUp) -> FixedGrid:
         """Return the range of the entries that can be read."""
