@@ -138,9 +138,11 @@ class Tracing:
         return FVArray(flat[step.indices], first.solver_options, hwconf=first.hwconf)
 
     def linear(self, value: Any, step: Linear) -> Any:
-        """Multiply by a matrix."""
-        rows = value.reshape(-1, value.shape[-1]) @ step.matrix
-        return rows.reshape(step.shape)
+        """Multiply by a matrix, row by row."""
+        from alkaid.trace import FVArray
+
+        rows = [_product(row, step.matrix, value) for row in np.asarray(value).reshape(-1, value.shape[-1])]
+        return FVArray(np.array(rows, object).reshape(step.shape), value.solver_options, hwconf=value.hwconf)
 
     def scale(self, value: Any, step: Scale) -> Any:
         """Multiply by constants."""
@@ -162,8 +164,8 @@ class Tracing:
 
     def maximum(self, first: Any, second: Any, step: Maximum) -> Any:
         """Return the larger of two values."""
-        del step
-        return np.maximum(first, second)
+        pairs = zip(np.asarray(first).ravel(), np.asarray(second).ravel(), strict=True)
+        return _array([_larger(one, other) for one, other in pairs], first, step.shape)
 
     def round(self, value: Any, step: Round) -> Any:
         """Round to integers."""
@@ -239,6 +241,33 @@ def _at_most(element: Any, threshold: float) -> Any:
         return element <= threshold
     numbers = np.arange(round((high - low) / step) + 1) * step + low
     return LookupTable((numbers <= threshold).astype(np.float64)).lookup(element, (low, high, step))
+
+
+def _product(row: np.ndarray, matrix: np.ndarray, like: Any) -> np.ndarray:
+    """Return a vector times a matrix; alkaid's solver takes no vector that is constant."""
+    from alkaid.trace import FVArray
+    from alkaid.trace.fixed_variable import FVariable
+
+    lows = np.array([float(getattr(element, "low", element)) for element in row])
+    highs = np.array([float(getattr(element, "high", element)) for element in row])
+    varies = lows < highs
+    constant = np.where(varies, 0.0, lows) @ matrix
+    read = varies & (matrix != 0).any(axis=1)
+    if not read.any():
+        return np.array([FVariable.from_const(float(term), hwconf=like.hwconf) for term in constant], object)
+    vector = FVArray(row[read], like.solver_options, hwconf=like.hwconf)
+    return np.asarray(vector @ matrix[read] + constant, object)
+
+
+def _larger(one: Any, other: Any) -> Any:
+    """Return the larger of two numbers; alkaid's own `max_of` mistakes a difference that is known to be positive for a signed one."""
+    difference = one - other
+    if difference.low >= 0:
+        return one
+    if difference.high <= 0:
+        return other
+    low, high = max(one.low, other.low), max(one.high, other.high)
+    return difference.msb_mux(other, one, qint=(float(low), float(high), float(min(one.step, other.step))))
 
 
 def _array(elements: list[Any], like: Any, shape: tuple[int, ...]) -> Any:
