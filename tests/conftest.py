@@ -286,7 +286,8 @@ def engine_parameters() -> list[object]:
         except MissingExtraError as error:
             parameters.append(pytest.param(name, marks=pytest.mark.skip(reason=str(error))))
         else:
-            parameters += [name] if engine.computes and engine.local and not engine.rounds_weights else []
+            on_request = engine.rounds_weights or engine.emulates
+            parameters += [name] if engine.computes and engine.local and not on_request else []
     return parameters
 
 

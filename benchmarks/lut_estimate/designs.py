@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from tamis.fixedpoint import Program, split_graph
+from tamis.fixedpoint import FixedProgram, split_graph
 
 INPUT_BITS = 8
 Array = np.ndarray
@@ -57,7 +57,9 @@ class Network:
 
     def inputs(self, bits: int = INPUT_BITS, fraction: int | None = None) -> Network:
         """Quantise the input: of the range -4 to 4."""
-        return self.quantise(bits, bits - 3 if fraction is None else fraction, signed=True, rounding="half to even")
+        return self.quantise(
+            bits, bits - 3 if fraction is None else fraction, signed=True, rounding="half to even"
+        )
 
     def weights(self, shape: tuple[int, ...], fan_in: int, bits: int, kept: float) -> Array:
         """Return weights as trained ones are distributed: normal, the small ones pruned, on one grid."""
@@ -65,7 +67,9 @@ class Network:
         values *= np.abs(values) >= np.quantile(np.abs(values), 1 - kept)
         return on_grid(values, bits)
 
-    def dense(self, outputs: int, bits: int, kept: float = 1.0, *, bias: bool = True, given: Array | None = None) -> Network:
+    def dense(
+        self, outputs: int, bits: int, kept: float = 1.0, *, bias: bool = True, given: Array | None = None
+    ) -> Network:
         """Multiply by a matrix and add a bias."""
         (inputs,) = self.sizes
         weights = self.weights((inputs, outputs), inputs, bits, kept) if given is None else given
@@ -75,10 +79,19 @@ class Network:
         self.sizes = (outputs,)
         return self
 
-    def convolve(self, channels: int, kernel: tuple[int, ...], bits: int, kept: float = 1.0, strides: tuple[int, ...] | None = None) -> Network:
+    def convolve(
+        self,
+        channels: int,
+        kernel: tuple[int, ...],
+        bits: int,
+        kept: float = 1.0,
+        strides: tuple[int, ...] | None = None,
+    ) -> Network:
         """Convolve without padding."""
         strides = strides or (1,) * len(kernel)
-        weights = self.weights((channels, self.sizes[0], *kernel), self.sizes[0] * int(np.prod(kernel)), bits, kept)
+        weights = self.weights(
+            (channels, self.sizes[0], *kernel), self.sizes[0] * int(np.prod(kernel)), bits, kept
+        )
         bias = on_grid(self.rng.normal(size=channels) / 4, bits)
         self.node("Conv", self.constant(weights), self.constant(bias), kernel_shape=kernel, strides=strides)
         places = zip(self.sizes[1:], kernel, strides, strict=True)
@@ -93,7 +106,10 @@ class Network:
     def pool(self, kernel: tuple[int, ...], kind: str = "MaxPool") -> Network:
         """Pool windows that do not overlap."""
         self.node(kind, kernel_shape=kernel, strides=kernel)
-        self.sizes = (self.sizes[0], *(size // width for size, width in zip(self.sizes[1:], kernel, strict=True)))
+        self.sizes = (
+            self.sizes[0],
+            *(size // width for size, width in zip(self.sizes[1:], kernel, strict=True)),
+        )
         return self
 
     def flatten(self) -> Network:
@@ -102,7 +118,9 @@ class Network:
         self.sizes = (int(np.prod(self.sizes)),)
         return self
 
-    def table(self, bits: int, fraction: int, function: Callable[[Array], Array], out_fraction: int) -> Network:
+    def table(
+        self, bits: int, fraction: int, function: Callable[[Array], Array], out_fraction: int
+    ) -> Network:
         """Quantise, and replace by the entries of a table."""
         self.quantise(bits, fraction, signed=True)
         numbers = np.arange(-(2 ** (bits - 1)), 2 ** (bits - 1))
@@ -110,7 +128,9 @@ class Network:
         self.node("Mul", self.constant(2.0**fraction))
         self.node("Add", self.constant(2.0 ** (bits - 1)))
         index = self.node("Cast", to=onnx.TensorProto.INT64)
-        self.nodes.append(helper.make_node("Gather", [self.constant(entries), index], [f"t{len(self.nodes)}"]))
+        self.nodes.append(
+            helper.make_node("Gather", [self.constant(entries), index], [f"t{len(self.nodes)}"])
+        )
         self.current = f"t{len(self.nodes) - 1}"
         return self
 
@@ -120,15 +140,30 @@ class Network:
         for tree in range(count):
             for node in range(2 ** (depth + 1) - 1):
                 if node < 2**depth - 1:
-                    nodes.append((tree, node, int(self.rng.integers(self.sizes[0])), float(self.rng.normal()), "BRANCH_LEQ", 2 * node + 1, 2 * node + 2))
+                    nodes.append(
+                        (
+                            tree,
+                            node,
+                            int(self.rng.integers(self.sizes[0])),
+                            float(self.rng.normal()),
+                            "BRANCH_LEQ",
+                            2 * node + 1,
+                            2 * node + 2,
+                        )
+                    )
                     continue
                 nodes.append((tree, node, 0, 0.0, "LEAF", 0, 0))
                 for output in range(outputs):
                     weight = np.round(self.rng.normal() * 2 ** (leaf_bits - 3)) / 2 ** (leaf_bits - 1)
                     targets.append((tree, node, output, float(weight)))
         names = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
-        fields: dict[str, list[Any]] = {f"nodes_{n}": list(c) for n, c in zip(names, zip(*nodes, strict=True), strict=True)}
-        fields |= {f"target_{n}": list(c) for n, c in zip(("treeids", "nodeids", "ids", "weights"), zip(*targets, strict=True), strict=True)}
+        fields: dict[str, list[Any]] = {
+            f"nodes_{n}": list(c) for n, c in zip(names, zip(*nodes, strict=True), strict=True)
+        }
+        fields |= {
+            f"target_{n}": list(c)
+            for n, c in zip(("treeids", "nodeids", "ids", "weights"), zip(*targets, strict=True), strict=True)
+        }
         self.node("TreeEnsembleRegressor", domain="ai.onnx.ml", n_targets=outputs, **fields)
         self.sizes = (outputs,)
         return self
@@ -139,7 +174,7 @@ class Network:
         self.sizes = (1,)
         return self
 
-    def program(self) -> Program:
+    def program(self) -> FixedProgram:
         """Return the integer part of the graph."""
         spec = helper.make_tensor_value_info
         graph = helper.make_graph(
@@ -166,7 +201,15 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-def dense(sizes: tuple[int, ...], bits: int, values: int, kept: float, seed: int, inputs: int = INPUT_BITS, rounding: str = "half up") -> Network:
+def dense(
+    sizes: tuple[int, ...],
+    bits: int,
+    values: int,
+    kept: float,
+    seed: int,
+    inputs: int = INPUT_BITS,
+    rounding: str = "half up",
+) -> Network:
     """Return a dense network with ReLU."""
     network = Network((sizes[0],), seed).inputs(inputs)
     for size in sizes[1:-1]:
@@ -174,7 +217,9 @@ def dense(sizes: tuple[int, ...], bits: int, values: int, kept: float, seed: int
     return network.dense(sizes[-1], bits, kept)
 
 
-def image(side: int, channels: int, bits: int, values: int, kept: float, seed: int, pool: str, outputs: int = 3) -> Network:
+def image(
+    side: int, channels: int, bits: int, values: int, kept: float, seed: int, pool: str, outputs: int = 3
+) -> Network:
     """Return a convolutional network on a picture, with pooling."""
     network = Network((1, side, side), seed).inputs(values)
     network.convolve(channels, (3, 3), bits, kept).relu(values)
@@ -185,22 +230,36 @@ def image(side: int, channels: int, bits: int, values: int, kept: float, seed: i
     return network.flatten().dense(outputs, bits, kept)
 
 
-def sequence(length: int, channels: int, filters: int, bits: int, values: int, kept: float, seed: int, pool: int) -> Network:
+def sequence(
+    length: int, channels: int, filters: int, bits: int, values: int, kept: float, seed: int, pool: int
+) -> Network:
     """Return a convolutional network on a sequence."""
-    network = Network((channels, length), seed).inputs(values).convolve(filters, (3,), bits, kept).relu(values)
+    network = (
+        Network((channels, length), seed).inputs(values).convolve(filters, (3,), bits, kept).relu(values)
+    )
     if pool > 1:
         network.pool((pool,))
     return network.flatten().dense(4, bits, kept)
 
 
-def forest(features: int, bits: int, count: int, depth: int, outputs: int, leaf_bits: int, seed: int) -> Network:
+def forest(
+    features: int, bits: int, count: int, depth: int, outputs: int, leaf_bits: int, seed: int
+) -> Network:
     """Return quantised trees."""
     return Network((features,), seed).inputs(bits).trees(count, depth, outputs, leaf_bits)
 
 
-def tables(size: int, bits: int, values: int, address: int, seed: int, function: Callable[[Array], Array] = sigmoid) -> Network:
+def tables(
+    size: int, bits: int, values: int, address: int, seed: int, function: Callable[[Array], Array] = sigmoid
+) -> Network:
     """Return a network whose activation is a table."""
-    return Network((8,), seed).inputs(values).dense(size, bits).table(address, address - 3, function, values).dense(3, bits)
+    return (
+        Network((8,), seed)
+        .inputs(values)
+        .dense(size, bits)
+        .table(address, address - 3, function, values)
+        .dense(3, bits)
+    )
 
 
 def encoder(sizes: tuple[int, ...], bits: int, values: int, kept: float, seed: int) -> Network:
@@ -258,7 +317,11 @@ def trained(bits: int, values: int, kept: float) -> Network:
     model = Bundle.open("jet-tagger").model
     known = {one.name: numpy_helper.to_array(one).astype(np.float64) for one in model.graph.initializer}
     layers = [
-        (known[node.input[1]].T if any(a.name == "transB" and a.i for a in node.attribute) else known[node.input[1]])
+        (
+            known[node.input[1]].T
+            if any(a.name == "transB" and a.i for a in node.attribute)
+            else known[node.input[1]]
+        )
         for node in model.graph.node
         if node.op_type in ("Gemm", "MatMul")
     ]
@@ -271,7 +334,7 @@ def trained(bits: int, values: int, kept: float) -> Network:
     return network
 
 
-# Made after the estimates were fitted to TRAINING, and never used for them.
+# Never used to fit anything.
 HELD_OUT: dict[str, Callable[[], Network]] = {
     "jet tagger, 5 bits": lambda: trained(5, 6, 0.3),
     "jet tagger, 4 bits": lambda: trained(4, 5, 0.2),

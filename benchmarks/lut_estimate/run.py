@@ -34,7 +34,11 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--no-count", action="store_true", help="only what the record holds already")
     options = parser.parse_args()
-    rows = {row["hash"]: row for row in json.loads(options.record.read_text())["designs"]} if options.record.exists() else {}
+    rows = (
+        {row["hash"]: row for row in json.loads(options.record.read_text())["designs"]}
+        if options.record.exists()
+        else {}
+    )
     found = []
     for part, makers in (("training", designs.TRAINING), ("held out", designs.HELD_OUT)):
         for name, make in makers.items():
@@ -50,8 +54,17 @@ def main() -> None:
             row["logic"] = sum(layer.lut_estimate for layer in design.layers)
             row["program"] = sum(layer.lut or 0.0 for layer in count_program(program))
             found.append(row | {"parts": parts})
-            print(f"{name:22} yosys {cells['lut']:6}, over logic {cells['lut'] / row['logic']:.3f}, over program {cells['lut'] / row['program']:.3f}", flush=True)
-            write(options.record, [*found, *(row for row in rows.values() if row["hash"] not in {one["hash"] for one in found})])
+            print(
+                f"{name:22} yosys {cells['lut']:6}, over logic {cells['lut'] / row['logic']:.3f}, over program {cells['lut'] / row['program']:.3f}",
+                flush=True,
+            )
+            write(
+                options.record,
+                [
+                    *found,
+                    *(row for row in rows.values() if row["hash"] not in {one["hash"] for one in found}),
+                ],
+            )
     write(options.record, found)
     report(found)
     if options.figure:
@@ -66,19 +79,38 @@ def count(design: Design) -> dict[str, int]:
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write the record."""
-    facts = {"kind": "lut-estimate", "created": utc_timestamp(), "host": host_facts().model_dump(), "tool": yosys_version(), "family": FAMILY}
-    path.write_text(json.dumps(facts | {"clock_mhz": CLOCK_MHZ, "coefficients": COEFFICIENTS, "designs": rows}, indent=1) + "\n")
+    facts = {
+        "kind": "lut-estimate",
+        "created": utc_timestamp(),
+        "host": host_facts().model_dump(),
+        "tool": yosys_version(),
+        "family": FAMILY,
+    }
+    path.write_text(
+        json.dumps(facts | {"clock_mhz": CLOCK_MHZ, "coefficients": COEFFICIENTS, "designs": rows}, indent=1)
+        + "\n"
+    )
 
 
 def report(rows: list[dict[str, Any]]) -> None:
     """Print the fitted coefficient and how good the estimates are."""
-    training = [row for row in rows if row["part"] == "training" and row["parts"][FITTED] and not row["cells"]["block_memories"]]
-    rest = [row["cells"]["lut"] - row["logic"] + COEFFICIENTS[FITTED] * row["parts"][FITTED] for row in training]
-    print(f"{FITTED}: {np.median([more / row['parts'][FITTED] for more, row in zip(rest, training, strict=True)]):.2f} by the median of {len(training)} designs")
+    training = [
+        row
+        for row in rows
+        if row["part"] == "training" and row["parts"][FITTED] and not row["cells"]["block_memories"]
+    ]
+    rest = [
+        row["cells"]["lut"] - row["logic"] + COEFFICIENTS[FITTED] * row["parts"][FITTED] for row in training
+    ]
+    print(
+        f"{FITTED}: {np.median([more / row['parts'][FITTED] for more, row in zip(rest, training, strict=True)]):.2f} by the median of {len(training)} designs"
+    )
     for part in ("training", "held out"):
         for estimate in ("logic", "program"):
             ratios = np.array([row["cells"]["lut"] / row[estimate] for row in rows if row["part"] == part])
-            print(f"{part}, {estimate}: yosys/estimate {ratios.min():.3f} to {ratios.max():.3f}, mean {ratios.mean():.3f}, rms of the deviation {np.sqrt(np.mean((ratios - 1) ** 2)):.3f}, {int((np.abs(ratios - 1) <= 0.1).sum())} of {len(ratios)} within 10 %")
+            print(
+                f"{part}, {estimate}: yosys/estimate {ratios.min():.3f} to {ratios.max():.3f}, mean {ratios.mean():.3f}, rms of the deviation {np.sqrt(np.mean((ratios - 1) ** 2)):.3f}, {int((np.abs(ratios - 1) <= 0.1).sum())} of {len(ratios)} within 10 %"
+            )
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -87,7 +119,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure, axes = new_figure()
     axes.axhspan(0.9, 1.1, alpha=0.15, color="grey", linewidth=0)
-    for index, (estimate, text) in enumerate((("logic", "from the logic (with alkaid)"), ("program", "from the weights alone"))):
+    for index, (estimate, text) in enumerate(
+        (("logic", "from the logic (with alkaid)"), ("program", "from the weights alone"))
+    ):
         for part, marker in (("training", "."), ("held out", "o")):
             chosen = [row for row in rows if row["part"] == part]
             axes.plot(

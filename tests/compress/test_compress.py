@@ -111,7 +111,7 @@ def test_a_killed_run_ends_with_the_same_bits(tagger, rows_file, tmp_path):
     resumed = run(tagger, rows_file, target, resume=True, **options)
     files = [made.bundle.manifest.files for made in (whole, resumed)]
     assert files[0]["model.onnx"].sha256 == files[1]["model.onnx"].sha256
-    with pytest.raises(UsageError, match=r"made with widths.weights = 8, this run has 6"):
+    with pytest.raises(UsageError, match=r"made with widths.weights = 9, this run has 6"):
         run(tagger, rows_file, target, resume=True, **options, weights=6)
 
 

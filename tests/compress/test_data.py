@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from tamis._base import DataError, UsageError
+from tamis.bundle import Bundle
+from tamis.compress import CompressOptions, compress
 from tamis.compress.data import read_rows
+from tamis.events import Events, write_events
+from tamis.measure import verify
+from tamis.simulate import simulate
 from tamis.zoo.data.class_rows import ReadOptions
 
 
@@ -65,3 +70,19 @@ def test_other_rows_are_explained(tagger, tmp_path):
     np.savez(tmp_path / "nan.npz", x=x)
     with pytest.raises(DataError, match="NaN or infinity in row 7"):
         read_rows(tagger, [str(tmp_path / "nan.npz")], {}, ReadOptions())
+
+
+@pytest.mark.slow
+def test_events_are_read_through_the_features_of_the_bundle(tmp_path):
+    pytest.importorskip("pythia8mc")
+    events = tmp_path / "qcd.root"
+    write_events(events, Events.concatenate(simulate("qcd", 120, seed=3)))
+    bundle = Bundle.open("conv-vae")
+    rows = read_rows(bundle, [str(events)], {}, ReadOptions())
+    assert rows.inputs["jets"].shape[1:] == (100, 3)
+    assert rows.labels is None
+    assert len(np.unique(rows.event)) < len(rows)  # two jets of one event stay together
+    made = compress(bundle, tmp_path / "small.tamis", [str(events)], CompressOptions(inputs=12, epochs=0))
+    for engine in ("onnxruntime", "native"):
+        assert verify(made.bundle, engine).passed
+    assert "flips(background-0.01)" in made.figures

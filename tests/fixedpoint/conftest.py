@@ -111,6 +111,22 @@ GRAPHS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
         "m (int16[N, 5] n) => (float[N, 2] y) { q = Cast <to = 1> (n) d = MatMul (q, w1) y = Add (d, b1) }",
         {"w1": (5, 2), "b1": (2,)},
     ),
+    "wrapped": (
+        """m (float[N, 8] x) => (float[N, 4] y) {
+        s = Constant <value_float = 16.0> () o = Constant <value_float = 128.0> () k = Constant <value_float = 256.0> ()
+        a = Mul (x, s) b = Floor (a) c = Add (b, o) d = Div (c, k) e = Floor (d) f = Mul (e, k) g = Sub (c, f) h = Sub (g, o) q = Div (h, s)
+        t = MatMul (q, w1) p = Constant <value_float = 8.0> () m = Constant <value_float = 64.0> ()
+        u = Mul (t, p) v = Floor (u) w = Div (v, m) z = Floor (w) r = Mul (m, z) y = Sub (v, r) }""",
+        {"w1": (8, 4)},
+    ),
+    "offsets": (
+        """m (float[N, 4] x) => (float[N, 4] y) {
+        s = Constant <value_floats = [4.0, 8.0, 1.0, 0.5]> () o = Constant <value_floats = [3.0, -2.0, 0.0, 5.0]> ()
+        l = Constant <value_floats = [-8.0, -4.0, 0.0, -1.0]> () h = Constant <value_floats = [7.0, 3.0, 15.0, 0.0]> ()
+        a = Mul (x, s) b = Round (a) c = Sub (b, o) d = Max (c, l) e = Min (d, h) q = Div (e, s) z = Sub (q, q)
+        k = Constant <value_ints = [1, 0, 1, 1]> () n = Cast <to = 9> (k) f = Add (q, z) w = Where (n, f, o) y = MatMul (w, w1) }""",
+        {"w1": (4, 4)},
+    ),
     "host on both sides": (
         "m (float[N, 8] x) => (float[N, 3] y, float[N, 8] z) { mean = Constant <value_float = 0.3> () std = Constant <value_float = 1.7> () a = Sub (x, mean) v = Div (a, std)"
         + INPUT.replace("Mul (x,", "Mul (v,")

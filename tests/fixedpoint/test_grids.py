@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.fixedpoint.conftest import draw, make
 
 from tamis.firmware.emulator import Emulator
-from tamis.fixedpoint import Grid, fraction_bits, grids, live_elements
+from tamis.fixedpoint import FixedGrid, fraction_bits, grids, live_elements
 from tamis.fixedpoint.emulate import FixedPointArray, Integers
 
 
@@ -38,7 +38,7 @@ def test_every_value_is_on_its_grid(graph):
     ],
 )  # fmt: skip
 def test_widths(low, high, fraction, width):
-    grid = Grid(np.array([float(low)]), np.array([float(high)]), np.array([fraction]))
+    grid = FixedGrid(np.array([float(low)]), np.array([float(high)]), np.array([fraction]))
     assert grid.widths.tolist() == [width]
 
 

@@ -1,4 +1,4 @@
-"""Splitting graphs into host and program: names of layers, and what is told where hardware could not compute the same bits."""
+"""Splitting graphs into host and program: names of layers, and errors where hardware could not compute the same bits."""
 
 from __future__ import annotations
 

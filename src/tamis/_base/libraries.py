@@ -33,6 +33,7 @@ EXTRAS = {  # what each brings; `all` is the sum, and `test`, `docs` and `dev` a
     "serve": "servers and their clients (`tamis serve`, `tamis load`)",
     "remote": "event files behind HTTP",
     "farm": "sizing a farm of servers (`tamis farm`)",
+    "fpga": "firmware of quantised bundles (`tamis firmware`)",
     "memory": "heap measurements in `tamis bench`",
 }
 MODULES = {"protobuf": "google.protobuf", "pyyaml": "yaml"}  # where the name is not the library's

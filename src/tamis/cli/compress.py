@@ -39,26 +39,22 @@ EXAMPLE = (
 @click.option(
     "--weights",
     type=click.IntRange(2, 16),
-    default=8,
-    show_default=True,
-    help="Bits of a weight, with its sign.",
+    help="Bits of a weight, with its sign; default: 8, with --cost at most 9.",
 )
 @click.option(
-    "--activations", type=click.IntRange(2, 16), default=8, show_default=True, help="Bits between layers."
+    "--activations",
+    type=click.IntRange(2, 16),
+    help="Bits between layers; default: 8, with --cost at most 9.",
 )
 @click.option(
     "--inputs",
     type=click.IntRange(2, 16),
-    default=8,
-    show_default=True,
-    help="Bits of an input, with its sign.",
+    help="Bits of an input, with its sign; default: 8, with --cost at most 12.",
 )
 @click.option(
     "--per",
     type=click.Choice(["tensor", "channel", "weight"]),
-    default="tensor",
-    show_default=True,
-    help="Which weights share a width; each weight with its own takes --cost.",
+    help="Which weights share a width; default: those of a tensor, with --cost every weight has its own.",
 )
 @click.option(
     "--prune",
@@ -95,7 +91,13 @@ EXAMPLE = (
 )
 @click.option("--batch", type=click.IntRange(1), default=512, show_default=True, help="Rows per step.")
 @click.option("--rows", "most_rows", type=click.IntRange(100), help="Maximum number of rows (of each class).")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; default: torch decides.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="CPU threads; small networks are slower with several.",
+)
 @click.option(
     "--resume", is_flag=True, help="Continue a killed run after its last finished epoch, to the same result."
 )
@@ -107,10 +109,10 @@ def command(
     classes: tuple[str, ...],
     label: str | None,
     output: Path,
-    weights: int,
-    activations: int,
-    inputs: int,
-    per: str,
+    weights: int | None,
+    activations: int | None,
+    inputs: int | None,
+    per: str | None,
     prune: float,
     structured: bool,
     cost: str | None,
@@ -120,7 +122,7 @@ def command(
     epochs: int,
     batch: int,
     most_rows: int | None,
-    threads: int | None,
+    threads: int,
     resume: bool,
     tree: str | None,
     aliases: tuple[str, ...],

@@ -24,10 +24,15 @@ EXTRA = COLUMNS[7:]
 
 
 @click.command(
-    name="count", epilog="Examples: tamis count conv-vae; tamis count small.tamis --wide; tamis count small.tamis --quick --json"
+    name="count",
+    epilog="Examples: tamis count conv-vae; tamis count small.tamis --wide; tamis count small.tamis --quick --json",
 )
 @click.argument("bundle")
-@click.option("--quick", is_flag=True, help="Estimate LUTs from the weights alone, without making the logic of the layers.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Estimate LUTs from the weights alone, without making the logic of the layers.",
+)
 @wide_option
 @json_option
 def command(bundle: str, quick: bool, wide: bool, as_json: bool) -> None:
@@ -39,7 +44,13 @@ def command(bundle: str, quick: bool, wide: bool, as_json: bool) -> None:
         print_json(record)
         return
     rows = [(layer.name, *_cells(layer)) for layer in record.layers]
-    print_table(f"{record.bundle}, for one event", COLUMNS, [*rows, ("together", *_cells(record.together))], extra=EXTRA, wide=wide)
+    print_table(
+        f"{record.bundle}, for one event",
+        COLUMNS,
+        [*rows, ("together", *_cells(record.together))],
+        extra=EXTRA,
+        wide=wide,
+    )
     if record.lut_source is not None:
         print_text(f"LUT: an estimate from {record.lut_source}; `tamis firmware --synthesis` counts them")
     print_text(f"energy: {record.energy_source}")
@@ -63,7 +74,9 @@ def _count(bundle: Bundle, quick: bool) -> CountRecord:
 
         luts, source = estimate_luts(program, CLOCK_MHZ), FROM_LOGIC
         layers = [
-            layer.model_copy(update={"lut": luts.get(layer.name, 0.0)}) if layer.arithmetic == "fixed" else layer
+            layer.model_copy(update={"lut": luts.get(layer.name, 0.0)})
+            if layer.arithmetic == "fixed"
+            else layer
             for layer in layers
         ]
     together = OperationCount()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +39,10 @@ VARIABLES = {  # every environment variable that tamis reads
     "TAMIS_PROFILES": "folder of further formats of event files",
     "TAMIS_TOKEN": "bearer token of clients",
     "TAMIS_TRACEBACK": "tracebacks of internal errors",
+}
+TOOLS = {  # programs that firmware needs
+    "verilator": "the simulation of firmware, bit by bit (`tamis firmware --verify`)",
+    "yosys": "the resources of firmware: LUT, flip-flops, DSP (`tamis firmware`)",
 }
 HIDDEN = "TAMIS_TOKEN"
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
@@ -77,6 +82,7 @@ def diagnose(version: str) -> Diagnosis:
     findings = (
         *base,
         *check_compiler(),
+        *check_tools(),
         *check_processor(),
         *check_machine(),
         *check_folders(),
@@ -202,6 +208,20 @@ def check_compiler() -> Iterator[Finding]:
             name=compiler.name,
             state="ok",
             found=f"{line}: compiles, and the code runs",
+        )
+
+
+def check_tools() -> Iterator[Finding]:
+    """The programs that simulate and synthesise firmware."""
+    for name, brings in TOOLS.items():
+        found = shutil.which(name)
+        yield Finding(
+            area="compiler",
+            name=name,
+            state="missing" if found is None else "ok",
+            found="not found" if found is None else found,
+            brings="" if found else brings,
+            remedy="" if found else f"apt-get install {name} (on Debian, as root)",
         )
 
 

@@ -14,7 +14,7 @@ from tamis.cli.output import json_option, print_json, print_table, print_text, s
 if TYPE_CHECKING:
     from tamis.records import FirmwareRecord
 
-UNITS = {"mhz": 1.0, "ghz": 1e3, "khz": 1e-3}
+CLOCK_UNITS = {"mhz": 1.0, "ghz": 1e3, "khz": 1e-3}
 CLOCK_LIMITS_MHZ = (1.0, 2000.0)
 
 
@@ -101,7 +101,7 @@ def command(
 def _clock(text: str) -> float:
     """Return a clock in MHz."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?Hz)", text, re.IGNORECASE)
-    mhz = float(found.group(1)) * UNITS.get(found.group(2).lower(), 1e-6) if found else 0.0
+    mhz = float(found.group(1)) * CLOCK_UNITS.get(found.group(2).lower(), 1e-6) if found else 0.0
     if not CLOCK_LIMITS_MHZ[0] <= mhz <= CLOCK_LIMITS_MHZ[1]:
         raise UsageError(f"--clock {text!r} is not a clock between 1 MHz and 2 GHz; write it like 240MHz")
     return mhz

@@ -222,7 +222,12 @@ def engines_of(names: str, *, rounded: bool = False) -> list[str]:
             continue  # it only delegates to the others
         try:
             engine = find_engine(name)
-            if engine.computes and engine.local and (rounded or not engine.rounds_weights):
+            if (
+                engine.computes
+                and engine.local
+                and not engine.emulates
+                and (rounded or not engine.rounds_weights)
+            ):
                 engine.prepare()
                 available.append(name)
         except MissingExtraError as error:

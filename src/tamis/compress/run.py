@@ -76,9 +76,7 @@ def run_compression(
     unchanged = measure_quality(bundle.manifest, outputs[1], outputs[1], parts[1].labels)
     conditions.check(list(unchanged))
 
-    widths = Widths(
-        options.weights, options.activations, options.inputs, options.per, options.cost in ("ebops", "lut")
-    )
+    widths = Widths(*options.widths, per=str(options.per), trained=options.trains_widths)
     inputs = list(parts[0].inputs.values())
     torch.manual_seed(options.seed)
     network = CompressedNetwork(found, inputs, widths)
@@ -168,11 +166,18 @@ def _train(
         ordered = training.candidates[-1:]
     else:
         met = [candidate for candidate in training.candidates if candidate.met]
-        ordered = sorted(met, key=lambda one: one.cost if options.cost else one.loss)
+        ordered = sorted(met, key=lambda one: _rank(one, conditions, options))
         if not ordered:
             ordered = [min(training.candidates, key=lambda one: conditions.distance(one.figures))]
     for candidate in ordered:
         yield candidate, training.state_of(candidate)
+
+
+def _rank(candidate: Candidate, conditions: QualityTarget, options: CompressOptions) -> float:
+    """Return what is to be small: the cost that is reduced, the distance from the target, or without one the loss."""
+    if options.cost:
+        return candidate.cost
+    return conditions.distance(candidate.figures) if conditions.conditions else candidate.loss
 
 
 def _not_met(

@@ -39,10 +39,11 @@ class TargetCondition:
         return bool(TARGET_COMPARISONS[self.comparison](figure.value, self.limit(figure)))
 
     def distance(self, figures: Mapping[str, Figure]) -> float:
-        """Return how far the value is from the limit, relative to it; 0 if the condition is met."""
+        """Return how far the value is beyond the limit, relative to it; negative if the condition is met."""
         figure = figures[self.quantity]
         limit = self.limit(figure)
-        return 0.0 if self.met(figures) else abs(figure.value - limit) / max(abs(limit), 1e-9)
+        beyond = figure.value - limit if self.comparison in ("<", "<=") else limit - figure.value
+        return beyond / max(abs(limit), 1e-9)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class QualityTarget:
         return all(condition.met(figures) for condition in self.conditions)
 
     def distance(self, figures: Mapping[str, Figure]) -> float:
-        """Return the largest distance of a condition."""
+        """Return the largest distance of a condition; negative if all are met."""
         return max((condition.distance(figures) for condition in self.conditions), default=0.0)
 
     def __str__(self) -> str:

@@ -110,6 +110,8 @@ class Engine(ABC):
     """Largest allowed dependence of an event's result on its batch, relative to the output's largest value."""
     rounds_weights: ClassVar[bool] = False
     """True for an engine that rounds the model's weights; it is used only where a user requests it."""
+    emulates: ClassVar[bool] = False
+    """True for an engine that emulates other hardware and runs only models made for it; it is used only where a user requests it."""
     cuts_batches: ClassVar[bool] = False
     """True for an engine that splits large batches itself."""
     compiles_sizes: ClassVar[bool] = False

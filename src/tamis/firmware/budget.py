@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from tamis._base import ModelError, UsageError, did_you_mean
 from tamis.records import FirmwareRecord
 
-UNITS = {"ns": 1.0, "us": 1e3, "µs": 1e3}
+LATENCY_UNITS = {"ns": 1.0, "us": 1e3, "µs": 1e3}
 QUANTITIES = ("latency", "lut", "ff", "dsp", "bram")
-EXAMPLE = "latency<100ns,lut<20000"
+BUDGET_EXAMPLE = "latency<100ns,lut<20000"
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Budget:
         for part in filter(None, (part.strip() for part in text.split(","))):
             found = re.fullmatch(r"(\w+)\s*<=?\s*(\d+(?:\.\d+)?)\s*(ns|us|µs|cycles?|)", part)
             if found is None:
-                raise UsageError(f"cannot read the budget {part!r}; write it like {EXAMPLE}")
+                raise UsageError(f"cannot read the budget {part!r}; write it like {BUDGET_EXAMPLE}")
             name, number, unit = found.group(1).lower(), float(found.group(2)), found.group(3)
             if name not in QUANTITIES:
                 raise UsageError(
                     f"a budget has no {name!r}; {did_you_mean(name, QUANTITIES)}".rstrip("; ")
                     + f" (it may limit {', '.join(QUANTITIES)})"
                 )
-            if name == "latency" and unit in UNITS:
-                latency_ns = number * UNITS[unit]
+            if name == "latency" and unit in LATENCY_UNITS:
+                latency_ns = number * LATENCY_UNITS[unit]
             elif name == "latency" and unit.startswith("cycle"):
                 latency_cycles = int(number)
             elif name == "latency" or unit:
@@ -48,7 +48,7 @@ class Budget:
         return cls(latency_ns, latency_cycles, tuple(cells))
 
     def check_estimate(self, record: FirmwareRecord) -> None:
-        """Check what is known before synthesis: the latency, and the estimate of LUTs."""
+        """Check the latency and the estimate of LUTs, before synthesis."""
         self._check_latency(record)
         for name, most in self.cells:
             if name == "lut" and record.lut_estimate > most:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from tamis._base import ModelError
-from tamis.firmware.keywords import KEYWORDS
+from tamis.firmware.keywords import HARDWARE_KEYWORDS
 from tamis.firmware.lower import Logic, joined, lower
 from tamis.firmware.luts import LutCount, count_luts
-from tamis.fixedpoint import Grid, Program, live_elements
+from tamis.fixedpoint import FixedGrid, FixedProgram, live_elements
 
 # One unit of alkaid's delays, one adder with its routing, takes about a nanosecond on an UltraScale+ of speed grade 2: its authors
 # use 5 units at 200 MHz. Only place and route on the part can confirm a clock.
@@ -31,8 +31,8 @@ class Design:
 
     name: str
     sources: dict[str, str]
-    inputs: Grid
-    outputs: Grid
+    inputs: FixedGrid
+    outputs: FixedGrid
     latency: int
     layers: tuple[LayerFacts, ...]
     clock_mhz: float
@@ -64,7 +64,7 @@ class LayerFacts:
         return self.luts.lut
 
 
-def make_design(program: Program, name: str, clock_mhz: float) -> Design:
+def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
     """Return the Verilog of a program; layers are pipelined so that no stage is slower than the clock by the estimate."""
     from alkaid.codegen.rtl.verilog.fsm import fsm_logic_gen
 
@@ -95,7 +95,7 @@ def make_design(program: Program, name: str, clock_mhz: float) -> Design:
             )
         )
         instances.append(Instance(layer, logic, _read_bits(fsm.inp_signals, logic)))
-    inputs = joined([Grid(one.low, one.high, np.zeros(one.shape, np.int64)) for one in program.inputs])
+    inputs = joined([FixedGrid(one.low, one.high, one.fraction) for one in program.inputs])
     live = np.concatenate([mask.ravel() for mask in live_elements(program)[: len(program.inputs)]])
     latency = sum(layer.stages for layer in facts)
     sources[f"{top}.v"] = _top(top, instances, inputs, live, latency)
@@ -114,7 +114,7 @@ def pipelined(logic: Logic, clock_mhz: float) -> Any:
     return to_pipeline(comb, latency_cutoff=cutoff, reg_inp=False, reg_out=True, verbose=False)
 
 
-def estimate_luts(program: Program, clock_mhz: float) -> dict[str, float]:
+def estimate_luts(program: FixedProgram, clock_mhz: float) -> dict[str, float]:
     """Return the estimated LUTs of every layer, from its logic."""
     found: dict[str, float] = {}
     for logic in lower(program):
@@ -126,7 +126,7 @@ def estimate_luts(program: Program, clock_mhz: float) -> dict[str, float]:
 def verilog_name(text: str) -> str:
     """Return a name that Verilog allows."""
     name = re.sub(r"\W+", "_", text).strip("_").lower() or "model"
-    return f"m_{name}" if name[0].isdigit() or name in KEYWORDS else name
+    return f"m_{name}" if name[0].isdigit() or name in HARDWARE_KEYWORDS else name
 
 
 def _cells() -> list[Path]:
@@ -148,7 +148,7 @@ def _heading(logic: Logic, file: str, layer: str) -> str:
     return "\n".join(lines)
 
 
-def described(grid: Grid) -> str:
+def described(grid: FixedGrid) -> str:
     """Return the number of elements of a port by format: `16 x fixed<8,4>`."""
     formats: dict[str, int] = {}
     for width, fraction, signed in zip(grid.widths, grid.fractions, grid.signed, strict=True):
@@ -179,7 +179,7 @@ def _slices(bus: str, widths: np.ndarray, chosen: np.ndarray) -> str:
     return texts[0] if len(texts) == 1 else f"{{{', '.join(texts)}}}"
 
 
-def _top(name: str, instances: list[Instance], inputs: Grid, live: np.ndarray, latency: int) -> str:
+def _top(name: str, instances: list[Instance], inputs: FixedGrid, live: np.ndarray, latency: int) -> str:
     widths = [int(instance.logic.writes.widths.sum()) for instance in instances]
     if min(widths) == 0 or not all(instance.used.any() for instance in instances):
         raise ModelError(f"a layer of {name} computes only constants: it cannot be made into hardware")

@@ -17,6 +17,7 @@ class FirmwareEngine(Engine):
 
     name = "firmware"
     library = "onnxruntime"
+    emulates = True
 
     def load(self, model: bytes, signature: Signature, options: Options) -> Runner:
         """Split the graph."""

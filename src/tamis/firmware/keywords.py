@@ -27,4 +27,4 @@ entity exit file generic group guarded impure in inertial is label linkage liter
 postponed procedure process pure range record register reject rem report return rol ror select severity shared signal sla sll sra
 srl subtype then to transport unaffected units until variable when
 """
-KEYWORDS = frozenset(f"{VERILOG} {SYSTEM_VERILOG} {VHDL}".split())
+HARDWARE_KEYWORDS = frozenset(f"{VERILOG} {SYSTEM_VERILOG} {VHDL}".split())

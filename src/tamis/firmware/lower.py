@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tamis._base import require
-from tamis.fixedpoint import Grid, Program, Rounding, live_elements
+from tamis.fixedpoint import INPUT_LAYER, FixedGrid, FixedProgram, Rounding, live_elements
 from tamis.fixedpoint.program import (
     Add,
     Clip,
@@ -23,6 +23,7 @@ from tamis.fixedpoint.program import (
     Scale,
     Take,
     Trees,
+    Wrap,
 )
 
 PURPOSE = "firmware"
@@ -46,17 +47,17 @@ class Logic:
 
     layer: Layer
     comb: Any
-    reads: Grid
-    writes: Grid
+    reads: FixedGrid
+    writes: FixedGrid
 
 
-def layers_of(program: Program) -> list[Layer]:
+def layers_of(program: FixedProgram) -> list[Layer]:
     """Cut a program where the layer changes."""
     count = len(program.inputs)
     names = [step.layer for step in program.steps]
     borders = [index for index in range(1, len(names)) if names[index] != names[index - 1]]
-    if borders and all(isinstance(step, Scale | Take) for step in program.steps[: borders[0]]):
-        del borders[0]  # wires alone need no registers
+    if borders and names[0] == INPUT_LAYER:
+        del borders[0]  # what precedes the first layer is part of it
     borders = [0, *borders, len(names)]
     layers = []
     for begin, end in pairwise(borders):
@@ -75,14 +76,14 @@ def layers_of(program: Program) -> list[Layer]:
     return layers
 
 
-def lower(program: Program) -> list[Logic]:
+def lower(program: FixedProgram) -> list[Logic]:
     """Return the logic of every layer; the ports of each are as wide as the layer before makes them."""
     require("alkaid", extra="fpga", purpose=PURPOSE)
     from alkaid.trace import FVArray, HWConfig, trace
 
     live = live_elements(program)
     known = {  # the grids of the live elements
-        index: Grid(one.low[live[index]], one.high[live[index]], np.zeros(live[index].sum(), np.int64))
+        index: FixedGrid(one.low[live[index]], one.high[live[index]], one.fraction[live[index]])
         for index, one in enumerate(program.inputs)
     }
     hardware = HWConfig(1, 1, -1)
@@ -105,19 +106,19 @@ def lower(program: Program) -> list[Logic]:
         outputs = np.concatenate([np.asarray(values[value])[live[value]] for value in layer.writes])
         comb = trace(ports, FVArray(outputs, hwconf=hardware))
         ranges = np.array([(q.min, q.max, q.step) for q in comb.out_qint], np.float64).reshape(-1, 3)
-        writes = Grid(ranges[:, 0], ranges[:, 1], -np.rint(np.log2(ranges[:, 2])).astype(np.int64))
+        writes = FixedGrid(ranges[:, 0], ranges[:, 1], -np.rint(np.log2(ranges[:, 2])).astype(np.int64))
         result.append(Logic(layer, comb, reads, writes))
         start = 0
         for value in layer.writes:
             part = slice(start, start + live[value].sum())
-            known[value] = Grid(writes.low[part], writes.high[part], writes.fraction[part])
+            known[value] = FixedGrid(writes.low[part], writes.high[part], writes.fraction[part])
             start = part.stop
     return result
 
 
-def joined(grids: Sequence[Grid]) -> Grid:
+def joined(grids: Sequence[FixedGrid]) -> FixedGrid:
     """Return grids flattened and joined."""
-    return Grid(
+    return FixedGrid(
         *(
             np.concatenate([getattr(grid, name).ravel() for grid in grids])
             for name in ("low", "high", "fraction")
@@ -137,9 +138,11 @@ class Tracing:
         return FVArray(flat[step.indices], first.solver_options, hwconf=first.hwconf)
 
     def linear(self, value: Any, step: Linear) -> Any:
-        """Multiply by a matrix."""
-        rows = value.reshape(-1, value.shape[-1]) @ step.matrix
-        return rows.reshape(step.shape)
+        """Multiply by a matrix, row by row."""
+        from alkaid.trace import FVArray
+
+        rows = [_product(row, step.matrix, value) for row in np.asarray(value).reshape(-1, value.shape[-1])]
+        return FVArray(np.array(rows, object).reshape(step.shape), value.solver_options, hwconf=value.hwconf)
 
     def scale(self, value: Any, step: Scale) -> Any:
         """Multiply by constants."""
@@ -161,8 +164,8 @@ class Tracing:
 
     def maximum(self, first: Any, second: Any, step: Maximum) -> Any:
         """Return the larger of two values."""
-        del step
-        return np.maximum(first, second)
+        pairs = zip(np.asarray(first).ravel(), np.asarray(second).ravel(), strict=True)
+        return _array([_larger(one, other) for one, other in pairs], first, step.shape)
 
     def round(self, value: Any, step: Round) -> Any:
         """Round to integers."""
@@ -175,6 +178,12 @@ class Tracing:
         bounds = zip(step.low.ravel(), step.high.ravel(), strict=True)
         elements = zip(np.asarray(value).ravel(), bounds, strict=True)
         return _array([_clipped(element, low, high) for element, (low, high) in elements], value, step.shape)
+
+    def wrap(self, value: Any, step: Wrap) -> Any:
+        """Keep the low bits."""
+        _, _, fraction = value.kif
+        integer = np.log2(step.moduli).astype(np.int64)
+        return value.quantize(np.zeros_like(integer), integer, fraction, "WRAP", "TRN")
 
     def look_up(self, value: Any, step: LookUp) -> Any:
         """Read a table, of which the logic holds the entries that can be read."""
@@ -232,6 +241,33 @@ def _at_most(element: Any, threshold: float) -> Any:
         return element <= threshold
     numbers = np.arange(round((high - low) / step) + 1) * step + low
     return LookupTable((numbers <= threshold).astype(np.float64)).lookup(element, (low, high, step))
+
+
+def _product(row: np.ndarray, matrix: np.ndarray, like: Any) -> np.ndarray:
+    """Return a vector times a matrix; alkaid's solver takes no vector that is constant."""
+    from alkaid.trace import FVArray
+    from alkaid.trace.fixed_variable import FVariable
+
+    lows = np.array([float(getattr(element, "low", element)) for element in row])
+    highs = np.array([float(getattr(element, "high", element)) for element in row])
+    varies = lows < highs
+    constant = np.where(varies, 0.0, lows) @ matrix
+    read = varies & (matrix != 0).any(axis=1)
+    if not read.any():
+        return np.array([FVariable.from_const(float(term), hwconf=like.hwconf) for term in constant], object)
+    vector = FVArray(row[read], like.solver_options, hwconf=like.hwconf)
+    return np.asarray(vector @ matrix[read] + constant, object)
+
+
+def _larger(one: Any, other: Any) -> Any:
+    """Return the larger of two numbers; alkaid's own `max_of` mistakes a difference that is known to be positive for a signed one."""
+    difference = one - other
+    if difference.low >= 0:
+        return one
+    if difference.high <= 0:
+        return other
+    low, high = max(one.low, other.low), max(one.high, other.high)
+    return difference.msb_mux(other, one, qint=(float(low), float(high), float(min(one.step, other.step))))
 
 
 def _array(elements: list[Any], like: Any, shape: tuple[int, ...]) -> Any:

@@ -71,11 +71,15 @@ class Bits:
     def __init__(self, comb: Any) -> None:
         """Build the network."""
         self.comb = comb
-        self.nodes: list[Any] = [None]  # a Lut; (chain, place); ("input", index, place); ("table", inputs, LUTs); ...
+        self.nodes: list[Any] = [
+            None
+        ]  # a Lut; (chain, place); ("input", index, place); ("table", inputs, LUTs); ...
         self.known: dict[tuple[Any, ...], Bit] = {}
         self.formats = [tuple(int(part) for part in op.qint.kif) for op in comb.ops]
         self.values: list[list[Bit]] = []
-        self.set_or_reset: dict[int, tuple[Bit, list[Bit]]] = {}  # choices of a constant, which registers make themselves
+        self.set_or_reset: dict[
+            int, tuple[Bit, list[Bit]]
+        ] = {}  # choices of a constant, which registers make themselves
         for index, op in enumerate(comb.ops):
             self.values.append(self._operation(op, index))
 
@@ -194,7 +198,8 @@ class Bits:
         low = shift - fraction
         beyond = bits[-1] if signed and bits else ZERO
         return [
-            ZERO if place < low else bits[place - low] if place - low < len(bits) else beyond for place in places
+            ZERO if place < low else bits[place - low] if place - low < len(bits) else beyond
+            for place in places
         ]
 
     def _sum(self, first: list[Bit], second: list[Bit], negate: bool) -> list[Bit]:
@@ -240,7 +245,10 @@ class Bits:
             case 4:
                 number, number_fraction = op.data
                 span = self._span(places, [(op.addr[0], 0)], low=-number_fraction)
-                constant = [(number >> (place + number_fraction)) & 1 if place >= -number_fraction else 0 for place in span]
+                constant = [
+                    (number >> (place + number_fraction)) & 1 if place >= -number_fraction else 0
+                    for place in span
+                ]
                 result = self._sum(self._aligned(op.addr[0], span), constant, negate=False)
                 return result[places.start - span.start :][:width]
             case 2:
@@ -272,7 +280,9 @@ class Bits:
                 return [self._all([bit ^ inverted for bit in bits]) ^ inverted]
             case 10:
                 shift, kind = op.data
-                pairs = zip(self._aligned(op.addr[0], places), self._aligned(op.addr[1], places, shift), strict=True)
+                pairs = zip(
+                    self._aligned(op.addr[0], places), self._aligned(op.addr[1], places, shift), strict=True
+                )
                 functions = (self._and, lambda a, b: self._and(a ^ 1, b ^ 1) ^ 1, self._xor)
                 return [functions[kind](*pair) for pair in pairs]
         raise NotImplementedError(f"alkaid's operation {op.opcode}")
@@ -297,11 +307,17 @@ class Bits:
         result = []
         for place in range(width):
             ones = (entries.astype(np.int64) >> place) & 1
-            blocks = {block.tobytes() for block in ones.reshape(-1, min(len(ones), 2**LUT_INPUTS)) if 0 < block.sum() < len(block)}
+            blocks = {
+                block.tobytes()
+                for block in ones.reshape(-1, min(len(ones), 2**LUT_INPUTS))
+                if 0 < block.sum() < len(block)
+            }
             if (ones == ones[0]).all():
                 result.append(int(ones[0]))
             elif len(inputs) <= LUT_INPUTS and direct:
                 result.append(self._lut(("table", ones.tobytes()), *inputs))
             else:
-                result.append(self._new(("table" if direct else "table_after_logic", inputs, float(len(blocks)))))
+                result.append(
+                    self._new(("table" if direct else "table_after_logic", inputs, float(len(blocks))))
+                )
         return result

@@ -21,8 +21,8 @@ from tamis.firmware.simulate import EXTRA_CYCLES, verilator_version
 from tamis.firmware.synthesis import FAMILY, synthesise, yosys_version
 from tamis.firmware.vectors import pack, words_of
 from tamis.firmware.verify import compare, emulated, random_vectors
-from tamis.fixedpoint import Program
-from tamis.records import BitAgreement, FirmwareRecord, LayerCost, Synthesis
+from tamis.fixedpoint import FixedProgram
+from tamis.records import BitAgreement, FirmwareRecord, HardwareLayer, Synthesis
 
 RANDOM_VECTORS = 100_000
 NETLIST_VECTORS = 10_000
@@ -83,7 +83,7 @@ def build_firmware(
         initiation_interval=1,
         lut_estimate=sum(layer.lut_estimate for layer in design.layers),
         layers=tuple(
-            LayerCost(
+            HardwareLayer(
                 name=layer.name,
                 cycles=layer.stages,
                 lut_estimate=layer.lut_estimate,
@@ -132,7 +132,7 @@ def build_firmware(
 
 def _agreement(
     what: str,
-    program: Program,
+    program: FixedProgram,
     design: Design,
     sources: dict[str, str],
     vectors: np.ndarray,

@@ -6,7 +6,7 @@ from tamis._base import quantity
 from tamis.firmware.design import Design
 from tamis.records import FirmwareRecord
 
-LIMITS = """Not shown here, since only the vendor's tools know it: whether the clock is reached on the part after place and route, the
+UNKNOWN_HERE = """Not shown here, since only the vendor's tools know it: whether the clock is reached on the part after place and route, the
 power, and the resources after the vendor's optimisation. Cycles, bits and the counts of yosys are exact."""
 
 
@@ -49,5 +49,5 @@ def report_text(record: FirmwareRecord, design: Design) -> str:
         f"{one.random_vectors} random vectors over the whole range of the inputs."
         for one in record.agreement
     ]
-    lines += [""] * bool(record.agreement) + [LIMITS, ""]
+    lines += [""] * bool(record.agreement) + [UNKNOWN_HERE, ""]
     return "\n".join(lines)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from tamis.fixedpoint import Grid
+from tamis.fixedpoint import FixedGrid
 
 WORD = 32
 
 
-def words_of(grid: Grid) -> int:
+def words_of(grid: FixedGrid) -> int:
     """Return the number of 32-bit words of a port."""
     return max(1, -(-int(grid.widths.sum()) // WORD))
 
 
-def pack(values: np.ndarray, grid: Grid) -> np.ndarray:
+def pack(values: np.ndarray, grid: FixedGrid) -> np.ndarray:
     """Return rows of numbers as words of a port, the lowest first; every number has to be on its grid."""
     widths, fractions = grid.widths, grid.fractions
     integers = np.rint(np.ldexp(values, fractions)).astype(np.int64)
@@ -26,7 +26,7 @@ def pack(values: np.ndarray, grid: Grid) -> np.ndarray:
     return np.packbits(bits, axis=1, bitorder="little").view("<u4")
 
 
-def unpack(words: np.ndarray, grid: Grid) -> np.ndarray:
+def unpack(words: np.ndarray, grid: FixedGrid) -> np.ndarray:
     """Return the numbers of a port's words."""
     bits = np.unpackbits(np.ascontiguousarray(words, "<u4").view(np.uint8), axis=1, bitorder="little")
     result = np.zeros((len(words), len(grid.widths)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tamis.firmware.design import Design
 from tamis.firmware.simulate import compile_design
-from tamis.fixedpoint import Program, emulate
+from tamis.fixedpoint import FixedProgram, emulate
 
 CHUNK = 10_000  # vectors that are emulated together, which bounds the memory
 CORNERS = 4  # all elements lowest, all highest, and the two alternating patterns
@@ -27,17 +27,16 @@ class Comparison:
 def random_vectors(design: Design, count: int, seed: int) -> np.ndarray:
     """Return vectors uniform over every input's range; the first ones are its corners, where everything saturates."""
     rng = np.random.default_rng(seed)
-    low, high = design.inputs.low, design.inputs.high
-    drawn = rng.integers(low.astype(np.int64), high.astype(np.int64) + 1, (count, len(low))).astype(
-        np.float64
-    )
+    low, high, fraction = design.inputs.low, design.inputs.high, design.inputs.fractions
+    limits = [np.rint(np.ldexp(bound, fraction)).astype(np.int64) for bound in (low, high)]
+    drawn = np.ldexp(rng.integers(limits[0], limits[1] + 1, (count, len(low))).astype(np.float64), -fraction)
     even = np.arange(len(low)) % 2 == 0
     corners = [low, high, np.where(even, low, high), np.where(even, high, low)][: min(CORNERS, count)]
     drawn[: len(corners)] = corners
     return drawn
 
 
-def emulated(program: Program, vectors: np.ndarray) -> np.ndarray:
+def emulated(program: FixedProgram, vectors: np.ndarray) -> np.ndarray:
     """Return the outputs of rows of inputs, flattened and joined in the order of the design's ports."""
     sizes = [int(np.prod(one.shape)) for one in program.inputs]
     order = sorted(set(program.outputs))
@@ -57,7 +56,7 @@ def emulated(program: Program, vectors: np.ndarray) -> np.ndarray:
 
 
 def compare(
-    program: Program, design: Design, sources: dict[str, str], vectors: np.ndarray, folder: Path
+    program: FixedProgram, design: Design, sources: dict[str, str], vectors: np.ndarray, folder: Path
 ) -> Comparison:
     """Simulate Verilog on vectors and compare every bit with the emulation."""
     expected = emulated(program, vectors)

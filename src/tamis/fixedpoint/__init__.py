@@ -4,18 +4,19 @@ from tamis.fixedpoint.count import count_program
 from tamis.fixedpoint.count_graph import count_model
 from tamis.fixedpoint.emulate import FixedPointArray, emulate
 from tamis.fixedpoint.formats import OVERFLOWS, ROUNDINGS, FixedFormat
-from tamis.fixedpoint.grids import Grid, fraction_bits, grids
+from tamis.fixedpoint.grids import FixedGrid, fraction_bits, grids
 from tamis.fixedpoint.liveness import live_elements
-from tamis.fixedpoint.program import Program, ProgramInput, Rounding, Step
-from tamis.fixedpoint.translate import QuantisedGraph, split_graph
+from tamis.fixedpoint.program import FixedProgram, ProgramInput, Rounding, Step
+from tamis.fixedpoint.translate import INPUT_LAYER, QuantisedGraph, split_graph
 
 __all__ = [
+    "INPUT_LAYER",
     "OVERFLOWS",
     "ROUNDINGS",
     "FixedFormat",
+    "FixedGrid",
     "FixedPointArray",
-    "Grid",
-    "Program",
+    "FixedProgram",
     "ProgramInput",
     "QuantisedGraph",
     "Rounding",

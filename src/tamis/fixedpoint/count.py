@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tamis.fixedpoint import energy
-from tamis.fixedpoint.grids import Grid, grids
+from tamis.fixedpoint.grids import FixedGrid, grids
 from tamis.fixedpoint.liveness import live_elements
 from tamis.fixedpoint.luts import estimate_luts
 from tamis.fixedpoint.program import (
@@ -18,29 +18,34 @@ from tamis.fixedpoint.program import (
     Maximum,
     Multiply,
     Offset,
-    Program,
+    FixedProgram,
     Round,
     Rounding,
     Scale,
     Step,
     Trees,
 )
+from tamis.fixedpoint.translate import INPUT_LAYER
 from tamis.records import LayerCount, OperationCount
 
 
-def count_program(program: Program) -> list[LayerCount]:
+def count_program(program: FixedProgram) -> list[LayerCount]:
     """Count the layers of a program; elements that no output depends on are left out, except in `macs`."""
     values, live = grids(program), live_elements(program)
     counted: dict[str, OperationCount] = {}
     last: dict[str, int] = {}
+    first = next((step.layer for step in program.steps if step.layer != INPUT_LAYER), INPUT_LAYER)
     for index, step in enumerate(program.steps):
         result = len(program.inputs) + index
         function = COUNTERS.get(type(step))
         operands = [values[value] for value in step.inputs]
-        found = OperationCount() if function is None else function(step, operands, values[result], live[result])
+        found = (
+            OperationCount() if function is None else function(step, operands, values[result], live[result])
+        )
         found = found.model_copy(update={"lut": estimate_luts(step, operands, values[result], live[result])})
-        counted[step.layer] = counted.get(step.layer, OperationCount()) + found
-        last[step.layer] = result
+        name = first if step.layer == INPUT_LAYER else step.layer
+        counted[name] = counted.get(name, OperationCount()) + found
+        last[name] = result
     layers = []
     for name, found in counted.items():
         bits = int(values[last[name]].widths[live[last[name]]].sum())
@@ -66,11 +71,11 @@ def _additions(number: int, width: float) -> OperationCount:
     return OperationCount(additions=number, energy_pj=number * width * energy.ADD_INTEGER_BIT)
 
 
-def _mean_width(grid: Grid, live: np.ndarray) -> float:
+def _mean_width(grid: FixedGrid, live: np.ndarray) -> float:
     return float(grid.widths[live].mean()) if live.any() else 0.0
 
 
-def _linear(step: Linear, operands: list[Grid], result: Grid, live: np.ndarray) -> OperationCount:
+def _linear(step: Linear, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray) -> OperationCount:
     inner, outputs = step.matrix.shape
     alive = live.reshape(-1, outputs)
     widths = operands[0].widths.reshape(-1, inner)
@@ -88,7 +93,9 @@ def _linear(step: Linear, operands: list[Grid], result: Grid, live: np.ndarray) 
         macs=macs,
         macs_nonzero=nonzero,
         # arXiv:2102.11289: the products, and the additions at the width of the sum
-        bops=float(nonzero * weight_width * value_width + macs * (weight_width + value_width + np.log2(inner))),
+        bops=float(
+            nonzero * weight_width * value_width + macs * (weight_width + value_width + np.log2(inner))
+        ),
         ebops=ebops,
         weights=step.matrix.size,
         weights_nonzero=int(kept.sum()),
@@ -97,7 +104,7 @@ def _linear(step: Linear, operands: list[Grid], result: Grid, live: np.ndarray) 
     )
 
 
-def _scale(step: Scale, operands: list[Grid], result: Grid, live: np.ndarray) -> OperationCount:
+def _scale(step: Scale, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray) -> OperationCount:
     del result
     bits = set_bits(step.factors)
     products = live & (bits > 1)  # powers of two are wires
@@ -115,22 +122,28 @@ def _scale(step: Scale, operands: list[Grid], result: Grid, live: np.ndarray) ->
     )
 
 
-def _multiply(step: Multiply, operands: list[Grid], result: Grid, live: np.ndarray) -> OperationCount:
+def _multiply(
+    step: Multiply, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray
+) -> OperationCount:
     del step, result
     bits = int((operands[0].widths * operands[1].widths)[live].sum())
     number = int(live.sum())
     return OperationCount(
-        macs=number, macs_nonzero=number, bops=float(bits), ebops=bits, energy_pj=bits * energy.MULTIPLY_INTEGER_BIT
+        macs=number,
+        macs_nonzero=number,
+        bops=float(bits),
+        ebops=bits,
+        energy_pj=bits * energy.MULTIPLY_INTEGER_BIT,
     )
 
 
-def _offset(step: Offset, operands: list[Grid], result: Grid, live: np.ndarray) -> OperationCount:
+def _offset(step: Offset, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray) -> OperationCount:
     del operands
     added = live & (step.terms != 0)
     return _additions(int(added.sum()), _mean_width(result, added))
 
 
-def _add(step: Add, operands: list[Grid], result: Grid, live: np.ndarray) -> OperationCount:
+def _add(step: Add, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray) -> OperationCount:
     del step, operands
     return _additions(int(live.sum()), _mean_width(result, live))
 
@@ -139,24 +152,24 @@ def _comparisons(number: int, width: float) -> OperationCount:
     return OperationCount(comparisons=number, energy_pj=number * width * energy.ADD_INTEGER_BIT)
 
 
-def _maximum(step: Maximum, operands: list[Grid], result: Grid, live: np.ndarray) -> OperationCount:
+def _maximum(step: Maximum, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray) -> OperationCount:
     del step, operands
     return _comparisons(int(live.sum()), _mean_width(result, live))
 
 
-def _clip(step: Clip, operands: list[Grid], result: Grid, live: np.ndarray) -> OperationCount:
+def _clip(step: Clip, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray) -> OperationCount:
     del result
     value = operands[0]
     below, above = live & (step.low > value.low), live & (step.high < value.high)
     return _comparisons(int(below.sum() + above.sum()), _mean_width(value, live))
 
 
-def _round(step: Round, operands: list[Grid], result: Grid, live: np.ndarray) -> OperationCount:
+def _round(step: Round, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray) -> OperationCount:
     rounded = live & (operands[0].fractions > 0) & (step.rounding is Rounding.HALF_EVEN)
     return _additions(int(rounded.sum()), _mean_width(result, rounded))
 
 
-def _look_up(step: LookUp, operands: list[Grid], result: Grid, live: np.ndarray) -> OperationCount:
+def _look_up(step: LookUp, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray) -> OperationCount:
     del operands
     width = int(result.widths.max(initial=0))
     return OperationCount(
@@ -167,13 +180,17 @@ def _look_up(step: LookUp, operands: list[Grid], result: Grid, live: np.ndarray)
     )
 
 
-def _trees(step: Trees, operands: list[Grid], result: Grid, live: np.ndarray) -> OperationCount:
+def _trees(step: Trees, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray) -> OperationCount:
     """Count as hardware computes them: every threshold is compared once."""
     forest = step.forest
     pairs = {(int(f), float(t)) for f, t in zip(forest.features, forest.thresholds, strict=True)}
     width = float(np.mean([operands[0].widths.ravel()[feature] for feature, _ in pairs])) if pairs else 0.0
     outputs = int(live.sum())
-    leaf_bits = int(Grid(forest.leaves, forest.leaves, result.fraction + np.zeros_like(forest.leaves, np.int64)).widths.sum())
+    leaf_bits = int(
+        FixedGrid(
+            forest.leaves, forest.leaves, result.fraction + np.zeros_like(forest.leaves, np.int64)
+        ).widths.sum()
+    )
     sums = _additions((len(forest.roots) - 1) * outputs, _mean_width(result, live))
     leaves = OperationCount(
         look_ups=len(forest.roots) * outputs,

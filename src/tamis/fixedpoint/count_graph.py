@@ -15,7 +15,7 @@ from tamis.bundle.reference import Reference
 from tamis.fixedpoint import energy
 from tamis.fixedpoint.count import count_program
 from tamis.fixedpoint.names import layer_name
-from tamis.fixedpoint.program import Program
+from tamis.fixedpoint.program import FixedProgram
 from tamis.fixedpoint.translate import split_graph
 from tamis.records import LayerCount, OperationCount
 
@@ -29,12 +29,16 @@ REDUCTIONS = {"ReduceSum": "additions", "ReduceMean": "additions", "AveragePool"
 Arrays = Mapping[str, np.ndarray]
 
 
-def count_model(model: onnx.ModelProto, example: dict[str, np.ndarray]) -> tuple[list[LayerCount], Program | None]:
+def count_model(
+    model: onnx.ModelProto, example: dict[str, np.ndarray]
+) -> tuple[list[LayerCount], FixedProgram | None]:
     """Count the layers of a model for one event, and return its integer part if it has one."""
     model = onnx.inliner.inline_local_functions(model) if model.functions else model
     values = Reference(model, double=False).trace(example)
     constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
-    constants |= {node.output[0]: values[node.output[0]] for node in model.graph.node if node.op_type == "Constant"}
+    constants |= {
+        node.output[0]: values[node.output[0]] for node in model.graph.node if node.op_type == "Constant"
+    }
     try:
         graph = split_graph(model, example)
     except ModelError:  # not quantised
@@ -45,7 +49,9 @@ def count_model(model: onnx.ModelProto, example: dict[str, np.ndarray]) -> tuple
     return [*before, *layers, *after], graph.program
 
 
-def count_nodes(nodes: Iterable[onnx.NodeProto], values: Arrays, constants: Arrays, first: str) -> list[LayerCount]:
+def count_nodes(
+    nodes: Iterable[onnx.NodeProto], values: Arrays, constants: Arrays, first: str
+) -> list[LayerCount]:
     """Count nodes in floating point; every product with weights begins a layer, and `first` names what comes before."""
     counted = {first: OperationCount()}
     layer = first
@@ -89,7 +95,9 @@ def _count(node: onnx.NodeProto, values: Arrays, constants: Arrays) -> Operation
     return OperationCount(functions=output)
 
 
-def _products(node: onnx.NodeProto, inputs: list[np.ndarray], output: int, constants: Arrays) -> OperationCount:
+def _products(
+    node: onnx.NodeProto, inputs: list[np.ndarray], output: int, constants: Arrays
+) -> OperationCount:
     """Count products: every weight of a matrix or kernel is used as often as there are rows or positions."""
     weights = [array for name, array in zip(node.input, inputs, strict=True) if name in constants]
     if node.op_type in ("LSTM", "GRU", "RNN"):
@@ -98,12 +106,16 @@ def _products(node: onnx.NodeProto, inputs: list[np.ndarray], output: int, const
         functions = steps * sum(array.shape[0] * array.shape[1] for array in inputs[1:2])
         return _of_weights(used, [steps, steps], additions=functions, functions=functions)
     if node.op_type == "Conv":
-        return _of_weights([inputs[1]], [output // inputs[1].shape[0]], additions=output if len(inputs) > 2 else 0)
+        return _of_weights(
+            [inputs[1]], [output // inputs[1].shape[0]], additions=output if len(inputs) > 2 else 0
+        )
     if node.op_type == "ConvTranspose":
         return _of_weights([inputs[1]], [inputs[0].size // inputs[1].shape[0]])
     if node.op_type == "Einsum":
         sizes: dict[str, int] = {}
-        for term, array in zip(_attributes(node)["equation"].decode().split("->")[0].split(","), inputs, strict=True):
+        for term, array in zip(
+            _attributes(node)["equation"].decode().split("->")[0].split(","), inputs, strict=True
+        ):
             sizes |= dict(zip(term.strip(), array.shape, strict=False))
         macs = int(np.prod(list(sizes.values())))
         return OperationCount(macs=macs, macs_nonzero=macs, bops=_float_bops(macs))
@@ -117,12 +129,16 @@ def _products(node: onnx.NodeProto, inputs: list[np.ndarray], output: int, const
     return OperationCount(macs=macs, macs_nonzero=macs, bops=_float_bops(macs))
 
 
-def _of_weights(weights: list[np.ndarray], uses: list[int], additions: int = 0, functions: int = 0) -> OperationCount:
+def _of_weights(
+    weights: list[np.ndarray], uses: list[int], additions: int = 0, functions: int = 0
+) -> OperationCount:
     macs = sum(array.size * times for array, times in zip(weights, uses, strict=True))
     size = sum(array.size for array in weights)
     return OperationCount(
         macs=macs,
-        macs_nonzero=sum(int(np.count_nonzero(array)) * times for array, times in zip(weights, uses, strict=True)),
+        macs_nonzero=sum(
+            int(np.count_nonzero(array)) * times for array, times in zip(weights, uses, strict=True)
+        ),
         additions=additions,
         functions=functions,
         bops=_float_bops(macs),
@@ -145,7 +161,13 @@ def _trees(node: onnx.NodeProto) -> OperationCount:
     nodes = list(zip(attributes["nodes_treeids"], attributes["nodes_nodeids"], strict=True))
     depths = {nodes[0]: 0} if nodes else {}
     deepest: dict[int, int] = {}
-    children = zip(nodes, attributes["nodes_modes"], attributes["nodes_truenodeids"], attributes["nodes_falsenodeids"], strict=True)
+    children = zip(
+        nodes,
+        attributes["nodes_modes"],
+        attributes["nodes_truenodeids"],
+        attributes["nodes_falsenodeids"],
+        strict=True,
+    )
     branches = {key: ((key[0], yes), (key[0], no)) for key, mode, yes, no in children if mode != b"LEAF"}
     reached = {child for pair in branches.values() for child in pair}
     waiting = [(key, 0) for key in nodes if key not in reached]

@@ -11,20 +11,21 @@ from tamis.fixedpoint.grids import FRACTION_OF_ZERO, fraction_bits
 from tamis.fixedpoint.program import (
     Add,
     Clip,
+    FixedProgram,
     Linear,
     LookUp,
     Maximum,
     Multiply,
     Offset,
-    Program,
     Round,
     Rounding,
     Scale,
     Take,
     Trees,
+    Wrap,
 )
 
-MOST_BITS = 62
+INTEGER_BITS = 62
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,13 @@ class FixedPointArray:
         return _shifted(self.integers, fraction - self.fraction)
 
 
-def emulate(program: Program, inputs: list[np.ndarray]) -> list[FixedPointArray]:
-    """Return the outputs of a program for integer inputs: (rows, *shape) each."""
-    values = [FixedPointArray(array.astype(np.int64), 0) for array in inputs]
+def emulate(program: FixedProgram, inputs: list[np.ndarray]) -> list[FixedPointArray]:
+    """Return the outputs of a program for inputs on its grid: (rows, *shape) each."""
+    values = []
+    for array, one in zip(inputs, program.inputs, strict=True):
+        fraction = max(0, int(one.fraction.max(initial=0)))
+        integers = np.rint(np.ldexp(array.astype(np.float64), fraction)).astype(np.int64)
+        values.append(FixedPointArray(integers, fraction))
     results = program.evaluate(Integers(), values)
     return [results[index] for index in program.outputs]
 
@@ -122,10 +127,16 @@ class Integers:
         fraction = max(value.fraction, _fraction(np.where(np.isfinite(bounds), bounds, 0)))
         integers = value.at(fraction)
         limits = np.where(
-            np.isfinite(bounds), np.ldexp(bounds, fraction), np.copysign(2.0**MOST_BITS, bounds)
+            np.isfinite(bounds), np.ldexp(bounds, fraction), np.copysign(2.0**INTEGER_BITS, bounds)
         )
-        low, high = np.clip(limits, -(2.0**MOST_BITS), 2.0**MOST_BITS).astype(np.int64)
+        low, high = np.clip(limits, -(2.0**INTEGER_BITS), 2.0**INTEGER_BITS).astype(np.int64)
         return FixedPointArray(np.clip(integers, low, high), fraction)
+
+    def wrap(self, value: FixedPointArray, step: Wrap) -> FixedPointArray:
+        """Return remainders; those of the two's complement are the low bits."""
+        fraction = max(value.fraction, _fraction(step.moduli))
+        moduli = _integers(step.moduli, fraction)
+        return FixedPointArray(value.at(fraction) & (moduli - 1), fraction)
 
     def look_up(self, value: FixedPointArray, step: LookUp) -> FixedPointArray:
         """Read a table."""
@@ -140,7 +151,7 @@ class Integers:
         fraction = _fraction(forest.leaves)
         leaves = _integers(forest.leaves, fraction)
         thresholds = np.floor(np.ldexp(forest.thresholds, value.fraction))
-        limit = 2.0**MOST_BITS
+        limit = 2.0**INTEGER_BITS
         thresholds = np.clip(thresholds, -limit, limit).astype(np.int64)
         rows = np.arange(len(value.integers))
         total = np.zeros((len(rows), leaves.shape[1]), np.int64)
@@ -170,7 +181,7 @@ def _shifted(integers: np.ndarray, by: int) -> np.ndarray:
 
 
 def _check(bound: float, layer: str) -> None:
-    if bound >= 2.0**MOST_BITS:
+    if bound >= 2.0**INTEGER_BITS:
         raise ModelError(
-            f"the layer {layer} needs sums of up to {np.log2(bound):.0f} bits, more than the {MOST_BITS} of exact emulation"
+            f"the layer {layer} needs sums of up to {np.log2(bound):.0f} bits, more than the {INTEGER_BITS} of exact emulation"
         )

@@ -4,7 +4,9 @@ Integers of other widths are scaled from 8 bits: an adder by its bits, a multipl
 agree with this to 20 and 3 %). Memory, clock and instructions are not in it: on a processor they cost ten to a hundred times as much.
 """
 
-SOURCE = "arithmetic alone at 45 nm and 0.9 V, after Horowitz, ISSCC 2014; without memory, clock and instructions"
+SOURCE = (
+    "arithmetic alone at 45 nm and 0.9 V, after Horowitz, ISSCC 2014; without memory, clock and instructions"
+)
 ADD_FLOAT32 = 0.9
 MULTIPLY_FLOAT32 = 3.7
 ADD_INTEGER_BIT = 0.03 / 8

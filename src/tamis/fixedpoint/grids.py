@@ -9,23 +9,24 @@ import numpy as np
 from tamis.fixedpoint.program import (
     Add,
     Clip,
+    FixedProgram,
     Linear,
     LookUp,
     Maximum,
     Multiply,
     Offset,
-    Program,
     Round,
     Scale,
     Take,
     Trees,
+    Wrap,
 )
 
 FRACTION_OF_ZERO = -1075  # below every float64: zero is a multiple of any power of two
 
 
 @dataclass(frozen=True)
-class Grid:
+class FixedGrid:
     """The values that a tensor can hold: multiples of 2^-fraction from `low` to `high`, element by element.
 
     `reach` bounds the partial sums of whatever order of summation, where it exceeds the bounds of the result.
@@ -78,28 +79,25 @@ def fraction_bits(values: np.ndarray) -> np.ndarray:
     return np.where(integers == 0, FRACTION_OF_ZERO, 53 - exponent - trailing)
 
 
-def grids(program: Program) -> list[Grid]:
+def grids(program: FixedProgram) -> list[FixedGrid]:
     """Return the range of every value of a program."""
-    inputs = [
-        Grid(one.low.astype(np.float64), one.high.astype(np.float64), np.zeros(one.shape, np.int64))
-        for one in program.inputs
-    ]
+    inputs = [FixedGrid(one.low, one.high, one.fraction) for one in program.inputs]
     return program.evaluate(Ranges(), inputs)
 
 
 class Ranges:
     """Evaluates a program on ranges."""
 
-    def take(self, values: list[Grid], step: Take) -> Grid:
+    def take(self, values: list[FixedGrid], step: Take) -> FixedGrid:
         """Gather ranges."""
         fill = np.asarray([step.fill])
         parts = {
             name: np.concatenate([*(getattr(value, name).ravel() for value in values), last])
             for name, last in (("low", fill), ("high", fill), ("fraction", fraction_bits(fill)))
         }
-        return Grid(**{name: part[step.indices] for name, part in parts.items()})
+        return FixedGrid(**{name: part[step.indices] for name, part in parts.items()})
 
-    def linear(self, value: Grid, step: Linear) -> Grid:
+    def linear(self, value: FixedGrid, step: Linear) -> FixedGrid:
         """Bound every sum, and its partial sums in any order."""
         positive, negative = np.maximum(step.matrix, 0), np.minimum(step.matrix, 0)
         low = value.low @ positive + value.high @ negative
@@ -107,47 +105,47 @@ class Ranges:
         most = np.maximum(np.abs(value.low), np.abs(value.high))
         weights = fraction_bits(step.matrix)
         terms = np.where(weights == FRACTION_OF_ZERO, FRACTION_OF_ZERO, value.fraction[..., None] + weights)
-        return Grid(low, high, terms.max(axis=-2, initial=FRACTION_OF_ZERO), most @ np.abs(step.matrix))
+        return FixedGrid(low, high, terms.max(axis=-2, initial=FRACTION_OF_ZERO), most @ np.abs(step.matrix))
 
-    def scale(self, value: Grid, step: Scale) -> Grid:
+    def scale(self, value: FixedGrid, step: Scale) -> FixedGrid:
         """Scale ranges."""
         ends = np.stack([value.low * step.factors, value.high * step.factors])
-        return Grid(ends.min(0), ends.max(0), value.fraction + fraction_bits(step.factors))
+        return FixedGrid(ends.min(0), ends.max(0), value.fraction + fraction_bits(step.factors))
 
-    def offset(self, value: Grid, step: Offset) -> Grid:
+    def offset(self, value: FixedGrid, step: Offset) -> FixedGrid:
         """Shift ranges."""
         low, high = value.low + step.terms, value.high + step.terms
         reach = None if value.reach is None else value.reach + np.abs(step.terms)
-        return Grid(low, high, np.maximum(value.fraction, fraction_bits(step.terms)), reach)
+        return FixedGrid(low, high, np.maximum(value.fraction, fraction_bits(step.terms)), reach)
 
-    def add(self, first: Grid, second: Grid, step: Add) -> Grid:
+    def add(self, first: FixedGrid, second: FixedGrid, step: Add) -> FixedGrid:
         """Add ranges."""
         del step
-        return Grid(
+        return FixedGrid(
             first.low + second.low, first.high + second.high, np.maximum(first.fraction, second.fraction)
         )
 
-    def multiply(self, first: Grid, second: Grid, step: Multiply) -> Grid:
+    def multiply(self, first: FixedGrid, second: FixedGrid, step: Multiply) -> FixedGrid:
         """Multiply ranges."""
         del step
         ends = np.stack([a * b for a in (first.low, first.high) for b in (second.low, second.high)])
-        return Grid(ends.min(0), ends.max(0), first.fraction + second.fraction)
+        return FixedGrid(ends.min(0), ends.max(0), first.fraction + second.fraction)
 
-    def maximum(self, first: Grid, second: Grid, step: Maximum) -> Grid:
+    def maximum(self, first: FixedGrid, second: FixedGrid, step: Maximum) -> FixedGrid:
         """Return the range of the larger value."""
         del step
-        return Grid(
+        return FixedGrid(
             np.maximum(first.low, second.low),
             np.maximum(first.high, second.high),
             np.maximum(first.fraction, second.fraction),
         )
 
-    def round(self, value: Grid, step: Round) -> Grid:
+    def round(self, value: FixedGrid, step: Round) -> FixedGrid:
         """Round ranges."""
-        function = ROUNDINGS[step.rounding.name]
-        return Grid(function(value.low), function(value.high), np.minimum(value.fraction, 0))
+        function = ROUNDING_FUNCTIONS[step.rounding.name]
+        return FixedGrid(function(value.low), function(value.high), np.minimum(value.fraction, 0))
 
-    def clip(self, value: Grid, step: Clip) -> Grid:
+    def clip(self, value: FixedGrid, step: Clip) -> FixedGrid:
         """Clip ranges."""
         low, high = np.clip(value.low, step.low, step.high), np.clip(value.high, step.low, step.high)
         bounds = [np.where(np.isfinite(bound), bound, 0) for bound in (step.low, step.high)]
@@ -155,9 +153,19 @@ class Ranges:
             np.where((bound > value.low) & (bound < value.high), fraction_bits(bound), FRACTION_OF_ZERO)
             for bound in bounds
         ]
-        return Grid(low, high, np.maximum.reduce([value.fraction, *reached]))
+        return FixedGrid(low, high, np.maximum.reduce([value.fraction, *reached]))
 
-    def look_up(self, value: Grid, step: LookUp) -> Grid:
+    def wrap(self, value: FixedGrid, step: Wrap) -> FixedGrid:
+        """Return the range of remainders; a value that needs no division keeps its range."""
+        inside = (value.low >= 0) & (value.high < step.moduli)
+        largest = step.moduli - np.ldexp(1.0, -np.maximum(value.fractions, -60))
+        return FixedGrid(
+            np.where(inside, value.low, 0),
+            np.where(inside, value.high, np.maximum(largest, 0)),
+            value.fraction,
+        )
+
+    def look_up(self, value: FixedGrid, step: LookUp) -> FixedGrid:
         """Return the range of the entries that can be read."""
         low, high = np.empty(step.shape), np.empty(step.shape)
         fraction = np.empty(step.shape, np.int64)
@@ -165,9 +173,9 @@ class Ranges:
             entries = step.table[int(value.low[place]) - step.low : int(value.high[place]) - step.low + 1]
             low[place], high[place] = entries.min(), entries.max()
             fraction[place] = fraction_bits(entries).max()
-        return Grid(low, high, fraction)
+        return FixedGrid(low, high, fraction)
 
-    def trees(self, value: Grid, step: Trees) -> Grid:
+    def trees(self, value: FixedGrid, step: Trees) -> FixedGrid:
         """Sum the ranges of the leaves of each tree, in any order."""
         del value
         owners = step.forest.owners()
@@ -176,7 +184,7 @@ class Ranges:
             leaves = step.forest.leaves[owners == tree]
             low, high = low + leaves.min(axis=0), high + leaves.max(axis=0)
             most = most + np.abs(leaves).max(axis=0)
-        return Grid(low, high, fraction_bits(step.forest.leaves).max(axis=0), most)
+        return FixedGrid(low, high, fraction_bits(step.forest.leaves).max(axis=0), most)
 
 
-ROUNDINGS = {"FLOOR": np.floor, "HALF_EVEN": np.rint}
+ROUNDING_FUNCTIONS = {"FLOOR": np.floor, "HALF_EVEN": np.rint}

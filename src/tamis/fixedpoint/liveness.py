@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tamis.fixedpoint.program import Linear, Program, Scale, Step, Take, Trees
+from tamis.fixedpoint.program import FixedProgram, Linear, Scale, Step, Take, Trees
 
 
-def live_elements(program: Program) -> list[np.ndarray]:
+def live_elements(program: FixedProgram) -> list[np.ndarray]:
     """Return for every value which of its elements are needed for the outputs."""
     count = len(program.inputs) + len(program.steps)
     live = [np.zeros(program.shape(value), bool) for value in range(count)]
@@ -22,7 +22,7 @@ def live_elements(program: Program) -> list[np.ndarray]:
     return live
 
 
-def _needed(step: Step, live: np.ndarray, program: Program) -> list[np.ndarray]:
+def _needed(step: Step, live: np.ndarray, program: FixedProgram) -> list[np.ndarray]:
     """Return which elements of a step's inputs its live elements need."""
     if isinstance(step, Take):
         sizes = [int(np.prod(program.shape(value))) for value in step.inputs]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tamis.fixedpoint.grids import Grid
+from tamis.fixedpoint.grids import FixedGrid
 from tamis.fixedpoint.program import Add, Clip, Linear, LookUp, Maximum, Multiply, Step, Trees
 
 ADDER_BIT, ADDER_BITS = 0.72, 1.6  # LUTs of an adder of a matrix: for each bit of the value, and more
@@ -21,7 +21,7 @@ TABLE = 2.0  # LUTs for each block of 64 entries and bit
 DSP_BITS = 9  # yosys takes a DSP for products of at least so many bits
 
 
-def estimate_luts(step: Step, operands: list[Grid], result: Grid, live: np.ndarray) -> float:
+def estimate_luts(step: Step, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray) -> float:
     """Return the LUTs of a step."""
     bits = float(result.widths[live].sum())
     match step:
@@ -41,7 +41,11 @@ def estimate_luts(step: Step, operands: list[Grid], result: Grid, live: np.ndarr
             first, second = operands[0].widths, operands[1].widths
             return float((first * second)[live & (first + second < DSP_BITS)].sum())
         case Trees():
-            leaves = Grid(step.forest.leaves, step.forest.leaves, result.fraction + np.zeros_like(step.forest.leaves, np.int64))
+            leaves = FixedGrid(
+                step.forest.leaves,
+                step.forest.leaves,
+                result.fraction + np.zeros_like(step.forest.leaves, np.int64),
+            )
             width, trees = float(leaves.widths.max(initial=0)), len(step.forest.roots)
             chosen = width * len(step.forest.features) / LEAF_NODES
             return float(live.sum()) * (chosen + (trees - 1) * (width + 1))
@@ -56,7 +60,7 @@ def signed_digits(values: np.ndarray) -> np.ndarray:
     return np.sum([(set_bits >> place) & 1 for place in range(55)], axis=0)
 
 
-def _matrix(step: Linear, value: Grid, live: np.ndarray) -> float:
+def _matrix(step: Linear, value: FixedGrid, live: np.ndarray) -> float:
     """Estimate a product with a matrix, at every position on its own: padding and unused outputs need nothing."""
     inner, outputs = step.matrix.shape
     digits = signed_digits(step.matrix)
@@ -66,7 +70,9 @@ def _matrix(step: Linear, value: Grid, live: np.ndarray) -> float:
         columns = used[:, used.any(axis=0)]
         adders = int(columns.sum()) - columns.shape[1]
         if adders > 0:
-            width = float(np.average(np.broadcast_to(widths[widths > 0][:, None], columns.shape), weights=columns))
+            width = float(
+                np.average(np.broadcast_to(widths[widths > 0][:, None], columns.shape), weights=columns)
+            )
             each = columns.sum() / (columns > 0).sum()
             total += adders * (ADDER_BIT * width + ADDER_BITS) * columns.shape[1] ** SHARED * each**DIGITS
     return total

@@ -66,6 +66,9 @@ class Domain(Protocol):
     def clip(self, value: Any, step: Clip) -> Any:
         """Limit to bounds."""
 
+    def wrap(self, value: Any, step: Wrap) -> Any:
+        """Return the remainder of a division, which is never negative."""
+
     def look_up(self, value: Any, step: LookUp) -> Any:
         """Replace each integer by an entry of a table."""
 
@@ -169,6 +172,17 @@ class Clip(Step):
 
 
 @dataclass(frozen=True)
+class Wrap(Step):
+    """The remainder after division by powers of two of the value's shape: 0 <= result < modulus."""
+
+    moduli: np.ndarray
+
+    def apply(self, domain: Domain, values: list[Any]) -> Any:
+        """Evaluate the step in a domain."""
+        return domain.wrap(values[0], self)
+
+
+@dataclass(frozen=True)
 class LookUp(Step):
     """Integer `n` becomes `table[n - low]`."""
 
@@ -218,16 +232,17 @@ class Trees(Step):
 
 @dataclass(frozen=True)
 class ProgramInput:
-    """An input of a program: the tensor of the ONNX graph that it is, and the integers that it may hold."""
+    """An input of a program: the tensor of the ONNX graph that it is, and the multiples of 2^-fraction that it may hold."""
 
     tensor: str
     shape: Shape
     low: np.ndarray
     high: np.ndarray
+    fraction: np.ndarray
 
 
 @dataclass(frozen=True)
-class Program:
+class FixedProgram:
     """Inputs and steps, whose values are numbered in this order, and the values that are outputs."""
 
     inputs: tuple[ProgramInput, ...]

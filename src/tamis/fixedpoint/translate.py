@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import onnx
@@ -18,14 +19,13 @@ from onnx import numpy_helper
 from tamis._base import ModelError
 from tamis.bundle.model import graphs
 from tamis.bundle.reference import Reference, evaluate_node
-from tamis.fixedpoint.grids import Grid, Ranges
+from tamis.fixedpoint.grids import FixedGrid, Ranges
+from tamis.fixedpoint.host import host_grid, modulus_of
 from tamis.fixedpoint.names import LAYER_OPERATORS, layer_name
-from tamis.fixedpoint.operators import OPERATORS, Inexact, Operands
-from tamis.fixedpoint.program import Program, ProgramInput, Step
+from tamis.fixedpoint.operators import TRANSLATIONS, Inexact, Operands, wrapped
+from tamis.fixedpoint.program import FixedProgram, ProgramInput, Step
 
-ROUNDING_OPERATORS = frozenset(["Floor", "Round", "Ceil"])
-KEEP_INTEGERS = frozenset(["Identity", "Cast", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"])
-
+INPUT_LAYER = "inputs"  # the name of what precedes the first layer
 MANTISSA_BITS = {"float16": 11, "float32": 24, "float64": 53, "int32": 31, "int64": 62}
 
 
@@ -34,7 +34,7 @@ class QuantisedGraph:
     """A graph in three parts: the model before the program, which makes its integers; the program; the model after it."""
 
     before: onnx.ModelProto | None
-    program: Program
+    program: FixedProgram
     after: onnx.ModelProto | None
     dtypes: dict[str, np.dtype]  # of the tensors between the parts
 
@@ -59,11 +59,14 @@ class _Splitter:
         self.inputs: list[ProgramInput] = []
         self.steps: list[Step] = []  # their inputs are numbered as in `core`
         self.core: dict[str, int] = {}  # tensor -> value: inputs count up from 0, steps down from -1
-        self.grids: list[Grid] = []
-        self.integral: set[str] = set()  # tensors of the host side that hold integers
+        self.grids: list[FixedGrid] = []
+        self.unbounded: dict[
+            str, FixedGrid
+        ] = {}  # tensors of the host side that were rounded; bounds may be infinite
         self.inexact: dict[str, str] = {}  # tensor after the core -> why it is not in it
         self.needed: dict[str, None] = {}  # tensors of the core that the host side reads, in order
-        self.layer, self.layers = "inputs", {"inputs"}
+        self.makers = {name: node for node in self.graph.node for name in node.output if name}
+        self.layer, self.layers = INPUT_LAYER, {INPUT_LAYER}
 
     def split(self) -> QuantisedGraph:
         """Visit the nodes, and cut."""
@@ -79,7 +82,7 @@ class _Splitter:
                 "no part of the model is quantised: no input is rounded and clipped to integers, followed by exact "
                 "operations; make a quantised model with `tamis compress`"
             )
-        program = Program(
+        program = FixedProgram(
             tuple(self.inputs),
             tuple(replace(step, inputs=tuple(map(self._number, step.inputs))) for step in self.steps),
             tuple(self._number(self.core[name]) for name in self.needed),
@@ -100,19 +103,26 @@ class _Splitter:
         kind = self.trace[name].dtype
         if kind.kind in "iu" and kind.itemsize <= 2:
             limits = np.iinfo(kind)
-            self._begin(name, np.float64(limits.min), np.float64(limits.max))
+            self._begin(
+                name, FixedGrid(np.array(float(limits.min)), np.array(float(limits.max)), np.array(0))
+            )
 
-    def _begin(self, name: str, low: np.ndarray | np.float64, high: np.ndarray | np.float64) -> None:
+    def _begin(self, name: str, grid: FixedGrid) -> None:
         """Make a tensor an input of the program."""
         shape = self.trace[name].shape
         if shape[:1] != (1,):
             return
-        bounds = [np.broadcast_to(bound, shape)[0].astype(np.float64) for bound in (low, high)]
-        self.inputs.append(ProgramInput(name, shape[1:], bounds[0], bounds[1]))
+        low, high, fraction = (
+            np.broadcast_to(bound, shape)[0].copy() for bound in (grid.low, grid.high, grid.fraction)
+        )
+        self.inputs.append(ProgramInput(name, shape[1:], low, high, fraction))
         self.core[name] = len(self.inputs) - 1
 
     def _visit(self, node: onnx.NodeProto) -> None:
         names = [name for name in node.input if name]
+        if node.op_type == "Shape" or (node.op_type == "Sub" and names[0] == names[1]):
+            self.constants[node.output[0]] = self.trace[node.output[0]]  # of one event, and zero
+            return
         if all(name in self.constants for name in names):
             results = evaluate_node(node, [self.constants.get(name) for name in node.input], self.model)
             self.constants.update(zip(node.output, results, strict=False))
@@ -136,31 +146,27 @@ class _Splitter:
             after = f"{node.op_type} of {node.output[0]!r}: it reads a tensor that is not quantised"
         if after is not None:
             self.inexact |= dict.fromkeys(node.output, after)
-        is_integral = node.op_type in ROUNDING_OPERATORS or (
-            node.op_type in KEEP_INTEGERS and outside[0] in self.integral
-        )
-        if is_integral:
-            self.integral.add(node.output[0])
-        bounds = [self.constants.get(name) for name in node.input[1:3]]
-        if node.op_type == "Clip" and outside[0] in self.integral and len(bounds) == 2:
-            low, high = bounds
-            if low is None or high is None or not np.isfinite([low, high]).all():
-                return
-            if after is not None:
-                raise ModelError(
-                    f"a quantised layer follows one that hardware cannot compute exactly: {after}"
-                )
-            self._begin(node.output[0], np.ceil(low), np.floor(high))
+        grid = host_grid(node, self.unbounded, self.constants, self.makers)
+        if grid is None:
+            return
+        if not (np.isfinite(grid.low).all() and np.isfinite(grid.high).all()):
+            self.unbounded[node.output[0]] = grid
+        elif after is not None:
+            raise ModelError(f"a quantised layer follows one that hardware cannot compute exactly: {after}")
+        else:
+            self._begin(node.output[0], grid)
 
     def _translate(self, node: onnx.NodeProto) -> None:
         """Append the steps of a node; raise Inexact if there are none or a float cannot hold the results."""
-        operator = OPERATORS.get(node.op_type)
+        operator = TRANSLATIONS.get(node.op_type)
         if operator is None or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
             raise Inexact("no fixed-point form is known of this operator")
         result = self.trace[node.output[0]]
         if result.shape[:1] != (1,):
             raise Inexact(f"its leading axis has {result.shape[:1]} rows for one event")
         layer = self._layer(node)
+        if (modulus := modulus_of(node, self.constants, self.makers)) is not None:
+            operator = partial(wrapped, moduli=modulus)
         builder = Operands(self, node, layer)
         mark = len(self.steps)
         try:
@@ -189,12 +195,12 @@ class _Splitter:
         self.steps.append(step)
         return -len(self.steps)
 
-    def range_of(self, value: int) -> Grid:
+    def range_of(self, value: int) -> FixedGrid:
         """Return the range of a value."""
         if value < 0:
             return self.grids[-value - 1]
         one = self.inputs[value]
-        return Grid(one.low, one.high, np.zeros(one.shape, np.int64))
+        return FixedGrid(one.low, one.high, one.fraction)
 
     def _layer(self, node: onnx.NodeProto) -> str:
         """Return the name of the layer that a node belongs to; each product with weights begins one."""
@@ -204,18 +210,17 @@ class _Splitter:
 
     def _part(self, given: set[str], outputs: Sequence[str]) -> onnx.ModelProto:
         """Return the model from given tensors to outputs."""
-        makers = {name: node for node in self.graph.node for name in node.output if name}
         wanted, nodes, read = list(outputs), set[int](), set[str]()
         seen = set(given)
         while wanted:
             name = wanted.pop()
             if name in given:
                 read.add(name)
-            if name in seen or name not in makers:
+            if name in seen or name not in self.makers:
                 continue
             seen.add(name)
-            nodes.add(id(makers[name]))
-            wanted += [one for one in makers[name].input if one]
+            nodes.add(id(self.makers[name]))
+            wanted += [one for one in self.makers[name].input if one]
         kept = [node for node in self.graph.node if id(node) in nodes]
         used = {name for node in kept for name in node.input}
         inputs = [self._described(name) for name in self.trace if name in read]

@@ -18,7 +18,7 @@ from tamis.records.farm import (
     RatePoint,
 )
 from tamis.records.files import json_files, write_record
-from tamis.records.firmware import BitAgreement, FirmwareRecord, LayerCost, Synthesis
+from tamis.records.firmware import BitAgreement, FirmwareRecord, HardwareLayer, Synthesis
 from tamis.records.physics import (
     ArrayEvaluation,
     ClassFacts,
@@ -78,11 +78,11 @@ __all__ = [
     "FarmRecord",
     "FirmwareRecord",
     "Flips",
+    "HardwareLayer",
     "Knee",
     "KneePoint",
     "Latency",
     "LatencyRow",
-    "LayerCost",
     "LayerCount",
     "LoadPoint",
     "LoadRow",

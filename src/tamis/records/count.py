@@ -13,7 +13,9 @@ class OperationCount(Document):
     """The operations of one event."""
 
     macs: int = Field(default=0, description="multiply-accumulates, with weights that are zero")
-    macs_nonzero: int = Field(default=0, description="without them, without zero padding and without unused outputs")
+    macs_nonzero: int = Field(
+        default=0, description="without them, without zero padding and without unused outputs"
+    )
     additions: int = Field(default=0, description="outside of multiply-accumulates, subtractions too")
     comparisons: int = 0
     look_ups: int = Field(default=0, description="reads of tables, leaves of trees")
@@ -24,7 +26,9 @@ class OperationCount(Document):
     )
     weights: int = Field(default=0, description="of products, tables and trees; biases do not count")
     weights_nonzero: int = 0
-    weight_bits: int = Field(default=0, description="in fixed point of the weights that are not zero, each as wide as it needs")
+    weight_bits: int = Field(
+        default=0, description="in fixed point of the weights that are not zero, each as wide as it needs"
+    )
     activation_bits: int = Field(default=0, description="of the values that the layer hands on")
     energy_pj: float = Field(default=0.0, description="of the arithmetic alone, by the table of Horowitz")
     lut: float | None = Field(default=None, description="estimate; only of fixed point")
@@ -55,4 +59,6 @@ class CountRecord(Document):
     layers: tuple[LayerCount, ...]
     together: OperationCount
     energy_source: str
-    lut_source: str | None = Field(default=None, description="what the estimate of LUTs is made from; absent for floats")
+    lut_source: str | None = Field(
+        default=None, description="what the estimate of LUTs is made from; absent for floats"
+    )

@@ -9,12 +9,12 @@ from pydantic import Field
 from tamis._base import Document, Host
 
 
-class LayerCost(Document):
+class HardwareLayer(Document):
     """One layer of the hardware."""
 
     name: str
     cycles: int = Field(description="clock cycles from its inputs to its outputs")
-    lut_estimate: float = Field(description="LUTs by alkaid's estimate")
+    lut_estimate: float = Field(description="LUTs by an estimate from its logic")
     register_bits: int
     inputs: str = Field(description="number of elements by format")
     outputs: str
@@ -56,7 +56,7 @@ class FirmwareRecord(Document):
     latency_cycles: int
     initiation_interval: int
     lut_estimate: float
-    layers: tuple[LayerCost, ...]
+    layers: tuple[HardwareLayer, ...]
     synthesis: Synthesis | None = None
     agreement: tuple[BitAgreement, ...] = ()
     seed: int = 0

@@ -96,7 +96,7 @@ def quantiser(
     [
         ({"kind": "FloatQuant"}, "FloatQuant of 'y' .* is not supported"),
         ({"opset": 9}, "ONNX opset 9; export it with 11 or later"),
-        ({"bits": 40.0}, "has 40.0 bits; supported is one whole number from 1 to 32"),
+        ({"bits": 40.0}, "has 40.0 bits; supported is one integer from 1 to 32"),
         ({"bits": 4.5}, "has 4.5 bits"),
         ({"mode": "STOCHASTIC"}, "rounds by 'STOCHASTIC'; supported are ROUND"),
         ({"width_is_input": True}, "the width of the quantiser 'y' is not constant"),

@@ -17,9 +17,9 @@ from tamis.bundle.reference import evaluate_node
 
 DOMAINS = frozenset(["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"])
 LEAST_OPSET = 11  # Round, and Clip with inputs
-MOST_BITS = 32
+QUANTISER_BITS = 32
 # Mode: what computes it of `v`, as operators on the results of those before.
-ROUNDINGS: dict[str, tuple[str, ...]] = {
+QONNX_ROUNDINGS: dict[str, tuple[str, ...]] = {
     "ROUND": ("Round",),
     "HALF_EVEN": ("Round",),
     "FLOOR": ("Floor",),
@@ -124,9 +124,9 @@ class _Expansion:
         self, node: onnx.NodeProto, bits: np.ndarray, signed: int, narrow: int
     ) -> tuple[float, float]:
         width = float(bits.ravel()[0]) if bits.size else 0.0
-        if not 1 <= width <= MOST_BITS or width != int(width) or (bits != width).any():
+        if not 1 <= width <= QUANTISER_BITS or width != int(width) or (bits != width).any():
             raise ModelError(
-                f"{self.place}: the quantiser {node.output[0]!r} has {bits.tolist()} bits; supported is one whole number from 1 to {MOST_BITS}"
+                f"{self.place}: the quantiser {node.output[0]!r} has {bits.tolist()} bits; supported is one integer from 1 to {QUANTISER_BITS}"
             )
         if signed:
             return -(2.0 ** (width - 1)) + narrow, 2.0 ** (width - 1) - 1
@@ -194,12 +194,12 @@ class _Expansion:
         self._make("Mul", [value, self._constant(f"{out}/scale", after)], out)
 
     def _rounded(self, value: str, mode: str, out: str) -> str:
-        if mode not in ROUNDINGS:
+        if mode not in QONNX_ROUNDINGS:
             raise ModelError(
-                f"{self.place}: the quantiser {out!r} rounds by {mode!r}; supported are {', '.join(ROUNDINGS)}"
+                f"{self.place}: the quantiser {out!r} rounds by {mode!r}; supported are {', '.join(QONNX_ROUNDINGS)}"
             )
         signed = value
-        for index, operator in enumerate(ROUNDINGS[mode]):
+        for index, operator in enumerate(QONNX_ROUNDINGS[mode]):
             result = f"{out}/rounded{index}"
             if operator == "Sign":
                 sign = self._make("Sign", [signed], f"{out}/sign_of_value")

@@ -1,11 +1,11 @@
 """ONNX operators as steps of a program, one function each."""
 
-from tamis.fixedpoint.operators.elementwise import ELEMENTWISE
-from tamis.fixedpoint.operators.matrices import MATRICES
-from tamis.fixedpoint.operators.moving import MOVING
+from tamis.fixedpoint.operators.elementwise import ELEMENTWISE_OPERATORS, wrapped
+from tamis.fixedpoint.operators.matrices import MATRIX_OPERATORS
+from tamis.fixedpoint.operators.moving import MOVING_OPERATORS
 from tamis.fixedpoint.operators.operands import Inexact, Operands
-from tamis.fixedpoint.operators.trees import TREES
+from tamis.fixedpoint.operators.trees import FOREST_OPERATORS
 
-OPERATORS = ELEMENTWISE | MATRICES | MOVING | TREES
+TRANSLATIONS = ELEMENTWISE_OPERATORS | MATRIX_OPERATORS | MOVING_OPERATORS | FOREST_OPERATORS
 
-__all__ = ["OPERATORS", "Inexact", "Operands"]
+__all__ = ["TRANSLATIONS", "Inexact", "Operands", "wrapped"]

@@ -14,6 +14,7 @@ from tamis.fixedpoint.program import (
     Multiply,
     Round,
     Rounding,
+    Wrap,
 )
 
 
@@ -127,6 +128,33 @@ def _sum(operands: Operands) -> list[int]:
     return [reduce(lambda first, second: operands.pair(Add, first, second), values)]
 
 
+def wrapped(operands: Operands, moduli: np.ndarray) -> list[int]:
+    """Translate the end of `u - floor(u / modulus) * modulus`."""
+    value = operands.value(0)
+    shape = operands.shape(value)
+    rank = len(shape)
+    return [operands.step(Wrap, [value], shape, np.broadcast_to(operand(moduli, rank), shape))]
+
+
+def _where(operands: Operands) -> list[int]:
+    """Choose by a constant condition."""
+    rank = max(len(operands.shape(value)) for value in operands.values if value is not None)
+    condition = operand(operands.constant(0, "the condition"), rank)
+    values, terms = [], []
+    for index, chosen in ((1, condition), (2, ~condition)):
+        value = operands.values[index]
+        if value is not None and chosen.all():
+            return [value]
+        if value is not None and chosen.any():
+            values.append(operands.scale(value, chosen.astype(np.float64)))
+        elif chosen.any():
+            terms.append(np.where(chosen, finite(operand(operands.constant(index, "a branch"), rank)), 0.0))
+    if not values:
+        raise Inexact("it is constant")
+    result = values[0] if len(values) == 1 else operands.pair(Add, values[0], values[1])
+    return [operands.offset(result, terms[0]) if terms else result]
+
+
 def _batch_normalization(operands: Operands) -> list[int]:
     scale, bias, mean, variance = (finite(operands.constant(index, "a parameter")) for index in range(1, 5))
     factors = scale / np.sqrt(variance + float(np.float32(operands.attributes.get("epsilon", 1e-5))))
@@ -136,7 +164,7 @@ def _batch_normalization(operands: Operands) -> list[int]:
     return [operands.offset(result, terms.reshape(-1, *axes))]
 
 
-ELEMENTWISE: dict[str, Callable[[Operands], list[int]]] = {
+ELEMENTWISE_OPERATORS: dict[str, Callable[[Operands], list[int]]] = {
     "Abs": _abs,
     "Add": _add,
     "BatchNormalization": _batch_normalization,
@@ -153,4 +181,5 @@ ELEMENTWISE: dict[str, Callable[[Operands], list[int]]] = {
     "Round": _round,
     "Sub": _sub,
     "Sum": _sum,
+    "Where": _where,
 }

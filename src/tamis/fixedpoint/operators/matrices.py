@@ -194,7 +194,7 @@ def _global_pool(kind: str) -> Callable[[Operands], list[int]]:
     return operator
 
 
-MATRICES: dict[str, Callable[[Operands], list[int]]] = {
+MATRIX_OPERATORS: dict[str, Callable[[Operands], list[int]]] = {
     "AveragePool": _average_pool,
     "Conv": _conv,
     "Gemm": _gemm,

@@ -69,7 +69,7 @@ def _rearranged(operands: Operands) -> list[int]:
     return [operands.take(values, result[0]) for result in results]
 
 
-MOVING: dict[str, Callable[[Operands], list[int]]] = {
+MOVING_OPERATORS: dict[str, Callable[[Operands], list[int]]] = {
     "Cast": _cast,
     "Gather": _gather,
     "Pad": _pad,

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from tamis.fixedpoint.grids import Grid
+from tamis.fixedpoint.grids import FixedGrid
 from tamis.fixedpoint.program import (
     Add,
     Clip,
@@ -38,7 +38,7 @@ class Builder(Protocol):
     def append(self, step: Step) -> int:
         """Append a step and return its value."""
 
-    def range_of(self, value: int) -> Grid:
+    def range_of(self, value: int) -> FixedGrid:
         """Return the range of a value."""
 
 

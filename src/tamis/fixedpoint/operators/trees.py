@@ -55,6 +55,6 @@ def _trees(operands: Operands) -> list[int]:
     return [result]
 
 
-TREES: dict[str, Callable[[Operands], list[int]]] = {
+FOREST_OPERATORS: dict[str, Callable[[Operands], list[int]]] = {
     "TreeEnsembleRegressor": _trees,
 }

@@ -1,0 +1,130 @@
+"""`tamis firmware` on the command line: the folder, the numbers, and one sentence for every error."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+from tests.fixedpoint.conftest import draw, make
+
+from tamis.bundle import pack
+
+pytestmark = [
+    pytest.mark.fpga,
+    pytest.mark.skipif(shutil.which("verilator") is None, reason="verilator is not installed"),
+    pytest.mark.skipif(shutil.which("yosys") is None, reason="yosys is not installed"),
+]
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A bundle of the graph `integers`: two sums of five numbers of 16 bits."""
+    return packed("integers", tmp_path)
+
+
+def packed(name, tmp_path):
+    model = make(name)
+    onnx.save(model, tmp_path / f"{name}.onnx")
+    np.savez(tmp_path / "x.npz", **draw(model, 32))
+    pack(tmp_path / f"{name}.onnx", tmp_path / f"{name}.tamis", inputs=tmp_path / "x.npz")
+    return tmp_path / f"{name}.tamis"
+
+
+@pytest.mark.slow
+def test_one_command_writes_verified_verilog(call, small, tmp_path):
+    code, out, err = call("firmware", small, "-o", tmp_path / "fw", "--verify", "--netlist", "--vectors", 300)
+    assert code == 0, err
+    assert "RTL in Verilator" in out
+    assert "netlist in Verilator" in out
+    assert out.count("random vectors agrees") == 2
+    record = json.loads((tmp_path / "fw" / "report.json").read_text())
+    assert record["kind"] == "firmware"
+    assert record["synthesis"]["lut"] > 50
+    assert [one["random_vectors"] for one in record["agreement"]] == [300, 10_000]
+    assert "a new event may enter at every cycle" in (tmp_path / "fw" / "README.md").read_text()
+    assert "// layer w1" in (tmp_path / "fw" / "rtl" / "w1.v").read_text()
+    done = subprocess.run(["make", "-C", tmp_path / "fw"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "PASSED: every bit of 32 events agrees" in done.stdout
+    code, _, err = call("firmware", small, "-o", tmp_path / "fw")
+    assert code == 2
+    assert "exists already: choose another folder" in err
+
+
+def test_json(call, small):
+    code, out, err = call("firmware", small, "--synthesis", "--json")
+    assert code == 0, err
+    assert (
+        json.loads(out)["latency_cycles"]
+        == len(json.loads(out)["layers"][0:1]) * json.loads(out)["layers"][0]["cycles"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "code", "message"),
+    [
+        ("latency<1ns", 6, "has a latency of .* ns at 240 MHz, the budget is 1 ns"),
+        ("lut<10", 6, "needs about .* LUT by estimate, the budget is 10; the layer w1 takes"),
+        ("ff<1", 6, "takes .* FF after synthesis, the budget is 1"),
+        ("luts<10", 2, "a budget has no 'luts'; did you mean 'lut'"),
+        ("lut=10", 2, "cannot read the budget 'lut=10'; write it like latency<100ns"),
+        ("latency<10", 2, "needs a unit: ns, us or cycles"),
+        ("lut<10ns", 2, "needs no unit"),
+    ],
+)
+def test_budgets(call, small, tmp_path, budget, code, message):
+    found, _, err = call("firmware", small, "-o", tmp_path / "fw", "--budget", budget)
+    assert found == code
+    assert len(err.splitlines()[-1]) < 300
+    import re
+
+    assert re.search(message, err), err
+    assert not (tmp_path / "fw").exists()
+
+
+def test_a_budget_that_is_met(call, small):
+    assert (
+        call("firmware", small, "--synthesis", "--budget", "latency<1us, lut<9999, latency<20cycles")[0] == 0
+    )
+
+
+@pytest.mark.parametrize("clock", ["240", "fast", "0MHz", "9GHz", "-1MHz"])
+def test_clocks_that_are_none(call, small, clock):
+    code, _, err = call("firmware", small, "--verify", "--clock", clock)
+    assert code == 2
+    assert "is not a clock between 1 MHz and 2 GHz; write it like 240MHz" in err
+
+
+def test_nothing_to_do(call, small):
+    code, _, err = call("firmware", small)
+    assert code == 2
+    assert "name a folder with -o, or verify with --verify" in err
+
+
+def test_a_float_bundle(call, bundle_of, tmp_path):
+    code, _, err = call("firmware", bundle_of("dense").path, "-o", tmp_path / "fw")
+    assert code == 6
+    assert "no part of the model is quantised" in err
+    assert not (tmp_path / "fw").exists()
+
+
+@pytest.mark.parametrize("missing", ["verilator", "yosys"])
+def test_missing_tools_are_named_with_their_package(call, small, tmp_path, monkeypatch, missing):
+    real = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name: None if name == missing else real(name))
+    code, _, err = call("firmware", small, "-o", tmp_path / "fw", "--verify", "--vectors", 1)
+    assert code == 3
+    assert f"{missing}, which is needed to" in err
+    assert f"is not installed: apt-get install {missing}" in err
+    assert not (tmp_path / "fw").exists()
+
+
+def test_the_emulation_is_an_engine(call, tmp_path):
+    bundle = packed("dense", tmp_path)
+    code, out, err = call("verify", bundle, "--engine", "firmware,onnxruntime")
+    assert code == 0, err
+    assert "firmware" in out
