@@ -327,8 +327,8 @@ def trained(bits: int, values: int, kept: float) -> Network:
     ]
     network = Network((layers[0].shape[0],), 0).inputs(values)
     for index, weights in enumerate(layers):
-        weights = weights * (np.abs(weights) >= np.quantile(np.abs(weights), 1 - kept))
-        network.dense(weights.shape[1], bits, given=on_grid(weights, bits))
+        large = weights * (np.abs(weights) >= np.quantile(np.abs(weights), 1 - kept))
+        network.dense(large.shape[1], bits, given=on_grid(large, bits))
         if index < len(layers) - 1:
             network.relu(values, integer=3)
     return network
@@ -348,4 +348,6 @@ HELD_OUT: dict[str, Callable[[], Network]] = {
     "tables": lambda: tables(10, 7, 6, 7, 108, np.tanh),
     "forest, shallow": lambda: forest(16, 8, 40, 3, 1, 7, 109),
     "forest, deep": lambda: forest(10, 9, 12, 4, 2, 6, 110),
+    "forest, few": lambda: forest(8, 8, 12, 3, 2, 4, 201),
+    "forest, coarse": lambda: forest(8, 5, 12, 3, 2, 6, 202),
 }

@@ -115,28 +115,27 @@ def report(rows: list[dict[str, Any]]) -> None:
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw the ratios against the size."""
-    from tamis.report.canvas import colour, label, new_figure, save, style
+    from tamis.report.canvas import colour, label, new_figure, plain_log, style
 
-    figure, axes = new_figure()
-    axes.axhspan(0.9, 1.1, alpha=0.15, color="grey", linewidth=0)
-    for index, (estimate, text) in enumerate(
-        (("logic", "from the logic (with alkaid)"), ("program", "from the weights alone"))
-    ):
-        for part, marker in (("training", "."), ("held out", "o")):
-            chosen = [row for row in rows if row["part"] == part]
-            axes.plot(
-                [row["cells"]["lut"] for row in chosen],
-                [row["cells"]["lut"] / row[estimate] for row in chosen],
-                marker,
-                color=colour(index),
-                label=f"{text}, {part}",
-            )
-    axes.set_xscale("log")
-    axes.set_xlabel("LUT by yosys")
-    axes.set_ylabel("yosys / estimate")
-    axes.legend()
-    save(figure, path)
-    del label, style
+    texts = {"logic": "from the logic", "program": "from the weights alone"}
+    with style():
+        figure, axes = new_figure()
+        axes.axhspan(0.9, 1.1, alpha=0.15, color="grey", linewidth=0)
+        for index, (estimate, text) in enumerate(texts.items()):
+            for part, filled in (("training", False), ("held out", True)):
+                chosen = [row for row in rows if row["part"] == part]
+                luts = np.array([row["cells"]["lut"] for row in chosen])
+                ratios = luts / np.array([row[estimate] for row in chosen])
+                inks = {"color": colour(index), "markerfacecolor": colour(index) if filled else "none"}
+                axes.plot(luts, ratios, "o^"[index], linestyle="none", label=f"{text}, {part}", **inks)
+        axes.set_xscale("log")
+        axes.set_ylim(0, 1.5)
+        axes.set_xlabel("LUT by yosys")
+        axes.set_ylabel("LUT by yosys / estimate")
+        plain_log(axes.xaxis)
+        axes.legend(loc="lower right")
+        label(axes, "estimates of LUT", "synth_xilinx -family xcup")
+        figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -234,69 +234,76 @@ class Bits:
             case -1:
                 return [self._new(("input", op.data[0], place)) for place in range(width)]
             case 5:
-                number = op.data[0]
-                return [(number >> place) & 1 for place in range(width)]
-            case 0 | 1:
-                return self._added(op, places)
-            case -2:
-                value = self._aligned(op.addr[0], self._span(places, [(op.addr[0], 0)]))
-                result = self._sum([ZERO] * len(value), value, negate=True)
-                return result[len(result) - width :] if len(result) >= width else result
-            case 4:
-                number, number_fraction = op.data
-                span = self._span(places, [(op.addr[0], 0)], low=-number_fraction)
-                constant = [
-                    (number >> (place + number_fraction)) & 1 if place >= -number_fraction else 0
-                    for place in span
-                ]
-                result = self._sum(self._aligned(op.addr[0], span), constant, negate=False)
-                return result[places.start - span.start :][:width]
-            case 2:
-                value = op.addr[0]
-                sign = self.values[value][-1] if self.formats[value][0] else ZERO
-                return [self._and(bit, sign ^ 1) for bit in self._aligned(value, places)]
+                return [(op.data[0] >> place) & 1 for place in range(width)]
             case 3:
                 return self._aligned(op.addr[0], places, op.data[0])
+            case -2 | 0 | 1 | 4 | 7:
+                return self._arithmetic(op, places)
             case 6:
-                yes, no, key = op.addr
-                choices = self._aligned(yes, places), self._aligned(no, places, op.data[0])
-                for constant, other in (choices, choices[::-1]):
-                    if max(constant, default=0) < 2:
-                        self.set_or_reset[index] = self.values[key][-1], other
-                return [self._mux(self.values[key][-1], *pair) for pair in zip(*choices, strict=True)]
-            case 7:
-                operands = [*self.values[op.addr[0]], *self.values[op.addr[1]]]
-                sizes = [len(self.values[value]) for value in op.addr]
-                luts = float(np.prod(sizes)) if sum(sizes) < DSP_BITS or min(sizes) < 2 else 0.0
-                source = self._new(("product", operands, luts))
-                return [self._new(("product", [source], 0.0)) for _ in range(width)]
+                return self._choice(op, places, index)
             case 8:
                 return self._table(op, width)
+        return self._logic(op, places)
+
+    def _arithmetic(self, op: Any, places: range) -> list[Bit]:
+        """Return the bits of a sum, a sum with a constant, a negation or a product."""
+        first = op.addr[0]
+        if op.opcode == 7:
+            sizes = [len(self.values[value]) for value in op.addr]
+            luts = float(np.prod(sizes)) if sum(sizes) < DSP_BITS or min(sizes) < 2 else 0.0
+            operands = [bit for value in op.addr for bit in self.values[value]]
+            source = self._new(("product", operands, luts))
+            return [self._new(("product", [source], 0.0)) for _ in places]
+        shift = op.data[0] if op.opcode in (0, 1) else 0
+        low = min(places.start, -self.formats[first][2])
+        if op.opcode == 4:
+            number, fraction = op.data
+            low = min(low, -fraction)
+            span = range(low, places.stop)
+            operands = [
+                (number >> max(place + fraction, 0)) & 1 if place >= -fraction else ZERO for place in span
+            ]
+            result = self._sum(self._aligned(first, span), operands, negate=False)
+        elif op.opcode == -2:
+            span = range(low, places.stop)
+            result = self._sum([ZERO] * len(span), self._aligned(first, span), negate=True)
+        else:
+            second = op.addr[1]
+            span = range(min(low, shift - self.formats[second][2]), places.stop)
+            pair = self._aligned(first, span), self._aligned(second, span, shift)
+            result = self._sum(*pair, negate=op.opcode == 1)
+        return result[places.start - span.start :]
+
+    def _choice(self, op: Any, places: range, index: int) -> list[Bit]:
+        """Return the bits of one of two numbers."""
+        yes, no, key = op.addr
+        choices = self._aligned(yes, places), self._aligned(no, places, op.data[0])
+        for constant, other in (choices, choices[::-1]):
+            if max(constant, default=0) < 2:
+                self.set_or_reset[index] = self.values[key][-1], other
+        return [self._mux(self.values[key][-1], *pair) for pair in zip(*choices, strict=True)]
+
+    def _logic(self, op: Any, places: range) -> list[Bit]:
+        """Return the bits of a mask by the sign (2), of functions of one number (9) and of two (10)."""
+        first = op.addr[0]
+        bits = self.values[first]
+        match op.opcode:
+            case 2:
+                sign = bits[-1] if self.formats[first][0] else ZERO
+                return [self._and(bit, sign ^ 1) for bit in self._aligned(first, places)]
+            case 9 if op.data[0] == 0:
+                return [bit ^ 1 for bit in bits]
             case 9:
-                bits = self.values[op.addr[0]]
-                if op.data[0] == 0:
-                    return [bit ^ 1 for bit in bits]
-                inverted = op.data[0] == 1
+                inverted = int(op.data[0] == 1)  # any bit: not all are zero
                 return [self._all([bit ^ inverted for bit in bits]) ^ inverted]
             case 10:
                 shift, kind = op.data
                 pairs = zip(
-                    self._aligned(op.addr[0], places), self._aligned(op.addr[1], places, shift), strict=True
+                    self._aligned(first, places), self._aligned(op.addr[1], places, shift), strict=True
                 )
                 functions = (self._and, lambda a, b: self._and(a ^ 1, b ^ 1) ^ 1, self._xor)
                 return [functions[kind](*pair) for pair in pairs]
-        raise NotImplementedError(f"alkaid's operation {op.opcode}")
-
-    def _span(self, places: range, operands: list[tuple[int, int]], low: int = 0) -> range:
-        """Return places from the lowest bit of any operand to the highest of the result."""
-        lows = [shift - self.formats[value][2] for value, shift in operands]
-        return range(min(places.start, low, *lows), places.stop)
-
-    def _added(self, op: Any, places: range) -> list[Bit]:
-        (first, second), shift = op.addr, op.data[0]
-        span = self._span(places, [(first, 0), (second, shift)], places.start)
-        result = self._sum(self._aligned(first, span), self._aligned(second, span, shift), op.opcode == 1)
-        return result[places.start - span.start :]
+        raise NotImplementedError(f"operation {op.opcode} of alkaid")
 
     def _table(self, op: Any, width: int) -> list[Bit]:
         """Return the bits of a table: LUTs, and beyond six inputs multiplexers of the part, which take none."""

@@ -13,12 +13,12 @@ from tamis.fixedpoint.luts import estimate_luts
 from tamis.fixedpoint.program import (
     Add,
     Clip,
+    FixedProgram,
     Linear,
     LookUp,
     Maximum,
     Multiply,
     Offset,
-    FixedProgram,
     Round,
     Rounding,
     Scale,
