@@ -20,12 +20,12 @@ from tamis.fixedpoint.translate import split_graph
 from tamis.records import LayerCount, OperationCount
 
 FLOAT_BITS = 32
-PRODUCTS = frozenset(["MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "LSTM", "GRU", "RNN"])
-ADDITIONS = frozenset(["Add", "Sub", "Sum", "Neg"])
-COMPARISONS = frozenset(
+PRODUCT_OPERATORS = frozenset(["MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "LSTM", "GRU", "RNN"])
+ADDING_OPERATORS = frozenset(["Add", "Sub", "Sum", "Neg"])
+COMPARING_OPERATORS = frozenset(
     ["Max", "Min", "Relu", "Clip", "Abs", "LeakyRelu", "PRelu", "Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "Where", "MaxPool", "Floor", "Round", "Ceil", "Sign"]
 )  # fmt: skip
-REDUCTIONS = {"ReduceSum": "additions", "ReduceMean": "additions", "AveragePool": "additions", "GlobalAveragePool": "additions", "ReduceMax": "comparisons", "ReduceMin": "comparisons", "GlobalMaxPool": "comparisons", "ArgMax": "comparisons", "ArgMin": "comparisons"}  # fmt: skip
+REDUCING_OPERATORS = {"ReduceSum": "additions", "ReduceMean": "additions", "AveragePool": "additions", "GlobalAveragePool": "additions", "ReduceMax": "comparisons", "ReduceMin": "comparisons", "GlobalMaxPool": "comparisons", "ArgMax": "comparisons", "ArgMin": "comparisons"}  # fmt: skip
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -56,7 +56,7 @@ def count_nodes(
     counted = {first: OperationCount()}
     layer = first
     for node in nodes:
-        is_layer = node.op_type in PRODUCTS or node.domain == "ai.onnx.ml"
+        is_layer = node.op_type in PRODUCT_OPERATORS or node.domain == "ai.onnx.ml"
         if is_layer and (node.domain or any(name in constants for name in node.input)):
             layer = layer_name(node, constants, counted)
             counted[layer] = OperationCount()
@@ -78,16 +78,16 @@ def _count(node: onnx.NodeProto, values: Arrays, constants: Arrays) -> Operation
         return OperationCount()
     if node.domain == "ai.onnx.ml":
         return _trees(node)
-    if node.op_type in PRODUCTS:
+    if node.op_type in PRODUCT_OPERATORS:
         return _products(node, inputs, output, constants)
-    if node.op_type in REDUCTIONS:
+    if node.op_type in REDUCING_OPERATORS:
         window = inputs[0].size
         if node.op_type == "AveragePool":
             window = output * int(np.prod(_attributes(node)["kernel_shape"]))
-        return OperationCount(**{REDUCTIONS[node.op_type]: max(window - output, 0)})
-    if node.op_type in ADDITIONS:
+        return OperationCount(**{REDUCING_OPERATORS[node.op_type]: max(window - output, 0)})
+    if node.op_type in ADDING_OPERATORS:
         return OperationCount(additions=output * max(len(inputs) - 1, 1))
-    if node.op_type in COMPARISONS:
+    if node.op_type in COMPARING_OPERATORS:
         window = int(np.prod(_attributes(node)["kernel_shape"])) - 1 if node.op_type == "MaxPool" else 1
         return OperationCount(comparisons=output * window)
     if node.op_type in ("Mul", "BatchNormalization"):
