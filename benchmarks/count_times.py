@@ -31,9 +31,13 @@ def main() -> None:
         bundle = Bundle.open(name)
         layers, _ = count_model(bundle.model, rows_of(bundle.golden.inputs, slice(0, 1)))
         rows.append((name, sum(layer.macs for layer in layers), *(found[batch] for batch in BATCHES)))
-    print("| model | MACs | time, 1 event (µs) | ps per MAC | per event of 64 (µs) | ps per MAC |\n|---|---|---|---|---|---|")
+    print(
+        "| model | MACs | time, 1 event (µs) | ps per MAC | per event of 64 (µs) | ps per MAC |\n|---|---|---|---|---|---|"
+    )
     for name, macs, one, many in sorted(rows, key=lambda row: row[1]):
-        print(f"| {name} | {macs:,} | {one:.3g} | {1e6 * one / macs:.0f} | {many:.3g} | {1e6 * many / macs:.0f} |")
+        print(
+            f"| {name} | {macs:,} | {one:.3g} | {1e6 * one / macs:.0f} | {many:.3g} | {1e6 * many / macs:.0f} |"
+        )
     logs = np.log([row[1:] for row in rows])
     for place, batch in enumerate(BATCHES, 1):
         ranks = np.argsort(np.argsort(logs, axis=0), axis=0)

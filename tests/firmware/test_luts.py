@@ -23,14 +23,18 @@ def program_of(model):
     return Emulator(model, draw(model, 1)).graph.program
 
 
-def luts_of(text, **weights):
+def with_weights(text, **weights):
     from onnx import numpy_helper
 
     model = parse(text)
     model.graph.initializer.extend(
         numpy_helper.from_array(np.float32(array), name) for name, array in weights.items()
     )
-    return sum(estimate_luts(program_of(model), 200).values())
+    return model
+
+
+def luts_of(text, **weights):
+    return sum(estimate_luts(program_of(with_weights(text, **weights)), 200).values())
 
 
 def test_an_adder_takes_a_lut_where_both_operands_have_a_bit():
@@ -65,6 +69,16 @@ def test_yosys_counts_what_the_estimate_says(name, within, tmp_path):
     design = make_design(program_of(model), "m", 200)
     estimate = sum(layer.lut_estimate for layer in design.layers)
     assert synthesise(design, tmp_path).lut == pytest.approx(estimate, rel=within)
+
+
+@pytest.mark.skipif(shutil.which("yosys") is None, reason="yosys is not installed")
+def test_a_difference_with_lower_bits_is_one_carry_chain(tmp_path):
+    pytest.importorskip("alkaid")
+    model = with_weights(
+        "m (float[N, 2] x) => (float[N, 1] y) {" + INPUT + "y = MatMul (q, w) }", w=[[8.0], [-1.0]]
+    )
+    design = make_design(program_of(model), "m", 200)
+    assert synthesise(design, tmp_path).lut <= 9  # 16 with alkaid's adder
 
 
 def test_the_record_shows_ten_models_within_ten_per_cent():

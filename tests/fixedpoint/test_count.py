@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import parse
 from tests.fixedpoint.conftest import INPUT, draw, make
 
+from tamis._base import ModelError
 from tamis.fixedpoint import count_model
 from tamis.fixedpoint.count import set_bits
 from tamis.fixedpoint.luts import signed_digits
@@ -117,6 +118,15 @@ def test_energy_is_that_of_the_table():
     model = with_weights("m (float[N, 4] x) => (float[N, 3] y) { y = MatMul (x, w) }", w=np.ones((4, 3)))
     layers, _ = counted(model)
     assert layers["w"].energy_pj == pytest.approx(12 * (3.7 + 0.9))
+
+
+def test_branches_are_an_error():
+    model = parse(
+        """m (float[N, 2] x) => (float[N, 2] y) { c = Constant <value = bool {1}> ()
+        y = If (c) <then_branch = t () => (float[N, 2] a) { a = Identity (x) }, else_branch = e () => (float[N, 2] b) { b = Neg (x) }> }"""
+    )
+    with pytest.raises(ModelError, match="branches or loops"):
+        count_model(model, draw(model, 1))
 
 
 def test_set_bits_and_signed_digits():

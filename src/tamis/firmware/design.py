@@ -105,7 +105,7 @@ def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
 
 
 def pipelined(logic: Logic, clock_mhz: float) -> Any:
-    """Return the logic of a layer cut into stages that are no slower than the clock by the estimate."""
+    """Return the logic of a layer cut into stages, none slower than the clock by the estimate."""
     from alkaid.trace.passes import add_surrogate, dead_code_elimin
     from alkaid.trace.pipeline import to_pipeline
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 LUT_INPUTS = 6
-DSP_BITS = 9  # yosys takes a DSP for products of at least so many bits
+DSP_BITS = 9  # yosys takes a DSP for products of that many bits or more
 # LUTs for each that the structure counts. Fitted to the training designs of benchmarks/lut_estimate: tables, which yosys makes of wider
 # functions where logic is in front of them (of ten bits and more, it sometimes takes a block memory instead).
 COEFFICIENTS = {"chain": 1.0, "logic": 1.0, "table": 1.2, "table_after_logic": 2.6, "product": 1.0}

@@ -50,7 +50,9 @@ def count_program(program: FixedProgram) -> list[LayerCount]:
     for name, found in counted.items():
         bits = int(values[last[name]].widths[live[last[name]]].sum())
         whole = found.model_copy(update={"activation_bits": bits, "ebops": found.ebops or 0})
-        if whole.macs or whole.additions or whole.comparisons or whole.look_ups:  # wires alone are no layer
+        if (
+            whole.macs or whole.additions or whole.comparisons or whole.look_ups
+        ):  # wires alone do not make a layer
             layers.append(LayerCount(name=name, arithmetic="fixed", **whole.model_dump()))
     return layers
 

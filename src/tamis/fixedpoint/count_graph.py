@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from onnx import helper, numpy_helper
 
 from tamis._base import ModelError
 from tamis.bundle.cost import FREE_OPS
+from tamis.bundle.model import graphs
 from tamis.bundle.reference import Reference
 from tamis.fixedpoint import energy
 from tamis.fixedpoint.count import count_program
@@ -34,6 +36,10 @@ def count_model(
 ) -> tuple[list[LayerCount], FixedProgram | None]:
     """Count the layers of a model for one event, and return its integer part if it has one."""
     model = onnx.inliner.inline_local_functions(model) if model.functions else model
+    if any(True for graph in graphs(model.graph) if graph is not model.graph):
+        raise ModelError(
+            "the model has branches or loops (If, Loop, Scan): how often they run is unknown, so they cannot be counted"
+        )
     values = Reference(model, double=False).trace(example)
     constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     constants |= {
@@ -159,7 +165,6 @@ def _trees(node: onnx.NodeProto) -> OperationCount:
     if "nodes_modes" not in attributes:
         return OperationCount()
     nodes = list(zip(attributes["nodes_treeids"], attributes["nodes_nodeids"], strict=True))
-    depths = {nodes[0]: 0} if nodes else {}
     deepest: dict[int, int] = {}
     children = zip(
         nodes,
@@ -175,7 +180,6 @@ def _trees(node: onnx.NodeProto) -> OperationCount:
         key, depth = waiting.pop()
         deepest[key[0]] = max(deepest.get(key[0], 0), depth)
         waiting += [(child, depth + 1) for child in branches.get(key, ())]
-    del depths
     trees, outputs = len(deepest), attributes.get("n_targets", 1)
     leaves = len(attributes.get("target_weights", attributes.get("class_weights", ())))
     return OperationCount(
@@ -188,7 +192,7 @@ def _trees(node: onnx.NodeProto) -> OperationCount:
     )
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, object]:
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {one.name: helper.get_attribute_value(one) for one in node.attribute}
 
 

@@ -18,7 +18,7 @@ DIGITS = 0.13  # exponent of the digits per weight: the sums of many digits are 
 LEAF_NODES = 8.0  # comparisons of a tree for each LUT of a bit of its leaves
 TABLE_BITS = 6
 TABLE = 2.0  # LUTs for each block of 64 entries and bit
-DSP_BITS = 9  # yosys takes a DSP for products of at least so many bits
+DSP_BITS = 9  # yosys takes a DSP for products of that many bits or more
 
 
 def estimate_luts(step: Step, operands: list[FixedGrid], result: FixedGrid, live: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -35,7 +35,7 @@ class OperationCount(Document):
 
     def __add__(self, other: OperationCount) -> OperationCount:
         """Return the sum; what is unknown of one of them counts as nothing."""
-        sums = {}
+        sums: dict[str, Any] = {}
         for name in OperationCount.model_fields:
             values = [value for value in (getattr(self, name), getattr(other, name)) if value is not None]
             sums[name] = sum(values) if values else None
