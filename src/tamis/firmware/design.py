@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 from tamis._base import ModelError
 from tamis.firmware.keywords import HARDWARE_KEYWORDS
 from tamis.firmware.lower import Logic, joined, lower
+from tamis.firmware.luts import LutCount, count_luts
 from tamis.fixedpoint import FixedGrid, FixedProgram, live_elements
 
 # One unit of alkaid's delays, one adder with its routing, takes about a nanosecond on an UltraScale+ of speed grade 2: its authors
 # use 5 units at 200 MHz. Only place and route on the part can confirm a clock.
 NS_PER_UNIT = 1.0
+ADDER = "shift_adder.v"
 LINT = re.compile(
     r"[ \t]*(//\s*verilator lint.*\n?|/\*\s*verilator lint[^*]*\*/)"
 )  # not known to every version
@@ -46,21 +49,24 @@ class Instance:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What a layer costs, by alkaid's estimate."""
+    """What a layer costs."""
 
     name: str
     stages: int
-    lut_estimate: float
+    luts: LutCount
     register_bits: int
     reads: str  # number of elements by format
     writes: str
+
+    @property
+    def lut_estimate(self) -> float:
+        """The estimate of its LUTs."""
+        return self.luts.lut
 
 
 def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
     """Return the Verilog of a program; layers are pipelined so that no stage is slower than the clock by the estimate."""
     from alkaid.codegen.rtl.verilog.fsm import fsm_logic_gen
-    from alkaid.trace.passes import add_surrogate, dead_code_elimin
-    from alkaid.trace.pipeline import to_pipeline
 
     top = verilog_name(name)
     logics = lower(program)
@@ -71,10 +77,7 @@ def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
         while layer in taken:
             layer += "_"
         taken.add(layer)
-        comb = add_surrogate(dead_code_elimin(logic.comb), _skip_op8_cost=True)
-        fsm = to_pipeline(
-            comb, latency_cutoff=1e3 / clock_mhz / NS_PER_UNIT, reg_inp=False, reg_out=True, verbose=False
-        )
+        fsm = pipelined(logic, clock_mhz)
         for part, code in fsm_logic_gen(fsm, layer, print_latency=False, timescale="").items():
             file = re.sub(r"^logic(\d+)$", rf"{layer}_stage\1", part)
             text = re.sub(r"\blogic(\d+)\b", rf"{layer}_stage\1", code).strip()
@@ -83,7 +86,12 @@ def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
         registers = sum(signal.width for signal in fsm.signals.values() if signal.reg)
         facts.append(
             LayerFacts(
-                layer, stages, float(comb.cost), registers, described(logic.reads), described(logic.writes)
+                layer,
+                stages,
+                count_luts(list(fsm.logic.values())),
+                registers,
+                described(logic.reads),
+                described(logic.writes),
             )
         )
         instances.append(Instance(layer, logic, _read_bits(fsm.inp_signals, logic)))
@@ -91,9 +99,28 @@ def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
     live = np.concatenate([mask.ravel() for mask in live_elements(program)[: len(program.inputs)]])
     latency = sum(layer.stages for layer in facts)
     sources[f"{top}.v"] = _top(top, instances, inputs, live, latency)
-    sources |= {path.name: path.read_text() for path in _cells()}
+    sources |= {path.name: path.read_text() for path in _cells()} | {ADDER: _adder()}
     sources = {file: LINT.sub("", text) for file, text in sources.items()}
     return Design(top, sources, inputs, logics[-1].writes, latency, tuple(facts), clock_mhz)
+
+
+def pipelined(logic: Logic, clock_mhz: float) -> Any:
+    """Return the logic of a layer cut into stages that are no slower than the clock by the estimate."""
+    from alkaid.trace.passes import add_surrogate, dead_code_elimin
+    from alkaid.trace.pipeline import to_pipeline
+
+    comb = add_surrogate(dead_code_elimin(logic.comb), _skip_op8_cost=True)
+    cutoff = 1e3 / clock_mhz / NS_PER_UNIT
+    return to_pipeline(comb, latency_cutoff=cutoff, reg_inp=False, reg_out=True, verbose=False)
+
+
+def estimate_luts(program: FixedProgram, clock_mhz: float) -> dict[str, float]:
+    """Return the estimated LUTs of every layer, from its logic."""
+    found: dict[str, float] = {}
+    for logic in lower(program):
+        luts = count_luts(list(pipelined(logic, clock_mhz).logic.values())).lut
+        found[logic.layer.name] = found.get(logic.layer.name, 0.0) + luts
+    return found
 
 
 def verilog_name(text: str) -> str:
@@ -107,6 +134,11 @@ def _cells() -> list[Path]:
     import alkaid.codegen.rtl as rtl
 
     return sorted((Path(rtl.__file__).parent / "verilog" / "source").glob("*.v"))
+
+
+def _adder() -> str:
+    """Return our own adder: yosys makes two carry chains of alkaid's where it subtracts a number with lower bits."""
+    return resources.files("tamis.firmware").joinpath(ADDER).read_text()
 
 
 def _heading(logic: Logic, file: str, layer: str) -> str:

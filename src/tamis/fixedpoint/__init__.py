@@ -1,5 +1,7 @@
 """Fixed point: formats as HLS defines them, and the exact integer part of a quantised model, its ranges and its emulation."""
 
+from tamis.fixedpoint.count import count_program
+from tamis.fixedpoint.count_graph import count_model
 from tamis.fixedpoint.emulate import FixedPointArray, emulate
 from tamis.fixedpoint.formats import OVERFLOWS, ROUNDINGS, FixedFormat
 from tamis.fixedpoint.grids import FixedGrid, fraction_bits, grids
@@ -19,6 +21,8 @@ __all__ = [
     "QuantisedGraph",
     "Rounding",
     "Step",
+    "count_model",
+    "count_program",
     "emulate",
     "fraction_bits",
     "grids",

@@ -7,7 +7,6 @@ were rounded and clipped, or at integer inputs, and goes on while floats of the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,11 +21,11 @@ from tamis.bundle.model import graphs
 from tamis.bundle.reference import Reference, evaluate_node
 from tamis.fixedpoint.grids import FixedGrid, Ranges
 from tamis.fixedpoint.host import host_grid, modulus_of
+from tamis.fixedpoint.names import LAYER_OPERATORS, layer_name
 from tamis.fixedpoint.operators import TRANSLATIONS, Inexact, Operands, wrapped
 from tamis.fixedpoint.program import FixedProgram, LookUp, ProgramInput, Scale, Step
 from tamis.fixedpoint.tables import tabulated
 
-LAYER_OPERATORS = frozenset(["MatMul", "Gemm", "Conv"])
 INPUT_LAYER = "inputs"  # the name of what precedes the first layer
 MANTISSA_BITS = {"float16": 11, "float32": 24, "float64": 53, "int32": 31, "int64": 62}
 
@@ -234,17 +233,7 @@ class _Splitter:
         """Return the name of the layer that a node belongs to; each product with weights begins one."""
         if node.op_type not in LAYER_OPERATORS or not any(name in self.constants for name in node.input):
             return self.layer
-        weight = next(name for name in node.input if name in self.constants)
-        candidates = (re.sub(r"[./](weight|kernel|w)$", "", weight), node.name, node.output[0])
-        plain = next(
-            name for name in candidates if (name and not name.startswith(("onnx::", "/", "_"))) or name
-        )
-        base = re.sub(r"\W+", "_", plain).strip("_").lower() or node.op_type.lower()
-        base = f"layer_{base}" if base[0].isdigit() else base
-        name, count = base, 2
-        while name in self.layers:
-            name, count = f"{base}_{count}", count + 1
-        return name
+        return layer_name(node, self.constants, self.layers)
 
     def _part(self, given: set[str], outputs: Sequence[str]) -> onnx.ModelProto:
         """Return the model from given tensors to outputs."""

@@ -2,6 +2,7 @@
 
 from tamis.records.agreement import Agreement, Flips, OutputAgreement
 from tamis.records.bench import LatencyRow, LoadRow, MemoryRow, Ratio, Record, Roofline, Spread
+from tamis.records.count import CountRecord, LayerCount, OperationCount
 from tamis.records.demo import DemoModel, DemoPath, DemoRecord, DemoSample
 from tamis.records.engine_plan import EngineChoice, EnginePlan, EngineTime, Objective
 from tamis.records.farm import (
@@ -57,6 +58,7 @@ __all__ = [
     "BitAgreement",
     "ClassFacts",
     "ClassFigures",
+    "CountRecord",
     "DeathEffect",
     "DelayStudy",
     "DemoModel",
@@ -81,10 +83,12 @@ __all__ = [
     "KneePoint",
     "Latency",
     "LatencyRow",
+    "LayerCount",
     "LoadPoint",
     "LoadRow",
     "MemoryRow",
     "Objective",
+    "OperationCount",
     "OutputAgreement",
     "PathChange",
     "PathRate",

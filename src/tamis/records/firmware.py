@@ -14,7 +14,7 @@ class HardwareLayer(Document):
 
     name: str
     cycles: int = Field(description="clock cycles from its inputs to its outputs")
-    lut_estimate: float = Field(description="LUTs by alkaid's estimate")
+    lut_estimate: float = Field(description="LUTs by an estimate from its logic")
     register_bits: int
     inputs: str = Field(description="number of elements by format")
     outputs: str
