@@ -10,7 +10,7 @@ from tamis.bundle.reference import Reference
 from tamis.fixedpoint.grids import FixedGrid
 from tamis.fixedpoint.operators import Inexact
 
-FUNCTIONS = frozenset(
+TABULATED = frozenset(
     [
         "Abs",
         "Add",
@@ -64,7 +64,7 @@ def tabulated(
     depend on who computes it.
     """
     for node in model.graph.node:
-        if node.op_type not in FUNCTIONS:
+        if node.op_type not in TABULATED:
             raise Inexact(f"{node.op_type} is not a function of one number")
     sizes = [numpy_helper.to_array(tensor).size for tensor in model.graph.initializer]
     if any(size != 1 for size in sizes):

@@ -21,7 +21,7 @@ def written(path, module):
 
 @pytest.mark.skipif(importlib.util.find_spec("hgq") is not None, reason="HGQ2 is installed")
 def test_a_missing_library_of_layers_is_named(tmp_path):
-    with pytest.raises(MissingExtraError, match=r"m.keras has layers of HGQ2, .*: pip install HGQ2"):
+    with pytest.raises(MissingExtraError, match=r"m.keras has layers of HGQ2, .*: install HGQ2 beside tamis"):
         register_layers(written(tmp_path / "m.keras", "hgq.layers.core.dense"))
 
 

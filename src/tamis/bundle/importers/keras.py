@@ -66,7 +66,7 @@ def register_layers(path: Path) -> None:
                 importlib.import_module(module)
         except ImportError as error:
             raise MissingExtraError(
-                f"{path} has layers of {distribution}, which cannot be imported ({error}): pip install {distribution}"
+                f"{path} has layers of {distribution}, which cannot be imported ({error}): install {distribution} beside tamis"
             ) from error
 
 
