@@ -127,6 +127,17 @@ GRAPHS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
         k = Constant <value_ints = [1, 0, 1, 1]> () n = Cast <to = 9> (k) f = Add (q, z) w = Where (n, f, o) y = MatMul (w, w1) }""",
         {"w1": (4, 4)},
     ),
+    "functions": (
+        VECTOR.format(3)
+        + "d = Gemm (q, w1, b1)"
+        + quantise("d", "e", fraction=4, low=-128, high=127, rounding="RND")
+        + "t = Tanh (e)"
+        + quantise("t", "h", fraction=6, low=-64, high=63)
+        + "s = Sigmoid (h)"
+        + quantise("s", "k", fraction=5, low=0, high=31)
+        + "y = MatMul (k, w2) }",
+        {"w1": (8, 4), "b1": (4,), "w2": (4, 3)},
+    ),
     "host on both sides": (
         "m (float[N, 8] x) => (float[N, 3] y, float[N, 8] z) { mean = Constant <value_float = 0.3> () std = Constant <value_float = 1.7> () a = Sub (x, mean) v = Div (a, std)"
         + INPUT.replace("Mul (x,", "Mul (v,")

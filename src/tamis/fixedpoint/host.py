@@ -11,7 +11,7 @@ from tamis.fixedpoint.grids import FixedGrid, fraction_bits
 
 ROUNDED_BY = {"Floor": np.floor, "Round": np.rint, "Ceil": np.ceil}
 UNCHANGED = frozenset(["Identity", "Cast"])
-INTEGERS = FixedGrid(np.array(-np.inf), np.array(np.inf), np.array(0))
+ANY_INTEGER = FixedGrid(np.array(-np.inf), np.array(np.inf), np.array(0))
 
 
 def host_grid(
@@ -22,7 +22,7 @@ def host_grid(
 ) -> FixedGrid | None:
     """Return the multiples that a node's result can be, if it is known to be rounded; bounds may be infinite."""
     if node.op_type in ROUNDED_BY:
-        grid, function = grids.get(node.input[0], INTEGERS), ROUNDED_BY[node.op_type]
+        grid, function = grids.get(node.input[0], ANY_INTEGER), ROUNDED_BY[node.op_type]
         return FixedGrid(function(grid.low), function(grid.high), np.minimum(grid.fraction, 0))
     names = [name for name in node.input if name]
     rounded = [name for name in names if name in grids]

@@ -23,7 +23,8 @@ from tamis.fixedpoint.grids import FixedGrid, Ranges
 from tamis.fixedpoint.host import host_grid, modulus_of
 from tamis.fixedpoint.names import LAYER_OPERATORS, layer_name
 from tamis.fixedpoint.operators import TRANSLATIONS, Inexact, Operands, wrapped
-from tamis.fixedpoint.program import FixedProgram, ProgramInput, Step
+from tamis.fixedpoint.program import FixedProgram, LookUp, ProgramInput, Scale, Step
+from tamis.fixedpoint.tables import tabulated
 
 INPUT_LAYER = "inputs"  # the name of what precedes the first layer
 MANTISSA_BITS = {"float16": 11, "float32": 24, "float64": 53, "int32": 31, "int64": 62}
@@ -64,7 +65,6 @@ class _Splitter:
             str, FixedGrid
         ] = {}  # tensors of the host side that were rounded; bounds may be infinite
         self.inexact: dict[str, str] = {}  # tensor after the core -> why it is not in it
-        self.needed: dict[str, None] = {}  # tensors of the core that the host side reads, in order
         self.makers = {name: node for node in self.graph.node for name in node.output if name}
         self.layer, self.layers = INPUT_LAYER, {INPUT_LAYER}
 
@@ -76,7 +76,7 @@ class _Splitter:
         for node in self.graph.node:
             self._visit(node)
         outputs = [value.name for value in self.graph.output]
-        self.needed |= {name: None for name in outputs if name in self.core}
+        needed = self._needed(outputs)
         if not self.steps:
             raise ModelError(
                 "no part of the model is quantised: no input is rounded and clipped to integers, followed by exact "
@@ -85,14 +85,14 @@ class _Splitter:
         program = FixedProgram(
             tuple(self.inputs),
             tuple(replace(step, inputs=tuple(map(self._number, step.inputs))) for step in self.steps),
-            tuple(self._number(self.core[name]) for name in self.needed),
-            tuple(self.needed),
+            tuple(self._number(self.core[name]) for name in needed),
+            tuple(needed),
         )
         names = [one.tensor for one in self.inputs]
         is_input = {value.name for value in self.graph.input}
         before = None if set(names) <= is_input else self._part(is_input - set(self.constants), names)
-        after = None if set(outputs) <= set(self.needed) else self._part(set(self.needed) | is_input, outputs)
-        dtypes = {name: self.trace[name].dtype for name in (*names, *self.needed)}
+        after = None if set(outputs) <= set(needed) else self._part(set(needed) | is_input, outputs)
+        dtypes = {name: self.trace[name].dtype for name in (*names, *needed)}
         return QuantisedGraph(before, program, after, dtypes)
 
     def _number(self, value: int) -> int:
@@ -136,11 +136,9 @@ class _Splitter:
         except Inexact as reason:
             for name in node.output:
                 self.inexact[name] = f"{node.op_type} of {node.output[0]!r}: {reason}"
-            self.needed |= {name: None for name in names if name in self.core}
 
     def _visit_host(self, node: onnx.NodeProto, outside: Sequence[str]) -> None:
         """Follow integers on the host side to where they are clipped, which is where the program begins."""
-        self.needed |= {name: None for name in node.input if name in self.core}
         after = next((self.inexact[name] for name in outside if name in self.inexact), None)
         if any(name in self.core for name in node.input) and after is None:
             after = f"{node.op_type} of {node.output[0]!r}: it reads a tensor that is not quantised"
@@ -149,12 +147,41 @@ class _Splitter:
         grid = host_grid(node, self.unbounded, self.constants, self.makers)
         if grid is None:
             return
-        if not (np.isfinite(grid.low).all() and np.isfinite(grid.high).all()):
+        if after is not None:  # a function between a quantised value and its next rounding
+            self._tabulate(node, after)
+        elif not (np.isfinite(grid.low).all() and np.isfinite(grid.high).all()):
             self.unbounded[node.output[0]] = grid
-        elif after is not None:
-            raise ModelError(f"a quantised layer follows one that hardware cannot compute exactly: {after}")
         else:
             self._begin(node.output[0], grid)
+
+    def _tabulate(self, node: onnx.NodeProto, after: str) -> None:
+        """Make a table of everything between one value of the program and a rounding, such as a rounded sigmoid."""
+        name = node.output[0]
+        try:
+            (source,) = self._needed([name])
+            value = self.core[source]
+            model = self._part({source}, [name, node.input[0]])
+            low, fraction, table = tabulated(model, source, self.range_of(value), self.trace[source].dtype)
+        except (Inexact, ValueError) as reason:
+            raise ModelError(
+                f"a quantised layer follows one that hardware cannot compute exactly: {after}"
+                + (f" ({reason})" if isinstance(reason, Inexact) else "")
+            ) from reason
+        shape = self.range_of(value).low.shape
+        scaled = self.append(Scale(self.layer, (value,), shape, np.full(shape, 2.0**fraction)))
+        self.core[name] = self.append(LookUp(self.layer, (scaled,), shape, table, low))
+
+    def _needed(self, outputs: Sequence[str]) -> list[str]:
+        """Return the tensors of the program that outputs depend on directly, in the order of the graph."""
+        wanted, seen, found = list(outputs), set[str](), set[str]()
+        while wanted:
+            name = wanted.pop()
+            if name in self.core:
+                found.add(name)
+            elif name not in seen and name in self.makers:
+                wanted += [one for one in self.makers[name].input if one]
+            seen.add(name)
+        return [name for name in self.core if name in found]
 
     def _translate(self, node: onnx.NodeProto) -> None:
         """Append the steps of a node; raise Inexact if there are none or a float cannot hold the results."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from tamis._base import ModelError, UsageError, require
+from tamis._base import MissingExtraError, ModelError, UsageError, require
 from tamis.bundle.importers.torchscript import export
 from tamis.bundle.sample import DEFAULT_FREE_DIMENSION
 
 KERAS_PURPOSE = "importing Keras files"
+LAYER_LIBRARIES = {
+    "hgq": ("hgq.layers", "HGQ2")
+}  # root of modules: what registers its layers, and who distributes it
 
 
 def import_keras(path: Path, samples: dict[str, np.ndarray] | None, dims: dict[str, int]) -> onnx.ModelProto:
@@ -26,6 +31,7 @@ def import_keras(path: Path, samples: dict[str, np.ndarray] | None, dims: dict[s
         raise UsageError(
             f"Keras uses the backend {keras.backend.backend()}, but the import needs torch: set KERAS_BACKEND=torch"
         )
+    register_layers(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -42,6 +48,26 @@ def import_keras(path: Path, samples: dict[str, np.ndarray] | None, dims: dict[s
         for tensor, name in zip(model.inputs, names, strict=True)
     }
     return export(torch, _as_module(torch, model), tensors, names, path, free)
+
+
+def register_layers(path: Path) -> None:
+    """Import the libraries whose layers a .keras file has; only those of LAYER_LIBRARIES, never code that the file names."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = archive.read("config.json").decode("utf-8")
+    except (OSError, KeyError, zipfile.BadZipFile, UnicodeDecodeError):
+        return  # Keras reports it
+    for root, (module, distribution) in LAYER_LIBRARIES.items():
+        if f'"module": "{root}.' not in config:
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                importlib.import_module(module)
+        except ImportError as error:
+            raise MissingExtraError(
+                f"{path} has layers of {distribution}, which cannot be imported ({error}): install {distribution} beside tamis"
+            ) from error
 
 
 def _example(
