@@ -17,22 +17,6 @@ LUT_INPUTS = 6
 DSP_BITS = 9  # yosys takes a DSP for products of that many bits or more
 # LUTs for each that the structure counts. Fitted: `table_after_logic` to the training designs of benchmarks/lut_estimate, `table` to single
 # tables. yosys makes of tables wider functions where logic is in front of them; of ten bits and more, sometimes a block memory.
-COEFFICIENTS` holds the little that is fitted.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-
-LUT_INPUTS = 6
-DSP_BITS = 9  # yosys takes a DSP for products of that many bits or more
-# LUTs for each that the structure counts. `table_after_logic` is fitted to the training designs of benchmarks/lut_estimate, `table` to single
-# tables: yosys makes of wider
-# functions where logic is in front of them (of ten bits and more, it sometimes takes a block memory instead).
 COEFFICIENTS = {"chain": 1.0, "logic": 1.0, "table": 1.2, "table_after_logic": 2.6, "product": 1.0}
 
 Bit = int  # twice a node's number, plus 1 if inverted
