@@ -131,7 +131,7 @@ def build_student(
 ) -> Student:
     """Return a student with random weights that follow from the seed."""
     torch.manual_seed(seed)
-    kind = DenseStudent if family == "dense" else ConvStudent
+    kind: type[Student] = {"dense": DenseStudent, "conv": ConvStudent}[family]
     return kind(inputs, size, mean, spread)
 
 
