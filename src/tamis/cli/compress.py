@@ -94,7 +94,7 @@ OF_DISTILLATION = ("student", "size", "loss", "tail", "outliers")
 )
 @click.option(
     "--student",
-    type=click.Choice(["dense", "conv"]),
+    type=click.Choice(["dense", "conv", "particles"]),
     default="dense",
     show_default=True,
     help="Family of the student.",
@@ -102,7 +102,7 @@ OF_DISTILLATION = ("student", "size", "loss", "tail", "outliers")
 @click.option(
     "--size",
     metavar="N,N",
-    help="Neurons of the student's hidden layers (conv: channels, last the neurons); default: searched, up to 1 % of the operations.",
+    help="Neurons of the student's hidden layers (conv: channels, last neurons; particles: particles, channels, last neurons); default: searched, up to 1 % of the operations.",
 )
 @click.option(
     "--loss",

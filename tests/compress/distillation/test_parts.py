@@ -32,6 +32,19 @@ def test_a_constant_input_has_a_finite_scale():
     assert scaling(torch.tensor([5.0])).item() == 0.0
 
 
+def test_a_skewed_feature_enters_as_a_logarithm():
+    rng = np.random.default_rng(9)
+    x = rng.normal(size=(200, 6, 3)).astype(np.float32)
+    x[..., 2] = np.exp(2 * x[..., 2])
+    student = build_student("particles", (4, 3, 8), [x], 0.0, 1.0, seed=1)
+    assert student.skewed == [False, False, True]
+    x[:, 4:] = 1e6  # behind the leading four
+    with torch.no_grad():
+        found = student.eval()(torch.from_numpy(x))
+    assert torch.isfinite(found).all()
+    assert found.abs().max() < 100
+
+
 @pytest.mark.parametrize(
     ("family", "size", "shapes"),
     [
@@ -40,6 +53,8 @@ def test_a_constant_input_has_a_finite_scale():
         ("conv", (4, 8), [(10, 3)]),
         ("conv", (4, 6, 8), [(3, 3)]),
         ("conv", (4, 16), [(1, 18, 14)]),
+        ("particles", (4, 3, 8), [(10, 3)]),
+        ("particles", (32, 3, 5, 8), [(10, 3)]),
     ],
 )
 def test_the_graph_of_a_student_is_the_student(family, size, shapes):
@@ -106,9 +121,10 @@ def test_a_signal_has_an_auc_of_its_own():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"student": "trees"}, "expected one of dense, conv"),
+        ({"student": "trees"}, "expected one of dense, conv, particles"),
         ({"loss": "huber"}, "of mae, mse"),
         ({"student": "conv", "size": (4,)}, "as in 8,16"),
+        ({"student": "particles", "size": (4, 8)}, "as in 32,12,16"),
         ({"size": (0,)}, "expected numbers of at least 1"),
         ({"tail": -1.0}, "expected at least 0"),
         ({"epochs": 0}, "expected at least 1 of both"),

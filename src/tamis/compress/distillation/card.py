@@ -14,6 +14,7 @@ STUDENT_MEANINGS = {
     "correlation": "with what the student imitates, on the background",
     "auc": "area under the ROC curve against the background",
 }
+STUDENT_NAMES = {"dense": "dense", "conv": "convolutional", "particles": "particle"}
 STUDENT_CARD = """# Model card: {name}
 
 A {family} student that predicts {unit} of the bundle {parent} (version {version}) from the same inputs, made by `tamis compress`.
@@ -65,7 +66,7 @@ def student_card(
     decisions = "Its thresholds accept the same fraction of held-out background as the parent's do."
     return STUDENT_CARD.format(
         name=name,
-        family="dense" if options["student"] == "dense" else "convolutional",
+        family=STUDENT_NAMES[str(options["student"])],
         unit=facts["unit"],
         parent=parent.name,
         version=parent.version,

@@ -8,7 +8,7 @@ from pathlib import Path
 from tamis._base import UsageError
 from tamis.events import Aliases
 
-STUDENT_FAMILIES = ("dense", "conv")
+STUDENT_FAMILIES = ("dense", "conv", "particles")
 STUDENT_LOSSES = ("mae", "mse")
 OPERATIONS_MAX = 0.01  # of the parent's, for sizes that are searched
 
@@ -50,6 +50,11 @@ class DistilOptions:
         if self.student == "conv" and self.size is not None and len(self.size) < 2:
             raise UsageError(
                 "the size of a convolutional student is the channels of its convolutions and, last, the neurons behind them, as in 8,16"
+            )
+        if self.student == "particles" and self.size is not None and len(self.size) < 3:
+            raise UsageError(
+                "the size of a student of particles is how many of them, the channels of each, and last the neurons behind them, "
+                "as in 32,12,16"
             )
         if self.tail < 0 or self.outliers < 0:
             raise UsageError(

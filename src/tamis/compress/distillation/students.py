@@ -1,4 +1,4 @@
-"""Student networks: dense ones, and convolutional ones along particles or over images."""
+"""Student networks: dense ones, convolutional ones along particles or over images, and ones of the leading particles."""
 
 from __future__ import annotations
 
@@ -13,10 +13,20 @@ from tamis._base import UsageError
 
 STUDENT_SIZES = {
     "dense": ((8,), (12, 8), (16,), (24, 8), (32, 16), (64, 16), (64, 32, 16), (128, 32)),
+    "particles": (
+        (16, 12, 16),
+        (24, 12, 16),
+        (32, 12, 16),
+        (32, 8, 8, 16),
+        (48, 8, 16),
+        (64, 6, 16),
+        (100, 4, 16),
+    ),
     "conv": ((4, 8), (4, 16), (8, 16), (8, 8, 16), (16, 16, 16), (16, 32)),
 }
 OFFSET_STEPS = 8.0  # offsets are multiples of an eighth of the scale
 POOLED = 4  # particles in a mean: a power of two, which is exact in fixed point
+SKEWED = 4.0  # the largest value relative to the mean magnitude, from which a positive feature enters as a logarithm
 PATCH = 2  # side of the patches of an image that a kernel covers
 
 
@@ -126,12 +136,62 @@ class ConvStudent(Student):
         return found
 
 
+class ParticleStudent(Student):
+    """The same small network for each of the leading particles, and dense layers that know their order.
+
+    Skewed features, such as a transverse momentum, enter as logarithms, which are floats: the rest can be quantised.
+    """
+
+    def __init__(
+        self, inputs: Sequence[np.ndarray], size: tuple[int, ...], mean: float, spread: float
+    ) -> None:
+        """Take rows of the input, which fix the scaling, the number of particles, the channels, and last the neurons."""
+        super().__init__(mean, spread)
+        if len(inputs) != 1 or inputs[0].ndim != 3:
+            raise UsageError(
+                "a student of particles needs one input with the shape (N, particles, features), this parent has "
+                f"{', '.join(str(('N', *one.shape[1:])) for one in inputs)}: take --student dense"
+            )
+        self.leading = min(size[0], inputs[0].shape[1])
+        rows = inputs[0][:, : self.leading].astype(np.float64)
+        present = rows[(rows != 0).any(2)]
+        largest, typical = (
+            present.max(0, initial=0.0),
+            np.abs(present).mean(0) if len(present) else np.ones(1),
+        )
+        self.skewed = [
+            bool(skewed) for skewed in (present.min(0, initial=0.0) >= 0) & (largest > SKEWED * typical)
+        ]
+        units = np.exp2(np.rint(np.log2(np.where(self.skewed, typical, 1.0))))
+        self.register_buffer("unit", torch.from_numpy((1.0 / units).astype(np.float32)))
+        present = np.where(self.skewed, np.log1p(np.where(self.skewed, present, 0.0) / units), present)
+        self.scaling = Scaling(present.mean(0)[:, None], present.std(0)[:, None])
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise((rows.shape[2], *size[1:-1])):
+            layers += [nn.Conv1d(before, after, 1), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.layers = _dense((self.leading * size[-2], size[-1]))
+        self.head = nn.Linear(size[-1], 1)
+
+    def hidden(self, *inputs: Tensor) -> Tensor:
+        """Return the values of the last hidden layer."""
+        rows = inputs[0][:, : self.leading]
+        unit: Tensor = self.unit
+        columns = [
+            torch.log1p(torch.relu(rows[:, :, i : i + 1]) * unit[i]) if skewed else rows[:, :, i : i + 1]
+            for i, skewed in enumerate(self.skewed)
+        ]
+        features = self.features(self.scaling(torch.cat(columns, 2).transpose(1, 2)))
+        found: Tensor = self.layers(features.flatten(1))
+        return found
+
+
 def build_student(
     family: str, size: tuple[int, ...], inputs: Sequence[np.ndarray], mean: float, spread: float, seed: int
 ) -> Student:
     """Return a student with random weights that follow from the seed."""
     torch.manual_seed(seed)
-    kind: type[Student] = {"dense": DenseStudent, "conv": ConvStudent}[family]
+    kind: type[Student] = {"dense": DenseStudent, "conv": ConvStudent, "particles": ParticleStudent}[family]
     return kind(inputs, size, mean, spread)
 
 
