@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from tamis._base import UsageError
-from tamis.cli.output import json_option, print_json, print_table, say
-from tamis.cli.reading import by_class, reading_options, tell_skipped
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from tamis.compress import DistilOptions
-    from tamis.compress.quality import Figure
+from tamis.cli.compress_student import (
+    distil_student,
+    is_distillation,
+    print_epoch,
+    print_figures,
+    student_options,
+    tell_skipped_files,
+)
+from tamis.cli.output import json_option, print_json
+from tamis.cli.reading import by_class, reading_options
 
 EXAMPLE = (
     "Example: tamis compress tagger.tamis --data jets.h5 --weights 6 --activations 8 --prune 0.7 "
     "--target 'flips(background-0.01) < 1%' -o small.tamis; "
     "or tamis compress conv-vae --data qcd.root --distil log-score --student conv -o student.tamis"
 )
-OF_QUANTISATION = ("weights", "activations", "inputs", "per", "prune", "structured", "cost", "beta")
-OF_DISTILLATION = ("student", "size", "loss", "tail", "outliers")
 
 
 @click.command(name="compress", epilog=EXAMPLE)
@@ -87,44 +86,7 @@ OF_DISTILLATION = ("student", "size", "loss", "tail", "outliers")
     type=click.FloatRange(min=0),
     help="Fixed weight of the cost in the loss; default: as the target allows.",
 )
-@click.option(
-    "--distil",
-    metavar="METRIC",
-    help="Train a small student on this instead: the parent's score, log-score (its quantised logarithm), or FILE.py:FUNCTION.",
-)
-@click.option(
-    "--student",
-    type=click.Choice(["dense", "conv", "particles"]),
-    default="dense",
-    show_default=True,
-    help="Family of the student.",
-)
-@click.option(
-    "--size",
-    metavar="N,N",
-    help="Neurons of the student's hidden layers (conv: channels, last neurons; particles: particles, channels, last neurons); default: searched, up to 1 % of the operations.",
-)
-@click.option(
-    "--loss",
-    type=click.Choice(["mae", "mse"]),
-    default="mae",
-    show_default=True,
-    help="Loss of the student: mean absolute or squared error.",
-)
-@click.option(
-    "--tail",
-    type=click.FloatRange(min=0),
-    default=0.5,
-    show_default=True,
-    help="Further rows of each of the student's epochs, as a fraction of all, mostly with high scores.",
-)
-@click.option(
-    "--outliers",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    show_default=True,
-    help="Rows made from the data to train the student on, as a fraction of all: scaled, mixed and shifted ones.",
-)
+@student_options
 @click.option(
     "--target",
     metavar="CONDITIONS",
@@ -166,12 +128,7 @@ def command(
     structured: bool,
     cost: str | None,
     beta: float | None,
-    distil: str | None,
-    student: str,
-    size: str | None,
-    loss: str,
-    tail: float,
-    outliers: float,
+    lesson: dict[str, Any],
     target: str | None,
     seed: int,
     epochs: int,
@@ -197,36 +154,22 @@ def command(
     from tamis.compress import CompressOptions, compress
     from tamis.events import parse_aliases
 
-    _check_kind(
-        "--distil trains a float model: quantise it in a second call", OF_QUANTISATION, distil is not None
-    )
-    _check_kind("give --distil as well", OF_DISTILLATION, distil is None)
-    if distil is not None:
-        from tamis.compress import DistilOptions
-        from tamis.compress.distillation.options import parse_size
-
-        lessons = DistilOptions(
-            metric=distil,
-            student=student,
-            size=parse_size(size),
-            loss=loss,
-            tail=tail,
-            outliers=outliers,
-            target=target,
-            seed=seed,
-            epochs=epochs,
-            batch=batch,
-            most_rows=most_rows,
-            threads=threads,
-            resume=resume,
-            label=label,
-            tree=tree,
-            aliases=parse_aliases(aliases),
-            skip_bad_files=skip_bad_files,
-        )
-        _distil(parent, output, data, lessons, by_class(classes), as_json=as_json)
+    common = {
+        "target": target,
+        "seed": seed,
+        "epochs": epochs,
+        "batch": batch,
+        "most_rows": most_rows,
+        "threads": threads,
+        "resume": resume,
+        "label": label,
+        "tree": tree,
+        "aliases": parse_aliases(aliases),
+        "skip_bad_files": skip_bad_files,
+    }
+    if is_distillation(lesson):
+        distil_student(parent, output, data, lesson, common, by_class(classes), as_json=as_json)
         return
-
     options = CompressOptions(
         weights=weights,
         activations=activations,
@@ -236,80 +179,15 @@ def command(
         structured=structured,
         cost=cost,
         beta=beta,
-        target=target,
-        seed=seed,
-        epochs=epochs,
-        batch=batch,
-        most_rows=most_rows,
-        threads=threads,
-        resume=resume,
-        label=label,
-        tree=tree,
-        aliases=parse_aliases(aliases),
-        skip_bad_files=skip_bad_files,
+        **common,  # type: ignore[arg-type] # their types are those above
     )
-    made = compress(parent, output, data, options, classes=by_class(classes), after_epoch=_print_epoch)
+    made = compress(parent, output, data, options, classes=by_class(classes), after_epoch=print_epoch)
     facts = made.bundle.manifest.training["compression"]
     if as_json:
         print_json({"bundle": str(made.bundle.path), "notes": list(made.packed.notes), "compression": facts})
     else:
         _print(made)
-    _tell_skipped(facts, made.bundle.path)
-
-
-def _check_kind(advice: str, names: Sequence[str], wrong: bool) -> None:
-    """Check that options which mean nothing here were not given."""
-    source = click.get_current_context().get_parameter_source
-    given = [name for name in names if source(name) == click.core.ParameterSource.COMMANDLINE]
-    if wrong and given:
-        raise UsageError(f"--{given[0]} has no meaning here: {advice}")
-
-
-def _distil(
-    parent: str,
-    output: Path,
-    data: Sequence[str],
-    options: DistilOptions,
-    classes: Mapping[str, Sequence[str]],
-    *,
-    as_json: bool,
-) -> None:
-    """Train a student, and print how it compares."""
-    from tamis.compress import distil
-    from tamis.compress.distillation.card import show_student_figure
-
-    made = distil(parent, output, data, options, classes=classes, after_epoch=_print_epoch)
-    facts = made.bundle.manifest.training["distillation"]
-    if as_json:
-        print_json({"bundle": str(made.bundle.path), "notes": list(made.packed.notes), "distillation": facts})
-    else:
-        _print_figures(made.figures, show_student_figure)
-        for note in made.packed.notes:
-            say(note)
-        size, whole = made.found.size, made.operations_of_parent
-        share = f" of {whole}, {100 * size.operations / whole:.2f} %" if whole else ""
-        click.echo(
-            f"{made.bundle.path}: {options.student} student of size {size.text}; {size.operations} operations{share}"
-        )
-    _tell_skipped(facts, made.bundle.path)
-
-
-def _tell_skipped(facts: object, path: Path) -> None:
-    skipped = facts.get("skipped_files", []) if isinstance(facts, dict) else []
-    tell_skipped(skipped if isinstance(skipped, list) else [], path)
-
-
-def _print_figures(figures: Mapping[str, Figure], show: Callable[[str, Figure], str]) -> None:
-    rows = []
-    for name, figure in figures.items():
-        value, _, interval = show(name, figure).partition(" (")
-        parent = "" if figure.parent is None else f"{figure.parent:.4f}"
-        rows.append((name, parent, value, interval.rstrip(")")))
-    print_table(
-        "compared with the parent, on rows that were not trained on",
-        ("quantity", "parent", "this model", "95 %"),
-        rows,
-    )
+    tell_skipped_files(facts, made.bundle.path)
 
 
 def _print(made: object) -> None:
@@ -317,23 +195,9 @@ def _print(made: object) -> None:
     from tamis.compress.run import Compressed
 
     assert isinstance(made, Compressed)  # noqa: S101 - the type is only known where torch is installed
-    _print_figures(made.figures, show_figure)
+    print_figures(made.figures, show_figure)
     kept, macs = sum(cost.macs for cost in made.costs), made.macs_of_parent
     click.echo(
         f"{made.bundle.path}: {summary(made.costs)}; {kept} of {macs} multiplications, "
         f"{sum(cost.ebops for cost in made.costs)} EBOPs, about {sum(cost.lut for cost in made.costs)} LUTs"
-    )
-
-
-def _print_epoch(row: dict[str, float]) -> None:
-    details = ""
-    if "cost" in row:
-        flips = ", ".join(
-            f"{name.removesuffix('.value')} {100 * value:.2f} %"
-            for name, value in row.items()
-            if name.startswith("flips") and name.endswith(".value")
-        )
-        details = f", cost {row['cost']:.0f}{', ' + flips if flips else ''}"
-    say(
-        f"epoch {row['epoch']:.0f}: training loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f}{details}"
     )

@@ -32,14 +32,14 @@ class Scored:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A working point of the student, and the threshold of the parent that it stands for."""
+    """A working point of the student, and the threshold of the parent with the same background."""
 
     point: WorkingPoint
     parent: float
 
 
 def find_thresholds(manifest: Manifest, rows: Scored, *, by_score: bool) -> tuple[list[Threshold], list[str]]:
-    """Return thresholds of the student that accept as much background as the parent's do on the same rows, and what is left out.
+    """Return thresholds of the student that accept as much background as the parent's do on the same rows, and notes on points without one.
 
     With a metric that is not the parent's score, the parent's threshold is that on the metric for the same fraction of the background.
     """

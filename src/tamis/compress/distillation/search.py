@@ -121,7 +121,7 @@ class StudentSearch:
         return build_student(self.options.student, size, inputs, self._mean, self._spread, self.options.seed)
 
     def sizes(self, operations: float | None) -> list[StudentSize]:
-        """Return the sizes to try: the given one, or those of at most so many operations, else the cheapest."""
+        """Return the sizes to try: the given one, or those of at most that many operations, else the cheapest."""
         listed = [self.options.size] if self.options.size else STUDENT_SIZES[self.options.student]
         sizes = [self._measure(size) for size in listed]
         if self.options.size or operations is None:

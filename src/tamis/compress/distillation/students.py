@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -27,11 +27,14 @@ STUDENT_SIZES = {
 OFFSET_STEPS = 8.0  # offsets are multiples of an eighth of the scale
 POOLED = 4  # particles in a mean: a power of two, which is exact in fixed point
 SKEWED = 4.0  # the largest value relative to the mean magnitude, from which a positive feature enters as a logarithm
-PATCH = 2  # side of the patches of an image that a kernel covers
+PATCH_SIDE = 2  # of an image, that a kernel covers
 
 
 class Scaling(nn.Module):
     """Subtracts an offset and multiplies by a power of two, so that values are of the order of one."""
+
+    offset: Tensor
+    factor: Tensor
 
     def __init__(self, offset: np.ndarray, spread: np.ndarray) -> None:
         """Take the mean and the standard deviation of every element, or of every channel."""
@@ -43,9 +46,7 @@ class Scaling(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Scale values."""
-        offset: Tensor = self.offset
-        factor: Tensor = self.factor
-        return (values - offset) * factor
+        return (values - self.offset) * self.factor
 
 
 class Student(nn.Module):
@@ -113,7 +114,7 @@ class ConvStudent(Student):
         layers: list[nn.Module] = []
         for number, width in enumerate(widths):
             if self.image:
-                kernel = PATCH if number == 0 else 1
+                kernel = PATCH_SIDE if number == 0 else 1
                 layers += [nn.Conv2d(channels, width, kernel, stride=kernel), nn.ReLU()]
             else:
                 layers += [nn.Conv1d(channels, width, 1), nn.ReLU()]
@@ -141,6 +142,8 @@ class ParticleStudent(Student):
 
     Skewed features, such as a transverse momentum, enter as logarithms, which are floats: the rest can be quantised.
     """
+
+    unit: Tensor
 
     def __init__(
         self, inputs: Sequence[np.ndarray], size: tuple[int, ...], mean: float, spread: float
@@ -176,9 +179,8 @@ class ParticleStudent(Student):
     def hidden(self, *inputs: Tensor) -> Tensor:
         """Return the values of the last hidden layer."""
         rows = inputs[0][:, : self.leading]
-        unit: Tensor = self.unit
         columns = [
-            torch.log1p(torch.relu(rows[:, :, i : i + 1]) * unit[i]) if skewed else rows[:, :, i : i + 1]
+            torch.log1p(torch.relu(rows[:, :, i : i + 1]) * self.unit[i]) if skewed else rows[:, :, i : i + 1]
             for i, skewed in enumerate(self.skewed)
         ]
         features = self.features(self.scaling(torch.cat(columns, 2).transpose(1, 2)))
@@ -191,8 +193,12 @@ def build_student(
 ) -> Student:
     """Return a student with random weights that follow from the seed."""
     torch.manual_seed(seed)
-    kind: type[Student] = {"dense": DenseStudent, "conv": ConvStudent, "particles": ParticleStudent}[family]
-    return kind(inputs, size, mean, spread)
+    kinds: dict[str, Callable[[Sequence[np.ndarray], tuple[int, ...], float, float], Student]] = {
+        "dense": DenseStudent,
+        "conv": ConvStudent,
+        "particles": ParticleStudent,
+    }
+    return kinds[family](inputs, size, mean, spread)
 
 
 def _dense(widths: Sequence[int]) -> nn.Sequential:
