@@ -15,18 +15,18 @@ STUDENT_SIZES = {
     "dense": ((8,), (12, 8), (16,), (24, 8), (32, 16), (64, 16), (64, 32, 16), (128, 32)),
     "particles": (
         (16, 12, 16),
-        (24, 12, 16),
         (32, 12, 16),
-        (32, 8, 8, 16),
-        (48, 8, 16),
-        (64, 6, 16),
-        (100, 4, 16),
+        (32, 12, 12, 16),
+        (48, 10, 10, 16),
+        (64, 8, 8, 16),
+        (100, 8, 16),
     ),
     "conv": ((4, 8), (4, 16), (8, 16), (8, 8, 16), (16, 16, 16), (16, 32)),
 }
 OFFSET_STEPS = 8.0  # offsets are multiples of an eighth of the scale
 POOLED = 4  # particles in a mean: a power of two, which is exact in fixed point
 SKEWED = 4.0  # the largest value relative to the mean magnitude, from which a positive feature enters as a logarithm
+UNIT_QUANTILE = 0.1  # of a skewed feature, whose power of two is the unit of its logarithm
 PATCH_SIDE = 2  # of an image, that a kernel covers
 
 
@@ -165,15 +165,19 @@ class ParticleStudent(Student):
         self.skewed = [
             bool(skewed) for skewed in (present.min(0, initial=0.0) >= 0) & (largest > SKEWED * typical)
         ]
-        units = np.exp2(np.rint(np.log2(np.where(self.skewed, typical, 1.0))))
+        small = np.array([_low(column) for column in present.T])
+        units = np.exp2(np.rint(np.log2(np.where(self.skewed, small, 1.0))))
         self.register_buffer("unit", torch.from_numpy((1.0 / units).astype(np.float32)))
         present = np.where(self.skewed, np.log1p(np.where(self.skewed, present, 0.0) / units), present)
         self.scaling = Scaling(present.mean(0)[:, None], present.std(0)[:, None])
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise((rows.shape[2], *size[1:-1])):
             layers += [nn.Conv1d(before, after, 1), nn.ReLU()]
+        pooled = POOLED if self.leading % POOLED == 0 else 1
+        if pooled > 1:
+            layers.append(nn.AvgPool1d(pooled))
         self.features = nn.Sequential(*layers)
-        self.layers = _dense((self.leading * size[-2], size[-1]))
+        self.layers = _dense((self.leading // pooled * size[-2], size[-1]))
         self.head = nn.Linear(size[-1], 1)
 
     def hidden(self, *inputs: Tensor) -> Tensor:
@@ -206,3 +210,9 @@ def _dense(widths: Sequence[int]) -> nn.Sequential:
     for before, after in itertools.pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+def _low(values: np.ndarray) -> float:
+    """Return a small positive value of a feature, from which its logarithm is linear."""
+    positive = values[values > 0]
+    return float(np.quantile(positive, UNIT_QUANTILE)) if positive.size else 1.0
