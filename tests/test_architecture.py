@@ -41,7 +41,13 @@ HEAVY = (
 # Modules that may import a heavy library at their top level: adapters, and modules that are themselves imported lazily.
 ADAPTERS = {
     "onnxruntime": {"engines/onnxruntime.py"},
-    "torch": {"engines/torch_*.py", "zoo/networks/*.py", "zoo/training/*.py", "compress/*.py"},
+    "torch": {
+        "engines/torch_*.py",
+        "zoo/networks/*.py",
+        "zoo/training/*.py",
+        "compress/*.py",
+        "compress/distillation/*.py",
+    },
     "awkward": {"events/*.py", "features/jets.py", "simulate/*.py", "trigger/run/*.py"},
     "uproot": {"events/*root*.py", "events/ttree.py"},
     "pyarrow": {"events/arrow.py", "events/parquet.py", "trigger/run/*.py", "trigger/scored_files.py"},

@@ -9,6 +9,7 @@ from tamis.bundle.manifest import Cost
 from tamis.bundle.reference import to_float64
 
 FLOAT_BYTES = 4
+MULTIPLYING_OPS = frozenset(["Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU"])
 FREE_OPS = frozenset(
     [
         "Identity",
@@ -41,19 +42,8 @@ def count_cost(model: onnx.ModelProto, one_event: dict[str, np.ndarray]) -> Cost
     """Evaluate the graph once and count: 2 flops per multiply-add, 1 per element of other operators; None for trees."""
     if any(node.domain == "ai.onnx.ml" for node in model.graph.node):
         return None  # the work of a tree cannot be counted from shapes
-    from onnx.reference import ReferenceEvaluator
-
-    from tamis.bundle.reference_operators import REFERENCE_OPERATORS
-
-    doubled = to_float64(model)
-    feeds = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in one_event.items()}
-    with np.errstate(all="ignore"):
-        values = ReferenceEvaluator(doubled, new_ops=list(REFERENCE_OPERATORS)).run(
-            None, feeds, intermediate=True
-        )
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    arrays = {name: value for name, value in values.items() if isinstance(value, (np.ndarray, np.generic))}
-    shapes = {name: array.shape for name, array in arrays.items()} | weights  # sequences have no shape
+    shapes = _shapes(model, one_event) | weights
     flops = sum(_flops(node, shapes) for node in model.graph.node)
     sizes = {name: _size(shape) for name, shape in shapes.items() if name not in weights}
     activations = (
@@ -64,6 +54,30 @@ def count_cost(model: onnx.ModelProto, one_event: dict[str, np.ndarray]) -> Cost
         weight_bytes=int(sum(_size(shape) for shape in weights.values()) * FLOAT_BYTES),
         activation_bytes=int(FLOAT_BYTES * max(activations, default=0)),
     )
+
+
+def count_multiplications(model: onnx.ModelProto, one_event: dict[str, np.ndarray]) -> int:
+    """Evaluate the graph once and count the multiply-adds of dense, convolutional and recurrent layers."""
+    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    shapes = _shapes(model, one_event) | weights
+    return sum(_flops(node, shapes) // 2 for node in model.graph.node if node.op_type in MULTIPLYING_OPS)
+
+
+def _shapes(model: onnx.ModelProto, one_event: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors; sequences have none."""
+    from onnx.reference import ReferenceEvaluator
+
+    from tamis.bundle.reference_operators import REFERENCE_OPERATORS
+
+    doubled = to_float64(model)
+    feeds = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in one_event.items()}
+    with np.errstate(all="ignore"):
+        values = ReferenceEvaluator(doubled, new_ops=list(REFERENCE_OPERATORS)).run(
+            None, feeds, intermediate=True
+        )
+    return {
+        name: value.shape for name, value in values.items() if isinstance(value, (np.ndarray, np.generic))
+    }
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -1,17 +1,27 @@
-"""`tamis compress`: prune, quantise and retrain a bundle."""
+"""`tamis compress`: prune, quantise and retrain a bundle, or distil a small student from it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from tamis.cli.output import json_option, print_json, print_table, say
-from tamis.cli.reading import by_class, reading_options, tell_skipped
+from tamis.cli.compress_student import (
+    distil_student,
+    is_distillation,
+    print_epoch,
+    print_figures,
+    student_options,
+    tell_skipped_files,
+)
+from tamis.cli.output import json_option, print_json
+from tamis.cli.reading import by_class, reading_options
 
 EXAMPLE = (
     "Example: tamis compress tagger.tamis --data jets.h5 --weights 6 --activations 8 --prune 0.7 "
-    "--target 'flips(background-0.01) < 1%' -o small.tamis"
+    "--target 'flips(background-0.01) < 1%' -o small.tamis; "
+    "or tamis compress conv-vae --data qcd.root --distil log-score --student conv -o student.tamis"
 )
 
 
@@ -76,10 +86,11 @@ EXAMPLE = (
     type=click.FloatRange(min=0),
     help="Fixed weight of the cost in the loss; default: as the target allows.",
 )
+@student_options
 @click.option(
     "--target",
     metavar="CONDITIONS",
-    help="What the model has to fulfil, such as 'flips(background-0.01) < 1% and auc > parent - 0.002'; also accuracy, agreement, error.",
+    help="What the model has to fulfil, such as 'flips(background-0.01) < 1% and auc > parent - 0.002'; also accuracy, agreement, error; of a student: correlation, auc(NAME).",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all random numbers.")
 @click.option(
@@ -117,6 +128,7 @@ def command(
     structured: bool,
     cost: str | None,
     beta: float | None,
+    lesson: dict[str, Any],
     target: str | None,
     seed: int,
     epochs: int,
@@ -134,11 +146,30 @@ def command(
     The new model imitates PARENT's outputs on the rows of --data; labels are used where there are any. Rows that it was not trained on
     tell how many decisions differ at every working point. If no model meets --target, nothing is written, and the error gives the nearest.
 
+    With --distil, a small student network learns to predict PARENT's score from the same inputs. With --class, the first class is the
+    background, which it is trained on; the other classes are judged only. Quantise it in a second call.
+
     Checkpoints and metrics.json are written to OUTPUT.training.
     """
     from tamis.compress import CompressOptions, compress
     from tamis.events import parse_aliases
 
+    common = {
+        "target": target,
+        "seed": seed,
+        "epochs": epochs,
+        "batch": batch,
+        "most_rows": most_rows,
+        "threads": threads,
+        "resume": resume,
+        "label": label,
+        "tree": tree,
+        "aliases": parse_aliases(aliases),
+        "skip_bad_files": skip_bad_files,
+    }
+    if is_distillation(lesson):
+        distil_student(parent, output, data, lesson, common, by_class(classes), as_json=as_json)
+        return
     options = CompressOptions(
         weights=weights,
         activations=activations,
@@ -148,26 +179,15 @@ def command(
         structured=structured,
         cost=cost,
         beta=beta,
-        target=target,
-        seed=seed,
-        epochs=epochs,
-        batch=batch,
-        most_rows=most_rows,
-        threads=threads,
-        resume=resume,
-        label=label,
-        tree=tree,
-        aliases=parse_aliases(aliases),
-        skip_bad_files=skip_bad_files,
+        **common,  # type: ignore[arg-type] # their types are those above
     )
-    made = compress(parent, output, data, options, classes=by_class(classes), after_epoch=_print_epoch)
+    made = compress(parent, output, data, options, classes=by_class(classes), after_epoch=print_epoch)
     facts = made.bundle.manifest.training["compression"]
     if as_json:
         print_json({"bundle": str(made.bundle.path), "notes": list(made.packed.notes), "compression": facts})
     else:
         _print(made)
-    skipped = facts.get("skipped_files", []) if isinstance(facts, dict) else []
-    tell_skipped(skipped if isinstance(skipped, list) else [], made.bundle.path)
+    tell_skipped_files(facts, made.bundle.path)
 
 
 def _print(made: object) -> None:
@@ -175,32 +195,9 @@ def _print(made: object) -> None:
     from tamis.compress.run import Compressed
 
     assert isinstance(made, Compressed)  # noqa: S101 - the type is only known where torch is installed
-    rows = []
-    for name, figure in made.figures.items():
-        value, _, interval = show_figure(name, figure).partition(" (")
-        parent = "" if figure.parent is None else f"{figure.parent:.4f}"
-        rows.append((name, parent, value, interval.rstrip(")")))
-    print_table(
-        "compared with the parent, on rows that were not trained on",
-        ("quantity", "parent", "this model", "95 %"),
-        rows,
-    )
+    print_figures(made.figures, show_figure)
     kept, macs = sum(cost.macs for cost in made.costs), made.macs_of_parent
     click.echo(
         f"{made.bundle.path}: {summary(made.costs)}; {kept} of {macs} multiplications, "
         f"{sum(cost.ebops for cost in made.costs)} EBOPs, about {sum(cost.lut for cost in made.costs)} LUTs"
-    )
-
-
-def _print_epoch(row: dict[str, float]) -> None:
-    details = ""
-    if "cost" in row:
-        flips = ", ".join(
-            f"{name.removesuffix('.value')} {100 * value:.2f} %"
-            for name, value in row.items()
-            if name.startswith("flips") and name.endswith(".value")
-        )
-        details = f", cost {row['cost']:.0f}{', ' + flips if flips else ''}"
-    say(
-        f"epoch {row['epoch']:.0f}: training loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f}{details}"
     )

@@ -1,6 +1,19 @@
-"""Cheaper models: pruning, quantisation and retraining of a bundle, judged by its decisions. Only `compress` imports torch."""
+"""Cheaper models: pruning, quantisation and retraining of a bundle, or a small student of it, judged by decisions.
 
-from tamis.compress.entry import compress
+Importing it takes no torch.
+"""
+
+from tamis.compress.distillation.options import STUDENT_FAMILIES, STUDENT_LOSSES, DistilOptions
+from tamis.compress.entry import compress, distil
 from tamis.compress.options import COSTS, WEIGHT_GROUPS, CompressOptions
 
-__all__ = ["COSTS", "WEIGHT_GROUPS", "CompressOptions", "compress"]
+__all__ = [
+    "COSTS",
+    "STUDENT_FAMILIES",
+    "STUDENT_LOSSES",
+    "WEIGHT_GROUPS",
+    "CompressOptions",
+    "DistilOptions",
+    "compress",
+    "distil",
+]

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tamis._base import require
+from tamis.compress.distillation.options import DistilOptions
 from tamis.compress.options import CompressOptions
 
 if TYPE_CHECKING:
     from tamis.bundle import Bundle
+    from tamis.compress.distillation.run import Distilled
     from tamis.compress.run import Compressed
     from tamis.zoo.training.loop import AfterEpoch
 
@@ -34,4 +36,26 @@ def compress(
 
     return run_compression(
         parent, Path(target), data, options or CompressOptions(), classes or {}, after_epoch
+    )
+
+
+def distil(
+    parent: str | Path | Bundle,
+    target: str | Path,
+    data: Sequence[str] = (),
+    options: DistilOptions | None = None,
+    *,
+    classes: Mapping[str, Sequence[str]] | None = None,
+    after_epoch: AfterEpoch | None = None,
+) -> Distilled:
+    """Train a small student to predict a bundle's score, or a metric of it, and write it as a bundle with the same inputs.
+
+    Rows come from files of events or arrays, or from files of each class, of which only the background is trained on.
+    `after_epoch` gets each row of the history. Checkpoints and metrics are in `TARGET.training`, a folder for each size.
+    """
+    require("torch", extra="torch", purpose="distillation")
+    from tamis.compress.distillation.run import run_distillation
+
+    return run_distillation(
+        parent, Path(target), data, options or DistilOptions(), classes or {}, after_epoch
     )

@@ -55,7 +55,7 @@ def measure_quality(
             figures[f"flips({flips.working_point})"] = Figure(share, flips.low, flips.high)
         figures["error"] = _error(value, reference)
         if labels is not None:
-            figures["auc"] = _auc(value, reference, labels)
+            figures["auc"] = auc_figure(value, reference, labels)
     table = class_table(manifest, parent)
     if table is not None:
         assigned, expected = outputs[table].argmax(1), parent[table].argmax(1)
@@ -96,7 +96,7 @@ def _error(value: np.ndarray, reference: np.ndarray) -> Figure:
     return Figure(math.sqrt(mean), math.sqrt(max(mean - half, 0.0)), math.sqrt(mean + half))
 
 
-def _auc(value: np.ndarray, reference: np.ndarray, labels: Labels) -> Figure:
+def auc_figure(value: np.ndarray, reference: np.ndarray, labels: Labels) -> Figure:
     """Return the area under the ROC curve.
 
     Its variance is that of Hanley and McNeil, Radiology 143 (1982) 29; the interval is that of a fraction of as many trials as give this

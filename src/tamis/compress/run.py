@@ -65,14 +65,14 @@ def run_compression(
     conditions = QualityTarget() if options.target is None else QualityTarget.parse(options.target)
     bundle = parent if isinstance(parent, Bundle) else Bundle.open(parent)
     check_target(target)
-    _check_parent(bundle)
+    check_parent(bundle)
     found = find_layers(bundle.model, bundle.name)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
     rows = read_rows(bundle, data, classes, reading, options.label)
     parts = rows.split(options.seed)
-    outputs = [_outputs(bundle, part) for part in parts]
+    outputs = [run_bundle(bundle, part.inputs) for part in parts]
     unchanged = measure_quality(bundle.manifest, outputs[1], outputs[1], parts[1].labels)
     conditions.check(list(unchanged))
 
@@ -100,7 +100,8 @@ def run_compression(
     return Compressed(packed, figures, costs, dense, candidate.epoch)
 
 
-def _check_parent(bundle: Bundle) -> None:
+def check_parent(bundle: Bundle) -> None:
+    """Check that a bundle takes any number of rows of floats."""
     signature = bundle.manifest.signature
     if signature.rows != "free":
         raise UsageError(
@@ -114,12 +115,12 @@ def _check_parent(bundle: Bundle) -> None:
         )
 
 
-def _outputs(bundle: Bundle, rows: CompressionRows) -> Outputs:
+def run_bundle(bundle: Bundle, inputs: Mapping[str, np.ndarray]) -> Outputs:
     """Run a bundle on all rows."""
     with open_session(bundle, "onnxruntime") as session:
         pieces = [
-            session.run(**{name: values[i : i + ROWS_AT_ONCE] for name, values in rows.inputs.items()})
-            for i in range(0, len(rows), ROWS_AT_ONCE)
+            session.run(**{name: values[i : i + ROWS_AT_ONCE] for name, values in inputs.items()})
+            for i in range(0, len(next(iter(inputs.values()))), ROWS_AT_ONCE)
         ]
     return {name: np.concatenate([np.asarray(piece[name]) for piece in pieces]) for name in pieces[0]}
 

@@ -1,0 +1,224 @@
+"""From a bundle and rows of data to a student: what `tamis compress --distil` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tamis._base import DataError, TargetNotMetError, library_versions
+from tamis.bundle import Bundle, Packed, Parent, WorkingPoint, check_target, pack
+from tamis.bundle.cost import count_multiplications
+from tamis.compress.data import CompressionRows, read_rows
+from tamis.compress.distillation.card import show_student_figure, student_card
+from tamis.compress.distillation.judge import Scored, find_thresholds, judge_student
+from tamis.compress.distillation.options import OPERATIONS_MAX, DistilOptions
+from tamis.compress.distillation.outliers import make_outliers
+from tamis.compress.distillation.search import Found, StudentSearch, export_student
+from tamis.compress.distillation.students import Student
+from tamis.compress.distillation.teacher import Lesson, Teacher
+from tamis.compress.distillation.training import Pupils
+from tamis.compress.quality import Figure
+from tamis.compress.run import EXAMPLES, ROWS_AT_ONCE, check_parent
+from tamis.compress.target import QualityTarget
+from tamis.zoo.data.class_rows import ReadOptions
+from tamis.zoo.training.loop import AfterEpoch
+
+USABLE_MIN = 50  # rows with a finite target, to train on
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A student, how it compares with its parent on rows that it was not trained on, and what both cost."""
+
+    packed: Packed
+    figures: Mapping[str, Figure]
+    found: Found
+    operations_of_parent: int | None
+
+    @property
+    def bundle(self) -> Bundle:
+        """Return the bundle."""
+        return self.packed.bundle
+
+
+def run_distillation(
+    parent: str | Path | Bundle,
+    target: Path,
+    data: Sequence[str],
+    options: DistilOptions,
+    classes: Mapping[str, Sequence[str]],
+    after_epoch: AfterEpoch | None,
+) -> Distilled:
+    """Teach, search, judge and pack; see `tamis.compress.distil`."""
+    conditions = QualityTarget() if options.target is None else QualityTarget.parse(options.target)
+    bundle = parent if isinstance(parent, Bundle) else Bundle.open(parent)
+    check_target(target)
+    check_parent(bundle)
+    teacher = Teacher.of(bundle, options.metric)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
+    rows = read_rows(bundle, data, classes, reading, options.label)
+    train, validation, test = _split(rows, options.seed)
+    lessons = [_usable(teacher, part) for part in (train, validation, test)]
+    _check_target(conditions, bundle, lessons[2][0])
+    parts = (_pupils(teacher, *lessons[0], options), Pupils(lessons[1][0].inputs, lessons[1][1].target))
+    folder = target.with_name(target.name + ".training")
+    checksum = bundle.manifest.files["model.onnx"].sha256
+    search = StudentSearch(bundle.name, parts, folder, options, checksum)
+    cost = bundle.manifest.cost
+    operations = None if cost is None else cost.flops
+    sizes = search.sizes(None if operations is None else OPERATIONS_MAX * operations)
+    found = search.run(sizes, after_epoch)
+
+    held = [_scored(found.student, *lesson) for lesson in lessons[1:]]
+    thresholds, notes = find_thresholds(bundle.manifest, _background(held), by_score=teacher.function is None)
+    figures = judge_student(held[1], thresholds)
+    conditions.check(list(figures))
+    if not conditions.met(figures):
+        reached = ", ".join(
+            f"{name} {show_student_figure(name, figures[name])}"
+            for name in dict.fromkeys(condition.quantity for condition in conditions.conditions)
+        )
+        raise TargetNotMetError(
+            f"the student does not meet the target {conditions}, so no bundle was written; it has {reached}: give more rows, "
+            "a larger --size, or train longer"
+        )
+    points = [one.point for one in thresholds]
+    packed = _pack(teacher, target, lessons[2][0], found, figures, points, notes, operations, options)
+    return Distilled(replace(packed, notes=(*packed.notes, *notes)), figures, found, operations)
+
+
+def _split(rows: CompressionRows, seed: int) -> tuple[CompressionRows, CompressionRows, CompressionRows]:
+    """Split the background; all rows of signals are judged and nothing else."""
+    if rows.labels is None:
+        return rows.split(seed)
+    background = np.isin(rows.labels.label, rows.labels.background)
+    train, validation, test = rows.take(np.flatnonzero(background)).split(seed)
+    signals = rows.take(np.flatnonzero(~background))
+    assert test.labels is not None  # noqa: S101 - as the rows have
+    assert signals.labels is not None  # noqa: S101
+    labels = replace(test.labels, label=np.concatenate([test.labels.label, signals.labels.label]))
+    joined = {name: np.concatenate([values, signals.inputs[name]]) for name, values in test.inputs.items()}
+    return (
+        train,
+        validation,
+        replace(test, inputs=joined, labels=labels, event=np.concatenate([test.event, signals.event])),
+    )
+
+
+def _usable(teacher: Teacher, rows: CompressionRows) -> tuple[CompressionRows, Lesson]:
+    """Return the rows whose inputs and targets are finite, with the targets."""
+    lesson = teacher.teach(rows.inputs)
+    finite = np.isfinite(lesson.target)
+    for values in rows.inputs.values():
+        finite &= np.isfinite(values).reshape(len(values), -1).all(1)
+    if int(finite.sum()) < USABLE_MIN // 5:
+        raise DataError(
+            f"only {int(finite.sum())} of {len(rows)} rows have finite inputs and a finite {teacher.metric}: give other rows"
+        )
+    kept = np.flatnonzero(finite)
+    return rows.take(kept), Lesson(lesson.target[kept], lesson.decides[kept])
+
+
+def _pupils(teacher: Teacher, rows: CompressionRows, lesson: Lesson, options: DistilOptions) -> Pupils:
+    """Return the training rows, with outliers if they are asked for."""
+    if not options.outliers:
+        return Pupils(rows.inputs, lesson.target)
+    rng = np.random.default_rng((options.seed, 2))
+    made = make_outliers(rows.inputs, round(options.outliers * len(rows)), rng)
+    extreme = teacher.teach(made).target
+    kept = np.flatnonzero(np.isfinite(extreme))
+    inputs = {name: np.concatenate([values, made[name][kept]]) for name, values in rows.inputs.items()}
+    return Pupils(inputs, np.concatenate([lesson.target, extreme[kept]]))
+
+
+def _check_target(conditions: QualityTarget, bundle: Bundle, test: CompressionRows) -> None:
+    """Check before the training that the target names what will be measured."""
+    names = [f"flips({point.name})" for point in bundle.manifest.working_points]
+    names += ["correlation", "correlation(ranks)"]
+    if test.labels is not None:
+        names += [
+            f"auc({name})"
+            for number, name in enumerate(test.labels.classes)
+            if number not in test.labels.background
+        ]
+    conditions.check(names)
+
+
+@torch.no_grad()
+def _scored(student: Student, rows: CompressionRows, lesson: Lesson) -> Scored:
+    inputs = [torch.from_numpy(values) for values in rows.inputs.values()]
+    pieces = [
+        student(*(values[i : i + ROWS_AT_ONCE] for values in inputs)).numpy()
+        for i in range(0, len(rows), ROWS_AT_ONCE)
+    ]
+    return Scored(np.concatenate(pieces).astype(np.float64), lesson.target, lesson.decides, rows.labels)
+
+
+def _background(parts: Sequence[Scored]) -> Scored:
+    """Return the background of all parts as one."""
+    value, target, decides = (
+        np.concatenate([getattr(part, name)[part.background] for part in parts])
+        for name in ("value", "target", "decides")
+    )
+    return Scored(value, target, decides)
+
+
+def _pack(
+    teacher: Teacher,
+    target: Path,
+    rows: CompressionRows,
+    found: Found,
+    figures: Mapping[str, Figure],
+    points: Sequence[WorkingPoint],
+    notes: Sequence[str],
+    operations: int | None,
+    options: DistilOptions,
+) -> Packed:
+    """Pack the student with the parent's inputs, and a card."""
+    parent = teacher.bundle.manifest
+    origin = Parent(name=parent.name, version=parent.version, model_sha256=parent.files["model.onnx"].sha256)
+    example = {name: values[:1] for name, values in rows.inputs.items()}
+    facts: dict[str, object] = {
+        "options": {**options.recorded, "size": found.size.text},
+        "unit": teacher.unit,
+        "epoch": found.epoch,
+        "test_rows": len(rows),
+        "files": [Path(file).name for file in rows.files],
+        **({"skipped_files": list(rows.skipped)} if rows.skipped else {}),
+        "operations": found.size.operations,
+        "operations_of_parent": operations,
+        "multiplications": found.size.multiplications,
+        "multiplications_of_parent": count_multiplications(teacher.bundle.model, example)
+        if operations
+        else None,
+        "figures": {name: asdict(figure) for name, figure in figures.items()},
+        "tried": [{"size": one.size.text, "epochs": one.epochs, "loss": one.loss} for one in found.tried],
+        "versions": library_versions(("torch", "numpy", "tamis")),
+    }
+    document = json.dumps(facts, indent=1)
+    name = target.name.removesuffix(".tamis")
+    inputs = parent.signature.inputs
+    return pack(
+        export_student(found.student, rows.inputs),
+        target,
+        inputs={key: values[:EXAMPLES] for key, values in rows.inputs.items()},
+        score="score",
+        description=f"{options.student} student of {parent.name}, {found.size.text}: predicts {teacher.unit}",
+        features={spec.name: spec.feature for spec in inputs if spec.feature},
+        columns={spec.name: spec.columns for spec in inputs if spec.columns},
+        units={spec.name: spec.units for spec in inputs if spec.units},
+        working_points=points,
+        training={"distillation": json.loads(document)},
+        parent=origin,
+        extra={
+            "CARD.md": student_card(name, origin, figures, found.size, found.tried, facts, notes),
+            "distillation.json": document + "\n",
+        },
+    )
