@@ -16,6 +16,8 @@ from tamis.compress.network import CompressedNetwork
 from tamis.compress.quantisers import TensorQuantiser
 from tamis.compress.shrink import shrink
 from tamis.fixedpoint import FixedFormat
+from tamis.fixedpoint.count import set_bits
+from tamis.fixedpoint.luts import signed_digits
 
 FLOAT32_BITS = 24  # integers up to 2^24 are exact
 
@@ -49,8 +51,7 @@ def layer_costs(network: CompressedNetwork) -> list[LayerCost]:
     for index, layer in enumerate(network.found.layers):
         weight = network.weight(index).detach().double().numpy()
         kept = weight != 0
-        integers = _odd_integers(weight)
-        bits = np.where(kept, np.frexp(integers.astype(np.float64))[1], 0)
+        bits = set_bits(weight)
         quantiser = network.source(index)
         width = np.broadcast_to(
             network.of_weights(index, quantiser.bits.detach()).double().numpy(), weight.shape
@@ -64,7 +65,7 @@ def layer_costs(network: CompressedNetwork) -> list[LayerCost]:
                 weights_kept=int(kept.sum()),
                 macs=int(kept.sum()) * positions,
                 ebops=int((bits * width).sum()) * positions,
-                lut=int((_signed_digits(integers) * kept * width).sum()) * positions,
+                lut=int((signed_digits(weight) * width).sum()) * positions,
                 weight_bits=(int(used.min()), int(used.max())) if used.size else (0, 0),
                 input_format=str(format_of(quantiser)),
             )
@@ -190,15 +191,3 @@ def _drop_unused(model: onnx.ModelProto) -> None:
     kept = [one for one in model.graph.initializer if one.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-
-
-def _odd_integers(values: np.ndarray) -> np.ndarray:
-    """Return the magnitudes as odd integers, without their powers of two; zero stays zero."""
-    integers = np.ldexp(np.frexp(np.abs(values))[0], 53).astype(np.int64)
-    return integers // np.where(integers == 0, 1, integers & -integers)
-
-
-def _signed_digits(integers: np.ndarray) -> np.ndarray:
-    """Return the number of digits that are not zero in the canonical signed form of integers (Reitwiesner 1960)."""
-    set_bits = (3 * integers ^ integers) >> 1
-    return np.sum([(set_bits >> place) & 1 for place in range(55)], axis=0)
