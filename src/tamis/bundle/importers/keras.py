@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -58,7 +59,7 @@ def register_layers(path: Path) -> None:
     except (OSError, KeyError, zipfile.BadZipFile, UnicodeDecodeError):
         return  # Keras reports it
     for root, (module, distribution) in LAYER_LIBRARIES.items():
-        if f'"module": "{root}.' not in config:
+        if re.search(rf'"module"\s*:\s*"{root}[."]', config) is None:
             continue
         try:
             with warnings.catch_warnings():
