@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def build_firmware(
 
 
 def _agreement(
-    what: str,
+    what: Literal["RTL", "netlist"],
     program: FixedProgram,
     design: Design,
     sources: dict[str, str],
@@ -151,7 +152,7 @@ def _agreement(
             f"the first result of {design.name} came after {found.latency} cycles, not {design.latency}; please report this with the bundle"
         )
     return BitAgreement(
-        what="RTL" if what == "RTL" else "netlist",
+        what=what,
         simulator=verilator_version(),
         golden_events=golden,
         random_vectors=len(vectors) - golden,

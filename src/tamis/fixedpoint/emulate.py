@@ -41,7 +41,7 @@ class FixedPointArray:
 
     def at(self, fraction: int) -> np.ndarray:
         """Return the integers for a fraction that is not smaller."""
-        return _shifted(self.integers, fraction - self.fraction)
+        return self.integers << (fraction - self.fraction)
 
 
 def emulate(program: FixedProgram, inputs: list[np.ndarray]) -> list[FixedPointArray]:
@@ -173,11 +173,6 @@ def _fraction(values: np.ndarray) -> int:
 
 def _integers(values: np.ndarray, fraction: int) -> np.ndarray:
     return np.rint(np.ldexp(values, fraction)).astype(np.int64)
-
-
-def _shifted(integers: np.ndarray, by: int) -> np.ndarray:
-    """Return integers shifted left."""
-    return integers << by
 
 
 def _check(bound: float, layer: str) -> None:
