@@ -191,11 +191,11 @@ def command(
 
 
 def _print(made: object) -> None:
-    from tamis.compress.card import show_figure, summary
+    from tamis.compress.card import summary
     from tamis.compress.run import Compressed
 
     assert isinstance(made, Compressed)  # noqa: S101 - the type is only known where torch is installed
-    print_figures(made.figures, show_figure)
+    print_figures(made.figures)
     kept, macs = sum(cost.macs for cost in made.costs), made.macs_of_parent
     click.echo(
         f"{made.bundle.path}: {summary(made.costs)}; {kept} of {macs} multiplications, "

@@ -101,7 +101,6 @@ def distil_student(
 ) -> None:
     """Train a student, and print how it compares."""
     from tamis.compress import DistilOptions, distil
-    from tamis.compress.distillation.card import show_student_figure
     from tamis.compress.distillation.options import parse_size
 
     own = {name: lesson[name] for name in ("student", "loss", "tail", "outliers")}
@@ -111,7 +110,7 @@ def distil_student(
     if as_json:
         print_json({"bundle": str(made.bundle.path), "notes": list(made.packed.notes), "distillation": facts})
     else:
-        print_figures(made.figures, show_student_figure)
+        print_figures(made.figures)
         for note in made.packed.notes:
             say(note)
         size, whole = made.found.size, made.operations_of_parent
@@ -128,12 +127,14 @@ def tell_skipped_files(facts: object, path: Path) -> None:
     tell_skipped(skipped if isinstance(skipped, list) else [], path)
 
 
-def print_figures(figures: Mapping[str, Figure], show: Callable[[str, Figure], str]) -> None:
+def print_figures(figures: Mapping[str, Figure]) -> None:
     """Print a table of figures next to the parent's."""
+    from tamis.compress.card import parent_value, show_figure
+
     rows = []
     for name, figure in figures.items():
-        value, _, interval = show(name, figure).partition(" (")
-        parent = "" if figure.parent is None else f"{figure.parent:.4f}"
+        value, _, interval = show_figure(name, figure).partition(" (")
+        parent = "" if figure.parent is None else parent_value(name, figure.parent)
         rows.append((name, parent, value, interval.rstrip(")")))
     print_table(
         "compared with the parent, on rows that were not trained on",

@@ -64,8 +64,8 @@ def compression_card(
         sha=parent.model_sha256,
         host=facts["host"],
         rows=facts["test_rows"],
-        figures="\n".join(_figure_line(key, figure) for key, figure in figures.items()),
-        losses=_losses(figures),
+        figures="\n".join(figure_line(key, figure, MEANINGS) for key, figure in figures.items()),
+        losses=losses(figures),
         layers="\n".join(_layer_line(cost) for cost in costs),
         kept=sum(cost.weights_kept for cost in costs),
         weights=sum(cost.weights for cost in costs),
@@ -86,40 +86,42 @@ def summary(costs: Sequence[LayerCost]) -> str:
 
 
 def show_figure(name: str, figure: Figure) -> str:
-    """Return a measured value with its interval: fractions in per cent."""
-    if name == "auc":
+    """Return a measured value with its interval: fractions in per cent, AUC and correlations as they are."""
+    kind = name.partition("(")[0]
+    if kind in ("auc", "correlation"):
         return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"
-    if name == "error":
+    if kind == "error":
         return f"{figure.value:.3g} ({figure.low:.3g} to {figure.high:.3g})"
     return f"{100 * figure.value:.2f} % ({100 * figure.low:.2f} to {100 * figure.high:.2f} %)"
 
 
-def _figure_line(name: str, figure: Figure) -> str:
+def parent_value(name: str, parent: float) -> str:
+    """Return the parent's value as `show_figure` does, without an interval."""
+    return show_figure(name, Figure(parent, 0, 0)).partition(" (")[0]
+
+
+def figure_line(name: str, figure: Figure, meanings: Mapping[str, str]) -> str:
+    """Return a row of a card's table of figures."""
     value, _, interval = show_figure(name, figure).partition(" (")
-    parent = (
-        "" if figure.parent is None else show_figure(name, Figure(figure.parent, 0, 0)).partition(" (")[0]
-    )
-    return f"| {name} | {parent} | {value} | {interval.rstrip(')')} | {MEANINGS[name.partition('(')[0]]} |"
+    parent = "" if figure.parent is None else parent_value(name, figure.parent)
+    return f"| {name} | {parent} | {value} | {interval.rstrip(')')} | {meanings[name.partition('(')[0]]} |"
 
 
-def _losses(figures: Mapping[str, Figure]) -> str:
+def losses(figures: Mapping[str, Figure], *more: str) -> str:
     """Return a sentence that says where the model is worse than its parent."""
     worse = [
-        f"{name} falls from {show_figure(name, Figure(figure.parent, 0, 0)).partition(' (')[0]} to {show_figure(name, figure)}"
+        f"{name} falls from {parent_value(name, figure.parent)} to {show_figure(name, figure)}"
         for name, figure in figures.items()
         if figure.parent is not None and figure.value < figure.parent
     ]
     flips = {name: figure for name, figure in figures.items() if name.startswith("flips")}
     if flips:
         name = max(flips, key=lambda key: flips[key].value)
-        worse.append(
-            f"most decisions change at {name.removeprefix('flips(').rstrip(')')}: {show_figure(name, flips[name])}"
-        )
-    return (
-        f"**Where it loses:** {'; '.join(worse)}."
-        if worse
-        else "No quantity is worse than the parent's on these rows."
-    )
+        point = name.removeprefix("flips(").rstrip(")")
+        worse.append(f"most decisions change at {point}: {show_figure(name, flips[name])}")
+    if not worse and not more:
+        return "No quantity is worse than the parent's on these rows."
+    return f"**Where it loses:** {'; '.join([*worse, *more])}."
 
 
 def _layer_line(cost: LayerCost) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tamis.bundle import Parent
-from tamis.compress.card import show_figure
+from tamis.compress.card import figure_line, losses, show_figure
 from tamis.compress.distillation.search import StudentSize, Tried
 from tamis.compress.quality import Figure
 
@@ -63,6 +63,7 @@ def student_card(
     """Return the card as Markdown."""
     options, operations = facts["options"], facts["operations_of_parent"]
     assert isinstance(options, Mapping)  # noqa: S101 - as `run` made it
+    weakest = show_figure("correlation(ranks)", figures["correlation(ranks)"])
     decisions = "Its thresholds accept the same fraction of held-out background as the parent's do."
     return STUDENT_CARD.format(
         name=name,
@@ -76,8 +77,8 @@ def student_card(
         signals="Signals were used for nothing else."
         if any(key.startswith("auc") for key in figures)
         else "",
-        figures="\n".join(_student_line(key, figure) for key, figure in figures.items()),
-        losses=_worse(figures),
+        figures="\n".join(figure_line(key, figure, STUDENT_MEANINGS) for key, figure in figures.items()),
+        losses=losses(figures, f"its ranks correlate with the target by {weakest}"),
         parent_operations=operations or "not counted",
         operations=size.operations,
         share=f"{100 * size.operations / operations:.2f} %" if isinstance(operations, int) else "",
@@ -89,30 +90,3 @@ def student_card(
         options=", ".join(f"{key} {value}" for key, value in options.items() if value is not None),
         epoch=facts["epoch"],
     )
-
-
-def show_student_figure(name: str, figure: Figure) -> str:
-    """Return a measured value with its interval."""
-    kind = name.partition("(")[0]
-    return show_figure("auc" if kind in ("auc", "correlation") else kind, figure)
-
-
-def _student_line(name: str, figure: Figure) -> str:
-    value, _, interval = show_student_figure(name, figure).partition(" (")
-    parent = "" if figure.parent is None else f"{figure.parent:.4f}"
-    return f"| {name} | {parent} | {value} | {interval.rstrip(')')} | {STUDENT_MEANINGS[name.partition('(')[0]]} |"
-
-
-def _worse(figures: Mapping[str, Figure]) -> str:
-    """Return a sentence that says where the student is worse than its parent."""
-    worse = [
-        f"{name} falls from {figure.parent:.4f} to {show_student_figure(name, figure)}"
-        for name, figure in figures.items()
-        if figure.parent is not None and figure.value < figure.parent
-    ]
-    flips = {name: figure for name, figure in figures.items() if name.startswith("flips")}
-    if flips:
-        name = max(flips, key=lambda key: flips[key].value)
-        worse.append(f"most decisions change at {name[6:-1]}: {show_student_figure(name, flips[name])}")
-    weakest = show_student_figure("correlation(ranks)", figures["correlation(ranks)"])
-    return f"**Where it loses:** {'; '.join([*worse, f'its ranks correlate with the target by {weakest}'])}."

@@ -13,8 +13,9 @@ import torch
 from tamis._base import DataError, TargetNotMetError, library_versions
 from tamis.bundle import Bundle, Packed, Parent, WorkingPoint, check_target, pack
 from tamis.bundle.cost import count_multiplications
+from tamis.compress.card import show_figure
 from tamis.compress.data import CompressionRows, read_rows
-from tamis.compress.distillation.card import show_student_figure, student_card
+from tamis.compress.distillation.card import student_card
 from tamis.compress.distillation.judge import Scored, find_thresholds, judge_student
 from tamis.compress.distillation.options import OPERATIONS_MAX, DistilOptions
 from tamis.compress.distillation.outliers import make_outliers
@@ -82,7 +83,7 @@ def run_distillation(
     conditions.check(list(figures))
     if not conditions.met(figures):
         reached = ", ".join(
-            f"{name} {show_student_figure(name, figures[name])}"
+            f"{name} {show_figure(name, figures[name])}"
             for name in dict.fromkeys(condition.quantity for condition in conditions.conditions)
         )
         raise TargetNotMetError(
