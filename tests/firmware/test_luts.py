@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import parse
 from tests.fixedpoint.conftest import INPUT, draw, make, make_trees, quantise
 
-from tamis.firmware.design import estimate_luts, make_design
+from tamis.firmware.design import estimate_layers, make_design
 from tamis.firmware.emulator import Emulator
 from tamis.firmware.synthesis import synthesise
 
@@ -34,7 +34,7 @@ def with_weights(text, **weights):
 
 
 def luts_of(text, **weights):
-    return sum(estimate_luts(program_of(with_weights(text, **weights)), 200).values())
+    return sum(one.lut for one in estimate_layers(program_of(with_weights(text, **weights)), 200).values())
 
 
 def test_an_adder_takes_a_lut_where_both_operands_have_a_bit():
@@ -58,7 +58,7 @@ def test_the_estimates_of_layers_are_those_of_the_design(seed):
     pytest.importorskip("alkaid")
     program = program_of(make("image", seed))
     design = make_design(program, "m", 200)
-    assert sum(estimate_luts(program, 200).values()) == sum(layer.lut_estimate for layer in design.layers)
+    assert sum(one.lut for one in estimate_layers(program, 200).values()) == sum(layer.lut_estimate for layer in design.layers)
 
 
 @pytest.mark.skipif(shutil.which("yosys") is None, reason="yosys is not installed")

@@ -64,6 +64,14 @@ class LayerFacts:
         return self.luts.lut
 
 
+@dataclass(frozen=True)
+class LayerEstimate:
+    """The estimated LUTs of a layer, and its cycles."""
+
+    lut: float
+    cycles: int
+
+
 def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
     """Return the Verilog of a program; layers are pipelined so that no stage is slower than the clock by the estimate."""
     from alkaid.codegen.rtl.verilog.fsm import fsm_logic_gen
@@ -114,12 +122,15 @@ def pipelined(logic: Logic, clock_mhz: float) -> Any:
     return to_pipeline(comb, latency_cutoff=cutoff, reg_inp=False, reg_out=True, verbose=False)
 
 
-def estimate_luts(program: FixedProgram, clock_mhz: float) -> dict[str, float]:
-    """Return the estimated LUTs of every layer, from its logic."""
-    found: dict[str, float] = {}
+def estimate_layers(program: FixedProgram, clock_mhz: float) -> dict[str, LayerEstimate]:
+    """Return what the logic of every layer costs."""
+    found: dict[str, LayerEstimate] = {}
     for logic in lower(program):
-        luts = count_luts(list(pipelined(logic, clock_mhz).logic.values())).lut
-        found[logic.layer.name] = found.get(logic.layer.name, 0.0) + luts
+        stages = list(pipelined(logic, clock_mhz).logic.values())
+        before = found.get(logic.layer.name, LayerEstimate(0.0, 0))
+        found[logic.layer.name] = LayerEstimate(
+            before.lut + count_luts(stages).lut, before.cycles + len(stages)
+        )
     return found
 
 

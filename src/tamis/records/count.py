@@ -33,6 +33,11 @@ class OperationCount(Document):
     energy_pj: float = Field(default=0.0, description="of the arithmetic alone, by the table of Horowitz")
     lut: float | None = Field(default=None, description="estimate; only of fixed point")
 
+    @property
+    def operations(self) -> int:
+        """The arithmetic that is left: a product and a sum for each weight that is not zero, and what else is computed."""
+        return 2 * self.macs_nonzero + self.additions + self.comparisons + self.look_ups + self.functions
+
     def __add__(self, other: OperationCount) -> OperationCount:
         """Return the sum; what is unknown of one of them counts as nothing."""
         sums: dict[str, Any] = {}
@@ -61,4 +66,7 @@ class CountRecord(Document):
     energy_source: str
     lut_source: str | None = Field(
         default=None, description="what the estimate of LUTs is made from; absent for floats"
+    )
+    cycles: int | None = Field(
+        default=None, description="latency of unrolled hardware at the clock of the estimate of LUTs"
     )

@@ -23,9 +23,10 @@ from tamis.compress.distillation.search import Found, StudentSearch, export_stud
 from tamis.compress.distillation.students import Student
 from tamis.compress.distillation.teacher import Lesson, Teacher
 from tamis.compress.distillation.training import Pupils
+from tamis.compress.packing import EXAMPLES
 from tamis.compress.quality import Figure
-from tamis.compress.run import EXAMPLES, ROWS_AT_ONCE, check_parent
 from tamis.compress.target import QualityTarget
+from tamis.compress.task import ROWS_AT_ONCE, check_parent
 from tamis.zoo.data.class_rows import ReadOptions
 from tamis.zoo.training.loop import AfterEpoch
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tamis._base import DataError, UsageError
 from tamis.bundle import Bundle
-from tamis.compress.run import run_bundle
+from tamis.compress.task import run_bundle
 
 LOG_STEPS = 32  # of the logarithm, as in CICADA: round(32 ln(score))
 METRIC_ADVICE = "expected score, log-score, or a function in a file, as in FILE.py:FUNCTION"
