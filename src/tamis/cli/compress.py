@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from tamis.cli.compress_front import front_options, make_front
 from tamis.cli.compress_student import (
     distil_student,
     is_distillation,
     print_epoch,
     print_figures,
     student_options,
+    student_options_of,
     tell_skipped_files,
 )
 from tamis.cli.output import json_option, print_json
@@ -86,6 +88,7 @@ EXAMPLE = (
     type=click.FloatRange(min=0),
     help="Fixed weight of the cost in the loss; default: as the target allows.",
 )
+@front_options
 @student_options
 @click.option(
     "--target",
@@ -128,6 +131,7 @@ def command(
     structured: bool,
     cost: str | None,
     beta: float | None,
+    points: int | None,
     lesson: dict[str, Any],
     target: str | None,
     seed: int,
@@ -149,6 +153,8 @@ def command(
     With --distil, a small student network learns to predict PARENT's score from the same inputs. With --class, the first class is the
     background, which it is trained on; the other classes are judged only. Quantise it in a second call.
 
+    With --pareto, OUTPUT is a folder of several models, from dear to cheap, with a page; --cost is ebops unless it is given.
+
     Checkpoints and metrics.json are written to OUTPUT.training.
     """
     from tamis.compress import CompressOptions, compress
@@ -168,7 +174,11 @@ def command(
         "skip_bad_files": skip_bad_files,
     }
     if is_distillation(lesson):
-        distil_student(parent, output, data, lesson, common, by_class(classes), as_json=as_json)
+        of_student = student_options_of(lesson, common)
+        if points is not None:
+            make_front(parent, output, data, of_student, by_class(classes), points, as_json=as_json)
+        else:
+            distil_student(parent, output, data, of_student, by_class(classes), as_json=as_json)
         return
     options = CompressOptions(
         weights=weights,
@@ -177,10 +187,13 @@ def command(
         per=per,
         prune=prune,
         structured=structured,
-        cost=cost,
+        cost=cost or (None if points is None else "ebops"),
         beta=beta,
         **common,  # type: ignore[arg-type] # their types are those above
     )
+    if points is not None:
+        make_front(parent, output, data, options, by_class(classes), points, as_json=as_json)
+        return
     made = compress(parent, output, data, options, classes=by_class(classes), after_epoch=print_epoch)
     facts = made.bundle.manifest.training["compression"]
     if as_json:
@@ -199,5 +212,5 @@ def _print(made: object) -> None:
     kept, macs = sum(cost.macs for cost in made.costs), made.macs_of_parent
     click.echo(
         f"{made.bundle.path}: {summary(made.costs)}; {kept} of {macs} multiplications, "
-        f"{sum(cost.ebops for cost in made.costs)} EBOPs, about {sum(cost.lut for cost in made.costs)} LUTs"
+        f"{made.cost.ebops} EBOPs, about {made.cost.lut or 0:.0f} LUTs"
     )

@@ -14,6 +14,7 @@ from tamis.cli.output import print_json, print_table, say
 from tamis.cli.reading import tell_skipped
 
 if TYPE_CHECKING:
+    from tamis.compress import DistilOptions
     from tamis.compress.quality import Figure
 
 OF_QUANTISATION = ("weights", "activations", "inputs", "per", "prune", "structured", "cost", "beta")
@@ -89,22 +90,27 @@ def is_distillation(lesson: Mapping[str, Any]) -> bool:
     return distils
 
 
+def student_options_of(lesson: Mapping[str, Any], common: Mapping[str, Any]) -> DistilOptions:
+    """Return the options of a distillation from those of the command."""
+    from tamis.compress import DistilOptions
+    from tamis.compress.distillation.options import parse_size
+
+    own = {name: lesson[name] for name in ("student", "loss", "tail", "outliers")}
+    return DistilOptions(metric=lesson["distil"], size=parse_size(lesson["size"]), **own, **common)
+
+
 def distil_student(
     parent: str,
     output: Path,
     data: Sequence[str],
-    lesson: Mapping[str, Any],
-    common: Mapping[str, Any],
+    options: DistilOptions,
     classes: Mapping[str, Sequence[str]],
     *,
     as_json: bool,
 ) -> None:
     """Train a student, and print how it compares."""
-    from tamis.compress import DistilOptions, distil
-    from tamis.compress.distillation.options import parse_size
+    from tamis.compress import distil
 
-    own = {name: lesson[name] for name in ("student", "loss", "tail", "outliers")}
-    options = DistilOptions(metric=lesson["distil"], size=parse_size(lesson["size"]), **own, **common)
     made = distil(parent, output, data, options, classes=classes, after_epoch=print_epoch)
     facts = made.bundle.manifest.training["distillation"]
     if as_json:

@@ -4,16 +4,18 @@ Importing it takes no torch.
 """
 
 from tamis.compress.distillation.options import STUDENT_FAMILIES, STUDENT_LOSSES, DistilOptions
-from tamis.compress.entry import compress, distil
-from tamis.compress.options import COSTS, WEIGHT_GROUPS, CompressOptions
+from tamis.compress.entry import compress, compress_front, distil
+from tamis.compress.options import COSTS, FRONT_POINTS, WEIGHT_GROUPS, CompressOptions
 
 __all__ = [
     "COSTS",
+    "FRONT_POINTS",
     "STUDENT_FAMILIES",
     "STUDENT_LOSSES",
     "WEIGHT_GROUPS",
     "CompressOptions",
     "DistilOptions",
     "compress",
+    "compress_front",
     "distil",
 ]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tamis.bundle import Parent
+from tamis._base import host_facts
+from tamis.bundle import Bundle, Parent, add_texts
+from tamis.bundle.store import CARD_FILE
 from tamis.compress.export import LayerCost
 from tamis.compress.quality import Figure
+from tamis.records import ModelCost
 
 MEANINGS = {
     "flips": "decisions that differ from the parent's",
@@ -34,17 +37,27 @@ On {rows} rows that were used neither in training nor for the choice of the mode
 
 ## Cost of one event
 
-| layer | weights kept | bits | input | multiplications | EBOPs | LUT, estimate |
-|---|---|---|---|---|---|---|
+| layer | weights kept | bits | input | multiplications | EBOPs |
+|---|---|---|---|---|---|
 {layers}
-| all | {kept} of {weights} | | | {macs} of {dense} | {ebops} | {lut} |
+| all | {kept} of {weights} | | | {macs} of {dense} | {ebops} |
 
-EBOPs are those of arXiv:2405.00645. The LUT estimate counts the digits of the weights' signed form times the bits of the values,
-before common terms are shared; synthesis decides.
+EBOPs are those of arXiv:2405.00645.
 
 ## Options
 
 {options}
+"""
+
+
+COST_TEXT = """
+## Next to the parent: operations, hardware, time
+
+| | parent | this model | ratio |
+|---|---|---|---|
+{rows}
+
+{notes}
 """
 
 
@@ -72,10 +85,38 @@ def compression_card(
         macs=sum(cost.macs for cost in costs),
         dense=dense_macs,
         ebops=sum(cost.ebops for cost in costs),
-        lut=sum(cost.lut for cost in costs),
         options=", ".join(f"{key} {value}" for key, value in options.items() if value not in (None, False))
         + f"; epoch {facts['epoch']}.",
     )
+
+
+def add_costs(bundle: Bundle, of_parent: ModelCost, cost: ModelCost) -> Bundle:
+    """Add what a model and its parent cost to the model's card."""
+    lines = [("operations", of_parent.operations, cost.operations, "d")]
+    lines += [("bytes of weights", of_parent.weight_bytes, cost.weight_bytes, "d")]
+    lines += [
+        ("LUT, estimate", of_parent.lut, cost.lut, ".0f"),
+        ("cycles at 240 MHz, estimate", of_parent.cycles, cost.cycles, "d"),
+    ]
+    lines += [
+        (f"`{engine}`, one event [us]", of_parent.event_ns.get(engine, 0.0) / 1e3, time / 1e3, ".3g")
+        for engine, time in cost.event_ns.items()
+    ]
+    rows = [_cost_line(*line) for line in lines if line[2] is not None]
+    host = host_facts()
+    notes = [f"Times are medians of calls with bound arrays, in turn, on {host.cpu}."]
+    if cost.lut_source is not None:
+        notes.append(
+            f"LUTs are an estimate from {cost.lut_source}; `tamis firmware --synthesis` counts them."
+        )
+    text = COST_TEXT.format(rows="\n".join(rows), notes=" ".join(notes))
+    return add_texts(bundle, {CARD_FILE: bundle.card + text})
+
+
+def _cost_line(name: str, parent: float | None, own: float, form: str) -> str:
+    if not parent:
+        return f"| {name} | – | {own:{form}} | |"
+    return f"| {name} | {parent:{form}} | {own:{form}} | {own / parent:.3g} |"
 
 
 def summary(costs: Sequence[LayerCost]) -> str:
@@ -127,4 +168,4 @@ def losses(figures: Mapping[str, Figure], *more: str) -> str:
 def _layer_line(cost: LayerCost) -> str:
     low, high = cost.weight_bits
     bits = str(high) if low == high else f"{low} to {high}"
-    return f"| {cost.layer} | {cost.weights_kept} of {cost.weights} | {bits} | `{cost.input_format}` | {cost.macs} | {cost.ebops} | {cost.lut} |"
+    return f"| {cost.layer} | {cost.weights_kept} of {cost.weights} | {bits} | `{cost.input_format}` | {cost.macs} | {cost.ebops} |"

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from tamis._base import require
 from tamis.compress.distillation.options import DistilOptions
-from tamis.compress.options import CompressOptions
+from tamis.compress.options import FRONT_POINTS, CompressOptions
 
 if TYPE_CHECKING:
     from tamis.bundle import Bundle
     from tamis.compress.distillation.run import Distilled
     from tamis.compress.run import Compressed
+    from tamis.records import FrontRecord
     from tamis.zoo.training.loop import AfterEpoch
 
 
@@ -59,3 +60,29 @@ def distil(
     return run_distillation(
         parent, Path(target), data, options or DistilOptions(), classes or {}, after_epoch
     )
+
+
+def compress_front(
+    parent: str | Path | Bundle,
+    folder: str | Path,
+    data: Sequence[str] = (),
+    options: CompressOptions | DistilOptions | None = None,
+    *,
+    classes: Mapping[str, Sequence[str]] | None = None,
+    points: int = FRONT_POINTS,
+    after_epoch: AfterEpoch | None = None,
+) -> FrontRecord:
+    """Write a folder of cheaper bundles, from dear to cheap, with a record of what each loses and what it costs.
+
+    With `DistilOptions` they are students of several sizes. Otherwise one training walks along the front: the weight of the cost rises
+    in as many steps as there are points. Checkpoints and metrics are in `FOLDER.training`.
+    """
+    require("torch", extra="torch", purpose="compression")
+    if isinstance(options, DistilOptions):
+        from tamis.compress.distillation.front import run_student_front
+
+        return run_student_front(parent, Path(folder), data, options, classes or {}, points, after_epoch)
+    from tamis.compress.front import run_front
+
+    options = options or CompressOptions(cost="ebops")
+    return run_front(parent, Path(folder), data, options, classes or {}, points, after_epoch)

@@ -10,6 +10,7 @@ from tamis.events import Aliases
 COSTS = ("ebops", "lut", "macs")
 WEIGHT_GROUPS = ("tensor", "channel", "weight")
 WIDTH_RANGE = (2, 16)
+FRONT_POINTS = 6
 FIXED_AT = {"weights": 8, "activations": 8, "inputs": 8, "per": "tensor"}
 TRAINED_FROM = {
     "weights": 9,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from tamis._base import TargetNotMetError
 from tamis.bundle import Bundle, Packed, check_target
-from tamis.compress.card import show_figure
+from tamis.compress.card import add_costs, show_figure
+from tamis.compress.costs import measure_costs
 from tamis.compress.export import LayerCost, export_network, layer_costs
 from tamis.compress.options import CompressOptions
 from tamis.compress.packing import pack_compressed
@@ -19,6 +20,7 @@ from tamis.compress.quality import Figure
 from tamis.compress.target import QualityTarget
 from tamis.compress.task import CompressionTask
 from tamis.compress.training import Candidate, start_quantising
+from tamis.records import ModelCost
 from tamis.zoo.training.loop import AfterEpoch
 
 
@@ -29,6 +31,7 @@ class Compressed:
     packed: Packed
     figures: Mapping[str, Figure]
     costs: tuple[LayerCost, ...]
+    cost: ModelCost
     macs_of_parent: int
     epoch: int
 
@@ -60,7 +63,9 @@ def run_compression(
         raise _not_met(task.conditions, tried, options)
     costs = tuple(layer_costs(task.network))
     packed = pack_compressed(task, export_network(task.network), target, figures, costs, candidate.epoch)
-    return Compressed(packed, figures, costs, task.dense_macs, candidate.epoch)
+    of_parent, cost = measure_costs([task.parent, packed.bundle])
+    packed = replace(packed, bundle=add_costs(packed.bundle, of_parent, cost))
+    return Compressed(packed, figures, costs, cost, task.dense_macs, candidate.epoch)
 
 
 def _train(

@@ -77,8 +77,8 @@ class CompressionTask:
             options,
         )
 
-    def training(self, folder: Path) -> CompressionTraining:
-        """Return the training, at its last checkpoint if it is to be resumed."""
+    def training(self, folder: Path, stations: int = 0) -> CompressionTraining:
+        """Return the training, of a front if it has stations, at its last checkpoint if it is to be resumed."""
         options = self.options
         training = CompressionTraining(
             self.parent.manifest,
@@ -86,7 +86,9 @@ class CompressionTask:
             self.parts[:2],
             self.outputs[:2],
             folder,
-            schedule=Schedule(options.epochs, options.prune, options.structured, options.cost, options.beta),
+            schedule=Schedule(
+                options.epochs, options.prune, options.structured, options.cost, options.beta, stations
+            ),
             target=self.conditions,
             recipe=Recipe(learning_rate=options.learning_rate, batch=options.batch, epochs=options.epochs),
             seed=options.seed,

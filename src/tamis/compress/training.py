@@ -38,6 +38,7 @@ WIDTH_REACH = 24.0  # bits that a trained width can fall by in the whole trainin
 COST_WEIGHT_START = 1e-2  # of the EBOPs relative to those at the beginning
 COST_WEIGHT_MAX = 3.0
 COST_WEIGHT_UP, COST_WEIGHT_DOWN = 1.5, 0.6  # after an epoch that meets the target, or misses it
+LEAST_KEPT = 0.05  # of the weights, at the last station of a front whose cost is MACs
 FURTHER_PRUNING = 0.1  # of the weights that are left, per epoch that meets the target, if the cost is MACs
 ROWS_AT_ONCE = 4096
 
@@ -51,6 +52,9 @@ class Schedule:
     structured: bool = False
     cost: str | None = None
     beta: float | None = None  # weight of the cost; None: as large as the target allows
+    stations: int = (
+        0  # of a front: weights of the cost from small to large, each held while the learning rate falls once
+    )
 
     @property
     def pruning_epochs(self) -> int:
@@ -60,6 +64,18 @@ class Schedule:
             if self.prune and self.epochs > 1
             else 0
         )
+
+    def station(self, epoch: int) -> tuple[int, float]:
+        """Return at which station of the front an epoch is, and the phase of the learning rate's fall there, from 0 to 1."""
+        length = (self.epochs - self.pruning_epochs) / self.stations
+        station = math.floor((epoch - 1 - self.pruning_epochs) / length)
+        first = self.pruning_epochs + 1 + math.ceil(station * length)
+        last = self.pruning_epochs + math.ceil((station + 1) * length)
+        return station, (epoch - first) / max(1, last - first)
+
+    def rise(self, station: int) -> float:
+        """Return how far the cost's weight has risen at a station, from 0 to 1."""
+        return station / max(1, self.stations - 1)
 
     def pruned(self, epoch: int) -> float:
         """Return the fraction that is removed from the epoch on; as in arXiv:1710.01878 most of it early."""
@@ -161,8 +177,13 @@ class CompressionTraining(TrainingLoop):
         return row
 
     def _prune_further(self) -> None:
-        """Remove more weights after an epoch that met the target."""
-        if self.target.conditions and self.candidates and self.candidates[-1].met:
+        """Remove more weights after an epoch that met the target, or at the next station of a front."""
+        if self.schedule.stations:
+            station, phase = self.schedule.station(self.state.epoch + 1)
+            if station and not phase:
+                kept = (1.0 - self.schedule.prune) * LEAST_KEPT ** self.schedule.rise(station)
+                prune_network(self.network, 1.0 - kept)
+        elif self.target.conditions and self.candidates and self.candidates[-1].met:
             masks = [self.network.mask(index) for index in range(len(self.network.weights))]
             removed = 1.0 - float(sum(mask.sum() for mask in masks)) / sum(mask.numel() for mask in masks)
             prune_network(self.network, removed + FURTHER_PRUNING * (1.0 - removed))
@@ -172,12 +193,16 @@ class CompressionTraining(TrainingLoop):
 
     def _learning_rate(self, epoch: int) -> float:
         """Return a constant rate, and at the end a cosine."""
+        if self.schedule.stations and self._quantises(epoch):
+            return self._cosine(self.schedule.station(epoch)[1])
         quantised = self.schedule.epochs - self.schedule.pruning_epochs
         first = self.schedule.pruning_epochs + math.ceil(CONSTANT_FRACTION * quantised)
         phase = max(0, epoch - 1 - first) / max(1, self.schedule.epochs - first)
-        return self.recipe.learning_rate * (
-            LEARNING_RATE_END + (1 - LEARNING_RATE_END) * (1 + math.cos(math.pi * phase)) / 2
-        )
+        return self._cosine(phase)
+
+    def _cosine(self, phase: float) -> float:
+        fraction = (1 + math.cos(math.pi * phase)) / 2
+        return self.recipe.learning_rate * (LEARNING_RATE_END + (1 - LEARNING_RATE_END) * fraction)
 
     def _beta(self) -> float:
         """Return the weight of the cost: larger as long as the target is met."""
@@ -185,6 +210,11 @@ class CompressionTraining(TrainingLoop):
             return 0.0
         if self.schedule.beta is not None:
             return self.schedule.beta
+        if self.schedule.stations:
+            station, _ = self.schedule.station(self.state.epoch + 1)
+            return float(
+                COST_WEIGHT_START * (COST_WEIGHT_MAX / COST_WEIGHT_START) ** self.schedule.rise(station)
+            )
         last = next((row for row in reversed(self.state.history) if "beta" in row), None)
         if last is None:
             return COST_WEIGHT_START

@@ -12,6 +12,7 @@ from tamis._base import DataError, UsageError, did_you_mean, parse_document
 from tamis.records import (
     DemoRecord,
     Evaluation,
+    FrontRecord,
     RateRecord,
     Record,
     TrafficRecord,
@@ -20,8 +21,10 @@ from tamis.records import (
 )
 from tamis.trigger import RunSummary
 
-AnyRecord = Record | Evaluation | TrainingCurves | RunSummary | RateRecord | TrafficRecord | DemoRecord
-RECORD_KINDS = ("bench", "evaluation", "training", "run", "rates", "traffic", "demo")
+AnyRecord = (
+    Record | Evaluation | TrainingCurves | RunSummary | RateRecord | TrafficRecord | DemoRecord | FrontRecord
+)
+RECORD_KINDS = ("bench", "evaluation", "training", "run", "rates", "traffic", "demo", "front")
 _ADAPTER: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="kind")])
 LOAD_EXAMPLE = "`tamis load grpc://HOST:PORT MODEL --scenario closed --streams 1,4 -o records/` writes some"
 

@@ -19,6 +19,7 @@ from tamis.records.farm import (
 )
 from tamis.records.files import json_files, write_record
 from tamis.records.firmware import BitAgreement, FirmwareRecord, HardwareLayer, Synthesis
+from tamis.records.front import FrontPoint, FrontRecord, LostFigure, ModelCost
 from tamis.records.physics import (
     ArrayEvaluation,
     ClassFacts,
@@ -78,6 +79,8 @@ __all__ = [
     "FarmRecord",
     "FirmwareRecord",
     "Flips",
+    "FrontPoint",
+    "FrontRecord",
     "HardwareLayer",
     "Knee",
     "KneePoint",
@@ -86,7 +89,9 @@ __all__ = [
     "LayerCount",
     "LoadPoint",
     "LoadRow",
+    "LostFigure",
     "MemoryRow",
+    "ModelCost",
     "Objective",
     "OperationCount",
     "OutputAgreement",

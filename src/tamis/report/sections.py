@@ -8,10 +8,19 @@ from pathlib import Path
 
 from tamis._base import duration, quantity
 from tamis.measure import AnyRecord
-from tamis.records import DemoRecord, Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
+from tamis.records import (
+    DemoRecord,
+    Evaluation,
+    FrontRecord,
+    RateRecord,
+    Record,
+    TrafficRecord,
+    TrainingCurves,
+)
 from tamis.report.agreement import agreement_picture, agreement_table, flips_table
 from tamis.report.content import PageTable, Picture, Row, Section, words
 from tamis.report.demo import demo_section
+from tamis.report.front import front_section
 from tamis.report.latency import latency_pictures, latency_table
 from tamis.report.memory import load_picture, load_table, memory_pictures, memory_table
 from tamis.report.physics import baseline_pictures, merit_table, physics_pictures, working_point_table
@@ -47,6 +56,7 @@ def sections(records: Records, histories: Mapping[str, History]) -> list[Section
     evaluations = [record for _, record in records if isinstance(record, Evaluation)]
     all_sections = [
         *(demo_section(record) for _, record in records if isinstance(record, DemoRecord)),
+        *_fronts([record for _, record in records if isinstance(record, FrontRecord)]),
         _rates([record for _, record in records if isinstance(record, RateRecord)]),
         _physics(evaluations),
         _runs([record for _, record in records if isinstance(record, RunSummary)]),
@@ -59,6 +69,11 @@ def sections(records: Records, histories: Mapping[str, History]) -> list[Section
         _records(records),
     ]
     return [section for section in all_sections if not section.empty]
+
+
+def _fronts(records: Sequence[FrontRecord]) -> list[Section]:
+    suffixes = [f"-{number}" if number else "" for number in range(len(records))]
+    return [front_section(record, suffix) for record, suffix in zip(records, suffixes, strict=True)]
 
 
 def _suffixes(names: Sequence[str]) -> list[str]:
@@ -224,7 +239,11 @@ def _facts(record: AnyRecord) -> tuple[str, ...]:
     return (_models(record), record.created[:19].replace("T", " "), where, versions, _options(record))
 
 
-def _models(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord | DemoRecord) -> str:
+def _models(
+    record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord | DemoRecord | FrontRecord,
+) -> str:
+    if isinstance(record, FrontRecord):
+        return ", ".join([record.parent, *(point.bundle for point in record.points)])
     if isinstance(record, RateRecord | DemoRecord):
         return record.menu
     if isinstance(record, TrafficRecord):
@@ -235,7 +254,11 @@ def _models(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecor
     return ", ".join(f"{name} (SHA-256 {digest[:12]}…)" for name, digest in models.items())
 
 
-def _options(record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord | DemoRecord) -> str:
+def _options(
+    record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord | DemoRecord | FrontRecord,
+) -> str:
+    if isinstance(record, FrontRecord):
+        return ", ".join(f"{name} {value}" for name, value in record.options.items() if value is not None)
     if isinstance(record, DemoRecord):
         return f"budget {record.budget_ms:g} ms, input {quantity(record.input_hz, 'Hz')}"
     if isinstance(record, RunSummary):

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 from tamis._base import DataError, progress, require, write_text
 from tamis.bundle import Bundle
 from tamis.measure import read_records
-from tamis.records import DemoRecord, Evaluation, RateRecord, Record, TrafficRecord, TrainingCurves
+from tamis.records import (
+    DemoRecord,
+    Evaluation,
+    FrontRecord,
+    RateRecord,
+    Record,
+    TrafficRecord,
+    TrainingCurves,
+)
 from tamis.trigger import RunSummary
 
 if TYPE_CHECKING:
@@ -21,8 +29,8 @@ if TYPE_CHECKING:
     from tamis.report.sections import History
 
 PAGE, FIGURES, HISTORY = "index.html", "figures", "training.json"
-DRAWN_RECORDS = "a bench record, an evaluation, a run, rates, loads on a server or loss curves"
-DATED = (Record, Evaluation, RunSummary, RateRecord, TrafficRecord, DemoRecord)
+DRAWN_RECORDS = "a bench record, an evaluation, a run, rates, loads on a server, a front or loss curves"
+DATED = (Record, Evaluation, RunSummary, RateRecord, TrafficRecord, DemoRecord, FrontRecord)
 
 
 @dataclass(frozen=True)

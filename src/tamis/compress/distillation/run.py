@@ -13,13 +13,14 @@ import torch
 from tamis._base import DataError, TargetNotMetError, library_versions
 from tamis.bundle import Bundle, Packed, Parent, WorkingPoint, check_target, pack
 from tamis.bundle.cost import count_multiplications
-from tamis.compress.card import show_figure
+from tamis.compress.card import add_costs, show_figure
+from tamis.compress.costs import measure_costs
 from tamis.compress.data import CompressionRows, read_rows
 from tamis.compress.distillation.card import student_card
 from tamis.compress.distillation.judge import Scored, find_thresholds, judge_student
 from tamis.compress.distillation.options import OPERATIONS_MAX, DistilOptions
 from tamis.compress.distillation.outliers import make_outliers
-from tamis.compress.distillation.search import Found, StudentSearch, export_student
+from tamis.compress.distillation.search import Found, StudentSearch, StudentSize, export_student
 from tamis.compress.distillation.students import Student
 from tamis.compress.distillation.teacher import Lesson, Teacher
 from tamis.compress.distillation.training import Pupils
@@ -48,6 +49,66 @@ class Distilled:
         return self.packed.bundle
 
 
+@dataclass(frozen=True)
+class DistilTask:
+    """A teacher, its lessons on rows to train on, to choose by and to judge on, and the search over sizes of students."""
+
+    teacher: Teacher
+    lessons: tuple[tuple[CompressionRows, Lesson], ...]
+    conditions: QualityTarget
+    search: StudentSearch
+    sizes: list[StudentSize]
+    operations: int | None  # of the parent
+    options: DistilOptions
+
+    @classmethod
+    def prepare(
+        cls,
+        parent: str | Path | Bundle,
+        folder: Path,
+        data: Sequence[str],
+        options: DistilOptions,
+        classes: Mapping[str, Sequence[str]],
+    ) -> DistilTask:
+        """Read everything, teach, and check before the training that it can lead to a result; checkpoints go into the folder."""
+        conditions = QualityTarget() if options.target is None else QualityTarget.parse(options.target)
+        bundle = parent if isinstance(parent, Bundle) else Bundle.open(parent)
+        check_parent(bundle)
+        teacher = Teacher.of(bundle, options.metric)
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
+        rows = read_rows(bundle, data, classes, reading, options.label)
+        lessons = tuple(_usable(teacher, part) for part in _split(rows, options.seed))
+        _check_target(conditions, bundle, lessons[2][0])
+        parts = (_pupils(teacher, *lessons[0], options), Pupils(lessons[1][0].inputs, lessons[1][1].target))
+        checksum = bundle.manifest.files["model.onnx"].sha256
+        search = StudentSearch(bundle.name, parts, folder, options, checksum)
+        cost = bundle.manifest.cost
+        operations = None if cost is None else cost.flops
+        sizes = search.sizes(None if operations is None else OPERATIONS_MAX * operations)
+        return cls(teacher, lessons, conditions, search, sizes, operations, options)
+
+    def judge(self, found: Found) -> Judged:
+        """Compare a student with the parent, on rows that were used for nothing else."""
+        held = [_scored(found.student, *lesson) for lesson in self.lessons[1:]]
+        by_score = self.teacher.function is None
+        thresholds, notes = find_thresholds(
+            self.teacher.bundle.manifest, _background(held), by_score=by_score
+        )
+        return Judged(found, judge_student(held[1], thresholds), [one.point for one in thresholds], notes)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A student, its figures and working points, and notes on those that are left out."""
+
+    found: Found
+    figures: Mapping[str, Figure]
+    points: Sequence[WorkingPoint]
+    notes: Sequence[str]
+
+
 def run_distillation(
     parent: str | Path | Bundle,
     target: Path,
@@ -57,30 +118,10 @@ def run_distillation(
     after_epoch: AfterEpoch | None,
 ) -> Distilled:
     """Teach, search, judge and pack; see `tamis.compress.distil`."""
-    conditions = QualityTarget() if options.target is None else QualityTarget.parse(options.target)
-    bundle = parent if isinstance(parent, Bundle) else Bundle.open(parent)
     check_target(target)
-    check_parent(bundle)
-    teacher = Teacher.of(bundle, options.metric)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
-    rows = read_rows(bundle, data, classes, reading, options.label)
-    train, validation, test = _split(rows, options.seed)
-    lessons = [_usable(teacher, part) for part in (train, validation, test)]
-    _check_target(conditions, bundle, lessons[2][0])
-    parts = (_pupils(teacher, *lessons[0], options), Pupils(lessons[1][0].inputs, lessons[1][1].target))
-    folder = target.with_name(target.name + ".training")
-    checksum = bundle.manifest.files["model.onnx"].sha256
-    search = StudentSearch(bundle.name, parts, folder, options, checksum)
-    cost = bundle.manifest.cost
-    operations = None if cost is None else cost.flops
-    sizes = search.sizes(None if operations is None else OPERATIONS_MAX * operations)
-    found = search.run(sizes, after_epoch)
-
-    held = [_scored(found.student, *lesson) for lesson in lessons[1:]]
-    thresholds, notes = find_thresholds(bundle.manifest, _background(held), by_score=teacher.function is None)
-    figures = judge_student(held[1], thresholds)
+    task = DistilTask.prepare(parent, target.with_name(target.name + ".training"), data, options, classes)
+    student = task.judge(task.search.run(task.sizes, after_epoch))
+    conditions, figures = task.conditions, student.figures
     conditions.check(list(figures))
     if not conditions.met(figures):
         reached = ", ".join(
@@ -91,9 +132,10 @@ def run_distillation(
             f"the student does not meet the target {conditions}, so no bundle was written; it has {reached}: give more rows, "
             "a larger --size, or train longer"
         )
-    points = [one.point for one in thresholds]
-    packed = _pack(teacher, target, lessons[2][0], found, figures, points, notes, operations, options)
-    return Distilled(replace(packed, notes=(*packed.notes, *notes)), figures, found, operations)
+    packed = pack_student(task, student, target)
+    of_parent, cost = measure_costs([task.teacher.bundle, packed.bundle])
+    packed = replace(packed, bundle=add_costs(packed.bundle, of_parent, cost))
+    return Distilled(packed, figures, student.found, task.operations)
 
 
 def _split(rows: CompressionRows, seed: int) -> tuple[CompressionRows, CompressionRows, CompressionRows]:
@@ -172,18 +214,10 @@ def _background(parts: Sequence[Scored]) -> Scored:
     return Scored(value, target, decides)
 
 
-def _pack(
-    teacher: Teacher,
-    target: Path,
-    rows: CompressionRows,
-    found: Found,
-    figures: Mapping[str, Figure],
-    points: Sequence[WorkingPoint],
-    notes: Sequence[str],
-    operations: int | None,
-    options: DistilOptions,
-) -> Packed:
-    """Pack the student with the parent's inputs, and a card."""
+def pack_student(task: DistilTask, student: Judged, target: Path) -> Packed:
+    """Pack a student with the parent's inputs, and a card."""
+    teacher, rows, options, operations = task.teacher, task.lessons[2][0], task.options, task.operations
+    found, figures, notes = student.found, student.figures, student.notes
     parent = teacher.bundle.manifest
     origin = Parent(name=parent.name, version=parent.version, model_sha256=parent.files["model.onnx"].sha256)
     example = {name: values[:1] for name, values in rows.inputs.items()}
@@ -207,7 +241,7 @@ def _pack(
     document = json.dumps(facts, indent=1)
     name = target.name.removesuffix(".tamis")
     inputs = parent.signature.inputs
-    return pack(
+    packed = pack(
         export_student(found.student, rows.inputs),
         target,
         inputs={key: values[:EXAMPLES] for key, values in rows.inputs.items()},
@@ -216,7 +250,7 @@ def _pack(
         features={spec.name: spec.feature for spec in inputs if spec.feature},
         columns={spec.name: spec.columns for spec in inputs if spec.columns},
         units={spec.name: spec.units for spec in inputs if spec.units},
-        working_points=points,
+        working_points=student.points,
         training={"distillation": json.loads(document)},
         parent=origin,
         extra={
@@ -224,3 +258,4 @@ def _pack(
             "distillation.json": document + "\n",
         },
     )
+    return replace(packed, notes=(*packed.notes, *notes))

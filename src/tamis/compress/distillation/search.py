@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,8 +90,22 @@ class StudentSearch:
         best = tried[left[0].size].loss
         close = [size for size in left if tried[size.size].loss <= best * (1 + WORSE_ALLOWED)]
         chosen = min(close, key=lambda size: size.operations)
-        training = self._train(chosen, self.options.epochs, None, fresh=False)
-        return Found(training.student.eval(), chosen, training.state.best_epoch, tuple(tried.values()))
+        return self._found(
+            self._train(chosen, self.options.epochs, None, fresh=False), chosen, tried.values()
+        )
+
+    def run_all(self, sizes: list[StudentSize], after_epoch: AfterEpoch | None) -> list[tuple[Found, float]]:
+        """Train all sizes to the end, and return each student with its validation loss."""
+        students = []
+        for size in sizes:
+            training = self._train(size, self.options.epochs, after_epoch, fresh=True)
+            loss = min(row["validation_loss"] for row in training.state.history)
+            tried = Tried(size, training.state.epoch, loss)
+            students.append((self._found(training, size, [tried]), loss))
+        return students
+
+    def _found(self, training: StudentTraining, size: StudentSize, tried: Iterable[Tried]) -> Found:
+        return Found(training.student.eval(), size, training.state.best_epoch, tuple(tried))
 
     def _train(
         self, size: StudentSize, epochs: int, after_epoch: AfterEpoch | None, *, fresh: bool
