@@ -58,7 +58,9 @@ def test_the_estimates_of_layers_are_those_of_the_design(seed):
     pytest.importorskip("alkaid")
     program = program_of(make("image", seed))
     design = make_design(program, "m", 200)
-    assert sum(one.lut for one in estimate_layers(program, 200).values()) == sum(layer.lut_estimate for layer in design.layers)
+    assert sum(one.lut for one in estimate_layers(program, 200).values()) == sum(
+        layer.lut_estimate for layer in design.layers
+    )
 
 
 @pytest.mark.skipif(shutil.which("yosys") is None, reason="yosys is not installed")

@@ -25,6 +25,7 @@ from tamis.fixedpoint.program import (
     Trees,
     Wrap,
 )
+from tamis.fixedpoint.simplify import simplify
 
 PURPOSE = "firmware"
 TABLE_BITS = 6  # inputs of one LUT
@@ -79,6 +80,7 @@ def layers_of(program: FixedProgram) -> list[Layer]:
 def lower(program: FixedProgram) -> list[Logic]:
     """Return the logic of every layer; the ports of each are as wide as the layer before makes them."""
     require("alkaid", extra="fpga", purpose=PURPOSE)
+    program = simplify(program)
     from alkaid.trace import FVArray, HWConfig, trace
 
     live = live_elements(program)
