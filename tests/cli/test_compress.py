@@ -76,3 +76,24 @@ def test_a_model_that_cannot_be_compressed_names_the_operator(call, bundle_of, t
     assert "reads the result of LeakyRelu" in err
     code, _, err = call("compress", "nothing", "--data", "x.npz", "-o", tmp_path / "s.tamis")
     assert code == 5
+
+
+def test_a_front_is_a_folder_of_models_with_a_page(call, bundle_of, rows, tmp_path):
+    front = tmp_path / "front"
+    options = ("--epochs", 4, "--points", 2, "--batch", 64, "--target", "error < 90%")
+    code, out, err = call(
+        "compress", bundle_of("dense").path, "--data", rows, "--pareto", *options, "-o", front
+    )
+    assert code == 0, err
+    assert "target met" in out
+    assert f"look at {front / 'index.html'}" in " ".join(out.split())
+    assert (front / "index.html").is_file()
+    assert len(list(front.glob("*.tamis"))) == 2
+
+
+def test_points_belong_to_a_front(call, bundle_of, rows, tmp_path):
+    code, _, err = call(
+        "compress", bundle_of("dense").path, "--data", rows, "--points", 3, "-o", tmp_path / "x"
+    )
+    assert code == 2
+    assert "give --pareto as well" in err

@@ -51,3 +51,27 @@ def test_an_auc_takes_both_kinds_of_rows(tagger):
     same = outputs(tagger, 50)
     with pytest.raises(DataError, match="all signal or all background"):
         measure_quality(tagger.manifest, same, same, Labels(np.ones(50, int), tuple("gqWZt")))
+
+
+def test_signal_is_compared_at_equal_background_and_background_at_equal_signal(tagger):
+    parent = outputs(tagger, 3000)
+    rng = np.random.default_rng(5)
+    label = np.arange(3000) % 2
+    parent["score"] = (label * 0.8 + rng.normal(0, 0.5, 3000)).astype(np.float32)
+    worse = parent | {"score": (label * 0.3 + rng.normal(0, 0.5, 3000)).astype(np.float32)}
+    figures = measure_quality(tagger.manifest, worse, parent, Labels(label, ("b", "s")))
+    point = tagger.manifest.working_points[0]
+    passed = parent["score"] > point.threshold
+    threshold = np.sort(worse["score"][label == 0])[-passed[label == 0].sum() - 1]
+    efficiency = figures[f"efficiency({point.name})"]
+    assert efficiency.parent == pytest.approx(passed[label == 1].mean())
+    assert efficiency.value == pytest.approx((worse["score"][label == 1] > threshold).mean())
+    assert efficiency.low < efficiency.value < efficiency.high < efficiency.parent
+    background = figures[f"background({point.name})"]
+    assert background.value > background.parent == pytest.approx(passed[label == 0].mean())
+
+
+def test_working_points_of_a_few_rows_are_left_out(tagger):
+    same = outputs(tagger, 40) | {"score": (np.arange(40) < 12).astype(np.float32)}  # 6 of each class
+    figures = measure_quality(tagger.manifest, same, same, Labels(np.arange(40) % 2, ("b", "s")))
+    assert not any(name.startswith(("efficiency", "background")) for name in figures)

@@ -17,6 +17,8 @@ MEANINGS = {
     "agreement": "rows with the same most probable class",
     "error": "root mean square change of the score, in units of its standard deviation",
     "auc": "area under the ROC curve",
+    "efficiency": "signal accepted at the parent's rate of background",
+    "background": "background accepted at the parent's efficiency",
     "accuracy": "rows whose most probable class is the true one",
 }
 CARD_TEXT = """# Model card: {name}
@@ -148,12 +150,18 @@ def figure_line(name: str, figure: Figure, meanings: Mapping[str, str]) -> str:
     return f"| {name} | {parent} | {value} | {interval.rstrip(')')} | {meanings[name.partition('(')[0]]} |"
 
 
+def is_cost(name: str) -> bool:
+    """Return whether a quantity is better the smaller it is."""
+    return name.startswith(("background(", "flips", "error"))
+
+
 def losses(figures: Mapping[str, Figure], *more: str) -> str:
     """Return a sentence that says where the model is worse than its parent."""
     worse = [
-        f"{name} falls from {parent_value(name, figure.parent)} to {show_figure(name, figure)}"
+        f"{name} {'rises' if is_cost(name) else 'falls'} from {parent_value(name, figure.parent)} to {show_figure(name, figure)}"
         for name, figure in figures.items()
-        if figure.parent is not None and figure.value < figure.parent
+        if figure.parent is not None
+        and (figure.value > figure.parent if is_cost(name) else figure.value < figure.parent)
     ]
     flips = {name: figure for name, figure in figures.items() if name.startswith("flips")}
     if flips:

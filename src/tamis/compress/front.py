@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tamis._base import UsageError, atomic_path, host_facts, utc_timestamp
 from tamis.bundle import Bundle
-from tamis.compress.card import add_costs
+from tamis.compress.card import add_costs, is_cost
 from tamis.compress.costs import measure_costs
 from tamis.compress.export import export_network, layer_costs
 from tamis.compress.options import CompressOptions
@@ -95,11 +95,10 @@ def shown_quantity(figures: Mapping[str, Figure], conditions: QualityTarget) -> 
     return next(kinds[kind] for kind in QUANTITIES if kind in kinds)
 
 
-def loss_of(quantity: str, figure: Figure | LostFigure) -> float:
-    """Return how much worse a model is than its parent: decisions that differ, the score's error, or what a quantity falls by."""
-    if quantity.partition("(")[0] in ("flips", "error"):
-        return figure.value
-    return (1.0 if figure.parent is None else figure.parent) - figure.value
+def loss_of(quantity: str, figure: Figure) -> float:
+    """Return how much worse a model is than its parent; differences from the parent are losses themselves."""
+    change = figure.value - (figure.parent or 0.0)
+    return change if is_cost(quantity) else -change
 
 
 def choose_points(scored: Iterable[tuple[Entry, float, float]], most: int) -> list[Entry]:

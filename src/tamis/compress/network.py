@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ class CompressedNetwork(nn.Module):
             self.weights.append(nn.Parameter(weight))
             self.biases.append(nn.Parameter(torch.tensor(arrays[layer.bias].reshape(-1))))
             self.register_buffer(f"mask_{len(self.weights) - 1}", torch.ones_like(weight))
+            self.register_buffer(f"scale_{len(self.weights) - 1}", torch.ones_like(weight))
             self.register_buffer(
                 f"bias_mask_{len(self.weights) - 1}", torch.ones(self._outputs(arrays, len(self.weights) - 1))
             )
@@ -74,9 +75,13 @@ class CompressedNetwork(nn.Module):
                 self._scale_inputs(quantiser, tensor, *ranges[tensor.tensor])
         self.quantisers = nn.ModuleList(
             WeightQuantiser(
-                weight.detach(), widths.weights, widths.per, layer.outputs_axis, trained=widths.trained
+                self.masked(number).detach(),
+                widths.weights,
+                widths.per,
+                layer.outputs_axis,
+                trained=widths.trained,
             )
-            for weight, layer in zip(self.weights, found.layers, strict=True)
+            for number, layer in enumerate(found.layers)
         )
         self._graph = (translate(self._tapped(), self._taps()),)  # a tuple hides it from the module tree
 
@@ -90,6 +95,14 @@ class CompressedNetwork(nn.Module):
         mask: Tensor = getattr(self, f"bias_mask_{layer}")
         return mask
 
+    def masked(self, layer: int) -> Tensor:
+        """Return the weights of a layer before they are quantised, for inputs that are scaled to about -1 to 1.
+
+        What is trained is for inputs as the graph has them: inputs of large values have small weights, and scaled ones would learn slowly.
+        """
+        scale: Tensor = getattr(self, f"scale_{layer}")
+        return self.weights[layer] * (scale * self.mask(layer))
+
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of the graph, then the logits of its heads."""
         results: tuple[Tensor, ...] = self._graph[0](*inputs)
@@ -97,7 +110,7 @@ class CompressedNetwork(nn.Module):
 
     def weight(self, layer: int) -> Tensor:
         """Return the weights of a layer as they are used: masked and quantised."""
-        quantised: Tensor = self.quantisers[layer](self.weights[layer] * self.mask(layer))
+        quantised: Tensor = self.quantisers[layer](self.masked(layer))
         return quantised
 
     def bias(self, layer: int) -> Tensor:
@@ -133,8 +146,7 @@ class CompressedNetwork(nn.Module):
         """Return the bit operations of all layers, with gradients of the widths."""
         total = torch.zeros(())
         for index, positions in enumerate(self.positions):
-            weight = self.weights[index] * self.mask(index)
-            bits = self.quantisers[index].bits(weight) * self.mask(index)  # type: ignore[operator] # the method of the class
+            bits = self.quantisers[index].bits(self.masked(index)) * self.mask(index)  # type: ignore[operator] # the method of the class
             total = total + (bits * self.of_weights(index, self.source(index).bits)).sum() * positions
         return total
 
@@ -164,30 +176,34 @@ class CompressedNetwork(nn.Module):
     @torch.no_grad()
     def enable(self, inputs: Sequence[np.ndarray]) -> None:
         """Begin to quantise, with ranges that fit the current weights and these rows."""
-        ranges: dict[int, tuple[Tensor, Tensor]] = {}
-        handles = [
-            module.register_forward_hook(self._note(ranges, index))
-            for index, module in enumerate(self.tensors)
-        ]
         for index, quantiser in enumerate(self.quantisers):
-            quantiser.enable(self.weights[index] * self.mask(index))  # type: ignore[operator] # the method of the class
-        self(*(torch.from_numpy(values[:RANGE_ROWS]) for values in inputs))
-        for handle in handles:
-            handle.remove()
+            quantiser.enable(self.masked(index))  # type: ignore[operator] # the method of the class
+        self._fit_ranges(inputs, TensorQuantiser.enable)
 
-    def _note(self, ranges: dict[int, tuple[Tensor, Tensor]], index: int) -> Any:
-        """Return a hook that enables a quantiser by the first values that reach it, so that later ones see it at work."""
+    @torch.no_grad()
+    def adapt(self, inputs: Sequence[np.ndarray]) -> None:
+        """Let the ranges of activations follow the weights, which training has changed; their steps stay."""
+        self._fit_ranges(inputs, TensorQuantiser.adapt)
+
+    def _fit_ranges(
+        self, inputs: Sequence[np.ndarray], fit: Callable[[TensorQuantiser, Tensor, Tensor], None]
+    ) -> None:
+        """Fit every quantiser to the first values that reach it, so that later ones see it at work."""
+        done: set[int] = set()
 
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> Tensor:
-            if index in ranges:
+            if id(module) in done:
                 return result
             assert isinstance(module, TensorQuantiser)  # noqa: S101 - what it is registered with
-            ranges[index] = _channel_range(arguments[0], tuple(module.integer.shape))
-            module.enable(*ranges[index])
+            done.add(id(module))
+            fit(module, *_channel_range(arguments[0], tuple(module.integer.shape)))
             quantised: Tensor = module.forward(arguments[0])
             return quantised
 
-        return hook
+        handles = [module.register_forward_hook(hook) for module in self.tensors]
+        self(*(torch.from_numpy(values[:RANGE_ROWS]) for values in inputs))
+        for handle in handles:
+            handle.remove()
 
     def _observe(
         self, inputs: Sequence[np.ndarray]
@@ -254,8 +270,8 @@ class CompressedNetwork(nn.Module):
         quantiser.offset.copy_(torch.round(scaled * INPUT_OFFSET_STEP) / INPUT_OFFSET_STEP)
         for index, layer in zip(tensor.layers, layers, strict=True):
             scale = self.of_weights(index, quantiser.shift)
-            self.weights[index].copy_(self.weights[index] * power(scale))
-            shifted = self.weights[index] * self.of_weights(index, quantiser.offset)
+            getattr(self, f"scale_{index}").mul_(power(scale))
+            shifted = self.masked(index) * self.of_weights(index, quantiser.offset)
             axes = [axis for axis in range(shifted.ndim) if axis != layer.outputs_axis]
             self.biases[index].add_(shifted.sum(axes))
 

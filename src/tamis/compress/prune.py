@@ -20,7 +20,7 @@ def prune_network(network: CompressedNetwork, fraction: float, *, structured: bo
     if structured:
         _prune_outputs(network, fraction)
         return
-    sizes = [weight.abs() * network.mask(i) for i, weight in enumerate(network.weights)]
+    sizes = [network.masked(index).abs() for index in range(len(network.weights))]
     relative = [size / size[size > 0].mean().clamp(min=1e-30) if (size > 0).any() else size for size in sizes]
     limit = _limit(torch.cat([size.flatten() for size in relative]), fraction)
     for index, size in enumerate(relative):
@@ -37,7 +37,7 @@ def _prune_outputs(network: CompressedNetwork, fraction: float) -> None:
     sizes = {}
     for index in hidden:
         axis = network.found.layers[index].outputs_axis
-        weight = network.weights[index] * network.mask(index)
+        weight = network.masked(index)
         norms = weight.square().sum([a for a in range(weight.ndim) if a != axis]).sqrt()
         alive = norms > 0
         sizes[index] = norms / norms[alive].mean().clamp(min=1e-30) if alive.any() else norms

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tamis._base import DataError
-from tamis.bundle import Manifest, decision_flips, wilson
+from tamis.bundle import Manifest, WorkingPoint, decision_flips, wilson
 from tamis.bundle.working_points import CONFIDENCE_Z
 
 Outputs = Mapping[str, np.ndarray]
+ACCEPTED_MIN = 10  # rows at a working point from which another one with the same rate is found
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def measure_quality(
     """Compare outputs with the parent's on the same rows.
 
     `flips(POINT)`: fraction of decisions that differ. `agreement`: fraction of rows with the same most probable class. `error`: root mean
-    square of the score's change, in units of the score's standard deviation. With labels also `auc` and `accuracy`.
+    square of the score's change, in units of the score's standard deviation. With labels also `auc` and `accuracy`, and for each working
+    point `efficiency(POINT)` and `background(POINT)`: the signal accepted at the parent's rate of background, and the reverse.
     """
     figures: dict[str, Figure] = {}
     score = manifest.score
@@ -56,6 +58,7 @@ def measure_quality(
         figures["error"] = _error(value, reference)
         if labels is not None:
             figures["auc"] = auc_figure(value, reference, labels)
+            figures |= trade_figures(value, reference, manifest.working_points, labels)
     table = class_table(manifest, parent)
     if table is not None:
         assigned, expected = outputs[table].argmax(1), parent[table].argmax(1)
@@ -68,6 +71,31 @@ def measure_quality(
             f"the bundle {manifest.name} has neither a score nor probabilities of classes by which models are compared: "
             "pack it with --score"
         )
+    return figures
+
+
+def trade_figures(
+    value: np.ndarray, reference: np.ndarray, points: Sequence[WorkingPoint], labels: Labels
+) -> dict[str, Figure]:
+    """Return how much signal is accepted at the parent's rate of background, and how much background at its efficiency, for each working point.
+
+    A working point at which the parent accepts too few rows, or all of them, is left out.
+    """
+    background = np.isin(labels.label, labels.background)
+    figures: dict[str, Figure] = {}
+    for point in points:
+        for name, fixed, measured in (
+            ("efficiency", background, ~background),
+            ("background", ~background, background),
+        ):
+            accepted = int((reference[fixed] > point.threshold).sum())
+            before = float((reference[measured] > point.threshold).mean())
+            if not ACCEPTED_MIN <= accepted < int(fixed.sum()):
+                continue
+            threshold = np.sort(value[fixed])[-accepted - 1]
+            after = value[measured] > threshold
+            low, high = wilson(int(after.sum()), len(after))
+            figures[f"{name}({point.name})"] = Figure(float(after.mean()), low, high, before)
     return figures
 
 

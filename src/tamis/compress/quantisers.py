@@ -127,6 +127,7 @@ class TensorQuantiser(nn.Module):
     shift: Tensor
     offset: Tensor
     integer: Tensor
+    limit: Tensor
     enabled: Tensor
 
     def __init__(
@@ -137,14 +138,16 @@ class TensorQuantiser(nn.Module):
         self.width, self.signed, self.is_input, self.trained = width, signed, is_input, trained
         for name in ("shift", "offset", "integer"):
             self.register_buffer(name, torch.zeros(shape))
+        self.register_buffer("limit", torch.full(shape, float(width - int(signed))))  # of the fraction bits
         self.register_buffer("enabled", torch.tensor(False))
         self.fewer = nn.Parameter(torch.zeros(shape), requires_grad=trained)
 
     @property
     def fraction(self) -> Tensor:
         """The fraction bits of each channel: at first the same, so that those with smaller values have fewer bits."""
-        most = (self.width - int(self.signed) - self.integer.amax()).expand_as(self.integer)
-        return whole(most - bounded(self.fewer, self.width, self.width_step)) if self.trained else most
+        if not self.trained:
+            return self.limit
+        return whole(self.limit - bounded(self.fewer, self.width, self.width_step))
 
     @property
     def offset_on_grid(self) -> Tensor:
@@ -183,6 +186,12 @@ class TensorQuantiser(nn.Module):
     @torch.no_grad()
     def enable(self, low: Tensor, high: Tensor) -> None:
         """Begin to quantise activations within a range; inputs keep the range that they are scaled to."""
+        self.adapt(low, high)
+        self.limit.copy_((self.width - int(self.signed) - self.integer.amax()).expand_as(self.integer))
+        self.enabled.fill_(True)
+
+    @torch.no_grad()
+    def adapt(self, low: Tensor, high: Tensor) -> None:
+        """Follow a range that has changed: other bits before the binary point, the same behind it."""
         if not self.is_input:
             self.integer.copy_(magnitude_bits(torch.maximum(high, -low)).expand_as(self.integer))
-        self.enabled.fill_(True)

@@ -67,7 +67,8 @@ class QualityTarget:
         for condition in self.conditions:
             if condition.quantity in names:
                 continue
-            if condition.quantity in ("auc", "accuracy"):
+            kind = condition.quantity.partition("(")[0]
+            if kind in ("auc", "accuracy") or (kind in ("efficiency", "background") and "auc" not in names):
                 raise UsageError(
                     f"the target {condition.text!r} needs labels: give the events of every class with --class NAME=FILE, or "
                     "arrays with the target that the parent was trained on"

@@ -60,7 +60,11 @@ class CompressionTask:
         reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
         parts = read_rows(bundle, data, classes, reading, options.label).split(options.seed)
         train, validation, test = (run_bundle(bundle, part.inputs) for part in parts)
-        conditions.check(list(measure_quality(bundle.manifest, validation, validation, parts[1].labels)))
+        measured = [
+            measure_quality(bundle.manifest, own, own, part.labels)
+            for own, part in zip((validation, test), parts[1:], strict=True)
+        ]
+        conditions.check([name for name in measured[0] if name in measured[1]])
         widths = Widths(*options.widths, per=str(options.per), trained=options.trains_widths)
         inputs = list(parts[0].inputs.values())
         torch.manual_seed(options.seed)

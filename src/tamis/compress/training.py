@@ -166,8 +166,11 @@ class CompressionTraining(TrainingLoop):
             start_quantising(self.network, self.parts[0])
             with torch.no_grad():
                 self.first_ebops = float(self.network.ebops())
-        elif self._quantises(epoch) and self.schedule.cost == "macs":
-            self._prune_further()
+        elif self._quantises(epoch):
+            if self.schedule.cost == "macs":
+                self._prune_further()
+            elif self.schedule.cost:
+                self.network.adapt(list(self.parts[0].inputs.values()))
         self.state.learning_rate = self._learning_rate(epoch)
         row = super()._epoch(advance)
         if not self._quantises(epoch):
@@ -265,7 +268,7 @@ class CompressionTraining(TrainingLoop):
         epoch = self.state.epoch + 1
         if training and not self._quantises(epoch):
             magnitudes = [
-                (weight * self.network.mask(i)).abs().sum() for i, weight in enumerate(self.network.weights)
+                self.network.masked(index).abs().sum() for index in range(len(self.network.weights))
             ]
             found["loss"] = loss + L1_WEIGHT * torch.stack(magnitudes).sum()
         elif training and self.network.widths.trained and self.first_ebops:

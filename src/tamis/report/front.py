@@ -9,7 +9,7 @@ from tamis.records import FrontPoint, FrontRecord, LostFigure, ModelCost
 from tamis.report.canvas import INK, MARKERS, MUTED, colour, label, new_figure, plain_log
 from tamis.report.content import Cell, PageTable, Picture, Row, Section, number, words
 
-WORSE_IF_LARGER = ("flips", "error")
+WORSE_IF_LARGER = ("flips", "error", "background")
 Axis = Callable[[ModelCost], float | None]
 
 
@@ -40,9 +40,10 @@ def _time(engine: str) -> Axis:
 
 
 def _lost(quantity: str, figure: LostFigure) -> tuple[float, float, float]:
-    """Return what is lost, with its interval: differences as they are, others as what is missing to the parent's or to 1."""
+    """Return what is lost to the parent, with its interval; of a quantity that it has none of, what is missing to 1."""
     if quantity.partition("(")[0] in WORSE_IF_LARGER:
-        return figure.value, figure.low, figure.high
+        best = figure.parent or 0.0
+        return figure.value - best, figure.low - best, figure.high - best
     best = 1.0 if figure.parent is None else figure.parent
     return best - figure.value, best - figure.high, best - figure.low
 
@@ -115,6 +116,8 @@ def _lost_title(quantity: str) -> str:
     of = f" at {rest.rstrip(')')}" if rest else ""
     if kind == "flips":
         return f"decisions that differ{of} [%]"
+    if kind == "background":
+        return f"more background at the parent's efficiency{of} [%]"
     if kind == "error":
         return "error of the score [its spread]"
     return f"{kind} lost{f' ({rest}' if rest else ''} [%]"

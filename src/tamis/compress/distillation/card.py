@@ -13,6 +13,7 @@ STUDENT_MEANINGS = {
     "flips": "decisions about the background that differ from the parent's",
     "correlation": "with what the student imitates, on the background",
     "auc": "area under the ROC curve against the background",
+    "efficiency": "of the signal, at the parent's rate of background",
 }
 STUDENT_NAMES = {"dense": "dense", "conv": "convolutional", "particles": "particle"}
 STUDENT_CARD = """# Model card: {name}

@@ -25,7 +25,8 @@ def run_student_front(
 ) -> FrontRecord:
     """Train, choose the models of the front, pack and measure them; see `tamis.compress.compress_front`."""
     check_front(folder, points)
-    task = DistilTask.prepare(parent, folder.with_name(folder.name + ".training"), data, options, classes)
+    checkpoints = folder.with_name(folder.name + ".training")
+    task = DistilTask.prepare(parent, checkpoints, data, options, classes, most=1.0)
     if len(task.sizes) < 2:
         raise UsageError(
             "a front of students needs several sizes: leave out --size, or take a parent that has more operations"

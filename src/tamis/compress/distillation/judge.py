@@ -84,8 +84,15 @@ def judge_student(rows: Scored, thresholds: Sequence[Threshold]) -> dict[str, Fi
         for number, name in enumerate(rows.labels.classes):
             if number in rows.labels.background:
                 continue
+            signal = rows.labels.label == number
             pair = np.flatnonzero(chosen | (rows.labels.label == number))
             figures[f"auc({name})"] = auc_figure(rows.value[pair], rows.decides[pair], rows.labels.take(pair))
+            for one in thresholds:
+                after, before = rows.value[signal] > one.point.threshold, rows.decides[signal] > one.parent
+                low, high = wilson(int(after.sum()), len(after))
+                figures[f"efficiency({name}, {one.point.name})"] = Figure(
+                    float(after.mean()), low, high, float(before.mean())
+                )
     return figures
 
 
