@@ -58,7 +58,7 @@ def make_front(
     *,
     as_json: bool,
 ) -> None:
-    """Make the models, the record and the page, and print what was made."""
+    """Make the models, the record and the page, and print the figures."""
     from tamis.compress import compress_front
     from tamis.report import write_report
 

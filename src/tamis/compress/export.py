@@ -75,7 +75,7 @@ def layer_costs(network: CompressedNetwork) -> list[LayerCost]:
 
 def format_of(quantiser: TensorQuantiser) -> FixedFormat:
     """Return the format of a tensor."""
-    integer = quantiser.integer.long().numpy() + int(quantiser.signed)
+    integer = quantiser.integer.detach().long().numpy() + int(quantiser.signed)
     width = np.maximum(quantiser.fraction.detach().long().numpy() + integer, 0)
     rounding = "RND_CONV" if quantiser.is_input else "RND"
     if width.size == 1 and width.flat[0] > 0:

@@ -17,7 +17,7 @@ from tamis.compress.quantisers import WIDTH_STEP, TensorQuantiser, WeightQuantis
 from tamis.engines.torch import translate
 
 RANGE_QUANTILE = 1e-4  # of the values of a tensor that may saturate at each end
-INPUT_OFFSET_STEP = 8.0  # offsets of inputs are multiples of an eighth of their scale
+INPUT_OFFSET_STEP = 32.0  # offsets of inputs are multiples of this fraction of their scale
 RANGE_ROWS = 4096
 WIDTH_STEP_MAX = 50.0
 
@@ -43,7 +43,7 @@ class CompressedNetwork(nn.Module):
         self.heads = tuple(heads(found.model))
         self.output_names = [value.name for value in found.model.graph.output]
         arrays = found.arrays
-        shapes, ranges = self._observe(inputs)
+        shapes, ranges, centres = self._observe(inputs)
         self.positions = [max(1, int(np.prod(shapes[layer.output][1:], dtype=np.int64)) // self._outputs(arrays, n)) for n, layer in enumerate(found.layers)]  # fmt: skip
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for layer in found.layers:
@@ -72,7 +72,8 @@ class CompressedNetwork(nn.Module):
             )
             self.tensors.append(quantiser)
             if tensor.is_input:
-                self._scale_inputs(quantiser, tensor, *ranges[tensor.tensor])
+                centre = centres[tensor.tensor] if widths.trained else None
+                self._scale_inputs(quantiser, tensor, *ranges[tensor.tensor], centre)
         self.quantisers = nn.ModuleList(
             WeightQuantiser(
                 self.masked(number).detach(),
@@ -98,7 +99,7 @@ class CompressedNetwork(nn.Module):
     def masked(self, layer: int) -> Tensor:
         """Return the weights of a layer before they are quantised, for inputs that are scaled to about -1 to 1.
 
-        What is trained is for inputs as the graph has them: inputs of large values have small weights, and scaled ones would learn slowly.
+        Half of the scale of an input is left out of what is trained: the weights of inputs with long tails are large, and would learn slowly.
         """
         scale: Tensor = getattr(self, f"scale_{layer}")
         return self.weights[layer] * (scale * self.mask(layer))
@@ -196,7 +197,7 @@ class CompressedNetwork(nn.Module):
                 return result
             assert isinstance(module, TensorQuantiser)  # noqa: S101 - what it is registered with
             done.add(id(module))
-            fit(module, *_channel_range(arguments[0], tuple(module.integer.shape)))
+            fit(module, *_channel_range(arguments[0], tuple(module.reach.shape)))
             quantised: Tensor = module.forward(arguments[0])
             return quantised
 
@@ -207,8 +208,8 @@ class CompressedNetwork(nn.Module):
 
     def _observe(
         self, inputs: Sequence[np.ndarray]
-    ) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[Tensor, Tensor]]]:
-        """Return the shapes of the layers' tensors on some rows, and the range of the channels of each tensor."""
+    ) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+        """Return the shapes of the layers' tensors on some rows, and range and median of the channels of each input."""
         model = onnx.ModelProto()
         model.CopyFrom(self.found.model)
         names = list(
@@ -224,7 +225,8 @@ class CompressedNetwork(nn.Module):
             for one in self.found.tensors
             if one.is_input
         }
-        return {name: tuple(value.shape) for name, value in found.items()}, ranges
+        medians = {name: found[name].float().median(0).values for name in ranges}
+        return {name: tuple(value.shape) for name, value in found.items()}, ranges, medians
 
     def _outputs(self, arrays: Mapping[str, np.ndarray], layer: int) -> int:
         spec = self.found.layers[layer]
@@ -254,15 +256,21 @@ class CompressedNetwork(nn.Module):
         return next((list(a.ints) for a in node.attribute if a.name == "pads"), [0])
 
     @torch.no_grad()
-    def _scale_inputs(self, quantiser: TensorQuantiser, tensor: Any, low: Tensor, high: Tensor) -> None:
-        """Scale the channels of an input to about -1 to 1, and the weights of the layers that read it by the inverse."""
+    def _scale_inputs(
+        self, quantiser: TensorQuantiser, tensor: Any, low: Tensor, high: Tensor, median: Tensor | None
+    ) -> None:
+        """Scale the channels of an input to about -1 to 1, and the weights of the layers that read it by the inverse.
+
+        With a median, channels are centred there, since training may let the tails saturate.
+        """
         shape = quantiser.shift.shape
         low, high = _reduced(low, shape, torch.amin), _reduced(high, shape, torch.amax)
         layers = [self.found.layers[index] for index in tensor.layers]
         padded = any(
             layer.operator == "Conv" and any(self._pads(layer.output, layer.weight)) for layer in layers
         )
-        centre = torch.zeros_like(low) if padded else (low + high) / 2
+        middle = (low + high) / 2 if median is None else _reduced(median, shape, torch.mean)
+        centre = torch.zeros_like(low) if padded else middle
         half = torch.maximum(high - centre, centre - low)
         half = torch.where(half > 0, half, centre.abs().clamp(min=2.0**-60))
         quantiser.shift.copy_(torch.ceil(torch.log2(half)))
@@ -270,7 +278,9 @@ class CompressedNetwork(nn.Module):
         quantiser.offset.copy_(torch.round(scaled * INPUT_OFFSET_STEP) / INPUT_OFFSET_STEP)
         for index, layer in zip(tensor.layers, layers, strict=True):
             scale = self.of_weights(index, quantiser.shift)
-            getattr(self, f"scale_{index}").mul_(power(scale))
+            part = torch.floor(scale / 2)
+            getattr(self, f"scale_{index}").mul_(power(part))
+            self.weights[index].copy_(self.weights[index] * power(scale - part))
             shifted = self.masked(index) * self.of_weights(index, quantiser.offset)
             axes = [axis for axis in range(shifted.ndim) if axis != layer.outputs_axis]
             self.biases[index].add_(shifted.sum(axes))

@@ -112,8 +112,10 @@ class WeightQuantiser(nn.Module):
         return torch.minimum(rounded, most - power(-fraction))
 
     def bits(self, weight: Tensor) -> Tensor:
-        """Return the bits of each weight's magnitude, for the cost in training."""
-        return torch.relu(magnitude_bits(weight.detach()) + self.fraction(weight))
+        """Return the bits of each quantised weight's magnitude, for the cost in training."""
+        fraction = self.fraction(weight)
+        rounded = round_to(weight.detach(), fraction.detach())
+        return torch.relu(magnitude_bits(rounded) + fraction)
 
 
 class TensorQuantiser(nn.Module):
@@ -126,7 +128,7 @@ class TensorQuantiser(nn.Module):
     width_step: float = WIDTH_STEP
     shift: Tensor
     offset: Tensor
-    integer: Tensor
+    reach: Tensor
     limit: Tensor
     enabled: Tensor
 
@@ -136,11 +138,19 @@ class TensorQuantiser(nn.Module):
         """Begin without effect; `shape` is that of the channels, without the batch."""
         super().__init__()
         self.width, self.signed, self.is_input, self.trained = width, signed, is_input, trained
-        for name in ("shift", "offset", "integer"):
+        for name in ("shift", "offset", "reach"):  # reach: bits before the binary point that the values need
             self.register_buffer(name, torch.zeros(shape))
         self.register_buffer("limit", torch.full(shape, float(width - int(signed))))  # of the fraction bits
         self.register_buffer("enabled", torch.tensor(False))
         self.fewer = nn.Parameter(torch.zeros(shape), requires_grad=trained)
+        self.narrower = nn.Parameter(torch.zeros(shape), requires_grad=trained)  # bits below the reach
+
+    @property
+    def integer(self) -> Tensor:
+        """The bits before the binary point: fewer than the values need where training lets the largest ones saturate."""
+        if not self.trained:
+            return self.reach
+        return whole(self.reach - bounded(self.narrower, self.width, self.width_step))
 
     @property
     def fraction(self) -> Tensor:
@@ -157,9 +167,11 @@ class TensorQuantiser(nn.Module):
     @property
     def limits(self) -> tuple[Tensor, Tensor]:
         """The smallest and the largest value of each channel."""
-        top = power(self.integer)
-        fraction = self.fraction.detach()
-        empty = self.integer + fraction < 0  # no bits are left, so that only zero is
+        integer, fraction = self.integer, self.fraction.detach()
+        top = power(integer) * (
+            1.0 + LOG_2 * (integer - integer.detach())
+        )  # exact, with the gradient of a power
+        empty = integer.detach() + fraction < 0  # no bits are left, so that only zero is
         high = torch.where(empty, 0.0, top - power(-fraction))
         return (torch.where(empty, 0.0, -top) if self.signed else torch.zeros_like(top)), high
 
@@ -187,11 +199,11 @@ class TensorQuantiser(nn.Module):
     def enable(self, low: Tensor, high: Tensor) -> None:
         """Begin to quantise activations within a range; inputs keep the range that they are scaled to."""
         self.adapt(low, high)
-        self.limit.copy_((self.width - int(self.signed) - self.integer.amax()).expand_as(self.integer))
+        self.limit.copy_((self.width - int(self.signed) - self.reach.amax()).expand_as(self.reach))
         self.enabled.fill_(True)
 
     @torch.no_grad()
     def adapt(self, low: Tensor, high: Tensor) -> None:
         """Follow a range that has changed: other bits before the binary point, the same behind it."""
         if not self.is_input:
-            self.integer.copy_(magnitude_bits(torch.maximum(high, -low)).expand_as(self.integer))
+            self.reach.copy_(magnitude_bits(torch.maximum(high, -low)).expand_as(self.reach))
