@@ -18,7 +18,7 @@ from tamis.records.farm import (
     RatePoint,
 )
 from tamis.records.files import json_files, write_record
-from tamis.records.firmware import BitAgreement, FirmwareRecord, HardwareLayer, Synthesis
+from tamis.records.firmware import BitAgreement, FirmwareRecord, HardwareLayer, HlsProjectLayer, HlsRecord, Synthesis
 from tamis.records.physics import (
     ArrayEvaluation,
     ClassFacts,
@@ -79,6 +79,8 @@ __all__ = [
     "FirmwareRecord",
     "Flips",
     "HardwareLayer",
+    "HlsProjectLayer",
+    "HlsRecord",
     "Knee",
     "KneePoint",
     "Latency",
