@@ -15,6 +15,7 @@ from tamis.cli.compress_student import (
     student_options,
     tell_skipped_files,
 )
+from tamis.cli.compress_trees import is_forest, plant_trees
 from tamis.cli.output import json_option, print_json
 from tamis.cli.reading import by_class, reading_options
 
@@ -149,6 +150,8 @@ def command(
     With --distil, a small student network learns to predict PARENT's score from the same inputs. With --class, the first class is the
     background, which it is trained on; the other classes are judged only. Quantise it in a second call.
 
+    With --student trees, boosted trees of small integers replace PARENT, for hardware of few LUTs.
+
     Checkpoints and metrics.json are written to OUTPUT.training.
     """
     from tamis.compress import CompressOptions, compress
@@ -167,6 +170,10 @@ def command(
         "aliases": parse_aliases(aliases),
         "skip_bad_files": skip_bad_files,
     }
+    if is_forest(lesson):
+        bits = {"weights": weights, "inputs": inputs}
+        plant_trees(parent, output, data, lesson, common | bits, by_class(classes), as_json=as_json)
+        return
     if is_distillation(lesson):
         distil_student(parent, output, data, lesson, common, by_class(classes), as_json=as_json)
         return

@@ -76,7 +76,10 @@ HLS_OPTIONS = ("clock", "part", "vectors", "seed")
 )
 @click.option("--clock", default="200MHz", show_default=True, help="hls4ml: clock, such as 240MHz.")
 @click.option(
-    "--part", default="xcvu13p-flga2577-2-e", show_default=True, help="hls4ml: the FPGA, in its vendor's name."
+    "--part",
+    default="xcvu13p-flga2577-2-e",
+    show_default=True,
+    help="hls4ml: the FPGA, in its vendor's name.",
 )
 @click.option(
     "--vectors",

@@ -4,8 +4,9 @@ Importing it takes no torch.
 """
 
 from tamis.compress.distillation.options import STUDENT_FAMILIES, STUDENT_LOSSES, DistilOptions
-from tamis.compress.entry import compress, distil
+from tamis.compress.entry import compress, distil, to_trees
 from tamis.compress.options import COSTS, WEIGHT_GROUPS, CompressOptions
+from tamis.compress.trees.options import TreeOptions
 
 __all__ = [
     "COSTS",
@@ -14,6 +15,8 @@ __all__ = [
     "WEIGHT_GROUPS",
     "CompressOptions",
     "DistilOptions",
+    "TreeOptions",
     "compress",
     "distil",
+    "to_trees",
 ]

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from tamis._base import require
 from tamis.compress.distillation.options import DistilOptions
 from tamis.compress.options import CompressOptions
+from tamis.compress.trees.options import TreeOptions
 
 if TYPE_CHECKING:
     from tamis.bundle import Bundle
     from tamis.compress.distillation.run import Distilled
     from tamis.compress.run import Compressed
+    from tamis.compress.trees.run import TreeStudent
     from tamis.zoo.training.loop import AfterEpoch
 
 
@@ -59,3 +61,22 @@ def distil(
     return run_distillation(
         parent, Path(target), data, options or DistilOptions(), classes or {}, after_epoch
     )
+
+
+def to_trees(
+    parent: str | Path | Bundle,
+    target: str | Path,
+    data: Sequence[str] = (),
+    options: TreeOptions | None = None,
+    *,
+    classes: Mapping[str, Sequence[str]] | None = None,
+    after_epoch: AfterEpoch | None = None,
+) -> TreeStudent:
+    """Replace a bundle by boosted trees of small integers, which learn its probabilities, or its score, from the same inputs.
+
+    Rows come from files of events or arrays, or from files of each class. `after_epoch` gets each row of the history.
+    """
+    require("torch", extra="torch", purpose="training the leaves of trees")
+    from tamis.compress.trees.run import run_trees
+
+    return run_trees(parent, Path(target), data, options or TreeOptions(), classes or {}, after_epoch)

@@ -194,9 +194,7 @@ class _Splitter:
         scaled = self.append(Scale(self.layer, (value,), shape, np.full(shape, 2.0**fraction)))
         self.core[name] = self.append(LookUp(self.layer, (scaled,), shape, table, low))
         steps = tuple(range(mark, len(self.steps)))
-        self.translated.append(
-            TranslatedNode(node, self.layer, (value,), (None,), steps, (self.core[name],))
-        )
+        self.translated.append(TranslatedNode(node, self.layer, (value,), (None,), steps, (self.core[name],)))
 
     def _needed(self, outputs: Sequence[str]) -> list[str]:
         """Return the tensors of the program that outputs depend on directly, in the order of the graph."""

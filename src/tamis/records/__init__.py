@@ -18,7 +18,14 @@ from tamis.records.farm import (
     RatePoint,
 )
 from tamis.records.files import json_files, write_record
-from tamis.records.firmware import BitAgreement, FirmwareRecord, HardwareLayer, HlsProjectLayer, HlsRecord, Synthesis
+from tamis.records.firmware import (
+    BitAgreement,
+    FirmwareRecord,
+    HardwareLayer,
+    HlsProjectLayer,
+    HlsRecord,
+    Synthesis,
+)
 from tamis.records.physics import (
     ArrayEvaluation,
     ClassFacts,

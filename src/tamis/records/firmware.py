@@ -72,7 +72,9 @@ class HlsProjectLayer(Document):
 
     name: str
     kind: str = Field(description="hls4ml's class")
-    types: dict[str, str] = Field(description="fixed-point type of the result, the weights and the accumulator")
+    types: dict[str, str] = Field(
+        description="fixed-point type of the result, the weights and the accumulator"
+    )
 
 
 class HlsRecord(Document):

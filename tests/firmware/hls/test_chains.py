@@ -85,7 +85,9 @@ def test_the_conversion_computes_what_the_steps_do(name):
 
 def test_what_is_not_rounded_to_a_power_of_two_is_scaled_afterwards():
     source = FixedGrid(full(-20), full(20), np.full(SHAPE, 5))
-    chain, expected = run([EVEN, scale(0.75), offset(1)], source, np.linspace(-20, 20, 9)[:, None] * np.ones(3))
+    chain, expected = run(
+        [EVEN, scale(0.75), offset(1)], source, np.linspace(-20, 20, 9)[:, None] * np.ones(3)
+    )
     found = convert(chain, source)
     np.testing.assert_array_equal(found.scale, full(0.75))
     np.testing.assert_array_equal(found.offset, full(1))

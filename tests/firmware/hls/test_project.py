@@ -10,8 +10,8 @@ import subprocess
 import numpy as np
 import onnx
 import pytest
-from tests.fixedpoint.conftest import GRAPHS, draw, make, quantise
 from tests.conftest import parse
+from tests.fixedpoint.conftest import GRAPHS, draw, make, quantise
 
 from tamis._base import ModelError, VerificationError
 from tamis.bundle import Bundle, pack
@@ -63,7 +63,13 @@ def test_the_folder_is_a_project_that_make_compares_again(tmp_path):
     done = subprocess.run(["make", "-C", out], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "32 events, 96 numbers, 0 differ" in done.stdout
-    for name in ("build_prj.tcl", "project.tcl", "firmware/dense.cpp", "firmware/parameters.h", "tb_data/tb_input_features.dat"):
+    for name in (
+        "build_prj.tcl",
+        "project.tcl",
+        "firmware/dense.cpp",
+        "firmware/parameters.h",
+        "tb_data/tb_input_features.dat",
+    ):
         assert (out / name).is_file(), name
     config = (out / "hls4ml_config.yml").read_text()
     assert "ap_ufixed<6,3,AP_RND,AP_SAT,0>" in config
@@ -86,7 +92,9 @@ def test_a_project_that_differs_in_a_bit_is_not_written(tmp_path, monkeypatch):
 
     real = project.simulate
     monkeypatch.setattr(project, "simulate", wider)
-    with pytest.raises(VerificationError, match=r"differs from the emulation in \d+ of 2032 vectors; the first: vector"):
+    with pytest.raises(
+        VerificationError, match=r"differs from the emulation in \d+ of 2032 vectors; the first: vector"
+    ):
         export_hls4ml(bundle_of("softmax", tmp_path), tmp_path / "project", FEW)
     assert not (tmp_path / "project").exists()
 
@@ -103,5 +111,7 @@ def test_what_hls4ml_lacks_is_named_with_its_layer(name, tmp_path):
 def test_limits_that_no_type_has_are_named(tmp_path):
     text = "m (float[N, 4] x) => (float[N, 4] y) {" + quantise("x", "q", fraction=2, low=-8, high=7)
     text += quantise("q", "y", fraction=1, low=-3, high=2, rounding="RND") + "}"
-    with pytest.raises(ModelError, match="it limits to -3 and 2 steps, which is not the range of a fixed-point type"):
+    with pytest.raises(
+        ModelError, match="it limits to -3 and 2 steps, which is not the range of a fixed-point type"
+    ):
         export_hls4ml(packed(parse(text), "clipped", tmp_path), tmp_path / "project", FEW)

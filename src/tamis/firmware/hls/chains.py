@@ -186,8 +186,18 @@ def convert(chain: Chain, source: FixedGrid) -> Conversion:
         return _wrapping(chain, gain, bias, fraction, rounding)
     free = np.maximum(source.fraction + fraction_bits(gain), fraction_bits(bias)) <= fraction
     elements = [
-        _Element(int(one[0]), bool(one[1]), _bound(one[2], one[2] > one[4]), _bound(one[3], one[3] < one[5]), one[4], one[5])
-        for one in zip(*(np.ravel(part) for part in (fraction, free, low / step, high / step, least, most_units)), strict=True)
+        _Element(
+            int(one[0]),
+            bool(one[1]),
+            _bound(one[2], one[2] > one[4]),
+            _bound(one[3], one[3] < one[5]),
+            one[4],
+            one[5],
+        )
+        for one in zip(
+            *(np.ravel(part) for part in (fraction, free, low / step, high / step, least, most_units)),
+            strict=True,
+        )
     ]
     types = {element: _type(element) for element in set(elements)}
     signed = np.array([types[one][0] for one in elements]).reshape(gain.shape)
@@ -204,7 +214,8 @@ def convert(chain: Chain, source: FixedGrid) -> Conversion:
         rounding=rounding,
         overflow=modes.pop() if modes else "WRAP",
         is_exact=all(one.free and one.low is None and one.high is None for one in elements),
-        is_relu=all(one.low == 0 or one.least >= 0 for one in elements) and any(one.low == 0 for one in elements),
+        is_relu=all(one.low == 0 or one.least >= 0 for one in elements)
+        and any(one.low == 0 for one in elements),
         limits_above=any(one.high is not None for one in elements),
         uniform=_uniform(list(types), list(types.values())),
         scale=scale,
@@ -223,10 +234,14 @@ def _type(element: _Element) -> tuple[bool, int, str]:
     most = element.most if high is None else high
     bits = max(int(most), 0).bit_length()
     if high is not None and (high < 0 or high != 2**bits - 1):
-        raise Inexpressible(f"it limits to {least:g} and {most:g} steps, which is not the range of a fixed-point type")
+        raise Inexpressible(
+            f"it limits to {least:g} and {most:g} steps, which is not the range of a fixed-point type"
+        )
     if least >= 0:
         if low not in (None, 0):
-            raise Inexpressible(f"it limits from {low:g} steps, which is not the lower end of a fixed-point type")
+            raise Inexpressible(
+                f"it limits from {low:g} steps, which is not the lower end of a fixed-point type"
+            )
         return False, bits, "WRAP" if low is None and high is None else "SAT"
     if low is None:
         need = max(bits, (int(-least) - 1).bit_length())
@@ -235,16 +250,25 @@ def _type(element: _Element) -> tuple[bool, int, str]:
         return True, need + 1, "WRAP" if high is None else "SAT"
     for mode, lowest in (("SAT", int(-low)), ("SAT_SYM", int(-low) + 1)):
         need = lowest.bit_length() - 1
-        if lowest == 2**need and (need == bits if high is not None else bits <= need) and (mode == "SAT" or need > 0):
+        if (
+            lowest == 2**need
+            and (need == bits if high is not None else bits <= need)
+            and (mode == "SAT" or need > 0)
+        ):
             return True, need + 1, mode
-    raise Inexpressible(f"it limits to {least:g} and {most:g} steps, which is not the range of a fixed-point type")
+    raise Inexpressible(
+        f"it limits to {least:g} and {most:g} steps, which is not the range of a fixed-point type"
+    )
 
 
 def _uniform(
     elements: list[_Element], types: list[tuple[bool, int, str]]
 ) -> tuple[bool, int, int, str] | None:
     """Return one type that assigns as all elements do, if there is one."""
-    candidates = {(signed, width, one.fraction, mode) for one, (signed, width, mode) in zip(elements, types, strict=True)}
+    candidates = {
+        (signed, width, one.fraction, mode)
+        for one, (signed, width, mode) in zip(elements, types, strict=True)
+    }
     for signed, width, fraction, mode in sorted(candidates, key=lambda one: (-one[1], one)):
         if width and all(_fits(one, signed, width, fraction, mode) for one in elements):
             return signed, width, width - fraction, mode
@@ -274,6 +298,9 @@ def _wrapping(
         raise Inexpressible("it wraps into a range that is not that of a fixed-point type")
     integer = np.frexp(modulus)[1] - 1
     width = np.maximum(integer + fraction, 0)
-    kinds = {(bool(s), int(w), int(i)) for s, w, i in zip(signed.ravel(), width.ravel(), integer.ravel(), strict=True)}
+    kinds = {
+        (bool(s), int(w), int(i))
+        for s, w, i in zip(signed.ravel(), width.ravel(), integer.ravel(), strict=True)
+    }
     uniform = (*next(iter(kinds)), "WRAP") if len(kinds) == 1 else None
     return Conversion(gain, bias, signed, width, integer, rounding, "WRAP", False, False, False, uniform)

@@ -30,14 +30,21 @@ def make_graph(plan: HlsPlan, folder: Path, name: str, part: str, clock_ns: floa
         from hls4ml.model import ModelGraph
 
         backend = get_backend(BACKEND)
-        config: dict[str, Any] = backend.create_initial_config(part=part, clock_period=clock_ns, write_weights_txt=False)
+        config: dict[str, Any] = backend.create_initial_config(
+            part=part, clock_period=clock_ns, write_weights_txt=False
+        )
         config |= {
             "OutputDir": str(folder),
             "ProjectName": name,
             "Backend": BACKEND,
             "HLSConfig": {
                 # hls4ml infers nothing: every type is written out below
-                "Model": {"Precision": {"default": DEFAULT_TYPE}, "ReuseFactor": 1, "Strategy": "Latency", "BitExact": False},
+                "Model": {
+                    "Precision": {"default": DEFAULT_TYPE},
+                    "ReuseFactor": 1,
+                    "Strategy": "Latency",
+                    "BitExact": False,
+                },
                 "LayerName": {layer.name: {"Precision": _types(layer)} for layer in plan.layers},
             },
         }
@@ -85,7 +92,11 @@ def quiet() -> Iterator[None]:
 def type_text(kind: FixedFormat) -> str:
     """Return a type as C++ has it."""
     name = "ap_fixed" if kind.signed else "ap_ufixed"
-    modes = "" if (kind.rounding, kind.overflow) == ("TRN", "WRAP") else f",AP_{kind.rounding},AP_{kind.overflow},0"
+    modes = (
+        ""
+        if (kind.rounding, kind.overflow) == ("TRN", "WRAP")
+        else f",AP_{kind.rounding},AP_{kind.overflow},0"
+    )
     return f"{name}<{kind.width},{kind.integer}{modes}>"
 
 
@@ -98,7 +109,9 @@ def _layer(layer: HlsLayer) -> dict[str, Any]:
     described = {"class_name": layer.kind, "name": layer.name, **layer.attributes}
     if layer.inputs:
         described["inputs"] = list(layer.inputs)
-    return described | {DATA_NAMES[name]: array + 0.0 for name, array in layer.arrays.items()}  # no negative zeros
+    return described | {
+        DATA_NAMES[name]: array + 0.0 for name, array in layer.arrays.items()
+    }  # no negative zeros
 
 
 def _check(plan: HlsPlan, graph: Any) -> None:
@@ -106,7 +119,10 @@ def _check(plan: HlsPlan, graph: Any) -> None:
     for layer in plan.layers:
         node = graph.graph.get(layer.name)
         if node is None:
-            if layer.kind in ("Reshape", "Transpose"):  # hls4ml may move it into the weights; the comparison of bits decides
+            if layer.kind in (
+                "Reshape",
+                "Transpose",
+            ):  # hls4ml may move it into the weights; the comparison of bits decides
                 continue
             raise ModelError(f"hls4ml removed the layer {layer.name}; please report this with the bundle")
         seen = {"result": node.get_output_variable().type.precision}
@@ -126,6 +142,10 @@ def _check(plan: HlsPlan, graph: Any) -> None:
         for name, array in layer.arrays.items():
             kept = np.asarray(node.get_weights(name).data, np.float64)
             if not np.array_equal(np.sort(kept.ravel()), np.sort(array.ravel())):
-                raise ModelError(f"hls4ml changed {name} of the layer {layer.name}; please report this with the bundle")
+                raise ModelError(
+                    f"hls4ml changed {name} of the layer {layer.name}; please report this with the bundle"
+                )
             if not np.array_equal(layer.types[name](array), array):
-                raise ModelError(f"{layer.types[name]} does not hold {name} of the layer {layer.name}; please report this with the bundle")
+                raise ModelError(
+                    f"{layer.types[name]} does not hold {name} of the layer {layer.name}; please report this with the bundle"
+                )

@@ -13,12 +13,78 @@ from tamis.fixedpoint import FixedFormat, FixedGrid, fraction_bits
 from tamis.fixedpoint.grids import FRACTION_OF_ZERO
 
 RESERVED = frozenset(  # of C++ and of hls4ml's own code
-    """
-    alignas alignof and asm auto bool break case catch char class const constexpr continue decltype default delete do double else
-    enum explicit export extern false float for friend goto if inline input int long main mutable namespace new nnet not nullptr
-    operator or private protected public register return short signed sizeof static struct switch template this throw true try
-    typedef typeid typename union unsigned using virtual void volatile while xor
-    """.split()
+    [
+        "alignas",
+        "alignof",
+        "and",
+        "asm",
+        "auto",
+        "bool",
+        "break",
+        "case",
+        "catch",
+        "char",
+        "class",
+        "const",
+        "constexpr",
+        "continue",
+        "decltype",
+        "default",
+        "delete",
+        "do",
+        "double",
+        "else",
+        "enum",
+        "explicit",
+        "export",
+        "extern",
+        "false",
+        "float",
+        "for",
+        "friend",
+        "goto",
+        "if",
+        "inline",
+        "input",
+        "int",
+        "long",
+        "main",
+        "mutable",
+        "namespace",
+        "new",
+        "nnet",
+        "not",
+        "nullptr",
+        "operator",
+        "or",
+        "private",
+        "protected",
+        "public",
+        "register",
+        "return",
+        "short",
+        "signed",
+        "sizeof",
+        "static",
+        "struct",
+        "switch",
+        "template",
+        "this",
+        "throw",
+        "true",
+        "try",
+        "typedef",
+        "typeid",
+        "typename",
+        "union",
+        "unsigned",
+        "using",
+        "virtual",
+        "void",
+        "volatile",
+        "while",
+        "xor",
+    ]
 )
 
 
@@ -31,7 +97,9 @@ class HlsLayer:
     layer: str  # of the bundle
     inputs: tuple[str, ...]
     attributes: dict[str, Any]
-    types: dict[str, FixedFormat]  # `result`, and where there are any `weight`, `bias`, `accum`, `scale`, `table`
+    types: dict[
+        str, FixedFormat
+    ]  # `result`, and where there are any `weight`, `bias`, `accum`, `scale`, `table`
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 

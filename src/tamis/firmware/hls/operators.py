@@ -41,7 +41,7 @@ def _channels_last(planner: Planner, value: int) -> Tensor:
     rank = len(tensor.shape)
     if rank not in (2, 3):
         raise Inexpressible(f"it has {rank - 1} axes besides the channels, and hls4ml takes one or two")
-    return planner.reordered(tensor, (*range(1, rank), 0), value)
+    return planner.reordered(tensor, (*range(1, rank), 0))
 
 
 def _pending(planner: Planner, value: int, layer: WeightedLayer) -> int:
@@ -69,7 +69,9 @@ def _dense(planner: Planner, node: TranslatedNode) -> int:
         kind, weights = "Dense", matrix
     elif rank in (2, 3):
         places = rank - 1
-        attributes = _convolution(tensor.shape[:-1], (1,) * places, (1,) * places, (0,) * 2 * places, inputs, outputs)
+        attributes = _convolution(
+            tensor.shape[:-1], (1,) * places, (1,) * places, (0,) * 2 * places, inputs, outputs
+        )
         kind, weights = f"Conv{places}D", matrix.reshape(*(1,) * places, inputs, outputs)
         largest, fractions = (part.reshape(*(1,) * places, inputs) for part in (largest, fractions))
     else:
@@ -168,10 +170,18 @@ def _pool(operation: str) -> Callable[[Planner, TranslatedNode], int]:
         kind = planner.type_of(tensor)
         if operation == "Max" and any(pads):
             if planner.ranges[value].low.min() < 0:
-                raise Inexpressible("it pads, and its numbers can be negative, where hls4ml would have to pad with the lowest one")
-            tensor = _padded(planner, tensor, pads, kind)  # hls4ml itself pads unsigned types with their largest number
+                raise Inexpressible(
+                    "it pads, and its numbers can be negative, where hls4ml would have to pad with the lowest one"
+                )
+            tensor = _padded(
+                planner, tensor, pads, kind
+            )  # hls4ml itself pads unsigned types with their largest number
             sizes, pads = tensor.shape[:-1], [0] * 2 * axes
-        given: dict[str, Any] = {"n_filt": tensor.shape[-1], "data_format": "channels_last", "count_pad": True}
+        given: dict[str, Any] = {
+            "n_filt": tensor.shape[-1],
+            "data_format": "channels_last",
+            "count_pad": True,
+        }
         shape = []
         for axis, (name, (before, after)) in enumerate(zip(SIZES[axes], SIDES[axes], strict=True)):
             out = (sizes[axis] + pads[axis] + pads[axes + axis] - kernel[axis]) // strides[axis] + 1
@@ -182,8 +192,20 @@ def _pool(operation: str) -> Callable[[Planner, TranslatedNode], int]:
                 f"pad_{before}": pads[axis],
                 f"pad_{after}": pads[axes + axis],
             }
-            given |= {"n_in": sizes[0], "n_out": out} if axes == 1 else {f"in_{name}": sizes[axis], f"out_{name}": out}
-        return _pooled(planner, node, f"{operation}Pooling{axes}D", given, tensor, (*shape, tensor.shape[-1]), int(np.prod(kernel)))
+            given |= (
+                {"n_in": sizes[0], "n_out": out}
+                if axes == 1
+                else {f"in_{name}": sizes[axis], f"out_{name}": out}
+            )
+        return _pooled(
+            planner,
+            node,
+            f"{operation}Pooling{axes}D",
+            given,
+            tensor,
+            (*shape, tensor.shape[-1]),
+            int(np.prod(kernel)),
+        )
 
     return operator
 
@@ -209,11 +231,19 @@ def _global_pool(operation: str) -> Callable[[Planner, TranslatedNode], int]:
         else:
             given |= {"in_height": tensor.shape[0], "in_width": tensor.shape[1]}
         window = int(np.prod(tensor.shape[:-1]))
-        done = _pooled(planner, node, f"Global{operation}Pooling{axes_count}D", given, tensor, tensor.shape[-1:], window)
+        done = _pooled(
+            planner, node, f"Global{operation}Pooling{axes_count}D", given, tensor, tensor.shape[-1:], window
+        )
         shape = planner.program.shape(result)
         if len(shape) > 1:
             pooled = planner.placed[result]
-            name = planner.add("Reshape", "reshape", (pooled.name,), {"target_shape": list(shape) or [1]}, {"result": plain(planner.type_of(pooled))})
+            name = planner.add(
+                "Reshape",
+                "reshape",
+                (pooled.name,),
+                {"target_shape": list(shape) or [1]},
+                {"result": plain(planner.type_of(pooled))},
+            )
             planner.finish(result, Tensor(name, shape, tuple(range(len(shape)))))
         return done
 
@@ -234,7 +264,9 @@ def _pooled(
     accumulator = plain(planner.type_of(tensor))
     if "Average" in kind:
         more = window.bit_length() - 1
-        accumulator = FixedFormat(accumulator.width + 2 * more, accumulator.integer + more, accumulator.signed)
+        accumulator = FixedFormat(
+            accumulator.width + 2 * more, accumulator.integer + more, accumulator.signed
+        )
     types = {"result": planner.format(result), "accum": accumulator}
     name = planner.add(kind, "pool", (tensor.name,), dict(attributes), types)
     order = (*range(1, len(shape)), 0)
@@ -269,7 +301,9 @@ def _pad(planner: Planner, node: TranslatedNode) -> int:
     if (fill is not None and np.any(fill)) or amounts[1] or amounts[rank + 1] or min(amounts) < 0:
         raise Inexpressible("it pads channels, cuts, or pads with other numbers than zero")
     tensor = _channels_last(planner, value)
-    planner.finish(result, _padded(planner, tensor, amounts[2:rank] + amounts[rank + 2 :], planner.type_of(tensor)))
+    planner.finish(
+        result, _padded(planner, tensor, amounts[2:rank] + amounts[rank + 2 :], planner.type_of(tensor))
+    )
     return result
 
 
@@ -277,7 +311,13 @@ def _reshape(planner: Planner, node: TranslatedNode) -> int:
     """The same elements in another shape."""
     value, result = _value(node), node.results[0]
     tensor, shape = planner.natural(value), planner.program.shape(result)
-    name = planner.add("Reshape", "reshape", (tensor.name,), {"target_shape": list(shape) or [1]}, {"result": plain(planner.type_of(tensor))})
+    name = planner.add(
+        "Reshape",
+        "reshape",
+        (tensor.name,),
+        {"target_shape": list(shape) or [1]},
+        {"result": plain(planner.type_of(tensor))},
+    )
     planner.finish(result, Tensor(name, shape, tuple(range(len(shape)))))
     return result
 
@@ -310,7 +350,9 @@ def _concat(planner: Planner, node: TranslatedNode) -> int:
         shape = list(joined.shape)
         shape[axis - 1] += other.shape[axis - 1]
         given = {"op": f"concatenate{rank}d", "axis": axis}
-        name = planner.add("Concatenate", "concatenate", (joined.name, other.name), given, {"result": planner.format(result)})
+        name = planner.add(
+            "Concatenate", "concatenate", (joined.name, other.name), given, {"result": planner.format(result)}
+        )
         joined = Tensor(name, tuple(shape), tuple(range(rank)))
     planner.finish(result, joined)
     return result

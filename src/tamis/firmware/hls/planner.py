@@ -20,7 +20,15 @@ from tamis.firmware.hls.layers import (
     plain_name,
     smallest_format,
 )
-from tamis.fixedpoint import FixedFormat, FixedGrid, QuantisedGraph, Step, TranslatedNode, fraction_bits, grids
+from tamis.fixedpoint import (
+    FixedFormat,
+    FixedGrid,
+    QuantisedGraph,
+    Step,
+    TranslatedNode,
+    fraction_bits,
+    grids,
+)
 from tamis.fixedpoint.grids import FRACTION_OF_ZERO
 from tamis.fixedpoint.program import Add, Clip, LookUp, Maximum, Multiply, Offset, Round, Scale, Wrap
 
@@ -65,6 +73,7 @@ class Planner:
     """Walks over the translated nodes; chains of elementwise steps are kept back until a layer reads their result."""
 
     def __init__(self, graph: QuantisedGraph) -> None:
+        """Take the graph and the range of every value of its program."""
         self.graph, self.program = graph, graph.program
         self.count = len(self.program.inputs)
         self.ranges = grids(self.program)
@@ -126,15 +135,19 @@ class Planner:
             source, chain = Source(before, self.place(before)), Chain.empty(self.program.shape(before))
             longer = chain.extended(step, self.ranges[before])
             if longer is None:
-                raise Inexpressible(f"it has a {type(step).__name__.lower()} by zero or of a sign that it has no type for")
+                raise Inexpressible(
+                    f"it has a {type(step).__name__.lower()} by zero or of a sign that it has no type for"
+                )
         self.states[value] = source, longer
 
     def _merge(self, value: int, step: Step) -> None:
         first, second = (self.place(one) for one in step.inputs)
         if first.order != second.order:
-            second = self.reordered(second, first.order, step.inputs[1])
+            second = self.reordered(second, first.order)
         attributes = {"op": MERGES[type(step)]}
-        name = self.add("Merge", attributes["op"], (first.name, second.name), attributes, {"result": self.format(value)})
+        name = self.add(
+            "Merge", attributes["op"], (first.name, second.name), attributes, {"result": self.format(value)}
+        )
         self.finish(value, Tensor(name, first.shape, first.order))
 
     def _look_up(self, value: int, step: LookUp) -> None:
@@ -142,9 +155,13 @@ class Planner:
         tensor = self.place(before)
         kind = self.type_of(tensor)
         if kind.fraction or np.max(kind.width) > TABLE_BITS_MAX:
-            raise Inexpressible(f"its table would have an index of the type {kind}, and has to have integers of at most {TABLE_BITS_MAX} bits")
+            raise Inexpressible(
+                f"its table would have an index of the type {kind}, and has to have integers of at most {TABLE_BITS_MAX} bits"
+            )
         codes = np.arange(2 ** int(kind.width))
-        numbers = np.where(codes >= 2 ** (int(kind.width) - 1), codes - len(codes), codes) if kind.signed else codes
+        numbers = (
+            np.where(codes >= 2 ** (int(kind.width) - 1), codes - len(codes), codes) if kind.signed else codes
+        )
         table = step.table[np.clip(numbers - step.low, 0, len(step.table) - 1)]
         name = self.add(
             "UnaryLUT",
@@ -205,26 +222,29 @@ class Planner:
         return self._place_chain(source, convert(chain, self.ranges[source.value]), value)
 
     def _place_parts(self, source: Source, value: int) -> Tensor:
-        """Place a chain that is no single conversion as two, where that is possible."""
+        """Place a chain as two conversions where one is not enough."""
         path = [value]
         while path[-1] != source.value:
             path.append(self.program.steps[path[-1] - self.count].inputs[0])
         for place in range(1, len(path) - 1):
-            middle, rest = path[place], Chain.empty(self.program.shape(path[place]))
+            middle, rest = path[place], self._rest(path[: place + 1])
             try:
                 convert(self.states[middle][1], self.ranges[source.value])
-                for later in reversed(path[:place]):
-                    step = self.program.steps[later - self.count]
-                    longer = rest.extended(step, self.ranges[step.inputs[0]])
-                    if longer is None:
-                        raise Inexpressible("its steps do not fit together")
-                    rest = longer
-                conversion = convert(rest, self.ranges[middle])
+                conversion = None if rest is None else convert(rest, self.ranges[middle])
             except Inexpressible:
                 continue
-            return self._place_chain(Source(middle, self.place(middle)), conversion, value)
+            if conversion is not None:
+                return self._place_chain(Source(middle, self.place(middle)), conversion, value)
         convert(self.states[value][1], self.ranges[source.value])  # raises with the reason
         raise Inexpressible("its steps do not fit together")
+
+    def _rest(self, path: Sequence[int]) -> Chain | None:
+        """Return the chain from the last value of a path to its first."""
+        rest: Chain | None = Chain.empty(self.program.shape(path[-1]))
+        for later in reversed(path[:-1]):
+            step = self.program.steps[later - self.count]
+            rest = None if rest is None else rest.extended(step, self.ranges[step.inputs[0]])
+        return rest
 
     def _place_input(self, source: int, chain: Chain, value: int) -> Tensor:
         """Return an input; the factors and terms that come first are the caller's, as they only move the binary point."""
@@ -239,7 +259,11 @@ class Planner:
             name = self.add("Input", "", (), {"input_shape": list(shape)}, {"result": kind})
             self.layer = kept
             tensor = Tensor(name, shape, tuple(range(len(shape))))
-            self.inputs[source] = tensor, own, Port(name, port_value, shape, kind, self.program.inputs[source].tensor)
+            self.inputs[source] = (
+                tensor,
+                own,
+                Port(name, port_value, shape, kind, self.program.inputs[source].tensor),
+            )
             if absorbed:
                 return tensor
         tensor, own, port = self.inputs[source]
@@ -252,7 +276,12 @@ class Planner:
         """Place the layers of a chain."""
         gain, bias = conversion.gain, conversion.bias
         if source.weighted is not None and not source.weighted.takes(gain, bias):
-            source = Source(source.value, self._place_weighted(source.weighted, np.ones_like(gain), 0 * bias, self.format(source.value)))
+            source = Source(
+                source.value,
+                self._place_weighted(
+                    source.weighted, np.ones_like(gain), 0 * bias, self.format(source.value)
+                ),
+            )
         final = self.format(value) if conversion.scale is None else _hull(conversion)
         exact = smallest_format(*_affine_range(gain, bias, self.ranges[source.value]))
         assigned = None if conversion.is_exact else conversion.uniform
@@ -324,7 +353,9 @@ class Planner:
         fraction = np.where(
             weights == 0, FRACTION_OF_ZERO, layer.fractions[..., None] + fraction_bits(weights)
         ).max(initial=int(fraction_bits(biases).max(initial=FRACTION_OF_ZERO)))
-        reach = (np.abs(weights) * layer.largest[..., None]).reshape(-1, weights.shape[-1]).sum(0) + np.abs(biases)
+        reach = (np.abs(weights) * layer.largest[..., None]).reshape(-1, weights.shape[-1]).sum(0) + np.abs(
+            biases
+        )
         accumulator = smallest_format(-reach, reach, np.asarray(fraction))
         self.layer, kept = layer.layer, self.layer
         name = self.add(
@@ -343,19 +374,25 @@ class Planner:
         self.layer = kept
         return Tensor(name, layer.shape, layer.order)
 
-    def reordered(self, tensor: Tensor, order: tuple[int, ...], value: int) -> Tensor:
+    def reordered(self, tensor: Tensor, order: tuple[int, ...]) -> Tensor:
         """Return a tensor with its axes in another order."""
         if tensor.order == order:
             return tensor
         permutation = [tensor.order.index(axis) for axis in order]
         shape = tuple(tensor.shape[axis] for axis in permutation)
-        name = self.add("Transpose", "transpose", (tensor.name,), {"perm": permutation}, {"result": plain(self.type_of(tensor))})
+        name = self.add(
+            "Transpose",
+            "transpose",
+            (tensor.name,),
+            {"perm": permutation},
+            {"result": plain(self.type_of(tensor))},
+        )
         return Tensor(name, shape, order)
 
     def natural(self, value: int) -> Tensor:
         """Return the tensor of a value with the axes in the order of ONNX."""
         tensor = self.place(value)
-        return self.reordered(tensor, tuple(range(len(tensor.shape))), value)
+        return self.reordered(tensor, tuple(range(len(tensor.shape))))
 
     def _output(self, value: int) -> Port:
         self.layer = self.program.steps[value - self.count].layer if value >= self.count else "inputs"
@@ -400,4 +437,6 @@ def _unknown(planner: Planner, node: TranslatedNode) -> int:
     raise Inexpressible(f"it has no layer for {node.node.op_type}")
 
 
-Structure = Callable[[Planner, TranslatedNode], int]  # places a node, and returns the last value of the program that is done
+Structure = Callable[
+    [Planner, TranslatedNode], int
+]  # places a node, and returns the last value of the program that is done

@@ -13,7 +13,15 @@ from tamis._base import UsageError, VerificationError, atomic_path, host_facts, 
 from tamis.bundle import Bundle, rows_of
 from tamis.bundle.store import MODEL_FILE
 from tamis.firmware.emulator import Emulator
-from tamis.firmware.hls.graph import BACKEND, Signature, hls4ml_version, make_graph, quiet, signature_of, type_text
+from tamis.firmware.hls.graph import (
+    BACKEND,
+    Signature,
+    hls4ml_version,
+    make_graph,
+    quiet,
+    signature_of,
+    type_text,
+)
 from tamis.firmware.hls.layers import HlsPlan, Port, plain_name
 from tamis.firmware.hls.operators import STRUCTURES
 from tamis.firmware.hls.planner import Planner

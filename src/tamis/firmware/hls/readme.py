@@ -15,19 +15,29 @@ counts cycles and cells of its own Verilog with open tools."""
 def readme_text(record: HlsRecord, plan: HlsPlan, signature: Signature, graph: QuantisedGraph) -> str:
     """Return the text in Markdown."""
     name = signature.name
+    one = record.agreement
+    written = (
+        f"Written by hls4ml {record.hls4ml}, backend {record.backend}, for {record.part} at {quantity(record.clock_mhz * 1e6, 'Hz')}. "
+        "Every layer has explicit types; none is inferred."
+    )
+    vendor = (
+        "- `vitis-run --mode hls --tcl build_prj.tcl` synthesises with Vitis HLS (before 2024: `vitis_hls -f build_prj.tcl`); "
+        "`build_opt.tcl` chooses the steps. Its own C simulation reads the golden events of `tb_data/`."
+    )
+    verified = (
+        f"Verified: the {one.what} gives every bit of the bundle's emulation, on {one.golden_events} golden events and "
+        f"{one.random_vectors} random vectors over the whole range of the inputs ({one.simulator})."
+    )
     lines = [
         f"# {record.bundle} as an hls4ml project",
         "",
-        f"Written by hls4ml {record.hls4ml}, backend {record.backend}, for {record.part} at {quantity(record.clock_mhz * 1e6, 'Hz')}. "
-        "Every layer has explicit types; none is inferred.",
+        written,
         "",
         "- `make` compiles the C simulation and compares the golden events with the bundle, bit by bit (`apt-get install make g++`).",
-        "- `vitis-run --mode hls --tcl build_prj.tcl` synthesises with Vitis HLS (before 2024: `vitis_hls -f build_prj.tcl`); "
-        "`build_opt.tcl` chooses the steps. Its own C simulation reads the golden events of `tb_data/`.",
+        vendor,
         f"- `firmware/{name}.cpp` is the top function, `hls4ml_config.yml` the configuration, `record.json` the record of the comparison.",
         "",
-        f"Verified: the {record.agreement.what} gives every bit of the bundle's emulation, on {record.agreement.golden_events} golden events "
-        f"and {record.agreement.random_vectors} random vectors over the whole range of the inputs ({record.agreement.simulator}).",
+        verified,
         "",
         "| port | type | elements | of the bundle |",
         "|---|---|---|---|",
@@ -40,7 +50,9 @@ def readme_text(record: HlsRecord, plan: HlsPlan, signature: Signature, graph: Q
             tensor = port.tensor or port.name
         else:
             tensor = program.output_tensors[program.outputs.index(port.value)]
-        lines.append(f"| {side} `{c_name}` | {type_text(port.kind)} | {size} | `{tensor}`, shape {list(port.shape)} |")
+        lines.append(
+            f"| {side} `{c_name}` | {type_text(port.kind)} | {size} | `{tensor}`, shape {list(port.shape)} |"
+        )
     before = "rounds and limits its inputs" if graph.before is not None else "passes its inputs on"
     after = (
         "computes " + ", ".join(dict.fromkeys(node.op_type for node in graph.after.graph.node))
