@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TAIL = 0.002  # of the rows on either side of what the codes tell apart
+TAIL = 0.002  # of the rows on either side of what the codes distinguish
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Codes:
 
     @classmethod
     def of(cls, rows: np.ndarray, bits: int) -> Codes:
-        """Choose the finest powers of two that tell the bulk of the rows apart, column by column."""
+        """Choose the finest powers of two that distinguish the bulk of the rows, column by column."""
         finite = np.where(np.isfinite(rows), rows, np.nan).astype(np.float64)
         low, high = np.nanquantile(finite, [TAIL, 1 - TAIL], axis=0)
         span = np.where(high > low, high - low, 1.0)

@@ -121,26 +121,24 @@ def _questions(
     codes: np.ndarray, gradient: np.ndarray, curvature: np.ndarray, levels: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the questions that, level by level, lower a quadratic approximation of the loss most."""
-    rows, features = codes.shape
-    width = int(codes.max(initial=0)) + 1
-    places = (codes + np.arange(features) * width).astype(np.int64)
-    node = np.zeros(rows, np.int64)
+    features = codes.shape[1]
+    columns = [np.ascontiguousarray(codes[:, feature]) for feature in range(features)]
+    derivatives = [np.ascontiguousarray(one) for one in (*gradient.T, *curvature.T)]
+    width, outputs = int(codes.max(initial=0)) + 1, gradient.shape[1]
+    node = np.zeros(len(codes), np.int64)
     chosen = []
     for level in range(levels):
         nodes = 2**level
-        index = (node[:, None] * (features * width) + places).ravel()
+        start = node * width
         gain = np.zeros((features, width))
-        for output in range(gradient.shape[1]):
-            slope, bend = (
-                np.bincount(index, np.repeat(one[:, output], features), nodes * features * width)
-                .reshape(nodes, features, width)
-                .cumsum(-1)
-                for one in (gradient, curvature)
-            )
-            rest, rest_bend = slope[..., -1:] - slope, bend[..., -1:] - bend
-            gain += (slope**2 / (bend + DAMPING) + rest**2 / (rest_bend + DAMPING)).sum(0)
+        for feature, column in enumerate(columns):
+            place = start + column
+            sums = np.stack([np.bincount(place, one, nodes * width) for one in derivatives])
+            below = sums.reshape(2, outputs, nodes, width).cumsum(-1)
+            above = below[..., -1:] - below
+            gain[feature] = sum((slope**2 / (bend + DAMPING)).sum((0, 1)) for slope, bend in (below, above))
         gain[:, -1] = -1.0  # the largest code separates nothing
-        feature, threshold = np.unravel_index(int(gain.argmax()), gain.shape)
-        chosen.append((int(feature), int(threshold)))
-        node = 2 * node + (codes[:, feature] <= threshold)
+        feature, threshold = (int(place) for place in np.unravel_index(int(gain.argmax()), gain.shape))
+        chosen.append((feature, threshold))
+        node = 2 * node + (columns[feature] <= threshold)
     return np.array([one[0] for one in chosen]), np.array([one[1] for one in chosen])

@@ -64,7 +64,10 @@ def run_trees(
     parts = read_rows(bundle, data, classes, reading, options.label).split(options.seed)
     if not head.function:  # an anomaly score must not have seen the anomalies
         parts = (_background(parts[0]), _background(parts[1]), parts[2])
-    outputs = [run_bundle(bundle, part.inputs) for part in parts]
+    outputs = [
+        {name: value for name, value in run_bundle(bundle, part.inputs).items() if name in head.outputs}
+        for part in parts
+    ]
     conditions.check(list(measure_quality(bundle.manifest, outputs[2], outputs[2], parts[2].labels)))
     goals = [_goals(head, made, part) for made, part in zip(outputs, parts, strict=True)]
     tables = [_table(part) for part in parts]
@@ -143,7 +146,7 @@ def _table(rows: CompressionRows) -> np.ndarray:
 
 
 def _run(model: onnx.ModelProto, parent: Bundle, inputs: Mapping[str, np.ndarray]) -> Outputs:
-    """Return the outputs of the new graph, and of a score without a function all that is compared."""
+    """Return the outputs of the new graph."""
     signature = read_signature(model, parent.name)
     arrays = [np.ascontiguousarray(inputs[spec.name]) for spec in signature.inputs]
     results = find_engine("onnxruntime").load(model.SerializeToString(), signature, Options()).run(arrays)
