@@ -75,6 +75,8 @@ class Chain:
         return None
 
     def _scaled(self, factors: np.ndarray) -> Chain | None:
+        if self.is_affine:
+            return replace(self, gain=self.gain * factors, shift=self.shift * factors, half=False)
         if (factors == 0).any() or (self.modulus is not None and (factors < 0).any()):
             return None
         ends = self.low * factors, self.high * factors

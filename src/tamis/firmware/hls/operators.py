@@ -287,7 +287,7 @@ def _padded(planner: Planner, tensor: Tensor, pads: list[int], kind: FixedFormat
             f"pad_{before}": pads[axis],
             f"pad_{after}": pads[axes + axis],
         }
-    name = planner.add(f"ZeroPadding{axes}D", "padding", (tensor.name,), given, {"result": plain(kind)})
+    name = planner.add(f"ZeroPadding{axes}D", "padding", (tensor.name,), given, {"result": kind})
     return Tensor(name, (*shape, tensor.shape[-1]), tensor.order)
 
 

@@ -167,7 +167,7 @@ class Planner:
             "UnaryLUT",
             "table",
             (tensor.name,),
-            {},
+            {"activation": "unary_lut"},
             {"result": self.format(value), "table": format_of_values(table)},
             {"table": table},
         )
