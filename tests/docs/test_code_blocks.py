@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SLOW = {  # pages that train, tune or load a server: more than five seconds
     "choose-an-engine", "compress-a-model", "coprocessor-models", "image-taggers", "size-a-farm", "topology-classifier", "train-a-detector", "measure",
-    "jet-tagger", "make-firmware", "use-in-coffea", "use-in-uproot",
+    "jet-tagger", "make-firmware", "export-to-hls4ml", "use-in-coffea", "use-in-uproot",
 }  # fmt: skip
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -37,6 +37,8 @@ def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
             pytest.importorskip("pythia8mc")
     if any("from coffea" in code for _, code in blocks(page)):
         pytest.importorskip("coffea")
+    if any("--to hls4ml" in code for _, code in blocks(page)):
+        pytest.importorskip("hls4ml")
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tamis.cli.compress_formats import format_options
 from tamis.cli.compress_front import front_options, make_front
 from tamis.cli.compress_student import (
     distil_student,
@@ -17,6 +18,7 @@ from tamis.cli.compress_student import (
     student_options_of,
     tell_skipped_files,
 )
+from tamis.cli.compress_trees import is_forest, plant_trees
 from tamis.cli.output import json_option, print_json
 from tamis.cli.reading import by_class, reading_options
 
@@ -48,46 +50,7 @@ EXAMPLE = (
     help="Array of class numbers in --data; default: the target of the parent's training.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Bundle to write.")
-@click.option(
-    "--weights",
-    type=click.IntRange(2, 16),
-    help="Bits of a weight, with its sign; default: 8, with --cost at most 9.",
-)
-@click.option(
-    "--activations",
-    type=click.IntRange(2, 16),
-    help="Bits between layers; default: 8, with --cost at most 9.",
-)
-@click.option(
-    "--inputs",
-    type=click.IntRange(2, 16),
-    help="Bits of an input, with its sign; default: 8, with --cost at most 12.",
-)
-@click.option(
-    "--per",
-    type=click.Choice(["tensor", "channel", "weight"]),
-    help="Which weights share a width; default: those of a tensor, with --cost every weight has its own.",
-)
-@click.option(
-    "--prune",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=0.0,
-    show_default=True,
-    help="Fraction of the weights to remove.",
-)
-@click.option(
-    "--structured", is_flag=True, help="Remove whole neurons and channels instead: --prune is their fraction."
-)
-@click.option(
-    "--cost",
-    type=click.Choice(["ebops", "lut", "macs"]),
-    help="Reduce this cost as far as the target allows: train bit widths below those given (ebops, lut), or prune further (macs).",
-)
-@click.option(
-    "--beta",
-    type=click.FloatRange(min=0),
-    help="Fixed weight of the cost in the loss; default: as the target allows.",
-)
+@format_options
 @front_options
 @student_options
 @click.option(
@@ -123,14 +86,7 @@ def command(
     classes: tuple[str, ...],
     label: str | None,
     output: Path,
-    weights: int | None,
-    activations: int | None,
-    inputs: int | None,
-    per: str | None,
-    prune: float,
-    structured: bool,
-    cost: str | None,
-    beta: float | None,
+    formats: dict[str, Any],
     points: int | None,
     lesson: dict[str, Any],
     target: str | None,
@@ -155,6 +111,8 @@ def command(
 
     With --pareto, OUTPUT is a folder of several models, from dear to cheap, with a page; --cost is ebops unless it is given.
 
+    With --student trees, boosted trees of small integers replace PARENT, for hardware of few LUTs.
+
     Checkpoints and metrics.json are written to OUTPUT.training.
     """
     from tamis.compress import CompressOptions, compress
@@ -173,6 +131,10 @@ def command(
         "aliases": parse_aliases(aliases),
         "skip_bad_files": skip_bad_files,
     }
+    if is_forest(lesson):
+        bits = {name: formats[name] for name in ("weights", "inputs")}
+        plant_trees(parent, output, data, lesson, common | bits, by_class(classes), as_json=as_json)
+        return
     if is_distillation(lesson):
         of_student = student_options_of(lesson, common)
         if points is not None:
@@ -180,17 +142,9 @@ def command(
         else:
             distil_student(parent, output, data, of_student, by_class(classes), as_json=as_json)
         return
-    options = CompressOptions(
-        weights=weights,
-        activations=activations,
-        inputs=inputs,
-        per=per,
-        prune=prune,
-        structured=structured,
-        cost=cost or (None if points is None else "ebops"),
-        beta=beta,
-        **common,  # type: ignore[arg-type] # their types are those above
-    )
+    if points is not None and formats["cost"] is None:
+        formats["cost"] = "ebops"
+    options = CompressOptions(**formats, **common)  # type: ignore[arg-type] # their types are those of the options
     if points is not None:
         make_front(parent, output, data, options, by_class(classes), points, as_json=as_json)
         return

@@ -27,15 +27,15 @@ STUDENT_OPTIONS = (
     ),
     click.option(
         "--student",
-        type=click.Choice(["dense", "conv", "particles"]),
+        type=click.Choice(["dense", "conv", "particles", "trees"]),
         default="dense",
         show_default=True,
-        help="Family of the student.",
+        help="Family of the student. trees: boosted trees of small integers, for hardware; without --distil they learn the parent's probabilities.",
     ),
     click.option(
         "--size",
         metavar="N,N",
-        help="Neurons of the student's hidden layers (conv: channels, last neurons; particles: particles, channels, last neurons); default: searched, up to 1 % of the operations.",
+        help="Neurons of the student's hidden layers (conv: channels, last neurons; particles: particles, channels, last neurons; trees: trees, questions along each, default 24,6); default: searched, up to 1 % of the operations.",
     ),
     click.option(
         "--loss",

@@ -1,4 +1,4 @@
-"""`tamis export`: a bundle as a Triton model, or as C sources."""
+"""`tamis export`: a bundle as a Triton model, as C sources, or as an hls4ml project."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from typing import Any
 import click
 
 from tamis._base import UsageError
-from tamis.cli.output import json_option, print_json, say
+from tamis.cli.firmware import parse_clock
+from tamis.cli.output import json_option, print_json, print_table, print_text, say
 
 TRITON_OPTIONS = ("engine", "instances", "threads", "delay", "verify")
 C_OPTIONS = ("dims", "instructions")
+HLS_OPTIONS = ("clock", "part", "vectors", "seed")
 
 
 @click.command(
     name="export",
-    epilog="Examples: tamis export conv-vae --to c -o conv_vae/; tamis export conv-vae --to triton -o repository/. "
+    epilog="Examples: tamis export conv-vae --to c -o conv_vae/; tamis export conv-vae --to triton -o repository/; "
+    "tamis export small.tamis --to hls4ml -o project/. "
     "In Triton's containers, tamis must be installed for the Python backend.",
 )
 @click.argument("bundle")
 @click.option(
     "--to",
     "target",
-    type=click.Choice(["triton", "c"]),
+    type=click.Choice(["triton", "c", "hls4ml"]),
     required=True,
-    help="triton: a model in a Triton model repository. c: C sources with CMake and a test, for programs without Python.",
+    help="triton: a model in a Triton model repository. c: C sources with CMake and a test, for programs without Python. "
+    "hls4ml: a project of hls4ml for a quantised bundle, whose C simulation gives the same bits.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="triton: the model repository, which may hold other models. c: a new folder.",
+    help="triton: the model repository, which may hold other models. c, hls4ml: a new folder.",
 )
 @click.option(
     "--engine", default="onnxruntime", show_default=True, help="triton: the engine that runs the bundle."
@@ -70,12 +74,36 @@ C_OPTIONS = ("dims", "instructions")
     is_flag=True,
     help="triton: serve it with NVIDIA Triton (from the wheel nvidia-pytriton) and compare its answers with the golden outputs.",
 )
+@click.option("--clock", default="200MHz", show_default=True, help="hls4ml: clock, such as 240MHz.")
+@click.option(
+    "--part",
+    default="xcvu13p-flga2577-2-e",
+    show_default=True,
+    help="hls4ml: the FPGA, in its vendor's name.",
+)
+@click.option(
+    "--vectors",
+    type=click.IntRange(1),
+    default=100_000,
+    show_default=True,
+    help="hls4ml: random vectors that are compared besides the golden events, uniform over the range of every input.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="hls4ml: seed of the random vectors."
+)
 @json_option
 def command(bundle: str, target: str, output: Path, as_json: bool, **options: Any) -> None:
-    """Write BUNDLE as a model of a Triton repository, verified when Triton loads it, or as C sources without dependencies."""
+    """Write BUNDLE as a model of a Triton repository, verified when Triton loads it, as C sources without dependencies, or for hls4ml."""
     from tamis.bundle import Bundle
 
     opened = Bundle.open(bundle)
+    if target != "hls4ml":
+        _reject_options(HLS_OPTIONS, "hls4ml", "other targets are no hardware")
+    if target == "hls4ml":
+        _reject_options(TRITON_OPTIONS, "triton", "an hls4ml project is always compared with the bundle")
+        _reject_options(C_OPTIONS, "c", "an hls4ml project has the sizes of the golden events")
+        _export_hls4ml(opened, output, options, as_json)
+        return
     if target == "c":
         _reject_options(TRITON_OPTIONS, "triton", "C sources contain a test of their own")
         _export_c(opened, output, options)
@@ -126,3 +154,37 @@ def _export_triton(bundle: Any, repository: Path, options: dict[str, Any]) -> No
     say(
         f"{folder}: serve it with `tritonserver --model-repository {repository}`, or `tamis serve {repository}`"
     )
+
+
+def _export_hls4ml(bundle: Any, folder: Path, options: dict[str, Any], as_json: bool) -> None:
+    from tamis.firmware.hls import HlsRequest, export_hls4ml
+
+    request = HlsRequest(
+        part=options["part"],
+        clock_mhz=parse_clock(options["clock"]),
+        vectors=options["vectors"],
+        seed=options["seed"],
+    )
+    record = export_hls4ml(bundle, folder, request, say)
+    if as_json:
+        print_json(record)
+        return
+    print_table(
+        f"{bundle.name} in hls4ml",
+        ("layer", "kind", "result", "weights", "accumulator"),
+        [
+            (
+                layer.name,
+                layer.kind,
+                layer.types["result"],
+                layer.types.get("weight", layer.types.get("scale", "")),
+                layer.types.get("accum", ""),
+            )
+            for layer in record.layers
+        ],
+    )
+    one = record.agreement
+    print_text(
+        f"{one.what}: every bit of {one.golden_events} golden events and {one.random_vectors} random vectors agrees"
+    )
+    click.echo(f"all in {folder}; `make -C {folder}` compares the golden events again")

@@ -76,7 +76,7 @@ def command(
     """Make the hardware of a quantised BUNDLE: Verilog with one module per layer, and the proof that it computes the same bits."""
     if output is None and not verify and not netlist and not synthesise:
         raise UsageError("nothing to do: name a folder with -o, or verify with --verify")
-    clock_mhz = _clock(clock)
+    clock_mhz = parse_clock(clock)
     from tamis.bundle import Bundle
     from tamis.firmware import Budget, Request, build_firmware
 
@@ -98,7 +98,7 @@ def command(
         click.echo(f"all in {output}; `make -C {output}` simulates the golden events")
 
 
-def _clock(text: str) -> float:
+def parse_clock(text: str) -> float:
     """Return a clock in MHz."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?Hz)", text, re.IGNORECASE)
     mhz = float(found.group(1)) * CLOCK_UNITS.get(found.group(2).lower(), 1e-6) if found else 0.0

@@ -4,8 +4,9 @@ Importing it takes no torch.
 """
 
 from tamis.compress.distillation.options import STUDENT_FAMILIES, STUDENT_LOSSES, DistilOptions
-from tamis.compress.entry import compress, compress_front, distil
+from tamis.compress.entry import compress, compress_front, distil, to_trees
 from tamis.compress.options import COSTS, FRONT_POINTS, WEIGHT_GROUPS, CompressOptions
+from tamis.compress.trees.options import TreeOptions
 
 __all__ = [
     "COSTS",
@@ -15,7 +16,9 @@ __all__ = [
     "WEIGHT_GROUPS",
     "CompressOptions",
     "DistilOptions",
+    "TreeOptions",
     "compress",
     "compress_front",
     "distil",
+    "to_trees",
 ]

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from tamis._base import require
 from tamis.compress.distillation.options import DistilOptions
 from tamis.compress.options import FRONT_POINTS, CompressOptions
+from tamis.compress.trees.options import TreeOptions
 
 if TYPE_CHECKING:
     from tamis.bundle import Bundle
     from tamis.compress.distillation.run import Distilled
     from tamis.compress.run import Compressed
+    from tamis.compress.trees.run import TreeStudent
     from tamis.records import FrontRecord
     from tamis.zoo.training.loop import AfterEpoch
 
@@ -86,3 +88,22 @@ def compress_front(
 
     options = options or CompressOptions(cost="ebops")
     return run_front(parent, Path(folder), data, options, classes or {}, points, after_epoch)
+
+
+def to_trees(
+    parent: str | Path | Bundle,
+    target: str | Path,
+    data: Sequence[str] = (),
+    options: TreeOptions | None = None,
+    *,
+    classes: Mapping[str, Sequence[str]] | None = None,
+    after_epoch: AfterEpoch | None = None,
+) -> TreeStudent:
+    """Replace a bundle by boosted trees of small integers, which learn its probabilities, or its score, from the same inputs.
+
+    Rows come from files of events or arrays, or from files of each class. `after_epoch` gets each row of the history.
+    """
+    require("torch", extra="torch", purpose="training the leaves of trees")
+    from tamis.compress.trees.run import run_trees
+
+    return run_trees(parent, Path(target), data, options or TreeOptions(), classes or {}, after_epoch)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tamis.firmware.design import Design
 from tamis.firmware.simulate import compile_design
-from tamis.fixedpoint import FixedProgram, emulate
+from tamis.fixedpoint import FixedGrid, FixedProgram, emulate
 
 CHUNK = 10_000  # vectors that are emulated together, which bounds the memory
 CORNERS = 4  # all elements lowest, all highest, and the two alternating patterns
@@ -26,8 +26,13 @@ class Comparison:
 
 def random_vectors(design: Design, count: int, seed: int) -> np.ndarray:
     """Return vectors uniform over every input's range; the first ones are its corners, where everything saturates."""
+    return random_rows(design.inputs, count, seed)
+
+
+def random_rows(inputs: FixedGrid, count: int, seed: int) -> np.ndarray:
+    """Return rows uniform over the range of every element; the first ones are its corners."""
     rng = np.random.default_rng(seed)
-    low, high, fraction = design.inputs.low, design.inputs.high, design.inputs.fractions
+    low, high, fraction = inputs.low, inputs.high, inputs.fractions
     limits = [np.rint(np.ldexp(bound, fraction)).astype(np.int64) for bound in (low, high)]
     drawn = np.ldexp(rng.integers(limits[0], limits[1] + 1, (count, len(low))).astype(np.float64), -fraction)
     even = np.arange(len(low)) % 2 == 0

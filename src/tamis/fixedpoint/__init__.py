@@ -7,7 +7,7 @@ from tamis.fixedpoint.formats import OVERFLOWS, ROUNDINGS, FixedFormat
 from tamis.fixedpoint.grids import FixedGrid, fraction_bits, grids
 from tamis.fixedpoint.liveness import live_elements
 from tamis.fixedpoint.program import FixedProgram, ProgramInput, Rounding, Step
-from tamis.fixedpoint.translate import INPUT_LAYER, QuantisedGraph, split_graph
+from tamis.fixedpoint.translate import INPUT_LAYER, QuantisedGraph, TranslatedNode, split_graph
 
 __all__ = [
     "INPUT_LAYER",
@@ -21,6 +21,7 @@ __all__ = [
     "QuantisedGraph",
     "Rounding",
     "Step",
+    "TranslatedNode",
     "count_model",
     "count_program",
     "emulate",

@@ -31,6 +31,18 @@ MANTISSA_BITS = {"float16": 11, "float32": 24, "float64": 53, "int32": 31, "int6
 
 
 @dataclass(frozen=True)
+class TranslatedNode:
+    """A node of the graph as steps of the program; an input is a value of the program, a constant, or absent."""
+
+    node: onnx.NodeProto
+    layer: str
+    values: tuple[int | None, ...]
+    constants: tuple[np.ndarray | None, ...]
+    steps: tuple[int, ...]  # indices of steps
+    results: tuple[int, ...]  # values
+
+
+@dataclass(frozen=True)
 class QuantisedGraph:
     """A graph in three parts: the model before the program, which makes its integers; the program; the model after it."""
 
@@ -38,6 +50,7 @@ class QuantisedGraph:
     program: FixedProgram
     after: onnx.ModelProto | None
     dtypes: dict[str, np.dtype]  # of the tensors between the parts
+    nodes: tuple[TranslatedNode, ...]  # that the program was made from, in order
 
 
 def split_graph(model: onnx.ModelProto, example: dict[str, np.ndarray]) -> QuantisedGraph:
@@ -61,6 +74,7 @@ class _Splitter:
         self.steps: list[Step] = []  # their inputs are numbered as in `core`
         self.core: dict[str, int] = {}  # tensor -> value: inputs count up from 0, steps down from -1
         self.grids: list[FixedGrid] = []
+        self.translated: list[TranslatedNode] = []  # their values are numbered as in `core`
         self.unbounded: dict[
             str, FixedGrid
         ] = {}  # tensors of the host side that were rounded; bounds may be infinite
@@ -93,7 +107,15 @@ class _Splitter:
         before = None if set(names) <= is_input else self._part(is_input - set(self.constants), names)
         after = None if set(outputs) <= set(needed) else self._part(set(needed) | is_input, outputs)
         dtypes = {name: self.trace[name].dtype for name in (*names, *needed)}
-        return QuantisedGraph(before, program, after, dtypes)
+        nodes = [
+            replace(
+                one,
+                values=tuple(None if value is None else self._number(value) for value in one.values),
+                results=tuple(map(self._number, one.results)),
+            )
+            for one in self.translated
+        ]
+        return QuantisedGraph(before, program, after, dtypes, tuple(nodes))
 
     def _number(self, value: int) -> int:
         """Return the number of a value in the program: inputs come first, whenever they were found."""
@@ -168,8 +190,11 @@ class _Splitter:
                 + (f" ({reason})" if isinstance(reason, Inexact) else "")
             ) from reason
         shape = self.range_of(value).low.shape
+        mark = len(self.steps)
         scaled = self.append(Scale(self.layer, (value,), shape, np.full(shape, 2.0**fraction)))
         self.core[name] = self.append(LookUp(self.layer, (scaled,), shape, table, low))
+        steps = tuple(range(mark, len(self.steps)))
+        self.translated.append(TranslatedNode(node, self.layer, (value,), (None,), steps, (self.core[name],)))
 
     def _needed(self, outputs: Sequence[str]) -> list[str]:
         """Return the tensors of the program that outputs depend on directly, in the order of the graph."""
@@ -205,6 +230,16 @@ class _Splitter:
         self.layer = layer
         self.layers.add(layer)
         self.core.update(zip(node.output, produced, strict=False))
+        self.translated.append(
+            TranslatedNode(
+                node,
+                layer,
+                tuple(builder.values),
+                tuple(builder.constants),
+                tuple(range(mark, len(self.steps))),
+                tuple(produced),
+            )
+        )
 
     def _check_exact(self, mark: int, dtype: np.dtype) -> None:
         """Raise Inexact if a float of the graph cannot hold the results and partial sums of new steps."""

@@ -18,7 +18,14 @@ from tamis.records.farm import (
     RatePoint,
 )
 from tamis.records.files import json_files, write_record
-from tamis.records.firmware import BitAgreement, FirmwareRecord, HardwareLayer, Synthesis
+from tamis.records.firmware import (
+    BitAgreement,
+    FirmwareRecord,
+    HardwareLayer,
+    HlsProjectLayer,
+    HlsRecord,
+    Synthesis,
+)
 from tamis.records.front import FrontPoint, FrontRecord, LostFigure, ModelCost
 from tamis.records.physics import (
     ArrayEvaluation,
@@ -82,6 +89,8 @@ __all__ = [
     "FrontPoint",
     "FrontRecord",
     "HardwareLayer",
+    "HlsProjectLayer",
+    "HlsRecord",
     "Knee",
     "KneePoint",
     "Latency",

@@ -36,7 +36,7 @@ class Synthesis(Document):
 class BitAgreement(Document):
     """Vectors that a simulator computed, compared with the emulation bit by bit."""
 
-    what: Literal["RTL", "netlist"]
+    what: Literal["RTL", "netlist", "C simulation"]
     simulator: str
     golden_events: int
     random_vectors: int = Field(description="uniform over every input's range, with its corners")
@@ -65,3 +65,30 @@ class FirmwareRecord(Document):
     def latency_ns(self) -> float:
         """The latency at the clock asked for."""
         return 1e3 * self.latency_cycles / self.clock_mhz
+
+
+class HlsProjectLayer(Document):
+    """One layer of an hls4ml project."""
+
+    name: str
+    kind: str = Field(description="hls4ml's class")
+    types: dict[str, str] = Field(
+        description="fixed-point type of the result, the weights and the accumulator"
+    )
+
+
+class HlsRecord(Document):
+    """A bundle as an hls4ml project."""
+
+    kind: Literal["hls4ml"] = "hls4ml"
+    bundle: str
+    checksum: str = Field(description="SHA-256 of the bundle's model")
+    created: str
+    host: Host
+    hls4ml: str = Field(description="version")
+    backend: str
+    part: str
+    clock_mhz: float
+    layers: tuple[HlsProjectLayer, ...]
+    agreement: BitAgreement
+    seed: int

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,23 @@ def _gemm(operands: Operands) -> list[int]:
     return [result]
 
 
+def padding(
+    attributes: Mapping[str, Any], sizes: Sequence[int], spans: Sequence[int], strides: Sequence[int]
+) -> list[int]:
+    """Return the elements that are added before every axis, and then those after every axis."""
+    axes = len(sizes)
+    automatic = attributes.get("auto_pad", b"NOTSET").decode()
+    pads = list(attributes.get("pads", [0] * 2 * axes))
+    if automatic in ("SAME_UPPER", "SAME_LOWER"):
+        pads = [0] * 2 * axes
+        for axis, (size, span, stride) in enumerate(zip(sizes, spans, strides, strict=True)):
+            total = max((-(-size // stride) - 1) * stride + span - size, 0)
+            smaller = total // 2
+            begin = smaller if automatic == "SAME_UPPER" else total - smaller
+            pads[axis], pads[axes + axis] = begin, total - begin
+    return pads
+
+
 def _windows(operands: Operands, kernel: Sequence[int]) -> np.ndarray:
     """Return the indices that every window reads: (channels, *positions, *kernel), -1 in the padding."""
     places = operands.places(operands.value(0))
@@ -54,16 +72,7 @@ def _windows(operands: Operands, kernel: Sequence[int]) -> np.ndarray:
     strides = operands.attributes.get("strides", [1] * axes)
     dilations = operands.attributes.get("dilations", [1] * axes)
     spans = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, kernel, strict=True)]
-    automatic = operands.attributes.get("auto_pad", b"NOTSET").decode()
-    pads = list(operands.attributes.get("pads", [0] * 2 * axes))
-    if automatic in ("SAME_UPPER", "SAME_LOWER"):
-        pads = [0] * 2 * axes
-        for axis, (span, stride) in enumerate(zip(spans, strides, strict=True)):
-            size = places.shape[1 + axis]
-            total = max((-(-size // stride) - 1) * stride + span - size, 0)
-            smaller = total // 2
-            begin = smaller if automatic == "SAME_UPPER" else total - smaller
-            pads[axis], pads[axes + axis] = begin, total - begin
+    pads = padding(operands.attributes, places.shape[1:], spans, strides)
     if operands.attributes.get("ceil_mode", 0):
         raise Inexact("ceil_mode is not supported")
     widths = [(0, 0), *zip(pads[:axes], pads[axes:], strict=True)]

@@ -1,0 +1,57 @@
+"""The card of a student of trees: decisions, AUC and accuracy next to the parent's, and what the trees consist of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tamis.bundle import Parent
+from tamis.compress.card import MEANINGS, figure_line, losses
+from tamis.compress.quality import Figure
+
+TREE_CARD = """# Model card: {name}
+
+{parent}, replaced by boosted decision trees by `tamis compress --student trees`. Its model.onnx had the SHA-256 `{sha}`.
+
+Inputs become integers of {input_bits} bits, each the multiple of a power of two; all comparisons and sums after that are exact, and so are they in hardware.
+
+## Compared with the parent
+
+On {rows} rows that were used neither in training nor for the choice of the model; intervals at 95 %.
+
+| quantity | parent | this model | interval | |
+|---|---|---|---|---|
+{figures}
+
+{losses}
+
+## Trees
+
+{trees} trees with {levels} questions along every path, the same one for all nodes of a level; {questions} different questions about {inputs} inputs. Leaves are
+multiples of {step:g} with {leaf_bits} bits for each class but the first. `tamis firmware` counts the LUTs.
+
+## Options
+
+{options}.
+"""
+
+
+def tree_card(name: str, parent: Parent, figures: Mapping[str, Figure], facts: Mapping[str, Any]) -> str:
+    """Return the card as Markdown."""
+    options = facts["options"]
+    return TREE_CARD.format(
+        name=name,
+        parent=f"The bundle {parent.name} (version {parent.version})",
+        sha=parent.model_sha256,
+        rows=facts["test_rows"],
+        figures="\n".join(figure_line(key, figure, MEANINGS) for key, figure in figures.items()),
+        losses=losses(figures),
+        trees=options["trees"],
+        levels=options["levels"],
+        leaf_bits=options["leaf_bits"],
+        input_bits=options["input_bits"],
+        questions=facts["questions"],
+        inputs=facts["inputs"],
+        step=facts["step"],
+        options=", ".join(f"{key} {value}" for key, value in options.items() if value not in (None, False)),
+    )

@@ -1,0 +1,194 @@
+"""From a bundle and rows of data to boosted trees of small integers: what `tamis compress --student trees` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from tamis._base import DataError, TargetNotMetError, library_versions
+from tamis.bundle import Bundle, Packed, Parent, check_target, pack
+from tamis.bundle.model import read_signature
+from tamis.compress.card import add_costs, show_figure
+from tamis.compress.costs import measure_costs
+from tamis.compress.data import CompressionRows, read_rows
+from tamis.compress.packing import EXAMPLES
+from tamis.compress.quality import Figure, Outputs, measure_quality
+from tamis.compress.target import QualityTarget
+from tamis.compress.task import check_parent, run_bundle
+from tamis.compress.trees.card import tree_card
+from tamis.compress.trees.codes import Codes
+from tamis.compress.trees.graph import Head, balanced, find_head, tree_model, used_features
+from tamis.compress.trees.growth import CrossEntropy, Objective, SquaredError, grow_trees
+from tamis.compress.trees.leaves import train_leaves
+from tamis.compress.trees.options import TreeOptions
+from tamis.engines import Options, find_engine
+from tamis.zoo.data.class_rows import ReadOptions
+from tamis.zoo.training.loop import AfterEpoch
+
+
+@dataclass(frozen=True)
+class TreeStudent:
+    """A student of trees as a bundle, how it compares with its parent on rows that were used for nothing else, and its size."""
+
+    packed: Packed
+    figures: Mapping[str, Figure]
+    facts: Mapping[str, object]
+
+    @property
+    def bundle(self) -> Bundle:
+        """Return the bundle."""
+        return self.packed.bundle
+
+
+def run_trees(
+    parent: str | Path | Bundle,
+    target: Path,
+    data: Sequence[str],
+    options: TreeOptions,
+    classes: Mapping[str, Sequence[str]],
+    after_epoch: AfterEpoch | None,
+) -> TreeStudent:
+    """Grow, train the leaves, judge and pack; see `tamis.compress.to_trees`."""
+    conditions = QualityTarget() if options.target is None else QualityTarget.parse(options.target)
+    bundle = parent if isinstance(parent, Bundle) else Bundle.open(parent)
+    check_target(target)
+    check_parent(bundle)
+    head = find_head(bundle.model, bundle.manifest, score_only=options.score_only)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
+    parts = read_rows(bundle, data, classes, reading, options.label).split(options.seed)
+    if not head.function:  # an anomaly score must not have seen the anomalies
+        parts = (_background(parts[0]), _background(parts[1]), parts[2])
+    outputs = [
+        {name: value for name, value in run_bundle(bundle, part.inputs).items() if name in head.outputs}
+        for part in parts
+    ]
+    conditions.check(list(measure_quality(bundle.manifest, outputs[2], outputs[2], parts[2].labels)))
+    goals = [_goals(head, made, part) for made, part in zip(outputs, parts, strict=True)]
+    tables = [_table(part) for part in parts]
+    codes = Codes.of(tables[0], options.input_bits)
+    objective: Objective = CrossEntropy(goals[0]) if head.function else SquaredError(goals[0])
+    count, levels = options.shape
+    trees = grow_trees(codes(tables[0]), objective, (count, levels), options.passes, options.seed)
+    leaves = balanced(
+        train_leaves(
+            trees,
+            (codes(tables[0]), codes(tables[1])),
+            (goals[0], goals[1]),
+            objective.start,
+            options,
+            after_epoch,
+        )
+    )
+    model = tree_model(bundle.model, head, codes, trees, leaves)
+    figures = measure_quality(
+        bundle.manifest, _run(model, bundle, parts[2].inputs), outputs[2], parts[2].labels
+    )
+    if not conditions.met(figures):
+        reached = ", ".join(
+            f"{name} {show_figure(name, figures[name])}"
+            for name in dict.fromkeys(one.quantity for one in conditions.conditions)
+        )
+        raise TargetNotMetError(
+            f"the trees do not meet the target {conditions}, so no bundle was written; they have {reached}: allow more trees (--size), "
+            "more bits (--weights, --inputs), or give more rows"
+        )
+    facts: dict[str, object] = {
+        "options": options.recorded,
+        **used_features(trees),
+        "leaves": int(sum(len(np.unique(table, axis=0)) for table in leaves.integers)),
+        "step": leaves.step,
+        "test_rows": len(parts[2]),
+        "files": [Path(file).name for file in parts[2].files],
+        **({"skipped_files": list(parts[2].skipped)} if parts[2].skipped else {}),
+        "figures": {name: asdict(figure) for name, figure in figures.items()},
+        "versions": library_versions(("torch", "numpy", "tamis")),
+    }
+    packed = _pack(bundle, model, head, target, parts[2], figures, facts)
+    of_parent, cost = measure_costs([bundle, packed.bundle])
+    packed = replace(packed, bundle=add_costs(packed.bundle, of_parent, cost))
+    return TreeStudent(packed, figures, facts)
+
+
+def _background(rows: CompressionRows) -> CompressionRows:
+    """Return the rows of the background, or all where no class is known."""
+    if rows.labels is None:
+        return rows
+    return rows.take(np.flatnonzero(np.isin(rows.labels.label, rows.labels.background)))
+
+
+def _goals(head: Head, outputs: Outputs, rows: CompressionRows) -> np.ndarray:
+    """Return what trees learn: the mean of the parent's probabilities and the labels where there are any, or the parent's score."""
+    values = np.asarray(outputs[head.output], np.float64).reshape(len(rows), -1)
+    if not np.isfinite(values).all():
+        raise DataError(
+            f"{head.output!r} of the parent is not finite for {int((~np.isfinite(values)).any(1).sum())} of {len(rows)} rows: leave them out"
+        )
+    if not head.function:
+        return values
+    if head.function == "Sigmoid":
+        if values.shape[1] != 1:
+            raise DataError(
+                f"{head.output!r} of the parent has {values.shape[1]} independent probabilities; trees learn one, or those of a Softmax"
+            )
+        values = np.concatenate([1 - values, values], axis=1)
+    labels = rows.labels
+    if labels is not None and len(labels.classes) == values.shape[1] and head.function == "Softmax":
+        values = (values + np.eye(values.shape[1])[labels.label]) / 2
+    return values
+
+
+def _table(rows: CompressionRows) -> np.ndarray:
+    """Return all inputs in one row."""
+    return np.concatenate([values.reshape(len(rows), -1) for values in rows.inputs.values()], axis=1)
+
+
+def _run(model: onnx.ModelProto, parent: Bundle, inputs: Mapping[str, np.ndarray]) -> Outputs:
+    """Return the outputs of the new graph."""
+    signature = read_signature(model, parent.name)
+    arrays = [np.ascontiguousarray(inputs[spec.name]) for spec in signature.inputs]
+    results = find_engine("onnxruntime").load(model.SerializeToString(), signature, Options()).run(arrays)
+    return {spec.name: np.asarray(result) for spec, result in zip(signature.outputs, results, strict=True)}
+
+
+def _pack(
+    parent: Bundle,
+    model: onnx.ModelProto,
+    head: Head,
+    target: Path,
+    rows: CompressionRows,
+    figures: Mapping[str, Figure],
+    facts: Mapping[str, object],
+) -> Packed:
+    """Pack the graph with the parent's signature and working points, golden events of its own, and a card."""
+    manifest = parent.manifest
+    origin = Parent(
+        name=manifest.name, version=manifest.version, model_sha256=manifest.files["model.onnx"].sha256
+    )
+    inputs = manifest.signature.inputs
+    document = json.dumps(facts, indent=1)
+    name = target.name.removesuffix(".tamis")
+    options = facts["options"]
+    assert isinstance(options, dict)  # noqa: S101
+    return pack(
+        model,
+        target,
+        inputs={key: values[:EXAMPLES] for key, values in rows.inputs.items()},
+        score=manifest.score if manifest.score in head.outputs else None,
+        rewrites=False,
+        description=f"{manifest.name} as {options['trees']} boosted trees with leaves of {options['leaf_bits']} bits",
+        features={spec.name: spec.feature for spec in inputs if spec.feature},
+        columns={spec.name: spec.columns for spec in inputs if spec.columns},
+        units={spec.name: spec.units for spec in inputs if spec.units},
+        working_points=manifest.working_points,
+        training={**manifest.training, "trees": json.loads(document)},
+        parent=origin,
+        extra={"CARD.md": tree_card(name, origin, figures, facts), "trees.json": document + "\n"},
+    )
