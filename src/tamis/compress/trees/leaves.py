@@ -53,7 +53,7 @@ def train_leaves(
         rate = options.learning_rate * (1 - within / max(half, options.epochs - half))
         optimizer = torch.optim.Adam([model.leaves, model.bias], lr=rate)
         losses = []
-        for rows in torch.randperm(len(numbers[0])).split(options.batch):
+        for rows in torch.split(torch.randperm(len(numbers[0])), options.batch):
             loss = model.loss(numbers[0][rows], wanted[0][rows])
             optimizer.zero_grad()
             (loss + DECAY * model.leaves.square().sum()).backward()  # type: ignore[no-untyped-call]
@@ -99,9 +99,9 @@ class _Leaves:
     def loss(self, numbers: Tensor, wanted: Tensor) -> Tensor:
         """Return the loss of rows that reach leaves."""
         flat = self.tables().flatten(0, 1)
-        bias = self.bias
+        bias: Tensor = self.bias
         if self.step:
-            bias = bias + (torch.round(bias / self.step) * self.step - bias).detach()
+            bias = self.bias + (torch.round(self.bias / self.step) * self.step - self.bias).detach()
         sums = functional.embedding_bag(numbers + self.first, flat, mode="sum") + bias
         if self.reference:
             sums = functional.pad(sums, (1, 0))

@@ -6,7 +6,7 @@ whatever does not decrease, so they are moved to the end of the chain; every ele
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,11 @@ from tamis.fixedpoint.grids import FRACTION_OF_ZERO
 from tamis.fixedpoint.program import Clip, Offset, Round, Scale, Wrap
 
 HALF = 0.5
-ROUND_FUNCTIONS = {"TRN": np.floor, "RND": lambda value: np.floor(value + HALF), "RND_CONV": np.rint}
+ROUND_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "TRN": np.floor,
+    "RND": lambda value: np.floor(value + HALF),
+    "RND_CONV": np.rint,
+}
 
 
 class Inexpressible(Exception):  # noqa: N818 - it says why, and becomes a ModelError with the layer's name
@@ -101,20 +105,19 @@ class Chain:
             return self
         if self.rounding or self.modulus is not None or (self.gain < 0).any():
             return None
-        if rounding is Rounding.HALF_EVEN:
-            mode, function, shift = "RND_CONV", np.rint, self.shift
-        else:
-            mode, function = ("RND" if self.half else "TRN"), np.floor
-            shift = self.shift - HALF * self.half
+        even = rounding is Rounding.HALF_EVEN
+        half = self.half and not even  # half is added and the rest is dropped: rounded half up
+        mode = "RND_CONV" if even else "RND" if half else "TRN"
+        ends = [np.rint(bound) if even else np.floor(bound) for bound in (self.low, self.high)]
         ones = np.ones_like(self.gain)
         return replace(
             self,
-            shift=shift,
+            shift=self.shift - HALF * half,
             rounding=mode,
             step=ones,
             term=0 * ones,
-            low=function(self.low),
-            high=function(self.high),
+            low=ends[0],
+            high=ends[1],
             half=False,
         )
 
