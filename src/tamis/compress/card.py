@@ -94,7 +94,9 @@ def compression_card(
 
 def add_costs(bundle: Bundle, of_parent: ModelCost, cost: ModelCost) -> Bundle:
     """Add what a model and its parent cost to the model's card."""
-    lines = [("operations", of_parent.operations, cost.operations, "d")]
+    lines: list[tuple[str, float | None, float | None, str]] = [
+        ("operations", of_parent.operations, cost.operations, "d")
+    ]
     lines += [("bytes of weights", of_parent.weight_bytes, cost.weight_bytes, "d")]
     lines += [
         ("LUT, estimate", of_parent.lut, cost.lut, ".0f"),
@@ -104,7 +106,7 @@ def add_costs(bundle: Bundle, of_parent: ModelCost, cost: ModelCost) -> Bundle:
         (f"`{engine}`, one event [us]", of_parent.event_ns.get(engine, 0.0) / 1e3, time / 1e3, ".3g")
         for engine, time in cost.event_ns.items()
     ]
-    rows = [_cost_line(*line) for line in lines if line[2] is not None]
+    rows = [_cost_line(name, parent, own, form) for name, parent, own, form in lines if own is not None]
     host = host_facts()
     notes = [f"Times are medians of calls with bound arrays, in turn, on {host.cpu}."]
     if cost.lut_source is not None:

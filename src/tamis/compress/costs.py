@@ -57,6 +57,6 @@ def _event_times(bundles: Sequence[Bundle]) -> dict[tuple[int, str], float]:
         samples = interleave(calls, TIMES, np.random.default_rng(0))
     times = {}
     for key, found in samples.items():
-        number, _, engine = key.partition(" ")
-        times[int(number), engine] = float(np.median(found.wall_ns)) / batches[int(number)]
+        place, _, engine = key.partition(" ")
+        times[int(place), engine] = float(np.median(found.wall_ns)) / batches[int(place)]
     return times

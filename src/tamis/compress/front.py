@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tamis._base import UsageError, atomic_path, host_facts, utc_timestamp
 from tamis.bundle import Bundle
@@ -22,7 +22,7 @@ from tamis.records import FrontPoint, FrontRecord, LostFigure, write_record
 from tamis.zoo.training.loop import AfterEpoch
 
 FRONT_FILE = "front.json"
-QUANTITIES = (
+SHOWN_QUANTITIES = (
     "accuracy",
     "auc",
     "agreement",
@@ -92,7 +92,7 @@ def shown_quantity(figures: Mapping[str, Figure], conditions: QualityTarget) -> 
     if conditions.conditions:
         return conditions.conditions[0].quantity
     kinds = {name.partition("(")[0]: name for name in reversed(list(figures))}
-    return next(kinds[kind] for kind in QUANTITIES if kind in kinds)
+    return next(kinds[kind] for kind in SHOWN_QUANTITIES if kind in kinds)
 
 
 def loss_of(quantity: str, figure: Figure) -> float:
@@ -124,7 +124,7 @@ def write_front(
     quantity: str,
     conditions: QualityTarget,
     rows: int,
-    options: Mapping[str, int | float | str | bool | None],
+    options: Mapping[str, Any],
 ) -> FrontRecord:
     """Measure what the parent and the models cost, add it to their cards, and write the record."""
     of_parent, *costs = measure_costs([parent, *(model.bundle for model in models)])
