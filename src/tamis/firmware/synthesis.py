@@ -36,7 +36,7 @@ def synthesise(design: Design, folder: Path, *, netlist: bool = False) -> Resour
         (folder / name).write_text(text)
     commands = [
         f"read_verilog -defer {' '.join(design.sources)}",
-        f"synth_xilinx -family {FAMILY} -flatten -noiopad -noclkbuf -top {design.name}{' -nodsp' if netlist else ''}",
+        f"synth_xilinx -family {FAMILY} -flatten -noiopad -noclkbuf -top {design.name}",
         "tee -q -o cells.json stat -json",
     ]
     if (
