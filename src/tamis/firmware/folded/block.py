@@ -248,7 +248,7 @@ def _lanes(
                 if place >= 0 and size:
                     parts += bits_of(sources[place], block.reads, "held", int(size), int(fraction))
                 elif size:
-                    parts.append(f"{{{size}{{1'bx}}}}")
+                    parts.append(f"{size}'d0")
             choices.append((label, joined_bits(parts)))
     lines = [f"    reg [{width - 1}:0] lanes{suffix};"]
     if not counters:

@@ -153,11 +153,9 @@ class _Folder:
             before = dict(self.sources)
             shared = self._shared(segment, name, parts, reads, interval)
             if shared[1].lut_estimate < facts.lut_estimate:
-                for file in (
-                    f"{name}_logic",
-                    *(f"{name}_logic_stage{stage}" for stage in range(block.latency)),
-                ):
-                    del self.sources[f"{file}.v"]
+                self.sources = {
+                    file: text for file, text in self.sources.items() if not file.startswith(f"{name}_logic")
+                }
                 return shared
             self.sources = before
         return block, facts

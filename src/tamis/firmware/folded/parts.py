@@ -12,8 +12,7 @@ from tamis.firmware.folded.rows import rows_of
 from tamis.firmware.folded.segments import Segment
 from tamis.firmware.folded.wires import ElementSource
 from tamis.fixedpoint import FixedGrid, FixedProgram, ProgramInput, Step, fraction_bits, live_elements
-from tamis.fixedpoint.grids import Ranges
-from tamis.fixedpoint.program import Linear, LookUp, Scale, Take
+from tamis.fixedpoint.program import Linear, Scale, Take
 
 
 @dataclass(frozen=True)
@@ -186,24 +185,7 @@ def _widened(
         part = slice(start, start + one.shape[0])
         inputs.append(replace(one, low=low[part], high=high[part], fraction=fraction[part]))
         start = part.stop
-    return _with_whole_tables(replace(program, inputs=tuple(inputs)))
-
-
-def _with_whole_tables(program: FixedProgram) -> FixedProgram:
-    """Continue tables to what their integers can be by the ranges of all rows, which no row reaches."""
-    values = [FixedGrid(one.low, one.high, one.fraction) for one in program.inputs]
-    steps: list[Step] = []
-    for step in program.steps:
-        operands = [values[value] for value in step.inputs]
-        whole = step
-        if isinstance(step, LookUp):
-            before = max(0, step.low - int(operands[0].low.min()))
-            after = max(0, int(operands[0].high.max()) - step.low - len(step.table) + 1)
-            table = np.pad(step.table, (before, after), "edge")
-            whole = replace(step, table=table, low=step.low - before)
-        steps.append(whole)
-        values.append(whole.apply(Ranges(), operands))
-    return replace(program, steps=tuple(steps))
+    return replace(program, inputs=tuple(inputs))
 
 
 def split_products(part: Part) -> tuple[np.ndarray, np.ndarray, FixedProgram] | None:
