@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tamis.firmware.folded.block import SharedLogic
 from tamis.firmware.folded.products import SMALLEST_DSP, ProductPlan
+from tamis.firmware.folded.shared import SharedLogic
+from tamis.firmware.folded.windows import Window
 from tamis.firmware.luts import LutCount
+from tamis.fixedpoint import FixedGrid
 
 # LUTs for each bit that a multiplexer of n elements chooses, and for each bit of a memory that is not a block memory: what
 # synth_xilinx makes of multiplexers of 4 to 64 elements, and of memories of up to 64 random words.
@@ -17,7 +19,7 @@ LUT_MEMORY = 1 / 64
 def estimate_shared(logic: SharedLogic, row: LutCount) -> LutCount:
     """Return the LUTs of all copies of shared logic; `row` is that of alkaid's part."""
     total = {name: value * logic.copies for name, value in vars(row).items()}
-    total["logic"] += multiplexer_luts(logic) * logic.copies
+    total["logic"] += multiplexer_luts(logic)
     if logic.products is not None:
         total["chain"] += _adders(logic.products) * logic.copies
         total["product"] += _small_products(logic.products) * logic.copies
@@ -26,16 +28,23 @@ def estimate_shared(logic: SharedLogic, row: LutCount) -> LutCount:
 
 
 def multiplexer_luts(logic: SharedLogic) -> float:
-    """Return the LUTs that choose the elements of each turn."""
-    cycles = logic.products.cycles if logic.products else 1
-    choices = cycles * logic.turns
+    """Return the LUTs that choose the elements of each turn, for all copies."""
     grid = logic.products.lanes if logic.products else logic.slots
+    cycles = logic.products.cycles if logic.products else 1
+    return sum(
+        window_luts(window, grid, cycles) if window else chosen_luts(grid, cycles * logic.turns)
+        for window in logic.windows
+    )
+
+
+def window_luts(window: Window, grid: FixedGrid, cycles: int) -> float:
+    """Return the LUTs of a shift register, and of the choice of elements from it."""
+    return window.width * max(1.0, MULTIPLEXER * (len(window.kinds) + 1)) + chosen_luts(grid, cycles)
+
+
+def chosen_luts(grid: FixedGrid, choices: int) -> float:
+    """Return the LUTs that choose elements from many."""
     return float(grid.widths.sum()) * (0 if choices == 1 else max(1.0, MULTIPLEXER * choices))
-
-
-def dsp_estimate(plan: ProductPlan) -> int:
-    """Return the multipliers that become DSPs."""
-    return int(_is_dsp(plan).sum())
 
 
 def _factors(plan: ProductPlan) -> tuple[np.ndarray, np.ndarray]:

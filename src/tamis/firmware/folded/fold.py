@@ -22,13 +22,15 @@ from tamis.firmware.design import (
     read_elements,
     verilog_name,
 )
-from tamis.firmware.folded.block import Block, DirectBlock, SharedLogic
-from tamis.firmware.folded.estimate import estimate_shared
+from tamis.firmware.folded.block import Block, DirectBlock
+from tamis.firmware.folded.estimate import chosen_luts, estimate_shared, window_luts
 from tamis.firmware.folded.moves import origins
 from tamis.firmware.folded.parts import ElementRanges, Part, parts_of, segment_program, split_products
 from tamis.firmware.folded.products import ProductPlan, plan_products, products_module, tree_depth
 from tamis.firmware.folded.segments import Segment, segments_of
+from tamis.firmware.folded.shared import SharedLogic
 from tamis.firmware.folded.top import top_module
+from tamis.firmware.folded.windows import Window, find_window, sliding_order
 from tamis.firmware.folded.wires import Wires
 from tamis.firmware.lower import Logic, joined, lower
 from tamis.firmware.luts import LutCount, count_luts
@@ -144,7 +146,8 @@ class _Folder:
         return most
 
     def _block(self, segment: Segment, reads: Wires, interval: int) -> tuple[Block | DirectBlock, LayerFacts]:
-        name = new_name(segment.name, self.taken)
+        number = sum(one.name == segment.name for one in self.segments[: self.segments.index(segment)])
+        name = new_name(segment.name + f"_part{number + 1}" * bool(number), self.taken)
         parts = parts_of(self.program, segment, self.found, self.known)
         if any(shared_matrix(part) is not None for part in parts):
             return self._shared(segment, name, parts, reads, interval)
@@ -188,7 +191,7 @@ class _Folder:
         shared, total, registers = [], LutCount(), 0
         for number, part in enumerate(parts):
             module = f"{name}_row{number if len(parts) > 1 else ''}"
-            logic, pipeline = self._logic(part, module, interval)
+            logic, pipeline = self._logic(part, module, reads, interval)
             shared.append(logic)
             luts = estimate_shared(logic, pipeline.luts)
             total = LutCount(**{key: value + getattr(total, key) for key, value in vars(luts).items()})
@@ -224,7 +227,7 @@ class _Folder:
             multipliers,
         )
 
-    def _logic(self, part: Part, module: str, interval: int) -> tuple[SharedLogic, Pipeline]:
+    def _logic(self, part: Part, module: str, reads: Wires, interval: int) -> tuple[SharedLogic, Pipeline]:
         """Make the logic of a part: multipliers if rows leave them time, otherwise adders for every weight of a row."""
         rows, matrix = len(part.rows), shared_matrix(part)
         split = split_products(part)
@@ -246,11 +249,12 @@ class _Folder:
             pipeline = self._pipeline(replace(after, inputs=(sums,)), module)
             most = int(plan.used.sum(axis=0).max(initial=1))
             stages, products_stages = pipeline.stages, 3 + tree_depth(most, self.levels)
+        order = sliding_order(part.rows, reads)
         logic = SharedLogic(
             module,
             part.slots,
-            part.rows,
-            part.results,
+            tuple(part.rows[row] for row in order),
+            tuple(part.results[row] for row in order),
             pipeline.used,
             stages,
             pipeline.logic.writes,
@@ -258,7 +262,7 @@ class _Folder:
             plan,
             products_stages,
         )
-        return logic, pipeline
+        return replace(logic, windows=best_windows(logic, reads)), pipeline
 
     def _pipeline(self, program: FixedProgram, module: str) -> Pipeline:
         """Lower a program of one layer and note its Verilog."""
@@ -275,6 +279,21 @@ def shared_matrix(part: Part) -> np.ndarray | None:
         return None
     mantissas = np.abs(np.frexp(split[1])[0])
     return split[1] if ((mantissas != 0) & (mantissas != 0.5)).sum() > 1 else None
+
+
+def best_windows(logic: SharedLogic, reads: Wires) -> tuple[Window | None, ...]:
+    """Return the windows of copies whose rows slide over the event, where they take fewer LUTs than multiplexers."""
+    grid = logic.products.lanes if logic.products else logic.slots
+    cycles = logic.products.cycles if logic.products else 1
+    windows = [
+        find_window([logic.rows[row] for row in logic.served(copy)], reads) for copy in range(logic.copies)
+    ]
+    return tuple(
+        window
+        if window and window_luts(window, grid, cycles) < chosen_luts(grid, cycles * logic.turns)
+        else None
+        for window in windows
+    )
 
 
 def register_bits(source: str) -> int:

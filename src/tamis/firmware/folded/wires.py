@@ -51,12 +51,15 @@ class ElementSource:
     constant: float
 
 
-def bits_of(source: ElementSource, wires: Wires, bundle: str, width: int, fraction: int) -> list[BitRange]:
-    """Return a number in another format, which has to hold it: its bits from the lowest on."""
+def bits_of(
+    source: ElementSource, wires: Wires, bundle: str, width: int, fraction: int, low: int = 0
+) -> list[BitRange]:
+    """Return a number in another format, which has to hold it: its bits from the lowest on; the bundle begins with bit `low` of the wires."""
     if source.element < 0:
         integer = int(np.rint(np.ldexp(source.constant, fraction)))
         return [f"{width}'d{integer & ((1 << width) - 1)}"] if width else []
     first, size, own_fraction, signed = wires.places[source.element]
+    first -= low
     zeros = fraction - (own_fraction - source.exponent)
     missing = width - zeros - size
     if zeros < 0 or missing < 0:
