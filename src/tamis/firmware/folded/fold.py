@@ -129,12 +129,9 @@ class _Folder:
 
     def _learn(self, wires: Wires) -> None:
         """Note the ranges that modules write, which may be wider than those of the program."""
-        for bound, grid in (
-            ("low", wires.grid.low),
-            ("high", wires.grid.high),
-            ("fraction", wires.grid.fraction),
-        ):
-            getattr(self.known, bound)[wires.elements] = grid
+        made = wires.elements >= 0
+        for bound in ("low", "high", "fraction"):
+            getattr(self.known, bound)[wires.elements[made]] = getattr(wires.grid, bound)[made]
 
     def useful_reuse(self) -> int:
         """Return the largest number of cycles that a layer can share its logic over."""

@@ -14,6 +14,8 @@ from tamis.firmware.folded.wires import ElementSource
 from tamis.fixedpoint import FixedGrid, FixedProgram, ProgramInput, Step, fraction_bits, live_elements
 from tamis.fixedpoint.program import Linear, Scale, Take
 
+NOT_NEEDED = -1  # in place of an element that a row makes because others do
+
 
 @dataclass(frozen=True)
 class ElementRanges:
@@ -53,7 +55,7 @@ class Part:
 
     program: FixedProgram
     rows: tuple[tuple[ElementSource, ...], ...]
-    results: tuple[tuple[int, ...], ...]  # the elements that each row makes
+    results: tuple[tuple[int, ...], ...]  # the elements that each row makes, or NOT_NEEDED
 
     @property
     def slots(self) -> FixedGrid:
@@ -150,21 +152,34 @@ def parts_of(
     program: FixedProgram, segment: Segment, found: list[Origins], known: ElementRanges
 ) -> list[Part]:
     """Return the parts of a segment; the rows of each are computed by the same logic."""
-    whole, sources = segment_program(program, segment, found, known)
+    first = starts(program)
+    values = np.unique(np.searchsorted(first, segment.writes, side="right") - 1)
+    writes = np.concatenate([np.arange(first[value], first[value + 1]) for value in values])
+    writes = writes[known.low[writes] < known.high[writes]]
+    whole, sources = segment_program(program, replace(segment, writes=writes), found, known)
+    read, needed = set(segment.reads.tolist()), set(segment.writes.tolist())
     flat: dict[Leaf, ElementSource] = {}
     start = 0
     for value, one in enumerate(whole.program.inputs):
         for place in range(one.shape[0]):
-            flat[value, place] = sources[start + place]
+            source = sources[start + place]
+            is_there = source.element in read or source.element < 0
+            flat[value, place] = source if is_there else ElementSource(CONSTANT, 0, 0.0)
         start += one.shape[0]
     result = []
     for group in rows_of(whole.program):
+        table = writes[np.array([row.results for row in group.rows])]
+        table[~np.isin(table, list(needed))] = NOT_NEEDED
+        kept, used = (table != NOT_NEEDED).any(axis=1), (table != NOT_NEEDED).any(axis=0)
+        if not kept.any():
+            continue
         example = group.rows[0]
-        row = chosen(whole.program, whole.program.outputs[0], np.array(example.results))
-        places = [example.leaves.index(leaf) for leaf in row.leaves]
-        rows = tuple(tuple(flat[one.leaves[place]] for place in places) for one in group.rows)
-        results = tuple(tuple(segment.writes[list(one.results)].tolist()) for one in group.rows)
-        result.append(Part(_widened(row.program, rows, known), rows, results))
+        row_program = chosen(whole.program, whole.program.outputs[0], np.array(example.results)[used])
+        places = [example.leaves.index(leaf) for leaf in row_program.leaves]
+        leaves = [row.leaves for row, is_kept in zip(group.rows, kept, strict=True) if is_kept]
+        rows = tuple(tuple(flat[row[place]] for place in places) for row in leaves)
+        results = tuple(tuple(row) for row in table[kept][:, used].tolist())
+        result.append(Part(_widened(row_program.program, rows, known), rows, results))
     return result
 
 
