@@ -106,17 +106,8 @@ endmodule
 
 def _kept(block: Block | DirectBlock, kept: Wires) -> list[str]:
     """Return registers that carry elements to later layers, a new one for every interval of the latency."""
-    chosen = joined_bits(
-        part
-        for element in kept.elements.tolist()
-        for part in bits_of(
-            ElementSource(element, 0, 0.0),
-            block.reads,
-            "held",
-            block.reads.places[element][1],
-            block.reads.places[element][2],
-        )
-    )
+    places = [block.reads.places[element] for element in kept.elements.tolist()]
+    chosen = joined_bits(("held", first, first + width) for first, width, _, _ in places)
     lines = [f"    wire [{kept.width - 1}:0] kept0 = {chosen};"]
     count = -(-block.latency // block.interval)
     for number in range(1, count):
@@ -166,7 +157,7 @@ class DirectBlock:
                 self.sources, self.slots.widths, self.slots.fractions, self.used, strict=True
             )
             if used and width
-            for part in bits_of(source, self.reads, "inputs", int(width), int(fraction))
+            for part in bits_of(source, self.reads.place(source), "inputs", int(width), int(fraction))
         )
         kept = self.reads.only(np.isin(self.reads.elements, self.keeps))
         body, outputs = [], ["results"]

@@ -39,7 +39,9 @@ def multiplexer_luts(logic: SharedLogic) -> float:
 
 def window_luts(window: Window, grid: FixedGrid, cycles: int) -> float:
     """Return the LUTs of a shift register, and of the choice of elements from it."""
-    return window.width * max(1.0, MULTIPLEXER * (len(window.kinds) + 1)) + chosen_luts(grid, cycles)
+    shifted = window.width * max(1.0, MULTIPLEXER * (len(window.kinds) + 1))
+    padded = sum(window.taps[slot][1] for slot in window.padding)
+    return shifted + padded + chosen_luts(grid, cycles)
 
 
 def chosen_luts(grid: FixedGrid, choices: int) -> float:
@@ -48,7 +50,7 @@ def chosen_luts(grid: FixedGrid, choices: int) -> float:
 
 
 def _factors(plan: ProductPlan) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bits of both factors of each multiplier, 0 where there is none: (lanes, sums)."""
+    """Return the bits of both factors of each multiplier, 0 where none is needed: (lanes, sums)."""
     weights = np.array(
         [
             [plan.weight_format(lane, place)[0] for place in range(plan.used.shape[1])]

@@ -270,7 +270,7 @@ class _Folder:
 
 
 def shared_matrix(part: Part) -> np.ndarray | None:
-    """Return the matrix of a part's products if multipliers are worth sharing: more than one weight is no power of two."""
+    """Return the matrix of a part's products if multipliers are worth sharing: more than one weight needs one."""
     split = split_products(part)
     if split is None:
         return None

@@ -15,7 +15,7 @@ from tamis.fixedpoint.program import Linear, Trees
 
 @dataclass
 class Segment:
-    """Steps that become one module; moves are left out, since they are wires of whoever reads them."""
+    """Steps that become one module; moves are left out, since they are wires of the steps that read them."""
 
     name: str
     steps: list[int]  # indices of steps

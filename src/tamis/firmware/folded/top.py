@@ -43,7 +43,7 @@ def top_module(
     parts = [
         part
         for source, width, fraction in zip(sources, outputs.widths, outputs.fractions, strict=True)
-        for part in bits_of(source, wires, bundle, int(width), int(fraction))
+        for part in bits_of(source, wires.place(source), bundle, int(width), int(fraction))
     ]
     valid = f"{{valid[{latency - 2}:0], taken}}" if latency > 1 else "taken"
     bits = bits_for(interval)

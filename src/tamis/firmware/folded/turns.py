@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from tamis.firmware.folded.shared import SharedLogic
-from tamis.firmware.folded.wires import BitRange, Wires, bits_for, bits_of, joined_bits
+from tamis.firmware.folded.windows import Window
+from tamis.firmware.folded.wires import (
+    BitRange,
+    ElementSource,
+    Wires,
+    bits_for,
+    bits_of,
+    joined_bits,
+    listed,
+    literal,
+)
 
 
 class TurnWriter:
@@ -81,11 +91,10 @@ class TurnWriter:
     def _lanes(self, suffix: str, copy: int) -> None:
         """Write the registers that hold the elements of a turn, and what chooses them."""
         window, counters = self.logic.windows[copy], [one for one in self.counts if one != "group"]
-        bundle, low = "held", 0
         served = self.logic.served(copy)
+        masks: dict[int, str] = {}
         if window is not None:
-            self._window(suffix, copy)
-            bundle, low = f"window{suffix}", window.low
+            masks = self._window(window, suffix)
             served, counters = served[:1], [one for one in counters if one != "turn"]
         grid = self.logic.slots if self.plan is None else self.plan.lanes
         order = [np.arange(len(self.logic.slots.low))] if self.plan is None else list(self.plan.inputs)
@@ -100,7 +109,14 @@ class TurnWriter:
                 for place, size, fraction in zip(places, grid.widths, grid.fractions, strict=True):
                     if place >= 0 and size:
                         source = self.logic.rows[row][place]
-                        parts += bits_of(source, self.wires, bundle, int(size), int(fraction), low)
+                        if window is None:
+                            parts += bits_of(
+                                source, self.wires.place(source), "held", int(size), int(fraction)
+                            )
+                        else:
+                            parts += _tapped(
+                                window, int(place), f"window{suffix}", int(size), int(fraction), masks
+                            )
                     elif size:
                         parts.append(f"{size}'d0")
                 choices.append((label, joined_bits(parts)))
@@ -113,25 +129,38 @@ class TurnWriter:
         self.lines += [f"            {bits}'d{label}: lanes{suffix} <= {text};" for label, text in choices]
         self.lines += [f"            default: lanes{suffix} <= {{{width}{{1'bx}}}};", "        endcase"]
 
-    def _window(self, suffix: str, copy: int) -> None:
-        """Write the shift register over which the rows of a copy slide."""
-        window = self.logic.windows[copy]
-        assert window is not None  # noqa: S101 - the caller looked
+    def _window(self, window: Window, suffix: str) -> dict[int, str]:
+        """Write the shift register over which rows slide; return for each slot with padding when it is there."""
         usual, *others = window.kinds
         name, source = f"window{suffix}", "inputs" if self.start == "in_valid" else "held"
         bits = bits_for(self.counts["turn"])
         ends = [f"{one}{self.name} == {self.counts[one] - 1}" for one in self.counts if one != "turn"]
         condition = f"if ({' && '.join(ends)}) " if ends else ""
+        loaded = f"{source}[{window.high - 1}:{max(window.low, 0)}]"
+        if window.low < 0:
+            loaded = f"{{{loaded}, {-window.low}'d0}}"
         self.lines += [
             f"    reg [{window.width - 1}:0] {name};  // moves so that the elements of each turn are at the same place",
             "    always @(posedge clk)",
-            f"        if ({self.start}) {name} <= {source}[{window.high - 1}:{window.low}];",
+            f"        if ({self.start}) {name} <= {loaded};",
             f"        else {condition}case (turn{self.name})",
         ]
         for shift in others:
-            turns = ", ".join(f"{bits}'d{turn}" for turn, one in enumerate(window.shifts) if one == shift)
-            self.lines.append(f"            {turns}: {name} <= {name} >> {shift};")
+            turns = [f"{bits}'d{turn}" for turn, one in enumerate(window.shifts) if one == shift]
+            self.lines.append(f"            {listed(turns, 12)}: {name} <= {name} >> {shift};")
         self.lines += [f"            default: {name} <= {name} >> {usual};", "        endcase"]
+        kinds = list(dict.fromkeys(window.padding.values()))
+        for number, turns in enumerate(kinds):
+            labels = listed([f"{bits}'d{turn}" for turn in turns], 12)
+            self.lines += [
+                f"    reg padding{suffix}_{number};  // of the turns in which a slot is outside the image",
+                "    always @(*)",
+                f"        case (turn{self.name})",
+                f"            {labels}: padding{suffix}_{number} = 1;",
+                f"            default: padding{suffix}_{number} = 0;",
+                "        endcase",
+            ]
+        return {slot: f"padding{suffix}_{kinds.index(turns)}" for slot, turns in window.padding.items()}
 
     def _logic(self, suffix: str, port: str, row_width: int) -> str:
         """Write alkaid's module of a row, and the registers in which its results wait; return the last ones."""
@@ -168,3 +197,22 @@ class TurnWriter:
             self.lines.append(f"        if (valid[{cycle - 1}]) {part} <= {row};")
         self.lines.append("    end")
         return f"rows{suffix}"
+
+
+def _tapped(
+    window: Window,
+    slot: int,
+    bundle: str,
+    width: int,
+    fraction: int,
+    masks: dict[int, str],
+) -> list[BitRange]:
+    """Return what a slot reads from a shift register, or the constant of its padding."""
+    constant = window.constants.get(slot, 0.0)
+    if slot not in window.taps:
+        return [literal(constant, width, fraction)]
+    exponent = window.exponents[slot]
+    parts = bits_of(ElementSource(0, exponent, 0.0), window.taps[slot], bundle, width, fraction)
+    if slot not in masks:
+        return parts
+    return [f"({masks[slot]} ? {literal(constant, width, fraction)} : {joined_bits(parts)})"]

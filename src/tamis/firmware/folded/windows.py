@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from tamis.firmware.folded.wires import ElementSource, Wires
+from tamis.firmware.folded.wires import BitPlace, ElementSource, Wires
 
 
-class Window(NamedTuple):
-    """The bits of an event that rows read, and by how many bits they move between the turns."""
+@dataclass
+class Window:
+    """The bits of an event that rows read, and by how many bits they move between the turns.
 
-    low: int
-    high: int
-    shifts: tuple[int, ...]
+    In the turns of `padding`, a slot holds a constant instead of what is at its place.
+    """
+
+    low: int = 0  # negative where padding precedes the event
+    high: int = 0
+    shifts: list[int] = field(default_factory=list)
+    taps: dict[int, BitPlace] = field(
+        default_factory=dict
+    )  # of the slots in the first turn, counted from `low`
+    padding: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    constants: dict[int, float] = field(default_factory=dict)
+    exponents: dict[int, int] = field(default_factory=dict)  # powers of two of the slots
 
     @property
     def width(self) -> int:
@@ -30,37 +40,43 @@ class Window(NamedTuple):
 
 def find_window(rows: Sequence[tuple[ElementSource, ...]], wires: Wires) -> Window | None:
     """Return the window of rows in the order of their turns; None if they do not slide over the event."""
-    if len(rows) < 2 or not rows[0]:
-        return None
-    first, last, shifts = _taps(rows[0], wires), _taps(rows[0], wires), []
-    if first is None or last is None:
-        return None
-    for row in rows[1:]:
-        taps = _taps(row, wires)
-        if taps is None or taps.keys() != first.keys():
+    window, moved = Window(), [0]
+    for turn, row in enumerate(rows):
+        places = {
+            slot: wires.places[source.element] for slot, source in enumerate(row) if source.element >= 0
+        }
+        steps = {place[0] - window.taps[slot][0] for slot, place in places.items() if slot in window.taps}
+        if turn and (len(steps) != 1 or min(steps) <= moved[-1]):
             return None
-        moved = {taps[slot][0] - last[slot][0] for slot in taps}
-        if len(moved) != 1 or min(moved) <= 0 or any(taps[slot][1:] != first[slot][1:] for slot in taps):
-            return None
-        shifts.append(moved.pop())
-        last = taps
-    low = min(tap[0] for tap in first.values())
-    high = max(tap[0] + tap[1] for tap in last.values())
-    return Window(low, high, tuple(shifts))
-
-
-def _taps(row: tuple[ElementSource, ...], wires: Wires) -> dict[int, tuple[int, ...]] | None:
-    """Return the lowest bit and the format of each slot; constants have none, as long as every row has them."""
-    return {
-        slot: (*wires.places[source.element], source.exponent)
-        for slot, source in enumerate(row)
-        if source.element >= 0
-    } or None
+        moved += steps
+        for slot, source in enumerate(row):
+            if slot not in places:
+                if window.constants.setdefault(slot, source.constant) != source.constant:
+                    return None
+                window.padding[slot] = (*window.padding.get(slot, ()), turn)
+                continue
+            first, *form = places[slot]
+            tap = (first - moved[-1], *form)
+            if (
+                window.taps.setdefault(slot, tap) != tap
+                or window.exponents.setdefault(slot, source.exponent) != source.exponent
+            ):
+                return None
+            window.high = max(window.high, first + form[0])
+    if len(rows) < 2 or not window.taps:
+        return None
+    window.shifts = np.diff(moved).tolist()
+    window.low = min(tap[0] for tap in window.taps.values())
+    window.taps = {slot: (tap[0] - window.low, *tap[1:]) for slot, tap in window.taps.items()}
+    window.padding = {slot: turns for slot, turns in window.padding.items() if slot in window.taps}
+    return window
 
 
 def sliding_order(rows: Sequence[tuple[ElementSource, ...]], wires: Wires) -> list[int]:
     """Return the order of rows by where their elements are in the event."""
-    keys = [
-        [wires.places[source.element][0] if source.element >= 0 else -1 for source in row] for row in rows
-    ]
-    return sorted(range(len(rows)), key=lambda index: (np.sort(keys[index]).tolist(), index))
+
+    def ends(row: tuple[ElementSource, ...]) -> tuple[int, int]:
+        places = [wires.places[source.element][0] for source in row if source.element >= 0]
+        return max(places, default=0), min(places, default=0)
+
+    return sorted(range(len(rows)), key=lambda index: (*ends(rows[index]), index))

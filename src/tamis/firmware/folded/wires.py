@@ -11,6 +11,7 @@ import numpy as np
 from tamis.fixedpoint import FixedGrid
 
 LINE = 110  # characters after which a list in Verilog is continued in a new line
+BitPlace = tuple[int, int, int, bool]  # the lowest bit, the width, the fraction bits and whether it is signed
 BitRange = (
     str | tuple[str, int, int]
 )  # a literal, or bits of a bundle from the lowest to the one after the highest
@@ -29,12 +30,16 @@ class Wires:
         return int(self.grid.widths.sum())
 
     @cached_property
-    def places(self) -> dict[int, tuple[int, int, int, bool]]:
-        """The lowest bit, the width, the fraction bits and whether it is signed, of each element."""
+    def places(self) -> dict[int, BitPlace]:
+        """Where each element is."""
         widths = self.grid.widths
         columns = (np.cumsum(widths) - widths, widths, self.grid.fractions, self.grid.signed)
         formats = zip(*(column.tolist() for column in columns), strict=True)
         return dict(zip(self.elements.tolist(), formats, strict=True))
+
+    def place(self, source: ElementSource) -> BitPlace | None:
+        """Return where an element is; None for a constant."""
+        return None if source.element < 0 else self.places[source.element]
 
     def only(self, chosen: np.ndarray) -> Wires:
         """Return the bundle of some of the elements, by a mask."""
@@ -52,14 +57,12 @@ class ElementSource:
 
 
 def bits_of(
-    source: ElementSource, wires: Wires, bundle: str, width: int, fraction: int, low: int = 0
+    source: ElementSource, place: BitPlace | None, bundle: str, width: int, fraction: int
 ) -> list[BitRange]:
-    """Return a number in another format, which has to hold it: its bits from the lowest on; the bundle begins with bit `low` of the wires."""
-    if source.element < 0:
-        integer = int(np.rint(np.ldexp(source.constant, fraction)))
-        return [f"{width}'d{integer & ((1 << width) - 1)}"] if width else []
-    first, size, own_fraction, signed = wires.places[source.element]
-    first -= low
+    """Return a number at a place of a bundle in another format, which has to hold it: its bits from the lowest on."""
+    if place is None:
+        return [literal(source.constant, width, fraction)] if width else []
+    first, size, own_fraction, signed = place
     zeros = fraction - (own_fraction - source.exponent)
     missing = width - zeros - size
     if zeros < 0 or missing < 0:
@@ -72,6 +75,11 @@ def bits_of(
         top = first + size - 1
         parts.append(f"{{{missing}{{{bundle}[{top}]}}}}" if signed else f"{missing}'d0")
     return parts
+
+
+def literal(number: float, width: int, fraction: int) -> str:
+    """Return the bits of a constant."""
+    return f"{width}'d{int(np.rint(np.ldexp(number, fraction))) & ((1 << width) - 1)}"
 
 
 def joined_bits(parts: Iterable[BitRange]) -> str:
