@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tamis.firmware.folded.products import best_cycles, plan_products, tree_depth
+from tamis.firmware.folded.products import best_cycles, plan_products
 from tamis.fixedpoint import FixedGrid
 
 
@@ -50,5 +50,10 @@ def test_multipliers(inputs, outputs, available, multipliers):
     assert -(-inputs // cycles) * -(-outputs // groups) == multipliers
 
 
-def test_depths_of_trees():
-    assert [tree_depth(terms, 2) for terms in (1, 2, 4, 5, 16, 17)] == [0, 1, 1, 2, 2, 3]
+def test_depths_of_trees_of_adders():
+    grid = FixedGrid(np.full(17, -8.0), np.full(17, 7.0), np.zeros(17, np.int64))
+    found = [
+        plan_products(np.full((size, 1), 3.0), grid, np.arange(size), 1).depth
+        for size in (1, 2, 4, 5, 16, 17)
+    ]
+    assert found == [0, 1, 2, 3, 4, 5]

@@ -124,4 +124,5 @@ class _Compactor:
         kept = [self.numbers[value] for value in inputs if value in self.values]
         if len(sources) == 1 and np.array_equal(mapped, np.arange(kept[0].max() + 1)):
             return sources[0]
-        return self._add(Take(step.layer, tuple(sources), mapped.shape, mapped, fill))
+        # where nothing but the fill is left, any value is read
+        return self._add(Take(step.layer, tuple(sources or [0]), mapped.shape, mapped, fill))

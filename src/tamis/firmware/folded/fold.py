@@ -10,7 +10,6 @@ import numpy as np
 
 from tamis._base import ModelError
 from tamis.firmware.design import (
-    NS_PER_UNIT,
     Design,
     LayerFacts,
     complete,
@@ -26,7 +25,7 @@ from tamis.firmware.folded.block import Block, DirectBlock
 from tamis.firmware.folded.estimate import chosen_luts, estimate_shared, window_luts
 from tamis.firmware.folded.moves import origins
 from tamis.firmware.folded.parts import ElementRanges, Part, parts_of, segment_program, split_products
-from tamis.firmware.folded.products import ProductPlan, plan_products, products_module, tree_depth
+from tamis.firmware.folded.products import ProductPlan, plan_products, products_module
 from tamis.firmware.folded.segments import Segment, segments_of
 from tamis.firmware.folded.shared import SharedLogic
 from tamis.firmware.folded.top import top_module
@@ -88,7 +87,6 @@ class _Folder:
         self.segments = [segment for segment in self.segments if len(segment.writes)]
         self.sources: dict[str, str] = {}
         self.taken = {name}
-        self.levels = max(1, int(1e3 / clock_mhz / NS_PER_UNIT))  # of adders in a stage
 
     def design(self, interval: int) -> Design | None:
         """Return the design; None if no layer shares anything."""
@@ -194,7 +192,7 @@ class _Folder:
             total = LutCount(**{key: value + getattr(total, key) for key, value in vars(luts).items()})
             registers += pipeline.register_bits * logic.copies
             if logic.products is not None:
-                text = products_module(f"{module}_products", logic.products, self.levels)
+                text = products_module(f"{module}_products", logic.products)
                 self.sources[f"{module}_products.v"] = text
                 registers += register_bits(text) * logic.copies
         block = Block(name, reads, segment.keeps, tuple(shared), interval)
@@ -244,8 +242,7 @@ class _Folder:
                 fraction=plan.results.fraction[None],
             )
             pipeline = self._pipeline(replace(after, inputs=(sums,)), module)
-            most = int(plan.used.sum(axis=0).max(initial=1))
-            stages, products_stages = pipeline.stages, 3 + tree_depth(most, self.levels)
+            stages, products_stages = pipeline.stages, plan.stages
         order = sliding_order(part.rows, reads)
         logic = SharedLogic(
             module,

@@ -155,7 +155,6 @@ def parts_of(
     first = starts(program)
     values = np.unique(np.searchsorted(first, segment.writes, side="right") - 1)
     writes = np.concatenate([np.arange(first[value], first[value + 1]) for value in values])
-    writes = writes[known.low[writes] < known.high[writes]]
     whole, sources = segment_program(program, replace(segment, writes=writes), found, known)
     read, needed = set(segment.reads.tolist()), set(segment.writes.tolist())
     flat: dict[Leaf, ElementSource] = {}

@@ -51,6 +51,16 @@ class ProductPlan:
         widths = self.results.widths
         return np.where(self.outputs < 0, 0, widths[np.maximum(self.outputs, 0)]).max(axis=0)
 
+    @property
+    def depth(self) -> int:
+        """The stages of the tree of adders, with registers after each: yosys makes compressors of longer sums, of twice the LUTs."""
+        return (int(self.used.sum(axis=0).max(initial=1)) - 1).bit_length()
+
+    @property
+    def stages(self) -> int:
+        """The cycles from the last address to the sums: memory, product, adders and accumulator."""
+        return 3 + self.depth
+
     def weight_format(self, lane: int, place: int) -> tuple[int, bool]:
         """Return the width of a multiplier's weights, and whether one is negative."""
         weights = self.weights[:, lane, place]
@@ -106,20 +116,10 @@ def plan_products(matrix: np.ndarray, slots: FixedGrid, read: np.ndarray, availa
     )
 
 
-def tree_depth(terms: int, per_stage: int) -> int:
-    """Return the stages of a tree that adds 2^per_stage numbers in each."""
-    depth = 0
-    while terms > 1:
-        terms = -(-terms // 2**per_stage)
-        depth += 1
-    return depth
-
-
-def products_module(name: str, plan: ProductPlan, per_stage: int) -> str:
-    """Return the module of the weights, the multipliers and the sums; adders of 2^`per_stage` numbers fit in a stage."""
-    sums = plan.used.shape[1]
-    depth = tree_depth(int(plan.used.sum(axis=0).max(initial=1)), per_stage)
-    writer = _Writer(plan, per_stage, depth)
+def products_module(name: str, plan: ProductPlan) -> str:
+    """Return the module of the weights, the multipliers and the sums."""
+    sums, depth = plan.used.shape[1], plan.depth
+    writer = _Writer(plan)
     for place in range(sums):
         writer.sum(place)
     address = bits_for(plan.cycles * plan.groups)
@@ -152,8 +152,8 @@ endmodule
 class _Writer:
     """Collects declarations and statements of a module of products."""
 
-    def __init__(self, plan: ProductPlan, per_stage: int, depth: int) -> None:
-        self.plan, self.per_stage, self.depth = plan, per_stage, depth
+    def __init__(self, plan: ProductPlan) -> None:
+        self.plan, self.depth = plan, plan.depth
         self.declarations: list[str] = []
         self.statements: list[str] = []
         self.columns: list[tuple[int, int, int]] = []  # lane, sum and width of the weights in memory
@@ -177,8 +177,7 @@ class _Writer:
             for lane in np.flatnonzero(self.plan.used[:, place] & (self.plan.lanes.widths > 0))
         ]
         for level in range(self.depth):
-            step = 2**self.per_stage
-            parts = [terms[begin : begin + step] for begin in range(0, len(terms), step)]
+            parts = [terms[begin : begin + 2] for begin in range(0, len(terms), 2)]
             new = []
             for number, part in enumerate(parts):
                 width = min(size, max(width for _, width in part) + (len(part) - 1).bit_length())
@@ -189,7 +188,8 @@ class _Writer:
         total = terms[0][0] if terms else "0"
         if self.plan.cycles > 1:
             start = f"starts[{self.depth + 1}]"
-            self._register(f"sum{place}", size, f"{start} ? {total} : sum{place} + {total}")
+            # in this order, the choice is in the LUT of the carry chain
+            self._register(f"sum{place}", size, f"{total} + ({start} ? {size}'sd0 : sum{place})")
         else:
             self._register(f"sum{place}", size, total)
         self._results(place)
