@@ -20,7 +20,7 @@ from tamis.fixedpoint import FixedGrid, FixedProgram, live_elements
 # use 5 units at 200 MHz. Only place and route on the part can confirm a clock.
 NS_PER_UNIT = 1.0
 ADDER = "shift_adder.v"
-TABLE = re.compile(r"\btable_[0-9a-f_]{36}\b")
+TABLE_MODULE = re.compile(r"\btable_[0-9a-f_]{36}\b")
 LINT = re.compile(
     r"[ \t]*(//\s*verilator lint.*\n?|/\*\s*verilator lint[^*]*\*/)"
 )  # not known to every version
@@ -105,11 +105,13 @@ def layer_modules(logic: Logic, fsm: Any, module: str) -> dict[str, str]:
 
     sources = {}
     written = fsm_logic_gen(fsm, module, print_latency=False, timescale="")
-    tables = list(dict.fromkeys(TABLE.findall("\n".join(written.values()))))  # of alkaid, by what is in them
+    tables = list(
+        dict.fromkeys(TABLE_MODULE.findall("\n".join(written.values())))
+    )  # of alkaid, by what is in them
     for part, code in written.items():
         file = re.sub(r"^logic(\d+)$", rf"{module}_stage\1", part)
         text = re.sub(r"\blogic(\d+)\b", rf"{module}_stage\1", code).strip()
-        text = TABLE.sub(lambda found: f"{module}_table{tables.index(found.group())}", text)
+        text = TABLE_MODULE.sub(lambda found: f"{module}_table{tables.index(found.group())}", text)
         sources[f"{file}.v"] = f"{_heading(logic, file, module)}\n{text}\n"
     return sources
 

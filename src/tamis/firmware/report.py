@@ -8,7 +8,7 @@ from tamis.records import FirmwareRecord
 
 UNKNOWN_HERE = """Not shown here, since only the vendor's tools know it: whether the clock is reached on the part after place and route, the
 power, and the resources after the vendor's optimisation. Cycles, bits and the counts of yosys are exact."""
-SHARED = """- Layers share their multipliers (`*_products.v`, with the weights) or the logic of a row (`*_row.v`): an event is taken when `in_valid`
+SHARED_LOGIC_NOTE = """- Layers share their multipliers (`*_products.v`, with the weights) or the logic of a row (`*_row.v`): an event is taken when `in_valid`
   and `in_ready` are both 1 at a rising edge of the clock, and has to be there in that cycle only."""
 
 
@@ -27,7 +27,7 @@ def report_text(record: FirmwareRecord, design: Design) -> str:
         "",
         f"- `rtl/{design.name}.v` is the top module: `clk`, `in_valid`, {'`in_ready`, ' * (design.interval > 1)}`inputs`, `out_valid`, `outputs`.",
         "- One module per layer, and one per pipeline stage of it. Elements of a port follow each other from bit 0 on.",
-        *[SHARED] * (record.reuse > 1),
+        *[SHARED_LOGIC_NOTE] * (record.reuse > 1),
         "- `vectors/` holds the golden events as 32-bit little-endian words, `report.json` the numbers below.",
         "",
         "| layer | cycles | multipliers | LUT (estimate) | register bits | in | out |",

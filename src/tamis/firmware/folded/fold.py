@@ -47,7 +47,7 @@ def make_folded_design(program: FixedProgram, name: str, clock_mhz: float, reuse
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class StagedLogic:
     """Logic of alkaid, cut into stages."""
 
     logic: Logic
@@ -222,7 +222,7 @@ class _Folder:
             multipliers,
         )
 
-    def _logic(self, part: Part, module: str, reads: Wires, interval: int) -> tuple[SharedLogic, Pipeline]:
+    def _logic(self, part: Part, module: str, reads: Wires, interval: int) -> tuple[SharedLogic, StagedLogic]:
         """Make the logic of a part: multipliers if rows leave them time, otherwise adders for every weight of a row."""
         rows, matrix = len(part.rows), shared_matrix(part)
         split = split_products(part)
@@ -258,12 +258,12 @@ class _Folder:
         )
         return replace(logic, windows=best_windows(logic, reads)), pipeline
 
-    def _pipeline(self, program: FixedProgram, module: str) -> Pipeline:
+    def _pipeline(self, program: FixedProgram, module: str) -> StagedLogic:
         """Lower a program of one layer and note its Verilog."""
         (logic,) = lower(program)
         fsm = pipelined(logic, self.clock_mhz)
         self.sources |= layer_modules(logic, fsm, module)
-        return Pipeline(logic, fsm)
+        return StagedLogic(logic, fsm)
 
 
 def shared_matrix(part: Part) -> np.ndarray | None:
