@@ -45,7 +45,7 @@ def test_one_command_writes_verified_verilog(call, small, tmp_path):
     assert record["kind"] == "firmware"
     assert record["synthesis"]["lut"] > 50
     assert [one["random_vectors"] for one in record["agreement"]] == [300, 10_000]
-    assert "a new event may enter at every cycle" in (tmp_path / "fw" / "README.md").read_text()
+    assert "an event may enter at every cycle" in (tmp_path / "fw" / "README.md").read_text()
     assert "// layer w1" in (tmp_path / "fw" / "rtl" / "w1.v").read_text()
     done = subprocess.run(["make", "-C", tmp_path / "fw"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -90,6 +90,48 @@ def test_a_budget_that_is_met(call, small):
     assert (
         call("firmware", small, "--synthesis", "--budget", "latency<1us, lut<9999, latency<20cycles")[0] == 0
     )
+
+
+@pytest.mark.slow
+def test_a_reuse_factor(call, tmp_path):
+    bundle = packed("dense", tmp_path)
+    code, out, err = call(
+        "firmware", bundle, "-o", tmp_path / "fw", "--reuse", 4, "--verify", "--vectors", 300
+    )
+    assert code == 0, err
+    assert "an event may enter every 4 cycles (reuse 4)" in out
+    assert "multipliers" in out
+    record = json.loads((tmp_path / "fw" / "report.json").read_text())
+    assert (record["reuse"], record["initiation_interval"]) == (4, 4)
+    assert record["multipliers"] == sum(layer["multipliers"] for layer in record["layers"]) > 0
+    assert record["synthesis"]["dsp"] > 0
+    readme = (tmp_path / "fw" / "README.md").read_text()
+    assert "an event may enter every 4 cycles" in readme
+    assert "`in_ready`" in readme
+    done = subprocess.run(["make", "-C", tmp_path / "fw"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "PASSED: every bit of 32 events agrees" in done.stdout
+    assert "an event every 4 cycles" in done.stdout
+
+
+def test_more_reuse_than_products(call, small):
+    code, out, err = call("firmware", small, "--synthesis", "--reuse", 5000)
+    assert code == 0, err
+    assert "an event may enter every 10 cycles (reuse 5000, of which no layer can use more)" in out
+
+
+@pytest.mark.parametrize("reuse", [0, -1, "two"])
+def test_reuse_that_is_none(call, small, reuse):
+    code, _, err = call("firmware", small, "--verify", "--reuse", reuse)
+    assert code == 2
+    assert "'--reuse'" in err
+
+
+def test_the_budget_of_a_design_that_is_too_slow(call, small, tmp_path):
+    code, _, err = call("firmware", small, "-o", tmp_path / "fw", "--reuse", 8, "--budget", "latency<5cycles")
+    assert code == 6
+    assert "use fewer layers, less reuse, or another clock" in err
+    assert not (tmp_path / "fw").exists()
 
 
 @pytest.mark.parametrize("clock", ["240", "fast", "0MHz", "9GHz", "-1MHz"])

@@ -63,7 +63,6 @@ def test_simulated_verilog_computes_the_bits(name, clock, tmp_path):
     design = make_design(program, name, clock)
     found = compare(program, design, design.sources, random_vectors(design, 500, seed=2), tmp_path)
     assert found.differing == 0, found.first
-    assert found.latency == design.latency
     assert design.latency == (2 if clock == 10 else pytest.approx(14, abs=8))
 
 
@@ -74,7 +73,6 @@ def test_every_operator_in_verilog(name, tmp_path):
     design = make_design(program, name, 200)
     found = compare(program, design, design.sources, random_vectors(design, 2000, seed=3), tmp_path)
     assert found.differing == 0, found.first
-    assert found.latency == design.latency
 
 
 def test_a_wrong_adder_is_found(tmp_path):

@@ -34,6 +34,13 @@ CLOCK_LIMITS_MHZ = (1.0, 2000.0)
     "--clock", default="240MHz", show_default=True, help="Clock that the pipeline is cut for, such as 240MHz."
 )
 @click.option(
+    "--reuse",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Cycles from one event to the next, in which layers share their multipliers; 1: every weight has adders of its own.",
+)
+@click.option(
     "--verify",
     is_flag=True,
     help="Simulate golden events and random vectors with Verilator and compare every bit with the emulation.",
@@ -65,6 +72,7 @@ def command(
     bundle: str,
     output: Path | None,
     clock: str,
+    reuse: int,
     verify: bool,
     netlist: bool,
     vectors: int,
@@ -82,6 +90,7 @@ def command(
 
     request = Request(
         clock_mhz=clock_mhz,
+        reuse=reuse,
         verify=verify,
         synthesise=output is not None if synthesise is None else synthesise,
         netlist=netlist,
@@ -108,25 +117,29 @@ def parse_clock(text: str) -> float:
 
 
 def _print(record: FirmwareRecord) -> None:
+    shares = record.reuse > 1
+    rows = [
+        *(
+            (one.name, one.cycles, one.multipliers, one.lut_estimate, one.register_bits)
+            for one in record.layers
+        ),
+        (
+            "together",
+            record.latency_cycles,
+            record.multipliers,
+            record.lut_estimate,
+            sum(layer.register_bits for layer in record.layers),
+        ),
+    ]
     print_table(
         f"{record.bundle} at {quantity(record.clock_mhz * 1e6, 'Hz')}",
-        ("layer", "cycles", "LUT, estimate", "register bits"),
+        ("layer", "cycles", *(["multipliers"] * shares), "LUT, estimate", "register bits"),
         [
-            *(
-                (layer.name, layer.cycles, f"{layer.lut_estimate:.0f}", layer.register_bits)
-                for layer in record.layers
-            ),
-            (
-                "together",
-                record.latency_cycles,
-                f"{record.lut_estimate:.0f}",
-                sum(layer.register_bits for layer in record.layers),
-            ),
+            (name, cycles, *([multipliers] * shares), f"{luts:.0f}", bits)
+            for name, cycles, multipliers, luts, bits in rows
         ],
     )
-    print_text(
-        f"latency {record.latency_ns:.1f} ns, {record.latency_cycles} cycles; an event may enter at every cycle"
-    )
+    print_text(f"latency {record.latency_ns:.1f} ns, {record.latency_cycles} cycles; {record.pace}")
     if record.synthesis is not None:
         cells = record.synthesis
         print_text(

@@ -55,7 +55,7 @@ class Budget:
                 worst = max(record.layers, key=lambda layer: layer.lut_estimate)
                 raise ModelError(
                     f"{record.bundle} needs about {record.lut_estimate:.0f} LUT by estimate, the budget is {most:g}; the layer "
-                    f"{worst.name} takes {worst.lut_estimate:.0f}: prune it or use fewer bits (tamis compress)"
+                    f"{worst.name} takes {worst.lut_estimate:.0f}: prune it or use fewer bits (tamis compress), or share more (--reuse)"
                 )
 
     def check(self, record: FirmwareRecord) -> None:
@@ -80,5 +80,5 @@ class Budget:
             if most is not None and actual > most:
                 raise ModelError(
                     f"{record.bundle} has a latency of {actual:.4g} {unit} at {record.clock_mhz:g} MHz, the budget is {most:g} {unit}: "
-                    "use fewer layers, or another clock"
+                    f"use fewer layers, {'less reuse, ' * (record.reuse > 1)}or another clock"
                 )

@@ -44,3 +44,15 @@ module SRLC32E #(parameter [31:0] INIT = 0, parameter IS_CLK_INVERTED = 0)
     assign Q31 = bits[31];
     always @(posedge CLK) if (CE) bits <= {bits[30:0], D};
 endmodule
+// A multiplier, as yosys uses it for UltraScale+: without registers, and without the adder behind it.
+module DSP48E2 #(
+    parameter ACASCREG = 1, ADREG = 1, ALUMODEREG = 1, AREG = 1, BCASCREG = 1, BREG = 1, CARRYINREG = 1, CARRYINSELREG = 1,
+        CREG = 1, DREG = 1, INMODEREG = 1, MREG = 1, OPMODEREG = 1, PREG = 1,
+        AMULTSEL = "A", BMULTSEL = "B", A_INPUT = "DIRECT", B_INPUT = "DIRECT", USE_MULT = "MULTIPLY", USE_SIMD = "ONE48")
+    (output [47:0] P, input [29:0] A, ACIN, input [17:0] B, BCIN, input [47:0] C, PCIN, input [26:0] D, input [3:0] ALUMODE,
+     input CARRYIN, input [2:0] CARRYINSEL, input [4:0] INMODE, input [8:0] OPMODE);
+    assign P = $signed(A[26:0]) * $signed(B);
+    generate
+        if (ADREG + AREG + BREG + CREG + DREG + MREG + PREG != 0) registers_of_a_dsp_have_no_model missing();
+    endgenerate
+endmodule

@@ -20,6 +20,7 @@ from tamis.fixedpoint import FixedGrid, FixedProgram, live_elements
 # use 5 units at 200 MHz. Only place and route on the part can confirm a clock.
 NS_PER_UNIT = 1.0
 ADDER = "shift_adder.v"
+TABLE_MODULE = re.compile(r"\btable_[0-9a-f_]{36}\b")
 LINT = re.compile(
     r"[ \t]*(//\s*verilator lint.*\n?|/\*\s*verilator lint[^*]*\*/)"
 )  # not known to every version
@@ -27,7 +28,7 @@ LINT = re.compile(
 
 @dataclass(frozen=True)
 class Design:
-    """Sources of a design by file name, its ports, and its latency in cycles; a new event may enter at every clock."""
+    """Sources of a design by file name, its ports, its latency in cycles, and how often an event may enter."""
 
     name: str
     sources: dict[str, str]
@@ -36,6 +37,9 @@ class Design:
     latency: int
     layers: tuple[LayerFacts, ...]
     clock_mhz: float
+    interval: int = (
+        1  # cycles from one event to the next; the top has the port `in_ready` if it is more than one
+    )
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class LayerFacts:
     register_bits: int
     reads: str  # number of elements by format
     writes: str
+    multipliers: int = 0  # of two numbers that vary, which layers share
 
     @property
     def lut_estimate(self) -> float:
@@ -74,22 +79,14 @@ class LayerEstimate:
 
 def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
     """Return the Verilog of a program; layers are pipelined so that no stage is slower than the clock by the estimate."""
-    from alkaid.codegen.rtl.verilog.fsm import fsm_logic_gen
-
     top = verilog_name(name)
     logics = lower(program)
     sources, facts, taken = {}, [], {top}
     instances = []
     for logic in logics:
-        layer = verilog_name(logic.layer.name)
-        while layer in taken:
-            layer += "_"
-        taken.add(layer)
+        layer = new_name(logic.layer.name, taken)
         fsm = pipelined(logic, clock_mhz)
-        for part, code in fsm_logic_gen(fsm, layer, print_latency=False, timescale="").items():
-            file = re.sub(r"^logic(\d+)$", rf"{layer}_stage\1", part)
-            text = re.sub(r"\blogic(\d+)\b", rf"{layer}_stage\1", code).strip()
-            sources[f"{file}.v"] = f"{_heading(logic, file, layer)}\n{text}\n"
+        sources |= layer_modules(logic, fsm, layer)
         stages = len(fsm.logic)
         registers = sum(signal.width for signal in fsm.signals.values() if signal.reg)
         facts.append(
@@ -102,14 +99,44 @@ def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
                 described(logic.writes),
             )
         )
-        instances.append(Instance(layer, logic, _read_bits(fsm.inp_signals, logic)))
+        instances.append(Instance(layer, logic, read_elements(fsm.inp_signals, logic)))
     inputs = joined([FixedGrid(one.low, one.high, one.fraction) for one in program.inputs])
     live = np.concatenate([mask.ravel() for mask in live_elements(program)[: len(program.inputs)]])
     latency = sum(layer.stages for layer in facts)
     sources[f"{top}.v"] = _top(top, instances, inputs, live, latency)
-    sources |= {path.name: path.read_text() for path in _cells()} | {ADDER: _adder()}
-    sources = {file: LINT.sub("", text) for file, text in sources.items()}
-    return Design(top, sources, inputs, logics[-1].writes, latency, tuple(facts), clock_mhz)
+    return Design(top, complete(sources), inputs, logics[-1].writes, latency, tuple(facts), clock_mhz)
+
+
+def layer_modules(logic: Logic, fsm: Any, module: str) -> dict[str, str]:
+    """Return the Verilog of a layer's pipeline by file name: a module of a given name and one for each stage."""
+    from alkaid.codegen.rtl.verilog.fsm import fsm_logic_gen
+
+    sources = {}
+    written = fsm_logic_gen(fsm, module, print_latency=False, timescale="")
+    tables = list(
+        dict.fromkeys(TABLE_MODULE.findall("\n".join(written.values())))
+    )  # of alkaid, by what is in them
+    for part, code in written.items():
+        file = re.sub(r"^logic(\d+)$", rf"{module}_stage\1", part)
+        text = re.sub(r"\blogic(\d+)\b", rf"{module}_stage\1", code).strip()
+        text = TABLE_MODULE.sub(lambda found: f"{module}_table{tables.index(found.group())}", text)
+        sources[f"{file}.v"] = f"{_heading(logic, file, module)}\n{text}\n"
+    return sources
+
+
+def complete(sources: dict[str, str]) -> dict[str, str]:
+    """Return sources with the modules that they instantiate and without hints to linters."""
+    sources = sources | {path.name: path.read_text() for path in _cells()} | {ADDER: _adder()}
+    return {file: LINT.sub("", text) for file, text in sources.items()}
+
+
+def new_name(layer: str, taken: set[str]) -> str:
+    """Return a name for the module of a layer, and note that it is taken."""
+    name = verilog_name(layer)
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
 
 
 def pipelined(logic: Logic, clock_mhz: float) -> Any:
@@ -168,7 +195,7 @@ def described(grid: FixedGrid) -> str:
     return ", ".join(f"{count} x {name}" for name, count in formats.items())
 
 
-def _read_bits(signals: list[Any], logic: Logic) -> np.ndarray:
+def read_elements(signals: list[Any], logic: Logic) -> np.ndarray:
     """Return which elements alkaid's logic reads; it leaves out those that no result depends on."""
     widths = [sum(precision) for signal in signals for precision in signal.precisions]
     used = np.array(widths) > 0

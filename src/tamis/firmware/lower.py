@@ -92,6 +92,8 @@ def lower(program: FixedProgram) -> list[Logic]:
     result = []
     for layer in layers_of(program):
         reads = joined([known[value] for value in layer.reads])
+        if any(isinstance(program.steps[index], LookUp) for index in layer.steps):
+            reads = _whole_range(reads)  # alkaid optimises logic for all numbers of its inputs' formats
         ports = FVArray.from_lhs(
             reads.low, reads.high, np.ldexp(1.0, -reads.fractions), hardware, 0.0, {"hard_dc": HARD_DC}
         )
@@ -126,6 +128,14 @@ def joined(grids: Sequence[FixedGrid]) -> FixedGrid:
             for name in ("low", "high", "fraction")
         )
     )
+
+
+def _whole_range(grid: FixedGrid) -> FixedGrid:
+    """Return grids of all numbers that their bits can hold; constants stay."""
+    varies = grid.low < grid.high
+    half = np.ldexp(1.0, grid.widths - grid.signed - grid.fractions)
+    low = np.where(varies & grid.signed, -half, np.where(varies, 0.0, grid.low))
+    return FixedGrid(low, np.where(varies, half - np.ldexp(1.0, -grid.fractions), grid.high), grid.fraction)
 
 
 class Tracing:
@@ -194,7 +204,8 @@ class Tracing:
         results = []
         for element in np.asarray(value).ravel():
             low, high, stride = (int(number) for number in (element.low, element.high, max(element.step, 1)))
-            entries = step.table[low - step.low : high - step.low + 1 : stride]
+            places = np.arange(low, high + 1, stride) - step.low
+            entries = step.table[np.clip(places, 0, len(step.table) - 1)]  # numbers beyond it never come
             if (entries == entries[0]).all():
                 results.append(FVariable.from_const(float(entries[0]), hwconf=element.hwconf))
             else:

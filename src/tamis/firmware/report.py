@@ -8,6 +8,8 @@ from tamis.records import FirmwareRecord
 
 UNKNOWN_HERE = """Not shown here, since only the vendor's tools know it: whether the clock is reached on the part after place and route, the
 power, and the resources after the vendor's optimisation. Cycles, bits and the counts of yosys are exact."""
+SHARED_LOGIC_NOTE = """- Layers share their multipliers (`*_products.v`, with the weights) or the logic of a row (`*_row.v`): an event is taken when `in_valid`
+  and `in_ready` are both 1 at a rising edge of the clock, and has to be there in that cycle only."""
 
 
 def report_text(record: FirmwareRecord, design: Design) -> str:
@@ -17,24 +19,28 @@ def report_text(record: FirmwareRecord, design: Design) -> str:
         "",
         (
             f"Latency {record.latency_cycles} cycles, {record.latency_ns:.1f} ns at {quantity(record.clock_mhz * 1e6, 'Hz')}; "
-            f"a new event may enter at every cycle (initiation interval {record.initiation_interval})."
+            f"{record.pace}: the initiation interval is {record.initiation_interval}."
         ),
         "",
         "`make` simulates the golden events with Verilator and compares every bit; `make lut` counts cells with yosys.",
         "On Debian: `apt-get install verilator yosys make g++`.",
         "",
-        f"- `rtl/{design.name}.v` is the top module: `clk`, `in_valid`, `inputs`, `out_valid`, `outputs`.",
+        f"- `rtl/{design.name}.v` is the top module: `clk`, `in_valid`, {'`in_ready`, ' * (design.interval > 1)}`inputs`, `out_valid`, `outputs`.",
         "- One module per layer, and one per pipeline stage of it. Elements of a port follow each other from bit 0 on.",
+        *[SHARED_LOGIC_NOTE] * (record.reuse > 1),
         "- `vectors/` holds the golden events as 32-bit little-endian words, `report.json` the numbers below.",
         "",
-        "| layer | cycles | LUT (estimate) | register bits | in | out |",
-        "|---|---|---|---|---|---|",
+        "| layer | cycles | multipliers | LUT (estimate) | register bits | in | out |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {layer.name} | {layer.cycles} | {layer.lut_estimate:.0f} | {layer.register_bits} | {layer.inputs} | {layer.outputs} |"
+        f"| {layer.name} | {layer.cycles} | {layer.multipliers} | {layer.lut_estimate:.0f} | {layer.register_bits} | {layer.inputs} | {layer.outputs} |"
         for layer in record.layers
     ]
-    lines += [f"| together | {record.latency_cycles} | {record.lut_estimate:.0f} | | | |", ""]
+    lines += [
+        f"| together | {record.latency_cycles} | {record.multipliers} | {record.lut_estimate:.0f} | | | |",
+        "",
+    ]
     if record.synthesis is not None:
         cells = record.synthesis
         lines += [

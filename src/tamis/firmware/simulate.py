@@ -1,14 +1,14 @@
-"""Simulate Verilog with Verilator: rows in, rows out, and the latency that was seen."""
+"""Simulate Verilog with Verilator: rows in, rows out, each after the latency of the design."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from tamis._base import ModelError, VerificationError
 from tamis.firmware.design import Design
 from tamis.firmware.tools import run_tool, tool
 from tamis.firmware.vectors import pack, unpack, words_of
@@ -25,7 +25,6 @@ FLAGS = (
     "-Wno-lint",
     "-Wno-style",
 )
-EXTRA_CYCLES = 64
 
 
 @dataclass(frozen=True)
@@ -35,15 +34,19 @@ class Simulation:
     design: Design
     binary: Path
 
-    def run(self, values: np.ndarray) -> tuple[np.ndarray, int]:
-        """Return the outputs for rows of numbers on the input's grid, and the cycles until the first result."""
+    def run(self, values: np.ndarray) -> np.ndarray:
+        """Return the outputs for rows of numbers on the input's grid; one that is late, or too early, is an error."""
         folder = self.binary.parent
         inputs, outputs = folder / "inputs.bin", folder / "outputs.bin"
         pack(values, self.design.inputs).tofile(inputs)
-        done = run_tool([str(self.binary), str(inputs), str(outputs)], folder)
+        try:
+            run_tool([str(self.binary), str(inputs), str(outputs)], folder)
+        except ModelError as error:
+            raise VerificationError(
+                f"the simulation of {self.design.name} failed: {error}; please report this with the bundle"
+            ) from error
         words = np.fromfile(outputs, "<u4").reshape(len(values), words_of(self.design.outputs))
-        seen = re.search(r"after (\d+) cycles", done)
-        return unpack(words, self.design.outputs), int(seen.group(1)) if seen else 0
+        return unpack(words, self.design.outputs)
 
 
 def compile_design(design: Design, sources: dict[str, str], folder: Path) -> Simulation:
@@ -58,7 +61,8 @@ def compile_design(design: Design, sources: dict[str, str], folder: Path) -> Sim
     macros = {
         "INPUT_WORDS": words_of(design.inputs),
         "OUTPUT_WORDS": words_of(design.outputs),
-        "MAX_LATENCY": design.latency + EXTRA_CYCLES,
+        "LATENCY": design.latency,
+        "INTERVAL": design.interval,
     }
     flags = " ".join(f"-D{name}={value}" for name, value in macros.items())
     command = [verilator, *FLAGS, "-CFLAGS", f"-O1 {flags}", "--top-module", design.name, "--Mdir", "build"]

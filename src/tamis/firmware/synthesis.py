@@ -13,6 +13,7 @@ from tamis.firmware.tools import run_tool, tool
 
 CELLS = "cells.v"
 FAMILY = "xcup"  # UltraScale+
+BLOCK_MEMORIES = ("RAMB", "URAM")
 LUT_NAMES = tuple(f"LUT{n}" for n in range(1, 7))
 
 
@@ -29,14 +30,38 @@ class Resources:
 
 
 def synthesise(design: Design, folder: Path, *, netlist: bool = False) -> Resources:
-    """Return the resources of a design; with `netlist`, write `netlist.v`, whose cells are those of the part."""
+    """Return the resources of a design; with `netlist`, write `netlist.v`, whose cells are those of the part.
+
+    Cells of block memories have no model for simulation: in the netlist of a design that has some, they are LUTs.
+    """
     yosys = tool("yosys", "yosys", "synthesise firmware")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in design.sources.items():
         (folder / name).write_text(text)
+    cells = _synthesise(yosys, design, folder, netlist=netlist)
+    if netlist and any(name.startswith(BLOCK_MEMORIES) for name in cells):
+        _synthesise(yosys, design, folder, netlist=True, options=" -nobram")
+
+    def count(*starts: str) -> int:
+        return sum(number for name, number in cells.items() if name.startswith(starts))
+
+    return Resources(
+        lut=count(*LUT_NAMES),
+        flip_flops=count("FD"),
+        carry=count("CARRY"),
+        dsp=count("DSP"),
+        block_memories=count(*BLOCK_MEMORIES),
+        shift_registers=count("SRL"),
+    )
+
+
+def _synthesise(
+    yosys: str, design: Design, folder: Path, *, netlist: bool, options: str = ""
+) -> dict[str, int]:
+    """Run yosys on the sources in a folder and return the number of cells by kind."""
     commands = [
         f"read_verilog -defer {' '.join(design.sources)}",
-        f"synth_xilinx -family {FAMILY} -flatten -noiopad -noclkbuf -top {design.name}{' -nodsp' if netlist else ''}",
+        f"synth_xilinx -family {FAMILY} -flatten -noiopad -noclkbuf -top {design.name}{options}",
         "tee -q -o cells.json stat -json",
     ]
     if (
@@ -56,18 +81,7 @@ def synthesise(design: Design, folder: Path, *, netlist: bool = False) -> Resour
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"yosys wrote no statistics of {design.name}: {error}") from error
     cells: dict[str, int] = list(found.values())[-1]["num_cells_by_type"]
-
-    def count(*starts: str) -> int:
-        return sum(number for name, number in cells.items() if name.startswith(starts))
-
-    return Resources(
-        lut=count(*LUT_NAMES),
-        flip_flops=count("FD"),
-        carry=count("CARRY"),
-        dsp=count("DSP"),
-        block_memories=count("RAMB", "URAM"),
-        shift_registers=count("SRL"),
-    )
+    return cells
 
 
 def yosys_version() -> str:

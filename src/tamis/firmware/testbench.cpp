@@ -1,4 +1,6 @@
-// Feeds rows of 32-bit words from a file into a design at every clock, and writes or compares the words that leave it.
+// Feeds rows of 32-bit words from a file into a design, one every INTERVAL cycles, and writes or compares the words that leave it. Where
+// the interval is more than one, some events come late, and in_ready has to say when the next one may enter. Every result has to leave
+// LATENCY cycles after its event entered.
 // Usage: simulate INPUTS OUTPUTS [EXPECTED]
 #include <cstdint>
 #include <cstdio>
@@ -29,21 +31,34 @@ int main(int argc, char** argv) {
     std::vector<uint32_t> inputs = read(argv[1]), outputs;
     const size_t rows = inputs.size() / in;
     Vdesign design;
-    size_t sent = 0, cycles = 0, first = 0;
+    size_t sent = 0, cycles = 0, wrong_latency = 0;
+    uint64_t next = 0;  // the first cycle in which another event may enter
+    std::vector<uint64_t> entered(rows);
     uint32_t word[out + 2];
-    for (; outputs.size() < rows * out && cycles < rows + MAX_LATENCY; ++cycles) {
-        design.in_valid = sent < rows;
+    for (; outputs.size() < rows * out && cycles < (rows + 8) * (INTERVAL + 2) + LATENCY; ++cycles) {
+        const bool is_late = INTERVAL > 1 && sent % 8 == 7 && cycles < next + sent % 5;
+        design.in_valid = sent < rows && !is_late;
         // room for a port that is wider than its last word
-        std::vector<uint32_t> row(in + 2, 0);
-        if (sent < rows) std::memcpy(row.data(), &inputs[sent * in], in * 4);
+        std::vector<uint32_t> row(in + 2, design.in_valid ? 0 : ~0u);
+        if (design.in_valid) std::memcpy(row.data(), &inputs[sent * in], in * 4);
         load(design.inputs, row.data());
-        sent += sent < rows;
         design.clk = 0;
         design.eval();
+#if INTERVAL > 1
+        if (design.in_ready != (cycles >= next)) {
+            std::fprintf(stderr, "in_ready is %d in cycle %zu, and an event may enter from cycle %zu on\n", design.in_ready, cycles, size_t(next));
+            return 1;
+        }
+#endif
+        if (design.in_valid && cycles >= next) {
+            entered[sent++] = cycles;
+            next = cycles + INTERVAL;
+        }
         design.clk = 1;
         design.eval();
         if (design.out_valid) {
-            if (outputs.empty()) first = cycles + 1;
+            const size_t number = outputs.size() / out;
+            if (number >= sent || cycles + 1 - entered[number] != LATENCY) ++wrong_latency;
             std::memset(word, 0, sizeof word);
             store(design.outputs, word);
             outputs.insert(outputs.end(), word, word + out);
@@ -53,12 +68,16 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "%zu of %zu results left the design\n", outputs.size() / out, rows);
         return 1;
     }
+    if (wrong_latency) {
+        std::fprintf(stderr, "%zu of %zu results did not leave %d cycles after their event\n", wrong_latency, rows, LATENCY);
+        return 1;
+    }
     FILE* file = std::fopen(argv[2], "wb");
     if (!file || std::fwrite(outputs.data(), 4, outputs.size(), file) != outputs.size() || std::fclose(file)) {
         std::perror(argv[2]);
         return 2;
     }
-    std::printf("%zu events, the first result after %zu cycles\n", rows, first);
+    std::printf("%zu events, every result after %d cycles, an event every %d cycles\n", rows, LATENCY, INTERVAL);
     if (argc > 3) {
         std::vector<uint32_t> expected = read(argv[3]);
         size_t wrong = 0;

@@ -20,7 +20,6 @@ class Comparison:
     """What a simulation showed."""
 
     differing: int
-    latency: int
     first: str  # of the vectors that differ, in words
 
 
@@ -65,11 +64,11 @@ def compare(
 ) -> Comparison:
     """Simulate Verilog on vectors and compare every bit with the emulation."""
     expected = emulated(program, vectors)
-    seen, latency = compile_design(design, sources, folder).run(vectors)
+    seen = compile_design(design, sources, folder).run(vectors)
     wrong = np.flatnonzero((seen != expected).any(axis=1))
     first = ""
     if len(wrong):
         row = int(wrong[0])
         column = int(np.flatnonzero(seen[row] != expected[row])[0])
         first = f"vector {row}, output {column}: {seen[row, column]:g} instead of {expected[row, column]:g}"
-    return Comparison(len(wrong), latency, first)
+    return Comparison(len(wrong), first)

@@ -16,13 +16,13 @@ def live_elements(program: FixedProgram) -> list[np.ndarray]:
     for index in reversed(range(len(program.steps))):
         step = program.steps[index]
         for value, mask in zip(
-            step.inputs, _needed(step, live[len(program.inputs) + index], program), strict=True
+            step.inputs, needed_elements(step, live[len(program.inputs) + index], program), strict=True
         ):
             live[value] |= mask
     return live
 
 
-def _needed(step: Step, live: np.ndarray, program: FixedProgram) -> list[np.ndarray]:
+def needed_elements(step: Step, live: np.ndarray, program: FixedProgram) -> list[np.ndarray]:
     """Return which elements of a step's inputs its live elements need."""
     if isinstance(step, Take):
         sizes = [int(np.prod(program.shape(value))) for value in step.inputs]

@@ -16,6 +16,9 @@ class HardwareLayer(Document):
     cycles: int = Field(description="clock cycles from its inputs to its outputs")
     lut_estimate: float = Field(description="LUTs by an estimate from its logic")
     register_bits: int
+    multipliers: int = Field(
+        default=0, description="multipliers of two numbers that vary, which products share"
+    )
     inputs: str = Field(description="number of elements by format")
     outputs: str
 
@@ -54,7 +57,11 @@ class FirmwareRecord(Document):
     language: str
     clock_mhz: float
     latency_cycles: int
-    initiation_interval: int
+    initiation_interval: int = Field(description="clock cycles from one event to the next")
+    reuse: int = Field(
+        default=1, description="the reuse factor asked for; the interval is smaller if no layer can use it"
+    )
+    multipliers: int = Field(default=0, description="multipliers of all layers")
     lut_estimate: float
     layers: tuple[HardwareLayer, ...]
     synthesis: Synthesis | None = None
@@ -65,6 +72,15 @@ class FirmwareRecord(Document):
     def latency_ns(self) -> float:
         """The latency at the clock asked for."""
         return 1e3 * self.latency_cycles / self.clock_mhz
+
+    @property
+    def pace(self) -> str:
+        """How often an event may enter, in words."""
+        if self.initiation_interval == 1:
+            return "an event may enter at every cycle"
+        pace = f"an event may enter every {self.initiation_interval} cycles (reuse {self.reuse}"
+        unused = self.initiation_interval < self.reuse
+        return f"{pace}, of which no layer can use more)" if unused else f"{pace})"
 
 
 class HlsProjectLayer(Document):

@@ -1,0 +1,295 @@
+"""A program as Verilog that takes an event every N cycles and shares its multipliers in between."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tamis._base import ModelError
+from tamis.firmware.design import (
+    Design,
+    LayerFacts,
+    complete,
+    described,
+    layer_modules,
+    make_design,
+    new_name,
+    pipelined,
+    read_elements,
+    verilog_name,
+)
+from tamis.firmware.folded.block import Block, DirectBlock
+from tamis.firmware.folded.estimate import chosen_luts, estimate_shared, window_luts
+from tamis.firmware.folded.moves import origins
+from tamis.firmware.folded.parts import ElementRanges, Part, parts_of, segment_program, split_products
+from tamis.firmware.folded.products import ProductPlan, plan_products, products_module
+from tamis.firmware.folded.segments import Segment, segments_of
+from tamis.firmware.folded.shared import SharedLogic
+from tamis.firmware.folded.top import top_module
+from tamis.firmware.folded.windows import Window, find_window, sliding_order
+from tamis.firmware.folded.wires import Wires
+from tamis.firmware.lower import Logic, joined, lower
+from tamis.firmware.luts import LutCount, count_luts
+from tamis.fixedpoint import FixedGrid, FixedProgram, grids
+
+REGISTER = re.compile(r"^\s*reg (?:signed )?\[(\d+):0\]", re.MULTILINE)
+
+
+def make_folded_design(program: FixedProgram, name: str, clock_mhz: float, reuse: int) -> Design:
+    """Return the Verilog of a program that takes an event every `reuse` cycles, or as many as its largest layer can use."""
+    folder = _Folder(program, verilog_name(name), clock_mhz)
+    interval = min(reuse, folder.useful_reuse())
+    design = folder.design(interval) if interval > 1 else None
+    return design or make_design(program, name, clock_mhz)
+
+
+@dataclass(frozen=True)
+class StagedLogic:
+    """Logic of alkaid, cut into stages."""
+
+    logic: Logic
+    fsm: Any
+
+    @property
+    def stages(self) -> int:
+        """The number of stages."""
+        return len(self.fsm.logic)
+
+    @property
+    def luts(self) -> LutCount:
+        """The LUTs that it takes by the estimate."""
+        return count_luts(list(self.fsm.logic.values()))
+
+    @property
+    def register_bits(self) -> int:
+        """The bits of its registers."""
+        return sum(signal.width for signal in self.fsm.signals.values() if signal.reg)
+
+    @property
+    def used(self) -> np.ndarray:
+        """Which elements it reads."""
+        return read_elements(self.fsm.inp_signals, self.logic)
+
+
+class _Folder:
+    """Makes the modules of the segments one after the other."""
+
+    def __init__(self, program: FixedProgram, name: str, clock_mhz: float) -> None:
+        self.program, self.name, self.clock_mhz = program, name, clock_mhz
+        self.found, self.segments = origins(program), segments_of(program)
+        whole = joined(grids(program))
+        self.known = ElementRanges(whole.low.copy(), whole.high.copy(), whole.fraction.copy())
+        for segment in self.segments:
+            segment.writes = segment.writes[whole.low[segment.writes] < whole.high[segment.writes]]
+        self.segments = [segment for segment in self.segments if len(segment.writes)]
+        self.sources: dict[str, str] = {}
+        self.taken = {name}
+
+    def design(self, interval: int) -> Design | None:
+        """Return the design; None if no layer shares anything."""
+        inputs = joined([FixedGrid(one.low, one.high, one.fraction) for one in self.program.inputs])
+        entering = Wires(np.arange(len(inputs.low)), inputs)
+        wires, blocks, facts = entering, [], []
+        for segment in self.segments:
+            is_read = np.isin(wires.elements, np.concatenate([segment.reads, segment.keeps]))
+            reads = wires.only(is_read & (wires.grid.low < wires.grid.high))
+            block, fact = self._block(segment, reads, interval)
+            wires = block.writes
+            self._learn(wires)
+            blocks.append(block)
+            facts.append(fact)
+        if not any(isinstance(block, Block) for block in blocks):
+            return None
+        outputs = joined(
+            [
+                self.known.grid(self.known.resolved(self.found[value]))
+                for value in sorted(set(self.program.outputs))
+            ]
+        )
+        origin = [self.known.resolved(self.found[value]) for value in sorted(set(self.program.outputs))]
+        if not (outputs.low < outputs.high).any():
+            raise ModelError(f"{self.name} computes only constants: it cannot be made into hardware")
+        self.sources[f"{self.name}.v"] = top_module(self.name, entering, blocks, origin, outputs, interval)
+        latency = sum(block.latency for block in blocks)
+        return Design(
+            self.name,
+            complete(self.sources),
+            inputs,
+            outputs,
+            latency,
+            tuple(facts),
+            self.clock_mhz,
+            interval,
+        )
+
+    def _learn(self, wires: Wires) -> None:
+        """Note the ranges that modules write, which may be wider than those of the program."""
+        made = wires.elements >= 0
+        for bound in ("low", "high", "fraction"):
+            getattr(self.known, bound)[wires.elements[made]] = getattr(wires.grid, bound)[made]
+
+    def useful_reuse(self) -> int:
+        """Return the largest number of cycles that a layer can share its logic over."""
+        most = 1
+        for segment in self.segments:
+            for part in parts_of(self.program, segment, self.found, self.known):
+                matrix = shared_matrix(part)
+                most = max(most, len(part.rows) * (1 if matrix is None else matrix.size))
+        return most
+
+    def _block(self, segment: Segment, reads: Wires, interval: int) -> tuple[Block | DirectBlock, LayerFacts]:
+        number = sum(one.name == segment.name for one in self.segments[: self.segments.index(segment)])
+        name = new_name(segment.name + f"_part{number + 1}" * bool(number), self.taken)
+        parts = parts_of(self.program, segment, self.found, self.known)
+        if any(shared_matrix(part) is not None for part in parts):
+            return self._shared(segment, name, parts, reads, interval)
+        block, facts = self._direct(segment, name, reads, interval)
+        if interval > 1 and max(len(part.rows) for part in parts) > 1:
+            before = dict(self.sources)
+            shared = self._shared(segment, name, parts, reads, interval)
+            if shared[1].lut_estimate < facts.lut_estimate:
+                self.sources = {
+                    file: text for file, text in self.sources.items() if not file.startswith(f"{name}_logic")
+                }
+                return shared
+            self.sources = before
+        return block, facts
+
+    def _direct(
+        self, segment: Segment, name: str, reads: Wires, interval: int
+    ) -> tuple[DirectBlock, LayerFacts]:
+        """Make a layer whose every operation has logic of its own."""
+        whole, sources = segment_program(self.program, segment, self.found, self.known)
+        pipeline = self._pipeline(whole.program, f"{name}_logic")
+        logic = pipeline.logic
+        block = DirectBlock(
+            name,
+            reads,
+            segment.keeps,
+            f"{name}_logic",
+            tuple(sources),
+            logic.reads,
+            pipeline.used,
+            pipeline.stages,
+            Wires(segment.writes, logic.writes),
+            interval,
+        )
+        return block, self._finish(block, segment, pipeline.luts, pipeline.register_bits, 0)
+
+    def _shared(
+        self, segment: Segment, name: str, parts: list[Part], reads: Wires, interval: int
+    ) -> tuple[Block, LayerFacts]:
+        """Make a layer that shares its logic."""
+        shared, total, registers = [], LutCount(), 0
+        for number, part in enumerate(parts):
+            module = f"{name}_row{number if len(parts) > 1 else ''}"
+            logic, pipeline = self._logic(part, module, reads, interval)
+            shared.append(logic)
+            luts = estimate_shared(logic, pipeline.luts)
+            total = LutCount(**{key: value + getattr(total, key) for key, value in vars(luts).items()})
+            registers += pipeline.register_bits * logic.copies
+            if logic.products is not None:
+                text = products_module(f"{module}_products", logic.products)
+                self.sources[f"{module}_products.v"] = text
+                registers += register_bits(text) * logic.copies
+        block = Block(name, reads, segment.keeps, tuple(shared), interval)
+        return block, self._finish(block, segment, total, registers, block.multipliers)
+
+    def _finish(
+        self, block: Block | DirectBlock, segment: Segment, luts: LutCount, registers: int, multipliers: int
+    ) -> LayerFacts:
+        """Write the module of a layer and return what it costs."""
+        heading = "\n".join(
+            [
+                f"// layer {segment.name}: {block.summary}",
+                f"// in:  {described(block.reads.grid)}",
+                f"// out: {described(block.writes.grid)}",
+                f"// An event enters with in_valid, not more often than every {block.interval} cycles, and its results are there {block.latency} cycles later.",
+            ]
+        )
+        text = block.source(heading)
+        self.sources[f"{block.name}.v"] = text
+        return LayerFacts(
+            block.name,
+            block.latency,
+            luts,
+            registers + register_bits(text),
+            described(block.reads.grid),
+            described(block.writes.grid),
+            multipliers,
+        )
+
+    def _logic(self, part: Part, module: str, reads: Wires, interval: int) -> tuple[SharedLogic, StagedLogic]:
+        """Make the logic of a part: multipliers if rows leave them time, otherwise adders for every weight of a row."""
+        rows, matrix = len(part.rows), shared_matrix(part)
+        split = split_products(part)
+        copies = -(-rows // interval)
+        plan: ProductPlan | None = None
+        if matrix is not None and split is not None and interval // rows > 1:
+            slots, _, after = split
+            plan = plan_products(matrix, part.slots, slots, interval // rows)
+        if plan is None:
+            pipeline = self._pipeline(part.program, module)
+            stages, products_stages = pipeline.stages, 0
+        else:
+            sums = replace(
+                after.inputs[0],
+                low=plan.results.low[None],
+                high=plan.results.high[None],
+                fraction=plan.results.fraction[None],
+            )
+            pipeline = self._pipeline(replace(after, inputs=(sums,)), module)
+            stages, products_stages = pipeline.stages, plan.stages
+        order = sliding_order(part.rows, reads)
+        logic = SharedLogic(
+            module,
+            part.slots,
+            tuple(part.rows[row] for row in order),
+            tuple(part.results[row] for row in order),
+            pipeline.used,
+            stages,
+            pipeline.logic.writes,
+            copies,
+            plan,
+            products_stages,
+        )
+        return replace(logic, windows=best_windows(logic, reads)), pipeline
+
+    def _pipeline(self, program: FixedProgram, module: str) -> StagedLogic:
+        """Lower a program of one layer and note its Verilog."""
+        (logic,) = lower(program)
+        fsm = pipelined(logic, self.clock_mhz)
+        self.sources |= layer_modules(logic, fsm, module)
+        return StagedLogic(logic, fsm)
+
+
+def shared_matrix(part: Part) -> np.ndarray | None:
+    """Return the matrix of a part's products if multipliers are worth sharing: more than one weight needs one."""
+    split = split_products(part)
+    if split is None:
+        return None
+    mantissas = np.abs(np.frexp(split[1])[0])
+    return split[1] if ((mantissas != 0) & (mantissas != 0.5)).sum() > 1 else None
+
+
+def best_windows(logic: SharedLogic, reads: Wires) -> tuple[Window | None, ...]:
+    """Return the windows of copies whose rows slide over the event, where they take fewer LUTs than multiplexers."""
+    grid = logic.products.lanes if logic.products else logic.slots
+    cycles = logic.products.cycles if logic.products else 1
+    windows = [
+        find_window([logic.rows[row] for row in logic.served(copy)], reads) for copy in range(logic.copies)
+    ]
+    return tuple(
+        window
+        if window and window_luts(window, grid, cycles) < chosen_luts(grid, cycles * logic.turns)
+        else None
+        for window in windows
+    )
+
+
+def register_bits(source: str) -> int:
+    """Return the bits of the registers that a module declares."""
+    return sum(int(found) + 1 for found in REGISTER.findall(source))
