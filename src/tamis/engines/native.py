@@ -10,6 +10,8 @@ import numpy as np
 
 from tamis._base import ModelError, UsageError, VerificationError
 from tamis.bundle import Bundle, Signature, contiguous, draw_inputs, free_sizes
+from tamis.bundle.model import parse_model
+from tamis.bundle.rewrite import expand_trees
 from tamis.cbuild import find_compiler
 from tamis.engines.chunking import DEFAULT_CHUNK, choose_chunk, in_chunks
 from tamis.engines.engine import Arrays, Engine, Options, Runner, find_engine
@@ -138,7 +140,8 @@ class _NativeRunner(Runner):
     """Compiled code per set of sizes; models with one set of sizes call it directly."""
 
     def __init__(self, model: bytes, signature: Signature, precision: str) -> None:
-        self._model, self._signature, self._precision = model, signature, precision
+        self._model = expand_trees(parse_model(model, "the model")).SerializeToString()
+        self._signature, self._precision = signature, precision
         self._batched = signature.rows != "none"
         self._lead = 1 if self._batched else 0
         self._compiled: dict[Shapes, Kernel] = {}

@@ -13,6 +13,8 @@ import numpy as np
 
 from tamis._base import require
 from tamis.bundle import Signature
+from tamis.bundle.model import parse_model
+from tamis.bundle.rewrite import expand_trees
 from tamis.engines.engine import Arrays, Engine, Options, Runner, model_error, writable
 
 MAX_STATIC_SHAPES = 16
@@ -46,6 +48,7 @@ class OpenVinoEngine(Engine):
         """Read the ONNX model; each shape is compiled on first use."""
         ov = require("openvino", extra="openvino", purpose="the engine openvino")
         core = _core(os.getpid())
+        model = expand_trees(parse_model(model, "the model")).SerializeToString()
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": options.threads,

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from tamis._base import ModelError, did_you_mean, require
 from tamis.bundle import Signature
 from tamis.bundle.model import parse_model
+from tamis.bundle.rewrite import expand_trees
 from tamis.engines.engine import Arrays, Engine, Options, Runner, model_error, writable
 
 TUPLE_OPERATORS = frozenset(
@@ -36,7 +37,7 @@ class TorchEngine(Engine):
         torch = require("torch", extra="torch", purpose="the engine torch")
         if torch.get_num_threads() != options.threads:
             torch.set_num_threads(options.threads)
-        module = translate(parse_model(model, "the model"))
+        module = translate(expand_trees(parse_model(model, "the model")))
         dtypes = [np.dtype(spec.dtype) for spec in signature.outputs]
 
         def run(arrays: Arrays) -> Arrays:

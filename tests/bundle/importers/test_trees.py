@@ -104,10 +104,18 @@ def test_inputs_are_drawn_on_both_sides_of_every_threshold(tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["native", "openvino", "torch"])
-def test_engines_without_trees_say_so(engine, tmp_path):
-    pack(FOLDER / "lgb-binary.txt", tmp_path / "m.tamis")
-    with pytest.raises(ModelError, match="TreeEnsembleRegressor"):
-        tamis.open(tmp_path / "m.tamis", engine)
+@pytest.mark.parametrize(
+    "name", ["xgb-binary-logistic.json", "lgb-binary.txt", "lgb-multi.txt", "lgb-no-split.txt"]
+)
+def test_engines_without_trees_descend_them_by_level(engine, name, tmp_path):
+    if engine != "native":
+        pytest.importorskip(engine)
+    pack(FOLDER / name, tmp_path / "m.tamis")
+    rows = CASES[f"{name}/x"]
+    with tamis.open(tmp_path / "m.tamis", engine) as session:
+        (found,) = session.run(x=rows).values()
+    expected = CASES[f"{name}/y"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2 * FLOAT32 * np.abs(expected).max())
 
 
 def test_a_changed_leaf_fails_the_gate(tmp_path):
