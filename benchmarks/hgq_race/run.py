@@ -46,6 +46,9 @@ def main() -> None:
     parser.add_argument(
         "--peer-epochs", type=int, help="default: as many as fit into the CPU time that we took"
     )
+    parser.add_argument(
+        "--most-luts", type=float, default=20_000, help="larger designs, by estimate, are not synthesised"
+    )
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--work", type=Path, help="folder to keep and to continue from")
     options = parser.parse_args()
@@ -54,10 +57,8 @@ def main() -> None:
     rows = write_rows(options.train, options.test, work)
     races = []
     for seed in options.seeds:
-        ours = run_ours(options.train, options.test, work / f"ours-{seed}", seed, options.epochs)
-        peer = run_peer(
-            options.peer_python, rows, work / f"peer-{seed}", seed, options.peer_epochs, ours["cpu_seconds"]
-        )
+        ours = run_ours(options.train, options.test, work / f"ours-{seed}", seed, options)
+        peer = run_peer(rows, work / f"peer-{seed}", seed, options, ours["cpu_seconds"])
         races.append(
             {"seed": seed, "ours": ours, "peer": peer, "ratios": ratios(ours["points"], peer["points"])}
         )
@@ -100,73 +101,59 @@ def write_rows(train: Path, test: Path, work: Path) -> Path:
     return target
 
 
-def run_ours(train: Path, test: Path, work: Path, seed: int, epochs: int) -> dict[str, Any]:
+def run_ours(train: Path, test: Path, work: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train the tagger and the front, and count what each model costs."""
     work.mkdir(exist_ok=True)
-    done = work / "points.json"
-    if done.exists():
-        return dict(json.loads(done.read_text()))
-    before = children_seconds()
-    parent, front = work / "float.tamis", work / "front"
-    command = [sys.executable, "-m", "tamis"]
-    call([*command, "train", "jet-tagger", train, "-o", parent, "--seed", seed, "--threads", 1])
-    call(
-        [
-            *command,
-            "compress",
-            parent,
-            "--data",
-            train,
-            "--pareto",
-            "--points",
-            POINTS,
-            "--epochs",
-            epochs,
-            "--seed",
-            seed,
-            "-o",
-            front,
-        ]
-    )
-    spent = children_seconds() - before
+    parent, front, spent = work / "float.tamis", work / "front", work / "cpu-seconds.json"
+    if not front.exists():
+        before = children_seconds()
+        tamis_command = [sys.executable, "-m", "tamis"]
+        call([*tamis_command, "train", "jet-tagger", train, "-o", parent, "--seed", seed, "--threads", 1])
+        way = ["--pareto", "--points", POINTS, "--epochs", options.epochs, "--seed", seed]
+        call([*tamis_command, "compress", parent, "--data", train, *way, "-o", front])
+        spent.write_text(json.dumps(children_seconds() - before))
     with h5py.File(test) as file:
         x, y = file["features"][:].astype(np.float32), file["label"][:]
-    points = []
-    for path in sorted(front.glob("*.tamis")):
+    points: list[dict[str, Any]] = []
+    for path in sorted(front.glob("*.tamis"), reverse=True):  # from cheap to dear
         bundle = Bundle.open(path)
         with tamis.open(bundle, engine="firmware") as session:
             right = session.run(features=x)["probabilities"].argmax(1) == y
         program = Emulator(bundle.model, rows_of(bundle.golden.inputs, slice(0, 1))).graph.program
         design = make_design(program, bundle.name, CLOCK_MHZ)
-        with tempfile.TemporaryDirectory() as folder:
-            cells = synthesise(design, Path(folder))
+        lut = None
+        if sum(layer.lut_estimate for layer in design.layers) <= options.most_luts:
+            with tempfile.TemporaryDirectory() as folder:
+                lut = synthesise(design, Path(folder)).lut
         points.append(
-            {"name": path.name, "accuracy": float(right.mean()), "lut": cells.lut, "cycles": design.latency}
+            {"name": path.name, "accuracy": float(right.mean()), "lut": lut, "cycles": design.latency}
         )
         print("ours", json.dumps(points[-1]), flush=True)
     with tamis.open(parent, engine="onnxruntime") as session:
         of_parent = float((session.run(features=x)["probabilities"].argmax(1) == y).mean())
-    found = {"cpu_seconds": spent, "accuracy_of_float": of_parent, "points": points}
-    done.write_text(json.dumps(found, indent=1))
-    return found
+    seconds = json.loads(spent.read_text()) if spent.exists() else None
+    return {"cpu_seconds": seconds, "accuracy_of_float": of_parent, "points": points}
 
 
 def run_peer(
-    python: str, rows: Path, work: Path, seed: int, epochs: int | None, budget_s: float
+    rows: Path, work: Path, seed: int, options: argparse.Namespace, budget_s: float | None
 ) -> dict[str, Any]:
     """Let the peer train for about as much CPU time, and count what each of its models costs."""
     work.mkdir(exist_ok=True)
-    script = Path(__file__).with_name("peer.py")
+    command = [options.peer_python, Path(__file__).with_name("peer.py"), rows]
     if not (work / "points.json").exists():
+        epochs = options.peer_epochs
         if epochs is None:
-            call([python, script, rows, work / "calibration", "--seed", seed, "--epochs", 3, "--no-points"])
+            call([*command, work / "calibration", "--seed", seed, "--epochs", 3, "--no-points"])
             history = json.loads((work / "calibration" / "history.json").read_text())
             first, last = history[0]["cpu_seconds"], history[-1]["cpu_seconds"]
-            epochs = max(1, round(budget_s / ((last - first) / (len(history) - 1))))
-        call([python, script, rows, work, "--seed", seed, "--epochs", epochs, "--clock", CLOCK_MHZ])
+            epochs = max(1, round((budget_s or 0) / ((last - first) / (len(history) - 1))))
+        call([*command, work, "--seed", seed, "--epochs", epochs, "--clock", CLOCK_MHZ])
     points = json.loads((work / "points.json").read_text())
     for point in points:
-        point["lut"] = count_luts(Path(point["folder"]) / "src")
+        point["lut"] = None
+        if point["cost_estimate"] <= options.most_luts:
+            point["lut"] = count_luts(Path(point.pop("folder")) / "src")
         print("peer", json.dumps({key: point[key] for key in ("accuracy", "ebops", "lut")}), flush=True)
     history = json.loads((work / "history.json").read_text())
     return {"cpu_seconds": history[-1]["cpu_seconds"], "epochs": len(history), "points": points}
@@ -204,7 +191,8 @@ def ratios(ours: list[dict[str, Any]], peer: list[dict[str, Any]]) -> list[dict[
 def front_of(points: list[dict[str, Any]]) -> list[tuple[float, int]]:
     """Return accuracy and LUTs of the models that no cheaper one equals, from cheap to dear."""
     best, kept = 0.0, []
-    for point in sorted(points, key=lambda one: (one["lut"], -one["accuracy"])):
+    counted = [point for point in points if point["lut"] is not None]
+    for point in sorted(counted, key=lambda one: (one["lut"], -one["accuracy"])):
         if point["accuracy"] > best:
             best = point["accuracy"]
             kept.append((best, point["lut"]))

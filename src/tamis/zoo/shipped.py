@@ -76,5 +76,25 @@ def top_resnet() -> Path:
     return _path("top-resnet.tamis")
 
 
+def conv_vae_student() -> Path:
+    """Return the path of the shipped student of conv-vae."""
+    return _path("conv-vae-student.tamis")
+
+
+def facile_8bit() -> Path:
+    """Return the path of the shipped FACILE in 8 bits."""
+    return _path("facile-8bit.tamis")
+
+
+def jet_tagger_8bit() -> Path:
+    """Return the path of the shipped Level-1 jet tagger in 8 bits."""
+    return _path("jet-tagger-8bit.tamis")
+
+
+def jet_tagger_6bit() -> Path:
+    """Return the path of the shipped Level-1 jet tagger in 6 bits."""
+    return _path("jet-tagger-6bit.tamis")
+
+
 def _path(name: str) -> Path:
     return Path(str(files("tamis.zoo"))) / "bundles" / name
