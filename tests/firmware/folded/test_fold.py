@@ -48,6 +48,20 @@ def test_every_operator(name, reuse, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "reuse", "interval"),
+    [(1, 1, 9, 1), (3, 1, 2, 2), (1, 5, 3, 3), (7, 11, 5, 5), (7, 11, 76, 76), (7, 11, 78, 77)],
+)
+def test_odd_sizes(inputs, outputs, reuse, interval, tmp_path):
+    from onnx import numpy_helper
+
+    model = parse(f"m (float[N, {inputs}] x) => (float[N, {outputs}] y) {{ {INPUT} y = MatMul (q, w) }}")
+    weights = np.random.default_rng(1).integers(3, 128, (inputs, outputs)).astype(np.float32) * 2 - 129
+    model.graph.initializer.append(numpy_helper.from_array(weights / 64, "w"))
+    assert check(program_of(model), reuse, tmp_path).interval == interval
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", [20, 900])
 def test_other_clocks(clock, tmp_path):
     check(program("image"), 6, tmp_path, clock=clock)
