@@ -81,7 +81,8 @@ def make_design(program: FixedProgram, name: str, clock_mhz: float) -> Design:
     """Return the Verilog of a program; layers are pipelined so that no stage is slower than the clock by the estimate."""
     top = verilog_name(name)
     logics = lower(program)
-    sources, facts, taken = {}, [], {top}
+    sources: dict[str, str] = {}
+    facts, taken = [], {top}
     instances = []
     for logic in logics:
         layer = new_name(logic.layer.name, taken)

@@ -48,6 +48,20 @@ def test_every_operator(name, reuse, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "reuse", "interval"),
+    [(1, 1, 9, 1), (3, 1, 2, 2), (1, 5, 3, 3), (7, 11, 5, 5), (7, 11, 76, 76), (7, 11, 78, 77)],
+)
+def test_odd_sizes(inputs, outputs, reuse, interval, tmp_path):
+    from onnx import numpy_helper
+
+    model = parse(f"m (float[N, {inputs}] x) => (float[N, {outputs}] y) {{ {INPUT} y = MatMul (q, w) }}")
+    weights = np.random.default_rng(1).integers(3, 128, (inputs, outputs)).astype(np.float32) * 2 - 129
+    model.graph.initializer.append(numpy_helper.from_array(weights / 64, "w"))
+    assert check(program_of(model), reuse, tmp_path).interval == interval
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", [20, 900])
 def test_other_clocks(clock, tmp_path):
     check(program("image"), 6, tmp_path, clock=clock)
@@ -81,29 +95,34 @@ def test_more_reuse_means_fewer_multipliers():
     assert found[-1] == 2
 
 
-@pytest.fixture
-def images():
-    """A convolution without padding, whose windows slide over rows of eight pixels."""
+def images(padding):
+    """Return a convolution whose windows of 3 x 3 slide over rows of eight pixels."""
     from onnx import numpy_helper
 
-    text = f"m (float[N, 1, 6, 8] x) => (float[N, 2, 4, 6] y) {{ {INPUT} y = Conv <kernel_shape = [3, 3]> (q, k) }}"
-    model = parse(text)
+    rows, columns = 4 + 2 * padding, 6 + 2 * padding
+    model = parse(
+        f"m (float[N, 1, 6, 8] x) => (float[N, 2, {rows}, {columns}] y) {{ {INPUT} "
+        f"y = Conv <kernel_shape = [3, 3], pads = {[padding] * 4}> (q, k) }}"
+    )
     kernel = np.random.default_rng(0).integers(-7, 8, (2, 1, 3, 3)).astype(np.float32) / 8
     model.graph.initializer.append(numpy_helper.from_array(kernel, "k"))
     return program_of(model)
 
 
-def test_windows_of_an_image_read_a_shift_register(images):
-    text = make_folded_design(images, "m", 240, 24).sources["k.v"]
+def test_windows_of_an_image_read_a_shift_register():
+    text = make_folded_design(images(0), "m", 240, 24).sources["k.v"]
     assert "default: window <= window >> 8;" in text  # one pixel
     assert "5'd5, 5'd11, 5'd17: window <= window >> 24;" in text  # and three at the end of a row
     assert "held" not in re.findall(r"lanes <= (.*);", text)[0]
+    text = make_folded_design(images(1), "m", 240, 48).sources["k.v"]
+    assert "default: window <= window >> 8;" in text
+    assert "padding_0 ? 8'd0 : window[" in text
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reuse", [5, 12, 24, 100])
-def test_windows_of_an_image_in_simulation(images, reuse, tmp_path):
-    check(images, reuse, tmp_path)
+@pytest.mark.parametrize(("padding", "reuse"), [(0, 5), (0, 24), (0, 100), (1, 12), (1, 48), (1, 100)])
+def test_windows_of_an_image_in_simulation(padding, reuse, tmp_path):
+    check(images(padding), reuse, tmp_path)
 
 
 def test_modules_say_what_they_are():

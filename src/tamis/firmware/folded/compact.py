@@ -57,7 +57,7 @@ class _Compactor:
         self.numbers: dict[int, np.ndarray] = {}  # of each element among those that are kept, or -1
         self.values: dict[int, int] = {}
         self.steps: list[Step] = []
-        inputs = []
+        inputs: list[ProgramInput] = []
         for value, one in enumerate(program.inputs):
             mask = self._number(value)
             if mask.any():

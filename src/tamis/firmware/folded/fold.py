@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,14 +23,19 @@ from tamis.firmware.design import (
     verilog_name,
 )
 from tamis.firmware.folded.block import Block, DirectBlock
-from tamis.firmware.folded.estimate import chosen_luts, estimate_shared, window_luts
+from tamis.firmware.folded.estimate import (
+    chosen_luts,
+    estimate_shared,
+    multiplexer_luts,
+    window_luts,
+)
 from tamis.firmware.folded.moves import origins
 from tamis.firmware.folded.parts import ElementRanges, Part, parts_of, segment_program, split_products
 from tamis.firmware.folded.products import ProductPlan, plan_products, products_module
 from tamis.firmware.folded.segments import Segment, segments_of
 from tamis.firmware.folded.shared import SharedLogic
 from tamis.firmware.folded.top import top_module
-from tamis.firmware.folded.windows import Window, find_window, sliding_order
+from tamis.firmware.folded.windows import find_window, sliding_order
 from tamis.firmware.folded.wires import Wires
 from tamis.firmware.lower import Logic, joined, lower
 from tamis.firmware.luts import LutCount, count_luts
@@ -243,12 +249,11 @@ class _Folder:
             )
             pipeline = self._pipeline(replace(after, inputs=(sums,)), module)
             stages, products_stages = pipeline.stages, plan.stages
-        order = sliding_order(part.rows, reads)
         logic = SharedLogic(
             module,
             part.slots,
-            tuple(part.rows[row] for row in order),
-            tuple(part.results[row] for row in order),
+            part.rows,
+            part.results,
             pipeline.used,
             stages,
             pipeline.logic.writes,
@@ -256,7 +261,9 @@ class _Folder:
             plan,
             products_stages,
         )
-        return replace(logic, windows=best_windows(logic, reads)), pipeline
+        orders = (range(rows), sliding_order(part.rows, reads))  # as they are written, and by where they read
+        options = [_with_windows(logic, order, reads) for order in orders]
+        return min(options, key=multiplexer_luts), pipeline
 
     def _pipeline(self, program: FixedProgram, module: str) -> StagedLogic:
         """Lower a program of one layer and note its Verilog."""
@@ -275,19 +282,25 @@ def shared_matrix(part: Part) -> np.ndarray | None:
     return split[1] if ((mantissas != 0) & (mantissas != 0.5)).sum() > 1 else None
 
 
-def best_windows(logic: SharedLogic, reads: Wires) -> tuple[Window | None, ...]:
-    """Return the windows of copies whose rows slide over the event, where they take fewer LUTs than multiplexers."""
+def _with_windows(logic: SharedLogic, order: Sequence[int], reads: Wires) -> SharedLogic:
+    """Return logic that serves its rows in an order, with windows where rows slide over the event and it takes fewer LUTs."""
+    logic = replace(
+        logic,
+        rows=tuple(logic.rows[row] for row in order),
+        results=tuple(logic.results[row] for row in order),
+    )
     grid = logic.products.lanes if logic.products else logic.slots
     cycles = logic.products.cycles if logic.products else 1
     windows = [
         find_window([logic.rows[row] for row in logic.served(copy)], reads) for copy in range(logic.copies)
     ]
-    return tuple(
+    chosen = (
         window
         if window and window_luts(window, grid, cycles) < chosen_luts(grid, cycles * logic.turns)
         else None
         for window in windows
     )
+    return replace(logic, windows=tuple(chosen))
 
 
 def register_bits(source: str) -> int:

@@ -174,7 +174,7 @@ class _Writer:
         self.statements.append(f"        // sum of output {', '.join(map(str, outputs))}: {size} bits")
         terms = [
             self._product(lane, place, size)
-            for lane in np.flatnonzero(self.plan.used[:, place] & (self.plan.lanes.widths > 0))
+            for lane in np.flatnonzero(self.plan.used[:, place] & (self.plan.lanes.widths > 0)).tolist()
         ]
         for level in range(self.depth):
             parts = [terms[begin : begin + 2] for begin in range(0, len(terms), 2)]
@@ -258,7 +258,7 @@ class _Writer:
                     if low or not signed
                     else f"{'-' * (weight < 0)}{width}'sd{abs(weight)}"
                 )
-            rows.append(f"            {address}'d{number}: weights <= {{{listed(texts, 16)}}};")
+            rows.append(f"            {address}'d{number}: weights <= {{{listed(texts)}}};")
         return "\n".join(
             [
                 f"    reg [{end - 1}:0] weights;  // w(lane)_(sum), the last first",

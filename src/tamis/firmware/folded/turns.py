@@ -147,11 +147,11 @@ class TurnWriter:
         ]
         for shift in others:
             turns = [f"{bits}'d{turn}" for turn, one in enumerate(window.shifts) if one == shift]
-            self.lines.append(f"            {listed(turns, 12)}: {name} <= {name} >> {shift};")
+            self.lines.append(f"            {listed(turns)}: {name} <= {name} >> {shift};")
         self.lines += [f"            default: {name} <= {name} >> {usual};", "        endcase"]
         kinds = list(dict.fromkeys(window.padding.values()))
         for number, turns in enumerate(kinds):
-            labels = listed([f"{bits}'d{turn}" for turn in turns], 12)
+            labels = listed([f"{bits}'d{turn}" for turn in turns])
             self.lines += [
                 f"    reg padding{suffix}_{number};  // of the turns in which a slot is outside the image",
                 "    always @(*)",

@@ -55,14 +55,14 @@ def find_window(rows: Sequence[tuple[ElementSource, ...]], wires: Wires) -> Wind
                     return None
                 window.padding[slot] = (*window.padding.get(slot, ()), turn)
                 continue
-            first, *form = places[slot]
-            tap = (first - moved[-1], *form)
+            first, width, fraction, signed = places[slot]
+            tap = (first - moved[-1], width, fraction, signed)
             if (
                 window.taps.setdefault(slot, tap) != tap
                 or window.exponents.setdefault(slot, source.exponent) != source.exponent
             ):
                 return None
-            window.high = max(window.high, first + form[0])
+            window.high = max(window.high, first + width)
     if len(rows) < 2 or not window.taps:
         return None
     window.shifts = np.diff(moved).tolist()

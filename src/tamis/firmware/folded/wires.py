@@ -97,7 +97,7 @@ def joined_bits(parts: Iterable[BitRange]) -> str:
     return texts[0] if len(texts) == 1 else f"{{{listed(texts)}}}"
 
 
-def listed(texts: Sequence[str], indent: int = 8) -> str:
+def listed(texts: Sequence[str], indent: int = 16) -> str:
     """Return a list of expressions in lines of bounded length."""
     lines, line = [], ""
     for text in texts:
