@@ -52,17 +52,19 @@ class IsolatedParticle:
 def make_passing(
     make: Callable[[int, int], GeneratorRecord], n: int, selection: IsolatedParticle, seeds: Seeds
 ) -> tuple[GeneratorRecord, int]:
-    """Return exactly n collisions that pass, and the number of collisions generated."""
+    """Return exactly n collisions that pass, and the fraction of the generated ones that do."""
     records: list[GeneratorRecord] = []
-    missing = n
+    missing, passed = n, 0
     for lot in range(LOTS_MAX):
         record = make(LOT_EVENTS, seeds.pythia(f"event lot {lot}"))
-        rows = np.flatnonzero(selection.passing(record))[:missing]
+        rows = np.flatnonzero(selection.passing(record))
+        passed += len(rows)
+        rows = rows[:missing]
         if len(rows):
             records.append(take_collisions(record, rows))
             missing -= len(rows)
         if not missing:
-            return concatenate_records(records), (lot + 1) * LOT_EVENTS
+            return concatenate_records(records), passed / ((lot + 1) * LOT_EVENTS)
     raise UsageError(
         f"only {n - missing} of {LOTS_MAX * LOT_EVENTS} collisions pass the filter, {n} are needed: raise pT-hat"
     )

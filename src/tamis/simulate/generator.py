@@ -14,6 +14,7 @@ from tamis._base import UsageError, require
 # A fixed seed: the initialisation samples the phase space with random numbers.
 COMMON_LINES = ("Print:quiet=on", "Random:setSeed=on", "Random:seed=1")
 EMPTY_CALLS_MAX = 20
+PB_PER_MB = 1e9
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class GeneratorRecord:
     def __len__(self) -> int:
         """Return the number of collisions."""
         return len(self.offsets) - 1
+
+    @property
+    def pt_hat_gev(self) -> np.ndarray:
+        """Return the transverse momentum of the hardest scatter of each collision."""
+        pt_hat: np.ndarray = np.sqrt(np.maximum(self.info["pT2Hat"], 0.0))
+        return pt_hat
 
     @cached_property
     def collision(self) -> np.ndarray:
@@ -58,17 +65,21 @@ class Generator:
         """Return exactly n collisions; one that Pythia fails to generate is replaced by the next of the same stream."""
         self._pythia.rndm.init(seed)
         batches: list[ak.Array] = []
+        cross_sections: list[np.ndarray] = []
         missing, empty = n, 0
         while missing > 0:
             batch = self._pythia.nextBatch(missing, "skip")
             batches.append(batch)
+            cross_sections.append(np.full(len(batch), self._pythia.infoPython().sigmaGen() * PB_PER_MB))
             missing -= len(batch)
             empty = 0 if len(batch) else empty + 1
             if empty == EMPTY_CALLS_MAX:
                 raise UsageError(
                     "Pythia generates no event with these settings: the phase space may be empty, check masses and pT-hat"
                 )
-        return _record(batches[0] if len(batches) == 1 else ak.concatenate(batches))
+        return _record(
+            batches[0] if len(batches) == 1 else ak.concatenate(batches), np.concatenate(cross_sections)
+        )
 
     def charges(self, pdg_id: np.ndarray) -> np.ndarray:
         """Return the electric charges of particles, in units of e."""
@@ -83,7 +94,7 @@ def generator(lines: tuple[str, ...]) -> Generator:
     return Generator(lines)
 
 
-def _record(batch: ak.Array) -> GeneratorRecord:
+def _record(batch: ak.Array, cross_section_pb: np.ndarray) -> GeneratorRecord:
     particles = ak.flatten(batch.prt)
     return GeneratorRecord(
         offsets=np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(batch.prt)))]).astype(np.int64),
@@ -98,5 +109,5 @@ def _record(batch: ak.Array) -> GeneratorRecord:
             [ak.to_numpy(ak.fill_none(particles.vProd[axis], 0.0)) for axis in ("px", "py", "pz")]
         ),
         info={name: ak.to_numpy(batch.info[name]) for name in ("id1", "id2", "x1", "x2", "Q2Fac", "pT2Hat")}
-        | {"weight": ak.to_numpy(batch.info.weights[:, 0])},
+        | {"weight": ak.to_numpy(batch.info.weights[:, 0]), "cross_section_pb": cross_section_pb},
     )
