@@ -44,6 +44,7 @@ from tamis.records.rates import (
     RateRecord,
     Roc,
     RunComparison,
+    TriggerLevel,
     TunedThreshold,
     TurnOn,
 )
@@ -113,6 +114,7 @@ __all__ = [
     "Traffic",
     "TrafficRecord",
     "TrainingCurves",
+    "TriggerLevel",
     "TunedThreshold",
     "TurnOn",
     "VariableHistogram",
