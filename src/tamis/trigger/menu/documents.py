@@ -36,10 +36,11 @@ def duration_ns(value: object) -> int:
 
 
 def format_ns(value: int) -> str:
-    """Format nanoseconds, such as 100ms."""
+    """Format nanoseconds, such as 100ms or 12.5us."""
     for unit in ("s", "ms", "us"):
-        if value % _UNITS_NS[unit] == 0:
-            return f"{value // _UNITS_NS[unit]}{unit}"
+        text = f"{value / _UNITS_NS[unit]:g}{unit}"
+        if value >= _UNITS_NS[unit] and duration_ns(text) == value:
+            return text
     return f"{value}ns"
 
 
