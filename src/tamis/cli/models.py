@@ -167,7 +167,7 @@ def _achieves(bundle: Bundle) -> str:
 
 
 def _firmware(bundle: Bundle) -> str | None:
-    """Return latency and size of the firmware that was proven of a bundle, or None if there is none."""
+    """Return latency and size of the firmware that was proven of a bundle, or None without a record."""
     from tamis.bundle import FIRMWARE_FILE
     from tamis.records import FirmwareRecord
 

@@ -51,9 +51,8 @@ def make_block(task: Task) -> Events:
     make = generator(generator_lines(task.process, settings))
     if process.selection:
         record, fraction = make_passing(make, n, process.selection, seeds)
-        record.info["cross_section_pb"] *= fraction
     else:
-        record = make(n, seeds.pythia("event"))
+        record, fraction = make(n, seeds.pythia("event")), 1.0
     vertex_z = seeds.stream("vertex").normal(0.0, settings.detector.beam_spot_cm, n)
     over = pile_up(n, vertex_z, settings, seeds)
     particles = visible(record, make, settings.detector.eta_max, VISIBLE_PT_MIN_GEV)
@@ -74,6 +73,7 @@ def make_block(task: Task) -> Events:
             first_event=task.block * BLOCK_EVENTS + 1,
             process=number,
             mu=settings.mu,
+            cross_section_pb=fraction * make.cross_section_pb,
             record=record,
             vertex_z=vertex_z,
             pile_up=over,

@@ -28,6 +28,7 @@ class SimulatedBlock:
     first_event: int  # number of its first event
     process: int
     mu: float
+    cross_section_pb: float
     record: GeneratorRecord
     vertex_z: np.ndarray
     pile_up: PileUp
@@ -103,7 +104,7 @@ def _generator(block: SimulatedBlock) -> dict[str, object]:
         "Generator_x2": _float(info["x2"]),
         "Generator_id1": info["id1"].astype(np.int32),
         "Generator_id2": info["id2"].astype(np.int32),
-        "tamis_cross_section_pb": _float(info["cross_section_pb"]),
+        "tamis_cross_section_pb": np.full(len(block), block.cross_section_pb, np.float32),
     }
 
 

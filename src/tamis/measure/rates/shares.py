@@ -1,4 +1,4 @@
-"""What each simulated event stands for: its share of the input rate.
+"""What each simulated event represents: its share of the input rate.
 
 Without `collisions` in the list of samples, the background samples make up the input in proportion to their cross-sections.
 
@@ -30,7 +30,7 @@ PT_HAT, PILE_UP_PT_HAT, PILE_UP = "Generator_binvar", "Pileup_pthatmax", "Pileup
 
 @dataclass(frozen=True)
 class SampleEvents:
-    """One sample: the weights of its events, and the columns that tell what they stand for."""
+    """One sample: the weights of its events, and the columns that tell what they represent."""
 
     name: str
     spec: SampleSpec

@@ -72,8 +72,10 @@ def study_chain(
     records: list[RateRecord] = []
     levels: list[TriggerLevel] = []
     chance: np.ndarray | None = None
+    done: set[str] = set()
     for source in sources:
-        own = list(source.menu.paths)
+        own = [path for path in source.menu.paths if path not in done]  # the first menu with a path has it
+        done.update(own)
         chosen = [(path, text) for path, text in pairs if path in own]
         study, values = _decide(source, samples, {f"turn-on {p} {text}": text for p, text in chosen}, tree)
         whole = study.decisions

@@ -57,7 +57,7 @@ class Level1Encoder(ArrayNet):
 
     def losses(self, inputs: tuple[Tensor, ...], target: Tensor) -> dict[str, Tensor]:
         """Return the squared error of the objects that are there, plus the KL divergence."""
-        del target  # there is none
+        del target  # unsupervised
         x = self.standardise(inputs[0])
         there = inputs[0][:, :: len(PROPERTIES)] > 0
         features = self._features(x)

@@ -47,7 +47,7 @@ class CalorimeterAutoencoder(ArrayNet):
 
     def losses(self, inputs: tuple[Tensor, ...], target: Tensor) -> dict[str, Tensor]:
         """Return the mean squared error in the network's units; a few busy events do not dominate it."""
-        del target  # there is none
+        del target  # unsupervised
         error = self(*inputs) * (1 / SCALE**2)
         return {"loss": error.clamp(max=10.0).mean()}
 
