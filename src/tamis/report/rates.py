@@ -59,13 +59,19 @@ def chain_picture(record: RateRecord, suffix: str = "") -> Picture:
     plain_log(axes.xaxis)
     axes.set_xlabel("rate [Hz]")
     label(axes, " to ".join(level.name for level in levels[1:]), "95 % intervals")
+    last = levels[-1].rate.unseen_hz
+    unseen = (
+        f" Samples of which no event passes the last level could add {quantity(last, 'Hz', digits=2)} by their numbers of events alone."
+        if last
+        else ""
+    )
     alt = "rate after each level: " + ", ".join(f"{level.name} {level.rate.text}" for level in levels)
     return Picture(
         f"chain{suffix}",
         "the trigger's levels",
         alt,
         figure,
-        "Rate that each level leaves, with its statistical interval at 95 %; triangles are upper limits.",
+        f"Rate that each level leaves, with its statistical interval at 95 %; triangles are upper limits.{unseen}",
         record.menu,
     )
 

@@ -51,7 +51,7 @@ class IsolatedParticle:
 
 def make_passing(
     make: Callable[[int, int], GeneratorRecord], n: int, selection: IsolatedParticle, seeds: Seeds
-) -> tuple[GeneratorRecord, int]:
+) -> tuple[GeneratorRecord, float]:
     """Return exactly n collisions that pass, and the fraction of the first lot that does, which does not depend on n."""
     records: list[GeneratorRecord] = []
     missing, fraction = n, 0.0
