@@ -55,7 +55,7 @@ def chain_picture(record: RateRecord, suffix: str = "") -> Picture:
     axes.tick_params(axis="y", which="both", length=0)
     axes.set_ylim(-0.6, len(levels) + 0.1)
     axes.set_xscale("log")
-    axes.set_xlim(least / 5, 60 * max(level.rate.hz for level in levels))
+    axes.set_xlim(least / 5, 30 * max(level.rate.hz for level in levels))
     plain_log(axes.xaxis)
     axes.set_xlabel("rate [Hz]")
     label(axes, " to ".join(level.name for level in levels[1:]), "95 % intervals")

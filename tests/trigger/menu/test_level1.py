@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 
 import tamis
-from tamis._base import DocumentError, UsageError, VerificationError
+from tamis._base import DocumentError, ModelError, VerificationError
 from tamis.bundle import FIRMWARE_FILE, Bundle, add_texts
 from tamis.events import Events, read_events
 from tamis.features import find_inputs, input_rows
@@ -66,7 +67,7 @@ def test_the_latency_of_a_path_is_that_of_its_firmware(tmp_path):
 
 def test_a_path_beyond_the_budget_is_rejected_before_the_first_event(tmp_path):
     with pytest.raises(
-        DocumentError, match=r"paths.anomaly.*of models and 9000 ns of everything else, the budget is 9020ns"
+        DocumentError, match=r"paths.anomaly.*of models and 9000 ns of everything else, the budget is 9.02us"
     ):
         compile_menu(menu(tmp_path, budget="9020ns"))
 
@@ -75,11 +76,7 @@ def test_a_path_beyond_the_budget_is_rejected_before_the_first_event(tmp_path):
     ("changes", "kind", "message"),
     [
         ({"engine": ", engine: native"}, DocumentError, "run on the engine firmware, not native"),
-        (
-            {"bundle": "jet-tagger"},
-            DocumentError,
-            r"no proven firmware .*--verify --clock 240MHz --into-bundle",
-        ),
+        ({"bundle": "jet-tagger"}, ModelError, "no part of the model is quantised"),
         ({"clock": "200MHz"}, DocumentError, "is for a clock of 240 MHz, that of the menu is 200 MHz"),
         ({"clock": "20MHz"}, DocumentError, "the clock of 20 MHz is below the 40 MHz of the crossings"),
         ({"clock": "fast"}, DocumentError, "a frequency is a number above zero with its unit"),
@@ -102,6 +99,17 @@ def test_python_stages_are_rejected(tmp_path):
         compile_menu(load_menu(tmp_path / "l1.yaml"))
 
 
+def test_a_model_without_proven_firmware_is_rejected(tmp_path):
+    copy = tmp_path / "mine.tamis"
+    shutil.copytree(shipped.l1_anomaly(), copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["files"][FIRMWARE_FILE]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / FIRMWARE_FILE).unlink()
+    with pytest.raises(DocumentError, match=r"no proven firmware .*--verify --clock 240MHz --into-bundle"):
+        compile_menu(menu(tmp_path, bundle="mine.tamis"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -117,7 +125,7 @@ def test_a_record_that_proves_nothing_is_rejected(tmp_path, change, message):
     shutil.copytree(shipped.l1_anomaly(), tmp_path / "mine.tamis")
     bundle = Bundle.open(tmp_path / "mine.tamis")
     add_texts(bundle, {FIRMWARE_FILE: record(bundle).model_copy(update=change).model_dump_json()})
-    with pytest.raises((UsageError, VerificationError), match=message):
+    with pytest.raises((DocumentError, VerificationError), match=message):
         compile_menu(menu(tmp_path, bundle="mine.tamis"))
 
 

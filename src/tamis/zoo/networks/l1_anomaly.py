@@ -18,8 +18,8 @@ from tamis.zoo.networks.description import FeatureDetector, Recipe
 from tamis.zoo.networks.layers import ArrayNet, BinaryStandardise, divergence
 from tamis.zoo.networks.registry import register
 
-WIDTHS, LATENT = (28, 15), 8
-BETA = 0.2  # weight of the KL divergence relative to the squared error of one input
+ENCODER_WIDTHS, ENCODER_LATENT = (28, 15), 8
+KL_WEIGHT = 0.2  # weight of the KL divergence relative to the squared error of one input
 Z_STEPS, Z_MAX = 8.0, 32.0  # steps of a mean per unit, and its limit: 9 bits
 
 
@@ -29,12 +29,12 @@ class Level1Encoder(ArrayNet):
     def __init__(self) -> None:
         """Create the layers; `z_logvar` and the decoder are used in training only."""
         super().__init__()
-        first, second = WIDTHS
+        first, second = ENCODER_WIDTHS
         self.standardise = BinaryStandardise(LEVEL1_INPUTS)
         self.dense_1, self.dense_2 = nn.Linear(LEVEL1_INPUTS, first), nn.Linear(first, second)
-        self.z_mean, self.z_logvar = nn.Linear(second, LATENT), nn.Linear(second, LATENT)
+        self.z_mean, self.z_logvar = nn.Linear(second, ENCODER_LATENT), nn.Linear(second, ENCODER_LATENT)
         self.decoder = nn.Sequential(
-            nn.Linear(LATENT, first),
+            nn.Linear(ENCODER_LATENT, first),
             nn.ReLU(),
             nn.Linear(first, first),
             nn.ReLU(),
@@ -69,7 +69,7 @@ class Level1Encoder(ArrayNet):
         )  # a hard jet counts no more than linearly
         reconstruction = (error * mask).sum(1).mean()
         kl = divergence(mean, logvar).mean()
-        return {"loss": reconstruction + BETA * kl, "reconstruction": reconstruction, "kl": kl}
+        return {"loss": reconstruction + KL_WEIGHT * kl, "reconstruction": reconstruction, "kl": kl}
 
 
 L1_ANOMALY = register(

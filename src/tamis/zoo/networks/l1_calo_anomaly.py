@@ -14,9 +14,9 @@ from tamis.zoo.networks.description import FeatureDetector, Recipe
 from tamis.zoo.networks.layers import ArrayNet
 from tamis.zoo.networks.registry import register
 
-SCALE = 16.0  # counts of 0.5 GeV that are of the order of one inside the network
-CHANNELS, LATENT = (20, 30), 40
-POOLED = (CHANNELS[1], REGION_ROWS // 2, REGION_COLUMNS // 2)
+REGION_SCALE = 16.0  # counts of 0.5 GeV that are of the order of one inside the network
+TEACHER_CHANNELS, TEACHER_LATENT = (20, 30), 40
+POOLED_SHAPE = (TEACHER_CHANNELS[1], REGION_ROWS // 2, REGION_COLUMNS // 2)
 
 
 class CalorimeterAutoencoder(ArrayNet):
@@ -25,10 +25,10 @@ class CalorimeterAutoencoder(ArrayNet):
     def __init__(self) -> None:
         """Create the layers in the order of their use."""
         super().__init__()
-        first, second = CHANNELS
-        size = second * POOLED[1] * POOLED[2]
+        first, second = TEACHER_CHANNELS
+        size = second * POOLED_SHAPE[1] * POOLED_SHAPE[2]
         self.conv_1, self.conv_2 = nn.Conv2d(1, first, 3, padding=1), nn.Conv2d(first, second, 3, padding=1)
-        self.encode, self.decode = nn.Linear(size, LATENT), nn.Linear(LATENT, size)
+        self.encode, self.decode = nn.Linear(size, TEACHER_LATENT), nn.Linear(TEACHER_LATENT, size)
         self.conv_3, self.conv_4 = (
             nn.Conv2d(second, second, 3, padding=1),
             nn.Conv2d(second, first, 3, padding=1),
@@ -37,18 +37,18 @@ class CalorimeterAutoencoder(ArrayNet):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the mean squared error, in counts squared."""
-        x = inputs[0] * (1 / SCALE)
+        x = inputs[0] * (1 / REGION_SCALE)
         h = F.avg_pool2d(F.relu(self.conv_1(x)), 2)
         z = F.relu(self.encode(F.relu(self.conv_2(h)).flatten(1)))
-        h = F.relu(self.decode(z)).reshape(-1, *POOLED)
+        h = F.relu(self.decode(z)).reshape(-1, *POOLED_SHAPE)
         h = F.interpolate(F.relu(self.conv_3(h)), scale_factor=2.0, mode="nearest")
         rebuilt = self.conv_5(F.relu(self.conv_4(h)))
-        return ((rebuilt - x) * SCALE).square().mean((1, 2, 3))
+        return ((rebuilt - x) * REGION_SCALE).square().mean((1, 2, 3))
 
     def losses(self, inputs: tuple[Tensor, ...], target: Tensor) -> dict[str, Tensor]:
         """Return the mean squared error in the network's units; a few busy events do not dominate it."""
         del target  # unsupervised
-        error = self(*inputs) * (1 / SCALE**2)
+        error = self(*inputs) * (1 / REGION_SCALE**2)
         return {"loss": error.clamp(max=10.0).mean()}
 
 
