@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -116,6 +118,15 @@ def test_the_teacher_is_not_meant_for_firmware():
 
 
 def test_the_student_keeps_to_its_limits():
-    student = Bundle.open("l1-calo-student").manifest
-    teacher = Bundle.open("l1-calo-anomaly").manifest
-    assert student.cost.flops <= 0.01 * teacher.cost.flops
+    student, teacher = Bundle.open("l1-calo-student"), Bundle.open("l1-calo-anomaly")
+    assert student.manifest.cost.flops <= 0.01 * teacher.manifest.cost.flops
+    auc = {}
+    for bundle in (student, teacher):
+        found = json.loads(bundle.text("evaluation.json"))
+        assert found["background"]["events"] == 10_000
+        auc[bundle.name] = {
+            f["signal"]: f["auc"]["value"] for f in found["figures"] if f["variable"] == "score"
+        }
+    assert set(auc["l1-calo-student"]) == {"w-prime", "z-prime-tt", "graviton-ww", "ttbar", "z-prime-tautau"}
+    for signal, reached in auc["l1-calo-student"].items():
+        assert reached >= auc["l1-calo-anomaly"][signal] - 0.01, signal

@@ -18,7 +18,7 @@ from tamis._base import Document, UsageError
 from tamis.engines import DEFAULT_ENGINE
 
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
-_UNITS_HZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
+_FREQUENCY_UNITS_HZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
 _FREQUENCY_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(Hz|kHz|MHz|GHz)")
 _TIME_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|ms|s)")
 
@@ -56,7 +56,7 @@ def frequency_hz(value: object) -> float:
     found = _FREQUENCY_WITH_UNIT.fullmatch(value.strip()) if isinstance(value, str) else None
     if not found or not float(found[1]):
         raise ValueError("a frequency is a number above zero with its unit: 240MHz, 40MHz")
-    return float(found[1]) * _UNITS_HZ[found[2]]
+    return float(found[1]) * _FREQUENCY_UNITS_HZ[found[2]]
 
 
 Frequency = Annotated[
