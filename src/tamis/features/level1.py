@@ -82,7 +82,7 @@ def calorimeter_regions(frame: Frame) -> Rows:
             f"numbered from 0 to {REGION_ROWS - 1} and from 0 to {REGION_COLUMNS - 1}"
         )
     image = np.zeros((len(frame), 1, REGION_ROWS, REGION_COLUMNS), np.float32)
-    np.add.at(image, (regions.owner, 0, row, column), regions["et"].astype(np.float32, copy=False))
+    np.add.at(image[:, 0], (regions.owner, row, column), regions["et"].astype(np.float32, copy=False))
     return Rows(np.clip(np.floor(image), 0, REGION_COUNTS_MAX), np.arange(len(frame) + 1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
+from typing import Any
 
 from tamis.bundle import FIRMWARE_FILE, Bundle
 from tamis.measure.physics.baselines import (
@@ -121,7 +122,7 @@ def _parent(bundle: Bundle) -> Iterator[str]:
     """Yield how a compressed model or a student compares with its parent, as recorded when it was made."""
     parent = bundle.manifest.parent
     for key in MADE_FROM_PARENT:
-        facts = bundle.manifest.training.get(key)
+        facts: Any = bundle.manifest.training.get(key)
         if parent is None or not isinstance(facts, dict):
             continue
         yield f"## Compared with the parent, {parent.name}"
@@ -154,7 +155,9 @@ def _samples(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
     yield "## Samples of this evaluation"
     yield ""
     samples = (evaluation.background, *evaluation.signals)
-    rows = [(f.name, ", ".join(PurePath(file).name for file in f.files), f.events, f.jets) for f in samples]
+    rows: list[tuple[object, ...]] = [
+        (f.name, ", ".join(PurePath(file).name for file in f.files), f.events, f.jets) for f in samples
+    ]
     if _rows(evaluation) == "events":
         rows = [row[:3] for row in rows]
     yield from table(("sample", "files", "events", "jets")[: len(rows[0])], rows)

@@ -135,9 +135,9 @@ def _egammas(towers: TriggerTowers) -> TriggerObjects:
     place = _largest(part, 1, EGAMMA_SEED_COUNTS)
     seed, behind = part[place], towers.hadronic[place]
     narrow = (behind <= HADRONIC_FRACTION_MAX * seed) | (seed == PART_COUNTS_MAX)
-    place = tuple(index[narrow] for index in place)
-    counts = _box(_padded(part, 1), *place, 3, 3)
-    return _leading(place, counts, EGAMMA_COUNTS_MIN)
+    event, row, column = (index[narrow] for index in place)
+    counts = _box(_padded(part, 1), event, row, column, 3, 3)
+    return _leading((event, row, column), counts, EGAMMA_COUNTS_MIN)
 
 
 def _muons(particles: Particles, seeds: Seeds) -> TriggerObjects:

@@ -22,7 +22,7 @@ class SampleSpec(Document):
     kind: Literal["background", "signal"] = "background"
     weight: str | None = Field(None, description="Column with the weight of each event, such as genWeight.")
     pt_hat_gev: tuple[float, float | None] | None = Field(
-        None,
+        default=None,
         description="With `collisions`: the crossings whose hardest collision is in this range are taken from this sample; null: no upper end.",
     )
 
@@ -41,7 +41,7 @@ class SampleList(Document):
     """The samples of a rate study."""
 
     collisions: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="Mean number of collisions in a bunch crossing; the input rate is that of crossings then.",
     )

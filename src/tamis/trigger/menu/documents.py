@@ -191,7 +191,8 @@ class Menu(Document):
     version: int = Field(1, description="Version of the menu, written into every stream.")
     budget: Duration | None = Field(None, description="Total time budget of an event, such as 100ms.")
     hardware: Hardware | None = Field(
-        None, description="For a Level-1 trigger: the clock of its firmware, whose bits `tamis run` emulates."
+        default=None,
+        description="For a Level-1 trigger: the clock of its firmware, whose bits `tamis run` emulates.",
     )
     micro_batch: int | None = Field(
         None,
