@@ -9,6 +9,7 @@ from tamis.bundle.sample import draw_inputs, free_sizes, parse_dims, read_sample
 from tamis.bundle.signature import BATCH, Input, Output, Signature, Tensor, Tolerance, contiguous
 from tamis.bundle.store import (
     BUNDLE_GROUP,
+    FIRMWARE_FILE,
     Bundle,
     add_texts,
     check_target,
@@ -29,6 +30,7 @@ __all__ = [
     "BACKGROUND_ABOVE_MIN",
     "BATCH",
     "BUNDLE_GROUP",
+    "FIRMWARE_FILE",
     "Bundle",
     "Cost",
     "FileEntry",

@@ -34,6 +34,9 @@ MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE, CARD_FILE = (
     "CARD.md",
 )
 REQUIRED_FILES = (MODEL_FILE, GOLDEN_FILE)
+FIRMWARE_FILE = (
+    "firmware.json"  # what `tamis firmware --into-bundle` proved, if the model is meant for firmware
+)
 MANIFEST_BYTES_LIMIT = 10_000_000
 BUNDLE_GROUP = "tamis.bundles"
 

@@ -66,6 +66,11 @@ CLOCK_LIMITS_MHZ = (1.0, 2000.0)
 @click.option(
     "--budget", default="", help="Limits, such as 'latency<100ns,lut<20000': of latency, lut, ff, dsp, bram."
 )
+@click.option(
+    "--into-bundle",
+    is_flag=True,
+    help="With --verify, also write the record into the bundle: Level-1 menus take only such bundles.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random vectors.")
 @json_option
 def command(
@@ -78,14 +83,17 @@ def command(
     vectors: int,
     synthesise: bool | None,
     budget: str,
+    into_bundle: bool,
     seed: int,
     as_json: bool,
 ) -> None:
     """Make the hardware of a quantised BUNDLE: Verilog with one module per layer, and the proof that it computes the same bits."""
     if output is None and not verify and not netlist and not synthesise:
         raise UsageError("nothing to do: name a folder with -o, or verify with --verify")
+    if into_bundle and not verify:
+        raise UsageError("--into-bundle records firmware that was compared bit by bit: give --verify as well")
     clock_mhz = parse_clock(clock)
-    from tamis.bundle import Bundle
+    from tamis.bundle import FIRMWARE_FILE, Bundle, add_texts
     from tamis.firmware import Budget, Request, build_firmware
 
     request = Request(
@@ -98,7 +106,10 @@ def command(
         seed=seed,
         budget=Budget.parse(budget) if budget else None,
     )
-    record = build_firmware(Bundle.open(bundle), output, request, say)
+    opened = Bundle.open(bundle)
+    record = build_firmware(opened, output, request, say)
+    if into_bundle:
+        add_texts(opened, {FIRMWARE_FILE: record.model_dump_json(indent=1) + "\n"})
     if as_json:
         print_json(record)
         return

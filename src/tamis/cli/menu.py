@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Check MENU, open its models, and print its operations in order; with FILES, check their columns and types, too."""
     from tamis.events import parse_aliases
-    from tamis.trigger import check_files, compile_menu, load_menu, menu_schema
+    from tamis.trigger import check_files, compile_menu, format_ns, load_menu, menu_schema
 
     if schema:
         click.echo(json.dumps(menu_schema(), indent=1))
@@ -53,6 +53,7 @@ def command(
                         {"step": op.label, "paths": [program.paths[i] for i in op.paths]}
                         for op in program.operations
                     ],
+                    "latency_ns": {path: one.whole_ns for path, one in compiled.latencies.items()},
                 }
             )
             return
@@ -66,6 +67,16 @@ def command(
             for number, op in enumerate(program.operations, 1)
         ]
         print_table(f"{compiled.menu.menu}: operations in order", ("", "step", "kind", "for the paths"), rows)
+        if compiled.latencies:
+            budget = compiled.menu.budget
+            print_table(
+                f"{compiled.menu.menu}: fixed latency{f' of {format_ns(budget)}' if budget else ''}",
+                ("path", "models, ns", "everything else, ns", "together, ns"),
+                [
+                    (path, f"{one.models_ns:.1f}", f"{one.other_ns:.0f}", f"{one.whole_ns:.1f}")
+                    for path, one in compiled.latencies.items()
+                ],
+            )
         click.echo(f"reads: {', '.join(program.reads)}")
         for url in fitting:
             click.echo(f"{url} has these columns, with types that fit")

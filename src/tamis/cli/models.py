@@ -55,6 +55,7 @@ def command(context: click.Context, records: tuple[Path, ...], as_json: bool) ->
     for facts in found:
         click.echo(facts["name"])
         lines = [facts["description"], _cost(facts), f"inputs: {_sources(facts)}", facts["achieves"]]
+        lines += [f"firmware: {facts['firmware']}"] if facts["firmware"] else []
         for line in filter(None, lines):
             click.echo(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
     click.echo("next: tamis models show NAME prints inputs, outputs, working points and card")
@@ -90,6 +91,7 @@ def show(context: click.Context, name: str, records: tuple[Path, ...], as_json: 
         for line in block("features that compute the inputs from events", rows):
             click.echo(line)
     click.echo(f"cost: {_cost(facts)}")
+    click.echo(f"firmware: {facts['firmware'] or 'not meant for firmware, none is recorded'}")
     click.echo(f"path: {bundle.path}")
     click.echo(f"\n{bundle.card}" if bundle.card else "card: none")
 
@@ -119,6 +121,7 @@ def describe(bundle: Bundle, times: dict[str, tuple[float, str]]) -> dict[str, A
         "time_ns": None if time is None else time[0],
         "time_of": None if time is None else time[1],
         "achieves": _achieves(bundle),
+        "firmware": _firmware(bundle),
         "path": str(bundle.path),
         "card": str(bundle.path / "CARD.md") if bundle.card else None,
     }
@@ -161,6 +164,22 @@ def _achieves(bundle: Bundle) -> str:
             if record.get("kind") == "arrays":
                 values = {entry["name"]: entry["auc"]["value"] for entry in record["classes"]}
     return f"AUC: {', '.join(f'{name} {auc:.3g}' for name, auc in values.items())}" if values else ""
+
+
+def _firmware(bundle: Bundle) -> str | None:
+    """Return latency and size of the firmware that was proven of a bundle, or None without a record."""
+    from tamis.bundle import FIRMWARE_FILE
+    from tamis.records import FirmwareRecord
+
+    if FIRMWARE_FILE not in bundle.manifest.files:
+        return None
+    record = FirmwareRecord.model_validate_json(bundle.text(FIRMWARE_FILE))
+    lut = f"{record.synthesis.lut} LUT" if record.synthesis else f"about {record.lut_estimate:.0f} LUT"
+    vectors = sum(one.golden_events + one.random_vectors for one in record.agreement if one.what == "RTL")
+    return (
+        f"{record.latency_cycles} cycles at {record.clock_mhz:g} MHz ({record.latency_ns:.1f} ns), {lut}, "
+        f"every bit of {vectors} vectors compared"
+    )
 
 
 def _cost(facts: dict[str, Any]) -> str:

@@ -40,6 +40,13 @@ from tamis.cli.reading import alias_option
     type=click.Path(path_type=Path),
     help="Another menu: tune the paths of MENU to their rates in it, and show the events gained and lost.",
 )
+@click.option(
+    "--then",
+    "later",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A menu that decides about the events that MENU accepts, such as an HLT after Level-1; may be repeated.",
+)
 @click.option("--tree", help="Name of the tree, if the menu does not set it.")
 @alias_option
 @click.option(
@@ -49,15 +56,16 @@ from tamis.cli.reading import alias_option
 def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Measure the rates and overlaps of the paths of MENU on SAMPLES with cross-sections, and tune thresholds."""
     from tamis.events import parse_aliases
-    from tamis.measure import compare_models, load_samples, rate_hz, study_rates, write_tuned
+    from tamis.measure import compare_models, load_samples, rate_hz, study_chain, write_tuned
     from tamis.report import write_report
     from tamis.trigger import load_menu
 
     aliases = parse_aliases(options["aliases"])
     source, sample_list = load_menu(menu).with_aliases(aliases), load_samples(samples)
     input_hz = rate_hz(options["input_rate"])
-    record = study_rates(
-        source,
+    chain = [source, *(load_menu(later).with_aliases(aliases) for later in options["later"])]
+    record, *later_records = study_chain(
+        chain,
         sample_list,
         input_hz=input_hz,
         targets=options["targets"],
@@ -71,14 +79,20 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "rates.json", record.model_dump_json(indent=1) + "\n")
     written = write_tuned(source, record, output) if record.tuned else []
+    files = [output / "rates.json"]
+    for number, (later, found) in enumerate(zip(chain[1:], later_records, strict=True), 2):
+        files.append(output / f"rates-{number}.json")
+        write_text(files[-1], found.model_dump_json(indent=1) + "\n")
+        written += write_tuned(later, found, output / f"menu-{number}") if found.tuned else []
     try:
-        write_report([output / "rates.json"], output)
+        write_report(files, output)
     except MissingExtraError as error:
         say(f"no figures were drawn: {error}")
     if as_json:
-        print_json(record)
+        print_json([record, *later_records] if later_records else record)
         return
-    _print(record)
+    for one in (record, *later_records):
+        _print(one)
     for path in written:
         click.echo(f"written: {path}")
     click.echo(f"all in {output}")
@@ -87,7 +101,7 @@ def command(menu: Path, samples: Path, output: Path, as_json: bool, **options: A
 def _print(record: Any) -> None:
     names = list(record.samples)
     print_table(
-        f"rates at an input of {quantity(record.input_hz, 'Hz')} (limits at 95 % confidence)",
+        f"{record.menu}: rates at an input of {quantity(record.input_hz, 'Hz')} (limits at 95 % confidence)",
         ("path", "prescale", "rate", "alone", "events", *(f"% of {name}" for name in names)),
         [
             (
@@ -122,6 +136,20 @@ def _print(record: Any) -> None:
         ],
     )
     _print_tuned(record)
+    if record.levels:
+        print_table(
+            "what each level leaves",
+            ("after", "rate", "samples that none passes add at most", *(f"% of {name}" for name in names)),
+            [
+                (
+                    level.name,
+                    level.rate.text,
+                    quantity(level.rate.unseen_hz, "Hz", digits=2) if level.rate.unseen_hz else "-",
+                    *(f"{100 * level.efficiency[name]:.3g}" for name in names),
+                )
+                for level in record.levels
+            ],
+        )
 
 
 def _print_tuned(record: Any) -> None:

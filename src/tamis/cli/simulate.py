@@ -9,7 +9,17 @@ import click
 from tamis._base import UsageError, now_ns, progress
 from tamis.cli.output import json_option, print_json
 
-COLLISION_OPTIONS = ("pt_hat", "mass", "mu", "energy", "tune", "low_level")
+COLLISION_OPTIONS = (
+    "pt_hat",
+    "pt_hat_max",
+    "pt_hat_power",
+    "mass",
+    "mu",
+    "energy",
+    "tune",
+    "low_level",
+    "level1",
+)
 
 
 @click.command(
@@ -45,6 +55,14 @@ COLLISION_OPTIONS = ("pt_hat", "mass", "mu", "energy", "tune", "low_level")
     type=float,
     help="Minimum transverse momentum of the hard scatter, GeV (qcd, qcd-lepton, qcd-fake, ttbar, w-lepton, photon-jet, z-ee).",
 )
+@click.option("--pt-hat-max", type=float, help="Maximum transverse momentum of the hard scatter, GeV.")
+@click.option(
+    "--pt-hat-power",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Generate hard collisions more often, by pT-hat to this power; genWeight undoes it. 4 suits a trigger's rates.",
+)
 @click.option("--mass", type=float, help="Mass of the resonance, GeV.")
 @click.option("--mu", type=float, default=0.0, show_default=True, help="Mean number of pile-up collisions.")
 @click.option("--energy", type=float, default=13600.0, show_default=True, help="Centre-of-mass energy, GeV.")
@@ -56,6 +74,11 @@ COLLISION_OPTIONS = ("pt_hat", "mass", "mu", "energy", "tune", "low_level")
     is_flag=True,
     help="Write calorimeter cells, all tracks and pixel hits as well (large files).",
 )
+@click.option(
+    "--level1",
+    is_flag=True,
+    help="Write the objects of the Level-1 trigger and the regions of its calorimeter as well.",
+)
 @json_option
 def command(
     process: str,
@@ -64,11 +87,14 @@ def command(
     seed: int,
     workers: int,
     pt_hat: float | None,
+    pt_hat_max: float | None,
+    pt_hat_power: float,
     mass: float | None,
     mu: float,
     energy: float,
     tune: str,
     low_level: bool,
+    level1: bool,
     as_json: bool,
 ) -> None:
     """Simulate PROCESS: generator, detector response and jets, with NanoAOD's column names.
@@ -91,14 +117,23 @@ def command(
     from tamis.simulate import SimulationSettings, simulate
 
     settings = SimulationSettings(
-        pt_hat_gev=pt_hat, mass_gev=mass, mu=mu, com_energy_gev=energy, tune=tune, low_level=low_level
+        pt_hat_gev=pt_hat,
+        pt_hat_max_gev=pt_hat_max,
+        pt_hat_power=pt_hat_power,
+        mass_gev=mass,
+        mu=mu,
+        com_energy_gev=energy,
+        tune=tune,
+        low_level=low_level,
+        level1=level1,
     )
     batches = simulate(process, events, seed=seed, workers=workers, settings=settings)
-    start, jets = now_ns(), 0
+    start, jets, cross_section = now_ns(), 0, 0.0
     with open_writer(output) as writer, progress(f"simulating {process}", events, "events") as advance:
         for batch in batches:
             writer.write(batch)
             jets += int(ak.count(batch["FatJet_pt"]))
+            cross_section += float(ak.sum(batch["tamis_cross_section_pb"])) / events
             advance(len(batch))
     seconds = (now_ns() - start) / 1e9
     facts = {
@@ -106,13 +141,16 @@ def command(
         "process": process,
         "events": events,
         "fat_jets": jets,
+        "cross_section_pb": cross_section,
         "seed": seed,
         "seconds": seconds,
     }
     if as_json:
         print_json(facts)
     else:
-        click.echo(f"{output}: {events} {process} events, {jets} fat jets, {events / seconds:.0f} events/s")
+        click.echo(
+            f"{output}: {events} {process} events, {jets} fat jets, {cross_section:.4g} pb, {events / seconds:.0f} events/s"
+        )
 
 
 def _reject_collision_options(name: str) -> None:

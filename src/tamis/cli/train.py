@@ -83,7 +83,7 @@ def command(
 ) -> None:
     """Train MODEL on FILES and write a bundle.
 
-    Anomaly detectors learn from background FILES: conv-vae, graph-vae. Taggers need --signal as well: egamma, quark-gluon,
+    Anomaly detectors learn from background FILES: conv-vae, graph-vae, l1-anomaly, l1-calo-anomaly. Taggers need --signal as well: egamma, quark-gluon,
     top, tau, top-resnet, and with --from a training of top-resnet, top-resnet-int8 and top-resnet-int8-tuned. Topology
     classifiers take --class for qcd, w and ttbar: topology-gru, topology-lstm, topology-hlf, topology-both. facile,
     em-trk-michel, deepcalo and jet-tagger learn from arrays of a simulated sample, given as files or as their folder. resnet50

@@ -20,6 +20,7 @@ from tamis.measure.rates import (
     compare_runs,
     load_samples,
     rate_hz,
+    study_chain,
     study_rates,
     write_tuned,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "read_records",
     "read_traffic",
     "run_bench",
+    "study_chain",
     "study_rates",
     "verify",
     "write_tuned",

@@ -52,6 +52,7 @@ from tamis.records.rates import (
     RateRecord,
     Roc,
     RunComparison,
+    TriggerLevel,
     TunedThreshold,
     TurnOn,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "Traffic",
     "TrafficRecord",
     "TrainingCurves",
+    "TriggerLevel",
     "TunedThreshold",
     "TurnOn",
     "VariableHistogram",

@@ -15,11 +15,20 @@ class Rate(Document):
     hz: float
     error_hz: float
     events: int = Field(description="number of simulated events that pass")
-    upper_hz: float | None = Field(default=None, description="95 % upper limit, where no event passes")
+    effective_events: float = Field(
+        default=0.0, description="as many events of equal weight would have this relative error"
+    )
+    upper_hz: float | None = Field(
+        default=None,
+        description="95 % upper limit, where fewer than 10 effective events pass: hz is no estimate then",
+    )
+    unseen_hz: float = Field(
+        default=0.0, description="95 % upper limit of what background samples add of which no event passes"
+    )
 
     @property
     def text(self) -> str:
-        """The rate with its error, such as `12.5 ± 2.3 kHz`; where no event passes, its upper limit, such as `< 50 Hz`."""
+        """The rate with its error, such as `12.5 ± 2.3 kHz`; where fewer than ten effective events pass, its upper limit, such as `< 50 Hz`."""
         if self.upper_hz is not None:
             return f"< {quantity(self.upper_hz, 'Hz', digits=2)}"
         return quantity(self.hz, "Hz", self.error_hz)
@@ -84,6 +93,14 @@ class RateChange(Document):
     lost: dict[str, int]
 
 
+class TriggerLevel(Document):
+    """The events that are left after a level of a trigger."""
+
+    name: str = Field(description="of the menu; `input` before the first")
+    rate: Rate
+    efficiency: dict[str, float] = Field(description="of each sample: the fraction that is left")
+
+
 class RateRecord(Document):
     """The rates of all paths and streams of a menu."""
 
@@ -105,6 +122,9 @@ class RateRecord(Document):
     rocs: tuple[Roc, ...] = ()
     before: str | None = Field(default=None, description="the menu that this one is compared with")
     changed: tuple[RateChange, ...] = ()
+    levels: tuple[TriggerLevel, ...] = Field(
+        default=(), description="of a chain of menus, whose last is this one: the input, and what each leaves"
+    )
 
 
 class PathChange(Document):

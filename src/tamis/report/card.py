@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
+from typing import Any
 
-from tamis.bundle import Bundle
+from tamis.bundle import FIRMWARE_FILE, Bundle
 from tamis.measure.physics.baselines import (
     BASELINE_NAMES,
     FRAME_BASELINES,
+    JET_BASELINES,
+    LEVEL1_BASELINES,
     Standing,
     clearly_apart,
     figures_of_merit,
@@ -18,6 +21,7 @@ from tamis.measure.physics.baselines import (
 from tamis.records import Evaluation
 from tamis.report.content import plus_minus
 
+MADE_FROM_PARENT = ("compression", "distillation")  # what `tamis compress` records about the training
 FEW_BACKGROUND = 10  # background entries above a threshold, below which an efficiency is not meaningful
 
 
@@ -27,6 +31,7 @@ def write_card(bundle: Bundle, evaluation: Evaluation) -> str:
         head(bundle),
         signature(bundle, role(bundle)),
         training_of(bundle),
+        _parent(bundle),
         _samples(bundle, evaluation),
         _merit(bundle, evaluation),
         _standing(bundle, evaluation),
@@ -103,10 +108,39 @@ def training_of(bundle: Bundle) -> Iterator[str]:
     training = bundle.manifest.training
     if not training:
         yield "The bundle has no information about the training."
-    rows = [(key.replace("_", " "), _plain(value)) for key, value in training.items()]
+    rows = [
+        (key.replace("_", " "), _plain(value))
+        for key, value in training.items()
+        if key not in MADE_FROM_PARENT
+    ]
     if rows:
         yield from table(("setting", "value"), rows)
     yield ""
+
+
+def _parent(bundle: Bundle) -> Iterator[str]:
+    """Yield how a compressed model or a student compares with its parent, as recorded when it was made."""
+    parent = bundle.manifest.parent
+    for key in MADE_FROM_PARENT:
+        facts: Any = bundle.manifest.training.get(key)
+        if parent is None or not isinstance(facts, dict):
+            continue
+        yield f"## Compared with the parent, {parent.name}"
+        yield ""
+        yield f"On {facts['test_rows']} rows that the model was not trained on, when `tamis compress` made it; intervals at 95 %."
+        yield ""
+        rows = [
+            (
+                name,
+                "" if one["parent"] is None else f"{one['parent']:.4g}",
+                f"{one['value']:.4g}",
+                f"{one['low']:.4g} to {one['high']:.4g}",
+            )
+            for name, one in facts["figures"].items()
+        ]
+        yield from table(("quantity", "parent", "this model", "interval"), rows)
+        yield f"Options: {_plain({name: value for name, value in facts['options'].items() if value not in (None, False)})}."
+        yield ""
 
 
 def _plain(value: object) -> str:
@@ -121,8 +155,12 @@ def _samples(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
     yield "## Samples of this evaluation"
     yield ""
     samples = (evaluation.background, *evaluation.signals)
-    rows = [(f.name, ", ".join(PurePath(file).name for file in f.files), f.events, f.jets) for f in samples]
-    yield from table(("sample", "files", "events", "jets"), rows)
+    rows: list[tuple[object, ...]] = [
+        (f.name, ", ".join(PurePath(file).name for file in f.files), f.events, f.jets) for f in samples
+    ]
+    if _rows(evaluation) == "events":
+        rows = [row[:3] for row in rows]
+    yield from table(("sample", "files", "events", "jets")[: len(rows[0])], rows)
     yield f"Scored with {evaluation.engine}, {evaluation.created}."
     trained_on = bundle.manifest.training.get("files")
     names = {str(name) for name in trained_on} if isinstance(trained_on, list) else set()
@@ -149,19 +187,22 @@ def _merit(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
             for name in names
         ]
         yield from table(("variable", *figures_of_merit(by_variable[score])), rows)
-    yield "Errors are bootstrap standard errors. A baseline is a single variable of the same jets."
+    yield f"Errors are bootstrap standard errors. A baseline is a single variable of the same {_rows(evaluation)}."
     if any(f.variable in FRAME_BASELINES for f in evaluation.figures):
         yield "Frames of signal and background were sampled to have the same pT spectrum of the seed jets. Width is the energy-weighted mean distance from the centre of the frame in the calorimeters, multiplicity the number of candidates in the jet."
         yield ""
         return
-    missing = [
-        n
-        for n in BASELINE_NAMES
-        if n not in FRAME_BASELINES and all(f.variable != n for f in evaluation.figures)
-    ]
+    missing = [n for n in JET_BASELINES if all(f.variable != n for f in evaluation.figures)]
+    if _rows(evaluation) == "events":
+        missing = []
     if missing:
         yield f"Not compared, because the files lack the columns: {', '.join(missing)}."
     yield ""
+
+
+def _rows(evaluation: Evaluation) -> str:
+    """Return what the rows of an evaluation are: jets, or events of the Level-1 trigger."""
+    return "events" if any(f.variable in LEVEL1_BASELINES for f in evaluation.figures) else "jets"
 
 
 def _score(bundle: Bundle, evaluation: Evaluation) -> str:
@@ -210,6 +251,10 @@ def _working_points(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
 def _limits(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
     yield "## Limits of use"
     yield ""
+    if FIRMWARE_FILE in bundle.manifest.files:
+        yield "- The model is meant for firmware: its integers are those of the hardware, and `firmware.json` has the proof."
+    elif _rows(evaluation) == "events":
+        yield "- The model is not meant for firmware; a student of it is."
     jets = evaluation.background.jets
     thin = [
         e
@@ -217,7 +262,7 @@ def _limits(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
         if jets * float(e) < FEW_BACKGROUND
     ]
     if thin:
-        yield f"- With {jets} background jets, fewer than {FEW_BACKGROUND} are above the threshold at background {', '.join(thin)}: those figures and their errors are not reliable."
+        yield f"- With {jets} background {_rows(evaluation)}, fewer than {FEW_BACKGROUND} are above the threshold at background {', '.join(thin)}: those figures and their errors are not reliable."
     yield "- The figures are for simulated events (Pythia 8, a parametric detector response, no pile-up unless the samples have it), not for data of an experiment."
     if _supervised(bundle):
         yield "- Set the threshold again on the background of the application: the probabilities were learned from equal shares of signal and background in one simulation."
@@ -226,5 +271,5 @@ def _limits(bundle: Bundle, evaluation: Evaluation) -> Iterator[str]:
         yield "- The score ranks events and is not a probability; set the threshold again on the background of the application."
         yield "- An unsupervised detector knows only the background of its training; a signal that is simpler than the background scores low."
     if bundle.manifest.nan == "propagate":
-        yield "- A jet with a NaN in its inputs scores NaN."
+        yield f"- {'A jet' if _rows(evaluation) == 'jets' else 'An event'} with a NaN in its inputs scores NaN."
     yield ""

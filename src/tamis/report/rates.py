@@ -19,7 +19,61 @@ def rate_pictures(record: RateRecord, suffix: str) -> list[Picture]:
     drawn += [_efficiency(record, tuned, suffix) for tuned in record.tuned]
     drawn += [_roc(record, curve, suffix) for curve in record.rocs]
     drawn += [_turn_on(record, turn_on, f"{suffix}-{i}") for i, turn_on in enumerate(record.turn_ons)]
-    return [*drawn, _changed(record, suffix)] if record.changed else drawn
+    drawn += [_changed(record, suffix)] if record.changed else []
+    return [*drawn, chain_picture(record, suffix)] if record.levels else drawn
+
+
+def chain_picture(record: RateRecord, suffix: str = "") -> Picture:
+    """Draw the rate after each level of a trigger."""
+    levels = record.levels
+    figure, axes = new_figure(size=(6.4, 1.8 + 0.55 * len(levels)))
+    least = min(
+        level.rate.upper_hz or max(level.rate.hz - level.rate.error_hz, level.rate.hz / 10)
+        for level in levels
+    )
+    for place, level in enumerate(reversed(levels)):
+        rate = level.rate
+        if rate.upper_hz is not None:
+            axes.plot(rate.upper_hz, place, marker="<", color=INK)
+        else:
+            axes.barh(place, rate.hz, color=colour(0), height=0.55)
+            axes.errorbar(rate.hz, place, xerr=1.96 * rate.error_hz, color=INK, capsize=3)
+        shown = (
+            rate.text
+            if rate.upper_hz is not None or not rate.error_hz
+            else quantity(rate.hz, "Hz", 1.96 * rate.error_hz)
+        )
+        axes.annotate(
+            shown,
+            (rate.upper_hz or rate.hz + 1.96 * rate.error_hz, place),
+            (8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=11,
+        )
+    axes.set_yticks(range(len(levels)), [level.name for level in reversed(levels)], fontsize=11)
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.set_ylim(-0.6, len(levels) + 0.1)
+    axes.set_xscale("log")
+    axes.set_xlim(least / 5, 30 * max(level.rate.hz for level in levels))
+    plain_log(axes.xaxis)
+    axes.set_xlabel("rate [Hz]")
+    label(axes, " to ".join(level.name for level in levels[1:]), "95 % intervals")
+    last = levels[-1].rate.unseen_hz
+    unseen = (
+        f" Samples of which no event passes the last level could add {quantity(last, 'Hz', digits=2)} by their numbers of events alone."
+        if last
+        else ""
+    )
+    alt = "rate after each level: " + ", ".join(f"{level.name} {level.rate.text}" for level in levels)
+    return Picture(
+        f"chain{suffix}",
+        "the trigger's levels",
+        alt,
+        figure,
+        f"Rate that each level leaves, with its statistical interval at 95 %; triangles are upper limits.{unseen}",
+        record.menu,
+    )
 
 
 def _paths(record: RateRecord, suffix: str) -> Picture:

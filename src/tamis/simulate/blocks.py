@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tamis.events import Events
 from tamis.simulate.columns import SimulatedBlock, block_events
 from tamis.simulate.detector import respond
@@ -12,8 +14,9 @@ from tamis.simulate.flavour import JET_RADIUS, b_tag, jet_flavour
 from tamis.simulate.generator import generator
 from tamis.simulate.jets import anti_kt, four_momenta
 from tamis.simulate.leptons import electrons, muons, neutral_density
-from tamis.simulate.low_level import low_level
-from tamis.simulate.particles import merge, visible
+from tamis.simulate.level1 import LevelOne, level_one
+from tamis.simulate.low_level import LowLevel, calorimeter_cells, low_level
+from tamis.simulate.particles import Particles, merge, visible
 from tamis.simulate.pileup import pile_up
 from tamis.simulate.processes import find_process
 from tamis.simulate.seeds import Seeds
@@ -47,9 +50,9 @@ def make_block(task: Task) -> Events:
     seeds = Seeds(task.seed, number, task.block)
     make = generator(generator_lines(task.process, settings))
     if process.selection:
-        record = make_passing(make, n, process.selection, seeds)[0]
+        record, fraction = make_passing(make, n, process.selection, seeds)
     else:
-        record = make(n, seeds.pythia("event"))
+        record, fraction = make(n, seeds.pythia("event")), 1.0
     vertex_z = seeds.stream("vertex").normal(0.0, settings.detector.beam_spot_cm, n)
     over = pile_up(n, vertex_z, settings, seeds)
     particles = visible(record, make, settings.detector.eta_max, VISIBLE_PT_MIN_GEV)
@@ -61,6 +64,7 @@ def make_block(task: Task) -> Events:
     jets = anti_kt(candidates, momenta, n, JET_RADIUS, settings.jet_pt_min_gev)
     flavour = jet_flavour(record, jets)
     gen, density = gen_particles(record), neutral_density(candidates, n)
+    low = low_level(particles, vertex_z, settings.detector, seeds) if settings.low_level else None
     fakes = process.fake_electron_rate or settings.detector.fake_electron_rate
     return block_events(
         SimulatedBlock(
@@ -69,6 +73,7 @@ def make_block(task: Task) -> Events:
             first_event=task.block * BLOCK_EVENTS + 1,
             process=number,
             mu=settings.mu,
+            cross_section_pb=fraction * make.cross_section_pb,
             record=record,
             vertex_z=vertex_z,
             pile_up=over,
@@ -83,8 +88,23 @@ def make_block(task: Task) -> Events:
             muons=muons(candidates, density, gen, record),
             electrons=electrons(candidates, density, gen, record, seeds, fakes),
             gen=gen,
-            low_level=low_level(particles, vertex_z, settings.detector, seeds)
-            if settings.low_level
-            else None,
+            low_level=low,
+            level1=_level1(particles, vertex_z, low, settings, seeds) if settings.level1 else None,
         )
     )
+
+
+def _level1(
+    particles: Particles,
+    vertex_z: np.ndarray,
+    low: LowLevel | None,
+    settings: SimulationSettings,
+    seeds: Seeds,
+) -> LevelOne:
+    """Return what the Level-1 trigger finds in the cells that `low_level` has, or would have."""
+    if low is None:
+        z0 = vertex_z[particles.event] + particles.dz
+        cells = calorimeter_cells(particles, z0, settings.detector, seeds)
+    else:
+        cells = low.crystals, low.towers
+    return level_one(*cells, particles, len(vertex_z), seeds)

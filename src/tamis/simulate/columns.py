@@ -13,6 +13,7 @@ from tamis.simulate.candidates import Candidates
 from tamis.simulate.generator import GeneratorRecord
 from tamis.simulate.jets import ClusteredJets
 from tamis.simulate.leptons import LeptonCandidates
+from tamis.simulate.level1 import MISSING_ET, LevelOne, TriggerObjects
 from tamis.simulate.low_level import LowLevel
 from tamis.simulate.pileup import PileUp
 from tamis.simulate.truth import GenParticles
@@ -27,6 +28,7 @@ class SimulatedBlock:
     first_event: int  # number of its first event
     process: int
     mu: float
+    cross_section_pb: float
     record: GeneratorRecord
     vertex_z: np.ndarray
     pile_up: PileUp
@@ -42,6 +44,7 @@ class SimulatedBlock:
     electrons: LeptonCandidates
     gen: GenParticles
     low_level: LowLevel | None = None
+    level1: LevelOne | None = None
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -61,6 +64,7 @@ def block_events(block: SimulatedBlock) -> Events:
             **_identity(block),
             **_generator(block),
             "Pileup_nPU": block.pile_up.collisions.astype(np.int32),
+            "Pileup_pthatmax": _float(block.pile_up.pt_hat_max_gev),
             "Pileup_nTrueInt": np.full(len(block), block.mu, np.float32),
             "PV_npvs": (block.pile_up.vertices + 1).astype(np.int32),
             "PV_z": _float(block.vertex_z),
@@ -74,6 +78,7 @@ def block_events(block: SimulatedBlock) -> Events:
             **_gen(block),
             **_missing(block),
             **_low_level(block),
+            **_level1(block),
         }
     )
 
@@ -93,12 +98,13 @@ def _generator(block: SimulatedBlock) -> dict[str, object]:
     return {
         "genWeight": _float(info["weight"]),
         "Generator_weight": _float(info["weight"]),
-        "Generator_binvar": _float(np.sqrt(np.maximum(info["pT2Hat"], 0.0))),
+        "Generator_binvar": _float(block.record.pt_hat_gev),
         "Generator_scalePDF": _float(np.sqrt(np.maximum(info["Q2Fac"], 0.0))),
         "Generator_x1": _float(info["x1"]),
         "Generator_x2": _float(info["x2"]),
         "Generator_id1": info["id1"].astype(np.int32),
         "Generator_id2": info["id2"].astype(np.int32),
+        "tamis_cross_section_pb": np.full(len(block), block.cross_section_pb, np.float32),
     }
 
 
@@ -183,6 +189,42 @@ def _low_level(block: SimulatedBlock) -> dict[str, object]:
         typed = {n: v.astype(np.float32 if v.dtype.kind == "f" else np.int32) for n, v in values.items()}
         columns |= _lists(prefix, typed, np.searchsorted(part.event, np.arange(len(block) + 1)))
     return columns
+
+
+def _level1(block: SimulatedBlock) -> dict[str, object]:
+    """Return the columns of the Level-1 trigger: NanoAOD's, and the regions of the calorimeter that are not empty."""
+    level1, n = block.level1, len(block)
+    if level1 is None:
+        return {}
+    columns: dict[str, object] = {}
+    for prefix, objects in (("L1EG", level1.egammas), ("L1Mu", level1.muons), ("L1Jet", level1.jets)):
+        columns |= _trigger_objects(prefix, objects, n)
+    kinds = level1.sums_gev.shape[1]
+    phi = np.zeros((n, kinds))
+    phi[:, MISSING_ET] = level1.met_phi
+    sums = {
+        "pt": _float(level1.sums_gev.reshape(-1)),
+        "phi": _float(phi.reshape(-1)),
+        "etSumType": np.tile(np.arange(kinds, dtype=np.int32), n),
+        "bx": np.zeros(n * kinds, np.int16),
+    }
+    event, ieta, iphi = np.nonzero(level1.regions)
+    regions = {
+        "et": level1.regions[event, ieta, iphi].astype(np.int16),
+        "ieta": ieta.astype(np.int16),
+        "iphi": iphi.astype(np.int16),
+    }
+    return {
+        **columns,
+        **_lists("L1EtSum", sums, np.arange(n + 1) * kinds),
+        **_lists("L1Region", regions, np.searchsorted(event, np.arange(n + 1))),
+    }
+
+
+def _trigger_objects(prefix: str, objects: TriggerObjects, events: int) -> dict[str, object]:
+    columns = {name: _float(getattr(objects, name)) for name in ("pt", "eta", "phi")}
+    columns["bx"] = np.zeros(len(objects.event), np.int16)
+    return _lists(prefix, columns, np.searchsorted(objects.event, np.arange(events + 1)))
 
 
 def _jet_offsets(jets: ClusteredJets, events: int) -> np.ndarray:

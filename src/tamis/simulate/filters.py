@@ -51,18 +51,21 @@ class IsolatedParticle:
 
 def make_passing(
     make: Callable[[int, int], GeneratorRecord], n: int, selection: IsolatedParticle, seeds: Seeds
-) -> tuple[GeneratorRecord, int]:
-    """Return exactly n collisions that pass, and the number of collisions generated."""
+) -> tuple[GeneratorRecord, float]:
+    """Return exactly n collisions that pass, and the fraction of the first lot that does, which does not depend on n."""
     records: list[GeneratorRecord] = []
-    missing = n
+    missing, fraction = n, 0.0
     for lot in range(LOTS_MAX):
         record = make(LOT_EVENTS, seeds.pythia(f"event lot {lot}"))
-        rows = np.flatnonzero(selection.passing(record))[:missing]
+        rows = np.flatnonzero(selection.passing(record))
+        if lot == 0:
+            fraction = len(rows) / LOT_EVENTS
+        rows = rows[:missing]
         if len(rows):
             records.append(take_collisions(record, rows))
             missing -= len(rows)
         if not missing:
-            return concatenate_records(records), (lot + 1) * LOT_EVENTS
+            return concatenate_records(records), fraction
     raise UsageError(
         f"only {n - missing} of {LOTS_MAX * LOT_EVENTS} collisions pass the filter, {n} are needed: raise pT-hat"
     )

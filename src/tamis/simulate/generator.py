@@ -14,6 +14,9 @@ from tamis._base import UsageError, require
 # A fixed seed: the initialisation samples the phase space with random numbers.
 COMMON_LINES = ("Print:quiet=on", "Random:setSeed=on", "Random:seed=1")
 EMPTY_CALLS_MAX = 20
+PB_PER_MB = 1e9
+HARD_PROCESS_ALONE = ("PartonLevel:all=off", "HadronLevel:all=off")
+CROSS_SECTION_COLLISIONS = 5000  # for an error of about 1 %
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class GeneratorRecord:
         """Return the number of collisions."""
         return len(self.offsets) - 1
 
+    @property
+    def pt_hat_gev(self) -> np.ndarray:
+        """Return the transverse momentum of the hardest scatter of each collision."""
+        pt_hat: np.ndarray = np.sqrt(np.maximum(self.info["pT2Hat"], 0.0))
+        return pt_hat
+
     @cached_property
     def collision(self) -> np.ndarray:
         """Return the index of each particle's collision."""
@@ -46,13 +55,15 @@ class Generator:
 
     def __init__(self, lines: tuple[str, ...]) -> None:
         """Initialise Pythia; a line that it rejects raises `UsageError`."""
-        module = require("pythia8mc", extra="simulate", purpose="simulating collisions")
-        self._pythia: Any = module.Pythia("", False)
-        for line in (*COMMON_LINES, *lines):
-            if not self._pythia.readString(line):
-                raise UsageError(f"Pythia does not know the setting {line!r}")
-        if not self._pythia.init():
-            raise UsageError(f"Pythia cannot be initialised with {', '.join(lines)}")
+        self._lines = lines
+        self._pythia = _initialised(lines)
+
+    @cached_property
+    def cross_section_pb(self) -> float:
+        """Return the cross-section of the process, from hard processes of a fixed seed: that of a block would depend on its size."""
+        alone = _initialised((*self._lines, *HARD_PROCESS_ALONE))
+        alone.nextBatch(CROSS_SECTION_COLLISIONS, "skip")
+        return float(alone.infoPython().sigmaGen()) * PB_PER_MB
 
     def __call__(self, n: int, seed: int) -> GeneratorRecord:
         """Return exactly n collisions; one that Pythia fails to generate is replaced by the next of the same stream."""
@@ -75,6 +86,18 @@ class Generator:
         known, inverse = np.unique(pdg_id, return_inverse=True)
         charge = [round(self._pythia.particleData.charge(int(number))) for number in known]
         return np.asarray(charge, np.int32)[inverse]
+
+
+def _initialised(lines: tuple[str, ...]) -> Any:
+    """Return an initialised Pythia; a line that it rejects raises `UsageError`."""
+    module = require("pythia8mc", extra="simulate", purpose="simulating collisions")
+    pythia = module.Pythia("", False)
+    for line in (*COMMON_LINES, *lines):
+        if not pythia.readString(line):
+            raise UsageError(f"Pythia does not know the setting {line!r}")
+    if not pythia.init():
+        raise UsageError(f"Pythia cannot be initialised with {', '.join(lines)}")
+    return pythia
 
 
 @lru_cache(maxsize=8)

@@ -57,15 +57,15 @@ class LowLevel:
 def low_level(particles: Particles, vertex_z: np.ndarray, detector: Detector, seeds: Seeds) -> LowLevel:
     """Return all low-level information; `vertex_z` is the position of each event's primary collision along the beam in cm."""
     z0 = vertex_z[particles.event] + particles.dz
-    crystals, towers = _calorimeters(particles, z0, detector, seeds)
+    crystals, towers = calorimeter_cells(particles, z0, detector, seeds)
     all_tracks, _ = tracks(particles, detector.tracker, detector.hcal, detector.ecal, seeds)
     return LowLevel(crystals, towers, all_tracks.by_descending_pt(), pixel_hits(particles, z0, seeds))
 
 
-def _calorimeters(
+def calorimeter_cells(
     particles: Particles, z0: np.ndarray, detector: Detector, seeds: Seeds
 ) -> tuple[Cells, Cells]:
-    """Return the energies that all particles, tracked or not, deposit in crystals and towers."""
+    """Return the energies that all particles, tracked or not, deposit in crystals and towers; `z0` is in cm."""
     arrives = reaches_calorimeter(particles, detector.tracker)
     particles, z0 = particles.take(arrives), z0[arrives]
     ecal, hcal = cross(particles, z0, ECAL_CYLINDER), cross(particles, z0, HCAL_CYLINDER)

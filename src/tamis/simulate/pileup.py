@@ -23,6 +23,7 @@ class PileUp:
     particles: Particles | None
     collisions: np.ndarray  # per event
     vertices: np.ndarray  # per event: collisions with enough tracks to be reconstructed
+    pt_hat_max_gev: np.ndarray  # per event: of the hardest collision
 
 
 def pile_up(events: int, vertex_z: np.ndarray, settings: SimulationSettings, seeds: Seeds) -> PileUp:
@@ -33,7 +34,7 @@ def pile_up(events: int, vertex_z: np.ndarray, settings: SimulationSettings, see
     """
     if settings.mu == 0:
         none = np.zeros(events, np.int32)
-        return PileUp(None, none, none)
+        return PileUp(None, none, none, np.zeros(events))
     make = generator(pile_up_lines(settings))
     record = make(POOL_COLLISIONS, seeds.pythia("pile-up"))
     tracker = settings.detector.tracker
@@ -45,6 +46,8 @@ def pile_up(events: int, vertex_z: np.ndarray, settings: SimulationSettings, see
     angle = seeds.stream("pile-up angle").uniform(-np.pi, np.pi, len(event))
     z = seeds.stream("pile-up vertex").normal(0.0, settings.detector.beam_spot_cm, len(event))
     z -= vertex_z[event]
+    pt_hat_max_gev = np.zeros(events)
+    np.maximum.at(pt_hat_max_gev, event, record.pt_hat_gev[chosen])
     sizes = np.diff(begins)[chosen]
     owner, rows = expand_ranges(begins[chosen], sizes)
     overlaid = pool.take(rows)
@@ -57,6 +60,7 @@ def pile_up(events: int, vertex_z: np.ndarray, settings: SimulationSettings, see
         particles=_moved(overlaid, event[owner], angle[owner], z[owner]),
         collisions=counts.astype(np.int32),
         vertices=np.bincount(event[visible_vertex], minlength=events).astype(np.int32),
+        pt_hat_max_gev=pt_hat_max_gev,
     )
 
 

@@ -36,6 +36,8 @@ class SimulationSettings:
     """
 
     pt_hat_gev: float | None = None
+    pt_hat_max_gev: float | None = None
+    pt_hat_power: float = 0.0  # collisions are generated with the weight pT-hat ** power, and weighted back
     mass_gev: float | None = None
     mu: float = 0.0  # mean number of pile-up collisions per event
     com_energy_gev: float = 13600.0
@@ -43,6 +45,7 @@ class SimulationSettings:
     fat_jet_pt_min_gev: float = 170.0
     jet_pt_min_gev: float = 20.0
     low_level: bool = False  # keep calorimeter cells, all tracks and pixel hits with each event
+    level1: bool = False  # keep the objects of the Level-1 trigger with each event
     detector: Detector = field(default_factory=Detector)
 
     def __post_init__(self) -> None:
@@ -50,6 +53,7 @@ class SimulationSettings:
         if self.tune not in TUNES:
             raise UsageError(f"no tune is called {self.tune!r}; {did_you_mean(self.tune, TUNES)}")
         _within("pile-up mean", self.mu, 0.0, 400.0, "")
+        _within("power of pT-hat", self.pt_hat_power, 0.0, 8.0, "")
         _within("centre-of-mass energy", self.com_energy_gev, 500.0, 200_000.0, " GeV")
         _within("fat jet pT threshold", self.fat_jet_pt_min_gev, 1.0, self.com_energy_gev / 2, " GeV")
         _within("jet pT threshold", self.jet_pt_min_gev, 1.0, self.com_energy_gev / 2, " GeV")
@@ -96,16 +100,26 @@ def _mass_lines(name: str, process: Process, settings: SimulationSettings) -> tu
 def _pt_hat(name: str, process: Process, settings: SimulationSettings) -> tuple[str, ...]:
     pt_hat_gev = process.pt_hat_gev if settings.pt_hat_gev is None else settings.pt_hat_gev
     if pt_hat_gev is None:
+        if settings.pt_hat_max_gev is not None or settings.pt_hat_power:
+            raise UsageError(
+                f"a largest pT-hat or a power of it needs a smallest one: give a pT-hat for {name!r} too"
+            )
         return ()
     if not process.takes_pt_hat:
         raise UsageError(
             f"process {name!r} has no hard scatter for a pT-hat of {pt_hat_gev:g} GeV: omit pT-hat"
         )
-    _within(
-        f"pT-hat for {name!r}",
-        pt_hat_gev,
-        10.0 if process.pt_hat_gev or process.recoil_lines else 0.0,
-        0.4 * settings.com_energy_gev,
-        " GeV",
-    )
-    return (f"PhaseSpace:pTHatMin={pt_hat_gev:.17g}",)
+    least = 10.0 if process.pt_hat_gev or process.recoil_lines else 0.0
+    most = 0.4 * settings.com_energy_gev
+    _within(f"pT-hat for {name!r}", pt_hat_gev, least, most, " GeV")
+    lines = [f"PhaseSpace:pTHatMin={pt_hat_gev:.17g}"]
+    if settings.pt_hat_max_gev is not None:
+        _within(f"largest pT-hat for {name!r}", settings.pt_hat_max_gev, 1.01 * pt_hat_gev, most, " GeV")
+        lines.append(f"PhaseSpace:pTHatMax={settings.pt_hat_max_gev:.17g}")
+    if settings.pt_hat_power:
+        lines += [
+            "PhaseSpace:bias2Selection=on",
+            f"PhaseSpace:bias2SelectionPow={settings.pt_hat_power:.17g}",
+            f"PhaseSpace:bias2SelectionRef={max(pt_hat_gev, 1.0):.17g}",
+        ]
+    return tuple(lines)

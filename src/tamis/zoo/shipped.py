@@ -96,5 +96,20 @@ def jet_tagger_6bit() -> Path:
     return _path("jet-tagger-6bit.tamis")
 
 
+def l1_anomaly() -> Path:
+    """Return the path of the shipped l1-anomaly, quantised for firmware."""
+    return _path("l1-anomaly.tamis")
+
+
+def l1_calo_anomaly() -> Path:
+    """Return the path of the shipped l1-calo-anomaly, the teacher of l1-calo-student."""
+    return _path("l1-calo-anomaly.tamis")
+
+
+def l1_calo_student() -> Path:
+    """Return the path of the shipped l1-calo-student, quantised for firmware."""
+    return _path("l1-calo-student.tamis")
+
+
 def _path(name: str) -> Path:
     return Path(str(files("tamis.zoo"))) / "bundles" / name

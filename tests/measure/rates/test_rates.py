@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from tamis._base import DataError, DocumentError, UsageError
+from tamis._base import DataError, UsageError
 from tamis.bundle import Bundle
 from tamis.events import Events, write_events
 from tamis.measure import compare_models, compare_runs, load_samples, rate_hz, study_rates, write_tuned
@@ -183,14 +183,6 @@ def test_roc_of_a_path_matches_that_of_its_quantity(tmp_path, study):
     assert not study_rates(
         load_menu(tmp_path / "menu.yaml"), load_samples(tmp_path / "samples.yaml"), input_hz=1.0
     ).rocs
-
-
-def test_a_background_without_cross_section_is_rejected(tmp_path):
-    (tmp_path / "samples.yaml").write_text("samples:\n  qcd: {files: [qcd.root]}\n")
-    with pytest.raises(
-        DocumentError, match=r"samples.qcd .line 2.*a background sample needs cross_section_pb"
-    ):
-        load_samples(tmp_path / "samples.yaml")
 
 
 def test_unchanged_path_gains_and_loses_no_events(study):

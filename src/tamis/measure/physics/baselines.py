@@ -8,8 +8,12 @@ from math import hypot
 
 from tamis.records import Discrimination, Estimate, Evaluation
 
-BASELINE_NAMES = ("jet mass", "-tau21", "multiplicity", "-multiplicity", "jet pT", "width", "-width")
+JET_BASELINES = ("jet mass", "-tau21", "multiplicity", "-multiplicity", "jet pT")
 FRAME_BASELINES = ("width", "-width")  # computed from frames only
+LEVEL1_BASELINES = (  # of events; computed from the inputs of models in the Level-1 trigger
+    "MET", "leading e/gamma pT", "leading muon pT", "leading jet pT", "HT", "total ET", "largest region",
+)  # fmt: skip
+BASELINE_NAMES = (*JET_BASELINES, *FRAME_BASELINES, *LEVEL1_BASELINES)
 SIGNIFICANCE = 2.0  # standard deviations by which two estimates are clearly different
 
 

@@ -13,6 +13,7 @@ from tamis.engines import open as open_session
 from tamis.events import Aliases, EventReader, read_events
 from tamis.features import columns_read
 from tamis.measure.physics.discrimination import EvaluationSample, discriminate, histogram
+from tamis.measure.physics.level1 import VARIABLES_OF, event_sample
 from tamis.measure.physics.tagging import tagged_frames, tagged_samples
 from tamis.records import Evaluation, SampleFacts
 from tamis.trigger import features_of, score_events
@@ -58,21 +59,26 @@ def evaluate_bundle(
             )
         samples_of = {"background": background, **signals}
         tagger = tagged_frames(bundle)
-        if tagger is None:
+        features = features_of(bundle)
+        options = ReadOptions(None, tree, skip_bad_files, aliases)
+        if next(iter(features.values())).name in VARIABLES_OF:
+            scored = {
+                name: event_sample(session, name, _reader(bundle, None, files, options), features)
+                for name, files in samples_of.items()
+            }
+        elif tagger is None:
             jets = _jets(bundle)
             scored = {
                 name: _sample(
                     session,
                     name,
-                    _reader(bundle, jets, files, ReadOptions(None, tree, skip_bad_files, aliases)),
+                    _reader(bundle, jets, files, options),
                     jets,
                 )
                 for name, files in samples_of.items()
             }
         else:
-            scored = _tagged(
-                session, tagger, samples_of, seed, ReadOptions(None, tree, skip_bad_files, aliases)
-            )
+            scored = _tagged(session, tagger, samples_of, seed, options)
     samples = [sample for sample, _ in scored.values()]
     common = [v for v in samples[0].values if all(v in sample.values for sample in samples)]
     rng = np.random.default_rng(seed)
@@ -113,11 +119,11 @@ def _jets(bundle: Bundle) -> str:
     return jets
 
 
-def _reader(bundle: Bundle, jets: str, files: Sequence[str], options: ReadOptions) -> EventReader:
+def _reader(bundle: Bundle, jets: str | None, files: Sequence[str], options: ReadOptions) -> EventReader:
     return read_events(
         files,
         columns=columns_read(features_of(bundle)),
-        optional=[f"{jets}_{name}" for name in JET_PROPERTIES],
+        optional=[f"{jets}_{name}" for name in JET_PROPERTIES] if jets else [],
         tree=options.tree,
         aliases=options.aliases,
         skip_bad_files=options.skip_bad_files,

@@ -13,6 +13,7 @@ from tamis.records import PathRate, Rate, Roc, TunedThreshold, TurnOn
 
 _UNITS_HZ = {"mHz": 1e-3, "Hz": 1.0, "kHz": 1e3, "MHz": 1e6}
 _RATE = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(mHz|Hz|kHz|MHz)")
+EFFECTIVE_EVENTS_MIN = 10.0  # from which a rate is estimated
 THRESHOLD_BOOTSTRAPS = 200
 RATE_ROUNDING = 1e-9  # relative error below which an error is that of the sums
 RATE_CURVE_POINTS = 200
@@ -31,29 +32,54 @@ def rate_of(decisions: SampleDecisions, input_hz: float, passed: np.ndarray, hig
     """Return the rate of the background events; `passed` is the probability that each is accepted, such as 1 / prescale.
 
     `highest` is the largest probability that an event can have; the upper limit is for such events.
+    A rate is estimated from at least ten effective events, (sum of weights)^2 / sum of squared weights; with fewer it has a limit only.
     """
     background = decisions.background
-    share, probability = decisions.share[background] * input_hz, passed[background].astype(np.float64)
+    share = decisions.share[background] * input_hz
+    probability = (passed * decisions.before)[background].astype(np.float64)
     each = share * probability
-    variance = 0.0
+    variance = unseen_hz = 0.0
     for index in np.unique(decisions.sample[background]):
         of_sample = decisions.sample[background] == index
+        if not each[of_sample].any():
+            unseen_hz += poisson_limit(0.0) * float(share[of_sample].max()) * highest
         # variance of a sum over N sampled events of fixed N
         variance += float(((each[of_sample] - each[of_sample].mean()) ** 2).sum())
-    events = int((probability > 0).sum())
-    upper = None if events else float(-np.log(0.05) * share.max() * highest)
-    hz, error_hz = float(each.sum()), float(np.sqrt(variance))
+    hz, error_hz, squares = float(each.sum()), float(np.sqrt(variance)), float((each**2).sum())
+    effective = hz**2 / squares if squares else 0.0
+    upper = None
+    if effective < EFFECTIVE_EVENTS_MIN:
+        of_one = squares / hz if hz else float(share.max()) * highest
+        upper = max(poisson_limit(effective) * of_one, unseen_hz if hz else 0.0)
     return Rate(
-        hz=hz, error_hz=error_hz if error_hz > RATE_ROUNDING * hz else 0.0, events=events, upper_hz=upper
+        hz=hz,
+        error_hz=error_hz if error_hz > RATE_ROUNDING * hz else 0.0,
+        events=int((each > 0).sum()),
+        effective_events=effective,
+        upper_hz=upper,
+        unseen_hz=unseen_hz,
     )
+
+
+def poisson_limit(events: float) -> float:
+    """Return the mean at which so few events, or fewer, are seen in 5 % of the cases: half the 95 % quantile of chi squared.
+
+    Beyond zero events the quantile is that of Wilson and Hilferty, PNAS 17 (1931) 684, to 1 %.
+    """
+    if not events:
+        return float(-np.log(0.05))
+    freedom = 2.0 * (events + 1.0)
+    spread = 2.0 / (9.0 * freedom)
+    return float(0.5 * freedom * (1.0 - spread + 1.6449 * np.sqrt(spread)) ** 3)
 
 
 def efficiencies(decisions: SampleDecisions, passed: np.ndarray) -> dict[str, float]:
     """Return the weighted fraction of each sample that passes."""
     found = {}
     for index, name in enumerate(decisions.names):
-        share = decisions.share[decisions.sample == index]
-        found[name] = float((share * passed[decisions.sample == index]).sum() / share.sum())
+        share = decisions.left[decisions.sample == index]
+        whole = share.sum()
+        found[name] = float((share * passed[decisions.sample == index]).sum() / whole) if whole else 0.0
     return found
 
 
@@ -63,7 +89,7 @@ def path_rates(
     """Return the rate of every path, and the total rate of events that any path accepts."""
     chance = decisions.paths / np.asarray(prescales, np.float64)
     missed = 1.0 - chance
-    any_path = 1.0 - missed.prod(axis=1)
+    accepted = any_path(decisions.paths, prescales)
     rates = []
     for index, path in enumerate(paths):
         others = np.delete(missed, index, axis=1).prod(axis=1)
@@ -76,16 +102,21 @@ def path_rates(
                 efficiency=efficiencies(decisions, decisions.paths[:, index]),
             )
         )
-    return tuple(rates), rate_of(decisions, input_hz, any_path, _any_of(prescales))
+    return tuple(rates), rate_of(decisions, input_hz, accepted, _any_of(prescales))
 
 
 def stream_rate(
     decisions: SampleDecisions, input_hz: float, prescales: Sequence[int], members: Sequence[int]
 ) -> Rate:
     """Return the rate of a stream, which takes the events that any of its paths accepts."""
-    chance = decisions.paths[:, members] / np.asarray(prescales, np.float64)[list(members)]
-    highest = _any_of([prescales[member] for member in members])
-    return rate_of(decisions, input_hz, 1.0 - (1.0 - chance).prod(axis=1), highest)
+    chosen = [prescales[member] for member in members]
+    return rate_of(decisions, input_hz, any_path(decisions.paths[:, members], chosen), _any_of(chosen))
+
+
+def any_path(paths: np.ndarray, prescales: Sequence[int]) -> np.ndarray:
+    """Return the probability that any path accepts each event, from their decisions before prescales."""
+    accepted: np.ndarray = 1.0 - (1.0 - paths / np.asarray(prescales, np.float64)).prod(axis=1)
+    return accepted
 
 
 def _any_of(prescales: Sequence[int]) -> float:
@@ -98,15 +129,15 @@ def overlaps(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rate of events that both paths of each pair accept, and the correlation of their decisions."""
     background = decisions.background
-    share = decisions.share[background] * input_hz
+    share = decisions.left[background] * input_hz
     bits = decisions.paths[background].astype(np.float64)
     scale = np.asarray(prescales, np.float64)
     joint = (bits * share[:, None]).T @ bits
     both = joint / np.outer(scale, scale)
     np.fill_diagonal(both, joint.diagonal() / scale)
-    mean = joint.diagonal() / share.sum()
-    spread = np.sqrt(mean * (1 - mean))
     with np.errstate(invalid="ignore", divide="ignore"):
+        mean = joint.diagonal() / share.sum()
+        spread = np.sqrt(mean * (1 - mean))
         correlation = (joint / share.sum() - np.outer(mean, mean)) / np.outer(spread, spread)
     return both, correlation
 
@@ -129,7 +160,7 @@ def tune(
     chosen = loose & decisions.background & np.isfinite(values)
     order = np.argsort(-values[chosen], kind="stable")
     ranked = values[chosen][order]
-    share = decisions.share[chosen][order] * input_hz / prescale
+    share = decisions.left[chosen][order] * input_hz / prescale
     if not len(ranked) or share.sum() < target_hz:
         raise DataError(
             f"the path {path} reaches {quantity(share.sum(), 'Hz')} at most, even without its threshold; the target is {quantity(target_hz, 'Hz')}"
@@ -140,6 +171,13 @@ def tune(
             f"simulate at least {int(np.ceil(10 * share.max() / target_hz))} times as many events"
         )
     threshold = _threshold(ranked, share, target_hz)
+    above = share[ranked > threshold]
+    effective = above.sum() ** 2 / (above**2).sum() if len(above) else 0.0
+    if effective < EFFECTIVE_EVENTS_MIN:
+        raise DataError(
+            f"{effective:.1f} effective events of the path {path} lie above the threshold at {quantity(target_hz, 'Hz')}, at least "
+            f"{EFFECTIVE_EVENTS_MIN:.0f} are needed: simulate {int(np.ceil(EFFECTIVE_EVENTS_MIN / max(effective, 0.5)))} times as many events"
+        )
     rng = np.random.default_rng(0)
     replicas = [
         _threshold(ranked, share * rng.poisson(1.0, len(share)), target_hz)
@@ -178,7 +216,7 @@ def threshold_for(
     if not chosen.any():
         return -np.inf
     order = np.argsort(-values[chosen], kind="stable")
-    return _threshold(values[chosen][order], decisions.share[chosen][order] * input_hz, target_hz)
+    return _threshold(values[chosen][order], decisions.left[chosen][order] * input_hz, target_hz)
 
 
 def roc(
@@ -194,7 +232,7 @@ def roc(
     """Return the efficiency of a path for each sample against its rate as the threshold varies; None if its rate is always 0."""
     chosen = loose & np.isfinite(values)
     ranked = np.argsort(np.where(chosen, -values, np.inf), kind="stable")[: int(chosen.sum())]
-    rate = np.cumsum(np.where(decisions.background, decisions.share, 0.0)[ranked]) * input_hz / prescale
+    rate = np.cumsum(np.where(decisions.background, decisions.left, 0.0)[ranked]) * input_hz / prescale
     if not len(rate) or not rate[-1]:
         return None
     first = int(np.searchsorted(rate, 0.0, side="right"))  # the first background event that passes
@@ -204,8 +242,8 @@ def roc(
     efficiency_of = {}
     for index, name in enumerate(decisions.names):
         of_sample = decisions.sample == index
-        passing = np.cumsum(np.where(of_sample, decisions.share, 0.0)[ranked])
-        efficiency = passing / decisions.share[of_sample].sum()
+        passing = np.cumsum(np.where(of_sample, decisions.left, 0.0)[ranked])
+        efficiency = passing / decisions.left[of_sample].sum()
         efficiency_of[name] = tuple(efficiency[places].tolist())
     return Roc(
         path=path,

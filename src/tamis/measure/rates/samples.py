@@ -1,16 +1,13 @@
-"""Samples with cross-sections, and the decisions of a menu on all their events."""
+"""The decisions of a menu on all events of the samples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from tamis._base import Document, UsageError, parse_document, progress
+from tamis._base import UsageError, progress
 from tamis.events import (
     Chunk,
     Frame,
@@ -21,52 +18,9 @@ from tamis.events import (
     of_file,
     read_events,
 )
+from tamis.measure.rates.sample_list import SampleList
+from tamis.measure.rates.shares import SampleEvents, columns_of_weights, crossing_shares, plain_shares
 from tamis.trigger import CompiledMenu, Decisions, Expression, Laps, decide_batch
-
-
-class SampleSpec(Document):
-    """One process: its files and cross-section, and whether it is background, which makes up the input rate, or signal."""
-
-    files: tuple[str, ...] = Field(min_length=1)
-    cross_section_pb: float | None = Field(None, gt=0, description="In picobarn; a signal needs none.")
-    kind: Literal["background", "signal"] = "background"
-    weight: str | None = Field(None, description="Column with the weight of each event, such as genWeight.")
-
-    @model_validator(mode="after")
-    def _has_a_rate(self) -> Self:
-        if self.kind == "background" and self.cross_section_pb is None:
-            raise ValueError("a background sample needs cross_section_pb, its cross-section in picobarn")
-        return self
-
-
-class SampleList(Document):
-    """The samples of a rate study."""
-
-    samples: dict[str, SampleSpec] = Field(min_length=1)
-
-
-def load_samples(path: str | Path) -> SampleList:
-    """Read a list of samples; relative file names are relative to the list."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"the sample list {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the sample list {path} cannot be read: it is not a text file") from error
-    samples = parse_document(text, SampleList, str(path))
-    if all(spec.kind == "signal" for spec in samples.samples.values()):
-        raise UsageError(
-            f"{path}: all samples are signal; at least one background sample must make up the input rate"
-        )
-    folder = path.resolve().parent
-    located = {}
-    for name, spec in samples.samples.items():
-        files = [
-            file if "://" in file or Path(file).is_absolute() else str(folder / file) for file in spec.files
-        ]
-        located[name] = spec.model_copy(update={"files": tuple(files)})
-    return SampleList(samples=located)
 
 
 @dataclass
@@ -80,6 +34,17 @@ class SampleDecisions:
     paths: np.ndarray  # boolean, (events, paths)
     debug: np.ndarray  # boolean
     quantities: dict[str, np.ndarray] = field(default_factory=dict)
+    accepted: np.ndarray | None = None  # probability that the menus before this one accept each event
+
+    @property
+    def before(self) -> np.ndarray:
+        """Return the probability that each event reaches this menu."""
+        return np.ones(len(self.share)) if self.accepted is None else self.accepted
+
+    @property
+    def left(self) -> np.ndarray:
+        """Return the fraction of the input rate that each event represents when it reaches this menu."""
+        return self.share * self.before
 
     @property
     def background(self) -> np.ndarray:
@@ -95,37 +60,34 @@ def decide_samples(
 ) -> SampleDecisions:
     """Run a compiled menu over all samples, and evaluate `quantities` for every event."""
     pieces: list[SampleDecisions] = []
+    described: list[SampleEvents] = []
     specs = samples.samples
-    total_pb = sum(spec.cross_section_pb or 0.0 for spec in specs.values() if spec.kind == "background")
     added = {column for stage in compiled.stages.values() for column in stage.adds}
     evaluated = [c for expression in quantities.values() for c in expression.reads if c not in added]
     tree, aliases = tree or compiled.menu.source.tree, compiled.menu.source.aliases
     with progress("deciding", None, "events") as advance:
-        for index, spec in enumerate(specs.values()):
-            weights, found = [], []
-            weight_column = [spec.weight] if spec.weight else []
-            columns = list(dict.fromkeys([*compiled.program.reads, *evaluated, *weight_column]))
-            for chunk in read_events(list(spec.files), columns=columns, tree=tree, aliases=aliases):
+        for index, (name, spec) in enumerate(specs.items()):
+            found, facts = [], []
+            known, optional = columns_of_weights(samples, spec)
+            columns = list(dict.fromkeys([*compiled.program.reads, *evaluated, *known]))
+            reader = read_events(
+                list(spec.files), columns=columns, optional=optional, tree=tree, aliases=aliases
+            )
+            for chunk in reader:
                 with of_file(chunk.file):
                     found.append(_decided(compiled, chunk, quantities))
-                weights.append(
-                    np.asarray(chunk.events[spec.weight], np.float64)
-                    if spec.weight
-                    else np.ones(len(chunk.events))
+                facts.append(
+                    {c: np.asarray(chunk.events[c]) for c in (*known, *optional) if c in chunk.events}
                 )
                 advance(len(chunk.events))
-            weight = np.concatenate(weights) if weights else np.empty(0)
-            if not len(weight) or not weight.sum() > 0:
-                raise UsageError(
-                    f"the sample of {', '.join(spec.files)} has no events, or the sum of its weights is not positive"
-                )
-            fraction = (spec.cross_section_pb or total_pb) / total_pb
-            pieces.append(_sample(index, fraction * weight / weight.sum(), found))
+            pieces.append(_sample(index, found or [_nothing(compiled, quantities)]))
+            described.append(SampleEvents.of(name, spec, facts, len(pieces[-1].paths)))
+    shares = crossing_shares(samples, described) if samples.collisions else plain_shares(described)
     return SampleDecisions(
         names=tuple(specs),
         kinds=tuple(spec.kind for spec in specs.values()),
         sample=np.concatenate([piece.sample for piece in pieces]),
-        share=np.concatenate([piece.share for piece in pieces]),
+        share=np.concatenate(shares),
         paths=np.concatenate([piece.paths for piece in pieces]),
         debug=np.concatenate([piece.debug for piece in pieces]),
         quantities={name: np.concatenate([p.quantities[name] for p in pieces]) for name in quantities},
@@ -135,13 +97,14 @@ def decide_samples(
 _Piece = tuple[Decisions, dict[str, np.ndarray]]
 
 
-def _sample(index: int, share: np.ndarray, pieces: Sequence[_Piece]) -> SampleDecisions:
+def _sample(index: int, pieces: Sequence[_Piece]) -> SampleDecisions:
+    paths = np.concatenate([decided.paths for decided, _ in pieces])
     return SampleDecisions(
         (),
         (),
-        np.full(len(share), index),
-        share,
-        np.concatenate([decided.paths for decided, _ in pieces]),
+        np.full(len(paths), index),
+        np.empty(0),
+        paths,
         np.concatenate([decided.reason != 0 for decided, _ in pieces]),
         {name: np.concatenate([values[name] for _, values in pieces]) for name in pieces[0][1]},
     )
@@ -162,11 +125,15 @@ def _decided(compiled: CompiledMenu, chunk: Chunk, quantities: Mapping[str, Expr
         frame = Frame(every, stop - start, may_miss=hold_missing(every.values()))
         values.append(_values(frame, quantities))
     if not decided:
-        empty = Decisions.empty(0, len(compiled.program.paths))
-        return empty, {name: np.empty(0) for name in quantities}
+        return _nothing(compiled, quantities)
     return Decisions.joined(decided), {
         name: np.concatenate([found[name] for found in values]) for name in quantities
     }
+
+
+def _nothing(compiled: CompiledMenu, quantities: Mapping[str, Expression]) -> _Piece:
+    """Return the decisions on no events."""
+    return Decisions.empty(0, len(compiled.program.paths)), {name: np.empty(0) for name in quantities}
 
 
 def _values(frame: Frame, quantities: Mapping[str, Expression]) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ import yaml
 from tamis._base import UsageError, host_facts, quantity, utc_timestamp, write_text
 from tamis.bundle import Bundle, WorkingPoint, with_working_points
 from tamis.measure.rates.path_rates import (
+    any_path,
+    efficiencies,
     overlaps,
     path_rates,
     rate_of,
@@ -22,8 +24,9 @@ from tamis.measure.rates.path_rates import (
     tune,
     turn_on,
 )
-from tamis.measure.rates.samples import SampleDecisions, SampleList, decide_samples
-from tamis.records import RateChange, RateRecord, Roc, TunedThreshold
+from tamis.measure.rates.sample_list import SampleList
+from tamis.measure.rates.samples import SampleDecisions, decide_samples
+from tamis.records import Rate, RateChange, RateRecord, Roc, TriggerLevel, TunedThreshold
 from tamis.trigger import Cut, Menu, MenuSource, StageSpec, compile_menu, find_cut, parse_expression
 
 _OPEN_CUT = "-1e30"  # every finite number is above it
@@ -47,10 +50,64 @@ def study_rates(
     tree: str | None = None,
 ) -> RateRecord:
     """Measure the rates of a menu, and find the thresholds for targets `PATH=RATE`."""
-    target_hz = targets_of(targets, list(source.menu.paths))
-    pairs = _turn_ons(turn_ons, list(source.menu.paths))
-    quantities = {f"turn-on {path} {text}": text for path, text in pairs}
-    study, values = _decide(source, samples, quantities, tree)
+    (record,) = study_chain(
+        [source], samples, input_hz=input_hz, targets=targets, turn_ons=turn_ons, tree=tree
+    )
+    return record
+
+
+def study_chain(
+    sources: Sequence[MenuSource],
+    samples: SampleList,
+    *,
+    input_hz: float,
+    targets: Sequence[str] = (),
+    turn_ons: Sequence[str] = (),
+    tree: str | None = None,
+) -> tuple[RateRecord, ...]:
+    """Measure menus that decide one after another; the rates of each are of events that all before it accept."""
+    paths = [path for source in sources for path in source.menu.paths]
+    target_hz = targets_of(targets, paths)
+    pairs = _turn_ons(turn_ons, paths)
+    records: list[RateRecord] = []
+    levels: list[TriggerLevel] = []
+    chance: np.ndarray | None = None
+    done: set[str] = set()
+    for source in sources:
+        own = [path for path in source.menu.paths if path not in done]  # the first menu with a path has it
+        done.update(own)
+        chosen = [(path, text) for path, text in pairs if path in own]
+        study, values = _decide(source, samples, {f"turn-on {p} {text}": text for p, text in chosen}, tree)
+        whole = study.decisions
+        if chance is None:
+            chance = whole.before
+            everything = Rate(hz=input_hz, error_hz=0.0, events=len(chance), effective_events=len(chance))
+            levels.append(TriggerLevel(name="input", rate=everything, efficiency=efficiencies(whole, chance)))
+        seen = replace(study, decisions=replace(whole, accepted=chance))
+        wanted = {path: hz for path, hz in target_hz.items() if path in own}
+        record = _record(source, seen, values, input_hz, wanted, chosen)
+        chance = chance * any_path(whole.paths, [spec.prescale for spec in source.menu.paths.values()])
+        levels.append(
+            TriggerLevel(
+                name=source.menu.menu,
+                rate=rate_of(whole, input_hz, chance),
+                efficiency=efficiencies(whole, chance),
+            )
+        )
+        records.append(record)
+    if len(records) > 1:
+        records[-1] = records[-1].model_copy(update={"levels": tuple(levels)})
+    return tuple(records)
+
+
+def _record(
+    source: MenuSource,
+    study: _Study,
+    values: Mapping[str, np.ndarray],
+    input_hz: float,
+    target_hz: Mapping[str, float],
+    pairs: Sequence[tuple[str, str]],
+) -> RateRecord:
     for path in target_hz:
         if path not in values:
             raise UsageError(

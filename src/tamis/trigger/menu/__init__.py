@@ -2,6 +2,7 @@
 
 from tamis.trigger.menu.compile import CompiledMenu, MenuSource, compile_menu, load_menu, menu_of
 from tamis.trigger.menu.documents import (
+    Hardware,
     HistogramSpec,
     Menu,
     PathSpec,
@@ -16,6 +17,7 @@ from tamis.trigger.menu.program import Condition, MenuProgram, Operation
 __all__ = [
     "CompiledMenu",
     "Condition",
+    "Hardware",
     "HistogramSpec",
     "Menu",
     "MenuProgram",

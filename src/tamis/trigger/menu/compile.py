@@ -16,6 +16,7 @@ from tamis.bundle import Bundle
 from tamis.engines import Remote
 from tamis.events import EventFile
 from tamis.trigger.menu.documents import Menu, StageSpec, StreamSpec
+from tamis.trigger.menu.latency import PathLatency, path_latency, stage_firmware
 from tamis.trigger.menu.program import Condition, MenuProgram, PathStep, order
 from tamis.trigger.stages import (
     Expression,
@@ -32,6 +33,7 @@ from tamis.trigger.stages.kinds import UNKNOWN, Kind, kind_of_column
 from tamis.trigger.stages.stage import UserStage
 
 REMOTE = "remote"  # the engine that runs models on servers
+FIRMWARE = "firmware"  # the engine that emulates hardware
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,10 @@ class MenuSource:
         return replace(self, menu=self.menu.model_copy(update={"source": source}))
 
     def engine_of(self, spec: StageSpec) -> str:
-        """Return the engine of a stage: `remote` if servers are set and the stage names no engine."""
+        """Return the engine of a stage: `firmware` in a Level-1 menu, `remote` if servers are set and the stage names none."""
         named = "engine" in spec.model_fields_set
+        if self.menu.hardware is not None and not named:
+            return FIRMWARE
         return REMOTE if self.remote is not None and not named else spec.engine
 
     def wrong(self, location: Sequence[str | int], problem: str) -> DocumentError:
@@ -98,10 +102,16 @@ class CompiledMenu:
     """A program with its opened models, to be closed after use."""
 
     def __init__(
-        self, source: MenuSource, stages: dict[str, Stage], program: MenuProgram, threshold: Threshold
+        self,
+        source: MenuSource,
+        stages: dict[str, Stage],
+        program: MenuProgram,
+        threshold: Threshold,
+        latencies: Mapping[str, PathLatency],
     ) -> None:
-        """Store a program and its stages."""
+        """Store a program and its stages; `latencies` are those of the paths of a Level-1 menu."""
         self.source, self.stages, self.program, self.threshold = source, stages, program, threshold
+        self.latencies = latencies
 
     @property
     def menu(self) -> Menu:
@@ -183,14 +193,16 @@ def compile_menu(source: MenuSource, plugged: dict[str, UserStage] | None = None
     try:
         builder = _Builder(source, stages, plugged or {})
         builder.add_stages()
-        program = order(builder.paths(), stages, source.menu, builder.histograms())
+        paths = builder.paths()
+        program = order(paths, stages, source.menu, builder.histograms())
         _check_streams(source)
+        latencies = builder.latencies(paths)
     except BaseException:
         for stage in stages.values():
             if stage.close is not None:
                 stage.close()
         raise
-    compiled = CompiledMenu(source, stages, program, builder.threshold)
+    compiled = CompiledMenu(source, stages, program, builder.threshold, latencies)
     try:
         compiled.check_types(lambda column: kind_of_column(source.menu.source.columns.get(column)))
     except BaseException:
@@ -230,15 +242,48 @@ class _Builder:
         if spec.keep is not None:
             return [keep_stage(name, parse_expression(spec.keep, self.threshold))]
         if spec.bundle is not None:
-            where = spec.bundle if self._is_shipped(spec.bundle) else self.source.folder / spec.bundle
             model, features = model_stages(
-                name, where, self.source.engine_of(spec), spec.batch, self.source.remote
+                name, self._where(spec.bundle), self.source.engine_of(spec), spec.batch, self.source.remote
             )
             return [*(f for f in features if f.name not in self.stages), model]
         return [python_stage(name, str(spec.python), self.source.folder)]
 
-    def _is_shipped(self, bundle: str) -> bool:
-        return "/" not in bundle and not bundle.endswith(".tamis")
+    def _where(self, bundle: str) -> str | Path:
+        """Return the name of a shipped bundle, or the path of another one."""
+        is_shipped = "/" not in bundle and not bundle.endswith(".tamis")
+        return bundle if is_shipped else self.source.folder / bundle
+
+    def latencies(self, paths: Mapping[str, Sequence[PathStep]]) -> dict[str, PathLatency]:
+        """Return the fixed latency of every path of a Level-1 menu; raises DocumentError where one exceeds its budget."""
+        menu = self.source.menu
+        if menu.hardware is None:
+            return {}
+        firmware = {}
+        for name, spec in menu.stages.items():
+            location = ("stages", name)
+            if spec.python is not None:
+                raise self.source.wrong(
+                    location, "a Level-1 menu cannot run Python: use define, keep or bundle"
+                )
+            if spec.bundle is None:
+                continue
+            if self.source.engine_of(spec) != FIRMWARE:
+                raise self.source.wrong(
+                    (*location, "engine"),
+                    f"the models of a Level-1 menu run on the engine {FIRMWARE}, not {spec.engine}: omit it",
+                )
+            where = self._where(spec.bundle)
+            firmware[name] = self._guarded(
+                location,
+                lambda w=where: stage_firmware(Bundle.open(w), menu.hardware),  # type: ignore[misc]
+            )
+        return {
+            path: self._guarded(
+                ("paths", path),
+                lambda p=path, s=steps: path_latency(menu, p, [firmware[x] for x in s if x in firmware]),  # type: ignore[misc]
+            )
+            for path, steps in paths.items()
+        }
 
     def _add(self, stage: Stage, location: Sequence[str | int]) -> None:
         if stage.name in self.stages:
@@ -267,8 +312,7 @@ class _Builder:
                 f"there is no stage {stage!r} with a bundle; {did_you_mean(stage, models)}".rstrip("; ")
             )
         if stage not in self.bundles:
-            where = spec.bundle if self._is_shipped(spec.bundle) else self.source.folder / spec.bundle
-            self.bundles[stage] = Bundle.open(where)
+            self.bundles[stage] = Bundle.open(self._where(spec.bundle))
         points = {p.name: p.threshold for p in self.bundles[stage].manifest.working_points}
         if point not in points:
             raise UsageError(

@@ -18,6 +18,8 @@ from tamis._base import Document, UsageError
 from tamis.engines import DEFAULT_ENGINE
 
 _UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+_FREQUENCY_UNITS_HZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
+_FREQUENCY_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(Hz|kHz|MHz|GHz)")
 _TIME_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|ms|s)")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -34,10 +36,11 @@ def duration_ns(value: object) -> int:
 
 
 def format_ns(value: int) -> str:
-    """Format nanoseconds, such as 100ms."""
+    """Format nanoseconds, such as 100ms or 12.5us."""
     for unit in ("s", "ms", "us"):
-        if value % _UNITS_NS[unit] == 0:
-            return f"{value // _UNITS_NS[unit]}{unit}"
+        text = f"{value / _UNITS_NS[unit]:g}{unit}"
+        if value >= _UNITS_NS[unit] and duration_ns(text) == value:
+            return text
     return f"{value}ns"
 
 
@@ -46,6 +49,42 @@ Duration = Annotated[
     BeforeValidator(duration_ns, json_schema_input_type=str),
     PlainSerializer(format_ns, return_type=str),
 ]
+
+
+def frequency_hz(value: object) -> float:
+    """Parse a frequency such as 240MHz; returns Hz."""
+    found = _FREQUENCY_WITH_UNIT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not found or not float(found[1]):
+        raise ValueError("a frequency is a number above zero with its unit: 240MHz, 40MHz")
+    return float(found[1]) * _FREQUENCY_UNITS_HZ[found[2]]
+
+
+Frequency = Annotated[
+    float,
+    BeforeValidator(frequency_hz, json_schema_input_type=str),
+    PlainSerializer(lambda value: f"{value / 1e6:g}MHz", return_type=str),
+]
+
+
+class Hardware(Document):
+    """Makes a menu one of a Level-1 trigger: models run in firmware, and the budget is about their fixed latency."""
+
+    clock: Frequency = Field(240e6, description="Clock of the firmware, such as 240MHz.")
+    crossings: Frequency = Field(
+        40e6, description="Rate of bunch crossings, each of which enters the firmware."
+    )
+    other: Duration | None = Field(
+        None,
+        description="Time of everything that is not a model: detector readout, links, cuts, the final decision; it counts for the budget.",
+    )
+
+    @model_validator(mode="after")
+    def _is_fast_enough(self) -> Self:
+        if self.clock < self.crossings:
+            raise ValueError(
+                f"the clock of {self.clock / 1e6:g} MHz is below the {self.crossings / 1e6:g} MHz of the crossings"
+            )
+        return self
 
 
 class Source(Document):
@@ -151,6 +190,10 @@ class Menu(Document):
     menu: str = Field(description="Name of the menu.")
     version: int = Field(1, description="Version of the menu, written into every stream.")
     budget: Duration | None = Field(None, description="Total time budget of an event, such as 100ms.")
+    hardware: Hardware | None = Field(
+        default=None,
+        description="For a Level-1 trigger: the clock of its firmware, whose bits `tamis run` emulates.",
+    )
     micro_batch: int | None = Field(
         None,
         ge=1,

@@ -96,8 +96,8 @@ def order(
     return MenuProgram(
         names,
         tuple(menu.paths[name].prescale for name in names),
-        tuple(menu.paths[name].budget for name in names),
-        menu.budget,
+        tuple(None if menu.hardware else menu.paths[name].budget for name in names),
+        None if menu.hardware else menu.budget,  # that of hardware is not about the time of its emulation
         menu.micro_batch or micro_batch(stages),
         _dropping(operations),
         tuple(dict.fromkeys(reads)),

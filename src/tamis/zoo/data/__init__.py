@@ -1,6 +1,6 @@
 """Training data: rows of jets, events, images and arrays, read from files and split."""
 
-from tamis.zoo.data.arrays import ArrayRows, ArraySplit, load_arrays, load_rows, split_rows
+from tamis.zoo.data.arrays import ArrayRows, ArraySplit, load_arrays, load_features, load_rows, split_rows
 from tamis.zoo.data.class_rows import ClassRows, ReadOptions, RowSelection, read_class
 from tamis.zoo.data.jets import JetSplit, LoadedJets, load_jets, split_jets
 from tamis.zoo.data.labelled import Labelled, LabelledSplit, check_classes, load_by_file, split_classes
@@ -21,6 +21,7 @@ __all__ = [
     "load_arrays",
     "load_by_file",
     "load_by_truth",
+    "load_features",
     "load_jets",
     "load_rows",
     "read_class",

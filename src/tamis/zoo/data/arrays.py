@@ -9,7 +9,9 @@ import numpy as np
 
 from tamis._base import DataError
 from tamis.events import read_arrays
-from tamis.zoo.networks.description import ArrayModel
+from tamis.features import find_inputs
+from tamis.zoo.data.class_rows import ReadOptions, RowSelection, read_class
+from tamis.zoo.networks.description import ArrayModel, FeatureDetector
 
 VALIDATION_FRACTION = 0.1
 ARRAY_ROWS_MIN = 100
@@ -77,6 +79,18 @@ def load_rows(
             f"{len(target)} {model.rows} are too few to train {model.name}; give at least {ARRAY_ROWS_MIN}"
         )
     return ArrayRows({name: values.astype(np.float32) for name, values in arrays.items()}, target, skipped)
+
+
+def load_features(detector: FeatureDetector, files: Sequence[str], options: ReadOptions) -> ArrayRows:
+    """Read the rows of a detector's features from event files; their target is 0."""
+    found = read_class(find_inputs(detector.features), files, RowSelection(detector.name), options)
+    if len(found) < ARRAY_ROWS_MIN:
+        raise DataError(
+            f"{len(found)} {detector.rows} are too few to train {detector.name}; give at least {ARRAY_ROWS_MIN}"
+        )
+    whole = np.arange(len(found))
+    inputs = {name: found.inputs[name][whole] for name in detector.features}
+    return ArrayRows(inputs, np.zeros(len(found), np.uint8), found.skipped)
 
 
 def split_rows(rows: ArrayRows, seed: int, calibration: float = 0.0) -> ArraySplit:

@@ -145,6 +145,21 @@ class ArrayModel(NetworkSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureDetector(NetworkSpec):
+    """An anomaly detector on features of events, trained on background alone; its module computes its loss in training."""
+
+    features: Mapping[str, str]  # by input, in the order of the module's arguments
+    units: Mapping[str, str]  # by input
+    outputs: tuple[str, ...]  # with `score`
+    build: Callable[[], ArrayNet]
+    recipe: Recipe
+    background_efficiencies: tuple[float, ...]  # of the working points
+    calibration: float = 0.2  # fraction of the rows that sets the thresholds
+    rows: str = "events"  # what one row is
+    rewrites: bool = True  # of the exported graph; they would fold a standardisation into the first layer
+
+
+@dataclass(frozen=True, kw_only=True)
 class UntrainedNetwork(NetworkSpec):
     """A network of realistic size with random weights, for measurements of speed."""
 

@@ -15,36 +15,11 @@ from torch import Tensor, nn
 
 from tamis.simulate.samples.jets_hlf import JET_CLASSES, JET_FEATURES
 from tamis.zoo.networks.description import ArrayModel, Recipe
-from tamis.zoo.networks.layers import ArrayNet
+from tamis.zoo.networks.layers import ArrayNet, BinaryStandardise
 from tamis.zoo.networks.registry import register
 
 WIDTHS = (64, 32, 32)
-MEAN_STEPS = 64  # per scale
 QCD_CLASSES = JET_CLASSES[:2]
-
-
-class BinaryStandardise(nn.Module):
-    """(x - mean) / scale, where every scale is a power of two and every mean a multiple of scale / 64."""
-
-    mean: Tensor
-    inverse_scale: Tensor
-
-    def __init__(self, size: int) -> None:
-        """Begin without effect."""
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("inverse_scale", torch.ones(size))
-
-    def fit(self, values: np.ndarray) -> None:
-        """Set the constants to those nearest to mean and standard deviation of the rows."""
-        scale = np.exp2(np.round(np.log2(np.maximum(values.std(axis=0, dtype=np.float64), 1e-6))))
-        mean = np.round(values.mean(axis=0, dtype=np.float64) / scale * MEAN_STEPS) * scale / MEAN_STEPS
-        self.mean.copy_(torch.from_numpy(mean))
-        self.inverse_scale.copy_(torch.from_numpy(1.0 / scale))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Standardise."""
-        return (x - self.mean) * self.inverse_scale
 
 
 class JetTagger(ArrayNet):

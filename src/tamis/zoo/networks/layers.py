@@ -13,6 +13,7 @@ PADDING_OFFSET = (
     1.0e3  # how far padding is moved away from real constituents, in units of the training spread
 )
 LINEAR_BELOW_GEV = 1.0
+MEAN_STEPS = 64  # per scale
 
 
 class ArrayNet(nn.Module, ABC):
@@ -49,6 +50,30 @@ class Standardise(nn.Module):
     def undo(self, y: Tensor) -> Tensor:
         """Return to physical units."""
         return y * self.std + self.mean
+
+
+class BinaryStandardise(nn.Module):
+    """(x - mean) / scale, where every scale is a power of two and every mean a multiple of scale / 64."""
+
+    mean: Tensor
+    inverse_scale: Tensor
+
+    def __init__(self, size: int) -> None:
+        """Begin without effect."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("inverse_scale", torch.ones(size))
+
+    def fit(self, values: np.ndarray) -> None:
+        """Set the constants to those nearest to mean and standard deviation of the rows."""
+        scale = np.exp2(np.round(np.log2(np.maximum(values.std(axis=0, dtype=np.float64), 1e-6))))
+        mean = np.round(values.mean(axis=0, dtype=np.float64) / scale * MEAN_STEPS) * scale / MEAN_STEPS
+        self.mean.copy_(torch.from_numpy(mean))
+        self.inverse_scale.copy_(torch.from_numpy(1.0 / scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardise."""
+        return (x - self.mean) * self.inverse_scale
 
 
 def constituent_mask(jets: Tensor) -> Tensor:

@@ -16,7 +16,14 @@ from tamis.bundle.model import parse_model
 from tamis.zoo.data.arrays import ArrayRows, ArraySplit
 from tamis.zoo.data.jets import JetSplit
 from tamis.zoo.data.labelled import Labelled, LabelledSplit
-from tamis.zoo.networks.description import AnomalyDetector, ArrayModel, Classifier, Recipe, UntrainedNetwork
+from tamis.zoo.networks.description import (
+    AnomalyDetector,
+    ArrayModel,
+    Classifier,
+    FeatureDetector,
+    Recipe,
+    UntrainedNetwork,
+)
 from tamis.zoo.training.export import (
     AnomalyScore,
     ClassifierScore,
@@ -188,21 +195,69 @@ def pack_array_model(
     )
 
 
+def pack_feature_detector(
+    detector: FeatureDetector,
+    trained: Trained,
+    data: ArraySplit,
+    target: Path,
+    *,
+    seed: int,
+    files: Sequence[str],
+) -> Packed:
+    """Pack a trained detector on features of events; calibration rows, used for nothing else, set the thresholds."""
+    held = data.calibration
+    golden = {name: values[:EXAMPLES_MAX] for name, values in held.inputs.items()}
+    example = {name: torch.from_numpy(values[:2]) for name, values in golden.items()}
+    facts = {
+        "model": detector.name,
+        "seed": seed,
+        "files": [Path(file).name for file in files],
+        **({"skipped_files": held.skipped} if held.skipped else {}),
+        "rows": detector.rows,
+        "training_rows": len(data.train),
+        "validation_rows": len(data.validation),
+        "calibration_rows": len(held),
+        **_outcome(trained, detector.recipe),
+    }
+    return pack(
+        parse_model(export_graph(trained.model.eval(), example, detector.outputs), detector.name),
+        target,
+        name=detector.name,
+        inputs=golden,
+        score="score",
+        description=detector.description,
+        features=detector.features,
+        units=detector.units,
+        working_points=background_points(
+            _scores(trained.model, held, detector.outputs.index("score")),
+            detector.background_efficiencies,
+            f"calibration {detector.rows}",
+        ),
+        rewrites=detector.rewrites,
+        training=json.loads(json.dumps(facts)),
+        extra=_history(trained),
+    )
+
+
 def _array_points(model: ArrayModel, trained: Trained, held: ArrayRows) -> list[WorkingPoint]:
     """Return a threshold for each background efficiency of the model."""
     if not model.background_efficiencies:
         return []
     numbers = [model.classes.index(name) for name in model.background]
     background = held.take(np.flatnonzero(np.isin(held.target, numbers)))
-    pieces = []
-    with torch.inference_mode():
-        for start in range(0, len(background), ROWS_PER_CALL):
-            rows = (torch.from_numpy(v[start : start + ROWS_PER_CALL]) for v in background.inputs.values())
-            outputs = dict(zip(model.outputs, trained.model(*rows), strict=True))
-            pieces.append(outputs[str(model.score)].numpy())
-    scores = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    scores = _scores(trained.model, background, model.outputs.index(str(model.score)))
     what = f"{model.rows} of {' and '.join(model.background)}"
     return background_points(scores, model.background_efficiencies, what)
+
+
+def _scores(model: torch.nn.Module, rows: ArrayRows, output: int) -> np.ndarray:
+    """Return one output of a model for every row."""
+    pieces = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), ROWS_PER_CALL):
+            found = model(*(torch.from_numpy(v[start : start + ROWS_PER_CALL]) for v in rows.inputs.values()))
+            pieces.append((found[output] if isinstance(found, tuple) else found).numpy())
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
 
 def pack_untrained(network: UntrainedNetwork, target: Path, *, seed: int = 1) -> Packed:

@@ -11,10 +11,16 @@ import torch
 from torch import nn
 
 from tamis._base import UsageError
-from tamis.zoo.data.arrays import ArraySplit
+from tamis.zoo.data.arrays import ArrayRows, ArraySplit
 from tamis.zoo.data.jets import JetSplit
 from tamis.zoo.data.labelled import LabelledSplit
-from tamis.zoo.networks.description import AnomalyDetector, ArrayModel, AutoencoderRecipe, Classifier
+from tamis.zoo.networks.description import (
+    AnomalyDetector,
+    ArrayModel,
+    AutoencoderRecipe,
+    Classifier,
+    FeatureDetector,
+)
 from tamis.zoo.networks.layers import (
     ArrayNet,
     Standardise,
@@ -126,7 +132,7 @@ class ArrayTraining(TrainingLoop):
 
     def __init__(
         self,
-        model: ArrayModel,
+        model: ArrayModel | FeatureDetector,
         data: ArraySplit,
         folder: Path,
         *,
@@ -146,7 +152,7 @@ class ArrayTraining(TrainingLoop):
             rows=(len(self.train), len(self.validation)),
             seed=seed,
             device=device,
-            setup={"data": hashlib.sha256(self.train.target.tobytes()).hexdigest()},
+            setup={"data": _digest(self.train)},
         )
 
     def _losses(self, rows: np.ndarray, *, training: bool) -> Losses:
@@ -159,3 +165,12 @@ class ArrayTraining(TrainingLoop):
             inputs.append(tensor.to(self.device))
         target = torch.from_numpy(part.target[rows]).to(self.device)
         return self.net.losses(tuple(inputs), target), len(rows)
+
+
+def _digest(rows: ArrayRows) -> str:
+    """Return the checksum of the target, or where every row has the same one, that of the inputs."""
+    found = hashlib.sha256(rows.target.tobytes())
+    if not rows.target.any():
+        for values in rows.inputs.values():
+            found.update(values.tobytes())
+    return found.hexdigest()

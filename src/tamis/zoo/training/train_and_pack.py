@@ -16,6 +16,7 @@ from tamis.zoo.data import (
     check_classes,
     load_by_file,
     load_by_truth,
+    load_features,
     load_jets,
     load_rows,
     split_classes,
@@ -26,6 +27,7 @@ from tamis.zoo.networks import (
     AnomalyDetector,
     ArrayModel,
     Classifier,
+    FeatureDetector,
     NetworkSpec,
     Recipe,
     Tagger,
@@ -97,6 +99,10 @@ def train(
             paths = _list_of_files(network, files, "learns from background alone")
             check_target(target)
             return _train_detector(network, paths, target, options, after_epoch)
+        case FeatureDetector():
+            paths = _list_of_files(network, files, "learns from background alone")
+            check_target(target)
+            return _train_feature_detector(network, paths, target, options, after_epoch)
         case ArrayModel():
             paths = _list_of_files(network, files, f"learns from the array {network.target!r} of its files")
             check_target(target)
@@ -189,6 +195,24 @@ def _train_array_model(
     run = ArrayTraining(model, data, _folder(target), seed=options.seed, device=options.device)
     trained = _run(run, options, after_epoch)
     return pack_array_model(model, trained, data, target, seed=options.seed, files=files)
+
+
+def _train_feature_detector(
+    detector: FeatureDetector,
+    files: Sequence[str],
+    target: Path,
+    options: TrainingOptions,
+    after_epoch: AfterEpoch | None,
+) -> Packed:
+    from tamis.zoo.training.packing import pack_feature_detector
+    from tamis.zoo.training.runs import ArrayTraining
+
+    detector = replace(detector, recipe=options.applied_to(detector.recipe))
+    reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
+    data = split_rows(load_features(detector, files, reading), options.seed, detector.calibration)
+    run = ArrayTraining(detector, data, _folder(target), seed=options.seed, device=options.device)
+    trained = _run(run, options, after_epoch)
+    return pack_feature_detector(detector, trained, data, target, seed=options.seed, files=files)
 
 
 def _run(run: TrainingLoop, options: TrainingOptions, after_epoch: AfterEpoch | None) -> Trained:
