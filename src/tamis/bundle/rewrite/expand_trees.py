@@ -83,7 +83,7 @@ def _expanded(node: onnx.NodeProto, name: str) -> tuple[list[onnx.NodeProto], li
         nodes.append(helper.make_node(operator, inputs, [f"{name}/{suffix}"], **options))
         return f"{name}/{suffix}"
 
-    tables = {
+    tables: dict[str, np.ndarray] = {
         "feature": feature,
         "threshold": threshold,
         "yes": yes.astype(np.int64),
@@ -91,7 +91,7 @@ def _expanded(node: onnx.NodeProto, name: str) -> tuple[list[onnx.NodeProto], li
         **({"missing": missing} if missing.any() else {}),
     }
     held: dict[str, str] = {}
-    half = constant("half", np.float32(0.5)) if missing.any() else ""
+    half = constant("half", np.array(0.5, np.float32)) if missing.any() else ""
     asked = next((mode for mode in attributes["nodes_modes"] if mode != b"LEAF"), b"BRANCH_LEQ")
     comparison, rows, at = COMPARISONS[asked], node.input[0], ""
     for level in range(_depth(yes, no, is_leaf, roots)):

@@ -150,8 +150,8 @@ class TurnWriter:
             self.lines.append(f"            {listed(turns)}: {name} <= {name} >> {shift};")
         self.lines += [f"            default: {name} <= {name} >> {usual};", "        endcase"]
         kinds = list(dict.fromkeys(window.padding.values()))
-        for number, turns in enumerate(kinds):
-            labels = listed([f"{bits}'d{turn}" for turn in turns])
+        for number, outside in enumerate(kinds):
+            labels = listed([f"{bits}'d{turn}" for turn in outside])
             self.lines += [
                 f"    reg padding{suffix}_{number};  // of the turns in which a slot is outside the image",
                 "    always @(*)",
