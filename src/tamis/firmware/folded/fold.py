@@ -54,10 +54,11 @@ def make_folded_design(program: FixedProgram, name: str, clock_mhz: float, reuse
 
 @dataclass(frozen=True)
 class StagedLogic:
-    """Logic of alkaid, cut into stages."""
+    """Logic of alkaid, cut into stages, and its Verilog by file name."""
 
     logic: Logic
     fsm: Any
+    sources: dict[str, str]
 
     @property
     def stages(self) -> int:
@@ -171,6 +172,7 @@ class _Folder:
         whole, sources = segment_program(self.program, segment, self.found, self.known)
         pipeline = self._pipeline(whole.program, f"{name}_logic")
         logic = pipeline.logic
+        self.sources |= pipeline.sources
         block = DirectBlock(
             name,
             reads,
@@ -229,18 +231,27 @@ class _Folder:
         )
 
     def _logic(self, part: Part, module: str, reads: Wires, interval: int) -> tuple[SharedLogic, StagedLogic]:
-        """Make the logic of a part: multipliers if rows leave them time, otherwise adders for every weight of a row."""
-        rows, matrix = len(part.rows), shared_matrix(part)
-        split = split_products(part)
-        copies = -(-rows // interval)
+        """Make the logic of a part: of several rows, that with the fewest LUTs; of one row, multipliers if it has products."""
+        rows = len(part.rows)
+        multiplies = shared_matrix(part) is not None and interval // rows > 1
+        forms = (True, False) if multiplies and rows > 1 else (multiplies,)
+        options = [self._form(part, module, reads, interval, multiplies=form) for form in forms]
+        logic, pipeline = min(options, key=lambda option: estimate_shared(option[0], option[1].luts).lut)
+        self.sources |= pipeline.sources
+        return logic, pipeline
+
+    def _form(
+        self, part: Part, module: str, reads: Wires, interval: int, *, multiplies: bool
+    ) -> tuple[SharedLogic, StagedLogic]:
+        """Make the logic of a part with multipliers, or with adders for every weight of a row."""
+        rows, split = len(part.rows), split_products(part)
         plan: ProductPlan | None = None
-        if matrix is not None and split is not None and interval // rows > 1:
-            slots, _, after = split
-            plan = plan_products(matrix, part.slots, slots, interval // rows)
-        if plan is None:
+        if not multiplies or split is None:
             pipeline = self._pipeline(part.program, module)
             stages, products_stages = pipeline.stages, 0
         else:
+            slots, matrix, after = split
+            plan = plan_products(matrix, part.slots, slots, interval // rows)
             sums = replace(
                 after.inputs[0],
                 low=plan.results.low[None],
@@ -257,7 +268,7 @@ class _Folder:
             pipeline.used,
             stages,
             pipeline.logic.writes,
-            copies,
+            -(-rows // interval),
             plan,
             products_stages,
         )
@@ -266,11 +277,10 @@ class _Folder:
         return min(options, key=multiplexer_luts), pipeline
 
     def _pipeline(self, program: FixedProgram, module: str) -> StagedLogic:
-        """Lower a program of one layer and note its Verilog."""
+        """Lower a program of one layer."""
         (logic,) = lower(program)
         fsm = pipelined(logic, self.clock_mhz)
-        self.sources |= layer_modules(logic, fsm, module)
-        return StagedLogic(logic, fsm)
+        return StagedLogic(logic, fsm, layer_modules(logic, fsm, module))
 
 
 def shared_matrix(part: Part) -> np.ndarray | None:
