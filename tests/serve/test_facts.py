@@ -10,6 +10,10 @@ import pytest
 import tritonclient.grpc as grpc
 import tritonclient.http as http
 
+import tamis
+from tamis.bundle import FIRMWARE_FILE, Bundle
+from tamis.engines import Remote
+
 CONFIG = """
 max_batch_size: 8
 input [ { name: "x" data_type: TYPE_FP32 dims: [ 3 ] } ]
@@ -102,3 +106,16 @@ def test_log(server):
     assert failed["model"] == "missing"
     assert failed["why"].startswith(server.missing)
     assert any(line["event"] == "unloaded" and line["model"] == "facile" for line in lines)
+
+
+def test_the_latency_of_emulated_hardware_is_told_apart(start_for_all):
+    pytest.importorskip("alkaid")
+    served = start_for_all("l1-anomaly", "--engine", "firmware")
+    bundle = Bundle.open("l1-anomaly")
+    told = f"{json.loads(bundle.text(FIRMWARE_FILE))['latency_cycles']} cycles at 240 MHz"
+    assert any(line.startswith("modelled: the hardware takes") and told in line for line in served.output)
+    with grpc.InferenceServerClient(served.grpc) as client:
+        facts = client.get_model_config("l1-anomaly").config.parameters
+        assert told in facts["tamis.modelled"].string_value
+    with tamis.open("l1-anomaly", "remote", remote=Remote((f"grpc://{served.grpc}",))) as session:
+        assert session.verified  # the same bits as in the golden outputs, through the server

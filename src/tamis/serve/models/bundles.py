@@ -10,8 +10,9 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from tamis.bundle import Bundle, Tensor
+from tamis.bundle import FIRMWARE_FILE, Bundle, Tensor
 from tamis.engines import Options, Session, find_engine
+from tamis.records import FirmwareRecord
 from tamis.serve.batching import Batching
 from tamis.serve.models.model import INLINE_NS, TIMED_CALLS, Model, ModelSpec, Run, Spec
 from tamis.serve.protocol.tensors import datatype_of
@@ -102,6 +103,8 @@ def session_facts(session: Session, dims: Dims) -> dict[str, str]:
     facts = {"engine": session.computed_by}
     if not session.explanation.endswith(": requested"):
         facts["why"] = session.explanation
+    if find_engine(session.engines[0]).emulates:
+        facts["modelled"] = modelled_latency(session.bundle)
     named = free_dims(session.bundle) & set(dims)
     if named and not any(find_engine(name).compiles_sizes for name in session.engines):
         facts["ignored"] = dims_without_effect(named, session.engines)
@@ -133,3 +136,17 @@ def _runner(session: Session) -> Run:
         return outputs
 
     return run
+
+
+def modelled_latency(bundle: Bundle) -> str:
+    """Return the latency of the hardware that is emulated, as recorded in the bundle; the times of answers are not it."""
+    if FIRMWARE_FILE not in bundle.manifest.files:
+        return (
+            f"the latency of the hardware is not recorded in {bundle.name}: `tamis firmware {bundle.name} --verify --into-bundle` "
+            "does it; times of answers are those of the emulation"
+        )
+    record = FirmwareRecord.model_validate_json(bundle.text(FIRMWARE_FILE))
+    return (
+        f"the hardware takes {record.latency_ns:.3g} ns, {record.latency_cycles} cycles at {record.clock_mhz:g} MHz, and {record.pace}; "
+        "times of answers are those of the emulation"
+    )

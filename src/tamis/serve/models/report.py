@@ -37,7 +37,7 @@ class ModelReport(IndexEntry):
             yield f"not verified: {self.facts['verified'].removeprefix(NO)}"
         if self.facts.get("warm", "").startswith(NO):
             yield f"not warm: {self.facts['warm'].removeprefix(NO)}"
-        for name in ("ignored", "off"):
+        for name in ("modelled", "ignored", "off"):
             if self.facts.get(name):
                 yield f"{name}: {self.facts[name]}"
 
