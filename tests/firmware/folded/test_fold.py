@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def check(program, reuse, folder, vectors=300, clock=240):
-    design = make_folded_design(program, "design", clock, reuse)
+    design = make_folded_design(program, "network", clock, reuse)
     found = compare(program, design, design.sources, random_vectors(design, vectors, seed=reuse), folder)
     assert found.differing == 0, found.first
     return design
@@ -34,7 +34,7 @@ def test_a_dense_network_shares_its_multipliers(tmp_path):
     design = check(program("dense"), 5, tmp_path)  # which divides neither layer's products
     assert design.interval == 5
     assert [layer.multipliers for layer in design.layers] == [12, 6]  # for 8 x 6 and 6 x 3 products
-    assert "assign in_ready" in design.sources["design.v"]
+    assert "assign in_ready" in design.sources["network.v"]
     assert "weights <= " in design.sources["w1_row_products.v"]
 
 
