@@ -47,6 +47,7 @@ ADAPTERS = {
         "zoo/training/*.py",
         "compress/*.py",
         "compress/distillation/*.py",
+        "compress/trees/*.py",
     },
     "awkward": {"events/*.py", "features/jets.py", "simulate/*.py", "trigger/run/*.py"},
     "uproot": {"events/*root*.py", "events/ttree.py"},

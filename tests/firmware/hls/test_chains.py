@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tamis.firmware.hls.chains import Chain, Inexpressible, convert
+from tamis.firmware.hls.chains import HlsChain, Inexpressible, convert
 from tamis.fixedpoint import FixedFormat, FixedGrid, Rounding
 from tamis.fixedpoint.grids import Ranges
 from tamis.fixedpoint.program import Clip, Offset, Round, Scale, Wrap
@@ -57,7 +57,7 @@ def run(steps, grid, numbers):
     from tamis.fixedpoint.emulate import FixedPointArray, Integers
 
     value = FixedPointArray(np.rint(np.ldexp(numbers, 5)).astype(np.int64), 5)
-    chain = Chain.empty(SHAPE)
+    chain = HlsChain.empty(SHAPE)
     for step in steps:
         longer = chain.extended(step, grid)
         assert longer is not None

@@ -28,7 +28,7 @@ class Inexpressible(Exception):  # noqa: N818 - it says why, and becomes a Model
 
 
 @dataclass(frozen=True)
-class Chain:
+class HlsChain:
     """Elementwise steps after a source; `rounding` is empty before the first rounding, and then step and term are unused."""
 
     gain: np.ndarray
@@ -43,7 +43,7 @@ class Chain:
     half: bool = False  # whether the last step added one half
 
     @classmethod
-    def empty(cls, shape: Sequence[int]) -> Chain:
+    def empty(cls, shape: Sequence[int]) -> HlsChain:
         """Return the chain that changes nothing."""
         ones = np.ones(tuple(shape))
         return cls(ones, 0 * ones, -np.inf * ones, np.inf * ones)
@@ -54,7 +54,7 @@ class Chain:
         limited = np.isfinite(self.low).any() or np.isfinite(self.high).any()
         return not self.rounding and self.modulus is None and not limited
 
-    def extended(self, step: Step, before: FixedGrid) -> Chain | None:
+    def extended(self, step: Step, before: FixedGrid) -> HlsChain | None:
         """Return the chain with one more step, whose input has a range; None where it does not fit in."""
         if isinstance(step, Scale):
             return self._scaled(step.factors)
@@ -78,7 +78,7 @@ class Chain:
             return replace(self, modulus=step.moduli, window=np.zeros_like(step.moduli), half=False)
         return None
 
-    def _scaled(self, factors: np.ndarray) -> Chain | None:
+    def _scaled(self, factors: np.ndarray) -> HlsChain | None:
         if self.is_affine:
             return replace(self, gain=self.gain * factors, shift=self.shift * factors, half=False)
         if (factors == 0).any() or (self.modulus is not None and (factors < 0).any()):
@@ -91,7 +91,7 @@ class Chain:
             return replace(made, step=self.step * factors, term=self.term * factors)
         return replace(made, gain=self.gain * factors, shift=self.shift * factors)
 
-    def _shifted(self, terms: np.ndarray) -> Chain:
+    def _shifted(self, terms: np.ndarray) -> HlsChain:
         half = bool((terms == HALF).all())
         made = replace(self, low=self.low + terms, high=self.high + terms, half=half)
         if self.window is not None:
@@ -100,7 +100,7 @@ class Chain:
             return replace(made, term=self.term + terms)
         return replace(made, shift=self.shift + terms)
 
-    def _rounded(self, rounding: Rounding, before: FixedGrid) -> Chain | None:
+    def _rounded(self, rounding: Rounding, before: FixedGrid) -> HlsChain | None:
         if (before.fractions <= 0).all():
             return self
         if self.rounding or self.modulus is not None or (self.gain < 0).any():
@@ -153,7 +153,7 @@ class _Element:
     most: float
 
 
-def convert(chain: Chain, source: FixedGrid) -> Conversion:
+def convert(chain: HlsChain, source: FixedGrid) -> Conversion:
     """Return the conversion of a chain whose source has a range; raise Inexpressible where HLS's types do not fit."""
     gain, shift = chain.gain, chain.shift
     scale = offset = None
@@ -294,7 +294,7 @@ def _fits(element: _Element, signed: bool, width: int, fraction: int, mode: str)
 
 
 def _wrapping(
-    chain: Chain, gain: np.ndarray, bias: np.ndarray, fraction: np.ndarray, rounding: str
+    chain: HlsChain, gain: np.ndarray, bias: np.ndarray, fraction: np.ndarray, rounding: str
 ) -> Conversion:
     """Return the conversion of a chain that wraps."""
     modulus, window = np.asarray(chain.modulus), np.asarray(chain.window)

@@ -16,27 +16,27 @@ from tamis._base import ModelError, require
 from tamis.firmware.hls.layers import HlsLayer, HlsPlan
 from tamis.fixedpoint import FixedFormat
 
-PURPOSE = "exporting a bundle to hls4ml"
-BACKEND = "Vitis"
+HLS_PURPOSE = "exporting a bundle to hls4ml"
+HLS_BACKEND = "Vitis"
 DEFAULT_TYPE = "ap_fixed<2,1>"  # of what has no type of its own: far too small, so that the comparison of bits would show its use
 DATA_NAMES = {"weight": "weight_data", "bias": "bias_data", "scale": "scale_data", "table": "table_data"}
 
 
 def make_graph(plan: HlsPlan, folder: Path, name: str, part: str, clock_ns: float) -> Any:
     """Return hls4ml's graph of a plan, whose project will be in a folder."""
-    require("hls4ml", extra="hls4ml", purpose=PURPOSE)
+    require("hls4ml", extra="hls4ml", purpose=HLS_PURPOSE)
     with quiet():
         from hls4ml.backends.backend import get_backend
         from hls4ml.model import ModelGraph
 
-        backend = get_backend(BACKEND)
+        backend = get_backend(HLS_BACKEND)
         config: dict[str, Any] = backend.create_initial_config(
             part=part, clock_period=clock_ns, write_weights_txt=False
         )
         config |= {
             "OutputDir": str(folder),
             "ProjectName": name,
-            "Backend": BACKEND,
+            "Backend": HLS_BACKEND,
             "HLSConfig": {
                 # hls4ml infers nothing: every type is written out below
                 "Model": {
@@ -59,7 +59,7 @@ def make_graph(plan: HlsPlan, folder: Path, name: str, part: str, clock_ns: floa
 
 
 @dataclass(frozen=True)
-class Signature:
+class TopFunction:
     """The top function: type, name and number of elements of each of its arguments."""
 
     name: str
@@ -67,18 +67,18 @@ class Signature:
     outputs: tuple[tuple[str, str, int], ...]
 
 
-def signature_of(graph: Any) -> Signature:
+def signature_of(graph: Any) -> TopFunction:
     """Return the top function of hls4ml's graph."""
     inputs, outputs = (
         tuple((one.type.name, one.name, int(one.size())) for one in variables)
         for variables in (graph.get_input_variables(), graph.get_output_variables())
     )
-    return Signature(graph.config.get_project_name(), inputs, outputs)
+    return TopFunction(graph.config.get_project_name(), inputs, outputs)
 
 
 def hls4ml_version() -> str:
     """Return the version of hls4ml."""
-    return str(require("hls4ml", extra="hls4ml", purpose=PURPOSE).__version__)
+    return str(require("hls4ml", extra="hls4ml", purpose=HLS_PURPOSE).__version__)
 
 
 @contextlib.contextmanager

@@ -104,7 +104,7 @@ class HlsLayer:
 
 
 @dataclass(frozen=True)
-class Tensor:
+class HlsTensor:
     """What a layer makes: its name, the shape of one event, and the axis of ONNX that each of its axes is."""
 
     name: str
@@ -117,7 +117,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Port:
+class HlsPort:
     """An input or an output of the project: its name in C++, the value of the program that it is, and its type."""
 
     name: str
@@ -132,8 +132,8 @@ class HlsPlan:
     """All layers of a project."""
 
     layers: tuple[HlsLayer, ...]
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[HlsPort, ...]
+    outputs: tuple[HlsPort, ...]
 
 
 def format_of_range(grid: FixedGrid) -> FixedFormat:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from tamis.firmware.hls.chains import Chain, Inexpressible
-from tamis.firmware.hls.layers import Tensor
-from tamis.firmware.hls.planner import Planner, Source, WeightedLayer, plain
+from tamis.firmware.hls.chains import HlsChain, Inexpressible
+from tamis.firmware.hls.layers import HlsTensor
+from tamis.firmware.hls.planner import ChainStart, Planner, WeightedLayer, plain
 from tamis.fixedpoint import FixedFormat, TranslatedNode
 from tamis.fixedpoint.operators.matrices import padding
 from tamis.fixedpoint.program import Linear, Offset
@@ -36,7 +36,7 @@ def _value(node: TranslatedNode) -> int:
     return value
 
 
-def _channels_last(planner: Planner, value: int) -> Tensor:
+def _channels_last(planner: Planner, value: int) -> HlsTensor:
     tensor = planner.place(value)
     rank = len(tensor.shape)
     if rank not in (2, 3):
@@ -45,7 +45,7 @@ def _channels_last(planner: Planner, value: int) -> Tensor:
 
 
 def _pending(planner: Planner, value: int, layer: WeightedLayer) -> int:
-    planner.states[value] = Source(value, weighted=layer), Chain.empty(planner.program.shape(value))
+    planner.states[value] = ChainStart(value, weighted=layer), HlsChain.empty(planner.program.shape(value))
     return value
 
 
@@ -244,7 +244,7 @@ def _global_pool(operation: str) -> Callable[[Planner, TranslatedNode], int]:
                 {"target_shape": list(shape) or [1]},
                 {"result": plain(planner.type_of(pooled))},
             )
-            planner.finish(result, Tensor(name, shape, tuple(range(len(shape)))))
+            planner.finish(result, HlsTensor(name, shape, tuple(range(len(shape)))))
         return done
 
     return operator
@@ -255,7 +255,7 @@ def _pooled(
     node: TranslatedNode,
     kind: str,
     attributes: Mapping[str, Any],
-    tensor: Tensor,
+    tensor: HlsTensor,
     shape: tuple[int, ...],
     window: int,
 ) -> int:
@@ -270,11 +270,11 @@ def _pooled(
     types = {"result": planner.format(result), "accum": accumulator}
     name = planner.add(kind, "pool", (tensor.name,), dict(attributes), types)
     order = (*range(1, len(shape)), 0)
-    planner.finish(result, Tensor(name, shape, order))
+    planner.finish(result, HlsTensor(name, shape, order))
     return result
 
 
-def _padded(planner: Planner, tensor: Tensor, pads: list[int], kind: FixedFormat) -> Tensor:
+def _padded(planner: Planner, tensor: HlsTensor, pads: list[int], kind: FixedFormat) -> HlsTensor:
     """Place zeros around an image."""
     axes = len(pads) // 2
     given: dict[str, Any] = {"n_chan": tensor.shape[-1], "data_format": "channels_last"}
@@ -288,7 +288,7 @@ def _padded(planner: Planner, tensor: Tensor, pads: list[int], kind: FixedFormat
             f"pad_{after}": pads[axes + axis],
         }
     name = planner.add(f"ZeroPadding{axes}D", "padding", (tensor.name,), given, {"result": kind})
-    return Tensor(name, (*shape, tensor.shape[-1]), tensor.order)
+    return HlsTensor(name, (*shape, tensor.shape[-1]), tensor.order)
 
 
 def _pad(planner: Planner, node: TranslatedNode) -> int:
@@ -318,7 +318,7 @@ def _reshape(planner: Planner, node: TranslatedNode) -> int:
         {"target_shape": list(shape) or [1]},
         {"result": plain(planner.type_of(tensor))},
     )
-    planner.finish(result, Tensor(name, shape, tuple(range(len(shape)))))
+    planner.finish(result, HlsTensor(name, shape, tuple(range(len(shape)))))
     return result
 
 
@@ -331,7 +331,7 @@ def _transpose(planner: Planner, node: TranslatedNode) -> int:
     if permutation[0] != 0:
         raise Inexpressible("it mixes events")
     order = tuple(permutation.index(axis + 1) - 1 for axis in tensor.order)
-    planner.finish(result, Tensor(tensor.name, tensor.shape, order))
+    planner.finish(result, HlsTensor(tensor.name, tensor.shape, order))
     return result
 
 
@@ -353,7 +353,7 @@ def _concat(planner: Planner, node: TranslatedNode) -> int:
         name = planner.add(
             "Concatenate", "concatenate", (joined.name, other.name), given, {"result": planner.format(result)}
         )
-        joined = Tensor(name, tuple(shape), tuple(range(rank)))
+        joined = HlsTensor(name, tuple(shape), tuple(range(rank)))
     planner.finish(result, joined)
     return result
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from tamis._base import ModelError
-from tamis.firmware.hls.chains import Chain, Conversion, Inexpressible, convert
+from tamis.firmware.hls.chains import Conversion, HlsChain, Inexpressible, convert
 from tamis.firmware.hls.layers import (
     HlsLayer,
     HlsPlan,
-    Port,
-    Tensor,
+    HlsPort,
+    HlsTensor,
     format_of_range,
     format_of_values,
     plain_name,
@@ -32,17 +32,17 @@ from tamis.fixedpoint import (
 from tamis.fixedpoint.grids import FRACTION_OF_ZERO
 from tamis.fixedpoint.program import Add, Clip, LookUp, Maximum, Multiply, Offset, Round, Scale, Wrap
 
-ELEMENTWISE = (Scale, Offset, Round, Clip, Wrap, LookUp, Add, Multiply, Maximum)
+CHAINED_STEPS = (Scale, Offset, Round, Clip, Wrap, LookUp, Add, Multiply, Maximum)
 MERGES = {Add: "add", Multiply: "multiply", Maximum: "maximum"}
 TABLE_BITS_MAX = 12
 
 
 @dataclass(frozen=True)
-class Source:
+class ChainStart:
     """Where a chain begins: a tensor of the project, an input, or a layer with weights that is not placed yet."""
 
     value: int  # of the program
-    tensor: Tensor | None = None
+    tensor: HlsTensor | None = None
     weighted: WeightedLayer | None = None
 
 
@@ -79,15 +79,15 @@ class Planner:
         self.ranges = grids(self.program)
         self.layers: list[HlsLayer] = []
         self.names: set[str] = set()
-        self.states: dict[int, tuple[Source, Chain]] = {}
-        self.placed: dict[int, Tensor] = {}
-        self.inputs: dict[int, tuple[Tensor, Chain, Port]] = {}
+        self.states: dict[int, tuple[ChainStart, HlsChain]] = {}
+        self.placed: dict[int, HlsTensor] = {}
+        self.inputs: dict[int, tuple[HlsTensor, HlsChain, HlsPort]] = {}
         self.layer = "inputs"
 
     def plan(self, structures: Mapping[str, Structure]) -> HlsPlan:
         """Return the layers of the project; `structures` places the operators that are not elementwise."""
         for value, one in enumerate(self.program.inputs):
-            self.states[value] = Source(value), Chain.empty(one.shape)
+            self.states[value] = ChainStart(value), HlsChain.empty(one.shape)
         needed = self._needed()
         try:
             for node in self.graph.nodes:
@@ -106,7 +106,7 @@ class Planner:
         """Place what a node cannot keep back, and put its elementwise steps into chains."""
         self.layer, done = node.layer, -1
         steps = [self.program.steps[index] for index in node.steps]
-        if not all(isinstance(step, ELEMENTWISE) for step in steps):
+        if not all(isinstance(step, CHAINED_STEPS) for step in steps):
             done = structures.get(node.node.op_type, _unknown)(self, node)
         for index, step in zip(node.steps, steps, strict=True):
             if self.count + index > done:
@@ -132,7 +132,7 @@ class Planner:
         source, chain = self.states[before]
         longer = chain.extended(step, self.ranges[before])
         if longer is None:
-            source, chain = Source(before, self.place(before)), Chain.empty(self.program.shape(before))
+            source, chain = ChainStart(before, self.place(before)), HlsChain.empty(self.program.shape(before))
             longer = chain.extended(step, self.ranges[before])
             if longer is None:
                 raise Inexpressible(
@@ -148,7 +148,7 @@ class Planner:
         name = self.add(
             "Merge", attributes["op"], (first.name, second.name), attributes, {"result": self.format(value)}
         )
-        self.finish(value, Tensor(name, first.shape, first.order))
+        self.finish(value, HlsTensor(name, first.shape, first.order))
 
     def _look_up(self, value: int, step: LookUp) -> None:
         (before,) = step.inputs
@@ -171,13 +171,13 @@ class Planner:
             {"result": self.format(value), "table": format_of_values(table)},
             {"table": table},
         )
-        self.finish(value, Tensor(name, tensor.shape, tensor.order))
+        self.finish(value, HlsTensor(name, tensor.shape, tensor.order))
 
     def format(self, value: int) -> FixedFormat:
         """Return the type that holds every element of a value of the program."""
         return format_of_range(self.ranges[value])
 
-    def type_of(self, tensor: Tensor) -> FixedFormat:
+    def type_of(self, tensor: HlsTensor) -> FixedFormat:
         """Return the type of a tensor."""
         return next(one for one in self.layers if one.name == tensor.name).types["result"]
 
@@ -196,12 +196,12 @@ class Planner:
         self.layers.append(HlsLayer(kind, name, self.layer, tuple(inputs), attributes, types, arrays or {}))
         return name
 
-    def finish(self, value: int, tensor: Tensor) -> None:
+    def finish(self, value: int, tensor: HlsTensor) -> None:
         """Note that a tensor of the project is a value of the program."""
         self.placed[value] = tensor
-        self.states[value] = Source(value, tensor), Chain.empty(self.program.shape(value))
+        self.states[value] = ChainStart(value, tensor), HlsChain.empty(self.program.shape(value))
 
-    def place(self, value: int) -> Tensor:
+    def place(self, value: int) -> HlsTensor:
         """Return the tensor of a value of the program; its layers are placed now if they were not before."""
         if value not in self.placed:
             if value >= self.count:
@@ -216,12 +216,12 @@ class Planner:
                 self.layer = kept
         return self.placed[value]
 
-    def _place(self, source: Source, chain: Chain, value: int) -> Tensor:
+    def _place(self, source: ChainStart, chain: HlsChain, value: int) -> HlsTensor:
         if source.tensor is None and source.weighted is None:
             return self._place_input(source.value, chain, value)
         return self._place_chain(source, convert(chain, self.ranges[source.value]), value)
 
-    def _place_parts(self, source: Source, value: int) -> Tensor:
+    def _place_parts(self, source: ChainStart, value: int) -> HlsTensor:
         """Place a chain as two conversions where one is not enough."""
         path = [value]
         while path[-1] != source.value:
@@ -234,35 +234,35 @@ class Planner:
             except Inexpressible:
                 continue
             if conversion is not None:
-                return self._place_chain(Source(middle, self.place(middle)), conversion, value)
+                return self._place_chain(ChainStart(middle, self.place(middle)), conversion, value)
         convert(self.states[value][1], self.ranges[source.value])  # raises with the reason
         raise Inexpressible("its steps do not fit together")
 
-    def _rest(self, path: Sequence[int]) -> Chain | None:
+    def _rest(self, path: Sequence[int]) -> HlsChain | None:
         """Return the chain from the last value of a path to its first."""
-        rest: Chain | None = Chain.empty(self.program.shape(path[-1]))
+        rest: HlsChain | None = HlsChain.empty(self.program.shape(path[-1]))
         for later in reversed(path[:-1]):
             step = self.program.steps[later - self.count]
             rest = None if rest is None else rest.extended(step, self.ranges[step.inputs[0]])
         return rest
 
-    def _place_input(self, source: int, chain: Chain, value: int) -> Tensor:
+    def _place_input(self, source: int, chain: HlsChain, value: int) -> HlsTensor:
         """Return an input; the factors and terms that come first are the caller's, as they only move the binary point."""
         ranges = self.ranges[source]
         if source not in self.inputs:
             absorbed = chain.is_affine and (chain.gain > 0).all()
-            own = chain if absorbed else Chain.empty(chain.gain.shape)
+            own = chain if absorbed else HlsChain.empty(chain.gain.shape)
             port_value = value if absorbed else source
             kind = self.format(port_value)
             shape = self.program.shape(source) or (1,)
             self.layer, kept = self.program.inputs[source].tensor, self.layer
             name = self.add("Input", "", (), {"input_shape": list(shape)}, {"result": kind})
             self.layer = kept
-            tensor = Tensor(name, shape, tuple(range(len(shape))))
+            tensor = HlsTensor(name, shape, tuple(range(len(shape))))
             self.inputs[source] = (
                 tensor,
                 own,
-                Port(name, port_value, shape, kind, self.program.inputs[source].tensor),
+                HlsPort(name, port_value, shape, kind, self.program.inputs[source].tensor),
             )
             if absorbed:
                 return tensor
@@ -270,13 +270,13 @@ class Planner:
         gain = chain.gain / own.gain
         rest = replace(chain, gain=gain, shift=chain.shift - gain * own.shift)
         start = FixedGrid(*_affine(own, ranges))
-        return self._place_chain(Source(port.value, tensor), convert(rest, start), value)
+        return self._place_chain(ChainStart(port.value, tensor), convert(rest, start), value)
 
-    def _place_chain(self, source: Source, conversion: Conversion, value: int) -> Tensor:
+    def _place_chain(self, source: ChainStart, conversion: Conversion, value: int) -> HlsTensor:
         """Place the layers of a chain."""
         gain, bias = conversion.gain, conversion.bias
         if source.weighted is not None and not source.weighted.takes(gain, bias):
-            source = Source(
+            source = ChainStart(
                 source.value,
                 self._place_weighted(
                     source.weighted, np.ones_like(gain), 0 * bias, self.format(source.value)
@@ -307,14 +307,14 @@ class Planner:
             tensor = self._affine(tensor, conversion.scale, conversion.offset, self.format(value))
         return tensor
 
-    def _activation(self, function: str, tensor: Tensor, kind: FixedFormat) -> Tensor:
+    def _activation(self, function: str, tensor: HlsTensor, kind: FixedFormat) -> HlsTensor:
         size = int(np.prod(tensor.shape))
         suffix = "relu" if function == "relu" else "quantiser"
         attributes = {"activation": function, "n_in": size}
         name = self.add("Activation", suffix, (tensor.name,), attributes, {"result": kind})
-        return Tensor(name, tensor.shape, tensor.order)
+        return HlsTensor(name, tensor.shape, tensor.order)
 
-    def _affine(self, tensor: Tensor, gain: np.ndarray, bias: np.ndarray, kind: FixedFormat) -> Tensor:
+    def _affine(self, tensor: HlsTensor, gain: np.ndarray, bias: np.ndarray, kind: FixedFormat) -> HlsTensor:
         """Place a layer that multiplies and adds, element by element or channel by channel."""
         last = tensor.shape[-1] if tensor.shape else 1
         factors, terms = (tensor.arranged(part).reshape(-1, last) for part in (gain, bias))
@@ -328,9 +328,9 @@ class Planner:
         size = int(np.prod(tensor.shape))
         attributes = {"n_in": size, "n_filt": channels}
         name = self.add("BatchNormalization", "scale", (tensor.name,), attributes, types, arrays)
-        return Tensor(name, tensor.shape, tensor.order)
+        return HlsTensor(name, tensor.shape, tensor.order)
 
-    def _quantiser(self, tensor: Tensor, conversion: Conversion, kind: FixedFormat) -> Tensor:
+    def _quantiser(self, tensor: HlsTensor, conversion: Conversion, kind: FixedFormat) -> HlsTensor:
         """Place a layer whose elements have types of their own."""
         parts = (conversion.signed.astype(np.int64), conversion.width, conversion.integer)
         mask = tuple(tensor.arranged(part)[None] for part in parts)
@@ -342,11 +342,11 @@ class Planner:
             "fusible": False,
         }
         name = self.add("FixedPointQuantizer", "quantiser", (tensor.name,), attributes, {"result": kind})
-        return Tensor(name, tensor.shape, tensor.order)
+        return HlsTensor(name, tensor.shape, tensor.order)
 
     def _place_weighted(
         self, layer: WeightedLayer, gain: np.ndarray, bias: np.ndarray, kind: FixedFormat
-    ) -> Tensor:
+    ) -> HlsTensor:
         """Place a layer with weights, with the factor and the term of each output inside."""
         factors, terms = layer.per_output(gain)[0], layer.per_output(bias)[0]
         weights, biases = layer.weights * factors, terms
@@ -372,9 +372,9 @@ class Planner:
             {"weight": weights, "bias": biases},
         )
         self.layer = kept
-        return Tensor(name, layer.shape, layer.order)
+        return HlsTensor(name, layer.shape, layer.order)
 
-    def reordered(self, tensor: Tensor, order: tuple[int, ...]) -> Tensor:
+    def reordered(self, tensor: HlsTensor, order: tuple[int, ...]) -> HlsTensor:
         """Return a tensor with its axes in another order."""
         if tensor.order == order:
             return tensor
@@ -387,17 +387,17 @@ class Planner:
             {"perm": permutation},
             {"result": plain(self.type_of(tensor))},
         )
-        return Tensor(name, shape, order)
+        return HlsTensor(name, shape, order)
 
-    def natural(self, value: int) -> Tensor:
+    def natural(self, value: int) -> HlsTensor:
         """Return the tensor of a value with the axes in the order of ONNX."""
         tensor = self.place(value)
         return self.reordered(tensor, tuple(range(len(tensor.shape))))
 
-    def _output(self, value: int) -> Port:
+    def _output(self, value: int) -> HlsPort:
         self.layer = self.program.steps[value - self.count].layer if value >= self.count else "inputs"
         tensor = self.natural(value)
-        return Port(tensor.name, value, tensor.shape, self.type_of(tensor))
+        return HlsPort(tensor.name, value, tensor.shape, self.type_of(tensor))
 
 
 def plain(kind: FixedFormat) -> FixedFormat:
@@ -419,7 +419,7 @@ def _hull(conversion: Conversion) -> FixedFormat:
     return FixedFormat(width, width - fraction, signed)
 
 
-def _affine(chain: Chain, ranges: FixedGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _affine(chain: HlsChain, ranges: FixedGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return _affine_range(chain.gain, chain.shift, ranges)
 
 

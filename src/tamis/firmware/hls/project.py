@@ -14,15 +14,15 @@ from tamis.bundle import Bundle, rows_of
 from tamis.bundle.store import MODEL_FILE
 from tamis.firmware.emulator import Emulator
 from tamis.firmware.hls.graph import (
-    BACKEND,
-    Signature,
+    HLS_BACKEND,
+    TopFunction,
     hls4ml_version,
     make_graph,
     quiet,
     signature_of,
     type_text,
 )
-from tamis.firmware.hls.layers import HlsPlan, Port, plain_name
+from tamis.firmware.hls.layers import HlsPlan, HlsPort, plain_name
 from tamis.firmware.hls.operators import STRUCTURES
 from tamis.firmware.hls.planner import Planner
 from tamis.firmware.hls.readme import readme_text
@@ -92,7 +92,7 @@ def export_hls4ml(
             created=utc_timestamp(),
             host=host_facts(),
             hls4ml=hls4ml_version(),
-            backend=BACKEND,
+            backend=HLS_BACKEND,
             part=request.part,
             clock_mhz=request.clock_mhz,
             layers=tuple(
@@ -110,7 +110,7 @@ def export_hls4ml(
     return record
 
 
-def _ports(program: FixedProgram, ports: Sequence[Port], rows: np.ndarray) -> np.ndarray:
+def _ports(program: FixedProgram, ports: Sequence[HlsPort], rows: np.ndarray) -> np.ndarray:
     """Return what ports of the project hold for rows of the program's inputs."""
     sizes = [int(np.prod(one.shape)) for one in program.inputs]
     values = []
@@ -143,7 +143,7 @@ def _finish(
     folder: Path,
     record: HlsRecord,
     plan: HlsPlan,
-    signature: Signature,
+    signature: TopFunction,
     program: FixedProgram,
     golden: np.ndarray,
     emulator: Emulator,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from tamis._base import quantity
-from tamis.firmware.hls.graph import Signature, type_text
+from tamis.firmware.hls.graph import TopFunction, type_text
 from tamis.firmware.hls.layers import HlsPlan
 from tamis.fixedpoint import QuantisedGraph
 from tamis.records import HlsRecord
 
-UNKNOWN_HERE = """Not shown here, since only the vendor's tools know it: latency, initiation interval, resources and power. `tamis firmware`
+OF_THE_VENDOR = """Not shown here, since only the vendor's tools know it: latency, initiation interval, resources and power. `tamis firmware`
 counts cycles and cells of its own Verilog with open tools."""
 
 
-def readme_text(record: HlsRecord, plan: HlsPlan, signature: Signature, graph: QuantisedGraph) -> str:
+def readme_text(record: HlsRecord, plan: HlsPlan, signature: TopFunction, graph: QuantisedGraph) -> str:
     """Return the text in Markdown."""
     name = signature.name
     one = record.agreement
@@ -69,4 +69,4 @@ def readme_text(record: HlsRecord, plan: HlsPlan, signature: Signature, graph: Q
     for layer in record.layers:
         types = ", ".join(f"{key} {kind}" for key, kind in layer.types.items())
         lines.append(f"| {layer.name} | {layer.kind} | {types} |")
-    return "\n".join([*lines, "", UNKNOWN_HERE, ""])
+    return "\n".join([*lines, "", OF_THE_VENDOR, ""])

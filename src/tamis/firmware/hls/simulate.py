@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis.firmware.hls.graph import Signature
+from tamis.firmware.hls.graph import TopFunction
 from tamis.firmware.tools import run_tool, tool
 
-MAKEFILE = """# make: compile the C simulation with the headers of hls4ml and compare the golden events with the bundle, bit by bit.
+HLS_MAKEFILE = """# make: compile the C simulation with the headers of hls4ml and compare the golden events with the bundle, bit by bit.
 # Debian: apt-get install make g++
 CXX ?= g++
 CXXFLAGS ?= -O1
@@ -92,7 +92,7 @@ int main(int argc, char **argv) {{
 """
 
 
-def write_simulation(folder: Path, name: str, signature: Signature) -> None:
+def write_simulation(folder: Path, name: str, signature: TopFunction) -> None:
     """Write the testbench and the Makefile into a project."""
     lines = []
     for kind, port, size in (*signature.inputs, *signature.outputs):
@@ -109,7 +109,7 @@ def write_simulation(folder: Path, name: str, signature: Signature) -> None:
     )
     (folder / "csim").mkdir()
     (folder / "csim" / "csim.cpp").write_text(text, encoding="utf-8")
-    (folder / "Makefile").write_text(MAKEFILE.format(name=name), encoding="utf-8")
+    (folder / "Makefile").write_text(HLS_MAKEFILE.format(name=name), encoding="utf-8")
 
 
 def compile_simulation(folder: Path) -> None:
