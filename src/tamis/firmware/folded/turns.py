@@ -146,8 +146,8 @@ class TurnWriter:
             f"        else {condition}case (turn{self.name})",
         ]
         for shift in others:
-            turns = [f"{bits}'d{turn}" for turn, one in enumerate(window.shifts) if one == shift]
-            self.lines.append(f"            {listed(turns)}: {name} <= {name} >> {shift};")
+            labels = listed([f"{bits}'d{turn}" for turn, one in enumerate(window.shifts) if one == shift])
+            self.lines.append(f"            {labels}: {name} <= {name} >> {shift};")
         self.lines += [f"            default: {name} <= {name} >> {usual};", "        endcase"]
         kinds = list(dict.fromkeys(window.padding.values()))
         for number, outside in enumerate(kinds):
