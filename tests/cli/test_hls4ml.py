@@ -42,7 +42,7 @@ def test_one_command_writes_a_project_that_agrees_bit_by_bit(call, packed, tmp_p
     record = json.loads(text)
     assert record["kind"] == "hls4ml"
     assert record["agreement"]["random_vectors"] == 500
-    assert [layer["kind"] for layer in record["layers"]] == ["Input", "Dense", "Activation", "Dense"]
+    assert [layer["class_name"] for layer in record["layers"]] == ["Input", "Dense", "Activation", "Dense"]
     assert "set clock_period 3.125" in (out / "project.tcl").read_text()
     code, _, err = call("export", tmp_path / "dense.tamis", *options)
     assert code == 2

@@ -63,7 +63,7 @@ def test_one_bundle_is_shown_with_its_card(call):
 def test_an_unknown_name_is_told_with_close_matches(call):
     code, out, err = call("models", "show", "conv_vae")
     assert (code, out) == (5, "")
-    assert "did you mean 'conv-vae'?" in err
+    assert "did you mean 'conv-vae' or" in err
 
 
 @pytest.mark.slow

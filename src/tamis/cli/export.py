@@ -175,7 +175,7 @@ def _export_hls4ml(bundle: Any, folder: Path, options: dict[str, Any], as_json: 
         [
             (
                 layer.name,
-                layer.kind,
+                layer.class_name,
                 layer.types["result"],
                 layer.types.get("weight", layer.types.get("scale", "")),
                 layer.types.get("accum", ""),

@@ -87,7 +87,7 @@ class HlsProjectLayer(Document):
     """One layer of an hls4ml project."""
 
     name: str
-    kind: str = Field(description="hls4ml's class")
+    class_name: str = Field(description="of hls4ml")
     types: dict[str, str] = Field(
         description="fixed-point type of the result, the weights and the accumulator"
     )

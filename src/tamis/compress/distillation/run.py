@@ -69,11 +69,11 @@ class DistilTask:
         data: Sequence[str],
         options: DistilOptions,
         classes: Mapping[str, Sequence[str]],
-        most: float = OPERATIONS_MAX,
+        most: float | None = None,
     ) -> DistilTask:
         """Read everything, teach, and check before the training that it can lead to a result; checkpoints go into the folder.
 
-        `most` limits the sizes that are searched, as a fraction of the parent's operations.
+        `most` limits the sizes that are searched, as a fraction of the parent's operations; by default it is that of a student.
         """
         conditions = QualityTarget() if options.target is None else QualityTarget.parse(options.target)
         bundle = parent if isinstance(parent, Bundle) else Bundle.open(parent)
@@ -90,7 +90,9 @@ class DistilTask:
         search = StudentSearch(bundle.name, parts, folder, options, checksum)
         cost = bundle.manifest.cost
         operations = None if cost is None else cost.flops
-        sizes = search.sizes(None if operations is None else most * operations)
+        sizes = search.sizes(
+            None if operations is None else (OPERATIONS_MAX if most is None else most) * operations
+        )
         return cls(teacher, lessons, conditions, search, sizes, operations, options)
 
     def judge(self, found: Found) -> Judged:

@@ -98,7 +98,7 @@ def export_hls4ml(
             layers=tuple(
                 HlsProjectLayer(
                     name=layer.name,
-                    kind=layer.kind,
+                    class_name=layer.kind,
                     types={key: type_text(kind) for key, kind in layer.types.items()},
                 )
                 for layer in plan.layers

@@ -68,5 +68,5 @@ def readme_text(record: HlsRecord, plan: HlsPlan, signature: HlsSignature, graph
     ]
     for layer in record.layers:
         types = ", ".join(f"{key} {kind}" for key, kind in layer.types.items())
-        lines.append(f"| {layer.name} | {layer.kind} | {types} |")
+        lines.append(f"| {layer.name} | {layer.class_name} | {types} |")
     return "\n".join([*lines, "", UNKNOWN_BEFORE_SYNTHESIS, ""])
