@@ -1,6 +1,7 @@
-"""Compare the emulated firmware of trees with conifer: the same sums, bit by bit, from conifer's C++ and HLS back ends.
+"""Compare the emulated firmware of trees with conifer: the same sums, bit by bit, from conifer's C++ back end, or its HLS one.
 
-Needs an environment with tamis and requirements.txt, g++, and nlohmann's JSON headers (Debian: nlohmann-json3-dev, or JSON_ROOT).
+Needs an environment with tamis and requirements.txt, g++, nlohmann's JSON headers (Debian: nlohmann-json3-dev, and JSON_ROOT=/usr/include), and XILINX_AP_INCLUDE, the folder of
+ap_fixed.h, such as alkaid/codegen/hls/source/ap_types/include.
 
     python benchmarks/conifer_trees/run.py bdt.tamis --vectors 100000 -o benchmarks/records/conifer-trees.json
 """
@@ -101,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle")
     parser.add_argument("--vectors", type=int, default=100_000)
-    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), choices=BACKENDS)
+    parser.add_argument("--backends", nargs="+", default=["cpp"], choices=BACKENDS)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)

@@ -21,9 +21,6 @@ class TreeOptions:
     weights: int | None = None  # bits of a leaf
     inputs: int | None = None  # bits of an input, without sign
     passes: int = 3  # in which every tree is grown again beside all others
-    mixed: float = (
-        2.0  # rows made between two rows of one class, relative to all, for which the parent is asked
-    )
     score_only: bool = False  # instead of probabilities
     target: str | None = None
     seed: int = 1
@@ -54,10 +51,10 @@ class TreeOptions:
         ):
             if not least <= value <= most:
                 raise UsageError(f"{name} of trees have {value} bits; expected {least} to {most}")
-        if self.epochs < 1 or self.batch < 1 or self.passes < 0 or self.mixed < 0:
+        if self.epochs < 1 or self.batch < 1 or self.passes < 0:
             raise UsageError(
-                f"epochs are {self.epochs} and rows per step {self.batch}, passes {self.passes} and mixed rows {self.mixed:g}; expected at "
-                "least 1 of the first two and 0 of the others"
+                f"epochs are {self.epochs}, rows per step {self.batch} and passes {self.passes}; expected at least 1 of the first two and 0 "
+                "passes"
             )
 
     @property
@@ -81,7 +78,7 @@ class TreeOptions:
     @property
     def recorded(self) -> dict[str, object]:
         """The options that determine the student, for its card."""
-        names = ("mixed", "score_only", "passes", "target", "seed", "epochs", "batch", "learning_rate")
+        names = ("score_only", "passes", "target", "seed", "epochs", "batch", "learning_rate")
         own = {
             "trees": self.shape[0],
             "levels": self.shape[1],

@@ -31,8 +31,6 @@ from tamis.engines import Options, find_engine
 from tamis.zoo.data.class_rows import ReadOptions
 from tamis.zoo.training.loop import AfterEpoch
 
-MIXED_FAR = 0.3  # of the way to the other row
-
 
 @dataclass(frozen=True)
 class TreeStudent:
@@ -76,10 +74,6 @@ def run_trees(
     goals = [_goals(head, made, part) for made, part in zip(outputs, parts, strict=True)]
     tables = [_table(part.inputs) for part in parts]
     codes = Codes.of(tables[0], options.input_bits)
-    if options.mixed:
-        made = _mixed(parts[0], goals[0], round(options.mixed * len(parts[0])), options.seed)
-        asked = _goals(head, run_bundle(bundle, made), None)
-        tables[0], goals[0] = np.concatenate([tables[0], _table(made)]), np.concatenate([goals[0], asked])
     objective: Objective = CrossEntropy(goals[0]) if head.function else SquaredError(goals[0])
     count, levels = options.shape
     trees = grow_trees(codes(tables[0]), objective, (count, levels), options.passes, options.seed)
@@ -130,7 +124,7 @@ def _background(rows: CompressionRows) -> CompressionRows:
     return rows.take(np.flatnonzero(np.isin(rows.labels.label, rows.labels.background)))
 
 
-def _goals(head: Head, outputs: Outputs, rows: CompressionRows | None) -> np.ndarray:
+def _goals(head: Head, outputs: Outputs, rows: CompressionRows) -> np.ndarray:
     """Return what trees learn: the mean of the parent's probabilities and the labels where there are any, or the parent's score."""
     values = np.asarray(outputs[head.output], np.float64)
     values = values.reshape(len(values), -1)
@@ -146,7 +140,7 @@ def _goals(head: Head, outputs: Outputs, rows: CompressionRows | None) -> np.nda
                 f"{head.output!r} of the parent has {values.shape[1]} independent probabilities; trees learn one, or those of a Softmax"
             )
         values = np.concatenate([1 - values, values], axis=1)
-    labels = None if rows is None else rows.labels
+    labels = rows.labels
     if labels is not None and len(labels.classes) == values.shape[1] and head.function == "Softmax":
         values = (values + np.eye(values.shape[1])[labels.label]) / 2
     return values
@@ -155,23 +149,6 @@ def _goals(head: Head, outputs: Outputs, rows: CompressionRows | None) -> np.nda
 def _table(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return all inputs in one row."""
     return np.concatenate([values.reshape(len(values), -1) for values in inputs.values()], axis=1)
-
-
-def _mixed(rows: CompressionRows, goals: np.ndarray, count: int, seed: int) -> dict[str, np.ndarray]:
-    """Return rows on the way from one row to another with the same most probable class, so that more can be asked than was simulated."""
-    rng = np.random.default_rng((seed, 2))
-    choice = goals.argmax(1) if goals.shape[1] > 1 else np.zeros(len(goals), np.int64)
-    first = rng.integers(0, len(rows), count)
-    second = np.empty(count, np.int64)
-    for kind in np.unique(choice):
-        mine = choice[first] == kind
-        second[mine] = rng.choice(np.flatnonzero(choice == kind), int(mine.sum()))
-    way = rng.random(count) * MIXED_FAR
-    made = {}
-    for name, values in rows.inputs.items():
-        part = way.reshape(-1, *(1 for _ in values.shape[1:]))
-        made[name] = (values[first] + part * (values[second] - values[first])).astype(values.dtype)
-    return made
 
 
 def _run(model: onnx.ModelProto, parent: Bundle, inputs: Mapping[str, np.ndarray]) -> Outputs:
