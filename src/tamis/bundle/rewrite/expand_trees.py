@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 OPSET_MIN = 13  # from which ReduceSum takes its axes as an input
-COMPARISONS = {b"BRANCH_LEQ": "LessOrEqual", b"BRANCH_LT": "Less"}
+COMPARISON_NODES = {b"BRANCH_LEQ": "LessOrEqual", b"BRANCH_LT": "Less"}
 
 
 def expand_trees(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -43,7 +43,7 @@ def _is_plain(node: onnx.NodeProto) -> bool:
         attributes.get("aggregate_function", b"SUM") == b"SUM"
         and attributes.get("post_transform", b"NONE") == b"NONE"
         and len(kinds) <= 1
-        and kinds <= set(COMPARISONS)
+        and kinds <= set(COMPARISON_NODES)
     )
 
 
@@ -93,7 +93,7 @@ def _expanded(node: onnx.NodeProto, name: str) -> tuple[list[onnx.NodeProto], li
     held: dict[str, str] = {}
     half = constant("half", np.array(0.5, np.float32)) if missing.any() else ""
     asked = next((mode for mode in attributes["nodes_modes"] if mode != b"LEAF"), b"BRANCH_LEQ")
-    comparison, rows, at = COMPARISONS[asked], node.input[0], ""
+    comparison, rows, at = COMPARISON_NODES[asked], node.input[0], ""
     for level in range(_depth(yes, no, is_leaf, roots)):
         if level:
             for key in set(tables) - set(held):
