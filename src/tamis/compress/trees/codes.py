@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TAIL = 0.002  # of the rows on either side of what the codes distinguish
+BEYOND_CODES = 0.002  # of the rows on either side of what the codes distinguish
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Codes:
     def of(cls, rows: np.ndarray, bits: int) -> Codes:
         """Choose the finest powers of two that distinguish the bulk of the rows, column by column."""
         finite = np.where(np.isfinite(rows), rows, np.nan).astype(np.float64)
-        low, high = np.nanquantile(finite, [TAIL, 1 - TAIL], axis=0)
+        low, high = np.nanquantile(finite, [BEYOND_CODES, 1 - BEYOND_CODES], axis=0)
         span = np.where(high > low, high - low, 1.0)
         fraction = np.rint(np.log2(2.0**bits / span)).astype(np.int64)
         centre = np.floor(np.ldexp((low + high) / 2, fraction)) - 2 ** (bits - 1)
