@@ -83,7 +83,7 @@ def _expanded(node: onnx.NodeProto, name: str) -> tuple[list[onnx.NodeProto], li
         nodes.append(helper.make_node(operator, inputs, [f"{name}/{suffix}"], **options))
         return f"{name}/{suffix}"
 
-    tables = {
+    tables: dict[str, np.ndarray] = {
         "feature": feature,
         "threshold": threshold,
         "yes": yes.astype(np.int64),
@@ -91,13 +91,12 @@ def _expanded(node: onnx.NodeProto, name: str) -> tuple[list[onnx.NodeProto], li
         **({"missing": missing} if missing.any() else {}),
     }
     held: dict[str, str] = {}
-    half = constant("half", np.float32(0.5)) if missing.any() else ""
+    half = constant("half", np.array(0.5, np.float32)) if missing.any() else ""
     asked = next((mode for mode in attributes["nodes_modes"] if mode != b"LEAF"), b"BRANCH_LEQ")
     comparison, rows, at = TREE_COMPARISONS[asked], node.input[0], ""
     for level in range(_depth(yes, no, is_leaf, roots)):
         if level:
-            for key in set(tables) - set(held):
-                held[key] = constant(key, tables[key])
+            held = held or {key: constant(key, table) for key, table in tables.items()}
             found = {key: add("Gather", [held[key], at], f"{key}_{level}", axis=0) for key in tables}
             value = add("GatherElements", [rows, found["feature"]], f"value_{level}", axis=1)
         else:  # all rows begin at the roots
