@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 OPSET_MIN = 13  # from which ReduceSum takes its axes as an input
-COMPARISON_NODES = {b"BRANCH_LEQ": "LessOrEqual", b"BRANCH_LT": "Less"}
+TREE_COMPARISONS = {b"BRANCH_LEQ": "LessOrEqual", b"BRANCH_LT": "Less"}
 
 
 def expand_trees(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -43,7 +43,7 @@ def _is_plain(node: onnx.NodeProto) -> bool:
         attributes.get("aggregate_function", b"SUM") == b"SUM"
         and attributes.get("post_transform", b"NONE") == b"NONE"
         and len(kinds) <= 1
-        and kinds <= set(COMPARISON_NODES)
+        and kinds <= set(TREE_COMPARISONS)
     )
 
 
@@ -93,11 +93,10 @@ def _expanded(node: onnx.NodeProto, name: str) -> tuple[list[onnx.NodeProto], li
     held: dict[str, str] = {}
     half = constant("half", np.array(0.5, np.float32)) if missing.any() else ""
     asked = next((mode for mode in attributes["nodes_modes"] if mode != b"LEAF"), b"BRANCH_LEQ")
-    comparison, rows, at = COMPARISON_NODES[asked], node.input[0], ""
+    comparison, rows, at = TREE_COMPARISONS[asked], node.input[0], ""
     for level in range(_depth(yes, no, is_leaf, roots)):
         if level:
-            for key in set(tables) - set(held):
-                held[key] = constant(key, tables[key])
+            held = held or {key: constant(key, table) for key, table in tables.items()}
             found = {key: add("Gather", [held[key], at], f"{key}_{level}", axis=0) for key in tables}
             value = add("GatherElements", [rows, found["feature"]], f"value_{level}", axis=1)
         else:  # all rows begin at the roots
