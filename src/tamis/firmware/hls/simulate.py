@@ -122,7 +122,8 @@ def simulate(folder: Path, rows: np.ndarray) -> np.ndarray:
     """Return the outputs of the C simulation for rows of inputs."""
     inputs, outputs = folder / "build" / "rows.bin", folder / "build" / "results.bin"
     rows.astype("<f8").tofile(inputs)
-    run_tool([str(folder / "build" / "csim"), str(inputs), str(outputs)], folder)
+    program = folder / "build" / "csim"
+    run_tool([str(path.resolve()) for path in (program, inputs, outputs)], folder)
     return np.fromfile(outputs, "<f8").reshape(len(rows), -1)
 
 
