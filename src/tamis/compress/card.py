@@ -10,6 +10,7 @@ from tamis.bundle import Bundle, Parent, add_texts
 from tamis.bundle.store import CARD_FILE
 from tamis.compress.export import LayerCost
 from tamis.compress.quality import Figure
+from tamis.compress.target import QualityTarget
 from tamis.records import ModelCost
 
 MEANINGS = {
@@ -138,6 +139,12 @@ def show_figure(name: str, figure: Figure) -> str:
     if kind == "error":
         return f"{figure.value:.3g} ({figure.low:.3g} to {figure.high:.3g})"
     return f"{100 * figure.value:.2f} % ({100 * figure.low:.2f} to {100 * figure.high:.2f} %)"
+
+
+def reached(conditions: QualityTarget, figures: Mapping[str, Figure]) -> str:
+    """Return the values of the quantities that a target names."""
+    names = dict.fromkeys(condition.quantity for condition in conditions.conditions)
+    return ", ".join(f"{name} {show_figure(name, figures[name])}" for name in names)
 
 
 def parent_value(name: str, parent: float) -> str:

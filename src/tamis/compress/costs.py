@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from tamis._base import TamisError
-from tamis.bundle import Bundle
+from tamis.bundle import Bundle, Packed
+from tamis.compress.card import add_costs
 from tamis.engines import open as open_session
 from tamis.measure.count import count_bundle
 from tamis.measure.speed.harness import TimingPlan, interleave
@@ -41,6 +43,12 @@ def measure_costs(bundles: Sequence[Bundle]) -> list[ModelCost]:
             )
         )
     return costs
+
+
+def with_costs(parent: Bundle, packed: Packed) -> tuple[Packed, ModelCost]:
+    """Measure a new model against its parent, and add what both cost to its card."""
+    of_parent, cost = measure_costs([parent, packed.bundle])
+    return replace(packed, bundle=add_costs(packed.bundle, of_parent, cost)), cost
 
 
 def _event_times(bundles: Sequence[Bundle]) -> dict[tuple[int, str], float]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from tamis._base import TargetNotMetError
 from tamis.bundle import Bundle, Packed, check_target
-from tamis.compress.card import add_costs, show_figure
-from tamis.compress.costs import measure_costs
+from tamis.compress.card import reached
+from tamis.compress.costs import with_costs
 from tamis.compress.export import LayerCost, export_network, layer_costs
 from tamis.compress.options import CompressOptions
 from tamis.compress.packing import pack_compressed
@@ -63,8 +63,7 @@ def run_compression(
         raise _not_met(task.conditions, tried, options)
     costs = tuple(layer_costs(task.network))
     packed = pack_compressed(task, export_network(task.network), target, figures, costs, candidate.epoch)
-    of_parent, cost = measure_costs([task.parent, packed.bundle])
-    packed = replace(packed, bundle=add_costs(packed.bundle, of_parent, cost))
+    packed, cost = with_costs(task.parent, packed)
     return Compressed(packed, figures, costs, cost, task.dense_macs, candidate.epoch)
 
 
@@ -105,14 +104,12 @@ def _not_met(
 ) -> TargetNotMetError:
     """Return an error that names the nearest point that was reached."""
     candidate, figures = min(tried, key=lambda one: conditions.distance(one[1]))
-    names = dict.fromkeys(condition.quantity for condition in conditions.conditions)
-    reached = ", ".join(f"{name} {show_figure(name, figures[name])}" for name in names)
     after = (
         f"after epoch {candidate.epoch} of {options.epochs}"
         if options.epochs
         else "without training (--epochs 0)"
     )
     return TargetNotMetError(
-        f"no model meets the target {conditions}, so no bundle was written; the nearest has {reached} {after}: allow more bits, "
+        f"no model meets the target {conditions}, so no bundle was written; the nearest has {reached(conditions, figures)} {after}: allow more bits, "
         "prune less, or train longer"
     )

@@ -13,8 +13,8 @@ import torch
 from tamis._base import DataError, TargetNotMetError, library_versions
 from tamis.bundle import Bundle, Packed, Parent, WorkingPoint, check_target, pack
 from tamis.bundle.cost import count_multiplications
-from tamis.compress.card import add_costs, show_figure
-from tamis.compress.costs import measure_costs
+from tamis.compress.card import reached
+from tamis.compress.costs import with_costs
 from tamis.compress.data import CompressionRows, read_rows
 from tamis.compress.distillation.card import student_card
 from tamis.compress.distillation.judge import Scored, find_thresholds, judge_student
@@ -130,17 +130,12 @@ def run_distillation(
     conditions, figures = task.conditions, student.figures
     conditions.check(list(figures))
     if not conditions.met(figures):
-        reached = ", ".join(
-            f"{name} {show_figure(name, figures[name])}"
-            for name in dict.fromkeys(condition.quantity for condition in conditions.conditions)
-        )
         raise TargetNotMetError(
-            f"the student does not meet the target {conditions}, so no bundle was written; it has {reached}: give more rows, "
+            f"the student does not meet the target {conditions}, so no bundle was written; it has {reached(conditions, figures)}: give more rows, "
             "a larger --size, or train longer"
         )
     packed = pack_student(task, student, target)
-    of_parent, cost = measure_costs([task.teacher.bundle, packed.bundle])
-    packed = replace(packed, bundle=add_costs(packed.bundle, of_parent, cost))
+    packed, _ = with_costs(task.teacher.bundle, packed)
     return Distilled(packed, figures, student.found, task.operations)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ import torch
 from tamis._base import DataError, TargetNotMetError, library_versions
 from tamis.bundle import Bundle, Packed, Parent, check_target, pack
 from tamis.bundle.model import read_signature
-from tamis.compress.card import add_costs, show_figure
-from tamis.compress.costs import measure_costs
+from tamis.compress.card import reached
+from tamis.compress.costs import with_costs
 from tamis.compress.data import CompressionRows, read_rows
 from tamis.compress.packing import EXAMPLES
 from tamis.compress.quality import Figure, Outputs, measure_quality
@@ -92,12 +92,8 @@ def run_trees(
         bundle.manifest, _run(model, bundle, parts[2].inputs), outputs[2], parts[2].labels
     )
     if not conditions.met(figures):
-        reached = ", ".join(
-            f"{name} {show_figure(name, figures[name])}"
-            for name in dict.fromkeys(one.quantity for one in conditions.conditions)
-        )
         raise TargetNotMetError(
-            f"the trees do not meet the target {conditions}, so no bundle was written; they have {reached}: allow more trees (--size), "
+            f"the trees do not meet the target {conditions}, so no bundle was written; they have {reached(conditions, figures)}: allow more trees (--size), "
             "more bits (--weights, --inputs), or give more rows"
         )
     facts: dict[str, object] = {
@@ -112,8 +108,7 @@ def run_trees(
         "versions": library_versions(("torch", "numpy", "tamis")),
     }
     packed = _pack(bundle, model, head, target, parts[2], figures, facts)
-    of_parent, cost = measure_costs([bundle, packed.bundle])
-    packed = replace(packed, bundle=add_costs(packed.bundle, of_parent, cost))
+    packed, _ = with_costs(bundle, packed)
     return TreeStudent(packed, figures, facts)
 
 
