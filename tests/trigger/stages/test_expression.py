@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tamis._base import DataError, TamisError, UsageError
-from tamis.events import Events, Frame, columns_of
+from tamis.events import Events, Frame, Jagged, columns_of
 from tamis.trigger.stages import parse_expression
 
 N = 400
@@ -80,8 +80,9 @@ def test_nan_makes_only_its_own_event_undecided(events):
     met[7] = np.nan
     pt = columns["Jet_pt"]
     event = int(np.flatnonzero(pt.counts > 1)[3])
-    pt.values[pt.offsets[event] + 1] = np.nan
-    frame = Frame({**columns, "MET_pt": met}, N)
+    values = pt.values.copy()
+    values[pt.offsets[event] + 1] = np.nan
+    frame = Frame({"Jet_pt": Jagged(pt.offsets, values), "MET_pt": met}, N)
     _, undecided = parse_expression("any(Jet_pt > 10) and MET_pt > 5")(frame)
     assert np.flatnonzero(undecided).tolist() == sorted({7, event})
 
