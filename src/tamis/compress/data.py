@@ -6,19 +6,49 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from tamis._base import DataError, UsageError, did_you_mean
 from tamis.bundle import Bundle, Input
 from tamis.compress.quality import Labels
-from tamis.events import expand, holds_arrays, open_arrays
+from tamis.events import Aliases, expand, holds_arrays, open_arrays
 from tamis.features import Feature, feature_of
 from tamis.zoo.data import load_arrays
 from tamis.zoo.data.class_rows import ReadOptions, RowSelection, read_class
 
 ROWS_MIN = 100
 HELD_FRACTION = 0.15  # of the rows each, to choose a model and to judge it
+
+
+class RowOptions(Protocol):
+    """Which rows are read: the options that every way of compressing has."""
+
+    @property
+    def most_rows(self) -> int | None:
+        """Of each class; None: all."""
+        ...
+
+    @property
+    def label(self) -> str | None:
+        """The array of class numbers."""
+        ...
+
+    @property
+    def tree(self) -> str | None:
+        """The tree of events in ROOT files."""
+        ...
+
+    @property
+    def aliases(self) -> Aliases | None:
+        """Names of columns in the files."""
+        ...
+
+    @property
+    def skip_bad_files(self) -> bool:
+        """Whether files that cannot be read are left out."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,17 +86,17 @@ def read_rows(
     bundle: Bundle,
     data: Sequence[str],
     classes: Mapping[str, Sequence[str]],
-    options: ReadOptions,
-    label: str | None = None,
+    options: RowOptions,
 ) -> CompressionRows:
     """Read the inputs of a bundle from files of events or arrays, or from files of each class."""
+    reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
     if bool(data) == bool(classes):
         raise UsageError(
             "give the rows to compress on either as --data FILE or by class as --class NAME=FILE"
         )
     if classes:
         names = _class_names(bundle, list(classes))
-        parts = [_read(bundle, _files(classes[name]), options, None) for name in names]
+        parts = [_read(bundle, _files(classes[name]), reading, None) for name in names]
         joined = _joined(parts)
         numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         rows = CompressionRows(
@@ -77,7 +107,7 @@ def read_rows(
             joined.skipped,
         )
     else:
-        rows = _read(bundle, _files(data), options, label)
+        rows = _read(bundle, _files(data), reading, options.label)
     if len(rows) < ROWS_MIN:
         reasons = "".join(f"; {reason}" for reason in rows.skipped)
         raise DataError(

@@ -23,7 +23,6 @@ from tamis.compress.quality import Figure, Outputs, measure_quality
 from tamis.compress.target import QualityTarget
 from tamis.compress.training import CompressionTraining, Schedule, run_network, start_quantising
 from tamis.engines import open as open_session
-from tamis.zoo.data.class_rows import ReadOptions
 from tamis.zoo.networks.description import Recipe
 
 ROWS_AT_ONCE = 4096
@@ -52,13 +51,11 @@ class CompressionTask:
     ) -> CompressionTask:
         """Read everything, and check before the training that it can lead to a result."""
         conditions = QualityTarget() if options.target is None else QualityTarget.parse(options.target)
-        bundle = parent if isinstance(parent, Bundle) else Bundle.open(parent)
-        check_parent(bundle)
+        bundle = open_parent(parent)
         found = find_layers(bundle.model, bundle.name)
         if options.threads is not None:
             torch.set_num_threads(options.threads)
-        reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
-        parts = read_rows(bundle, data, classes, reading, options.label).split(options.seed)
+        parts = read_rows(bundle, data, classes, options).split(options.seed)
         train, validation, test = (run_bundle(bundle, part.inputs) for part in parts)
         measured = [
             measure_quality(bundle.manifest, own, own, part.labels)
@@ -112,8 +109,9 @@ class CompressionTask:
         prove_exact(model, self.found, self.parts[2].inputs, self.parent.name)
 
 
-def check_parent(bundle: Bundle) -> None:
-    """Check that a bundle takes any number of rows of floats."""
+def open_parent(parent: str | Path | Bundle) -> Bundle:
+    """Open a bundle, and check that it takes any number of rows of floats."""
+    bundle = parent if isinstance(parent, Bundle) else Bundle.open(parent)
     signature = bundle.manifest.signature
     if signature.rows != "free":
         raise UsageError(
@@ -125,6 +123,7 @@ def check_parent(bundle: Bundle) -> None:
         raise UsageError(
             f"the input {other} of {bundle.name} is not float32, which compression needs: cast it inside the graph"
         )
+    return bundle
 
 
 def run_bundle(bundle: Bundle, inputs: Mapping[str, np.ndarray]) -> Outputs:

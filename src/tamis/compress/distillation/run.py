@@ -27,8 +27,7 @@ from tamis.compress.distillation.training import Pupils
 from tamis.compress.packing import EXAMPLES
 from tamis.compress.quality import Figure
 from tamis.compress.target import QualityTarget
-from tamis.compress.task import ROWS_AT_ONCE, check_parent
-from tamis.zoo.data.class_rows import ReadOptions
+from tamis.compress.task import ROWS_AT_ONCE, open_parent
 from tamis.zoo.training.loop import AfterEpoch
 
 USABLE_MIN = 50  # rows with a finite target, to train on
@@ -76,13 +75,11 @@ class DistilTask:
         `most` limits the sizes that are searched, as a fraction of the parent's operations; by default it is that of a student.
         """
         conditions = QualityTarget() if options.target is None else QualityTarget.parse(options.target)
-        bundle = parent if isinstance(parent, Bundle) else Bundle.open(parent)
-        check_parent(bundle)
+        bundle = open_parent(parent)
         teacher = Teacher.of(bundle, options.metric)
         if options.threads is not None:
             torch.set_num_threads(options.threads)
-        reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
-        rows = read_rows(bundle, data, classes, reading, options.label)
+        rows = read_rows(bundle, data, classes, options)
         lessons = tuple(_usable(teacher, part) for part in _split(rows, options.seed))
         _check_target(conditions, bundle, lessons[2][0])
         parts = (_pupils(teacher, *lessons[0], options), Pupils(lessons[1][0].inputs, lessons[1][1].target))

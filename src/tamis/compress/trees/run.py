@@ -20,7 +20,7 @@ from tamis.compress.data import CompressionRows, read_rows
 from tamis.compress.packing import EXAMPLES
 from tamis.compress.quality import Figure, Outputs, measure_quality
 from tamis.compress.target import QualityTarget
-from tamis.compress.task import check_parent, run_bundle
+from tamis.compress.task import open_parent, run_bundle
 from tamis.compress.trees.card import tree_card
 from tamis.compress.trees.codes import Codes
 from tamis.compress.trees.graph import Head, balanced, find_head, tree_model, used_features
@@ -28,7 +28,6 @@ from tamis.compress.trees.growth import CrossEntropy, Objective, SquaredError, g
 from tamis.compress.trees.leaves import train_leaves
 from tamis.compress.trees.options import TreeOptions
 from tamis.engines import Options, find_engine
-from tamis.zoo.data.class_rows import ReadOptions
 from tamis.zoo.training.loop import AfterEpoch
 
 
@@ -56,14 +55,12 @@ def run_trees(
 ) -> TreeStudent:
     """Grow, train the leaves, judge and pack; see `tamis.compress.to_trees`."""
     conditions = QualityTarget() if options.target is None else QualityTarget.parse(options.target)
-    bundle = parent if isinstance(parent, Bundle) else Bundle.open(parent)
+    bundle = open_parent(parent)
     check_target(target)
-    check_parent(bundle)
     head = find_head(bundle.model, bundle.manifest, score_only=options.score_only)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    reading = ReadOptions(options.most_rows, options.tree, options.skip_bad_files, options.aliases)
-    parts = read_rows(bundle, data, classes, reading, options.label).split(options.seed)
+    parts = read_rows(bundle, data, classes, options).split(options.seed)
     if not head.function:  # an anomaly score must not have seen the anomalies
         parts = (_background(parts[0]), _background(parts[1]), parts[2])
     outputs = [
