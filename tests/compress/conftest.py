@@ -17,7 +17,7 @@ from tamis.zoo.training.export import ClassifierScore, export_graph
 
 CLASSES = ["g", "q", "W", "Z", "t"]
 EFFICIENCIES = (0.1, 0.01)
-STEPS = {"Add", "Clip", "Floor", "Gemm", "MatMul", "Max", "Min", "Mul", "Relu", "Sub"}
+STEPS = {"Add", "Cast", "Clip", "Floor", "Gemm", "MatMul", "Max", "Min", "Mul", "Relu", "Sub"}
 
 
 def made_up_rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -149,6 +149,8 @@ def integer_step(node, integers, fraction, others):
         return integers, fraction - shift.astype(np.int64)
     if node.op_type == "Floor":
         return integers >> fraction.clip(0) << (-fraction).clip(0), np.zeros(1, np.int64)
+    if node.op_type == "Cast":
+        return integers, fraction
     if node.op_type == "Relu":
         return np.maximum(integers, 0), fraction
     if node.op_type in ("Add", "Sub"):

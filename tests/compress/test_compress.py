@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tamis
-from tamis._base import DataError, ModelError, TargetNotMetError, UsageError
+from tamis._base import DataError, TargetNotMetError, UsageError
 from tamis.bundle import Bundle
 from tamis.compress import CompressOptions, compress
 from tamis.measure import verify
@@ -177,7 +177,6 @@ def test_a_target_that_cannot_be_met_names_the_nearest_model(tagger, rows_file, 
             UsageError,
             r"'flips\(loose\)', which is not measured; known: flips\(background-0.1\)",
         ),
-        ({"weights": 14, "activations": 14}, ModelError, "float32 adds exactly up to 24 bits: take"),
         ({"label": "truth"}, DataError, "has no array 'truth' of labels"),
         ({"weights": 1}, UsageError, "weights have 1 bits; expected 2 to 16"),
         ({"prune": 1.0}, UsageError, "less than 1, such as 0.7"),

@@ -1,4 +1,4 @@
-"""From a trained network to plain ONNX in float32, in which every sum is exact, and the cost of its layers."""
+"""From a trained network to plain ONNX in which every sum is exact, and the cost of its layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from onnx import helper, numpy_helper
 
 from tamis._base import ModelError
-from tamis.compress.graph import QuantisedTensor
+from tamis.compress.float64 import FLOAT64_OPERATORS, in_float64
+from tamis.compress.graph import GRID_OPERATORS, QuantisedTensor
 from tamis.compress.network import CompressedNetwork
 from tamis.compress.quantisers import TensorQuantiser
 from tamis.compress.shrink import shrink
@@ -19,7 +20,7 @@ from tamis.fixedpoint import FixedFormat
 from tamis.fixedpoint.count import set_bits
 from tamis.fixedpoint.luts import signed_digits
 
-FLOAT32_BITS = 24  # integers up to 2^24 are exact
+FLOAT32_BITS, FLOAT64_BITS = 24, 53  # integers up to 2^24 and 2^53 are exact
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def format_of(quantiser: TensorQuantiser) -> FixedFormat:
 
 
 def export_network(network: CompressedNetwork) -> onnx.ModelProto:
-    """Return the network as an ONNX model; raises ModelError where a sum would not be exact in float32."""
-    check_exact(network)
+    """Return the network as an ONNX model, in float64 where sums are too wide for float32; raises ModelError where they are for both."""
+    wide = needs_float64(network)
     model = onnx.ModelProto()
     model.CopyFrom(network.found.model)
     arrays = {one.name: one for one in model.graph.initializer}
@@ -112,11 +113,14 @@ def export_network(network: CompressedNetwork) -> onnx.ModelProto:
     _drop_unused(model)
     shrink(model, network.found)
     del model.graph.value_info[:]
-    return model
+    return in_float64(model, network.found) if wide else model
 
 
-def check_exact(network: CompressedNetwork) -> None:
-    """Check that every sum of every layer is exact in float32, whatever the order of summation."""
+def needs_float64(network: CompressedNetwork) -> bool:
+    """Return whether a sum of a layer, in some order of summation, is too wide for float32; raise ModelError where that cannot be helped."""
+    wide = False
+    operators = {node.op_type for node in network.found.model.graph.node}
+    narrow_only = sorted(operators & GRID_OPERATORS - FLOAT64_OPERATORS | operators & {"Conv"})
     for index, layer in enumerate(network.found.layers):
         with torch.no_grad():
             weight, bias = network.weight(index).double().numpy(), network.bias(index).double().numpy()
@@ -125,14 +129,19 @@ def check_exact(network: CompressedNetwork) -> None:
             fraction = network.products_fraction(index).double().numpy()
         axes = tuple(axis for axis in range(weight.ndim) if axis != layer.outputs_axis)
         reach = ((np.abs(weight) * largest).sum(axes) + np.abs(bias)) * np.exp2(fraction)
-        if reach.max(initial=0.0) >= 2.0**FLOAT32_BITS:
-            most = math.floor(math.log2(float(reach.max()))) + 1
-            widths = network.widths
+        if reach.max(initial=0.0) < 2.0**FLOAT32_BITS:
+            continue
+        wide = True
+        most = math.floor(math.log2(float(reach.max()))) + 1
+        if narrow_only or most > FLOAT64_BITS:
+            kind, bits = ("float32", FLOAT32_BITS) if narrow_only else ("float64", FLOAT64_BITS)
+            reason = f", and engines have no {narrow_only[0]} in float64" if narrow_only else ""
             raise ModelError(
-                f"the layer {layer.name} sums to {most} bits with {widths.weights}-bit weights and inputs of "
-                f"{format_of(network.source(index))}; float32 adds exactly up to {FLOAT32_BITS} bits: "
-                f"take {most - FLOAT32_BITS} bits less, together, for --weights and --activations or --inputs"
+                f"the layer {layer.name} sums to {most} bits with {network.widths.weights}-bit weights and inputs of "
+                f"{format_of(network.source(index))}; {kind} adds exactly up to {bits} bits{reason}: "
+                f"take {most - bits} bits less, together, for --weights and --activations or --inputs"
             )
+    return wide
 
 
 def _chain(

@@ -38,7 +38,7 @@ def pack_compressed(
     origin = Parent(
         name=manifest.name, version=manifest.version, model_sha256=manifest.files["model.onnx"].sha256
     )
-    host = _host_note(task.found)
+    host = _host_note(task.found) + _width_note(model)
     chosen = {key: value for key, value in asdict(options).items() if key in RECORDED_OPTIONS}
     facts = {
         "options": chosen,
@@ -72,6 +72,16 @@ def pack_compressed(
             "CARD.md": compression_card(name, origin, figures, costs, dense, facts),
             "compression.json": document + "\n",
         },
+    )
+
+
+def _width_note(model: onnx.ModelProto) -> str:
+    """Return a sentence about layers in float64; empty if there are none."""
+    if all(constant.data_type != onnx.TensorProto.DOUBLE for constant in model.graph.initializer):
+        return ""
+    return (
+        " Sums are too wide for float32, so the layers compute in float64: `onnxruntime`, `reference` and `firmware` give the same bits, while engines that "
+        "compute in float32, as `native` and `openvino` do, round."
     )
 
 

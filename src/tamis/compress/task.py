@@ -13,7 +13,7 @@ import torch
 from tamis._base import UsageError
 from tamis.bundle import Bundle
 from tamis.compress.data import CompressionRows, read_rows
-from tamis.compress.export import check_exact
+from tamis.compress.export import needs_float64
 from tamis.compress.graph import LayeredModel, find_layers
 from tamis.compress.network import CompressedNetwork, Widths
 from tamis.compress.options import CompressOptions
@@ -137,7 +137,7 @@ def run_bundle(bundle: Bundle, inputs: Mapping[str, np.ndarray]) -> Outputs:
 
 
 def _check_widths(probe: CompressedNetwork, rows: CompressionRows, options: CompressOptions) -> None:
-    """Check before the training that sums with these widths are exact in float32."""
+    """Check before the training that sums with these widths can be exact."""
     prune_network(probe, options.prune, structured=options.structured)
     start_quantising(probe, rows)
-    check_exact(probe)
+    needs_float64(probe)

@@ -81,6 +81,11 @@ def conv_vae_student() -> Path:
     return _path("conv-vae-student.tamis")
 
 
+def graph_vae_student() -> Path:
+    """Return the path of the shipped student of graph-vae."""
+    return _path("graph-vae-student.tamis")
+
+
 def facile_8bit() -> Path:
     """Return the path of the shipped FACILE in 8 bits."""
     return _path("facile-8bit.tamis")
