@@ -50,6 +50,7 @@ def parse_model(data: bytes, place: str, *, beside: Path | None = None) -> onnx.
     if beside is not None:
         _inline_external_data(model, beside, place)
     reject_external_data(model, place)
+    _import_domains(model)
     try:
         onnx.checker.check_model(model, full_check=False)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -57,6 +58,13 @@ def parse_model(data: bytes, place: str, *, beside: Path | None = None) -> onnx.
             f"{place} is not a valid ONNX model: {str(error).strip().splitlines()[0]}"
         ) from error
     return model
+
+
+def _import_domains(model: onnx.ModelProto) -> None:
+    """Import the domains of operators that are not ONNX's own, which some exporters forget (QKeras through QONNX)."""
+    known = {one.domain for one in model.opset_import} | {"", "ai.onnx"}
+    for domain in sorted({node.domain for node in model.graph.node} - known):
+        model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
 
 
 def _inline_external_data(model: onnx.ModelProto, folder: Path, place: str) -> None:

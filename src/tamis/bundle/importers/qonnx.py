@@ -111,6 +111,13 @@ class _Expansion:
         self.constants[name] = self.added[name] = np.asarray(value, np.float32)
         return name
 
+    def _float32(self, name: str) -> str:
+        """Return the name of a parameter in float32: QKeras' converter writes scales in float64 and zero points as integers."""
+        value = self.constants.get(name)
+        if value is None or value.dtype == np.float32:
+            return name
+        return self._constant(f"{name}/float32", value)
+
     def _known(self, node: onnx.NodeProto, index: int, what: str) -> np.ndarray:
         """Return a parameter of a quantiser, which has to be constant."""
         name = node.input[index] if index < len(node.input) else ""
@@ -142,15 +149,16 @@ class _Expansion:
             self._bipolar(node)
             return
         zero = self._known(node, 2, "the zero point")
-        value = self._make("Div", [node.input[0], node.input[1]], f"{out}/scaled")
+        scale, shift = self._float32(node.input[1]), self._float32(node.input[2])
+        value = self._make("Div", [node.input[0], scale], f"{out}/scaled")
         if zero.any():
-            value = self._make("Add", [value, node.input[2]], f"{out}/shifted")
+            value = self._make("Add", [value, shift], f"{out}/shifted")
         value = self._rounded(value, attributes.get("rounding_mode", b"ROUND").decode().upper(), out)
         low, high = self._bounds(node, bits, signed, narrow)
         value = self._clipped(value, low, high, out)
         if zero.any():
-            value = self._make("Sub", [value, node.input[2]], f"{out}/unshifted")
-        self._make("Mul", [value, node.input[1]], out)
+            value = self._make("Sub", [value, shift], f"{out}/unshifted")
+        self._make("Mul", [value, scale], out)
 
     def _bipolar(self, node: onnx.NodeProto) -> None:
         """Y = scale where x >= 0, else -scale: of floor(x), clipped to -1 and 0."""
@@ -159,7 +167,7 @@ class _Expansion:
         sign = self._clipped(floor, -1.0, 0.0, out)
         double = self._make("Mul", [sign, self._constant(f"{out}/two", 2.0)], f"{out}/double")
         one = self._make("Add", [double, self._constant(f"{out}/one", 1.0)], f"{out}/sign")
-        self._make("Mul", [one, node.input[1]], out)
+        self._make("Mul", [one, self._float32(node.input[1])], out)
 
     def _trunc(self, node: onnx.NodeProto) -> None:
         """Drop low bits of integers: Trunc of version 1 takes the widths before and after, version 2 the scale after as well."""
@@ -182,8 +190,8 @@ class _Expansion:
         else:
             drop = 2.0 ** (width - self._known(node, 4, "the width after"))
             after, bounds = scale, None
-        value = self._make("Div", [node.input[0], node.input[1]], f"{out}/scaled")
-        value = self._make("Add", [value, node.input[2]], f"{out}/shifted")
+        value = self._make("Div", [node.input[0], self._float32(node.input[1])], f"{out}/scaled")
+        value = self._make("Add", [value, self._float32(node.input[2])], f"{out}/shifted")
         value = self._make("Round", [value], f"{out}/integers")
         value = self._make("Div", [value, self._constant(f"{out}/drop", drop)], f"{out}/dropped")
         value = self._rounded(value, mode, out)
