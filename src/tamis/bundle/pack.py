@@ -16,7 +16,15 @@ from tamis._base import ModelError, UsageError, did_you_mean, library_versions, 
 from tamis.bundle.choose_golden import MAX_GOLDEN_EVENTS, Precision, choose_golden, precision_of, tolerance_of
 from tamis.bundle.cost import count_cost
 from tamis.bundle.golden import Golden
-from tamis.bundle.importers import Imported, expand_qonnx, import_model, is_qonnx, plain_outputs, recognise
+from tamis.bundle.importers import (
+    Imported,
+    expand_qonnx,
+    import_model,
+    is_qonnx,
+    plain_classifiers,
+    plain_outputs,
+    recognise,
+)
 from tamis.bundle.manifest import BUNDLE_NAME_PATTERN, Manifest, Parent, Rewrite, WorkingPoint
 from tamis.bundle.model import RANDOM_OPERATORS, graphs, read_signature
 from tamis.bundle.reference import Reference, evaluate
@@ -158,8 +166,9 @@ def _import(
     expanded = is_qonnx(proto)
     if expanded:
         proto = expand_qonnx(proto, place)
+    proto, forest_notes = plain_classifiers(proto)
     proto, notes = plain_outputs(proto)
-    notes = ["quantisers of QONNX are plain operators now"] * expanded + notes
+    notes = ["quantisers of QONNX are plain operators now"] * expanded + forest_notes + notes
     return replace(imported, model=proto), place, [*imported.notes, *notes]
 
 
