@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,3 +98,19 @@ def test_points_belong_to_a_front(call, bundle_of, rows, tmp_path):
     )
     assert code == 2
     assert "give --pareto as well" in err
+
+
+def test_trees_of_other_libraries_become_integers(call, tmp_path):
+    models = Path(__file__).parents[1] / "bundle" / "importers" / "tree_models"
+    x = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", x=x)
+    assert call("pack", models / "xgb-softprob.json", "-o", tmp_path / "trees.tamis")[0] == 0
+    target = tmp_path / "q.tamis"
+    words = ("compress", tmp_path / "trees.tamis", "--data", tmp_path / "rows.npz", "-o", target)
+    code, _, err = call(*words, "--prune", "0.5")
+    assert code == 2
+    assert "--prune has no meaning for trees" in err
+    code, out, err = call(*words, "--inputs", "9")
+    assert code == 0, err
+    assert "9 trees of" in out
+    assert Bundle.open(target).manifest.training["trees"]["options"]["input_bits"] == 9

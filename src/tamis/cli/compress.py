@@ -18,7 +18,7 @@ from tamis.cli.compress_student import (
     student_options_of,
     tell_skipped_files,
 )
-from tamis.cli.compress_trees import is_forest, plant_trees
+from tamis.cli.compress_trees import holds_only_trees, is_forest, make_integers, plant_trees
 from tamis.cli.output import json_option, print_json
 from tamis.cli.reading import by_class, reading_options
 
@@ -111,7 +111,8 @@ def command(
 
     With --pareto, OUTPUT is a folder of several models, from dear to cheap, with a page; --cost is ebops unless it is given.
 
-    With --student trees, boosted trees of small integers replace PARENT, for hardware of few LUTs.
+    With --student trees, boosted trees of small integers replace PARENT, for hardware of few LUTs. If PARENT consists of decision trees (XGBoost,
+    LightGBM, scikit-learn), its inputs, thresholds and leaves are rounded to --inputs and --weights bits, without training.
 
     Checkpoints and metrics.json are written to OUTPUT.training.
     """
@@ -141,6 +142,9 @@ def command(
             make_front(parent, output, data, of_student, by_class(classes), points, as_json=as_json)
         else:
             distil_student(parent, output, data, of_student, by_class(classes), as_json=as_json)
+        return
+    if holds_only_trees(parent):
+        make_integers(parent, output, data, formats, common, by_class(classes), as_json=as_json)
         return
     if points is not None and formats["cost"] is None:
         formats["cost"] = "ebops"

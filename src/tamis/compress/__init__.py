@@ -4,9 +4,9 @@ Importing it takes no torch.
 """
 
 from tamis.compress.distillation.options import STUDENT_FAMILIES, STUDENT_LOSSES, DistilOptions
-from tamis.compress.entry import compress, compress_front, distil, to_trees
+from tamis.compress.entry import compress, compress_front, distil, quantise_trees, to_trees
 from tamis.compress.options import COSTS, FRONT_POINTS, WEIGHT_GROUPS, CompressOptions
-from tamis.compress.trees.options import TreeOptions
+from tamis.compress.trees.options import ForestOptions, TreeOptions
 
 __all__ = [
     "COSTS",
@@ -16,9 +16,11 @@ __all__ = [
     "WEIGHT_GROUPS",
     "CompressOptions",
     "DistilOptions",
+    "ForestOptions",
     "TreeOptions",
     "compress",
     "compress_front",
     "distil",
+    "quantise_trees",
     "to_trees",
 ]

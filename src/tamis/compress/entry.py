@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tamis._base import require
 from tamis.compress.distillation.options import DistilOptions
 from tamis.compress.options import FRONT_POINTS, CompressOptions
-from tamis.compress.trees.options import TreeOptions
+from tamis.compress.trees.options import ForestOptions, TreeOptions
 
 if TYPE_CHECKING:
     from tamis.bundle import Bundle
@@ -107,3 +107,21 @@ def to_trees(
     from tamis.compress.trees.run import run_trees
 
     return run_trees(parent, Path(target), data, options or TreeOptions(), classes or {}, after_epoch)
+
+
+def quantise_trees(
+    parent: str | Path | Bundle,
+    target: str | Path,
+    data: Sequence[str] = (),
+    options: ForestOptions | None = None,
+    *,
+    classes: Mapping[str, Sequence[str]] | None = None,
+) -> TreeStudent:
+    """Make a bundle's own trees, of XGBoost, LightGBM or scikit-learn, trees of integers, which are hardware as well.
+
+    Rows of data choose the grids of the inputs, and say how many decisions change.
+    """
+    require("torch", extra="torch", purpose="compression")
+    from tamis.compress.trees.run_forest import run_forest
+
+    return run_forest(parent, Path(target), data, options or ForestOptions(), classes or {})

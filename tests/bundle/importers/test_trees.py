@@ -17,6 +17,7 @@ from tamis.bundle import Bundle, Reference, pack
 from tamis.bundle.importers import import_model, recognise
 from tamis.bundle.importers.trees import float32_at_most
 from tamis.bundle.importers.ubjson import parse_ubjson
+from tamis.bundle.rewrite import expand_trees
 
 FOLDER = Path(__file__).parent / "tree_models"
 with np.load(FOLDER / "cases.npz") as archive:
@@ -49,6 +50,16 @@ def test_it_packs_and_onnxruntime_gives_the_same(name, tmp_path):
     with tamis.open(bundle, "onnxruntime") as session:
         (found,) = session.run(x=rows).values()
     np.testing.assert_allclose(found, expected, rtol=0, atol=FLOAT32 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_plain_operators_predict_the_same(name):
+    """Trees that XGBoost has pruned leave nodes that no question leads to."""
+    rows, expected = CASES[f"{name}/x"], CASES[f"{name}/y"]
+    model = expand_trees(import_model(FOLDER / name).model)
+    np.testing.assert_allclose(
+        predictions(model, rows), expected, rtol=0, atol=FLOAT32 * np.abs(expected).max()
+    )
 
 
 def test_a_thousand_trees(tmp_path):

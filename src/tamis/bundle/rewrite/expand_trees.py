@@ -69,8 +69,9 @@ def _expanded(node: onnx.NodeProto, name: str) -> tuple[list[onnx.NodeProto], li
     targets = (attributes[f"target_{part}"] for part in ("treeids", "nodeids", "ids", "weights"))
     for tree, number, target, weight in zip(*targets, strict=True):
         leaves[place[tree, number], target] += np.float32(weight)
-    children = np.concatenate([yes[~is_leaf], no[~is_leaf]])
-    roots = np.setdiff1d(own, children)
+    _, roots = np.unique(
+        [key[0] for key in keys], return_index=True
+    )  # the first node of each; pruned nodes may remain
 
     nodes: list[onnx.NodeProto] = []
     constants: list[onnx.TensorProto] = []

@@ -1,4 +1,4 @@
-"""The card of a student of trees: decisions, AUC and accuracy next to the parent's, and what the trees consist of."""
+"""Cards of trees: decisions, AUC and accuracy next to the parent's, and what the trees consist of."""
 
 from __future__ import annotations
 
@@ -34,6 +34,51 @@ multiples of {step:g} with {leaf_bits} bits for each class but the first. `tamis
 
 {options}.
 """
+
+
+FOREST_CARD = """# Model card: {name}
+
+{parent}, whose trees became trees of integers by `tamis compress`. Its model.onnx had the SHA-256 `{sha}`.
+
+Inputs become integers of {input_bits} bits, each the multiple of a power of two; all comparisons and sums after that are exact, and so are they in hardware.
+
+## Compared with the parent
+
+On {rows} rows; intervals at 95 %.
+
+| quantity | parent | this model | interval | |
+|---|---|---|---|---|
+{figures}
+
+{losses}
+
+## Trees
+
+{trees} trees with {leaves} leaves; {questions} different questions about {inputs} inputs. Values of {exact_inputs} of these inputs are on their grid already, so that
+the answers are the parent's; others are rounded to the nearest step. Leaves are multiples of {step:g} with {leaf_bits} bits. `tamis firmware` counts the LUTs.
+
+## Options
+
+{options}.
+"""
+
+
+def forest_card(name: str, parent: Parent, figures: Mapping[str, Figure], facts: Mapping[str, Any]) -> str:
+    """Return the card of somebody's trees as trees of integers, as Markdown."""
+    options = facts["options"]
+    own = {key: facts[key] for key in ("trees", "leaves", "questions", "inputs", "exact_inputs", "step")}
+    return FOREST_CARD.format(
+        name=name,
+        parent=f"The bundle {parent.name} (version {parent.version})",
+        sha=parent.model_sha256,
+        rows=facts["test_rows"],
+        figures="\n".join(figure_line(key, figure, MEANINGS) for key, figure in figures.items()),
+        losses=losses(figures),
+        leaf_bits=options["leaf_bits"],
+        input_bits=options["input_bits"],
+        options=", ".join(f"{key} {value}" for key, value in options.items() if value not in (None, False)),
+        **own,
+    )
 
 
 def tree_card(name: str, parent: Parent, figures: Mapping[str, Figure], facts: Mapping[str, Any]) -> str:

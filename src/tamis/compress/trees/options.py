@@ -11,6 +11,31 @@ TREE_SIZE = (24, 6)  # trees, and questions along each of them: six are the inpu
 TREE_COUNT_MAX, LEVELS_MAX = 512, 10
 LEAF_BITS, INPUT_BITS = 3, 7
 LEAF_BITS_RANGE, INPUT_BITS_RANGE = (1, 12), (2, 10)
+FOREST_BITS_RANGE = (2, 16)
+
+
+@dataclass(frozen=True)
+class ForestOptions:
+    """Options of the quantisation of trees that somebody else trained."""
+
+    weights: int = 8  # bits of a leaf, with the sign
+    inputs: int = 8  # bits of an input, without
+    target: str | None = None
+    seed: int = 1
+    most_rows: int | None = None
+    label: str | None = None
+    tree: str | None = None
+    aliases: Aliases | None = None
+    skip_bad_files: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name, value, (least, most) in (
+            ("leaves (--weights)", self.weights, FOREST_BITS_RANGE),
+            ("inputs", self.inputs, FOREST_BITS_RANGE),
+        ):
+            if not least <= value <= most:
+                raise UsageError(f"{name} of trees have {value} bits; expected {least} to {most}")
 
 
 @dataclass(frozen=True)

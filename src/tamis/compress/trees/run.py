@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 
 from tamis._base import DataError, TargetNotMetError, library_versions
-from tamis.bundle import Bundle, Packed, Parent, check_target, pack
-from tamis.bundle.model import read_signature
+from tamis.bundle import Bundle, Packed, check_target
 from tamis.compress.card import reached
 from tamis.compress.costs import with_costs
 from tamis.compress.data import CompressionRows, read_rows
-from tamis.compress.packing import EXAMPLES
 from tamis.compress.quality import Figure, Outputs, measure_quality
 from tamis.compress.target import QualityTarget
 from tamis.compress.task import open_parent, run_bundle
@@ -27,7 +23,7 @@ from tamis.compress.trees.graph import Head, balanced, find_head, tree_model, us
 from tamis.compress.trees.growth import CrossEntropy, Objective, SquaredError, grow_trees
 from tamis.compress.trees.leaves import train_leaves
 from tamis.compress.trees.options import TreeOptions
-from tamis.engines import Options, find_engine
+from tamis.compress.trees.packing import origin_of, pack_trees, run_model
 from tamis.zoo.training.loop import AfterEpoch
 
 
@@ -86,7 +82,7 @@ def run_trees(
     )
     model = tree_model(bundle.model, head, codes, trees, leaves)
     figures = measure_quality(
-        bundle.manifest, _run(model, bundle, parts[2].inputs), outputs[2], parts[2].labels
+        bundle.manifest, run_model(model, bundle, parts[2].inputs), outputs[2], parts[2].labels
     )
     if not conditions.met(figures):
         raise TargetNotMetError(
@@ -104,7 +100,10 @@ def run_trees(
         "figures": {name: asdict(figure) for name, figure in figures.items()},
         "versions": library_versions(("torch", "numpy", "tamis")),
     }
-    packed = _pack(bundle, model, head, target, parts[2], figures, facts)
+    name = target.name.removesuffix(".tamis")
+    card = tree_card(name, origin_of(bundle), figures, facts)
+    description = f"{bundle.name} as {count} boosted trees with leaves of {options.leaf_bits} bits"
+    packed = pack_trees(bundle, model, target, parts[2], facts, card, description)
     packed, _ = with_costs(bundle, packed)
     return TreeStudent(packed, figures, facts)
 
@@ -141,47 +140,3 @@ def _goals(head: Head, outputs: Outputs, rows: CompressionRows) -> np.ndarray:
 def _table(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return all inputs in one row."""
     return np.concatenate([values.reshape(len(values), -1) for values in inputs.values()], axis=1)
-
-
-def _run(model: onnx.ModelProto, parent: Bundle, inputs: Mapping[str, np.ndarray]) -> Outputs:
-    """Return the outputs of the new graph."""
-    signature = read_signature(model, parent.name)
-    arrays = [np.ascontiguousarray(inputs[spec.name]) for spec in signature.inputs]
-    results = find_engine("onnxruntime").load(model.SerializeToString(), signature, Options()).run(arrays)
-    return {spec.name: np.asarray(result) for spec, result in zip(signature.outputs, results, strict=True)}
-
-
-def _pack(
-    parent: Bundle,
-    model: onnx.ModelProto,
-    head: Head,
-    target: Path,
-    rows: CompressionRows,
-    figures: Mapping[str, Figure],
-    facts: Mapping[str, object],
-) -> Packed:
-    """Pack the graph with the parent's signature and working points, golden events of its own, and a card."""
-    manifest = parent.manifest
-    origin = Parent(
-        name=manifest.name, version=manifest.version, model_sha256=manifest.files["model.onnx"].sha256
-    )
-    inputs = manifest.signature.inputs
-    document = json.dumps(facts, indent=1)
-    name = target.name.removesuffix(".tamis")
-    options = facts["options"]
-    assert isinstance(options, dict)  # noqa: S101
-    return pack(
-        model,
-        target,
-        inputs={key: values[:EXAMPLES] for key, values in rows.inputs.items()},
-        score=manifest.score if manifest.score in head.outputs else None,
-        rewrites=False,
-        description=f"{manifest.name} as {options['trees']} boosted trees with leaves of {options['leaf_bits']} bits",
-        features={spec.name: spec.feature for spec in inputs if spec.feature},
-        columns={spec.name: spec.columns for spec in inputs if spec.columns},
-        units={spec.name: spec.units for spec in inputs if spec.units},
-        working_points=manifest.working_points,
-        training={**manifest.training, "trees": json.loads(document)},
-        parent=origin,
-        extra={"CARD.md": tree_card(name, origin, figures, facts), "trees.json": document + "\n"},
-    )
