@@ -7,7 +7,7 @@ from collections.abc import Container
 
 import onnx
 
-LAYER_OPERATORS = frozenset(["MatMul", "Gemm", "Conv"])
+LAYER_OPERATORS = frozenset(["MatMul", "Gemm", "Conv", "Einsum"])
 
 
 def layer_name(node: onnx.NodeProto, constants: Container[str], taken: Container[str]) -> str:
