@@ -23,8 +23,8 @@ from tamis.fixedpoint.grids import FixedGrid, Ranges
 from tamis.fixedpoint.host import host_grid, modulus_of
 from tamis.fixedpoint.names import LAYER_OPERATORS, layer_name
 from tamis.fixedpoint.operators import TRANSLATIONS, Inexact, Operands, wrapped
-from tamis.fixedpoint.program import FixedProgram, LookUp, ProgramInput, Scale, Step
-from tamis.fixedpoint.tables import tabulated
+from tamis.fixedpoint.program import FixedProgram, LookUp, ProgramInput, Scale, Step, Take
+from tamis.fixedpoint.tables import Tables, tabulated
 
 INPUT_LAYER = "inputs"  # the name of what precedes the first layer
 MANTISSA_BITS = {"float16": 11, "float32": 24, "float64": 53, "int32": 31, "int64": 62}
@@ -183,7 +183,7 @@ class _Splitter:
             (source,) = self._needed([name])
             value = self.core[source]
             model = self._part({source}, [name, node.input[0]])
-            low, fraction, table = tabulated(model, source, self.range_of(value), self.trace[source].dtype)
+            found = tabulated(model, source, self.range_of(value), self.trace[source].dtype)
         except (Inexact, ValueError) as reason:
             raise ModelError(
                 f"a quantised layer follows one that hardware cannot compute exactly: {after}"
@@ -191,10 +191,30 @@ class _Splitter:
             ) from reason
         shape = self.range_of(value).low.shape
         mark = len(self.steps)
-        scaled = self.append(Scale(self.layer, (value,), shape, np.full(shape, 2.0**fraction)))
-        self.core[name] = self.append(LookUp(self.layer, (scaled,), shape, table, low))
+        scaled = self.append(Scale(self.layer, (value,), shape, np.full(shape, 2.0**found.fraction)))
+        self.core[name] = self._look_up(scaled, shape, found)
         steps = tuple(range(mark, len(self.steps)))
         self.translated.append(TranslatedNode(node, self.layer, (value,), (None,), steps, (self.core[name],)))
+
+    def _look_up(self, value: int, shape: tuple[int, ...], found: Tables) -> int:
+        """Append the tables of a value, one for all elements or one for each group of them."""
+        if len(found.tables) == 1:
+            return self.append(LookUp(self.layer, (value,), shape, found.tables[0], found.low))
+        groups = [np.flatnonzero(found.table_of == number) for number in range(len(found.tables))]
+        parts = [
+            self.append(
+                LookUp(
+                    self.layer,
+                    (self.append(Take(self.layer, (value,), places.shape, places)),),
+                    places.shape,
+                    table,
+                    found.low,
+                )
+            )
+            for places, table in zip(groups, found.tables, strict=True)
+        ]
+        order = np.argsort(np.concatenate(groups)).reshape(shape)
+        return self.append(Take(self.layer, tuple(parts), shape, order))
 
     def _needed(self, outputs: Sequence[str]) -> list[str]:
         """Return the tensors of the program that outputs depend on directly, in the order of the graph."""
@@ -278,7 +298,7 @@ class _Splitter:
             name = wanted.pop()
             if name in given:
                 read.add(name)
-            if name in seen or name not in self.makers:
+            if name in seen or name not in self.makers or name in self.constants:
                 continue
             seen.add(name)
             nodes.add(id(self.makers[name]))
@@ -291,7 +311,10 @@ class _Splitter:
             self.graph.name,
             inputs,
             [self._described(name) for name in outputs],
-            [tensor for tensor in self.graph.initializer if tensor.name in used],
+            [
+                numpy_helper.from_array(np.asarray(self.constants[name]), name)
+                for name in sorted(used & self.constants.keys())
+            ],
         )
         return onnx.helper.make_model(
             graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version
