@@ -22,7 +22,7 @@ from tamis.bundle.reference import Reference, evaluate_node
 from tamis.fixedpoint.grids import FixedGrid, Ranges
 from tamis.fixedpoint.host import host_grid, modulus_of
 from tamis.fixedpoint.names import LAYER_OPERATORS, layer_name
-from tamis.fixedpoint.operators import TRANSLATIONS, Inexact, Operands, wrapped
+from tamis.fixedpoint.operators import TRANSLATIONS, Choices, Inexact, Operands, wrapped
 from tamis.fixedpoint.program import FixedProgram, LookUp, ProgramInput, Scale, Step, Take
 from tamis.fixedpoint.tables import Tables, tabulated
 
@@ -81,6 +81,7 @@ class _Splitter:
         self.inexact: dict[str, str] = {}  # tensor after the core -> why it is not in it
         self.makers = {name: node for node in self.graph.node for name in node.output if name}
         self.layer, self.layers = INPUT_LAYER, {INPUT_LAYER}
+        self.choices = Choices()
 
     def split(self) -> QuantisedGraph:
         """Visit the nodes, and cut."""
@@ -149,8 +150,10 @@ class _Splitter:
             results = evaluate_node(node, [self.constants.get(name) for name in node.input], self.model)
             self.constants.update(zip(node.output, results, strict=False))
             return
+        if self.choices.note(node, self.core, self.constants):
+            return
         outside = [name for name in names if name not in self.constants and name not in self.core]
-        if outside:
+        if outside and not self.choices.chooses(node, self.core, self.constants):
             self._visit_host(node, outside)
             return
         try:
@@ -231,6 +234,8 @@ class _Splitter:
     def _translate(self, node: onnx.NodeProto) -> None:
         """Append the steps of a node; raise Inexact if there are none or a float cannot hold the results."""
         operator = TRANSLATIONS.get(node.op_type)
+        if self.choices.chooses(node, self.core, self.constants):
+            operator = self.choices.saturated
         if operator is None or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
             raise Inexact("no fixed-point form is known of this operator")
         result = self.trace[node.output[0]]

@@ -5,10 +5,11 @@ from tamis.fixedpoint.operators.elementwise import ELEMENTWISE_OPERATORS, wrappe
 from tamis.fixedpoint.operators.matrices import MATRIX_OPERATORS
 from tamis.fixedpoint.operators.moving import MOVING_OPERATORS
 from tamis.fixedpoint.operators.operands import Inexact, Operands
+from tamis.fixedpoint.operators.saturation import Choices
 from tamis.fixedpoint.operators.trees import FOREST_OPERATORS
 
 TRANSLATIONS = (
     ELEMENTWISE_OPERATORS | MATRIX_OPERATORS | EINSUM_OPERATORS | MOVING_OPERATORS | FOREST_OPERATORS
 )
 
-__all__ = ["TRANSLATIONS", "Inexact", "Operands", "wrapped"]
+__all__ = ["TRANSLATIONS", "Choices", "Inexact", "Operands", "wrapped"]
