@@ -23,23 +23,27 @@ from tamis.firmware.design import (
     verilog_name,
 )
 from tamis.firmware.folded.block import Block, DirectBlock
+from tamis.firmware.folded.cell import make_cell, union
 from tamis.firmware.folded.estimate import (
+    MULTIPLEXER,
     chosen_luts,
     estimate_shared,
     multiplexer_luts,
     window_luts,
 )
-from tamis.firmware.folded.moves import origins
+from tamis.firmware.folded.moves import Origins, origins, starts
 from tamis.firmware.folded.parts import ElementRanges, Part, parts_of, segment_program, split_products
 from tamis.firmware.folded.products import ProductPlan, plan_products, products_module
+from tamis.firmware.folded.repeats import Repeat, find_repeats
 from tamis.firmware.folded.segments import Segment, segments_of
 from tamis.firmware.folded.shared import SharedLogic
+from tamis.firmware.folded.steps import CellLogic, StepsBlock, steps_latency
 from tamis.firmware.folded.top import top_module
 from tamis.firmware.folded.windows import find_window, sliding_order
-from tamis.firmware.folded.wires import Wires
+from tamis.firmware.folded.wires import ElementSource, Wires
 from tamis.firmware.lower import Logic, joined, lower
 from tamis.firmware.luts import LutCount, count_luts
-from tamis.fixedpoint import FixedGrid, FixedProgram, grids
+from tamis.fixedpoint import FixedGrid, FixedProgram, grids, live_elements
 
 REGISTER = re.compile(r"^\s*reg (?:signed )?\[(\d+):0\]", re.MULTILINE)
 
@@ -47,7 +51,7 @@ REGISTER = re.compile(r"^\s*reg (?:signed )?\[(\d+):0\]", re.MULTILINE)
 def make_folded_design(program: FixedProgram, name: str, clock_mhz: float, reuse: int) -> Design:
     """Return the Verilog of a program that takes an event every `reuse` cycles, or as many as its largest layer can use."""
     folder = _Folder(program, verilog_name(name), clock_mhz)
-    interval = min(reuse, folder.useful_reuse())
+    interval = min(reuse, folder.useful_reuse(reuse))
     design = folder.design(interval) if interval > 1 else None
     return design or make_design(program, name, clock_mhz)
 
@@ -86,29 +90,27 @@ class _Folder:
 
     def __init__(self, program: FixedProgram, name: str, clock_mhz: float) -> None:
         self.program, self.name, self.clock_mhz = program, name, clock_mhz
-        self.found, self.segments = origins(program), segments_of(program)
-        whole = joined(grids(program))
+        self.found, self.ranges, self.repeats = origins(program), grids(program), find_repeats(program)
+        self.begin(self.repeats)
+
+    def begin(self, repeats: Sequence[Repeat]) -> None:
+        """Begin with the whole program, in which some runs repeat."""
+        whole = joined(self.ranges)
         self.known = ElementRanges(whole.low.copy(), whole.high.copy(), whole.fraction.copy())
+        self.segments = segments_of(self.program, repeats)
         for segment in self.segments:
             segment.writes = segment.writes[whole.low[segment.writes] < whole.high[segment.writes]]
         self.segments = [segment for segment in self.segments if len(segment.writes)]
         self.sources: dict[str, str] = {}
-        self.taken = {name}
+        self.taken = {self.name}
 
     def design(self, interval: int) -> Design | None:
         """Return the design; None if no layer shares anything."""
+        self.begin(self._fitting(interval))
         inputs = joined([FixedGrid(one.low, one.high, one.fraction) for one in self.program.inputs])
         entering = Wires(np.arange(len(inputs.low)), inputs)
-        wires, blocks, facts = entering, [], []
-        for segment in self.segments:
-            is_read = np.isin(wires.elements, np.concatenate([segment.reads, segment.keeps]))
-            reads = wires.only(is_read & (wires.grid.low < wires.grid.high))
-            block, fact = self._block(segment, reads, interval)
-            wires = block.writes
-            self._learn(wires)
-            blocks.append(block)
-            facts.append(fact)
-        if not any(isinstance(block, Block) for block in blocks):
+        blocks, facts = self.layers(entering, interval)
+        if all(isinstance(block, DirectBlock) for block in blocks):
             return None
         outputs = joined(
             [
@@ -132,20 +134,71 @@ class _Folder:
             interval,
         )
 
+    def layers(
+        self, wires: Wires, interval: int
+    ) -> tuple[list[Block | DirectBlock | StepsBlock], list[LayerFacts]]:
+        """Return the modules of all segments, the first of which reads the given wires, and what they cost."""
+        blocks: list[Block | DirectBlock | StepsBlock] = []
+        facts = []
+        for segment in self.segments:
+            is_read = np.isin(wires.elements, np.concatenate([segment.reads, segment.keeps]))
+            reads = wires.only(is_read & (wires.grid.low < wires.grid.high))
+            made = self._block if segment.repeat is None else self._by_step
+            block, fact = made(segment, reads, interval)
+            wires = block.writes
+            self._learn(wires)
+            blocks.append(block)
+            facts.append(fact)
+        return blocks, facts
+
+    def _fitting(self, interval: int) -> list[Repeat]:
+        """Return the runs that a cell can go through step by step, in as many pieces as the interval takes."""
+        result = []
+        for repeat in self.repeats:
+            shortest = CellMaker(self, repeat, "cell").direct("cell")[0]
+            most = (interval - 2 - shortest.latency) // shortest.pace + 1
+            result += [piece for piece in repeat.pieces(most) if piece.count > 1] if most > 1 else []
+        return result
+
     def _learn(self, wires: Wires) -> None:
         """Note the ranges that modules write, which may be wider than those of the program."""
         made = wires.elements >= 0
         for bound in ("low", "high", "fraction"):
             getattr(self.known, bound)[wires.elements[made]] = getattr(wires.grid, bound)[made]
 
-    def useful_reuse(self) -> int:
-        """Return the largest number of cycles that a layer can share its logic over."""
+    def useful_reuse(self, wanted: int) -> int:
+        """Return the largest number of cycles that a layer can share its logic over, or one that is as large as wanted."""
         most = 1
         for segment in self.segments:
-            for part in parts_of(self.program, segment, self.found, self.known):
-                matrix = shared_matrix(part)
-                most = max(most, len(part.rows) * (1 if matrix is None else matrix.size))
+            if most >= wanted:
+                break
+            if segment.repeat is None:
+                for part in parts_of(self.program, segment, self.found, self.known):
+                    matrix = shared_matrix(part)
+                    most = max(most, len(part.rows) * (1 if matrix is None else matrix.size))
+            else:
+                maker = CellMaker(self, segment.repeat, "cell")
+                useful = maker.folder.useful_reuse(wanted)
+                logic = maker.shared("cell", useful)[0] if useful > 1 else maker.direct("cell")[0]
+                most = max(most, steps_latency(segment.repeat.count, logic))
         return most
+
+    def _by_step(self, segment: Segment, reads: Wires, interval: int) -> tuple[StepsBlock, LayerFacts]:
+        """Make a run of equal steps: one cell, whose layers share multipliers as far as its steps fit into the interval."""
+        assert segment.repeat is not None  # noqa: S101 - it has one
+        name = new_name(f"{segment.name}_steps", self.taken)
+        maker = CellMaker(self, segment.repeat, name, segment.writes)
+        logic, facts, sources = maker.fitting(new_name(f"{name}_cell", self.taken), interval)
+        self.sources |= sources
+        multipliers = sum(fact.multipliers for fact in facts)
+        places = maker.places(segment.writes)
+        block = StepsBlock(
+            name, reads, segment.keeps, maker.cell, logic, segment.writes, places, interval, multipliers
+        )
+        total = {key: sum(getattr(fact.luts, key) for fact in facts) for key in vars(LutCount())}
+        total["logic"] += maker.read_bits * MULTIPLEXER * segment.repeat.count
+        registers = sum(fact.register_bits for fact in facts)
+        return block, self.finish(block, segment, LutCount(**total), registers, multipliers)
 
     def _block(self, segment: Segment, reads: Wires, interval: int) -> tuple[Block | DirectBlock, LayerFacts]:
         number = sum(one.name == segment.name for one in self.segments[: self.segments.index(segment)])
@@ -170,7 +223,7 @@ class _Folder:
     ) -> tuple[DirectBlock, LayerFacts]:
         """Make a layer whose every operation has logic of its own."""
         whole, sources = segment_program(self.program, segment, self.found, self.known)
-        pipeline = self._pipeline(whole.program, f"{name}_logic")
+        pipeline = self.pipeline(whole.program, f"{name}_logic")
         logic = pipeline.logic
         self.sources |= pipeline.sources
         block = DirectBlock(
@@ -185,7 +238,7 @@ class _Folder:
             Wires(segment.writes, logic.writes),
             interval,
         )
-        return block, self._finish(block, segment, pipeline.luts, pipeline.register_bits, 0)
+        return block, self.finish(block, segment, pipeline.luts, pipeline.register_bits, 0)
 
     def _shared(
         self, segment: Segment, name: str, parts: list[Part], reads: Wires, interval: int
@@ -204,10 +257,10 @@ class _Folder:
                 self.sources[f"{module}_products.v"] = text
                 registers += register_bits(text) * logic.copies
         block = Block(name, reads, segment.keeps, tuple(shared), interval)
-        return block, self._finish(block, segment, total, registers, block.multipliers)
+        return block, self.finish(block, segment, total, registers, block.multipliers)
 
-    def _finish(
-        self, block: Block | DirectBlock, segment: Segment, luts: LutCount, registers: int, multipliers: int
+    def finish(
+        self, block: Block | DirectBlock | StepsBlock, segment: Segment, luts: LutCount, registers: int, multipliers: int
     ) -> LayerFacts:
         """Write the module of a layer and return what it costs."""
         heading = "\n".join(
@@ -247,7 +300,7 @@ class _Folder:
         rows, split = len(part.rows), split_products(part)
         plan: ProductPlan | None = None
         if not multiplies or split is None:
-            pipeline = self._pipeline(part.program, module)
+            pipeline = self.pipeline(part.program, module)
             stages, products_stages = pipeline.stages, 0
         else:
             slots, matrix, after = split
@@ -258,7 +311,7 @@ class _Folder:
                 high=plan.results.high[None],
                 fraction=plan.results.fraction[None],
             )
-            pipeline = self._pipeline(replace(after, inputs=(sums,)), module)
+            pipeline = self.pipeline(replace(after, inputs=(sums,)), module)
             stages, products_stages = pipeline.stages, plan.stages
         logic = SharedLogic(
             module,
@@ -276,11 +329,115 @@ class _Folder:
         options = [_with_windows(logic, order, reads) for order in orders]
         return min(options, key=multiplexer_luts), pipeline
 
-    def _pipeline(self, program: FixedProgram, module: str) -> StagedLogic:
+    def pipeline(self, program: FixedProgram, module: str) -> StagedLogic:
         """Lower a program of one layer."""
         (logic,) = lower(program)
         fsm = pipelined(logic, self.clock_mhz)
         return StagedLogic(logic, fsm, layer_modules(logic, fsm, module))
+
+
+class CellMaker:
+    """Makes the cell of a run: its logic with a pipeline of its own for everything, or with shared multipliers."""
+
+    def __init__(self, outer: _Folder, repeat: Repeat, name: str, written: np.ndarray | None = None) -> None:
+        """`written` are the elements that are read after the run."""
+        self.outer, self.repeat = outer, repeat
+        written = np.zeros(0, np.int64) if written is None else written
+        self.cell = make_cell(outer.program, repeat, outer.found, outer.known, outer.ranges, written, name)
+        self.folder = _Folder(self.cell.program, name, outer.clock_mhz)
+        grid = joined([FixedGrid(one.low, one.high, one.fraction) for one in self.cell.program.inputs])
+        self.entering = Wires(np.arange(len(grid.low)), grid)
+
+    @property
+    def read_bits(self) -> int:
+        """The bits that a step reads besides the state."""
+        states = sum(int(np.prod(one.shape)) for one in self.cell.program.inputs[: len(self.cell.states)])
+        return int(self.entering.grid.widths[states:].sum())
+
+    def fitting(self, name: str, interval: int) -> tuple[CellLogic, list[LayerFacts], dict[str, str]]:
+        """Return the logic with the fewest multipliers whose steps fit into the interval, what it costs, and its Verilog."""
+        count = self.repeat.count
+        reuse = min(interval // count, self.folder.useful_reuse(interval))
+        while reuse > 1:
+            found = self.shared(name, reuse)
+            needed = steps_latency(count, found[0])
+            if needed <= interval:
+                return found
+            reuse = min(reuse - 1, reuse * interval // needed)
+        return self.direct(name)
+
+    def direct(self, name: str) -> tuple[CellLogic, list[LayerFacts], dict[str, str]]:
+        """Return a cell of one pipeline."""
+        self.folder.begin(())
+        module = f"{name}_logic"
+        pipeline = self.folder.pipeline(self.cell.program, module)
+        numbers = starts(self.cell.program)
+        live = np.concatenate(
+            [mask.ravel() for mask in live_elements(self.cell.program)[: len(self.cell.program.inputs)]]
+        )
+        sources = tuple(ElementSource(int(one), 0, 0.0) for one in np.flatnonzero(live))
+        made = np.concatenate([np.arange(numbers[v], numbers[v + 1]) for v in sorted(set(self.cell.program.outputs))])
+        block = DirectBlock(
+            f"{name}_layer",
+            self.entering,
+            np.zeros(0, np.int64),
+            module,
+            sources,
+            pipeline.logic.reads,
+            pipeline.used,
+            pipeline.stages,
+            Wires(made, pipeline.logic.writes),
+            1,
+        )
+        whole = Segment(self.folder.name, [])
+        facts = self.folder.finish(block, whole, pipeline.luts, pipeline.register_bits, 0)
+        results = []
+        for value in self.cell.program.outputs:
+            shape = self.cell.program.shape(value)
+            elements = np.arange(numbers[value], numbers[value + 1]).reshape(shape)
+            results.append(Origins(elements, np.zeros(shape, np.int64), np.zeros(shape)))
+        self.folder.sources |= pipeline.sources
+        return self._logic(name, [block], results, [facts], 1)
+
+    def shared(self, name: str, reuse: int) -> tuple[CellLogic, list[LayerFacts], dict[str, str]]:
+        """Return a cell whose layers share multipliers over some cycles."""
+        folder = self.folder
+        folder.begin(())
+        blocks, facts = folder.layers(self.entering, reuse)
+        results = [folder.known.resolved(folder.found[value]) for value in self.cell.program.outputs]
+        return self._logic(name, blocks, results, facts, reuse)
+
+    def _logic(
+        self, name: str, blocks: Sequence[Any], results: list[Origins], facts: list[LayerFacts], reuse: int
+    ) -> tuple[CellLogic, list[LayerFacts], dict[str, str]]:
+        inputs = self.cell.program.inputs
+        formats = [FixedGrid(one.low, one.high, one.fraction) for one in inputs[: len(self.cell.states)]]
+        count = len(self.outer.program.inputs)
+        for place in self.cell.outputs[len(formats) :]:
+            values = [
+                count + self.repeat.start + number * self.repeat.period + place for number in range(self.repeat.count)
+            ]
+            formats.append(union([self.outer.ranges[value] for value in values]))
+        logic = CellLogic(name, self.entering, tuple(blocks), tuple(results), tuple(formats), reuse)
+        heading = "\n".join(
+            [
+                f"// a step of {self.folder.name}",
+                f"// in:  {described(self.entering.grid)}",
+                f"// out: {described(joined(formats))}",
+                f"// Its results are there {logic.latency} cycles after in_valid; the next step may begin after {reuse} cycles.",
+            ]
+        )
+        return logic, facts, {**self.folder.sources, f"{name}.v": logic.source(heading)}
+
+    def places(self, written: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+        """Return where written elements are: repetition, output of the cell, and element of it."""
+        first, count = starts(self.outer.program), len(self.outer.program.inputs)
+        owners = np.searchsorted(first, written, side="right") - 1
+        result = []
+        for element, value in zip(written.tolist(), owners.tolist(), strict=True):
+            repetition, place = divmod(value - count - self.repeat.start, self.repeat.period)
+            result.append((repetition, self.cell.outputs.index(place), element - int(first[value])))
+        return tuple(result)
 
 
 def shared_matrix(part: Part) -> np.ndarray | None:
