@@ -29,7 +29,9 @@ GRID_OPERATORS = frozenset(
 # Those that keep the sign of non-negative values.
 KEEPS_SIGN = GRID_OPERATORS - {"Add", "Clip", "Neg", "Pad", "Sub"}
 # Those whose results are elements of their inputs, in the same format.
-KEEPS_FORMAT = frozenset(["Dropout", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"])
+KEEPS_FORMAT = frozenset(
+    ["Dropout", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"]
+)
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,9 @@ class _Walk:
         self.non_negative: set[str] = set()
         self.layers: list[WeightLayer] = []
         self.reads: dict[str, list[int]] = {}
-        self.numbers: dict[str, int] = {}  # of layers by their weights, of which steps of a recurrent layer share one
+        self.numbers: dict[
+            str, int
+        ] = {}  # of layers by their weights, of which steps of a recurrent layer share one
 
     def run(self) -> LayeredModel:
         biases: dict[str, int] = {}
@@ -275,7 +279,9 @@ class _Walk:
         point = self.points.get(self.rounded.get(node.output[0], ""))
         if point is not None and not point.of_channels:  # of a sum, a product, or a table
             inexact, positive = "", point.non_negative
-        owner = {self.owners.get(name) for name in data} if node.op_type in KEEPS_FORMAT | {"Concat"} else {None}
+        owner = (
+            {self.owners.get(name) for name in data} if node.op_type in KEEPS_FORMAT | {"Concat"} else {None}
+        )
         for output in filter(None, node.output):
             self.behind[output] = behind
             if inexact:
@@ -352,7 +358,9 @@ class _Walk:
             before, after = point.tensors[0]
             positive = point.non_negative or (point.of_channels and before in self.non_negative)
             kind = point.of_channels and not self.behind.get(before)
-            result.append(QuantisedTensor(before, after, kind, positive, tuple(self.reads.get(point.name, ())), point))
+            result.append(
+                QuantisedTensor(before, after, kind, positive, tuple(self.reads.get(point.name, ())), point)
+            )
         return result
 
     def _seen_outside(self) -> set[int]:

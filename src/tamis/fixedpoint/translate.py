@@ -81,6 +81,7 @@ class _Splitter:
         self.inexact: dict[str, str] = {}  # tensor after the core -> why it is not in it
         self.makers = {name: node for node in self.graph.node for name in node.output if name}
         self.layer, self.layers = INPUT_LAYER, {INPUT_LAYER}
+        self.names: dict[tuple[str, ...], str] = {}  # of layers by their constants
 
     def split(self) -> QuantisedGraph:
         """Visit the nodes, and cut."""
@@ -268,7 +269,10 @@ class _Splitter:
         """Return the name of the layer that a node belongs to; each product with weights begins one."""
         if node.op_type not in LAYER_OPERATORS or not any(name in self.constants for name in node.input):
             return self.layer
-        return layer_name(node, self.constants, self.layers)
+        key = (node.op_type, *(name for name in node.input if name in self.constants))
+        if key not in self.names:
+            self.names[key] = layer_name(node, self.constants, self.layers)
+        return self.names[key]  # steps of a recurrent layer are one layer
 
     def _part(self, given: set[str], outputs: Sequence[str]) -> onnx.ModelProto:
         """Return the model from given tensors to outputs."""

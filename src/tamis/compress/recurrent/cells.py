@@ -129,7 +129,8 @@ class LateResetGruCell(GruCell):
         from_x = self.multiplied("input", x, prefix)
         from_h = self.multiplied("state", h, prefix)
         parts = [
-            write.slice(one, 0, 2 * size, f"{prefix}/gates/{name}") for one, name in ((from_x, "x"), (from_h, "h"))
+            write.slice(one, 0, 2 * size, f"{prefix}/gates/{name}")
+            for one, name in ((from_x, "x"), (from_h, "h"))
         ]
         z, r = self._gates(parts[0], parts[1], prefix)
         late = self.gate(from_h, 2, f"{prefix}/candidate/h")
@@ -154,7 +155,9 @@ class LstmCell(RecurrentCell):
         """Append a step and return its state and its cell."""
         write, size, (h, c) = self.writer, self.hidden, states
         total = write.node(
-            "Add", [self.multiplied("input", x, prefix), self.multiplied("state", h, prefix)], f"{prefix}/total"
+            "Add",
+            [self.multiplied("input", x, prefix), self.multiplied("state", h, prefix)],
+            f"{prefix}/total",
         )
         gates = write.slice(total, 0, 3 * size, f"{prefix}/gates")
         gates = write.table("Sigmoid", gates, f"{self.layer}/gates", f"{prefix}/gates/sigmoid")

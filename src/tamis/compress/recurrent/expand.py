@@ -104,7 +104,9 @@ class _Expander:
                 for place, state in enumerate(current):
                     made[place][step] = state
             found.append(made)
-        self._note_results(node, found, hidden, batch_first=batch_first, reverse=attributes.get("direction") == b"reverse")
+        self._note_results(
+            node, found, hidden, batch_first=batch_first, reverse=attributes.get("direction") == b"reverse"
+        )
 
     def _check(self, node: onnx.NodeProto, attributes: dict[str, object]) -> None:
         """Raise ModelError for what has no steps."""
@@ -150,17 +152,25 @@ class _Expander:
         """Return the rounded input of each step."""
         inside = sequence.by_row()
         if inside is None:
-            raise ModelError(f"the node {node_place(node)} of {self.name} mixes the rows of a batch in its input: export it with the batch as an axis")
+            raise ModelError(
+                f"the node {node_place(node)} of {self.name} mixes the rows of a batch in its input: export it with the batch as an axis"
+            )
         write, steps = self.writer, inside.shape[0]
         if sequence.base in self.pieces:
             return [self._gathered(sequence, inside[step], f"{layer}/x{step + 1}") for step in range(steps)]
         value = sequence.base
         if not np.array_equal(inside, np.arange(sequence.size).reshape(inside.shape)):
-            flat = write.node("Reshape", [value, write.constant(np.array([-1, sequence.size]))], f"{layer}/flat")
+            flat = write.node(
+                "Reshape", [value, write.constant(np.array([-1, sequence.size]))], f"{layer}/flat"
+            )
             chosen = write.node("Gather", [flat, write.constant(inside.ravel())], f"{layer}/chosen", axis=1)
-            value = write.node("Reshape", [chosen, write.constant(np.array([-1, *inside.shape]))], f"{layer}/sequence")
+            value = write.node(
+                "Reshape", [chosen, write.constant(np.array([-1, *inside.shape]))], f"{layer}/sequence"
+            )
         elif self.layouts.values[value].ndim != 3:
-            value = write.node("Reshape", [value, write.constant(np.array([-1, *inside.shape]))], f"{layer}/sequence")
+            value = write.node(
+                "Reshape", [value, write.constant(np.array([-1, *inside.shape]))], f"{layer}/sequence"
+            )
         point = SharedPoint(f"{layer}/input", of_channels=True)
         rounded = write.rounded(value, point)
         xs = []
@@ -181,7 +191,13 @@ class _Expander:
         ]
 
     def _note_results(
-        self, node: onnx.NodeProto, found: list[list[list[str]]], hidden: int, *, batch_first: bool, reverse: bool
+        self,
+        node: onnx.NodeProto,
+        found: list[list[list[str]]],
+        hidden: int,
+        *,
+        batch_first: bool,
+        reverse: bool,
     ) -> None:
         """Note where the elements of the results are among the states."""
         layouts, directions, steps = self.layouts, len(found), len(found[0][0])
@@ -225,7 +241,11 @@ class _Expander:
         write, pieces = self.writer, self.pieces[moved.base]
         width = moved.size // len(pieces)
         places = inside.reshape(-1, width) if inside.size % width == 0 else np.zeros((0, width), np.int64)
-        whole = len(places) and (places == places[:, :1] + np.arange(width)).all() and not (places[:, 0] % width).any()
+        whole = (
+            len(places)
+            and (places == places[:, :1] + np.arange(width)).all()
+            and not (places[:, 0] % width).any()
+        )
         used = (places[:, 0] // width if whole else np.unique(inside // width)).tolist()
         chosen = [pieces[one] for one in used]
         if whole and len(chosen) == 1:

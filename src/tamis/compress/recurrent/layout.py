@@ -68,7 +68,9 @@ class Layouts:
                     f"the input {value.name!r} of {self.name} has an axis of any length after the first one: a recurrent layer is compressed "
                     "for a fixed number of steps; export the model with it"
                 )
-            example[value.name] = np.zeros([ROWS, *sizes[1:]], helper.tensor_dtype_to_np_dtype(kind.elem_type))
+            example[value.name] = np.zeros(
+                [ROWS, *sizes[1:]], helper.tensor_dtype_to_np_dtype(kind.elem_type)
+            )
         return example
 
     def follow(self, node: onnx.NodeProto) -> bool:
@@ -79,7 +81,9 @@ class Layouts:
         first = self.moved[data[0]]
         if any(self.moved[name].base != first.base for name in data):
             return False
-        inputs = [self.moved[one].indices if one in self.moved else self.values.get(one) for one in node.input]
+        inputs = [
+            self.moved[one].indices if one in self.moved else self.values.get(one) for one in node.input
+        ]
         for output, indices in zip(node.output, evaluate_node(node, inputs, self.model), strict=False):
             self.moved[output] = Moved(first.base, first.size, indices)
         return True
@@ -111,7 +115,9 @@ class Layouts:
 
     def _run(self, base: str, chain: list[onnx.NodeProto], name: str) -> np.ndarray:
         """Return the indices of a tensor that a chain of moves makes of a base."""
-        known: Mapping[str, np.ndarray] = {base: np.arange(self.values[base].size).reshape(self.values[base].shape)}
+        known: Mapping[str, np.ndarray] = {
+            base: np.arange(self.values[base].size).reshape(self.values[base].shape)
+        }
         for node in chain:
             inputs = [known[one] if one in known else self.values.get(one) for one in node.input]
             known = dict(zip(node.output, evaluate_node(node, inputs, self.model), strict=False))

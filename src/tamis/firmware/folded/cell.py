@@ -22,7 +22,9 @@ class Cell:
     states: tuple[int, ...]  # places in a repetition
     initial: tuple[Origins, ...]  # of the states, before the run
     leaves: tuple[tuple[Origins, ...], ...]  # of each further input in each repetition
-    outputs: tuple[int, ...]  # places: first those of the states, then those of other values that are read after the run
+    outputs: tuple[
+        int, ...
+    ]  # places: first those of the states, then those of other values that are read after the run
 
 
 def make_cell(
@@ -58,7 +60,9 @@ def make_cell(
                 operands.append(("leaf", chosen[kind[1]]) if kind[1] in chosen else ("own", kind[1]))
         steps.append((place, each[1], operands))
     order = list(states)
-    emitted = np.unique((np.searchsorted(first, written, side="right") - 1 - count - repeat.start) % repeat.period)
+    emitted = np.unique(
+        (np.searchsorted(first, written, side="right") - 1 - count - repeat.start) % repeat.period
+    )
     outputs = [*order, *(int(place) for place in emitted if place not in states)]
     inputs = []
     for place, value in states.items():
@@ -78,7 +82,10 @@ def make_cell(
         read = tuple(numbers[operand] for operand in operands)
         made.append(replace(step, layer=name, inputs=read))
         numbers["own", place] = len(inputs) + len(made) - 1
-    results = tuple(numbers["own", place] if ("own", place) in numbers else numbers["leaf", chosen[place]] for place in outputs)
+    results = tuple(
+        numbers["own", place] if ("own", place) in numbers else numbers["leaf", chosen[place]]
+        for place in outputs
+    )
     return Cell(
         repeat,
         FixedProgram(tuple(inputs), tuple(made), results),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,11 +18,10 @@ from tamis.firmware.design import (
     make_design,
     new_name,
     pipelined,
-    read_elements,
     verilog_name,
 )
 from tamis.firmware.folded.block import Block, DirectBlock
-from tamis.firmware.folded.cell import make_cell, union
+from tamis.firmware.folded.cell_maker import CellMaker
 from tamis.firmware.folded.estimate import (
     MULTIPLEXER,
     chosen_luts,
@@ -31,61 +29,33 @@ from tamis.firmware.folded.estimate import (
     multiplexer_luts,
     window_luts,
 )
-from tamis.firmware.folded.moves import Origins, origins, starts
+from tamis.firmware.folded.moves import origins
 from tamis.firmware.folded.parts import ElementRanges, Part, parts_of, segment_program, split_products
 from tamis.firmware.folded.products import ProductPlan, plan_products, products_module
 from tamis.firmware.folded.repeats import Repeat, find_repeats
 from tamis.firmware.folded.segments import Segment, segments_of
 from tamis.firmware.folded.shared import SharedLogic
-from tamis.firmware.folded.steps import CellLogic, StepsBlock, steps_latency
+from tamis.firmware.folded.staged import StagedLogic
+from tamis.firmware.folded.steps import StepsBlock, steps_latency
 from tamis.firmware.folded.top import top_module
 from tamis.firmware.folded.windows import find_window, sliding_order
-from tamis.firmware.folded.wires import ElementSource, Wires
-from tamis.firmware.lower import Logic, joined, lower
-from tamis.firmware.luts import LutCount, count_luts
-from tamis.fixedpoint import FixedGrid, FixedProgram, grids, live_elements
+from tamis.firmware.folded.wires import Wires
+from tamis.firmware.lower import joined, lower
+from tamis.firmware.luts import LutCount
+from tamis.fixedpoint import FixedGrid, FixedProgram, grids
 
 REGISTER = re.compile(r"^\s*reg (?:signed )?\[(\d+):0\]", re.MULTILINE)
 
 
 def make_folded_design(program: FixedProgram, name: str, clock_mhz: float, reuse: int) -> Design:
     """Return the Verilog of a program that takes an event every `reuse` cycles, or as many as its largest layer can use."""
-    folder = _Folder(program, verilog_name(name), clock_mhz)
+    folder = LayerFolder(program, verilog_name(name), clock_mhz)
     interval = min(reuse, folder.useful_reuse(reuse))
     design = folder.design(interval) if interval > 1 else None
     return design or make_design(program, name, clock_mhz)
 
 
-@dataclass(frozen=True)
-class StagedLogic:
-    """Logic of alkaid, cut into stages, and its Verilog by file name."""
-
-    logic: Logic
-    fsm: Any
-    sources: dict[str, str]
-
-    @property
-    def stages(self) -> int:
-        """The number of stages."""
-        return len(self.fsm.logic)
-
-    @property
-    def luts(self) -> LutCount:
-        """The LUTs that it takes by the estimate."""
-        return count_luts(list(self.fsm.logic.values()))
-
-    @property
-    def register_bits(self) -> int:
-        """The bits of its registers."""
-        return sum(signal.width for signal in self.fsm.signals.values() if signal.reg)
-
-    @property
-    def used(self) -> np.ndarray:
-        """Which elements it reads."""
-        return read_elements(self.fsm.inp_signals, self.logic)
-
-
-class _Folder:
+class LayerFolder:
     """Makes the modules of the segments one after the other."""
 
     def __init__(self, program: FixedProgram, name: str, clock_mhz: float) -> None:
@@ -151,6 +121,10 @@ class _Folder:
             facts.append(fact)
         return blocks, facts
 
+    def inner(self, program: FixedProgram, name: str) -> LayerFolder:
+        """Return what folds another program, for the same clock."""
+        return LayerFolder(program, name, self.clock_mhz)
+
     def _fitting(self, interval: int) -> list[Repeat]:
         """Return the runs that a cell can go through step by step, in as many pieces as the interval takes."""
         result = []
@@ -186,7 +160,7 @@ class _Folder:
     def _by_step(self, segment: Segment, reads: Wires, interval: int) -> tuple[StepsBlock, LayerFacts]:
         """Make a run of equal steps: one cell, whose layers share multipliers as far as its steps fit into the interval."""
         assert segment.repeat is not None  # noqa: S101 - it has one
-        name = new_name(f"{segment.name}_steps", self.taken)
+        name = new_name(segment.name, self.taken)
         maker = CellMaker(self, segment.repeat, name, segment.writes)
         logic, facts, sources = maker.fitting(new_name(f"{name}_cell", self.taken), interval)
         self.sources |= sources
@@ -260,7 +234,12 @@ class _Folder:
         return block, self.finish(block, segment, total, registers, block.multipliers)
 
     def finish(
-        self, block: Block | DirectBlock | StepsBlock, segment: Segment, luts: LutCount, registers: int, multipliers: int
+        self,
+        block: Block | DirectBlock | StepsBlock,
+        segment: Segment,
+        luts: LutCount,
+        registers: int,
+        multipliers: int,
     ) -> LayerFacts:
         """Write the module of a layer and return what it costs."""
         heading = "\n".join(
@@ -334,110 +313,6 @@ class _Folder:
         (logic,) = lower(program)
         fsm = pipelined(logic, self.clock_mhz)
         return StagedLogic(logic, fsm, layer_modules(logic, fsm, module))
-
-
-class CellMaker:
-    """Makes the cell of a run: its logic with a pipeline of its own for everything, or with shared multipliers."""
-
-    def __init__(self, outer: _Folder, repeat: Repeat, name: str, written: np.ndarray | None = None) -> None:
-        """`written` are the elements that are read after the run."""
-        self.outer, self.repeat = outer, repeat
-        written = np.zeros(0, np.int64) if written is None else written
-        self.cell = make_cell(outer.program, repeat, outer.found, outer.known, outer.ranges, written, name)
-        self.folder = _Folder(self.cell.program, name, outer.clock_mhz)
-        grid = joined([FixedGrid(one.low, one.high, one.fraction) for one in self.cell.program.inputs])
-        self.entering = Wires(np.arange(len(grid.low)), grid)
-
-    @property
-    def read_bits(self) -> int:
-        """The bits that a step reads besides the state."""
-        states = sum(int(np.prod(one.shape)) for one in self.cell.program.inputs[: len(self.cell.states)])
-        return int(self.entering.grid.widths[states:].sum())
-
-    def fitting(self, name: str, interval: int) -> tuple[CellLogic, list[LayerFacts], dict[str, str]]:
-        """Return the logic with the fewest multipliers whose steps fit into the interval, what it costs, and its Verilog."""
-        count = self.repeat.count
-        reuse = min(interval // count, self.folder.useful_reuse(interval))
-        while reuse > 1:
-            found = self.shared(name, reuse)
-            needed = steps_latency(count, found[0])
-            if needed <= interval:
-                return found
-            reuse = min(reuse - 1, reuse * interval // needed)
-        return self.direct(name)
-
-    def direct(self, name: str) -> tuple[CellLogic, list[LayerFacts], dict[str, str]]:
-        """Return a cell of one pipeline."""
-        self.folder.begin(())
-        module = f"{name}_logic"
-        pipeline = self.folder.pipeline(self.cell.program, module)
-        numbers = starts(self.cell.program)
-        live = np.concatenate(
-            [mask.ravel() for mask in live_elements(self.cell.program)[: len(self.cell.program.inputs)]]
-        )
-        sources = tuple(ElementSource(int(one), 0, 0.0) for one in np.flatnonzero(live))
-        made = np.concatenate([np.arange(numbers[v], numbers[v + 1]) for v in sorted(set(self.cell.program.outputs))])
-        block = DirectBlock(
-            f"{name}_layer",
-            self.entering,
-            np.zeros(0, np.int64),
-            module,
-            sources,
-            pipeline.logic.reads,
-            pipeline.used,
-            pipeline.stages,
-            Wires(made, pipeline.logic.writes),
-            1,
-        )
-        whole = Segment(self.folder.name, [])
-        facts = self.folder.finish(block, whole, pipeline.luts, pipeline.register_bits, 0)
-        results = []
-        for value in self.cell.program.outputs:
-            shape = self.cell.program.shape(value)
-            elements = np.arange(numbers[value], numbers[value + 1]).reshape(shape)
-            results.append(Origins(elements, np.zeros(shape, np.int64), np.zeros(shape)))
-        self.folder.sources |= pipeline.sources
-        return self._logic(name, [block], results, [facts], 1)
-
-    def shared(self, name: str, reuse: int) -> tuple[CellLogic, list[LayerFacts], dict[str, str]]:
-        """Return a cell whose layers share multipliers over some cycles."""
-        folder = self.folder
-        folder.begin(())
-        blocks, facts = folder.layers(self.entering, reuse)
-        results = [folder.known.resolved(folder.found[value]) for value in self.cell.program.outputs]
-        return self._logic(name, blocks, results, facts, reuse)
-
-    def _logic(
-        self, name: str, blocks: Sequence[Any], results: list[Origins], facts: list[LayerFacts], reuse: int
-    ) -> tuple[CellLogic, list[LayerFacts], dict[str, str]]:
-        inputs = self.cell.program.inputs
-        formats = [FixedGrid(one.low, one.high, one.fraction) for one in inputs[: len(self.cell.states)]]
-        count = len(self.outer.program.inputs)
-        for place in self.cell.outputs[len(formats) :]:
-            values = [
-                count + self.repeat.start + number * self.repeat.period + place for number in range(self.repeat.count)
-            ]
-            formats.append(union([self.outer.ranges[value] for value in values]))
-        logic = CellLogic(name, self.entering, tuple(blocks), tuple(results), tuple(formats), reuse)
-        heading = "\n".join(
-            [
-                f"// a step of {self.folder.name}",
-                f"// in:  {described(self.entering.grid)}",
-                f"// out: {described(joined(formats))}",
-                f"// Its results are there {logic.latency} cycles after in_valid; the next step may begin after {reuse} cycles.",
-            ]
-        )
-        return logic, facts, {**self.folder.sources, f"{name}.v": logic.source(heading)}
-
-    def places(self, written: np.ndarray) -> tuple[tuple[int, int, int], ...]:
-        """Return where written elements are: repetition, output of the cell, and element of it."""
-        first, count = starts(self.outer.program), len(self.outer.program.inputs)
-        owners = np.searchsorted(first, written, side="right") - 1
-        result = []
-        for element, value in zip(written.tolist(), owners.tolist(), strict=True):
-            repetition, place = divmod(value - count - self.repeat.start, self.repeat.period)
-            result.append((repetition, self.cell.outputs.index(place), element - int(first[value])))
-        return tuple(result)
 
 
 def shared_matrix(part: Part) -> np.ndarray | None:

@@ -81,14 +81,20 @@ def _repeat_at(program: FixedProgram, signatures: list[Hashable], positions: lis
         period = int(inside[0])
         for before in range(period):
             repeat = Repeat(positions[first] - before, period, last - first + 1)
-            if repeat.start >= 0 and repeat.end <= len(program.steps) and _repeats(program, signatures, repeat):
+            if (
+                repeat.start >= 0
+                and repeat.end <= len(program.steps)
+                and _repeats(program, signatures, repeat)
+            ):
                 return repeat
     return None
 
 
 def _longest_first(count: int) -> Iterator[tuple[int, int]]:
     """Yield the first and the last of at least two products: all of them, or without one at an end."""
-    yield from ((first, last) for first, last in ((0, count - 1), (1, count - 1), (0, count - 2)) if last > first)
+    yield from (
+        (first, last) for first, last in ((0, count - 1), (1, count - 1), (0, count - 2)) if last > first
+    )
 
 
 def _repeats(program: FixedProgram, signatures: list[Hashable], repeat: Repeat) -> bool:
@@ -119,7 +125,9 @@ def _repeats(program: FixedProgram, signatures: list[Hashable], repeat: Repeat) 
                 return False
         if isinstance(program.steps[numbers[0]], Take) and not all(one is None for one in kinds[1]):
             taken = [program.steps[number] for number in numbers]
-            if any(not np.array_equal(one.indices, taken[0].indices) for one in taken if isinstance(one, Take)):  # type: ignore[attr-defined] # all are
+            if any(
+                not np.array_equal(one.indices, taken[0].indices) for one in taken if isinstance(one, Take)
+            ):  # type: ignore[attr-defined] # all are
                 return False
     return bool(initial)
 

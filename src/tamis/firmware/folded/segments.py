@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def segments_of(program: FixedProgram, repeats: Sequence[Repeat] = ()) -> list[S
             if index == runs[index].start:
                 inside = range(index, runs[index].end)
                 steps = [one for one in inside if not is_move(program.steps[one])]
-                result.append(Segment(_name(program.steps[steps[-1]], program), steps, repeat=runs[index]))
+                result.append(Segment(_name_of_run(program, steps), steps, repeat=runs[index]))
         elif not is_move(step):
             if cutter.must_cut(step) or not result or result[-1].repeat is not None:
                 result.append(Segment(_name(step, program), []))
@@ -55,6 +56,12 @@ def segments_of(program: FixedProgram, repeats: Sequence[Repeat] = ()) -> list[S
 def _name(step: Step, program: FixedProgram) -> str:
     """Return the layer of a step; what precedes the first layer has its name if there is no arithmetic in it."""
     return step.layer if any(one.layer != INPUT_LAYER for one in program.steps) else INPUT_LAYER
+
+
+def _name_of_run(program: FixedProgram, steps: Sequence[int]) -> str:
+    """Return what the names of the layers of a recurrent layer have in common, or the name of the last one."""
+    names = [program.steps[index].layer for index in steps]
+    return f"{commonprefix(names).rstrip('_') or names[-1]}_steps"
 
 
 class _Cutter:
@@ -141,7 +148,9 @@ def _find_lives(program: FixedProgram, found: list[Origins], segments: list[Segm
         read = []
         for index in segment.steps:
             step = program.steps[index]
-            alive = live[count + index] if segment.repeat is None else np.ones(step.shape, bool)  # one cell makes all
+            alive = (
+                live[count + index] if segment.repeat is None else np.ones(step.shape, bool)
+            )  # one cell makes all
             masks = needed_elements(step, alive, program)
             read += [found[value].elements[mask] for value, mask in zip(step.inputs, masks, strict=True)]
         read_elements = made_by(read)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.firmware.folded.block import Block, DirectBlock, kept_lines
+from tamis.firmware.folded.block import kept_lines
 from tamis.firmware.folded.cell import Cell
 from tamis.firmware.folded.moves import Origins
-from tamis.firmware.folded.top import layer_lines
+from tamis.firmware.folded.top import LayerBlock, layer_lines
 from tamis.firmware.folded.wires import BitRange, ElementSource, Wires, bits_for, fitted_bits, joined_bits
 from tamis.fixedpoint import FixedGrid
 
@@ -20,7 +20,7 @@ class CellLogic:
 
     name: str
     entering: Wires
-    blocks: tuple[Block | DirectBlock, ...]
+    blocks: tuple[LayerBlock, ...]
     results: tuple[Origins, ...]
     formats: tuple[FixedGrid, ...]  # in which the results leave
     interval: int  # cycles that layers may take to share multipliers
@@ -131,7 +131,9 @@ class StepsBlock:
         ]
         lines += self._read()
         port = "{read, state}" if self.cell.leaves else "state"
-        lines.append(f"    {self.logic.name} cell_of_layer (.clk(clk), .in_valid(active && cycle == 0), .inputs({port}), .outputs(made));")
+        lines.append(
+            f"    {self.logic.name} cell_of_layer (.clk(clk), .in_valid(active && cycle == 0), .inputs({port}), .outputs(made));"
+        )
         lines += self._results()
         outputs = ["results"]
         kept = self.reads.only(np.isin(self.reads.elements, self.keeps))
@@ -153,12 +155,17 @@ endmodule
     def _read(self) -> list[str]:
         """Write what each step reads of the event."""
         grids = [
-            FixedGrid(one.low, one.high, one.fraction) for one in self.cell.program.inputs[len(self.cell.states) :]
+            FixedGrid(one.low, one.high, one.fraction)
+            for one in self.cell.program.inputs[len(self.cell.states) :]
         ]
         width = sum(int(grid.widths.sum()) for grid in grids)
         if not width:
             return []
-        lines = [f"    reg [{width - 1}:0] read;  // of the event, for this step", "    always @(*)", "        case (step)"]
+        lines = [
+            f"    reg [{width - 1}:0] read;  // of the event, for this step",
+            "    always @(*)",
+            "        case (step)",
+        ]
         for number in range(self.steps):
             parts: list[BitRange] = []
             for origins, grid in zip(self.cell.leaves, grids, strict=True):
