@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,12 @@ class _Expander:
 
     def __init__(self, model: onnx.ModelProto, name: str) -> None:
         self.name, self.nodes = name, list(model.graph.node)
-        self.layouts = Layouts(model, name)
         self.arrays = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+        for node in self.nodes:
+            why = _refusal(node, self.arrays) if node.op_type in RECURRENT else ""
+            if why:
+                raise ModelError(f"the node {node_place(node)} of {name} {why}")
+        self.layouts = Layouts(model, name)
         empty = onnx.ModelProto()
         empty.CopyFrom(model)
         del empty.graph.node[:]
@@ -72,7 +77,12 @@ class _Expander:
     def _expand(self, node: onnx.NodeProto) -> None:
         """Write the steps of a layer, and note where its results are."""
         attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-        self._check(node, attributes)
+        lengths = node.input[4] if len(node.input) > 4 else ""
+        if lengths and not self._whole(lengths, node):
+            raise ModelError(
+                f"the node {node_place(node)} of {self.name} has sequences of different lengths (sequence_lens), which are not supported: "
+                "pad them in the input"
+            )
         batch_first = bool(attributes.get("layout", 0))
         weights, states = (self.arrays[name] for name in node.input[1:3])
         directions, hidden = states.shape[0], states.shape[2]
@@ -107,29 +117,6 @@ class _Expander:
         self._note_results(
             node, found, hidden, batch_first=batch_first, reverse=attributes.get("direction") == b"reverse"
         )
-
-    def _check(self, node: onnx.NodeProto, attributes: dict[str, object]) -> None:
-        """Raise ModelError for what has no steps."""
-        why = ""
-        names = [one.decode() for one in attributes.get("activations", [])]  # type: ignore[attr-defined] # bytes
-        default = DEFAULT_ACTIVATIONS.get(node.op_type, [])
-        lengths = node.input[4] if len(node.input) > 4 else ""
-        if node.op_type == "RNN":
-            why = "is not supported: train a GRU or an LSTM instead"
-        elif attributes.get("clip"):
-            why = "has the attribute clip, which is not supported: export it without"
-        elif attributes.get("input_forget"):
-            why = "has joint input and forget gates, which are not supported: export it with separate ones"
-        elif names and names != default * (len(names) // len(default)):
-            why = f"has the activations {', '.join(names)}; only {' and '.join(dict.fromkeys(default))} are supported: train it with these"
-        elif len(node.input) > 7 and node.input[7]:
-            why = "has peepholes, which are not supported: train it without"
-        elif any(name and name not in self.arrays for name in node.input[1:4]):
-            why = "has weights that are computed: export them as constants"
-        elif lengths and not self._whole(lengths, node):
-            why = "has sequences of different lengths (sequence_lens), which are not supported: pad them in the input"
-        if why:
-            raise ModelError(f"the node {node_place(node)} of {self.name} {why}")
 
     def _whole(self, lengths: str, node: onnx.NodeProto) -> bool:
         axis = 1 if any(one.name == "layout" and one.i for one in node.attribute) else 0
@@ -262,3 +249,24 @@ class _Expander:
         if len(owners) == 1 and None not in owners:
             write.owners[result] = str(owners.pop())
         return result
+
+
+def _refusal(node: onnx.NodeProto, constants: Container[str]) -> str:
+    """Return why an operator has no steps; nothing if it has."""
+    attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    names = [one.decode() for one in attributes.get("activations", [])]
+    default = DEFAULT_ACTIVATIONS.get(node.op_type, [])
+    if node.op_type == "RNN":
+        return "is not supported: train a GRU or an LSTM instead"
+    if attributes.get("clip"):
+        return "has the attribute clip, which is not supported: export it without"
+    if attributes.get("input_forget"):
+        return "has joint input and forget gates, which are not supported: export it with separate ones"
+    if names and names != default * (len(names) // len(default)):
+        known = " and ".join(dict.fromkeys(default))
+        return f"has the activations {', '.join(names)}; only {known} are supported: train it with these"
+    if len(node.input) > 7 and node.input[7]:
+        return "has peepholes, which are not supported: train it without"
+    if any(name and name not in constants for name in node.input[1:4]):
+        return "has weights that are computed: export them as constants"
+    return ""

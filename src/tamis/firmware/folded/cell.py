@@ -8,9 +8,9 @@ import numpy as np
 
 from tamis.firmware.folded.moves import Origins, starts
 from tamis.firmware.folded.parts import ElementRanges
-from tamis.firmware.folded.repeats import Repeat, located
+from tamis.firmware.folded.repeats import Repeat, joined_table, located
 from tamis.fixedpoint import FixedGrid, FixedProgram, ProgramInput, Step
-from tamis.fixedpoint.program import Linear, Take
+from tamis.fixedpoint.program import Linear, LookUp, Take
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def make_cell(
                 operands.append(("state", kind[1]))
             else:
                 operands.append(("leaf", chosen[kind[1]]) if kind[1] in chosen else ("own", kind[1]))
-        steps.append((place, each[1], operands))
+        tables = [step for step in each if isinstance(step, LookUp)]
+        steps.append((place, (joined_table(tables) if tables else None) or each[1], operands))
     order = list(states)
     emitted = np.unique(
         (np.searchsorted(first, written, side="right") - 1 - count - repeat.start) % repeat.period

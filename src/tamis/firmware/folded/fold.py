@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,10 +55,40 @@ def make_folded_design(program: FixedProgram, name: str, clock_mhz: float, reuse
     return design or make_design(program, name, clock_mhz)
 
 
+@dataclass(frozen=True)
+class StepsInTurn:
+    """What one cell for the equal steps of a recurrent layer would cost."""
+
+    layer: str
+    steps: int
+    interval: int  # cycles from one event to the next
+    luts: float
+
+
+def steps_in_turn(program: FixedProgram, clock_mhz: float) -> list[StepsInTurn]:
+    """Return what by-step hardware of the recurrent layers would cost if every operation of a step had logic of its own."""
+    folder = LayerFolder(program, "top", clock_mhz)
+    result = []
+    for segment in folder.segments:
+        if segment.repeat is not None:
+            maker = CellMaker(folder, segment.repeat, "cell")
+            logic, facts, _ = maker.direct("cell")
+            luts = (
+                sum(fact.lut_estimate for fact in facts)
+                + maker.read_bits * MULTIPLEXER * segment.repeat.count
+            )
+            name = segment.name.removesuffix("_steps")
+            result.append(
+                StepsInTurn(name, segment.repeat.count, steps_latency(segment.repeat.count, logic), luts)
+            )
+    return result
+
+
 class LayerFolder:
     """Makes the modules of the segments one after the other."""
 
     def __init__(self, program: FixedProgram, name: str, clock_mhz: float) -> None:
+        """Take a program, the name of its top module, and the clock that pipelines are cut for."""
         self.program, self.name, self.clock_mhz = program, name, clock_mhz
         self.found, self.ranges, self.repeats = origins(program), grids(program), find_repeats(program)
         self.begin(self.repeats)

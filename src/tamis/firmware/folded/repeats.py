@@ -6,15 +6,17 @@ Repetitions have the same operations with the same constants, in the same order;
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import numpy as np
 
 from tamis.fixedpoint import FixedProgram, Step
-from tamis.fixedpoint.program import Linear, Take
+from tamis.fixedpoint.program import Linear, LookUp, Take
 
 OWN_FIELDS = ("layer", "inputs")
+COMPARED_APART: dict[type[Step], tuple[str, ...]] = {Take: ("indices",), LookUp: ("table", "low")}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Repeat:
         borders = [self.count * one // number for one in range(number + 1)]
         return [
             Repeat(self.start + begin * self.period, self.period, end - begin)
-            for begin, end in zip(borders, borders[1:], strict=False)
+            for begin, end in pairwise(borders)
         ]
 
 
@@ -62,7 +64,7 @@ def _signature(step: Step) -> Hashable:
     parts: list[Hashable] = [type(step).__name__, len(step.inputs)]
     for one in fields(step):
         value = getattr(step, one.name)
-        if one.name not in OWN_FIELDS and not (isinstance(step, Take) and one.name == "indices"):
+        if one.name not in (*OWN_FIELDS, *COMPARED_APART.get(type(step), ())):
             parts.append(value.tobytes() if isinstance(value, np.ndarray) else value)
     try:
         hash(tuple(parts))
@@ -104,32 +106,44 @@ def _repeats(program: FixedProgram, signatures: list[Hashable], repeat: Repeat) 
         numbers = [repeat.start + number * repeat.period + place for number in range(repeat.count)]
         if len({signatures[number] for number in numbers}) != 1:
             return False
-        kinds = [
-            [located(program, repeat, repetition, value) for value in program.steps[number].inputs]
-            for repetition, number in enumerate(numbers)
-        ]
-        for operand, kind in enumerate(kinds[1]):
-            others = [one[operand] for one in kinds[2:]]
-            first, value = kinds[0][operand], program.steps[numbers[0]].inputs[operand]
-            if kind is None:  # from before the run
-                if first is not None or any(one is not None for one in others):
-                    return False
-                continue
-            if any(one != kind for one in others):
+        steps = [program.steps[number] for number in numbers]
+        for operand in range(len(steps[0].inputs)):
+            values = [step.inputs[operand] for step in steps]
+            if not _is_alike(program, repeat, values, initial):
                 return False
-            if kind[0] == 0 and first != kind:
-                return False
-            if kind[0] == -1 and (first is not None or initial.setdefault(kind[1], value) != value):
-                return False
-            if kind[0] < -1:
-                return False
-        if isinstance(program.steps[numbers[0]], Take) and not all(one is None for one in kinds[1]):
-            taken = [program.steps[number] for number in numbers]
-            if any(
-                not np.array_equal(one.indices, taken[0].indices) for one in taken if isinstance(one, Take)
-            ):  # type: ignore[attr-defined] # all are
-                return False
+        tables = [step for step in steps if isinstance(step, LookUp)]
+        if tables and joined_table(tables) is None:
+            return False
+        gathers = [step for step in steps if isinstance(step, Take)]
+        moved = any(not np.array_equal(one.indices, gathers[0].indices) for one in gathers)
+        if moved and any(located(program, repeat, 1, value) for value in gathers[1].inputs):
+            return False
     return bool(initial)
+
+
+def _is_alike(program: FixedProgram, repeat: Repeat, values: list[int], initial: dict[int, int]) -> bool:
+    """Return whether an operand is the same value of each repetition, or its state, or comes from before the run in all of them."""
+    first, *others = (located(program, repeat, number, value) for number, value in enumerate(values))
+    if any(one != others[0] for one in others):
+        return False
+    if others[0] is None:
+        return first is None
+    repetition, place = others[0]
+    if repetition == 0:
+        return first == others[0]
+    return repetition == -1 and first is None and initial.setdefault(place, values[0]) == values[0]
+
+
+def joined_table(steps: Sequence[LookUp]) -> LookUp | None:
+    """Return a look-up in which all others are contained, each for the integers that reach it; None if two differ."""
+    low = min(step.low for step in steps)
+    table = np.full(max(step.low + len(step.table) for step in steps) - low, np.nan)
+    for step in steps:
+        part = table[step.low - low : step.low - low + len(step.table)]
+        if (~np.isnan(part) & (part != step.table)).any():
+            return None
+        part[:] = step.table
+    return None if np.isnan(table).any() else replace(steps[0], table=table, low=low)
 
 
 def located(program: FixedProgram, repeat: Repeat, repetition: int, value: int) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from os.path import commonprefix
+from itertools import takewhile
 
 import numpy as np
 
@@ -59,9 +59,11 @@ def _name(step: Step, program: FixedProgram) -> str:
 
 
 def _name_of_run(program: FixedProgram, steps: Sequence[int]) -> str:
-    """Return what the names of the layers of a recurrent layer have in common, or the name of the last one."""
-    names = [program.steps[index].layer for index in steps]
-    return f"{commonprefix(names).rstrip('_') or names[-1]}_steps"
+    """Return the words with which the names of all layers of a recurrent layer begin, or else the name of the last one."""
+    names = list(dict.fromkeys(program.steps[index].layer for index in steps))
+    words = zip(*(name.split("_") for name in names), strict=False)
+    common = [same[0] for same in takewhile(lambda same: len(set(same)) == 1, words)]
+    return "_".join([*(common or [names[-1]]), "steps"])
 
 
 class _Cutter:
