@@ -45,8 +45,8 @@ def report_text(record: FirmwareRecord, design: Design, turns: Sequence[StepsInT
         "",
     ]
     lines += [
-        f"The {one.steps} equal steps of {one.layer} have logic of their own. With `--reuse {one.interval}` one cell of about {one.luts:.0f} LUT goes "
-        f"through them, and an event may enter every {one.interval} cycles.\n"
+        f"The {one.steps} equal steps of {one.layer} have logic of their own. With `--reuse {one.interval}` one cell of about {one.luts:.0f} LUT "
+        f"computes them in turn, and an event may enter every {one.interval} cycles.\n"
         for one in turns
     ]
     if record.synthesis is not None:

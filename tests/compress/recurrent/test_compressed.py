@@ -89,7 +89,7 @@ def test_weights_are_stored_and_counted_once(eight, kind):
     _, small = eight
     arrays = [numpy_helper.to_array(one) for one in small.bundle.model.graph.initializer]
     weights = sum(array.size for array in arrays if array.ndim == 2 and array.shape[0] > 1)
-    layers = [layer for layer in count_program(core(small.bundle))]
+    layers = count_program(core(small.bundle))
     parameters = sum(one.numel() for name, one in KINDS[kind].named_parameters() if "weight" in name)
     assert weights == parameters
     tables = 64 * 64  # at most, of all layers

@@ -1,4 +1,4 @@
-"""Equal steps of a recurrent layer are found, and one cell goes through them, bit for bit."""
+"""Equal steps of a recurrent layer are found, and one cell computes them all, bit for bit."""
 
 from __future__ import annotations
 

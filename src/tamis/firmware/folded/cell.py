@@ -15,7 +15,7 @@ from tamis.fixedpoint.program import Linear, LookUp, Take
 
 @dataclass(frozen=True)
 class Cell:
-    """A repetition: inputs are first the states and then what is read from before the run."""
+    """A repetition: inputs are the states, then values from before the run."""
 
     repeat: Repeat
     program: FixedProgram

@@ -156,7 +156,7 @@ class LayerFolder:
         return LayerFolder(program, name, self.clock_mhz)
 
     def _fitting(self, interval: int) -> list[Repeat]:
-        """Return the runs that a cell can go through step by step, in as many pieces as the interval takes."""
+        """Return the runs that one cell can compute step by step, in as many pieces as the interval takes."""
         result = []
         for repeat in self.repeats:
             shortest = CellMaker(self, repeat, "cell").direct("cell")[0]
