@@ -231,14 +231,25 @@ class _ChainWriter:
             self.step("Mul", "", np.exp2(-quantiser.fraction.double().numpy()))
 
     def look_up(self, quantiser: TensorQuantiser, table: np.ndarray, output: str, name: str) -> None:
-        """Append the look-up of the integers in a table, whose first entry is that of the lowest."""
+        """Append the look-up of the integers in a table, whose first entry is that of the lowest; NaN stays NaN."""
         with torch.no_grad():
             lowest = float(quantiser.limits[0]) * 2.0 ** float(quantiser.fraction)
         self.step("Sub", "from_zero", np.asarray(lowest))
-        index = f"{self.after}/index"
-        self.nodes.append(helper.make_node("Cast", [self.current], [index], to=onnx.TensorProto.INT64))
+        missing, whole, index, found = (
+            f"{self.after}/{name}" for name in ("missing", "whole", "index", "found")
+        )
+        ends = []
+        for end, value in (("first", 0), ("last", len(table) - 1)):
+            ends.append(f"{name}/{end}")
+            self.constants.append(numpy_helper.from_array(np.array(value), ends[-1]))
         self.constants.append(numpy_helper.from_array(table, name))
-        self.nodes.append(helper.make_node("Gather", [name, index], [output]))
+        self.nodes += [
+            helper.make_node("IsNaN", [self.current], [missing]),
+            helper.make_node("Cast", [self.current], [whole], to=onnx.TensorProto.INT64),
+            helper.make_node("Clip", [whole, *ends], [index]),
+            helper.make_node("Gather", [name, index], [found]),
+            helper.make_node("Where", [missing, self.current, found], [output]),
+        ]
 
 
 def _drop_unused(model: onnx.ModelProto) -> None:

@@ -143,8 +143,9 @@ class _Splitter:
 
     def _visit(self, node: onnx.NodeProto) -> None:
         names = [name for name in node.input if name]
-        if node.op_type == "Shape" or (node.op_type == "Sub" and names[0] == names[1]):
-            self.constants[node.output[0]] = self.trace[node.output[0]]  # of one event, and zero
+        never = node.op_type == "IsNaN" and names[0] in self.core
+        if node.op_type == "Shape" or never or (node.op_type == "Sub" and names[0] == names[1]):
+            self.constants[node.output[0]] = self.trace[node.output[0]]  # of one event, false, and zero
             return
         if all(name in self.constants for name in names):
             results = evaluate_node(node, [self.constants.get(name) for name in node.input], self.model)

@@ -85,6 +85,17 @@ def test_eight_bits_are_close_to_the_parent_and_equal_on_every_engine(eight):
     assert np.abs(outputs(parent, "onnxruntime", x) - expected).max() < 0.1
 
 
+def test_a_missing_value_has_no_score_and_leaves_the_other_rows_alone(eight):
+    bundle = eight[1].bundle
+    x = bundle.golden.inputs["x"][:5].copy()
+    expected = outputs(bundle, "onnxruntime", x)
+    x[2, 1, 0] = np.nan
+    for engine in ("onnxruntime", "native", "torch", "firmware"):
+        found = outputs(bundle, engine, x)
+        assert np.isnan(found).tolist() == [False, False, True, False, False]
+        np.testing.assert_allclose(np.delete(found, 2), np.delete(expected, 2), rtol=1e-6)
+
+
 def test_weights_are_stored_and_counted_once(eight, kind):
     _, small = eight
     constants = small.bundle.model.graph.initializer
