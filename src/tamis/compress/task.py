@@ -147,7 +147,8 @@ def _check_widths(probe: CompressedNetwork, rows: CompressionRows, options: Comp
         try:
             split_graph(export_network(probe), {name: values[:1] for name, values in rows.inputs.items()})
         except ModelError as error:
+            reason = str(error).partition(": ")[2].partition(";")[0]
             raise ModelError(
                 f"a recurrent layer is not exact in float32 with {options.weights}-bit weights and {options.activations}-bit "
-                f"activations ({error}): give fewer bits for --weights or --activations"
+                f"activations ({reason}): give fewer bits for --weights or --activations"
             ) from error
