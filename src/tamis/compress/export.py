@@ -169,11 +169,11 @@ def function_table(operator: str, reads: TensorQuantiser, writes: TensorQuantise
     with torch.no_grad():
         low, high = (float(limit) for limit in reads.limits)
         step, unit = (2.0 ** -float(one.fraction) for one in (reads, writes))
-        bounds = [float(limit) for limit in writes.limits]
+        least, most = (float(limit) for limit in writes.limits)
     argument = np.arange(round(low / step), round(high / step) + 1) * step
     exact = np.tanh(argument) if operator == "Tanh" else 1 / (1 + np.exp(-argument))
     rounded = np.floor(exact / unit + 0.5) * unit
-    return np.asarray(np.clip(rounded, *bounds), np.float32)
+    return np.asarray(np.clip(rounded, least, most), np.float32)
 
 
 class _ChainWriter:

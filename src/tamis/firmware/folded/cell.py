@@ -14,7 +14,7 @@ from tamis.fixedpoint.program import Linear, LookUp, Take
 
 
 @dataclass(frozen=True)
-class Cell:
+class StepCell:
     """A repetition: inputs are the states, then values from before the run."""
 
     repeat: Repeat
@@ -30,7 +30,7 @@ class Cell:
 def make_cell(
     program: FixedProgram, repeat: Repeat, found: list[Origins], known: ElementRanges, ranges: list[FixedGrid],
     written: np.ndarray, name: str,
-) -> Cell:  # fmt: skip
+) -> StepCell:  # fmt: skip
     """Return the repetition of a run, of which the elements `written` are read later."""
     first, count = starts(program), len(program.inputs)
 
@@ -87,7 +87,7 @@ def make_cell(
         numbers["own", place] if ("own", place) in numbers else numbers["leaf", chosen[place]]
         for place in outputs
     )
-    return Cell(
+    return StepCell(
         repeat,
         FixedProgram(tuple(inputs), tuple(made), results),
         tuple(order),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis.firmware.folded.block import kept_lines
-from tamis.firmware.folded.cell import Cell
+from tamis.firmware.folded.cell import StepCell
 from tamis.firmware.folded.moves import Origins
 from tamis.firmware.folded.top import LayerBlock, layer_lines
 from tamis.firmware.folded.wires import BitRange, ElementSource, Wires, bits_for, fitted_bits, joined_bits
@@ -71,7 +71,7 @@ class StepsBlock:
     name: str
     reads: Wires
     keeps: np.ndarray  # elements that later layers read
-    cell: Cell
+    cell: StepCell
     logic: CellLogic
     written: np.ndarray  # elements that are read later
     places: tuple[tuple[int, int, int], ...]  # of the written elements: repetition, output, and element of it
