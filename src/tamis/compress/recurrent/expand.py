@@ -17,7 +17,7 @@ from tamis.compress.recurrent.layout import Layouts, Moved, node_place
 from tamis.compress.recurrent.points import ExpansionWriter, SharedPoint, TableFunction
 
 RECURRENT = ("GRU", "LSTM", "RNN")
-DEFAULT_ACTIVATIONS = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
+GATE_ACTIVATIONS = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def _refusal(node: onnx.NodeProto, constants: Container[str]) -> str:
     """Return why an operator has no steps; nothing if it has."""
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     names = [one.decode() for one in attributes.get("activations", [])]
-    default = DEFAULT_ACTIVATIONS.get(node.op_type, [])
+    default = GATE_ACTIVATIONS.get(node.op_type, [])
     if node.op_type == "RNN":
         return "is not supported: train a GRU or an LSTM instead"
     if attributes.get("clip"):
