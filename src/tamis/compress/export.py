@@ -97,19 +97,20 @@ def export_network(network: CompressedNetwork) -> onnx.ModelProto:
             shape = numpy_helper.to_array(arrays[name]).shape
             plain = value.reshape(shape).astype(np.float32) + np.float32(0)  # no negative zeros
             arrays[name].CopyFrom(numpy_helper.from_array(plain, name))
-    chains = {
-        tensor.quantised: _chain(tensor, quantiser)
-        for tensor, quantiser in zip(network.found.tensors, network.tensor_quantisers, strict=True)
-    }
+    chains = _chains(network)
     nodes = list(model.graph.node)
     del model.graph.node[:]
+    present: set[str] = set()
     for node in nodes:
         made = chains.get(node.output[0])
         if made is None:
             model.graph.node.append(node)
-        else:
-            model.graph.node.extend(made[0])
-            model.graph.initializer.extend(made[1])
+            continue
+        model.graph.node.extend(made[0])
+        for one in made[1]:  # the steps of a recurrent layer share their constants
+            if one.name not in present:
+                model.graph.initializer.append(one)
+                present.add(one.name)
     _drop_unused(model)
     shrink(model, network.found)
     del model.graph.value_info[:]
@@ -121,6 +122,9 @@ def needs_float64(network: CompressedNetwork) -> bool:
     wide = False
     operators = {node.op_type for node in network.found.model.graph.node}
     narrow_only = sorted(operators & GRID_OPERATORS - FLOAT64_OPERATORS | operators & {"Conv"})
+    narrow = f", and engines have no {narrow_only[0]} in float64" if narrow_only else ""
+    if network.found.tables:
+        narrow = ", and recurrent layers compute in it"
     for index, layer in enumerate(network.found.layers):
         with torch.no_grad():
             weight, bias = network.weight(index).double().numpy(), network.bias(index).double().numpy()
@@ -133,64 +137,130 @@ def needs_float64(network: CompressedNetwork) -> bool:
             continue
         wide = True
         most = math.floor(math.log2(float(reach.max()))) + 1
-        if narrow_only or most > FLOAT64_BITS:
-            kind, bits = ("float32", FLOAT32_BITS) if narrow_only else ("float64", FLOAT64_BITS)
-            reason = f", and engines have no {narrow_only[0]} in float64" if narrow_only else ""
+        if narrow or most > FLOAT64_BITS:
+            kind, bits = ("float32", FLOAT32_BITS) if narrow else ("float64", FLOAT64_BITS)
             raise ModelError(
                 f"the layer {layer.name} sums to {most} bits with {network.widths.weights}-bit weights and inputs of "
-                f"{format_of(network.source(index))}; {kind} adds exactly up to {bits} bits{reason}: "
+                f"{format_of(network.source(index))}; {kind} adds exactly up to {bits} bits{narrow}: "
                 f"take {most - bits} bits less, together, for --weights and --activations or --inputs"
             )
     return wide
 
 
-def _chain(
-    tensor: QuantisedTensor, quantiser: TensorQuantiser
-) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Return the nodes of a quantiser and their constants: multiply, round, limit, multiply."""
-    name, nodes, constants = tensor.quantised, list[onnx.NodeProto](), list[onnx.TensorProto]()
-    with torch.no_grad():
-        fraction, shift = quantiser.fraction.double().numpy(), quantiser.shift.double().numpy()
-        offset = quantiser.offset_on_grid.double().numpy() * np.exp2(fraction)
-        low, high = (limit.double().numpy() * np.exp2(fraction) for limit in quantiser.limits)
-    current = tensor.tensor
+Chain = tuple[list[onnx.NodeProto], list[onnx.TensorProto]]
 
-    def step(operator: str, suffix: str, value: np.ndarray | None = None) -> None:
-        nonlocal current
-        inputs, output = [current], f"{name}/{suffix}" if suffix else name
+
+def _chains(network: CompressedNetwork) -> dict[str, Chain]:
+    """Return what stands in the place of each Identity, and of each function that is a table, by output."""
+    result: dict[str, Chain] = {}
+    by_point: dict[str, tuple[QuantisedTensor, TensorQuantiser]] = {}
+    for tensor, quantiser in zip(network.found.tensors, network.tensor_quantisers, strict=True):
+        if tensor.point is not None:
+            by_point[tensor.point.name] = tensor, quantiser
+        for place in tensor.places:
+            writer = _ChainWriter(place[0], place[1], tensor.quantised)
+            writer.round(quantiser)
+            writer.to_units(quantiser)
+            result[place[1]] = writer.nodes, writer.constants
+    for function in network.found.tables:
+        (argument, reads), (values, writes) = by_point[function.argument], by_point[function.result]
+        table = function_table(function.operator, reads, writes)
+        for (before, read), (computed, after) in zip(argument.places, values.places, strict=True):
+            writer = _ChainWriter(before, read, argument.quantised)
+            writer.round(reads)
+            writer.look_up(reads, table, after, f"{function.result}/table")
+            result[read] = [], []
+            result[computed] = [], []
+            result[after] = writer.nodes, writer.constants
+    return result
+
+
+def function_table(operator: str, reads: TensorQuantiser, writes: TensorQuantiser) -> np.ndarray:
+    """Return the rounded values of a function for all values of its argument, from the lowest on."""
+    with torch.no_grad():
+        low, high = (float(limit) for limit in reads.limits)
+        step, unit = (2.0 ** -float(one.fraction) for one in (reads, writes))
+        least, most = (float(limit) for limit in writes.limits)
+    argument = np.arange(round(low / step), round(high / step) + 1) * step
+    exact = np.tanh(argument) if operator == "Tanh" else 1 / (1 + np.exp(-argument))
+    rounded = np.floor(exact / unit + 0.5) * unit
+    return np.asarray(np.clip(rounded, least, most), np.float32)
+
+
+class _ChainWriter:
+    """Writes a quantiser: multiply, round, limit, multiply."""
+
+    def __init__(self, before: str, after: str, label: str) -> None:
+        """`label` names the constants, which other chains of the same quantiser share."""
+        self.current, self.after, self.label = before, after, label
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def step(self, operator: str, suffix: str, value: np.ndarray | None = None) -> None:
+        """Append a node."""
+        inputs, output = [self.current], f"{self.after}/{suffix}" if suffix else self.after
         if value is not None:
             same = value.size > 0 and np.all(value == value.flat[0])
-            constants.append(
-                numpy_helper.from_array(
-                    np.asarray(value.flat[0] if same else value, np.float32), f"{output}/constant"
-                )
-            )
-            inputs.append(constants[-1].name)
-        nodes.append(helper.make_node(operator, inputs, [output]))
-        current = output
+            plain = np.asarray(value.flat[0] if same else value, np.float32)
+            inputs.append(self._constant(plain, f"{suffix}/constant" if suffix else "constant"))
+        self.nodes.append(helper.make_node(operator, inputs, [output]))
+        self.current = output
 
-    step("Mul", "scaled", np.exp2(fraction - shift))
-    if quantiser.is_input:
-        step("Round", "rounded")
-        if offset.any():
-            step("Sub", "centred", offset)
-    else:
-        step("Add", "raised", np.asarray(0.5))
-        step("Floor", "rounded")
-    if np.all(low == low.flat[0]) and np.all(high == high.flat[0]):
-        bounds = []
-        for suffix, value in (("low", low), ("high", high)):
-            constants.append(
-                numpy_helper.from_array(np.asarray(value.flat[0], np.float32), f"{name}/{suffix}")
-            )
-            bounds.append(constants[-1].name)
-        nodes.append(helper.make_node("Clip", [current, *bounds], [f"{name}/limited"]))
-        current = f"{name}/limited"
-    else:
-        step("Max", "above", low)
-        step("Min", "limited", high)
-    step("Mul", "", np.exp2(-fraction))
-    return nodes, constants
+    def _constant(self, value: np.ndarray, suffix: str) -> str:
+        self.constants.append(numpy_helper.from_array(value, f"{self.label}/{suffix}"))
+        return self.constants[-1].name
+
+    def round(self, quantiser: TensorQuantiser) -> None:
+        """Append everything up to integers within their limits."""
+        with torch.no_grad():
+            fraction, shift = quantiser.fraction.double().numpy(), quantiser.shift.double().numpy()
+            offset = quantiser.offset_on_grid.double().numpy() * np.exp2(fraction)
+            low, high = (limit.double().numpy() * np.exp2(fraction) for limit in quantiser.limits)
+        self.step("Mul", "scaled", np.exp2(fraction - shift))
+        if quantiser.is_input:
+            self.step("Round", "rounded")
+            if offset.any():
+                self.step("Sub", "centred", offset)
+        else:
+            self.step("Add", "raised", np.asarray(0.5))
+            self.step("Floor", "rounded")
+        if np.all(low == low.flat[0]) and np.all(high == high.flat[0]):
+            bounds = [
+                self._constant(np.asarray(value.flat[0], np.float32), suffix)
+                for suffix, value in (("low", low), ("high", high))
+            ]
+            limited = f"{self.after}/limited"
+            self.nodes.append(helper.make_node("Clip", [self.current, *bounds], [limited]))
+            self.current = limited
+        else:
+            self.step("Max", "above", low)
+            self.step("Min", "limited", high)
+
+    def to_units(self, quantiser: TensorQuantiser) -> None:
+        """Append the product that makes numbers of the integers."""
+        with torch.no_grad():
+            self.step("Mul", "", np.exp2(-quantiser.fraction.double().numpy()))
+
+    def look_up(self, quantiser: TensorQuantiser, table: np.ndarray, output: str, name: str) -> None:
+        """Append the look-up of the integers in a table, whose first entry is that of the lowest; NaN stays NaN."""
+        with torch.no_grad():
+            lowest = float(quantiser.limits[0]) * 2.0 ** float(quantiser.fraction)
+        self.step("Sub", "from_zero", np.asarray(lowest))
+        missing, whole, index, found = (
+            f"{self.after}/{name}" for name in ("missing", "whole", "index", "found")
+        )
+        ends = []
+        for end, value in (("first", 0), ("last", len(table) - 1)):
+            ends.append(f"{name}/{end}")
+            self.constants.append(numpy_helper.from_array(np.array(value), ends[-1]))
+        self.constants.append(numpy_helper.from_array(table, name))
+        self.nodes += [
+            helper.make_node("IsNaN", [self.current], [missing]),
+            helper.make_node("Cast", [self.current], [whole], to=onnx.TensorProto.INT64),
+            helper.make_node("Clip", [whole, *ends], [index]),
+            helper.make_node("Gather", [name, index], [found]),
+            helper.make_node("Where", [missing, self.current, found], [output]),
+        ]
 
 
 def _drop_unused(model: onnx.ModelProto) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tamis.compress.graph import GRID_OPERATORS, QUANTISED, LayeredModel
+from tamis.compress.graph import GRID_OPERATORS, LayeredModel
+from tamis.compress.recurrent.points import QUANTISED
 
 FLOAT64_OPERATORS = (GRID_OPERATORS - {"AveragePool", "Resize", "Upsample"}) | {"MatMul", "Gemm"}
 SUFFIX = "/float64"

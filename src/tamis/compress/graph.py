@@ -14,6 +14,8 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from tamis._base import ModelError
 from tamis.bundle.model import graphs
 from tamis.bundle.rewrite.fold_normalisation import fold_normalisation
+from tamis.compress.recurrent.expand import Expansion, expand_recurrent
+from tamis.compress.recurrent.points import QUANTISED, SharedPoint, TableFunction
 
 WEIGHT_OPERATORS = ("MatMul", "Gemm", "Conv")
 # Operators whose result consists of elements of their inputs, or of sums of them: exact in fixed point.
@@ -26,7 +28,10 @@ GRID_OPERATORS = frozenset(
 )  # fmt: skip
 # Those that keep the sign of non-negative values.
 KEEPS_SIGN = GRID_OPERATORS - {"Add", "Clip", "Neg", "Pad", "Sub"}
-QUANTISED = "/quantised"  # the suffix of the tensors that layers read
+# Those whose results are elements of their inputs, in the same format.
+KEEPS_FORMAT = frozenset(
+    ["Dropout", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"]
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class WeightLayer:
     rank: int  # of the weights
     groups: int = 1
     hidden: bool = False  # whether only other layers see its output
+    uses: int = 1  # how often it is computed for an event: once in every step of a recurrent layer
 
     def of_outputs(self, values: np.ndarray) -> np.ndarray:
         """Return one value for each output in the shape that broadcasts against the weights."""
@@ -53,13 +59,22 @@ class WeightLayer:
 
 @dataclass(frozen=True)
 class QuantisedTensor:
-    """A tensor that enters layers, and whether its values can be negative."""
+    """A tensor that is rounded, as those that enter layers are, and whether its values can be negative.
+
+    In a recurrent layer it is one tensor for every step, all in one format.
+    """
 
     tensor: str
     quantised: str
     is_input: bool  # no layer comes before it
     non_negative: bool
     layers: tuple[int, ...]  # that read it
+    point: SharedPoint | None = None  # of a recurrent layer
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """The tensors before and after the rounding."""
+        return [(self.tensor, self.quantised)] if self.point is None else self.point.tensors
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,7 @@ class LayeredModel:
     model: onnx.ModelProto
     layers: tuple[WeightLayer, ...]
     tensors: tuple[QuantisedTensor, ...]
+    tables: tuple[TableFunction, ...] = ()
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -82,8 +98,7 @@ def find_layers(model: onnx.ModelProto, name: str) -> LayeredModel:
         raise ModelError(
             f"{name} has branches (If, Loop), which cannot be compressed: export it without them"
         )
-    model = _plain(model)
-    found = _Walk(model, name).run()
+    found = _Walk(_plain(model, name), name).run()
     if not found.layers:
         operators = ", ".join(sorted({node.op_type for node in model.graph.node}))
         raise ModelError(
@@ -92,15 +107,15 @@ def find_layers(model: onnx.ModelProto, name: str) -> LayeredModel:
     return found
 
 
-def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with constants as initialisers, an affine preprocessing and batch normalisations folded."""
+def _plain(model: onnx.ModelProto, name: str) -> Expansion:
+    """Return the model with constants as initialisers, an affine preprocessing and batch normalisations folded, recurrent layers expanded."""
     graph = ir.from_proto(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
     fold_normalisation(graph.graph)
     plain = ir.to_proto(graph)
     del plain.graph.value_info[:]
     _fold_batch_norms(plain)
-    return plain
+    return expand_recurrent(plain, name)
 
 
 def _fold_batch_norms(model: onnx.ModelProto) -> None:
@@ -139,15 +154,23 @@ def _fold_batch_norms(model: onnx.ModelProto) -> None:
 class _Walk:
     """Follows the values through the graph: which are exact in fixed point, which come from the host."""
 
-    def __init__(self, model: onnx.ModelProto, name: str) -> None:
-        self.model, self.name, self.nodes = model, name, list(model.graph.node)
+    def __init__(self, expansion: Expansion, name: str) -> None:
+        model = self.model = expansion.model
+        self.name, self.nodes, self.tables = name, list(model.graph.node), expansion.tables
         self.arrays = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+        self.points, self.names = {one.name: one for one in expansion.points}, expansion.layers
+        # the point whose values a tensor has, and what follows the roundings of the points
+        self.owners = {key: value for key, value in expansion.owners.items() if value in self.points}
+        self.rounded = {after: one.name for one in expansion.points for _, after in one.tensors}
         # the layers that a value depends on, and the operator that made it inexact since
         self.behind: dict[str, frozenset[int]] = {}
         self.inexact: dict[str, str] = {}
         self.non_negative: set[str] = set()
         self.layers: list[WeightLayer] = []
         self.reads: dict[str, list[int]] = {}
+        self.numbers: dict[
+            str, int
+        ] = {}  # of layers by their weights, of which steps of a recurrent layer share one
 
     def run(self) -> LayeredModel:
         biases: dict[str, int] = {}
@@ -156,22 +179,29 @@ class _Walk:
                 self.behind[node.output[0]] = frozenset({biases[node.output[0]]})
             elif self._is_layer(node):
                 layer = self._layer(node)
-                number = len(self.layers)
-                self.layers.append(layer)
-                self.reads.setdefault(layer.data, []).append(number)
+                number = self._number(layer)
                 self.behind[node.output[0]] = frozenset({number})
                 if layer.output != node.output[0]:
                     biases[layer.output] = number
             else:
                 self._step(node)
-        shared = [
-            name for name in {x.weight for x in self.layers} if sum(x.weight == name for x in self.layers) > 1
-        ]
-        if shared:
-            raise ModelError(
-                f"{self.name} has layers that share the weights {shared[0]!r}: export every layer with weights of its own"
-            )
         return self._result(self.nodes)
+
+    def _number(self, layer: WeightLayer) -> int:
+        """Return the number of a layer, which is that of an earlier step if it shares the weights of one."""
+        source = self.owners.get(layer.data, layer.data)
+        number = self.numbers.setdefault(layer.weight, len(self.layers))
+        if number == len(self.layers):
+            self.layers.append(layer)
+            self.reads.setdefault(source, []).append(number)
+            return number
+        first = self.layers[number]
+        if source not in self.points or self.owners.get(first.data) != source or first.bias != layer.bias:
+            raise ModelError(
+                f"{self.name} has layers that share the weights {layer.weight!r}: export every layer with weights of its own"
+            )
+        self.layers[number] = replace(first, uses=first.uses + 1)
+        return number
 
     def _is_layer(self, node: onnx.NodeProto) -> bool:
         if node.op_type not in WEIGHT_OPERATORS or len(node.input) < 2 or node.input[1] not in self.arrays:
@@ -180,7 +210,7 @@ class _Walk:
 
     def _layer(self, node: onnx.NodeProto) -> WeightLayer:
         """Return a layer, with a bias of zero if it has none."""
-        place, data = node.name or node.output[0], node.input[0]
+        place, data = self.names.get(node.input[1]) or node.name or node.output[0], node.input[0]
         if data in self.inexact:
             raise ModelError(
                 f"the layer {place} of {self.name} reads the result of {self.inexact[data]}, which is not exact in fixed "
@@ -246,12 +276,20 @@ class _Walk:
         positive = node.op_type == "Relu" or (
             node.op_type in KEEPS_SIGN and bool(data) and all(name in self.non_negative for name in data)
         )
+        point = self.points.get(self.rounded.get(node.output[0], ""))
+        if point is not None and not point.of_channels:  # of a sum, a product, or a table
+            inexact, positive = "", point.non_negative
+        owner = (
+            {self.owners.get(name) for name in data} if node.op_type in KEEPS_FORMAT | {"Concat"} else {None}
+        )
         for output in filter(None, node.output):
             self.behind[output] = behind
             if inexact:
                 self.inexact[output] = inexact
             if positive:
                 self.non_negative.add(output)
+            if len(owner) == 1 and None not in owner:
+                self.owners.setdefault(output, str(*owner))
 
     def _is_exact(self, node: onnx.NodeProto) -> bool:
         if node.op_type not in GRID_OPERATORS:
@@ -273,19 +311,27 @@ class _Walk:
 
     def _result(self, nodes: list[onnx.NodeProto]) -> LayeredModel:
         """Put an Identity in front of the layers, one for each tensor that they read."""
+        points = self._points()
         before = {index for name in self.reads for index in self.behind.get(name, ())}
+        before |= {index for one in points for name, _ in one.places for index in self.behind.get(name, ())}
         seen = self._seen_outside()
         layers = [
-            replace(layer, hidden=index in before and index not in seen)
+            replace(layer, hidden=index in before and index not in seen and layer.uses == 1)
             for index, layer in enumerate(self.layers)
         ]
         tensors = []
         for name, readers in self.reads.items():
+            if name in self.points:
+                continue
             quantised = name + QUANTISED
             kind = not self.behind.get(name)
             tensors.append(QuantisedTensor(name, quantised, kind, name in self.non_negative, tuple(readers)))
             for index in readers:
                 layers[index] = replace(layers[index], data=quantised)
+        for one in points:
+            for index in one.layers:
+                layers[index] = replace(layers[index], data=one.quantised)
+        tensors += points
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         del model.graph.node[:]
@@ -295,13 +341,27 @@ class _Walk:
             copy.CopyFrom(node)
             if self._is_layer(node):
                 name = node.input[0]
+                if name in self.owners:
+                    continue
                 copy.input[0] = name + QUANTISED
                 if name not in done:
                     model.graph.node.remove(copy)
                     model.graph.node.append(helper.make_node("Identity", [name], [name + QUANTISED]))
                     model.graph.node.append(copy)
                     done.add(name)
-        return LayeredModel(model, tuple(layers), tuple(tensors))
+        return LayeredModel(model, tuple(layers), tuple(tensors), self.tables)
+
+    def _points(self) -> list[QuantisedTensor]:
+        """Return the tensors that steps of recurrent layers round."""
+        result = []
+        for point in self.points.values():
+            before, after = point.tensors[0]
+            positive = point.non_negative or (point.of_channels and before in self.non_negative)
+            kind = point.of_channels and not self.behind.get(before)
+            result.append(
+                QuantisedTensor(before, after, kind, positive, tuple(self.reads.get(point.name, ())), point)
+            )
+        return result
 
     def _seen_outside(self) -> set[int]:
         """Return the layers whose values reach an output of the graph without another layer in between."""

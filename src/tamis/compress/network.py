@@ -44,7 +44,7 @@ class CompressedNetwork(nn.Module):
         self.output_names = [value.name for value in found.model.graph.output]
         arrays = found.arrays
         shapes, ranges, centres = self._observe(inputs)
-        self.positions = [max(1, int(np.prod(shapes[layer.output][1:], dtype=np.int64)) // self._outputs(arrays, n)) for n, layer in enumerate(found.layers)]  # fmt: skip
+        self.positions = [layer.uses * max(1, int(np.prod(shapes[layer.output][1:], dtype=np.int64)) // self._outputs(arrays, n)) for n, layer in enumerate(found.layers)]  # fmt: skip
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for layer in found.layers:
             weight = torch.tensor(arrays[layer.weight])
@@ -58,17 +58,20 @@ class CompressedNetwork(nn.Module):
         self.tensors = nn.ModuleList()
         for tensor in found.tensors:
             axes = self._channel_axes(tensor, shapes[tensor.tensor], arrays)
-            by_channel = tensor.is_input or widths.trained
+            of_channels = tensor.point is None or tensor.point.of_channels
+            by_channel = (tensor.is_input or widths.trained) and of_channels
             shape = tuple(
                 size if axis in axes and by_channel else 1
                 for axis, size in enumerate(shapes[tensor.tensor][1:])
             )
             quantiser = TensorQuantiser(
                 shape,
-                widths.inputs if tensor.is_input else widths.activations,
+                (widths.inputs if tensor.is_input else widths.activations)
+                + (tensor.point.more_bits if tensor.point else 0),
                 signed=tensor.is_input or not tensor.non_negative,
                 is_input=tensor.is_input,
-                trained=widths.trained,
+                trained=widths.trained and bool(tensor.layers),
+                most_reach=tensor.point.most_reach if tensor.point else None,
             )
             self.tensors.append(quantiser)
             if tensor.is_input:
@@ -189,15 +192,16 @@ class CompressedNetwork(nn.Module):
     def _fit_ranges(
         self, inputs: Sequence[np.ndarray], fit: Callable[[TensorQuantiser, Tensor, Tensor], None]
     ) -> None:
-        """Fit every quantiser to the first values that reach it, so that later ones see it at work."""
-        done: set[int] = set()
+        """Fit every quantiser to the values that reach it, so that later ones see it at work; one of several steps to those so far."""
+        seen: dict[int, tuple[Tensor, Tensor]] = {}
 
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> Tensor:
-            if id(module) in done:
-                return result
+            del result
             assert isinstance(module, TensorQuantiser)  # noqa: S101 - what it is registered with
-            done.add(id(module))
-            fit(module, *_channel_range(arguments[0], tuple(module.reach.shape)))
+            low, high = _channel_range(arguments[0], tuple(module.reach.shape))
+            before = seen.get(id(module), (low, high))
+            seen[id(module)] = torch.minimum(low, before[0]), torch.maximum(high, before[1])
+            fit(module, *seen[id(module)])
             quantised: Tensor = module.forward(arguments[0])
             return quantised
 
@@ -299,7 +303,8 @@ class CompressedNetwork(nn.Module):
             shape = self.found.arrays[layer.bias].shape
             taps[layer.bias] = lambda _, index=index, shape=shape: self.bias(index).reshape(shape)
         for tensor, quantiser in zip(self.found.tensors, self.tensors, strict=True):
-            taps[tensor.quantised] = lambda values, quantiser=quantiser: quantiser(values)
+            for _, after in tensor.places:
+                taps[after] = lambda values, quantiser=quantiser: quantiser(values)
         return taps
 
 

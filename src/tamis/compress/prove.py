@@ -28,9 +28,15 @@ def prove_exact(
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
     entries = [tensor.quantised for tensor in found.tensors if tensor.is_input]
-    made = {name for node in model.graph.node for name in node.output}
-    wide = [layer.output + SUFFIX for layer in found.layers]
-    results = [name if name in made else layer.output for name, layer in zip(wide, found.layers, strict=True)]
+    made = {output for node in graph.graph.node for output in node.output}
+    of_layers = {
+        layer.output + SUFFIX if layer.output + SUFFIX in made else layer.output: layer.name
+        for layer in found.layers
+    }
+    for one in found.tensors:  # sums and products of recurrent layers
+        if one.point is not None and not one.point.of_channels:
+            of_layers |= {before: one.point.name for before, _ in one.places if before in made}
+    results = list(of_layers)
     declared = {value.name for value in graph.graph.output}
     for tensor in (*entries, *results):
         if tensor not in declared:
@@ -53,12 +59,12 @@ def prove_exact(
     for tensor in entries:
         same &= (computed[tensor] == expected[tensor]).reshape(count, -1).all(axis=1)
     compared = 0
-    for layer, tensor in zip(found.layers, results, strict=True):
+    for tensor, layer in of_layers.items():
         value, reference = computed[tensor][same], expected[tensor][same]
         wrong = value.astype(np.float64) != reference
         if wrong.any():
             raise VerificationError(
-                f"the layer {layer.name} of {name} differs between onnxruntime and the float64 reference in {int(wrong.sum())} of {wrong.size} values: "
+                f"the layer {layer} of {name} differs between onnxruntime and the float64 reference in {int(wrong.sum())} of {wrong.size} values: "
                 "it is not exact, so nothing was written; please report this model"
             )
         compared += wrong.size

@@ -133,10 +133,18 @@ class TensorQuantiser(nn.Module):
     enabled: Tensor
 
     def __init__(
-        self, shape: tuple[int, ...], width: int, *, signed: bool, is_input: bool, trained: bool
+        self,
+        shape: tuple[int, ...],
+        width: int,
+        *,
+        signed: bool,
+        is_input: bool,
+        trained: bool,
+        most_reach: int | None = None,
     ) -> None:
-        """Begin without effect; `shape` is that of the channels, without the batch."""
+        """Begin without effect; `shape` is that of the channels, without the batch, and `most_reach` bounds the bits before the binary point."""
         super().__init__()
+        self.most_reach = most_reach
         self.width, self.signed, self.is_input, self.trained = width, signed, is_input, trained
         for name in ("shift", "offset", "reach"):  # reach: bits before the binary point that the values need
             self.register_buffer(name, torch.zeros(shape))
@@ -206,4 +214,7 @@ class TensorQuantiser(nn.Module):
     def adapt(self, low: Tensor, high: Tensor) -> None:
         """Follow a range that has changed: other bits before the binary point, the same behind it."""
         if not self.is_input:
-            self.reach.copy_(magnitude_bits(torch.maximum(high, -low)).expand_as(self.reach))
+            reach = magnitude_bits(torch.maximum(high, -low))
+            if self.most_reach is not None:
+                reach = reach.clamp(max=self.most_reach)
+            self.reach.copy_(reach.expand_as(self.reach))

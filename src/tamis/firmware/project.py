@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,7 +17,7 @@ from tamis.bundle.store import MODEL_FILE
 from tamis.firmware.budget import Budget
 from tamis.firmware.design import Design, make_design
 from tamis.firmware.emulator import Emulator
-from tamis.firmware.folded import make_folded_design
+from tamis.firmware.folded import StepsInTurn, make_folded_design, steps_in_turn
 from tamis.firmware.report import report_text
 from tamis.firmware.simulate import verilator_version
 from tamis.firmware.synthesis import FAMILY, synthesise, yosys_version
@@ -139,7 +139,8 @@ def build_firmware(
             )
         record = record.model_copy(update={"agreement": tuple(agreements)})
     if out is not None:
-        _write(out, design, record, golden, emulated(program, golden))
+        turns = steps_in_turn(program, request.clock_mhz) if request.reuse == 1 else []
+        _write(out, design, record, golden, emulated(program, golden), turns)
     return record
 
 
@@ -169,7 +170,12 @@ def _agreement(
 
 
 def _write(
-    out: Path, design: Design, record: FirmwareRecord, golden: np.ndarray, results: np.ndarray
+    out: Path,
+    design: Design,
+    record: FirmwareRecord,
+    golden: np.ndarray,
+    results: np.ndarray,
+    turns: Sequence[StepsInTurn],
 ) -> None:
     with atomic_path(out) as part:
         for folder in ("rtl", "sim", "vectors"):
@@ -190,4 +196,4 @@ def _write(
         pack(golden, design.inputs).tofile(part / "vectors" / "inputs.bin")
         pack(results, design.outputs).tofile(part / "vectors" / "outputs.bin")
         write_text(part / "report.json", record.model_dump_json(indent=1) + "\n")
-        write_text(part / "README.md", report_text(record, design))
+        write_text(part / "README.md", report_text(record, design, turns))

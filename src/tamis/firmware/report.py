@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tamis._base import quantity
 from tamis.firmware.design import Design
+from tamis.firmware.folded import StepsInTurn
 from tamis.records import FirmwareRecord
 
 UNKNOWN_HERE = """Not shown here, since only the vendor's tools know it: whether the clock is reached on the part after place and route, the
@@ -12,8 +15,8 @@ SHARED_LOGIC_NOTE = """- Layers share their multipliers (`*_products.v`, with th
   and `in_ready` are both 1 at a rising edge of the clock, and has to be there in that cycle only."""
 
 
-def report_text(record: FirmwareRecord, design: Design) -> str:
-    """Return the README of a folder of firmware, in Markdown."""
+def report_text(record: FirmwareRecord, design: Design, turns: Sequence[StepsInTurn] = ()) -> str:
+    """Return the README of a folder of firmware, in Markdown; `turns` are recurrent layers whose steps could share one cell."""
     lines = [
         f"# {record.bundle} as hardware",
         "",
@@ -40,6 +43,11 @@ def report_text(record: FirmwareRecord, design: Design) -> str:
     lines += [
         f"| together | {record.latency_cycles} | {record.multipliers} | {record.lut_estimate:.0f} | | | |",
         "",
+    ]
+    lines += [
+        f"The {one.steps} equal steps of {one.layer} have logic of their own. With `--reuse {one.interval}` one cell of about {one.luts:.0f} LUT "
+        f"computes them in turn, and an event may enter every {one.interval} cycles.\n"
+        for one in turns
     ]
     if record.synthesis is not None:
         cells = record.synthesis

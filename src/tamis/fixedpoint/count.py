@@ -34,6 +34,7 @@ def count_program(program: FixedProgram) -> list[LayerCount]:
     values, live = grids(program), live_elements(program)
     counted: dict[str, OperationCount] = {}
     last: dict[str, int] = {}
+    stored: set[tuple[str, bytes]] = set()  # weights and tables of layers, which their steps share
     first = next((step.layer for step in program.steps if step.layer != INPUT_LAYER), INPUT_LAYER)
     for index, step in enumerate(program.steps):
         result = len(program.inputs) + index
@@ -42,6 +43,14 @@ def count_program(program: FixedProgram) -> list[LayerCount]:
         found = (
             OperationCount() if function is None else function(step, operands, values[result], live[result])
         )
+        constants = (
+            step.matrix if isinstance(step, Linear) else step.table if isinstance(step, LookUp) else None
+        )
+        if constants is not None:
+            key = (step.layer, constants.tobytes())
+            if key in stored:
+                found = found.model_copy(update={"weights": 0, "weights_nonzero": 0, "weight_bits": 0})
+            stored.add(key)
         found = found.model_copy(update={"lut": estimate_luts(step, operands, values[result], live[result])})
         name = first if step.layer == INPUT_LAYER else step.layer
         counted[name] = counted.get(name, OperationCount()) + found

@@ -170,7 +170,8 @@ class Ranges:
         low, high = np.empty(step.shape), np.empty(step.shape)
         fraction = np.empty(step.shape, np.int64)
         for place in np.ndindex(step.shape):
-            entries = step.table[int(value.low[place]) - step.low : int(value.high[place]) - step.low + 1]
+            begin, end = int(value.low[place]) - step.low, int(value.high[place]) - step.low + 1
+            entries = step.table[max(begin, 0) : end]  # a range that is estimated may go beyond it
             low[place], high[place] = entries.min(), entries.max()
             fraction[place] = fraction_bits(entries).max()
         return FixedGrid(low, high, fraction)

@@ -82,6 +82,7 @@ class _Splitter:
         self.makers = {name: node for node in self.graph.node for name in node.output if name}
         self.layer, self.layers = INPUT_LAYER, {INPUT_LAYER}
         self.choices = Choices()
+        self.names: dict[tuple[str, ...], str] = {}  # of layers by their constants
 
     def split(self) -> QuantisedGraph:
         """Visit the nodes, and cut."""
@@ -143,8 +144,9 @@ class _Splitter:
 
     def _visit(self, node: onnx.NodeProto) -> None:
         names = [name for name in node.input if name]
-        if node.op_type == "Shape" or (node.op_type == "Sub" and names[0] == names[1]):
-            self.constants[node.output[0]] = self.trace[node.output[0]]  # of one event, and zero
+        never = node.op_type == "IsNaN" and names[0] in self.core
+        if node.op_type == "Shape" or never or (node.op_type == "Sub" and names[0] == names[1]):
+            self.constants[node.output[0]] = self.trace[node.output[0]]  # of one event, false, and zero
             return
         if all(name in self.constants for name in names):
             results = evaluate_node(node, [self.constants.get(name) for name in node.input], self.model)
@@ -293,7 +295,10 @@ class _Splitter:
         """Return the name of the layer that a node belongs to; each product with weights begins one."""
         if node.op_type not in LAYER_OPERATORS or not any(name in self.constants for name in node.input):
             return self.layer
-        return layer_name(node, self.constants, self.layers)
+        key = (node.op_type, *(name for name in node.input if name in self.constants))
+        if key not in self.names:
+            self.names[key] = layer_name(node, self.constants, self.layers)
+        return self.names[key]  # steps of a recurrent layer are one layer
 
     def _part(self, given: set[str], outputs: Sequence[str]) -> onnx.ModelProto:
         """Return the model from given tensors to outputs."""

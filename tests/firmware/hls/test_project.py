@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from tests.conftest import parse
+from tests.firmware.folded.conftest import make_gru
 from tests.fixedpoint.conftest import GRAPHS, draw, make, quantise
 
 from tamis._base import ModelError, VerificationError
@@ -54,6 +55,14 @@ def test_the_c_simulation_gives_every_bit(name, tmp_path):
     assert record.agreement.random_vectors == 2000
     types = [kind for layer in record.layers for kind in layer.types.values()]
     assert all(re.fullmatch(r"ap_u?fixed<\d+,-?\d+(,AP_\w+,AP_\w+,0)?>", kind) for kind in types)
+
+
+def test_recurrent_layers_are_refused(tmp_path):
+    bundle = packed(make_gru(), "gru", tmp_path)
+    with pytest.raises(
+        ModelError, match=r"gru has a recurrent layer of 3 equal steps \(u\), for which hls4ml has no layer"
+    ):
+        export_hls4ml(bundle, tmp_path / "project", FEW)
 
 
 @pytest.mark.slow

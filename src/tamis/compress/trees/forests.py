@@ -14,8 +14,8 @@ from onnx import helper, numpy_helper
 from tamis._base import ModelError
 from tamis.bundle.model import TREE_OPERATORS
 
-BELOW = {"BRANCH_LT", "BRANCH_GTE"}  # that separate x < t from the rest; the others separate x <= t
-ORDERED = BELOW | {"BRANCH_LEQ", "BRANCH_GT"}
+EXCLUDING = {"BRANCH_LT", "BRANCH_GTE"}  # that separate x < t from the rest; the others separate x <= t
+ORDERED = EXCLUDING | {"BRANCH_LEQ", "BRANCH_GT"}
 
 
 def holds_trees(model: onnx.ModelProto) -> bool:

@@ -10,7 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from tamis._base import DataError
-from tamis.compress.trees.forests import BELOW, ForestNode
+from tamis.compress.trees.forests import EXCLUDING, ForestNode
 
 SUM_BITS = 24  # integers that float32 adds exactly
 SMALLEST_STEP = 2.0**-60
@@ -147,7 +147,7 @@ def _integers(forest: ForestNode, grid: InputGrid, step: float) -> onnx.NodeProt
     modes = np.array([mode.decode() for mode in attributes["nodes_modes"]])
     where, features = forest.questions, forest.features
     scaled = np.ldexp(forest.thresholds, grid.fraction[features])
-    whole = np.where(np.isin(modes[where], list(BELOW)), np.ceil(scaled), np.floor(scaled))
+    whole = np.where(np.isin(modes[where], list(EXCLUDING)), np.ceil(scaled), np.floor(scaled))
     values[where] = whole - grid.offset[features]
     attributes["nodes_values"] = values.tolist()
     attributes["target_weights"] = (np.rint(forest.leaves / step) * step).tolist()

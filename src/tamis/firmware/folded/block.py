@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -10,6 +11,22 @@ from tamis.firmware.folded.shared import SharedLogic
 from tamis.firmware.folded.turns import TurnWriter
 from tamis.firmware.folded.wires import ElementSource, Wires, bits_of, joined_bits
 from tamis.fixedpoint import FixedGrid
+
+
+class HoldingBlock(Protocol):
+    """A layer that holds what it reads in `held`, and knows in `valid` how many cycles ago it came."""
+
+    @property
+    def reads(self) -> Wires:
+        """What it holds."""
+
+    @property
+    def latency(self) -> int:
+        """Cycles from an event to its results."""
+
+    @property
+    def interval(self) -> int:
+        """Cycles from an event to the next."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,7 @@ class Block:
             outputs += [f"results{name}"]
         kept = self.reads.only(np.isin(self.reads.elements, self.keeps))
         if kept.width:
-            body += _kept(self, kept)
+            body += kept_lines(self, kept)
             outputs.append("kept")
         return f"""{heading}
 module {self.name} (
@@ -104,7 +121,7 @@ endmodule
 """
 
 
-def _kept(block: Block | DirectBlock, kept: Wires) -> list[str]:
+def kept_lines(block: HoldingBlock, kept: Wires) -> list[str]:
     """Return registers that carry elements to later layers, a new one for every interval of the latency."""
     places = [block.reads.places[element] for element in kept.elements.tolist()]
     chosen = joined_bits(("held", first, first + width) for first, width, _, _ in places)
@@ -167,7 +184,7 @@ class DirectBlock:
                 "    always @(posedge clk) valid <= {valid, in_valid};",
                 f"    reg [{self.reads.width - 1}:0] held;",
                 "    always @(posedge clk) if (in_valid) held <= inputs;",
-                *_kept(self, kept),
+                *kept_lines(self, kept),
             ]
             outputs = ["kept", "results"]
         width = self.results.width

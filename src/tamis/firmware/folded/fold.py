@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -19,11 +18,12 @@ from tamis.firmware.design import (
     make_design,
     new_name,
     pipelined,
-    read_elements,
     verilog_name,
 )
 from tamis.firmware.folded.block import Block, DirectBlock
+from tamis.firmware.folded.cell_maker import CellMaker
 from tamis.firmware.folded.estimate import (
+    MULTIPLEXER,
     chosen_luts,
     estimate_shared,
     multiplexer_luts,
@@ -32,13 +32,16 @@ from tamis.firmware.folded.estimate import (
 from tamis.firmware.folded.moves import origins
 from tamis.firmware.folded.parts import ElementRanges, Part, parts_of, segment_program, split_products
 from tamis.firmware.folded.products import ProductPlan, plan_products, products_module
+from tamis.firmware.folded.repeats import Repeat, find_repeats
 from tamis.firmware.folded.segments import Segment, segments_of
 from tamis.firmware.folded.shared import SharedLogic
+from tamis.firmware.folded.staged import StagedLogic
+from tamis.firmware.folded.steps import StepsBlock, steps_latency
 from tamis.firmware.folded.top import top_module
 from tamis.firmware.folded.windows import find_window, sliding_order
 from tamis.firmware.folded.wires import Wires
-from tamis.firmware.lower import Logic, joined, lower
-from tamis.firmware.luts import LutCount, count_luts
+from tamis.firmware.lower import joined, lower
+from tamis.firmware.luts import LutCount
 from tamis.fixedpoint import FixedGrid, FixedProgram, grids
 
 REGISTER = re.compile(r"^\s*reg (?:signed )?\[(\d+):0\]", re.MULTILINE)
@@ -46,69 +49,68 @@ REGISTER = re.compile(r"^\s*reg (?:signed )?\[(\d+):0\]", re.MULTILINE)
 
 def make_folded_design(program: FixedProgram, name: str, clock_mhz: float, reuse: int) -> Design:
     """Return the Verilog of a program that takes an event every `reuse` cycles, or as many as its largest layer can use."""
-    folder = _Folder(program, verilog_name(name), clock_mhz)
-    interval = min(reuse, folder.useful_reuse())
+    folder = LayerFolder(program, verilog_name(name), clock_mhz)
+    interval = min(reuse, folder.useful_reuse(reuse))
     design = folder.design(interval) if interval > 1 else None
     return design or make_design(program, name, clock_mhz)
 
 
 @dataclass(frozen=True)
-class StagedLogic:
-    """Logic of alkaid, cut into stages, and its Verilog by file name."""
+class StepsInTurn:
+    """What one cell for the equal steps of a recurrent layer would cost."""
 
-    logic: Logic
-    fsm: Any
-    sources: dict[str, str]
-
-    @property
-    def stages(self) -> int:
-        """The number of stages."""
-        return len(self.fsm.logic)
-
-    @property
-    def luts(self) -> LutCount:
-        """The LUTs that it takes by the estimate."""
-        return count_luts(list(self.fsm.logic.values()))
-
-    @property
-    def register_bits(self) -> int:
-        """The bits of its registers."""
-        return sum(signal.width for signal in self.fsm.signals.values() if signal.reg)
-
-    @property
-    def used(self) -> np.ndarray:
-        """Which elements it reads."""
-        return read_elements(self.fsm.inp_signals, self.logic)
+    layer: str
+    steps: int
+    interval: int  # cycles from one event to the next
+    luts: float
 
 
-class _Folder:
+def steps_in_turn(program: FixedProgram, clock_mhz: float) -> list[StepsInTurn]:
+    """Return what by-step hardware of the recurrent layers would cost if every operation of a step had logic of its own."""
+    folder = LayerFolder(program, "top", clock_mhz)
+    result = []
+    for segment in folder.segments:
+        if segment.repeat is not None:
+            maker = CellMaker(folder, segment.repeat, "cell")
+            logic, facts, _ = maker.direct("cell")
+            luts = (
+                sum(fact.lut_estimate for fact in facts)
+                + maker.read_bits * MULTIPLEXER * segment.repeat.count
+            )
+            name = segment.name.removesuffix("_steps")
+            result.append(
+                StepsInTurn(name, segment.repeat.count, steps_latency(segment.repeat.count, logic), luts)
+            )
+    return result
+
+
+class LayerFolder:
     """Makes the modules of the segments one after the other."""
 
     def __init__(self, program: FixedProgram, name: str, clock_mhz: float) -> None:
+        """Take a program, the name of its top module, and the clock that pipelines are cut for."""
         self.program, self.name, self.clock_mhz = program, name, clock_mhz
-        self.found, self.segments = origins(program), segments_of(program)
-        whole = joined(grids(program))
+        self.found, self.ranges, self.repeats = origins(program), grids(program), find_repeats(program)
+        self.begin(self.repeats)
+
+    def begin(self, repeats: Sequence[Repeat]) -> None:
+        """Begin with the whole program, in which some runs repeat."""
+        whole = joined(self.ranges)
         self.known = ElementRanges(whole.low.copy(), whole.high.copy(), whole.fraction.copy())
+        self.segments = segments_of(self.program, repeats)
         for segment in self.segments:
             segment.writes = segment.writes[whole.low[segment.writes] < whole.high[segment.writes]]
         self.segments = [segment for segment in self.segments if len(segment.writes)]
         self.sources: dict[str, str] = {}
-        self.taken = {name}
+        self.taken = {self.name}
 
     def design(self, interval: int) -> Design | None:
         """Return the design; None if no layer shares anything."""
+        self.begin(self._fitting(interval))
         inputs = joined([FixedGrid(one.low, one.high, one.fraction) for one in self.program.inputs])
         entering = Wires(np.arange(len(inputs.low)), inputs)
-        wires, blocks, facts = entering, [], []
-        for segment in self.segments:
-            is_read = np.isin(wires.elements, np.concatenate([segment.reads, segment.keeps]))
-            reads = wires.only(is_read & (wires.grid.low < wires.grid.high))
-            block, fact = self._block(segment, reads, interval)
-            wires = block.writes
-            self._learn(wires)
-            blocks.append(block)
-            facts.append(fact)
-        if not any(isinstance(block, Block) for block in blocks):
+        blocks, facts = self.layers(entering, interval)
+        if all(isinstance(block, DirectBlock) for block in blocks):
             return None
         outputs = joined(
             [
@@ -132,20 +134,75 @@ class _Folder:
             interval,
         )
 
+    def layers(
+        self, wires: Wires, interval: int
+    ) -> tuple[list[Block | DirectBlock | StepsBlock], list[LayerFacts]]:
+        """Return the modules of all segments, the first of which reads the given wires, and what they cost."""
+        blocks: list[Block | DirectBlock | StepsBlock] = []
+        facts = []
+        for segment in self.segments:
+            is_read = np.isin(wires.elements, np.concatenate([segment.reads, segment.keeps]))
+            reads = wires.only(is_read & (wires.grid.low < wires.grid.high))
+            made = self._block if segment.repeat is None else self._by_step
+            block, fact = made(segment, reads, interval)
+            wires = block.writes
+            self._learn(wires)
+            blocks.append(block)
+            facts.append(fact)
+        return blocks, facts
+
+    def inner(self, program: FixedProgram, name: str) -> LayerFolder:
+        """Return what folds another program, for the same clock."""
+        return LayerFolder(program, name, self.clock_mhz)
+
+    def _fitting(self, interval: int) -> list[Repeat]:
+        """Return the runs that one cell can compute step by step, in as many pieces as the interval takes."""
+        result = []
+        for repeat in self.repeats:
+            shortest = CellMaker(self, repeat, "cell").direct("cell")[0]
+            most = (interval - 2 - shortest.latency) // shortest.pace + 1
+            result += [piece for piece in repeat.pieces(most) if piece.count > 1] if most > 1 else []
+        return result
+
     def _learn(self, wires: Wires) -> None:
         """Note the ranges that modules write, which may be wider than those of the program."""
         made = wires.elements >= 0
         for bound in ("low", "high", "fraction"):
             getattr(self.known, bound)[wires.elements[made]] = getattr(wires.grid, bound)[made]
 
-    def useful_reuse(self) -> int:
-        """Return the largest number of cycles that a layer can share its logic over."""
+    def useful_reuse(self, wanted: int) -> int:
+        """Return the largest number of cycles that a layer can share its logic over, or one that is as large as wanted."""
         most = 1
         for segment in self.segments:
-            for part in parts_of(self.program, segment, self.found, self.known):
-                matrix = shared_matrix(part)
-                most = max(most, len(part.rows) * (1 if matrix is None else matrix.size))
+            if most >= wanted:
+                break
+            if segment.repeat is None:
+                for part in parts_of(self.program, segment, self.found, self.known):
+                    matrix = shared_matrix(part)
+                    most = max(most, len(part.rows) * (1 if matrix is None else matrix.size))
+            else:
+                maker = CellMaker(self, segment.repeat, "cell")
+                useful = maker.folder.useful_reuse(wanted)
+                logic = maker.shared("cell", useful)[0] if useful > 1 else maker.direct("cell")[0]
+                most = max(most, steps_latency(segment.repeat.count, logic))
         return most
+
+    def _by_step(self, segment: Segment, reads: Wires, interval: int) -> tuple[StepsBlock, LayerFacts]:
+        """Make a run of equal steps: one cell, whose layers share multipliers as far as its steps fit into the interval."""
+        assert segment.repeat is not None  # noqa: S101 - it has one
+        name = new_name(segment.name, self.taken)
+        maker = CellMaker(self, segment.repeat, name, segment.writes)
+        logic, facts, sources = maker.fitting(new_name(f"{name}_cell", self.taken), interval)
+        self.sources |= sources
+        multipliers = sum(fact.multipliers for fact in facts)
+        places = maker.places(segment.writes)
+        block = StepsBlock(
+            name, reads, segment.keeps, maker.cell, logic, segment.writes, places, interval, multipliers
+        )
+        total = {key: sum(getattr(fact.luts, key) for fact in facts) for key in vars(LutCount())}
+        total["logic"] += maker.read_bits * MULTIPLEXER * segment.repeat.count
+        registers = sum(fact.register_bits for fact in facts)
+        return block, self.finish(block, segment, LutCount(**total), registers, multipliers)
 
     def _block(self, segment: Segment, reads: Wires, interval: int) -> tuple[Block | DirectBlock, LayerFacts]:
         number = sum(one.name == segment.name for one in self.segments[: self.segments.index(segment)])
@@ -170,7 +227,7 @@ class _Folder:
     ) -> tuple[DirectBlock, LayerFacts]:
         """Make a layer whose every operation has logic of its own."""
         whole, sources = segment_program(self.program, segment, self.found, self.known)
-        pipeline = self._pipeline(whole.program, f"{name}_logic")
+        pipeline = self.pipeline(whole.program, f"{name}_logic")
         logic = pipeline.logic
         self.sources |= pipeline.sources
         block = DirectBlock(
@@ -185,7 +242,7 @@ class _Folder:
             Wires(segment.writes, logic.writes),
             interval,
         )
-        return block, self._finish(block, segment, pipeline.luts, pipeline.register_bits, 0)
+        return block, self.finish(block, segment, pipeline.luts, pipeline.register_bits, 0)
 
     def _shared(
         self, segment: Segment, name: str, parts: list[Part], reads: Wires, interval: int
@@ -204,10 +261,15 @@ class _Folder:
                 self.sources[f"{module}_products.v"] = text
                 registers += register_bits(text) * logic.copies
         block = Block(name, reads, segment.keeps, tuple(shared), interval)
-        return block, self._finish(block, segment, total, registers, block.multipliers)
+        return block, self.finish(block, segment, total, registers, block.multipliers)
 
-    def _finish(
-        self, block: Block | DirectBlock, segment: Segment, luts: LutCount, registers: int, multipliers: int
+    def finish(
+        self,
+        block: Block | DirectBlock | StepsBlock,
+        segment: Segment,
+        luts: LutCount,
+        registers: int,
+        multipliers: int,
     ) -> LayerFacts:
         """Write the module of a layer and return what it costs."""
         heading = "\n".join(
@@ -247,7 +309,7 @@ class _Folder:
         rows, split = len(part.rows), split_products(part)
         plan: ProductPlan | None = None
         if not multiplies or split is None:
-            pipeline = self._pipeline(part.program, module)
+            pipeline = self.pipeline(part.program, module)
             stages, products_stages = pipeline.stages, 0
         else:
             slots, matrix, after = split
@@ -258,7 +320,7 @@ class _Folder:
                 high=plan.results.high[None],
                 fraction=plan.results.fraction[None],
             )
-            pipeline = self._pipeline(replace(after, inputs=(sums,)), module)
+            pipeline = self.pipeline(replace(after, inputs=(sums,)), module)
             stages, products_stages = pipeline.stages, plan.stages
         logic = SharedLogic(
             module,
@@ -276,7 +338,7 @@ class _Folder:
         options = [_with_windows(logic, order, reads) for order in orders]
         return min(options, key=multiplexer_luts), pipeline
 
-    def _pipeline(self, program: FixedProgram, module: str) -> StagedLogic:
+    def pipeline(self, program: FixedProgram, module: str) -> StagedLogic:
         """Lower a program of one layer."""
         (logic,) = lower(program)
         fsm = pipelined(logic, self.clock_mhz)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 
 from tamis.firmware.folded.moves import CONSTANT, Origins, is_move, origins, starts
+from tamis.firmware.folded.repeats import Repeat
 from tamis.fixedpoint import INPUT_LAYER, FixedProgram, Step
 from tamis.fixedpoint.liveness import live_elements, needed_elements
 from tamis.fixedpoint.program import Linear, Trees
@@ -26,16 +28,23 @@ class Segment:
     writes: np.ndarray = field(
         default_factory=lambda: np.zeros(0, np.int64)
     )  # elements made here, read later
+    repeat: Repeat | None = None  # whose steps these are
 
 
-def segments_of(program: FixedProgram) -> list[Segment]:
-    """Return the segments of a program, in order."""
+def segments_of(program: FixedProgram, repeats: Sequence[Repeat] = ()) -> list[Segment]:
+    """Return the segments of a program, in order; a run that repeats is one of them."""
     found = origins(program)
     result: list[Segment] = []
     cutter = _Cutter(program, found)
+    runs = {index: repeat for repeat in repeats for index in range(repeat.start, repeat.end)}
     for index, step in enumerate(program.steps):
-        if not is_move(step):
-            if cutter.must_cut(step) or not result:
+        if index in runs:
+            if index == runs[index].start:
+                inside = range(index, runs[index].end)
+                steps = [one for one in inside if not is_move(program.steps[one])]
+                result.append(Segment(_name_of_run(program, steps), steps, repeat=runs[index]))
+        elif not is_move(step):
+            if cutter.must_cut(step) or not result or result[-1].repeat is not None:
                 result.append(Segment(_name(step, program), []))
                 cutter.begin()
             cutter.append(index)
@@ -47,6 +56,14 @@ def segments_of(program: FixedProgram) -> list[Segment]:
 def _name(step: Step, program: FixedProgram) -> str:
     """Return the layer of a step; what precedes the first layer has its name if there is no arithmetic in it."""
     return step.layer if any(one.layer != INPUT_LAYER for one in program.steps) else INPUT_LAYER
+
+
+def _name_of_run(program: FixedProgram, steps: Sequence[int]) -> str:
+    """Return the words with which the names of all layers of a recurrent layer begin, or else the name of the last one."""
+    names = list(dict.fromkeys(program.steps[index].layer for index in steps))
+    words = zip(*(name.split("_") for name in names), strict=False)
+    common = [same[0] for same in takewhile(lambda same: len(set(same)) == 1, words)]
+    return "_".join([*(common or [names[-1]]), "steps"])
 
 
 class _Cutter:
@@ -133,7 +150,10 @@ def _find_lives(program: FixedProgram, found: list[Origins], segments: list[Segm
         read = []
         for index in segment.steps:
             step = program.steps[index]
-            masks = needed_elements(step, live[count + index], program)
+            alive = (
+                live[count + index] if segment.repeat is None else np.ones(step.shape, bool)
+            )  # one cell makes all
+            masks = needed_elements(step, alive, program)
             read += [found[value].elements[mask] for value, mask in zip(step.inputs, masks, strict=True)]
         read_elements = made_by(read)
         outside = ~np.isin(

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from tamis.firmware.design import described
-from tamis.firmware.folded.block import Block, DirectBlock
+from tamis.firmware.folded.block import HoldingBlock
 from tamis.firmware.folded.moves import Origins
 from tamis.firmware.folded.wires import ElementSource, Wires, bits_for, bits_of, joined_bits
 from tamis.fixedpoint import FixedGrid
 
 
+class LayerBlock(HoldingBlock, Protocol):
+    """A layer as a module."""
+
+    @property
+    def name(self) -> str:
+        """The name of the module."""
+
+    @property
+    def writes(self) -> Wires:
+        """What leaves it."""
+
+
 def top_module(
     name: str,
     entering: Wires,
-    blocks: Sequence[Block | DirectBlock],
+    blocks: Sequence[LayerBlock],
     results: Sequence[Origins],
     outputs: FixedGrid,
     interval: int,
 ) -> str:
     """Return the top module."""
     latency = sum(block.latency for block in blocks)
-    body, wires, bundle, start = [], entering, "inputs", 0
-    for block in blocks:
-        read = joined_bits(_elements(block.reads, wires, bundle))
-        valid = f"valid[{start - 1}]" if start else "taken"
-        target = f"{block.name}_out"
-        body.append(f"    wire [{block.writes.width - 1}:0] {target};")
-        body.append(
-            f"    {block.name} {block.name}_layer (.clk(clk), .in_valid({valid}), .inputs({read}), .outputs({target}));"
-        )
-        wires, bundle, start = block.writes, target, start + block.latency
+    body, wires, bundle = layer_lines(entering, blocks, "inputs", "taken")
     sources = [
         ElementSource(int(element), int(exponent), float(constant))
         for origin in results
@@ -74,6 +78,23 @@ module {name} (
     assign outputs = {joined_bits(parts)};
 endmodule
 """
+
+
+def layer_lines(
+    entering: Wires, blocks: Sequence[LayerBlock], bundle: str, taken: str
+) -> tuple[list[str], Wires, str]:
+    """Return layers one after the other, and the bundle that leaves the last one with its elements."""
+    body, wires, start = [], entering, 0
+    for block in blocks:
+        read = joined_bits(_elements(block.reads, wires, bundle))
+        valid = f"valid[{start - 1}]" if start else taken
+        target = f"{block.name}_out"
+        body.append(f"    wire [{block.writes.width - 1}:0] {target};")
+        body.append(
+            f"    {block.name} {block.name}_layer (.clk(clk), .in_valid({valid}), .inputs({read}), .outputs({target}));"
+        )
+        wires, bundle, start = block.writes, target, start + block.latency
+    return body, wires, bundle
 
 
 def _elements(chosen: Wires, wires: Wires, bundle: str) -> list[tuple[str, int, int] | str]:

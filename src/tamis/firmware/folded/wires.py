@@ -77,6 +77,19 @@ def bits_of(
     return parts
 
 
+def fitted_bits(
+    source: ElementSource, place: BitPlace | None, bundle: str, width: int, fraction: int
+) -> list[BitRange]:
+    """Return a number in a format that holds its value, though perhaps not all bits at its place: low ones that are zero, high copies of the sign."""
+    if place is None:
+        return [literal(source.constant, width, fraction)]
+    first, size, own_fraction, signed = place
+    low = max(0, own_fraction - source.exponent - fraction)
+    first, size, own_fraction = first + low, size - low, own_fraction - low
+    zeros = fraction - (own_fraction - source.exponent)
+    return bits_of(source, (first, min(size, width - zeros), own_fraction, signed), bundle, width, fraction)
+
+
 def literal(number: float, width: int, fraction: int) -> str:
     """Return the bits of a constant."""
     return f"{width}'d{int(np.rint(np.ldexp(number, fraction))) & ((1 << width) - 1)}"

@@ -9,10 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis._base import UsageError, VerificationError, atomic_path, host_facts, utc_timestamp, write_text
+from tamis._base import (
+    ModelError,
+    UsageError,
+    VerificationError,
+    atomic_path,
+    host_facts,
+    utc_timestamp,
+    write_text,
+)
 from tamis.bundle import Bundle, rows_of
 from tamis.bundle.store import MODEL_FILE
 from tamis.firmware.emulator import Emulator
+from tamis.firmware.folded.repeats import find_repeats
 from tamis.firmware.hls.graph import (
     HLS_BACKEND,
     HlsSignature,
@@ -54,6 +63,12 @@ def export_hls4ml(
         raise UsageError(f"{out} exists already: choose another folder, or remove it")
     emulator = Emulator(bundle.model, rows_of(bundle.golden.inputs, slice(0, 1)))
     program = emulator.graph.program
+    for repeat in find_repeats(program):
+        layer = program.steps[repeat.end - 1].layer
+        raise ModelError(
+            f"{bundle.name} has a recurrent layer of {repeat.count} equal steps ({layer}), for which hls4ml has no layer that gives the same "
+            "bits: make its hardware with `tamis firmware`"
+        )
     plan = Planner(emulator.graph).plan(STRUCTURES)
     name = plain_name(bundle.name, set())
     integers = emulator.integers(bundle.golden.inputs)

@@ -1,0 +1,1 @@
+"""Recurrent layers as plain operators, step by step, so that they can be quantised."""
