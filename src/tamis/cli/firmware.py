@@ -1,4 +1,4 @@
-"""`tamis firmware`: a quantised bundle as Verilog, verified bit by bit."""
+"""`tamis firmware`: a quantised bundle as Verilog or VHDL, verified bit by bit."""
 
 from __future__ import annotations
 
@@ -28,10 +28,17 @@ CLOCK_LIMITS_MHZ = (1.0, 2000.0)
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="New folder for Verilog, testbench, vectors and report.",
+    help="New folder for sources, testbench, vectors and report.",
 )
 @click.option(
     "--clock", default="240MHz", show_default=True, help="Clock that the pipeline is cut for, such as 240MHz."
+)
+@click.option(
+    "--hdl",
+    type=click.Choice(["verilog", "vhdl"]),
+    default="verilog",
+    show_default=True,
+    help="Language of the sources; VHDL only without --reuse.",
 )
 @click.option(
     "--reuse",
@@ -43,7 +50,7 @@ CLOCK_LIMITS_MHZ = (1.0, 2000.0)
 @click.option(
     "--verify",
     is_flag=True,
-    help="Simulate golden events and random vectors with Verilator and compare every bit with the emulation.",
+    help="Simulate golden events and random vectors with Verilator (VHDL: with GHDL, too) and compare every bit with the emulation.",
 )
 @click.option(
     "--netlist",
@@ -77,6 +84,7 @@ def command(
     bundle: str,
     output: Path | None,
     clock: str,
+    hdl: str,
     reuse: int,
     verify: bool,
     netlist: bool,
@@ -87,14 +95,14 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Make the hardware of a quantised BUNDLE: Verilog with one module per layer, and the proof that it computes the same bits."""
+    """Make the hardware of a quantised BUNDLE: Verilog or VHDL with one module per layer, and the proof that it computes the same bits."""
     if output is None and not verify and not netlist and not synthesise:
         raise UsageError("nothing to do: name a folder with -o, or verify with --verify")
     if into_bundle and not verify:
         raise UsageError("--into-bundle records firmware that was compared bit by bit: give --verify as well")
     clock_mhz = parse_clock(clock)
     from tamis.bundle import FIRMWARE_FILE, Bundle, add_texts
-    from tamis.firmware import Budget, Request, build_firmware
+    from tamis.firmware import LANGUAGES, Budget, Request, build_firmware
 
     request = Request(
         clock_mhz=clock_mhz,
@@ -104,6 +112,7 @@ def command(
         netlist=netlist,
         vectors=vectors,
         seed=seed,
+        language=LANGUAGES[hdl],
         budget=Budget.parse(budget) if budget else None,
     )
     opened = Bundle.open(bundle)

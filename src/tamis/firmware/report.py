@@ -14,6 +14,11 @@ SHARED_LOGIC_NOTE = """- Layers share their multipliers (`*_products.v`, with th
 
 def report_text(record: FirmwareRecord, design: Design) -> str:
     """Return the README of a folder of firmware, in Markdown."""
+    is_vhdl = design.language == "vhdl"
+    simulator, packages = (
+        ("GHDL", "ghdl yosys make") if is_vhdl else ("Verilator", "verilator yosys make g++")
+    )
+    suffix, unit = (".vhd", "entity") if is_vhdl else (".v", "module")
     lines = [
         f"# {record.bundle} as hardware",
         "",
@@ -22,11 +27,11 @@ def report_text(record: FirmwareRecord, design: Design) -> str:
             f"{record.pace}: the initiation interval is {record.initiation_interval}."
         ),
         "",
-        "`make` simulates the golden events with Verilator and compares every bit; `make lut` counts cells with yosys.",
-        "On Debian: `apt-get install verilator yosys make g++`.",
+        f"`make` simulates the golden events with {simulator} and compares every bit; `make lut` counts cells with yosys.",
+        f"On Debian: `apt-get install {packages}`.",
         "",
-        f"- `rtl/{design.name}.v` is the top module: `clk`, `in_valid`, {'`in_ready`, ' * (design.interval > 1)}`inputs`, `out_valid`, `outputs`.",
-        "- One module per layer, and one per pipeline stage of it. Elements of a port follow each other from bit 0 on.",
+        f"- `rtl/{design.name}{suffix}` is the top {unit}: `clk`, `in_valid`, {'`in_ready`, ' * (design.interval > 1)}`inputs`, `out_valid`, `outputs`.",
+        f"- One {unit} per layer, and one per pipeline stage of it. Elements of a port follow each other from bit 0 on.",
         *[SHARED_LOGIC_NOTE] * (record.reuse > 1),
         "- `vectors/` holds the golden events as 32-bit little-endian words, `report.json` the numbers below.",
         "",

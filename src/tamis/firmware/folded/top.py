@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tamis.firmware.design import described
+from tamis.firmware.chain import described
 from tamis.firmware.folded.block import Block, DirectBlock
 from tamis.firmware.folded.moves import Origins
 from tamis.firmware.folded.wires import ElementSource, Wires, bits_for, bits_of, joined_bits
