@@ -11,7 +11,9 @@ import onnx
 import pytest
 from tests.fixedpoint.conftest import draw, make
 
+from tamis._base import MissingExtraError
 from tamis.bundle import pack
+from tamis.firmware.tools import nextpnr
 
 pytestmark = [
     pytest.mark.fpga,
@@ -211,6 +213,33 @@ def test_missing_tools_are_named_with_their_package(call, small, tmp_path, monke
     assert f"{missing}, which is needed to" in err
     assert f"is not installed: apt-get install {missing}" in err
     assert not (tmp_path / "fw").exists()
+
+
+def test_place_and_route_without_nextpnr(call, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None if "nextpnr" in name else f"/usr/bin/{name}")
+    code, _, err = call("firmware", small, "-o", tmp_path / "fw", "--place")
+    assert code == 3
+    assert (
+        "nextpnr-ecp5, which is needed to place and route firmware, is not installed: pip install 'tamis[place]'"
+        in err
+    )
+    assert not (tmp_path / "fw").exists()
+
+
+@pytest.mark.slow
+def test_place_and_route(call, small, tmp_path):
+    try:
+        nextpnr()
+    except MissingExtraError:
+        pytest.skip("nextpnr-ecp5 is not installed")
+    code, out, err = call("firmware", small, "-o", tmp_path / "fw", "--place", "--hdl", "vhdl")
+    assert code == 0, err
+    assert "MHz after place and route (the slowest path ends in w1)" in " ".join(out.split())
+    assert "routing on the ECP5" in err
+    assert json.loads((tmp_path / "fw" / "report.json").read_text())["place"]["max_mhz"] > 20
+    readme = " ".join((tmp_path / "fw" / "README.md").read_text().split())
+    assert "The ECP5 (LFE5U-85F, speed grade 8) is a proxy" in readme
+    assert "it says nothing of the clock that the part reaches" in readme
 
 
 def test_the_emulation_is_an_engine(call, tmp_path):

@@ -71,6 +71,11 @@ CLOCK_LIMITS_MHZ = (1.0, 2000.0)
     help="Count LUT, flip-flops, DSP and memories with yosys. Default: with --output.",
 )
 @click.option(
+    "--place",
+    is_flag=True,
+    help="Place and route on an ECP5 with nextpnr: a proxy for the part, with the highest clock; takes minutes.",
+)
+@click.option(
     "--budget", default="", help="Limits, such as 'latency<100ns,lut<20000': of latency, lut, ff, dsp, bram."
 )
 @click.option(
@@ -90,13 +95,14 @@ def command(
     netlist: bool,
     vectors: int,
     synthesise: bool | None,
+    place: bool,
     budget: str,
     into_bundle: bool,
     seed: int,
     as_json: bool,
 ) -> None:
     """Make the hardware of a quantised BUNDLE: Verilog or VHDL with one module per layer, and the proof that it computes the same bits."""
-    if output is None and not verify and not netlist and not synthesise:
+    if output is None and not (verify or netlist or synthesise or place):
         raise UsageError("nothing to do: name a folder with -o, or verify with --verify")
     if into_bundle and not verify:
         raise UsageError("--into-bundle records firmware that was compared bit by bit: give --verify as well")
@@ -113,6 +119,7 @@ def command(
         vectors=vectors,
         seed=seed,
         language=LANGUAGES[hdl],
+        place=place,
         budget=Budget.parse(budget) if budget else None,
     )
     opened = Bundle.open(bundle)
@@ -137,6 +144,8 @@ def parse_clock(text: str) -> float:
 
 
 def _print(record: FirmwareRecord) -> None:
+    from tamis.firmware import place_text
+
     shares = record.reuse > 1
     rows = [
         *(
@@ -166,6 +175,8 @@ def _print(record: FirmwareRecord) -> None:
             f"{cells.tool}: {cells.lut} LUT, {cells.flip_flops} flip-flops, {cells.carry} carry chains, {cells.dsp} DSP, "
             f"{cells.block_memories} block memories"
         )
+    if record.place is not None:
+        print_text(place_text(record.place))
     for one in record.agreement:
         print_text(
             f"{one.what} in {one.simulator}: every bit of {one.golden_events} golden events and {one.random_vectors} random vectors agrees"

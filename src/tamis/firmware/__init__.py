@@ -2,5 +2,6 @@
 
 from tamis.firmware.budget import Budget
 from tamis.firmware.project import LANGUAGES, Request, build_firmware
+from tamis.firmware.report import place_text
 
-__all__ = ["LANGUAGES", "Budget", "Request", "build_firmware"]
+__all__ = ["LANGUAGES", "Budget", "Request", "build_firmware", "place_text"]

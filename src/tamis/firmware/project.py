@@ -20,12 +20,14 @@ from tamis.firmware.folded import make_folded_design
 from tamis.firmware.folder import write_folder
 from tamis.firmware.ghdl import as_verilog, ghdl_version, simulate_vhdl
 from tamis.firmware.language import Language
+from tamis.firmware.place import place_and_route
 from tamis.firmware.simulate import verilator_version
 from tamis.firmware.synthesis import FAMILY, synthesise, yosys_version
-from tamis.firmware.tools import tool
+from tamis.firmware.tools import nextpnr, tool
 from tamis.firmware.verify import Comparison, compare, compared, emulated, random_vectors
 from tamis.firmware.verilog import VERILOG
 from tamis.firmware.vhdl import VHDL
+from tamis.fixedpoint import FixedProgram
 from tamis.records import BitAgreement, FirmwareRecord, HardwareLayer, Synthesis
 
 RANDOM_VECTORS = 100_000
@@ -49,11 +51,12 @@ class Request:
     seed: int = 0
     budget: Budget | None = None
     language: Language = VERILOG
+    place: bool = False
 
     @property
     def reads_verilog(self) -> bool:
         """Whether a tool is asked for that reads Verilog."""
-        return self.verify or self.synthesise or self.netlist
+        return self.verify or self.synthesise or self.netlist or self.place
 
 
 def build_firmware(
@@ -67,7 +70,6 @@ def build_firmware(
             f"hardware that shares multipliers (--reuse {request.reuse}) is written in Verilog only: leave out --hdl "
             f"{request.language.name}, or --reuse"
         )
-    _require_tools(request)
     emulator = Emulator(bundle.model, rows_of(bundle.golden.inputs, slice(0, 1)))
     program = emulator.graph.program
     if request.reuse == 1:
@@ -79,6 +81,7 @@ def build_firmware(
     record = _record(bundle, design, request)
     if request.budget is not None:
         request.budget.check_estimate(record)
+    _require_tools(request)
     integers = emulator.integers(bundle.golden.inputs)
     golden = np.concatenate(
         [integers[one.tensor].reshape(bundle.golden_events, -1) for one in program.inputs], axis=1
@@ -87,7 +90,7 @@ def build_firmware(
         work = Path(scratch)
         sources = design.sources
         if request.language is VHDL and request.reads_verilog:
-            say("translating the VHDL for tools that read Verilog, with GHDL")
+            say("translating the VHDL to Verilog with GHDL, for tools that read no VHDL")
             sources = as_verilog(design, work / "translation")
         if request.synthesise or request.netlist:
             say("synthesising with yosys")
@@ -96,47 +99,66 @@ def build_firmware(
             record = record.model_copy(update={"synthesis": found})
             if request.budget is not None:
                 request.budget.check(record)
-        agreements = []
-        if request.verify and request.language is VHDL:
-            count = min(request.vectors, GHDL_VECTORS)
-            vectors = np.concatenate([golden, random_vectors(design, count, request.seed)])
-            say(f"simulating {len(vectors)} vectors with GHDL")
-            seen = simulate_vhdl(design, vectors, work / "vhdl")
-            agreements.append(
-                _agreement(
-                    "RTL", ghdl_version(), design, compared(seen, emulated(program, vectors)), vectors, golden
-                )
-            )
-        if request.verify:
-            vectors = np.concatenate([golden, random_vectors(design, request.vectors, request.seed)])
-            say(f"simulating {len(vectors)} vectors with Verilator")
-            simulator = verilator_version() + " on the Verilog of GHDL" * (request.language is VHDL)
-            comparison = compare(program, design, sources, vectors, work / "rtl")
-            agreements.append(_agreement("RTL", simulator, design, comparison, vectors, golden))
-        if request.netlist:
-            vectors = np.concatenate([golden, random_vectors(design, NETLIST_VECTORS, request.seed)])
-            say(f"simulating {len(vectors)} vectors on the netlist")
-            netlist = {"netlist.v": (work / "synthesis" / "netlist.v").read_text()}
-            comparison = compare(program, design, netlist, vectors, work / "netlist")
-            agreements.append(_agreement("netlist", verilator_version(), design, comparison, vectors, golden))
-        record = record.model_copy(update={"agreement": tuple(agreements)})
+        if request.place:
+            placed = place_and_route(design, work / "ecp5", sources, say)
+            record = record.model_copy(update={"place": placed})
+        agreements = _verify(program, design, sources, golden, request, work, say)
+        record = record.model_copy(update={"agreement": agreements})
     if out is not None:
         write_folder(out, design, record, golden, emulated(program, golden))
     return record
 
 
+def _verify(
+    program: FixedProgram,
+    design: Design,
+    sources: dict[str, str],
+    golden: np.ndarray,
+    request: Request,
+    work: Path,
+    say: Callable[[str], None],
+) -> tuple[BitAgreement, ...]:
+    """Simulate what was asked for and return the agreements; `sources` are the design as Verilog."""
+    agreements = []
+    if request.verify and request.language is VHDL:
+        count = min(request.vectors, GHDL_VECTORS)
+        vectors = np.concatenate([golden, random_vectors(design, count, request.seed)])
+        say(f"simulating {len(vectors)} vectors with GHDL")
+        seen = simulate_vhdl(design, vectors, work / "vhdl")
+        agreements.append(
+            _agreement(
+                "RTL", ghdl_version(), design, compared(seen, emulated(program, vectors)), vectors, golden
+            )
+        )
+    if request.verify:
+        vectors = np.concatenate([golden, random_vectors(design, request.vectors, request.seed)])
+        say(f"simulating {len(vectors)} vectors with Verilator")
+        simulator = verilator_version() + " on the Verilog of GHDL" * (request.language is VHDL)
+        comparison = compare(program, design, sources, vectors, work / "rtl")
+        agreements.append(_agreement("RTL", simulator, design, comparison, vectors, golden))
+    if request.netlist:
+        vectors = np.concatenate([golden, random_vectors(design, NETLIST_VECTORS, request.seed)])
+        say(f"simulating {len(vectors)} vectors on the netlist")
+        netlist = {"netlist.v": (work / "synthesis" / "netlist.v").read_text()}
+        comparison = compare(program, design, netlist, vectors, work / "netlist")
+        agreements.append(_agreement("netlist", verilator_version(), design, comparison, vectors, golden))
+    return tuple(agreements)
+
+
 def _require_tools(request: Request) -> None:
     """Check that the tools are there before the first of them works for minutes."""
-    if request.language is VHDL and (request.verify or request.reads_verilog):
+    if request.language is VHDL and request.reads_verilog:
         tool("ghdl", "ghdl", "read VHDL")
-    if request.synthesise or request.netlist:
+    if request.synthesise or request.netlist or request.place:
         tool("yosys", "yosys", "synthesise firmware")
+    if request.place:
+        nextpnr()
     if request.verify or request.netlist:
         tool("verilator", "verilator", "simulate firmware")
 
 
 def _record(bundle: Bundle, design: Design, request: Request) -> FirmwareRecord:
-    """Return what is known of a design before any tool has read it."""
+    """Return the record of a design that no tool has read yet."""
     return FirmwareRecord(
         bundle=bundle.name,
         checksum=bundle.manifest.files[MODEL_FILE].sha256,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from tamis._base import quantity
 from tamis.firmware.design import Design
-from tamis.records import FirmwareRecord
+from tamis.records import FirmwareRecord, PlaceAndRoute
 
 UNKNOWN_HERE = """Not shown here, since only the vendor's tools know it: whether the clock is reached on the part after place and route, the
 power, and the resources after the vendor's optimisation. Cycles, bits and the counts of yosys are exact."""
+PROXY_NOTE = """The ECP5 ({device}) is a proxy: an FPGA of 40 nm with LUTs of four inputs. The route tells that the design can be placed and routed, and which layer
+is the slowest; it says nothing of the clock that the part reaches, nor of its LUTs. Shift registers at the ports (not counted) stand for its
+surroundings, so that every path is between two registers."""
 SHARED_LOGIC_NOTE = """- Layers share their multipliers (`*_products.v`, with the weights) or the logic of a row (`*_row.v`): an event is taken when `in_valid`
   and `in_ready` are both 1 at a rising edge of the clock, and has to be there in that cycle only."""
 
@@ -55,6 +58,8 @@ def report_text(record: FirmwareRecord, design: Design) -> str:
             ),
             "",
         ]
+    if record.place is not None:
+        lines += [f"{place_text(record.place)}.", "", PROXY_NOTE.format(device=record.place.device), ""]
     lines += [
         f"Verified: the {one.what} gives every bit of the emulation in {one.simulator}, on {one.golden_events} golden events and "
         f"{one.random_vectors} random vectors over the whole range of the inputs."
@@ -62,3 +67,15 @@ def report_text(record: FirmwareRecord, design: Design) -> str:
     ]
     lines += [""] * bool(record.agreement) + [UNKNOWN_HERE, ""]
     return "\n".join(lines)
+
+
+def place_text(placed: PlaceAndRoute) -> str:
+    """Return what place and route found, in a sentence."""
+    cells = (
+        f"{placed.lut4} LUT4, {placed.flip_flops} flip-flops, {placed.multipliers} multipliers, "
+        f"{placed.block_memories} block memories"
+    )
+    if placed.max_mhz is None:
+        return f"ECP5 by {placed.tool}: {cells}; not routed: {placed.problem}"
+    slowest = f" (the slowest path ends in {placed.slowest})" if placed.slowest else ""
+    return f"ECP5 by {placed.tool}: {cells}; at most {placed.max_mhz:.1f} MHz after place and route{slowest}"

@@ -67,15 +67,15 @@ def _synthesise(
         f"synth_xilinx -family {FAMILY} -flatten -noiopad -noclkbuf -top {top}{options}",
         "tee -q -o cells.json stat -json",
     ]
-    if (
-        netlist
-    ):  # with the meaning of every cell, since Verilator 5.006 miscomputes carry chains across modules
+    if netlist:
+        # With the meaning of every cell, since Verilator 5.006 miscomputes carry chains across modules, and without second names of
+        # wires, which are most of the text.
         (folder / CELLS).write_text(resources.files("tamis.firmware").joinpath(CELLS).read_text())
         commands += [
-            "delete =A:blackbox",
+            "delete =A:blackbox; opt_clean -purge",
             f"read_verilog {CELLS}",
             f"hierarchy -top {top}",
-            "proc; flatten; splitnets; opt_clean",
+            "proc; flatten; opt_clean -purge; splitnets; opt_clean -purge",
             "write_verilog -noattr netlist.v",
         ]
     run_tool([yosys, "-q", "-p", "; ".join(commands)], folder)
