@@ -73,6 +73,7 @@ def test_one_entity_for_each_layer_with_its_name_and_widths():
         assert f"{layer.name}_layer: entity work.{layer.name} port map(" in top
         stages = {file for file in design.sources if file.startswith(f"{layer.name}_stage")}
         assert len(stages) == layer.stages
+        assert all("<= sum(" in design.sources[stage] or "<= difference(" in design.sources[stage] for stage in stages)
     assert f"results leave {design.latency} clock cycles after their event entered" in top
 
 
@@ -84,7 +85,7 @@ def broken(design, old, new):
 
 def test_a_wrong_adder_is_found(tmp_path):
     program = program_of(make("dense"))
-    design = broken(make_design(program, "dense", 100, VHDL), r"IS_SUB=>0", "IS_SUB=>1")
+    design = broken(make_design(program, "dense", 100, VHDL), r"<= sum\(", "<= difference(")
     found = simulated(design, program, tmp_path)
     assert found.differing > 0
     assert "instead of" in found.first

@@ -39,7 +39,7 @@ CELLS_OF_LAYERS = (  # what the logic of layers instantiates
     "shift_adder",
     "ternary_adder",
 )
-RESERVED_NAMES = frozenset({*CELLS_OF_LAYERS, "testbench"})
+RESERVED_NAMES = frozenset({*CELLS_OF_LAYERS, "arithmetic", "testbench"})
 
 
 def hardware_name(text: str) -> str:

@@ -118,7 +118,7 @@ def _verify(
     work: Path,
     say: Callable[[str], None],
 ) -> tuple[BitAgreement, ...]:
-    """Simulate what was asked for and return the agreements; `sources` are the design as Verilog."""
+    """Simulate as the request says and return the agreements; `sources` are the design as Verilog."""
     agreements = []
     if request.verify and request.language is VHDL:
         count = min(request.vectors, GHDL_VECTORS)

@@ -11,6 +11,7 @@ power, and the resources after the vendor's optimisation. Cycles, bits and the c
 PROXY_NOTE = """The ECP5 ({device}) is a proxy: an FPGA of 40 nm with LUTs of four inputs. The route tells that the design can be placed and routed, and which layer
 is the slowest; it says nothing of the clock that the part reaches, nor of its LUTs. Shift registers at the ports (not counted) stand for its
 surroundings, so that every path is between two registers."""
+VHDL_NOTE = "- The language is VHDL-2008. `rtl/arithmetic.vhd` is the package that every stage uses, so that it is compiled first."
 SHARED_LOGIC_NOTE = """- Layers share their multipliers (`*_products.v`, with the weights) or the logic of a row (`*_row.v`): an event is taken when `in_valid`
   and `in_ready` are both 1 at a rising edge of the clock, and has to be there in that cycle only."""
 
@@ -35,6 +36,7 @@ def report_text(record: FirmwareRecord, design: Design) -> str:
         "",
         f"- `rtl/{design.name}{suffix}` is the top {unit}: `clk`, `in_valid`, {'`in_ready`, ' * (design.interval > 1)}`inputs`, `out_valid`, `outputs`.",
         f"- One {unit} per layer, and one per pipeline stage of it. Elements of a port follow each other from bit 0 on.",
+        *[VHDL_NOTE] * is_vhdl,
         *[SHARED_LOGIC_NOTE] * (record.reuse > 1),
         "- `vectors/` holds the golden events as 32-bit little-endian words, `report.json` the numbers below.",
         "",

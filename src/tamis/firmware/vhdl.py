@@ -1,4 +1,4 @@
-"""Designs as VHDL-2008: alkaid writes the layers, with an adder of ours; only designs that share no multipliers."""
+"""Designs as VHDL-2008: alkaid writes the layers, with arithmetic of ours; only designs that share no multipliers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from tamis.firmware.language import Language, Sources, cells_of_alkaid
 from tamis.firmware.lower import Logic
 from tamis.firmware.verilog import named
 
-VHDL_ADDER = "shift_adder.vhd"
+ARITHMETIC = "arithmetic.vhd"
+INSTANCE = re.compile(
+    r"^( *)op_\d+: ?entity work\.(\w+) generic map\((.*)\) port map\((.*)\);$", re.MULTILINE
+)
 REDUCTION = re.compile(r"\b(or|and)_reduce\((\w+)\)")
 REDUCTION_PACKAGE = re.compile(r"use ieee\.std_logic_misc\.\w+;\n")
 RELU = 2  # opcode of alkaid
@@ -23,7 +26,7 @@ def layer_entities(logic: Logic, fsm: Any, module: str) -> Sources:
 
     written = fsm_logic_gen(fsm, module, print_latency=False)
     for stage, comb in fsm.logic.items():
-        written[stage] = corrected_relus(written[stage], comb)
+        written[stage] = with_functions(corrected_relus(written[stage], comb))
     return {
         f"{file}.vhd": "".join(f"-- {line}\n" for line in layer_heading(logic, file, module)) + readable(text)
         for file, text in named(written, module).items()
@@ -50,10 +53,51 @@ def readable(text: str) -> str:
     return re.sub(r"\n\s*\n\s*\n", "\n\n", text).strip() + "\n"
 
 
+def with_functions(text: str) -> str:
+    """Return alkaid's VHDL with functions of our arithmetic in the place of its entities for every operation.
+
+    GHDL 2.0 loses entities, or crashes, when it synthesises a design with hundreds of different generics.
+    """
+    package = "use ieee.numeric_std.all;\n"
+    return INSTANCE.sub(_call, text.replace(package, f"{package}use work.arithmetic.all;\n", 1))
+
+
+def _call(instance: re.Match[str]) -> str:
+    """Return the call of a function that computes what an instance does; an entity without a function stays."""
+    indent, entity, generics, ports = instance.groups()
+    fact = dict(part.split("=>") for part in generics.split(","))
+    port = dict(part.split("=>", 1) for part in ports.split(","))
+    signs = (
+        f"signed0 => {fact.get('SIGNED0')}, signed1 => {fact.get('SIGNED1')}, width => {fact.get('BW_OUT')}"
+    )
+    match entity:
+        case "shift_adder":
+            name = "difference" if fact["IS_SUB"] == "1" else "sum"
+            call = f"{name}({port['in0']}, {port['in1']}, {signs}, drop => {fact['DROP_LSBS']}, shift => {fact['SHIFT1']})"
+        case "mux":
+            call = (
+                f"selected({port['key']}, {port['in0']}, {port['in1']}, {signs}, shift => {fact['SHIFT1']})"
+            )
+        case "multiplier":
+            call = f"product({port['in0']}, {port['in1']}, {signs})"
+        case "negative":
+            call = f"negated({port['neg_in']}, signed0 => {fact['IN_SIGNED']}, width => {fact['BW_OUT']})"
+            return f"{indent}{port['neg_out']} <= {call};"
+        case _:
+            return instance.group()
+    return f"{indent}{port['result']} <= {call};"
+
+
 def complete_vhdl(sources: Sources) -> Sources:
-    """Return sources with the entities that they instantiate."""
-    adder = resources.files("tamis.firmware").joinpath(VHDL_ADDER).read_text()
-    return sources | cells_of_alkaid("vhdl", ".vhd") | {VHDL_ADDER: adder}
+    """Return sources with our arithmetic, and with the entities of alkaid that they still instantiate."""
+    arithmetic = resources.files("tamis.firmware").joinpath(ARITHMETIC).read_text()
+    whole = "".join(sources.values())
+    cells = {
+        file: text
+        for file, text in cells_of_alkaid("vhdl", ".vhd").items()
+        if f"entity work.{file.removesuffix('.vhd')} " in whole
+    }
+    return sources | cells | {ARITHMETIC: arithmetic}
 
 
 def chain_entity(chain: LayerChain) -> str:
