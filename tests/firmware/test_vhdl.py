@@ -73,7 +73,10 @@ def test_one_entity_for_each_layer_with_its_name_and_widths():
         assert f"{layer.name}_layer: entity work.{layer.name} port map(" in top
         stages = {file for file in design.sources if file.startswith(f"{layer.name}_stage")}
         assert len(stages) == layer.stages
-        assert all("<= sum(" in design.sources[stage] or "<= difference(" in design.sources[stage] for stage in stages)
+        assert all(
+            "<= sum(" in design.sources[stage] or "<= difference(" in design.sources[stage]
+            for stage in stages
+        )
     assert f"results leave {design.latency} clock cycles after their event entered" in top
 
 

@@ -33,19 +33,18 @@ package body arithmetic is
         return 0;
     end function;
 
-    -- The bits from place `low` on, with zeros below and copies of the sign above.
+    -- The bits from place `low` on, with zeros below and copies of the sign above. Vectors are made whole here and below: GHDL 2.0 may lose
+    -- one of many assignments to their elements when it synthesises.
     function placed(bits: std_logic_vector; is_signed, low: natural; width: positive) return unsigned is
-        alias source: std_logic_vector(bits'length - 1 downto 0) is bits;
-        variable term: unsigned(width - 1 downto 0) := (others => '0');
+        constant ZEROS: unsigned(low - 1 downto 0) := (others => '0');
+        constant TERM: unsigned(bits'length + low - 1 downto 0) := unsigned(bits) & ZEROS;
     begin
-        for place in low to width - 1 loop
-            if place - low < source'length then
-                term(place) := source(place - low);
-            elsif is_signed = 1 then
-                term(place) := source(source'high);
-            end if;
-        end loop;
-        return term;
+        if TERM'length >= width then
+            return TERM(width - 1 downto 0);
+        elsif is_signed = 1 then
+            return unsigned(resize(signed(TERM), width));
+        end if;
+        return resize(TERM, width);
     end function;
 
     -- The lowest bits of one number, which the other does not reach, are copied: they need no carry chain.
@@ -59,13 +58,10 @@ package body arithmetic is
     begin
         if shift = 0 or LOW > TOP then
             total := TERM0 + TERM1;
+        elsif shift > 0 then
+            total := (TERM0(TOP downto LOW) + TERM1(TOP downto LOW)) & TERM0(LOW - 1 downto 0);
         else
-            total(TOP downto LOW) := TERM0(TOP downto LOW) + TERM1(TOP downto LOW);
-            if shift > 0 then
-                total(LOW - 1 downto 0) := TERM0(LOW - 1 downto 0);
-            else
-                total(LOW - 1 downto 0) := TERM1(LOW - 1 downto 0);
-            end if;
+            total := (TERM0(TOP downto LOW) + TERM1(TOP downto LOW)) & TERM1(LOW - 1 downto 0);
         end if;
         return std_logic_vector(total(TOP downto drop));
     end function;
@@ -80,8 +76,7 @@ package body arithmetic is
         if shift <= 0 or shift > TOP then
             total := TERM0 - TERM1;
         else
-            total(TOP downto shift) := TERM0(TOP downto shift) - TERM1(TOP downto shift);
-            total(shift - 1 downto 0) := TERM0(shift - 1 downto 0);
+            total := (TERM0(TOP downto shift) - TERM1(TOP downto shift)) & TERM0(shift - 1 downto 0);
         end if;
         return std_logic_vector(total(TOP downto drop));
     end function;
