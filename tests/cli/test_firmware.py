@@ -11,7 +11,9 @@ import onnx
 import pytest
 from tests.fixedpoint.conftest import draw, make
 
+from tamis._base import MissingExtraError
 from tamis.bundle import pack
+from tamis.firmware.tools import nextpnr
 
 pytestmark = [
     pytest.mark.fpga,
@@ -50,9 +52,58 @@ def test_one_command_writes_verified_verilog(call, small, tmp_path):
     done = subprocess.run(["make", "-C", tmp_path / "fw"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "PASSED: every bit of 32 events agrees" in done.stdout
+    done = subprocess.run(["make", "-C", tmp_path / "fw", "lut"], capture_output=True, text=True, check=False)
+    assert "LUT2" in done.stdout, done.stderr
     code, _, err = call("firmware", small, "-o", tmp_path / "fw")
     assert code == 2
     assert "exists already: choose another folder" in err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ghdl") is None, reason="ghdl is not installed")
+def test_one_command_writes_verified_vhdl(call, small, tmp_path):
+    code, out, err = call(
+        *(
+            "firmware",
+            small,
+            "-o",
+            tmp_path / "fw",
+            "--hdl",
+            "vhdl",
+            "--verify",
+            "--netlist",
+            "--vectors",
+            2000,
+        )
+    )
+    assert code == 0, err
+    assert "RTL in GHDL" in out
+    assert "on the Verilog of GHDL: every bit of 32 golden events and 2000 random vectors agrees" in out
+    record = json.loads((tmp_path / "fw" / "report.json").read_text())
+    assert record["language"] == "vhdl"
+    assert [one["random_vectors"] for one in record["agreement"]] == [1000, 2000, 10_000]
+    assert {path.suffix for path in (tmp_path / "fw" / "rtl").iterdir()} == {".vhd"}
+    assert "-- layer w1" in (tmp_path / "fw" / "rtl" / "w1.vhd").read_text()
+    assert "One entity per layer" in (tmp_path / "fw" / "README.md").read_text()
+    done = subprocess.run(["make", "-C", tmp_path / "fw"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "PASSED: every bit of 32 events agrees" in done.stdout
+    expected = bytearray((tmp_path / "fw" / "vectors" / "outputs.bin").read_bytes())
+    expected[0] ^= 1
+    (tmp_path / "fw" / "vectors" / "outputs.bin").write_bytes(expected)
+    done = subprocess.run(["make", "-C", tmp_path / "fw"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "FAILED: 1 events differ" in done.stdout + done.stderr
+    done = subprocess.run(["make", "-C", tmp_path / "fw", "lut"], capture_output=True, text=True, check=False)
+    assert "LUT2" in done.stdout, done.stderr
+
+
+def test_shared_multipliers_in_vhdl(call, small, tmp_path):
+    code, _, err = call("firmware", small, "-o", tmp_path / "fw", "--hdl", "vhdl", "--reuse", 4)
+    assert code == 2
+    assert "hardware that shares multipliers (--reuse 4) is written in Verilog only" in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "fw").exists()
 
 
 def test_json(call, small):
@@ -154,15 +205,41 @@ def test_a_float_bundle(call, bundle_of, tmp_path):
     assert not (tmp_path / "fw").exists()
 
 
-@pytest.mark.parametrize("missing", ["verilator", "yosys"])
+@pytest.mark.parametrize("missing", ["verilator", "yosys", "ghdl"])
 def test_missing_tools_are_named_with_their_package(call, small, tmp_path, monkeypatch, missing):
-    real = shutil.which
-    monkeypatch.setattr("shutil.which", lambda name: None if name == missing else real(name))
-    code, _, err = call("firmware", small, "-o", tmp_path / "fw", "--verify", "--vectors", 1)
+    monkeypatch.setattr("shutil.which", lambda name: None if name == missing else f"/usr/bin/{name}")
+    code, _, err = call("firmware", small, "-o", tmp_path / "fw", "--verify", "--hdl", "vhdl")
     assert code == 3
     assert f"{missing}, which is needed to" in err
     assert f"is not installed: apt-get install {missing}" in err
     assert not (tmp_path / "fw").exists()
+
+
+def test_place_and_route_without_nextpnr(call, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None if "nextpnr" in name else f"/usr/bin/{name}")
+    code, _, err = call("firmware", small, "-o", tmp_path / "fw", "--place")
+    assert code == 3
+    assert (
+        "nextpnr-ecp5, which is needed to place and route firmware, is not installed: pip install 'tamis[place]'"
+        in err
+    )
+    assert not (tmp_path / "fw").exists()
+
+
+@pytest.mark.slow
+def test_place_and_route(call, small, tmp_path):
+    try:
+        nextpnr()
+    except MissingExtraError:
+        pytest.skip("nextpnr-ecp5 is not installed")
+    code, out, err = call("firmware", small, "-o", tmp_path / "fw", "--place", "--hdl", "vhdl")
+    assert code == 0, err
+    assert "MHz after place and route (the slowest path ends in w1)" in " ".join(out.split())
+    assert "routing on the ECP5" in err
+    assert json.loads((tmp_path / "fw" / "report.json").read_text())["place"]["max_mhz"] > 20
+    readme = " ".join((tmp_path / "fw" / "README.md").read_text().split())
+    assert "The ECP5 (LFE5U-85F, speed grade 8) is a proxy" in readme
+    assert "it says nothing of the clock that the part reaches" in readme
 
 
 def test_the_emulation_is_an_engine(call, tmp_path):

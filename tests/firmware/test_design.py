@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.fixedpoint.conftest import NAMES, draw, make
 
-from tamis.firmware.design import make_design, verilog_name
+from tamis.firmware.design import make_design
 from tamis.firmware.emulator import Emulator
 from tamis.firmware.lower import lower
 from tamis.firmware.vectors import pack, unpack, words_of
@@ -91,17 +91,3 @@ def test_words_of_ports():
     words = pack(values, grid)
     assert words.shape == (3, words_of(grid))
     np.testing.assert_array_equal(unpack(words, grid), values)
-
-
-@pytest.mark.parametrize(
-    ("name", "module"),
-    [
-        ("conv-vae", "conv_vae"),
-        ("small", "m_small"),
-        ("8bit", "m_8bit"),
-        ("Säge 1", "säge_1"),
-        ("...", "model"),
-    ],
-)
-def test_names_of_modules(name, module):
-    assert verilog_name(name) == module

@@ -9,7 +9,7 @@ import pytest
 from tamis._base import ModelError
 from tamis.bundle import Bundle, rows_of
 from tamis.firmware.emulator import Emulator
-from tamis.firmware.project import Request, build_firmware
+from tamis.firmware.project import LANGUAGES, Request, build_firmware
 from tamis.measure import verify
 from tamis.measure.count import count_bundle
 
@@ -32,6 +32,18 @@ def test_verilog_computes_the_bits(name):
     assert record.agreement[0].random_vectors == 100_000
     assert record.agreement[0].differing == 0
     assert record.initiation_interval == 1
+
+
+@pytest.mark.fpga
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("verilator") is None, reason="verilator is not installed")
+@pytest.mark.skipif(shutil.which("ghdl") is None, reason="ghdl is not installed")
+@pytest.mark.parametrize("name", FOR_FIRMWARE[:4])
+def test_vhdl_computes_the_bits(name):
+    request = Request(clock_mhz=240.0, verify=True, synthesise=False, language=LANGUAGES["vhdl"])
+    record = build_firmware(Bundle.open(name), None, request)
+    assert [one.random_vectors for one in record.agreement] == [1000, 100_000]
+    assert record.agreement[0].simulator.startswith("GHDL")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ EXTRAS = {  # what each brings; `all` is the sum, and `test`, `docs` and `dev` a
     "remote": "event files behind HTTP",
     "farm": "sizing a farm of servers (`tamis farm`)",
     "fpga": "firmware of quantised bundles (`tamis firmware`)",
+    "place": "place and route of firmware on an ECP5 (`tamis firmware --place`)",
     "hls4ml": "quantised bundles as hls4ml projects (`tamis export --to hls4ml`)",
     "memory": "heap measurements in `tamis bench`",
 }

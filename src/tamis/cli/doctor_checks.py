@@ -42,6 +42,7 @@ VARIABLES = {  # every environment variable that tamis reads
 }
 TOOLS = {  # programs that firmware needs
     "verilator": "the simulation of firmware, bit by bit (`tamis firmware --verify`)",
+    "ghdl": "the simulation of firmware in VHDL (`tamis firmware --hdl vhdl --verify`)",
     "yosys": "the resources of firmware: LUT, flip-flops, DSP (`tamis firmware`)",
 }
 HIDDEN = "TAMIS_TOKEN"

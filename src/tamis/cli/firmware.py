@@ -1,4 +1,4 @@
-"""`tamis firmware`: a quantised bundle as Verilog, verified bit by bit."""
+"""`tamis firmware`: a quantised bundle as Verilog or VHDL, verified bit by bit."""
 
 from __future__ import annotations
 
@@ -28,10 +28,17 @@ CLOCK_LIMITS_MHZ = (1.0, 2000.0)
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="New folder for Verilog, testbench, vectors and report.",
+    help="New folder for sources, testbench, vectors and report.",
 )
 @click.option(
     "--clock", default="240MHz", show_default=True, help="Clock that the pipeline is cut for, such as 240MHz."
+)
+@click.option(
+    "--hdl",
+    type=click.Choice(["verilog", "vhdl"]),
+    default="verilog",
+    show_default=True,
+    help="Language of the sources; VHDL only without --reuse.",
 )
 @click.option(
     "--reuse",
@@ -43,7 +50,7 @@ CLOCK_LIMITS_MHZ = (1.0, 2000.0)
 @click.option(
     "--verify",
     is_flag=True,
-    help="Simulate golden events and random vectors with Verilator and compare every bit with the emulation.",
+    help="Simulate golden events and random vectors with Verilator (VHDL: with GHDL, too) and compare every bit with the emulation.",
 )
 @click.option(
     "--netlist",
@@ -64,6 +71,11 @@ CLOCK_LIMITS_MHZ = (1.0, 2000.0)
     help="Count LUT, flip-flops, DSP and memories with yosys. Default: with --output.",
 )
 @click.option(
+    "--place",
+    is_flag=True,
+    help="Place and route on an ECP5 with nextpnr: a proxy for the part, with the highest clock; takes minutes.",
+)
+@click.option(
     "--budget", default="", help="Limits, such as 'latency<100ns,lut<20000': of latency, lut, ff, dsp, bram."
 )
 @click.option(
@@ -77,24 +89,26 @@ def command(
     bundle: str,
     output: Path | None,
     clock: str,
+    hdl: str,
     reuse: int,
     verify: bool,
     netlist: bool,
     vectors: int,
     synthesise: bool | None,
+    place: bool,
     budget: str,
     into_bundle: bool,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Make the hardware of a quantised BUNDLE: Verilog with one module per layer, and the proof that it computes the same bits."""
-    if output is None and not verify and not netlist and not synthesise:
+    """Make the hardware of a quantised BUNDLE: Verilog or VHDL with one module per layer, and the proof that it computes the same bits."""
+    if output is None and not (verify or netlist or synthesise or place):
         raise UsageError("nothing to do: name a folder with -o, or verify with --verify")
     if into_bundle and not verify:
         raise UsageError("--into-bundle records firmware that was compared bit by bit: give --verify as well")
     clock_mhz = parse_clock(clock)
     from tamis.bundle import FIRMWARE_FILE, Bundle, add_texts
-    from tamis.firmware import Budget, Request, build_firmware
+    from tamis.firmware import LANGUAGES, Budget, Request, build_firmware
 
     request = Request(
         clock_mhz=clock_mhz,
@@ -104,6 +118,8 @@ def command(
         netlist=netlist,
         vectors=vectors,
         seed=seed,
+        language=LANGUAGES[hdl],
+        place=place,
         budget=Budget.parse(budget) if budget else None,
     )
     opened = Bundle.open(bundle)
@@ -128,6 +144,8 @@ def parse_clock(text: str) -> float:
 
 
 def _print(record: FirmwareRecord) -> None:
+    from tamis.firmware import place_text
+
     shares = record.reuse > 1
     rows = [
         *(
@@ -157,6 +175,8 @@ def _print(record: FirmwareRecord) -> None:
             f"{cells.tool}: {cells.lut} LUT, {cells.flip_flops} flip-flops, {cells.carry} carry chains, {cells.dsp} DSP, "
             f"{cells.block_memories} block memories"
         )
+    if record.place is not None:
+        print_text(place_text(record.place))
     for one in record.agreement:
         print_text(
             f"{one.what} in {one.simulator}: every bit of {one.golden_events} golden events and {one.random_vectors} random vectors agrees"

@@ -62,9 +62,12 @@ def emulated(program: FixedProgram, vectors: np.ndarray) -> np.ndarray:
 def compare(
     program: FixedProgram, design: Design, sources: dict[str, str], vectors: np.ndarray, folder: Path
 ) -> Comparison:
-    """Simulate Verilog on vectors and compare every bit with the emulation."""
-    expected = emulated(program, vectors)
-    seen = compile_design(design, sources, folder).run(vectors)
+    """Simulate Verilog on vectors with Verilator and compare every bit with the emulation."""
+    return compared(compile_design(design, sources, folder).run(vectors), emulated(program, vectors))
+
+
+def compared(seen: np.ndarray, expected: np.ndarray) -> Comparison:
+    """Compare what a simulation gave with the emulation."""
     wrong = np.flatnonzero((seen != expected).any(axis=1))
     first = ""
     if len(wrong):

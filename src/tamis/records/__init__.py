@@ -24,6 +24,7 @@ from tamis.records.firmware import (
     HardwareLayer,
     HlsProjectLayer,
     HlsRecord,
+    PlaceAndRoute,
     Synthesis,
 )
 from tamis.records.front import FrontPoint, FrontRecord, LostFigure, ModelCost
@@ -107,6 +108,7 @@ __all__ = [
     "OutputAgreement",
     "PathChange",
     "PathRate",
+    "PlaceAndRoute",
     "PointFigures",
     "PublishedRecord",
     "Rate",

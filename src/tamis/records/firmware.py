@@ -36,6 +36,20 @@ class Synthesis(Document):
     shift_registers: int
 
 
+class PlaceAndRoute(Document):
+    """A design on an ECP5, in between two shift registers, whose cells are not counted."""
+
+    tool: str
+    device: str
+    lut4: int = Field(description="LUTs with four inputs, those in carry chains included")
+    flip_flops: int
+    multipliers: int = Field(description="of 18 x 18 bits")
+    block_memories: int = Field(description="of 16 kbit")
+    max_mhz: float | None = Field(description="highest clock of the routed design; null if it was not routed")
+    slowest: str = Field(default="", description="the layer in which the slowest path ends")
+    problem: str = Field(default="", description="why it was not routed")
+
+
 class BitAgreement(Document):
     """Vectors that a simulator computed, compared with the emulation bit by bit."""
 
@@ -65,6 +79,7 @@ class FirmwareRecord(Document):
     lut_estimate: float
     layers: tuple[HardwareLayer, ...]
     synthesis: Synthesis | None = None
+    place: PlaceAndRoute | None = None
     agreement: tuple[BitAgreement, ...] = ()
     seed: int = 0
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tamis.firmware.design import LayerFacts, described
+from tamis.firmware.chain import described
+from tamis.firmware.design import LayerFacts
 from tamis.firmware.folded.block import DirectBlock
 from tamis.firmware.folded.cell import make_cell, union
 from tamis.firmware.folded.moves import Origins, starts

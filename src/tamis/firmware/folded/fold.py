@@ -9,17 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tamis._base import ModelError
-from tamis.firmware.design import (
-    Design,
-    LayerFacts,
-    complete,
-    described,
-    layer_modules,
-    make_design,
-    new_name,
-    pipelined,
-    verilog_name,
-)
+from tamis.firmware.chain import described
+from tamis.firmware.design import Design, LayerFacts, make_design, pipelined
 from tamis.firmware.folded.block import Block, DirectBlock
 from tamis.firmware.folded.cell_maker import CellMaker
 from tamis.firmware.folded.estimate import (
@@ -42,6 +33,8 @@ from tamis.firmware.folded.windows import find_window, sliding_order
 from tamis.firmware.folded.wires import Wires
 from tamis.firmware.lower import joined, lower
 from tamis.firmware.luts import LutCount
+from tamis.firmware.names import hardware_name, new_name
+from tamis.firmware.verilog import complete, layer_modules
 from tamis.fixedpoint import FixedGrid, FixedProgram, grids
 
 REGISTER = re.compile(r"^\s*reg (?:signed )?\[(\d+):0\]", re.MULTILINE)
@@ -49,7 +42,7 @@ REGISTER = re.compile(r"^\s*reg (?:signed )?\[(\d+):0\]", re.MULTILINE)
 
 def make_folded_design(program: FixedProgram, name: str, clock_mhz: float, reuse: int) -> Design:
     """Return the Verilog of a program that takes an event every `reuse` cycles, or as many as its largest layer can use."""
-    folder = LayerFolder(program, verilog_name(name), clock_mhz)
+    folder = LayerFolder(program, hardware_name(name), clock_mhz)
     interval = min(reuse, folder.useful_reuse(reuse))
     design = folder.design(interval) if interval > 1 else None
     return design or make_design(program, name, clock_mhz)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.firmware.design import read_elements
+from tamis.firmware.chain import read_elements
 from tamis.firmware.lower import Logic
 from tamis.firmware.luts import LutCount, count_luts
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tamis.firmware.design import described
+from tamis.firmware.chain import described
 from tamis.firmware.folded.block import HoldingBlock
 from tamis.firmware.folded.moves import Origins
 from tamis.firmware.folded.wires import ElementSource, Wires, bits_for, bits_of, joined_bits

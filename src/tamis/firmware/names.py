@@ -1,6 +1,9 @@
-"""Names that modules cannot have: the keywords of Verilog, SystemVerilog and VHDL."""
+"""Names of modules and entities: what Verilog, SystemVerilog and VHDL all allow."""
 
 from __future__ import annotations
+
+import re
+import unicodedata
 
 VERILOG = """
 always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config deassign default defparam design disable edge
@@ -28,3 +31,30 @@ postponed procedure process pure range record register reject rem report return 
 srl subtype then to transport unaffected units until variable when
 """
 HARDWARE_KEYWORDS = frozenset(f"{VERILOG} {SYSTEM_VERILOG} {VHDL}".split())
+CELLS_OF_LAYERS = (  # what the logic of layers instantiates
+    "binop",
+    "multiplier",
+    "mux",
+    "negative",
+    "shift_adder",
+    "ternary_adder",
+)
+RESERVED_NAMES = frozenset({*CELLS_OF_LAYERS, "arithmetic", "testbench"})
+
+
+def hardware_name(text: str) -> str:
+    """Return a name that both languages allow: lower case, and single underscores, since VHDL has no others."""
+    plain = unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_") or "model"
+    return f"m_{name}" if name[0].isdigit() or name in HARDWARE_KEYWORDS | RESERVED_NAMES else name
+
+
+def new_name(layer: str, taken: set[str]) -> str:
+    """Return a name for the module of a layer, and note that it is taken."""
+    base = name = hardware_name(layer)
+    number = 1
+    while name in taken:
+        number += 1
+        name = f"{base}_{number}"
+    taken.add(name)
+    return name
