@@ -15,7 +15,11 @@ from tamis.records import PlaceAndRoute
 
 DEVICE = "LFE5U-85F, speed grade 8"
 DEVICE_OPTIONS = ("--85k", "--package", "CABGA756", "--speed", "8")
-LUT4S, MULTIPLIERS, BLOCK_MEMORIES = 83_640, 156, 208  # of the device; it has as many flip-flops as LUTs
+LUT4S, ECP5_MULTIPLIERS, ECP5_BLOCK_MEMORIES = (
+    83_640,
+    156,
+    208,
+)  # of the device; it has as many flip-flops as LUTs
 HARNESS = "harness"
 PHASES = {  # of nextpnr, by what it prints when one begins
     "Packing constants": "packing for the ECP5",
@@ -104,8 +108,8 @@ def _too_large(record: PlaceAndRoute) -> str:
     needed = {
         "LUT4": (record.lut4, LUT4S),
         "flip-flops": (record.flip_flops, LUT4S),
-        "multipliers": (record.multipliers, MULTIPLIERS),
-        "block memories": (record.block_memories, BLOCK_MEMORIES),
+        "multipliers": (record.multipliers, ECP5_MULTIPLIERS),
+        "block memories": (record.block_memories, ECP5_BLOCK_MEMORIES),
     }
     over = [
         f"{count} {name}, of which it has {most}" for name, (count, most) in needed.items() if count > most
