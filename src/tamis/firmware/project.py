@@ -20,6 +20,7 @@ from tamis.firmware.folded import make_folded_design, steps_in_turn
 from tamis.firmware.folder import write_folder
 from tamis.firmware.ghdl import as_verilog, ghdl_version, simulate_vhdl
 from tamis.firmware.language import Language
+from tamis.firmware.outside import outside_hardware
 from tamis.firmware.place import place_and_route
 from tamis.firmware.simulate import verilator_version
 from tamis.firmware.synthesis import FAMILY, synthesise, yosys_version
@@ -72,6 +73,9 @@ def build_firmware(
         )
     emulator = Emulator(bundle.model, rows_of(bundle.golden.inputs, slice(0, 1)))
     program = emulator.graph.program
+    outside = outside_hardware(emulator.graph)
+    for sentence in outside:
+        say(sentence)
     if request.reuse == 1:
         say("lowering the layers to adders")
         design = make_design(program, bundle.name, request.clock_mhz, request.language)
@@ -106,7 +110,7 @@ def build_firmware(
         record = record.model_copy(update={"agreement": agreements})
     if out is not None:
         turns = steps_in_turn(program, request.clock_mhz) if request.reuse == 1 else []
-        write_folder(out, design, record, golden, emulated(program, golden), turns)
+        write_folder(out, design, record, golden, emulated(program, golden), outside, turns)
     return record
 
 

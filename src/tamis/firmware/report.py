@@ -19,8 +19,13 @@ SHARED_LOGIC_NOTE = """- Layers share their multipliers (`*_products.v`, with th
   and `in_ready` are both 1 at a rising edge of the clock, and has to be there in that cycle only."""
 
 
-def report_text(record: FirmwareRecord, design: Design, turns: Sequence[StepsInTurn] = ()) -> str:
-    """Return the README of a folder of firmware, in Markdown; `turns` are recurrent layers whose steps could share one cell."""
+def report_text(
+    record: FirmwareRecord, design: Design, outside: Sequence[str] = (), turns: Sequence[StepsInTurn] = ()
+) -> str:
+    """Return the README of a folder of firmware, in Markdown.
+
+    `outside` says what the host computes, `turns` are recurrent layers whose steps could share one cell.
+    """
     is_vhdl = design.language == "vhdl"
     simulator, packages = (
         ("GHDL", "ghdl yosys make") if is_vhdl else ("Verilator", "verilator yosys make g++")
@@ -54,6 +59,7 @@ def report_text(record: FirmwareRecord, design: Design, turns: Sequence[StepsInT
         f"| together | {record.latency_cycles} | {record.multipliers} | {record.lut_estimate:.0f} | | | |",
         "",
     ]
+    lines += [" ".join(outside), ""] * bool(outside)
     lines += [
         f"The {one.steps} equal steps of {one.layer} have logic of their own. With `--reuse {one.interval}` one cell of about {one.luts:.0f} LUT "
         f"computes them in turn, and an event may enter every {one.interval} cycles.\n"
