@@ -68,6 +68,7 @@ def test_its_card_shows_decisions_and_costs_next_to_the_parent(pruned):
     assert f"| all | {kept} of 4256 |" in card
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(tagger, rows_file, tmp_path):
     names = {"a": 3, "b": 3, "c": 4}
     made = {
@@ -115,6 +116,7 @@ def test_a_killed_run_ends_with_the_same_bits(tagger, rows_file, tmp_path):
         run(tagger, rows_file, target, resume=True, **options, weights=6)
 
 
+@pytest.mark.slow
 def test_trained_widths_cost_less(tagger, rows_file, tmp_path):
     fixed = run(tagger, rows_file, tmp_path / "fixed.tamis", epochs=0)
     trained = run(

@@ -63,6 +63,7 @@ def test_the_page_shows_what_is_lost_against_every_cost(front, tmp_path):
     assert {"front-operations.png", "front-lut.png", "front-time-native.png"} <= drawn
 
 
+@pytest.mark.slow
 def test_multiplications_are_a_cost_as_well(tagger, rows_file, tmp_path):
     options = CompressOptions(cost="macs", epochs=6, batch=128, seed=2)
     record = compress_front(tagger, tmp_path / "front", [str(rows_file)], options, points=3)

@@ -337,7 +337,12 @@ ARCHITECTURES = (ParticleNet, DeepJet, DeepAK8, InteractionNetwork, EnergyFlow, 
 
 @pytest.mark.parametrize(
     ("kind", "opset"),
-    [*((kind, 17) for kind in ARCHITECTURES), (ParticleNet, 13), (DeepJet, 13)],
+    [
+        *((kind, 17) for kind in ARCHITECTURES if kind is not ParticleTransformer),
+        pytest.param(ParticleTransformer, 17, marks=pytest.mark.slow),
+        (ParticleNet, 13),
+        (DeepJet, 13),
+    ],
     ids=lambda one: one.__name__ if isinstance(one, type) else str(one),
 )
 def test_published_architecture(kind: type[nn.Module], opset: int, check, case_of) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -200,6 +201,7 @@ def graphs(draw: st.DrawFn) -> tuple[onnx.ModelProto, tuple[int, ...]]:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), g.shapes["x"]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )

@@ -152,6 +152,7 @@ def test_bundle_with_a_flipped_decision_is_not_opened_rounded(tolerant) -> None:
         tamis.open(tolerant(0.2, between), engine="native-int8")
 
 
+@pytest.mark.slow
 def test_tune_tries_rounded_engines_on_request(tolerant, tmp_path) -> None:
     bundle, out = tolerant(0.2), tmp_path / "tuned.tamis"
     for more, there in (([], False), (["--rounded"], True)):
