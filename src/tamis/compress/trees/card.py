@@ -65,38 +65,28 @@ the answers are the parent's; others are rounded to the nearest step. Leaves are
 
 def forest_card(name: str, parent: Parent, figures: Mapping[str, Figure], facts: Mapping[str, Any]) -> str:
     """Return the card of somebody's trees as trees of integers, as Markdown."""
-    options = facts["options"]
-    own = {key: facts[key] for key in ("trees", "leaves", "questions", "inputs", "exact_inputs", "step")}
-    return FOREST_CARD.format(
-        name=name,
-        parent=f"The bundle {parent.name} (version {parent.version})",
-        sha=parent.model_sha256,
-        rows=facts["test_rows"],
-        figures="\n".join(figure_line(key, figure, MEANINGS) for key, figure in figures.items()),
-        losses=losses(figures),
-        leaf_bits=options["leaf_bits"],
-        input_bits=options["input_bits"],
-        options=", ".join(f"{key} {value}" for key, value in options.items() if value not in (None, False)),
-        **own,
-    )
+    return _filled(FOREST_CARD, name, parent, figures, facts)
 
 
 def tree_card(name: str, parent: Parent, figures: Mapping[str, Figure], facts: Mapping[str, Any]) -> str:
-    """Return the card as Markdown."""
+    """Return the card of a student of trees as Markdown."""
+    return _filled(TREE_CARD, name, parent, figures, facts)
+
+
+def _filled(
+    card: str, name: str, parent: Parent, figures: Mapping[str, Figure], facts: Mapping[str, Any]
+) -> str:
+    """Return a card with its facts and options in their places."""
     options = facts["options"]
-    return TREE_CARD.format(
-        name=name,
-        parent=f"The bundle {parent.name} (version {parent.version})",
-        sha=parent.model_sha256,
-        rows=facts["test_rows"],
-        figures="\n".join(figure_line(key, figure, MEANINGS) for key, figure in figures.items()),
-        losses=losses(figures),
-        trees=options["trees"],
-        levels=options["levels"],
-        leaf_bits=options["leaf_bits"],
-        input_bits=options["input_bits"],
-        questions=facts["questions"],
-        inputs=facts["inputs"],
-        step=facts["step"],
-        options=", ".join(f"{key} {value}" for key, value in options.items() if value not in (None, False)),
-    )
+    own = {
+        "name": name,
+        "parent": f"The bundle {parent.name} (version {parent.version})",
+        "sha": parent.model_sha256,
+        "rows": facts["test_rows"],
+        "figures": "\n".join(figure_line(key, figure, MEANINGS) for key, figure in figures.items()),
+        "losses": losses(figures),
+        "options": ", ".join(
+            f"{key} {value}" for key, value in options.items() if value not in (None, False)
+        ),
+    }
+    return card.format(**{**facts, **options, **own})
