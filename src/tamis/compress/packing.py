@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from tamis._base import library_versions
-from tamis.bundle import Packed, Parent, pack
+from tamis.bundle import Bundle, Packed, Parent, pack
 from tamis.compress.card import compression_card, summary
 from tamis.compress.export import LayerCost
 from tamis.compress.graph import LayeredModel
@@ -35,9 +36,7 @@ def pack_compressed(
     task.prove(model)
     rows, options, dense = task.parts[2], task.options, task.dense_macs
     manifest = task.parent.manifest
-    origin = Parent(
-        name=manifest.name, version=manifest.version, model_sha256=manifest.files["model.onnx"].sha256
-    )
+    origin = origin_of(task.parent)
     host = _host_note(task.found) + _width_note(model)
     chosen = {key: value for key, value in asdict(options).items() if key in RECORDED_OPTIONS}
     facts = {
@@ -53,7 +52,6 @@ def pack_compressed(
         "versions": library_versions(("torch", "numpy", "tamis")),
     }
     name = target.name.removesuffix(".tamis")
-    inputs = manifest.signature.inputs
     document = json.dumps(facts, indent=1)
     return pack(
         model,
@@ -62,17 +60,33 @@ def pack_compressed(
         score=manifest.score,
         rewrites=False,  # they would not keep every sum exact
         description=f"{manifest.name}, compressed: {summary(costs)}",
-        features={spec.name: spec.feature for spec in inputs if spec.feature},
-        columns={spec.name: spec.columns for spec in inputs if spec.columns},
-        units={spec.name: spec.units for spec in inputs if spec.units},
-        working_points=manifest.working_points,
+        **inherited(task.parent),
         training={**manifest.training, "compression": json.loads(document)},
-        parent=origin,
         extra={
             "CARD.md": compression_card(name, origin, figures, costs, dense, facts),
             "compression.json": document + "\n",
         },
     )
+
+
+def origin_of(parent: Bundle) -> Parent:
+    """Return what a bundle says of its parent."""
+    manifest = parent.manifest
+    return Parent(
+        name=manifest.name, version=manifest.version, model_sha256=manifest.files["model.onnx"].sha256
+    )
+
+
+def inherited(parent: Bundle) -> dict[str, Any]:
+    """Return what a cheaper bundle takes over from its parent, as arguments of `pack`."""
+    inputs = parent.manifest.signature.inputs
+    return {
+        "features": {spec.name: spec.feature for spec in inputs if spec.feature},
+        "columns": {spec.name: spec.columns for spec in inputs if spec.columns},
+        "units": {spec.name: spec.units for spec in inputs if spec.units},
+        "working_points": parent.manifest.working_points,
+        "parent": origin_of(parent),
+    }
 
 
 def _width_note(model: onnx.ModelProto) -> str:

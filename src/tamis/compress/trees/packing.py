@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from tamis.bundle import Bundle, Packed, Parent, pack
+from tamis.bundle import Bundle, Packed, pack
 from tamis.bundle.model import read_signature
 from tamis.compress.data import CompressionRows
-from tamis.compress.packing import EXAMPLES
+from tamis.compress.packing import EXAMPLES, inherited
 from tamis.compress.quality import Outputs
 from tamis.engines import Options, find_engine
 
@@ -23,14 +23,6 @@ def run_model(model: onnx.ModelProto, parent: Bundle, inputs: Mapping[str, np.nd
     arrays = [np.ascontiguousarray(inputs[spec.name]) for spec in signature.inputs]
     results = find_engine("onnxruntime").load(model.SerializeToString(), signature, Options()).run(arrays)
     return {spec.name: np.asarray(result) for spec, result in zip(signature.outputs, results, strict=True)}
-
-
-def origin_of(parent: Bundle) -> Parent:
-    """Return what a bundle says of its parent."""
-    manifest = parent.manifest
-    return Parent(
-        name=manifest.name, version=manifest.version, model_sha256=manifest.files["model.onnx"].sha256
-    )
 
 
 def pack_trees(
@@ -44,7 +36,6 @@ def pack_trees(
 ) -> Packed:
     """Pack a graph of trees that replaces its parent."""
     manifest = parent.manifest
-    inputs = manifest.signature.inputs
     document = json.dumps(facts, indent=1)
     return pack(
         model,
@@ -53,11 +44,7 @@ def pack_trees(
         score=manifest.score if manifest.score in {value.name for value in model.graph.output} else None,
         rewrites=False,
         description=description,
-        features={spec.name: spec.feature for spec in inputs if spec.feature},
-        columns={spec.name: spec.columns for spec in inputs if spec.columns},
-        units={spec.name: spec.units for spec in inputs if spec.units},
-        working_points=manifest.working_points,
+        **inherited(parent),
         training={**manifest.training, "trees": json.loads(document)},
-        parent=origin_of(parent),
         extra={"CARD.md": card, "trees.json": document + "\n"},
     )

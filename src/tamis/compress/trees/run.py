@@ -14,6 +14,7 @@ from tamis.bundle import Bundle, Packed, check_target
 from tamis.compress.card import reached
 from tamis.compress.costs import with_costs
 from tamis.compress.data import CompressionRows, read_rows
+from tamis.compress.packing import origin_of
 from tamis.compress.quality import Figure, Outputs, measure_quality
 from tamis.compress.target import QualityTarget
 from tamis.compress.task import open_parent, run_bundle
@@ -23,7 +24,7 @@ from tamis.compress.trees.graph import Head, balanced, find_head, tree_model, us
 from tamis.compress.trees.growth import CrossEntropy, Objective, SquaredError, grow_trees
 from tamis.compress.trees.leaves import train_leaves
 from tamis.compress.trees.options import TreeOptions
-from tamis.compress.trees.packing import origin_of, pack_trees, run_model
+from tamis.compress.trees.packing import pack_trees, run_model
 from tamis.zoo.training.loop import AfterEpoch
 
 

@@ -15,13 +15,14 @@ from tamis.bundle import Bundle, check_target
 from tamis.compress.card import reached
 from tamis.compress.costs import with_costs
 from tamis.compress.data import read_rows
+from tamis.compress.packing import origin_of
 from tamis.compress.quality import measure_quality
 from tamis.compress.target import QualityTarget
 from tamis.compress.task import open_parent, run_bundle
 from tamis.compress.trees.card import forest_card
 from tamis.compress.trees.forests import find_forests
 from tamis.compress.trees.options import ForestOptions
-from tamis.compress.trees.packing import origin_of, pack_trees, run_model
+from tamis.compress.trees.packing import pack_trees, run_model
 from tamis.compress.trees.quantise import choose_grid, leaf_step, quantised_forest
 from tamis.compress.trees.run import TreeStudent
 
