@@ -57,3 +57,18 @@ def test_a_function_of_several_elements_has_no_table():
     model = model_of("t = Softmax <axis = 1> (q)", [100.0] * 8)
     with pytest.raises(ModelError, match="Softmax is not a function of one number"):
         Emulator(model, {"x": np.zeros((1, 8), np.float32)})
+
+
+@pytest.mark.parametrize(("divisor", "scale", "doubtful"), [(2.0, 64.0, 0), (64.0, 2048.0, 20)])
+def test_on_the_edge_of_two_roundings_a_table_has_the_exact_value_and_a_sentence_says_where(
+    divisor, scale, doubtful
+):
+    """Sigmoid of 1/32 is half a step of 1/64 but for 4e-5 of the step, which float32 tells; at odd multiples of 1/1024 to 19 it may not."""
+    model = model_of(f"d = Constant <value_float = {divisor}> () p = Div (q, d) t = Sigmoid (p)", [scale] * 8)
+    graph = Emulator(model, {"x": np.zeros((1, 8), np.float32)}).graph
+    (step,) = (one for one in graph.program.steps if isinstance(one, LookUp))
+    inputs = (step.low + np.arange(len(step.table))) / 16 / divisor
+    np.testing.assert_array_equal(step.table, np.round(scale / (1 + np.exp(-inputs))))
+    assert len(graph.doubts) == (doubtful > 0)
+    for sentence in graph.doubts:
+        assert sentence.startswith(f"At {doubtful} of 256 inputs") and "Sigmoid is on the edge" in sentence

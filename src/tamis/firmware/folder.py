@@ -73,10 +73,10 @@ def write_folder(
     record: FirmwareRecord,
     golden: np.ndarray,
     results: np.ndarray,
-    outside: Sequence[str] = (),
+    remarks: Sequence[str] = (),
     turns: Sequence[StepsInTurn] = (),
 ) -> None:
-    """Write the folder of a design; golden events are rows of numbers on the grids of its ports, `outside` and `turns` are for the report."""
+    """Write the folder of a design; golden events are rows of numbers on the grids of its ports, `remarks` and `turns` are for the report."""
     is_vhdl = design.language == VHDL.name
     bench = (
         bench_source(design)
@@ -102,4 +102,4 @@ def write_folder(
         pack(golden, design.inputs).tofile(part / "vectors" / "inputs.bin")
         pack(results, design.outputs).tofile(part / "vectors" / "outputs.bin")
         write_text(part / "report.json", record.model_dump_json(indent=1) + "\n")
-        write_text(part / "README.md", report_text(record, design, outside, turns))
+        write_text(part / "README.md", report_text(record, design, remarks, turns))

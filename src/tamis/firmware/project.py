@@ -73,8 +73,8 @@ def build_firmware(
         )
     emulator = Emulator(bundle.model, rows_of(bundle.golden.inputs, slice(0, 1)))
     program = emulator.graph.program
-    outside = outside_hardware(emulator.graph)
-    for sentence in outside:
+    remarks = [*outside_hardware(emulator.graph), *emulator.graph.doubts]
+    for sentence in remarks:
         say(sentence)
     if request.reuse == 1:
         say("lowering the layers to adders")
@@ -110,7 +110,7 @@ def build_firmware(
         record = record.model_copy(update={"agreement": agreements})
     if out is not None:
         turns = steps_in_turn(program, request.clock_mhz) if request.reuse == 1 else []
-        write_folder(out, design, record, golden, emulated(program, golden), outside, turns)
+        write_folder(out, design, record, golden, emulated(program, golden), remarks, turns)
     return record
 
 

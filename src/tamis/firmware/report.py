@@ -20,11 +20,11 @@ SHARED_LOGIC_NOTE = """- Layers share their multipliers (`*_products.v`, with th
 
 
 def report_text(
-    record: FirmwareRecord, design: Design, outside: Sequence[str] = (), turns: Sequence[StepsInTurn] = ()
+    record: FirmwareRecord, design: Design, remarks: Sequence[str] = (), turns: Sequence[StepsInTurn] = ()
 ) -> str:
     """Return the README of a folder of firmware, in Markdown.
 
-    `outside` says what the host computes, `turns` are recurrent layers whose steps could share one cell.
+    `remarks` say what the host computes and where engines may differ, `turns` are recurrent layers whose steps could share one cell.
     """
     is_vhdl = design.language == "vhdl"
     simulator, packages = (
@@ -59,7 +59,7 @@ def report_text(
         f"| together | {record.latency_cycles} | {record.multipliers} | {record.lut_estimate:.0f} | | | |",
         "",
     ]
-    lines += [" ".join(outside), ""] * bool(outside)
+    lines += [" ".join(remarks), ""] * bool(remarks)
     lines += [
         f"The {one.steps} equal steps of {one.layer} have logic of their own. With `--reuse {one.interval}` one cell of about {one.luts:.0f} LUT "
         f"computes them in turn, and an event may enter every {one.interval} cycles.\n"

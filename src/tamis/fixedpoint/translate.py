@@ -51,6 +51,9 @@ class QuantisedGraph:
     after: onnx.ModelProto | None
     dtypes: dict[str, np.dtype]  # of the tensors between the parts
     nodes: tuple[TranslatedNode, ...]  # that the program was made from, in order
+    doubts: tuple[
+        str, ...
+    ] = ()  # sentences: where engines that compute in floating point may differ from the program
 
 
 def split_graph(model: onnx.ModelProto, example: dict[str, np.ndarray]) -> QuantisedGraph:
@@ -83,6 +86,7 @@ class _Splitter:
         self.layer, self.layers = INPUT_LAYER, {INPUT_LAYER}
         self.choices = Choices()
         self.names: dict[tuple[str, ...], str] = {}  # of layers by their constants
+        self.doubts: list[str] = []
 
     def split(self) -> QuantisedGraph:
         """Visit the nodes, and cut."""
@@ -117,7 +121,7 @@ class _Splitter:
             )
             for one in self.translated
         ]
-        return QuantisedGraph(before, program, after, dtypes, tuple(nodes))
+        return QuantisedGraph(before, program, after, dtypes, tuple(nodes), tuple(self.doubts))
 
     def _number(self, value: int) -> int:
         """Return the number of a value in the program: inputs come first, whenever they were found."""
@@ -194,6 +198,8 @@ class _Splitter:
                 f"a quantised layer follows one that hardware cannot compute exactly: {after}"
                 + (f" ({reason})" if isinstance(reason, Inexact) else "")
             ) from reason
+        if len(found.doubtful):
+            self.doubts.append(found.doubt)
         shape = self.range_of(value).low.shape
         mark = len(self.steps)
         scaled = self.append(Scale(self.layer, (value,), shape, np.full(shape, 2.0**found.fraction)))
