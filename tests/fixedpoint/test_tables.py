@@ -71,4 +71,5 @@ def test_on_the_edge_of_two_roundings_a_table_has_the_exact_value_and_a_sentence
     np.testing.assert_array_equal(step.table, np.round(scale / (1 + np.exp(-inputs))))
     assert len(graph.doubts) == (doubtful > 0)
     for sentence in graph.doubts:
-        assert sentence.startswith(f"At {doubtful} of 256 inputs") and "Sigmoid is on the edge" in sentence
+        assert sentence.startswith(f"At {doubtful} of 256 inputs")
+        assert "Sigmoid is on the edge" in sentence

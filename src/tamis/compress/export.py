@@ -16,7 +16,7 @@ from tamis.compress.graph import GRID_OPERATORS, QuantisedTensor
 from tamis.compress.network import CompressedNetwork
 from tamis.compress.quantisers import TensorQuantiser
 from tamis.compress.shrink import shrink
-from tamis.fixedpoint import FixedFormat
+from tamis.fixedpoint import FixedFormat, split_graph
 from tamis.fixedpoint.count import set_bits
 from tamis.fixedpoint.luts import signed_digits
 
@@ -114,7 +114,24 @@ def export_network(network: CompressedNetwork) -> onnx.ModelProto:
     _drop_unused(model)
     shrink(model, network.found)
     del model.graph.value_info[:]
+    if network.found.tables and not wide:  # sums and products of recurrent layers have no weights
+        wide = not _is_exact(model)
     return in_float64(model, network.found) if wide else model
+
+
+def _is_exact(model: onnx.ModelProto) -> bool:
+    """Return whether a graph is exact in its own precision."""
+    rows = {
+        value.name: np.zeros(
+            [1, *(axis.dim_value for axis in value.type.tensor_type.shape.dim[1:])], np.float32
+        )
+        for value in model.graph.input
+    }
+    try:
+        split_graph(model, rows)
+    except ModelError:
+        return False
+    return True
 
 
 def needs_float64(network: CompressedNetwork) -> bool:
@@ -123,8 +140,6 @@ def needs_float64(network: CompressedNetwork) -> bool:
     operators = {node.op_type for node in network.found.model.graph.node}
     narrow_only = sorted(operators & GRID_OPERATORS - FLOAT64_OPERATORS | operators & {"Conv"})
     narrow = f", and engines have no {narrow_only[0]} in float64" if narrow_only else ""
-    if network.found.tables:
-        narrow = ", and recurrent layers compute in it"
     for index, layer in enumerate(network.found.layers):
         with torch.no_grad():
             weight, bias = network.weight(index).double().numpy(), network.bias(index).double().numpy()

@@ -54,9 +54,11 @@ def in_float64(model: onnx.ModelProto, found: LayeredModel) -> onnx.ModelProto:
 def _inside(model: onnx.ModelProto, entries: AbstractSet[str]) -> tuple[set[str], set[int]]:
     """Return the tensors that exist in float64, and the places of the nodes that compute there."""
     tensors, nodes = set(entries), set[int]()
+    zeros = {one.name for one in model.graph.initializer if not numpy_helper.to_array(one).any()}
     for place, node in enumerate(model.graph.node):
         quantises = QUANTISED in node.output[0]
-        if tensors.intersection(node.input) and (node.op_type in FLOAT64_OPERATORS or quantises):
+        product = node.op_type == "Mul" and (tensors | zeros).issuperset(node.input)  # of a state and a gate
+        if tensors.intersection(node.input) and (node.op_type in FLOAT64_OPERATORS or quantises or product):
             nodes.add(place)
             tensors.update(filter(None, node.output))
     return tensors, nodes

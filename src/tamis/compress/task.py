@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import torch
 
-from tamis._base import ModelError, UsageError
+from tamis._base import UsageError
 from tamis.bundle import Bundle
 from tamis.compress.data import CompressionRows, read_rows
-from tamis.compress.export import export_network, needs_float64
+from tamis.compress.export import needs_float64
 from tamis.compress.graph import LayeredModel, find_layers
 from tamis.compress.network import CompressedNetwork, Widths
 from tamis.compress.options import CompressOptions
@@ -23,7 +23,6 @@ from tamis.compress.quality import Figure, Outputs, measure_quality
 from tamis.compress.target import QualityTarget
 from tamis.compress.training import CompressionTraining, Schedule, run_network, start_quantising
 from tamis.engines import open as open_session
-from tamis.fixedpoint import split_graph
 from tamis.zoo.networks.description import Recipe
 
 ROWS_AT_ONCE = 4096
@@ -142,12 +141,3 @@ def _check_widths(probe: CompressedNetwork, rows: CompressionRows, options: Comp
     prune_network(probe, options.prune, structured=options.structured)
     start_quantising(probe, rows)
     needs_float64(probe)
-    if probe.found.tables:  # sums and products of recurrent layers have no weights
-        try:
-            split_graph(export_network(probe), {name: values[:1] for name, values in rows.inputs.items()})
-        except ModelError as error:
-            reason = str(error).partition(": ")[2].partition(";")[0]
-            raise ModelError(
-                f"a recurrent layer is not exact in float32 with {options.weights}-bit weights and {options.activations}-bit "
-                f"activations ({reason}): give fewer bits for --weights or --activations"
-            ) from error

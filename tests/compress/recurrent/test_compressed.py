@@ -11,7 +11,6 @@ from onnx import numpy_helper
 from tests.conftest import exported
 from torch import nn
 
-from tamis._base import ModelError
 from tamis.bundle import pack
 from tamis.compress import CompressOptions, compress
 from tamis.engines import open as open_session
@@ -122,9 +121,15 @@ def test_widths_are_trained_against_their_cost(tmp_path):
     assert sum(cost.ebops for cost in small.costs) < 0.7 * dense
 
 
-def test_too_many_bits_are_refused_before_the_training(tmp_path):
-    with pytest.raises(ModelError, match=r"a recurrent layer is not exact in float32 .* give fewer bits"):
-        made(tmp_path, KINDS["lstm"], weights=4, activations=14, inputs=8)
+@pytest.mark.parametrize("recurrent", ["gru", "lstm"])
+def test_sixteen_bits_lose_next_to_nothing_and_are_exact_in_float64(recurrent, tmp_path):
+    parent, small = made(tmp_path, KINDS[recurrent], weights=16, activations=16, inputs=16)
+    x = np.random.default_rng(3).normal(size=(200, STEPS, FEATURES)).astype(np.float32)
+    expected = outputs(small.bundle, "onnxruntime", x)
+    np.testing.assert_array_equal(outputs(small.bundle, "firmware", x), expected)
+    for engine in ("native", "torch"):  # `native` rounds to float32
+        np.testing.assert_allclose(outputs(small.bundle, engine, x), expected, atol=2e-5)
+    assert np.abs(outputs(parent, "onnxruntime", x) - expected).max() < 1e-4
 
 
 @pytest.mark.slow
