@@ -1,0 +1,8 @@
+"""Silicon detectors: modules in space, their layers, and readers of other people's descriptions."""
+
+from tamis.events.detector.acts_files import read_detector
+from tamis.events.detector.generic import generic_detector
+from tamis.events.detector.layers import BARREL, DISK, Layer, PassiveSurface, find_layers
+from tamis.events.detector.modules import TrackingDetector, Modules
+
+__all__ = ["BARREL", "DISK", "TrackingDetector", "Layer", "Modules", "PassiveSurface", "find_layers", "generic_detector", "read_detector"]

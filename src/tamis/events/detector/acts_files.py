@@ -1,0 +1,157 @@
+"""Geometry and digitisation files of ACTS and of the TrackML challenge."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tamis._base import DataError
+from tamis.events.detector.generic import SILICON_X0_MM, generic_detector
+from tamis.events.detector.identifiers import pack_identifier, unpack_identifier
+from tamis.events.detector.modules import TrackingDetector, Modules
+
+RECTANGLE, TRAPEZOID = 6, 7  # numbers of shapes in `bounds_type`
+KEYS = ("volume", "layer", "sensitive")
+SUPPORT_MM = 2.0  # of silicon, for a detector whose material is not known
+DEFAULT_PITCH_MM = (0.05, 0.05)
+
+
+def read_detector(
+    geometry: Path, digitisation: Path | None = None, *, field: float = 2.0, material: Mapping[int, float] | None = None
+) -> TrackingDetector:
+    """Read `detectors.csv` and the JSON file of a geometric digitisation.
+
+    The files have no material: `material` gives radiation lengths by volume; without it, modules that coincide with those of the generic
+    detector have its material, others that of their thickness and of 2 mm of silicon.
+    """
+    table = _read_table(geometry)
+    rows = table["module_id"] > 0
+    table = {name: values[rows] for name, values in table.items()}
+    if not rows.any():
+        raise DataError(f"{geometry}: no row is a module: module_id is 0 in all {len(rows)} rows")
+    numbers = (table[f"{name}_id"].astype(np.int64) for name in ("volume", "layer", "module"))
+    identifier = pack_identifier(*numbers)
+    order = np.argsort(identifier)
+    identifier, table = identifier[order], {name: values[order] for name, values in table.items()}
+    if (same := np.flatnonzero(identifier[1:] == identifier[:-1])).size:
+        volume, layer, module = (int(value) for value in unpack_identifier(identifier[same[0]]))
+        raise DataError(f"{geometry}: module {module} of layer {layer} in volume {volume} is there twice")
+    axes = np.stack([[table[f"rot_{axis}{side}"] for axis in "xyz"] for side in "uvw"]).transpose(2, 0, 1)
+    if not np.allclose(axes @ axes.transpose(0, 2, 1), np.eye(3), atol=1e-4):
+        raise DataError(f"{geometry}: the columns rot_xu to rot_zw of a module are not a rotation")
+    half_u, half_v = _bounds(table, geometry)
+    first = -np.stack([half_u.max(axis=1), half_v], axis=1)
+    cells = np.maximum(np.rint(-2 * first / np.array(DEFAULT_PITCH_MM)), 1).astype(np.int64)
+    if digitisation is not None:
+        first, cells, pitch = _segmentation(digitisation, identifier)
+    else:
+        pitch = -2 * first / cells
+    volume, layer, _ = unpack_identifier(identifier)
+    thickness = table.get("module_t", np.full(len(identifier), 0.15))
+    modules = Modules(
+        identifier, volume, layer, np.stack([table[f"c{axis}"] for axis in "xyz"], axis=1), axes, half_u, half_v, thickness,
+        first, pitch, cells, np.zeros(len(identifier)),
+    )  # fmt: skip
+    return _with_material(geometry.stem, modules, field, material)
+
+
+def _with_material(name: str, modules: Modules, field: float, material: Mapping[int, float] | None) -> TrackingDetector:
+    known = generic_detector()
+    same = len(modules) == len(known.modules) and np.array_equal(modules.identifier, known.modules.identifier)
+    if same and np.allclose(modules.centre, known.modules.centre, atol=1e-2) and material is None:
+        values = known.modules.material
+    else:
+        values = (modules.thickness + SUPPORT_MM) / SILICON_X0_MM
+        for volume, value in (material or {}).items():
+            values = np.where(modules.volume == volume, value, values)
+    changed = Modules(**vars(modules) | {"material": values})
+    return TrackingDetector(name, changed, field, known.passive if same else ())
+
+
+def _read_table(path: Path) -> dict[str, np.ndarray]:
+    """Return the columns of a CSV file of numbers."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            names = [name.strip() for name in next(reader, [])]
+            lines = list(reader)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not text: {error.reason} at byte {error.start}") from error
+    needed = {f"{name}_id" for name in ("volume", "layer", "module")} | {f"c{axis}" for axis in "xyz"}
+    needed |= {f"rot_{axis}{side}" for axis in "xyz" for side in "uvw"}
+    if missing := sorted(needed - set(names)):
+        raise DataError(f"{path} has no column {missing[0]}: it is not a geometry of ACTS or TrackML (detectors.csv)")
+    for number, line in enumerate(lines, 2):
+        if len(line) != len(names):
+            raise DataError(f"{path}, line {number}: {len(line)} fields, and the header has {len(names)}")
+    columns = {}
+    for name, values in zip(names, zip(*lines, strict=True) if lines else [()] * len(names), strict=True):
+        try:
+            columns[name] = np.array(values, np.float64)
+        except ValueError:
+            if name in needed:
+                row = next(i for i, value in enumerate(values, 2) if not _is_number(value))
+                raise DataError(f"{path}, line {row}: {name} is {values[row - 2]!r}, not a number") from None
+    return columns
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _bounds(table: Mapping[str, np.ndarray], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the half-widths at both ends and the half-lengths."""
+    if "module_minhu" in table:  # TrackML
+        half_u = np.stack([table["module_minhu"], table["module_maxhu"]], axis=1)
+        return half_u, table["module_hv"]
+    kind = table["bounds_type"]
+    bound = [table[f"bound_param{i}"] for i in range(4)]
+    if (other := ~np.isin(kind, (RECTANGLE, TRAPEZOID))).any():
+        raise DataError(
+            f"{path}: bounds_type {kind[other][0]:g} of a module is neither a rectangle ({RECTANGLE}) nor a trapezoid ({TRAPEZOID})"
+        )
+    rectangle = kind == RECTANGLE
+    half_u = np.where(rectangle, bound[2], bound[0]), np.where(rectangle, bound[2], bound[1])
+    return np.stack(half_u, axis=1), np.where(rectangle, bound[3], bound[2])
+
+
+def _segmentation(path: Path, identifier: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the first corner, the cells and the pitch of every module; the most specific entry counts."""
+    known: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    for entry, bins in _entries(path):
+        place = tuple(int(entry.get(key, 0)) for key in KEYS)
+        low, high = (np.array([one[end] for one in bins], np.float64) for end in ("min", "max"))
+        cells = np.array([one["bins"] for one in bins], np.int64)
+        known[place] = low, cells, (high - low) / cells
+    found = []
+    for volume, layer, module in zip(*(part.tolist() for part in unpack_identifier(identifier)), strict=True):
+        for place in ((volume, layer, module), (volume, layer, 0), (volume, 0, 0), (0, 0, 0)):
+            if place in known:
+                found.append(known[place])
+                break
+        else:
+            raise DataError(f"{path} says nothing about module {module} of layer {layer} in volume {volume}")
+    first, cells, pitch = (np.stack(part) for part in zip(*found, strict=True))
+    return first, cells, pitch
+
+
+def _entries(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        for entry in document["entries"]:
+            yield entry, entry["value"]["geometric"]["segmentation"]["binningdata"]
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a geometric digitisation of ACTS: {type(error).__name__} {error}") from error

@@ -1,0 +1,271 @@
+"""Track finding: a seed is followed outwards layer by layer with a Kalman filter that takes the hits that fit."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tamis.tracking.kernels.body import body, loop, routine
+from tamis.tracking.kernels.grid import BARREL, PI
+from tamis.tracking.kernels.helix import (
+    COS,
+    CURVATURE,
+    SIN,
+    SLOPE,
+    STEEPEST,
+    X,
+    Y,
+    Z,
+    advance,
+    chi2_of,
+    cross_matter,
+    project,
+    start_from_points,
+    step,
+    to_cylinder,
+    update,
+)
+
+NONE = -1
+LONGEST = 4000.0  # mm to the next layer
+AT_HOME = 60.0  # mm from a layer to a module of it
+OVERLAPS = 4  # modules of a layer that one track may cross
+
+
+@body
+def next_cylinder(p: Any, at: Any, stack: Any) -> Any:
+    """Return the next cylinder from number `at` on that the track meets between its ends, and the way to it, -1 where it meets none."""
+    while at < stack.ahead:
+        s = to_cylinder(p, stack.position[at])
+        if s < 0:
+            return stack.ahead, -1.0
+        z = p[Z] + p[SLOPE] * s
+        if stack.low[at] <= z <= stack.high[at]:
+            return at, s
+        at += 1
+    return at, -1.0
+
+
+@body
+def next_disk(p: Any, at: Any, end: Any, limit: Any, stack: Any) -> Any:
+    """Return the next disk before `end` that the track meets within `limit`, and the way to it, -1 where it meets none."""
+    while at < end:
+        s = (stack.position[at] - p[Z]) / p[SLOPE]
+        if s > limit or s * abs(p[CURVATURE]) > 1:
+            return at, -1.0
+        if s >= 0:
+            dx, dy, _, _ = step(p, s)
+            x, y = p[X] + dx, p[Y] + dy
+            r2 = x * x + y * y
+            if stack.low[at] * stack.low[at] <= r2 <= stack.high[at] * stack.high[at]:
+                return at, s
+        at += 1
+    return at, -1.0
+
+
+@routine
+def search_layer(p: Any, c: Any, layer: Any, spread: Any, hits: Any, frames: Any, grid: Any, cuts: Any, scratch: Any, way: Any, since: Any, steps: Any) -> Any:
+    """Return the hit of a layer that fits best, its chi2, and write its projection; -1 if none fits. Modules of the way from `since` on are left out."""
+    x, y, z = p[X], p[Y], p[Z]
+    r2 = x * x + y * y
+    r = math.sqrt(r2)
+    cosine, sine, slope = p[COS], p[SIN], p[SLOPE]
+    outward, sideways = (x * cosine + y * sine) / r, (x * sine - y * cosine) / r
+    variance_phi = (c[0, 0] * y * y - 2 * c[0, 1] * x * y + c[1, 1] * x * x) / (r2 * r2)
+    if grid.kind[layer] == BARREL:
+        along, variance = z, c[2, 2]
+        depth = spread / max(outward, 0.1)
+        reach, turn = depth * abs(slope), depth * abs(sideways) / r
+    else:
+        along = r
+        variance = (c[0, 0] * x * x + 2 * c[0, 1] * x * y + c[1, 1] * y * y) / r2
+        depth = spread / max(abs(slope), 0.1)
+        reach, turn = depth * abs(outward), depth * abs(sideways) / r
+    reach += cuts.window * math.sqrt(max(variance, 0.0) + grid.variance_z[layer]) + 0.1
+    turn += cuts.window * math.sqrt(max(variance_phi, 0.0) + grid.variance_r[layer] / r2) + 0.1 / r
+    phi = math.atan2(y, x)
+    row = max(int((along - reach - grid.first[layer]) * grid.scale[layer]), 0)
+    last_row = min(int((along + reach - grid.first[layer]) * grid.scale[layer]), grid.rows - 1)
+    begin = max(int(math.floor((phi - turn + PI) * grid.per_radian)), -grid.columns)
+    end = min(int(math.floor((phi + turn + PI) * grid.per_radian)), 2 * grid.columns - 1)
+    best, least = NONE, cuts.chi2_max
+    while row <= last_row:
+        cell = (layer * grid.rows + row) * grid.columns
+        for part in range(2):
+            if part == 0:
+                first, last = max(begin, 0), min(end, grid.columns - 1)
+            elif begin < 0:
+                first, last = begin + grid.columns, grid.columns - 1
+            elif end >= grid.columns:
+                first, last = 0, end - grid.columns
+            else:
+                break
+            for place in range(grid.begins[np.uintp(cell + first)], grid.begins[np.uintp(cell + last + 1)]):
+                i = np.uintp(place)
+                taken = False
+                for k in range(since, steps):
+                    taken = taken or hits.module[np.uintp(way[k])] == hits.module[i]
+                if taken:
+                    continue
+                ds = project(p, hits.position[i], frames[np.uintp(hits.module[i])], scratch.projection)
+                if abs(ds) > AT_HOME:
+                    continue
+                chi2 = chi2_of(c, hits.variance[i], scratch.projection)
+                if chi2 < least:
+                    best, least = place, chi2
+                    for k in range(11):
+                        scratch.best[k] = scratch.projection[k]
+        row += 1
+    return best, least
+
+
+@routine
+def take_hits(p: Any, c: Any, layer: Any, spread: Any, hits: Any, frames: Any, grid: Any, cuts: Any, scratch: Any, way: Any, begin: Any, steps: Any) -> Any:
+    """Correct the state with the hits of a layer that fit, each on a module of its own; return the steps of the way and the chi2.
+
+    The way has hits of this layer from `begin` on.
+    """
+    chi2 = 0.0
+    while steps < len(way) and steps - begin < OVERLAPS:
+        best, least = search_layer(p, c, layer, spread, hits, frames, grid, cuts, scratch, way, begin, steps)
+        if best < 0:
+            break
+        update(p, c, scratch.best, scratch.gain)
+        chi2 += least
+        way[steps] = best
+        steps += 1
+    return steps, chi2
+
+
+@body
+def start(seed: Any, hits: Any, frames: Any, scratch: Any) -> None:
+    """Begin a track at the first of the three hits of a seed."""
+    p, c = scratch.state, scratch.covariance
+    first = np.uintp(seed[0])
+    start_from_points(p, hits.position[first], hits.position[np.uintp(seed[1])], hits.position[np.uintp(seed[2])])
+    stretch = 1 + p[SLOPE] * p[SLOPE]
+    for i in range(6):
+        for j in range(6):
+            c[i, j] = 0.0
+    c[0, 0], c[1, 1], c[2, 2] = 0.04, 0.04, 0.25
+    c[3, 3], c[4, 4] = 1e-3, 1e-3 * stretch * stretch
+    c[5, 5] = 0.04 * p[CURVATURE] * p[CURVATURE] + 3e-9
+    project(p, hits.position[first], frames[np.uintp(hits.module[first])], scratch.projection)
+    chi2_of(c, hits.variance[first], scratch.projection)
+    update(p, c, scratch.projection, scratch.gain)
+
+
+@routine
+def follow(seed: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, scratch: Any, way: Any) -> Any:
+    """Follow a seed of three hits outwards; write its way, and return the steps, the hits, the holes between them and the chi2."""
+    p, c = scratch.state, scratch.covariance
+    start(seed, hits, frames, scratch)
+    first = np.uintp(seed[0])
+    way[0] = seed[0]
+    layer = hits.layer[first]
+    own = scratch.surface_of[layer]
+    steps, chi2 = take_hits(p, c, layer, 2 * stack.spread[own], hits, frames, grid, cuts, scratch, way, 0, 1)
+    count, holes, trailing = steps, 0, 0
+    way[steps] = -1 - own
+    steps += 1
+    cross_matter(p, c, stack.material[own] / facing(p, own < stack.ahead), cuts.field, 1.0)
+    r = math.sqrt(p[X] * p[X] + p[Y] * p[Y])
+    cylinder = 0
+    while cylinder < stack.ahead and (stack.position[cylinder] < r or cylinder == own):
+        cylinder += 1
+    forward = p[SLOPE] > 0
+    disk, end = (stack.ahead, stack.behind) if forward else (stack.behind, len(stack.position))
+    sign = 1.0 if forward else -1.0
+    while disk < end and (sign * stack.position[disk] < sign * p[Z] or disk == own):
+        disk += 1
+    while steps < len(way) - OVERLAPS - 1:
+        cylinder, to_next = next_cylinder(p, cylinder, stack)
+        disk, to_disk = next_disk(p, disk, end, to_next if to_next >= 0 else LONGEST, stack)
+        surface = cylinder
+        if to_disk >= 0:
+            surface, to_next = disk, to_disk
+            disk += 1
+        elif to_next >= 0:
+            cylinder += 1
+        else:
+            break
+        advance(p, c, to_next, scratch.work)
+        layer = stack.layer[surface]
+        if layer >= 0:
+            before = steps
+            steps, more = take_hits(p, c, layer, stack.spread[surface], hits, frames, grid, cuts, scratch, way, steps, steps)
+            chi2 += more
+            count += steps - before
+            if steps > before:
+                trailing = 0
+            else:
+                holes += 1
+                trailing += 1
+                if holes > cuts.holes_max:
+                    break
+        way[steps] = -1 - surface
+        steps += 1
+        momentum = cross_matter(p, c, stack.material[surface] / facing(p, surface < stack.ahead), cuts.field, 1.0)
+        if momentum < cuts.pt_min:
+            break
+    while way[steps - 1] < 0:  # what comes after the last hit
+        steps -= 1
+    return steps, count, holes - trailing, chi2
+
+
+@body
+def facing(p: Any, barrel: Any) -> Any:
+    """Return the cosine of the angle between a track and the normal of a layer."""
+    if barrel:
+        cosine = (p[X] * p[COS] + p[Y] * p[SIN]) / math.sqrt(p[X] * p[X] + p[Y] * p[Y])
+    else:
+        cosine = abs(p[SLOPE])
+    return max(cosine / math.sqrt(1 + p[SLOPE] * p[SLOPE]), 0.1)
+
+
+@body
+def is_used(seed: Any, owners: Any) -> Any:
+    """Return whether all hits of a seed are on one track already."""
+    for k in range(owners.shape[1]):
+        owner = owners[np.uintp(seed[0]), k]
+        if owner < 0:
+            return False
+        same = 0
+        for j in range(owners.shape[1]):
+            same += owners[np.uintp(seed[1]), j] == owner
+            same += 16 * (owners[np.uintp(seed[2]), j] == owner)
+        if same > 16 and same % 16 > 0:
+            return True
+    return False
+
+
+@loop
+def follow_seeds(order: Any, seeds: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, owners: Any, scratch: Any, tracks: Any) -> Any:
+    """Follow seeds, the best first, unless their hits are on one track already; return how many tracks there are and how many were followed."""
+    n, followed = 0, 0
+    for q in range(len(order)):
+        k = np.uintp(order[q])
+        if is_used(seeds[k], owners):
+            continue
+        followed += 1
+        steps, count, holes, chi2 = follow(seeds[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n])
+        if count < cuts.hits_min:
+            continue
+        for i in range(steps):
+            if tracks.way[n, i] < 0:
+                continue
+            hit = np.uintp(tracks.way[n, i])
+            for j in range(owners.shape[1]):
+                if owners[hit, j] < 0:
+                    owners[hit, j] = n
+                    break
+        tracks.steps[n], tracks.count[n], tracks.holes[n], tracks.chi2[n], tracks.seed[n] = steps, count, holes, chi2, order[q]
+        for i in range(7):
+            tracks.state[n, i] = scratch.state[i]
+        for i in range(6):
+            for j in range(6):
+                tracks.covariance[n, i, j] = scratch.covariance[i, j]
+        n += 1
+    return n, followed

@@ -1,0 +1,192 @@
+"""The inward pass: a Kalman filter over the hits of a track from outside in, to the point nearest to the beam."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tamis.tracking.kernels.body import body, loop, routine
+from tamis.tracking.kernels.finding import facing, take_hits
+from tamis.tracking.kernels.helix import (
+    COS,
+    CURVATURE,
+    SIN,
+    SLOPE,
+    X,
+    Y,
+    Z,
+    advance,
+    chi2_of,
+    cross_matter,
+    project,
+    step,
+    update,
+)
+
+INFLATION = 1000.0  # of the covariance, at the beginning: what the outward pass learnt must not count twice
+
+
+@body
+def to_beam(p: Any) -> Any:
+    """Return the transverse path length to the point nearest to the beam."""
+    along = p[X] * p[COS] + p[Y] * p[SIN]
+    across = p[Y] * p[COS] - p[X] * p[SIN]
+    w = p[CURVATURE]
+    turn = math.atan2(-w * along, 1 - w * across)
+    if abs(w) < 1e-9:
+        return -along
+    return turn / w
+
+
+@body
+def way_inwards(p: Any, surface: Any, stack: Any) -> Any:
+    """Return the transverse path length (negative) back to a surface; 0 where it is not met."""
+    if surface >= stack.ahead:
+        s = (stack.position[surface] - p[Z]) / p[SLOPE]
+        return s if s < 0 else 0.0
+    s = inwards(p, stack.position[surface])
+    return -s if s > 0 else 0.0
+
+
+@routine
+def fit_inwards(way: Any, steps: Any, p: Any, c: Any, hits: Any, frames: Any, stack: Any, cuts: Any, scratch: Any) -> Any:
+    """Filter the hits from the last to the first; return the chi2."""
+    for i in range(6):
+        for j in range(6):
+            c[i, j] *= INFLATION
+    chi2 = 0.0
+    pending = -1
+    for k in range(steps):
+        code = way[steps - 1 - k]
+        if code < 0:
+            pending = -1 - code
+            if k + 1 < steps and way[steps - 2 - k] < 0 or stack.layer[pending] < 0:  # no hit follows on this surface
+                s = way_inwards(p, pending, stack)
+                if s != 0:
+                    advance(p, c, s, scratch.work)
+                cross_matter(p, c, stack.material[pending] / facing(p, pending < stack.ahead), cuts.field, -1.0)
+                pending = -1
+            continue
+        i = np.uintp(code)
+        frame = frames[np.uintp(hits.module[i])]
+        for _ in range(2):
+            s = project(p, hits.position[i], frame, scratch.projection)
+            if abs(s) > 1e-4:
+                advance(p, c, s, scratch.work)
+        if pending >= 0:
+            cross_matter(p, c, stack.material[pending] / facing(p, pending < stack.ahead), cuts.field, -1.0)
+            pending = -1
+        project(p, hits.position[i], frame, scratch.projection)
+        chi2 += chi2_of(c, hits.variance[i], scratch.projection)
+        update(p, c, scratch.projection, scratch.gain)
+    return chi2
+
+
+@routine
+def go_to_beam(p: Any, c: Any, own: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, scratch: Any, more: Any) -> Any:
+    """Go from the first hit to the point nearest to the beam and take hits on the way; return how many and their chi2."""
+    r = math.sqrt(p[X] * p[X] + p[Y] * p[Y])
+    cylinder = stack.ahead - 1
+    while cylinder >= 0 and (stack.position[cylinder] > r or cylinder == own):
+        cylinder -= 1
+    first, last = (stack.ahead, stack.behind) if p[SLOPE] > 0 else (stack.behind, len(stack.position))
+    disk = last - 1
+    while disk >= first and (abs(stack.position[disk]) > abs(p[Z]) or disk == own):
+        disk -= 1
+    steps, chi2 = 0, 0.0
+    while True:
+        to_beam_now = to_beam(p)
+        surface, s = -1, to_beam_now
+        while cylinder >= 0:
+            t = way_inwards(p, cylinder, stack)
+            z = p[Z] + p[SLOPE] * t
+            if t < 0 and stack.low[cylinder] <= z <= stack.high[cylinder]:
+                surface, s = cylinder, t
+                break
+            cylinder -= 1
+        while disk >= first:
+            t = way_inwards(p, disk, stack)
+            if t < s:
+                break
+            dx, dy, _, _ = step(p, t)
+            x, y = p[X] + dx, p[Y] + dy
+            r2 = x * x + y * y
+            if t < 0 and stack.low[disk] * stack.low[disk] <= r2 <= stack.high[disk] * stack.high[disk]:
+                surface, s = disk, t
+                break
+            disk -= 1
+        advance(p, c, s, scratch.work)
+        if surface < 0:
+            return steps, chi2
+        if surface == cylinder:
+            cylinder -= 1
+        else:
+            disk -= 1
+        cross_matter(p, c, stack.material[surface] / facing(p, surface < stack.ahead), cuts.field, -1.0)
+        if stack.layer[surface] >= 0:
+            steps, extra = take_hits(p, c, stack.layer[surface], stack.spread[surface], hits, frames, grid, cuts, scratch, more, steps, steps)
+            chi2 += extra
+
+
+@body
+def inwards(p: Any, radius: Any) -> Any:
+    """Return the transverse path length to a cylinder from outside, -1 if it is not reached."""
+    along = p[X] * p[COS] + p[Y] * p[SIN]
+    missing = p[X] * p[X] + p[Y] * p[Y] - radius * radius
+    root = along * along - missing
+    if root < 0 or along > 0:
+        return -1.0
+    return -along - math.sqrt(root)
+
+
+@body
+def perigee(p: Any, c: Any, field: Any, out: Any, covariance: Any) -> None:
+    """Write d0, z0, azimuth, polar angle, q / p and their covariance (5 x 5) of a state at the point nearest to the beam, as ACTS defines them."""
+    cosine, sine, slope, w = p[COS], p[SIN], p[SLOPE], p[CURVATURE]
+    stretch = math.sqrt(1 + slope * slope)
+    out[0] = p[Y] * cosine - p[X] * sine
+    out[1] = p[Z]
+    out[2] = math.atan2(sine, cosine)
+    out[3] = math.atan2(1.0, slope)
+    out[4] = -w / (field * stretch)
+    for a in range(5):
+        for b in range(5):
+            total = 0.0
+            for i in range(6):
+                left = perigee_rate(a, i, cosine, sine, slope, w, stretch, field)
+                if left != 0:
+                    for j in range(6):
+                        total += left * c[i, j] * perigee_rate(b, j, cosine, sine, slope, w, stretch, field)
+            covariance[a, b] = total
+
+
+@body
+def perigee_rate(a: Any, i: Any, cosine: Any, sine: Any, slope: Any, w: Any, stretch: Any, field: Any) -> Any:
+    """Return the derivative of parameter `a` of the perigee by component `i` of the state."""
+    along = cosine if i == 0 else (sine if i == 1 else 0.0)
+    if a == 0:
+        return -sine if i == 0 else (cosine if i == 1 else 0.0)
+    if a == 1:
+        return 1.0 if i == 2 else -slope * along
+    if a == 2:
+        return 1.0 if i == 3 else -w * along
+    if a == 3:
+        return -1 / (stretch * stretch) if i == 4 else 0.0
+    if i == 4:
+        return w * slope / (field * stretch * stretch * stretch)
+    return -1 / (field * stretch) if i == 5 else 0.0
+
+
+@loop
+def fit_tracks(chosen: Any, tracks: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, scratch: Any, fits: Any) -> None:
+    """Fit tracks inwards, and write their parameters at the perigee and the hits that were found further in."""
+    for n in range(len(chosen)):
+        k = np.uintp(chosen[n])
+        p, c = tracks.state[k], tracks.covariance[k]
+        chi2 = fit_inwards(tracks.way[k], tracks.steps[k], p, c, hits, frames, stack, cuts, scratch)
+        own = scratch.surface_of[hits.layer[np.uintp(tracks.way[k, 0])]]
+        fits.inner_count[n], more = go_to_beam(p, c, own, hits, frames, grid, stack, cuts, scratch, fits.inner[n])
+        fits.chi2[n] = chi2 + more
+        perigee(p, c, cuts.field, fits.parameters[n], fits.covariance[n])

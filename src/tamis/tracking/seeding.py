@@ -1,0 +1,174 @@
+"""Seeding: from space points to triplets that may be the beginning of a track."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tamis.events.detector import BARREL, Layer, TrackingDetector
+from tamis.tracking.kernels.grid import sort_points
+from tamis.tracking.kernels.seeding import seed_points
+from tamis.tracking.kernels.types import (
+    CandidateArrays,
+    DoubletArrays,
+    LayerGrid,
+    LayerLinks,
+    PointArrays,
+    TripletArrays,
+    TripletCuts,
+)
+
+GEV_PER_TESLA_MM = 0.299792458e-3
+ROWS, COLUMNS = 128, 256
+ROOM = 64  # pairs of a middle point at first
+
+
+@dataclass(frozen=True)
+class SeedingSettings:
+    """Cuts of the seeding, named as in ACTS; lengths in mm, momenta in GeV. The defaults are ACTS' tight configuration."""
+
+    pt_min: float = 0.5
+    impact_max: float = 2.0
+    delta_r: tuple[float, float] = (20.0, 80.0)
+    delta_z_max: float = 450.0
+    collision_region: float = 200.0
+    cot_theta_max: float = 10.0
+    sigma_scattering: float = 3.0
+    radiation_length: float = 0.05
+    radius: tuple[float, float] = (33.0, 200.0)
+    z_max: float = 1200.0
+    middle_radius: tuple[float, float] = (60.0, 120.0)
+    seeds_per_middle: int = 6
+
+    def cuts(self, field: float) -> TripletCuts:
+        """Return the cuts of the kernels for a field in tesla."""
+        per_mm = GEV_PER_TESLA_MM * field
+        highland = 0.0136 * math.sqrt(self.radiation_length) * (1 + 0.038 * math.log(self.radiation_length))
+        diameter = 2 * self.pt_min / per_mm
+        numbers = {
+            "radius_min": self.delta_r[0], "radius_max": self.delta_r[1], "z_max": self.delta_z_max, "vertex_z": self.collision_region,
+            "slope_max": self.cot_theta_max, "impact_max": self.impact_max,
+            "scattering": (highland / self.pt_min * self.sigma_scattering) ** 2,
+            "scattering_per_curvature": (highland / per_mm * 2 * self.sigma_scattering) ** 2,
+            "diameter_min": diameter, "bend": 1.02 / diameter, "impact_weight": 1.0, "confirmation": 200.0, "curvature_window": 3e-5, "radius_window": 5.0,
+        }  # fmt: skip
+        return TripletCuts(
+            **{name: np.float32(value) for name, value in numbers.items()}, confirmed=2, most=self.seeds_per_middle
+        )
+
+
+@dataclass(frozen=True)
+class SpacePoints:
+    """Points in space, (n,) each; `layer` is the number of the seeding layer, `cluster` the row of the cluster."""
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    variance_r: np.ndarray
+    variance_z: np.ndarray
+    layer: np.ndarray
+    cluster: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Triplets of space points, from inside out, and their weight: the larger the better."""
+
+    points: np.ndarray  # (n, 3)
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+
+class SeedFinder:
+    """Finds triplets on the seeding layers of a detector."""
+
+    def __init__(self, layers: tuple[Layer, ...], field: float, settings: SeedingSettings | None = None) -> None:
+        """Find which layers can follow each other."""
+        self.settings = settings or SeedingSettings()
+        self.cuts = self.settings.cuts(field)
+        self.layers = layers
+        self.links = _links(layers, self.settings)
+        self._room = ROOM
+
+    def __call__(self, points: SpacePoints) -> Seeds:
+        """Return the seeds of one event."""
+        order, arrays, grid = self._sorted(points)
+        middle = (arrays.r > self.settings.middle_radius[0]) & (arrays.r < self.settings.middle_radius[1])
+        middle &= (self.links.inner_count[arrays.layer] > 0) & (self.links.outer_count[arrays.layer] > 0)
+        middles = np.flatnonzero(middle).astype(np.int32)
+        shape = len(middles), self.cuts.most
+        triplets = TripletArrays(
+            np.empty(shape, np.int32), np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(len(middles), np.int32)
+        )
+        done = 0
+        while done < len(middles):
+            room = self._room
+            pairs = DoubletArrays(np.empty(room, np.int32), *(np.empty(room, np.float32) for _ in range(5)))
+            found = CandidateArrays(*(np.empty(room, np.int32) for _ in range(2)), *(np.empty(room, np.float32) for _ in range(3)))
+            rest = TripletArrays(*(array[done:] for array in triplets))
+            count, needed = seed_points(middles[done:], arrays, grid, self.links, self.cuts, pairs, found, rest)
+            done += count
+            if needed:
+                self._room = 1 << int(needed - 1).bit_length()
+        kept = np.arange(self.cuts.most) < triplets.count[:, None]
+        middle_of = np.repeat(middles, triplets.count)
+        columns = (triplets.inner[kept], middle_of, triplets.outer[kept])
+        return Seeds(order[np.stack(columns, axis=1)], triplets.weight[kept])
+
+    def _sorted(self, points: SpacePoints) -> tuple[np.ndarray, PointArrays, LayerGrid]:
+        count = len(self.layers)
+        kind = np.array([layer.kind for layer in self.layers], np.int32)
+        x, y, z = (np.ascontiguousarray(getattr(points, axis), np.float32) for axis in "xyz")
+        layer = np.ascontiguousarray(points.layer, np.int32)
+        across = np.array([layer.r if layer.kind == BARREL else layer.z for layer in self.layers], np.float32)
+        along = np.array([layer.z if layer.kind == BARREL else layer.r for layer in self.layers], np.float32)
+        grid = LayerGrid(
+            kind, across[:, 0].copy(), across[:, 1].copy(), along[:, 0].copy(), ROWS / (along[:, 1] - along[:, 0]), ROWS, COLUMNS,
+            np.float32(COLUMNS / (2 * math.pi)), np.zeros(count * ROWS * COLUMNS + 2, np.int32),
+            *(_largest(one, layer, count) for one in (points.variance_r, points.variance_z)),
+        )  # fmt: skip
+        cell, order = np.empty(len(points), np.int32), np.empty(len(points), np.int32)
+        r, phi = np.empty(len(points), np.float32), np.empty(len(points), np.float32)
+        sort_points(x, y, z, layer, grid, cell, r, phi, order)
+        variances = (np.ascontiguousarray(one, np.float32) for one in (points.variance_r, points.variance_z))
+        arrays = (x, y, z, r, phi, *variances, layer)
+        return order, PointArrays(*(array[order] for array in arrays)), grid
+
+
+def _largest(values: np.ndarray, layer: np.ndarray, count: int) -> np.ndarray:
+    """Return the largest value on each layer."""
+    result = np.zeros(count, np.float32)
+    np.maximum.at(result, layer, values.astype(np.float32))
+    return result
+
+
+def _links(layers: tuple[Layer, ...], settings: SeedingSettings) -> LayerLinks:
+    """Return which layers are combined: those whose points can be as far apart in radius, and as near in z, as the cuts allow."""
+    shape = len(layers), len(layers)
+    inner, outer = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    inner_count, outer_count = np.zeros(len(layers), np.int32), np.zeros(len(layers), np.int32)
+    least, most = settings.delta_r
+    for a, one in enumerate(layers):
+        for b, other in enumerate(layers):
+            if other.r[1] - one.r[0] <= least or other.r[0] - one.r[1] >= most:
+                continue
+            apart = max(other.z[0] - one.z[1], one.z[0] - other.z[1])
+            if apart > settings.delta_z_max:
+                continue
+            outer[a, outer_count[a]] = b
+            outer_count[a] += 1
+            inner[b, inner_count[b]] = a
+            inner_count[b] += 1
+    return LayerLinks(inner_count, inner, outer_count, outer)
+
+
+def seeding_layers(detector: TrackingDetector, chosen: list[tuple[int, int]] | None = None) -> tuple[Layer, ...]:
+    """Return the layers to seed on: those chosen by volume and number, or all."""
+    return tuple(layer for layer in detector.layers if chosen is None or (layer.volume, layer.number) in chosen)
