@@ -10,7 +10,7 @@ import numpy as np
 from tamis.events.detector import BARREL, TrackingDetector
 from tamis.tracking.kernels.finding import follow_seeds
 from tamis.tracking.kernels.fitting import fit_tracks
-from tamis.tracking.kernels.grid import sort_points
+from tamis.tracking.kernels.grid import largest_on_layers, sort_points
 from tamis.tracking.kernels.types import FindingCuts, FitArrays, HitArrays, LayerGrid, SurfaceStack, TrackArrays, TrackScratch
 
 GEV_PER_TESLA_MM = 0.299792458e-3
@@ -24,6 +24,7 @@ class FindingSettings:
 
     chi2_max: float = 25.0
     holes_max: int = 2
+    early_holes_max: int = 1
     hits_min: int = 7
     pt_min: float = 0.3
     window: float = 4.0
@@ -47,7 +48,7 @@ class TrackFinder:
             if layer >= 0:
                 self.surface_of[layer] = surface
         self.cuts = FindingCuts(
-            GEV_PER_TESLA_MM * detector.field, self.settings.chi2_max, self.settings.holes_max, self.settings.pt_min, self.settings.window,
+            GEV_PER_TESLA_MM * detector.field, self.settings.chi2_max, self.settings.holes_max, self.settings.early_holes_max, self.settings.pt_min, self.settings.window,
             self.settings.hits_min,
         )  # fmt: skip
 
@@ -57,13 +58,13 @@ class TrackFinder:
         layer = self.layer_of[module]
         along = np.array([one.z if one.kind == BARREL else one.r for one in layers], np.float32)
         kind = np.array([one.kind for one in layers], np.int32)
-        largest = np.zeros((len(layers), 2), np.float32)
+        largest = np.zeros((2, len(layers)), np.float32)
         for axis in range(2):
-            np.maximum.at(largest[:, axis], layer, variance[:, axis].astype(np.float32))
+            largest_on_layers(variance[:, axis], layer, largest[axis])
         empty = np.zeros(0, np.float32)
         grid = LayerGrid(
             kind, empty, empty, along[:, 0].copy(), ROWS / (along[:, 1] - along[:, 0]), ROWS, COLUMNS, np.float32(COLUMNS / (2 * math.pi)),
-            np.zeros(len(layers) * ROWS * COLUMNS + 2, np.int32), largest[:, 0].copy(), largest[:, 1].copy(),
+            np.zeros(len(layers) * ROWS * COLUMNS + 2, np.int32), largest[0], largest[1],
         )  # fmt: skip
         n = len(x)
         cell, order, r, phi = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n, np.float32)
@@ -83,7 +84,7 @@ class TrackFinder:
         fit_tracks(np.asarray(chosen, np.int32), tracks, hits, self.frames, grid, self.stack, self.cuts, self.scratch(), fits)
         return fits
 
-    def find(self, seeds, weight, hits, grid):  # noqa: ANN001, ANN201
+    def find(self, seeds, states, weight, hits, grid):  # noqa: ANN001, ANN201
         order = np.argsort(-weight, kind="stable").astype(np.int32)
         n = len(seeds)
         tracks = TrackArrays(
@@ -92,7 +93,7 @@ class TrackFinder:
         )  # fmt: skip
         scratch = self.scratch()
         owners = np.full((len(hits.module), 2), -1, np.int32)
-        count, followed = follow_seeds(order, seeds, hits, self.frames, grid, self.stack, self.cuts, owners, scratch, tracks)
+        count, followed = follow_seeds(order, seeds, states, hits, self.frames, grid, self.stack, self.cuts, owners, scratch, tracks)
         return TrackArrays(*(array[:count] for array in tracks)), followed
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis.events.detector import BARREL, Layer, TrackingDetector
-from tamis.tracking.kernels.grid import sort_points
+from tamis.tracking.kernels.grid import largest_on_layers, sort_points
 from tamis.tracking.kernels.seeding import seed_points
 from tamis.tracking.kernels.types import (
     CandidateArrays,
@@ -144,8 +144,8 @@ class SeedFinder:
 
 def _largest(values: np.ndarray, layer: np.ndarray, count: int) -> np.ndarray:
     """Return the largest value on each layer."""
-    result = np.zeros(count, np.float32)
-    np.maximum.at(result, layer, values.astype(np.float32))
+    result = np.empty(count, np.float32)
+    largest_on_layers(values, layer, result)
     return result
 
 

@@ -22,7 +22,6 @@ from tamis.tracking.kernels.helix import (
     chi2_of,
     cross_matter,
     project,
-    start_from_points,
     step,
     to_cylinder,
     update,
@@ -31,6 +30,7 @@ from tamis.tracking.kernels.helix import (
 NONE = -1
 LONGEST = 4000.0  # mm to the next layer
 AT_HOME = 60.0  # mm from a layer to a module of it
+FEW_HITS = 4  # up to here a track may have fewer holes: most seeds are of no particle, and end here
 OVERLAPS = 4  # modules of a layer that one track may cross
 
 
@@ -140,11 +140,11 @@ def take_hits(p: Any, c: Any, layer: Any, spread: Any, hits: Any, frames: Any, g
 
 
 @body
-def start(seed: Any, hits: Any, frames: Any, scratch: Any) -> None:
-    """Begin a track at the first of the three hits of a seed."""
+def start(first: Any, state: Any, hits: Any, frames: Any, scratch: Any) -> None:
+    """Begin a track at the first hit of a seed with the parameters of the seed."""
     p, c = scratch.state, scratch.covariance
-    first = np.uintp(seed[0])
-    start_from_points(p, hits.position[first], hits.position[np.uintp(seed[1])], hits.position[np.uintp(seed[2])])
+    for i in range(7):
+        p[i] = state[i]
     stretch = 1 + p[SLOPE] * p[SLOPE]
     for i in range(6):
         for j in range(6):
@@ -158,11 +158,11 @@ def start(seed: Any, hits: Any, frames: Any, scratch: Any) -> None:
 
 
 @routine
-def follow(seed: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, scratch: Any, way: Any) -> Any:
+def follow(seed: Any, state: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, scratch: Any, way: Any) -> Any:
     """Follow a seed of three hits outwards; write its way, and return the steps, the hits, the holes between them and the chi2."""
     p, c = scratch.state, scratch.covariance
-    start(seed, hits, frames, scratch)
     first = np.uintp(seed[0])
+    start(first, state, hits, frames, scratch)
     way[0] = seed[0]
     layer = hits.layer[first]
     own = scratch.surface_of[layer]
@@ -203,7 +203,7 @@ def follow(seed: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, 
             else:
                 holes += 1
                 trailing += 1
-                if holes > cuts.holes_max:
+                if holes > (cuts.holes_max if count > FEW_HITS else cuts.early_holes_max):
                     break
         way[steps] = -1 - surface
         steps += 1
@@ -242,7 +242,7 @@ def is_used(seed: Any, owners: Any) -> Any:
 
 
 @loop
-def follow_seeds(order: Any, seeds: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, owners: Any, scratch: Any, tracks: Any) -> Any:
+def follow_seeds(order: Any, seeds: Any, states: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, owners: Any, scratch: Any, tracks: Any) -> Any:
     """Follow seeds, the best first, unless their hits are on one track already; return how many tracks there are and how many were followed."""
     n, followed = 0, 0
     for q in range(len(order)):
@@ -250,7 +250,7 @@ def follow_seeds(order: Any, seeds: Any, hits: Any, frames: Any, grid: Any, stac
         if is_used(seeds[k], owners):
             continue
         followed += 1
-        steps, count, holes, chi2 = follow(seeds[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n])
+        steps, count, holes, chi2 = follow(seeds[k], states[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n])
         if count < cuts.hits_min:
             continue
         for i in range(steps):

@@ -39,3 +39,13 @@ def sort_points(x: Any, y: Any, z: Any, layer: Any, grid: Any, cell: Any, radius
         at = begins[cell[i] + 1]
         begins[cell[i] + 1] = at + 1
         order[at] = i
+
+
+@loop
+def largest_on_layers(values: Any, layer: Any, largest: Any) -> None:
+    """Write the largest value on each layer."""
+    for k in range(len(largest)):
+        largest[k] = 0
+    for i in range(len(layer)):
+        if values[i] > largest[layer[i]]:
+            largest[layer[i]] = values[i]

@@ -7,6 +7,35 @@ from typing import NamedTuple
 import numpy as np
 
 
+class CellArrays(NamedTuple):
+    """Cells with charge by module (a row of the detector's), then v, then u."""
+
+    module: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    charge: np.ndarray
+
+
+class FrameArrays(NamedTuple):
+    """Where modules are."""
+
+    centre: np.ndarray  # (modules, 3)
+    axes: np.ndarray  # (modules, 9): the unit vectors of u, of v and of the normal
+    grid: np.ndarray  # (modules, 4): first corner and pitch of the cells, float32
+
+
+class ClusterArrays(NamedTuple):
+    """Clusters by module."""
+
+    module: np.ndarray
+    local: np.ndarray  # (n, 2), in mm
+    variance: np.ndarray  # (n, 2), in mm^2
+    position: np.ndarray  # (n, 3), in mm
+    size: np.ndarray  # in cells
+    first: np.ndarray  # cell
+    sums: np.ndarray  # (n, 4)
+
+
 class PointArrays(NamedTuple):
     """Space points in the order of the cells of a grid, in float32; lengths in mm."""
 
@@ -124,6 +153,7 @@ class FindingCuts(NamedTuple):
     field: float  # GeV per mm of bending radius
     chi2_max: float  # of a measurement
     holes_max: int
+    early_holes_max: int  # of a track with few hits
     pt_min: float
     window: float  # in standard deviations
     hits_min: int

@@ -1,0 +1,94 @@
+"""The whole reconstruction of an event: cells, clusters, space points, seeds, parameters, tracks, ambiguities, fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from tamis._base import now_ns
+from tamis.events.detector import Layer, TrackingDetector
+from tamis.tracking.ambiguity import resolve
+from tamis.tracking.clusters import find_clusters, frames_of
+from tamis.tracking.finding import FindingSettings, TrackFinder
+from tamis.tracking.kernels.parameters import estimate_parameters
+from tamis.tracking.kernels.space_points import make_points
+from tamis.tracking.kernels.types import CellArrays, ClusterArrays, PointArrays
+from tamis.tracking.seeding import SeedFinder, SeedingSettings, SpacePoints
+
+Result = TypeVar("Result")
+STAGES = ("clusters", "space points", "seeding", "parameters", "finding", "ambiguity", "fit")
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Reconstructed tracks of an event."""
+
+    parameters: np.ndarray  # (tracks, 5): d0, z0 in mm, phi, theta, q / p in 1 / GeV, at the point nearest to the beam
+    covariance: np.ndarray  # (tracks, 5, 5)
+    chi2: np.ndarray
+    holes: np.ndarray
+    clusters: tuple[np.ndarray, ...]  # of each track, from inside out
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+
+@dataclass
+class Reconstruction:
+    """Reconstructs events of one detector; `nanoseconds` has the time of each stage of the last one."""
+
+    detector: TrackingDetector
+    layers: tuple[Layer, ...]
+    seeding: SeedingSettings = field(default_factory=SeedingSettings)
+    finding: FindingSettings = field(default_factory=FindingSettings)
+    nanoseconds: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Prepare detector and kernels."""
+        modules = self.detector.modules
+        self._frames = frames_of(modules)
+        self._layer_of = np.full(len(modules), -1, np.int32)
+        for number, layer in enumerate(self.layers):
+            self._layer_of[layer.rows] = number
+        self._seeds = SeedFinder(self.layers, self.detector.field, self.seeding)
+        self._finder = TrackFinder(self.detector, self.finding)
+
+    def __call__(self, cells: CellArrays) -> Tracks:
+        """Return the tracks of an event."""
+        self.nanoseconds.clear()
+        clusters = self._timed("clusters", lambda: find_clusters(cells, self._frames))
+        points = self._timed("space points", lambda: self._points(clusters))
+        seeds = self._timed("seeding", lambda: self._seeds(points))
+        finder = self._finder
+        order, hits, grid = self._timed("finding", lambda: finder.sort(clusters.position, clusters.variance, clusters.module))
+        place = np.empty(len(order), np.int32)
+        place[order] = np.arange(len(order), dtype=np.int32)
+        rows = place[points.cluster[seeds.points]]
+        states = np.empty((len(rows), 7))
+        self._timed("parameters", lambda: estimate_parameters(rows, hits.position, states))
+        tracks, _ = self._timed("finding", lambda: finder.find(rows, states, seeds.weight, hits, grid))
+        chosen = self._timed("ambiguity", lambda: resolve(tracks, len(order)))
+        fits = self._timed("fit", lambda: finder.fit(tracks, chosen, hits, grid))
+        found = []
+        for n, k in enumerate(chosen):
+            way = tracks.way[k, : tracks.steps[k]]
+            inner = fits.inner[n, : fits.inner_count[n]][::-1]
+            found.append(order[np.concatenate([inner, way[way >= 0]])])
+        return Tracks(fits.parameters, fits.covariance, fits.chi2, tracks.holes[chosen], tuple(found))
+
+    def _points(self, clusters: ClusterArrays) -> SpacePoints:
+        count = len(clusters.module)
+        arrays = PointArrays(*(np.empty(count, np.float32) for _ in range(7)), np.empty(count, np.int32))
+        cluster_of = np.empty(count, np.int32)
+        found = make_points(clusters, self._frames, self._layer_of, arrays, cluster_of)
+        x, y, z, _, _, variance_r, variance_z, layer = (array[:found] for array in arrays)
+        return SpacePoints(x, y, z, variance_r, variance_z, layer, cluster_of[:found])
+
+    def _timed(self, stage: str, work: Callable[[], Result]) -> Result:
+        start = now_ns()
+        result = work()
+        self.nanoseconds[stage] = self.nanoseconds.get(stage, 0) + now_ns() - start
+        return result
