@@ -92,7 +92,7 @@ class TrackFinder:
             np.empty((n, 7)), np.empty((n, 6, 6)),
         )  # fmt: skip
         scratch = self.scratch()
-        owners = np.full((len(hits.module), 2), -1, np.int32)
+        owners = np.full((len(hits.module), 4), -1, np.int32)
         count, followed = follow_seeds(order, seeds, states, hits, self.frames, grid, self.stack, self.cuts, owners, scratch, tracks)
         return TrackArrays(*(array[:count] for array in tracks)), followed
 

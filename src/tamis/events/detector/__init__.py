@@ -1,8 +1,9 @@
 """Silicon detectors: modules in space, their layers, and readers of other people's descriptions."""
 
 from tamis.events.detector.acts_files import read_detector
+from tamis.events.detector.cells import Cells, sort_cells
 from tamis.events.detector.generic import generic_detector
 from tamis.events.detector.layers import BARREL, DISK, Layer, PassiveSurface, find_layers
 from tamis.events.detector.modules import TrackingDetector, Modules
 
-__all__ = ["BARREL", "DISK", "TrackingDetector", "Layer", "Modules", "PassiveSurface", "find_layers", "generic_detector", "read_detector"]
+__all__ = ["BARREL", "DISK", "Cells", "TrackingDetector", "Layer", "Modules", "PassiveSurface", "find_layers", "generic_detector", "read_detector", "sort_cells"]

@@ -251,16 +251,16 @@ def follow_seeds(order: Any, seeds: Any, states: Any, hits: Any, frames: Any, gr
             continue
         followed += 1
         steps, count, holes, chi2 = follow(seeds[k], states[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n])
-        if count < cuts.hits_min:
-            continue
-        for i in range(steps):
+        for i in range(steps):  # also of what is too short: its other seeds would end alike
             if tracks.way[n, i] < 0:
                 continue
             hit = np.uintp(tracks.way[n, i])
             for j in range(owners.shape[1]):
                 if owners[hit, j] < 0:
-                    owners[hit, j] = n
+                    owners[hit, j] = followed
                     break
+        if count < cuts.hits_min:
+            continue
         tracks.steps[n], tracks.count[n], tracks.holes[n], tracks.chi2[n], tracks.seed[n] = steps, count, holes, chi2, order[q]
         for i in range(7):
             tracks.state[n, i] = scratch.state[i]

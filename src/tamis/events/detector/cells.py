@@ -1,0 +1,67 @@
+"""Cells with charge: what a tracking detector reads out in one event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tamis._base import DataError
+from tamis.events.detector.identifiers import unpack_identifier
+from tamis.events.detector.modules import Modules
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of one event by module, then v, then u; `source` are the rows that they had before they were sorted."""
+
+    module: np.ndarray  # rows of the detector's modules, int32
+    u: np.ndarray  # int32
+    v: np.ndarray
+    charge: np.ndarray  # float32
+    source: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.module)
+
+
+def sort_cells(identifier: np.ndarray, u: np.ndarray, v: np.ndarray, charge: np.ndarray, modules: Modules) -> Cells:
+    """Return the cells of one event; raise DataError for a module that the detector lacks, a cell outside it, or a charge that is not positive.
+
+    A cell that is there twice counts once, with the sum of the charges.
+    """
+    identifier = np.asarray(identifier, np.uint64)
+    u, v = (np.asarray(values, np.int64) for values in (u, v))
+    charge = np.asarray(charge, np.float32)
+    if len(modules) == 0:
+        raise DataError("the detector has no modules")
+    rows = np.minimum(np.searchsorted(modules.identifier, identifier), len(modules) - 1)
+    if (unknown := np.flatnonzero(modules.identifier[rows] != identifier)).size:
+        raise DataError(f"{_place(identifier[unknown[0]])} is not in the detector (cell {unknown[0]} of {len(rows)})")
+    outside = (u < 0) | (v < 0) | (u >= modules.cells[rows, 0]) | (v >= modules.cells[rows, 1])
+    if (wrong := np.flatnonzero(outside)).size:
+        first = wrong[0]
+        across, along = modules.cells[rows[first]]
+        raise DataError(
+            f"cell ({u[first]}, {v[first]}) is outside {_place(identifier[first])}, which has {across} x {along} cells (cell {first} of {len(rows)})"
+        )
+    if (wrong := np.flatnonzero(~((charge > 0) & np.isfinite(charge)))).size:
+        first = wrong[0]
+        raise DataError(
+            f"the charge of cell ({u[first]}, {v[first]}) of {_place(identifier[first])} is {charge[first]:g}, not a positive number (cell {first} of {len(rows)})"
+        )
+    key = (rows << 40) | (v << 20) | u
+    order = np.arange(len(key)) if (key[1:] > key[:-1]).all() else np.argsort(key, kind="stable")
+    key = key[order]
+    first = np.append(True, key[1:] != key[:-1]) if len(key) else np.zeros(0, bool)
+    begins = np.flatnonzero(first)
+    total = np.add.reduceat(charge[order], begins) if len(begins) else charge
+    kept = order[begins]
+    return Cells(
+        rows[kept].astype(np.int32), u[kept].astype(np.int32), v[kept].astype(np.int32), total.astype(np.float32), kept
+    )
+
+
+def _place(identifier: np.uint64) -> str:
+    volume, layer, module = (int(part) for part in unpack_identifier(identifier))
+    return f"module {module} of layer {layer} in volume {volume} ({int(identifier)})"

@@ -1,0 +1,208 @@
+"""Events with cells, from files of tamis (ROOT, Parquet), of ACTS or of the TrackML challenge (CSV)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from tamis._base import DataError
+from tamis.events import Events, read_events
+from tamis.events.detector import Cells, Modules, sort_cells
+from tamis.events.detector.identifiers import pack_identifier
+
+CELL_COLUMNS = ("Cell_module", "Cell_u", "Cell_v", "Cell_charge")
+TRUTH_COLUMNS = ("Cell_hit", "Hit_particle", "Particle_pdgId", "Particle_charge") + tuple(
+    f"Particle_{kind}{axis}" for kind in "vp" for axis in "xyz"
+)
+CELLS_SUFFIX = "-cells.csv"
+ACTS_PARTICLE = ("particle_id_pv", "particle_id_sv", "particle_id_part", "particle_id_gen", "particle_id_subpart")
+
+
+@dataclass(frozen=True)
+class TrueParticles:
+    """The particles of an event, and the one that each cell is from (-1 where unknown)."""
+
+    pdg_id: np.ndarray
+    charge: np.ndarray
+    vertex: np.ndarray  # (n, 3), mm
+    momentum: np.ndarray  # (n, 3), GeV
+    of_cell: np.ndarray  # in the order of `Cells`
+
+    def __len__(self) -> int:
+        return len(self.pdg_id)
+
+
+@dataclass(frozen=True)
+class CellEvent:
+    """One event; `reason` says why it cannot be reconstructed, in which case it has no cells."""
+
+    run: int
+    lumi: int
+    number: int
+    cells: Cells | None
+    truth: TrueParticles | None = None
+    reason: str = ""
+
+
+def read_cell_events(source: Path, modules: Modules) -> Iterator[CellEvent]:
+    """Yield the events of a file, or of the CSV files `event...-cells.csv` in a folder or with the path as prefix."""
+    if source.is_dir() or source.name.endswith(".csv"):
+        yield from _read_csv(source, modules)
+        return
+    for chunk in read_events([str(source)]):
+        events = chunk.events
+        missing = [name for name in CELL_COLUMNS if name not in events]
+        if missing:
+            raise DataError(
+                f"{source} has no column {missing[0]}: cells are the columns {', '.join(CELL_COLUMNS)}, as `tamis simulate tracks` writes them"
+            )
+        identity = events.identity
+        known = [name for name in (*CELL_COLUMNS, *TRUTH_COLUMNS) if name in events]
+        with_truth = all(name in events for name in TRUTH_COLUMNS)
+        for k in range(len(events)):
+            columns = {name: ak.to_numpy(events[name][k]) for name in known}
+            yield _event(tuple(int(value) for value in identity[k]), columns, modules, with_truth=with_truth)
+
+
+def cell_columns(events: Events, row: int) -> Mapping[str, np.ndarray]:
+    """Return the columns of the cells of one event."""
+    return {name: ak.to_numpy(events[name][row]) for name in CELL_COLUMNS}
+
+
+def _event(identity: tuple[int, ...], columns: Mapping[str, np.ndarray], modules: Modules, *, with_truth: bool) -> CellEvent:
+    run, lumi, number = identity
+    try:
+        cells = sort_cells(*(columns[name] for name in CELL_COLUMNS), modules)
+    except DataError as error:
+        return CellEvent(run, lumi, number, None, reason=str(error))
+    truth = None
+    if with_truth:
+        hit = columns["Cell_hit"][cells.source]
+        particle = np.append(columns["Hit_particle"], -1)
+        vectors = (np.stack([columns[f"Particle_{kind}{axis}"] for axis in "xyz"], axis=1).astype(np.float64) for kind in "vp")
+        truth = TrueParticles(
+            columns["Particle_pdgId"], columns["Particle_charge"], *vectors, particle[np.where((hit >= 0) & (hit < len(particle)), hit, -1)]
+        )
+    return CellEvent(run, lumi, number, cells, truth)
+
+
+def _read_csv(source: Path, modules: Modules) -> Iterator[CellEvent]:
+    if source.is_dir():
+        paths = sorted(source.glob(f"*{CELLS_SUFFIX}"))
+        if not paths:
+            raise DataError(f"{source} has no file named event...{CELLS_SUFFIX}")
+    else:
+        if not source.name.endswith(CELLS_SUFFIX):
+            raise DataError(f"{source} is not named event...{CELLS_SUFFIX}, as ACTS and TrackML name the cells of an event")
+        paths = [source]
+    for order, path in enumerate(paths, 1):
+        stem = path.name.removesuffix(CELLS_SUFFIX)
+        digits = "".join(filter(str.isdigit, stem))
+        number = int(digits) if digits else order
+        try:
+            yield _csv_event(path.parent / stem, number, modules)
+        except DataError as error:
+            yield CellEvent(1, 1, number, None, reason=str(error))
+
+
+def _csv_event(prefix: Path, number: int, modules: Modules) -> CellEvent:
+    cells = _table(prefix, "cells")
+    if "geometry_id" in cells:
+        columns = _needed(prefix, "cells", cells, ("geometry_id", "channel0", "channel1", "value"))
+        sorted_cells = sort_cells(*columns, modules)
+        return CellEvent(1, 1, number, sorted_cells, _acts_truth(prefix, cells, sorted_cells))
+    hit, u, v, charge = _needed(prefix, "cells", cells, ("hit_id", "ch0", "ch1", "value"))
+    hits = _table(prefix, "hits")
+    number_of, *place = _needed(prefix, "hits", hits, ("hit_id", "volume_id", "layer_id", "module_id"))
+    row = _rows(hit, number_of, f"{prefix.name}-cells.csv", "hit_id")
+    identifier = pack_identifier(*place)[row]
+    sorted_cells = sort_cells(identifier, u, v, charge, modules)
+    return CellEvent(1, 1, number, sorted_cells, _trackml_truth(prefix, hit, sorted_cells))
+
+
+def _acts_truth(prefix: Path, cells: Mapping[str, np.ndarray], sorted_cells: Cells) -> TrueParticles | None:
+    """Return the particles of an event of ACTS, if its files are there."""
+    tables = {name: _optional(prefix, name) for name in ("measurement-simhit-map", "hits", "particles_simulated")}
+    links, hits, particles = tables.values()
+    if links is None or hits is None or particles is None or "measurement_id" not in cells:
+        return None
+    row = np.full(int(max(links["measurement_id"].max(initial=0), cells["measurement_id"].max(initial=0))) + 1, -1, np.int64)
+    row[links["measurement_id"][::-1]] = links["hit_id"][::-1]  # the first hit of a measurement
+    names = _barcodes(particles), _barcodes(hits)
+    order = np.argsort(names[0])
+    found = np.minimum(np.searchsorted(names[0][order], names[1]), len(order) - 1)
+    of_hit = np.append(np.where(names[0][order][found] == names[1], order[found], -1), -1)
+    measurement = cells["measurement_id"][sorted_cells.source]
+    return _particles(particles, "particle_type", "q", of_hit[row[measurement]])
+
+
+def _barcodes(table: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return one number for each particle identifier of ACTS."""
+    result = np.zeros(len(table[ACTS_PARTICLE[0]]), np.int64)
+    for name, width in zip(ACTS_PARTICLE, (12, 12, 16, 8, 16), strict=True):
+        result = (result << width) | table[name].astype(np.int64)
+    return result
+
+
+def _trackml_truth(prefix: Path, hit: np.ndarray, sorted_cells: Cells) -> TrueParticles | None:
+    truth, particles = _optional(prefix, "truth"), _optional(prefix, "particles")
+    if truth is None or particles is None:
+        return None
+    order = np.argsort(particles["particle_id"])
+    names = particles["particle_id"][order]
+    found = np.minimum(np.searchsorted(names, truth["particle_id"]), len(names) - 1)
+    of_hit = np.where(names[found] == truth["particle_id"], order[found], -1)
+    row = _rows(hit[sorted_cells.source], truth["hit_id"], f"{prefix.name}-cells.csv", "hit_id")
+    return _particles(particles, "particle_type", "q", of_hit[row])
+
+
+def _particles(table: Mapping[str, np.ndarray], kind: str, charge: str, of_cell: np.ndarray) -> TrueParticles:
+    vectors = (np.stack([table[f"{letter}{axis}"] for axis in "xyz"], axis=1) for letter in "vp")
+    pdg_id = table[kind] if kind in table else np.zeros(len(table[charge]), np.int64)  # the challenge leaves it out
+    return TrueParticles(pdg_id, table[charge], *vectors, of_cell)
+
+
+def _rows(wanted: np.ndarray, known: np.ndarray, where: str, name: str) -> np.ndarray:
+    """Return where values are among known ones; raise DataError for one that is not."""
+    order = np.argsort(known)
+    found = np.minimum(np.searchsorted(known[order], wanted), max(len(known) - 1, 0))
+    if len(wanted) and (len(known) == 0 or (known[order][found] != wanted).any()):
+        bad = wanted[0] if len(known) == 0 else wanted[known[order][found] != wanted][0]
+        raise DataError(f"{where} has a {name} of {bad}, which no hit has")
+    return order[found]
+
+
+def _optional(prefix: Path, name: str) -> dict[str, np.ndarray] | None:
+    return _table(prefix, name) if prefix.with_name(f"{prefix.name}-{name}.csv").exists() else None
+
+
+def _table(prefix: Path, name: str) -> dict[str, np.ndarray]:
+    """Return the columns of a CSV file of numbers."""
+    path = prefix.with_name(f"{prefix.name}-{name}.csv")
+    unsigned = {column: pa.uint64() for column in ("geometry_id",)}
+    try:
+        table = pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=unsigned))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing") from error
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    return {column: table[column].to_numpy() for column in table.column_names}
+
+
+def _needed(prefix: Path, name: str, table: Mapping[str, np.ndarray], columns: tuple[str, ...]) -> list[np.ndarray]:
+    found = []
+    for column in columns:
+        if column not in table:
+            raise DataError(f"{prefix.name}-{name}.csv has no column {column}: its columns are {', '.join(table)}")
+        if table[column].dtype.kind not in "iuf":
+            raise DataError(f"the column {column} of {prefix.name}-{name}.csv is not numbers throughout")
+        if table[column].dtype.kind == "f" and column != "value" and np.isnan(table[column]).any():
+            raise DataError(f"the column {column} of {prefix.name}-{name}.csv has a row without a value")
+        found.append(table[column])
+    return found
