@@ -36,6 +36,7 @@ COMMANDS = {
     "score": "Score events with a bundle.",
     "serve": "Serve models over the KServe v2 / Triton protocol.",
     "simulate": "Simulate proton-proton collisions, or samples of detector arrays.",
+    "track": "Reconstruct tracks from the cells of a silicon detector.",
     "train": "Train a reference model and pack it.",
     "tune": "Find the fastest engine for each batch size on this host, and store the choice in the bundle.",
     "verify": "Compare engines with the float64 reference.",
@@ -59,6 +60,7 @@ SECTIONS = {
         "firmware",
     ),
     "Trigger": ("menu", "run", "rates", "compare"),
+    "Reconstruction": ("track",),
     "Servers": ("serve", "load", "farm"),
     "Results": ("report",),
 }

@@ -20,6 +20,7 @@ COLLISION_OPTIONS = (
     "low_level",
     "level1",
 )
+TRACKS = "tracks"
 
 
 @click.command(
@@ -70,6 +71,13 @@ COLLISION_OPTIONS = (
     "--tune", default="fast", show_default=True, help="fast, or monash: Pythia's default without shortcuts."
 )
 @click.option(
+    "--process",
+    "of_tracks",
+    help="Of the sample `tracks`: a process as above (default ttbar), or a gun of muons, pions or electrons: muon, pion, electron.",
+)
+@click.option("--pt", help="Of a gun: transverse momenta in GeV, such as 0.5:100; uniform in the logarithm.")
+@click.option("--particles", type=click.IntRange(1), help="Of a gun: particles in each event; default 10.")
+@click.option(
     "--low-level",
     is_flag=True,
     help="Write calorimeter cells, all tracks and pixel hits as well (large files).",
@@ -93,6 +101,9 @@ def command(
     mu: float,
     energy: float,
     tune: str,
+    of_tracks: str | None,
+    pt: str | None,
+    particles: int | None,
     low_level: bool,
     level1: bool,
     as_json: bool,
@@ -104,7 +115,17 @@ def command(
 
     Or it is a sample of arrays for models on coprocessors (hcal-channels, wire-patches, ecal-clusters) or in Level-1 triggers
     (jets-hlf). With a folder as OUTPUT, its file is NAME-SEED.h5, so that samples with other seeds can be added.
+
+    Or it is tracks: cells of a silicon tracker, for `tamis track`; --process and --mu say of which collisions.
     """
+    if process == TRACKS:
+        from tamis.cli.simulate_tracks import simulate_track_events
+
+        _reject_collision_options(process, but=("mu",))
+        simulate_track_events(of_tracks, pt, particles, mu, events, output, seed, workers, as_json=as_json)
+        return
+    if of_tracks is not None or pt is not None or particles is not None:
+        raise UsageError(f"--process, --pt and --particles apply to the sample {TRACKS}, not to {process}: omit them")
     from tamis.simulate import ARRAY_SAMPLES
 
     if process in ARRAY_SAMPLES:
@@ -153,12 +174,12 @@ def command(
         )
 
 
-def _reject_collision_options(name: str) -> None:
+def _reject_collision_options(name: str, but: tuple[str, ...] = ()) -> None:
     """Raise `UsageError` for options that apply to collisions only."""
     context = click.get_current_context()
     for parameter in context.command.params:
         source = parameter.name and context.get_parameter_source(parameter.name)
-        if source is click.core.ParameterSource.COMMANDLINE and parameter.name in COLLISION_OPTIONS:
+        if source is click.core.ParameterSource.COMMANDLINE and parameter.name in COLLISION_OPTIONS and parameter.name not in but:
             raise UsageError(
                 f"{parameter.opts[0]} applies to collisions, and {name} is a sample of arrays: omit it"
             )

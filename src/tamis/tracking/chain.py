@@ -9,14 +9,14 @@ from typing import TypeVar
 import numpy as np
 
 from tamis._base import now_ns
-from tamis.events.detector import Layer, TrackingDetector
+from tamis.events.detector import Cells, Layer, TrackingDetector
 from tamis.tracking.ambiguity import resolve
 from tamis.tracking.clusters import find_clusters, frames_of
 from tamis.tracking.finding import FindingSettings, TrackFinder
 from tamis.tracking.kernels.parameters import estimate_parameters
 from tamis.tracking.kernels.space_points import make_points
 from tamis.tracking.kernels.types import CellArrays, ClusterArrays, PointArrays
-from tamis.tracking.seeding import SeedFinder, SeedingSettings, SpacePoints
+from tamis.tracking.seeding import SeedFinder, SeedingSettings, SpacePoints, seeding_layers
 
 Result = TypeVar("Result")
 STAGES = ("clusters", "space points", "seeding", "parameters", "finding", "ambiguity", "fit")
@@ -31,6 +31,7 @@ class Tracks:
     chi2: np.ndarray
     holes: np.ndarray
     clusters: tuple[np.ndarray, ...]  # of each track, from inside out
+    first_cell: np.ndarray  # of each cluster of the event
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -41,7 +42,7 @@ class Reconstruction:
     """Reconstructs events of one detector; `nanoseconds` has the time of each stage of the last one."""
 
     detector: TrackingDetector
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer, ...] | None = None  # to seed on; default: those of the generic detector's pixels, or all pixel-like ones
     seeding: SeedingSettings = field(default_factory=SeedingSettings)
     finding: FindingSettings = field(default_factory=FindingSettings)
     nanoseconds: dict[str, int] = field(default_factory=dict)
@@ -51,15 +52,16 @@ class Reconstruction:
         modules = self.detector.modules
         self._frames = frames_of(modules)
         self._layer_of = np.full(len(modules), -1, np.int32)
-        for number, layer in enumerate(self.layers):
+        layers = seeding_layers(self.detector) if self.layers is None else self.layers
+        for number, layer in enumerate(layers):
             self._layer_of[layer.rows] = number
-        self._seeds = SeedFinder(self.layers, self.detector.field, self.seeding)
+        self._seeds = SeedFinder(layers, self.detector.field, self.seeding)
         self._finder = TrackFinder(self.detector, self.finding)
 
-    def __call__(self, cells: CellArrays) -> Tracks:
+    def __call__(self, cells: Cells) -> Tracks:
         """Return the tracks of an event."""
         self.nanoseconds.clear()
-        clusters = self._timed("clusters", lambda: find_clusters(cells, self._frames))
+        clusters = self._timed("clusters", lambda: find_clusters(CellArrays(cells.module, cells.u, cells.v, cells.charge), self._frames))
         points = self._timed("space points", lambda: self._points(clusters))
         seeds = self._timed("seeding", lambda: self._seeds(points))
         finder = self._finder
@@ -77,7 +79,7 @@ class Reconstruction:
             way = tracks.way[k, : tracks.steps[k]]
             inner = fits.inner[n, : fits.inner_count[n]][::-1]
             found.append(order[np.concatenate([inner, way[way >= 0]])])
-        return Tracks(fits.parameters, fits.covariance, fits.chi2, tracks.holes[chosen], tuple(found))
+        return Tracks(fits.parameters, fits.covariance, fits.chi2, tracks.holes[chosen], tuple(found), clusters.first)
 
     def _points(self, clusters: ClusterArrays) -> SpacePoints:
         count = len(clusters.module)

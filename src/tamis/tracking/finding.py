@@ -49,7 +49,7 @@ class TrackFinder:
                 self.surface_of[layer] = surface
         self.cuts = FindingCuts(
             GEV_PER_TESLA_MM * detector.field, self.settings.chi2_max, self.settings.holes_max, self.settings.early_holes_max, self.settings.pt_min, self.settings.window,
-            self.settings.hits_min,
+            self.settings.hits_min, detector.energy_loss,
         )  # fmt: skip
 
     def sort(self, position, variance, module):  # noqa: ANN001, ANN201

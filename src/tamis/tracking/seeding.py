@@ -22,6 +22,7 @@ from tamis.tracking.kernels.types import (
 
 GEV_PER_TESLA_MM = 0.299792458e-3
 ROWS, COLUMNS = 128, 256
+PIXEL_PITCH_MM = 0.5  # of both coordinates
 ROOM = 64  # pairs of a middle point at first
 
 
@@ -38,7 +39,7 @@ class SeedingSettings:
     sigma_scattering: float = 3.0
     radiation_length: float = 0.05
     radius: tuple[float, float] = (33.0, 200.0)
-    z_max: float = 1200.0
+    z_max: float = 1000.0
     middle_radius: tuple[float, float] = (60.0, 120.0)
     seeds_per_middle: int = 6
 
@@ -170,5 +171,14 @@ def _links(layers: tuple[Layer, ...], settings: SeedingSettings) -> LayerLinks:
 
 
 def seeding_layers(detector: TrackingDetector, chosen: list[tuple[int, int]] | None = None) -> tuple[Layer, ...]:
-    """Return the layers to seed on: those chosen by volume and number, or all."""
-    return tuple(layer for layer in detector.layers if chosen is None or (layer.volume, layer.number) in chosen)
+    """Return the layers to seed on: those chosen by volume and number, or those of pixels that begin within the radius of seeds."""
+    if chosen is not None:
+        return tuple(layer for layer in detector.layers if (layer.volume, layer.number) in chosen)
+    settings = SeedingSettings()
+    return tuple(
+        layer
+        for layer in detector.layers
+        if layer.r[0] < settings.radius[1]
+        and min(abs(end) for end in layer.z) < settings.z_max
+        and detector.modules.pitch[layer.rows].max() < PIXEL_PITCH_MM
+    )

@@ -47,6 +47,7 @@ class TrackingDetector:
     modules: Modules
     field: float = 2.0
     passive: tuple[PassiveSurface, ...] = ()
+    energy_loss: float = 1.0  # by ionisation, relative to that of silicon of the radiation lengths
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

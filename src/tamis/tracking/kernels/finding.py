@@ -170,7 +170,7 @@ def follow(seed: Any, state: Any, hits: Any, frames: Any, grid: Any, stack: Any,
     count, holes, trailing = steps, 0, 0
     way[steps] = -1 - own
     steps += 1
-    cross_matter(p, c, stack.material[own] / facing(p, own < stack.ahead), cuts.field, 1.0)
+    cross_matter(p, c, stack.material[own] / facing(p, own < stack.ahead), cuts, 1.0)
     r = math.sqrt(p[X] * p[X] + p[Y] * p[Y])
     cylinder = 0
     while cylinder < stack.ahead and (stack.position[cylinder] < r or cylinder == own):
@@ -207,7 +207,7 @@ def follow(seed: Any, state: Any, hits: Any, frames: Any, grid: Any, stack: Any,
                     break
         way[steps] = -1 - surface
         steps += 1
-        momentum = cross_matter(p, c, stack.material[surface] / facing(p, surface < stack.ahead), cuts.field, 1.0)
+        momentum = cross_matter(p, c, stack.material[surface] / facing(p, surface < stack.ahead), cuts, 1.0)
         if momentum < cuts.pt_min:
             break
     while way[steps - 1] < 0:  # what comes after the last hit

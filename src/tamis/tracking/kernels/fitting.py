@@ -66,7 +66,7 @@ def fit_inwards(way: Any, steps: Any, p: Any, c: Any, hits: Any, frames: Any, st
                 s = way_inwards(p, pending, stack)
                 if s != 0:
                     advance(p, c, s, scratch.work)
-                cross_matter(p, c, stack.material[pending] / facing(p, pending < stack.ahead), cuts.field, -1.0)
+                cross_matter(p, c, stack.material[pending] / facing(p, pending < stack.ahead), cuts, -1.0)
                 pending = -1
             continue
         i = np.uintp(code)
@@ -76,7 +76,7 @@ def fit_inwards(way: Any, steps: Any, p: Any, c: Any, hits: Any, frames: Any, st
             if abs(s) > 1e-4:
                 advance(p, c, s, scratch.work)
         if pending >= 0:
-            cross_matter(p, c, stack.material[pending] / facing(p, pending < stack.ahead), cuts.field, -1.0)
+            cross_matter(p, c, stack.material[pending] / facing(p, pending < stack.ahead), cuts, -1.0)
             pending = -1
         project(p, hits.position[i], frame, scratch.projection)
         chi2 += chi2_of(c, hits.variance[i], scratch.projection)
@@ -124,7 +124,7 @@ def go_to_beam(p: Any, c: Any, own: Any, hits: Any, frames: Any, grid: Any, stac
             cylinder -= 1
         else:
             disk -= 1
-        cross_matter(p, c, stack.material[surface] / facing(p, surface < stack.ahead), cuts.field, -1.0)
+        cross_matter(p, c, stack.material[surface] / facing(p, surface < stack.ahead), cuts, -1.0)
         if stack.layer[surface] >= 0:
             steps, extra = take_hits(p, c, stack.layer[surface], stack.spread[surface], hits, frames, grid, cuts, scratch, more, steps, steps)
             chi2 += extra

@@ -84,11 +84,11 @@ def to_cylinder(p: Any, radius: Any) -> Any:
 
 
 @body
-def cross_matter(p: Any, c: Any, thickness: Any, field: Any, direction: Any) -> Any:
+def cross_matter(p: Any, c: Any, thickness: Any, cuts: Any, direction: Any) -> Any:
     """Scatter in radiation lengths of silicon and lose energy (`direction` 1) or win it back (-1); return the momentum in GeV."""
     slope, curvature = p[SLOPE], p[CURVATURE]
     stretch = 1 + slope * slope
-    momentum = field / max(abs(curvature), 1e-9) * math.sqrt(stretch)
+    momentum = cuts.field / max(abs(curvature), 1e-9) * math.sqrt(stretch)
     energy2 = momentum * momentum + MASS * MASS
     angle = 0.0136 / momentum * (1 + 0.038 * math.log(thickness))
     squared = angle * angle * thickness * energy2 / (momentum * momentum)
@@ -103,7 +103,7 @@ def cross_matter(p: Any, c: Any, thickness: Any, field: Any, direction: Any) -> 
     density = max(math.log(PLASMA / EXCITATION) + log - 0.5, 0.0)
     rate = BETHE / beta2 * (math.log(2 * ELECTRON_MASS / EXCITATION) + 2 * log - beta2 - density)
     loss = rate * thickness * SILICON_X0
-    change = 0.07 * direction * loss * math.sqrt(energy2) / (momentum * momentum)  # of the momentum, relative
+    change = cuts.energy_loss * direction * loss * math.sqrt(energy2) / (momentum * momentum)  # of the momentum, relative
     p[CURVATURE] = curvature * (1 + change + change * change)
     spread = 0.3 * change  # of the energy loss: some 30 %
     c[5, 5] += spread * spread * curvature * curvature

@@ -157,6 +157,7 @@ class FindingCuts(NamedTuple):
     pt_min: float
     window: float  # in standard deviations
     hits_min: int
+    energy_loss: float  # relative to that of silicon of the radiation lengths
 
 
 class TrackScratch(NamedTuple):

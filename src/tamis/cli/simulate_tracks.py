@@ -1,0 +1,48 @@
+"""`tamis simulate tracks`: cells of a silicon tracker with the particles that they are from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import awkward as ak
+import click
+
+from tamis._base import UsageError, now_ns, progress
+from tamis.cli.output import print_json
+
+
+def simulate_track_events(
+    process: str | None, pt: str | None, particles: int | None, mu: float, events: int, output: Path, seed: int, workers: int, *, as_json: bool
+) -> None:
+    """Simulate events and write them to a ROOT or Parquet file."""
+    from tamis.events import open_writer
+    from tamis.simulate.silicon import GUNS, TrackSample, simulate_tracks
+
+    process = process or "ttbar"
+    if process not in GUNS and (pt is not None or particles is not None):
+        raise UsageError(f"--pt and --particles apply to {', '.join(GUNS)}, and {process} is a process: leave them out")
+    options = {} if pt is None else {"pt": _range(pt)}
+    sample = TrackSample(process, mu=mu, **options, **({} if particles is None else {"particles": particles}))  # type: ignore[arg-type] # by name
+    start, cells, hits = now_ns(), 0, 0
+    with open_writer(output) as writer, progress(f"simulating {process}", events, "events") as advance:
+        for batch in simulate_tracks(sample, events, seed=seed, workers=workers):
+            writer.write(batch)
+            cells += int(ak.count(batch["Cell_u"]))
+            hits += int(ak.count(batch["Hit_x"]))
+            advance(len(batch))
+    seconds = (now_ns() - start) / 1e9
+    facts = {"file": str(output), "process": process, "mu": mu, "events": events, "hits": hits, "cells": cells, "seed": seed, "seconds": seconds}
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(
+            f"{output}: {events} {process} events, {hits / events:.0f} hits and {cells / events:.0f} cells each, {events / seconds:.2g} events/s"
+        )
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, _, high = text.partition(":")
+        return float(low), float(high or low)
+    except ValueError as error:
+        raise UsageError(f"--pt is {text!r}: write two transverse momenta in GeV, such as 0.5:100") from error

@@ -1,0 +1,158 @@
+"""Reconstruct the events of a file, and write their tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+
+from tamis._base import DataError, host_facts, utc_timestamp
+from tamis.bundle import wilson
+from tamis.events import Events, open_writer
+from tamis.records.tracking import BrokenEvent, Fraction, Residual, StageTime, TrackingPhysics, TrackingRecord
+from tamis.tracking.chain import STAGES, Reconstruction, Tracks
+from tamis.tracking.matching import HITS_MIN, Matches, match_tracks
+from tamis.tracking.reading import CellEvent, read_cell_events
+
+PARAMETERS = (("d0", "mm"), ("z0", "mm"), ("phi", "rad"), ("theta", "rad"), ("q/p", "1/GeV"))
+PT_MIN, ETA_MAX = 0.5, 3.0  # of particles that ought to be found
+CHUNK_EVENTS = 20
+
+
+@dataclass
+class _Tally:
+    """What is known after some events."""
+
+    milliseconds: list[dict[str, float]] = field(default_factory=list)
+    cells: int = 0
+    tracks: int = 0
+    broken: list[BrokenEvent] = field(default_factory=list)
+    matches: list[Matches] = field(default_factory=list)
+
+
+def track_file(
+    source: Path, reconstruction: Reconstruction, out: Path | None = None, advance: Callable[[int], None] = lambda _: None
+) -> TrackingRecord:
+    """Reconstruct the events of a file; an event that is broken is written without tracks and told with its reason."""
+    tally = _Tally()
+    if out is None:
+        for _ in _reconstructed(source, reconstruction, tally, advance):
+            pass
+    else:
+        with open_writer(out) as writer:
+            pending: list[tuple[CellEvent, Tracks | None]] = []
+            for one in _reconstructed(source, reconstruction, tally, advance):
+                pending.append(one)
+                if len(pending) == CHUNK_EVENTS:
+                    writer.write(track_columns(pending))
+                    pending.clear()
+            if pending:
+                writer.write(track_columns(pending))
+    if not tally.milliseconds and not tally.broken:
+        raise DataError(f"{source} has no events")
+    return _record(source, reconstruction, tally)
+
+
+def _reconstructed(
+    source: Path, reconstruction: Reconstruction, tally: _Tally, advance: Callable[[int], None]
+) -> Iterator[tuple[CellEvent, Tracks | None]]:
+    detector = reconstruction.detector
+    first = True
+    for event in read_cell_events(source, detector.modules):
+        advance(1)
+        if event.cells is None:
+            tally.broken.append(BrokenEvent(event=event.number, reason=event.reason))
+            yield event, None
+            continue
+        if first:
+            reconstruction(event.cells)  # compiles, or loads what was compiled before
+            first = False
+        tracks = reconstruction(event.cells)
+        tally.milliseconds.append({stage: value / 1e6 for stage, value in reconstruction.nanoseconds.items()})
+        tally.cells += len(event.cells)
+        tally.tracks += len(tracks)
+        if event.truth is not None:
+            particle = event.truth.of_cell[tracks.first_cell]
+            tally.matches.append(match_tracks(tracks, particle, event.truth, detector.field, pt_min=PT_MIN, eta_max=ETA_MAX))
+        yield event, tracks
+
+
+def track_columns(events: list[tuple[CellEvent, Tracks | None]]) -> Events:
+    """Return tracks as columns; an event without them has `tamis_tracking_error`."""
+    numbers = {
+        "run": np.array([event.run for event, _ in events], np.uint32),
+        "luminosityBlock": np.array([event.lumi for event, _ in events], np.uint32),
+        "event": np.array([event.number for event, _ in events], np.uint64),
+        "tamis_tracking_error": np.array([tracks is None for _, tracks in events]),
+    }
+    counts = [0 if tracks is None else len(tracks) for _, tracks in events]
+    found = [tracks for _, tracks in events if tracks is not None]
+
+    def jagged(values: list[np.ndarray], kind: type) -> ak.Array:
+        return ak.unflatten(np.concatenate([*values, np.zeros(0)]).astype(kind), counts)
+
+    columns = {}
+    for k, name in enumerate(("d0", "dz", "phi", "theta", "qop")):
+        columns[f"Track_{name}"] = jagged([one.parameters[:, k] for one in found], np.float32)
+        columns[f"Track_{name}Err"] = jagged([np.sqrt(np.maximum(one.covariance[:, k, k], 0)) for one in found], np.float32)
+    momentum = [1 / np.maximum(np.abs(one.parameters[:, 4]), 1e-12) for one in found]
+    columns["Track_pt"] = jagged([p * np.sin(one.parameters[:, 3]) for p, one in zip(momentum, found, strict=True)], np.float32)
+    columns["Track_eta"] = jagged([-np.log(np.tan(one.parameters[:, 3] / 2)) for one in found], np.float32)
+    columns["Track_charge"] = jagged([np.sign(one.parameters[:, 4]) for one in found], np.int16)
+    columns["Track_chi2"] = jagged([one.chi2 for one in found], np.float32)
+    columns["Track_nHits"] = jagged([np.array([len(hits) for hits in one.clusters]) for one in found], np.int16)
+    columns["Track_nHoles"] = jagged([one.holes for one in found], np.int16)
+    return Events.of(numbers | columns)
+
+
+def _record(source: Path, reconstruction: Reconstruction, tally: _Tally) -> TrackingRecord:
+    events = len(tally.milliseconds)
+    stages = [_time(stage, [one.get(stage, 0.0) for one in tally.milliseconds]) for stage in STAGES]
+    physics = _physics(Matches.joined(tally.matches)) if tally.matches else None
+    return TrackingRecord(
+        created=utc_timestamp(), host=host_facts(), source=str(source), detector=reconstruction.detector.name, events=events,
+        broken=tally.broken, tracks=tally.tracks, cells_per_event=tally.cells / max(events, 1), stages=stages,
+        together=_time("together", [sum(one.values()) for one in tally.milliseconds]), physics=physics,
+    )  # fmt: skip
+
+
+def _time(stage: str, milliseconds: list[float]) -> StageTime:
+    values = np.array(milliseconds or [0.0])
+    return StageTime(
+        stage=stage, mean_ms=float(values.mean()), p50_ms=float(np.median(values)), p99_ms=float(np.percentile(values, 99))
+    )
+
+
+def _physics(matches: Matches) -> TrackingPhysics:
+    residuals = []
+    for k, (name, unit) in enumerate(PARAMETERS):
+        value, pull = matches.residual[:, k], matches.pull[:, k]
+        residuals.append(
+            Residual(
+                parameter=name, unit=unit, width=_width(value), median=_median(value), pull_width=_width(pull), pull_median=_median(pull)
+            )
+        )
+    return TrackingPhysics(
+        particles=f"charged, at least {HITS_MIN} clusters, pT above {PT_MIN:g} GeV, |eta| below {ETA_MAX:g}",
+        efficiency=_fraction(matches.found > 0), fakes=_fraction(matches.fake), duplicates=_fraction(matches.duplicate), residuals=residuals,
+    )  # fmt: skip
+
+
+def _fraction(passed: np.ndarray) -> Fraction:
+    count, total = int(passed.sum()), len(passed)
+    low, high = wilson(count, total)
+    return Fraction(passed=count, total=total, value=count / total if total else 0.0, low=low, high=high)
+
+
+def _width(values: np.ndarray) -> float:
+    if not len(values):
+        return 0.0
+    low, high = np.nanpercentile(values, [15.87, 84.13])
+    return float(high - low) / 2
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.nanmedian(values)) if len(values) else 0.0
