@@ -125,7 +125,9 @@ def command(
         simulate_track_events(of_tracks, pt, particles, mu, events, output, seed, workers, as_json=as_json)
         return
     if of_tracks is not None or pt is not None or particles is not None:
-        raise UsageError(f"--process, --pt and --particles apply to the sample {TRACKS}, not to {process}: omit them")
+        raise UsageError(
+            f"--process, --pt and --particles apply to the sample {TRACKS}, not to {process}: omit them"
+        )
     from tamis.simulate import ARRAY_SAMPLES
 
     if process in ARRAY_SAMPLES:
@@ -179,7 +181,11 @@ def _reject_collision_options(name: str, but: tuple[str, ...] = ()) -> None:
     context = click.get_current_context()
     for parameter in context.command.params:
         source = parameter.name and context.get_parameter_source(parameter.name)
-        if source is click.core.ParameterSource.COMMANDLINE and parameter.name in COLLISION_OPTIONS and parameter.name not in but:
+        if (
+            source is click.core.ParameterSource.COMMANDLINE
+            and parameter.name in COLLISION_OPTIONS
+            and parameter.name not in but
+        ):
             raise UsageError(
                 f"{parameter.opts[0]} applies to collisions, and {name} is a sample of arrays: omit it"
             )

@@ -12,7 +12,16 @@ from tamis.cli.output import print_json
 
 
 def simulate_track_events(
-    process: str | None, pt: str | None, particles: int | None, mu: float, events: int, output: Path, seed: int, workers: int, *, as_json: bool
+    process: str | None,
+    pt: str | None,
+    particles: int | None,
+    mu: float,
+    events: int,
+    output: Path,
+    seed: int,
+    workers: int,
+    *,
+    as_json: bool,
 ) -> None:
     """Simulate events and write them to a ROOT or Parquet file."""
     from tamis.events import open_writer
@@ -20,7 +29,9 @@ def simulate_track_events(
 
     process = process or "ttbar"
     if process not in GUNS and (pt is not None or particles is not None):
-        raise UsageError(f"--pt and --particles apply to {', '.join(GUNS)}, and {process} is a process: leave them out")
+        raise UsageError(
+            f"--pt and --particles apply to {', '.join(GUNS)}, and {process} is a process: leave them out"
+        )
     options = {} if pt is None else {"pt": _range(pt)}
     sample = TrackSample(process, mu=mu, **options, **({} if particles is None else {"particles": particles}))  # type: ignore[arg-type] # by name
     start, cells, hits = now_ns(), 0, 0
@@ -31,7 +42,16 @@ def simulate_track_events(
             hits += int(ak.count(batch["Hit_x"]))
             advance(len(batch))
     seconds = (now_ns() - start) / 1e9
-    facts = {"file": str(output), "process": process, "mu": mu, "events": events, "hits": hits, "cells": cells, "seed": seed, "seconds": seconds}
+    facts = {
+        "file": str(output),
+        "process": process,
+        "mu": mu,
+        "events": events,
+        "hits": hits,
+        "cells": cells,
+        "seed": seed,
+        "seconds": seconds,
+    }
     if as_json:
         print_json(facts)
     else:

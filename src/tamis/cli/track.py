@@ -21,16 +21,37 @@ BROKEN_SHOWN = 5
     epilog="Examples: tamis track tracks.root -o found.root; tamis track acts/ --geometry acts/detectors.csv --digitisation digi.json -o found.root",
 )
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File of tracks to write: .root or .parquet.")
 @click.option(
-    "--geometry", type=click.Path(exists=True, path_type=Path), help="detectors.csv of ACTS or TrackML; default: the generic detector."
+    "-o", "--output", type=click.Path(path_type=Path), help="File of tracks to write: .root or .parquet."
 )
-@click.option("--digitisation", type=click.Path(exists=True, path_type=Path), help="JSON file of ACTS' geometric digitisation: cells of modules.")
-@click.option("--field", type=float, default=2.0, show_default=True, help="Magnetic field along the beam, in tesla.")
-@click.option("--record", "record_path", type=click.Path(path_type=Path), help="Write times and physics as a JSON record.")
+@click.option(
+    "--geometry",
+    type=click.Path(exists=True, path_type=Path),
+    help="detectors.csv of ACTS or TrackML; default: the generic detector.",
+)
+@click.option(
+    "--digitisation",
+    type=click.Path(exists=True, path_type=Path),
+    help="JSON file of ACTS' geometric digitisation: cells of modules.",
+)
+@click.option(
+    "--field", type=float, default=2.0, show_default=True, help="Magnetic field along the beam, in tesla."
+)
+@click.option(
+    "--record",
+    "record_path",
+    type=click.Path(path_type=Path),
+    help="Write times and physics as a JSON record.",
+)
 @json_option
 def command(
-    source: Path, output: Path | None, geometry: Path | None, digitisation: Path | None, field: float, record_path: Path | None, as_json: bool
+    source: Path,
+    output: Path | None,
+    geometry: Path | None,
+    digitisation: Path | None,
+    field: float,
+    record_path: Path | None,
+    as_json: bool,
 ) -> None:
     """Reconstruct the tracks of SOURCE: a file of `tamis simulate tracks`, or event...-cells.csv of ACTS or TrackML, or their folder."""
     from tamis.events.detector import generic_detector, read_detector
@@ -53,11 +74,20 @@ def command(
 
 
 def _print(record: TrackingRecord) -> None:
-    rows = [(one.stage, f"{one.mean_ms:.2f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}") for one in (*record.stages, record.together)]
-    print_table(f"{record.source}: {record.events} events on one core", ("stage", "mean ms", "p50 ms", "p99 ms"), rows)
+    rows = [
+        (one.stage, f"{one.mean_ms:.2f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}")
+        for one in (*record.stages, record.together)
+    ]
+    print_table(
+        f"{record.source}: {record.events} events on one core", ("stage", "mean ms", "p50 ms", "p99 ms"), rows
+    )
     if record.physics is not None:
         physics = record.physics
-        for name, fraction in (("efficiency", physics.efficiency), ("fakes", physics.fakes), ("duplicates", physics.duplicates)):
+        for name, fraction in (
+            ("efficiency", physics.efficiency),
+            ("fakes", physics.fakes),
+            ("duplicates", physics.duplicates),
+        ):
             print_text(
                 f"{name}: {100 * fraction.value:.2f} % ({100 * fraction.low:.2f} to {100 * fraction.high:.2f} at 95 %), {fraction.passed} of {fraction.total}"
             )
@@ -65,7 +95,16 @@ def _print(record: TrackingRecord) -> None:
         print_table(
             "tracks minus particles",
             ("parameter", "width", "unit", "pull width", "pull median"),
-            [(one.parameter, f"{one.width:.3g}", one.unit, f"{one.pull_width:.3f}", f"{one.pull_median:+.3f}") for one in physics.residuals],
+            [
+                (
+                    one.parameter,
+                    f"{one.width:.3g}",
+                    one.unit,
+                    f"{one.pull_width:.3f}",
+                    f"{one.pull_median:+.3f}",
+                )
+                for one in physics.residuals
+            ],
         )
     for broken in record.broken[:BROKEN_SHOWN]:
         print_text(f"event {broken.event} has no tracks: {broken.reason}")

@@ -26,7 +26,9 @@ STAGES = ("clusters", "space points", "seeding", "parameters", "finding", "ambig
 class Tracks:
     """Reconstructed tracks of an event."""
 
-    parameters: np.ndarray  # (tracks, 5): d0, z0 in mm, phi, theta, q / p in 1 / GeV, at the point nearest to the beam
+    parameters: (
+        np.ndarray
+    )  # (tracks, 5): d0, z0 in mm, phi, theta, q / p in 1 / GeV, at the point nearest to the beam
     covariance: np.ndarray  # (tracks, 5, 5)
     chi2: np.ndarray
     holes: np.ndarray
@@ -34,6 +36,7 @@ class Tracks:
     first_cell: np.ndarray  # of each cluster of the event
 
     def __len__(self) -> int:
+        """Return the number of tracks."""
         return len(self.parameters)
 
 
@@ -42,7 +45,9 @@ class Reconstruction:
     """Reconstructs events of one detector; `nanoseconds` has the time of each stage of the last one."""
 
     detector: TrackingDetector
-    layers: tuple[Layer, ...] | None = None  # to seed on; default: those of the generic detector's pixels, or all pixel-like ones
+    layers: tuple[Layer, ...] | None = (
+        None  # to seed on; default: those of the generic detector's pixels, or all pixel-like ones
+    )
     seeding: SeedingSettings = field(default_factory=SeedingSettings)
     finding: FindingSettings = field(default_factory=FindingSettings)
     nanoseconds: dict[str, int] = field(default_factory=dict)
@@ -61,29 +66,32 @@ class Reconstruction:
     def __call__(self, cells: Cells) -> Tracks:
         """Return the tracks of an event."""
         self.nanoseconds.clear()
-        clusters = self._timed("clusters", lambda: find_clusters(CellArrays(cells.module, cells.u, cells.v, cells.charge), self._frames))
+        clusters = self._timed(
+            "clusters",
+            lambda: find_clusters(CellArrays(cells.module, cells.u, cells.v, cells.charge), self._frames),
+        )
         points = self._timed("space points", lambda: self._points(clusters))
         seeds = self._timed("seeding", lambda: self._seeds(points))
         finder = self._finder
-        order, hits, grid = self._timed("finding", lambda: finder.sort(clusters.position, clusters.variance, clusters.module))
-        place = np.empty(len(order), np.int32)
-        place[order] = np.arange(len(order), dtype=np.int32)
-        rows = place[points.cluster[seeds.points]]
-        states = np.empty((len(rows), 7))
-        self._timed("parameters", lambda: estimate_parameters(rows, hits.position, states))
-        tracks, _ = self._timed("finding", lambda: finder.find(rows, states, seeds.weight, hits, grid))
-        chosen = self._timed("ambiguity", lambda: resolve(tracks, len(order)))
-        fits = self._timed("fit", lambda: finder.fit(tracks, chosen, hits, grid))
-        found = []
+        found = self._timed("finding", lambda: finder.sort(clusters))
+        rows, states = found.place[points.cluster[seeds.points]], np.empty((len(seeds), 7))
+        self._timed("parameters", lambda: estimate_parameters(rows, found.hits.position, states))
+        tracks = self._timed("finding", lambda: finder.find(rows, states, seeds.weight, found))
+        chosen = self._timed("ambiguity", lambda: resolve(tracks, len(found.order)))
+        fits = self._timed("fit", lambda: finder.fit(tracks, chosen, found))
+        hits = []
         for n, k in enumerate(chosen):
             way = tracks.way[k, : tracks.steps[k]]
             inner = fits.inner[n, : fits.inner_count[n]][::-1]
-            found.append(order[np.concatenate([inner, way[way >= 0]])])
-        return Tracks(fits.parameters, fits.covariance, fits.chi2, tracks.holes[chosen], tuple(found), clusters.first)
+            hits.append(found.order[np.concatenate([inner, way[way >= 0]])])
+        return Tracks(
+            fits.parameters, fits.covariance, fits.chi2, tracks.holes[chosen], tuple(hits), clusters.first
+        )
 
     def _points(self, clusters: ClusterArrays) -> SpacePoints:
         count = len(clusters.module)
-        arrays = PointArrays(*(np.empty(count, np.float32) for _ in range(7)), np.empty(count, np.int32))
+        floats = (np.empty(count, np.float32) for _ in PointArrays._fields[:-1])
+        arrays = PointArrays._make([*floats, np.empty(count, np.int32)])
         cluster_of = np.empty(count, np.int32)
         found = make_points(clusters, self._frames, self._layer_of, arrays, cluster_of)
         x, y, z, _, _, variance_r, variance_z, layer = (array[:found] for array in arrays)

@@ -1,4 +1,4 @@
-"""Track finding: from seeds to tracks."""
+"""Track finding and fitting: from seeds to tracks with parameters at the beam."""
 
 from __future__ import annotations
 
@@ -11,107 +11,174 @@ from tamis.events.detector import BARREL, TrackingDetector
 from tamis.tracking.kernels.finding import follow_seeds
 from tamis.tracking.kernels.fitting import fit_tracks
 from tamis.tracking.kernels.grid import largest_on_layers, sort_points
-from tamis.tracking.kernels.types import FindingCuts, FitArrays, HitArrays, LayerGrid, SurfaceStack, TrackArrays, TrackScratch
+from tamis.tracking.kernels.types import (
+    ClusterArrays,
+    FindingCuts,
+    FitArrays,
+    HitArrays,
+    LayerGrid,
+    SurfaceStack,
+    TrackArrays,
+    TrackScratch,
+)
+from tamis.tracking.seeding import GEV_PER_TESLA_MM
 
-GEV_PER_TESLA_MM = 0.299792458e-3
-ROWS, COLUMNS = 64, 512
-MOST_STEPS = 64
+ROWS, COLUMNS = 64, 512  # of the grid on each layer, for events of HITS_FULL hits or more
+HITS_FULL = 20_000
+STEPS_MOST = 64  # on the way of a track
+INNER_MOST = 8  # hits that are found inside the first one of a seed
+OWNERS_MOST = 2  # tracks of a hit that are remembered, to pass over seeds that are on one of them
 
 
 @dataclass(frozen=True)
 class FindingSettings:
-    """Cuts of the track finding."""
+    """Cuts of the track finding; momenta in GeV."""
 
-    chi2_max: float = 25.0
+    chi2_max: float = 25.0  # of a hit
     holes_max: int = 2
-    early_holes_max: int = 1
+    early_holes_max: int = 1  # while there are few hits
     hits_min: int = 7
     pt_min: float = 0.3
-    window: float = 4.0
+    window: float = 4.0  # in which hits are looked for, in standard deviations
+
+
+@dataclass(frozen=True)
+class SortedHits:
+    """The clusters of an event in the cells of a grid: `order` has the clusters in their new order, `place` the inverse."""
+
+    order: np.ndarray
+    place: np.ndarray
+    hits: HitArrays
+    grid: LayerGrid
 
 
 class TrackFinder:
-    """Follows seeds through the layers of a detector."""
+    """Follows seeds through the layers of a detector, and fits what it finds."""
 
     def __init__(self, detector: TrackingDetector, settings: FindingSettings | None = None) -> None:
         """Prepare the layers."""
-        self.settings = settings or FindingSettings()
-        self.detector = detector
-        modules = detector.modules
-        self.frames = np.ascontiguousarray(modules.axes.reshape(len(modules), 9))
-        self.layer_of = np.empty(len(modules), np.int32)
-        for number, layer in enumerate(detector.layers):
-            self.layer_of[layer.rows] = number
-        self.stack = _stack(detector)
-        self.surface_of = np.empty(len(detector.layers), np.int32)
-        for surface, layer in enumerate(self.stack.layer):
-            if layer >= 0:
-                self.surface_of[layer] = surface
-        self.cuts = FindingCuts(
-            GEV_PER_TESLA_MM * detector.field, self.settings.chi2_max, self.settings.holes_max, self.settings.early_holes_max, self.settings.pt_min, self.settings.window,
-            self.settings.hits_min, detector.energy_loss,
+        chosen = settings or FindingSettings()
+        modules, layers = detector.modules, detector.layers
+        self._frames = np.ascontiguousarray(modules.axes.reshape(len(modules), 9))
+        self._layer_of = np.empty(len(modules), np.int32)
+        for number, layer in enumerate(layers):
+            self._layer_of[layer.rows] = number
+        self._kind = np.array([layer.kind for layer in layers], np.int32)
+        self._along = np.array([layer.z if layer.kind == BARREL else layer.r for layer in layers], np.float32)
+        self._stack = surface_stack(detector)
+        self._surface_of = np.empty(len(layers), np.int32)
+        active = np.flatnonzero(self._stack.layer >= 0)
+        self._surface_of[self._stack.layer[active]] = active
+        self._cuts = FindingCuts(
+            GEV_PER_TESLA_MM * detector.field, chosen.chi2_max, chosen.holes_max, chosen.early_holes_max, chosen.pt_min, chosen.window,
+            chosen.hits_min, detector.energy_loss,
         )  # fmt: skip
 
-    def sort(self, position, variance, module):  # noqa: ANN001, ANN201
-        layers = self.detector.layers
-        x, y, z = (np.ascontiguousarray(position[:, axis], np.float32) for axis in range(3))
-        layer = self.layer_of[module]
-        along = np.array([one.z if one.kind == BARREL else one.r for one in layers], np.float32)
-        kind = np.array([one.kind for one in layers], np.int32)
-        largest = np.zeros((2, len(layers)), np.float32)
+    def sort(self, clusters: ClusterArrays) -> SortedHits:
+        """Sort the clusters of an event into the cells of a grid."""
+        count, layers = len(clusters.module), len(self._kind)
+        layer = self._layer_of[clusters.module]
+        largest = np.zeros((2, layers), np.float32)
         for axis in range(2):
-            largest_on_layers(variance[:, axis], layer, largest[axis])
+            largest_on_layers(clusters.variance[:, axis], layer, largest[axis])
+        share = min(1.0, math.sqrt((count + 1) / HITS_FULL))
+        rows, columns = max(1, round(ROWS * share)), max(8, round(COLUMNS * share))
         empty = np.zeros(0, np.float32)
         grid = LayerGrid(
-            kind, empty, empty, along[:, 0].copy(), ROWS / (along[:, 1] - along[:, 0]), ROWS, COLUMNS, np.float32(COLUMNS / (2 * math.pi)),
-            np.zeros(len(layers) * ROWS * COLUMNS + 2, np.int32), largest[0], largest[1],
+            self._kind, empty, empty, self._along[:, 0].copy(), rows / (self._along[:, 1] - self._along[:, 0]), rows, columns,
+            np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), largest[0], largest[1],
         )  # fmt: skip
-        n = len(x)
-        cell, order, r, phi = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n, np.float32)
-        sort_points(x, y, z, layer, grid, cell, r, phi, order)
+        x, y, z = (np.ascontiguousarray(clusters.position[:, axis], np.float32) for axis in range(3))
+        cell, order = np.empty(count, np.int32), np.empty(count, np.int32)
+        sort_points(
+            x, y, z, layer, grid, cell, np.empty(count, np.float32), np.empty(count, np.float32), order
+        )
+        place = np.empty(count, np.int32)
+        place[order] = np.arange(count, dtype=np.int32)
         hits = HitArrays(
-            np.ascontiguousarray(position[order], np.float64), np.ascontiguousarray(variance[order], np.float64), module[order].astype(np.int32),
+            clusters.position[order],
+            clusters.variance[order].astype(np.float64),
+            clusters.module[order],
             layer[order],
         )
-        return order, hits, grid
+        return SortedHits(order, place, hits, grid)
 
-    def scratch(self):  # noqa: ANN201
-        return TrackScratch(np.empty(7), np.empty((6, 6)), np.empty((6, 6)), np.empty((4, 6)), np.empty(11), np.empty(11), self.surface_of)
+    def find(
+        self, seeds: np.ndarray, states: np.ndarray, weight: np.ndarray, found: SortedHits
+    ) -> TrackArrays:
+        """Return the tracks that begin with seeds of three hits, the heaviest first."""
+        count = len(seeds)
+        tracks = TrackArrays(
+            np.empty((count + 1, STEPS_MOST), np.int32), np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32),
+            np.empty(count), np.empty(count, np.int32), np.empty((count, 7)), np.empty((count, 6, 6)),
+        )  # fmt: skip
+        owners = np.full((len(found.order), OWNERS_MOST), -1, np.int32)
+        order = np.argsort(-weight, kind="stable").astype(np.int32)
+        total = follow_seeds(
+            order,
+            seeds,
+            states,
+            found.hits,
+            self._frames,
+            found.grid,
+            self._stack,
+            self._cuts,
+            owners,
+            self._scratch(),
+            tracks,
+        )
+        return TrackArrays(*(array[:total] for array in tracks))
 
-    def fit(self, tracks, chosen, hits, grid):  # noqa: ANN001, ANN201
-        n = len(chosen)
-        fits = FitArrays(np.empty((n, 5)), np.empty((n, 5, 5)), np.empty(n), np.empty((n, 8), np.int32), np.empty(n, np.int32))
-        fit_tracks(np.asarray(chosen, np.int32), tracks, hits, self.frames, grid, self.stack, self.cuts, self.scratch(), fits)
+    def fit(self, tracks: TrackArrays, chosen: np.ndarray, found: SortedHits) -> FitArrays:
+        """Fit some tracks from outside in; their states are used up."""
+        count = len(chosen)
+        fits = FitArrays(
+            np.empty((count, 5)),
+            np.empty((count, 5, 5)),
+            np.empty(count),
+            np.empty((count, INNER_MOST), np.int32),
+            np.empty(count, np.int32),
+        )
+        fit_tracks(
+            chosen,
+            tracks,
+            found.hits,
+            self._frames,
+            found.grid,
+            self._stack,
+            self._cuts,
+            self._scratch(),
+            fits,
+        )
         return fits
 
-    def find(self, seeds, states, weight, hits, grid):  # noqa: ANN001, ANN201
-        order = np.argsort(-weight, kind="stable").astype(np.int32)
-        n = len(seeds)
-        tracks = TrackArrays(
-            np.empty((n + 1, MOST_STEPS), np.int32), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n), np.empty(n, np.int32),
-            np.empty((n, 7)), np.empty((n, 6, 6)),
+    def _scratch(self) -> TrackScratch:
+        return TrackScratch(
+            state=np.empty(7), covariance=np.empty((6, 6)), work=np.empty((6, 6)), gain=np.empty((4, 6)), projection=np.empty(11), best=np.empty(11),
+            surface_of=self._surface_of,
         )  # fmt: skip
-        scratch = self.scratch()
-        owners = np.full((len(hits.module), 4), -1, np.int32)
-        count, followed = follow_seeds(order, seeds, states, hits, self.frames, grid, self.stack, self.cuts, owners, scratch, tracks)
-        return TrackArrays(*(array[:count] for array in tracks)), followed
 
 
-def _stack(detector: TrackingDetector) -> SurfaceStack:
+def surface_stack(detector: TrackingDetector) -> SurfaceStack:
+    """Return all surfaces with matter in the order of a way outwards."""
     rows = []
     centre = detector.modules.centre
     for number, layer in enumerate(detector.layers):
         ends = layer.z if layer.kind == BARREL else layer.r
-        spread = (layer.z[1] - layer.z[0]) / 2
-        position = layer.position
+        position, spread = layer.position, (layer.z[1] - layer.z[0]) / 2
         if layer.kind == BARREL:
             position = float(np.hypot(*centre[layer.rows, :2].T).mean())
             spread = max(layer.r[1] - position, position - layer.r[0])
-        rows.append((layer.kind, position, *ends, number, float(detector.modules.material[layer.rows].mean()), spread))
+        rows.append(
+            (layer.kind, position, *ends, number, float(detector.modules.material[layer.rows].mean()), spread)
+        )
     rows += [(one.kind, one.position, *one.extent, -1, one.material, 0.0) for one in detector.passive]
     cylinders = sorted((row for row in rows if row[0] == BARREL), key=lambda row: row[1])
     ahead = sorted((row for row in rows if row[0] != BARREL and row[1] > 0), key=lambda row: row[1])
     behind = sorted((row for row in rows if row[0] != BARREL and row[1] <= 0), key=lambda row: -row[1])
-    ordered = [*cylinders, *ahead, *behind]
-    position, low, high, layer, material, spread = (np.array(column) for column in list(zip(*ordered, strict=True))[1:])
-    return SurfaceStack(position, low, high, layer.astype(np.int32), material, spread, len(cylinders), len(cylinders) + len(ahead))
+    columns = zip(*(*cylinders, *ahead, *behind), strict=True)
+    _, positions, low, high, layers, material, spreads = (np.array(column) for column in columns)
+    behind_from = len(cylinders) + len(ahead)
+    return SurfaceStack(
+        positions, low, high, layers.astype(np.int32), material, spreads, len(cylinders), behind_from
+    )

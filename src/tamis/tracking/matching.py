@@ -32,11 +32,19 @@ class Matches:
     @classmethod
     def joined(cls, parts: list[Matches]) -> Matches:
         """Join those of several events."""
-        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+        return cls(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+        )
 
 
 def match_tracks(
-    tracks: Tracks, cluster_particle: np.ndarray, truth: TrueParticles, field: float, *, pt_min: float = 0.5, eta_max: float = 3.0
+    tracks: Tracks,
+    cluster_particle: np.ndarray,
+    truth: TrueParticles,
+    field: float,
+    *,
+    pt_min: float = 0.5,
+    eta_max: float = 3.0,
 ) -> Matches:
     """Match the tracks of one event; `cluster_particle` is the particle that each cluster is from, -1 where there is none."""
     pt = np.hypot(truth.momentum[:, 0], truth.momentum[:, 1])
@@ -82,6 +90,13 @@ def perigee_of(truth: TrueParticles, rows: np.ndarray, field: float) -> np.ndarr
     y = y - (np.cos(end) - np.cos(phi)) / curvature
     z = z + pz / pt * turn / curvature
     result: np.ndarray = np.stack(
-        [y * np.cos(end) - x * np.sin(end), z, np.arctan2(np.sin(end), np.cos(end)), np.arctan2(pt, pz), charge / np.hypot(pt, pz)], axis=1
+        [
+            y * np.cos(end) - x * np.sin(end),
+            z,
+            np.arctan2(np.sin(end), np.cos(end)),
+            np.arctan2(pt, pz),
+            charge / np.hypot(pt, pz),
+        ],
+        axis=1,
     )
     return result

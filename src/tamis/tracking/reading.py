@@ -17,11 +17,16 @@ from tamis.events.detector import Cells, Modules, sort_cells
 from tamis.events.detector.identifiers import pack_identifier
 
 CELL_COLUMNS = ("Cell_module", "Cell_u", "Cell_v", "Cell_charge")
-TRUTH_COLUMNS = ("Cell_hit", "Hit_particle", "Particle_pdgId", "Particle_charge") + tuple(
-    f"Particle_{kind}{axis}" for kind in "vp" for axis in "xyz"
-)
+VECTORS = tuple(f"Particle_{kind}{axis}" for kind in "vp" for axis in "xyz")
+TRUTH_COLUMNS = ("Cell_hit", "Hit_particle", "Particle_pdgId", "Particle_charge", *VECTORS)
 CELLS_SUFFIX = "-cells.csv"
-ACTS_PARTICLE = ("particle_id_pv", "particle_id_sv", "particle_id_part", "particle_id_gen", "particle_id_subpart")
+ACTS_PARTICLE = (
+    "particle_id_pv",
+    "particle_id_sv",
+    "particle_id_part",
+    "particle_id_gen",
+    "particle_id_subpart",
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class TrueParticles:
     of_cell: np.ndarray  # in the order of `Cells`
 
     def __len__(self) -> int:
+        """Return the number of particles."""
         return len(self.pdg_id)
 
 
@@ -75,19 +81,30 @@ def cell_columns(events: Events, row: int) -> Mapping[str, np.ndarray]:
     return {name: ak.to_numpy(events[name][row]) for name in CELL_COLUMNS}
 
 
-def _event(identity: tuple[int, ...], columns: Mapping[str, np.ndarray], modules: Modules, *, with_truth: bool) -> CellEvent:
+def _event(
+    identity: tuple[int, ...], columns: Mapping[str, np.ndarray], modules: Modules, *, with_truth: bool
+) -> CellEvent:
     run, lumi, number = identity
     try:
-        cells = sort_cells(*(columns[name] for name in CELL_COLUMNS), modules)
+        cells = sort_cells(
+            columns["Cell_module"], columns["Cell_u"], columns["Cell_v"], columns["Cell_charge"], modules
+        )
     except DataError as error:
         return CellEvent(run, lumi, number, None, reason=str(error))
     truth = None
     if with_truth:
         hit = columns["Cell_hit"][cells.source]
         particle = np.append(columns["Hit_particle"], -1)
-        vectors = (np.stack([columns[f"Particle_{kind}{axis}"] for axis in "xyz"], axis=1).astype(np.float64) for kind in "vp")
+        vertex, momentum = (
+            np.stack([columns[f"Particle_{kind}{axis}"] for axis in "xyz"], axis=1).astype(np.float64)
+            for kind in "vp"
+        )
         truth = TrueParticles(
-            columns["Particle_pdgId"], columns["Particle_charge"], *vectors, particle[np.where((hit >= 0) & (hit < len(particle)), hit, -1)]
+            columns["Particle_pdgId"],
+            columns["Particle_charge"],
+            vertex,
+            momentum,
+            particle[np.where((hit >= 0) & (hit < len(particle)), hit, -1)],
         )
     return CellEvent(run, lumi, number, cells, truth)
 
@@ -99,7 +116,9 @@ def _read_csv(source: Path, modules: Modules) -> Iterator[CellEvent]:
             raise DataError(f"{source} has no file named event...{CELLS_SUFFIX}")
     else:
         if not source.name.endswith(CELLS_SUFFIX):
-            raise DataError(f"{source} is not named event...{CELLS_SUFFIX}, as ACTS and TrackML name the cells of an event")
+            raise DataError(
+                f"{source} is not named event...{CELLS_SUFFIX}, as ACTS and TrackML name the cells of an event"
+            )
         paths = [source]
     for order, path in enumerate(paths, 1):
         stem = path.name.removesuffix(CELLS_SUFFIX)
@@ -114,8 +133,10 @@ def _read_csv(source: Path, modules: Modules) -> Iterator[CellEvent]:
 def _csv_event(prefix: Path, number: int, modules: Modules) -> CellEvent:
     cells = _table(prefix, "cells")
     if "geometry_id" in cells:
-        columns = _needed(prefix, "cells", cells, ("geometry_id", "channel0", "channel1", "value"))
-        sorted_cells = sort_cells(*columns, modules)
+        identifier, u, v, charge = _needed(
+            prefix, "cells", cells, ("geometry_id", "channel0", "channel1", "value")
+        )
+        sorted_cells = sort_cells(identifier, u, v, charge, modules)
         return CellEvent(1, 1, number, sorted_cells, _acts_truth(prefix, cells, sorted_cells))
     hit, u, v, charge = _needed(prefix, "cells", cells, ("hit_id", "ch0", "ch1", "value"))
     hits = _table(prefix, "hits")
@@ -128,11 +149,17 @@ def _csv_event(prefix: Path, number: int, modules: Modules) -> CellEvent:
 
 def _acts_truth(prefix: Path, cells: Mapping[str, np.ndarray], sorted_cells: Cells) -> TrueParticles | None:
     """Return the particles of an event of ACTS, if its files are there."""
-    tables = {name: _optional(prefix, name) for name in ("measurement-simhit-map", "hits", "particles_simulated")}
+    tables = {
+        name: _optional(prefix, name) for name in ("measurement-simhit-map", "hits", "particles_simulated")
+    }
     links, hits, particles = tables.values()
     if links is None or hits is None or particles is None or "measurement_id" not in cells:
         return None
-    row = np.full(int(max(links["measurement_id"].max(initial=0), cells["measurement_id"].max(initial=0))) + 1, -1, np.int64)
+    row = np.full(
+        int(max(links["measurement_id"].max(initial=0), cells["measurement_id"].max(initial=0))) + 1,
+        -1,
+        np.int64,
+    )
     row[links["measurement_id"][::-1]] = links["hit_id"][::-1]  # the first hit of a measurement
     names = _barcodes(particles), _barcodes(hits)
     order = np.argsort(names[0])
@@ -163,9 +190,11 @@ def _trackml_truth(prefix: Path, hit: np.ndarray, sorted_cells: Cells) -> TruePa
 
 
 def _particles(table: Mapping[str, np.ndarray], kind: str, charge: str, of_cell: np.ndarray) -> TrueParticles:
-    vectors = (np.stack([table[f"{letter}{axis}"] for axis in "xyz"], axis=1) for letter in "vp")
-    pdg_id = table[kind] if kind in table else np.zeros(len(table[charge]), np.int64)  # the challenge leaves it out
-    return TrueParticles(pdg_id, table[charge], *vectors, of_cell)
+    vertex, momentum = (np.stack([table[f"{letter}{axis}"] for axis in "xyz"], axis=1) for letter in "vp")
+    pdg_id = (
+        table[kind] if kind in table else np.zeros(len(table[charge]), np.int64)
+    )  # the challenge leaves it out
+    return TrueParticles(pdg_id, table[charge], vertex, momentum, of_cell)
 
 
 def _rows(wanted: np.ndarray, known: np.ndarray, where: str, name: str) -> np.ndarray:
@@ -195,11 +224,15 @@ def _table(prefix: Path, name: str) -> dict[str, np.ndarray]:
     return {column: table[column].to_numpy() for column in table.column_names}
 
 
-def _needed(prefix: Path, name: str, table: Mapping[str, np.ndarray], columns: tuple[str, ...]) -> list[np.ndarray]:
+def _needed(
+    prefix: Path, name: str, table: Mapping[str, np.ndarray], columns: tuple[str, ...]
+) -> list[np.ndarray]:
     found = []
     for column in columns:
         if column not in table:
-            raise DataError(f"{prefix.name}-{name}.csv has no column {column}: its columns are {', '.join(table)}")
+            raise DataError(
+                f"{prefix.name}-{name}.csv has no column {column}: its columns are {', '.join(table)}"
+            )
         if table[column].dtype.kind not in "iuf":
             raise DataError(f"the column {column} of {prefix.name}-{name}.csv is not numbers throughout")
         if table[column].dtype.kind == "f" and column != "value" and np.isnan(table[column]).any():

@@ -34,7 +34,10 @@ class _Tally:
 
 
 def track_file(
-    source: Path, reconstruction: Reconstruction, out: Path | None = None, advance: Callable[[int], None] = lambda _: None
+    source: Path,
+    reconstruction: Reconstruction,
+    out: Path | None = None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> TrackingRecord:
     """Reconstruct the events of a file; an event that is broken is written without tracks and told with its reason."""
     tally = _Tally()
@@ -76,7 +79,9 @@ def _reconstructed(
         tally.tracks += len(tracks)
         if event.truth is not None:
             particle = event.truth.of_cell[tracks.first_cell]
-            tally.matches.append(match_tracks(tracks, particle, event.truth, detector.field, pt_min=PT_MIN, eta_max=ETA_MAX))
+            tally.matches.append(
+                match_tracks(tracks, particle, event.truth, detector.field, pt_min=PT_MIN, eta_max=ETA_MAX)
+            )
         yield event, tracks
 
 
@@ -97,13 +102,19 @@ def track_columns(events: list[tuple[CellEvent, Tracks | None]]) -> Events:
     columns = {}
     for k, name in enumerate(("d0", "dz", "phi", "theta", "qop")):
         columns[f"Track_{name}"] = jagged([one.parameters[:, k] for one in found], np.float32)
-        columns[f"Track_{name}Err"] = jagged([np.sqrt(np.maximum(one.covariance[:, k, k], 0)) for one in found], np.float32)
+        columns[f"Track_{name}Err"] = jagged(
+            [np.sqrt(np.maximum(one.covariance[:, k, k], 0)) for one in found], np.float32
+        )
     momentum = [1 / np.maximum(np.abs(one.parameters[:, 4]), 1e-12) for one in found]
-    columns["Track_pt"] = jagged([p * np.sin(one.parameters[:, 3]) for p, one in zip(momentum, found, strict=True)], np.float32)
+    columns["Track_pt"] = jagged(
+        [p * np.sin(one.parameters[:, 3]) for p, one in zip(momentum, found, strict=True)], np.float32
+    )
     columns["Track_eta"] = jagged([-np.log(np.tan(one.parameters[:, 3] / 2)) for one in found], np.float32)
     columns["Track_charge"] = jagged([np.sign(one.parameters[:, 4]) for one in found], np.int16)
     columns["Track_chi2"] = jagged([one.chi2 for one in found], np.float32)
-    columns["Track_nHits"] = jagged([np.array([len(hits) for hits in one.clusters]) for one in found], np.int16)
+    columns["Track_nHits"] = jagged(
+        [np.array([len(hits) for hits in one.clusters]) for one in found], np.int16
+    )
     columns["Track_nHoles"] = jagged([one.holes for one in found], np.int16)
     return Events.of(numbers | columns)
 
@@ -122,7 +133,10 @@ def _record(source: Path, reconstruction: Reconstruction, tally: _Tally) -> Trac
 def _time(stage: str, milliseconds: list[float]) -> StageTime:
     values = np.array(milliseconds or [0.0])
     return StageTime(
-        stage=stage, mean_ms=float(values.mean()), p50_ms=float(np.median(values)), p99_ms=float(np.percentile(values, 99))
+        stage=stage,
+        mean_ms=float(values.mean()),
+        p50_ms=float(np.median(values)),
+        p99_ms=float(np.percentile(values, 99)),
     )
 
 
@@ -132,7 +146,12 @@ def _physics(matches: Matches) -> TrackingPhysics:
         value, pull = matches.residual[:, k], matches.pull[:, k]
         residuals.append(
             Residual(
-                parameter=name, unit=unit, width=_width(value), median=_median(value), pull_width=_width(pull), pull_median=_median(pull)
+                parameter=name,
+                unit=unit,
+                width=_width(value),
+                median=_median(value),
+                pull_width=_width(pull),
+                pull_median=_median(pull),
             )
         )
     return TrackingPhysics(

@@ -56,7 +56,9 @@ class SeedingSettings:
             "diameter_min": diameter, "bend": 1.02 / diameter, "impact_weight": 1.0, "confirmation": 200.0, "curvature_window": 3e-5, "radius_window": 5.0,
         }  # fmt: skip
         return TripletCuts(
-            **{name: np.float32(value) for name, value in numbers.items()}, confirmed=2, most=self.seeds_per_middle
+            **{name: np.float32(value) for name, value in numbers.items()},
+            confirmed=2,
+            most=self.seeds_per_middle,
         )
 
 
@@ -73,6 +75,7 @@ class SpacePoints:
     cluster: np.ndarray
 
     def __len__(self) -> int:
+        """Return the number of points."""
         return len(self.x)
 
 
@@ -84,13 +87,16 @@ class Seeds:
     weight: np.ndarray
 
     def __len__(self) -> int:
+        """Return the number of seeds."""
         return len(self.weight)
 
 
 class SeedFinder:
     """Finds triplets on the seeding layers of a detector."""
 
-    def __init__(self, layers: tuple[Layer, ...], field: float, settings: SeedingSettings | None = None) -> None:
+    def __init__(
+        self, layers: tuple[Layer, ...], field: float, settings: SeedingSettings | None = None
+    ) -> None:
         """Find which layers can follow each other."""
         self.settings = settings or SeedingSettings()
         self.cuts = self.settings.cuts(field)
@@ -106,20 +112,27 @@ class SeedFinder:
         middles = np.flatnonzero(middle).astype(np.int32)
         shape = len(middles), self.cuts.most
         triplets = TripletArrays(
-            np.empty(shape, np.int32), np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(len(middles), np.int32)
+            np.empty(shape, np.int32),
+            np.empty(shape, np.int32),
+            np.empty(shape, np.float32),
+            np.empty(len(middles), np.int32),
         )
         done = 0
         while done < len(middles):
             room = self._room
             pairs = DoubletArrays(np.empty(room, np.int32), *(np.empty(room, np.float32) for _ in range(5)))
-            found = CandidateArrays(*(np.empty(room, np.int32) for _ in range(2)), *(np.empty(room, np.float32) for _ in range(3)))
+            found = CandidateArrays(
+                *(np.empty(room, np.int32) for _ in range(2)), *(np.empty(room, np.float32) for _ in range(3))
+            )
             rest = TripletArrays(*(array[done:] for array in triplets))
-            count, needed = seed_points(middles[done:], arrays, grid, self.links, self.cuts, pairs, found, rest)
+            count, needed = seed_points(
+                middles[done:], arrays, grid, self.links, self.cuts, pairs, found, rest
+            )
             done += count
             if needed:
                 self._room = 1 << int(needed - 1).bit_length()
-        kept = np.arange(self.cuts.most) < triplets.count[:, None]
-        middle_of = np.repeat(middles, triplets.count)
+        kept = np.arange(self.cuts.most) < triplets.kept[:, None]
+        middle_of = np.repeat(middles, triplets.kept)
         columns = (triplets.inner[kept], middle_of, triplets.outer[kept])
         return Seeds(order[np.stack(columns, axis=1)], triplets.weight[kept])
 
@@ -170,7 +183,9 @@ def _links(layers: tuple[Layer, ...], settings: SeedingSettings) -> LayerLinks:
     return LayerLinks(inner_count, inner, outer_count, outer)
 
 
-def seeding_layers(detector: TrackingDetector, chosen: list[tuple[int, int]] | None = None) -> tuple[Layer, ...]:
+def seeding_layers(
+    detector: TrackingDetector, chosen: list[tuple[int, int]] | None = None
+) -> tuple[Layer, ...]:
     """Return the layers to seed on: those chosen by volume and number, or those of pixels that begin within the radius of seeds."""
     if chosen is not None:
         return tuple(layer for layer in detector.layers if (layer.volume, layer.number) in chosen)

@@ -4,6 +4,18 @@ from tamis.events.detector.acts_files import read_detector
 from tamis.events.detector.cells import Cells, sort_cells
 from tamis.events.detector.generic import generic_detector
 from tamis.events.detector.layers import BARREL, DISK, Layer, PassiveSurface, find_layers
-from tamis.events.detector.modules import TrackingDetector, Modules
+from tamis.events.detector.modules import Modules, TrackingDetector
 
-__all__ = ["BARREL", "DISK", "Cells", "TrackingDetector", "Layer", "Modules", "PassiveSurface", "find_layers", "generic_detector", "read_detector", "sort_cells"]
+__all__ = [
+    "BARREL",
+    "DISK",
+    "Cells",
+    "Layer",
+    "Modules",
+    "PassiveSurface",
+    "TrackingDetector",
+    "find_layers",
+    "generic_detector",
+    "read_detector",
+    "sort_cells",
+]

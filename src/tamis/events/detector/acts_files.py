@@ -13,7 +13,7 @@ import numpy as np
 from tamis._base import DataError
 from tamis.events.detector.generic import SILICON_X0_MM, generic_detector
 from tamis.events.detector.identifiers import pack_identifier, unpack_identifier
-from tamis.events.detector.modules import TrackingDetector, Modules
+from tamis.events.detector.modules import Modules, TrackingDetector
 
 RECTANGLE, TRAPEZOID = 6, 7  # numbers of shapes in `bounds_type`
 KEYS = ("volume", "layer", "sensitive")
@@ -24,7 +24,11 @@ DEFAULT_PITCH_MM = (0.05, 0.05)
 
 
 def read_detector(
-    geometry: Path, digitisation: Path | None = None, *, field: float = 2.0, material: Mapping[int, float] | None = None
+    geometry: Path,
+    digitisation: Path | None = None,
+    *,
+    field: float = 2.0,
+    material: Mapping[int, float] | None = None,
 ) -> TrackingDetector:
     """Read `detectors.csv` and the JSON file of a geometric digitisation.
 
@@ -41,8 +45,10 @@ def read_detector(
     order = np.argsort(identifier)
     identifier, table = identifier[order], {name: values[order] for name, values in table.items()}
     if (same := np.flatnonzero(identifier[1:] == identifier[:-1])).size:
-        volume, layer, module = (int(value) for value in unpack_identifier(identifier[same[0]]))
-        raise DataError(f"{geometry}: module {module} of layer {layer} in volume {volume} is there twice")
+        places = (int(value) for value in unpack_identifier(identifier[same[0]]))
+        raise DataError(
+            "{}: module {} of layer {} in volume {} is there twice".format(geometry, *reversed(list(places)))
+        )
     axes = np.stack([[table[f"rot_{axis}{side}"] for axis in "xyz"] for side in "uvw"]).transpose(2, 0, 1)
     if not np.allclose(axes @ axes.transpose(0, 2, 1), np.eye(3), atol=1e-4):
         raise DataError(f"{geometry}: the columns rot_xu to rot_zw of a module are not a rotation")
@@ -62,7 +68,9 @@ def read_detector(
     return _with_material(geometry.stem, modules, field, material)
 
 
-def _with_material(name: str, modules: Modules, field: float, material: Mapping[int, float] | None) -> TrackingDetector:
+def _with_material(
+    name: str, modules: Modules, field: float, material: Mapping[int, float] | None
+) -> TrackingDetector:
     known = generic_detector()
     same = len(modules) == len(known.modules) and np.array_equal(modules.identifier, known.modules.identifier)
     if same and np.allclose(modules.centre, known.modules.centre, atol=1e-2) and material is None:
@@ -72,7 +80,9 @@ def _with_material(name: str, modules: Modules, field: float, material: Mapping[
         for volume, value in (material or {}).items():
             values = np.where(modules.volume == volume, value, values)
     changed = Modules(**vars(modules) | {"material": values})
-    return TrackingDetector(name, changed, field, known.passive if same else (), energy_loss=ACTS_ENERGY_LOSS if same else 1.0)
+    return TrackingDetector(
+        name, changed, field, known.passive if same else (), energy_loss=ACTS_ENERGY_LOSS if same else 1.0
+    )
 
 
 def _read_table(path: Path) -> dict[str, np.ndarray]:
@@ -89,7 +99,9 @@ def _read_table(path: Path) -> dict[str, np.ndarray]:
     needed = {f"{name}_id" for name in ("volume", "layer", "module")} | {f"c{axis}" for axis in "xyz"}
     needed |= {f"rot_{axis}{side}" for axis in "xyz" for side in "uvw"}
     if missing := sorted(needed - set(names)):
-        raise DataError(f"{path} has no column {missing[0]}: it is not a geometry of ACTS or TrackML (detectors.csv)")
+        raise DataError(
+            f"{path} has no column {missing[0]}: it is not a geometry of ACTS or TrackML (detectors.csv)"
+        )
     for number, line in enumerate(lines, 2):
         if len(line) != len(names):
             raise DataError(f"{path}, line {number}: {len(line)} fields, and the header has {len(names)}")
@@ -124,8 +136,10 @@ def _bounds(table: Mapping[str, np.ndarray], path: Path) -> tuple[np.ndarray, np
             f"{path}: bounds_type {kind[other][0]:g} of a module is neither a rectangle ({RECTANGLE}) nor a trapezoid ({TRAPEZOID})"
         )
     rectangle = kind == RECTANGLE
-    half_u = np.where(rectangle, bound[2], bound[0]), np.where(rectangle, bound[2], bound[1])
-    return np.stack(half_u, axis=1), np.where(rectangle, bound[3], bound[2])
+    half_u = np.stack(
+        [np.where(rectangle, bound[2], bound[0]), np.where(rectangle, bound[2], bound[1])], axis=1
+    )
+    return half_u, np.where(rectangle, bound[3], bound[2])
 
 
 def _segmentation(path: Path, identifier: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -156,4 +170,6 @@ def _entries(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a geometric digitisation of ACTS: {type(error).__name__} {error}") from error
+        raise DataError(
+            f"{path} is not a geometric digitisation of ACTS: {type(error).__name__} {error}"
+        ) from error

@@ -22,10 +22,13 @@ class Cells:
     source: np.ndarray
 
     def __len__(self) -> int:
+        """Return the number of cells."""
         return len(self.module)
 
 
-def sort_cells(identifier: np.ndarray, u: np.ndarray, v: np.ndarray, charge: np.ndarray, modules: Modules) -> Cells:
+def sort_cells(
+    identifier: np.ndarray, u: np.ndarray, v: np.ndarray, charge: np.ndarray, modules: Modules
+) -> Cells:
     """Return the cells of one event; raise DataError for a module that the detector lacks, a cell outside it, or a charge that is not positive.
 
     A cell that is there twice counts once, with the sum of the charges.
@@ -37,7 +40,9 @@ def sort_cells(identifier: np.ndarray, u: np.ndarray, v: np.ndarray, charge: np.
         raise DataError("the detector has no modules")
     rows = np.minimum(np.searchsorted(modules.identifier, identifier), len(modules) - 1)
     if (unknown := np.flatnonzero(modules.identifier[rows] != identifier)).size:
-        raise DataError(f"{_place(identifier[unknown[0]])} is not in the detector (cell {unknown[0]} of {len(rows)})")
+        raise DataError(
+            f"{_place(identifier[unknown[0]])} is not in the detector (cell {unknown[0]} of {len(rows)})"
+        )
     outside = (u < 0) | (v < 0) | (u >= modules.cells[rows, 0]) | (v >= modules.cells[rows, 1])
     if (wrong := np.flatnonzero(outside)).size:
         first = wrong[0]
@@ -58,10 +63,14 @@ def sort_cells(identifier: np.ndarray, u: np.ndarray, v: np.ndarray, charge: np.
     total = np.add.reduceat(charge[order], begins) if len(begins) else charge
     kept = order[begins]
     return Cells(
-        rows[kept].astype(np.int32), u[kept].astype(np.int32), v[kept].astype(np.int32), total.astype(np.float32), kept
+        rows[kept].astype(np.int32),
+        u[kept].astype(np.int32),
+        v[kept].astype(np.int32),
+        total.astype(np.float32),
+        kept,
     )
 
 
 def _place(identifier: np.uint64) -> str:
-    volume, layer, module = (int(part) for part in unpack_identifier(identifier))
+    volume, layer, module = (int(part) for part in unpack_identifier(np.asarray(identifier)))
     return f"module {module} of layer {layer} in volume {volume} ({int(identifier)})"

@@ -8,7 +8,7 @@ import numpy as np
 
 from tamis.events.detector.identifiers import pack_identifier
 from tamis.events.detector.layers import BARREL, PassiveSurface
-from tamis.events.detector.modules import TrackingDetector, Modules
+from tamis.events.detector.modules import Modules, TrackingDetector
 
 SILICON_X0_MM = 95.7
 
@@ -73,7 +73,11 @@ BARRELS = (
 )  # fmt: skip
 PIXEL_DISKS = (600.0, 700.0, 820.0, 960.0, 1100.0, 1300.0, 1500.0)
 STRIP_DISKS = (1220.0, 1500.0, 1800.0, 2150.0, 2550.0, 2950.0)
-END_CAPS = ((7, 9, PIXEL_DISK, PIXEL_DISKS), (12, 14, SHORT_DISK, STRIP_DISKS), (16, 18, LONG_DISK, STRIP_DISKS))
+END_CAPS = (
+    (7, 9, PIXEL_DISK, PIXEL_DISKS),
+    (12, 14, SHORT_DISK, STRIP_DISKS),
+    (16, 18, LONG_DISK, STRIP_DISKS),
+)
 
 
 BERYLLIUM_X0_MM = 352.8

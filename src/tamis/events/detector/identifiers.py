@@ -10,10 +10,10 @@ WIDTHS = {VOLUME: 8, LAYER: 12, MODULE: 20}
 
 def pack_identifier(volume: np.ndarray, layer: np.ndarray, module: np.ndarray) -> np.ndarray:
     """Return identifiers of modules."""
-    result = np.uint64(0)
+    result = np.zeros((), np.uint64)
     for value, shift in ((volume, VOLUME), (layer, LAYER), (module, MODULE)):
         result = result | np.left_shift(np.asarray(value).astype(np.uint64), np.uint64(shift))
-    return np.asarray(result)
+    return result
 
 
 def unpack_identifier(identifier: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

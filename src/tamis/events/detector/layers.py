@@ -72,7 +72,15 @@ def find_layers(modules: Modules) -> tuple[Layer, ...]:
 
 def module_corners(modules: Modules, rows: np.ndarray) -> np.ndarray:
     """Return the corners in space, (modules, 4, 3)."""
-    u = np.stack([-modules.half_u[rows, 0], modules.half_u[rows, 0], modules.half_u[rows, 1], -modules.half_u[rows, 1]], 1)
+    u = np.stack(
+        [
+            -modules.half_u[rows, 0],
+            modules.half_u[rows, 0],
+            modules.half_u[rows, 1],
+            -modules.half_u[rows, 1],
+        ],
+        1,
+    )
     v = np.stack([-modules.half_v[rows]] * 2 + [modules.half_v[rows]] * 2, 1)
     axes = modules.axes[rows]
     result: np.ndarray = (

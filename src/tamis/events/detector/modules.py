@@ -32,6 +32,7 @@ class Modules:
     material: np.ndarray  # radiation lengths at normal incidence, with the support of the layer
 
     def __len__(self) -> int:
+        """Return the number of modules."""
         return len(self.identifier)
 
     def take(self, rows: np.ndarray) -> Modules:

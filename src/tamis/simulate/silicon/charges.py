@@ -84,5 +84,9 @@ def _merged(module: np.ndarray, cell: np.ndarray, charge: np.ndarray, hit: np.nd
     begins = np.append(0, ends[:-1] + 1) if len(ends) else ends
     total = np.add.reduceat(charge, begins) if len(ends) else charge
     return HitCells(
-        module[ends].astype(np.int32), cell[ends, 0].astype(np.int32), cell[ends, 1].astype(np.int32), total.astype(np.float32), hit[ends]
+        module[ends].astype(np.int32),
+        cell[ends, 0].astype(np.int32),
+        cell[ends, 1].astype(np.int32),
+        total.astype(np.float32),
+        hit[ends],
     )

@@ -34,7 +34,7 @@ class ModuleTable:
 
 def module_table(modules: Modules, layer: Layer) -> ModuleTable:
     """Return the table of a layer."""
-    low, high = (layer.z if layer.kind == BARREL else layer.r)
+    low, high = layer.z if layer.kind == BARREL else layer.r
     low, high = low - MARGIN_MM, high + MARGIN_MM
     corners = module_corners(modules, layer.rows)
     radius = np.hypot(corners[..., 0], corners[..., 1])
@@ -52,7 +52,9 @@ def module_table(modules: Modules, layer: Layer) -> ModuleTable:
         if layer.kind != BARREL:  # the middle of the inner edge is nearer than its corners
             inner = min(inner, float(np.hypot(*modules.centre[row, :2])) - modules.half_v[row])
         ends = np.array([inner - MARGIN_MM, along[k].max() + MARGIN_MM])
-        begin, end = np.clip(np.floor((ends - low) / (high - low) * BINS_ALONG).astype(int), 0, BINS_ALONG - 1)
+        begin, end = np.clip(
+            np.floor((ends - low) / (high - low) * BINS_ALONG).astype(int), 0, BINS_ALONG - 1
+        )
         for i in range(first, last + 1):
             for j in range(begin, end + 1):
                 bins.setdefault((i % BINS_PHI, j), []).append(int(row))

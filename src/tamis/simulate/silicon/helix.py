@@ -20,6 +20,7 @@ class Helices:
     curvature: np.ndarray
 
     def __len__(self) -> int:
+        """Return the number of particles."""
         return len(self.phi)
 
     def take(self, rows: np.ndarray) -> Helices:

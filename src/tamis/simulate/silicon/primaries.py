@@ -18,7 +18,9 @@ GUNS = MappingProxyType({"muon": 13, "pion": 211, "electron": 11})
 BEAM_SPOT_MM = (0.0125, 0.0125, 55.5)
 PT_MIN_GEV, ETA_MAX = 0.15, 4.0
 INNER_MM = (24.0, 1000.0)  # radius and |z| before which a particle is produced: the beam pipe
-POOL_COLLISIONS = 500  # generated for each block; events draw from them, rotated by a random angle about the beam
+POOL_COLLISIONS = (
+    500  # generated for each block; events draw from them, rotated by a random angle about the beam
+)
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,13 @@ class TrackSample:
             generator_lines(self.process, self.settings)
             return
         if self.mu:
-            raise UsageError(f"a gun of {self.process}s has no pile-up: leave out --mu, or name a process such as ttbar")
+            raise UsageError(
+                f"a gun of {self.process}s has no pile-up: leave out --mu, or name a process such as ttbar"
+            )
         if not 0 < self.pt[0] <= self.pt[1]:
-            raise UsageError(f"the transverse momenta {self.pt[0]:g}:{self.pt[1]:g} are not two positive numbers in order")
+            raise UsageError(
+                f"the transverse momenta {self.pt[0]:g}:{self.pt[1]:g} are not two positive numbers in order"
+            )
         if not 1 <= self.particles <= 100_000:
             raise UsageError(f"the number of particles is {self.particles}; it must be 1 to 100000")
 
@@ -49,7 +55,9 @@ class TrackSample:
         return SimulationSettings(mu=self.mu)
 
 
-def make_primaries(sample: TrackSample, events: int, seeds: Seeds) -> tuple[Primaries, np.ndarray, np.ndarray]:
+def make_primaries(
+    sample: TrackSample, events: int, seeds: Seeds
+) -> tuple[Primaries, np.ndarray, np.ndarray]:
     """Return the particles of some events in order, the event of each, and its collision: 0 is the first, others are pile-up."""
     if sample.process in GUNS:
         return _fired(sample, events, seeds)
@@ -57,19 +65,32 @@ def make_primaries(sample: TrackSample, events: int, seeds: Seeds) -> tuple[Prim
     record = make(events, seeds.pythia("event"))
     spot = seeds.stream("beam spot").normal(size=(events, 3)) * BEAM_SPOT_MM
     hard, event = _charged(record, make)
-    parts = [(Primaries(hard.pdg_id, hard.charge, hard.vertex + spot[event], hard.momentum), event, np.zeros(len(event), np.int32))]
+    parts = [
+        (
+            Primaries(hard.pdg_id, hard.charge, hard.vertex + spot[event], hard.momentum),
+            event,
+            np.zeros(len(event), np.int32),
+        )
+    ]
     if sample.mu:
         parts.append(_pile_up(sample, events, seeds))
     order = np.argsort(np.concatenate([part[1] for part in parts]), kind="stable")
-    joined = [np.concatenate([getattr(part[0], name) for part in parts])[order] for name in ("pdg_id", "charge", "vertex", "momentum")]
-    return Primaries(*joined), *(np.concatenate([part[k] for part in parts])[order] for k in (1, 2))
+    joined = [
+        np.concatenate([getattr(part[0], name) for part in parts])[order]
+        for name in ("pdg_id", "charge", "vertex", "momentum")
+    ]
+    return (
+        Primaries(*joined),
+        np.concatenate([part[1] for part in parts])[order],
+        np.concatenate([part[2] for part in parts])[order],
+    )
 
 
 def _fired(sample: TrackSample, events: int, seeds: Seeds) -> tuple[Primaries, np.ndarray, np.ndarray]:
     random = seeds.stream("gun")
     shape = events, sample.particles
     charge = np.where(random.random(shape) < 0.5, 1, -1).ravel()
-    pt = np.exp(random.uniform(*np.log(sample.pt), shape)).ravel()
+    pt = np.exp(random.uniform(np.log(sample.pt[0]), np.log(sample.pt[1]), shape)).ravel()
     eta = random.uniform(-sample.eta_max, sample.eta_max, shape).ravel()
     phi = random.uniform(-np.pi, np.pi, shape).ravel()
     spot = np.repeat(random.normal(size=(events, 3)) * BEAM_SPOT_MM, sample.particles, axis=0)
@@ -77,7 +98,11 @@ def _fired(sample: TrackSample, events: int, seeds: Seeds) -> tuple[Primaries, n
     sign = charge if number > 100 else -charge  # leptons of positive number are negative
     momentum = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=1)
     event = np.repeat(np.arange(events), sample.particles)
-    return Primaries((number * sign).astype(np.int32), charge.astype(np.int32), spot, momentum), event, np.zeros(len(event), np.int32)
+    return (
+        Primaries((number * sign).astype(np.int32), charge.astype(np.int32), spot, momentum),
+        event,
+        np.zeros(len(event), np.int32),
+    )
 
 
 def _pile_up(sample: TrackSample, events: int, seeds: Seeds) -> tuple[Primaries, np.ndarray, np.ndarray]:
@@ -97,7 +122,9 @@ def _pile_up(sample: TrackSample, events: int, seeds: Seeds) -> tuple[Primaries,
         x, y, z = vectors[rows].T
         return np.stack([cosine * x - sine * y, sine * x + cosine * y, z], axis=1)
 
-    particles = Primaries(pool.pdg_id[rows], pool.charge[rows], turned(pool.vertex) + spot[owner], turned(pool.momentum))
+    particles = Primaries(
+        pool.pdg_id[rows], pool.charge[rows], turned(pool.vertex) + spot[owner], turned(pool.momentum)
+    )
     return particles, event[owner], number[owner].astype(np.int32)
 
 
@@ -110,5 +137,7 @@ def _charged(record: GeneratorRecord, make: Generator) -> tuple[Primaries, np.nd
     kept &= (radius < INNER_MM[0]) & (z < INNER_MM[1])
     charge = make.charges(record.pdg_id)
     rows = np.flatnonzero(kept & (charge != 0))
-    particles = Primaries(record.pdg_id[rows], charge[rows], record.vertex[:, rows].T, record.momentum[:3, rows].T)
+    particles = Primaries(
+        record.pdg_id[rows], charge[rows], record.vertex[:, rows].T, record.momentum[:3, rows].T
+    )
     return particles, record.collision[rows]

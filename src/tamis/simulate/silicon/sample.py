@@ -51,16 +51,24 @@ def _model() -> DetectorModel:
 def make_track_block(task: TrackBlock) -> Events:
     """Simulate a whole block and return its first events."""
     sample, model = task.sample, _model()
-    number = NUMBER + (PROCESSES[sample.process].number if sample.process in PROCESSES else 100 + list(GUNS).index(sample.process))
+    number = NUMBER + (
+        PROCESSES[sample.process].number
+        if sample.process in PROCESSES
+        else 100 + list(GUNS).index(sample.process)
+    )
     seeds = Seeds(task.seed, number, task.block)
     primaries, event, collision = make_primaries(sample, BLOCK_EVENTS, seeds)
     columns: dict[str, list[np.ndarray]] = {}
     for k in range(task.events):
         rows = np.flatnonzero(event == k)
-        own = Primaries(*(getattr(primaries, name)[rows] for name in ("pdg_id", "charge", "vertex", "momentum")))
+        own = Primaries(
+            *(getattr(primaries, name)[rows] for name in ("pdg_id", "charge", "vertex", "momentum"))
+        )
         hits = transport(own, model, seeds.part(k))
         cells = share_charge(hits, model.detector.modules, seeds.part(k))
-        for name, values in _columns(own, collision[rows], hits, cells, model.detector.modules.identifier).items():
+        for name, values in _columns(
+            own, collision[rows], hits, cells, model.detector.modules.identifier
+        ).items():
             columns.setdefault(name, []).append(values)
     first = task.block * BLOCK_EVENTS + 1
     identity = {
@@ -68,11 +76,16 @@ def make_track_block(task: TrackBlock) -> Events:
         "luminosityBlock": np.ones(task.events, np.uint32),
         "event": np.arange(first, first + task.events, dtype=np.uint64),
     }
-    jagged = {name: ak.unflatten(np.concatenate(parts), [len(part) for part in parts]) for name, parts in columns.items()}
+    jagged = {
+        name: ak.unflatten(np.concatenate(parts), [len(part) for part in parts])
+        for name, parts in columns.items()
+    }
     return Events.of(identity | jagged)
 
 
-def _columns(own: Primaries, collision: np.ndarray, hits: Hits, cells: HitCells, identifier: np.ndarray) -> dict[str, np.ndarray]:
+def _columns(
+    own: Primaries, collision: np.ndarray, hits: Hits, cells: HitCells, identifier: np.ndarray
+) -> dict[str, np.ndarray]:
     result = {
         "Cell_module": identifier[cells.module], "Cell_u": cells.u.astype(np.int16), "Cell_v": cells.v.astype(np.int16),
         "Cell_charge": cells.charge, "Cell_hit": cells.hit.astype(np.int32),

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tamis.events.detector import BARREL, TrackingDetector
+from tamis.events.detector import BARREL, Layer, PassiveSurface, TrackingDetector
 from tamis.simulate.seeds import Seeds
 from tamis.simulate.silicon.finder import BINS_ALONG, BINS_PHI, module_table
 from tamis.simulate.silicon.helix import Helices, advance, curvature_of, to_cylinder, to_plane
@@ -34,6 +34,7 @@ class Primaries:
     momentum: np.ndarray  # (n, 3)
 
     def __len__(self) -> int:
+        """Return the number of particles."""
         return len(self.pdg_id)
 
 
@@ -48,6 +49,7 @@ class Hits:
     index: np.ndarray  # along the particle
 
     def __len__(self) -> int:
+        """Return the number of hits."""
         return len(self.particle)
 
 
@@ -57,15 +59,20 @@ class DetectorModel:
 
     detector: TrackingDetector
 
+    @property
+    def surfaces(self) -> list[Layer | PassiveSurface]:
+        """Layers, then passive surfaces."""
+        return [*self.detector.layers, *self.detector.passive]
+
     @cached_property
     def is_barrel(self) -> np.ndarray:
         """Which layers are cylinders."""
-        return np.array([one.kind == BARREL for one in (*self.detector.layers, *self.detector.passive)])
+        return np.array([one.kind == BARREL for one in self.surfaces])
 
     @cached_property
     def position(self) -> np.ndarray:
         """Radii of cylinders and z of disks."""
-        return np.array([one.position for one in (*self.detector.layers, *self.detector.passive)])
+        return np.array([one.position for one in self.surfaces])
 
     @cached_property
     def extent(self) -> np.ndarray:
@@ -78,7 +85,8 @@ class DetectorModel:
         """Radiation lengths at normal incidence."""
         material = self.detector.modules.material
         return np.array(
-            [material[layer.rows].mean() for layer in self.detector.layers] + [one.material for one in self.detector.passive]
+            [material[layer.rows].mean() for layer in self.detector.layers]
+            + [one.material for one in self.detector.passive]
         )
 
     @cached_property
@@ -163,9 +171,15 @@ def transport(primaries: Primaries, model: DetectorModel, seeds: Seeds) -> Hits:
         if crossing.any():
             rows = np.flatnonzero(crossing)
             here = advance(helices.take(rows), lengths[rows])
-            parts.append(_cross(here, rows, layer[rows], particle[rows], momentum[rows], model, step))
-            here, left, lost = _interact(here, layer[rows], primaries.pdg_id[particle[rows]], momentum[rows], mass[rows], model, random)
-            for whole, part in ((helices.position, here.position), (helices.phi, here.phi), (helices.slope, here.slope)):
+            parts.append(_cross(here, layer[rows], particle[rows], momentum[rows], model, step))
+            here, left, lost = _interact(
+                here, layer[rows], primaries.pdg_id[particle[rows]], momentum[rows], mass[rows], model, random
+            )
+            for whole, part in (
+                (helices.position, here.position),
+                (helices.phi, here.phi),
+                (helices.slope, here.slope),
+            ):
                 whole[rows] = part
             helices.curvature[rows] = here.curvature
             momentum[rows] = left
@@ -178,7 +192,12 @@ def transport(primaries: Primaries, model: DetectorModel, seeds: Seeds) -> Hits:
 
 
 def _cross(
-    here: Helices, rows: np.ndarray, layer: np.ndarray, particle: np.ndarray, momentum: np.ndarray, model: DetectorModel, step: int
+    here: Helices,
+    layer: np.ndarray,
+    particle: np.ndarray,
+    momentum: np.ndarray,
+    model: DetectorModel,
+    step: int,
 ) -> tuple[np.ndarray, ...]:
     """Return the crossings of modules near states on layers."""
     modules = model.detector.modules
@@ -202,18 +221,29 @@ def _cross(
 
 
 def _interact(
-    here: Helices, layer: np.ndarray, pdg_id: np.ndarray, momentum: np.ndarray, mass: np.ndarray, model: DetectorModel,
+    here: Helices,
+    layer: np.ndarray,
+    pdg_id: np.ndarray,
+    momentum: np.ndarray,
+    mass: np.ndarray,
+    model: DetectorModel,
     random: np.random.Generator,
 ) -> tuple[Helices, np.ndarray, np.ndarray]:
     """Scatter particles in the matter of layers; return states, momenta, and which particles are lost."""
     direction = here.direction / np.hypot(1, here.slope)[:, None]
     radial = here.position[:, :2] / np.maximum(np.hypot(*here.position[:, :2].T), 1e-6)[:, None]
-    cosine = np.where(model.is_barrel[layer], np.abs((radial * direction[:, :2]).sum(axis=1)), np.abs(direction[:, 2]))
+    cosine = np.where(
+        model.is_barrel[layer], np.abs((radial * direction[:, :2]).sum(axis=1)), np.abs(direction[:, 2])
+    )
     thickness = model.material[layer] / np.maximum(cosine, 0.05)
     width = scattering_angle(momentum, mass, thickness)
     kicks = random.normal(size=(2, len(layer))) * width
-    noise = -np.log(np.maximum(random.normal(size=len(layer)) ** 2, 1e-12))  # Moyal's distribution, close to Landau's
-    loss = np.maximum(mean_energy_loss(momentum, mass, thickness) + landau_width(momentum, mass, thickness) * noise, 0)
+    noise = -np.log(
+        np.maximum(random.normal(size=len(layer)) ** 2, 1e-12)
+    )  # Moyal's distribution, close to Landau's
+    loss = np.maximum(
+        mean_energy_loss(momentum, mass, thickness) + landau_width(momentum, mass, thickness) * noise, 0
+    )
     energy = np.hypot(momentum, mass) - loss
     electron = np.abs(pdg_id) == 11
     energy = np.where(electron, energy * kept_by_electrons(thickness, random), energy)
@@ -223,7 +253,9 @@ def _interact(
     slope = here.slope + kicks[1] * stretch**2
     phi = here.phi + kicks[0] * stretch
     with np.errstate(divide="ignore", invalid="ignore"):
-        curvature = here.curvature * (momentum / stretch) / np.where(left > 0, left / np.hypot(1, slope), np.nan)
+        curvature = (
+            here.curvature * (momentum / stretch) / np.where(left > 0, left / np.hypot(1, slope), np.nan)
+        )
     curvature = np.where(np.isfinite(curvature), curvature, here.curvature)
     return replace(here, phi=phi, slope=slope, curvature=curvature), left, lost
 

@@ -60,29 +60,64 @@ def count_owners(tracks: Any, total: Any, owners: Any, begins: Any) -> None:
 
 
 @loop
-def drop_sharing(tracks: Any, total: Any, most: Any, owners: Any, begins: Any, lists: Any, fill: Any, shared: Any, heap: Any, scores: Any, alive: Any) -> None:
+def list_owners(
+    tracks: Any, total: Any, owners: Any, begins: Any, lists: Any, fill: Any, shared: Any
+) -> None:
+    """Write the tracks of each hit, and how many hits each track shares."""
+    for t in range(total):
+        for k in range(tracks.steps[t]):
+            if tracks.way[t, k] < 0:
+                continue
+            i = np.uintp(tracks.way[t, k])
+            lists[begins[i] + fill[i]] = t
+            fill[i] += 1
+            shared[t] += owners[i] > 1
+
+
+@body
+def drop(t: Any, tracks: Any, owners: Any, begins: Any, lists: Any, shared: Any, alive: Any) -> None:
+    """Take a track away: a hit that one track is left with is shared no longer."""
+    alive[t] = False
+    for k in range(tracks.steps[t]):
+        if tracks.way[t, k] < 0:
+            continue
+        i = np.uintp(tracks.way[t, k])
+        owners[i] -= 1
+        if owners[i] != 1:
+            continue
+        for j in range(begins[i], begins[i + 1]):
+            if alive[lists[j]]:
+                shared[lists[j]] -= 1
+
+
+@loop
+def drop_sharing(
+    tracks: Any,
+    total: Any,
+    most: Any,
+    owners: Any,
+    begins: Any,
+    lists: Any,
+    shared: Any,
+    heap: Any,
+    scores: Any,
+    alive: Any,
+) -> None:
     """Clear `alive` for the worst of the tracks that share more than `most` hits with others, until none does.
 
     The shared hits of a track only become fewer, so that its place in the heap is corrected when it comes first.
     """
-    for t in range(total):
-        for k in range(tracks.steps[t]):
-            if tracks.way[t, k] >= 0:
-                i = np.uintp(tracks.way[t, k])
-                lists[begins[i] + fill[i]] = t
-                fill[i] += 1
-                shared[t] += owners[i] > 1
     size = 0
     for t in range(total):
         alive[t] = True
         if shared[t] > most:
-            scores[t] = score(shared[t], tracks.count[t], tracks.chi2[t])
+            scores[t] = score(shared[t], tracks.size[t], tracks.chi2[t])
             heap[size] = t
             size += 1
             sift_up(heap, size - 1, scores)
     while size > 0:
         t = heap[0]
-        now = score(shared[t], tracks.count[t], tracks.chi2[t])
+        now = score(shared[t], tracks.size[t], tracks.chi2[t])
         if shared[t] > most and now < scores[t]:
             scores[t] = now
             sift_down(heap, size, scores)
@@ -91,15 +126,5 @@ def drop_sharing(tracks: Any, total: Any, most: Any, owners: Any, begins: Any, l
         heap[0] = heap[size]
         if size > 0:
             sift_down(heap, size, scores)
-        if shared[t] <= most:
-            continue
-        alive[t] = False
-        for k in range(tracks.steps[t]):
-            if tracks.way[t, k] < 0:
-                continue
-            i = np.uintp(tracks.way[t, k])
-            owners[i] -= 1
-            if owners[i] == 1:
-                for j in range(begins[i], begins[i + 1]):
-                    if alive[lists[j]]:
-                        shared[lists[j]] -= 1
+        if shared[t] > most:
+            drop(t, tracks, owners, begins, lists, shared, alive)

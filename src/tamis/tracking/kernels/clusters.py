@@ -33,7 +33,9 @@ def join_cells(start: Any, stop: Any, u: Any, v: Any, parent: Any) -> None:
             if v[left] == row and u[left] + 1 == here:
                 root = parent[left]
         parent[i] = root
-        while above < place and (v[np.uintp(above)] + 1 < row or (v[np.uintp(above)] + 1 == row and u[np.uintp(above)] + 1 < here)):
+        while above < place and (
+            v[np.uintp(above)] + 1 < row or (v[np.uintp(above)] + 1 == row and u[np.uintp(above)] + 1 < here)
+        ):
             above += 1
         other = above
         while other < place and v[np.uintp(other)] + 1 == row and u[np.uintp(other)] <= here + 1:
@@ -60,7 +62,12 @@ def sum_cells(start: Any, stop: Any, cells: Any, parent: Any, at: Any, label: An
             at += 1
             clusters.first[k] = place
             clusters.size[k] = 1
-            clusters.sums[k, 0], clusters.sums[k, 1], clusters.sums[k, 2], clusters.sums[k, 3] = q, ZERO, ZERO, q * q
+            clusters.sums[k, 0], clusters.sums[k, 1], clusters.sums[k, 2], clusters.sums[k, 3] = (
+                q,
+                ZERO,
+                ZERO,
+                q * q,
+            )
             continue
         root = np.uintp(root_of(parent, np.int32(place)))
         k = np.uintp(label[root])
@@ -90,7 +97,9 @@ def place_cluster(k: Any, cells: Any, frames: Any, clusters: Any) -> None:
     clusters.local[k, 0], clusters.local[k, 1] = u, v
     clusters.variance[k, 0], clusters.variance[k, 1] = pitch_u * pitch_u * shrink, pitch_v * pitch_v * shrink
     for axis in range(3):
-        clusters.position[k, axis] = frames.centre[module, axis] + u * frames.axes[module, axis] + v * frames.axes[module, 3 + axis]
+        clusters.position[k, axis] = (
+            frames.centre[module, axis] + u * frames.axes[module, axis] + v * frames.axes[module, 3 + axis]
+        )
 
 
 @loop

@@ -14,7 +14,6 @@ from tamis.tracking.kernels.helix import (
     CURVATURE,
     SIN,
     SLOPE,
-    STEEPEST,
     X,
     Y,
     Z,
@@ -65,64 +64,120 @@ def next_disk(p: Any, at: Any, end: Any, limit: Any, stack: Any) -> Any:
     return at, -1.0
 
 
-@routine
-def search_layer(p: Any, c: Any, layer: Any, spread: Any, hits: Any, frames: Any, grid: Any, cuts: Any, scratch: Any, way: Any, since: Any, steps: Any) -> Any:
-    """Return the hit of a layer that fits best, its chi2, and write its projection; -1 if none fits. Modules of the way from `since` on are left out."""
-    x, y, z = p[X], p[Y], p[Z]
+@body
+def window_on_layer(p: Any, c: Any, layer: Any, spread: Any, grid: Any, cuts: Any) -> Any:
+    """Return where on a layer hits of a track may be: z of a cylinder or r of a disk, its tolerance, the azimuth and its tolerance."""
+    x, y = p[X], p[Y]
     r2 = x * x + y * y
     r = math.sqrt(r2)
-    cosine, sine, slope = p[COS], p[SIN], p[SLOPE]
-    outward, sideways = (x * cosine + y * sine) / r, (x * sine - y * cosine) / r
+    outward, sideways = (x * p[COS] + y * p[SIN]) / r, (x * p[SIN] - y * p[COS]) / r
     variance_phi = (c[0, 0] * y * y - 2 * c[0, 1] * x * y + c[1, 1] * x * x) / (r2 * r2)
     if grid.kind[layer] == BARREL:
-        along, variance = z, c[2, 2]
-        depth = spread / max(outward, 0.1)
-        reach, turn = depth * abs(slope), depth * abs(sideways) / r
+        along, variance = p[Z], c[2, 2]
+        depth = spread / max(outward, 0.1)  # how far the track may go to reach a module
+        reach = depth * abs(p[SLOPE])
     else:
-        along = r
-        variance = (c[0, 0] * x * x + 2 * c[0, 1] * x * y + c[1, 1] * y * y) / r2
-        depth = spread / max(abs(slope), 0.1)
-        reach, turn = depth * abs(outward), depth * abs(sideways) / r
+        along, variance = r, (c[0, 0] * x * x + 2 * c[0, 1] * x * y + c[1, 1] * y * y) / r2
+        depth = spread / max(abs(p[SLOPE]), 0.1)
+        reach = depth * abs(outward)
+    turn = depth * abs(sideways) / r
     reach += cuts.window * math.sqrt(max(variance, 0.0) + grid.variance_z[layer]) + 0.1
     turn += cuts.window * math.sqrt(max(variance_phi, 0.0) + grid.variance_r[layer] / r2) + 0.1 / r
-    phi = math.atan2(y, x)
+    return along, reach, math.atan2(y, x), turn
+
+
+@body
+def best_in_cells(
+    p: Any,
+    c: Any,
+    first: Any,
+    last: Any,
+    hits: Any,
+    frames: Any,
+    grid: Any,
+    scratch: Any,
+    way: Any,
+    since: Any,
+    steps: Any,
+    best: Any,
+    least: Any,
+) -> Any:
+    """Return the hit that fits best among those of some cells side by side and the best before."""
+    for place in range(grid.begins[np.uintp(first)], grid.begins[np.uintp(last + 1)]):
+        i = np.uintp(place)
+        taken = False
+        for k in range(since, steps):
+            taken = taken or hits.module[np.uintp(way[k])] == hits.module[i]
+        if taken:
+            continue
+        ds = project(p, hits.position[i], frames[np.uintp(hits.module[i])], scratch.projection)
+        if abs(ds) > AT_HOME:
+            continue
+        chi2 = chi2_of(c, hits.variance[i], scratch.projection)
+        if chi2 < least:
+            best, least = place, chi2
+            for k in range(11):
+                scratch.best[k] = scratch.projection[k]
+    return best, least
+
+
+@routine
+def search_layer(
+    p: Any,
+    c: Any,
+    layer: Any,
+    spread: Any,
+    hits: Any,
+    frames: Any,
+    grid: Any,
+    cuts: Any,
+    scratch: Any,
+    way: Any,
+    since: Any,
+    steps: Any,
+) -> Any:
+    """Return the hit of a layer that fits best, its chi2, and write its projection; -1 if none fits. Modules of the way from `since` on are left out."""
+    along, reach, phi, turn = window_on_layer(p, c, layer, spread, grid, cuts)
     row = max(int((along - reach - grid.first[layer]) * grid.scale[layer]), 0)
     last_row = min(int((along + reach - grid.first[layer]) * grid.scale[layer]), grid.rows - 1)
-    begin = max(int(math.floor((phi - turn + PI) * grid.per_radian)), -grid.columns)
-    end = min(int(math.floor((phi + turn + PI) * grid.per_radian)), 2 * grid.columns - 1)
+    begin = max(math.floor((phi - turn + PI) * grid.per_radian), -grid.columns)
+    end = min(math.floor((phi + turn + PI) * grid.per_radian), 2 * grid.columns - 1)
     best, least = NONE, cuts.chi2_max
     while row <= last_row:
         cell = (layer * grid.rows + row) * grid.columns
-        for part in range(2):
-            if part == 0:
-                first, last = max(begin, 0), min(end, grid.columns - 1)
-            elif begin < 0:
-                first, last = begin + grid.columns, grid.columns - 1
-            elif end >= grid.columns:
-                first, last = 0, end - grid.columns
-            else:
-                break
-            for place in range(grid.begins[np.uintp(cell + first)], grid.begins[np.uintp(cell + last + 1)]):
-                i = np.uintp(place)
-                taken = False
-                for k in range(since, steps):
-                    taken = taken or hits.module[np.uintp(way[k])] == hits.module[i]
-                if taken:
-                    continue
-                ds = project(p, hits.position[i], frames[np.uintp(hits.module[i])], scratch.projection)
-                if abs(ds) > AT_HOME:
-                    continue
-                chi2 = chi2_of(c, hits.variance[i], scratch.projection)
-                if chi2 < least:
-                    best, least = place, chi2
-                    for k in range(11):
-                        scratch.best[k] = scratch.projection[k]
+        first, last = cell + max(begin, 0), cell + min(end, grid.columns - 1)
+        best, least = best_in_cells(
+            p, c, first, last, hits, frames, grid, scratch, way, since, steps, best, least
+        )
+        if begin < 0:
+            first, last = cell + begin + grid.columns, cell + grid.columns - 1
+            best, least = best_in_cells(
+                p, c, first, last, hits, frames, grid, scratch, way, since, steps, best, least
+            )
+        elif end >= grid.columns:
+            first, last = cell, cell + end - grid.columns
+            best, least = best_in_cells(
+                p, c, first, last, hits, frames, grid, scratch, way, since, steps, best, least
+            )
         row += 1
     return best, least
 
 
 @routine
-def take_hits(p: Any, c: Any, layer: Any, spread: Any, hits: Any, frames: Any, grid: Any, cuts: Any, scratch: Any, way: Any, begin: Any, steps: Any) -> Any:
+def take_hits(
+    p: Any,
+    c: Any,
+    layer: Any,
+    spread: Any,
+    hits: Any,
+    frames: Any,
+    grid: Any,
+    cuts: Any,
+    scratch: Any,
+    way: Any,
+    begin: Any,
+    steps: Any,
+) -> Any:
     """Correct the state with the hits of a layer that fit, each on a module of its own; return the steps of the way and the chi2.
 
     The way has hits of this layer from `begin` on.
@@ -158,7 +213,9 @@ def start(first: Any, state: Any, hits: Any, frames: Any, scratch: Any) -> None:
 
 
 @routine
-def follow(seed: Any, state: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, scratch: Any, way: Any) -> Any:
+def follow(
+    seed: Any, state: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, scratch: Any, way: Any
+) -> Any:
     """Follow a seed of three hits outwards; write its way, and return the steps, the hits, the holes between them and the chi2."""
     p, c = scratch.state, scratch.covariance
     first = np.uintp(seed[0])
@@ -195,7 +252,9 @@ def follow(seed: Any, state: Any, hits: Any, frames: Any, grid: Any, stack: Any,
         layer = stack.layer[surface]
         if layer >= 0:
             before = steps
-            steps, more = take_hits(p, c, layer, stack.spread[surface], hits, frames, grid, cuts, scratch, way, steps, steps)
+            steps, more = take_hits(
+                p, c, layer, stack.spread[surface], hits, frames, grid, cuts, scratch, way, steps, steps
+            )
             chi2 += more
             count += steps - before
             if steps > before:
@@ -242,15 +301,29 @@ def is_used(seed: Any, owners: Any) -> Any:
 
 
 @loop
-def follow_seeds(order: Any, seeds: Any, states: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, owners: Any, scratch: Any, tracks: Any) -> Any:
-    """Follow seeds, the best first, unless their hits are on one track already; return how many tracks there are and how many were followed."""
+def follow_seeds(
+    order: Any,
+    seeds: Any,
+    states: Any,
+    hits: Any,
+    frames: Any,
+    grid: Any,
+    stack: Any,
+    cuts: Any,
+    owners: Any,
+    scratch: Any,
+    tracks: Any,
+) -> Any:
+    """Follow seeds, the best first, unless their hits are on one track already; return how many tracks there are."""
     n, followed = 0, 0
     for q in range(len(order)):
         k = np.uintp(order[q])
         if is_used(seeds[k], owners):
             continue
         followed += 1
-        steps, count, holes, chi2 = follow(seeds[k], states[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n])
+        steps, count, holes, chi2 = follow(
+            seeds[k], states[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n]
+        )
         for i in range(steps):  # also of what is too short: its other seeds would end alike
             if tracks.way[n, i] < 0:
                 continue
@@ -261,11 +334,17 @@ def follow_seeds(order: Any, seeds: Any, states: Any, hits: Any, frames: Any, gr
                     break
         if count < cuts.hits_min:
             continue
-        tracks.steps[n], tracks.count[n], tracks.holes[n], tracks.chi2[n], tracks.seed[n] = steps, count, holes, chi2, order[q]
+        tracks.steps[n], tracks.size[n], tracks.holes[n], tracks.chi2[n], tracks.seed[n] = (
+            steps,
+            count,
+            holes,
+            chi2,
+            order[q],
+        )
         for i in range(7):
             tracks.state[n, i] = scratch.state[i]
         for i in range(6):
             for j in range(6):
                 tracks.covariance[n, i, j] = scratch.covariance[i, j]
         n += 1
-    return n, followed
+    return n

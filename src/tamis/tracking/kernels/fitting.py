@@ -51,7 +51,9 @@ def way_inwards(p: Any, surface: Any, stack: Any) -> Any:
 
 
 @routine
-def fit_inwards(way: Any, steps: Any, p: Any, c: Any, hits: Any, frames: Any, stack: Any, cuts: Any, scratch: Any) -> Any:
+def fit_inwards(
+    way: Any, steps: Any, p: Any, c: Any, hits: Any, frames: Any, stack: Any, cuts: Any, scratch: Any
+) -> Any:
     """Filter the hits from the last to the first; return the chi2."""
     for i in range(6):
         for j in range(6):
@@ -62,30 +64,43 @@ def fit_inwards(way: Any, steps: Any, p: Any, c: Any, hits: Any, frames: Any, st
         code = way[steps - 1 - k]
         if code < 0:
             pending = -1 - code
-            if k + 1 < steps and way[steps - 2 - k] < 0 or stack.layer[pending] < 0:  # no hit follows on this surface
+            if (k + 1 < steps and way[steps - 2 - k] < 0) or stack.layer[
+                pending
+            ] < 0:  # no hit follows on this surface
                 s = way_inwards(p, pending, stack)
                 if s != 0:
                     advance(p, c, s, scratch.work)
                 cross_matter(p, c, stack.material[pending] / facing(p, pending < stack.ahead), cuts, -1.0)
                 pending = -1
             continue
-        i = np.uintp(code)
-        frame = frames[np.uintp(hits.module[i])]
+        hit = np.uintp(code)
+        frame = frames[np.uintp(hits.module[hit])]
         for _ in range(2):
-            s = project(p, hits.position[i], frame, scratch.projection)
+            s = project(p, hits.position[hit], frame, scratch.projection)
             if abs(s) > 1e-4:
                 advance(p, c, s, scratch.work)
         if pending >= 0:
             cross_matter(p, c, stack.material[pending] / facing(p, pending < stack.ahead), cuts, -1.0)
             pending = -1
-        project(p, hits.position[i], frame, scratch.projection)
-        chi2 += chi2_of(c, hits.variance[i], scratch.projection)
+        project(p, hits.position[hit], frame, scratch.projection)
+        chi2 += chi2_of(c, hits.variance[hit], scratch.projection)
         update(p, c, scratch.projection, scratch.gain)
     return chi2
 
 
 @routine
-def go_to_beam(p: Any, c: Any, own: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, scratch: Any, more: Any) -> Any:
+def go_to_beam(
+    p: Any,
+    c: Any,
+    own: Any,
+    hits: Any,
+    frames: Any,
+    grid: Any,
+    stack: Any,
+    cuts: Any,
+    scratch: Any,
+    more: Any,
+) -> Any:
     """Go from the first hit to the point nearest to the beam and take hits on the way; return how many and their chi2."""
     r = math.sqrt(p[X] * p[X] + p[Y] * p[Y])
     cylinder = stack.ahead - 1
@@ -126,7 +141,20 @@ def go_to_beam(p: Any, c: Any, own: Any, hits: Any, frames: Any, grid: Any, stac
             disk -= 1
         cross_matter(p, c, stack.material[surface] / facing(p, surface < stack.ahead), cuts, -1.0)
         if stack.layer[surface] >= 0:
-            steps, extra = take_hits(p, c, stack.layer[surface], stack.spread[surface], hits, frames, grid, cuts, scratch, more, steps, steps)
+            steps, extra = take_hits(
+                p,
+                c,
+                stack.layer[surface],
+                stack.spread[surface],
+                hits,
+                frames,
+                grid,
+                cuts,
+                scratch,
+                more,
+                steps,
+                steps,
+            )
             chi2 += extra
 
 
@@ -180,13 +208,25 @@ def perigee_rate(a: Any, i: Any, cosine: Any, sine: Any, slope: Any, w: Any, str
 
 
 @loop
-def fit_tracks(chosen: Any, tracks: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, scratch: Any, fits: Any) -> None:
+def fit_tracks(
+    chosen: Any,
+    tracks: Any,
+    hits: Any,
+    frames: Any,
+    grid: Any,
+    stack: Any,
+    cuts: Any,
+    scratch: Any,
+    fits: Any,
+) -> None:
     """Fit tracks inwards, and write their parameters at the perigee and the hits that were found further in."""
     for n in range(len(chosen)):
         k = np.uintp(chosen[n])
         p, c = tracks.state[k], tracks.covariance[k]
         chi2 = fit_inwards(tracks.way[k], tracks.steps[k], p, c, hits, frames, stack, cuts, scratch)
         own = scratch.surface_of[hits.layer[np.uintp(tracks.way[k, 0])]]
-        fits.inner_count[n], more = go_to_beam(p, c, own, hits, frames, grid, stack, cuts, scratch, fits.inner[n])
+        fits.inner_count[n], more = go_to_beam(
+            p, c, own, hits, frames, grid, stack, cuts, scratch, fits.inner[n]
+        )
         fits.chi2[n] = chi2 + more
         perigee(p, c, cuts.field, fits.parameters[n], fits.covariance[n])

@@ -25,7 +25,9 @@ def cell_of(x: Any, y: Any, z: Any, layer: Any, grid: Any) -> Any:
 
 
 @loop
-def sort_points(x: Any, y: Any, z: Any, layer: Any, grid: Any, cell: Any, radius: Any, azimuth: Any, order: Any) -> None:
+def sort_points(
+    x: Any, y: Any, z: Any, layer: Any, grid: Any, cell: Any, radius: Any, azimuth: Any, order: Any
+) -> None:
     """Write the cell, radius and azimuth of each point, where cells begin (`grid.begins`), and the points in the order of cells."""
     begins = grid.begins
     for k in range(len(begins)):

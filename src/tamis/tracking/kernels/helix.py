@@ -103,7 +103,9 @@ def cross_matter(p: Any, c: Any, thickness: Any, cuts: Any, direction: Any) -> A
     density = max(math.log(PLASMA / EXCITATION) + log - 0.5, 0.0)
     rate = BETHE / beta2 * (math.log(2 * ELECTRON_MASS / EXCITATION) + 2 * log - beta2 - density)
     loss = rate * thickness * SILICON_X0
-    change = cuts.energy_loss * direction * loss * math.sqrt(energy2) / (momentum * momentum)  # of the momentum, relative
+    change = (
+        cuts.energy_loss * direction * loss * math.sqrt(energy2) / (momentum * momentum)
+    )  # of the momentum, relative
     p[CURVATURE] = curvature * (1 + change + change * change)
     spread = 0.3 * change  # of the energy loss: some 30 %
     c[5, 5] += spread * spread * curvature * curvature

@@ -37,7 +37,7 @@ def reach_outwards(z: Any, r: Any, layer: Any, grid: Any, vertex: Any) -> Any:
         low, high = high, low
     if at - vertex > ONE:
         c, d = r * (near - vertex) / (at - vertex), r * (far - vertex) / (at - vertex)
-        return min(low, min(c, d)), max(high, max(c, d))
+        return min(low, c, d), max(high, c, d)
     return low, FAR
 
 
@@ -57,13 +57,17 @@ def pair_with_layer(m: Any, layer: Any, points: Any, grid: Any, cuts: Any, pairs
     width = (outer - r) * cuts.bend + cuts.impact_max * (ONE / r - ONE / outer) + SLACK_PHI
     row = max(int((low - grid.first[layer]) * grid.scale[layer]), 0)
     last_row = min(int((high - grid.first[layer]) * grid.scale[layer]), grid.rows - 1)
-    begin = int(math.floor((points.phi[m] - width + PI) * grid.per_radian))
-    end = int(math.floor((points.phi[m] + width + PI) * grid.per_radian))
+    begin = math.floor((points.phi[m] - width + PI) * grid.per_radian)
+    end = math.floor((points.phi[m] + width + PI) * grid.per_radian)
     while row <= last_row:
         cell = (layer * grid.rows + row) * grid.columns
-        count = pair_with_cells(m, cell + max(begin, 0), cell + min(end, grid.columns - 1), points, grid, cuts, pairs, count)
+        count = pair_with_cells(
+            m, cell + max(begin, 0), cell + min(end, grid.columns - 1), points, grid, cuts, pairs, count
+        )
         if begin < 0:
-            count = pair_with_cells(m, cell + begin + grid.columns, cell + grid.columns - 1, points, grid, cuts, pairs, count)
+            count = pair_with_cells(
+                m, cell + begin + grid.columns, cell + grid.columns - 1, points, grid, cuts, pairs, count
+            )
         elif end >= grid.columns:
             count = pair_with_cells(m, cell, cell + end - grid.columns, points, grid, cuts, pairs, count)
         row += 1
@@ -71,7 +75,9 @@ def pair_with_layer(m: Any, layer: Any, points: Any, grid: Any, cuts: Any, pairs
 
 
 @body
-def pair_with_cells(m: Any, first: Any, last: Any, points: Any, grid: Any, cuts: Any, pairs: Any, count: Any) -> Any:
+def pair_with_cells(
+    m: Any, first: Any, last: Any, points: Any, grid: Any, cuts: Any, pairs: Any, count: Any
+) -> Any:
     """Append the pairs with the points of some cells side by side."""
     x, y, z, r = points.x[m], points.y[m], points.z[m], points.r[m]
     along, across = x / r, y / r
@@ -130,26 +136,36 @@ def pair_error(m: Any, i: Any, squared: Any, slope: Any, points: Any) -> Any:
 
 
 @body
-def complete_in_layer(m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: Any, pairs: Any, found: Any, count: Any) -> Any:
+def complete_in_layer(
+    m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: Any, pairs: Any, found: Any, count: Any
+) -> Any:
     """Append the triplets of a pair with points of one layer further in; return how many there are now, also beyond the room for them."""
     z, r = points.z[m], points.r[m]
     inner, outer = r - cuts.radius_max, r - cuts.radius_min
     slope, u, v = pairs.slope[t], pairs.u[t], pairs.v[t]
     stretch = ONE + slope * slope
-    worst = (grid.variance_z[layer] + points.variance_z[m] + slope * slope * (grid.variance_r[layer] + points.variance_r[m])) * TWO
+    worst = (
+        grid.variance_z[layer]
+        + points.variance_z[m]
+        + slope * slope * (grid.variance_r[layer] + points.variance_r[m])
+    ) * TWO
     if grid.kind[layer] == BARREL:
         inner, outer = max(inner, grid.low[layer]), min(outer, grid.high[layer])
         if inner > outer:
             return count
         near = r - outer
-        tolerance = np.float32(math.sqrt(cuts.scattering * stretch + TWO * pairs.error[t] + worst / (near * near)))
+        tolerance = np.float32(
+            math.sqrt(cuts.scattering * stretch + TWO * pairs.error[t] + worst / (near * near))
+        )
         first, second = z - slope * near, z - slope * (r - inner)
         margin = tolerance * (r - inner) + SLACK_MM * (ONE + abs(slope))
         low, high = min(first, second) - margin, max(first, second) + margin
     else:
         a, b = z - grid.low[layer], z - grid.high[layer]  # slope x distance
         tolerance = np.float32(
-            math.sqrt(cuts.scattering * stretch + TWO * pairs.error[t] + worst / (cuts.radius_min * cuts.radius_min))
+            math.sqrt(
+                cuts.scattering * stretch + TWO * pairs.error[t] + worst / (cuts.radius_min * cuts.radius_min)
+            )
         )
         if a * slope < ZERO or b * slope < ZERO:
             return count
@@ -171,23 +187,58 @@ def complete_in_layer(m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: 
         across = (offset * (ONE - r / distance)) * distance * distance
         wide = shift * abs(u * (ONE - r / distance) / (ONE + r * u) + ONE / distance) * distance * distance
         begin_phi, end_phi = min(begin_phi, (across - wide) / radius), max(end_phi, (across + wide) / radius)
-    begin = int(math.floor((points.phi[m] + begin_phi - SLACK_PHI + PI) * grid.per_radian))
-    end = int(math.floor((points.phi[m] + end_phi + SLACK_PHI + PI) * grid.per_radian))
+    begin = math.floor((points.phi[m] + begin_phi - SLACK_PHI + PI) * grid.per_radian)
+    end = math.floor((points.phi[m] + end_phi + SLACK_PHI + PI) * grid.per_radian)
     row = max(int((low - grid.first[layer]) * grid.scale[layer]), 0)
     last_row = min(int((high - grid.first[layer]) * grid.scale[layer]), grid.rows - 1)
     while row <= last_row:
         cell = (layer * grid.rows + row) * grid.columns
-        count = complete_in_cells(m, t, cell + max(begin, 0), cell + min(end, grid.columns - 1), points, grid, cuts, pairs, found, count)
+        count = complete_in_cells(
+            m,
+            t,
+            cell + max(begin, 0),
+            cell + min(end, grid.columns - 1),
+            points,
+            grid,
+            cuts,
+            pairs,
+            found,
+            count,
+        )
         if begin < 0:
-            count = complete_in_cells(m, t, cell + begin + grid.columns, cell + grid.columns - 1, points, grid, cuts, pairs, found, count)
+            count = complete_in_cells(
+                m,
+                t,
+                cell + begin + grid.columns,
+                cell + grid.columns - 1,
+                points,
+                grid,
+                cuts,
+                pairs,
+                found,
+                count,
+            )
         elif end >= grid.columns:
-            count = complete_in_cells(m, t, cell, cell + end - grid.columns, points, grid, cuts, pairs, found, count)
+            count = complete_in_cells(
+                m, t, cell, cell + end - grid.columns, points, grid, cuts, pairs, found, count
+            )
         row += 1
     return count
 
 
 @body
-def complete_in_cells(m: Any, t: Any, first: Any, last: Any, points: Any, grid: Any, cuts: Any, pairs: Any, found: Any, count: Any) -> Any:
+def complete_in_cells(
+    m: Any,
+    t: Any,
+    first: Any,
+    last: Any,
+    points: Any,
+    grid: Any,
+    cuts: Any,
+    pairs: Any,
+    found: Any,
+    count: Any,
+) -> Any:
     """Append the triplets of a pair with the points of some cells side by side."""
     x, y, z, r = points.x[m], points.y[m], points.z[m], points.r[m]
     along, across = x / r, y / r
@@ -204,7 +255,9 @@ def complete_in_cells(m: Any, t: Any, first: Any, last: Any, points: Any, grid: 
         other = dz * inverse
         difference = (other - slope) * (other - slope)
         stretch = ONE + other * other
-        shared = TWO * (slope * other * points.variance_r[m] + points.variance_z[m]) * inverse * pairs.inverse[t]
+        shared = (
+            TWO * (slope * other * points.variance_r[m] + points.variance_z[m]) * inverse * pairs.inverse[t]
+        )
         variance = pairs.error[t] + pair_error(m, i, squared, other, points) + shared
         if difference > variance + cuts.scattering * stretch:
             continue
@@ -240,7 +293,10 @@ def confirm(n: Any, count: Any, found: Any, cuts: Any) -> Any:
     earlier = ZERO
     for k in range(count):
         i = np.uintp(k)
-        if found.inner[i] != found.inner[n] or abs(found.curvature[i] - found.curvature[n]) > cuts.curvature_window:
+        if (
+            found.inner[i] != found.inner[n]
+            or abs(found.curvature[i] - found.curvature[n]) > cuts.curvature_window
+        ):
             continue
         radius = found.radius[i]
         if abs(radius - found.radius[n]) < cuts.radius_window:
@@ -260,7 +316,10 @@ def keep_best(count: Any, found: Any, cuts: Any, inners: Any, outers: Any, weigh
     kept = 0
     for i in range(count):
         n = np.uintp(i)
-        weight = cuts.confirmation * np.float32(confirm(n, count, found, cuts)) - cuts.impact_weight * found.impact[n]
+        weight = (
+            cuts.confirmation * np.float32(confirm(n, count, found, cuts))
+            - cuts.impact_weight * found.impact[n]
+        )
         if kept < cuts.most:
             at = kept
             kept += 1
@@ -276,7 +335,18 @@ def keep_best(count: Any, found: Any, cuts: Any, inners: Any, outers: Any, weigh
 
 
 @body
-def seed_middle(m: Any, points: Any, grid: Any, links: Any, cuts: Any, pairs: Any, found: Any, inners: Any, outers: Any, weights: Any) -> Any:
+def seed_middle(
+    m: Any,
+    points: Any,
+    grid: Any,
+    links: Any,
+    cuts: Any,
+    pairs: Any,
+    found: Any,
+    inners: Any,
+    outers: Any,
+    weights: Any,
+) -> Any:
     """Write the best triplets of a middle point; return how many there are, and how much room the pairs and triplets need if there is too little."""
     layer = points.layer[m]
     pair_count = 0
@@ -287,18 +357,31 @@ def seed_middle(m: Any, points: Any, grid: Any, links: Any, cuts: Any, pairs: An
     count = 0
     for i in range(pair_count):
         for k in range(links.inner_count[layer]):
-            count = complete_in_layer(m, np.uintp(i), links.inner[layer, k], points, grid, cuts, pairs, found, count)
+            count = complete_in_layer(
+                m, np.uintp(i), links.inner[layer, k], points, grid, cuts, pairs, found, count
+            )
     if count > len(found.inner):
         return 0, count
     return keep_best(count, found, cuts, inners, outers, weights), 0
 
 
 @loop
-def seed_points(middles: Any, points: Any, grid: Any, links: Any, cuts: Any, pairs: Any, found: Any, triplets: Any) -> Any:
+def seed_points(
+    middles: Any, points: Any, grid: Any, links: Any, cuts: Any, pairs: Any, found: Any, triplets: Any
+) -> Any:
     """Find the triplets of middle points; return how many are done, and the room that the next one needs."""
     for k in range(len(middles)):
-        triplets.count[k], needed = seed_middle(
-            np.uintp(middles[k]), points, grid, links, cuts, pairs, found, triplets.inner[k], triplets.outer[k], triplets.weight[k]
+        triplets.kept[k], needed = seed_middle(
+            np.uintp(middles[k]),
+            points,
+            grid,
+            links,
+            cuts,
+            pairs,
+            found,
+            triplets.inner[k],
+            triplets.outer[k],
+            triplets.weight[k],
         )
         if needed:
             return k, needed

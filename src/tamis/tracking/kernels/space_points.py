@@ -16,7 +16,9 @@ def spread_of(position: Any, variance: Any, axes: Any) -> Any:
     scale = 1 / math.sqrt(position[0] * position[0] + position[1] * position[1])
     u_r = scale * (position[0] * axes[0] + position[1] * axes[1])
     v_r = scale * (position[0] * axes[3] + position[1] * axes[4])
-    return u_r * u_r * variance[0] + v_r * v_r * variance[1], axes[2] * axes[2] * variance[0] + axes[5] * axes[5] * variance[1]
+    return u_r * u_r * variance[0] + v_r * v_r * variance[1], axes[2] * axes[2] * variance[0] + axes[
+        5
+    ] * axes[5] * variance[1]
 
 
 @loop
@@ -30,8 +32,14 @@ def make_points(clusters: Any, frames: Any, layer_of: Any, points: Any, cluster_
         if layer < 0:
             continue
         i = np.uintp(at)
-        points.x[i], points.y[i], points.z[i] = clusters.position[k, 0], clusters.position[k, 1], clusters.position[k, 2]
-        points.variance_r[i], points.variance_z[i] = spread_of(clusters.position[k], clusters.variance[k], frames.axes[module])
+        points.x[i], points.y[i], points.z[i] = (
+            clusters.position[k, 0],
+            clusters.position[k, 1],
+            clusters.position[k, 2],
+        )
+        points.variance_r[i], points.variance_z[i] = spread_of(
+            clusters.position[k], clusters.variance[k], frames.axes[module]
+        )
         points.layer[i] = layer
         cluster_of[i] = n
         at += 1

@@ -83,7 +83,9 @@ class TripletCuts(NamedTuple):
     vertex_z: np.float32  # |z| of the line through two points at the beam
     slope_max: np.float32  # |dz / dr|
     impact_max: np.float32
-    scattering: np.float32  # variance of the slope of a straight track in one layer, at the least momentum, in sigmas squared
+    scattering: (
+        np.float32
+    )  # variance of the slope of a straight track in one layer, at the least momentum, in sigmas squared
     scattering_per_curvature: np.float32  # the same per squared curvature
     diameter_min: np.float32  # of the circle
     bend: np.float32  # of azimuth per mm, at the least momentum
@@ -100,7 +102,9 @@ class DoubletArrays(NamedTuple):
 
     point: np.ndarray
     slope: np.ndarray  # dz / dr
-    u: np.ndarray  # conformal coordinates about the middle point, along and across its direction from the beam
+    u: (
+        np.ndarray
+    )  # conformal coordinates about the middle point, along and across its direction from the beam
     v: np.ndarray
     error: np.ndarray  # variance of the slope, without what both pairs share
     inverse: np.ndarray  # 1 / distance in the transverse plane
@@ -122,7 +126,7 @@ class TripletArrays(NamedTuple):
     inner: np.ndarray
     outer: np.ndarray
     weight: np.ndarray
-    count: np.ndarray
+    kept: np.ndarray  # how many
 
 
 class HitArrays(NamedTuple):
@@ -190,7 +194,7 @@ class TrackArrays(NamedTuple):
 
     way: np.ndarray  # (tracks, most)
     steps: np.ndarray  # on the way
-    count: np.ndarray  # of hits
+    size: np.ndarray  # in hits
     holes: np.ndarray
     chi2: np.ndarray
     seed: np.ndarray
