@@ -37,6 +37,7 @@ HEAVY = (
     "pyarrow",
     "h5py",
     "distributed",
+    "numba",
 )
 # Modules that may import a heavy library at their top level: adapters, and modules that are themselves imported lazily.
 ADAPTERS = {
@@ -49,9 +50,22 @@ ADAPTERS = {
         "compress/distillation/*.py",
         "compress/trees/*.py",
     },
-    "awkward": {"events/*.py", "features/jets.py", "simulate/*.py", "trigger/run/*.py"},
+    "awkward": {
+        "events/*.py",
+        "features/jets.py",
+        "simulate/*.py",
+        "simulate/silicon/*.py",
+        "tracking/*.py",
+        "trigger/run/*.py",
+    },
     "uproot": {"events/*root*.py", "events/ttree.py"},
-    "pyarrow": {"events/arrow.py", "events/parquet.py", "trigger/run/*.py", "trigger/scored_files.py"},
+    "pyarrow": {
+        "events/arrow.py",
+        "events/parquet.py",
+        "tracking/reading.py",
+        "trigger/run/*.py",
+        "trigger/scored_files.py",
+    },
     "h5py": {"events/hdf5.py"},
 }
 PACKAGES = [

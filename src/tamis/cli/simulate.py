@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tamis._base import UsageError, now_ns, progress
 from tamis.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from tamis.simulate import SimulationSettings
 
 COLLISION_OPTIONS = (
     "pt_hat",
@@ -134,10 +138,7 @@ def command(
         _reject_collision_options(process)
         _simulate_sample(process, events, output, seed, workers, as_json=as_json)
         return
-    import awkward as ak
-
-    from tamis.events import open_writer
-    from tamis.simulate import SimulationSettings, simulate
+    from tamis.simulate import SimulationSettings
 
     settings = SimulationSettings(
         pt_hat_gev=pt_hat,
@@ -150,6 +151,25 @@ def command(
         low_level=low_level,
         level1=level1,
     )
+    _simulate_collisions(process, events, output, seed, workers, settings, as_json=as_json)
+
+
+def _simulate_collisions(
+    process: str,
+    events: int,
+    output: Path,
+    seed: int,
+    workers: int,
+    settings: SimulationSettings,
+    *,
+    as_json: bool,
+) -> None:
+    """Simulate collisions and write them to a file."""
+    import awkward as ak
+
+    from tamis.events import open_writer
+    from tamis.simulate import simulate
+
     batches = simulate(process, events, seed=seed, workers=workers, settings=settings)
     start, jets, cross_section = now_ns(), 0, 0.0
     with open_writer(output) as writer, progress(f"simulating {process}", events, "events") as advance:

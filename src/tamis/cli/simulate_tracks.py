@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import awkward as ak
 import click
 
 from tamis._base import UsageError, now_ns, progress
@@ -24,6 +23,8 @@ def simulate_track_events(
     as_json: bool,
 ) -> None:
     """Simulate events and write them to a ROOT or Parquet file."""
+    import awkward as ak
+
     from tamis.events import open_writer
     from tamis.simulate.silicon import GUNS, TrackSample, simulate_tracks
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from tamis._base import now_ns
-from tamis.events.detector import Cells, Layer, TrackingDetector
+from tamis.events.detector import DetectorLayer, SiliconCells, TrackingDetector
 from tamis.tracking.ambiguity import resolve
 from tamis.tracking.clusters import find_clusters, frames_of
 from tamis.tracking.finding import FindingSettings, TrackFinder
@@ -45,7 +45,7 @@ class Reconstruction:
     """Reconstructs events of one detector; `nanoseconds` has the time of each stage of the last one."""
 
     detector: TrackingDetector
-    layers: tuple[Layer, ...] | None = (
+    layers: tuple[DetectorLayer, ...] | None = (
         None  # to seed on; default: those of the generic detector's pixels, or all pixel-like ones
     )
     seeding: SeedingSettings = field(default_factory=SeedingSettings)
@@ -63,14 +63,11 @@ class Reconstruction:
         self._seeds = SeedFinder(layers, self.detector.field, self.seeding)
         self._finder = TrackFinder(self.detector, self.finding)
 
-    def __call__(self, cells: Cells) -> Tracks:
+    def __call__(self, cells: SiliconCells) -> Tracks:
         """Return the tracks of an event."""
         self.nanoseconds.clear()
-        clusters = self._timed(
-            "clusters",
-            lambda: find_clusters(CellArrays(cells.module, cells.u, cells.v, cells.charge), self._frames),
-        )
-        points = self._timed("space points", lambda: self._points(clusters))
+        clusters = self._timed("clusters", lambda: self.clusters(cells))
+        points = self._timed("space points", lambda: self.space_points(clusters))
         seeds = self._timed("seeding", lambda: self._seeds(points))
         finder = self._finder
         found = self._timed("finding", lambda: finder.sort(clusters))
@@ -88,7 +85,12 @@ class Reconstruction:
             fits.parameters, fits.covariance, fits.chi2, tracks.holes[chosen], tuple(hits), clusters.first
         )
 
-    def _points(self, clusters: ClusterArrays) -> SpacePoints:
+    def clusters(self, cells: SiliconCells) -> ClusterArrays:
+        """Return the clusters of an event."""
+        return find_clusters(CellArrays(cells.module, cells.u, cells.v, cells.charge), self._frames)
+
+    def space_points(self, clusters: ClusterArrays) -> SpacePoints:
+        """Return the space points on the layers of the seeding."""
         count = len(clusters.module)
         floats = (np.empty(count, np.float32) for _ in PointArrays._fields[:-1])
         arrays = PointArrays._make([*floats, np.empty(count, np.int32)])

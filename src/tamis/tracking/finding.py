@@ -23,7 +23,7 @@ from tamis.tracking.kernels.types import (
 )
 from tamis.tracking.seeding import GEV_PER_TESLA_MM
 
-ROWS, COLUMNS = 64, 512  # of the grid on each layer, for events of HITS_FULL hits or more
+HIT_ROWS, HIT_COLUMNS = 64, 512  # of the grid on each layer, for events of HITS_FULL hits or more
 HITS_FULL = 20_000
 STEPS_MOST = 64  # on the way of a track
 INNER_MOST = 8  # hits that are found inside the first one of a seed
@@ -82,7 +82,7 @@ class TrackFinder:
         for axis in range(2):
             largest_on_layers(clusters.variance[:, axis], layer, largest[axis])
         share = min(1.0, math.sqrt((count + 1) / HITS_FULL))
-        rows, columns = max(1, round(ROWS * share)), max(8, round(COLUMNS * share))
+        rows, columns = max(1, round(HIT_ROWS * share)), max(8, round(HIT_COLUMNS * share))
         empty = np.zeros(0, np.float32)
         grid = LayerGrid(
             self._kind, empty, empty, self._along[:, 0].copy(), rows / (self._along[:, 1] - self._along[:, 0]), rows, columns,

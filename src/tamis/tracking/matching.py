@@ -46,7 +46,7 @@ def match_tracks(
     pt_min: float = 0.5,
     eta_max: float = 3.0,
 ) -> Matches:
-    """Match the tracks of one event; `cluster_particle` is the particle that each cluster is from, -1 where there is none."""
+    """Match the tracks of one event; `cluster_particle` is the particle that each cluster is from, -1 if unknown."""
     pt = np.hypot(truth.momentum[:, 0], truth.momentum[:, 1])
     eta = np.arcsinh(truth.momentum[:, 2] / np.maximum(pt, 1e-9))
     hits = np.bincount(cluster_particle[cluster_particle >= 0], minlength=len(truth))
@@ -84,7 +84,7 @@ def perigee_of(truth: TrueParticles, rows: np.ndarray, field: float) -> np.ndarr
     phi, curvature = np.arctan2(py, px), -charge * GEV_PER_TESLA_MM * field / pt
     along = x * np.cos(phi) + y * np.sin(phi)
     across = y * np.cos(phi) - x * np.sin(phi)
-    turn = np.arctan2(-curvature * along, 1 - curvature * across)
+    turn = np.arctan2(-curvature * along, 1 + curvature * across)
     end = phi + turn
     x = x + (np.sin(end) - np.sin(phi)) / curvature
     y = y - (np.cos(end) - np.cos(phi)) / curvature

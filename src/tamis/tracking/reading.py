@@ -13,7 +13,7 @@ import pyarrow.csv as pa_csv
 
 from tamis._base import DataError
 from tamis.events import Events, read_events
-from tamis.events.detector import Cells, Modules, sort_cells
+from tamis.events.detector import Modules, SiliconCells, sort_cells
 from tamis.events.detector.identifiers import pack_identifier
 
 CELL_COLUMNS = ("Cell_module", "Cell_u", "Cell_v", "Cell_charge")
@@ -37,7 +37,7 @@ class TrueParticles:
     charge: np.ndarray
     vertex: np.ndarray  # (n, 3), mm
     momentum: np.ndarray  # (n, 3), GeV
-    of_cell: np.ndarray  # in the order of `Cells`
+    of_cell: np.ndarray  # in the order of `SiliconCells`
 
     def __len__(self) -> int:
         """Return the number of particles."""
@@ -51,13 +51,14 @@ class CellEvent:
     run: int
     lumi: int
     number: int
-    cells: Cells | None
+    cells: SiliconCells | None
     truth: TrueParticles | None = None
     reason: str = ""
 
 
-def read_cell_events(source: Path, modules: Modules) -> Iterator[CellEvent]:
+def read_cell_events(source: str | Path, modules: Modules) -> Iterator[CellEvent]:
     """Yield the events of a file, or of the CSV files `event...-cells.csv` in a folder or with the path as prefix."""
+    source = Path(source)
     if source.is_dir() or source.name.endswith(".csv"):
         yield from _read_csv(source, modules)
         return
@@ -147,7 +148,9 @@ def _csv_event(prefix: Path, number: int, modules: Modules) -> CellEvent:
     return CellEvent(1, 1, number, sorted_cells, _trackml_truth(prefix, hit, sorted_cells))
 
 
-def _acts_truth(prefix: Path, cells: Mapping[str, np.ndarray], sorted_cells: Cells) -> TrueParticles | None:
+def _acts_truth(
+    prefix: Path, cells: Mapping[str, np.ndarray], sorted_cells: SiliconCells
+) -> TrueParticles | None:
     """Return the particles of an event of ACTS, if its files are there."""
     tables = {
         name: _optional(prefix, name) for name in ("measurement-simhit-map", "hits", "particles_simulated")
@@ -177,7 +180,7 @@ def _barcodes(table: Mapping[str, np.ndarray]) -> np.ndarray:
     return result
 
 
-def _trackml_truth(prefix: Path, hit: np.ndarray, sorted_cells: Cells) -> TrueParticles | None:
+def _trackml_truth(prefix: Path, hit: np.ndarray, sorted_cells: SiliconCells) -> TrueParticles | None:
     truth, particles = _optional(prefix, "truth"), _optional(prefix, "particles")
     if truth is None or particles is None:
         return None

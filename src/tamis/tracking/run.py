@@ -18,13 +18,13 @@ from tamis.tracking.matching import HITS_MIN, Matches, match_tracks
 from tamis.tracking.reading import CellEvent, read_cell_events
 
 PARAMETERS = (("d0", "mm"), ("z0", "mm"), ("phi", "rad"), ("theta", "rad"), ("q/p", "1/GeV"))
-PT_MIN, ETA_MAX = 0.5, 3.0  # of particles that ought to be found
+FOUND_PT_MIN, FOUND_ETA_MAX = 0.5, 3.0  # of particles that ought to be found
 CHUNK_EVENTS = 20
 
 
 @dataclass
 class _Tally:
-    """What is known after some events."""
+    """Times, counts and matches of the events so far."""
 
     milliseconds: list[dict[str, float]] = field(default_factory=list)
     cells: int = 0
@@ -80,7 +80,9 @@ def _reconstructed(
         if event.truth is not None:
             particle = event.truth.of_cell[tracks.first_cell]
             tally.matches.append(
-                match_tracks(tracks, particle, event.truth, detector.field, pt_min=PT_MIN, eta_max=ETA_MAX)
+                match_tracks(
+                    tracks, particle, event.truth, detector.field, pt_min=FOUND_PT_MIN, eta_max=FOUND_ETA_MAX
+                )
             )
         yield event, tracks
 
@@ -155,7 +157,7 @@ def _physics(matches: Matches) -> TrackingPhysics:
             )
         )
     return TrackingPhysics(
-        particles=f"charged, at least {HITS_MIN} clusters, pT above {PT_MIN:g} GeV, |eta| below {ETA_MAX:g}",
+        particles=f"charged, at least {HITS_MIN} clusters, pT above {FOUND_PT_MIN:g} GeV, |eta| below {FOUND_ETA_MAX:g}",
         efficiency=_fraction(matches.found > 0), fakes=_fraction(matches.fake), duplicates=_fraction(matches.duplicate), residuals=residuals,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.events.detector import BARREL, Layer, TrackingDetector
+from tamis.events.detector import BARREL, DetectorLayer, TrackingDetector
 from tamis.tracking.kernels.grid import largest_on_layers, sort_points
 from tamis.tracking.kernels.seeding import seed_points
 from tamis.tracking.kernels.types import (
@@ -21,7 +21,7 @@ from tamis.tracking.kernels.types import (
 )
 
 GEV_PER_TESLA_MM = 0.299792458e-3
-ROWS, COLUMNS = 128, 256
+POINT_ROWS, POINT_COLUMNS = 128, 256
 PIXEL_PITCH_MM = 0.5  # of both coordinates
 ROOM = 64  # pairs of a middle point at first
 
@@ -80,7 +80,7 @@ class SpacePoints:
 
 
 @dataclass(frozen=True)
-class Seeds:
+class TrackSeeds:
     """Triplets of space points, from inside out, and their weight: the larger the better."""
 
     points: np.ndarray  # (n, 3)
@@ -95,7 +95,7 @@ class SeedFinder:
     """Finds triplets on the seeding layers of a detector."""
 
     def __init__(
-        self, layers: tuple[Layer, ...], field: float, settings: SeedingSettings | None = None
+        self, layers: tuple[DetectorLayer, ...], field: float, settings: SeedingSettings | None = None
     ) -> None:
         """Find which layers can follow each other."""
         self.settings = settings or SeedingSettings()
@@ -104,7 +104,7 @@ class SeedFinder:
         self.links = _links(layers, self.settings)
         self._room = ROOM
 
-    def __call__(self, points: SpacePoints) -> Seeds:
+    def __call__(self, points: SpacePoints) -> TrackSeeds:
         """Return the seeds of one event."""
         order, arrays, grid = self._sorted(points)
         middle = (arrays.r > self.settings.middle_radius[0]) & (arrays.r < self.settings.middle_radius[1])
@@ -134,7 +134,7 @@ class SeedFinder:
         kept = np.arange(self.cuts.most) < triplets.kept[:, None]
         middle_of = np.repeat(middles, triplets.kept)
         columns = (triplets.inner[kept], middle_of, triplets.outer[kept])
-        return Seeds(order[np.stack(columns, axis=1)], triplets.weight[kept])
+        return TrackSeeds(order[np.stack(columns, axis=1)], triplets.weight[kept])
 
     def _sorted(self, points: SpacePoints) -> tuple[np.ndarray, PointArrays, LayerGrid]:
         count = len(self.layers)
@@ -144,8 +144,8 @@ class SeedFinder:
         across = np.array([layer.r if layer.kind == BARREL else layer.z for layer in self.layers], np.float32)
         along = np.array([layer.z if layer.kind == BARREL else layer.r for layer in self.layers], np.float32)
         grid = LayerGrid(
-            kind, across[:, 0].copy(), across[:, 1].copy(), along[:, 0].copy(), ROWS / (along[:, 1] - along[:, 0]), ROWS, COLUMNS,
-            np.float32(COLUMNS / (2 * math.pi)), np.zeros(count * ROWS * COLUMNS + 2, np.int32),
+            kind, across[:, 0].copy(), across[:, 1].copy(), along[:, 0].copy(), POINT_ROWS / (along[:, 1] - along[:, 0]), POINT_ROWS, POINT_COLUMNS,
+            np.float32(POINT_COLUMNS / (2 * math.pi)), np.zeros(count * POINT_ROWS * POINT_COLUMNS + 2, np.int32),
             *(_largest(one, layer, count) for one in (points.variance_r, points.variance_z)),
         )  # fmt: skip
         cell, order = np.empty(len(points), np.int32), np.empty(len(points), np.int32)
@@ -163,7 +163,7 @@ def _largest(values: np.ndarray, layer: np.ndarray, count: int) -> np.ndarray:
     return result
 
 
-def _links(layers: tuple[Layer, ...], settings: SeedingSettings) -> LayerLinks:
+def _links(layers: tuple[DetectorLayer, ...], settings: SeedingSettings) -> LayerLinks:
     """Return which layers are combined: those whose points can be as far apart in radius, and as near in z, as the cuts allow."""
     shape = len(layers), len(layers)
     inner, outer = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
@@ -185,7 +185,7 @@ def _links(layers: tuple[Layer, ...], settings: SeedingSettings) -> LayerLinks:
 
 def seeding_layers(
     detector: TrackingDetector, chosen: list[tuple[int, int]] | None = None
-) -> tuple[Layer, ...]:
+) -> tuple[DetectorLayer, ...]:
     """Return the layers to seed on: those chosen by volume and number, or those of pixels that begin within the radius of seeds."""
     if chosen is not None:
         return tuple(layer for layer in detector.layers if (layer.volume, layer.number) in chosen)

@@ -45,9 +45,9 @@ def read_detector(
     order = np.argsort(identifier)
     identifier, table = identifier[order], {name: values[order] for name, values in table.items()}
     if (same := np.flatnonzero(identifier[1:] == identifier[:-1])).size:
-        places = (int(value) for value in unpack_identifier(identifier[same[0]]))
+        twice = [int(value) for value in unpack_identifier(identifier[same[0]])]
         raise DataError(
-            "{}: module {} of layer {} in volume {} is there twice".format(geometry, *reversed(list(places)))
+            f"{geometry}: module {twice[2]} of layer {twice[1]} in volume {twice[0]} is there twice"
         )
     axes = np.stack([[table[f"rot_{axis}{side}"] for axis in "xyz"] for side in "uvw"]).transpose(2, 0, 1)
     if not np.allclose(axes @ axes.transpose(0, 2, 1), np.eye(3), atol=1e-4):

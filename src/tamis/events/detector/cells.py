@@ -12,7 +12,7 @@ from tamis.events.detector.modules import Modules
 
 
 @dataclass(frozen=True)
-class Cells:
+class SiliconCells:
     """Cells of one event by module, then v, then u; `source` are the rows that they had before they were sorted."""
 
     module: np.ndarray  # rows of the detector's modules, int32
@@ -28,7 +28,7 @@ class Cells:
 
 def sort_cells(
     identifier: np.ndarray, u: np.ndarray, v: np.ndarray, charge: np.ndarray, modules: Modules
-) -> Cells:
+) -> SiliconCells:
     """Return the cells of one event; raise DataError for a module that the detector lacks, a cell outside it, or a charge that is not positive.
 
     A cell that is there twice counts once, with the sum of the charges.
@@ -62,7 +62,7 @@ def sort_cells(
     begins = np.flatnonzero(first)
     total = np.add.reduceat(charge[order], begins) if len(begins) else charge
     kept = order[begins]
-    return Cells(
+    return SiliconCells(
         rows[kept].astype(np.int32),
         u[kept].astype(np.int32),
         v[kept].astype(np.int32),

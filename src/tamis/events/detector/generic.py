@@ -30,7 +30,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Cylinder:
+class CylinderShape:
     """Modules side by side on a cylinder, tilted about the beam; rows along z alternate in radius."""
 
     radius: float
@@ -65,11 +65,11 @@ LONG_DISK = (
     Ring(942.0, 50, Shape((66.0, 72.0), 78.0, 0.35, (1200, 15), 3.5), (5.5, 2.5)),
 )
 BARRELS = (
-    (8, PIXEL, (Cylinder(32, 16, 14, 70, 0.14, 0.25), Cylinder(72, 32, 14, 70, 0.14, 0.25),
-                Cylinder(116, 52, 14, 70, 0.14, 0.25), Cylinder(172, 78, 14, 70, 0.14, 0.25))),
-    (13, SHORT_BARREL, (Cylinder(260, 40, 21, 103, -0.15, 1.5), Cylinder(360, 56, 21, 103, -0.15, 1.5),
-                        Cylinder(500, 78, 21, 103, -0.15, 1.5), Cylinder(660, 102, 21, 103, -0.15, 1.5))),
-    (17, LONG_BARREL, (Cylinder(820, 120, 21, 103, -0.15, 1.5), Cylinder(1020, 152, 21, 103, -0.15, 1.5))),
+    (8, PIXEL, (CylinderShape(32, 16, 14, 70, 0.14, 0.25), CylinderShape(72, 32, 14, 70, 0.14, 0.25),
+                CylinderShape(116, 52, 14, 70, 0.14, 0.25), CylinderShape(172, 78, 14, 70, 0.14, 0.25))),
+    (13, SHORT_BARREL, (CylinderShape(260, 40, 21, 103, -0.15, 1.5), CylinderShape(360, 56, 21, 103, -0.15, 1.5),
+                        CylinderShape(500, 78, 21, 103, -0.15, 1.5), CylinderShape(660, 102, 21, 103, -0.15, 1.5))),
+    (17, LONG_BARREL, (CylinderShape(820, 120, 21, 103, -0.15, 1.5), CylinderShape(1020, 152, 21, 103, -0.15, 1.5))),
 )  # fmt: skip
 PIXEL_DISKS = (600.0, 700.0, 820.0, 960.0, 1100.0, 1300.0, 1500.0)
 STRIP_DISKS = (1220.0, 1500.0, 1800.0, 2150.0, 2550.0, 2950.0)
@@ -102,7 +102,7 @@ def generic_detector() -> TrackingDetector:
     return TrackingDetector("generic", modules, field=2.0, passive=PASSIVE)
 
 
-def _cylinder(volume: int, layer: int, shape: Shape, cylinder: Cylinder) -> dict[str, np.ndarray]:
+def _cylinder(volume: int, layer: int, shape: Shape, cylinder: CylinderShape) -> dict[str, np.ndarray]:
     row, column = np.divmod(np.arange(cylinder.along * cylinder.around), cylinder.around)
     phi = _angles(cylinder.around)[column]
     radius = cylinder.radius + np.where(row % 2 == 0, cylinder.stagger, -cylinder.stagger)

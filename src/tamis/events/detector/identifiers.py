@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 VOLUME, LAYER, MODULE = 56, 36, 8  # the lowest bit of each
-WIDTHS = {VOLUME: 8, LAYER: 12, MODULE: 20}
+FIELD_WIDTHS = {VOLUME: 8, LAYER: 12, MODULE: 20}
 
 
 def pack_identifier(volume: np.ndarray, layer: np.ndarray, module: np.ndarray) -> np.ndarray:
@@ -21,6 +21,6 @@ def unpack_identifier(identifier: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
     identifier = np.asarray(identifier, np.uint64)
     volume, layer, module = (
         (np.right_shift(identifier, np.uint64(shift)) & np.uint64((1 << width) - 1)).astype(np.int32)
-        for shift, width in WIDTHS.items()
+        for shift, width in FIELD_WIDTHS.items()
     )
     return volume, layer, module

@@ -17,7 +17,7 @@ NORMAL_TO_AXIS = 0.5  # |cosine| between the normal of a module and the beam, ab
 
 
 @dataclass(frozen=True)
-class Layer:
+class DetectorLayer:
     """Modules of one cylinder or one disk, and the space that their corners reach, in mm."""
 
     volume: int
@@ -44,7 +44,7 @@ class PassiveSurface:
     material: float  # radiation lengths at normal incidence
 
 
-def find_layers(modules: Modules) -> tuple[Layer, ...]:
+def find_layers(modules: Modules) -> tuple[DetectorLayer, ...]:
     """Return the layers by volume and number; raise DataError for one that is neither a cylinder nor a disk."""
     layers = []
     keys = np.stack([modules.volume, modules.layer], axis=1)
@@ -61,7 +61,7 @@ def find_layers(modules: Modules) -> tuple[Layer, ...]:
         radius = np.hypot(corners[..., 0], corners[..., 1])
         nearest = _nearest_radius(modules, rows) if disk.all() else radius.min()
         layers.append(
-            Layer(
+            DetectorLayer(
                 int(volume), int(number), DISK if disk.all() else BARREL, rows,
                 (float(min(nearest, radius.min())), float(radius.max())),
                 (float(corners[..., 2].min()), float(corners[..., 2].max())),

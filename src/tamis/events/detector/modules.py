@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tamis.events.detector.layers import Layer, PassiveSurface, find_layers
+from tamis.events.detector.layers import DetectorLayer, PassiveSurface, find_layers
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,6 @@ class TrackingDetector:
     energy_loss: float = 1.0  # by ionisation, relative to that of silicon of the radiation lengths
 
     @cached_property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[DetectorLayer, ...]:
         """The cylinders and disks that the modules form."""
         return find_layers(self.modules)

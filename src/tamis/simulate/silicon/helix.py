@@ -49,7 +49,7 @@ def advance(helices: Helices, length: np.ndarray) -> Helices:
 
 
 def to_cylinder(helices: Helices, radius: np.ndarray) -> np.ndarray:
-    """Return the transverse lengths to the first crossing of cylinders around the beam from inside, NaN where there is none.
+    """Return the transverse lengths to the first crossing of cylinders around the beam from inside, NaN where it is not crossed.
 
     Shapes broadcast: radii of shape (m,) give lengths (n, m).
     """

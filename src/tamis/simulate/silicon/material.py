@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-MASSES_GEV = {11: 0.000511, 13: 0.10566, 211: 0.13957, 321: 0.49368, 2212: 0.93827}
+PARTICLE_MASSES_GEV = {11: 0.000511, 13: 0.10566, 211: 0.13957, 321: 0.49368, 2212: 0.93827}
 HADRONS = (211, 321, 2212)
 SILICON_X0_MM, SILICON_INTERACTION_MM = 95.7, 465.2
 ELECTRON_MASS_MEV, EXCITATION_MEV = 0.510999, 173e-6
@@ -13,8 +13,8 @@ ELECTRON_MASS_MEV, EXCITATION_MEV = 0.510999, 173e-6
 def masses_of(pdg_id: np.ndarray) -> np.ndarray:
     """Return masses in GeV; a particle of another kind counts as a pion."""
     kind = np.abs(pdg_id)
-    result = np.full(len(kind), MASSES_GEV[211])
-    for number, mass in MASSES_GEV.items():
+    result = np.full(len(kind), PARTICLE_MASSES_GEV[211])
+    for number, mass in PARTICLE_MASSES_GEV.items():
         result[kind == number] = mass
     return result
 

@@ -18,8 +18,8 @@ from tamis.simulate.silicon.charges import HitCells, share_charge
 from tamis.simulate.silicon.primaries import GUNS, TrackSample, make_primaries
 from tamis.simulate.silicon.transport import DetectorModel, Hits, Primaries, transport
 
-BLOCK_EVENTS = 4  # events depend on it as they do on the seed
-NUMBER = 300  # part of the seed, with that of the process
+TRACK_BLOCK_EVENTS = 4  # events depend on it as they do on the seed
+SAMPLE_NUMBER = 300  # part of the seed, with that of the process
 RUN_NUMBERS = 2**32
 
 
@@ -37,10 +37,10 @@ def simulate_tracks(sample: TrackSample, n: int, *, seed: int = 1, workers: int 
     """Yield exactly n events in batches of up to four, which do not depend on the number of workers."""
     check_simulation(n, "events", seed, workers, collisions=sample.process not in GUNS)
     tasks = (
-        TrackBlock(sample, seed, block, min(BLOCK_EVENTS, n - block * BLOCK_EVENTS))
-        for block in range(-(-n // BLOCK_EVENTS))
+        TrackBlock(sample, seed, block, min(TRACK_BLOCK_EVENTS, n - block * TRACK_BLOCK_EVENTS))
+        for block in range(-(-n // TRACK_BLOCK_EVENTS))
     )
-    return in_order(make_track_block, tasks, workers if n > BLOCK_EVENTS else 1)
+    return in_order(make_track_block, tasks, workers if n > TRACK_BLOCK_EVENTS else 1)
 
 
 @lru_cache(maxsize=1)
@@ -51,13 +51,13 @@ def _model() -> DetectorModel:
 def make_track_block(task: TrackBlock) -> Events:
     """Simulate a whole block and return its first events."""
     sample, model = task.sample, _model()
-    number = NUMBER + (
+    number = SAMPLE_NUMBER + (
         PROCESSES[sample.process].number
         if sample.process in PROCESSES
         else 100 + list(GUNS).index(sample.process)
     )
     seeds = Seeds(task.seed, number, task.block)
-    primaries, event, collision = make_primaries(sample, BLOCK_EVENTS, seeds)
+    primaries, event, collision = make_primaries(sample, TRACK_BLOCK_EVENTS, seeds)
     columns: dict[str, list[np.ndarray]] = {}
     for k in range(task.events):
         rows = np.flatnonzero(event == k)
@@ -70,7 +70,7 @@ def make_track_block(task: TrackBlock) -> Events:
             own, collision[rows], hits, cells, model.detector.modules.identifier
         ).items():
             columns.setdefault(name, []).append(values)
-    first = task.block * BLOCK_EVENTS + 1
+    first = task.block * TRACK_BLOCK_EVENTS + 1
     identity = {
         "run": np.full(task.events, task.seed % RUN_NUMBERS, np.uint32),
         "luminosityBlock": np.ones(task.events, np.uint32),

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from tamis.events.detector import BARREL, Layer, PassiveSurface, TrackingDetector
+from tamis.events.detector import BARREL, DetectorLayer, PassiveSurface, TrackingDetector
 from tamis.simulate.seeds import Seeds
-from tamis.simulate.silicon.finder import BINS_ALONG, BINS_PHI, module_table
+from tamis.simulate.silicon.finder import BINS_ALONG, BINS_PHI, candidate_tables
 from tamis.simulate.silicon.helix import Helices, advance, curvature_of, to_cylinder, to_plane
 from tamis.simulate.silicon.material import (
     interacts,
@@ -60,7 +60,7 @@ class DetectorModel:
     detector: TrackingDetector
 
     @property
-    def surfaces(self) -> list[Layer | PassiveSurface]:
+    def surfaces(self) -> list[DetectorLayer | PassiveSurface]:
         """Layers, then passive surfaces."""
         return [*self.detector.layers, *self.detector.passive]
 
@@ -92,12 +92,7 @@ class DetectorModel:
     @cached_property
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
         """Candidate modules by layer, azimuth and place along it, and the ends of those places."""
-        tables = [module_table(self.detector.modules, layer) for layer in self.detector.layers]
-        most = max(table.candidates.shape[2] for table in tables)
-        joined = np.full((len(tables), BINS_PHI, BINS_ALONG, most), -1, np.int32)
-        for number, table in enumerate(tables):
-            joined[number, ..., : table.candidates.shape[2]] = table.candidates
-        return joined, np.array([(table.low, table.high) for table in tables])
+        return candidate_tables(self.detector)
 
     def candidates(self, layer: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Return modules that may be crossed near positions on layers, (n, candidates), -1 where there are no more."""
@@ -262,7 +257,8 @@ def _interact(
 
 def _joined(parts: list[tuple[np.ndarray, ...]]) -> Hits:
     if not parts:
-        return Hits(*(np.zeros(shape) for shape in (0, 0, (0, 3), (0, 3), 0)))
+        none = np.zeros(0, np.int64)
+        return Hits(none, none, np.zeros((0, 3)), np.zeros((0, 3)), none)
     particle, module, position, momentum, place = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.lexsort((place, particle))
     particle = particle[order]

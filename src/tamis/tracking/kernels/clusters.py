@@ -8,7 +8,7 @@ import numpy as np
 
 from tamis.tracking.kernels.body import body, loop
 
-ZERO, HALF, ONE, TWELFTH = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1 / 12)
+ZERO32, HALF32, ONE32, TWELFTH = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1 / 12)
 
 
 @body
@@ -64,8 +64,8 @@ def sum_cells(start: Any, stop: Any, cells: Any, parent: Any, at: Any, label: An
             clusters.size[k] = 1
             clusters.sums[k, 0], clusters.sums[k, 1], clusters.sums[k, 2], clusters.sums[k, 3] = (
                 q,
-                ZERO,
-                ZERO,
+                ZERO32,
+                ZERO32,
                 q * q,
             )
             continue
@@ -88,11 +88,17 @@ def place_cluster(k: Any, cells: Any, frames: Any, clusters: Any) -> None:
     """
     cell = np.uintp(clusters.first[k])
     module = np.uintp(cells.module[cell])
-    inverse = ONE / clusters.sums[k, 0]
+    inverse = ONE32 / clusters.sums[k, 0]
     shrink = clusters.sums[k, 3] * inverse * inverse * TWELFTH
     pitch_u, pitch_v = frames.grid[module, 2], frames.grid[module, 3]
-    u = frames.grid[module, 0] + (np.float32(cells.u[cell]) + HALF + clusters.sums[k, 1] * inverse) * pitch_u
-    v = frames.grid[module, 1] + (np.float32(cells.v[cell]) + HALF + clusters.sums[k, 2] * inverse) * pitch_v
+    u = (
+        frames.grid[module, 0]
+        + (np.float32(cells.u[cell]) + HALF32 + clusters.sums[k, 1] * inverse) * pitch_u
+    )
+    v = (
+        frames.grid[module, 1]
+        + (np.float32(cells.v[cell]) + HALF32 + clusters.sums[k, 2] * inverse) * pitch_v
+    )
     clusters.module[k] = module
     clusters.local[k, 0], clusters.local[k, 1] = u, v
     clusters.variance[k, 0], clusters.variance[k, 1] = pitch_u * pitch_u * shrink, pitch_v * pitch_v * shrink

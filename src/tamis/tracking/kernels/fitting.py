@@ -34,7 +34,7 @@ def to_beam(p: Any) -> Any:
     along = p[X] * p[COS] + p[Y] * p[SIN]
     across = p[Y] * p[COS] - p[X] * p[SIN]
     w = p[CURVATURE]
-    turn = math.atan2(-w * along, 1 - w * across)
+    turn = math.atan2(-w * along, 1 + w * across)
     if abs(w) < 1e-9:
         return -along
     return turn / w

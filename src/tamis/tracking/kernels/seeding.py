@@ -15,7 +15,7 @@ import numpy as np
 from tamis.tracking.kernels.body import body, loop
 from tamis.tracking.kernels.grid import BARREL, PI
 
-ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
+ZERO32, ONE32, TWO32 = np.float32(0), np.float32(1), np.float32(2)
 SLACK_PHI, SLACK_MM, FAR, NEAR_BEAM = np.float32(0.001), np.float32(0.1), np.float32(1e6), np.float32(20)
 
 
@@ -25,17 +25,17 @@ def reach_outwards(z: Any, r: Any, layer: Any, grid: Any, vertex: Any) -> Any:
     a, b = grid.low[layer], grid.high[layer]
     if grid.kind[layer] == BARREL:
         first, second = a / r, b / r
-        wide, other = vertex * abs(ONE - first), vertex * abs(ONE - second)
+        wide, other = vertex * abs(ONE32 - first), vertex * abs(ONE32 - second)
         return min(z * first - wide, z * second - other), max(z * first + wide, z * second + other)
-    sign = ONE if a >= ZERO else -ONE
+    sign = ONE32 if a >= ZERO32 else -ONE32
     at = z * sign  # the disk is at positive z
     near, far = min(abs(a), abs(b)), max(abs(a), abs(b))
     if at <= -vertex:
-        return ONE, ZERO
+        return ONE32, ZERO32
     low, high = r * (near + vertex) / (at + vertex), r * (far + vertex) / (at + vertex)
     if low > high:
         low, high = high, low
-    if at - vertex > ONE:
+    if at - vertex > ONE32:
         c, d = r * (near - vertex) / (at - vertex), r * (far - vertex) / (at - vertex)
         return min(low, c, d), max(high, c, d)
     return low, FAR
@@ -54,7 +54,7 @@ def pair_with_layer(m: Any, layer: Any, points: Any, grid: Any, cuts: Any, pairs
         low, high = inner, outer
     if low > high or inner > outer:
         return count
-    width = (outer - r) * cuts.bend + cuts.impact_max * (ONE / r - ONE / outer) + SLACK_PHI
+    width = (outer - r) * cuts.bend + cuts.impact_max * (ONE32 / r - ONE32 / outer) + SLACK_PHI
     row = max(int((low - grid.first[layer]) * grid.scale[layer]), 0)
     last_row = min(int((high - grid.first[layer]) * grid.scale[layer]), grid.rows - 1)
     begin = math.floor((points.phi[m] - width + PI) * grid.per_radian)
@@ -89,9 +89,9 @@ def pair_with_cells(
             continue
         dx, dy = points.x[i] - x, points.y[i] - y
         forward, sideways = dx * along + dy * across, dy * along - dx * across
-        squared = ONE / (dx * dx + dy * dy)
+        squared = ONE32 / (dx * dx + dy * dy)
         u, v = forward * squared, sideways * squared
-        if not passes_beam(ONE, r, forward, sideways, u, v, cuts):
+        if not passes_beam(ONE32, r, forward, sideways, u, v, cuts):
             continue
         if count < room:
             k = np.uintp(count)
@@ -121,11 +121,11 @@ def passes_beam(side: Any, r: Any, forward: Any, sideways: Any, u: Any, v: Any, 
     if abs(r * sideways) <= cuts.impact_max * side * forward:  # a straight line does
         return True
     passing = cuts.impact_max / (r * r)
-    if side * sideways > ZERO:  # an outer point and the beam are on opposite sides of the middle point
+    if side * sideways > ZERO32:  # an outer point and the beam are on opposite sides of the middle point
         passing = -passing
-    tilt = (v - passing) / (u + ONE / r)
+    tilt = (v - passing) / (u + ONE32 / r)
     offset = passing + tilt / r
-    return offset * offset * cuts.diameter_min * cuts.diameter_min <= ONE + tilt * tilt
+    return offset * offset * cuts.diameter_min * cuts.diameter_min <= ONE32 + tilt * tilt
 
 
 @body
@@ -136,88 +136,72 @@ def pair_error(m: Any, i: Any, squared: Any, slope: Any, points: Any) -> Any:
 
 
 @body
+def inner_range(m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: Any, pairs: Any) -> Any:
+    """Return where on a layer further in a pair can continue: the range of radii, and that along the layer; empty if the first is above the second."""
+    z, r, slope = points.z[m], points.r[m], pairs.slope[t]
+    inner, outer = r - cuts.radius_max, r - cuts.radius_min
+    variance_r, variance_z = (
+        grid.variance_r[layer] + points.variance_r[m],
+        grid.variance_z[layer] + points.variance_z[m],
+    )
+    worst = TWO32 * (variance_z + slope * slope * variance_r)
+    agreed = cuts.scattering * (ONE32 + slope * slope) + TWO32 * pairs.error[t]
+    if grid.kind[layer] == BARREL:
+        inner, outer = max(inner, grid.low[layer]), min(outer, grid.high[layer])
+        near = max(r - outer, cuts.radius_min)
+        tolerance = np.float32(math.sqrt(agreed + worst / (near * near)))
+        first, second = z - slope * near, z - slope * (r - inner)
+        margin = tolerance * (r - inner) + SLACK_MM * (ONE32 + abs(slope))
+        return inner, outer, min(first, second) - margin, max(first, second) + margin
+    tolerance = np.float32(math.sqrt(agreed + worst / (cuts.radius_min * cuts.radius_min)))
+    a, b = z - grid.low[layer], z - grid.high[layer]  # slope x distance
+    if a * slope < ZERO32 or b * slope < ZERO32:
+        return ONE32, ZERO32, ZERO32, ZERO32
+    near, far = min(abs(a), abs(b)) / (abs(slope) + tolerance), FAR
+    if abs(slope) > tolerance:
+        far = max(abs(a), abs(b)) / (abs(slope) - tolerance)
+    inner = max(inner, r - far - SLACK_MM, NEAR_BEAM)
+    outer = min(outer, r - near + TWO32 * SLACK_MM)
+    return inner, outer, inner, outer
+
+
+@body
+def inner_azimuth(m: Any, t: Any, inner: Any, outer: Any, points: Any, cuts: Any, pairs: Any) -> Any:
+    """Return the range of azimuth, relative to the middle point, of circles through a pair that pass near the beam."""
+    r, u, v = points.r[m], pairs.u[t], pairs.v[t]
+    offset = v / (ONE32 + r * u)
+    shift = cuts.impact_max / r
+    begin, end = FAR, -FAR
+    for edge in range(2):
+        radius = inner if edge == 0 else outer
+        distance = r - radius
+        squared = distance * distance
+        across = offset * (ONE32 - r / distance) * squared
+        wide = shift * abs(u * (ONE32 - r / distance) / (ONE32 + r * u) + ONE32 / distance) * squared
+        begin, end = min(begin, (across - wide) / radius), max(end, (across + wide) / radius)
+    return begin - SLACK_PHI, end + SLACK_PHI
+
+
+@body
 def complete_in_layer(
     m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: Any, pairs: Any, found: Any, count: Any
 ) -> Any:
     """Append the triplets of a pair with points of one layer further in; return how many there are now, also beyond the room for them."""
-    z, r = points.z[m], points.r[m]
-    inner, outer = r - cuts.radius_max, r - cuts.radius_min
-    slope, u, v = pairs.slope[t], pairs.u[t], pairs.v[t]
-    stretch = ONE + slope * slope
-    worst = (
-        grid.variance_z[layer]
-        + points.variance_z[m]
-        + slope * slope * (grid.variance_r[layer] + points.variance_r[m])
-    ) * TWO
-    if grid.kind[layer] == BARREL:
-        inner, outer = max(inner, grid.low[layer]), min(outer, grid.high[layer])
-        if inner > outer:
-            return count
-        near = r - outer
-        tolerance = np.float32(
-            math.sqrt(cuts.scattering * stretch + TWO * pairs.error[t] + worst / (near * near))
-        )
-        first, second = z - slope * near, z - slope * (r - inner)
-        margin = tolerance * (r - inner) + SLACK_MM * (ONE + abs(slope))
-        low, high = min(first, second) - margin, max(first, second) + margin
-    else:
-        a, b = z - grid.low[layer], z - grid.high[layer]  # slope x distance
-        tolerance = np.float32(
-            math.sqrt(
-                cuts.scattering * stretch + TWO * pairs.error[t] + worst / (cuts.radius_min * cuts.radius_min)
-            )
-        )
-        if a * slope < ZERO or b * slope < ZERO:
-            return count
-        near, far = min(abs(a), abs(b)) / (abs(slope) + tolerance), FAR
-        if abs(slope) > tolerance:
-            far = max(abs(a), abs(b)) / (abs(slope) - tolerance)
-        inner, outer = max(inner, r - far - SLACK_MM), min(outer, r - near + TWO * SLACK_MM)
-        inner = max(inner, NEAR_BEAM)
-        if inner > outer:
-            return count
-        low, high = inner, outer
-    # the circle through the pair and the beam, and how far the impact parameter may move it
-    offset = v / (ONE + r * u)
-    shift = cuts.impact_max / r
-    begin_phi, end_phi = FAR, -FAR
-    for edge in range(2):
-        radius = inner if edge == 0 else outer
-        distance = r - radius
-        across = (offset * (ONE - r / distance)) * distance * distance
-        wide = shift * abs(u * (ONE - r / distance) / (ONE + r * u) + ONE / distance) * distance * distance
-        begin_phi, end_phi = min(begin_phi, (across - wide) / radius), max(end_phi, (across + wide) / radius)
-    begin = math.floor((points.phi[m] + begin_phi - SLACK_PHI + PI) * grid.per_radian)
-    end = math.floor((points.phi[m] + end_phi + SLACK_PHI + PI) * grid.per_radian)
+    inner, outer, low, high = inner_range(m, t, layer, points, grid, cuts, pairs)
+    if inner > outer:
+        return count
+    begin_phi, end_phi = inner_azimuth(m, t, inner, outer, points, cuts, pairs)
+    begin = math.floor((points.phi[m] + begin_phi + PI) * grid.per_radian)
+    end = math.floor((points.phi[m] + end_phi + PI) * grid.per_radian)
     row = max(int((low - grid.first[layer]) * grid.scale[layer]), 0)
     last_row = min(int((high - grid.first[layer]) * grid.scale[layer]), grid.rows - 1)
     while row <= last_row:
         cell = (layer * grid.rows + row) * grid.columns
-        count = complete_in_cells(
-            m,
-            t,
-            cell + max(begin, 0),
-            cell + min(end, grid.columns - 1),
-            points,
-            grid,
-            cuts,
-            pairs,
-            found,
-            count,
-        )
+        first, last = cell + max(begin, 0), cell + min(end, grid.columns - 1)
+        count = complete_in_cells(m, t, first, last, points, grid, cuts, pairs, found, count)
         if begin < 0:
-            count = complete_in_cells(
-                m,
-                t,
-                cell + begin + grid.columns,
-                cell + grid.columns - 1,
-                points,
-                grid,
-                cuts,
-                pairs,
-                found,
-                count,
-            )
+            first, last = cell + begin + grid.columns, cell + grid.columns - 1
+            count = complete_in_cells(m, t, first, last, points, grid, cuts, pairs, found, count)
         elif end >= grid.columns:
             count = complete_in_cells(
                 m, t, cell, cell + end - grid.columns, points, grid, cuts, pairs, found, count
@@ -250,23 +234,23 @@ def complete_in_cells(
         if not is_direction(dr, dz, z, r, cuts):
             continue
         dx, dy = points.x[i] - x, points.y[i] - y
-        squared = ONE / (dx * dx + dy * dy)
+        squared = ONE32 / (dx * dx + dy * dy)
         inverse = np.float32(math.sqrt(squared))
         other = dz * inverse
         difference = (other - slope) * (other - slope)
-        stretch = ONE + other * other
+        stretch = ONE32 + other * other
         shared = (
-            TWO * (slope * other * points.variance_r[m] + points.variance_z[m]) * inverse * pairs.inverse[t]
+            TWO32 * (slope * other * points.variance_r[m] + points.variance_z[m]) * inverse * pairs.inverse[t]
         )
         variance = pairs.error[t] + pair_error(m, i, squared, other, points) + shared
         if difference > variance + cuts.scattering * stretch:
             continue
         forward, sideways = dx * along + dy * across, dy * along - dx * across
         u, v = forward * squared, sideways * squared
-        if not passes_beam(-ONE, r, forward, sideways, u, v, cuts):
+        if not passes_beam(-ONE32, r, forward, sideways, u, v, cuts):
             continue
         tilt = (pairs.v[t] - v) / (pairs.u[t] - u)
-        length = ONE + tilt * tilt
+        length = ONE32 + tilt * tilt
         offset = v - tilt * u
         if length < offset * offset * cuts.diameter_min * cuts.diameter_min:
             continue
@@ -290,7 +274,7 @@ def complete_in_cells(
 def confirm(n: Any, count: Any, found: Any, cuts: Any) -> Any:
     """Return how many further outer points lie on the circle of a triplet, each at a radius of its own."""
     confirmed = 0
-    earlier = ZERO
+    earlier = ZERO32
     for k in range(count):
         i = np.uintp(k)
         if (

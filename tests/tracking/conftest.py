@@ -1,0 +1,38 @@
+"""Events of a gun in the generic detector, which need no generator."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("numba", reason="numba is not installed")
+
+from tamis.events.detector import generic_detector
+from tamis.simulate.silicon import TrackSample, simulate_tracks
+from tamis.tracking import Reconstruction
+
+
+@pytest.fixture(scope="session")
+def detector():
+    return generic_detector()
+
+
+@pytest.fixture(scope="session")
+def reconstruction(detector):
+    return Reconstruction(detector)
+
+
+@pytest.fixture(scope="session")
+def muons():
+    """Four events of ten muons between 1 and 20 GeV."""
+    (batch,) = simulate_tracks(TrackSample("muon", pt=(1.0, 20.0)), 4, seed=5)
+    return batch
+
+
+@pytest.fixture(scope="session")
+def muon_file(muons, tmp_path_factory):
+    from tamis.events import open_writer
+
+    path = tmp_path_factory.mktemp("muons") / "muons.root"
+    with open_writer(path) as writer:
+        writer.write(muons)
+    return path
