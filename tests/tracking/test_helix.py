@@ -98,7 +98,7 @@ def test_a_measurement_pulls_the_state_as_a_least_squares_fit_does():
     c = spread @ spread
     frame = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
     position, variance = p[:3] + np.array([0.0, 0.05, -0.1]), np.array([1e-4, 4e-4])
-    out, gain = np.empty(11), np.empty((4, 6))
+    out, gain = np.empty(13), np.empty((4, 6))
     helix.project(p, position, frame, out)
     rows = np.zeros((2, 6))
     rows[0, :3], rows[1, :3] = out[2:5], out[5:8]

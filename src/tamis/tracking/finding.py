@@ -60,6 +60,7 @@ class TrackFinder:
         chosen = settings or FindingSettings()
         modules, layers = detector.modules, detector.layers
         self._frames = np.ascontiguousarray(modules.axes.reshape(len(modules), 9))
+        self._cells = np.concatenate([modules.pitch, modules.thickness[:, None] / modules.pitch], axis=1)
         self._layer_of = np.empty(len(modules), np.int32)
         for number, layer in enumerate(layers):
             self._layer_of[layer.rows] = number
@@ -144,6 +145,7 @@ class TrackFinder:
             tracks,
             found.hits,
             self._frames,
+            self._cells,
             found.grid,
             self._stack,
             self._cuts,
@@ -154,7 +156,7 @@ class TrackFinder:
 
     def _scratch(self) -> TrackScratch:
         return TrackScratch(
-            state=np.empty(7), covariance=np.empty((6, 6)), work=np.empty((6, 6)), gain=np.empty((4, 6)), projection=np.empty(11), best=np.empty(11),
+            state=np.empty(7), covariance=np.empty((6, 6)), work=np.empty((6, 6)), gain=np.empty((4, 6)), projection=np.empty(13), best=np.empty(13), variance=np.empty(2),
             surface_of=self._surface_of,
         )  # fmt: skip
 

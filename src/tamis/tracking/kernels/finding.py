@@ -116,7 +116,7 @@ def best_in_cells(
         chi2 = chi2_of(c, hits.variance[i], scratch.projection)
         if chi2 < least:
             best, least = place, chi2
-            for k in range(11):
+            for k in range(13):
                 scratch.best[k] = scratch.projection[k]
     return best, least
 

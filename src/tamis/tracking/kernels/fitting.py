@@ -21,6 +21,7 @@ from tamis.tracking.kernels.helix import (
     chi2_of,
     cross_matter,
     project,
+    resolve_cells,
     step,
     update,
 )
@@ -52,7 +53,16 @@ def way_inwards(p: Any, surface: Any, stack: Any) -> Any:
 
 @routine
 def fit_inwards(
-    way: Any, steps: Any, p: Any, c: Any, hits: Any, frames: Any, stack: Any, cuts: Any, scratch: Any
+    way: Any,
+    steps: Any,
+    p: Any,
+    c: Any,
+    hits: Any,
+    frames: Any,
+    cells: Any,
+    stack: Any,
+    cuts: Any,
+    scratch: Any,
 ) -> Any:
     """Filter the hits from the last to the first; return the chi2."""
     for i in range(6):
@@ -83,7 +93,8 @@ def fit_inwards(
             cross_matter(p, c, stack.material[pending] / facing(p, pending < stack.ahead), cuts, -1.0)
             pending = -1
         project(p, hits.position[hit], frame, scratch.projection)
-        chi2 += chi2_of(c, hits.variance[hit], scratch.projection)
+        resolve_cells(scratch.projection, cells[np.uintp(hits.module[hit])], scratch.variance)
+        chi2 += chi2_of(c, scratch.variance, scratch.projection)
         update(p, c, scratch.projection, scratch.gain)
     return chi2
 
@@ -213,6 +224,7 @@ def fit_tracks(
     tracks: Any,
     hits: Any,
     frames: Any,
+    cells: Any,
     grid: Any,
     stack: Any,
     cuts: Any,
@@ -223,7 +235,7 @@ def fit_tracks(
     for n in range(len(chosen)):
         k = np.uintp(chosen[n])
         p, c = tracks.state[k], tracks.covariance[k]
-        chi2 = fit_inwards(tracks.way[k], tracks.steps[k], p, c, hits, frames, stack, cuts, scratch)
+        chi2 = fit_inwards(tracks.way[k], tracks.steps[k], p, c, hits, frames, cells, stack, cuts, scratch)
         own = scratch.surface_of[hits.layer[np.uintp(tracks.way[k, 0])]]
         fits.inner_count[n], more = go_to_beam(
             p, c, own, hits, frames, grid, stack, cuts, scratch, fits.inner[n]

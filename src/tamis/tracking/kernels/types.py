@@ -171,8 +171,9 @@ class TrackScratch(NamedTuple):
     covariance: np.ndarray  # (6, 6)
     work: np.ndarray  # (6, 6)
     gain: np.ndarray  # (4, 6)
-    projection: np.ndarray  # (11,)
-    best: np.ndarray  # (11,)
+    projection: np.ndarray  # (13,)
+    best: np.ndarray  # (13,)
+    variance: np.ndarray  # (2,)
     surface_of: np.ndarray  # the surface of each layer
 
 
