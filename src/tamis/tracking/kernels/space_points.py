@@ -9,16 +9,21 @@ import numpy as np
 
 from tamis.tracking.kernels.body import body, loop
 
+LEAST = 1e-4  # mm^2
+
 
 @body
 def spread_of(position: Any, variance: Any, axes: Any) -> Any:
-    """Return the variances along r and z of a point on a module."""
+    """Return the variances along r and z of a point on a module.
+
+    Clusters of many cells are not as good as their weights say, above all in long ones on inclined ways: without the least variance the
+    cuts of the seeding would lose one straight track in 200.
+    """
     scale = 1 / math.sqrt(position[0] * position[0] + position[1] * position[1])
     u_r = scale * (position[0] * axes[0] + position[1] * axes[1])
     v_r = scale * (position[0] * axes[3] + position[1] * axes[4])
-    return u_r * u_r * variance[0] + v_r * v_r * variance[1], axes[2] * axes[2] * variance[0] + axes[
-        5
-    ] * axes[5] * variance[1]
+    u, v = variance[0] + LEAST, variance[1] + LEAST
+    return u_r * u_r * u + v_r * v_r * v, axes[2] * axes[2] * u + axes[5] * axes[5] * v
 
 
 @loop
