@@ -60,7 +60,7 @@ class Reconstruction:
         layers = seeding_layers(self.detector) if self.layers is None else self.layers
         for number, layer in enumerate(layers):
             self._layer_of[layer.rows] = number
-        self._seeds = SeedFinder(layers, self.detector.field, self.seeding)
+        self.seeds = SeedFinder(layers, self.detector.field, self.seeding)
         self._finder = TrackFinder(self.detector, self.finding)
 
     def __call__(self, cells: SiliconCells) -> Tracks:
@@ -68,7 +68,7 @@ class Reconstruction:
         self.nanoseconds.clear()
         clusters = self._timed("clusters", lambda: self.clusters(cells))
         points = self._timed("space points", lambda: self.space_points(clusters))
-        seeds = self._timed("seeding", lambda: self._seeds(points))
+        seeds = self._timed("seeding", lambda: self.seeds(points))
         finder = self._finder
         found = self._timed("finding", lambda: finder.sort(clusters))
         rows, states = found.place[points.cluster[seeds.points]], np.empty((len(seeds), 7))
