@@ -35,7 +35,7 @@ ACTS_STAGES = {
     "ambiguity": "GreedyAmbiguityResolutionAlgorithm",
 }
 BARCODE = ("particle_id_pv", "particle_id_sv", "particle_id_part", "particle_id_gen", "particle_id_subpart")
-HIGH_PT, CENTRAL = 0.9, 2.5  # of the efficiency that is told apart
+HIGH_PT, CENTRAL = 0.9, 2.5  # of the bin of most interest
 PARAMETERS = ("d0", "z0", "phi", "theta", "qop")
 
 
