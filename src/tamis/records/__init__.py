@@ -57,6 +57,14 @@ from tamis.records.rates import (
     TunedThreshold,
     TurnOn,
 )
+from tamis.records.tracking import (
+    BrokenEvent,
+    Fraction,
+    Residual,
+    StageTime,
+    TrackingPhysics,
+    TrackingRecord,
+)
 from tamis.records.traffic import Batches, BatchTime, LoadPoint, Scenario, ServerTime, Traffic, TrafficRecord
 
 __all__ = [
@@ -66,6 +74,7 @@ __all__ = [
     "BatchTime",
     "Batches",
     "BitAgreement",
+    "BrokenEvent",
     "ClassFacts",
     "ClassFigures",
     "CountRecord",
@@ -88,6 +97,7 @@ __all__ = [
     "FarmRecord",
     "FirmwareRecord",
     "Flips",
+    "Fraction",
     "FrontPoint",
     "FrontRecord",
     "HardwareLayer",
@@ -117,6 +127,7 @@ __all__ = [
     "RateRecord",
     "Ratio",
     "Record",
+    "Residual",
     "Roc",
     "Roofline",
     "RunComparison",
@@ -126,7 +137,10 @@ __all__ = [
     "Selector",
     "ServerTime",
     "Spread",
+    "StageTime",
     "Synthesis",
+    "TrackingPhysics",
+    "TrackingRecord",
     "Traffic",
     "TrafficRecord",
     "TrainingCurves",

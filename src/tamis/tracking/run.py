@@ -12,7 +12,7 @@ import numpy as np
 from tamis._base import DataError, host_facts, utc_timestamp
 from tamis.bundle import wilson
 from tamis.events import Events, open_writer
-from tamis.records.tracking import BrokenEvent, Fraction, Residual, StageTime, TrackingPhysics, TrackingRecord
+from tamis.records import BrokenEvent, Fraction, Residual, StageTime, TrackingPhysics, TrackingRecord
 from tamis.tracking.chain import STAGES, Reconstruction, Tracks
 from tamis.tracking.matching import HITS_MIN, Matches, match_tracks
 from tamis.tracking.reading import CellEvent, read_cell_events
