@@ -126,3 +126,41 @@ def test_the_perigee_is_the_point_nearest_to_the_beam():
         assert abs(out[0]) == pytest.approx(nearest, abs=1e-6)
         assert out[3] == pytest.approx(np.arctan2(1.0, p[5]))
         assert (np.diag(covariance) > 0).all()
+
+
+def test_the_way_back_to_a_cylinder_ends_on_it():
+    back = 0
+    for p in states():
+        if not helix.to_cylinder(p, 260.0) > 0:
+            continue
+        helix.advance(p, np.zeros((6, 6)), helix.to_cylinder(p, 260.0), np.empty((6, 6)))
+        for radius in (35.27, 200.0):
+            s = fitting.back_to_cylinder(p, radius)
+            if s == 0 and radius < 100:  # the track began outside
+                continue
+            assert s < 0
+            q = p.copy()
+            helix.advance(q, np.zeros((6, 6)), s, np.empty((6, 6)))
+            assert np.hypot(q[0], q[1]) == pytest.approx(radius, abs=2e-3)
+            back += 1
+        assert fitting.back_to_cylinder(p, 300.0) == 0
+    assert back > 10
+
+
+@pytest.mark.parametrize("pt", [0.6, 5.0])
+def test_all_matter_on_the_way_to_the_beam_counts(reconstruction, detector, pt):
+    """The error of d0 of a soft track is that of scattering in the beam pipe and the first layer, and cannot be less."""
+    from tamis.events.detector import sort_cells
+    from tamis.simulate.silicon import TrackSample, simulate_tracks
+    from tamis.tracking.reading import cell_columns
+
+    (batch,) = simulate_tracks(TrackSample("muon", particles=40, pt=(pt, 1.05 * pt), eta_max=0.3), 1, seed=9)
+    tracks = reconstruction(sort_cells(*cell_columns(batch, 0).values(), detector.modules))
+    pipe, support = (one.material for one in detector.passive[:2])
+    first = detector.modules.material[detector.modules.volume == 8][0]
+    least = (
+        0.0136 / pt * np.sqrt(pipe * 19**2 + first * 32**2 + support * 30**2) * 0.8
+    )  # of Highland's logarithm
+    errors = np.sqrt(tracks.covariance[:, 0, 0])
+    assert np.median(errors) > 0.95 * least
+    assert np.median(errors) < 1.3 * least + 0.02

@@ -332,7 +332,7 @@ def follow_seeds(
                 if owners[hit, j] < 0:
                     owners[hit, j] = followed
                     break
-        if count < cuts.hits_min:
+        if count < cuts.hits_min + holes:  # each hole asks for one more hit
             continue
         tracks.steps[n], tracks.size[n], tracks.holes[n], tracks.chi2[n], tracks.seed[n] = (
             steps,

@@ -42,13 +42,32 @@ def to_beam(p: Any) -> Any:
 
 
 @body
+def back_to_cylinder(p: Any, radius: Any) -> Any:
+    """Return the transverse path length (negative) back to a cylinder that the track has come through, 0 where it has not."""
+    r = math.sqrt(p[X] * p[X] + p[Y] * p[Y])
+    along = p[X] * p[COS] + p[Y] * p[SIN]
+    if along <= 0 or r <= radius:
+        return 0.0
+    s = radius - r
+    for _ in range(8):
+        dx, dy, cosine, sine = step(p, s)
+        x, y = p[X] + dx, p[Y] + dy
+        missing = x * x + y * y - radius * radius
+        rate = 2 * (x * (p[COS] * cosine - p[SIN] * sine) + y * (p[SIN] * cosine + p[COS] * sine))
+        if rate < 1e-2 * radius or s * p[CURVATURE] > 1 or s * p[CURVATURE] < -1:
+            return 0.0
+        if abs(missing) < 2e-3 * radius:
+            return min(s, 0.0)
+        s -= missing / rate
+    return 0.0
+
+
+@body
 def way_inwards(p: Any, surface: Any, stack: Any) -> Any:
     """Return the transverse path length (negative) back to a surface; 0 where it is not met."""
-    if surface >= stack.ahead:
-        s = (stack.position[surface] - p[Z]) / p[SLOPE]
-        return s if s < 0 else 0.0
-    s = inwards(p, stack.position[surface])
-    return -s if s > 0 else 0.0
+    if surface < stack.ahead:
+        return back_to_cylinder(p, stack.position[surface])
+    return min((stack.position[surface] - p[Z]) / p[SLOPE], 0.0)
 
 
 @routine
@@ -167,17 +186,6 @@ def go_to_beam(
                 steps,
             )
             chi2 += extra
-
-
-@body
-def inwards(p: Any, radius: Any) -> Any:
-    """Return the transverse path length to a cylinder from outside, -1 if it is not reached."""
-    along = p[X] * p[COS] + p[Y] * p[SIN]
-    missing = p[X] * p[X] + p[Y] * p[Y] - radius * radius
-    root = along * along - missing
-    if root < 0 or along > 0:
-        return -1.0
-    return -along - math.sqrt(root)
 
 
 @body
