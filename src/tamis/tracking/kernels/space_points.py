@@ -9,7 +9,7 @@ import numpy as np
 
 from tamis.tracking.kernels.body import body, loop
 
-LEAST = 1e-4  # mm^2
+LEAST_VARIANCE = 1e-4  # mm^2
 
 
 @body
@@ -22,7 +22,7 @@ def spread_of(position: Any, variance: Any, axes: Any) -> Any:
     scale = 1 / math.sqrt(position[0] * position[0] + position[1] * position[1])
     u_r = scale * (position[0] * axes[0] + position[1] * axes[1])
     v_r = scale * (position[0] * axes[3] + position[1] * axes[4])
-    u, v = variance[0] + LEAST, variance[1] + LEAST
+    u, v = variance[0] + LEAST_VARIANCE, variance[1] + LEAST_VARIANCE
     return u_r * u_r * u + v_r * v_r * v, axes[2] * axes[2] * u + axes[5] * axes[5] * v
 
 
