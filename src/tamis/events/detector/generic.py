@@ -52,7 +52,7 @@ class Ring:
 
 
 PIXEL = Shape((8.4, 8.4), 36.0, 0.15, (336, 1440), 1.5)
-PIXEL_BARREL = Shape((8.4, 8.4), 36.0, 0.15, (336, 1440), 0.0)  # what carries it is a surface of its own
+BARE_PIXEL = Shape((8.4, 8.4), 36.0, 0.15, (336, 1440), 0.0)  # what carries it is a surface of its own
 SHORT_BARREL = Shape((24.0, 24.0), 54.0, 0.25, (600, 90), 2.0)
 LONG_BARREL = Shape((24.0, 24.0), 54.0, 0.35, (400, 10), 2.5)
 PIXEL_DISK = (Ring(66.0, 40, PIXEL, (2.5, -2.0, 2.0, -2.5)), Ring(140.0, 68, PIXEL, (2.0, -2.0)))
@@ -66,7 +66,7 @@ LONG_DISK = (
     Ring(942.0, 50, Shape((66.0, 72.0), 78.0, 0.35, (1200, 15), 3.5), (5.5, 2.5)),
 )
 BARRELS = (
-    (8, PIXEL_BARREL, (CylinderShape(32, 16, 14, 70, 0.14, 0.25), CylinderShape(72, 32, 14, 70, 0.14, 0.25),
+    (8, BARE_PIXEL, (CylinderShape(32, 16, 14, 70, 0.14, 0.25), CylinderShape(72, 32, 14, 70, 0.14, 0.25),
                 CylinderShape(116, 52, 14, 70, 0.14, 0.25), CylinderShape(172, 78, 14, 70, 0.14, 0.25))),
     (13, SHORT_BARREL, (CylinderShape(260, 40, 21, 103, -0.15, 1.5), CylinderShape(360, 56, 21, 103, -0.15, 1.5),
                         CylinderShape(500, 78, 21, 103, -0.15, 1.5), CylinderShape(660, 102, 21, 103, -0.15, 1.5))),
