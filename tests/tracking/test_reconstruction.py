@@ -44,7 +44,7 @@ def test_tracks_have_the_clusters_of_their_particle(matched):
     events, tracks, _ = matched
     for event, found in zip(events, tracks, strict=True):
         particle = event.truth.of_cell[found.first_cell]
-        for hits in found.clusters:
+        for hits in np.split(found.hits, np.cumsum(found.counts)[:-1]):
             owners, counts = np.unique(particle[hits], return_counts=True)
             assert counts.max() / len(hits) > 0.9
             assert counts.max() >= (particle == owners[counts.argmax()]).sum() - 2

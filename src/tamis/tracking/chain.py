@@ -15,7 +15,7 @@ from tamis.tracking.clusters import find_clusters, frames_of
 from tamis.tracking.finding import FindingSettings, TrackFinder
 from tamis.tracking.kernels.parameters import estimate_parameters
 from tamis.tracking.kernels.space_points import make_points
-from tamis.tracking.kernels.types import CellArrays, ClusterArrays, PointArrays
+from tamis.tracking.kernels.types import CellArrays, ClusterArrays, FitArrays, PointArrays, TrackArrays
 from tamis.tracking.seeding import SeedFinder, SeedingSettings, SpacePoints, seeding_layers
 
 Result = TypeVar("Result")
@@ -32,7 +32,8 @@ class Tracks:
     covariance: np.ndarray  # (tracks, 5, 5)
     chi2: np.ndarray
     holes: np.ndarray
-    clusters: tuple[np.ndarray, ...]  # of each track, from inside out
+    hits: np.ndarray  # clusters of all tracks, one track after the other, each from inside out
+    counts: np.ndarray  # of each track
     first_cell: np.ndarray  # of each cluster of the event
 
     def __len__(self) -> int:
@@ -76,13 +77,15 @@ class Reconstruction:
         tracks = self._timed("finding", lambda: finder.find(rows, states, seeds.weight, found))
         chosen = self._timed("ambiguity", lambda: resolve(tracks, len(found.order)))
         fits = self._timed("fit", lambda: finder.fit(tracks, chosen, found))
-        hits = []
-        for n, k in enumerate(chosen):
-            way = tracks.way[k, : tracks.steps[k]]
-            inner = fits.inner[n, : fits.inner_count[n]][::-1]
-            hits.append(found.order[np.concatenate([inner, way[way >= 0]])])
+        hits, counts = _hits_in_order(tracks, chosen, fits)
         return Tracks(
-            fits.parameters, fits.covariance, fits.chi2, tracks.holes[chosen], tuple(hits), clusters.first
+            fits.parameters,
+            fits.covariance,
+            fits.chi2,
+            tracks.holes[chosen],
+            found.order[hits],
+            counts,
+            clusters.first,
         )
 
     def clusters(self, cells: SiliconCells) -> ClusterArrays:
@@ -104,3 +107,14 @@ class Reconstruction:
         result = work()
         self.nanoseconds[stage] = self.nanoseconds.get(stage, 0) + now_ns() - start
         return result
+
+
+def _hits_in_order(tracks: TrackArrays, chosen: np.ndarray, fits: FitArrays) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hits of tracks, those found inside the first one of the seed first, and how many each has."""
+    inner, way = fits.inner[:, ::-1], tracks.way[chosen]
+    width = inner.shape[1]
+    is_inner = np.arange(width)[None] >= width - fits.inner_count[:, None]
+    is_hit = (np.arange(way.shape[1])[None] < tracks.steps[chosen][:, None]) & (way >= 0)
+    kept = np.concatenate([is_inner, is_hit], axis=1)
+    result: np.ndarray = np.concatenate([inner, way], axis=1)[kept]
+    return result, kept.sum(axis=1)

@@ -51,9 +51,9 @@ def match_tracks(
     eta = np.arcsinh(truth.momentum[:, 2] / np.maximum(pt, 1e-9))
     hits = np.bincount(cluster_particle[cluster_particle >= 0], minlength=len(truth))
     wanted = (truth.charge != 0) & (hits >= HITS_MIN) & (pt > pt_min) & (np.abs(eta) < eta_max)
-    lengths = np.array([len(one) for one in tracks.clusters], np.int64)
+    lengths = tracks.counts
     track = np.repeat(np.arange(len(tracks)), lengths)
-    particle = cluster_particle[np.concatenate([*tracks.clusters, np.zeros(0, np.int64)]).astype(np.int64)]
+    particle = cluster_particle[tracks.hits]
     pairs, shared = np.unique(np.stack([track, particle]), axis=1, return_counts=True)
     best = np.full(len(tracks), -1, np.int64)
     good = (pairs[1] >= 0) & (shared >= SHARED_MIN * lengths[pairs[0]])

@@ -114,9 +114,7 @@ def track_columns(events: list[tuple[CellEvent, Tracks | None]]) -> Events:
     columns["Track_eta"] = jagged([-np.log(np.tan(one.parameters[:, 3] / 2)) for one in found], np.float32)
     columns["Track_charge"] = jagged([np.sign(one.parameters[:, 4]) for one in found], np.int16)
     columns["Track_chi2"] = jagged([one.chi2 for one in found], np.float32)
-    columns["Track_nHits"] = jagged(
-        [np.array([len(hits) for hits in one.clusters]) for one in found], np.int16
-    )
+    columns["Track_nHits"] = jagged([one.counts for one in found], np.int16)
     columns["Track_nHoles"] = jagged([one.holes for one in found], np.int16)
     return Events.of(numbers | columns)
 
