@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tamis.events.detector import sort_cells
+from tamis._base import DataError
+from tamis.events.detector import TrackingDetector, sort_cells
 from tamis.simulate.silicon import TrackSample, simulate_tracks
+from tamis.tracking import Reconstruction
 from tamis.tracking.matching import Matches, match_tracks
 from tamis.tracking.reading import read_cell_events
 
@@ -88,6 +90,19 @@ def test_the_order_of_cells_does_not_matter(reconstruction, detector, muons):
     first = reconstruction(sort_cells(*columns, detector.modules))
     other = reconstruction(sort_cells(*(column[shuffled] for column in columns), detector.modules))
     np.testing.assert_array_equal(first.parameters, other.parameters)
+
+
+@pytest.mark.parametrize("volumes", [(13, 17), (7, 9), (8,)], ids=["strips", "disks", "barrel"])
+def test_a_part_of_a_detector_is_reconstructed_or_rejected_with_the_reason(detector, volumes):
+    modules = detector.modules.take(np.flatnonzero(np.isin(detector.modules.volume, volumes)))
+    part = TrackingDetector("part", modules)
+    if volumes == (13, 17):
+        with pytest.raises(DataError, match="the detector part has no layer to seed on"):
+            Reconstruction(part)
+        return
+    rows = np.random.default_rng(1).integers(0, len(modules), 300)
+    cells = sort_cells(modules.identifier[rows], rows % 300, rows % 1000, np.ones(300), modules)
+    assert len(Reconstruction(part)(cells)) == 0
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tamis._base import now_ns
+from tamis._base import DataError, now_ns
 from tamis.events.detector import DetectorLayer, SiliconCells, TrackingDetector
 from tamis.tracking.ambiguity import resolve
 from tamis.tracking.clusters import find_clusters, frames_of
@@ -16,7 +16,7 @@ from tamis.tracking.finding import FindingSettings, TrackFinder
 from tamis.tracking.kernels.parameters import estimate_parameters
 from tamis.tracking.kernels.space_points import make_points
 from tamis.tracking.kernels.types import CellArrays, ClusterArrays, FitArrays, PointArrays, TrackArrays
-from tamis.tracking.seeding import SeedFinder, SeedingSettings, SpacePoints, seeding_layers
+from tamis.tracking.seeding import PIXEL_PITCH_MM, SeedFinder, SeedingSettings, SpacePoints, seeding_layers
 
 Result = TypeVar("Result")
 STAGES = ("clusters", "space points", "seeding", "parameters", "finding", "ambiguity", "fit")
@@ -59,6 +59,11 @@ class Reconstruction:
         self._frames = frames_of(modules)
         self._layer_of = np.full(len(modules), -1, np.int32)
         layers = seeding_layers(self.detector) if self.layers is None else self.layers
+        if not layers:
+            raise DataError(
+                f"the detector {self.detector.name} has no layer to seed on: pixels below a radius of {self.seeding.radius[1]:g} mm and within "
+                f"|z| of {self.seeding.z_max:g} mm, with a pitch below {PIXEL_PITCH_MM:g} mm; name layers of your own (Reconstruction(..., layers=...))"
+            )
         for number, layer in enumerate(layers):
             self._layer_of[layer.rows] = number
         self.seeds = SeedFinder(layers, self.detector.field, self.seeding)

@@ -93,9 +93,8 @@ def fit_inwards(
         code = way[steps - 1 - k]
         if code < 0:
             pending = -1 - code
-            if (k + 1 < steps and way[steps - 2 - k] < 0) or stack.layer[
-                pending
-            ] < 0:  # no hit follows on this surface
+            hit_follows = stack.layer[pending] >= 0 and k + 1 < steps and way[steps - 2 - k] >= 0
+            if not hit_follows:
                 s = way_inwards(p, pending, stack)
                 if s != 0:
                     advance(p, c, s, scratch.work)
