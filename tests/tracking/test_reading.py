@@ -170,6 +170,25 @@ def test_a_broken_csv_file_is_one_broken_event(muons, detector, tmp_path, text, 
     assert re.search(reason, found[3].reason)
 
 
+def test_an_event_without_cells_is_an_event(muons, detector, reconstruction, tmp_path):
+    write_acts(tmp_path, muons)
+    for path in tmp_path.glob("event000000001-*.csv"):
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    columns = {name: muons[name] for name in muons.array.fields}
+    for name in columns:
+        if "_" in name:
+            columns[name] = ak.Array(
+                [columns[name][0], columns[name][0][:0], columns[name][2], columns[name][3]]
+            )
+    with open_writer(tmp_path / "empty.root") as writer:
+        writer.write(Events.of(columns))
+    for source in (tmp_path, tmp_path / "empty.root"):
+        found = list(read_cell_events(source, detector.modules))
+        assert [event.reason for event in found] == [""] * 4
+        assert len(found[1].cells) == 0
+        assert len(reconstruction(found[1].cells)) == 0
+
+
 def test_other_places_are_told_apart(muons, detector, tmp_path):
     with pytest.raises(DataError, match="has no file named event"):
         list(read_cell_events(tmp_path, detector.modules))

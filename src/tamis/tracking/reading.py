@@ -224,6 +224,8 @@ def _table(prefix: Path, name: str) -> dict[str, np.ndarray]:
         raise DataError(f"{path} is missing") from error
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not table.num_rows:  # without rows a column has no type
+        return dict.fromkeys(table.column_names, np.zeros(0, np.int64))
     return {column: table[column].to_numpy() for column in table.column_names}
 
 
