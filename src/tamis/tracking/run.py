@@ -13,9 +13,10 @@ from tamis._base import DataError, host_facts, utc_timestamp
 from tamis.bundle import wilson
 from tamis.events import Events, open_writer
 from tamis.records import BrokenEvent, Fraction, Residual, StageTime, TrackingPhysics, TrackingRecord
-from tamis.tracking.chain import STAGES, Reconstruction, Tracks
+from tamis.tracking.chain import Reconstruction, Tracks
 from tamis.tracking.matching import HITS_MIN, Matches, match_tracks
 from tamis.tracking.reading import CellEvent, read_cell_events
+from tamis.tracking.steps import STAGES
 
 PARAMETERS = (("d0", "mm"), ("z0", "mm"), ("phi", "rad"), ("theta", "rad"), ("q/p", "1/GeV"))
 FOUND_PT_MIN, FOUND_ETA_MAX = 0.5, 3.0  # of particles that ought to be found
