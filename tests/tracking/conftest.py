@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("numba", reason="numba is not installed")
 
+import numba
+
 from tamis.events.detector import generic_detector
 from tamis.simulate.silicon import TrackSample, simulate_tracks
 from tamis.tracking import Reconstruction
+
+if not Path("/dev/nvidia0").exists():
+    numba.config.ENABLE_CUDASIM = 1  # before its CUDA part is imported
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
-"""The seeding by the slow and obvious way: all pairs and triplets of points, with the cuts of ACTS in float64."""
+"""The stages by the slow and obvious way: cells by pairs, triplets by all points with the cuts of ACTS in float64, circles, greedy choices."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from tamis.events.detector import sort_cells
+from tamis.tracking.kernels.types import CellArrays
 
 
 def pairs(points, m, cuts, links):
@@ -84,3 +87,72 @@ def confirmed(inner, outer, curvature, fitting, r, cuts):
         if all(abs(r[o] - other) >= cuts.radius_window for other in radii):
             radii.append(r[o])
     return min(len(radii), cuts.confirmed)
+
+
+def arrays(cells):
+    return CellArrays(cells.module, cells.u, cells.v, cells.charge)
+
+
+def random_cells(detector, count, modules, span, seed):
+    """Return cells in a corner of some modules, so that many touch."""
+    random = np.random.default_rng(seed)
+    large = np.flatnonzero(detector.modules.cells.min(axis=1) >= span)
+    rows = random.choice(large, modules, replace=False)
+    identifier = detector.modules.identifier[random.choice(rows, count)]
+    u, v = random.integers(0, span, (2, count))
+    return sort_cells(identifier, u, v, random.uniform(0.01, 0.5, count), detector.modules)
+
+
+def touching_cells(cells):
+    """Return the sets of cells that touch, by comparing all pairs."""
+    groups = []
+    for i in range(len(cells)):
+        near = (
+            (cells.module == cells.module[i])
+            & (np.abs(cells.u - cells.u[i]) <= 1)
+            & (np.abs(cells.v - cells.v[i]) <= 1)
+        )
+        touched = set(np.flatnonzero(near).tolist())
+        apart = [group for group in groups if not group & touched]
+        groups = [*apart, touched.union(*(group for group in groups if group & touched))]
+    return sorted(map(sorted, groups))
+
+
+def circle_state(points):
+    """Return the state at the first of three points: position, direction in the transverse plane, dz / ds and signed curvature."""
+    a, b, c = points[:, :2]
+    d = 2 * (a[0] * (b[1] - c[1]) + b[0] * (c[1] - a[1]) + c[0] * (a[1] - b[1]))
+    squares = (points[:, :2] ** 2).sum(axis=1)
+    centre = (
+        np.array(
+            [
+                squares @ np.array([b[1] - c[1], c[1] - a[1], a[1] - b[1]]),
+                squares @ np.array([c[0] - b[0], a[0] - c[0], b[0] - a[0]]),
+            ]
+        )
+        / d
+    )
+    radius = np.hypot(*(a - centre))
+    begin, end = (np.arctan2(*(one - centre)[::-1]) for one in (a, c))
+    turn = np.mod(end - begin + np.pi, 2 * np.pi) - np.pi
+    sign = np.sign(turn)
+    tangent = sign * np.array([-(a - centre)[1], (a - centre)[0]]) / radius
+    slope = (points[2, 2] - points[0, 2]) / (radius * abs(turn))
+    return np.array([*points[0], *tangent, slope, sign / radius])
+
+
+def greedy_choice(ways, chi2, most):
+    """Return the tracks that are left when the worst that shares too many hits is dropped, again and again."""
+    left = set(range(len(ways)))
+    while True:
+        owners: dict[int, int] = {}
+        for t in left:
+            for hit in ways[t]:
+                owners[hit] = owners.get(hit, 0) + 1
+        shared = {t: sum(owners[hit] > 1 for hit in ways[t]) for t in left}
+        bad = [t for t in left if shared[t] > most]
+        if not bad:
+            return sorted(left)
+        left.remove(
+            max(bad, key=lambda t: (1000 * shared[t] / len(ways[t]) + min(chi2[t] / len(ways[t]), 99), t))
+        )

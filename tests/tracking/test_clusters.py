@@ -4,39 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.tracking.reference import arrays, random_cells, touching_cells
 
 from tamis.events.detector import sort_cells
 from tamis.tracking.clusters import find_clusters, frames_of
-from tamis.tracking.kernels.types import CellArrays
-
-
-def arrays(cells):
-    return CellArrays(cells.module, cells.u, cells.v, cells.charge)
-
-
-def random_cells(detector, count, modules, span, seed):
-    """Return cells in a corner of some modules, so that many touch."""
-    random = np.random.default_rng(seed)
-    large = np.flatnonzero(detector.modules.cells.min(axis=1) >= span)
-    rows = random.choice(large, modules, replace=False)
-    identifier = detector.modules.identifier[random.choice(rows, count)]
-    u, v = random.integers(0, span, (2, count))
-    return sort_cells(identifier, u, v, random.uniform(0.01, 0.5, count), detector.modules)
-
-
-def by_hand(cells):
-    """Return the sets of cells that touch, by comparing all pairs."""
-    groups = []
-    for i in range(len(cells)):
-        near = (
-            (cells.module == cells.module[i])
-            & (np.abs(cells.u - cells.u[i]) <= 1)
-            & (np.abs(cells.v - cells.v[i]) <= 1)
-        )
-        touched = set(np.flatnonzero(near).tolist())
-        apart = [group for group in groups if not group & touched]
-        groups = [*apart, touched.union(*(group for group in groups if group & touched))]
-    return sorted(map(sorted, groups))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +17,7 @@ def test_cells_that_touch_also_at_corners_are_one_cluster(detector, count, modul
     cells = random_cells(detector, count, modules, span, seed=count)
     frames = frames_of(detector.modules)
     clusters = find_clusters(arrays(cells), frames)
-    groups = by_hand(cells)
+    groups = touching_cells(cells)
     assert len(clusters.module) == len(groups)
     assert sorted(clusters.first.tolist()) == [group[0] for group in groups]
     expected = {group[0]: group for group in groups}

@@ -37,6 +37,7 @@ EXTRAS = {  # what each brings; `all` is the sum, and `test`, `docs` and `dev` a
     "place": "place and route of firmware on an ECP5 (`tamis firmware --place`)",
     "hls4ml": "quantised bundles as hls4ml projects (`tamis export --to hls4ml`)",
     "tracking": "tracks from the cells of a silicon detector (`tamis track`)",
+    "cuda": "stages of `tamis track` on an NVIDIA GPU, or in Numba's simulator of one",
     "memory": "heap measurements in `tamis bench`",
 }
 MODULES = {"protobuf": "google.protobuf", "pyyaml": "yaml"}  # where the name is not the library's

@@ -38,6 +38,11 @@ BROKEN_SHOWN = 5
     "--field", type=float, default=2.0, show_default=True, help="Magnetic field along the beam, in tesla."
 )
 @click.option(
+    "--stages",
+    default="",
+    help="Devices of stages, such as seeding=cuda,finding=cpu or all=cuda; default: the CPU.",
+)
+@click.option(
     "--record",
     "record_path",
     type=click.Path(path_type=Path),
@@ -50,6 +55,7 @@ def command(
     geometry: Path | None,
     digitisation: Path | None,
     field: float,
+    stages: str,
     record_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -57,12 +63,14 @@ def command(
     from tamis.events.detector import generic_detector, read_detector
     from tamis.records import write_record
     from tamis.tracking import Reconstruction, track_file
+    from tamis.tracking.devices import parse_devices
 
     if digitisation is not None and geometry is None:
         raise UsageError("--digitisation divides the modules of a geometry into cells: give --geometry too")
+    devices = parse_devices(stages)
     detector = generic_detector() if geometry is None else read_detector(geometry, digitisation, field=field)
     with progress("tracking", None, "events") as advance:
-        record = track_file(source, Reconstruction(detector), output, advance)
+        record = track_file(source, Reconstruction(detector, devices=devices), output, advance)
     if record_path is not None:
         write_record(record, record_path)
     if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -11,12 +11,20 @@ import numpy as np
 from tamis._base import DataError, now_ns
 from tamis.events.detector import DetectorLayer, SiliconCells, TrackingDetector
 from tamis.tracking.cpu import CpuStages
+from tamis.tracking.devices import CPU, DeviceValue, Transfer, chosen_devices
 from tamis.tracking.finding import FindingSettings
-from tamis.tracking.kernels.types import CellArrays, ClusterArrays, FitArrays, TrackArrays
+from tamis.tracking.kernels.types import CellArrays, ClusterArrays
 from tamis.tracking.seeding import PIXEL_PITCH_MM, SeedingSettings, seeding_layers
-from tamis.tracking.steps import SpacePoints, StageKernels, TrackSeeds
+from tamis.tracking.steps import STAGES, FittedTracks, SpacePoints, StageKernels, TrackSeeds
 
 Result = TypeVar("Result")
+RESULTS = dict(
+    zip(
+        STAGES,
+        ("clusters", "space points", "seeds", "parameters", "candidates", "chosen tracks", "tracks"),
+        strict=True,
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Tracks:
 
 @dataclass
 class Reconstruction:
-    """Reconstructs events of one detector; `nanoseconds` has the time of each stage of the last one."""
+    """Reconstructs events of one detector; `nanoseconds` has the time of each stage of the last one, `transfers` its copies between devices."""
 
     detector: TrackingDetector
     layers: tuple[DetectorLayer, ...] | None = (
@@ -48,7 +56,9 @@ class Reconstruction:
     )
     seeding: SeedingSettings = field(default_factory=SeedingSettings)
     finding: FindingSettings = field(default_factory=FindingSettings)
+    devices: Mapping[str, str] = field(default_factory=dict)  # of stages that do not run on the CPU
     nanoseconds: dict[str, int] = field(default_factory=dict)
+    transfers: list[Transfer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Prepare detector and kernels."""
@@ -58,34 +68,37 @@ class Reconstruction:
                 f"the detector {self.detector.name} has no layer to seed on: pixels below a radius of {self.seeding.radius[1]:g} mm and within "
                 f"|z| of {self.seeding.z_max:g} mm, with a pitch below {PIXEL_PITCH_MM:g} mm; name layers of your own (Reconstruction(..., layers=...))"
             )
+        self.devices = chosen_devices(self.devices)
         self._cpu: StageKernels = CpuStages(self.detector, layers, self.seeding, self.finding)
+        self._stages: dict[str, StageKernels] = dict.fromkeys(self.devices, self._cpu)
+        if set(self.devices.values()) != {CPU}:
+            from tamis.tracking.cuda.stages import CudaStages
+
+            on_device: StageKernels = CudaStages(self.detector, layers, self.seeding, self.finding)
+            self._stages.update({stage: on_device for stage, device in self.devices.items() if device != CPU})
 
     def __call__(self, cells: SiliconCells) -> Tracks:
         """Return the tracks of an event."""
         self.nanoseconds.clear()
-        on, timed = self._cpu, self._timed
-        clusters = timed("clusters", lambda: self.clusters(cells))
-        points = timed("space points", lambda: on.space_points(clusters))
-        seeds = timed("seeding", lambda: on.seeding(points))
-        starts = timed("parameters", lambda: on.parameters(seeds, points, clusters))
-        candidates = timed("finding", lambda: on.finding(starts, clusters))
-        chosen = timed("ambiguity", lambda: on.ambiguity(candidates))
-        fits = timed("fit", lambda: on.fit(chosen))
-        tracks = candidates.tracks
-        hits, counts = _hits_in_order(tracks, chosen.rows, fits)
-        return Tracks(
-            fits.parameters,
-            fits.covariance,
-            fits.chi2,
-            tracks.holes[chosen.rows],
-            candidates.found.order[hits],
-            counts,
-            clusters.first,
+        self.transfers.clear()
+        event = DeviceValue("cells", _arrays(cells), CPU, self.transfers)
+        clusters = self._run("clusters", lambda on, at: on.clusters(event.on(at)))
+        points = self._run("space points", lambda on, at: on.space_points(clusters.on(at)))
+        seeds = self._run("seeding", lambda on, at: on.seeding(points.on(at)))
+        starts = self._run(
+            "parameters", lambda on, at: on.parameters(seeds.on(at), points.on(at), clusters.on(at))
         )
+        candidates = self._run("finding", lambda on, at: on.finding(starts.on(at), clusters.on(at)))
+        chosen = self._run("ambiguity", lambda on, at: on.ambiguity(candidates.on(at)))
+        fitted = self._run("fit", lambda on, at: on.fit(chosen.on(at))).on(CPU)
+        first = clusters.part("first").on(CPU)
+        hits, counts = _hits_in_order(fitted)
+        fits = fitted.fits
+        return Tracks(fits.parameters, fits.covariance, fits.chi2, fitted.holes, hits, counts, first)
 
     def clusters(self, cells: SiliconCells) -> ClusterArrays:
         """Return the clusters of an event."""
-        return self._cpu.clusters(CellArrays(cells.module, cells.u, cells.v, cells.charge))
+        return self._cpu.clusters(_arrays(cells))
 
     def space_points(self, clusters: ClusterArrays) -> SpacePoints:
         """Return the space points on the layers of the seeding."""
@@ -95,19 +108,27 @@ class Reconstruction:
         """Return the seeds of an event."""
         return self._cpu.seeding(points)
 
-    def _timed(self, stage: str, work: Callable[[], Result]) -> Result:
+    def _run(self, stage: str, work: Callable[[StageKernels, str], Result]) -> DeviceValue[Result]:
+        """Run a stage on its device, and measure it without the copies before it."""
+        device, copies = self.devices[stage], len(self.transfers)
         start = now_ns()
-        result = work()
-        self.nanoseconds[stage] = self.nanoseconds.get(stage, 0) + now_ns() - start
+        result = DeviceValue(RESULTS[stage], work(self._stages[stage], device), device, self.transfers)
+        result.wait()
+        copied = sum(one.nanoseconds for one in self.transfers[copies:])
+        self.nanoseconds[stage] = now_ns() - start - copied
         return result
 
 
-def _hits_in_order(tracks: TrackArrays, chosen: np.ndarray, fits: FitArrays) -> tuple[np.ndarray, np.ndarray]:
-    """Return the hits of tracks, those found inside the first one of the seed first, and how many each has."""
-    inner, way = fits.inner[:, ::-1], tracks.way[chosen]
+def _arrays(cells: SiliconCells) -> CellArrays:
+    return CellArrays(cells.module, cells.u, cells.v, cells.charge)
+
+
+def _hits_in_order(fitted: FittedTracks) -> tuple[np.ndarray, np.ndarray]:
+    """Return the clusters of tracks, those found inside the first one of the seed first, and how many each has."""
+    inner, way = fitted.fits.inner[:, ::-1], fitted.way
     width = inner.shape[1]
-    is_inner = np.arange(width)[None] >= width - fits.inner_count[:, None]
-    is_hit = (np.arange(way.shape[1])[None] < tracks.steps[chosen][:, None]) & (way >= 0)
+    is_inner = np.arange(width)[None] >= width - fitted.fits.inner_count[:, None]
+    is_hit = (np.arange(way.shape[1])[None] < fitted.steps[:, None]) & (way >= 0)
     kept = np.concatenate([is_inner, is_hit], axis=1)
     result: np.ndarray = np.concatenate([inner, way], axis=1)[kept]
     return result, kept.sum(axis=1)

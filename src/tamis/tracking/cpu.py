@@ -10,9 +10,16 @@ from tamis.tracking.clusters import find_clusters, frames_of
 from tamis.tracking.finding import FindingSettings, TrackFinder
 from tamis.tracking.kernels.parameters import estimate_parameters
 from tamis.tracking.kernels.space_points import make_points
-from tamis.tracking.kernels.types import CellArrays, ClusterArrays, FitArrays, SpacePointArrays
+from tamis.tracking.kernels.types import CellArrays, ClusterArrays, SpacePointArrays
 from tamis.tracking.seeding import SeedFinder, SeedingSettings
-from tamis.tracking.steps import ChosenTracks, SpacePoints, TrackCandidates, TrackSeeds, TrackStarts
+from tamis.tracking.steps import (
+    ChosenTracks,
+    FittedTracks,
+    SpacePoints,
+    TrackCandidates,
+    TrackSeeds,
+    TrackStarts,
+)
 
 
 class CpuStages:
@@ -63,9 +70,17 @@ class CpuStages:
         """Return which tracks to keep of those that share hits."""
         return ChosenTracks(candidates, resolve(candidates.tracks, len(candidates.found.order)))
 
-    def fit(self, chosen: ChosenTracks) -> FitArrays:
+    def fit(self, chosen: ChosenTracks) -> FittedTracks:
         """Return the parameters of the tracks at the beam."""
-        return self._finder.fit(chosen.candidates.tracks, chosen.rows, chosen.candidates.found)
+        tracks, found = chosen.candidates.tracks, chosen.candidates.found
+        fits = self._finder.fit(tracks, chosen.rows, found)
+        way, inner = tracks.way[chosen.rows], fits.inner
+        within = np.arange(inner.shape[1]) < fits.inner_count[:, None]
+        inner[within] = found.order[inner[within]]
+        steps = tracks.steps[chosen.rows]
+        is_hit = (np.arange(way.shape[1]) < steps[:, None]) & (way >= 0)
+        way[is_hit] = found.order[way[is_hit]]
+        return FittedTracks(fits, way, steps, tracks.holes[chosen.rows])
 
 
 def layer_numbers(detector: TrackingDetector, layers: tuple[DetectorLayer, ...]) -> np.ndarray:

@@ -67,7 +67,7 @@ class TrackFinder:
         )  # fmt: skip
 
     def empty_grid(self, count: int) -> LayerGrid:
-        """Return the grid for an event of so many hits."""
+        """Return the grid for an event of `count` hits, with nothing in it."""
         layers = len(self.kind)
         share = min(1.0, math.sqrt((count + 1) / HITS_FULL))
         rows, columns = max(1, round(HIT_ROWS * share)), max(8, round(HIT_COLUMNS * share))

@@ -110,7 +110,7 @@ class SeedFinder:
         return TrackSeeds(order[np.stack(columns, axis=1)], triplets.weight[kept])
 
     def empty_grid(self, count: int) -> LayerGrid:
-        """Return the grid for an event of so many space points."""
+        """Return the grid for an event of `count` space points, with nothing in it."""
         layers = len(self.layers)
         kind = np.array([layer.kind for layer in self.layers], np.int32)
         across = np.array([layer.r if layer.kind == BARREL else layer.z for layer in self.layers], np.float32)

@@ -87,6 +87,16 @@ class ChosenTracks:
     rows: np.ndarray
 
 
+@dataclass(frozen=True)
+class FittedTracks:
+    """Fitted tracks with their ways, as rows of clusters; below 0 where a way crosses a surface without a hit."""
+
+    fits: FitArrays
+    way: np.ndarray  # (n, most)
+    steps: np.ndarray
+    holes: np.ndarray
+
+
 class StageKernels(Protocol):
     """The stages on one kind of device."""
 
@@ -110,5 +120,5 @@ class StageKernels(Protocol):
     def ambiguity(self, candidates: TrackCandidates) -> ChosenTracks:
         """Return which tracks to keep of those that share hits."""
 
-    def fit(self, chosen: ChosenTracks) -> FitArrays:
+    def fit(self, chosen: ChosenTracks) -> FittedTracks:
         """Return the parameters of the tracks at the beam."""

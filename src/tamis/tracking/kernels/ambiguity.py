@@ -18,12 +18,18 @@ def score(shared: Any, count: Any, chi2: Any) -> Any:
 
 
 @body
+def is_worse(a: Any, b: Any, scores: Any) -> Any:
+    """Return whether a track goes before another; of equal ones the later."""
+    return scores[a] > scores[b] or (scores[a] == scores[b] and a > b)
+
+
+@body
 def sift_up(heap: Any, at: Any, scores: Any) -> None:
     """Move an entry of a heap up to where it belongs; the largest score is first."""
     track = heap[at]
     while at > 0:
         parent = (at - 1) >> 1
-        if scores[heap[parent]] >= scores[track]:
+        if is_worse(heap[parent], track, scores):
             break
         heap[at] = heap[parent]
         at = parent
@@ -39,9 +45,9 @@ def sift_down(heap: Any, size: Any, scores: Any) -> None:
         child = 2 * at + 1
         if child >= size:
             break
-        if child + 1 < size and scores[heap[child + 1]] > scores[heap[child]]:
+        if child + 1 < size and is_worse(heap[child + 1], heap[child], scores):
             child += 1
-        if scores[heap[child]] <= scores[track]:
+        if is_worse(track, heap[child], scores):
             break
         heap[at] = heap[child]
         at = child

@@ -23,18 +23,22 @@ VERSIONS_KEPT = 3  # of compiled kernels
 
 def body(function: Callable[..., Any]) -> Any:
     """Compile the work of one element (a module, a space point, a track); it is inlined into the loops and GPU kernels that call it."""
-    return numba.njit(**OPTIONS, forceinline=True)(function)
+    return _compiled(function, forceinline=True)
 
 
 def routine(function: Callable[..., Any]) -> Any:
     """Compile a larger piece of the work of one element, which is called rather than inlined."""
-    return numba.njit(**OPTIONS)(function)
+    return _compiled(function)
 
 
 def loop(function: Callable[..., Any]) -> Any:
     """Compile a loop over elements for one CPU core, or load what was compiled before."""
+    return _compiled(function)
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     numba.config.CACHE_DIR = str(kernel_cache())
-    return numba.njit(**OPTIONS, cache=True)(function)
+    return numba.njit(**OPTIONS, **options, cache=True)(function)
 
 
 @cache

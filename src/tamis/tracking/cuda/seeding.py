@@ -1,0 +1,200 @@
+"""Kernels of the seeding: one thread per middle point, in passes that count and passes that fill."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tamis.tracking.cuda.device import KernelArray, cuda, kernel
+from tamis.tracking.cuda.grid import Places
+from tamis.tracking.kernels.parameters import start_seed
+from tamis.tracking.kernels.seeding import complete_in_layer, keep_best, pair_with_layer
+from tamis.tracking.kernels.types import (
+    CandidateArrays,
+    DoubletArrays,
+    LayerGrid,
+    LayerLinks,
+    PointArrays,
+    SpacePointArrays,
+    TripletArrays,
+    TripletCuts,
+)
+
+
+class SeedArrays(NamedTuple):
+    """Seeds: three points each, and the weight."""
+
+    points: Any
+    weight: Any
+
+
+class StartArrays(NamedTuple):
+    """Seeds with their clusters and states."""
+
+    clusters: Any
+    states: Any
+
+
+@kernel
+def gather_points(
+    count: int, order: KernelArray, points: SpacePointArrays, places: Places, sorted_points: PointArrays
+) -> None:
+    """Write space points in the order of the grid."""
+    k = cuda.grid(1)
+    if k < count:
+        i = order.values[k]
+        sorted_points.x[k], sorted_points.y[k], sorted_points.z[k] = points.x[i], points.y[i], points.z[i]
+        sorted_points.r[k], sorted_points.phi[k] = places.radius[i], places.azimuth[i]
+        sorted_points.variance_r[k], sorted_points.variance_z[k] = points.variance_r[i], points.variance_z[i]
+        sorted_points.layer[k] = points.layer[i]
+
+
+@kernel
+def mark_middles(
+    count: int, points: PointArrays, links: LayerLinks, low: float, high: float, flags: KernelArray
+) -> None:
+    """Mark the points that may be in the middle of a triplet."""
+    i = cuda.grid(1)
+    if i < count:
+        layer = points.layer[i]
+        linked = links.inner_count[layer] > 0 and links.outer_count[layer] > 0
+        flags.values[i] = 1 if linked and low < points.r[i] < high else 0
+
+
+@kernel
+def count_pairs(
+    count: int,
+    middles: KernelArray,
+    points: PointArrays,
+    grid: LayerGrid,
+    links: LayerLinks,
+    cuts: TripletCuts,
+    no_pairs: DoubletArrays,
+    numbers: KernelArray,
+) -> None:
+    """Count the pairs of each middle point."""
+    k = cuda.grid(1)
+    if k < count:
+        m = np.uintp(middles.values[k])
+        layer = points.layer[m]
+        pairs = 0
+        for j in range(links.outer_count[layer]):
+            pairs = pair_with_layer(m, links.outer[layer, j], points, grid, cuts, no_pairs, pairs)
+        numbers.values[k] = pairs
+
+
+@kernel
+def fill_pairs(
+    count: int,
+    middles: KernelArray,
+    points: PointArrays,
+    grid: LayerGrid,
+    links: LayerLinks,
+    cuts: TripletCuts,
+    begins: KernelArray,
+    all_pairs: DoubletArrays,
+    nothing: CandidateArrays,
+    numbers: KernelArray,
+) -> None:
+    """Write the pairs of each middle point, and count its triplets."""
+    k = cuda.grid(1)
+    if k < count:
+        m = np.uintp(middles.values[k])
+        layer = points.layer[m]
+        first, last = begins.values[k], begins.values[k + 1]
+        pairs = DoubletArrays(
+            all_pairs.point[first:last],
+            all_pairs.slope[first:last],
+            all_pairs.u[first:last],
+            all_pairs.v[first:last],
+            all_pairs.error[first:last],
+            all_pairs.inverse[first:last],
+        )
+        found = 0
+        for j in range(links.outer_count[layer]):
+            found = pair_with_layer(m, links.outer[layer, j], points, grid, cuts, pairs, found)
+        triplets = 0
+        for i in range(found):
+            for j in range(links.inner_count[layer]):
+                triplets = complete_in_layer(
+                    m, np.uintp(i), links.inner[layer, j], points, grid, cuts, pairs, nothing, triplets
+                )
+        numbers.values[k] = triplets
+
+
+@kernel
+def fill_triplets(
+    count: int,
+    middles: KernelArray,
+    points: PointArrays,
+    grid: LayerGrid,
+    links: LayerLinks,
+    cuts: TripletCuts,
+    begins: KernelArray,
+    all_pairs: DoubletArrays,
+    triplet_begins: KernelArray,
+    candidates: CandidateArrays,
+    best: TripletArrays,
+) -> None:
+    """Write the triplets of each middle point, and keep the best."""
+    k = cuda.grid(1)
+    if k < count:
+        m = np.uintp(middles.values[k])
+        layer = points.layer[m]
+        first, last = begins.values[k], begins.values[k + 1]
+        pairs = DoubletArrays(
+            all_pairs.point[first:last],
+            all_pairs.slope[first:last],
+            all_pairs.u[first:last],
+            all_pairs.v[first:last],
+            all_pairs.error[first:last],
+            all_pairs.inverse[first:last],
+        )
+        start, stop = triplet_begins.values[k], triplet_begins.values[k + 1]
+        found = CandidateArrays(
+            candidates.inner[start:stop],
+            candidates.outer[start:stop],
+            candidates.curvature[start:stop],
+            candidates.radius[start:stop],
+            candidates.impact[start:stop],
+        )
+        triplets = 0
+        for i in range(last - first):
+            for j in range(links.inner_count[layer]):
+                triplets = complete_in_layer(
+                    m, np.uintp(i), links.inner[layer, j], points, grid, cuts, pairs, found, triplets
+                )
+        best.kept[k] = keep_best(triplets, found, cuts, best.inner[k], best.outer[k], best.weight[k])
+
+
+@kernel
+def collect_seeds(
+    count: int,
+    middles: KernelArray,
+    best: TripletArrays,
+    begins: KernelArray,
+    order: KernelArray,
+    seeds: SeedArrays,
+) -> None:
+    """Write the seeds of each middle point, as rows of the space points."""
+    k = cuda.grid(1)
+    if k < count:
+        for j in range(best.kept[k]):
+            at = begins.values[k] + j
+            seeds.points[at, 0] = order.values[best.inner[k, j]]
+            seeds.points[at, 1] = order.values[middles.values[k]]
+            seeds.points[at, 2] = order.values[best.outer[k, j]]
+            seeds.weight[at] = best.weight[k, j]
+
+
+@kernel
+def start_seeds(
+    count: int, seeds: SeedArrays, cluster_of: KernelArray, position: KernelArray, starts: StartArrays
+) -> None:
+    """Write the clusters and the state of each seed."""
+    k = cuda.grid(1)
+    if k < count:
+        start_seed(
+            np.uintp(k), seeds.points, cluster_of.values, position.values, starts.clusters, starts.states
+        )
