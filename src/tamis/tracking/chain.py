@@ -12,11 +12,19 @@ from tamis._base import DataError, now_ns
 from tamis.events.detector import DetectorLayer, SiliconCells, TrackingDetector
 from tamis.tracking.ambiguity import resolve
 from tamis.tracking.clusters import find_clusters, frames_of
+from tamis.tracking.counters import HardwareCounters
 from tamis.tracking.finding import FindingSettings, TrackFinder
 from tamis.tracking.kernels.parameters import estimate_parameters
 from tamis.tracking.kernels.space_points import make_points
 from tamis.tracking.kernels.types import CellArrays, ClusterArrays, FitArrays, PointArrays, TrackArrays
-from tamis.tracking.seeding import PIXEL_PITCH_MM, SeedFinder, SeedingSettings, SpacePoints, seeding_layers
+from tamis.tracking.seeding import (
+    PIXEL_PITCH_MM,
+    SeedFinder,
+    SeedingSettings,
+    SpacePoints,
+    TrackSeeds,
+    seeding_layers,
+)
 
 Result = TypeVar("Result")
 STAGES = ("clusters", "space points", "seeding", "parameters", "finding", "ambiguity", "fit")
@@ -41,9 +49,23 @@ class Tracks:
         return len(self.parameters)
 
 
+@dataclass(frozen=True)
+class StageObjects:
+    """What the stages of one event wrote."""
+
+    cells: SiliconCells
+    clusters: ClusterArrays
+    points: SpacePoints
+    seeds: TrackSeeds
+    states: np.ndarray  # (seeds, 7): position in mm, direction, q / p in 1 / GeV, at the first hit
+    found: TrackArrays
+    chosen: np.ndarray  # of the found tracks
+    tracks: Tracks
+
+
 @dataclass
 class Reconstruction:
-    """Reconstructs events of one detector; `nanoseconds` has the time of each stage of the last one."""
+    """Reconstructs events of one detector; `nanoseconds` has the time of each stage of the last one, `ticks` its instructions and clocks."""
 
     detector: TrackingDetector
     layers: tuple[DetectorLayer, ...] | None = (
@@ -52,6 +74,8 @@ class Reconstruction:
     seeding: SeedingSettings = field(default_factory=SeedingSettings)
     finding: FindingSettings = field(default_factory=FindingSettings)
     nanoseconds: dict[str, int] = field(default_factory=dict)
+    counters: HardwareCounters | None = None
+    ticks: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Prepare detector and kernels."""
@@ -71,7 +95,12 @@ class Reconstruction:
 
     def __call__(self, cells: SiliconCells) -> Tracks:
         """Return the tracks of an event."""
+        return self.stages(cells).tracks
+
+    def stages(self, cells: SiliconCells) -> StageObjects:
+        """Return the tracks of an event and what the stages before wrote; the states of found tracks are used up by the fit."""
         self.nanoseconds.clear()
+        self.ticks.clear()
         clusters = self._timed("clusters", lambda: self.clusters(cells))
         points = self._timed("space points", lambda: self.space_points(clusters))
         seeds = self._timed("seeding", lambda: self.seeds(points))
@@ -83,7 +112,7 @@ class Reconstruction:
         chosen = self._timed("ambiguity", lambda: resolve(tracks, len(found.order)))
         fits = self._timed("fit", lambda: finder.fit(tracks, chosen, found))
         hits, counts = _hits_in_order(tracks, chosen, fits)
-        return Tracks(
+        fitted = Tracks(
             fits.parameters,
             fits.covariance,
             fits.chi2,
@@ -92,6 +121,7 @@ class Reconstruction:
             counts,
             clusters.first,
         )
+        return StageObjects(cells, clusters, points, seeds, states, tracks, chosen, fitted)
 
     def clusters(self, cells: SiliconCells) -> ClusterArrays:
         """Return the clusters of an event."""
@@ -108,9 +138,14 @@ class Reconstruction:
         return SpacePoints(x, y, z, variance_r, variance_z, layer, cluster_of[:found])
 
     def _timed(self, stage: str, work: Callable[[], Result]) -> Result:
+        before = None if self.counters is None else self.counters.read()
         start = now_ns()
         result = work()
         self.nanoseconds[stage] = self.nanoseconds.get(stage, 0) + now_ns() - start
+        if self.counters is not None and before is not None:
+            instructions, clocks = self.ticks.get(stage, (0, 0))
+            after = self.counters.read()
+            self.ticks[stage] = instructions + after[0] - before[0], clocks + after[1] - before[1]
         return result
 
 
