@@ -27,8 +27,8 @@ Quantity = Literal["efficiency", "fakes", "duplicates"]
 
 PARAMETERS = (("d0", "mm"), ("z0", "mm"), ("phi", "rad"), ("theta", "rad"), ("q/p", "1/GeV"))
 FOUND_PT_MIN, FOUND_ETA_MAX = 0.5, 3.0  # of particles that ought to be found
-UNITS: dict[Against, str] = {"eta": "", "pt": "GeV", "pile-up": "", "radius": "mm"}
-EDGES: dict[Against, np.ndarray] = {
+CURVE_UNITS: dict[Against, str] = {"eta": "", "pt": "GeV", "pile-up": "", "radius": "mm"}
+CURVE_EDGES: dict[Against, np.ndarray] = {
     "eta": np.linspace(-3, 3, 25),
     "pt": np.array([0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 1000]),
     "pile-up": np.array([-0.5, 0.5, *np.arange(10.5, 401, 10)]),
@@ -99,7 +99,7 @@ class PhysicsTally:
             self._bin(quantity, name, passed, values)
 
     def _bin(self, quantity: Quantity, against: Against, passed: np.ndarray, values: np.ndarray) -> None:
-        edges = EDGES[against]
+        edges = CURVE_EDGES[against]
         counts = self._counts.setdefault((quantity, against), np.zeros((2, len(edges) - 1), np.int64))
         counts[0] += np.histogram(values[passed], edges)[0]
         counts[1] += np.histogram(values, edges)[0]
@@ -182,14 +182,14 @@ def _curve(quantity: Quantity, against: Against, counts: np.ndarray) -> Tracking
     return TrackingCurve(
         quantity=quantity,
         against=against,
-        unit=UNITS[against],
-        edges=EDGES[against][first : last + 1].tolist(),
+        unit=CURVE_UNITS[against],
+        edges=CURVE_EDGES[against][first : last + 1].tolist(),
         bins=[fraction_of(passed, total) for passed, total in counts[:, first:last].T],
     )
 
 
 def _residual_curve(sample: _Sampled, k: int, against: Literal["eta", "pt"]) -> ResidualCurve:
-    values, edges = (sample.eta, RESIDUAL_ETA_EDGES) if against == "eta" else (sample.pt, EDGES["pt"])
+    values, edges = (sample.eta, RESIDUAL_ETA_EDGES) if against == "eta" else (sample.pt, CURVE_EDGES["pt"])
     place = np.digitize(values, edges) - 1
     bins = [
         _residual_bin(sample.residual[place == n, k], sample.pull[place == n, k])
@@ -200,7 +200,7 @@ def _residual_curve(sample: _Sampled, k: int, against: Literal["eta", "pt"]) -> 
         parameter=name,
         unit=unit,
         against=against,
-        against_unit=UNITS[against],
+        against_unit=CURVE_UNITS[against],
         edges=edges.tolist(),
         bins=bins,
     )
