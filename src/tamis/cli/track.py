@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tamis._base import UsageError, progress
-from tamis.cli.output import json_option, print_json, print_table, print_text
+from tamis._base import MissingExtraError, UsageError, progress
+from tamis.cli.output import json_option, print_json, print_table, print_text, say
 
 if TYPE_CHECKING:
     from tamis.records.tracking import TrackingRecord
@@ -43,6 +43,11 @@ BROKEN_SHOWN = 5
     type=click.Path(path_type=Path),
     help="Write times and physics as a JSON record.",
 )
+@click.option(
+    "--page",
+    is_flag=True,
+    help="Draw times and physics as an HTML page, in a folder next to the tracks: found-page for found.root.",
+)
 @json_option
 def command(
     source: Path,
@@ -51,6 +56,7 @@ def command(
     digitisation: Path | None,
     field: float,
     record_path: Path | None,
+    page: bool,
     as_json: bool,
 ) -> None:
     """Reconstruct the tracks of SOURCE: a file of `tamis simulate tracks`, or event...-cells.csv of ACTS or TrackML, or their folder."""
@@ -60,6 +66,8 @@ def command(
 
     if digitisation is not None and geometry is None:
         raise UsageError("--digitisation divides the modules of a geometry into cells: give --geometry too")
+    if page and output is None:
+        raise UsageError("--page draws next to the file of tracks: name that with -o")
     detector = generic_detector() if geometry is None else read_detector(geometry, digitisation, field=field)
     with progress("tracking", None, "events") as advance:
         record = track_file(source, Reconstruction(detector), output, advance)
@@ -67,10 +75,27 @@ def command(
         write_record(record, record_path)
     if as_json:
         print_json(record)
-        return
-    _print(record)
-    if output is not None:
-        print_text(f"{record.tracks} tracks in {output}")
+    else:
+        _print(record)
+        if output is not None:
+            print_text(f"{record.tracks} tracks in {output}")
+    if page and output is not None:
+        _draw(record, output.with_name(f"{output.stem}-page"))
+
+
+def _draw(record: TrackingRecord, folder: Path) -> None:
+    """Write the page of the reconstruction, if the plotting libraries are installed."""
+    from tamis.records import write_record
+    from tamis.report import write_report
+
+    path = folder / "tracking.json"
+    write_record(record, path)
+    try:
+        page = write_report([path], folder)
+    except MissingExtraError as error:
+        say(f"no page was drawn: {error}")
+    else:
+        say(f"the page: file://{page.resolve()}")
 
 
 def _print(record: TrackingRecord) -> None:
