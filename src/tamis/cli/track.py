@@ -48,6 +48,11 @@ BROKEN_SHOWN = 5
     is_flag=True,
     help="Draw times and physics as an HTML page, in a folder next to the tracks: found-page for found.root.",
 )
+@click.option(
+    "--keep-stages",
+    is_flag=True,
+    help="Also write clusters, space points and seeds with their parameters, for `tamis compare-tracks`.",
+)
 @json_option
 def command(
     source: Path,
@@ -57,6 +62,7 @@ def command(
     field: float,
     record_path: Path | None,
     page: bool,
+    keep_stages: bool,
     as_json: bool,
 ) -> None:
     """Reconstruct the tracks of SOURCE: a file of `tamis simulate tracks`, or event...-cells.csv of ACTS or TrackML, or their folder."""
@@ -66,11 +72,13 @@ def command(
 
     if digitisation is not None and geometry is None:
         raise UsageError("--digitisation divides the modules of a geometry into cells: give --geometry too")
+    if keep_stages and output is None:
+        raise UsageError("--keep-stages writes to the file of tracks: name that with -o")
     if page and output is None:
         raise UsageError("--page draws next to the file of tracks: name that with -o")
     detector = generic_detector() if geometry is None else read_detector(geometry, digitisation, field=field)
     with progress("tracking", None, "events") as advance:
-        record = track_file(source, Reconstruction(detector), output, advance)
+        record = track_file(source, Reconstruction(detector), output, advance, keep_stages=keep_stages)
     if record_path is not None:
         write_record(record, record_path)
     if as_json:

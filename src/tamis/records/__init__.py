@@ -70,6 +70,7 @@ from tamis.records.tracking import (
     TrackingPhysics,
     TrackingRecord,
 )
+from tamis.records.tracks_comparison import QuantityAgreement, StageComparison, TracksComparison
 from tamis.records.traffic import Batches, BatchTime, LoadPoint, Scenario, ServerTime, Traffic, TrafficRecord
 
 __all__ = [
@@ -126,6 +127,7 @@ __all__ = [
     "PlaceAndRoute",
     "PointFigures",
     "PublishedRecord",
+    "QuantityAgreement",
     "Rate",
     "RateChange",
     "RatePoint",
@@ -146,11 +148,13 @@ __all__ = [
     "ServerTime",
     "Spread",
     "StageBoundary",
+    "StageComparison",
     "StageTime",
     "Synthesis",
     "TrackingCurve",
     "TrackingPhysics",
     "TrackingRecord",
+    "TracksComparison",
     "Traffic",
     "TrafficRecord",
     "TrainingCurves",

@@ -14,13 +14,14 @@ import numpy as np
 from tamis._base import DataError, host_facts, utc_timestamp
 from tamis.events import Events, open_writer
 from tamis.records import BrokenEvent, TrackingRecord
-from tamis.tracking.chain import Reconstruction, Tracks
+from tamis.tracking.chain import Reconstruction, StageObjects, Tracks
 from tamis.tracking.counters import HardwareCounters
 from tamis.tracking.physics import PhysicsTally
 from tamis.tracking.profile import StageProfile
 from tamis.tracking.reading import CellEvent, read_cell_events
+from tamis.tracking.stage_columns import stage_columns
 
-CHUNK_EVENTS = 20
+CHUNK_EVENTS, KEPT_CHUNK_EVENTS = 20, 2  # that are written together
 
 
 @dataclass
@@ -40,6 +41,8 @@ def track_file(
     reconstruction: Reconstruction,
     out: Path | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    *,
+    keep_stages: bool = False,
 ) -> TrackingRecord:
     """Reconstruct the events of a file; an event that is broken is written without tracks and told with its reason."""
     tally = _Tally()
@@ -50,8 +53,9 @@ def track_file(
                 pass
         else:
             with open_writer(out) as writer:
-                for events in iter(lambda: tuple(islice(found, CHUNK_EVENTS)), ()):
-                    writer.write(track_columns(events))
+                chunk = KEPT_CHUNK_EVENTS if keep_stages else CHUNK_EVENTS
+                while events := list(islice(found, chunk)):
+                    writer.write(_columns(events, reconstruction, keep_stages=keep_stages))
     if not tally.profile.events and not tally.broken:
         raise DataError(f"{source} has no events")
     return _record(source, reconstruction, tally)
@@ -75,7 +79,7 @@ def _counting(reconstruction: Reconstruction, tally: _Tally) -> Iterator[None]:
 
 def _reconstructed(
     source: Path, reconstruction: Reconstruction, tally: _Tally, advance: Callable[[int], None]
-) -> Iterator[tuple[CellEvent, Tracks | None]]:
+) -> Iterator[tuple[CellEvent, StageObjects | None]]:
     detector = reconstruction.detector
     first = True
     for event in read_cell_events(source, detector.modules):
@@ -94,7 +98,18 @@ def _reconstructed(
         tally.tracks += len(tracks)
         if event.truth is not None:
             tally.physics.add(tracks, event.truth, detector.field, event.collisions)
-        yield event, tracks
+        yield event, objects
+
+
+def _columns(
+    events: list[tuple[CellEvent, StageObjects | None]], reconstruction: Reconstruction, *, keep_stages: bool
+) -> Events:
+    tracks = track_columns([(event, None if one is None else one.tracks) for event, one in events])
+    if not keep_stages:
+        return tracks
+    detector = reconstruction.detector
+    stages = stage_columns([one for _, one in events], detector.modules, detector.field)
+    return Events.of({name: tracks[name] for name in tracks.array.fields} | stages)
 
 
 def track_columns(events: Sequence[tuple[CellEvent, Tracks | None]]) -> Events:
