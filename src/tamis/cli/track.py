@@ -22,7 +22,10 @@ BROKEN_SHOWN = 5
 )
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="File of tracks to write: .root or .parquet."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File of tracks to write: .root or .parquet; or a folder or a name that ends in .csv, for one CSV file per event as ACTS writes them.",
 )
 @click.option(
     "--geometry",
@@ -69,11 +72,14 @@ def command(
     from tamis.events.detector import generic_detector, read_detector
     from tamis.records import write_record
     from tamis.tracking import Reconstruction, track_file
+    from tamis.tracking.summary import is_summary
 
     if digitisation is not None and geometry is None:
         raise UsageError("--digitisation divides the modules of a geometry into cells: give --geometry too")
     if keep_stages and output is None:
         raise UsageError("--keep-stages writes to the file of tracks: name that with -o")
+    if keep_stages and output is not None and is_summary(output):
+        raise UsageError("--keep-stages writes columns: name a file that ends in .root or .parquet with -o")
     if page and output is None:
         raise UsageError("--page draws next to the file of tracks: name that with -o")
     detector = generic_detector() if geometry is None else read_detector(geometry, digitisation, field=field)

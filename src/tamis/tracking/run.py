@@ -20,6 +20,7 @@ from tamis.tracking.physics import PhysicsTally
 from tamis.tracking.profile import StageProfile
 from tamis.tracking.reading import CellEvent, read_cell_events
 from tamis.tracking.stage_columns import stage_columns
+from tamis.tracking.summary import is_summary, write_summary
 
 CHUNK_EVENTS, KEPT_CHUNK_EVENTS = 20, 2  # that are written together
 
@@ -51,6 +52,9 @@ def track_file(
         if out is None:
             for _ in found:
                 pass
+        elif is_summary(out):
+            for event, objects in found:
+                write_summary(out, event, objects)
         else:
             with open_writer(out) as writer:
                 chunk = KEPT_CHUNK_EVENTS if keep_stages else CHUNK_EVENTS
