@@ -39,6 +39,9 @@ class TrueParticles:
     vertex: np.ndarray  # (n, 3), mm
     momentum: np.ndarray  # (n, 3), GeV
     of_cell: np.ndarray  # in the order of `SiliconCells`
+    barcode: np.ndarray | None = (
+        None  # ACTS' identifiers, (n, 5): primary vertex, secondary vertex, particle, generation, sub-particle
+    )
 
     def __len__(self) -> int:
         """Return the number of particles."""
@@ -175,7 +178,8 @@ def _acts_truth(
     found = np.minimum(np.searchsorted(names[0][order], names[1]), len(order) - 1)
     of_hit = np.append(np.where(names[0][order][found] == names[1], order[found], -1), -1)
     measurement = cells["measurement_id"][sorted_cells.source]
-    return _particles(particles, "particle_type", "q", of_hit[row[measurement]])
+    truth = _particles(particles, "particle_type", "q", of_hit[row[measurement]])
+    return replace(truth, barcode=np.stack([particles[name] for name in ACTS_PARTICLE], axis=1))
 
 
 def _barcodes(table: Mapping[str, np.ndarray]) -> np.ndarray:

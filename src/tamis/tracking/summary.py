@@ -14,8 +14,9 @@ from tamis.tracking.reading import CellEvent, TrueParticles
 SUMMARY_NAME = "tracksummary.csv"
 SUMMARY_HEADER = (
     "track_id,seed_id,particleId,nStates,nMajorityHits,nMeasurements,nOutliers,nHoles,nSharedHits,chi2,ndf,chi2/ndf,"
-    "pT,eta,phi,truthMatchProbability,good/duplicate/fake,Hits_ID"
+    "pT,eta,phi,truthMatchProbability,good/duplicate/fake,Measurements_ID"
 )
+BARCODE_PARTS = ("vp", "vs", "p", "g", "sp")
 MEASURED = 2  # coordinates of a cluster
 
 
@@ -36,7 +37,7 @@ def write_summary(out: Path, event: CellEvent, objects: StageObjects | None) -> 
 
 
 def summary_rows(objects: StageObjects, truth: TrueParticles | None) -> list[str]:
-    """Return one line for each track; `Hits_ID` are the rows of its clusters, `particleId` is the row of its particle, -1 if unknown."""
+    """Return one line for each track; `Measurements_ID` are the rows of its clusters, in the order of modules."""
     tracks = objects.tracks
     owners = np.bincount(tracks.hits, minlength=len(tracks.first_cell))
     hits = np.split(tracks.hits, np.cumsum(tracks.counts)[:-1]) if len(tracks) else []
@@ -50,11 +51,19 @@ def summary_rows(objects: StageObjects, truth: TrueParticles | None) -> list[str
         count, chi2, ndf = len(own), tracks.chi2[k], MEASURED * len(own)
         numbers = ",".join(map(str, own.tolist()))
         rows.append(
-            f"{k},{seed[k]},{particle[k]},{count + tracks.holes[k]},{majority[k]},{count},0,{tracks.holes[k]},{int((owners[own] > 1).sum())},"
+            f"{k},{seed[k]},{_barcode(int(particle[k]), truth)},{count + tracks.holes[k]},{majority[k]},{count},0,{tracks.holes[k]},{int((owners[own] > 1).sum())},"
             f"{chi2:.6g},{ndf},{chi2 / ndf:.6g},{pt[k]:.6g},{eta[k]:.6g},{phi[k]:.6g},{majority[k] / count:.6g},{kind[k]},"
             f'"[{numbers},]"'
         )
     return rows
+
+
+def _barcode(particle: int, truth: TrueParticles | None) -> str:
+    """Return the identifier of a particle as ACTS prints it: its own in a file of ACTS, else its row from 1 on; 0 if unknown."""
+    numbers = [0] * len(BARCODE_PARTS)
+    if truth is not None and particle >= 0:
+        numbers = [1, 0, particle + 1, 0, 0] if truth.barcode is None else truth.barcode[particle].tolist()
+    return "|".join(f"{name}={number}" for name, number in zip(BARCODE_PARTS, numbers, strict=True))
 
 
 def majority_particles(objects: StageObjects, truth: TrueParticles | None) -> tuple[np.ndarray, np.ndarray]:
