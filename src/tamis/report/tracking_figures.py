@@ -50,7 +50,11 @@ def tracking_pictures(record: TrackingRecord, suffix: str) -> list[Picture]:
             drawn.append(_rates_against(record, physics, against, curves, suffix))
     if not physics.matched:
         return drawn
-    drawn += [_histograms(record, physics, of, suffix) for of in ("residual", "pull")]
+    drawn += [
+        _histograms(record, physics, of, suffix)
+        for of in ("residual", "pull")
+        if any(one.of == of for one in physics.histograms)
+    ]
     for against in ("eta", "pt"):
         chosen = [curve for curve in physics.residual_curves if curve.against == against]
         if chosen and sum(one is not None for one in chosen[0].bins) > 1:
