@@ -74,7 +74,7 @@ def test_the_nearest_are_paired_and_each_is_used_once():
     assert len(i) == 9
     values, others = np.array([0.0, 1.0, 5.0]), np.array([0.9, 0.2, 1.1])
     rows_a, rows_b = pair_nearest(i, j, np.abs(values[i] - others[j]))
-    # 1.0 takes 0.9 before 1.1 (equal costs: the first row), 0.0 takes 0.2, 5.0 what is left
+    # 1.0 takes 0.9 before 1.1 (equal costs: the first row), 0.0 takes 0.2, 5.0 the last
     assert sorted(zip(rows_a.tolist(), rows_b.tolist(), strict=True)) == [(0, 1), (1, 0), (2, 2)]
 
 
