@@ -36,6 +36,9 @@ def test_the_page_is_next_to_the_tracks(call, files, tmp_path):
     assert "Profile of tracking" in page.read_text(encoding="utf-8")
     assert (page.parent / "figures" / "tracking-rates-eta.png").is_file()
     assert json.loads((page.parent / "tracking.json").read_text())["tracks"] == 15
+    code, _, err = call("track", files[0], "-o", tmp_path / "found.root", "--page")
+    assert code == 2
+    assert "found-page/tracking.json exists, and records are never overwritten" in err
 
 
 def test_stages_and_tracks_are_compared(call, files, tmp_path):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tamis.records.tracking import TrackingRecord
 
 BROKEN_SHOWN = 5
+PAGE_RECORD = "tracking.json"
 
 
 @click.command(
@@ -82,6 +83,12 @@ def command(
         raise UsageError("--keep-stages writes columns: name a file that ends in .root or .parquet with -o")
     if page and output is None:
         raise UsageError("--page draws next to the file of tracks: name that with -o")
+    page_folder = output.with_name(f"{output.stem}-page") if page and output is not None else None
+    for path in (record_path, None if page_folder is None else page_folder / PAGE_RECORD):
+        if path is not None and path.exists():  # before hours of work
+            raise UsageError(
+                f"the record {path} exists, and records are never overwritten; choose another name"
+            )
     detector = generic_detector() if geometry is None else read_detector(geometry, digitisation, field=field)
     with progress("tracking", None, "events") as advance:
         record = track_file(source, Reconstruction(detector), output, advance, keep_stages=keep_stages)
@@ -93,8 +100,8 @@ def command(
         _print(record)
         if output is not None:
             print_text(f"{record.tracks} tracks in {output}")
-    if page and output is not None:
-        _draw(record, output.with_name(f"{output.stem}-page"))
+    if page_folder is not None:
+        _draw(record, page_folder)
 
 
 def _draw(record: TrackingRecord, folder: Path) -> None:
@@ -102,7 +109,7 @@ def _draw(record: TrackingRecord, folder: Path) -> None:
     from tamis.records import write_record
     from tamis.report import write_report
 
-    path = folder / "tracking.json"
+    path = folder / PAGE_RECORD
     write_record(record, path)
     try:
         page = write_report([path], folder)

@@ -26,7 +26,7 @@ AGAINST = {
     "pile-up": "pile-up collisions of the event",
     "radius": "production radius [mm]",
 }
-PLAIN = {"eta": "eta", "pt": "pT", "pile-up": "pile-up", "radius": "the production radius"}
+VARIABLE_NAMES = {"eta": "eta", "pt": "pT", "pile-up": "pile-up", "radius": "the production radius"}
 SYMBOLS = {"d0": "$d_0$", "z0": "$z_0$", "phi": r"$\phi$", "theta": r"$\theta$", "q/p": "$q/p$"}
 GRID_SIZE = (12.6, 7.4)
 PER_MILLE = 1e3  # residuals are drawn in thousandths of the record's units
@@ -139,17 +139,17 @@ def _rates_against(
     _set_axis(lower, against)
     label(upper, record.detector, f"{record.events} events")
     alt = (
-        f"Efficiency, fakes and duplicates against {PLAIN[against]} with intervals; over all, efficiency {100 * physics.efficiency.value:.2f} %, "
+        f"Efficiency, fakes and duplicates against {VARIABLE_NAMES[against]} with intervals; over all, efficiency {100 * physics.efficiency.value:.2f} %, "
         f"fakes {100 * physics.fakes.value:.2f} %, duplicates {100 * physics.duplicates.value:.2f} %."
     )
     captions = {
         "radius": "The first bin begins at zero. A fake has no particle, hence no radius; duplicates are those of matched tracks.",
         "pile-up": "",
     }
-    caption = f"Intervals at 95 % (Wilson), which reach out of the frame where there are few particles. Particles: {physics.particles}. {captions.get(against, f'Fakes and duplicates against {PLAIN[against]} of the track.')}"
+    caption = f"Intervals at 95 % (Wilson), which reach out of the frame where there are few particles. Particles: {physics.particles}. {captions.get(against, f'Fakes and duplicates against {VARIABLE_NAMES[against]} of the track.')}"
     return Picture(
         f"tracking-rates-{against}{suffix}",
-        f"Efficiency, fakes and duplicates against {PLAIN[against]}",
+        f"Efficiency, fakes and duplicates against {VARIABLE_NAMES[against]}",
         alt,
         figure,
         caption.strip(),
@@ -273,8 +273,8 @@ def _resolution(record: TrackingRecord, curves: Sequence[ResidualCurve], suffix:
         axes.set_ylabel(f"{SYMBOLS[curve.parameter]} width [{DRAWN_UNITS[curve.unit]}]")
     return Picture(
         f"tracking-widths-{against}{suffix}",
-        f"Resolution against {PLAIN[against]}",
-        f"Widths of the residuals of five track parameters against {PLAIN[against]} of the particle.",
+        f"Resolution against {VARIABLE_NAMES[against]}",
+        f"Widths of the residuals of five track parameters against {VARIABLE_NAMES[against]} of the particle.",
         figure,
         "Half the width that holds 68 % of the residuals.",
         wide=True,
@@ -293,8 +293,8 @@ def _bias(record: TrackingRecord, curves: Sequence[ResidualCurve], suffix: str) 
         axes.set_ylabel(f"{SYMBOLS[curve.parameter]} median [{DRAWN_UNITS[curve.unit]}]")
     return Picture(
         f"tracking-medians-{against}{suffix}",
-        f"Bias against {PLAIN[against]}",
-        f"Medians of the residuals of five track parameters against {PLAIN[against]} of the particle.",
+        f"Bias against {VARIABLE_NAMES[against]}",
+        f"Medians of the residuals of five track parameters against {VARIABLE_NAMES[against]} of the particle.",
         figure,
         "Zero is right.",
         wide=True,
@@ -318,8 +318,8 @@ def _pulls(record: TrackingRecord, curves: Sequence[ResidualCurve], suffix: str)
     panels[-1].legend(handles, names, loc="center", title="of the pulls", fontsize=12, title_fontsize=12)
     return Picture(
         f"tracking-pulls-{against}{suffix}",
-        f"Pulls against {PLAIN[against]}",
-        f"Widths and medians of the pulls of five track parameters against {PLAIN[against]} of the particle.",
+        f"Pulls against {VARIABLE_NAMES[against]}",
+        f"Widths and medians of the pulls of five track parameters against {VARIABLE_NAMES[against]} of the particle.",
         figure,
         "Residuals over their errors: a width of 1 and a median of 0 are right.",
         wide=True,

@@ -18,12 +18,12 @@ from tamis.tracking.stage_columns import SEED_CLUSTERS, STAGE_COLUMNS
 
 UNCERTAINTIES_PERCENT = (0.01, 0.1, 1.0, 5.0)  # traccc's
 TRACK_PARAMETERS = ("d0", "dz", "phi", "theta", "qop")
-TRACK_COLUMNS = (
+COMPARED_TRACK_COLUMNS = (
     *(f"Track_{name}{ending}" for name in TRACK_PARAMETERS for ending in ("", "Err")),
     "Track_chi2",
     "Track_nHits",
 )
-QUANTITIES = {
+COMPARED_QUANTITIES = {
     "clusters": ("u", "v", "uVariance", "vVariance", "x", "y", "z", "size"),
     "space points": ("x", "y", "z", "rVariance", "zVariance"),
     "seeding": ("weight",),
@@ -64,12 +64,12 @@ class _StageCounts:
     def __init__(self, stage: str) -> None:
         self.stage = stage
         self.both = self.only_a = self.only_b = 0
-        self._matching = np.zeros((len(QUANTITIES[stage]), len(UNCERTAINTIES_PERCENT)), np.int64)
-        self._largest = np.full(len(QUANTITIES[stage]), -np.inf)
+        self._matching = np.zeros((len(COMPARED_QUANTITIES[stage]), len(UNCERTAINTIES_PERCENT)), np.int64)
+        self._largest = np.full(len(COMPARED_QUANTITIES[stage]), -np.inf)
 
     def add(self, a: Columns, b: Columns, pairs: Pairs) -> None:
         prefix = PREFIXES[self.stage]
-        names = [f"{prefix}_{quantity}" for quantity in QUANTITIES[self.stage]]
+        names = [f"{prefix}_{quantity}" for quantity in COMPARED_QUANTITIES[self.stage]]
         self.both += len(pairs[0])
         self.only_a += len(a[names[0]]) - len(pairs[0])
         self.only_b += len(b[names[0]]) - len(pairs[1])
@@ -105,7 +105,7 @@ class _StageCounts:
                     largest=float(largest) if np.isfinite(largest) else None,
                 )
                 for quantity, counts, largest in zip(
-                    QUANTITIES[self.stage], self._matching, self._largest, strict=True
+                    COMPARED_QUANTITIES[self.stage], self._matching, self._largest, strict=True
                 )
             ],
         )
@@ -216,7 +216,7 @@ def _stages_of(
         if any(name not in event.columns for name in STAGE_COLUMNS)
     ]
     if not lacking:
-        return list(QUANTITIES), []
+        return list(COMPARED_QUANTITIES), []
     reason = f"clusters, space points, seeds and parameters are not compared: {' and '.join(lacking)} lack{'s' if len(lacking) == 1 else ''} them; write them with `tamis track --keep-stages`"
     return ["tracks"], [reason]
 
@@ -241,9 +241,9 @@ def _joined(a: Path, b: Path) -> Iterator[tuple[_EventOfTracks | None, _EventOfT
 
 def _events_of(path: Path) -> Iterator[_EventOfTracks]:
     seen: set[tuple[int, ...]] = set()
-    for chunk in read_events([str(path)], columns=TRACK_COLUMNS, optional=tuple(STAGE_COLUMNS)):
+    for chunk in read_events([str(path)], columns=COMPARED_TRACK_COLUMNS, optional=tuple(STAGE_COLUMNS)):
         events = chunk.events
-        known = [name for name in (*TRACK_COLUMNS, *STAGE_COLUMNS) if name in events]
+        known = [name for name in (*COMPARED_TRACK_COLUMNS, *STAGE_COLUMNS) if name in events]
         for row, numbers in enumerate(events.identity):
             identity = tuple(int(value) for value in numbers)
             if identity in seen:
