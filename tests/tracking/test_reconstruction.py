@@ -115,7 +115,11 @@ def test_soft_pions_and_electrons_are_found_as_well(reconstruction, detector):
         found = wanted = 0
         for batch in simulate_tracks(TrackSample(kind, particles=50, pt=(0.7, 10.0)), 8, seed=3):
             for k in range(len(batch)):
-                columns = {name: ak.to_numpy(batch[name][k]) for name in batch.array.fields if "_" in name}
+                columns = {
+                    name: ak.to_numpy(batch[name][k])
+                    for name in batch.array.fields
+                    if name.startswith(("Cell_", "Hit_", "Particle_"))
+                }
                 event = _event((1, 1, k), columns, detector.modules, with_truth=True)
                 tracks = reconstruction(event.cells)
                 matches = match_tracks(

@@ -17,6 +17,7 @@ from tamis._base import MissingExtraError, TamisError, UsageError, did_you_mean
 COMMANDS = {
     "bench": "Compare engines in latency, throughput, memory and loading time.",
     "compare": "Compare two runs of a menu: events gained and lost, rates, time.",
+    "compare-tracks": "Compare two files of tracks, stage by stage.",
     "compress": "Make a model cheaper: prune, quantise to fixed point, retrain, verify.",
     "count": "Count what one event costs in a bundle: operations, bits, LUTs, weights, energy.",
     "demo": "Simulate collisions, run the shipped trigger menu on them, score them, write a report.",
@@ -60,7 +61,7 @@ SECTIONS = {
         "firmware",
     ),
     "Trigger": ("menu", "run", "rates", "compare"),
-    "Reconstruction": ("track",),
+    "Reconstruction": ("track", "compare-tracks"),
     "Servers": ("serve", "load", "farm"),
     "Results": ("report",),
 }
@@ -81,7 +82,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             hint = did_you_mean(cmd_name, COMMANDS)
             ctx.fail(f"no command is called {cmd_name!r}; {hint}".rstrip("; "))
-        command: click.Command = importlib.import_module(f"tamis.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"tamis.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tamis._base import UsageError, progress
-from tamis.cli.output import json_option, print_json, print_table, print_text
+from tamis._base import MissingExtraError, UsageError, progress
+from tamis.cli.output import json_option, print_json, print_table, print_text, say
 
 if TYPE_CHECKING:
     from tamis.records.tracking import TrackingRecord
 
 BROKEN_SHOWN = 5
+PAGE_RECORD = "tracking.json"
 
 
 @click.command(
@@ -22,7 +23,10 @@ BROKEN_SHOWN = 5
 )
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="File of tracks to write: .root or .parquet."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File of tracks to write: .root or .parquet; or a folder or a name that ends in .csv, for one CSV file per event as ACTS writes them.",
 )
 @click.option(
     "--geometry",
@@ -48,6 +52,16 @@ BROKEN_SHOWN = 5
     type=click.Path(path_type=Path),
     help="Write times and physics as a JSON record.",
 )
+@click.option(
+    "--page",
+    is_flag=True,
+    help="Draw times and physics as an HTML page, in a folder next to the tracks: found-page for found.root.",
+)
+@click.option(
+    "--keep-stages",
+    is_flag=True,
+    help="Also write clusters, space points and seeds with their parameters, for `tamis compare-tracks`.",
+)
 @json_option
 def command(
     source: Path,
@@ -57,6 +71,8 @@ def command(
     field: float,
     stages: str,
     record_path: Path | None,
+    page: bool,
+    keep_stages: bool,
     as_json: bool,
 ) -> None:
     """Reconstruct the tracks of SOURCE: a file of `tamis simulate tracks`, or event...-cells.csv of ACTS or TrackML, or their folder."""
@@ -64,21 +80,53 @@ def command(
     from tamis.records import write_record
     from tamis.tracking import Reconstruction, track_file
     from tamis.tracking.devices import parse_devices
+    from tamis.tracking.summary import is_summary
 
     if digitisation is not None and geometry is None:
         raise UsageError("--digitisation divides the modules of a geometry into cells: give --geometry too")
+    if keep_stages and output is None:
+        raise UsageError("--keep-stages writes to the file of tracks: name that with -o")
+    if keep_stages and output is not None and is_summary(output):
+        raise UsageError("--keep-stages writes columns: name a file that ends in .root or .parquet with -o")
+    if page and output is None:
+        raise UsageError("--page draws next to the file of tracks: name that with -o")
+    page_folder = output.with_name(f"{output.stem}-page") if page and output is not None else None
+    for path in (record_path, None if page_folder is None else page_folder / PAGE_RECORD):
+        if path is not None and path.exists():  # before hours of work
+            raise UsageError(
+                f"the record {path} exists, and records are never overwritten; choose another name"
+            )
     devices = parse_devices(stages)
     detector = generic_detector() if geometry is None else read_detector(geometry, digitisation, field=field)
     with progress("tracking", None, "events") as advance:
-        record = track_file(source, Reconstruction(detector, devices=devices), output, advance)
+        record = track_file(
+            source, Reconstruction(detector, devices=devices), output, advance, keep_stages=keep_stages
+        )
     if record_path is not None:
         write_record(record, record_path)
     if as_json:
         print_json(record)
-        return
-    _print(record)
-    if output is not None:
-        print_text(f"{record.tracks} tracks in {output}")
+    else:
+        _print(record)
+        if output is not None:
+            print_text(f"{record.tracks} tracks in {output}")
+    if page_folder is not None:
+        _draw(record, page_folder)
+
+
+def _draw(record: TrackingRecord, folder: Path) -> None:
+    """Write the page of the reconstruction, if the plotting libraries are installed."""
+    from tamis.records import write_record
+    from tamis.report import write_report
+
+    path = folder / PAGE_RECORD
+    write_record(record, path)
+    try:
+        page = write_report([path], folder)
+    except MissingExtraError as error:
+        say(f"no page was drawn: {error}")
+    else:
+        say(f"the page: file://{page.resolve()}")
 
 
 def _print(record: TrackingRecord) -> None:

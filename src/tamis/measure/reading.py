@@ -15,6 +15,7 @@ from tamis.records import (
     FrontRecord,
     RateRecord,
     Record,
+    TrackingRecord,
     TrafficRecord,
     TrainingCurves,
     json_files,
@@ -22,9 +23,17 @@ from tamis.records import (
 from tamis.trigger import RunSummary
 
 AnyRecord = (
-    Record | Evaluation | TrainingCurves | RunSummary | RateRecord | TrafficRecord | DemoRecord | FrontRecord
+    Record
+    | Evaluation
+    | TrainingCurves
+    | RunSummary
+    | RateRecord
+    | TrafficRecord
+    | DemoRecord
+    | FrontRecord
+    | TrackingRecord
 )
-RECORD_KINDS = ("bench", "evaluation", "training", "run", "rates", "traffic", "demo", "front")
+RECORD_KINDS = ("bench", "evaluation", "training", "run", "rates", "traffic", "demo", "front", "tracking")
 _ADAPTER: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="kind")])
 LOAD_EXAMPLE = "`tamis load grpc://HOST:PORT MODEL --scenario closed --streams 1,4 -o records/` writes some"
 

@@ -14,6 +14,7 @@ from tamis.records import (
     FrontRecord,
     RateRecord,
     Record,
+    TrackingRecord,
     TrafficRecord,
     TrainingCurves,
 )
@@ -25,12 +26,16 @@ from tamis.report.latency import latency_pictures, latency_table
 from tamis.report.memory import load_picture, load_table, memory_pictures, memory_table
 from tamis.report.physics import baseline_pictures, merit_table, physics_pictures, working_point_table
 from tamis.report.rates import rate_pictures, rate_tables
+from tamis.report.tracking import tracking_sections
 from tamis.report.traffic import traffic_pictures, traffic_table
 from tamis.report.training import training_picture
 from tamis.report.trigger import outcomes, run_pictures, run_tables
 from tamis.trigger import RunSummary
 
 Records = Sequence[tuple[Path, AnyRecord]]
+DatedRecord = (
+    Record | Evaluation | RunSummary | RateRecord | TrafficRecord | DemoRecord | FrontRecord | TrackingRecord
+)
 History = tuple[Mapping[str, float], ...]
 
 
@@ -57,6 +62,7 @@ def sections(records: Records, histories: Mapping[str, History]) -> list[Section
     all_sections = [
         *(demo_section(record) for _, record in records if isinstance(record, DemoRecord)),
         *_fronts([record for _, record in records if isinstance(record, FrontRecord)]),
+        *_tracking([record for _, record in records if isinstance(record, TrackingRecord)]),
         _rates([record for _, record in records if isinstance(record, RateRecord)]),
         _physics(evaluations),
         _runs([record for _, record in records if isinstance(record, RunSummary)]),
@@ -74,6 +80,15 @@ def sections(records: Records, histories: Mapping[str, History]) -> list[Section
 def _fronts(records: Sequence[FrontRecord]) -> list[Section]:
     suffixes = [f"-{number}" if number else "" for number in range(len(records))]
     return [front_section(record, suffix) for record, suffix in zip(records, suffixes, strict=True)]
+
+
+def _tracking(records: Sequence[TrackingRecord]) -> list[Section]:
+    suffixes = [f"-{number}" if number else "" for number in range(len(records))]
+    return [
+        section
+        for record, suffix in zip(records, suffixes, strict=True)
+        for section in tracking_sections(record, suffix)
+    ]
 
 
 def _suffixes(names: Sequence[str]) -> list[str]:
@@ -240,10 +255,12 @@ def _facts(record: AnyRecord) -> tuple[str, ...]:
 
 
 def _models(
-    record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord | DemoRecord | FrontRecord,
+    record: DatedRecord,
 ) -> str:
     if isinstance(record, FrontRecord):
         return ", ".join([record.parent, *(point.bundle for point in record.points)])
+    if isinstance(record, TrackingRecord):
+        return "–"
     if isinstance(record, RateRecord | DemoRecord):
         return record.menu
     if isinstance(record, TrafficRecord):
@@ -255,10 +272,12 @@ def _models(
 
 
 def _options(
-    record: Record | Evaluation | RunSummary | RateRecord | TrafficRecord | DemoRecord | FrontRecord,
+    record: DatedRecord,
 ) -> str:
     if isinstance(record, FrontRecord):
         return ", ".join(f"{name} {value}" for name, value in record.options.items() if value is not None)
+    if isinstance(record, TrackingRecord):
+        return f"{record.source} in the detector {record.detector}, {record.events} events"
     if isinstance(record, DemoRecord):
         return f"budget {record.budget_ms:g} ms, input {quantity(record.input_hz, 'Hz')}"
     if isinstance(record, RunSummary):

@@ -19,6 +19,7 @@ from tamis.records import (
     FrontRecord,
     RateRecord,
     Record,
+    TrackingRecord,
     TrafficRecord,
     TrainingCurves,
 )
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from tamis.report.sections import History
 
 PAGE, FIGURES, HISTORY = "index.html", "figures", "training.json"
-DRAWN_RECORDS = "a bench record, an evaluation, a run, rates, loads on a server, a front or loss curves"
-DATED = (Record, Evaluation, RunSummary, RateRecord, TrafficRecord, DemoRecord, FrontRecord)
+DRAWN_RECORDS = (
+    "a bench record, an evaluation, a run, rates, loads on a server, a front, tracks or loss curves"
+)
+DATED = (Record, Evaluation, RunSummary, RateRecord, TrafficRecord, DemoRecord, FrontRecord, TrackingRecord)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import numpy as np
 
 from tamis._base import DataError, now_ns
 from tamis.events.detector import DetectorLayer, SiliconCells, TrackingDetector
+from tamis.tracking.counters import HardwareCounters
 from tamis.tracking.cpu import CpuStages
 from tamis.tracking.devices import CPU, DeviceValue, Transfer, chosen_devices
 from tamis.tracking.finding import FindingSettings
-from tamis.tracking.kernels.types import CellArrays, ClusterArrays
+from tamis.tracking.kernels.types import CellArrays, ClusterArrays, TrackArrays
 from tamis.tracking.seeding import PIXEL_PITCH_MM, SeedingSettings, seeding_layers
 from tamis.tracking.steps import STAGES, FittedTracks, SpacePoints, StageKernels, TrackSeeds
 
@@ -46,9 +47,26 @@ class Tracks:
         return len(self.parameters)
 
 
+@dataclass(frozen=True)
+class StageObjects:
+    """What the stages of one event wrote, each on the device that it ran on; the cells and tracks are on the host."""
+
+    cells: SiliconCells
+    clusters: ClusterArrays
+    points: SpacePoints
+    seeds: TrackSeeds
+    states: np.ndarray  # (seeds, 7): position in mm, direction, dz / ds and curvature at the first hit
+    found: TrackArrays
+    chosen: np.ndarray  # of the found tracks
+    tracks: Tracks
+
+
 @dataclass
 class Reconstruction:
-    """Reconstructs events of one detector; `nanoseconds` has the time of each stage of the last one, `transfers` its copies between devices."""
+    """Reconstructs events of one detector.
+
+    `nanoseconds` has the time of each stage of the last one, `transfers` its copies between devices, `ticks` its instructions and clocks.
+    """
 
     detector: TrackingDetector
     layers: tuple[DetectorLayer, ...] | None = (
@@ -59,6 +77,8 @@ class Reconstruction:
     devices: Mapping[str, str] = field(default_factory=dict)  # of stages that do not run on the CPU
     nanoseconds: dict[str, int] = field(default_factory=dict)
     transfers: list[Transfer] = field(default_factory=list)
+    counters: HardwareCounters | None = None
+    ticks: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Prepare detector and kernels."""
@@ -79,8 +99,13 @@ class Reconstruction:
 
     def __call__(self, cells: SiliconCells) -> Tracks:
         """Return the tracks of an event."""
+        return self.stages(cells).tracks
+
+    def stages(self, cells: SiliconCells, *, on_host: bool = False) -> StageObjects:
+        """Return the tracks of an event and what the stages before wrote; the states of found tracks are used up by the fit."""
         self.nanoseconds.clear()
         self.transfers.clear()
+        self.ticks.clear()
         event = DeviceValue("cells", _arrays(cells), CPU, self.transfers)
         clusters = self._run("clusters", lambda on, at: on.clusters(event.on(at)))
         points = self._run("space points", lambda on, at: on.space_points(clusters.on(at)))
@@ -90,11 +115,16 @@ class Reconstruction:
         )
         candidates = self._run("finding", lambda on, at: on.finding(starts.on(at), clusters.on(at)))
         chosen = self._run("ambiguity", lambda on, at: on.ambiguity(candidates.on(at)))
-        fitted = self._run("fit", lambda on, at: on.fit(chosen.on(at))).on(CPU)
+        fitted = self._run("fit", lambda on, at: on.fit(chosen.on(at)))
         first = clusters.part("first").on(CPU)
-        hits, counts = _hits_in_order(fitted)
-        fits = fitted.fits
-        return Tracks(fits.parameters, fits.covariance, fits.chi2, fitted.holes, hits, counts, first)
+
+        def written(value: DeviceValue[Result]) -> Result:
+            return value.on(CPU) if on_host else value.value
+
+        return StageObjects(
+            cells, written(clusters), written(points), written(seeds), written(starts).states, written(candidates).tracks,
+            written(chosen).rows, _tracks(fitted.on(CPU), first),
+        )  # fmt: skip
 
     def clusters(self, cells: SiliconCells) -> ClusterArrays:
         """Return the clusters of an event."""
@@ -111,11 +141,15 @@ class Reconstruction:
     def _run(self, stage: str, work: Callable[[StageKernels, str], Result]) -> DeviceValue[Result]:
         """Run a stage on its device, and measure it without the copies before it."""
         device, copies = self.devices[stage], len(self.transfers)
+        before = None if self.counters is None else self.counters.read()
         start = now_ns()
         result = DeviceValue(RESULTS[stage], work(self._stages[stage], device), device, self.transfers)
         result.wait()
         copied = sum(one.nanoseconds for one in self.transfers[copies:])
         self.nanoseconds[stage] = now_ns() - start - copied
+        if self.counters is not None and before is not None:
+            instructions, clocks = self.counters.read()
+            self.ticks[stage] = instructions - before[0], clocks - before[1]
         return result
 
 
@@ -123,12 +157,16 @@ def _arrays(cells: SiliconCells) -> CellArrays:
     return CellArrays(cells.module, cells.u, cells.v, cells.charge)
 
 
-def _hits_in_order(fitted: FittedTracks) -> tuple[np.ndarray, np.ndarray]:
-    """Return the clusters of tracks, those found inside the first one of the seed first, and how many each has."""
-    inner, way = fitted.fits.inner[:, ::-1], fitted.way
+def _tracks(fitted: FittedTracks, first_cell: np.ndarray) -> Tracks:
+    """Return tracks on the host without those whose fit diverged; the clusters found inside the first one of the seed come first."""
+    fits = fitted.fits
+    good = np.isfinite(fits.parameters).all(axis=1) & np.isfinite(fits.covariance).all(axis=(1, 2))
+    inner, way = fits.inner[good, ::-1], fitted.way[good]
     width = inner.shape[1]
-    is_inner = np.arange(width)[None] >= width - fitted.fits.inner_count[:, None]
-    is_hit = (np.arange(way.shape[1])[None] < fitted.steps[:, None]) & (way >= 0)
+    is_inner = np.arange(width)[None] >= width - fits.inner_count[good, None]
+    is_hit = (np.arange(way.shape[1])[None] < fitted.steps[good, None]) & (way >= 0)
     kept = np.concatenate([is_inner, is_hit], axis=1)
-    result: np.ndarray = np.concatenate([inner, way], axis=1)[kept]
-    return result, kept.sum(axis=1)
+    hits: np.ndarray = np.concatenate([inner, way], axis=1)[kept]
+    return Tracks(
+        fits.parameters[good], fits.covariance[good], fits.chi2[good], fitted.holes[good], hits, kept.sum(axis=1), first_cell
+    )  # fmt: skip

@@ -28,6 +28,7 @@ class Matches:
     pull: np.ndarray
     track_pt: np.ndarray  # of the particles of matched tracks
     track_eta: np.ndarray
+    track_radius: np.ndarray  # of their production, mm
 
     @classmethod
     def joined(cls, parts: list[Matches]) -> Matches:
@@ -69,9 +70,10 @@ def match_tracks(
     residual = tracks.parameters[matched] - expected
     residual[:, 2] = np.mod(residual[:, 2] + np.pi, 2 * np.pi) - np.pi
     sigma = np.sqrt(np.einsum("nii->ni", tracks.covariance[matched]))
+    radius = np.hypot(truth.vertex[:, 0], truth.vertex[:, 1])
     return Matches(
-        pt[wanted], eta[wanted], np.hypot(truth.vertex[wanted, 0], truth.vertex[wanted, 1]), np.bincount(of, minlength=len(truth))[wanted],
-        best < 0, duplicate, residual, residual / sigma, pt[of], eta[of],
+        pt[wanted], eta[wanted], radius[wanted], np.bincount(of, minlength=len(truth))[wanted],
+        best < 0, duplicate, residual, residual / sigma, pt[of], eta[of], radius[of],
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import awkward as ak
@@ -19,6 +19,7 @@ from tamis.events.detector.identifiers import pack_identifier
 CELL_COLUMNS = ("Cell_module", "Cell_u", "Cell_v", "Cell_charge")
 VECTORS = tuple(f"Particle_{kind}{axis}" for kind in "vp" for axis in "xyz")
 TRUTH_COLUMNS = ("Cell_hit", "Hit_particle", "Particle_pdgId", "Particle_charge", *VECTORS)
+PILE_UP_COLUMN = "Pileup_nPU"
 CELLS_SUFFIX = "-cells.csv"
 ACTS_PARTICLE = (
     "particle_id_pv",
@@ -38,6 +39,9 @@ class TrueParticles:
     vertex: np.ndarray  # (n, 3), mm
     momentum: np.ndarray  # (n, 3), GeV
     of_cell: np.ndarray  # in the order of `SiliconCells`
+    barcode: np.ndarray | None = (
+        None  # ACTS' identifiers, (n, 5): primary vertex, secondary vertex, particle, generation, sub-particle
+    )
 
     def __len__(self) -> int:
         """Return the number of particles."""
@@ -54,6 +58,7 @@ class CellEvent:
     cells: SiliconCells | None
     truth: TrueParticles | None = None
     reason: str = ""
+    collisions: int | None = None  # of pile-up, None where unknown
 
 
 def read_cell_events(source: str | Path, modules: Modules) -> Iterator[CellEvent]:
@@ -72,9 +77,13 @@ def read_cell_events(source: str | Path, modules: Modules) -> Iterator[CellEvent
         identity = events.identity
         known = [name for name in (*CELL_COLUMNS, *TRUTH_COLUMNS) if name in events]
         with_truth = all(name in events for name in TRUTH_COLUMNS)
+        pile_up = ak.to_numpy(events[PILE_UP_COLUMN]) if PILE_UP_COLUMN in events else None
         for k in range(len(events)):
             columns = {name: ak.to_numpy(events[name][k]) for name in known}
-            yield _event(tuple(int(value) for value in identity[k]), columns, modules, with_truth=with_truth)
+            event = _event(
+                tuple(int(value) for value in identity[k]), columns, modules, with_truth=with_truth
+            )
+            yield event if pile_up is None else replace(event, collisions=int(pile_up[k]))
 
 
 def cell_columns(events: Events, row: int) -> Mapping[str, np.ndarray]:
@@ -169,7 +178,8 @@ def _acts_truth(
     found = np.minimum(np.searchsorted(names[0][order], names[1]), len(order) - 1)
     of_hit = np.append(np.where(names[0][order][found] == names[1], order[found], -1), -1)
     measurement = cells["measurement_id"][sorted_cells.source]
-    return _particles(particles, "particle_type", "q", of_hit[row[measurement]])
+    truth = _particles(particles, "particle_type", "q", of_hit[row[measurement]])
+    return replace(truth, barcode=np.stack([particles[name] for name in ACTS_PARTICLE], axis=1))
 
 
 def _barcodes(table: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 
 from tamis._base import DataError, host_facts, utc_timestamp
-from tamis.bundle import wilson
 from tamis.events import Events, open_writer
-from tamis.records import BrokenEvent, Fraction, Residual, StageTime, TrackingPhysics, TrackingRecord
-from tamis.tracking.chain import Reconstruction, Tracks
-from tamis.tracking.matching import HITS_MIN, Matches, match_tracks
+from tamis.records import BrokenEvent, TrackingRecord
+from tamis.tracking.chain import Reconstruction, StageObjects, Tracks
+from tamis.tracking.counters import HardwareCounters
+from tamis.tracking.physics import PhysicsTally
+from tamis.tracking.profile import StageProfile
 from tamis.tracking.reading import CellEvent, read_cell_events
-from tamis.tracking.steps import STAGES
+from tamis.tracking.stage_columns import stage_columns
+from tamis.tracking.summary import is_summary, write_summary
 
-PARAMETERS = (("d0", "mm"), ("z0", "mm"), ("phi", "rad"), ("theta", "rad"), ("q/p", "1/GeV"))
-FOUND_PT_MIN, FOUND_ETA_MAX = 0.5, 3.0  # of particles that ought to be found
-CHUNK_EVENTS = 20
+CHUNK_EVENTS, KEPT_CHUNK_EVENTS = 20, 2  # that are written together
 
 
 @dataclass
 class _Tally:
-    """Times, counts and matches of the events so far."""
+    """Times, counts and physics of the events so far."""
 
-    milliseconds: list[dict[str, float]] = field(default_factory=list)
+    profile: StageProfile = field(default_factory=StageProfile)
+    physics: PhysicsTally = field(default_factory=PhysicsTally)
     cells: int = 0
     tracks: int = 0
     broken: list[BrokenEvent] = field(default_factory=list)
-    matches: list[Matches] = field(default_factory=list)
+    counters: str = ""  # why there are none
 
 
 def track_file(
@@ -39,30 +42,54 @@ def track_file(
     reconstruction: Reconstruction,
     out: Path | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    *,
+    keep_stages: bool = False,
 ) -> TrackingRecord:
     """Reconstruct the events of a file; an event that is broken is written without tracks and told with its reason."""
     tally = _Tally()
-    if out is None:
-        for _ in _reconstructed(source, reconstruction, tally, advance):
-            pass
-    else:
-        with open_writer(out) as writer:
-            pending: list[tuple[CellEvent, Tracks | None]] = []
-            for one in _reconstructed(source, reconstruction, tally, advance):
-                pending.append(one)
-                if len(pending) == CHUNK_EVENTS:
-                    writer.write(track_columns(pending))
-                    pending.clear()
-            if pending:
-                writer.write(track_columns(pending))
-    if not tally.milliseconds and not tally.broken:
+    with _counting(reconstruction, tally):
+        on_host = keep_stages or (out is not None and is_summary(out))
+        found = _reconstructed(source, reconstruction, tally, advance, on_host=on_host)
+        if out is None:
+            for _ in found:
+                pass
+        elif is_summary(out):
+            for event, objects in found:
+                write_summary(out, event, objects)
+        else:
+            with open_writer(out) as writer:
+                chunk = KEPT_CHUNK_EVENTS if keep_stages else CHUNK_EVENTS
+                while events := list(islice(found, chunk)):
+                    writer.write(_columns(events, reconstruction, keep_stages=keep_stages))
+    if not tally.profile.events and not tally.broken:
         raise DataError(f"{source} has no events")
     return _record(source, reconstruction, tally)
 
 
+@contextmanager
+def _counting(reconstruction: Reconstruction, tally: _Tally) -> Iterator[None]:
+    """Count instructions and clocks where the host lets us."""
+    try:
+        reconstruction.counters = HardwareCounters()
+    except OSError as error:
+        tally.counters = str(error)
+        yield
+        return
+    try:
+        yield
+    finally:
+        reconstruction.counters.close()
+        reconstruction.counters = None
+
+
 def _reconstructed(
-    source: Path, reconstruction: Reconstruction, tally: _Tally, advance: Callable[[int], None]
-) -> Iterator[tuple[CellEvent, Tracks | None]]:
+    source: Path,
+    reconstruction: Reconstruction,
+    tally: _Tally,
+    advance: Callable[[int], None],
+    *,
+    on_host: bool,
+) -> Iterator[tuple[CellEvent, StageObjects | None]]:
     detector = reconstruction.detector
     first = True
     for event in read_cell_events(source, detector.modules):
@@ -74,21 +101,28 @@ def _reconstructed(
         if first:
             reconstruction(event.cells)  # compiles, or loads what was compiled before
             first = False
-        tracks = reconstruction(event.cells)
-        tally.milliseconds.append({stage: value / 1e6 for stage, value in reconstruction.nanoseconds.items()})
+        objects = reconstruction.stages(event.cells, on_host=on_host)
+        tracks = objects.tracks
+        tally.profile.add(objects, reconstruction.nanoseconds, reconstruction.ticks)
         tally.cells += len(event.cells)
         tally.tracks += len(tracks)
         if event.truth is not None:
-            particle = event.truth.of_cell[tracks.first_cell]
-            tally.matches.append(
-                match_tracks(
-                    tracks, particle, event.truth, detector.field, pt_min=FOUND_PT_MIN, eta_max=FOUND_ETA_MAX
-                )
-            )
-        yield event, tracks
+            tally.physics.add(tracks, event.truth, detector.field, event.collisions)
+        yield event, objects
 
 
-def track_columns(events: list[tuple[CellEvent, Tracks | None]]) -> Events:
+def _columns(
+    events: list[tuple[CellEvent, StageObjects | None]], reconstruction: Reconstruction, *, keep_stages: bool
+) -> Events:
+    tracks = track_columns([(event, None if one is None else one.tracks) for event, one in events])
+    if not keep_stages:
+        return tracks
+    detector = reconstruction.detector
+    stages = stage_columns([one for _, one in events], detector.modules, detector.field)
+    return Events.of({name: tracks[name] for name in tracks.array.fields} | stages)
+
+
+def track_columns(events: Sequence[tuple[CellEvent, Tracks | None]]) -> Events:
     """Return tracks as columns; an event without them has `tamis_tracking_error`."""
     numbers = {
         "run": np.array([event.run for event, _ in events], np.uint32),
@@ -121,58 +155,9 @@ def track_columns(events: list[tuple[CellEvent, Tracks | None]]) -> Events:
 
 
 def _record(source: Path, reconstruction: Reconstruction, tally: _Tally) -> TrackingRecord:
-    events = len(tally.milliseconds)
-    stages = [_time(stage, [one.get(stage, 0.0) for one in tally.milliseconds]) for stage in STAGES]
-    physics = _physics(Matches.joined(tally.matches)) if tally.matches else None
+    profile, events = tally.profile, tally.profile.events
     return TrackingRecord(
         created=utc_timestamp(), host=host_facts(), source=str(source), detector=reconstruction.detector.name, events=events,
-        broken=tally.broken, tracks=tally.tracks, cells_per_event=tally.cells / max(events, 1), stages=stages,
-        together=_time("together", [sum(one.values()) for one in tally.milliseconds]), physics=physics,
+        broken=tally.broken, tracks=tally.tracks, cells_per_event=tally.cells / max(events, 1), stages=profile.stages(),
+        together=profile.together(), physics=tally.physics.result(), boundaries=profile.boundaries(), counters=tally.counters,
     )  # fmt: skip
-
-
-def _time(stage: str, milliseconds: list[float]) -> StageTime:
-    values = np.array(milliseconds or [0.0])
-    return StageTime(
-        stage=stage,
-        mean_ms=float(values.mean()),
-        p50_ms=float(np.median(values)),
-        p99_ms=float(np.percentile(values, 99)),
-    )
-
-
-def _physics(matches: Matches) -> TrackingPhysics:
-    residuals = []
-    for k, (name, unit) in enumerate(PARAMETERS):
-        value, pull = matches.residual[:, k], matches.pull[:, k]
-        residuals.append(
-            Residual(
-                parameter=name,
-                unit=unit,
-                width=_width(value),
-                median=_median(value),
-                pull_width=_width(pull),
-                pull_median=_median(pull),
-            )
-        )
-    return TrackingPhysics(
-        particles=f"charged, at least {HITS_MIN} clusters, pT above {FOUND_PT_MIN:g} GeV, |eta| below {FOUND_ETA_MAX:g}",
-        efficiency=_fraction(matches.found > 0), fakes=_fraction(matches.fake), duplicates=_fraction(matches.duplicate), residuals=residuals,
-    )  # fmt: skip
-
-
-def _fraction(passed: np.ndarray) -> Fraction:
-    count, total = int(passed.sum()), len(passed)
-    low, high = wilson(count, total)
-    return Fraction(passed=count, total=total, value=count / total if total else 0.0, low=low, high=high)
-
-
-def _width(values: np.ndarray) -> float:
-    if not len(values):
-        return 0.0
-    low, high = np.nanpercentile(values, [15.87, 84.13])
-    return float(high - low) / 2
-
-
-def _median(values: np.ndarray) -> float:
-    return float(np.nanmedian(values)) if len(values) else 0.0

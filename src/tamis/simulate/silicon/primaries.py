@@ -86,6 +86,11 @@ def make_primaries(
     )
 
 
+def pile_up_collisions(sample: TrackSample, events: int, seeds: Seeds) -> np.ndarray:
+    """Return the number of pile-up collisions of each event."""
+    return seeds.stream("pile-up number").poisson(sample.mu, events)
+
+
 def _fired(sample: TrackSample, events: int, seeds: Seeds) -> tuple[Primaries, np.ndarray, np.ndarray]:
     random = seeds.stream("gun")
     shape = events, sample.particles
@@ -109,7 +114,7 @@ def _pile_up(sample: TrackSample, events: int, seeds: Seeds) -> tuple[Primaries,
     make = generator(pile_up_lines(sample.settings))
     pool, collision = _charged(make(POOL_COLLISIONS, seeds.pythia("pile-up")), make)
     begins = np.searchsorted(collision, np.arange(POOL_COLLISIONS + 1))
-    counts = seeds.stream("pile-up number").poisson(sample.mu, events)
+    counts = pile_up_collisions(sample, events, seeds)
     event = np.repeat(np.arange(events), counts)
     number = np.arange(len(event)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
     chosen = seeds.stream("pile-up choice").integers(0, POOL_COLLISIONS, len(event))

@@ -15,7 +15,7 @@ from tamis.simulate.parallel import check_simulation, in_order
 from tamis.simulate.processes import PROCESSES
 from tamis.simulate.seeds import Seeds
 from tamis.simulate.silicon.charges import HitCells, share_charge
-from tamis.simulate.silicon.primaries import GUNS, TrackSample, make_primaries
+from tamis.simulate.silicon.primaries import GUNS, TrackSample, make_primaries, pile_up_collisions
 from tamis.simulate.silicon.transport import DetectorModel, Hits, Primaries, transport
 
 TRACK_BLOCK_EVENTS = 4  # events depend on it as they do on the seed
@@ -75,6 +75,8 @@ def make_track_block(task: TrackBlock) -> Events:
         "run": np.full(task.events, task.seed % RUN_NUMBERS, np.uint32),
         "luminosityBlock": np.ones(task.events, np.uint32),
         "event": np.arange(first, first + task.events, dtype=np.uint64),
+        "Pileup_nPU": pile_up_collisions(sample, TRACK_BLOCK_EVENTS, seeds)[: task.events].astype(np.int32),
+        "Pileup_nTrueInt": np.full(task.events, sample.mu, np.float32),
     }
     jagged = {
         name: ak.unflatten(np.concatenate(parts), [len(part) for part in parts])

@@ -1,0 +1,105 @@
+"""Where the time goes, and what crosses from stage to stage: milliseconds, instructions per clock, objects and bytes of an event."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+
+import numpy as np
+
+from tamis.records import StageBoundary, StageTime
+from tamis.tracking.chain import StageObjects
+from tamis.tracking.steps import STAGES
+
+# Written by which stage (None: the input), and read by which.
+BOUNDARIES: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "cells": (None, ("clusters",)),
+    "clusters": ("clusters", ("space points", "parameters", "finding", "fit")),
+    "space points": ("space points", ("seeding", "parameters")),
+    "seeds": ("seeding", ("parameters", "finding")),
+    "parameters": ("parameters", ("finding",)),
+    "found tracks": ("finding", ("ambiguity", "fit")),
+    "chosen tracks": ("ambiguity", ("fit",)),
+    "tracks": ("fit", ()),
+}
+
+
+class StageProfile:
+    """Times, instructions and sizes of the events so far; a few hundred bytes for each event."""
+
+    def __init__(self) -> None:
+        """Start without events."""
+        self.events = 0
+        self._milliseconds = {stage: array("d") for stage in STAGES}
+        self._ticks = {stage: np.zeros(2) for stage in STAGES}
+        self._sizes = {name: np.zeros(2) for name in BOUNDARIES}
+
+    def add(
+        self, objects: StageObjects, nanoseconds: Mapping[str, int], ticks: Mapping[str, tuple[int, int]]
+    ) -> None:
+        """Add one event: its objects, the time of each stage, and its instructions and clocks, if they were counted."""
+        self.events += 1
+        for stage in STAGES:
+            self._milliseconds[stage].append(nanoseconds.get(stage, 0) / 1e6)
+            self._ticks[stage] += ticks.get(stage, (0, 0))
+        for name, size in boundary_sizes(objects).items():
+            self._sizes[name] += size
+
+    def stages(self) -> list[StageTime]:
+        """Return the times of each stage."""
+        return [self._time(stage, np.array(self._milliseconds[stage]), (stage,)) for stage in STAGES]
+
+    def together(self) -> StageTime:
+        """Return the times of all stages of an event together."""
+        return self._time("together", np.sum([self._milliseconds[stage] for stage in STAGES], axis=0), STAGES)
+
+    def boundaries(self) -> list[StageBoundary]:
+        """Return the objects and bytes that each stage leaves, per event."""
+        events = max(self.events, 1)
+        return [
+            StageBoundary(
+                name=name,
+                written_by=writer,
+                read_by=list(readers),
+                count=float(self._sizes[name][0] / events),
+                bytes=float(self._sizes[name][1] / events),
+            )
+            for name, (writer, readers) in BOUNDARIES.items()
+        ]
+
+    def _time(self, name: str, milliseconds: np.ndarray, stages: tuple[str, ...]) -> StageTime:
+        values = milliseconds if len(milliseconds) else np.zeros(1)
+        instructions, clocks = np.sum([self._ticks[stage] for stage in stages], axis=0)
+        return StageTime(
+            stage=name,
+            mean_ms=float(values.mean()),
+            p50_ms=float(np.median(values)),
+            p99_ms=float(np.percentile(values, 99)),
+            instructions_per_clock=float(instructions / clocks) if clocks else None,
+        )
+
+
+def boundary_sizes(objects: StageObjects) -> dict[str, tuple[int, int]]:
+    """Return how many objects cross each boundary in one event, and the bytes of the arrays that hold them."""
+    cells, clusters, points, seeds, found, tracks = (
+        objects.cells,
+        objects.clusters,
+        objects.points,
+        objects.seeds,
+        objects.found,
+        objects.tracks,
+    )
+    arrays: dict[str, tuple[int, list[np.ndarray]]] = {
+        "cells": (len(cells), [cells.module, cells.u, cells.v, cells.charge]),
+        "clusters": (len(clusters.module), list(clusters[:-1])),  # no other stage reads the sums
+        "space points": (len(points), list(vars(points).values())),
+        "seeds": (len(seeds), [seeds.points, seeds.weight]),
+        "parameters": (len(objects.states), [objects.states]),
+        "found tracks": (len(found.size), list(found)),
+        "chosen tracks": (len(objects.chosen), [objects.chosen]),
+        "tracks": (
+            len(tracks),
+            [tracks.parameters, tracks.covariance, tracks.chi2, tracks.holes, tracks.hits, tracks.counts],
+        ),
+    }
+    return {name: (count, sum(one.nbytes for one in held)) for name, (count, held) in arrays.items()}
