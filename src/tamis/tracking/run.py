@@ -14,6 +14,7 @@ from tamis.bundle import wilson
 from tamis.events import Events, open_writer
 from tamis.records import BrokenEvent, Fraction, Residual, StageTime, TrackingPhysics, TrackingRecord
 from tamis.tracking.chain import STAGES, Reconstruction, Tracks
+from tamis.tracking.columns import TRACK_TYPES, track_values
 from tamis.tracking.matching import HITS_MIN, Matches, match_tracks
 from tamis.tracking.reading import CellEvent, read_cell_events
 
@@ -98,24 +99,13 @@ def track_columns(events: list[tuple[CellEvent, Tracks | None]]) -> Events:
     counts = [0 if tracks is None else len(tracks) for _, tracks in events]
     found = [tracks for _, tracks in events if tracks is not None]
 
-    def jagged(values: list[np.ndarray], kind: type) -> ak.Array:
-        return ak.unflatten(np.concatenate([*values, np.zeros(0)]).astype(kind), counts)
-
-    columns = {}
-    for k, name in enumerate(("d0", "dz", "phi", "theta", "qop")):
-        columns[f"Track_{name}"] = jagged([one.parameters[:, k] for one in found], np.float32)
-        columns[f"Track_{name}Err"] = jagged(
-            [np.sqrt(np.maximum(one.covariance[:, k, k], 0)) for one in found], np.float32
+    values = [track_values(one) for one in found]
+    columns = {
+        f"Track_{name}": ak.unflatten(
+            np.concatenate([*(one[name] for one in values), np.zeros(0, kind)]), counts
         )
-    momentum = [1 / np.maximum(np.abs(one.parameters[:, 4]), 1e-12) for one in found]
-    columns["Track_pt"] = jagged(
-        [p * np.sin(one.parameters[:, 3]) for p, one in zip(momentum, found, strict=True)], np.float32
-    )
-    columns["Track_eta"] = jagged([-np.log(np.tan(one.parameters[:, 3] / 2)) for one in found], np.float32)
-    columns["Track_charge"] = jagged([np.sign(one.parameters[:, 4]) for one in found], np.int16)
-    columns["Track_chi2"] = jagged([one.chi2 for one in found], np.float32)
-    columns["Track_nHits"] = jagged([one.counts for one in found], np.int16)
-    columns["Track_nHoles"] = jagged([one.holes for one in found], np.int16)
+        for name, kind in TRACK_TYPES.items()
+    }
     return Events.of(numbers | columns)
 
 
