@@ -28,6 +28,6 @@ def track_values(tracks: Tracks) -> dict[str, np.ndarray]:
     theta, q_over_p = parameters[:, 3], parameters[:, 4]
     values["pt"] = np.sin(theta) / np.maximum(np.abs(q_over_p), 1e-12)
     values["eta"] = -np.log(np.tan(theta / 2))
-    values["charge"] = np.sign(q_over_p)
+    values["charge"] = np.sign(np.nan_to_num(q_over_p))  # 0 where the fit failed
     values["chi2"], values["nHits"], values["nHoles"] = tracks.chi2, tracks.counts, tracks.holes
     return {name: values[name].astype(kind) for name, kind in TRACK_TYPES.items()}

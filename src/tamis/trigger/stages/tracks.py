@@ -88,9 +88,11 @@ def tracks_stage(name: str, choice: TrackChoice) -> Stage:
 
 
 def _columns(values: Mapping[str, np.ndarray], choice: TrackChoice) -> dict[str, np.ndarray]:
-    """Return the columns of one event under the names of the choice."""
+    """Return the columns of one event under the names of the choice, without the tracks whose fit failed."""
+    kept = np.isfinite(values["pt"]) & np.isfinite(values["chi2"])
     if choice.pt_min is not None:
-        kept = values["pt"] >= choice.pt_min
+        kept &= values["pt"] >= choice.pt_min
+    if not kept.all():
         values = {name: column[kept] for name, column in values.items()}
     in_cm = {name: values[name] / np.float32(MM_PER_CM) for name in LENGTHS}
     own = {**values, **in_cm} if choice.centimetres else values
