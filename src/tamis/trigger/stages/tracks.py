@@ -70,18 +70,12 @@ def tracks_stage(name: str, choice: TrackChoice) -> Stage:
             column: Kind(True, column.partition("_")[0], np.ones(1, kind)) for column, kind in types.items()
         }
 
-    facts = {
-        "detector": reconstruct.detector.name,
-        "field": f"{reconstruct.detector.field:g} T",
-        "pt_min": "default" if choice.pt_min is None else f"{choice.pt_min:g} GeV",
-    }
     return Stage(
         name,
         "tracking",
         CELLS,
         tuple(types),
         run,
-        facts=facts,
         row_bytes=CELLS_TYPICAL * CELL_BYTES,
         kinds=kinds,
     )
