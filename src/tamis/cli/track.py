@@ -43,6 +43,13 @@ BROKEN_SHOWN = 5
     type=click.Path(path_type=Path),
     help="Write times and physics as a JSON record.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of worker processes; the result does not depend on it.",
+)
 @json_option
 def command(
     source: Path,
@@ -51,6 +58,7 @@ def command(
     digitisation: Path | None,
     field: float,
     record_path: Path | None,
+    workers: int,
     as_json: bool,
 ) -> None:
     """Reconstruct the tracks of SOURCE: a file of `tamis simulate tracks`, or event...-cells.csv of ACTS or TrackML, or their folder."""
@@ -62,7 +70,7 @@ def command(
         raise UsageError("--digitisation divides the modules of a geometry into cells: give --geometry too")
     detector = generic_detector() if geometry is None else read_detector(geometry, digitisation, field=field)
     with progress("tracking", None, "events") as advance:
-        record = track_file(source, Reconstruction(detector), output, advance)
+        record = track_file(source, Reconstruction(detector), output, advance, workers)
     if record_path is not None:
         write_record(record, record_path)
     if as_json:
@@ -78,9 +86,14 @@ def _print(record: TrackingRecord) -> None:
         (one.stage, f"{one.mean_ms:.2f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}")
         for one in (*record.stages, record.together)
     ]
+    where = "one core" if record.workers == 1 else f"{record.workers} cores"
     print_table(
-        f"{record.source}: {record.events} events on one core", ("stage", "mean ms", "p50 ms", "p99 ms"), rows
+        f"{record.source}: {record.events} events on {where}", ("stage", "mean ms", "p50 ms", "p99 ms"), rows
     )
+    if record.events_per_second is not None:
+        print_text(
+            f"{record.events_per_second:.3g} events/s in {record.seconds:.3g} s, with reading and writing"
+        )
     if record.physics is not None:
         physics = record.physics
         for name, fraction in (

@@ -71,3 +71,8 @@ class TrackingRecord(Document):
     stages: list[StageTime]
     together: StageTime
     physics: TrackingPhysics | None = None
+    workers: int = Field(1, description="processes that reconstructed events")
+    seconds: float | None = Field(
+        None, description="of wall time, with reading and writing, and with the start of several workers"
+    )
+    events_per_second: float | None = Field(None, description="of wall time")

@@ -9,17 +9,18 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 
-from tamis._base import DataError, host_facts, utc_timestamp
+from tamis._base import DataError, host_facts, now_ns, utc_timestamp
 from tamis.bundle import wilson
 from tamis.events import Events, open_writer
 from tamis.records import BrokenEvent, Fraction, Residual, StageTime, TrackingPhysics, TrackingRecord
 from tamis.tracking.chain import STAGES, Reconstruction, Tracks
 from tamis.tracking.columns import TRACK_TYPES, track_values
-from tamis.tracking.matching import HITS_MIN, Matches, match_tracks
-from tamis.tracking.reading import CellEvent, read_cell_events
+from tamis.tracking.matching import FOUND_ETA_MAX, FOUND_PT_MIN, HITS_MIN, Matches
+from tamis.tracking.opening import warm_up
+from tamis.tracking.reading import CellEvent
+from tamis.tracking.workers import tracked_events
 
 PARAMETERS = (("d0", "mm"), ("z0", "mm"), ("phi", "rad"), ("theta", "rad"), ("q/p", "1/GeV"))
-FOUND_PT_MIN, FOUND_ETA_MAX = 0.5, 3.0  # of particles that ought to be found
 CHUNK_EVENTS = 20
 
 
@@ -39,16 +40,20 @@ def track_file(
     reconstruction: Reconstruction,
     out: Path | None = None,
     advance: Callable[[int], None] = lambda _: None,
+    workers: int = 1,
 ) -> TrackingRecord:
     """Reconstruct the events of a file; an event that is broken is written without tracks and told with its reason."""
     tally = _Tally()
+    if workers == 1:
+        warm_up(reconstruction)
+    start = now_ns()
     if out is None:
-        for _ in _reconstructed(source, reconstruction, tally, advance):
+        for _ in _reconstructed(source, reconstruction, tally, advance, workers):
             pass
     else:
         with open_writer(out) as writer:
             pending: list[tuple[CellEvent, Tracks | None]] = []
-            for one in _reconstructed(source, reconstruction, tally, advance):
+            for one in _reconstructed(source, reconstruction, tally, advance, workers):
                 pending.append(one)
                 if len(pending) == CHUNK_EVENTS:
                     writer.write(track_columns(pending))
@@ -57,35 +62,23 @@ def track_file(
                 writer.write(track_columns(pending))
     if not tally.milliseconds and not tally.broken:
         raise DataError(f"{source} has no events")
-    return _record(source, reconstruction, tally)
+    return _record(source, reconstruction, tally, workers, (now_ns() - start) / 1e9)
 
 
 def _reconstructed(
-    source: Path, reconstruction: Reconstruction, tally: _Tally, advance: Callable[[int], None]
+    source: Path, reconstruction: Reconstruction, tally: _Tally, advance: Callable[[int], None], workers: int
 ) -> Iterator[tuple[CellEvent, Tracks | None]]:
-    detector = reconstruction.detector
-    first = True
-    for event in read_cell_events(source, detector.modules):
+    for one in tracked_events(source, reconstruction, workers):
         advance(1)
-        if event.cells is None:
-            tally.broken.append(BrokenEvent(event=event.number, reason=event.reason))
-            yield event, None
-            continue
-        if first:
-            reconstruction(event.cells)  # compiles, or loads what was compiled before
-            first = False
-        tracks = reconstruction(event.cells)
-        tally.milliseconds.append({stage: value / 1e6 for stage, value in reconstruction.nanoseconds.items()})
-        tally.cells += len(event.cells)
-        tally.tracks += len(tracks)
-        if event.truth is not None:
-            particle = event.truth.of_cell[tracks.first_cell]
-            tally.matches.append(
-                match_tracks(
-                    tracks, particle, event.truth, detector.field, pt_min=FOUND_PT_MIN, eta_max=FOUND_ETA_MAX
-                )
-            )
-        yield event, tracks
+        if one.tracks is None:
+            tally.broken.append(BrokenEvent(event=one.event.number, reason=one.event.reason))
+        else:
+            tally.milliseconds.append(one.milliseconds)
+            tally.cells += one.cells
+            tally.tracks += len(one.tracks)
+            if one.matches is not None:
+                tally.matches.append(one.matches)
+        yield one.event, one.tracks
 
 
 def track_columns(events: list[tuple[CellEvent, Tracks | None]]) -> Events:
@@ -109,7 +102,9 @@ def track_columns(events: list[tuple[CellEvent, Tracks | None]]) -> Events:
     return Events.of(numbers | columns)
 
 
-def _record(source: Path, reconstruction: Reconstruction, tally: _Tally) -> TrackingRecord:
+def _record(
+    source: Path, reconstruction: Reconstruction, tally: _Tally, workers: int, seconds: float
+) -> TrackingRecord:
     events = len(tally.milliseconds)
     stages = [_time(stage, [one.get(stage, 0.0) for one in tally.milliseconds]) for stage in STAGES]
     physics = _physics(Matches.joined(tally.matches)) if tally.matches else None
@@ -117,6 +112,7 @@ def _record(source: Path, reconstruction: Reconstruction, tally: _Tally) -> Trac
         created=utc_timestamp(), host=host_facts(), source=str(source), detector=reconstruction.detector.name, events=events,
         broken=tally.broken, tracks=tally.tracks, cells_per_event=tally.cells / max(events, 1), stages=stages,
         together=_time("together", [sum(one.values()) for one in tally.milliseconds]), physics=physics,
+        workers=workers, seconds=seconds, events_per_second=(events + len(tally.broken)) / seconds,
     )  # fmt: skip
 
 

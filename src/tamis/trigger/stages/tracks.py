@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,10 @@ def tracks_stage(name: str, choice: TrackChoice) -> Stage:
         types |= {f"{choice.candidates}_{column}": kind for column, kind in CANDIDATE_TYPES.items()}
 
     def run(frame: Frame) -> Added:
-        starts, cells = flat_columns(frame, CELLS)
-        pieces = [slice(a, b) for a, b in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)]
+        starts, (module, u, v, charge) = flat_columns(frame, CELLS)
+        pieces = [slice(a, b) for a, b in pairwise(starts.tolist())]
         # Cells of all events are checked first: if one is broken, no time was spent on the others, which come again one by one.
-        events = [sort_cells(*(column[piece] for column in cells), modules) for piece in pieces]
+        events = [sort_cells(module[p], u[p], v[p], charge[p], modules) for p in pieces]
         found = [_columns(track_values(reconstruct(one)), choice) for one in events]
         return Added(_joined(found, types))
 
@@ -111,7 +112,7 @@ def _joined(events: Sequence[Mapping[str, np.ndarray]], types: Mapping[str, type
     first = next(iter(types))
     offsets = np.zeros(len(events) + 1, np.int64)
     np.cumsum([len(one[first]) for one in events], out=offsets[1:])
-    columns = {}
+    columns: dict[str, ColumnData] = {}
     for name, kind in types.items():
         flat = (
             events[0][name]

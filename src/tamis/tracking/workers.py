@@ -1,0 +1,95 @@
+"""Reconstruct events one after the other, in this process or in several ones; the result is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from tamis._base import TamisError, UsageError
+from tamis.simulate.parallel import WORKERS_MAX, in_order
+from tamis.tracking.chain import Reconstruction, Tracks
+from tamis.tracking.matching import FOUND_ETA_MAX, FOUND_PT_MIN, Matches, match_tracks
+from tamis.tracking.opening import warm_up
+from tamis.tracking.reading import CellBlock, CellEvent, cell_blocks, read_cell_block, read_cell_events
+
+BLOCKS_PER_WORKER = 8  # at least, so that workers finish together
+
+
+@dataclass(frozen=True)
+class TrackedEvent:
+    """The tracks of an event; of the event itself only the identity is left, or the reason why it has none."""
+
+    event: CellEvent
+    tracks: Tracks | None = None
+    cells: int = 0
+    milliseconds: dict[str, float] = field(default_factory=dict)  # of each stage
+    matches: Matches | None = None  # if the truth is known
+
+
+@dataclass(frozen=True)
+class _TrackedBlock:
+    events: list[TrackedEvent]
+    problem: tuple[str, int] | None  # the message and the exit code of an error that ended the block
+
+
+def track_event(event: CellEvent, reconstruction: Reconstruction) -> TrackedEvent:
+    """Reconstruct one event."""
+    if event.cells is None:
+        return TrackedEvent(event)
+    tracks = reconstruction(event.cells)
+    matches = None
+    if event.truth is not None:
+        particle = event.truth.of_cell[tracks.first_cell]
+        matches = match_tracks(
+            tracks,
+            particle,
+            event.truth,
+            reconstruction.detector.field,
+            pt_min=FOUND_PT_MIN,
+            eta_max=FOUND_ETA_MAX,
+        )
+    milliseconds = {stage: value / 1e6 for stage, value in reconstruction.nanoseconds.items()}
+    bare = replace(event, cells=None, truth=None)
+    return TrackedEvent(bare, tracks, len(event.cells), milliseconds, matches)
+
+
+def tracked_events(source: Path, reconstruction: Reconstruction, workers: int = 1) -> Iterator[TrackedEvent]:
+    """Yield the tracks of every event of a source, in its order; each of several workers reads its own events."""
+    if not 1 <= workers <= WORKERS_MAX:
+        raise UsageError(f"the number of workers is {workers}; it must be 1 to {WORKERS_MAX}")
+    if workers == 1:
+        for event in read_cell_events(source, reconstruction.detector.modules):
+            yield track_event(event, reconstruction)
+        return
+    one = reconstruction
+    prepare = partial(_prepare, Reconstruction(one.detector, one.layers, one.seeding, one.finding))
+    blocks = cell_blocks(source, BLOCKS_PER_WORKER * workers)
+    for block in in_order(_track_block, iter(blocks), workers, prepare):
+        yield from block.events
+        if block.problem is not None:
+            error = TamisError(block.problem[0])
+            error.exit_code = block.problem[1]  # set on the instance
+            raise error
+
+
+_prepared: list[Reconstruction] = []  # that of a worker
+
+
+def _prepare(reconstruction: Reconstruction) -> None:
+    warm_up(reconstruction)
+    _prepared.append(reconstruction)
+
+
+def _track_block(block: CellBlock) -> _TrackedBlock:
+    events: list[TrackedEvent] = []
+    reconstruction = _prepared[0]
+    try:
+        events.extend(
+            track_event(event, reconstruction)
+            for event in read_cell_block(block, reconstruction.detector.modules)
+        )
+    except TamisError as error:
+        return _TrackedBlock(events, (str(error), error.exit_code))
+    return _TrackedBlock(events, None)
