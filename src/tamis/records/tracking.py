@@ -73,6 +73,7 @@ class TrackingRecord(Document):
     physics: TrackingPhysics | None = None
     workers: int = Field(1, description="processes that reconstructed events")
     seconds: float | None = Field(
-        None, description="of wall time, with reading and writing, and with the start of several workers"
+        None,
+        description="of wall time from the first event on, with reading and writing, without the start of the processes",
     )
     events_per_second: float | None = Field(None, description="of wall time")

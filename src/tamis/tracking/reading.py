@@ -79,9 +79,9 @@ def read_cell_events(source: str | Path, modules: Modules) -> Iterator[CellEvent
 
 
 def cell_blocks(source: str | Path, parts: int) -> list[CellBlock]:
-    """Return at least `parts` blocks where there are as many events, none of which takes much memory.
+    """Return about `parts` blocks or more, none of which takes much memory; each CSV file is one.
 
-    Blocks begin where the file was written in one piece, if there are such places nearby, so that no piece is decoded twice.
+    They begin where a piece of the file does, if that is nearby, so that no piece is decoded twice.
     """
     source = Path(source)
     if _is_csv(source):

@@ -33,6 +33,7 @@ class _Tally:
     tracks: int = 0
     broken: list[BrokenEvent] = field(default_factory=list)
     matches: list[Matches] = field(default_factory=list)
+    begin_ns: int = 0
 
 
 def track_file(
@@ -46,7 +47,6 @@ def track_file(
     tally = _Tally()
     if workers == 1:
         warm_up(reconstruction)
-    start = now_ns()
     if out is None:
         for _ in _reconstructed(source, reconstruction, tally, advance, workers):
             pass
@@ -62,7 +62,7 @@ def track_file(
                 writer.write(track_columns(pending))
     if not tally.milliseconds and not tally.broken:
         raise DataError(f"{source} has no events")
-    return _record(source, reconstruction, tally, workers, (now_ns() - start) / 1e9)
+    return _record(source, reconstruction, tally, workers, (now_ns() - tally.begin_ns) / 1e9)
 
 
 def _reconstructed(
@@ -70,6 +70,7 @@ def _reconstructed(
 ) -> Iterator[tuple[CellEvent, Tracks | None]]:
     for one in tracked_events(source, reconstruction, workers):
         advance(1)
+        tally.begin_ns = min(tally.begin_ns or one.begin_ns, one.begin_ns)
         if one.tracks is None:
             tally.broken.append(BrokenEvent(event=one.event.number, reason=one.event.reason))
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from tamis._base import TamisError, UsageError
+from tamis._base import TamisError, UsageError, now_ns
 from tamis.simulate.parallel import WORKERS_MAX, in_order
 from tamis.tracking.chain import Reconstruction, Tracks
 from tamis.tracking.matching import FOUND_ETA_MAX, FOUND_PT_MIN, Matches, match_tracks
@@ -22,6 +22,7 @@ class TrackedEvent:
     """The tracks of an event; of the event itself only the identity is left, or the reason why it has none."""
 
     event: CellEvent
+    begin_ns: int  # when the reading of its block began, by the clock that all processes share
     tracks: Tracks | None = None
     cells: int = 0
     milliseconds: dict[str, float] = field(default_factory=dict)  # of each stage
@@ -34,10 +35,10 @@ class _TrackedBlock:
     problem: tuple[str, int] | None  # the message and the exit code of an error that ended the block
 
 
-def track_event(event: CellEvent, reconstruction: Reconstruction) -> TrackedEvent:
+def track_event(event: CellEvent, reconstruction: Reconstruction, begin_ns: int) -> TrackedEvent:
     """Reconstruct one event."""
     if event.cells is None:
-        return TrackedEvent(event)
+        return TrackedEvent(event, begin_ns)
     tracks = reconstruction(event.cells)
     matches = None
     if event.truth is not None:
@@ -52,7 +53,7 @@ def track_event(event: CellEvent, reconstruction: Reconstruction) -> TrackedEven
         )
     milliseconds = {stage: value / 1e6 for stage, value in reconstruction.nanoseconds.items()}
     bare = replace(event, cells=None, truth=None)
-    return TrackedEvent(bare, tracks, len(event.cells), milliseconds, matches)
+    return TrackedEvent(bare, begin_ns, tracks, len(event.cells), milliseconds, matches)
 
 
 def tracked_events(source: Path, reconstruction: Reconstruction, workers: int = 1) -> Iterator[TrackedEvent]:
@@ -60,8 +61,9 @@ def tracked_events(source: Path, reconstruction: Reconstruction, workers: int = 
     if not 1 <= workers <= WORKERS_MAX:
         raise UsageError(f"the number of workers is {workers}; it must be 1 to {WORKERS_MAX}")
     if workers == 1:
+        begin_ns = now_ns()
         for event in read_cell_events(source, reconstruction.detector.modules):
-            yield track_event(event, reconstruction)
+            yield track_event(event, reconstruction, begin_ns)
         return
     one = reconstruction
     prepare = partial(_prepare, Reconstruction(one.detector, one.layers, one.seeding, one.finding))
@@ -83,11 +85,11 @@ def _prepare(reconstruction: Reconstruction) -> None:
 
 
 def _track_block(block: CellBlock) -> _TrackedBlock:
-    events: list[TrackedEvent] = []
+    begin_ns, events = now_ns(), list[TrackedEvent]()
     reconstruction = _prepared[0]
     try:
         events.extend(
-            track_event(event, reconstruction)
+            track_event(event, reconstruction, begin_ns)
             for event in read_cell_block(block, reconstruction.detector.modules)
         )
     except TamisError as error:
