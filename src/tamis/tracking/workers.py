@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -65,21 +67,25 @@ def tracked_events(source: Path, reconstruction: Reconstruction, workers: int = 
         for event in read_cell_events(source, reconstruction.detector.modules):
             yield track_event(event, reconstruction, begin_ns)
         return
-    one = reconstruction
-    prepare = partial(_prepare, Reconstruction(one.detector, one.layers, one.seeding, one.finding))
     blocks = cell_blocks(source, BLOCKS_PER_WORKER * workers)
-    for block in in_order(_track_block, iter(blocks), workers, prepare):
-        yield from block.events
-        if block.problem is not None:
-            error = TamisError(block.problem[0])
-            error.exit_code = block.problem[1]  # set on the instance
-            raise error
+    one = reconstruction
+    with tempfile.TemporaryDirectory() as folder:
+        # In a file, as a process is started only when the one before has received its arguments.
+        opened = Path(folder) / "reconstruction"
+        opened.write_bytes(pickle.dumps((one.detector, one.layers, one.seeding, one.finding)))
+        for block in in_order(_track_block, iter(blocks), workers, partial(_prepare, opened)):
+            yield from block.events
+            if block.problem is not None:
+                error = TamisError(block.problem[0])
+                error.exit_code = block.problem[1]  # set on the instance
+                raise error
 
 
 _prepared: list[Reconstruction] = []  # that of a worker
 
 
-def _prepare(reconstruction: Reconstruction) -> None:
+def _prepare(opened: Path) -> None:
+    reconstruction = Reconstruction(*pickle.loads(opened.read_bytes()))  # noqa: S301 - of the parent
     warm_up(reconstruction)
     _prepared.append(reconstruction)
 
