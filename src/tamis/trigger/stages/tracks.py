@@ -16,7 +16,7 @@ from tamis.trigger.stages.expression import KindOf
 from tamis.trigger.stages.kinds import Kind
 from tamis.trigger.stages.stage import Added, Stage
 
-CELLS = ("Cell_module", "Cell_u", "Cell_v", "Cell_charge")
+CELL_COLUMNS = ("Cell_module", "Cell_u", "Cell_v", "Cell_charge")
 PION_MASS_GEV, PION_ID = 0.13957, 211
 MM_PER_CM = 10.0
 LENGTHS = ("d0", "d0Err", "dz", "dzErr")
@@ -58,7 +58,7 @@ def tracks_stage(name: str, choice: TrackChoice) -> Stage:
         types |= {f"{choice.candidates}_{column}": kind for column, kind in CANDIDATE_TYPES.items()}
 
     def run(frame: Frame) -> Added:
-        starts, (module, u, v, charge) = flat_columns(frame, CELLS)
+        starts, (module, u, v, charge) = flat_columns(frame, CELL_COLUMNS)
         pieces = [slice(a, b) for a, b in pairwise(starts.tolist())]
         # Cells of all events are checked first: if one is broken, no time was spent on the others, which come again one by one.
         events = [sort_cells(module[p], u[p], v[p], charge[p], modules) for p in pieces]
@@ -74,7 +74,7 @@ def tracks_stage(name: str, choice: TrackChoice) -> Stage:
     return Stage(
         name,
         "tracking",
-        CELLS,
+        CELL_COLUMNS,
         tuple(types),
         run,
         row_bytes=CELLS_TYPICAL * CELL_BYTES,
@@ -125,7 +125,7 @@ def _joined(events: Sequence[Mapping[str, np.ndarray]], types: Mapping[str, type
 
 def _check_kinds(kind_of: KindOf) -> None:
     """Raise UsageError if the columns of cells cannot be those of cells."""
-    for column in CELLS:
+    for column in CELL_COLUMNS:
         kind = kind_of(column)
         if kind.is_list is False:
             raise UsageError(
