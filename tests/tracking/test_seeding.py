@@ -9,7 +9,8 @@ from tests.tracking import reference
 from tamis.events.detector import sort_cells
 from tamis.simulate.silicon import TrackSample, simulate_tracks
 from tamis.tracking.reading import cell_columns
-from tamis.tracking.seeding import SeedFinder, SpacePoints, TrackSeeds, seeding_layers
+from tamis.tracking.seeding import SeedFinder, seeding_layers
+from tamis.tracking.steps import SpacePoints, TrackSeeds
 
 NAMES = ("x", "y", "z", "variance_r", "variance_z", "layer")
 

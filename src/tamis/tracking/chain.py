@@ -10,16 +10,13 @@ import numpy as np
 
 from tamis._base import DataError, now_ns
 from tamis.events.detector import DetectorLayer, SiliconCells, TrackingDetector
-from tamis.tracking.ambiguity import resolve
-from tamis.tracking.clusters import find_clusters, frames_of
-from tamis.tracking.finding import FindingSettings, TrackFinder
-from tamis.tracking.kernels.parameters import estimate_parameters
-from tamis.tracking.kernels.space_points import make_points
-from tamis.tracking.kernels.types import CellArrays, ClusterArrays, FitArrays, PointArrays, TrackArrays
-from tamis.tracking.seeding import PIXEL_PITCH_MM, SeedFinder, SeedingSettings, SpacePoints, seeding_layers
+from tamis.tracking.cpu import CpuStages
+from tamis.tracking.finding import FindingSettings
+from tamis.tracking.kernels.types import CellArrays, ClusterArrays, FitArrays, TrackArrays
+from tamis.tracking.seeding import PIXEL_PITCH_MM, SeedingSettings, seeding_layers
+from tamis.tracking.steps import SpacePoints, StageKernels, TrackSeeds
 
 Result = TypeVar("Result")
-STAGES = ("clusters", "space points", "seeding", "parameters", "finding", "ambiguity", "fit")
 
 
 @dataclass(frozen=True)
@@ -55,57 +52,48 @@ class Reconstruction:
 
     def __post_init__(self) -> None:
         """Prepare detector and kernels."""
-        modules = self.detector.modules
-        self._frames = frames_of(modules)
-        self._layer_of = np.full(len(modules), -1, np.int32)
         layers = seeding_layers(self.detector) if self.layers is None else self.layers
         if not layers:
             raise DataError(
                 f"the detector {self.detector.name} has no layer to seed on: pixels below a radius of {self.seeding.radius[1]:g} mm and within "
                 f"|z| of {self.seeding.z_max:g} mm, with a pitch below {PIXEL_PITCH_MM:g} mm; name layers of your own (Reconstruction(..., layers=...))"
             )
-        for number, layer in enumerate(layers):
-            self._layer_of[layer.rows] = number
-        self.seeds = SeedFinder(layers, self.detector.field, self.seeding)
-        self._finder = TrackFinder(self.detector, self.finding)
+        self._cpu: StageKernels = CpuStages(self.detector, layers, self.seeding, self.finding)
 
     def __call__(self, cells: SiliconCells) -> Tracks:
         """Return the tracks of an event."""
         self.nanoseconds.clear()
-        clusters = self._timed("clusters", lambda: self.clusters(cells))
-        points = self._timed("space points", lambda: self.space_points(clusters))
-        seeds = self._timed("seeding", lambda: self.seeds(points))
-        finder = self._finder
-        found = self._timed("finding", lambda: finder.sort(clusters))
-        rows, states = found.place[points.cluster[seeds.points]], np.empty((len(seeds), 7))
-        self._timed("parameters", lambda: estimate_parameters(rows, found.hits.position, states))
-        tracks = self._timed("finding", lambda: finder.find(rows, states, seeds.weight, found))
-        chosen = self._timed("ambiguity", lambda: resolve(tracks, len(found.order)))
-        fits = self._timed("fit", lambda: finder.fit(tracks, chosen, found))
-        hits, counts = _hits_in_order(tracks, chosen, fits)
+        on, timed = self._cpu, self._timed
+        clusters = timed("clusters", lambda: self.clusters(cells))
+        points = timed("space points", lambda: on.space_points(clusters))
+        seeds = timed("seeding", lambda: on.seeding(points))
+        starts = timed("parameters", lambda: on.parameters(seeds, points, clusters))
+        candidates = timed("finding", lambda: on.finding(starts, clusters))
+        chosen = timed("ambiguity", lambda: on.ambiguity(candidates))
+        fits = timed("fit", lambda: on.fit(chosen))
+        tracks = candidates.tracks
+        hits, counts = _hits_in_order(tracks, chosen.rows, fits)
         return Tracks(
             fits.parameters,
             fits.covariance,
             fits.chi2,
-            tracks.holes[chosen],
-            found.order[hits],
+            tracks.holes[chosen.rows],
+            candidates.found.order[hits],
             counts,
             clusters.first,
         )
 
     def clusters(self, cells: SiliconCells) -> ClusterArrays:
         """Return the clusters of an event."""
-        return find_clusters(CellArrays(cells.module, cells.u, cells.v, cells.charge), self._frames)
+        return self._cpu.clusters(CellArrays(cells.module, cells.u, cells.v, cells.charge))
 
     def space_points(self, clusters: ClusterArrays) -> SpacePoints:
         """Return the space points on the layers of the seeding."""
-        count = len(clusters.module)
-        floats = (np.empty(count, np.float32) for _ in PointArrays._fields[:-1])
-        arrays = PointArrays._make([*floats, np.empty(count, np.int32)])
-        cluster_of = np.empty(count, np.int32)
-        found = make_points(clusters, self._frames, self._layer_of, arrays, cluster_of)
-        x, y, z, _, _, variance_r, variance_z, layer = (array[:found] for array in arrays)
-        return SpacePoints(x, y, z, variance_r, variance_z, layer, cluster_of[:found])
+        return self._cpu.space_points(clusters)
+
+    def seeds(self, points: SpacePoints) -> TrackSeeds:
+        """Return the seeds of an event."""
+        return self._cpu.seeding(points)
 
     def _timed(self, stage: str, work: Callable[[], Result]) -> Result:
         start = now_ns()

@@ -22,6 +22,7 @@ from tamis.tracking.kernels.types import (
     TrackScratch,
 )
 from tamis.tracking.seeding import GEV_PER_TESLA_MM
+from tamis.tracking.steps import SortedHits, TrackStarts
 
 HIT_ROWS, HIT_COLUMNS = 64, 512  # of the grid on each layer, for events of HITS_FULL hits or more
 HITS_FULL = 20_000
@@ -42,16 +43,6 @@ class FindingSettings:
     window: float = 4.0  # in which hits are looked for, in standard deviations
 
 
-@dataclass(frozen=True)
-class SortedHits:
-    """The clusters of an event in the cells of a grid: `order` has the clusters in their new order, `place` the inverse."""
-
-    order: np.ndarray
-    place: np.ndarray
-    hits: HitArrays
-    grid: LayerGrid
-
-
 class TrackFinder:
     """Follows seeds through the layers of a detector, and fits what it finds."""
 
@@ -59,36 +50,40 @@ class TrackFinder:
         """Prepare the layers."""
         chosen = settings or FindingSettings()
         modules, layers = detector.modules, detector.layers
-        self._frames = np.ascontiguousarray(modules.axes.reshape(len(modules), 9))
-        self._cells = np.concatenate([modules.pitch, modules.thickness[:, None] / modules.pitch], axis=1)
-        self._layer_of = np.empty(len(modules), np.int32)
+        self.frames = np.ascontiguousarray(modules.axes.reshape(len(modules), 9))
+        self.cells = np.concatenate([modules.pitch, modules.thickness[:, None] / modules.pitch], axis=1)
+        self.layer_of = np.empty(len(modules), np.int32)
         for number, layer in enumerate(layers):
-            self._layer_of[layer.rows] = number
-        self._kind = np.array([layer.kind for layer in layers], np.int32)
-        self._along = np.array([layer.z if layer.kind == BARREL else layer.r for layer in layers], np.float32)
-        self._stack = surface_stack(detector)
-        self._surface_of = np.empty(len(layers), np.int32)
-        active = np.flatnonzero(self._stack.layer >= 0)
-        self._surface_of[self._stack.layer[active]] = active
-        self._cuts = FindingCuts(
+            self.layer_of[layer.rows] = number
+        self.kind = np.array([layer.kind for layer in layers], np.int32)
+        self.along = np.array([layer.z if layer.kind == BARREL else layer.r for layer in layers], np.float32)
+        self.stack = surface_stack(detector)
+        self.surface_of = np.empty(len(layers), np.int32)
+        active = np.flatnonzero(self.stack.layer >= 0)
+        self.surface_of[self.stack.layer[active]] = active
+        self.cuts = FindingCuts(
             GEV_PER_TESLA_MM * detector.field, chosen.chi2_max, chosen.holes_max, chosen.early_holes_max, chosen.pt_min, chosen.window,
             chosen.hits_min, detector.energy_loss,
         )  # fmt: skip
 
-    def sort(self, clusters: ClusterArrays) -> SortedHits:
-        """Sort the clusters of an event into the cells of a grid."""
-        count, layers = len(clusters.module), len(self._kind)
-        layer = self._layer_of[clusters.module]
-        largest = np.zeros((2, layers), np.float32)
-        for axis in range(2):
-            largest_on_layers(clusters.variance[:, axis], layer, largest[axis])
+    def empty_grid(self, count: int) -> LayerGrid:
+        """Return the grid for an event of so many hits."""
+        layers = len(self.kind)
         share = min(1.0, math.sqrt((count + 1) / HITS_FULL))
         rows, columns = max(1, round(HIT_ROWS * share)), max(8, round(HIT_COLUMNS * share))
         empty = np.zeros(0, np.float32)
-        grid = LayerGrid(
-            self._kind, empty, empty, self._along[:, 0].copy(), rows / (self._along[:, 1] - self._along[:, 0]), rows, columns,
-            np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), largest[0], largest[1],
+        return LayerGrid(
+            self.kind, empty, empty, self.along[:, 0].copy(), rows / (self.along[:, 1] - self.along[:, 0]), rows, columns,
+            np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), *np.zeros((2, layers), np.float32),
         )  # fmt: skip
+
+    def sort(self, clusters: ClusterArrays) -> SortedHits:
+        """Sort the clusters of an event into the cells of a grid."""
+        count = len(clusters.module)
+        layer = self.layer_of[clusters.module]
+        grid = self.empty_grid(count)
+        for axis, largest in enumerate((grid.variance_r, grid.variance_z)):
+            largest_on_layers(clusters.variance[:, axis], layer, largest)
         x, y, z = (np.ascontiguousarray(clusters.position[:, axis], np.float32) for axis in range(3))
         cell, order = np.empty(count, np.int32), np.empty(count, np.int32)
         sort_points(
@@ -104,26 +99,25 @@ class TrackFinder:
         )
         return SortedHits(order, place, hits, grid)
 
-    def find(
-        self, seeds: np.ndarray, states: np.ndarray, weight: np.ndarray, found: SortedHits
-    ) -> TrackArrays:
+    def find(self, starts: TrackStarts, found: SortedHits) -> TrackArrays:
         """Return the tracks that begin with seeds of three hits, the heaviest first."""
-        count = len(seeds)
+        count = len(starts)
+        seeds = found.place[starts.clusters]
         tracks = TrackArrays(
             np.empty((count + 1, STEPS_MOST), np.int32), np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32),
             np.empty(count), np.empty(count, np.int32), np.empty((count, 7)), np.empty((count, 6, 6)),
         )  # fmt: skip
         owners = np.full((len(found.order), OWNERS_MOST), -1, np.int32)
-        order = np.argsort(-weight, kind="stable").astype(np.int32)
+        order = np.argsort(-starts.weight, kind="stable").astype(np.int32)
         total = follow_seeds(
             order,
             seeds,
-            states,
+            starts.states,
             found.hits,
-            self._frames,
+            self.frames,
             found.grid,
-            self._stack,
-            self._cuts,
+            self.stack,
+            self.cuts,
             owners,
             self._scratch(),
             tracks,
@@ -144,11 +138,11 @@ class TrackFinder:
             chosen,
             tracks,
             found.hits,
-            self._frames,
-            self._cells,
+            self.frames,
+            self.cells,
             found.grid,
-            self._stack,
-            self._cuts,
+            self.stack,
+            self.cuts,
             self._scratch(),
             fits,
         )
@@ -157,7 +151,7 @@ class TrackFinder:
     def _scratch(self) -> TrackScratch:
         return TrackScratch(
             state=np.empty(7), covariance=np.empty((6, 6)), work=np.empty((6, 6)), gain=np.empty((4, 6)), projection=np.empty(13), best=np.empty(13), variance=np.empty(2),
-            surface_of=self._surface_of,
+            surface_of=self.surface_of,
         )  # fmt: skip
 
 

@@ -13,11 +13,12 @@ from tamis._base import DataError, host_facts, now_ns, utc_timestamp
 from tamis.bundle import wilson
 from tamis.events import Events, open_writer
 from tamis.records import BrokenEvent, Fraction, Residual, StageTime, TrackingPhysics, TrackingRecord
-from tamis.tracking.chain import STAGES, Reconstruction, Tracks
+from tamis.tracking.chain import Reconstruction, Tracks
 from tamis.tracking.columns import TRACK_TYPES, track_values
 from tamis.tracking.matching import FOUND_ETA_MAX, FOUND_PT_MIN, HITS_MIN, Matches
 from tamis.tracking.opening import warm_up
 from tamis.tracking.reading import CellEvent
+from tamis.tracking.steps import STAGES
 from tamis.tracking.workers import tracked_events
 
 PARAMETERS = (("d0", "mm"), ("z0", "mm"), ("phi", "rad"), ("theta", "rad"), ("q/p", "1/GeV"))

@@ -19,9 +19,11 @@ from tamis.tracking.kernels.types import (
     TripletArrays,
     TripletCuts,
 )
+from tamis.tracking.steps import SpacePoints, TrackSeeds
 
 GEV_PER_TESLA_MM = 0.299792458e-3
-POINT_ROWS, POINT_COLUMNS = 128, 256
+POINT_ROWS, POINT_COLUMNS = 128, 256  # of the grid on each layer, for events of POINTS_FULL points or more
+POINTS_FULL = 10_000
 PIXEL_PITCH_MM = 0.5  # of both coordinates
 ROOM = 64  # pairs of a middle point at first
 
@@ -60,35 +62,6 @@ class SeedingSettings:
             confirmed=2,
             most=self.seeds_per_middle,
         )
-
-
-@dataclass(frozen=True)
-class SpacePoints:
-    """Points in space, (n,) each; `layer` is the number of the seeding layer, `cluster` the row of the cluster."""
-
-    x: np.ndarray
-    y: np.ndarray
-    z: np.ndarray
-    variance_r: np.ndarray
-    variance_z: np.ndarray
-    layer: np.ndarray
-    cluster: np.ndarray
-
-    def __len__(self) -> int:
-        """Return the number of points."""
-        return len(self.x)
-
-
-@dataclass(frozen=True)
-class TrackSeeds:
-    """Triplets of space points, from inside out, and their weight: the larger the better."""
-
-    points: np.ndarray  # (n, 3)
-    weight: np.ndarray
-
-    def __len__(self) -> int:
-        """Return the number of seeds."""
-        return len(self.weight)
 
 
 class SeedFinder:
@@ -136,31 +109,31 @@ class SeedFinder:
         columns = (triplets.inner[kept], middle_of, triplets.outer[kept])
         return TrackSeeds(order[np.stack(columns, axis=1)], triplets.weight[kept])
 
-    def _sorted(self, points: SpacePoints) -> tuple[np.ndarray, PointArrays, LayerGrid]:
-        count = len(self.layers)
+    def empty_grid(self, count: int) -> LayerGrid:
+        """Return the grid for an event of so many space points."""
+        layers = len(self.layers)
         kind = np.array([layer.kind for layer in self.layers], np.int32)
-        x, y, z = (np.ascontiguousarray(getattr(points, axis), np.float32) for axis in "xyz")
-        layer = np.ascontiguousarray(points.layer, np.int32)
         across = np.array([layer.r if layer.kind == BARREL else layer.z for layer in self.layers], np.float32)
         along = np.array([layer.z if layer.kind == BARREL else layer.r for layer in self.layers], np.float32)
-        grid = LayerGrid(
-            kind, across[:, 0].copy(), across[:, 1].copy(), along[:, 0].copy(), POINT_ROWS / (along[:, 1] - along[:, 0]), POINT_ROWS, POINT_COLUMNS,
-            np.float32(POINT_COLUMNS / (2 * math.pi)), np.zeros(count * POINT_ROWS * POINT_COLUMNS + 2, np.int32),
-            *(_largest(one, layer, count) for one in (points.variance_r, points.variance_z)),
+        share = min(1.0, math.sqrt((count + 1) / POINTS_FULL))
+        rows, columns = max(1, round(POINT_ROWS * share)), max(8, round(POINT_COLUMNS * share))
+        return LayerGrid(
+            kind, across[:, 0].copy(), across[:, 1].copy(), along[:, 0].copy(), rows / (along[:, 1] - along[:, 0]), rows, columns,
+            np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), *np.zeros((2, layers), np.float32),
         )  # fmt: skip
+
+    def _sorted(self, points: SpacePoints) -> tuple[np.ndarray, PointArrays, LayerGrid]:
+        x, y, z = (np.ascontiguousarray(getattr(points, axis), np.float32) for axis in "xyz")
+        layer = np.ascontiguousarray(points.layer, np.int32)
+        grid = self.empty_grid(len(points))
+        variances = [np.ascontiguousarray(one, np.float32) for one in (points.variance_r, points.variance_z)]
+        for values, largest in zip(variances, (grid.variance_r, grid.variance_z), strict=True):
+            largest_on_layers(values, layer, largest)
         cell, order = np.empty(len(points), np.int32), np.empty(len(points), np.int32)
         r, phi = np.empty(len(points), np.float32), np.empty(len(points), np.float32)
         sort_points(x, y, z, layer, grid, cell, r, phi, order)
-        variances = (np.ascontiguousarray(one, np.float32) for one in (points.variance_r, points.variance_z))
         arrays = (x, y, z, r, phi, *variances, layer)
         return order, PointArrays(*(array[order] for array in arrays)), grid
-
-
-def _largest(values: np.ndarray, layer: np.ndarray, count: int) -> np.ndarray:
-    """Return the largest value on each layer."""
-    result = np.empty(count, np.float32)
-    largest_on_layers(values, layer, result)
-    return result
 
 
 def _links(layers: tuple[DetectorLayer, ...], settings: SeedingSettings) -> LayerLinks:

@@ -285,6 +285,20 @@ def facing(p: Any, barrel: Any) -> Any:
 
 
 @body
+def keep_track(
+    n: Any, seed: Any, steps: Any, count: Any, holes: Any, chi2: Any, scratch: Any, tracks: Any
+) -> None:
+    """Write what a seed was followed to as track `n`; its way is there already."""
+    tracks.steps[n], tracks.size[n], tracks.holes[n] = steps, count, holes
+    tracks.chi2[n], tracks.seed[n] = chi2, seed
+    for i in range(7):
+        tracks.state[n, i] = scratch.state[i]
+    for i in range(6):
+        for j in range(6):
+            tracks.covariance[n, i, j] = scratch.covariance[i, j]
+
+
+@body
 def is_used(seed: Any, owners: Any) -> Any:
     """Return whether all hits of a seed are on one track already."""
     for k in range(owners.shape[1]):
@@ -334,17 +348,6 @@ def follow_seeds(
                     break
         if count < cuts.hits_min + holes:  # each hole asks for one more hit
             continue
-        tracks.steps[n], tracks.size[n], tracks.holes[n], tracks.chi2[n], tracks.seed[n] = (
-            steps,
-            count,
-            holes,
-            chi2,
-            order[q],
-        )
-        for i in range(7):
-            tracks.state[n, i] = scratch.state[i]
-        for i in range(6):
-            for j in range(6):
-                tracks.covariance[n, i, j] = scratch.covariance[i, j]
+        keep_track(n, order[q], steps, count, holes, chi2, scratch, tracks)
         n += 1
     return n

@@ -225,6 +225,29 @@ def perigee_rate(a: Any, i: Any, cosine: Any, sine: Any, slope: Any, w: Any, str
     return -1 / (field * stretch) if i == 5 else 0.0
 
 
+@routine
+def fit_track(
+    n: Any,
+    k: Any,
+    tracks: Any,
+    hits: Any,
+    frames: Any,
+    cells: Any,
+    grid: Any,
+    stack: Any,
+    cuts: Any,
+    scratch: Any,
+    fits: Any,
+) -> None:
+    """Fit track `k` inwards, and write its parameters at the perigee and the hits that were found further in to row `n`."""
+    p, c = tracks.state[k], tracks.covariance[k]
+    chi2 = fit_inwards(tracks.way[k], tracks.steps[k], p, c, hits, frames, cells, stack, cuts, scratch)
+    own = scratch.surface_of[hits.layer[np.uintp(tracks.way[k, 0])]]
+    fits.inner_count[n], more = go_to_beam(p, c, own, hits, frames, grid, stack, cuts, scratch, fits.inner[n])
+    fits.chi2[n] = chi2 + more
+    perigee(p, c, cuts.field, fits.parameters[n], fits.covariance[n])
+
+
 @loop
 def fit_tracks(
     chosen: Any,
@@ -238,14 +261,6 @@ def fit_tracks(
     scratch: Any,
     fits: Any,
 ) -> None:
-    """Fit tracks inwards, and write their parameters at the perigee and the hits that were found further in."""
+    """Fit some of the tracks."""
     for n in range(len(chosen)):
-        k = np.uintp(chosen[n])
-        p, c = tracks.state[k], tracks.covariance[k]
-        chi2 = fit_inwards(tracks.way[k], tracks.steps[k], p, c, hits, frames, cells, stack, cuts, scratch)
-        own = scratch.surface_of[hits.layer[np.uintp(tracks.way[k, 0])]]
-        fits.inner_count[n], more = go_to_beam(
-            p, c, own, hits, frames, grid, stack, cuts, scratch, fits.inner[n]
-        )
-        fits.chi2[n] = chi2 + more
-        perigee(p, c, cuts.field, fits.parameters[n], fits.covariance[n])
+        fit_track(n, np.uintp(chosen[n]), tracks, hits, frames, cells, grid, stack, cuts, scratch, fits)

@@ -6,14 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from tamis.tracking.kernels.body import loop
+from tamis.tracking.kernels.body import body, loop
 from tamis.tracking.kernels.helix import start_from_points
 
 
+@body
+def start_seed(k: Any, seeds: Any, cluster_of: Any, position: Any, rows: Any, states: Any) -> None:
+    """Write the clusters and the state of seed `k`."""
+    for axis in range(3):
+        rows[k, axis] = cluster_of[np.uintp(seeds[k, axis])]
+    first, second, third = np.uintp(rows[k, 0]), np.uintp(rows[k, 1]), np.uintp(rows[k, 2])
+    start_from_points(states[k], position[first], position[second], position[third])
+
+
 @loop
-def estimate_parameters(seeds: Any, position: Any, states: Any) -> None:
-    """Write the state of each seed."""
+def estimate_parameters(seeds: Any, cluster_of: Any, position: Any, rows: Any, states: Any) -> None:
+    """Write the clusters and the state of each seed."""
     for n in range(len(seeds)):
-        k = np.uintp(n)
-        first, second, third = np.uintp(seeds[k, 0]), np.uintp(seeds[k, 1]), np.uintp(seeds[k, 2])
-        start_from_points(states[k], position[first], position[second], position[third])
+        start_seed(np.uintp(n), seeds, cluster_of, position, rows, states)

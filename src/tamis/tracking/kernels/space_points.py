@@ -26,26 +26,25 @@ def spread_of(position: Any, variance: Any, axes: Any) -> Any:
     return u_r * u_r * u + v_r * v_r * v, axes[2] * axes[2] * u + axes[5] * axes[5] * v
 
 
+@body
+def make_point(k: Any, i: Any, layer: Any, clusters: Any, frames: Any, points: Any) -> None:
+    """Write the space point of cluster `k` to row `i`."""
+    position = clusters.position[k]
+    points.x[i], points.y[i], points.z[i] = position[0], position[1], position[2]
+    axes = frames.axes[np.uintp(clusters.module[k])]
+    points.variance_r[i], points.variance_z[i] = spread_of(position, clusters.variance[k], axes)
+    points.layer[i] = layer
+    points.cluster[i] = k
+
+
 @loop
-def make_points(clusters: Any, frames: Any, layer_of: Any, points: Any, cluster_of: Any) -> Any:
+def make_points(clusters: Any, frames: Any, layer_of: Any, points: Any) -> Any:
     """Write the space points on seeding layers; return how many there are."""
     at = 0
     for n in range(len(clusters.module)):
         k = np.uintp(n)
-        module = np.uintp(clusters.module[k])
-        layer = layer_of[module]
-        if layer < 0:
-            continue
-        i = np.uintp(at)
-        points.x[i], points.y[i], points.z[i] = (
-            clusters.position[k, 0],
-            clusters.position[k, 1],
-            clusters.position[k, 2],
-        )
-        points.variance_r[i], points.variance_z[i] = spread_of(
-            clusters.position[k], clusters.variance[k], frames.axes[module]
-        )
-        points.layer[i] = layer
-        cluster_of[i] = n
-        at += 1
+        layer = layer_of[np.uintp(clusters.module[k])]
+        if layer >= 0:
+            make_point(k, np.uintp(at), layer, clusters, frames, points)
+            at += 1
     return at

@@ -36,6 +36,18 @@ class ClusterArrays(NamedTuple):
     sums: np.ndarray  # (n, 4)
 
 
+class SpacePointArrays(NamedTuple):
+    """Space points in the order of their clusters, in float32; lengths in mm."""
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    variance_r: np.ndarray
+    variance_z: np.ndarray
+    layer: np.ndarray  # number of the seeding layer
+    cluster: np.ndarray
+
+
 class PointArrays(NamedTuple):
     """Space points in the order of the cells of a grid, in float32; lengths in mm."""
 

@@ -1,0 +1,76 @@
+"""The stages on one core of the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tamis.events.detector import DetectorLayer, TrackingDetector
+from tamis.tracking.ambiguity import resolve
+from tamis.tracking.clusters import find_clusters, frames_of
+from tamis.tracking.finding import FindingSettings, TrackFinder
+from tamis.tracking.kernels.parameters import estimate_parameters
+from tamis.tracking.kernels.space_points import make_points
+from tamis.tracking.kernels.types import CellArrays, ClusterArrays, FitArrays, SpacePointArrays
+from tamis.tracking.seeding import SeedFinder, SeedingSettings
+from tamis.tracking.steps import ChosenTracks, SpacePoints, TrackCandidates, TrackSeeds, TrackStarts
+
+
+class CpuStages:
+    """Runs the stages one after the other on arrays of the host."""
+
+    device = "cpu"
+
+    def __init__(
+        self,
+        detector: TrackingDetector,
+        layers: tuple[DetectorLayer, ...],
+        seeding: SeedingSettings,
+        finding: FindingSettings,
+    ) -> None:
+        """Prepare detector and kernels."""
+        self._frames = frames_of(detector.modules)
+        self._layer_of = layer_numbers(detector, layers)
+        self._seeds = SeedFinder(layers, detector.field, seeding)
+        self._finder = TrackFinder(detector, finding)
+
+    def clusters(self, cells: CellArrays) -> ClusterArrays:
+        """Return the clusters of an event."""
+        return find_clusters(cells, self._frames)
+
+    def space_points(self, clusters: ClusterArrays) -> SpacePoints:
+        """Return the space points on the layers of the seeding."""
+        count = len(clusters.module)
+        arrays = SpacePointArrays._make([*np.empty((5, count), np.float32), *np.empty((2, count), np.int32)])
+        found = make_points(clusters, self._frames, self._layer_of, arrays)
+        return SpacePoints(*(array[:found] for array in arrays))
+
+    def seeding(self, points: SpacePoints) -> TrackSeeds:
+        """Return triplets of space points."""
+        return self._seeds(points)
+
+    def parameters(self, seeds: TrackSeeds, points: SpacePoints, clusters: ClusterArrays) -> TrackStarts:
+        """Return the seeds with their states."""
+        rows, states = np.empty((len(seeds), 3), np.int32), np.empty((len(seeds), 7))
+        estimate_parameters(seeds.points, points.cluster, clusters.position, rows, states)
+        return TrackStarts(rows, states, seeds.weight)
+
+    def finding(self, starts: TrackStarts, clusters: ClusterArrays) -> TrackCandidates:
+        """Return the tracks that the seeds are the beginning of."""
+        found = self._finder.sort(clusters)
+        return TrackCandidates(self._finder.find(starts, found), found)
+
+    def ambiguity(self, candidates: TrackCandidates) -> ChosenTracks:
+        """Return which tracks to keep of those that share hits."""
+        return ChosenTracks(candidates, resolve(candidates.tracks, len(candidates.found.order)))
+
+    def fit(self, chosen: ChosenTracks) -> FitArrays:
+        """Return the parameters of the tracks at the beam."""
+        return self._finder.fit(chosen.candidates.tracks, chosen.rows, chosen.candidates.found)
+
+
+def layer_numbers(detector: TrackingDetector, layers: tuple[DetectorLayer, ...]) -> np.ndarray:
+    """Return the number of each module's layer among some layers, -1 for modules of others."""
+    result = np.full(len(detector.modules), -1, np.int32)
+    for number, layer in enumerate(layers):
+        result[layer.rows] = number
+    return result
