@@ -111,7 +111,7 @@ def test_counters_are_read_or_the_reason_is_in_the_record(record, muon_file, det
         counted(event.cells)
     assert set(counted.ticks) == set(STAGES)
     assert counted.ticks["seeding"] == (3, 2)
-    assert counted.ticks["finding"] == (6, 4)  # it is measured in two parts
+    assert counted.ticks["finding"] == (3, 2)
 
 
 class _Fixed(HardwareCounters):

@@ -62,6 +62,13 @@ PAGE_RECORD = "tracking.json"
     is_flag=True,
     help="Also write clusters, space points and seeds with their parameters, for `tamis compare-tracks`.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of worker processes; the result does not depend on it.",
+)
 @json_option
 def command(
     source: Path,
@@ -73,6 +80,7 @@ def command(
     record_path: Path | None,
     page: bool,
     keep_stages: bool,
+    workers: int,
     as_json: bool,
 ) -> None:
     """Reconstruct the tracks of SOURCE: a file of `tamis simulate tracks`, or event...-cells.csv of ACTS or TrackML, or their folder."""
@@ -100,7 +108,12 @@ def command(
     detector = generic_detector() if geometry is None else read_detector(geometry, digitisation, field=field)
     with progress("tracking", None, "events") as advance:
         record = track_file(
-            source, Reconstruction(detector, devices=devices), output, advance, keep_stages=keep_stages
+            source,
+            Reconstruction(detector, devices=devices),
+            output,
+            advance,
+            workers,
+            keep_stages=keep_stages,
         )
     if record_path is not None:
         write_record(record, record_path)
@@ -134,9 +147,14 @@ def _print(record: TrackingRecord) -> None:
         (one.stage, f"{one.mean_ms:.2f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}")
         for one in (*record.stages, record.together)
     ]
+    where = "one core" if record.workers == 1 else f"{record.workers} cores"
     print_table(
-        f"{record.source}: {record.events} events on one core", ("stage", "mean ms", "p50 ms", "p99 ms"), rows
+        f"{record.source}: {record.events} events on {where}", ("stage", "mean ms", "p50 ms", "p99 ms"), rows
     )
+    if record.events_per_second is not None:
+        print_text(
+            f"{record.events_per_second:.3g} events/s in {record.seconds:.3g} s, with reading and writing"
+        )
     if record.physics is not None:
         physics = record.physics
         for name, fraction in (

@@ -32,6 +32,16 @@ class StageBoundary(Document):
     bytes: float = Field(description="of their arrays, per event")
 
 
+class StageTransfer(Document):
+    """Copies of arrays between devices, per event."""
+
+    what: str
+    to: Literal["cpu", "gpu"]
+    count: float
+    bytes: float
+    mean_ms: float
+
+
 class Fraction(Document):
     """A fraction with its interval at 95 %."""
 
@@ -140,7 +150,14 @@ class TrackingRecord(Document):
     boundaries: list[StageBoundary] = Field(
         default=[], description="between the stages, in the order in which they are written"
     )
+    transfers: list[StageTransfer] = Field(default=[], description="copies between devices")
     counters: str = Field(
         default="", description="why there are no hardware counters, empty if they were read"
     )
     physics: TrackingPhysics | None = None
+    workers: int = Field(1, description="processes that reconstructed events")
+    seconds: float | None = Field(
+        None,
+        description="of wall time from the first event on, with reading and writing, without the start of the processes",
+    )
+    events_per_second: float | None = Field(None, description="of wall time")

@@ -1,4 +1,4 @@
-"""Blocks of a simulation in order, in this process or in worker processes."""
+"""Blocks of a simulation, or of other work, in order, in this process or in worker processes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,30 @@ def check_simulation(rows: int, what: str, seed: int, workers: int, *, collision
         require("fastjet", extra="simulate", purpose="clustering jets")
 
 
-def in_order(make: Callable[[Task], Block], tasks: Iterator[Task], workers: int) -> Iterator[Block]:
-    """Yield the block of every task in order, with at most two blocks per worker in flight; workers are spawned."""
-    return map(make, tasks) if workers == 1 else _in_parallel(make, tasks, workers)
+def in_order(
+    make: Callable[[Task], Block],
+    tasks: Iterator[Task],
+    workers: int,
+    prepare: Callable[[], None] | None = None,
+) -> Iterator[Block]:
+    """Yield the block of every task in order, with at most two blocks per worker in flight; workers are spawned.
+
+    `prepare` is called once in each worker, before its first task; with one worker there is no other process, and it is not called.
+    """
+    return map(make, tasks) if workers == 1 else _in_parallel(make, tasks, workers, prepare)
 
 
-def _in_parallel(make: Callable[[Task], Block], tasks: Iterator[Task], workers: int) -> Iterator[Block]:
+def _in_parallel(
+    make: Callable[[Task], Block],
+    tasks: Iterator[Task],
+    workers: int,
+    prepare: Callable[[], None] | None,
+) -> Iterator[Block]:
     pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(prepare,),
     )
     pending: deque[Future[Block]] = deque()
     with interruptible() as check:
@@ -52,7 +68,7 @@ def _in_parallel(make: Callable[[Task], Block], tasks: Iterator[Task], workers: 
                 yield pending.popleft().result()
                 check()
         except BrokenProcessPool as error:
-            raise TamisError("a simulation worker died, possibly out of memory: try fewer workers") from error
+            raise TamisError("a worker died, possibly out of memory: try fewer workers") from error
         finally:
             # Terminate the workers instead of waiting up to a minute for unused blocks.
             processes = list((pool._processes or {}).values())  # Python 3.14 has a public method
@@ -66,7 +82,9 @@ def _in_parallel(make: Callable[[Task], Block], tasks: Iterator[Task], workers: 
             results._writer.close()  # type: ignore[attr-defined] # as private as the processes above
 
 
-def _start_worker() -> None:
+def _start_worker(prepare: Callable[[], None] | None) -> None:
     """Ignore Ctrl-C, which the parent handles, and exit when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
+    if prepare is not None:
+        prepare()

@@ -11,6 +11,7 @@ from tamis.tracking.reading import TrueParticles
 
 GEV_PER_TESLA_MM = 0.299792458e-3
 HITS_MIN = 7  # of a particle that ought to be found
+FOUND_PT_MIN, FOUND_ETA_MAX = 0.5, 3.0  # of particles that ought to be found; GeV
 SHARED_MIN = 0.5  # of the clusters of a track, and of those of its particle
 
 

@@ -19,14 +19,12 @@ from tamis.records import (
     TrackingPhysics,
 )
 from tamis.tracking.chain import Tracks
-from tamis.tracking.matching import HITS_MIN, match_tracks
-from tamis.tracking.reading import TrueParticles
+from tamis.tracking.matching import FOUND_ETA_MAX, FOUND_PT_MIN, HITS_MIN, Matches
 
 Against = Literal["eta", "pt", "pile-up", "radius"]
 Quantity = Literal["efficiency", "fakes", "duplicates"]
 
 PARAMETERS = (("d0", "mm"), ("z0", "mm"), ("phi", "rad"), ("theta", "rad"), ("q/p", "1/GeV"))
-FOUND_PT_MIN, FOUND_ETA_MAX = 0.5, 3.0  # of particles that ought to be found
 CURVE_UNITS: dict[Against, str] = {"eta": "", "pt": "GeV", "pile-up": "", "radius": "mm"}
 CURVE_EDGES: dict[Against, np.ndarray] = {
     "eta": np.linspace(-3, 3, 25),
@@ -64,17 +62,9 @@ class PhysicsTally:
         self._matched = 0
         self._random = np.random.default_rng(1)
 
-    def add(self, tracks: Tracks, truth: TrueParticles, field: float, collisions: int | None) -> None:
+    def add(self, tracks: Tracks, matches: Matches, collisions: int | None) -> None:
         """Add the tracks of one event, with its number of pile-up collisions if it is known."""
         self.events += 1
-        matches = match_tracks(
-            tracks,
-            truth.of_cell[tracks.first_cell],
-            truth,
-            field,
-            pt_min=FOUND_PT_MIN,
-            eta_max=FOUND_ETA_MAX,
-        )
         found, good = matches.found > 0, ~matches.fake
         theta, q_over_p = tracks.parameters[:, 3], tracks.parameters[:, 4]
         pt, eta = np.sin(theta) / np.maximum(np.abs(q_over_p), 1e-12), -np.log(np.tan(theta / 2))

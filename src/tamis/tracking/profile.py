@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from tamis.records import StageBoundary, StageTime
+from tamis.records import StageBoundary, StageTime, StageTransfer
 from tamis.tracking.chain import StageObjects
+from tamis.tracking.devices import CPU, Transfer
 from tamis.tracking.steps import STAGES
 
 # Written by which stage (None: the input), and read by which.
@@ -27,23 +28,32 @@ BOUNDARIES: dict[str, tuple[str | None, tuple[str, ...]]] = {
 class StageProfile:
     """Times, instructions and sizes of the events so far; a few hundred bytes for each event."""
 
-    def __init__(self) -> None:
-        """Start without events."""
+    def __init__(self, devices: Mapping[str, str] | None = None) -> None:
+        """Start without events; `devices` are those of stages that do not run on the CPU."""
         self.events = 0
+        self._devices = devices or {}
         self._milliseconds = {stage: array("d") for stage in STAGES}
         self._ticks = {stage: np.zeros(2) for stage in STAGES}
         self._sizes = {name: np.zeros(2) for name in BOUNDARIES}
+        self._transfers: dict[tuple[str, str], np.ndarray] = {}
 
     def add(
-        self, objects: StageObjects, nanoseconds: Mapping[str, int], ticks: Mapping[str, tuple[int, int]]
+        self,
+        sizes: Mapping[str, tuple[int, int]],
+        nanoseconds: Mapping[str, int],
+        ticks: Mapping[str, tuple[int, int]],
+        transfers: Iterable[Transfer],
     ) -> None:
-        """Add one event: its objects, the time of each stage, and its instructions and clocks, if they were counted."""
+        """Add one event: objects and bytes at its boundaries, the time of each stage, its instructions and clocks if they were counted, copies."""
         self.events += 1
         for stage in STAGES:
             self._milliseconds[stage].append(nanoseconds.get(stage, 0) / 1e6)
             self._ticks[stage] += ticks.get(stage, (0, 0))
-        for name, size in boundary_sizes(objects).items():
+        for name, size in sizes.items():
             self._sizes[name] += size
+        for one in transfers:
+            total = self._transfers.setdefault((one.what, one.to), np.zeros(3))
+            total += 1, one.bytes, one.nanoseconds
 
     def stages(self) -> list[StageTime]:
         """Return the times of each stage."""
@@ -67,11 +77,20 @@ class StageProfile:
             for name, (writer, readers) in BOUNDARIES.items()
         ]
 
+    def transfers(self) -> list[StageTransfer]:
+        """Return the copies between devices, per event."""
+        events = max(self.events, 1)
+        return [
+            StageTransfer(what=what, to="cpu" if to == "cpu" else "gpu", count=number / events, bytes=size / events, mean_ms=spent / events / 1e6)
+            for (what, to), (number, size, spent) in self._transfers.items()
+        ]  # fmt: skip
+
     def _time(self, name: str, milliseconds: np.ndarray, stages: tuple[str, ...]) -> StageTime:
         values = milliseconds if len(milliseconds) else np.zeros(1)
         instructions, clocks = np.sum([self._ticks[stage] for stage in stages], axis=0)
         return StageTime(
             stage=name,
+            device="cpu" if all(self._devices.get(stage, CPU) == CPU for stage in stages) else "gpu",
             mean_ms=float(values.mean()),
             p50_ms=float(np.median(values)),
             p99_ms=float(np.percentile(values, 99)),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import awkward as ak
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from tamis._base import DataError
-from tamis.events import Events, read_events
+from tamis.events import EventFile, Events, read_events
 from tamis.events.detector import Modules, SiliconCells, sort_cells
 from tamis.events.detector.identifiers import pack_identifier
 
@@ -20,7 +22,9 @@ CELL_COLUMNS = ("Cell_module", "Cell_u", "Cell_v", "Cell_charge")
 VECTORS = tuple(f"Particle_{kind}{axis}" for kind in "vp" for axis in "xyz")
 TRUTH_COLUMNS = ("Cell_hit", "Hit_particle", "Particle_pdgId", "Particle_charge", *VECTORS)
 PILE_UP_COLUMN = "Pileup_nPU"
+READ_COLUMNS = (*CELL_COLUMNS, *TRUTH_COLUMNS, PILE_UP_COLUMN)
 CELLS_SUFFIX = "-cells.csv"
+BLOCK_BYTES = 16_000_000
 ACTS_PARTICLE = (
     "particle_id_pv",
     "particle_id_sv",
@@ -61,29 +65,80 @@ class CellEvent:
     collisions: int | None = None  # of pile-up, None where unknown
 
 
+@dataclass(frozen=True)
+class CellBlock:
+    """Events `start` to `stop` of a source: entries of a file, or CSV files of a folder by name."""
+
+    source: Path
+    start: int
+    stop: int
+
+
 def read_cell_events(source: str | Path, modules: Modules) -> Iterator[CellEvent]:
     """Yield the events of a file, or of the CSV files `event...-cells.csv` in a folder or with the path as prefix."""
     source = Path(source)
-    if source.is_dir() or source.name.endswith(".csv"):
-        yield from _read_csv(source, modules)
+    if _is_csv(source):
+        yield from _read_csv(_csv_paths(source), modules)
         return
-    for chunk in read_events([str(source)]):
-        events = chunk.events
-        missing = [name for name in CELL_COLUMNS if name not in events]
-        if missing:
-            raise DataError(
-                f"{source} has no column {missing[0]}: cells are the columns {', '.join(CELL_COLUMNS)}, as `tamis simulate tracks` writes them"
-            )
-        identity = events.identity
-        known = [name for name in (*CELL_COLUMNS, *TRUTH_COLUMNS) if name in events]
-        with_truth = all(name in events for name in TRUTH_COLUMNS)
-        pile_up = ak.to_numpy(events[PILE_UP_COLUMN]) if PILE_UP_COLUMN in events else None
-        for k in range(len(events)):
-            columns = {name: ak.to_numpy(events[name][k]) for name in known}
-            event = _event(
-                tuple(int(value) for value in identity[k]), columns, modules, with_truth=with_truth
-            )
-            yield event if pile_up is None else replace(event, collisions=int(pile_up[k]))
+    for chunk in read_events([str(source)], columns=(), optional=READ_COLUMNS):
+        yield from _events_of(chunk.events, modules, source)
+
+
+def cell_blocks(source: str | Path, parts: int) -> list[CellBlock]:
+    """Return about `parts` blocks or more, none of which takes much memory; each CSV file is one.
+
+    They begin where a piece of the file does, if that is nearby, so that no piece is decoded twice.
+    """
+    source = Path(source)
+    if _is_csv(source):
+        return [CellBlock(source, k, k + 1) for k in range(len(_csv_paths(source)))]
+    with EventFile(str(source)) as file:
+        names = _known(file.type_of)
+        _check_complete(names, source)
+        size = min(int(BLOCK_BYTES / max(file.bytes_per_event(names), 1.0)), -(-file.entries // parts))
+        edges = [*file.clusters(names), file.entries]
+        cuts = [0]
+        while cuts[-1] < file.entries:
+            stop = cuts[-1] + max(size, 1)
+            near = [edge for edge in edges[max(bisect_right(edges, stop) - 1, 0) :][:2] if edge > cuts[-1]]
+            cuts.append(near[0] if near and near[0] <= stop + size else min(stop, file.entries))
+    return [CellBlock(source, a, b) for a, b in pairwise(cuts)]
+
+
+def read_cell_block(block: CellBlock, modules: Modules) -> Iterator[CellEvent]:
+    """Yield the events of a block."""
+    if _is_csv(block.source):
+        paths = _csv_paths(block.source)[block.start : block.stop]
+        yield from _read_csv(paths, modules, block.start + 1)
+        return
+    with EventFile(str(block.source)) as file:
+        events = file.read(_known(file.type_of), block.start, block.stop)
+    yield from _events_of(events, modules, block.source)
+
+
+def _known(type_of: Callable[[str], str | None]) -> list[str]:
+    """Return the columns of cells and of the truth that there are."""
+    return [name for name in READ_COLUMNS if type_of(name)]
+
+
+def _check_complete(names: Container[str], source: Path) -> None:
+    missing = [name for name in CELL_COLUMNS if name not in names]
+    if missing:
+        raise DataError(
+            f"{source} has no column {missing[0]}: cells are the columns {', '.join(CELL_COLUMNS)}, as `tamis simulate tracks` writes them"
+        )
+
+
+def _events_of(events: Events, modules: Modules, source: Path) -> Iterator[CellEvent]:
+    _check_complete(events, source)
+    identity = events.identity
+    known = [name for name in (*CELL_COLUMNS, *TRUTH_COLUMNS) if name in events]
+    with_truth = all(name in events for name in TRUTH_COLUMNS)
+    pile_up = ak.to_numpy(events[PILE_UP_COLUMN]) if PILE_UP_COLUMN in events else None
+    for k in range(len(events)):
+        columns = {name: ak.to_numpy(events[name][k]) for name in known}
+        event = _event(tuple(int(value) for value in identity[k]), columns, modules, with_truth=with_truth)
+        yield event if pile_up is None else replace(event, collisions=int(pile_up[k]))
 
 
 def cell_columns(events: Events, row: int) -> Mapping[str, np.ndarray]:
@@ -119,18 +174,26 @@ def _event(
     return CellEvent(run, lumi, number, cells, truth)
 
 
-def _read_csv(source: Path, modules: Modules) -> Iterator[CellEvent]:
+def _is_csv(source: Path) -> bool:
+    return source.is_dir() or source.name.endswith(".csv")
+
+
+def _csv_paths(source: Path) -> list[Path]:
+    """Return the files with the cells of events, by name."""
     if source.is_dir():
         paths = sorted(source.glob(f"*{CELLS_SUFFIX}"))
         if not paths:
             raise DataError(f"{source} has no file named event...{CELLS_SUFFIX}")
-    else:
-        if not source.name.endswith(CELLS_SUFFIX):
-            raise DataError(
-                f"{source} is not named event...{CELLS_SUFFIX}, as ACTS and TrackML name the cells of an event"
-            )
-        paths = [source]
-    for order, path in enumerate(paths, 1):
+        return paths
+    if not source.name.endswith(CELLS_SUFFIX):
+        raise DataError(
+            f"{source} is not named event...{CELLS_SUFFIX}, as ACTS and TrackML name the cells of an event"
+        )
+    return [source]
+
+
+def _read_csv(paths: Sequence[Path], modules: Modules, first: int = 1) -> Iterator[CellEvent]:
+    for order, path in enumerate(paths, first):
         stem = path.name.removesuffix(CELLS_SUFFIX)
         digits = "".join(filter(str.isdigit, stem))
         number = int(digits) if digits else order

@@ -25,11 +25,8 @@ STAGE_COLUMNS: dict[str, type] = {
 }  # fmt: skip
 
 
-def stage_columns(
-    events: Sequence[StageObjects | None], modules: Modules, field: float
-) -> dict[str, ak.Array]:
-    """Return clusters, space points and seeds with their parameters; an event without objects has none of them."""
-    parts = [None if one is None else _columns_of(one, modules, field) for one in events]
+def stage_columns(parts: Sequence[dict[str, np.ndarray] | None]) -> dict[str, ak.Array]:
+    """Return clusters, space points and seeds of several events; an event without values has none of them."""
     columns = {}
     for name, kind in STAGE_COLUMNS.items():
         values: list[np.ndarray] = [
@@ -39,7 +36,8 @@ def stage_columns(
     return columns
 
 
-def _columns_of(objects: StageObjects, modules: Modules, field: float) -> dict[str, np.ndarray]:
+def stage_values(objects: StageObjects, modules: Modules, field: float) -> dict[str, np.ndarray]:
+    """Return clusters, space points and seeds with their parameters of one event."""
     cells, clusters, points = objects.cells, objects.clusters, objects.points
     states, first = objects.states, objects.clusters.first
     theta = np.arctan2(1.0, states[:, SLOPE])

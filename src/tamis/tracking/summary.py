@@ -25,14 +25,13 @@ def is_summary(out: Path) -> bool:
     return out.suffix == ".csv" or out.is_dir() or not out.suffix
 
 
-def write_summary(out: Path, event: CellEvent, objects: StageObjects | None) -> None:
+def write_summary(out: Path, event: CellEvent, rows: list[str]) -> None:
     """Write the tracks of one event to `event000000001-NAME.csv` for the path NAME.csv, to `event000000001-tracksummary.csv` for a folder."""
     folder, name = (out.parent, out.name) if out.suffix == ".csv" else (out, SUMMARY_NAME)
     if folder.exists() and not folder.is_dir():
         raise UsageError(
             f"{folder} is a file: tracks as CSV files need a folder, or a name that ends in .csv"
         )
-    rows = [] if objects is None else summary_rows(objects, event.truth)
     write_text(folder / f"event{event.number:09d}-{name}", "\n".join([SUMMARY_HEADER, *rows]) + "\n")
 
 

@@ -83,7 +83,7 @@ def test_two_models_share_a_feature(tmp_path):
         ("[odd, loose]", "[odd, lose]", r"streams.all.paths.1 \(line 19, column 22\): there is no path 'lose'; did you mean 'loose'"),
         ("[odd, loose]", "[odd]", r"field paths.loose \(line 15, column 3\): no stream has this path"),
         ("steps: [busy]", "steps: [objects]", r"paths.loose.steps.*none of its steps is a condition"),
-        ("    keep: HT > 100", "    keep: HT > 100\n    bundle: x", r"a stage must have exactly one of define, keep, bundle, python; this one has"),
+        ("    keep: HT > 100", "    keep: HT > 100\n    bundle: x", r"a stage must have exactly one of define, keep, bundle, python, tracking; this one has"),
         ("      HT: sum(Jet_pt)", "      HT: sum(Jet_pt)\n      busy: HT", r"the stage 'busy' already adds the column 'busy'|adds the column 'busy'"),
         ("sum(Jet_pt)", "busy + 1", r"the stages .*objects.* depend on each other"),
     ],

@@ -38,12 +38,19 @@ def sort_cells(
     charge = np.asarray(charge, np.float32)
     if len(modules) == 0:
         raise DataError("the detector has no modules")
-    rows = np.minimum(np.searchsorted(modules.identifier, identifier), len(modules) - 1)
-    if (unknown := np.flatnonzero(modules.identifier[rows] != identifier)).size:
+    # Cells mostly come module by module: each run of cells of one module is looked up once.
+    begins = np.flatnonzero(np.append(True, identifier[1:] != identifier[:-1])[: len(identifier)])
+    lengths = np.diff(np.append(begins, len(identifier)))
+    named = identifier[begins]
+    found = np.minimum(np.searchsorted(modules.identifier, named), len(modules) - 1)
+    if (unknown := np.flatnonzero(modules.identifier[found] != named)).size:
+        first = begins[unknown[0]]
         raise DataError(
-            f"{_place(identifier[unknown[0]])} is not in the detector (cell {unknown[0]} of {len(rows)})"
+            f"{_place(identifier[first])} is not in the detector (cell {first} of {len(identifier)})"
         )
-    outside = (u < 0) | (v < 0) | (u >= modules.cells[rows, 0]) | (v >= modules.cells[rows, 1])
+    rows = np.repeat(found, lengths)
+    ends_u, ends_v = (np.repeat(ends, lengths) for ends in modules.cells[found].T)
+    outside = (u < 0) | (v < 0) | (u >= ends_u) | (v >= ends_v)
     if (wrong := np.flatnonzero(outside)).size:
         first = wrong[0]
         across, along = modules.cells[rows[first]]
@@ -56,11 +63,13 @@ def sort_cells(
             f"the charge of cell ({u[first]}, {v[first]}) of {_place(identifier[first])} is {charge[first]:g}, not a positive number (cell {first} of {len(rows)})"
         )
     key = (rows << 40) | (v << 20) | u
-    order = np.arange(len(key)) if (key[1:] > key[:-1]).all() else np.argsort(key, kind="stable")
+    if (key[1:] > key[:-1]).all():  # in order, and every cell once
+        own = (rows.astype(np.int32), u.astype(np.int32), v.astype(np.int32), charge.copy())
+        return SiliconCells(*own, np.arange(len(key)))
+    order = np.argsort(key, kind="stable")
     key = key[order]
-    first = np.append(True, key[1:] != key[:-1]) if len(key) else np.zeros(0, bool)
-    begins = np.flatnonzero(first)
-    total = np.add.reduceat(charge[order], begins) if len(begins) else charge
+    begins = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+    total = np.add.reduceat(charge[order], begins)
     kept = order[begins]
     return SiliconCells(
         rows[kept].astype(np.int32),

@@ -9,6 +9,7 @@ from tamis.trigger.menu.documents import (
     Source,
     StageSpec,
     StreamSpec,
+    TrackingSpec,
     format_ns,
     menu_schema,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Source",
     "StageSpec",
     "StreamSpec",
+    "TrackingSpec",
     "compile_menu",
     "format_ns",
     "load_menu",

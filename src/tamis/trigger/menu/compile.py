@@ -15,17 +15,19 @@ from tamis._base import DocumentError, TamisError, UsageError, did_you_mean, par
 from tamis.bundle import Bundle
 from tamis.engines import Remote
 from tamis.events import EventFile
-from tamis.trigger.menu.documents import Menu, StageSpec, StreamSpec
+from tamis.trigger.menu.documents import Menu, StageSpec, StreamSpec, TrackingSpec
 from tamis.trigger.menu.latency import PathLatency, path_latency, stage_firmware
 from tamis.trigger.menu.program import Condition, MenuProgram, PathStep, order
 from tamis.trigger.stages import (
     Expression,
     Stage,
+    TrackChoice,
     define_stage,
     keep_stage,
     model_stages,
     parse_expression,
     python_stage,
+    tracks_stage,
     user_stage,
 )
 from tamis.trigger.stages.expression import KindOf, Threshold
@@ -246,12 +248,30 @@ class _Builder:
                 name, self._where(spec.bundle), self.source.engine_of(spec), spec.batch, self.source.remote
             )
             return [*(f for f in features if f.name not in self.stages), model]
+        if spec.tracking is not None:
+            return [tracks_stage(name, self._tracking(spec.tracking))]
         return [python_stage(name, str(spec.python), self.source.folder)]
 
     def _where(self, bundle: str) -> str | Path:
         """Return the name of a shipped bundle, or the path of another one."""
         is_shipped = "/" not in bundle and not bundle.endswith(".tamis")
         return bundle if is_shipped else self.source.folder / bundle
+
+    def _tracking(self, spec: TrackingSpec | str) -> TrackChoice:
+        if isinstance(spec, str):
+            return TrackChoice()
+        geometry, digitisation = (
+            None if name is None else self.source.folder / name for name in (spec.geometry, spec.digitisation)
+        )
+        return TrackChoice(
+            geometry,
+            digitisation,
+            spec.field,
+            spec.pt_min,
+            spec.collection,
+            spec.lengths == "cm",
+            spec.candidates,
+        )
 
     def latencies(self, paths: Mapping[str, Sequence[PathStep]]) -> dict[str, PathLatency]:
         """Return the fixed latency of every path of a Level-1 menu; raises DocumentError where one exceeds its budget."""
@@ -261,10 +281,9 @@ class _Builder:
         firmware = {}
         for name, spec in menu.stages.items():
             location = ("stages", name)
-            if spec.python is not None:
-                raise self.source.wrong(
-                    location, "a Level-1 menu cannot run Python: use define, keep or bundle"
-                )
+            if spec.python is not None or spec.tracking is not None:
+                what = "run Python" if spec.python is not None else "reconstruct tracks"
+                raise self.source.wrong(location, f"a Level-1 menu cannot {what}: use define, keep or bundle")
             if spec.bundle is None:
                 continue
             if self.source.engine_of(spec) != FIRMWARE:

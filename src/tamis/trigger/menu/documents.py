@@ -113,13 +113,53 @@ class Source(Document):
         return aliases
 
 
+class TrackingSpec(Document):
+    """How tracks are reconstructed from cells, and the names of their columns; files are found beside the menu."""
+
+    geometry: str | None = Field(
+        None, description="`detectors.csv` of ACTS or TrackML; by default the generic detector."
+    )
+    digitisation: str | None = Field(
+        None,
+        description="JSON file of ACTS' geometric digitisation, which divides the modules of `geometry` into cells.",
+    )
+    field: float = Field(2.0, gt=0, description="Magnetic field along the beam in tesla, for `geometry`.")
+    pt_min: float | None = Field(
+        None,
+        gt=0,
+        description="Least transverse momentum in GeV; a higher one saves time. By default tracks are seeded above 0.5 GeV.",
+    )
+    collection: Name = Field(
+        "Track", description="Name of the collection of the tracks: `Track_pt`, `Track_eta`."
+    )
+    lengths: Literal["mm", "cm"] = Field(
+        "mm", description="Unit of `d0`, `dz` and their errors; NanoAOD and the shipped models have cm."
+    )
+    candidates: Name | None = Field(
+        None,
+        description="Also add the tracks as charged pions to this collection, such as PFCands, by descending momentum, lengths in cm.",
+    )
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.geometry is None and (self.digitisation is not None or "field" in self.model_fields_set):
+            raise ValueError("digitisation and field are for another detector: name its geometry too")
+        if self.candidates == self.collection:
+            raise ValueError(f"tracks and candidates cannot both be called {self.collection}")
+        return self
+
+
 class StageSpec(Document):
-    """One step of computation: exactly one of `define`, `keep`, `bundle`, `python`."""
+    """One step of computation: exactly one of `define`, `keep`, `bundle`, `python`, `tracking`."""
 
     define: dict[Name, str] | None = Field(None, description="New columns, each by an expression.")
     keep: str | None = Field(None, description="A named selection: a boolean expression.")
     bundle: str | None = Field(None, description="A model: path of a bundle, or the name of a shipped one.")
     python: str | None = Field(None, description="A function with @stage: `module:name` or `file.py:name`.")
+    tracking: Literal["default"] | TrackingSpec | None = Field(
+        None,
+        description="Tracks from the cells of a silicon detector: `default`, or a detector and cuts of your own.",
+    )
     engine: str = Field(DEFAULT_ENGINE, description="The engine that runs the bundle.")
     batch: int | None = Field(
         None, ge=1, description="Rows per call of the engine; chosen automatically by default."
@@ -127,10 +167,11 @@ class StageSpec(Document):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        kinds = [kind for kind in ("define", "keep", "bundle", "python") if getattr(self, kind) is not None]
+        names = ("define", "keep", "bundle", "python", "tracking")
+        kinds = [kind for kind in names if getattr(self, kind) is not None]
         if len(kinds) != 1:
             raise ValueError(
-                f"a stage must have exactly one of define, keep, bundle, python; this one has {kinds or 'none'}"
+                f"a stage must have exactly one of {', '.join(names)}; this one has {kinds or 'none'}"
             )
         if self.bundle is None and (self.engine != DEFAULT_ENGINE or self.batch is not None):
             raise ValueError("engine and batch are for stages with a bundle")

@@ -12,10 +12,11 @@ from tamis.trigger.menu import CompiledMenu
 
 
 def counters_of(compiled: CompiledMenu) -> dict[str, str]:
-    """Return the counter of each list that stages add: one per model, and one per other column."""
+    """Return the counter of each list that stages add: one per model, that of the collection for tracks, and one per other column."""
     return {
         column: f"n{stage.name if stage.kind == 'model' else column}"
         for stage in compiled.stages.values()
+        if stage.kind != "tracking"
         for column in stage.adds
     }
 

@@ -28,7 +28,7 @@ class Stage:
     """A step of computation: `run` maps events to new columns, each event independently of the others."""
 
     name: str
-    kind: str  # features, model, filter or python
+    kind: str  # features, model, filter, tracking or python
     reads: tuple[str, ...]
     adds: tuple[str, ...]
     run: Callable[[Frame], Added]
