@@ -45,7 +45,7 @@ class TrackedEvent:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is kept of each event besides its tracks."""
+    """The requested outputs of each event besides its tracks."""
 
     stages: bool = False
     summary: bool = False
