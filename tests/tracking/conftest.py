@@ -9,6 +9,13 @@ pytest.importorskip("numba", reason="numba is not installed")
 from tamis.events.detector import generic_detector
 from tamis.simulate.silicon import TrackSample, simulate_tracks
 from tamis.tracking import Reconstruction
+from tamis.tracking.opening import compile_kernels
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled():
+    """Compile the kernels first, so that tests and the processes that they start run the same code."""
+    compile_kernels()
 
 
 @pytest.fixture(scope="session")
