@@ -13,6 +13,13 @@ import numba
 from tamis.events.detector import generic_detector
 from tamis.simulate.silicon import TrackSample, simulate_tracks
 from tamis.tracking import Reconstruction
+from tamis.tracking.opening import compile_kernels
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled():
+    """Compile the kernels first, so that tests and the processes that they start run the same code."""
+    compile_kernels()
 
 if not Path("/dev/nvidia0").exists():
     numba.config.ENABLE_CUDASIM = 1  # before its CUDA part is imported

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tamis._base import UsageError
+from tamis._base import UsageError, host_facts
 from tamis.events.detector import TrackingDetector, generic_detector, read_detector, sort_cells
 from tamis.tracking.chain import Reconstruction
 from tamis.tracking.finding import FindingSettings
+from tamis.tracking.kernels.body import kernel_cache
 from tamis.tracking.seeding import SeedingSettings
 
 GENERIC_FIELD_TESLA = 2.0
-BEND_SHARE = (
-    0.6  # of the least transverse momentum, down to which a track may seem to be while it is followed
-)
+# Of the least transverse momentum: down to this a track may seem to be while it is followed.
+BEND_SHARE = 0.6
+_COMPILE = """
+from tamis.events.detector import generic_detector, sort_cells
+from tamis.tracking import Reconstruction
+modules = generic_detector().modules
+u, v = (modules.cells // 2).T
+Reconstruction(generic_detector())(sort_cells(modules.identifier, u, v, [1] * len(modules), modules))
+"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,29 @@ class ReconstructionSetup:
 
 def warm_up(reconstruction: Reconstruction) -> None:
     """Reconstruct an event with one cell in the middle of every module, which calls every kernel."""
+    compile_kernels()
     modules = reconstruction.detector.modules
     middle = modules.cells // 2
     cells = sort_cells(modules.identifier, middle[:, 0], middle[:, 1], np.ones(len(modules)), modules)
     reconstruction(cells)
+
+
+def compile_kernels() -> None:
+    """Compile the kernels in a process of its own, unless this has been done, so that this one loads them as any later one does.
+
+    The code that Numba has just compiled and the code that it stores differ in the last bits of results. If the process fails, the
+    kernels are compiled here.
+    """
+    where = f"{Path(__file__).parent} {sys.version} {host_facts().cpu}"
+    done = kernel_cache() / f"compiled-{hashlib.sha256(where.encode()).hexdigest()[:16]}"
+    if done.exists():
+        return
+    finished = subprocess.run(
+        [sys.executable, "-c", _COMPILE],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    if finished.returncode == 0:
+        done.touch()
