@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis.events.detector import BARREL, TrackingDetector
-from tamis.tracking.kernels.finding import follow_seeds
+from tamis.tracking.kernels.finding import follow_seeds, place_hits
 from tamis.tracking.kernels.fitting import fit_tracks
 from tamis.tracking.kernels.grid import largest_on_layers, sort_points
 from tamis.tracking.kernels.types import (
@@ -40,7 +40,7 @@ class FindingSettings:
     early_holes_max: int = 1  # while there are few hits
     hits_min: int = 7
     pt_min: float = 0.3
-    window: float = 4.0  # in which hits are looked for, in standard deviations
+    window: float = 5.0  # in which hits are looked for, in standard deviations
 
 
 class TrackFinder:
@@ -85,18 +85,16 @@ class TrackFinder:
         for axis, largest in enumerate((grid.variance_r, grid.variance_z)):
             largest_on_layers(clusters.variance[:, axis], layer, largest)
         x, y, z = (np.ascontiguousarray(clusters.position[:, axis], np.float32) for axis in range(3))
-        cell, order = np.empty(count, np.int32), np.empty(count, np.int32)
-        sort_points(
-            x, y, z, layer, grid, cell, np.empty(count, np.float32), np.empty(count, np.float32), order
-        )
-        place = np.empty(count, np.int32)
-        place[order] = np.arange(count, dtype=np.int32)
+        cell, order, place = np.empty((3, count), np.int32)
+        radius, azimuth = np.empty((2, count), np.float32)
+        sort_points(x, y, z, layer, grid, cell, radius, azimuth, order)
         hits = HitArrays(
-            clusters.position[order],
-            clusters.variance[order].astype(np.float64),
-            clusters.module[order],
-            layer[order],
+            np.empty((count, 3)),
+            np.empty((count, 2)),
+            *np.empty((2, count), np.int32),  # type: ignore[call-arg] # two rows
+            *np.empty((2, count), np.float32),
         )
+        place_hits(order, clusters, layer, radius, azimuth, grid, hits, place)
         return SortedHits(order, place, hits, grid)
 
     def find(self, starts: TrackStarts, found: SortedHits) -> TrackArrays:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tamis.tracking.cuda.device import KernelArray, cuda, kernel
-from tamis.tracking.cuda.grid import Spots
-from tamis.tracking.kernels.finding import follow, keep_track
+from tamis.tracking.cuda.grid import Places, Spots
+from tamis.tracking.kernels.finding import follow, keep_track, place_hit
 from tamis.tracking.kernels.fitting import fit_track
 from tamis.tracking.kernels.types import (
     ClusterArrays,
@@ -54,16 +54,20 @@ def spot_hits(count: int, clusters: ClusterArrays, layer_of: KernelArray, spots:
 
 @kernel
 def gather_hits(
-    count: int, order: KernelArray, clusters: ClusterArrays, spots: Spots, hits: HitArrays, place: KernelArray
+    count: int,
+    order: KernelArray,
+    clusters: ClusterArrays,
+    spots: Spots,
+    places: Places,
+    grid: LayerGrid,
+    hits: HitArrays,
+    place: KernelArray,
 ) -> None:
     """Write the hits in the order of the grid."""
     k = cuda.grid(1)
     if k < count:
         i = order.values[k]
-        for axis in range(3):
-            hits.position[k, axis] = clusters.position[i, axis]
-        hits.variance[k, 0], hits.variance[k, 1] = clusters.variance[i, 0], clusters.variance[i, 1]
-        hits.module[k], hits.layer[k] = clusters.module[i], spots.layer[i]
+        place_hit(k, i, clusters, spots.layer[i], places.radius[i], places.azimuth[i], grid, hits)
         place.values[i] = k
 
 

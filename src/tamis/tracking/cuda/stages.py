@@ -234,15 +234,13 @@ class CudaStages:
         count = len(clusters.module)
         spots = Spots._make([*(empty(count, np.float32) for _ in range(5)), empty(count, np.int32)])
         launch(finding.spot_hits, count, clusters, self._layer_of, spots)
-        grid, _, order = sort_spots(spots, self._grid("finding", self._finder.empty_grid(count)))
-        hits = HitArrays(
-            empty((count, 3), np.float64),
-            empty((count, 2), np.float64),
-            empty(count, np.int32),
-            empty(count, np.int32),
-        )
+        grid, places, order = sort_spots(spots, self._grid("finding", self._finder.empty_grid(count)))
+        module, layer = (empty(count, np.int32) for _ in range(2))
+        along, phi = (empty(count, np.float32) for _ in range(2))
+        position, variance = empty((count, 3), np.float64), empty((count, 2), np.float64)
+        hits = HitArrays(position, variance, module, layer, along, phi)
         place = KernelArray(empty(count, np.int32))
-        launch(finding.gather_hits, count, KernelArray(order), clusters, spots, hits, place)
+        launch(finding.gather_hits, count, KernelArray(order), clusters, spots, places, grid, hits, place)
         return SortedHits(order, place.values, hits, grid)
 
     def _grid(self, stage: str, grid: LayerGrid) -> LayerGrid:

@@ -27,6 +27,7 @@ from tamis.tracking.kernels.helix import (
 )
 
 NONE = -1
+TWO_PI = np.float32(2 * math.pi)
 LONGEST = 4000.0  # mm to the next layer
 AT_HOME = 60.0  # mm from a layer to a module of it
 FEW_HITS = 4  # up to here a track may have fewer holes: most seeds are of no particle, and end here
@@ -92,19 +93,25 @@ def best_in_cells(
     c: Any,
     first: Any,
     last: Any,
+    window: Any,
     hits: Any,
     frames: Any,
-    grid: Any,
     scratch: Any,
+    begins: Any,
     way: Any,
     since: Any,
     steps: Any,
     best: Any,
     least: Any,
+    fitting: Any,
 ) -> Any:
-    """Return the hit that fits best among those of some cells side by side and the best before."""
-    for place in range(grid.begins[np.uintp(first)], grid.begins[np.uintp(last + 1)]):
+    """Return the hit that fits best among those of some cells side by side and the best before, its chi2, and how many fit."""
+    along, reach, phi, turn, most = window
+    for place in range(begins[np.uintp(first)], begins[np.uintp(last + 1)]):
         i = np.uintp(place)
+        apart = abs(hits.phi[i] - phi)
+        if abs(hits.along[i] - along) > reach or min(apart, TWO_PI - apart) > turn:
+            continue
         taken = False
         for k in range(since, steps):
             taken = taken or hits.module[np.uintp(way[k])] == hits.module[i]
@@ -114,11 +121,14 @@ def best_in_cells(
         if abs(ds) > AT_HOME:
             continue
         chi2 = chi2_of(c, hits.variance[i], scratch.projection)
+        if chi2 >= most:
+            continue
+        fitting += 1
         if chi2 < least:
             best, least = place, chi2
             for k in range(13):
                 scratch.best[k] = scratch.projection[k]
-    return best, least
+    return best, least, fitting
 
 
 @routine
@@ -136,31 +146,77 @@ def search_layer(
     since: Any,
     steps: Any,
 ) -> Any:
-    """Return the hit of a layer that fits best, its chi2, and write its projection; -1 if none fits. Modules of the way from `since` on are left out."""
+    """Return the hit of a layer that fits best (-1 if none does), its chi2 and how many fit, and write its projection.
+
+    Modules of the way from `since` on are left out.
+    """
     along, reach, phi, turn = window_on_layer(p, c, layer, spread, grid, cuts)
+    window = np.float32(along), np.float32(reach), np.float32(phi), np.float32(turn), cuts.chi2_max
     row = max(int((along - reach - grid.first[layer]) * grid.scale[layer]), 0)
     last_row = min(int((along + reach - grid.first[layer]) * grid.scale[layer]), grid.rows - 1)
     begin = max(math.floor((phi - turn + PI) * grid.per_radian), -grid.columns)
     end = min(math.floor((phi + turn + PI) * grid.per_radian), 2 * grid.columns - 1)
-    best, least = NONE, cuts.chi2_max
+    best, least, fitting = NONE, cuts.chi2_max, 0
     while row <= last_row:
         cell = (layer * grid.rows + row) * grid.columns
         first, last = cell + max(begin, 0), cell + min(end, grid.columns - 1)
-        best, least = best_in_cells(
-            p, c, first, last, hits, frames, grid, scratch, way, since, steps, best, least
+        best, least, fitting = best_in_cells(
+            p,
+            c,
+            first,
+            last,
+            window,
+            hits,
+            frames,
+            scratch,
+            grid.begins,
+            way,
+            since,
+            steps,
+            best,
+            least,
+            fitting,
         )
         if begin < 0:
             first, last = cell + begin + grid.columns, cell + grid.columns - 1
-            best, least = best_in_cells(
-                p, c, first, last, hits, frames, grid, scratch, way, since, steps, best, least
+            best, least, fitting = best_in_cells(
+                p,
+                c,
+                first,
+                last,
+                window,
+                hits,
+                frames,
+                scratch,
+                grid.begins,
+                way,
+                since,
+                steps,
+                best,
+                least,
+                fitting,
             )
         elif end >= grid.columns:
             first, last = cell, cell + end - grid.columns
-            best, least = best_in_cells(
-                p, c, first, last, hits, frames, grid, scratch, way, since, steps, best, least
+            best, least, fitting = best_in_cells(
+                p,
+                c,
+                first,
+                last,
+                window,
+                hits,
+                frames,
+                scratch,
+                grid.begins,
+                way,
+                since,
+                steps,
+                best,
+                least,
+                fitting,
             )
         row += 1
-    return best, least
+    return best, least, fitting
 
 
 @routine
@@ -184,13 +240,17 @@ def take_hits(
     """
     chi2 = 0.0
     while steps < len(way) and steps - begin < OVERLAPS:
-        best, least = search_layer(p, c, layer, spread, hits, frames, grid, cuts, scratch, way, begin, steps)
+        best, least, fitting = search_layer(
+            p, c, layer, spread, hits, frames, grid, cuts, scratch, way, begin, steps
+        )
         if best < 0:
             break
         update(p, c, scratch.best, scratch.gain)
         chi2 += least
         way[steps] = best
         steps += 1
+        if fitting < 2:  # another module where tracks overlap would have had a hit
+            break
     return steps, chi2
 
 
@@ -205,8 +265,10 @@ def start(first: Any, state: Any, hits: Any, frames: Any, scratch: Any) -> None:
         for j in range(6):
             c[i, j] = 0.0
     c[0, 0], c[1, 1], c[2, 2] = 0.04, 0.04, 0.25
-    c[3, 3], c[4, 4] = 1e-3, 1e-3 * stretch * stretch
-    c[5, 5] = 0.04 * p[CURVATURE] * p[CURVATURE] + 3e-9
+    squared = p[CURVATURE] * p[CURVATURE]
+    c[3, 3] = 4e-6 + 36.0 * squared
+    c[4, 4] = c[3, 3] * stretch * stretch
+    c[5, 5] = 0.01 * squared + 3e-9
     project(p, hits.position[first], frames[np.uintp(hits.module[first])], scratch.projection)
     chi2_of(c, hits.variance[first], scratch.projection)
     update(p, c, scratch.projection, scratch.gain)
@@ -351,3 +413,34 @@ def follow_seeds(
         keep_track(n, order[q], steps, count, holes, chi2, scratch, tracks)
         n += 1
     return n
+
+
+@body
+def place_hit(
+    k: Any,
+    i: Any,
+    clusters: Any,
+    layer: Any,
+    radius: Any,
+    azimuth: Any,
+    grid: Any,
+    hits: Any,
+) -> None:
+    """Write cluster `i` as hit `k`."""
+    for axis in range(3):
+        hits.position[k, axis] = clusters.position[i, axis]
+    hits.variance[k, 0], hits.variance[k, 1] = clusters.variance[i, 0], clusters.variance[i, 1]
+    hits.module[k], hits.layer[k] = clusters.module[i], layer
+    hits.along[k] = np.float32(clusters.position[i, 2]) if grid.kind[layer] == BARREL else radius
+    hits.phi[k] = azimuth
+
+
+@loop
+def place_hits(
+    order: Any, clusters: Any, layer: Any, radius: Any, azimuth: Any, grid: Any, hits: Any, place: Any
+) -> None:
+    """Write the clusters of an event as hits in the order of the grid, and the place of each."""
+    for n in range(len(order)):
+        k, i = np.uintp(n), np.uintp(order[n])
+        place_hit(k, i, clusters, layer[i], radius[i], azimuth[i], grid, hits)
+        place[i] = n

@@ -148,6 +148,8 @@ class HitArrays(NamedTuple):
     variance: np.ndarray  # (n, 2), along u and v
     module: np.ndarray
     layer: np.ndarray
+    along: np.ndarray  # z on a cylinder, r on a disk, float32
+    phi: np.ndarray  # float32
 
 
 class SurfaceStack(NamedTuple):
