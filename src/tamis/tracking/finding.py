@@ -24,7 +24,7 @@ from tamis.tracking.kernels.types import (
 from tamis.tracking.seeding import GEV_PER_TESLA_MM
 from tamis.tracking.steps import SortedHits, TrackStarts
 
-HIT_ROWS, HIT_COLUMNS = 64, 512  # of the grid on each layer, for events of HITS_FULL hits or more
+HIT_ROWS, HIT_COLUMNS = 32, 256  # of the grid on each layer, for events of HITS_FULL hits or more
 HITS_FULL = 20_000
 STEPS_MOST = 64  # on the way of a track
 INNER_MOST = 8  # hits that are found inside the first one of a seed
