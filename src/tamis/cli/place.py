@@ -35,7 +35,7 @@ PLACEMENT_RECORD = "placement.json"
 @click.option("--load", type=click.FloatRange(0, 1, min_open=True), default=0.8, show_default=True, help="Fraction of the capacity to buy and to simulate for.")  # fmt: skip
 @click.option("--core-price", type=PRICE, help="Price of one core, in any currency.")
 @click.option("--gpu-price", type=PRICE, help="Price of one GPU, in the same currency.")
-@click.option("--top", type=click.IntRange(1), default=8, show_default=True, help="Number of placements to print; the record has all.")  # fmt: skip
+@click.option("--top", type=click.IntRange(1), default=8, show_default=True, help="Number of placements and of purchases to print; the record has all.")  # fmt: skip
 @click.option("--simulate", "simulated", type=click.IntRange(0), default=3, show_default=True, help="Number of best placements to simulate, besides the one without a GPU; 0: none.")  # fmt: skip
 @click.option("--events", type=click.IntRange(100), default=3000, show_default=True, help="Simulated events per placement.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulation.")
@@ -175,19 +175,19 @@ def _print_study(record: PlacementRecord, study: PlacementStudy, top: int) -> No
             ],
         )  # fmt: skip
     if record.rate_hz is not None:
-        _print_purchases(record, study)
+        _print_purchases(record, study, top)
 
 
-def _print_purchases(record: PlacementRecord, study: PlacementStudy) -> None:
+def _print_purchases(record: PlacementRecord, study: PlacementStudy, top: int) -> None:
     priced = record.core_price is not None
     print_table(
         f"to buy for {record.rate_hz:g} events/s at {100 * record.load:.0f} % load, {'the cheapest' if priced else 'the fewest devices'} first",
         ("stages", "cores", "GPUs", *(("cost",) if priced else ()), "events/s at full load", "latency ms"),
         [
             (
-                one.stages, one.cores, one.gpus, *((f"{one.cost:g}",) if one.cost is not None else ()), f"{one.events_per_second:.4g}", f"{one.latency_ms:.4g}",
+                one.stages, one.cores, one.gpus, *((f"{one.cost:.0f}",) if one.cost is not None else ()), f"{one.events_per_second:.4g}", f"{one.latency_ms:.4g}",
             )
-            for one in study.purchases
+            for one in study.purchases[:top]
         ],
     )  # fmt: skip
 

@@ -33,7 +33,7 @@ PUBLISHED_GPU_TIMES = GpuTimesFile(
     times={"clusters + space points": 0.3832, "seeding": 1.6365, "parameters": 0.0365},
     cells_per_event=368_478,
 )
-SIZE_TOLERANCE = 0.25  # by which events may differ in size from those that were timed
+SIZE_TOLERANCE = 0.5  # relative difference in cells per event up to which times of other events are used
 
 
 class GivenTimes:

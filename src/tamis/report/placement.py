@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
 from tamis._base import human_bytes, quantity
@@ -12,7 +13,7 @@ from tamis.report.content import Card, Cell, PageTable, Picture, Row, Section, n
 
 BOTTLENECKS = ("cores", "GPUs", "links")
 BARS = 10  # placements whose times are drawn
-NAMED_ON_FRONT = 4
+LABEL_WIDTH = 0.17  # of a name in the plane, as a fraction of the decades of latency shown
 
 
 def placement_sections(record: PlacementRecord, suffix: str = "") -> list[Section]:
@@ -83,16 +84,16 @@ def _plane(record: PlacementRecord, study: PlacementStudy, suffix: str) -> Pictu
     axes.set_ylim(min(rates) / 1.5, max(rates) * 2.6)
     times = [one.latency_ms for one in possible]
     axes.set_xlim(min(times) / 1.25, max(times) * 1.6)
-    for one in front[-NAMED_ON_FRONT:]:
+    for one in _apart(front):
         axes.annotate(
-            one.stages.replace(" ", ""), (one.latency_ms, one.events_per_second), xytext=(4, 6),
-            textcoords="offset points", fontsize=9.5, color=INK,
+            one.stages.replace(" ", ""), (one.latency_ms, one.events_per_second), xytext=(-3, 7), textcoords="offset points",
+            fontsize=9.5, color=INK, ha="center",
         )  # fmt: skip
     plain_log(axes.xaxis)
     plain_log(axes.yaxis)
     axes.set_xlabel("latency of an event [ms]")
     axes.set_ylabel("events per second")
-    axes.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=4)
     label(axes, event_size(study), _farm(record))
     best = study.placements[0]
     return Picture(
@@ -100,6 +101,16 @@ def _plane(record: PlacementRecord, study: PlacementStudy, suffix: str) -> Pictu
         f"{len(possible)} placements; the highest throughput is {significant(best.events_per_second)} events per second with {best.stages}.",
         figure, "Every point is an assignment of the stages; on the front no other one is better in both.",
     )  # fmt: skip
+
+
+def _apart(front: Sequence[Placement]) -> list[Placement]:
+    """Return the placements of a front from the highest throughput down, without those whose names would overlap."""
+    span = log(front[-1].latency_ms / front[0].latency_ms) or 1.0
+    named: list[Placement] = []
+    for one in reversed(front):
+        if not named or log(named[-1].latency_ms / one.latency_ms) > LABEL_WIDTH * span:
+            named.append(one)
+    return named
 
 
 def _scaling(record: PlacementRecord, study: PlacementStudy, knee: PlacementKnee, suffix: str) -> Picture:
@@ -119,11 +130,15 @@ def _scaling(record: PlacementRecord, study: PlacementStudy, knee: PlacementKnee
             knee.count, knee.events_per_second, "o", color=INK, ms=8, label=f"knee: {knee.count}", zorder=4
         )
     axes.set_xlim(0, max(counts))
-    axes.set_ylim(0, max(point.best_events_per_second for point in knee.points) * 1.45)
+    axes.set_ylim(0, max(point.best_events_per_second for point in knee.points) * 1.1)
     axes.set_xlabel(knee.of)
     axes.set_ylabel("events per second")
-    axes.legend(loc="upper left")
-    other = f"{record.gpus} GPUs" if knee.of == "cores" else f"{record.cores} cores"
+    figure.legend(loc="outside lower center", ncols=2)
+    other = (
+        f"{record.gpus} GPU{'s' if record.gpus != 1 else ''}"
+        if knee.of == "cores"
+        else f"{record.cores} cores"
+    )
     label(axes, event_size(study), f"{other}, {record.link.name}")
     where = "has no knee" if knee.count is None else f"stops growing at {knee.count}"
     return Picture(
