@@ -1,9 +1,10 @@
 """An emulated accelerator against the formula of `tamis place`: real stages in two processes, and a throttled link between them.
 
-Usage: python benchmarks/tracking/placement.py [--file EVENTS.root] [--mu 60] [--events 40] [--link 1,20] [--link 0.05,100] [--json OUT]
+Usage: python benchmarks/tracking/placement.py [--file EVENTS.root] [--mu 60] [--events 60] [--link 1,20] [--link 0.05,100] [--json OUT]
 There is no GPU in it: one process plays the CPU with one core, the other one the GPU with the same kernels on another core. What a stage writes for
-one on the other side goes through shared memory, one message after the other, each delayed by its bytes / bandwidth and the time per copy. Two predictions
-are printed: from times of the stages on each side alone, before the run, and from their times within the run, when both sides share the host.
+one on the other side is handed over in shared memory, one message after the other, each delayed by its bytes / bandwidth and the time per copy.
+The formula is printed for times of the stages on each side alone, before the run, and for their times within the run, when both sides share the host;
+the simulation for the latter.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tamis.farm.gpu_times import GpuTimesFile
 from tamis.farm.placement import Resources, placements
 from tamis.farm.placement_inputs import samples_of
 from tamis.farm.placement_links import parse_link
+from tamis.farm.placement_simulation import simulate_placement
 from tamis.records import PlacementLink, TrackingRecord
 from tamis.simulate.silicon import TrackSample, simulate_tracks
 from tamis.tracking import Reconstruction, track_file
@@ -52,7 +54,7 @@ READS = {
     "finding": ("parameters", "clusters"), "ambiguity": ("finding",), "fit": ("ambiguity",),
 }  # fmt: skip
 METHODS = {"space points": "space_points"}
-IN_FLIGHT = 8
+IN_FLIGHT = 16  # as in the simulation, for one core and one GPU
 CALIBRATION_PASSES = 2
 SEED = 21
 SHARED = Path("/dev/shm")  # noqa: S108 - memory, for arrays between the processes
@@ -66,19 +68,20 @@ def main() -> None:
     )
     parser.add_argument("--file", type=Path, help="events with cells; default: simulated")
     parser.add_argument("--mu", type=float, default=60.0, help="pile-up of simulated events")
-    parser.add_argument("--events", type=int, default=40, help="events per placement")
+    parser.add_argument("--events", type=int, default=60, help="events per placement")
     parser.add_argument("--link", action="append", help="GB/s and us per copy; repeatable")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     options = parser.parse_args()
     links = [parse_link(text) for text in options.link or ("1,20", "0.05,100")]
     with tempfile.TemporaryDirectory(dir=SHARED if SHARED.is_dir() else None) as folder:
-        path = options.file or simulated(Path(folder) / "events.root", options.mu)
+        path = options.file or simulated_events(Path(folder) / "events.root", options.mu)
         rows = measured(path, links, options.events, Path(folder))
     for row in rows:
         alone, within = (row["measured"] / row[name] for name in ("predicted_alone", "predicted_within"))
         print(
             f"{row['link']:>9}  {row['stages']}  measured {row['measured']:6.2f}/s  predicted from times alone {row['predicted_alone']:6.2f} (ratio {alone:.2f}), "
-            f"within the run {row['predicted_within']:6.2f} by {row['bottleneck']:<6} (ratio {within:.2f}); {row['bytes'] / 1e6:.2f} MB per event, "
+            f"within the run {row['predicted_within']:6.2f} by {row['bottleneck']:<6} (ratio {within:.2f}), "
+            f"simulated {row['simulated']:6.2f} (ratio {row['measured'] / row['simulated']:.2f}); {row['bytes'] / 1e6:.2f} MB per event, "
             f"predicted {row['predicted_bytes'] / 1e6:.2f}"
         )
     if options.json is not None:
@@ -92,7 +95,7 @@ def main() -> None:
         options.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def simulated(path: Path, mu: float) -> Path:
+def simulated_events(path: Path, mu: float) -> Path:
     """Write ttbar events with pile-up."""
     with open_writer(path) as writer:
         for batch in simulate_tracks(TrackSample("ttbar", mu=mu), 6, seed=SEED):
@@ -153,9 +156,10 @@ def row_of(
             one for one in placements(sample, link, Resources(1, 1)) if one.stages == letters
         )
     one = predicted["within"]
+    simulated = simulate_placement(sample, one, link, Resources(1, 1), load=0.5, events=1000)
     return {
         "link": link.name, "stages": letters, "measured": found.events_per_second, "predicted_alone": predicted["alone"].events_per_second,
-        "predicted_within": one.events_per_second, "bottleneck": one.bottleneck, "bytes": found.bytes_per_event,
+        "predicted_within": one.events_per_second, "simulated": simulated.saturated_events_per_second, "bottleneck": one.bottleneck, "bytes": found.bytes_per_event,
         "predicted_bytes": one.to_gpu_bytes + one.to_cpu_bytes, "alone": alone, "within": found.times,
     }  # fmt: skip
 

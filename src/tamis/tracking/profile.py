@@ -15,7 +15,7 @@ from tamis.tracking.steps import STAGES, SortedHits
 # Written by which stage (None: the input), and read by which.
 BOUNDARIES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "cells": (None, ("clusters",)),
-    "clusters": ("clusters", ("space points", "parameters", "finding", "fit")),
+    "clusters": ("clusters", ("space points", "parameters", "finding")),
     "space points": ("space points", ("seeding", "parameters")),
     "seeds": ("seeding", ("parameters", "finding")),
     "parameters": ("parameters", ("finding",)),
@@ -128,5 +128,5 @@ def boundary_sizes(objects: StageObjects) -> dict[str, tuple[int, int]]:
 
 def _sorted_arrays(hits: SortedHits) -> list[np.ndarray]:
     """Return the arrays that cross with found tracks: the clusters in the order of the cells of the grid."""
-    grid = [one for one in hits.grid if hasattr(one, "nbytes") and np.ndim(one)]
+    grid: list[np.ndarray] = [one for one in hits.grid if not isinstance(one, int | float | np.number)]
     return [hits.order, hits.place, *hits.hits, *grid]
