@@ -13,7 +13,7 @@ from tamis.report.content import Card, Cell, PageTable, Picture, Row, Section, n
 
 BOTTLENECKS = ("cores", "GPUs", "links")
 BARS = 10  # placements whose times are drawn
-LABEL_WIDTH = 0.17  # of a name in the plane, as a fraction of the decades of latency shown
+LABEL_WIDTH = 0.17  # of a name in the plane, as a fraction of its logarithmic axis
 
 
 def placement_sections(record: PlacementRecord, suffix: str = "") -> list[Section]:
@@ -81,10 +81,11 @@ def _plane(record: PlacementRecord, study: PlacementStudy, suffix: str) -> Pictu
     axes.set_xscale("log")
     axes.set_yscale("log")
     rates = [one.events_per_second for one in possible]
-    axes.set_ylim(min(rates) / 1.5, max(rates) * 2.6)
+    axes.set_ylim(min(rates) / 1.5, max(rates) * 1.8)
     times = [one.latency_ms for one in possible]
-    axes.set_xlim(min(times) / 1.25, max(times) * 1.6)
-    for one in _apart(front):
+    axes.set_xlim(min(times) / 1.25, max(times) * 1.3)
+    left, right = axes.get_xlim()
+    for one in _apart(front, LABEL_WIDTH * log(right / left)):
         axes.annotate(
             one.stages.replace(" ", ""), (one.latency_ms, one.events_per_second), xytext=(-3, 7), textcoords="offset points",
             fontsize=9.5, color=INK, ha="center",
@@ -103,12 +104,11 @@ def _plane(record: PlacementRecord, study: PlacementStudy, suffix: str) -> Pictu
     )  # fmt: skip
 
 
-def _apart(front: Sequence[Placement]) -> list[Placement]:
+def _apart(front: Sequence[Placement], least: float) -> list[Placement]:
     """Return the placements of a front from the highest throughput down, without those whose names would overlap."""
-    span = log(front[-1].latency_ms / front[0].latency_ms) or 1.0
     named: list[Placement] = []
     for one in reversed(front):
-        if not named or log(named[-1].latency_ms / one.latency_ms) > LABEL_WIDTH * span:
+        if not named or log(named[-1].latency_ms / one.latency_ms) > least:
             named.append(one)
     return named
 
@@ -123,7 +123,7 @@ def _scaling(record: PlacementRecord, study: PlacementStudy, knee: PlacementKnee
     )  # fmt: skip
     axes.plot(counts, [point.events_per_second for point in knee.points], color=colour(0), label=best)
     axes.axvline(
-        record.cores if knee.of == "cores" else record.gpus, color=MUTED, linestyle=":", linewidth=1.2, label="asked for"
+        record.cores if knee.of == "cores" else record.gpus, color=MUTED, linestyle=":", linewidth=1.2, label="as given"
     )  # fmt: skip
     if knee.count is not None and knee.events_per_second is not None:
         axes.plot(
