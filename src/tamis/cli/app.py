@@ -31,6 +31,7 @@ COMMANDS = {
     "menu": "Check a trigger menu and show its execution order, or print its JSON Schema.",
     "models": "List the shipped bundles, what they do and what they cost; show one with its card.",
     "pack": "Pack an ONNX, TorchScript, Keras 3, XGBoost or LightGBM model into a bundle.",
+    "place": "Place the stages of the tracking on CPU and GPU: throughput, latency, what to buy.",
     "rates": "Measure the rates of a menu, and tune thresholds for a rate.",
     "report": "Draw records as figures and an HTML page.",
     "run": "Run a trigger menu over events.",
@@ -61,7 +62,7 @@ SECTIONS = {
         "firmware",
     ),
     "Trigger": ("menu", "run", "rates", "compare"),
-    "Reconstruction": ("track", "compare-tracks"),
+    "Reconstruction": ("track", "compare-tracks", "place"),
     "Servers": ("serve", "load", "farm"),
     "Results": ("report",),
 }

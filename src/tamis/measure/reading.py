@@ -13,6 +13,7 @@ from tamis.records import (
     DemoRecord,
     Evaluation,
     FrontRecord,
+    PlacementRecord,
     RateRecord,
     Record,
     TrackingRecord,
@@ -32,8 +33,11 @@ AnyRecord = (
     | DemoRecord
     | FrontRecord
     | TrackingRecord
+    | PlacementRecord
 )
-RECORD_KINDS = ("bench", "evaluation", "training", "run", "rates", "traffic", "demo", "front", "tracking")
+RECORD_KINDS = (
+    "bench", "evaluation", "training", "run", "rates", "traffic", "demo", "front", "tracking", "placement",
+)  # fmt: skip
 _ADAPTER: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="kind")])
 LOAD_EXAMPLE = "`tamis load grpc://HOST:PORT MODEL --scenario closed --streams 1,4 -o records/` writes some"
 

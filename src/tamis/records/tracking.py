@@ -145,6 +145,10 @@ class TrackingRecord(Document):
     broken: list[BrokenEvent]
     tracks: int
     cells_per_event: float
+    pile_up: float | None = Field(None, description="collisions per event, on average; None where unknown")
+    simulated_gpu: bool = Field(
+        False, description="whether the GPU was Numba's simulator, whose times are not those of a GPU"
+    )
     stages: list[StageTime] = Field(description="each on every device that it ran on")
     together: StageTime
     boundaries: list[StageBoundary] = Field(

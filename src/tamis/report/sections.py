@@ -12,6 +12,7 @@ from tamis.records import (
     DemoRecord,
     Evaluation,
     FrontRecord,
+    PlacementRecord,
     RateRecord,
     Record,
     TrackingRecord,
@@ -25,6 +26,7 @@ from tamis.report.front import front_section
 from tamis.report.latency import latency_pictures, latency_table
 from tamis.report.memory import load_picture, load_table, memory_pictures, memory_table
 from tamis.report.physics import baseline_pictures, merit_table, physics_pictures, working_point_table
+from tamis.report.placement import placement_sections
 from tamis.report.rates import rate_pictures, rate_tables
 from tamis.report.tracking import tracking_sections
 from tamis.report.traffic import traffic_pictures, traffic_table
@@ -34,7 +36,15 @@ from tamis.trigger import RunSummary
 
 Records = Sequence[tuple[Path, AnyRecord]]
 DatedRecord = (
-    Record | Evaluation | RunSummary | RateRecord | TrafficRecord | DemoRecord | FrontRecord | TrackingRecord
+    Record
+    | Evaluation
+    | RunSummary
+    | RateRecord
+    | TrafficRecord
+    | DemoRecord
+    | FrontRecord
+    | TrackingRecord
+    | PlacementRecord
 )
 History = tuple[Mapping[str, float], ...]
 
@@ -63,6 +73,7 @@ def sections(records: Records, histories: Mapping[str, History]) -> list[Section
         *(demo_section(record) for _, record in records if isinstance(record, DemoRecord)),
         *_fronts([record for _, record in records if isinstance(record, FrontRecord)]),
         *_tracking([record for _, record in records if isinstance(record, TrackingRecord)]),
+        *_placements([record for _, record in records if isinstance(record, PlacementRecord)]),
         _rates([record for _, record in records if isinstance(record, RateRecord)]),
         _physics(evaluations),
         _runs([record for _, record in records if isinstance(record, RunSummary)]),
@@ -88,6 +99,15 @@ def _tracking(records: Sequence[TrackingRecord]) -> list[Section]:
         section
         for record, suffix in zip(records, suffixes, strict=True)
         for section in tracking_sections(record, suffix)
+    ]
+
+
+def _placements(records: Sequence[PlacementRecord]) -> list[Section]:
+    suffixes = [f"-{number}" if number else "" for number in range(len(records))]
+    return [
+        section
+        for record, suffix in zip(records, suffixes, strict=True)
+        for section in placement_sections(record, suffix)
     ]
 
 
@@ -259,7 +279,7 @@ def _models(
 ) -> str:
     if isinstance(record, FrontRecord):
         return ", ".join([record.parent, *(point.bundle for point in record.points)])
-    if isinstance(record, TrackingRecord):
+    if isinstance(record, TrackingRecord | PlacementRecord):
         return "–"
     if isinstance(record, RateRecord | DemoRecord):
         return record.menu
@@ -278,6 +298,10 @@ def _options(
         return ", ".join(f"{name} {value}" for name, value in record.options.items() if value is not None)
     if isinstance(record, TrackingRecord):
         return f"{record.source} in the detector {record.detector}, {record.events} events"
+    if isinstance(record, PlacementRecord):
+        return (
+            f"{record.cores} cores, {record.gpus} GPUs, link {record.link.name}, detector {record.detector}"
+        )
     if isinstance(record, DemoRecord):
         return f"budget {record.budget_ms:g} ms, input {quantity(record.input_hz, 'Hz')}"
     if isinstance(record, RunSummary):

@@ -17,6 +17,7 @@ from tamis.records import (
     DemoRecord,
     Evaluation,
     FrontRecord,
+    PlacementRecord,
     RateRecord,
     Record,
     TrackingRecord,
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from tamis.report.sections import History
 
 PAGE, FIGURES, HISTORY = "index.html", "figures", "training.json"
-DRAWN_RECORDS = (
-    "a bench record, an evaluation, a run, rates, loads on a server, a front, tracks or loss curves"
-)
-DATED = (Record, Evaluation, RunSummary, RateRecord, TrafficRecord, DemoRecord, FrontRecord, TrackingRecord)
+DRAWN_RECORDS = "a bench record, an evaluation, a run, rates, loads on a server, a front, tracks, placements or loss curves"
+DATED = (
+    Record, Evaluation, RunSummary, RateRecord, TrafficRecord, DemoRecord, FrontRecord, TrackingRecord, PlacementRecord,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tamis.tracking.devices import CPU, DeviceValue, Transfer, chosen_devices
 from tamis.tracking.finding import FindingSettings
 from tamis.tracking.kernels.types import CellArrays, ClusterArrays, TrackArrays
 from tamis.tracking.seeding import PIXEL_PITCH_MM, SeedingSettings, seeding_layers
-from tamis.tracking.steps import STAGES, FittedTracks, SpacePoints, StageKernels, TrackSeeds
+from tamis.tracking.steps import STAGES, FittedTracks, SortedHits, SpacePoints, StageKernels, TrackSeeds
 
 Result = TypeVar("Result")
 RESULTS = dict(
@@ -57,6 +57,7 @@ class StageObjects:
     seeds: TrackSeeds
     states: np.ndarray  # (seeds, 7): position in mm, direction, dz / ds and curvature at the first hit
     found: TrackArrays
+    hits: SortedHits
     chosen: np.ndarray  # of the found tracks
     tracks: Tracks
 
@@ -122,7 +123,7 @@ class Reconstruction:
             return value.on(CPU) if on_host else value.value
 
         return StageObjects(
-            cells, written(clusters), written(points), written(seeds), written(starts).states, written(candidates).tracks,
+            cells, written(clusters), written(points), written(seeds), written(starts).states, written(candidates).tracks, written(candidates).found,
             written(chosen).rows, _tracks(fitted.on(CPU), first),
         )  # fmt: skip
 

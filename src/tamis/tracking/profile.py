@@ -10,16 +10,17 @@ import numpy as np
 from tamis.records import StageBoundary, StageTime, StageTransfer
 from tamis.tracking.chain import StageObjects
 from tamis.tracking.devices import CPU, Transfer
-from tamis.tracking.steps import STAGES
+from tamis.tracking.steps import STAGES, SortedHits
 
 # Written by which stage (None: the input), and read by which.
 BOUNDARIES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "cells": (None, ("clusters",)),
-    "clusters": ("clusters", ("space points", "parameters", "finding", "fit")),
+    "clusters": ("clusters", ("space points", "parameters", "finding")),
     "space points": ("space points", ("seeding", "parameters")),
     "seeds": ("seeding", ("parameters", "finding")),
     "parameters": ("parameters", ("finding",)),
     "found tracks": ("finding", ("ambiguity", "fit")),
+    "sorted clusters": ("finding", ("ambiguity", "fit")),
     "chosen tracks": ("ambiguity", ("fit",)),
     "tracks": ("fit", ()),
 }
@@ -115,6 +116,7 @@ def boundary_sizes(objects: StageObjects) -> dict[str, tuple[int, int]]:
         "seeds": (len(seeds), [seeds.points, seeds.weight]),
         "parameters": (len(objects.states), [objects.states]),
         "found tracks": (len(found.size), list(found)),
+        "sorted clusters": (len(objects.hits.order), _sorted_arrays(objects.hits)),
         "chosen tracks": (len(objects.chosen), [objects.chosen]),
         "tracks": (
             len(tracks),
@@ -122,3 +124,9 @@ def boundary_sizes(objects: StageObjects) -> dict[str, tuple[int, int]]:
         ),
     }
     return {name: (count, sum(one.nbytes for one in held)) for name, (count, held) in arrays.items()}
+
+
+def _sorted_arrays(hits: SortedHits) -> list[np.ndarray]:
+    """Return the arrays that cross with found tracks: the clusters in the order of the cells of the grid."""
+    grid: list[np.ndarray] = [one for one in hits.grid if not isinstance(one, int | float | np.number)]
+    return [hits.order, hits.place, *hits.hits, *grid]

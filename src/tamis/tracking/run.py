@@ -17,6 +17,7 @@ from tamis.records import BrokenEvent, TrackingRecord
 from tamis.tracking.chain import Reconstruction, Tracks
 from tamis.tracking.columns import TRACK_TYPES, track_values
 from tamis.tracking.counters import HardwareCounters
+from tamis.tracking.devices import CPU
 from tamis.tracking.opening import warm_up
 from tamis.tracking.physics import PhysicsTally
 from tamis.tracking.profile import StageProfile
@@ -35,6 +36,7 @@ class _Tally:
     profile: StageProfile
     physics: PhysicsTally = field(default_factory=PhysicsTally)
     cells: int = 0
+    collisions: list[int] = field(default_factory=list)  # of pile-up, where the file has them
     tracks: int = 0
     broken: list[BrokenEvent] = field(default_factory=list)
     counters: str = ""  # why there are none
@@ -48,6 +50,8 @@ class _Tally:
             return
         self.profile.add(one.sizes, one.nanoseconds, one.ticks, one.transfers)
         self.cells += one.cells
+        if one.event.collisions is not None:
+            self.collisions.append(one.event.collisions)
         self.tracks += len(one.tracks)
         if one.matches is not None:
             self.physics.add(one.tracks, one.matches, one.event.collisions)
@@ -150,5 +154,14 @@ def _record(
         created=utc_timestamp(), host=host_facts(), source=str(source), detector=reconstruction.detector.name, events=events,
         broken=tally.broken, tracks=tally.tracks, cells_per_event=tally.cells / max(events, 1), stages=profile.stages(),
         together=profile.together(), physics=tally.physics.result(), boundaries=profile.boundaries(), transfers=profile.transfers(),
+        pile_up=float(np.mean(tally.collisions)) if tally.collisions else None, simulated_gpu=_is_simulated(reconstruction),
         counters=tally.counters, workers=workers, seconds=seconds, events_per_second=(events + len(tally.broken)) / seconds,
     )  # fmt: skip
+
+
+def _is_simulated(reconstruction: Reconstruction) -> bool:
+    if set(reconstruction.devices.values()) == {CPU}:
+        return False
+    from tamis.tracking.cuda.device import is_simulated
+
+    return is_simulated()
