@@ -88,12 +88,9 @@ class TrackFinder:
         cell, order, place = np.empty((3, count), np.int32)
         radius, azimuth = np.empty((2, count), np.float32)
         sort_points(x, y, z, layer, grid, cell, radius, azimuth, order)
-        hits = HitArrays(
-            np.empty((count, 3)),
-            np.empty((count, 2)),
-            *np.empty((2, count), np.int32),  # type: ignore[call-arg] # two rows
-            *np.empty((2, count), np.float32),
-        )
+        module_of, layer_of = np.empty((2, count), np.int32)
+        along, phi = np.empty((2, count), np.float32)
+        hits = HitArrays(np.empty((count, 3)), np.empty((count, 2)), module_of, layer_of, along, phi)
         place_hits(order, clusters, layer, radius, azimuth, grid, hits, place)
         return SortedHits(order, place, hits, grid)
 
