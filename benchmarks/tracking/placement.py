@@ -25,7 +25,7 @@ from tamis._base import host_facts, now_ns
 from tamis.events import open_writer
 from tamis.events.detector import generic_detector
 from tamis.farm.gpu_times import GpuTimesFile
-from tamis.farm.placement import Resources, placements
+from tamis.farm.placement import PlacementResources, placements
 from tamis.farm.placement_inputs import samples_of
 from tamis.farm.placement_links import parse_link
 from tamis.farm.placement_simulation import simulate_placement
@@ -153,10 +153,10 @@ def row_of(
         source = GpuTimesFile(source="emulated", times=dict(times["G"]))
         (sample,) = samples_of([record.model_copy(update={"stages": stages})], [source])
         predicted[name] = next(
-            one for one in placements(sample, link, Resources(1, 1)) if one.stages == letters
+            one for one in placements(sample, link, PlacementResources(1, 1)) if one.stages == letters
         )
     one = predicted["within"]
-    simulated = simulate_placement(sample, one, link, Resources(1, 1), load=0.5, events=1000)
+    simulated = simulate_placement(sample, one, link, PlacementResources(1, 1), load=0.5, events=1000)
     return {
         "link": link.name, "stages": letters, "measured": found.events_per_second, "predicted_alone": predicted["alone"].events_per_second,
         "predicted_within": one.events_per_second, "simulated": simulated.saturated_events_per_second, "bottleneck": one.bottleneck, "bytes": found.bytes_per_event,

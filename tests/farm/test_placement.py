@@ -12,7 +12,7 @@ from tamis.farm import (
     PUBLISHED_GPU_TIMES,
     GpuTimesFile,
     PlacementRequest,
-    Resources,
+    PlacementResources,
     parse_gpu_times,
     parse_link,
     study_placements,
@@ -70,7 +70,7 @@ def by_letters(found):
 
 
 def test_all_assignments_of_six_stages_are_there_in_order_of_throughput(sample):
-    found = placements(sample, SLOW, Resources(16, 1))
+    found = placements(sample, SLOW, PlacementResources(16, 1))
     assert {one.stages for one in found} == {" ".join(letters) for letters in product("CG", repeat=6)}
     rates = [one.events_per_second for one in found]
     assert rates == sorted(rates, reverse=True)
@@ -97,7 +97,7 @@ def test_all_assignments_of_six_stages_are_there_in_order_of_throughput(sample):
     ],
 )
 def test_times_and_bytes_are_those_by_hand(sample, letters, cpu, gpu, to_gpu, to_cpu, copies):
-    one = by_letters(placements(sample, SLOW, Resources(16, 1)))[letters]
+    one = by_letters(placements(sample, SLOW, PlacementResources(16, 1)))[letters]
     assert (one.cpu_ms, one.gpu_ms, one.copies) == (pytest.approx(cpu), pytest.approx(gpu), copies)
     assert (one.to_gpu_bytes, one.to_cpu_bytes) == (pytest.approx(1e6 * to_gpu), pytest.approx(1e6 * to_cpu))
     link = to_gpu + to_cpu + 0.1 * copies
@@ -113,15 +113,15 @@ def test_times_and_bytes_are_those_by_hand(sample, letters, cpu, gpu, to_gpu, to
 
 
 def test_a_slow_link_keeps_stages_on_the_cpu(sample):
-    resources = Resources(4, 1)
+    resources = PlacementResources(4, 1)
     assert placements(sample, parse_link("0.01,10"), resources)[0].stages == "C C C C C C"
     assert "G" in placements(sample, LINKS["pcie5"], resources)[0].stages
 
 
 def test_the_knee_is_where_the_gpu_is_full(sample):
-    found = placements(sample, LINKS["pcie5"], Resources(16, 1))
+    found = placements(sample, LINKS["pcie5"], PlacementResources(16, 1))
     best = found[0]
-    cores, gpus = knees(found, Resources(16, 1))
+    cores, gpus = knees(found, PlacementResources(16, 1))
     full = best.cpu_ms / max(best.gpu_ms, best.link_ms)  # cores that fill one GPU
     assert full - 1 <= cores.count <= full + 1
     points = {point.count: point.events_per_second for point in cores.points}
@@ -133,15 +133,15 @@ def test_the_knee_is_where_the_gpu_is_full(sample):
 
 
 def test_without_a_gpu_every_core_brings_as_much(sample):
-    found = placements(sample, LINKS["pcie5"], Resources(16, 0))
+    found = placements(sample, LINKS["pcie5"], PlacementResources(16, 0))
     assert found[0].stages == "C C C C C C"
     assert by_letters(found)["GGGGGG"].events_per_second == 0
-    cores, gpus = knees(found, Resources(16, 0))
+    cores, gpus = knees(found, PlacementResources(16, 0))
     assert (cores.count, gpus.count) == (None, 0)
 
 
 def test_purchases_reach_the_rate_with_the_least(sample):
-    found = placements(sample, LINKS["pcie5"], Resources(16, 1))
+    found = placements(sample, LINKS["pcie5"], PlacementResources(16, 1))
     bought = purchases(found, 1000, 1.0)
     assert {(one.cores, one.gpus) for one in bought if one.stages == "C C C C C C"} == {(170, 0)}
     assert {(one.cores, one.gpus) for one in bought if one.stages == "G G G G G G"} == {(1, 15)}
@@ -161,7 +161,7 @@ def test_purchases_reach_the_rate_with_the_least(sample):
 @pytest.mark.parametrize("link", ["pcie5", "0.2,50"])
 def test_the_simulation_agrees_with_the_formula(sample, letters, link):
     link = parse_link(link)
-    resources = Resources(6, 1)
+    resources = PlacementResources(6, 1)
     one = by_letters(placements(sample, link, resources))[letters]
     found = simulate_placement(sample, one, link, resources, load=0.8, events=1500, seed=3)
     assert found.saturated_events_per_second == pytest.approx(one.events_per_second, rel=0.03)
@@ -188,7 +188,7 @@ def test_times_of_the_simulator_are_not_those_of_a_gpu():
     record = study_placements(
         [tracking_record(), tracking_record("gpu", simulated_gpu=True)],
         [parse_gpu_times(["seeding=2"])],
-        PlacementRequest(Resources(4, 1), SLOW, simulated=0),
+        PlacementRequest(PlacementResources(4, 1), SLOW, simulated=0),
     )
     assert len(record.studies[0].placements) == 2
     assert any("simulator" in note for note in record.notes)
@@ -204,7 +204,7 @@ def test_published_times_are_of_large_events_and_of_two_stages_together():
     ]  # fmt: skip
     assert [stage.gpu_ms is None for stage in sample.stages] == [False, False, False, True, True]
     assert sample.stages[0].cpu_ms == 10.0
-    assert len(placements(sample, SLOW, Resources(16, 1))) == 8
+    assert len(placements(sample, SLOW, PlacementResources(16, 1))) == 8
 
 
 def test_the_best_placement_changes_with_the_size_of_the_events():
@@ -212,7 +212,7 @@ def test_the_best_placement_changes_with_the_size_of_the_events():
     record = study_placements(
         [tracking_record(scale=scale) for scale in (0.05, 1.0)],
         [GpuTimesFile(source="a guess", times=times)],
-        PlacementRequest(Resources(16, 1), LINKS["pcie5"], simulated=0),
+        PlacementRequest(PlacementResources(16, 1), LINKS["pcie5"], simulated=0),
     )
     small, large = record.studies
     assert (small.pile_up, large.pile_up) == (5.0, 100.0)
@@ -227,7 +227,7 @@ def test_measured_runs_are_compared_with_the_formula():
     record = study_placements(
         runs,
         [parse_gpu_times(["seeding=2"])],
-        PlacementRequest(Resources(4, 1), SLOW, host_ms=30.0, simulated=0),
+        PlacementRequest(PlacementResources(4, 1), SLOW, host_ms=30.0, simulated=0),
     )
     assert [(one.workers, one.predicted_events_per_second) for one in record.studies[0].runs] == [
         (1, pytest.approx(5)), (2, pytest.approx(10))

@@ -89,12 +89,12 @@ def command(
 
 
 def _request(options: dict[str, Any]) -> Any:
-    from tamis.farm import PlacementRequest, Resources, parse_link
+    from tamis.farm import PlacementRequest, PlacementResources, parse_link
     from tamis.measure import rate_hz
 
     rate = options.pop("rate")
     return PlacementRequest(
-        resources=Resources(options.pop("cores"), options.pop("gpus")),
+        resources=PlacementResources(options.pop("cores"), options.pop("gpus")),
         link=parse_link(options.pop("link")),
         rate_hz=None if rate is None else rate_hz(rate),
         **options,

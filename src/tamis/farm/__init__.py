@@ -5,7 +5,7 @@ from tamis.farm.clock import Clock, MeasuredClock, SteadyClock
 from tamis.farm.formula import PUBLISHED, PUBLISHED_CLIENTS, Workload, readings
 from tamis.farm.gpu_times import PUBLISHED_GPU_TIMES, GpuTimesFile, parse_gpu_times, read_gpu_times
 from tamis.farm.outcome import SimulationResult
-from tamis.farm.placement import Resources
+from tamis.farm.placement import PlacementResources
 from tamis.farm.placement_inputs import read_tracking
 from tamis.farm.placement_links import LINKS, parse_link
 from tamis.farm.placement_study import PlacementRequest, study_placements
@@ -32,8 +32,8 @@ __all__ = [
     "Open",
     "Patience",
     "PlacementRequest",
+    "PlacementResources",
     "Policy",
-    "Resources",
     "ServerSpec",
     "ServiceTimes",
     "SimulationResult",

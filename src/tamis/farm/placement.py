@@ -28,21 +28,21 @@ from tamis.records import (
 
 HOST, ACCELERATOR = "C", "G"
 KNEE_SHARE = 0.05  # of what the first core or GPU brings
-ROUNDING = 1e-9  # relative; 16 cores must do for exactly 16
+COUNT_ROUNDING = 1e-9  # relative; 16 cores must do for exactly 16
 CURVE_POINTS = 48  # at most, of throughput against the number of cores or GPUs
 GPUS_DRAWN = 8
 UNLIMITED = 10**9
 
 
 @dataclass(frozen=True)
-class Resources:
+class PlacementResources:
     """The number of cores and GPUs."""
 
     cores: int
     gpus: int
 
 
-def placements(sample: StageSample, link: PlacementLink, resources: Resources) -> list[Placement]:
+def placements(sample: StageSample, link: PlacementLink, resources: PlacementResources) -> list[Placement]:
     """Return all placements, the highest throughput first, then the lowest latency."""
     found = sorted(
         (_placement(sample, letters, link, resources) for letters in _assignments(sample.stages)),
@@ -61,7 +61,7 @@ def _assignments(stages: Sequence[PlacedStage]) -> Iterator[tuple[str, ...]]:
 
 
 def _placement(
-    sample: StageSample, letters: tuple[str, ...], link: PlacementLink, resources: Resources
+    sample: StageSample, letters: tuple[str, ...], link: PlacementLink, resources: PlacementResources
 ) -> Placement:
     placed = list(zip(sample.stages, letters, strict=True))
     cpu_ms = sum((stage.cpu_ms for stage, letter in placed if letter == HOST), sample.host_ms)
@@ -95,7 +95,9 @@ def copy_ms(boundary: StageBoundary, link: PlacementLink) -> float:
     return link.copy_us / 1e3 + boundary.bytes / link.gb_per_s / 1e6
 
 
-def _throughput(one: Placement, resources: Resources) -> tuple[float, Literal["cores", "GPUs", "links"]]:
+def _throughput(
+    one: Placement, resources: PlacementResources
+) -> tuple[float, Literal["cores", "GPUs", "links"]]:
     """Return events per second, and what limits them."""
     limits: list[tuple[float, Literal["cores", "GPUs", "links"]]] = [
         (_rate(resources.cores, one.cpu_ms), "cores"),
@@ -109,7 +111,7 @@ def _rate(count: int, time_ms: float) -> float:
     return 1e3 * count / time_ms if time_ms else inf
 
 
-def knees(found: Sequence[Placement], resources: Resources) -> list[PlacementKnee]:
+def knees(found: Sequence[Placement], resources: PlacementResources) -> list[PlacementKnee]:
     """Return where another core, and another GPU, no longer pays off for the best placement."""
     return [
         _knee("cores", found, resources, resources.cores),
@@ -118,11 +120,11 @@ def knees(found: Sequence[Placement], resources: Resources) -> list[PlacementKne
 
 
 def _knee(
-    of: Literal["cores", "GPUs"], found: Sequence[Placement], resources: Resources, drawn: int
+    of: Literal["cores", "GPUs"], found: Sequence[Placement], resources: PlacementResources, drawn: int
 ) -> PlacementKnee:
     best, first = found[0], 1 if of == "cores" else 0
 
-    def having(count: int) -> Resources:
+    def having(count: int) -> PlacementResources:
         return replace(resources, **{of.lower(): count})
 
     def at(count: int) -> float:
@@ -148,7 +150,9 @@ def _knee(
     )
 
 
-def _point(count: int, rate: float, found: Sequence[Placement], resources: Resources) -> ScalingPoint:
+def _point(
+    count: int, rate: float, found: Sequence[Placement], resources: PlacementResources
+) -> ScalingPoint:
     highest, stages = max(
         ((_throughput(one, resources)[0], one.stages) for one in found), key=lambda one: one[0]
     )
@@ -171,7 +175,7 @@ def purchases(
         cores = max(1, _count(rate_hz, load, one.cpu_ms))
         gpus = _count(rate_hz, load, max(one.gpu_ms, one.link_ms))
         cost = None if core_price is None or gpu_price is None else cores * core_price + gpus * gpu_price
-        full = _throughput(one, Resources(cores, gpus))[0]
+        full = _throughput(one, PlacementResources(cores, gpus))[0]
         options.append(
             Purchase(stages=one.stages, cores=cores, gpus=gpus, cost=cost, events_per_second=full, latency_ms=one.latency_ms)
         )  # fmt: skip
@@ -183,4 +187,4 @@ def purchases(
 
 
 def _count(rate_hz: float, load: float, time_ms: float) -> int:
-    return ceil(rate_hz / load * time_ms / 1e3 * (1 - ROUNDING))
+    return ceil(rate_hz / load * time_ms / 1e3 * (1 - COUNT_ROUNDING))

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from tamis._base import require
-from tamis.farm.placement import ACCELERATOR, HOST, Resources, copies, copy_ms
+from tamis.farm.placement import ACCELERATOR, HOST, PlacementResources, copies, copy_ms
 from tamis.farm.placement_inputs import StageSample
 from tamis.farm.server import Process
 from tamis.farm.simulation import WARM_UP_FRACTION
 from tamis.records import Latency, Placement, PlacementLink, SimulatedPlacement
 
-IN_FLIGHT = 8  # events per core and GPU that saturate everything
-LINK = "L"
+SATURATING_EVENTS = 8  # events per core and GPU that saturate everything
+LINK_POOL = "L"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class _Flow:
     rng: np.random.Generator
     done_s: list[float] = field(default_factory=list)
     latency_s: list[float] = field(default_factory=list)
-    busy_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys((HOST, ACCELERATOR, LINK), 0.0))
+    busy_s: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys((HOST, ACCELERATOR, LINK_POOL), 0.0)
+    )
 
     def event(self) -> Process:
         """Pass one event through; a large event is large in all of its stages."""
@@ -68,7 +70,7 @@ def simulate_placement(
     sample: StageSample,
     placement: Placement,
     link: PlacementLink,
-    resources: Resources,
+    resources: PlacementResources,
     *,
     load: float,
     events: int,
@@ -78,7 +80,7 @@ def simulate_placement(
     visits = _visits(sample, placement.stages.split(), link)
     warm_up = round(WARM_UP_FRACTION * events)
     full = _flow(visits, resources, seed)
-    for _ in range(IN_FLIGHT * (resources.cores + resources.gpus)):
+    for _ in range(SATURATING_EVENTS * (resources.cores + resources.gpus)):
         full.env.process(full.client(events))
     full.env.run()
     saturated = (events - 1 - warm_up) / (full.done_s[events - 1] - full.done_s[warm_up])
@@ -87,7 +89,7 @@ def simulate_placement(
     loaded.env.process(loaded.arrivals(events, offered))
     loaded.env.run()
     seconds = float(loaded.env.now)
-    counts = {HOST: resources.cores, ACCELERATOR: resources.gpus, LINK: resources.gpus}
+    counts = {HOST: resources.cores, ACCELERATOR: resources.gpus, LINK_POOL: resources.gpus}
     cores_busy, gpus_busy, links_busy = (
         loaded.busy_s[pool] / seconds / max(count, 1) for pool, count in counts.items()
     )
@@ -98,10 +100,10 @@ def simulate_placement(
     )  # fmt: skip
 
 
-def _flow(visits: list[_Visit], resources: Resources, seed: int) -> _Flow:
+def _flow(visits: list[_Visit], resources: PlacementResources, seed: int) -> _Flow:
     simpy = require("simpy", extra="farm", purpose="simulating placements")
     env = simpy.Environment()
-    counts = {HOST: resources.cores, ACCELERATOR: resources.gpus, LINK: resources.gpus}
+    counts = {HOST: resources.cores, ACCELERATOR: resources.gpus, LINK_POOL: resources.gpus}
     pools = {name: simpy.Resource(env, max(count, 1)) for name, count in counts.items()}
     return _Flow(env, pools, visits, np.random.default_rng(seed))
 
@@ -110,7 +112,7 @@ def _visits(sample: StageSample, letters: list[str], link: PlacementLink) -> lis
     """Return the visits of an event: each copy comes after the stage that writes it."""
     copied: dict[str | None, list[_Visit]] = {}
     for boundary, _ in copies(sample, letters):
-        copied.setdefault(boundary.written_by, []).append(_Visit(LINK, copy_ms(boundary, link) / 1e3))
+        copied.setdefault(boundary.written_by, []).append(_Visit(LINK_POOL, copy_ms(boundary, link) / 1e3))
     visits = [_Visit(HOST, sample.host_ms / 1e3)] if sample.host_ms else []
     visits += copied.get(None, [])
     for stage, letter in zip(sample.stages, letters, strict=True):

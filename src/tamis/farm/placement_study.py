@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tamis._base import Advance, UsageError, host_facts, utc_timestamp
 from tamis.farm.gpu_times import GpuTimesFile
-from tamis.farm.placement import HOST, Resources, knees, placements, purchases
+from tamis.farm.placement import HOST, PlacementResources, knees, placements, purchases
 from tamis.farm.placement_inputs import MEASURED_SOURCE, StageSample, samples_of
 from tamis.farm.placement_simulation import simulate_placement
 from tamis.records import (
@@ -25,7 +25,7 @@ from tamis.records import (
 class PlacementRequest:
     """The resources, the link, and the options of a study."""
 
-    resources: Resources
+    resources: PlacementResources
     link: PlacementLink
     host_ms: float = 0.0  # CPU time per event besides the stages
     load: float = 0.8

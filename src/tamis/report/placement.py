@@ -12,7 +12,7 @@ from tamis.report.canvas import INK, MARKERS, MUTED, colour, label, new_figure, 
 from tamis.report.content import Card, Cell, PageTable, Picture, Row, Section, number, significant, words
 
 BOTTLENECKS = ("cores", "GPUs", "links")
-BARS = 10  # placements whose times are drawn
+PLACEMENT_BARS = 10  # placements whose times are drawn
 LABEL_WIDTH = 0.17  # of a name in the plane, as a fraction of its logarithmic axis
 
 
@@ -184,7 +184,7 @@ def _times(record: PlacementRecord, study: PlacementStudy, suffix: str) -> Pictu
 
 
 def _drawn(placements: Sequence[Placement]) -> list[Placement]:
-    shown = list(placements[:BARS])
+    shown = list(placements[:PLACEMENT_BARS])
     return shown + [one for one in placements if "G" not in one.stages and one not in shown]
 
 
