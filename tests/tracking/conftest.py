@@ -21,6 +21,7 @@ def _compiled():
     """Compile the kernels first, so that tests and the processes that they start run the same code."""
     compile_kernels()
 
+
 if not Path("/dev/nvidia0").exists():
     numba.config.ENABLE_CUDASIM = 1  # before its CUDA part is imported
 
