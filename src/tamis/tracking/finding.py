@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamis.events.detector import BARREL, TrackingDetector
-from tamis.tracking.kernels.finding import follow_seeds, place_hits
+from tamis.tracking.kernels.finding import follow_seeds
 from tamis.tracking.kernels.fitting import fit_tracks
-from tamis.tracking.kernels.grid import largest_on_layers, sort_points
+from tamis.tracking.kernels.grid import largest_on_layers, place_hits, sort_points
 from tamis.tracking.kernels.types import (
     ClusterArrays,
     FindingCuts,

@@ -8,8 +8,9 @@ import numpy as np
 
 from tamis.tracking.cuda.device import KernelArray, cuda, kernel
 from tamis.tracking.cuda.grid import Places, Spots
-from tamis.tracking.kernels.finding import follow, keep_track, place_hit
+from tamis.tracking.kernels.finding import follow, keep_track
 from tamis.tracking.kernels.fitting import fit_track
+from tamis.tracking.kernels.grid import place_hit
 from tamis.tracking.kernels.types import (
     ClusterArrays,
     FindingCuts,

@@ -157,64 +157,18 @@ def search_layer(
     begin = max(math.floor((phi - turn + PI) * grid.per_radian), -grid.columns)
     end = min(math.floor((phi + turn + PI) * grid.per_radian), 2 * grid.columns - 1)
     best, least, fitting = NONE, cuts.chi2_max, 0
+    parts = 2 if begin < 0 or end >= grid.columns else 1  # the second one on the other side of azimuth pi
     while row <= last_row:
         cell = (layer * grid.rows + row) * grid.columns
-        first, last = cell + max(begin, 0), cell + min(end, grid.columns - 1)
-        best, least, fitting = best_in_cells(
-            p,
-            c,
-            first,
-            last,
-            window,
-            hits,
-            frames,
-            scratch,
-            grid.begins,
-            way,
-            since,
-            steps,
-            best,
-            least,
-            fitting,
-        )
-        if begin < 0:
-            first, last = cell + begin + grid.columns, cell + grid.columns - 1
+        for part in range(parts):
+            first, last = cell + max(begin, 0), cell + min(end, grid.columns - 1)
+            if part == 1 and begin < 0:
+                first, last = cell + begin + grid.columns, cell + grid.columns - 1
+            elif part == 1:
+                first, last = cell, cell + end - grid.columns
             best, least, fitting = best_in_cells(
-                p,
-                c,
-                first,
-                last,
-                window,
-                hits,
-                frames,
-                scratch,
-                grid.begins,
-                way,
-                since,
-                steps,
-                best,
-                least,
-                fitting,
-            )
-        elif end >= grid.columns:
-            first, last = cell, cell + end - grid.columns
-            best, least, fitting = best_in_cells(
-                p,
-                c,
-                first,
-                last,
-                window,
-                hits,
-                frames,
-                scratch,
-                grid.begins,
-                way,
-                since,
-                steps,
-                best,
-                least,
-                fitting,
-            )
+                p, c, first, last, window, hits, frames, scratch, grid.begins, way, since, steps, best, least, fitting
+            )  # fmt: skip
         row += 1
     return best, least, fitting
 
@@ -413,34 +367,3 @@ def follow_seeds(
         keep_track(n, order[q], steps, count, holes, chi2, scratch, tracks)
         n += 1
     return n
-
-
-@body
-def place_hit(
-    k: Any,
-    i: Any,
-    clusters: Any,
-    layer: Any,
-    radius: Any,
-    azimuth: Any,
-    grid: Any,
-    hits: Any,
-) -> None:
-    """Write cluster `i` as hit `k`."""
-    for axis in range(3):
-        hits.position[k, axis] = clusters.position[i, axis]
-    hits.variance[k, 0], hits.variance[k, 1] = clusters.variance[i, 0], clusters.variance[i, 1]
-    hits.module[k], hits.layer[k] = clusters.module[i], layer
-    hits.along[k] = np.float32(clusters.position[i, 2]) if grid.kind[layer] == BARREL else radius
-    hits.phi[k] = azimuth
-
-
-@loop
-def place_hits(
-    order: Any, clusters: Any, layer: Any, radius: Any, azimuth: Any, grid: Any, hits: Any, place: Any
-) -> None:
-    """Write the clusters of an event as hits in the order of the grid, and the place of each."""
-    for n in range(len(order)):
-        k, i = np.uintp(n), np.uintp(order[n])
-        place_hit(k, i, clusters, layer[i], radius[i], azimuth[i], grid, hits)
-        place[i] = n

@@ -51,3 +51,34 @@ def largest_on_layers(values: Any, layer: Any, largest: Any) -> None:
     for i in range(len(layer)):
         if values[i] > largest[layer[i]]:
             largest[layer[i]] = values[i]
+
+
+@body
+def place_hit(
+    k: Any,
+    i: Any,
+    clusters: Any,
+    layer: Any,
+    radius: Any,
+    azimuth: Any,
+    grid: Any,
+    hits: Any,
+) -> None:
+    """Write cluster `i` as hit `k`."""
+    for axis in range(3):
+        hits.position[k, axis] = clusters.position[i, axis]
+    hits.variance[k, 0], hits.variance[k, 1] = clusters.variance[i, 0], clusters.variance[i, 1]
+    hits.module[k], hits.layer[k] = clusters.module[i], layer
+    hits.along[k] = np.float32(clusters.position[i, 2]) if grid.kind[layer] == BARREL else radius
+    hits.phi[k] = azimuth
+
+
+@loop
+def place_hits(
+    order: Any, clusters: Any, layer: Any, radius: Any, azimuth: Any, grid: Any, hits: Any, place: Any
+) -> None:
+    """Write the clusters of an event as hits in the order of the grid, and the place of each."""
+    for n in range(len(order)):
+        k, i = np.uintp(n), np.uintp(order[n])
+        place_hit(k, i, clusters, layer[i], radius[i], azimuth[i], grid, hits)
+        place[i] = n
