@@ -154,7 +154,7 @@ def test_files_without_cells_are_named(call, tmp_path, sample):
     assert "has no file named event...-cells.csv" in err
     code, _, err = call("track", sample, "--digitisation", sample)
     assert code == 2
-    assert "give --geometry too" in err
+    assert "name the geometry too" in err
     (tmp_path / "g.csv").write_text("a,b\n")
     code, _, err = call("track", sample, "--geometry", tmp_path / "g.csv")
     assert code != 0

@@ -29,8 +29,6 @@ from tamis.tracking.seeding import SeedFinder, SeedingSettings, seeding_layers
 from tamis.tracking.steps import STAGES, SortedHits, TrackCandidates
 
 SPILLED = {"follow_each": 512}  # bytes stored and loaded: following a track takes all 255 registers
-    (80, "follow_each"): 160
-}  # bytes stored and loaded: following a track takes all 255 registers of an A100
 CLASSES = {"cpu": CpuStages, "cuda": CudaStages}
 
 

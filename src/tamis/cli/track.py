@@ -84,14 +84,12 @@ def command(
     as_json: bool,
 ) -> None:
     """Reconstruct the tracks of SOURCE: a file of `tamis simulate tracks`, or event...-cells.csv of ACTS or TrackML, or their folder."""
-    from tamis.events.detector import generic_detector, read_detector
     from tamis.records import write_record
     from tamis.tracking import Reconstruction, track_file
     from tamis.tracking.devices import parse_devices
+    from tamis.tracking.opening import ReconstructionSetup
     from tamis.tracking.summary import is_summary
 
-    if digitisation is not None and geometry is None:
-        raise UsageError("--digitisation divides the modules of a geometry into cells: give --geometry too")
     if keep_stages and output is None:
         raise UsageError("--keep-stages writes to the file of tracks: name that with -o")
     if keep_stages and output is not None and is_summary(output):
@@ -105,7 +103,7 @@ def command(
                 f"the record {path} exists, and records are never overwritten; choose another name"
             )
     devices = parse_devices(stages)
-    detector = generic_detector() if geometry is None else read_detector(geometry, digitisation, field=field)
+    detector = ReconstructionSetup(geometry, digitisation, field).detector()
     with progress("tracking", None, "events") as advance:
         record = track_file(
             source,
@@ -143,14 +141,17 @@ def _draw(record: TrackingRecord, folder: Path) -> None:
 
 
 def _print(record: TrackingRecord) -> None:
+    gpu = "GPU (simulated)" if record.simulated_gpu else "GPU"
     rows = [
-        (one.stage, f"{one.mean_ms:.2f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}")
-        for one in (*record.stages, record.together)
-    ]
+        (one.stage, gpu if one.device == "gpu" else "CPU", f"{one.mean_ms:.2f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}")
+        for one in record.stages
+    ]  # fmt: skip
+    total = record.together
+    rows.append((total.stage, "", f"{total.mean_ms:.2f}", f"{total.p50_ms:.2f}", f"{total.p99_ms:.2f}"))
     where = "one core" if record.workers == 1 else f"{record.workers} cores"
     print_table(
-        f"{record.source}: {record.events} events on {where}", ("stage", "mean ms", "p50 ms", "p99 ms"), rows
-    )
+        f"{record.source}: {record.events} events on {where}", ("stage", "on", "mean ms", "p50 ms", "p99 ms"), rows, keys=2
+    )  # fmt: skip
     if record.events_per_second is not None:
         print_text(
             f"{record.events_per_second:.3g} events/s in {record.seconds:.3g} s, with reading and writing"

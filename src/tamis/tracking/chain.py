@@ -46,6 +46,18 @@ class Tracks:
         """Return the number of tracks."""
         return len(self.parameters)
 
+    @property
+    def pt(self) -> np.ndarray:
+        """Return the transverse momenta in GeV."""
+        pt: np.ndarray = np.sin(self.parameters[:, 3]) / np.maximum(np.abs(self.parameters[:, 4]), 1e-12)
+        return pt
+
+    @property
+    def eta(self) -> np.ndarray:
+        """Return the pseudorapidities."""
+        eta: np.ndarray = -np.log(np.tan(self.parameters[:, 3] / 2))
+        return eta
+
 
 @dataclass(frozen=True)
 class StageObjects:
@@ -92,11 +104,25 @@ class Reconstruction:
         self.devices = chosen_devices(self.devices)
         self._cpu: StageKernels = CpuStages(self.detector, layers, self.seeding, self.finding)
         self._stages: dict[str, StageKernels] = dict.fromkeys(self.devices, self._cpu)
-        if set(self.devices.values()) != {CPU}:
+        if self.uses_gpu:
             from tamis.tracking.cuda.stages import CudaStages
 
             on_device: StageKernels = CudaStages(self.detector, layers, self.seeding, self.finding)
             self._stages.update({stage: on_device for stage, device in self.devices.items() if device != CPU})
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Return whether any stage runs on a GPU, or in a simulator of one."""
+        return set(self.devices.values()) != {CPU}
+
+    @property
+    def is_simulated(self) -> bool:
+        """Return whether the GPU is Numba's simulator."""
+        if not self.uses_gpu:
+            return False
+        from tamis.tracking.cuda.device import is_simulated
+
+        return is_simulated()
 
     def __call__(self, cells: SiliconCells) -> Tracks:
         """Return the tracks of an event."""

@@ -25,9 +25,6 @@ def track_values(tracks: Tracks) -> dict[str, np.ndarray]:
     for k, name in enumerate(TRACK_PARAMETERS):
         values[name] = parameters[:, k]
         values[f"{name}Err"] = np.sqrt(np.maximum(covariance[:, k, k], 0))
-    theta, q_over_p = parameters[:, 3], parameters[:, 4]
-    values["pt"] = np.sin(theta) / np.maximum(np.abs(q_over_p), 1e-12)
-    values["eta"] = -np.log(np.tan(theta / 2))
-    values["charge"] = np.sign(np.nan_to_num(q_over_p))  # 0 where the fit failed
+    values["pt"], values["eta"], values["charge"] = tracks.pt, tracks.eta, np.sign(parameters[:, 4])
     values["chi2"], values["nHits"], values["nHoles"] = tracks.chi2, tracks.counts, tracks.holes
     return {name: values[name].astype(kind) for name, kind in TRACK_TYPES.items()}

@@ -13,11 +13,11 @@ import numpy as np
 from tamis._base import DataError, utc_timestamp
 from tamis.events import read_events
 from tamis.records import QuantityAgreement, StageComparison, TracksComparison
+from tamis.tracking.columns import TRACK_PARAMETERS
 from tamis.tracking.pairing import close_pairs, pair_nearest
 from tamis.tracking.stage_columns import SEED_CLUSTERS, STAGE_COLUMNS
 
 UNCERTAINTIES_PERCENT = (0.01, 0.1, 1.0, 5.0)  # traccc's
-TRACK_PARAMETERS = ("d0", "dz", "phi", "theta", "qop")
 COMPARED_TRACK_COLUMNS = (
     *(f"Track_{name}{ending}" for name in TRACK_PARAMETERS for ending in ("", "Err")),
     "Track_chi2",

@@ -68,8 +68,10 @@ class ReconstructionSetup:
 
 
 def warm_up(reconstruction: Reconstruction) -> None:
-    """Reconstruct an event with one cell in the middle of every module, which calls every kernel."""
+    """Reconstruct an event with one cell in the middle of every module, which calls every kernel; the simulator of a GPU compiles none."""
     compile_kernels()
+    if reconstruction.is_simulated:
+        return
     modules = reconstruction.detector.modules
     middle = modules.cells // 2
     cells = sort_cells(modules.identifier, middle[:, 0], middle[:, 1], np.ones(len(modules)), modules)

@@ -66,8 +66,7 @@ class PhysicsTally:
         """Add the tracks of one event, with its number of pile-up collisions if it is known."""
         self.events += 1
         found, good = matches.found > 0, ~matches.fake
-        theta, q_over_p = tracks.parameters[:, 3], tracks.parameters[:, 4]
-        pt, eta = np.sin(theta) / np.maximum(np.abs(q_over_p), 1e-12), -np.log(np.tan(theta / 2))
+        pt, eta = tracks.pt, tracks.eta
         self._count("efficiency", found, {"eta": matches.eta, "pt": matches.pt, "radius": matches.radius})
         self._count("fakes", matches.fake, {"eta": eta, "pt": pt})
         self._count("duplicates", matches.duplicate, {"eta": eta, "pt": pt})

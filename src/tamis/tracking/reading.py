@@ -15,10 +15,9 @@ import pyarrow.csv as pa_csv
 
 from tamis._base import DataError
 from tamis.events import EventFile, Events, read_events
-from tamis.events.detector import Modules, SiliconCells, sort_cells
+from tamis.events.detector import CELL_COLUMNS, Modules, SiliconCells, sort_cells
 from tamis.events.detector.identifiers import pack_identifier
 
-CELL_COLUMNS = ("Cell_module", "Cell_u", "Cell_v", "Cell_charge")
 VECTORS = tuple(f"Particle_{kind}{axis}" for kind in "vp" for axis in "xyz")
 TRUTH_COLUMNS = ("Cell_hit", "Hit_particle", "Particle_pdgId", "Particle_charge", *VECTORS)
 PILE_UP_COLUMN = "Pileup_nPU"

@@ -17,7 +17,6 @@ from tamis.records import BrokenEvent, TrackingRecord
 from tamis.tracking.chain import Reconstruction, Tracks
 from tamis.tracking.columns import TRACK_TYPES, track_values
 from tamis.tracking.counters import HardwareCounters
-from tamis.tracking.devices import CPU
 from tamis.tracking.opening import warm_up
 from tamis.tracking.physics import PhysicsTally
 from tamis.tracking.profile import StageProfile
@@ -154,14 +153,6 @@ def _record(
         created=utc_timestamp(), host=host_facts(), source=str(source), detector=reconstruction.detector.name, events=events,
         broken=tally.broken, tracks=tally.tracks, cells_per_event=tally.cells / max(events, 1), stages=profile.stages(),
         together=profile.together(), physics=tally.physics.result(), boundaries=profile.boundaries(), transfers=profile.transfers(),
-        pile_up=float(np.mean(tally.collisions)) if tally.collisions else None, simulated_gpu=_is_simulated(reconstruction),
+        pile_up=float(np.mean(tally.collisions)) if tally.collisions else None, simulated_gpu=reconstruction.is_simulated,
         counters=tally.counters, workers=workers, seconds=seconds, events_per_second=(events + len(tally.broken)) / seconds,
     )  # fmt: skip
-
-
-def _is_simulated(reconstruction: Reconstruction) -> bool:
-    if set(reconstruction.devices.values()) == {CPU}:
-        return False
-    from tamis.tracking.cuda.device import is_simulated
-
-    return is_simulated()

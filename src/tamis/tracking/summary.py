@@ -42,8 +42,7 @@ def summary_rows(objects: StageObjects, truth: TrueParticles | None) -> list[str
     hits = np.split(tracks.hits, np.cumsum(tracks.counts)[:-1]) if len(tracks) else []
     particle, majority = majority_particles(objects, truth)
     kind = track_kinds(particle, majority, tracks.counts, tracks.chi2, known=truth is not None)
-    _, _, phi, theta, q_over_p = tracks.parameters.T
-    pt, eta = np.sin(theta) / np.maximum(np.abs(q_over_p), 1e-12), -np.log(np.tan(theta / 2))
+    phi, pt, eta = tracks.parameters[:, 2], tracks.pt, tracks.eta
     seed = objects.found.seed[objects.chosen]
     rows = []
     for k, own in enumerate(hits):

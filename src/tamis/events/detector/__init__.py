@@ -1,13 +1,14 @@
 """Silicon detectors: modules in space, their layers, and readers of other people's descriptions."""
 
 from tamis.events.detector.acts_files import read_detector
-from tamis.events.detector.cells import SiliconCells, sort_cells
+from tamis.events.detector.cells import CELL_COLUMNS, SiliconCells, sort_cells
 from tamis.events.detector.generic import generic_detector
 from tamis.events.detector.layers import BARREL, DISK, DetectorLayer, PassiveSurface, find_layers
 from tamis.events.detector.modules import Modules, TrackingDetector
 
 __all__ = [
     "BARREL",
+    "CELL_COLUMNS",
     "DISK",
     "DetectorLayer",
     "Modules",

@@ -10,6 +10,8 @@ from tamis._base import DataError
 from tamis.events.detector.identifiers import unpack_identifier
 from tamis.events.detector.modules import Modules
 
+CELL_COLUMNS = ("Cell_module", "Cell_u", "Cell_v", "Cell_charge")  # of an event in a file
+
 
 @dataclass(frozen=True)
 class SiliconCells:

@@ -70,6 +70,11 @@ def kernel(function: Callable[..., None]) -> Any:
     return cuda.jit(function, fastmath=True)
 
 
+def device_function(function: Callable[..., Any]) -> Any:
+    """Compile a function that kernels call."""
+    return cuda.jit(function, device=True, fastmath=True)
+
+
 def launch(function: Any, count: int, *arguments: Any) -> None:
     """Run a kernel with one thread for each of `count` elements."""
     if Recorder.launches is not None:

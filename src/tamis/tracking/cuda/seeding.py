@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tamis.tracking.cuda.device import KernelArray, cuda, kernel
+from tamis.tracking.cuda.device import KernelArray, cuda, device_function, kernel
 from tamis.tracking.cuda.grid import Places
 from tamis.tracking.kernels.parameters import start_seed
 from tamis.tracking.kernels.seeding import complete_in_layer, keep_best, pair_with_layer
@@ -62,6 +62,41 @@ def mark_middles(
         flags.values[i] = 1 if linked and low < points.r[i] < high else 0
 
 
+@device_function
+def part_of(pairs: DoubletArrays, first: int, last: int) -> DoubletArrays:
+    """Return the pairs of one middle point."""
+    return DoubletArrays(
+        pairs.point[first:last],
+        pairs.slope[first:last],
+        pairs.u[first:last],
+        pairs.v[first:last],
+        pairs.error[first:last],
+        pairs.inverse[first:last],
+    )
+
+
+@device_function
+def count_triplets(
+    m: int,
+    found: int,
+    points: PointArrays,
+    grid: LayerGrid,
+    links: LayerLinks,
+    cuts: TripletCuts,
+    pairs: DoubletArrays,
+    candidates: CandidateArrays,
+) -> int:
+    """Write the triplets of the pairs of a middle point as far as there is room, and return how many there are."""
+    layer = points.layer[m]
+    triplets = 0
+    for i in range(found):
+        for j in range(links.inner_count[layer]):
+            triplets = complete_in_layer(
+                m, np.uintp(i), links.inner[layer, j], points, grid, cuts, pairs, candidates, triplets
+            )
+    return triplets
+
+
 @kernel
 def count_pairs(
     count: int,
@@ -103,24 +138,11 @@ def fill_pairs(
         m = np.uintp(middles.values[k])
         layer = points.layer[m]
         first, last = begins.values[k], begins.values[k + 1]
-        pairs = DoubletArrays(
-            all_pairs.point[first:last],
-            all_pairs.slope[first:last],
-            all_pairs.u[first:last],
-            all_pairs.v[first:last],
-            all_pairs.error[first:last],
-            all_pairs.inverse[first:last],
-        )
+        pairs = part_of(all_pairs, first, last)
         found = 0
         for j in range(links.outer_count[layer]):
             found = pair_with_layer(m, links.outer[layer, j], points, grid, cuts, pairs, found)
-        triplets = 0
-        for i in range(found):
-            for j in range(links.inner_count[layer]):
-                triplets = complete_in_layer(
-                    m, np.uintp(i), links.inner[layer, j], points, grid, cuts, pairs, nothing, triplets
-                )
-        numbers.values[k] = triplets
+        numbers.values[k] = count_triplets(m, found, points, grid, links, cuts, pairs, nothing)
 
 
 @kernel
@@ -141,16 +163,8 @@ def fill_triplets(
     k = cuda.grid(1)
     if k < count:
         m = np.uintp(middles.values[k])
-        layer = points.layer[m]
         first, last = begins.values[k], begins.values[k + 1]
-        pairs = DoubletArrays(
-            all_pairs.point[first:last],
-            all_pairs.slope[first:last],
-            all_pairs.u[first:last],
-            all_pairs.v[first:last],
-            all_pairs.error[first:last],
-            all_pairs.inverse[first:last],
-        )
+        pairs = part_of(all_pairs, first, last)
         start, stop = triplet_begins.values[k], triplet_begins.values[k + 1]
         found = CandidateArrays(
             candidates.inner[start:stop],
@@ -159,12 +173,7 @@ def fill_triplets(
             candidates.radius[start:stop],
             candidates.impact[start:stop],
         )
-        triplets = 0
-        for i in range(last - first):
-            for j in range(links.inner_count[layer]):
-                triplets = complete_in_layer(
-                    m, np.uintp(i), links.inner[layer, j], points, grid, cuts, pairs, found, triplets
-                )
+        triplets = count_triplets(m, last - first, points, grid, links, cuts, pairs, found)
         best.kept[k] = keep_best(triplets, found, cuts, best.inner[k], best.outer[k], best.weight[k])
 
 

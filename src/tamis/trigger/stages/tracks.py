@@ -11,12 +11,12 @@ import numpy as np
 
 from tamis._base import UsageError, require
 from tamis.events import ColumnData, Frame, Jagged
+from tamis.events.detector import CELL_COLUMNS, sort_cells
 from tamis.features.lists import flat_columns
 from tamis.trigger.stages.expression import KindOf
 from tamis.trigger.stages.kinds import Kind
 from tamis.trigger.stages.stage import Added, Stage
 
-CELL_COLUMNS = ("Cell_module", "Cell_u", "Cell_v", "Cell_charge")
 PION_MASS_GEV, PION_ID = 0.13957, 211
 MM_PER_CM = 10.0
 LENGTHS = ("d0", "d0Err", "dz", "dzErr")
@@ -45,7 +45,6 @@ class TrackChoice:
 def tracks_stage(name: str, choice: TrackChoice) -> Stage:
     """Return a stage that reconstructs the tracks of events; its kernels are compiled when this returns."""
     require("numba", extra="tracking", purpose="reconstructing tracks")
-    from tamis.events.detector import sort_cells
     from tamis.tracking.columns import TRACK_TYPES, track_values
     from tamis.tracking.opening import ReconstructionSetup
 
@@ -83,11 +82,9 @@ def tracks_stage(name: str, choice: TrackChoice) -> Stage:
 
 
 def _columns(values: Mapping[str, np.ndarray], choice: TrackChoice) -> dict[str, np.ndarray]:
-    """Return the columns of one event under the names of the choice, without the tracks whose fit failed."""
-    kept = np.isfinite(values["pt"]) & np.isfinite(values["chi2"])
+    """Return the columns of one event under the names of the choice."""
     if choice.pt_min is not None:
-        kept &= values["pt"] >= choice.pt_min
-    if not kept.all():
+        kept = values["pt"] >= choice.pt_min
         values = {name: column[kept] for name, column in values.items()}
     in_cm = {name: values[name] / np.float32(MM_PER_CM) for name in LENGTHS}
     own = {**values, **in_cm} if choice.centimetres else values
