@@ -59,7 +59,7 @@ def check_device() -> None:
         cuda.detect()
         reason = "no usable device"
     except Exception as error:  # noqa: BLE001 - the driver's own words, whatever class they have
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(". :")
     raise UsageError(
         f"stages cannot run on a GPU here: {reason}; run them on the CPU, or in the simulator with NUMBA_ENABLE_CUDASIM=1, which is slow"
     )
