@@ -121,11 +121,40 @@ def test_the_perigee_is_the_point_nearest_to_the_beam():
             q = p.copy()
             helix.advance(q, np.zeros((6, 6)), away, np.empty((6, 6)))
             assert np.hypot(q[0], q[1]) > nearest
-        out, covariance = np.empty(5), np.empty((5, 5))
-        fitting.perigee(p, np.eye(6), 6e-4, out, covariance)
+        out, _ = perigee_of(p, np.eye(6))
         assert abs(out[0]) == pytest.approx(nearest, abs=1e-6)
         assert out[3] == pytest.approx(np.arctan2(1.0, p[5]))
-        assert (np.diag(covariance) > 0).all()
+
+
+def perigee_of(p, covariance):
+    out, result = np.empty(5), np.empty((5, 5))
+    fitting.perigee(p, covariance, 6e-4, np.empty((6, 6)), np.empty(6), out, result)
+    return out, result
+
+
+def test_the_covariance_at_the_perigee_is_that_of_small_changes():
+    """A change of the state moves the nearest point, too: its parameters are compared there."""
+    random = np.random.default_rng(5)
+    for p in states():
+        helix.advance(p, np.zeros((6, 6)), fitting.to_beam(p), np.empty((6, 6)))
+        root = random.normal(size=(6, 6))
+        covariance = root @ root.T
+
+        def changed(component, size, p=p, covariance=covariance):
+            q = p.copy()
+            if component == 3:
+                angle = np.arctan2(q[4], q[3]) + size
+                q[3], q[4] = np.cos(angle), np.sin(angle)
+            else:
+                q[component if component < 3 else component + 1] += size
+            helix.advance(q, np.zeros((6, 6)), fitting.to_beam(q), np.empty((6, 6)))
+            return perigee_of(q, covariance)[0]
+
+        sizes = np.array([1e-3, 1e-3, 1e-3, 1e-6, 1e-6, 1e-8])
+        rates = np.stack([(changed(k, s) - changed(k, -s)) / (2 * s) for k, s in enumerate(sizes)], axis=1)
+        expected, found = rates @ covariance @ rates.T, perigee_of(p, covariance)[1]
+        scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+        np.testing.assert_allclose(found / scale, expected / scale, atol=2e-3)
 
 
 def test_the_way_back_to_a_cylinder_ends_on_it():

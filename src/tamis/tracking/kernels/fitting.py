@@ -188,8 +188,11 @@ def go_to_beam(
 
 
 @body
-def perigee(p: Any, c: Any, field: Any, out: Any, covariance: Any) -> None:
-    """Write d0, z0, azimuth, polar angle, q / p and their covariance (5 x 5) of a state at the point nearest to the beam, as ACTS defines them."""
+def perigee(p: Any, c: Any, field: Any, rates: Any, row: Any, out: Any, covariance: Any) -> None:
+    """Write d0, z0, azimuth, polar angle, q / p and their covariance (5 x 5) of a state at the point nearest to the beam, as ACTS defines them.
+
+    `rates` is room for the derivatives of the five parameters by the six components of the state, `row` for six numbers.
+    """
     cosine, sine, slope, w = p[COS], p[SIN], p[SLOPE], p[CURVATURE]
     stretch = math.sqrt(1 + slope * slope)
     out[0] = p[Y] * cosine - p[X] * sine
@@ -198,31 +201,25 @@ def perigee(p: Any, c: Any, field: Any, out: Any, covariance: Any) -> None:
     out[3] = math.atan2(1.0, slope)
     out[4] = -w / (field * stretch)
     for a in range(5):
+        for i in range(6):
+            rates[a, i] = 0.0
+    rates[0, 0], rates[0, 1] = -sine, cosine
+    moved = 1 / (1 + w * out[0])  # a change of the state also moves the nearest point along the track
+    rates[1, 0], rates[1, 1], rates[1, 2] = -slope * cosine * moved, -slope * sine * moved, 1.0
+    rates[1, 3] = -slope * out[0] * moved
+    rates[2, 0], rates[2, 1], rates[2, 3] = -w * cosine * moved, -w * sine * moved, moved
+    rates[3, 4] = -1 / (stretch * stretch)
+    rates[4, 4], rates[4, 5] = w * slope / (field * stretch * stretch * stretch), -1 / (field * stretch)
+    for a in range(5):
+        for j in range(6):
+            row[j] = 0.0
+            for i in range(6):
+                row[j] += rates[a, i] * c[i, j]
         for b in range(5):
             total = 0.0
-            for i in range(6):
-                left = perigee_rate(a, i, cosine, sine, slope, w, stretch, field)
-                if left != 0:
-                    for j in range(6):
-                        total += left * c[i, j] * perigee_rate(b, j, cosine, sine, slope, w, stretch, field)
+            for j in range(6):
+                total += row[j] * rates[b, j]
             covariance[a, b] = total
-
-
-@body
-def perigee_rate(a: Any, i: Any, cosine: Any, sine: Any, slope: Any, w: Any, stretch: Any, field: Any) -> Any:
-    """Return the derivative of parameter `a` of the perigee by component `i` of the state."""
-    along = cosine if i == 0 else (sine if i == 1 else 0.0)
-    if a == 0:
-        return -sine if i == 0 else (cosine if i == 1 else 0.0)
-    if a == 1:
-        return 1.0 if i == 2 else -slope * along
-    if a == 2:
-        return 1.0 if i == 3 else -w * along
-    if a == 3:
-        return -1 / (stretch * stretch) if i == 4 else 0.0
-    if i == 4:
-        return w * slope / (field * stretch * stretch * stretch)
-    return -1 / (field * stretch) if i == 5 else 0.0
 
 
 @routine
@@ -245,7 +242,7 @@ def fit_track(
     own = scratch.surface_of[hits.layer[np.uintp(tracks.way[k, 0])]]
     fits.inner_count[n], more = go_to_beam(p, c, own, hits, frames, grid, stack, cuts, scratch, fits.inner[n])
     fits.chi2[n] = chi2 + more
-    perigee(p, c, cuts.field, fits.parameters[n], fits.covariance[n])
+    perigee(p, c, cuts.field, scratch.work, scratch.projection, fits.parameters[n], fits.covariance[n])
 
 
 @loop
