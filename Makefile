@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet
 LOCK := constraints.txt
-# Set COVERAGE=1 to measure coverage; the tests take about a third longer. The floor is checked after the slow tests.
+# Set COVERAGE=1 to measure the coverage of the quick tests, which then take about a third longer, and to check its floor.
 ifdef COVERAGE
-COV := --cov --cov-report=
+COV := --cov --cov-report=term --cov-fail-under=85
 endif
+SLOWEST := --durations=25 --durations-min=5
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test slow versions lint types layers docs lock latest clean
@@ -16,10 +17,10 @@ demo: $(VENV)/.demo  ## simulate collisions, score them with the shipped detecto
 	$(BIN)/tamis demo -o demo
 
 test: $(VENV)/.dev  ## every test that is not marked `slow`
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" $(COV)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" $(SLOWEST) $(COV)
 
 slow: $(VENV)/.dev  ## the tests marked `slow`: sanitizers, exhaustive corruption, other processors under emulation
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow $(if $(COV),--cov --cov-append --cov-report=term --cov-fail-under=90)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow $(SLOWEST)
 
 versions: $(VENV)/.dev  ## the wheel without extras on each supported Python that the host has
 	$(BIN)/python tools/python_versions.py

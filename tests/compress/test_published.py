@@ -16,14 +16,14 @@ from tamis.compress.training import run_network, start_quantising
 
 pytestmark = pytest.mark.slow
 
-SEEDS = (1, 2, 3, 4)
+SEEDS = (1, 2, 3)
 EQUAL = 0.006  # accuracy, below which models count as equal
 ROWS, TEST_ROWS = 40_000, 40_000
 
 
 def interval(values):
-    """Return the 95 % interval of a mean by Student's t with three degrees of freedom."""
-    half = 3.182 * np.std(values, ddof=1) / math.sqrt(len(values))
+    """Return the 95 % interval of a mean by Student's t with two degrees of freedom."""
+    half = 4.303 * np.std(values, ddof=1) / math.sqrt(len(values))
     return np.mean(values) - half, np.mean(values) + half
 
 
@@ -43,7 +43,7 @@ def test_70_percent_of_the_weights_are_gone_at_equal_accuracy(parents, rows_of, 
     for seed, parent in parents.items():
         found = {}
         for prune in (0.0, 0.7):  # the same retraining with all weights, so that pruning is all that differs
-            options = CompressOptions(weights=8, activations=8, inputs=8, prune=prune, epochs=20, seed=seed)
+            options = CompressOptions(weights=8, activations=8, inputs=8, prune=prune, epochs=12, seed=seed)
             made = compress(
                 parent, tmp_path / f"{seed}-{prune}.tamis", [str(tmp_path / "train.npz")], options
             )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tamis._base import UsageError
 from tamis.events.detector import BARREL, TrackingDetector
-from tamis.tracking.kernels.finding import follow_seeds
+from tamis.tracking.kernels.finding import BRANCHES_MOST, follow_seeds
 from tamis.tracking.kernels.fitting import fit_tracks
 from tamis.tracking.kernels.grid import largest_on_layers, place_hits, sort_points
 from tamis.tracking.kernels.types import (
@@ -41,6 +42,14 @@ class FindingSettings:
     hits_min: int = 7
     pt_min: float = 0.3
     window: float = 5.0  # in which hits are looked for, in standard deviations
+    branches_max: int = 1  # of each seed, where several hits of a module fit; the best is kept
+
+    def __post_init__(self) -> None:
+        """Check what has limits."""
+        if not 1 <= self.branches_max <= BRANCHES_MOST:
+            raise UsageError(
+                f"a seed cannot have {self.branches_max} branches; it must be 1 to {BRANCHES_MOST}"
+            )
 
 
 class TrackFinder:
@@ -63,7 +72,7 @@ class TrackFinder:
         self.surface_of[self.stack.layer[active]] = active
         self.cuts = FindingCuts(
             GEV_PER_TESLA_MM * detector.field, chosen.chi2_max, chosen.holes_max, chosen.early_holes_max, chosen.pt_min, chosen.window,
-            chosen.hits_min, detector.energy_loss,
+            chosen.hits_min, detector.energy_loss, chosen.branches_max,
         )  # fmt: skip
 
     def empty_grid(self, count: int) -> LayerGrid:
@@ -146,7 +155,7 @@ class TrackFinder:
     def _scratch(self) -> TrackScratch:
         return TrackScratch(
             state=np.empty(7), covariance=np.empty((6, 6)), work=np.empty((6, 6)), gain=np.empty((4, 6)), projection=np.empty(13), best=np.empty(13), variance=np.empty(2),
-            surface_of=self.surface_of,
+            surface_of=self.surface_of, choice=np.empty(3, np.int32), rivals=np.empty((BRANCHES_MOST, 2), np.int32), gaps=np.empty(BRANCHES_MOST),
         )  # fmt: skip
 
 

@@ -269,7 +269,7 @@ def problem_of(menu, path):
 
 
 @pytest.mark.parametrize(
-    "menus", [range(120), pytest.param(range(120, 500), marks=pytest.mark.slow)], ids=["few", "many"]
+    "menus", [range(120), pytest.param(range(120, 300), marks=pytest.mark.slow)], ids=["few", "many"]
 )
 def test_every_menu_is_right_or_rejected_before_the_first_event(menus, sample, tmp_path):
     path, columns = sample

@@ -8,7 +8,7 @@ import numpy as np
 
 from tamis.tracking.cuda.device import KernelArray, cuda, kernel
 from tamis.tracking.cuda.grid import Places, Spots
-from tamis.tracking.kernels.finding import follow, keep_track
+from tamis.tracking.kernels.finding import BRANCHES_MOST, follow_branches
 from tamis.tracking.kernels.fitting import fit_track
 from tamis.tracking.kernels.grid import place_hit
 from tamis.tracking.kernels.types import (
@@ -83,6 +83,7 @@ def follow_each(
     grid: LayerGrid,
     stack: SurfaceStack,
     cuts: FindingCuts,
+    spare: KernelArray,
     tracks: TrackArrays,
     kept: KernelArray,
 ) -> None:
@@ -98,23 +99,18 @@ def follow_each(
             cuda.local.array(13, np.float64),
             cuda.local.array(2, np.float64),
             detector.surface_of,
+            cuda.local.array(3, np.int32),
+            cuda.local.array((BRANCHES_MOST, 2), np.int32),
+            cuda.local.array(BRANCHES_MOST, np.float64),
         )
         seed = cuda.local.array(3, np.int32)
         for axis in range(3):
             seed[axis] = place.values[clusters.values[k, axis]]
-        steps, size, holes, chi2 = follow(
-            seed,
-            states.values[k],
-            hits,
-            detector.frames,
-            grid,
-            stack,
-            cuts,
-            scratch,
-            tracks.way[k],
-        )
-        keep_track(k, k, steps, size, holes, chi2, scratch, tracks)
-        kept.values[k] = 1 if size >= cuts.hits_min + holes else 0
+        own_room = np.uintp(k) if cuts.branches_max > 1 else np.uintp(0)
+        follow_branches(
+            k, k, seed, states.values[k], hits, detector.frames, grid, stack, cuts, scratch, spare.values[own_room], tracks
+        )  # fmt: skip
+        kept.values[k] = 1 if tracks.size[k] >= cuts.hits_min + tracks.holes[k] else 0
 
 
 @kernel
@@ -158,6 +154,9 @@ def fit_each(
             cuda.local.array(13, np.float64),
             cuda.local.array(2, np.float64),
             detector.surface_of,
+            cuda.local.array(3, np.int32),
+            cuda.local.array((BRANCHES_MOST, 2), np.int32),
+            cuda.local.array(BRANCHES_MOST, np.float64),
         )
         k = np.uintp(chosen.values[n])
         fit_track(n, k, tracks, hits, detector.frames, detector.cells, grid, stack, cuts, scratch, fits)

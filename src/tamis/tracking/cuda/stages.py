@@ -164,9 +164,11 @@ class CudaStages:
         """Return the tracks that the seeds are the beginning of: also several of one particle, since all are followed at once."""
         found, count = self._sorted(clusters), len(starts)
         tracks, flags = _tracks(count), empty(count, np.int32)
+        cuts = self._finder.cuts
+        spare = KernelArray(empty((count if cuts.branches_max > 1 else 1, STEPS_MOST), np.int32))
         launch(
             finding.follow_each, count, KernelArray(starts.clusters), KernelArray(found.place), KernelArray(starts.states), found.hits, self._detector,
-            found.grid, self._stack, self._finder.cuts, tracks, KernelArray(flags),
+            found.grid, self._stack, cuts, spare, tracks, KernelArray(flags),
         )  # fmt: skip
         places = exclusive_sums(flags)
         total = total_of(places)

@@ -7,6 +7,7 @@ arrays come from the caller. What was compiled is stored, in a folder for each v
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -18,7 +19,7 @@ from tamis.cbuild import cache_root
 
 numba = require("numba", extra="tracking", purpose="reconstructing tracks")
 OPTIONS = {"fastmath": True, "error_model": "numpy", "nogil": True, "_nrt": False}
-VERSIONS_KEPT = 3  # of compiled kernels
+VERSIONS_KEPT = 8  # of compiled kernels, those used last; each takes some 6 MB
 
 
 def body(function: Callable[..., Any]) -> Any:
@@ -51,6 +52,7 @@ def kernel_cache() -> Path:
     root = cache_root().parent / "kernels"  # beside that of the compiler, which prunes its own
     folder = root / digest.hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
     others = sorted((one for one in root.iterdir() if one != folder), key=lambda one: one.stat().st_mtime)
     for old in others[:-VERSIONS_KEPT]:
         shutil.rmtree(old, ignore_errors=True)

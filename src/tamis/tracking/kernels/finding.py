@@ -32,6 +32,9 @@ LONGEST = 4000.0  # mm to the next layer
 AT_HOME = 60.0  # mm from a layer to a module of it
 FEW_HITS = 4  # up to here a track may have fewer holes: most seeds are of no particle, and end here
 OVERLAPS = 4  # modules of a layer that one track may cross
+BRANCHES_MOST = 16  # of a seed
+ANYWHERE = np.int32(-1)  # for a module
+GIVEN_STEP, GIVEN_HIT, RIVALS = range(3)  # of `TrackScratch.choice`
 
 
 @body
@@ -106,13 +109,13 @@ def best_in_cells(
     fitting: Any,
 ) -> Any:
     """Return the hit that fits best among those of some cells side by side and the best before, its chi2, and how many fit."""
-    along, reach, phi, turn, most = window
+    along, reach, phi, turn, most, above, only = window
     for place in range(begins[np.uintp(first)], begins[np.uintp(last + 1)]):
         i = np.uintp(place)
         apart = abs(hits.phi[i] - phi)
         if abs(hits.along[i] - along) > reach or min(apart, TWO_PI - apart) > turn:
             continue
-        taken = False
+        taken = only >= 0 and hits.module[i] != only
         for k in range(since, steps):
             taken = taken or hits.module[np.uintp(way[k])] == hits.module[i]
         if taken:
@@ -121,7 +124,7 @@ def best_in_cells(
         if abs(ds) > AT_HOME:
             continue
         chi2 = chi2_of(c, hits.variance[i], scratch.projection)
-        if chi2 >= most:
+        if chi2 >= most or chi2 <= above:
             continue
         fitting += 1
         if chi2 < least:
@@ -145,13 +148,17 @@ def search_layer(
     way: Any,
     since: Any,
     steps: Any,
+    above: Any,
+    only: Any,
 ) -> Any:
     """Return the hit of a layer that fits best (-1 if none does), its chi2 and how many fit, and write its projection.
 
-    Modules of the way from `since` on are left out.
+    Modules of the way from `since` on are left out, as are hits with a chi2 of `above` or less, and those of other modules than `only`.
     """
     along, reach, phi, turn = window_on_layer(p, c, layer, spread, grid, cuts)
-    window = np.float32(along), np.float32(reach), np.float32(phi), np.float32(turn), cuts.chi2_max
+    window = (
+        np.float32(along), np.float32(reach), np.float32(phi), np.float32(turn), cuts.chi2_max, above, only
+    )  # fmt: skip
     row = max(int((along - reach - grid.first[layer]) * grid.scale[layer]), 0)
     last_row = min(int((along + reach - grid.first[layer]) * grid.scale[layer]), grid.rows - 1)
     begin = max(math.floor((phi - turn + PI) * grid.per_radian), -grid.columns)
@@ -194,11 +201,23 @@ def take_hits(
     """
     chi2 = 0.0
     while steps < len(way) and steps - begin < OVERLAPS:
-        best, least, fitting = search_layer(
-            p, c, layer, spread, hits, frames, grid, cuts, scratch, way, begin, steps
-        )
+        best, least, fitting = scratch.choice[GIVEN_HIT], 0.0, 2
+        if steps == scratch.choice[GIVEN_STEP]:
+            least = measure(p, c, best, hits, frames, scratch)
+        else:
+            best, least, fitting = search_layer(
+                p, c, layer, spread, hits, frames, grid, cuts, scratch, way, begin, steps, -1.0, ANYWHERE
+            )
         if best < 0:
             break
+        if fitting > 1 and scratch.choice[RIVALS] >= 0:
+            module = hits.module[np.uintp(best)]
+            rival, chi2_of_rival, _ = search_layer(
+                p, c, layer, spread, hits, frames, grid, cuts, scratch, way, begin, steps, least, module
+            )
+            if rival >= 0:
+                remember_rival(steps, rival, chi2_of_rival - least, cuts.branches_max - 1, scratch)
+                measure(p, c, best, hits, frames, scratch)
         update(p, c, scratch.best, scratch.gain)
         chi2 += least
         way[steps] = best
@@ -206,6 +225,30 @@ def take_hits(
         if fitting < 2:  # another module where tracks overlap would have had a hit
             break
     return steps, chi2
+
+
+@body
+def measure(p: Any, c: Any, hit: Any, hits: Any, frames: Any, scratch: Any) -> Any:
+    """Write the projection of a hit as the best one; return its chi2."""
+    i = np.uintp(hit)
+    project(p, hits.position[i], frames[np.uintp(hits.module[i])], scratch.best)
+    return chi2_of(c, hits.variance[i], scratch.best)
+
+
+@body
+def remember_rival(at: Any, hit: Any, gap: Any, most: Any, scratch: Any) -> None:
+    """Remember a hit that a track might take at a step instead of the best one; of more than `most` those that are nearest to the best."""
+    slot = scratch.choice[RIVALS]
+    if slot < most:
+        scratch.choice[RIVALS] = slot + 1
+    else:
+        slot = 0
+        for k in range(1, most):
+            if scratch.gaps[k] > scratch.gaps[slot]:
+                slot = k
+        if gap >= scratch.gaps[slot]:
+            return
+    scratch.gaps[slot], scratch.rivals[slot, 0], scratch.rivals[slot, 1] = gap, at, hit
 
 
 @body
@@ -314,6 +357,47 @@ def keep_track(
             tracks.covariance[n, i, j] = scratch.covariance[i, j]
 
 
+@routine
+def follow_branches(
+    n: Any,
+    number: Any,
+    seed: Any,
+    state: Any,
+    hits: Any,
+    frames: Any,
+    grid: Any,
+    stack: Any,
+    cuts: Any,
+    scratch: Any,
+    spare: Any,
+    tracks: Any,
+) -> None:
+    """Follow a seed, then once more with each rival of a hit in its place; write the way with the most hits, less holes, as track `n`.
+
+    Of ways with as many the one with the least chi2 is taken. `spare` is room for another way.
+    """
+    choice = scratch.choice
+    choice[GIVEN_STEP], choice[GIVEN_HIT], choice[RIVALS] = NONE, NONE, 0 if cuts.branches_max > 1 else NONE
+    branch, rivals = 0, 0
+    while branch <= rivals:
+        way = tracks.way[n] if branch == 0 else spare
+        steps, count, holes, chi2 = follow(seed, state, hits, frames, grid, stack, cuts, scratch, way)
+        better = branch == 0
+        if better:
+            rivals = choice[RIVALS]
+            choice[RIVALS] = NONE
+        else:
+            gain = count - holes - tracks.size[n] + tracks.holes[n]
+            better = gain > 0 or (gain == 0 and chi2 < tracks.chi2[n])
+            for i in range(steps if better else 0):
+                tracks.way[n, i] = spare[i]
+        if better:
+            keep_track(n, number, steps, count, holes, chi2, scratch, tracks)
+        if branch < rivals:
+            choice[GIVEN_STEP], choice[GIVEN_HIT] = scratch.rivals[branch, 0], scratch.rivals[branch, 1]
+        branch += 1
+
+
 @body
 def is_used(seed: Any, owners: Any) -> Any:
     """Return whether all hits of a seed are on one track already."""
@@ -351,10 +435,10 @@ def follow_seeds(
         if is_used(seeds[k], owners):
             continue
         followed += 1
-        steps, count, holes, chi2 = follow(
-            seeds[k], states[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n]
-        )
-        for i in range(steps):  # also of what is too short: its other seeds would end alike
+        follow_branches(
+            n, order[q], seeds[k], states[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n + 1], tracks
+        )  # fmt: skip
+        for i in range(tracks.steps[n]):  # also of what is too short: its other seeds would end alike
             if tracks.way[n, i] < 0:
                 continue
             hit = np.uintp(tracks.way[n, i])
@@ -362,8 +446,6 @@ def follow_seeds(
                 if owners[hit, j] < 0:
                     owners[hit, j] = followed
                     break
-        if count < cuts.hits_min + holes:  # each hole asks for one more hit
-            continue
-        keep_track(n, order[q], steps, count, holes, chi2, scratch, tracks)
-        n += 1
+        if tracks.size[n] >= cuts.hits_min + tracks.holes[n]:  # each hole asks for one more hit
+            n += 1
     return n

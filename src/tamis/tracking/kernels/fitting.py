@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tamis.tracking.kernels.body import body, loop, routine
-from tamis.tracking.kernels.finding import facing, take_hits
+from tamis.tracking.kernels.finding import GIVEN_STEP, NONE, RIVALS, facing, take_hits
 from tamis.tracking.kernels.helix import (
     COS,
     CURVATURE,
@@ -238,6 +238,7 @@ def fit_track(
 ) -> None:
     """Fit track `k` inwards, and write its parameters at the perigee and the hits that were found further in to row `n`."""
     p, c = tracks.state[k], tracks.covariance[k]
+    scratch.choice[GIVEN_STEP], scratch.choice[RIVALS] = NONE, NONE
     chi2 = fit_inwards(tracks.way[k], tracks.steps[k], p, c, hits, frames, cells, stack, cuts, scratch)
     own = scratch.surface_of[hits.layer[np.uintp(tracks.way[k, 0])]]
     fits.inner_count[n], more = go_to_beam(p, c, own, hits, frames, grid, stack, cuts, scratch, fits.inner[n])

@@ -176,6 +176,7 @@ class FindingCuts(NamedTuple):
     window: float  # in standard deviations
     hits_min: int
     energy_loss: float  # relative to that of silicon of the radiation lengths
+    branches_max: int  # of a seed
 
 
 class TrackScratch(NamedTuple):
@@ -189,6 +190,11 @@ class TrackScratch(NamedTuple):
     best: np.ndarray  # (13,)
     variance: np.ndarray  # (2,)
     surface_of: np.ndarray  # the surface of each layer
+    choice: (
+        np.ndarray
+    )  # (3,): a step whose hit is given, this hit, and how many rivals of hits there are; -1 for none
+    rivals: np.ndarray  # (most, 2): a step, and a hit that the track might take there instead
+    gaps: np.ndarray  # (most,): of chi2 between rivals and the hits that were taken
 
 
 class FitArrays(NamedTuple):
