@@ -5,6 +5,8 @@ from tamis.events.detector.cells import CELL_COLUMNS, SiliconCells, sort_cells
 from tamis.events.detector.generic import generic_detector
 from tamis.events.detector.layers import BARREL, DISK, DetectorLayer, PassiveSurface, find_layers
 from tamis.events.detector.modules import Modules, TrackingDetector
+from tamis.events.detector.stereo import strip_detector
+from tamis.events.detector.strips import StripPairs, find_strip_pairs, pair_layers, stereo_angles
 
 __all__ = [
     "BARREL",
@@ -14,9 +16,14 @@ __all__ = [
     "Modules",
     "PassiveSurface",
     "SiliconCells",
+    "StripPairs",
     "TrackingDetector",
     "find_layers",
+    "find_strip_pairs",
     "generic_detector",
+    "pair_layers",
     "read_detector",
     "sort_cells",
+    "stereo_angles",
+    "strip_detector",
 ]
