@@ -95,7 +95,7 @@ class Reconstruction:
 
     def __post_init__(self) -> None:
         """Prepare detector and kernels."""
-        seeding = seeding_for(self.detector) if self.seeding is None else self.seeding
+        seeding = self.seeding = seeding_for(self.detector) if self.seeding is None else self.seeding
         layers = seeding_layers(self.detector, seeding.seeds_from) if self.layers is None else self.layers
         check_layers(self.detector, layers, seeding)
         self.devices = chosen_devices(self.devices)

@@ -58,7 +58,9 @@ class CpuStages:
         found, room = len(clusters.module), -1
         while room < found:  # pairs of strips may have more points than there are clusters
             room = found
-            arrays = SpacePointArrays._make([*np.empty((7, room), np.float32), *np.empty((3, room), np.int32)])
+            arrays = SpacePointArrays._make(
+                [*np.empty((8, room), np.float32), *np.empty((3, room), np.int32)]
+            )
             found = make_points(
                 clusters, self._frames, self._layer_of, self._partner_of, self._curvature_max, arrays
             )
@@ -72,7 +74,10 @@ class CpuStages:
         """Return the seeds with their states."""
         count = len(seeds)
         starts = StartArrays(
-            np.empty((count, 3), np.int32), np.empty(count, np.int32), np.empty((count, 7)), np.empty((count, 3))
+            np.empty((count, 3), np.int32),
+            np.empty(count, np.int32),
+            np.empty((count, 7)),
+            np.empty((count, 3)),
         )
         arrays = SpacePointArrays(*(getattr(points, name) for name in SpacePointArrays._fields))
         estimate_parameters(seeds.points, arrays, clusters.position, starts)
@@ -98,4 +103,3 @@ class CpuStages:
         is_hit = (np.arange(way.shape[1]) < steps[:, None]) & (way >= 0)
         way[is_hit] = found.order[way[is_hit]]
         return FittedTracks(fits, way, steps, tracks.holes[chosen.rows])
-

@@ -31,7 +31,7 @@ PIXEL_PITCH_MM = 0.5  # of both coordinates
 ROOM = 64  # pairs of a middle point at first
 SEED_SOURCES = ("pixels", "strips", "all")
 # Seeds of strips: points of a module are known to some millimetres along the strips, and lie far from the beam, behind more matter.
-STRIP_IMPACT_MM, STRIP_REGION_MM, STRIP_SIGMAS = 10.0, 300.0, 3.0
+STRIP_IMPACT_MM, STRIP_REGION_MM, STRIP_SIGMAS = 20.0, 500.0, 3.0
 BEND_MARGIN = 1.2  # for tilted modules
 STEPS = 1.5  # from layer to layer that a seed of strips may take
 
@@ -151,7 +151,9 @@ class SeedFinder:
         r, phi = np.empty(len(points), np.float32), np.empty(len(points), np.float32)
         sort_points(x, y, z, layer, grid, cell, r, phi, order)
         arrays = (x, y, z, r, phi, *variances)
-        bend = points.bend_z - z / r * points.bend_r if self.cuts.stereo else np.zeros(0, np.float32)
+        bend = np.zeros(0, np.float32)
+        if self.cuts.stereo:
+            bend = points.bend_z - z / (r * r) * (x * points.bend_x + y * points.bend_y)
         ordered = [array[order] for array in arrays]
         return order, PointArrays(*ordered, bend[order] if self.cuts.stereo else bend, layer[order]), grid
 
@@ -227,20 +229,26 @@ def seeding_layers(detector: TrackingDetector, seeds_from: str = "pixels") -> tu
 def check_layers(
     detector: TrackingDetector, layers: tuple[DetectorLayer, ...], settings: SeedingSettings
 ) -> None:
-    """Raise DataError if there is no layer to seed on."""
+    """Raise DataError if there is no layer to seed on: what the detector lacks, and what else it has."""
     if layers:
         return
-    pixels = (
-        f"pixels below a radius of {settings.radius[1]:g} mm and within |z| of {settings.z_max:g} mm, with a pitch below "
-        f"{PIXEL_PITCH_MM:g} mm (it has none)"
-    )
-    strips = (
-        f"pairs of strip modules that face each other at most {GAP_MM:g} mm apart, with strips at an angle of "
-        f"{1e3 * STEREO_ANGLE[0]:.0f} to {1e3 * STEREO_ANGLE[1]:.0f} mrad (it has {len(detector.strip_pairs) or 'none'})"
-    )
+    lacking, other = {
+        "pixels": (
+            f"pixels below a radius of {settings.radius[1]:g} mm and within |z| of {settings.z_max:g} mm, with a pitch below {PIXEL_PITCH_MM:g} mm",
+            f"it has {len(detector.strip_pairs)} pairs of strip modules: seed from those (--seeds-from strips), or ",
+        ),
+        "strips": (
+            f"pairs of strip modules (two that face each other at most {GAP_MM:g} mm apart, with strips at an angle of "
+            f"{1e3 * STEREO_ANGLE[0]:.0f} to {1e3 * STEREO_ANGLE[1]:.0f} mrad)",
+            "it has pixels: seed from those (--seeds-from pixels), or ",
+        ),
+    }["strips" if settings.seeds_from == "strips" else "pixels"]
+    if settings.seeds_from != "strips" and not len(detector.strip_pairs):
+        lacking, other = f"{lacking}; nor pairs of strip modules", ""
+    elif settings.seeds_from == "strips" and not seeding_layers(detector):
+        other = ""
     raise DataError(
-        f"the detector {detector.name} has no layer to seed on for seeds from {settings.seeds_from}: {pixels}; or {strips}; choose with "
-        "--seeds-from (seeding_for), or name layers of your own (Reconstruction(..., layers=...))"
+        f"the detector {detector.name} has no layer to seed on: it has no {lacking}; {other}name layers of your own (Reconstruction(..., layers=...))"
     )
 
 

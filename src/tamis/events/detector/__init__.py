@@ -1,6 +1,6 @@
 """Silicon detectors: modules in space, their layers, and readers of other people's descriptions."""
 
-from tamis.events.detector.acts_files import read_detector
+from tamis.events.detector.acts_files import DetectorFiles, read_detector, write_detector
 from tamis.events.detector.cells import CELL_COLUMNS, SiliconCells, sort_cells
 from tamis.events.detector.generic import generic_detector
 from tamis.events.detector.layers import BARREL, DISK, DetectorLayer, PassiveSurface, find_layers
@@ -12,6 +12,7 @@ __all__ = [
     "BARREL",
     "CELL_COLUMNS",
     "DISK",
+    "DetectorFiles",
     "DetectorLayer",
     "Modules",
     "PassiveSurface",
@@ -26,4 +27,5 @@ __all__ = [
     "sort_cells",
     "stereo_angles",
     "strip_detector",
+    "write_detector",
 ]

@@ -17,6 +17,7 @@ from tamis.tracking.kernels.types import (
     FitArrays,
     HitArrays,
     LayerGrid,
+    StartArrays,
     SurfaceStack,
     TrackArrays,
     TrackScratch,
@@ -75,9 +76,8 @@ def gather_hits(
 @kernel
 def follow_each(
     count: int,
-    clusters: KernelArray,
+    starts: StartArrays,
     place: KernelArray,
-    states: KernelArray,
     hits: HitArrays,
     detector: DetectorArrays,
     grid: LayerGrid,
@@ -101,10 +101,15 @@ def follow_each(
         )
         seed = cuda.local.array(3, np.int32)
         for axis in range(3):
-            seed[axis] = place.values[clusters.values[k, axis]]
+            seed[axis] = place.values[starts.clusters[k, axis]]
+        second = starts.second[k]
+        if second >= 0:
+            second = place.values[second]
         steps, size, holes, chi2 = follow(
             seed,
-            states.values[k],
+            second,
+            starts.states[k],
+            starts.spread[k],
             hits,
             detector.frames,
             grid,

@@ -30,8 +30,18 @@ def start_seed(k: Any, seeds: Any, points: Any, position: Any, starts: Any) -> N
 def bent_point(i: Any, curvature: Any, points: Any) -> Any:
     """Return where a track of some curvature crosses the strips of a point."""
     x, y, z = float(points.x[i]), float(points.y[i]), float(points.z[i])
-    stretch = 1 + curvature * points.bend_r[i] / math.sqrt(x * x + y * y)
-    return x * stretch, y * stretch, z + curvature * points.bend_z[i]
+    return (
+        x + curvature * points.bend_x[i],
+        y + curvature * points.bend_y[i],
+        z + curvature * points.bend_z[i],
+    )
+
+
+@body
+def bend_outwards(i: Any, points: Any) -> Any:
+    """Return the bend of a point along its radius."""
+    x, y = points.x[i], points.y[i]
+    return (x * points.bend_x[i] + y * points.bend_y[i]) / math.sqrt(x * x + y * y)
 
 
 @body
@@ -49,11 +59,12 @@ def start_from_strips(state: Any, spread: Any, a: Any, b: Any, c: Any, points: A
     slope = state[SLOPE]
     squared = curvature_variance(w)
     dx, dy = third[0] - first[0], third[1] - first[1]
-    bend_r, bend_z = points.bend_r[c] - points.bend_r[a], points.bend_z[c] - points.bend_z[a]
+    own_r, own_z = bend_outwards(a, points), points.bend_z[a]
+    bend_r, bend_z = bend_outwards(c, points) - own_r, points.bend_z[c] - own_z
     variance_r = points.variance_r[a] + points.variance_r[c] + squared * bend_r * bend_r
     variance_z = points.variance_z[a] + points.variance_z[c] + squared * bend_z * bend_z
-    spread[0] = points.variance_r[a] + squared * points.bend_r[a] * points.bend_r[a]
-    spread[1] = points.variance_z[a] + squared * points.bend_z[a] * points.bend_z[a]
+    spread[0] = points.variance_r[a] + squared * own_r * own_r
+    spread[1] = points.variance_z[a] + squared * own_z * own_z
     spread[2] = (variance_z + slope * slope * variance_r) / (dx * dx + dy * dy)
 
 

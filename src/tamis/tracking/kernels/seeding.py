@@ -14,6 +14,7 @@ import numpy as np
 
 from tamis.tracking.kernels.body import body, loop
 from tamis.tracking.kernels.grid import BARREL, PI
+from tamis.tracking.kernels.helix import curvature_variance
 
 ZERO32, ONE32, TWO32 = np.float32(0), np.float32(1), np.float32(2)
 SLACK_PHI, SLACK_MM, FAR, NEAR_BEAM = np.float32(0.001), np.float32(0.1), np.float32(1e6), np.float32(20)
@@ -273,7 +274,8 @@ def complete_in_cells(
             continue
         if cuts.stereo != 0:
             half = offset / np.float32(math.sqrt(length))
-            difference = straightened(m, t, i, other - slope, inverse, half, points, pairs)
+            difference, more = straightened(m, t, i, other - slope, inverse, half, points, pairs)
+            variance += cuts.errors * more
             if difference > variance + cuts.scattering * stretch:
                 continue
         if difference > variance + offset * offset / length * cuts.scattering_per_curvature * stretch:
@@ -296,12 +298,16 @@ def complete_in_cells(
 def straightened(
     m: Any, t: Any, i: Any, difference: Any, inverse: Any, half: Any, points: Any, pairs: Any
 ) -> Any:
-    """Return the squared difference of two slopes once all three points are where a track of a curvature, twice `half`, crosses strips."""
+    """Return the squared difference of two slopes once all three points are where a track of a curvature, twice `half`, crosses strips.
+
+    The second value is the variance that it has from that of the curvature.
+    """
     middle = points.bend[m]
     outer = (points.bend[np.uintp(pairs.point[t])] - middle) * pairs.inverse[t]
-    inner = (middle - points.bend[i]) * inverse
-    difference += TWO32 * half * (inner - outer)
-    return difference * difference
+    change = (middle - points.bend[i]) * inverse - outer
+    curvature = TWO32 * half
+    difference += curvature * change
+    return difference * difference, np.float32(curvature_variance(curvature)) * change * change
 
 
 @body

@@ -35,7 +35,7 @@ def make_point(k: Any, i: Any, layer: Any, clusters: Any, frames: Any, points: A
     points.x[i], points.y[i], points.z[i] = position[0], position[1], position[2]
     axes = frames.axes[np.uintp(clusters.module[k])]
     points.variance_r[i], points.variance_z[i] = spread_of(position, clusters.variance[k], axes)
-    points.bend_r[i], points.bend_z[i] = 0.0, 0.0
+    points.bend_x[i], points.bend_y[i], points.bend_z[i] = 0.0, 0.0, 0.0
     points.layer[i] = layer
     points.cluster[i], points.second[i] = k, -1
 
@@ -114,7 +114,8 @@ def cross_strips(
             points.x[i], points.y[i], points.z[i] = x, y, z
             points.variance_r[i] = scale * (v_r * v_r * variance_a + u_r * u_r * variance_b)
             points.variance_z[i] = scale * (vz * vz * variance_a + uz * uz * variance_b)
-            points.bend_r[i] = 0.5 * (shift_a * u_r + shift_b * v_r)
+            points.bend_x[i] = 0.5 * (shift_a * ux + shift_b * vx)
+            points.bend_y[i] = 0.5 * (shift_a * uy + shift_b * vy)
             points.bend_z[i] = 0.5 * (shift_a * uz + shift_b * vz)
             points.layer[i] = layer
             points.cluster[i], points.second[i] = k, place - 1
@@ -124,7 +125,14 @@ def cross_strips(
 
 @body
 def add_points(
-    k: Any, clusters: Any, frames: Any, layer_of: Any, partner_of: Any, curvature_max: Any, points: Any, at: Any
+    k: Any,
+    clusters: Any,
+    frames: Any,
+    layer_of: Any,
+    partner_of: Any,
+    curvature_max: Any,
+    points: Any,
+    at: Any,
 ) -> Any:
     """Append the space points of cluster `k`; return how many there are now, also beyond the room."""
     module = np.uintp(clusters.module[k])
@@ -132,9 +140,7 @@ def add_points(
     if layer < 0:
         return at
     if partner_of[module] >= 0:
-        return cross_strips(
-            k, layer, partner_of[module], clusters, frames, curvature_max, points, at
-        )
+        return cross_strips(k, layer, partner_of[module], clusters, frames, curvature_max, points, at)
     if at < len(points.x):
         make_point(k, np.uintp(at), layer, clusters, frames, points)
     return at + 1

@@ -39,7 +39,7 @@ class ClusterArrays(NamedTuple):
 class SpacePointArrays(NamedTuple):
     """Space points in the order of their clusters, in float32; lengths in mm.
 
-    A track of curvature w meets the module of a pixel at (r, z), and a pair of strips at (r + bend_r w, z + bend_z w).
+    A track of curvature w crosses a pair of strips at (x + bend_x w, y + bend_y w, z + bend_z w).
     """
 
     x: np.ndarray
@@ -47,7 +47,8 @@ class SpacePointArrays(NamedTuple):
     z: np.ndarray
     variance_r: np.ndarray
     variance_z: np.ndarray
-    bend_r: np.ndarray
+    bend_x: np.ndarray
+    bend_y: np.ndarray
     bend_z: np.ndarray
     layer: np.ndarray  # number of the seeding layer
     cluster: np.ndarray
@@ -64,7 +65,7 @@ class PointArrays(NamedTuple):
     phi: np.ndarray
     variance_r: np.ndarray
     variance_z: np.ndarray
-    bend: np.ndarray  # of z where r is exact; without strips there are none
+    bend: np.ndarray  # of z on a line from the beam spot at the same r, in mm^2; empty without strips
     layer: np.ndarray
 
 
@@ -83,7 +84,9 @@ class LayerGrid(NamedTuple):
     variance_r: np.ndarray  # the largest on each layer
     variance_z: np.ndarray
     bend: np.ndarray  # the largest of space points on each layer
-    strips: np.ndarray  # (layers, 2): how far along the layer and across a hit may be from where a track crosses its strip
+    strips: (
+        np.ndarray
+    )  # (layers, 2): how far along the layer and across a hit may be from where a track crosses its strip
 
 
 class LayerLinks(NamedTuple):
