@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.tracking import reference
@@ -11,8 +13,11 @@ pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
 from tamis._base import DataError, UsageError
 from tamis.events import open_writer
 from tamis.events.detector import TrackingDetector, pair_layers, sort_cells
+from tamis.events.detector.identifiers import pack_identifier, unpack_identifier
 from tamis.events.detector.modules import Modules
-from tamis.simulate.silicon import TrackSample, simulate_tracks
+from tamis.simulate.seeds import Seeds
+from tamis.simulate.silicon import Primaries, TrackSample, share_charge, simulate_tracks, transport
+from tamis.simulate.silicon.transport import DetectorModel
 from tamis.tracking import Reconstruction
 from tamis.tracking.cpu import CpuStages
 from tamis.tracking.cuda.device import to_device, to_host
@@ -20,7 +25,7 @@ from tamis.tracking.cuda.stages import CudaStages
 from tamis.tracking.finding import FindingSettings
 from tamis.tracking.kernels.space_points import BEYOND_MM
 from tamis.tracking.matching import GEV_PER_TESLA_MM, Matches, match_tracks
-from tamis.tracking.reading import cell_columns, read_cell_events
+from tamis.tracking.reading import TrueParticles, cell_columns, read_cell_events
 from tamis.tracking.seeding import (
     SeedFinder,
     largest_bends,
@@ -29,7 +34,6 @@ from tamis.tracking.seeding import (
     seeding_for,
     seeding_layers,
 )
-from tamis.tracking.steps import STAGES
 
 CLASSES = {"cpu": CpuStages, "cuda": CudaStages}
 
@@ -242,16 +246,139 @@ def test_space_points_are_on_the_trajectories_within_what_the_angle_allows(
         at = np.stack([points.x, points.y, points.z], axis=1)[own].astype(np.float64)
         barrel = points.variance_z[own] > points.variance_r[own]
         error = np.sqrt(np.where(barrel, points.variance_z[own], points.variance_r[own]))
-        for sink, w in ((unmoved, 0), (pulls, curvature)):
+        for found, w in ((unmoved, 0), (pulls, curvature)):
             moved = at + np.reshape(w, (-1, 1)) * bends_of(points)[own]
             along = np.where(
                 barrel, true[:, 2] - moved[:, 2], np.hypot(*true[:, :2].T) - np.hypot(*moved[:, :2].T)
             )
-            sink += (along / error).tolist()
+            found.extend((along / error).tolist())
         aside += ((moved[:, 0] * true[:, 1] - moved[:, 1] * true[:, 0]) / np.hypot(*moved[:, :2].T)).tolist()
-    print(len(pulls), np.std(pulls), np.abs(pulls).max(), np.std(unmoved), np.abs(aside).max(), np.std(aside))
     assert len(pulls) > 500
     assert np.sqrt(np.mean(np.square(pulls))) < 1.2
     assert np.abs(pulls).max() < 6
     assert np.sqrt(np.mean(np.square(unmoved))) > 2
     assert np.abs(aside).max() < 0.3  # mm: across the strips, the angle magnifies nothing
+
+
+@pytest.fixture(scope="module")
+def mixed(detector, strips):
+    """The pixels of the generic detector, and strips around them."""
+    pixels = detector.modules.take(np.flatnonzero(np.isin(detector.modules.volume, (7, 8, 9))))
+    both = {
+        name: np.concatenate([getattr(pixels, name), getattr(strips.modules, name)]) for name in vars(pixels)
+    }
+    modules = Modules(**both)
+    return TrackingDetector("mixed", modules.take(np.argsort(modules.identifier)))
+
+
+def test_seeds_are_from_what_is_asked_for_and_what_there_is(detector, strips, mixed):
+    assert [seeding_for(one).seeds_from for one in (detector, strips, mixed)] == [
+        "pixels",
+        "strips",
+        "pixels",
+    ]
+    layers = {name: seeding_layers(mixed, name) for name in ("pixels", "strips", "all")}
+    keys = {name: [(layer.volume, layer.number) for layer in found] for name, found in layers.items()}
+    assert keys["all"] == keys["pixels"] + keys["strips"]
+    assert len(layers["strips"]) == len(pair_layers(strips)) == 18
+    middle = mixed.modules.cells // 2
+    cells = sort_cells(mixed.modules.identifier, *middle.T, np.ones(len(mixed.modules)), mixed.modules)
+    counts = {}
+    for name in layers:
+        reconstruct = Reconstruction(mixed, seeding=seeding_for(mixed, name))
+        points = reconstruct.space_points(reconstruct.clusters(cells))
+        counts[name] = int((points.second < 0).sum()), int((points.second >= 0).sum())
+    pixels, pairs = counts["pixels"][0], counts["strips"][1]
+    assert counts == {"pixels": (pixels, 0), "strips": (0, pairs), "all": (pixels, pairs)}
+    assert pixels > 1000 < pairs
+
+
+def test_a_detector_without_what_is_asked_for_is_rejected_with_what_it_has(detector, strips):
+    for one, name, words in (
+        (
+            strips,
+            "pixels",
+            "no layer to seed on: it has no pixels .* it has 7890 pairs of strip modules: seed from those",
+        ),
+        (
+            detector,
+            "strips",
+            "no layer to seed on: it has no pairs of strip modules .* it has pixels: seed from those",
+        ),
+    ):
+        with pytest.raises(DataError, match=words):
+            Reconstruction(one, seeding=seeding_for(one, name))
+    single = strips.modules.take(strips.strip_pairs.first)
+    with pytest.raises(DataError, match=r"it has no pixels .* nor pairs of strip modules"):
+        Reconstruction(TrackingDetector("single", single))
+    with pytest.raises(UsageError, match="not from 'strip'; did you mean 'strips'"):
+        seeding_for(strips, "strip")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["along u", "two layers", "wide and alternating", "axial", "10 mrad"])
+def test_other_ways_to_build_a_pair_are_reconstructed_as_well(strips, variant):
+    modules, pairs = strips.modules, strips.strip_pairs
+    side = np.zeros(len(modules))
+    side[pairs.first], side[pairs.second] = -1, 1
+    u, v, normal = modules.axes.transpose(1, 0, 2)
+    across = np.sign((np.cross(u[pairs.first], u[pairs.second]) * normal[pairs.first]).sum(axis=1))
+    turn = np.zeros(len(modules))
+    turn[pairs.first], turn[pairs.second] = -across, across
+    angle, changes = np.zeros(len(modules)), {}
+    if variant == "along u":
+        changes = {name: getattr(modules, name)[:, ::-1] for name in ("first", "pitch", "cells")}
+        changes |= {"half_v": modules.half_u[:, 0], "half_u": np.stack([modules.half_v] * 2, axis=1)}
+        angle += np.pi / 2
+    elif variant == "two layers":
+        layer = (2 * modules.layer + np.where(side > 0, 2, 0)).astype(np.int32)
+        number = unpack_identifier(modules.identifier)[2]
+        changes = {"layer": layer, "identifier": pack_identifier(modules.volume, layer, number)}
+    elif variant == "wide and alternating":
+        angle = np.where(modules.layer % 4 == 0, -0.04 * turn, 0)
+        changes = {"centre": modules.centre + 1.5 * np.sign(side)[:, None] * normal * outward(modules)}
+    elif variant == "axial":
+        angle += 0.02
+    else:
+        angle = -0.015 * turn
+    cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    axes = np.stack([cosine * u + sine * v, cosine * v - sine * u, normal], axis=1)
+    built = replace(modules, axes=axes, **changes)
+    detector = TrackingDetector(variant, built.take(np.argsort(built.identifier)))
+    assert len(detector.strip_pairs) == len(pairs)
+    random, model = np.random.default_rng(3), DetectorModel(detector)
+    reconstruct, matches = Reconstruction(detector), []
+    for k in range(6):
+        muons = gun(random, 20)
+        hits = transport(muons, model, Seeds(7, 0, k))
+        cells = share_charge(hits, detector.modules, Seeds(7, 0, k))
+        event = sort_cells(
+            detector.modules.identifier[cells.module], cells.u, cells.v, cells.charge, detector.modules
+        )
+        of_cell = hits.particle[cells.hit][event.source]
+        truth = TrueParticles(muons.pdg_id, muons.charge, muons.vertex, muons.momentum, of_cell)
+        tracks = reconstruct(event)
+        matches.append(match_tracks(tracks, of_cell[tracks.first_cell], truth, detector.field, eta_max=1.5))
+    joined = Matches.joined(matches)
+    assert len(joined.found) > 110
+    assert (joined.found > 0).mean() > 0.98
+    assert joined.fake.mean() < 0.02
+    assert (np.quantile(np.abs(joined.pull), 0.68, axis=0) < 1.4).all()
+
+
+def outward(modules):
+    """Return the sign of the normals relative to the direction from the beam spot, (modules, 1)."""
+    return np.sign((modules.axes[:, 2] * modules.centre).sum(axis=1))[:, None]
+
+
+def gun(random, count):
+    """Return muons between 1 and 20 GeV."""
+    phi, eta, charge = (
+        random.uniform(-np.pi, np.pi, count),
+        random.uniform(-1.5, 1.5, count),
+        random.choice([-1, 1], count),
+    )
+    momentum = np.exp(random.uniform(0, np.log(20), count))[:, None] * np.stack(
+        [np.cos(phi), np.sin(phi), np.sinh(eta)], axis=1
+    )
+    return Primaries(-13 * charge, charge, random.normal(0, [0.01, 0.01, 50], (count, 3)), momentum)

@@ -152,9 +152,9 @@ def command(
             of_tracks, pt, particles, mu, events, output, seed, workers, files, as_json=as_json
         )
         return
-    if geometry is not None or digitisation is not None:
+    if geometry is not None or digitisation is not None or field != 2.0:
         raise UsageError(
-            f"--geometry and --digitisation apply to the sample {TRACKS}, not to {process}: omit them"
+            f"--geometry, --digitisation and --field apply to the sample {TRACKS}, not to {process}: omit them"
         )
     if of_tracks is not None or pt is not None or particles is not None:
         raise UsageError(

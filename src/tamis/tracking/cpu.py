@@ -58,9 +58,8 @@ class CpuStages:
         found, room = len(clusters.module), -1
         while room < found:  # pairs of strips may have more points than there are clusters
             room = found
-            arrays = SpacePointArrays._make(
-                [*np.empty((8, room), np.float32), *np.empty((3, room), np.int32)]
-            )
+            floats, bends = np.empty((5, room), np.float32), np.zeros((3, room), np.float32)
+            arrays = SpacePointArrays._make([*floats, *bends, *np.empty((3, room), np.int32)])
             found = make_points(
                 clusters, self._frames, self._layer_of, self._partner_of, self._curvature_max, arrays
             )

@@ -76,7 +76,7 @@ class TrackFinder:
         empty = np.zeros(0, np.float32)
         return LayerGrid(
             self.kind, empty, empty, self.along[:, 0].copy(), rows / (self.along[:, 1] - self.along[:, 0]), rows, columns,
-            np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), *np.zeros((2, layers), np.float32),
+            np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), np.zeros(layers, np.float32), np.zeros(layers, np.float32),
             empty, self.strips,
         )  # fmt: skip
 

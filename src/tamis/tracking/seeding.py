@@ -136,7 +136,7 @@ class SeedFinder:
         rows, columns = max(1, round(POINT_ROWS * share)), max(8, round(POINT_COLUMNS * share))
         return LayerGrid(
             kind, across[:, 0].copy(), across[:, 1].copy(), along[:, 0].copy(), rows / (along[:, 1] - along[:, 0]), rows, columns,
-            np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), *np.zeros((2, layers), np.float32),
+            np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), np.zeros(layers, np.float32), np.zeros(layers, np.float32),
             self.bend, np.zeros((0, 2), np.float32),
         )  # fmt: skip
 
@@ -153,9 +153,8 @@ class SeedFinder:
         arrays = (x, y, z, r, phi, *variances)
         bend = np.zeros(0, np.float32)
         if self.cuts.stereo:
-            bend = points.bend_z - z / (r * r) * (x * points.bend_x + y * points.bend_y)
-        ordered = [array[order] for array in arrays]
-        return order, PointArrays(*ordered, bend[order] if self.cuts.stereo else bend, layer[order]), grid
+            bend = (points.bend_z - z / (r * r) * (x * points.bend_x + y * points.bend_y))[order]
+        return order, PointArrays._make([*(array[order] for array in arrays), bend, layer[order]]), grid
 
 
 def _links(layers: tuple[DetectorLayer, ...], settings: SeedingSettings) -> LayerLinks:
@@ -238,8 +237,7 @@ def check_layers(
             f"it has {len(detector.strip_pairs)} pairs of strip modules: seed from those (--seeds-from strips), or ",
         ),
         "strips": (
-            f"pairs of strip modules (two that face each other at most {GAP_MM:g} mm apart, with strips at an angle of "
-            f"{1e3 * STEREO_ANGLE[0]:.0f} to {1e3 * STEREO_ANGLE[1]:.0f} mrad)",
+            f"pairs of strip modules (two that face each other at most {GAP_MM:g} mm apart, with strips at {1e3 * STEREO_ANGLE[0]:.0f} to {1e3 * STEREO_ANGLE[1]:.0f} mrad)",
             "it has pixels: seed from those (--seeds-from pixels), or ",
         ),
     }["strips" if settings.seeds_from == "strips" else "pixels"]

@@ -67,7 +67,7 @@ def sum_modules(
 
 
 class SeedingModules(NamedTuple):
-    """What space points are made of, by module."""
+    """Which modules have space points, and with which others."""
 
     layer_of: Any  # the number of the seeding layer, -1 for others
     partner_of: Any  # the other module of a pair of strips, -1 for others

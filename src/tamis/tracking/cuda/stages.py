@@ -257,10 +257,8 @@ class CudaStages:
 
 
 def _points(count: int) -> SpacePointArrays:
-    floats, integers = (
-        [empty(count, kind) for _ in range(n)] for kind, n in ((np.float32, 8), (np.int32, 3))
-    )
-    return SpacePointArrays._make([*floats, *integers])
+    floats, bends = ([make(count, np.float32) for _ in range(n)] for make, n in ((empty, 5), (filled, 3)))
+    return SpacePointArrays._make([*floats, *bends, *(empty(count, np.int32) for _ in range(3))])
 
 
 def _clusters(count: int) -> ClusterArrays:

@@ -35,7 +35,6 @@ def make_point(k: Any, i: Any, layer: Any, clusters: Any, frames: Any, points: A
     points.x[i], points.y[i], points.z[i] = position[0], position[1], position[2]
     axes = frames.axes[np.uintp(clusters.module[k])]
     points.variance_r[i], points.variance_z[i] = spread_of(position, clusters.variance[k], axes)
-    points.bend_x[i], points.bend_y[i], points.bend_z[i] = 0.0, 0.0, 0.0
     points.layer[i] = layer
     points.cluster[i], points.second[i] = k, -1
 
@@ -150,7 +149,7 @@ def add_points(
 def make_points(
     clusters: Any, frames: Any, layer_of: Any, partner_of: Any, curvature_max: Any, points: Any
 ) -> Any:
-    """Write the space points on seeding layers; return how many there are, also beyond the room."""
+    """Write the space points on seeding layers; return how many there are, also beyond the room. The bends of pixels stay as they are: 0."""
     at = 0
     for n in range(len(clusters.module)):
         at = add_points(np.uintp(n), clusters, frames, layer_of, partner_of, curvature_max, points, at)
