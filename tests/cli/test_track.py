@@ -159,3 +159,35 @@ def test_files_without_cells_are_named(call, tmp_path, sample):
     code, _, err = call("track", sample, "--geometry", tmp_path / "g.csv")
     assert code != 0
     assert "is not a geometry of ACTS or TrackML" in err
+
+
+def test_a_detector_of_strips_is_simulated_and_reconstructed_from_its_files(call, sample, tmp_path):
+    from tamis.events.detector import strip_detector, write_detector
+
+    geometry, digitisation, muons = (tmp_path / name for name in ("d.csv", "d.json", "muons.root"))
+    write_detector(strip_detector(), geometry, digitisation)
+    files = ("--geometry", geometry, "--digitisation", digitisation)
+    code, _, err = call(
+        "simulate", "tracks", "--process", "muon", "--pt", "1:20", "-n", 4, "--seed", 3, "-o", muons, *files
+    )
+    assert (code, err) == (0, "")
+    code, out, _ = call("track", muons, *files, "--json")
+    assert code == 0
+    physics = json.loads(out)["physics"]
+    assert physics["efficiency"]["value"] > 0.9
+    assert physics["fakes"]["value"] == 0
+    code, out, _ = call("track", muons, *files, "--seeds-from", "all", "--json")
+    assert json.loads(out)["physics"] == physics  # there is nothing else to begin with
+    code, _, err = call("track", muons, *files, "--seeds-from", "pixels")
+    assert code != 0
+    assert "it has no pixels" in err
+    assert "7890 pairs of strip modules: seed from those (--seeds-from strips)" in err
+    code, _, err = call("track", sample, "--seeds-from", "strips")
+    assert code != 0
+    assert "the detector generic has no layer to seed on: it has no pairs of strip modules" in err
+    code, _, err = call("simulate", "tracks", "--process", "muon", "-n", 1, "-o", muons, "--field", 3)
+    assert code == 2
+    assert "name a geometry too" in err
+    code, _, err = call("simulate", "qcd", "-n", 1, "-o", muons, *files)
+    assert code == 2
+    assert "--geometry, --digitisation and --field apply to the sample tracks" in err

@@ -10,7 +10,7 @@ pytest.importorskip("numba", reason="numba is not installed")
 
 import numba
 
-from tamis.events.detector import generic_detector
+from tamis.events.detector import DetectorFiles, generic_detector, strip_detector, write_detector
 from tamis.simulate.silicon import TrackSample, simulate_tracks
 from tamis.tracking import Reconstruction
 from tamis.tracking.opening import compile_kernels
@@ -51,3 +51,17 @@ def muon_file(muons, tmp_path_factory):
     with open_writer(path) as writer:
         writer.write(muons)
     return path
+
+
+@pytest.fixture(scope="session")
+def strip_files(tmp_path_factory):
+    """The geometry and digitisation of a detector of pairs of strips, as files."""
+    folder = tmp_path_factory.mktemp("strips")
+    files = DetectorFiles(folder / "detectors.csv", folder / "digitisation.json", 2.0)
+    write_detector(strip_detector(), files.geometry, files.digitisation)
+    return files
+
+
+@pytest.fixture(scope="session")
+def strips(strip_files):
+    return strip_files.open()

@@ -63,7 +63,9 @@ def test_triplets_are_those_of_all_pairs(points, finder):
 
 def test_without_points_there_are_no_seeds(finder):
     nothing = SpacePoints(
-        *(np.zeros(0, np.float32) for _ in range(5)), np.zeros(0, np.int32), np.zeros(0, np.int32)
+        *(np.zeros(0, np.float32) for _ in range(5)),
+        *(np.zeros(0, np.int32) for _ in range(3)),
+        *(np.zeros(0, np.float32) for _ in range(3)),
     )
     seeds = finder(nothing)
     assert isinstance(seeds, TrackSeeds)
@@ -89,6 +91,8 @@ def test_many_points_at_one_place_need_room_and_get_it(finder):
         small,
         np.array(number, np.int32),
         np.arange(len(x)),
+        np.full(len(x), -1),
+        *np.zeros((3, len(x)), np.float32),
     )
     seeds = finder(crowd)
     per_middle = np.unique(seeds.points[:, 1], return_counts=True)[1]

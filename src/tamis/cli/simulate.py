@@ -82,6 +82,23 @@ TRACKS = "tracks"
 @click.option("--pt", help="Of a gun: transverse momenta in GeV, such as 0.5:100; uniform in the logarithm.")
 @click.option("--particles", type=click.IntRange(1), help="Of a gun: particles in each event; default 10.")
 @click.option(
+    "--geometry",
+    type=click.Path(exists=True, path_type=Path),
+    help="Of the sample `tracks`: detectors.csv of ACTS or TrackML; default: the generic detector.",
+)
+@click.option(
+    "--digitisation",
+    type=click.Path(exists=True, path_type=Path),
+    help="Of the sample `tracks`: JSON file of ACTS' geometric digitisation, which divides the modules of --geometry into cells.",
+)
+@click.option(
+    "--field",
+    type=float,
+    default=2.0,
+    show_default=True,
+    help="Of the sample `tracks`, with --geometry: magnetic field along the beam, in tesla.",
+)
+@click.option(
     "--low-level",
     is_flag=True,
     help="Write calorimeter cells, all tracks and pixel hits as well (large files).",
@@ -108,6 +125,9 @@ def command(
     of_tracks: str | None,
     pt: str | None,
     particles: int | None,
+    geometry: Path | None,
+    digitisation: Path | None,
+    field: float,
     low_level: bool,
     level1: bool,
     as_json: bool,
@@ -124,10 +144,18 @@ def command(
     """
     if process == TRACKS:
         from tamis.cli.simulate_tracks import simulate_track_events
+        from tamis.events.detector import DetectorFiles
 
         _reject_collision_options(process, but=("mu",))
-        simulate_track_events(of_tracks, pt, particles, mu, events, output, seed, workers, as_json=as_json)
+        files = DetectorFiles(geometry, digitisation, field)
+        simulate_track_events(
+            of_tracks, pt, particles, mu, events, output, seed, workers, files, as_json=as_json
+        )
         return
+    if geometry is not None or digitisation is not None or field != 2.0:
+        raise UsageError(
+            f"--geometry, --digitisation and --field apply to the sample {TRACKS}, not to {process}: omit them"
+        )
     if of_tracks is not None or pt is not None or particles is not None:
         raise UsageError(
             f"--process, --pt and --particles apply to the sample {TRACKS}, not to {process}: omit them"

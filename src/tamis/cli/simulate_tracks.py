@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tamis._base import UsageError, now_ns, progress
 from tamis.cli.output import print_json
+
+if TYPE_CHECKING:
+    from tamis.events.detector import DetectorFiles
 
 
 def simulate_track_events(
@@ -19,6 +23,7 @@ def simulate_track_events(
     output: Path,
     seed: int,
     workers: int,
+    detector: DetectorFiles,
     *,
     as_json: bool,
 ) -> None:
@@ -37,7 +42,7 @@ def simulate_track_events(
     sample = TrackSample(process, mu=mu, **options, **({} if particles is None else {"particles": particles}))  # type: ignore[arg-type] # by name
     start, cells, hits = now_ns(), 0, 0
     with open_writer(output) as writer, progress(f"simulating {process}", events, "events") as advance:
-        for batch in simulate_tracks(sample, events, seed=seed, workers=workers):
+        for batch in simulate_tracks(sample, events, seed=seed, workers=workers, detector=detector):
             writer.write(batch)
             cells += int(ak.count(batch["Cell_u"]))
             hits += int(ak.count(batch["Hit_x"]))

@@ -42,6 +42,11 @@ PAGE_RECORD = "tracking.json"
     "--field", type=float, default=2.0, show_default=True, help="Magnetic field along the beam, in tesla."
 )
 @click.option(
+    "--seeds-from",
+    type=click.Choice(["pixels", "strips", "all"]),
+    help="Begin tracks with pixels, with pairs of strips, or with both; default: pixels where the detector has some, else strips.",
+)
+@click.option(
     "--stages",
     default="",
     help="Devices of stages, such as seeding=cuda,finding=cpu or all=cuda; default: the CPU.",
@@ -76,6 +81,7 @@ def command(
     geometry: Path | None,
     digitisation: Path | None,
     field: float,
+    seeds_from: str | None,
     stages: str,
     record_path: Path | None,
     page: bool,
@@ -88,6 +94,7 @@ def command(
     from tamis.tracking import Reconstruction, track_file
     from tamis.tracking.devices import parse_devices
     from tamis.tracking.opening import ReconstructionSetup
+    from tamis.tracking.seeding import seeding_for
     from tamis.tracking.summary import is_summary
 
     if keep_stages and output is None:
@@ -107,7 +114,7 @@ def command(
     with progress("tracking", None, "events") as advance:
         record = track_file(
             source,
-            Reconstruction(detector, devices=devices),
+            Reconstruction(detector, seeding=seeding_for(detector, seeds_from), devices=devices),
             output,
             advance,
             workers,

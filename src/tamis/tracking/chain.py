@@ -8,14 +8,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from tamis._base import DataError, now_ns
+from tamis._base import now_ns
 from tamis.events.detector import DetectorLayer, SiliconCells, TrackingDetector
 from tamis.tracking.counters import HardwareCounters
 from tamis.tracking.cpu import CpuStages
 from tamis.tracking.devices import CPU, DeviceValue, Transfer, chosen_devices
 from tamis.tracking.finding import FindingSettings
 from tamis.tracking.kernels.types import CellArrays, ClusterArrays, TrackArrays
-from tamis.tracking.seeding import PIXEL_PITCH_MM, SeedingSettings, seeding_layers
+from tamis.tracking.seeding import SeedingSettings, check_layers, seeding_for, seeding_layers
 from tamis.tracking.steps import STAGES, FittedTracks, SortedHits, SpacePoints, StageKernels, TrackSeeds
 
 Result = TypeVar("Result")
@@ -83,9 +83,9 @@ class Reconstruction:
 
     detector: TrackingDetector
     layers: tuple[DetectorLayer, ...] | None = (
-        None  # to seed on; default: those of the generic detector's pixels, or all pixel-like ones
+        None  # to seed on; default: those of pixels or of pairs of strips, as the cuts of the seeding say
     )
-    seeding: SeedingSettings = field(default_factory=SeedingSettings)
+    seeding: SeedingSettings | None = None  # default: cuts that fit the detector
     finding: FindingSettings = field(default_factory=FindingSettings)
     devices: Mapping[str, str] = field(default_factory=dict)  # of stages that do not run on the CPU
     nanoseconds: dict[str, int] = field(default_factory=dict)
@@ -95,19 +95,16 @@ class Reconstruction:
 
     def __post_init__(self) -> None:
         """Prepare detector and kernels."""
-        layers = seeding_layers(self.detector) if self.layers is None else self.layers
-        if not layers:
-            raise DataError(
-                f"the detector {self.detector.name} has no layer to seed on: pixels below a radius of {self.seeding.radius[1]:g} mm and within "
-                f"|z| of {self.seeding.z_max:g} mm, with a pitch below {PIXEL_PITCH_MM:g} mm; name layers of your own (Reconstruction(..., layers=...))"
-            )
+        seeding = self.seeding = seeding_for(self.detector) if self.seeding is None else self.seeding
+        layers = seeding_layers(self.detector, seeding.seeds_from) if self.layers is None else self.layers
+        check_layers(self.detector, layers, seeding)
         self.devices = chosen_devices(self.devices)
-        self._cpu: StageKernels = CpuStages(self.detector, layers, self.seeding, self.finding)
+        self._cpu: StageKernels = CpuStages(self.detector, layers, seeding, self.finding)
         self._stages: dict[str, StageKernels] = dict.fromkeys(self.devices, self._cpu)
         if self.uses_gpu:
             from tamis.tracking.cuda.stages import CudaStages
 
-            on_device: StageKernels = CudaStages(self.detector, layers, self.seeding, self.finding)
+            on_device: StageKernels = CudaStages(self.detector, layers, seeding, self.finding)
             self._stages.update({stage: on_device for stage, device in self.devices.items() if device != CPU})
 
     @property

@@ -10,8 +10,15 @@ from tamis.tracking.clusters import find_clusters, frames_of
 from tamis.tracking.finding import FindingSettings, TrackFinder
 from tamis.tracking.kernels.parameters import estimate_parameters
 from tamis.tracking.kernels.space_points import make_points
-from tamis.tracking.kernels.types import CellArrays, ClusterArrays, SpacePointArrays
-from tamis.tracking.seeding import SeedFinder, SeedingSettings
+from tamis.tracking.kernels.types import CellArrays, ClusterArrays, SpacePointArrays, StartArrays
+from tamis.tracking.seeding import (
+    SeedFinder,
+    SeedingSettings,
+    largest_bends,
+    largest_curvature,
+    layer_numbers,
+    strip_partners,
+)
 from tamis.tracking.steps import (
     ChosenTracks,
     FittedTracks,
@@ -37,7 +44,9 @@ class CpuStages:
         """Prepare detector and kernels."""
         self._frames = frames_of(detector.modules)
         self._layer_of = layer_numbers(detector, layers)
-        self._seeds = SeedFinder(layers, detector.field, seeding)
+        self._partner_of = strip_partners(detector)
+        self._curvature_max = largest_curvature(seeding, detector.field)
+        self._seeds = SeedFinder(layers, detector.field, seeding, largest_bends(detector, layers))
         self._finder = TrackFinder(detector, finding)
 
     def clusters(self, cells: CellArrays) -> ClusterArrays:
@@ -46,10 +55,15 @@ class CpuStages:
 
     def space_points(self, clusters: ClusterArrays) -> SpacePoints:
         """Return the space points on the layers of the seeding."""
-        count = len(clusters.module)
-        arrays = SpacePointArrays._make([*np.empty((5, count), np.float32), *np.empty((2, count), np.int32)])
-        found = make_points(clusters, self._frames, self._layer_of, arrays)
-        return SpacePoints(*(array[:found] for array in arrays))
+        found, room = len(clusters.module), -1
+        while room < found:  # pairs of strips may have more points than there are clusters
+            room = found
+            floats, bends = np.empty((5, room), np.float32), np.zeros((3, room), np.float32)
+            arrays = SpacePointArrays._make([*floats, *bends, *np.empty((3, room), np.int32)])
+            found = make_points(
+                clusters, self._frames, self._layer_of, self._partner_of, self._curvature_max, arrays
+            )
+        return SpacePoints(**{name: array[:found] for name, array in arrays._asdict().items()})
 
     def seeding(self, points: SpacePoints) -> TrackSeeds:
         """Return triplets of space points."""
@@ -57,9 +71,16 @@ class CpuStages:
 
     def parameters(self, seeds: TrackSeeds, points: SpacePoints, clusters: ClusterArrays) -> TrackStarts:
         """Return the seeds with their states."""
-        rows, states = np.empty((len(seeds), 3), np.int32), np.empty((len(seeds), 7))
-        estimate_parameters(seeds.points, points.cluster, clusters.position, rows, states)
-        return TrackStarts(rows, states, seeds.weight)
+        count = len(seeds)
+        starts = StartArrays(
+            np.empty((count, 3), np.int32),
+            np.empty(count, np.int32),
+            np.empty((count, 7)),
+            np.empty((count, 3)),
+        )
+        arrays = SpacePointArrays(*(getattr(points, name) for name in SpacePointArrays._fields))
+        estimate_parameters(seeds.points, arrays, clusters.position, starts)
+        return TrackStarts(*starts, seeds.weight)
 
     def finding(self, starts: TrackStarts, clusters: ClusterArrays) -> TrackCandidates:
         """Return the tracks that the seeds are the beginning of."""
@@ -81,11 +102,3 @@ class CpuStages:
         is_hit = (np.arange(way.shape[1]) < steps[:, None]) & (way >= 0)
         way[is_hit] = found.order[way[is_hit]]
         return FittedTracks(fits, way, steps, tracks.holes[chosen.rows])
-
-
-def layer_numbers(detector: TrackingDetector, layers: tuple[DetectorLayer, ...]) -> np.ndarray:
-    """Return the number of each module's layer among some layers, -1 for modules of others."""
-    result = np.full(len(detector.modules), -1, np.int32)
-    for number, layer in enumerate(layers):
-        result[layer.rows] = number
-    return result

@@ -9,6 +9,7 @@ import numpy as np
 
 from tamis._base import UsageError
 from tamis.events.detector import BARREL, TrackingDetector
+from tamis.events.detector.strips import is_strip, strip_axis
 from tamis.tracking.kernels.finding import BRANCHES_MOST, follow_seeds
 from tamis.tracking.kernels.fitting import fit_tracks
 from tamis.tracking.kernels.grid import largest_on_layers, place_hits, sort_points
@@ -66,6 +67,7 @@ class TrackFinder:
             self.layer_of[layer.rows] = number
         self.kind = np.array([layer.kind for layer in layers], np.int32)
         self.along = np.array([layer.z if layer.kind == BARREL else layer.r for layer in layers], np.float32)
+        self.strips = strip_reach(detector)
         self.stack = surface_stack(detector)
         self.surface_of = np.empty(len(layers), np.int32)
         active = np.flatnonzero(self.stack.layer >= 0)
@@ -83,7 +85,8 @@ class TrackFinder:
         empty = np.zeros(0, np.float32)
         return LayerGrid(
             self.kind, empty, empty, self.along[:, 0].copy(), rows / (self.along[:, 1] - self.along[:, 0]), rows, columns,
-            np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), *np.zeros((2, layers), np.float32),
+            np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), np.zeros(layers, np.float32), np.zeros(layers, np.float32),
+            empty, self.strips,
         )  # fmt: skip
 
     def sort(self, clusters: ClusterArrays) -> SortedHits:
@@ -107,6 +110,7 @@ class TrackFinder:
         """Return the tracks that begin with seeds of three hits, the heaviest first."""
         count = len(starts)
         seeds = found.place[starts.clusters]
+        second = np.where(starts.second >= 0, found.place[starts.second], np.int32(-1))
         tracks = TrackArrays(
             np.empty((count + 1, STEPS_MOST), np.int32), np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32),
             np.empty(count), np.empty(count, np.int32), np.empty((count, 7)), np.empty((count, 6, 6)),
@@ -116,7 +120,9 @@ class TrackFinder:
         total = follow_seeds(
             order,
             seeds,
+            second,
             starts.states,
+            starts.spread,
             found.hits,
             self.frames,
             found.grid,
@@ -182,3 +188,38 @@ def surface_stack(detector: TrackingDetector) -> SurfaceStack:
     return SurfaceStack(
         positions, low, high, layers.astype(np.int32), material, spreads, len(cylinders), behind_from
     )
+
+
+def strip_reach(detector: TrackingDetector) -> np.ndarray:
+    """Return how far a hit may be from where a track crosses its strip, along each layer and across it, (layers, 2) in mm.
+
+    A hit is in the middle of its strip; on layers without strips this is 0, as their cells are short.
+    """
+    modules, layers = detector.modules, detector.layers
+    result = np.zeros((len(layers), 2), np.float32)
+    paired = np.zeros(len(modules), bool)
+    paired[detector.strip_pairs.first] = paired[detector.strip_pairs.second] = True
+    paired |= is_strip(modules) & (modules.cells.min(axis=1) == 1)
+    axis, rows = strip_axis(modules), np.arange(len(modules))
+    half = modules.pitch[rows, axis] / 2
+    ends = modules.first + np.stack([np.zeros_like(modules.pitch), modules.cells * modules.pitch])
+    for number, layer in enumerate(layers):
+        own = layer.rows[paired[layer.rows]]
+        for across in (0, 0.5, 1):
+            for middle in (half[own], (ends[1] - ends[0])[own, axis[own]] - half[own]):
+                place = ends[0, own] + across * (ends[1] - ends[0])[own]
+                place[np.arange(len(own)), axis[own]] = ends[0, own, axis[own]] + middle
+                hit = modules.centre[own] + (place[:, :, None] * modules.axes[own, :2]).sum(axis=1)
+                for side in (-1, 1):
+                    end = hit + side * half[own, None] * modules.axes[own, axis[own]]
+                    r = np.hypot(end[:, 0], end[:, 1])
+                    if layer.kind == BARREL:
+                        along = end[:, 2] - hit[:, 2]
+                    else:
+                        along = r - np.hypot(hit[:, 0], hit[:, 1])
+                    cross = np.arctan2(
+                        hit[:, 0] * end[:, 1] - hit[:, 1] * end[:, 0], (hit[:, :2] * end[:, :2]).sum(axis=1)
+                    )
+                    reach = np.abs(along).max(initial=0), np.abs(r * cross).max(initial=0)
+                    result[number] = np.maximum(result[number], reach)
+    return result

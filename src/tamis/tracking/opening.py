@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from tamis._base import UsageError, host_facts
-from tamis.events.detector import TrackingDetector, generic_detector, read_detector, sort_cells
+from tamis._base import host_facts
+from tamis.events.detector import DetectorFiles, TrackingDetector, sort_cells
+from tamis.events.detector.acts_files import GENERIC_FIELD_TESLA
 from tamis.tracking.chain import Reconstruction
 from tamis.tracking.finding import FindingSettings
 from tamis.tracking.kernels.body import kernel_cache
-from tamis.tracking.seeding import SeedingSettings
+from tamis.tracking.seeding import seeding_for
 
-GENERIC_FIELD_TESLA = 2.0
 # Of the least transverse momentum: down to this a track may seem to be while it is followed.
 BEND_SHARE = 0.6
 _COMPILE = """
@@ -38,31 +38,20 @@ class ReconstructionSetup:
     field: float = GENERIC_FIELD_TESLA
     pt_min: float | None = None
 
+    seeds_from: str | None = None  # one of SEED_SOURCES; pixels, or strips where there are none
+
     def detector(self) -> TrackingDetector:
         """Return the detector."""
-        if self.geometry is not None:
-            return read_detector(self.geometry, self.digitisation, field=self.field)
-        if self.digitisation is not None:
-            raise UsageError(
-                "a digitisation divides the modules of a geometry into cells: name the geometry too"
-            )
-        if self.field != GENERIC_FIELD_TESLA:
-            raise UsageError(
-                f"the field of the generic detector is {GENERIC_FIELD_TESLA:g} T, not {self.field:g} T: name a geometry too"
-            )
-        return generic_detector()
+        return DetectorFiles(self.geometry, self.digitisation, self.field).open()
 
     def open(self) -> Reconstruction:
         """Return a reconstruction whose kernels are compiled, so that its first event takes no longer than others."""
         detector = self.detector()
-        if self.pt_min is None:
-            opened = Reconstruction(detector)
-        else:
-            opened = Reconstruction(
-                detector,
-                seeding=SeedingSettings(pt_min=self.pt_min),
-                finding=FindingSettings(pt_min=BEND_SHARE * self.pt_min),
-            )
+        seeding, finding = seeding_for(detector, self.seeds_from), FindingSettings()
+        if self.pt_min is not None:
+            seeding = replace(seeding, pt_min=self.pt_min)
+            finding = FindingSettings(pt_min=BEND_SHARE * self.pt_min)
+        opened = Reconstruction(detector, seeding=seeding, finding=finding)
         warm_up(opened)
         return opened
 

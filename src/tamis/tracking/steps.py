@@ -21,7 +21,11 @@ STAGES = ("clusters", "space points", "seeding", "parameters", "finding", "ambig
 
 @dataclass(frozen=True)
 class SpacePoints:
-    """Points in space, (n,) each; `layer` is the number of the seeding layer, `cluster` the row of the cluster."""
+    """Points in space, (n,) each; `layer` is the number of the seeding layer, `cluster` the row of the cluster.
+
+    A point of two strips has the row of the other cluster in `second` (-1 for pixels). Where it is depends on the curvature w of the
+    track, as a straight line from the beam spot is assumed: x + bend_x w, y + bend_y w, z + bend_z w.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -30,6 +34,10 @@ class SpacePoints:
     variance_z: np.ndarray
     layer: np.ndarray
     cluster: np.ndarray
+    second: np.ndarray
+    bend_x: np.ndarray
+    bend_y: np.ndarray
+    bend_z: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of points."""
@@ -53,7 +61,11 @@ class TrackStarts:
     """Seeds with their clusters and with the state at the first of them."""
 
     clusters: np.ndarray  # (n, 3)
+    second: np.ndarray  # the other cluster of the first point, -1 for pixels
     states: np.ndarray  # (n, 7)
+    spread: (
+        np.ndarray
+    )  # (n, 3): variances of r, z and dz / ds by which the state of strips is worse than that of pixels
     weight: np.ndarray
 
     def __len__(self) -> int:

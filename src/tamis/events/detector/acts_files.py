@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tamis._base import DataError
+from tamis._base import DataError, UsageError, write_text
 from tamis.events.detector.generic import SILICON_X0_MM, generic_detector
 from tamis.events.detector.identifiers import pack_identifier, unpack_identifier
 from tamis.events.detector.modules import Modules, TrackingDetector
@@ -21,6 +22,31 @@ SUPPORT_MM = 2.0  # of silicon, for a detector whose material is not known
 # ACTS 48 gives the silicon of its generic detector a thousandth of its density: pions lose 0.5 MeV on their way out, not 8.
 ACTS_ENERGY_LOSS = 0.07
 DEFAULT_PITCH_MM = (0.05, 0.05)
+GENERIC_FIELD_TESLA = 2.0
+CARTESIAN = ("binX", "binY")
+
+
+@dataclass(frozen=True)
+class DetectorFiles:
+    """The files that describe a detector; without any it is the generic one."""
+
+    geometry: Path | None = None
+    digitisation: Path | None = None
+    field: float = GENERIC_FIELD_TESLA
+
+    def open(self) -> TrackingDetector:
+        """Return the detector."""
+        if self.geometry is not None:
+            return read_detector(self.geometry, self.digitisation, field=self.field)
+        if self.digitisation is not None:
+            raise UsageError(
+                "a digitisation divides the modules of a geometry into cells: name the geometry too"
+            )
+        if self.field != GENERIC_FIELD_TESLA:
+            raise UsageError(
+                f"the field of the generic detector is {GENERIC_FIELD_TESLA:g} T, not {self.field:g} T: name a geometry too"
+            )
+        return generic_detector()
 
 
 def read_detector(
@@ -56,7 +82,7 @@ def read_detector(
     first = -np.stack([half_u.max(axis=1), half_v], axis=1)
     cells = np.maximum(np.rint(-2 * first / np.array(DEFAULT_PITCH_MM)), 1).astype(np.int64)
     if digitisation is not None:
-        first, cells, pitch = _segmentation(digitisation, identifier)
+        first, cells, pitch = _segmentation(digitisation, identifier, -2 * first)
     else:
         pitch = -2 * first / cells
     volume, layer, _ = unpack_identifier(identifier)
@@ -142,13 +168,26 @@ def _bounds(table: Mapping[str, np.ndarray], path: Path) -> tuple[np.ndarray, np
     return half_u, np.where(rectangle, bound[3], bound[2])
 
 
-def _segmentation(path: Path, identifier: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the first corner, the cells and the pitch of every module; the most specific entry counts."""
+def _segmentation(
+    path: Path, identifier: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the first corner, the cells and the pitch of every module; the most specific entry counts.
+
+    Strips may be divided across them only: along them, a module of `size` is one cell.
+    """
     known: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     for entry, bins in _entries(path):
         place = tuple(int(entry.get(key, 0)) for key in KEYS)
-        low, high = (np.array([one[end] for one in bins], np.float64) for end in ("min", "max"))
-        cells = np.array([one["bins"] for one in bins], np.int64)
+        names = [one.get("value", CARTESIAN[axis % 2]) for axis, one in enumerate(bins)]
+        if not 1 <= len(bins) <= 2 or names not in (list(CARTESIAN), *([one] for one in CARTESIAN)):
+            raise DataError(
+                f"{path} divides the modules of {_place_name(place)} along {', '.join(names) or 'nothing'}: only cells along {' and '.join(CARTESIAN)}, or "
+                "strips along one of them, can be read"
+            )
+        low, high, cells = np.full(2, np.nan), np.full(2, np.nan), np.ones(2, np.int64)
+        for name, one in zip(names, bins, strict=True):
+            axis = CARTESIAN.index(name)
+            low[axis], high[axis], cells[axis] = one["min"], one["max"], one["bins"]
         known[place] = low, cells, (high - low) / cells
     found = []
     for volume, layer, module in zip(*(part.tolist() for part in unpack_identifier(identifier)), strict=True):
@@ -159,7 +198,56 @@ def _segmentation(path: Path, identifier: np.ndarray) -> tuple[np.ndarray, np.nd
         else:
             raise DataError(f"{path} says nothing about module {module} of layer {layer} in volume {volume}")
     first, cells, pitch = (np.stack(part) for part in zip(*found, strict=True))
-    return first, cells, pitch
+    whole = np.isnan(pitch)
+    return np.where(whole, -size / 2, first), cells, np.where(whole, size, pitch)
+
+
+def _place_name(place: tuple[int, ...]) -> str:
+    """Return where an entry of a digitisation applies, in words."""
+    return (
+        ", ".join(f"{key} {value}" for key, value in zip(KEYS, place, strict=True) if value) or "all volumes"
+    )
+
+
+def write_detector(detector: TrackingDetector, geometry: Path, digitisation: Path) -> None:
+    """Write the modules of a detector as `detectors.csv` and their cells as a geometric digitisation, as ACTS does; matter and field are not in them."""
+    modules = detector.modules
+    parts = unpack_identifier(modules.identifier)
+    trapezoid = modules.half_u[:, 0] != modules.half_u[:, 1]
+    low, high = modules.half_u.T
+    bounds = np.where(
+        trapezoid, [low, high, modules.half_v, 0 * low], [-low, -modules.half_v, high, modules.half_v]
+    )
+    columns: dict[str, np.ndarray] = {"geometry_id": modules.identifier}
+    columns |= dict(zip(("volume_id", "layer_id", "module_id"), parts, strict=True))
+    columns |= {f"c{axis}": modules.centre[:, k] for k, axis in enumerate("xyz")}
+    columns |= {
+        f"rot_{axis}{side}": modules.axes[:, j, k]
+        for k, axis in enumerate("xyz")
+        for j, side in enumerate("uvw")
+    }
+    columns["bounds_type"] = np.where(trapezoid, TRAPEZOID, RECTANGLE)
+    columns |= {f"bound_param{k}": values for k, values in enumerate(bounds)}
+    columns["module_t"] = modules.thickness
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    write_text(geometry, "\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]) + "\n")
+    cells = np.concatenate(
+        [modules.first, modules.first + modules.cells * modules.pitch, modules.cells], axis=1
+    )
+    entries = []
+    for volume, layer in np.unique(np.stack(parts[:2], axis=1), axis=0).tolist():
+        own = np.flatnonzero((parts[0] == volume) & (parts[1] == layer))
+        place = {"volume": volume, "layer": layer}
+        same = (cells[own] == cells[own[0]]).all()
+        for row in own[:1] if same else own:
+            axes = [
+                {"bins": int(cells[row, 4 + k]), "min": cells[row, k], "max": cells[row, 2 + k], "option": "open", "type": "equidistant", "value": name}
+                for k, name in enumerate(CARTESIAN)
+            ]  # fmt: skip
+            module = {} if same else {"sensitive": int(parts[2][row])}
+            value = {"geometric": {"indices": [0, 1], "segmentation": {"binningdata": axes}}}
+            entries.append(place | module | {"value": value})
+    write_text(digitisation, json.dumps({"entries": entries}, indent=1) + "\n")
 
 
 def _entries(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:

@@ -99,18 +99,19 @@ def generic_detector() -> TrackingDetector:
     """Return the generic detector, of 18,728 modules."""
     parts = []
     for volume, shape, cylinders in BARRELS:
-        parts += [_cylinder(volume, 2 * (i + 1), shape, one) for i, one in enumerate(cylinders)]
+        parts += [cylinder_modules(volume, 2 * (i + 1), shape, one) for i, one in enumerate(cylinders)]
     for backward, forward, rings, places in END_CAPS:
         for i, z in enumerate(places):
-            parts.append(_disk(forward, 2 * (i + 1), rings, z))
-            parts.append(_disk(backward, 2 * (len(places) - i), rings, -z))
+            parts.append(disk_modules(forward, 2 * (i + 1), rings, z))
+            parts.append(disk_modules(backward, 2 * (len(places) - i), rings, -z))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     modules = Modules(**joined)
     modules = modules.take(np.argsort(modules.identifier))
     return TrackingDetector("generic", modules, field=2.0, passive=PASSIVE)
 
 
-def _cylinder(volume: int, layer: int, shape: Shape, cylinder: CylinderShape) -> dict[str, np.ndarray]:
+def cylinder_modules(volume: int, layer: int, shape: Shape, cylinder: CylinderShape) -> dict[str, np.ndarray]:
+    """Return the columns of the modules on a cylinder, numbered from 1 on."""
     row, column = np.divmod(np.arange(cylinder.along * cylinder.around), cylinder.around)
     phi = _angles(cylinder.around)[column]
     radius = cylinder.radius + np.where(row % 2 == 0, cylinder.stagger, -cylinder.stagger)
@@ -123,7 +124,8 @@ def _cylinder(volume: int, layer: int, shape: Shape, cylinder: CylinderShape) ->
     return _modules(volume, layer, np.arange(len(phi)) + 1, [shape] * len(phi), centre, axes)
 
 
-def _disk(volume: int, layer: int, rings: tuple[Ring, ...], z: float) -> dict[str, np.ndarray]:
+def disk_modules(volume: int, layer: int, rings: tuple[Ring, ...], z: float) -> dict[str, np.ndarray]:
+    """Return the columns of the modules on a disk, numbered from 1 on."""
     side = np.sign(z)
     centres, axes, shapes = [], [], list[Shape]()
     for ring in rings:

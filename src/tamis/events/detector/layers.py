@@ -57,17 +57,20 @@ def find_layers(modules: Modules) -> tuple[DetectorLayer, ...]:
                 f"layer {number} of volume {volume} has modules of a cylinder and of a disk: {int(disk.sum())} of {len(rows)} face the "
                 "beam; give them layers of their own"
             )
-        corners = module_corners(modules, rows)
-        radius = np.hypot(corners[..., 0], corners[..., 1])
-        nearest = _nearest_radius(modules, rows) if disk.all() else radius.min()
-        layers.append(
-            DetectorLayer(
-                int(volume), int(number), DISK if disk.all() else BARREL, rows,
-                (float(min(nearest, radius.min())), float(radius.max())),
-                (float(corners[..., 2].min()), float(corners[..., 2].max())),
-            )
-        )  # fmt: skip
+        layers.append(layer_of(modules, rows, int(volume), int(number), DISK if disk.all() else BARREL))
     return tuple(layers)
+
+
+def layer_of(modules: Modules, rows: np.ndarray, volume: int, number: int, kind: int) -> DetectorLayer:
+    """Return some modules as a layer."""
+    corners = module_corners(modules, rows)
+    radius = np.hypot(corners[..., 0], corners[..., 1])
+    nearest = _nearest_radius(modules, rows) if kind == DISK else radius.min()
+    return DetectorLayer(
+        volume, number, kind, rows,
+        (float(min(nearest, radius.min())), float(radius.max())),
+        (float(corners[..., 2].min()), float(corners[..., 2].max())),
+    )  # fmt: skip
 
 
 def module_corners(modules: Modules, rows: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from tamis.events.detector.layers import DetectorLayer, PassiveSurface, find_layers
+from tamis.events.detector.strips import StripPairs, find_strip_pairs
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,8 @@ class TrackingDetector:
     def layers(self) -> tuple[DetectorLayer, ...]:
         """The cylinders and disks that the modules form."""
         return find_layers(self.modules)
+
+    @cached_property
+    def strip_pairs(self) -> StripPairs:
+        """The pairs of modules whose strips cross at a small angle."""
+        return find_strip_pairs(self.modules)

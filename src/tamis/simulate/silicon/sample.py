@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 
 from tamis.events import Events
-from tamis.events.detector import generic_detector
+from tamis.events.detector import DetectorFiles
 from tamis.simulate.parallel import check_simulation, in_order
 from tamis.simulate.processes import PROCESSES
 from tamis.simulate.seeds import Seeds
@@ -31,26 +31,30 @@ class TrackBlock:
     seed: int
     block: int
     events: int
+    detector: DetectorFiles
 
 
-def simulate_tracks(sample: TrackSample, n: int, *, seed: int = 1, workers: int = 1) -> Iterator[Events]:
-    """Yield exactly n events in batches of up to four, which do not depend on the number of workers."""
+def simulate_tracks(
+    sample: TrackSample, n: int, *, seed: int = 1, workers: int = 1, detector: DetectorFiles | None = None
+) -> Iterator[Events]:
+    """Yield exactly n events in batches of up to four, which do not depend on the number of workers; by default of the generic detector."""
     check_simulation(n, "events", seed, workers, collisions=sample.process not in GUNS)
+    files = detector or DetectorFiles()
     tasks = (
-        TrackBlock(sample, seed, block, min(TRACK_BLOCK_EVENTS, n - block * TRACK_BLOCK_EVENTS))
+        TrackBlock(sample, seed, block, min(TRACK_BLOCK_EVENTS, n - block * TRACK_BLOCK_EVENTS), files)
         for block in range(-(-n // TRACK_BLOCK_EVENTS))
     )
     return in_order(make_track_block, tasks, workers if n > TRACK_BLOCK_EVENTS else 1)
 
 
 @lru_cache(maxsize=1)
-def _model() -> DetectorModel:
-    return DetectorModel(generic_detector())
+def _model(files: DetectorFiles) -> DetectorModel:
+    return DetectorModel(files.open())
 
 
 def make_track_block(task: TrackBlock) -> Events:
     """Simulate a whole block and return its first events."""
-    sample, model = task.sample, _model()
+    sample, model = task.sample, _model(task.detector)
     number = SAMPLE_NUMBER + (
         PROCESSES[sample.process].number
         if sample.process in PROCESSES

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from tamis.tracking.cuda.device import KernelArray, cuda, kernel
 from tamis.tracking.kernels.clusters import join_cells, place_cluster, sum_cells
-from tamis.tracking.kernels.space_points import make_point
+from tamis.tracking.kernels.space_points import add_points
 from tamis.tracking.kernels.types import CellArrays, ClusterArrays, FrameArrays, SpacePointArrays
 
 
@@ -64,12 +66,29 @@ def sum_modules(
             place_cluster(np.uintp(n), cells, frames, clusters)
 
 
+class SeedingModules(NamedTuple):
+    """Which modules have space points, and with which others."""
+
+    layer_of: Any  # the number of the seeding layer, -1 for others
+    partner_of: Any  # the other module of a pair of strips, -1 for others
+
+
 @kernel
-def mark_points(count: int, clusters: ClusterArrays, layer_of: KernelArray, flags: KernelArray) -> None:
-    """Mark clusters on seeding layers."""
+def count_points(
+    count: int,
+    clusters: ClusterArrays,
+    frames: FrameArrays,
+    modules: SeedingModules,
+    curvature_max: float,
+    nothing: SpacePointArrays,
+    numbers: KernelArray,
+) -> None:
+    """Count the space points of each cluster."""
     i = cuda.grid(1)
     if i < count:
-        flags.values[i] = 1 if layer_of.values[clusters.module[i]] >= 0 else 0
+        numbers.values[i] = add_points(
+            np.uintp(i), clusters, frames, modules.layer_of, modules.partner_of, curvature_max, nothing, 0
+        )
 
 
 @kernel
@@ -77,13 +96,15 @@ def write_points(
     count: int,
     clusters: ClusterArrays,
     frames: FrameArrays,
-    layer_of: KernelArray,
-    flags: KernelArray,
+    modules: SeedingModules,
+    curvature_max: float,
     places: KernelArray,
     points: SpacePointArrays,
 ) -> None:
-    """Write the space points of marked clusters."""
+    """Write the space points of each cluster from its place on."""
     i = cuda.grid(1)
-    if i < count and flags.values[i] != 0:
-        layer = layer_of.values[clusters.module[i]]
-        make_point(np.uintp(i), np.uintp(places.values[i]), layer, clusters, frames, points)
+    if i < count:
+        at = places.values[i]
+        add_points(
+            np.uintp(i), clusters, frames, modules.layer_of, modules.partner_of, curvature_max, points, at
+        )

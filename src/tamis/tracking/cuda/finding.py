@@ -17,6 +17,7 @@ from tamis.tracking.kernels.types import (
     FitArrays,
     HitArrays,
     LayerGrid,
+    StartArrays,
     SurfaceStack,
     TrackArrays,
     TrackScratch,
@@ -75,9 +76,8 @@ def gather_hits(
 @kernel
 def follow_each(
     count: int,
-    clusters: KernelArray,
+    starts: StartArrays,
     place: KernelArray,
-    states: KernelArray,
     hits: HitArrays,
     detector: DetectorArrays,
     grid: LayerGrid,
@@ -105,10 +105,13 @@ def follow_each(
         )
         seed = cuda.local.array(3, np.int32)
         for axis in range(3):
-            seed[axis] = place.values[clusters.values[k, axis]]
+            seed[axis] = place.values[starts.clusters[k, axis]]
+        second = starts.second[k]
+        if second >= 0:
+            second = place.values[second]
         own_room = np.uintp(k) if cuts.branches_max > 1 else np.uintp(0)
         follow_branches(
-            k, k, seed, states.values[k], hits, detector.frames, grid, stack, cuts, scratch, spare.values[own_room], tracks
+            k, k, seed, second, starts.states[k], starts.spread[k], hits, detector.frames, grid, stack, cuts, scratch, spare.values[own_room], tracks
         )  # fmt: skip
         kept.values[k] = 1 if tracks.size[k] >= cuts.hits_min + tracks.holes[k] else 0
 

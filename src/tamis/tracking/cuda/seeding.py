@@ -17,6 +17,7 @@ from tamis.tracking.kernels.types import (
     LayerLinks,
     PointArrays,
     SpacePointArrays,
+    StartArrays,
     TripletArrays,
     TripletCuts,
 )
@@ -27,13 +28,6 @@ class SeedArrays(NamedTuple):
 
     points: Any
     weight: Any
-
-
-class StartArrays(NamedTuple):
-    """Seeds with their clusters and states."""
-
-    clusters: Any
-    states: Any
 
 
 @kernel
@@ -47,6 +41,10 @@ def gather_points(
         sorted_points.x[k], sorted_points.y[k], sorted_points.z[k] = points.x[i], points.y[i], points.z[i]
         sorted_points.r[k], sorted_points.phi[k] = places.radius[i], places.azimuth[i]
         sorted_points.variance_r[k], sorted_points.variance_z[k] = points.variance_r[i], points.variance_z[i]
+        if len(sorted_points.bend) > 0:
+            x, y, z, r = points.x[i], points.y[i], points.z[i], places.radius[i]
+            outwards = x * points.bend_x[i] + y * points.bend_y[i]
+            sorted_points.bend[k] = points.bend_z[i] - z / (r * r) * outwards
         sorted_points.layer[k] = points.layer[i]
 
 
@@ -199,11 +197,9 @@ def collect_seeds(
 
 @kernel
 def start_seeds(
-    count: int, seeds: SeedArrays, cluster_of: KernelArray, position: KernelArray, starts: StartArrays
+    count: int, seeds: SeedArrays, points: SpacePointArrays, position: KernelArray, starts: StartArrays
 ) -> None:
     """Write the clusters and the state of each seed."""
     k = cuda.grid(1)
     if k < count:
-        start_seed(
-            np.uintp(k), seeds.points, cluster_of.values, position.values, starts.clusters, starts.states
-        )
+        start_seed(np.uintp(k), seeds.points, points, position.values, starts)

@@ -9,7 +9,6 @@ import numpy as np
 from tamis.events.detector import DetectorLayer, TrackingDetector
 from tamis.tracking.ambiguity import SHARED_MOST
 from tamis.tracking.clusters import frames_of
-from tamis.tracking.cpu import layer_numbers
 from tamis.tracking.cuda import ambiguity, cells, finding, seeding
 from tamis.tracking.cuda.device import KernelArray, check_device, empty, filled, launch, to_device, to_host
 from tamis.tracking.cuda.grid import Spots, sort_spots
@@ -25,10 +24,18 @@ from tamis.tracking.kernels.types import (
     LayerGrid,
     PointArrays,
     SpacePointArrays,
+    StartArrays,
     TrackArrays,
     TripletArrays,
 )
-from tamis.tracking.seeding import SeedFinder, SeedingSettings
+from tamis.tracking.seeding import (
+    SeedFinder,
+    SeedingSettings,
+    largest_bends,
+    largest_curvature,
+    layer_numbers,
+    strip_partners,
+)
 from tamis.tracking.steps import (
     ChosenTracks,
     FittedTracks,
@@ -54,10 +61,13 @@ class CudaStages:
     ) -> None:
         """Copy the detector."""
         check_device()
-        self._seeds = SeedFinder(layers, detector.field, seeding_settings)
+        self._seeds = SeedFinder(layers, detector.field, seeding_settings, largest_bends(detector, layers))
         self._finder = TrackFinder(detector, finding_settings)
         self._frames = to_device(frames_of(detector.modules))
-        self._seeding_layer_of = KernelArray(to_device(layer_numbers(detector, layers)))
+        self._seeding_modules = cells.SeedingModules(
+            to_device(layer_numbers(detector, layers)), to_device(strip_partners(detector))
+        )
+        self._curvature_max = largest_curvature(seeding_settings, detector.field)
         self._layer_of = KernelArray(to_device(self._finder.layer_of))
         self._links = to_device(self._seeds.links)
         self._stack = to_device(self._finder.stack)
@@ -90,27 +100,25 @@ class CudaStages:
 
     def space_points(self, clusters: ClusterArrays) -> SpacePoints:
         """Return the space points on the layers of the seeding."""
-        count = len(clusters.module)
-        flags = empty(count, np.int32)
-        launch(cells.mark_points, count, clusters, self._seeding_layer_of, KernelArray(flags))
-        places = exclusive_sums(flags)
-        total = total_of(places)
-        floats, integers = (
-            [empty(total, kind) for _ in range(n)] for kind, n in ((np.float32, 5), (np.int32, 2))
-        )
-        points = SpacePointArrays._make([*floats, *integers])
+        count, modules, curvature = len(clusters.module), self._seeding_modules, self._curvature_max
+        numbers = KernelArray(empty(count, np.int32))
+        launch(cells.count_points, count, clusters, self._frames, modules, curvature, _points(0), numbers)
+        places = exclusive_sums(numbers.values)
+        points = _points(total_of(places))
         launch(
-            cells.write_points, count, clusters, self._frames, self._seeding_layer_of, KernelArray(flags), KernelArray(places), points
-        )  # fmt: skip
-        return SpacePoints(*points)
+            cells.write_points, count, clusters, self._frames, modules, curvature, KernelArray(places), points
+        )
+        return SpacePoints(**points._asdict())
 
     def seeding(self, points: SpacePoints) -> TrackSeeds:
         """Return triplets of space points."""
         count, cuts, links = len(points), self._seeds.cuts, self._links
         arrays = SpacePointArrays(*(getattr(points, name) for name in SpacePointArrays._fields))
-        spots = Spots(*arrays[:6])
+        spots = Spots(*(getattr(points, name) for name in Spots._fields))
         grid, places, order = sort_spots(spots, self._grid("seeding", self._seeds.empty_grid(count)))
-        ordered = PointArrays._make([*(empty(count, np.float32) for _ in range(7)), empty(count, np.int32)])
+        bends = empty(count if cuts.stereo else 0, np.float32)
+        columns = (empty(count, np.float32) for _ in range(7))
+        ordered = PointArrays._make([*columns, bends, empty(count, np.int32)])
         launch(seeding.gather_points, count, KernelArray(order), arrays, places, ordered)
         flags = empty(count, np.int32)
         low, high = self._seeds.settings.middle_radius
@@ -148,17 +156,13 @@ class CudaStages:
     def parameters(self, seeds: TrackSeeds, points: SpacePoints, clusters: ClusterArrays) -> TrackStarts:
         """Return the seeds with their states."""
         count = len(seeds)
-        arrays = seeding.SeedArrays(seeds.points, seeds.weight)
-        starts = seeding.StartArrays(empty((count, 3), np.int32), empty((count, 7), np.float64))
-        launch(
-            seeding.start_seeds,
-            count,
-            arrays,
-            KernelArray(points.cluster),
-            KernelArray(clusters.position),
-            starts,
-        )
-        return TrackStarts(starts.clusters, starts.states, seeds.weight)
+        arrays = SpacePointArrays(*(getattr(points, name) for name in SpacePointArrays._fields))
+        starts = StartArrays(
+            empty((count, 3), np.int32), empty(count, np.int32), empty((count, 7), np.float64), empty((count, 3), np.float64)
+        )  # fmt: skip
+        of_seeds = seeding.SeedArrays(seeds.points, seeds.weight)
+        launch(seeding.start_seeds, count, of_seeds, arrays, KernelArray(clusters.position), starts)
+        return TrackStarts(*starts, seeds.weight)
 
     def finding(self, starts: TrackStarts, clusters: ClusterArrays) -> TrackCandidates:
         """Return the tracks that the seeds are the beginning of: also several of one particle, since all are followed at once."""
@@ -166,8 +170,9 @@ class CudaStages:
         tracks, flags = _tracks(count), empty(count, np.int32)
         cuts = self._finder.cuts
         spare = KernelArray(empty((count if cuts.branches_max > 1 else 1, STEPS_MOST), np.int32))
+        begun = StartArrays(starts.clusters, starts.second, starts.states, starts.spread)
         launch(
-            finding.follow_each, count, KernelArray(starts.clusters), KernelArray(found.place), KernelArray(starts.states), found.hits, self._detector,
+            finding.follow_each, count, begun, KernelArray(found.place), found.hits, self._detector,
             found.grid, self._stack, cuts, spare, tracks, KernelArray(flags),
         )  # fmt: skip
         places = exclusive_sums(flags)
@@ -251,6 +256,11 @@ class CudaStages:
         if key not in self._grids:
             self._grids[key] = to_device(grid._replace(begins=grid.begins[:0]))
         return self._grids[key]
+
+
+def _points(count: int) -> SpacePointArrays:
+    floats, bends = ([make(count, np.float32) for _ in range(n)] for make, n in ((empty, 5), (filled, 3)))
+    return SpacePointArrays._make([*floats, *bends, *(empty(count, np.int32) for _ in range(3))])
 
 
 def _clusters(count: int) -> ClusterArrays:

@@ -20,6 +20,7 @@ from tamis.tracking.kernels.helix import (
     advance,
     chi2_of,
     cross_matter,
+    curvature_variance,
     project,
     step,
     to_cylinder,
@@ -85,8 +86,11 @@ def window_on_layer(p: Any, c: Any, layer: Any, spread: Any, grid: Any, cuts: An
         depth = spread / max(abs(p[SLOPE]), 0.1)
         reach = depth * abs(outward)
     turn = depth * abs(sideways) / r
-    reach += cuts.window * math.sqrt(max(variance, 0.0) + grid.variance_z[layer]) + 0.1
-    turn += cuts.window * math.sqrt(max(variance_phi, 0.0) + grid.variance_r[layer] / r2) + 0.1 / r
+    reach += (
+        cuts.window * math.sqrt(max(variance, 0.0) + grid.variance_z[layer]) + 0.1 + grid.strips[layer, 0]
+    )
+    turn += cuts.window * math.sqrt(max(variance_phi, 0.0) + grid.variance_r[layer] / r2)
+    turn += (0.1 + grid.strips[layer, 1]) / r
     return along, reach, math.atan2(y, x), turn
 
 
@@ -252,8 +256,8 @@ def remember_rival(at: Any, hit: Any, gap: Any, most: Any, scratch: Any) -> None
 
 
 @body
-def start(first: Any, state: Any, hits: Any, frames: Any, scratch: Any) -> None:
-    """Begin a track at the first hit of a seed with the parameters of the seed."""
+def start(first: Any, state: Any, spread: Any, hits: Any, frames: Any, scratch: Any) -> None:
+    """Begin a track at the first hit of a seed with the parameters of the seed; `spread` are further variances of r, z and dz / ds."""
     p, c = scratch.state, scratch.covariance
     for i in range(7):
         p[i] = state[i]
@@ -265,7 +269,14 @@ def start(first: Any, state: Any, hits: Any, frames: Any, scratch: Any) -> None:
     squared = p[CURVATURE] * p[CURVATURE]
     c[3, 3] = 4e-6 + 36.0 * squared
     c[4, 4] = c[3, 3] * stretch * stretch
-    c[5, 5] = 0.01 * squared + 3e-9
+    c[5, 5] = curvature_variance(p[CURVATURE])
+    r2 = p[X] * p[X] + p[Y] * p[Y]
+    c[0, 0] += spread[0] * p[X] * p[X] / r2
+    c[1, 1] += spread[0] * p[Y] * p[Y] / r2
+    c[0, 1] = spread[0] * p[X] * p[Y] / r2
+    c[1, 0] = c[0, 1]
+    c[2, 2] += spread[1]
+    c[4, 4] += spread[2]
     project(p, hits.position[first], frames[np.uintp(hits.module[first])], scratch.projection)
     chi2_of(c, hits.variance[first], scratch.projection)
     update(p, c, scratch.projection, scratch.gain)
@@ -273,16 +284,38 @@ def start(first: Any, state: Any, hits: Any, frames: Any, scratch: Any) -> None:
 
 @routine
 def follow(
-    seed: Any, state: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, scratch: Any, way: Any
+    seed: Any,
+    second: Any,
+    state: Any,
+    spread: Any,
+    hits: Any,
+    frames: Any,
+    grid: Any,
+    stack: Any,
+    cuts: Any,
+    scratch: Any,
+    way: Any,
 ) -> Any:
-    """Follow a seed of three hits outwards; write its way, and return the steps, the hits, the holes between them and the chi2."""
+    """Follow a seed of three hits outwards; write its way, and return the steps, the hits, the holes between them and the chi2.
+
+    `second` is the other hit of a first point of strips, -1 without.
+    """
     p, c = scratch.state, scratch.covariance
     first = np.uintp(seed[0])
-    start(first, state, hits, frames, scratch)
+    start(first, state, spread, hits, frames, scratch)
     way[0] = seed[0]
     layer = hits.layer[first]
     own = scratch.surface_of[layer]
-    steps, chi2 = take_hits(p, c, layer, 2 * stack.spread[own], hits, frames, grid, cuts, scratch, way, 0, 1)
+    begun = 1
+    if second >= 0 and hits.layer[np.uintp(second)] == layer:
+        other = np.uintp(second)
+        project(p, hits.position[other], frames[np.uintp(hits.module[other])], scratch.projection)
+        chi2_of(c, hits.variance[other], scratch.projection)
+        update(p, c, scratch.projection, scratch.gain)
+        way[1], begun = second, 2
+    steps, chi2 = take_hits(
+        p, c, layer, 2 * stack.spread[own], hits, frames, grid, cuts, scratch, way, 0, begun
+    )
     count, holes, trailing = steps, 0, 0
     way[steps] = -1 - own
     steps += 1
@@ -362,7 +395,9 @@ def follow_branches(
     n: Any,
     number: Any,
     seed: Any,
+    second: Any,
     state: Any,
+    spread: Any,
     hits: Any,
     frames: Any,
     grid: Any,
@@ -381,7 +416,9 @@ def follow_branches(
     branch, rivals = 0, 0
     while branch <= rivals:
         way = tracks.way[n] if branch == 0 else spare
-        steps, count, holes, chi2 = follow(seed, state, hits, frames, grid, stack, cuts, scratch, way)
+        steps, count, holes, chi2 = follow(
+            seed, second, state, spread, hits, frames, grid, stack, cuts, scratch, way
+        )
         better = branch == 0
         if better:
             rivals = choice[RIVALS]
@@ -418,7 +455,9 @@ def is_used(seed: Any, owners: Any) -> Any:
 def follow_seeds(
     order: Any,
     seeds: Any,
+    second: Any,
     states: Any,
+    spread: Any,
     hits: Any,
     frames: Any,
     grid: Any,
@@ -436,7 +475,7 @@ def follow_seeds(
             continue
         followed += 1
         follow_branches(
-            n, order[q], seeds[k], states[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n + 1], tracks
+            n, order[q], seeds[k], second[k], states[k], spread[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n + 1], tracks
         )  # fmt: skip
         for i in range(tracks.steps[n]):  # also of what is too short: its other seeds would end alike
             if tracks.way[n, i] < 0:

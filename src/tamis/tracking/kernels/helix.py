@@ -204,6 +204,12 @@ def update(p: Any, c: Any, out: Any, gain: Any) -> None:
 
 
 @body
+def curvature_variance(w: Any) -> Any:
+    """Return the variance of the curvature of a circle through three points near each other."""
+    return 0.01 * (w * w) + 3e-9
+
+
+@body
 def start_from_points(p: Any, first: Any, second: Any, third: Any) -> None:
     """Write the state at the first of three points, on the circle through them."""
     ax, ay, bx, by = second[0] - first[0], second[1] - first[1], third[0] - first[0], third[1] - first[1]

@@ -14,6 +14,7 @@ import numpy as np
 
 from tamis.tracking.kernels.body import body, loop
 from tamis.tracking.kernels.grid import BARREL, PI
+from tamis.tracking.kernels.helix import curvature_variance
 
 ZERO32, ONE32, TWO32 = np.float32(0), np.float32(1), np.float32(2)
 SLACK_PHI, SLACK_MM, FAR, NEAR_BEAM = np.float32(0.001), np.float32(0.1), np.float32(1e6), np.float32(20)
@@ -102,7 +103,7 @@ def pair_with_cells(
             pairs.u[k] = u
             pairs.v[k] = v
             pairs.inverse[k] = inverse
-            pairs.error[k] = pair_error(m, i, squared, slope, points)
+            pairs.error[k] = pair_error(m, i, squared, slope, points, cuts)
         count += 1
     return count
 
@@ -129,10 +130,22 @@ def passes_beam(side: Any, r: Any, forward: Any, sideways: Any, u: Any, v: Any, 
 
 
 @body
-def pair_error(m: Any, i: Any, squared: Any, slope: Any, points: Any) -> Any:
+def pair_error(m: Any, i: Any, squared: Any, slope: Any, points: Any, cuts: Any) -> Any:
     """Return the variance of the slope of a pair, with the square of the inverse distance."""
     variance_z = points.variance_z[m] + points.variance_z[i]
-    return squared * (variance_z + slope * slope * (points.variance_r[m] + points.variance_r[i]))
+    variance = squared * (variance_z + slope * slope * (points.variance_r[m] + points.variance_r[i]))
+    return cuts.errors * variance
+
+
+@body
+def largest_bend(m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: Any, pairs: Any) -> Any:
+    """Return how far a point on a layer further in can be from the line through a pair, in z, as points of strips are displaced."""
+    r, middle, outer = points.r[m], points.bend[m], points.bend[np.uintp(pairs.point[t])]
+    u, v = pairs.u[t], pairs.v[t]
+    passing = cuts.impact_max / (r * r)
+    half = (abs(v) + passing * abs(r * u)) / abs(ONE32 + r * u)  # of the curvature, at most
+    half = min(half, ONE32 / cuts.diameter_min)
+    return TWO32 * half * (abs(middle) + abs(outer - middle) * r * pairs.inverse[t] + grid.bend[layer])
 
 
 @body
@@ -144,14 +157,17 @@ def inner_range(m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: Any, p
         grid.variance_r[layer] + points.variance_r[m],
         grid.variance_z[layer] + points.variance_z[m],
     )
-    worst = TWO32 * (variance_z + slope * slope * variance_r)
+    worst = TWO32 * cuts.errors * (variance_z + slope * slope * variance_r)
+    displaced = ZERO32
+    if cuts.stereo != 0:
+        displaced = largest_bend(m, t, layer, points, grid, cuts, pairs)
     agreed = cuts.scattering * (ONE32 + slope * slope) + TWO32 * pairs.error[t]
     if grid.kind[layer] == BARREL:
         inner, outer = max(inner, grid.low[layer]), min(outer, grid.high[layer])
         near = max(r - outer, cuts.radius_min)
         tolerance = np.float32(math.sqrt(agreed + worst / (near * near)))
         first, second = z - slope * near, z - slope * (r - inner)
-        margin = tolerance * (r - inner) + SLACK_MM * (ONE32 + abs(slope))
+        margin = tolerance * (r - inner) + SLACK_MM * (ONE32 + abs(slope)) + displaced
         return inner, outer, min(first, second) - margin, max(first, second) + margin
     tolerance = np.float32(math.sqrt(agreed + worst / (cuts.radius_min * cuts.radius_min)))
     a, b = z - grid.low[layer], z - grid.high[layer]  # slope x distance
@@ -160,8 +176,10 @@ def inner_range(m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: Any, p
     near, far = min(abs(a), abs(b)) / (abs(slope) + tolerance), FAR
     if abs(slope) > tolerance:
         far = max(abs(a), abs(b)) / (abs(slope) - tolerance)
-    inner = max(inner, r - far - SLACK_MM, NEAR_BEAM)
-    outer = min(outer, r - near + TWO32 * SLACK_MM)
+    if cuts.stereo != 0:
+        displaced /= max(abs(slope) - tolerance, tolerance)
+    inner = max(inner, r - far - SLACK_MM - displaced, NEAR_BEAM)
+    outer = min(outer, r - near + TWO32 * SLACK_MM + displaced)
     return inner, outer, inner, outer
 
 
@@ -241,9 +259,9 @@ def complete_in_cells(
         stretch = ONE32 + other * other
         shared = (
             TWO32 * (slope * other * points.variance_r[m] + points.variance_z[m]) * inverse * pairs.inverse[t]
-        )
-        variance = pairs.error[t] + pair_error(m, i, squared, other, points) + shared
-        if difference > variance + cuts.scattering * stretch:
+        ) * cuts.errors
+        variance = pairs.error[t] + pair_error(m, i, squared, other, points, cuts) + shared
+        if cuts.stereo == 0 and difference > variance + cuts.scattering * stretch:
             continue
         forward, sideways = dx * along + dy * across, dy * along - dx * across
         u, v = forward * squared, sideways * squared
@@ -254,6 +272,12 @@ def complete_in_cells(
         offset = v - tilt * u
         if length < offset * offset * cuts.diameter_min * cuts.diameter_min:
             continue
+        if cuts.stereo != 0:
+            half = offset / np.float32(math.sqrt(length))
+            difference, more = straightened(m, t, i, other - slope, inverse, half, points, pairs)
+            variance += cuts.errors * more
+            if difference > variance + cuts.scattering * stretch:
+                continue
         if difference > variance + offset * offset / length * cuts.scattering_per_curvature * stretch:
             continue
         impact = abs((tilt - offset * r) * r)
@@ -268,6 +292,22 @@ def complete_in_cells(
             found.impact[k] = impact
         count += 1
     return count
+
+
+@body
+def straightened(
+    m: Any, t: Any, i: Any, difference: Any, inverse: Any, half: Any, points: Any, pairs: Any
+) -> Any:
+    """Return the squared difference of two slopes once all three points are where a track of a curvature, twice `half`, crosses strips.
+
+    The second value is the variance that it has from that of the curvature.
+    """
+    middle = points.bend[m]
+    outer = (points.bend[np.uintp(pairs.point[t])] - middle) * pairs.inverse[t]
+    change = (middle - points.bend[i]) * inverse - outer
+    curvature = TWO32 * half
+    difference += curvature * change
+    return difference * difference, np.float32(curvature_variance(curvature)) * change * change
 
 
 @body

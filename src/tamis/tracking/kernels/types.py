@@ -37,15 +37,22 @@ class ClusterArrays(NamedTuple):
 
 
 class SpacePointArrays(NamedTuple):
-    """Space points in the order of their clusters, in float32; lengths in mm."""
+    """Space points in the order of their clusters, in float32; lengths in mm.
+
+    A track of curvature w crosses a pair of strips at (x + bend_x w, y + bend_y w, z + bend_z w).
+    """
 
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
     variance_r: np.ndarray
     variance_z: np.ndarray
+    bend_x: np.ndarray
+    bend_y: np.ndarray
+    bend_z: np.ndarray
     layer: np.ndarray  # number of the seeding layer
     cluster: np.ndarray
+    second: np.ndarray  # cluster of a pair of strips, -1 for pixels
 
 
 class PointArrays(NamedTuple):
@@ -58,6 +65,7 @@ class PointArrays(NamedTuple):
     phi: np.ndarray
     variance_r: np.ndarray
     variance_z: np.ndarray
+    bend: np.ndarray  # of z on a line from the beam spot at the same r, in mm^2; empty without strips
     layer: np.ndarray
 
 
@@ -75,6 +83,10 @@ class LayerGrid(NamedTuple):
     begins: np.ndarray
     variance_r: np.ndarray  # the largest on each layer
     variance_z: np.ndarray
+    bend: np.ndarray  # the largest of space points on each layer
+    strips: (
+        np.ndarray
+    )  # (layers, 2): how far along the layer and across a hit may be from where a track crosses its strip
 
 
 class LayerLinks(NamedTuple):
@@ -107,6 +119,8 @@ class TripletCuts(NamedTuple):
     curvature_window: np.float32  # of points that confirm
     radius_window: np.float32  # between them
     most: int  # triplets for each middle point
+    errors: np.float32  # what variances of measurements are multiplied by
+    stereo: int  # 1 if points of strips are displaced by the curvature of tracks
 
 
 class DoubletArrays(NamedTuple):
@@ -139,6 +153,15 @@ class TripletArrays(NamedTuple):
     outer: np.ndarray
     weight: np.ndarray
     kept: np.ndarray  # how many
+
+
+class StartArrays(NamedTuple):
+    """Seeds with their clusters and states."""
+
+    clusters: np.ndarray  # (seeds, 3)
+    second: np.ndarray  # the other cluster of the first point, -1 for pixels
+    states: np.ndarray  # (seeds, 7)
+    spread: np.ndarray  # (seeds, 3): further variances of r, z and dz / ds, of strips
 
 
 class HitArrays(NamedTuple):

@@ -271,6 +271,7 @@ class _Builder:
             spec.collection,
             spec.lengths == "cm",
             spec.candidates,
+            spec.seeds_from,
         )
 
     def latencies(self, paths: Mapping[str, Sequence[PathStep]]) -> dict[str, PathLatency]:

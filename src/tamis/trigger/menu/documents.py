@@ -129,6 +129,10 @@ class TrackingSpec(Document):
         gt=0,
         description="Least transverse momentum in GeV; a higher one saves time. By default tracks are seeded above 0.5 GeV.",
     )
+    seeds_from: Literal["pixels", "strips", "all"] | None = Field(
+        None,
+        description="What tracks begin with: `pixels`, pairs of `strips`, or `all`. By default pixels where the detector has some, else strips.",
+    )
     collection: Name = Field(
         "Track", description="Name of the collection of the tracks: `Track_pt`, `Track_eta`."
     )
