@@ -82,6 +82,11 @@ TRACKS = "tracks"
 @click.option("--pt", help="Of a gun: transverse momenta in GeV, such as 0.5:100; uniform in the logarithm.")
 @click.option("--particles", type=click.IntRange(1), help="Of a gun: particles in each event; default 10.")
 @click.option(
+    "--field-map",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Of the sample `tracks`: map of the solenoid (r, z, Br, Bz) as `tamis solenoid` writes it; default: 2 T everywhere.",
+)
+@click.option(
     "--low-level",
     is_flag=True,
     help="Write calorimeter cells, all tracks and pixel hits as well (large files).",
@@ -108,6 +113,7 @@ def command(
     of_tracks: str | None,
     pt: str | None,
     particles: int | None,
+    field_map: Path | None,
     low_level: bool,
     level1: bool,
     as_json: bool,
@@ -126,11 +132,13 @@ def command(
         from tamis.cli.simulate_tracks import simulate_track_events
 
         _reject_collision_options(process, but=("mu",))
-        simulate_track_events(of_tracks, pt, particles, mu, events, output, seed, workers, as_json=as_json)
+        simulate_track_events(
+            of_tracks, pt, particles, mu, events, output, seed, workers, field_map, as_json=as_json
+        )
         return
-    if of_tracks is not None or pt is not None or particles is not None:
+    if any(option is not None for option in (of_tracks, pt, particles, field_map)):
         raise UsageError(
-            f"--process, --pt and --particles apply to the sample {TRACKS}, not to {process}: omit them"
+            f"--process, --pt, --particles and --field-map apply to the sample {TRACKS}, not to {process}: omit them"
         )
     from tamis.simulate import ARRAY_SAMPLES
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ def simulate_track_events(
     output: Path,
     seed: int,
     workers: int,
+    field_map: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -33,8 +35,11 @@ def simulate_track_events(
         raise UsageError(
             f"--pt and --particles apply to {', '.join(GUNS)}, and {process} is a process: leave them out"
         )
-    options = {} if pt is None else {"pt": _range(pt)}
-    sample = TrackSample(process, mu=mu, **options, **({} if particles is None else {"particles": particles}))  # type: ignore[arg-type] # by name
+    sample = TrackSample(process, mu=mu, field_map=field_map)
+    if pt is not None:
+        sample = replace(sample, pt=_range(pt))
+    if particles is not None:
+        sample = replace(sample, particles=particles)
     start, cells, hits = now_ns(), 0, 0
     with open_writer(output) as writer, progress(f"simulating {process}", events, "events") as advance:
         for batch in simulate_tracks(sample, events, seed=seed, workers=workers):

@@ -42,6 +42,11 @@ PAGE_RECORD = "tracking.json"
     "--field", type=float, default=2.0, show_default=True, help="Magnetic field along the beam, in tesla."
 )
 @click.option(
+    "--field-map",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Map of the solenoid: columns r, z, Br, Bz in mm and tesla, as `tamis solenoid` and ACTS write them; default: a constant field.",
+)
+@click.option(
     "--stages",
     default="",
     help="Devices of stages, such as seeding=cuda,finding=cpu or all=cuda; default: the CPU.",
@@ -76,6 +81,7 @@ def command(
     geometry: Path | None,
     digitisation: Path | None,
     field: float,
+    field_map: Path | None,
     stages: str,
     record_path: Path | None,
     page: bool,
@@ -103,7 +109,7 @@ def command(
                 f"the record {path} exists, and records are never overwritten; choose another name"
             )
     devices = parse_devices(stages)
-    detector = ReconstructionSetup(geometry, digitisation, field).detector()
+    detector = ReconstructionSetup(geometry, digitisation, field, field_map=field_map).detector()
     with progress("tracking", None, "events") as advance:
         record = track_file(
             source,

@@ -58,7 +58,7 @@ class CpuStages:
     def parameters(self, seeds: TrackSeeds, points: SpacePoints, clusters: ClusterArrays) -> TrackStarts:
         """Return the seeds with their states."""
         rows, states = np.empty((len(seeds), 3), np.int32), np.empty((len(seeds), 7))
-        estimate_parameters(seeds.points, points.cluster, clusters.position, rows, states)
+        estimate_parameters(seeds.points, points.cluster, clusters.position, self._finder.field, rows, states)
         return TrackStarts(rows, states, seeds.weight)
 
     def finding(self, starts: TrackStarts, clusters: ClusterArrays) -> TrackCandidates:

@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from tamis._base import UsageError, host_facts
-from tamis.events.detector import TrackingDetector, generic_detector, read_detector, sort_cells
+from tamis.events.detector import (
+    TrackingDetector,
+    generic_detector,
+    read_detector,
+    read_field_map,
+    sort_cells,
+)
 from tamis.tracking.chain import Reconstruction
 from tamis.tracking.finding import FindingSettings
 from tamis.tracking.kernels.body import kernel_cache
@@ -21,11 +27,16 @@ GENERIC_FIELD_TESLA = 2.0
 # Of the least transverse momentum: down to this a track may seem to be while it is followed.
 BEND_SHARE = 0.6
 _COMPILE = """
-from tamis.events.detector import generic_detector, sort_cells
+import sys
+import numpy as np
+from tamis.events.detector import FieldMap, generic_detector, sort_cells
 from tamis.tracking import Reconstruction
-modules = generic_detector().modules
+detector = generic_detector()
+if sys.argv[1] == "map":
+    detector = detector.in_field(FieldMap("2 T", np.full((2, 2, 2), [0.0, 2.0]), -4000.0, (4000.0, 8000.0)))
+modules = detector.modules
 u, v = (modules.cells // 2).T
-Reconstruction(generic_detector())(sort_cells(modules.identifier, u, v, [1] * len(modules), modules))
+Reconstruction(detector)(sort_cells(modules.identifier, u, v, [1] * len(modules), modules))
 """
 
 
@@ -37,9 +48,19 @@ class ReconstructionSetup:
     digitisation: Path | None = None
     field: float = GENERIC_FIELD_TESLA
     pt_min: float | None = None
+    field_map: Path | None = None  # instead of `field`
 
     def detector(self) -> TrackingDetector:
-        """Return the detector."""
+        """Return the detector in its field."""
+        if self.field_map is None:
+            return self._in_constant_field()
+        if self.field != GENERIC_FIELD_TESLA:
+            raise UsageError(
+                f"the field is that of the map {self.field_map}, and cannot be {self.field:g} T as well: leave one of them out"
+            )
+        return self._in_constant_field().in_field(read_field_map(self.field_map))
+
+    def _in_constant_field(self) -> TrackingDetector:
         if self.geometry is not None:
             return read_detector(self.geometry, self.digitisation, field=self.field)
         if self.digitisation is not None:
@@ -69,7 +90,7 @@ class ReconstructionSetup:
 
 def warm_up(reconstruction: Reconstruction) -> None:
     """Reconstruct an event with one cell in the middle of every module, which calls every kernel; the simulator of a GPU compiles none."""
-    compile_kernels()
+    compile_kernels(mapped=reconstruction.detector.field_map is not None)
     if reconstruction.is_simulated:
         return
     modules = reconstruction.detector.modules
@@ -78,18 +99,19 @@ def warm_up(reconstruction: Reconstruction) -> None:
     reconstruction(cells)
 
 
-def compile_kernels() -> None:
-    """Compile the kernels in a process of its own, unless this has been done, so that this one loads them as any later one does.
+def compile_kernels(*, mapped: bool = False) -> None:
+    """Compile the kernels for a constant field, or for a mapped one, in a process of its own, unless this has been done, so that this one loads them as any later one does.
 
     The code that Numba has just compiled and the code that it stores differ in the last bits of results. If the process fails, the
     kernels are compiled here.
     """
-    where = f"{Path(__file__).parent} {sys.version} {host_facts().cpu}"
+    field = "map" if mapped else "constant"
+    where = f"{Path(__file__).parent} {sys.version} {host_facts().cpu} {field}"
     done = kernel_cache() / f"compiled-{hashlib.sha256(where.encode()).hexdigest()[:16]}"
     if done.exists():
         return
     finished = subprocess.run(
-        [sys.executable, "-c", _COMPILE],
+        [sys.executable, "-c", _COMPILE, field],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

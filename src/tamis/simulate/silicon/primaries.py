@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -32,6 +33,7 @@ class TrackSample:
     particles: int = 10  # of a gun, in each event
     pt: tuple[float, float] = (0.5, 100.0)  # of a gun, uniform in the logarithm
     eta_max: float = 2.5  # of a gun
+    field_map: Path | None = None  # the constant field of the detector
 
     def __post_init__(self) -> None:
         """Check the values before anything is generated."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import awkward as ak
 import numpy as np
 
 from tamis.events import Events
-from tamis.events.detector import generic_detector
+from tamis.events.detector import generic_detector, read_field_map
 from tamis.simulate.parallel import check_simulation, in_order
 from tamis.simulate.processes import PROCESSES
 from tamis.simulate.seeds import Seeds
@@ -36,6 +37,7 @@ class TrackBlock:
 def simulate_tracks(sample: TrackSample, n: int, *, seed: int = 1, workers: int = 1) -> Iterator[Events]:
     """Yield exactly n events in batches of up to four, which do not depend on the number of workers."""
     check_simulation(n, "events", seed, workers, collisions=sample.process not in GUNS)
+    _model_of(sample)
     tasks = (
         TrackBlock(sample, seed, block, min(TRACK_BLOCK_EVENTS, n - block * TRACK_BLOCK_EVENTS))
         for block in range(-(-n // TRACK_BLOCK_EVENTS))
@@ -43,14 +45,21 @@ def simulate_tracks(sample: TrackSample, n: int, *, seed: int = 1, workers: int 
     return in_order(make_track_block, tasks, workers if n > TRACK_BLOCK_EVENTS else 1)
 
 
+def _model_of(sample: TrackSample) -> DetectorModel:
+    """Return the detector in its field; a map is read again if its file has changed."""
+    path = sample.field_map
+    return _model(path, 0 if path is None or not path.exists() else path.stat().st_mtime_ns)
+
+
 @lru_cache(maxsize=1)
-def _model() -> DetectorModel:
-    return DetectorModel(generic_detector())
+def _model(field_map: Path | None, _changed_ns: int) -> DetectorModel:
+    detector = generic_detector()
+    return DetectorModel(detector if field_map is None else detector.in_field(read_field_map(field_map)))
 
 
 def make_track_block(task: TrackBlock) -> Events:
     """Simulate a whole block and return its first events."""
-    sample, model = task.sample, _model()
+    sample, model = task.sample, _model_of(task.sample)
     number = SAMPLE_NUMBER + (
         PROCESSES[sample.process].number
         if sample.process in PROCESSES

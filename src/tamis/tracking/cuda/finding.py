@@ -13,10 +13,12 @@ from tamis.tracking.kernels.fitting import fit_track
 from tamis.tracking.kernels.grid import place_hit
 from tamis.tracking.kernels.types import (
     ClusterArrays,
+    ConstantField,
     FindingCuts,
     FitArrays,
     HitArrays,
     LayerGrid,
+    MappedField,
     SurfaceStack,
     TrackArrays,
     TrackScratch,
@@ -82,6 +84,7 @@ def follow_each(
     detector: DetectorArrays,
     grid: LayerGrid,
     stack: SurfaceStack,
+    field: ConstantField | MappedField,
     cuts: FindingCuts,
     tracks: TrackArrays,
     kept: KernelArray,
@@ -109,6 +112,7 @@ def follow_each(
             detector.frames,
             grid,
             stack,
+            field,
             cuts,
             scratch,
             tracks.way[k],
@@ -143,6 +147,7 @@ def fit_each(
     detector: DetectorArrays,
     grid: LayerGrid,
     stack: SurfaceStack,
+    field: ConstantField | MappedField,
     cuts: FindingCuts,
     fits: FitArrays,
 ) -> None:
@@ -160,7 +165,9 @@ def fit_each(
             detector.surface_of,
         )
         k = np.uintp(chosen.values[n])
-        fit_track(n, k, tracks, hits, detector.frames, detector.cells, grid, stack, cuts, scratch, fits)
+        fit_track(
+            n, k, tracks, hits, detector.frames, detector.cells, grid, stack, field, cuts, scratch, fits
+        )
 
 
 @kernel

@@ -61,6 +61,7 @@ class CudaStages:
         self._layer_of = KernelArray(to_device(self._finder.layer_of))
         self._links = to_device(self._seeds.links)
         self._stack = to_device(self._finder.stack)
+        self._field = to_device(self._finder.field)
         self._detector = finding.DetectorArrays(
             to_device(self._finder.frames),
             to_device(self._finder.cells),
@@ -156,6 +157,7 @@ class CudaStages:
             arrays,
             KernelArray(points.cluster),
             KernelArray(clusters.position),
+            self._field,
             starts,
         )
         return TrackStarts(starts.clusters, starts.states, seeds.weight)
@@ -166,7 +168,7 @@ class CudaStages:
         tracks, flags = _tracks(count), empty(count, np.int32)
         launch(
             finding.follow_each, count, KernelArray(starts.clusters), KernelArray(found.place), KernelArray(starts.states), found.hits, self._detector,
-            found.grid, self._stack, self._finder.cuts, tracks, KernelArray(flags),
+            found.grid, self._stack, self._field, self._finder.cuts, tracks, KernelArray(flags),
         )  # fmt: skip
         places = exclusive_sums(flags)
         total = total_of(places)
@@ -222,7 +224,7 @@ class CudaStages:
             empty(count, np.int32),
         )
         launch(
-            finding.fit_each, count, rows, tracks, found.hits, self._detector, found.grid, self._stack, self._finder.cuts, fits
+            finding.fit_each, count, rows, tracks, found.hits, self._detector, found.grid, self._stack, self._field, self._finder.cuts, fits
         )  # fmt: skip
         ways = finding.FoundWays(
             empty((count, STEPS_MOST), np.int32), empty(count, np.int32), empty(count, np.int32)

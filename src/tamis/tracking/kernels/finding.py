@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tamis.tracking.kernels.body import body, loop, routine
+from tamis.tracking.kernels.field import bend_locally, local_curvature, move, unbend
 from tamis.tracking.kernels.grid import BARREL, PI
 from tamis.tracking.kernels.helix import (
     COS,
@@ -17,7 +18,6 @@ from tamis.tracking.kernels.helix import (
     X,
     Y,
     Z,
-    advance,
     chi2_of,
     cross_matter,
     project,
@@ -91,6 +91,7 @@ def window_on_layer(p: Any, c: Any, layer: Any, spread: Any, grid: Any, cuts: An
 def best_in_cells(
     p: Any,
     c: Any,
+    curvature: Any,
     first: Any,
     last: Any,
     window: Any,
@@ -117,7 +118,7 @@ def best_in_cells(
             taken = taken or hits.module[np.uintp(way[k])] == hits.module[i]
         if taken:
             continue
-        ds = project(p, hits.position[i], frames[np.uintp(hits.module[i])], scratch.projection)
+        ds = project(p, curvature, hits.position[i], frames[np.uintp(hits.module[i])], scratch.projection)
         if abs(ds) > AT_HOME:
             continue
         chi2 = chi2_of(c, hits.variance[i], scratch.projection)
@@ -140,6 +141,7 @@ def search_layer(
     hits: Any,
     frames: Any,
     grid: Any,
+    field: Any,
     cuts: Any,
     scratch: Any,
     way: Any,
@@ -150,6 +152,7 @@ def search_layer(
 
     Modules of the way from `since` on are left out.
     """
+    curvature = local_curvature(p, field)
     along, reach, phi, turn = window_on_layer(p, c, layer, spread, grid, cuts)
     window = np.float32(along), np.float32(reach), np.float32(phi), np.float32(turn), cuts.chi2_max
     row = max(int((along - reach - grid.first[layer]) * grid.scale[layer]), 0)
@@ -167,7 +170,7 @@ def search_layer(
             elif part == 1:
                 first, last = cell, cell + end - grid.columns
             best, least, fitting = best_in_cells(
-                p, c, first, last, window, hits, frames, scratch, grid.begins, way, since, steps, best, least, fitting
+                p, c, curvature, first, last, window, hits, frames, scratch, grid.begins, way, since, steps, best, least, fitting
             )  # fmt: skip
         row += 1
     return best, least, fitting
@@ -182,6 +185,7 @@ def take_hits(
     hits: Any,
     frames: Any,
     grid: Any,
+    field: Any,
     cuts: Any,
     scratch: Any,
     way: Any,
@@ -195,7 +199,7 @@ def take_hits(
     chi2 = 0.0
     while steps < len(way) and steps - begin < OVERLAPS:
         best, least, fitting = search_layer(
-            p, c, layer, spread, hits, frames, grid, cuts, scratch, way, begin, steps
+            p, c, layer, spread, hits, frames, grid, field, cuts, scratch, way, begin, steps
         )
         if best < 0:
             break
@@ -209,7 +213,7 @@ def take_hits(
 
 
 @body
-def start(first: Any, state: Any, hits: Any, frames: Any, scratch: Any) -> None:
+def start(first: Any, state: Any, hits: Any, frames: Any, field: Any, scratch: Any) -> None:
     """Begin a track at the first hit of a seed with the parameters of the seed."""
     p, c = scratch.state, scratch.covariance
     for i in range(7):
@@ -223,23 +227,35 @@ def start(first: Any, state: Any, hits: Any, frames: Any, scratch: Any) -> None:
     c[3, 3] = 4e-6 + 36.0 * squared
     c[4, 4] = c[3, 3] * stretch * stretch
     c[5, 5] = 0.01 * squared + 3e-9
-    project(p, hits.position[first], frames[np.uintp(hits.module[first])], scratch.projection)
+    curvature = local_curvature(p, field)
+    project(p, curvature, hits.position[first], frames[np.uintp(hits.module[first])], scratch.projection)
     chi2_of(c, hits.variance[first], scratch.projection)
     update(p, c, scratch.projection, scratch.gain)
 
 
 @routine
 def follow(
-    seed: Any, state: Any, hits: Any, frames: Any, grid: Any, stack: Any, cuts: Any, scratch: Any, way: Any
+    seed: Any,
+    state: Any,
+    hits: Any,
+    frames: Any,
+    grid: Any,
+    stack: Any,
+    field: Any,
+    cuts: Any,
+    scratch: Any,
+    way: Any,
 ) -> Any:
     """Follow a seed of three hits outwards; write its way, and return the steps, the hits, the holes between them and the chi2."""
     p, c = scratch.state, scratch.covariance
     first = np.uintp(seed[0])
-    start(first, state, hits, frames, scratch)
+    start(first, state, hits, frames, field, scratch)
     way[0] = seed[0]
     layer = hits.layer[first]
     own = scratch.surface_of[layer]
-    steps, chi2 = take_hits(p, c, layer, 2 * stack.spread[own], hits, frames, grid, cuts, scratch, way, 0, 1)
+    steps, chi2 = take_hits(
+        p, c, layer, 2 * stack.spread[own], hits, frames, grid, field, cuts, scratch, way, 0, 1
+    )
     count, holes, trailing = steps, 0, 0
     way[steps] = -1 - own
     steps += 1
@@ -254,8 +270,10 @@ def follow(
     while disk < end and (sign * stack.position[disk] < sign * p[Z] or disk == own):
         disk += 1
     while steps < len(way) - OVERLAPS - 1:
+        nominal = bend_locally(p, field)
         cylinder, to_next = next_cylinder(p, cylinder, stack)
         disk, to_disk = next_disk(p, disk, end, to_next if to_next >= 0 else LONGEST, stack)
+        unbend(p, nominal, field)
         surface = cylinder
         if to_disk >= 0:
             surface, to_next = disk, to_disk
@@ -264,12 +282,24 @@ def follow(
             cylinder += 1
         else:
             break
-        advance(p, c, to_next, scratch.work)
+        move(p, c, to_next, field, scratch.work)
         layer = stack.layer[surface]
         if layer >= 0:
             before = steps
             steps, more = take_hits(
-                p, c, layer, stack.spread[surface], hits, frames, grid, cuts, scratch, way, steps, steps
+                p,
+                c,
+                layer,
+                stack.spread[surface],
+                hits,
+                frames,
+                grid,
+                field,
+                cuts,
+                scratch,
+                way,
+                steps,
+                steps,
             )
             chi2 += more
             count += steps - before
@@ -339,6 +369,7 @@ def follow_seeds(
     frames: Any,
     grid: Any,
     stack: Any,
+    field: Any,
     cuts: Any,
     owners: Any,
     scratch: Any,
@@ -352,7 +383,7 @@ def follow_seeds(
             continue
         followed += 1
         steps, count, holes, chi2 = follow(
-            seeds[k], states[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n]
+            seeds[k], states[k], hits, frames, grid, stack, field, cuts, scratch, tracks.way[n]
         )
         for i in range(steps):  # also of what is too short: its other seeds would end alike
             if tracks.way[n, i] < 0:

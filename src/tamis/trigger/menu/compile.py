@@ -260,8 +260,9 @@ class _Builder:
     def _tracking(self, spec: TrackingSpec | str) -> TrackChoice:
         if isinstance(spec, str):
             return TrackChoice()
-        geometry, digitisation = (
-            None if name is None else self.source.folder / name for name in (spec.geometry, spec.digitisation)
+        geometry, digitisation, field_map = (
+            None if name is None else self.source.folder / name
+            for name in (spec.geometry, spec.digitisation, spec.field_map)
         )
         return TrackChoice(
             geometry,
@@ -271,6 +272,7 @@ class _Builder:
             spec.collection,
             spec.lengths == "cm",
             spec.candidates,
+            field_map,
         )
 
     def latencies(self, paths: Mapping[str, Sequence[PathStep]]) -> dict[str, PathLatency]:

@@ -40,6 +40,7 @@ class TrackChoice:
     collection: str = "Track"
     centimetres: bool = False
     candidates: str | None = None
+    field_map: Path | None = None  # instead of `field`
 
 
 def tracks_stage(name: str, choice: TrackChoice) -> Stage:
@@ -49,7 +50,7 @@ def tracks_stage(name: str, choice: TrackChoice) -> Stage:
     from tamis.tracking.opening import ReconstructionSetup
 
     reconstruct = ReconstructionSetup(
-        choice.geometry, choice.digitisation, choice.field, choice.pt_min
+        choice.geometry, choice.digitisation, choice.field, choice.pt_min, choice.field_map
     ).open()
     modules = reconstruct.detector.modules
     types = {f"{choice.collection}_{column}": kind for column, kind in TRACK_TYPES.items()}
