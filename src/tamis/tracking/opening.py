@@ -28,12 +28,11 @@ GENERIC_FIELD_TESLA = 2.0
 BEND_SHARE = 0.6
 _COMPILE = """
 import sys
-import numpy as np
-from tamis.events.detector import FieldMap, generic_detector, sort_cells
+from tamis.events.detector import constant_map, generic_detector, sort_cells
 from tamis.tracking import Reconstruction
 detector = generic_detector()
 if sys.argv[1] == "map":
-    detector = detector.in_field(FieldMap("2 T", np.full((2, 2, 2), [0.0, 2.0]), -4000.0, (4000.0, 8000.0)))
+    detector = detector.in_field(constant_map(detector.field))
 modules = detector.modules
 u, v = (modules.cells // 2).T
 Reconstruction(detector)(sort_cells(modules.identifier, u, v, [1] * len(modules), modules))

@@ -2,7 +2,7 @@
 
 from tamis.events.detector.acts_files import read_detector
 from tamis.events.detector.cells import CELL_COLUMNS, SiliconCells, sort_cells
-from tamis.events.detector.field import FieldMap, read_field_map, write_field_map
+from tamis.events.detector.field import FieldMap, constant_map, read_field_map, write_field_map
 from tamis.events.detector.generic import generic_detector
 from tamis.events.detector.layers import BARREL, DISK, DetectorLayer, PassiveSurface, find_layers
 from tamis.events.detector.modules import Modules, TrackingDetector
@@ -18,6 +18,7 @@ __all__ = [
     "PassiveSurface",
     "SiliconCells",
     "TrackingDetector",
+    "constant_map",
     "find_layers",
     "generic_detector",
     "read_detector",

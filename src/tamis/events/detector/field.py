@@ -18,6 +18,7 @@ UNITS = {"r": MM, "z": MM, "br": TESLA, "bz": TESLA}
 SPACING_TOLERANCE = 1e-3  # of a step of the grid: coordinates in files are rounded
 FIELD_MIN_TESLA, FIELD_MAX_TESLA = 1e-3, 50.0  # in the middle, and anywhere
 AXIS_TOLERANCE = 0.01  # |Br| on the axis, of Bz in the middle
+REACH_MM = 4000.0  # of a constant map
 FORMAT = "a field map has the columns r, z, Br, Bz in mm and tesla"
 
 
@@ -59,6 +60,11 @@ class FieldMap:
         outer = self.values[i + 1, j] * (1 - v) + self.values[i + 1, j + 1] * v
         both = inner * (1 - u) + outer * u
         return both[..., 0], both[..., 1]
+
+
+def constant_map(tesla: float) -> FieldMap:
+    """Return the map of a field along z that is the same everywhere."""
+    return FieldMap(f"{tesla:g} T", np.full((2, 2, 2), [0.0, tesla]), -REACH_MM, (REACH_MM, 2 * REACH_MM))
 
 
 def read_field_map(path: Path) -> FieldMap:
@@ -197,7 +203,7 @@ def _axis(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     uneven = np.abs(axis - axis[0] - step * np.arange(len(axis))) > SPACING_TOLERANCE * step * len(axis)
     gaps = np.diff(axis)
     if uneven.any() or gaps.max() - gaps.min() > 0.01 * step:
-        usual = float(np.median(gaps))
+        usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
         k = int(np.argmax(np.abs(gaps - usual)))
         raise UsageError(
             f"{path}: the grid is not regular: {name} goes on by {gaps[k]:g} mm from {axis[k]:g} to {axis[k + 1]:g} mm, and by {usual:g} mm elsewhere; "
