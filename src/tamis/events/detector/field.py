@@ -14,7 +14,7 @@ from tamis._base import UsageError
 FIELD_COLUMNS = ("r", "z", "br", "bz")
 HEADER_WORD = re.compile(r"([A-Za-z]\w*)\s*(?:[\[(]\s*(\w+)\s*[\])])?")  # such as `Bz [T]`
 MM, TESLA = {"mm": 1.0, "cm": 10.0, "m": 1000.0}, {"T": 1.0, "kG": 0.1, "G": 1e-4}
-UNITS = {"r": MM, "z": MM, "br": TESLA, "bz": TESLA}
+FIELD_UNITS = {"r": MM, "z": MM, "br": TESLA, "bz": TESLA}
 SPACING_TOLERANCE = 1e-3  # of a step of the grid: coordinates in files are rounded
 FIELD_MIN_TESLA, FIELD_MAX_TESLA = 1e-3, 50.0  # in the middle, and anywhere
 AXIS_TOLERANCE = 0.01  # |Br| on the axis, of Bz in the middle
@@ -183,7 +183,7 @@ def _header(path: Path, line: str) -> tuple[np.ndarray, np.ndarray, int]:
                 f"{path} has no column {title}: its columns are {', '.join(name for name, _ in found)}, and {FORMAT}"
             )
         order.append(names.index(column))
-        unit, known = found[order[-1]][1], UNITS[column]
+        unit, known = found[order[-1]][1], FIELD_UNITS[column]
         if unit and unit not in known:
             raise UsageError(f"{path}: the unit of {title} is {unit!r}; it can be {', '.join(known)}")
         scale.append(known[unit] if unit else 1.0)

@@ -28,7 +28,7 @@ from tamis.tracking.kernels.helix import (
     step,
 )
 
-NUMBERS = 1  # of a constant field
+CONSTANT_NUMBERS = 1  # of a constant field
 NEAR_AXIS = 1e-6  # mm
 SHARE_MIN = (
     0.05  # of the nominal field: with less a circle through three points says little about the momentum
@@ -62,7 +62,7 @@ def bending(x: Any, y: Any, z: Any, cosine: Any, sine: Any, slope: Any, field: A
 @body
 def local_curvature(p: Any, field: Any) -> Any:
     """Return the curvature of a track where it is."""
-    if len(field) > NUMBERS:
+    if len(field) > CONSTANT_NUMBERS:
         share, _, _ = bending(p[X], p[Y], p[Z], p[COS], p[SIN], p[SLOPE], field)
         return p[CURVATURE] * share
     return p[CURVATURE]
@@ -72,7 +72,7 @@ def local_curvature(p: Any, field: Any) -> Any:
 def bend_locally(p: Any, field: Any) -> Any:
     """Give a state the curvature where it is, to look for surfaces ahead; return that of the state, for `unbend`."""
     nominal = p[CURVATURE]
-    if len(field) > NUMBERS:
+    if len(field) > CONSTANT_NUMBERS:
         p[CURVATURE] = local_curvature(p, field)
     return nominal
 
@@ -80,14 +80,14 @@ def bend_locally(p: Any, field: Any) -> Any:
 @body
 def unbend(p: Any, nominal: Any, field: Any) -> None:
     """Give a state its own curvature back."""
-    if len(field) > NUMBERS:
+    if len(field) > CONSTANT_NUMBERS:
         p[CURVATURE] = nominal
 
 
 @body
 def move(p: Any, c: Any, s: Any, field: Any, scratch: Any) -> None:
     """Move a state and its covariance by a transverse path length."""
-    if len(field) > NUMBERS:
+    if len(field) > CONSTANT_NUMBERS:
         move_in_map(p, c, s, field, scratch)
     else:
         advance(p, c, s, scratch)
@@ -180,7 +180,7 @@ def carry(c: Any, s: Any, dx: Any, dy: Any, xw: Any, yw: Any, share: Any, tilt: 
 def start_in_field(p: Any, first: Any, second: Any, third: Any, field: Any) -> None:
     """Write the state at the first of three points, on the circle through them; its curvature is divided by the mean field at the points."""
     start_from_points(p, first, second, third)
-    if len(field) > NUMBERS:
+    if len(field) > CONSTANT_NUMBERS:
         dx, dy = third[0] - first[0], third[1] - first[1]
         inverse = 1 / math.sqrt(dx * dx + dy * dy)
         cosine, sine = dx * inverse, dy * inverse

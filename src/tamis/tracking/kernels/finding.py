@@ -287,20 +287,8 @@ def follow(
         if layer >= 0:
             before = steps
             steps, more = take_hits(
-                p,
-                c,
-                layer,
-                stack.spread[surface],
-                hits,
-                frames,
-                grid,
-                field,
-                cuts,
-                scratch,
-                way,
-                steps,
-                steps,
-            )
+                p, c, layer, stack.spread[surface], hits, frames, grid, field, cuts, scratch, way, steps, steps
+            )  # fmt: skip
             chi2 += more
             count += steps - before
             if steps > before:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tamis.tracking.kernels.body import body, loop, routine
-from tamis.tracking.kernels.field import NUMBERS, bend_locally, local_curvature, move, unbend
+from tamis.tracking.kernels.field import CONSTANT_NUMBERS, bend_locally, local_curvature, move, unbend
 from tamis.tracking.kernels.finding import facing, take_hits
 from tamis.tracking.kernels.helix import (
     COS,
@@ -123,7 +123,7 @@ def fit_inwards(
 @body
 def finish_at_beam(p: Any, c: Any, field: Any, scratch: Any) -> None:
     """Move a state near the point nearest to the beam to that point: a mapped field has changed on the way there."""
-    if len(field) > NUMBERS:
+    if len(field) > CONSTANT_NUMBERS:
         move(p, c, to_beam(p), field, scratch.work)
 
 
