@@ -137,6 +137,8 @@ def test_a_broken_event_is_told_and_written_without_tracks(call, sample, tmp_pat
         (["simulate", "tracks", "--process", "muno"], "no process is called 'muno'"),
         (["simulate", "tracks", "--process", "muon", "--tune", "monash"], "--tune applies to collisions"),
         (["simulate", "qcd", "--process", "muon"], "apply to the sample tracks, not to qcd"),
+        (["simulate", "qcd", "--field-map", __file__], "apply to the sample tracks, not to qcd"),
+        (["simulate", "tracks", "--process", "muon", "--field-map", __file__], "test_track.py"),
     ],
 )
 def test_options_that_do_not_fit_are_named(call, tmp_path, arguments, message):
@@ -191,3 +193,60 @@ def test_a_detector_of_strips_is_simulated_and_reconstructed_from_its_files(call
     code, _, err = call("simulate", "qcd", "-n", 1, "-o", muons, *files)
     assert code == 2
     assert "--geometry, --digitisation and --field apply to the sample tracks" in err
+
+
+def test_a_solenoid_is_mapped_and_used(call, tmp_path):
+    field, muons = tmp_path / "field.csv", tmp_path / "muons.root"
+    solenoid = ["solenoid", "--radius", "1200", "--half-length", "2660", "-o", field]
+    code, out, _ = call(*solenoid)
+    assert code == 0
+    assert "on the axis 2 T in the middle, 0.735 T at z = 3050 mm" in " ".join(out.split())
+    assert field.read_text().startswith("r,z,Br,Bz\n0,-3050,0,")
+    code, _, err = call(
+        "simulate",
+        "tracks",
+        "--process",
+        "muon",
+        "--pt",
+        "1:20",
+        "-n",
+        "2",
+        "--field-map",
+        field,
+        "-o",
+        muons,
+    )
+    assert (code, err) == (0, "")
+    widths = []
+    for options in ((), ("--field-map", field)):
+        code, out, _ = call("track", muons, "--json", *options)
+        document = json.loads(out)
+        assert (code, document["tracks"]) == (0, 20)
+        widths.append(document["physics"]["residuals"][4]["pull_width"])
+    assert widths[0] > 2 > widths[1]
+    code, _, err = call("track", muons, "--field", "3", "--field-map", field)
+    assert code == 2
+    assert "cannot be 3 T as well" in err
+    small = tmp_path / "small.csv"
+    call(*solenoid[:-1], small, "--z-max", "2000")
+    code, _, err = call("track", muons, "--field-map", small)
+    assert code == 2
+    assert "does not cover the detector generic" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--radius", "1000"], "0 < r-max < radius"),
+        (["--half-length", "-1"], "--half-length is -1; it is a length above 0 in mm"),
+        (["--field", "0"], "other than 0"),
+        (["--step", "0.1"], "choose a larger one"),
+        (["-o", "field.root"], "ends in .csv or .txt"),
+    ],
+)
+def test_a_solenoid_that_cannot_be_is_told(call, tmp_path, options, message):
+    arguments = ["--radius", "1200", "--half-length", "2700", "-o", tmp_path / "field.csv", *options]
+    code, _, err = call("solenoid", *arguments)
+    assert code == 2
+    assert message in err
+    assert not list(tmp_path.iterdir())

@@ -65,3 +65,24 @@ def strip_files(tmp_path_factory):
 @pytest.fixture(scope="session")
 def strips(strip_files):
     return strip_files.open()
+
+
+@pytest.fixture(scope="session")
+def solenoid_file(tmp_path_factory):
+    """A map with strong end effects: the winding ends at 0.9 of the detector, where the field has fallen to a half."""
+    import numpy as np
+
+    from tamis.events.detector import solenoid_field, write_field_map
+
+    path = tmp_path_factory.mktemp("field") / "solenoid.csv"
+    r, z = np.linspace(0, 1050, 43), np.linspace(-3050, 3050, 245)
+    write_field_map(path, r, z, solenoid_field(r[:, None], z[None], 1200, 2660, 2.0))
+    return path
+
+
+@pytest.fixture(scope="session")
+def mapped_detector(detector, solenoid_file):
+    from tamis.events.detector import read_field_map
+
+    compile_kernels(mapped=True)
+    return detector.in_field(read_field_map(solenoid_file))

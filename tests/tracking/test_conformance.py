@@ -243,10 +243,17 @@ def test_the_devices_of_stages_are_given_in_words():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", [80, 90])
-def test_kernels_compile_for_gpus_that_are_not_here(architecture):
+@pytest.mark.parametrize(("architecture", "field"), [(80, ()), (90, ()), (90, ("--mapped",))])
+def test_kernels_compile_for_gpus_that_are_not_here(architecture, field):
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
-    command = [sys.executable, "-m", "tamis.tracking.cuda.compile", "--architecture", str(architecture)]
+    command = [
+        sys.executable,
+        "-m",
+        "tamis.tracking.cuda.compile",
+        "--architecture",
+        str(architecture),
+        *field,
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     kernels = [json.loads(line) for line in done.stdout.splitlines()]

@@ -99,7 +99,7 @@ def test_a_measurement_pulls_the_state_as_a_least_squares_fit_does():
     frame = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
     position, variance = p[:3] + np.array([0.0, 0.05, -0.1]), np.array([1e-4, 4e-4])
     out, gain = np.empty(13), np.empty((4, 6))
-    helix.project(p, position, frame, out)
+    helix.project(p, p[6], position, frame, out)
     rows = np.zeros((2, 6))
     rows[0, :3], rows[1, :3] = out[2:5], out[5:8]
     innovation = rows @ c @ rows.T + np.diag(variance)
@@ -128,7 +128,7 @@ def test_the_perigee_is_the_point_nearest_to_the_beam():
 
 def perigee_of(p, covariance):
     out, result = np.empty(5), np.empty((5, 5))
-    fitting.perigee(p, covariance, 6e-4, np.empty((6, 6)), np.empty(6), out, result)
+    fitting.perigee(p, covariance, p[6], 6e-4, np.empty((6, 6)), np.empty(6), out, result)
     return out, result
 
 

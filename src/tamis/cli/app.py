@@ -38,6 +38,7 @@ COMMANDS = {
     "score": "Score events with a bundle.",
     "serve": "Serve models over the KServe v2 / Triton protocol.",
     "simulate": "Simulate proton-proton collisions, or samples of detector arrays.",
+    "solenoid": "Write the field map of a solenoid, for the simulation and reconstruction of tracks.",
     "track": "Reconstruct tracks from the cells of a silicon detector.",
     "train": "Train a reference model and pack it.",
     "tune": "Find the fastest engine for each batch size on this host, and store the choice in the bundle.",
@@ -46,7 +47,7 @@ COMMANDS = {
 # The order of work, for the list of commands.
 SECTIONS = {
     "Start": ("demo", "doctor"),
-    "Events": ("simulate", "inspect"),
+    "Events": ("simulate", "solenoid", "inspect"),
     "Models": (
         "models",
         "pack",

@@ -99,6 +99,11 @@ TRACKS = "tracks"
     help="Of the sample `tracks`, with --geometry: magnetic field along the beam, in tesla.",
 )
 @click.option(
+    "--field-map",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Of the sample `tracks`: map of the solenoid (r, z, Br, Bz) as `tamis solenoid` writes it; default: 2 T everywhere.",
+)
+@click.option(
     "--low-level",
     is_flag=True,
     help="Write calorimeter cells, all tracks and pixel hits as well (large files).",
@@ -128,6 +133,7 @@ def command(
     geometry: Path | None,
     digitisation: Path | None,
     field: float,
+    field_map: Path | None,
     low_level: bool,
     level1: bool,
     as_json: bool,
@@ -147,16 +153,16 @@ def command(
         from tamis.events.detector import DetectorFiles
 
         _reject_collision_options(process, but=("mu",))
-        files = DetectorFiles(geometry, digitisation, field)
+        files = DetectorFiles(geometry, digitisation, field, field_map)
         simulate_track_events(
             of_tracks, pt, particles, mu, events, output, seed, workers, files, as_json=as_json
         )
         return
-    if geometry is not None or digitisation is not None or field != 2.0:
+    if any(one is not None for one in (geometry, digitisation, field_map)) or field != 2.0:
         raise UsageError(
-            f"--geometry, --digitisation and --field apply to the sample {TRACKS}, not to {process}: omit them"
+            f"--geometry, --digitisation, --field and --field-map apply to the sample {TRACKS}, not to {process}: omit them"
         )
-    if of_tracks is not None or pt is not None or particles is not None:
+    if any(option is not None for option in (of_tracks, pt, particles)):
         raise UsageError(
             f"--process, --pt and --particles apply to the sample {TRACKS}, not to {process}: omit them"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,11 @@ def simulate_track_events(
         raise UsageError(
             f"--pt and --particles apply to {', '.join(GUNS)}, and {process} is a process: leave them out"
         )
-    options = {} if pt is None else {"pt": _range(pt)}
-    sample = TrackSample(process, mu=mu, **options, **({} if particles is None else {"particles": particles}))  # type: ignore[arg-type] # by name
+    sample = TrackSample(process, mu=mu)
+    if pt is not None:
+        sample = replace(sample, pt=_range(pt))
+    if particles is not None:
+        sample = replace(sample, particles=particles)
     start, cells, hits = now_ns(), 0, 0
     with open_writer(output) as writer, progress(f"simulating {process}", events, "events") as advance:
         for batch in simulate_tracks(sample, events, seed=seed, workers=workers, detector=detector):

@@ -47,6 +47,18 @@ PAGE_RECORD = "tracking.json"
     help="Begin tracks with pixels, with pairs of strips, or with both; default: pixels where the detector has some, else strips.",
 )
 @click.option(
+    "--field-map",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Map of the solenoid: columns r, z, Br, Bz in mm and tesla, as `tamis solenoid` and ACTS write them; default: a constant field.",
+)
+@click.option(
+    "--branches",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Branches of a seed: ways that are followed where several hits of a module fit; the best is kept.",
+)
+@click.option(
     "--stages",
     default="",
     help="Devices of stages, such as seeding=cuda,finding=cpu or all=cuda; default: the CPU.",
@@ -82,6 +94,8 @@ def command(
     digitisation: Path | None,
     field: float,
     seeds_from: str | None,
+    branches: int,
+    field_map: Path | None,
     stages: str,
     record_path: Path | None,
     page: bool,
@@ -90,10 +104,11 @@ def command(
     as_json: bool,
 ) -> None:
     """Reconstruct the tracks of SOURCE: a file of `tamis simulate tracks`, or event...-cells.csv of ACTS or TrackML, or their folder."""
+    from tamis.events.detector import DetectorFiles
     from tamis.records import write_record
     from tamis.tracking import Reconstruction, track_file
     from tamis.tracking.devices import parse_devices
-    from tamis.tracking.opening import ReconstructionSetup
+    from tamis.tracking.finding import FindingSettings
     from tamis.tracking.seeding import seeding_for
     from tamis.tracking.summary import is_summary
 
@@ -110,11 +125,14 @@ def command(
                 f"the record {path} exists, and records are never overwritten; choose another name"
             )
     devices = parse_devices(stages)
-    detector = ReconstructionSetup(geometry, digitisation, field).detector()
+    detector = DetectorFiles(geometry, digitisation, field, field_map).open()
+    finding = FindingSettings(branches_max=branches)
     with progress("tracking", None, "events") as advance:
         record = track_file(
             source,
-            Reconstruction(detector, seeding=seeding_for(detector, seeds_from), devices=devices),
+            Reconstruction(
+                detector, seeding=seeding_for(detector, seeds_from), finding=finding, devices=devices
+            ),
             output,
             advance,
             workers,

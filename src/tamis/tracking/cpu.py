@@ -79,7 +79,7 @@ class CpuStages:
             np.empty((count, 3)),
         )
         arrays = SpacePointArrays(*(getattr(points, name) for name in SpacePointArrays._fields))
-        estimate_parameters(seeds.points, arrays, clusters.position, starts)
+        estimate_parameters(seeds.points, arrays, clusters.position, self._finder.field, starts)
         return TrackStarts(*starts, seeds.weight)
 
     def finding(self, starts: TrackStarts, clusters: ClusterArrays) -> TrackCandidates:

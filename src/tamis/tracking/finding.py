@@ -15,10 +15,12 @@ from tamis.tracking.kernels.fitting import fit_tracks
 from tamis.tracking.kernels.grid import largest_on_layers, place_hits, sort_points
 from tamis.tracking.kernels.types import (
     ClusterArrays,
+    ConstantField,
     FindingCuts,
     FitArrays,
     HitArrays,
     LayerGrid,
+    MappedField,
     SurfaceStack,
     TrackArrays,
     TrackScratch,
@@ -72,6 +74,7 @@ class TrackFinder:
         self.surface_of = np.empty(len(layers), np.int32)
         active = np.flatnonzero(self.stack.layer >= 0)
         self.surface_of[self.stack.layer[active]] = active
+        self.field = field_of(detector)
         self.cuts = FindingCuts(
             GEV_PER_TESLA_MM * detector.field, chosen.chi2_max, chosen.holes_max, chosen.early_holes_max, chosen.pt_min, chosen.window,
             chosen.hits_min, detector.energy_loss, chosen.branches_max,
@@ -127,6 +130,7 @@ class TrackFinder:
             self.frames,
             found.grid,
             self.stack,
+            self.field,
             self.cuts,
             owners,
             self._scratch(),
@@ -152,6 +156,7 @@ class TrackFinder:
             self.cells,
             found.grid,
             self.stack,
+            self.field,
             self.cuts,
             self._scratch(),
             fits,
@@ -163,6 +168,15 @@ class TrackFinder:
             state=np.empty(7), covariance=np.empty((6, 6)), work=np.empty((6, 6)), gain=np.empty((4, 6)), projection=np.empty(13), best=np.empty(13), variance=np.empty(2),
             surface_of=self.surface_of, choice=np.empty(3, np.int32), rivals=np.empty((BRANCHES_MOST, 2), np.int32), gaps=np.empty(BRANCHES_MOST),
         )  # fmt: skip
+
+
+def field_of(detector: TrackingDetector) -> ConstantField | MappedField:
+    """Return the field of a detector as kernels take it."""
+    field_map = detector.field_map
+    if field_map is None:
+        return ConstantField(detector.field)
+    relative = np.ascontiguousarray(field_map.values / detector.field)
+    return MappedField(relative, field_map.z_first, 1 / field_map.steps[0], 1 / field_map.steps[1])
 
 
 def surface_stack(detector: TrackingDetector) -> SurfaceStack:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from tamis._base import host_facts
-from tamis.events.detector import DetectorFiles, TrackingDetector, sort_cells
-from tamis.events.detector.acts_files import GENERIC_FIELD_TESLA
+from tamis.events.detector import DetectorFiles, sort_cells
 from tamis.tracking.chain import Reconstruction
 from tamis.tracking.finding import FindingSettings
 from tamis.tracking.kernels.body import kernel_cache
@@ -21,11 +20,15 @@ from tamis.tracking.seeding import seeding_for
 # Of the least transverse momentum: down to this a track may seem to be while it is followed.
 BEND_SHARE = 0.6
 _COMPILE = """
-from tamis.events.detector import generic_detector, sort_cells
+import sys
+from tamis.events.detector import constant_map, generic_detector, sort_cells
 from tamis.tracking import Reconstruction
-modules = generic_detector().modules
+detector = generic_detector()
+if sys.argv[1] == "map":
+    detector = detector.in_field(constant_map(detector.field))
+modules = detector.modules
 u, v = (modules.cells // 2).T
-Reconstruction(generic_detector())(sort_cells(modules.identifier, u, v, [1] * len(modules), modules))
+Reconstruction(detector)(sort_cells(modules.identifier, u, v, [1] * len(modules), modules))
 """
 
 
@@ -33,24 +36,21 @@ Reconstruction(generic_detector())(sort_cells(modules.identifier, u, v, [1] * le
 class ReconstructionSetup:
     """What a reconstruction is opened with; `pt_min` in GeV, None for the default cuts."""
 
-    geometry: Path | None = None  # the generic detector
-    digitisation: Path | None = None
-    field: float = GENERIC_FIELD_TESLA
+    files: DetectorFiles = field(default_factory=DetectorFiles)  # of the generic detector
     pt_min: float | None = None
-
     seeds_from: str | None = None  # one of SEED_SOURCES; pixels, or strips where there are none
-
-    def detector(self) -> TrackingDetector:
-        """Return the detector."""
-        return DetectorFiles(self.geometry, self.digitisation, self.field).open()
+    branches: int = 1
 
     def open(self) -> Reconstruction:
         """Return a reconstruction whose kernels are compiled, so that its first event takes no longer than others."""
-        detector = self.detector()
-        seeding, finding = seeding_for(detector, self.seeds_from), FindingSettings()
+        detector = self.files.open()
+        seeding, finding = (
+            seeding_for(detector, self.seeds_from),
+            FindingSettings(branches_max=self.branches),
+        )
         if self.pt_min is not None:
             seeding = replace(seeding, pt_min=self.pt_min)
-            finding = FindingSettings(pt_min=BEND_SHARE * self.pt_min)
+            finding = replace(finding, pt_min=BEND_SHARE * self.pt_min)
         opened = Reconstruction(detector, seeding=seeding, finding=finding)
         warm_up(opened)
         return opened
@@ -58,7 +58,7 @@ class ReconstructionSetup:
 
 def warm_up(reconstruction: Reconstruction) -> None:
     """Reconstruct an event with one cell in the middle of every module, which calls every kernel; the simulator of a GPU compiles none."""
-    compile_kernels()
+    compile_kernels(mapped=reconstruction.detector.field_map is not None)
     if reconstruction.is_simulated:
         return
     modules = reconstruction.detector.modules
@@ -67,18 +67,19 @@ def warm_up(reconstruction: Reconstruction) -> None:
     reconstruction(cells)
 
 
-def compile_kernels() -> None:
-    """Compile the kernels in a process of its own, unless this has been done, so that this one loads them as any later one does.
+def compile_kernels(*, mapped: bool = False) -> None:
+    """Compile the kernels for a constant field, or for a mapped one, in a process of its own, unless this has been done, so that this one loads them as any later one does.
 
     The code that Numba has just compiled and the code that it stores differ in the last bits of results. If the process fails, the
     kernels are compiled here.
     """
-    where = f"{Path(__file__).parent} {sys.version} {host_facts().cpu}"
+    kind = "map" if mapped else "constant"
+    where = f"{Path(__file__).parent} {sys.version} {host_facts().cpu} {kind}"
     done = kernel_cache() / f"compiled-{hashlib.sha256(where.encode()).hexdigest()[:16]}"
     if done.exists():
         return
     finished = subprocess.run(
-        [sys.executable, "-c", _COMPILE],
+        [sys.executable, "-c", _COMPILE, kind],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -69,8 +69,8 @@ def track_event(
     if event.truth is not None:
         particle = event.truth.of_cell[tracks.first_cell]
         matches = match_tracks(
-            tracks, particle, event.truth, detector.field, pt_min=FOUND_PT_MIN, eta_max=FOUND_ETA_MAX
-        )
+            tracks, particle, event.truth, detector.field, pt_min=FOUND_PT_MIN, eta_max=FOUND_ETA_MAX, field_map=detector.field_map
+        )  # fmt: skip
     return TrackedEvent(
         replace(event, cells=None, truth=None), begin_ns, tracks, len(event.cells), dict(reconstruction.nanoseconds),
         dict(reconstruction.ticks), boundary_sizes(objects), list(reconstruction.transfers), matches,

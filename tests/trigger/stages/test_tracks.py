@@ -178,6 +178,7 @@ def test_cuts_and_names_can_be_chosen(cell_file, tmp_path):
         ({"field": 3.8}, "digitisation and field are for another detector"),
         ({"pt_min": 0}, "greater than 0"),
         ({"candidates": "Track"}, "cannot both be called Track"),
+        ({"geometry": "g.csv", "field": 3, "field_map": "m.csv"}, "leave out field"),
         ("fast", "'default'"),
     ],
 )
@@ -193,6 +194,21 @@ def test_options_that_do_not_fit_are_named(tracking, message, tmp_path):
 def test_a_detector_that_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match=r"field stages.tracks.*none.csv: No such file"):
         compile_menu(menu({"geometry": "none.csv"}))
+    with pytest.raises(DocumentError, match=r"field stages.tracks.*none.csv: No such file"):
+        compile_menu(menu({"field_map": "none.csv"}))
+
+
+def test_a_menu_reconstructs_in_the_field_of_a_map(cell_file, tmp_path):
+    from tamis.events.detector import solenoid_field, write_field_map
+
+    r, z = np.linspace(0, 1050, 22), np.linspace(-3050, 3050, 123)
+    path = tmp_path / "field.csv"
+    write_field_map(path, r, z, solenoid_field(r[:, None], z[None], 1200, 2660, 1.0))
+    means = []
+    for number, tracking in enumerate(("default", {"field_map": str(path)})):
+        run_menu(menu(tracking), [cell_file], tmp_path / f"out{number}")
+        means.append(float(ak.mean(np.log(accepted(tmp_path / f"out{number}")["Track_pt"]))))
+    assert means[0] - means[1] == pytest.approx(np.log(2), abs=0.15)  # half the field, half the momenta
 
 
 def test_files_without_cells_are_rejected_before_the_first_event(tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tamis._base import DataError, UsageError, write_text
+from tamis.events.detector.field import read_field_map
 from tamis.events.detector.generic import SILICON_X0_MM, generic_detector
 from tamis.events.detector.identifiers import pack_identifier, unpack_identifier
 from tamis.events.detector.modules import Modules, TrackingDetector
@@ -28,14 +29,29 @@ CARTESIAN = ("binX", "binY")
 
 @dataclass(frozen=True)
 class DetectorFiles:
-    """The files that describe a detector; without any it is the generic one."""
+    """The files that describe a detector and its field; without any it is the generic one."""
 
     geometry: Path | None = None
     digitisation: Path | None = None
     field: float = GENERIC_FIELD_TESLA
+    field_map: Path | None = None  # instead of `field`
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files."""
+        return [path for path in (self.geometry, self.digitisation, self.field_map) if path is not None]
 
     def open(self) -> TrackingDetector:
-        """Return the detector."""
+        """Return the detector in its field."""
+        if self.field_map is None:
+            return self._in_constant_field()
+        if self.field != GENERIC_FIELD_TESLA:
+            raise UsageError(
+                f"the field is that of the map {self.field_map}, and cannot be {self.field:g} T as well: leave one of them out"
+            )
+        return self._in_constant_field().in_field(read_field_map(self.field_map))
+
+    def _in_constant_field(self) -> TrackingDetector:
         if self.geometry is not None:
             return read_detector(self.geometry, self.digitisation, field=self.field)
         if self.digitisation is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from tamis.events.detector.layers import DetectorLayer, PassiveSurface, find_layers
+from tamis._base import UsageError
+from tamis.events.detector.field import FieldMap
+from tamis.events.detector.layers import BARREL, DetectorLayer, PassiveSurface, find_layers
 from tamis.events.detector.strips import StripPairs, find_strip_pairs
 
 
@@ -43,13 +45,17 @@ class Modules:
 
 @dataclass(frozen=True)
 class TrackingDetector:
-    """A tracking detector: its modules, further matter, and the magnetic field along z in tesla."""
+    """A tracking detector: its modules, further matter, and its magnetic field.
+
+    The field is along z and the same everywhere, `field` in tesla, unless there is a map, whose nominal value `field` is then.
+    """
 
     name: str
     modules: Modules
     field: float = 2.0
     passive: tuple[PassiveSurface, ...] = ()
     energy_loss: float = 1.0  # by ionisation, relative to that of silicon of the radiation lengths
+    field_map: FieldMap | None = None
 
     @cached_property
     def layers(self) -> tuple[DetectorLayer, ...]:
@@ -60,3 +66,23 @@ class TrackingDetector:
     def strip_pairs(self) -> StripPairs:
         """The pairs of modules whose strips cross at a small angle."""
         return find_strip_pairs(self.modules)
+
+    def in_field(self, field_map: FieldMap) -> TrackingDetector:
+        """Return this detector in the field of a map; raise UsageError if the map does not cover it."""
+        ends = [(layer.r, layer.z) for layer in self.layers]
+        for one in self.passive:
+            place = one.position, one.position
+            ends.append((place, one.extent) if one.kind == BARREL else (one.extent, place))
+        r_end = max(r[1] for r, _ in ends)
+        low, high = min(z[0] for _, z in ends), max(z[1] for _, z in ends)
+        if r_end > field_map.r_end or low < field_map.z_ends[0] or high > field_map.z_ends[1]:
+            hint = (
+                "; name the unit of its lengths in the header, such as r[m]"
+                if field_map.r_end < r_end / 5
+                else ""
+            )
+            raise UsageError(
+                f"{field_map.source} does not cover the detector {self.name}: its r ends at {field_map.r_end:g} mm and its z at "
+                f"{field_map.z_ends[0]:g} and {field_map.z_ends[1]:g} mm, those of the detector at {r_end:.0f}, {low:.0f} and {high:.0f} mm{hint}"
+            )
+        return replace(self, field=field_map.nominal, field_map=field_map)

@@ -40,6 +40,7 @@ def simulate_tracks(
     """Yield exactly n events in batches of up to four, which do not depend on the number of workers; by default of the generic detector."""
     check_simulation(n, "events", seed, workers, collisions=sample.process not in GUNS)
     files = detector or DetectorFiles()
+    _model_of(files)
     tasks = (
         TrackBlock(sample, seed, block, min(TRACK_BLOCK_EVENTS, n - block * TRACK_BLOCK_EVENTS), files)
         for block in range(-(-n // TRACK_BLOCK_EVENTS))
@@ -47,14 +48,19 @@ def simulate_tracks(
     return in_order(make_track_block, tasks, workers if n > TRACK_BLOCK_EVENTS else 1)
 
 
+def _model_of(files: DetectorFiles) -> DetectorModel:
+    """Return the detector in its field; its files are read again if they have changed."""
+    return _model(files, max((path.stat().st_mtime_ns for path in files.paths if path.exists()), default=0))
+
+
 @lru_cache(maxsize=1)
-def _model(files: DetectorFiles) -> DetectorModel:
+def _model(files: DetectorFiles, _changed_ns: int) -> DetectorModel:
     return DetectorModel(files.open())
 
 
 def make_track_block(task: TrackBlock) -> Events:
     """Simulate a whole block and return its first events."""
-    sample, model = task.sample, _model(task.detector)
+    sample, model = task.sample, _model_of(task.detector)
     number = SAMPLE_NUMBER + (
         PROCESSES[sample.process].number
         if sample.process in PROCESSES

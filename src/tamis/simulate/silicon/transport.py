@@ -11,6 +11,7 @@ from tamis.events.detector import BARREL, DetectorLayer, PassiveSurface, Trackin
 from tamis.simulate.seeds import Seeds
 from tamis.simulate.silicon.finder import BINS_ALONG, BINS_PHI, candidate_tables
 from tamis.simulate.silicon.helix import Helices, advance, curvature_of, to_cylinder, to_plane
+from tamis.simulate.silicon.mapped import advance_in_map, bent_locally, surfaces_ahead
 from tamis.simulate.silicon.material import (
     interacts,
     kept_by_electrons,
@@ -106,9 +107,36 @@ class DetectorModel:
         found = tables[layer, i, np.clip(j, 0, BINS_ALONG - 1)]
         return np.where(((j >= 0) & (j < BINS_ALONG))[:, None], found, -1)
 
+    def local(self, helices: Helices) -> Helices:
+        """Return the helices that particles are on where they are."""
+        field_map = self.detector.field_map
+        return helices if field_map is None else bent_locally(helices, field_map)
+
+    def advance(self, helices: Helices, length: np.ndarray) -> Helices:
+        """Return the states after transverse path lengths in the field."""
+        field_map = self.detector.field_map
+        return advance(helices, length) if field_map is None else advance_in_map(helices, length, field_map)
+
     def order(self, helices: Helices) -> np.ndarray:
         """Return the layers that helices cross within half a turn, in order, -1 where there are no more."""
+        field_map = self.detector.field_map
+        if field_map is None:
+            lengths, along = self._ahead(helices)
+        else:
+            lengths, along = surfaces_ahead(helices, field_map, self.is_barrel, self.position)
+        low, high = self.extent.T
+        with np.errstate(invalid="ignore"):
+            lengths[(along < low - EDGE_MM) | (along > high + EDGE_MM)] = np.inf
+        order = np.argsort(lengths, axis=1)
+        sorted_lengths = np.take_along_axis(lengths, order, axis=1)
+        most = int(np.isfinite(sorted_lengths).sum(axis=1).max(initial=0))
+        result: np.ndarray = np.where(np.isfinite(sorted_lengths), order, -1)[:, :most]
+        return result
+
+    def _ahead(self, helices: Helices) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lengths to surfaces in a constant field within half a turn, inf where they are not met, and where along a surface that is."""
         lengths = np.full((len(helices), len(self.position)), np.inf)
+        along = np.full(lengths.shape, np.nan)
         barrel = np.flatnonzero(self.is_barrel)
         lengths[:, barrel] = to_cylinder(helices, self.position[barrel][None])
         disk = np.flatnonzero(~self.is_barrel)
@@ -120,14 +148,8 @@ class DetectorModel:
         for layer in range(len(self.position)):
             rows = np.flatnonzero(np.isfinite(lengths[:, layer]))
             there = advance(helices.take(rows), lengths[rows, layer]).position
-            along = there[:, 2] if self.is_barrel[layer] else np.hypot(there[:, 0], there[:, 1])
-            low, high = self.extent[layer]
-            lengths[rows[(along < low - EDGE_MM) | (along > high + EDGE_MM)], layer] = np.inf
-        order = np.argsort(lengths, axis=1)
-        sorted_lengths = np.take_along_axis(lengths, order, axis=1)
-        most = int(np.isfinite(sorted_lengths).sum(axis=1).max(initial=0))
-        result: np.ndarray = np.where(np.isfinite(sorted_lengths), order, -1)[:, :most]
-        return result
+            along[rows, layer] = there[:, 2] if self.is_barrel[layer] else np.hypot(there[:, 0], there[:, 1])
+        return lengths, along
 
     def reach(self, helices: Helices, layer: np.ndarray) -> np.ndarray:
         """Return the transverse lengths to layers, one for each state; NaN where a helix does not reach it."""
@@ -160,13 +182,13 @@ def transport(primaries: Primaries, model: DetectorModel, seeds: Seeds) -> Hits:
         layer = order[:, step]
         lengths = np.full(len(particle), np.nan)
         on_way = layer >= 0
-        lengths[on_way] = model.reach(helices.take(on_way), layer[on_way])
+        lengths[on_way] = model.reach(model.local(helices.take(on_way)), layer[on_way])
         crossing = np.isfinite(lengths)
         alive = on_way
         if crossing.any():
             rows = np.flatnonzero(crossing)
-            here = advance(helices.take(rows), lengths[rows])
-            parts.append(_cross(here, layer[rows], particle[rows], momentum[rows], model, step))
+            here = model.advance(helices.take(rows), lengths[rows])
+            parts.append(_cross(model.local(here), layer[rows], particle[rows], momentum[rows], model, step))
             here, left, lost = _interact(
                 here, layer[rows], primaries.pdg_id[particle[rows]], momentum[rows], mass[rows], model, random
             )

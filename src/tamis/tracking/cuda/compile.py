@@ -1,6 +1,6 @@
 """Compile all kernels for a GPU that need not be there, and tell the registers and the local memory that they take.
 
-Usage: python -m tamis.tracking.cuda.compile [--architecture 90]
+Usage: python -m tamis.tracking.cuda.compile [--architecture 90] [--mapped]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 
 from tamis._base import require
-from tamis.events.detector import generic_detector
+from tamis.events.detector import constant_map, generic_detector
 from tamis.tracking.cuda.device import cuda, recorded, to_device
 from tamis.tracking.finding import FindingSettings
 from tamis.tracking.kernels.types import CellArrays
@@ -38,11 +38,13 @@ class CompiledKernel:
     cubin_bytes: int
 
 
-def record_launches() -> list[tuple[Any, tuple[Any, ...]]]:
-    """Return every kernel of the reconstruction with arguments of the types that it is called with."""
+def record_launches(*, mapped: bool = False) -> list[tuple[Any, tuple[Any, ...]]]:
+    """Return every kernel of the reconstruction, in a constant or a mapped field, with arguments of the types that it is called with."""
     from tamis.tracking.cuda.stages import CudaStages
 
     detector = generic_detector()
+    if mapped:
+        detector = detector.in_field(constant_map(detector.field))
     cells = CellArrays(
         np.zeros(1, np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32)
     )
@@ -92,8 +94,9 @@ def main() -> None:
     """Print a line of JSON for each kernel."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--architecture", type=int, default=90, help="80 for an A100, 90 for an H100 or H200")
+    parser.add_argument("--mapped", action="store_true", help="for a field that is a map")
     options = parser.parse_args()
-    for function, arguments in record_launches():
+    for function, arguments in record_launches(mapped=options.mapped):
         print(json.dumps(asdict(compile_kernel(function, arguments, options.architecture))), flush=True)
 
 

@@ -13,10 +13,12 @@ from tamis.tracking.kernels.fitting import fit_track
 from tamis.tracking.kernels.grid import place_hit
 from tamis.tracking.kernels.types import (
     ClusterArrays,
+    ConstantField,
     FindingCuts,
     FitArrays,
     HitArrays,
     LayerGrid,
+    MappedField,
     StartArrays,
     SurfaceStack,
     TrackArrays,
@@ -82,6 +84,7 @@ def follow_each(
     detector: DetectorArrays,
     grid: LayerGrid,
     stack: SurfaceStack,
+    field: ConstantField | MappedField,
     cuts: FindingCuts,
     spare: KernelArray,
     tracks: TrackArrays,
@@ -111,7 +114,7 @@ def follow_each(
             second = place.values[second]
         own_room = np.uintp(k) if cuts.branches_max > 1 else np.uintp(0)
         follow_branches(
-            k, k, seed, second, starts.states[k], starts.spread[k], hits, detector.frames, grid, stack, cuts, scratch, spare.values[own_room], tracks
+            k, k, seed, second, starts.states[k], starts.spread[k], hits, detector.frames, grid, stack, field, cuts, scratch, spare.values[own_room], tracks
         )  # fmt: skip
         kept.values[k] = 1 if tracks.size[k] >= cuts.hits_min + tracks.holes[k] else 0
 
@@ -142,6 +145,7 @@ def fit_each(
     detector: DetectorArrays,
     grid: LayerGrid,
     stack: SurfaceStack,
+    field: ConstantField | MappedField,
     cuts: FindingCuts,
     fits: FitArrays,
 ) -> None:
@@ -162,7 +166,9 @@ def fit_each(
             cuda.local.array(BRANCHES_MOST, np.float64),
         )
         k = np.uintp(chosen.values[n])
-        fit_track(n, k, tracks, hits, detector.frames, detector.cells, grid, stack, cuts, scratch, fits)
+        fit_track(
+            n, k, tracks, hits, detector.frames, detector.cells, grid, stack, field, cuts, scratch, fits
+        )
 
 
 @kernel

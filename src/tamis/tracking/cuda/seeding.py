@@ -12,9 +12,11 @@ from tamis.tracking.kernels.parameters import start_seed
 from tamis.tracking.kernels.seeding import complete_in_layer, keep_best, pair_with_layer
 from tamis.tracking.kernels.types import (
     CandidateArrays,
+    ConstantField,
     DoubletArrays,
     LayerGrid,
     LayerLinks,
+    MappedField,
     PointArrays,
     SpacePointArrays,
     StartArrays,
@@ -197,9 +199,14 @@ def collect_seeds(
 
 @kernel
 def start_seeds(
-    count: int, seeds: SeedArrays, points: SpacePointArrays, position: KernelArray, starts: StartArrays
+    count: int,
+    seeds: SeedArrays,
+    points: SpacePointArrays,
+    position: KernelArray,
+    field: ConstantField | MappedField,
+    starts: StartArrays,
 ) -> None:
     """Write the clusters and the state of each seed."""
     k = cuda.grid(1)
     if k < count:
-        start_seed(np.uintp(k), seeds.points, points, position.values, starts)
+        start_seed(np.uintp(k), seeds.points, points, position.values, field, starts)

@@ -71,6 +71,7 @@ class CudaStages:
         self._layer_of = KernelArray(to_device(self._finder.layer_of))
         self._links = to_device(self._seeds.links)
         self._stack = to_device(self._finder.stack)
+        self._field = to_device(self._finder.field)
         self._detector = finding.DetectorArrays(
             to_device(self._finder.frames),
             to_device(self._finder.cells),
@@ -161,7 +162,8 @@ class CudaStages:
             empty((count, 3), np.int32), empty(count, np.int32), empty((count, 7), np.float64), empty((count, 3), np.float64)
         )  # fmt: skip
         of_seeds = seeding.SeedArrays(seeds.points, seeds.weight)
-        launch(seeding.start_seeds, count, of_seeds, arrays, KernelArray(clusters.position), starts)
+        position = KernelArray(clusters.position)
+        launch(seeding.start_seeds, count, of_seeds, arrays, position, self._field, starts)
         return TrackStarts(*starts, seeds.weight)
 
     def finding(self, starts: TrackStarts, clusters: ClusterArrays) -> TrackCandidates:
@@ -173,7 +175,7 @@ class CudaStages:
         begun = StartArrays(starts.clusters, starts.second, starts.states, starts.spread)
         launch(
             finding.follow_each, count, begun, KernelArray(found.place), found.hits, self._detector,
-            found.grid, self._stack, cuts, spare, tracks, KernelArray(flags),
+            found.grid, self._stack, self._field, cuts, spare, tracks, KernelArray(flags),
         )  # fmt: skip
         places = exclusive_sums(flags)
         total = total_of(places)
@@ -229,7 +231,7 @@ class CudaStages:
             empty(count, np.int32),
         )
         launch(
-            finding.fit_each, count, rows, tracks, found.hits, self._detector, found.grid, self._stack, self._finder.cuts, fits
+            finding.fit_each, count, rows, tracks, found.hits, self._detector, found.grid, self._stack, self._field, self._finder.cuts, fits
         )  # fmt: skip
         ways = finding.FoundWays(
             empty((count, STEPS_MOST), np.int32), empty(count, np.int32), empty(count, np.int32)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tamis.tracking.kernels.body import body, loop, routine
-from tamis.tracking.kernels.grid import BARREL, PI
+from tamis.tracking.kernels.field import bend_locally, local_curvature, move, unbend
 from tamis.tracking.kernels.helix import (
     COS,
     CURVATURE,
@@ -17,7 +17,6 @@ from tamis.tracking.kernels.helix import (
     X,
     Y,
     Z,
-    advance,
     chi2_of,
     cross_matter,
     curvature_variance,
@@ -26,16 +25,11 @@ from tamis.tracking.kernels.helix import (
     to_cylinder,
     update,
 )
+from tamis.tracking.kernels.search import GIVEN_HIT, GIVEN_STEP, NONE, OVERLAPS, RIVALS, take_hits
 
-NONE = -1
-TWO_PI = np.float32(2 * math.pi)
 LONGEST = 4000.0  # mm to the next layer
-AT_HOME = 60.0  # mm from a layer to a module of it
 FEW_HITS = 4  # up to here a track may have fewer holes: most seeds are of no particle, and end here
-OVERLAPS = 4  # modules of a layer that one track may cross
 BRANCHES_MOST = 16  # of a seed
-ANYWHERE = np.int32(-1)  # for a module
-GIVEN_STEP, GIVEN_HIT, RIVALS = range(3)  # of `TrackScratch.choice`
 
 
 @body
@@ -70,193 +64,7 @@ def next_disk(p: Any, at: Any, end: Any, limit: Any, stack: Any) -> Any:
 
 
 @body
-def window_on_layer(p: Any, c: Any, layer: Any, spread: Any, grid: Any, cuts: Any) -> Any:
-    """Return where on a layer hits of a track may be: z of a cylinder or r of a disk, its tolerance, the azimuth and its tolerance."""
-    x, y = p[X], p[Y]
-    r2 = x * x + y * y
-    r = math.sqrt(r2)
-    outward, sideways = (x * p[COS] + y * p[SIN]) / r, (x * p[SIN] - y * p[COS]) / r
-    variance_phi = (c[0, 0] * y * y - 2 * c[0, 1] * x * y + c[1, 1] * x * x) / (r2 * r2)
-    if grid.kind[layer] == BARREL:
-        along, variance = p[Z], c[2, 2]
-        depth = spread / max(outward, 0.1)  # how far the track may go to reach a module
-        reach = depth * abs(p[SLOPE])
-    else:
-        along, variance = r, (c[0, 0] * x * x + 2 * c[0, 1] * x * y + c[1, 1] * y * y) / r2
-        depth = spread / max(abs(p[SLOPE]), 0.1)
-        reach = depth * abs(outward)
-    turn = depth * abs(sideways) / r
-    reach += (
-        cuts.window * math.sqrt(max(variance, 0.0) + grid.variance_z[layer]) + 0.1 + grid.strips[layer, 0]
-    )
-    turn += cuts.window * math.sqrt(max(variance_phi, 0.0) + grid.variance_r[layer] / r2)
-    turn += (0.1 + grid.strips[layer, 1]) / r
-    return along, reach, math.atan2(y, x), turn
-
-
-@body
-def best_in_cells(
-    p: Any,
-    c: Any,
-    first: Any,
-    last: Any,
-    window: Any,
-    hits: Any,
-    frames: Any,
-    scratch: Any,
-    begins: Any,
-    way: Any,
-    since: Any,
-    steps: Any,
-    best: Any,
-    least: Any,
-    fitting: Any,
-) -> Any:
-    """Return the hit that fits best among those of some cells side by side and the best before, its chi2, and how many fit."""
-    along, reach, phi, turn, most, above, only = window
-    for place in range(begins[np.uintp(first)], begins[np.uintp(last + 1)]):
-        i = np.uintp(place)
-        apart = abs(hits.phi[i] - phi)
-        if abs(hits.along[i] - along) > reach or min(apart, TWO_PI - apart) > turn:
-            continue
-        taken = only >= 0 and hits.module[i] != only
-        for k in range(since, steps):
-            taken = taken or hits.module[np.uintp(way[k])] == hits.module[i]
-        if taken:
-            continue
-        ds = project(p, hits.position[i], frames[np.uintp(hits.module[i])], scratch.projection)
-        if abs(ds) > AT_HOME:
-            continue
-        chi2 = chi2_of(c, hits.variance[i], scratch.projection)
-        if chi2 >= most or chi2 <= above:
-            continue
-        fitting += 1
-        if chi2 < least:
-            best, least = place, chi2
-            for k in range(13):
-                scratch.best[k] = scratch.projection[k]
-    return best, least, fitting
-
-
-@routine
-def search_layer(
-    p: Any,
-    c: Any,
-    layer: Any,
-    spread: Any,
-    hits: Any,
-    frames: Any,
-    grid: Any,
-    cuts: Any,
-    scratch: Any,
-    way: Any,
-    since: Any,
-    steps: Any,
-    above: Any,
-    only: Any,
-) -> Any:
-    """Return the hit of a layer that fits best (-1 if none does), its chi2 and how many fit, and write its projection.
-
-    Modules of the way from `since` on are left out, as are hits with a chi2 of `above` or less, and those of other modules than `only`.
-    """
-    along, reach, phi, turn = window_on_layer(p, c, layer, spread, grid, cuts)
-    window = (
-        np.float32(along), np.float32(reach), np.float32(phi), np.float32(turn), cuts.chi2_max, above, only
-    )  # fmt: skip
-    row = max(int((along - reach - grid.first[layer]) * grid.scale[layer]), 0)
-    last_row = min(int((along + reach - grid.first[layer]) * grid.scale[layer]), grid.rows - 1)
-    begin = max(math.floor((phi - turn + PI) * grid.per_radian), -grid.columns)
-    end = min(math.floor((phi + turn + PI) * grid.per_radian), 2 * grid.columns - 1)
-    best, least, fitting = NONE, cuts.chi2_max, 0
-    parts = 2 if begin < 0 or end >= grid.columns else 1  # the second one on the other side of azimuth pi
-    while row <= last_row:
-        cell = (layer * grid.rows + row) * grid.columns
-        for part in range(parts):
-            first, last = cell + max(begin, 0), cell + min(end, grid.columns - 1)
-            if part == 1 and begin < 0:
-                first, last = cell + begin + grid.columns, cell + grid.columns - 1
-            elif part == 1:
-                first, last = cell, cell + end - grid.columns
-            best, least, fitting = best_in_cells(
-                p, c, first, last, window, hits, frames, scratch, grid.begins, way, since, steps, best, least, fitting
-            )  # fmt: skip
-        row += 1
-    return best, least, fitting
-
-
-@routine
-def take_hits(
-    p: Any,
-    c: Any,
-    layer: Any,
-    spread: Any,
-    hits: Any,
-    frames: Any,
-    grid: Any,
-    cuts: Any,
-    scratch: Any,
-    way: Any,
-    begin: Any,
-    steps: Any,
-) -> Any:
-    """Correct the state with the hits of a layer that fit, each on a module of its own; return the steps of the way and the chi2.
-
-    The way has hits of this layer from `begin` on.
-    """
-    chi2 = 0.0
-    while steps < len(way) and steps - begin < OVERLAPS:
-        best, least, fitting = scratch.choice[GIVEN_HIT], 0.0, 2
-        if steps == scratch.choice[GIVEN_STEP]:
-            least = measure(p, c, best, hits, frames, scratch)
-        else:
-            best, least, fitting = search_layer(
-                p, c, layer, spread, hits, frames, grid, cuts, scratch, way, begin, steps, -1.0, ANYWHERE
-            )
-        if best < 0:
-            break
-        if fitting > 1 and scratch.choice[RIVALS] >= 0:
-            module = hits.module[np.uintp(best)]
-            rival, chi2_of_rival, _ = search_layer(
-                p, c, layer, spread, hits, frames, grid, cuts, scratch, way, begin, steps, least, module
-            )
-            if rival >= 0:
-                remember_rival(steps, rival, chi2_of_rival - least, cuts.branches_max - 1, scratch)
-                measure(p, c, best, hits, frames, scratch)
-        update(p, c, scratch.best, scratch.gain)
-        chi2 += least
-        way[steps] = best
-        steps += 1
-        if fitting < 2:  # another module where tracks overlap would have had a hit
-            break
-    return steps, chi2
-
-
-@body
-def measure(p: Any, c: Any, hit: Any, hits: Any, frames: Any, scratch: Any) -> Any:
-    """Write the projection of a hit as the best one; return its chi2."""
-    i = np.uintp(hit)
-    project(p, hits.position[i], frames[np.uintp(hits.module[i])], scratch.best)
-    return chi2_of(c, hits.variance[i], scratch.best)
-
-
-@body
-def remember_rival(at: Any, hit: Any, gap: Any, most: Any, scratch: Any) -> None:
-    """Remember a hit that a track might take at a step instead of the best one; of more than `most` those that are nearest to the best."""
-    slot = scratch.choice[RIVALS]
-    if slot < most:
-        scratch.choice[RIVALS] = slot + 1
-    else:
-        slot = 0
-        for k in range(1, most):
-            if scratch.gaps[k] > scratch.gaps[slot]:
-                slot = k
-        if gap >= scratch.gaps[slot]:
-            return
-    scratch.gaps[slot], scratch.rivals[slot, 0], scratch.rivals[slot, 1] = gap, at, hit
-
-
-@body
-def start(first: Any, state: Any, spread: Any, hits: Any, frames: Any, scratch: Any) -> None:
+def start(first: Any, state: Any, spread: Any, hits: Any, frames: Any, field: Any, scratch: Any) -> None:
     """Begin a track at the first hit of a seed with the parameters of the seed; `spread` are further variances of r, z and dz / ds."""
     p, c = scratch.state, scratch.covariance
     for i in range(7):
@@ -277,7 +85,8 @@ def start(first: Any, state: Any, spread: Any, hits: Any, frames: Any, scratch: 
     c[1, 0] = c[0, 1]
     c[2, 2] += spread[1]
     c[4, 4] += spread[2]
-    project(p, hits.position[first], frames[np.uintp(hits.module[first])], scratch.projection)
+    curvature = local_curvature(p, field)
+    project(p, curvature, hits.position[first], frames[np.uintp(hits.module[first])], scratch.projection)
     chi2_of(c, hits.variance[first], scratch.projection)
     update(p, c, scratch.projection, scratch.gain)
 
@@ -292,6 +101,7 @@ def follow(
     frames: Any,
     grid: Any,
     stack: Any,
+    field: Any,
     cuts: Any,
     scratch: Any,
     way: Any,
@@ -302,19 +112,20 @@ def follow(
     """
     p, c = scratch.state, scratch.covariance
     first = np.uintp(seed[0])
-    start(first, state, spread, hits, frames, scratch)
+    start(first, state, spread, hits, frames, field, scratch)
     way[0] = seed[0]
     layer = hits.layer[first]
     own = scratch.surface_of[layer]
     begun = 1
     if second >= 0 and hits.layer[np.uintp(second)] == layer:
         other = np.uintp(second)
-        project(p, hits.position[other], frames[np.uintp(hits.module[other])], scratch.projection)
+        curvature = local_curvature(p, field)
+        project(p, curvature, hits.position[other], frames[np.uintp(hits.module[other])], scratch.projection)
         chi2_of(c, hits.variance[other], scratch.projection)
         update(p, c, scratch.projection, scratch.gain)
         way[1], begun = second, 2
     steps, chi2 = take_hits(
-        p, c, layer, 2 * stack.spread[own], hits, frames, grid, cuts, scratch, way, 0, begun
+        p, c, layer, 2 * stack.spread[own], hits, frames, grid, field, cuts, scratch, way, 0, begun
     )
     count, holes, trailing = steps, 0, 0
     way[steps] = -1 - own
@@ -330,8 +141,10 @@ def follow(
     while disk < end and (sign * stack.position[disk] < sign * p[Z] or disk == own):
         disk += 1
     while steps < len(way) - OVERLAPS - 1:
+        nominal = bend_locally(p, field)
         cylinder, to_next = next_cylinder(p, cylinder, stack)
         disk, to_disk = next_disk(p, disk, end, to_next if to_next >= 0 else LONGEST, stack)
+        unbend(p, nominal, field)
         surface = cylinder
         if to_disk >= 0:
             surface, to_next = disk, to_disk
@@ -340,13 +153,13 @@ def follow(
             cylinder += 1
         else:
             break
-        advance(p, c, to_next, scratch.work)
+        move(p, c, to_next, field, scratch.work)
         layer = stack.layer[surface]
         if layer >= 0:
             before = steps
             steps, more = take_hits(
-                p, c, layer, stack.spread[surface], hits, frames, grid, cuts, scratch, way, steps, steps
-            )
+                p, c, layer, stack.spread[surface], hits, frames, grid, field, cuts, scratch, way, steps, steps
+            )  # fmt: skip
             chi2 += more
             count += steps - before
             if steps > before:
@@ -402,6 +215,7 @@ def follow_branches(
     frames: Any,
     grid: Any,
     stack: Any,
+    field: Any,
     cuts: Any,
     scratch: Any,
     spare: Any,
@@ -417,7 +231,7 @@ def follow_branches(
     while branch <= rivals:
         way = tracks.way[n] if branch == 0 else spare
         steps, count, holes, chi2 = follow(
-            seed, second, state, spread, hits, frames, grid, stack, cuts, scratch, way
+            seed, second, state, spread, hits, frames, grid, stack, field, cuts, scratch, way
         )
         better = branch == 0
         if better:
@@ -462,6 +276,7 @@ def follow_seeds(
     frames: Any,
     grid: Any,
     stack: Any,
+    field: Any,
     cuts: Any,
     owners: Any,
     scratch: Any,
@@ -475,7 +290,7 @@ def follow_seeds(
             continue
         followed += 1
         follow_branches(
-            n, order[q], seeds[k], second[k], states[k], spread[k], hits, frames, grid, stack, cuts, scratch, tracks.way[n + 1], tracks
+            n, order[q], seeds[k], second[k], states[k], spread[k], hits, frames, grid, stack, field, cuts, scratch, tracks.way[n + 1], tracks
         )  # fmt: skip
         for i in range(tracks.steps[n]):  # also of what is too short: its other seeds would end alike
             if tracks.way[n, i] < 0:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tamis.tracking.kernels.body import body, loop, routine
-from tamis.tracking.kernels.finding import GIVEN_STEP, NONE, RIVALS, facing, take_hits
+from tamis.tracking.kernels.field import CONSTANT_NUMBERS, bend_locally, local_curvature, move, unbend
+from tamis.tracking.kernels.finding import facing
 from tamis.tracking.kernels.helix import (
     COS,
     CURVATURE,
@@ -17,7 +18,6 @@ from tamis.tracking.kernels.helix import (
     X,
     Y,
     Z,
-    advance,
     chi2_of,
     cross_matter,
     project,
@@ -25,6 +25,7 @@ from tamis.tracking.kernels.helix import (
     step,
     update,
 )
+from tamis.tracking.kernels.search import GIVEN_STEP, NONE, RIVALS, take_hits
 
 INFLATION = 1000.0  # of the covariance, at the beginning: what the outward pass learnt must not count twice
 
@@ -80,6 +81,7 @@ def fit_inwards(
     frames: Any,
     cells: Any,
     stack: Any,
+    field: Any,
     cuts: Any,
     scratch: Any,
 ) -> Any:
@@ -95,26 +97,35 @@ def fit_inwards(
             pending = -1 - code
             hit_follows = stack.layer[pending] >= 0 and k + 1 < steps and way[steps - 2 - k] >= 0
             if not hit_follows:
+                nominal = bend_locally(p, field)
                 s = way_inwards(p, pending, stack)
+                unbend(p, nominal, field)
                 if s != 0:
-                    advance(p, c, s, scratch.work)
+                    move(p, c, s, field, scratch.work)
                 cross_matter(p, c, stack.material[pending] / facing(p, pending < stack.ahead), cuts, -1.0)
                 pending = -1
             continue
         hit = np.uintp(code)
         frame = frames[np.uintp(hits.module[hit])]
         for _ in range(2):
-            s = project(p, hits.position[hit], frame, scratch.projection)
+            s = project(p, local_curvature(p, field), hits.position[hit], frame, scratch.projection)
             if abs(s) > 1e-4:
-                advance(p, c, s, scratch.work)
+                move(p, c, s, field, scratch.work)
         if pending >= 0:
             cross_matter(p, c, stack.material[pending] / facing(p, pending < stack.ahead), cuts, -1.0)
             pending = -1
-        project(p, hits.position[hit], frame, scratch.projection)
+        project(p, local_curvature(p, field), hits.position[hit], frame, scratch.projection)
         resolve_cells(scratch.projection, cells[np.uintp(hits.module[hit])], scratch.variance)
         chi2 += chi2_of(c, scratch.variance, scratch.projection)
         update(p, c, scratch.projection, scratch.gain)
     return chi2
+
+
+@body
+def finish_at_beam(p: Any, c: Any, field: Any, scratch: Any) -> None:
+    """Move a state near the point nearest to the beam to that point: a mapped field has changed on the way there."""
+    if len(field) > CONSTANT_NUMBERS:
+        move(p, c, to_beam(p), field, scratch.work)
 
 
 @routine
@@ -126,6 +137,7 @@ def go_to_beam(
     frames: Any,
     grid: Any,
     stack: Any,
+    field: Any,
     cuts: Any,
     scratch: Any,
     more: Any,
@@ -141,6 +153,7 @@ def go_to_beam(
         disk -= 1
     steps, chi2 = 0, 0.0
     while True:
+        nominal = bend_locally(p, field)
         to_beam_now = to_beam(p)
         surface, s = -1, to_beam_now
         while cylinder >= 0:
@@ -161,8 +174,10 @@ def go_to_beam(
                 surface, s = disk, t
                 break
             disk -= 1
-        advance(p, c, s, scratch.work)
+        unbend(p, nominal, field)
+        move(p, c, s, field, scratch.work)
         if surface < 0:
+            finish_at_beam(p, c, field, scratch)
             return steps, chi2
         if surface == cylinder:
             cylinder -= 1
@@ -178,6 +193,7 @@ def go_to_beam(
                 hits,
                 frames,
                 grid,
+                field,
                 cuts,
                 scratch,
                 more,
@@ -188,10 +204,12 @@ def go_to_beam(
 
 
 @body
-def perigee(p: Any, c: Any, field: Any, rates: Any, row: Any, out: Any, covariance: Any) -> None:
+def perigee(
+    p: Any, c: Any, curvature: Any, field: Any, rates: Any, row: Any, out: Any, covariance: Any
+) -> None:
     """Write d0, z0, azimuth, polar angle, q / p and their covariance (5 x 5) of a state at the point nearest to the beam, as ACTS defines them.
 
-    `rates` is room for the derivatives of the five parameters by the six components of the state, `row` for six numbers.
+    `curvature` is that at this point, `field` is in GeV per mm of the radius that the curvature of the state means. `rates` is room for the derivatives of the five parameters by the six components of the state, `row` for six numbers.
     """
     cosine, sine, slope, w = p[COS], p[SIN], p[SLOPE], p[CURVATURE]
     stretch = math.sqrt(1 + slope * slope)
@@ -204,10 +222,11 @@ def perigee(p: Any, c: Any, field: Any, rates: Any, row: Any, out: Any, covarian
         for i in range(6):
             rates[a, i] = 0.0
     rates[0, 0], rates[0, 1] = -sine, cosine
-    moved = 1 / (1 + w * out[0])  # a change of the state also moves the nearest point along the track
+    moved = 1 / (1 + curvature * out[0])  # a change of the state also moves the nearest point along the track
     rates[1, 0], rates[1, 1], rates[1, 2] = -slope * cosine * moved, -slope * sine * moved, 1.0
     rates[1, 3] = -slope * out[0] * moved
-    rates[2, 0], rates[2, 1], rates[2, 3] = -w * cosine * moved, -w * sine * moved, moved
+    rates[2, 0], rates[2, 1] = -curvature * cosine * moved, -curvature * sine * moved
+    rates[2, 3] = moved
     rates[3, 4] = -1 / (stretch * stretch)
     rates[4, 4], rates[4, 5] = w * slope / (field * stretch * stretch * stretch), -1 / (field * stretch)
     for a in range(5):
@@ -232,6 +251,7 @@ def fit_track(
     cells: Any,
     grid: Any,
     stack: Any,
+    field: Any,
     cuts: Any,
     scratch: Any,
     fits: Any,
@@ -239,11 +259,14 @@ def fit_track(
     """Fit track `k` inwards, and write its parameters at the perigee and the hits that were found further in to row `n`."""
     p, c = tracks.state[k], tracks.covariance[k]
     scratch.choice[GIVEN_STEP], scratch.choice[RIVALS] = NONE, NONE
-    chi2 = fit_inwards(tracks.way[k], tracks.steps[k], p, c, hits, frames, cells, stack, cuts, scratch)
+    chi2 = fit_inwards(tracks.way[k], tracks.steps[k], p, c, hits, frames, cells, stack, field, cuts, scratch)
     own = scratch.surface_of[hits.layer[np.uintp(tracks.way[k, 0])]]
-    fits.inner_count[n], more = go_to_beam(p, c, own, hits, frames, grid, stack, cuts, scratch, fits.inner[n])
+    fits.inner_count[n], more = go_to_beam(
+        p, c, own, hits, frames, grid, stack, field, cuts, scratch, fits.inner[n]
+    )
     fits.chi2[n] = chi2 + more
-    perigee(p, c, cuts.field, scratch.work, scratch.projection, fits.parameters[n], fits.covariance[n])
+    bend = local_curvature(p, field)
+    perigee(p, c, bend, cuts.field, scratch.work, scratch.projection, fits.parameters[n], fits.covariance[n])
 
 
 @loop
@@ -255,10 +278,13 @@ def fit_tracks(
     cells: Any,
     grid: Any,
     stack: Any,
+    field: Any,
     cuts: Any,
     scratch: Any,
     fits: Any,
 ) -> None:
     """Fit some of the tracks."""
     for n in range(len(chosen)):
-        fit_track(n, np.uintp(chosen[n]), tracks, hits, frames, cells, grid, stack, cuts, scratch, fits)
+        fit_track(
+            n, np.uintp(chosen[n]), tracks, hits, frames, cells, grid, stack, field, cuts, scratch, fits
+        )

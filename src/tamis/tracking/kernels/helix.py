@@ -117,11 +117,11 @@ def cross_matter(p: Any, c: Any, thickness: Any, cuts: Any, direction: Any) -> A
 
 
 @body
-def project(p: Any, position: Any, frame: Any, out: Any) -> Any:
+def project(p: Any, curvature: Any, position: Any, frame: Any, out: Any) -> Any:
     """Write the residual of a measurement on a module near by (0, 1), the rows that project positions on it (2 to 7) and how the track is inclined
     along u and v (11, 12); return the way to it.
 
-    The track is followed to the plane of the module to second order. `frame` are the unit vectors of u, v and of the normal.
+    The track is followed to the plane of the module to second order, with the curvature where it is. `frame` are the unit vectors of u, v and of the normal.
     """
     cosine, sine, slope = p[COS], p[SIN], p[SLOPE]
     nx, ny, nz = frame[6], frame[7], frame[8]
@@ -130,7 +130,7 @@ def project(p: Any, position: Any, frame: Any, out: Any) -> Any:
         along = math.copysign(STEEPEST, along)
     dx, dy, dz = position[0] - p[X], position[1] - p[Y], position[2] - p[Z]
     ds = (nx * dx + ny * dy + nz * dz) / along
-    bend = 0.5 * p[CURVATURE] * ds * ds
+    bend = 0.5 * curvature * ds * ds
     dx -= cosine * ds - sine * bend
     dy -= sine * ds + cosine * bend
     dz -= slope * ds

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from tamis.tracking.kernels.body import body, loop
+from tamis.tracking.kernels.field import start_in_field
 from tamis.tracking.kernels.helix import CURVATURE, SLOPE, curvature_variance, start_from_points
 
 
 @body
-def start_seed(k: Any, seeds: Any, points: Any, position: Any, starts: Any) -> None:
+def start_seed(k: Any, seeds: Any, points: Any, position: Any, field: Any, starts: Any) -> None:
     """Write the clusters and the state of seed `k`."""
     clusters = starts.clusters
     a, b, c = np.uintp(seeds[k, 0]), np.uintp(seeds[k, 1]), np.uintp(seeds[k, 2])
@@ -20,10 +21,10 @@ def start_seed(k: Any, seeds: Any, points: Any, position: Any, starts: Any) -> N
     starts.second[k] = points.second[a]
     if points.second[a] < 0 and points.second[b] < 0 and points.second[c] < 0:
         first, second, third = np.uintp(clusters[k, 0]), np.uintp(clusters[k, 1]), np.uintp(clusters[k, 2])
-        start_from_points(starts.states[k], position[first], position[second], position[third])
+        start_in_field(starts.states[k], position[first], position[second], position[third], field)
         starts.spread[k, 0], starts.spread[k, 1], starts.spread[k, 2] = 0.0, 0.0, 0.0
     else:
-        start_from_strips(starts.states[k], starts.spread[k], a, b, c, points)
+        start_from_strips(starts.states[k], starts.spread[k], a, b, c, points, field)
 
 
 @body
@@ -45,7 +46,7 @@ def bend_outwards(i: Any, points: Any) -> Any:
 
 
 @body
-def start_from_strips(state: Any, spread: Any, a: Any, b: Any, c: Any, points: Any) -> None:
+def start_from_strips(state: Any, spread: Any, a: Any, b: Any, c: Any, points: Any, field: Any) -> None:
     """Write the state at the first of three points, some of strips, and its further variances of r, z and dz / ds.
 
     The curvature of the circle through the points corrects them, and then the state.
@@ -55,7 +56,7 @@ def start_from_strips(state: Any, spread: Any, a: Any, b: Any, c: Any, points: A
     )
     w = state[CURVATURE]
     first, third = bent_point(a, w, points), bent_point(c, w, points)
-    start_from_points(state, first, bent_point(b, w, points), third)
+    start_in_field(state, first, bent_point(b, w, points), third, field)
     slope = state[SLOPE]
     squared = curvature_variance(w)
     dx, dy = third[0] - first[0], third[1] - first[1]
@@ -69,7 +70,7 @@ def start_from_strips(state: Any, spread: Any, a: Any, b: Any, c: Any, points: A
 
 
 @loop
-def estimate_parameters(seeds: Any, points: Any, position: Any, starts: Any) -> None:
+def estimate_parameters(seeds: Any, points: Any, position: Any, field: Any, starts: Any) -> None:
     """Write the clusters and the state of each seed."""
     for n in range(len(seeds)):
-        start_seed(np.uintp(n), seeds, points, position, starts)
+        start_seed(np.uintp(n), seeds, points, position, field, starts)

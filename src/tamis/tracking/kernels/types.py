@@ -188,10 +188,25 @@ class SurfaceStack(NamedTuple):
     behind: int  # where those at negative z begin
 
 
+class ConstantField(NamedTuple):
+    """A field along z that is the same everywhere."""
+
+    tesla: float
+
+
+class MappedField(NamedTuple):
+    """Br and Bz on a grid of r, from 0 on, and z, relative to the nominal field."""
+
+    values: np.ndarray  # (r, z, 2)
+    z_first: float
+    per_r: float  # points per mm
+    per_z: float
+
+
 class FindingCuts(NamedTuple):
     """The cuts of the track finding."""
 
-    field: float  # GeV per mm of bending radius
+    field: float  # GeV per mm of bending radius, in the nominal field
     chi2_max: float  # of a measurement
     holes_max: int
     early_holes_max: int  # of a track with few hits

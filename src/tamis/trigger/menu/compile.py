@@ -15,6 +15,7 @@ from tamis._base import DocumentError, TamisError, UsageError, did_you_mean, par
 from tamis.bundle import Bundle
 from tamis.engines import Remote
 from tamis.events import EventFile
+from tamis.events.detector import DetectorFiles
 from tamis.trigger.menu.documents import Menu, StageSpec, StreamSpec, TrackingSpec
 from tamis.trigger.menu.latency import PathLatency, path_latency, stage_firmware
 from tamis.trigger.menu.program import Condition, MenuProgram, PathStep, order
@@ -260,18 +261,18 @@ class _Builder:
     def _tracking(self, spec: TrackingSpec | str) -> TrackChoice:
         if isinstance(spec, str):
             return TrackChoice()
-        geometry, digitisation = (
-            None if name is None else self.source.folder / name for name in (spec.geometry, spec.digitisation)
+        geometry, digitisation, field_map = (
+            None if name is None else self.source.folder / name
+            for name in (spec.geometry, spec.digitisation, spec.field_map)
         )
         return TrackChoice(
-            geometry,
-            digitisation,
-            spec.field,
+            DetectorFiles(geometry, digitisation, spec.field, field_map),
             spec.pt_min,
             spec.collection,
             spec.lengths == "cm",
             spec.candidates,
             spec.seeds_from,
+            spec.branches,
         )
 
     def latencies(self, paths: Mapping[str, Sequence[PathStep]]) -> dict[str, PathLatency]:

@@ -124,6 +124,10 @@ class TrackingSpec(Document):
         description="JSON file of ACTS' geometric digitisation, which divides the modules of `geometry` into cells.",
     )
     field: float = Field(2.0, gt=0, description="Magnetic field along the beam in tesla, for `geometry`.")
+    field_map: str | None = Field(
+        None,
+        description="Map of the solenoid instead of `field`: columns r, z, Br, Bz in mm and tesla, as `tamis solenoid` writes them.",
+    )
     pt_min: float | None = Field(
         None,
         gt=0,
@@ -132,6 +136,12 @@ class TrackingSpec(Document):
     seeds_from: Literal["pixels", "strips", "all"] | None = Field(
         None,
         description="What tracks begin with: `pixels`, pairs of `strips`, or `all`. By default pixels where the detector has some, else strips.",
+    )
+    branches: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Ways that are followed for each seed where several hits of a module fit; the best is kept. More find a little more, and take longer.",
     )
     collection: Name = Field(
         "Track", description="Name of the collection of the tracks: `Track_pt`, `Track_eta`."
@@ -148,6 +158,8 @@ class TrackingSpec(Document):
     def _is_complete(self) -> Self:
         if self.geometry is None and (self.digitisation is not None or "field" in self.model_fields_set):
             raise ValueError("digitisation and field are for another detector: name its geometry too")
+        if self.field_map is not None and "field" in self.model_fields_set:
+            raise ValueError("the field is that of field_map: leave out field")
         if self.candidates == self.collection:
             raise ValueError(f"tracks and candidates cannot both be called {self.collection}")
         return self

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
 from tamis._base import UsageError, require
 from tamis.events import ColumnData, Frame, Jagged
-from tamis.events.detector import CELL_COLUMNS, sort_cells
+from tamis.events.detector import CELL_COLUMNS, DetectorFiles, sort_cells
 from tamis.features.lists import flat_columns
 from tamis.trigger.stages.expression import KindOf
 from tamis.trigger.stages.kinds import Kind
@@ -33,14 +32,13 @@ CELLS_TYPICAL = 120_000  # of a crowded event, for the size of micro-batches
 class TrackChoice:
     """What a stage of tracks reconstructs with, and under which names its columns are; paths are absolute."""
 
-    geometry: Path | None = None
-    digitisation: Path | None = None
-    field: float = 2.0
+    files: DetectorFiles = field(default_factory=DetectorFiles)
     pt_min: float | None = None
     collection: str = "Track"
     centimetres: bool = False
     candidates: str | None = None
     seeds_from: str | None = None
+    branches: int = 1
 
 
 def tracks_stage(name: str, choice: TrackChoice) -> Stage:
@@ -49,9 +47,7 @@ def tracks_stage(name: str, choice: TrackChoice) -> Stage:
     from tamis.tracking.columns import TRACK_TYPES, track_values
     from tamis.tracking.opening import ReconstructionSetup
 
-    reconstruct = ReconstructionSetup(
-        choice.geometry, choice.digitisation, choice.field, choice.pt_min, choice.seeds_from
-    ).open()
+    reconstruct = ReconstructionSetup(choice.files, choice.pt_min, choice.seeds_from, choice.branches).open()
     modules = reconstruct.detector.modules
     types = {f"{choice.collection}_{column}": kind for column, kind in TRACK_TYPES.items()}
     if choice.candidates is not None:
