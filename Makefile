@@ -59,6 +59,7 @@ $(VENV)/.dev: pyproject.toml $(LOCK) | $(VENV)/bin/python
 	$(PIP) -c $(LOCK) torch==2.13.0
 	$(PIP) -c $(LOCK) -e '.[dev]'
 	$(PIP) --no-deps nvidia-pytriton==0.7.0 || echo "NVIDIA Triton has no wheel for this machine: its tests are skipped"
+	$(PIP) --no-deps pyacts==48.1.0 || echo "ACTS has no wheel for this machine: its tests are skipped"
 	$(BIN)/python tools/perf_analyzer.py || echo "perf_analyzer cannot be downloaded: its tests are skipped"
 	touch $@ $(VENV)/.demo
 

@@ -138,6 +138,9 @@ def test_a_broken_event_is_told_and_written_without_tracks(call, sample, tmp_pat
         (["simulate", "tracks", "--process", "muon", "--tune", "monash"], "--tune applies to collisions"),
         (["simulate", "qcd", "--process", "muon"], "apply to the sample tracks, not to qcd"),
         (["simulate", "qcd", "--field-map", __file__], "apply to the sample tracks, not to qcd"),
+        (["simulate", "qcd", "--with", "acts"], "apply to the sample tracks, not to qcd"),
+        (["simulate", "tracks", "--with", "acts", "--field-map", __file__], "leave out --geometry"),
+        (["simulate", "tracks", "--acts-python", "python3"], "--acts-python is for --with acts"),
         (["simulate", "tracks", "--process", "muon", "--field-map", __file__], "test_track.py"),
     ],
 )
@@ -192,7 +195,7 @@ def test_a_detector_of_strips_is_simulated_and_reconstructed_from_its_files(call
     assert "name a geometry too" in err
     code, _, err = call("simulate", "qcd", "-n", 1, "-o", muons, *files)
     assert code == 2
-    assert "--geometry, --digitisation and --field apply to the sample tracks" in err
+    assert "apply to the sample tracks, not to qcd" in err
 
 
 def test_a_solenoid_is_mapped_and_used(call, tmp_path):

@@ -104,6 +104,18 @@ TRACKS = "tracks"
     help="Of the sample `tracks`: map of the solenoid (r, z, Br, Bz) as `tamis solenoid` writes it; default: 2 T everywhere.",
 )
 @click.option(
+    "--with",
+    "simulator",
+    type=click.Choice(["tamis", "acts"]),
+    default="tamis",
+    show_default=True,
+    help="Of the sample `tracks`: the fast simulation of tamis, or Fatras and the digitisation of ACTS (extra acts), for the same particles.",
+)
+@click.option(
+    "--acts-python",
+    help="With --with acts: a Python that can import acts.examples; default: the one that runs tamis.",
+)
+@click.option(
     "--low-level",
     is_flag=True,
     help="Write calorimeter cells, all tracks and pixel hits as well (large files).",
@@ -134,6 +146,8 @@ def command(
     digitisation: Path | None,
     field: float,
     field_map: Path | None,
+    simulator: str,
+    acts_python: str | None,
     low_level: bool,
     level1: bool,
     as_json: bool,
@@ -154,13 +168,20 @@ def command(
 
         _reject_collision_options(process, but=("mu",))
         files = DetectorFiles(geometry, digitisation, field, field_map)
+        if simulator == "acts" and files != DetectorFiles():
+            raise UsageError(
+                "--with acts simulates the generic detector of ACTS in a constant field: leave out --geometry, --digitisation, --field and --field-map"
+            )
+        if simulator != "acts" and acts_python is not None:
+            raise UsageError("--acts-python is for --with acts: add that, or leave it out")
         simulate_track_events(
-            of_tracks, pt, particles, mu, events, output, seed, workers, files, as_json=as_json
-        )
+            of_tracks, pt, particles, mu, events, output, seed, workers, files, simulator, acts_python, as_json=as_json
+        )  # fmt: skip
         return
-    if any(one is not None for one in (geometry, digitisation, field_map)) or field != 2.0:
+    others = (geometry, digitisation, field_map, acts_python)
+    if any(one is not None for one in others) or field != 2.0 or simulator != "tamis":
         raise UsageError(
-            f"--geometry, --digitisation, --field and --field-map apply to the sample {TRACKS}, not to {process}: omit them"
+            f"--geometry, --digitisation, --field, --field-map, --with and --acts-python apply to the sample {TRACKS}, not to {process}: omit them"
         )
     if any(option is not None for option in (of_tracks, pt, particles)):
         raise UsageError(

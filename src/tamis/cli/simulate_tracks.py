@@ -25,6 +25,8 @@ def simulate_track_events(
     seed: int,
     workers: int,
     detector: DetectorFiles,
+    simulator: str,
+    acts_python: str | None,
     *,
     as_json: bool,
 ) -> None:
@@ -33,6 +35,7 @@ def simulate_track_events(
 
     from tamis.events import open_writer
     from tamis.simulate.silicon import GUNS, TrackSample, simulate_tracks
+    from tamis.simulate.silicon.acts import simulate_with_acts
 
     process = process or "ttbar"
     if process not in GUNS and (pt is not None or particles is not None):
@@ -44,9 +47,13 @@ def simulate_track_events(
         sample = replace(sample, pt=_range(pt))
     if particles is not None:
         sample = replace(sample, particles=particles)
+    if simulator == "acts":
+        batches = simulate_with_acts(sample, events, seed=seed, workers=workers, python=acts_python)
+    else:
+        batches = simulate_tracks(sample, events, seed=seed, workers=workers, detector=detector)
     start, cells, hits = now_ns(), 0, 0
     with open_writer(output) as writer, progress(f"simulating {process}", events, "events") as advance:
-        for batch in simulate_tracks(sample, events, seed=seed, workers=workers, detector=detector):
+        for batch in batches:
             writer.write(batch)
             cells += int(ak.count(batch["Cell_u"]))
             hits += int(ak.count(batch["Hit_x"]))

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pa_csv
 
 from tamis._base import DataError
 from tamis.events import EventFile, Events, read_events
 from tamis.events.detector import CELL_COLUMNS, Modules, SiliconCells, sort_cells
+from tamis.events.detector.acts_events import (
+    ACTS_PARTICLE,
+    hit_of_measurements,
+    particle_of_hits,
+    read_table,
+)
 from tamis.events.detector.identifiers import pack_identifier
 
 VECTORS = tuple(f"Particle_{kind}{axis}" for kind in "vp" for axis in "xyz")
@@ -24,13 +28,6 @@ PILE_UP_COLUMN = "Pileup_nPU"
 READ_COLUMNS = (*CELL_COLUMNS, *TRUTH_COLUMNS, PILE_UP_COLUMN)
 CELLS_SUFFIX = "-cells.csv"
 BLOCK_BYTES = 16_000_000
-ACTS_PARTICLE = (
-    "particle_id_pv",
-    "particle_id_sv",
-    "particle_id_part",
-    "particle_id_gen",
-    "particle_id_subpart",
-)
 
 
 @dataclass(frozen=True)
@@ -229,27 +226,10 @@ def _acts_truth(
     links, hits, particles = tables.values()
     if links is None or hits is None or particles is None or "measurement_id" not in cells:
         return None
-    row = np.full(
-        int(max(links["measurement_id"].max(initial=0), cells["measurement_id"].max(initial=0))) + 1,
-        -1,
-        np.int64,
-    )
-    row[links["measurement_id"][::-1]] = links["hit_id"][::-1]  # the first hit of a measurement
-    names = _barcodes(particles), _barcodes(hits)
-    order = np.argsort(names[0])
-    found = np.minimum(np.searchsorted(names[0][order], names[1]), len(order) - 1)
-    of_hit = np.append(np.where(names[0][order][found] == names[1], order[found], -1), -1)
-    measurement = cells["measurement_id"][sorted_cells.source]
-    truth = _particles(particles, "particle_type", "q", of_hit[row[measurement]])
+    of_hit = np.append(particle_of_hits(hits, particles), -1)
+    hit = hit_of_measurements(links, cells["measurement_id"])[sorted_cells.source]
+    truth = _particles(particles, "particle_type", "q", of_hit[hit])
     return replace(truth, barcode=np.stack([particles[name] for name in ACTS_PARTICLE], axis=1))
-
-
-def _barcodes(table: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return one number for each particle identifier of ACTS."""
-    result = np.zeros(len(table[ACTS_PARTICLE[0]]), np.int64)
-    for name, width in zip(ACTS_PARTICLE, (12, 12, 16, 8, 16), strict=True):
-        result = (result << width) | table[name].astype(np.int64)
-    return result
 
 
 def _trackml_truth(prefix: Path, hit: np.ndarray, sorted_cells: SiliconCells) -> TrueParticles | None:
@@ -287,18 +267,8 @@ def _optional(prefix: Path, name: str) -> dict[str, np.ndarray] | None:
 
 
 def _table(prefix: Path, name: str) -> dict[str, np.ndarray]:
-    """Return the columns of a CSV file of numbers."""
-    path = prefix.with_name(f"{prefix.name}-{name}.csv")
-    unsigned = {column: pa.uint64() for column in ("geometry_id",)}
-    try:
-        table = pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=unsigned))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing") from error
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not table.num_rows:  # without rows a column has no type
-        return dict.fromkeys(table.column_names, np.zeros(0, np.int64))
-    return {column: table[column].to_numpy() for column in table.column_names}
+    """Return a table of an event."""
+    return read_table(prefix.with_name(f"{prefix.name}-{name}.csv"))
 
 
 def _needed(

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
-import awkward as ak
 import numpy as np
 
 from tamis.events import Events
 from tamis.events.detector import DetectorFiles
 from tamis.simulate.parallel import check_simulation, in_order
-from tamis.simulate.processes import PROCESSES
-from tamis.simulate.seeds import Seeds
+from tamis.simulate.silicon.blocks import TRACK_BLOCK_EVENTS, TrackBlock, track_blocks, track_events
 from tamis.simulate.silicon.charges import HitCells, share_charge
-from tamis.simulate.silicon.primaries import GUNS, TrackSample, make_primaries, pile_up_collisions
+from tamis.simulate.silicon.primaries import GUNS, TrackSample
 from tamis.simulate.silicon.transport import DetectorModel, Hits, Primaries, transport
-
-TRACK_BLOCK_EVENTS = 4  # events depend on it as they do on the seed
-SAMPLE_NUMBER = 300  # part of the seed, with that of the process
-RUN_NUMBERS = 2**32
-
-
-@dataclass(frozen=True)
-class TrackBlock:
-    """The parameters of one block of events."""
-
-    sample: TrackSample
-    seed: int
-    block: int
-    events: int
-    detector: DetectorFiles
 
 
 def simulate_tracks(
@@ -41,10 +23,7 @@ def simulate_tracks(
     check_simulation(n, "events", seed, workers, collisions=sample.process not in GUNS)
     files = detector or DetectorFiles()
     _model_of(files)
-    tasks = (
-        TrackBlock(sample, seed, block, min(TRACK_BLOCK_EVENTS, n - block * TRACK_BLOCK_EVENTS), files)
-        for block in range(-(-n // TRACK_BLOCK_EVENTS))
-    )
+    tasks = iter(track_blocks(sample, n, seed, files))
     return in_order(make_track_block, tasks, workers if n > TRACK_BLOCK_EVENTS else 1)
 
 
@@ -59,40 +38,13 @@ def _model(files: DetectorFiles, _changed_ns: int) -> DetectorModel:
 
 
 def make_track_block(task: TrackBlock) -> Events:
-    """Simulate a whole block and return its first events."""
-    sample, model = task.sample, _model_of(task.detector)
-    number = SAMPLE_NUMBER + (
-        PROCESSES[sample.process].number
-        if sample.process in PROCESSES
-        else 100 + list(GUNS).index(sample.process)
-    )
-    seeds = Seeds(task.seed, number, task.block)
-    primaries, event, collision = make_primaries(sample, TRACK_BLOCK_EVENTS, seeds)
-    columns: dict[str, list[np.ndarray]] = {}
-    for k in range(task.events):
-        rows = np.flatnonzero(event == k)
-        own = Primaries(
-            *(getattr(primaries, name)[rows] for name in ("pdg_id", "charge", "vertex", "momentum"))
-        )
-        hits = transport(own, model, seeds.part(k))
-        cells = share_charge(hits, model.detector.modules, seeds.part(k))
-        for name, values in _columns(
-            own, collision[rows], hits, cells, model.detector.modules.identifier
-        ).items():
-            columns.setdefault(name, []).append(values)
-    first = task.block * TRACK_BLOCK_EVENTS + 1
-    identity = {
-        "run": np.full(task.events, task.seed % RUN_NUMBERS, np.uint32),
-        "luminosityBlock": np.ones(task.events, np.uint32),
-        "event": np.arange(first, first + task.events, dtype=np.uint64),
-        "Pileup_nPU": pile_up_collisions(sample, TRACK_BLOCK_EVENTS, seeds)[: task.events].astype(np.int32),
-        "Pileup_nTrueInt": np.full(task.events, sample.mu, np.float32),
-    }
-    jagged = {
-        name: ak.unflatten(np.concatenate(parts), [len(part) for part in parts])
-        for name, parts in columns.items()
-    }
-    return Events.of(identity | jagged)
+    """Simulate the events of a block."""
+    model, columns = _model_of(task.detector), []
+    for k, (own, collision) in enumerate(task.particles()):
+        hits = transport(own, model, task.seeds.part(k))
+        cells = share_charge(hits, model.detector.modules, task.seeds.part(k))
+        columns.append(_columns(own, collision, hits, cells, model.detector.modules.identifier))
+    return track_events([task], columns)
 
 
 def _columns(
