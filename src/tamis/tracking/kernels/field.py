@@ -133,6 +133,7 @@ def move_in_map(p: Any, c: Any, s: Any, field: Any, scratch: Any) -> None:
     )
 
 
+# `advance` has the formulas of these two in one piece: in two it rounds differently, and tracks in a constant field would change in the last bits.
 @body
 def turn(p: Any, s: Any) -> Any:
     """Move a state in the transverse plane, as `advance` does; return dx, dy, and their derivatives by the curvature."""
