@@ -213,6 +213,14 @@ def take_hits(
 
 
 @body
+def take_hit(p: Any, c: Any, hit: Any, hits: Any, frames: Any, scratch: Any) -> None:
+    """Correct the state with a hit, whatever its chi2."""
+    project(p, hits.position[hit], frames[np.uintp(hits.module[hit])], scratch.projection)
+    chi2_of(c, hits.variance[hit], scratch.projection)
+    update(p, c, scratch.projection, scratch.gain)
+
+
+@body
 def start(first: Any, state: Any, spread: Any, hits: Any, frames: Any, scratch: Any) -> None:
     """Begin a track at the first hit of a seed with the parameters of the seed; `spread` are further variances of r, z and dz / ds."""
     p, c = scratch.state, scratch.covariance
@@ -234,9 +242,7 @@ def start(first: Any, state: Any, spread: Any, hits: Any, frames: Any, scratch: 
     c[1, 0] = c[0, 1]
     c[2, 2] += spread[1]
     c[4, 4] += spread[2]
-    project(p, hits.position[first], frames[np.uintp(hits.module[first])], scratch.projection)
-    chi2_of(c, hits.variance[first], scratch.projection)
-    update(p, c, scratch.projection, scratch.gain)
+    take_hit(p, c, first, hits, frames, scratch)
 
 
 @routine
@@ -265,10 +271,7 @@ def follow(
     own = scratch.surface_of[layer]
     begun = 1
     if second >= 0 and hits.layer[np.uintp(second)] == layer:
-        other = np.uintp(second)
-        project(p, hits.position[other], frames[np.uintp(hits.module[other])], scratch.projection)
-        chi2_of(c, hits.variance[other], scratch.projection)
-        update(p, c, scratch.projection, scratch.gain)
+        take_hit(p, c, np.uintp(second), hits, frames, scratch)
         way[1], begun = second, 2
     steps, chi2 = take_hits(
         p, c, layer, 2 * stack.spread[own], hits, frames, grid, cuts, scratch, way, 0, begun
