@@ -33,7 +33,7 @@ SEED_SOURCES = ("pixels", "strips", "all")
 # Seeds of strips: points of a module are known to some millimetres along the strips, and lie far from the beam, behind more matter.
 STRIP_IMPACT_MM, STRIP_REGION_MM, STRIP_SIGMAS = 20.0, 500.0, 3.0
 BEND_MARGIN = 1.2  # for tilted modules
-STEPS = 1.5  # from layer to layer that a seed of strips may take
+LAYER_STEPS = 1.5  # from layer to layer that a seed of strips may take
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ def seeding_for(detector: TrackingDetector, seeds_from: str | None = None) -> Se
     inner = defaults.middle_radius[0] if seeds_from == "all" else min(layer.r[0] for layer in layers)
     return SeedingSettings(
         impact_max=STRIP_IMPACT_MM,
-        delta_r=(defaults.delta_r[0], max(defaults.delta_r[1], STEPS * max(outwards))),
-        delta_z_max=max(defaults.delta_z_max, STEPS * max(along)),
+        delta_r=(defaults.delta_r[0], max(defaults.delta_r[1], LAYER_STEPS * max(outwards))),
+        delta_z_max=max(defaults.delta_z_max, LAYER_STEPS * max(along)),
         collision_region=STRIP_REGION_MM,
         middle_radius=(inner, max(layer.r[1] for layer in layers)),
         seeds_from=seeds_from,

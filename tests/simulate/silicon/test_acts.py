@@ -80,7 +80,9 @@ def test_a_python_without_acts_is_named(tmp_path):
     false = tmp_path / "python"
     false.write_text("#!/bin/sh\necho 'No module named acts' >&2\nexit 1\n")
     false.chmod(0o755)
-    with pytest.raises(UsageError, match=r"cannot import acts.examples \(No module named acts\): install pyacts"):
+    with pytest.raises(
+        UsageError, match=r"cannot import acts.examples \(No module named acts\): install pyacts"
+    ):
         simulate_with_acts(SAMPLE, 1, python=str(false))
 
 

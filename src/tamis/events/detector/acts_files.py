@@ -25,6 +25,7 @@ ACTS_ENERGY_LOSS = 0.07
 DEFAULT_PITCH_MM = (0.05, 0.05)
 GENERIC_FIELD_TESLA = 2.0
 CARTESIAN = ("binX", "binY")
+CHARGE_SPREAD = 0.01  # of the charge of a cell, in what ACTS simulates
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,25 @@ def write_detector(detector: TrackingDetector, geometry: Path, digitisation: Pat
     columns["module_t"] = modules.thickness
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
     write_text(geometry, "\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]) + "\n")
+    write_text(digitisation, json.dumps(digitisation_of(modules), indent=1) + "\n")
+
+
+def _entries(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        for entry in document["entries"]:
+            yield entry, entry["value"]["geometric"]["segmentation"]["binningdata"]
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is not a geometric digitisation of ACTS: {type(error).__name__} {error}"
+        ) from error
+
+
+def digitisation_of(modules: Modules) -> dict[str, object]:
+    """Return the cells of modules as a geometric digitisation of ACTS: an entry for each layer, or for each module where they differ."""
+    parts = unpack_identifier(modules.identifier)
     cells = np.concatenate(
         [modules.first, modules.first + modules.cells * modules.pitch, modules.cells], axis=1
     )
@@ -261,19 +281,10 @@ def write_detector(detector: TrackingDetector, geometry: Path, digitisation: Pat
                 for k, name in enumerate(CARTESIAN)
             ]  # fmt: skip
             module = {} if same else {"sensitive": int(parts[2][row])}
-            value = {"geometric": {"indices": [0, 1], "segmentation": {"binningdata": axes}}}
-            entries.append(place | module | {"value": value})
-    write_text(digitisation, json.dumps({"entries": entries}, indent=1) + "\n")
-
-
-def _entries(path: Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        for entry in document["entries"]:
-            yield entry, entry["value"]["geometric"]["segmentation"]["binningdata"]
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is not a geometric digitisation of ACTS: {type(error).__name__} {error}"
-        ) from error
+            value = {
+                "digital": False, "indices": [0, 1], "segmentation": {"binningdata": axes}, "thickness": float(modules.thickness[row]), "threshold": 0.0,
+                "charge-smearing": {"mean": 0.0, "stddev": CHARGE_SPREAD, "type": "Gauss"},
+            }  # fmt: skip
+            entries.append(place | module | {"value": {"geometric": value}})
+    header = {"format-version": 0, "value-identifier": "digitization-configuration"}
+    return {"acts-geometry-hierarchy-map": header, "entries": entries}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tamis.tracking.kernels.body import body, loop, routine
-from tamis.tracking.kernels.field import bend_locally, local_curvature, move, unbend
+from tamis.tracking.kernels.field import bend_locally, move, unbend
 from tamis.tracking.kernels.helix import (
     COS,
     CURVATURE,
@@ -17,15 +17,13 @@ from tamis.tracking.kernels.helix import (
     X,
     Y,
     Z,
-    chi2_of,
     cross_matter,
     curvature_variance,
-    project,
     step,
     to_cylinder,
     update,
 )
-from tamis.tracking.kernels.search import GIVEN_HIT, GIVEN_STEP, NONE, OVERLAPS, RIVALS, take_hits
+from tamis.tracking.kernels.search import GIVEN_HIT, GIVEN_STEP, NONE, OVERLAPS, RIVALS, measure, take_hits
 
 LONGEST = 4000.0  # mm to the next layer
 FEW_HITS = 4  # up to here a track may have fewer holes: most seeds are of no particle, and end here
@@ -64,6 +62,13 @@ def next_disk(p: Any, at: Any, end: Any, limit: Any, stack: Any) -> Any:
 
 
 @body
+def take_hit(p: Any, c: Any, hit: Any, hits: Any, frames: Any, field: Any, scratch: Any) -> None:
+    """Correct the state with a hit, whatever its chi2."""
+    measure(p, c, hit, hits, frames, field, scratch)
+    update(p, c, scratch.best, scratch.gain)
+
+
+@body
 def start(first: Any, state: Any, spread: Any, hits: Any, frames: Any, field: Any, scratch: Any) -> None:
     """Begin a track at the first hit of a seed with the parameters of the seed; `spread` are further variances of r, z and dz / ds."""
     p, c = scratch.state, scratch.covariance
@@ -85,10 +90,7 @@ def start(first: Any, state: Any, spread: Any, hits: Any, frames: Any, field: An
     c[1, 0] = c[0, 1]
     c[2, 2] += spread[1]
     c[4, 4] += spread[2]
-    curvature = local_curvature(p, field)
-    project(p, curvature, hits.position[first], frames[np.uintp(hits.module[first])], scratch.projection)
-    chi2_of(c, hits.variance[first], scratch.projection)
-    update(p, c, scratch.projection, scratch.gain)
+    take_hit(p, c, first, hits, frames, field, scratch)
 
 
 @routine
@@ -118,11 +120,7 @@ def follow(
     own = scratch.surface_of[layer]
     begun = 1
     if second >= 0 and hits.layer[np.uintp(second)] == layer:
-        other = np.uintp(second)
-        curvature = local_curvature(p, field)
-        project(p, curvature, hits.position[other], frames[np.uintp(hits.module[other])], scratch.projection)
-        chi2_of(c, hits.variance[other], scratch.projection)
-        update(p, c, scratch.projection, scratch.gain)
+        take_hit(p, c, second, hits, frames, field, scratch)
         way[1], begun = second, 2
     steps, chi2 = take_hits(
         p, c, layer, 2 * stack.spread[own], hits, frames, grid, field, cuts, scratch, way, 0, begun

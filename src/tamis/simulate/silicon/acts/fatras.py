@@ -14,14 +14,14 @@ import numpy as np
 
 from tamis._base import MissingExtraError, TamisError, UsageError
 from tamis.events import Events
-from tamis.events.detector import DetectorFiles, TrackingDetector, generic_detector
+from tamis.events.detector import DetectorFiles, generic_detector
 from tamis.events.detector.acts_events import (
     ACTS_PARTICLE,
     hit_of_measurements,
     particle_of_hits,
     read_table,
 )
-from tamis.events.detector.identifiers import unpack_identifier
+from tamis.events.detector.acts_files import digitisation_of
 from tamis.simulate.parallel import check_simulation, in_order
 from tamis.simulate.silicon.acts.particles import write_particles
 from tamis.simulate.silicon.blocks import TrackBlock, track_blocks, track_events
@@ -81,7 +81,7 @@ def _simulate_run(run: _Run) -> Events:
                 write_particles(particles, collision, folder / f"event{number:09d}-particles.csv")
                 number += 1
         digitisation = folder / "digitisation.json"
-        digitisation.write_text(json.dumps(digitisation_of(detector)), encoding="utf-8")
+        digitisation.write_text(json.dumps(digitisation_of(detector.modules)), encoding="utf-8")
         _call(
             [
                 run.python, SCRIPT, folder, folder, "--events", number, "--digitisation", digitisation,
@@ -96,27 +96,6 @@ def _call(command: list[object]) -> None:
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()[-LAST_LINES:]
         raise TamisError(f"ACTS ended with {done.returncode}: {' | '.join(lines) or 'it printed nothing'}")
-
-
-def digitisation_of(detector: TrackingDetector) -> dict[str, object]:
-    """Return the geometric digitisation of ACTS with the cells of a detector, whose layers have equal modules."""
-    modules = detector.modules
-    volume, layer, _ = unpack_identifier(modules.identifier)
-    entries = []
-    for own_volume, own_layer in np.unique(np.stack([volume, layer], axis=1), axis=0).tolist():
-        row = int(np.flatnonzero((volume == own_volume) & (layer == own_layer))[0])
-        first, cells, pitch = modules.first[row], modules.cells[row], modules.pitch[row]
-        axes = [
-            {"bins": int(cells[k]), "min": float(first[k]), "max": float(first[k] + cells[k] * pitch[k]), "option": "open", "type": "equidistant", "value": name}
-            for k, name in enumerate(("binX", "binY"))
-        ]  # fmt: skip
-        geometric = {
-            "digital": False, "indices": [0, 1], "segmentation": {"binningdata": axes}, "thickness": float(modules.thickness[row]), "threshold": 0.0,
-            "charge-smearing": {"mean": 0.0, "stddev": 0.01, "type": "Gauss"},
-        }  # fmt: skip
-        entries.append({"volume": own_volume, "layer": own_layer, "value": {"geometric": geometric}})
-    header = {"format-version": 0, "value-identifier": "digitization-configuration"}
-    return {"acts-geometry-hierarchy-map": header, "entries": entries}
 
 
 def _columns(folder: Path, number: int) -> dict[str, np.ndarray]:
