@@ -14,10 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tamis._base import require
 from tamis.cbuild import cache_root
 
 numba = require("numba", extra="tracking", purpose="reconstructing tracks")
+# Counts begin with these: for a literal number Numba compiles what is called with it once more.
+ZERO, NONE = np.int64(0), np.int64(-1)
 OPTIONS = {"fastmath": True, "error_model": "numpy", "nogil": True, "_nrt": False}
 VERSIONS_KEPT = 8  # of compiled kernels, those used last; each takes some 6 MB
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.tracking.kernels.body import body, loop, routine
+from tamis.tracking.kernels.body import NONE, ZERO, body, loop, routine
 from tamis.tracking.kernels.field import bend_locally, move, unbend
 from tamis.tracking.kernels.helix import (
     COS,
@@ -23,7 +23,7 @@ from tamis.tracking.kernels.helix import (
     to_cylinder,
     update,
 )
-from tamis.tracking.kernels.search import GIVEN_HIT, GIVEN_STEP, NONE, OVERLAPS, RIVALS, measure, take_hits
+from tamis.tracking.kernels.search import GIVEN_HIT, GIVEN_STEP, OVERLAPS, RIVALS, measure, take_hits
 
 LONGEST = 4000.0  # mm to the next layer
 FEW_HITS = 4  # up to here a track may have fewer holes: most seeds are of no particle, and end here
@@ -118,12 +118,12 @@ def follow(
     way[0] = seed[0]
     layer = hits.layer[first]
     own = scratch.surface_of[layer]
-    begun = 1
+    begun = ZERO + 1
     if second >= 0 and hits.layer[np.uintp(second)] == layer:
-        take_hit(p, c, second, hits, frames, field, scratch)
+        take_hit(p, c, np.uintp(second), hits, frames, field, scratch)
         way[1], begun = second, 2
     steps, chi2 = take_hits(
-        p, c, layer, 2 * stack.spread[own], hits, frames, grid, field, cuts, scratch, way, 0, begun
+        p, c, layer, 2 * stack.spread[own], hits, frames, grid, field, cuts, scratch, way, ZERO, begun
     )
     count, holes, trailing = steps, 0, 0
     way[steps] = -1 - own

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tamis.tracking.kernels.body import body, routine
+from tamis.tracking.kernels.body import NONE, ZERO, body, routine
 from tamis.tracking.kernels.field import local_curvature
 from tamis.tracking.kernels.grid import BARREL, PI
 from tamis.tracking.kernels.helix import COS, SIN, SLOPE, X, Y, Z, chi2_of, project, update
 
-NONE = -1
 TWO_PI = np.float32(2 * math.pi)
 AT_HOME = 60.0  # mm from a layer to a module of it
 OVERLAPS = 4  # modules of a layer that one track may cross
@@ -121,7 +120,7 @@ def search_layer(
     last_row = min(int((along + reach - grid.first[layer]) * grid.scale[layer]), grid.rows - 1)
     begin = max(math.floor((phi - turn + PI) * grid.per_radian), -grid.columns)
     end = min(math.floor((phi + turn + PI) * grid.per_radian), 2 * grid.columns - 1)
-    best, least, fitting = NONE, cuts.chi2_max, 0
+    best, least, fitting = NONE, cuts.chi2_max, ZERO
     parts = 2 if begin < 0 or end >= grid.columns else 1  # the second one on the other side of azimuth pi
     while row <= last_row:
         cell = (layer * grid.rows + row) * grid.columns
@@ -162,7 +161,7 @@ def take_hits(
     while steps < len(way) and steps - begin < OVERLAPS:
         best, least, fitting = scratch.choice[GIVEN_HIT], 0.0, 2
         if steps == scratch.choice[GIVEN_STEP]:
-            least = measure(p, c, best, hits, frames, field, scratch)
+            least = measure(p, c, np.uintp(best), hits, frames, field, scratch)
         else:
             best, least, fitting = search_layer(
                 p,
@@ -204,7 +203,7 @@ def take_hits(
             )
             if rival >= 0:
                 remember_rival(steps, rival, chi2_of_rival - least, cuts.branches_max - 1, scratch)
-                measure(p, c, best, hits, frames, field, scratch)
+                measure(p, c, np.uintp(best), hits, frames, field, scratch)
         update(p, c, scratch.best, scratch.gain)
         chi2 += least
         way[steps] = best
@@ -217,10 +216,9 @@ def take_hits(
 @body
 def measure(p: Any, c: Any, hit: Any, hits: Any, frames: Any, field: Any, scratch: Any) -> Any:
     """Write the projection of a hit as the best one; return its chi2."""
-    i = np.uintp(hit)
     curvature = local_curvature(p, field)
-    project(p, curvature, hits.position[i], frames[np.uintp(hits.module[i])], scratch.best)
-    return chi2_of(c, hits.variance[i], scratch.best)
+    project(p, curvature, hits.position[hit], frames[np.uintp(hits.module[hit])], scratch.best)
+    return chi2_of(c, hits.variance[hit], scratch.best)
 
 
 @body

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.tracking.kernels.body import body, loop
+from tamis.tracking.kernels.body import ZERO, body, loop
 from tamis.tracking.kernels.grid import BARREL, PI
 from tamis.tracking.kernels.helix import curvature_variance
 
@@ -373,12 +373,12 @@ def seed_middle(
 ) -> Any:
     """Write the best triplets of a middle point; return how many there are, and how much room the pairs and triplets need if there is too little."""
     layer = points.layer[m]
-    pair_count = 0
+    pair_count = ZERO
     for k in range(links.outer_count[layer]):
         pair_count = pair_with_layer(m, links.outer[layer, k], points, grid, cuts, pairs, pair_count)
     if pair_count > len(pairs.point):
         return 0, pair_count
-    count = 0
+    count = ZERO
     for i in range(pair_count):
         for k in range(links.inner_count[layer]):
             count = complete_in_layer(
