@@ -137,7 +137,7 @@ def test_seeds_of_strips_are_the_triplets_of_all_pairs(on, strips, crowd):
     )
     for layer in range(len(layers)):  # what the search of a layer reckons with
         own = points.layer == layer
-        assert np.abs(arrays["bend"][own]).max(initial=0) <= finder.bend[layer]
+        assert np.abs(arrays["bend"][own]).max(initial=0) <= finder.links.bend[layer]
     links = [
         {layer: table[layer, :count] for layer, count in enumerate(counts)}
         for counts, table in (

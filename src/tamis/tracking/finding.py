@@ -69,7 +69,7 @@ class TrackFinder:
             self.layer_of[layer.rows] = number
         self.kind = np.array([layer.kind for layer in layers], np.int32)
         self.along = np.array([layer.z if layer.kind == BARREL else layer.r for layer in layers], np.float32)
-        self.strips = strip_reach(detector)
+        self.widest = (2 * strip_reach(detector) / chosen.window) ** 2
         self.stack = surface_stack(detector)
         self.surface_of = np.empty(len(layers), np.int32)
         active = np.flatnonzero(self.stack.layer >= 0)
@@ -89,7 +89,6 @@ class TrackFinder:
         return LayerGrid(
             self.kind, empty, empty, self.along[:, 0].copy(), rows / (self.along[:, 1] - self.along[:, 0]), rows, columns,
             np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), np.zeros(layers, np.float32), np.zeros(layers, np.float32),
-            empty, self.strips,
         )  # fmt: skip
 
     def sort(self, clusters: ClusterArrays) -> SortedHits:
@@ -99,6 +98,7 @@ class TrackFinder:
         grid = self.empty_grid(count)
         for axis, largest in enumerate((grid.variance_r, grid.variance_z)):
             largest_on_layers(clusters.variance[:, axis], layer, largest)
+            np.maximum(largest, self.widest[axis], out=largest)
         x, y, z = (np.ascontiguousarray(clusters.position[:, axis], np.float32) for axis in range(3))
         cell, order, place = np.empty((3, count), np.int32)
         radius, azimuth = np.empty((2, count), np.float32)
@@ -205,12 +205,12 @@ def surface_stack(detector: TrackingDetector) -> SurfaceStack:
 
 
 def strip_reach(detector: TrackingDetector) -> np.ndarray:
-    """Return how far a hit may be from where a track crosses its strip, along each layer and across it, (layers, 2) in mm.
+    """Return how far a hit may be from where a track crosses its strip, across each layer and along it, (2, layers) in mm.
 
     A hit is in the middle of its strip; on layers without strips this is 0, as their cells are short.
     """
     modules, layers = detector.modules, detector.layers
-    result = np.zeros((len(layers), 2), np.float32)
+    result = np.zeros((2, len(layers)), np.float32)
     paired = np.zeros(len(modules), bool)
     paired[detector.strip_pairs.first] = paired[detector.strip_pairs.second] = True
     paired |= is_strip(modules) & (modules.cells.min(axis=1) == 1)
@@ -234,6 +234,6 @@ def strip_reach(detector: TrackingDetector) -> np.ndarray:
                     cross = np.arctan2(
                         hit[:, 0] * end[:, 1] - hit[:, 1] * end[:, 0], (hit[:, :2] * end[:, :2]).sum(axis=1)
                     )
-                    reach = np.abs(along).max(initial=0), np.abs(r * cross).max(initial=0)
-                    result[number] = np.maximum(result[number], reach)
+                    reach = np.abs(r * cross).max(initial=0), np.abs(along).max(initial=0)
+                    result[:, number] = np.maximum(result[:, number], reach)
     return result

@@ -88,10 +88,10 @@ class SeedFinder:
     ) -> None:
         """Find which layers can follow each other; `bend` is the largest of the points on each layer, None without strips."""
         self.settings = settings or SeedingSettings()
-        self.bend = np.zeros(len(layers), np.float32) if bend is None else bend.astype(np.float32)
-        self.cuts = self.settings.cuts(field)._replace(stereo=int(self.bend.any()))
+        bends = np.zeros(len(layers), np.float32) if bend is None else bend.astype(np.float32)
+        self.cuts = self.settings.cuts(field)._replace(stereo=int(bends.any()))
         self.layers = layers
-        self.links = _links(layers, self.settings)
+        self.links = _links(layers, self.settings, bends)
         self._room = ROOM
 
     def __call__(self, points: SpacePoints) -> TrackSeeds:
@@ -137,7 +137,6 @@ class SeedFinder:
         return LayerGrid(
             kind, across[:, 0].copy(), across[:, 1].copy(), along[:, 0].copy(), rows / (along[:, 1] - along[:, 0]), rows, columns,
             np.float32(columns / (2 * math.pi)), np.zeros(layers * rows * columns + 2, np.int32), np.zeros(layers, np.float32), np.zeros(layers, np.float32),
-            self.bend, np.zeros((0, 2), np.float32),
         )  # fmt: skip
 
     def _sorted(self, points: SpacePoints) -> tuple[np.ndarray, PointArrays, LayerGrid]:
@@ -157,7 +156,7 @@ class SeedFinder:
         return order, PointArrays._make([*(array[order] for array in arrays), bend, layer[order]]), grid
 
 
-def _links(layers: tuple[DetectorLayer, ...], settings: SeedingSettings) -> LayerLinks:
+def _links(layers: tuple[DetectorLayer, ...], settings: SeedingSettings, bend: np.ndarray) -> LayerLinks:
     """Return which layers are combined: those whose points can be as far apart in radius, and as near in z, as the cuts allow."""
     shape = len(layers), len(layers)
     inner, outer = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
@@ -174,7 +173,7 @@ def _links(layers: tuple[DetectorLayer, ...], settings: SeedingSettings) -> Laye
             outer_count[a] += 1
             inner[b, inner_count[b]] = a
             inner_count[b] += 1
-    return LayerLinks(inner_count, inner, outer_count, outer)
+    return LayerLinks(inner_count, inner, outer_count, outer, bend)
 
 
 def seeding_for(detector: TrackingDetector, seeds_from: str | None = None) -> SeedingSettings:

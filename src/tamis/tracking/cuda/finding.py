@@ -57,6 +57,15 @@ def spot_hits(count: int, clusters: ClusterArrays, layer_of: KernelArray, spots:
 
 
 @kernel
+def widen(count: int, grid: LayerGrid, across: KernelArray, along: KernelArray) -> None:
+    """Widen the search of each layer to what its strips need."""
+    k = cuda.grid(1)
+    if k < count:
+        grid.variance_r[k] = max(grid.variance_r[k], across.values[k])
+        grid.variance_z[k] = max(grid.variance_z[k], along.values[k])
+
+
+@kernel
 def gather_hits(
     count: int,
     order: KernelArray,

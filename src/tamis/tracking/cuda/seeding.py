@@ -91,8 +91,9 @@ def count_triplets(
     triplets = 0
     for i in range(found):
         for j in range(links.inner_count[layer]):
+            inner = links.inner[layer, j]
             triplets = complete_in_layer(
-                m, np.uintp(i), links.inner[layer, j], points, grid, cuts, pairs, candidates, triplets
+                m, np.uintp(i), inner, links.bend[inner], points, grid, cuts, pairs, candidates, triplets
             )
     return triplets
 

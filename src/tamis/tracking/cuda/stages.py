@@ -69,6 +69,7 @@ class CudaStages:
         )
         self._curvature_max = largest_curvature(seeding_settings, detector.field)
         self._layer_of = KernelArray(to_device(self._finder.layer_of))
+        self._widest = [KernelArray(to_device(one)) for one in self._finder.widest]
         self._links = to_device(self._seeds.links)
         self._stack = to_device(self._finder.stack)
         self._field = to_device(self._finder.field)
@@ -244,6 +245,7 @@ class CudaStages:
         spots = Spots._make([*(empty(count, np.float32) for _ in range(5)), empty(count, np.int32)])
         launch(finding.spot_hits, count, clusters, self._layer_of, spots)
         grid, places, order = sort_spots(spots, self._grid("finding", self._finder.empty_grid(count)))
+        launch(finding.widen, len(self._finder.kind), grid, *self._widest)
         module, layer = (empty(count, np.int32) for _ in range(2))
         along, phi = (empty(count, np.float32) for _ in range(2))
         position, variance = empty((count, 3), np.float64), empty((count, 2), np.float64)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.tracking.kernels.body import body, loop
+from tamis.tracking.kernels.body import body, loop, routine
 from tamis.tracking.kernels.field import start_in_field
 from tamis.tracking.kernels.helix import CURVATURE, SLOPE, curvature_variance, start_from_points
 
@@ -45,7 +45,7 @@ def bend_outwards(i: Any, points: Any) -> Any:
     return (x * points.bend_x[i] + y * points.bend_y[i]) / math.sqrt(x * x + y * y)
 
 
-@body
+@routine
 def start_from_strips(state: Any, spread: Any, a: Any, b: Any, c: Any, points: Any, field: Any) -> None:
     """Write the state at the first of three points, some of strips, and its further variances of r, z and dz / ds.
 

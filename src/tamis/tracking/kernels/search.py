@@ -36,11 +36,8 @@ def window_on_layer(p: Any, c: Any, layer: Any, spread: Any, grid: Any, cuts: An
         depth = spread / max(abs(p[SLOPE]), 0.1)
         reach = depth * abs(outward)
     turn = depth * abs(sideways) / r
-    reach += (
-        cuts.window * math.sqrt(max(variance, 0.0) + grid.variance_z[layer]) + 0.1 + grid.strips[layer, 0]
-    )
-    turn += cuts.window * math.sqrt(max(variance_phi, 0.0) + grid.variance_r[layer] / r2)
-    turn += (0.1 + grid.strips[layer, 1]) / r
+    reach += cuts.window * math.sqrt(max(variance, 0.0) + grid.variance_z[layer]) + 0.1
+    turn += cuts.window * math.sqrt(max(variance_phi, 0.0) + grid.variance_r[layer] / r2) + 0.1 / r
     return along, reach, math.atan2(y, x), turn
 
 

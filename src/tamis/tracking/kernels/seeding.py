@@ -138,18 +138,18 @@ def pair_error(m: Any, i: Any, squared: Any, slope: Any, points: Any, cuts: Any)
 
 
 @body
-def largest_bend(m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: Any, pairs: Any) -> Any:
-    """Return how far a point on a layer further in can be from the line through a pair, in z, as points of strips are displaced."""
+def largest_bend(m: Any, t: Any, bend: Any, points: Any, cuts: Any, pairs: Any) -> Any:
+    """Return how far a point of a bend of at most `bend` can be from the line through a pair, in z, as points of strips are displaced."""
     r, middle, outer = points.r[m], points.bend[m], points.bend[np.uintp(pairs.point[t])]
     u, v = pairs.u[t], pairs.v[t]
     passing = cuts.impact_max / (r * r)
     half = (abs(v) + passing * abs(r * u)) / abs(ONE32 + r * u)  # of the curvature, at most
     half = min(half, ONE32 / cuts.diameter_min)
-    return TWO32 * half * (abs(middle) + abs(outer - middle) * r * pairs.inverse[t] + grid.bend[layer])
+    return TWO32 * half * (abs(middle) + abs(outer - middle) * r * pairs.inverse[t] + bend)
 
 
 @body
-def inner_range(m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: Any, pairs: Any) -> Any:
+def inner_range(m: Any, t: Any, layer: Any, bend: Any, points: Any, grid: Any, cuts: Any, pairs: Any) -> Any:
     """Return where on a layer further in a pair can continue: the range of radii, and that along the layer; empty if the first is above the second."""
     z, r, slope = points.z[m], points.r[m], pairs.slope[t]
     inner, outer = r - cuts.radius_max, r - cuts.radius_min
@@ -160,7 +160,7 @@ def inner_range(m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: Any, p
     worst = TWO32 * cuts.errors * (variance_z + slope * slope * variance_r)
     displaced = ZERO32
     if cuts.stereo != 0:
-        displaced = largest_bend(m, t, layer, points, grid, cuts, pairs)
+        displaced = largest_bend(m, t, bend, points, cuts, pairs)
     agreed = cuts.scattering * (ONE32 + slope * slope) + TWO32 * pairs.error[t]
     if grid.kind[layer] == BARREL:
         inner, outer = max(inner, grid.low[layer]), min(outer, grid.high[layer])
@@ -202,10 +202,19 @@ def inner_azimuth(m: Any, t: Any, inner: Any, outer: Any, points: Any, cuts: Any
 
 @body
 def complete_in_layer(
-    m: Any, t: Any, layer: Any, points: Any, grid: Any, cuts: Any, pairs: Any, found: Any, count: Any
+    m: Any,
+    t: Any,
+    layer: Any,
+    bend: Any,
+    points: Any,
+    grid: Any,
+    cuts: Any,
+    pairs: Any,
+    found: Any,
+    count: Any,
 ) -> Any:
     """Append the triplets of a pair with points of one layer further in; return how many there are now, also beyond the room for them."""
-    inner, outer, low, high = inner_range(m, t, layer, points, grid, cuts, pairs)
+    inner, outer, low, high = inner_range(m, t, layer, bend, points, grid, cuts, pairs)
     if inner > outer:
         return count
     begin_phi, end_phi = inner_azimuth(m, t, inner, outer, points, cuts, pairs)
@@ -381,8 +390,9 @@ def seed_middle(
     count = ZERO
     for i in range(pair_count):
         for k in range(links.inner_count[layer]):
+            inner = links.inner[layer, k]
             count = complete_in_layer(
-                m, np.uintp(i), links.inner[layer, k], points, grid, cuts, pairs, found, count
+                m, np.uintp(i), inner, links.bend[inner], points, grid, cuts, pairs, found, count
             )
     if count > len(found.inner):
         return 0, count

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.tracking.kernels.body import body, loop
+from tamis.tracking.kernels.body import body, loop, routine
 
 LEAST_VARIANCE = 1e-4  # mm^2
 BEYOND_MM = 3.0  # a strip may be crossed this far beyond its end: tracks come from all along the beam spot
@@ -65,7 +65,7 @@ def first_of_module(clusters: Any, module: Any) -> Any:
     return low
 
 
-@body
+@routine
 def cross_strips(
     k: Any,
     layer: Any,

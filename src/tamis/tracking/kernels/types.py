@@ -81,12 +81,8 @@ class LayerGrid(NamedTuple):
     columns: int  # of azimuth
     per_radian: np.float32
     begins: np.ndarray
-    variance_r: np.ndarray  # the largest on each layer
+    variance_r: np.ndarray  # the largest on each layer, or what strips need
     variance_z: np.ndarray
-    bend: np.ndarray  # the largest of space points on each layer
-    strips: (
-        np.ndarray
-    )  # (layers, 2): how far along the layer and across a hit may be from where a track crosses its strip
 
 
 class LayerLinks(NamedTuple):
@@ -96,6 +92,7 @@ class LayerLinks(NamedTuple):
     inner: np.ndarray
     outer_count: np.ndarray
     outer: np.ndarray
+    bend: np.ndarray  # the largest of the points on each layer, 0 without strips
 
 
 class TripletCuts(NamedTuple):
