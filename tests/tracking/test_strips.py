@@ -293,6 +293,16 @@ def test_seeds_are_from_what_is_asked_for_and_what_there_is(detector, strips, mi
     assert pixels > 1000 < pairs
 
 
+def test_both_modules_of_a_pair_on_layers_of_ones_own_make_one_point(strips, strip_events):
+    own = Reconstruction(strips, layers=strips.layers)
+    expected = Reconstruction(strips)
+    cells = strip_events[0].cells
+    found, wanted = (one.space_points(one.clusters(cells)) for one in (own, expected))
+    for name in ("cluster", "second"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    assert (found.second >= 0).all()
+
+
 def test_a_detector_without_what_is_asked_for_is_rejected_with_what_it_has(detector, strips):
     for one, name, words in (
         (

@@ -83,6 +83,21 @@ def test_small_and_large_angles_are_pairs(angle):
     np.testing.assert_allclose(stereo_angles(modules, pairs), angle, rtol=1e-6)
 
 
+def test_a_module_is_in_one_pair_with_the_nearest():
+    """A third module behind each outer one crosses it as well, and is left alone."""
+    outer = np.flatnonzero(SIDE == 1)
+    behind = MODULES.take(outer)
+    number = NUMBER[outer] + 10_000
+    behind = replace(
+        behind, centre=behind.centre + 5 * behind.axes[:, 2], axes=turned(np.full(len(MODULES), 0.03))[outer],
+        identifier=pack_identifier(behind.volume, behind.layer, number),
+    )  # fmt: skip
+    joined = {name: np.concatenate([getattr(MODULES, name), getattr(behind, name)]) for name in vars(MODULES)}
+    modules = replace(MODULES, **joined)
+    modules = modules.take(np.argsort(modules.identifier))
+    assert names_of(modules, find_strip_pairs(modules)) == names_of(MODULES, DETECTOR.strip_pairs)
+
+
 def test_where_nothing_crosses_there_are_no_pairs():
     assert len(generic_detector().strip_pairs) == 0
     parallel = replace(MODULES, axes=turned(np.where(SIDE == 1, -0.02, 0.02)))
