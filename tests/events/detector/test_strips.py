@@ -87,10 +87,10 @@ def test_a_module_is_in_one_pair_with_the_nearest():
     """A third module behind each outer one crosses it as well, and is left alone."""
     outer = np.flatnonzero(SIDE == 1)
     behind = MODULES.take(outer)
-    number = NUMBER[outer] + 10_000
+    layer = behind.layer - 1  # so that its row comes first
     behind = replace(
-        behind, centre=behind.centre + 5 * behind.axes[:, 2], axes=turned(np.full(len(MODULES), 0.03))[outer],
-        identifier=pack_identifier(behind.volume, behind.layer, number),
+        behind, centre=behind.centre + 5 * behind.axes[:, 2], axes=turned(np.full(len(MODULES), 0.03))[outer], layer=layer,
+        identifier=pack_identifier(behind.volume, layer, NUMBER[outer]),
     )  # fmt: skip
     joined = {name: np.concatenate([getattr(MODULES, name), getattr(behind, name)]) for name in vars(MODULES)}
     modules = replace(MODULES, **joined)
