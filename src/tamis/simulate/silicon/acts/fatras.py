@@ -52,7 +52,7 @@ def simulate_with_acts(
 
 
 def _python_with_acts(python: str | None) -> str:
-    """Return the Python to run ACTS with; raise an error where there is none."""
+    """Return the Python to run ACTS with; raise an error if it cannot be run."""
     try:
         done = subprocess.run(
             [python or sys.executable, "-c", "import acts.examples"],
