@@ -62,7 +62,7 @@ ADAPTERS = {
     "pyarrow": {
         "events/arrow.py",
         "events/parquet.py",
-        "tracking/reading.py",
+        "events/detector/acts_events.py",
         "trigger/run/*.py",
         "trigger/scored_files.py",
     },

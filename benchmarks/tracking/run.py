@@ -9,7 +9,6 @@ of its own with requirements.txt. Its times are those of its algorithms, ours pr
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import tempfile
@@ -22,6 +21,7 @@ import numpy as np
 from tamis._base import host_facts, library_versions, utc_timestamp
 from tamis.events.detector import read_detector
 from tamis.simulate.seeds import Seeds
+from tamis.simulate.silicon.acts import write_particles
 from tamis.simulate.silicon.primaries import GUNS, TrackSample, make_primaries
 from tamis.tracking import Reconstruction
 from tamis.tracking.matching import match_tracks, perigee_of
@@ -34,7 +34,6 @@ ACTS_STAGES = {
     "finding": "TrackFindingAlgorithm",
     "ambiguity": "GreedyAmbiguityResolutionAlgorithm",
 }
-BARCODE = ("particle_id_pv", "particle_id_sv", "particle_id_part", "particle_id_gen", "particle_id_subpart")
 HIGH_PT, CENTRAL = 0.9, 2.5  # of the bin of most interest
 PARAMETERS = ("d0", "z0", "phi", "theta", "qop")
 
@@ -63,7 +62,7 @@ def main() -> None:
     sample = TrackSample(options.process, mu=options.mu, particles=options.particles, pt=tuple(options.pt))
     particles, acts = work / "particles", work / "acts"
     if not particles.exists():
-        write_particles(sample, options.events, options.seed, particles)
+        generate(sample, options.events, options.seed, particles)
     command = [
         options.acts_python,
         Path(__file__).with_name("acts_chain.py"),
@@ -93,31 +92,12 @@ def main() -> None:
         options.output.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def write_particles(sample: TrackSample, events: int, seed: int, folder: Path) -> None:
+def generate(sample: TrackSample, events: int, seed: int, folder: Path) -> None:
     """Write the particles of events as ACTS reads them, event by event from a seed of its own."""
     folder.mkdir(parents=True)
     for number in range(events):
         particles, _, collision = make_primaries(sample, 1, Seeds(seed, 900, number))
-        order = np.argsort(collision, kind="stable")
-        with (folder / f"event{number:09d}-particles.csv").open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(
-                [*BARCODE, "particle_type", "process", "vx", "vy", "vz", "vt", "px", "py", "pz", "m", "q"]
-            )
-            within = 0
-            for place, k in enumerate(order):
-                within = within + 1 if place and collision[k] == collision[order[place - 1]] else 1
-                writer.writerow(
-                    [collision[k] + 1, 0, within, 0, 0, particles.pdg_id[k], 0, *particles.vertex[k], 0.0, *particles.momentum[k], mass_of(particles.pdg_id[k]),
-                     particles.charge[k]]
-                )  # fmt: skip
-
-
-def mass_of(pdg_id: int) -> float:
-    """Return the mass of a stable charged particle in GeV."""
-    return {11: 0.000511, 13: 0.10566, 211: 0.13957, 321: 0.49368, 2212: 0.93827}.get(
-        abs(int(pdg_id)), 0.13957
-    )
+        write_particles(particles, collision, folder / f"event{number:09d}-particles.csv")
 
 
 def call(command: list[object]) -> None:

@@ -168,12 +168,6 @@ def command(
 
         _reject_collision_options(process, but=("mu",))
         files = DetectorFiles(geometry, digitisation, field, field_map)
-        if simulator == "acts" and files != DetectorFiles():
-            raise UsageError(
-                "--with acts simulates the generic detector of ACTS in a constant field: leave out --geometry, --digitisation, --field and --field-map"
-            )
-        if simulator != "acts" and acts_python is not None:
-            raise UsageError("--acts-python is for --with acts: add that, or leave it out")
         simulate_track_events(
             of_tracks, pt, particles, mu, events, output, seed, workers, files, simulator, acts_python, as_json=as_json
         )  # fmt: skip

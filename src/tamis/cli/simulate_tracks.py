@@ -37,6 +37,12 @@ def simulate_track_events(
     from tamis.simulate.silicon import GUNS, TrackSample, simulate_tracks
     from tamis.simulate.silicon.acts import simulate_with_acts
 
+    if simulator == "acts" and detector.paths:
+        raise UsageError(
+            "--with acts simulates the generic detector of ACTS in a constant field: leave out --geometry, --digitisation and --field-map"
+        )
+    if simulator != "acts" and acts_python is not None:
+        raise UsageError("--acts-python is for --with acts: add that, or leave it out")
     process = process or "ttbar"
     if process not in GUNS and (pt is not None or particles is not None):
         raise UsageError(
@@ -48,6 +54,7 @@ def simulate_track_events(
     if particles is not None:
         sample = replace(sample, particles=particles)
     if simulator == "acts":
+        detector.open()  # which rejects a field that is not that of the generic detector
         batches = simulate_with_acts(sample, events, seed=seed, workers=workers, python=acts_python)
     else:
         batches = simulate_tracks(sample, events, seed=seed, workers=workers, detector=detector)

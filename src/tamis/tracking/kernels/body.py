@@ -21,7 +21,7 @@ from tamis.cbuild import cache_root
 
 numba = require("numba", extra="tracking", purpose="reconstructing tracks")
 # Counts begin with these: for a literal number Numba compiles what is called with it once more.
-ZERO: Any = np.int64(0)
+ZERO64: Any = np.int64(0)
 NONE: Any = np.int64(-1)
 OPTIONS = {"fastmath": True, "error_model": "numpy", "nogil": True, "_nrt": False}
 VERSIONS_KEPT = 8  # of compiled kernels, those used last; each takes some 6 MB

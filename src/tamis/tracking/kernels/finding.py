@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.tracking.kernels.body import NONE, ZERO, body, loop, routine
+from tamis.tracking.kernels.body import NONE, ZERO64, body, loop, routine
 from tamis.tracking.kernels.field import bend_locally, move, unbend
 from tamis.tracking.kernels.helix import (
     COS,
@@ -117,13 +117,12 @@ def follow(
     start(first, state, spread, hits, frames, field, scratch)
     way[0] = seed[0]
     layer = hits.layer[first]
-    own = scratch.surface_of[layer]
-    begun = ZERO + 1
+    own, begun = scratch.surface_of[layer], ZERO64 + 1
     if second >= 0 and hits.layer[np.uintp(second)] == layer:
         take_hit(p, c, np.uintp(second), hits, frames, field, scratch)
         way[1], begun = second, 2
     steps, chi2 = take_hits(
-        p, c, layer, 2 * stack.spread[own], hits, frames, grid, field, cuts, scratch, way, ZERO, begun
+        p, c, layer, 2 * stack.spread[own], hits, frames, grid, field, cuts, scratch, way, ZERO64, begun
     )
     count, holes, trailing = steps, 0, 0
     way[steps] = -1 - own

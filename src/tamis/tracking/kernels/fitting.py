@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.tracking.kernels.body import NONE, ZERO, body, loop, routine
+from tamis.tracking.kernels.body import NONE, ZERO64, body, loop, routine
 from tamis.tracking.kernels.field import CONSTANT_NUMBERS, bend_locally, local_curvature, move, unbend
 from tamis.tracking.kernels.finding import facing
 from tamis.tracking.kernels.helix import (
@@ -151,7 +151,7 @@ def go_to_beam(
     disk = last - 1
     while disk >= first and (abs(stack.position[disk]) > abs(p[Z]) or disk == own):
         disk -= 1
-    steps, chi2 = ZERO, 0.0
+    steps, chi2 = ZERO64, 0.0
     while True:
         nominal = bend_locally(p, field)
         to_beam_now = to_beam(p)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.tracking.kernels.body import NONE, ZERO, body, routine
+from tamis.tracking.kernels.body import NONE, ZERO64, body, routine
 from tamis.tracking.kernels.field import local_curvature
 from tamis.tracking.kernels.grid import BARREL, PI
 from tamis.tracking.kernels.helix import COS, SIN, SLOPE, X, Y, Z, chi2_of, project, update
@@ -117,7 +117,7 @@ def search_layer(
     last_row = min(int((along + reach - grid.first[layer]) * grid.scale[layer]), grid.rows - 1)
     begin = max(math.floor((phi - turn + PI) * grid.per_radian), -grid.columns)
     end = min(math.floor((phi + turn + PI) * grid.per_radian), 2 * grid.columns - 1)
-    best, least, fitting = NONE, cuts.chi2_max, ZERO
+    best, least, fitting = NONE, cuts.chi2_max, ZERO64
     parts = 2 if begin < 0 or end >= grid.columns else 1  # the second one on the other side of azimuth pi
     while row <= last_row:
         cell = (layer * grid.rows + row) * grid.columns

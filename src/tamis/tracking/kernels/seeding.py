@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tamis.tracking.kernels.body import ZERO, body, loop
+from tamis.tracking.kernels.body import ZERO64, body, loop
 from tamis.tracking.kernels.grid import BARREL, PI
 from tamis.tracking.kernels.helix import curvature_variance
 
@@ -382,12 +382,12 @@ def seed_middle(
 ) -> Any:
     """Write the best triplets of a middle point; return how many there are, and how much room the pairs and triplets need if there is too little."""
     layer = points.layer[m]
-    pair_count = ZERO
+    pair_count = ZERO64
     for k in range(links.outer_count[layer]):
         pair_count = pair_with_layer(m, links.outer[layer, k], points, grid, cuts, pairs, pair_count)
     if pair_count > len(pairs.point):
         return 0, pair_count
-    count = ZERO
+    count = ZERO64
     for i in range(pair_count):
         for k in range(links.inner_count[layer]):
             inner = links.inner[layer, k]

@@ -33,7 +33,7 @@ SCRIPT = Path(__file__).with_name("script.py")
 
 
 @dataclass(frozen=True)
-class _Run:
+class _ActsRun:
     """What one process of ACTS simulates."""
 
     python: str
@@ -47,7 +47,7 @@ def simulate_with_acts(
     check_simulation(n, "events", seed, workers, collisions=sample.process not in GUNS)
     python = _python_with_acts(python)
     blocks = track_blocks(sample, n, seed, DetectorFiles())
-    runs = [_Run(python, tuple(blocks[k : k + BLOCKS_TOGETHER])) for k in range(0, len(blocks), BLOCKS_TOGETHER)]  # fmt: skip
+    runs = [_ActsRun(python, tuple(blocks[k : k + BLOCKS_TOGETHER])) for k in range(0, len(blocks), BLOCKS_TOGETHER)]  # fmt: skip
     return in_order(_simulate_run, iter(runs), workers if len(runs) > 1 else 1)
 
 
@@ -72,7 +72,7 @@ def _python_with_acts(python: str | None) -> str:
     return python or sys.executable
 
 
-def _simulate_run(run: _Run) -> Events:
+def _simulate_run(run: _ActsRun) -> Events:
     detector, number = generic_detector(), 0
     with tempfile.TemporaryDirectory(prefix="tamis-acts-") as name:
         folder = Path(name)
