@@ -9,6 +9,7 @@ of its own with requirements.txt. Its times are those of its algorithms, ours pr
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import subprocess
 import tempfile
