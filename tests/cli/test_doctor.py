@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -72,7 +73,10 @@ def test_everything_is_shown_and_works_in_the_environment_of_the_tests():
     assert (done.returncode, done.stderr) == (0, "")
     for area in ("base", "compiler", "processor", "machine", "folders", "extras"):
         assert f"\n{area}\n" in done.stdout
-    for extra in EXTRAS:
+    absent = (
+        {"acts"} if importlib.util.find_spec("acts") is None else set()
+    )  # it has no wheel for older systems
+    for extra in EXTRAS.keys() - absent:
         assert re.search(rf"^  ok +{extra} ", done.stdout, re.MULTILINE)
     assert done.stdout.splitlines()[-1] == "tamis is ready to use."
 

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SLOW = {  # pages that train, tune or load a server: more than five seconds
     "choose-an-engine", "compress-a-model", "coprocessor-models", "image-taggers", "size-a-farm", "topology-classifier", "train-a-detector", "measure",
-    "jet-tagger", "level-1-menu", "make-firmware", "place-stages", "export-to-hls4ml", "use-in-coffea", "use-in-uproot",
+    "jet-tagger", "level-1-menu", "make-firmware", "place-stages", "export-to-hls4ml", "use-in-coffea", "use-in-uproot", "reconstruct-tracks",
+    "track-on-a-gpu", "run-a-menu",
 }  # fmt: skip
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

@@ -37,10 +37,15 @@ EXTRAS = {  # what each brings; `all` is the sum, and `test`, `docs` and `dev` a
     "place": "place and route of firmware on an ECP5 (`tamis firmware --place`)",
     "hls4ml": "quantised bundles as hls4ml projects (`tamis export --to hls4ml`)",
     "tracking": "tracks from the cells of a silicon detector (`tamis track`)",
+    "acts": "cells of a silicon detector by ACTS (`tamis simulate tracks --with acts`)",
     "cuda": "stages of `tamis track` on an NVIDIA GPU, or in Numba's simulator of one",
     "memory": "heap measurements in `tamis bench`",
 }
-MODULES = {"protobuf": "google.protobuf", "pyyaml": "yaml"}  # where the name is not the library's
+MODULES = {
+    "protobuf": "google.protobuf",
+    "pyyaml": "yaml",
+    "pyacts": "acts",
+}  # where the name is not the library's
 IMPORT_LIMIT_S = 120.0
 MESSAGE_CHARACTERS = 200  # of an error that are quoted
 # Imports one module after the other and prints a JSON list per module, so that after a crash the culprit is known. It ends without

@@ -59,6 +59,13 @@ PAGE_RECORD = "tracking.json"
     help="Branches of a seed: ways that are followed where several hits of a module fit; the best is kept.",
 )
 @click.option(
+    "--precision",
+    type=click.Choice(["float64", "float32"]),
+    default="float64",
+    show_default=True,
+    help="Of the finding and the fit on the CPU; float32 shows what is lost by it (`tamis compare-tracks`).",
+)
+@click.option(
     "--stages",
     default="",
     help="Devices of stages, such as seeding=cuda,finding=cpu or all=cuda; default: the CPU.",
@@ -95,6 +102,7 @@ def command(
     field: float,
     seeds_from: str | None,
     branches: int,
+    precision: str,
     field_map: Path | None,
     stages: str,
     record_path: Path | None,
@@ -126,7 +134,7 @@ def command(
             )
     devices = parse_devices(stages)
     detector = DetectorFiles(geometry, digitisation, field, field_map).open()
-    finding = FindingSettings(branches_max=branches)
+    finding = FindingSettings(branches_max=branches, precision=precision)
     with progress("tracking", None, "events") as advance:
         record = track_file(
             source,

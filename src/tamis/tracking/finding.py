@@ -30,6 +30,7 @@ from tamis.tracking.steps import SortedHits, TrackStarts
 
 HIT_ROWS, HIT_COLUMNS = 32, 256  # of the grid on each layer, for events of HITS_FULL hits or more
 HITS_FULL = 20_000
+PRECISIONS = ("float64", "float32")
 STEPS_MOST = 64  # on the way of a track
 INNER_MOST = 8  # hits that are found inside the first one of a seed
 OWNERS_MOST = 2  # tracks of a hit that are remembered, to pass over seeds that are on one of them
@@ -46,6 +47,7 @@ class FindingSettings:
     pt_min: float = 0.3
     window: float = 5.0  # in which hits are looked for, in standard deviations
     branches_max: int = 1  # of each seed, where several hits of a module fit; the best is kept
+    precision: str = "float64"  # of hits, states, covariances and the geometry; one of PRECISIONS
 
     def __post_init__(self) -> None:
         """Check what has limits."""
@@ -53,6 +55,8 @@ class FindingSettings:
             raise UsageError(
                 f"a seed cannot have {self.branches_max} branches; it must be 1 to {BRANCHES_MOST}"
             )
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"the precision is {self.precision}; it must be {' or '.join(PRECISIONS)}")
 
 
 class TrackFinder:
@@ -62,15 +66,17 @@ class TrackFinder:
         """Prepare the layers."""
         chosen = settings or FindingSettings()
         modules, layers = detector.modules, detector.layers
-        self.frames = np.ascontiguousarray(modules.axes.reshape(len(modules), 9))
+        self.real = real = np.dtype(chosen.precision)
+        self.frames = np.ascontiguousarray(modules.axes.reshape(len(modules), 9), real)
         self.cells = np.concatenate([modules.pitch, modules.thickness[:, None] / modules.pitch], axis=1)
+        self.cells = self.cells.astype(real)
         self.layer_of = np.empty(len(modules), np.int32)
         for number, layer in enumerate(layers):
             self.layer_of[layer.rows] = number
         self.kind = np.array([layer.kind for layer in layers], np.int32)
         self.along = np.array([layer.z if layer.kind == BARREL else layer.r for layer in layers], np.float32)
         self.widest = (2 * strip_reach(detector) / chosen.window) ** 2
-        self.stack = surface_stack(detector)
+        self.stack = surface_stack(detector, real)
         self.surface_of = np.empty(len(layers), np.int32)
         active = np.flatnonzero(self.stack.layer >= 0)
         self.surface_of[self.stack.layer[active]] = active
@@ -105,7 +111,9 @@ class TrackFinder:
         sort_points(x, y, z, layer, grid, cell, radius, azimuth, order)
         module_of, layer_of = np.empty((2, count), np.int32)
         along, phi = np.empty((2, count), np.float32)
-        hits = HitArrays(np.empty((count, 3)), np.empty((count, 2)), module_of, layer_of, along, phi)
+        hits = HitArrays(
+            np.empty((count, 3), self.real), np.empty((count, 2), self.real), module_of, layer_of, along, phi
+        )
         place_hits(order, clusters, layer, radius, azimuth, grid, hits, place)
         return SortedHits(order, place, hits, grid)
 
@@ -116,7 +124,7 @@ class TrackFinder:
         second = np.where(starts.second >= 0, found.place[starts.second], np.int32(-1))
         tracks = TrackArrays(
             np.empty((count + 1, STEPS_MOST), np.int32), np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32),
-            np.empty(count), np.empty(count, np.int32), np.empty((count, 7)), np.empty((count, 6, 6)),
+            np.empty(count), np.empty(count, np.int32), np.empty((count, 7), self.real), np.empty((count, 6, 6), self.real),
         )  # fmt: skip
         owners = np.full((len(found.order), OWNERS_MOST), -1, np.int32)
         order = np.argsort(-starts.weight, kind="stable").astype(np.int32)
@@ -164,9 +172,18 @@ class TrackFinder:
         return fits
 
     def _scratch(self) -> TrackScratch:
+        shapes = {
+            "state": 7,
+            "covariance": (6, 6),
+            "work": (6, 6),
+            "gain": (4, 6),
+            "projection": 13,
+            "best": 13,
+            "variance": 2,
+        }
         return TrackScratch(
-            state=np.empty(7), covariance=np.empty((6, 6)), work=np.empty((6, 6)), gain=np.empty((4, 6)), projection=np.empty(13), best=np.empty(13), variance=np.empty(2),
-            surface_of=self.surface_of, choice=np.empty(3, np.int32), rivals=np.empty((BRANCHES_MOST, 2), np.int32), gaps=np.empty(BRANCHES_MOST),
+            **{name: np.empty(shape, self.real) for name, shape in shapes.items()}, surface_of=self.surface_of,
+            choice=np.empty(3, np.int32), rivals=np.empty((BRANCHES_MOST, 2), np.int32), gaps=np.empty(BRANCHES_MOST),
         )  # fmt: skip
 
 
@@ -179,7 +196,7 @@ def field_of(detector: TrackingDetector) -> ConstantField | MappedField:
     return MappedField(relative, field_map.z_first, 1 / field_map.steps[0], 1 / field_map.steps[1])
 
 
-def surface_stack(detector: TrackingDetector) -> SurfaceStack:
+def surface_stack(detector: TrackingDetector, real: np.dtype) -> SurfaceStack:
     """Return all surfaces with matter in the order of a way outwards."""
     rows = []
     centre = detector.modules.centre
@@ -197,7 +214,7 @@ def surface_stack(detector: TrackingDetector) -> SurfaceStack:
     ahead = sorted((row for row in rows if row[0] != BARREL and row[1] > 0), key=lambda row: row[1])
     behind = sorted((row for row in rows if row[0] != BARREL and row[1] <= 0), key=lambda row: -row[1])
     columns = zip(*(*cylinders, *ahead, *behind), strict=True)
-    _, positions, low, high, layers, material, spreads = (np.array(column) for column in columns)
+    _, positions, low, high, layers, material, spreads = (np.array(column, real) for column in columns)
     behind_from = len(cylinders) + len(ahead)
     return SurfaceStack(
         positions, low, high, layers.astype(np.int32), material, spreads, len(cylinders), behind_from

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tamis._base import UsageError
 from tamis.events.detector import DetectorLayer, TrackingDetector
 from tamis.tracking.ambiguity import SHARED_MOST
 from tamis.tracking.clusters import frames_of
@@ -13,7 +14,7 @@ from tamis.tracking.cuda import ambiguity, cells, finding, seeding
 from tamis.tracking.cuda.device import KernelArray, check_device, empty, filled, launch, to_device, to_host
 from tamis.tracking.cuda.grid import Spots, sort_spots
 from tamis.tracking.cuda.scan import exclusive_sums, total_of
-from tamis.tracking.finding import INNER_MOST, STEPS_MOST, FindingSettings, TrackFinder
+from tamis.tracking.finding import INNER_MOST, PRECISIONS, STEPS_MOST, FindingSettings, TrackFinder
 from tamis.tracking.kernels.types import (
     CandidateArrays,
     CellArrays,
@@ -61,6 +62,10 @@ class CudaStages:
     ) -> None:
         """Copy the detector."""
         check_device()
+        if finding_settings.precision != PRECISIONS[0]:
+            raise UsageError(
+                f"a GPU finds and fits tracks in {PRECISIONS[0]}: leave out --precision {finding_settings.precision}, or its devices"
+            )
         self._seeds = SeedFinder(layers, detector.field, seeding_settings, largest_bends(detector, layers))
         self._finder = TrackFinder(detector, finding_settings)
         self._frames = to_device(frames_of(detector.modules))
