@@ -18,16 +18,15 @@ from tamis._base import MissingExtraError
 from tamis.bundle import Bundle, pack
 from tamis.engines import engine_names, find_engine
 
+# Compiled models and kernels go next to pytest's cache instead of the user's. Set when this file is imported, since conftest.py files below
+# import modules that look for the folder; child processes inherit the variable.
+os.environ.setdefault("TAMIS_CACHE", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "tamis"))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _default_interrupt_handler() -> None:
     """Restore the default Ctrl-C handler: a background job of a shell ignores SIGINT, and so would the tests' child processes."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Cache compiled models next to pytest's cache instead of the user's; child processes inherit the variable."""
-    os.environ.setdefault("TAMIS_CACHE", str(config.rootpath / ".pytest_cache" / "tamis"))
 
 
 def _weights(model: onnx.ModelProto, seed: int = 0, **shapes: tuple[int, ...]) -> onnx.ModelProto:

@@ -28,7 +28,9 @@ from tamis.tracking.reading import cell_columns
 from tamis.tracking.seeding import SeedFinder, SeedingSettings, seeding_layers
 from tamis.tracking.steps import STAGES, SortedHits, TrackCandidates
 
-SPILLED = {"follow_each": 1024}  # bytes stored and loaded: following a track takes all 255 registers
+SPILLED = {
+    "follow_each": 1536
+}  # bytes stored and loaded: following a track, also in a mapped field, takes all 255 registers
 CLASSES = {"cpu": CpuStages, "cuda": CudaStages}
 
 
