@@ -245,7 +245,7 @@ def test_the_devices_of_stages_are_given_in_words():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("architecture", "field"), [(80, ()), (90, ()), (90, ("--mapped",))])
+@pytest.mark.parametrize(("architecture", "field"), [(80, ()), (90, ("--mapped",))])
 def test_kernels_compile_for_gpus_that_are_not_here(architecture, field):
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
     command = [
