@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import awkward as ak
 import numpy as np
 import pytest
 from tests.tracking import reference
@@ -14,13 +15,15 @@ from tests.tracking import reference
 pytest.importorskip("numba.cuda", reason="numba-cuda is not installed")
 
 from tamis._base import UsageError
+from tamis.events import Events, open_writer
 from tamis.events.detector import sort_cells
 from tamis.simulate.silicon import TrackSample, simulate_tracks
-from tamis.tracking import Reconstruction
+from tamis.tracking import Reconstruction, track_file
 from tamis.tracking.cpu import CpuStages
 from tamis.tracking.cuda.device import to_device, to_host
 from tamis.tracking.cuda.scan import exclusive_sums, total_of
 from tamis.tracking.cuda.stages import CudaStages
+from tamis.tracking.cuda.streams import download, timed_copies, upload
 from tamis.tracking.devices import chosen_devices, parse_devices
 from tamis.tracking.finding import STEPS_MOST, FindingSettings
 from tamis.tracking.kernels.types import TrackArrays
@@ -242,6 +245,52 @@ def test_the_devices_of_stages_are_given_in_words():
         with pytest.raises(UsageError, match=words):
             parse_devices(text)
     assert set(chosen_devices({}).values()) == {"cpu"}
+
+
+@pytest.fixture(scope="module")
+def few_muons(tmp_path_factory):
+    """Four events of three muons; the third one has a charge that is not a number."""
+    (batch,) = simulate_tracks(TrackSample("muon", particles=3, pt=(1.0, 20.0)), 4, seed=11)
+    charges = [ak.to_numpy(one).copy() for one in batch["Cell_charge"]]
+    charges[2][1] = np.nan
+    columns = {name: batch[name] for name in batch.array.fields} | {"Cell_charge": ak.Array(charges)}
+    path = tmp_path_factory.mktemp("few") / "muons.root"
+    with open_writer(path) as writer:
+        writer.write(Events.of(columns))
+    return path
+
+
+def test_several_events_at_once_have_the_same_tracks_as_one(detector, few_muons, tmp_path):
+    devices = dict.fromkeys(("clusters", "space points", "parameters", "ambiguity"), "cuda")
+    records = [
+        track_file(
+            few_muons, Reconstruction(detector, devices=devices), tmp_path / f"{count}.parquet", at_once=count
+        )
+        for count in (1, 3)
+    ]
+    assert [(one.at_once, one.events, len(one.broken)) for one in records] == [(1, 3, 1), (3, 3, 1)]
+    one, three = (
+        [(each.what, each.to, each.count, each.bytes, each.link_ms) for each in record.transfers]
+        for record in records
+    )
+    assert one == three
+    assert all(copy[-1] is None for copy in one)  # the simulator has no link
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "3.parquet").read_bytes()
+    assert records[0].tracks == 9
+
+
+def test_events_at_once_want_a_gpu_and_one_process(detector, few_muons):
+    with pytest.raises(UsageError, match="workers instead"):
+        track_file(few_muons, Reconstruction(detector), at_once=2)
+    with pytest.raises(UsageError, match="1 to 64"):
+        track_file(few_muons, Reconstruction(detector), at_once=65)
+
+
+def test_copies_go_through_pinned_memory_of_their_thread():
+    arrays = [np.arange(n, dtype=kind).reshape(-1, 1) for n, kind in ((5, np.int32), (300_000, np.float64))]
+    with timed_copies() as link_ns:
+        assert all((download(upload(one)) == one).all() for one in arrays)
+    assert link_ns() is None  # in the simulator, whose events have no time
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tamis._base import MissingExtraError, UsageError, progress
+from tamis._base import MissingExtraError, UsageError, human_bytes, progress
 from tamis.cli.output import json_option, print_json, print_table, print_text, say
 
 if TYPE_CHECKING:
@@ -93,6 +93,13 @@ PAGE_RECORD = "tracking.json"
     show_default=True,
     help="Number of worker processes; the result does not depend on it.",
 )
+@click.option(
+    "--at-once",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Number of events on the GPU at the same time, each on a stream of its own; the result does not depend on it.",
+)
 @json_option
 def command(
     source: Path,
@@ -109,6 +116,7 @@ def command(
     page: bool,
     keep_stages: bool,
     workers: int,
+    at_once: int,
     as_json: bool,
 ) -> None:
     """Reconstruct the tracks of SOURCE: a file of `tamis simulate tracks`, or event...-cells.csv of ACTS or TrackML, or their folder."""
@@ -145,6 +153,7 @@ def command(
             advance,
             workers,
             keep_stages=keep_stages,
+            at_once=at_once,
         )
     if record_path is not None:
         write_record(record, record_path)
@@ -173,6 +182,15 @@ def _draw(record: TrackingRecord, folder: Path) -> None:
         say(f"the page: file://{page.resolve()}")
 
 
+def _print_transfers(record: TrackingRecord) -> None:
+    rows = [
+        (one.what, one.to.upper(), f"{one.count:.3g}", human_bytes(one.bytes), f"{one.mean_ms:.2f}", "-" if one.link_ms is None else f"{one.link_ms:.2f}")
+        for one in record.transfers
+    ]  # fmt: skip
+    title = "copies of an event" + (", in the simulator" if record.simulated_gpu else "")
+    print_table(title, ("copied", "to", "copies", "size", "ms", "ms of the link"), rows, keys=2)
+
+
 def _print(record: TrackingRecord) -> None:
     gpu = "GPU (simulated)" if record.simulated_gpu else "GPU"
     rows = [
@@ -185,6 +203,8 @@ def _print(record: TrackingRecord) -> None:
     print_table(
         f"{record.source}: {record.events} events on {where}", ("stage", "on", "mean ms", "p50 ms", "p99 ms"), rows, keys=2
     )  # fmt: skip
+    if record.transfers:
+        _print_transfers(record)
     if record.events_per_second is not None:
         print_text(
             f"{record.events_per_second:.3g} events/s in {record.seconds:.3g} s, with reading and writing"

@@ -40,6 +40,9 @@ class StageTransfer(Document):
     count: float
     bytes: float
     mean_ms: float
+    link_ms: float | None = Field(
+        default=None, description="of the copies alone, by events of the GPU; None in the simulator"
+    )
 
 
 class Fraction(Document):
@@ -160,6 +163,9 @@ class TrackingRecord(Document):
     )
     physics: TrackingPhysics | None = None
     workers: int = Field(1, description="processes that reconstructed events")
+    at_once: int = Field(
+        1, description="events on the GPU at the same time; the times of their stages then overlap"
+    )
     seconds: float | None = Field(
         None,
         description="of wall time from the first event on, with reading and writing, without the start of the processes",

@@ -8,6 +8,7 @@ from tamis.report.content import Card, Cell, PageTable, Row, Section, number, si
 from tamis.report.tracking_figures import profile_pictures, tracking_pictures
 
 DEVICES = ("cpu", "gpu")
+SIMULATED = "No GPU ran: the times under GPU are those of Numba's simulator, and say nothing of a GPU."
 NOT_RUN, NOT_AVAILABLE = Cell("not run", float("inf")), Cell("not available", float("inf"))
 
 
@@ -29,7 +30,11 @@ def tracking_sections(record: TrackingRecord, suffix: str) -> list[Section]:
         "Profile of tracking",
         f"{title}where the time goes, and what crosses from stage to stage, per event.",
         tuple(profile_pictures(record, suffix)),
-        (_stage_table(record, host), *([_boundary_table(record)] if record.boundaries else [])),
+        (
+            _stage_table(record, host),
+            *([_boundary_table(record)] if record.boundaries else []),
+            *([_transfer_table(record)] if record.transfers else []),
+        ),
     )
     return [physics, profile]
 
@@ -97,6 +102,10 @@ def _stage_table(record: TrackingRecord, host: str) -> PageTable:
         "instructions per clock, CPU",
     )
     note = f"{host}." + (f" Instructions per clock: {record.counters}." if record.counters else "")
+    if record.simulated_gpu:
+        note += f" {SIMULATED}"
+    if record.at_once > 1:
+        note += f" {record.at_once} events were on the GPU at the same time, so that their times overlap."
     return PageTable("Time per event", columns, tuple(rows), note)
 
 
@@ -120,3 +129,21 @@ def _boundary_table(record: TrackingRecord) -> PageTable:
     columns = ("objects", "written by", "read by", "per event", "size per event", "bytes per object")
     note = "Sizes are those of the arrays that the stages hand over in this process; a found track has room for the longest way."
     return PageTable("What crosses from stage to stage", columns, tuple(rows), note)
+
+
+def _transfer_table(record: TrackingRecord) -> PageTable:
+    rows = [
+        Row(
+            (
+                words(one.what), words(one.to.upper()), number(one.count, ".3g"), Cell(human_bytes(one.bytes), one.bytes),
+                Cell(significant(one.mean_ms), one.mean_ms),
+                NOT_AVAILABLE if one.link_ms is None else Cell(significant(one.link_ms), one.link_ms),
+            )
+        )
+        for one in record.transfers
+    ]  # fmt: skip
+    columns = ("copied", "to", "copies per event", "size per event", "ms per event", "ms of the link")
+    note = "The time of the link is that of the copies between pinned memory and the GPU, by events of the GPU; the other one also holds the copies within the host."
+    if record.simulated_gpu:
+        note += f" {SIMULATED}"
+    return PageTable("Copies between CPU and GPU", columns, tuple(rows), note)

@@ -20,7 +20,8 @@ class Transfer:
     what: str
     to: str
     bytes: int
-    nanoseconds: int
+    nanoseconds: int  # with the host's part
+    link_nanoseconds: float | None  # of the copies alone, by events of the device; None in the simulator
 
 
 @dataclass
@@ -38,12 +39,14 @@ class DeviceValue(Generic[Held]):
         if device == self.device:
             return self.value
         if device not in self.copies:
-            from tamis.tracking.cuda.device import bytes_of, to_device, to_host, wait
+            from tamis.tracking.cuda.device import bytes_of, to_device, to_host
+            from tamis.tracking.cuda.streams import timed_copies
 
             start = now_ns()
-            self.copies[device] = to_host(self.value) if device == CPU else to_device(self.value)
-            wait()
-            self.transfers.append(Transfer(self.name, device, bytes_of(self.value), now_ns() - start))
+            with timed_copies() as link_ns:
+                self.copies[device] = to_host(self.value) if device == CPU else to_device(self.value)
+            spent = now_ns() - start
+            self.transfers.append(Transfer(self.name, device, bytes_of(self.value), spent, link_ns()))
         return self.copies[device]
 
     def part(self, name: str) -> DeviceValue[Any]:

@@ -53,8 +53,9 @@ class StageProfile:
         for name, size in sizes.items():
             self._sizes[name] += size
         for one in transfers:
-            total = self._transfers.setdefault((one.what, one.to), np.zeros(3))
-            total += 1, one.bytes, one.nanoseconds
+            total = self._transfers.setdefault((one.what, one.to), np.zeros(4))
+            link = np.nan if one.link_nanoseconds is None else one.link_nanoseconds
+            total += 1, one.bytes, one.nanoseconds, link
 
     def stages(self) -> list[StageTime]:
         """Return the times of each stage."""
@@ -82,8 +83,11 @@ class StageProfile:
         """Return the copies between devices, per event."""
         events = max(self.events, 1)
         return [
-            StageTransfer(what=what, to="cpu" if to == "cpu" else "gpu", count=number / events, bytes=size / events, mean_ms=spent / events / 1e6)
-            for (what, to), (number, size, spent) in self._transfers.items()
+            StageTransfer(
+                what=what, to="cpu" if to == "cpu" else "gpu", count=number / events, bytes=size / events,
+                mean_ms=spent / events / 1e6, link_ms=None if np.isnan(link) else link / events / 1e6,
+            )
+            for (what, to), (number, size, spent, link) in self._transfers.items()
         ]  # fmt: skip
 
     def _time(self, name: str, milliseconds: np.ndarray, stages: tuple[str, ...]) -> StageTime:

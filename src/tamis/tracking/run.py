@@ -64,6 +64,7 @@ def track_file(
     workers: int = 1,
     *,
     keep_stages: bool = False,
+    at_once: int = 1,
 ) -> TrackingRecord:
     """Reconstruct the events of a file; an event that is broken is written without tracks and told with its reason."""
     tally = _Tally(StageProfile(reconstruction.devices))
@@ -71,7 +72,8 @@ def track_file(
     if workers == 1:
         warm_up(reconstruction)
     with _counting(reconstruction, tally):
-        found = _reconstructed(source, reconstruction, tally, advance, workers, wanted)
+        tracked = tracked_events(source, reconstruction, workers, wanted, at_once=at_once)
+        found = _reconstructed(tracked, tally, advance)
         if out is None:
             for _ in found:
                 pass
@@ -85,7 +87,8 @@ def track_file(
                     writer.write(_columns(events, keep_stages=keep_stages))
     if not tally.profile.events and not tally.broken:
         raise DataError(f"{source} has no events")
-    return _record(source, reconstruction, tally, workers, (now_ns() - tally.begin_ns) / 1e9)
+    seconds = (now_ns() - tally.begin_ns) / 1e9
+    return _record(source, reconstruction, tally, seconds, workers, at_once)
 
 
 @contextmanager
@@ -105,14 +108,9 @@ def _counting(reconstruction: Reconstruction, tally: _Tally) -> Iterator[None]:
 
 
 def _reconstructed(
-    source: Path,
-    reconstruction: Reconstruction,
-    tally: _Tally,
-    advance: Callable[[int], None],
-    workers: int,
-    wanted: Wanted,
+    tracked: Iterator[TrackedEvent], tally: _Tally, advance: Callable[[int], None]
 ) -> Iterator[TrackedEvent]:
-    for one in tracked_events(source, reconstruction, workers, wanted):
+    for one in tracked:
         advance(1)
         tally.add(one)
         yield one
@@ -146,7 +144,7 @@ def track_columns(events: Sequence[tuple[CellEvent, Tracks | None]]) -> Events:
 
 
 def _record(
-    source: Path, reconstruction: Reconstruction, tally: _Tally, workers: int, seconds: float
+    source: Path, reconstruction: Reconstruction, tally: _Tally, seconds: float, workers: int, at_once: int
 ) -> TrackingRecord:
     profile, events = tally.profile, tally.profile.events
     return TrackingRecord(
@@ -154,5 +152,5 @@ def _record(
         broken=tally.broken, tracks=tally.tracks, cells_per_event=tally.cells / max(events, 1), stages=profile.stages(),
         together=profile.together(), physics=tally.physics.result(), boundaries=profile.boundaries(), transfers=profile.transfers(),
         pile_up=float(np.mean(tally.collisions)) if tally.collisions else None, simulated_gpu=reconstruction.is_simulated,
-        counters=tally.counters, workers=workers, seconds=seconds, events_per_second=(events + len(tally.broken)) / seconds,
+        counters=tally.counters, workers=workers, at_once=at_once, seconds=seconds, events_per_second=(events + len(tally.broken)) / seconds,
     )  # fmt: skip

@@ -1,10 +1,13 @@
-"""Reconstruct events one after the other, in this process or in several ones; the result is the same."""
+"""Reconstruct events one after the other, several at once on a GPU, or in several processes; the result is the same."""
 
 from __future__ import annotations
 
 import pickle
+import queue
 import tempfile
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +27,7 @@ from tamis.tracking.stage_columns import stage_values
 from tamis.tracking.summary import summary_rows
 
 BLOCKS_PER_WORKER = 8  # at least, so that workers finish together
+AT_ONCE_MAX = 64
 
 
 @dataclass(frozen=True)
@@ -80,17 +84,75 @@ def track_event(
 
 
 def tracked_events(
-    source: Path, reconstruction: Reconstruction, workers: int = 1, wanted: Wanted | None = None
+    source: Path,
+    reconstruction: Reconstruction,
+    workers: int = 1,
+    wanted: Wanted | None = None,
+    *,
+    at_once: int = 1,
 ) -> Iterator[TrackedEvent]:
-    """Yield the tracks of every event of a source, in its order; each of several workers reads its own events."""
+    """Yield the tracks of every event of a source, in its order; each of several workers reads its own events.
+
+    `at_once` events are on a GPU at the same time, each with its own stream.
+    """
     if not 1 <= workers <= WORKERS_MAX:
         raise UsageError(f"the number of workers is {workers}; it must be 1 to {WORKERS_MAX}")
+    if not 1 <= at_once <= AT_ONCE_MAX:
+        raise UsageError(f"the number of events at once is {at_once}; it must be 1 to {AT_ONCE_MAX}")
+    if at_once > 1 and (workers > 1 or not reconstruction.uses_gpu):
+        raise UsageError(
+            "several events at once are for a GPU and one process: name stages of the GPU, such as all=cuda; on the CPU use workers instead"
+        )
     wanted = wanted or Wanted()
+    if at_once > 1:
+        yield from _tracked_at_once(source, reconstruction, at_once, wanted)
+        return
     if workers == 1:
         begin_ns = now_ns()
         for event in read_cell_events(source, reconstruction.detector.modules):
             yield track_event(event, reconstruction, begin_ns, wanted)
         return
+    yield from _tracked_by_workers(source, reconstruction, workers, wanted)
+
+
+def _tracked_at_once(
+    source: Path, reconstruction: Reconstruction, at_once: int, wanted: Wanted
+) -> Iterator[TrackedEvent]:
+    """Reconstruct by threads, each with arrays and a stream of its own: they wait for the GPU most of the time."""
+    one, begin_ns = reconstruction, now_ns()
+    idle: queue.SimpleQueue[Reconstruction] = queue.SimpleQueue()
+    for _ in range(at_once):
+        idle.put(Reconstruction(one.detector, one.layers, one.seeding, one.finding, one.devices))
+
+    def track(event: CellEvent) -> TrackedEvent:
+        own = idle.get()
+        try:
+            return track_event(event, own, begin_ns, wanted)
+        finally:
+            idle.put(own)
+
+    events, problem = read_cell_events(source, one.detector.modules), None
+    pending: deque[Future[TrackedEvent]] = deque()
+    with ThreadPoolExecutor(at_once, thread_name_prefix="event") as pool:
+        try:
+            while problem is None:
+                try:
+                    pending.append(pool.submit(track, next(events)))
+                except (StopIteration, TamisError) as error:
+                    problem = error
+                if len(pending) == 2 * at_once:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if isinstance(problem, TamisError):  # after the events before it
+        raise problem
+
+
+def _tracked_by_workers(
+    source: Path, reconstruction: Reconstruction, workers: int, wanted: Wanted
+) -> Iterator[TrackedEvent]:
     blocks = cell_blocks(source, BLOCKS_PER_WORKER * workers)
     one = reconstruction
     with tempfile.TemporaryDirectory() as folder:

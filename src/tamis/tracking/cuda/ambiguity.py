@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tamis.tracking.cuda.device import KernelArray, cuda, kernel
+from tamis.tracking.cuda.device import KernelArray, kernel
+from tamis.tracking.cuda.streams import cuda
 from tamis.tracking.kernels.ambiguity import score
 from tamis.tracking.kernels.types import TrackArrays
 

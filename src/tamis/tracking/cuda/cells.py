@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tamis.tracking.cuda.device import KernelArray, cuda, kernel
+from tamis.tracking.cuda.device import KernelArray, kernel
+from tamis.tracking.cuda.streams import cuda
 from tamis.tracking.kernels.clusters import join_cells, place_cluster, sum_cells
 from tamis.tracking.kernels.space_points import add_points
 from tamis.tracking.kernels.types import CellArrays, ClusterArrays, FrameArrays, SpacePointArrays

@@ -17,7 +17,8 @@ import numpy as np
 
 from tamis._base import require
 from tamis.events.detector import constant_map, generic_detector
-from tamis.tracking.cuda.device import cuda, recorded, to_device
+from tamis.tracking.cuda.device import recorded, to_device
+from tamis.tracking.cuda.streams import cuda
 from tamis.tracking.finding import FindingSettings
 from tamis.tracking.kernels.types import CellArrays
 from tamis.tracking.seeding import SeedingSettings, seeding_layers

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from tamis._base import UsageError, require
+from tamis._base import UsageError
+from tamis.tracking.cuda.streams import config, cuda, download, own_stream, upload
 
-cuda = require("numba.cuda", extra="cuda", purpose="reconstructing tracks on a GPU")
-config = require("numba", extra="cuda", purpose="reconstructing tracks on a GPU").config
 Value = TypeVar("Value")
 BLOCK = 128  # threads
 FILL_THREADS = 16_384
 Launch = tuple[Any, tuple[Any, ...]]
+_simulator = threading.Lock()  # it runs one kernel at a time
 
 
 class KernelArray(NamedTuple):
@@ -76,13 +77,14 @@ def device_function(function: Callable[..., Any]) -> Any:
 
 
 def launch(function: Any, count: int, *arguments: Any) -> None:
-    """Run a kernel with one thread for each of `count` elements."""
+    """Run a kernel on the stream of this thread, with one thread of the device for each of `count` elements."""
     if Recorder.launches is not None:
         Recorder.launches.append((function, (count, *arguments)))
+    elif count > 0 and is_simulated():
+        with _simulator:
+            function[(count + BLOCK - 1) // BLOCK, min(BLOCK, count)](count, *arguments)
     elif count > 0:
-        function[(count + BLOCK - 1) // BLOCK, min(BLOCK, count) if is_simulated() else BLOCK](
-            count, *arguments
-        )
+        function[(count + BLOCK - 1) // BLOCK, BLOCK, own_stream()](count, *arguments)
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any) -> Any:
@@ -91,8 +93,8 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> Any:
         return np.ones(shape, dtype)
     if np.prod(shape) == 0:
         shape = (1, *shape[1:]) if isinstance(shape, tuple) else 1
-        return cuda.device_array(shape, dtype)[:0]
-    return cuda.device_array(shape, dtype)
+        return cuda.device_array(shape, dtype, stream=own_stream())[:0]
+    return cuda.device_array(shape, dtype, stream=own_stream())
 
 
 @kernel
@@ -136,9 +138,9 @@ def bytes_of(value: Any) -> int:
 
 
 def wait() -> None:
-    """Wait until all kernels and copies are done."""
+    """Wait until the kernels and copies of this thread are done."""
     if not is_on_host():
-        cuda.synchronize()
+        own_stream().synchronize()
 
 
 def _upload(array: Any) -> Any:
@@ -146,13 +148,13 @@ def _upload(array: Any) -> Any:
         return np.array(array)
     if array.size == 0:
         return empty(array.shape, array.dtype)
-    return cuda.to_device(np.ascontiguousarray(array))
+    return upload(array)
 
 
 def _download(array: Any) -> Any:
     if is_on_host():
         return np.array(array)
-    return array.copy_to_host() if array.size else np.empty(array.shape, array.dtype)
+    return download(array) if array.size else np.empty(array.shape, array.dtype)
 
 
 def _mapped(value: Any, each: Callable[[Any], Any]) -> Any:

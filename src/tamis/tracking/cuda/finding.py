@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tamis.tracking.cuda.device import KernelArray, cuda, kernel
+from tamis.tracking.cuda.device import KernelArray, kernel
 from tamis.tracking.cuda.grid import Places, Spots
+from tamis.tracking.cuda.streams import cuda
 from tamis.tracking.kernels.finding import BRANCHES_MOST, follow_branches
 from tamis.tracking.kernels.fitting import fit_track
 from tamis.tracking.kernels.grid import place_hit

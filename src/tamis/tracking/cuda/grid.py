@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tamis.tracking.cuda.device import KernelArray, cuda, empty, filled, kernel, launch
+from tamis.tracking.cuda.device import KernelArray, empty, filled, kernel, launch
 from tamis.tracking.cuda.scan import exclusive_sums
+from tamis.tracking.cuda.streams import cuda
 from tamis.tracking.kernels.grid import cell_of
 from tamis.tracking.kernels.types import LayerGrid
 

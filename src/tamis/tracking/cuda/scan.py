@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tamis.tracking.cuda.device import KernelArray, cuda, empty, kernel, launch, to_host
+from tamis.tracking.cuda.device import KernelArray, empty, kernel, launch, to_host
+from tamis.tracking.cuda.streams import cuda
 
 CHUNK_ELEMENTS = 64  # elements of a thread
 SERIAL_MOST = 256  # elements that one thread adds up

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tamis.tracking.cuda.device import KernelArray, cuda, device_function, kernel
+from tamis.tracking.cuda.device import KernelArray, device_function, kernel
 from tamis.tracking.cuda.grid import Places
+from tamis.tracking.cuda.streams import cuda
 from tamis.tracking.kernels.parameters import start_seed
 from tamis.tracking.kernels.seeding import complete_in_layer, keep_best, pair_with_layer
 from tamis.tracking.kernels.types import (
