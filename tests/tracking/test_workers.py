@@ -53,10 +53,23 @@ def test_two_workers_write_what_one_writes(broken_file, reconstruction, tmp_path
 
 def test_blocks_cover_every_event_once(broken_file, detector):
     expected = [event.number for event in read_cell_events(broken_file, detector.modules)]
-    for parts in (1, 3, 8, 100):
-        blocks = cell_blocks(broken_file, parts)
-        assert len(blocks) >= min(parts, 8) / 2
+    for workers in (1, 2, 3, 100):
+        blocks = cell_blocks(broken_file, workers)
+        assert len(blocks) >= min(2 * workers, len(expected))
         assert [e.number for block in blocks for e in read_cell_block(block, detector.modules)] == expected
+
+
+def test_workers_that_take_the_next_block_end_together(muons, tmp_path):
+    path = tmp_path / "muons.root"
+    with open_writer(path) as writer:
+        for _ in range(13):
+            writer.write(muons)
+    for workers in (1, 2, 3, 8):
+        busy = [0] * workers
+        for block in cell_blocks(path, workers):
+            busy[busy.index(min(busy))] += block.stop - block.start
+        assert sum(busy) == 52
+        assert max(busy) - min(busy) <= 1
 
 
 def test_a_file_that_breaks_off_is_the_same_error(muons, reconstruction, tmp_path):

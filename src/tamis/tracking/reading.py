@@ -28,6 +28,7 @@ PILE_UP_COLUMN = "Pileup_nPU"
 READ_COLUMNS = (*CELL_COLUMNS, *TRUTH_COLUMNS, PILE_UP_COLUMN)
 CELLS_SUFFIX = "-cells.csv"
 BLOCK_BYTES = 16_000_000
+BLOCKS_PER_WORKER = 8  # at least
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,11 @@ def read_cell_events(source: str | Path, modules: Modules) -> Iterator[CellEvent
         yield from _events_of(chunk.events, modules, source)
 
 
-def cell_blocks(source: str | Path, parts: int) -> list[CellBlock]:
-    """Return about `parts` blocks or more, none of which takes much memory; each CSV file is one.
+def cell_blocks(source: str | Path, workers: int) -> list[CellBlock]:
+    """Return blocks for several workers, none of which takes much memory; each CSV file is one.
 
-    They begin where a piece of the file does, if that is nearby, so that no piece is decoded twice.
+    They begin where a piece of the file does, if that is nearby, so that no piece is decoded twice. The last ones are short, down to
+    one event, so that all workers end at about the same time.
     """
     source = Path(source)
     if _is_csv(source):
@@ -91,13 +93,18 @@ def cell_blocks(source: str | Path, parts: int) -> list[CellBlock]:
     with EventFile(str(source)) as file:
         names = _known(file.type_of)
         _check_complete(names, source)
-        size = min(int(BLOCK_BYTES / max(file.bytes_per_event(names), 1.0)), -(-file.entries // parts))
+        most = min(
+            int(BLOCK_BYTES / max(file.bytes_per_event(names), 1.0)),
+            -(-file.entries // (BLOCKS_PER_WORKER * workers)),
+        )
         edges = [*file.clusters(names), file.entries]
         cuts = [0]
         while cuts[-1] < file.entries:
-            stop = cuts[-1] + max(size, 1)
-            near = [edge for edge in edges[max(bisect_right(edges, stop) - 1, 0) :][:2] if edge > cuts[-1]]
-            cuts.append(near[0] if near and near[0] <= stop + size else min(stop, file.entries))
+            begin, share = cuts[-1], -(-(file.entries - cuts[-1]) // workers)
+            stop = begin + max(min(most, share // 2), 1)
+            near = [edge for edge in edges[max(bisect_right(edges, stop) - 1, 0) :][:2] if edge > begin]
+            is_near = bool(near) and near[0] <= min(stop + most, begin + share)
+            cuts.append(near[0] if is_near else min(stop, file.entries))
     return [CellBlock(source, a, b) for a, b in pairwise(cuts)]
 
 

@@ -26,7 +26,6 @@ from tamis.tracking.reading import CellBlock, CellEvent, cell_blocks, read_cell_
 from tamis.tracking.stage_columns import stage_values
 from tamis.tracking.summary import summary_rows
 
-BLOCKS_PER_WORKER = 8  # at least, so that workers finish together
 AT_ONCE_MAX = 64
 
 
@@ -153,7 +152,7 @@ def _tracked_at_once(
 def _tracked_by_workers(
     source: Path, reconstruction: Reconstruction, workers: int, wanted: Wanted
 ) -> Iterator[TrackedEvent]:
-    blocks = cell_blocks(source, BLOCKS_PER_WORKER * workers)
+    blocks = cell_blocks(source, workers)
     one = reconstruction
     with tempfile.TemporaryDirectory() as folder:
         # In a file, as a process is started only when the one before has received its arguments.
