@@ -135,10 +135,10 @@ def test_a_broken_event_is_told_and_written_without_tracks(call, sample, tmp_pat
         (["simulate", "tracks", "--process", "muon", "--pt", "5:1"], "are not two positive numbers in order"),
         (["simulate", "tracks", "--process", "muon", "--mu", "10"], "has no pile-up"),
         (["simulate", "tracks", "--process", "muno"], "no process is called 'muno'"),
-        (["simulate", "tracks", "--process", "muon", "--tune", "monash"], "--tune applies to collisions"),
-        (["simulate", "qcd", "--process", "muon"], "apply to the sample tracks, not to qcd"),
-        (["simulate", "qcd", "--field-map", __file__], "apply to the sample tracks, not to qcd"),
-        (["simulate", "qcd", "--with", "acts"], "apply to the sample tracks, not to qcd"),
+        (["simulate", "tracks", "--process", "muon", "--tune", "monash"], "No such option '--tune'"),
+        (["simulate", "qcd", "--process", "muon"], "No such option '--process'"),
+        (["simulate", "qcd", "--field-map", __file__], "No such option '--field-map'"),
+        (["simulate", "qcd", "--with", "acts"], "No such option '--with'"),
         (["simulate", "tracks", "--with", "acts", "--field-map", __file__], "leave out --geometry"),
         (["simulate", "tracks", "--acts-python", "python3"], "--acts-python is for --with acts"),
         (["simulate", "tracks", "--process", "muon", "--field-map", __file__], "test_track.py"),
@@ -195,7 +195,7 @@ def test_a_detector_of_strips_is_simulated_and_reconstructed_from_its_files(call
     assert "name a geometry too" in err
     code, _, err = call("simulate", "qcd", "-n", 1, "-o", muons, *files)
     assert code == 2
-    assert "apply to the sample tracks, not to qcd" in err
+    assert "No such option '--geometry'" in err
 
 
 def test_a_solenoid_is_mapped_and_used(call, tmp_path):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,11 +25,28 @@ COLLISION_OPTIONS = (
     "low_level",
     "level1",
 )
-TRACKS = "tracks"
+OWN_OPTIONS = {"tracks": "simulate_tracks", "lar-stream": "simulate_stream"}  # samples, and their modules
+
+
+class _Samples(click.Command):
+    """Hands over to the command of a sample that has options of its own."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Return the context of the sample's command, or the own one."""
+        for place, word in enumerate(args):
+            if word in OWN_OPTIONS and (place == 0 or not args[place - 1].startswith("-")):
+                sample: click.Command = importlib.import_module(f"tamis.cli.{OWN_OPTIONS[word]}").command
+                rest = args[:place] + args[place + 1 :]
+                return sample.make_context(f"{info_name} {word}", rest, parent=parent, **extra)
+        return super().make_context(info_name, args, parent=parent, **extra)
 
 
 @click.command(
-    name="simulate", epilog="Example: tamis simulate qcd -n 20000 --seed 1 --workers 2 -o qcd.root"
+    name="simulate",
+    cls=_Samples,
+    epilog="Example: tamis simulate qcd -n 20000 --seed 1 --workers 2 -o qcd.root",
 )
 @click.argument("process")
 @click.option(
@@ -75,47 +93,6 @@ TRACKS = "tracks"
     "--tune", default="fast", show_default=True, help="fast, or monash: Pythia's default without shortcuts."
 )
 @click.option(
-    "--process",
-    "of_tracks",
-    help="Of the sample `tracks`: a process as above (default ttbar), or a gun of muons, pions or electrons: muon, pion, electron.",
-)
-@click.option("--pt", help="Of a gun: transverse momenta in GeV, such as 0.5:100; uniform in the logarithm.")
-@click.option("--particles", type=click.IntRange(1), help="Of a gun: particles in each event; default 10.")
-@click.option(
-    "--geometry",
-    type=click.Path(exists=True, path_type=Path),
-    help="Of the sample `tracks`: detectors.csv of ACTS or TrackML; default: the generic detector.",
-)
-@click.option(
-    "--digitisation",
-    type=click.Path(exists=True, path_type=Path),
-    help="Of the sample `tracks`: JSON file of ACTS' geometric digitisation, which divides the modules of --geometry into cells.",
-)
-@click.option(
-    "--field",
-    type=float,
-    default=2.0,
-    show_default=True,
-    help="Of the sample `tracks`, with --geometry: magnetic field along the beam, in tesla.",
-)
-@click.option(
-    "--field-map",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Of the sample `tracks`: map of the solenoid (r, z, Br, Bz) as `tamis solenoid` writes it; default: 2 T everywhere.",
-)
-@click.option(
-    "--with",
-    "simulator",
-    type=click.Choice(["tamis", "acts"]),
-    default="tamis",
-    show_default=True,
-    help="Of the sample `tracks`: the fast simulation of tamis, or Fatras and the digitisation of ACTS (extra acts), for the same particles.",
-)
-@click.option(
-    "--acts-python",
-    help="With --with acts: a Python that can import acts.examples; default: the one that runs tamis.",
-)
-@click.option(
     "--low-level",
     is_flag=True,
     help="Write calorimeter cells, all tracks and pixel hits as well (large files).",
@@ -139,15 +116,6 @@ def command(
     mu: float,
     energy: float,
     tune: str,
-    of_tracks: str | None,
-    pt: str | None,
-    particles: int | None,
-    geometry: Path | None,
-    digitisation: Path | None,
-    field: float,
-    field_map: Path | None,
-    simulator: str,
-    acts_python: str | None,
     low_level: bool,
     level1: bool,
     as_json: bool,
@@ -160,27 +128,9 @@ def command(
     Or it is a sample of arrays for models on coprocessors (hcal-channels, wire-patches, ecal-clusters) or in Level-1 triggers
     (jets-hlf). With a folder as OUTPUT, its file is NAME-SEED.h5, so that samples with other seeds can be added.
 
-    Or it is tracks: cells of a silicon tracker, for `tamis track`; --process and --mu say of which collisions.
+    Two samples have options of their own, see `tamis simulate NAME --help`: tracks (cells of a silicon tracker, for `tamis track`) and
+    lar-stream (the data quality of a calorimeter while it takes data, for `tamis monitor`).
     """
-    if process == TRACKS:
-        from tamis.cli.simulate_tracks import simulate_track_events
-        from tamis.events.detector import DetectorFiles
-
-        _reject_collision_options(process, but=("mu",))
-        files = DetectorFiles(geometry, digitisation, field, field_map)
-        simulate_track_events(
-            of_tracks, pt, particles, mu, events, output, seed, workers, files, simulator, acts_python, as_json=as_json
-        )  # fmt: skip
-        return
-    others = (geometry, digitisation, field_map, acts_python)
-    if any(one is not None for one in others) or field != 2.0 or simulator != "tamis":
-        raise UsageError(
-            f"--geometry, --digitisation, --field, --field-map, --with and --acts-python apply to the sample {TRACKS}, not to {process}: omit them"
-        )
-    if any(option is not None for option in (of_tracks, pt, particles)):
-        raise UsageError(
-            f"--process, --pt and --particles apply to the sample {TRACKS}, not to {process}: omit them"
-        )
     from tamis.simulate import ARRAY_SAMPLES
 
     if process in ARRAY_SAMPLES:
@@ -245,16 +195,12 @@ def _simulate_collisions(
         )
 
 
-def _reject_collision_options(name: str, but: tuple[str, ...] = ()) -> None:
+def _reject_collision_options(name: str) -> None:
     """Raise `UsageError` for options that apply to collisions only."""
     context = click.get_current_context()
     for parameter in context.command.params:
         source = parameter.name and context.get_parameter_source(parameter.name)
-        if (
-            source is click.core.ParameterSource.COMMANDLINE
-            and parameter.name in COLLISION_OPTIONS
-            and parameter.name not in but
-        ):
+        if source is click.core.ParameterSource.COMMANDLINE and parameter.name in COLLISION_OPTIONS:
             raise UsageError(
                 f"{parameter.opts[0]} applies to collisions, and {name} is a sample of arrays: omit it"
             )

@@ -9,13 +9,108 @@ from typing import TYPE_CHECKING
 import click
 
 from tamis._base import UsageError, now_ns, progress
-from tamis.cli.output import print_json
+from tamis.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
     from tamis.events.detector import DetectorFiles
 
 
-def simulate_track_events(
+@click.command(
+    name="tracks",
+    epilog="Example: tamis simulate tracks --process ttbar --mu 200 -n 10 --seed 1 -o tracks.root",
+)
+@click.option("-n", "--events", type=click.IntRange(1), required=True, help="Number of events.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File to write: .root or .parquet.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Determines the result, together with the options.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of worker processes; the result does not depend on it.",
+)
+@click.option("--mu", type=float, default=0.0, show_default=True, help="Mean number of pile-up collisions.")
+@click.option(
+    "--process",
+    "of_tracks",
+    help="Collisions such as qcd or ttbar (the default), or a gun: muon, pion, electron.",
+)
+@click.option("--pt", help="Of a gun: transverse momenta in GeV, such as 0.5:100; uniform in the logarithm.")
+@click.option("--particles", type=click.IntRange(1), help="Of a gun: particles in each event; default 10.")
+@click.option(
+    "--geometry",
+    type=click.Path(exists=True, path_type=Path),
+    help="detectors.csv of ACTS or TrackML; default: the generic detector.",
+)
+@click.option(
+    "--digitisation",
+    type=click.Path(exists=True, path_type=Path),
+    help="JSON file of ACTS' geometric digitisation, which divides the modules of --geometry into cells.",
+)
+@click.option(
+    "--field",
+    type=float,
+    default=2.0,
+    show_default=True,
+    help="With --geometry: magnetic field along the beam, in tesla.",
+)
+@click.option(
+    "--field-map",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Map of the solenoid (r, z, Br, Bz) as `tamis solenoid` writes it; default: 2 T everywhere.",
+)
+@click.option(
+    "--with",
+    "simulator",
+    type=click.Choice(["tamis", "acts"]),
+    default="tamis",
+    show_default=True,
+    help="The fast simulation of tamis, or Fatras and the digitisation of ACTS (extra acts), for the same particles.",
+)
+@click.option(
+    "--acts-python",
+    help="With --with acts: a Python that can import acts.examples; default: the one that runs tamis.",
+)
+@json_option
+def command(
+    events: int,
+    output: Path,
+    seed: int,
+    workers: int,
+    mu: float,
+    of_tracks: str | None,
+    pt: str | None,
+    particles: int | None,
+    geometry: Path | None,
+    digitisation: Path | None,
+    field: float,
+    field_map: Path | None,
+    simulator: str,
+    acts_python: str | None,
+    as_json: bool,
+) -> None:
+    """Simulate the cells of a silicon tracker with charge, and the particles and hits that they are from, for `tamis track`."""
+    from tamis.events.detector import DetectorFiles
+
+    files = DetectorFiles(geometry, digitisation, field, field_map)
+    _simulate(
+        of_tracks, pt, particles, mu, events, output, seed, workers, files, simulator, acts_python, as_json=as_json
+    )  # fmt: skip
+
+
+def _simulate(
     process: str | None,
     pt: str | None,
     particles: int | None,

@@ -69,6 +69,7 @@ from tamis.records.rates import (
     TunedThreshold,
     TurnOn,
 )
+from tamis.records.stream_truth import StreamTruth, TrueBlock, TrueFault
 from tamis.records.tracking import (
     BrokenEvent,
     Fraction,
@@ -174,6 +175,7 @@ __all__ = [
     "StageComparison",
     "StageTime",
     "StageTransfer",
+    "StreamTruth",
     "Synthesis",
     "TrackingCurve",
     "TrackingPhysics",
@@ -183,6 +185,8 @@ __all__ = [
     "TrafficRecord",
     "TrainingCurves",
     "TriggerLevel",
+    "TrueBlock",
+    "TrueFault",
     "TunedThreshold",
     "TurnOn",
     "VariableHistogram",

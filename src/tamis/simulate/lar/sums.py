@@ -1,0 +1,119 @@
+"""Sums over the clusters of events or of steps of a second, from what the beam, slow changes and faults make of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tamis.simulate.lar.beam import BEAMS, Blocks, clusters_per_event, draw_centrality, mean_centrality
+from tamis.simulate.lar.clusters import (
+    EXPONENTIAL_Q,
+    NOISY_Q,
+    SPREAD_Q,
+    TAIL_Q,
+    ClusterKind,
+    as_integers,
+    draw_sums,
+    exponential,
+    normal,
+    tail_share,
+)
+from tamis.simulate.lar.faults import Disturbance, StreamFault, disturb
+from tamis.simulate.lar.regions import REGIONS
+
+TRIPPED_Q, TRIPPED_TAU, TRIPPED_LOST = 1.8, 1.6, 0.3
+LATE_NS = 25.0
+LOW_GAIN_Q = 8.0
+TRAIN_SHARE, TRAIN_NS = 0.1, 0.15  # of clusters at the begin of a bunch train, and their shift
+
+
+@dataclass(frozen=True)
+class SlowChanges:
+    """What changes from run to run, block to block and day to day; (blocks, regions)."""
+
+    q: np.ndarray  # factor of Q
+    tau_ns: np.ndarray
+
+
+def slow_changes(blocks: Blocks, random: np.random.Generator) -> SlowChanges:
+    """Draw an offset for each run, noise that is correlated from block to block, and a drift."""
+    shape = len(blocks), len(REGIONS)
+    _, of_run = np.unique(blocks.run, return_inverse=True)
+    runs = of_run.max() + 1
+    offset = random.choice([-1, 1], (runs, shape[1])) * random.uniform(0.005, 0.01, (runs, shape[1]))
+    noise, steps = np.empty(shape), random.standard_normal(shape)
+    noise[0] = 0.004 * steps[0]
+    for block in range(1, len(blocks)):
+        noise[block] = 0.95 * noise[block - 1] + 0.004 * np.sqrt(1 - 0.95**2) * steps[block]
+    days = blocks.begin_s[:, None] / 86_400
+    drift = random.choice([-1, 1], shape[1]) * random.uniform(0.001, 0.01, shape[1])
+    tau_drift = random.choice([-1, 1], shape[1]) * random.uniform(0.005, 0.020, shape[1])
+    return SlowChanges(1 + offset[of_run] + noise + drift * days, tau_drift * days)
+
+
+@dataclass(frozen=True)
+class StreamRows:
+    """What is summed up: an event, or all events of a second."""
+
+    block: np.ndarray  # of `Blocks`
+    at_s: np.ndarray
+    events: np.ndarray
+
+
+def draw_rows(
+    rows: StreamRows,
+    blocks: Blocks,
+    slow: SlowChanges,
+    faults: list[StreamFault],
+    random: np.random.Generator,
+) -> np.ndarray:
+    """Return the sums of rows, (rows, regions, 5) integers."""
+    lasting = [
+        one
+        for one in faults
+        if not one.is_burst and one.end_s > rows.at_s.min() and one.begin_s <= rows.at_s.max()
+    ]
+    total = np.zeros((len(rows.at_s), len(REGIONS), 5))
+    for kind in cluster_kinds(rows, blocks, slow, disturb(lasting, rows.at_s), random):
+        total += draw_sums(kind, rows.events, random)
+    return as_integers(total)
+
+
+def cluster_kinds(
+    rows: StreamRows, blocks: Blocks, slow: SlowChanges, effect: Disturbance, random: np.random.Generator
+) -> list[ClusterKind]:
+    """Return the kinds of clusters that rows have."""
+    mu, ions = blocks.mu[rows.block], blocks.mode == "pbpb"
+    rate = clusters_per_event(blocks.mode, mu)
+    if ions:
+        rate = rate * (draw_centrality(rows.events, random) / (rows.events * mean_centrality()))[:, None]
+    rate = rate * effect.rate
+    q = slow.q[rows.block] * effect.q
+    crowd = BEAMS["pp"].mu * 0 if ions else mu[:, None]
+    middle = slow.tau_ns[rows.block] + effect.tau_shift - (0 if ions else 0.05 + 0.004 * crowd)
+    sigma = (2.2 if ions else 3 + 0.05 * crowd) * effect.tau_width
+    tail = tail_share(mu, ions=ions)
+    usual = rate * (1 - tail) * np.clip(1 - effect.tripped - effect.late - effect.low_gain, 0, 1)
+    core = exponential(EXPONENTIAL_Q * q)
+    kinds = [
+        ClusterKind(usual * (1 - TRAIN_SHARE), core, normal(middle, sigma)),
+        ClusterKind(usual * TRAIN_SHARE, core, normal(middle + TRAIN_NS, sigma)),
+        ClusterKind(rate * tail, TAIL_Q.scaled(q), normal(middle, sigma)),
+    ]
+    if effect.tripped.any():
+        lost = rate * effect.tripped * (1 - TRIPPED_LOST)
+        kinds.append(
+            ClusterKind(lost, exponential(TRIPPED_Q * EXPONENTIAL_Q * q), normal(middle, TRIPPED_TAU * sigma))
+        )
+    if effect.late.any():
+        kinds.append(ClusterKind(rate * effect.late, core, normal(middle + LATE_NS, sigma)))
+    if effect.low_gain.any():
+        kinds.append(
+            ClusterKind(
+                rate * effect.low_gain, exponential(LOW_GAIN_Q * EXPONENTIAL_Q * q), normal(middle, sigma)
+            )
+        )
+    if effect.noisy.any():
+        kinds.append(ClusterKind(rate * effect.noisy, normal(NOISY_Q, SPREAD_Q), normal(middle, 3 * sigma)))
+    return kinds
