@@ -10,11 +10,12 @@ from tamis.simulate.lar.beam import EVENTS_PER_SECOND
 from tamis.simulate.lar.clusters import (
     BURST_Q,
     BURST_TAU_NS,
+    HOT_Q,
     SPREAD_Q,
     ClusterKind,
     draw_sums,
     normal,
-    uniform,
+    uniform_tau,
 )
 from tamis.simulate.lar.faults import StreamFault
 from tamis.simulate.lar.regions import REGIONS
@@ -26,7 +27,7 @@ class BurstEvents:
 
     region: int
     at_s: np.ndarray
-    sums: np.ndarray  # (events, 5), not rounded: of the further clusters
+    sums: np.ndarray  # (events, 6), not rounded: of the further clusters
 
 
 def burst_events(fault: StreamFault, random: np.random.Generator) -> BurstEvents:
@@ -36,5 +37,5 @@ def burst_events(fault: StreamFault, random: np.random.Generator) -> BurstEvents
     at_s = np.sort(random.uniform(fault.begin_s, fault.end_s, count))
     rate = np.zeros((count, len(REGIONS)))
     rate[:, fault.region] = fault.strength
-    kind = ClusterKind(rate, normal(BURST_Q, SPREAD_Q), uniform(BURST_TAU_NS))
+    kind = ClusterKind(rate, normal(BURST_Q, SPREAD_Q, HOT_Q), uniform_tau(BURST_TAU_NS))
     return BurstEvents(fault.region, at_s, draw_sums(kind, np.ones(count), random)[:, fault.region])

@@ -14,41 +14,82 @@ NOISY_Q, BURST_Q, SPREAD_Q = 0.8, 0.6, 0.08
 BURST_TAU_NS = 50.0  # to either side
 
 
+HOT_Q, HOT_TAU_NS = (
+    0.4,
+    15.0,
+)  # a cluster beyond both looks like noise: its pulse has neither the right shape nor time
+
+
 @dataclass(frozen=True)
 class Moments:
-    """Means of the first four powers: arrays that broadcast against (rows, regions)."""
+    """Means of the first four powers, and the share that is beyond a limit to either side: arrays that broadcast against (rows, regions)."""
 
     first: np.ndarray
     second: np.ndarray
     third: np.ndarray
     fourth: np.ndarray
+    beyond: np.ndarray
 
-    def scaled(self, scale: np.ndarray | float) -> Moments:
-        """Return the moments of the quantity times a number."""
+    def scaled(self, scale: float) -> Moments:
+        """Return the moments in another unit."""
         return Moments(
-            self.first * scale, self.second * scale**2, self.third * scale**3, self.fourth * scale**4
+            self.first * scale,
+            self.second * scale**2,
+            self.third * scale**3,
+            self.fourth * scale**4,
+            self.beyond,
         )
 
 
-def exponential(mean: np.ndarray | float) -> Moments:
-    """Return the moments of an exponential distribution."""
+def exponential_q(mean: np.ndarray | float) -> Moments:
+    """Return the moments of an exponential distribution of Q."""
     one = np.asarray(mean, float)
-    return Moments(one, 2 * one**2, 6 * one**3, 24 * one**4)
+    return Moments(one, 2 * one**2, 6 * one**3, 24 * one**4, np.exp(-HOT_Q / one))
 
 
-def normal(mean: np.ndarray | float, sigma: np.ndarray | float) -> Moments:
+def tail_q(scale: np.ndarray | float) -> Moments:
+    """Return the moments of the tail of Q, a beta distribution (1, 3) times a scale."""
+    one = np.asarray(scale, float)
+    return Moments(one / 4, one**2 / 10, one**3 / 20, one**4 / 35, (1 - HOT_Q / one) ** 3)
+
+
+def normal(mean: np.ndarray | float, sigma: np.ndarray | float, limit: float) -> Moments:
     """Return the moments of a normal distribution."""
-    m, v = np.asarray(mean, float), np.asarray(sigma, float) ** 2
-    return Moments(m, m**2 + v, m**3 + 3 * m * v, m**4 + 6 * m**2 * v + 3 * v**2)
+    m, width = np.asarray(mean, float), np.asarray(sigma, float)
+    v = width**2
+    beyond = _normal_tail((limit + m) / width) + _normal_tail((limit - m) / width)
+    return Moments(m, m**2 + v, m**3 + 3 * m * v, m**4 + 6 * m**2 * v + 3 * v**2, beyond)
 
 
-def uniform(half: float) -> Moments:
-    """Return the moments of a uniform distribution around 0."""
+# The complementary error function to 1e-7 of its value, by W. H. Press et al., Numerical Recipes: a polynomial in 1 / (1 + x / 2).
+ERFC = (
+    -1.26551223,
+    1.00002368,
+    0.37409196,
+    0.09678418,
+    -0.18628806,
+    0.27886807,
+    -1.13520398,
+    1.48851587,
+    -0.82215223,
+    0.17087277,
+)
+
+
+def _normal_tail(x: np.ndarray) -> np.ndarray:
+    """Return the share of a normal distribution above x standard deviations."""
+    positive = np.abs(x) / np.sqrt(2)
+    t = 1 / (1 + positive / 2)
+    tail = t * np.exp(-(positive**2) + np.polynomial.polynomial.polyval(t, ERFC)) / 2
+    return np.where(x >= 0, tail, 1 - tail)
+
+
+def uniform_tau(half: float) -> Moments:
+    """Return the moments of a uniform distribution of tau around 0."""
     zero = np.zeros(())
-    return Moments(zero, np.asarray(half**2 / 3), zero, np.asarray(half**4 / 5))
-
-
-TAIL_Q = Moments(*(np.asarray(one) for one in (1 / 4, 1 / 10, 1 / 20, 1 / 35)))  # beta(1, 3)
+    return Moments(
+        zero, np.asarray(half**2 / 3), zero, np.asarray(half**4 / 5), np.asarray(1 - HOT_TAU_NS / half)
+    )
 
 
 @dataclass(frozen=True)
@@ -59,6 +100,12 @@ class ClusterKind:
     q: Moments
     tau: Moments
 
+    @property
+    def hot(self) -> np.ndarray:
+        """Return the share of clusters that look like noise."""
+        share: np.ndarray = self.q.beyond * self.tau.beyond
+        return share
+
 
 def tail_share(mu: np.ndarray, *, ions: bool) -> np.ndarray:
     """Return the share of clusters whose pulse fits badly, (rows, regions)."""
@@ -67,13 +114,16 @@ def tail_share(mu: np.ndarray, *, ions: bool) -> np.ndarray:
 
 
 def draw_sums(kind: ClusterKind, events: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Return n and the sums of Q, Q^2, tau, tau^2 over the clusters of numbers of events, (rows, regions, 5), in integer units of the columns.
+    """Return n, the sums of Q, Q^2, tau, tau^2 and hot clusters of numbers of events, (rows, regions, 6), in integer units of the columns.
 
     The sums are drawn from a normal distribution with the mean and covariance that the moments give for this many clusters.
     """
     number = random.poisson(kind.rate * events[:, None])
     return np.concatenate(
-        [number[..., None], _pair(number, kind.q.scaled(Q_FULL), random), _pair(number, kind.tau.scaled(1 / TAU_UNIT_NS), random)],
+        [
+            number[..., None], _pair(number, kind.q.scaled(Q_FULL), random), _pair(number, kind.tau.scaled(1 / TAU_UNIT_NS), random),
+            random.binomial(number, kind.hot)[..., None],
+        ],
         axis=-1,
     )  # fmt: skip
 

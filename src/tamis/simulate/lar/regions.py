@@ -11,9 +11,13 @@ REGIONS = (
 IS_ENDCAP = (False, False, True, True)
 Q_FULL = 65535  # the quality factor is an integer of 16 bits
 TAU_UNIT_NS = 0.01  # times are integers in this unit
-SUMS = ("n", "Q", "Q2", "tau", "tau2")  # clusters, and sums of Q, its square, tau and its square
+SUMS = (
+    "n",
+    "Q",
+    "Q2",
+    "tau",
+    "tau2",
+    "hot",
+)  # clusters, sums of Q, its square, tau and its square, clusters that look like noise
 
-
-def sum_columns() -> list[str]:
-    """Return the columns of the sums of all regions."""
-    return [f"{region}_{name}" for region in REGIONS for name in SUMS]
+MOST = "most"  # of steps: the largest number of such clusters in one event

@@ -15,7 +15,7 @@ from tamis.simulate.lar.beam import BEAMS, EVENTS_PER_SECOND, MODES, Blocks, Mod
 from tamis.simulate.lar.bursts import BurstEvents, burst_events
 from tamis.simulate.lar.clusters import as_integers
 from tamis.simulate.lar.faults import FAULT_SETS, KINDS, FaultKind, StreamFault, draw_faults
-from tamis.simulate.lar.regions import REGIONS, SUMS
+from tamis.simulate.lar.regions import MOST, REGIONS, SUMS
 from tamis.simulate.lar.sums import SlowChanges, StreamRows, draw_rows, slow_changes
 from tamis.simulate.parallel import check_simulation, in_order
 from tamis.simulate.seeds import Seeds
@@ -108,11 +108,13 @@ def _steps(
     step = np.arange(len(block)) - np.repeat(np.cumsum(seconds) - seconds, seconds)
     at_s = (blocks.begin_s[block] + step).astype(float)
     events = random.poisson(EVENTS_PER_SECOND, len(block))
-    sums = draw_rows(StreamRows(block, at_s + 0.5, events), blocks, plan.slow, plan.faults, random)
+    sums, most = draw_rows(StreamRows(block, at_s + 0.5, events), blocks, plan.slow, plan.faults, random)
     for burst in bursts:
         row = np.searchsorted(at_s, burst.at_s, side="right") - 1
-        np.add.at(sums[:, burst.region], row, as_integers(burst.sums))
+        extra = as_integers(burst.sums)
+        np.add.at(sums[:, burst.region], row, extra)
         np.add.at(events, row, 1)
+        np.maximum.at(most[:, burst.region], row, extra[:, 5])
     return (
         _identity(plan, block)
         | {
@@ -121,6 +123,7 @@ def _steps(
             "events": events.astype(np.uint32),
         }
         | _columns(sums)
+        | {f"{region}_{MOST}": most[:, r].astype(np.uint32) for r, region in enumerate(REGIONS)}
     )
 
 
@@ -140,7 +143,7 @@ def _events(
     block = np.concatenate([block, *of_burst])
     order = np.argsort(own, kind="stable")
     block, at_s = block[order], own[order]
-    sums = draw_rows(StreamRows(block, at_s, np.ones(len(block))), blocks, plan.slow, plan.faults, random)
+    sums, _ = draw_rows(StreamRows(block, at_s, np.ones(len(block))), blocks, plan.slow, plan.faults, random)
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     taken = len(order) - sum(len(burst.at_s) for burst in bursts)
@@ -167,7 +170,7 @@ def _identity(plan: StreamPlan, block: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _columns(sums: np.ndarray) -> dict[str, np.ndarray]:
-    types = dict(zip(SUMS, (np.uint32, np.int64, np.int64, np.int64, np.int64), strict=True))
+    types = dict(zip(SUMS, (np.uint32, np.int64, np.int64, np.int64, np.int64, np.uint32), strict=True))
     return {
         f"{region}_{name}": sums[:, r, k].astype(types[name])
         for r, region in enumerate(REGIONS)

@@ -9,19 +9,22 @@ import numpy as np
 from tamis.simulate.lar.beam import BEAMS, Blocks, clusters_per_event, draw_centrality, mean_centrality
 from tamis.simulate.lar.clusters import (
     EXPONENTIAL_Q,
+    HOT_Q,
+    HOT_TAU_NS,
     NOISY_Q,
     SPREAD_Q,
-    TAIL_Q,
     ClusterKind,
     as_integers,
     draw_sums,
-    exponential,
+    exponential_q,
     normal,
+    tail_q,
     tail_share,
 )
 from tamis.simulate.lar.faults import Disturbance, StreamFault, disturb
 from tamis.simulate.lar.regions import REGIONS
 
+HOT_MOST = 200  # clusters of an event without a burst
 TRIPPED_Q, TRIPPED_TAU, TRIPPED_LOST = 1.8, 1.6, 0.3
 LATE_NS = 25.0
 LOW_GAIN_Q = 8.0
@@ -67,17 +70,37 @@ def draw_rows(
     slow: SlowChanges,
     faults: list[StreamFault],
     random: np.random.Generator,
-) -> np.ndarray:
-    """Return the sums of rows, (rows, regions, 5) integers."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums of rows, (rows, regions, 6) integers, and the most hot clusters of one of the events of each, (rows, regions)."""
     lasting = [
         one
         for one in faults
         if not one.is_burst and one.end_s > rows.at_s.min() and one.begin_s <= rows.at_s.max()
     ]
-    total = np.zeros((len(rows.at_s), len(REGIONS), 5))
+    total = np.zeros((len(rows.at_s), len(REGIONS), 6))
+    hot = np.zeros(total.shape[:2])
     for kind in cluster_kinds(rows, blocks, slow, disturb(lasting, rows.at_s), random):
         total += draw_sums(kind, rows.events, random)
-    return as_integers(total)
+        hot += kind.rate * kind.hot
+    whole = as_integers(total)
+    if (rows.events == 1).all():
+        return whole, whole[..., 5]
+    return whole, _most_of_poisson(hot, rows.events[:, None], random)
+
+
+def _most_of_poisson(mean: np.ndarray, events: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return the largest of as many numbers of a Poisson distribution as there are events."""
+    wanted = random.random(mean.shape) ** (1 / np.maximum(events, 1))
+    chance = np.exp(-mean)
+    below, largest = chance.copy(), np.zeros(mean.shape, np.int64)
+    for k in range(1, HOT_MOST):
+        more = below < wanted
+        if not more.any():
+            break
+        largest += more
+        chance = chance * mean / k
+        below += chance
+    return np.where(events > 0, largest, 0)
 
 
 def cluster_kinds(
@@ -95,25 +118,35 @@ def cluster_kinds(
     sigma = (2.2 if ions else 3 + 0.05 * crowd) * effect.tau_width
     tail = tail_share(mu, ions=ions)
     usual = rate * (1 - tail) * np.clip(1 - effect.tripped - effect.late - effect.low_gain, 0, 1)
-    core = exponential(EXPONENTIAL_Q * q)
+    core = exponential_q(EXPONENTIAL_Q * q)
     kinds = [
-        ClusterKind(usual * (1 - TRAIN_SHARE), core, normal(middle, sigma)),
-        ClusterKind(usual * TRAIN_SHARE, core, normal(middle + TRAIN_NS, sigma)),
-        ClusterKind(rate * tail, TAIL_Q.scaled(q), normal(middle, sigma)),
+        ClusterKind(usual * (1 - TRAIN_SHARE), core, normal(middle, sigma, HOT_TAU_NS)),
+        ClusterKind(usual * TRAIN_SHARE, core, normal(middle + TRAIN_NS, sigma, HOT_TAU_NS)),
+        ClusterKind(rate * tail, tail_q(q), normal(middle, sigma, HOT_TAU_NS)),
     ]
     if effect.tripped.any():
         lost = rate * effect.tripped * (1 - TRIPPED_LOST)
         kinds.append(
-            ClusterKind(lost, exponential(TRIPPED_Q * EXPONENTIAL_Q * q), normal(middle, TRIPPED_TAU * sigma))
+            ClusterKind(
+                lost,
+                exponential_q(TRIPPED_Q * EXPONENTIAL_Q * q),
+                normal(middle, TRIPPED_TAU * sigma, HOT_TAU_NS),
+            )
         )
     if effect.late.any():
-        kinds.append(ClusterKind(rate * effect.late, core, normal(middle + LATE_NS, sigma)))
+        kinds.append(ClusterKind(rate * effect.late, core, normal(middle + LATE_NS, sigma, HOT_TAU_NS)))
     if effect.low_gain.any():
         kinds.append(
             ClusterKind(
-                rate * effect.low_gain, exponential(LOW_GAIN_Q * EXPONENTIAL_Q * q), normal(middle, sigma)
+                rate * effect.low_gain,
+                exponential_q(LOW_GAIN_Q * EXPONENTIAL_Q * q),
+                normal(middle, sigma, HOT_TAU_NS),
             )
         )
     if effect.noisy.any():
-        kinds.append(ClusterKind(rate * effect.noisy, normal(NOISY_Q, SPREAD_Q), normal(middle, 3 * sigma)))
+        kinds.append(
+            ClusterKind(
+                rate * effect.noisy, normal(NOISY_Q, SPREAD_Q, HOT_Q), normal(middle, 3 * sigma, HOT_TAU_NS)
+            )
+        )
     return kinds
