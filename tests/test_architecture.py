@@ -55,6 +55,7 @@ ADAPTERS = {
         "features/jets.py",
         "simulate/*.py",
         "simulate/silicon/*.py",
+        "monitor/*.py",
         "tracking/*.py",
         "trigger/run/*.py",
     },

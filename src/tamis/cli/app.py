@@ -16,6 +16,7 @@ from tamis._base import MissingExtraError, TamisError, UsageError, did_you_mean
 
 COMMANDS = {
     "bench": "Compare engines in latency, throughput, memory and loading time.",
+    "certify": "Write the certified blocks of a monitored stream: golden JSON, good-run list, DIALS.",
     "compare": "Compare two runs of a menu: events gained and lost, rates, time.",
     "compare-tracks": "Compare two files of tracks, stage by stage.",
     "compress": "Make a model cheaper: prune, quantise to fixed point, retrain, verify.",
@@ -30,6 +31,7 @@ COMMANDS = {
     "load": "Load-test an inference server: latency and throughput seen by a client.",
     "menu": "Check a trigger menu and show its execution order, or print its JSON Schema.",
     "models": "List the shipped bundles, what they do and what they cost; show one with its card.",
+    "monitor": "Watch a detector while it takes data: judge and explain every luminosity block.",
     "pack": "Pack an ONNX, TorchScript, Keras 3, XGBoost or LightGBM model into a bundle.",
     "place": "Place the stages of the tracking on CPU and GPU: throughput, latency, what to buy.",
     "rates": "Measure the rates of a menu, and tune thresholds for a rate.",
@@ -64,6 +66,7 @@ SECTIONS = {
     ),
     "Trigger": ("menu", "run", "rates", "compare"),
     "Reconstruction": ("track", "compare-tracks", "place"),
+    "Data quality": ("monitor", "certify"),
     "Servers": ("serve", "load", "farm"),
     "Results": ("report",),
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from tamis._base import UsageError, now_ns, progress
+from tamis.cli.by_word import ByWord
 from tamis.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
@@ -25,22 +25,10 @@ COLLISION_OPTIONS = (
     "low_level",
     "level1",
 )
-OWN_OPTIONS = {"tracks": "simulate_tracks", "lar-stream": "simulate_stream"}  # samples, and their modules
 
 
-class _Samples(click.Command):
-    """Hands over to the command of a sample that has options of its own."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        """Return the context of the sample's command, or the own one."""
-        for place, word in enumerate(args):
-            if word in OWN_OPTIONS and (place == 0 or not args[place - 1].startswith("-")):
-                sample: click.Command = importlib.import_module(f"tamis.cli.{OWN_OPTIONS[word]}").command
-                rest = args[:place] + args[place + 1 :]
-                return sample.make_context(f"{info_name} {word}", rest, parent=parent, **extra)
-        return super().make_context(info_name, args, parent=parent, **extra)
+class _Samples(ByWord):
+    modules: ClassVar = {"tracks": "simulate_tracks", "lar-stream": "simulate_stream"}
 
 
 @click.command(

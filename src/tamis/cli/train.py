@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from tamis.cli.by_word import ByWord
 from tamis.cli.output import json_option, print_json, say
 from tamis.cli.reading import by_class, reading_options, tell_skipped
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
     from tamis.zoo.training.train_and_pack import Files
 
 
-@click.command(name="train", epilog="Example: tamis train conv-vae qcd.root -o conv-vae.tamis")
+class _Models(ByWord):
+    modules: ClassVar = {"lar-template": "train_monitor"}
+
+
+@click.command(name="train", cls=_Models, epilog="Example: tamis train conv-vae qcd.root -o conv-vae.tamis")
 @click.argument("model")
 @click.argument("files", nargs=-1)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Bundle to write.")
@@ -90,6 +95,8 @@ def command(
     takes no files: it has random weights, for measurements of speed.
 
     Checkpoints and metrics.json are written to OUTPUT.training.
+
+    lar-template, which watches the data quality of a stream, has options of its own: `tamis train lar-template --help`.
     """
     from tamis.events import parse_aliases
     from tamis.zoo import TrainingOptions, train

@@ -1,0 +1,106 @@
+"""`tamis monitor`: watch a detector while it takes data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tamis._base import UsageError, now_ns
+from tamis.cli.output import json_option, print_json, print_text, say
+
+if TYPE_CHECKING:
+    from tamis.monitor.run import JudgedBlock
+
+
+@click.command(name="monitor", epilog="Example: tamis monitor stream --model lar.tamis -o monitored")
+@click.argument("stream", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--model", type=click.Path(path_type=Path), required=True, help="Bundle of `tamis train lar-template`."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the journal; one that is there is continued."
+)  # fmt: skip
+@click.option("--engine", default="auto", show_default=True, help="What runs the model.")
+@click.option("--follow", is_flag=True, help="Wait for further files in the folder, until Ctrl-C or --idle.")
+@click.option(
+    "--idle", type=click.FloatRange(min=0), default=float("inf"), help="With --follow: seconds without a new file after which the stream has ended."
+)  # fmt: skip
+@click.option(
+    "--replay",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a journal whose blocks are judged again, with this model.",
+)
+@click.option(
+    "--from", "first", default="0:0", show_default=True, help="With --replay: first block, as RUN:BLOCK."
+)
+@json_option
+def command(
+    stream: Path | None,
+    model: Path,
+    output: Path,
+    engine: str,
+    follow: bool,
+    idle: float,
+    replay: Path | None,
+    first: str,
+    as_json: bool,
+) -> None:
+    """Judge every luminosity block of STREAM, a folder of Parquet or ROOT files, and write the verdicts to a journal.
+
+    A bad block is explained: region, quantity, and the defects that do this. A killed monitor goes on where it was; no block is judged twice.
+    """
+    from tamis.bundle import Bundle
+    from tamis.monitor.run import monitor_stream
+    from tamis.monitor.run import replay as replay_journal
+
+    if (stream is None) == (replay is None):
+        raise UsageError("name a stream to watch, or a journal with --replay")
+    start, counts = now_ns(), Counter[str]()
+    bundle = Bundle.open(model)
+
+    def tell(judged: JudgedBlock) -> None:
+        counts[judged.verdict.state] += 1
+        if judged.verdict.state != "good" and not as_json:
+            say(_sentence(judged))
+
+    if stream is not None:
+        monitor = monitor_stream(
+            stream, bundle, output, engine=engine, follow=follow, idle_s=idle, watched=tell
+        )
+    else:
+        monitor = replay_journal(Path(str(replay)), bundle, output, _block_key(first), engine)
+        counts.update(one.state for one in monitor.journal.blocks())
+    late = monitor.journal.late()
+    monitor.journal.close()
+    seconds = (now_ns() - start) / 1e9
+    if as_json:
+        print_json({"journal": str(output), "blocks": dict(counts), "late": late, "seconds": seconds})
+        return
+    told = ", ".join(f"{count} {state}" for state, count in counts.most_common()) or "no new blocks"
+    print_text(f"{output}: {told}; {seconds:.3g} s")
+    if late:
+        print_text(
+            f"{late} parts of blocks came after their verdict, or twice: they are listed in the journal"
+        )
+
+
+def _sentence(judged: JudgedBlock) -> str:
+    verdict, explanation = judged.verdict, judged.explanation
+    name = f"run {verdict.key[0]}, block {verdict.key[1]}"
+    if explanation is None:
+        return f"{name}: {verdict.state}, {verdict.reason}"
+    kinds = " or ".join(explanation.kinds[:2])
+    if verdict.bursts and verdict.score <= 1:
+        burst = max(verdict.bursts, key=lambda one: one.number)
+        return f"{name}: bad, a burst in {burst.region} in second {burst.second} ({burst.number} {burst.name}): {kinds}"
+    return f"{name}: bad, {explanation.quantity} in {explanation.region} {explanation.direction} (score {verdict.score:.3g} times its limit): {kinds}"
+
+
+def _block_key(text: str) -> tuple[int, int]:
+    run, _, block = text.partition(":")
+    if not (run.isdecimal() and block.isdecimal()):
+        raise UsageError(f"--from is {text!r}: write a run and a block, such as 1234:1")
+    return int(run), int(block)

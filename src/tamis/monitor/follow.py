@@ -1,0 +1,154 @@
+"""Judging blocks one after the other: scores, references that follow the good ones, and what a block is declared to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from tamis.monitor.features import ObservedBlock
+from tamis.monitor.model import ModeLimits
+from tamis.monitor.sums import BlockKey
+from tamis.monitor.template import BETWEEN, WITHIN, weight_of
+from tamis.monitor.watch import Watch
+
+State = Literal["good", "bad", "unscored", "no data", "no beam", "unknown mode"]
+EVENTS_MIN, STEPS_MIN = 1000, 3  # of a block that can be judged
+AGAIN_AFTER = 3  # flagged blocks, after which a new reference may begin
+Step = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Burst:
+    """A step with an event that had too many of what is counted."""
+
+    region: str
+    name: str
+    second: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one block is declared to be."""
+
+    key: BlockKey
+    state: State
+    score: float = 0.0  # over its limit: bad above 1
+    reason: str = ""
+    change: np.ndarray = field(
+        default_factory=lambda: np.zeros(0)
+    )  # of the features, in units of their scale
+    bursts: tuple[Burst, ...] = ()
+    is_first: bool = False  # of its run
+
+
+@dataclass
+class ModeState:
+    """What is remembered of a mode."""
+
+    reference: np.ndarray
+    before: np.ndarray  # the reference at the end of the last run
+    run: int
+    begun: float = 0.0  # how far the first block of the run was from that, over its limit
+    age: int = 0
+    flagged: int = 0  # blocks in a row
+
+
+class BlockJudge:
+    """Judges the blocks of a stream in the order of time."""
+
+    def __init__(self, watch: Watch, step: Step, limits: Mapping[int, ModeLimits]) -> None:
+        """Begin without a memory: the first block of a mode cannot be judged."""
+        self._watch, self._step, self._limits = watch, step, limits
+        self.states: dict[int, ModeState] = {}
+
+    def judge(self, block: ObservedBlock) -> Verdict:
+        """Return the verdict on a block; a good one moves the reference."""
+        if block.mode == 0:
+            return Verdict(block.key, "no beam", reason="there is no beam")
+        if block.mode not in self._limits:
+            known = ", ".join(map(str, sorted(self._limits)))
+            reason = f"the model was not trained for the beam mode {block.mode}, but for {known}"
+            return Verdict(block.key, "unknown mode", reason=reason)
+        reason = unusable(block)
+        if reason:
+            return Verdict(block.key, "unscored", reason=reason)
+        limits = self._limits[block.mode]
+        state = self.states.get(block.mode)
+        if state is None:
+            self._begin(block, limits)
+            reason = "it is the first block of its beam mode: there is nothing to compare it with"
+            return Verdict(block.key, "unscored", reason=reason)
+        if state.run != block.key[0]:
+            state.before, state.run, state.age, state.flagged = state.reference, block.key[0], 0, 0
+        is_first = state.age == 0
+        score, residual, change = self._score(block, state.reference, limits, BETWEEN if is_first else WITHIN)
+        bursts = self._bursts(block, limits)
+        self._learn(state, block, limits, residual, score)
+        verdict: State = "bad" if score > 1 or bursts else "good"
+        return Verdict(block.key, verdict, score, "", change, tuple(bursts), is_first)
+
+    def _begin(self, block: ObservedBlock, limits: ModeLimits) -> None:
+        zero = np.zeros(len(block.features), np.float32)
+        reference = self._score(block, zero, limits, BETWEEN)[1].astype(np.float32)
+        self.states[block.mode] = ModeState(reference, reference, block.key[0], age=1)
+
+    def _score(
+        self, block: ObservedBlock, reference: np.ndarray, limits: ModeLimits, how: int
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the score over its limit, the residual and its change against a reference."""
+        weight = min(1.0, float(np.sqrt(block.events / limits.events)))
+        found = self._step(
+            {
+                "features": block.features[None].astype(np.float32),
+                "condition": np.array([[block.condition]], np.float32),
+                "mode": np.array([block.mode], np.int64),
+                "reference": reference[None].astype(np.float32),
+                "weight": np.array([[weight]], np.float32),
+                "compared": np.array([[how]], np.float32),
+            }
+        )
+        limit = (limits.within, limits.between)[how]
+        score = float(np.ravel(found["score"])[0]) / limit
+        return score, found["residual"][0], found["change"][0]
+
+    def _learn(
+        self, state: ModeState, block: ObservedBlock, limits: ModeLimits, residual: np.ndarray, score: float
+    ) -> None:
+        """Let a good block move the reference; begin a new one where the run began with a fault that is over."""
+        if state.age == 0 and not state.flagged:
+            state.begun = score
+        if score <= 1:
+            weight = weight_of(state.age)
+            state.reference = (state.reference + weight * (residual - state.reference)).astype(np.float32)
+            state.age, state.flagged = state.age + 1, 0
+            return
+        state.flagged += 1
+        if state.flagged < AGAIN_AFTER:
+            return
+        now = self._score(block, state.before, limits, BETWEEN)[0]
+        if now < min(1.0, state.begun):
+            state.reference, state.age, state.flagged, state.begun = residual.astype(np.float32), 1, 0, now
+
+    def _bursts(self, block: ObservedBlock, limits: ModeLimits) -> list[Burst]:
+        """Return the steps in which an event had too many of what is counted."""
+        at = int(np.searchsorted(limits.most_edges, block.condition))
+        return [
+            Burst(count.region, count.name, int(block.step[row]), int(block.most[row, k]))
+            for k, count in enumerate(self._watch.counts)
+            for row in np.flatnonzero(block.most[:, k] >= limits.most[f"{count.region} {count.name}"][at])
+        ]
+
+
+def unusable(block: ObservedBlock) -> str:
+    """Return why a block cannot be judged, nothing where it can."""
+    if block.events < EVENTS_MIN or len(block.step) < STEPS_MIN:
+        return f"it has {block.events} events in {len(block.step)} s: at least {EVENTS_MIN} events and {STEPS_MIN} s are needed"
+    if block.broken:
+        return f"{block.broken} values are not numbers"
+    if not np.isfinite(block.features).all():
+        return "a quantity has no values"
+    return ""

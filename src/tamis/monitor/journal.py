@@ -1,0 +1,201 @@
+"""The journal of a monitor: one transaction for each block, so that every block is there exactly once, whatever ends the program."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from tamis._base import DataError, UsageError
+from tamis.monitor.explain import Explanation
+from tamis.monitor.features import ObservedBlock
+from tamis.monitor.follow import ModeState, Verdict
+from tamis.monitor.sums import BlockKey
+
+JOURNAL_FILE = "journal.sqlite"
+TABLES = """
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS block (
+    run INTEGER, block INTEGER, state TEXT NOT NULL, score REAL NOT NULL, reason TEXT NOT NULL,
+    region TEXT NOT NULL, quantity TEXT NOT NULL, direction TEXT NOT NULL, kinds TEXT NOT NULL, bursts TEXT NOT NULL,
+    luminosity REAL NOT NULL, seconds INTEGER NOT NULL, mode INTEGER NOT NULL, events INTEGER NOT NULL, observed BLOB,
+    PRIMARY KEY (run, block)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS memory (mode INTEGER PRIMARY KEY, content TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS late (run INTEGER, block INTEGER, file TEXT, events INTEGER, PRIMARY KEY (run, block, file));
+CREATE TABLE IF NOT EXISTS file (name TEXT PRIMARY KEY);
+"""
+
+
+@dataclass(frozen=True)
+class JournalBlock:
+    """A block as the journal has it."""
+
+    run: int
+    block: int
+    state: str
+    score: float
+    reason: str
+    region: str
+    quantity: str
+    direction: str
+    kinds: tuple[str, ...]
+    luminosity: float
+    seconds: int
+    mode: int
+    events: int
+
+
+JOURNAL_COLUMNS = [one.name for one in fields(JournalBlock)]
+
+
+class Journal:
+    """The journal in a folder."""
+
+    def __init__(self, folder: Path, *, create: bool = False) -> None:
+        """Open the journal of a folder, or begin one."""
+        path = folder / JOURNAL_FILE
+        if not create and not path.exists():
+            raise UsageError(
+                f"{folder} has no {JOURNAL_FILE}: it is written by `tamis monitor ... -o {folder}`"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._base = sqlite3.connect(path, isolation_level=None)
+            self._base.execute("PRAGMA journal_mode = WAL")
+            self._base.executescript(TABLES)
+        except sqlite3.DatabaseError as error:
+            raise DataError(f"{path} is not a journal ({error}); choose another folder") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._base.close()
+
+    def fact(self, name: str) -> str | None:
+        """Return a fact of the journal."""
+        row = self._base.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def remember(self, name: str, value: str) -> None:
+        """Write a fact."""
+        self._base.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
+
+    def add(
+        self,
+        block: ObservedBlock | None,
+        verdict: Verdict,
+        explanation: Explanation | None,
+        memory: dict[int, ModeState],
+    ) -> None:
+        """Write a block and what is remembered after it."""
+        told = explanation or Explanation("", "", "", ())
+        bursts = json.dumps([asdict(one) for one in verdict.bursts])
+        facts = (
+            (0.0, 0, 0, 0, None)
+            if block is None
+            else (block.luminosity, len(block.step), block.mode, block.events, packed(block))
+        )
+        with self._transaction():
+            self._base.execute(
+                "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *verdict.key, verdict.state, verdict.score, verdict.reason, told.region, told.quantity, told.direction, " ".join(told.kinds), bursts,
+                    *facts,
+                ),
+            )  # fmt: skip
+            for mode, state in memory.items():
+                self._base.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (mode, packed_state(state)))
+
+    def add_late(self, key: BlockKey, file: str, events: int) -> None:
+        """Write that rows of a block came after its verdict, or a second time."""
+        self._base.execute("INSERT OR IGNORE INTO late VALUES (?, ?, ?, ?)", (*key, file, events))
+
+    def finish_file(self, name: str) -> None:
+        """Write that all blocks of a file have been judged."""
+        self._base.execute("INSERT OR IGNORE INTO file VALUES (?)", (name,))
+
+    def finished_files(self) -> set[str]:
+        """Return the files whose blocks have all been judged."""
+        return {name for (name,) in self._base.execute("SELECT name FROM file")}
+
+    def keys(self) -> set[BlockKey]:
+        """Return the blocks that have a verdict."""
+        return set(self._base.execute("SELECT run, block FROM block"))
+
+    def late(self) -> int:
+        """Return how often rows of a block came after its verdict."""
+        return int(self._base.execute("SELECT COUNT(*) FROM late").fetchone()[0])
+
+    def memory(self) -> dict[int, ModeState]:
+        """Return what was remembered after the last block."""
+        return {
+            mode: unpacked_state(text)
+            for mode, text in self._base.execute("SELECT mode, content FROM memory")
+        }
+
+    def blocks(self) -> Iterator[JournalBlock]:
+        """Yield the blocks by run and number."""
+        rows = self._base.execute(f"SELECT {', '.join(JOURNAL_COLUMNS)} FROM block ORDER BY run, block")  # noqa: S608 - names of this module
+        for row in rows:
+            named = dict(zip(JOURNAL_COLUMNS, row, strict=True))
+            yield JournalBlock(**{**named, "kinds": tuple(row[JOURNAL_COLUMNS.index("kinds")].split())})
+
+    def observed(self) -> Iterator[ObservedBlock]:
+        """Yield the blocks with their features, by run and number."""
+        for run, block, content in self._base.execute(
+            "SELECT run, block, observed FROM block ORDER BY run, block"
+        ):
+            if content is not None:
+                yield unpacked((run, block), content)
+
+    def _transaction(self) -> sqlite3.Connection:
+        self._base.execute("BEGIN IMMEDIATE")
+        return self._base
+
+
+def packed(block: ObservedBlock) -> bytes:
+    """Return a block as bytes, which are the same for equal blocks."""
+    head = {
+        "condition": block.condition, "luminosity": block.luminosity, "mode": block.mode, "events": block.events, "broken": block.broken,
+        "features": len(block.features), "shape": list(block.most.shape),
+    }  # fmt: skip
+    arrays: Sequence[np.ndarray] = (
+        block.features.astype("<f8"),
+        block.step.astype("<i4"),
+        block.most.astype("<i4"),
+    )
+    return json.dumps(head).encode() + b"\n" + b"".join(one.tobytes() for one in arrays)
+
+
+def unpacked(key: BlockKey, content: bytes) -> ObservedBlock:
+    """Return the block of some bytes."""
+    line, _, rest = content.partition(b"\n")
+    head = json.loads(line)
+    steps, counts = head["shape"]
+    features = np.frombuffer(rest, "<f8", head["features"])
+    step = np.frombuffer(rest, "<i4", steps, features.nbytes).astype(np.int64)
+    most = np.frombuffer(rest, "<i4", steps * counts, features.nbytes + 4 * steps).astype(np.int64)
+    return ObservedBlock(
+        key, features, head["condition"], head["luminosity"], head["mode"], head["events"], head["broken"], step, most.reshape(steps, counts)
+    )  # fmt: skip
+
+
+def packed_state(state: ModeState) -> str:
+    """Return a memory as text; float32 numbers come back as they were."""
+    arrays = {
+        name: [float(x) for x in value]
+        for name, value in vars(state).items()
+        if isinstance(value, np.ndarray)
+    }
+    return json.dumps(vars(state) | arrays)
+
+
+def unpacked_state(text: str) -> ModeState:
+    """Return the memory of some text."""
+    found = json.loads(text)
+    reference, before = (np.array(found.pop(name), np.float32) for name in ("reference", "before"))
+    return ModeState(reference, before, **found)

@@ -1,0 +1,108 @@
+"""Streams: the blocks of a folder of files, each once and complete, in the order in which they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tamis._base import DataError
+from tamis.events import read_events
+from tamis.monitor.sums import BlockKey, BlockSums, block_sums, columns_of
+from tamis.monitor.watch import Watch
+
+SUFFIXES = (".parquet", ".root")
+
+
+def stream_files(folder: Path) -> list[Path]:
+    """Return the event files of a folder by name, or the file itself."""
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise DataError(f"there is no stream {folder}: a stream is a folder of Parquet or ROOT files")
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    if not files:
+        raise DataError(f"the folder {folder} has no Parquet or ROOT files")
+    return files
+
+
+def file_sums(path: Path, watch: Watch) -> Iterator[BlockSums]:
+    """Yield the sums of the blocks of one file; a block may come in several parts."""
+    names: list[str] | None = None
+    known = {*watch_columns(watch)}
+    for chunk in read_events([str(path)], columns=(), optional=sorted(known)):
+        if names is None:
+            names = columns_of(watch, set(chunk.events.array.fields))
+        yield from block_sums(chunk.events, watch)
+
+
+def watch_columns(watch: Watch) -> list[str]:
+    """Return all columns that a watch may read."""
+    wanted = [watch.second, watch.condition, watch.luminosity, watch.mode, watch.events]
+    for one in watch.quantities:
+        wanted += [one.values, *(one.sums or ())]
+    for count in watch.counts:
+        wanted += [count.column, count.most]
+    return list(dict.fromkeys(name for name in wanted if name is not None))
+
+
+class BlockReader:
+    """Reads the blocks of a folder of files that may grow: each when a later one has begun."""
+
+    def __init__(self, folder: Path, watch: Watch, finished: set[str] | None = None) -> None:
+        """Begin with the files that are not finished."""
+        self._folder, self._watch = folder, watch
+        self._read = set(finished or ())
+        self._open: dict[BlockKey, tuple[BlockSums, str]] = {}
+        self._parts: dict[BlockKey, set[bytes]] = {}
+        self._waiting: dict[str, set[BlockKey]] = {}  # of each file: blocks that have not been handed out
+
+    def new_blocks(self, *, last: bool) -> Iterator[tuple[BlockSums, str]]:
+        """Yield the blocks that are complete, and a file of each; with `last` the stream has ended, and all are."""
+        for path in stream_files(self._folder) if last else growing_files(self._folder):
+            if path.name in self._read:
+                continue
+            self._read.add(path.name)
+            keys: set[BlockKey] = set()
+            for part in file_sums(path, self._watch):
+                for key in sorted(key for key in self._open if key < part.key):
+                    yield self._closed(key)
+                keys.add(part.key)
+                self._add(part, path.name)
+            self._waiting[path.name] = keys & self._open.keys()
+        if last:
+            for key in sorted(self._open):
+                yield self._closed(key)
+
+    def finished(self) -> list[str]:
+        """Return the files of which all blocks have been handed out, each once."""
+        done = [name for name, keys in self._waiting.items() if not keys & self._open.keys()]
+        for name in done:
+            del self._waiting[name]
+        return done
+
+    def _add(self, part: BlockSums, name: str) -> None:
+        """Add a part to its block, unless the same part has been added already."""
+        seen = self._parts.setdefault(part.key, set())
+        digest = part.digest()
+        if digest in seen:
+            return
+        seen.add(digest)
+        before = self._open.get(part.key)
+        self._open[part.key] = (part if before is None else before[0].merged(part), name)
+
+    def _closed(self, key: BlockKey) -> tuple[BlockSums, str]:
+        self._parts.pop(key, None)
+        return self._open.pop(key)
+
+
+def growing_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that may be empty still, or not be there."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+
+
+def stream_blocks(folder: Path, watch: Watch) -> Iterator[BlockSums]:
+    """Yield the blocks of a stream that has ended."""
+    for block, _ in BlockReader(folder, watch).new_blocks(last=True):
+        yield block

@@ -1,0 +1,160 @@
+"""Training of the template detector on good blocks, and its limits by the tails of their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tamis._base import DataError
+from tamis.bundle import Packed, WorkingPoint, pack
+from tamis.monitor.features import ObservedBlock, observed
+from tamis.monitor.follow import unusable
+from tamis.monitor.model import MONITOR_FILE, ModeLimits, MonitorModel
+from tamis.monitor.stream import stream_blocks
+from tamis.monitor.template import ModeTemplate, changes_of, fit_mode, powers_of, template_graph
+from tamis.monitor.watch import Watch
+
+FALSE_SCORES, FALSE_BURSTS = 2e-4, 2e-4  # alarms per good block, for which the limits are set
+FITTED_SHARE = 0.02  # of the scores, in the fit of their tail
+LIMIT_MARGIN = 1.15  # of the limit, for what the training has not seen
+CONDITION_BINS = 10
+STEEPEST_TAIL = 0.5  # ratio of the numbers of steps with at least k + 1 and with at least k
+GOLDEN_BLOCKS = 64
+
+
+def good_blocks(blocks: Iterable[ObservedBlock]) -> dict[int, list[ObservedBlock]]:
+    """Return the blocks of each mode that can be used, in the order of time."""
+    kept: dict[int, list[ObservedBlock]] = {}
+    for block in blocks:
+        if block.mode > 0 and not unusable(block):
+            kept.setdefault(block.mode, []).append(block)
+    return kept
+
+
+def fit_limits(
+    template: ModeTemplate, streams: Sequence[Sequence[ObservedBlock]], watch: Watch
+) -> ModeLimits:
+    """Return the limits of a mode from good blocks."""
+    within, between = [], []
+    for blocks in streams:
+        residual = residuals(template, blocks)
+        run = np.array([one.key[0] for one in blocks])
+        changes, is_first = changes_of(residual, run)
+        weight = np.sqrt(np.minimum(1, np.array([one.events for one in blocks]) / template.events))[:, None]
+        within.append(np.square((changes * weight)[~is_first] @ template.within).sum(axis=1))
+        between.append(np.square((changes * weight)[is_first][1:] @ template.between).sum(axis=1))
+    inner, outer = np.concatenate(within), np.concatenate(between)
+    limit = LIMIT_MARGIN * tail_limit(inner, FALSE_SCORES)
+    first = max(limit, 3 * float(outer.max())) if len(outer) else limit
+    everything = [one for blocks in streams for one in blocks]
+    condition = np.concatenate([np.full(len(one.step), one.condition) for one in everything])
+    edges = condition_edges(condition)
+    at = np.searchsorted(edges, condition)
+    most = np.concatenate([one.most for one in everything])
+    per_step = FALSE_BURSTS / max(1, len(watch.counts)) / (len(condition) / len(everything))
+    bursts = {
+        f"{count.region} {count.name}": [
+            least_burst(most[at == k, c], per_step) for k in range(len(edges) + 1)
+        ]
+        for c, count in enumerate(watch.counts)
+    }
+    return ModeLimits(
+        within=limit, between=first, events=template.events, most=bursts, most_edges=edges.tolist(), blocks=len(everything),
+        scale=template.scale.tolist(), covariance=template.covariance.tolist(),
+    )  # fmt: skip
+
+
+def residuals(template: ModeTemplate, blocks: Sequence[ObservedBlock]) -> np.ndarray:
+    """Return the features of blocks less what their condition makes of them, in units of their scale."""
+    features = np.stack([one.features for one in blocks])
+    condition = np.array([one.condition for one in blocks])
+    result: np.ndarray = (
+        features / template.scale - powers_of(condition, template.condition) @ template.expected
+    )
+    return result
+
+
+def condition_edges(condition: np.ndarray) -> np.ndarray:
+    """Return edges between bins of the condition, each with a fair share of the steps: many have the same condition."""
+    edges: list[float] = []
+    for edge in np.quantile(condition, np.linspace(0, 1, CONDITION_BINS + 1)[1:-1]).tolist():
+        low = edges[-1] if edges else -np.inf
+        inside, above = np.mean((condition > low) & (condition <= edge)), np.mean(condition > edge)
+        if min(inside, above) > 0.5 / CONDITION_BINS:
+            edges.append(edge)
+    return np.array(edges)
+
+
+def tail_limit(scores: np.ndarray, rate: float) -> float:
+    """Return the value that good blocks exceed at a rate, by a Pareto tail fitted to the largest scores."""
+    if len(scores) < GOLDEN_BLOCKS:
+        raise DataError(
+            f"there are {len(scores)} good blocks within runs; at least {GOLDEN_BLOCKS} are needed for their tail"
+        )
+    ordered = np.sort(scores)[::-1]
+    count = max(10, int(FITTED_SHARE * len(ordered)))
+    base = ordered[count - 1]
+    slope = float(np.mean(np.log(ordered[: count - 1] / base)))
+    return float(base * max(1.0, count / (len(ordered) * rate)) ** slope)
+
+
+def least_burst(most: np.ndarray, rate: float) -> int:
+    """Return the smallest number that steps reach at most at a rate; beyond those seen, each further one is as much rarer as the last ones were."""
+    if not len(most):
+        return 1
+    counts = np.bincount(most)
+    above = np.cumsum(counts[::-1])[::-1] / len(most)  # share of steps with at least k
+    last = int(np.flatnonzero(above >= min(1.0, 30 / len(most)))[-1])
+    if above[last] <= rate:
+        return int(np.flatnonzero(above <= rate)[0])
+    rarer = max(above[last + 1] if last + 1 < len(above) else 0.0, 3 / len(most)) / above[last]
+    return last + int(np.ceil(np.log(rate / above[last]) / np.log(min(STEEPEST_TAIL, rarer))))
+
+
+def fit_template(
+    streams: Sequence[Iterable[ObservedBlock]], watch: Watch
+) -> tuple[dict[int, ModeTemplate], dict[int, ModeLimits]]:
+    """Fit templates and limits of all modes of some streams of good blocks."""
+    parts = [good_blocks(one) for one in streams]
+    templates: dict[int, ModeTemplate] = {}
+    limits: dict[int, ModeLimits] = {}
+    for mode in sorted({mode for part in parts for mode in part}):
+        own = [part[mode] for part in parts if mode in part]
+        templates[mode] = fit_mode(own)
+        limits[mode] = fit_limits(templates[mode], own, watch)
+    if not templates:
+        raise DataError("the streams have no block with a beam that can be used")
+    return templates, limits
+
+
+def train_monitor(folders: Sequence[Path], watch: Watch, target: Path) -> Packed:
+    """Fit a monitor to streams of good blocks, and pack it."""
+    streams = [[observed(block, watch) for block in stream_blocks(folder, watch)] for folder in folders]
+    templates, limits = fit_template(streams, watch)
+    model = MonitorModel(watch=watch, modes=limits, streams=[folder.name for folder in folders])
+    blocks = [one for blocks in streams for one in blocks if one.mode in templates and not unusable(one)]
+    chosen = blocks[:: max(1, len(blocks) // GOLDEN_BLOCKS)][:GOLDEN_BLOCKS]
+    inputs: dict[str, np.ndarray] = {
+        "features": np.stack([one.features for one in chosen]).astype(np.float32),
+        "condition": np.array([[one.condition] for one in chosen], np.float32),
+        "mode": np.array([one.mode for one in chosen], np.int64),
+        "reference": np.zeros((len(chosen), len(chosen[0].features)), np.float32),
+        "weight": np.ones((len(chosen), 1), np.float32),
+        "compared": (np.arange(len(chosen)) % 2).astype(np.float32)[:, None],
+    }
+    return pack(
+        template_graph(templates),
+        target,
+        name=target.name.removesuffix(".tamis"),
+        inputs=inputs,
+        score="score",
+        description=f"Template detector for the data quality of the stream {watch.name}",
+        working_points=[
+            WorkingPoint(name=f"mode-{mode}", threshold=one.within, background="good blocks within a run")
+            for mode, one in limits.items()
+        ],
+        training={"model": "template", "streams": model.streams, "blocks": {str(m): one.blocks for m, one in limits.items()}},
+        extra={MONITOR_FILE: model.model_dump_json(indent=1)},
+    )  # fmt: skip
