@@ -120,9 +120,9 @@ def have_exited(family: list[psutil.Process]) -> bool:
 @pytest.mark.slow
 def test_workers_that_end_within_a_result_leave_nobody_waiting(tmp_path):
     """About one interrupt in six meets a worker that is sending its events."""
-    for number in range(8):
+    for number in range(4):
         with started(tmp_path) as (process, _):
-            time.sleep(number / 40)
+            time.sleep(number / 20)
             os.killpg(process.pid, signal.SIGINT)
             assert process.communicate(timeout=60)[0].endswith("interrupted\n")
 

@@ -25,7 +25,7 @@ def test_every_engine_reproduces_the_golden_outputs(name, engine):
 @pytest.mark.fpga
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="verilator is not installed")
-@pytest.mark.parametrize("name", FOR_FIRMWARE)
+@pytest.mark.parametrize("name", [name for name in FOR_FIRMWARE if name != "l1-anomaly"])  # as large as l1-calo-student
 def test_verilog_computes_the_bits(name):
     request = Request(clock_mhz=240.0, verify=True, synthesise=False)
     record = build_firmware(Bundle.open(name), None, request)
@@ -38,7 +38,7 @@ def test_verilog_computes_the_bits(name):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="verilator is not installed")
 @pytest.mark.skipif(shutil.which("ghdl") is None, reason="ghdl is not installed")
-@pytest.mark.parametrize("name", FOR_FIRMWARE[:3])
+@pytest.mark.parametrize("name", ["jet-tagger-6bit", "facile-8bit"])
 def test_vhdl_computes_the_bits(name):
     request = Request(clock_mhz=240.0, verify=True, synthesise=False, language=LANGUAGES["vhdl"])
     record = build_firmware(Bundle.open(name), None, request)
