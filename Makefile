@@ -11,7 +11,7 @@ endif
 SLOWEST := --durations=25 --durations-min=5
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test slow versions lint types layers docs lock latest clean
+.PHONY: demo test slow nightly versions lint types layers docs lock latest clean
 
 demo: $(VENV)/.demo  ## simulate collisions, score them with the shipped detectors, write an HTML report
 	$(BIN)/tamis demo -o demo
@@ -20,7 +20,10 @@ test: $(VENV)/.dev  ## every test that is not marked `slow`
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" $(SLOWEST) $(COV)
 
 slow: $(VENV)/.dev  ## the tests marked `slow`: sanitizers, exhaustive corruption, other processors under emulation
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow $(SLOWEST)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "slow and not nightly" $(SLOWEST)
+
+nightly: $(VENV)/.dev  ## the tests that take minutes each, and are not part of CI: run them before a release
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m nightly $(SLOWEST)
 
 versions: $(VENV)/.dev  ## the wheel without extras on each supported Python that the host has
 	$(BIN)/python tools/python_versions.py

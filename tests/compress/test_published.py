@@ -35,6 +35,7 @@ def parents(taggers_of, tmp_path_factory):
     }
 
 
+@pytest.mark.nightly
 def test_70_percent_of_the_weights_are_gone_at_equal_accuracy(parents, rows_of, tmp_path):
     x, label = rows_of(ROWS, 900)
     np.savez(tmp_path / "train.npz", x=x, label=label)

@@ -17,6 +17,7 @@ SLOW = {  # pages that train, tune or load a server: more than five seconds
     "jet-tagger", "level-1-menu", "make-firmware", "place-stages", "export-to-hls4ml", "use-in-coffea", "use-in-uproot", "reconstruct-tracks",
     "track-on-a-gpu", "run-a-menu",
 }  # fmt: skip
+NIGHTLY = {"compress-a-model"}  # of these: more than four minutes
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -25,7 +26,14 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 WITH_CODE = [
-    pytest.param(page, id=page.stem, marks=pytest.mark.slow if page.stem in SLOW else ())
+    pytest.param(
+        page,
+        id=page.stem,
+        marks=[
+            *([pytest.mark.slow] if page.stem in SLOW else []),
+            *([pytest.mark.nightly] if page.stem in NIGHTLY else []),
+        ],
+    )
     for page in PAGES
     if blocks(page)
 ]

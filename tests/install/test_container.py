@@ -159,6 +159,7 @@ def download(folder: Path, python: str) -> Path:
     return folder
 
 
+@pytest.mark.nightly
 def test_the_container_works_without_root_network_and_a_writable_root(image, tmp_path):
     """One test, so that parallel workers build the image once."""
 

@@ -25,7 +25,13 @@ def test_every_engine_reproduces_the_golden_outputs(name, engine):
 @pytest.mark.fpga
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="verilator is not installed")
-@pytest.mark.parametrize("name", [name for name in FOR_FIRMWARE if name != "l1-anomaly"])  # as large as l1-calo-student
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.nightly if name.startswith("l1-") else ())
+        for name in FOR_FIRMWARE
+    ],
+)
 def test_verilog_computes_the_bits(name):
     request = Request(clock_mhz=240.0, verify=True, synthesise=False)
     record = build_firmware(Bundle.open(name), None, request)

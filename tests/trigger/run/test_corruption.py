@@ -168,13 +168,16 @@ def test_damage_in_a_sample_of_columns_loses_no_event(source, tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.nightly if name.startswith("nano") else ()) for name in FILES],
+)
 def test_damage_in_all_columns_loses_no_event(source, tmp_path, name):
     path, bad, dice = source(name), tmp_path / "bad.root", random.Random(2)
     numbers = uproot.open(path)["Events"]["event"].array().tolist()
     columns = [column for column in readable(path) if column not in IDENTITY]
     damage(path, bad, [column for column in stored_at(path) if column not in IDENTITY], dice)
-    for first in range(0, len(columns), 120):  # of each 120 columns the first 40: names in a row are of one kind
+    for first in range(0, len(columns), 40):
         some = columns[first : first + 40]
         summary = run_and_check(tmp_path, keep_a_column_per_event(some, numbers), bad)
         unreadable = {entry for part in summary.unreadable for entry in range(part.start, part.stop)}
