@@ -9,6 +9,7 @@ import numpy as np
 from tamis.monitor.features import BlockFeature, features_of
 from tamis.monitor.follow import Verdict
 from tamis.monitor.model import ModeLimits
+from tamis.monitor.template import LAG
 from tamis.monitor.watch import Watch
 
 EVERYWHERE = "all"
@@ -42,6 +43,9 @@ class Explainer:
             burst = max(verdict.bursts, key=lambda one: one.number)
             return Explanation(burst.region, burst.name, "up", ("SEVNOISEBURST",))
         covariance = np.array(limits.covariance)
+        if verdict.old:  # what changes slowly has changed since the reference
+            later = np.array(limits.later_covariance) - covariance
+            covariance += later * max(1.0, verdict.old / LAG) ** 2
         change = np.asarray(verdict.change, np.float64)
         distances = {one: self._distance(change, covariance, region=one) for one in self._regions}
         worst = max(distances, key=distances.__getitem__)

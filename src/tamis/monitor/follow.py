@@ -11,12 +11,15 @@ import numpy as np
 from tamis.monitor.features import ObservedBlock
 from tamis.monitor.model import ModeLimits
 from tamis.monitor.sums import BlockKey
-from tamis.monitor.template import BETWEEN, WITHIN, weight_of
+from tamis.monitor.template import BETWEEN, LATER, WITHIN, weight_of
 from tamis.monitor.watch import Watch
 
 State = Literal["good", "bad", "unscored", "no data", "no beam", "unknown mode"]
 EVENTS_MIN, STEPS_MIN = 1000, 3  # of a block that can be judged
 AGAIN_AFTER = 3  # flagged blocks, after which a new reference may begin
+OLD_AFTER = 10  # flagged blocks, after which the reference counts as old: the stream goes on changing slowly
+WHOLE = 0.9  # of the events of a typical block
+STALE_AFTER = 120  # flagged blocks, after which the reference is nothing to compare the next run with
 Step = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
@@ -42,7 +45,7 @@ class Verdict:
         default_factory=lambda: np.zeros(0)
     )  # of the features, in units of their scale
     bursts: tuple[Burst, ...] = ()
-    is_first: bool = False  # of its run
+    old: int = 0  # blocks since the reference, while they are bad
 
 
 @dataclass
@@ -78,18 +81,30 @@ class BlockJudge:
             return Verdict(block.key, "unscored", reason=reason)
         limits = self._limits[block.mode]
         state = self.states.get(block.mode)
-        if state is None:
+        if state is None or (state.run != block.key[0] and state.flagged > STALE_AFTER):
+            if block.events < WHOLE * limits.events:
+                return Verdict(
+                    block.key, "unscored", reason="it is short, and there is nothing to compare it with"
+                )
             self._begin(block, limits)
-            reason = "it is the first block of its beam mode: there is nothing to compare it with"
-            return Verdict(block.key, "unscored", reason=reason)
+            known = (
+                "the first block of its beam mode"
+                if state is None
+                else f"the first good block for {state.flagged} blocks"
+            )
+            return Verdict(
+                block.key, "unscored", reason=f"it is {known}: there is nothing to compare it with"
+            )
         if state.run != block.key[0]:
             state.before, state.run, state.age, state.flagged = state.reference, block.key[0], 0, 0
         is_first = state.age == 0
-        score, residual, change = self._score(block, state.reference, limits, BETWEEN if is_first else WITHIN)
+        old = state.flagged
+        how = BETWEEN if is_first else LATER if state.flagged >= OLD_AFTER else WITHIN
+        score, residual, change = self._score(block, state.reference, limits, how, lenient=not state.flagged)
         bursts = self._bursts(block, limits)
         self._learn(state, block, limits, residual, score)
         verdict: State = "bad" if score > 1 or bursts else "good"
-        return Verdict(block.key, verdict, score, "", change, tuple(bursts), is_first)
+        return Verdict(block.key, verdict, score, "", change, tuple(bursts), old)
 
     def _begin(self, block: ObservedBlock, limits: ModeLimits) -> None:
         zero = np.zeros(len(block.features), np.float32)
@@ -97,10 +112,19 @@ class BlockJudge:
         self.states[block.mode] = ModeState(reference, reference, block.key[0], age=1)
 
     def _score(
-        self, block: ObservedBlock, reference: np.ndarray, limits: ModeLimits, how: int
+        self,
+        block: ObservedBlock,
+        reference: np.ndarray,
+        limits: ModeLimits,
+        how: int,
+        *,
+        lenient: bool = True,
     ) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the score over its limit, the residual and its change against a reference."""
-        weight = min(1.0, float(np.sqrt(block.events / limits.events)))
+        """Return the score over its limit, the residual and its change against a reference.
+
+        `lenient` takes the smaller precision of a short block for its changes; after a bad block it would end a fault.
+        """
+        weight = min(1.0, float(np.sqrt(block.events / limits.events))) if lenient else 1.0
         found = self._step(
             {
                 "features": block.features[None].astype(np.float32),
@@ -111,7 +135,7 @@ class BlockJudge:
                 "compared": np.array([[how]], np.float32),
             }
         )
-        limit = (limits.within, limits.between)[how]
+        limit = limits.between if how == BETWEEN else limits.within
         score = float(np.ravel(found["score"])[0]) / limit
         return score, found["residual"][0], found["change"][0]
 
@@ -122,6 +146,10 @@ class BlockJudge:
         if state.age == 0 and not state.flagged:
             state.begun = score
         if score <= 1:
+            if state.age == 0 and block.events < WHOLE * limits.events:
+                return  # too short to be the reference of a run
+            if state.flagged >= OLD_AFTER:
+                state.age = 0
             weight = weight_of(state.age)
             state.reference = (state.reference + weight * (residual - state.reference)).astype(np.float32)
             state.age, state.flagged = state.age + 1, 0

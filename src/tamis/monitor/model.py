@@ -20,6 +20,7 @@ class ModeLimits(Document):
     blocks: int  # that it was trained on
     scale: list[float]  # of the features
     covariance: list[list[float]]  # of the changes of good blocks within a run, in units of the scale
+    later_covariance: list[list[float]]  # of their changes against an old reference
 
 
 class MonitorModel(Document):

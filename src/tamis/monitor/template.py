@@ -18,7 +18,12 @@ from tamis.monitor.features import ObservedBlock
 
 POWERS = 3  # 1, c, c^2 of the condition: more of them leave the range of the training too fast
 MODES_MOST = 8
-WITHIN, BETWEEN = 0, 1  # how a block is compared: within a run, or as its first block
+WITHIN, BETWEEN, LATER = (
+    0,
+    1,
+    2,
+)  # how a block is compared: within a run, as its first block, long after its reference
+LAG = 30  # blocks, for the last of these
 MEMORY = 0.2  # weight of the newest block in the reference
 FLOOR = 1e-4  # of relative scatter: smaller ones are not trusted
 BLOCKS_MIN = 100  # of a mode, to fit it
@@ -34,6 +39,8 @@ class ModeTemplate:
     covariance: np.ndarray  # (features, features): of changes within a run
     within: np.ndarray  # (features, features): takes a change within a run to numbers of unit variance
     between: np.ndarray  # the same for the first block of a run
+    later_covariance: np.ndarray  # of changes against a reference that is `LAG` blocks old
+    later: np.ndarray  # takes such a change to numbers of unit variance
     events: float  # of a typical block
 
 
@@ -58,24 +65,26 @@ def fit_mode(streams: Sequence[Sequence[ObservedBlock]]) -> ModeTemplate:
     powers = powers_of(condition, typical)
     expected, *_ = np.linalg.lstsq(powers, features / scale, rcond=1e-10)
     residual = features / scale - powers @ expected
-    within, jumps, begin = [], [], 0
+    within, jumps, later, begin = [], [], [], 0
     for stream in streams:
         own = residual[begin : begin + len(stream)]
         begin += len(stream)
         run = np.array([one.key[0] for one in stream])
         changes, is_first = changes_of(own, run)
         within.append(changes[~is_first])
+        later.append(later_changes(own, changes, run))
         jumps.append(changes[is_first][1:])
     covariance = np.cov(np.concatenate(within).T) + FLOOR**2 * np.eye(len(scale))
     steps = np.concatenate(jumps)
     moved = _second_moment(steps)
-    spread = np.diag(
-        0.1 * np.diag(moved)
-    )  # without their correlations, as a few runs do not span all directions
+    # Without their correlations, as a few runs do not span all directions.
+    spread = np.diag(0.1 * np.diag(moved))
     events = float(np.median([one.events for one in blocks]))
+    old = np.concatenate(later)
+    later_covariance = covariance + (_second_moment(old) if len(old) else moved)
     return ModeTemplate(
-        scale, typical, expected, covariance, _whitening(covariance), _whitening(2 * covariance + moved + spread),
-        events,
+        scale, typical, expected, covariance, _whitening(covariance), _whitening(2 * covariance + moved + spread), later_covariance,
+        _whitening(later_covariance), events,
     )  # fmt: skip
 
 
@@ -95,6 +104,14 @@ def changes_of(residual: np.ndarray, run: np.ndarray) -> tuple[np.ndarray, np.nd
 def _second_moment(changes: np.ndarray) -> np.ndarray:
     moment: np.ndarray = changes.T @ changes / max(len(changes), 1)
     return moment
+
+
+def later_changes(residual: np.ndarray, changes: np.ndarray, run: np.ndarray) -> np.ndarray:
+    """Return the changes of good blocks against a reference that is `LAG` blocks old, within a run."""
+    reference = residual - changes
+    same = run[LAG:] == run[:-LAG]
+    found: np.ndarray = (residual[LAG:] - reference[:-LAG])[same]
+    return found
 
 
 def weight_of(age: int) -> float:
@@ -124,6 +141,8 @@ def template_graph(modes: Mapping[int, ModeTemplate]) -> onnx.ModelProto:
         constant("expected_of", [one.expected for one in rows]),
         constant("within", [one.within for one in rows]),
         constant("between", [one.between for one in rows]),
+        constant("later", [one.later for one in rows]),
+        constant("more", [1.5]),
         constant("zero", [0.0]),
         numpy_helper.from_array(np.array([1], np.int64), "axis"),
         constant("half", [0.5]),
@@ -135,6 +154,7 @@ def template_graph(modes: Mapping[int, ModeTemplate]) -> onnx.ModelProto:
         node("Gather", ["expected_of", "mode"], ["own_expected"]),
         node("Gather", ["within", "mode"], ["own_within"]),
         node("Gather", ["between", "mode"], ["own_between"]),
+        node("Gather", ["later", "mode"], ["own_later"]),
         node("Div", ["condition", "own_typical"], ["c"]),
         node("Mul", ["c", "c"], ["c2"]),
         node("Pow", ["c", "zero"], ["c0"]),
@@ -148,7 +168,7 @@ def template_graph(modes: Mapping[int, ModeTemplate]) -> onnx.ModelProto:
         node("Mul", ["change", "weight"], ["weighted"]),
         node("Unsqueeze", ["weighted", "axis"], ["weighted_row"]),
     ]
-    for name in ("within", "between"):
+    for name in ("within", "between", "later"):
         nodes += [
             node("MatMul", ["weighted_row", f"own_{name}"], [f"{name}_row"]),
             node("Squeeze", [f"{name}_row", "axis"], [f"{name}_pulls"]),
@@ -156,7 +176,9 @@ def template_graph(modes: Mapping[int, ModeTemplate]) -> onnx.ModelProto:
         ]
     nodes += [
         node("Greater", ["compared", "half"], ["is_first"]),
-        node("Where", ["is_first", "between_score", "within_score"], ["score"]),
+        node("Greater", ["compared", "more"], ["is_later"]),
+        node("Where", ["is_first", "between_score", "within_score"], ["near_score"]),
+        node("Where", ["is_later", "later_score", "near_score"], ["score"]),
     ]
 
     def value(name: str, columns: int, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:

@@ -63,6 +63,7 @@ def fit_limits(
     return ModeLimits(
         within=limit, between=first, events=template.events, most=bursts, most_edges=edges.tolist(), blocks=len(everything),
         scale=template.scale.tolist(), covariance=template.covariance.tolist(),
+        later_covariance=template.later_covariance.tolist(),
     )  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def train_monitor(folders: Sequence[Path], watch: Watch, target: Path) -> Packed
         "mode": np.array([one.mode for one in chosen], np.int64),
         "reference": np.zeros((len(chosen), len(chosen[0].features)), np.float32),
         "weight": np.ones((len(chosen), 1), np.float32),
-        "compared": (np.arange(len(chosen)) % 2).astype(np.float32)[:, None],
+        "compared": (np.arange(len(chosen)) % 3).astype(np.float32)[:, None],
     }
     return pack(
         template_graph(templates),
