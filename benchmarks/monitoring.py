@@ -25,10 +25,15 @@ from tamis.monitor.run import step_of
 from tamis.monitor.sums import block_sums
 from tamis.monitor.training import train_monitor
 from tamis.simulate.lar import LarStream, StreamPlan, plan_stream, simulate_lar
+from tamis.simulate.lar.beam import Mode
 from tamis.simulate.lar.faults import KINDS
 from tamis.simulate.lar.regions import REGIONS
 
 DECILES = 10
+TRAINED: tuple[Mode, ...] = ("pp", "pp", "pp", "pbpb")
+JUDGED: tuple[tuple[str, Mode, str], ...] = (
+    ("good pp", "pp", "none"), ("good pbpb", "pbpb", "none"), ("known", "pp", "known"), ("held-out", "pp", "held-out"),
+)  # fmt: skip
 
 
 def faults_of(plan: StreamPlan) -> list[list[int]]:
@@ -113,11 +118,11 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         streams = []
-        for number, mode in enumerate(("pp", "pp", "pp", "pbpb")):
-            stream = Path(folder) / f"{mode}-{number}"
+        for number, trained in enumerate(TRAINED):
+            stream = Path(folder) / f"{trained}-{number}"
             stream.mkdir()
             plan = plan_stream(
-                LarStream(mode, options.hours, "none", detail="steps", seed=options.seed + number)
+                LarStream(trained, options.hours, "none", detail="steps", seed=options.seed + number)
             )
             for part, piece in enumerate(simulate_lar(plan)):
                 with open_writer(stream / f"{part:05d}.parquet") as writer:
