@@ -73,7 +73,7 @@ def good_stream(plan: StreamPlan, judge: BlockJudge) -> dict[str, object]:
 
 
 def faulty_stream(plan: StreamPlan, judge: BlockJudge, model: MonitorModel) -> dict[str, object]:
-    """Return what was found of a stream with faults; explanations are those of blocks with one fault."""
+    """Return the found and explained faults of a stream; explanations are those of blocks with one fault."""
     explainer, faults, verdicts = Explainer(model.watch), faults_of(plan), judged(plan, judge)
     blocks: dict[str, list[tuple[bool, bool, bool, bool]]] = defaultdict(list)
     delays: dict[int, int] = {}
