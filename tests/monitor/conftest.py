@@ -7,13 +7,16 @@ import pytest
 from tamis.events import open_writer
 from tamis.monitor.training import train_monitor
 from tamis.monitor.watch import lar_watch
+from tamis.records import write_record
 from tamis.simulate.lar import LarStream, plan_stream, simulate_lar
+from tamis.simulate.lar.truth import truth_of
 
 
 def write_stream(folder, **options):
     """Write a stream of steps, and return its plan."""
     folder.mkdir()
     plan = plan_stream(LarStream(detail=options.pop("detail", "steps"), **options))
+    write_record(truth_of(plan), folder / "truth.json")
     for number, piece in enumerate(simulate_lar(plan), 1):
         with open_writer(folder / f"steps-{number:05d}.parquet") as writer:
             writer.write(piece)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -15,25 +14,13 @@ from tests.monitor.conftest import write_stream
 
 from tamis._base import BundleError, UsageError
 from tamis.bundle import Bundle
+from tamis.monitor.evaluation import evaluate_stream
 from tamis.monitor.features import observed
 from tamis.monitor.follow import BlockJudge
 from tamis.monitor.journal import Journal
 from tamis.monitor.model import monitor_of
 from tamis.monitor.run import monitor_stream, replay, step_of
 from tamis.monitor.stream import stream_blocks
-from tamis.simulate.lar.faults import KINDS
-from tamis.simulate.lar.regions import REGIONS
-
-
-def faults_of(plan):
-    """Return the faults of each block."""
-    blocks, found = plan.blocks, defaultdict(list)
-    for fault in plan.faults:
-        first = np.searchsorted(blocks.begin_s, fault.begin_s, side="right") - 1
-        last = max(first, np.searchsorted(blocks.begin_s, fault.end_s, side="left") - 1)
-        for k in range(first, last + 1):
-            found[int(blocks.run[k]), int(blocks.number[k])].append(fault)
-    return found
 
 
 def journal_of(folder):
@@ -51,33 +38,27 @@ def judged(faulty, monitor_bundle, tmp_path_factory):
     return folder
 
 
-def test_faults_are_found_and_explained(judged, faulty):
-    _, plan = faulty
-    truth, found = faults_of(plan), defaultdict(list)
-    for block in journal_of(judged):
-        faults = truth[block.run, block.block]
-        if len(faults) == 1:
-            found[faults[0].kind].append((block, faults[0]))
+def test_faults_are_found_and_explained(faulty, monitor_bundle):
+    record = evaluate_stream(monitor_bundle, faulty[0])
+    assert record.false_alarms <= 0.002 * record.good_blocks
+    assert record.good_blocks > 500
+    found = {one.kind: one for one in record.kinds if one.blocks > 2}
     assert len(found) >= 5
-    for kind, blocks in found.items():
-        share = np.mean([block.state == "bad" for block, _ in blocks])
-        assert share >= (0.6 if kind == "mini-burst" else 0.9), kind
-        bad = [(block, fault) for block, fault in blocks if block.state == "bad"]
-        right = [
-            block.region == (REGIONS[fault.region] if fault.region >= 0 else "all") for block, fault in bad
-        ]
-        assert np.mean(right) >= 0.9, kind
-        named = [KINDS[kind].defect in block.kinds[:2] for block, _ in bad]
-        assert np.mean(named) >= 0.7, kind
+    for kind, one in found.items():
+        assert one.found >= (0.6 if kind == "mini-burst" else 0.9) * one.blocks, kind
+        assert one.region >= 0.9 * one.found, kind
+        assert one.quantity >= 0.9 * one.found, kind
+        assert one.named >= 0.7 * one.found, kind
+        assert one.median_delay_blocks == 0
 
 
 @pytest.mark.parametrize("mode", ["pp", "pbpb"])
 def test_good_blocks_are_left_alone(monitor_bundle, tmp_path, mode):
     write_stream(tmp_path / "good", hours=30.0, faults="none", seed=51, mode=mode)
-    monitor_stream(tmp_path / "good", monitor_bundle, tmp_path / "out").journal.close()
-    states = [one.state for one in journal_of(tmp_path / "out")]
-    assert states[0] == "unscored"  # there is nothing to compare it with
-    assert states.count("bad") <= 0.002 * len(states)
+    record = evaluate_stream(monitor_bundle, tmp_path / "good")
+    assert record.unscored >= 1  # the first one: there is nothing to compare it with
+    assert record.good_blocks + record.unscored == record.blocks > 1800
+    assert record.false_alarms == sum(record.false_by_luminosity) <= 2
 
 
 def test_a_killed_monitor_goes_on_and_the_journal_is_the_same(judged, faulty, monitor_bundle, tmp_path):

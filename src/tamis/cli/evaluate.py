@@ -9,6 +9,7 @@ import click
 
 from tamis._base import write_text
 from tamis.cli.evaluate_classes import evaluate_class_files
+from tamis.cli.evaluate_monitor import evaluate_monitor
 from tamis.cli.evaluate_sample import evaluate_sample
 from tamis.cli.output import json_option, print_json, print_table
 from tamis.cli.reading import reading_options, tell_skipped
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
     help="Simulated arrays, with another seed than the training, for a model of arrays; may be repeated.",
 )
 @click.option(
+    "--stream",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Simulated stream whose faults are known, for a monitor.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -60,6 +66,7 @@ def command(
     signal: tuple[str, ...],
     classes: tuple[str, ...],
     samples: tuple[str, ...],
+    stream: Path | None,
     output: Path,
     engine: str,
     seed: int,
@@ -72,7 +79,8 @@ def command(
     """Measure AUC and signal efficiencies with bootstrap errors, next to simple baselines; write record, card and report.
 
     With --class: AUC of every class, and the rate removed at 99 % signal efficiency. With --sample: the energy resolution or
-    the class separation, next to the baseline estimators in the sample.
+    the class separation, next to the baseline estimators in the sample. With --stream: false alarms of a monitor, and the faults that
+    it finds and explains.
     """
     from tamis.bundle import Bundle, add_texts
     from tamis.events import parse_aliases
@@ -87,6 +95,13 @@ def command(
         "aliases": parse_aliases(aliases),
         "skip_bad_files": skip_bad_files,
     }
+    if stream is not None:
+        if background or signal or classes or samples:
+            raise click.UsageError(
+                "--stream cannot be combined with --background, --signal, --class or --sample"
+            )
+        evaluate_monitor(opened, stream, output, engine, as_json=as_json)
+        return
     if samples:
         if background or signal or classes:
             raise click.UsageError("--sample cannot be combined with --background, --signal or --class")
@@ -101,7 +116,7 @@ def command(
         return
     if not (background and signal):
         raise click.UsageError(
-            "a detector takes --background and --signal, a classifier --class, a model of arrays --sample"
+            "a detector takes --background and --signal, a classifier --class, a model of arrays --sample, a monitor --stream"
         )
     evaluation = evaluate_bundle(opened, background, _signals(signal), **options)
     write_text(output / f"evaluation-{opened.name}.json", evaluation.model_dump_json(indent=1) + "\n")

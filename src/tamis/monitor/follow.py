@@ -46,6 +46,7 @@ class Verdict:
     )  # of the features, in units of their scale
     bursts: tuple[Burst, ...] = ()
     old: int = 0  # blocks since the reference, while they are bad
+    mode: int = 0
 
 
 @dataclass
@@ -104,7 +105,7 @@ class BlockJudge:
         bursts = self._bursts(block, limits)
         self._learn(state, block, limits, residual, score)
         verdict: State = "bad" if score > 1 or bursts else "good"
-        return Verdict(block.key, verdict, score, "", change, tuple(bursts), old)
+        return Verdict(block.key, verdict, score, "", change, tuple(bursts), old, block.mode)
 
     def _begin(self, block: ObservedBlock, limits: ModeLimits) -> None:
         zero = np.zeros(len(block.features), np.float32)

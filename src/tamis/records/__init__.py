@@ -28,6 +28,7 @@ from tamis.records.firmware import (
     Synthesis,
 )
 from tamis.records.front import FrontPoint, FrontRecord, LostFigure, ModelCost
+from tamis.records.monitoring import KindFound, MonitorEvaluation
 from tamis.records.physics import (
     ArrayEvaluation,
     ClassFacts,
@@ -123,6 +124,7 @@ __all__ = [
     "HardwareLayer",
     "HlsProjectLayer",
     "HlsRecord",
+    "KindFound",
     "Knee",
     "KneePoint",
     "Latency",
@@ -134,6 +136,7 @@ __all__ = [
     "MeasuredPlacement",
     "MemoryRow",
     "ModelCost",
+    "MonitorEvaluation",
     "Objective",
     "OperationCount",
     "OutputAgreement",

@@ -1,0 +1,104 @@
+"""From a simulated stream to certified blocks by commands, and the messages for wrong files and options."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A trained monitor, and a stream that it has not seen."""
+    from tamis.cli.app import _run
+
+    path = tmp_path_factory.mktemp("monitor")
+    for name, hours, faults, seed in (("good", 40, "none", 1), ("stream", 10, "known", 2)):
+        arguments = [
+            "--hours",
+            hours,
+            "--faults",
+            faults,
+            "--detail",
+            "steps",
+            "--seed",
+            seed,
+            "-o",
+            path / name,
+        ]
+        assert _run(["simulate", "lar-stream", *map(str, arguments)]) == 0
+    assert _run(["train", "lar-template", str(path / "good"), "-o", str(path / "lar.tamis")]) == 0
+    return path
+
+
+@pytest.fixture
+def model(folder):
+    return folder / "lar.tamis"
+
+
+def test_from_a_stream_to_certified_blocks(call, folder, model, tmp_path):
+    out = tmp_path / "out"
+    code, printed, told = call("monitor", folder / "stream", "--model", model, "-o", out)
+    assert code == 0
+    assert "bad, a burst in EMECA in second 53 (24 hot): SEVNOISEBURST" in told
+    assert "bad, tau in EMBC up" in told
+    assert "480 good, 128 bad, 1 unscored" in printed
+    assert call("monitor", folder / "stream", "--model", model, "-o", out)[1].count("no new blocks") == 1
+    code, printed, _ = call("certify", out, "-o", tmp_path / "golden.json", "--json")
+    assert code == 0
+    facts = json.loads(printed)
+    golden = json.loads((tmp_path / "golden.json").read_text())
+    assert (
+        sum(last - first + 1 for ranges in golden.values() for first, last in ranges)
+        == facts["certified"]
+        == 480
+    )
+    assert sum(facts["luminosity"].values()) == pytest.approx(1)
+    code, printed, _ = call(
+        "monitor",
+        "--replay",
+        out,
+        "--from",
+        "480001:300",
+        "--model",
+        model,
+        "-o",
+        tmp_path / "again",
+        "--json",
+    )
+    assert code == 0
+    assert sum(json.loads(printed)["blocks"].values()) == 310
+
+
+def test_an_evaluation_is_printed_and_written(call, folder, model, tmp_path):
+    code, printed, _ = call("evaluate", model, "--stream", folder / "stream", "-o", tmp_path)
+    assert code == 0
+    assert "0 of 476 good blocks are bad" in printed
+    assert "desynchronisation" in printed
+    assert json.loads((tmp_path / "monitor-lar.json").read_text())["false_alarms"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["monitor", "--model", "MODEL"], "name a stream to watch, or a journal with --replay"),
+        (["monitor", "MISSING", "--model", "MODEL"], "there is no stream"),
+        (["monitor", "STREAM", "--model", "jet-tagger"], "is not the model of a monitor"),
+        (["monitor", "--replay", "STREAM", "--model", "MODEL"], "has no journal.sqlite"),
+        (["monitor", "--replay", "STREAM", "--model", "MODEL", "--from", "x"], "write a run and a block"),
+        (["certify", "STREAM"], "has no journal.sqlite"),
+        (["evaluate", "MODEL", "--stream", "EMPTY"], "has no truth.json"),
+        (["train", "lar-template", "EMPTY"], "has no Parquet or ROOT files"),
+    ],
+)
+def test_what_is_wrong_is_said(call, folder, model, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    named = {
+        "MODEL": model,
+        "STREAM": folder / "stream",
+        "MISSING": tmp_path / "missing",
+        "EMPTY": tmp_path / "empty",
+    }
+    code, _, err = call(*(named.get(one, one) for one in arguments), "-o", tmp_path / "out")
+    assert code != 0
+    assert message in " ".join(err.split())
