@@ -47,49 +47,67 @@ class Explainer:
             later = np.array(limits.later_covariance) - covariance
             covariance += later * max(1.0, verdict.old / LAG) ** 2
         change = np.asarray(verdict.change, np.float64)
-        distances = {one: self._distance(change, covariance, region=one) for one in self._regions}
+        distances = {one: self._part(change, covariance, one) for one in self._regions}
         worst = max(distances, key=distances.__getitem__)
         moved = [one for one, distance in distances.items() if distance > SHARED_DISTANCE * distances[worst]]
         quantities = {
-            one: self._distance(change, covariance, region=worst, quantity=one)
+            one: self._part(change, covariance, worst, one)
             for one in dict.fromkeys(f.quantity for f in self._features if f.region == worst)
         }
         quantity = max(quantities, key=quantities.__getitem__)
-        where = [k for k, one in enumerate(self._features) if (one.region, one.quantity) == (worst, quantity)]
-        pulls = change[where] / np.sqrt(np.diag(covariance)[where])
-        largest = int(np.abs(pulls).argmax())
-        direction = (
-            "unrest"
-            if self._features[where[largest]].of == "unrest"
-            else ("up" if pulls[largest] > 0 else "down")
-        )
+        own = self._where(worst)
+        beyond, spread = _beyond_others(change, covariance, own)
+        pulls = {
+            self._features[k].of: pull
+            for k, pull in zip(own, beyond / spread, strict=True)
+            if self._features[k].quantity == quantity
+        }
+        largest = max(pulls, key=lambda of: abs(pulls[of]))
+        direction = "unrest" if largest == "unrest" else "up" if pulls[largest] > 0 else "down"
         everywhere = len(moved) > len(self._regions) / 2 and len(self._regions) > 2
-        kinds = (
-            ("DATACORRUPT", UNKNOWN_DEFECT)
-            if everywhere
-            else likely_kinds(self._named(change, worst, limits), quantities)
-        )
-        return Explanation(EVERYWHERE if everywhere else worst, quantity, direction, kinds)
+        if everywhere:
+            return Explanation(EVERYWHERE, quantity, direction, ("DATACORRUPT", UNKNOWN_DEFECT))
+        scale = np.array(limits.scale)[own]
+        named = {
+            BlockFeature("", self._features[k].quantity, self._features[k].of): float(value)
+            for k, value in zip(own, beyond * scale, strict=True)
+        }
+        return Explanation(worst, quantity, direction, likely_kinds(named, quantities))
 
-    def _distance(
+    def _where(self, region: str, quantity: str | None = None) -> np.ndarray:
+        return np.array(
+            [
+                k
+                for k, one in enumerate(self._features)
+                if one.region == region and quantity in (None, one.quantity)
+            ]
+        )
+
+    def _part(
         self, change: np.ndarray, covariance: np.ndarray, region: str, quantity: str | None = None
     ) -> float:
-        """Return the squared distance of the features of a region, or of one quantity of it, per number."""
-        where = [
-            k
-            for k, one in enumerate(self._features)
-            if one.region == region and quantity in (None, one.quantity)
-        ]
-        own = change[where]
-        return float(own @ np.linalg.solve(covariance[np.ix_(where, where)], own)) / len(where)
+        """Return the part of the squared distance that is gone without the features of a region, or of one quantity of it, per number."""
+        own = self._where(region, quantity)
+        others = np.setdiff1d(np.arange(len(change)), own)
+        return (
+            _squared(change, covariance, np.arange(len(change))) - _squared(change, covariance, others)
+        ) / len(own)
 
-    def _named(self, change: np.ndarray, region: str, limits: ModeLimits) -> dict[BlockFeature, float]:
-        """Return the changes of one region in units of the quantities."""
-        return {
-            BlockFeature("", one.quantity, one.of): float(change[k] * limits.scale[k])
-            for k, one in enumerate(self._features)
-            if one.region == region
-        }
+
+def _squared(change: np.ndarray, covariance: np.ndarray, where: np.ndarray) -> float:
+    own = change[where]
+    return float(own @ np.linalg.solve(covariance[np.ix_(where, where)], own))
+
+
+def _beyond_others(
+    change: np.ndarray, covariance: np.ndarray, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the changes of some features beyond what the others make likely, and how much good blocks scatter so."""
+    others = np.setdiff1d(np.arange(len(change)), own)
+    weights = np.linalg.solve(covariance[np.ix_(others, others)], covariance[np.ix_(others, own)])
+    beyond: np.ndarray = change[own] - change[others] @ weights
+    rest = covariance[np.ix_(own, own)] - covariance[np.ix_(own, others)] @ weights
+    return beyond, np.sqrt(np.maximum(np.diag(rest), 1e-30))
 
 
 def likely_kinds(change: dict[BlockFeature, float], distances: dict[str, float]) -> tuple[str, ...]:
