@@ -25,7 +25,7 @@ slow: $(VENV)/.dev  ## the tests marked `slow`: sanitizers, exhaustive corruptio
 nightly: $(VENV)/.dev  ## the tests that take minutes each, and are not part of CI: run them before a release
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m nightly $(SLOWEST)
 
-versions: $(VENV)/.dev  ## the wheel without extras on each supported Python that the host has
+versions: $(VENV)/.dev  ## the wheel without extras on each supported Python that the host has, with tests on the newest
 	$(BIN)/python tools/python_versions.py
 
 lint: $(VENV)/.dev  ## style of the code and of its English

@@ -59,10 +59,10 @@ def main() -> None:
             )
             for one in record.kinds:
                 print(
-                    f"  {one.kind}: {one.found} of {one.blocks} blocks, region {one.region}, quantity {one.quantity}, defect {one.named}",
+                    f"  {one.fault}: {one.found} of {one.blocks} blocks, region {one.region}, quantity {one.quantity}, defect {one.named}",
                     flush=True,
                 )
-    options.output.write_text(json.dumps(records, indent=1) + "\n")
+    options.output.write_text(json.dumps({"streams": records}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

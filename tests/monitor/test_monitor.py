@@ -42,7 +42,7 @@ def test_faults_are_found_and_explained(faulty, monitor_bundle):
     record = evaluate_stream(monitor_bundle, faulty[0])
     assert record.false_alarms <= 0.002 * record.good_blocks
     assert record.good_blocks > 500
-    found = {one.kind: one for one in record.kinds if one.blocks > 2}
+    found = {one.fault: one for one in record.kinds if one.blocks > 2}
     assert len(found) >= 5
     for kind, one in found.items():
         assert one.found >= (0.6 if kind == "mini-burst" else 0.9) * one.blocks, kind

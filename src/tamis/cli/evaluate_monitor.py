@@ -28,10 +28,10 @@ def evaluate_monitor(bundle: Bundle, stream: Path, output: Path, engine: str, *,
     if record.kinds:
         print_table(
             "faults, and the blocks with one of them alone",
-            ("kind", "faults", "found", "delay, blocks", "blocks", "bad", "region", "quantity", "defect"),
+            ("fault", "number", "found", "delay, blocks", "blocks", "bad", "region", "quantity", "defect"),
             [
                 (
-                    one.kind, str(one.faults), str(one.faults_found), "-" if one.median_delay_blocks is None else f"{one.median_delay_blocks:g}",
+                    one.fault, str(one.faults), str(one.faults_found), "-" if one.median_delay_blocks is None else f"{one.median_delay_blocks:g}",
                     str(one.blocks), _percent(one.found, one.blocks), *(_percent(right, one.found) for right in (one.region, one.quantity, one.named)),
                 )
                 for one in record.kinds

@@ -90,16 +90,16 @@ def _kinds_found(
         if len(own) == 1 and verdict is not None and verdict.state in ("good", "bad"):
             fault_alone = truth.faults[own[0]]
             told = explainer.explain(verdict, model.modes[verdict.mode]) if is_bad else None
-            alone[fault_alone.kind].append(_right(told, fault_alone, model.watch.regions))
+            alone[fault_alone.fault].append(_right(told, fault_alone, model.watch.regions))
     kinds = []
-    for kind in sorted({one.kind for one in truth.faults}):
-        numbers = [k for k, one in enumerate(truth.faults) if one.kind == kind]
+    for kind in sorted({one.fault for one in truth.faults}):
+        numbers = [k for k, one in enumerate(truth.faults) if one.fault == kind]
         table = np.array(alone[kind], bool).reshape(-1, 4)
         delays = [delay[k] for k in numbers if k in delay]
         found, region, quantity, named = (int(count) for count in table.sum(axis=0))
         kinds.append(
             KindFound(
-                kind=kind, defect=truth.faults[numbers[0]].defect, blocks=len(table), found=found, region=region, quantity=quantity, named=named,
+                fault=kind, defect=truth.faults[numbers[0]].defect, blocks=len(table), found=found, region=region, quantity=quantity, named=named,
                 faults=len(numbers), faults_found=len(delays), median_delay_blocks=float(np.median(delays)) if delays else None,
             )
         )  # fmt: skip

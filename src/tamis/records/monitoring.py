@@ -12,7 +12,7 @@ from tamis._base import Document, Host
 class KindFound(Document):
     """What was found of one kind of fault; explanations are those of bad blocks with no other fault."""
 
-    kind: str
+    fault: str
     defect: str
     blocks: int = Field(description="with this fault alone")
     found: int = Field(description="of these, bad")

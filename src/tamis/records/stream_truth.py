@@ -12,7 +12,7 @@ from tamis._base import Document
 class TrueFault(Document):
     """One fault."""
 
-    kind: str
+    fault: str
     defect: str = Field(description="the name that a shifter enters")
     regions: list[str]
     quantities: list[str] = Field(description="that move: n, Q, tau")

@@ -34,7 +34,7 @@ def _true_fault(fault: StreamFault, plan: StreamPlan) -> TrueFault:
     first = int(np.searchsorted(blocks.begin_s, fault.begin_s, side="right")) - 1
     last = max(first, int(np.searchsorted(blocks.begin_s, fault.end_s, side="left")) - 1)
     return TrueFault(
-        kind=fault.kind, defect=kind.defect, regions=list(REGIONS) if fault.region < 0 else [REGIONS[fault.region]],
+        fault=fault.kind, defect=kind.defect, regions=list(REGIONS) if fault.region < 0 else [REGIONS[fault.region]],
         quantities=list(kind.quantities), strength=fault.strength, begin_s=fault.begin_s, end_s=fault.end_s,
         run=int(blocks.run[first]), first_block=int(blocks.number[first]), last_block=int(blocks.number[last]),
     )  # fmt: skip
