@@ -70,6 +70,45 @@ def test_from_a_stream_to_certified_blocks(call, folder, model, tmp_path):
     assert sum(json.loads(printed)["blocks"].values()) == 310
 
 
+def test_persons_acknowledge_and_override(call, folder, model, tmp_path):
+    out = tmp_path / "out"
+    assert call("monitor", folder / "stream", "--model", model, "-o", out, "--json")[0] == 0
+
+    def certified(journal, name):
+        assert call("certify", journal, "-o", tmp_path / name)[0] == 0
+        ranges = json.loads((tmp_path / name).read_text())["480001"]
+        return {block for first, last in ranges for block in range(first, last + 1)}
+
+    before = certified(out, "before.json")
+    assert 318 not in before
+    assert 400 in before
+    by = ("--by", "A. Shifter")
+    assert "nobody" in call("annotate", out, "480001:318")[1]
+    assert call("annotate", out, "480001:318", "--acknowledge", *by)[0] == 0
+    assert (
+        call("annotate", out, "480001:318", "--as", "good", "--because", "a test of the clock", *by)[0] == 0
+    )
+    assert call("annotate", out, "480001:400", "--as", "good", "--because", "x", *by)[0] == 0
+    code, printed, _ = call(
+        "annotate", out, "480001:400", "--as", "bad", "--because", "x-rays", "--by", "B. Expert", "--json"
+    )
+    assert code == 0
+    assert [note["action"] for note in json.loads(printed)["notes"]] == ["good", "bad"]
+    assert certified(out, "after.json") == before - {400} | {318}
+    assert call("monitor", "--replay", out, "--model", model, "-o", tmp_path / "again", "--json")[0] == 0
+    assert certified(tmp_path / "again", "again.json") == before - {400} | {318}
+    for arguments, message in (
+        (("480001:318", "--as", "good", "--because", "x"), "--by is missing"),
+        (("480001:318", "--as", "good", *by), "--because is missing"),
+        (("480001:1", "--as", "good", "--because", "x", *by), "is unscored: only a block that was judged"),
+        (("480001:9999", "--acknowledge", *by), "has no block 9999 of run 480001"),
+        (("480001", "--acknowledge", *by), "write a run and a block"),
+    ):
+        code, _, err = call("annotate", out, *arguments)
+        assert code == 2
+        assert message in " ".join(err.split())
+
+
 def test_an_evaluation_is_printed_and_written(call, folder, model, tmp_path):
     code, printed, _ = call("evaluate", model, "--stream", folder / "stream", "-o", tmp_path)
     assert code == 0

@@ -15,6 +15,7 @@ import tamis
 from tamis._base import MissingExtraError, TamisError, UsageError, did_you_mean
 
 COMMANDS = {
+    "annotate": "Acknowledge, comment or override the verdict on a luminosity block, by name.",
     "bench": "Compare engines in latency, throughput, memory and loading time.",
     "certify": "Write the certified blocks of a monitored stream: golden JSON, good-run list, DIALS.",
     "compare": "Compare two runs of a menu: events gained and lost, rates, time.",
@@ -66,7 +67,7 @@ SECTIONS = {
     ),
     "Trigger": ("menu", "run", "rates", "compare"),
     "Reconstruction": ("track", "compare-tracks", "place"),
-    "Data quality": ("monitor", "certify"),
+    "Data quality": ("monitor", "annotate", "certify"),
     "Servers": ("serve", "load", "farm"),
     "Results": ("report",),
 }

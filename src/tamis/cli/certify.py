@@ -26,7 +26,7 @@ from tamis.cli.output import json_option, print_json, print_text
 def command(folder: Path, output: Path, kind: str, name: str, as_json: bool) -> None:
     """Write which blocks in the journal of FOLDER are good, and what luminosity is lost by which defect.
 
-    A block that was not scored is never certified.
+    A block that was not scored is never certified. Overrides of `tamis annotate` count.
     """
     from tamis.monitor.certify import dials, golden_json, good_run_list, lost_luminosity
     from tamis.monitor.journal import Journal
@@ -34,7 +34,7 @@ def command(folder: Path, output: Path, kind: str, name: str, as_json: bool) -> 
     if output.exists():
         raise UsageError(f"{output} exists: choose another name")
     journal = Journal(folder)
-    blocks = list(journal.blocks())
+    blocks = list(journal.decided())
     journal.close()
     if kind == "cms":
         text = golden_json(blocks)

@@ -71,7 +71,7 @@ def command(
             stream, bundle, output, engine=engine, follow=follow, idle_s=idle, watched=tell
         )
     else:
-        monitor = replay_journal(Path(str(replay)), bundle, output, _block_key(first), engine)
+        monitor = replay_journal(Path(str(replay)), bundle, output, block_key(first), engine)
         counts.update(one.state for one in monitor.journal.blocks())
     late = monitor.journal.late()
     monitor.journal.close()
@@ -99,8 +99,9 @@ def _sentence(judged: JudgedBlock) -> str:
     return f"{name}: bad, {explanation.quantity} in {explanation.region} {explanation.direction} (score {verdict.score:.3g} times its limit): {kinds}"
 
 
-def _block_key(text: str) -> tuple[int, int]:
+def block_key(text: str) -> tuple[int, int]:
+    """Return the run and the block of a text such as 1234:1."""
     run, _, block = text.partition(":")
     if not (run.isdecimal() and block.isdecimal()):
-        raise UsageError(f"--from is {text!r}: write a run and a block, such as 1234:1")
+        raise UsageError(f"{text!r} is not RUN:BLOCK, such as 1234:1: write a run and a block")
     return int(run), int(block)

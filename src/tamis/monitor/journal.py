@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS block (
 CREATE TABLE IF NOT EXISTS memory (mode INTEGER PRIMARY KEY, content TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS late (run INTEGER, block INTEGER, file TEXT, events INTEGER, PRIMARY KEY (run, block, file));
 CREATE TABLE IF NOT EXISTS file (name TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS note (
+    id INTEGER PRIMARY KEY, time TEXT NOT NULL, run INTEGER, block INTEGER, person TEXT NOT NULL, action TEXT NOT NULL, text TEXT NOT NULL
+);
 """
 
 
@@ -51,6 +54,22 @@ class JournalBlock:
 
 
 JOURNAL_COLUMNS = [one.name for one in fields(JournalBlock)]
+
+
+@dataclass(frozen=True)
+class JournalNote:
+    """What a person has said of a block: `good` and `bad` override its verdict."""
+
+    time: str
+    run: int
+    block: int
+    person: str
+    action: str  # good, bad, acknowledge, comment
+    text: str
+
+
+NOTE_COLUMNS = [one.name for one in fields(JournalNote)]
+OVERRIDES = ("good", "bad")
 
 
 class Journal:
@@ -143,6 +162,46 @@ class Journal:
         for row in rows:
             named = dict(zip(JOURNAL_COLUMNS, row, strict=True))
             yield JournalBlock(**{**named, "kinds": tuple(row[JOURNAL_COLUMNS.index("kinds")].split())})
+
+    def decided(self) -> Iterator[JournalBlock]:
+        """Yield the blocks as they are certified: with the last override of a person in place of the verdict."""
+        overridden = {(one.run, one.block): one.action for one in self.notes() if one.action in OVERRIDES}
+        for block in self.blocks():
+            state = overridden.get((block.run, block.block), block.state)
+            yield block if state == block.state else replace(block, state=state)
+
+    def annotate(self, note: JournalNote) -> None:
+        """Write a note; one that overrides needs a block that was judged."""
+        row = self._base.execute(
+            "SELECT state FROM block WHERE run = ? AND block = ?", (note.run, note.block)
+        ).fetchone()
+        if row is None:
+            raise UsageError(f"the journal has no block {note.block} of run {note.run}")
+        if note.action in OVERRIDES and row[0] not in OVERRIDES:
+            raise UsageError(
+                f"block {note.block} of run {note.run} is {row[0]}: only a block that was judged, good or bad, can be overridden"
+            )
+        self._add_note(note)
+
+    def copy_notes(self, other: Journal) -> None:
+        """Take over the notes of another journal, in their order."""
+        known = set(self.notes())
+        for note in other.notes():
+            if note not in known:
+                self._add_note(note)
+
+    def _add_note(self, note: JournalNote) -> None:
+        columns = ", ".join(NOTE_COLUMNS)
+        self._base.execute(
+            f"INSERT INTO note ({columns}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 - names of this module
+            tuple(getattr(note, name) for name in NOTE_COLUMNS),
+        )
+
+    def notes(self, key: BlockKey | None = None) -> list[JournalNote]:
+        """Return what persons have said, of one block or of all, in the order of time."""
+        rows = self._base.execute(f"SELECT {', '.join(NOTE_COLUMNS)} FROM note ORDER BY id")  # noqa: S608 - names of this module
+        notes = [JournalNote(*row) for row in rows]
+        return [one for one in notes if key is None or (one.run, one.block) == key]
 
     def observed(self) -> Iterator[ObservedBlock]:
         """Yield the blocks with their features, by run and number."""

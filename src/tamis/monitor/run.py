@@ -157,6 +157,7 @@ def replay(
         if block.key >= first and not monitor.is_done(block.key):
             for _ in monitor.take(block):
                 pass
+    monitor.journal.copy_notes(old)
     old.close()
     return monitor
 
