@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tamis._base import DataError
-from tamis.events import Events
+from tamis.events import EventFile, Events
 from tamis.monitor.features import features_of, observed
 from tamis.monitor.stream import stream_blocks
 from tamis.monitor.sums import block_sums, columns_of
-from tamis.monitor.watch import Watch, WatchedQuantity
+from tamis.monitor.watch import Watch, WatchedQuantity, read_watch
 from tamis.simulate.lar import LarStream, plan_stream, simulate_lar
 
 
@@ -104,3 +104,21 @@ def test_a_block_in_two_files_is_one_block(rows, watch, tmp_path):
             writer.write(Events(piece))
     blocks = list(stream_blocks(tmp_path, watch))
     assert [one.digest() for one in blocks] == [one.digest() for one in block_sums(Events(rows), watch)]
+
+
+@pytest.mark.parametrize("name", ["nano_dy.root", "nano_dy_rntuple.root", "pfnano.root"])
+def test_columns_of_nanoaod_are_watched_by_a_file(real_file, tmp_path, name):
+    (tmp_path / "watch.yaml").write_text(
+        "name: nano\ncondition: PV_npvs\nquantities:\n"
+        "  - {region: jets, name: pt, values: Jet_pt, resolution: 0.01}\n"
+        "  - {region: met, name: pt, values: MET_pt, resolution: 0.01}\n"
+    )
+    watch = read_watch(tmp_path / "watch.yaml")
+    (block,) = (observed(one, watch) for one in stream_blocks(real_file(name), watch))
+    with EventFile(str(real_file(name))) as file:
+        events = file.read(["PV_npvs", "Jet_pt", "MET_pt"], 0, file.entries)
+    jets, met = ak.to_numpy(ak.flatten(events["Jet_pt"])), ak.to_numpy(events["MET_pt"])
+    assert block.condition == pytest.approx(ak.mean(events["PV_npvs"]))
+    assert block.features[1:3] == pytest.approx([jets.mean(), jets.std()], rel=1e-3)
+    assert block.features[5:7] == pytest.approx([met.mean(), met.std()], rel=1e-3)
+    assert block.features[[0, 4]] == pytest.approx([len(jets) / len(met), 1])

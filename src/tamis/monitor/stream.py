@@ -46,7 +46,10 @@ def watch_columns(watch: Watch) -> list[str]:
 
 
 class BlockReader:
-    """Reads the blocks of a folder of files that may grow: each when a later one has begun."""
+    """Reads the blocks of a folder of files that may grow: each after the file in which a later one has begun.
+
+    Within a file blocks may come in any order.
+    """
 
     def __init__(self, folder: Path, watch: Watch, finished: set[str] | None = None) -> None:
         """Begin with the files that are not finished."""
@@ -64,11 +67,11 @@ class BlockReader:
             self._read.add(path.name)
             keys: set[BlockKey] = set()
             for part in file_sums(path, self._watch):
-                for key in sorted(key for key in self._open if key < part.key):
-                    yield self._closed(key)
                 keys.add(part.key)
                 self._add(part, path.name)
-            self._waiting[path.name] = keys & self._open.keys()
+            self._waiting[path.name] = keys
+            for key in sorted(key for key in self._open if keys and key < max(keys)):
+                yield self._closed(key)
         if last:
             for key in sorted(self._open):
                 yield self._closed(key)

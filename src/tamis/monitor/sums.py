@@ -14,6 +14,8 @@ from tamis.events import Events
 from tamis.monitor.watch import STEP_S, Watch, WatchedQuantity
 
 LARGEST = 1 << 20  # of a value in units of its resolution: a million squares of it still fit into 64 bits
+CONDITION_UNITS, CONDITION_MOST = 1 << 20, 1e5  # ten million of the largest ones still fit into 64 bits
+EVENT_GROUPS = 10
 BlockKey = tuple[int, int]  # run and luminosity block
 
 
@@ -28,14 +30,21 @@ class BlockSums:
         np.ndarray
     )  # (steps, quantities, 4): values, their sum, the sum of their squares, values that are not numbers
     most: np.ndarray  # (steps, counts)
-    condition: float
+    rows: int
+    condition_sum: int  # over the rows, in units of 1 / CONDITION_UNITS
     luminosity: float
     mode: int
+
+    @property
+    def condition(self) -> float:
+        """Return the mean condition of the rows."""
+        return self.condition_sum / self.rows / CONDITION_UNITS
 
     def digest(self) -> bytes:
         """Return what tells equal sums."""
         hasher = hashlib.blake2b(
-            repr((self.key, self.condition, self.luminosity, self.mode)).encode(), digest_size=16
+            repr((self.key, self.rows, self.condition_sum, self.luminosity, self.mode)).encode(),
+            digest_size=16,
         )
         for array in (self.step, self.events, self.sums, self.most):
             hasher.update(np.ascontiguousarray(array).tobytes())
@@ -53,15 +62,15 @@ class BlockSums:
             sums[at] += part.sums
             most[at] = np.maximum(most[at], part.most)
         return replace(
-            self, step=step, events=events, sums=sums, most=most, condition=max(self.condition, other.condition),
+            self, step=step, events=events, sums=sums, most=most, rows=self.rows + other.rows, condition_sum=self.condition_sum + other.condition_sum,
             luminosity=max(self.luminosity, other.luminosity), mode=max(self.mode, other.mode),
         )  # fmt: skip
 
 
 def columns_of(watch: Watch, known: set[str]) -> list[str]:
     """Return the columns to read; raise DataError for one that the stream does not have."""
-    wanted = ["run", "luminosityBlock", watch.second, watch.condition]
-    wanted += [name for name in (watch.luminosity, watch.mode) if name is not None]
+    wanted = ["run", "luminosityBlock", watch.condition]
+    wanted += [name for name in (watch.second, watch.luminosity, watch.mode) if name is not None]
     for one in watch.quantities:
         wanted += [one.values] if one.values is not None else list(one.sums or ())
     for count in watch.counts:
@@ -80,12 +89,8 @@ def block_sums(rows: Events, watch: Watch) -> Iterator[BlockSums]:
     """Yield the sums of the blocks of some rows, in the order of runs and blocks."""
     if len(rows) == 0:
         return
-    run, block, second = (ak.to_numpy(rows[name]) for name in ("run", "luminosityBlock", watch.second))
-    if not np.isfinite(second).all():
-        raise DataError(
-            f"the column {watch.second} has a value that is not a number: it is the seconds since the begin of a block"
-        )
-    step = np.floor(second / STEP_S).astype(np.int64)
+    run, block = (ak.to_numpy(rows[name]) for name in ("run", "luminosityBlock"))
+    step = _steps_of(rows, watch)
     order = np.lexsort((step, block, run))
     run, block, step = run[order], block[order], step[order]
     is_new = np.r_[True, (np.diff(run) != 0) | (np.diff(block) != 0) | (np.diff(step) != 0)]
@@ -98,15 +103,39 @@ def block_sums(rows: Events, watch: Watch) -> Iterator[BlockSums]:
     highest = np.stack(most, axis=1) if most else np.zeros((len(begins), 0), np.int64)
     conditions = [
         np.maximum.reduceat(_floats(rows, name, default)[order], begins)
-        for name, default in ((watch.condition, 0.0), (watch.luminosity, 1.0), (watch.mode, 1.0))
+        for name, default in ((watch.luminosity, 1.0), (watch.mode, 1.0))
     ]
+    number = np.add.reduceat(np.ones(len(order), np.int64), begins)
+    condition = np.add.reduceat(_condition_units(rows, watch)[order], begins)
     run, block, step = run[begins], block[begins], step[begins]
     edges = np.flatnonzero(np.r_[True, (np.diff(run) != 0) | (np.diff(block) != 0), True])
     for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        condition, luminosity, mode = (float(one[a:b].max()) for one in conditions)
+        luminosity, mode = (float(one[a:b].max()) for one in conditions)
         yield BlockSums(
-            (int(run[a]), int(block[a])), step[a:b], events[a:b], sums[a:b], highest[a:b], condition, luminosity, int(mode)
+            (int(run[a]), int(block[a])), step[a:b], events[a:b], sums[a:b], highest[a:b], int(number[a:b].sum()), int(condition[a:b].sum()), luminosity, int(mode)
         )  # fmt: skip
+
+
+def _steps_of(rows: Events, watch: Watch) -> np.ndarray:
+    """Return the second of each row; without a time, one of some groups of events by their number, as good as any."""
+    if watch.second is None:
+        groups: np.ndarray = ak.to_numpy(rows["event"]).astype(np.int64) % EVENT_GROUPS
+        return groups
+    second = ak.to_numpy(rows[watch.second])
+    if not np.isfinite(second).all():
+        raise DataError(
+            f"the column {watch.second} has a value that is not a number: it is the seconds since the begin of a block"
+        )
+    return np.floor(second / STEP_S).astype(np.int64)
+
+
+def _condition_units(rows: Events, watch: Watch) -> np.ndarray:
+    values = ak.to_numpy(rows[watch.condition]).astype(np.float64)
+    if not (np.abs(values) < CONDITION_MOST).all():
+        raise DataError(
+            f"the column {watch.condition}, the condition of the watch {watch.name}, has a value that is not a number below {CONDITION_MOST:g}"
+        )
+    return np.rint(values * CONDITION_UNITS).astype(np.int64)
 
 
 def _whole(rows: Events, name: str | None, order: np.ndarray) -> np.ndarray:

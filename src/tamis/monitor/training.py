@@ -118,7 +118,8 @@ def fit_template(
     streams: Sequence[Iterable[ObservedBlock]], watch: Watch
 ) -> tuple[dict[int, ModeTemplate], dict[int, ModeLimits]]:
     """Fit templates and limits of all modes of some streams of good blocks."""
-    parts = [good_blocks(one) for one in streams]
+    kept = [list(one) for one in streams]
+    parts = [good_blocks(one) for one in kept]
     templates: dict[int, ModeTemplate] = {}
     limits: dict[int, ModeLimits] = {}
     for mode in sorted({mode for part in parts for mode in part}):
@@ -126,7 +127,9 @@ def fit_template(
         templates[mode] = fit_mode(own)
         limits[mode] = fit_limits(templates[mode], own, watch)
     if not templates:
-        raise DataError("the streams have no block with a beam that can be used")
+        blocks = [one for stream in kept for one in stream]
+        why = f": {unusable(blocks[0]) or 'there is no beam'}" if blocks else ""
+        raise DataError(f"none of the {len(blocks)} blocks of the streams can be used{why}")
     return templates, limits
 
 

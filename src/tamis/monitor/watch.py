@@ -45,7 +45,10 @@ class Watch(Document):
     """What is watched of a stream."""
 
     name: str
-    second: str = Field(default="second", description="column with the seconds since the begin of the block")
+    second: str | None = Field(
+        default=None,
+        description="column with the seconds since the begin of the block; default: events in groups by their number",
+    )
     events: str | None = Field(
         default=None, description="column with the number of events in a row; default: one"
     )
@@ -86,5 +89,5 @@ def lar_watch() -> Watch:
         for region in regions
     ]
     return Watch(
-        name="lar", events="events", luminosity="luminosity", mode="beamMode", quantities=quantities, counts=counts
+        name="lar", second="second", events="events", luminosity="luminosity", mode="beamMode", quantities=quantities, counts=counts
     )  # fmt: skip
