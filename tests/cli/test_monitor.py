@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
+from typing import ClassVar
 
 import pytest
 
@@ -107,6 +110,70 @@ def test_persons_acknowledge_and_override(call, folder, model, tmp_path):
         code, _, err = call("annotate", out, *arguments)
         assert code == 2
         assert message in " ".join(err.split())
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Fails once, then takes what is posted."""
+
+    posted: ClassVar[list] = []
+    failures: ClassVar[list] = [503]
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.failures.pop() if self.failures else 204)
+        self.end_headers()
+        self.posted.append(json.loads(body))
+
+    def log_message(self, *_):
+        pass
+
+
+def test_hooks_are_told_of_every_bad_block(call, folder, model, tmp_path):
+    told = tmp_path / "told.jsonl"
+    script = tmp_path / "hook.sh"
+    script.write_text(f"#!/bin/sh\ncat >> {told}\n")
+    script.chmod(0o755)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/alarms"
+        code, out, err = call(
+            "monitor",
+            folder / "stream",
+            "--model",
+            model,
+            "-o",
+            tmp_path / "out",
+            "--hook",
+            script,
+            "--hook",
+            url,
+        )
+        server.shutdown()
+        thread.join()
+    assert code == 0
+    assert "128 bad" in out
+    assert "was not reported" not in err
+    alarms = [json.loads(line) for line in told.read_text().splitlines()]
+    assert len(alarms) == 128
+    assert {"run", "block", "score", "region", "quantity", "direction", "kinds", "bursts"} <= alarms[0].keys()
+    assert Receiver.posted[0] == Receiver.posted[1] == alarms[0]  # it failed once
+    assert Receiver.posted[1:] == alarms
+
+
+def test_a_hook_that_fails_is_told_and_stops_nothing(call, folder, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("tamis.monitor.hooks.PAUSE_S", 0.0)
+    code, out, err = call(
+        "monitor", folder / "stream", "--model", model, "-o", tmp_path / "out", "--hook", "false"
+    )
+    assert code == 0
+    assert "480 good, 128 bad" in out
+    assert err.count("an alarm was not reported to false in 3 tries: exit code 1") == 128
+    code, _, err = call(
+        "monitor", "--replay", tmp_path / "out", "--model", model, "-o", tmp_path / "x", "--hook", "true"
+    )
+    assert code == 2
+    assert "a replay reports nothing" in err
 
 
 def test_an_evaluation_is_printed_and_written(call, folder, model, tmp_path):

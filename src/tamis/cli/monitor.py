@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     "--idle", type=click.FloatRange(min=0), default=float("inf"), help="With --follow: seconds without a new file after which the stream has ended."
 )  # fmt: skip
 @click.option(
+    "--hook",
+    "hooks",
+    multiple=True,
+    help="Report every bad block: a command, which gets JSON on its standard input, or a URL to post it to; may be repeated.",
+)
+@click.option(
     "--replay",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of a journal whose blocks are judged again, with this model.",
@@ -44,6 +50,7 @@ def command(
     engine: str,
     follow: bool,
     idle: float,
+    hooks: tuple[str, ...],
     replay: Path | None,
     first: str,
     as_json: bool,
@@ -53,26 +60,37 @@ def command(
     A bad block is explained: region, quantity, and the defects that do this. A killed monitor goes on where it was; no block is judged twice.
     """
     from tamis.bundle import Bundle
+    from tamis.monitor.hooks import Hook
     from tamis.monitor.run import monitor_stream
     from tamis.monitor.run import replay as replay_journal
 
     if (stream is None) == (replay is None):
         raise UsageError("name a stream to watch, or a journal with --replay")
+    if hooks and stream is None:
+        raise UsageError("--hook is for a stream: a replay reports nothing")
     start, counts = now_ns(), Counter[str]()
     bundle = Bundle.open(model)
 
+    opened = [Hook(target, say) for target in hooks]
+
     def tell(judged: JudgedBlock) -> None:
         counts[judged.verdict.state] += 1
+        for hook in opened:
+            hook.take(judged)
         if judged.verdict.state != "good" and not as_json:
             say(_sentence(judged))
 
-    if stream is not None:
-        monitor = monitor_stream(
-            stream, bundle, output, engine=engine, follow=follow, idle_s=idle, watched=tell
-        )
-    else:
-        monitor = replay_journal(Path(str(replay)), bundle, output, block_key(first), engine)
-        counts.update(one.state for one in monitor.journal.blocks())
+    try:
+        if stream is not None:
+            monitor = monitor_stream(
+                stream, bundle, output, engine=engine, follow=follow, idle_s=idle, watched=tell
+            )
+        else:
+            monitor = replay_journal(Path(str(replay)), bundle, output, block_key(first), engine)
+            counts.update(one.state for one in monitor.journal.blocks())
+    finally:
+        for hook in opened:
+            hook.close()
     late = monitor.journal.late()
     monitor.journal.close()
     seconds = (now_ns() - start) / 1e9
