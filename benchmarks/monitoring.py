@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tamis.events import open_writer
 from tamis.monitor import lar_watch
-from tamis.monitor.evaluation import TRUTH_FILE, evaluate_stream
+from tamis.monitor.evaluation import evaluate_stream
 from tamis.monitor.training import train_monitor
-from tamis.records import write_record
+from tamis.records import TRUTH_FILE, write_record
 from tamis.simulate.lar import LarStream, plan_stream, simulate_lar
 from tamis.simulate.lar.truth import truth_of
 

@@ -9,8 +9,6 @@ import click
 from tamis._base import UsageError, now_ns, progress
 from tamis.cli.output import json_option, print_json
 
-TRUTH_FILE = "truth.json"
-
 
 @click.command(
     name="lar-stream",
@@ -68,7 +66,7 @@ def command(
     The rows are in files of some blocks each, which appear complete, so that a monitor can follow the folder. truth.json has every fault.
     """
     from tamis.events import open_writer
-    from tamis.records import write_record
+    from tamis.records import TRUTH_FILE, write_record
     from tamis.simulate.lar import LarStream, plan_stream, simulate_lar
     from tamis.simulate.lar.truth import truth_of
 

@@ -16,9 +16,8 @@ from tamis.monitor.follow import BlockJudge, Verdict
 from tamis.monitor.model import MonitorModel, monitor_of
 from tamis.monitor.run import step_of
 from tamis.monitor.stream import stream_blocks
-from tamis.records import KindFound, MonitorEvaluation, StreamTruth, TrueFault
+from tamis.records import TRUTH_FILE, KindFound, MonitorEvaluation, StreamTruth, TrueFault
 
-TRUTH_FILE = "truth.json"
 TENTHS = 10
 ONE_SIDED_Z = 1.6449  # at 95 %
 COUNTED_QUANTITY = "Q"  # which a burst moves

@@ -17,7 +17,7 @@ from tamis.monitor.explain import Explainer, Explanation
 from tamis.monitor.features import ObservedBlock, observed
 from tamis.monitor.follow import BlockJudge, Step, Verdict
 from tamis.monitor.journal import Journal
-from tamis.monitor.model import MonitorModel, monitor_of
+from tamis.monitor.model import monitor_of
 from tamis.monitor.stream import BlockReader
 from tamis.monitor.sums import BlockKey, BlockSums
 
@@ -160,6 +160,3 @@ def replay(
     monitor.journal.copy_notes(old)
     old.close()
     return monitor
-
-
-__all__ = ["JudgedBlock", "Monitor", "MonitorModel", "monitor_stream", "replay"]

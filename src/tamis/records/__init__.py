@@ -70,7 +70,7 @@ from tamis.records.rates import (
     TunedThreshold,
     TurnOn,
 )
-from tamis.records.stream_truth import StreamTruth, TrueBlock, TrueFault
+from tamis.records.stream_truth import TRUTH_FILE, StreamTruth, TrueBlock, TrueFault
 from tamis.records.tracking import (
     BrokenEvent,
     Fraction,
@@ -89,6 +89,7 @@ from tamis.records.tracks_comparison import QuantityAgreement, StageComparison, 
 from tamis.records.traffic import Batches, BatchTime, LoadPoint, Scenario, ServerTime, Traffic, TrafficRecord
 
 __all__ = [
+    "TRUTH_FILE",
     "Agreement",
     "ArrayEvaluation",
     "Assumptions",

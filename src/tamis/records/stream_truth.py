@@ -8,6 +8,8 @@ from pydantic import Field
 
 from tamis._base import Document
 
+TRUTH_FILE = "truth.json"  # beside the files of a stream
+
 
 class TrueFault(Document):
     """One fault."""

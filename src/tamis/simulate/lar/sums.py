@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tamis.simulate.lar.beam import BEAMS, Blocks, clusters_per_event, draw_centrality, mean_centrality
+from tamis.simulate.lar.beam import Blocks, clusters_per_event, draw_centrality, mean_centrality
 from tamis.simulate.lar.clusters import (
     EXPONENTIAL_Q,
     HOT_Q,
@@ -113,9 +113,9 @@ def cluster_kinds(
         rate = rate * (draw_centrality(rows.events, random) / (rows.events * mean_centrality()))[:, None]
     rate = rate * effect.rate
     q = slow.q[rows.block] * effect.q
-    crowd = BEAMS["pp"].mu * 0 if ions else mu[:, None]
-    middle = slow.tau_ns[rows.block] + effect.tau_shift - (0 if ions else 0.05 + 0.004 * crowd)
-    sigma = (2.2 if ions else 3 + 0.05 * crowd) * effect.tau_width
+    mean_ns, width_ns = (0.0, 2.2) if ions else (-0.05 - 0.004 * mu[:, None], 3 + 0.05 * mu[:, None])
+    middle = slow.tau_ns[rows.block] + effect.tau_shift + mean_ns
+    sigma = width_ns * effect.tau_width
     tail = tail_share(mu, ions=ions)
     usual = rate * (1 - tail) * np.clip(1 - effect.tripped - effect.late - effect.low_gain, 0, 1)
     core = exponential_q(EXPONENTIAL_Q * q)
