@@ -176,6 +176,25 @@ def test_a_hook_that_fails_is_told_and_stops_nothing(call, folder, model, tmp_pa
     assert "a replay reports nothing" in err
 
 
+def test_a_truncated_file_costs_no_other_block(call, folder, model, tmp_path):
+    files = sorted((folder / "stream").glob("*.parquet"))
+    (tmp_path / "stream").mkdir()
+    for number, content in enumerate(
+        (files[0].read_bytes(), files[1].read_bytes()[:5000], files[1].read_bytes())
+    ):
+        (tmp_path / "stream" / f"{number}.parquet").write_bytes(content)
+    for _ in range(2):  # the second time it is still there
+        code, _, err = call("monitor", tmp_path / "stream", "--model", model, "-o", tmp_path / "out")
+        assert code == 8
+        assert "truncated or corrupt" in err
+        assert "not read to their end: 1.parquet" in err
+    assert (
+        call("certify", tmp_path / "out", "-o", tmp_path / "golden.json", "--json")[1].count('"blocks": 480')
+        == 1
+    )
+    assert call("train", "lar-template", tmp_path / "stream", "-o", tmp_path / "x.tamis")[0] != 0
+
+
 def test_an_evaluation_is_printed_and_written(call, folder, model, tmp_path):
     code, printed, _ = call("evaluate", model, "--stream", folder / "stream", "-o", tmp_path)
     assert code == 0

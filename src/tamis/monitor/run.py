@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tamis._base import UsageError
+from tamis._base import SkippedFilesError, UsageError
 from tamis.bundle import Bundle
 from tamis.engines import open as open_session
 from tamis.monitor.explain import Explainer, Explanation
@@ -111,7 +111,8 @@ def monitor_stream(
             for judged in _taken(monitor, part):
                 watched(judged)
         for name in reader.finished():
-            monitor.journal.finish_file(name)
+            if name not in reader.broken:
+                monitor.journal.finish_file(name)
         if not follow:
             break
         waited = 0.0 if came else waited + POLL_S
@@ -121,6 +122,11 @@ def monitor_stream(
                     watched(judged)
             break
         time.sleep(POLL_S)
+    if reader.broken:
+        names = ", ".join(reader.broken)
+        raise SkippedFilesError(
+            f"{next(iter(reader.broken.values()))}; all other files were judged; not read to their end: {names}"
+        )
     return monitor
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tamis._base import DataError
+from tamis._base import DataError, UnreadableFileError
 from tamis.events import read_events
 from tamis.monitor.sums import BlockKey, BlockSums, block_sums, columns_of
 from tamis.monitor.watch import Watch
@@ -57,6 +57,7 @@ class BlockReader:
         self._read = set(finished or ())
         self._open: dict[BlockKey, tuple[BlockSums, str]] = {}
         self._parts: dict[BlockKey, set[bytes]] = {}
+        self.broken: dict[str, str] = {}  # files that cannot be read to their end, and why
         self._waiting: dict[str, set[BlockKey]] = {}  # of each file: blocks that have not been handed out
 
     def new_blocks(self, *, last: bool) -> Iterator[tuple[BlockSums, str]]:
@@ -66,9 +67,12 @@ class BlockReader:
                 continue
             self._read.add(path.name)
             keys: set[BlockKey] = set()
-            for part in file_sums(path, self._watch):
-                keys.add(part.key)
-                self._add(part, path.name)
+            try:
+                for part in file_sums(path, self._watch):
+                    keys.add(part.key)
+                    self._add(part, path.name)
+            except UnreadableFileError as error:
+                self.broken[path.name] = str(error)
             self._waiting[path.name] = keys
             for key in sorted(key for key in self._open if keys and key < max(keys)):
                 yield self._closed(key)
@@ -107,5 +111,8 @@ def growing_files(folder: Path) -> list[Path]:
 
 def stream_blocks(folder: Path, watch: Watch) -> Iterator[BlockSums]:
     """Yield the blocks of a stream that has ended."""
-    for block, _ in BlockReader(folder, watch).new_blocks(last=True):
+    reader = BlockReader(folder, watch)
+    for block, _ in reader.new_blocks(last=True):
         yield block
+    for reason in reader.broken.values():
+        raise DataError(reason)
