@@ -72,7 +72,7 @@ def _in_parallel(
         finally:
             # Terminate the workers instead of waiting up to a minute for unused blocks.
             processes = list((pool._processes or {}).values())  # Python 3.14 has a public method
-            results = pool._result_queue
+            results, thread = pool._result_queue, pool._executor_manager_thread
             pool.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.terminate()
@@ -80,6 +80,9 @@ def _in_parallel(
                 process.join()
             # A worker may have ended within a result, whose rest the thread of the pool awaits until nobody can write it.
             results._writer.close()  # type: ignore[attr-defined] # as private as the processes above
+            # Python wakes that thread at its exit without a lock: a thread that ends just then has closed the pipe to write to.
+            if thread is not None:
+                thread.join()  # type: ignore[attr-defined] # typeshed names the wrong class
 
 
 def _start_worker(prepare: Callable[[], None] | None) -> None:
