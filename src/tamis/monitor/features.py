@@ -32,6 +32,8 @@ class ObservedBlock:
     broken: int  # values that are not numbers
     step: np.ndarray
     most: np.ndarray  # (steps, counts)
+    step_events: np.ndarray
+    step_features: np.ndarray  # (steps, step features) float32, not a number where a quantity has no values
 
 
 def features_of(watch: Watch) -> list[BlockFeature]:
@@ -41,6 +43,11 @@ def features_of(watch: Watch) -> list[BlockFeature]:
         for one, has_number in zip(watch.quantities, _numbered(watch), strict=True)
         for of in (("number",) if has_number else ()) + ("mean", "width", "unrest")
     ]
+
+
+def step_features_of(watch: Watch) -> list[BlockFeature]:
+    """Return what the features of a step are, in their order: those of a block, without the unrest."""
+    return [one for one in features_of(watch) if one.of != "unrest"]
 
 
 def observed(block: BlockSums, watch: Watch) -> ObservedBlock:
@@ -53,7 +60,8 @@ def observed(block: BlockSums, watch: Watch) -> ObservedBlock:
     with np.errstate(all="ignore"):
         number = whole[:, 0] / events
         mean, width = _mean_and_width(whole)
-        of_steps, _ = _mean_and_width(block.sums)
+        of_steps, width_of_steps = _mean_and_width(block.sums)
+        number_of_steps = block.sums[..., 0] / block.events[:, None]
         used = block.sums[..., 0] > 1
         ratio = np.where(used, (of_steps - mean) ** 2 * block.sums[..., 0] / width**2, 0)
         unrest = np.log(ratio.sum(axis=0) / np.maximum(used.sum(axis=0) - 1, 1))
@@ -61,8 +69,10 @@ def observed(block: BlockSums, watch: Watch) -> ObservedBlock:
     table = np.stack([number, mean * unit, width * unit, unrest], axis=1)
     wanted = np.ones(table.shape, bool)
     wanted[:, 0] = _numbered(watch)
+    steps = np.stack([number_of_steps, of_steps * unit, width_of_steps * unit], axis=2)
     return ObservedBlock(
-        block.key, table[wanted], block.condition, block.luminosity, block.mode, events, int(whole[:, 3].sum()), block.step, block.most
+        block.key, table[wanted], block.condition, block.luminosity, block.mode, events, int(whole[:, 3].sum()), block.step, block.most,
+        block.events, steps[:, wanted[:, :3]].astype(np.float32),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -68,6 +69,14 @@ class BlockJudge:
         """Begin without a memory: the first block of a mode cannot be judged."""
         self._watch, self._step, self._limits = watch, step, limits
         self.states: dict[int, ModeState] = {}
+
+    def memory(self) -> dict[int, str]:
+        """Return what is remembered of each mode, as text."""
+        return {mode: packed_state(state) for mode, state in self.states.items()}
+
+    def remember(self, memory: Mapping[int, str]) -> None:
+        """Take up what was remembered."""
+        self.states = {mode: unpacked_state(text) for mode, text in memory.items()}
 
     def judge(self, block: ObservedBlock) -> Verdict:
         """Return the verdict on a block; a good one moves the reference."""
@@ -181,3 +190,20 @@ def unusable(block: ObservedBlock) -> str:
     if not np.isfinite(block.features).all():
         return "a quantity has no values"
     return ""
+
+
+def packed_state(state: ModeState) -> str:
+    """Return a memory as text; float32 numbers come back as they were."""
+    arrays = {
+        name: [float(x) for x in value]
+        for name, value in vars(state).items()
+        if isinstance(value, np.ndarray)
+    }
+    return json.dumps(vars(state) | arrays)
+
+
+def unpacked_state(text: str) -> ModeState:
+    """Return the memory of some text."""
+    found = json.loads(text)
+    reference, before = (np.array(found.pop(name), np.float32) for name in ("reference", "before"))
+    return ModeState(reference, before, **found)

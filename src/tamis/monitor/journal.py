@@ -13,7 +13,7 @@ import numpy as np
 from tamis._base import DataError, UsageError
 from tamis.monitor.explain import Explanation
 from tamis.monitor.features import ObservedBlock
-from tamis.monitor.follow import ModeState, Verdict
+from tamis.monitor.follow import Verdict
 from tamis.monitor.sums import BlockKey
 
 JOURNAL_FILE = "journal.sqlite"
@@ -108,7 +108,7 @@ class Journal:
         block: ObservedBlock | None,
         verdict: Verdict,
         explanation: Explanation | None,
-        memory: dict[int, ModeState],
+        memory: dict[int, str],
     ) -> None:
         """Write a block and what is remembered after it."""
         told = explanation or Explanation("", "", "", ())
@@ -127,7 +127,7 @@ class Journal:
                 ),
             )  # fmt: skip
             for mode, state in memory.items():
-                self._base.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (mode, packed_state(state)))
+                self._base.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (mode, state))
 
     def add_late(self, key: BlockKey, file: str, events: int) -> None:
         """Write that rows of a block came after its verdict, or a second time."""
@@ -149,12 +149,9 @@ class Journal:
         """Return how often rows of a block came after its verdict."""
         return int(self._base.execute("SELECT COUNT(*) FROM late").fetchone()[0])
 
-    def memory(self) -> dict[int, ModeState]:
-        """Return what was remembered after the last block."""
-        return {
-            mode: unpacked_state(text)
-            for mode, text in self._base.execute("SELECT mode, content FROM memory")
-        }
+    def memory(self) -> dict[int, str]:
+        """Return what was remembered of each mode after the last block."""
+        return dict(self._base.execute("SELECT mode, content FROM memory"))
 
     def blocks(self) -> Iterator[JournalBlock]:
         """Yield the blocks by run and number."""
@@ -220,12 +217,14 @@ def packed(block: ObservedBlock) -> bytes:
     """Return a block as bytes, which are the same for equal blocks."""
     head = {
         "condition": block.condition, "luminosity": block.luminosity, "mode": block.mode, "events": block.events, "broken": block.broken,
-        "features": len(block.features), "shape": list(block.most.shape),
+        "features": len(block.features), "shape": list(block.most.shape), "step_features": block.step_features.shape[1],
     }  # fmt: skip
     arrays: Sequence[np.ndarray] = (
         block.features.astype("<f8"),
         block.step.astype("<i4"),
         block.most.astype("<i4"),
+        block.step_events.astype("<i4"),
+        block.step_features.astype("<f4"),
     )
     return json.dumps(head).encode() + b"\n" + b"".join(one.tobytes() for one in arrays)
 
@@ -235,26 +234,17 @@ def unpacked(key: BlockKey, content: bytes) -> ObservedBlock:
     line, _, rest = content.partition(b"\n")
     head = json.loads(line)
     steps, counts = head["shape"]
-    features = np.frombuffer(rest, "<f8", head["features"])
-    step = np.frombuffer(rest, "<i4", steps, features.nbytes).astype(np.int64)
-    most = np.frombuffer(rest, "<i4", steps * counts, features.nbytes + 4 * steps).astype(np.int64)
+    place = 0
+
+    def take(kind: str, number: int) -> np.ndarray:
+        nonlocal place
+        found = np.frombuffer(rest, kind, number, place)
+        place += found.nbytes
+        return found
+
+    features, step, most = take("<f8", head["features"]), take("<i4", steps), take("<i4", steps * counts)
+    events, step_features = take("<i4", steps), take("<f4", steps * head["step_features"])
     return ObservedBlock(
-        key, features, head["condition"], head["luminosity"], head["mode"], head["events"], head["broken"], step, most.reshape(steps, counts)
+        key, features, head["condition"], head["luminosity"], head["mode"], head["events"], head["broken"],
+        step.astype(np.int64), most.astype(np.int64).reshape(steps, counts), events.astype(np.int64), step_features.reshape(steps, -1),
     )  # fmt: skip
-
-
-def packed_state(state: ModeState) -> str:
-    """Return a memory as text; float32 numbers come back as they were."""
-    arrays = {
-        name: [float(x) for x in value]
-        for name, value in vars(state).items()
-        if isinstance(value, np.ndarray)
-    }
-    return json.dumps(vars(state) | arrays)
-
-
-def unpacked_state(text: str) -> ModeState:
-    """Return the memory of some text."""
-    found = json.loads(text)
-    reference, before = (np.array(found.pop(name), np.float32) for name in ("reference", "before"))
-    return ModeState(reference, before, **found)

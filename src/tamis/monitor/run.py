@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -48,7 +47,7 @@ class Monitor:
             )
         self.journal.remember("model", own)
         self._judge = BlockJudge(self.model.watch, step_of(bundle, engine), self.model.modes)
-        self._judge.states = self.journal.memory()
+        self._judge.remember(self.journal.memory())
         self._explainer = Explainer(self.model.watch)
         self._done = self.journal.keys()
         self._last: BlockKey | None = max(self._done, default=None)
@@ -69,14 +68,14 @@ class Monitor:
         return key in self._done
 
     def _write(self, block: ObservedBlock, *, learn: bool) -> JudgedBlock:
-        memory = copy.deepcopy(self._judge.states)
+        memory = self._judge.memory()
         verdict = self._judge.judge(block)
         if not learn:
-            self._judge.states = memory
+            self._judge.remember(memory)
         explanation = (
             self._explainer.explain(verdict, self.model.modes[block.mode]) if verdict.state == "bad" else None
         )
-        self.journal.add(block, verdict, explanation, self._judge.states)
+        self.journal.add(block, verdict, explanation, self._judge.memory())
         self._done.add(block.key)
         return JudgedBlock(verdict, explanation, block)
 
