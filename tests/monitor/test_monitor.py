@@ -18,8 +18,9 @@ from tamis.monitor.evaluation import evaluate_stream
 from tamis.monitor.features import observed
 from tamis.monitor.follow import BlockJudge
 from tamis.monitor.journal import Journal
+from tamis.monitor.judges import step_of
 from tamis.monitor.model import monitor_of
-from tamis.monitor.run import monitor_stream, replay, step_of
+from tamis.monitor.run import monitor_stream, replay
 from tamis.monitor.stream import stream_blocks
 
 

@@ -12,9 +12,9 @@ from tamis._base import DataError, host_facts, parse_document, utc_timestamp
 from tamis.bundle import Bundle, wilson
 from tamis.monitor.explain import EVERYWHERE, Explainer, Explanation
 from tamis.monitor.features import observed
-from tamis.monitor.follow import BlockJudge, Verdict
+from tamis.monitor.follow import Verdict
+from tamis.monitor.judges import open_judge
 from tamis.monitor.model import MonitorModel, monitor_of
-from tamis.monitor.run import step_of
 from tamis.monitor.stream import stream_blocks
 from tamis.records import TRUTH_FILE, KindFound, MonitorEvaluation, StreamTruth, TrueFault
 
@@ -27,7 +27,7 @@ def evaluate_stream(bundle: Bundle, folder: Path, engine: str = "auto") -> Monit
     """Judge a stream, and compare the verdicts with its faults."""
     truth = read_truth(folder)
     model = monitor_of(bundle)
-    judge = BlockJudge(model.watch, step_of(bundle, engine), model.modes)
+    judge = open_judge(bundle, engine)
     verdicts = {
         block.key: judge.judge(observed(block, model.watch)) for block in stream_blocks(folder, model.watch)
     }

@@ -27,6 +27,7 @@ class MonitorModel(Document):
     """The monitor of one watch."""
 
     watch: Watch
+    detector: str = "template"
     modes: dict[int, ModeLimits]
     streams: list[str]  # that it was trained on
 

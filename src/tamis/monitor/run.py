@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tamis._base import SkippedFilesError, UsageError
 from tamis.bundle import Bundle
-from tamis.engines import open as open_session
 from tamis.monitor.explain import Explainer, Explanation
 from tamis.monitor.features import ObservedBlock, observed
-from tamis.monitor.follow import BlockJudge, Step, Verdict
+from tamis.monitor.follow import Verdict
 from tamis.monitor.journal import Journal
+from tamis.monitor.judges import open_judge
 from tamis.monitor.model import monitor_of
 from tamis.monitor.stream import BlockReader
 from tamis.monitor.sums import BlockKey, BlockSums
@@ -46,7 +44,7 @@ class Monitor:
                 f"the journal in {folder} is of another model: replay it with this one into another folder (--replay {folder})"
             )
         self.journal.remember("model", own)
-        self._judge = BlockJudge(self.model.watch, step_of(bundle, engine), self.model.modes)
+        self._judge = open_judge(bundle, engine)
         self._judge.remember(self.journal.memory())
         self._explainer = Explainer(self.model.watch)
         self._done = self.journal.keys()
@@ -135,16 +133,6 @@ def _taken(monitor: Monitor, part: tuple[BlockSums, str]) -> Iterator[JudgedBloc
         monitor.journal.add_late(block.key, file, int(block.events.sum()))
         return
     yield from monitor.take(observed(block, monitor.model.watch))
-
-
-def step_of(bundle: Bundle, engine: str = "auto") -> Step:
-    """Return the graph of a bundle as a function."""
-    session = open_session(bundle, engine)
-
-    def step(inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        return session.run(**inputs)
-
-    return step
 
 
 def model_digest(bundle: Bundle) -> str:
